@@ -1,0 +1,44 @@
+# The targets of this file are the only commands that anyone has to know.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+# A Python that starts here must not take our folder array/ for the standard library's module of that name.
+export PYTHONSAFEPATH := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help compare test check format clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1: \2/p' $(MAKEFILE_LIST)
+
+compare: $(VENV)/.installed ## run the examples eager and compiled, and compare results and times
+	$(BIN)/blockfuse compare
+
+test: $(VENV)/.installed-test ## run the tests
+	$(BIN)/pytest
+
+check: $(VENV)/.installed-dev ## formatting, lint and types, changing nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-dev ## format and repair what ruff can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## remove what the targets wrote, except the environment .venv
+	rm -rf build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+# Each stamp says that the package and the extra it names are installed as pyproject.toml describes them.
+$(VENV)/.installed: pyproject.toml | $(BIN)/pip
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/.installed-%: pyproject.toml | $(BIN)/pip
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	touch $@
+
+$(BIN)/pip:
+	$(PYTHON) -m venv $(VENV)

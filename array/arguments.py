@@ -1,0 +1,56 @@
+"""Arguments of array functions brought to one form: axes, dtypes, shapes."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy
+
+from blockfuse.ir.errors import DTypeError, ShapeError
+from blockfuse.ir.types import DTYPES
+
+
+def checked_dtype(dtype: Any) -> numpy.dtype:
+    """``dtype`` as NumPy's, if the language has it."""
+    try:
+        found = numpy.dtype(dtype).newbyteorder("=")
+    except TypeError as error:
+        raise DTypeError(f"{dtype!r} is not a dtype; use one of {', '.join(DTYPES)}") from error
+    if found.name not in DTYPES:
+        raise DTypeError(f"dtype {found} is not supported; use one of {', '.join(DTYPES)}")
+    return found
+
+
+def one_axis(axis: Any, ndim: int) -> int:
+    """An axis counted from the front."""
+    place = operator.index(axis)
+    if not -ndim <= place < ndim:
+        raise numpy.exceptions.AxisError(place, ndim)
+    return place % ndim
+
+
+def axes_tuple(axis: Any, ndim: int) -> tuple[int, ...]:
+    """``None`` (all), an int or a sequence as a sorted tuple of axes counted from the front."""
+    if axis is None:
+        return tuple(range(ndim))
+    places = [one_axis(a, ndim) for a in (axis if isinstance(axis, tuple | list) else (axis,))]
+    if len(set(places)) != len(places):
+        raise ValueError(f"an axis is named twice in {axis}")
+    return tuple(sorted(places))
+
+
+def shape_tuple(shape: Any) -> tuple[int, ...]:
+    """An int or a sequence of ints as a shape."""
+    sizes = tuple(operator.index(n) for n in (shape if isinstance(shape, tuple | list) else (shape,)))
+    return sizes
+
+
+def full_shape(shape: Any, size: int) -> tuple[int, ...]:
+    """A requested shape with its one ``-1`` filled in."""
+    wanted = shape_tuple(shape)
+    known = int(numpy.prod([n for n in wanted if n != -1], dtype=int))
+    filled = tuple((size // known if known else 0) if n == -1 else n for n in wanted)
+    if wanted.count(-1) > 1 or any(n < 0 for n in filled) or int(numpy.prod(filled, dtype=int)) != size:
+        raise ShapeError(f"{size} elements cannot be reshaped to {wanted}")
+    return filled

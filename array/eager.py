@@ -1,0 +1,80 @@
+"""The eager interpreter: operators run their NumPy meaning at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+
+from blockfuse.array import stamps
+from blockfuse.array.ndarray import ndarray
+from blockfuse.ir import interpreter
+from blockfuse.ir.errors import DTypeError
+from blockfuse.ir.operator import Operator
+
+
+def data_of(operand: Any) -> Any:
+    """An operand as NumPy takes it. Python numbers stay as they are: they promote weakly."""
+    if type(operand) is ndarray:
+        return operand._data
+    if isinstance(operand, numpy.ndarray | int | float):
+        return operand
+    if isinstance(operand, numpy.generic):
+        return numpy.asarray(operand)
+    return from_sequence(operand)
+
+
+def from_sequence(values: Any) -> numpy.ndarray:
+    """Nested lists and tuples as an array; Python floats become float32, as everywhere in ``blockfuse.np``."""
+    try:
+        array = numpy.array(_unwrapped(values))
+    except ValueError as error:
+        raise DTypeError(f"cannot make an array of {type(values).__name__} {values!r:.80}: {error}") from error
+    if array.dtype == numpy.float64:
+        return array.astype(numpy.float32)
+    if array.dtype.kind not in "fiub":
+        raise DTypeError(f"cannot make an array of {type(values).__name__} {values!r:.80}: its values are not numbers")
+    return array
+
+
+def _unwrapped(values: Any) -> Any:
+    if isinstance(values, list | tuple):
+        return [_unwrapped(v) for v in values]
+    return values._leave("building an array from a list") if isinstance(values, ndarray) else values
+
+
+class Eager:
+    """Computes with NumPy, records nothing."""
+
+    def apply(self, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+        result = operator.meaning(*[data_of(o) for o in operands], **attrs)
+        return ndarray(result if type(result) is numpy.ndarray else numpy.asarray(result))
+
+    def update(self, target: ndarray, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> None:
+        stamps.written(target._data)
+        values = [data_of(o) for o in operands]
+        if isinstance(operator.meaning, numpy.ufunc):
+            operator.meaning(*values, out=target._data, **attrs)
+            return
+        result = numpy.asarray(operator.meaning(*values, **attrs))
+        if result.shape != target.shape:
+            raise ValueError(f"an in-place {operator.name} gives shape {result.shape}; the target has {target.shape}")
+        numpy.copyto(target._data, result, casting="same_kind")
+
+    def assign(self, target: ndarray, index: Any, value: Any) -> None:
+        stamps.written(target._data)
+        target._data[numpy_index(index)] = data_of(value)
+
+    def escape(self, kind: str, array: ndarray) -> None:
+        """Nothing is recorded, so nothing escapes."""
+
+
+def numpy_index(index: Any) -> Any:
+    """A user's index with our arrays replaced by NumPy's."""
+    if isinstance(index, tuple):
+        return tuple(numpy_index(i) for i in index)
+    return index._data if isinstance(index, ndarray) else index
+
+
+EAGER = Eager()
+interpreter.set_default(EAGER)

@@ -1,0 +1,86 @@
+"""``x[index]``: every index that NumPy takes, split into what is known before values are and what is not."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy
+
+from blockfuse.array.eager import data_of
+from blockfuse.array.ndarray import ndarray
+from blockfuse.ir import interpreter
+from blockfuse.ir.operators import indexing, movement
+
+Item = Any
+
+
+def get(x: ndarray, index: Any) -> ndarray:
+    """``x[index]``: a view for basic indices, a copy for arrays of ints or bools, as in NumPy."""
+    items = index if isinstance(index, tuple) else (index,)
+    if all(_is_basic(i) for i in items):
+        return movement.get_item(x, index=basic_index(x.shape, items))
+    return _advanced(x, items)
+
+
+def _is_basic(item: Item) -> bool:
+    return item is None or item is Ellipsis or isinstance(item, slice) or (_is_integer(item))
+
+
+def _is_integer(item: Item) -> bool:
+    return isinstance(item, int | numpy.integer) and not isinstance(item, bool)
+
+
+def basic_index(shape: tuple[int, ...], items: tuple[Item, ...]) -> movement.Index:
+    """Ints, slices, ``None`` and ``...`` in the form that ``movement.get_item`` takes."""
+    used = sum(1 for i in items if i is not None and i is not Ellipsis)
+    if used > len(shape):
+        raise IndexError(f"too many indices for an array with {len(shape)} axes: {used} were given")
+    if sum(1 for i in items if i is Ellipsis) > 1:
+        raise IndexError("an index can only have one ellipsis ('...')")
+    whole = (slice(None),) * (len(shape) - used)
+    place = next((n for n, i in enumerate(items) if i is Ellipsis), len(items))
+    spelled = (*items[:place], *whole, *items[place + 1 :])
+    result: list[Any] = []
+    axis = 0
+    for item in spelled:
+        if item is None:
+            result.append(None)
+            continue
+        result.append(_slice_of(item, shape[axis]) if isinstance(item, slice) else _place_of(item, axis, shape[axis]))
+        axis += 1
+    return tuple(result)
+
+
+def _slice_of(item: slice, size: int) -> tuple[str, int, int, int]:
+    return ("slice", *item.indices(size))
+
+
+def _place_of(item: Any, axis: int, size: int) -> int:
+    place = operator.index(item)
+    if not -size <= place < size:
+        raise IndexError(f"index {place} is out of bounds for axis {axis} with size {size}")
+    return place % size
+
+
+def _advanced(x: ndarray, items: tuple[Item, ...]) -> ndarray:
+    """An index with arrays: the arrays become operands, the rest a pattern with ``("array", n)`` in their places."""
+    operands: list[Any] = []
+    pattern: list[Any] = []
+    for item in items:
+        if _is_basic(item):
+            pattern.append(("slice", item.start, item.stop, item.step) if isinstance(item, slice) else item)
+            continue
+        values = item if isinstance(item, ndarray) else ndarray(_index_array(item))
+        if values.dtype == bool:  # the shape of the result depends on the mask's values
+            interpreter.current().escape("a boolean mask", values)
+        elif values.dtype.kind == "f":  # Gluon's indices are often float32
+            values = indexing.as_integers(values)
+        pattern.append(("array", len(operands)))
+        operands.append(values)
+    return indexing.take_at(x, *operands, pattern=tuple(pattern))
+
+
+def _index_array(item: Item) -> numpy.ndarray:
+    data = numpy.asarray(data_of(item) if not isinstance(item, list) else item)
+    return data.astype(numpy.int64) if data.size == 0 else data

@@ -1,0 +1,235 @@
+"""The array that user code sees: a duck array around a NumPy buffer.
+
+NOTE [why not a subclass]
+A subclass of ``numpy.ndarray`` gives its data away through ``numpy.asarray``, the buffer protocol and C code without
+anyone noticing; a recording would freeze such values. A duck array sees everything that leaves the array world:
+every such exit calls ``Interpreter.escape`` first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy
+
+from blockfuse.ir import interpreter
+from blockfuse.ir.errors import DTypeError
+from blockfuse.ir.operator import Operator
+from blockfuse.ir.operators import contractions, pointwise
+from blockfuse.ir.types import DTYPES
+
+_NUMBERS = frozenset(numpy.dtype(name).num for name in DTYPES)  # dtype.num is quick, dtype.name is not
+
+
+class ndarray:  # noqa: N801 - the name that NumPy, Gluon and every user know
+    """An n-dimensional array of float16/32/64, int8/16/32/64, uint8 or bool.
+
+    Made by ``blockfuse.np.array`` and friends. It behaves as a NumPy array does (broadcasting, promotion of NumPy 2,
+    views that share memory), works with NumPy's own functions, and is what a block's ``forward`` receives.
+    """
+
+    __slots__ = ("__weakref__", "_data")
+    _data: numpy.ndarray
+    __array_priority__ = 1000.0
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, data: numpy.ndarray) -> None:
+        if data.dtype.num not in _NUMBERS:
+            raise DTypeError(f"dtype {data.dtype} is not supported; use one of {', '.join(DTYPES)}")
+        self._data = data
+
+    # -- what it is -----------------------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._data.shape
+
+    @property
+    def dtype(self) -> numpy.dtype:
+        return self._data.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self._data.ndim
+
+    @property
+    def size(self) -> int:
+        return self._data.size
+
+    @property
+    def itemsize(self) -> int:
+        return self._data.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        return self._data.nbytes
+
+    def __len__(self) -> int:
+        if not self._data.ndim:
+            raise TypeError("len() of an array without axes")
+        return self._data.shape[0]
+
+    # -- ways out: each one is an escape ----------------------------------------------------------------------------
+
+    def _leave(self, kind: str) -> numpy.ndarray:
+        interpreter.current().escape(kind, self)
+        return self._data
+
+    def asnumpy(self) -> numpy.ndarray:
+        """A NumPy copy of the values."""
+        return self._leave("asnumpy()").copy()
+
+    def item(self, *index: int) -> Any:
+        return self._leave("item()").item(*index)
+
+    def asscalar(self) -> Any:
+        return self.item()
+
+    def tolist(self) -> Any:
+        return self._leave("tolist()").tolist()
+
+    def tobytes(self) -> bytes:
+        return self._leave("tobytes()").tobytes()
+
+    def __bool__(self) -> bool:
+        return bool(self._leave("bool()"))
+
+    def __int__(self) -> int:
+        return int(self._leave("int()"))
+
+    def __float__(self) -> float:
+        return float(self._leave("float()"))
+
+    def __complex__(self) -> complex:
+        return complex(self._leave("complex()"))
+
+    def __index__(self) -> int:
+        return self._leave("use as an index").__index__()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> numpy.ndarray:
+        """A read-only view (writes that we cannot see would go unnoticed); a copy where one is asked for."""
+        data = self._leave("numpy.asarray()")
+        if copy or (dtype is not None and numpy.dtype(dtype) != data.dtype):
+            if copy is False:
+                raise ValueError(f"cannot give {data.dtype} values as {dtype} without a copy")
+            return numpy.array(data, dtype)
+        view = data.view()
+        view.flags.writeable = False
+        return view
+
+    def __dlpack__(self, **options: Any) -> Any:
+        options["copy"] = True  # the consumer could write, and we would not see it
+        return self._leave("__dlpack__()").__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self._data.__dlpack_device__()
+
+    def __repr__(self) -> str:
+        text = repr(self._leave("repr()"))
+        return text if text.endswith("dtype=bool)") else text.replace(", dtype=float32)", ")")
+
+    def __str__(self) -> str:
+        return str(self._leave("str()"))
+
+    def __format__(self, spec: str) -> str:
+        return format(self._leave("format()"), spec)
+
+    def __contains__(self, value: Any) -> bool:
+        return bool((self == value).any())
+
+    def __iter__(self) -> Iterator[ndarray]:
+        if not self._data.ndim:
+            raise TypeError("iteration over an array without axes")
+        return (self[i] for i in range(self._data.shape[0]))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ndarray, (self._leave("pickling"),)
+
+    def __copy__(self) -> ndarray:
+        return self.copy()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ndarray:
+        return ndarray(self._data.copy())
+
+    # -- arithmetic ---------------------------------------------------------------------------------------------------
+    # Python's operators are attached at the end of this file; methods that repeat a function of ``blockfuse.np``
+    # (``x.sum()``) are attached in ``array/methods.py``.
+
+    def __pow__(self, exponent: Any) -> Any:
+        if isinstance(exponent, int | float) and not isinstance(exponent, bool):  # NumPy has the same short cuts
+            if exponent == 2:
+                return pointwise.square(self)
+            if exponent == 0.5 and self.dtype.kind == "f":
+                return pointwise.sqrt(self)
+            if exponent == 1:
+                return pointwise.positive(self)
+        return pointwise.power(self, exponent)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        interpreter.current().assign(self, index, value)
+
+    def __divmod__(self, other: Any) -> Any:
+        return pointwise.floor_divide(self, other), pointwise.remainder(self, other)
+
+
+def _binary(operator: Operator) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
+    """``x + y``, ``y + x`` and ``x += y`` for one row."""
+
+    def forward(self: ndarray, other: Any) -> Any:
+        return operator(self, other) if isinstance(other, OPERANDS) else NotImplemented
+
+    def reflected(self: ndarray, other: Any) -> Any:
+        return operator(other, self) if isinstance(other, OPERANDS) else NotImplemented
+
+    def in_place(self: ndarray, other: Any) -> ndarray:
+        if not isinstance(other, OPERANDS):
+            return NotImplemented
+        interpreter.current().update(self, operator, (self, other), {})
+        return self
+
+    return forward, reflected, in_place
+
+
+OPERANDS = (ndarray, int, float, numpy.ndarray, numpy.generic, list, tuple)  # what may stand beside an array
+
+_BINARY = {
+    "add": pointwise.add,
+    "sub": pointwise.subtract,
+    "mul": pointwise.multiply,
+    "truediv": pointwise.divide,
+    "floordiv": pointwise.floor_divide,
+    "mod": pointwise.remainder,
+    "pow": pointwise.power,
+    "matmul": contractions.matmul,
+    "and": pointwise.bitwise_and,
+    "or": pointwise.bitwise_or,
+    "xor": pointwise.bitwise_xor,
+    "lshift": pointwise.left_shift,
+    "rshift": pointwise.right_shift,
+}
+_COMPARISON = {
+    "eq": pointwise.equal,
+    "ne": pointwise.not_equal,
+    "lt": pointwise.less,
+    "le": pointwise.less_equal,
+    "gt": pointwise.greater,
+    "ge": pointwise.greater_equal,
+}
+_UNARY = {
+    "neg": pointwise.negative,
+    "pos": pointwise.positive,
+    "abs": pointwise.absolute,
+    "invert": pointwise.invert,
+}
+
+for _name, _row in _BINARY.items():
+    _forward, _reflected, _in_place = _binary(_row)
+    if _name != "pow":
+        setattr(ndarray, f"__{_name}__", _forward)
+    setattr(ndarray, f"__r{_name}__", _reflected)
+    setattr(ndarray, f"__i{_name}__", _in_place)
+for _name, _row in _COMPARISON.items():
+    setattr(ndarray, f"__{_name}__", _binary(_row)[0])
+for _name, _row in _UNARY.items():
+    setattr(ndarray, f"__{_name}__", lambda self, _row=_row: _row(self))

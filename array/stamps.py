@@ -1,0 +1,73 @@
+"""Who must know when Python state changes: watchers of blocks, parameters and buffers.
+
+A compiled program rests on state that it read while it was recorded. Instead of walking that state at every call, the
+program watches it; whoever changes it tells the watchers, and a call compares one number.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Protocol
+
+import numpy
+
+
+class Watcher(Protocol):
+    """Something that rests on state, such as a compiled program."""
+
+    def invalidate(self) -> None:
+        """The state may have changed: check it before the next use."""
+
+
+class Watchers:
+    """The watchers of one object; dead ones leave by themselves. Copies and pickles of the object start without any."""
+
+    __slots__ = ("_members",)
+
+    def __init__(self) -> None:
+        self._members: weakref.WeakSet[Watcher] | None = None
+
+    def add(self, watcher: Watcher) -> None:
+        if self._members is None:
+            self._members = weakref.WeakSet()
+        self._members.add(watcher)
+
+    def notify(self) -> None:
+        if self._members:
+            for watcher in list(self._members):
+                watcher.invalidate()
+
+    def __deepcopy__(self, memo: object) -> Watchers:
+        return Watchers()
+
+    def __reduce__(self) -> tuple[type[Watchers], tuple[()]]:
+        return Watchers, ()
+
+
+_buffers: dict[int, tuple[numpy.ndarray, Watchers]] = {}  # id of a buffer's owner -> the owner, its watchers
+
+
+def owner_of(data: numpy.ndarray) -> numpy.ndarray:
+    """The array that owns the memory of ``data``."""
+    while isinstance(data.base, numpy.ndarray):
+        data = data.base
+    return data
+
+
+def watch_buffer(data: numpy.ndarray, watcher: Watcher) -> None:
+    """Tell ``watcher`` of every write into the memory of ``data``."""
+    owner = owner_of(data)
+    _buffers.setdefault(id(owner), (owner, Watchers()))[1].add(watcher)
+
+
+def unwatched(data: numpy.ndarray) -> None:
+    """Forget the buffer of ``data`` (its parameter got another one)."""
+    _buffers.pop(id(owner_of(data)), None)
+
+
+def written(data: numpy.ndarray) -> None:
+    """Memory of ``data`` was or is about to be written."""
+    if _buffers:
+        entry = _buffers.get(id(owner_of(data)))
+        if entry is not None:
+            entry[1].notify()

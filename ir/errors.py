@@ -1,0 +1,62 @@
+"""Every mistake that has a name.
+
+    BlockfuseError
+    ├── TraceError                    a recording cannot go on (internal: dispatch answers by running eagerly)
+    │   └── Escape                    a value left the array world, so the flow may depend on data
+    ├── VerificationError             a pass made a graph that is not well formed (a bug of ours)
+    ├── NotInitializedError           a parameter is read before ``initialize()``        (also a RuntimeError)
+    │   └── DeferredInitializationError   ... before its shape is known
+    ├── ShapeError                    shapes do not fit                                    (also a ValueError)
+    ├── DTypeError                    a dtype that the language does not have              (also a TypeError)
+    ├── ParameterFileError            a parameter file does not fit the net                (also a ValueError)
+    │   └── MissingParameterError     ... it lacks entries                                 (also an AssertionError)
+    └── UsageError                    a command or call that asks for something impossible (also a ValueError)
+
+A message says what was found, where, and what to do.
+"""
+
+from __future__ import annotations
+
+
+class BlockfuseError(Exception):
+    """The root of the tree above."""
+
+
+class TraceError(BlockfuseError):
+    """A recording cannot be turned into a graph; the call itself goes on eagerly."""
+
+
+class Escape(TraceError):
+    """A value that depends on the inputs left the array world."""
+
+
+class VerificationError(BlockfuseError):
+    """A graph is not well formed."""
+
+
+class NotInitializedError(BlockfuseError, RuntimeError):
+    """A parameter has no value yet."""
+
+
+class DeferredInitializationError(NotInitializedError):
+    """A parameter has no value yet because its shape is not known before the first call."""
+
+
+class ShapeError(BlockfuseError, ValueError):
+    """Shapes that do not fit together."""
+
+
+class DTypeError(BlockfuseError, TypeError):
+    """A dtype outside of float16/32/64, int8/16/32/64, uint8 and bool."""
+
+
+class ParameterFileError(BlockfuseError, ValueError):
+    """A parameter file that does not fit the net. Nothing was loaded."""
+
+
+class MissingParameterError(ParameterFileError, AssertionError):
+    """A parameter file without some of the net's parameters. Nothing was loaded."""
+
+
+class UsageError(BlockfuseError, ValueError):
+    """A command or call that cannot be carried out as written."""

@@ -1,0 +1,56 @@
+"""Who gives an operator its meaning right now: the eager interpreter or a recorder.
+
+Calling an operator asks the current interpreter to apply it. The eager interpreter computes with NumPy;
+a recorder computes too and writes a node. The idea is JAX's (``autodidax``): interpretation is a context, and
+user code never knows which one is active.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from blockfuse.ir.operator import Operator
+
+
+class Interpreter(Protocol):
+    """What an operator call, a write or an escape turns into."""
+
+    def apply(self, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+        """The value of ``operator(*operands, **attrs)``."""
+
+    def update(self, target: Any, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> None:
+        """Write ``operator(*operands, **attrs)`` into the memory of ``target`` (``target += x``)."""
+
+    def assign(self, target: Any, index: Any, value: Any) -> None:
+        """``target[index] = value``."""
+
+    def escape(self, kind: str, array: Any) -> None:
+        """A value is about to leave the array world (``if x:``, ``float(x)``, ``numpy.asarray(x)``)."""
+
+
+_current: ContextVar[Interpreter] = ContextVar("blockfuse_interpreter")
+_default: list[Interpreter] = []  # one entry once blockfuse.array is imported
+
+
+def current() -> Interpreter:
+    """The interpreter of this thread and context."""
+    return _current.get(None) or _default[0]
+
+
+def set_default(interpreter: Interpreter) -> None:
+    """Install what runs outside of every ``interpreting`` block (called once, by ``blockfuse.array``)."""
+    _default[:] = [interpreter]
+
+
+@contextmanager
+def interpreting(interpreter: Interpreter) -> Iterator[None]:
+    """Let ``interpreter`` give operators their meaning inside the ``with`` block."""
+    token = _current.set(interpreter)
+    try:
+        yield
+    finally:
+        _current.reset(token)

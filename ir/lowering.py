@@ -1,0 +1,79 @@
+"""The lowering classes: what kind of loop an operator is. Schedulers and renderers switch on these, never on names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from blockfuse.ir.layout import Layout
+
+
+@dataclass(frozen=True)
+class Pointwise:
+    """One result element from one element of each operand.
+
+    ``expression`` is a scalar expression over ``{0}``, ``{1}``, ...; its functions (``exp``, ``select``, ...) are given by
+    the backend. ``kinds`` lists the NumPy dtype kinds of the loop for which it is right (``f`` float, ``i`` signed,
+    ``u`` unsigned, ``b`` bool); other dtypes run through NumPy. ``cost`` estimates instructions per element.
+    """
+
+    expression: str
+    kinds: str = "fiub"
+    cost: int = 1
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """Elements along axes folded into one.
+
+    ``combine`` is a scalar expression over ``{acc}`` and ``{0}``, starting from ``start`` (``None``: the first element).
+    """
+
+    combine: str
+    start: str | None
+    kinds: str = "f"
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """A product summed over a shared axis; the tiles of the backend do it."""
+
+
+@dataclass(frozen=True)
+class Movement:
+    """The same elements in another place: ``relayout(layout, **attrs)`` gives the layout of the result, or None."""
+
+    relayout: Callable[..., Layout | None]
+
+
+@dataclass(frozen=True)
+class Composite:
+    """Written with other operators: ``expand(*operands, **attrs)``."""
+
+    expand: Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Joining:
+    """Operands side by side along an axis (concatenate): each is copied into its place in the result."""
+
+
+@dataclass(frozen=True)
+class Packing:
+    """A weight rearranged into the panels that the backend's tiles read."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """No kernel: a program calls the NumPy meaning. ``reason`` says why, for ``explain()``."""
+
+    reason: str = "no kernel yet"
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A value that is there before the graph runs: argument, parameter, constant."""
+
+
+Lowering = Pointwise | Reduction | Contraction | Movement | Composite | Joining | Packing | Host | Leaf

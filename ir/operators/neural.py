@@ -1,0 +1,232 @@
+"""Operators of neural networks, most of them written with simpler ones."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy
+
+from blockfuse.ir.lowering import Composite
+from blockfuse.ir.operator import Example, row
+from blockfuse.ir.operators.pointwise import (
+    cast,
+    exp,
+    floating,
+    greater,
+    log,
+    pointwise,
+    same,
+    sqrt,
+    square,
+    where,
+)
+from blockfuse.ir.operators.reductions import max_, mean, sum_
+from blockfuse.ir.types import TensorType
+
+# -- activations --------------------------------------------------------------------------------------------------------
+
+
+def _gated(g: Any, x: Any) -> Any:
+    return where(greater(x, 0), g, 0)
+
+
+def _relu(x: numpy.ndarray) -> numpy.ndarray:
+    return numpy.maximum(x, numpy.zeros((), x.dtype))
+
+
+relu = pointwise(
+    "relu", _relu, "maximum({0}, zero({0}))", lambda g, out, x: (_gated(g, x),), loop=same, arity=1, kinds="fiu", low=0.5
+)
+
+
+def _sigmoid(x: numpy.ndarray) -> numpy.ndarray:
+    """1 / (1 + exp(-x)) without overflow, in the dtype of x."""
+    x = x.astype(floating(x.dtype)[0])
+    with numpy.errstate(over="ignore", under="ignore"):
+        small = numpy.exp(-numpy.abs(x))
+        return numpy.where(x >= 0, 1 / (1 + small), small / (1 + small)).astype(x.dtype)
+
+
+sigmoid = pointwise(
+    "sigmoid",
+    _sigmoid,
+    "sigmoid({0})",
+    lambda g, out, x: (g * out * (1 - out),),
+    loop=floating,
+    arity=1,
+    kinds="f",
+    cost=24,
+)
+
+
+def _erf(x: numpy.ndarray) -> numpy.ndarray:
+    """The error function, from the C library in double precision."""
+    values = numpy.asarray(x, floating(x.dtype)[0])
+    return _erf_of(values.astype("float64")).astype(values.dtype)
+
+
+_erf_of = numpy.vectorize(math.erf, otypes=["float64"])
+erf = pointwise(
+    "erf",
+    _erf,
+    "erf({0})",
+    lambda g, out, x: (g * exp(-square(x)) * (2 / math.sqrt(math.pi)),),
+    loop=floating,
+    arity=1,
+    kinds="f",
+    cost=30,
+)
+
+
+def _softplus(x: numpy.ndarray) -> numpy.ndarray:
+    """log(1 + exp(x)) without overflow."""
+    values = numpy.asarray(x, floating(x.dtype)[0])
+    with numpy.errstate(under="ignore"):
+        return numpy.asarray(numpy.maximum(values, 0) + numpy.log1p(numpy.exp(-numpy.abs(values))), values.dtype)
+
+
+softplus = pointwise(
+    "softplus",
+    _softplus,
+    "softplus({0})",
+    lambda g, out, x: (g * sigmoid(x),),
+    loop=floating,
+    arity=1,
+    kinds="f",
+    cost=50,
+)
+
+
+def _leaky(x: Any, slope: float) -> Any:
+    return where(greater(x, 0), x, x * slope)
+
+
+def _elu(x: Any, alpha: float) -> Any:
+    return where(greater(x, 0), x, (exp(where(greater(x, 0), 0, x)) - 1) * alpha)
+
+
+def _silu(x: Any) -> Any:
+    return x * sigmoid(x)
+
+
+def _gelu(x: Any, approximate: bool) -> Any:
+    if approximate:  # Hendrycks and Gimpel 2016, equation in section 2
+        return x * sigmoid((x + x * square(x) * 0.044715) * (2 * math.sqrt(2 / math.pi)))
+    return x * (erf(x * math.sqrt(0.5)) + 1) * 0.5
+
+
+def _same_type(x: TensorType, **attrs: Any) -> TensorType:
+    return x
+
+
+def _floating_type(x: TensorType, **attrs: Any) -> TensorType:
+    return TensorType(x.shape, floating(x.dtype)[0])
+
+
+def _leaky_meaning(x: numpy.ndarray, slope: float) -> numpy.ndarray:
+    return numpy.where(x > 0, x, x * slope)
+
+
+def _elu_meaning(x: numpy.ndarray, alpha: float) -> numpy.ndarray:
+    return numpy.where(x > 0, x, (numpy.exp(numpy.where(x > 0, 0, x)) - 1) * alpha).astype(floating(x.dtype)[0])
+
+
+def _gelu_meaning(x: numpy.ndarray, approximate: bool) -> numpy.ndarray:
+    if approximate:
+        return x * _sigmoid((x + 0.044715 * x * x * x) * (2 * math.sqrt(2 / math.pi)))
+    return x * (1 + _erf(x * math.sqrt(0.5))) * 0.5
+
+
+_AWAY_FROM_ZERO = 0.5
+leaky_relu = row(
+    "leaky_relu",
+    _leaky_meaning,
+    Composite(_leaky),
+    type_rule=_floating_type,
+    examples=(Example(((3, 5),), {"slope": 0.25}, _AWAY_FROM_ZERO),),
+)
+elu = row(
+    "elu",
+    _elu_meaning,
+    Composite(_elu),
+    type_rule=_floating_type,
+    examples=(Example(((3, 5),), {"alpha": 1.0}, _AWAY_FROM_ZERO),),
+)
+silu = row(
+    "silu",
+    lambda x: x * _sigmoid(x),
+    Composite(_silu),
+    type_rule=_floating_type,
+    examples=(Example(((3, 5),)),),
+)
+gelu = row(
+    "gelu",
+    _gelu_meaning,
+    Composite(_gelu),
+    type_rule=_floating_type,
+    examples=(Example(((3, 5),), {"approximate": False}), Example(((3, 5),), {"approximate": True})),
+)
+
+# -- rows: softmax and layer normalisation --------------------------------------------------------------------------------
+
+
+def _floated(x: Any) -> Any:
+    return x if x.dtype.kind == "f" else cast(x, dtype="float64")
+
+
+def _shifted(x: Any, axis: int) -> Any:
+    return _floated(x) - _floated(max_(x, axis=(axis,), keepdims=True))
+
+
+def _softmax(x: Any, axis: int) -> Any:
+    weights = exp(_shifted(x, axis))
+    return weights / sum_(weights, axis=(axis,), keepdims=True)
+
+
+def _log_softmax(x: Any, axis: int) -> Any:
+    shifted = _shifted(x, axis)
+    return shifted - log(sum_(exp(shifted), axis=(axis,), keepdims=True))
+
+
+def _softmax_meaning(x: numpy.ndarray, axis: int) -> numpy.ndarray:
+    weights = numpy.exp(x - x.max(axis=axis, keepdims=True))
+    return weights / weights.sum(axis=axis, keepdims=True)
+
+
+def _log_softmax_meaning(x: numpy.ndarray, axis: int) -> numpy.ndarray:
+    shifted = x - x.max(axis=axis, keepdims=True)
+    return shifted - numpy.log(numpy.exp(shifted).sum(axis=axis, keepdims=True))
+
+
+_ONE_AXIS = (Example(((3, 5),), {"axis": 1}), Example(((2, 3, 4),), {"axis": 1}))
+softmax = row(
+    "softmax", _softmax_meaning, Composite(_softmax), type_rule=_floating_type, examples=_ONE_AXIS
+)
+log_softmax = row(
+    "log_softmax", _log_softmax_meaning, Composite(_log_softmax), type_rule=_floating_type, examples=_ONE_AXIS
+)
+
+
+def _layer_norm(x: Any, gamma: Any, beta: Any, axis: int, epsilon: float) -> Any:
+    """Ba, Kiros and Hinton 2016, equation 3, over one axis."""
+    centred = x - mean(x, axis=(axis,), keepdims=True)
+    deviation = sqrt(mean(square(centred), axis=(axis,), keepdims=True) + epsilon)
+    return centred / deviation * gamma + beta
+
+
+def _layer_norm_meaning(
+    x: numpy.ndarray, gamma: numpy.ndarray, beta: numpy.ndarray, axis: int, epsilon: float
+) -> numpy.ndarray:
+    centred = x - x.mean(axis=axis, keepdims=True)
+    deviation = numpy.sqrt(numpy.square(centred).mean(axis=axis, keepdims=True) + epsilon)
+    return centred / deviation * gamma + beta
+
+
+# gamma and beta must already broadcast against x (npx.layer_norm brings vectors to that shape).
+layer_norm = row(
+    "layer_norm",
+    _layer_norm_meaning,
+    Composite(_layer_norm),
+    examples=(Example(((3, 5), (5,), (5,)), {"axis": 1, "epsilon": 1e-5}),),
+)

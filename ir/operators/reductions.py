@@ -1,0 +1,170 @@
+"""Operators that fold elements along axes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy
+
+from blockfuse.ir.errors import ShapeError
+from blockfuse.ir.lowering import Composite, Host, Reduction
+from blockfuse.ir.operator import Example, Gradient, Operator, row
+from blockfuse.ir.operators.movement import broadcast_to, expand_dims
+from blockfuse.ir.operators.pointwise import cast, equal, not_equal, sqrt, square
+from blockfuse.ir.types import TensorType
+
+Axes = tuple[int, ...]
+AXES = (
+    Example(((3, 4),), {"axis": (1,), "keepdims": False}, 0.5),
+    Example(((3, 4),), {"axis": (0,), "keepdims": True}, 0.5),
+    Example(((2, 3, 4),), {"axis": (0, 2), "keepdims": False}, 0.5),
+    Example(((2, 3),), {"axis": (0, 1), "keepdims": False}, 0.5),
+)
+
+
+def reduced_shape(shape: tuple[int, ...], axis: Axes, keepdims: bool) -> tuple[int, ...]:
+    """The shape that is left after folding ``axis``."""
+    if any(not 0 <= a < len(shape) for a in axis):
+        raise ShapeError(f"axis {axis} is out of range for shape {shape}")
+    return tuple(1 if i in axis else n for i, n in enumerate(shape) if keepdims or i not in axis)
+
+
+def restored(g: Any, shape: tuple[int, ...], axis: Axes, keepdims: bool) -> Any:
+    """A reduced value, broadcast back to the shape that was reduced."""
+    return broadcast_to(g if keepdims else expand_dims(g, axis=axis), shape=shape)
+
+
+def _reduced_type(
+    dtype_rule: Callable[[numpy.dtype], numpy.dtype], x: TensorType, axis: Axes, keepdims: bool
+) -> TensorType:
+    return TensorType(reduced_shape(x.shape, axis, keepdims), dtype_rule(x.dtype))
+
+
+def _summing_dtype(dtype: numpy.dtype) -> numpy.dtype:
+    if dtype.kind in "bi":
+        return numpy.dtype("int64")
+    return numpy.dtype("uint64") if dtype.kind == "u" else dtype
+
+
+def _mean_dtype(dtype: numpy.dtype) -> numpy.dtype:
+    return dtype if dtype.kind == "f" else numpy.dtype("float64")
+
+
+def _same_dtype(dtype: numpy.dtype) -> numpy.dtype:
+    return dtype
+
+
+def _bool_dtype(dtype: numpy.dtype) -> numpy.dtype:
+    return numpy.dtype(bool)
+
+
+def reduction(
+    name: str,
+    meaning: Callable[..., Any],
+    lowering: Any,
+    dtype_rule: Callable[[numpy.dtype], numpy.dtype],
+    gradient: Gradient | None = None,
+) -> Operator:
+    """A row with attributes ``axis`` (a sorted tuple of axes) and ``keepdims``."""
+    return row(
+        name, meaning, lowering, type_rule=partial(_reduced_type, dtype_rule), gradient=gradient, examples=AXES
+    )
+
+
+def _count(x: Any, axis: Axes) -> int:
+    return int(numpy.prod([x.shape[a] for a in axis], dtype=int))
+
+
+def _sum_gradient(g: Any, out: Any, x: Any, axis: Axes, keepdims: bool) -> tuple[Any]:
+    return (restored(g, x.shape, axis, keepdims),)
+
+
+def _prod_gradient(g: Any, out: Any, x: Any, axis: Axes, keepdims: bool) -> tuple[Any]:
+    return (restored(g * out, x.shape, axis, keepdims) / x,)
+
+
+def _extreme_gradient(g: Any, out: Any, x: Any, axis: Axes, keepdims: bool) -> tuple[Any]:
+    """Shared evenly among the elements that reach the extreme, as torch's ``amax`` does."""
+    winners = cast(equal(x, restored(out, x.shape, axis, keepdims)), dtype=str(x.dtype))
+    return (restored(g / sum_(winners, axis=axis, keepdims=keepdims), x.shape, axis, keepdims) * winners,)
+
+
+sum_ = reduction("sum", numpy.sum, Reduction("({acc} + {0})", "0"), _summing_dtype, _sum_gradient)
+prod = reduction("prod", numpy.prod, Reduction("({acc} * {0})", "1"), _summing_dtype, _prod_gradient)
+max_ = reduction("max", numpy.max, Reduction("maximum({acc}, {0})", None, "fiu"), _same_dtype, _extreme_gradient)
+min_ = reduction("min", numpy.min, Reduction("minimum({acc}, {0})", None, "fiu"), _same_dtype, _extreme_gradient)
+any_ = reduction(
+    "any",
+    numpy.any,
+    Reduction("({acc} | truth({0}))", "False", "b"),
+    _bool_dtype,
+)
+all_ = reduction(
+    "all",
+    numpy.all,
+    Reduction("({acc} & truth({0}))", "True", "b"),
+    _bool_dtype,
+)
+
+
+def _mean(x: Any, axis: Axes, keepdims: bool) -> Any:
+    return sum_(cast(x, dtype=str(_mean_dtype(x.dtype))), axis=axis, keepdims=keepdims) / _count(x, axis)
+
+
+mean = reduction("mean", numpy.mean, Composite(_mean), _mean_dtype)
+
+
+def _deviations(x: Any, axis: Axes) -> Any:
+    return square(x - mean(x, axis=axis, keepdims=True))
+
+
+def _var_type(x: TensorType, axis: Axes, keepdims: bool, ddof: float) -> TensorType:
+    return TensorType(reduced_shape(x.shape, axis, keepdims), _mean_dtype(x.dtype))
+
+
+def _var(x: Any, axis: Axes, keepdims: bool, ddof: float) -> Any:
+    return sum_(_deviations(x, axis), axis=axis, keepdims=keepdims) / max(_count(x, axis) - ddof, 0)
+
+
+def _std(x: Any, axis: Axes, keepdims: bool, ddof: float) -> Any:
+    return sqrt(_var(x, axis, keepdims, ddof))
+
+
+_SPREAD = tuple(Example(e.shapes, {**e.attrs, "ddof": ddof}) for e, ddof in zip(AXES, (0, 1, 0, 0.5), strict=True))
+var = row("var", numpy.var, Composite(_var), type_rule=_var_type, examples=_SPREAD)
+std = row("std", numpy.std, Composite(_std), type_rule=_var_type, examples=_SPREAD)
+
+
+def _count_nonzero(x: Any, axis: Axes, keepdims: bool) -> Any:
+    return sum_(cast(not_equal(x, 0), dtype="int64"), axis=axis, keepdims=keepdims)
+
+
+count_nonzero = reduction(
+    "count_nonzero",
+    lambda x, axis, keepdims: numpy.asarray(numpy.count_nonzero(x, axis=axis, keepdims=keepdims)),
+    Composite(_count_nonzero),
+    lambda dtype: numpy.dtype("int64"),
+)
+
+# -- along one axis, or over the flattened array (axis=None) --------------------------------------------------------
+
+_ONE_AXIS = (
+    Example(((3, 4),), {"axis": 1}),
+    Example(((3, 4),), {"axis": 0}),
+    Example(((3, 4),), {"axis": None}),
+)
+
+
+def _arg_type(x: TensorType, axis: int | None, keepdims: bool = False) -> TensorType:
+    axes = tuple(range(x.ndim)) if axis is None else (axis % max(x.ndim, 1),)
+    return TensorType(reduced_shape(x.shape, axes, keepdims), numpy.dtype("int64"))
+
+
+def _no_gradient(g: Any, out: Any, *operands: Any, **attrs: Any) -> tuple[Any, ...]:
+    return (None,) * len(operands)
+
+
+argmax = row("argmax", numpy.argmax, Host(), type_rule=_arg_type, gradient=_no_gradient, examples=_ONE_AXIS)
+argmin = row("argmin", numpy.argmin, Host(), type_rule=_arg_type, gradient=_no_gradient, examples=_ONE_AXIS)

@@ -1,0 +1,1 @@
+"""Operators that order or scan elements along an axis."""

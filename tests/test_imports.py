@@ -1,0 +1,115 @@
+"""Imports go down: each folder imports only what the table in CONTRIBUTING.md lets it import."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# folder -> the folders that it may import besides itself
+ALLOWED = {
+    "ir": set(),
+    "array": {"ir"},
+    "tracer": {"ir", "array"},
+    "codegen": {"ir"},
+    "runtime": {"ir", "array", "tracer", "codegen"},
+    "nn": {"ir", "array", "runtime"},
+}
+# package that builds native code -> the folder whose files may import it
+NATIVE = {"numba": "codegen/cpu", "llvmlite": "codegen/cpu"}
+SLOW_TO_IMPORT = ("numba", "llvmlite", "click", "rich", "matplotlib")
+
+FILES = [path.relative_to(ROOT) for folder in ALLOWED for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_file_imports_only_what_the_table_allows(file: Path) -> None:
+    assert faults(file, (ROOT / file).read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "source"),
+    [
+        ("ir/graph.py", "import blockfuse.array.ndarray"),
+        ("ir/graph.py", "from blockfuse.nn import Block"),
+        ("codegen/schedule.py", "from blockfuse import runtime"),
+        ("nn/block.py", "def call():\n    from blockfuse.tracer.trace import trace"),
+        ("array/ndarray.py", "if TYPE_CHECKING:\n    import blockfuse.runtime.dispatch as dispatch"),
+        ("runtime/dispatch.py", "import blockfuse"),
+        ("runtime/dispatch.py", "from blockfuse import np"),
+        ("ir/passes/fold.py", "from . import dedupe"),
+        ("ir/passes/fold.py", "from ..graph import Graph"),
+        ("ir/graph.py", "import ir.types"),
+        ("codegen/schedule.py", "import numba"),
+        ("runtime/launch.py", "def load():\n    from llvmlite import ir"),
+    ],
+)
+def test_forbidden_import_is_found(file: str, source: str) -> None:
+    assert len(faults(Path(file), source)) == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "source"),
+    [
+        ("ir/graph.py", "from blockfuse.ir.types import Type"),
+        ("nn/block.py", "from blockfuse import array, runtime"),
+        ("codegen/cpu/native.py", "import numba.core\nfrom llvmlite import binding, ir"),
+        ("runtime/launch.py", "def load():\n    from blockfuse.codegen.cpu.native import build"),
+    ],
+)
+def test_permitted_import_passes(file: str, source: str) -> None:
+    assert faults(Path(file), source) == []
+
+
+def test_import_blockfuse_loads_no_slow_package(tmp_path: Path) -> None:
+    code = f"""
+import sys
+sys.path.insert(0, {str(ROOT / "src")!r})
+import blockfuse
+print(*[name for name in {SLOW_TO_IMPORT!r} if name in sys.modules])
+"""
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() == []
+
+
+def faults(file: Path, source: str) -> list[str]:
+    """One line for each import in `source`, the text of `file`, that the tables above forbid."""
+    tree = ast.parse(source, filename=str(file))
+    return [
+        f"{file}:{line}: {reason}"
+        for line, module in imported_modules(tree)
+        if (reason := objection(file, module)) is not None
+    ]
+
+
+def imported_modules(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and dotted name of each import, those in functions included; a relative name starts with a dot."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module == "blockfuse":
+            yield from ((node.lineno, f"blockfuse.{alias.name}") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.lineno, "." * node.level + (node.module or "")
+
+
+def objection(file: Path, module: str) -> str | None:
+    folder = file.parts[0]
+    top, *below = module.split(".")
+    if not top:
+        return f"relative import {module}: write the name from blockfuse on"
+    if top in ALLOWED:
+        return f"import {module}: the folder is imported as blockfuse.{top}"
+    if top in NATIVE and not file.is_relative_to(NATIVE[top]):
+        return f"import {module}: only files in {NATIVE[top]}/ import {top}"
+    if top == "blockfuse" and not (below and below[0] in ALLOWED[folder] | {folder}):
+        allowed = ", ".join(sorted(ALLOWED[folder])) or "nothing else of ours"
+        return f"import {module}: {folder}/ may import {allowed}"
+    return None

@@ -1,0 +1,48 @@
+"""The packages in pyproject.toml, the folders on disk and the links in src/blockfuse/ agree."""
+
+import importlib
+import os
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = ("ir", "array", "tracer", "codegen", "runtime", "nn")
+SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+
+
+def test_packages_are_the_folders_on_disk() -> None:
+    with_code = {path.parent for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")}
+    on_disk = {"blockfuse." + ".".join(path.relative_to(ROOT).parts) for path in with_code}
+    assert SETUPTOOLS["packages"] == sorted({"blockfuse"} | on_disk)
+
+
+def test_each_folder_has_its_package_dir_line() -> None:
+    lines = {f"blockfuse.{folder}": folder for folder in FOLDERS}
+    assert SETUPTOOLS["package-dir"] == {"blockfuse": "src/blockfuse"} | lines
+
+
+@pytest.mark.parametrize("package", SETUPTOOLS["packages"])
+def test_package_has_an_init_file_and_imports(package: str) -> None:
+    module = importlib.import_module(package)
+    assert module.__file__ is not None
+    assert Path(module.__file__).name == "__init__.py"
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_link_leads_to_its_folder(folder: str) -> None:
+    link = ROOT / "src/blockfuse" / folder
+    # A checkout without symbolic links has a text file in the place of each.
+    target = os.readlink(link) if link.is_symlink() else link.read_text(encoding="utf-8")
+    assert target == f"../../{folder}"
+    assert (link.parent / target).resolve() == ROOT / folder
+
+
+def test_every_link_is_one_of_a_folder() -> None:
+    links = {path.name for path in (ROOT / "src/blockfuse").iterdir() if path.is_symlink()}
+    assert links <= set(FOLDERS)
+
+
+def test_package_says_that_it_is_typed() -> None:
+    assert (ROOT / "src/blockfuse/py.typed").is_file()
