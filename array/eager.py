@@ -68,6 +68,9 @@ class Eager:
     def escape(self, kind: str, array: ndarray) -> None:
         """Nothing is recorded, so nothing escapes."""
 
+    def visit(self, block: Any) -> None:
+        """Nothing rests on the block's state."""
+
 
 def numpy_index(index: Any) -> Any:
     """A user's index with our arrays replaced by NumPy's."""

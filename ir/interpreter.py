@@ -31,6 +31,9 @@ class Interpreter(Protocol):
     def escape(self, kind: str, array: Any) -> None:
         """A value is about to leave the array world (``if x:``, ``float(x)``, ``numpy.asarray(x)``)."""
 
+    def visit(self, block: Any) -> None:
+        """The ``forward`` of ``block`` is about to run."""
+
 
 _current: ContextVar[Interpreter] = ContextVar("blockfuse_interpreter")
 _default: list[Interpreter] = []  # one entry once blockfuse.array is imported
