@@ -10,6 +10,8 @@ import numpy
 from blockfuse.ir.errors import DTypeError, ShapeError
 from blockfuse.ir.types import DTYPES
 
+ArrayLike = Any  # an ndarray, a NumPy array, a number, or nested lists of numbers
+
 
 def checked_dtype(dtype: Any) -> numpy.dtype:
     """``dtype`` as NumPy's, if the language has it."""
@@ -34,6 +36,8 @@ def axes_tuple(axis: Any, ndim: int) -> tuple[int, ...]:
     """``None`` (all), an int or a sequence as a sorted tuple of axes counted from the front."""
     if axis is None:
         return tuple(range(ndim))
+    if type(axis) is int and 0 <= axis < ndim:
+        return (axis,)
     places = [one_axis(a, ndim) for a in (axis if isinstance(axis, tuple | list) else (axis,))]
     if len(set(places)) != len(places):
         raise ValueError(f"an axis is named twice in {axis}")

@@ -26,14 +26,22 @@ def data_of(operand: Any) -> Any:
 
 def from_sequence(values: Any) -> numpy.ndarray:
     """Nested lists and tuples as an array; Python floats become float32, as everywhere in ``blockfuse.np``."""
+    array = numbers_of(values)
+    return array.astype(numpy.float32) if array.dtype == numpy.float64 else array
+
+
+def numbers_of(values: Any) -> numpy.ndarray:
+    """Python numbers and nested lists of them, in NumPy's dtype for them."""
     try:
         array = numpy.array(_unwrapped(values))
     except ValueError as error:
-        raise DTypeError(f"cannot make an array of {type(values).__name__} {values!r:.80}: {error}") from error
-    if array.dtype == numpy.float64:
-        return array.astype(numpy.float32)
+        raise DTypeError(
+            f"cannot make an array of {type(values).__name__} {values!r:.80}: {error}"
+        ) from error
     if array.dtype.kind not in "fiub":
-        raise DTypeError(f"cannot make an array of {type(values).__name__} {values!r:.80}: its values are not numbers")
+        raise DTypeError(
+            f"cannot make an array of {type(values).__name__} {values!r:.80}: its values are not numbers"
+        )
     return array
 
 
@@ -50,7 +58,9 @@ class Eager:
         result = operator.meaning(*[data_of(o) for o in operands], **attrs)
         return ndarray(result if type(result) is numpy.ndarray else numpy.asarray(result))
 
-    def update(self, target: ndarray, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> None:
+    def update(
+        self, target: ndarray, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]
+    ) -> None:
         stamps.written(target._data)
         values = [data_of(o) for o in operands]
         if isinstance(operator.meaning, numpy.ufunc):
@@ -58,7 +68,9 @@ class Eager:
             return
         result = numpy.asarray(operator.meaning(*values, **attrs))
         if result.shape != target.shape:
-            raise ValueError(f"an in-place {operator.name} gives shape {result.shape}; the target has {target.shape}")
+            raise ValueError(
+                f"an in-place {operator.name} gives shape {result.shape}; the target has {target.shape}"
+            )
         numpy.copyto(target._data, result, casting="same_kind")
 
     def assign(self, target: ndarray, index: Any, value: Any) -> None:

@@ -47,7 +47,9 @@ def basic_index(shape: tuple[int, ...], items: tuple[Item, ...]) -> movement.Ind
         if item is None:
             result.append(None)
             continue
-        result.append(_slice_of(item, shape[axis]) if isinstance(item, slice) else _place_of(item, axis, shape[axis]))
+        result.append(
+            _slice_of(item, shape[axis]) if isinstance(item, slice) else _place_of(item, axis, shape[axis])
+        )
         axis += 1
     return tuple(result)
 

@@ -76,4 +76,9 @@ class Leaf:
     """A value that is there before the graph runs: argument, parameter, constant."""
 
 
-Lowering = Pointwise | Reduction | Contraction | Movement | Composite | Joining | Packing | Host | Leaf
+@dataclass(frozen=True)
+class Fused:
+    """Several operators in one kernel: attributes ``body`` (a graph) and ``name``."""
+
+
+Lowering = Pointwise | Reduction | Contraction | Movement | Composite | Joining | Packing | Host | Leaf | Fused

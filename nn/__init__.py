@@ -1,0 +1,44 @@
+"""Blocks, layers and parameters: ``from blockfuse import nn``."""
+
+from blockfuse.nn.activations import (
+    ELU,
+    GELU,
+    SELU,
+    Activation,
+    LeakyReLU,
+    PReLU,
+    SiLU,
+    Swish,
+)
+from blockfuse.nn.basic import Dense, Dropout, Embedding, Flatten, HybridLambda, Identity, Lambda, LayerNorm
+from blockfuse.nn.block import Block, HybridBlock
+from blockfuse.nn.containers import Concatenate, HybridConcatenate, HybridSequential, Sequential
+from blockfuse.nn.parameter import Constant, Parameter, ParameterDict
+
+__all__ = [
+    "ELU",
+    "GELU",
+    "SELU",
+    "Activation",
+    "Block",
+    "Concatenate",
+    "Constant",
+    "Dense",
+    "Dropout",
+    "Embedding",
+    "Flatten",
+    "HybridBlock",
+    "HybridConcatenate",
+    "HybridLambda",
+    "HybridSequential",
+    "Identity",
+    "Lambda",
+    "LayerNorm",
+    "LeakyReLU",
+    "PReLU",
+    "Parameter",
+    "ParameterDict",
+    "Sequential",
+    "SiLU",
+    "Swish",
+]

@@ -2,7 +2,10 @@
 
 from blockfuse.ir.operators import (
     contractions,
+    drawing,
+    filling,
     indexing,
+    linear_algebra,
     movement,
     neural,
     pointwise,
@@ -10,4 +13,15 @@ from blockfuse.ir.operators import (
     sorting,
 )
 
-__all__ = ["contractions", "indexing", "movement", "neural", "pointwise", "reductions", "sorting"]
+__all__ = [
+    "contractions",
+    "drawing",
+    "filling",
+    "indexing",
+    "linear_algebra",
+    "movement",
+    "neural",
+    "pointwise",
+    "reductions",
+    "sorting",
+]

@@ -9,13 +9,14 @@ import numpy
 
 from blockfuse.ir.errors import ShapeError
 from blockfuse.ir.lowering import Composite, Contraction, Packing
-from blockfuse.ir.operator import Example, row
-from blockfuse.ir.operators.movement import expand_dims, reshape, transpose
-from blockfuse.ir.operators.pointwise import broadcast_shapes
+from blockfuse.ir.operator import Example, Operator, row
+from blockfuse.ir.operators.movement import expand_dims, get_item, reshape, transpose
+from blockfuse.ir.operators.pointwise import broadcast_shapes, cast
 from blockfuse.ir.types import TensorType
 
 
-def _swapped(x: Any) -> Any:
+def swapped(x: Any) -> Any:
+    """``x`` with its last two axes exchanged."""
     axes = tuple(range(x.ndim))
     return transpose(x, axes=(*axes[:-2], axes[-1], axes[-2]))
 
@@ -29,7 +30,9 @@ def _matmul_type(x: TensorType, y: TensorType) -> TensorType:
     rows, columns = x.shape[:-1], y.shape[-1:] if y.ndim > 1 else ()
     inner = y.shape[-2] if y.ndim > 1 else y.shape[0]
     if x.shape[-1] != inner:
-        raise ShapeError(f"matmul of {x} and {y}: the last axis of the first ({x.shape[-1]}) must equal {inner}")
+        raise ShapeError(
+            f"matmul of {x} and {y}: the last axis of the first ({x.shape[-1]}) must equal {inner}"
+        )
     batch = broadcast_shapes(rows[:-1], y.shape[:-2])
     return TensorType((*batch, *rows[-1:], *columns), numpy.result_type(x.dtype, y.dtype))
 
@@ -41,7 +44,7 @@ def _matmul_gradient(g: Any, out: Any, x: Any, y: Any) -> tuple[Any, Any]:
         g = expand_dims(g, axis=(g.ndim if y.ndim == 1 else g.ndim - 1,))
     if y.ndim == 1:
         g = expand_dims(g, axis=(g.ndim,))
-    grad_x, grad_y = matmul(g, _swapped(wide_y)), matmul(_swapped(wide_x), g)
+    grad_x, grad_y = matmul(g, swapped(wide_y)), matmul(swapped(wide_x), g)
     if x.ndim == 1:
         grad_x = reshape(grad_x, shape=(*grad_x.shape[:-2], *x.shape))
     if y.ndim == 1:
@@ -49,7 +52,7 @@ def _matmul_gradient(g: Any, out: Any, x: Any, y: Any) -> tuple[Any, Any]:
     return grad_x, grad_y
 
 
-matmul = row(
+matmul: Operator = row(
     "matmul",
     numpy.matmul,
     Contraction(),
@@ -75,7 +78,9 @@ def _dense(x: numpy.ndarray, weight: numpy.ndarray, *bias: numpy.ndarray) -> num
 
 def _dense_type(x: TensorType, weight: TensorType, *bias: TensorType) -> TensorType:
     if weight.ndim != 2 or x.ndim < 1 or x.shape[-1] != weight.shape[1]:
-        raise ShapeError(f"dense of {x} with weight {weight}: the input needs {weight.shape[-1]} features in its last axis")
+        raise ShapeError(
+            f"dense of {x} with weight {weight}: the input needs {weight.shape[-1]} features in its last axis"
+        )
     dtype = numpy.result_type(x.dtype, weight.dtype, *(b.dtype for b in bias))
     return TensorType((*x.shape[:-1], weight.shape[0]), dtype)
 
@@ -83,7 +88,7 @@ def _dense_type(x: TensorType, weight: TensorType, *bias: TensorType) -> TensorT
 def _dense_gradient(g: Any, out: Any, x: Any, weight: Any, *bias: Any) -> tuple[Any, ...]:
     flat_g = reshape(g, shape=(prod(g.shape[:-1]), g.shape[-1]))
     flat_x = reshape(x, shape=(prod(x.shape[:-1]), x.shape[-1]))
-    grads = matmul(g, weight), matmul(_swapped(flat_g), flat_x)
+    grads = matmul(g, weight), matmul(swapped(flat_g), flat_x)
     return (*grads, flat_g.sum(axis=0)) if bias else grads
 
 
@@ -93,7 +98,11 @@ dense = row(
     Contraction(),
     type_rule=_dense_type,
     gradient=_dense_gradient,
-    examples=(Example(((3, 4), (5, 4), (5,))), Example(((2, 3, 4), (5, 4))), Example(((3, 40), (35, 40), (35,)))),
+    examples=(
+        Example(((3, 4), (5, 4), (5,))),
+        Example(((2, 3, 4), (5, 4))),
+        Example(((3, 40), (35, 40), (35,))),
+    ),
 )
 
 
@@ -107,7 +116,9 @@ def _pack(weight: numpy.ndarray, panel: int, transposed: bool) -> numpy.ndarray:
 
 
 def _pack_type(weight: TensorType, panel: int, transposed: bool) -> TensorType:
-    *batch, units, inner = weight.shape if transposed else (*weight.shape[:-2], weight.shape[-1], weight.shape[-2])
+    *batch, units, inner = (
+        weight.shape if transposed else (*weight.shape[:-2], weight.shape[-1], weight.shape[-2])
+    )
     return TensorType((*batch, -(-units // panel), inner, panel), weight.dtype)
 
 
@@ -146,7 +157,10 @@ packed_product = row(
     _packed_product,
     Contraction(),
     type_rule=_packed_type,
-    examples=(Example(((3, 4), (2, 4, 8), (13,)), {"units": 13}), Example(((2, 3, 4), (2, 1, 4, 8)), {"units": 5})),
+    examples=(
+        Example(((3, 4), (2, 4, 8), (13,)), {"units": 13}),
+        Example(((2, 3, 4), (2, 1, 4, 8)), {"units": 5}),
+    ),
 )
 
 # -- written with the above ---------------------------------------------------------------------------------------------
@@ -187,7 +201,10 @@ tensordot = row(
     "tensordot",
     lambda x, y, axes: numpy.tensordot(x, y, axes=axes),
     Composite(_tensordot),
-    examples=(Example(((3, 4, 5), (5, 4, 6)), {"axes": ((1, 2), (1, 0))}), Example(((3,), (4,)), {"axes": ((), ())})),
+    examples=(
+        Example(((3, 4, 5), (5, 4, 6)), {"axes": ((1, 2), (1, 0))}),
+        Example(((3,), (4,)), {"axes": ((), ())}),
+    ),
 )
 
 
@@ -196,6 +213,98 @@ def _outer(x: Any, y: Any) -> Any:
     return flat_x * flat_y
 
 
-outer = row("outer", numpy.outer, Composite(_outer), examples=(Example(((3,), (4,))), Example(((2, 2), (3,)))))
+outer = row(
+    "outer", numpy.outer, Composite(_outer), examples=(Example(((3,), (4,))), Example(((2, 2), (3,))))
+)
+
+# -- einsum: every axis has a letter, "ij,jk->ik" ---------------------------------------------------------------------
 
 
+def _einsum_type(*operands: TensorType, subscripts: str) -> TensorType:
+    terms, output = _terms(subscripts)
+    sizes: dict[str, int] = {}
+    for term, x in zip(terms, operands, strict=True):
+        if len(term) != x.ndim:
+            raise ShapeError(f"einsum {subscripts!r}: {term!r} has {len(term)} letters, its operand is {x}")
+        for letter, n in zip(term, x.shape, strict=True):
+            if sizes.setdefault(letter, n) != n:
+                raise ShapeError(f"einsum {subscripts!r}: {letter!r} is both {sizes[letter]} and {n}")
+    if len(set(output)) != len(output) or not set(output) <= set(sizes):
+        raise ShapeError(
+            f"einsum {subscripts!r}: the result needs each of its letters once, from the operands"
+        )
+    return TensorType(
+        tuple(sizes[letter] for letter in output), numpy.result_type(*(x.dtype for x in operands))
+    )
+
+
+def _terms(subscripts: str) -> tuple[list[str], str]:
+    inputs, _, output = subscripts.partition("->")
+    return inputs.split(","), output
+
+
+def _einsum(*operands: Any, subscripts: str) -> Any:
+    """Operands are folded into the first one from the left; letters that nobody needs any more are summed."""
+    terms, output = _terms(subscripts)
+    dtype = str(numpy.result_type(*(x.dtype for x in operands)))
+    later = ["".join(terms[n + 1 :]) + output for n in range(len(terms))]
+    x, term = _summed(*_on_diagonal(operands[0], terms[0]), later[0])
+    for y, other, needed in zip(operands[1:], terms[1:], later[1:], strict=True):
+        y, other = _summed(*_on_diagonal(y, other), term + needed)
+        x, term = _contracted(x, term, y, other, needed)
+        x, term = _summed(x, term, needed)
+    ordered = transpose(x, axes=tuple(term.index(letter) for letter in output))
+    return ordered if str(ordered.dtype) == dtype else cast(ordered, dtype=dtype)
+
+
+def _on_diagonal(x: Any, term: str) -> tuple[Any, str]:
+    """A letter that stands twice: only elements at equal places along both axes count."""
+    double = next((letter for letter in term if term.count(letter) > 1), None)
+    if double is None:
+        return x, term
+    first, second = term.index(double), term.rindex(double)
+    rest = [a for a in range(x.ndim) if a not in (first, second)]
+    n, shape = x.shape[first], tuple(x.shape[a] for a in rest)
+    flat = reshape(transpose(x, axes=(first, second, *rest)), shape=(n * n, *shape))
+    index = (("slice", 0, n * n, n + 1), *(("slice", 0, size, 1) for size in shape))
+    return _on_diagonal(get_item(flat, index=index), double + "".join(term[a] for a in rest))
+
+
+def _summed(x: Any, term: str, needed: str) -> tuple[Any, str]:
+    axes = tuple(a for a, letter in enumerate(term) if letter not in needed)
+    return (x.sum(axis=axes), "".join(c for c in term if c in needed)) if axes else (x, term)
+
+
+def _contracted(x: Any, term: str, y: Any, other: str, needed: str) -> tuple[Any, str]:
+    """One product of stacks of matrices: letters of both that are needed on, of x alone, summed, of y alone."""
+    batch = [c for c in term if c in other and c in needed]
+    inner = [c for c in term if c in other and c not in needed]
+    left, right = [c for c in term if c not in other], [c for c in other if c not in term]
+    sizes = dict(zip(term + other, (*x.shape, *y.shape), strict=True))
+    stack = tuple(sizes[c] for c in batch)
+    rows, depth, columns = (prod(sizes[c] for c in letters) for letters in (left, inner, right))
+    flat_x = reshape(_arranged(x, term, batch + left + inner), shape=(*stack, rows, depth))
+    flat_y = reshape(_arranged(y, other, batch + inner + right), shape=(*stack, depth, columns))
+    product = matmul(flat_x, flat_y) if inner else flat_x * flat_y
+    result = batch + left + right
+    return reshape(product, shape=tuple(sizes[c] for c in result)), "".join(result)
+
+
+def _arranged(x: Any, term: str, letters: list[str]) -> Any:
+    return transpose(x, axes=tuple(term.index(c) for c in letters))
+
+
+einsum = row(
+    "einsum",
+    lambda *operands, subscripts: numpy.asarray(numpy.einsum(subscripts, *operands)),
+    Composite(_einsum),
+    type_rule=_einsum_type,
+    examples=(
+        Example(((3, 4), (4, 5)), {"subscripts": "ij,jk->ik"}),
+        Example(((2, 3, 4), (2, 5, 4)), {"subscripts": "bik,bjk->bji"}),
+        Example(((3, 3, 2),), {"subscripts": "iij->j"}),
+        Example(((3,), (4,), (3, 4)), {"subscripts": "i,j,ij->"}),
+        Example(((3,), (4,)), {"subscripts": "i,j->ji"}),
+        Example(((3, 3),), {"subscripts": "ii->i"}),
+    ),
+)

@@ -8,7 +8,8 @@ import numpy
 
 from blockfuse.ir.lowering import Host
 from blockfuse.ir.operator import Example, row
-from blockfuse.ir.operators.movement import filled
+from blockfuse.ir.operators.filling import arange
+from blockfuse.ir.operators.movement import filled, reshape
 from blockfuse.ir.operators.pointwise import FLAT, cast
 
 Pattern = tuple[Any, ...]
@@ -27,7 +28,9 @@ def _take_at(x: numpy.ndarray, *arrays: numpy.ndarray, pattern: Pattern) -> nump
     return x[_numpy_pattern(pattern, arrays)]
 
 
-def _add_at(x: numpy.ndarray, value: numpy.ndarray, *arrays: numpy.ndarray, pattern: Pattern) -> numpy.ndarray:
+def _add_at(
+    x: numpy.ndarray, value: numpy.ndarray, *arrays: numpy.ndarray, pattern: Pattern
+) -> numpy.ndarray:
     result = numpy.array(x)
     numpy.add.at(result, _numpy_pattern(pattern, arrays), value)
     return result
@@ -72,6 +75,19 @@ def as_integers(x: Any) -> Any:
     return cast(x, dtype="int64")
 
 
+def along_axis(x: Any, indices: Any, axis: int) -> Any:
+    """``numpy.take_along_axis``: for each element of ``indices``, the element of ``x`` at that place along ``axis``."""
+    grids = [_places(n, a, x.ndim) for a, n in enumerate(x.shape)]
+    grids[axis] = indices
+    return take_at(x, *grids, pattern=tuple(("array", a) for a in range(x.ndim)))
+
+
+def _places(size: int, axis: int, ndim: int) -> Any:
+    """0, 1, ... along one of ``ndim`` axes."""
+    line = arange(start=0, stop=size, step=1, dtype="int64")
+    return reshape(line, shape=tuple(size if a == axis else 1 for a in range(ndim)))
+
+
 def _one_hot(x: numpy.ndarray, depth: int, on_value: float, off_value: float, dtype: str) -> numpy.ndarray:
     hit = numpy.asarray(x).astype("int64")[..., None] == numpy.arange(depth)
     return numpy.where(hit, numpy.asarray(on_value, dtype), numpy.asarray(off_value, dtype))
@@ -84,7 +100,10 @@ one_hot = row(
     gradient=FLAT,
     examples=(
         Example(
-            ((2, 3),), {"depth": 4, "on_value": 1.0, "off_value": 0.0, "dtype": "float32"}, high=4, integers=(0,)
+            ((2, 3),),
+            {"depth": 4, "on_value": 1.0, "off_value": 0.0, "dtype": "float32"},
+            high=4,
+            integers=(0,),
         ),
     ),
 )

@@ -11,7 +11,7 @@ from blockfuse.ir import layout
 from blockfuse.ir.layout import Layout
 from blockfuse.ir.lowering import Host, Joining, Movement
 from blockfuse.ir.operator import Example, Gradient, Operator, row
-from blockfuse.ir.operators.pointwise import cast
+from blockfuse.ir.operators.pointwise import FLAT, cast
 from blockfuse.ir.types import TensorType
 
 Shape = tuple[int, ...]
@@ -35,7 +35,7 @@ def movement(
 
 # -- reshape --------------------------------------------------------------------------------------------------------
 
-reshape = movement(
+reshape: Operator = movement(
     "reshape",
     lambda x, shape: numpy.reshape(x, shape),
     lambda where, shape: layout.reshape(where, shape),
@@ -62,7 +62,7 @@ expand_dims = movement(
     _expanded,
     (Example(((3, 4),), {"axis": (1,)}), Example(((3, 4),), {"axis": (0, 3)})),
 )
-squeeze = movement(
+squeeze: Operator = movement(
     "squeeze",
     numpy.squeeze,
     lambda where, axis: layout.reshape(where, _squeezed(where.shape, axis)),
@@ -71,9 +71,19 @@ squeeze = movement(
     (Example(((3, 1, 4),), {"axis": (1,)}),),
 )
 
+# The same elements; gradients end here.
+stop_gradient = movement(
+    "stop_gradient",
+    lambda x: numpy.asarray(x)[...],
+    lambda where: where,
+    FLAT,
+    lambda shape: shape,
+    (Example(((3, 4),)),),
+)
+
 # -- transpose, broadcast, flip -------------------------------------------------------------------------------------
 
-transpose = movement(
+transpose: Operator = movement(
     "transpose",
     numpy.transpose,
     lambda where, axes: layout.transpose(where, axes),
@@ -85,7 +95,9 @@ transpose = movement(
 
 def _broadcast_gradient(g: Any, out: Any, x: Any, shape: Shape) -> tuple[Any]:
     from_left = g.ndim - x.ndim
-    axes = tuple(i for i in range(g.ndim) if i < from_left or (x.shape[i - from_left] == 1 and g.shape[i] != 1))
+    axes = tuple(
+        i for i in range(g.ndim) if i < from_left or (x.shape[i - from_left] == 1 and g.shape[i] != 1)
+    )
     return (reshape(g.sum(axis=axes, keepdims=True) if axes else g, shape=x.shape),)
 
 
@@ -104,7 +116,7 @@ def _flip_layout(where: Layout, axis: Shape) -> Layout:
     return Layout(where.shape, tuple(-s if i in axis else s for i, s in enumerate(where.strides)), offset)
 
 
-flip = movement(
+flip: Operator = movement(
     "flip",
     numpy.flip,
     _flip_layout,
@@ -229,5 +241,3 @@ concatenate = row(
     gradient=_join_gradient,
     examples=(Example(((3, 4), (3, 2)), {"axis": 1}), Example(((3, 4), (1, 4), (2, 4)), {"axis": 0})),
 )
-
-

@@ -15,6 +15,7 @@ from blockfuse.ir.operators.pointwise import (
     floating,
     greater,
     log,
+    negative,
     pointwise,
     same,
     sqrt,
@@ -36,7 +37,7 @@ def _relu(x: numpy.ndarray) -> numpy.ndarray:
 
 
 relu = pointwise(
-    "relu", _relu, "maximum({0}, zero({0}))", lambda g, out, x: (_gated(g, x),), loop=same, arity=1, kinds="fiu", low=0.5
+    "relu", _relu, "relu({0})", lambda g, out, x: (_gated(g, x),), loop=same, arity=1, kinds="fiu", low=0.5
 )
 
 
@@ -71,7 +72,7 @@ erf = pointwise(
     "erf",
     _erf,
     "erf({0})",
-    lambda g, out, x: (g * exp(-square(x)) * (2 / math.sqrt(math.pi)),),
+    lambda g, out, x: (g * exp(negative(square(x))) * (2 / math.sqrt(math.pi)),),
     loop=floating,
     arity=1,
     kinds="f",
@@ -83,7 +84,9 @@ def _softplus(x: numpy.ndarray) -> numpy.ndarray:
     """log(1 + exp(x)) without overflow."""
     values = numpy.asarray(x, floating(x.dtype)[0])
     with numpy.errstate(under="ignore"):
-        return numpy.asarray(numpy.maximum(values, 0) + numpy.log1p(numpy.exp(-numpy.abs(values))), values.dtype)
+        return numpy.asarray(
+            numpy.maximum(values, 0) + numpy.log1p(numpy.exp(-numpy.abs(values))), values.dtype
+        )
 
 
 softplus = pointwise(
@@ -129,7 +132,9 @@ def _leaky_meaning(x: numpy.ndarray, slope: float) -> numpy.ndarray:
 
 
 def _elu_meaning(x: numpy.ndarray, alpha: float) -> numpy.ndarray:
-    return numpy.where(x > 0, x, (numpy.exp(numpy.where(x > 0, 0, x)) - 1) * alpha).astype(floating(x.dtype)[0])
+    return numpy.where(x > 0, x, (numpy.exp(numpy.where(x > 0, 0, x)) - 1) * alpha).astype(
+        floating(x.dtype)[0]
+    )
 
 
 def _gelu_meaning(x: numpy.ndarray, approximate: bool) -> numpy.ndarray:
@@ -200,9 +205,7 @@ def _log_softmax_meaning(x: numpy.ndarray, axis: int) -> numpy.ndarray:
 
 
 _ONE_AXIS = (Example(((3, 5),), {"axis": 1}), Example(((2, 3, 4),), {"axis": 1}))
-softmax = row(
-    "softmax", _softmax_meaning, Composite(_softmax), type_rule=_floating_type, examples=_ONE_AXIS
-)
+softmax = row("softmax", _softmax_meaning, Composite(_softmax), type_rule=_floating_type, examples=_ONE_AXIS)
 log_softmax = row(
     "log_softmax", _log_softmax_meaning, Composite(_log_softmax), type_rule=_floating_type, examples=_ONE_AXIS
 )

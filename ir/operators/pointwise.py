@@ -25,7 +25,9 @@ def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _type_by_loop(loop: Loop, *operands: TensorType, **attrs: Any) -> TensorType:
-    return TensorType(broadcast_shapes(*(t.shape for t in operands)), loop(*(t.dtype for t in operands), **attrs)[-1])
+    return TensorType(
+        broadcast_shapes(*(t.shape for t in operands)), loop(*(t.dtype for t in operands), **attrs)[-1]
+    )
 
 
 def pointwise(
@@ -61,9 +63,12 @@ def ufunc(
     """A row whose meaning and dtype rule are a NumPy ufunc's."""
 
     def loop(*dtypes: numpy.dtype, **attrs: Any) -> tuple[numpy.dtype, ...]:
-        return meaning.resolve_dtypes((*dtypes, None))
+        weak = (d if isinstance(d, numpy.dtype) else type(d) for d in dtypes)
+        return meaning.resolve_dtypes((*weak, None))
 
-    return pointwise(name or meaning.__name__, meaning, expression, gradient, loop=loop, arity=meaning.nin, **columns)
+    return pointwise(
+        name or meaning.__name__, meaning, expression, gradient, loop=loop, arity=meaning.nin, **columns
+    )
 
 
 def same(*dtypes: numpy.dtype, **attrs: Any) -> tuple[numpy.dtype, ...]:
@@ -104,7 +109,7 @@ divide = ufunc(
     name="divide",
     low=0.5,
 )
-negative = ufunc(numpy.negative, "-{0}", lambda g, out, x: (negative(g),), kinds="fi")
+negative: Operator = ufunc(numpy.negative, "-{0}", lambda g, out, x: (negative(g),), kinds="fi")
 positive = ufunc(numpy.positive, "{0}", lambda g, out, x: (g,), kinds="fiu")
 
 
@@ -115,14 +120,27 @@ def _power_gradient(g: Any, out: Any, x: Any, y: Any) -> tuple[Any, Any]:
 power = ufunc(numpy.power, "pow({0}, {1})", _power_gradient, kinds="f", cost=60, low=0.5)
 square = ufunc(numpy.square, "({0} * {0})", lambda g, out, x: (g * x * 2,), kinds="fiu")
 sqrt = ufunc(numpy.sqrt, "sqrt({0})", lambda g, out, x: (g / (out * 2),), kinds="f", cost=8, low=0.5)
-reciprocal = ufunc(numpy.reciprocal, "(one({0}) / {0})", lambda g, out, x: (negative(g * out * out),), kinds="f", cost=6, low=0.5)
+reciprocal = ufunc(
+    numpy.reciprocal,
+    "(one({0}) / {0})",
+    lambda g, out, x: (negative(g * out * out),),
+    kinds="f",
+    cost=6,
+    low=0.5,
+)
 absolute = ufunc(numpy.absolute, "abs({0})", lambda g, out, x: (g * sign(x),), kinds="f", low=0.5)
-sign = ufunc(numpy.sign, "sign({0})", FLAT, kinds="f")
+sign: Operator = ufunc(numpy.sign, "sign({0})", FLAT, kinds="f")
 floor_divide = ufunc(numpy.floor_divide, "floor_divide({0}, {1})", FLAT, kinds="", low=0.5)
 remainder = ufunc(
-    numpy.remainder, "remainder({0}, {1})", lambda g, out, x, y: (g, negative(g * floor(x / y))), kinds="", low=0.5
+    numpy.remainder,
+    "remainder({0}, {1})",
+    lambda g, out, x, y: (g, negative(g * floor(x / y))),
+    kinds="",
+    low=0.5,
 )
-fmod = ufunc(numpy.fmod, "fmod({0}, {1})", lambda g, out, x, y: (g, negative(g * trunc(x / y))), kinds="", low=0.5)
+fmod = ufunc(
+    numpy.fmod, "fmod({0}, {1})", lambda g, out, x, y: (g, negative(g * trunc(x / y))), kinds="", low=0.5
+)
 maximum = ufunc(
     numpy.maximum,
     "maximum({0}, {1})",
@@ -138,7 +156,12 @@ minimum = ufunc(
 fmax = ufunc(numpy.fmax, "fmax({0}, {1})", maximum.gradient, kinds="")
 fmin = ufunc(numpy.fmin, "fmin({0}, {1})", minimum.gradient, kinds="")
 hypot = ufunc(
-    numpy.hypot, "hypot({0}, {1})", lambda g, out, x, y: (g * x / out, g * y / out), kinds="f", cost=40, low=0.5
+    numpy.hypot,
+    "hypot({0}, {1})",
+    lambda g, out, x, y: (g * x / out, g * y / out),
+    kinds="f",
+    cost=40,
+    low=0.5,
 )
 
 # -- comparison and logic -----------------------------------------------------------------------------------------
@@ -146,13 +169,13 @@ hypot = ufunc(
 equal = ufunc(numpy.equal, "({0} == {1})", FLAT)
 not_equal = ufunc(numpy.not_equal, "({0} != {1})", FLAT)
 less = ufunc(numpy.less, "({0} < {1})", FLAT, kinds="fiu")
-less_equal = ufunc(numpy.less_equal, "({0} <= {1})", FLAT, kinds="fiu")
+less_equal: Operator = ufunc(numpy.less_equal, "({0} <= {1})", FLAT, kinds="fiu")
 greater = ufunc(numpy.greater, "({0} > {1})", FLAT, kinds="fiu")
-greater_equal = ufunc(numpy.greater_equal, "({0} >= {1})", FLAT, kinds="fiu")
+greater_equal: Operator = ufunc(numpy.greater_equal, "({0} >= {1})", FLAT, kinds="fiu")
 logical_and = ufunc(numpy.logical_and, "(truth({0}) & truth({1}))", FLAT)
 logical_or = ufunc(numpy.logical_or, "(truth({0}) | truth({1}))", FLAT)
 logical_xor = ufunc(numpy.logical_xor, "(truth({0}) ^ truth({1}))", FLAT)
-logical_not = ufunc(numpy.logical_not, "(not truth({0}))", FLAT)
+logical_not = ufunc(numpy.logical_not, "negated({0})", FLAT)
 bitwise_and = ufunc(numpy.bitwise_and, "({0} & {1})", FLAT, kinds="iub")
 bitwise_or = ufunc(numpy.bitwise_or, "({0} | {1})", FLAT, kinds="iub")
 bitwise_xor = ufunc(numpy.bitwise_xor, "({0} ^ {1})", FLAT, kinds="iub")
@@ -166,9 +189,9 @@ signbit = ufunc(numpy.signbit, "signbit({0})", FLAT, kinds="")
 
 # -- rounding -----------------------------------------------------------------------------------------------------
 
-floor = ufunc(numpy.floor, "floor({0})", FLAT, kinds="f")
+floor: Operator = ufunc(numpy.floor, "floor({0})", FLAT, kinds="f")
 ceil = ufunc(numpy.ceil, "ceil({0})", FLAT, kinds="f")
-trunc = ufunc(numpy.trunc, "trunc({0})", FLAT, kinds="f")
+trunc: Operator = ufunc(numpy.trunc, "trunc({0})", FLAT, kinds="f")
 rint = ufunc(numpy.rint, "rint({0})", FLAT, kinds="f")
 
 # -- exponential, trigonometric, hyperbolic -----------------------------------------------------------------------
@@ -178,19 +201,35 @@ exp2 = ufunc(numpy.exp2, "exp2({0})", lambda g, out, x: (g * out * math.log(2),)
 expm1 = ufunc(numpy.expm1, "expm1({0})", lambda g, out, x: (g * (out + 1),), kinds="f", cost=40)
 log = ufunc(numpy.log, "log({0})", lambda g, out, x: (g / x,), kinds="f", cost=20, low=0.5)
 log2 = ufunc(numpy.log2, "log2({0})", lambda g, out, x: (g / (x * math.log(2)),), kinds="f", cost=40, low=0.5)
-log10 = ufunc(numpy.log10, "log10({0})", lambda g, out, x: (g / (x * math.log(10)),), kinds="f", cost=40, low=0.5)
+log10 = ufunc(
+    numpy.log10, "log10({0})", lambda g, out, x: (g / (x * math.log(10)),), kinds="f", cost=40, low=0.5
+)
 log1p = ufunc(numpy.log1p, "log1p({0})", lambda g, out, x: (g / (x + 1),), kinds="f", cost=40, low=-0.5)
 logaddexp = ufunc(
     numpy.logaddexp, "", lambda g, out, x, y: (g * exp(x - out), g * exp(y - out)), kinds="", cost=80
 )
 sin = ufunc(numpy.sin, "sin({0})", lambda g, out, x: (g * cos(x),), kinds="f", cost=40)
-cos = ufunc(numpy.cos, "cos({0})", lambda g, out, x: (negative(g * sin(x)),), kinds="f", cost=40)
-tan = ufunc(numpy.tan, "tan({0})", lambda g, out, x: (g * (out * out + 1),), kinds="f", cost=60, low=-1.0, high=1.0)
+cos: Operator = ufunc(numpy.cos, "cos({0})", lambda g, out, x: (negative(g * sin(x)),), kinds="f", cost=40)
+tan = ufunc(
+    numpy.tan, "tan({0})", lambda g, out, x: (g * (out * out + 1),), kinds="f", cost=60, low=-1.0, high=1.0
+)
 arcsin = ufunc(
-    numpy.arcsin, "asin({0})", lambda g, out, x: (g / sqrt(1 - x * x),), kinds="f", cost=60, low=-0.9, high=0.9
+    numpy.arcsin,
+    "asin({0})",
+    lambda g, out, x: (g / sqrt(1 - x * x),),
+    kinds="f",
+    cost=60,
+    low=-0.9,
+    high=0.9,
 )
 arccos = ufunc(
-    numpy.arccos, "acos({0})", lambda g, out, x: (negative(g / sqrt(1 - x * x)),), kinds="f", cost=60, low=-0.9, high=0.9
+    numpy.arccos,
+    "acos({0})",
+    lambda g, out, x: (negative(g / sqrt(1 - x * x)),),
+    kinds="f",
+    cost=60,
+    low=-0.9,
+    high=0.9,
 )
 arctan = ufunc(numpy.arctan, "atan({0})", lambda g, out, x: (g / (x * x + 1),), kinds="f", cost=60)
 arctan2 = ufunc(
@@ -202,21 +241,37 @@ arctan2 = ufunc(
     low=0.5,
 )
 sinh = ufunc(numpy.sinh, "sinh({0})", lambda g, out, x: (g * cosh(x),), kinds="f", cost=60)
-cosh = ufunc(numpy.cosh, "cosh({0})", lambda g, out, x: (g * sinh(x),), kinds="f", cost=60)
+cosh: Operator = ufunc(numpy.cosh, "cosh({0})", lambda g, out, x: (g * sinh(x),), kinds="f", cost=60)
 tanh = ufunc(numpy.tanh, "tanh({0})", lambda g, out, x: (g * (1 - out * out),), kinds="f", cost=20)
 arcsinh = ufunc(numpy.arcsinh, "asinh({0})", lambda g, out, x: (g / sqrt(x * x + 1),), kinds="f", cost=60)
 arccosh = ufunc(
-    numpy.arccosh, "acosh({0})", lambda g, out, x: (g / sqrt(x * x - 1),), kinds="f", cost=60, low=1.5, high=3.0
+    numpy.arccosh,
+    "acosh({0})",
+    lambda g, out, x: (g / sqrt(x * x - 1),),
+    kinds="f",
+    cost=60,
+    low=1.5,
+    high=3.0,
 )
 arctanh = ufunc(
     numpy.arctanh, "atanh({0})", lambda g, out, x: (g / (1 - x * x),), kinds="f", cost=60, low=-0.9, high=0.9
 )
-degrees = ufunc(numpy.degrees, "({0} * literal({0}, 57.29577951308232))", lambda g, out, x: (g * (180 / math.pi),), kinds="f")
-radians = ufunc(numpy.radians, "({0} * literal({0}, 0.017453292519943295))", lambda g, out, x: (g * (math.pi / 180),), kinds="f")
+degrees = ufunc(
+    numpy.degrees,
+    "({0} * literal({0}, 57.29577951308232))",
+    lambda g, out, x: (g * (180 / math.pi),),
+    kinds="f",
+)
+radians = ufunc(
+    numpy.radians,
+    "({0} * literal({0}, 0.017453292519943295))",
+    lambda g, out, x: (g * (math.pi / 180),),
+    kinds="f",
+)
 
 # -- choice and conversion ----------------------------------------------------------------------------------------
 
-where = pointwise(
+where: Operator = pointwise(
     "where",
     numpy.where,
     "select({0}, {1}, {2})",
@@ -231,10 +286,10 @@ def _cast(x: numpy.ndarray, dtype: str) -> numpy.ndarray:
 
 
 def _cast_loop(source: numpy.dtype, dtype: str) -> tuple[numpy.dtype, ...]:
-    return source, numpy.dtype(dtype)
+    return numpy.result_type(source), numpy.dtype(dtype)
 
 
-cast = pointwise(
+cast: Operator = pointwise(
     "cast",
     _cast,
     "{0}",

@@ -12,7 +12,7 @@ from blockfuse.ir.errors import ShapeError
 from blockfuse.ir.lowering import Composite, Host, Reduction
 from blockfuse.ir.operator import Example, Gradient, Operator, row
 from blockfuse.ir.operators.movement import broadcast_to, expand_dims
-from blockfuse.ir.operators.pointwise import cast, equal, not_equal, sqrt, square
+from blockfuse.ir.operators.pointwise import FLAT, cast, equal, not_equal, sqrt, square
 from blockfuse.ir.types import TensorType
 
 Axes = tuple[int, ...]
@@ -42,7 +42,8 @@ def _reduced_type(
     return TensorType(reduced_shape(x.shape, axis, keepdims), dtype_rule(x.dtype))
 
 
-def _summing_dtype(dtype: numpy.dtype) -> numpy.dtype:
+def summing_dtype(dtype: numpy.dtype) -> numpy.dtype:
+    """The dtype in which NumPy adds up."""
     if dtype.kind in "bi":
         return numpy.dtype("int64")
     return numpy.dtype("uint64") if dtype.kind == "u" else dtype
@@ -69,7 +70,12 @@ def reduction(
 ) -> Operator:
     """A row with attributes ``axis`` (a sorted tuple of axes) and ``keepdims``."""
     return row(
-        name, meaning, lowering, type_rule=partial(_reduced_type, dtype_rule), gradient=gradient, examples=AXES
+        name,
+        meaning,
+        lowering,
+        type_rule=partial(_reduced_type, dtype_rule),
+        gradient=gradient,
+        examples=AXES,
     )
 
 
@@ -91,20 +97,28 @@ def _extreme_gradient(g: Any, out: Any, x: Any, axis: Axes, keepdims: bool) -> t
     return (restored(g / sum_(winners, axis=axis, keepdims=keepdims), x.shape, axis, keepdims) * winners,)
 
 
-sum_ = reduction("sum", numpy.sum, Reduction("({acc} + {0})", "0"), _summing_dtype, _sum_gradient)
-prod = reduction("prod", numpy.prod, Reduction("({acc} * {0})", "1"), _summing_dtype, _prod_gradient)
-max_ = reduction("max", numpy.max, Reduction("maximum({acc}, {0})", None, "fiu"), _same_dtype, _extreme_gradient)
-min_ = reduction("min", numpy.min, Reduction("minimum({acc}, {0})", None, "fiu"), _same_dtype, _extreme_gradient)
+sum_ = reduction(
+    "sum", numpy.sum, Reduction("fold_add({acc}, {0})", "0", "fiu"), summing_dtype, _sum_gradient
+)
+prod = reduction(
+    "prod", numpy.prod, Reduction("fold_multiply({acc}, {0})", "1", "fiu"), summing_dtype, _prod_gradient
+)
+max_ = reduction(
+    "max", numpy.max, Reduction("fold_maximum({acc}, {0})", None, "fiu"), _same_dtype, _extreme_gradient
+)
+min_ = reduction(
+    "min", numpy.min, Reduction("fold_minimum({acc}, {0})", None, "fiu"), _same_dtype, _extreme_gradient
+)
 any_ = reduction(
     "any",
     numpy.any,
-    Reduction("({acc} | truth({0}))", "False", "b"),
+    Reduction("({acc} | {0})", "False", "b"),
     _bool_dtype,
 )
 all_ = reduction(
     "all",
     numpy.all,
-    Reduction("({acc} & truth({0}))", "True", "b"),
+    Reduction("({acc} & {0})", "True", "b"),
     _bool_dtype,
 )
 
@@ -132,7 +146,9 @@ def _std(x: Any, axis: Axes, keepdims: bool, ddof: float) -> Any:
     return sqrt(_var(x, axis, keepdims, ddof))
 
 
-_SPREAD = tuple(Example(e.shapes, {**e.attrs, "ddof": ddof}) for e, ddof in zip(AXES, (0, 1, 0, 0.5), strict=True))
+_SPREAD = tuple(
+    Example(e.shapes, {**e.attrs, "ddof": ddof}) for e, ddof in zip(AXES, (0, 1, 0, 0.5), strict=True)
+)
 var = row("var", numpy.var, Composite(_var), type_rule=_var_type, examples=_SPREAD)
 std = row("std", numpy.std, Composite(_std), type_rule=_var_type, examples=_SPREAD)
 
@@ -162,9 +178,5 @@ def _arg_type(x: TensorType, axis: int | None, keepdims: bool = False) -> Tensor
     return TensorType(reduced_shape(x.shape, axes, keepdims), numpy.dtype("int64"))
 
 
-def _no_gradient(g: Any, out: Any, *operands: Any, **attrs: Any) -> tuple[Any, ...]:
-    return (None,) * len(operands)
-
-
-argmax = row("argmax", numpy.argmax, Host(), type_rule=_arg_type, gradient=_no_gradient, examples=_ONE_AXIS)
-argmin = row("argmin", numpy.argmin, Host(), type_rule=_arg_type, gradient=_no_gradient, examples=_ONE_AXIS)
+argmax = row("argmax", numpy.argmax, Host(), type_rule=_arg_type, gradient=FLAT, examples=_ONE_AXIS)
+argmin = row("argmin", numpy.argmin, Host(), type_rule=_arg_type, gradient=FLAT, examples=_ONE_AXIS)

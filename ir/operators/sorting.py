@@ -1,1 +1,70 @@
 """Operators that order or scan elements along an axis."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy
+
+from blockfuse.ir.lowering import Host
+from blockfuse.ir.operator import Example, row
+from blockfuse.ir.operators.indexing import along_axis
+from blockfuse.ir.operators.movement import flip
+from blockfuse.ir.operators.pointwise import FLAT
+from blockfuse.ir.operators.reductions import summing_dtype
+from blockfuse.ir.types import TensorType
+
+_ONE_AXIS = (Example(((3, 4),), {"axis": 1}, 0.5), Example(((2, 3, 4),), {"axis": 0}, 0.5))
+
+
+def _order_type(x: TensorType, axis: int) -> TensorType:
+    return TensorType(x.shape, numpy.dtype("int64"))
+
+
+def _scan_type(x: TensorType, axis: int) -> TensorType:
+    return TensorType(x.shape, summing_dtype(x.dtype))
+
+
+def _sort_gradient(g: Any, out: Any, x: Any, axis: int) -> tuple[Any]:
+    places = argsort(argsort(x, axis=axis), axis=axis)  # where each element went
+    return (along_axis(g, places, axis),)
+
+
+def _summed_from_behind(g: Any, axis: int) -> Any:
+    return flip(cumsum(flip(g, axis=(axis,)), axis=axis), axis=(axis,))
+
+
+# Equal elements keep their order: what is sorted is the same on every machine.
+sort = row(
+    "sort",
+    partial(numpy.sort, kind="stable"),
+    Host("sorts"),
+    type_rule=lambda x, axis: x,
+    gradient=_sort_gradient,
+    examples=_ONE_AXIS,
+)
+argsort = row(
+    "argsort",
+    partial(numpy.argsort, kind="stable"),
+    Host("sorts"),
+    type_rule=_order_type,
+    gradient=FLAT,
+    examples=_ONE_AXIS,
+)
+cumsum = row(
+    "cumsum",
+    numpy.cumsum,
+    Host("scans"),
+    type_rule=_scan_type,
+    gradient=lambda g, out, x, axis: (_summed_from_behind(g, axis),),
+    examples=_ONE_AXIS,
+)
+cumprod = row(
+    "cumprod",
+    numpy.cumprod,
+    Host("scans"),
+    type_rule=_scan_type,
+    gradient=lambda g, out, x, axis: (_summed_from_behind(g * out, axis) / x,),
+    examples=_ONE_AXIS,
+)

@@ -1,0 +1,333 @@
+"""Making arrays: from values, filled, counting, from coordinates.
+
+Python floats and ints become float32 unless ``dtype=`` says otherwise, bools stay bool, NumPy arrays keep their dtype.
+Gluon's ``ctx=`` and NumPy's ``device=`` are taken; there is one device.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy
+
+from blockfuse.array.arguments import ArrayLike, checked_dtype, shape_tuple
+from blockfuse.array.devices import Device, check_device
+from blockfuse.array.eager import numbers_of
+from blockfuse.array.ndarray import ndarray
+from blockfuse.ir.operators import filling, movement, pointwise
+
+# -- from values --------------------------------------------------------------------------------------------------------
+
+
+def array(
+    object: ArrayLike,
+    dtype: Any = None,
+    ctx: Device | None = None,
+    *,
+    device: Device | None = None,
+    copy: bool = True,
+    ndmin: int = 0,
+) -> ndarray:
+    """A new array of the given values.
+
+    Raises DTypeError for ragged lists, objects and strings.
+
+    >>> array([1, 2]).dtype
+    dtype('float32')
+    """
+    check_device(ctx, device)
+    if not copy:
+        return asarray(object, dtype)
+    wanted = None if dtype is None else checked_dtype(dtype)
+    source = object if type(object) is ndarray else _source(object, wanted)
+    made: ndarray = pointwise.cast(source, dtype=str(wanted or source.dtype))
+    return (
+        made if made.ndim >= ndmin else movement.reshape(made, shape=(1,) * (ndmin - made.ndim) + made.shape)
+    )
+
+
+def asarray(
+    object: ArrayLike, dtype: Any = None, *, ctx: Device | None = None, device: Device | None = None
+) -> ndarray:
+    """The values as an array, without a copy where they are one of the right dtype."""
+    check_device(ctx, device)
+    wanted = None if dtype is None else checked_dtype(dtype)
+    if type(object) is ndarray and wanted in (None, object.dtype):
+        return object
+    if isinstance(object, numpy.ndarray | numpy.generic) and wanted in (None, object.dtype):
+        return ndarray(_native(object))
+    return array(object, wanted)
+
+
+asanyarray = ascontiguousarray = asarray
+
+
+def _source(values: Any, wanted: numpy.dtype | None) -> Any:
+    if isinstance(values, list | tuple) and _holds_array(values):
+        return movement.concatenate(*(movement.expand_dims(asarray(v), axis=(0,)) for v in values), axis=0)
+    if hasattr(values, "__array__"):
+        return ndarray(_native(values))
+    numbers = numbers_of(values)
+    if wanted is not None:
+        return numpy.array(values, wanted)
+    return numbers if numbers.dtype == bool else numbers.astype(numpy.float32)
+
+
+def _holds_array(values: Any) -> bool:
+    return any(_holds_array(v) if isinstance(v, list | tuple) else type(v) is ndarray for v in values)
+
+
+def _native(values: Any) -> numpy.ndarray:
+    data = numpy.asarray(values)
+    return data if data.dtype.isnative else data.astype(data.dtype.newbyteorder("="))
+
+
+def copy(a: ArrayLike) -> ndarray:
+    """The same values in memory of their own."""
+    return array(a)
+
+
+# -- filled -------------------------------------------------------------------------------------------------------------
+
+
+def _filled(shape: Any, value: Any, dtype: Any, ctx: Device | None, device: Device | None) -> ndarray:
+    check_device(ctx, device)
+    name = "float32" if dtype is None else str(checked_dtype(dtype))
+    return filling.full(shape=shape_tuple(shape), value=value, dtype=name)
+
+
+def zeros(
+    shape: Any, dtype: Any = None, order: str = "C", ctx: Device | None = None, device: Device | None = None
+) -> ndarray:
+    """Zeros, float32 by default."""
+    _check_order(order)
+    return _filled(shape, 0, dtype, ctx, device)
+
+
+def ones(
+    shape: Any, dtype: Any = None, order: str = "C", ctx: Device | None = None, device: Device | None = None
+) -> ndarray:
+    """Ones, float32 by default."""
+    _check_order(order)
+    return _filled(shape, 1, dtype, ctx, device)
+
+
+empty = zeros  # memory with whatever it held would make two runs differ
+
+
+def full(
+    shape: Any,
+    fill_value: ArrayLike,
+    dtype: Any = None,
+    order: str = "C",
+    ctx: Device | None = None,
+    device: Device | None = None,
+) -> ndarray:
+    """An array of one value (or of values that broadcast to ``shape``): float32 from a number, bool from a bool."""
+    _check_order(order)
+    if isinstance(fill_value, bool) and dtype is None:
+        dtype = bool
+    if isinstance(fill_value, int | float):
+        return _filled(shape, fill_value, dtype, ctx, device)
+    value = asarray(fill_value, dtype)
+    return array(movement.broadcast_to(value, shape=shape_tuple(shape)), ctx=ctx, device=device)
+
+
+def _check_order(order: str) -> None:
+    if order not in ("C", "K", "A"):
+        raise ValueError(f"order={order!r} is not supported; arrays are made in C order")
+
+
+def zeros_like(
+    a: ArrayLike, dtype: Any = None, *, ctx: Device | None = None, device: Device | None = None
+) -> ndarray:
+    """Zeros of the shape and dtype of ``a``."""
+    return full_like(a, 0, dtype, ctx=ctx, device=device)
+
+
+def ones_like(
+    a: ArrayLike, dtype: Any = None, *, ctx: Device | None = None, device: Device | None = None
+) -> ndarray:
+    """Ones of the shape and dtype of ``a``."""
+    return full_like(a, 1, dtype, ctx=ctx, device=device)
+
+
+empty_like = zeros_like
+
+
+def full_like(
+    a: ArrayLike,
+    fill_value: ArrayLike,
+    dtype: Any = None,
+    *,
+    ctx: Device | None = None,
+    device: Device | None = None,
+) -> ndarray:
+    """One value in the shape and dtype of ``a``."""
+    like = asarray(a)
+    return full(like.shape, fill_value, like.dtype if dtype is None else dtype, ctx=ctx, device=device)
+
+
+# -- counting -----------------------------------------------------------------------------------------------------------
+
+
+def arange(
+    start: float,
+    stop: float | None = None,
+    step: float = 1,
+    dtype: Any = None,
+    *,
+    ctx: Device | None = None,
+    device: Device | None = None,
+) -> ndarray:
+    """``start``, ``start + step``, ... below ``stop``; float32 by default.
+
+    >>> arange(3)
+    array([0., 1., 2.])
+    """
+    check_device(ctx, device)
+    first, last = (0, start) if stop is None else (start, stop)
+    if step == 0:
+        raise ValueError("arange needs a step that is not 0")
+    name = "float32" if dtype is None else str(checked_dtype(dtype))
+    return filling.arange(start=_number(first), stop=_number(last), step=_number(step), dtype=name)
+
+
+def _number(value: Any) -> float:
+    """A bound of a range as a Python number (a one-element array gives up its value)."""
+    if isinstance(value, int | float):
+        return value
+    number: float = (
+        value.item() if isinstance(value, numpy.generic | numpy.ndarray | ndarray) else float(value)
+    )
+    return number
+
+
+def linspace(
+    start: float,
+    stop: float,
+    num: int = 50,
+    endpoint: bool = True,
+    retstep: bool = False,
+    dtype: Any = None,
+    axis: int = 0,
+    *,
+    ctx: Device | None = None,
+    device: Device | None = None,
+) -> Any:
+    """``num`` evenly spaced numbers from ``start`` to ``stop``; with ``retstep`` also the step."""
+    check_device(ctx, device)
+    if axis != 0:
+        raise ValueError("linspace takes numbers, so that axis can only be 0")
+    first, last, count = _number(start), _number(stop), operator.index(num)
+    name = "float32" if dtype is None else str(checked_dtype(dtype))
+    points = filling.linspace(start=first, stop=last, num=count, endpoint=bool(endpoint), dtype=name)
+    return (points, (last - first) / max(count - bool(endpoint), 1)) if retstep else points
+
+
+def logspace(
+    start: float, stop: float, num: int = 50, endpoint: bool = True, base: float = 10.0, dtype: Any = None
+) -> ndarray:
+    """Powers of ``base`` with evenly spaced exponents."""
+    exponents = linspace(start, stop, num, endpoint, dtype="float64")
+    return array(pointwise.power(base, exponents), "float32" if dtype is None else dtype)
+
+
+# -- matrices by place --------------------------------------------------------------------------------------------------
+
+
+def eye(
+    N: int,
+    M: int | None = None,
+    k: int = 0,
+    dtype: Any = None,
+    *,
+    ctx: Device | None = None,
+    device: Device | None = None,
+) -> ndarray:
+    """A matrix of ``N`` rows and ``M`` columns with ones on its ``k``-th diagonal."""
+    check_device(ctx, device)
+    name = "float32" if dtype is None else str(checked_dtype(dtype))
+    rows, columns = operator.index(N), operator.index(N if M is None else M)
+    return filling.eye(rows=rows, columns=columns, k=operator.index(k), dtype=name)
+
+
+def identity(
+    n: int, dtype: Any = None, *, ctx: Device | None = None, device: Device | None = None
+) -> ndarray:
+    """The square matrix with ones on its diagonal."""
+    return eye(n, dtype=dtype, ctx=ctx, device=device)
+
+
+def _lower(rows: int, columns: int, k: int) -> Any:
+    """Whether an element lies on or below the ``k``-th diagonal."""
+    row = filling.arange(start=k, stop=k + rows, step=1, dtype="int64")
+    column = filling.arange(start=0, stop=columns, step=1, dtype="int64")
+    return pointwise.greater_equal(movement.reshape(row, shape=(rows, 1)), column)
+
+
+def tri(N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> ndarray:
+    """Ones on and below the ``k``-th diagonal, zeros above."""
+    name = "float32" if dtype is None else str(checked_dtype(dtype))
+    return pointwise.cast(_lower(N, N if M is None else M, k), dtype=name)
+
+
+def tril(m: ArrayLike, k: int = 0) -> ndarray:
+    """``m`` with zeros above the ``k``-th diagonal of its last two axes."""
+    x = asarray(m)
+    rows, columns = x.shape[-2:]
+    return pointwise.where(_lower(rows, columns, k), x, _zero(x))
+
+
+def triu(m: ArrayLike, k: int = 0) -> ndarray:
+    """``m`` with zeros below the ``k``-th diagonal of its last two axes."""
+    x = asarray(m)
+    rows, columns = x.shape[-2:]
+    return pointwise.where(_lower(rows, columns, k - 1), _zero(x), x)
+
+
+def _zero(like: ndarray) -> ndarray:
+    return full((), 0, like.dtype)
+
+
+def diag(v: ArrayLike, k: int = 0) -> ndarray:
+    """The ``k``-th diagonal of a matrix, or the matrix that has a vector as its ``k``-th diagonal."""
+    x = asarray(v)
+    return _matrix_of(x, k) if x.ndim == 1 else diagonal(x, k)
+
+
+def _matrix_of(x: ndarray, k: int) -> ndarray:
+    size = x.shape[0] + abs(k)
+    pieces = (zeros(k, x.dtype), x) if k > 0 else (x, zeros(-k, x.dtype))
+    on_diagonal = filling.eye(rows=size, columns=size, k=k, dtype="bool")
+    return pointwise.where(on_diagonal, movement.concatenate(*pieces, axis=0), _zero(x))
+
+
+def diagonal(a: ArrayLike, offset: int = 0) -> ndarray:
+    """The elements of a matrix whose column is ``offset`` more than their row: every ``columns + 1``-th one."""
+    x = asarray(a)
+    if x.ndim != 2:
+        raise ValueError(f"diagonal needs a matrix, not an array with {x.ndim} axes")
+    rows, columns = x.shape
+    count = max(0, min(rows, columns - offset) if offset >= 0 else min(rows + offset, columns))
+    start, step = offset if offset >= 0 else -offset * columns, columns + 1
+    places = ("slice", start, start + (count - 1) * step + 1, step) if count else ("slice", 0, 0, 1)
+    return movement.get_item(movement.reshape(x, shape=(x.size,)), index=(places,))
+
+
+def meshgrid(*xi: ArrayLike, indexing: str = "xy") -> list[ndarray]:
+    """Coordinate arrays of the grid that vectors span; ``indexing='xy'`` swaps the first two axes."""
+    if indexing not in ("xy", "ij"):
+        raise ValueError(f"indexing={indexing!r}; use 'xy' or 'ij'")
+    vectors = [asarray(x) for x in xi]
+    order = list(range(len(vectors)))
+    if indexing == "xy" and len(order) > 1:
+        order[:2] = [1, 0]
+    shape = tuple(vectors[axis].size for axis in order)
+    spread = [_along(x, order.index(n), len(order)) for n, x in enumerate(vectors)]
+    return [array(movement.broadcast_to(x, shape=shape)) for x in spread]
+
+
+def _along(x: ndarray, axis: int, ndim: int) -> Any:
+    return movement.reshape(x, shape=tuple(x.size if a == axis else 1 for a in range(ndim)))

@@ -1,0 +1,49 @@
+"""Devices, as Gluon programs name them. Arrays live in the machine's memory; the names exist so that programs run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from blockfuse.ir.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Device:
+    """A place for arrays; prints as ``cpu(0)``."""
+
+    device_type: str = "cpu"
+    device_id: int = 0
+
+    def __repr__(self) -> str:
+        return f"{self.device_type}({self.device_id})"
+
+
+def cpu(device_id: int = 0) -> Device:
+    """The processor."""
+    return Device("cpu", device_id)
+
+
+def gpu(device_id: int = 0) -> Device:
+    """The name of a graphics processor; arrays stay in the machine's memory."""
+    return Device("gpu", device_id)
+
+
+def num_gpus() -> int:
+    """How many graphics processors arrays can live on: none."""
+    return 0
+
+
+def current_device() -> Device:
+    """Where new arrays are made."""
+    return CPU
+
+
+def check_device(*devices: Any) -> None:
+    """Refuse what was given as ``ctx=`` or ``device=`` and is no device."""
+    for device in devices:
+        if device is not None and not isinstance(device, Device):
+            raise UsageError(f"{device!r} is not a device; use npx.cpu()")
+
+
+CPU = Device()

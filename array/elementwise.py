@@ -1,0 +1,242 @@
+"""Functions of one element of each operand: arithmetic, comparison, rounding, exponential and trigonometric ones."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy
+
+from blockfuse.array.arguments import ArrayLike
+from blockfuse.array.creation import asarray
+from blockfuse.array.ndarray import ndarray
+from blockfuse.ir.interpreter import current
+from blockfuse.ir.operator import Operator
+from blockfuse.ir.operators import neural, pointwise
+
+
+class Unary(Protocol):
+    """``out`` takes the result; otherwise it is a new array. A Python number counts as float32."""
+
+    def __call__(self, x: ArrayLike, /, out: ndarray | None = None) -> ndarray: ...
+
+
+class Binary(Protocol):
+    """As ``Unary``; operands are broadcast, and a Python number beside an array takes the array's dtype."""
+
+    def __call__(self, x: ArrayLike, y: ArrayLike, /, out: ndarray | None = None) -> ndarray: ...
+
+
+# NOTE [thin wrappers]
+# These two call the interpreter themselves instead of calling the row: one Python frame less in each eager call.
+
+
+def unary(operator: Operator) -> Unary:
+    """The function of one array for a row."""
+
+    def function(x: ArrayLike, /, out: ndarray | None = None) -> ndarray:
+        operand = x if type(x) is ndarray else asarray(x)
+        if out is not None:
+            return into(out, operator, operand)
+        return current().apply(operator, (operand,), {})
+
+    return _named(function, operator)
+
+
+def binary(operator: Operator) -> Binary:
+    """The function of two arrays for a row."""
+
+    def function(x: ArrayLike, y: ArrayLike, /, out: ndarray | None = None) -> ndarray:
+        if type(x) is not ndarray and type(y) is not ndarray:
+            x, y = beside(x, y)
+        if out is not None:
+            return into(out, operator, x, y)
+        return current().apply(operator, (x, y), {})
+
+    return _named(function, operator)
+
+
+def _named(function: Any, operator: Operator) -> Any:
+    function.__name__ = function.__qualname__ = operator.name
+    function.__doc__ = f"``{operator.name}`` of each element, as NumPy defines it."
+    return function
+
+
+def beside(x: ArrayLike, y: ArrayLike) -> tuple[Any, Any]:
+    """Two operands of which none is ours: numbers stay numbers beside an array and become arrays otherwise."""
+    if isinstance(x, int | float) and not isinstance(y, int | float):
+        return x, asarray(y)
+    return asarray(x), y if isinstance(y, int | float) else asarray(y)
+
+
+def into(out: ndarray, operator: Operator, *operands: Any) -> ndarray:
+    """The result written into ``out``."""
+    if type(out) is not ndarray:
+        raise TypeError(f"out= takes an array of blockfuse.np, not {type(out).__name__}")
+    current().update(out, operator, operands, {})
+    return out
+
+
+# -- arithmetic -----------------------------------------------------------------------------------------------------------
+
+add = binary(pointwise.add)
+subtract = binary(pointwise.subtract)
+multiply = binary(pointwise.multiply)
+divide = true_divide = binary(pointwise.divide)
+floor_divide = binary(pointwise.floor_divide)
+mod = remainder = binary(pointwise.remainder)
+fmod = binary(pointwise.fmod)
+negative = unary(pointwise.negative)
+positive = unary(pointwise.positive)
+absolute = abs = unary(pointwise.absolute)
+fabs = absolute
+sign = unary(pointwise.sign)
+square = unary(pointwise.square)
+sqrt = unary(pointwise.sqrt)
+reciprocal = unary(pointwise.reciprocal)
+maximum = binary(pointwise.maximum)
+minimum = binary(pointwise.minimum)
+fmax = binary(pointwise.fmax)
+fmin = binary(pointwise.fmin)
+hypot = binary(pointwise.hypot)
+
+
+def power(x: ArrayLike, y: ArrayLike, /, out: ndarray | None = None) -> ndarray:
+    """``x ** y`` of each element, with the same short cuts as the operator (``square`` for 2, ``sqrt`` for 0.5)."""
+    if out is not None:
+        return into(out, pointwise.power, x, y)
+    base = x if type(x) is ndarray or type(y) is ndarray else asarray(x)
+    return base**y
+
+
+def cbrt(x: ArrayLike, /) -> ndarray:
+    """The cube root of each element."""
+    values = asarray(x)
+    return sign(values) * absolute(values) ** (1 / 3)
+
+
+def clip(
+    a: ArrayLike, a_min: ArrayLike | None = None, a_max: ArrayLike | None = None, out: ndarray | None = None
+) -> ndarray:
+    """Each element, moved into the closed range from ``a_min`` to ``a_max``; ``None`` leaves a side open."""
+    result = asarray(a)
+    if a_min is not None:
+        result = maximum(result, a_min)
+    if a_max is not None:
+        result = minimum(result, a_max)
+    if out is not None:
+        return into(out, pointwise.positive, result)
+    return positive(result) if result is a else result
+
+
+# -- comparison and logic -------------------------------------------------------------------------------------------------
+
+equal = binary(pointwise.equal)
+not_equal = binary(pointwise.not_equal)
+less = binary(pointwise.less)
+less_equal = binary(pointwise.less_equal)
+greater = binary(pointwise.greater)
+greater_equal = binary(pointwise.greater_equal)
+logical_and = binary(pointwise.logical_and)
+logical_or = binary(pointwise.logical_or)
+logical_xor = binary(pointwise.logical_xor)
+logical_not = unary(pointwise.logical_not)
+bitwise_and = binary(pointwise.bitwise_and)
+bitwise_or = binary(pointwise.bitwise_or)
+bitwise_xor = binary(pointwise.bitwise_xor)
+bitwise_not = invert = unary(pointwise.invert)
+left_shift = bitwise_left_shift = binary(pointwise.left_shift)
+right_shift = bitwise_right_shift = binary(pointwise.right_shift)
+isnan = unary(pointwise.isnan)
+isinf = unary(pointwise.isinf)
+isfinite = unary(pointwise.isfinite)
+signbit = unary(pointwise.signbit)
+
+
+def isclose(
+    a: ArrayLike, b: ArrayLike, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> ndarray:
+    """Whether elements differ by at most ``atol + rtol * abs(b)``."""
+    x, y = asarray(a), asarray(b)
+    near = logical_and(less_equal(absolute(x - y), atol + rtol * absolute(y)), isfinite(y))
+    close = logical_or(near, equal(x, y))
+    return logical_or(close, logical_and(isnan(x), isnan(y))) if equal_nan else close
+
+
+# -- rounding -------------------------------------------------------------------------------------------------------------
+
+floor = unary(pointwise.floor)
+ceil = unary(pointwise.ceil)
+trunc = fix = unary(pointwise.trunc)
+rint = unary(pointwise.rint)
+
+
+def round(x: ArrayLike, decimals: int = 0) -> ndarray:
+    """Each element rounded to ``decimals`` digits after the point, halves to the even neighbour."""
+    values = asarray(x)
+    if values.dtype.kind != "f" and decimals >= 0:
+        return asarray(pointwise.cast(values, dtype=str(values.dtype)))
+    if decimals == 0:
+        return rint(values)
+    scaled = (
+        rint(values * 10.0**decimals) / 10.0**decimals if decimals > 0 else _round_left(values, -decimals)
+    )
+    return asarray(scaled, values.dtype)
+
+
+def _round_left(values: ndarray, digits: int) -> ndarray:
+    return rint(values / 10.0**digits) * 10.0**digits
+
+
+around = round
+
+# -- exponential, trigonometric, hyperbolic -------------------------------------------------------------------------------
+
+exp = unary(pointwise.exp)
+exp2 = unary(pointwise.exp2)
+expm1 = unary(pointwise.expm1)
+log = unary(pointwise.log)
+log2 = unary(pointwise.log2)
+log10 = unary(pointwise.log10)
+log1p = unary(pointwise.log1p)
+logaddexp = binary(pointwise.logaddexp)
+sin = unary(pointwise.sin)
+cos = unary(pointwise.cos)
+tan = unary(pointwise.tan)
+arcsin = asin = unary(pointwise.arcsin)
+arccos = acos = unary(pointwise.arccos)
+arctan = atan = unary(pointwise.arctan)
+arctan2 = atan2 = binary(pointwise.arctan2)
+sinh = unary(pointwise.sinh)
+cosh = unary(pointwise.cosh)
+tanh = unary(pointwise.tanh)
+arcsinh = asinh = unary(pointwise.arcsinh)
+arccosh = acosh = unary(pointwise.arccosh)
+arctanh = atanh = unary(pointwise.arctanh)
+degrees = rad2deg = unary(pointwise.degrees)
+radians = deg2rad = unary(pointwise.radians)
+
+# -- of neural networks: part of npx --------------------------------------------------------------------------------------
+
+relu = unary(neural.relu)
+sigmoid = unary(neural.sigmoid)
+erf = unary(neural.erf)
+softplus = unary(neural.softplus)
+
+# -- choice ---------------------------------------------------------------------------------------------------------------
+
+
+def where(condition: ArrayLike, x: ArrayLike | None = None, y: ArrayLike | None = None) -> Any:
+    """Elements of ``x`` where the condition holds, of ``y`` elsewhere; the places where it holds if both are left out."""
+    if x is None and y is None:
+        return nonzero(condition)
+    if x is None or y is None:
+        raise ValueError("where takes the condition alone, or the condition and both x and y")
+    if type(x) is not ndarray and type(y) is not ndarray:
+        x, y = beside(x, y)
+    return current().apply(pointwise.where, (asarray(condition), x, y), {})
+
+
+def nonzero(a: ArrayLike) -> tuple[ndarray, ...]:
+    """The places of elements that are not zero, one int64 array an axis. Their number depends on values: an escape."""
+    places = numpy.nonzero(asarray(a)._leave("nonzero()"))
+    return tuple(ndarray(p) for p in places)

@@ -1,0 +1,47 @@
+"""Arrays in files: NumPy's ``.npz`` format, without pickle."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from typing import Any
+
+import numpy
+
+from blockfuse.array.creation import asarray
+from blockfuse.array.ndarray import ndarray
+from blockfuse.ir.errors import UsageError
+
+_PLACE = "arr_"  # how NumPy names arrays that are saved without a name
+
+
+def save(file: str | os.PathLike[str], arr: Any) -> None:
+    """Write an array, a list of arrays, or a dict from names to arrays to exactly the path given."""
+    if isinstance(arr, dict):
+        savez(file, **arr)
+    else:
+        savez(file, *(arr if isinstance(arr, list | tuple) else (arr,)))
+
+
+def savez(file: str | os.PathLike[str], *arrays: Any, **named: Any) -> None:
+    """Write arrays, those without a name by their place."""
+    places = {f"{_PLACE}{n}": x for n, x in enumerate(arrays)}
+    clash = places.keys() & named.keys()
+    if clash:
+        raise UsageError(f"the name {min(clash)!r} is that of an array without a name")
+    contents = {name: asarray(x)._leave("save()") for name, x in {**places, **named}.items()}
+    with open(file, "wb") as stream, zipfile.ZipFile(stream, "w") as archive:
+        for name, data in contents.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                numpy.lib.format.write_array(member, data, allow_pickle=False)
+
+
+def load(file: str | os.PathLike[str]) -> Any:
+    """What ``save`` wrote: a dict, or a list where no array had a name; also ``.npy`` files. Never runs pickled code."""
+    with open(file, "rb") as stream:
+        contents = numpy.load(stream, allow_pickle=False)
+        if isinstance(contents, numpy.ndarray):
+            return [ndarray(contents)]
+        arrays = {name: ndarray(contents[name]) for name in contents.files}
+    places = [f"{_PLACE}{n}" for n in range(len(arrays))]
+    return [arrays[name] for name in places] if list(arrays) == places else arrays

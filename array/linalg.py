@@ -1,0 +1,100 @@
+"""``np.linalg``: norms, inverses, decompositions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+
+from blockfuse.array.arguments import ArrayLike
+from blockfuse.array.creation import asarray
+from blockfuse.array.ndarray import ndarray
+from blockfuse.array.shaping import expand_dims, squeeze
+from blockfuse.ir.operators import linear_algebra
+
+__all__ = [
+    *(
+        "cholesky",
+        "cond",
+        "det",
+        "eig",
+        "eigh",
+        "eigvals",
+        "eigvalsh",
+        "inv",
+        "lstsq",
+        "matrix_power",
+        "matrix_rank",
+    ),
+    *("norm", "pinv", "qr", "slogdet", "solve", "svd"),
+]
+
+# -- with gradients: operators ----------------------------------------------------------------------------------------------
+
+
+def det(a: ArrayLike) -> ndarray:
+    """The determinant of each square matrix. Raises ShapeError where they are not square."""
+    return linear_algebra.det(_checked(a))
+
+
+def inv(a: ArrayLike) -> ndarray:
+    """The inverse of each square matrix. Raises ``numpy.linalg.LinAlgError`` where there is none."""
+    return linear_algebra.inverse(_checked(a))
+
+
+def solve(a: ArrayLike, b: ArrayLike) -> ndarray:
+    """The ``x`` of ``a @ x = b``; ``b`` is a vector, or has a matrix for each matrix of ``a``."""
+    x, y = _checked(a), asarray(b)
+    if y.ndim == 1:
+        return squeeze(linear_algebra.solve(x, expand_dims(y, 1)), -1)
+    return linear_algebra.solve(x, y)
+
+
+def _checked(a: ArrayLike) -> ndarray:
+    x = asarray(a)
+    linear_algebra.check_square(x.shape)
+    return x
+
+
+# -- without: escapes ---------------------------------------------------------------------------------------------------------
+
+
+def _outside(function: Callable[..., Any]) -> Callable[..., Any]:
+    """NumPy's function, run on the data of an array; every array that it returns is one of ours."""
+
+    def run(a: ArrayLike, *arguments: Any, **options: Any) -> Any:
+        data = asarray(a)._leave(f"linalg.{function.__name__}()")
+        given = [
+            x._leave(f"linalg.{function.__name__}()") if isinstance(x, ndarray) else x for x in arguments
+        ]
+        found = function(data, *given, **options)
+        return tuple(_wrapped(x) for x in found) if isinstance(found, tuple) else _wrapped(found)
+
+    run.__name__ = run.__qualname__ = function.__name__
+    run.__doc__ = (
+        f"As ``numpy.linalg.{function.__name__}``. It leaves the array world: no gradient, no compilation."
+    )
+    return run
+
+
+def _wrapped(value: Any) -> Any:
+    """An array of ours; complex results stay NumPy's."""
+    return ndarray(numpy.asarray(value)) if getattr(value, "dtype", None) in _REAL else value
+
+
+_REAL = (numpy.float32, numpy.float64, numpy.int32, numpy.int64)
+
+cholesky = _outside(numpy.linalg.cholesky)
+cond = _outside(numpy.linalg.cond)
+eig = _outside(numpy.linalg.eig)
+eigh = _outside(numpy.linalg.eigh)
+eigvals = _outside(numpy.linalg.eigvals)
+eigvalsh = _outside(numpy.linalg.eigvalsh)
+lstsq = _outside(numpy.linalg.lstsq)
+matrix_power = _outside(numpy.linalg.matrix_power)
+matrix_rank = _outside(numpy.linalg.matrix_rank)
+pinv = _outside(numpy.linalg.pinv)
+qr = _outside(numpy.linalg.qr)
+slogdet = _outside(numpy.linalg.slogdet)
+svd = _outside(numpy.linalg.svd)

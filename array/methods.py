@@ -1,0 +1,96 @@
+"""Methods of arrays that repeat a function of ``blockfuse.np``: importing this module attaches them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from blockfuse.array import creation, devices, elementwise, indexing, products, reducing, selecting, shaping
+from blockfuse.array.arguments import checked_dtype
+from blockfuse.array.devices import Device
+from blockfuse.array.ndarray import ndarray
+from blockfuse.ir.operators import movement, pointwise
+
+# -- with a signature of their own ----------------------------------------------------------------------------------------
+
+
+def reshape(self: ndarray, *shape: Any, order: str = "C") -> ndarray:
+    return shaping.reshape(self, shape[0] if len(shape) == 1 else shape, order)
+
+
+def transpose(self: ndarray, *axes: Any) -> ndarray:
+    return shaping.transpose(
+        self, axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None
+    )
+
+
+def broadcast_to(self: ndarray, *shape: Any) -> ndarray:
+    return shaping.broadcast_to(self, shape[0] if len(shape) == 1 else shape)
+
+
+def flatten(self: ndarray, order: str = "C") -> ndarray:
+    return creation.array(shaping.ravel(self, order))
+
+
+def astype(self: ndarray, dtype: Any, copy: bool = True) -> ndarray:
+    wanted = checked_dtype(dtype)
+    if not copy and wanted == self.dtype:
+        return self
+    return pointwise.cast(self, dtype=str(wanted))
+
+
+def sort(self: ndarray, axis: int = -1) -> None:
+    self[...] = selecting.sort(self, axis)
+
+
+def fill(self: ndarray, value: Any) -> None:
+    self[...] = value
+
+
+# -- of Gluon -------------------------------------------------------------------------------------------------------------
+
+
+def detach(self: ndarray) -> ndarray:
+    """The same memory; gradients end here."""
+    return movement.stop_gradient(self)
+
+
+def wait_to_read(self: ndarray) -> None:
+    """Nothing is outstanding: operators have run when they return."""
+
+
+def to_device(self: ndarray, device: Device) -> ndarray:
+    devices.check_device(device)
+    return self
+
+
+def itself(self: ndarray) -> ndarray:
+    return self
+
+
+def copyto(self: ndarray, other: ndarray) -> ndarray:
+    other[...] = self
+    return other
+
+
+_NAMED = (  # attached under their own names
+    *(reshape, transpose, broadcast_to, flatten, astype, sort, fill, detach, wait_to_read, to_device, copyto),
+    *(shaping.ravel, shaping.squeeze, shaping.expand_dims, shaping.swapaxes, shaping.flip, shaping.split),
+    *(shaping.repeat, shaping.tile, creation.copy, creation.diagonal),
+    *(reducing.sum, reducing.mean, reducing.std, reducing.var, reducing.prod, reducing.max, reducing.min),
+    *(reducing.any, reducing.all, reducing.norm, reducing.ptp, reducing.argmax, reducing.argmin),
+    *(reducing.cumsum, reducing.cumprod, selecting.take, selecting.argsort, products.dot, products.trace),
+    *(elementwise.nonzero, elementwise.clip, elementwise.round),
+)
+_RENAMED = {
+    **{name: getattr(elementwise, name) for name in ("abs", "exp", "log", "sqrt", "square", "tanh")},
+    "as_in_ctx": to_device,
+    "as_in_context": to_device,
+    "as_np_ndarray": itself,
+    "as_nd_ndarray": itself,
+    "__getitem__": indexing.get,
+}
+_DEVICE = property(lambda self: devices.CPU)
+_PROPERTIES = {"T": property(shaping.transpose), "ctx": _DEVICE, "context": _DEVICE, "device": _DEVICE}
+
+for _name, _attached in {**{f.__name__: f for f in _NAMED}, **_RENAMED, **_PROPERTIES}.items():
+    setattr(ndarray, _name, _attached)

@@ -1,0 +1,113 @@
+"""Kernel source as LLVM IR, by Numba's front end. Numba types and lowers; it neither optimises nor loads."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any
+
+import numba.core.types as types
+from numba.core import compiler
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic
+
+from blockfuse.codegen.cpu.functions import FUNCTIONS
+from blockfuse.codegen.cpu.tiles import product_tile
+from blockfuse.codegen.cpu.values import Value
+from blockfuse.codegen.machine import Machine
+
+SYMBOL = "kernel"
+_BOOLEAN = frozenset({"truth", "negated"})
+
+
+def lowered(source: str, name: str, dtypes: tuple[str, ...], machine: Machine) -> str:
+    """LLVM IR of function ``name`` of ``source``; its symbol is ``kernel``.
+
+    dtypes: of the pointer parameters. The C signature is Numba's: ``int kernel(void *unused, void *unused, pointers...,
+    int64 rows)``; it returns 0.
+    """
+    scope = _scope(machine.lanes(8), machine.lanes(4)) | {"product_tile": partial(_tile, machine)}
+    exec(compile(source, f"<kernel {name}>", "exec"), scope)  # noqa: S102
+    pointers = tuple(types.CPointer(_storage(d)) for d in dtypes)
+    with global_compiler_lock:
+        result = compiler.compile_extra(
+            _target()[0], _target()[1], scope[name], (*pointers, types.int64), types.void, _flags(), {}
+        )
+        text = str(result.library._final_module)
+    return _renamed(text, result.fndesc.mangled_name)
+
+
+def _tile(machine: Machine, **columns: Any) -> Any:
+    return product_tile(machine.lanes(8 if columns["dtype"] == "float64" else 4), **columns)
+
+
+def _storage(dtype: str) -> Any:
+    return types.uint8 if dtype == "bool" else getattr(types, dtype)
+
+
+def _flags() -> Any:
+    flags = compiler.Flags()
+    flags.no_compile = True
+    flags.no_cpython_wrapper = True
+    flags.no_cfunc_wrapper = True
+    flags.error_model = "numpy"
+    flags.nrt = False
+    return flags
+
+
+@lru_cache
+def _target() -> tuple[Any, Any]:
+    cpu_target.typing_context.refresh()
+    cpu_target.target_context.refresh()
+    return cpu_target.typing_context, cpu_target.target_context
+
+
+@lru_cache
+def _scope(*lanes: int) -> dict[str, Any]:
+    """What kernel source may name."""
+    numbers = {str(t): t for t in (types.float32, types.float64, *types.integer_domain) if t is not None}
+    return {
+        **numbers,
+        **{name: _intrinsic(name, f) for name, f in FUNCTIONS.items()},
+        **{"inf": float("inf"), "nan": float("nan"), "range": range},
+    }
+
+
+def _intrinsic(name: str, function: Callable[..., Value]) -> Any:
+    """One function of ``functions.py`` as Numba sees it, on scalars."""
+
+    def typed(context: Any, *arguments: Any) -> Any:
+        result = types.boolean if name in _BOOLEAN else arguments[1 if name == "select" else 0]
+
+        def generate(_: Any, builder: Any, signature: Any, values: Any) -> Any:
+            operands = [
+                Value(builder, v, getattr(t, "signed", True)) for v, t in zip(values, signature.args, strict=True)
+            ]
+            return function(*operands).ir
+
+        return result(*arguments), generate
+
+    count = _ARITY.get(name) or len(inspect.signature(function).parameters)
+    names = ", ".join("xyz"[:count])
+    scope: dict[str, Any] = {"typed": typed}
+    exec(f"def call(context, {names}):\n    return typed(context, {names})\n", scope)  # noqa: S102
+    return intrinsic(scope["call"])
+
+
+_ARITY = {name: 1 for name in FUNCTIONS} | {
+    **{name: 2 for name in ("pow", "hypot", "atan2", "maximum", "minimum", "literal")},
+    **{name: 2 for name in ("fold_add", "fold_multiply", "fold_maximum", "fold_minimum")},
+    **{name: 3 for name in ("select", "multiply_add")},
+}
+
+
+def _renamed(text: str, mangled: str) -> str:
+    """The module with a short symbol, parameters marked as not aliasing (NOTE: a launch never writes what it reads)."""
+    text = re.sub(rf'@"?{re.escape(mangled)}"?(?=[\s(])', f"@{SYMBOL}", text)
+    text = re.sub(r"^@\S*NumbaEnv\S* = .*$", "", text, flags=re.MULTILINE)
+    head = re.search(rf"^define .*@{SYMBOL}\(.*$", text, flags=re.MULTILINE)
+    assert head is not None, text
+    return text.replace(head[0], re.sub(r"ptr (?=%arg)", "ptr noalias ", head[0]))

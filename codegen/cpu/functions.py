@@ -1,0 +1,299 @@
+"""The functions of scalar expressions, as LLVM instructions: for one number in a loop or for the vectors of a tile.
+
+Accuracy (largest error seen over all float32 exponents, in units in the last place, by ``tests/test_functions.py``) stands
+in ``ULP``. Functions without a vector form call the C library, lane by lane.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+
+from blockfuse.codegen.cpu.values import Value
+
+ULP = {"exp": 2.0, "log": 2.0, "tanh": 3.0, "sigmoid": 3.0, "erf": 3.0, "softplus": 4.0}
+
+I32, I64 = ir.IntType(32), ir.IntType(64)
+
+# -- choice ---------------------------------------------------------------------------------------------------------------
+
+
+def select(condition: Value, x: Value, y: Value) -> Value:
+    return x.new(x.builder.select(truth(condition).ir, x.ir, y.ir))
+
+
+def truth(x: Value) -> Value:
+    return x if x.bits == 1 and not x.is_float else x != 0
+
+
+def negated(x: Value) -> Value:
+    return truth(x) ^ 1
+
+
+def maximum(x: Value, y: Value) -> Value:
+    """NumPy's: a nan wins."""
+    larger = select(x > y, x, y)
+    return select(x != x, x, larger) if x.is_float else larger
+
+
+def minimum(x: Value, y: Value) -> Value:
+    smaller = select(x < y, x, y)
+    return select(x != x, x, smaller) if x.is_float else smaller
+
+
+def relu(x: Value) -> Value:
+    return select(x < 0, x.constant(0), x)
+
+
+def sign(x: Value) -> Value:
+    one = x.constant(1)
+    return select(x > 0, one, select(x < 0, -one, select(x == 0, x.constant(0), x)))
+
+
+def literal(x: Value, number: float) -> Value:
+    return x.constant(number)
+
+
+def one(x: Value) -> Value:
+    return x.constant(1)
+
+
+def infinity(x: Value) -> Value:
+    return x.constant(math.inf)
+
+
+# -- LLVM's own -------------------------------------------------------------------------------------------------------------
+
+
+def _llvm(name: str) -> Callable[..., Value]:
+    def call(x: Value, *others: Value) -> Value:
+        lanes = f"v{x.type.count}" if isinstance(x.type, ir.VectorType) else ""
+        function = _declared(x, f"llvm.{name}.{lanes}f{x.bits}", [x.type] * (1 + len(others)), x.type)
+        return x.new(x.builder.call(function, [x.ir, *(o.ir for o in others)]))
+
+    return call
+
+
+def _declared(x: Value, name: str, operands: list[ir.Type], result: ir.Type) -> ir.Function:
+    known = x.builder.module.globals.get(name)
+    return known or ir.Function(x.builder.module, ir.FunctionType(result, operands), name)
+
+
+sqrt, floor, ceil, trunc, rint = (_llvm(n) for n in ("sqrt", "floor", "ceil", "trunc", "rint"))
+_fabs, _copysign, _fmuladd = _llvm("fabs"), _llvm("copysign"), _llvm("fmuladd")
+
+
+def abs_(x: Value) -> Value:
+    return _fabs(x) if x.is_float else select(x < 0, -x, x)
+
+
+def _fma(x: Value, y: Value, z: Any) -> Value:
+    """x * y + z, in one rounding where the machine has it."""
+    return _fmuladd(x, x.with_(y), x.with_(z))
+
+
+def _polynomial(x: Value, coefficients: tuple[float, ...]) -> Value:
+    """Horner's scheme, the highest power first."""
+    result = x.constant(coefficients[0])
+    for c in coefficients[1:]:
+        result = _fma(result, x, c)
+    return result
+
+
+# -- folds: the order of additions is free ------------------------------------------------------------------------------------
+
+
+def fold_add(total: Value, x: Value) -> Value:
+    return total.new(total.builder.fadd(total.ir, x.ir, flags=("reassoc",))) if total.is_float else total + x
+
+
+def fold_multiply(total: Value, x: Value) -> Value:
+    return total.new(total.builder.fmul(total.ir, x.ir, flags=("reassoc",))) if total.is_float else total * x
+
+
+_llvm_maximum, _llvm_minimum = _llvm("maximum"), _llvm("minimum")
+
+
+def fold_maximum(best: Value, x: Value) -> Value:
+    return _llvm_maximum(best, x) if best.is_float else maximum(best, x)
+
+
+def fold_minimum(best: Value, x: Value) -> Value:
+    return _llvm_minimum(best, x) if best.is_float else minimum(best, x)
+
+
+# -- exponential and logarithm --------------------------------------------------------------------------------------------------
+
+
+def _integer(x: Value) -> ir.Type:
+    return I32 if x.bits == 32 else I64
+
+
+def _power_of_two(x: Value, n: Value) -> Value:
+    """2**n as a float like ``x``, n an integer value within the normal exponents."""
+    mantissa, bias = (23, 127) if x.bits == 32 else (52, 1023)
+    return ((n + bias) << mantissa).bitcast(x.element)
+
+
+_LN2 = {32: (0.693359375, -2.12194440e-4), 64: (6.93145751953125e-1, 1.42860682030941723212e-6)}  # high and low part
+
+
+def exp(x: Value) -> Value:
+    """x = n ln 2 + r, |r| <= ln 2 / 2; the Taylor series of exp(r), scaled in two steps so that subnormals come out."""
+    low, high, degree = (-104.0, 89.0, 7) if x.bits == 32 else (-746.0, 710.0, 13)
+    bounded = select(x < low, x.constant(low), select(x > high, x.constant(high), x))
+    n = rint(bounded * math.log2(math.e))
+    ln2_high, ln2_low = _LN2[x.bits]
+    r = _fma(n, x.constant(-ln2_low), _fma(n, x.constant(-ln2_high), bounded))
+    series = _polynomial(r, tuple(1 / math.factorial(k) for k in range(degree, -1, -1)))
+    whole = n.to(_integer(x))
+    half = whole >> 1
+    scaled = series * _power_of_two(x, half) * _power_of_two(x, whole - half)
+    return select(x != x, x, scaled)
+
+
+# The odd series of log((1 + s) / (1 - s)) - 2 s in s**2, from fdlibm's e_log.c (Sun Microsystems 1993).
+_LOG = (
+    1.479819860511658591e-01,
+    1.531383769920937332e-01,
+    1.818357216161805012e-01,
+    2.222219843214978396e-01,
+    2.857142874366239149e-01,
+    3.999999999940941908e-01,
+    6.666666666666735130e-01,
+)
+
+
+def log(x: Value) -> Value:
+    """x = 2**k (1 + f) with 1 + f near 1; log(1 + f) by fdlibm's series in s = f / (2 + f)."""
+    bits, integer = x.bits, _integer(x)
+    mantissa, bias, tiny, lift = (23, 127, 2.0**-126, 2.0**25) if bits == 32 else (52, 1023, 2.0**-1022, 2.0**54)
+    subnormal = x < tiny
+    lifted = select(subnormal, x * lift, x)
+    raw = lifted.bitcast(integer)
+    root_half = (0x3F3504F3 if bits == 32 else 0x3FE6A09E667F3BCD)  # the bits of sqrt(1/2)
+    shifted = raw - root_half
+    k = shifted >> mantissa
+    f = (raw - (k << mantissa)).bitcast(x.element) - 1.0
+    k_float = k.to(x.element) - select(subnormal, x.constant(math.log2(lift)), x.constant(0.0))
+    s = f / (f + 2.0)
+    z = s * s
+    series = _polynomial(z, _LOG) * z
+    half_square = f * f * 0.5
+    ln2_high, ln2_low = _LN2[bits]
+    small = _fma(s, half_square + series, k_float * ln2_low)
+    result = _fma(k_float, x.constant(ln2_high), (small - half_square) + f)
+    result = select(x == math.inf, x, result)
+    result = select(x == 0, x.constant(-math.inf), result)
+    return select((x < 0) | (x != x), x.constant(math.nan), result)
+
+
+def _log_of_one_plus(t: Value) -> Value:
+    """log(1 + t) for 0 <= t <= 1; the rounding of 1 + t is put right to first order."""
+    u = t + 1.0
+    return log(u) - ((u - 1.0) - t) / u
+
+
+# -- activations ------------------------------------------------------------------------------------------------------------------
+
+# tanh(x) = x + x**3 P(x**2) for |x| < 0.625, coefficients of Cephes (Moshier 1989): tanhf.c and tanh.c.
+_TANH_32 = (-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1)
+_TANH_64 = (
+    (-9.64399179425052238628e-1, -9.92877231001918586564e1, -1.61468768441708447952e3),
+    (1.0, 1.12811678491632931402e2, 2.23548839060100448583e3, 4.84406305325125486048e3),
+)
+
+
+def tanh(x: Value) -> Value:
+    size = _fabs(x)
+    z = x * x
+    if x.bits == 32:
+        series = _polynomial(z, _TANH_32)
+    else:
+        series = _polynomial(z, _TANH_64[0]) / _polynomial(z, _TANH_64[1])
+    near_zero = _fma(x * z, series, x)
+    far = _copysign(1.0 - 2.0 / (exp(size * 2.0) + 1.0), x)
+    return select(size < 0.625, near_zero, far)
+
+
+def sigmoid(x: Value) -> Value:
+    return 1.0 / (exp(-x) + 1.0)
+
+
+def softplus(x: Value) -> Value:
+    return maximum(x, x.constant(0)) + _log_of_one_plus(exp(-_fabs(x)))
+
+
+# erf in float32: a minimax polynomial near zero, 1 - exp(polynomial) beyond (N. Juffa's published fits).
+_ERF_NEAR = (-5.96761703e-4, 4.99119423e-3, -2.67681349e-2, 1.12819925e-1, -3.76125336e-1, 1.28379166e-1)
+_ERF_FAR = (
+    -1.72853470e-5,
+    3.83197126e-4,
+    -3.88396438e-3,
+    2.42546219e-2,
+    -1.06777877e-1,
+    -6.34846687e-1,
+    -1.28717512e-1,
+)
+
+
+def erf(x: Value) -> Value:
+    if x.bits != 32:
+        return _library("erf")(x)
+    size = _fabs(x)
+    bounded = select(size > 4.0, x.constant(4.0), size)
+    far = _copysign(1.0 - exp(_fma(_polynomial(bounded, _ERF_FAR), bounded, -bounded)), x)
+    near = _fma(_polynomial(x * x, _ERF_NEAR), x, x)
+    return select(x != x, x, select(size > 0.927734375, far, near))
+
+
+# -- the C library ------------------------------------------------------------------------------------------------------------------
+
+
+def _library(name: str) -> Callable[..., Value]:
+    def call(x: Value, *others: Value) -> Value:
+        scalar = x.element
+        symbol = name + ("f" if x.bits == 32 else "")
+        function = _declared(x, symbol, [scalar] * (1 + len(others)), scalar)
+        if not isinstance(x.type, ir.VectorType):
+            return x.new(x.builder.call(function, [x.ir, *(o.ir for o in others)]))
+        result = ir.Constant(x.type, ir.Undefined)
+        for lane in range(x.type.count):
+            place = ir.Constant(I32, lane)
+            numbers = [x.builder.extract_element(v.ir, place) for v in (x, *others)]
+            result = x.builder.insert_element(result, x.builder.call(function, numbers), place)
+        return x.new(result)
+
+    return call
+
+
+_LIBRARY = (
+    *("pow", "hypot", "exp2", "expm1", "log2", "log10", "log1p", "sin", "cos", "tan", "asin", "acos", "atan"),
+    *("atan2", "sinh", "cosh", "asinh", "acosh", "atanh"),
+)
+
+FUNCTIONS: dict[str, Callable[..., Value]] = {
+    **{name: _library(name) for name in _LIBRARY},
+    **{f.__name__: f for f in (select, truth, negated, maximum, minimum, relu, sign, literal, one, infinity)},
+    **{f.__name__: f for f in (fold_add, fold_multiply, fold_maximum, fold_minimum)},
+    **{f.__name__: f for f in (exp, log, tanh, sigmoid, softplus, erf)},
+    **{"multiply_add": _fma, "sqrt": sqrt, "floor": floor, "ceil": ceil, "trunc": trunc, "rint": rint, "abs": abs_},
+}
+
+_ELEMENTS = {
+    **{"float32": ir.FloatType(), "float64": ir.DoubleType(), "bool": ir.IntType(1)},
+    **{f"{u}int{bits}": ir.IntType(bits) for u in ("", "u") for bits in (8, 16, 32, 64)},
+}
+
+
+def element_type(dtype: str) -> ir.Type:
+    return _ELEMENTS[dtype]
+
+
+def conversion(dtype: str, like: Value) -> Callable[[Any], Value]:
+    """``float32(x)`` in an expression on vectors; numbers get the lanes of ``like``."""
+    element, signed = _ELEMENTS[dtype], not dtype.startswith("u")
+    return lambda x: x.to(element, signed) if isinstance(x, Value) else like.constant(x, element)

@@ -1,0 +1,214 @@
+"""Kernels as source: Python that Numba compiles and a person can read."""
+
+from __future__ import annotations
+
+import re
+
+from blockfuse.codegen.kernel import (
+    Access,
+    ColumnKernel,
+    Kernel,
+    MapKernel,
+    ProductKernel,
+    RowKernel,
+    Statement,
+)
+
+_INDENT = "    "
+
+
+def render(kernel: Kernel) -> str:
+    """The source of one kernel; equal kernels have equal source."""
+    if isinstance(kernel, MapKernel):
+        return _map(kernel)
+    if isinstance(kernel, RowKernel):
+        return _rows(kernel)
+    if isinstance(kernel, ColumnKernel):
+        return _columns(kernel)
+    return _product(kernel)
+
+
+def pointers(kernel: Kernel) -> tuple[tuple[str, str], ...]:
+    """Name and dtype of every pointer parameter, the result last."""
+    if isinstance(kernel, ProductKernel):
+        dtypes = {a.name: a.dtype for a in (kernel.left, kernel.right, kernel.bias, *kernel.loads) if a is not None}
+        return (*((name, dtypes[name]) for name in kernel.pointers), ("out", kernel.store.dtype))
+    return (*((a.name, a.dtype) for a in kernel.loads), ("out", kernel.store.dtype))
+
+
+# -- pieces ----------------------------------------------------------------------------------------------------------------
+
+
+def _head(kernel: Kernel) -> str:
+    return f"def {kernel.name}({', '.join(name for name, _ in pointers(kernel))}, rows):"
+
+
+def _place(indices: tuple[str, ...], strides: tuple[int, ...]) -> str:
+    """The sum of index times stride, without what is zero."""
+    terms = [i if s == 1 else f"{i} * {s}" for i, s in zip(indices, strides, strict=True) if s]
+    return " + ".join(terms).replace("+ -", "- ") or "0"
+
+
+def _read(access: Access, indices: tuple[str, ...]) -> str:
+    text = f"{access.name}[{_place(indices, access.strides)}]"
+    return f"{text} != 0" if access.dtype == "bool" else text
+
+
+def _write(access: Access, indices: tuple[str, ...], value: str) -> str:
+    stored = f"uint8({value})" if access.dtype == "bool" else value
+    return f"{access.name}[{_place(indices, access.strides)}] = {stored}"
+
+
+def _loaded(loads: tuple[Access, ...], indices: tuple[str, ...], body: tuple[Statement, ...]) -> list[str]:
+    """Loads into ``v0`` for pointer ``x0`` (a pointer and its element need two names), then the statements."""
+    return [f"{_element(a.name)} = {_read(a, indices)}" for a in loads] + [_assignment(s) for s in body]
+
+
+def _element(pointer: str) -> str:
+    return "v" + pointer[1:]
+
+
+def _assignment(statement: Statement) -> str:
+    return f"{statement.name} = {_of_elements(statement.expression)}"
+
+
+def _of_elements(text: str) -> str:
+    """An expression over pointers, read as one over their loaded elements."""
+    return re.sub(r"\bx(\d+)\b", r"v\1", text)
+
+
+def _lines(depth: int, lines: list[str]) -> list[str]:
+    return [_INDENT * depth + line for line in lines]
+
+
+# -- map -------------------------------------------------------------------------------------------------------------------
+
+
+def _map(kernel: MapKernel) -> str:
+    indices = ("i", "j", "k", "l", "m", "n", "o", "p", "q")[: 1 + len(kernel.extents)]
+    lines = [_head(kernel), *_lines(1, ["for i in range(rows):"])]
+    for depth, (index, extent) in enumerate(zip(indices[1:], kernel.extents, strict=True), 2):
+        lines += _lines(depth, [f"for {index} in range({extent}):"])
+    inner = _loaded(kernel.loads, indices, kernel.body)
+    inner.append(_write(kernel.store, indices, kernel.result))
+    return "\n".join(lines + _lines(len(indices) + 1, inner)) + "\n"
+
+
+# -- rows ------------------------------------------------------------------------------------------------------------------
+
+
+def _rows(kernel: RowKernel) -> str:
+    lines = [_head(kernel), *_lines(1, ["for r in range(rows):"])]
+    lines += _lines(2, _loaded(kernel.row_loads, ("r",), kernel.before))
+    per_element = len(kernel.store.strides) == 2
+    for number, sweep in enumerate(kernel.sweeps):
+        last = number == len(kernel.sweeps) - 1
+        lines += _lines(2, [f"{f.name} = {f.start}" for f in sweep.folds])
+        lines += _lines(2, [f"for c in range({kernel.extent}):"])
+        inner: list[str] = []
+        for load in sweep.loads:
+            if load.name.startswith("out as "):
+                inner.append(f"{load.name[7:]} = {_read_kept(kernel.store)}")
+            else:
+                inner.append(f"{_element(load.name)} = {_read(load, ('r', 'c'))}")
+        inner += [_assignment(s) for s in sweep.body]
+        inner += [f"{f.name} = {_of_elements(f.step)}" for f in sweep.folds]
+        if sweep.keep:
+            inner.append(_write(kernel.store, ("r", "c"), sweep.keep))
+        if per_element and last:
+            inner.append(_write(kernel.store, ("r", "c"), kernel.result))
+        lines += _lines(3, inner)
+        lines += _lines(2, [_assignment(s) for s in sweep.after])
+    if not per_element:
+        lines += _lines(2, [_write(kernel.store, ("r",), kernel.result)])
+    return "\n".join(lines) + "\n"
+
+
+def _read_kept(store: Access) -> str:
+    return _read(store, ("r", "c"))
+
+
+# -- columns -----------------------------------------------------------------------------------------------------------------
+
+
+def _columns(kernel: ColumnKernel) -> str:
+    flat = len(kernel.extents) == 1
+    folded = kernel.extents[0]
+    walk, indices, target = ("r", ("r", "f"), ("r",)) if flat else ("c", ("r", "f", "c"), ("r", "c"))
+    inner_loop = f"for {walk} in range({'rows' if flat else kernel.extents[1]}):"
+    start = _write(kernel.store, target, kernel.start)
+    step = [
+        f"acc = {_read(kernel.store, target)}",
+        *_loaded(kernel.loads, indices, kernel.body),
+        _write(kernel.store, target, _of_elements(kernel.step)),
+    ]
+    base = 1 if flat else 2
+    lines = [_head(kernel)] + ([] if flat else _lines(1, ["for r in range(rows):"]))
+    lines += _lines(base, [inner_loop]) + _lines(base + 1, [start])
+    lines += _lines(base, [f"for f in range({folded}):"]) + _lines(base + 1, [inner_loop]) + _lines(base + 2, step)
+    return "\n".join(lines) + "\n"
+
+
+# -- products ----------------------------------------------------------------------------------------------------------------
+
+
+def _product(kernel: ProductKernel) -> str:
+    tile = kernel.tile
+    panels = -(-kernel.units // tile.panel)
+    epilogue = _epilogue(kernel)
+    lines = [*epilogue, *_tile_call(kernel), "", _head(kernel)]
+    depth = 1
+    batch = ""
+    if kernel.batched:
+        lines += _lines(1, ["for b in range(rows):"])
+        depth, batch = 2, ", b"
+    height = str(kernel.height) if kernel.batched else "rows"
+    row_loop = [f"for block in range(({height} + {tile.rows - 1}) // {tile.rows}):"] if tile.rows > 1 else [f"for r in range({height}):"]
+    row_place = [f"r = minimum({tile.rows} * block, {height} - {tile.rows})  # the last block overlaps"] if tile.rows > 1 else []
+    panel_loop, panel_place = _panel_loop(panels, tile.panels)
+    call = [f"tile({', '.join(name for name, _ in pointers(kernel))}{batch}, r, p)"]
+    if kernel.height <= 2 * tile.rows:  # few rows: walk the weight once
+        lines += _lines(depth, row_loop) + _lines(depth + 1, [*row_place, panel_loop])
+        lines += _lines(depth + 2, [*panel_place, *call])
+    else:  # many rows: a panel stays in the cache while all rows pass
+        lines += _lines(depth, [panel_loop]) + _lines(depth + 1, [*panel_place, *row_loop])
+        lines += _lines(depth + 2, [*row_place, *call])
+    return "\n".join(lines) + "\n"
+
+
+def _panel_loop(panels: int, across: int) -> tuple[str, list[str]]:
+    if across == 1:
+        return f"for p in range({panels}):", []
+    groups = -(-panels // across)
+    return f"for group in range({groups}):", [f"p = minimum({across} * group, {panels - across})"]
+
+
+def _epilogue(kernel: ProductKernel) -> list[str]:
+    if not kernel.body:
+        return []
+    elements = [_element(a.name) for a in kernel.loads]
+    lines = [f"def epilogue({', '.join([kernel.accumulator, *elements])}):"]
+    lines += _lines(1, [*(_assignment(s) for s in kernel.body), f"return {kernel.result}"])
+    return [*lines, ""]
+
+
+def _tile_call(kernel: ProductKernel) -> list[str]:
+    """The tile, an LLVM intrinsic, with everything that it is made from."""
+    tile = kernel.tile
+    columns = {
+        "dtype": repr(kernel.dtype),
+        "rows": tile.rows,
+        "panels": tile.panels,
+        "panel": tile.panel,
+        "unroll": tile.unroll,
+        "inner": kernel.inner,
+        "units": kernel.units,
+        "arguments": tuple(name for name, _ in pointers(kernel)),
+        "left": (kernel.left.name, kernel.left.strides),
+        "right": (kernel.right.name, kernel.right.strides),
+        "bias": repr(kernel.bias.name) if kernel.bias else None,
+        "loads": tuple((a.name, a.dtype, a.strides) for a in kernel.loads),
+        "store": (kernel.store.dtype, kernel.store.strides),
+        "epilogue": "epilogue" if kernel.body else None,
+    }
+    return ["tile = product_tile(", *(f"    {k}={v}," for k, v in columns.items()), ")"]

@@ -1,0 +1,288 @@
+"""The product tile: rows x panels of accumulators in registers, as one Numba intrinsic built with llvmlite.
+
+NOTE [the tile]
+Accumulators start from the bias. The inner loop loads one step of each panel, broadcasts one element of each row and
+multiplies and adds; with ``unroll`` > 1 that many independent accumulators take turns, so that a few of them still hide the
+latency of a multiply-add. Then the epilogue runs on the vectors, and each element is stored once. The last panel is zero
+beyond ``units``; its bias loads, epilogue loads and stores are masked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from blockfuse.codegen.cpu.functions import FUNCTIONS, I32, I64, conversion, element_type
+from blockfuse.codegen.cpu.values import Value
+
+Load = tuple[str, str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class TileSpec:
+    """What ``codegen.kernel.ProductKernel`` says, as it stands in the source of a kernel."""
+
+    dtype: str
+    rows: int
+    panels: int
+    panel: int
+    unroll: int
+    inner: int
+    units: int
+    arguments: tuple[str, ...]
+    left: tuple[str, tuple[int, ...]]
+    right: tuple[str, tuple[int, ...]]
+    bias: str | None
+    loads: tuple[Load, ...]
+    store: tuple[str, tuple[int, ...]]
+    epilogue: Callable[..., Any] | None
+
+
+def product_tile(lanes: int, **columns: Any) -> Any:
+    """The intrinsic ``tile(*pointers, [matrix,] row, panel)`` for vectors of ``lanes`` elements."""
+    spec = TileSpec(**columns)
+
+    def typed(context: Any, *arguments: Any) -> Any:
+        def generate(_: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
+            _Tile(spec, lanes, builder, values).emit()
+            return ir.Constant(ir.IntType(8).as_pointer(), None)
+
+        return types.void(*arguments), generate
+
+    names = ", ".join((*spec.arguments, *(("b",) if len(spec.store[1]) == 3 else ()), "r", "p"))
+    return intrinsic(_with_arguments(names, typed))
+
+
+def _with_arguments(names: str, typed: Callable[..., Any]) -> Callable[..., Any]:
+    """Numba reads the parameter names of an intrinsic, so it gets a function with exactly these."""
+    scope: dict[str, Any] = {"typed": typed}
+    exec(f"def tile(context, {names}):\n    return typed(context, {names})\n", scope)  # noqa: S102
+    return scope["tile"]  # type: ignore[no-any-return]
+
+
+class _Tile:
+    def __init__(self, spec: TileSpec, lanes: int, builder: ir.IRBuilder, values: list[ir.Value]) -> None:
+        self.spec, self.lanes, self.builder = spec, lanes, builder
+        self.pointers = dict(zip(spec.arguments, values, strict=False))
+        *batch, self.row, self.panel = values[len(spec.arguments) :]
+        self.matrix = batch[0] if batch else None
+        self.vector = ir.VectorType(element_type(spec.dtype), lanes)
+        self.across = spec.panel // lanes
+        self.masked = spec.units % spec.panel != 0
+
+    # -- addresses ---------------------------------------------------------------------------------------------------------
+
+    def _times(self, value: ir.Value | None, factor: int) -> ir.Value:
+        return ir.Constant(I64, 0) if value is None else self.builder.mul(value, ir.Constant(I64, factor))
+
+    def _sum(self, *terms: ir.Value) -> ir.Value:
+        total = terms[0]
+        for term in terms[1:]:
+            total = self.builder.add(total, term)
+        return total
+
+    def _address(self, name: str, place: ir.Value, dtype: str) -> ir.Value:
+        element = element_type("uint8" if dtype == "bool" else dtype)
+        pointer = self.builder.bitcast(self.pointers[name], element.as_pointer())
+        return self.builder.gep(pointer, [place], source_etype=element)
+
+    def _row_place(self, strides: tuple[int, ...], row: int) -> ir.Value:
+        """Where row ``row`` of the tile starts; strides are ([matrix,] row)."""
+        from_matrix = self._times(self.matrix, strides[0]) if len(strides) == 2 else ir.Constant(I64, 0)
+        line = self.builder.add(self.row, ir.Constant(I64, row))
+        return self._sum(from_matrix, self._times(line, strides[-1]))
+
+    def _column(self, panel: int, part: int) -> ir.Value:
+        number = self.builder.add(self.panel, ir.Constant(I64, panel))
+        return self._sum(self._times(number, self.spec.panel), ir.Constant(I64, part * self.lanes))
+
+    # -- vectors -------------------------------------------------------------------------------------------------------------
+
+    def _splat(self, scalar: ir.Value, vector: ir.VectorType) -> ir.Value:
+        undefined = ir.Constant(vector, ir.Undefined)
+        first = self.builder.insert_element(undefined, scalar, ir.Constant(I32, 0))
+        return self.builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, vector.count), None))
+
+    def _mask(self, column: ir.Value) -> ir.Value:
+        """Which lanes of the vector at ``column`` are columns of the result."""
+        indices = ir.VectorType(I64, self.lanes)
+        steps = ir.Constant(indices, list(range(self.lanes)))
+        places = self.builder.add(self._splat(column, indices), steps)
+        return self.builder.icmp_signed("<", places, ir.Constant(indices, [self.spec.units] * self.lanes))
+
+    def _load(self, address: ir.Value, element: ir.Type, mask: ir.Value | None) -> ir.Value:
+        vector = ir.VectorType(element, self.lanes)
+        typed = self.builder.bitcast(address, vector.as_pointer())
+        if mask is None:
+            return self.builder.load(typed, align=element_bytes(element), typ=vector)
+        zeros = ir.Constant(vector, None)
+        function = self._masked("load", vector, [typed.type, I32, mask.type, vector], vector)
+        return self.builder.call(function, [typed, ir.Constant(I32, element_bytes(element)), mask, zeros])
+
+    def _store(self, value: ir.Value, address: ir.Value, mask: ir.Value | None) -> None:
+        vector = value.type
+        typed = self.builder.bitcast(address, vector.as_pointer())
+        if mask is None:
+            self.builder.store(value, typed, align=element_bytes(vector.element))
+            return
+        function = self._masked("store", vector, [vector, typed.type, I32, mask.type], ir.VoidType())
+        self.builder.call(function, [value, typed, ir.Constant(I32, element_bytes(vector.element)), mask])
+
+    def _masked(self, kind: str, vector: ir.VectorType, operands: list[ir.Type], result: ir.Type) -> ir.Function:
+        letter = "i" if isinstance(vector.element, ir.IntType) else "f"
+        name = f"llvm.masked.{kind}.v{vector.count}{letter}{8 * element_bytes(vector.element)}.p0"
+        known = self.builder.module.globals.get(name)
+        return known or ir.Function(self.builder.module, ir.FunctionType(result, operands), name)
+
+    # -- the parts of the tile ---------------------------------------------------------------------------------------------------
+
+    def emit(self) -> None:
+        columns = [self._column(p, v) for p in range(self.spec.panels) for v in range(self.across)]
+        masks = [self._mask(c) if self.masked else None for c in columns]
+        totals = self._inner_loop(self._start(columns, masks))
+        for row in range(self.spec.rows):
+            for place, column in enumerate(columns):
+                total = totals[row * len(columns) + place]
+                self._finish(total, row, column, masks[place])
+
+    def _start(self, columns: list[ir.Value], masks: list[ir.Value | None]) -> list[ir.Value]:
+        """Bias, or zero, for every accumulator of the first of the ``unroll`` sets."""
+        zero = ir.Constant(self.vector, None)
+        if self.spec.bias is None:
+            return [zero] * (self.spec.rows * len(columns))
+        bias = [
+            self._load(self._address(self.spec.bias, c, self.spec.dtype), self.vector.element, m)
+            for c, m in zip(columns, masks, strict=True)
+        ]
+        return bias * self.spec.rows
+
+    def _inner_loop(self, start: list[ir.Value]) -> list[ir.Value]:
+        """Multiply and add along the inner axis: steps of ``unroll``, then what is left."""
+        spec = self.spec
+        zero = ir.Constant(self.vector, None)
+        sets = [start] + [[zero] * len(start) for _ in range(spec.unroll - 1)]
+        bases = self._bases()
+        whole = spec.inner - spec.inner % spec.unroll
+        if whole:
+            sets = self._loop(sets, bases, whole)
+        for k in range(whole, spec.inner):
+            sets[0] = self._step(sets[0], bases, ir.Constant(I64, k))
+        return [self._total([s[n] for s in sets]) for n in range(len(start))]
+
+    def _total(self, parts: list[ir.Value]) -> ir.Value:
+        while len(parts) > 1:
+            parts = [self.builder.fadd(a, b) for a, b in zip(parts[::2], parts[1::2], strict=True)]
+        return parts[0]
+
+    def _bases(self) -> tuple[list[ir.Value], list[ir.Value]]:
+        spec = self.spec
+        name, strides = spec.left
+        rows = [self._address(name, self._row_place(strides, r), spec.dtype) for r in range(spec.rows)]
+        name, matrix = spec.right
+        size = spec.inner * spec.panel
+        offset = self._times(self.matrix, matrix[0]) if matrix else ir.Constant(I64, 0)
+        panels = [
+            self._address(
+                name,
+                self._sum(offset, self._times(self.builder.add(self.panel, ir.Constant(I64, p)), size)),
+                spec.dtype,
+            )
+            for p in range(spec.panels)
+        ]
+        return rows, panels
+
+    def _loop(self, sets: list[list[ir.Value]], bases: Any, whole: int) -> list[list[ir.Value]]:
+        builder, unroll = self.builder, self.spec.unroll
+        before = builder.block
+        body = builder.append_basic_block("inner")
+        after = builder.append_basic_block("inner.end")
+        builder.branch(body)
+        builder.position_at_end(body)
+        k = builder.phi(I64)
+        k.add_incoming(ir.Constant(I64, 0), before)
+        phis = [[self._phi(value, before) for value in one] for one in sets]
+        results = [
+            self._step(one, bases, builder.add(k, ir.Constant(I64, n))) for n, one in enumerate(phis)
+        ]
+        following = builder.add(k, ir.Constant(I64, unroll))
+        k.add_incoming(following, builder.block)
+        for one, values in zip(phis, results, strict=True):
+            for phi, value in zip(one, values, strict=True):
+                phi.add_incoming(value, builder.block)
+        builder.cbranch(builder.icmp_signed("<", following, ir.Constant(I64, whole)), body, after)
+        builder.position_at_end(after)
+        return results
+
+    def _phi(self, value: ir.Value, block: Any) -> ir.Value:
+        phi = self.builder.phi(self.vector)
+        phi.add_incoming(value, block)
+        return phi
+
+    def _step(self, totals: list[ir.Value], bases: Any, k: ir.Value) -> list[ir.Value]:
+        """One element of every row times one step of every panel."""
+        rows, panels = bases
+        element = self.vector.element
+        place = self._times(k, self.spec.panel)
+        right = []
+        for base in panels:
+            for part in range(self.across):
+                at = self.builder.add(place, ir.Constant(I64, part * self.lanes))
+                right.append(self._load(self.builder.gep(base, [at], source_etype=element), element, None))
+        result = []
+        for row, base in enumerate(rows):
+            scalar = self.builder.load(self.builder.gep(base, [k], source_etype=element), typ=element)
+            left = Value(self.builder, self._splat(scalar, self.vector))
+            for number, panel in enumerate(right):
+                total = Value(self.builder, totals[row * len(right) + number])
+                result.append(_multiply_add(left, Value(self.builder, panel), total).ir)
+        return result
+
+    def _finish(self, total: ir.Value, row: int, column: ir.Value, mask: ir.Value | None) -> None:
+        value = Value(self.builder, total)
+        if self.spec.epilogue is not None:
+            loads = [self._epilogue_load(load, row, column, mask) for load in self.spec.loads]
+            value = _evaluated(self.spec.epilogue, value, loads)
+        dtype, strides = self.spec.store
+        place = self.builder.add(self._row_place(strides[:-1], row), column)
+        stored = value.ir if dtype != "bool" else value.to(element_type("uint8"), signed=False).ir
+        self._store(stored, self._address("out", place, dtype), mask)
+
+    def _epilogue_load(self, load: Load, row: int, column: ir.Value, mask: ir.Value | None) -> Value:
+        name, dtype, strides = load
+        place = self._row_place(strides[:-1], row)
+        element = element_type("uint8" if dtype == "bool" else dtype)
+        signed = not dtype.startswith("u")
+        if strides[-1]:
+            address = self._address(name, self.builder.add(place, column), dtype)
+            value = Value(self.builder, self._load(address, element, mask), signed)
+        else:
+            scalar = self.builder.load(self._address(name, place, dtype), typ=element)
+            value = Value(self.builder, self._splat(scalar, ir.VectorType(element, self.lanes)), signed)
+        return value != 0 if dtype == "bool" else value
+
+
+def element_bytes(element: ir.Type) -> int:
+    if isinstance(element, ir.IntType):
+        return max(1, int(element.width) // 8)
+    return 4 if isinstance(element, ir.FloatType) else 8
+
+
+def _multiply_add(x: Value, y: Value, z: Value) -> Value:
+    return FUNCTIONS["multiply_add"](x, y, z)
+
+
+def _evaluated(epilogue: Callable[..., Any], total: Value, loads: list[Value]) -> Value:
+    """Run the epilogue's source on vectors: the same text that is shown, with the functions of ``functions.py``."""
+    dtypes = {name: conversion(name, total) for name in ("float32", "float64", *_INTEGERS)}
+    scope = {**epilogue.__globals__, **FUNCTIONS, **dtypes}
+    function = type(epilogue)(epilogue.__code__, scope)
+    result: Value = function(total, *loads)
+    return result
+
+
+_INTEGERS = tuple(f"{u}int{bits}" for u in ("", "u") for bits in (8, 16, 32, 64))

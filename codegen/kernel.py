@@ -1,0 +1,138 @@
+"""Kernels as data: loops, loads, statements, a store. A backend renders them to source.
+
+Every kernel walks ``rows``, given at run time, so that a launch can be split between threads; all other extents are
+constants. Strides are counted in elements.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Access:
+    """A pointer parameter: ``strides`` has one entry for each loop axis of the kernel, rows first."""
+
+    name: str
+    dtype: str
+    strides: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """``name = expression``, a value of ``dtype``."""
+
+    name: str
+    dtype: str
+    expression: str
+
+
+@dataclass(frozen=True)
+class MapKernel:
+    """Pointwise: for every place of ``(rows, *extents)`` load, compute, store."""
+
+    name: str
+    extents: tuple[int, ...]
+    loads: tuple[Access, ...]
+    body: tuple[Statement, ...]
+    store: Access
+    result: str
+
+
+@dataclass(frozen=True)
+class Fold:
+    """``name`` starts as ``start`` and becomes ``step`` at every element; afterwards it is a row value of ``dtype``."""
+
+    name: str
+    dtype: str
+    start: str
+    step: str
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One walk along a row: statements and folds for every element, then statements once for the row.
+
+    keep: a statement whose value is put into the result's memory, so that later sweeps load it instead of computing it.
+    """
+
+    loads: tuple[Access, ...]
+    body: tuple[Statement, ...]
+    folds: tuple[Fold, ...]
+    after: tuple[Statement, ...]
+    keep: str | None = None
+
+
+@dataclass(frozen=True)
+class RowKernel:
+    """For each of ``rows`` rows of ``extent`` elements: the sweeps in turn, then the store of the result.
+
+    loads are all pointer parameters with strides (row, element); row_loads are read once a row. The result is stored by the
+    last sweep (``store.strides`` has two entries) or once a row (one entry).
+    """
+
+    name: str
+    extent: int
+    loads: tuple[Access, ...]
+    row_loads: tuple[Access, ...]
+    before: tuple[Statement, ...]
+    sweeps: tuple[Sweep, ...]
+    store: Access
+    result: str
+
+
+@dataclass(frozen=True)
+class ColumnKernel:
+    """A fold over an axis that is not the last: the result's memory is the accumulator.
+
+    extents: (folded, inner). rows are what stands before the folded axis, or, where nothing does (``flat``), the inner axis
+    itself, and then ``extents`` is (folded,). Strides are (row, folded, inner) or (row, folded).
+    """
+
+    name: str
+    extents: tuple[int, ...]
+    loads: tuple[Access, ...]
+    body: tuple[Statement, ...]
+    start: str
+    step: str
+    store: Access
+
+
+@dataclass(frozen=True)
+class ProductTile:
+    """How a product is cut: ``rows`` x ``panels`` panels of ``panel`` columns, ``unroll`` accumulators along the inner axis."""
+
+    rows: int
+    panels: int
+    panel: int
+    unroll: int
+
+
+@dataclass(frozen=True)
+class ProductKernel:
+    """``left (rows, inner)`` times panels of a packed weight, plus a bias, then the epilogue.
+
+    Where ``batched``, the rows of a launch are matrices of ``height`` rows each. ``left.strides``: (row,) or (matrix, row);
+    elements of a row are neighbours. ``right.strides``: (matrix,) or (). Epilogue loads and store: (row, column) or
+    (matrix, row, column). ``pointers``: the parameters in calling order; one may be both an operand and an epilogue load.
+    """
+
+    name: str
+    dtype: str
+    height: int
+    inner: int
+    units: int
+    batched: bool
+    tile: ProductTile
+    left: Access
+    right: Access
+    bias: Access | None
+    accumulator: str
+    loads: tuple[Access, ...]
+    pointers: tuple[str, ...]
+    body: tuple[Statement, ...]
+    store: Access
+    result: str
+
+
+Kernel = MapKernel | RowKernel | ColumnKernel | ProductKernel

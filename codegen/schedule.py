@@ -1,0 +1,253 @@
+"""The schedule: which kernels run in which order on which memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from blockfuse.codegen import bodies
+from blockfuse.codegen.kernel import Kernel
+from blockfuse.codegen.machine import Machine
+from blockfuse.ir.graph import Graph, Node, argument, constant
+from blockfuse.ir.layout import Layout, row_major
+from blockfuse.ir.lowering import Fused, Joining, Movement
+from blockfuse.ir.operator import Operator
+from blockfuse.ir.types import TensorType
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Memory of one value. kind: argument, parameter (also hoisted values and constants), workspace or result.
+
+    place: which argument, parameter or result; for workspace the offset in bytes. ``made_by_host``: NumPy allocates it.
+    """
+
+    name: str
+    type: TensorType
+    kind: str
+    place: int
+    made_by_host: bool = False
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """An operand of a launch: ``buffer`` (by number) from ``offset`` on, ``row_stride`` further for every row; in elements."""
+
+    buffer: int
+    offset: int
+    row_stride: int
+
+
+@dataclass(frozen=True)
+class Launch:
+    """``kernel`` over ``rows`` rows. work: an estimate in nanoseconds on one core; grain: rows come in multiples of this."""
+
+    kernel: Kernel
+    pointers: tuple[Pointer, ...]
+    rows: int
+    work: float
+    grain: int = 1
+
+
+@dataclass(frozen=True)
+class HostCall:
+    """The NumPy meaning of an operator, called between launches."""
+
+    operator: Operator
+    attrs: dict[str, Any]
+    operands: tuple[tuple[int, Layout], ...]
+    result: int
+    source: str
+
+
+Step = Launch | HostCall
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Steps over buffers. parameters: the values behind parameter buffers, in order (leaves and constants of the graph)."""
+
+    buffers: tuple[Buffer, ...]
+    steps: tuple[Step, ...]
+    parameters: tuple[Node, ...]
+    workspace: int
+
+    def __str__(self) -> str:
+        lines = [f"workspace: {self.workspace} bytes"]
+        lines += [f"  {n}: {b.name} = {b.kind}[{b.place}] {b.type}" for n, b in enumerate(self.buffers)]
+        lines += [_step_text(step, self.buffers) for step in self.steps]
+        return "\n".join(lines)
+
+
+def _step_text(step: Step, buffers: tuple[Buffer, ...]) -> str:
+    if isinstance(step, HostCall):
+        operands = ", ".join(buffers[b].name for b, _ in step.operands)
+        return f"numpy {step.operator.name}({operands}) -> {buffers[step.result].name}"
+    shown = [
+        buffers[p.buffer].name + (f"+{p.offset}" if p.offset else "") + (f" by {p.row_stride}" if p.row_stride else "")
+        for p in step.pointers
+    ]
+    return f"launch {step.kernel.name}({', '.join(shown)}) rows={step.rows} grain={step.grain} ~{step.work / 1000:.1f} us"
+
+
+def schedule(graph: Graph, machine: Machine) -> Schedule:
+    """Kernels and memory for a fused graph."""
+    return _Scheduler(graph, machine).finished()
+
+
+@dataclass
+class _Place:
+    """Where a value lies."""
+
+    buffer: int
+    layout: Layout
+
+
+@dataclass
+class _Scheduler:
+    graph: Graph
+    machine: Machine
+    buffers: list[Buffer] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    parameters: list[Node] = field(default_factory=list)
+    places: dict[Node, _Place] = field(default_factory=dict)
+
+    def finished(self) -> Schedule:
+        for node in self.graph.inputs:
+            self._place_input(node)
+        for node in self.graph.nodes:
+            self._place_node(node)
+        buffers, workspace = planned(self.buffers, self.steps)
+        return Schedule(buffers, tuple(self.steps), tuple(self.parameters), workspace)
+
+    # -- memory ---------------------------------------------------------------------------------------------------------
+
+    def _place_input(self, node: Node) -> None:
+        if node.operator is argument:
+            count = sum(1 for b in self.buffers if b.kind == "argument")
+            self._buffer(node, "argument", count, node.attrs["name"])
+        else:
+            self._place_parameter(node, node.attrs["name"])
+
+    def _place_parameter(self, node: Node, name: str) -> None:
+        self._buffer(node, "parameter", len(self.parameters), name)
+        self.parameters.append(node)
+
+    def _buffer(self, node: Node, kind: str, place: int, name: str, made_by_host: bool = False) -> int:
+        self.buffers.append(Buffer(name, node.type, kind, place, made_by_host))
+        self.places[node] = _Place(len(self.buffers) - 1, row_major(node.shape))
+        return len(self.buffers) - 1
+
+    def _new_value(self, node: Node, made_by_host: bool = False) -> int:
+        if node in self.graph.outputs:
+            return self._buffer(node, "result", self.graph.outputs.index(node), f"out{self.graph.outputs.index(node)}", made_by_host)
+        count = sum(1 for b in self.buffers if b.kind == "workspace")
+        return self._buffer(node, "workspace", 0, f"t{count}", made_by_host)
+
+    # -- steps ------------------------------------------------------------------------------------------------------------
+
+    def _place_node(self, node: Node) -> None:
+        lowering = node.operator.lowering
+        if node.operator is constant:
+            self._place_parameter(node, f"c{len(self.parameters)}")
+        elif isinstance(lowering, Movement):
+            self._view(node)
+        elif isinstance(lowering, Fused):
+            self._launch(node)
+        elif isinstance(lowering, Joining) and node.dtype.name != "float16" and all(o.type.size for o in node.operands):
+            self._join(node)
+        else:
+            self._host_call(node)
+
+    def _view(self, node: Node) -> None:
+        lowering = node.operator.lowering
+        assert isinstance(lowering, Movement)
+        source = self.places[node.operands[0]]
+        layout = lowering.relayout(source.layout, **node.attrs)
+        if layout is None:
+            source = self._contiguous(node.operands[0])
+            layout = lowering.relayout(source.layout, **node.attrs)
+            assert layout is not None, f"{node.operator.name} of a contiguous value is always a view"
+        self.places[node] = _Place(source.buffer, layout)
+
+    def _contiguous(self, node: Node) -> _Place:
+        """The value copied to memory of its own, in C order."""
+        copy = Node(node.operator, (), node.attrs, node.type)
+        source = self.places[node]
+        target = self._new_value(copy)
+        kernel = bodies.copy_kernel(node.type, source.layout, row_major(node.shape))
+        self._emit(kernel, [(source.buffer, source.layout), (target, row_major(node.shape))])
+        return self.places[copy]
+
+    def _launch(self, node: Node) -> None:
+        loads = [(self.places[o].buffer, self.places[o].layout) for o in node.operands]
+        kernel = bodies.kernel_of(node, [layout for _, layout in loads], self.machine)
+        while isinstance(kernel, int):  # that operand must lie in C order
+            place = self._contiguous(node.operands[kernel])
+            loads[kernel] = (place.buffer, place.layout)
+            kernel = bodies.kernel_of(node, [layout for _, layout in loads], self.machine)
+        target = self._new_value(node)
+        self._emit(kernel, [*loads, (target, row_major(node.shape))])
+
+    def _join(self, node: Node) -> None:
+        target = self._new_value(node)
+        whole = row_major(node.shape)
+        axis, start = node.attrs["axis"], 0
+        for operand in node.operands:
+            source = self.places[operand]
+            part = replace(whole, shape=operand.shape, offset=start * whole.strides[axis])
+            kernel = bodies.copy_kernel(operand.type, source.layout, part, node.dtype)
+            self._emit(kernel, [(source.buffer, source.layout), (target, part)])
+            start += operand.shape[axis]
+
+    def _emit(self, bound: bodies.Bound, memory: list[tuple[int, Layout]]) -> None:
+        pointers = tuple(
+            Pointer(buffer, layout.offset, stride)
+            for (buffer, layout), stride in zip(memory, bound.row_strides, strict=True)
+        )
+        if bound.rows:
+            self.steps.append(Launch(bound.kernel, pointers, bound.rows, bound.work, bound.grain))
+
+    def _host_call(self, node: Node) -> None:
+        operands = tuple((self.places[o].buffer, self.places[o].layout) for o in node.operands)
+        result = self._new_value(node, made_by_host=True)
+        source = str(node.source) if node.source else ""
+        self.steps.append(HostCall(node.operator, node.attrs, operands, result, source))
+
+
+# -- workspace --------------------------------------------------------------------------------------------------------------
+
+_ALIGNMENT = 64  # bytes: one cache line, one AVX-512 vector
+
+
+def planned(buffers: list[Buffer], steps: list[Step]) -> tuple[tuple[Buffer, ...], int]:
+    """Offsets for the workspace: first fit among the buffers that live at the same time."""
+    lives = _lives(buffers, steps)
+    placed: list[tuple[int, int, int, int]] = []  # first step, last step, start, end
+    result = list(buffers)
+    for number, buffer in enumerate(buffers):
+        if buffer.kind != "workspace" or buffer.made_by_host or number not in lives:
+            continue
+        first, last = lives[number]
+        size = -(-max(buffer.type.nbytes, 1) // _ALIGNMENT) * _ALIGNMENT
+        start = 0
+        for _, _, low, high in sorted((p for p in placed if p[0] <= last and first <= p[1]), key=lambda p: p[2]):
+            if start + size <= low:
+                break
+            start = max(start, high)
+        placed.append((first, last, start, start + size))
+        result[number] = replace(buffer, place=start)
+    return tuple(result), max((p[3] for p in placed), default=0)
+
+
+def _lives(buffers: list[Buffer], steps: list[Step]) -> dict[int, tuple[int, int]]:
+    """Buffer -> the first and the last step that touches it."""
+    lives: dict[int, tuple[int, int]] = {}
+    for place, step in enumerate(steps):
+        if isinstance(step, Launch):
+            touched = [p.buffer for p in step.pointers]
+        else:
+            touched = [b for b, _ in step.operands] + [step.result]
+        for buffer in touched:
+            lives[buffer] = (lives.get(buffer, (place, place))[0], place)
+    return lives

@@ -1,0 +1,213 @@
+"""The graph: immutable nodes in an ordered tuple. Every node gives one value; operands come before their users."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy
+
+from blockfuse.ir.lowering import Leaf
+from blockfuse.ir.operator import Operator, row
+from blockfuse.ir.types import TensorType, type_of
+
+
+@dataclass(frozen=True)
+class Source:
+    """The user's line that an operator call stands on."""
+
+    file: str
+    line: int
+    function: str
+
+    def __str__(self) -> str:
+        return f"{self.file.rsplit('/', 1)[-1]}:{self.line}"
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One application of an operator; nodes are compared by identity."""
+
+    operator: Operator
+    operands: tuple[Node, ...]
+    attrs: dict[str, Any]
+    type: TensorType
+    source: Source | None = field(default=None, repr=False)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.type.shape
+
+    @property
+    def dtype(self) -> numpy.dtype:
+        return self.type.dtype
+
+    @property
+    def is_leaf(self) -> bool:
+        return isinstance(self.operator.lowering, Leaf)
+
+
+# -- leaves: values that are there before the graph runs -----------------------------------------------------------------
+
+
+def _leaf_has_no_meaning(**attrs: Any) -> numpy.ndarray:
+    raise AssertionError("a leaf is given, not computed")
+
+
+def _declared_type(type: TensorType, **attrs: Any) -> TensorType:
+    return type
+
+
+argument = row("argument", _leaf_has_no_meaning, Leaf(), type_rule=_declared_type)  # attrs: name, type
+parameter = row("parameter", _leaf_has_no_meaning, Leaf(), type_rule=_declared_type)  # attrs: name, type
+hoisted = row("hoisted", _leaf_has_no_meaning, Leaf(), type_rule=_declared_type)  # attrs: name, type
+constant = row("constant", lambda value: value, Leaf(), type_rule=lambda value: type_of(value))  # attrs: value
+
+
+def leaf(operator: Operator, name: str, type: TensorType) -> Node:
+    """An argument, parameter or hoisted value."""
+    return Node(operator, (), {"name": name, "type": type}, type)
+
+
+def literal(value: Any, dtype: Any = None) -> Node:
+    """A constant; it holds a copy of its own."""
+    array = numpy.array(value, dtype)
+    array.flags.writeable = False
+    return Node(constant, (), {"value": array}, type_of(array))
+
+
+# -- the graph -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """``outputs`` computed from ``inputs`` by ``nodes``; equal text is equal graph.
+
+    inputs: argument, parameter and hoisted leaves, in calling order. nodes: everything else, operands first.
+    """
+
+    inputs: tuple[Node, ...]
+    nodes: tuple[Node, ...]
+    outputs: tuple[Node, ...]
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def __repr__(self) -> str:
+        return self.text()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Graph) and self.text() == other.text()
+
+    def __hash__(self) -> int:
+        return hash(self.text())
+
+    def text(self, sources: bool = False) -> str:
+        """The graph as one would write it by hand; with the user's lines as comments where ``sources`` is set."""
+        names = names_of(self)
+        lines = [f"graph({', '.join(f'{names[i]}: {i.type}' for i in self.inputs)}):"]
+        for node in self.nodes:
+            if node.operator is constant and node.type.size == 1:
+                continue
+            line = f"  {names[node]} = {_call_text(node, names)}: {node.type}"
+            lines.append(f"{line:<78}  # {node.source}" if sources and node.source else line)
+        lines.append(f"  return {', '.join(names[o] for o in self.outputs)}")
+        return "\n".join(lines)
+
+
+def names_of(graph: Graph) -> dict[Node, str]:
+    """A name for every value: inputs by their own, small constants by their value, the rest counted."""
+    names: dict[Node, str] = {i: i.attrs["name"] for i in graph.inputs}
+    count = 0
+    for node in graph.nodes:
+        if node.operator is constant and node.type.size == 1:
+            names[node] = _literal_text(node)
+        else:
+            names[node] = f"%{count}"
+            count += 1
+    return names
+
+
+def _literal_text(node: Node) -> str:
+    value = node.attrs["value"]
+    text = repr(value.reshape(-1)[0].item())
+    return text if not node.type.ndim else f"{text}:{list(node.shape)}"
+
+
+def _call_text(node: Node, names: dict[Node, str]) -> str:
+    operands = [names[o] for o in node.operands]
+    attrs = [f"{k}={_attr_text(v)}" for k, v in node.attrs.items()]
+    text = f"{node.operator.name}({', '.join(operands + [a for a in attrs if chr(10) not in a])})"
+    bodies = [v for v in node.attrs.values() if isinstance(v, Graph)]
+    return text + "".join(_body_text(b) for b in bodies)
+
+
+def _body_text(body: Graph) -> str:
+    lines = body.text().split("\n")
+    return " {" + "".join(f"\n    {line}" for line in lines[1:]) + "\n  }"
+
+
+def _attr_text(value: Any) -> str:
+    if isinstance(value, numpy.ndarray):
+        return "#" + hashlib.sha256(value.tobytes()).hexdigest()[:8]
+    if isinstance(value, Graph):
+        return f"({', '.join(str(i.type) for i in value.inputs)})\n"
+    return repr(value)
+
+
+# -- building and rewriting ------------------------------------------------------------------------------------------------
+
+
+def ordered(outputs: Iterable[Node]) -> tuple[Node, ...]:
+    """Everything that ``outputs`` need, operands first, in the order of first use (no recursion: graphs run deep)."""
+    done: dict[Node, None] = {}
+    for output in outputs:
+        stack = [(output, False)]
+        while stack:
+            node, ready = stack.pop()
+            if node in done:
+                continue
+            if ready:
+                done[node] = None
+                continue
+            stack.append((node, True))
+            stack.extend((operand, False) for operand in reversed(node.operands) if operand not in done)
+    return tuple(done)
+
+
+def graph_of(inputs: Iterable[Node], outputs: Iterable[Node]) -> Graph:
+    """A graph of what ``outputs`` need. Inputs stay, used or not: they are the calling convention."""
+    inputs, outputs = tuple(inputs), tuple(outputs)
+    given = set(inputs)
+    return Graph(inputs, tuple(n for n in ordered(outputs) if n not in given), outputs)
+
+
+def rewrite(graph: Graph, change: Callable[[Node], Node]) -> Graph:
+    """Every node, its operands already changed, replaced by what ``change`` gives for it."""
+    now: dict[Node, Node] = {i: i for i in graph.inputs}
+    for node in graph.nodes:
+        operands = tuple(now[o] for o in node.operands)
+        same = all(a is b for a, b in zip(operands, node.operands, strict=True))
+        now[node] = change(node if same else Node(node.operator, operands, node.attrs, node.type, node.source))
+    return graph_of(graph.inputs, (now[o] for o in graph.outputs))
+
+
+def users(graph: Graph) -> dict[Node, list[Node]]:
+    """Node -> the nodes that read it."""
+    readers: dict[Node, list[Node]] = {n: [] for n in (*graph.inputs, *graph.nodes)}
+    for node in graph.nodes:
+        for operand in node.operands:
+            readers[operand].append(node)
+    return readers
+
+
+def evaluate(graph: Graph, values: Iterable[numpy.ndarray]) -> list[numpy.ndarray]:
+    """The outputs by the NumPy meaning of every node: the reference that kernels are held against."""
+    known: dict[Node, numpy.ndarray] = dict(zip(graph.inputs, values, strict=True))
+    for node in graph.nodes:
+        result = node.operator.meaning(*(known[o] for o in node.operands), **node.attrs)
+        known[node] = numpy.asarray(result)
+    return [known[o] for o in graph.outputs]
+

@@ -1,0 +1,260 @@
+"""Operators grouped into kernels.
+
+NOTE [what fits in one kernel]
+A group has one result and walks one domain, the shape of its largest values. Its members are
+
+- full values, with the shape of the domain;
+- row values, one for each row of the domain, where a reduction folded the trailing axes; they may be read by full
+  members (keepdims, so that they broadcast) and by row members of exactly their shape;
+- at most one product, whose elements are the domain: what follows it is its epilogue.
+
+A producer joins the group of its only reader(s). A value that two groups read is written to memory once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy
+
+from blockfuse.ir.graph import (
+    Graph,
+    Node,
+    argument,
+    constant,
+    evaluate,
+    graph_of,
+    leaf,
+    users,
+)
+from blockfuse.ir.lowering import Contraction, Fused, Movement, Pointwise, Reduction
+from blockfuse.ir.operator import Example, row
+from blockfuse.ir.operators.pointwise import positive
+from blockfuse.ir.operators.reductions import sum_
+from blockfuse.ir.types import TensorType, tensor
+
+_LARGEST = 60  # operators in one group: compile time grows faster than the group
+
+
+def _run_body(*operands: numpy.ndarray, body: Graph, name: str) -> numpy.ndarray:
+    return evaluate(body, operands)[0]
+
+
+def _body_type(*operands: TensorType, body: Graph, name: str) -> TensorType:
+    return body.outputs[0].type
+
+
+def _example_body() -> Graph:
+    x = leaf(argument, "x0", tensor((3, 4), "float64"))
+    total = Node(sum_, (x,), {"axis": (1,), "keepdims": True}, tensor((3, 1), "float64"))
+    return graph_of((x,), (total,))
+
+
+fused = row(
+    "fused",
+    _run_body,
+    Fused(),
+    type_rule=_body_type,
+    examples=(Example(((3, 4),), {"body": _example_body(), "name": "sum"}),),
+)
+
+
+def fuse(graph: Graph) -> Graph:
+    """Every operator with a kernel stands in a fused group; views and host operators stay as they are."""
+    graph = _with_written_outputs(graph)
+    groups = _Grouping(graph).groups
+    now: dict[Node, Node] = {i: i for i in graph.inputs}
+    inside = {n for g in groups.values() for n in g.members}
+    for node in graph.nodes:
+        if node in groups:
+            now[node] = _fused_node(groups[node], now)
+        elif node not in inside:
+            now[node] = Node(node.operator, tuple(now[o] for o in node.operands), node.attrs, node.type, node.source)
+    return graph_of(graph.inputs, (now[o] for o in graph.outputs))
+
+
+def has_kernel(node: Node) -> bool:
+    """Whether native code computes ``node`` (else the program calls NumPy)."""
+    lowering = node.operator.lowering
+    if isinstance(lowering, Pointwise):
+        loop = node.operator.loop
+        assert loop is not None
+        dtypes = loop(*(o.dtype for o in node.operands), **node.attrs)
+        return all(_carried(d) for d in dtypes) and all(d.kind in lowering.kinds for d in dtypes[:-1])
+    if isinstance(lowering, Reduction):
+        dtypes = (node.operands[0].dtype, node.dtype)
+        kept = all(n for a, n in enumerate(node.operands[0].shape) if a in node.attrs["axis"])
+        return all(_carried(d) for d in dtypes) and dtypes[0].kind in lowering.kinds and kept
+    return isinstance(lowering, Contraction) and node.operator.name == "packed_product"
+
+
+def _carried(dtype: numpy.dtype) -> bool:
+    return dtype != numpy.float16
+
+
+def _with_written_outputs(graph: Graph) -> Graph:
+    """An output that is only a view, an input or another output gets a copy of its own."""
+    outputs: list[Node] = []
+    for output in graph.outputs:
+        view = output.is_leaf or isinstance(output.operator.lowering, Movement) or output in outputs
+        outputs.append(Node(positive, (output,), {}, output.type, output.source) if view else output)
+    return graph_of(graph.inputs, outputs)
+
+
+@dataclass
+class _Group:
+    sink: Node
+    domain: tuple[int, ...]
+    members: set[Node] = field(default_factory=set)
+    rows: set[Node] = field(default_factory=set)  # members that are row values
+    axes: int = 0  # how many trailing axes of the domain are folded
+    product: bool = False
+    closed: bool = False  # a reduction over leading axes: nothing reads its result inside
+
+
+class _Grouping:
+    """Decides the groups, from the last operator to the first."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.readers = users(graph)
+        self.outputs = set(graph.outputs)
+        self.groups: dict[Node, _Group] = {}  # sink -> its group
+        taken: set[Node] = set()
+        for node in reversed(graph.nodes):
+            if node not in taken and has_kernel(node):
+                self.groups[node] = self._grown(node)
+                taken |= self.groups[node].members
+
+    def _grown(self, sink: Node) -> _Group:
+        group = _started(sink)
+        waiting = list(sink.operands)
+        while waiting and len(group.members) < _LARGEST:
+            producer = waiting.pop()
+            if producer not in group.members and self._only_read_in(group, producer) and _join(group, producer, self.readers):
+                waiting.extend(producer.operands)
+                waiting.extend(o for m in group.members for o in m.operands if o not in group.members)
+        return group
+
+    def _only_read_in(self, group: _Group, producer: Node) -> bool:
+        free = not producer.is_leaf and producer not in self.outputs and has_kernel(producer)
+        return free and all(
+            r in group.members and not isinstance(r.operator.lowering, Contraction) for r in self.readers[producer]
+        )
+
+
+def _started(sink: Node) -> _Group:
+    if isinstance(sink.operator.lowering, Contraction):
+        return _Group(sink, sink.shape, {sink}, product=True, closed=True)
+    group = _Group(sink, sink.shape, {sink})
+    if isinstance(sink.operator.lowering, Reduction):
+        _fold(group, sink)
+        group.closed = not group.axes
+    return group
+
+
+def _trailing(node: Node) -> int:
+    """How many trailing axes a reduction folds; 0 if it folds others too."""
+    axes, ndim = node.attrs["axis"], node.operands[0].type.ndim
+    return len(axes) if axes == tuple(range(ndim - len(axes), ndim)) else 0
+
+
+def _fold(group: _Group, node: Node) -> None:
+    """The group walks what ``node`` reduces; everything in it so far is a row value."""
+    group.rows |= group.members | {node}
+    group.members.add(node)
+    group.domain = node.operands[0].shape
+    group.axes = _trailing(node)
+
+
+def _join(group: _Group, producer: Node, readers: dict[Node, list[Node]]) -> bool:
+    """Take ``producer`` in if NOTE [what fits in one kernel] allows it."""
+    inner = [r for r in readers[producer] if r in group.members]
+    lowering = producer.operator.lowering
+    if isinstance(lowering, Contraction):
+        fits = not group.product and not group.axes and not group.closed and producer.shape == group.domain
+        if fits:
+            group.product = True
+            group.members.add(producer)
+        return fits
+    if isinstance(lowering, Reduction):
+        return _join_reduction(group, producer, inner)
+    if all(r not in group.rows or isinstance(r.operator.lowering, Reduction) for r in inner):
+        fits = producer.shape == group.domain
+    else:
+        fits = bool(group.axes) and _readable_row(group, producer, inner)
+        if fits:
+            group.rows.add(producer)
+    if fits:
+        group.members.add(producer)
+    return fits
+
+
+def _join_reduction(group: _Group, producer: Node, inner: list[Node]) -> bool:
+    if group.product or group.closed or not _trailing(producer):
+        return False
+    whole = producer.operands[0].shape
+    if not group.axes:
+        if whole == group.domain and _keeps_axes(producer):  # a full value reads a row value
+            group.axes = _trailing(producer)
+            group.rows.add(producer)
+            group.members.add(producer)
+            return True
+        if all(m.shape == producer.shape for m in group.members):  # so far all are row values
+            _fold(group, producer)
+            return True
+        return False
+    fits = whole == group.domain and _trailing(producer) == group.axes and _readable_row(group, producer, inner)
+    if fits:
+        group.rows.add(producer)
+        group.members.add(producer)
+    return fits
+
+
+def _keeps_axes(node: Node) -> bool:
+    return len(node.shape) == node.operands[0].type.ndim
+
+
+def _readable_row(group: _Group, producer: Node, inner: list[Node]) -> bool:
+    """Row readers have exactly its shape; full readers need the folded axes kept as 1."""
+    kept = group.domain[: len(group.domain) - group.axes] + (1,) * group.axes
+    return all(
+        producer.shape == (r.shape if r in group.rows else kept) and not isinstance(r.operator.lowering, Reduction)
+        for r in inner
+    )
+
+
+# -- writing the fused node ---------------------------------------------------------------------------------------------------
+
+
+def _fused_node(group: _Group, now: dict[Node, Node]) -> Node:
+    """The group as one node: its operands become arguments x0, x1, ... of the body; numbers stay in the body."""
+    members = [n for n in graph_of((), (group.sink,)).nodes if n in group.members]
+    operands: list[Node] = []
+    inner: dict[Node, Node] = {}
+    for member in members:
+        for operand in member.operands:
+            if operand not in inner and operand not in group.members:
+                inner[operand] = _body_leaf(operand, operands)
+        inner[member] = Node(
+            member.operator, tuple(inner[o] for o in member.operands), member.attrs, member.type, member.source
+        )
+    arguments = tuple(inner[o] for o in operands)
+    body = graph_of(arguments, (inner[group.sink],))
+    attrs: dict[str, Any] = {"name": _name(members), "body": body}
+    return Node(fused, tuple(now[o] for o in operands), attrs, group.sink.type, group.sink.source)
+
+
+def _body_leaf(operand: Node, operands: list[Node]) -> Node:
+    if operand.operator is constant and operand.type.size == 1:
+        return operand
+    operands.append(operand)
+    return leaf(argument, f"x{len(operands) - 1}", operand.type)
+
+
+_WORDS = 4  # of a kernel's name
+
+
+def _name(members: list[Node]) -> str:
+    words = ["dense" if m.operator.name == "packed_product" else m.operator.name for m in members]
+    return "_".join(words if len(words) <= _WORDS else [*words[: _WORDS - 1], f"and_{len(words) - _WORDS + 1}"])

@@ -1,0 +1,43 @@
+"""What depends on parameters and constants only is computed once per parameter version, not once per call."""
+
+from __future__ import annotations
+
+from blockfuse.ir.graph import Graph, Node, argument, constant, graph_of, hoisted, leaf
+from blockfuse.ir.lowering import Movement
+
+
+def hoist(graph: Graph) -> tuple[Graph, Graph]:
+    """The prologue (parameters -> hoisted values) and the graph that takes those values as inputs."""
+    fixed = _fixed(graph)
+    read = {o for n in graph.nodes if n not in fixed for o in n.operands} | set(graph.outputs)
+    border = [n for n in graph.nodes if n in fixed and n in read and _pays(n)]
+    names = {node: leaf(hoisted, f"hoisted{i}", node.type) for i, node in enumerate(border)}
+    given = [i for i in graph.inputs if i.operator is not argument]
+    return graph_of(given, border), _replaced(graph, names)
+
+
+def _fixed(graph: Graph) -> set[Node]:
+    """Nodes that read neither arguments nor random numbers."""
+    fixed = {i for i in graph.inputs if i.operator is not argument}
+    for node in graph.nodes:
+        if not node.operator.random and all(o in fixed for o in node.operands):
+            fixed.add(node)
+    return fixed
+
+
+def _pays(node: Node) -> bool:
+    """A small constant stands in the kernel's source; a view of a parameter costs nothing."""
+    if node.operator is constant:
+        return node.type.size > 1
+    while isinstance(node.operator.lowering, Movement):
+        node = node.operands[0]
+    return not node.is_leaf or node.operator is constant
+
+
+def _replaced(graph: Graph, names: dict[Node, Node]) -> Graph:
+    now: dict[Node, Node] = {i: i for i in graph.inputs}
+    for node in graph.nodes:
+        now[node] = names.get(node) or Node(
+            node.operator, tuple(now[o] for o in node.operands), node.attrs, node.type, node.source
+        )
+    return graph_of((*graph.inputs, *names.values()), [now[o] for o in graph.outputs])

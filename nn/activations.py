@@ -1,0 +1,160 @@
+"""Layers that apply one function to each element."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from blockfuse.ir.errors import ShapeError, UsageError
+from blockfuse.ir.operators import movement, neural, pointwise
+from blockfuse.nn.block import Block
+from blockfuse.nn.initializers import Constant, Init
+from blockfuse.nn.parameter import Parameter
+
+
+def _softsign(x: Any) -> Any:
+    return x / (pointwise.absolute(x) + 1)
+
+
+def _log_sigmoid(x: Any) -> Any:
+    return pointwise.negative(neural.softplus(pointwise.negative(x)))
+
+
+def _mish(x: Any) -> Any:
+    return x * pointwise.tanh(neural.softplus(x))
+
+
+def _gelu(x: Any) -> Any:
+    return neural.gelu(x, approximate=False)
+
+
+# name -> the function that ``Activation`` and ``activation=`` mean by it
+ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
+    "relu": neural.relu,
+    "sigmoid": neural.sigmoid,
+    "tanh": pointwise.tanh,
+    "softrelu": neural.softplus,
+    "softsign": _softsign,
+    "log_sigmoid": _log_sigmoid,
+    "mish": _mish,
+    "gelu": _gelu,
+    "silu": neural.silu,
+}
+
+
+def activation_named(name: str) -> Callable[[Any], Any]:
+    """The function of that name; UsageError lists the names."""
+    if name not in ACTIVATIONS:
+        raise UsageError(f"there is no activation {name!r}; use one of {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name]
+
+
+class Activation(Block):
+    """The activation of the given name.
+
+    >>> Activation("relu")
+    Activation(relu)
+    """
+
+    def __init__(self, activation: str, prefix: str | None = None, params: Any = None) -> None:
+        super().__init__(prefix, params)
+        self._activate = activation_named(activation)
+        self._activation = activation
+
+    def forward(self, x: Any) -> Any:
+        return self._activate(x)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._activation})"
+
+
+class LeakyReLU(Block):
+    """``x`` where it is positive, ``alpha * x`` elsewhere."""
+
+    def __init__(self, alpha: float, prefix: str | None = None, params: Any = None) -> None:
+        super().__init__(prefix, params)
+        if alpha < 0:
+            raise UsageError(f"LeakyReLU needs a slope that is not negative; found alpha={alpha}")
+        self._alpha = alpha
+
+    def forward(self, x: Any) -> Any:
+        return neural.leaky_relu(x, slope=self._alpha)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._alpha})"
+
+
+class PReLU(Block):
+    """``x`` where it is positive, ``alpha * x`` elsewhere; alpha is learned, one for all or one a channel.
+
+    Channels lie along axis 1.
+    """
+
+    def __init__(
+        self,
+        alpha_initializer: Init = Constant(0.25),  # noqa: B008 - it is frozen
+        in_channels: int = 1,
+        prefix: str | None = None,
+        params: Any = None,
+    ) -> None:
+        super().__init__(prefix, params)
+        self.alpha = Parameter("alpha", shape=(in_channels,), init=alpha_initializer)
+
+    def forward(self, x: Any) -> Any:
+        alpha = self.alpha.data()
+        if alpha.size > 1:
+            if x.ndim < 2 or x.shape[1] != alpha.size:
+                raise ShapeError(
+                    f"{self._label} expects {alpha.size} channels along axis 1; found shape {x.shape}"
+                )
+            alpha = movement.reshape(alpha, shape=(alpha.size, *(1,) * (x.ndim - 2)))
+        return pointwise.where(pointwise.greater(x, 0), x, alpha * x)
+
+
+class ELU(Block):
+    """``x`` where it is positive, ``alpha * (exp(x) - 1)`` elsewhere (Clevert et al. 2016)."""
+
+    def __init__(self, alpha: float = 1.0, prefix: str | None = None, params: Any = None) -> None:
+        super().__init__(prefix, params)
+        self._alpha = alpha
+
+    def forward(self, x: Any) -> Any:
+        return neural.elu(x, alpha=self._alpha)
+
+
+class SELU(Block):
+    """The scaled ELU that keeps mean 0 and variance 1 (Klambauer et al. 2017)."""
+
+    def forward(self, x: Any) -> Any:
+        return neural.elu(x, alpha=1.6732632423543772) * 1.0507009873554805
+
+
+class GELU(Block):
+    """``x`` times the normal distribution function of ``x``, by ``erf`` or by the ``tanh`` approximation."""
+
+    def __init__(self, approximation: str = "erf", prefix: str | None = None, params: Any = None) -> None:
+        super().__init__(prefix, params)
+        if approximation not in ("erf", "tanh"):
+            raise UsageError(f"GELU has no approximation {approximation!r}; use 'erf' or 'tanh'")
+        self._approximate = approximation == "tanh"
+
+    def forward(self, x: Any) -> Any:
+        return neural.gelu(x, approximate=self._approximate)
+
+
+class Swish(Block):
+    """``x * sigmoid(beta * x)`` (Ramachandran, Zoph and Le 2017)."""
+
+    def __init__(self, beta: float = 1.0, prefix: str | None = None, params: Any = None) -> None:
+        super().__init__(prefix, params)
+        self._beta = beta
+
+    def forward(self, x: Any) -> Any:
+        return x * neural.sigmoid(x * self._beta)
+
+
+class SiLU(Block):
+    """``x * sigmoid(x)``."""
+
+    def forward(self, x: Any) -> Any:
+        return neural.silu(x)

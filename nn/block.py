@@ -1,0 +1,461 @@
+"""The block: a callable with parameters and other blocks in it, and what a user can do to all of them."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from os import PathLike
+from types import SimpleNamespace
+from typing import Any, Self
+
+from blockfuse.array import np, npx
+from blockfuse.array.ndarray import ndarray
+from blockfuse.array.stamps import Watchers
+from blockfuse.ir import interpreter
+from blockfuse.ir.errors import ShapeError, UsageError
+from blockfuse.nn import summary
+from blockfuse.nn.hooks import Hook, HookHandle
+from blockfuse.nn.initializers import Init
+from blockfuse.nn.parameter import Parameter, ParameterDict
+from blockfuse.nn.structure import Held, Registry, joined
+from blockfuse.runtime.dispatch import Hybrid, call_block
+
+# Options of ``hybridize``. Gluon's are taken and mean nothing: memory and partitions look after themselves.
+OPTIONS = ("backend", "threads", "audit")
+GLUON_OPTIONS = (
+    "static_alloc",
+    "static_shape",
+    "inline_limit",
+    "partition_if_dynamic",
+    "forward_bulk_size",
+    "backward_bulk_size",
+)
+
+# Attributes that are bookkeeping: assigning them tells nobody; copies and pickles start without the first.
+_TRANSIENT = ("_entry", "_holder", "_hybrid", "_name", "_watchers")
+_BOOKKEEPING = frozenset((*_TRANSIENT, "_options", "_shared"))
+_VALUES = (bool, int, float, str, bytes)  # equal ones cannot be told apart; told by repr, as 0.0 == -0.0
+
+_numbers: dict[str, itertools.count[int]] = {}  # class name in lower case -> the number of its next block
+_completing = threading.RLock()  # one thread draws the values that waited for a first call
+
+
+class Children(Registry["Block"]):
+    """The blocks in a block. Writing into it registers: ``self._children["head"] = block``."""
+
+    def __setitem__(self, name: str, entry: Block) -> None:
+        if not isinstance(entry, Block):
+            raise TypeError(f"{name!r} must be a Block, not {type(entry).__name__}")
+        super().__setitem__(name, entry)
+
+
+class Block(Held):
+    """A part of a neural network: a layer, several of them, or the whole net.
+
+    A subclass makes its layers in ``__init__`` as attributes, and computes in ``forward``. What it holds as
+    an attribute is found by ``initialize``, ``save_parameters`` and the like; what it holds in a list is not.
+
+    >>> class Twice(Block):
+    ...     def forward(self, X):
+    ...         return X + X
+    >>> Twice()(np.array([1, 2]))
+    array([2., 4.])
+    """
+
+    _entry: (
+        Callable[..., Any] | None
+    )  # the compiled call, which answers NotImplemented where Python must take over
+    _hybrid: Hybrid | None
+    _options: dict[str, Any] | None  # what the block was hybridized with
+    _shared: dict[str, Parameter]
+    _name: str
+    _children: Children
+    _reg_params: ParameterDict
+    _forward_hooks: dict[int, Hook]
+    _forward_pre_hooks: dict[int, Hook]
+    _watchers: Watchers
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
+        # Here rather than in __init__, so that a subclass may call super().__init__() late or not at all.
+        self = super().__new__(cls)
+        kind = cls.__name__.lower()
+        vars(self).update(
+            _entry=None,
+            _hybrid=None,
+            _options=None,
+            _shared={},
+            _watchers=Watchers(),
+            _name=f"{kind}{next(_numbers.setdefault(kind, itertools.count()))}",
+            _forward_hooks={},
+            _forward_pre_hooks={},
+            _children=Children.of(self),
+            _reg_params=ParameterDict.of(self),
+        )
+        return self
+
+    def __init__(self, prefix: str | None = None, params: ParameterDict | None = None) -> None:  # noqa: ARG002
+        """``params``: parameters of another block to use in the place of own ones of the same name.
+
+        ``prefix`` is taken for Gluon 1's sake: names come from the structure of a net.
+        """
+        if params and any("." in name for name in params):
+            raise UsageError("params= takes other.params; for a block with children use share_parameters()")
+        self._shared = dict(params or {})
+
+    # -- calling ---------------------------------------------------------------------------------------------
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        entry = self._entry
+        if entry is not None and not kwargs:
+            result = entry(*args)
+            if result is not NotImplemented:
+                return result
+        return call_block(self, args, kwargs)
+
+    def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What a call means: hooks, values that waited for it, ``forward``."""
+        interpreter.current().visit(self)
+        for hook in tuple(self._forward_pre_hooks.values()):
+            hook(self, args)
+        for parameter in self._reg_params.values():
+            if parameter._data is None:
+                self._complete(args, kwargs)
+                break
+        result = self.forward(*args, **kwargs)
+        if result is None:
+            raise UsageError(f"forward() of {self._label} returned None: return the result")
+        for hook in tuple(self._forward_hooks.values()):
+            hook(self, args, result)
+        return result
+
+    def _complete(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Let parameters that wait for their shape learn it from the arguments."""
+        with _completing:
+            if any(parameter._waiting is not None for parameter in self._reg_params.values()):
+                self.infer_shape(*args, **kwargs)
+
+    def infer_shape(self, *args: Any, **kwargs: Any) -> None:
+        """Set the ``shape`` of the parameters whose shape depends on the arguments; to be overridden."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Compute; to be overridden, or else Gluon 1's ``hybrid_forward(self, F, x, **params)`` is called."""
+        compute = getattr(self, "hybrid_forward", None)
+        if compute is None:
+            raise NotImplementedError(f"{type(self).__name__} does not define forward(self, ...)")
+        values = {name: parameter.data() for name, parameter in self._reg_params.items()}
+        return compute(NAMESPACES, *args, **kwargs, **values)
+
+    def hybridize(self, active: bool = True, **options: Any) -> None:
+        """Compile the next call, with all blocks in this one; ``active=False`` goes back to plain Python.
+
+        backend: ``"auto"`` or ``"cpu"``. threads: at most that many. audit: the share of calls (0 to 1) that
+        also run eagerly and are compared. Gluon's options are taken and ignored.
+        """
+        for name in options:
+            if name not in OPTIONS + GLUON_OPTIONS:
+                raise TypeError(
+                    f"hybridize() has no option {name!r}; it has {', '.join(OPTIONS + GLUON_OPTIONS)}"
+                )
+        for block in self._blocks():
+            block._compile_by(None)
+        if active:
+            self._compile_by({name: value for name, value in options.items() if name in OPTIONS})
+
+    def _compile_by(self, options: dict[str, Any] | None) -> None:
+        self._hybrid = None if options is None else Hybrid(self, options)
+        self._entry, self._options = None, options
+        self._watchers.notify()
+
+    def explain(self) -> str:
+        """What was compiled, what runs in Python, and why."""
+        if self._hybrid is None:
+            return f"{self._label} runs in plain Python: call hybridize() to compile it"
+        text: str = self._hybrid.explain()
+        return text
+
+    # -- names -----------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """A name that no other block has, such as ``dense0``."""
+        return self._name
+
+    @property
+    def prefix(self) -> str:
+        """Gluon 1's prefix of parameter names."""
+        return f"{self._name}_"
+
+    def name_scope(self) -> AbstractContextManager[None]:
+        """Nothing, in Gluon 1's words: names come from the structure of a net."""
+        return nullcontext()
+
+    @property
+    def _label(self) -> str:
+        place = self.structural_name
+        return f"{type(self).__name__} {place}" if place else type(self).__name__
+
+    # -- structure -------------------------------------------------------------------------------------------
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _BOOKKEEPING:
+            object.__setattr__(self, name, value)
+            return
+        before = vars(self).get(name, _ABSENT)
+        for kind in (Block, Parameter):
+            if isinstance(before, kind) and not isinstance(value, kind):
+                raise TypeError(
+                    f"{self._label}.{name} is a {type(before).__name__} and cannot become a "
+                    f"{type(value).__name__}; delete it first"
+                )
+        if isinstance(value, Parameter):
+            value = self._adopted(name, value)
+        object.__setattr__(self, name, value)
+        if isinstance(value, Block):
+            self._children[name] = value
+        if not _same(before, value):
+            self._watchers.notify()
+
+    def _adopted(self, name: str, parameter: Parameter) -> Parameter:
+        """``parameter``, or the shared one in its place, registered as ``name``."""
+        shared = self._shared.get(name)
+        if shared is not None:
+            if parameter.shape is not None:
+                shared.shape = parameter.shape
+            parameter = shared
+        for other, found in list(self._reg_params.items()):  # ``self.w = self.params.get("weight", ...)``
+            if found is parameter and other != name and other not in vars(self):
+                del self._reg_params[other]
+        self._reg_params[name] = parameter
+        return parameter
+
+    def __delattr__(self, name: str) -> None:
+        object.__delattr__(self, name)
+        self._children.pop(name, None)
+        self._reg_params.pop(name, None)
+        self._watchers.notify()
+
+    def register_child(self, block: Block, name: str | None = None) -> None:
+        """Hold ``block`` under ``name`` (by default a number), without an attribute."""
+        if name is None:
+            name = next(str(n) for n in itertools.count(len(self._children)) if str(n) not in self._children)
+        self._children[name] = block
+
+    @property
+    def params(self) -> ParameterDict:
+        """The block's own parameters, without those of its children; ``params.get`` makes new ones."""
+        return self._reg_params
+
+    def collect_params(self, select: str | None = None) -> ParameterDict:
+        """All parameters by structural name, such as ``hidden.weight``; a shared one under each of its names.
+
+        select: a regular expression that the start of a name must match, such as ``".*bias"``.
+        """
+        self._warn_of_lists()
+        chosen = re.compile(select or "")
+        found = ParameterDict()
+        for name, parameter in self._walk(""):
+            if chosen.match(name):
+                found[name] = parameter
+        return found
+
+    def _walk(self, prefix: str) -> Iterator[tuple[str, Parameter]]:
+        for name, parameter in self._reg_params.items():
+            yield joined(prefix, name), parameter
+        for name, child in self._children.items():
+            yield from child._walk(joined(prefix, name))
+
+    def _blocks(self) -> Iterator[Block]:
+        """This block and all below it, a shared one as often as it is held."""
+        yield self
+        for child in self._children.values():
+            yield from child._blocks()
+
+    def _warn_of_lists(self) -> None:
+        """Warn of parameters that only a list, tuple, set or dict of some block below holds."""
+        blocks = list(self._blocks())
+        known = {id(held) for block in blocks for held in (block, *block._reg_params.values())}
+        for block in {id(block): block for block in blocks}.values():
+            for name, value in vars(block).items():
+                if name not in ("_children", "_reg_params", *_BOOKKEEPING) and _holds_unknown(value, known):
+                    warnings.warn(
+                        f"{block._label} holds blocks or parameters in {name}, a {type(value).__name__}, where "
+                        f"they are not initialised, saved or trained: use register_child() or nn.Sequential",
+                        UserWarning,
+                        stacklevel=4,
+                    )
+
+    def apply(self, fn: Callable[[Block], Any]) -> Self:
+        """Call ``fn`` on all children, then on the block itself."""
+        for child in self._children.values():
+            child.apply(fn)
+        fn(self)
+        return self
+
+    # -- parameters ------------------------------------------------------------------------------------------
+
+    def initialize(
+        self,
+        init: Init | None = None,
+        device: Any = None,
+        verbose: bool = False,
+        force_reinit: bool = False,
+        ctx: Any = None,
+    ) -> None:
+        """Give all parameters a value, by their own initializer or else by ``init`` (``Uniform()``).
+
+        Parameters of unknown shape get theirs in the first call. Warns about those that have a value already.
+        """
+        self.collect_params().initialize(init, device, verbose, force_reinit, ctx)
+
+    def cast(self, dtype: Any) -> None:
+        """Change the dtype of all parameters."""
+        for child in self._children.values():
+            child.cast(dtype)
+        for parameter in self._reg_params.values():
+            parameter.cast(dtype)
+        self._watchers.notify()
+
+    def zero_grad(self) -> None:
+        """Set all gradients to zero."""
+        self.collect_params().zero_grad()
+
+    def setattr(self, name: str, value: Any) -> None:
+        """Set one attribute of all parameters, as in ``setattr("grad_req", "null")``."""
+        self.collect_params().setattr(name, value)
+
+    def reset_device(self, device: Any = None, ctx: Any = None) -> None:
+        """Gluon's move to another device: there is one."""
+        self.collect_params().reset_device(device, ctx)
+
+    reset_ctx = reset_device
+
+    def share_parameters(self, shared: dict[str, Parameter] | None) -> Self:
+        """Use the parameters of another block (its ``collect_params()``) in place of own ones of their names.
+
+        Raises ShapeError, having changed nothing, where shapes differ; warns about names it does not have.
+        """
+        places = {
+            joined(prefix, name): (block, name)
+            for prefix, block in self._blocks_by_name("")
+            for name in block._reg_params
+        }
+        chosen = {name: parameter for name, parameter in (shared or {}).items() if name in places}
+        for name, parameter in chosen.items():
+            block, own = places[name]
+            here, there = block._reg_params[own], parameter.shape
+            if there is not None and not here._admits(there):
+                raise ShapeError(
+                    f"{name} has shape {here.shape} and cannot share a parameter of shape {there}"
+                )
+        for name, parameter in chosen.items():
+            places[name][0]._rebind(places[name][1], parameter)
+        if unknown := [name for name in shared or {} if name not in places]:
+            warnings.warn(
+                f"{self._label} has no parameters named {', '.join(unknown)}", UserWarning, stacklevel=2
+            )
+        return self
+
+    def _blocks_by_name(self, prefix: str) -> Iterator[tuple[str, Block]]:
+        yield prefix, self
+        for name, child in self._children.items():
+            yield from child._blocks_by_name(joined(prefix, name))
+
+    def _rebind(self, name: str, parameter: Parameter) -> None:
+        self._reg_params[name] = parameter
+        if name in vars(self):
+            object.__setattr__(self, name, parameter)
+
+    def save_parameters(self, filename: str | PathLike[str], deduplicate: bool = False) -> None:
+        """Write all parameters to an ``.npz`` file, at once or not at all.
+
+        deduplicate: write a shared parameter under its first name only.
+        """
+        self.collect_params().save(filename, deduplicate)
+
+    def load_parameters(
+        self,
+        filename: str | PathLike[str],
+        device: Any = None,
+        allow_missing: bool = False,
+        ignore_extra: bool = False,
+        cast_dtype: bool = False,
+        dtype_source: str = "current",
+        ctx: Any = None,
+    ) -> None:
+        """Read parameters from a file; see ``ParameterDict.load_dict``.
+
+        Raises ParameterFileError, having changed nothing, if names, shapes or dtypes do not fit.
+        """
+        self.collect_params().load(
+            filename, device, allow_missing, ignore_extra, cast_dtype, dtype_source, ctx
+        )
+
+    def load_dict(self, param_dict: dict[str, Any], device: Any = None, **options: Any) -> None:
+        """Take parameters from a dict of arrays; see ``ParameterDict.load_dict``."""
+        self.collect_params().load_dict(param_dict, device, **options)
+
+    # -- hooks -----------------------------------------------------------------------------------------------
+
+    def register_forward_hook(self, hook: Hook) -> HookHandle:
+        """Call ``hook(block, inputs, output)`` after each ``forward``; what it returns is ignored."""
+        return HookHandle(self._forward_hooks, hook, self._watchers)
+
+    def register_forward_pre_hook(self, hook: Hook) -> HookHandle:
+        """Call ``hook(block, inputs)`` before each ``forward``; what it returns is ignored."""
+        return HookHandle(self._forward_pre_hooks, hook, self._watchers)
+
+    # -- copies and text -------------------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {key: value for key, value in vars(self).items() if key not in _TRANSIENT}
+        dicts = ("_children", "_reg_params", "_forward_hooks", "_forward_pre_hooks")
+        return {**state, **{key: dict(state[key]) for key in dicts}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._children.update(state.pop("_children"))
+        self._reg_params.update(state.pop("_reg_params"))
+        vars(self).update(state)
+        if self._options is not None:
+            self._compile_by(self._options)
+
+    def summary(self, *inputs: Any) -> None:
+        """Run on ``inputs``, and print a table of blocks with the shapes of their results and parameters."""
+        summary.show(self, inputs)
+
+    def __repr__(self) -> str:
+        children = "".join(
+            f"  ({name}): {child!r}".replace("\n", "\n  ") + "\n" for name, child in self._children.items()
+        )
+        return f"{type(self).__name__}(\n{children})" if children else f"{type(self).__name__}()"
+
+
+HybridBlock = Block  # every block can be hybridized
+
+NAMESPACES = SimpleNamespace(np=np, npx=npx)  # the ``F`` of ``hybrid_forward``
+_ABSENT = object()
+
+
+def _same(before: Any, value: Any) -> bool:
+    """Whether nobody can tell ``value`` from ``before``. An identical list may have other elements by now."""
+    if before is value:
+        return value is None or isinstance(value, (Block, Parameter, ndarray, *_VALUES))
+    return type(before) is type(value) and isinstance(value, _VALUES) and repr(before) == repr(value)
+
+
+def _holds_unknown(value: Any, known: set[int]) -> bool:
+    """Whether a list or the like holds a parameter, or a block with some, that is not among ``known``."""
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, list | tuple | set):
+        return False
+    return any(_is_unknown(item, known) or _holds_unknown(item, known) for item in value)
+
+
+def _is_unknown(item: Any, known: set[int]) -> bool:
+    if id(item) in known:
+        return False
+    return isinstance(item, Parameter) or (isinstance(item, Block) and any(True for _ in item._walk("")))

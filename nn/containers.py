@@ -1,0 +1,77 @@
+"""Blocks that call other blocks: one after the other, or side by side."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any, Self, overload
+
+from blockfuse.array.arguments import one_axis
+from blockfuse.ir.operators import movement
+from blockfuse.nn.block import Block
+
+
+class Sequential(Block):
+    """Blocks called one after the other, each on the result of the one before.
+
+    A tuple or list that one returns becomes several arguments of the next.
+
+    >>> from blockfuse.nn.activations import Activation
+    >>> net = Sequential()
+    >>> net.add(Activation("relu"), Activation("tanh"))
+    >>> len(net)
+    2
+    """
+
+    def add(self, *blocks: Block) -> None:
+        """Append blocks."""
+        for block in blocks:
+            self.register_child(block)
+
+    def forward(self, *args: Any) -> Any:
+        result: Any = args
+        for block in self._children.values():
+            result = block(*result) if isinstance(result, tuple | list) else block(result)
+        return args[0] if result is args and len(args) == 1 else result
+
+    def __len__(self) -> int:
+        return len(self._children)
+
+    def __iter__(self) -> Iterator[Block]:
+        return iter(tuple(self._children.values()))
+
+    @overload
+    def __getitem__(self, place: int) -> Block: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Self: ...
+
+    def __getitem__(self, place: int | slice) -> Block | Self:
+        """The block at ``place``, or a container of the same kind around the blocks of a slice."""
+        blocks = tuple(self._children.values())
+        if not isinstance(place, slice):
+            return blocks[place]
+        part = copy.copy(self)
+        part._children.clear()
+        part.add(*blocks[place])
+        return part
+
+
+class HybridSequential(Sequential):
+    """``Sequential``; in Gluon only this one is compiled."""
+
+
+class Concatenate(Sequential):
+    """Blocks called on the same arguments, their results joined along an axis."""
+
+    def __init__(self, axis: int = -1, prefix: str | None = None, params: Any = None) -> None:
+        super().__init__(prefix, params)
+        self.axis = axis
+
+    def forward(self, *args: Any) -> Any:
+        results = [block(*args) for block in self._children.values()]
+        return movement.concatenate(*results, axis=one_axis(self.axis, results[0].ndim))
+
+
+class HybridConcatenate(Concatenate):
+    """``Concatenate``; in Gluon only this one is compiled."""

@@ -1,0 +1,203 @@
+"""How parameters get their first values (``blockfuse.init``).
+
+An initializer is called with a parameter's name and its array, and writes the array in place. One of your own
+subclasses ``Initializer``, overrides ``_init_weight``, and is found by its name in lower case if registered.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+
+from blockfuse.array import creation, random
+from blockfuse.array.ndarray import ndarray
+from blockfuse.ir.errors import ShapeError, UsageError
+
+
+class Initializer:
+    """The base of all initializers; equal if type and settings are.
+
+    >>> class Halves(Initializer):
+    ...     def _init_weight(self, name, arr):
+    ...         arr[:] = 0.5
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        vars(self).update(settings)
+
+    def __call__(self, name: str, arr: ndarray) -> None:
+        self._init_weight(name, arr)
+
+    def _init_weight(self, name: str, arr: ndarray) -> None:
+        raise NotImplementedError(f"{type(self).__name__} does not define _init_weight(self, name, arr)")
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in vars(self).items())})"
+
+
+@dataclass(frozen=True)
+class Zero(Initializer):
+    """Zeros."""
+
+    def _init_weight(self, name: str, arr: ndarray) -> None:  # noqa: ARG002 - an initializer is told the name
+        arr[...] = 0
+
+
+@dataclass(frozen=True)
+class One(Initializer):
+    """Ones."""
+
+    def _init_weight(self, name: str, arr: ndarray) -> None:  # noqa: ARG002
+        arr[...] = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Constant(Initializer):
+    """One number, or an array of the parameter's shape."""
+
+    value: Any
+
+    def _init_weight(self, name: str, arr: ndarray) -> None:
+        shape = numpy.shape(creation.asarray(self.value)._data)
+        if shape not in ((), arr.shape):
+            raise ShapeError(f"Constant of shape {shape} cannot initialise {name} of shape {arr.shape}")
+        arr[...] = self.value
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Constant):
+            return False
+        return numpy.array_equal(creation.asarray(self.value)._data, creation.asarray(other.value)._data)
+
+    __hash__ = Initializer.__hash__
+
+
+@dataclass(frozen=True)
+class Uniform(Initializer):
+    """Evenly between ``-scale`` and ``scale``."""
+
+    scale: float = 0.07
+
+    def _init_weight(self, name: str, arr: ndarray) -> None:  # noqa: ARG002
+        arr[...] = _draw("uniform", self.scale, arr.shape, arr)
+
+
+@dataclass(frozen=True)
+class Normal(Initializer):
+    """Normally around 0 with standard deviation ``sigma``."""
+
+    sigma: float = 0.01
+
+    def _init_weight(self, name: str, arr: ndarray) -> None:  # noqa: ARG002
+        arr[...] = _draw("normal", self.sigma, arr.shape, arr)
+
+
+@dataclass(frozen=True)
+class Orthogonal(Initializer):
+    """An orthogonal matrix times ``scale`` (Saxe et al. 2014), rows against all other axes."""
+
+    scale: float = 1.414
+    rand_type: str = "uniform"
+
+    def _init_weight(self, name: str, arr: ndarray) -> None:
+        _check_axes(self, name, arr)
+        drawn = _draw(self.rand_type, 1.0, (arr.shape[0], math.prod(arr.shape[1:])), arr).asnumpy()
+        left, _, right = numpy.linalg.svd(drawn, full_matrices=False)
+        basis = left if left.shape == drawn.shape else right
+        arr[...] = (self.scale * basis).reshape(arr.shape)
+
+
+@dataclass(frozen=True)
+class Xavier(Initializer):
+    """Scaled so that variances stay even from layer to layer (Glorot and Bengio 2010).
+
+    factor_type: ``in``, ``out`` or ``avg``, the fans that ``magnitude`` is divided by.
+    """
+
+    rnd_type: str = "uniform"
+    factor_type: str = "avg"
+    magnitude: float = 3
+
+    def _init_weight(self, name: str, arr: ndarray) -> None:
+        _check_axes(self, name, arr)
+        field = math.prod(arr.shape[2:])
+        fan_in, fan_out = arr.shape[1] * field, arr.shape[0] * field
+        fans = {"avg": (fan_in + fan_out) / 2, "in": fan_in, "out": fan_out}
+        fan = fans[_one_of(self.factor_type, fans)]
+        arr[...] = _draw(self.rnd_type, math.sqrt(self.magnitude / fan) if fan else 0.0, arr.shape, arr)
+
+
+class MSRAPrelu(Xavier):
+    """Xavier for layers followed by a (leaky) ReLU of the given slope (He, Zhang, Ren and Sun 2015)."""
+
+    def __init__(self, factor_type: str = "avg", slope: float = 0.25) -> None:
+        super().__init__("gaussian", factor_type, 2.0 / (1 + slope**2))
+
+
+_DRAWS: dict[str, Callable[..., ndarray]] = {
+    "uniform": lambda scale, shape, dtype: random.uniform(-scale, scale, shape, dtype),
+    "gaussian": lambda scale, shape, dtype: random.normal(0.0, scale, shape, dtype),
+    "normal": lambda scale, shape, dtype: random.normal(0.0, scale, shape, dtype),
+}
+
+
+def _draw(kind: str, scale: float, shape: tuple[int, ...], arr: ndarray) -> ndarray:
+    """Random numbers for ``arr``: in double precision where it has that."""
+    dtype = "float64" if arr.dtype == numpy.float64 else "float32"
+    return _DRAWS[_one_of(kind, _DRAWS)](scale, shape, dtype)
+
+
+def _one_of(word: str, table: dict[str, Any]) -> str:
+    if word not in table:
+        raise UsageError(f"{word!r} is not one of {', '.join(table)}")
+    return word
+
+
+def _check_axes(initializer: Initializer, name: str, arr: ndarray) -> None:
+    if arr.ndim < 2:
+        raise ShapeError(
+            f"{type(initializer).__name__} cannot initialise {name} of shape {arr.shape}: it needs two axes "
+            f"or more. Give that parameter an init of its own, such as init='zeros'"
+        )
+
+
+# name -> what makes the initializer of that name with its default settings
+REGISTRY: dict[str, Callable[[], Initializer]] = {
+    "zeros": Zero,
+    "ones": One,
+    "gaussian": Normal,
+    "he": lambda: MSRAPrelu("in", slope=0.0),
+    **{kind.__name__.lower(): kind for kind in (Zero, One, Uniform, Normal, Orthogonal, Xavier, MSRAPrelu)},
+}
+
+
+def register(kind: type[Initializer]) -> type[Initializer]:
+    """Let ``kind`` be asked for by its name in lower case (a class decorator)."""
+    REGISTRY[kind.__name__.lower()] = kind
+    return kind
+
+
+# What may stand where an initializer is asked for: a name, an initializer, any ``function(name, array)``.
+Init = str | Callable[[str, ndarray], Any]
+
+
+def create(init: Init) -> Callable[[str, ndarray], Any]:
+    """The initializer that ``init`` names or is.
+
+    >>> create("xavier")
+    Xavier(rnd_type='uniform', factor_type='avg', magnitude=3)
+    """
+    if isinstance(init, str):
+        return REGISTRY[_one_of(init.lower(), REGISTRY)]()
+    if isinstance(init, type) or not callable(init):
+        raise UsageError(f"{init!r} is no initializer; use a name ({', '.join(REGISTRY)}) or an instance")
+    return init

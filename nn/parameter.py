@@ -1,0 +1,482 @@
+"""The values that a block holds: parameters, constants, and the dict that ``collect_params()`` gives."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterable
+from os import PathLike
+from typing import Any
+
+import numpy
+
+from blockfuse.array import creation, stamps
+from blockfuse.array.arguments import checked_dtype
+from blockfuse.array.devices import Device, check_device, current_device
+from blockfuse.array.eager import EAGER
+from blockfuse.array.ndarray import ndarray
+from blockfuse.array.stamps import Watchers
+from blockfuse.ir.errors import DeferredInitializationError, NotInitializedError, ShapeError, UsageError
+from blockfuse.ir.interpreter import interpreting
+from blockfuse.nn import parameter_files
+from blockfuse.nn.initializers import Init, Uniform, create
+from blockfuse.nn.structure import Held, Registry
+
+GRAD_REQS = ("write", "add", "null")
+UNKNOWN = -1  # a size that the first call will tell; Gluon writes 0 as well
+
+
+class Parameter(Held):
+    """An array that a block learns, known before its shape need be.
+
+    shape: sizes that are not known yet are -1 (or 0, or None).
+    init: what draws the first value; it beats the initializer that ``Block.initialize`` is given.
+    allow_deferred_init: wait for the shape instead of failing when ``initialize`` is called too early.
+
+    >>> weight = Parameter("weight", shape=(2, 3), init="ones")
+    >>> weight.initialize()
+    >>> weight.data().shape
+    (2, 3)
+    """
+
+    def __init__(
+        self,
+        name: str = "weight",
+        grad_req: str = "write",
+        shape: int | Iterable[int | None] | None = None,
+        dtype: Any = "float32",
+        lr_mult: float = 1.0,
+        wd_mult: float = 1.0,
+        init: Init | None = None,
+        allow_deferred_init: bool = False,
+        differentiable: bool = True,
+        stype: str = "default",
+        grad_stype: str = "default",
+    ) -> None:
+        if stype != "default" or grad_stype != "default":
+            raise UsageError(
+                f"parameter {name}: there is no sparse storage; leave stype and grad_stype at 'default'"
+            )
+        self.name = name
+        self._differentiable = differentiable
+        self.grad_req = grad_req
+        self._shape = None if shape is None else _sizes(shape)
+        self._dtype = checked_dtype(dtype)
+        self.lr_mult, self.wd_mult = lr_mult, wd_mult
+        self.init = init
+        self.allow_deferred_init = allow_deferred_init
+        self._data: ndarray | None = None
+        self._waiting: Init | None = None  # the initializer that will draw the value once the shape is known
+        self._watchers = Watchers()
+
+    # -- what it is ------------------------------------------------------------------------------------------
+
+    @property
+    def label(self) -> str:
+        """What messages call it: the names from the outermost block down, or its own if no block holds it."""
+        return self.structural_name or self.name
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """The sizes, -1 where unknown; None while not even their number is known."""
+        return self._shape
+
+    @shape.setter
+    def shape(self, shape: int | Iterable[int | None]) -> None:
+        self._narrow(_sizes(shape))
+        if self._waiting is not None and self._shape_known:
+            self._draw(self._waiting)
+
+    @property
+    def _shape_known(self) -> bool:
+        return self._shape is not None and UNKNOWN not in self._shape
+
+    def _narrow(self, shape: tuple[int, ...]) -> None:
+        if not self._admits(shape):
+            raise ShapeError(f"parameter {self.label} has shape {self._shape}, which does not allow {shape}")
+        known = self._shape or shape
+        self._shape = tuple(new if old == UNKNOWN else old for old, new in zip(known, shape, strict=True))
+
+    def _admits(self, shape: tuple[int, ...]) -> bool:
+        if self._shape is None:
+            return True
+        pairs = zip(self._shape, shape, strict=False)
+        return len(shape) == len(self._shape) and all(a == b or UNKNOWN in (a, b) for a, b in pairs)
+
+    @property
+    def dtype(self) -> numpy.dtype:
+        return self._dtype
+
+    @dtype.setter
+    def dtype(self, dtype: Any) -> None:
+        self.cast(dtype)
+
+    @property
+    def grad_req(self) -> str:
+        """Whether gradients overwrite (``write``), add up (``add``) or are not computed (``null``)."""
+        return self._grad_req
+
+    @grad_req.setter
+    def grad_req(self, grad_req: str) -> None:
+        if grad_req not in GRAD_REQS:
+            raise UsageError(
+                f"parameter {self.label}: grad_req={grad_req!r} is not one of {', '.join(GRAD_REQS)}"
+            )
+        self._grad_req = grad_req if self._differentiable else "null"
+
+    # -- its value -------------------------------------------------------------------------------------------
+
+    def data(self, device: Any = None, ctx: Any = None) -> ndarray:  # noqa: ARG002 - all devices are one
+        """The array itself: writing into it changes the parameter."""
+        if self._data is None:
+            raise self._missing()
+        return self._data
+
+    def list_data(self) -> list[ndarray]:
+        """The array, once for each device: there is one."""
+        return [self.data()]
+
+    def _missing(self) -> NotInitializedError:
+        if self._waiting is None:
+            return NotInitializedError(
+                f"parameter {self.label} has no value yet: call initialize() on the block that holds it"
+            )
+        return DeferredInitializationError(
+            f"parameter {self.label} has no value yet, as its shape {self._shape or ''} is not known before the "
+            f"first call: call the block, give the full shape, or define infer_shape(self, x) in the block"
+        )
+
+    def initialize(
+        self,
+        init: Init | None = None,
+        device: Any = None,
+        default_init: Init | None = None,
+        force_reinit: bool = False,
+        ctx: Any = None,
+    ) -> None:
+        """Draw a value by ``init``, else by the parameter's own, else by ``default_init`` (``Uniform()``).
+
+        Raises ShapeError if the shape is not known and may not wait for the first call.
+        """
+        check_devices(device, ctx)
+        if self._data is not None and not force_reinit:
+            _warn_of_values([self])
+            return
+        chosen = create(init or self.init or default_init or Uniform())
+        if self._shape_known:
+            self._draw(chosen)
+        elif self.allow_deferred_init:
+            self._waiting = chosen
+        else:
+            raise ShapeError(
+                f"parameter {self.label} cannot be initialised, as its shape is {self._shape}: "
+                f"give the full shape or allow_deferred_init=True"
+            )
+
+    def _draw(self, init: Init) -> None:
+        assert self._shape is not None
+        with interpreting(EAGER):  # even if the call that told the shape is being recorded
+            data = ndarray(numpy.zeros(self._shape, self._dtype))
+            create(init)(self.label, data)
+        self._adopt(data)
+
+    def _adopt(self, data: ndarray) -> None:
+        """Hold ``data`` from now on, and tell whoever rests on the array before it."""
+        before = self._data
+        self._data, self._waiting = data, None
+        self._shape, self._dtype = data.shape, data.dtype
+        if before is not None:
+            stamps.written(before._data)
+            stamps.unwatched(before._data)
+        self._watchers.notify()
+
+    def set_data(self, data: Any) -> None:
+        """Write ``data`` into the array, in the parameter's dtype; one that waits for its shape takes this.
+
+        Raises ShapeError if the shapes differ.
+        """
+        value = data if isinstance(data, ndarray) else creation.asarray(data)
+        self._narrow(value.shape)
+        if self._data is not None:
+            self._data[...] = value
+        elif self._waiting is not None:
+            self._take(value._leave("Parameter.set_data() of a first value"))
+        else:
+            raise self._missing()
+
+    def _take(self, value: numpy.ndarray) -> None:
+        """Start with a copy of ``value``."""
+        self._adopt(ndarray(numpy.array(value, self._dtype, order="C")))
+
+    def _load(self, value: numpy.ndarray, dtype: numpy.dtype) -> None:
+        """Take ``value`` as ``dtype``: in place where the parameter has an array of that dtype."""
+        if self._data is not None and dtype == self._dtype:
+            self._data[...] = value
+        else:
+            self._dtype = dtype
+            self._take(value)
+
+    def _misfit(self, name: str, value: numpy.ndarray, cast_dtype: bool) -> str:
+        """What keeps ``value`` from being loaded as ``name``; empty if nothing does."""
+        if not self._admits(value.shape):
+            return f"  {name} has shape {value.shape}; the net needs {self._shape}"
+        if value.dtype != self._dtype and not cast_dtype:
+            return f"  {name} has dtype {value.dtype}; the net needs {self._dtype}, or cast_dtype=True"
+        return ""
+
+    def cast(self, dtype: Any) -> None:
+        """Change the dtype, and the value with it."""
+        wanted = checked_dtype(dtype)
+        if self._data is not None and wanted != self._dtype:
+            self._adopt(ndarray(self._data._data.astype(wanted)))
+        self._dtype = wanted
+
+    def zero_grad(self) -> None:
+        """Set the gradient to zero, if there is one."""
+        grad = getattr(self._data, "grad", None)
+        if grad is not None:
+            grad[...] = 0
+
+    # -- devices: labels -------------------------------------------------------------------------------------
+
+    def list_device(self) -> list[Device]:
+        """Where the value is."""
+        return [current_device()]
+
+    def reset_device(self, device: Any = None, ctx: Any = None) -> None:
+        """Gluon's move to another device: there is one."""
+        check_devices(device, ctx)
+
+    list_ctx, reset_ctx = list_device, reset_device
+
+    # -- copies ----------------------------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self).items() if key not in ("_holder", "_watchers")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _watchers=Watchers())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__} {self.label} (shape={self.shape}, dtype={self.dtype})"
+
+
+class Constant(Parameter):
+    """An array that training leaves alone: ``Constant(value)``, or Gluon 1's ``Constant(name, value)``.
+
+    It has its value from the start; ``initialize`` does not change it.
+
+    >>> Constant([[1, 2]]).data()
+    array([[1., 2.]])
+    """
+
+    def __init__(self, name: Any = "const", value: Any = None) -> None:
+        if value is None:
+            name, value = "const", name
+        given = value._leave("Constant()") if isinstance(value, ndarray) else value
+        with interpreting(EAGER):
+            data = creation.array(given)
+        super().__init__(name, grad_req="null", shape=data.shape, dtype=data.dtype, differentiable=False)
+        self._adopt(data)
+
+    @property
+    def grad_req(self) -> str:
+        """Always ``null``."""
+        return "null"
+
+    @grad_req.setter
+    def grad_req(self, grad_req: str) -> None:
+        if grad_req != "null":
+            warnings.warn(
+                f"constant {self.label} has no gradient: grad_req={grad_req!r} is ignored",
+                UserWarning,
+                stacklevel=2,
+            )
+
+    def initialize(self, *_args: Any, **_kwargs: Any) -> None:
+        """Nothing: a constant has its value."""
+
+
+class ParameterDict(Registry[Parameter]):
+    """Parameters by name, with what a user does to all of them.
+
+    ``block.params`` is the one of a block's own parameters, into which ``get`` adds; ``block.collect_params()``
+    gives one of all parameters below a block by structural name; a shared one has several.
+    """
+
+    def __setitem__(self, name: str, entry: Parameter) -> None:
+        if not isinstance(entry, Parameter):
+            raise TypeError(f"{name!r} must be a Parameter, not {type(entry).__name__}")
+        super().__setitem__(name, entry)
+
+    def get(self, name: str, default: Any = None, **options: Any) -> Any:
+        """The parameter ``name``; in a block's own ``params`` it is made if it is not there.
+
+        options: what ``Parameter`` takes, such as ``shape`` and ``init``.
+        """
+        if name in self:
+            found = self[name]
+            if options.get("shape") is not None:
+                found.shape = options["shape"]
+            return found
+        if self._owner is None and not options:
+            return default
+        options.setdefault("allow_deferred_init", True)
+        self[name] = Parameter(name, **options)
+        return self[name]
+
+    def get_constant(self, name: str, value: Any = None) -> Parameter:
+        """The constant ``name``, made of ``value`` if it is not there."""
+        if name not in self:
+            if value is None:
+                raise KeyError(f"there is no constant {name!r}; give a value to make it")
+            self[name] = Constant(name, value)
+        return self[name]
+
+    def distinct(self) -> list[Parameter]:
+        """Each parameter once, shared ones too."""
+        return list({id(parameter): parameter for parameter in self.values()}.values())
+
+    def initialize(
+        self,
+        init: Init | None = None,
+        device: Any = None,
+        verbose: bool = False,
+        force_reinit: bool = False,
+        ctx: Any = None,
+    ) -> None:
+        """Give each parameter a value, by its own initializer or else by ``init`` (``Uniform()``).
+
+        Warns about parameters that have a value already; ``force_reinit=True`` draws them anew.
+        """
+        check_devices(device, ctx)
+        default = create(init or Uniform())
+        learned = [parameter for parameter in self.distinct() if not isinstance(parameter, Constant)]
+        settled = [parameter for parameter in learned if parameter._data is not None and not force_reinit]
+        for parameter in learned:
+            if parameter._data is None or force_reinit:
+                parameter.initialize(default_init=default, force_reinit=True)
+                if verbose:
+                    logging.getLogger("blockfuse").info(
+                        "initialised %s by %s", parameter, parameter.init or default
+                    )
+        if settled:
+            _warn_of_values(settled)
+
+    def zero_grad(self) -> None:
+        """Set all gradients to zero."""
+        for parameter in self.distinct():
+            parameter.zero_grad()
+
+    def setattr(self, name: str, value: Any) -> None:
+        """Set one attribute of every parameter, as in ``setattr("lr_mult", 0.1)``."""
+        for parameter in self.distinct():
+            if not hasattr(parameter, name):
+                raise UsageError(f"parameters have no attribute {name!r}")
+            setattr(parameter, name, value)
+
+    def list_device(self) -> list[Device]:
+        """Where the values are."""
+        return [current_device()]
+
+    def reset_device(self, device: Any = None, ctx: Any = None) -> None:
+        """Gluon's move to another device: there is one."""
+        check_devices(device, ctx)
+
+    list_ctx, reset_ctx = list_device, reset_device
+
+    # -- files -----------------------------------------------------------------------------------------------
+
+    def save(self, filename: str | PathLike[str], deduplicate: bool = False) -> None:
+        """Write all values to an ``.npz`` file (under whatever name), at once or not at all.
+
+        deduplicate: write a shared parameter under its first name only.
+        """
+        names = {id(parameter): name for name, parameter in reversed(self.items())} if deduplicate else {}
+        kept = {name: p for name, p in self.items() if names.get(id(p), name) == name}
+        parameter_files.write(filename, {name: p.data()._data for name, p in kept.items()})
+
+    def load(
+        self,
+        filename: str | PathLike[str],
+        device: Any = None,
+        allow_missing: bool = False,
+        ignore_extra: bool = False,
+        cast_dtype: bool = False,
+        dtype_source: str = "current",
+        ctx: Any = None,
+    ) -> None:
+        """Read values from a file that ``save`` wrote; see ``load_dict``."""
+        values = parameter_files.read(filename)
+        self.load_dict(
+            values, device, allow_missing, ignore_extra, cast_dtype, dtype_source, ctx, f"{filename}"
+        )
+
+    def load_dict(
+        self,
+        values: dict[str, Any],
+        device: Any = None,
+        allow_missing: bool = False,
+        ignore_extra: bool = False,
+        cast_dtype: bool = False,
+        dtype_source: str = "current",
+        ctx: Any = None,
+        source: str = "the dict",
+    ) -> None:
+        """Take values by name; a shared parameter takes what stands under any of its names.
+
+        cast_dtype: let dtypes differ, and keep the parameter's (dtype_source ``current``) or take the value's
+        (``saved``).
+        Raises ParameterFileError, having changed nothing, if names, shapes or dtypes do not fit.
+        """
+        check_devices(device, ctx)
+        if dtype_source not in ("current", "saved"):
+            raise UsageError(f"dtype_source={dtype_source!r} is neither 'current' nor 'saved'")
+        found = {
+            name.removeprefix("arg:").removeprefix("aux:"): _values_of(value)
+            for name, value in values.items()
+        }
+        filled = {id(self[name]) for name in found if name in self}
+        missing = [name for name, parameter in self.items() if id(parameter) not in filled]
+        faults = [f"  {name} is missing" for name in missing if not allow_missing]
+        if not ignore_extra:
+            faults += [f"  {name} is not in the net" for name in found if name not in self]
+        faults += [
+            self[name]._misfit(name, value, cast_dtype) for name, value in found.items() if name in self
+        ]
+        parameter_files.refuse(
+            source, [fault for fault in faults if fault], bool(missing) and not allow_missing
+        )
+        for name, value in found.items():
+            if name in self:
+                self[name]._load(value, value.dtype if dtype_source == "saved" else self[name].dtype)
+
+    def __repr__(self) -> str:
+        lines = "".join(f"  {name}: {parameter!r}\n" for name, parameter in self.items())
+        return f"{type(self).__name__}(\n{lines})"
+
+
+def check_devices(*devices: Any) -> None:
+    """Refuse what is neither a device nor a list of devices."""
+    for device in devices:
+        check_device(*(device if isinstance(device, list | tuple) else (device,)))
+
+
+def _sizes(shape: int | Iterable[int | None]) -> tuple[int, ...]:
+    sizes = (shape,) if isinstance(shape, int | numpy.integer) else tuple(shape)
+    if any(size is not None and size < UNKNOWN for size in sizes):
+        raise ShapeError(f"a shape has sizes of 1 and more, and -1 where they are not known; found {sizes}")
+    return tuple(int(size) if size else UNKNOWN for size in sizes)
+
+
+def _values_of(value: Any) -> numpy.ndarray:
+    return creation.asarray(value.data() if isinstance(value, Parameter) else value)._data
+
+
+def _warn_of_values(parameters: list[Parameter]) -> None:
+    labels = ", ".join(parameter.label for parameter in parameters)
+    warnings.warn(
+        f"already initialised and left as they are: {labels}; pass force_reinit=True to draw new values",
+        UserWarning,
+        stacklevel=4,
+    )

@@ -1,0 +1,57 @@
+"""Parameter files: arrays by name in NumPy's ``.npz`` format, without pickle."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy
+
+from blockfuse.ir.errors import MissingParameterError, ParameterFileError
+
+
+def write(filename: str | os.PathLike[str], arrays: Mapping[str, numpy.ndarray]) -> None:
+    """Write ``arrays`` to a file beside ``filename``, then put it there: readers see old or new."""
+    target = Path(os.path.realpath(filename))
+    draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(draft, "xb") as file:
+            # numpy.savez would refuse an array called "file", and append ".npz" to the name
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+                for name, array in arrays.items():
+                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                        numpy.lib.format.write_array(member, array, allow_pickle=False)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, target)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def read(filename: str | os.PathLike[str]) -> dict[str, numpy.ndarray]:
+    """The arrays of a file that ``write`` or ``numpy.savez`` made.
+
+    Raises ParameterFileError if it is none, is cut short or damaged, or holds Python objects.
+    """
+    try:
+        with numpy.load(filename, allow_pickle=False) as file:
+            if not isinstance(file, numpy.lib.npyio.NpzFile):
+                raise ValueError("it holds one array without a name")
+            return {name: file[name] for name in file.files}
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ParameterFileError(
+            f"{os.fspath(filename)} is no parameter file (.npz without pickle): {error}"
+        ) from error
+
+
+def refuse(source: str, faults: list[str], missing: bool) -> None:
+    """Raise for the faults that were found between a net and ``source``, if there are any."""
+    if not faults:
+        return
+    message = "\n".join([f"{source} does not fit the net, and nothing was loaded:", *faults])
+    if missing:
+        raise MissingParameterError(f"{message}\nallow_missing=True leaves missing parameters as they are")
+    raise ParameterFileError(message)
