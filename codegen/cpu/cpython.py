@@ -1,0 +1,94 @@
+"""The parts of CPython's and NumPy's objects that native entry code reads, checked against live objects before use.
+
+Offsets are those of 64-bit CPython 3.11-3.13 (``Include/object.h``) and NumPy 2 (``PyArrayObject_fields`` in
+``ndarraytypes.h``); functions come by address from the interpreter and from NumPy's own C API table.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from functools import lru_cache
+from typing import Any
+
+import numpy
+
+OB_TYPE = 8
+ARRAY_DATA, ARRAY_NDIM, ARRAY_DIMS, ARRAY_DESCR, ARRAY_FLAGS = 16, 24, 32, 56, 64
+TUPLE_ITEMS = 3  # words before the first item of a tuple: reference count, type, size
+C_CONTIGUOUS_AND_ALIGNED = 0x0001 | 0x0100
+
+_NEW_FROM_DESCR = 94  # index in NumPy's _ARRAY_API table
+_MEMBER_OFFSET = 16  # PyMemberDef.offset; a member descriptor points to its PyMemberDef
+_DESCR_MEMBER = 40  # PyMemberDescrObject.d_member: object head, d_type, d_name, d_qualname
+
+
+def address_of(name: str) -> int:
+    """Where a function of the interpreter's C API lies."""
+    return ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0
+
+
+def library_address(name: str) -> int:
+    """Where a function of the C library lies."""
+    return ctypes.cast(getattr(ctypes.CDLL(None), name), ctypes.c_void_p).value or 0
+
+
+@lru_cache
+def new_from_descr() -> int:
+    """The address of ``PyArray_NewFromDescr``."""
+    capsule = numpy._core._multiarray_umath._ARRAY_API  # type: ignore[attr-defined]
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    table = ctypes.cast(pointer(capsule, None), ctypes.POINTER(ctypes.c_void_p))
+    return table[_NEW_FROM_DESCR] or 0
+
+
+def slot_offset(cls: type, name: str) -> int:
+    """Where the slot ``name`` lies in instances of ``cls``."""
+    member = ctypes.c_void_p.from_address(id(cls.__dict__[name]) + _DESCR_MEMBER).value or 0
+    return ctypes.c_ssize_t.from_address(member + _MEMBER_OFFSET).value
+
+
+@lru_cache
+def layout_is_known(wrapper: type) -> bool:
+    """Whether the offsets above are right in this process; if not, calls go through Python."""
+    if sys.maxsize < 2**32 or sys.implementation.name != "cpython" or hasattr(sys, "gettotalrefcount"):
+        return False
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        return False
+    probe = numpy.empty((3, 5), numpy.float32)
+    holder = wrapper(probe)
+    return (
+        _word(id(holder) + slot_offset(wrapper, "_data")) == id(probe)
+        and _word(id(probe) + OB_TYPE) == id(numpy.ndarray)
+        and _word(id(probe) + ARRAY_DATA) == probe.ctypes.data
+        and ctypes.c_int.from_address(id(probe) + ARRAY_NDIM).value == 2
+        and [_word(_word(id(probe) + ARRAY_DIMS) + 8 * n) for n in range(2)] == [3, 5]
+        and _word(id(probe) + ARRAY_DESCR) == id(probe.dtype)
+        and ctypes.c_int.from_address(id(probe) + ARRAY_FLAGS).value & 0x0FFF == probe.flags.num & 0x0FFF
+    )
+
+
+def _word(address: int) -> int:
+    return ctypes.c_int64.from_address(address).value
+
+
+class MethodDef(ctypes.Structure):
+    """``PyMethodDef``."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("function", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("doc", ctypes.c_char_p),
+    )
+
+
+METH_FASTCALL = 0x0080
+
+
+def builtin(definition: MethodDef, self: Any) -> Any:
+    """A built-in function object around native code; ``definition`` must live as long as it."""
+    make = ctypes.pythonapi.PyCFunction_NewEx
+    make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
+    return make(ctypes.addressof(definition), self, None)

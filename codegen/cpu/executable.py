@@ -1,0 +1,222 @@
+"""A schedule as something that runs: kernels compiled or taken from a store, the program loaded, parameters bound."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import llvmlite
+import numpy
+
+from blockfuse.codegen.cpu import cpython, native
+from blockfuse.codegen.cpu.pool import pool, pool_ir
+from blockfuse.codegen.cpu.program import HEADER, Plan, dtype_places, native_entry, place_of, plan, program_ir
+from blockfuse.codegen.cpu.render import pointers
+from blockfuse.codegen.machine import Machine
+from blockfuse.codegen.schedule import HostCall, Launch, Schedule
+from blockfuse.ir.layout import Layout
+
+
+class Store(Protocol):
+    """Where object code is kept between processes."""
+
+    def get(self, key: str) -> bytes | None:
+        """What was put under ``key``, or None."""
+
+    def put(self, key: str, code: bytes) -> None:
+        """Keep ``code``."""
+
+
+@lru_cache
+def _generator_version() -> str:
+    """Changes with any file of the code generator and with llvmlite; numba follows llvmlite's releases."""
+    digest = hashlib.sha256(llvmlite.__version__.encode())
+    for path in sorted(Path(__file__).parent.parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _key(text: str, machine: Machine) -> str:
+    return hashlib.sha256("\0".join((text, machine.features, _generator_version())).encode()).hexdigest()
+
+
+def _object(key_text: str, make: Callable[[], str], machine: Machine, store: Store) -> bytes:
+    """Object code of the IR that ``make`` gives, from the store where it is there."""
+    key = _key(key_text, machine)
+    code = store.get(key)
+    if code is None:
+        code = native.object_code(make(), machine)
+        store.put(key, code)
+    return code
+
+
+def _kernel_ir(source: str, launch: Launch, machine: Machine) -> str:
+    from blockfuse.codegen.cpu import frontend  # Numba takes longer to import than a cached program to load
+
+    return frontend.lowered(source, launch.kernel.name, tuple(d for _, d in pointers(launch.kernel)), machine)
+
+
+class Executable:
+    """A loaded program.
+
+    ``run`` takes and gives lists of NumPy arrays; ``entry`` (None where there are host calls, or on an interpreter whose objects
+    are not known) is the built-in function of NOTE [the frame]. ``bind`` gives it parameters, before the first call and whenever
+    they move. Everything is released when the object and ``entry`` are gone.
+    """
+
+    def __init__(
+        self, schedule: Schedule, machine: Machine, store: Store, wrapper: type, unusual: numpy.ndarray
+    ) -> None:
+        self.plan = plan(schedule, machine)
+        self.cached = True
+        self._code = [self._kernel(n, source, store) for n, source in enumerate(self.plan.sources)]
+        self._program = self._load_program(store)
+        self._frame = self._new_frame(wrapper, unusual, store)
+        self._owner = _Owner(self, self._frame)
+        self.entry = self._new_entry(wrapper)
+
+    # -- loading --------------------------------------------------------------------------------------------------------------------
+
+    def _kernel(self, number: int, source: str, store: Store) -> native.Loaded:
+        machine = self.plan.machine
+        step = self.plan.schedule.steps[next(s for s, n in self.plan.kernel_of.items() if n == number)]
+        assert isinstance(step, Launch)
+        return native.load(_object(source, lambda: _kernel_ir(source, step, machine), machine, store), "kernel", machine)
+
+    def _load_program(self, store: Store) -> dict[str, native.Loaded]:
+        machine = self.plan.machine
+        code = _object(self.plan.key_text(), lambda: program_ir(self.plan), machine, store)
+        names = [f"piece{n}" for n, steps in enumerate(self.plan.pieces) if self._is_native(steps)]
+        names += ["entry"] * native_entry(self.plan)
+        return {name: native.load(code, name, machine) for name in names}
+
+    def _is_native(self, steps: tuple[int, ...]) -> bool:
+        return isinstance(self.plan.schedule.steps[steps[0]], Launch)
+
+    def _new_frame(self, wrapper: type, unusual: numpy.ndarray, store: Store) -> numpy.ndarray:
+        arguments, results, table = dtype_places(self.plan)
+        frame = numpy.zeros(table + self.plan.table_size, numpy.int64)
+        if cpython.layout_is_known(wrapper):
+            for name, value in _header(wrapper, unusual).items():
+                frame[place_of(name)] = value
+        for start, kind in ((arguments, "argument"), (results, "result")):
+            for place, (_, buffer) in enumerate(self.plan.buffers(kind)):
+                frame[start + place] = id(numpy.dtype(buffer.type.dtype.name))
+        first = table + len(self.plan.schedule.buffers)
+        for number, kernel in enumerate(self._code):
+            frame[first + number] = kernel.address
+        if self.plan.machine.threads > 1:
+            self._add_pool(frame, store)
+        return frame
+
+    def _add_pool(self, frame: numpy.ndarray, store: Store) -> None:
+        machine = self.plan.machine
+        workers = pool(machine.threads, _object("pool", pool_ir, machine, store), machine)
+        frame[-2:] = workers.fork, workers.state
+
+    def _new_entry(self, wrapper: type) -> Any:
+        if not (native_entry(self.plan) and cpython.layout_is_known(wrapper)):
+            return None
+        definition = cpython.MethodDef(b"entry", self._program["entry"].address, cpython.METH_FASTCALL, None)
+        self._owner.definition = definition
+        return cpython.builtin(definition, numpy.asarray(self._owner))
+
+    # -- binding --------------------------------------------------------------------------------------------------------------------
+
+    def bind(self, parameters: list[numpy.ndarray]) -> None:
+        """Use these arrays (C-contiguous, in the order of ``schedule.parameters``) from now on."""
+        start = dtype_places(self.plan)[2]
+        for (number, _), array in zip(self.plan.buffers("parameter"), parameters, strict=True):
+            self._frame[start + number] = array.ctypes.data
+        self._owner.binding = tuple(parameters)
+        self._frame[place_of("binding")] = id(self._owner.binding)
+
+    def allow(self, valid: bool) -> None:
+        """Let the entry run (True) or send every call through Python (False)."""
+        self._frame[place_of("valid")] = int(valid)
+
+    # -- running from Python --------------------------------------------------------------------------------------------------------
+
+    def run(self, arguments: list[numpy.ndarray]) -> list[numpy.ndarray]:
+        """Results for C-contiguous arguments of the recorded types."""
+        schedule = self.plan.schedule
+        start = dtype_places(self.plan)[2]
+        table = self._frame[start:].copy()
+        arrays: dict[int, numpy.ndarray] = {}
+        held = self._owner.binding
+        for (number, _), array in zip(self.plan.buffers("parameter"), held, strict=True):
+            arrays[number] = array
+        for (number, _), array in zip(self.plan.buffers("argument"), arguments, strict=True):
+            arrays[number] = array
+        space = numpy.empty(schedule.workspace + 64, numpy.uint8)
+        space = space[-space.ctypes.data % 64 :]
+        for number, buffer in enumerate(schedule.buffers):
+            if buffer.kind == "workspace" and not buffer.made_by_host:
+                part = space[buffer.place : buffer.place + buffer.type.nbytes]
+                arrays[number] = part.view(buffer.type.dtype).reshape(buffer.type.shape)
+            elif buffer.kind == "result" and not buffer.made_by_host:
+                arrays[number] = numpy.empty(buffer.type.shape, buffer.type.dtype)
+        for number, array in arrays.items():
+            table[number] = array.ctypes.data
+        for number, steps in enumerate(self.plan.pieces):
+            if self._is_native(steps):
+                _PIECE(self._program[f"piece{number}"].address)(table.ctypes.data)
+            else:
+                call = schedule.steps[steps[0]]
+                assert isinstance(call, HostCall)
+                arrays[call.result] = _host_result(call, arrays)
+                table[call.result] = arrays[call.result].ctypes.data
+        return [arrays[number] for number, _ in self.plan.buffers("result")]
+
+
+_PIECE = ctypes.CFUNCTYPE(None, ctypes.c_int64)
+
+
+def _host_result(call: HostCall, arrays: dict[int, numpy.ndarray]) -> numpy.ndarray:
+    operands = [_seen(arrays[number], layout) for number, layout in call.operands]
+    with numpy.errstate(all="ignore"):
+        return numpy.array(call.operator.meaning(*operands, **call.attrs), order="C")
+
+
+def _seen(array: numpy.ndarray, layout: Layout) -> numpy.ndarray:
+    """A buffer through a layout."""
+    flat = array.reshape(-1)[layout.offset :]
+    strides = tuple(s * array.itemsize for s in layout.strides)
+    return numpy.lib.stride_tricks.as_strided(flat, layout.shape, strides, writeable=False)
+
+
+class _Owner:
+    """Keeps alive what native code points to; the entry's frame rests on it."""
+
+    def __init__(self, executable: Executable, frame: numpy.ndarray) -> None:
+        self.code = executable._code, executable._program
+        self.frame = frame
+        self.binding: tuple[numpy.ndarray, ...] = ()
+        self.definition: Any = None
+        self.__array_interface__ = frame.__array_interface__
+
+    def __del__(self) -> None:
+        space = int(self.frame[place_of("workspace")])
+        if space:
+            ctypes.CDLL(None).free(ctypes.c_void_p(space))
+
+
+def _header(wrapper: type, unusual: numpy.ndarray) -> dict[str, int]:
+    functions = {
+        "new_object": "PyType_GenericAlloc",
+        "new_tuple": "PyTuple_New",
+        "incref": "Py_IncRef",
+        "decref": "Py_DecRef",
+        "save_thread": "PyEval_SaveThread",
+        "restore_thread": "PyEval_RestoreThread",
+    }
+    words = {word: cpython.address_of(name) for word, name in functions.items()}
+    words |= {name: cpython.library_address(name) for name in ("aligned_alloc", "free")}
+    words |= {"unusual": unusual.ctypes.data, "wrapper": id(wrapper), "slot": cpython.slot_offset(wrapper, "_data")}
+    words |= {"array": id(numpy.ndarray), "new_array": cpython.new_from_descr(), "not_implemented": id(NotImplemented)}
+    assert words.keys() <= set(HEADER)
+    return words
