@@ -1,4 +1,4 @@
-"""Arrays: importing this package attaches the methods and protocols of ``ndarray`` and starts the eager interpreter."""
+"""Arrays: importing this package attaches all methods of ``ndarray`` and installs the eager interpreter."""
 
 from blockfuse.array import eager, methods, np, npx, protocols
 from blockfuse.array.ndarray import ndarray

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from math import prod
 from typing import Any
 
 import numpy
@@ -46,15 +47,16 @@ def axes_tuple(axis: Any, ndim: int) -> tuple[int, ...]:
 
 def shape_tuple(shape: Any) -> tuple[int, ...]:
     """An int or a sequence of ints as a shape."""
-    sizes = tuple(operator.index(n) for n in (shape if isinstance(shape, tuple | list) else (shape,)))
-    return sizes
+    return tuple(operator.index(n) for n in (shape if isinstance(shape, tuple | list) else (shape,)))
 
 
 def full_shape(shape: Any, size: int) -> tuple[int, ...]:
     """A requested shape with its one ``-1`` filled in."""
     wanted = shape_tuple(shape)
-    known = int(numpy.prod([n for n in wanted if n != -1], dtype=int))
-    filled = tuple((size // known if known else 0) if n == -1 else n for n in wanted)
-    if wanted.count(-1) > 1 or any(n < 0 for n in filled) or int(numpy.prod(filled, dtype=int)) != size:
+    known = prod(n for n in wanted if n != -1)
+    filled = (
+        tuple((size // known if known else 0) if n == -1 else n for n in wanted) if -1 in wanted else wanted
+    )
+    if wanted.count(-1) > 1 or min(filled, default=0) < 0 or prod(filled) != size:
         raise ShapeError(f"{size} elements cannot be reshaped to {wanted}")
     return filled

@@ -1,7 +1,7 @@
 """Making arrays: from values, filled, counting, from coordinates.
 
-Python floats and ints become float32 unless ``dtype=`` says otherwise, bools stay bool, NumPy arrays keep their dtype.
-Gluon's ``ctx=`` and NumPy's ``device=`` are taken; there is one device.
+Python floats and ints become float32 unless ``dtype=`` says otherwise, bools stay bool, NumPy arrays keep
+their dtype. Gluon's ``ctx=`` and NumPy's ``device=`` are taken; there is one device.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from blockfuse.array.eager import numbers_of
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.operators import filling, movement, pointwise
 
-# -- from values --------------------------------------------------------------------------------------------------------
+# -- from values ---------------------------------------------------------------------------------------------
 
 
 def array(
@@ -88,7 +88,7 @@ def copy(a: ArrayLike) -> ndarray:
     return array(a)
 
 
-# -- filled -------------------------------------------------------------------------------------------------------------
+# -- filled --------------------------------------------------------------------------------------------------
 
 
 def _filled(shape: Any, value: Any, dtype: Any, ctx: Device | None, device: Device | None) -> ndarray:
@@ -124,7 +124,7 @@ def full(
     ctx: Device | None = None,
     device: Device | None = None,
 ) -> ndarray:
-    """An array of one value (or of values that broadcast to ``shape``): float32 from a number, bool from a bool."""
+    """An array of one value, or of values that broadcast; float32 from a number, bool from a bool."""
     _check_order(order)
     if isinstance(fill_value, bool) and dtype is None:
         dtype = bool
@@ -169,7 +169,7 @@ def full_like(
     return full(like.shape, fill_value, like.dtype if dtype is None else dtype, ctx=ctx, device=device)
 
 
-# -- counting -----------------------------------------------------------------------------------------------------------
+# -- counting ------------------------------------------------------------------------------------------------
 
 
 def arange(
@@ -234,7 +234,7 @@ def logspace(
     return array(pointwise.power(base, exponents), "float32" if dtype is None else dtype)
 
 
-# -- matrices by place --------------------------------------------------------------------------------------------------
+# -- matrices by place ---------------------------------------------------------------------------------------
 
 
 def eye(
@@ -305,7 +305,7 @@ def _matrix_of(x: ndarray, k: int) -> ndarray:
 
 
 def diagonal(a: ArrayLike, offset: int = 0) -> ndarray:
-    """The elements of a matrix whose column is ``offset`` more than their row: every ``columns + 1``-th one."""
+    """The elements of a matrix whose column is ``offset`` more than their row."""
     x = asarray(a)
     if x.ndim != 2:
         raise ValueError(f"diagonal needs a matrix, not an array with {x.ndim} axes")

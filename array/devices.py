@@ -1,4 +1,4 @@
-"""Devices, as Gluon programs name them. Arrays live in the machine's memory; the names exist so that programs run."""
+"""Devices, as Gluon programs name them; arrays live in the machine's memory whatever the name."""
 
 from __future__ import annotations
 

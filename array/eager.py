@@ -25,7 +25,7 @@ def data_of(operand: Any) -> Any:
 
 
 def from_sequence(values: Any) -> numpy.ndarray:
-    """Nested lists and tuples as an array; Python floats become float32, as everywhere in ``blockfuse.np``."""
+    """Nested lists as an array; Python floats become float32, as everywhere in ``blockfuse.np``."""
     array = numbers_of(values)
     return array.astype(numpy.float32) if array.dtype == numpy.float64 else array
 
@@ -79,6 +79,9 @@ class Eager:
 
     def escape(self, kind: str, array: ndarray) -> None:
         """Nothing is recorded, so nothing escapes."""
+
+    def impure(self, what: str) -> None:
+        """Nothing is recorded, so nothing need be repeated."""
 
     def visit(self, block: Any) -> None:
         """Nothing rests on the block's state."""

@@ -1,4 +1,4 @@
-"""Functions of one element of each operand: arithmetic, comparison, rounding, exponential and trigonometric ones."""
+"""Functions of one element of each operand: arithmetic, comparison, rounding, exponents, angles."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy
 
 from blockfuse.array.arguments import ArrayLike
-from blockfuse.array.creation import asarray
+from blockfuse.array.creation import array, asarray
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.interpreter import current
 from blockfuse.ir.operator import Operator
@@ -27,7 +27,7 @@ class Binary(Protocol):
 
 
 # NOTE [thin wrappers]
-# These two call the interpreter themselves instead of calling the row: one Python frame less in each eager call.
+# These two call the interpreter themselves, not the row: one Python frame less in each eager call.
 
 
 def unary(operator: Operator) -> Unary:
@@ -62,7 +62,7 @@ def _named(function: Any, operator: Operator) -> Any:
 
 
 def beside(x: ArrayLike, y: ArrayLike) -> tuple[Any, Any]:
-    """Two operands of which none is ours: numbers stay numbers beside an array and become arrays otherwise."""
+    """Two operands, none of them ours: a number stays one beside an array, else it becomes an array."""
     if isinstance(x, int | float) and not isinstance(y, int | float):
         return x, asarray(y)
     return asarray(x), y if isinstance(y, int | float) else asarray(y)
@@ -76,7 +76,7 @@ def into(out: ndarray, operator: Operator, *operands: Any) -> ndarray:
     return out
 
 
-# -- arithmetic -----------------------------------------------------------------------------------------------------------
+# -- arithmetic ----------------------------------------------------------------------------------------------
 
 add = binary(pointwise.add)
 subtract = binary(pointwise.subtract)
@@ -101,11 +101,12 @@ hypot = binary(pointwise.hypot)
 
 
 def power(x: ArrayLike, y: ArrayLike, /, out: ndarray | None = None) -> ndarray:
-    """``x ** y`` of each element, with the same short cuts as the operator (``square`` for 2, ``sqrt`` for 0.5)."""
+    """``x ** y`` of each element, with the operator's short cuts (``square`` for 2, ``sqrt`` for 0.5)."""
     if out is not None:
         return into(out, pointwise.power, x, y)
-    base = x if type(x) is ndarray or type(y) is ndarray else asarray(x)
-    return base**y
+    if type(x) is ndarray:
+        return x**y
+    return current().apply(pointwise.power, (x, y) if type(y) is ndarray else beside(x, y), {})
 
 
 def cbrt(x: ArrayLike, /) -> ndarray:
@@ -124,11 +125,12 @@ def clip(
     if a_max is not None:
         result = minimum(result, a_max)
     if out is not None:
-        return into(out, pointwise.positive, result)
-    return positive(result) if result is a else result
+        out[...] = result
+        return out
+    return array(result) if result is a else result
 
 
-# -- comparison and logic -------------------------------------------------------------------------------------------------
+# -- comparison and logic ------------------------------------------------------------------------------------
 
 equal = binary(pointwise.equal)
 not_equal = binary(pointwise.not_equal)
@@ -162,7 +164,7 @@ def isclose(
     return logical_or(close, logical_and(isnan(x), isnan(y))) if equal_nan else close
 
 
-# -- rounding -------------------------------------------------------------------------------------------------------------
+# -- rounding ------------------------------------------------------------------------------------------------
 
 floor = unary(pointwise.floor)
 ceil = unary(pointwise.ceil)
@@ -189,7 +191,7 @@ def _round_left(values: ndarray, digits: int) -> ndarray:
 
 around = round
 
-# -- exponential, trigonometric, hyperbolic -------------------------------------------------------------------------------
+# -- exponential, trigonometric, hyperbolic ------------------------------------------------------------------
 
 exp = unary(pointwise.exp)
 exp2 = unary(pointwise.exp2)
@@ -215,18 +217,18 @@ arctanh = atanh = unary(pointwise.arctanh)
 degrees = rad2deg = unary(pointwise.degrees)
 radians = deg2rad = unary(pointwise.radians)
 
-# -- of neural networks: part of npx --------------------------------------------------------------------------------------
+# -- of neural networks: part of npx -------------------------------------------------------------------------
 
 relu = unary(neural.relu)
 sigmoid = unary(neural.sigmoid)
 erf = unary(neural.erf)
 softplus = unary(neural.softplus)
 
-# -- choice ---------------------------------------------------------------------------------------------------------------
+# -- choice --------------------------------------------------------------------------------------------------
 
 
 def where(condition: ArrayLike, x: ArrayLike | None = None, y: ArrayLike | None = None) -> Any:
-    """Elements of ``x`` where the condition holds, of ``y`` elsewhere; the places where it holds if both are left out."""
+    """Elements of ``x`` where the condition holds, else of ``y``; without both, the places where it holds."""
     if x is None and y is None:
         return nonzero(condition)
     if x is None or y is None:
@@ -237,6 +239,6 @@ def where(condition: ArrayLike, x: ArrayLike | None = None, y: ArrayLike | None 
 
 
 def nonzero(a: ArrayLike) -> tuple[ndarray, ...]:
-    """The places of elements that are not zero, one int64 array an axis. Their number depends on values: an escape."""
+    """The places of elements that are not zero, one int64 array an axis: an escape."""
     places = numpy.nonzero(asarray(a)._leave("nonzero()"))
     return tuple(ndarray(p) for p in places)

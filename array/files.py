@@ -23,7 +23,7 @@ def save(file: str | os.PathLike[str], arr: Any) -> None:
         savez(file, *(arr if isinstance(arr, list | tuple) else (arr,)))
 
 
-def savez(file: str | os.PathLike[str], *arrays: Any, **named: Any) -> None:
+def savez(file: str | os.PathLike[str], /, *arrays: Any, **named: Any) -> None:
     """Write arrays, those without a name by their place."""
     places = {f"{_PLACE}{n}": x for n, x in enumerate(arrays)}
     clash = places.keys() & named.keys()
@@ -37,7 +37,7 @@ def savez(file: str | os.PathLike[str], *arrays: Any, **named: Any) -> None:
 
 
 def load(file: str | os.PathLike[str]) -> Any:
-    """What ``save`` wrote: a dict, or a list where no array had a name; also ``.npy`` files. Never runs pickled code."""
+    """What ``save`` wrote: a dict, or a list where no array had a name. Never runs pickled code."""
     with open(file, "rb") as stream:
         contents = numpy.load(stream, allow_pickle=False)
         if isinstance(contents, numpy.ndarray):

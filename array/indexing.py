@@ -18,12 +18,12 @@ Item = Any
 def get(x: ndarray, index: Any) -> ndarray:
     """``x[index]``: a view for basic indices, a copy for arrays of ints or bools, as in NumPy."""
     items = index if isinstance(index, tuple) else (index,)
-    if all(_is_basic(i) for i in items):
+    if all(is_basic(i) for i in items):
         return movement.get_item(x, index=basic_index(x.shape, items))
     return _advanced(x, items)
 
 
-def _is_basic(item: Item) -> bool:
+def is_basic(item: Item) -> bool:
     return item is None or item is Ellipsis or isinstance(item, slice) or (_is_integer(item))
 
 
@@ -66,11 +66,11 @@ def _place_of(item: Any, axis: int, size: int) -> int:
 
 
 def _advanced(x: ndarray, items: tuple[Item, ...]) -> ndarray:
-    """An index with arrays: the arrays become operands, the rest a pattern with ``("array", n)`` in their places."""
+    """An index with arrays: these become operands, the rest a pattern with ``("array", n)`` for them."""
     operands: list[Any] = []
     pattern: list[Any] = []
     for item in items:
-        if _is_basic(item):
+        if is_basic(item):
             pattern.append(("slice", item.start, item.stop, item.step) if isinstance(item, slice) else item)
             continue
         values = item if isinstance(item, ndarray) else ndarray(_index_array(item))
@@ -84,5 +84,7 @@ def _advanced(x: ndarray, items: tuple[Item, ...]) -> ndarray:
 
 
 def _index_array(item: Item) -> numpy.ndarray:
+    if isinstance(item, float | str):
+        raise IndexError(f"an array is indexed by integers, slices, ..., None and arrays, not by {item!r}")
     data = numpy.asarray(data_of(item) if not isinstance(item, list) else item)
     return data.astype(numpy.int64) if data.size == 0 else data

@@ -10,27 +10,31 @@ import numpy
 from blockfuse.array.arguments import ArrayLike
 from blockfuse.array.creation import asarray
 from blockfuse.array.ndarray import ndarray
+from blockfuse.array.reducing import norm
 from blockfuse.array.shaping import expand_dims, squeeze
 from blockfuse.ir.operators import linear_algebra
 
 __all__ = [
-    *(
-        "cholesky",
-        "cond",
-        "det",
-        "eig",
-        "eigh",
-        "eigvals",
-        "eigvalsh",
-        "inv",
-        "lstsq",
-        "matrix_power",
-        "matrix_rank",
-    ),
-    *("norm", "pinv", "qr", "slogdet", "solve", "svd"),
+    "cholesky",
+    "cond",
+    "det",
+    "eig",
+    "eigh",
+    "eigvals",
+    "eigvalsh",
+    "inv",
+    "lstsq",
+    "matrix_power",
+    "matrix_rank",
+    "norm",
+    "pinv",
+    "qr",
+    "slogdet",
+    "solve",
+    "svd",
 ]
 
-# -- with gradients: operators ----------------------------------------------------------------------------------------------
+# -- with gradients: operators -------------------------------------------------------------------------------
 
 
 def det(a: ArrayLike) -> ndarray:
@@ -57,7 +61,7 @@ def _checked(a: ArrayLike) -> ndarray:
     return x
 
 
-# -- without: escapes ---------------------------------------------------------------------------------------------------------
+# -- without: escapes ----------------------------------------------------------------------------------------
 
 
 def _outside(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,7 +10,7 @@ from blockfuse.array.devices import Device
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.operators import movement, pointwise
 
-# -- with a signature of their own ----------------------------------------------------------------------------------------
+# -- with a signature of their own ---------------------------------------------------------------------------
 
 
 def reshape(self: ndarray, *shape: Any, order: str = "C") -> ndarray:
@@ -46,7 +46,7 @@ def fill(self: ndarray, value: Any) -> None:
     self[...] = value
 
 
-# -- of Gluon -------------------------------------------------------------------------------------------------------------
+# -- of Gluon ------------------------------------------------------------------------------------------------
 
 
 def detach(self: ndarray) -> ndarray:

@@ -1,4 +1,4 @@
-"""Train or predict: what ``dropout`` and normalisation ask. Scopes nest and belong to a thread, as in Gluon."""
+"""Train or predict: what ``dropout`` and normalisation ask; scopes nest and belong to a thread."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy
 
 _training: ContextVar[bool] = ContextVar("blockfuse_training", default=False)
 
-# How many scopes of any thread are open that differ from plain predict mode or record a graph. Compiled calls read this
-# number from native code: while it is zero they need not ask for the mode.
+# How many scopes of any thread are open that differ from plain predict mode or record a graph. Compiled calls
+# read this number from native code: while it is zero they need not ask for the mode.
 UNUSUAL = numpy.zeros(1, numpy.int64)
 
 

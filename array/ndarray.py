@@ -1,9 +1,9 @@
 """The array that user code sees: a duck array around a NumPy buffer.
 
 NOTE [why not a subclass]
-A subclass of ``numpy.ndarray`` gives its data away through ``numpy.asarray``, the buffer protocol and C code without
-anyone noticing; a recording would freeze such values. A duck array sees everything that leaves the array world:
-every such exit calls ``Interpreter.escape`` first.
+A subclass of ``numpy.ndarray`` gives its data away through ``numpy.asarray``, the buffer protocol and C code
+without anyone noticing; a recording would freeze such values. A duck array sees everything that leaves the
+array world: every such exit calls ``Interpreter.escape`` first.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ _Unary = Callable[["ndarray"], "ndarray"]
 class ndarray:
     """An n-dimensional array of float16/32/64, int8/16/32/64, uint8 or bool.
 
-    Made by ``blockfuse.np.array`` and friends. It behaves as a NumPy array does (broadcasting, promotion of NumPy 2,
-    views that share memory), works with NumPy's own functions, and is what a block's ``forward`` receives.
+    Made by ``blockfuse.np.array`` and friends. It behaves as a NumPy array does (broadcasting, promotion of
+    NumPy 2, views that share memory), works with NumPy's own functions, and is what a block's ``forward``
+    receives.
     """
 
     __slots__ = ("__weakref__", "_data")
@@ -44,7 +45,7 @@ class ndarray:
             raise DTypeError(f"dtype {data.dtype} is not supported; use one of {', '.join(DTYPES)}")
         self._data = data
 
-    # -- what it is -----------------------------------------------------------------------------------------------
+    # -- what it is ------------------------------------------------------------------------------------------
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -75,7 +76,7 @@ class ndarray:
             raise TypeError("len() of an array without axes")
         return self._data.shape[0]
 
-    # -- ways out: each one is an escape ----------------------------------------------------------------------------
+    # -- ways out: each one is an escape ---------------------------------------------------------------------
 
     def _leave(self, kind: str) -> numpy.ndarray:
         interpreter.current().escape(kind, self)
@@ -157,9 +158,9 @@ class ndarray:
     def __deepcopy__(self, memo: dict[int, Any]) -> ndarray:
         return ndarray(self._data.copy())
 
-    # -- arithmetic ---------------------------------------------------------------------------------------------------
-    # Python's operators are attached at the end of this file, the methods that repeat a function of ``blockfuse.np``
-    # in ``array/methods.py``; declared here for type checkers.
+    # -- arithmetic ------------------------------------------------------------------------------------------
+    # Python's operators are attached at the end of this file, the methods that repeat a function of
+    # ``blockfuse.np`` in ``array/methods.py``; declared here for type checkers.
 
     if TYPE_CHECKING:
         T: ndarray
@@ -259,14 +260,14 @@ class ndarray:
     def __pow__(self, exponent: Any) -> Any:
         if not isinstance(exponent, OPERANDS):
             return NotImplemented
-        if isinstance(exponent, int | float) and not isinstance(
-            exponent, bool
-        ):  # NumPy has the same short cuts
+        kind = self.dtype.kind
+        # NumPy has the same short cuts.
+        if type(exponent) is int or (type(exponent) is float and kind == "f"):
             if exponent == 2:
                 return pointwise.square(self)
-            if exponent == 0.5 and self.dtype.kind == "f":
+            if exponent == 0.5:
                 return pointwise.sqrt(self)
-            if exponent == 1:
+            if exponent == 1 and kind != "b":
                 return pointwise.positive(self)
         return pointwise.power(self, exponent)
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
 import numpy
 
-from blockfuse.array import modes
+from blockfuse.array import modes, random
 from blockfuse.array.arguments import ArrayLike, axes_tuple, checked_dtype, one_axis
 from blockfuse.array.creation import array, asarray
-from blockfuse.array.elementwise import relu, sigmoid, softplus
+from blockfuse.array.devices import Device, cpu, current_device, gpu, num_gpus
+from blockfuse.array.elementwise import erf, nonzero, relu, sigmoid, softplus
+from blockfuse.array.files import load, save, savez
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.products import matmul
+from blockfuse.array.random import seed
+from blockfuse.array.reducing import logsumexp, norm
 from blockfuse.array.selecting import as_index, order, take_along_axis, within
 from blockfuse.array.shaping import broadcast_to, expand_dims, reshape, squeeze, swapaxes
 from blockfuse.ir.errors import ShapeError, UsageError
@@ -20,46 +25,57 @@ from blockfuse.ir.interpreter import current
 from blockfuse.ir.operators import contractions, drawing, filling, indexing, movement, neural, pointwise
 
 __all__ = [
-    *("Device", "activation", "arange_like", "batch_dot", "batch_flatten", "broadcast_like", "cast", "cpu"),
-    *(
-        "current_device",
-        "dropout",
-        "embedding",
-        "erf",
-        "fully_connected",
-        "gelu",
-        "gpu",
-        "is_np_array",
-        "layer_norm",
-    ),
-    *(
-        "leaky_relu",
-        "load",
-        "log_sigmoid",
-        "log_softmax",
-        "logsumexp",
-        "masked_log_softmax",
-        "masked_softmax",
-        "mish",
-    ),
-    *(
-        "nonzero",
-        "norm",
-        "num_gpus",
-        "one_hot",
-        "pick",
-        "random",
-        "relu",
-        "reset_np",
-        "reshape_like",
-        "save",
-        "savez",
-    ),
-    *("seed", "sequence_mask", "set_np", "sigmoid", "silu", "smooth_l1", "softmax", "softplus", "softsign"),
-    *("stop_gradient", "topk", "waitall"),
+    "Device",
+    "activation",
+    "arange_like",
+    "batch_dot",
+    "batch_flatten",
+    "broadcast_like",
+    "cast",
+    "cpu",
+    "current_device",
+    "dropout",
+    "embedding",
+    "erf",
+    "fully_connected",
+    "gelu",
+    "gpu",
+    "is_np_array",
+    "layer_norm",
+    "leaky_relu",
+    "load",
+    "log_sigmoid",
+    "log_softmax",
+    "logsumexp",
+    "masked_log_softmax",
+    "masked_softmax",
+    "mish",
+    "nonzero",
+    "norm",
+    "num_gpus",
+    "one_hot",
+    "pick",
+    "random",
+    "relu",
+    "reset_np",
+    "reshape_like",
+    "save",
+    "savez",
+    "seed",
+    "sequence_mask",
+    "set_np",
+    "sigmoid",
+    "silu",
+    "smooth_l1",
+    "softmax",
+    "softplus",
+    "softsign",
+    "stop_gradient",
+    "topk",
+    "waitall",
 ]
 
-# -- switches of Gluon that have nothing to switch here ---------------------------------------------------------------
+# -- switches of Gluon that have nothing to switch here ------------------------------------------------------
 
 
 def set_np(*switches: Any, **options: Any) -> None:
@@ -79,7 +95,7 @@ def waitall() -> None:
     """Do nothing: operators have run when they return."""
 
 
-# -- activations ------------------------------------------------------------------------------------------------------
+# -- activations ---------------------------------------------------------------------------------------------
 
 
 def _tanh(x: ArrayLike) -> ndarray:
@@ -116,7 +132,7 @@ def gelu(x: ArrayLike, approximation: str = "erf") -> ndarray:
 
 
 # act_type -> function
-_ACTIVATIONS = {
+_ACTIVATIONS: dict[str, Callable[..., ndarray]] = {
     "relu": relu,
     "sigmoid": sigmoid,
     "tanh": _tanh,
@@ -146,8 +162,8 @@ def leaky_relu(
 ) -> ndarray:
     """A rectifier with something left below zero.
 
-    act_type: 'leaky' (``slope * x`` there), 'prelu' (``gamma * x``, gamma along axis 1), 'elu' (``slope`` times
-    ``exp(x) - 1``), 'selu', 'gelu' (also 'gelu_erf' and 'gelu_tanh').
+    act_type: 'leaky' (``slope * x`` there), 'prelu' (``gamma * x``, gamma along axis 1), 'elu' (``slope``
+    times ``exp(x) - 1``), 'selu', 'gelu' (also 'gelu_erf' and 'gelu_tanh').
     """
     x = asarray(data)
     if act_type == "leaky":
@@ -179,7 +195,7 @@ def smooth_l1(data: ArrayLike, scalar: float = 1.0) -> ndarray:
     return pointwise.where(pointwise.less(size, edge), pointwise.square(x * scalar) * 0.5, size - 0.5 * edge)
 
 
-# -- softmax ----------------------------------------------------------------------------------------------------------
+# -- softmax -------------------------------------------------------------------------------------------------
 
 
 def softmax(
@@ -239,7 +255,7 @@ def _positions(size: int, axes_after: int, dtype: str = "int64") -> ndarray:
     return movement.reshape(line, shape=(size,) + (1,) * axes_after)
 
 
-# -- layers -----------------------------------------------------------------------------------------------------------
+# -- layers --------------------------------------------------------------------------------------------------
 
 
 def fully_connected(
@@ -252,8 +268,8 @@ def fully_connected(
 ) -> ndarray:
     """``x @ weight.T + bias`` with weight (units, in).
 
-    flatten: all axes of ``x`` behind the first are features; otherwise only the last one is. Raises ShapeError where
-    their number is not the weight's.
+    flatten: all axes of ``x`` behind the first are features; otherwise only the last one is. Raises
+    ShapeError where their number is not the weight's.
     """
     data = x if type(x) is ndarray else asarray(x)
     matrix = weight if type(weight) is ndarray else asarray(weight)
@@ -318,7 +334,7 @@ def dropout(data: ArrayLike, p: float = 0.5, mode: str = "training", axes: Any =
 def embedding(
     data: ArrayLike, weight: ArrayLike, input_dim: int | None = None, output_dim: int | None = None
 ) -> ndarray:
-    """The rows of ``weight`` that the integers (or floats) of ``data`` name. Raises IndexError beyond its last row."""
+    """The rows of ``weight`` that ``data`` names. Raises IndexError beyond its last row."""
     rows = asarray(weight)
     for asked, found in zip((input_dim, output_dim), rows.shape, strict=True):
         if asked not in (None, found):
@@ -340,7 +356,7 @@ def batch_dot(a: ArrayLike, b: ArrayLike, transpose_a: bool = False, transpose_b
     return matmul(left, right)
 
 
-# -- picking ----------------------------------------------------------------------------------------------------------
+# -- picking -------------------------------------------------------------------------------------------------
 
 
 def one_hot(
@@ -356,7 +372,7 @@ def one_hot(
 def pick(
     data: ArrayLike, index: ArrayLike, axis: int = -1, mode: str = "clip", keepdims: bool = False
 ) -> ndarray:
-    """One element along ``axis`` for each place of the other axes; an index out of range is clipped, or wraps."""
+    """One element along ``axis`` for each place of the others; an index out of range is clipped, or wraps."""
     x = asarray(data)
     place = one_axis(axis, x.ndim)
     places = within(as_index(index), x.shape[place], mode)
@@ -376,7 +392,8 @@ def topk(
 ) -> Any:
     """The ``k`` largest (or smallest) elements along ``axis``, in order; equal ones by place.
 
-    ret_typ: 'indices' (of ``dtype``), 'value', 'both' (values, indices) or 'mask' (1 where an element is among them).
+    ret_typ: 'indices' (of ``dtype``), 'value', 'both' (values, indices) or 'mask' (1 where an element is
+    among them).
     """
     x = asarray(data)
     if axis is None:
@@ -402,11 +419,11 @@ def _hits(places: ndarray, x: ndarray, axis: int) -> ndarray:
     return hit.any(axis=axis + 1).astype(x.dtype)
 
 
-# -- shapes and sequences ---------------------------------------------------------------------------------------------
+# -- shapes and sequences ------------------------------------------------------------------------------------
 
 
 def arange_like(data: ArrayLike, start: float = 0.0, step: float = 1.0, axis: int | None = None) -> ndarray:
-    """``start``, ``start + step``, ... as many as ``data`` has elements (in its shape), or as its ``axis`` is long."""
+    """``start``, ``start + step``, ... in the shape of ``data``, or as many as its ``axis`` is long."""
     x = asarray(data)
     count = x.size if axis is None else x.shape[axis]
     dtype = str(x.dtype) if x.dtype.kind == "f" else "float32"
@@ -421,7 +438,7 @@ def sequence_mask(
     value: float = 0.0,
     axis: int = 0,
 ) -> ndarray:
-    """``value`` behind the end of each sequence; time runs along ``axis`` (0 or 1), sequences along the other one."""
+    """``value`` behind the end of each sequence; time is ``axis`` (0 or 1), the batch the other one."""
     x = asarray(data)
     if not use_sequence_length or sequence_length is None:
         return x

@@ -15,6 +15,7 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.array.shaping import moveaxis, ravel, reshape
 from blockfuse.ir.errors import ShapeError
 from blockfuse.ir.operators import contractions
+from blockfuse.ir.types import TensorType
 
 matmul = binary(contractions.matmul)
 
@@ -32,7 +33,8 @@ def _check_inner(x: ndarray, y: ndarray, name: str) -> None:
     inner = y.shape[-2 if y.ndim > 1 else -1] if x.ndim and y.ndim else None
     if inner is not None and x.shape[-1] != inner:
         raise ShapeError(
-            f"{name} of shapes {x.shape} and {y.shape}: the last axis of the first ({x.shape[-1]}) must equal {inner}"
+            f"{name} of shapes {x.shape} and {y.shape}: "
+            f"the last axis of the first ({x.shape[-1]}) must equal {inner}"
         )
 
 
@@ -70,9 +72,14 @@ def _paired(axes: Any, ndim: int) -> tuple[int, ...]:
 
 
 def einsum(subscripts: str, *operands: ArrayLike) -> ndarray:
-    """A sum of products written with one letter for each axis: ``einsum('ij,jk->ik', a, b)``; '...' is any axes."""
+    """A sum of products, one letter for each axis: ``einsum('ij,jk->ik', a, b)``; '...' is any axes.
+
+    Raises ShapeError where letters and sizes do not agree.
+    """
     arrays = [asarray(x) for x in operands]
-    return contractions.einsum(*arrays, subscripts=_explicit(subscripts, arrays))
+    explicit = _explicit(subscripts, arrays)
+    contractions.einsum.result_type(*(TensorType(x.shape, x.dtype) for x in arrays), subscripts=explicit)
+    return contractions.einsum(*arrays, subscripts=explicit)
 
 
 _SPARE = "ZYXWVUTSRQPONMLKJIHGFEDCBA"
@@ -110,7 +117,8 @@ def kron(a: ArrayLike, b: ArrayLike) -> ndarray:
 def trace(a: ArrayLike) -> ndarray:
     """The sum of the diagonal of the first two axes."""
     x = asarray(a)
-    return einsum("ii...->...", x)
+    size = min(x.shape[:2])
+    return einsum("ii...->...", x[:size, :size])
 
 
 def cross(a: ArrayLike, b: ArrayLike, axis: int = -1) -> ndarray:

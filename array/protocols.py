@@ -1,7 +1,7 @@
-"""NumPy's own functions on our arrays: importing this module makes ``numpy.exp(x)`` call ``blockfuse.np.exp(x)``.
+"""NumPy's own functions on our arrays: ``numpy.exp(x)`` calls ``blockfuse.np.exp(x)``.
 
-What we have under the same name is called, and recorded. Anything else escapes: NumPy runs on the data, read-only, so
-that nothing is written which we do not see, and arrays in the result become ours.
+What we have under the same name is called, and recorded. Anything else escapes: NumPy runs on the data,
+read-only, so that nothing is written which we do not see, and arrays in the result become ours.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from blockfuse.ir import interpreter
 from blockfuse.ir.operator import TABLE, Operator
 from blockfuse.ir.types import DTYPES
 
-# -- ufuncs -----------------------------------------------------------------------------------------------------------
+# -- ufuncs --------------------------------------------------------------------------------------------------
 
 ROWS: dict[numpy.ufunc, Operator] = {
     r.meaning: r for r in TABLE.values() if isinstance(r.meaning, numpy.ufunc)
@@ -50,16 +50,17 @@ def array_ufunc(
     if any(_is_foreign(x) for x in inputs):
         return NotImplemented
     target = options.pop("out", (None,))[0]
+    function = ufunc if method == "__call__" else getattr(ufunc, method)
     if target is not None and not (
         type(target) is ndarray and method == "__call__" and ufunc in ROWS and not options
     ):
-        return _written_outside(target, getattr(ufunc, method), inputs, options)
+        return _written_outside(target, function, inputs, options)
     if method == "__call__" and ufunc in _FUNCTIONS and not options:
         return _FUNCTIONS[ufunc](*inputs) if target is None else _FUNCTIONS[ufunc](*inputs, out=target)
     if method == "reduce" and ufunc in _REDUCTIONS and options.keys() <= {"axis", "keepdims"}:
         axis = inputs[1] if len(inputs) > 1 else options.pop("axis", 0)
         return _REDUCTIONS[ufunc](inputs[0], axis=axis, **options)
-    return outside(getattr(ufunc, method), inputs, options)
+    return outside(function, inputs, options)
 
 
 def _is_foreign(x: Any) -> bool:
@@ -78,7 +79,7 @@ def _written_outside(target: Any, function: Callable[..., Any], inputs: Any, opt
     return target
 
 
-# -- functions --------------------------------------------------------------------------------------------------------
+# -- functions -----------------------------------------------------------------------------------------------
 
 
 def _namesakes() -> dict[Callable[..., Any], Callable[..., Any]]:
@@ -88,7 +89,8 @@ def _namesakes() -> dict[Callable[..., Any], Callable[..., Any]]:
         getattr(theirs, name): getattr(ours, name)
         for theirs, ours in pairs
         for name in ours.__all__
-        if hasattr(theirs, name) and inspect.isfunction(getattr(ours, name))
+        if inspect.isfunction(getattr(ours, name))
+        and not isinstance(getattr(theirs, name, None), numpy.ufunc | None)
     }
 
 
@@ -139,7 +141,7 @@ def outside(function: Callable[..., Any], arguments: Any, options: dict[str, Any
 
 
 def _on_data(function: Callable[..., Any], arguments: Any, options: dict[str, Any]) -> Any:
-    kind = f"numpy.{getattr(function, '__name__', 'function')}()"
+    kind = f"numpy.{getattr(function, '__qualname__', None) or function.__name__}()"
     return function(*_data(tuple(arguments), kind), **_data(options, kind))
 
 

@@ -1,4 +1,4 @@
-"""``np.random``: draws from one stream that ``seed`` starts over; float32 unless ``dtype=`` says otherwise."""
+"""``np.random``: draws from one stream that ``seed`` starts over; float32 unless ``dtype=`` says more."""
 
 from __future__ import annotations
 
@@ -13,24 +13,35 @@ from blockfuse.array.devices import Device, check_device
 from blockfuse.array.elementwise import exp, log
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.selecting import take
+from blockfuse.ir import interpreter
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.operators import drawing, pointwise
 
 __all__ = [
-    *(
-        "bernoulli",
-        "beta",
-        "binomial",
-        "chisquare",
-        "choice",
-        "exponential",
-        "gamma",
-        "gumbel",
-        "laplace",
-        "lognormal",
-    ),
-    *("logistic", "multinomial", "normal", "permutation", "poisson", "rand", "randint", "randn", "random"),
-    *("random_sample", "seed", "shuffle", "standard_normal", "uniform"),
+    "bernoulli",
+    "beta",
+    "binomial",
+    "chisquare",
+    "choice",
+    "exponential",
+    "gamma",
+    "gumbel",
+    "laplace",
+    "logistic",
+    "lognormal",
+    "multinomial",
+    "normal",
+    "permutation",
+    "poisson",
+    "rand",
+    "randint",
+    "randn",
+    "random",
+    "random_sample",
+    "seed",
+    "shuffle",
+    "standard_normal",
+    "uniform",
 ]
 
 
@@ -41,10 +52,11 @@ def seed(seed: int | None = None, ctx: Device | None = None, device: Device | No
     True
     """
     check_device(ctx, device)
+    interpreter.current().impure("seeds the random stream")
     drawing.STREAM.seed(None if seed is None else operator.index(seed))
 
 
-# -- continuous -----------------------------------------------------------------------------------------------------------
+# -- continuous ----------------------------------------------------------------------------------------------
 # size: the shape of the result; by default that to which the parameters broadcast.
 
 
@@ -144,7 +156,7 @@ def standard_normal(size: Any = None, dtype: Any = None) -> ndarray:
     return normal(size=size, dtype=dtype)
 
 
-# -- discrete -------------------------------------------------------------------------------------------------------------
+# -- discrete ------------------------------------------------------------------------------------------------
 
 
 def randint(
@@ -214,7 +226,7 @@ def shuffle(x: ndarray) -> None:
     x[...] = permutation(x)
 
 
-# -- what they share ------------------------------------------------------------------------------------------------------
+# -- what they share -----------------------------------------------------------------------------------------
 
 
 def _drawn(

@@ -15,7 +15,8 @@ from blockfuse.ir.interpreter import current
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.operators import movement, pointwise, reductions, sorting
 
-# Every function here takes ``axis`` (None: all axes; an int; a tuple) and ``keepdims`` (folded axes stay, with size 1).
+# Every function here takes ``axis`` (None: all axes; an int; a tuple) and ``keepdims`` (folded axes stay,
+# with size 1).
 
 
 def _reduced(
@@ -113,7 +114,7 @@ def _place(operator: Operator, a: ArrayLike, axis: int | None, keepdims: bool) -
 def average(
     a: ArrayLike, axis: Any = None, weights: ArrayLike | None = None, keepdims: bool = False
 ) -> ndarray:
-    """The mean, each element counting as much as its weight; weights are a vector along ``axis`` or shaped as ``a``."""
+    """The weighted mean; weights are a vector along ``axis`` or shaped as ``a``."""
     x = asarray(a)
     if weights is None:
         return mean(x, axis, keepdims=keepdims)
@@ -142,7 +143,7 @@ def median(a: ArrayLike, axis: int | None = None, keepdims: bool = False) -> nda
     return asarray(where(isnan(sum(last, place, keepdims=keepdims)), numpy.nan, middle))
 
 
-# -- scans ----------------------------------------------------------------------------------------------------------------
+# -- scans ---------------------------------------------------------------------------------------------------
 
 
 def _scanned(operator: Operator, a: ArrayLike, axis: int | None, dtype: Any) -> ndarray:
@@ -173,7 +174,7 @@ def diff(a: ArrayLike, n: int = 1, axis: int = -1) -> ndarray:
     return x
 
 
-# -- norms ----------------------------------------------------------------------------------------------------------------
+# -- norms ---------------------------------------------------------------------------------------------------
 
 
 def norm(x: ArrayLike, ord: Any = None, axis: Any = None, keepdims: bool = False) -> ndarray:
@@ -228,7 +229,7 @@ def _matrix_norm(x: ndarray, ord: Any, axes: tuple[int, ...], keepdims: bool) ->
     return extreme if keepdims else reshape(extreme, tuple(n for i, n in enumerate(x.shape) if i not in axes))
 
 
-# -- differences of sequences ---------------------------------------------------------------------------------------------
+# -- differences of sequences --------------------------------------------------------------------------------
 
 
 def ediff1d(ary: ArrayLike) -> ndarray:

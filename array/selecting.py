@@ -14,13 +14,14 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.array.shaping import flip, ravel
 from blockfuse.ir.operators import indexing, pointwise, sorting
 
-# -- picking --------------------------------------------------------------------------------------------------------------
+# -- picking -------------------------------------------------------------------------------------------------
 
 
 def take(a: ArrayLike, indices: ArrayLike, axis: int | None = None, mode: str = "raise") -> ndarray:
     """The elements at ``indices`` along ``axis`` (``None``: of the flattened array).
 
-    mode: what an index out of range does: 'raise', 'clip' (the nearest element) or 'wrap' (counts on from the start).
+    mode: what an index out of range does: 'raise', 'clip' (the nearest element) or 'wrap' (counts on from the
+    start).
     """
     x = asarray(a)
     if axis is None:
@@ -74,7 +75,7 @@ def delete(arr: ArrayLike, obj: Any, axis: int | None = None) -> ndarray:
     return take(x, kept, axis)
 
 
-# -- order ----------------------------------------------------------------------------------------------------------------
+# -- order ---------------------------------------------------------------------------------------------------
 
 
 def sort(a: ArrayLike, axis: int | None = -1) -> ndarray:
@@ -101,7 +102,7 @@ def order(x: ndarray, axis: int, descending: bool) -> ndarray:
     return x.shape[axis] - 1 - flip(behind, axis)
 
 
-# -- what depends on values: escapes --------------------------------------------------------------------------------------
+# -- what depends on values: escapes -------------------------------------------------------------------------
 
 
 def unique(
@@ -112,8 +113,12 @@ def unique(
     axis: int | None = None,
 ) -> Any:
     """The different elements in rising order. Their number depends on values: an escape."""
-    extras = {"return_index": return_index, "return_inverse": return_inverse, "return_counts": return_counts}
-    found: Any = numpy.unique(asarray(ar)._leave("unique()"), axis=axis, **extras)
+    extras: Any = {
+        "return_index": return_index,
+        "return_inverse": return_inverse,
+        "return_counts": return_counts,
+    }
+    found = numpy.unique(asarray(ar)._leave("unique()"), axis=axis, **extras)
     return tuple(ndarray(f) for f in found) if isinstance(found, tuple) else ndarray(found)
 
 
@@ -141,7 +146,7 @@ def array_equal(a1: ArrayLike, a2: ArrayLike, equal_nan: bool = False) -> bool:
     return bool(numpy.array_equal(x, y, equal_nan))
 
 
-# -- memory and dtypes ----------------------------------------------------------------------------------------------------
+# -- memory and dtypes ---------------------------------------------------------------------------------------
 
 
 def shares_memory(a: ArrayLike, b: ArrayLike) -> bool:

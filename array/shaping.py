@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy
@@ -14,11 +15,11 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.errors import ShapeError
 from blockfuse.ir.operators import movement
 
-# -- shape ----------------------------------------------------------------------------------------------------------------
+# -- shape ---------------------------------------------------------------------------------------------------
 
 
-def reshape(a: ArrayLike, newshape: Any = None, order: str = "C", *, shape: Any = None) -> ndarray:
-    """The elements in C order in another shape; one size may be -1. Raises ShapeError where the sizes do not fit."""
+def reshape(a: ArrayLike, shape: Any = None, order: str = "C", *, newshape: Any = None) -> ndarray:
+    """The elements in C order in another shape; one size may be -1. Raises ShapeError."""
     if order != "C":
         raise ValueError(f"order={order!r} is not supported; elements are read in C order")
     x = asarray(a)
@@ -69,7 +70,7 @@ def _each(arys: tuple[ArrayLike, ...], change: Callable[[ndarray], ndarray]) -> 
     return changed[0] if len(changed) == 1 else changed
 
 
-# -- order of axes and elements -------------------------------------------------------------------------------------------
+# -- order of axes and elements ------------------------------------------------------------------------------
 
 
 def transpose(a: ArrayLike, axes: Any = None) -> ndarray:
@@ -146,11 +147,11 @@ def _part(x: ndarray, axis: int, start: int, stop: int) -> ndarray:
     return movement.get_item(x, index=index)
 
 
-# -- joining --------------------------------------------------------------------------------------------------------------
+# -- joining -------------------------------------------------------------------------------------------------
 
 
 def concatenate(seq: Sequence[ArrayLike], axis: int | None = 0) -> ndarray:
-    """The arrays one after the other along ``axis`` (``None``: flattened). Other axes must agree, else ShapeError."""
+    """The arrays joined along ``axis`` (``None``: flattened). Raises ShapeError where other axes differ."""
     parts = [ravel(x) if axis is None else asarray(x) for x in seq]
     if not parts:
         raise ValueError("concatenate needs at least one array")
@@ -205,7 +206,7 @@ def append(arr: ArrayLike, values: ArrayLike, axis: int | None = None) -> ndarra
     return concatenate([arr, values], axis)
 
 
-# -- splitting ------------------------------------------------------------------------------------------------------------
+# -- splitting -----------------------------------------------------------------------------------------------
 
 
 def split(ary: ArrayLike, indices_or_sections: Any, axis: int = 0) -> list[ndarray]:
@@ -224,7 +225,7 @@ def array_split(ary: ArrayLike, indices_or_sections: Any, axis: int = 0) -> list
     x = asarray(ary)
     place = one_axis(axis, x.ndim)
     cuts = _cuts(indices_or_sections, x.shape[place])
-    return [_part(x, place, start, max(start, stop)) for start, stop in zip(cuts, cuts[1:], strict=False)]
+    return [_part(x, place, start, max(start, stop)) for start, stop in pairwise(cuts)]
 
 
 def _cuts(sections: Any, size: int) -> list[int]:
@@ -247,11 +248,11 @@ def vsplit(ary: ArrayLike, indices_or_sections: Any) -> list[ndarray]:
     return split(ary, indices_or_sections, 0)
 
 
-# -- broadcasting and repeating -------------------------------------------------------------------------------------------
+# -- broadcasting and repeating ------------------------------------------------------------------------------
 
 
 def broadcast_to(array: ArrayLike, shape: Any) -> ndarray:
-    """``array`` seen in a larger shape; the result cannot be written to. Raises ShapeError where it does not fit."""
+    """``array`` seen in a larger shape, read-only. Raises ShapeError where it does not fit."""
     x, wanted = asarray(array), shape_tuple(shape)
     lead = len(wanted) - x.ndim
     if lead < 0 or any(n not in (1, m) for n, m in zip(x.shape, wanted[lead:], strict=True)):
@@ -298,11 +299,12 @@ def _repeat_each(x: ndarray, repeats: Any, axis: int) -> ndarray:
     return x[(*(slice(None),) * axis, ndarray(places))]
 
 
-# -- padding --------------------------------------------------------------------------------------------------------------
+# -- padding -------------------------------------------------------------------------------------------------
 
 
 def pad(array: ArrayLike, pad_width: Any, mode: str = "constant", constant_values: Any = 0) -> ndarray:
-    """``array`` with a border: of one value ('constant'), of the outermost elements ('edge'), or mirrored ('reflect'
+    """``array`` with a border: of one value ('constant'), of the outermost elements ('edge'), or mirrored
+    ('reflect'
     leaves the outermost elements out, 'symmetric' repeats them), or of the other end ('wrap').
 
     pad_width: a number, ``(before, after)``, or one such pair for each axis.

@@ -1,7 +1,7 @@
 """Who must know when Python state changes: watchers of blocks, parameters and buffers.
 
-A compiled program rests on state that it read while it was recorded. Instead of walking that state at every call, the
-program watches it; whoever changes it tells the watchers, and a call compares one number.
+A compiled program rests on state that it read while it was recorded. Instead of walking that state at every
+call, the program watches it; whoever changes it tells the watchers, and a call compares one number.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Watcher(Protocol):
 
 
 class Watchers:
-    """The watchers of one object; dead ones leave by themselves. Copies and pickles of the object start without any."""
+    """The watchers of one object; dead ones leave by themselves, copies and pickles start without any."""
 
     __slots__ = ("_members",)
 

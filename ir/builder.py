@@ -81,6 +81,9 @@ class Builder:
     def escape(self, kind: str, array: Any) -> None:
         raise TraceError(f"a graph has no values for {kind}")
 
+    def impure(self, what: str) -> None:
+        raise TraceError(f"an expansion cannot {what}")
+
     def visit(self, block: Any) -> None:
         raise TraceError("an expansion calls operators, not blocks")
 

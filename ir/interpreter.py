@@ -31,6 +31,9 @@ class Interpreter(Protocol):
     def escape(self, kind: str, array: Any) -> None:
         """A value is about to leave the array world (``if x:``, ``float(x)``, ``numpy.asarray(x)``)."""
 
+    def impure(self, what: str) -> None:
+        """Something happens that no operator stands for: the random stream is seeded, a file is read."""
+
     def visit(self, block: Any) -> None:
         """The ``forward`` of ``block`` is about to run."""
 

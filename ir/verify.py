@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from blockfuse.ir.errors import VerificationError
-from blockfuse.ir.graph import Graph, Node, argument, hoisted, names_of, parameter
+from blockfuse.ir.graph import Graph, Node, argument, captured, hoisted, names_of, parameter
 
 
 def verify(graph: Graph) -> Graph:
     """The graph itself, or a VerificationError that shows the node, the user's line and the graph around it."""
     known: set[Node] = set()
     for leaf in graph.inputs:
-        _require(leaf.operator in (argument, parameter, hoisted), graph, leaf, "is an input but not a named leaf")
+        _require(leaf.operator in (argument, parameter, captured, hoisted), graph, leaf, "is an input but not a named leaf")
         known.add(leaf)
     _require(len({i.attrs["name"] for i in graph.inputs}) == len(graph.inputs), graph, None, "two inputs share a name")
     for node in graph.nodes:

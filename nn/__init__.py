@@ -13,7 +13,8 @@ from blockfuse.nn.activations import (
 from blockfuse.nn.basic import Dense, Dropout, Embedding, Flatten, HybridLambda, Identity, Lambda, LayerNorm
 from blockfuse.nn.block import Block, HybridBlock
 from blockfuse.nn.containers import Concatenate, HybridConcatenate, HybridSequential, Sequential
-from blockfuse.nn.parameter import Constant, Parameter, ParameterDict
+from blockfuse.nn.parameter import Constant, Parameter
+from blockfuse.nn.parameter_dict import ParameterDict
 
 __all__ = [
     "ELU",

@@ -20,7 +20,8 @@ from blockfuse.ir.errors import ShapeError, UsageError
 from blockfuse.nn import summary
 from blockfuse.nn.hooks import Hook, HookHandle
 from blockfuse.nn.initializers import Init
-from blockfuse.nn.parameter import Parameter, ParameterDict
+from blockfuse.nn.parameter import Parameter
+from blockfuse.nn.parameter_dict import ParameterDict
 from blockfuse.nn.structure import Held, Registry, joined
 from blockfuse.runtime.dispatch import Hybrid, call_block
 
@@ -66,9 +67,8 @@ class Block(Held):
     array([2., 4.])
     """
 
-    _entry: (
-        Callable[..., Any] | None
-    )  # the compiled call, which answers NotImplemented where Python must take over
+    # the compiled call, which answers NotImplemented where Python must take over
+    _entry: Callable[..., Any] | None
     _hybrid: Hybrid | None
     _options: dict[str, Any] | None  # what the block was hybridized with
     _shared: dict[str, Parameter]
@@ -181,13 +181,18 @@ class Block(Held):
 
     @property
     def name(self) -> str:
-        """A name that no other block has, such as ``dense0``."""
-        return self._name
+        """A name that no other block has, such as ``dense0``, or the one that was assigned."""
+        name: str = vars(self).get("name", self._name)
+        return name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        vars(self)["name"] = name
 
     @property
     def prefix(self) -> str:
         """Gluon 1's prefix of parameter names."""
-        return f"{self._name}_"
+        return f"{self.name}_"
 
     def name_scope(self) -> AbstractContextManager[None]:
         """Nothing, in Gluon 1's words: names come from the structure of a net."""
@@ -282,8 +287,8 @@ class Block(Held):
             for name, value in vars(block).items():
                 if name not in ("_children", "_reg_params", *_BOOKKEEPING) and _holds_unknown(value, known):
                     warnings.warn(
-                        f"{block._label} holds blocks or parameters in {name}, a {type(value).__name__}, where "
-                        f"they are not initialised, saved or trained: use register_child() or nn.Sequential",
+                        f"{block._label} holds blocks or parameters in {name}, a {type(value).__name__}, "
+                        f"where they are not initialised, saved, trained: use register_child() or Sequential",
                         UserWarning,
                         stacklevel=4,
                     )
@@ -446,13 +451,12 @@ def _same(before: Any, value: Any) -> bool:
     return type(before) is type(value) and isinstance(value, _VALUES) and repr(before) == repr(value)
 
 
-def _holds_unknown(value: Any, known: set[int]) -> bool:
+def _holds_unknown(value: Any, known: set[int], depth: int = 3) -> bool:
     """Whether a list or the like holds a parameter, or a block with some, that is not among ``known``."""
-    if isinstance(value, dict):
-        value = value.values()
-    elif not isinstance(value, list | tuple | set):
+    if not depth or not isinstance(value, dict | list | tuple | set):
         return False
-    return any(_is_unknown(item, known) or _holds_unknown(item, known) for item in value)
+    items = tuple(value.values() if isinstance(value, dict) else value)
+    return any(_is_unknown(item, known) or _holds_unknown(item, known, depth - 1) for item in items)
 
 
 def _is_unknown(item: Any, known: set[int]) -> bool:

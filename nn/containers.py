@@ -41,12 +41,12 @@ class Sequential(Block):
         return iter(tuple(self._children.values()))
 
     @overload
-    def __getitem__(self, place: int) -> Block: ...
+    def __getitem__(self, place: int) -> Any: ...  # a Block; its class is the caller's to know
 
     @overload
     def __getitem__(self, place: slice) -> Self: ...
 
-    def __getitem__(self, place: int | slice) -> Block | Self:
+    def __getitem__(self, place: int | slice) -> Any:
         """The block at ``place``, or a container of the same kind around the blocks of a slice."""
         blocks = tuple(self._children.values())
         if not isinstance(place, slice):

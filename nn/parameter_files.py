@@ -37,7 +37,8 @@ def read(filename: str | os.PathLike[str]) -> dict[str, numpy.ndarray]:
     Raises ParameterFileError if it is none, is cut short or damaged, or holds Python objects.
     """
     try:
-        with numpy.load(filename, allow_pickle=False) as file:
+        with open(filename, "rb") as raw:  # numpy.load would leave a broken file open
+            file = numpy.load(raw, allow_pickle=False)
             if not isinstance(file, numpy.lib.npyio.NpzFile):
                 raise ValueError("it holds one array without a name")
             return {name: file[name] for name in file.files}

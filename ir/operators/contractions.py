@@ -21,7 +21,7 @@ def swapped(x: Any) -> Any:
     return transpose(x, axes=(*axes[:-2], axes[-1], axes[-2]))
 
 
-# -- matmul -----------------------------------------------------------------------------------------------------------
+# -- matmul --------------------------------------------------------------------------------------------------
 
 
 def _matmul_type(x: TensorType, y: TensorType) -> TensorType:
@@ -68,7 +68,7 @@ matmul: Operator = row(
     ),
 )
 
-# -- dense: the product of a layer, weight (units, in) as Gluon stores it ------------------------------------------------
+# -- dense: the product of a layer, weight (units, in) as Gluon stores it ------------------------------------
 
 
 def _dense(x: numpy.ndarray, weight: numpy.ndarray, *bias: numpy.ndarray) -> numpy.ndarray:
@@ -122,8 +122,10 @@ def _pack_type(weight: TensorType, panel: int, transposed: bool) -> TensorType:
     return TensorType((*batch, -(-units // panel), inner, panel), weight.dtype)
 
 
-# The columns of a weight in panels of ``panel``, each panel contiguous along the inner axis, the last one zero-filled.
-# transposed: the weight is (units, inner), as ``dense`` takes it; otherwise (inner, units), as ``matmul`` does.
+# The columns of a weight in panels of ``panel``, each panel contiguous along the inner axis, the last one
+# zero-filled.
+# transposed: the weight is (units, inner), as ``dense`` takes it; otherwise (inner, units), as ``matmul``
+# does.
 pack = row(
     "pack",
     _pack,
@@ -148,7 +150,8 @@ def _packed_product(
 
 def _packed_type(x: TensorType, packed: TensorType, *bias: TensorType, units: int) -> TensorType:
     batch = broadcast_shapes(x.shape[:-2], packed.shape[:-3])
-    return TensorType((*batch, x.shape[-2], units), x.dtype)
+    dtype = numpy.result_type(x.dtype, packed.dtype, *(b.dtype for b in bias))
+    return TensorType((*batch, x.shape[-2], units), dtype)
 
 
 # x (..., rows, inner) times a packed weight, plus a bias: what every contraction of two or more axes becomes.
@@ -163,7 +166,7 @@ packed_product = row(
     ),
 )
 
-# -- written with the above ---------------------------------------------------------------------------------------------
+# -- written with the above ----------------------------------------------------------------------------------
 
 
 def _dot(x: Any, y: Any) -> Any:
@@ -217,7 +220,7 @@ outer = row(
     "outer", numpy.outer, Composite(_outer), examples=(Example(((3,), (4,))), Example(((2, 2), (3,))))
 )
 
-# -- einsum: every axis has a letter, "ij,jk->ik" ---------------------------------------------------------------------
+# -- einsum: every axis has a letter, "ij,jk->ik" ------------------------------------------------------------
 
 
 def _einsum_type(*operands: TensorType, subscripts: str) -> TensorType:
@@ -276,7 +279,7 @@ def _summed(x: Any, term: str, needed: str) -> tuple[Any, str]:
 
 
 def _contracted(x: Any, term: str, y: Any, other: str, needed: str) -> tuple[Any, str]:
-    """One product of stacks of matrices: letters of both that are needed on, of x alone, summed, of y alone."""
+    """One product of stacks of matrices (shared letters that are needed on stack, the others are summed)."""
     batch = [c for c in term if c in other and c in needed]
     inner = [c for c in term if c in other and c not in needed]
     left, right = [c for c in term if c not in other], [c for c in other if c not in term]

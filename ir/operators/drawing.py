@@ -31,7 +31,7 @@ STREAM = Stream()
 
 
 def drawing(name: str, draw: Callable[..., Any], *examples: Example, **columns: Any) -> Operator:
-    """A row with the attributes ``shape`` (of the result) and ``dtype``; ``draw`` gives values of any dtype."""
+    """A row with the attributes ``shape`` and ``dtype`` of the result; ``draw`` gives values of any dtype."""
 
     def meaning(*operands: numpy.ndarray, dtype: str, **attrs: Any) -> numpy.ndarray:
         return numpy.asarray(draw(*operands, dtype=dtype, **attrs)).astype(dtype, copy=False)
@@ -86,7 +86,7 @@ def _poisson(mean: numpy.ndarray, shape: Shape, dtype: str) -> Any:
 
 
 def _binomial(n: numpy.ndarray, p: numpy.ndarray, shape: Shape, dtype: str) -> Any:
-    return STREAM.generator.binomial(n, p, shape)
+    return STREAM.generator.binomial(n.astype("int64"), p, shape)
 
 
 def _multinomial(p: numpy.ndarray, n: int, shape: Shape, dtype: str) -> Any:

@@ -48,7 +48,8 @@ def _add_at_gradient(g: Any, out: Any, x: Any, value: Any, *arrays: Any, pattern
 _ROWS: Pattern = (("array", 0),)
 _PAIRS: Pattern = (("slice", None, None, None), ("array", 0), ("array", 1))
 
-# x[pattern], integer arrays in the places marked ("array", n); otherwise ints, ("slice", start, stop, step), None, Ellipsis.
+# x[pattern], integer arrays in the places marked ("array", n); otherwise ints, ("slice", start, stop, step),
+# None, Ellipsis.
 take_at = row(
     "take_at",
     _take_at,
@@ -76,7 +77,7 @@ def as_integers(x: Any) -> Any:
 
 
 def along_axis(x: Any, indices: Any, axis: int) -> Any:
-    """``numpy.take_along_axis``: for each element of ``indices``, the element of ``x`` at that place along ``axis``."""
+    """For each element of ``indices``, the element of ``x`` at that place along ``axis``, as NumPy."""
     grids = [_places(n, a, x.ndim) for a, n in enumerate(x.shape)]
     grids[axis] = indices
     return take_at(x, *grids, pattern=tuple(("array", a) for a in range(x.ndim)))

@@ -34,7 +34,8 @@ def _solve_type(x: TensorType, y: TensorType) -> TensorType:
     if y.ndim < 2 or y.shape[-2] != _square(x).shape[-1]:
         raise ShapeError(f"solve of {x} and {y}: the second needs {x.shape[-1]} rows")
     batch = broadcast_shapes(x.shape[:-2], y.shape[:-2])
-    return TensorType((*batch, *y.shape[-2:]), floating(x.dtype, y.dtype)[0])
+    dtype = numpy.result_type(floating(x.dtype)[0], floating(y.dtype)[0])
+    return TensorType((*batch, *y.shape[-2:]), dtype)
 
 
 def _det_gradient(g: Any, out: Any, x: Any) -> tuple[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy
 
 from blockfuse.ir import layout
+from blockfuse.ir.errors import ShapeError
 from blockfuse.ir.layout import Layout
 from blockfuse.ir.lowering import Host, Joining, Movement
 from blockfuse.ir.operator import Example, Gradient, Operator, row
@@ -33,7 +34,7 @@ def movement(
     return row(name, meaning, Movement(relayout), type_rule=type_rule, gradient=gradient, examples=examples)
 
 
-# -- reshape --------------------------------------------------------------------------------------------------------
+# -- reshape -------------------------------------------------------------------------------------------------
 
 reshape: Operator = movement(
     "reshape",
@@ -81,7 +82,7 @@ stop_gradient = movement(
     (Example(((3, 4),)),),
 )
 
-# -- transpose, broadcast, flip -------------------------------------------------------------------------------------
+# -- transpose, broadcast, flip ------------------------------------------------------------------------------
 
 transpose: Operator = movement(
     "transpose",
@@ -125,9 +126,10 @@ flip: Operator = movement(
     (Example(((3, 4),), {"axis": (1,)}), Example(((3, 4),), {"axis": (0, 1)})),
 )
 
-# -- basic indexing ---------------------------------------------------------------------------------------------------
-# An index is a tuple of: an int, ("slice", start, stop, step) with 0 <= start and all of them ints, or None (new axis);
-# one entry for every axis of the operand besides the new ones. ``array.indexing`` brings a user's index to this form.
+# -- basic indexing ------------------------------------------------------------------------------------------
+# An index is a tuple of: an int, ("slice", start, stop, step) with 0 <= start and all of them ints, or None
+# (new axis); one entry for every axis of the operand besides the new ones. ``array.indexing`` brings a user's
+# index to this form.
 
 Index = tuple[Any, ...]
 
@@ -214,10 +216,14 @@ set_item = row(
     examples=(Example(((4, 5), (5,)), {"index": (1, ("slice", 0, 5, 1))}),),
 )
 
-# -- joining ------------------------------------------------------------------------------------------------------------
+# -- joining -------------------------------------------------------------------------------------------------
 
 
 def _join_type(*operands: TensorType, axis: int) -> TensorType:
+    if len({(*t.shape[:axis], *t.shape[axis + 1 :]) for t in operands}) > 1:
+        raise ShapeError(
+            f"{', '.join(map(str, operands))} cannot be joined along axis {axis}: all other axes must agree"
+        )
     shape = list(operands[0].shape)
     shape[axis] = sum(t.shape[axis] for t in operands)
     return TensorType(tuple(shape), numpy.result_type(*(t.dtype for t in operands)))

@@ -25,7 +25,7 @@ from blockfuse.ir.operators.pointwise import (
 from blockfuse.ir.operators.reductions import max_, mean, sum_
 from blockfuse.ir.types import TensorType
 
-# -- activations --------------------------------------------------------------------------------------------------------
+# -- activations ---------------------------------------------------------------------------------------------
 
 
 def _gated(g: Any, x: Any) -> Any:
@@ -173,7 +173,7 @@ gelu = row(
     examples=(Example(((3, 5),), {"approximate": False}), Example(((3, 5),), {"approximate": True})),
 )
 
-# -- rows: softmax and layer normalisation --------------------------------------------------------------------------------
+# -- rows: softmax and layer normalisation -------------------------------------------------------------------
 
 
 def _floated(x: Any) -> Any:
@@ -195,12 +195,14 @@ def _log_softmax(x: Any, axis: int) -> Any:
 
 
 def _softmax_meaning(x: numpy.ndarray, axis: int) -> numpy.ndarray:
-    weights = numpy.exp(x - x.max(axis=axis, keepdims=True))
+    values = numpy.asarray(x, floating(x.dtype)[0])
+    weights = numpy.exp(values - values.max(axis=axis, keepdims=True))
     return weights / weights.sum(axis=axis, keepdims=True)
 
 
 def _log_softmax_meaning(x: numpy.ndarray, axis: int) -> numpy.ndarray:
-    shifted = x - x.max(axis=axis, keepdims=True)
+    values = numpy.asarray(x, floating(x.dtype)[0])
+    shifted = values - values.max(axis=axis, keepdims=True)
     return shifted - numpy.log(numpy.exp(shifted).sum(axis=axis, keepdims=True))
 
 

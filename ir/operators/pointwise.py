@@ -62,7 +62,7 @@ def ufunc(
 ) -> Operator:
     """A row whose meaning and dtype rule are a NumPy ufunc's."""
 
-    def loop(*dtypes: numpy.dtype, **attrs: Any) -> tuple[numpy.dtype, ...]:
+    def loop(*dtypes: Any, **attrs: Any) -> tuple[numpy.dtype, ...]:
         weak = (d if isinstance(d, numpy.dtype) else type(d) for d in dtypes)
         return meaning.resolve_dtypes((*weak, None))
 
@@ -95,7 +95,7 @@ def _zeros_like_all(g: Any, out: Any, *operands: Any, **attrs: Any) -> tuple[Any
 
 FLAT: Gradient = _zeros_like_all  # piecewise constant: no gradient flows
 
-# -- arithmetic ---------------------------------------------------------------------------------------------------
+# -- arithmetic ----------------------------------------------------------------------------------------------
 
 add = ufunc(numpy.add, "({0} + {1})", lambda g, out, x, y: (g, g), kinds="fiu")
 subtract = ufunc(numpy.subtract, "({0} - {1})", lambda g, out, x, y: (g, negative(g)), kinds="fiu")
@@ -164,7 +164,7 @@ hypot = ufunc(
     low=0.5,
 )
 
-# -- comparison and logic -----------------------------------------------------------------------------------------
+# -- comparison and logic ------------------------------------------------------------------------------------
 
 equal = ufunc(numpy.equal, "({0} == {1})", FLAT)
 not_equal = ufunc(numpy.not_equal, "({0} != {1})", FLAT)
@@ -187,14 +187,14 @@ isinf = ufunc(numpy.isinf, "(abs({0}) == infinity({0}))", FLAT, kinds="f")
 isfinite = ufunc(numpy.isfinite, "(abs({0}) < infinity({0}))", FLAT, kinds="f")
 signbit = ufunc(numpy.signbit, "signbit({0})", FLAT, kinds="")
 
-# -- rounding -----------------------------------------------------------------------------------------------------
+# -- rounding ------------------------------------------------------------------------------------------------
 
 floor: Operator = ufunc(numpy.floor, "floor({0})", FLAT, kinds="f")
 ceil = ufunc(numpy.ceil, "ceil({0})", FLAT, kinds="f")
 trunc: Operator = ufunc(numpy.trunc, "trunc({0})", FLAT, kinds="f")
 rint = ufunc(numpy.rint, "rint({0})", FLAT, kinds="f")
 
-# -- exponential, trigonometric, hyperbolic -----------------------------------------------------------------------
+# -- exponential, trigonometric, hyperbolic ------------------------------------------------------------------
 
 exp = ufunc(numpy.exp, "exp({0})", lambda g, out, x: (g * out,), kinds="f", cost=14)
 exp2 = ufunc(numpy.exp2, "exp2({0})", lambda g, out, x: (g * out * math.log(2),), kinds="f", cost=40)
@@ -269,7 +269,7 @@ radians = ufunc(
     kinds="f",
 )
 
-# -- choice and conversion ----------------------------------------------------------------------------------------
+# -- choice and conversion -----------------------------------------------------------------------------------
 
 where: Operator = pointwise(
     "where",
@@ -285,7 +285,8 @@ def _cast(x: numpy.ndarray, dtype: str) -> numpy.ndarray:
     return numpy.asarray(x).astype(dtype)
 
 
-def _cast_loop(source: numpy.dtype, dtype: str) -> tuple[numpy.dtype, ...]:
+def _cast_loop(source: numpy.dtype, dtype: str = "float64") -> tuple[numpy.dtype, ...]:
+    """The default is for those who only ask what the operand (a Python number) is seen as."""
     return numpy.result_type(source), numpy.dtype(dtype)
 
 

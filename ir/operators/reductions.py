@@ -109,18 +109,8 @@ max_ = reduction(
 min_ = reduction(
     "min", numpy.min, Reduction("fold_minimum({acc}, {0})", None, "fiu"), _same_dtype, _extreme_gradient
 )
-any_ = reduction(
-    "any",
-    numpy.any,
-    Reduction("({acc} | {0})", "False", "b"),
-    _bool_dtype,
-)
-all_ = reduction(
-    "all",
-    numpy.all,
-    Reduction("({acc} & {0})", "True", "b"),
-    _bool_dtype,
-)
+any_ = reduction("any", numpy.any, Reduction("({acc} | {0})", "False", "b"), _bool_dtype, FLAT)
+all_ = reduction("all", numpy.all, Reduction("({acc} & {0})", "True", "b"), _bool_dtype, FLAT)
 
 
 def _mean(x: Any, axis: Axes, keepdims: bool) -> Any:
@@ -162,9 +152,10 @@ count_nonzero = reduction(
     lambda x, axis, keepdims: numpy.asarray(numpy.count_nonzero(x, axis=axis, keepdims=keepdims)),
     Composite(_count_nonzero),
     lambda dtype: numpy.dtype("int64"),
+    FLAT,
 )
 
-# -- along one axis, or over the flattened array (axis=None) --------------------------------------------------------
+# -- along one axis, or over the flattened array (axis=None) -------------------------------------------------
 
 _ONE_AXIS = (
     Example(((3, 4),), {"axis": 1}),

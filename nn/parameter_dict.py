@@ -1,0 +1,180 @@
+"""Parameters by name: a block's own, or all below it, as ``collect_params()`` gives them."""
+
+from __future__ import annotations
+
+import logging
+from os import PathLike
+from typing import Any
+
+import numpy
+
+from blockfuse.array import creation
+from blockfuse.array.devices import Device, current_device
+from blockfuse.ir.errors import UsageError
+from blockfuse.nn import parameter_files
+from blockfuse.nn.initializers import Init, Uniform, create
+from blockfuse.nn.parameter import Constant, Parameter, check_devices, warn_of_values
+from blockfuse.nn.structure import Registry
+
+
+class ParameterDict(Registry[Parameter]):
+    """Parameters by name, with what a user does to all of them.
+
+    ``block.params`` has a block's own parameters, and ``get`` adds to it; ``block.collect_params()`` gives
+    one of all parameters below a block by structural name; a shared one has several.
+    """
+
+    def __setitem__(self, name: str, entry: Parameter) -> None:
+        if not isinstance(entry, Parameter):
+            raise TypeError(f"{name!r} must be a Parameter, not {type(entry).__name__}")
+        super().__setitem__(name, entry)
+
+    def get(self, name: str, default: Any = None, **options: Any) -> Any:
+        """The parameter ``name``; in a block's own ``params`` it is made if it is not there.
+
+        options: what ``Parameter`` takes, such as ``shape`` and ``init``.
+        """
+        if name in self:
+            found = self[name]
+            if options.get("shape") is not None:
+                found.shape = options["shape"]
+            return found
+        if self._owner is None and not options:
+            return default
+        options.setdefault("allow_deferred_init", True)
+        self[name] = Parameter(name, **options)
+        return self[name]
+
+    def get_constant(self, name: str, value: Any = None) -> Parameter:
+        """The constant ``name``, made of ``value`` if it is not there."""
+        if name not in self:
+            if value is None:
+                raise KeyError(f"there is no constant {name!r}; give a value to make it")
+            self[name] = Constant(name, value)
+        return self[name]
+
+    def distinct(self) -> list[Parameter]:
+        """Each parameter once, shared ones too."""
+        return list({id(parameter): parameter for parameter in self.values()}.values())
+
+    def initialize(
+        self,
+        init: Init | None = None,
+        device: Any = None,
+        verbose: bool = False,
+        force_reinit: bool = False,
+        ctx: Any = None,
+    ) -> None:
+        """Give each parameter a value, by its own initializer or else by ``init`` (``Uniform()``).
+
+        Warns about parameters that have a value already; ``force_reinit=True`` draws them anew.
+        """
+        check_devices(device, ctx)
+        default = create(init or Uniform())
+        learned = [parameter for parameter in self.distinct() if not isinstance(parameter, Constant)]
+        settled = [parameter for parameter in learned if parameter._data is not None and not force_reinit]
+        for parameter in learned:
+            if parameter._data is None or force_reinit:
+                parameter.initialize(default_init=default, force_reinit=True)
+                if verbose:
+                    logging.getLogger("blockfuse").info(
+                        "initialised %s by %s", parameter, parameter.init or default
+                    )
+        if settled:
+            warn_of_values(settled, 4)  # the caller of Block.initialize
+
+    def zero_grad(self) -> None:
+        """Set all gradients to zero."""
+        for parameter in self.distinct():
+            parameter.zero_grad()
+
+    def setattr(self, name: str, value: Any) -> None:
+        """Set one attribute of every parameter, as in ``setattr("lr_mult", 0.1)``."""
+        for parameter in self.distinct():
+            if not hasattr(parameter, name):
+                raise UsageError(f"parameters have no attribute {name!r}")
+            setattr(parameter, name, value)
+
+    def list_device(self) -> list[Device]:
+        """Where the values are."""
+        return [current_device()]
+
+    def reset_device(self, device: Any = None, ctx: Any = None) -> None:
+        """Gluon's move to another device: there is one."""
+        check_devices(device, ctx)
+
+    list_ctx, reset_ctx = list_device, reset_device
+
+    # -- files -----------------------------------------------------------------------------------------------
+
+    def save(self, filename: str | PathLike[str], deduplicate: bool = False) -> None:
+        """Write all values to an ``.npz`` file (under whatever name), at once or not at all.
+
+        deduplicate: write a shared parameter under its first name only.
+        """
+        names = {id(parameter): name for name, parameter in reversed(self.items())} if deduplicate else {}
+        kept = {name: p for name, p in self.items() if names.get(id(p), name) == name}
+        parameter_files.write(filename, {name: p.data()._data for name, p in kept.items()})
+
+    def load(
+        self,
+        filename: str | PathLike[str],
+        device: Any = None,
+        allow_missing: bool = False,
+        ignore_extra: bool = False,
+        cast_dtype: bool = False,
+        dtype_source: str = "current",
+        ctx: Any = None,
+    ) -> None:
+        """Read values from a file that ``save`` wrote; see ``load_dict``."""
+        values = parameter_files.read(filename)
+        self.load_dict(
+            values, device, allow_missing, ignore_extra, cast_dtype, dtype_source, ctx, f"{filename}"
+        )
+
+    def load_dict(
+        self,
+        values: dict[str, Any],
+        device: Any = None,
+        allow_missing: bool = False,
+        ignore_extra: bool = False,
+        cast_dtype: bool = False,
+        dtype_source: str = "current",
+        ctx: Any = None,
+        source: str = "the dict",
+    ) -> None:
+        """Take values by name; a shared parameter takes what stands under any of its names.
+
+        cast_dtype: let dtypes differ, and keep the parameter's (dtype_source ``current``) or take the value's
+        (``saved``).
+        Raises ParameterFileError, having changed nothing, if names, shapes or dtypes do not fit.
+        """
+        check_devices(device, ctx)
+        if dtype_source not in ("current", "saved"):
+            raise UsageError(f"dtype_source={dtype_source!r} is neither 'current' nor 'saved'")
+        found = {
+            name.removeprefix("arg:").removeprefix("aux:"): _values_of(value)
+            for name, value in values.items()
+        }
+        filled = {id(self[name]) for name in found if name in self}
+        missing = [name for name, parameter in self.items() if id(parameter) not in filled]
+        faults = [f"  {name} is missing" for name in missing if not allow_missing]
+        if not ignore_extra:
+            faults += [f"  {name} is not in the net" for name in found if name not in self]
+        faults += [
+            self[name]._misfit(name, value, cast_dtype) for name, value in found.items() if name in self
+        ]
+        parameter_files.refuse(
+            source, [fault for fault in faults if fault], bool(missing) and not allow_missing
+        )
+        for name, value in found.items():
+            if name in self:
+                self[name]._load(value, value.dtype if dtype_source == "saved" else self[name].dtype)
+
+    def __repr__(self) -> str:
+        lines = "".join(f"  {name}: {parameter!r}\n" for name, parameter in self.items())
+        return f"{type(self).__name__}(\n{lines})"
+
+
+def _values_of(value: Any) -> numpy.ndarray:
+    return creation.asarray(value.data() if isinstance(value, Parameter) else value)._data

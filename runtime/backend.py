@@ -1,0 +1,44 @@
+"""The backend of a process: which machine to compile for, where code is kept, how a schedule becomes something that runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from blockfuse.array.modes import UNUSUAL
+from blockfuse.array.ndarray import ndarray
+from blockfuse.codegen.machine import Machine
+from blockfuse.codegen.schedule import Schedule
+from blockfuse.ir.errors import UsageError
+from blockfuse.runtime import config
+from blockfuse.runtime.cache import DiskCache
+
+BACKENDS = ("auto", "cpu")
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One way to run schedules."""
+
+    name: str
+    machine: Machine
+    store: DiskCache
+
+    def load(self, schedule: Schedule) -> "Executable":
+        """The schedule, compiled or taken from the cache, in memory."""
+        return Executable(schedule, self.machine, self.store, ndarray, UNUSUAL)
+
+
+@lru_cache
+def cache() -> DiskCache:
+    """The cache of this process."""
+    return DiskCache(config.cache_folder())
+
+
+def backend(name: str = "auto", threads: int | None = None) -> Backend:
+    """The backend of that name, using at most ``threads`` threads."""
+    if name not in BACKENDS:
+        raise UsageError(f"there is no backend {name!r}; there are {', '.join(BACKENDS)}")
+    if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
+        raise UsageError(f"threads is {threads!r}; it must be a whole number from 1 on")
+    return Backend("cpu", isa.machine(config.isa_level(), threads or config.threads()), cache())

@@ -1,0 +1,120 @@
+"""Compiled code on disk, under the hash of everything it depends on.
+
+NOTE [what is trusted]
+The folder holds native code that will run. It is used only if it and its files belong to this user and nobody else may write
+them; every file starts with the hash of its content, so that a damaged one is found. Files appear whole, by renaming.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import tempfile
+import warnings
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+_MAGIC = b"blockfuse1"
+_DIGEST = hashlib.sha256().digest_size
+_HEADER = len(_MAGIC) + _DIGEST
+
+
+@dataclass(frozen=True)
+class CacheInfo:
+    """What ``blockfuse cache info`` shows."""
+
+    folder: Path
+    files: int
+    size: int
+    problem: str
+
+
+class DiskCache:
+    """A folder of object code. If the folder cannot be used, nothing is kept, and one warning says why."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.problem = ""
+        self._checked = False
+
+    def get(self, key: str) -> bytes | None:
+        """The code kept under ``key``, or None."""
+        if not self._usable():
+            return None
+        path = self._path(key)
+        try:
+            with path.open("rb") as stream:
+                if not _is_ours(os.fstat(stream.fileno())):
+                    self._give_up(f"{path} belongs to another user or others may write it")
+                    return None
+                content = stream.read()
+        except OSError:
+            return None
+        code = content[_HEADER:]
+        if content[:_HEADER] != _MAGIC + hashlib.sha256(code).digest():
+            with suppress(OSError):
+                path.unlink()
+            return None
+        return code
+
+    def put(self, key: str, code: bytes) -> None:
+        """Keep ``code`` under ``key``."""
+        if not self._usable():
+            return
+        path = self._path(key)
+        try:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            number, temporary = tempfile.mkstemp(dir=path.parent)  # readable and writable by this user only
+            with os.fdopen(number, "wb") as stream:
+                stream.write(_MAGIC + hashlib.sha256(code).digest() + code)
+            os.replace(temporary, path)
+        except OSError as error:
+            self._give_up(f"cannot write {path}: {error.strerror}")
+
+    def clear(self) -> int:
+        """Delete every file; how many there were."""
+        files = self._files()
+        for path in files:
+            path.unlink(missing_ok=True)
+        return len(files)
+
+    def info(self) -> CacheInfo:
+        """Folder, number of files, bytes, and why the folder is not used if it is not."""
+        self._usable()
+        files = self._files()
+        return CacheInfo(self.folder, len(files), sum(f.stat().st_size for f in files), self.problem)
+
+    def _files(self) -> list[Path]:
+        return [p for p in self.folder.glob("??/*") if p.is_file()] if self.folder.is_dir() else []
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key[:2] / key[2:]
+
+    def _usable(self) -> bool:
+        if not self._checked:
+            self._checked = True
+            self._check()
+        return not self.problem
+
+    def _check(self) -> None:
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            status = self.folder.stat()
+        except OSError as error:
+            self._give_up(f"cannot make {self.folder}: {error.strerror}")
+            return
+        if not _is_ours(status):
+            self._give_up(f"{self.folder} belongs to another user or others may write it")
+        elif not os.access(self.folder, os.W_OK):
+            self._give_up(f"{self.folder} cannot be written")
+
+    def _give_up(self, problem: str) -> None:
+        if not self.problem:
+            self.problem = problem
+            warnings.warn(f"compiled code is not kept: {problem}", RuntimeWarning, stacklevel=2)
+
+
+def _is_ours(status: os.stat_result) -> bool:
+    return status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)

@@ -1,0 +1,70 @@
+"""Every setting that comes from the environment; nothing else reads it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from blockfuse.ir.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One environment variable."""
+
+    name: str
+    default: str
+    read: Callable[[str], Any]
+    sentence: str
+
+
+def _default_threads() -> str:
+    return str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def _threads(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise UsageError(f"BLOCKFUSE_THREADS is {text!r}; it must be a whole number from 1 on")
+    return int(text)
+
+
+def _default_cache() -> str:
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return str(Path(base) / "blockfuse")
+
+
+def _level(text: str) -> str:
+    if text not in ("", "avx512", "avx2", "baseline"):
+        raise UsageError(f"BLOCKFUSE_ISA is {text!r}; it may be avx512, avx2 or baseline")
+    return text
+
+
+SETTINGS = (
+    Setting("BLOCKFUSE_THREADS", "", lambda t: _threads(t or _default_threads()), "Threads of a large launch."),
+    Setting("BLOCKFUSE_CACHE", "", lambda t: Path(t or _default_cache()), "Folder of compiled code."),
+    Setting("BLOCKFUSE_ISA", "", _level, "Use at most these instructions: avx512, avx2 or baseline."),
+)
+_BY_NAME = {s.name: s for s in SETTINGS}
+
+
+def _value(name: str) -> Any:
+    setting = _BY_NAME[name]
+    return setting.read(os.environ.get(name, setting.default))
+
+
+def threads() -> int:
+    """How many threads a launch may use, the caller's included."""
+    return int(_value("BLOCKFUSE_THREADS"))
+
+
+def cache_folder() -> Path:
+    """Where compiled code is kept."""
+    return Path(_value("BLOCKFUSE_CACHE"))
+
+
+def isa_level() -> str:
+    """The highest instruction set level, or "" for all that the processor has."""
+    return str(_value("BLOCKFUSE_ISA"))

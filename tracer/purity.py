@@ -1,0 +1,152 @@
+"""What a recorded call did besides array operators: which user functions ran, and whether anything they did has effects.
+
+NOTE [the certificate]
+A graph replaces Python, so it may only be used where Python did nothing else. ``sys.setprofile`` shows every Python function that
+starts and every C function that user code calls; C functions not known to be pure (``random.random``, ``time.time``, ``print``,
+``next``) stop the certificate, as do stores to globals, enclosing variables and foreign attributes, which are read from the byte
+code. Changes to containers are found by comparing the reachable state before and after (``tracer.state``).
+"""
+
+from __future__ import annotations
+
+import abc
+import builtins
+import contextlib
+import dis
+import enum
+import math
+import operator
+import sys
+import types
+import typing
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+import blockfuse.array
+from blockfuse.ir.graph import Source
+
+_OURS = str(Path(__file__).resolve().parent.parent) + "/"
+_LINKED = str(Path(blockfuse.array.__file__).parent.parent) + "/"
+_TRUSTED = (
+    *(_OURS, _LINKED, str(Path(numpy.__file__).parent) + "/", "<frozen ", "<__array_function__"),
+    *(str(module.__file__) for module in (abc, contextlib, enum, typing)),
+)
+_USERS_HERE = tuple(f"{_OURS}{folder}/" for folder in ("tests", "benchmarks", "examples", "docs"))
+
+_PURE_BUILTINS = (
+    *("abs all any ascii bin callable chr divmod format hasattr hex isinstance issubclass iter len max min oct".split()),
+    *("ord pow repr round sorted sum getattr".split()),
+)
+_PURE_TYPES: tuple[type, ...] = (str, bytes, int, float, complex, bool, tuple, frozenset, range, slice)
+_WATCHED_TYPES: tuple[type, ...] = (list, dict, set)  # their changes are found by comparing the state
+_PURE: frozenset[Any] = frozenset(
+    [getattr(builtins, n) for n in _PURE_BUILTINS]
+    + [f for f in vars(math).values() if callable(f)]
+    + [numpy.array, numpy.asarray, numpy.zeros, numpy.arange, numpy.promote_types, numpy.result_type]
+    + [f for n, f in vars(operator).items() if callable(f) and n not in ("setitem", "delitem") and not n.startswith("i")]
+)
+_STORES = {
+    "STORE_GLOBAL": "assigns the global",
+    "DELETE_GLOBAL": "deletes the global",
+    "STORE_ATTR": "assigns the attribute",
+    "DELETE_ATTR": "deletes the attribute",
+    "IMPORT_NAME": "imports",
+}
+
+
+def is_trusted(file: str) -> bool:
+    """Whether code of this file is ours or NumPy's, whose effects are known."""
+    return file.startswith(_TRUSTED) and not file.startswith(_USERS_HERE)
+
+
+def user_source() -> Source | None:
+    """The innermost line of user code on the stack."""
+    frame: types.FrameType | None = sys._getframe(1)
+    while frame is not None and is_trusted(frame.f_code.co_filename):
+        frame = frame.f_back
+    if frame is None:
+        return None
+    return Source(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+
+
+class Witness:
+    """Watches one call. ``problem`` is the first thing that a graph could not repeat, or empty."""
+
+    def __init__(self) -> None:
+        self.problem = ""
+        self.functions: dict[types.CodeType, dict[str, Any]] = {}  # user code that ran -> its globals
+
+    def watching(self, call: Callable[[], Any]) -> Any:
+        """The result of ``call``, seen by this witness."""
+        draws = _numpy_stream()
+        sys.setprofile(self._see)
+        try:
+            return call()
+        finally:
+            sys.setprofile(None)
+            if not self.problem and draws != _numpy_stream():
+                self.problem = "forward draws from numpy.random, whose stream is Python state: use blockfuse.np.random"
+
+    def _see(self, frame: types.FrameType, event: str, function: Any) -> None:
+        if event == "call":
+            if not is_trusted(frame.f_code.co_filename):
+                self._see_function(frame)
+            elif frame.f_code.co_filename.endswith("_npyio_impl.py"):
+                self._object("reads or writes a file", frame.f_code, frame.f_lineno)
+        elif event == "c_call" and not is_trusted(frame.f_code.co_filename) and not _is_pure(function):
+            self._object(f"calls {_name_of(function)}", frame.f_code, frame.f_lineno)
+
+    def _see_function(self, frame: types.FrameType) -> None:
+        code = frame.f_code
+        if code not in self.functions:
+            self.functions[code] = frame.f_globals
+            found = _effect_of(code)
+            if found:
+                self._object(found[0], code, found[1])
+
+    def _object(self, what: str, code: types.CodeType, line: int) -> None:
+        if not self.problem:
+            self.problem = f"{code.co_name} {what} at {Source(code.co_filename, line, code.co_name)}"
+
+
+def _numpy_stream() -> Any:
+    """The state of NumPy's global generator; its functions are invisible to a profiler."""
+    return repr(numpy.random.get_state())
+
+
+def _name_of(function: Any) -> str:
+    owner = getattr(function, "__self__", None)
+    if owner is not None and not isinstance(owner, types.ModuleType):
+        return f"{type(owner).__name__}.{function.__name__}"
+    module = getattr(function, "__module__", None)
+    return f"{module}.{function.__name__}" if module and module != "builtins" else str(function.__name__)
+
+
+def _is_pure(function: Any) -> bool:
+    owner = getattr(function, "__self__", None)
+    if isinstance(owner, _PURE_TYPES + _WATCHED_TYPES):
+        return True
+    if isinstance(owner, numpy.generic | numpy.dtype):
+        return True
+    try:
+        return function in _PURE or getattr(function, "__objclass__", None) in _PURE_TYPES + _WATCHED_TYPES
+    except TypeError:
+        return False
+
+
+@lru_cache(maxsize=4096)
+def _effect_of(code: types.CodeType) -> tuple[str, int] | None:
+    """The first store in the byte code that changes something outside of the function, and its line."""
+    line = code.co_firstlineno
+    for instruction in dis.get_instructions(code):
+        line = instruction.positions.lineno or line if instruction.positions else line
+        name = instruction.opname
+        if name in _STORES and not (name == "STORE_ATTR" and code.co_name == "__init__"):
+            return f"{_STORES[name]} {instruction.argval}", line
+        if name in ("STORE_DEREF", "DELETE_DEREF") and instruction.argval in code.co_freevars:
+            return f"assigns {instruction.argval} of the enclosing function", line
+    return None

@@ -1,0 +1,181 @@
+"""One call recorded: the graph, what it rests on, and the call's own result."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy
+
+from blockfuse.array import modes, stamps
+from blockfuse.array.ndarray import ndarray
+from blockfuse.ir import interpreter
+from blockfuse.ir.graph import Graph, Node, captured, graph_of, leaf, literal, ordered, parameter
+from blockfuse.tracer.purity import Witness
+from blockfuse.tracer.recorder import Recorder
+from blockfuse.tracer.state import State
+from blockfuse.tracer.structure import Structure, Unstructured, flatten
+
+Code = tuple[types.CodeType, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the array behind a parameter leaf is fetched again: a parameter, or the array itself."""
+
+    name: str
+    holder: Any
+
+    def array(self) -> numpy.ndarray:
+        """The present values."""
+        held = self.holder._data if hasattr(self.holder, "_watchers") else self.holder
+        return held._data if isinstance(held, ndarray) else held  # type: ignore[no-any-return]
+
+
+@dataclass
+class Recording:
+    """What a recorded call gave. ``problem`` (not empty: do not use the graph) is for people; ``again``: try once more."""
+
+    result: Any
+    problem: str = ""
+    again: bool = False
+    graph: Graph | None = None
+    structure: Structure | None = None
+    statics: list[Any] = field(default_factory=list)
+    origins: list[Origin] = field(default_factory=list)
+    state: State | None = None
+    draws: list[Node] = field(default_factory=list)  # random nodes, in the order in which they drew
+    watched: list[Any] = field(default_factory=list)
+    code: list[Code] = field(default_factory=list)
+
+
+def record(
+    call: Callable[[], Any], arguments: list[ndarray], roots: Iterable[tuple[Any, str]], code: list[Code]
+) -> Recording:
+    """Run ``call`` once, eagerly, and write down what it did.
+
+    roots: the callable and its arguments, from where its state is reached. code: functions that earlier recordings met
+    outside of that reach. An exception of ``call`` goes through.
+    """
+    if sys.getprofile() is not None:
+        return Recording(call(), "a profiler is active, and recording needs its place", again=True)
+    state = State(roots, code)
+    recorder, witness = Recorder(arguments), Witness()
+    with modes.unusual(), interpreter.interpreting(recorder):
+        result = witness.watching(call)
+    recording = Recording(result, state=state, code=code, watched=_unique([*state.watched, *recorder.visited]))
+    new = [(c, g) for c, g in witness.functions.items() if c not in state.codes]
+    recording.problem = recorder.problem or witness.problem or _unseen(state) or _changed(state)
+    if not recording.problem and new:
+        recording.code = [*code, *new]
+        recording.again = True
+        recording.problem = f"{new[0][0].co_name} was met for the first time; the next call is recorded with its state"
+    if not recording.problem:
+        _finish(recording, recorder, result)
+    return recording
+
+
+def _unseen(state: State) -> str:
+    return f"forward can reach {state.unseen}" if state.unseen else ""
+
+
+def _changed(state: State) -> str:
+    change = state.change()
+    return f"forward changes Python state: {change}" if change else ""
+
+
+def _unique(values: list[Any]) -> list[Any]:
+    return list({id(v): v for v in values}.values())
+
+
+# -- results and leaves -------------------------------------------------------------------------------------------------------------
+
+
+def _finish(recording: Recording, recorder: Recorder, result: Any) -> None:
+    arrays: list[ndarray] = []
+    try:
+        recording.structure = flatten(result, arrays, recording.statics)
+    except Unstructured as kind:
+        recording.problem = f"forward returns a {kind.args[0]}, which is neither array, number nor container"
+        return
+    recording.problem = _sharing(arrays, recorder)
+    if recording.problem:
+        return
+    outputs = [recorder.node_of(a) for a in arrays]
+    now = _resolved(recording, recorder)
+    if recording.problem:
+        return
+    recording.draws = [n for n in recorder.draws if n in ordered(outputs)]
+    if len(recording.draws) < len(recorder.draws):
+        recording.problem = "forward draws random numbers that no result needs"
+        return
+    given = [*recorder.arguments, *(n for n in now.values() if n.operator in (parameter, captured))]
+    recording.graph = graph_of(given, substituted(outputs, now))
+
+
+def _sharing(arrays: list[ndarray], recorder: Recorder) -> str:
+    """Results must be new memory, each its own: later writes to one are nobody else's business."""
+    owners = [id(stamps.owner_of(a._data)) for a in arrays]
+    if any(recorder.shares_given_memory(a) for a in arrays):
+        return "a result shares memory with an argument, a parameter or an attribute"
+    return "two results share memory" if len(set(owners)) < len(owners) else ""
+
+
+def _resolved(recording: Recording, recorder: Recorder) -> dict[Node, Node]:
+    """Provisional leaf -> parameter, captured array or constant. See NOTE [which arrays are what]."""
+    parameters = _parameters(recording.watched)
+    assert recording.state is not None
+    held = recording.state.arrays
+    buffers = {id(stamps.owner_of(a)) for a in held.values() if isinstance(a, numpy.ndarray)}
+    now: dict[Node, Node] = {}
+    names: set[str] = set()
+    for provisional, array in recorder.found.items():
+        data = array._data if isinstance(array, ndarray) else array
+        if id(array) in parameters or (isinstance(array, ndarray) and id(array) in held):
+            origin = parameters.get(id(array)) or Origin(f"captured{len(now)}", array)
+            kind = parameter
+        elif id(stamps.owner_of(data)) in buffers:
+            origin, kind = Origin(f"captured{len(now)}", array), captured
+        else:
+            if provisional in recorder.contents and not _same(recorder.contents[provisional], data):
+                recording.problem = "forward changes a NumPy array after using it"
+            now[provisional] = literal(data)
+            continue
+        if kind is captured and not data.flags.c_contiguous:
+            recording.problem = "forward reads a NumPy array that is not C-contiguous"
+        name = origin.name if origin.name not in names else f"{origin.name}.{len(now)}"
+        names.add(name)
+        recording.origins.append(origin)
+        now[provisional] = leaf(kind, name, provisional.type)
+    return now
+
+
+def _same(x: numpy.ndarray, y: numpy.ndarray) -> bool:
+    return x.tobytes() == y.tobytes()
+
+
+def _parameters(watched: list[Any]) -> dict[int, Origin]:
+    """Id of an array -> its parameter, under the longest name by which the net knows it."""
+    found: dict[int, Origin] = {}
+    for value in watched:
+        collect = getattr(value, "collect_params", None)
+        named = collect().items() if collect is not None else [(getattr(value, "name", "parameter"), value)]
+        for name, one in named:
+            data = getattr(one, "_data", None)
+            if isinstance(data, ndarray) and len(name) > len(found.get(id(data), Origin("", None)).name):
+                found[id(data)] = Origin(name, one)
+    return found
+
+
+def substituted(outputs: list[Node], now: dict[Node, Node]) -> list[Node]:
+    """``outputs`` with leaves replaced."""
+    done = dict(now)
+    for node in graph_of((), outputs).nodes:
+        if node not in done:
+            done[node] = Node(
+                node.operator, tuple(done[o] for o in node.operands), node.attrs, node.type, node.source
+            )
+    return [done[o] for o in outputs]
