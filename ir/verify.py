@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from blockfuse.ir.errors import VerificationError
-from blockfuse.ir.graph import Graph, Node, argument, captured, hoisted, names_of, parameter
+from blockfuse.ir.graph import Graph, Node, argument, captured, constant, hoisted, names_of, parameter
 
 
 def verify(graph: Graph) -> Graph:
@@ -23,6 +23,7 @@ def verify(graph: Graph) -> Graph:
 
 def _check_node(graph: Graph, node: Node, known: set[Node]) -> None:
     _require(node not in known, graph, node, "stands twice in the graph")
+    _require(not node.is_leaf or node.operator is constant, graph, node, "is a leaf but not an input")
     for operand in node.operands:
         _require(operand in known, graph, node, f"reads {operand.operator.name}, which comes later or not at all")
     expected = node.operator.result_type(*(o.type for o in node.operands), **node.attrs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from blockfuse.array.modes import UNUSUAL
 from blockfuse.array.ndarray import ndarray
@@ -12,6 +13,9 @@ from blockfuse.codegen.schedule import Schedule
 from blockfuse.ir.errors import UsageError
 from blockfuse.runtime import config
 from blockfuse.runtime.cache import DiskCache
+
+if TYPE_CHECKING:
+    from blockfuse.codegen.cpu.executable import Executable
 
 BACKENDS = ("auto", "cpu")
 
@@ -24,8 +28,10 @@ class Backend:
     machine: Machine
     store: DiskCache
 
-    def load(self, schedule: Schedule) -> "Executable":
+    def load(self, schedule: Schedule) -> Executable:
         """The schedule, compiled or taken from the cache, in memory."""
+        from blockfuse.codegen.cpu.executable import Executable  # brings llvmlite: only who compiles pays for it
+
         return Executable(schedule, self.machine, self.store, ndarray, UNUSUAL)
 
 
@@ -35,10 +41,17 @@ def cache() -> DiskCache:
     return DiskCache(config.cache_folder())
 
 
-def backend(name: str = "auto", threads: int | None = None) -> Backend:
-    """The backend of that name, using at most ``threads`` threads."""
+def check(name: str, threads: int | None) -> None:
+    """Complain about a backend or a number of threads that cannot be."""
     if name not in BACKENDS:
         raise UsageError(f"there is no backend {name!r}; there are {', '.join(BACKENDS)}")
     if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
         raise UsageError(f"threads is {threads!r}; it must be a whole number from 1 on")
+
+
+def backend(name: str = "auto", threads: int | None = None) -> Backend:
+    """The backend of that name, using at most ``threads`` threads."""
+    check(name, threads)
+    from blockfuse.codegen.cpu import isa  # brings llvmlite, see Backend.load
+
     return Backend("cpu", isa.machine(config.isa_level(), threads or config.threads()), cache())

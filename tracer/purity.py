@@ -58,15 +58,18 @@ _STORES = {
 }
 
 
-def is_trusted(file: str) -> bool:
-    """Whether code of this file is ours or NumPy's, whose effects are known."""
+def is_trusted(frame: types.FrameType) -> bool:
+    """Whether the code of a frame is ours or NumPy's, whose effects are known."""
+    file = frame.f_code.co_filename
+    if file == "<string>":  # written by ``dataclass`` or ``namedtuple`` for a module
+        return str(frame.f_globals.get("__name__", "")).partition(".")[0] in ("blockfuse", "numpy")
     return file.startswith(_TRUSTED) and not file.startswith(_USERS_HERE)
 
 
 def user_source() -> Source | None:
     """The innermost line of user code on the stack."""
     frame: types.FrameType | None = sys._getframe(1)
-    while frame is not None and is_trusted(frame.f_code.co_filename):
+    while frame is not None and is_trusted(frame):
         frame = frame.f_back
     if frame is None:
         return None
@@ -93,11 +96,11 @@ class Witness:
 
     def _see(self, frame: types.FrameType, event: str, function: Any) -> None:
         if event == "call":
-            if not is_trusted(frame.f_code.co_filename):
+            if not is_trusted(frame):
                 self._see_function(frame)
             elif frame.f_code.co_filename.endswith("_npyio_impl.py"):
                 self._object("reads or writes a file", frame.f_code, frame.f_lineno)
-        elif event == "c_call" and not is_trusted(frame.f_code.co_filename) and not _is_pure(function):
+        elif event == "c_call" and not is_trusted(frame) and not _is_pure(function):
             self._object(f"calls {_name_of(function)}", frame.f_code, frame.f_lineno)
 
     def _see_function(self, frame: types.FrameType) -> None:

@@ -173,9 +173,10 @@ def _parameters(watched: list[Any]) -> dict[int, Origin]:
 def substituted(outputs: list[Node], now: dict[Node, Node]) -> list[Node]:
     """``outputs`` with leaves replaced."""
     done = dict(now)
-    for node in graph_of((), outputs).nodes:
-        if node not in done:
-            done[node] = Node(
-                node.operator, tuple(done[o] for o in node.operands), node.attrs, node.type, node.source
-            )
+    for node in ordered(outputs):
+        operands = tuple(done[o] for o in node.operands)
+        if node not in done and operands == node.operands:
+            done[node] = node
+        elif node not in done:
+            done[node] = Node(node.operator, operands, node.attrs, node.type, node.source)
     return [done[o] for o in outputs]

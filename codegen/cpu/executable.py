@@ -72,7 +72,6 @@ class Executable:
         self, schedule: Schedule, machine: Machine, store: Store, wrapper: type, unusual: numpy.ndarray
     ) -> None:
         self.plan = plan(schedule, machine)
-        self.cached = True
         self._code = [self._kernel(n, source, store) for n, source in enumerate(self.plan.sources)]
         self._program = self._load_program(store)
         self._frame = self._new_frame(wrapper, unusual, store)
@@ -109,7 +108,7 @@ class Executable:
         first = table + len(self.plan.schedule.buffers)
         for number, kernel in enumerate(self._code):
             frame[first + number] = kernel.address
-        if self.plan.machine.threads > 1:
+        if self.plan.is_parallel:
             self._add_pool(frame, store)
         return frame
 
@@ -138,6 +137,10 @@ class Executable:
     def allow(self, valid: bool) -> None:
         """Let the entry run (True) or send every call through Python (False)."""
         self._frame[place_of("valid")] = int(valid)
+
+    def calls(self) -> int:
+        """How often the entry ran."""
+        return int(self._frame[place_of("calls")])
 
     # -- running from Python --------------------------------------------------------------------------------------------------------
 

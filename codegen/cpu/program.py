@@ -42,7 +42,7 @@ STACK_WORKSPACE = 16_384  # bytes: a larger workspace is kept between calls
 
 HEADER = (
     *("valid", "unusual", "wrapper", "slot", "array", "new_array", "new_object", "incref", "decref", "not_implemented"),
-    *("save_thread", "restore_thread", "aligned_alloc", "free", "workspace", "new_tuple", "binding"),
+    *("save_thread", "restore_thread", "aligned_alloc", "free", "workspace", "new_tuple", "binding", "calls"),
 )
 
 
@@ -63,6 +63,14 @@ class Plan:
     @property
     def work(self) -> float:
         return sum(s.work for s in self.schedule.steps if isinstance(s, Launch))
+
+    def forks(self, step: Launch) -> bool:
+        """Whether a launch is worth several threads."""
+        return self.machine.threads > 1 and step.work > PARALLEL_WORK and step.rows >= 2 * step.grain
+
+    @property
+    def is_parallel(self) -> bool:
+        return any(isinstance(s, Launch) and self.forks(s) for s in self.schedule.steps)
 
     def buffers(self, kind: str) -> list[tuple[int, Buffer]]:
         """Number and buffer, in the order of their places."""
@@ -120,7 +128,7 @@ class _Emitter:
         for place in self.plan.pieces[number]:
             step = self.plan.schedule.steps[place]
             assert isinstance(step, Launch)
-            if self.plan.machine.threads > 1 and step.work > PARALLEL_WORK and step.rows >= 2 * step.grain:
+            if self.plan.forks(step):
                 self._fork(builder, function.args[0], place, step)
             else:
                 self._launch(builder, function.args[0], place, step, ir.Constant(I64, 0), ir.Constant(I64, step.rows))
@@ -205,6 +213,7 @@ class _Entry:
         given = plan.buffers("argument")
         self._require(builder.icmp_signed("==", count, ir.Constant(I64, len(given))))
         data = [self._checked_argument(arguments, n, b.type) for n, (_, b) in enumerate(given)]
+        self._count()
         table = self._filled_table()
         for (number, _), address in zip(given, data, strict=True):
             self._put(table, number, address)
@@ -212,6 +221,12 @@ class _Entry:
         self._run(table)
         builder.ret(self._wrapped(results))
         self._emit_exits()
+
+    def _count(self) -> None:
+        """One call more; only the holder of the interpreter lock counts."""
+        place = ir.Constant(I64, place_of("calls"))
+        counter = self.builder.gep(self.frame, [place], source_etype=I64)
+        self.builder.store(self.builder.add(self.builder.load(counter, typ=I64), ir.Constant(I64, 1)), counter)
 
     # -- small things -----------------------------------------------------------------------------------------------------------
 

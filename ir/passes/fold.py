@@ -16,7 +16,7 @@ def fold_constants(graph: Graph) -> Graph:
 
 
 def _folded(node: Node) -> Node:
-    known = node.operands and all(o.operator is constant for o in node.operands)
+    known = not node.is_leaf and all(o.operator is constant for o in node.operands)
     if not known or node.operator.random or isinstance(node.operator.lowering, Movement) or node.type.nbytes > _LARGEST:
         return node
     with numpy.errstate(all="ignore"):

@@ -1,0 +1,224 @@
+"""What a call of a hybridized block or function does: find the program for its signature, or record one, or run eagerly.
+
+    call -> entry (native)                  everything is as recorded
+         -> Hybrid.call -> Program.run      unusual memory layout, keyword arguments, host operators
+                        -> record           a new signature, or the state changed: eager while a graph is written
+                        -> eager            where no graph can stand for the call; explain() says why
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy
+
+from blockfuse.array import modes
+from blockfuse.array.eager import EAGER
+from blockfuse.array.ndarray import ndarray
+from blockfuse.ir import interpreter
+from blockfuse.ir.errors import TraceError
+from blockfuse.runtime import backend as backends
+from blockfuse.runtime.explain import explanation
+from blockfuse.runtime.program import Program
+from blockfuse.tracer.record import Code, Recording, record
+from blockfuse.tracer.structure import Structure, Unstructured, flatten
+
+_PROGRAMS = 64  # signatures kept; the one used longest ago goes
+_ATTEMPTS = 16  # recordings of one signature before its state is taken to change all the time
+
+Signature = tuple[Structure, tuple[tuple[tuple[int, ...], str], ...], bool]
+
+
+@dataclass
+class Path:
+    """What is known of one signature. ``program`` is None where calls run eagerly, and ``reason`` says why."""
+
+    program: Program | None = None
+    reason: str = ""
+    attempts: int = 0
+    calls: int = 0
+    final: bool = False
+    retry: bool = True
+    watchers: list[Any] = field(default_factory=list)
+
+    def invalidate(self) -> None:
+        """A block or parameter changed: an eager path may be worth another recording."""
+        self.retry = True
+
+    __hash__ = object.__hash__
+
+
+class Hybrid:
+    """The programs of one block or function."""
+
+    def __init__(self, owner: Any, options: dict[str, Any] | None = None) -> None:
+        """owner: a block (with ``_run``), or a plain function. options: backend, threads, audit."""
+        options = options or {}
+        self.owner = owner
+        self.options = options
+        self.paths: OrderedDict[Signature, Path] = OrderedDict()
+        self._code: list[Code] = []
+        self._recording = threading.Lock()
+        backends.check(options.get("backend") or "auto", options.get("threads"))
+
+    # -- a call that the entry did not take -------------------------------------------------------------------------------------
+
+    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if interpreter.current() is not EAGER:  # part of a call that is being recorded
+            return self._eager(args, kwargs)
+        plain = _PlainArrays()
+        args, kwargs = plain.wrapped(args), plain.wrapped(kwargs)
+        return plain.unwrapped(self._call(args, kwargs))
+
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        arrays: list[ndarray] = []
+        try:
+            structure = flatten((args, kwargs), arrays)
+        except Unstructured:
+            return self._eager(args, kwargs)  # an argument of a type that has no signature
+        signature = (structure, tuple((a.shape, a.dtype.char) for a in arrays), modes.is_training())
+        path = self._path(signature)
+        path.calls += 1
+        program = path.program
+        if program is not None and program.refresh():
+            self._prefer(program, structure, args)
+            return program.run(arrays)
+        if path.final or not path.retry or not self._recording.acquire(blocking=False):
+            return self._eager(args, kwargs)
+        try:
+            return self._recorded(path, structure, arrays, args, kwargs)
+        finally:
+            self._recording.release()
+
+    def _path(self, signature: Signature) -> Path:
+        path = self.paths.get(signature)
+        if path is None:
+            path = self.paths.setdefault(signature, Path())
+            while len(self.paths) > _PROGRAMS:
+                self.paths.popitem(last=False)
+        self.paths.move_to_end(signature)
+        return path
+
+    def _eager(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return run_of(self.owner)(args, kwargs)
+
+    def _prefer(self, program: Program, structure: Structure, args: tuple[Any, ...]) -> None:
+        """Let the next call try this program first."""
+        simple = all(type(a) is ndarray for a in args) and not structure.parts[1].parts  # type: ignore[union-attr]
+        if simple and not modes.is_training() and program.call is not None:
+            _set_entry(self.owner, program.call)
+
+    # -- recording ----------------------------------------------------------------------------------------------------------------
+
+    def _recorded(
+        self, path: Path, structure: Structure, arrays: list[ndarray], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        path.attempts += 1
+        path.program, path.retry = None, False
+        _set_entry(self.owner, None)
+        roots = [(self.owner, _name_of(self.owner))]
+        recording = record(lambda: self._eager(args, kwargs), arrays, roots, self._code)
+        self._code = recording.code
+        path.reason = recording.problem
+        if recording.again:
+            path.retry = True
+        elif recording.problem:
+            self._retry_after_changes(path, recording)
+        else:
+            self._compile(path, recording, structure, args)
+        if path.attempts >= _ATTEMPTS and not path.final:
+            path.final = True
+            path.reason = path.reason or "the Python state that forward reads changes too often"
+        return recording.result
+
+    def _compile(self, path: Path, recording: Recording, structure: Structure, args: tuple[Any, ...]) -> None:
+        try:
+            path.program = Program(recording, self._backend())
+            self._prefer(path.program, structure, args)
+        except TraceError as error:
+            path.reason = str(error)
+
+    def _backend(self) -> backends.Backend:
+        return backends.backend(self.options.get("backend") or "auto", self.options.get("threads"))
+
+    def _retry_after_changes(self, path: Path, recording: Recording) -> None:
+        for value in recording.watched:
+            value._watchers.add(path)
+
+    # -- looking in ---------------------------------------------------------------------------------------------------------------
+
+    def explain(self) -> str:
+        """Per signature: what was compiled, what was fused, what runs eagerly and why, how often, and what it cost."""
+        return explanation(_name_of(self.owner), self.paths)
+
+
+def run_of(owner: Any) -> Callable[[tuple[Any, ...], dict[str, Any]], Any]:
+    """The eager meaning of a call of ``owner``."""
+    run = getattr(owner, "_run", None)
+    return run if run is not None else lambda args, kwargs: owner(*args, **kwargs)
+
+
+def _set_entry(owner: Any, entry: Any) -> None:
+    holder = getattr(owner, "__dict__", {})
+    if "_entry" in holder:
+        holder["_entry"] = entry
+
+
+def _name_of(owner: Any) -> str:
+    return getattr(owner, "__name__", None) or type(owner).__name__
+
+
+def call_block(block: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A call of a block that its entry did not take."""
+    if block._hybrid is not None:
+        return block._hybrid.call(args, kwargs)
+    if interpreter.current() is not EAGER:
+        return block._run(args, kwargs)
+    plain = _PlainArrays()
+    return plain.unwrapped(block._run(plain.wrapped(args), plain.wrapped(kwargs)))
+
+
+class _PlainArrays:
+    """NumPy in, NumPy out: who passes plain arrays (and none of ours) gets plain arrays."""
+
+    def __init__(self) -> None:
+        self.numpy = self.ours = False
+
+    def wrapped(self, value: Any) -> Any:
+        """``value`` with NumPy's arrays as ours, on the same memory."""
+        kind = type(value)
+        if kind is ndarray:
+            self.ours = True
+            return value
+        if isinstance(value, numpy.ndarray):
+            self.numpy = True
+            return ndarray(_native(value))
+        if kind is tuple or kind is list:
+            items = [self.wrapped(v) for v in value]
+            return value if all(a is b for a, b in zip(items, value, strict=True)) else kind(items)
+        if kind is dict:
+            return {k: self.wrapped(v) for k, v in value.items()}
+        return value
+
+    def unwrapped(self, value: Any) -> Any:
+        if not self.numpy or self.ours:
+            return value
+        kind = type(value)
+        if kind is ndarray:
+            return value._data
+        if kind is tuple or kind is list:
+            return kind(self.unwrapped(v) for v in value)
+        return {k: self.unwrapped(v) for k, v in value.items()} if kind is dict else value
+
+
+def _native(value: numpy.ndarray) -> numpy.ndarray:
+    """A plain array in the machine's byte order."""
+    if isinstance(value, numpy.ma.MaskedArray):
+        raise TypeError("a masked array has values that count and values that do not: pass x.filled(...)")
+    if not value.dtype.isnative:
+        return value.astype(value.dtype.newbyteorder("="))
+    return value if type(value) is numpy.ndarray else value.view(numpy.ndarray)
