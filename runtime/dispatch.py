@@ -55,10 +55,14 @@ class Path:
 class Hybrid:
     """The programs of one block or function."""
 
-    def __init__(self, owner: Any, options: dict[str, Any] | None = None) -> None:
-        """owner: a block (with ``_run``), or a plain function. options: backend, threads, audit."""
+    def __init__(self, owner: Any, options: dict[str, Any] | None = None, entry_holder: Any = None) -> None:
+        """owner: a block (with ``_run``), or a plain function. options: backend, threads, audit.
+
+        entry_holder: whose ``_entry`` is set to the native entry; by default the owner's.
+        """
         options = options or {}
         self.owner = owner
+        self._entry_holder = owner if entry_holder is None else entry_holder
         self.options = options
         self.paths: OrderedDict[Signature, Path] = OrderedDict()
         self._code: list[Code] = []
@@ -110,7 +114,7 @@ class Hybrid:
         """Let the next call try this program first."""
         simple = all(type(a) is ndarray for a in args) and not structure.parts[1].parts  # type: ignore[union-attr]
         if simple and not modes.is_training() and program.call is not None:
-            _set_entry(self.owner, program.call)
+            vars(self._entry_holder)["_entry"] = program.call
 
     # -- recording ----------------------------------------------------------------------------------------------------------------
 
@@ -119,7 +123,7 @@ class Hybrid:
     ) -> Any:
         path.attempts += 1
         path.program, path.retry = None, False
-        _set_entry(self.owner, None)
+        vars(self._entry_holder)["_entry"] = None
         roots = [(self.owner, _name_of(self.owner))]
         recording = record(lambda: self._eager(args, kwargs), arrays, roots, self._code)
         self._code = recording.code
@@ -160,12 +164,6 @@ def run_of(owner: Any) -> Callable[[tuple[Any, ...], dict[str, Any]], Any]:
     """The eager meaning of a call of ``owner``."""
     run = getattr(owner, "_run", None)
     return run if run is not None else lambda args, kwargs: owner(*args, **kwargs)
-
-
-def _set_entry(owner: Any, entry: Any) -> None:
-    holder = getattr(owner, "__dict__", {})
-    if "_entry" in holder:
-        holder["_entry"] = entry
 
 
 def _name_of(owner: Any) -> str:

@@ -1,1 +1,11 @@
 """Neural-network blocks in plain Python, traced into graphs and fused into native CPU kernels."""
+
+from blockfuse import gluon, nn
+from blockfuse.array import autograd, np, npx
+from blockfuse.nn import initializers as init
+from blockfuse.nn.parameter import Constant, Parameter
+from blockfuse.runtime.function import hybridize
+
+__version__ = "0.1.0"
+
+__all__ = ["Constant", "Parameter", "autograd", "gluon", "hybridize", "init", "nn", "np", "npx"]

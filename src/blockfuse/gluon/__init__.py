@@ -1,0 +1,8 @@
+"""Gluon's module names for what lives elsewhere: ``from blockfuse.gluon import nn, Parameter``."""
+
+from blockfuse import nn
+from blockfuse.gluon import parameter
+from blockfuse.nn import Block, HybridBlock
+from blockfuse.nn.parameter import Constant, Parameter
+
+__all__ = ["Block", "Constant", "HybridBlock", "Parameter", "nn", "parameter"]
