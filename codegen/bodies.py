@@ -7,7 +7,7 @@ from math import prod
 
 import numpy
 
-from blockfuse.codegen.expressions import converted, fold, start_text, statement
+from blockfuse.codegen.expressions import converted, fold, literal_text, start_text, statement
 from blockfuse.codegen.kernel import (
     Access,
     ColumnKernel,
@@ -30,11 +30,10 @@ from blockfuse.ir.types import TensorType
 
 @dataclass(frozen=True)
 class Bound:
-    """A kernel with what its launch needs: rows, the row stride of every pointer (operands, then result), an estimate."""
+    """A kernel with what its launch needs: how many rows, in multiples of ``grain``, and its work in nanoseconds on one core."""
 
     kernel: Kernel
     rows: int
-    row_strides: tuple[int, ...]
     work: float
     grain: int = 1
 
@@ -54,6 +53,13 @@ def kernel_of(node: Node, operands: list[Layout], machine: Machine) -> Bound | i
     if axes == tuple(range(len(whole) - len(axes), len(whole))):
         return _rows(node, body, operands, whole, len(axes))
     return _columns(node, body, operands, reductions[0])
+
+
+_LINE = 64  # elements: threads that write next to each other keep to cache lines of their own
+
+
+def _line(shape: tuple[int, ...]) -> int:
+    return _LINE if len(shape) == 1 else 1
 
 
 def _cost(body: Graph) -> float:
@@ -99,7 +105,7 @@ def _map_kernel(
         name, shape[1:], loads, computed, Access("out", str(dtype), strides[-1]), names[body.outputs[0]]
     )
     work = prod(shape) * _cost(body)
-    return Bound(kernel, shape[0] if prod(shape) else 0, tuple(s[0] for s in strides), work)
+    return Bound(kernel, shape[0] if prod(shape) else 0, work, _line(shape))
 
 
 def copy_kernel(
@@ -119,7 +125,15 @@ def copy_kernel(
         Access("out", str(dtype), strides[1]),
         "t0",
     )
-    return Bound(kernel, shape[0] if prod(shape) else 0, (strides[0][0], strides[1][0]), prod(shape) * 0.1)
+    return Bound(kernel, shape[0] if prod(shape) else 0, prod(shape) * 0.1, _line(shape))
+
+
+def zero_kernel(dtype: numpy.dtype, target: Layout) -> Bound:
+    """Zeros in a layout."""
+    shape, (strides,) = layouts.merge([target.shape], [target.strides])
+    zero = Statement("t0", str(dtype), literal_text(0, dtype))
+    kernel = MapKernel("zeros", shape[1:], (), (zero,), Access("out", str(dtype), strides), "t0")
+    return Bound(kernel, shape[0], prod(shape) * 0.1)
 
 
 # -- folds along rows ------------------------------------------------------------------------------------------------------------
@@ -146,7 +160,7 @@ def _rows(node: Node, body: Graph, operands: list[Layout], whole: tuple[int, ...
         node.attrs["name"], extent, tuple(accesses), row_loads, before, sweeps, store, names[sink]
     )
     work = rows * extent * _cost(body) * max(1, len(sweeps) / 2)
-    return Bound(kernel, rows, (*(a.strides[0] for a in accesses), store.strides[0]), work)
+    return Bound(kernel, rows, work)
 
 
 def _full_values(body: Graph, whole: tuple[int, ...]) -> set[Node]:
@@ -277,7 +291,7 @@ def _columns(node: Node, body: Graph, operands: list[Layout], reduction: Node) -
     )
     rows = inner if flat else outer
     work = prod(whole) * _cost(body)
-    return Bound(kernel, rows, (*(a.strides[0] for a in accesses), store.strides[0]), work, 64 if flat else 1)
+    return Bound(kernel, rows, work, _LINE if flat else 1)
 
 
 # -- products ------------------------------------------------------------------------------------------------------------------------
@@ -314,6 +328,7 @@ def _product(node: Node, body: Graph, operands: list[Layout], machine: Machine) 
         accesses[leaf] = Access(names[leaf], str(leaf.dtype), strides)
     vectors = right.shape[-1] // machine.lanes(product.dtype.itemsize)
     tile = choose_tile(height, right.shape[-3], vectors, right.shape[-1], machine.accumulators)
+    by_panels = not batched and height == tile.rows
     store = Access("out", str(node.dtype), (height * units, units, 1) if batched else (units, 1))
     kernel = ProductKernel(
         name=node.attrs["name"],
@@ -322,6 +337,7 @@ def _product(node: Node, body: Graph, operands: list[Layout], machine: Machine) 
         inner=inner,
         units=units,
         batched=batched,
+        by_panels=by_panels,
         tile=tile,
         left=replace(accesses[left], strides=accesses[left].strides[:-1]),
         right=accesses[right],
@@ -333,10 +349,12 @@ def _product(node: Node, body: Graph, operands: list[Layout], machine: Machine) 
         store=store,
         result=names[body.outputs[0]],
     )
-    row_strides = [accesses[leaf].strides[0] if accesses[leaf].strides else 0 for leaf in body.inputs]
-    rows = left.shape[0]
-    work = prod(product.shape) * (inner + 4) / 32
-    return Bound(kernel, rows, (*row_strides, store.strides[0]), work, 1 if batched else tile.rows)
+    flops, weight = 2.0 * prod(product.shape) * inner, prod(right.shape) * product.dtype.itemsize
+    lanes = machine.lanes(product.dtype.itemsize)
+    work = max(flops / (16 * lanes), weight / 64)  # 4 operations a cycle and lane at 4 GHz; 64 bytes a nanosecond from a cache
+    if by_panels:
+        return Bound(kernel, -(-right.shape[-3] // tile.panels), work)
+    return Bound(kernel, left.shape[0], work, 1 if batched else tile.rows)
 
 
 def _product_strides(

@@ -1,7 +1,7 @@
 """Kernels as data: loops, loads, statements, a store. A backend renders them to source.
 
-Every kernel walks ``rows``, given at run time, so that a launch can be split between threads; all other extents are
-constants. Strides are counted in elements.
+Every kernel walks its rows from ``begin`` to ``end``, given at run time, so that a launch can be split between threads; all
+other extents are constants. Strides are counted in elements.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class ProductTile:
 class ProductKernel:
     """``left (rows, inner)`` times panels of a packed weight, plus a bias, then the epilogue.
 
-    Where ``batched``, the rows of a launch are matrices of ``height`` rows each. ``left.strides``: (row,) or (matrix, row);
+    Where ``by_panels`` (few rows), what a launch walks are groups of panels instead. Where ``batched``, the rows of a launch are matrices of ``height`` rows each. ``left.strides``: (row,) or (matrix, row);
     elements of a row are neighbours. ``right.strides``: (matrix,) or (). Epilogue loads and store: (row, column) or
     (matrix, row, column). ``pointers``: the parameters in calling order; one may be both an operand and an epilogue load.
     """
@@ -123,6 +123,7 @@ class ProductKernel:
     inner: int
     units: int
     batched: bool
+    by_panels: bool
     tile: ProductTile
     left: Access
     right: Access

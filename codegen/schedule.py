@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy
+
 from blockfuse.codegen import bodies
 from blockfuse.codegen.kernel import Kernel
 from blockfuse.codegen.machine import Machine
 from blockfuse.ir.graph import Graph, Node, argument, constant
-from blockfuse.ir.layout import Layout, row_major
-from blockfuse.ir.lowering import Fused, Joining, Movement
+from blockfuse.ir.layout import Layout, broadcast, row_major, transpose
+from blockfuse.ir.lowering import Fused, Host, Joining, Movement, Packing, Writing
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.types import TensorType
 
@@ -31,11 +33,10 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Pointer:
-    """An operand of a launch: ``buffer`` (by number) from ``offset`` on, ``row_stride`` further for every row; in elements."""
+    """An operand of a launch: ``buffer`` (by number) from element ``offset`` on."""
 
     buffer: int
     offset: int
-    row_stride: int
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,7 @@ def _step_text(step: Step, buffers: tuple[Buffer, ...]) -> str:
     if isinstance(step, HostCall):
         operands = ", ".join(buffers[b].name for b, _ in step.operands)
         return f"numpy {step.operator.name}({operands}) -> {buffers[step.result].name}"
-    shown = [
-        buffers[p.buffer].name + (f"+{p.offset}" if p.offset else "") + (f" by {p.row_stride}" if p.row_stride else "")
-        for p in step.pointers
-    ]
+    shown = [buffers[p.buffer].name + (f"+{p.offset}" if p.offset else "") for p in step.pointers]
     return f"launch {step.kernel.name}({', '.join(shown)}) rows={step.rows} grain={step.grain} ~{step.work / 1000:.1f} us"
 
 
@@ -154,8 +152,14 @@ class _Scheduler:
             self._view(node)
         elif isinstance(lowering, Fused):
             self._launch(node)
-        elif isinstance(lowering, Joining) and node.dtype.name != "float16" and all(o.type.size for o in node.operands):
+        elif isinstance(lowering, Host) or not _is_carried(node):
+            self._host_call(node)
+        elif isinstance(lowering, Joining):
             self._join(node)
+        elif isinstance(lowering, Writing):
+            self._write(node)
+        elif isinstance(lowering, Packing):
+            self._pack(node)
         else:
             self._host_call(node)
 
@@ -175,8 +179,7 @@ class _Scheduler:
         copy = Node(node.operator, (), node.attrs, node.type)
         source = self.places[node]
         target = self._new_value(copy)
-        kernel = bodies.copy_kernel(node.type, source.layout, row_major(node.shape))
-        self._emit(kernel, [(source.buffer, source.layout), (target, row_major(node.shape))])
+        self._copy(source, node.type, target, row_major(node.shape), node.dtype)
         return self.places[copy]
 
     def _launch(self, node: Node) -> None:
@@ -196,16 +199,51 @@ class _Scheduler:
         for operand in node.operands:
             source = self.places[operand]
             part = replace(whole, shape=operand.shape, offset=start * whole.strides[axis])
-            kernel = bodies.copy_kernel(operand.type, source.layout, part, node.dtype)
-            self._emit(kernel, [(source.buffer, source.layout), (target, part)])
+            self._copy(source, operand.type, target, part, node.dtype)
             start += operand.shape[axis]
 
+    def _write(self, node: Node) -> None:
+        """A copy of the first operand, then the second, broadcast, into its place."""
+        lowering, (whole, part) = node.operator.lowering, node.operands
+        assert isinstance(lowering, Writing)
+        target = self._new_value(node)
+        place = lowering.relayout(row_major(node.shape), **node.attrs)
+        self._copy(self.places[whole], whole.type, target, row_major(node.shape), node.dtype)
+        source = self.places[part]
+        extra = max(part.type.ndim - len(place.shape), 0)  # NumPy lets leading axes of size 1 go
+        layout = replace(source.layout, shape=source.layout.shape[extra:], strides=source.layout.strides[extra:])
+        spread = _Place(source.buffer, broadcast(layout, place.shape))
+        self._copy(spread, replace(part.type, shape=place.shape), target, place, node.dtype)
+
+    def _pack(self, node: Node) -> None:
+        """Whole panels as one copy; the last one, if it is not whole, as zeros and a copy of what there is."""
+        (weight,) = node.operands
+        panel, source = node.attrs["panel"], self.places[weight]
+        axes = tuple(range(weight.type.ndim))
+        columns = source.layout if node.attrs["transposed"] else transpose(source.layout, (*axes[:-2], axes[-1], axes[-2]))
+        target, packed = self._new_value(node), row_major(node.shape)
+        units, inner = columns.shape[-2:]
+        whole, rest = divmod(units, panel)
+        for start, count, width in ((0, whole, panel), (whole, 1 if rest else 0, rest)):
+            shape = (*columns.shape[:-2], count, inner, width)
+            unit, step = columns.strides[-2:]
+            strides = (*columns.strides[:-2], panel * unit, step, unit)
+            taken = Layout(shape, strides, columns.offset + start * panel * unit)
+            place = Layout(shape, packed.strides, packed.offset + start * packed.strides[-3])
+            if width < panel and count:
+                padded = replace(place, shape=(*shape[:-1], panel))
+                self._emit(bodies.zero_kernel(node.dtype, padded), [(target, padded)])
+            self._copy(_Place(source.buffer, taken), replace(node.type, shape=shape), target, place, node.dtype)
+
+    def _copy(
+        self, source: _Place, type: TensorType, target: int, place: Layout, dtype: numpy.dtype
+    ) -> None:
+        kernel = bodies.copy_kernel(type, source.layout, place, dtype)
+        self._emit(kernel, [(source.buffer, source.layout), (target, place)])
+
     def _emit(self, bound: bodies.Bound, memory: list[tuple[int, Layout]]) -> None:
-        pointers = tuple(
-            Pointer(buffer, layout.offset, stride)
-            for (buffer, layout), stride in zip(memory, bound.row_strides, strict=True)
-        )
-        if bound.rows:
+        pointers = tuple(Pointer(buffer, layout.offset) for buffer, layout in memory)
+        if bound.rows:  # an empty value needs no launch
             self.steps.append(Launch(bound.kernel, pointers, bound.rows, bound.work, bound.grain))
 
     def _host_call(self, node: Node) -> None:
@@ -213,6 +251,11 @@ class _Scheduler:
         result = self._new_value(node, made_by_host=True)
         source = str(node.source) if node.source else ""
         self.steps.append(HostCall(node.operator, node.attrs, operands, result, source))
+
+
+def _is_carried(node: Node) -> bool:
+    """Whether kernels can move the values of ``node``: float16 goes through NumPy."""
+    return all(n.dtype.name != "float16" and n.type.size for n in (node, *node.operands))
 
 
 # -- workspace --------------------------------------------------------------------------------------------------------------

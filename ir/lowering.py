@@ -60,6 +60,13 @@ class Joining:
 
 
 @dataclass(frozen=True)
+class Writing:
+    """A copy of the first operand with the second in one place: ``relayout(layout, **attrs)`` says where."""
+
+    relayout: Callable[..., Layout]
+
+
+@dataclass(frozen=True)
 class Packing:
     """A weight rearranged into the panels that the backend's tiles read."""
 
@@ -81,4 +88,4 @@ class Fused:
     """Several operators in one kernel: attributes ``body`` (a graph) and ``name``."""
 
 
-Lowering = Pointwise | Reduction | Contraction | Movement | Composite | Joining | Packing | Host | Leaf | Fused
+Lowering = Pointwise | Reduction | Contraction | Movement | Composite | Joining | Writing | Packing | Host | Leaf | Fused

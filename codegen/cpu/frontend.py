@@ -27,14 +27,14 @@ def lowered(source: str, name: str, dtypes: tuple[str, ...], machine: Machine) -
     """LLVM IR of function ``name`` of ``source``; its symbol is ``kernel``.
 
     dtypes: of the pointer parameters. The C signature is Numba's: ``int kernel(void *unused, void *unused, pointers...,
-    int64 rows)``; it returns 0.
+    int64 begin, int64 end)``; it returns 0.
     """
     scope = _scope(machine.lanes(8), machine.lanes(4)) | {"product_tile": partial(_tile, machine)}
     exec(compile(source, f"<kernel {name}>", "exec"), scope)  # noqa: S102
     pointers = tuple(types.CPointer(_storage(d)) for d in dtypes)
     with global_compiler_lock:
         result = compiler.compile_extra(
-            _target()[0], _target()[1], scope[name], (*pointers, types.int64), types.void, _flags(), {}
+            _target()[0], _target()[1], scope[name], (*pointers, types.int64, types.int64), types.void, _flags(), {}
         )
         text = str(result.library._final_module)
     return _renamed(text, result.fndesc.mangled_name)

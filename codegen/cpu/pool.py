@@ -149,7 +149,7 @@ class _Fork(_Native):
         self.run_rows(zero, builder.select(builder.icmp_signed("==", workers, zero), rows, size))
         with builder.if_then(builder.icmp_signed("!=", workers, zero)):
             self.wait(_DONE)
-        builder.store_atomic(zero, self.at(FIELDS.index("busy")), "release", 8)
+        builder.atomic_rmw("xchg", self.at(FIELDS.index("busy")), zero, "release")
 
     def _wake(self, number: ir.Value, size: ir.Value, workers: ir.Value, rows: ir.Value) -> None:
         """Worker ``number`` does range ``number + 1``; the last one also what is left over."""

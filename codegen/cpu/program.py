@@ -36,8 +36,8 @@ from blockfuse.ir.types import TensorType
 I1, I8, I32, I64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
 POINTER = ir.PointerType()
 
-PARALLEL_WORK = 50_000.0  # nanoseconds: below this, a fork and join costs more than it saves
-RELEASE_WORK = 30_000.0  # nanoseconds: above this, other Python threads may run meanwhile
+PARALLEL_WORK = 20_000.0  # nanoseconds: below this, a fork and join costs more than it saves
+RELEASE_WORK = 20_000.0  # nanoseconds: above this, other Python threads may run meanwhile
 STACK_WORKSPACE = 16_384  # bytes: a larger workspace is kept between calls
 
 HEADER = (
@@ -143,15 +143,13 @@ class _Emitter:
         for pointer in step.pointers:
             itemsize = self.plan.schedule.buffers[pointer.buffer].type.dtype.itemsize
             base = word(builder, table, pointer.buffer)
-            moved = builder.mul(begin, ir.Constant(I64, pointer.row_stride * itemsize))
-            moved = builder.add(moved, ir.Constant(I64, pointer.offset * itemsize))
-            operands.append(builder.inttoptr(builder.add(base, moved), POINTER))
+            operands.append(builder.inttoptr(builder.add(base, ir.Constant(I64, pointer.offset * itemsize)), POINTER))
         with builder.goto_entry_block():
             unused = builder.alloca(I64)
-        signature = ir.FunctionType(I32, [POINTER] * (2 + len(operands)) + [I64])
+        signature = ir.FunctionType(I32, [POINTER] * (2 + len(operands)) + [I64, I64])
         address = word(builder, table, self.first_kernel + self.plan.kernel_of[place])
         kernel = builder.inttoptr(address, signature.as_pointer())
-        builder.call(kernel, [unused, unused, *operands, builder.sub(end, begin)])
+        builder.call(kernel, [unused, unused, *operands, begin, end])
 
     def _fork(self, builder: ir.IRBuilder, table: ir.Value, place: int, step: Launch) -> None:
         """Hand ``step`` to the thread pool, in ranges of rows."""

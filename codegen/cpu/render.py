@@ -10,6 +10,7 @@ from blockfuse.codegen.kernel import (
     Kernel,
     MapKernel,
     ProductKernel,
+    ProductTile,
     RowKernel,
     Statement,
 )
@@ -40,7 +41,7 @@ def pointers(kernel: Kernel) -> tuple[tuple[str, str], ...]:
 
 
 def _head(kernel: Kernel) -> str:
-    return f"def {kernel.name}({', '.join(name for name, _ in pointers(kernel))}, rows):"
+    return f"def {kernel.name}({', '.join(name for name, _ in pointers(kernel))}, begin, end):"
 
 
 def _place(indices: tuple[str, ...], strides: tuple[int, ...]) -> str:
@@ -86,7 +87,7 @@ def _lines(depth: int, lines: list[str]) -> list[str]:
 
 def _map(kernel: MapKernel) -> str:
     indices = ("i", "j", "k", "l", "m", "n", "o", "p", "q")[: 1 + len(kernel.extents)]
-    lines = [_head(kernel), *_lines(1, ["for i in range(rows):"])]
+    lines = [_head(kernel), *_lines(1, ["for i in range(begin, end):"])]
     for depth, (index, extent) in enumerate(zip(indices[1:], kernel.extents, strict=True), 2):
         lines += _lines(depth, [f"for {index} in range({extent}):"])
     inner = _loaded(kernel.loads, indices, kernel.body)
@@ -98,7 +99,7 @@ def _map(kernel: MapKernel) -> str:
 
 
 def _rows(kernel: RowKernel) -> str:
-    lines = [_head(kernel), *_lines(1, ["for r in range(rows):"])]
+    lines = [_head(kernel), *_lines(1, ["for r in range(begin, end):"])]
     lines += _lines(2, _loaded(kernel.row_loads, ("r",), kernel.before))
     per_element = len(kernel.store.strides) == 2
     for number, sweep in enumerate(kernel.sweeps):
@@ -135,7 +136,7 @@ def _columns(kernel: ColumnKernel) -> str:
     flat = len(kernel.extents) == 1
     folded = kernel.extents[0]
     walk, indices, target = ("r", ("r", "f"), ("r",)) if flat else ("c", ("r", "f", "c"), ("r", "c"))
-    inner_loop = f"for {walk} in range({'rows' if flat else kernel.extents[1]}):"
+    inner_loop = f"for {walk} in range({'begin, end' if flat else kernel.extents[1]}):"
     start = _write(kernel.store, target, kernel.start)
     step = [
         f"acc = {_read(kernel.store, target)}",
@@ -143,7 +144,7 @@ def _columns(kernel: ColumnKernel) -> str:
         _write(kernel.store, target, _of_elements(kernel.step)),
     ]
     base = 1 if flat else 2
-    lines = [_head(kernel)] + ([] if flat else _lines(1, ["for r in range(rows):"]))
+    lines = [_head(kernel)] + ([] if flat else _lines(1, ["for r in range(begin, end):"]))
     lines += _lines(base, [inner_loop]) + _lines(base + 1, [start])
     lines += _lines(base, [f"for f in range({folded}):"]) + _lines(base + 1, [inner_loop]) + _lines(base + 2, step)
     return "\n".join(lines) + "\n"
@@ -155,32 +156,36 @@ def _columns(kernel: ColumnKernel) -> str:
 def _product(kernel: ProductKernel) -> str:
     tile = kernel.tile
     panels = -(-kernel.units // tile.panel)
-    epilogue = _epilogue(kernel)
-    lines = [*epilogue, *_tile_call(kernel), "", _head(kernel)]
-    depth = 1
-    batch = ""
+    lines = [*_epilogue(kernel), *_tile_call(kernel), "", _head(kernel)]
+    call = f"tile({', '.join(name for name, _ in pointers(kernel))}{', b' if kernel.batched else ''}, r, p)"
     if kernel.batched:
-        lines += _lines(1, ["for b in range(rows):"])
-        depth, batch = 2, ", b"
-    height = str(kernel.height) if kernel.batched else "rows"
-    row_loop = [f"for block in range(({height} + {tile.rows - 1}) // {tile.rows}):"] if tile.rows > 1 else [f"for r in range({height}):"]
-    row_place = [f"r = minimum({tile.rows} * block, {height} - {tile.rows})  # the last block overlaps"] if tile.rows > 1 else []
-    panel_loop, panel_place = _panel_loop(panels, tile.panels)
-    call = [f"tile({', '.join(name for name, _ in pointers(kernel))}{batch}, r, p)"]
-    if kernel.height <= 2 * tile.rows:  # few rows: walk the weight once
-        lines += _lines(depth, row_loop) + _lines(depth + 1, [*row_place, panel_loop])
-        lines += _lines(depth + 2, [*panel_place, *call])
-    else:  # many rows: a panel stays in the cache while all rows pass
-        lines += _lines(depth, [panel_loop]) + _lines(depth + 1, [*panel_place, *row_loop])
-        lines += _lines(depth + 2, [*row_place, *call])
-    return "\n".join(lines) + "\n"
+        lines += _lines(1, ["for b in range(begin, end):"])
+        rows, groups, depth = _row_blocks(tile, "0", str(kernel.height)), _panel_groups(panels, tile, whole=True), 2
+    elif kernel.by_panels:
+        rows, groups, depth = _row_blocks(tile, "0", str(kernel.height)), _panel_groups(panels, tile, whole=False), 1
+    else:
+        rows, groups, depth = _row_blocks(tile, "begin", "end"), _panel_groups(panels, tile, whole=True), 1
+    # Few rows walk the weight once; with many, a panel stays in the cache while all rows pass.
+    for loop, place in (groups, rows) if kernel.by_panels or kernel.height > 2 * tile.rows else (rows, groups):
+        lines += _lines(depth, [loop]) + _lines(depth + 1, place)
+        depth += 1
+    return "\n".join([*lines, *_lines(depth, [call])]) + "\n"
 
 
-def _panel_loop(panels: int, across: int) -> tuple[str, list[str]]:
-    if across == 1:
-        return f"for p in range({panels}):", []
-    groups = -(-panels // across)
-    return f"for group in range({groups}):", [f"p = minimum({across} * group, {panels - across})"]
+def _row_blocks(tile: ProductTile, begin: str, end: str) -> tuple[str, list[str]]:
+    """The loop over tiles of rows, and the first row ``r`` of each; the last tile overlaps its neighbour."""
+    if tile.rows == 1:
+        return f"for r in range({begin}, {end}):", []
+    loop = f"for block in range({begin}, {end}, {tile.rows}):"
+    return loop, [f"r = minimum(block, {end} - {tile.rows})"]
+
+
+def _panel_groups(panels: int, tile: ProductTile, whole: bool) -> tuple[str, list[str]]:
+    """The loop over groups of panels, and the first panel ``p`` of each; the last group overlaps its neighbour."""
+    groups = f"range({-(-panels // tile.panels)})" if whole else "range(begin, end)"
+    if tile.panels == 1:
+        return f"for p in {groups}:", []
+    return f"for group in {groups}:", [f"p = minimum({tile.panels} * group, {panels - tile.panels})"]
 
 
 def _epilogue(kernel: ProductKernel) -> list[str]:

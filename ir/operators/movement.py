@@ -10,7 +10,7 @@ import numpy
 from blockfuse.ir import layout
 from blockfuse.ir.errors import ShapeError
 from blockfuse.ir.layout import Layout
-from blockfuse.ir.lowering import Host, Joining, Movement
+from blockfuse.ir.lowering import Joining, Movement, Writing
 from blockfuse.ir.operator import Example, Gradient, Operator, row
 from blockfuse.ir.operators.pointwise import FLAT, cast
 from blockfuse.ir.types import TensorType
@@ -210,7 +210,7 @@ def _set_gradient(g: Any, out: Any, x: Any, value: Any, index: Index) -> tuple[A
 set_item = row(
     "set_item",
     _set,
-    Host("writes into a copy"),
+    Writing(_index_layout),
     type_rule=lambda x, value, index: x,
     gradient=_set_gradient,
     examples=(Example(((4, 5), (5,)), {"index": (1, ("slice", 0, 5, 1))}),),

@@ -181,13 +181,27 @@ def _join(group: _Group, producer: Node, readers: dict[Node, list[Node]]) -> boo
         return _join_reduction(group, producer, inner)
     if all(r not in group.rows or isinstance(r.operator.lowering, Reduction) for r in inner):
         fits = producer.shape == group.domain
+        if not fits and not group.axes and not group.product and not group.closed:
+            group.axes = _axes_of_row(producer, group.domain)
     else:
-        fits = bool(group.axes) and _readable_row(group, producer, inner)
-        if fits:
-            group.rows.add(producer)
+        fits = False
+    if not fits and group.axes and _readable_row(group, producer, inner):
+        group.rows.add(producer)
+        fits = True
     if fits:
         group.members.add(producer)
     return fits
+
+
+def _axes_of_row(node: Node, domain: tuple[int, ...]) -> int:
+    """How many trailing axes of the domain a fold behind ``node`` folds, if ``node`` is made from one value per row; else 0."""
+    while isinstance(node.operator.lowering, Pointwise):
+        inner = [o for o in node.operands if o.shape == node.shape and not o.is_leaf]
+        if not inner:
+            return 0
+        node = inner[0]
+    fold = isinstance(node.operator.lowering, Reduction) and has_kernel(node) and _keeps_axes(node)
+    return _trailing(node) if fold and node.operands[0].shape == domain else 0
 
 
 def _join_reduction(group: _Group, producer: Node, inner: list[Node]) -> bool:
@@ -197,13 +211,11 @@ def _join_reduction(group: _Group, producer: Node, inner: list[Node]) -> bool:
     if not group.axes:
         if whole == group.domain and _keeps_axes(producer):  # a full value reads a row value
             group.axes = _trailing(producer)
-            group.rows.add(producer)
-            group.members.add(producer)
-            return True
-        if all(m.shape == producer.shape for m in group.members):  # so far all are row values
+        elif all(m.shape == producer.shape for m in group.members):  # so far all are row values
             _fold(group, producer)
             return True
-        return False
+        else:
+            return False
     fits = whole == group.domain and _trailing(producer) == group.axes and _readable_row(group, producer, inner)
     if fits:
         group.rows.add(producer)
