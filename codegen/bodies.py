@@ -30,7 +30,7 @@ from blockfuse.ir.types import TensorType
 
 @dataclass(frozen=True)
 class Bound:
-    """A kernel with what its launch needs: how many rows, in multiples of ``grain``, and its work in nanoseconds on one core."""
+    """A kernel with what its launch needs: rows, in multiples of ``grain``, and its work in nanoseconds on one core."""
 
     kernel: Kernel
     rows: int
@@ -76,7 +76,7 @@ def _names(body: Graph) -> dict[Node, str]:
     return names
 
 
-# -- pointwise ---------------------------------------------------------------------------------------------------------------
+# -- pointwise -----------------------------------------------------------------------------------------------
 
 
 def _map(node: Node, body: Graph, operands: list[Layout]) -> Bound:
@@ -95,7 +95,9 @@ def _map_kernel(
     names: dict[Node, str],
     dtype: numpy.dtype,
 ) -> Bound:
-    shape, strides = layouts.merge([target.shape] * (len(views) + 1), [*(v.strides for v in views), target.strides])
+    shape, strides = layouts.merge(
+        [target.shape] * (len(views) + 1), [*(v.strides for v in views), target.strides]
+    )
     if not shape:
         shape, strides = (1,), [(0,)] * (len(views) + 1)
     loads = tuple(
@@ -108,9 +110,7 @@ def _map_kernel(
     return Bound(kernel, shape[0] if prod(shape) else 0, work, _line(shape))
 
 
-def copy_kernel(
-    type: TensorType, source: Layout, target: Layout, dtype: numpy.dtype | None = None
-) -> Bound:
+def copy_kernel(type: TensorType, source: Layout, target: Layout, dtype: numpy.dtype | None = None) -> Bound:
     """Elements moved from one layout to another, converted to ``dtype``."""
     dtype = dtype or type.dtype
     shape, strides = layouts.merge([source.shape] * 2, [source.strides, target.strides])
@@ -136,7 +136,7 @@ def zero_kernel(dtype: numpy.dtype, target: Layout) -> Bound:
     return Bound(kernel, shape[0], prod(shape) * 0.1)
 
 
-# -- folds along rows ------------------------------------------------------------------------------------------------------------
+# -- folds along rows ----------------------------------------------------------------------------------------
 
 
 def _rows(node: Node, body: Graph, operands: list[Layout], whole: tuple[int, ...], axes: int) -> Bound | int:
@@ -146,7 +146,11 @@ def _rows(node: Node, body: Graph, operands: list[Layout], whole: tuple[int, ...
     full = _full_values(body, whole)
     accesses: list[Access] = []
     for number, (leaf, where) in enumerate(zip(body.inputs, operands, strict=True)):
-        strides = _row_strides(where, whole, rows, extent) if leaf in full else _value_per_row(where, leaf, whole, axes)
+        strides = (
+            _row_strides(where, whole, rows, extent)
+            if leaf in full
+            else _value_per_row(where, leaf, whole, axes)
+        )
         if strides is None:
             return number
         accesses.append(Access(names[leaf], str(leaf.dtype), strides))
@@ -171,8 +175,10 @@ def _full_values(body: Graph, whole: tuple[int, ...]) -> set[Node]:
         if isinstance(node.operator.lowering, Reduction):
             rows.add(node)
             full.add(node.operands[0])
-        elif node.operator is not constant and node.shape == whole and not (
-            node.operands and all(o in rows for o in node.operands if o.operator is not constant)
+        elif (
+            node.operator is not constant
+            and node.shape == whole
+            and not (node.operands and all(o in rows for o in node.operands if o.operator is not constant))
         ):
             full.add(node)
     for node in body.nodes:
@@ -220,7 +226,9 @@ class _Sweeps:
 
     def _roots(self, number: int, sink: Node) -> list[Node]:
         folded = [n for n in self.body.nodes if self._folds_at(n, number)]
-        return [f.operands[0] for f in folded] + ([sink] if sink in self.full and number == max(self.level.values()) else [])
+        return [f.operands[0] for f in folded] + (
+            [sink] if sink in self.full and number == max(self.level.values()) else []
+        )
 
     def _folds_at(self, node: Node, number: int) -> bool:
         return isinstance(node.operator.lowering, Reduction) and self.level[node] == number + 1
@@ -251,7 +259,9 @@ class _Sweeps:
                     best = (node, number)
         return best
 
-    def _sweep(self, number: int, sink: Node, loads: dict[str, Access], kept: tuple[Node, int] | None) -> Sweep:
+    def _sweep(
+        self, number: int, sink: Node, loads: dict[str, Access], kept: tuple[Node, int] | None
+    ) -> Sweep:
         reload = kept[0] if kept and kept[1] < number else None
         needed = self._needed(self._roots(number, sink), reload)
         used = [loads[self.names[n]] for n in self.body.inputs if n in needed]
@@ -262,17 +272,23 @@ class _Sweeps:
             for n in self.body.nodes
             if n in needed and n is not reload and n.operator is not constant
         )
-        folds: tuple[Fold, ...] = tuple(fold(n, self.names) for n in self.body.nodes if self._folds_at(n, number))
+        folds: tuple[Fold, ...] = tuple(
+            fold(n, self.names) for n in self.body.nodes if self._folds_at(n, number)
+        )
         keep = self.names[kept[0]] if kept and kept[1] == number else None
         return Sweep(tuple(used), computed, folds, self._row_statements(number + 1), keep)
 
 
-# -- folds along other axes --------------------------------------------------------------------------------------------------------
+# -- folds along other axes ----------------------------------------------------------------------------------
 
 
 def _columns(node: Node, body: Graph, operands: list[Layout], reduction: Node) -> Bound | int:
     whole, axes = reduction.operands[0].shape, reduction.attrs["axis"]
-    outer, folded, inner = prod(whole[: axes[0]]), prod(whole[axes[0] : axes[-1] + 1]), prod(whole[axes[-1] + 1 :])
+    outer, folded, inner = (
+        prod(whole[: axes[0]]),
+        prod(whole[axes[0] : axes[-1] + 1]),
+        prod(whole[axes[-1] + 1 :]),
+    )
     flat = outer == 1
     names = _names(body)
     accesses: list[Access] = []
@@ -294,7 +310,7 @@ def _columns(node: Node, body: Graph, operands: list[Layout], reduction: Node) -
     return Bound(kernel, rows, work, _LINE if flat else 1)
 
 
-# -- products ------------------------------------------------------------------------------------------------------------------------
+# -- products ------------------------------------------------------------------------------------------------
 
 
 def choose_tile(height: int, panels: int, vectors: int, panel: int, accumulators: int) -> ProductTile:
@@ -351,7 +367,9 @@ def _product(node: Node, body: Graph, operands: list[Layout], machine: Machine) 
     )
     flops, weight = 2.0 * prod(product.shape) * inner, prod(right.shape) * product.dtype.itemsize
     lanes = machine.lanes(product.dtype.itemsize)
-    work = max(flops / (16 * lanes), weight / 64)  # 4 operations a cycle and lane at 4 GHz; 64 bytes a nanosecond from a cache
+    work = max(
+        flops / (16 * lanes), weight / 64
+    )  # 4 operations a cycle and lane at 4 GHz; 64 bytes a nanosecond from a cache
     if by_panels:
         return Bound(kernel, -(-right.shape[-3] // tile.panels), work)
     return Bound(kernel, left.shape[0], work, 1 if batched else tile.rows)

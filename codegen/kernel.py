@@ -1,7 +1,7 @@
 """Kernels as data: loops, loads, statements, a store. A backend renders them to source.
 
-Every kernel walks its rows from ``begin`` to ``end``, given at run time, so that a launch can be split between threads; all
-other extents are constants. Strides are counted in elements.
+Every kernel walks its rows from ``begin`` to ``end``, given at run time, so that a launch can be split
+between threads; all other extents are constants. Strides are counted in elements.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class Fold:
 class Sweep:
     """One walk along a row: statements and folds for every element, then statements once for the row.
 
-    keep: a statement whose value is put into the result's memory, so that later sweeps load it instead of computing it.
+    keep: a statement whose value is put into the result's memory, so that later sweeps load it instead of
+    computing it.
     """
 
     loads: tuple[Access, ...]
@@ -67,8 +68,8 @@ class Sweep:
 class RowKernel:
     """For each of ``rows`` rows of ``extent`` elements: the sweeps in turn, then the store of the result.
 
-    loads are all pointer parameters with strides (row, element); row_loads are read once a row. The result is stored by the
-    last sweep (``store.strides`` has two entries) or once a row (one entry).
+    loads are all pointer parameters with strides (row, element); row_loads are read once a row. The result is
+    stored by the last sweep (``store.strides`` has two entries) or once a row (one entry).
     """
 
     name: str
@@ -85,8 +86,9 @@ class RowKernel:
 class ColumnKernel:
     """A fold over an axis that is not the last: the result's memory is the accumulator.
 
-    extents: (folded, inner). rows are what stands before the folded axis, or, where nothing does (``flat``), the inner axis
-    itself, and then ``extents`` is (folded,). Strides are (row, folded, inner) or (row, folded).
+    extents: (folded, inner). rows are what stands before the folded axis, or, where nothing does (``flat``),
+    the inner axis itself, and then ``extents`` is (folded,). Strides are (row, folded, inner) or (row,
+    folded).
     """
 
     name: str
@@ -100,7 +102,7 @@ class ColumnKernel:
 
 @dataclass(frozen=True)
 class ProductTile:
-    """How a product is cut: ``rows`` x ``panels`` panels of ``panel`` columns, ``unroll`` accumulators along the inner axis."""
+    """How a product is cut: ``rows`` x ``panels`` panels of ``panel`` columns, ``unroll`` steps at a time."""
 
     rows: int
     panels: int
@@ -112,8 +114,9 @@ class ProductTile:
 class ProductKernel:
     """``left (rows, inner)`` times panels of a packed weight, plus a bias, then the epilogue.
 
-    Where ``by_panels`` (few rows), what a launch walks are groups of panels instead. Where ``batched``, the rows of a launch are matrices of ``height`` rows each. ``left.strides``: (row,) or (matrix, row);
-    elements of a row are neighbours. ``right.strides``: (matrix,) or (). Epilogue loads and store: (row, column) or
+    Where ``by_panels`` (few rows), what a launch walks are groups of panels instead. Where ``batched``, the
+    rows of a launch are matrices of ``height`` rows each. ``left.strides``: (row,) or (matrix, row); elements
+    of a row are neighbours. ``right.strides``: (matrix,) or (). Epilogue loads and store: (row, column) or
     (matrix, row, column). ``pointers``: the parameters in calling order; one may be both an operand and an epilogue load.
     """
 

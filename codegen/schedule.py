@@ -21,7 +21,8 @@ from blockfuse.ir.types import TensorType
 class Buffer:
     """Memory of one value. kind: argument, parameter (also hoisted values and constants), workspace or result.
 
-    place: which argument, parameter or result; for workspace the offset in bytes. ``made_by_host``: NumPy allocates it.
+    place: which argument, parameter or result; for workspace the offset in bytes. ``made_by_host``: NumPy
+    allocates it.
     """
 
     name: str
@@ -41,7 +42,10 @@ class Pointer:
 
 @dataclass(frozen=True)
 class Launch:
-    """``kernel`` over ``rows`` rows. work: an estimate in nanoseconds on one core; grain: rows come in multiples of this."""
+    """``kernel`` over ``rows`` rows.
+
+    work: an estimate in nanoseconds on one core; grain: rows come in multiples of this.
+    """
 
     kernel: Kernel
     pointers: tuple[Pointer, ...]
@@ -66,7 +70,10 @@ Step = Launch | HostCall
 
 @dataclass(frozen=True)
 class Schedule:
-    """Steps over buffers. parameters: the values behind parameter buffers, in order (leaves and constants of the graph)."""
+    """Steps over buffers.
+
+    parameters: the values behind parameter buffers, in order (leaves and constants of the graph).
+    """
 
     buffers: tuple[Buffer, ...]
     steps: tuple[Step, ...]
@@ -118,7 +125,7 @@ class _Scheduler:
         buffers, workspace = planned(self.buffers, self.steps)
         return Schedule(buffers, tuple(self.steps), tuple(self.parameters), workspace)
 
-    # -- memory ---------------------------------------------------------------------------------------------------------
+    # -- memory ----------------------------------------------------------------------------------------------
 
     def _place_input(self, node: Node) -> None:
         if node.operator is argument:
@@ -138,11 +145,17 @@ class _Scheduler:
 
     def _new_value(self, node: Node, made_by_host: bool = False) -> int:
         if node in self.graph.outputs:
-            return self._buffer(node, "result", self.graph.outputs.index(node), f"out{self.graph.outputs.index(node)}", made_by_host)
+            return self._buffer(
+                node,
+                "result",
+                self.graph.outputs.index(node),
+                f"out{self.graph.outputs.index(node)}",
+                made_by_host,
+            )
         count = sum(1 for b in self.buffers if b.kind == "workspace")
         return self._buffer(node, "workspace", 0, f"t{count}", made_by_host)
 
-    # -- steps ------------------------------------------------------------------------------------------------------------
+    # -- steps -----------------------------------------------------------------------------------------------
 
     def _place_node(self, node: Node) -> None:
         lowering = node.operator.lowering
@@ -211,7 +224,9 @@ class _Scheduler:
         self._copy(self.places[whole], whole.type, target, row_major(node.shape), node.dtype)
         source = self.places[part]
         extra = max(part.type.ndim - len(place.shape), 0)  # NumPy lets leading axes of size 1 go
-        layout = replace(source.layout, shape=source.layout.shape[extra:], strides=source.layout.strides[extra:])
+        layout = replace(
+            source.layout, shape=source.layout.shape[extra:], strides=source.layout.strides[extra:]
+        )
         spread = _Place(source.buffer, broadcast(layout, place.shape))
         self._copy(spread, replace(part.type, shape=place.shape), target, place, node.dtype)
 
@@ -220,7 +235,11 @@ class _Scheduler:
         (weight,) = node.operands
         panel, source = node.attrs["panel"], self.places[weight]
         axes = tuple(range(weight.type.ndim))
-        columns = source.layout if node.attrs["transposed"] else transpose(source.layout, (*axes[:-2], axes[-1], axes[-2]))
+        columns = (
+            source.layout
+            if node.attrs["transposed"]
+            else transpose(source.layout, (*axes[:-2], axes[-1], axes[-2]))
+        )
         target, packed = self._new_value(node), row_major(node.shape)
         units, inner = columns.shape[-2:]
         whole, rest = divmod(units, panel)
@@ -233,11 +252,11 @@ class _Scheduler:
             if width < panel and count:
                 padded = replace(place, shape=(*shape[:-1], panel))
                 self._emit(bodies.zero_kernel(node.dtype, padded), [(target, padded)])
-            self._copy(_Place(source.buffer, taken), replace(node.type, shape=shape), target, place, node.dtype)
+            self._copy(
+                _Place(source.buffer, taken), replace(node.type, shape=shape), target, place, node.dtype
+            )
 
-    def _copy(
-        self, source: _Place, type: TensorType, target: int, place: Layout, dtype: numpy.dtype
-    ) -> None:
+    def _copy(self, source: _Place, type: TensorType, target: int, place: Layout, dtype: numpy.dtype) -> None:
         kernel = bodies.copy_kernel(type, source.layout, place, dtype)
         self._emit(kernel, [(source.buffer, source.layout), (target, place)])
 
@@ -258,14 +277,14 @@ def _is_carried(node: Node) -> bool:
     return all(n.dtype.name != "float16" and n.type.size for n in (node, *node.operands))
 
 
-# -- workspace --------------------------------------------------------------------------------------------------------------
+# -- workspace -----------------------------------------------------------------------------------------------
 
 _ALIGNMENT = 64  # bytes: one cache line, one AVX-512 vector
 
 
 def planned(buffers: list[Buffer], steps: list[Step]) -> tuple[tuple[Buffer, ...], int]:
     """Offsets for the workspace: first fit among the buffers that live at the same time."""
-    lives = _lives(buffers, steps)
+    lives = _lives(steps)
     placed: list[tuple[int, int, int, int]] = []  # first step, last step, start, end
     result = list(buffers)
     for number, buffer in enumerate(buffers):
@@ -274,7 +293,9 @@ def planned(buffers: list[Buffer], steps: list[Step]) -> tuple[tuple[Buffer, ...
         first, last = lives[number]
         size = -(-max(buffer.type.nbytes, 1) // _ALIGNMENT) * _ALIGNMENT
         start = 0
-        for _, _, low, high in sorted((p for p in placed if p[0] <= last and first <= p[1]), key=lambda p: p[2]):
+        for _, _, low, high in sorted(
+            (p for p in placed if p[0] <= last and first <= p[1]), key=lambda p: p[2]
+        ):
             if start + size <= low:
                 break
             start = max(start, high)
@@ -283,7 +304,7 @@ def planned(buffers: list[Buffer], steps: list[Step]) -> tuple[tuple[Buffer, ...
     return tuple(result), max((p[3] for p in placed), default=0)
 
 
-def _lives(buffers: list[Buffer], steps: list[Step]) -> dict[int, tuple[int, int]]:
+def _lives(steps: list[Step]) -> dict[int, tuple[int, int]]:
     """Buffer -> the first and the last step that touches it."""
     lives: dict[int, tuple[int, int]] = {}
     for place, step in enumerate(steps):

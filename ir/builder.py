@@ -72,7 +72,9 @@ class Builder:
     def apply(self, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Symbol:
         return Symbol(node_of(operator, operands_as_nodes(operator, operands), attrs, self.source))
 
-    def update(self, target: Any, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> None:
+    def update(
+        self, target: Any, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]
+    ) -> None:
         raise TraceError("a graph has no memory to write to")
 
     def assign(self, target: Any, index: Any, value: Any) -> None:
@@ -88,7 +90,9 @@ class Builder:
         raise TraceError("an expansion calls operators, not blocks")
 
 
-def node_of(operator: Operator, operands: tuple[Node, ...], attrs: dict[str, Any], source: Source | None) -> Node:
+def node_of(
+    operator: Operator, operands: tuple[Node, ...], attrs: dict[str, Any], source: Source | None
+) -> Node:
     """A node, its type given by the operator's rule."""
     return Node(operator, operands, attrs, operator.result_type(*(o.type for o in operands), **attrs), source)
 

@@ -9,8 +9,9 @@
     ├── ShapeError                    shapes do not fit                                    (also a ValueError)
     ├── DTypeError                    a dtype that the language does not have              (also a TypeError)
     ├── ParameterFileError            a parameter file does not fit the net                (also a ValueError)
-    │   └── MissingParameterError     ... it lacks entries                                 (also an AssertionError)
-    └── UsageError                    a command or call that asks for something impossible (also a ValueError)
+    │   └── MissingParameterError     ... it lacks entries                                 (also an
+    AssertionError) └── UsageError                    a command or call that asks for something impossible
+    (also a ValueError)
 
 A message says what was found, where, and what to do.
 """

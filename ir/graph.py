@@ -1,4 +1,7 @@
-"""The graph: immutable nodes in an ordered tuple. Every node gives one value; operands come before their users."""
+"""The graph: immutable nodes in an ordered tuple.
+
+Every node gives one value; operands come before their users.
+"""
 
 from __future__ import annotations
 
@@ -49,9 +52,10 @@ class Node:
         return isinstance(self.operator.lowering, Leaf)
 
 
-# -- leaves: values that are there before the graph runs -----------------------------------------------------------------
-# A parameter's memory is watched, so what depends on it alone is computed once a version. A captured array is NumPy's, held by
-# an attribute or a global: nobody sees it change, so it is read at every call, like an argument.
+# -- leaves: values that are there before the graph runs -----------------------------------------------------
+# A parameter's memory is watched, so what depends on it alone is computed once a version. A captured array is
+# NumPy's, held by an attribute or a global: nobody sees it change, so it is read at every call, like an
+# argument.
 
 
 def _leaf_has_no_meaning(**attrs: Any) -> numpy.ndarray:
@@ -66,7 +70,9 @@ argument = row("argument", _leaf_has_no_meaning, Leaf(), type_rule=_declared_typ
 parameter = row("parameter", _leaf_has_no_meaning, Leaf(), type_rule=_declared_type)  # attrs: name, type
 hoisted = row("hoisted", _leaf_has_no_meaning, Leaf(), type_rule=_declared_type)  # attrs: name, type
 captured = row("captured", _leaf_has_no_meaning, Leaf(), type_rule=_declared_type)  # attrs: name, type
-constant = row("constant", lambda value: value, Leaf(), type_rule=lambda value: type_of(value))  # attrs: value
+constant = row(
+    "constant", lambda value: value, Leaf(), type_rule=lambda value: type_of(value)
+)  # attrs: value
 
 
 def leaf(operator: Operator, name: str, type: TensorType) -> Node:
@@ -81,14 +87,15 @@ def literal(value: Any, dtype: Any = None) -> Node:
     return Node(constant, (), {"value": array}, type_of(array))
 
 
-# -- the graph -----------------------------------------------------------------------------------------------------------
+# -- the graph -----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
 class Graph:
     """``outputs`` computed from ``inputs`` by ``nodes``; equal text is equal graph.
 
-    inputs: argument, parameter, captured and hoisted leaves, in calling order. nodes: everything else, operands first.
+    inputs: argument, parameter, captured and hoisted leaves, in calling order. nodes: everything else,
+    operands first.
     """
 
     inputs: tuple[Node, ...]
@@ -160,7 +167,7 @@ def _attr_text(value: Any) -> str:
     return repr(value)
 
 
-# -- building and rewriting ------------------------------------------------------------------------------------------------
+# -- building and rewriting ----------------------------------------------------------------------------------
 
 
 def ordered(outputs: Iterable[Node]) -> tuple[Node, ...]:
@@ -193,7 +200,9 @@ def rewrite(graph: Graph, change: Callable[[Node], Node]) -> Graph:
     for node in graph.nodes:
         operands = tuple(now[o] for o in node.operands)
         same = all(a is b for a, b in zip(operands, node.operands, strict=True))
-        now[node] = change(node if same else Node(node.operator, operands, node.attrs, node.type, node.source))
+        now[node] = change(
+            node if same else Node(node.operator, operands, node.attrs, node.type, node.source)
+        )
     return graph_of(graph.inputs, (now[o] for o in graph.outputs))
 
 
@@ -213,4 +222,3 @@ def evaluate(graph: Graph, values: Iterable[numpy.ndarray]) -> list[numpy.ndarra
         result = node.operator.meaning(*(known[o] for o in node.operands), **node.attrs)
         known[node] = numpy.asarray(result)
     return [known[o] for o in graph.outputs]
-

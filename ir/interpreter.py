@@ -22,7 +22,9 @@ class Interpreter(Protocol):
     def apply(self, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         """The value of ``operator(*operands, **attrs)``."""
 
-    def update(self, target: Any, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> None:
+    def update(
+        self, target: Any, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]
+    ) -> None:
         """Write ``operator(*operands, **attrs)`` into the memory of ``target`` (``target += x``)."""
 
     def assign(self, target: Any, index: Any, value: Any) -> None:

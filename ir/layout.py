@@ -1,7 +1,7 @@
 """Where the elements of a value lie in a buffer: offset, shape and strides, counted in elements.
 
-Movement operators (transpose, slice, broadcast, ...) move no data when the layout of their result can be written
-down: the schedule then reads the producer's buffer through the new layout.
+Movement operators (transpose, slice, broadcast, ...) move no data when the layout of their result can be
+written down: the schedule then reads the producer's buffer through the new layout.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ class Layout:
     def dense(self) -> bool:
         """Whether the elements lie one after the other, in C order."""
         want = row_major(self.shape).strides
-        return all(n == 1 or s == w for n, s, w in zip(self.shape, self.strides, want, strict=True)) or not prod(self.shape)
+        return all(
+            n == 1 or s == w for n, s, w in zip(self.shape, self.strides, want, strict=True)
+        ) or not prod(self.shape)
 
 
 def row_major(shape: tuple[int, ...]) -> Layout:
@@ -63,7 +65,7 @@ def reshape(layout: Layout, shape: tuple[int, ...]) -> Layout | None:
     old_shape, (old_strides,) = merged
     strides: list[int] = []
     rest = list(zip(old_shape, old_strides, strict=True))[::-1]
-    room, step = (rest.pop(0) if rest else (1, 1))
+    room, step = rest.pop(0) if rest else (1, 1)
     for n in reversed(shape):
         if n == 1:
             strides.append(0)

@@ -1,4 +1,7 @@
-"""The lowering classes: what kind of loop an operator is. Schedulers and renderers switch on these, never on names."""
+"""The lowering classes: what kind of loop an operator is.
+
+Schedulers and renderers switch on these, never on names.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,10 @@ from blockfuse.ir.layout import Layout
 class Pointwise:
     """One result element from one element of each operand.
 
-    ``expression`` is a scalar expression over ``{0}``, ``{1}``, ...; its functions (``exp``, ``select``, ...) are given by
-    the backend. ``kinds`` lists the NumPy dtype kinds of the loop for which it is right (``f`` float, ``i`` signed,
-    ``u`` unsigned, ``b`` bool); other dtypes run through NumPy. ``cost`` estimates instructions per element.
+    ``expression`` is a scalar expression over ``{0}``, ``{1}``, ...; its functions (``exp``, ``select``, ...)
+    are given by the backend. ``kinds`` lists the NumPy dtype kinds of the loop for which it is right (``f``
+    float, ``i`` signed, ``u`` unsigned, ``b`` bool); other dtypes run through NumPy. ``cost`` estimates
+    instructions per element.
     """
 
     expression: str
@@ -27,7 +31,8 @@ class Pointwise:
 class Reduction:
     """Elements along axes folded into one.
 
-    ``combine`` is a scalar expression over ``{acc}`` and ``{0}``, starting from ``start`` (``None``: the first element).
+    ``combine`` is a scalar expression over ``{acc}`` and ``{0}``, starting from ``start`` (``None``: the
+    first element).
     """
 
     combine: str
@@ -88,4 +93,16 @@ class Fused:
     """Several operators in one kernel: attributes ``body`` (a graph) and ``name``."""
 
 
-Lowering = Pointwise | Reduction | Contraction | Movement | Composite | Joining | Writing | Packing | Host | Leaf | Fused
+Lowering = (
+    Pointwise
+    | Reduction
+    | Contraction
+    | Movement
+    | Composite
+    | Joining
+    | Writing
+    | Packing
+    | Host
+    | Leaf
+    | Fused
+)

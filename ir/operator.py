@@ -13,8 +13,8 @@ from blockfuse.ir.lowering import Lowering
 from blockfuse.ir.types import TensorType, type_of
 
 TypeRule = Callable[..., TensorType]
-# gradient(grad, out, *operands, **attrs) -> one gradient an operand (None: not differentiable), written with operators.
-# Broadcasting is undone by whoever calls it.
+# gradient(grad, out, *operands, **attrs) -> one gradient an operand (None: not differentiable), written with
+# operators. Broadcasting is undone by whoever calls it.
 Gradient = Callable[..., "tuple[Any, ...]"]
 
 
@@ -38,10 +38,10 @@ class Operator:
     """One row of the operator table; calling it computes or records, as the current interpreter says.
 
     meaning: the definition, on ``numpy.ndarray`` operands. A kernel that disagrees is wrong.
-    type_rule: operand types and attributes -> result type; ``None`` runs the meaning on zeros (host operators).
-    loop: for pointwise rows, operand dtypes -> dtypes in which the scalar expression sees each operand, then the result.
-    gradient: see ``Gradient``; ``None`` on a composite row means that its expansion is differentiated.
-    random: it draws random numbers, so it is never folded, shared or moved.
+    type_rule: operand types and attributes -> result type; ``None`` runs the meaning on zeros (host
+    operators). loop: for pointwise rows, operand dtypes -> dtypes in which the scalar expression sees each
+    operand, then the result. gradient: see ``Gradient``; ``None`` on a composite row means that its expansion
+    is differentiated. random: it draws random numbers, so it is never folded, shared or moved.
     examples: what the generated tests call it with.
     """
 
@@ -62,7 +62,9 @@ class Operator:
         if self.type_rule is not None:
             return self.type_rule(*operands, **attrs)
         with numpy.errstate(all="ignore"):
-            return type_of(numpy.asarray(self.meaning(*(numpy.zeros(t.shape, t.dtype) for t in operands), **attrs)))
+            return type_of(
+                numpy.asarray(self.meaning(*(numpy.zeros(t.shape, t.dtype) for t in operands), **attrs))
+            )
 
     def __repr__(self) -> str:
         return f"<operator {self.name}>"

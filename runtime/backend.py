@@ -30,7 +30,9 @@ class Backend:
 
     def load(self, schedule: Schedule) -> Executable:
         """The schedule, compiled or taken from the cache, in memory."""
-        from blockfuse.codegen.cpu.executable import Executable  # brings llvmlite: only who compiles pays for it
+        from blockfuse.codegen.cpu.executable import (
+            Executable,
+        )  # brings llvmlite: only who compiles pays for it
 
         return Executable(schedule, self.machine, self.store, ndarray, UNUSUAL)
 
@@ -45,7 +47,7 @@ def check(name: str, threads: int | None) -> None:
     """Complain about a backend or a number of threads that cannot be."""
     if name not in BACKENDS:
         raise UsageError(f"there is no backend {name!r}; there are {', '.join(BACKENDS)}")
-    if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
+    if threads is not None and (type(threads) is not int or threads < 1):
         raise UsageError(f"threads is {threads!r}; it must be a whole number from 1 on")
 
 

@@ -1,8 +1,9 @@
 """Compiled code on disk, under the hash of everything it depends on.
 
 NOTE [what is trusted]
-The folder holds native code that will run. It is used only if it and its files belong to this user and nobody else may write
-them; every file starts with the hash of its content, so that a damaged one is found. Files appear whole, by renaming.
+The folder holds native code that will run. It is used only if it and its files belong to this user and nobody
+else may write them; every file starts with the hash of its content, so that a damaged one is found. Files
+appear whole, by renaming.
 """
 
 from __future__ import annotations

@@ -43,7 +43,9 @@ def _level(text: str) -> str:
 
 
 SETTINGS = (
-    Setting("BLOCKFUSE_THREADS", "", lambda t: _threads(t or _default_threads()), "Threads of a large launch."),
+    Setting(
+        "BLOCKFUSE_THREADS", "", lambda t: _threads(t or _default_threads()), "Threads of a large launch."
+    ),
     Setting("BLOCKFUSE_CACHE", "", lambda t: Path(t or _default_cache()), "Folder of compiled code."),
     Setting("BLOCKFUSE_ISA", "", _level, "Use at most these instructions: avx512, avx2 or baseline."),
 )

@@ -1,9 +1,9 @@
 """What a call of a hybridized block or function does: find the program for its signature, or record one, or run eagerly.
 
-    call -> entry (native)                  everything is as recorded
-         -> Hybrid.call -> Program.run      unusual memory layout, keyword arguments, host operators
-                        -> record           a new signature, or the state changed: eager while a graph is written
-                        -> eager            where no graph can stand for the call; explain() says why
+call -> entry (native)                  everything is as recorded
+     -> Hybrid.call -> Program.run      unusual memory layout, keyword arguments, host operators
+                    -> record           a new signature, or the state changed: eager while a graph is written
+                    -> eager            where no graph can stand for the call; explain() says why
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ Signature = tuple[Structure, tuple[tuple[tuple[int, ...], str], ...], bool]
 
 @dataclass
 class Path:
-    """What is known of one signature. ``program`` is None where calls run eagerly, and ``reason`` says why."""
+    """What is known of one signature.
+
+    ``program`` is None where calls run eagerly, and ``reason`` says why.
+    """
 
     program: Program | None = None
     reason: str = ""
@@ -67,9 +70,9 @@ class Hybrid:
         self.paths: OrderedDict[Signature, Path] = OrderedDict()
         self._code: list[Code] = []
         self._recording = threading.Lock()
-        backends.check(options.get("backend") or "auto", options.get("threads"))
+        backends.check(options.get("backend", "auto"), options.get("threads"))
 
-    # -- a call that the entry did not take -------------------------------------------------------------------------------------
+    # -- a call that the entry did not take ------------------------------------------------------------------
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if interpreter.current() is not EAGER:  # part of a call that is being recorded
@@ -116,10 +119,15 @@ class Hybrid:
         if simple and not modes.is_training() and program.call is not None:
             vars(self._entry_holder)["_entry"] = program.call
 
-    # -- recording ----------------------------------------------------------------------------------------------------------------
+    # -- recording -------------------------------------------------------------------------------------------
 
     def _recorded(
-        self, path: Path, structure: Structure, arrays: list[ndarray], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        path: Path,
+        structure: Structure,
+        arrays: list[ndarray],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
     ) -> Any:
         path.attempts += 1
         path.program, path.retry = None, False
@@ -147,13 +155,13 @@ class Hybrid:
             path.reason = str(error)
 
     def _backend(self) -> backends.Backend:
-        return backends.backend(self.options.get("backend") or "auto", self.options.get("threads"))
+        return backends.backend(self.options.get("backend", "auto"), self.options.get("threads"))
 
     def _retry_after_changes(self, path: Path, recording: Recording) -> None:
         for value in recording.watched:
             value._watchers.add(path)
 
-    # -- looking in ---------------------------------------------------------------------------------------------------------------
+    # -- looking in ------------------------------------------------------------------------------------------
 
     def explain(self) -> str:
         """Per signature: what was compiled, what was fused, what runs eagerly and why, how often, and what it cost."""

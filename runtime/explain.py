@@ -42,11 +42,18 @@ def _program_lines(path: Any) -> list[str]:
         lines.append(f"  kernel {node.attrs['name']}: {node.type}{source}")
     for step in program.schedule.steps:
         if isinstance(step, HostCall):
-            lines.append(f"  numpy {step.operator.name}: {_host_reason(step)}" + (f", {step.source}" if step.source else ""))
+            lines.append(
+                f"  numpy {step.operator.name}: {_host_reason(step)}"
+                + (f", {step.source}" if step.source else "")
+            )
     work = sum(s.work for s in program.schedule.steps if isinstance(s, Launch))
     native = program.executable.calls() + path.calls
-    lines.append(f"  {native} calls, {path.attempts} recordings, {program.seconds * 1000:.0f} ms to compile or load")
-    lines.append(f"  about {work / 1000:.1f} us of kernels a call, {program.schedule.workspace} bytes of workspace")
+    lines.append(
+        f"  {native} calls, {path.attempts} recordings, {program.seconds * 1000:.0f} ms to compile or load"
+    )
+    lines.append(
+        f"  about {work / 1000:.1f} us of kernels a call, {program.schedule.workspace} bytes of workspace"
+    )
     return lines
 
 

@@ -8,11 +8,20 @@ from typing import Any
 
 from blockfuse.tracer.state import Contents, Fact, State
 
+_SOURCE = """
+def check():
+    try:
+        return ({condition})
+    except (AttributeError, KeyError, ValueError):
+        return False
+"""
+
 
 def quick_check(state: State) -> Callable[[], bool] | None:
     """A function that compares by identity everything that no watcher reports; None where there is nothing of that kind.
 
-    It may say no where the slow comparison says yes (an equal number that is another object), never the other way round.
+    It may say no where the slow comparison says yes (an equal number that is another object), never the other
+    way round.
     """
     scope: dict[str, Any] = {}
     tests = [_fact_test(n, f, scope) for n, f in enumerate(state.facts)]
@@ -20,8 +29,7 @@ def quick_check(state: State) -> Callable[[], bool] | None:
     if not tests:
         return None
     condition = "\n        and ".join(tests)
-    source = f"def check():\n    try:\n        return ({condition})\n    except (AttributeError, KeyError, ValueError):\n        return False\n"
-    exec(source, scope)  # noqa: S102
+    exec(_SOURCE.format(condition=condition), scope)
     return scope["check"]  # type: ignore[no-any-return]
 
 

@@ -26,8 +26,9 @@ from blockfuse.tracer.structure import Leaf, rebuild
 class Program:
     """One compiled path through ``forward``, for one signature.
 
-    ``call`` is what runs it: the native entry itself where nothing has to be checked in Python first. It answers NotImplemented when
-    something changed; then ``refresh`` says whether the program is still right (and brings its parameters up to date).
+    ``call`` is what runs it: the native entry itself where nothing has to be checked in Python first. It
+    answers NotImplemented when something changed; then ``refresh`` says whether the program is still right
+    (and brings its parameters up to date).
     """
 
     def __init__(self, recording: Recording, backend: Backend) -> None:
@@ -50,9 +51,11 @@ class Program:
     def _check_draws(self) -> None:
         draws = [n for n in self.optimized.main.nodes if n.operator.random]
         if [id(n) for n in draws] != [id(n) for n in self.recording.draws]:
-            raise TraceError("forward draws random numbers in an order that the compiled program would change")
+            raise TraceError(
+                "forward draws random numbers in an order that the compiled program would change"
+            )
 
-    # -- validity -----------------------------------------------------------------------------------------------------------------
+    # -- validity --------------------------------------------------------------------------------------------
 
     def invalidate(self) -> None:
         """Something that the program rests on may have changed (called by watchers)."""
@@ -102,7 +105,7 @@ class Program:
         ]
         self.executable.bind([numpy.ascontiguousarray(v).reshape(v.shape) for v in values])
 
-    # -- running ------------------------------------------------------------------------------------------------------------------
+    # -- running ---------------------------------------------------------------------------------------------
 
     def run(self, arguments: list[ndarray]) -> Any:
         """The result for arguments of the right signature, through Python (any memory layout, host calls)."""
@@ -137,5 +140,3 @@ class Program:
 
     def schedule_results(self) -> list[Any]:
         return [b for b in self.schedule.buffers if b.kind == "result"]
-
-

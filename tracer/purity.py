@@ -1,10 +1,11 @@
 """What a recorded call did besides array operators: which user functions ran, and whether anything they did has effects.
 
 NOTE [the certificate]
-A graph replaces Python, so it may only be used where Python did nothing else. ``sys.setprofile`` shows every Python function that
-starts and every C function that user code calls; C functions not known to be pure (``random.random``, ``time.time``, ``print``,
-``next``) stop the certificate, as do stores to globals, enclosing variables and foreign attributes, which are read from the byte
-code. Changes to containers are found by comparing the reachable state before and after (``tracer.state``).
+A graph replaces Python, so it may only be used where Python did nothing else. ``sys.setprofile`` shows every
+Python function that starts and every C function that user code calls; C functions not known to be pure
+(``random.random``, ``time.time``, ``print``, ``next``) stop the certificate, as do stores to globals,
+enclosing variables and foreign attributes, which are read from the byte code. Changes to containers are found
+by comparing the reachable state before and after (``tracer.state``).
 """
 
 from __future__ import annotations
@@ -37,17 +38,44 @@ _TRUSTED = (
 )
 _USERS_HERE = tuple(f"{_OURS}{folder}/" for folder in ("tests", "benchmarks", "examples", "docs"))
 
-_PURE_BUILTINS = (
-    *("abs all any ascii bin callable chr divmod format hasattr hex isinstance issubclass iter len max min oct".split()),
-    *("ord pow repr round sorted sum getattr".split()),
-)
+_PURE_BUILTINS = [
+    "abs",
+    "all",
+    "any",
+    "ascii",
+    "bin",
+    "callable",
+    "chr",
+    "divmod",
+    "format",
+    "getattr",
+    "hasattr",
+    "hex",
+    "isinstance",
+    "issubclass",
+    "iter",
+    "len",
+    "max",
+    "min",
+    "oct",
+    "ord",
+    "pow",
+    "repr",
+    "round",
+    "sorted",
+    "sum",
+]
 _PURE_TYPES: tuple[type, ...] = (str, bytes, int, float, complex, bool, tuple, frozenset, range, slice)
 _WATCHED_TYPES: tuple[type, ...] = (list, dict, set)  # their changes are found by comparing the state
 _PURE: frozenset[Any] = frozenset(
     [getattr(builtins, n) for n in _PURE_BUILTINS]
     + [f for f in vars(math).values() if callable(f)]
     + [numpy.array, numpy.asarray, numpy.zeros, numpy.arange, numpy.promote_types, numpy.result_type]
-    + [f for n, f in vars(operator).items() if callable(f) and n not in ("setitem", "delitem") and not n.startswith("i")]
+    + [
+        f
+        for n, f in vars(operator).items()
+        if callable(f) and n not in ("setitem", "delitem") and not n.startswith("i")
+    ]
 )
 _STORES = {
     "STORE_GLOBAL": "assigns the global",
@@ -92,7 +120,9 @@ class Witness:
         finally:
             sys.setprofile(None)
             if not self.problem and draws != _numpy_stream():
-                self.problem = "forward draws from numpy.random, whose stream is Python state: use blockfuse.np.random"
+                self.problem = (
+                    "forward draws from numpy.random, whose stream is Python state: use blockfuse.np.random"
+                )
 
     def _see(self, frame: types.FrameType, event: str, function: Any) -> None:
         if event == "call":
@@ -118,7 +148,7 @@ class Witness:
 
 def _numpy_stream() -> Any:
     """The state of NumPy's global generator; its functions are invisible to a profiler."""
-    return repr(numpy.random.get_state())
+    return repr(numpy.random.get_state())  # noqa: NPY002 - the old stream is the one to watch
 
 
 def _name_of(function: Any) -> str:

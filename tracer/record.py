@@ -32,12 +32,15 @@ class Origin:
     def array(self) -> numpy.ndarray:
         """The present values."""
         held = self.holder._data if hasattr(self.holder, "_watchers") else self.holder
-        return held._data if isinstance(held, ndarray) else held  # type: ignore[no-any-return]
+        return held._data if isinstance(held, ndarray) else held
 
 
 @dataclass
 class Recording:
-    """What a recorded call gave. ``problem`` (not empty: do not use the graph) is for people; ``again``: try once more."""
+    """What a recorded call gave.
+
+    ``problem`` (not empty: do not use the graph) is for people; ``again``: try once more.
+    """
 
     result: Any
     problem: str = ""
@@ -57,8 +60,8 @@ def record(
 ) -> Recording:
     """Run ``call`` once, eagerly, and write down what it did.
 
-    roots: the callable and its arguments, from where its state is reached. code: functions that earlier recordings met
-    outside of that reach. An exception of ``call`` goes through.
+    roots: the callable and its arguments, from where its state is reached. code: functions that earlier
+    recordings met outside of that reach. An exception of ``call`` goes through.
     """
     if sys.getprofile() is not None:
         return Recording(call(), "a profiler is active, and recording needs its place", again=True)
@@ -66,13 +69,17 @@ def record(
     recorder, witness = Recorder(arguments), Witness()
     with modes.unusual(), interpreter.interpreting(recorder):
         result = witness.watching(call)
-    recording = Recording(result, state=state, code=code, watched=_unique([*state.watched, *recorder.visited]))
+    recording = Recording(
+        result, state=state, code=code, watched=_unique([*state.watched, *recorder.visited])
+    )
     new = [(c, g) for c, g in witness.functions.items() if c not in state.codes]
     recording.problem = recorder.problem or witness.problem or _unseen(state) or _changed(state)
     if not recording.problem and new:
         recording.code = [*code, *new]
         recording.again = True
-        recording.problem = f"{new[0][0].co_name} was met for the first time; the next call is recorded with its state"
+        recording.problem = (
+            f"{new[0][0].co_name} was met for the first time; the next call is recorded with its state"
+        )
     if not recording.problem:
         _finish(recording, recorder, result)
     return recording
@@ -91,7 +98,7 @@ def _unique(values: list[Any]) -> list[Any]:
     return list({id(v): v for v in values}.values())
 
 
-# -- results and leaves -------------------------------------------------------------------------------------------------------------
+# -- results and leaves --------------------------------------------------------------------------------------
 
 
 def _finish(recording: Recording, recorder: Recorder, result: Any) -> None:

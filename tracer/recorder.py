@@ -1,6 +1,7 @@
 """The recording interpreter: computes as eager does and writes a graph beside it.
 
-Once something happens that a graph cannot repeat, ``problem`` says what and where; recording stops, computing goes on.
+Once something happens that a graph cannot repeat, ``problem`` says what and where; recording stops, computing
+goes on.
 """
 
 from __future__ import annotations
@@ -25,17 +26,21 @@ class Recorder(Eager):
     """Records one call.
 
     NOTE [which arrays are what]
-    Arguments are known from the start. An array that no operator made was there before (a parameter, an array in an attribute or a
-    global) or was made from Python values during the call. It becomes a provisional leaf; when the call is over ``tracer.record``
-    finds out which it is.
+    Arguments are known from the start. An array that no operator made was there before (a parameter, an array
+    in an attribute or a global) or was made from Python values during the call. It becomes a provisional
+    leaf; when the call is over ``tracer.record`` finds out which it is.
     """
 
     def __init__(self, arguments: list[ndarray]) -> None:
         self.problem = ""
         self.visited: list[Any] = []
-        self.arguments = [leaf(argument, f"x{n}" if n else "x", type_of(a._data)) for n, a in enumerate(arguments)]
+        self.arguments = [
+            leaf(argument, f"x{n}" if n else "x", type_of(a._data)) for n, a in enumerate(arguments)
+        ]
         self.found: dict[Node, ndarray | numpy.ndarray] = {}  # provisional leaf -> the array that was met
-        self.contents: dict[Node, numpy.ndarray] = {}  # provisional leaf of a NumPy array -> a copy of what it held
+        self.contents: dict[
+            Node, numpy.ndarray
+        ] = {}  # provisional leaf of a NumPy array -> a copy of what it held
         self.draws: list[Node] = []  # random nodes, in the order in which they drew
         self._nodes: dict[int, Node] = {}  # id of an array -> its value now
         self._arrays: list[Any] = []  # keeps those ids good
@@ -45,7 +50,7 @@ class Recorder(Eager):
         for array, node in zip(arguments, self.arguments, strict=True):
             self._know(array, node)
 
-    # -- what the program does ------------------------------------------------------------------------------------------------------
+    # -- what the program does -------------------------------------------------------------------------------
 
     def apply(self, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         result = super().apply(operator, operands, attrs)
@@ -53,7 +58,9 @@ class Recorder(Eager):
             self._record(result, operator, operands, attrs)
         return result
 
-    def update(self, target: ndarray, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> None:
+    def update(
+        self, target: ndarray, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]
+    ) -> None:
         if not self.problem:
             before = [self._operand(o) for o in operands]
             self._refuse_shared(target)
@@ -67,7 +74,10 @@ class Recorder(Eager):
         if not self.problem and not all(is_basic(i) for i in items):
             self._stop("writes at an index made of arrays")
         if not self.problem:
-            before, written = self.node_of(target), self._operand(data_of(value) if _is_list(value) else value)
+            before, written = (
+                self.node_of(target),
+                self._operand(data_of(value) if _is_list(value) else value),
+            )
             self._refuse_shared(target)
         super().assign(target, index, value)
         if not self.problem:
@@ -85,7 +95,7 @@ class Recorder(Eager):
     def visit(self, block: Any) -> None:
         self.visited.append(block)
 
-    # -- nodes ------------------------------------------------------------------------------------------------------------------------
+    # -- nodes -----------------------------------------------------------------------------------------------
 
     def node_of(self, array: ndarray | numpy.ndarray) -> Node:
         """The value that an array holds now."""
@@ -102,7 +112,9 @@ class Recorder(Eager):
     def shares_given_memory(self, array: ndarray) -> bool:
         """Whether ``array`` lies in memory that was there before the call."""
         owner = id(stamps.owner_of(array._data))
-        return owner in self._given or any(owner == id(stamps.owner_of(_data(a))) for a in self.found.values())
+        return owner in self._given or any(
+            owner == id(stamps.owner_of(_data(a))) for a in self.found.values()
+        )
 
     def _know(self, array: Any, node: Node) -> None:
         self._nodes[id(array)] = node
@@ -127,7 +139,9 @@ class Recorder(Eager):
             return literal(data_of(operand))
         return operand
 
-    def _record(self, result: ndarray, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> None:
+    def _record(
+        self, result: ndarray, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]
+    ) -> None:
         nodes = operands_as_nodes(operator, tuple(self._operand(o) for o in operands))
         node = self._node(operator, nodes, attrs)
         if node.type != type_of(result._data):
@@ -168,5 +182,3 @@ def _data(array: ndarray | numpy.ndarray) -> numpy.ndarray:
 
 def _is_list(value: Any) -> bool:
     return isinstance(value, list | tuple)
-
-

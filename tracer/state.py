@@ -1,11 +1,12 @@
 """The Python state that a call can read, and whether it is still what it was.
 
 NOTE [what counts as state]
-From the callable and its arguments on: functions with the globals that their code names, their cells and defaults; containers
-with all they hold; instances with all their attributes; blocks, classes and modules with the attributes that the code names.
-Numbers and text are compared by type and value, arrays, functions and everything else by identity. Blocks and parameters tell
-their watchers when they change, so only the containers and objects in their attributes are looked at again at every call.
-A value whose state cannot be seen (an iterator, a file, a deque) makes the call run eagerly.
+From the callable and its arguments on: functions with the globals that their code names, their cells and
+defaults; containers with all they hold; instances with all their attributes; blocks, classes and modules with
+the attributes that the code names. Numbers and text are compared by type and value, arrays, functions and
+everything else by identity. Blocks and parameters tell their watchers when they change, so only the
+containers and objects in their attributes are looked at again at every call. A value whose state cannot be
+seen (an iterator, a file, a deque) makes the call run eagerly.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ _MISSING = object()
 _CALLED = frozenset({"forward", "hybrid_forward", "__call__"})  # methods that run without being named
 _LARGEST = 20_000  # values: more than this is not looked through at every call
 
-# Compared by identity; what they refer to does not change, or is watched, or is code that the recording saw run.
+# Compared by identity; what they refer to does not change, or is watched, or is code that the recording saw
+# run.
 _OPAQUE: tuple[type, ...] = (
     types.BuiltinFunctionType,
     types.MethodWrapperType,
@@ -44,7 +46,16 @@ _OPAQUE: tuple[type, ...] = (
     frozenset,
 )
 _TRUSTED_MODULES = (
-    "blockfuse", "numpy", "math", "cmath", "operator", "typing", "builtins", "types", "abc", "__future__",
+    "blockfuse",
+    "numpy",
+    "math",
+    "cmath",
+    "operator",
+    "typing",
+    "builtins",
+    "types",
+    "abc",
+    "__future__",
 )
 
 
@@ -119,7 +130,11 @@ def _items(holder: Any) -> tuple[Any, ...]:
 class State:
     """A picture of the state that code reachable from ``roots`` can read."""
 
-    def __init__(self, roots: Iterable[tuple[Any, str]], more_code: Iterable[tuple[types.CodeType, dict[str, Any]]] = ()) -> None:
+    def __init__(
+        self,
+        roots: Iterable[tuple[Any, str]],
+        more_code: Iterable[tuple[types.CodeType, dict[str, Any]]] = (),
+    ) -> None:
         self.names: set[str] = set()
         roots, more_code = tuple(roots), tuple(more_code)
         while True:  # each round may find functions whose code names more
@@ -144,12 +159,13 @@ class State:
 
     def change(self) -> str:
         """What has changed first, or an empty text."""
-        for fact in (*self.facts, *self.watched_facts, *self.contents):
+        everything: tuple[Fact | Contents, ...] = (*self.facts, *self.watched_facts, *self.contents)
+        for fact in everything:
             if not fact.holds():
                 return fact.text
         return ""
 
-    # -- taking the picture -----------------------------------------------------------------------------------------------------
+    # -- taking the picture ----------------------------------------------------------------------------------
 
     def _add_code(self, code: types.CodeType, module: dict[str, Any]) -> None:
         if code not in self.codes:
@@ -179,7 +195,7 @@ class State:
         elif isinstance(value, types.ModuleType):
             self._visit_module(value, text)
         elif isinstance(value, type):
-            self._visit_class(value, text)
+            self._visit_class(value)
         elif isinstance(value, types.FunctionType):
             self._visit_function(value, text)
         elif isinstance(value, types.MethodType | staticmethod | classmethod):
@@ -193,7 +209,7 @@ class State:
         for name, held in tuple(vars(value).items()):
             if not name.startswith("_") or name in self.names:
                 self._fact(value, name, held, f"{text}.{name}", watched=True)
-        self._visit_class(type(value), f"class {type(value).__name__}")
+        self._visit_class(type(value))
 
     def _visit_contents(self, value: Any, text: str) -> None:
         items = _items(value)
@@ -208,7 +224,7 @@ class State:
         for name in self.names & vars(module).keys():
             self._fact(module, name, vars(module)[name], f"{text}.{name}")
 
-    def _visit_class(self, cls: type, text: str) -> None:
+    def _visit_class(self, cls: type) -> None:
         for base in cls.__mro__:
             if base.__module__.partition(".")[0] in _TRUSTED_MODULES:
                 continue
@@ -237,7 +253,7 @@ class State:
             held = _attribute(value, name)
             if held is not _MISSING:
                 self._fact(value, name, held, f"{text}.{name}")
-        self._visit_class(type(value), f"class {type(value).__name__}")
+        self._visit_class(type(value))
 
     def _cannot_see(self, text: str) -> None:
         self.unseen = self.unseen or text

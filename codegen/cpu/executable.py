@@ -14,7 +14,7 @@ import numpy
 
 from blockfuse.codegen.cpu import cpython, native
 from blockfuse.codegen.cpu.pool import pool, pool_ir
-from blockfuse.codegen.cpu.program import HEADER, Plan, dtype_places, native_entry, place_of, plan, program_ir
+from blockfuse.codegen.cpu.program import HEADER, dtype_places, native_entry, place_of, plan, program_ir
 from blockfuse.codegen.cpu.render import pointers
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.schedule import HostCall, Launch, Schedule
@@ -63,9 +63,10 @@ def _kernel_ir(source: str, launch: Launch, machine: Machine) -> str:
 class Executable:
     """A loaded program.
 
-    ``run`` takes and gives lists of NumPy arrays; ``entry`` (None where there are host calls, or on an interpreter whose objects
-    are not known) is the built-in function of NOTE [the frame]. ``bind`` gives it parameters, before the first call and whenever
-    they move. Everything is released when the object and ``entry`` are gone.
+    ``run`` takes and gives lists of NumPy arrays; ``entry`` (None where there are host calls, or on an
+    interpreter whose objects are not known) is the built-in function of NOTE [the frame]. ``bind`` gives it
+    parameters, before the first call and whenever they move. Everything is released when the object and
+    ``entry`` are gone.
     """
 
     def __init__(
@@ -78,13 +79,15 @@ class Executable:
         self._owner = _Owner(self, self._frame)
         self.entry = self._new_entry(wrapper)
 
-    # -- loading --------------------------------------------------------------------------------------------------------------------
+    # -- loading ---------------------------------------------------------------------------------------------
 
     def _kernel(self, number: int, source: str, store: Store) -> native.Loaded:
         machine = self.plan.machine
         step = self.plan.schedule.steps[next(s for s, n in self.plan.kernel_of.items() if n == number)]
         assert isinstance(step, Launch)
-        return native.load(_object(source, lambda: _kernel_ir(source, step, machine), machine, store), "kernel", machine)
+        return native.load(
+            _object(source, lambda: _kernel_ir(source, step, machine), machine, store), "kernel", machine
+        )
 
     def _load_program(self, store: Store) -> dict[str, native.Loaded]:
         machine = self.plan.machine
@@ -124,7 +127,7 @@ class Executable:
         self._owner.definition = definition
         return cpython.builtin(definition, numpy.asarray(self._owner))
 
-    # -- binding --------------------------------------------------------------------------------------------------------------------
+    # -- binding ---------------------------------------------------------------------------------------------
 
     def bind(self, parameters: list[numpy.ndarray]) -> None:
         """Use these arrays (C-contiguous, in the order of ``schedule.parameters``) from now on."""
@@ -142,7 +145,7 @@ class Executable:
         """How often the entry ran."""
         return int(self._frame[place_of("calls")])
 
-    # -- running from Python --------------------------------------------------------------------------------------------------------
+    # -- running from Python ---------------------------------------------------------------------------------
 
     def run(self, arguments: list[numpy.ndarray]) -> list[numpy.ndarray]:
         """Results for C-contiguous arguments of the recorded types."""
@@ -219,7 +222,15 @@ def _header(wrapper: type, unusual: numpy.ndarray) -> dict[str, int]:
     }
     words = {word: cpython.address_of(name) for word, name in functions.items()}
     words |= {name: cpython.library_address(name) for name in ("aligned_alloc", "free")}
-    words |= {"unusual": unusual.ctypes.data, "wrapper": id(wrapper), "slot": cpython.slot_offset(wrapper, "_data")}
-    words |= {"array": id(numpy.ndarray), "new_array": cpython.new_from_descr(), "not_implemented": id(NotImplemented)}
+    words |= {
+        "unusual": unusual.ctypes.data,
+        "wrapper": id(wrapper),
+        "slot": cpython.slot_offset(wrapper, "_data"),
+    }
+    words |= {
+        "array": id(numpy.ndarray),
+        "new_array": cpython.new_from_descr(),
+        "not_implemented": id(NotImplemented),
+    }
     assert words.keys() <= set(HEADER)
     return words

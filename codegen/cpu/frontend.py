@@ -8,8 +8,8 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
 
-import numba.core.types as types
 from numba.core import compiler
+from numba.core import types as _numba_types
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
@@ -19,6 +19,7 @@ from blockfuse.codegen.cpu.tiles import product_tile
 from blockfuse.codegen.cpu.values import Value
 from blockfuse.codegen.machine import Machine
 
+types: Any = _numba_types  # its names are made at run time
 SYMBOL = "kernel"
 _BOOLEAN = frozenset({"truth", "negated"})
 
@@ -26,15 +27,24 @@ _BOOLEAN = frozenset({"truth", "negated"})
 def lowered(source: str, name: str, dtypes: tuple[str, ...], machine: Machine) -> str:
     """LLVM IR of function ``name`` of ``source``; its symbol is ``kernel``.
 
-    dtypes: of the pointer parameters. The C signature is Numba's: ``int kernel(void *unused, void *unused, pointers...,
-    int64 begin, int64 end)``; it returns 0.
+    dtypes: of the pointer parameters. The C signature is Numba's: ``int kernel(void *unused, void *unused,
+    pointers..., int64 begin, int64 end)``; it returns 0.
     """
-    scope = _scope(machine.lanes(8), machine.lanes(4)) | {"product_tile": partial(_tile, machine)}
-    exec(compile(source, f"<kernel {name}>", "exec"), scope)  # noqa: S102
+    scope = _scope() | {"product_tile": partial(_tile, machine)}
+    defined: dict[str, Any] = {}
+    exec(compile(source, f"<kernel {name}>", "exec"), scope, defined)
+    function = defined.pop(name)  # not in scope: a kernel named ``exp`` calls the function ``exp``
+    scope.update(defined)
     pointers = tuple(types.CPointer(_storage(d)) for d in dtypes)
     with global_compiler_lock:
         result = compiler.compile_extra(
-            _target()[0], _target()[1], scope[name], (*pointers, types.int64, types.int64), types.void, _flags(), {}
+            _target()[0],
+            _target()[1],
+            function,
+            (*pointers, types.int64, types.int64),
+            types.void,
+            _flags(),
+            {},
         )
         text = str(result.library._final_module)
     return _renamed(text, result.fndesc.mangled_name)
@@ -66,13 +76,15 @@ def _target() -> tuple[Any, Any]:
 
 
 @lru_cache
-def _scope(*lanes: int) -> dict[str, Any]:
+def _scope() -> dict[str, Any]:
     """What kernel source may name."""
     numbers = {str(t): t for t in (types.float32, types.float64, *types.integer_domain) if t is not None}
     return {
         **numbers,
         **{name: _intrinsic(name, f) for name, f in FUNCTIONS.items()},
-        **{"inf": float("inf"), "nan": float("nan"), "range": range},
+        "inf": float("inf"),
+        "nan": float("nan"),
+        "range": range,
     }
 
 
@@ -84,7 +96,8 @@ def _intrinsic(name: str, function: Callable[..., Value]) -> Any:
 
         def generate(_: Any, builder: Any, signature: Any, values: Any) -> Any:
             operands = [
-                Value(builder, v, getattr(t, "signed", True)) for v, t in zip(values, signature.args, strict=True)
+                Value(builder, v, getattr(t, "signed", True))
+                for v, t in zip(values, signature.args, strict=True)
             ]
             return function(*operands).ir
 
@@ -93,14 +106,14 @@ def _intrinsic(name: str, function: Callable[..., Value]) -> Any:
     count = _ARITY.get(name) or len(inspect.signature(function).parameters)
     names = ", ".join("xyz"[:count])
     scope: dict[str, Any] = {"typed": typed}
-    exec(f"def call(context, {names}):\n    return typed(context, {names})\n", scope)  # noqa: S102
+    exec(f"def call(context, {names}):\n    return typed(context, {names})\n", scope)
     return intrinsic(scope["call"])
 
 
-_ARITY = {name: 1 for name in FUNCTIONS} | {
-    **{name: 2 for name in ("pow", "hypot", "atan2", "maximum", "minimum", "literal")},
-    **{name: 2 for name in ("fold_add", "fold_multiply", "fold_maximum", "fold_minimum")},
-    **{name: 3 for name in ("select", "multiply_add")},
+_ARITY = dict.fromkeys(FUNCTIONS, 1) | {
+    **dict.fromkeys(("pow", "hypot", "atan2", "maximum", "minimum", "literal"), 2),
+    **dict.fromkeys(("fold_add", "fold_multiply", "fold_maximum", "fold_minimum"), 2),
+    **dict.fromkeys(("select", "multiply_add"), 3),
 }
 
 

@@ -1,7 +1,8 @@
 """The functions of scalar expressions, as LLVM instructions: for one number in a loop or for the vectors of a tile.
 
-Accuracy (largest error seen over all float32 exponents, in units in the last place, by ``tests/test_functions.py``) stands
-in ``ULP``. Functions without a vector form call the C library, lane by lane.
+Accuracy (largest error seen over all float32 exponents, in units in the last place, by
+``tests/test_functions.py``) stands in ``ULP``. Functions without a vector form call the C library, lane by
+lane.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ ULP = {"exp": 2.0, "log": 2.0, "tanh": 3.0, "sigmoid": 3.0, "erf": 3.0, "softplu
 
 I32, I64 = ir.IntType(32), ir.IntType(64)
 
-# -- choice ---------------------------------------------------------------------------------------------------------------
+# -- choice --------------------------------------------------------------------------------------------------
 
 
 def select(condition: Value, x: Value, y: Value) -> Value:
@@ -65,7 +66,7 @@ def infinity(x: Value) -> Value:
     return x.constant(math.inf)
 
 
-# -- LLVM's own -------------------------------------------------------------------------------------------------------------
+# -- LLVM's own ----------------------------------------------------------------------------------------------
 
 
 def _llvm(name: str) -> Callable[..., Value]:
@@ -103,7 +104,7 @@ def _polynomial(x: Value, coefficients: tuple[float, ...]) -> Value:
     return result
 
 
-# -- folds: the order of additions is free ------------------------------------------------------------------------------------
+# -- folds: the order of additions is free -------------------------------------------------------------------
 
 
 def fold_add(total: Value, x: Value) -> Value:
@@ -125,7 +126,7 @@ def fold_minimum(best: Value, x: Value) -> Value:
     return _llvm_minimum(best, x) if best.is_float else minimum(best, x)
 
 
-# -- exponential and logarithm --------------------------------------------------------------------------------------------------
+# -- exponential and logarithm -------------------------------------------------------------------------------
 
 
 def _integer(x: Value) -> ir.Type:
@@ -138,7 +139,10 @@ def _power_of_two(x: Value, n: Value) -> Value:
     return ((n + bias) << mantissa).bitcast(x.element)
 
 
-_LN2 = {32: (0.693359375, -2.12194440e-4), 64: (6.93145751953125e-1, 1.42860682030941723212e-6)}  # high and low part
+_LN2 = {
+    32: (0.693359375, -2.12194440e-4),
+    64: (6.93145751953125e-1, 1.42860682030941723212e-6),
+}  # high and low part
 
 
 def exp(x: Value) -> Value:
@@ -170,11 +174,11 @@ _LOG = (
 def log(x: Value) -> Value:
     """x = 2**k (1 + f) with 1 + f near 1; log(1 + f) by fdlibm's series in s = f / (2 + f)."""
     bits, integer = x.bits, _integer(x)
-    mantissa, bias, tiny, lift = (23, 127, 2.0**-126, 2.0**25) if bits == 32 else (52, 1023, 2.0**-1022, 2.0**54)
+    mantissa, tiny, lift = (23, 2.0**-126, 2.0**25) if bits == 32 else (52, 2.0**-1022, 2.0**54)
     subnormal = x < tiny
     lifted = select(subnormal, x * lift, x)
     raw = lifted.bitcast(integer)
-    root_half = (0x3F3504F3 if bits == 32 else 0x3FE6A09E667F3BCD)  # the bits of sqrt(1/2)
+    root_half = 0x3F3504F3 if bits == 32 else 0x3FE6A09E667F3BCD  # the bits of sqrt(1/2)
     shifted = raw - root_half
     k = shifted >> mantissa
     f = (raw - (k << mantissa)).bitcast(x.element) - 1.0
@@ -197,30 +201,35 @@ def _log_of_one_plus(t: Value) -> Value:
     return log(u) - ((u - 1.0) - t) / u
 
 
-# -- activations ------------------------------------------------------------------------------------------------------------------
+# -- activations ---------------------------------------------------------------------------------------------
 
 # tanh(x) = x + x**3 P(x**2) for |x| < 0.625, coefficients of Cephes (Moshier 1989): tanhf.c and tanh.c.
-_TANH_32 = (-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1)
-_TANH_64 = (
-    (-9.64399179425052238628e-1, -9.92877231001918586564e1, -1.61468768441708447952e3),
-    (1.0, 1.12811678491632931402e2, 2.23548839060100448583e3, 4.84406305325125486048e3),
-)
+_TANH = {  # bits -> numerator and denominator of P
+    32: (
+        (-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1),
+        (),
+    ),
+    64: (
+        (-9.64399179425052238628e-1, -9.92877231001918586564e1, -1.61468768441708447952e3),
+        (1.0, 1.12811678491632931402e2, 2.23548839060100448583e3, 4.84406305325125486048e3),
+    ),
+}
 
 
 def tanh(x: Value) -> Value:
     size = _fabs(x)
     z = x * x
-    if x.bits == 32:
-        series = _polynomial(z, _TANH_32)
-    else:
-        series = _polynomial(z, _TANH_64[0]) / _polynomial(z, _TANH_64[1])
+    above, below = _TANH[x.bits]
+    series = _polynomial(z, above) / _polynomial(z, below) if below else _polynomial(z, above)
     near_zero = _fma(x * z, series, x)
     far = _copysign(1.0 - 2.0 / (exp(size * 2.0) + 1.0), x)
     return select(size < 0.625, near_zero, far)
 
 
 def sigmoid(x: Value) -> Value:
-    return 1.0 / (exp(-x) + 1.0)
+    """With exp(-|x|), which does not overflow: the subnormal results come out, too."""
+    small = exp(-_fabs(x))
+    return select(x < 0, small, x.constant(1.0)) / (small + 1.0)
 
 
 def softplus(x: Value) -> Value:
@@ -250,7 +259,7 @@ def erf(x: Value) -> Value:
     return select(x != x, x, select(size > 0.927734375, far, near))
 
 
-# -- the C library ------------------------------------------------------------------------------------------------------------------
+# -- the C library -------------------------------------------------------------------------------------------
 
 
 def _library(name: str) -> Callable[..., Value]:
@@ -280,11 +289,19 @@ FUNCTIONS: dict[str, Callable[..., Value]] = {
     **{f.__name__: f for f in (select, truth, negated, maximum, minimum, relu, sign, literal, one, infinity)},
     **{f.__name__: f for f in (fold_add, fold_multiply, fold_maximum, fold_minimum)},
     **{f.__name__: f for f in (exp, log, tanh, sigmoid, softplus, erf)},
-    **{"multiply_add": _fma, "sqrt": sqrt, "floor": floor, "ceil": ceil, "trunc": trunc, "rint": rint, "abs": abs_},
+    "multiply_add": _fma,
+    "sqrt": sqrt,
+    "floor": floor,
+    "ceil": ceil,
+    "trunc": trunc,
+    "rint": rint,
+    "abs": abs_,
 }
 
 _ELEMENTS = {
-    **{"float32": ir.FloatType(), "float64": ir.DoubleType(), "bool": ir.IntType(1)},
+    "float32": ir.FloatType(),
+    "float64": ir.DoubleType(),
+    "bool": ir.IntType(1),
     **{f"{u}int{bits}": ir.IntType(bits) for u in ("", "u") for bits in (8, 16, 32, 64)},
 }
 

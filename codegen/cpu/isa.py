@@ -34,6 +34,9 @@ def machine(level: str = "", threads: int = 1) -> Machine:
     if not level:
         level = next(name for name, (needed, _, _) in LEVELS.items() if not needed or features.get(needed))
     _, vector_bytes, accumulators = LEVELS[level]
-    flags = {**features, **{name: False for name in features if name.startswith(_ABOVE[level]) and _ABOVE[level]}}
+    flags = {
+        **features,
+        **{name: False for name in features if name.startswith(_ABOVE[level]) and _ABOVE[level]},
+    }
     text = ",".join(("+" if on else "-") + name for name, on in sorted(flags.items()))
     return Machine(vector_bytes, accumulators, text, threads, level)

@@ -1,10 +1,10 @@
 """The thread pool: native workers that sleep on semaphores, and ``fork``, which native programs call.
 
 NOTE [the pool]
-Workers are Python threads that enter native code once and stay there without the interpreter lock, asleep in ``sem_wait``
-while there is nothing to do. ``fork(state, function, table, rows, grain)`` cuts rows into one range a thread, wakes the
-workers, does its own range and waits. One fork runs at a time; a second caller finds the pool busy and does all rows itself.
-A forked child has no workers: its pool starts anew.
+Workers are Python threads that enter native code once and stay there without the interpreter lock, asleep in
+``sem_wait`` while there is nothing to do. ``fork(state, function, table, rows, grain)`` cuts rows into one
+range a thread, wakes the workers, does its own range and waits. One fork runs at a time; a second caller
+finds the pool busy and does all rows itself. A forked child has no workers: its pool starts anew.
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ class _Native:
         self.builder.branch(again)
         self.builder.position_at_end(again)
         failed = self._semaphore_call("sem_wait", semaphore)
-        self.builder.cbranch(self.builder.icmp_signed("!=", failed, ir.Constant(ir.IntType(32), 0)), again, onwards)
+        self.builder.cbranch(
+            self.builder.icmp_signed("!=", failed, ir.Constant(ir.IntType(32), 0)), again, onwards
+        )
         self.builder.position_at_end(onwards)
 
     def _semaphore_call(self, name: str, semaphore: int | ir.Value) -> ir.Value:
@@ -179,7 +181,7 @@ class _Fork(_Native):
         builder.position_at_end(after)
 
 
-# -- the pool of this process -----------------------------------------------------------------------------------------------------
+# -- the pool of this process --------------------------------------------------------------------------------
 
 
 class Pool:
@@ -200,7 +202,9 @@ class Pool:
             libc.sem_init(ctypes.c_void_p(self.state + 8 * place), 0, 0)
         work = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)(self._work.address)
         for number in range(threads - 1):
-            threading.Thread(target=work, args=(self.state, number), name=f"blockfuse-{number}", daemon=True).start()
+            threading.Thread(
+                target=work, args=(self.state, number), name=f"blockfuse-{number}", daemon=True
+            ).start()
 
 
 _pools: dict[int, Pool] = {}  # threads -> the pool of this process

@@ -1,20 +1,19 @@
 """A schedule as one native program: kernels in order over a table of pointers, and the entry that Python calls.
 
 NOTE [the table]
-Native code finds everything through one table of 64-bit words, so that its object code holds no address of this process and
-can be cached. First the buffers, in the order of the schedule; then the kernels; then the thread pool. A caller copies the
-program's table and fills in arguments, results and workspace.
+Native code finds everything through one table of 64-bit words, so that its object code holds no address of
+this process and can be cached. First the buffers, in the order of the schedule; then the kernels; then the
+thread pool. A caller copies the program's table and fills in arguments, results and workspace.
 
 NOTE [the frame]
-The entry's ``self`` is a NumPy array of words: the header (``HEADER``), the dtype objects of arguments and results, then the
-table.
+The entry's ``self`` is a NumPy array of words: the header (``HEADER``), the dtype objects of arguments and
+results, then the table.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
 
 from llvmlite import ir
 
@@ -41,7 +40,18 @@ RELEASE_WORK = 20_000.0  # nanoseconds: above this, other Python threads may run
 STACK_WORKSPACE = 16_384  # bytes: a larger workspace is kept between calls
 
 HEADER = (
-    *("valid", "unusual", "wrapper", "slot", "array", "new_array", "new_object", "incref", "decref", "not_implemented"),
+    *(
+        "valid",
+        "unusual",
+        "wrapper",
+        "slot",
+        "array",
+        "new_array",
+        "new_object",
+        "incref",
+        "decref",
+        "not_implemented",
+    ),
     *("save_thread", "restore_thread", "aligned_alloc", "free", "workspace", "new_tuple", "binding", "calls"),
 )
 
@@ -97,9 +107,14 @@ def plan(schedule: Schedule, machine: Machine) -> Plan:
 
 
 def program_ir(plan: Plan) -> str:
-    """LLVM IR: ``piece0``, ``piece1``, ... (table) for the runs of launches, and ``entry`` where there is one piece."""
+    """LLVM IR: ``piece0``, ``piece1``, ...
+
+    (table) for the runs of launches, and ``entry`` where there is one piece.
+    """
     module = ir.Module("program")
-    pieces = [_Emitter(module, plan).piece(n) for n, steps in enumerate(plan.pieces) if _is_native(plan, steps)]
+    pieces = [
+        _Emitter(module, plan).piece(n) for n, steps in enumerate(plan.pieces) if _is_native(plan, steps)
+    ]
     if native_entry(plan):
         _Entry(module, plan, pieces[0] if pieces else None).emit()
     return str(module)
@@ -114,7 +129,7 @@ def _is_native(plan: Plan, steps: tuple[int, ...]) -> bool:
     return isinstance(plan.schedule.steps[steps[0]], Launch)
 
 
-# -- launches -------------------------------------------------------------------------------------------------------------------
+# -- launches ------------------------------------------------------------------------------------------------
 
 
 class _Emitter:
@@ -131,7 +146,9 @@ class _Emitter:
             if self.plan.forks(step):
                 self._fork(builder, function.args[0], place, step)
             else:
-                self._launch(builder, function.args[0], place, step, ir.Constant(I64, 0), ir.Constant(I64, step.rows))
+                self._launch(
+                    builder, function.args[0], place, step, ir.Constant(I64, 0), ir.Constant(I64, step.rows)
+                )
         builder.ret_void()
         return function
 
@@ -143,7 +160,9 @@ class _Emitter:
         for pointer in step.pointers:
             itemsize = self.plan.schedule.buffers[pointer.buffer].type.dtype.itemsize
             base = word(builder, table, pointer.buffer)
-            operands.append(builder.inttoptr(builder.add(base, ir.Constant(I64, pointer.offset * itemsize)), POINTER))
+            operands.append(
+                builder.inttoptr(builder.add(base, ir.Constant(I64, pointer.offset * itemsize)), POINTER)
+            )
         with builder.goto_entry_block():
             unused = builder.alloca(I64)
         signature = ir.FunctionType(I32, [POINTER] * (2 + len(operands)) + [I64, I64])
@@ -182,14 +201,14 @@ def dtype_places(plan: Plan) -> tuple[int, int, int]:
     return len(HEADER), len(HEADER) + arguments, len(HEADER) + arguments + results
 
 
-# -- the entry ------------------------------------------------------------------------------------------------------------------
+# -- the entry -----------------------------------------------------------------------------------------------
 
 
 class _Entry:
     """``entry(self, args, count)``: the METH_FASTCALL function of NOTE [the frame].
 
-    It answers NotImplemented, so that Python takes over, unless the program is valid, no unusual mode is on, and the arguments
-    are exactly as many C-contiguous arrays of the recorded types.
+    It answers NotImplemented, so that Python takes over, unless the program is valid, no unusual mode is on,
+    and the arguments are exactly as many C-contiguous arrays of the recorded types.
     """
 
     def __init__(self, module: ir.Module, plan: Plan, piece: ir.Function | None) -> None:
@@ -224,9 +243,11 @@ class _Entry:
         """One call more; only the holder of the interpreter lock counts."""
         place = ir.Constant(I64, place_of("calls"))
         counter = self.builder.gep(self.frame, [place], source_etype=I64)
-        self.builder.store(self.builder.add(self.builder.load(counter, typ=I64), ir.Constant(I64, 1)), counter)
+        self.builder.store(
+            self.builder.add(self.builder.load(counter, typ=I64), ir.Constant(I64, 1)), counter
+        )
 
-    # -- small things -----------------------------------------------------------------------------------------------------------
+    # -- small things ----------------------------------------------------------------------------------------
 
     def _pointer(self, value: ir.Value) -> ir.Value:
         return self.builder.inttoptr(value, POINTER)
@@ -251,14 +272,18 @@ class _Entry:
         """Go on if an allocation succeeded, else raise what it raised."""
         onwards = self.function.append_basic_block()
         address = self.builder.ptrtoint(made, I64)
-        self.builder.cbranch(self.builder.icmp_signed("!=", address, ir.Constant(I64, 0)), onwards, self.failed)
+        self.builder.cbranch(
+            self.builder.icmp_signed("!=", address, ir.Constant(I64, 0)), onwards, self.failed
+        )
         self.builder.position_at_end(onwards)
 
     def _call(self, name: str, result: ir.Type, *operands: ir.Value) -> ir.Value:
         signature = ir.FunctionType(result, [o.type for o in operands])
-        return self.builder.call(self.builder.inttoptr(self._word(name), signature.as_pointer()), list(operands))
+        return self.builder.call(
+            self.builder.inttoptr(self._word(name), signature.as_pointer()), list(operands)
+        )
 
-    # -- arguments ----------------------------------------------------------------------------------------------------------------
+    # -- arguments -------------------------------------------------------------------------------------------
 
     def _checked_argument(self, arguments: ir.Value, number: int, type: TensorType) -> ir.Value:
         """The address of an argument's elements."""
@@ -289,7 +314,7 @@ class _Entry:
             self._put(table, place, word(self.builder, self.frame, start + place))
         return table
 
-    # -- results ------------------------------------------------------------------------------------------------------------------
+    # -- results ---------------------------------------------------------------------------------------------
 
     def _results(self, table: ir.Value) -> list[ir.Value]:
         """New NumPy arrays; their addresses go into the table."""
@@ -318,7 +343,9 @@ class _Entry:
         builder = self.builder
         wrappers = []
         for array in arrays:
-            wrapper = self._call("new_object", POINTER, self._pointer(self._word("wrapper")), ir.Constant(I64, 0))
+            wrapper = self._call(
+                "new_object", POINTER, self._pointer(self._word("wrapper")), ir.Constant(I64, 0)
+            )
             self._require_made(wrapper)
             builder.store(array, builder.gep(wrapper, [self._word("slot")], source_etype=I8))
             wrappers.append(wrapper)
@@ -330,7 +357,7 @@ class _Entry:
             self._put(made, TUPLE_ITEMS + place, builder.ptrtoint(wrapper, I64))
         return made
 
-    # -- running --------------------------------------------------------------------------------------------------------------------
+    # -- running ---------------------------------------------------------------------------------------------
 
     def _run(self, table: ir.Value) -> None:
         if self.piece is None:

@@ -32,16 +32,21 @@ def render(kernel: Kernel) -> str:
 def pointers(kernel: Kernel) -> tuple[tuple[str, str], ...]:
     """Name and dtype of every pointer parameter, the result last."""
     if isinstance(kernel, ProductKernel):
-        dtypes = {a.name: a.dtype for a in (kernel.left, kernel.right, kernel.bias, *kernel.loads) if a is not None}
+        dtypes = {
+            a.name: a.dtype for a in (kernel.left, kernel.right, kernel.bias, *kernel.loads) if a is not None
+        }
         return (*((name, dtypes[name]) for name in kernel.pointers), ("out", kernel.store.dtype))
     return (*((a.name, a.dtype) for a in kernel.loads), ("out", kernel.store.dtype))
 
 
-# -- pieces ----------------------------------------------------------------------------------------------------------------
+# -- pieces --------------------------------------------------------------------------------------------------
 
 
 def _head(kernel: Kernel) -> str:
-    return f"def {kernel.name}({', '.join(name for name, _ in pointers(kernel))}, begin, end):"
+    """The first line; its comment keeps apart kernels that differ in nothing but the dtypes they read."""
+    names, dtypes = zip(*pointers(kernel), strict=True)
+    types = f"{', '.join(dtypes[:-1])} -> {dtypes[-1]}"
+    return f"def {kernel.name}({', '.join(names)}, begin, end):  # {types}"
 
 
 def _place(indices: tuple[str, ...], strides: tuple[int, ...]) -> str:
@@ -82,7 +87,7 @@ def _lines(depth: int, lines: list[str]) -> list[str]:
     return [_INDENT * depth + line for line in lines]
 
 
-# -- map -------------------------------------------------------------------------------------------------------------------
+# -- map -----------------------------------------------------------------------------------------------------
 
 
 def _map(kernel: MapKernel) -> str:
@@ -95,7 +100,7 @@ def _map(kernel: MapKernel) -> str:
     return "\n".join(lines + _lines(len(indices) + 1, inner)) + "\n"
 
 
-# -- rows ------------------------------------------------------------------------------------------------------------------
+# -- rows ----------------------------------------------------------------------------------------------------
 
 
 def _rows(kernel: RowKernel) -> str:
@@ -129,7 +134,7 @@ def _read_kept(store: Access) -> str:
     return _read(store, ("r", "c"))
 
 
-# -- columns -----------------------------------------------------------------------------------------------------------------
+# -- columns -------------------------------------------------------------------------------------------------
 
 
 def _columns(kernel: ColumnKernel) -> str:
@@ -146,11 +151,13 @@ def _columns(kernel: ColumnKernel) -> str:
     base = 1 if flat else 2
     lines = [_head(kernel)] + ([] if flat else _lines(1, ["for r in range(begin, end):"]))
     lines += _lines(base, [inner_loop]) + _lines(base + 1, [start])
-    lines += _lines(base, [f"for f in range({folded}):"]) + _lines(base + 1, [inner_loop]) + _lines(base + 2, step)
+    lines += (
+        _lines(base, [f"for f in range({folded}):"]) + _lines(base + 1, [inner_loop]) + _lines(base + 2, step)
+    )
     return "\n".join(lines) + "\n"
 
 
-# -- products ----------------------------------------------------------------------------------------------------------------
+# -- products ------------------------------------------------------------------------------------------------
 
 
 def _product(kernel: ProductKernel) -> str:
@@ -160,13 +167,23 @@ def _product(kernel: ProductKernel) -> str:
     call = f"tile({', '.join(name for name, _ in pointers(kernel))}{', b' if kernel.batched else ''}, r, p)"
     if kernel.batched:
         lines += _lines(1, ["for b in range(begin, end):"])
-        rows, groups, depth = _row_blocks(tile, "0", str(kernel.height)), _panel_groups(panels, tile, whole=True), 2
+        rows, groups, depth = (
+            _row_blocks(tile, "0", str(kernel.height)),
+            _panel_groups(panels, tile, whole=True),
+            2,
+        )
     elif kernel.by_panels:
-        rows, groups, depth = _row_blocks(tile, "0", str(kernel.height)), _panel_groups(panels, tile, whole=False), 1
+        rows, groups, depth = (
+            _row_blocks(tile, "0", str(kernel.height)),
+            _panel_groups(panels, tile, whole=False),
+            1,
+        )
     else:
         rows, groups, depth = _row_blocks(tile, "begin", "end"), _panel_groups(panels, tile, whole=True), 1
     # Few rows walk the weight once; with many, a panel stays in the cache while all rows pass.
-    for loop, place in (groups, rows) if kernel.by_panels or kernel.height > 2 * tile.rows else (rows, groups):
+    for loop, place in (
+        (groups, rows) if kernel.by_panels or kernel.height > 2 * tile.rows else (rows, groups)
+    ):
         lines += _lines(depth, [loop]) + _lines(depth + 1, place)
         depth += 1
     return "\n".join([*lines, *_lines(depth, [call])]) + "\n"

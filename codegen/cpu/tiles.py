@@ -1,16 +1,17 @@
 """The product tile: rows x panels of accumulators in registers, as one Numba intrinsic built with llvmlite.
 
 NOTE [the tile]
-Accumulators start from the bias. The inner loop loads one step of each panel, broadcasts one element of each row and
-multiplies and adds; with ``unroll`` > 1 that many independent accumulators take turns, so that a few of them still hide the
-latency of a multiply-add. Then the epilogue runs on the vectors, and each element is stored once. The last panel is zero
-beyond ``units``; its bias loads, epilogue loads and stores are masked.
+Accumulators start from the bias. The inner loop loads one step of each panel, broadcasts one element of each
+row and multiplies and adds; with ``unroll`` > 1 that many independent accumulators take turns, so that a few
+of them still hide the latency of a multiply-add. Then the epilogue runs on the vectors, and each element is
+stored once. The last panel is zero beyond ``units``; its bias loads, epilogue loads and stores are masked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any
 
 from llvmlite import ir
@@ -40,7 +41,7 @@ class TileSpec:
     bias: str | None
     loads: tuple[Load, ...]
     store: tuple[str, tuple[int, ...]]
-    epilogue: Callable[..., Any] | None
+    epilogue: FunctionType | None
 
 
 def product_tile(lanes: int, **columns: Any) -> Any:
@@ -61,7 +62,7 @@ def product_tile(lanes: int, **columns: Any) -> Any:
 def _with_arguments(names: str, typed: Callable[..., Any]) -> Callable[..., Any]:
     """Numba reads the parameter names of an intrinsic, so it gets a function with exactly these."""
     scope: dict[str, Any] = {"typed": typed}
-    exec(f"def tile(context, {names}):\n    return typed(context, {names})\n", scope)  # noqa: S102
+    exec(f"def tile(context, {names}):\n    return typed(context, {names})\n", scope)
     return scope["tile"]  # type: ignore[no-any-return]
 
 
@@ -75,7 +76,7 @@ class _Tile:
         self.across = spec.panel // lanes
         self.masked = spec.units % spec.panel != 0
 
-    # -- addresses ---------------------------------------------------------------------------------------------------------
+    # -- addresses -------------------------------------------------------------------------------------------
 
     def _times(self, value: ir.Value | None, factor: int) -> ir.Value:
         return ir.Constant(I64, 0) if value is None else self.builder.mul(value, ir.Constant(I64, factor))
@@ -101,12 +102,14 @@ class _Tile:
         number = self.builder.add(self.panel, ir.Constant(I64, panel))
         return self._sum(self._times(number, self.spec.panel), ir.Constant(I64, part * self.lanes))
 
-    # -- vectors -------------------------------------------------------------------------------------------------------------
+    # -- vectors ---------------------------------------------------------------------------------------------
 
     def _splat(self, scalar: ir.Value, vector: ir.VectorType) -> ir.Value:
         undefined = ir.Constant(vector, ir.Undefined)
         first = self.builder.insert_element(undefined, scalar, ir.Constant(I32, 0))
-        return self.builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, vector.count), None))
+        return self.builder.shuffle_vector(
+            first, undefined, ir.Constant(ir.VectorType(I32, vector.count), None)
+        )
 
     def _mask(self, column: ir.Value) -> ir.Value:
         """Which lanes of the vector at ``column`` are columns of the result."""
@@ -133,13 +136,15 @@ class _Tile:
         function = self._masked("store", vector, [vector, typed.type, I32, mask.type], ir.VoidType())
         self.builder.call(function, [value, typed, ir.Constant(I32, element_bytes(vector.element)), mask])
 
-    def _masked(self, kind: str, vector: ir.VectorType, operands: list[ir.Type], result: ir.Type) -> ir.Function:
+    def _masked(
+        self, kind: str, vector: ir.VectorType, operands: list[ir.Type], result: ir.Type
+    ) -> ir.Function:
         letter = "i" if isinstance(vector.element, ir.IntType) else "f"
         name = f"llvm.masked.{kind}.v{vector.count}{letter}{8 * element_bytes(vector.element)}.p0"
         known = self.builder.module.globals.get(name)
         return known or ir.Function(self.builder.module, ir.FunctionType(result, operands), name)
 
-    # -- the parts of the tile ---------------------------------------------------------------------------------------------------
+    # -- the parts of the tile -------------------------------------------------------------------------------
 
     def emit(self) -> None:
         columns = [self._column(p, v) for p in range(self.spec.panels) for v in range(self.across)]
@@ -206,9 +211,7 @@ class _Tile:
         k = builder.phi(I64)
         k.add_incoming(ir.Constant(I64, 0), before)
         phis = [[self._phi(value, before) for value in one] for one in sets]
-        results = [
-            self._step(one, bases, builder.add(k, ir.Constant(I64, n))) for n, one in enumerate(phis)
-        ]
+        results = [self._step(one, bases, builder.add(k, ir.Constant(I64, n))) for n, one in enumerate(phis)]
         following = builder.add(k, ir.Constant(I64, unroll))
         k.add_incoming(following, builder.block)
         for one, values in zip(phis, results, strict=True):
@@ -276,11 +279,11 @@ def _multiply_add(x: Value, y: Value, z: Value) -> Value:
     return FUNCTIONS["multiply_add"](x, y, z)
 
 
-def _evaluated(epilogue: Callable[..., Any], total: Value, loads: list[Value]) -> Value:
+def _evaluated(epilogue: FunctionType, total: Value, loads: list[Value]) -> Value:
     """Run the epilogue's source on vectors: the same text that is shown, with the functions of ``functions.py``."""
     dtypes = {name: conversion(name, total) for name in ("float32", "float64", *_INTEGERS)}
     scope = {**epilogue.__globals__, **FUNCTIONS, **dtypes}
-    function = type(epilogue)(epilogue.__code__, scope)
+    function = FunctionType(epilogue.__code__, scope)
     result: Value = function(total, *loads)
     return result
 

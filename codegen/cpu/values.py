@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -16,7 +15,7 @@ class Value:
     def __init__(self, builder: ir.IRBuilder, value: ir.Value, signed: bool = True) -> None:
         self.builder, self.ir, self.signed = builder, value, signed
 
-    # -- what it is -----------------------------------------------------------------------------------------------------
+    # -- what it is ------------------------------------------------------------------------------------------
 
     @property
     def type(self) -> ir.Type:
@@ -53,10 +52,12 @@ class Value:
     def with_(self, other: Any) -> Value:
         return other if isinstance(other, Value) else self.constant(other)
 
-    # -- arithmetic -------------------------------------------------------------------------------------------------------
+    # -- arithmetic ------------------------------------------------------------------------------------------
 
     def _either(self, other: Any, on_float: str, on_int: str) -> Value:
-        return self.new(getattr(self.builder, on_float if self.is_float else on_int)(self.ir, self.with_(other).ir))
+        return self.new(
+            getattr(self.builder, on_float if self.is_float else on_int)(self.ir, self.with_(other).ir)
+        )
 
     def __add__(self, other: Any) -> Value:
         return self._either(other, "fadd", "add")
@@ -104,7 +105,7 @@ class Value:
         shift = self.builder.ashr if self.signed else self.builder.lshr
         return self.new(shift(self.ir, self.with_(other).ir))
 
-    # -- comparison -------------------------------------------------------------------------------------------------------
+    # -- comparison ------------------------------------------------------------------------------------------
 
     def _compared(self, sign: str, other: Any) -> Value:
         right = self.with_(other).ir
@@ -134,7 +135,7 @@ class Value:
 
     __hash__ = None  # type: ignore[assignment]
 
-    # -- conversion -------------------------------------------------------------------------------------------------------
+    # -- conversion ------------------------------------------------------------------------------------------
 
     def bitcast(self, element: ir.Type) -> Value:
         return self.new(self.builder.bitcast(self.ir, self.like(element)))
@@ -147,9 +148,11 @@ class Value:
         return Value(self.builder, _conversion(self, element)(self.ir, target), signed)
 
 
-def _conversion(value: Value, element: ir.Type) -> Callable[..., ir.Value]:
+def _conversion(value: Value, element: ir.Type) -> Any:
     builder = value.builder
-    wide = element.width if isinstance(element, ir.IntType) else 32 if isinstance(element, ir.FloatType) else 64
+    wide = (
+        element.width if isinstance(element, ir.IntType) else 32 if isinstance(element, ir.FloatType) else 64
+    )
     to_float = not isinstance(element, ir.IntType)
     if value.is_float and to_float:
         return builder.fpext if wide > value.bits else builder.fptrunc

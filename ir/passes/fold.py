@@ -17,7 +17,14 @@ def fold_constants(graph: Graph) -> Graph:
 
 def _folded(node: Node) -> Node:
     known = not node.is_leaf and all(o.operator is constant for o in node.operands)
-    if not known or node.operator.random or isinstance(node.operator.lowering, Movement) or node.type.nbytes > _LARGEST:
+    if (
+        not known
+        or node.operator.random
+        or isinstance(node.operator.lowering, Movement)
+        or node.type.nbytes > _LARGEST
+    ):
         return node
     with numpy.errstate(all="ignore"):
-        return literal(node.operator.meaning(*(o.attrs["value"] for o in node.operands), **node.attrs), node.dtype)
+        return literal(
+            node.operator.meaning(*(o.attrs["value"] for o in node.operands), **node.attrs), node.dtype
+        )

@@ -4,7 +4,8 @@ NOTE [what fits in one kernel]
 A group has one result and walks one domain, the shape of its largest values. Its members are
 
 - full values, with the shape of the domain;
-- row values, one for each row of the domain, where a reduction folded the trailing axes; they may be read by full
+- row values, one for each row of the domain, where a reduction folded the trailing axes; they may be read by
+full
   members (keepdims, so that they broadcast) and by row members of exactly their shape;
 - at most one product, whose elements are the domain: what follows it is its epilogue.
 
@@ -70,7 +71,9 @@ def fuse(graph: Graph) -> Graph:
         if node in groups:
             now[node] = _fused_node(groups[node], now)
         elif node not in inside:
-            now[node] = Node(node.operator, tuple(now[o] for o in node.operands), node.attrs, node.type, node.source)
+            now[node] = Node(
+                node.operator, tuple(now[o] for o in node.operands), node.attrs, node.type, node.source
+            )
     return graph_of(graph.inputs, (now[o] for o in graph.outputs))
 
 
@@ -131,7 +134,11 @@ class _Grouping:
         waiting = list(sink.operands)
         while waiting and len(group.members) < _LARGEST:
             producer = waiting.pop()
-            if producer not in group.members and self._only_read_in(group, producer) and _join(group, producer, self.readers):
+            if (
+                producer not in group.members
+                and self._only_read_in(group, producer)
+                and _join(group, producer, self.readers)
+            ):
                 waiting.extend(producer.operands)
                 waiting.extend(o for m in group.members for o in m.operands if o not in group.members)
         return group
@@ -139,7 +146,8 @@ class _Grouping:
     def _only_read_in(self, group: _Group, producer: Node) -> bool:
         free = not producer.is_leaf and producer not in self.outputs and has_kernel(producer)
         return free and all(
-            r in group.members and not isinstance(r.operator.lowering, Contraction) for r in self.readers[producer]
+            r in group.members and not isinstance(r.operator.lowering, Contraction)
+            for r in self.readers[producer]
         )
 
 
@@ -194,7 +202,7 @@ def _join(group: _Group, producer: Node, readers: dict[Node, list[Node]]) -> boo
 
 
 def _axes_of_row(node: Node, domain: tuple[int, ...]) -> int:
-    """How many trailing axes of the domain a fold behind ``node`` folds, if ``node`` is made from one value per row; else 0."""
+    """How many trailing axes of ``domain`` are folded where ``node`` is one value per row; else 0."""
     while isinstance(node.operator.lowering, Pointwise):
         inner = [o for o in node.operands if o.shape == node.shape and not o.is_leaf]
         if not inner:
@@ -216,7 +224,9 @@ def _join_reduction(group: _Group, producer: Node, inner: list[Node]) -> bool:
             return True
         else:
             return False
-    fits = whole == group.domain and _trailing(producer) == group.axes and _readable_row(group, producer, inner)
+    fits = (
+        whole == group.domain and _trailing(producer) == group.axes and _readable_row(group, producer, inner)
+    )
     if fits:
         group.rows.add(producer)
         group.members.add(producer)
@@ -231,16 +241,20 @@ def _readable_row(group: _Group, producer: Node, inner: list[Node]) -> bool:
     """Row readers have exactly its shape; full readers need the folded axes kept as 1."""
     kept = group.domain[: len(group.domain) - group.axes] + (1,) * group.axes
     return all(
-        producer.shape == (r.shape if r in group.rows else kept) and not isinstance(r.operator.lowering, Reduction)
+        producer.shape == (r.shape if r in group.rows else kept)
+        and not isinstance(r.operator.lowering, Reduction)
         for r in inner
     )
 
 
-# -- writing the fused node ---------------------------------------------------------------------------------------------------
+# -- writing the fused node ----------------------------------------------------------------------------------
 
 
 def _fused_node(group: _Group, now: dict[Node, Node]) -> Node:
-    """The group as one node: its operands become arguments x0, x1, ... of the body; numbers stay in the body."""
+    """The group as one node: its operands become arguments x0, x1, ...
+
+    of the body; numbers stay in the body.
+    """
     members = [n for n in graph_of((), (group.sink,)).nodes if n in group.members]
     operands: list[Node] = []
     inner: dict[Node, Node] = {}
@@ -249,7 +263,11 @@ def _fused_node(group: _Group, now: dict[Node, Node]) -> Node:
             if operand not in inner and operand not in group.members:
                 inner[operand] = _body_leaf(operand, operands)
         inner[member] = Node(
-            member.operator, tuple(inner[o] for o in member.operands), member.attrs, member.type, member.source
+            member.operator,
+            tuple(inner[o] for o in member.operands),
+            member.attrs,
+            member.type,
+            member.source,
         )
     arguments = tuple(inner[o] for o in operands)
     body = graph_of(arguments, (inner[group.sink],))
@@ -269,4 +287,6 @@ _WORDS = 4  # of a kernel's name
 
 def _name(members: list[Node]) -> str:
     words = ["dense" if m.operator.name == "packed_product" else m.operator.name for m in members]
-    return "_".join(words if len(words) <= _WORDS else [*words[: _WORDS - 1], f"and_{len(words) - _WORDS + 1}"])
+    return "_".join(
+        words if len(words) <= _WORDS else [*words[: _WORDS - 1], f"and_{len(words) - _WORDS + 1}"]
+    )

@@ -42,8 +42,8 @@ def passes_before_hoisting(vector_bytes: int) -> tuple[tuple[str, Pass], ...]:
 class Optimized:
     """What comes out of the pipeline.
 
-    stages: name -> the graph after that pass, for ``blockfuse show``. prologue: parameters -> hoisted values, run when a
-    parameter changes. main: the fused graph, run at every call.
+    stages: name -> the graph after that pass, for ``blockfuse show``. prologue: parameters -> hoisted values,
+    run when a parameter changes. main: the fused graph, run at every call.
     """
 
     stages: dict[str, Graph]

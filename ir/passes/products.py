@@ -21,10 +21,16 @@ def pack_products(graph: Graph, vector_bytes: int) -> Graph:
 
     def packed(node: Node) -> Node:
         tiled = node.operator in (dense, matmul) and node.dtype.name in ("float32", "float64")
-        if not tiled or any(o.dtype != node.dtype for o in node.operands) or not all(o.type.size for o in node.operands):
+        if (
+            not tiled
+            or any(o.dtype != node.dtype for o in node.operands)
+            or not all(o.type.size for o in node.operands)
+        ):
             return node
         lanes = vector_bytes // node.dtype.itemsize
-        return expanded(lambda *operands: _product(*operands, transposed=node.operator is dense, lanes=lanes), node)
+        return expanded(
+            lambda *operands: _product(*operands, transposed=node.operator is dense, lanes=lanes), node
+        )
 
     return rewrite(graph, packed)
 

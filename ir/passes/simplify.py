@@ -42,7 +42,7 @@ def _simpler(node: Node) -> Node:
     return node
 
 
-# -- rules written as pairs of functions ----------------------------------------------------------------------------------
+# -- rules written as pairs of functions ---------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,9 @@ def _matches(pattern: Any, node: Node, holes: dict[int, Node]) -> bool:
     )
 
 
-def rule(before: Callable[..., Any], after: Callable[..., Any]) -> tuple[Operator, Callable[[Node], Node | None]]:
+def rule(
+    before: Callable[..., Any], after: Callable[..., Any]
+) -> tuple[Operator, Callable[[Node], Node | None]]:
     """Rewrite what looks like ``before`` into ``after``, both written as ordinary functions of the same values."""
     count = before.__code__.co_argcount
     with interpreter.interpreting(_PatternMaker()):
@@ -86,7 +88,7 @@ def rule(before: Callable[..., Any], after: Callable[..., Any]) -> tuple[Operato
     return pattern.operator, attempt
 
 
-# -- rules that look at attributes ------------------------------------------------------------------------------------------
+# -- rules that look at attributes ---------------------------------------------------------------------------
 
 
 def _reshape_of_reshape(node: Node) -> Node | None:
