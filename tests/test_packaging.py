@@ -15,7 +15,10 @@ SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8")
 def test_packages_are_the_folders_on_disk() -> None:
     with_code = {path.parent for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")}
     on_disk = {"blockfuse." + ".".join(path.relative_to(ROOT).parts) for path in with_code}
-    assert SETUPTOOLS["packages"] == sorted({"blockfuse"} | on_disk)
+    linked = tuple(ROOT / "src/blockfuse" / folder for folder in FOLDERS)
+    own = {path.parent for path in (ROOT / "src").rglob("*.py") if not any(map(path.is_relative_to, linked))}
+    names = {".".join(path.relative_to(ROOT / "src").parts) for path in own}
+    assert SETUPTOOLS["packages"] == sorted(names | on_disk)
 
 
 def test_each_folder_has_its_package_dir_line() -> None:

@@ -1,0 +1,189 @@
+"""A net run eagerly and compiled: do the results agree, and how long does each take."""
+
+from __future__ import annotations
+
+import statistics
+import timeit
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy
+
+from blockfuse.array import random
+from blockfuse.array.ndarray import ndarray
+from blockfuse.ir.errors import UsageError
+from blockfuse.runtime.cli.inputs import Input
+from blockfuse.runtime.cli.subjects import Subject, naming_errors
+from blockfuse.runtime.dispatch import run_of
+from blockfuse.runtime.function import HybridFunction
+from blockfuse.runtime.inspection import Outcome, settled
+from blockfuse.tracer.structure import Unstructured, flatten
+
+ROUNDS = 15
+_ROUND = 0.004  # seconds: a round has as many calls as fit
+# dtype -> largest difference over the largest element; what is not here must be equal
+TOLERANCES = {"float16": 5e-3, "float32": 2e-5, "float64": 1e-11}
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Microseconds a call over several rounds: the median, and the quartiles around it."""
+
+    median: float
+    low: float
+    high: float
+
+    @property
+    def spread(self) -> float:
+        """Distance of the quartiles over the median."""
+        return (self.high - self.low) / self.median
+
+
+@dataclass(frozen=True)
+class Difference:
+    """absolute: the largest of all elements. relative: over the largest element. within: the tolerance."""
+
+    absolute: float
+    relative: float
+    within: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One net with one size of input."""
+
+    subject: Subject
+    inputs: tuple[Input, ...]
+    outcome: Outcome
+    difference: Difference
+    eager: Timing
+    compiled: Timing
+    first_call: float  # milliseconds: recording, compiling (or loading) and the eager call itself
+
+    @property
+    def ratio(self) -> float:
+        """How many times faster the compiled call is."""
+        return self.eager.median / self.compiled.median
+
+
+def compared(
+    subject: Subject, batch: int | None, options: dict[str, Any], tolerance: float | None
+) -> Comparison:
+    """Run ``subject`` both ways. options: for ``hybridize``; tolerance: in place of ``TOLERANCES``."""
+    inputs = tuple(given.with_batch(batch) for given in subject.inputs)
+    net = subject.make()
+    with naming_errors(str(subject)):
+        eager = _eager(net)
+        expected = _seeded(eager, inputs)
+        net = _hybridized(net, options)
+        started = perf_counter()
+        results = [_seeded(net, inputs)]
+        first_call = (perf_counter() - started) * 1e3
+        outcome = settled(net, _arrays(inputs))
+        results.append(_seeded(net, inputs))
+        difference = _worst([_difference(expected, r, tolerance) for r in results])
+        times = alternating([eager, net], _arrays(inputs))
+    return Comparison(subject, inputs, outcome, difference, *times, first_call)
+
+
+def _arrays(inputs: tuple[Input, ...]) -> list[ndarray]:
+    return [given.array(number) for number, given in enumerate(inputs)]
+
+
+def _seeded(call: Callable[..., Any], inputs: tuple[Input, ...]) -> Any:
+    """A call with arguments of its own, and random draws that start over."""
+    random.seed(1)
+    return call(*_arrays(inputs))
+
+
+def _eager(net: Any) -> Callable[..., Any]:
+    """What a hybridized call replaces; without the outermost call's own Python, so that ratios do not flatter."""
+    if isinstance(net, HybridFunction):
+        return net.__wrapped__
+    run = run_of(net)
+    return lambda *arguments: run(arguments, {})
+
+
+def _hybridized(net: Any, options: dict[str, Any]) -> Any:
+    if isinstance(net, HybridFunction):
+        return HybridFunction(net.__wrapped__, options)
+    net.hybridize(**options)
+    return net
+
+
+# -- results -------------------------------------------------------------------------------------------------
+
+
+def _difference(expected: Any, found: Any, tolerance: float | None) -> Difference:
+    pairs = list(zip(_parts(expected), _parts(found), strict=False))
+    apart = Difference(numpy.inf, numpy.inf, False)
+    if len(_parts(expected)) != len(_parts(found)):
+        return apart
+    return _worst([_array_difference(x, y, tolerance) if _alike(x, y) else apart for x, y in pairs])
+
+
+def _parts(result: Any) -> list[Any]:
+    """Arrays of a result, then everything else about it."""
+    arrays: list[ndarray] = []
+    try:
+        structure = flatten(result, arrays)
+    except Unstructured as kind:
+        raise UsageError(f"forward returns a {kind.args[0]}, which cannot be compared") from None
+    return [*(numpy.asarray(a._data) for a in arrays), structure]
+
+
+def _alike(x: Any, y: Any) -> bool:
+    if not isinstance(x, numpy.ndarray):
+        return bool(x == y)
+    return isinstance(y, numpy.ndarray) and x.shape == y.shape and x.dtype == y.dtype
+
+
+def _array_difference(x: Any, y: Any, tolerance: float | None) -> Difference:
+    if not isinstance(x, numpy.ndarray) or not x.size:
+        return Difference(0.0, 0.0, True)
+    limit = TOLERANCES.get(x.dtype.name, 0.0)
+    limit = tolerance if tolerance is not None and limit else limit
+    same = (x == y) | ((x != x) & (y != y))  # equal infinities and nan are no difference
+    x, y = numpy.where(same, 0, x).astype(numpy.float64), numpy.where(same, 0, y).astype(numpy.float64)
+    absolute = float(numpy.nan_to_num(abs(x - y), nan=numpy.inf).max())
+    relative = absolute / max(float(abs(x).max()), numpy.finfo(numpy.float64).tiny) if absolute else 0.0
+    return Difference(absolute, relative, relative <= limit)
+
+
+def _worst(differences: list[Difference]) -> Difference:
+    return Difference(
+        max(d.absolute for d in differences),
+        max(d.relative for d in differences),
+        all(d.within for d in differences),
+    )
+
+
+# -- times ---------------------------------------------------------------------------------------------------
+
+
+def alternating(calls: list[Callable[..., Any]], arguments: list[Any]) -> tuple[Timing, ...]:
+    """The time of each call, in rounds that take turns, so that a slow moment of the machine meets all."""
+    names = [f"x{number}" for number in range(len(arguments))]
+    scope = dict(zip(names, arguments, strict=True))
+    timers = [timeit.Timer(f"call({', '.join(names)})", globals=scope | {"call": call}) for call in calls]
+    numbers = [_calls_a_round(timer) for timer in timers]
+    rounds: list[list[float]] = [[] for _ in timers]
+    for _ in range(ROUNDS):
+        for timer, number, times in zip(timers, numbers, rounds, strict=True):
+            timer.timeit(1)  # what ran in between has the caches
+            times.append(timer.timeit(number) / number * 1e6)
+    return tuple(_timing(times) for times in rounds)
+
+
+def _calls_a_round(timer: timeit.Timer) -> int:
+    number = 1
+    while (took := timer.timeit(number)) < _ROUND / 2:
+        number *= 2 if took > _ROUND / 20 else 10
+    return max(1, round(number * _ROUND / took))
+
+
+def _timing(times: list[float]) -> Timing:
+    low, median, high = statistics.quantiles(times, n=4)
+    return Timing(median, low, high)
