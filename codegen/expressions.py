@@ -28,9 +28,26 @@ def converted(text: str, source: numpy.dtype, target: numpy.dtype) -> str:
         return text
     if target.kind == "b":
         return f"truth({text})"
-    if source.kind == "f" and target.kind in "iu" and target.itemsize < 8:
-        return f"{target}(int64({text}))"  # wraps as NumPy's conversion does on x86-64
+    if source.kind == "f" and target.kind in "iu":
+        return _float_as_integer(text, source, target)
     return f"{target}({text})"
+
+
+# NOTE [floats that no integer holds]
+# C leaves their conversion undefined. NumPy gives what the compiler of its wheels makes of C's cast, which on x86-64 is:
+# small integers by way of int32, uint32 by way of int64 (what does not fit there becomes the least number), negative
+# numbers as uint64 by way of int64.
+
+
+def _float_as_integer(text: str, source: numpy.dtype, target: numpy.dtype) -> str:
+    """See NOTE [floats that no integer holds]."""
+    if target.name == "uint64":
+        half = f"{source}({2.0**63})"
+        upper = f"uint64(int64({text} - {half})) ^ uint64({2**63})"
+        return f"select({text} >= {half}, {upper}, uint64(int64({text})))"
+    if target.itemsize < 4:
+        return f"{target}(int32({text}))"
+    return f"{target}(int64({text}))" if target.kind == "u" else f"{target}({text})"
 
 
 def value_text(node: Node, names: dict[Node, str]) -> str:

@@ -10,7 +10,8 @@ import numpy
 from blockfuse.codegen import bodies
 from blockfuse.codegen.kernel import Kernel
 from blockfuse.codegen.machine import Machine
-from blockfuse.ir.graph import Graph, Node, argument, constant
+from blockfuse.ir.flow import Block, Flow, Successors, straight
+from blockfuse.ir.graph import Graph, Node, argument, carried, constant
 from blockfuse.ir.layout import Layout, broadcast, row_major, transpose
 from blockfuse.ir.lowering import Fused, Host, Joining, Movement, Packing, Writing
 from blockfuse.ir.operator import Operator
@@ -19,10 +20,11 @@ from blockfuse.ir.types import TensorType
 
 @dataclass(frozen=True)
 class Buffer:
-    """Memory of one value. kind: argument, parameter (also hoisted values and constants), workspace or result.
+    """Memory of one value.
 
-    place: which argument, parameter or result; for workspace the offset in bytes. ``made_by_host``: NumPy
-    allocates it.
+    kind: argument, parameter (also hoisted values and constants), workspace, register (workspace that lives as
+    long as the call) or result. place: which argument, parameter or result; otherwise the offset in bytes.
+    ``made_by_host``: NumPy allocates it.
     """
 
     name: str
@@ -69,8 +71,23 @@ Step = Launch | HostCall
 
 
 @dataclass(frozen=True)
+class BlockSchedule:
+    """Steps ``first`` to ``beyond`` (exclusive) of one block of a flow, and what follows.
+
+    stores: (register, buffer) pairs: the two exchange their memory. predicate: the buffer of the bool that
+    decides which of ``successors`` is next (None there: unknown), or None where the call ends.
+    """
+
+    first: int
+    beyond: int
+    stores: tuple[tuple[int, int], ...] = ()
+    predicate: int | None = None
+    successors: Successors | None = None
+
+
+@dataclass(frozen=True)
 class Schedule:
-    """Steps over buffers.
+    """Steps over buffers, in blocks.
 
     parameters: the values behind parameter buffers, in order (leaves and constants of the graph).
     """
@@ -79,11 +96,17 @@ class Schedule:
     steps: tuple[Step, ...]
     parameters: tuple[Node, ...]
     workspace: int
+    blocks: tuple[BlockSchedule, ...]
 
     def __str__(self) -> str:
         lines = [f"workspace: {self.workspace} bytes"]
         lines += [f"  {n}: {b.name} = {b.kind}[{b.place}] {b.type}" for n, b in enumerate(self.buffers)]
-        lines += [_step_text(step, self.buffers) for step in self.steps]
+        for number, block in enumerate(self.blocks):
+            lines += [f"block {number}:"] * (len(self.blocks) > 1)
+            lines += [_step_text(step, self.buffers) for step in self.steps[block.first : block.beyond]]
+            lines += [f"  {self.buffers[r].name} <-> {self.buffers[v].name}" for r, v in block.stores]
+            if block.predicate is not None:
+                lines.append(f"  {self.buffers[block.predicate].name}: {block.successors}")
         return "\n".join(lines)
 
 
@@ -95,9 +118,9 @@ def _step_text(step: Step, buffers: tuple[Buffer, ...]) -> str:
     return f"launch {step.kernel.name}({', '.join(shown)}) rows={step.rows} grain={step.grain} ~{step.work / 1000:.1f} us"
 
 
-def schedule(graph: Graph, machine: Machine) -> Schedule:
-    """Kernels and memory for a fused graph."""
-    return _Scheduler(graph, machine).finished()
+def schedule(flow: Flow | Graph, machine: Machine) -> Schedule:
+    """Kernels and memory for fused graphs."""
+    return _Scheduler(machine).finished(flow if isinstance(flow, Flow) else straight(flow))
 
 
 @dataclass
@@ -110,20 +133,40 @@ class _Place:
 
 @dataclass
 class _Scheduler:
-    graph: Graph
     machine: Machine
     buffers: list[Buffer] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     parameters: list[Node] = field(default_factory=list)
     places: dict[Node, _Place] = field(default_factory=dict)
+    results: dict[Node, int] = field(default_factory=dict)  # of the present block: output -> which result
+    kept: set[Node] = field(default_factory=set)  # of the present block: outputs that outlive its steps
+    result_buffers: dict[int, int] = field(default_factory=dict)  # result -> its buffer, shared by all ends
 
-    def finished(self) -> Schedule:
-        for node in self.graph.inputs:
-            self._place_input(node)
-        for node in self.graph.nodes:
-            self._place_node(node)
+    def finished(self, flow: Flow) -> Schedule:
+        blocks = tuple(self._block(b) for b in flow.blocks)
         buffers, workspace = planned(self.buffers, self.steps)
-        return Schedule(buffers, tuple(self.steps), tuple(self.parameters), workspace)
+        return Schedule(buffers, tuple(self.steps), tuple(self.parameters), workspace, blocks)
+
+    def _block(self, block: Block) -> BlockSchedule:
+        graph, first = block.graph, len(self.steps)
+        for leaf in (*graph.inputs, *block.stores):
+            if leaf not in self.places:
+                self._place_input(leaf)
+        ends = block.successors is None
+        rest = graph.outputs[len(block.stores) :]
+        self.results = {node: n for n, node in enumerate(rest)} if ends else {}
+        self.kept = set(graph.outputs) - self.results.keys()
+        for node in graph.nodes:
+            self._place_node(node)
+        registers = (self.places[leaf].buffer for leaf in block.stores)
+        values = (self.places[node].buffer for node in graph.outputs)
+        return BlockSchedule(
+            first,
+            len(self.steps),
+            tuple(zip(registers, values, strict=False)),
+            None if ends else self.places[rest[-1]].buffer,
+            block.successors,
+        )
 
     # -- memory ----------------------------------------------------------------------------------------------
 
@@ -131,6 +174,8 @@ class _Scheduler:
         if node.operator is argument:
             count = sum(1 for b in self.buffers if b.kind == "argument")
             self._buffer(node, "argument", count, node.attrs["name"])
+        elif node.operator is carried:
+            self._buffer(node, "register", 0, node.attrs["name"])
         else:
             self._place_parameter(node, node.attrs["name"])
 
@@ -144,16 +189,17 @@ class _Scheduler:
         return len(self.buffers) - 1
 
     def _new_value(self, node: Node, made_by_host: bool = False) -> int:
-        if node in self.graph.outputs:
-            return self._buffer(
-                node,
-                "result",
-                self.graph.outputs.index(node),
-                f"out{self.graph.outputs.index(node)}",
-                made_by_host,
-            )
-        count = sum(1 for b in self.buffers if b.kind == "workspace")
-        return self._buffer(node, "workspace", 0, f"t{count}", made_by_host)
+        if node in self.results:
+            return self._result(node, self.results[node], made_by_host)
+        kind = "register" if node in self.kept else "workspace"
+        count = sum(1 for b in self.buffers if b.kind in ("workspace", "register"))
+        return self._buffer(node, kind, 0, f"t{count}", made_by_host)
+
+    def _result(self, node: Node, number: int, made_by_host: bool) -> int:
+        if number not in self.result_buffers:
+            self.result_buffers[number] = self._buffer(node, "result", number, f"out{number}", made_by_host)
+        self.places[node] = _Place(self.result_buffers[number], row_major(node.shape))
+        return self.result_buffers[number]
 
     # -- steps -----------------------------------------------------------------------------------------------
 
@@ -283,25 +329,32 @@ _ALIGNMENT = 64  # bytes: one cache line, one AVX-512 vector
 
 
 def planned(buffers: list[Buffer], steps: list[Step]) -> tuple[tuple[Buffer, ...], int]:
-    """Offsets for the workspace: first fit among the buffers that live at the same time."""
+    """Offsets for the workspace: registers side by side, then first fit among what lives at the same time."""
+    result = list(buffers)
+    registers = 0
+    for number, buffer in enumerate(buffers):
+        if buffer.kind == "register":
+            result[number] = replace(buffer, place=registers)
+            registers += _aligned(buffer)
     lives = _lives(steps)
     placed: list[tuple[int, int, int, int]] = []  # first step, last step, start, end
-    result = list(buffers)
     for number, buffer in enumerate(buffers):
         if buffer.kind != "workspace" or buffer.made_by_host or number not in lives:
             continue
         first, last = lives[number]
-        size = -(-max(buffer.type.nbytes, 1) // _ALIGNMENT) * _ALIGNMENT
-        start = 0
-        for _, _, low, high in sorted(
-            (p for p in placed if p[0] <= last and first <= p[1]), key=lambda p: p[2]
-        ):
+        size, start = _aligned(buffer), registers
+        beside = (p for p in placed if p[0] <= last and first <= p[1])
+        for _, _, low, high in sorted(beside, key=lambda p: p[2]):
             if start + size <= low:
                 break
             start = max(start, high)
         placed.append((first, last, start, start + size))
         result[number] = replace(buffer, place=start)
-    return tuple(result), max((p[3] for p in placed), default=0)
+    return tuple(result), max((p[3] for p in placed), default=registers)
+
+
+def _aligned(buffer: Buffer) -> int:
+    return -(-max(buffer.type.nbytes, 1) // _ALIGNMENT) * _ALIGNMENT
 
 
 def _lives(steps: list[Step]) -> dict[int, tuple[int, int]]:

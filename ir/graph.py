@@ -55,7 +55,7 @@ class Node:
 # -- leaves: values that are there before the graph runs -----------------------------------------------------
 # A parameter's memory is watched, so what depends on it alone is computed once a version. A captured array is
 # NumPy's, held by an attribute or a global: nobody sees it change, so it is read at every call, like an
-# argument.
+# argument. A carried value comes from an earlier block of the same call (``ir.flow``).
 
 
 def _leaf_has_no_meaning(**attrs: Any) -> numpy.ndarray:
@@ -70,13 +70,14 @@ argument = row("argument", _leaf_has_no_meaning, Leaf(), type_rule=_declared_typ
 parameter = row("parameter", _leaf_has_no_meaning, Leaf(), type_rule=_declared_type)  # attrs: name, type
 hoisted = row("hoisted", _leaf_has_no_meaning, Leaf(), type_rule=_declared_type)  # attrs: name, type
 captured = row("captured", _leaf_has_no_meaning, Leaf(), type_rule=_declared_type)  # attrs: name, type
+carried = row("carried", _leaf_has_no_meaning, Leaf(), type_rule=_declared_type)  # attrs: name, type
 constant = row(
     "constant", lambda value: value, Leaf(), type_rule=lambda value: type_of(value)
 )  # attrs: value
 
 
 def leaf(operator: Operator, name: str, type: TensorType) -> Node:
-    """An argument, parameter, captured or hoisted value."""
+    """An argument, parameter, captured, hoisted or carried value."""
     return Node(operator, (), {"name": name, "type": type}, type)
 
 
@@ -94,8 +95,8 @@ def literal(value: Any, dtype: Any = None) -> Node:
 class Graph:
     """``outputs`` computed from ``inputs`` by ``nodes``; equal text is equal graph.
 
-    inputs: argument, parameter, captured and hoisted leaves, in calling order. nodes: everything else,
-    operands first.
+    inputs: argument, parameter, captured, hoisted and carried leaves, in calling order. nodes: everything
+    else, operands first.
     """
 
     inputs: tuple[Node, ...]

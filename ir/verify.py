@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from blockfuse.ir.errors import VerificationError
-from blockfuse.ir.graph import Graph, Node, argument, captured, constant, hoisted, names_of, parameter
+from blockfuse.ir.graph import (
+    Graph,
+    Node,
+    argument,
+    captured,
+    carried,
+    constant,
+    hoisted,
+    names_of,
+    parameter,
+)
 
 
 def verify(graph: Graph) -> Graph:
@@ -11,7 +21,7 @@ def verify(graph: Graph) -> Graph:
     known: set[Node] = set()
     for leaf in graph.inputs:
         _require(
-            leaf.operator in (argument, parameter, captured, hoisted),
+            leaf.operator in (argument, parameter, captured, hoisted, carried),
             graph,
             leaf,
             "is an input but not a named leaf",

@@ -73,8 +73,13 @@ def changing_passes(program: Program) -> Iterator[tuple[str, Graph]]:
 
 
 def passes_text(program: Program) -> str:
-    """The graph after each pass that changed it."""
-    return "\n\n".join(f"after {name}:\n{graph}" for name, graph in changing_passes(program))
+    """The graph after each pass that changed it; its first line only where the inputs changed."""
+    head, _, _ = graph_text(program).partition("\n")
+    texts = []
+    for name, graph in changing_passes(program):
+        before, (head, _, body) = head, graph.text().partition("\n")
+        texts.append(f"after {name}:\n{body if head == before else graph.text()}")
+    return "\n\n".join(texts)
 
 
 def source_text(program: Program) -> str:

@@ -14,7 +14,15 @@ import numpy
 
 from blockfuse.codegen.cpu import cpython, native
 from blockfuse.codegen.cpu.pool import pool, pool_ir
-from blockfuse.codegen.cpu.program import HEADER, dtype_places, native_entry, place_of, plan, program_ir
+from blockfuse.codegen.cpu.program import (
+    HEADER,
+    dtype_places,
+    is_native,
+    native_entry,
+    place_of,
+    plan,
+    program_ir,
+)
 from blockfuse.codegen.cpu.render import pointers
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.schedule import HostCall, Launch, Schedule
@@ -92,12 +100,9 @@ class Executable:
     def _load_program(self, store: Store) -> dict[str, native.Loaded]:
         machine = self.plan.machine
         code = _object(self.plan.key_text(), lambda: program_ir(self.plan), machine, store)
-        names = [f"piece{n}" for n, steps in enumerate(self.plan.pieces) if self._is_native(steps)]
+        names = [f"piece{n}" for n, steps in enumerate(self.plan.pieces) if is_native(self.plan, steps)]
         names += ["entry"] * native_entry(self.plan)
         return {name: native.load(code, name, machine) for name in names}
-
-    def _is_native(self, steps: tuple[int, ...]) -> bool:
-        return isinstance(self.plan.schedule.steps[steps[0]], Launch)
 
     def _new_frame(self, wrapper: type, unusual: numpy.ndarray, store: Store) -> numpy.ndarray:
         arguments, results, table = dtype_places(self.plan)
@@ -147,36 +152,51 @@ class Executable:
 
     # -- running from Python ---------------------------------------------------------------------------------
 
-    def run(self, arguments: list[numpy.ndarray]) -> list[numpy.ndarray]:
-        """Results for C-contiguous arguments of the recorded types."""
-        schedule = self.plan.schedule
-        start = dtype_places(self.plan)[2]
-        table = self._frame[start:].copy()
-        arrays: dict[int, numpy.ndarray] = {}
-        held = self._owner.binding
-        for (number, _), array in zip(self.plan.buffers("parameter"), held, strict=True):
-            arrays[number] = array
-        for (number, _), array in zip(self.plan.buffers("argument"), arguments, strict=True):
-            arrays[number] = array
-        space = numpy.empty(schedule.workspace + 64, numpy.uint8)
-        space = space[-space.ctypes.data % 64 :]
-        for number, buffer in enumerate(schedule.buffers):
-            if buffer.kind == "workspace" and not buffer.made_by_host:
-                part = space[buffer.place : buffer.place + buffer.type.nbytes]
-                arrays[number] = part.view(buffer.type.dtype).reshape(buffer.type.shape)
-            elif buffer.kind == "result" and not buffer.made_by_host:
-                arrays[number] = numpy.empty(buffer.type.shape, buffer.type.dtype)
+    def run(self, arguments: list[numpy.ndarray]) -> list[numpy.ndarray] | None:
+        """Results for C-contiguous arguments of the recorded types; None where the flow is unknown."""
+        table = self._frame[dtype_places(self.plan)[2] :].copy()
+        arrays = self._memory()
+        for kind, given in (("parameter", self._owner.binding), ("argument", arguments)):
+            arrays |= {n: array for (n, _), array in zip(self.plan.buffers(kind), given, strict=True)}
         for number, array in arrays.items():
             table[number] = array.ctypes.data
-        for number, steps in enumerate(self.plan.pieces):
-            if self._is_native(steps):
-                _PIECE(self._program[f"piece{number}"].address)(table.ctypes.data)
-            else:
-                call = schedule.steps[steps[0]]
-                assert isinstance(call, HostCall)
-                arrays[call.result] = _host_result(call, arrays)
-                table[call.result] = arrays[call.result].ctypes.data
-        return [arrays[number] for number, _ in self.plan.buffers("result")]
+        number: int | None = 0
+        while number is not None:
+            block = self.plan.schedule.blocks[number]
+            for piece in self.plan.block_pieces[number]:
+                self._run_piece(piece, table, arrays)
+            decision = block.predicate is not None and bool(arrays[block.predicate].item())
+            for register, value in block.stores:
+                arrays[register], arrays[value] = arrays[value], arrays[register]
+                table[register], table[value] = table[value], table[register]
+            if block.successors is None:
+                return [arrays[n] for n, _ in self.plan.buffers("result")]
+            number = block.successors[0 if decision else 1]
+        return None
+
+    def _memory(self) -> dict[int, numpy.ndarray]:
+        """New arrays for workspace and results."""
+        schedule = self.plan.schedule
+        space = numpy.empty(schedule.workspace + 64, numpy.uint8)
+        space = space[-space.ctypes.data % 64 :]
+        arrays: dict[int, numpy.ndarray] = {}
+        for number, buffer in self.plan.memory():
+            if not buffer.made_by_host:
+                part = space[buffer.place : buffer.place + buffer.type.nbytes]
+                arrays[number] = part.view(buffer.type.dtype).reshape(buffer.type.shape)
+        for number, buffer in self.plan.buffers("result"):
+            arrays[number] = numpy.empty(buffer.type.shape, buffer.type.dtype)
+        return arrays
+
+    def _run_piece(self, number: int, table: numpy.ndarray, arrays: dict[int, numpy.ndarray]) -> None:
+        steps = self.plan.pieces[number]
+        if is_native(self.plan, steps):
+            _PIECE(self._program[f"piece{number}"].address)(table.ctypes.data)
+            return
+        call = self.plan.schedule.steps[steps[0]]
+        assert isinstance(call, HostCall)
+        arrays[call.result] = _host_result(call, arrays)
+        table[call.result] = arrays[call.result].ctypes.data
 
 
 _PIECE = ctypes.CFUNCTYPE(None, ctypes.c_int64)

@@ -14,10 +14,11 @@ LEVELS: dict[str, tuple[str, int, int]] = {
     "avx2": ("avx2", 32, 12),
     "baseline": ("", 16, 8),
 }
-_ABOVE = {  # level -> features that must be off for it
+# level -> how the names of features begin that need more than it; one left on would bring back all that it rests on
+_ABOVE: dict[str, tuple[str, ...]] = {
     "avx512": (),
-    "avx2": ("avx512f",),
-    "baseline": ("avx512f", "avx2", "avx", "fma", "f16c", "xop", "fma4"),
+    "avx2": ("avx512", "avx10", "amx-avx512", "evex512"),
+    "baseline": ("avx", "amx", "evex512", "fma", "f16c", "xop", "vaes", "vpclmulqdq", "sha512", "sm3", "sm4"),
 }
 
 
@@ -29,14 +30,12 @@ def host_features() -> dict[str, bool]:
 
 @lru_cache
 def machine(level: str = "", threads: int = 1) -> Machine:
-    """The best level that the processor has, or the named one if it has that."""
+    """The best level that the processor has, or the best below the named one."""
     features = host_features()
-    if not level:
-        level = next(name for name, (needed, _, _) in LEVELS.items() if not needed or features.get(needed))
+    levels = list(LEVELS)
+    wanted = levels[levels.index(level) if level else 0 :]
+    level = next(name for name in wanted if not LEVELS[name][0] or features.get(LEVELS[name][0]))
     _, vector_bytes, accumulators = LEVELS[level]
-    flags = {
-        **features,
-        **{name: False for name in features if name.startswith(_ABOVE[level]) and _ABOVE[level]},
-    }
+    flags = {name: on and not name.startswith(_ABOVE[level]) for name, on in features.items()}
     text = ",".join(("+" if on else "-") + name for name, on in sorted(flags.items()))
     return Machine(vector_bytes, accumulators, text, threads, level)

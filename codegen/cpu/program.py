@@ -65,6 +65,7 @@ class Plan:
     sources: tuple[str, ...]
     kernel_of: dict[int, int]  # step -> number of its kernel
     pieces: tuple[tuple[int, ...], ...]  # steps; a piece is all launches or one host call
+    block_pieces: tuple[tuple[int, ...], ...]  # block -> its pieces
 
     @property
     def table_size(self) -> int:
@@ -92,31 +93,45 @@ class Plan:
         names = [hashlib.sha256(s.encode()).hexdigest()[:12] for s in self.sources]
         return f"{self.schedule}\n{names}\n{self.kernel_of}\nthreads={self.machine.threads}"
 
+    def memory(self) -> list[tuple[int, Buffer]]:
+        """Buffers in the workspace, registers among them."""
+        return [*self.buffers("workspace"), *self.buffers("register")]
+
 
 def plan(schedule: Schedule, machine: Machine) -> Plan:
     sources: dict[str, int] = {}
     kernel_of: dict[int, int] = {}
-    pieces: list[list[int]] = []
+    pieces: list[tuple[int, ...]] = []
+    block_pieces: list[tuple[int, ...]] = []
+    for block in schedule.blocks:
+        cut = _cut(schedule, range(block.first, block.beyond))
+        block_pieces.append(tuple(range(len(pieces), len(pieces) + len(cut))))
+        pieces += cut
     for place, step in enumerate(schedule.steps):
         if isinstance(step, Launch):
             kernel_of[place] = sources.setdefault(render(step.kernel), len(sources))
-        if isinstance(step, HostCall) or not pieces or isinstance(schedule.steps[pieces[-1][-1]], HostCall):
+    return Plan(schedule, machine, tuple(sources), kernel_of, tuple(pieces), tuple(block_pieces))
+
+
+def _cut(schedule: Schedule, places: range) -> list[tuple[int, ...]]:
+    """Steps in runs of launches, host calls alone."""
+    pieces: list[list[int]] = []
+    for place in places:
+        alone = isinstance(schedule.steps[place], HostCall)
+        if alone or not pieces or isinstance(schedule.steps[pieces[-1][-1]], HostCall):
             pieces.append([])
         pieces[-1].append(place)
-    return Plan(schedule, machine, tuple(sources), kernel_of, tuple(map(tuple, pieces)))
+    return [tuple(piece) for piece in pieces]
 
 
 def program_ir(plan: Plan) -> str:
-    """LLVM IR: ``piece0``, ``piece1``, ...
-
-    (table) for the runs of launches, and ``entry`` where there is one piece.
-    """
+    """LLVM IR: ``piece0``, ... (table) for the runs of launches; ``entry`` where there are no host calls."""
     module = ir.Module("program")
-    pieces = [
-        _Emitter(module, plan).piece(n) for n, steps in enumerate(plan.pieces) if _is_native(plan, steps)
-    ]
+    pieces = {
+        n: _Emitter(module, plan).piece(n) for n, steps in enumerate(plan.pieces) if is_native(plan, steps)
+    }
     if native_entry(plan):
-        _Entry(module, plan, pieces[0] if pieces else None).emit()
+        _Entry(module, plan, _Driver(module, plan, pieces).emit()).emit()
     return str(module)
 
 
@@ -125,7 +140,7 @@ def native_entry(plan: Plan) -> bool:
     return all(isinstance(s, Launch) for s in plan.schedule.steps)
 
 
-def _is_native(plan: Plan, steps: tuple[int, ...]) -> bool:
+def is_native(plan: Plan, steps: tuple[int, ...]) -> bool:
     return isinstance(plan.schedule.steps[steps[0]], Launch)
 
 
@@ -185,6 +200,48 @@ class _Emitter:
         builder.call(function, [state, builder.bitcast(part, POINTER), table, rows, grain])
 
 
+class _Driver:
+    """``drive(table)``: the blocks in the order that their decisions say. 1 at an end, 0 where the flow is unknown."""
+
+    def __init__(self, module: ir.Module, plan: Plan, pieces: dict[int, ir.Function]) -> None:
+        self.plan, self.pieces = plan, pieces
+        self.function = ir.Function(module, ir.FunctionType(I64, [POINTER]), "drive")
+        self.table = self.function.args[0]
+        self.blocks = [
+            self.function.append_basic_block(f"block{n}") for n in range(len(plan.schedule.blocks))
+        ]
+        self.builder = ir.IRBuilder(self.blocks[0])
+
+    def emit(self) -> ir.Function:
+        unknown = self.function.append_basic_block("unknown")
+        for number, block in enumerate(self.plan.schedule.blocks):
+            self.builder.position_at_end(self.blocks[number])
+            for piece in self.plan.block_pieces[number]:
+                self.builder.call(self.pieces[piece], [self.table])
+            decision = None if block.predicate is None else self._truth(block.predicate)
+            for register, value in block.stores:
+                self._exchange(register, value)
+            if decision is None or block.successors is None:
+                self.builder.ret(ir.Constant(I64, 1))
+            else:
+                yes, no = (unknown if s is None else self.blocks[s] for s in block.successors)
+                self.builder.cbranch(decision, yes, no)
+        self.builder.position_at_end(unknown)
+        self.builder.ret(ir.Constant(I64, 0))
+        return self.function
+
+    def _truth(self, buffer: int) -> ir.Value:
+        address = self.builder.inttoptr(word(self.builder, self.table, buffer), POINTER)
+        return self.builder.icmp_signed("!=", self.builder.load(address, typ=I8), ir.Constant(I8, 0))
+
+    def _exchange(self, first: int, second: int) -> None:
+        """Let two buffers change their memory: a store without a copy."""
+        words = [word(self.builder, self.table, n) for n in (second, first)]
+        for place, value in zip((first, second), words, strict=True):
+            target = self.builder.gep(self.table, [ir.Constant(I64, place)], source_etype=I64)
+            self.builder.store(value, target)
+
+
 def word(builder: ir.IRBuilder, table: ir.Value, place: int) -> ir.Value:
     """The 64-bit word number ``place``."""
     return builder.load(builder.gep(table, [ir.Constant(I64, place)], source_etype=I64), typ=I64)
@@ -211,8 +268,8 @@ class _Entry:
     and the arguments are exactly as many C-contiguous arrays of the recorded types.
     """
 
-    def __init__(self, module: ir.Module, plan: Plan, piece: ir.Function | None) -> None:
-        self.plan, self.piece = plan, piece
+    def __init__(self, module: ir.Module, plan: Plan, drive: ir.Function) -> None:
+        self.plan, self.drive = plan, drive
         signature = ir.FunctionType(POINTER, [POINTER, POINTER, I64])
         self.function = ir.Function(module, signature, "entry")
         self.builder = ir.IRBuilder(self.function.append_basic_block("start"))
@@ -235,7 +292,7 @@ class _Entry:
         for (number, _), address in zip(given, data, strict=True):
             self._put(table, number, address)
         results = self._results(table)
-        self._run(table)
+        self._give_up_unless_done(self._run(table), results)
         builder.ret(self._wrapped(results))
         self._emit_exits()
 
@@ -359,9 +416,8 @@ class _Entry:
 
     # -- running ---------------------------------------------------------------------------------------------
 
-    def _run(self, table: ir.Value) -> None:
-        if self.piece is None:
-            return
+    def _run(self, table: ir.Value) -> ir.Value:
+        """Run the blocks; whether an end was reached."""
         size = self.plan.schedule.workspace
         if size > STACK_WORKSPACE:
             space = self._borrowed_workspace(size)
@@ -369,23 +425,34 @@ class _Entry:
             stack = self.builder.alloca(I8, max(size, 1))
             stack.align = 64
             space = self.builder.ptrtoint(stack, I64)
-        for number, buffer in self.plan.buffers("workspace"):
+        for number, buffer in self.plan.memory():
             self._put(table, number, self.builder.add(space, ir.Constant(I64, buffer.place)))
         if self.plan.work > RELEASE_WORK:
-            self._run_without_interpreter(table)
+            done = self._run_without_interpreter(table)
         else:
-            self.builder.call(self.piece, [table])
+            done = self.builder.call(self.drive, [table])
         if size > STACK_WORKSPACE:
             self._return_workspace(space)
+        return done
 
-    def _run_without_interpreter(self, table: ir.Value) -> None:
+    def _run_without_interpreter(self, table: ir.Value) -> ir.Value:
         """Other threads may run Python meanwhile, even give the program new parameters: hold on to the present ones."""
         binding = self._pointer(self._word("binding"))
         self._call("incref", ir.VoidType(), binding)
         thread = self._call("save_thread", POINTER)
-        self.builder.call(self.piece, [table])
+        done = self.builder.call(self.drive, [table])
         self._call("restore_thread", ir.VoidType(), thread)
         self._call("decref", ir.VoidType(), binding)
+        return done
+
+    def _give_up_unless_done(self, done: ir.Value, results: list[ir.Value]) -> None:
+        """Where the flow is unknown, Python runs the call from the start: nothing was written but our own memory."""
+        if len(self.plan.schedule.blocks) == 1:
+            return
+        with self.builder.if_then(self.builder.icmp_signed("==", done, ir.Constant(I64, 0))):
+            for array in results:
+                self._call("decref", ir.VoidType(), array)
+            self.builder.branch(self.refused)
 
     def _workspace_slot(self) -> ir.Value:
         return self.builder.gep(self.frame, [ir.Constant(I64, place_of("workspace"))], source_etype=I64)

@@ -91,7 +91,7 @@ def _lines(depth: int, lines: list[str]) -> list[str]:
 
 
 def _map(kernel: MapKernel) -> str:
-    indices = ("i", "j", "k", "l", "m", "n", "o", "p", "q")[: 1 + len(kernel.extents)]
+    indices = tuple("ijkl"[n] if n < 4 else f"i{n}" for n in range(1 + len(kernel.extents)))
     lines = [_head(kernel), *_lines(1, ["for i in range(begin, end):"])]
     for depth, (index, extent) in enumerate(zip(indices[1:], kernel.extents, strict=True), 2):
         lines += _lines(depth, [f"for {index} in range({extent}):"])

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from blockfuse.ir.graph import Graph, Node, argument, captured, constant, graph_of, hoisted, leaf
+from blockfuse.ir.graph import Graph, Node, argument, captured, carried, constant, graph_of, hoisted, leaf
 from blockfuse.ir.lowering import Movement
 
+_CHANGING = (argument, captured, carried)  # leaves that may be new at every call
 
-def hoist(graph: Graph) -> tuple[Graph, Graph]:
+
+def hoist(graph: Graph, prefix: str = "hoisted") -> tuple[Graph, Graph]:
     """The prologue (parameters -> hoisted values) and the graph that takes those values as inputs."""
     fixed = _fixed(graph)
     read = {o for n in graph.nodes if n not in fixed for o in n.operands} | set(graph.outputs)
     border = [n for n in graph.nodes if n in fixed and n in read and _pays(n)]
-    names = {node: leaf(hoisted, f"hoisted{i}", node.type) for i, node in enumerate(border)}
-    given = [i for i in graph.inputs if i.operator not in (argument, captured)]
+    names = {node: leaf(hoisted, f"{prefix}{i}", node.type) for i, node in enumerate(border)}
+    given = [i for i in graph.inputs if i.operator not in _CHANGING]
     return graph_of(given, border), _replaced(graph, names)
 
 
 def _fixed(graph: Graph) -> set[Node]:
     """Nodes that read neither arguments, captured arrays nor random numbers."""
-    fixed = {i for i in graph.inputs if i.operator not in (argument, captured)}
+    fixed = {i for i in graph.inputs if i.operator not in _CHANGING}
     for node in graph.nodes:
         if not node.operator.random and all(o in fixed for o in node.operands):
             fixed.add(node)

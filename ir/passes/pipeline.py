@@ -51,13 +51,21 @@ class Optimized:
     main: Graph
 
 
-def optimize(graph: Graph, vector_bytes: int, check: Callable[[Graph], Graph] | None = None) -> Optimized:
-    """Run every pass; ``check`` (the verifier, in tests) sees each graph in between."""
+def optimize(
+    graph: Graph,
+    vector_bytes: int,
+    check: Callable[[Graph], Graph] | None = None,
+    prefix: str = "hoisted",
+) -> Optimized:
+    """Run every pass; ``check`` (the verifier, in tests) sees each graph in between.
+
+    prefix: of the names of hoisted values, which must differ between the blocks of a flow.
+    """
     stages = {"recorded": graph}
     for name, transform in passes_before_hoisting(vector_bytes):
         graph = transform(graph)
         stages[name] = check(graph) if check else graph
-    prologue, main = hoist(graph)
+    prologue, main = hoist(graph, prefix)
     stages["hoist"] = main
     main = fuse(main)
     stages["fuse"] = main

@@ -145,10 +145,13 @@ def _array_difference(x: Any, y: Any, tolerance: float | None) -> Difference:
         return Difference(0.0, 0.0, True)
     limit = TOLERANCES.get(x.dtype.name, 0.0)
     limit = tolerance if tolerance is not None and limit else limit
-    same = (x == y) | ((x != x) & (y != y))  # equal infinities and nan are no difference
-    x, y = numpy.where(same, 0, x).astype(numpy.float64), numpy.where(same, 0, y).astype(numpy.float64)
-    absolute = float(numpy.nan_to_num(abs(x - y), nan=numpy.inf).max())
-    relative = absolute / max(float(abs(x).max()), numpy.finfo(numpy.float64).tiny) if absolute else 0.0
+    x, y = x.astype(numpy.float64), y.astype(numpy.float64)
+    same = (x == y) | (numpy.isnan(x) & numpy.isnan(y))  # equal infinities and nan are no difference
+    with numpy.errstate(invalid="ignore"):
+        apart = numpy.where(same, 0.0, abs(x - y))
+    absolute = float(numpy.nan_to_num(apart, nan=numpy.inf).max())
+    largest = float(abs(x[numpy.isfinite(x)]).max(initial=0.0))
+    relative = absolute / largest if largest else absolute
     return Difference(absolute, relative, relative <= limit)
 
 

@@ -1,0 +1,1 @@
+"""The nets that ``blockfuse compare`` runs when it is given no file."""

@@ -1,0 +1,83 @@
+"""``blockfuse compare``: nets run eagerly and compiled, results and times side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from blockfuse.ir.errors import UsageError
+from blockfuse.runtime.backend import BACKENDS, backend
+from blockfuse.runtime.cli import report
+from blockfuse.runtime.cli.files import check_folder, write_whole
+from blockfuse.runtime.cli.inputs import BatchType, Input, InputType
+from blockfuse.runtime.cli.measure import Comparison, compared
+from blockfuse.runtime.cli.subjects import Subject, example_files, subjects
+
+
+@click.command()
+@click.argument("targets", metavar="[FILE[:OBJECT]]...", nargs=-1)
+@click.option("--input", "inputs", type=InputType(), multiple=True, help="An argument, as 2x20 or 2,20:float64; repeat for more.")
+@click.option("--batch", "batches", type=BatchType(), help="Sizes of the first axis, as 1,32,256.")
+@click.option("--backend", "name", type=click.Choice(BACKENDS), default="auto", show_default=True, help="Where to compile for.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of a large kernel.  [default: all cores]")
+@click.option("--tolerance", type=click.FloatRange(min=0), help="Largest difference, over the largest element of a result.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all numbers to this file.")
+@click.option("--plot", "plot_file", type=click.Path(path_type=Path), help="Draw the times: .png or .svg.")
+def compare(
+    targets: tuple[str, ...],
+    inputs: tuple[Input, ...],
+    batches: tuple[int, ...] | None,
+    name: str,
+    threads: int | None,
+    tolerance: float | None,
+    json_file: Path | None,
+    plot_file: Path | None,
+) -> None:
+    """Run nets eagerly and compiled: do results agree, and how long does a call take?
+
+    Without FILE, the nets of the examples. The exit status is 1 if a result is beyond the tolerance.
+    """
+    for path in (json_file, plot_file):
+        if path is not None:
+            check_folder(path)
+    if plot_file is not None:
+        report.check_plot(plot_file)
+    machine = backend(name, threads).machine
+    nets = [s for target in targets or _examples() for s in subjects(target, inputs)]
+    runs = [(subject, batch) for subject in nets for batch in batches or (None,)]
+    rows = list(_compared(runs, {"backend": name, "threads": threads}, tolerance))
+    console = report.stdout()
+    console.print(report.table(rows))
+    console.print(f"\n{report.verdict(rows)} ({machine.name}, threads: {machine.threads})", soft_wrap=True)
+    if json_file is not None:
+        write_whole(json_file, report.as_json(rows, machine))
+    if plot_file is not None:
+        write_whole(plot_file, report.plotted(rows, plot_file.suffix))
+    if not all(row.difference.within for row in rows):
+        raise SystemExit(1)
+
+
+def _examples() -> list[str]:
+    files = example_files()
+    if not files:
+        raise UsageError("the examples are not installed: name a FILE")
+    return files
+
+
+def _compared(
+    runs: list[tuple[Subject, int | None]], options: dict[str, Any], tolerance: float | None
+) -> Iterator[Comparison]:
+    """A bar on standard error shows how far it is, where that is a terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("comparing", total=len(runs))
+        for subject, batch in runs:
+            progress.update(task, description=str(subject))
+            yield compared(subject, batch, options, tolerance)
+            progress.advance(task)

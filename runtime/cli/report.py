@@ -1,0 +1,181 @@
+"""Comparisons for people and for programs: a table, JSON, a picture."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from blockfuse.codegen.machine import Machine
+from blockfuse.ir.errors import UsageError
+from blockfuse.runtime.cli.measure import Comparison, Timing
+from blockfuse.runtime.inspection import Outcome
+
+SCHEMA = 1  # of the JSON; docs/cli.md describes it
+_PIPED_WIDTH = 140
+
+
+def stdout() -> Console:
+    """Standard output: as wide as the terminal, or wide enough for a line a net where it is piped."""
+    console = Console(file=sys.stdout, highlight=False)
+    if not console.is_terminal:
+        console = Console(file=sys.stdout, highlight=False, color_system=None, width=_PIPED_WIDTH)
+    return console
+
+
+# -- the table -----------------------------------------------------------------------------------------------
+
+
+def table(comparisons: list[Comparison]) -> Table:
+    """One row a net and batch; times are medians in microseconds."""
+    result = Table(box=None, pad_edge=False, header_style="bold")
+    result.add_column("net", no_wrap=True)
+    result.add_column("input", no_wrap=True)
+    for name in ("eager us", "compiled us", "ratio", "first ms", "difference"):
+        result.add_column(name, justify="right", no_wrap=True)
+    result.add_column("what runs", overflow="fold")
+    for row in comparisons:
+        difference = "equal" if not row.difference.absolute else f"{row.difference.relative:.0e}"
+        result.add_row(
+            str(row.subject),
+            " ".join(map(str, row.inputs)),
+            _time(row.eager),
+            _time(row.compiled),
+            Text(f"{row.ratio:.1f}x", style="green" if row.ratio > 1.2 else ""),
+            f"{row.first_call:.0f}",
+            Text(difference, style="" if row.difference.within else "bold red"),
+            Text(what_runs(row.outcome), style="" if row.outcome.program else "yellow"),
+        )
+    return result
+
+
+def _time(timing: Timing) -> str:
+    digits = max(0, 2 - math.floor(math.log10(timing.median)))
+    return f"{timing.median:.{digits}f} ±{50 * timing.spread:.0f}%"
+
+
+def what_runs(outcome: Outcome) -> str:
+    """One phrase."""
+    if outcome.program is None:
+        return f"eager: {outcome.reason}"
+    calls = f" + {_counted(outcome.numpy_calls, 'NumPy call')}" if outcome.numpy_calls else ""
+    return f"{_counted(outcome.operators, 'operator')} -> {_counted(outcome.kernels, 'kernel')}{calls}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def verdict(comparisons: list[Comparison]) -> str:
+    """The last line."""
+    apart = [c for c in comparisons if not c.difference.within]
+    eager = sum(c.outcome.program is None for c in comparisons)
+    text = f"{len(comparisons) - eager} compiled, {eager} eager; "
+    if not apart:
+        return text + "all results agree"
+    return text + "results differ: " + ", ".join(f"{c.subject} {' '.join(map(str, c.inputs))}" for c in apart)
+
+
+# -- for programs --------------------------------------------------------------------------------------------
+
+
+def as_json(comparisons: list[Comparison], machine: Machine) -> bytes:
+    """Everything that was measured."""
+    packages = ("blockfuse", "numpy", "numba", "llvmlite")
+    document = {
+        "schema": SCHEMA,
+        "machine": {
+            "system": platform.system(),
+            "processor": platform.machine(),
+            "instructions": machine.name,
+            "threads": machine.threads,
+        },
+        "versions": {"python": platform.python_version()} | {p: _version(p) for p in packages},
+        "results": [_as_dict(c) for c in comparisons],
+    }
+    return (json.dumps(document, indent=2) + "\n").encode()
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return str(sys.modules[package].__version__)
+
+
+def _as_dict(row: Comparison) -> dict[str, Any]:
+    return {
+        "file": row.subject.file.name,
+        "object": row.subject.name,
+        "inputs": [{"shape": list(i.shape), "dtype": i.dtype} for i in row.inputs],
+        "compiled": row.outcome.program is not None,
+        "reason": row.outcome.reason,
+        "operators": row.outcome.operators,
+        "kernels": row.outcome.kernels,
+        "numpy_calls": row.outcome.numpy_calls,
+        "max_absolute_difference": _number(row.difference.absolute),
+        "max_relative_difference": _number(row.difference.relative),
+        "within_tolerance": row.difference.within,
+        "eager_us": _quartiles(row.eager),
+        "compiled_us": _quartiles(row.compiled),
+        "ratio": row.ratio,
+        "first_call_ms": row.first_call,
+    }
+
+
+def _number(value: float) -> float | None:
+    """JSON has no infinity: None where results have different shapes or no finite difference."""
+    return float(value) if numpy.isfinite(value) else None
+
+
+def _quartiles(timing: Timing) -> dict[str, float]:
+    return {"median": timing.median, "low": timing.low, "high": timing.high}
+
+
+# -- the picture ---------------------------------------------------------------------------------------------
+
+
+def check_plot(path: Path) -> None:
+    """Complain before measuring about a picture that could not be drawn after it."""
+    if path.suffix not in (".png", ".svg"):
+        raise UsageError(f"--plot {path}: write a name that ends in .png or .svg")
+    try:
+        import matplotlib  # noqa: F401 - the extra `plot`; slow to import, wanted by few
+    except ImportError as error:
+        raise UsageError("--plot needs matplotlib: pip install 'blockfuse[plot]'") from error
+
+
+def plotted(comparisons: list[Comparison], suffix: str) -> bytes:
+    """Bars of both times for each net, on a logarithmic axis."""
+    from matplotlib.figure import Figure
+
+    labels = [f"{c.subject}  {' '.join(map(str, c.inputs))}" for c in comparisons]
+    places = numpy.arange(len(comparisons))
+    figure = Figure(figsize=(8, 1.2 + 0.42 * len(comparisons)), layout="constrained")
+    axes = figure.subplots()
+    for shift, name, colour, times in (
+        (-0.2, "eager", "#b8bec9", [c.eager for c in comparisons]),
+        (0.2, "compiled", "#2f6fde", [c.compiled for c in comparisons]),
+    ):
+        medians = numpy.array([t.median for t in times])
+        errors = [medians - [t.low for t in times], [t.high for t in times] - medians]
+        axes.barh(places + shift, medians, 0.38, xerr=errors, label=name, color=colour, ecolor="#555")
+    axes.set_xscale("log")
+    axes.set_yticks(places, labels)
+    axes.invert_yaxis()
+    axes.set_xlabel("microseconds a call, median and quartiles")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="lower right")
+    picture = io.BytesIO()
+    figure.savefig(picture, format=suffix.removeprefix("."), dpi=160)
+    return picture.getvalue()

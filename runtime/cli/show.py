@@ -1,0 +1,54 @@
+"""``blockfuse show``: one net, stage by stage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from blockfuse.ir.errors import UsageError
+from blockfuse.runtime.cli.files import check_folder, write_whole
+from blockfuse.runtime.cli.inputs import Input, InputType
+from blockfuse.runtime.cli.picture import picture
+from blockfuse.runtime.cli.subjects import Subject, naming_errors, subjects
+from blockfuse.runtime.function import HybridFunction
+from blockfuse.runtime.inspection import STAGES, settled
+from blockfuse.runtime.program import Program
+
+
+@click.command()
+@click.argument("target", metavar="FILE[:OBJECT]")
+@click.option("--stage", "stages", type=click.Choice(list(STAGES)), multiple=True, help="Which; repeat for more.  [default: all]")
+@click.option("--input", "inputs", type=InputType(), multiple=True, help="An argument, as 2x20 or 2,20:float64; repeat for more.")
+@click.option("--svg", "svg_file", type=click.Path(path_type=Path), help="Draw the graph before and after the passes.")
+def show(target: str, stages: tuple[str, ...], inputs: tuple[Input, ...], svg_file: Path | None) -> None:
+    """Show what a net becomes: its graph, passes, schedule, kernel source, guards.
+
+    The exit status is 1 if the net runs eagerly, and standard error says why.
+    """
+    if svg_file is not None:
+        check_folder(svg_file)
+    found = subjects(target, inputs)
+    if len(found) > 1:
+        raise UsageError(f"{target} has several nets: write one of {', '.join(f'{s.file}:{s.name}' for s in found)}")
+    program = _program(found[0])
+    if svg_file is not None:
+        graphs = program.optimized.stages["recorded"], program.optimized.main
+        write_whole(svg_file, picture(str(found[0]), {"recorded": graphs[0], "fused": graphs[1]}))
+    for stage in stages or (() if svg_file else STAGES):
+        heading = "" if len(stages) == 1 else f"-- {stage} {'-' * (76 - len(stage))}\n"
+        click.echo(f"{heading}{STAGES[stage](program)}\n".removesuffix("\n" if len(stages) == 1 else ""))
+
+
+def _program(subject: Subject) -> Program:
+    net = subject.make()
+    arguments = [given.array(number) for number, given in enumerate(subject.inputs)]
+    with naming_errors(str(subject)):
+        if not isinstance(net, HybridFunction):
+            net(*arguments)  # parameters learn their shapes
+            net.hybridize()
+        outcome = settled(net, arguments)
+    if outcome.program is None:
+        click.echo(f"{subject} runs eagerly: {outcome.reason}", err=True)
+        raise SystemExit(1)
+    return outcome.program
