@@ -23,36 +23,37 @@ from blockfuse.ir import interpreter
 from blockfuse.ir.errors import TraceError
 from blockfuse.runtime import backend as backends
 from blockfuse.runtime.explain import explanation
-from blockfuse.runtime.program import Program
+from blockfuse.runtime.program import UNKNOWN, Program
 from blockfuse.tracer.record import Code, Recording, record
 from blockfuse.tracer.structure import Structure, Unstructured, flatten
 
-_PROGRAMS = 64  # signatures kept; the one used longest ago goes
-_ATTEMPTS = 16  # recordings of one signature before its state is taken to change all the time
+_SIGNATURES = 64  # kept; the one used longest ago goes
+_PATHS = 64  # recorded for one signature; what takes another way runs eagerly
+_ATTEMPTS = 128  # recordings for one signature, also because its state changed
 
 Signature = tuple[Structure, tuple[tuple[tuple[int, ...], str], ...], bool]
 
 
-@dataclass
-class Path:
+@dataclass(eq=False)
+class Case:
     """What is known of one signature.
 
-    ``program`` is None where calls run eagerly, and ``reason`` says why.
+    program: None where calls run eagerly. recordings: the paths in the program. reason: why calls (or, where there
+    is a program, calls that take a path it does not have) run eagerly. settled: nothing more is recorded.
     """
 
     program: Program | None = None
+    recordings: list[Recording] = field(default_factory=list)
     reason: str = ""
     attempts: int = 0
     calls: int = 0
-    final: bool = False
+    eager_calls: int = 0
+    settled: bool = False
     retry: bool = True
-    watchers: list[Any] = field(default_factory=list)
 
     def invalidate(self) -> None:
-        """A block or parameter changed: an eager path may be worth another recording."""
+        """A block or parameter changed: an eager case may be worth another recording."""
         self.retry = True
-
-    __hash__ = object.__hash__
 
 
 class Hybrid:
@@ -67,7 +68,7 @@ class Hybrid:
         self.owner = owner
         self._entry_holder = owner if entry_holder is None else entry_holder
         self.options = options
-        self.paths: OrderedDict[Signature, Path] = OrderedDict()
+        self.cases: OrderedDict[Signature, Case] = OrderedDict()
         self._code: list[Code] = []
         self._recording = threading.Lock()
         backends.check(options.get("backend", "auto"), options.get("threads"))
@@ -88,27 +89,34 @@ class Hybrid:
         except Unstructured:
             return self._eager(args, kwargs)  # an argument of a type that has no signature
         signature = (structure, tuple((a.shape, a.dtype.char) for a in arrays), modes.is_training())
-        path = self._path(signature)
-        path.calls += 1
-        program = path.program
+        case = self._case(signature)
+        case.calls += 1
+        program = case.program
         if program is not None and program.refresh():
             self._prefer(program, structure, args)
-            return program.run(arrays)
-        if path.final or not path.retry or not self._recording.acquire(blocking=False):
+            result = program.run(arrays)
+            if result is not UNKNOWN:
+                return result
+        elif program is not None:
+            case.program, case.recordings = None, []
+            self._forget_entry()
+        if case.settled or not case.retry or not self._recording.acquire(blocking=False):
+            case.eager_calls += 1
             return self._eager(args, kwargs)
         try:
-            return self._recorded(path, structure, arrays, args, kwargs)
+            return self._recorded(case, structure, arrays, args, kwargs)
         finally:
             self._recording.release()
 
-    def _path(self, signature: Signature) -> Path:
-        path = self.paths.get(signature)
-        if path is None:
-            path = self.paths.setdefault(signature, Path())
-            while len(self.paths) > _PROGRAMS:
-                self.paths.popitem(last=False)
-        self.paths.move_to_end(signature)
-        return path
+    def _case(self, signature: Signature) -> Case:
+        case = self.cases.get(signature)
+        if case is None:
+            case = self.cases.setdefault(signature, Case())
+            while len(self.cases) > _SIGNATURES:
+                self.cases.popitem(last=False)
+                self._forget_entry()
+        self.cases.move_to_end(signature)
+        return case
 
     def _eager(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return run_of(self.owner)(args, kwargs)
@@ -119,53 +127,57 @@ class Hybrid:
         if simple and not modes.is_training() and program.call is not None:
             vars(self._entry_holder)["_entry"] = program.call
 
+    def _forget_entry(self) -> None:
+        """A program that goes is not told of changes any more, so its entry must go with it."""
+        vars(self._entry_holder)["_entry"] = None
+
     # -- recording -------------------------------------------------------------------------------------------
 
     def _recorded(
         self,
-        path: Path,
+        case: Case,
         structure: Structure,
         arrays: list[ndarray],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        path.attempts += 1
-        path.program, path.retry = None, False
-        vars(self._entry_holder)["_entry"] = None
+        case.attempts += 1
         roots = [(self.owner, _name_of(self.owner))]
         recording = record(lambda: self._eager(args, kwargs), arrays, roots, self._code)
         self._code = recording.code
-        path.reason = recording.problem
-        if recording.again:
-            path.retry = True
-        elif recording.problem:
-            self._retry_after_changes(path, recording)
-        else:
-            self._compile(path, recording, structure, args)
-        if path.attempts >= _ATTEMPTS and not path.final:
-            path.final = True
-            path.reason = path.reason or "the Python state that forward reads changes too often"
+        case.reason = recording.problem
+        if not recording.problem:
+            self._compile(case, recording, structure, args)
+        elif not recording.again and case.program is None:
+            case.retry = False  # until something changes
+            for value in recording.watched:
+                value._watchers.add(case)
+        if case.attempts >= _ATTEMPTS or len(case.recordings) >= _PATHS:
+            case.settled = True
+            case.reason = (
+                case.reason or f"its state or its path changes too often ({case.attempts} recordings)"
+            )
         return recording.result
 
-    def _compile(self, path: Path, recording: Recording, structure: Structure, args: tuple[Any, ...]) -> None:
+    def _compile(self, case: Case, recording: Recording, structure: Structure, args: tuple[Any, ...]) -> None:
+        """A program for the known paths and the new one; if they do not fit together, for the known ones."""
         try:
-            path.program = Program(recording, self._backend())
-            self._prefer(path.program, structure, args)
+            self._forget_entry()
+            case.program = Program([*case.recordings, recording], self._backend())
+            case.recordings.append(recording)
+            self._prefer(case.program, structure, args)
         except TraceError as error:
-            path.reason = str(error)
+            case.reason = str(error)
+            case.retry = case.program is not None
 
     def _backend(self) -> backends.Backend:
         return backends.backend(self.options.get("backend", "auto"), self.options.get("threads"))
-
-    def _retry_after_changes(self, path: Path, recording: Recording) -> None:
-        for value in recording.watched:
-            value._watchers.add(path)
 
     # -- looking in ------------------------------------------------------------------------------------------
 
     def explain(self) -> str:
         """Per signature: what was compiled, what was fused, what runs eagerly and why, how often, and what it cost."""
-        return explanation(_name_of(self.owner), self.paths)
+        return explanation(_name_of(self.owner), self.cases)
 
 
 def run_of(owner: Any) -> Callable[[tuple[Any, ...], dict[str, Any]], Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,52 +10,68 @@ from blockfuse.codegen.schedule import HostCall, Launch
 from blockfuse.ir.lowering import Fused
 
 
-def explanation(name: str, paths: Mapping[Any, Any]) -> str:
+def explanation(name: str, cases: Mapping[Any, Any]) -> str:
     """One paragraph a signature."""
-    if not paths:
+    if not cases:
         return f"{name}: hybridized, not called yet"
-    return "\n".join(_path_text(name, signature, path) for signature, path in paths.items())
+    return "\n".join(_case_text(name, signature, case) for signature, case in cases.items())
 
 
-def _path_text(name: str, signature: Any, path: Any) -> str:
+def _case_text(name: str, signature: Any, case: Any) -> str:
     _, types, training = signature
     shapes = ", ".join(f"{_DTYPES.get(char, char)}{list(shape)}" for shape, char in types)
     head = f"{name}({shapes}){' in train mode' if training else ''}: "
-    if path.program is None:
-        reason = path.reason or "not recorded yet"
-        return f"{head}eager, {path.calls} calls\n  because {reason}"
-    return head + "\n".join(["compiled", *_program_lines(path)])
+    if case.program is None:
+        reason = case.reason or "not recorded yet"
+        return f"{head}eager, {case.calls} calls\n  because {reason}"
+    return head + "\n".join(["compiled", *_program_lines(case)])
 
 
 _DTYPES = {"f": "float32", "d": "float64", "e": "float16", "?": "bool"}
 
 
-def _program_lines(path: Any) -> list[str]:
-    program = path.program
-    recorded = program.recording.graph
-    fused = [n for n in program.optimized.main.nodes if isinstance(n.operator.lowering, Fused)]
+def _program_lines(case: Any) -> list[str]:
+    program, schedule = case.program, case.program.schedule
+    recorded = sum(len(block.graph.nodes) for block in program.flow.blocks)
+    fused = [n for o in program.optimized for n in o.main.nodes if isinstance(n.operator.lowering, Fused)]
+    hoisted = sum(len(o.prologue.outputs) for o in program.optimized)
     lines = [
-        f"  {len(recorded.nodes)} operators recorded, {len(fused)} kernels,"
-        f" {len(program.optimized.prologue.outputs)} values computed once per parameter version"
+        f"  {recorded} operators recorded, {len(fused)} kernels, {hoisted} values computed once per parameter version"
     ]
-    for node in fused:
-        source = f" from {node.source}" if node.source else ""
-        lines.append(f"  kernel {node.attrs['name']}: {node.type}{source}")
-    for step in program.schedule.steps:
+    lines += _flow_lines(case)
+    kernels = Counter(f"  kernel {node.attrs['name']}: {node.type}{_from(node.source)}" for node in fused)
+    lines += [text if count == 1 else f"{text}, {count} times" for text, count in kernels.items()]
+    for step in schedule.steps:
         if isinstance(step, HostCall):
             lines.append(
                 f"  numpy {step.operator.name}: {_host_reason(step)}"
                 + (f", {step.source}" if step.source else "")
             )
-    work = sum(s.work for s in program.schedule.steps if isinstance(s, Launch))
-    native = program.executable.calls() + path.calls
-    lines.append(
-        f"  {native} calls, {path.attempts} recordings, {program.seconds * 1000:.0f} ms to compile or load"
-    )
-    lines.append(
-        f"  about {work / 1000:.1f} us of kernels a call, {program.schedule.workspace} bytes of workspace"
-    )
+    work = sum(s.work for s in schedule.steps if isinstance(s, Launch)) / 1000
+    calls = program.executable.calls() + case.calls
+    lines.append(f"  {calls} calls, {case.eager_calls + case.attempts} of them eager")
+    lines.append(f"  {case.attempts} recordings, {program.seconds * 1000:.0f} ms to compile or load")
+    lines.append(f"  about {work:.1f} us of kernels a call, {schedule.workspace} bytes of workspace")
     return lines
+
+
+def _flow_lines(case: Any) -> list[str]:
+    """What is known of the decisions, and why some ways run eagerly."""
+    blocks = case.program.flow.blocks
+    if len(blocks) == 1:
+        return []
+    loops = sum(
+        1 for number, b in enumerate(blocks) for s in b.successors or () if s is not None and s <= number
+    )
+    unknown = sum(1 for b in blocks for s in b.successors or () if s is None)
+    lines = [
+        f"  {len(blocks)} blocks between decisions, {loops} ways back (loops), {unknown} ways not taken yet"
+    ]
+    return lines + ([f"  some calls run eagerly because {case.reason}"] if case.reason else [])
+
+
+def _from(source: Any) -> str:
+    return f" from {source}" if source else ""
 
 
 def _host_reason(step: HostCall) -> str:

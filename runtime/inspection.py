@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from blockfuse.codegen.schedule import HostCall, Launch
-from blockfuse.ir.graph import Graph
+from blockfuse.ir.flow import Flow
+from blockfuse.ir.graph import Graph, Node, argument
 from blockfuse.runtime.dispatch import Hybrid
 from blockfuse.runtime.program import Program
 
-_CALLS = 6  # calls after which a signature that is still recorded again counts as eager
+_CALLS = 8  # calls after which a signature that is still recorded again counts as eager
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,11 @@ class Outcome:
     @property
     def operators(self) -> int:
         """How many operators were recorded."""
-        return len(operators_of(self.program.optimized.stages["recorded"])) if self.program else 0
+        return sum(len(operators_of(b.graph)) for b in self.program.flow.blocks) if self.program else 0
 
     @property
     def kernels(self) -> int:
-        """How many kernels one call launches."""
+        """How many places of the program launch a kernel."""
         return self._steps(Launch)
 
     @property
@@ -43,15 +45,19 @@ class Outcome:
 def settled(net: Any, arguments: list[Any]) -> Outcome:
     """Call ``net``, which is hybridized, until these arguments have a program or are sure to run eagerly."""
     hybrid: Hybrid = net._hybrid
+    case = None
     for _ in range(_CALLS):
+        attempts = case.attempts if case else 0
         net(*arguments)
-        path = next(reversed(hybrid.paths.values()), None)
-        if path is not None and (path.program is not None or not path.retry):
-            return Outcome(path.program, path.reason)
-    return Outcome(None, path.reason if path else "an argument is no array, number or container")
+        case = next(reversed(hybrid.cases.values()), None)
+        if case is not None and case.attempts == attempts:
+            break
+    if case is None:
+        return Outcome(None, "an argument is no array, number or container")
+    return Outcome(case.program, case.reason)
 
 
-def operators_of(graph: Graph) -> list[Any]:
+def operators_of(graph: Graph) -> list[Node]:
     """The nodes that compute something."""
     return [node for node in graph.nodes if not node.is_leaf]
 
@@ -59,54 +65,61 @@ def operators_of(graph: Graph) -> list[Any]:
 # -- stages --------------------------------------------------------------------------------------------------
 
 
-def graph_text(program: Program) -> str:
-    """The graph as recorded, with the user's lines."""
-    return program.optimized.stages["recorded"].text(sources=True)
+def passes_of(program: Program) -> Iterator[tuple[str, Flow, Flow]]:
+    """The passes that changed something: name, the flow before and the flow after."""
+    before = program.flow
+    for name in program.optimized[0].stages:
+        pairs = zip(program.flow.blocks, program.optimized, strict=True)
+        after = Flow(tuple(replace(block, graph=done.stages[name]) for block, done in pairs))
+        if str(after) != str(before):
+            yield name, before, after
+        before = after
 
 
-def changing_passes(program: Program) -> Iterator[tuple[str, Graph]]:
-    """The passes that changed the graph, each with the graph after it."""
-    stages = list(program.optimized.stages.items())
-    for (_, before), (name, after) in zip(stages, stages[1:], strict=False):
-        if before != after:
-            yield name, after
-
-
-def passes_text(program: Program) -> str:
-    """The graph after each pass that changed it; its first line only where the inputs changed."""
-    head, _, _ = graph_text(program).partition("\n")
+def _passes_text(program: Program) -> str:
+    """Of each flow the blocks that changed, and of these the signatures that did."""
     texts = []
-    for name, graph in changing_passes(program):
-        before, (head, _, body) = head, graph.text().partition("\n")
-        texts.append(f"after {name}:\n{body if head == before else graph.text()}")
+    for name, before, after in passes_of(program):
+        pairs = zip(_block_texts(before), _block_texts(after), strict=True)
+        changed = [_without_signature(new, old) for old, new in pairs if old != new]
+        texts.append("\n".join([f"after {name}:", *changed]))
     return "\n\n".join(texts)
 
 
-def source_text(program: Program) -> str:
-    """The source of every kernel, once each."""
+def _block_texts(flow: Flow) -> list[str]:
+    return [text.rstrip("\n") for text in re.split(r"^(?=block \d+:$)", str(flow), flags=re.MULTILINE) if text]
+
+
+def _without_signature(text: str, before: str) -> str:
+    known = {line for line in before.split("\n") if line.startswith("graph(")}
+    return "\n".join(line for line in text.split("\n") if line not in known)
+
+
+def _source_text(program: Program) -> str:
     return "\n\n".join(source.strip() for source in program.executable.plan.sources)
 
 
-def guards_text(program: Program) -> str:
-    """What a call rests on besides its arguments: what tells of its changes, and what each call compares."""
+def _guards_text(program: Program) -> str:
     state = program.state
-    graph = program.optimized.stages["recorded"]
-    given = [i for i in graph.inputs if i.operator.name == "argument"]
+    given = [i for i in program.flow.inputs if i.operator is argument]
+    compared = [f"  {fact.text} is {_short(fact.value)}" for fact in state.facts]
+    compared += [f"  {contents.text}: {len(contents.items)} values" for contents in state.contents]
     lines = ["checked natively at each call:"]
     lines += [f"  {i.attrs['name']}: {i.type}, C-contiguous" for i in given]
-    lines += ["watched, costs nothing at a call:"]
-    lines += [f"  {name}" for name in _watched_names(program)]
-    lines += [f"  {fact.text} is {_short(fact.value)}" for fact in state.watched_facts]
-    lines += ["compared in Python at each call:"]
-    lines += [f"  {fact.text} is {_short(fact.value)}" for fact in state.facts]
-    lines += [f"  {contents.text}, {len(contents.items)} values" for contents in state.contents]
-    return "\n".join(lines if state.facts or state.contents else [*lines, "  nothing"])
+    lines += ["  the arguments are no more than these, and nobody records gradients or trains"]
+    lines += ["compared in Python at each call:", *(compared or ["  nothing"])]
+    lines += ["watched, at no cost to a call:", *(f"  {text}" for text in _watched(program))]
+    return "\n".join(lines)
 
 
-def _watched_names(program: Program) -> list[str]:
-    parameters = [origin.name for origin in program.recording.origins]
-    blocks = [type(w).__name__ for w in program.recording.watched if hasattr(w, "collect_params")]
-    return [f"block {name}" for name in blocks] + [f"parameter {name}" for name in parameters]
+def _watched(program: Program) -> list[str]:
+    blocks = [w for w in program.recording.watched if hasattr(w, "collect_params")]
+    facts = [f for f in program.state.watched_facts if f.holder in blocks and not hasattr(f.value, "_watchers")]
+    return [
+        *(f"block {b.structural_name or type(b).__name__}" for b in blocks),
+        *(f"parameter {origin.name}" for origin in program.origins),
+        *(f"{f.text} is {_short(f.value)}" for f in facts),
+    ]
 
 
 def _short(value: Any) -> str:
@@ -116,9 +129,9 @@ def _short(value: Any) -> str:
 
 # Stage -> its text, in the order in which a call goes through them.
 STAGES: dict[str, Callable[[Program], str]] = {
-    "graph": graph_text,
-    "passes": passes_text,
+    "graph": lambda program: str(program.flow),
+    "passes": _passes_text,
     "schedule": lambda program: str(program.schedule),
-    "source": source_text,
-    "guards": guards_text,
+    "source": _source_text,
+    "guards": _guards_text,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy
@@ -13,33 +14,42 @@ from blockfuse.array import stamps
 from blockfuse.array.ndarray import ndarray
 from blockfuse.codegen.schedule import Schedule, schedule
 from blockfuse.ir.errors import TraceError
+from blockfuse.ir.flow import Flow
 from blockfuse.ir.graph import captured, evaluate, parameter
 from blockfuse.ir.passes.pipeline import Optimized, optimize
 from blockfuse.ir.types import type_of
 from blockfuse.runtime.backend import Backend
 from blockfuse.runtime.guards import quick_check
+from blockfuse.tracer.paths import flow_of
 from blockfuse.tracer.record import Recording
 from blockfuse.tracer.state import State
 from blockfuse.tracer.structure import Leaf, rebuild
 
 
+UNKNOWN = object()  # the answer of a program for a call whose flow no recording has taken
+
+
 class Program:
-    """One compiled path through ``forward``, for one signature.
+    """The compiled paths through ``forward``, for one signature.
 
     ``call`` is what runs it: the native entry itself where nothing has to be checked in Python first. It
     answers NotImplemented when something changed; then ``refresh`` says whether the program is still right
     (and brings its parameters up to date).
     """
 
-    def __init__(self, recording: Recording, backend: Backend) -> None:
-        assert recording.graph is not None
-        assert recording.state is not None
+    def __init__(self, recordings: list[Recording], backend: Backend) -> None:
         started = time.perf_counter()
-        self.recording = recording
-        self.state: State = recording.state
-        self.optimized: Optimized = optimize(recording.graph, backend.machine.vector_bytes)
+        self.recording = recordings[-1]
+        _require_one_structure(recordings)
+        self.flow, self.origins = flow_of([r.path for r in recordings if r.path is not None])
+        self.optimized: list[Optimized] = [
+            optimize(block.graph, backend.machine.vector_bytes, prefix=f"hoisted{n}." if n else "hoisted")
+            for n, block in enumerate(self.flow.blocks)
+        ]
         self._check_draws()
-        self.schedule: Schedule = schedule(self.optimized.main, backend.machine)
+        blocks = zip(self.flow.blocks, self.optimized, strict=True)
+        self.main = Flow(tuple(replace(block, graph=o.main) for block, o in blocks))
+        self.schedule: Schedule = schedule(self.main, backend.machine)
         self.executable = backend.load(self.schedule)
         self._lock = threading.Lock()
         self._stale = True
@@ -49,11 +59,17 @@ class Program:
         self.seconds = time.perf_counter() - started
 
     def _check_draws(self) -> None:
-        draws = [n for n in self.optimized.main.nodes if n.operator.random]
+        draws = [n for o in self.optimized for n in o.main.nodes if n.operator.random]
         if [id(n) for n in draws] != [id(n) for n in self.recording.draws]:
             raise TraceError(
                 "forward draws random numbers in an order that the compiled program would change"
             )
+
+    @property
+    def state(self) -> State:
+        """The Python state that the program rests on."""
+        assert self.recording.state is not None
+        return self.recording.state
 
     # -- validity --------------------------------------------------------------------------------------------
 
@@ -66,13 +82,12 @@ class Program:
     def _watch(self) -> None:
         for value in self.recording.watched:
             value._watchers.add(self)
-        for origin, leaf in zip(self.recording.origins, self._leaves(), strict=True):
+        for origin, leaf in zip(self.origins, self._leaves(), strict=True):
             if leaf.operator is parameter:
                 stamps.watch_buffer(origin.array(), self)
 
     def _leaves(self) -> list[Any]:
-        assert self.recording.graph is not None
-        return [i for i in self.recording.graph.inputs if i.operator in (parameter, captured)]
+        return [i for i in self.flow.inputs if i.operator in (parameter, captured)]
 
     def refresh(self) -> bool:
         """Whether the program is right for the present state; if so, it is bound to the present parameters."""
@@ -82,7 +97,7 @@ class Program:
             if not self._stale:
                 return True
             self._stale = False
-        arrays = [origin.array() for origin in self.recording.origins]
+        arrays = [origin.array() for origin in self.origins]
         if any(type_of(a) != leaf.type for a, leaf in zip(arrays, self._leaves(), strict=True)):
             return False
         self._bind(arrays)
@@ -93,12 +108,14 @@ class Program:
         return True
 
     def _bind(self, arrays: list[numpy.ndarray]) -> None:
-        """Run the prologue and point native code at its results and the parameters."""
+        """Run the prologues and point native code at their results and the parameters."""
         known = {leaf.attrs["name"]: a for leaf, a in zip(self._leaves(), arrays, strict=True)}
-        prologue = self.optimized.prologue
-        with numpy.errstate(all="ignore"):
-            results = evaluate(prologue, [known[i.attrs["name"]] for i in prologue.inputs])
-        known |= {f"hoisted{n}": value for n, value in enumerate(results)}
+        for number, optimized in enumerate(self.optimized):
+            prologue = optimized.prologue
+            with numpy.errstate(all="ignore"):
+                results = evaluate(prologue, [known[i.attrs["name"]] for i in prologue.inputs])
+            prefix = f"hoisted{number}." if number else "hoisted"
+            known |= {f"{prefix}{n}": value for n, value in enumerate(results)}
         values = [
             node.attrs["value"] if "value" in node.attrs else known[node.attrs["name"]]
             for node in self.schedule.parameters
@@ -108,10 +125,12 @@ class Program:
     # -- running ---------------------------------------------------------------------------------------------
 
     def run(self, arguments: list[ndarray]) -> Any:
-        """The result for arguments of the right signature, through Python (any memory layout, host calls)."""
+        """The result for arguments of the right signature, through Python (any memory layout, host calls);
+        UNKNOWN where the flow has not been seen.
+        """
         data = [numpy.require(a._data, requirements=("C", "A")).reshape(a.shape) for a in arguments]
-        results = [ndarray(r) for r in self.executable.run(data)]
-        return self._structured(results)
+        results = self.executable.run(data)
+        return UNKNOWN if results is None else self._structured([ndarray(r) for r in results])
 
     def _structured(self, results: list[ndarray]) -> Any:
         assert self.recording.structure is not None
@@ -140,3 +159,10 @@ class Program:
 
     def schedule_results(self) -> list[Any]:
         return [b for b in self.schedule.buffers if b.kind == "result"]
+
+
+def _require_one_structure(recordings: list[Recording]) -> None:
+    first = recordings[0]
+    for other in recordings[1:]:
+        if other.structure != first.structure:
+            raise TraceError("the results of some paths have another structure than those of others")

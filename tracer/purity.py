@@ -20,7 +20,7 @@ import operator
 import sys
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -30,13 +30,16 @@ import numpy
 import blockfuse.array
 from blockfuse.ir.graph import Source
 
-_OURS = str(Path(__file__).resolve().parent.parent) + "/"
-_LINKED = str(Path(blockfuse.array.__file__).parent.parent) + "/"
+# Our folders, as they stand and as the package ``blockfuse`` links them.
+_ROOTS = {str(Path(__file__).resolve().parent.parent), str(Path(blockfuse.array.__file__).parent.parent)}
+_FOLDERS = ("ir", "array", "tracer", "codegen", "runtime", "nn", "gluon")
+_OURS = tuple(f"{root}/{folder}/" for root in _ROOTS for folder in _FOLDERS)
+_INTERIOR = tuple(f"{root}/{folder}/" for root in _ROOTS for folder in ("array", "tracer"))
 _TRUSTED = (
-    *(_OURS, _LINKED, str(Path(numpy.__file__).parent) + "/", "<frozen ", "<__array_function__"),
+    *_OURS,
+    *(str(Path(numpy.__file__).parent) + "/", "<frozen ", "<__array_function__"),
     *(str(module.__file__) for module in (abc, contextlib, enum, typing)),
 )
-_USERS_HERE = tuple(f"{_OURS}{folder}/" for folder in ("tests", "benchmarks", "examples", "docs"))
 
 _PURE_BUILTINS = [
     "abs",
@@ -91,7 +94,12 @@ def is_trusted(frame: types.FrameType) -> bool:
     file = frame.f_code.co_filename
     if file == "<string>":  # written by ``dataclass`` or ``namedtuple`` for a module
         return str(frame.f_globals.get("__name__", "")).partition(".")[0] in ("blockfuse", "numpy")
-    return file.startswith(_TRUSTED) and not file.startswith(_USERS_HERE)
+    return file.startswith(_TRUSTED)
+
+
+def is_interior(frame: types.FrameType) -> bool:
+    """Whether the code of a frame is that of arrays or of the tracer itself."""
+    return frame.f_code.co_filename.startswith(_INTERIOR)
 
 
 def user_source() -> Source | None:
@@ -144,6 +152,17 @@ class Witness:
     def _object(self, what: str, code: types.CodeType, line: int) -> None:
         if not self.problem:
             self.problem = f"{code.co_name} {what} at {Source(code.co_filename, line, code.co_name)}"
+
+
+@contextlib.contextmanager
+def unwatched() -> Iterator[None]:
+    """Let the tracer use the standard library without a witness taking it for user code."""
+    witness = sys.getprofile()
+    sys.setprofile(None)
+    try:
+        yield
+    finally:
+        sys.setprofile(witness)
 
 
 def _numpy_stream() -> Any:

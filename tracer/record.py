@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import types
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy
@@ -13,26 +13,15 @@ import numpy
 from blockfuse.array import modes, stamps
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir import interpreter
-from blockfuse.ir.graph import Graph, Node, captured, graph_of, leaf, literal, ordered, parameter
+from blockfuse.ir.graph import Node, captured, leaf, literal, ordered, parameter
+from blockfuse.tracer.origins import Origin
+from blockfuse.tracer.paths import Path
 from blockfuse.tracer.purity import Witness
 from blockfuse.tracer.recorder import Recorder
 from blockfuse.tracer.state import State
 from blockfuse.tracer.structure import Structure, Unstructured, flatten
 
 Code = tuple[types.CodeType, dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where the array behind a parameter leaf is fetched again: a parameter, or the array itself."""
-
-    name: str
-    holder: Any
-
-    def array(self) -> numpy.ndarray:
-        """The present values."""
-        held = self.holder._data if hasattr(self.holder, "_watchers") else self.holder
-        return held._data if isinstance(held, ndarray) else held
 
 
 @dataclass
@@ -45,10 +34,9 @@ class Recording:
     result: Any
     problem: str = ""
     again: bool = False
-    graph: Graph | None = None
+    path: Path | None = None
     structure: Structure | None = None
     statics: list[Any] = field(default_factory=list)
-    origins: list[Origin] = field(default_factory=list)
     state: State | None = None
     draws: list[Node] = field(default_factory=list)  # random nodes, in the order in which they drew
     watched: list[Any] = field(default_factory=list)
@@ -67,6 +55,7 @@ def record(
         return Recording(call(), "a profiler is active, and recording needs its place", again=True)
     state = State(roots, code)
     recorder, witness = Recorder(arguments), Witness()
+    recorder.outermost, recorder.known = sys._getframe(), state.known
     with modes.unusual(), interpreter.interpreting(recorder):
         result = witness.watching(call)
     recording = Recording(
@@ -111,16 +100,23 @@ def _finish(recording: Recording, recorder: Recorder, result: Any) -> None:
     recording.problem = _sharing(arrays, recorder)
     if recording.problem:
         return
-    outputs = [recorder.node_of(a) for a in arrays]
-    now = _resolved(recording, recorder)
-    if recording.problem:
-        return
-    recording.draws = [n for n in recorder.draws if n in ordered(outputs)]
-    if len(recording.draws) < len(recorder.draws):
-        recording.problem = "forward draws random numbers that no result needs"
-        return
-    given = [*recorder.arguments, *(n for n in now.values() if n.operator in (parameter, captured))]
-    recording.graph = graph_of(given, substituted(outputs, now))
+    outputs = tuple(recorder.node_of(a) for a in arrays)
+    leaves, origins = _resolved(recording, recorder)
+    recording.draws = recorder.draws
+    recording.problem = recording.problem or _drawing(recorder, outputs)
+    decisions = tuple(replace(d, point=None) for d in recorder.decisions)  # points hold on to frames
+    recording.path = Path(
+        tuple(recorder.arguments), tuple(recorder.sequence), decisions, outputs, leaves, origins
+    )
+
+
+def _drawing(recorder: Recorder, outputs: tuple[Node, ...]) -> str:
+    """Random numbers are drawn as often and in the order as Python draws them, or not by a program."""
+    if recorder.draws and recorder.decisions:
+        return "forward draws random numbers in a call whose flow depends on data"
+    if set(recorder.draws) - set(ordered(outputs)):
+        return "forward draws random numbers that no result needs"
+    return ""
 
 
 def _sharing(arrays: list[ndarray], recorder: Recorder) -> str:
@@ -131,33 +127,30 @@ def _sharing(arrays: list[ndarray], recorder: Recorder) -> str:
     return "two results share memory" if len(set(owners)) < len(owners) else ""
 
 
-def _resolved(recording: Recording, recorder: Recorder) -> dict[Node, Node]:
+def _resolved(recording: Recording, recorder: Recorder) -> tuple[dict[Node, Node], dict[Node, Origin]]:
     """Provisional leaf -> parameter, captured array or constant. See NOTE [which arrays are what]."""
     parameters = _parameters(recording.watched)
     assert recording.state is not None
     held = recording.state.arrays
     buffers = {id(stamps.owner_of(a)) for a in held.values() if isinstance(a, numpy.ndarray)}
-    now: dict[Node, Node] = {}
-    names: set[str] = set()
+    leaves: dict[Node, Node] = {}
+    origins: dict[Node, Origin] = {}
     for provisional, array in recorder.found.items():
         data = array._data if isinstance(array, ndarray) else array
         if id(array) in parameters or (isinstance(array, ndarray) and id(array) in held):
-            origin = parameters.get(id(array)) or Origin(f"captured{len(now)}", array)
-            kind = parameter
+            origin, kind = parameters.get(id(array)) or Origin(f"captured{len(origins)}", array), parameter
         elif id(stamps.owner_of(data)) in buffers:
-            origin, kind = Origin(f"captured{len(now)}", array), captured
+            origin, kind = Origin(f"captured{len(origins)}", array), captured
+            if not data.flags.c_contiguous:
+                recording.problem = "forward reads a NumPy array that is not C-contiguous"
         else:
             if provisional in recorder.contents and not _same(recorder.contents[provisional], data):
                 recording.problem = "forward changes a NumPy array after using it"
-            now[provisional] = literal(data)
+            leaves[provisional] = literal(data)
             continue
-        if kind is captured and not data.flags.c_contiguous:
-            recording.problem = "forward reads a NumPy array that is not C-contiguous"
-        name = origin.name if origin.name not in names else f"{origin.name}.{len(now)}"
-        names.add(name)
-        recording.origins.append(origin)
-        now[provisional] = leaf(kind, name, provisional.type)
-    return now
+        leaves[provisional] = leaf(kind, origin.name, provisional.type)
+        origins[leaves[provisional]] = origin
+    return leaves, origins
 
 
 def _same(x: numpy.ndarray, y: numpy.ndarray) -> bool:
@@ -175,15 +168,3 @@ def _parameters(watched: list[Any]) -> dict[int, Origin]:
             if isinstance(data, ndarray) and len(name) > len(found.get(id(data), Origin("", None)).name):
                 found[id(data)] = Origin(name, one)
     return found
-
-
-def substituted(outputs: list[Node], now: dict[Node, Node]) -> list[Node]:
-    """``outputs`` with leaves replaced."""
-    done = dict(now)
-    for node in ordered(outputs):
-        operands = tuple(done[o] for o in node.operands)
-        if node not in done and operands == node.operands:
-            done[node] = node
-        elif node not in done:
-            done[node] = Node(node.operator, operands, node.attrs, node.type, node.source)
-    return [done[o] for o in outputs]

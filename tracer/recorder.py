@@ -6,6 +6,8 @@ goes on.
 
 from __future__ import annotations
 
+import types
+from dataclasses import dataclass
 from typing import Any
 
 import numpy
@@ -15,11 +17,28 @@ from blockfuse.array.eager import Eager, data_of
 from blockfuse.array.indexing import basic_index, is_basic
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.builder import operands_as_nodes
-from blockfuse.ir.graph import Node, argument, captured, constant, leaf, literal
+from blockfuse.ir.graph import Node, Source, argument, captured, constant, leaf, literal
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.operators import movement, pointwise
 from blockfuse.ir.types import type_of
-from blockfuse.tracer.purity import user_source
+from blockfuse.tracer.points import Point, point
+from blockfuse.tracer.purity import unwatched, user_source
+
+DECISION = "bool()"  # the escape that says which way a path goes
+_DECISIONS = 2048  # on one path; more are not worth a program
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The truth of an array was asked for: a path goes one way. ``closes``: the earlier decision that this is again."""
+
+    predicate: Node
+    outcome: bool
+    point: Point | None  # only while the path is recorded
+    slots: tuple[Node, ...]  # what the variables hold
+    closes: int | None
+    position: int  # how many nodes were recorded before
+    source: Source | None
 
 
 class Recorder(Eager):
@@ -41,6 +60,10 @@ class Recorder(Eager):
         self.contents: dict[
             Node, numpy.ndarray
         ] = {}  # provisional leaf of a NumPy array -> a copy of what it held
+        self.sequence: list[Node] = []  # every node, in the order of the calls
+        self.decisions: list[Decision] = []
+        self.outermost: types.FrameType | None = None  # frames from here out are not the call's
+        self.known: set[int] = set()  # ids of objects whose state is certified
         self.draws: list[Node] = []  # random nodes, in the order in which they drew
         self._nodes: dict[int, Node] = {}  # id of an array -> its value now
         self._arrays: list[Any] = []  # keeps those ids good
@@ -86,8 +109,19 @@ class Recorder(Eager):
             self._rebind(target, self._node(movement.set_item, (before, new), {"index": spelled}))
 
     def escape(self, kind: str, array: ndarray) -> None:
-        if not self.problem and self.node_of(array) not in self._fixed:
+        if self.problem or self.node_of(array) in self._fixed:
+            return
+        if kind != DECISION or array.size != 1 or len(self.decisions) >= _DECISIONS:
             self._stop(f"uses values in Python ({kind})")
+            return
+        with unwatched():
+            here = point(self.outermost, self.known, self.node_of, self.shares_given_memory)
+            closes = next((n for n, d in enumerate(self.decisions) if d.point and here.closes(d.point)), None)
+        slots = tuple(node for _, node, _ in here.slots)
+        outcome, place = bool(array._data), len(self.sequence)
+        self.decisions.append(
+            Decision(self.node_of(array), outcome, here, slots, closes, place, user_source())
+        )
 
     def impure(self, what: str) -> None:
         self._stop(what)
@@ -151,6 +185,7 @@ class Recorder(Eager):
     def _node(self, operator: Operator, operands: tuple[Node, ...], attrs: dict[str, Any]) -> Node:
         rule = operator.result_type(*(o.type for o in operands), **attrs)
         node = Node(operator, operands, attrs, rule, user_source())
+        self.sequence.append(node)
         if operator.random:
             self.draws.append(node)
             if operands:

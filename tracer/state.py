@@ -23,6 +23,7 @@ from blockfuse.ir.operator import Operator
 from blockfuse.tracer.structure import ATOMS
 
 _MISSING = object()
+_REGISTRIES = ("_children", "_reg_params")
 _CALLED = frozenset({"forward", "hybrid_forward", "__call__"})  # methods that run without being named
 _LARGEST = 20_000  # values: more than this is not looked through at every call
 
@@ -155,7 +156,7 @@ class State:
         self.watched: list[Any] = []  # blocks and parameters
         self.codes: set[types.CodeType] = set()  # of every function that was reached
         self.unseen = ""  # the first value whose state cannot be seen
-        self._known: dict[int, Any] = {}  # id -> object, kept so that ids stay
+        self.known: dict[int, Any] = {}  # id -> object, kept so that ids stay
 
     def change(self) -> str:
         """What has changed first, or an empty text."""
@@ -181,10 +182,10 @@ class State:
         self._visit(value, text)
 
     def _visit(self, value: Any, text: str) -> None:
-        if type(value) in ATOMS or id(value) in self._known:
+        if type(value) in ATOMS or id(value) in self.known:
             return
-        self._known[id(value)] = value
-        if len(self._known) > _LARGEST:
+        self.known[id(value)] = value
+        if len(self.known) > _LARGEST:
             self._cannot_see(f"{text}: it holds more than {_LARGEST} values")
         elif isinstance(value, ndarray | numpy.ndarray):
             self.arrays[id(value)] = value
@@ -206,8 +207,10 @@ class State:
 
     def _visit_watched(self, value: Any, text: str) -> None:
         self.watched.append(value)
+        for child in tuple(getattr(value, "_children", {}).values()):  # a registry tells watchers itself
+            self._visit(child, text)
         for name, held in tuple(vars(value).items()):
-            if not name.startswith("_") or name in self.names:
+            if name not in _REGISTRIES and (not name.startswith("_") or name in self.names):
                 self._fact(value, name, held, f"{text}.{name}", watched=True)
         self._visit_class(type(value))
 

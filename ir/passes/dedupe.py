@@ -20,14 +20,14 @@ def dedupe(graph: Graph) -> Graph:
 
 
 def _key(node: Node) -> tuple[Any, ...]:
-    attrs = tuple((k, _frozen(v)) for k, v in sorted(node.attrs.items()))
+    attrs = tuple((k, frozen(v)) for k, v in sorted(node.attrs.items()))
     return node.operator, node.operands, attrs, node.type
 
 
-def _frozen(value: Any) -> Any:
+def frozen(value: Any) -> Any:
     """A value that hashes by its bits: 0.0 and -0.0, 1 and True and 1.0 stay apart, nan equals itself."""
     if isinstance(value, numpy.ndarray):
         return value.dtype.str, value.shape, value.tobytes()
     if isinstance(value, tuple):
-        return tuple(_frozen(v) for v in value)
+        return tuple(frozen(v) for v in value)
     return type(value), repr(value) if isinstance(value, float) else value

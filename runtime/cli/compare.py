@@ -21,11 +21,30 @@ from blockfuse.runtime.cli.subjects import Subject, example_files, subjects
 
 @click.command()
 @click.argument("targets", metavar="[FILE[:OBJECT]]...", nargs=-1)
-@click.option("--input", "inputs", type=InputType(), multiple=True, help="An argument, as 2x20 or 2,20:float64; repeat for more.")
+@click.option(
+    "--input",
+    "inputs",
+    type=InputType(),
+    multiple=True,
+    help="An argument, as 2x20 or 2,20:float64; repeat for more.",
+)
 @click.option("--batch", "batches", type=BatchType(), help="Sizes of the first axis, as 1,32,256.")
-@click.option("--backend", "name", type=click.Choice(BACKENDS), default="auto", show_default=True, help="Where to compile for.")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads of a large kernel.  [default: all cores]")
-@click.option("--tolerance", type=click.FloatRange(min=0), help="Largest difference, over the largest element of a result.")
+@click.option(
+    "--backend",
+    "name",
+    type=click.Choice(BACKENDS),
+    default="auto",
+    show_default=True,
+    help="Where to compile for.",
+)
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="Threads of a large kernel.  [default: all cores]"
+)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0),
+    help="Largest difference, over the largest element of a result.",
+)
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all numbers to this file.")
 @click.option("--plot", "plot_file", type=click.Path(path_type=Path), help="Draw the times: .png or .svg.")
 def compare(

@@ -13,7 +13,9 @@ from blockfuse.ir.errors import UsageError
 def check_folder(path: Path) -> None:
     """Complain before long work if ``path`` cannot be written after it."""
     if path.is_dir() or not path.absolute().parent.is_dir():
-        raise UsageError(f"cannot write {path}: " + ("it is a folder" if path.is_dir() else "there is no such folder"))
+        raise UsageError(
+            f"cannot write {path}: " + ("it is a folder" if path.is_dir() else "there is no such folder")
+        )
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -75,5 +75,7 @@ class BatchType(click.ParamType[tuple[int, ...]]):
         if isinstance(value, tuple):
             return value
         if not all(size.strip().isdigit() and int(size) for size in value.split(",")):
-            self.fail(f"{value!r} is no list of batch sizes: write whole numbers from 1 on, as 1,32,256", param, ctx)
+            self.fail(
+                f"{value!r} is no list of batch sizes: write whole numbers from 1 on, as 1,32,256", param, ctx
+            )
         return tuple(map(int, value.split(",")))

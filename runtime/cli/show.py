@@ -18,9 +18,23 @@ from blockfuse.runtime.program import Program
 
 @click.command()
 @click.argument("target", metavar="FILE[:OBJECT]")
-@click.option("--stage", "stages", type=click.Choice(list(STAGES)), multiple=True, help="Which; repeat for more.  [default: all]")
-@click.option("--input", "inputs", type=InputType(), multiple=True, help="An argument, as 2x20 or 2,20:float64; repeat for more.")
-@click.option("--svg", "svg_file", type=click.Path(path_type=Path), help="Draw the graph before and after the passes.")
+@click.option(
+    "--stage",
+    "stages",
+    type=click.Choice(list(STAGES)),
+    multiple=True,
+    help="Which; repeat for more.  [default: all]",
+)
+@click.option(
+    "--input",
+    "inputs",
+    type=InputType(),
+    multiple=True,
+    help="An argument, as 2x20 or 2,20:float64; repeat for more.",
+)
+@click.option(
+    "--svg", "svg_file", type=click.Path(path_type=Path), help="Draw the graph as recorded and as fused."
+)
 def show(target: str, stages: tuple[str, ...], inputs: tuple[Input, ...], svg_file: Path | None) -> None:
     """Show what a net becomes: its graph, passes, schedule, kernel source, guards.
 
@@ -30,14 +44,15 @@ def show(target: str, stages: tuple[str, ...], inputs: tuple[Input, ...], svg_fi
         check_folder(svg_file)
     found = subjects(target, inputs)
     if len(found) > 1:
-        raise UsageError(f"{target} has several nets: write one of {', '.join(f'{s.file}:{s.name}' for s in found)}")
+        raise UsageError(
+            f"{target} has several nets: write one of {', '.join(f'{s.file}:{s.name}' for s in found)}"
+        )
     program = _program(found[0])
     if svg_file is not None:
-        graphs = program.optimized.stages["recorded"], program.optimized.main
-        write_whole(svg_file, picture(str(found[0]), {"recorded": graphs[0], "fused": graphs[1]}))
+        write_whole(svg_file, picture(str(found[0]), {"recorded": program.flow, "fused": program.main}))
     for stage in stages or (() if svg_file else STAGES):
-        heading = "" if len(stages) == 1 else f"-- {stage} {'-' * (76 - len(stage))}\n"
-        click.echo(f"{heading}{STAGES[stage](program)}\n".removesuffix("\n" if len(stages) == 1 else ""))
+        text = STAGES[stage](program)
+        click.echo(text if len(stages) == 1 else f"-- {stage} {'-' * (76 - len(stage))}\n{text}\n")
 
 
 def _program(subject: Subject) -> Program:

@@ -27,7 +27,9 @@ from blockfuse.runtime.cli.inputs import Input, parsed
 from blockfuse.runtime.function import HybridFunction
 from blockfuse.tracer.purity import is_trusted
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"  # beside runtime/, in a checkout and when installed
+EXAMPLES = (
+    Path(__file__).resolve().parents[2] / "examples"
+)  # beside runtime/, in a checkout and when installed
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,15 @@ def subjects(target: str, inputs: tuple[Input, ...]) -> list[Subject]:
     file, name = _split(target)
     module = _run(file)
     candidates = {name: _object(module, file, name)} if name else _candidates(module, file)
-    found = [_subject(file, key, value, inputs or _declared(module, key)) for key, value in candidates.items()]
+    found = [
+        _subject(file, key, value, inputs or _declared(module, key)) for key, value in candidates.items()
+    ]
     known = [subject for subject in found if subject.inputs]
     if not known:
         names = ", ".join(map(str, found))
-        raise UsageError(f'{names}: inputs are not known; pass --input 2x20, or write INPUTS = "2x20" into the file')
+        raise UsageError(
+            f'{names}: inputs are not known; pass --input 2x20, or write INPUTS = "2x20" into the file'
+        )
     return known
 
 
@@ -152,7 +158,9 @@ def _makes_net(module: types.ModuleType, name: str, value: Any) -> bool:
         return False
     if isinstance(value, type):
         return _has_blocks_methods(value)
-    return isinstance(value, types.FunctionType) and name.startswith("make") and not value.__code__.co_argcount
+    return (
+        isinstance(value, types.FunctionType) and name.startswith("make") and not value.__code__.co_argcount
+    )
 
 
 # -- a net and its inputs ------------------------------------------------------------------------------------

@@ -1,0 +1,556 @@
+"""Each pass by the text of a small graph before and after."""
+
+from collections.abc import Callable
+from textwrap import dedent
+from typing import Any
+
+import numpy
+import pytest
+from graphs import graph, meant, typed
+
+from blockfuse.ir.builder import Symbol
+from blockfuse.ir.graph import Graph, Source, captured, graph_of, leaf, literal
+from blockfuse.ir.lowering import Composite, Fused, Movement
+from blockfuse.ir.operators import contractions, drawing, filling, movement, neural, pointwise, reductions
+from blockfuse.ir.passes.dedupe import dedupe
+from blockfuse.ir.passes.expand import expand_composites
+from blockfuse.ir.passes.fold import fold_constants
+from blockfuse.ir.passes.fuse import fuse
+from blockfuse.ir.passes.hoist import hoist
+from blockfuse.ir.passes.pipeline import optimize, passes_before_hoisting, prune
+from blockfuse.ir.passes.products import pack_products
+from blockfuse.ir.passes.runs import split_reductions
+from blockfuse.ir.passes.simplify import RULES, simplify
+from blockfuse.ir.verify import verify
+
+Pass = Callable[[Graph], Graph]
+
+
+def pack(recorded: Graph) -> Graph:
+    """``pack_products`` for vectors of 64 bytes."""
+    return pack_products(recorded, vector_bytes=64)
+
+
+def assert_becomes(transform: Pass, before: Graph, after: str) -> None:
+    """The pass makes a well-formed graph of this text, and nothing more when it runs again."""
+    result = verify(transform(before))
+    assert result.text() == dedent(after).strip()
+    assert verify(transform(result)) == result
+
+
+def assert_stays(transform: Pass, recorded: Graph) -> None:
+    assert transform(recorded).text() == recorded.text()
+
+
+def constant(*values: float) -> Symbol:
+    return Symbol(literal(list(values), "float32"))
+
+
+# -- simplify --------------------------------------------------------------------------------------------------
+
+x, y = typed("float32[2, 3]"), typed("float32[2, 3]")
+
+
+@pytest.mark.parametrize(
+    ("function", "after"),
+    [
+        (lambda x: x * 1, "x"),
+        (lambda x: 1 * x, "x"),
+        (lambda x: x / 1, "x"),
+        (lambda x: pointwise.negative(pointwise.negative(x)), "x"),
+        (pointwise.positive, "x"),
+        (lambda x: neural.relu(neural.relu(x)), "relu(x)"),
+        (lambda x: pointwise.maximum(x, 0), "relu(x)"),
+        (lambda x: pointwise.maximum(x, x), "x"),
+        (lambda x: pointwise.absolute(pointwise.absolute(x)), "absolute(x)"),
+        (lambda x: pointwise.cast(x, dtype="float32"), "x"),
+        (lambda x: movement.broadcast_to(x, shape=(2, 3)), "x"),
+        (lambda x: movement.reshape(x, shape=(2, 3)), "x"),
+        (lambda x: movement.transpose(x, axes=(0, 1)), "x"),
+        (lambda x: movement.transpose(movement.transpose(x, axes=(1, 0)), axes=(1, 0)), "x"),
+        (lambda x: movement.squeeze(movement.expand_dims(x, axis=(0,)), axis=(0,)), "x"),
+        (lambda x: neural.relu(pointwise.positive(x * 1)), "relu(x)"),
+    ],
+)
+def test_simplify_applies_its_rules(function: Callable[[Any], Any], after: str) -> None:
+    result = verify(simplify(graph(function, x=x)))
+    assert result.text().count("\n") <= 2
+    assert after in result.text().replace("%0 = ", "").replace(": float32[2, 3]", "")
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x + 0,  # -0.0 + 0 is 0.0
+        lambda x: x - x,  # nan where x is nan or infinite
+        lambda x: x * 0,
+        lambda x: x / x,
+        lambda x: pointwise.exp(pointwise.log(x)),
+        lambda x: pointwise.maximum(x, 1),
+        lambda x: pointwise.cast(x, dtype="float64"),
+        lambda x: x * constant(1.0, 1.0, 1.0),  # one constant, not the number 1
+        lambda x: movement.broadcast_to(x, shape=(4, 2, 3)),
+        lambda x: movement.transpose(x, axes=(1, 0)),
+    ],
+)
+def test_simplify_leaves_what_would_change_a_result(function: Callable[[Any], Any]) -> None:
+    assert_stays(simplify, graph(function, x=x))
+
+
+@pytest.mark.xfail(strict=True, reason="maximum takes its second operand where both are zeros; relu gives 0.0")
+@pytest.mark.parametrize(
+    "function", [lambda x: pointwise.maximum(0, x), lambda x: pointwise.maximum(x, -0.0)], ids=["swapped", "negative"]
+)
+def test_simplify_keeps_the_sign_of_zero(function: Callable[[Any], Any]) -> None:
+    recorded = graph(function, x="float32[2]")
+    value = numpy.array([-0.0, -1.0], "float32")
+    before, after = meant(recorded, [value])[0], meant(simplify(recorded), [value])[0]
+    numpy.testing.assert_array_equal(numpy.signbit(after), numpy.signbit(before))
+
+
+def test_simplify_makes_one_reshape_of_several() -> None:
+    assert_becomes(
+        simplify,
+        graph(lambda x: movement.reshape(movement.expand_dims(x, axis=(1,)), shape=(3, 2)), x=x),
+        """
+        graph(x: float32[2, 3]):
+          %0 = reshape(x, shape=(3, 2)): float32[3, 2]
+          return %0
+        """,
+    )
+
+
+def test_simplify_makes_one_transpose_of_two() -> None:
+    def turned(x: Any) -> Any:
+        return movement.transpose(movement.transpose(x, axes=(1, 2, 0)), axes=(0, 2, 1))
+
+    assert_becomes(
+        simplify,
+        graph(turned, x="float32[2, 3, 4]"),
+        """
+        graph(x: float32[2, 3, 4]):
+          %0 = transpose(x, axes=(1, 0, 2)): float32[3, 2, 4]
+          return %0
+        """,
+    )
+
+
+def test_simplify_drops_a_choice_between_equal_values() -> None:
+    assert_becomes(
+        simplify,
+        graph(lambda c, x: pointwise.where(c, x, x), c="bool[2, 3]", x=x),
+        """
+        graph(c: bool[2, 3], x: float32[2, 3]):
+          return x
+        """,
+    )
+    wider = graph(lambda c, x: pointwise.where(c, x, x), c="bool[4, 2, 3]", x=x)
+    assert_stays(simplify, wider)  # the choice also broadcasts
+
+
+def test_every_rule_makes_the_graph_smaller_or_simpler() -> None:
+    assert all(attempts for attempts in RULES.values())
+
+
+# -- expand_composites, pack_products, split_reductions ---------------------------------------------------------
+
+
+def test_expand_composites_writes_softmax_out() -> None:
+    assert_becomes(
+        expand_composites,
+        graph(lambda x: neural.softmax(x, axis=1), x=x),
+        """
+        graph(x: float32[2, 3]):
+          %0 = max(x, axis=(1,), keepdims=True): float32[2, 1]
+          %1 = subtract(x, %0): float32[2, 3]
+          %2 = exp(%1): float32[2, 3]
+          %3 = sum(%2, axis=(1,), keepdims=True): float32[2, 1]
+          %4 = divide(%2, %3): float32[2, 3]
+          return %4
+        """,
+    )
+
+
+def test_expand_composites_goes_on_until_none_is_left() -> None:
+    recorded = graph(lambda x: reductions.std(x, axis=(1,), keepdims=False, ddof=1), x=x)
+    result = verify(expand_composites(recorded))
+    assert not any(isinstance(n.operator.lowering, Composite) for n in result.nodes)
+
+
+def test_pack_products_takes_panels_of_two_vectors() -> None:
+    assert_becomes(
+        pack,
+        graph(contractions.dense, x="float32[2, 20]", w="float32[40, 20]", b="float32[40]"),
+        """
+        graph(x: float32[2, 20], w: float32[40, 20], b: float32[40]):
+          %0 = reshape(x, shape=(2, 20)): float32[2, 20]
+          %1 = pack(w, panel=32, transposed=True): float32[2, 20, 32]
+          %2 = packed_product(%0, %1, b, units=40): float32[2, 40]
+          %3 = reshape(%2, shape=(2, 40)): float32[2, 40]
+          return %3
+        """,
+    )
+
+
+def test_pack_products_takes_panels_of_one_vector_for_few_columns() -> None:
+    narrow = pack(graph(contractions.dense, x="float32[2, 20]", w="float32[16, 20]"))
+    assert "pack(w, panel=16, transposed=True): float32[1, 20, 16]" in narrow.text()
+    double = pack(graph(contractions.dense, x="float64[2, 20]", w="float64[16, 20]"))
+    assert "pack(w, panel=16, transposed=True): float64[1, 20, 16]" in double.text()
+
+
+def test_pack_products_stacks_what_is_broadcast() -> None:
+    assert_becomes(
+        pack,
+        graph(contractions.matmul, x="float32[2, 1, 5, 7]", w="float32[3, 7, 9]"),
+        """
+        graph(x: float32[2, 1, 5, 7], w: float32[3, 7, 9]):
+          %0 = broadcast_to(x, shape=(2, 3, 5, 7)): float32[2, 3, 5, 7]
+          %1 = reshape(%0, shape=(6, 5, 7)): float32[6, 5, 7]
+          %2 = pack(w, panel=16, transposed=False): float32[3, 1, 7, 16]
+          %3 = broadcast_to(%2, shape=(2, 3, 1, 7, 16)): float32[2, 3, 1, 7, 16]
+          %4 = reshape(%3, shape=(6, 1, 7, 16)): float32[6, 1, 7, 16]
+          %5 = packed_product(%1, %4, units=9): float32[6, 5, 9]
+          %6 = reshape(%5, shape=(2, 3, 5, 9)): float32[2, 3, 5, 9]
+          return %6
+        """,
+    )
+
+
+def test_pack_products_makes_a_product_with_a_vector_a_sum() -> None:
+    assert_becomes(
+        pack,
+        graph(contractions.matmul, x="float32[2, 20]", w="float32[20]"),
+        """
+        graph(x: float32[2, 20], w: float32[20]):
+          %0 = multiply(x, w): float32[2, 20]
+          %1 = sum(%0, axis=(1,), keepdims=False): float32[2]
+          return %1
+        """,
+    )
+
+
+@pytest.mark.parametrize("types", [("int32", "int32"), ("float32", "float64"), ("float16", "float16")])
+def test_pack_products_leaves_what_no_tile_computes(types: tuple[str, str]) -> None:
+    assert_stays(pack, graph(contractions.matmul, x=f"{types[0]}[2, 3]", w=f"{types[1]}[3, 4]"))
+    assert_stays(pack, graph(contractions.matmul, x="float32[2, 0]", w="float32[0, 4]"))
+
+
+def test_split_reductions_folds_one_run_of_axes_at_a_time() -> None:
+    assert_becomes(
+        split_reductions,
+        graph(lambda x: reductions.sum_(x, axis=(0, 2, 3), keepdims=False), x="float32[2, 3, 4, 5]"),
+        """
+        graph(x: float32[2, 3, 4, 5]):
+          %0 = sum(x, axis=(2, 3), keepdims=False): float32[2, 3]
+          %1 = sum(%0, axis=(0,), keepdims=False): float32[3]
+          return %1
+        """,
+    )
+
+
+@pytest.mark.parametrize("axes", [(), (1,), (0, 1), (1, 2)])
+def test_split_reductions_leaves_neighbours_together(axes: tuple[int, ...]) -> None:
+    assert_stays(split_reductions, graph(lambda x: reductions.max_(x, axis=axes, keepdims=True), x="int8[2, 3, 4]"))
+
+
+# -- fold_constants, dedupe, prune ------------------------------------------------------------------------------
+
+
+def test_fold_constants_computes_what_is_known() -> None:
+    recorded = graph(lambda x: x + pointwise.exp(constant(0.0)) * 2, x="float32[3]")
+    assert_becomes(
+        fold_constants,
+        recorded,
+        """
+        graph(x: float32[3]):
+          %0 = add(x, 2.0:[1]): float32[3]
+          return %0
+        """,
+    )
+
+
+def test_fold_constants_does_not_warn() -> None:
+    recorded = graph(lambda x: x + pointwise.log(constant(-1.0)), x="float32[1]")
+    assert "nan" in fold_constants(recorded).text()
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x + movement.broadcast_to(constant(1.0, 2.0, 3.0), shape=(1000, 3)),  # a view costs nothing
+        lambda x: x + drawing.uniform(shape=(3,), dtype="float32"),
+        lambda x: x + reductions.sum_(movement.broadcast_to(constant(1.0), shape=(4, 3)), axis=(0,), keepdims=False),
+    ],
+    ids=["view", "draw", "of a view"],
+)
+def test_fold_constants_leaves(function: Callable[[Any], Any]) -> None:
+    assert_stays(fold_constants, graph(function, x="float32[3]"))
+
+
+def test_dedupe_computes_equal_values_once() -> None:
+    assert_becomes(
+        dedupe,
+        graph(lambda x, y: pointwise.exp(x + y) * pointwise.exp(x + y), x=x, y=y),
+        """
+        graph(x: float32[2, 3], y: float32[2, 3]):
+          %0 = add(x, y): float32[2, 3]
+          %1 = exp(%0): float32[2, 3]
+          %2 = multiply(%1, %1): float32[2, 3]
+          return %2
+        """,
+    )
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: (x * 0.0) * (x * -0.0),
+        lambda x: reductions.sum_(x, axis=(0,), keepdims=True) * reductions.sum_(x, axis=(1,), keepdims=True),
+        lambda x: pointwise.cast(x, dtype="int32") + pointwise.cast(x, dtype="int64"),
+        lambda x: drawing.uniform(shape=(3,), dtype="float32") * drawing.uniform(shape=(3,), dtype="float32"),
+        lambda x: x * constant(1.0, 2.0, 3.0) * constant(1.0, 2.0, 4.0),
+        lambda x: neural.elu(x, alpha=1.0) * neural.elu(x, alpha=0.5),
+    ],
+    ids=["signs of zero", "axes", "dtypes", "draws", "constants", "attributes"],
+)
+def test_dedupe_keeps_apart(function: Callable[[Any], Any]) -> None:
+    assert_stays(dedupe, graph(function, x="float32[2, 3]"))
+
+
+def test_dedupe_takes_equal_constants_for_one() -> None:
+    result = dedupe(graph(lambda x: x * constant(1.0, numpy.nan) + constant(1.0, numpy.nan), x="float32[2]"))
+    assert result.text().count("constant(") == 1
+
+
+def test_prune_drops_what_no_output_needs() -> None:
+    whole = graph(lambda x: (x + 1, pointwise.exp(x)), x=x)
+    one = Graph(whole.inputs, whole.nodes, whole.outputs[:1])
+    assert_becomes(
+        prune,
+        one,
+        """
+        graph(x: float32[2, 3]):
+          %0 = add(x, 1.0): float32[2, 3]
+          return %0
+        """,
+    )
+
+
+# -- hoist -----------------------------------------------------------------------------------------------------
+
+
+def test_hoist_moves_what_parameters_alone_decide() -> None:
+    prologue, main = hoist(graph(lambda x, w: x * (pointwise.exp(w) + 1), "w", x=x, w="float32[3]"))
+    assert (
+        verify(prologue).text()
+        == dedent(
+            """
+            graph(w: float32[3]):
+              %0 = exp(w): float32[3]
+              %1 = add(%0, 1.0): float32[3]
+              return %1
+            """
+        ).strip()
+    )
+    assert (
+        verify(main).text()
+        == dedent(
+            """
+            graph(x: float32[2, 3], w: float32[3], hoisted0: float32[3]):
+              %0 = multiply(x, hoisted0): float32[2, 3]
+              return %0
+            """
+        ).strip()
+    )
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, w: x * movement.transpose(w, axes=(1, 0)),  # a view
+        lambda x, w: x * w * 2,
+        lambda x, w: x + movement.transpose(w, axes=(1, 0)) * drawing.uniform(shape=(2, 3), dtype="float32"),
+    ],
+    ids=["view", "number", "draw"],
+)
+def test_hoist_leaves(function: Callable[[Any, Any], Any]) -> None:
+    recorded = graph(function, "w", x="float32[3, 3]" if "w * 2" in str(function) else x, w="float32[3, 2]") if (
+        False
+    ) else graph(lambda x, w: function(x, w if w.shape == (3, 2) else w), "w", x=x, w=_weight(function))
+    prologue, main = hoist(recorded)
+    assert not prologue.outputs
+    assert main == recorded
+
+
+def _weight(function: Callable[[Any, Any], Any]) -> str:
+    return "float32[3, 2]"
+
+
+def test_hoist_reads_captured_arrays_at_every_call() -> None:
+    held, given = leaf(captured, "c", typed("float32[3]")), graph(lambda x: x, x="float32[3]").inputs[0]
+    inner = graph(lambda c: pointwise.exp(c), c="float32[3]").nodes[0]
+    from dataclasses import replace
+
+    recorded = graph_of((given, held), (replace(inner, operands=(held,)),))
+    prologue, main = hoist(recorded)
+    assert not prologue.outputs
+    assert main == recorded
+
+
+def test_hoisted_results_may_be_returned() -> None:
+    prologue, main = hoist(graph(lambda x, w: (x, pointwise.exp(w)), "w", x=x, w="float32[3]"))
+    assert len(prologue.outputs) == 1
+    assert [o.attrs["name"] for o in main.outputs] == ["x", "hoisted0"]
+
+
+# -- fuse ------------------------------------------------------------------------------------------------------
+
+
+def groups(function: Callable[..., Any], **types: str) -> list[str]:
+    """The operators of each fused group."""
+    fused = verify(fuse(graph(function, **types)))
+    bodies = [n.attrs["body"] for n in fused.nodes if isinstance(n.operator.lowering, Fused)]
+    return [" ".join(n.operator.name for n in body.nodes if n.operands) for body in bodies]
+
+
+def test_fuse_puts_a_chain_into_one_kernel() -> None:
+    assert_becomes(
+        fuse,
+        graph(lambda x, y: neural.relu(x * y + 1), x=x, y=y),
+        """
+        graph(x: float32[2, 3], y: float32[2, 3]):
+          %0 = fused(x, y, name='multiply_add_relu') {
+              %0 = multiply(x0, x1): float32[2, 3]
+              %1 = add(%0, 1.0): float32[2, 3]
+              %2 = relu(%1): float32[2, 3]
+              return %2
+          }: float32[2, 3]
+          return %0
+        """,
+    )
+
+
+def test_fuse_gives_a_product_its_epilogue() -> None:
+    packed = pack(graph(lambda x, w, b: neural.relu(contractions.dense(x, w, b)), x="float32[2, 20]", w="float32[40, 20]", b="float32[40]"))
+    bodies = [n.attrs["body"] for n in fuse(simplify(packed)).nodes if isinstance(n.operator.lowering, Fused)]
+    assert [[n.operator.name for n in body.nodes] for body in bodies] == [["packed_product", "relu"]]
+
+
+def test_fuse_puts_a_softmax_into_one_kernel() -> None:
+    recorded = expand_composites(graph(lambda x: neural.softmax(x, axis=1), x="float32[4, 5]"))
+    assert sum(isinstance(n.operator.lowering, Fused) for n in fuse(recorded).nodes) == 1
+
+
+def test_fuse_ends_at_a_value_that_two_kernels_read() -> None:
+    def function(x: Any) -> Any:
+        shared = pointwise.exp(x)
+        return reductions.sum_(shared, axis=(0,), keepdims=False), reductions.max_(shared, axis=(0,), keepdims=False)
+
+    assert groups(function, x="float32[4, 5]") == ["exp", "sum", "max"]
+
+
+def test_fuse_ends_at_an_output() -> None:
+    def function(x: Any) -> Any:
+        inner = pointwise.exp(x)
+        return inner, inner * 2
+
+    assert groups(function, x="float32[4]") == ["exp", "multiply"]
+
+
+def test_fuse_ends_at_a_host_operator_and_at_a_view() -> None:
+    def function(x: Any) -> Any:
+        turned = movement.transpose(pointwise.exp(x), axes=(1, 0))
+        return pointwise.log(pointwise.remainder(turned * 3, 2))
+
+    assert groups(function, x="float32[4, 5]") == ["exp", "multiply", "log"]
+
+
+def test_fuse_copies_outputs_that_compute_nothing() -> None:
+    def function(x: Any) -> Any:
+        return x, movement.transpose(x, axes=(1, 0)), x
+
+    assert groups(function, x="float32[4, 5]") == ["positive"] * 3
+    twice = fuse(graph(lambda x: (lambda y: (y, y))(pointwise.exp(x)), x="float32[4]"))
+    assert twice.outputs[0] is not twice.outputs[1]
+
+
+def test_fuse_keeps_groups_small() -> None:
+    def function(x: Any) -> Any:
+        for _ in range(200):
+            x = x + 1
+        return x
+
+    sizes = [len(g.split()) for g in groups(function, x="float32[4]")]
+    assert sum(sizes) == 200
+    assert max(sizes) <= 64
+
+
+# -- the pipeline ----------------------------------------------------------------------------------------------
+
+
+def net(x: Any, w: Any, b: Any) -> Any:
+    hidden = neural.relu(contractions.dense(x, w, b))
+    scores = neural.layer_norm(hidden, b, b, axis=1, epsilon=1e-5)
+    return neural.softmax(scores, axis=1), reductions.var(hidden, axis=(0, 1), keepdims=False, ddof=0)
+
+
+NET = graph(net, "w b", x="float32[2, 20]", w="float32[40, 20]", b="float32[40]")
+
+
+@pytest.mark.parametrize(("name", "transform"), passes_before_hoisting(64), ids=lambda p: p if isinstance(p, str) else "")
+def test_every_pass_runs_twice_as_once(name: str, transform: Pass) -> None:
+    recorded = optimize(NET, 64).stages[_before(name)]
+    once = verify(transform(recorded))
+    assert verify(transform(once)) == once, name
+
+
+def _before(name: str) -> str:
+    names = ["recorded", *(n for n, _ in passes_before_hoisting(64))]
+    return names[names.index(name) - 1]
+
+
+def test_every_stage_means_the_same() -> None:
+    rng = numpy.random.default_rng(4)
+    values = [rng.standard_normal(i.shape).astype("float32") for i in NET.inputs]
+    wanted = meant(NET, values)
+    optimized = optimize(NET, 64, verify)
+    hoisted = meant(optimized.prologue, values[1:])
+    for name, stage in optimized.stages.items():
+        given = [*values, *hoisted][: len(stage.inputs)]
+        for found, want in zip(meant(stage, given), wanted, strict=True):
+            numpy.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_stages_are_named_for_the_command_line() -> None:
+    names = [name for name, _ in passes_before_hoisting(64)]
+    assert list(optimize(NET, 64).stages) == ["recorded", *names, "hoist", "fuse"]
+
+
+def test_no_pass_shares_or_reorders_draws() -> None:
+    def noisy(x: Any) -> Any:
+        return x + drawing.uniform(shape=(3,), dtype="float32") * drawing.normal(shape=(3,), dtype="float32")
+
+    recorded = graph(noisy, x="float32[3]")
+    main = optimize(recorded, 64, verify).main
+    assert [n.operator for n in main.nodes if n.operator.random] == [n.operator for n in recorded.nodes if n.operator.random]
+
+
+def test_views_of_parameters_are_not_hoisted_but_read_in_place() -> None:
+    optimized = optimize(graph(lambda x, w: x + movement.transpose(w, axes=(1, 0)), "w", x=x, w="float32[3, 2]"), 64)
+    assert not optimized.prologue.outputs
+    assert any(isinstance(n.operator.lowering, Movement) for n in optimized.main.nodes)
+
+
+def test_users_lines_stay_with_what_is_made_of_them() -> None:
+    line = Source("/home/someone/net.py", 12, "forward")
+    node = graph(lambda x: neural.softmax(x, axis=1), x=x)
+    from dataclasses import replace
+
+    marked = graph_of(node.inputs, (replace(node.nodes[0], source=line),))
+    assert {n.source for n in optimize(marked, 64).stages["dedupe"].nodes} == {line}
+
+
+def test_filling_operators_become_constants() -> None:
+    ones = next(r for r in vars(filling).values() if getattr(r, "name", "") == "full")
+    assert ones.lowering is not None
