@@ -162,6 +162,8 @@ def _operands(instruction: dis.Instruction) -> int | None:
         return 2
     if name == "CALL":  # 3.11 accounts for the arguments at the PRECALL before
         return 2 if "PRECALL" in dis.opmap else int(instruction.arg or 0) + 2
+    if name == "CALL_FUNCTION_EX":
+        return 3 + (int(instruction.arg or 0) & 1)
     return None
 
 

@@ -37,6 +37,7 @@ POINTER = ir.PointerType()
 
 PARALLEL_WORK = 20_000.0  # nanoseconds: below this, a fork and join costs more than it saves
 RELEASE_WORK = 20_000.0  # nanoseconds: above this, other Python threads may run meanwhile
+MOST_DECISIONS = 1 << 22  # of one native call
 STACK_WORKSPACE = 16_384  # bytes: a larger workspace is kept between calls
 
 HEADER = (
@@ -201,7 +202,11 @@ class _Emitter:
 
 
 class _Driver:
-    """``drive(table)``: the blocks in the order that their decisions say. 1 at an end, 0 where the flow is unknown."""
+    """``drive(table)``: the blocks in the order that their decisions say.
+
+    1 at an end; 0 where the flow is unknown, or after so many decisions that a loop may never end: Python can then be
+    interrupted, native code could not.
+    """
 
     def __init__(self, module: ir.Module, plan: Plan, pieces: dict[int, ir.Function]) -> None:
         self.plan, self.pieces = plan, pieces
@@ -214,6 +219,8 @@ class _Driver:
 
     def emit(self) -> ir.Function:
         unknown = self.function.append_basic_block("unknown")
+        count = self.builder.alloca(I64)
+        self.builder.store(ir.Constant(I64, 0), count)
         for number, block in enumerate(self.plan.schedule.blocks):
             self.builder.position_at_end(self.blocks[number])
             for piece in self.plan.block_pieces[number]:
@@ -224,11 +231,20 @@ class _Driver:
             if decision is None or block.successors is None:
                 self.builder.ret(ir.Constant(I64, 1))
             else:
+                self._count(count, unknown)
                 yes, no = (unknown if s is None else self.blocks[s] for s in block.successors)
                 self.builder.cbranch(decision, yes, no)
         self.builder.position_at_end(unknown)
         self.builder.ret(ir.Constant(I64, 0))
         return self.function
+
+    def _count(self, count: ir.Value, unknown: ir.Block) -> None:
+        taken = self.builder.add(self.builder.load(count, typ=I64), ir.Constant(I64, 1))
+        self.builder.store(taken, count)
+        onwards = self.function.append_basic_block()
+        few = self.builder.icmp_signed("<", taken, ir.Constant(I64, MOST_DECISIONS))
+        self.builder.cbranch(few, onwards, unknown)
+        self.builder.position_at_end(onwards)
 
     def _truth(self, buffer: int) -> ir.Value:
         address = self.builder.inttoptr(word(self.builder, self.table, buffer), POINTER)
