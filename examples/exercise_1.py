@@ -1,4 +1,4 @@
-"""Exercise 1 of the chapter: what goes wrong if ``MySequential`` stores its blocks in a Python list?
+"""Exercise 1 of the chapter: what goes wrong if ``MySequential`` stores its blocks in a Python list.
 
 A block finds the blocks that are its attributes, not those in a list. So nobody initialises, saves or trains them: there is
 a warning where it is done, and an error where a parameter is then read. ``register_child`` keeps the list and repairs both.

@@ -3,7 +3,8 @@
 Only ``INPUTS`` and the names that it refers to are added: every net of the chapter is called with two rows of 20.
 """
 
-# fmt: off - the code below is quoted
+# The code below is quoted.
+# fmt: off
 from blockfuse import nn, np, npx
 
 npx.set_np()

@@ -128,9 +128,14 @@ class Graph:
         return "\n".join(lines)
 
 
+class _Names(dict[Node, str]):
+    def __missing__(self, node: Node) -> str:
+        return f"<{node.operator.name} from elsewhere>"  # the graph is broken: the verifier still prints it
+
+
 def names_of(graph: Graph) -> dict[Node, str]:
     """A name for every value: inputs by their own, small constants by their value, the rest counted."""
-    names: dict[Node, str] = {i: i.attrs["name"] for i in graph.inputs}
+    names = _Names({i: i.attrs.get("name", f"<{i.operator.name}>") for i in graph.inputs})
     count = 0
     for node in graph.nodes:
         if node.operator is constant and node.type.size == 1:

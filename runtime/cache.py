@@ -2,8 +2,8 @@
 
 NOTE [what is trusted]
 The folder holds native code that will run. It is used only if it and its files belong to this user and nobody
-else may write them; every file starts with the hash of its content, so that a damaged one is found. Files
-appear whole, by renaming.
+else may write them; every file starts with the hash of its key and its code, so that one that is damaged, or in
+the place of another, is found. Files appear whole, by renaming.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-_MAGIC = b"blockfuse1"
+_MAGIC = b"blockfuse2"
 _DIGEST = hashlib.sha256().digest_size
 _HEADER = len(_MAGIC) + _DIGEST
 
@@ -54,7 +54,7 @@ class DiskCache:
         except OSError:
             return None
         code = content[_HEADER:]
-        if content[:_HEADER] != _MAGIC + hashlib.sha256(code).digest():
+        if content[:_HEADER] != _header(key, code):
             with suppress(OSError):
                 path.unlink()
             return None
@@ -67,10 +67,7 @@ class DiskCache:
         path = self._path(key)
         try:
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            number, temporary = tempfile.mkstemp(dir=path.parent)  # readable and writable by this user only
-            with os.fdopen(number, "wb") as stream:
-                stream.write(_MAGIC + hashlib.sha256(code).digest() + code)
-            os.replace(temporary, path)
+            _write_whole(path, _header(key, code) + code)
         except OSError as error:
             self._give_up(f"cannot write {path}: {error.strerror}")
 
@@ -95,8 +92,8 @@ class DiskCache:
 
     def _usable(self) -> bool:
         if not self._checked:
-            self._checked = True
             self._check()
+            self._checked = True
         return not self.problem
 
     def _check(self) -> None:
@@ -115,6 +112,22 @@ class DiskCache:
         if not self.problem:
             self.problem = problem
             warnings.warn(f"compiled code is not kept: {problem}", RuntimeWarning, stacklevel=2)
+
+
+def _header(key: str, code: bytes) -> bytes:
+    return _MAGIC + hashlib.sha256(key.encode() + b"\0" + code).digest()
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """A file that nobody ever sees half written; only this user may read and write it."""
+    number, temporary = tempfile.mkstemp(dir=path.parent)
+    try:
+        with os.fdopen(number, "wb") as stream:
+            stream.write(content)
+        os.replace(temporary, path)
+    except OSError:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 def _is_ours(status: os.stat_result) -> bool:

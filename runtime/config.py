@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,14 +27,21 @@ def _default_threads() -> str:
 
 
 def _threads(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise UsageError(f"BLOCKFUSE_THREADS is {text!r}; it must be a whole number from 1 on")
     return int(text)
 
 
 def _default_cache() -> str:
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return str(Path(base) / "blockfuse")
+    base = os.environ.get("XDG_CACHE_HOME")
+    if base:
+        return str(Path(base) / "blockfuse")
+    try:
+        return str(Path.home() / ".cache" / "blockfuse")
+    except (
+        RuntimeError
+    ):  # a container's user without a home; the cache checks that nobody else owns the folder
+        return str(Path(tempfile.gettempdir()) / f"blockfuse-{os.getuid()}")
 
 
 def _level(text: str) -> str:

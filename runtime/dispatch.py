@@ -60,7 +60,7 @@ class Hybrid:
     """The programs of one block or function."""
 
     def __init__(self, owner: Any, options: dict[str, Any] | None = None, entry_holder: Any = None) -> None:
-        """owner: a block (with ``_run``), or a plain function. options: backend, threads, audit.
+        """owner: a block (with ``_run``), or a plain function. options: backend, threads.
 
         entry_holder: whose ``_entry`` is set to the native entry; by default the owner's.
         """

@@ -64,8 +64,8 @@ def hybridize(function: Callable[..., Any] | None = None, /, **options: Any) -> 
     if function is None:
         return functools.partial(hybridize, **options)
     for name in options:
-        if name not in ("backend", "threads", "audit"):
-            raise TypeError(f"hybridize() has no option {name!r}; it has backend, threads and audit")
+        if name not in ("backend", "threads"):
+            raise TypeError(f"hybridize() has no option {name!r}; it has backend and threads")
     if not callable(function):
         raise TypeError(f"hybridize() takes a function or a block, not a {type(function).__name__}")
     if hasattr(function, "hybridize"):

@@ -87,7 +87,9 @@ def _passes_text(program: Program) -> str:
 
 
 def _block_texts(flow: Flow) -> list[str]:
-    return [text.rstrip("\n") for text in re.split(r"^(?=block \d+:$)", str(flow), flags=re.MULTILINE) if text]
+    return [
+        text.rstrip("\n") for text in re.split(r"^(?=block \d+:$)", str(flow), flags=re.MULTILINE) if text
+    ]
 
 
 def _without_signature(text: str, before: str) -> str:
@@ -114,7 +116,9 @@ def _guards_text(program: Program) -> str:
 
 def _watched(program: Program) -> list[str]:
     blocks = [w for w in program.recording.watched if hasattr(w, "collect_params")]
-    facts = [f for f in program.state.watched_facts if f.holder in blocks and not hasattr(f.value, "_watchers")]
+    facts = [
+        f for f in program.state.watched_facts if f.holder in blocks and not hasattr(f.value, "_watchers")
+    ]
     return [
         *(f"block {b.structural_name or type(b).__name__}" for b in blocks),
         *(f"parameter {origin.name}" for origin in program.origins),
@@ -123,8 +127,10 @@ def _watched(program: Program) -> list[str]:
 
 
 def _short(value: Any) -> str:
+    """On one line, and without an address."""
     text = " ".join(repr(value).split())
-    return text if len(text) <= 60 else f"{type(value).__name__} {getattr(value, '__name__', '')}".rstrip()
+    name = getattr(value, "__qualname__", None) or getattr(value, "__name__", "")
+    return f"{type(value).__name__} {name}".rstrip() if len(text) > 60 or " at 0x" in text else text
 
 
 # Stage -> its text, in the order in which a call goes through them.

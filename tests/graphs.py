@@ -31,7 +31,9 @@ def typed(text: str) -> TensorType:
 def graph(function: Callable[..., Any], parameters: str = "", **types: str | TensorType) -> Graph:
     """What ``function`` does to arguments of these names and types; those in ``parameters`` are parameters."""
     leaves = [
-        leaf(parameter if name in parameters.split() else argument, name, typed(t) if isinstance(t, str) else t)
+        leaf(
+            parameter if name in parameters.split() else argument, name, typed(t) if isinstance(t, str) else t
+        )
         for name, t in types.items()
     ]
     with interpreting(Builder()):
@@ -67,7 +69,10 @@ class Native:
         with numpy.errstate(all="ignore"):
             hoisted = evaluate(prologue, [known[i.attrs["name"]] for i in prologue.inputs])
         known |= {f"hoisted{n}": value for n, value in enumerate(hoisted)}
-        behind = [n.attrs["value"] if "value" in n.attrs else known[n.attrs["name"]] for n in self.schedule.parameters]
+        behind = [
+            n.attrs["value"] if "value" in n.attrs else known[n.attrs["name"]]
+            for n in self.schedule.parameters
+        ]
         self.executable.bind([numpy.ascontiguousarray(v).reshape(v.shape) for v in behind])
         arguments = [known[i.attrs["name"]] for i in self.graph.inputs if i.operator is argument]
         return self.executable.run([numpy.ascontiguousarray(v).reshape(v.shape) for v in arguments])

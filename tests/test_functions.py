@@ -58,7 +58,9 @@ def ulps(found: numpy.ndarray, wanted: numpy.ndarray) -> numpy.ndarray:
     """How far ``found`` is from the wider ``wanted``, in spacings of its dtype; what is not finite must be the same."""
     with numpy.errstate(all="ignore"):
         rounded = wanted.astype(found.dtype)
-        difference = abs(found.astype(wanted.dtype) - wanted) / numpy.spacing(abs(rounded)).astype(wanted.dtype)
+        difference = abs(found.astype(wanted.dtype) - wanted) / numpy.spacing(abs(rounded)).astype(
+            wanted.dtype
+        )
     same = (found == rounded) | (numpy.isnan(found) & numpy.isnan(rounded))
     error = numpy.where(numpy.isfinite(rounded), difference, numpy.where(same, 0, numpy.inf))
     return numpy.where(numpy.isnan(error), numpy.inf, error)
@@ -141,7 +143,9 @@ def test_special_values_are_those_of_numpy(name: str, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", ["maximum", "minimum", "add", "multiply", "divide", "power", "arctan2", "hypot"])
+@pytest.mark.parametrize(
+    "name", ["maximum", "minimum", "add", "multiply", "divide", "power", "arctan2", "hypot"]
+)
 def test_pairs_of_special_values_are_those_of_numpy(name: str, dtype: str) -> None:
     x, y = (v.ravel() for v in numpy.meshgrid(edges(dtype), edges(dtype)))
     (found,) = natively(TABLE[name], x, y)
@@ -149,7 +153,9 @@ def test_pairs_of_special_values_are_those_of_numpy(name: str, dtype: str) -> No
         wanted = TABLE[name].meaning(x, y)
     numpy.testing.assert_allclose(found, wanted, rtol=1e-6)  # nan and inf in the same places
     if name in ("maximum", "minimum"):
-        numpy.testing.assert_array_equal(numpy.signbit(found[wanted == 0]), numpy.signbit(wanted[wanted == 0]))
+        numpy.testing.assert_array_equal(
+            numpy.signbit(found[wanted == 0]), numpy.signbit(wanted[wanted == 0])
+        )
 
 
 @pytest.mark.parametrize(

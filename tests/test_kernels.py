@@ -27,7 +27,9 @@ SIZES = (0, 1, 3, 17, 1000)
 ULP = 8  # how far NumPy's own float functions and ours may be apart; test_functions.py is about accuracy
 
 
-def random(shape: tuple[int, ...], dtype: str, low: float = -2.0, high: float = 2.0, seed: int = 7) -> numpy.ndarray:
+def random(
+    shape: tuple[int, ...], dtype: str, low: float = -2.0, high: float = 2.0, seed: int = 7
+) -> numpy.ndarray:
     """Floats between low and high; integers of the whole range, so that results wrap."""
     rng = numpy.random.default_rng(seed)
     kind = numpy.dtype(dtype).kind
@@ -136,7 +138,14 @@ def test_kernels_read_views_in_place(row: Operator, turn: int) -> None:
     assert len(program.schedule.steps) == 1  # no copies
 
 
-BROADCASTS = [((4, 3), (3,)), ((4, 1), (1, 3)), ((2, 3, 4), (3, 1)), ((), (4, 3)), ((1,), (1, 1)), ((3, 0), (1,))]
+BROADCASTS = [
+    ((4, 3), (3,)),
+    ((4, 1), (1, 3)),
+    ((2, 3, 4), (3, 1)),
+    ((), (4, 3)),
+    ((1,), (1, 1)),
+    ((3, 0), (1,)),
+]
 
 
 @pytest.mark.parametrize("shapes", BROADCASTS)
@@ -279,8 +288,10 @@ GROUPS: dict[str, Callable[..., Any]] = {
     "silu": neural.silu,
     "elu": lambda x: neural.elu(x, alpha=1.5),
     "softplus of a product": lambda x: neural.softplus(x * x) - x,
-    "standardised": lambda x: (x - reductions.mean(x, axis=(1,), keepdims=True))
-    / reductions.std(x, axis=(1,), keepdims=True, ddof=0),
+    "standardised": lambda x: (
+        (x - reductions.mean(x, axis=(1,), keepdims=True))
+        / reductions.std(x, axis=(1,), keepdims=True, ddof=0)
+    ),
 }
 
 
@@ -310,7 +321,9 @@ def assert_as_accurate(function: Callable[..., Any], values: list[numpy.ndarray]
 def test_a_value_that_two_kernels_need_is_computed_once() -> None:
     def twice(x: Any) -> tuple[Any, Any]:
         shared = pointwise.exp(x)
-        return reductions.sum_(shared, axis=(0,), keepdims=False), reductions.max_(shared, axis=(0,), keepdims=False)
+        return reductions.sum_(shared, axis=(0,), keepdims=False), reductions.max_(
+            shared, axis=(0,), keepdims=False
+        )
 
     program = Native(graph(twice, x="float32[4, 3]"))
     assert sum("exp(" in source for source in program.sources) == 1
@@ -321,7 +334,9 @@ def test_equal_kernels_over_other_dtypes_are_kept_apart() -> None:
     assert_native(recorded, [random((8,), "float32"), random((8,), "float64")])
 
 
-@pytest.mark.xfail(strict=True, reason="a bool output that is a view is copied by `positive`, which has no bool loop")
+@pytest.mark.xfail(
+    strict=True, reason="a bool output that is a view is copied by `positive`, which has no bool loop"
+)
 def test_a_bool_that_only_moves_is_copied() -> None:
     x = random((3, 4), "bool")
     assert_native(graph_for(lambda x: movement.transpose(x, axes=(1, 0)), [x]), [x])
@@ -378,7 +393,8 @@ def graphs(draw: Any) -> Graph:
     """A graph of up to a dozen operators over a few arguments."""
     shapes = st.lists(st.sampled_from([1, 2, 3, 5, 8]), max_size=3)
     leaves = [
-        leaf(argument, f"x{n}", tensor(tuple(draw(shapes)), "float64")) for n in range(draw(st.integers(1, 3)))
+        leaf(argument, f"x{n}", tensor(tuple(draw(shapes)), "float64"))
+        for n in range(draw(st.integers(1, 3)))
     ]
     values = [Symbol(x) for x in leaves]
     with interpreting(Builder()):

@@ -29,9 +29,13 @@ def moved(draw: Any, array: numpy.ndarray) -> tuple[str, dict[str, Any]]:
     if kind == "flip":
         return "flip", {"axis": tuple(sorted(draw(st.sets(st.integers(0, array.ndim - 1)))))}
     if kind == "slice":
-        return "get_item", {"index": tuple(draw(st.builds(_item, st.just(n), st.data())) for n in array.shape)}
+        return "get_item", {
+            "index": tuple(draw(st.builds(_item, st.just(n), st.data())) for n in array.shape)
+        }
     if kind == "broadcast":
-        return "broadcast_to", {"shape": (draw(st.integers(1, 3)), *(3 if n == 1 else n for n in array.shape))}
+        return "broadcast_to", {
+            "shape": (draw(st.integers(1, 3)), *(3 if n == 1 else n for n in array.shape))
+        }
     if kind == "expand":
         return "expand_dims", {"axis": (draw(st.integers(0, array.ndim)),)}
     return "reshape", {"shape": draw(factorings(array.size))}

@@ -1,6 +1,7 @@
 """Each pass by the text of a small graph before and after."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from textwrap import dedent
 from typing import Any
 
@@ -8,10 +9,10 @@ import numpy
 import pytest
 from graphs import graph, meant, typed
 
-from blockfuse.ir.builder import Symbol
+from blockfuse.ir.builder import Symbol, node_of
 from blockfuse.ir.graph import Graph, Source, captured, graph_of, leaf, literal
 from blockfuse.ir.lowering import Composite, Fused, Movement
-from blockfuse.ir.operators import contractions, drawing, filling, movement, neural, pointwise, reductions
+from blockfuse.ir.operators import contractions, drawing, movement, neural, pointwise, reductions
 from blockfuse.ir.passes.dedupe import dedupe
 from blockfuse.ir.passes.expand import expand_composites
 from blockfuse.ir.passes.fold import fold_constants
@@ -20,7 +21,7 @@ from blockfuse.ir.passes.hoist import hoist
 from blockfuse.ir.passes.pipeline import optimize, passes_before_hoisting, prune
 from blockfuse.ir.passes.products import pack_products
 from blockfuse.ir.passes.runs import split_reductions
-from blockfuse.ir.passes.simplify import RULES, simplify
+from blockfuse.ir.passes.simplify import simplify
 from blockfuse.ir.verify import verify
 
 Pass = Callable[[Graph], Graph]
@@ -48,7 +49,7 @@ def constant(*values: float) -> Symbol:
 
 # -- simplify --------------------------------------------------------------------------------------------------
 
-x, y = typed("float32[2, 3]"), typed("float32[2, 3]")
+x = y = "float32[2, 3]"
 
 
 @pytest.mark.parametrize(
@@ -97,9 +98,13 @@ def test_simplify_leaves_what_would_change_a_result(function: Callable[[Any], An
     assert_stays(simplify, graph(function, x=x))
 
 
-@pytest.mark.xfail(strict=True, reason="maximum takes its second operand where both are zeros; relu gives 0.0")
+@pytest.mark.xfail(
+    strict=True, reason="maximum takes its second operand where both are zeros; relu gives 0.0"
+)
 @pytest.mark.parametrize(
-    "function", [lambda x: pointwise.maximum(0, x), lambda x: pointwise.maximum(x, -0.0)], ids=["swapped", "negative"]
+    "function",
+    [lambda x: pointwise.maximum(0, x), lambda x: pointwise.maximum(x, -0.0)],
+    ids=["swapped", "negative"],
 )
 def test_simplify_keeps_the_sign_of_zero(function: Callable[[Any], Any]) -> None:
     recorded = graph(function, x="float32[2]")
@@ -146,10 +151,6 @@ def test_simplify_drops_a_choice_between_equal_values() -> None:
     )
     wider = graph(lambda c, x: pointwise.where(c, x, x), c="bool[4, 2, 3]", x=x)
     assert_stays(simplify, wider)  # the choice also broadcasts
-
-
-def test_every_rule_makes_the_graph_smaller_or_simpler() -> None:
-    assert all(attempts for attempts in RULES.values())
 
 
 # -- expand_composites, pack_products, split_reductions ---------------------------------------------------------
@@ -251,7 +252,9 @@ def test_split_reductions_folds_one_run_of_axes_at_a_time() -> None:
 
 @pytest.mark.parametrize("axes", [(), (1,), (0, 1), (1, 2)])
 def test_split_reductions_leaves_neighbours_together(axes: tuple[int, ...]) -> None:
-    assert_stays(split_reductions, graph(lambda x: reductions.max_(x, axis=axes, keepdims=True), x="int8[2, 3, 4]"))
+    assert_stays(
+        split_reductions, graph(lambda x: reductions.max_(x, axis=axes, keepdims=True), x="int8[2, 3, 4]")
+    )
 
 
 # -- fold_constants, dedupe, prune ------------------------------------------------------------------------------
@@ -280,7 +283,9 @@ def test_fold_constants_does_not_warn() -> None:
     [
         lambda x: x + movement.broadcast_to(constant(1.0, 2.0, 3.0), shape=(1000, 3)),  # a view costs nothing
         lambda x: x + drawing.uniform(shape=(3,), dtype="float32"),
-        lambda x: x + reductions.sum_(movement.broadcast_to(constant(1.0), shape=(4, 3)), axis=(0,), keepdims=False),
+        lambda x: (
+            x + reductions.sum_(movement.broadcast_to(constant(1.0), shape=(4, 3)), axis=(0,), keepdims=False)
+        ),
     ],
     ids=["view", "draw", "of a view"],
 )
@@ -368,31 +373,22 @@ def test_hoist_moves_what_parameters_alone_decide() -> None:
 @pytest.mark.parametrize(
     "function",
     [
-        lambda x, w: x * movement.transpose(w, axes=(1, 0)),  # a view
+        lambda x, w: x * movement.transpose(w, axes=(1, 0)),
         lambda x, w: x * w * 2,
-        lambda x, w: x + movement.transpose(w, axes=(1, 0)) * drawing.uniform(shape=(2, 3), dtype="float32"),
+        lambda x, w: w * drawing.uniform(shape=(3, 3), dtype="float32") + x,
     ],
-    ids=["view", "number", "draw"],
+    ids=["a view", "a number", "a draw"],
 )
 def test_hoist_leaves(function: Callable[[Any, Any], Any]) -> None:
-    recorded = graph(function, "w", x="float32[3, 3]" if "w * 2" in str(function) else x, w="float32[3, 2]") if (
-        False
-    ) else graph(lambda x, w: function(x, w if w.shape == (3, 2) else w), "w", x=x, w=_weight(function))
+    recorded = graph(function, "w", x="float32[3, 3]", w="float32[3, 3]")
     prologue, main = hoist(recorded)
     assert not prologue.outputs
     assert main == recorded
 
 
-def _weight(function: Callable[[Any, Any], Any]) -> str:
-    return "float32[3, 2]"
-
-
 def test_hoist_reads_captured_arrays_at_every_call() -> None:
-    held, given = leaf(captured, "c", typed("float32[3]")), graph(lambda x: x, x="float32[3]").inputs[0]
-    inner = graph(lambda c: pointwise.exp(c), c="float32[3]").nodes[0]
-    from dataclasses import replace
-
-    recorded = graph_of((given, held), (replace(inner, operands=(held,)),))
+    held = leaf(captured, "c", typed("float32[3]"))
+    recorded = graph_of((held,), (node_of(pointwise.exp, (held,), {}, None),))
     prologue, main = hoist(recorded)
     assert not prologue.outputs
     assert main == recorded
@@ -432,7 +428,14 @@ def test_fuse_puts_a_chain_into_one_kernel() -> None:
 
 
 def test_fuse_gives_a_product_its_epilogue() -> None:
-    packed = pack(graph(lambda x, w, b: neural.relu(contractions.dense(x, w, b)), x="float32[2, 20]", w="float32[40, 20]", b="float32[40]"))
+    packed = pack(
+        graph(
+            lambda x, w, b: neural.relu(contractions.dense(x, w, b)),
+            x="float32[2, 20]",
+            w="float32[40, 20]",
+            b="float32[40]",
+        )
+    )
     bodies = [n.attrs["body"] for n in fuse(simplify(packed)).nodes if isinstance(n.operator.lowering, Fused)]
     assert [[n.operator.name for n in body.nodes] for body in bodies] == [["packed_product", "relu"]]
 
@@ -445,7 +448,9 @@ def test_fuse_puts_a_softmax_into_one_kernel() -> None:
 def test_fuse_ends_at_a_value_that_two_kernels_read() -> None:
     def function(x: Any) -> Any:
         shared = pointwise.exp(x)
-        return reductions.sum_(shared, axis=(0,), keepdims=False), reductions.max_(shared, axis=(0,), keepdims=False)
+        return reductions.sum_(shared, axis=(0,), keepdims=False), reductions.max_(
+            shared, axis=(0,), keepdims=False
+        )
 
     assert groups(function, x="float32[4, 5]") == ["exp", "sum", "max"]
 
@@ -498,7 +503,9 @@ def net(x: Any, w: Any, b: Any) -> Any:
 NET = graph(net, "w b", x="float32[2, 20]", w="float32[40, 20]", b="float32[40]")
 
 
-@pytest.mark.parametrize(("name", "transform"), passes_before_hoisting(64), ids=lambda p: p if isinstance(p, str) else "")
+@pytest.mark.parametrize(
+    ("name", "transform"), passes_before_hoisting(64), ids=lambda p: p if isinstance(p, str) else ""
+)
 def test_every_pass_runs_twice_as_once(name: str, transform: Pass) -> None:
     recorded = optimize(NET, 64).stages[_before(name)]
     once = verify(transform(recorded))
@@ -533,11 +540,15 @@ def test_no_pass_shares_or_reorders_draws() -> None:
 
     recorded = graph(noisy, x="float32[3]")
     main = optimize(recorded, 64, verify).main
-    assert [n.operator for n in main.nodes if n.operator.random] == [n.operator for n in recorded.nodes if n.operator.random]
+    assert [n.operator for n in main.nodes if n.operator.random] == [
+        n.operator for n in recorded.nodes if n.operator.random
+    ]
 
 
 def test_views_of_parameters_are_not_hoisted_but_read_in_place() -> None:
-    optimized = optimize(graph(lambda x, w: x + movement.transpose(w, axes=(1, 0)), "w", x=x, w="float32[3, 2]"), 64)
+    optimized = optimize(
+        graph(lambda x, w: x + movement.transpose(w, axes=(1, 0)), "w", x=x, w="float32[3, 2]"), 64
+    )
     assert not optimized.prologue.outputs
     assert any(isinstance(n.operator.lowering, Movement) for n in optimized.main.nodes)
 
@@ -545,12 +556,5 @@ def test_views_of_parameters_are_not_hoisted_but_read_in_place() -> None:
 def test_users_lines_stay_with_what_is_made_of_them() -> None:
     line = Source("/home/someone/net.py", 12, "forward")
     node = graph(lambda x: neural.softmax(x, axis=1), x=x)
-    from dataclasses import replace
-
     marked = graph_of(node.inputs, (replace(node.nodes[0], source=line),))
     assert {n.source for n in optimize(marked, 64).stages["dedupe"].nodes} == {line}
-
-
-def test_filling_operators_become_constants() -> None:
-    ones = next(r for r in vars(filling).values() if getattr(r, "name", "") == "full")
-    assert ones.lowering is not None

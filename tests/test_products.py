@@ -110,7 +110,9 @@ def test_stacked_products_at_every_level(level: str) -> None:
     assert_equal(graph_for(lambda x, y: neural.relu(matmul(x, y)), values), values, level)
 
 
-@pytest.mark.parametrize("dtypes", [("float32", "float64"), ("int32", "int32"), ("float16", "float16"), ("bool", "bool")])
+@pytest.mark.parametrize(
+    "dtypes", [("float32", "float64"), ("int32", "int32"), ("float16", "float16"), ("bool", "bool")]
+)
 def test_products_that_no_tile_computes_are_numpys(dtypes: tuple[str, str]) -> None:
     values = [whole(3, 4, dtype=dtypes[0]), whole(4, 5, dtype=dtypes[1])]
     program = assert_equal(graph_for(matmul, values), values)
@@ -162,7 +164,9 @@ def test_epilogues_of_stacked_products(batch: tuple[int, ...], shape: tuple[int,
     assert_equal(graph_for(lambda x, w, z: matmul(x, w) * z + z, values), values)
 
 
-@pytest.mark.parametrize("function", [lambda y: neural.gelu(y, approximate=False), pointwise.tanh, neural.sigmoid])
+@pytest.mark.parametrize(
+    "function", [lambda y: neural.gelu(y, approximate=False), pointwise.tanh, neural.sigmoid]
+)
 def test_epilogues_may_be_activations(function: Callable[[Any], Any]) -> None:
     values = [whole(30, 9) / 8, whole(21, 9) / 8, whole(21) / 8]
     recorded = graph_for(lambda x, w, b: function(dense(x, w, b)), values)
@@ -186,7 +190,9 @@ def test_an_epilogue_may_read_the_bias() -> None:
     assert_equal(graph_for(lambda x, w, b: dense(x, w, b) * b, values), values)
 
 
-@pytest.mark.xfail(strict=True, reason="the tile reads the bias as a vector, but its strides are those of the epilogue")
+@pytest.mark.xfail(
+    strict=True, reason="the tile reads the bias as a vector, but its strides are those of the epilogue"
+)
 def test_a_bias_that_is_broadcast_and_read_again_is_read_right() -> None:
     values = [whole(13, 5), whole(20, 5), numpy.array([3], "float32")]
 
@@ -267,7 +273,9 @@ def test_a_row_of_a_stack_of_weights_may_be_the_weight() -> None:
     vectors=st.sampled_from([1, 2]),
     accumulators=st.sampled_from([8, 12, 28]),
 )
-def test_tiles_fit_the_registers_and_the_product(height: int, panels: int, vectors: int, accumulators: int) -> None:
+def test_tiles_fit_the_registers_and_the_product(
+    height: int, panels: int, vectors: int, accumulators: int
+) -> None:
     tile = choose_tile(height, panels, vectors, 16 * vectors, accumulators)
     used = tile.rows * tile.panels * vectors * tile.unroll
     assert 1 <= used <= accumulators

@@ -7,12 +7,14 @@ import re
 from blockfuse.codegen.kernel import (
     Access,
     ColumnKernel,
+    Fold,
     Kernel,
     MapKernel,
     ProductKernel,
     ProductTile,
     RowKernel,
     Statement,
+    Sweep,
 )
 
 _INDENT = "    "
@@ -45,7 +47,7 @@ def pointers(kernel: Kernel) -> tuple[tuple[str, str], ...]:
 def _head(kernel: Kernel) -> str:
     """The first line; its comment keeps apart kernels that differ in nothing but the dtypes they read."""
     names, dtypes = zip(*pointers(kernel), strict=True)
-    types = f"{', '.join(dtypes[:-1])} -> {dtypes[-1]}"
+    types = " -> ".join(t for t in (", ".join(dtypes[:-1]), dtypes[-1]) if t)
     return f"def {kernel.name}({', '.join(names)}, begin, end):  # {types}"
 
 
@@ -103,35 +105,61 @@ def _map(kernel: MapKernel) -> str:
 # -- rows ----------------------------------------------------------------------------------------------------
 
 
+_STRETCH = 1024  # elements: a longer float sum is added up stretch by stretch, in float64
+
+
 def _rows(kernel: RowKernel) -> str:
     lines = [_head(kernel), *_lines(1, ["for r in range(begin, end):"])]
     lines += _lines(2, _loaded(kernel.row_loads, ("r",), kernel.before))
-    per_element = len(kernel.store.strides) == 2
     for number, sweep in enumerate(kernel.sweeps):
-        last = number == len(kernel.sweeps) - 1
-        lines += _lines(2, [f"{f.name} = {f.start}" for f in sweep.folds])
-        lines += _lines(2, [f"for c in range({kernel.extent}):"])
-        inner: list[str] = []
-        for load in sweep.loads:
-            if load.name.startswith("out as "):
-                inner.append(f"{load.name[7:]} = {_read_kept(kernel.store)}")
-            else:
-                inner.append(f"{_element(load.name)} = {_read(load, ('r', 'c'))}")
-        inner += [_assignment(s) for s in sweep.body]
-        inner += [f"{f.name} = {_of_elements(f.step)}" for f in sweep.folds]
-        if sweep.keep:
-            inner.append(_write(kernel.store, ("r", "c"), sweep.keep))
-        if per_element and last:
-            inner.append(_write(kernel.store, ("r", "c"), kernel.result))
-        lines += _lines(3, inner)
+        inner = _per_element(kernel, sweep, last=number == len(kernel.sweeps) - 1)
+        sums = [f for f in sweep.folds if _is_long_sum(f, kernel.extent)]
+        lines += _lines(
+            2, _stretches(kernel.extent, sweep, sums, inner) if sums else _sweep(kernel.extent, sweep, inner)
+        )
         lines += _lines(2, [_assignment(s) for s in sweep.after])
-    if not per_element:
+    if len(kernel.store.strides) == 1:
         lines += _lines(2, [_write(kernel.store, ("r",), kernel.result)])
     return "\n".join(lines) + "\n"
 
 
-def _read_kept(store: Access) -> str:
-    return _read(store, ("r", "c"))
+def _per_element(kernel: RowKernel, sweep: Sweep, last: bool) -> list[str]:
+    """What a sweep does with each element."""
+    lines: list[str] = []
+    for load in sweep.loads:
+        if load.name.startswith("out as "):
+            lines.append(f"{load.name[7:]} = {_read(kernel.store, ('r', 'c'))}")
+        else:
+            lines.append(f"{_element(load.name)} = {_read(load, ('r', 'c'))}")
+    lines += [_assignment(s) for s in sweep.body]
+    lines += [f"{f.name} = {_of_elements(f.step)}" for f in sweep.folds]
+    if sweep.keep:
+        lines.append(_write(kernel.store, ("r", "c"), sweep.keep))
+    if last and len(kernel.store.strides) == 2:
+        lines.append(_write(kernel.store, ("r", "c"), kernel.result))
+    return lines
+
+
+def _sweep(extent: int, sweep: Sweep, inner: list[str]) -> list[str]:
+    return [*(f"{f.name} = {f.start}" for f in sweep.folds), f"for c in range({extent}):", *_lines(1, inner)]
+
+
+def _is_long_sum(fold: Fold, extent: int) -> bool:
+    return extent > 4 * _STRETCH and fold.dtype == "float32" and fold.step.startswith("fold_add")
+
+
+def _stretches(extent: int, sweep: Sweep, sums: list[Fold], inner: list[str]) -> list[str]:
+    """A sweep in stretches: sums start anew in each, and their totals are kept in float64."""
+    others = [f for f in sweep.folds if f not in sums]
+    return [
+        *(f"{f.name} = {f.start}" for f in others),
+        *(f"{f.name}_total = float64(0.0)" for f in sums),
+        f"for stretch in range(0, {extent}, {_STRETCH}):",
+        *_lines(1, [f"{f.name} = {f.start}" for f in sums]),
+        *_lines(1, [f"for c in range(stretch, minimum(stretch + {_STRETCH}, {extent})):", *_lines(1, inner)]),
+        *_lines(1, [f"{f.name}_total = {f.name}_total + float64({f.name})" for f in sums]),
+        *(f"{f.name} = float32({f.name}_total)" for f in sums),
+    ]
 
 
 # -- columns -------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from blockfuse.runtime.cli.files import check_folder, write_whole
 from blockfuse.runtime.cli.inputs import BatchType, Input, InputType
 from blockfuse.runtime.cli.measure import Comparison, compared
 from blockfuse.runtime.cli.subjects import Subject, example_files, subjects
+
+_BUSY = 0.7  # load of a processor: above this, threads of NumPy's BLAS wait milliseconds for each other
 
 
 @click.command()
@@ -57,7 +60,7 @@ def compare(
     json_file: Path | None,
     plot_file: Path | None,
 ) -> None:
-    """Run nets eagerly and compiled: do results agree, and how long does a call take?
+    """Run nets eagerly and compiled, and compare their results and times.
 
     Without FILE, the nets of the examples. The exit status is 1 if a result is beyond the tolerance.
     """
@@ -67,6 +70,8 @@ def compare(
     if plot_file is not None:
         report.check_plot(plot_file)
     machine = backend(name, threads).machine
+    if os.getloadavg()[0] > _BUSY * len(os.sched_getaffinity(0)):
+        click.echo("other programs keep this machine busy: do not trust the times", err=True)
     nets = [s for target in targets or _examples() for s in subjects(target, inputs)]
     runs = [(subject, batch) for subject in nets for batch in batches or (None,)]
     rows = list(_compared(runs, {"backend": name, "threads": threads}, tolerance))

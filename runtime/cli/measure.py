@@ -21,8 +21,9 @@ from blockfuse.runtime.function import HybridFunction
 from blockfuse.runtime.inspection import Outcome, settled
 from blockfuse.tracer.structure import Unstructured, flatten
 
-ROUNDS = 15
+_ROUNDS = (5, 15)  # fewest, most
 _ROUND = 0.004  # seconds: a round has as many calls as fit
+_TOGETHER = 2.0  # seconds: for all rounds, unless calls take so long that the fewest need more
 # dtype -> largest difference over the largest element; what is not here must be equal
 TOLERANCES = {"float16": 5e-3, "float32": 2e-5, "float64": 1e-11}
 
@@ -34,11 +35,12 @@ class Timing:
     median: float
     low: float
     high: float
+    rounds: int
 
     @property
     def spread(self) -> float:
-        """Distance of the quartiles over the median."""
-        return (self.high - self.low) / self.median
+        """Half the distance of the quartiles, over the median."""
+        return (self.high - self.low) / 2 / self.median
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,8 @@ def compared(
         outcome = settled(net, _arrays(inputs))
         results.append(_seeded(net, inputs))
         difference = _worst([_difference(expected, r, tolerance) for r in results])
-        times = alternating([eager, net], _arrays(inputs))
-    return Comparison(subject, inputs, outcome, difference, *times, first_call)
+        before, after = alternating([eager, net], _arrays(inputs))
+    return Comparison(subject, inputs, outcome, difference, before, after, first_call)
 
 
 def _arrays(inputs: tuple[Input, ...]) -> list[ndarray]:
@@ -172,12 +174,15 @@ def alternating(calls: list[Callable[..., Any]], arguments: list[Any]) -> tuple[
     scope = dict(zip(names, arguments, strict=True))
     timers = [timeit.Timer(f"call({', '.join(names)})", globals=scope | {"call": call}) for call in calls]
     numbers = [_calls_a_round(timer) for timer in timers]
-    rounds: list[list[float]] = [[] for _ in timers]
-    for _ in range(ROUNDS):
-        for timer, number, times in zip(timers, numbers, rounds, strict=True):
+    times: list[list[float]] = [[] for _ in timers]
+    started, (fewest, most) = perf_counter(), _ROUNDS
+    for count in range(most):
+        if count >= fewest and perf_counter() - started > _TOGETHER:
+            break
+        for timer, number, measured in zip(timers, numbers, times, strict=True):
             timer.timeit(1)  # what ran in between has the caches
-            times.append(timer.timeit(number) / number * 1e6)
-    return tuple(_timing(times) for times in rounds)
+            measured.append(timer.timeit(number) / number * 1e6)
+    return tuple(_timing(measured) for measured in times)
 
 
 def _calls_a_round(timer: timeit.Timer) -> int:
@@ -189,4 +194,4 @@ def _calls_a_round(timer: timeit.Timer) -> int:
 
 def _timing(times: list[float]) -> Timing:
     low, median, high = statistics.quantiles(times, n=4)
-    return Timing(median, low, high)
+    return Timing(median, low, high, len(times))

@@ -53,7 +53,8 @@ def picture(title: str, flows: dict[str, Flow]) -> bytes:
         _column(svg, left, across, name, panels)
         left += across + 2 * _MARGIN
     ElementTree.indent(svg)
-    return ElementTree.tostring(svg, encoding="utf-8", xml_declaration=True)
+    text: bytes = ElementTree.tostring(svg, encoding="utf-8", xml_declaration=True)
+    return text
 
 
 def _panels(flow: Flow) -> list[Panel]:

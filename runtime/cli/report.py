@@ -61,7 +61,7 @@ def table(comparisons: list[Comparison]) -> Table:
 
 def _time(timing: Timing) -> str:
     digits = max(0, 2 - math.floor(math.log10(timing.median)))
-    return f"{timing.median:.{digits}f} ±{50 * timing.spread:.0f}%"
+    return f"{timing.median:.{digits}f} ±{100 * timing.spread:.0f}%"
 
 
 def what_runs(outcome: Outcome) -> str:
@@ -139,7 +139,7 @@ def _number(value: float) -> float | None:
 
 
 def _quartiles(timing: Timing) -> dict[str, float]:
-    return {"median": timing.median, "low": timing.low, "high": timing.high}
+    return {"median": timing.median, "low": timing.low, "high": timing.high, "rounds": timing.rounds}
 
 
 # -- the picture ---------------------------------------------------------------------------------------------
@@ -175,7 +175,7 @@ def plotted(comparisons: list[Comparison], suffix: str) -> bytes:
     axes.invert_yaxis()
     axes.set_xlabel("microseconds a call, median and quartiles")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower right")
+    figure.legend(frameon=False, loc="outside upper right", ncols=2)
     picture = io.BytesIO()
     figure.savefig(picture, format=suffix.removeprefix("."), dpi=160)
     return picture.getvalue()

@@ -1,13 +1,13 @@
 """From ``FILE:OBJECT`` to nets that can be called: the file is run, the net made, its inputs found.
 
 NOTE [which nets of a file]
-``FILE:OBJECT`` names a block, a hybridized function, a block class, or a function without arguments that returns a block.
-``FILE`` alone stands for the names in the file's ``INPUTS`` where that is a dict; else for the blocks and hybridized functions
-that the file made; else for its block classes and functions ``make...``.
+``FILE:OBJECT`` names a block, a hybridized function, a block class, or a function without arguments that returns
+a block. ``FILE`` alone stands for the names in the file's ``INPUTS`` where that is a dict; else for the blocks and
+hybridized functions that the file made; else for its block classes and functions ``make...``.
 
 NOTE [inputs of a net]
-``--input``; else the file's ``INPUTS`` (text as for ``--input``, a list of such for several arguments, or a dict of these
-by object); else one row for the first layer, where that is a ``Dense`` whose ``in_units`` are known.
+``--input``; else the file's ``INPUTS`` (text as for ``--input``, a list of such for several arguments, or a dict of
+these by object); else one row for the first layer, where that is a ``Dense`` whose ``in_units`` are known.
 """
 
 from __future__ import annotations
@@ -27,9 +27,7 @@ from blockfuse.runtime.cli.inputs import Input, parsed
 from blockfuse.runtime.function import HybridFunction
 from blockfuse.tracer.purity import is_trusted
 
-EXAMPLES = (
-    Path(__file__).resolve().parents[2] / "examples"
-)  # beside runtime/, in a checkout and when installed
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"  # beside runtime/, installed or not
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,8 @@ def _run(file: Path) -> types.ModuleType:
         raise UsageError(f"{file} is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    sys.path.append(str(file.resolve().parent))
+    if (folder := str(file.resolve().parent)) not in sys.path:
+        sys.path.append(folder)  # last: a file beside it must not hide the standard library
     random.seed(0)
     with naming_errors(str(file)):
         spec.loader.exec_module(module)
@@ -169,7 +168,9 @@ def _makes_net(module: types.ModuleType, name: str, value: Any) -> bool:
 def _subject(file: Path, name: str, value: Any, inputs: tuple[Input, ...]) -> Subject:
     label = f"{file.name}:{name}"
     if not _is_net(value) and not callable(value):
-        raise UsageError(f"{label} is a {type(value).__name__}, not a block or a function that returns one")
+        raise UsageError(
+            f"{label} is of type {type(value).__name__}, not a block or a function that returns one"
+        )
 
     def make() -> Any:
         return _ready(label, value)
@@ -183,7 +184,7 @@ def _ready(label: str, value: Any) -> Any:
     with naming_errors(label):
         net = value if _is_net(value) else value()
         if not _is_net(net):
-            raise UsageError(f"{label} returned a {type(net).__name__}, not a block")
+            raise UsageError(f"{label} returned {type(net).__name__}, not a block")
         if not isinstance(net, HybridFunction) and _lacks_values(net):
             net.initialize()
     return net
@@ -198,14 +199,16 @@ def _declared(module: types.ModuleType, name: str) -> tuple[Input, ...]:
     declared = getattr(module, "INPUTS", ())
     if isinstance(declared, dict):
         declared = declared.get(name, ())
+    if not isinstance(declared, str | list | tuple):
+        raise UsageError(
+            f"'INPUTS' is {declared!r}; it is text as 2x20, a list of such, or a dict of these by name"
+        )
     return tuple(map(parsed, [declared] if isinstance(declared, str) else declared))
 
 
 def _first_layer(make: Callable[[], Any]) -> tuple[Input, ...]:
     net = make()
-    for block in () if isinstance(net, HybridFunction) else net._blocks():
-        if len(block._reg_params):
-            shape = getattr(getattr(block, "weight", None), "shape", None)
-            known = type(block).__name__ == "Dense" and shape is not None and shape[1] > 0
-            return (Input((1, shape[1])),) if known else ()
-    return ()
+    blocks = () if isinstance(net, HybridFunction) else net._blocks()
+    first: Any = next((block for block in blocks if block._reg_params), None)
+    units = first.weight.shape[1] if type(first).__name__ == "Dense" else 0
+    return (Input((1, units)),) if units > 0 else ()
