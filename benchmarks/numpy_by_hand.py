@@ -5,6 +5,7 @@ Prints the table of README.md: microseconds a call, medians of rounds that take 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy
@@ -28,11 +29,11 @@ class Row:
 # -- nets, and the same by hand ------------------------------------------------------------------------------
 
 
-def layers(*units: int, last: str | None = None) -> nn.Block:
+def layers(*units: int) -> nn.Block:
     net = nn.Sequential()
-    for before, after in zip(units, units[1:-1], strict=False):
+    for before, after in pairwise(units[:-1]):
         net.add(nn.Dense(after, activation="relu", in_units=before))
-    net.add(nn.Dense(units[-1], activation=last, in_units=units[-2]))
+    net.add(nn.Dense(units[-1], in_units=units[-2]))
     return net
 
 

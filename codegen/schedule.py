@@ -8,6 +8,7 @@ from typing import Any
 import numpy
 
 from blockfuse.codegen import bodies
+from blockfuse.codegen.bound import Bound
 from blockfuse.codegen.kernel import Kernel
 from blockfuse.codegen.machine import Machine
 from blockfuse.ir.flow import Block, Flow, Successors, straight
@@ -306,7 +307,7 @@ class _Scheduler:
         kernel = bodies.copy_kernel(type, source.layout, place, dtype)
         self._emit(kernel, [(source.buffer, source.layout), (target, place)])
 
-    def _emit(self, bound: bodies.Bound, memory: list[tuple[int, Layout]]) -> None:
+    def _emit(self, bound: Bound, memory: list[tuple[int, Layout]]) -> None:
         pointers = tuple(Pointer(buffer, layout.offset) for buffer, layout in memory)
         if bound.rows:  # an empty value needs no launch
             self.steps.append(Launch(bound.kernel, pointers, bound.rows, bound.work, bound.grain))

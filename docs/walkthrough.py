@@ -1,6 +1,6 @@
 """One block through every stage, printed: run me, or read me beside the output (the tests run me too).
 
-    Block.__call__ -> dispatch (guards) -> trace -> graph -> passes -> schedule -> kernels -> source -> program -> launch
+Block.__call__ -> dispatch (guards) -> trace -> graph -> passes -> schedule -> kernels -> source -> program -> launch
 """
 
 from blockfuse import nn, np

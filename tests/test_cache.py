@@ -5,7 +5,6 @@ import subprocess
 import sys
 import textwrap
 import warnings
-from collections.abc import Iterator
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -124,7 +123,7 @@ def assert_silent(cache: DiskCache) -> None:
 
 
 def test_a_disk_that_fills_leaves_nothing_half_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(source: object, target: object) -> None:
+    def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
@@ -224,7 +223,6 @@ PROGRAM = textwrap.dedent(
 def run(folder: Path) -> bool:
     """Whether a process that compiles a small net imports Numba."""
     environment = {
-        "PATH": os.environ["PATH"],
         "PYTHONPATH": os.pathsep.join(sys.path),
         "BLOCKFUSE_CACHE": str(folder),
     }
@@ -236,11 +234,11 @@ def run(folder: Path) -> bool:
 
 
 @pytest.fixture(scope="module")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache that a first process has filled."""
     folder = tmp_path_factory.mktemp("warm") / "cache"
     assert run(folder)
-    yield folder
+    return folder
 
 
 def test_a_second_process_runs_without_numba(warm: Path) -> None:
@@ -256,10 +254,10 @@ def test_a_second_process_compiles_what_was_damaged(warm: Path) -> None:
 
 def test_programs_run_without_a_cache() -> None:
     class Nothing:
-        def get(self, key: str) -> bytes | None:
+        def get(self, _: str) -> bytes | None:
             return None
 
-        def put(self, key: str, code: bytes) -> None:
+        def put(self, _: str, __: bytes) -> None:
             pass
 
     machine = isa.machine()

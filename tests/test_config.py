@@ -31,7 +31,7 @@ def test_threads_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", "²", " "])
 def test_threads_are_a_whole_number(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("BLOCKFUSE_THREADS", text)
-    with pytest.raises(UsageError, match="BLOCKFUSE_THREADS is .* whole number"):
+    with pytest.raises(UsageError, match=r"BLOCKFUSE_THREADS is .* whole number"):
         config.threads()
 
 

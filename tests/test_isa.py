@@ -62,7 +62,8 @@ def test_the_best_level_is_taken(processor: set[str]) -> None:
     assert isa.machine(best) == isa.machine()
 
 
-def test_a_level_that_the_processor_lacks_is_not_taken(processor: set[str]) -> None:
+@pytest.mark.usefixtures("processor")
+def test_a_level_that_the_processor_lacks_is_not_taken() -> None:
     order = list(isa.LEVELS)
     best = order.index(isa.machine().name)
     for level in order:

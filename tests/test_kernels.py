@@ -334,9 +334,6 @@ def test_equal_kernels_over_other_dtypes_are_kept_apart() -> None:
     assert_native(recorded, [random((8,), "float32"), random((8,), "float64")])
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a bool output that is a view is copied by `positive`, which has no bool loop"
-)
 def test_a_bool_that_only_moves_is_copied() -> None:
     x = random((3, 4), "bool")
     assert_native(graph_for(lambda x: movement.transpose(x, axes=(1, 0)), [x]), [x])

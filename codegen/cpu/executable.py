@@ -6,6 +6,7 @@ import ctypes
 import hashlib
 from collections.abc import Callable
 from functools import lru_cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,16 +14,10 @@ import llvmlite
 import numpy
 
 from blockfuse.codegen.cpu import cpython, native
+from blockfuse.codegen.cpu.entry import HEADER, dtype_places, place_of
+from blockfuse.codegen.cpu.plan import is_native, native_entry, plan
 from blockfuse.codegen.cpu.pool import pool, pool_ir
-from blockfuse.codegen.cpu.program import (
-    HEADER,
-    dtype_places,
-    is_native,
-    native_entry,
-    place_of,
-    plan,
-    program_ir,
-)
+from blockfuse.codegen.cpu.program import program_ir
 from blockfuse.codegen.cpu.render import pointers
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.schedule import HostCall, Launch, Schedule
@@ -41,8 +36,8 @@ class Store(Protocol):
 
 @lru_cache
 def _generator_version() -> str:
-    """Changes with any file of the code generator and with llvmlite; numba follows llvmlite's releases."""
-    digest = hashlib.sha256(llvmlite.__version__.encode())
+    """Changes with any file of the code generator, with llvmlite and with numba (asked without importing it)."""
+    digest = hashlib.sha256(f"{llvmlite.__version__} {metadata.version('numba')}".encode())
     for path in sorted(Path(__file__).parent.parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
@@ -160,10 +155,10 @@ class Executable:
             arrays |= {n: array for (n, _), array in zip(self.plan.buffers(kind), given, strict=True)}
         for number, array in arrays.items():
             table[number] = array.ctypes.data
-        number: int | None = 0
-        while number is not None:
-            block = self.plan.schedule.blocks[number]
-            for piece in self.plan.block_pieces[number]:
+        place: int | None = 0
+        while place is not None:
+            block = self.plan.schedule.blocks[place]
+            for piece in self.plan.block_pieces[place]:
                 self._run_piece(piece, table, arrays)
             decision = block.predicate is not None and bool(arrays[block.predicate].item())
             for register, value in block.stores:
@@ -171,7 +166,7 @@ class Executable:
                 table[register], table[value] = table[value], table[register]
             if block.successors is None:
                 return [arrays[n] for n, _ in self.plan.buffers("result")]
-            number = block.successors[0 if decision else 1]
+            place = block.successors[0 if decision else 1]
         return None
 
     def _memory(self) -> dict[int, numpy.ndarray]:

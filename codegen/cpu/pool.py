@@ -18,9 +18,8 @@ from llvmlite import ir
 
 from blockfuse.codegen.cpu import native
 from blockfuse.codegen.cpu.cpython import library_address
+from blockfuse.codegen.cpu.words import I64, POINTER
 from blockfuse.codegen.machine import Machine
-
-I64, POINTER = ir.IntType(64), ir.PointerType()
 
 # Words of the state, then for each worker: its semaphore (4 words), begin, end.
 FIELDS = ("threads", "busy", "pending", "function", "table", "stop", "sem_wait", "sem_post")

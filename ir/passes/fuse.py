@@ -31,7 +31,8 @@ from blockfuse.ir.graph import (
 )
 from blockfuse.ir.lowering import Contraction, Fused, Movement, Pointwise, Reduction
 from blockfuse.ir.operator import Example, row
-from blockfuse.ir.operators.pointwise import positive
+from blockfuse.ir.operators.contractions import packed_product
+from blockfuse.ir.operators.pointwise import cast
 from blockfuse.ir.operators.reductions import sum_
 from blockfuse.ir.types import TensorType, tensor
 
@@ -89,7 +90,7 @@ def has_kernel(node: Node) -> bool:
         dtypes = (node.operands[0].dtype, node.dtype)
         kept = all(n for a, n in enumerate(node.operands[0].shape) if a in node.attrs["axis"])
         return all(_carried(d) for d in dtypes) and dtypes[0].kind in lowering.kinds and kept
-    return isinstance(lowering, Contraction) and node.operator.name == "packed_product"
+    return node.operator is packed_product
 
 
 def _carried(dtype: numpy.dtype) -> bool:
@@ -101,7 +102,8 @@ def _with_written_outputs(graph: Graph) -> Graph:
     outputs: list[Node] = []
     for output in graph.outputs:
         view = output.is_leaf or isinstance(output.operator.lowering, Movement) or output in outputs
-        outputs.append(Node(positive, (output,), {}, output.type, output.source) if view else output)
+        copy = Node(cast, (output,), {"dtype": str(output.dtype)}, output.type, output.source)
+        outputs.append(copy if view else output)
     return graph_of(graph.inputs, outputs)
 
 
@@ -286,7 +288,14 @@ _WORDS = 4  # of a kernel's name
 
 
 def _name(members: list[Node]) -> str:
-    words = ["dense" if m.operator.name == "packed_product" else m.operator.name for m in members]
+    words = [_word(m) for m in members]
     return "_".join(
         words if len(words) <= _WORDS else [*words[: _WORDS - 1], f"and_{len(words) - _WORDS + 1}"]
     )
+
+
+def _word(member: Node) -> str:
+    if member.operator is packed_product:
+        return "dense"
+    same = member.operator is cast and member.dtype == member.operands[0].dtype
+    return "copy" if same else member.operator.name

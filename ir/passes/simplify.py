@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy
+
 from blockfuse.ir import interpreter
 from blockfuse.ir.builder import Builder, Symbol
 from blockfuse.ir.graph import Graph, Node, constant, rewrite
@@ -61,7 +63,8 @@ class _PatternMaker(Builder):
 
 def _matches(pattern: Any, node: Node, holes: dict[int, Node]) -> bool:
     if not isinstance(pattern, Pattern):  # a number
-        return node.operator is constant and not node.shape and node.attrs["value"].item() == pattern
+        value = node.attrs["value"] if node.operator is constant and not node.shape else None
+        return value is not None and value.item() == pattern and not numpy.signbit(value)
     if pattern.operator is None:
         return holes.setdefault(pattern.hole, node) is node
     return node.operator is pattern.operator and all(
@@ -134,7 +137,6 @@ _RULES = (
     rule(lambda x: absolute(absolute(x)), lambda x: absolute(x)),
     rule(lambda x: relu(relu(x)), lambda x: relu(x)),
     rule(lambda x: maximum(x, 0), lambda x: relu(x)),  # the same function, one instruction
-    rule(lambda x: maximum(0, x), lambda x: relu(x)),
     rule(lambda x: maximum(x, x), lambda x: x),
     rule(lambda c, x: where(c, x, x), lambda c, x: x),
     rule(lambda c: logical_not(logical_not(c)), lambda c: c),

@@ -76,8 +76,9 @@ def compare(
     runs = [(subject, batch) for subject in nets for batch in batches or (None,)]
     rows = list(_compared(runs, {"backend": name, "threads": threads}, tolerance))
     console = report.stdout()
-    console.print(report.table(rows))
-    console.print(f"\n{report.verdict(rows)} ({machine.name}, threads: {machine.threads})", soft_wrap=True)
+    console.print(report.table(rows, console.width))
+    last = f"{report.verdict(rows)} ({machine.name}, threads: {machine.threads})"
+    console.print("", *report.reasons(rows), last, sep="\n", soft_wrap=True, markup=False)
     if json_file is not None:
         write_whole(json_file, report.as_json(rows, machine))
     if plot_file is not None:

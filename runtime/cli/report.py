@@ -7,9 +7,10 @@ import json
 import math
 import platform
 import sys
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy
 from rich.console import Console
@@ -19,7 +20,6 @@ from rich.text import Text
 from blockfuse.codegen.machine import Machine
 from blockfuse.ir.errors import UsageError
 from blockfuse.runtime.cli.measure import Comparison, Timing
-from blockfuse.runtime.inspection import Outcome
 
 SCHEMA = 1  # of the JSON; docs/cli.md describes it
 _PIPED_WIDTH = 140
@@ -36,40 +36,60 @@ def stdout() -> Console:
 # -- the table -----------------------------------------------------------------------------------------------
 
 
-def table(comparisons: list[Comparison]) -> Table:
-    """One row a net and batch; times are medians in microseconds."""
+def table(comparisons: list[Comparison], width: int) -> Table:
+    """One row a net and batch; times are medians in microseconds. ``width``: of the terminal, in characters."""
     result = Table(box=None, pad_edge=False, header_style="bold")
-    result.add_column("net", no_wrap=True)
-    result.add_column("input", no_wrap=True)
-    for name in ("eager us", "compiled us", "ratio", "first ms", "difference"):
-        result.add_column(name, justify="right", no_wrap=True)
-    result.add_column("what runs", overflow="fold")
+    shown = [column for column in _COLUMNS if width >= _WIDE or column[1]]
+    for heading, _, justify, _ in shown:
+        result.add_column(heading, justify=justify, no_wrap=True)
     for row in comparisons:
-        difference = "equal" if not row.difference.absolute else f"{row.difference.relative:.0e}"
-        result.add_row(
-            str(row.subject),
-            " ".join(map(str, row.inputs)),
-            _time(row.eager),
-            _time(row.compiled),
-            Text(f"{row.ratio:.1f}x", style="green" if row.ratio > 1.2 else ""),
-            f"{row.first_call:.0f}",
-            Text(difference, style="" if row.difference.within else "bold red"),
-            Text(what_runs(row.outcome), style="" if row.outcome.program else "yellow"),
-        )
+        result.add_row(*(cell(row, width >= _WIDE) for *_, cell in shown))
     return result
 
 
-def _time(timing: Timing) -> str:
+def _time(timing: Timing, with_spread: bool) -> str:
     digits = max(0, 2 - math.floor(math.log10(timing.median)))
-    return f"{timing.median:.{digits}f} ±{100 * timing.spread:.0f}%"
+    return f"{timing.median:.{digits}f}" + (f" ±{100 * timing.spread:.0f}%" if with_spread else "")
 
 
-def what_runs(outcome: Outcome) -> str:
-    """One phrase."""
+def _ratio(row: Comparison, _wide: bool) -> Text:
+    return Text(f"{row.ratio:.1f}x", style="green" if row.ratio > 1.2 else "")
+
+
+def _difference(row: Comparison, _wide: bool) -> Text:
+    text = f"{row.difference.relative:.0e}" if row.difference.absolute else "equal"
+    return Text(text, style="" if row.difference.within else "bold red")
+
+
+def _what_runs(row: Comparison, _wide: bool) -> Text:
+    outcome = row.outcome
     if outcome.program is None:
-        return f"eager: {outcome.reason}"
+        return Text("eager", style="yellow")
     calls = f" + {_counted(outcome.numpy_calls, 'NumPy call')}" if outcome.numpy_calls else ""
-    return f"{_counted(outcome.operators, 'operator')} -> {_counted(outcome.kernels, 'kernel')}{calls}"
+    return Text(f"{_counted(outcome.operators, 'operator')} -> {_counted(outcome.kernels, 'kernel')}{calls}")
+
+
+_WIDE = 112
+# heading, whether a narrow terminal shows it, alignment, cell of a row
+_COLUMNS: tuple[tuple[str, bool, Literal["left", "right"], Callable[[Comparison, bool], str | Text]], ...] = (
+    ("net", True, "left", lambda row, wide: str(row.subject)),
+    ("input", True, "left", lambda row, wide: " ".join(map(str, row.inputs))),
+    ("eager us", True, "right", lambda row, wide: _time(row.eager, wide)),
+    ("compiled us", True, "right", lambda row, wide: _time(row.compiled, wide)),
+    ("ratio", True, "right", _ratio),
+    ("first ms", False, "right", lambda row, wide: f"{row.first_call:.0f}"),
+    ("difference", True, "right", _difference),
+    ("what runs", False, "left", _what_runs),
+)
+
+
+def reasons(comparisons: list[Comparison]) -> list[str]:
+    """Why nets, or some of their calls, run eagerly."""
+    found = {(str(c.subject), c.outcome.reason): c.outcome for c in comparisons if c.outcome.reason}
+    return [
+        f"{net}: {'runs' if outcome.program is None else 'some calls run'} eagerly because {reason}"
+        for (net, reason), outcome in found.items()
+    ]
 
 
 def _counted(number: int, noun: str) -> str:

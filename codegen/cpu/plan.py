@@ -1,0 +1,89 @@
+"""A schedule prepared for native code: its kernels counted once, its steps cut into pieces between host calls."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from blockfuse.codegen.cpu.render import render
+from blockfuse.codegen.machine import Machine
+from blockfuse.codegen.schedule import Buffer, HostCall, Launch, Schedule
+
+PARALLEL_WORK = 20_000.0  # nanoseconds: below this, a fork and join costs more than it saves
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A schedule cut into pieces between host calls, with its kernels counted once each."""
+
+    schedule: Schedule
+    machine: Machine
+    sources: tuple[str, ...]
+    kernel_of: dict[int, int]  # step -> number of its kernel
+    pieces: tuple[tuple[int, ...], ...]  # steps; a piece is all launches or one host call
+    block_pieces: tuple[tuple[int, ...], ...]  # block -> its pieces
+
+    @property
+    def table_size(self) -> int:
+        return len(self.schedule.buffers) + len(self.sources) + 2
+
+    @property
+    def work(self) -> float:
+        return sum(s.work for s in self.schedule.steps if isinstance(s, Launch))
+
+    def forks(self, step: Launch) -> bool:
+        """Whether a launch is worth several threads."""
+        return self.machine.threads > 1 and step.work > PARALLEL_WORK and step.rows >= 2 * step.grain
+
+    @property
+    def is_parallel(self) -> bool:
+        return any(isinstance(s, Launch) and self.forks(s) for s in self.schedule.steps)
+
+    def buffers(self, kind: str) -> list[tuple[int, Buffer]]:
+        """Number and buffer, in the order of their places."""
+        found = [(n, b) for n, b in enumerate(self.schedule.buffers) if b.kind == kind]
+        return found if kind == "workspace" else sorted(found, key=lambda pair: pair[1].place)
+
+    def key_text(self) -> str:
+        """Everything that the native program depends on."""
+        names = [hashlib.sha256(s.encode()).hexdigest()[:12] for s in self.sources]
+        return f"{self.schedule}\n{names}\n{self.kernel_of}\nthreads={self.machine.threads}"
+
+    def memory(self) -> list[tuple[int, Buffer]]:
+        """Buffers in the workspace, registers among them."""
+        return [*self.buffers("workspace"), *self.buffers("register")]
+
+
+def plan(schedule: Schedule, machine: Machine) -> Plan:
+    sources: dict[str, int] = {}
+    kernel_of: dict[int, int] = {}
+    pieces: list[tuple[int, ...]] = []
+    block_pieces: list[tuple[int, ...]] = []
+    for block in schedule.blocks:
+        cut = _cut(schedule, range(block.first, block.beyond))
+        block_pieces.append(tuple(range(len(pieces), len(pieces) + len(cut))))
+        pieces += cut
+    for place, step in enumerate(schedule.steps):
+        if isinstance(step, Launch):
+            kernel_of[place] = sources.setdefault(render(step.kernel), len(sources))
+    return Plan(schedule, machine, tuple(sources), kernel_of, tuple(pieces), tuple(block_pieces))
+
+
+def _cut(schedule: Schedule, places: range) -> list[tuple[int, ...]]:
+    """Steps in runs of launches, host calls alone."""
+    pieces: list[list[int]] = []
+    for place in places:
+        alone = isinstance(schedule.steps[place], HostCall)
+        if alone or not pieces or isinstance(schedule.steps[pieces[-1][-1]], HostCall):
+            pieces.append([])
+        pieces[-1].append(place)
+    return [tuple(piece) for piece in pieces]
+
+
+def native_entry(plan: Plan) -> bool:
+    """Whether the whole program can be called as one built-in function."""
+    return all(isinstance(s, Launch) for s in plan.schedule.steps)
+
+
+def is_native(plan: Plan, steps: tuple[int, ...]) -> bool:
+    return isinstance(plan.schedule.steps[steps[0]], Launch)

@@ -1,0 +1,64 @@
+"""The recipes of CONTRIBUTING.md work as written."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy
+import pytest
+from documents import blocks
+from graphs import graph
+
+import blockfuse
+from blockfuse import np
+from blockfuse.ir.operator import TABLE
+from blockfuse.ir.passes.simplify import RULES, simplify
+from blockfuse.ir.verify import verify
+
+
+@pytest.fixture(scope="module")
+def recipes() -> Iterator[dict[str, Any]]:
+    """The names that the code blocks define, run in order."""
+    rows = set(TABLE)
+    names: dict[str, Any] = {"__name__": "recipes"}
+    for code in blocks("CONTRIBUTING.md", "python"):
+        exec(compile(code, "CONTRIBUTING.md", "exec"), names)
+    yield names
+    for name in TABLE.keys() - rows:
+        del TABLE[name]
+
+
+def test_operator_computes_compiled_and_eager(recipes: dict[str, Any]) -> None:
+    cube = recipes["np_cube"]
+    call = blockfuse.hybridize(lambda x: cube(x) + 1)
+    x = np.array([[1.0, -2.0, 3.0]])
+    for _ in range(3):
+        assert call(x).asnumpy().tolist() == [[2, -7, 28]]
+    assert "kernel cube_add" in call.explain()
+
+
+def test_operator_is_tested_by_its_row(recipes: dict[str, Any]) -> None:
+    row = recipes["cube"]
+    assert row is TABLE["cube"]
+    assert row.examples
+    numpy.testing.assert_array_equal(row.meaning(numpy.arange(3.0)), [0, 1, 8])
+
+
+def test_pass_and_rule_rewrite(recipes: dict[str, Any]) -> None:
+    before = graph(lambda x: x * x, x="float32[3]")
+    assert verify(recipes["use_square"](before)).text().split("\n")[1] == "  %0 = square(x): float32[3]"
+    operator, attempt = recipes["times_itself"]
+    assert operator not in RULES or attempt not in RULES[operator]
+    assert attempt(before.outputs[0]).operator is recipes["square"]
+    assert simplify(before) == before
+
+
+def test_layer_learns_its_shape_and_compiles(recipes: dict[str, Any]) -> None:
+    net = recipes["Scale"]()
+    net.initialize()
+    x = np.array([[1.0, 2.0], [3.0, 4.0]])
+    net(x)
+    net.gain.data()[:] = np.array([2.0, 3.0])
+    net.hybridize()
+    for _ in range(3):
+        assert net(x).asnumpy().tolist() == [[2, 6], [6, 12]]
+    assert "1 kernel" in net.explain()
