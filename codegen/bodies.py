@@ -6,7 +6,7 @@ from math import prod
 
 import numpy
 
-from blockfuse.codegen.bound import Bound, cost_of, line_grain, names_of_body
+from blockfuse.codegen.bound import Bound, CopyFirst, cost_of, line_grain, names_of_body
 from blockfuse.codegen.expressions import converted, literal_text, statement
 from blockfuse.codegen.folds import columns_kernel, rows_kernel
 from blockfuse.codegen.kernel import Access, MapKernel, Statement
@@ -19,8 +19,8 @@ from blockfuse.ir.lowering import Contraction, Reduction
 from blockfuse.ir.types import TensorType
 
 
-def kernel_of(node: Node, operands: list[Layout], machine: Machine) -> Bound | int:
-    """The kernel of a fused node; or the number of the operand that has to be copied to C order first."""
+def kernel_of(node: Node, operands: list[Layout], machine: Machine) -> Bound | CopyFirst:
+    """The kernel of a fused node; or which operand has to be copied first."""
     body: Graph = node.attrs["body"]
     kinds = [n.operator.lowering for n in body.nodes]
     if any(isinstance(k, Contraction) for k in kinds):

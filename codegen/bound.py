@@ -19,6 +19,14 @@ class Bound:
     grain: int = 1
 
 
+@dataclass(frozen=True)
+class CopyFirst:
+    """A kernel cannot walk operand number ``operand`` as it lies: copy it, broadcast to ``shape``, in C order."""
+
+    operand: int
+    shape: tuple[int, ...]
+
+
 LINE = 64  # elements: threads that write next to each other keep to cache lines of their own
 
 

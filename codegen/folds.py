@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from blockfuse.codegen.bound import LINE, Bound, cost_of, names_of_body
+from blockfuse.codegen.bound import LINE, Bound, CopyFirst, cost_of, names_of_body
 from blockfuse.codegen.expressions import fold, start_text, statement
 from blockfuse.codegen.kernel import Access, ColumnKernel, Fold, RowKernel, Statement, Sweep
 from blockfuse.ir import layout as layouts
@@ -17,20 +17,19 @@ from blockfuse.ir.lowering import Pointwise, Reduction
 
 def rows_kernel(
     node: Node, body: Graph, operands: list[Layout], whole: tuple[int, ...], axes: int
-) -> Bound | int:
+) -> Bound | CopyFirst:
     """Sweeps over rows; a full value is computed in every sweep that needs it, or kept in the result's memory."""
     rows, extent = prod(whole[: len(whole) - axes]), prod(whole[len(whole) - axes :])
     names = names_of_body(body)
     full = _full_values(body, whole)
     accesses: list[Access] = []
     for number, (leaf, where) in enumerate(zip(body.inputs, operands, strict=True)):
-        strides = (
-            _row_strides(where, whole, rows, extent)
-            if leaf in full
-            else _value_per_row(where, leaf, whole, axes)
-        )
-        if strides is None:
-            return number
+        shape = whole if leaf in full else _shape_per_row(leaf, whole, axes)
+        flat = (rows, extent) if leaf in full else (rows,)
+        walked = layouts.reshape(layouts.broadcast(where, shape), flat)
+        if walked is None:
+            return CopyFirst(number, shape)
+        strides = walked.strides
         accesses.append(Access(names[leaf], str(leaf.dtype), strides))
     sink = body.outputs[0]
     row_loads = tuple(a for a, leaf in zip(accesses, body.inputs, strict=True) if leaf not in full)
@@ -65,16 +64,10 @@ def _full_values(body: Graph, whole: tuple[int, ...]) -> set[Node]:
     return full
 
 
-def _row_strides(where: Layout, whole: tuple[int, ...], rows: int, extent: int) -> tuple[int, int] | None:
-    two = layouts.reshape(layouts.broadcast(where, whole), (rows, extent))
-    return None if two is None else (two.strides[0], two.strides[1])
-
-
-def _value_per_row(where: Layout, leaf: Node, whole: tuple[int, ...], axes: int) -> tuple[int, ...] | None:
+def _shape_per_row(leaf: Node, whole: tuple[int, ...], axes: int) -> tuple[int, ...]:
+    """The shape of a value with one element a row: without the folded axes, or with ones in their place."""
     outer = whole[: len(whole) - axes]
-    shape = outer if len(leaf.shape) <= len(outer) else (*outer, *(1,) * axes)
-    one = layouts.reshape(layouts.broadcast(where, shape), (prod(outer),))
-    return None if one is None else one.strides
+    return outer if leaf.type.ndim <= len(outer) else (*outer, *(1,) * axes)
 
 
 class _Sweeps:
@@ -160,7 +153,7 @@ class _Sweeps:
 # -- folds along other axes ----------------------------------------------------------------------------------
 
 
-def columns_kernel(node: Node, body: Graph, operands: list[Layout], reduction: Node) -> Bound | int:
+def columns_kernel(node: Node, body: Graph, operands: list[Layout], reduction: Node) -> Bound | CopyFirst:
     whole, axes = reduction.operands[0].shape, reduction.attrs["axis"]
     outer, folded, inner = (
         prod(whole[: axes[0]]),
@@ -173,7 +166,7 @@ def columns_kernel(node: Node, body: Graph, operands: list[Layout], reduction: N
     for number, (leaf, where) in enumerate(zip(body.inputs, operands, strict=True)):
         three = layouts.reshape(layouts.broadcast(where, whole), (outer, folded, inner))
         if three is None:
-            return number
+            return CopyFirst(number, whole)
         strides = (three.strides[2], three.strides[1]) if flat else three.strides
         accesses.append(Access(names[leaf], str(leaf.dtype), strides))
     computed = tuple(statement(n, names) for n in body.nodes if isinstance(n.operator.lowering, Pointwise))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from math import prod
 
-from blockfuse.codegen.bound import Bound, names_of_body
+from blockfuse.codegen.bound import Bound, CopyFirst, names_of_body
 from blockfuse.codegen.expressions import statement
 from blockfuse.codegen.kernel import Access, ProductKernel, ProductTile
 from blockfuse.codegen.machine import Machine
@@ -29,7 +29,7 @@ def choose_tile(height: int, panels: int, vectors: int, panel: int, accumulators
     return ProductTile(height, across, panel, unroll)
 
 
-def product_kernel(node: Node, body: Graph, operands: list[Layout], machine: Machine) -> Bound | int:
+def product_kernel(node: Node, body: Graph, operands: list[Layout], machine: Machine) -> Bound | CopyFirst:
     product = next(n for n in body.nodes if isinstance(n.operator.lowering, Contraction))
     left, right, *bias = product.operands
     batched = left.type.ndim == 3
@@ -43,7 +43,7 @@ def product_kernel(node: Node, body: Graph, operands: list[Layout], machine: Mac
         in_product = _operand_strides(leaf, where, product, batched) if leaf in product.operands else ()
         in_epilogue = _epilogue_strides(where, product) if leaf in read_after else ()
         if in_product is None or in_epilogue is None:
-            return number
+            return CopyFirst(number, leaf.shape)
         operand_strides[leaf] = in_product
         if leaf in read_after:
             loads.append(Access(names[leaf], str(leaf.dtype), in_epilogue))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy
 
 from blockfuse.codegen import bodies
-from blockfuse.codegen.bound import Bound
+from blockfuse.codegen.bound import Bound, CopyFirst
 from blockfuse.codegen.kernel import Kernel
 from blockfuse.codegen.machine import Machine
 from blockfuse.ir.flow import Block, Flow, Successors, straight
@@ -234,20 +234,21 @@ class _Scheduler:
             assert layout is not None, f"{node.operator.name} of a contiguous value is always a view"
         self.places[node] = _Place(source.buffer, layout)
 
-    def _contiguous(self, node: Node) -> _Place:
-        """The value copied to memory of its own, in C order."""
-        copy = Node(node.operator, (), node.attrs, node.type)
+    def _contiguous(self, node: Node, shape: tuple[int, ...] | None = None) -> _Place:
+        """The value, broadcast to ``shape``, copied to memory of its own in C order."""
+        type = node.type if shape is None else replace(node.type, shape=shape)
+        copy = Node(node.operator, (), node.attrs, type)
         source = self.places[node]
-        target = self._new_value(copy)
-        self._copy(source, node.type, target, row_major(node.shape), node.dtype)
+        seen = _Place(source.buffer, broadcast(source.layout, type.shape))
+        self._copy(seen, type, self._new_value(copy), row_major(type.shape), node.dtype)
         return self.places[copy]
 
     def _launch(self, node: Node) -> None:
         loads = [(self.places[o].buffer, self.places[o].layout) for o in node.operands]
         kernel = bodies.kernel_of(node, [layout for _, layout in loads], self.machine)
-        while isinstance(kernel, int):  # that operand must lie in C order
-            place = self._contiguous(node.operands[kernel])
-            loads[kernel] = (place.buffer, place.layout)
+        while isinstance(kernel, CopyFirst):
+            place = self._contiguous(node.operands[kernel.operand], kernel.shape)
+            loads[kernel.operand] = (place.buffer, place.layout)
             kernel = bodies.kernel_of(node, [layout for _, layout in loads], self.machine)
         target = self._new_value(node)
         self._emit(kernel, [*loads, (target, row_major(node.shape))])

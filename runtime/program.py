@@ -25,7 +25,6 @@ from blockfuse.tracer.record import Recording
 from blockfuse.tracer.state import State
 from blockfuse.tracer.structure import Leaf, rebuild
 
-
 UNKNOWN = object()  # the answer of a program for a call whose flow no recording has taken
 
 

@@ -18,7 +18,9 @@ SCALES = (1.0, 1e-3, 100.0, 0.0, 1e6, 3.0, 1e12, 0.3)
 
 
 def program_of(net: Any) -> Any:
-    return next(reversed(net._hybrid.cases.values())).program
+    program = next(reversed(net._hybrid.cases.values())).program
+    assert program is not None, net.explain()
+    return program
 
 
 def ways_back(net: Any) -> int:

@@ -195,8 +195,15 @@ def _depths(code: types.CodeType) -> dict[int, int]:
     return depths
 
 
-_LEAVING = ("RETURN_VALUE", "RETURN_CONST", "RAISE_VARARGS", "RERAISE", "JUMP_FORWARD", "JUMP_BACKWARD")
-_LEAVING += ("JUMP_BACKWARD_NO_INTERRUPT",)
+_LEAVING = (
+    "RETURN_VALUE",
+    "RETURN_CONST",
+    "RAISE_VARARGS",
+    "RERAISE",
+    "JUMP_FORWARD",
+    "JUMP_BACKWARD",
+    "JUMP_BACKWARD_NO_INTERRUPT",
+)
 
 
 def _is_clear(code: types.CodeType, offset: int) -> bool:

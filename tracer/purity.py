@@ -15,6 +15,7 @@ import builtins
 import contextlib
 import dis
 import enum
+import gc
 import math
 import operator
 import sys
@@ -122,11 +123,15 @@ class Witness:
     def watching(self, call: Callable[[], Any]) -> Any:
         """The result of ``call``, seen by this witness."""
         draws = _numpy_stream()
+        collecting = gc.isenabled()
+        gc.disable()  # finalizers of other objects would be taken for the call's doing
         sys.setprofile(self._see)
         try:
             return call()
         finally:
             sys.setprofile(None)
+            if collecting:
+                gc.enable()
             if not self.problem and draws != _numpy_stream():
                 self.problem = (
                     "forward draws from numpy.random, whose stream is Python state: use blockfuse.np.random"

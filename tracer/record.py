@@ -55,7 +55,7 @@ def record(
         return Recording(call(), "a profiler is active, and recording needs its place", again=True)
     state = State(roots, code)
     recorder, witness = Recorder(arguments), Witness()
-    recorder.outermost, recorder.known = sys._getframe(), state.known
+    recorder.outermost, recorder.known = sys._getframe(), set(state.known)
     with modes.unusual(), interpreter.interpreting(recorder):
         result = witness.watching(call)
     recording = Recording(
@@ -103,7 +103,7 @@ def _finish(recording: Recording, recorder: Recorder, result: Any) -> None:
     outputs = tuple(recorder.node_of(a) for a in arrays)
     leaves, origins = _resolved(recording, recorder)
     recording.draws = recorder.draws
-    recording.problem = recording.problem or _drawing(recorder, outputs)
+    recording.problem = str(recording.problem) or _drawing(recorder, outputs)
     decisions = tuple(replace(d, point=None) for d in recorder.decisions)  # points hold on to frames
     recording.path = Path(
         tuple(recorder.arguments), tuple(recorder.sequence), decisions, outputs, leaves, origins
@@ -161,8 +161,8 @@ def _parameters(watched: list[Any]) -> dict[int, Origin]:
     """Id of an array -> its parameter, under the longest name by which the net knows it."""
     found: dict[int, Origin] = {}
     for value in watched:
-        collect = getattr(value, "collect_params", None)
-        named = collect().items() if collect is not None else [(getattr(value, "name", "parameter"), value)]
+        walk = getattr(value, "_walk", None)  # a block; otherwise a parameter
+        named = walk("") if walk is not None else [(getattr(value, "name", "parameter"), value)]
         for name, one in named:
             data = getattr(one, "_data", None)
             if isinstance(data, ndarray) and len(name) > len(found.get(id(data), Origin("", None)).name):

@@ -212,13 +212,16 @@ def _product(kernel: ProductKernel) -> str:
     for loop, place in (
         (groups, rows) if kernel.by_panels or kernel.height > 2 * tile.rows else (rows, groups)
     ):
-        lines += _lines(depth, [loop]) + _lines(depth + 1, place)
-        depth += 1
+        lines += _lines(depth, [loop] if loop else [])
+        depth += bool(loop)
+        lines += _lines(depth, place)
     return "\n".join([*lines, *_lines(depth, [call])]) + "\n"
 
 
 def _row_blocks(tile: ProductTile, begin: str, end: str) -> tuple[str, list[str]]:
     """The loop over tiles of rows, and the first row ``r`` of each; the last tile overlaps its neighbour."""
+    if begin == "0" and end == str(tile.rows):
+        return "", ["r = 0"]
     if tile.rows == 1:
         return f"for r in range({begin}, {end}):", []
     loop = f"for block in range({begin}, {end}, {tile.rows}):"
@@ -227,6 +230,8 @@ def _row_blocks(tile: ProductTile, begin: str, end: str) -> tuple[str, list[str]
 
 def _panel_groups(panels: int, tile: ProductTile, whole: bool) -> tuple[str, list[str]]:
     """The loop over groups of panels, and the first panel ``p`` of each; the last group overlaps its neighbour."""
+    if whole and panels == tile.panels:
+        return "", ["p = 0"]
     groups = f"range({-(-panels // tile.panels)})" if whole else "range(begin, end)"
     if tile.panels == 1:
         return f"for p in {groups}:", []
