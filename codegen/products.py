@@ -15,11 +15,17 @@ from blockfuse.ir.layout import Layout
 from blockfuse.ir.lowering import Contraction
 
 
-def choose_tile(height: int, panels: int, vectors: int, panel: int, accumulators: int) -> ProductTile:
-    """Rows, panels and unrolling of a tile: fill the registers, waste few rows, hide the latency of a few accumulators."""
+def choose_tile(
+    height: int, panels: int, vectors: int, panel: int, accumulators: int, threads: int = 1
+) -> ProductTile:
+    """Rows, panels and unrolling of a tile.
+
+    It fills the registers, wastes few rows, gives each thread the same number of tiles, and hides the latency of a few
+    accumulators.
+    """
     most = max(1, accumulators // vectors)
     if height >= most:
-        rows = min(range(most // 2 + 1, most + 1), key=lambda r: (-(-height // r) * r, -r))
+        rows = min(range(most // 2 + 1, most + 1), key=lambda r: _time(r, height, threads))
         return ProductTile(rows, 1, panel, 1)
     wide = max(1, accumulators // (height * vectors))
     across = min(range(1, min(wide, panels) + 1), key=lambda p: (-(-panels // p) * p, -p))
@@ -51,7 +57,9 @@ def product_kernel(node: Node, body: Graph, operands: list[Layout], machine: Mac
         leaf: Access(names[leaf], str(leaf.dtype), strides) for leaf, strides in operand_strides.items()
     }
     vectors = right.shape[-1] // machine.lanes(product.dtype.itemsize)
-    tile = choose_tile(height, right.shape[-3], vectors, right.shape[-1], machine.accumulators)
+    tile = choose_tile(
+        height, right.shape[-3], vectors, right.shape[-1], machine.accumulators, machine.threads
+    )
     by_panels = not batched and height == tile.rows
     store = Access("out", str(node.dtype), (height * units, units, 1) if batched else (units, 1))
     kernel = ProductKernel(
@@ -80,6 +88,12 @@ def product_kernel(node: Node, body: Graph, operands: list[Layout], machine: Mac
     if by_panels:
         return Bound(kernel, -(-right.shape[-3] // tile.panels), work)
     return Bound(kernel, left.shape[0], work, 1 if batched else tile.rows)
+
+
+def _time(rows: int, height: int, threads: int) -> float:
+    """The longest thread's rows, and the loads of the weight that each tile repeats."""
+    tiles = -(-height // rows)
+    return -(-tiles // threads) * rows * (1 + 0.5 / rows)
 
 
 def _operand_strides(leaf: Node, where: Layout, product: Node, batched: bool) -> tuple[int, ...] | None:

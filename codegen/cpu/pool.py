@@ -2,9 +2,14 @@
 
 NOTE [the pool]
 Workers are Python threads that enter native code once and stay there without the interpreter lock, asleep in
-``sem_wait`` while there is nothing to do. ``fork(state, function, table, rows, grain)`` cuts rows into one
-range a thread, wakes the workers, does its own range and waits. One fork runs at a time; a second caller
-finds the pool busy and does all rows itself. A forked child has no workers: its pool starts anew.
+``sem_wait`` while there is nothing to do. ``fork(state, function, table, rows, grain)`` opens a job, wakes the
+workers and takes parts of the rows itself until none is left; workers take parts as they come. One that comes too
+late, since its core was busy, finds the job closed and sleeps on: a fork is never slower than doing all rows alone.
+The caller waits only for workers that are inside. One job at a time; a second caller finds the pool busy and does
+its rows itself. A forked child has no workers: its pool starts anew.
+
+The word ``inside`` counts the workers in the job; its flag OPEN says that they may enter, WAITED that the caller
+sleeps until the last one has left. Whoever clears WAITED posts, so that there is one post for one wait.
 """
 
 from __future__ import annotations
@@ -12,6 +17,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+from collections.abc import Callable
 
 import numpy
 from llvmlite import ir
@@ -21,11 +27,25 @@ from blockfuse.codegen.cpu.cpython import library_address
 from blockfuse.codegen.cpu.words import I64, POINTER
 from blockfuse.codegen.machine import Machine
 
-# Words of the state, then for each worker: its semaphore (4 words), begin, end.
-FIELDS = ("threads", "busy", "pending", "function", "table", "stop", "sem_wait", "sem_post")
-_DONE = len(FIELDS)  # the semaphore on which a fork waits, 4 words
-_WORKERS = _DONE + 4
+# Words of the state, then a semaphore (4 words) for the caller and one for each worker.
+FIELDS = (
+    "busy",
+    "workers",
+    "function",
+    "table",
+    "rows",
+    "part",
+    "parts",
+    "sem_wait",
+    "sem_post",
+    "next",
+    "inside",
+)
+_DONE = 16  # the semaphore on which the caller waits
+_WORKERS = 24
 _STRIDE = 8  # words a worker: one cache line
+_PARTS = 2  # parts for each thread
+_OPEN, _WAITED = 1 << 32, 1 << 33
 
 
 def pool_ir() -> str:
@@ -75,14 +95,38 @@ class _Native:
         function = self.builder.inttoptr(self.field(name), signature.as_pointer())
         return self.builder.call(function, [self.at(semaphore)])
 
-    def run_rows(self, begin: ir.Value, end: ir.Value) -> None:
-        signature = ir.FunctionType(ir.VoidType(), [POINTER, I64, I64])
-        function = self.builder.inttoptr(self.field("function"), signature.as_pointer())
-        self.builder.call(function, [self.builder.inttoptr(self.field("table"), POINTER), begin, end])
+    def place(self, name: str) -> ir.Value:
+        return self.at(FIELDS.index(name))
 
-    def worker(self, number: ir.Value, offset: int) -> ir.Value:
+    def change(self, name: str, operation: str, value: int) -> ir.Value:
+        """An atomic change of a field; its old value."""
+        return self.builder.atomic_rmw(operation, self.place(name), ir.Constant(I64, value), "seq_cst")
+
+    def worker(self, number: ir.Value) -> ir.Value:
         first = self.builder.mul(number, ir.Constant(I64, _STRIDE))
-        return self.builder.add(first, ir.Constant(I64, _WORKERS + offset))
+        return self.builder.add(first, ir.Constant(I64, _WORKERS))
+
+    def run_parts(self) -> None:
+        """Take parts of the rows until none is left; the last part has what is left over."""
+        builder = self.builder
+        again = self.function.append_basic_block("part")
+        inside = self.function.append_basic_block("rows")
+        after = self.function.append_basic_block("no_part")
+        builder.branch(again)
+        builder.position_at_end(again)
+        number = self.change("next", "add", 1)
+        builder.cbranch(builder.icmp_signed("<", number, self.field("parts")), inside, after)
+        builder.position_at_end(inside)
+        size = self.field("part")
+        following = builder.add(number, ir.Constant(I64, 1))
+        last = builder.icmp_signed("==", following, self.field("parts"))
+        end = builder.select(last, self.field("rows"), builder.mul(following, size))
+        signature = ir.FunctionType(ir.VoidType(), [POINTER, I64, I64])
+        function = builder.inttoptr(self.field("function"), signature.as_pointer())
+        table = builder.inttoptr(self.field("table"), POINTER)
+        builder.call(function, [table, builder.mul(number, size), end])
+        builder.branch(again)
+        builder.position_at_end(after)
 
 
 class _Work(_Native):
@@ -94,16 +138,26 @@ class _Work(_Native):
     def emit(self) -> None:
         builder, number = self.builder, self.function.args[1]
         loop = self.function.append_basic_block("loop")
+        enter = self.function.append_basic_block("enter")
+        leave = self.function.append_basic_block("leave")
         builder.branch(loop)
         builder.position_at_end(loop)
-        self.wait(self.worker(number, 0))
-        with builder.if_then(builder.icmp_signed("!=", self.field("stop"), ir.Constant(I64, 0))):
-            builder.ret_void()
-        self.run_rows(self.get(self.worker(number, 4)), self.get(self.worker(number, 5)))
-        pending = self.at(FIELDS.index("pending"))
-        before = builder.atomic_rmw("sub", pending, ir.Constant(I64, 1), "acq_rel")
-        with builder.if_then(builder.icmp_signed("==", before, ir.Constant(I64, 1))):
-            self.post(_DONE)
+        self.wait(self.worker(number))
+        before = self.change("inside", "add", 1)
+        is_open = builder.icmp_signed(
+            "!=", builder.and_(before, ir.Constant(I64, _OPEN)), ir.Constant(I64, 0)
+        )
+        builder.cbranch(is_open, enter, leave)
+        builder.position_at_end(enter)
+        self.run_parts()
+        builder.branch(leave)
+        builder.position_at_end(leave)
+        before = self.change("inside", "sub", 1)
+        with builder.if_then(builder.icmp_signed("==", before, ir.Constant(I64, _WAITED + 1))):
+            flags = self.change("inside", "and", ~_WAITED)
+            waited = builder.and_(flags, ir.Constant(I64, _WAITED))
+            with builder.if_then(builder.icmp_signed("!=", waited, ir.Constant(I64, 0))):
+                self.post(_DONE)
         builder.branch(loop)
 
 
@@ -116,14 +170,10 @@ class _Fork(_Native):
     def emit(self) -> None:
         builder = self.builder
         _, function, table, rows, grain = self.function.args
-        zero, one = ir.Constant(I64, 0), ir.Constant(I64, 1)
+        zero = ir.Constant(I64, 0)
         alone = self.function.append_basic_block("alone")
-        free = self.function.append_basic_block("free")
         share = self.function.append_basic_block("share")
-        none = builder.icmp_signed("==", builder.ptrtoint(self.state, I64), zero)
-        builder.cbranch(none, alone, free)
-        builder.position_at_end(free)
-        busy = builder.atomic_rmw("xchg", self.at(FIELDS.index("busy")), one, "acquire")
+        busy = self.change("busy", "xchg", 1)
         builder.cbranch(builder.icmp_signed("==", busy, zero), share, alone)
         builder.position_at_end(alone)
         signature = ir.FunctionType(ir.VoidType(), [POINTER, I64, I64])
@@ -131,38 +181,63 @@ class _Fork(_Native):
         builder.call(whole, [table, zero, rows])
         builder.ret_void()
         builder.position_at_end(share)
-        self._share(function, table, rows, grain)
+        self._open(function, table, rows, grain)
+        self.run_parts()
+        self._close()
+        self.change("busy", "xchg", 0)
         builder.ret_void()
 
-    def _share(self, function: ir.Value, table: ir.Value, rows: ir.Value, grain: ir.Value) -> None:
+    def _open(self, function: ir.Value, table: ir.Value, rows: ir.Value, grain: ir.Value) -> None:
         builder = self.builder
-        zero, one = ir.Constant(I64, 0), ir.Constant(I64, 1)
-        self.put(FIELDS.index("function"), builder.ptrtoint(function, I64))
-        self.put(FIELDS.index("table"), builder.ptrtoint(table, I64))
-        threads = self.field("threads")
+        one = ir.Constant(I64, 1)
+        workers = self.field("workers")
+        wanted = builder.mul(builder.add(workers, one), ir.Constant(I64, _PARTS))
         grains = builder.sdiv(rows, grain)
-        enough = builder.icmp_signed("<", grains, threads)
-        parts = builder.select(enough, grains, threads)  # ranges, each of at least one grain
-        size = builder.mul(builder.sdiv(grains, parts), grain)
-        workers = builder.sub(parts, one)
-        self.put(FIELDS.index("pending"), workers)
-        self._for_each(workers, lambda n: self._wake(n, size, workers, rows))
-        self.run_rows(zero, builder.select(builder.icmp_signed("==", workers, zero), rows, size))
-        with builder.if_then(builder.icmp_signed("!=", workers, zero)):
-            self.wait(_DONE)
-        builder.atomic_rmw("xchg", self.at(FIELDS.index("busy")), zero, "release")
+        each = self._quotient(grains, wanted)  # grains a part
+        parts = self._quotient(grains, each)
+        values = {
+            "function": builder.ptrtoint(function, I64),
+            "table": builder.ptrtoint(table, I64),
+            "rows": rows,
+            "part": builder.mul(each, grain),
+            "parts": parts,
+            "next": ir.Constant(I64, 0),
+        }
+        for name, value in values.items():
+            builder.store(value, self.place(name))
+        self.change("inside", "or", _OPEN)
+        spare = builder.sub(parts, one)  # the caller takes one part itself
+        fewer = builder.icmp_signed("<", spare, workers)
+        self._for_each(builder.select(fewer, spare, workers), lambda n: self.post(self.worker(n)))
 
-    def _wake(self, number: ir.Value, size: ir.Value, workers: ir.Value, rows: ir.Value) -> None:
-        """Worker ``number`` does range ``number + 1``; the last one also what is left over."""
+    def _quotient(self, number: ir.Value, by: ir.Value) -> ir.Value:
+        """Rounded up."""
+        below = self.builder.sub(by, ir.Constant(I64, 1))
+        return self.builder.sdiv(self.builder.add(number, below), by)
+
+    def _close(self) -> None:
+        """Let nobody enter any more, and wait for those inside."""
         builder = self.builder
-        following = builder.add(number, ir.Constant(I64, 1))
-        last = builder.icmp_signed("==", following, workers)
-        end = builder.select(last, rows, builder.mul(builder.add(following, ir.Constant(I64, 1)), size))
-        self.put(self.worker(number, 4), builder.mul(following, size))
-        self.put(self.worker(number, 5), end)
-        self.post(self.worker(number, 0))
+        counted = ir.Constant(I64, _OPEN - 1)
+        none = ir.Constant(I64, 0)
+        inside = builder.and_(self.change("inside", "and", ~_OPEN), counted)
+        with builder.if_then(builder.icmp_signed("!=", inside, none)):
+            still = builder.and_(self.change("inside", "or", _WAITED), counted)
+            gone = builder.icmp_signed("==", still, none)
+            with builder.if_else(gone) as (nobody, somebody):
+                with nobody:
+                    self._stop_waiting()
+                with somebody:
+                    self.wait(_DONE)
 
-    def _for_each(self, count: ir.Value, body: object) -> None:
+    def _stop_waiting(self) -> None:
+        """The last worker left before it could know; if one that came late has posted since, take the post."""
+        builder = self.builder
+        flags = builder.and_(self.change("inside", "and", ~_WAITED), ir.Constant(I64, _WAITED))
+        with builder.if_then(builder.icmp_signed("==", flags, ir.Constant(I64, 0))):
+            self.wait(_DONE)
+
+    def _for_each(self, count: ir.Value, body: Callable[[ir.Value], None]) -> None:
         builder = self.builder
         before = builder.block
         head = self.function.append_basic_block("each")
@@ -174,7 +249,7 @@ class _Fork(_Native):
         number.add_incoming(ir.Constant(I64, 0), before)
         builder.cbranch(builder.icmp_signed("<", number, count), inside, after)
         builder.position_at_end(inside)
-        body(number)  # type: ignore[operator]
+        body(number)
         number.add_incoming(builder.add(number, ir.Constant(I64, 1)), builder.block)
         builder.branch(head)
         builder.position_at_end(after)
@@ -193,7 +268,7 @@ class Pool:
         self._words = numpy.zeros(_WORKERS + _STRIDE * threads + 8, numpy.int64)
         self._words = self._words[-(self._words.ctypes.data // 8) % 8 :]  # on a cache line
         self.state = self._words.ctypes.data
-        self._words[FIELDS.index("threads")] = threads
+        self._words[FIELDS.index("workers")] = threads - 1
         self._words[FIELDS.index("sem_wait")] = library_address("sem_wait")
         self._words[FIELDS.index("sem_post")] = library_address("sem_post")
         libc = ctypes.CDLL(None)
