@@ -2,11 +2,14 @@
 
 NOTE [the pool]
 Workers are Python threads that enter native code once and stay there without the interpreter lock, asleep in
-``sem_wait`` while there is nothing to do. ``fork(state, function, table, rows, grain)`` opens a job, wakes the
+``sem_wait`` while there is nothing to do (after looking for more work for a tenth of a millisecond: in a virtual
+machine waking a core takes 50 us and more). ``fork(state, function, table, rows, grain)`` opens a job, wakes the
 workers and takes parts of the rows itself until none is left; workers take parts as they come. One that comes too
 late, since its core was busy, finds the job closed and sleeps on: a fork is never slower than doing all rows alone.
-The caller waits only for workers that are inside. One job at a time; a second caller finds the pool busy and does
-its rows itself. A forked child has no workers: its pool starts anew.
+The caller waits only for workers that are inside. Workers keep off the processor that the caller runs on
+(``_keep_away``): the kernel may wake a thread where its waker runs, and there it would wait until the work is done
+(seen: 57 us a call instead of 34). One job at a time; a second caller finds the pool busy and does its rows itself.
+A forked child has no workers: its pool starts anew.
 
 The word ``inside`` counts the workers in the job; its flag OPEN says that they may enter, WAITED that the caller
 sleeps until the last one has left. Whoever clears WAITED posts, so that there is one post for one wait.
@@ -24,26 +27,22 @@ from llvmlite import ir
 
 from blockfuse.codegen.cpu import native
 from blockfuse.codegen.cpu.cpython import library_address
-from blockfuse.codegen.cpu.words import I64, POINTER
+from blockfuse.codegen.cpu.words import I32, I64, POINTER
 from blockfuse.codegen.machine import Machine
 
-# Words of the state, then a semaphore (4 words) for the caller and one for each worker.
+# Words of the state; then the caller's semaphore, two sets of processors, and for each worker its semaphore (4 words)
+# and thread number.
 FIELDS = (
-    "busy",
-    "workers",
-    "function",
-    "table",
-    "rows",
-    "part",
-    "parts",
-    "sem_wait",
-    "sem_post",
-    "next",
-    "inside",
+    *("busy", "workers", "function", "table", "rows", "part", "parts", "next", "inside", "caller"),
+    *("sem_wait", "sem_post", "sem_trywait", "sched_getcpu", "sched_setaffinity"),
 )
-_DONE = 16  # the semaphore on which the caller waits
-_WORKERS = 24
+_DONE = 24
+_ALLOWED, _AWAY, _SET = 32, 48, 16  # processors of this process; those without the caller's; words in a set
+_WORKERS = 64
 _STRIDE = 8  # words a worker: one cache line
+_LOOKS = (
+    10_000  # a worker looks for the next job this often (some 0.1 ms) before it sleeps: waking takes as long
+)
 _PARTS = 2  # parts for each thread
 _OPEN, _WAITED = 1 << 32, 1 << 33
 
@@ -85,15 +84,16 @@ class _Native:
         self.builder.branch(again)
         self.builder.position_at_end(again)
         failed = self._semaphore_call("sem_wait", semaphore)
-        self.builder.cbranch(
-            self.builder.icmp_signed("!=", failed, ir.Constant(ir.IntType(32), 0)), again, onwards
-        )
+        self.builder.cbranch(self.builder.icmp_signed("!=", failed, ir.Constant(I32, 0)), again, onwards)
         self.builder.position_at_end(onwards)
 
     def _semaphore_call(self, name: str, semaphore: int | ir.Value) -> ir.Value:
-        signature = ir.FunctionType(ir.IntType(32), [POINTER])
-        function = self.builder.inttoptr(self.field(name), signature.as_pointer())
-        return self.builder.call(function, [self.at(semaphore)])
+        return self.builder.call(self._library(name, [POINTER]), [self.at(semaphore)])
+
+    def _library(self, name: str, operands: list[ir.Type]) -> ir.Value:
+        """A function of the C library that returns an int."""
+        signature = ir.FunctionType(I32, operands)
+        return self.builder.inttoptr(self.field(name), signature.as_pointer())
 
     def place(self, name: str) -> ir.Value:
         return self.at(FIELDS.index(name))
@@ -142,7 +142,7 @@ class _Work(_Native):
         leave = self.function.append_basic_block("leave")
         builder.branch(loop)
         builder.position_at_end(loop)
-        self.wait(self.worker(number))
+        self._watch_a_while(self.worker(number))
         before = self.change("inside", "add", 1)
         is_open = builder.icmp_signed(
             "!=", builder.and_(before, ir.Constant(I64, _OPEN)), ir.Constant(I64, 0)
@@ -159,6 +159,29 @@ class _Work(_Native):
             with builder.if_then(builder.icmp_signed("!=", waited, ir.Constant(I64, 0))):
                 self.post(_DONE)
         builder.branch(loop)
+
+    def _watch_a_while(self, semaphore: ir.Value) -> None:
+        """Wait for the semaphore: awake at first, since the next job often follows at once, then asleep."""
+        builder = self.builder
+        before = builder.block
+        look = self.function.append_basic_block("look")
+        sleep = self.function.append_basic_block("sleep")
+        awake = self.function.append_basic_block("awake")
+        idle = self.function.append_basic_block("idle")
+        builder.branch(look)
+        builder.position_at_end(look)
+        count = builder.phi(I64)
+        count.add_incoming(ir.Constant(I64, 0), before)
+        missed = self._semaphore_call("sem_trywait", semaphore)
+        builder.cbranch(builder.icmp_signed("==", missed, ir.Constant(I32, 0)), awake, idle)
+        builder.position_at_end(idle)
+        following = builder.add(count, ir.Constant(I64, 1))
+        count.add_incoming(following, idle)
+        builder.cbranch(builder.icmp_signed("<", following, ir.Constant(I64, _LOOKS)), look, sleep)
+        builder.position_at_end(sleep)
+        self.wait(semaphore)
+        builder.branch(awake)
+        builder.position_at_end(awake)
 
 
 class _Fork(_Native):
@@ -205,10 +228,37 @@ class _Fork(_Native):
         }
         for name, value in values.items():
             builder.store(value, self.place(name))
+        self._keep_away(workers)
         self.change("inside", "or", _OPEN)
         spare = builder.sub(parts, one)  # the caller takes one part itself
         fewer = builder.icmp_signed("<", spare, workers)
         self._for_each(builder.select(fewer, spare, workers), lambda n: self.post(self.worker(n)))
+
+    def _keep_away(self, workers: ir.Value) -> None:
+        """Bar the workers from the caller's processor, if that is another one than at the last fork."""
+        builder = self.builder
+        function = self._library("sched_getcpu", [])
+        here = builder.sext(builder.call(function, []), I64)
+        before = self.field("caller")
+        moved = builder.icmp_signed("!=", here, before)
+        few = builder.icmp_unsigned("<", here, ir.Constant(I64, 64 * _SET))
+        with builder.if_then(builder.and_(moved, few)):
+            builder.store(here, self.place("caller"))
+            allowed = self.get(self._word_of(before, _ALLOWED))
+            self.put(self._word_of(before, _AWAY), allowed)
+            bit = builder.shl(ir.Constant(I64, 1), builder.and_(here, ir.Constant(I64, 63)))
+            allowed = self.get(self._word_of(here, _ALLOWED))
+            self.put(self._word_of(here, _AWAY), builder.and_(allowed, builder.not_(bit)))
+            self._for_each(workers, self._bar)
+
+    def _word_of(self, processor: ir.Value, start: int) -> ir.Value:
+        return self.builder.add(self.builder.lshr(processor, ir.Constant(I64, 6)), ir.Constant(I64, start))
+
+    def _bar(self, number: ir.Value) -> None:
+        thread = self.get(self.builder.add(self.worker(number), ir.Constant(I64, 4)))
+        function = self._library("sched_setaffinity", [I32, I64, POINTER])
+        operands = [self.builder.trunc(thread, I32), ir.Constant(I64, 8 * _SET), self.at(_AWAY)]
+        self.builder.call(function, operands)  # where no processor is left, it fails and changes nothing
 
     def _quotient(self, number: ir.Value, by: ir.Value) -> ir.Value:
         """Rounded up."""
@@ -269,16 +319,22 @@ class Pool:
         self._words = self._words[-(self._words.ctypes.data // 8) % 8 :]  # on a cache line
         self.state = self._words.ctypes.data
         self._words[FIELDS.index("workers")] = threads - 1
-        self._words[FIELDS.index("sem_wait")] = library_address("sem_wait")
-        self._words[FIELDS.index("sem_post")] = library_address("sem_post")
+        for name in ("sem_wait", "sem_post", "sem_trywait", "sched_getcpu", "sched_setaffinity"):
+            self._words[FIELDS.index(name)] = library_address(name)
+        self._words[FIELDS.index("caller")] = 64 * _SET - 1  # none yet
+        for processor in os.sched_getaffinity(0):
+            if processor < 64 * _SET:
+                self._words[_ALLOWED + processor // 64] |= numpy.int64(1) << (processor % 64)
+        self._words[_AWAY : _AWAY + _SET] = self._words[_ALLOWED : _ALLOWED + _SET]
         libc = ctypes.CDLL(None)
         for place in (_DONE, *(_WORKERS + _STRIDE * n for n in range(threads - 1))):
             libc.sem_init(ctypes.c_void_p(self.state + 8 * place), 0, 0)
         work = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)(self._work.address)
         for number in range(threads - 1):
-            threading.Thread(
-                target=work, args=(self.state, number), name=f"blockfuse-{number}", daemon=True
-            ).start()
+            name = f"blockfuse-{number}"
+            worker = threading.Thread(target=work, args=(self.state, number), name=name, daemon=True)
+            worker.start()
+            self._words[_WORKERS + _STRIDE * number + 4] = worker.native_id or 0
 
 
 _pools: dict[int, Pool] = {}  # threads -> the pool of this process

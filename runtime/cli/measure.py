@@ -6,7 +6,7 @@ import statistics
 import timeit
 from collections.abc import Callable
 from dataclasses import dataclass
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 import numpy
@@ -23,6 +23,7 @@ from blockfuse.tracer.structure import Unstructured, flatten
 
 _ROUNDS = (5, 15)  # fewest, most
 _ROUND = 0.004  # seconds: a round has as many calls as fit
+_SETTLE = 0.1  # seconds: NumPy's BLAS threads spin up to that long after a product and hold the cores that they are on
 _TOGETHER = 2.0  # seconds: for all rounds, unless calls take so long that the fewest need more
 # dtype -> largest difference over the largest element; what is not here must be equal
 TOLERANCES = {"float16": 5e-3, "float32": 2e-5, "float64": 1e-11}
@@ -180,6 +181,7 @@ def alternating(calls: list[Callable[..., Any]], arguments: list[Any]) -> tuple[
         if count >= fewest and perf_counter() - started > _TOGETHER:
             break
         for timer, number, measured in zip(timers, numbers, times, strict=True):
+            sleep(_SETTLE)
             timer.timeit(1)  # what ran in between has the caches
             measured.append(timer.timeit(number) / number * 1e6)
     return tuple(_timing(measured) for measured in times)
