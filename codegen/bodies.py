@@ -72,15 +72,17 @@ def _map_kernel(
 
 def copy_kernel(type: TensorType, source: Layout, target: Layout, dtype: numpy.dtype | None = None) -> Bound:
     """Elements moved from one layout to another, converted to ``dtype``."""
-    dtype = dtype or type.dtype
+    dtype, origin = dtype or type.dtype, type.dtype
+    if dtype == origin == numpy.float16:  # kernels do not compute with it, but its bits can move
+        dtype = origin = numpy.dtype("uint16")
     shape, strides = layouts.merge([source.shape] * 2, [source.strides, target.strides])
     if not shape:
         shape, strides = (1,), [(0,), (0,)]
-    text = converted("x0", type.dtype, dtype)
+    text = converted("x0", origin, dtype)
     kernel = MapKernel(
         "copy",
         shape[1:],
-        (Access("x0", str(type.dtype), strides[0]),),
+        (Access("x0", str(origin), strides[0]),),
         (Statement("t0", str(dtype), text),),
         Access("out", str(dtype), strides[1]),
         "t0",

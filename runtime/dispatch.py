@@ -31,7 +31,8 @@ _SIGNATURES = 64  # kept; the one used longest ago goes
 _PATHS = 64  # recorded for one signature; what takes another way runs eagerly
 _ATTEMPTS = 128  # recordings for one signature, also because its state changed
 
-Signature = tuple[Structure, tuple[tuple[tuple[int, ...], str], ...], bool]
+# structure, (shape, dtype, which argument is this array too) of each array, train mode
+Signature = tuple[Structure, tuple[tuple[tuple[int, ...], str, int], ...], bool]
 
 
 @dataclass(eq=False)
@@ -88,7 +89,9 @@ class Hybrid:
             structure = flatten((args, kwargs), arrays)
         except Unstructured:
             return self._eager(args, kwargs)  # an argument of a type that has no signature
-        signature = (structure, tuple((a.shape, a.dtype.char) for a in arrays), modes.is_training())
+        first = {id(a): n for n, a in reversed(list(enumerate(arrays)))}  # an array may be passed twice
+        types = tuple((a.shape, a.dtype.char, first[id(a)]) for a in arrays)
+        signature = (structure, types, modes.is_training())
         case = self._case(signature)
         case.calls += 1
         program = case.program
@@ -123,7 +126,8 @@ class Hybrid:
 
     def _prefer(self, program: Program, structure: Structure, args: tuple[Any, ...]) -> None:
         """Let the next call try this program first."""
-        simple = all(type(a) is ndarray for a in args) and not structure.parts[1].parts  # type: ignore[union-attr]
+        apart = len({id(a) for a in args}) == len(args)
+        simple = apart and all(type(a) is ndarray for a in args) and not structure.parts[1].parts  # type: ignore[union-attr]
         if simple and not modes.is_training() and program.call is not None:
             vars(self._entry_holder)["_entry"] = program.call
 

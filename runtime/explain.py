@@ -19,7 +19,7 @@ def explanation(name: str, cases: Mapping[Any, Any]) -> str:
 
 def _case_text(name: str, signature: Any, case: Any) -> str:
     _, types, training = signature
-    shapes = ", ".join(f"{_DTYPES.get(char, char)}{list(shape)}" for shape, char in types)
+    shapes = ", ".join(f"{_DTYPES.get(char, char)}{list(shape)}" for shape, char, _ in types)
     head = f"{name}({shapes}){' in train mode' if training else ''}: "
     if case.program is None:
         reason = case.reason or "not recorded yet"

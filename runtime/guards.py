@@ -6,7 +6,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from blockfuse.tracer.state import Contents, Fact, State
+from blockfuse.tracer.state import MISSING, Contents, Fact, Names, State, Values, own_dict
 
 _SOURCE = """
 def check():
@@ -34,23 +34,36 @@ def quick_check(state: State) -> Callable[[], bool] | None:
 
 
 def _fact_test(number: int, fact: Fact, scope: dict[str, Any]) -> str:
-    scope[f"v{number}"] = fact.value
-    holder = fact.holder
+    holder, name, found = fact.holder, f"h{number}", f"v{number}"
+    scope[name], scope[found] = holder, fact.value
     if isinstance(holder, types.CellType):
-        scope[f"h{number}"] = holder
-        return f"h{number}.cell_contents is v{number}"
-    stored = holder if isinstance(holder, dict) else getattr(holder, "__dict__", None)
-    if stored is None:  # slots
-        scope[f"h{number}"] = holder
-        return f"h{number}.{fact.key} is v{number}"
-    scope[f"h{number}"] = stored
-    return f"h{number}[{fact.key!r}] is v{number}"
+        return f"{name}.cell_contents is {found}"
+    if isinstance(holder, types.FunctionType):
+        return f"{name}.{fact.key} is {found}"
+    stored = holder if isinstance(holder, dict) else own_dict(holder)
+    if fact.value is MISSING:
+        scope[name] = stored
+        return f"{fact.key!r} not in {name}"
+    if fact.key not in stored:  # a slot
+        return f"{name}.{fact.key} is {found}"
+    scope[name] = stored
+    return f"{name}[{fact.key!r}] is {found}"
 
 
-def _contents_test(number: int, contents: Contents, scope: dict[str, Any]) -> str:
-    """Ids in order: of a dict, keys and values in turn."""
-    scope[f"c{number}"] = contents.holder
-    scope[f"i{number}"] = [id(item) for item in contents.items]
+def _contents_test(number: int, contents: Contents | Names | Values, scope: dict[str, Any]) -> str:
+    """Ids in order (of a dict, keys and values in turn); names by their number and the last one; values by bytes."""
+    holder, wanted = f"c{number}", f"i{number}"
+    if isinstance(contents, Values):
+        scope[holder] = contents.holds
+        return f"{holder}()"
+    if isinstance(contents, Names):
+        stored = own_dict(contents.holder)
+        if not stored:
+            return "True"
+        scope[holder], scope[wanted] = stored, next(reversed(stored))
+        return f"len({holder}) == {len(stored)} and next(reversed({holder})) == {wanted}"
+    scope[holder] = contents.holder
+    scope[wanted] = [id(item) for item in contents.items]
     if isinstance(contents.holder, dict):
-        return f"[id(p) for pair in c{number}.items() for p in pair] == i{number}"
-    return f"[id(p) for p in c{number}] == i{number}"
+        return f"[id(p) for pair in {holder}.items() for p in pair] == {wanted}"
+    return f"[id(p) for p in {holder}] == {wanted}"

@@ -105,7 +105,7 @@ def _guards_text(program: Program) -> str:
     state = program.state
     given = [i for i in program.flow.inputs if i.operator is argument]
     compared = [f"  {fact.text} is {_short(fact.value)}" for fact in state.facts]
-    compared += [f"  {contents.text}: {len(contents.items)} values" for contents in state.contents]
+    compared += [f"  {contents.text}" for contents in state.contents]
     lines = ["checked natively at each call:"]
     lines += [f"  {i.attrs['name']}: {i.type}, C-contiguous" for i in given]
     lines += ["  the arguments are no more than these, and nobody records gradients or trains"]

@@ -247,7 +247,19 @@ def test_split_reductions_folds_one_run_of_axes_at_a_time() -> None:
     )
 
 
-@pytest.mark.parametrize("axes", [(), (1,), (0, 1), (1, 2)])
+def test_split_reductions_makes_a_cast_of_a_fold_over_nothing() -> None:
+    assert_becomes(
+        split_reductions,
+        graph(lambda x: reductions.sum_(x, axis=(), keepdims=True), x="int8[2, 3]"),
+        """
+        graph(x: int8[2, 3]):
+          %0 = cast(x, dtype='int64'): int64[2, 3]
+          return %0
+        """,
+    )
+
+
+@pytest.mark.parametrize("axes", [(1,), (0, 1), (1, 2)])
 def test_split_reductions_leaves_neighbours_together(axes: tuple[int, ...]) -> None:
     assert_stays(
         split_reductions, graph(lambda x: reductions.max_(x, axis=axes, keepdims=True), x="int8[2, 3, 4]")

@@ -122,6 +122,8 @@ def _drawing(recorder: Recorder, outputs: tuple[Node, ...]) -> str:
 def _sharing(arrays: list[ndarray], recorder: Recorder) -> str:
     """Results must be new memory, each its own: later writes to one are nobody else's business."""
     owners = [id(stamps.owner_of(a._data)) for a in arrays]
+    if not all(recorder.knows(a) for a in arrays):
+        return "a result is an array that no operator of the call made"
     if any(recorder.shares_given_memory(a) for a in arrays):
         return "a result shares memory with an argument, a parameter or an attribute"
     return "two results share memory" if len(set(owners)) < len(owners) else ""

@@ -76,7 +76,8 @@ class Recorder(Eager):
     # -- what the program does -------------------------------------------------------------------------------
 
     def apply(self, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
-        result = super().apply(operator, operands, attrs)
+        with unwatched():  # NumPy may warn, and Python then runs code of its own
+            result = super().apply(operator, operands, attrs)
         if not self.problem:
             self._record(result, operator, operands, attrs)
         return result
@@ -87,7 +88,8 @@ class Recorder(Eager):
         if not self.problem:
             before = [self._operand(o) for o in operands]
             self._refuse_shared(target)
-        super().update(target, operator, operands, attrs)
+        with unwatched():
+            super().update(target, operator, operands, attrs)
         if not self.problem:
             node = self._node(operator, operands_as_nodes(operator, tuple(before)), attrs)
             self._rebind(target, node)
@@ -102,7 +104,8 @@ class Recorder(Eager):
                 self._operand(data_of(value) if _is_list(value) else value),
             )
             self._refuse_shared(target)
-        super().assign(target, index, value)
+        with unwatched():
+            super().assign(target, index, value)
         if not self.problem:
             new = written if isinstance(written, Node) else literal(written)
             spelled = basic_index(target.shape, items)
@@ -142,6 +145,10 @@ class Recorder(Eager):
                 self.contents[known] = array.copy()
             self._know(array, known)
         return known
+
+    def knows(self, array: ndarray) -> bool:
+        """Whether an operator of this call made ``array`` or read it."""
+        return id(array) in self._nodes
 
     def shares_given_memory(self, array: ndarray) -> bool:
         """Whether ``array`` lies in memory that was there before the call."""

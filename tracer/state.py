@@ -11,9 +11,13 @@ seen (an iterator, a file, a deque) makes the call run eagerly.
 
 from __future__ import annotations
 
+import dis
+import functools
+import re
 import types
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy
@@ -22,14 +26,31 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.operator import Operator
 from blockfuse.tracer.structure import ATOMS
 
-_MISSING = object()
-_REGISTRIES = ("_children", "_reg_params")
+MISSING = object()
+_DYNAMIC = frozenset({"getattr", "hasattr", "__dict__", "__getattr__", "__getattribute__", "attrgetter"})
+_OF_EVERY_CLASS = frozenset(
+    {"__dict__", "__weakref__", "__module__", "__doc__", "__annotations__", "__builtins__"}
+)
+_REGISTRIES = (
+    "_children",
+    "_reg_params",
+    "_forward_hooks",
+    "_forward_pre_hooks",
+)  # they tell watchers themselves
+# Attributes of blocks and parameters that are ours: what matters of them tells watchers.
+_BOOKKEEPING = frozenset(
+    {
+        *("_entry", "_hybrid", "_options", "_shared", "_watchers", "_name", "_holder"),
+        *("_forward_hooks", "_forward_pre_hooks", "_children", "_reg_params"),
+    }
+)
 _CALLED = frozenset({"forward", "hybrid_forward", "__call__"})  # methods that run without being named
 _LARGEST = 20_000  # values: more than this is not looked through at every call
 
 # Compared by identity; what they refer to does not change, or is watched, or is code that the recording saw
 # run.
 _OPAQUE: tuple[type, ...] = (
+    types.CodeType,
     types.BuiltinFunctionType,
     types.MethodWrapperType,
     types.WrapperDescriptorType,
@@ -41,7 +62,7 @@ _OPAQUE: tuple[type, ...] = (
     numpy.dtype,
     numpy.generic,
     Operator,
-    property,
+    re.Pattern,
     range,
     slice,
     frozenset,
@@ -78,6 +99,36 @@ class Fact:
 
 
 @dataclass(frozen=True)
+class Names:
+    """``holder`` has exactly these attributes of its own: a new one could hide another, or answer ``hasattr``."""
+
+    holder: Any
+    names: tuple[str, ...]
+    text: str
+
+    def holds(self) -> bool:
+        return tuple(_own_names(self.holder)) == self.names
+
+
+def _own_names(holder: Any) -> list[str]:
+    return [name for name in own_dict(holder) if name not in _BOOKKEEPING]
+
+
+@dataclass(frozen=True)
+class Values:
+    """A NumPy array holds exactly these bytes: nobody sees its elements being read or written."""
+
+    holder: numpy.ndarray
+    values: numpy.ndarray
+    text: str
+
+    def holds(self) -> bool:
+        now = self.holder
+        same = now.dtype == self.values.dtype and now.shape == self.values.shape
+        return same and now.tobytes() == self.values.tobytes()
+
+
+@dataclass(frozen=True)
 class Contents:
     """``holder``, a list, tuple, set or dict, holds exactly these objects (or equal numbers and text), in this order."""
 
@@ -95,7 +146,7 @@ class Contents:
 
 def _looked_up(holder: Any, key: Any) -> Any:
     if isinstance(holder, dict):
-        return holder.get(key, _MISSING)
+        return holder.get(key, MISSING)
     if isinstance(holder, types.CellType):
         return _cell_contents(holder)
     return _attribute(holder, key)
@@ -105,21 +156,29 @@ def _cell_contents(cell: types.CellType) -> Any:
     try:
         return cell.cell_contents
     except ValueError:
-        return _MISSING
+        return MISSING
 
 
 def _attribute(holder: Any, name: str) -> Any:
-    """An attribute as stored: no property or ``__getattr__`` runs."""
-    if isinstance(holder, type):
-        return next((vars(c)[name] for c in holder.__mro__ if name in vars(c)), _MISSING)
-    stored = getattr(holder, "__dict__", None)
-    if stored is not None:
-        return stored.get(name, _MISSING)
+    """An attribute as stored in the object itself: no property and no ``__getattr__`` runs."""
+    if isinstance(holder, types.FunctionType):
+        return getattr(holder, name, MISSING)
+    stored = own_dict(holder)
+    if name in stored:
+        return stored[name]
     slot = next((vars(c)[name] for c in type(holder).__mro__ if name in vars(c)), None)
     try:
-        return slot.__get__(holder) if isinstance(slot, types.MemberDescriptorType) else _MISSING
+        return slot.__get__(holder) if isinstance(slot, types.MemberDescriptorType) else MISSING
     except AttributeError:
-        return _MISSING
+        return MISSING
+
+
+def own_dict(holder: Any) -> Any:
+    """``holder.__dict__``, read past any ``__getattr__`` and ``__getattribute__``; empty where there is none."""
+    try:
+        return object.__getattribute__(holder, "__dict__")
+    except AttributeError:
+        return {}
 
 
 def _items(holder: Any) -> tuple[Any, ...]:
@@ -137,6 +196,7 @@ class State:
         more_code: Iterable[tuple[types.CodeType, dict[str, Any]]] = (),
     ) -> None:
         self.names: set[str] = set()
+        self.dynamic = False  # code asks for attributes by names that are made at run time
         roots, more_code = tuple(roots), tuple(more_code)
         while True:  # each round may find functions whose code names more
             known = len(self.names)
@@ -151,7 +211,8 @@ class State:
     def _clear(self) -> None:
         self.facts: list[Fact] = []  # must be looked at again before every call
         self.watched_facts: list[Fact] = []  # only after a watcher was told
-        self.contents: list[Contents] = []
+        self.contents: list[Contents | Names | Values] = []  # as facts
+        self.watched_contents: list[Contents | Names] = []
         self.arrays: dict[int, Any] = {}  # id -> array (ours or NumPy's) that the state holds
         self.watched: list[Any] = []  # blocks and parameters
         self.codes: set[types.CodeType] = set()  # of every function that was reached
@@ -160,7 +221,7 @@ class State:
 
     def change(self) -> str:
         """What has changed first, or an empty text."""
-        everything: tuple[Fact | Contents, ...] = (*self.facts, *self.watched_facts, *self.contents)
+        everything = (*self.facts, *self.watched_facts, *self.contents, *self.watched_contents)
         for fact in everything:
             if not fact.holds():
                 return fact.text
@@ -171,10 +232,10 @@ class State:
     def _add_code(self, code: types.CodeType, module: dict[str, Any]) -> None:
         if code not in self.codes:
             self.codes.update(_with_nested(code))
-            names = names_in([code])
-            self.names |= names
-            for name in names & module.keys():
-                self._fact(module, name, module[name], f"global {name}")
+            self.names |= names_in(code)
+            self.dynamic |= bool(self.names & _DYNAMIC)
+            for name in sorted(globals_in(code)):
+                self._fact(module, name, module.get(name, MISSING), f"global {name}")
 
     def _fact(self, holder: Any, key: Any, value: Any, text: str, watched: bool = False) -> None:
         facts = self.watched_facts if watched else self.facts
@@ -182,14 +243,16 @@ class State:
         self._visit(value, text)
 
     def _visit(self, value: Any, text: str) -> None:
-        if type(value) in ATOMS or id(value) in self.known:
+        if type(value) in ATOMS or value is MISSING or id(value) in self.known:
             return
         self.known[id(value)] = value
         if len(self.known) > _LARGEST:
             self._cannot_see(f"{text}: it holds more than {_LARGEST} values")
         elif isinstance(value, ndarray | numpy.ndarray):
             self.arrays[id(value)] = value
-        elif hasattr(value, "_watchers") and not isinstance(value, type):
+            if isinstance(value, numpy.ndarray):
+                self.contents.append(Values(value, value.copy(), f"the values of {text}"))
+        elif "_watchers" in own_dict(value) and not isinstance(value, type):
             self._visit_watched(value, text)
         elif isinstance(value, list | tuple | dict | set):
             self._visit_contents(value, text)
@@ -202,16 +265,26 @@ class State:
         elif isinstance(value, types.MethodType | staticmethod | classmethod):
             self._visit(value.__func__, text)
             self._visit(getattr(value, "__self__", None), text)
+        elif isinstance(value, property):
+            for accessor in (value.fget, value.fset, value.fdel):
+                self._visit(accessor, text)
+        elif isinstance(value, functools.partial):
+            for part in (value.func, value.args, value.keywords):
+                self._visit(part, text)
         elif not isinstance(value, _OPAQUE):
             self._visit_instance(value, text)
 
     def _visit_watched(self, value: Any, text: str) -> None:
         self.watched.append(value)
-        for child in tuple(getattr(value, "_children", {}).values()):  # a registry tells watchers itself
-            self._visit(child, text)
-        for name, held in tuple(vars(value).items()):
-            if name not in _REGISTRIES and (not name.startswith("_") or name in self.names):
-                self._fact(value, name, held, f"{text}.{name}", watched=True)
+        for registry in _REGISTRIES:
+            held = own_dict(value).get(registry)
+            if held is not None:
+                self.watched_contents.append(Contents(held, _items(held), f"{registry} of {text}"))
+                for item in _items(held):
+                    self._visit(item, text)
+        for name in _own_names(value):
+            self._fact(value, name, own_dict(value)[name], f"{text}.{name}", watched=True)
+        self.watched_contents.append(Names(value, tuple(_own_names(value)), f"the attributes of {text}"))
         self._visit_class(type(value))
 
     def _visit_contents(self, value: Any, text: str) -> None:
@@ -224,38 +297,44 @@ class State:
     def _visit_module(self, module: types.ModuleType, text: str) -> None:
         if module.__name__.partition(".")[0] in _TRUSTED_MODULES:
             return
-        for name in self.names & vars(module).keys():
-            self._fact(module, name, vars(module)[name], f"{text}.{name}")
+        self._named(module, vars(module), text)
 
     def _visit_class(self, cls: type) -> None:
         for base in cls.__mro__:
-            if base.__module__.partition(".")[0] in _TRUSTED_MODULES:
-                continue
-            for name in (self.names | _CALLED) & vars(base).keys():
-                self._fact(base, name, vars(base)[name], f"{base.__name__}.{name}")
+            if base.__module__.partition(".")[0] not in _TRUSTED_MODULES:
+                self._named(base, vars(base), base.__name__)
+
+    def _named(self, holder: Any, stored: Any, text: str) -> None:
+        """Attributes of a class or module: those that code names, or all where code makes names."""
+        wanted = stored.keys() if self.dynamic else (self.names | _CALLED) & stored.keys()
+        for name in sorted(wanted - _OF_EVERY_CLASS):
+            self._fact(holder, name, stored[name], f"{text}.{name}")
+        self.contents.append(Names(holder, tuple(stored), f"the attributes of {text}"))
 
     def _visit_function(self, function: types.FunctionType, text: str) -> None:
         if (function.__module__ or "").partition(".")[0] in _TRUSTED_MODULES:
             return
         self._add_code(function.__code__, function.__globals__)
-        for default in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
-            self._visit(default, f"a default of {text}")
+        for name in ("__code__", "__defaults__", "__kwdefaults__"):
+            if getattr(function, name) is not None:
+                self._fact(function, name, getattr(function, name), f"{name} of {text}")
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             value = _cell_contents(cell)
-            if value is not _MISSING:
+            if value is not MISSING:
                 self._fact(cell, None, value, f"variable {name} of the enclosing function")
 
     def _visit_instance(self, value: Any, text: str) -> None:
         if hasattr(type(value), "__next__"):
             self._cannot_see(f"{text} is an iterator ({type(value).__name__}), whose place cannot be seen")
             return
-        names = _slots(type(value)) + list(getattr(value, "__dict__", ()))
-        if not names and not _is_stateless(value):
+        if not _is_python(type(value)):
             self._cannot_see(f"{text} is a {type(value).__name__}, whose state cannot be seen")
-        for name in names:
+            return
+        for name in (*_slots(type(value)), *own_dict(value)):
             held = _attribute(value, name)
-            if held is not _MISSING:
+            if held is not MISSING:
                 self._fact(value, name, held, f"{text}.{name}")
+        self.contents.append(Names(value, tuple(_own_names(value)), f"the attributes of {text}"))
         self._visit_class(type(value))
 
     def _cannot_see(self, text: str) -> None:
@@ -266,14 +345,35 @@ def _slots(cls: type) -> list[str]:
     return [n for c in cls.__mro__ for n, v in vars(c).items() if isinstance(v, types.MemberDescriptorType)]
 
 
-def _is_stateless(value: Any) -> bool:
-    """An instance of a Python class without any attribute; what C code defines may hide state."""
-    return bool(type(value).__flags__ & 0x200)  # Py_TPFLAGS_HEAPTYPE: made by a class statement
+def _is_python(cls: type) -> bool:
+    """Whether instances have no state but their attributes: every base is made by a class statement."""
+    return cls is types.SimpleNamespace or not any(
+        isinstance(
+            member, types.WrapperDescriptorType | types.MethodDescriptorType | types.BuiltinFunctionType
+        )
+        for base in cls.__mro__
+        if base is not object
+        for member in vars(base).values()
+    )
 
 
-def names_in(codes: Iterable[types.CodeType]) -> set[str]:
-    """Every name that the code may look up, in nested functions too."""
-    return {name for code in codes for inner in _with_nested(code) for name in inner.co_names}
+def names_in(code: types.CodeType) -> set[str]:
+    """Every name that the code may look up, in nested functions too; also as text, for ``getattr``."""
+    names: set[str] = set()
+    for inner in _with_nested(code):
+        names |= set(inner.co_names) | {c for c in inner.co_consts if isinstance(c, str) and c.isidentifier()}
+    return names
+
+
+@lru_cache(maxsize=4096)
+def globals_in(code: types.CodeType) -> frozenset[str]:
+    """Every name that the code looks up among globals, in nested functions too."""
+    return frozenset(
+        instruction.argval
+        for inner in _with_nested(code)
+        for instruction in dis.get_instructions(inner)
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME")
+    )
 
 
 def _with_nested(code: types.CodeType) -> Iterator[types.CodeType]:

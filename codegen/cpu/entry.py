@@ -79,6 +79,7 @@ class Entry:
         self._require(builder.icmp_signed("==", unusual, ir.Constant(I64, 0)))
         given = plan.buffers("argument")
         self._require(builder.icmp_signed("==", count, ir.Constant(I64, len(given))))
+        self._require_different(arguments, len(given))
         data = [self._checked_argument(arguments, n, b.type) for n, (_, b) in enumerate(given)]
         self._count()
         table = self._filled_table()
@@ -134,6 +135,13 @@ class Entry:
         )
 
     # -- arguments -------------------------------------------------------------------------------------------
+
+    def _require_different(self, arguments: ir.Value, count: int) -> None:
+        """No array is passed twice: ``forward`` may ask whether two arguments are one."""
+        objects = [word(self.builder, arguments, n) for n in range(count)]
+        for number, one in enumerate(objects):
+            for other in objects[:number]:
+                self._require(self.builder.icmp_signed("!=", one, other))
 
     def _checked_argument(self, arguments: ir.Value, number: int, type: TensorType) -> ir.Value:
         """The address of an argument's elements."""

@@ -81,15 +81,17 @@ def fuse(graph: Graph) -> Graph:
 def has_kernel(node: Node) -> bool:
     """Whether native code computes ``node`` (else the program calls NumPy)."""
     lowering = node.operator.lowering
+    if not all(_carried(n.dtype) for n in (node, *node.operands)):
+        return False
     if isinstance(lowering, Pointwise):
         loop = node.operator.loop
         assert loop is not None
         dtypes = loop(*(o.dtype for o in node.operands), **node.attrs)
         return all(_carried(d) for d in dtypes) and all(d.kind in lowering.kinds for d in dtypes[:-1])
     if isinstance(lowering, Reduction):
-        dtypes = (node.operands[0].dtype, node.dtype)
-        kept = all(n for a, n in enumerate(node.operands[0].shape) if a in node.attrs["axis"])
-        return all(_carried(d) for d in dtypes) and dtypes[0].kind in lowering.kinds and kept
+        operand = node.operands[0]
+        kept = all(n for a, n in enumerate(operand.shape) if a in node.attrs["axis"])
+        return operand.dtype.kind in lowering.kinds and kept
     return node.operator is packed_product
 
 

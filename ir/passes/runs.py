@@ -7,15 +7,20 @@ from typing import Any
 from blockfuse.ir.builder import expanded
 from blockfuse.ir.graph import Graph, Node, rewrite
 from blockfuse.ir.lowering import Reduction
+from blockfuse.ir.operators.pointwise import cast
 
 
 def split_reductions(graph: Graph) -> Graph:
-    """Every reduction with a kernel folds one run of neighbouring axes."""
+    """Every reduction folds one run of neighbouring axes; one over no axes is a cast."""
     return rewrite(graph, _split)
 
 
 def _split(node: Node) -> Node:
-    if not isinstance(node.operator.lowering, Reduction) or len(_runs(node.attrs["axis"])) < 2:
+    if not isinstance(node.operator.lowering, Reduction):
+        return node
+    if not node.attrs["axis"]:  # each element is its own fold
+        return expanded(lambda x, axis, keepdims: cast(x, dtype=str(node.dtype)), node)
+    if len(_runs(node.attrs["axis"])) < 2:
         return node
     return expanded(lambda x, axis, keepdims: _run_by_run(node, x, axis, keepdims), node)
 
