@@ -149,6 +149,8 @@ class Hybrid:
         roots = [(self.owner, _name_of(self.owner))]
         recording = record(lambda: self._eager(args, kwargs), arrays, roots, self._code)
         self._code = recording.code
+        if not recording.problem and _changed(structure, arrays, (args, kwargs)):
+            recording.problem = "forward changes a list or dict among its arguments"
         case.reason = recording.problem
         if not recording.problem:
             self._compile(case, recording, structure, args)
@@ -190,6 +192,15 @@ def run_of(owner: Any) -> Callable[[tuple[Any, ...], dict[str, Any]], Any]:
     return run if run is not None else lambda args, kwargs: owner(*args, **kwargs)
 
 
+def _changed(structure: Structure, arrays: list[ndarray], value: Any) -> bool:
+    """Whether ``value`` is not any more what it was when it was taken apart."""
+    now: list[ndarray] = []
+    try:
+        return flatten(value, now) != structure or any(a is not b for a, b in zip(arrays, now, strict=True))
+    except Unstructured:
+        return True
+
+
 def _name_of(owner: Any) -> str:
     return getattr(owner, "__name__", None) or type(owner).__name__
 
@@ -223,7 +234,8 @@ class _PlainArrays:
             items = [self.wrapped(v) for v in value]
             return value if all(a is b for a, b in zip(items, value, strict=True)) else kind(items)
         if kind is dict:
-            return {k: self.wrapped(v) for k, v in value.items()}
+            wrapped = {k: self.wrapped(v) for k, v in value.items()}
+            return value if all(wrapped[k] is v for k, v in value.items()) else wrapped
         return value
 
     def unwrapped(self, value: Any) -> Any:

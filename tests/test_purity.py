@@ -73,16 +73,19 @@ def runs_as_eager(kind: Callable[[], Any], eager: bool = True) -> Any:
 
 
 def block(forward: Callable[[Any, Any], Any], **attributes: Callable[[], Any]) -> Callable[[], Any]:
-    """A kind of block with this ``forward``, and attributes made anew for every one."""
+    """Makes blocks with this ``forward``, each of a class of its own, and attributes made anew for every one."""
 
-    class Kind(nn.Block):
-        def __init__(self) -> None:
-            super().__init__()
-            for name, make in attributes.items():
-                setattr(self, name, make())
+    def kind() -> Any:
+        class Kind(nn.Block):
+            def __init__(self) -> None:
+                super().__init__()
+                for name, make in attributes.items():
+                    setattr(self, name, make())
 
-    Kind.forward = forward  # type: ignore[method-assign]
-    return Kind
+        Kind.forward = forward  # type: ignore[method-assign]
+        return Kind()
+
+    return kind
 
 
 @functools.lru_cache
@@ -478,7 +481,7 @@ def test_the_reason_names_what_and_where() -> None:
     assert f"{Path(__file__).name}:{line}" in net.explain()
     assert "assigns the global count" in runs_as_eager(block(counts_global)).explain()
     assert "calls" in runs_as_eager(block(counts_attribute, calls=int)).explain()
-    assert "iterator" in runs_as_eager(block(takes_next, steps=lambda: iter(range(9)))).explain()
+    assert "iterator" in runs_as_eager(block(takes_for, steps=lambda: iter(range(9)))).explain()
 
 
 def test_printing_prints_at_every_call(capsys: pytest.CaptureFixture[str]) -> None:
@@ -548,7 +551,6 @@ CLOCKS: list[Callable[[], Any]] = [
     uuid.uuid4,
     lambda: secrets.randbelow(10**9),
     lambda: os.urandom(4),
-    object,
     lambda: id(object()),
     lambda: random.SystemRandom().random(),
     lambda: numpy.random.default_rng().uniform(),
