@@ -9,6 +9,7 @@ from typing import Any
 
 from blockfuse.array import np, npx
 from blockfuse.array.arguments import one_axis
+from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.errors import ShapeError, UsageError
 from blockfuse.ir.operators import indexing, movement, neural
 from blockfuse.ir.operators.contractions import dense
@@ -59,6 +60,8 @@ class Dense(Block):
 
     def _features(self, x: Any) -> int:
         """How many features each row of ``x`` has."""
+        if not isinstance(x, ndarray):
+            raise TypeError(f"{self._label} expects an array; found {type(x).__name__}")
         if x.ndim < 1 + self._flatten:
             wanted = "(batch, features)" if self._flatten else "(..., features)"
             raise ShapeError(f"{self._label} expects an input of shape {wanted}; found {x.shape}")

@@ -159,10 +159,12 @@ class Block(Held):
                 raise TypeError(
                     f"hybridize() has no option {name!r}; it has {', '.join(OPTIONS + GLUON_OPTIONS)}"
                 )
+        chosen = {name: value for name, value in options.items() if name in OPTIONS}
+        Hybrid(self, chosen)  # complains of a value before anything has changed
         for block in self._blocks():
             block._compile_by(None)
         if active:
-            self._compile_by({name: value for name, value in options.items() if name in OPTIONS})
+            self._compile_by(chosen)
 
     def _compile_by(self, options: dict[str, Any] | None) -> None:
         self._hybrid = None if options is None else Hybrid(self, options)
