@@ -31,7 +31,7 @@ def object_code(text: str, machine: Machine) -> bytes:
     """LLVM IR, optimised for the machine, as a relocatable object."""
     with _lock:
         target, _ = _engine(machine)
-        module = llvm.parse_assembly(text)
+        module = llvm.parse_assembly(text, llvm.create_context())  # the global one keeps every type and constant
         module.triple = target.triple
         module.verify()
         tuning = llvm.create_pipeline_tuning_options(speed_level=3)
