@@ -66,6 +66,11 @@ class Parameter(Held):
         self._waiting: Init | None = None  # the initializer that will draw the value once the shape is known
         self._watchers = Watchers()
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+        if name[0] != "_" and name not in ("shape", "dtype") and "_watchers" in vars(self):
+            self._watchers.notify()  # a forward may ask for it; what sets the value tells by itself
+
     # -- what it is ------------------------------------------------------------------------------------------
 
     @property

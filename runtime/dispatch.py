@@ -25,7 +25,7 @@ from blockfuse.runtime import backend as backends
 from blockfuse.runtime.explain import explanation
 from blockfuse.runtime.program import UNKNOWN, Program
 from blockfuse.tracer.record import Code, Recording, record
-from blockfuse.tracer.structure import Structure, Unstructured, flatten
+from blockfuse.tracer.structure import Structure, Unstructured, containers, flatten
 
 _SIGNATURES = 64  # kept; the one used longest ago goes
 _PATHS = 64  # recorded for one signature; what takes another way runs eagerly
@@ -151,6 +151,9 @@ class Hybrid:
         self._code = recording.code
         if not recording.problem and _changed(structure, arrays, (args, kwargs)):
             recording.problem = "forward changes a list or dict among its arguments"
+        given = {id(c) for c in containers((args, kwargs))}
+        if not recording.problem and any(id(c) in given for c in containers(recording.result)):
+            recording.problem = "forward returns a list or dict that it was given"
         case.reason = recording.problem
         if not recording.problem:
             self._compile(case, recording, structure, args)

@@ -1,7 +1,9 @@
+# ruff: noqa: ARG001 - forwards are given what they need not use
 """Guards: whatever a compiled call rests on may change, and the next call is what eager gives."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -381,7 +383,7 @@ def test_a_closure_cell_is_seen() -> None:
     amount, rates, box = 2.0, [1.0], {"v": 3.0}
 
     def scaled(x: Any) -> Any:
-        return x * amount + rates[0] + box["v"]
+        return x * amount + rates[0] + box["v"]  # noqa: F821 - deleted in the end
 
     fast = blockfuse.hybridize(scaled)
     agree(scaled, fast)
@@ -544,3 +546,71 @@ def test_a_net_whose_shapes_wait_for_the_first_call_is_compiled_by_the_third() -
     fast(numbers())
     assert is_compiled(fast), fast.explain()
     agree(eager, fast)
+
+
+class Bag(list):  # type: ignore[type-arg]
+    by = 2.0
+
+
+def scaling(x: Any) -> Any:
+    return x * scaling.by  # type: ignore[attr-defined]
+
+
+scaling.by = 2.0  # type: ignore[attr-defined]
+bag, held = Bag([1.0]), SimpleNamespace(by=2.0)
+pick, objects = vars(held).__getitem__, numpy.array([held], object)
+
+
+class Member:
+    by = 2.0
+
+
+member = Member()
+members = frozenset([member])
+
+
+@pytest.mark.parametrize(
+    ("function", "change"),
+    [
+        (lambda x: x * bag.by + bag[0], lambda by: setattr(bag, "by", by)),
+        (lambda x: scaling(x), lambda by: setattr(scaling, "by", by)),
+        (scaling, lambda by: setattr(scaling, "by", by)),
+        (lambda x: x * sum(m.by for m in members), lambda by: setattr(member, "by", by)),
+        (lambda x: x * pick("by"), lambda by: setattr(held, "by", by)),
+        (lambda x: x * objects[0].by, lambda by: setattr(held, "by", by)),
+    ],
+)
+def test_state_in_odd_places_is_seen(function: Callable[..., Any], change: Callable[[float], None]) -> None:
+    fast = blockfuse.hybridize(function)
+    for by in (2.0, 3.0, 4.0):
+        change(by)
+        agree(function, fast)
+
+
+def test_attributes_of_parameters_are_seen() -> None:
+    class Asking(nn.Block):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = self.params.get("weight", shape=(4,))
+
+        def forward(self, x: Any) -> Any:
+            return x * self.weight.lr_mult + (1 if self.weight.grad_req == "null" else 2)
+
+    broken(lambda net: setattr(net.weight, "lr_mult", 3.0), Asking)
+    broken(lambda net: setattr(net.weight, "grad_req", "null"), Asking)
+
+
+def test_a_dataclass_with_fields_is_looked_through() -> None:
+    @dataclasses.dataclass
+    class Settings:
+        by: float = 2.0
+
+    chosen = Settings()
+
+    def scaled(x: Any) -> Any:
+        return x * dataclasses.replace(chosen).by
+
+    fast = blockfuse.hybridize(scaled)
+    agree(scaled, fast)
+    chosen.by = 3.0
+    agree(scaled, fast)

@@ -1,6 +1,5 @@
 """Compiled nets are quicker than what they replace, by ratios far below what an idle machine gives."""
 
-import os
 import subprocess
 import sys
 import textwrap
@@ -129,13 +128,15 @@ WARM = textwrap.dedent(
 )
 
 
+PYTHON = (sys.executable, "-P", "-c", WARM)
+
+
 def test_a_warm_first_call_does_not_import_numba(tmp_path: Path) -> None:
     source = str(Path(__file__).parent.parent / "src")
     with_numba = []
     for _ in range(2):
         done = subprocess.run(
-            ["env", f"BLOCKFUSE_CACHE={tmp_path / 'cache'}", f"PYTHONPATH={source}{os.pathsep}"]
-            + [sys.executable, "-P", "-c", WARM],
+            ["env", f"BLOCKFUSE_CACHE={tmp_path / 'cache'}", f"PYTHONPATH={source}", *PYTHON],
             capture_output=True,
             text=True,
             check=False,

@@ -19,7 +19,7 @@ from blockfuse.tracer.paths import Path
 from blockfuse.tracer.purity import Witness
 from blockfuse.tracer.recorder import Recorder
 from blockfuse.tracer.state import State
-from blockfuse.tracer.structure import Structure, Unstructured, flatten
+from blockfuse.tracer.structure import Structure, Unstructured, containers, flatten
 
 Code = tuple[types.CodeType, dict[str, Any]]
 
@@ -63,6 +63,12 @@ def record(
     )
     new = [(c, g) for c, g in witness.functions.items() if c not in state.codes]
     recording.problem = recorder.problem or witness.problem or _unseen(state) or _changed(state)
+    if not recording.problem and _reachable(arguments, recording):
+        recording.problem = "an argument is an array that forward can reach without it"
+        recording.again = True  # another array may be given next
+    unseen = [c for c, _ in code if c.co_freevars and c not in state.functions]
+    if not recording.problem and unseen:
+        recording.problem = f"{unseen[0].co_name} encloses variables that cannot be seen"
     if not recording.problem and new:
         recording.code = [*code, *new]
         recording.again = True
@@ -72,6 +78,13 @@ def record(
     if not recording.problem:
         _finish(recording, recorder, result)
     return recording
+
+
+def _reachable(arguments: list[ndarray], recording: Recording) -> bool:
+    """Whether an argument is also a parameter or held by the state: a graph could not tell the two apart."""
+    assert recording.state is not None
+    held = {*recording.state.arrays, *_parameters(recording.watched)}
+    return any(id(a) in held for a in arguments)
 
 
 def _unseen(state: State) -> str:
@@ -91,6 +104,9 @@ def _unique(values: list[Any]) -> list[Any]:
 
 
 def _finish(recording: Recording, recorder: Recorder, result: Any) -> None:
+    recording.problem = _held(recording, result)
+    if recording.problem:
+        return
     arrays: list[ndarray] = []
     try:
         recording.structure = flatten(result, arrays, recording.statics)
@@ -108,6 +124,15 @@ def _finish(recording: Recording, recorder: Recorder, result: Any) -> None:
     recording.path = Path(
         tuple(recorder.arguments), tuple(recorder.sequence), decisions, outputs, leaves, origins
     )
+
+
+def _held(recording: Recording, result: Any) -> str:
+    """A program makes the lists and dicts of its result anew, so nobody else may hold them."""
+    assert recording.state is not None
+    ids = [id(c) for c in containers(result)]
+    if recording.state.known.keys() & set(ids):
+        return "forward returns a list or dict that it did not make"
+    return "forward returns one list or dict twice" if len(set(ids)) < len(ids) else ""
 
 
 def _drawing(recorder: Recorder, outputs: tuple[Node, ...]) -> str:

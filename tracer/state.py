@@ -44,6 +44,11 @@ _BOOKKEEPING = frozenset(
         *("_forward_hooks", "_forward_pre_hooks", "_children", "_reg_params"),
     }
 )
+_OF_PARAMETERS = (
+    "_data",
+    "_shape",
+    "_waiting",
+)  # the first call may set them, and a program looks at its arrays
 _CALLED = frozenset({"forward", "hybrid_forward", "__call__"})  # methods that run without being named
 _LARGEST = 20_000  # values: more than this is not looked through at every call
 
@@ -65,7 +70,6 @@ _OPAQUE: tuple[type, ...] = (
     re.Pattern,
     range,
     slice,
-    frozenset,
 )
 _TRUSTED_MODULES = (
     "blockfuse",
@@ -111,7 +115,9 @@ class Names:
 
 
 def _own_names(holder: Any) -> list[str]:
-    return [name for name in own_dict(holder) if name not in _BOOKKEEPING]
+    stored = own_dict(holder)
+    ours = _OF_PARAMETERS if "_waiting" in stored else ()
+    return [name for name in stored if name not in _BOOKKEEPING and name not in ours]
 
 
 @dataclass(frozen=True)
@@ -198,6 +204,7 @@ class State:
         self.names: set[str] = set()
         self.dynamic = False  # code asks for attributes by names that are made at run time
         roots, more_code = tuple(roots), tuple(more_code)
+        self._met = {code for code, _ in more_code}
         while True:  # each round may find functions whose code names more
             known = len(self.names)
             self._clear()
@@ -216,7 +223,11 @@ class State:
         self.arrays: dict[int, Any] = {}  # id -> array (ours or NumPy's) that the state holds
         self.watched: list[Any] = []  # blocks and parameters
         self.codes: set[types.CodeType] = set()  # of every function that was reached
+        self.functions: set[types.CodeType] = (
+            set()
+        )  # of those, whose function was reached, with what it encloses
         self.unseen = ""  # the first value whose state cannot be seen
+        self._named_before: set[int] = set()  # ids of classes and modules
         self.known: dict[int, Any] = {}  # id -> object, kept so that ids stay
 
     def change(self) -> str:
@@ -250,12 +261,17 @@ class State:
             self._cannot_see(f"{text}: it holds more than {_LARGEST} values")
         elif isinstance(value, ndarray | numpy.ndarray):
             self.arrays[id(value)] = value
-            if isinstance(value, numpy.ndarray):
+            if isinstance(value, numpy.ndarray) and value.dtype.hasobject:
+                self._cannot_see(f"{text} is an array of objects, whose state cannot be seen")
+            elif isinstance(value, numpy.ndarray):
                 self.contents.append(Values(value, value.copy(), f"the values of {text}"))
         elif "_watchers" in own_dict(value) and not isinstance(value, type):
             self._visit_watched(value, text)
-        elif isinstance(value, list | tuple | dict | set):
+        elif isinstance(value, list | tuple | dict | set | frozenset):
             self._visit_contents(value, text)
+            if type(value) not in (list, tuple, dict, set, frozenset):
+                self._visit_own(value, text)
+                self._visit_class(type(value))
         elif isinstance(value, types.ModuleType):
             self._visit_module(value, text)
         elif isinstance(value, type):
@@ -271,6 +287,9 @@ class State:
         elif isinstance(value, functools.partial):
             for part in (value.func, value.args, value.keywords):
                 self._visit(part, text)
+        elif isinstance(value, types.BuiltinMethodType):
+            if not isinstance(value.__self__, types.ModuleType | type):
+                self._visit(value.__self__, text)
         elif not isinstance(value, _OPAQUE):
             self._visit_instance(value, text)
 
@@ -289,7 +308,7 @@ class State:
 
     def _visit_contents(self, value: Any, text: str) -> None:
         items = _items(value)
-        if type(value) is not tuple:
+        if not isinstance(value, tuple | frozenset):
             self.contents.append(Contents(value, items, f"the contents of {text}"))
         for item in items:
             self._visit(item, f"{text}[...]")
@@ -301,12 +320,17 @@ class State:
 
     def _visit_class(self, cls: type) -> None:
         for base in cls.__mro__:
-            if base.__module__.partition(".")[0] not in _TRUSTED_MODULES:
+            module = base.__module__  # of some types of C a descriptor
+            if isinstance(module, str) and module.partition(".")[0] not in _TRUSTED_MODULES:
                 self._named(base, vars(base), base.__name__)
 
     def _named(self, holder: Any, stored: Any, text: str) -> None:
-        """Attributes of a class or module: those that code names, or all where code makes names."""
+        """Attributes of a class or module: those that code names or that ran unnamed, or all where code makes names."""
+        if id(holder) in self._named_before:
+            return
+        self._named_before.add(id(holder))
         wanted = stored.keys() if self.dynamic else (self.names | _CALLED) & stored.keys()
+        wanted |= {name for name, held in stored.items() if _code_of(held) in self._met}
         for name in sorted(wanted - _OF_EVERY_CLASS):
             self._fact(holder, name, stored[name], f"{text}.{name}")
         self.contents.append(Names(holder, tuple(stored), f"the attributes of {text}"))
@@ -315,6 +339,9 @@ class State:
         if (function.__module__ or "").partition(".")[0] in _TRUSTED_MODULES:
             return
         self._add_code(function.__code__, function.__globals__)
+        self.functions.add(function.__code__)
+        if own_dict(function):
+            self._visit_own(function, text)
         for name in ("__code__", "__defaults__", "__kwdefaults__"):
             if getattr(function, name) is not None:
                 self._fact(function, name, getattr(function, name), f"{name} of {text}")
@@ -330,15 +357,27 @@ class State:
         if not _is_python(type(value)):
             self._cannot_see(f"{text} is a {type(value).__name__}, whose state cannot be seen")
             return
-        for name in (*_slots(type(value)), *own_dict(value)):
+        self._visit_own(value, text)
+        self._visit_class(type(value))
+
+    def _visit_own(self, value: Any, text: str) -> None:
+        """The attributes of an instance or function itself."""
+        slots = [] if isinstance(value, types.FunctionType) else _slots(type(value))
+        for name in (*slots, *own_dict(value)):
             held = _attribute(value, name)
             if held is not MISSING:
                 self._fact(value, name, held, f"{text}.{name}")
         self.contents.append(Names(value, tuple(_own_names(value)), f"the attributes of {text}"))
-        self._visit_class(type(value))
 
     def _cannot_see(self, text: str) -> None:
         self.unseen = self.unseen or text
+
+
+def _code_of(held: Any) -> types.CodeType | None:
+    """The code that a method, property or function runs."""
+    held = held.fget if isinstance(held, property) else held
+    held = held.__func__ if isinstance(held, staticmethod | classmethod) else held
+    return held.__code__ if isinstance(held, types.FunctionType) else None
 
 
 def _slots(cls: type) -> list[str]:

@@ -59,6 +59,20 @@ def flatten(value: Any, arrays: list[ndarray], statics: list[Any] | None = None)
     raise Unstructured(kind.__name__)
 
 
+def containers(value: Any) -> list[Any]:
+    """Every list and dict in ``value``, as often as it stands there."""
+    found: list[Any] = []
+    waiting, entered = [value], set()
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, list | dict):
+            found.append(one)
+        if isinstance(one, list | dict | tuple) and id(one) not in entered:
+            entered.add(id(one))
+            waiting.extend(one.values() if isinstance(one, dict) else one)
+    return found
+
+
 def _checked_keys(value: dict[Any, Any]) -> tuple[Any, ...]:
     for key in value:
         if type(key) not in ATOMS:

@@ -31,14 +31,18 @@ def object_code(text: str, machine: Machine) -> bytes:
     """LLVM IR, optimised for the machine, as a relocatable object."""
     with _lock:
         target, _ = _engine(machine)
-        module = llvm.parse_assembly(text, llvm.create_context())  # the global one keeps every type and constant
+        module = llvm.parse_assembly(text)
         module.triple = target.triple
         module.verify()
         tuning = llvm.create_pipeline_tuning_options(speed_level=3)
         tuning.loop_vectorization = tuning.slp_vectorization = True
         tuning.loop_unrolling = tuning.loop_interleaving = True
         builder = llvm.create_pass_builder(target, tuning)
-        builder.getModulePassManager().run(module, builder)
+        passes = builder.getModulePassManager()
+        passes.run(module, builder)
+        llvm.newpassmanagers.NewPassManager._dispose(
+            passes
+        )  # llvmlite's own ``close`` misses it: 100 KB a kernel
         return bytes(target.emit_object(module))
 
 
