@@ -61,21 +61,18 @@ class Eager:
     def update(
         self, target: ndarray, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]
     ) -> None:
-        stamps.written(target._data)
         values = [data_of(o) for o in operands]
-        if isinstance(operator.meaning, numpy.ufunc):
-            operator.meaning(*values, out=target._data, **attrs)
-            return
-        result = numpy.asarray(operator.meaning(*values, **attrs))
-        if result.shape != target.shape:
-            raise ValueError(
-                f"an in-place {operator.name} gives shape {result.shape}; the target has {target.shape}"
-            )
-        numpy.copyto(target._data, result, casting="same_kind")
+        try:
+            _write(target._data, operator, values, attrs)
+        finally:  # told before, another thread could take the old values for the new ones
+            stamps.written(target._data)
 
     def assign(self, target: ndarray, index: Any, value: Any) -> None:
-        stamps.written(target._data)
-        target._data[numpy_index(index)] = data_of(value)
+        place, values = numpy_index(index), data_of(value)
+        try:
+            target._data[place] = values
+        finally:
+            stamps.written(target._data)
 
     def escape(self, kind: str, array: ndarray) -> None:
         """Nothing is recorded, so nothing escapes."""
@@ -85,6 +82,19 @@ class Eager:
 
     def visit(self, block: Any) -> None:
         """Nothing rests on the block's state."""
+
+
+def _write(target: numpy.ndarray, operator: Operator, values: list[Any], attrs: dict[str, Any]) -> None:
+    """``operator(*values, **attrs)`` into the memory of ``target``."""
+    if isinstance(operator.meaning, numpy.ufunc):
+        operator.meaning(*values, out=target, **attrs)
+        return
+    result = numpy.asarray(operator.meaning(*values, **attrs))
+    if result.shape != target.shape:
+        raise ValueError(
+            f"an in-place {operator.name} gives shape {result.shape}; the target has {target.shape}"
+        )
+    numpy.copyto(target, result, casting="same_kind")
 
 
 def numpy_index(index: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -13,6 +14,7 @@ _training: ContextVar[bool] = ContextVar("blockfuse_training", default=False)
 # How many scopes of any thread are open that differ from plain predict mode or record a graph. Compiled calls
 # read this number from native code: while it is zero they need not ask for the mode.
 UNUSUAL = numpy.zeros(1, numpy.int64)
+_counting = threading.Lock()
 
 
 def is_training() -> bool:
@@ -23,11 +25,16 @@ def is_training() -> bool:
 @contextmanager
 def unusual() -> Iterator[None]:
     """Send the compiled calls of every thread through Python while this scope is open."""
-    UNUSUAL[0] += 1
+    _count(1)
     try:
         yield
     finally:
-        UNUSUAL[0] -= 1
+        _count(-1)
+
+
+def _count(change: int) -> None:
+    with _counting:
+        UNUSUAL[0] += change
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from blockfuse.array.arguments import ArrayLike, axes_tuple, full_shape, one_axi
 from blockfuse.array.creation import array, asarray, full
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.errors import ShapeError
-from blockfuse.ir.operators import movement
+from blockfuse.ir.operators import movement, pointwise
 
 # -- shape ---------------------------------------------------------------------------------------------------
 
@@ -275,7 +275,7 @@ def tile(A: ArrayLike, reps: Any) -> ndarray:
     apart = tuple(n for size in shape for n in (1, size))
     wide = tuple(n for pair in zip(times, shape, strict=True) for n in pair)
     tiled = tuple(t * n for t, n in zip(times, shape, strict=True))
-    return reshape(broadcast_to(reshape(x, apart), wide), tiled) if x.size else full(tiled, 0, x.dtype)
+    return _own(reshape(broadcast_to(reshape(x, apart), wide), tiled)) if x.size else full(tiled, 0, x.dtype)
 
 
 def repeat(a: ArrayLike, repeats: Any, axis: int | None = None) -> ndarray:
@@ -289,7 +289,13 @@ def repeat(a: ArrayLike, repeats: Any, axis: int | None = None) -> ndarray:
     apart = (*x.shape[: place + 1], 1, *x.shape[place + 1 :])
     wide = (*x.shape[: place + 1], repeats, *x.shape[place + 1 :])
     together = (*x.shape[:place], x.shape[place] * repeats, *x.shape[place + 1 :])
-    return reshape(broadcast_to(reshape(x, apart), wide), together)
+    return _own(reshape(broadcast_to(reshape(x, apart), wide), together))
+
+
+def _own(x: ndarray) -> ndarray:
+    """A copy: a broadcast value can be a view that nobody may write to."""
+    copy: ndarray = pointwise.cast(x, dtype=str(x.dtype))
+    return copy
 
 
 def _repeat_each(x: ndarray, repeats: Any, axis: int) -> ndarray:

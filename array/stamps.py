@@ -66,7 +66,7 @@ def unwatched(data: numpy.ndarray) -> None:
 
 
 def written(data: numpy.ndarray) -> None:
-    """Memory of ``data`` was or is about to be written."""
+    """Memory of ``data`` was written."""
     if _buffers:
         entry = _buffers.get(id(owner_of(data)))
         if entry is not None:

@@ -72,6 +72,7 @@ class Hybrid:
         self.cases: OrderedDict[Signature, Case] = OrderedDict()
         self._code: list[Code] = []
         self._recording = threading.Lock()
+        self._finding = threading.Lock()
         backends.check(options.get("backend", "auto"), options.get("threads"))
 
     # -- a call that the entry did not take ------------------------------------------------------------------
@@ -112,14 +113,13 @@ class Hybrid:
             self._recording.release()
 
     def _case(self, signature: Signature) -> Case:
-        case = self.cases.get(signature)
-        if case is None:
+        with self._finding:
             case = self.cases.setdefault(signature, Case())
-            while len(self.cases) > _SIGNATURES:
+            self.cases.move_to_end(signature)
+            if len(self.cases) > _SIGNATURES:
                 self.cases.popitem(last=False)
                 self._forget_entry()
-        self.cases.move_to_end(signature)
-        return case
+            return case
 
     def _eager(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return run_of(self.owner)(args, kwargs)

@@ -50,7 +50,8 @@ class Program:
         self.main = Flow(tuple(replace(block, graph=o.main) for block, o in blocks))
         self.schedule: Schedule = schedule(self.main, backend.machine)
         self.executable = backend.load(self.schedule)
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # held for a moment, also by those who change things
+        self._refreshing = threading.Lock()  # one thread at a time binds
         self._stale = True
         self._watch()
         self.call = self._caller()
@@ -78,6 +79,12 @@ class Program:
             self._stale = True
             self.executable.allow(False)
 
+    def __del__(self) -> None:
+        """Nobody tells a program that is gone of changes, so an entry that another thread still holds must not run."""
+        executable = getattr(self, "executable", None)
+        if executable is not None:
+            executable.allow(False)
+
     def _watch(self) -> None:
         for value in self.recording.watched:
             value._watchers.add(self)
@@ -90,12 +97,16 @@ class Program:
 
     def refresh(self) -> bool:
         """Whether the program is right for the present state; if so, it is bound to the present parameters."""
-        if self.state.change():
-            return False
+        with self._refreshing:
+            return not self.state.change() and (not self._take_stale() or self._rebind())
+
+    def _take_stale(self) -> bool:
         with self._lock:
-            if not self._stale:
-                return True
-            self._stale = False
+            stale, self._stale = self._stale, False
+        return stale
+
+    def _rebind(self) -> bool:
+        """Bind the present parameters, if they are of the recorded types."""
         arrays = [origin.array() for origin in self.origins]
         if any(type_of(a) != leaf.type for a, leaf in zip(arrays, self._leaves(), strict=True)):
             return False

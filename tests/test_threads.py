@@ -113,7 +113,6 @@ def test_threads_with_signatures_of_their_own_compile_each() -> None:
     together(work)
 
 
-@pytest.mark.xfail(strict=False, reason="dispatch: another thread drops the case between get and move_to_end")
 @pytest.mark.usefixtures("_switching")
 def test_more_signatures_than_are_kept_in_several_threads() -> None:
     hybrid = blockfuse.hybridize(lambda x: x + float(x.sum()))

@@ -223,9 +223,7 @@ class State:
         self.arrays: dict[int, Any] = {}  # id -> array (ours or NumPy's) that the state holds
         self.watched: list[Any] = []  # blocks and parameters
         self.codes: set[types.CodeType] = set()  # of every function that was reached
-        self.functions: set[types.CodeType] = (
-            set()
-        )  # of those, whose function was reached, with what it encloses
+        self.functions: set[types.CodeType] = set()  # of those reached as functions, with what they enclose
         self.unseen = ""  # the first value whose state cannot be seen
         self._named_before: set[int] = set()  # ids of classes and modules
         self.known: dict[int, Any] = {}  # id -> object, kept so that ids stay
@@ -320,9 +318,11 @@ class State:
 
     def _visit_class(self, cls: type) -> None:
         for base in cls.__mro__:
-            module = base.__module__  # of some types of C a descriptor
+            module: Any = base.__module__  # of some types of C a descriptor
             if isinstance(module, str) and module.partition(".")[0] not in _TRUSTED_MODULES:
                 self._named(base, vars(base), base.__name__)
+        if type(cls) is not type:
+            self._visit_class(type(cls))
 
     def _named(self, holder: Any, stored: Any, text: str) -> None:
         """Attributes of a class or module: those that code names or that ran unnamed, or all where code makes names."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -61,3 +62,12 @@ def load(code: bytes, symbol: str, machine: Machine) -> Loaded:
         library = llvm.JITLibraryBuilder().add_object_img(code).add_current_process().export_symbol(symbol)
         tracker = library.link(engine, f"blockfuse{next(_numbers)}")
         return Loaded(tracker, tracker[symbol])
+
+
+def _in_child() -> None:
+    """Another thread of the parent may have held the lock when it forked."""
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_in_child)

@@ -351,6 +351,8 @@ def pool(threads: int, code: bytes, machine: Machine) -> Pool:
 
 def _in_child() -> None:
     """Only the forking thread lives on in a child: mark the old pools busy for good, so that forks run alone."""
+    global _lock
+    _lock = threading.Lock()  # another thread may have held it
     for old in _pools.values():
         old._words[FIELDS.index("busy")] = 1
     _abandoned.extend(_pools.values())

@@ -1,0 +1,205 @@
+"""The Python state that a call reads in unusual ways: what nobody names, returned containers, classes of classes."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+import pytest
+from tolerances import assert_close
+
+import blockfuse
+from blockfuse import nn, np
+
+CALLS = 3  # the first meets the code, the second is recorded, the third is compiled if it may be
+
+
+def x() -> Any:
+    return np.array([[1, -2, 3], [4, 5, -6.5]])
+
+
+def agree(function: Callable[[Any], Any], change: Callable[[], Any]) -> None:
+    """A hybridized call gives what the function gives, before and after ``change``."""
+    fast = blockfuse.hybridize(function)
+    for _ in range(2):
+        for _ in range(CALLS):
+            assert_close(fast(x()).asnumpy(), function(x()).asnumpy())
+        change()
+
+
+def special(name: str) -> tuple[Any, list[float]]:
+    """An object whose method ``name`` counts its calls in a list that only its closure holds."""
+    calls = [0.0]
+
+    def method(*_: Any) -> Any:
+        calls[0] += 1
+        return calls[0] if name in ("__add__", "__float__", "__getitem__", "__getattr__") else None
+
+    return type("Special", (), {name: method})(), calls
+
+
+def put_item(one: Any, value: Any) -> Any:
+    one[0] = 1
+    return value * 1
+
+
+def delete_item(one: Any, value: Any) -> Any:
+    del one[0]
+    return value * 1
+
+
+def enter(one: Any, value: Any) -> Any:
+    one += 1
+    return value * 1
+
+
+USES: dict[str, Callable[[Any, Any], Any]] = {
+    "__setitem__": put_item,
+    "__delitem__": delete_item,
+    "__iadd__": enter,
+    "__add__": lambda one, value: value * (one + 1),
+    "__float__": lambda one, value: value * float(one),
+    "__getitem__": lambda one, value: value * one[3],
+    "__getattr__": lambda one, value: value * one.anything,
+}
+
+
+@pytest.mark.parametrize("name", USES)
+def test_a_special_method_with_effects_runs_at_every_call(name: str) -> None:
+    counts = []
+    for compiled in (False, True):
+        one, calls = special(name)
+
+        def function(value: Any, one: Any = one) -> Any:
+            return USES[name](one, value)
+
+        run = blockfuse.hybridize(function) if compiled else function
+        results = [run(x()).asnumpy() for _ in range(CALLS + 1)]
+        counts.append((calls, numpy.stack(results).tolist()))
+    assert counts[0] == counts[1]
+
+
+def test_a_finalizer_runs_at_every_call() -> None:
+    ends: list[int] = []
+
+    class Ending:
+        def __del__(self) -> None:
+            ends.append(1)
+
+    def function(value: Any) -> Any:
+        Ending()
+        return value * 1
+
+    fast = blockfuse.hybridize(function)
+    for _ in range(CALLS + 1):
+        fast(x())
+    gc.collect()
+    assert len(ends) == CALLS + 1
+
+
+def test_what_a_special_method_encloses_is_guarded() -> None:
+    factors = [2.0]
+
+    class Scale:
+        def __len__(self) -> int:
+            return int(factors[0])
+
+    scale = Scale()
+    agree(lambda value: value * len(scale), lambda: factors.append(factors.pop() + 1))
+
+
+def test_a_replaced_special_method_is_seen() -> None:
+    class Scale:
+        def __len__(self) -> int:
+            return 2
+
+    scale = Scale()
+    agree(lambda value: value * len(scale), lambda: setattr(Scale, "__len__", lambda _: 5))
+
+
+def test_attributes_of_a_metaclass_are_guarded() -> None:
+    factors = [2.0]
+
+    class Meta(type):
+        scale = 3.0
+
+        @property
+        def factor(cls) -> float:
+            return factors[0]
+
+    class Scaled(metaclass=Meta):
+        pass
+
+    agree(lambda value: value * Scaled.scale, lambda: setattr(Meta, "scale", 4.0))
+    agree(lambda value: value * Scaled.factor, lambda: factors.append(factors.pop() + 1))
+
+
+# -- lists and dicts in results ------------------------------------------------------------------------------
+
+
+class Returning(nn.Block):
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: Any = [1.0, {"a": 2.0}]
+
+    def forward(self, x: Any) -> Any:
+        return x * self.kept[0], self.kept
+
+
+def test_a_list_of_the_block_is_returned_itself() -> None:
+    net = Returning()
+    net.hybridize()
+    for _ in range(CALLS):
+        _, kept = net(x())
+        assert kept is net.kept
+        kept[0] += 1
+    assert_close(net(x())[0].asnumpy(), x().asnumpy() * numpy.float32(net.kept[0]))
+
+
+def test_a_list_inside_of_one_that_is_kept_is_returned_itself() -> None:
+    kept = ([1], {"a": [2]})
+    fast = blockfuse.hybridize(lambda x: (x * 1, [kept[1]["a"]]))
+    for _ in range(CALLS):
+        assert fast(x())[1][0] is kept[1]["a"]
+
+
+def test_a_list_that_was_passed_is_returned_itself() -> None:
+    fast = blockfuse.hybridize(lambda x, given: {"y": x * 1, "given": given})
+    for given in ([1, 2], {"a": 1}, [x()]):
+        for _ in range(CALLS):
+            assert fast(x(), given)["given"] is given
+
+
+def test_a_list_stands_twice_in_a_result() -> None:
+    def function(x: Any) -> Any:
+        inner = [3]
+        return x * 1, inner, inner
+
+    fast = blockfuse.hybridize(function)
+    for _ in range(CALLS):
+        _, first, second = fast(x())
+        assert first is second
+
+
+def test_a_result_may_hold_itself() -> None:
+    def function(x: Any) -> Any:
+        result = [x * 1]
+        result.append(result)
+        return result
+
+    fast = blockfuse.hybridize(function)
+    for _ in range(CALLS):
+        result = fast(x())
+        assert result[1] is result
+
+
+def test_fresh_lists_in_a_result_do_not_keep_a_call_from_being_compiled() -> None:
+    fast = blockfuse.hybridize(lambda x: (x * 1, [3], {"a": [x + 1]}))
+    for _ in range(CALLS):
+        result = fast(x())
+        result[1].append(4)
+        result[2]["b"] = 1
+    assert fast(x())[1] == [3]
+    assert "compiled" in fast.explain()
