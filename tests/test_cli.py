@@ -335,7 +335,7 @@ def test_piped_output_is_plain_text_and_no_bar(nets: str) -> None:
     assert done.returncode == 0
     assert ESCAPE not in done.stdout + done.stderr
     assert max(map(len, done.stdout.split("\n"))) <= 140
-    assert done.stderr.replace("other programs keep this machine busy: do not trust the times\n", "") == ""
+    assert done.stderr.replace("other programs kept this machine busy: do not trust the times\n", "") == ""
 
 
 def test_cache_info_and_clear(nets: str, tmp_path: Path) -> None:

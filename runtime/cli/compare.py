@@ -70,8 +70,7 @@ def compare(
     if plot_file is not None:
         report.check_plot(plot_file)
     machine = backend(name, threads).machine
-    if os.getloadavg()[0] > _BUSY * len(os.sched_getaffinity(0)):
-        click.echo("other programs keep this machine busy: do not trust the times", err=True)
+    busy = os.getloadavg()[0] > _BUSY * len(os.sched_getaffinity(0))
     nets = [s for target in targets or _examples() for s in subjects(target, inputs)]
     runs = [(subject, batch) for subject in nets for batch in batches or (None,)]
     rows = list(_compared(runs, {"backend": name, "threads": threads}, tolerance))
@@ -79,6 +78,8 @@ def compare(
     console.print(report.table(rows, console.width))
     last = f"{report.verdict(rows)} ({machine.name}, threads: {machine.threads})"
     console.print("", *report.reasons(rows), last, sep="\n", soft_wrap=True, markup=False)
+    if busy:
+        click.echo("other programs kept this machine busy: do not trust the times", err=True)
     if json_file is not None:
         write_whole(json_file, report.as_json(rows, machine))
     if plot_file is not None:
