@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy
 
+from blockfuse.array import stamps
 from blockfuse.array.arguments import ArrayLike, checked_dtype, shape_tuple
 from blockfuse.array.devices import Device, check_device
 from blockfuse.array.eager import numbers_of
@@ -56,7 +57,10 @@ def asarray(
     if type(object) is ndarray and wanted in (None, object.dtype):
         return object
     if isinstance(object, numpy.ndarray | numpy.generic) and wanted in (None, object.dtype):
-        return ndarray(_native(object))
+        result = ndarray(_native(object))
+        if isinstance(object, numpy.ndarray):
+            stamps.lend(result._data)
+        return result
     return array(object, wanted)
 
 

@@ -71,3 +71,19 @@ def written(data: numpy.ndarray) -> None:
         entry = _buffers.get(id(owner_of(data)))
         if entry is not None:
             entry[1].notify()
+
+
+# Id of a buffer's owner -> the owner: memory that NumPy's own arrays write too, which nobody sees.
+_lent: weakref.WeakValueDictionary[int, numpy.ndarray] = weakref.WeakValueDictionary()
+
+
+def lend(data: numpy.ndarray) -> None:
+    """Remember that the memory of ``data`` is also that of an array of NumPy's."""
+    owner = owner_of(data)
+    _lent[id(owner)] = owner
+
+
+def is_lent(data: numpy.ndarray) -> bool:
+    """Whether the memory of ``data`` may be written without ``written`` being told."""
+    owner = owner_of(data)
+    return _lent.get(id(owner)) is owner

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import abc
+import contextlib
+import enum
+import functools
 import gc
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import numpy
 import pytest
@@ -203,3 +208,84 @@ def test_fresh_lists_in_a_result_do_not_keep_a_call_from_being_compiled() -> Non
         result[2]["b"] = 1
     assert fast(x())[1] == [3]
     assert "compiled" in fast.explain()
+
+
+# -- memory that NumPy's arrays share ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("use", [lambda x, held: np.dot(x, held), lambda x, held: x * np.exp(held).sum()])
+def test_an_array_on_the_memory_of_a_numpy_array_is_guarded(use: Callable[[Any, Any], Any]) -> None:
+    values = numpy.ones((3, 3), numpy.float32)
+    held = np.asarray(values)
+    view = held.T
+    for one in (held, view):
+        agree(lambda x, one=one: use(x, one), lambda: values.__setitem__(1, values[1] + 1))
+
+
+def test_an_array_on_memory_of_something_else_is_guarded() -> None:
+    memory = bytearray(36)
+    held = np.asarray(numpy.frombuffer(memory, numpy.float32).reshape(3, 3))
+    agree(lambda x: np.dot(x, held), lambda: memory.__setitem__(slice(2, 4), b"@@"))
+
+
+# -- what is no reason to run eagerly ------------------------------------------------------------------------
+
+
+class Kind(enum.Enum):
+    SUM = 1
+    PRODUCT = 2
+
+
+class Abstract(abc.ABC):
+    factor = 2.0
+
+    @abc.abstractmethod
+    def scaled(self, x: Any) -> Any:
+        """A factor times ``x``."""
+
+
+class Concrete(Abstract):
+    def scaled(self, x: Any) -> Any:
+        return x * self.factor
+
+
+class Pair(NamedTuple):
+    first: Any
+    second: float = 3.0
+
+
+@contextlib.contextmanager
+def lent(value: float) -> Iterator[float]:
+    yield value
+
+
+def with_context(x: Any) -> Any:
+    with lent(2.0) as factor:
+        return x * factor
+
+
+concrete = Concrete()
+HARMLESS: dict[str, Callable[[Any], Any]] = {
+    "enum": lambda x: x * Kind.SUM.value if Kind.PRODUCT is not Kind.SUM else x,
+    "abstract class": concrete.scaled,
+    "named tuple": lambda x: Pair(x).first * Pair(x).second,
+    "context manager": with_context,
+    "reduce": lambda x: functools.reduce(lambda a, b: a + b, [x, x * 2]),
+    "closure": lambda x: (lambda y: y * x)(x + 1),
+    "generator": lambda x: sum(y for y in (x, x * 2)),
+    "instance": lambda x: SimpleNamespace(factor=2.0).factor * x,
+}
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_plain_python_is_compiled(name: str) -> None:
+    function = HARMLESS[name]
+    fast = blockfuse.hybridize(function)
+    for _ in range(CALLS + 1):
+        assert_close(fast(x()).asnumpy(), function(x()).asnumpy())
+    assert "compiled" in fast.explain()
+
+
+def test_an_enum_in_an_attribute_is_guarded() -> None:
+    space = SimpleNamespace(kind=Kind.SUM)
+    agree(lambda x: x * 2 if space.kind is Kind.SUM else x - 1, lambda: setattr(space, "kind", Kind.PRODUCT))

@@ -15,6 +15,7 @@ import builtins
 import contextlib
 import dis
 import enum
+import functools
 import gc
 import math
 import operator
@@ -75,6 +76,7 @@ _PURE: frozenset[Any] = frozenset(
     [getattr(builtins, n) for n in _PURE_BUILTINS]
     + [f for f in vars(math).values() if callable(f)]
     + [numpy.array, numpy.asarray, numpy.zeros, numpy.arange, numpy.promote_types, numpy.result_type]
+    + [functools.reduce, tuple.__new__, object.__new__]
     + [
         f
         for n, f in vars(operator).items()

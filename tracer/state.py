@@ -11,7 +11,9 @@ seen (an iterator, a file, a deque) makes the call run eagerly.
 
 from __future__ import annotations
 
+import collections
 import dis
+import enum
 import functools
 import re
 import types
@@ -22,6 +24,7 @@ from typing import Any
 
 import numpy
 
+from blockfuse.array import stamps
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.operator import Operator
 from blockfuse.tracer.structure import ATOMS
@@ -29,7 +32,7 @@ from blockfuse.tracer.structure import ATOMS
 MISSING = object()
 _DYNAMIC = frozenset({"getattr", "hasattr", "__dict__", "__getattr__", "__getattribute__", "attrgetter"})
 _OF_EVERY_CLASS = frozenset(
-    {"__dict__", "__weakref__", "__module__", "__doc__", "__annotations__", "__builtins__"}
+    {"__dict__", "__weakref__", "__module__", "__doc__", "__annotations__", "__builtins__", "_abc_impl"}
 )
 _REGISTRIES = (
     "_children",
@@ -68,6 +71,7 @@ _OPAQUE: tuple[type, ...] = (
     numpy.generic,
     Operator,
     re.Pattern,
+    type(collections.namedtuple("_", "field").field),  # reads one item of a named tuple
     range,
     slice,
 )
@@ -81,6 +85,8 @@ _TRUSTED_MODULES = (
     "builtins",
     "types",
     "abc",
+    "enum",
+    "contextlib",
     "__future__",
 )
 
@@ -263,6 +269,8 @@ class State:
                 self._cannot_see(f"{text} is an array of objects, whose state cannot be seen")
             elif isinstance(value, numpy.ndarray):
                 self.contents.append(Values(value, value.copy(), f"the values of {text}"))
+            elif stamps.is_lent(value._data):
+                self.contents.append(Values(value._data, value._data.copy(), f"the values of {text}"))
         elif "_watchers" in own_dict(value) and not isinstance(value, type):
             self._visit_watched(value, text)
         elif isinstance(value, list | tuple | dict | set | frozenset):
@@ -354,7 +362,7 @@ class State:
         if hasattr(type(value), "__next__"):
             self._cannot_see(f"{text} is an iterator ({type(value).__name__}), whose place cannot be seen")
             return
-        if not _is_python(type(value)):
+        if not isinstance(value, enum.Enum) and not _is_python(type(value)):
             self._cannot_see(f"{text} is a {type(value).__name__}, whose state cannot be seen")
             return
         self._visit_own(value, text)
