@@ -289,3 +289,40 @@ def test_plain_python_is_compiled(name: str) -> None:
 def test_an_enum_in_an_attribute_is_guarded() -> None:
     space = SimpleNamespace(kind=Kind.SUM)
     agree(lambda x: x * 2 if space.kind is Kind.SUM else x - 1, lambda: setattr(space, "kind", Kind.PRODUCT))
+
+
+# -- not seen yet --------------------------------------------------------------------------------------------
+
+
+class Scaling(nn.Block):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = 2.0
+
+    def forward(self, x: Any) -> Any:
+        return x * self.scale
+
+
+@pytest.mark.xfail(strict=True, reason="watchers of a block are told by __setattr__ alone")
+def test_an_attribute_written_into_the_dict_of_a_block_is_seen() -> None:
+    net = Scaling()
+    before = net(x()).asnumpy()
+    net.hybridize()
+    for _ in range(CALLS):
+        net(x())
+    vars(net)["scale"] = 3.0
+    assert_close(net(x()).asnumpy(), before * numpy.float32(1.5))
+
+
+@pytest.mark.xfail(strict=True, reason="attributes of trusted modules are not guarded")
+def test_a_patched_function_of_np_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    agree(lambda x: np.exp(x), lambda: monkeypatch.setattr(np, "exp", np.tanh))
+
+
+@pytest.mark.xfail(strict=True, reason="a signature tells lists by their contents")
+def test_one_list_passed_twice_is_not_two_equal_lists() -> None:
+    fast = blockfuse.hybridize(lambda x, a, b: x * 2 if a is b else x * 3)
+    one = [1]
+    for _ in range(CALLS):
+        fast(x(), one, one)
+    assert_close(fast(x(), one, [1]).asnumpy(), x().asnumpy() * 3)

@@ -71,7 +71,7 @@ _OPAQUE: tuple[type, ...] = (
     numpy.generic,
     Operator,
     re.Pattern,
-    type(collections.namedtuple("_", "field").field),  # reads one item of a named tuple
+    type(vars(collections.namedtuple("_", "field"))["field"]),  # reads one item of a named tuple
     range,
     slice,
 )
