@@ -10,6 +10,7 @@ import numpy
 
 from blockfuse.array.creation import asarray
 from blockfuse.array.ndarray import ndarray
+from blockfuse.ir import interpreter
 from blockfuse.ir.errors import UsageError
 
 _PLACE = "arr_"  # how NumPy names arrays that are saved without a name
@@ -38,6 +39,7 @@ def savez(file: str | os.PathLike[str], /, *arrays: Any, **named: Any) -> None:
 
 def load(file: str | os.PathLike[str]) -> Any:
     """What ``save`` wrote: a dict, or a list where no array had a name. Never runs pickled code."""
+    interpreter.current().impure("reads a file")
     with open(file, "rb") as stream:
         contents = numpy.load(stream, allow_pickle=False)
         if isinstance(contents, numpy.ndarray):

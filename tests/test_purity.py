@@ -21,7 +21,8 @@ from typing import Any
 import numpy
 import pytest
 
-from blockfuse import nn, np
+import blockfuse
+from blockfuse import nn, np, npx
 
 count = 0
 log: list[Any] = []
@@ -667,3 +668,12 @@ def test_an_exception_is_raised_at_every_call_and_effects_before_it_happen() -> 
     for n in range(1, 4):
         with pytest.raises(RuntimeError, match=f"call {n}"):
             net(numbers())
+
+
+def test_a_forward_that_loads_a_file_sees_what_is_in_it_now(tmp_path: Path) -> None:
+    file = tmp_path / "scale.npz"
+    hybrid = blockfuse.hybridize(lambda x: x * npx.load(file)[0])
+    for scale in (2.0, 2.0, 2.0, 5.0):
+        npx.save(file, np.array([scale]))
+        assert hybrid(np.ones((1,))).item() == scale
+    assert "reads a file" in hybrid.explain()
