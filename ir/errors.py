@@ -2,7 +2,6 @@
 
     BlockfuseError
     ├── TraceError                    a recording cannot go on (internal: dispatch answers by running eagerly)
-    │   └── Escape                    a value left the array world, so the flow may depend on data
     ├── VerificationError             a pass made a graph that is not well formed (a bug of ours)
     ├── NotInitializedError           a parameter is read before ``initialize()``        (also a RuntimeError)
     │   └── DeferredInitializationError   ... before its shape is known
@@ -25,10 +24,6 @@ class BlockfuseError(Exception):
 
 class TraceError(BlockfuseError):
     """A recording cannot be turned into a graph; the call itself goes on eagerly."""
-
-
-class Escape(TraceError):
-    """A value that depends on the inputs left the array world."""
 
 
 class VerificationError(BlockfuseError):

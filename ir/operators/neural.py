@@ -119,10 +119,6 @@ def _gelu(x: Any, approximate: bool) -> Any:
     return x * (erf(x * math.sqrt(0.5)) + 1) * 0.5
 
 
-def _same_type(x: TensorType, **attrs: Any) -> TensorType:
-    return x
-
-
 def _floating_type(x: TensorType, **attrs: Any) -> TensorType:
     return TensorType(x.shape, floating(x.dtype)[0])
 
