@@ -54,6 +54,8 @@ def _unwrapped(values: Any) -> Any:
 class Eager:
     """Computes with NumPy, records nothing."""
 
+    recording = False
+
     def apply(self, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         result = operator.meaning(*[data_of(o) for o in operands], **attrs)
         return ndarray(result if type(result) is numpy.ndarray else numpy.asarray(result))

@@ -4,12 +4,17 @@ NOTE [why not a subclass]
 A subclass of ``numpy.ndarray`` gives its data away through ``numpy.asarray``, the buffer protocol and C code
 without anyone noticing; a recording would freeze such values. A duck array sees everything that leaves the
 array world: every such exit calls ``Interpreter.escape`` first.
+
+NOTE [pending arrays]
+An array may be promised before it is computed (``tracer.segments``): it has a type, and no data until somebody asks
+for ``_data``, in any thread. Nothing else in the package need know.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, ClassVar
+from math import prod
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy
 
@@ -27,6 +32,19 @@ _Binary = Callable[["ndarray", Any], "ndarray"]
 _Unary = Callable[["ndarray"], "ndarray"]
 
 
+class Promise(Protocol):
+    """Stands for data that is not computed yet."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> numpy.dtype: ...
+
+    def keep(self, array: ndarray) -> None:
+        """Give ``array`` its ``_data``."""
+
+
 class ndarray:
     """An n-dimensional array of float16/32/64, int8/16/32/64, uint8 or bool.
 
@@ -35,8 +53,9 @@ class ndarray:
     receives.
     """
 
-    __slots__ = ("__weakref__", "_data")
+    __slots__ = ("__weakref__", "_data", "_promise")
     _data: numpy.ndarray
+    _promise: Promise | None
     __array_priority__ = 1000.0
     __hash__ = None  # type: ignore[assignment]
 
@@ -44,37 +63,47 @@ class ndarray:
         if data.dtype.num not in _NUMBERS:
             raise DTypeError(f"dtype {data.dtype} is not supported; use one of {', '.join(DTYPES)}")
         self._data = data
+        self._promise = None
+
+    def __getattr__(self, name: str) -> Any:
+        """Only asked for what is not there: data that is promised, and what native code leaves out."""
+        if name == "_promise":
+            return None
+        if name == "_data" and self._promise is not None:
+            self._promise.keep(self)
+            return self._data
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     # -- what it is ------------------------------------------------------------------------------------------
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self._data.shape
+        return (self._promise or self._data).shape
 
     @property
     def dtype(self) -> numpy.dtype:
-        return self._data.dtype
+        return (self._promise or self._data).dtype
 
     @property
     def ndim(self) -> int:
-        return self._data.ndim
+        return len(self.shape)
 
     @property
     def size(self) -> int:
-        return self._data.size
+        return prod(self.shape)
 
     @property
     def itemsize(self) -> int:
-        return self._data.itemsize
+        return self.dtype.itemsize
 
     @property
     def nbytes(self) -> int:
-        return self._data.nbytes
+        return self.size * self.itemsize
 
     def __len__(self) -> int:
-        if not self._data.ndim:
+        if not self.ndim:
             raise TypeError("len() of an array without axes")
-        return self._data.shape[0]
+        return self.shape[0]
 
     # -- ways out: each one is an escape ---------------------------------------------------------------------
 
@@ -145,9 +174,9 @@ class ndarray:
         return bool((self == value).any())
 
     def __iter__(self) -> Iterator[ndarray]:
-        if not self._data.ndim:
+        if not self.ndim:
             raise TypeError("iteration over an array without axes")
-        return (self[i] for i in range(self._data.shape[0]))
+        return (self[i] for i in range(len(self)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ndarray, (self._leave("pickling"),)

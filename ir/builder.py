@@ -66,6 +66,8 @@ class Symbol:
 class Builder:
     """Writes one node for every operator call."""
 
+    recording = True
+
     def __init__(self, source: Source | None = None) -> None:
         self.source = source
 

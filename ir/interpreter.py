@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 class Interpreter(Protocol):
-    """What an operator call, a write or an escape turns into."""
+    """What an operator call, a write or an escape turns into. recording: whether a graph is written."""
+
+    recording: bool
 
     def apply(self, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         """The value of ``operator(*operands, **attrs)``."""

@@ -12,19 +12,22 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import zip_longest
+from textwrap import indent
 from typing import Any
 
 import numpy
 
-from blockfuse.array import modes
-from blockfuse.array.eager import EAGER
+from blockfuse.array import modes, stamps
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir import interpreter
 from blockfuse.ir.errors import TraceError
 from blockfuse.runtime import backend as backends
 from blockfuse.runtime.explain import explanation
 from blockfuse.runtime.program import UNKNOWN, Program
+from blockfuse.runtime.segments import Segments
 from blockfuse.tracer.record import Code, Recording, record
+from blockfuse.tracer.segments import Segmented
 from blockfuse.tracer.structure import Structure, Unstructured, containers, flatten
 
 _SIGNATURES = 64  # kept; the one used longest ago goes
@@ -40,7 +43,8 @@ class Case:
     """What is known of one signature.
 
     program: None where calls run eagerly. recordings: the paths in the program. reason: why calls (or, where there
-    is a program, calls that take a path it does not have) run eagerly. settled: nothing more is recorded.
+    is a program, calls that take a path it does not have) run eagerly. settled: nothing more is recorded. segmented:
+    whether those calls gain from compiled segments; None as long as that is not known.
     """
 
     program: Program | None = None
@@ -51,6 +55,11 @@ class Case:
     eager_calls: int = 0
     settled: bool = False
     retry: bool = True
+    segmented: bool | None = None
+
+    @property
+    def wants_recording(self) -> bool:
+        return self.retry and not self.settled
 
     def invalidate(self) -> None:
         """A block or parameter changed: an eager case may be worth another recording."""
@@ -71,6 +80,8 @@ class Hybrid:
         self.options = options
         self.cases: OrderedDict[Signature, Case] = OrderedDict()
         self._code: list[Code] = []
+        self._others = Case()  # calls with arguments that have no signature
+        self._segments = Segments(owner, self._backend)
         self._recording = threading.Lock()
         self._finding = threading.Lock()
         backends.check(options.get("backend", "auto"), options.get("threads"))
@@ -78,18 +89,27 @@ class Hybrid:
     # -- a call that the entry did not take ------------------------------------------------------------------
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if interpreter.current() is not EAGER:  # part of a call that is being recorded
-            return self._eager(args, kwargs)
+        current = interpreter.current()
+        if isinstance(current, Segmented) and not kwargs:
+            current.settle()  # the entry refused arrays that are pending
+            entry = vars(self._entry_holder)["_entry"]
+            result = NotImplemented if entry is None else entry(*args)
+            if result is not NotImplemented:
+                return result
         plain = _PlainArrays()
         args, kwargs = plain.wrapped(args), plain.wrapped(kwargs)
-        return plain.unwrapped(self._call(args, kwargs))
+        if current.recording:
+            return plain.unwrapped(self._eager(args, kwargs))
+        return plain.unwrapped(self._call(args, kwargs, plain))
 
-    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], plain: _PlainArrays) -> Any:
         arrays: list[ndarray] = []
         try:
             structure = flatten((args, kwargs), arrays)
         except Unstructured:
-            return self._eager(args, kwargs)  # an argument of a type that has no signature
+            plain.lend()
+            self._compile_children()
+            return self._segmented(self._others, args, kwargs)  # an argument of a type that has no signature
         first = {id(a): n for n, a in reversed(list(enumerate(arrays)))}  # an array may be passed twice
         types = tuple((a.shape, a.dtype.char, first[id(a)]) for a in arrays)
         signature = (structure, types, modes.is_training())
@@ -104,9 +124,11 @@ class Hybrid:
         elif program is not None:
             case.program, case.recordings = None, []
             self._forget_entry()
-        if case.settled or not case.retry or not self._recording.acquire(blocking=False):
+        plain.lend()
+        if not case.wants_recording or not self._recording.acquire(blocking=False):
             case.eager_calls += 1
-            return self._eager(args, kwargs)
+            self._prefer_python(case, structure, types, args)
+            return self._segmented(case, args, kwargs)
         try:
             return self._recorded(case, structure, arrays, args, kwargs)
         finally:
@@ -124,12 +146,50 @@ class Hybrid:
     def _eager(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return run_of(self.owner)(args, kwargs)
 
+    def _segmented(self, case: Case, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The call in Python from beginning to end, its operators in compiled segments where that is quicker."""
+        if case.segmented is False or isinstance(interpreter.current(), Segmented):
+            return self._eager(args, kwargs)
+        segmented = Segmented(self._segments.tree, case.segmented is None)
+        try:
+            with interpreter.interpreting(segmented):
+                return self._eager(args, kwargs)
+        finally:
+            segmented.finish()
+            if segmented.gain is not None:
+                case.segmented = segmented.gain > 0
+
+    def _compile_children(self) -> None:
+        """Where a block runs in Python, each block in it has programs of its own."""
+        for child in getattr(self.owner, "_children", {}).values():
+            if child._hybrid is None:
+                child._compile_by(self.options)
+
     def _prefer(self, program: Program, structure: Structure, args: tuple[Any, ...]) -> None:
         """Let the next call try this program first."""
-        apart = len({id(a) for a in args}) == len(args)
-        simple = apart and all(type(a) is ndarray for a in args) and not structure.parts[1].parts  # type: ignore[union-attr]
-        if simple and not modes.is_training() and program.call is not None:
+        if program.call is not None and _is_plain(structure, args) and not modes.is_training():
             vars(self._entry_holder)["_entry"] = program.call
+
+    def _prefer_python(
+        self, case: Case, structure: Structure, types: tuple[Any, ...], args: tuple[Any, ...]
+    ) -> None:
+        """Let the next call with arrays of these types run in Python without a search for its case."""
+        if not _is_plain(structure, args) or modes.is_training():
+            return
+
+        def call(*arguments: Any) -> Any:
+            if case.wants_recording or interpreter.current().recording or modes.is_training():
+                return NotImplemented
+            for given, (shape, char, _) in zip_longest(arguments, types, fillvalue=_NOTHING):
+                if type(given) is not ndarray or given.shape != shape or given.dtype.char != char:
+                    return NotImplemented
+            if len({id(a) for a in arguments}) < len(arguments):
+                return NotImplemented
+            case.calls += 1
+            case.eager_calls += 1
+            return self._segmented(case, arguments, {})
+
+        vars(self._entry_holder)["_entry"] = call
 
     def _forget_entry(self) -> None:
         """A program that goes is not told of changes any more, so its entry must go with it."""
@@ -159,6 +219,7 @@ class Hybrid:
             self._compile(case, recording, structure, args)
         elif not recording.again and case.program is None:
             case.retry = False  # until something changes
+            self._compile_children()
             for value in recording.watched:
                 value._watchers.add(case)
         if case.attempts >= _ATTEMPTS or len(case.recordings) >= _PATHS:
@@ -185,14 +246,31 @@ class Hybrid:
     # -- looking in ------------------------------------------------------------------------------------------
 
     def explain(self) -> str:
-        """Per signature: what was compiled, what was fused, what runs eagerly and why, how often, and what it cost."""
-        return explanation(_name_of(self.owner), self.cases)
+        """Per signature: what was compiled, what was fused, what runs eagerly and why, how often, and what it cost.
+
+        Where the block runs in Python, the same for each block in it.
+        """
+        text = explanation(_name_of(self.owner), self.cases, self._segments)
+        if all(case.program is not None for case in self.cases.values()):
+            return text
+        inside = [(name, child._hybrid) for name, child in getattr(self.owner, "_children", {}).items()]
+        parts = [f"{name}: {hybrid.explain()}" for name, hybrid in inside if hybrid is not None]
+        return "\n".join([text, *(indent(part, "  ") for part in parts)])
 
 
 def run_of(owner: Any) -> Callable[[tuple[Any, ...], dict[str, Any]], Any]:
     """The eager meaning of a call of ``owner``."""
     run = getattr(owner, "_run", None)
     return run if run is not None else lambda args, kwargs: owner(*args, **kwargs)
+
+
+_NOTHING = (None, "", -1)
+
+
+def _is_plain(structure: Structure, args: tuple[Any, ...]) -> bool:
+    """Whether all arguments are arrays, given by their places and each once."""
+    apart = len({id(a) for a in args}) == len(args)
+    return apart and all(type(a) is ndarray for a in args) and not structure.parts[1].parts  # type: ignore[union-attr]
 
 
 def _changed(structure: Structure, arrays: list[ndarray], value: Any) -> bool:
@@ -212,17 +290,27 @@ def call_block(block: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
     """A call of a block that its entry did not take."""
     if block._hybrid is not None:
         return block._hybrid.call(args, kwargs)
-    if interpreter.current() is not EAGER:
-        return block._run(args, kwargs)
     plain = _PlainArrays()
-    return plain.unwrapped(block._run(plain.wrapped(args), plain.wrapped(kwargs)))
+    args, kwargs = plain.wrapped(args), plain.wrapped(kwargs)
+    plain.lend()
+    return plain.unwrapped(block._run(args, kwargs))
 
 
 class _PlainArrays:
     """NumPy in, NumPy out: who passes plain arrays (and none of ours) gets plain arrays."""
 
     def __init__(self) -> None:
-        self.numpy = self.ours = False
+        self.made: list[ndarray] = []
+        self.ours = False
+
+    @property
+    def numpy(self) -> bool:
+        return bool(self.made)
+
+    def lend(self) -> None:
+        """Python will see the arrays, and NumPy's own may write their memory."""
+        for array in self.made:
+            stamps.lend(array._data)
 
     def wrapped(self, value: Any) -> Any:
         """``value`` with NumPy's arrays as ours, on the same memory."""
@@ -231,8 +319,8 @@ class _PlainArrays:
             self.ours = True
             return value
         if isinstance(value, numpy.ndarray):
-            self.numpy = True
-            return ndarray(_native(value))
+            self.made.append(ndarray(_native(value)))
+            return self.made[-1]
         if kind is tuple or kind is list:
             items = [self.wrapped(v) for v in value]
             return value if all(a is b for a, b in zip(items, value, strict=True)) else kind(items)
@@ -246,7 +334,7 @@ class _PlainArrays:
             return value
         kind = type(value)
         if kind is ndarray:
-            return value._data
+            return value._leave("NumPy arrays in, NumPy arrays out")
         if kind is tuple or kind is list:
             return kind(self.unwrapped(v) for v in value)
         return {k: self.unwrapped(v) for k, v in value.items()} if kind is dict else value

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from blockfuse.codegen.schedule import HostCall, Launch
 from blockfuse.ir.lowering import Fused
 
 
-def explanation(name: str, cases: Mapping[Any, Any]) -> str:
-    """One paragraph a signature."""
+def explanation(name: str, cases: Mapping[Any, Any], segments: Any) -> str:
+    """One paragraph a signature, and one for the segments of calls that stay in Python."""
     if not cases:
         return f"{name}: hybridized, not called yet"
-    return "\n".join(_case_text(name, signature, case) for signature, case in cases.items())
+    lines = [_case_text(name, signature, case) for signature, case in cases.items()]
+    return "\n".join(lines + _segment_lines(cases.values(), segments))
+
+
+def _segment_lines(cases: Iterable[Any], segments: Any) -> list[str]:
+    """How the operators of calls in Python run; blocks in the block have an explanation of their own."""
+    lines = []
+    if segments.programs:
+        values = sum(len(p.schedule_results()) for p in segments.programs)
+        calls = sum(p.executable.calls() for p in segments.programs)
+        lines.append(
+            f"  {len(segments.programs)} compiled segments between uses of values in Python, "
+            f"{values} values, {calls} runs"
+        )
+    if any(case.segmented is False for case in cases):
+        lines.append("  where operators run one by one, segments would cost more than they save")
+    return lines + ([f"  a segment runs in NumPy because {segments.problem}"] if segments.problem else [])
 
 
 def _case_text(name: str, signature: Any, case: Any) -> str:

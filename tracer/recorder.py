@@ -50,6 +50,8 @@ class Recorder(Eager):
     leaf; when the call is over ``tracer.record`` finds out which it is.
     """
 
+    recording = True
+
     def __init__(self, arguments: list[ndarray]) -> None:
         self.problem = ""
         self.visited: list[Any] = []

@@ -40,6 +40,7 @@ HEADER = (
         "not_implemented",
     ),
     *("save_thread", "restore_thread", "aligned_alloc", "free", "workspace", "new_tuple", "binding", "calls"),
+    *("promise", "none"),
 )
 
 
@@ -150,6 +151,8 @@ class Entry:
         self._require(builder.icmp_signed("==", self._field(given, OB_TYPE), self._word("wrapper")))
         slot = builder.gep(given, [self._word("slot")], source_etype=I8)
         array = builder.load(slot, typ=POINTER)
+        there = builder.icmp_signed("!=", builder.ptrtoint(array, I64), ir.Constant(I64, 0))
+        self._require(there)  # a pending array has no data yet
         self._require(builder.icmp_signed("==", self._field(array, OB_TYPE), self._word("array")))
         dtype = word(builder, self.frame, dtype_places(self.plan)[0] + number)
         self._require(builder.icmp_signed("==", self._field(array, ARRAY_DESCR), dtype))
@@ -206,6 +209,9 @@ class Entry:
             )
             self._require_made(wrapper)
             builder.store(array, builder.gep(wrapper, [self._word("slot")], source_etype=I8))
+            none = self._pointer(self._word("none"))
+            self._call("incref", ir.VoidType(), none)
+            builder.store(none, builder.gep(wrapper, [self._word("promise")], source_etype=I8))
             wrappers.append(wrapper)
         if len(wrappers) == 1:
             return wrappers[0]

@@ -241,6 +241,8 @@ def _header(wrapper: type, unusual: numpy.ndarray) -> dict[str, int]:
         "unusual": unusual.ctypes.data,
         "wrapper": id(wrapper),
         "slot": cpython.slot_offset(wrapper, "_data"),
+        "promise": cpython.slot_offset(wrapper, "_promise"),
+        "none": id(None),
     }
     words |= {
         "array": id(numpy.ndarray),

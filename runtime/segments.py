@@ -1,0 +1,102 @@
+"""Segments of calls that cannot be one program (``tracer.segments``), compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+
+from blockfuse.array.ndarray import ndarray
+from blockfuse.ir.builder import node_of, operands_as_nodes
+from blockfuse.ir.errors import TraceError
+from blockfuse.ir.graph import Node, argument, leaf, parameter
+from blockfuse.ir.types import type_of
+from blockfuse.runtime.backend import Backend
+from blockfuse.runtime.program import Program
+from blockfuse.tracer.origins import Origin
+from blockfuse.tracer.paths import Path
+from blockfuse.tracer.record import Recording
+from blockfuse.tracer.state import State
+from blockfuse.tracer.steps import Runner, Step, Tree
+from blockfuse.tracer.structure import Branch, Leaf
+
+_PROGRAMS = 64  # of one block or function; further segments run through NumPy
+
+
+class Segments:
+    """The segments of one block or function and their programs."""
+
+    def __init__(self, owner: Any, backend: Callable[[], Backend]) -> None:
+        self._owner, self._backend = owner, backend
+        self.tree = Tree(self._held, self._compile)
+        self.programs: list[Program] = []
+        self.problem = ""
+
+    def _held(self) -> dict[int, ndarray]:
+        walk = getattr(self._owner, "_walk", None)
+        arrays = [p._data for _, p in walk("")] if walk is not None else []
+        return {id(a): a for a in arrays if a is not None}
+
+    def _compile(self, step: Step, wanted: tuple[int, ...]) -> Runner | None:
+        if len(self.programs) >= _PROGRAMS:
+            return None
+        path, given = _path(step, wanted)
+        structure = Leaf(0) if len(wanted) == 1 else Branch(tuple, tuple(Leaf(n) for n in range(len(wanted))))
+        recording = Recording(None, path=path, structure=structure, state=State([], []))
+        try:
+            program = Program([recording], self._backend())
+        except TraceError as error:
+            self.problem = str(error)
+            return None
+        self.programs.append(program)
+        return _Run(program, given)
+
+
+class _Run:
+    """A program over the leaves of a segment; ``given``: which of them are its arguments."""
+
+    def __init__(self, program: Program, given: list[int]) -> None:
+        self._program, self._given = program, given
+        self._entry = program.executable.entry or _refusing
+        self.work = program.executable.plan.work
+
+    def __call__(self, leaves: list[ndarray]) -> list[numpy.ndarray] | None:
+        arguments = [leaves[n] for n in self._given]
+        result = self._entry(*arguments)
+        if result is NotImplemented:
+            if not self._program.refresh():
+                return None
+            result = self._program.run(arguments)
+        return [result._data] if type(result) is ndarray else [r._data for r in result]
+
+
+def _refusing(*_: ndarray) -> Any:
+    return NotImplemented
+
+
+def _path(step: Step, wanted: tuple[int, ...]) -> tuple[Path, list[int]]:
+    """The steps up to ``step`` as a recorded path, and which leaves of the segment are its arguments."""
+    arguments: list[Node] = []
+    origins: dict[Node, Origin] = {}
+    leaves: list[Node] = []
+    given: list[int] = []
+    values: list[Node] = []
+    for one in step.path():
+        for new in one.leaves:
+            if isinstance(new, ndarray):
+                node = leaf(parameter, f"parameter{len(origins)}", type_of(new._data))
+                origins[node] = Origin(node.attrs["name"], new)
+            else:
+                node = leaf(argument, f"x{len(arguments)}", new)
+                arguments.append(node)
+                given.append(len(leaves))
+            leaves.append(node)
+        operands = [
+            o[1] if type(o) is tuple else values[o] if o >= 0 else leaves[-1 - o] for o in one.operands
+        ]
+        assert one.operator is not None
+        value = node_of(one.operator, operands_as_nodes(one.operator, tuple(operands)), one.attrs, None)
+        values.append(value)
+    outputs = tuple(values[n] for n in wanted)
+    return Path(tuple(arguments), tuple(values), (), outputs, {n: n for n in origins}, origins), given
