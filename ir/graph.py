@@ -51,6 +51,12 @@ class Node:
     def is_leaf(self) -> bool:
         return isinstance(self.operator.lowering, Leaf)
 
+    def over(self, operands: tuple[Node, ...]) -> Node:
+        """The node on other operands of the same types; itself where they are the same ones."""
+        if all(a is b for a, b in zip(operands, self.operands, strict=True)):
+            return self
+        return Node(self.operator, operands, self.attrs, self.type, self.source)
+
 
 # -- leaves: values that are there before the graph runs -----------------------------------------------------
 # A parameter's memory is watched, so what depends on it alone is computed once a version. A captured array is
@@ -204,11 +210,7 @@ def rewrite(graph: Graph, change: Callable[[Node], Node]) -> Graph:
     """Every node, its operands already changed, replaced by what ``change`` gives for it."""
     now: dict[Node, Node] = {i: i for i in graph.inputs}
     for node in graph.nodes:
-        operands = tuple(now[o] for o in node.operands)
-        same = all(a is b for a, b in zip(operands, node.operands, strict=True))
-        now[node] = change(
-            node if same else Node(node.operator, operands, node.attrs, node.type, node.source)
-        )
+        now[node] = change(node.over(tuple(now[o] for o in node.operands)))
     return graph_of(graph.inputs, (now[o] for o in graph.outputs))
 
 

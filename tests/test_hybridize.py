@@ -116,7 +116,7 @@ def test_train_and_predict_mode_are_told_apart_and_draw_the_eager_stream() -> No
                 with autograd.train_mode() if train else autograd.predict_mode():
                     results.append([net(x), net(x), np.random.uniform(size=(3,))])
             same(results[1], results[0])
-    assert "in train mode" in nets[1].explain()
+    assert "in train mode: compiled" in nets[1].explain()
 
 
 def test_random_draws_of_blockfuse_are_compiled_and_in_the_eager_order() -> None:
@@ -128,6 +128,7 @@ def test_random_draws_of_blockfuse_are_compiled_and_in_the_eager_order() -> None
     nets = made(block(noisy))
     agree(nets, ((numbers(),), {}), ((numbers(2, (5, 2)),), {}))
     same(*([net(numbers()) for _ in range(5) if np.random.seed(1) is None] for net in nets))
+    assert nets[1].explain().count("): compiled") == 2
 
 
 def test_keyword_nested_none_number_and_text_arguments_are_part_of_the_signature() -> None:

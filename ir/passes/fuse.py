@@ -72,9 +72,7 @@ def fuse(graph: Graph) -> Graph:
         if node in groups:
             now[node] = _fused_node(groups[node], now)
         elif node not in inside:
-            now[node] = Node(
-                node.operator, tuple(now[o] for o in node.operands), node.attrs, node.type, node.source
-            )
+            now[node] = node.over(tuple(now[o] for o in node.operands))
     return graph_of(graph.inputs, (now[o] for o in graph.outputs))
 
 

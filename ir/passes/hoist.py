@@ -39,7 +39,5 @@ def _pays(node: Node) -> bool:
 def _replaced(graph: Graph, names: dict[Node, Node]) -> Graph:
     now: dict[Node, Node] = {i: i for i in graph.inputs}
     for node in graph.nodes:
-        now[node] = names.get(node) or Node(
-            node.operator, tuple(now[o] for o in node.operands), node.attrs, node.type, node.source
-        )
+        now[node] = names.get(node) or node.over(tuple(now[o] for o in node.operands))
     return graph_of((*graph.inputs, *names.values()), [now[o] for o in graph.outputs])
