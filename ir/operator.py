@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy
@@ -59,6 +60,9 @@ class Operator:
 
     def result_type(self, *operands: TensorType, **attrs: Any) -> TensorType:
         """The type of the result, by the row's rule."""
+        return self._result_type(operands, attrs) if attrs else _known_result_type(self, operands)
+
+    def _result_type(self, operands: tuple[TensorType, ...], attrs: dict[str, Any]) -> TensorType:
         if self.type_rule is not None:
             return self.type_rule(*operands, **attrs)
         with numpy.errstate(all="ignore"):
@@ -71,6 +75,12 @@ class Operator:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _row_named, (self.name,)
+
+
+@lru_cache(maxsize=4096)
+def _known_result_type(operator: Operator, operands: tuple[TensorType, ...]) -> TensorType:
+    """Graphs repeat themselves, and broadcasting and promotion take NumPy some time."""
+    return operator._result_type(operands, {})
 
 
 TABLE: dict[str, Operator] = {}  # name -> row

@@ -92,12 +92,17 @@ _STORES = {
 }
 
 
+@lru_cache(maxsize=4096)
+def _is_trusted_file(file: str) -> bool:
+    return file.startswith(_TRUSTED)
+
+
 def is_trusted(frame: types.FrameType) -> bool:
     """Whether the code of a frame is ours or NumPy's, whose effects are known."""
     file = frame.f_code.co_filename
     if file == "<string>":  # written by ``dataclass`` or ``namedtuple`` for a module
         return str(frame.f_globals.get("__name__", "")).partition(".")[0] in ("blockfuse", "numpy")
-    return file.startswith(_TRUSTED)
+    return _is_trusted_file(file)
 
 
 def is_interior(frame: types.FrameType) -> bool:

@@ -80,8 +80,8 @@ class Recorder(Eager):
     def apply(self, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         with unwatched():  # NumPy may warn, and Python then runs code of its own
             result = super().apply(operator, operands, attrs)
-        if not self.problem:
-            self._record(result, operator, operands, attrs)
+            if not self.problem:
+                self._record(result, operator, operands, attrs)
         return result
 
     def update(
