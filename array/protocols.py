@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import lru_cache
 from math import inf
 from typing import Any
 
@@ -107,9 +108,14 @@ def _shared_places(theirs: Callable[..., Any], ours: Callable[..., Any]) -> floa
     return next((n for n, (p, name) in enumerate(pairs) if n and p.name != name), min(len(mine), len(names)))
 
 
-NAMESAKES = _namesakes()
-_PLACES = {theirs: _shared_places(theirs, ours) for theirs, ours in NAMESAKES.items()}
-_KEYWORDS = {theirs: frozenset(inspect.signature(ours).parameters) for theirs, ours in NAMESAKES.items()}
+_NAMESAKES = _namesakes()
+
+
+@lru_cache  # signatures take longer to read than the package to import
+def _takes(theirs: Callable[..., Any]) -> tuple[float, frozenset[str]]:
+    """What of the arguments of NumPy's function ours takes: so many by place, these by name."""
+    ours = _NAMESAKES[theirs]
+    return _shared_places(theirs, ours), frozenset(inspect.signature(ours).parameters)
 
 
 def array_function(
@@ -126,12 +132,10 @@ def array_function(
     if target is not None:
         rest = {key: value for key, value in options.items() if key != "out"}
         return _written_outside(target, function, arguments, rest)
-    if (
-        function in NAMESAKES
-        and options.keys() <= _KEYWORDS[function]
-        and len(arguments) <= _PLACES[function]
-    ):
-        return NAMESAKES[function](*arguments, **options)
+    if function in _NAMESAKES:
+        places, names = _takes(function)
+        if options.keys() <= names and len(arguments) <= places:
+            return _NAMESAKES[function](*arguments, **options)
     return outside(function, arguments, options)
 
 
