@@ -210,14 +210,17 @@ def _outcome(hybrid: Any) -> str:
     return "one program" if len(programs) == 1 else f"{len(programs)} programs"
 
 
+def line(construct: Construct) -> str:
+    """One row of the table."""
+    how, recordings = seen(construct)
+    code = "<br>".join(f"`{text.replace('    ', '· ')}`" for text in construct.forward.splitlines())
+    return f"| {construct.name} | {code} | {how} | {recordings} |"
+
+
 def table() -> str:
     """The table, as Markdown."""
-    lines = [f"| construct | `forward` | how it runs | recordings in {CALLS} calls |", "|---|---|---|---|"]
-    for construct in CONSTRUCTS:
-        how, recordings = seen(construct)
-        code = "<br>".join(f"`{line.replace('    ', '· ')}`" for line in construct.forward.splitlines())
-        lines.append(f"| {construct.name} | {code} | {how} | {recordings} |")
-    return "\n".join(lines) + "\n"
+    head = [f"| construct | `forward` | how it runs | recordings in {CALLS} calls |", "|---|---|---|---|"]
+    return "\n".join([*head, *map(line, CONSTRUCTS)]) + "\n"
 
 
 def shown() -> str:
