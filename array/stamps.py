@@ -44,7 +44,8 @@ class Watchers:
         return Watchers, ()
 
 
-_buffers: dict[int, tuple[numpy.ndarray, Watchers]] = {}  # id of a buffer's owner -> the owner, its watchers
+# Id of a buffer's owner -> the owner, its watchers; an owner takes its entry along when it goes.
+_buffers: dict[int, tuple[weakref.ref[numpy.ndarray], Watchers]] = {}
 
 
 def owner_of(data: numpy.ndarray) -> numpy.ndarray:
@@ -57,7 +58,10 @@ def owner_of(data: numpy.ndarray) -> numpy.ndarray:
 def watch_buffer(data: numpy.ndarray, watcher: Watcher) -> None:
     """Tell ``watcher`` of every write into the memory of ``data``."""
     owner = owner_of(data)
-    _buffers.setdefault(id(owner), (owner, Watchers()))[1].add(watcher)
+    key = id(owner)
+    if key not in _buffers:
+        _buffers[key] = weakref.ref(owner, lambda _: _buffers.pop(key, None)), Watchers()
+    _buffers[key][1].add(watcher)
 
 
 def unwatched(data: numpy.ndarray) -> None:

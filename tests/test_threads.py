@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import warnings
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -438,6 +439,31 @@ def test_programs_are_freed_with_their_nets() -> None:
     for number in range(30, 180):
         round_(number)
     assert resident() - before < 24 << 20  # Numba keeps some 60 KB a kernel
+
+
+def _one_net() -> weakref.ref[Any]:
+    net = layers(8, 16, 4)
+    net.hybridize()
+    x = np.ones((2, 8))
+    for _ in range(2):
+        net(x)
+    assert net._entry is not None
+    return weakref.ref(net[0].weight.data()._data)
+
+
+def test_the_weights_of_a_net_that_is_gone_are_gone() -> None:
+    weight = _one_net()
+    gc.collect()
+    assert weight() is None
+
+
+def test_memory_stays_flat_over_compile_and_drop_rounds() -> None:
+    for _ in range(30):
+        _one_net()
+    before = resident()
+    for _ in range(100):
+        _one_net()
+    assert resident() - before < 3 << 19  # code and weights that are kept would be 4 MB
 
 
 def test_calls_leave_nothing_behind() -> None:

@@ -88,16 +88,13 @@ class Executable:
         machine = self.plan.machine
         step = self.plan.schedule.steps[next(s for s, n in self.plan.kernel_of.items() if n == number)]
         assert isinstance(step, Launch)
-        return native.load(
-            _object(source, lambda: _kernel_ir(source, step, machine), machine, store), "kernel", machine
-        )
+        code = _object(source, lambda: _kernel_ir(source, step, machine), machine, store)
+        return native.load(code, machine)
 
-    def _load_program(self, store: Store) -> dict[str, native.Loaded]:
+    def _load_program(self, store: Store) -> native.Loaded:
         machine = self.plan.machine
         code = _object(self.plan.key_text(), lambda: program_ir(self.plan), machine, store)
-        names = [f"piece{n}" for n, steps in enumerate(self.plan.pieces) if is_native(self.plan, steps)]
-        names += ["entry"] * native_entry(self.plan)
-        return {name: native.load(code, name, machine) for name in names}
+        return native.load(code, machine)
 
     def _new_frame(self, wrapper: type, unusual: numpy.ndarray, store: Store) -> numpy.ndarray:
         arguments, results, table = dtype_places(self.plan)
@@ -110,7 +107,7 @@ class Executable:
                 frame[start + place] = id(numpy.dtype(buffer.type.dtype.name))
         first = table + len(self.plan.schedule.buffers)
         for number, kernel in enumerate(self._code):
-            frame[first + number] = kernel.address
+            frame[first + number] = kernel.address("kernel")
         if self.plan.is_parallel:
             self._add_pool(frame, store)
         return frame
@@ -123,7 +120,7 @@ class Executable:
     def _new_entry(self, wrapper: type) -> Any:
         if not (native_entry(self.plan) and cpython.layout_is_known(wrapper)):
             return None
-        definition = cpython.MethodDef(b"entry", self._program["entry"].address, cpython.METH_FASTCALL, None)
+        definition = cpython.MethodDef(b"entry", self._program.address("entry"), cpython.METH_FASTCALL, None)
         self._owner.definition = definition
         return cpython.builtin(definition, numpy.asarray(self._owner))
 
@@ -186,7 +183,7 @@ class Executable:
     def _run_piece(self, number: int, table: numpy.ndarray, arrays: dict[int, numpy.ndarray]) -> None:
         steps = self.plan.pieces[number]
         if is_native(self.plan, steps):
-            _PIECE(self._program[f"piece{number}"].address)(table.ctypes.data)
+            _PIECE(self._program.address(f"piece{number}"))(table.ctypes.data)
             return
         call = self.plan.schedule.steps[steps[0]]
         assert isinstance(call, HostCall)

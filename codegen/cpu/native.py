@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
+import hashlib
 import os
 import threading
-from dataclasses import dataclass
+import weakref
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -13,25 +13,21 @@ import llvmlite.binding as llvm
 from blockfuse.codegen.machine import Machine
 
 _lock = threading.Lock()
-_numbers = itertools.count()
-_engines: dict[str, tuple[Any, Any]] = {}  # features -> (target machine, LLJIT)
+_loaded: weakref.WeakValueDictionary[tuple[bytes, str], Loaded] = weakref.WeakValueDictionary()
 
 
-def _engine(machine: Machine) -> tuple[Any, Any]:
-    if machine.features not in _engines:
-        llvm.initialize_native_target()
-        llvm.initialize_native_asmprinter()
-        target = llvm.Target.from_default_triple().create_target_machine(
-            cpu="", features=machine.features, opt=3, reloc="pic", codemodel="small"
-        )
-        _engines[machine.features] = target, llvm.create_lljit_compiler(target)
-    return _engines[machine.features]
+def _target(machine: Machine) -> Any:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm.Target.from_default_triple().create_target_machine(
+        cpu="", features=machine.features, opt=3, reloc="pic", codemodel="small"
+    )
 
 
 def object_code(text: str, machine: Machine) -> bytes:
     """LLVM IR, optimised for the machine, as a relocatable object."""
     with _lock:
-        target, _ = _engine(machine)
+        target = _target(machine)
         module = llvm.parse_assembly(text)
         module.triple = target.triple
         module.verify()
@@ -47,21 +43,35 @@ def object_code(text: str, machine: Machine) -> bytes:
         return bytes(target.emit_object(module))
 
 
-@dataclass(frozen=True)
 class Loaded:
-    """Code in memory: ``address`` is good as long as this object lives."""
+    """Code in memory: addresses are good as long as this object lives.
 
-    tracker: Any
-    address: int
+    NOTE [engines]
+    An engine of LLVM's for each object, because it gives everything back when it goes. LLJIT links five times as
+    fast (0.13 against 0.6 ms), but keeps 10 KB of every library that it ever linked (llvmlite 0.50).
+    """
+
+    def __init__(self, code: bytes, machine: Machine) -> None:
+        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target(machine))
+        self._engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+        self._engine.finalize_object()
+        self._addresses: dict[str, int] = {}
+
+    def address(self, symbol: str) -> int:
+        """Where a function lies."""
+        if symbol not in self._addresses:
+            self._addresses[symbol] = int(self._engine.get_function_address(symbol))
+        return self._addresses[symbol]
 
 
-def load(code: bytes, symbol: str, machine: Machine) -> Loaded:
-    """Put object code into memory; the C library's functions are resolved in this process."""
+def load(code: bytes, machine: Machine) -> Loaded:
+    """Object code in memory, once for all who hold it; the C library's functions are resolved in this process."""
+    key = hashlib.sha256(code).digest(), machine.features
     with _lock:
-        _, engine = _engine(machine)
-        library = llvm.JITLibraryBuilder().add_object_img(code).add_current_process().export_symbol(symbol)
-        tracker = library.link(engine, f"blockfuse{next(_numbers)}")
-        return Loaded(tracker, tracker[symbol])
+        loaded = _loaded.get(key)
+        if loaded is None:
+            loaded = _loaded[key] = Loaded(code, machine)
+        return loaded
 
 
 def _in_child() -> None:

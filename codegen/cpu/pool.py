@@ -312,9 +312,8 @@ class Pool:
     """``threads - 1`` workers; ``fork`` and ``state`` are addresses for native code."""
 
     def __init__(self, threads: int, code: bytes, machine: Machine) -> None:
-        self._fork = native.load(code, "fork", machine)
-        self._work = native.load(code, "work", machine)
-        self.fork = self._fork.address
+        self._code = native.load(code, machine)
+        self.fork = self._code.address("fork")
         self._words = numpy.zeros(_WORKERS + _STRIDE * threads + 8, numpy.int64)
         self._words = self._words[-(self._words.ctypes.data // 8) % 8 :]  # on a cache line
         self.state = self._words.ctypes.data
@@ -329,7 +328,7 @@ class Pool:
         libc = ctypes.CDLL(None)
         for place in (_DONE, *(_WORKERS + _STRIDE * n for n in range(threads - 1))):
             libc.sem_init(ctypes.c_void_p(self.state + 8 * place), 0, 0)
-        work = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)(self._work.address)
+        work = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)(self._code.address("work"))
         for number in range(threads - 1):
             name = f"blockfuse-{number}"
             worker = threading.Thread(target=work, args=(self.state, number), name=name, daemon=True)
