@@ -7,13 +7,16 @@ BIN := $(VENV)/bin
 export PYTHONSAFEPATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help compare test check format clean
+.PHONY: help compare bench test check format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1: \2/p' $(MAKEFILE_LIST)
 
 compare: $(VENV)/.installed ## run the examples eager and compiled, and compare results and times
 	$(BIN)/blockfuse compare
+
+bench: $(VENV)/.installed-bench ## measure against peers and the machine, about 20 minutes; OPTIONS="--quick" for a part
+	PYTHONPATH=src $(BIN)/python -m benchmarks $(OPTIONS)
 
 test: $(VENV)/.installed-test ## run the tests
 	$(BIN)/pytest

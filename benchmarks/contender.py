@@ -1,0 +1,67 @@
+"""What a contender is, and the list of them; each has a file of its name in ``contenders/``.
+
+NOTE [how each contender is set up]
+Every contender gets the input in its own kind of array, already on its device, and gives its own kind of array back;
+weights are frozen into the program where the contender can do that. Where a contender can be called in several ways
+(an input bound once or passed at each call), it offers them all and the quickest is timed. With one thread the
+process may only use one core. What else is set stands in each file and in docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any
+
+import numpy
+
+
+class UnsupportedNetError(Exception):
+    """The contender cannot run this net; the message says why."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """A net ready to be called: a statement in a scope, and how its value becomes a NumPy array.
+
+    ``complaint`` says after a few calls why the net does not run as it should, or nothing.
+    """
+
+    statement: str
+    scope: dict[str, Any] = field(repr=False)
+    as_numpy: Callable[[Any], numpy.ndarray] = numpy.asarray
+    complaint: Callable[[], str] = str
+
+    def value(self) -> numpy.ndarray:
+        """The result of one call."""
+        return self.as_numpy(eval(self.statement, self.scope))
+
+
+@dataclass(frozen=True)
+class Contender:
+    """``packages``: what must be installed; the first is the one whose version is stated."""
+
+    title: str
+    packages: tuple[str, ...]
+    colour: str
+
+    @property
+    def missing(self) -> str:
+        """The packages that are not installed."""
+        return ", ".join(p for p in self.packages if find_spec(p) is None)
+
+
+# The name is that of the file here.
+CONTENDERS = {
+    "numpy": Contender("NumPy by hand", ("numpy",), "#8a8f98"),
+    "torch": Contender("torch eager", ("torch",), "#f2a071"),
+    "torch_compile": Contender("torch.compile", ("torch",), "#d9481c"),
+    "jax": Contender("JAX jit", ("jax", "jaxlib"), "#8e44ad"),
+    "onnxruntime": Contender("ONNX Runtime", ("onnxruntime", "onnx"), "#5d9732"),
+    "openvino": Contender("OpenVINO", ("openvino", "onnx"), "#00a3a3"),
+    "blockfuse": Contender("blockfuse", ("blockfuse",), "#2f6fde"),
+    "machine": Contender("the machine", ("llvmlite",), "#222222"),
+}
+OURS, MACHINE = "blockfuse", "machine"
+PEERS = tuple(name for name in CONTENDERS if name not in (OURS, MACHINE))

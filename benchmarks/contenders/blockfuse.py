@@ -1,0 +1,129 @@
+"""blockfuse: blocks as its users write them, hybridized; chains are hybridized functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy
+
+import blockfuse
+from benchmarks import nets
+from benchmarks.contender import Way
+from blockfuse import nn, np, npx
+from blockfuse.runtime.inspection import settled
+
+
+def layers(net: nets.Net, parameters: list[numpy.ndarray]) -> nn.Block:
+    block, weights = nn.Sequential(), parameters[::2]
+    for number, weight in enumerate(weights):
+        last = number == len(weights) - 1 and net.forward is not nets.dense_relu
+        block.add(nn.Dense(len(weight), activation=None if last else "relu", in_units=weight.shape[1]))
+    return block
+
+
+class FixedHidden(nn.Block):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fixed = self.params.get_constant("fixed", np.zeros((20, 20)))
+        self.dense = nn.Dense(20, activation="relu", in_units=20)
+
+    def forward(self, X: Any) -> Any:
+        X = self.dense(X)
+        X = npx.relu(np.dot(X, self.fixed.data()) + 1)
+        X = self.dense(X)
+        while np.abs(X).sum() > 1:
+            X /= 2
+        return X.sum()
+
+
+def chimera(net: nets.Net, parameters: list[numpy.ndarray]) -> nn.Block:
+    block = nn.Sequential()
+    for before, after in ((20, 64), (64, 32), (32, 16)):
+        block.add(nn.Dense(after, activation="relu", in_units=before))
+    block.add(nn.Dense(20, in_units=16), FixedHidden())
+    return block
+
+
+class FeedForward(nn.Block):
+    def __init__(self, units: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(in_channels=units)
+        self.expand = nn.Dense(4 * units, in_units=units)
+        self.contract = nn.Dense(units, in_units=4 * units)
+
+    def forward(self, X: Any) -> Any:
+        return X + self.contract(npx.gelu(self.expand(self.norm(X))))
+
+
+class NormChain(nn.Block):
+    def __init__(self, units: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(in_channels=units)
+
+    def forward(self, X: Any) -> Any:
+        return npx.relu(self.norm(X * 0.5 + 1.0))
+
+
+F = SimpleNamespace(
+    dense=npx.fully_connected,
+    relu=npx.relu,
+    tanh=np.tanh,
+    sigmoid=npx.sigmoid,
+    softmax=npx.softmax,
+)
+
+
+class Formula(nn.Block):
+    """A formula as it stands in the list of nets."""
+
+    def __init__(self, forward: Callable[..., Any], parameters: list[numpy.ndarray]) -> None:
+        super().__init__()
+        self.formula = forward
+        self.weight = nn.Parameter("weight", shape=parameters[0].shape)
+        self.bias = nn.Parameter("bias", shape=parameters[1].shape)
+
+    def forward(self, X: Any) -> Any:
+        return self.formula(F, X, self.weight.data(), self.bias.data())
+
+
+# formula -> the block that users would write for it
+BLOCKS: dict[Callable[..., Any], Callable[[nets.Net, list[numpy.ndarray]], nn.Block]] = {
+    nets.layers: layers,
+    nets.dense_relu: layers,
+    nets.fixed_hidden: lambda net, parameters: FixedHidden(),
+    nets.chimera: chimera,
+    nets.feed_forward: lambda net, parameters: FeedForward(net.shape[-1]),
+    nets.norm_chain: lambda net, parameters: NormChain(net.shape[-1]),
+}
+FUNCTIONS: dict[Callable[..., Any], Callable[[Any], Any]] = {
+    nets.add_one: lambda x: x + 1.0,
+    nets.plain_chain: lambda x: npx.relu(x * 0.5 + 1.0) * x - 0.25,
+    nets.exp_chain: lambda x: np.tanh(x) * npx.sigmoid(x) + np.exp(x * -0.5),
+    nets.softmax_chain: lambda x: npx.softmax(x * 0.5 + 1.0) * 2.0,
+}
+
+
+def build(net: nets.Net, threads: int) -> list[Way]:
+    drawn, parameters = net.draw()
+    call, x = _net(net, parameters), np.array(drawn)
+
+    def complaint() -> str:
+        outcome = settled(call, [x])
+        return "" if outcome.program else f"runs eagerly because {outcome.reason}"
+
+    return [Way("call(x)", {"call": call, "x": x}, lambda y: numpy.asarray(y.asnumpy()), complaint)]
+
+
+def _net(net: nets.Net, parameters: list[numpy.ndarray]) -> Any:
+    if net.forward in FUNCTIONS:
+        return blockfuse.hybridize(FUNCTIONS[net.forward])
+    make = BLOCKS.get(net.forward)
+    block = make(net, parameters) if make else Formula(net.forward, parameters)
+    block.initialize()
+    for parameter, value in zip(block.collect_params().values(), parameters, strict=True):
+        assert parameter.shape == value.shape, (parameter, value.shape)
+        parameter.set_data(np.array(value))
+    block.hybridize()
+    return block

@@ -1,0 +1,106 @@
+"""The machine itself: the time in which one core multiplies and adds, copies or reads what a net needs at least.
+
+The multiply-add loop keeps sixteen independent vectors in registers; copying is NumPy's, which is the C library's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy
+
+from benchmarks.contender import UnsupportedNetError, Way
+from benchmarks.nets import Net
+from blockfuse.codegen.cpu import isa, native
+
+_INDEPENDENT = 16  # vectors: as many chains as two units with a latency of four cycles need, and more
+
+
+def build(net: Net, threads: int) -> list[Way]:
+    if net.floor is None or threads > 1:
+        raise UnsupportedNetError("one core's speed is measured" if net.floor else "nothing to compare with")
+    amount = int(net.floor.amount)
+    if net.floor.kind == "fma":
+        flop_a_round = 2 * _INDEPENDENT * isa.machine().vector_bytes // 4
+        scope = _native(_multiply_add()) | {"rounds": max(1, amount // flop_a_round)}
+        return [_way("call(rounds, 0)", scope, net)]
+    if net.floor.kind == "read":
+        source = numpy.ones(amount // 4, numpy.float32)
+        rounds = amount // (_INDEPENDENT * isa.machine().vector_bytes)
+        scope = _native(_read()) | {"rounds": rounds, "at": source.ctypes.data, "source": source}
+        return [_way("call(rounds, at)", scope, net)]
+    source, target = numpy.ones(amount // 8, numpy.float32), numpy.zeros(amount // 8, numpy.float32)
+    return [_way("call(target, source)", {"call": numpy.copyto, "source": source, "target": target}, net)]
+
+
+def _way(statement: str, scope: dict[str, Any], net: Net) -> Way:
+    """Nothing is computed, so the result is the expected one."""
+    x, parameters = net.draw()
+    return Way(statement, scope, lambda _: net.expected(x, parameters))
+
+
+def _native(text: str) -> dict[str, Any]:
+    """A scope with the compiled loop; the code is in memory as long as the scope is."""
+    machine = isa.machine()
+    loaded = native.load(native.object_code(text, machine), "probe", machine)
+    call = ctypes.CFUNCTYPE(ctypes.c_float, ctypes.c_int64, ctypes.c_void_p)(loaded.address)
+    return {"call": call, "loaded": loaded}
+
+
+def _multiply_add() -> str:
+    vector = _vector()
+    return _loop(
+        [
+            f"%next{i} = call {vector} @llvm.fma({vector} %a{i}, {vector} %factor, {vector} %factor)"
+            for i in range(_INDEPENDENT)
+        ],
+        f"declare {vector} @llvm.fma({vector}, {vector}, {vector})",
+    )
+
+
+def _read() -> str:
+    vector = _vector()
+    lines = [f"%row = getelementptr [{_INDEPENDENT} x {vector}], ptr %p, i64 %round"]
+    for i in range(_INDEPENDENT):
+        lines += [
+            f"%at{i} = getelementptr {vector}, ptr %row, i64 {i}",
+            f"%x{i} = load {vector}, ptr %at{i}, align 4",
+            f"%next{i} = fadd {vector} %a{i}, %x{i}",
+        ]
+    return _loop(lines)
+
+
+def _vector() -> str:
+    return f"<{isa.machine().vector_bytes // 4} x float>"
+
+
+def _loop(lines: list[str], declarations: str = "") -> str:
+    """A loop of ``rounds`` over accumulators ``%a``, whose next values are ``%next``; they are added up after it."""
+    vector = _vector()
+    start = [
+        f"%a{i} = phi {vector} [ zeroinitializer, %entry ], [ %next{i}, %loop ]" for i in range(_INDEPENDENT)
+    ]
+    total = ["%s0 = fadd VECTOR %next0, zeroinitializer"]
+    total += [f"%s{i} = fadd VECTOR %s{i - 1}, %next{i}" for i in range(1, _INDEPENDENT)]
+    text = "\n  ".join
+    return f"""
+{declarations}
+define float @probe(i64 %rounds, ptr %p) {{
+entry:
+  %one = insertelement {vector} zeroinitializer, float 0x3FE0000000000000, i32 0
+  %factor = shufflevector {vector} %one, {vector} zeroinitializer, <{vector[1:].split()[0]} x i32> zeroinitializer
+  br label %loop
+loop:
+  %round = phi i64 [ 0, %entry ], [ %following, %loop ]
+  {text(start)}
+  {text(lines)}
+  %following = add i64 %round, 1
+  %again = icmp slt i64 %following, %rounds
+  br i1 %again, label %loop, label %end
+end:
+  {text(total).replace("VECTOR", vector)}
+  %result = extractelement {vector} %s{_INDEPENDENT - 1}, i32 0
+  ret float %result
+}}
+"""

@@ -1,0 +1,57 @@
+"""PyTorch, operator by operator, in inference mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from benchmarks.contender import Way
+from benchmarks.nets import Net
+
+
+def halved(x: Any) -> Any:
+    while torch.abs(x).sum() > 1:
+        x = x / 2
+    return x
+
+
+F = SimpleNamespace(
+    dense=functional.linear,
+    relu=torch.relu,
+    dot=torch.matmul,
+    exp=torch.exp,
+    tanh=torch.tanh,
+    sigmoid=torch.sigmoid,
+    softmax=lambda x: torch.softmax(x, -1),
+    gelu=functional.gelu,
+    layer_norm=lambda x, gain, shift: functional.layer_norm(x, gain.shape, gain, shift),
+    halved=halved,
+    sum=torch.sum,
+)
+
+
+class Module(torch.nn.Module):
+    """A net as a module with frozen parameters."""
+
+    def __init__(self, forward: Callable[..., Any], parameters: list[Any]) -> None:
+        super().__init__()
+        self.formula = forward
+        self.weights = torch.nn.ParameterList(torch.nn.Parameter(p, requires_grad=False) for p in parameters)
+
+    def forward(self, x: Any) -> Any:
+        return self.formula(F, x, *self.weights)
+
+
+def build(net: Net, threads: int) -> list[Way]:
+    torch.set_num_threads(threads)
+    torch.inference_mode().__enter__()  # for the rest of this process
+    x, parameters = (torch.from_numpy(net.draw()[0]), [torch.from_numpy(p) for p in net.draw()[1]])
+
+    def call(x: Any) -> Any:
+        return net.forward(F, x, *parameters)
+
+    return [Way("call(x)", {"call": call, "x": x})]

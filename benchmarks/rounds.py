@@ -1,0 +1,98 @@
+"""Contenders take turns at a net, each in its own process, and every turn is one sample.
+
+NOTE [turns]
+A round asks every contender once, so a slow moment of the machine meets them all. Before each turn nothing runs for
+a while: threads of BLAS and OpenMP libraries spin after their work and would hold a core that the next one needs.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from time import sleep
+from typing import Any
+
+from benchmarks.nets import Net
+from benchmarks.processes import SilentWorkerError, Worker
+
+_PAUSE = 0.15  # seconds
+_PATIENCE = 180.0  # seconds for one answer: a compiler may be slow, but not that slow
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one contender did with one net: times in microseconds, or ``reason`` why there are none."""
+
+    net: str
+    contender: str
+    threads: int
+    times: tuple[float, ...] = ()
+    difference: float = 0.0
+    agrees: bool = True
+    complaint: str = ""  # it ran, but not as it should
+    way: str = ""
+    reason: str = ""
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.times)
+
+    @property
+    def spread(self) -> float:
+        """Half the distance of the quartiles, over the median."""
+        if len(self.times) < 2:
+            return 0.0
+        low, _, high = statistics.quantiles(self.times, n=4, method="inclusive")
+        return (high - low) / 2 / self.median
+
+    @property
+    def counts(self) -> bool:
+        """Whether its time may be compared: it has one, and its result is right."""
+        return bool(self.times) and self.agrees
+
+
+def measured(nets: Iterable[Net], contenders: Iterable[tuple[str, int]], rounds: int) -> Iterator[list[Cell]]:
+    """The cells of one net after the other. contenders: names with numbers of threads."""
+    with ExitStack() as stack:
+        workers = {key: Worker(*key) for key in contenders}
+        for worker in workers.values():
+            stack.callback(worker.stop)
+        for net in nets:
+            yield _cells(net, workers, rounds)
+
+
+def _cells(net: Net, workers: dict[tuple[str, int], Worker], rounds: int) -> list[Cell]:
+    answers = {key: _asked(worker, {"net": net.name}) for key, worker in workers.items()}
+    times: dict[tuple[str, int], list[float]] = {key: [] for key in workers}
+    for _ in range(rounds):
+        for key in workers:
+            if "calls" in answers[key]:
+                sleep(_PAUSE)
+                turn = _asked(workers[key], {"calls": answers[key]["calls"]})
+                if "us" in turn:
+                    times[key].append(turn["us"])
+                else:
+                    answers[key], times[key] = turn, []
+    return [_cell(net, key, answers[key], times[key]) for key in workers]
+
+
+def _asked(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return worker.ask(request, _PATIENCE)
+    except SilentWorkerError as reason:
+        return {"failed": str(reason)}
+
+
+def _cell(net: Net, key: tuple[str, int], answer: dict[str, Any], times: list[float]) -> Cell:
+    return Cell(
+        net.name,
+        *key,
+        tuple(times),
+        answer.get("difference", 0.0),
+        answer.get("agrees", True),
+        answer.get("complaint", ""),
+        answer.get("way", ""),
+        answer.get("unsupported") or answer.get("failed", ""),
+    )

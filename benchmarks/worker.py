@@ -1,0 +1,84 @@
+"""One contender in a process of its own: ``python -m benchmarks.worker NAME THREADS`` answers requests.
+
+A request and its answer are one line of JSON each. ``{"net": ...}`` builds a net, compares its result with float64 NumPy and
+finds its quickest way; ``{"calls": n}`` times that many calls of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import sys
+import timeit
+from typing import Any
+
+import numpy
+
+from benchmarks.contender import UnsupportedNetError, Way
+from benchmarks.nets import Net, net_named
+
+_ROUND = 0.01  # seconds: a round has as many calls as fit
+_CALLS = 3  # before the result is checked again: recording, first compiled call, steady state
+
+
+def main() -> None:
+    name, threads = sys.argv[1], int(sys.argv[2])
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what libraries print is no answer
+    allowed = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, allowed[:threads])
+    timer: timeit.Timer | None = None
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "net" in request:
+            timer, answer = _prepared(name, net_named(request["net"]), threads)
+        else:
+            assert timer is not None
+            timer.timeit(1)  # what ran in between has the caches
+            answer = {"us": timer.timeit(request["calls"]) / request["calls"] * 1e6}
+        answers.write(json.dumps(answer) + "\n")
+
+
+def _prepared(name: str, net: Net, threads: int) -> tuple[timeit.Timer | None, dict[str, Any]]:
+    try:
+        ways = importlib.import_module(f"benchmarks.contenders.{name}").build(net, threads)
+        difference = max(difference_of(net, way) for way in ways)
+        complaint = "; ".join(filter(None, (way.complaint() for way in ways)))
+    except UnsupportedNetError as reason:
+        return None, {"unsupported": str(reason)}
+    except Exception as error:  # of somebody else's program: one cell of the table, not the end of the run
+        message = " ".join(str(error).split())[:200]
+        return None, {"failed": f"{type(error).__name__}: {message}"}
+    timers = [timeit.Timer(way.statement, globals=way.scope) for way in ways]
+    quickest = min(range(len(ways)), key=lambda i: min(timers[i].repeat(3, _calls(timers[i], _ROUND / 3))))
+    return timers[quickest], {
+        "difference": difference,
+        "agrees": difference <= net.tolerance,
+        "complaint": complaint,
+        "way": ways[quickest].statement,
+        "calls": _calls(timers[quickest], _ROUND),
+    }
+
+
+def difference_of(net: Net, way: Way) -> float:
+    """The largest difference of the first and of a later call, over the largest element; infinite for another shape."""
+    expected = net.expected(*net.draw())
+    results = [numpy.array(way.value()) for _ in range(_CALLS)]
+    if any(r.shape != expected.shape for r in results):
+        return numpy.inf
+    worst = max(numpy.abs(r - expected).max() for r in (results[0], results[-1]))
+    return float(numpy.nan_to_num(worst / numpy.abs(expected).max(), nan=numpy.inf))
+
+
+def _calls(timer: timeit.Timer, seconds: float) -> int:
+    number = 1
+    while (took := timer.timeit(number)) < seconds / 2:
+        number *= 2 if took > seconds / 20 else 10
+    return max(1, round(number * seconds / took))
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        main()
