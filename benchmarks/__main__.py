@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from time import strftime
@@ -53,7 +53,12 @@ def _threads(_context: click.Context, _option: click.Parameter, text: str) -> li
     "--part", "parts", multiple=True, type=click.Choice(PARTS), help="What is measured; repeat for more."
 )
 @click.option(
-    "--rounds", "count", default=5, show_default=True, type=click.IntRange(min=1), help="Samples of a cell."
+    "--rounds",
+    "count",
+    default=5,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Turns of a contender at a net.",
 )
 @click.option(
     "--quick", is_flag=True, help="Small nets and layers only, three rounds, no starts of processes."
@@ -113,16 +118,21 @@ def _is_wanted(net: Net, wanted: tuple[str, ...], quick: bool) -> bool:
     return not quick or net.group in _QUICK
 
 
-def _all(text: str, found: Iterator[list[Any]], steps: Iterable[object]) -> list[Any]:
-    """What the iterator gives for each step; a bar on standard error shows how far it is, where that is a terminal."""
-    console = Console(stderr=True)
+def _all(text: str, found: Iterator[list[Any]], steps: list[Any]) -> list[Any]:
+    """What the iterator gives for each step, or until Ctrl-C; standard error shows how far it is."""
+    console = Console(stderr=True, highlight=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     results: list[Any] = []
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(text, total=len(list(steps)))
-        for _ in steps:
-            results += next(found)
-            progress.advance(task)
+        task = progress.add_task(text, total=len(steps))
+        try:
+            for number, _ in enumerate(steps, 1):
+                results += next(found)
+                progress.advance(task)
+                if not console.is_terminal:
+                    click.echo(f"{strftime('%X')} {text}: {number} of {len(steps)}", err=True)
+        except KeyboardInterrupt:
+            click.echo(f"{text}: stopped; what was measured so far is shown", err=True)
     return results
 
 

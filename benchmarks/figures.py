@@ -54,16 +54,16 @@ def ratio(cells: Cells, net: str, threads: int) -> float | None:
 
 
 def ratio_of_quickest(cells: Cells, net: str, threads: int) -> float | None:
-    """The same of the quickest rounds, which other programs disturb least: a check on a machine that is not idle."""
+    """The same of the quickest samples, which other programs disturb least: a check on a machine that is not idle."""
     ours = cells.get((net, OURS, threads))
     peers = [min(c.times) for p in PEERS if (c := cells.get((net, p, threads))) and c.counts]
     return min(peers) / min(ours.times) if ours and ours.counts and peers else None
 
 
 def machine_share(cells: Cells, net: str, threads: int) -> float | None:
-    """The machine's time over that of blockfuse."""
+    """The machine's time over that of blockfuse, of the quickest samples: what the machine can do, undisturbed."""
     ours, floor = cells.get((net, OURS, threads)), cells.get((net, MACHINE, threads))
-    return floor.median / ours.median if ours and ours.counts and floor and floor.times else None
+    return min(floor.times) / min(ours.times) if ours and ours.counts and floor and floor.times else None
 
 
 def figures(cells: Cells, starts: list[Start], operators: list[Start]) -> list[Figure]:
@@ -84,7 +84,7 @@ def figures(cells: Cells, starts: list[Start], operators: list[Start]) -> list[F
 
 
 def _machine(cells: Cells) -> Iterator[Figure]:
-    """What one core can do: the best of all nets, since a probe can only be disturbed."""
+    """What one core can do, by the quickest sample of the largest net: a probe can only be disturbed."""
     units = {"fma": ("multiply-adds", "GFLOP/s"), "copy": ("copying", "GB/s"), "read": ("reading", "GB/s")}
     for kind, (text, unit) in units.items():
         largest = max(
@@ -93,7 +93,7 @@ def _machine(cells: Cells) -> Iterator[Figure]:
             default=None,
         )
         if largest is not None and (cell := cells[largest.name, MACHINE, 1]).times:
-            yield Figure(f"one core, {text} ({largest.name})", _amount(largest) / cell.median / 1e3, unit)
+            yield Figure(f"one core, {text} ({largest.name})", _amount(largest) / min(cell.times) / 1e3, unit)
 
 
 def _amount(net: Net) -> float:
@@ -111,7 +111,7 @@ def _shares(cells: Cells) -> Iterator[Figure]:
 def _calls(cells: Cells) -> Iterator[Figure]:
     one, two = (cells.get((_PRODUCT, OURS, threads)) for threads in (1, 2))
     if one and two and one.times and two.times:
-        yield Figure(f"{_PRODUCT}: two cores over one", one.median / two.median, "x", _TWO_CORES)
+        yield Figure(f"{_PRODUCT}: two cores over one", min(one.times) / min(two.times), "x", _TWO_CORES)
     empty = cells.get((_EMPTY, OURS, 1))
     if empty and empty.times:
         yield Figure(f"everything around the kernels ({_EMPTY})", empty.median, "us", _AROUND, False)

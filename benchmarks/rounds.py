@@ -1,4 +1,4 @@
-"""Contenders take turns at a net, each in its own process, and every turn is one sample.
+"""Contenders take turns at a net, each in its own process, and every turn gives a few samples.
 
 NOTE [turns]
 A round asks every contender once, so a slow moment of the machine meets them all. Before each turn nothing runs for
@@ -72,7 +72,7 @@ def _cells(net: Net, workers: dict[tuple[str, int], Worker], rounds: int) -> lis
                 sleep(_PAUSE)
                 turn = _asked(workers[key], {"calls": answers[key]["calls"]})
                 if "us" in turn:
-                    times[key].append(turn["us"])
+                    times[key] += turn["us"]
                 else:
                     answers[key], times[key] = turn, []
     return [_cell(net, key, answers[key], times[key]) for key in workers]

@@ -1,7 +1,7 @@
 """One contender in a process of its own: ``python -m benchmarks.worker NAME THREADS`` answers requests.
 
 A request and its answer are one line of JSON each. ``{"net": ...}`` builds a net, compares its result with float64 NumPy and
-finds its quickest way; ``{"calls": n}`` times that many calls of it.
+finds its quickest way; ``{"calls": n}`` takes samples of the time of that many calls of it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ import numpy
 from benchmarks.contender import UnsupportedNetError, Way
 from benchmarks.nets import Net, net_named
 
-_ROUND = 0.01  # seconds: a round has as many calls as fit
+_SAMPLE = 0.002  # seconds: a sample has as many calls as fit; short ones are seldom interrupted
+_TURN = 0.03  # seconds: longer calls are sampled less often in a turn
+_SAMPLES = 5  # at most, in a turn
 _CALLS = 3  # before the result is checked again: recording, first compiled call, steady state
 
 
@@ -36,15 +38,15 @@ def main() -> None:
             timer, answer = _prepared(name, net_named(request["net"]), threads)
         else:
             assert timer is not None
-            timer.timeit(1)  # what ran in between has the caches
-            answer = {"us": timer.timeit(request["calls"]) / request["calls"] * 1e6}
+            answer = {"us": _samples(timer, request["calls"])}
         answers.write(json.dumps(answer) + "\n")
 
 
 def _prepared(name: str, net: Net, threads: int) -> tuple[timeit.Timer | None, dict[str, Any]]:
     try:
         ways = importlib.import_module(f"benchmarks.contenders.{name}").build(net, threads)
-        difference = max(difference_of(net, way) for way in ways)
+        expected = net.expected(*net.draw())
+        difference = max(difference_of(way, expected) for way in ways)
         complaint = "; ".join(filter(None, (way.complaint() for way in ways)))
     except UnsupportedNetError as reason:
         return None, {"unsupported": str(reason)}
@@ -52,19 +54,19 @@ def _prepared(name: str, net: Net, threads: int) -> tuple[timeit.Timer | None, d
         message = " ".join(str(error).split())[:200]
         return None, {"failed": f"{type(error).__name__}: {message}"}
     timers = [timeit.Timer(way.statement, globals=way.scope) for way in ways]
-    quickest = min(range(len(ways)), key=lambda i: min(timers[i].repeat(3, _calls(timers[i], _ROUND / 3))))
+    numbers = [_calls(timer) for timer in timers]
+    quickest = min(range(len(ways)), key=lambda i: min(_samples(timers[i], numbers[i])))
     return timers[quickest], {
         "difference": difference,
         "agrees": difference <= net.tolerance,
         "complaint": complaint,
         "way": ways[quickest].statement,
-        "calls": _calls(timers[quickest], _ROUND),
+        "calls": numbers[quickest],
     }
 
 
-def difference_of(net: Net, way: Way) -> float:
+def difference_of(way: Way, expected: numpy.ndarray) -> float:
     """The largest difference of the first and of a later call, over the largest element; infinite for another shape."""
-    expected = net.expected(*net.draw())
     results = [numpy.array(way.value()) for _ in range(_CALLS)]
     if any(r.shape != expected.shape for r in results):
         return numpy.inf
@@ -72,11 +74,21 @@ def difference_of(net: Net, way: Way) -> float:
     return float(numpy.nan_to_num(worst / numpy.abs(expected).max(), nan=numpy.inf))
 
 
-def _calls(timer: timeit.Timer, seconds: float) -> int:
+def _samples(timer: timeit.Timer, calls: int) -> list[float]:
+    """Microseconds a call."""
+    timer.timeit(1)  # what ran in between has the caches
+    times: list[float] = []
+    while len(times) < _SAMPLES and sum(times) * calls < _TURN:
+        times.append(timer.timeit(calls) / calls)
+    return [t * 1e6 for t in times]
+
+
+def _calls(timer: timeit.Timer) -> int:
+    """As many as fit into a sample."""
     number = 1
-    while (took := timer.timeit(number)) < seconds / 2:
-        number *= 2 if took > seconds / 20 else 10
-    return max(1, round(number * seconds / took))
+    while (took := timer.timeit(number)) < _SAMPLE / 2:
+        number *= 2 if took > _SAMPLE / 20 else 10
+    return max(1, round(number * _SAMPLE / took))
 
 
 if __name__ == "__main__":

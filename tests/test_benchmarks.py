@@ -27,6 +27,10 @@ SMALL = [net for net in nets.NETS if numpy.prod(net.shape) < 2000 and "1024" not
 SEED = nets.net_named(starts.NET)
 
 
+def expected(net: nets.Net) -> numpy.ndarray:
+    return net.expected(*net.draw())
+
+
 def run(**changes: Any) -> report.Run:
     cells = [
         rounds.Cell(SEED.name, "numpy", 1, (8.0, 9.0, 10.0)),
@@ -46,11 +50,11 @@ def shown(finished: report.Run) -> str:
 @pytest.mark.parametrize("net", SMALL, ids=lambda net: net.name)
 def test_blocks_and_numpy_agree_with_float64(net: nets.Net) -> None:
     (way,) = ours.build(net, 1)
-    assert difference_of(net, way) <= net.tolerance
+    assert difference_of(way, expected(net)) <= net.tolerance
     assert way.complaint() == ""
     try:
         (way,) = by_hand.build(net, 1)
-        assert difference_of(net, way) <= net.tolerance
+        assert difference_of(way, expected(net)) <= net.tolerance
     except UnsupportedNetError as reason:
         assert str(reason) == "NumPy has no erf"  # noqa: PT017 - most nets raise nothing
 
@@ -58,34 +62,33 @@ def test_blocks_and_numpy_agree_with_float64(net: nets.Net) -> None:
 def test_a_chain_of_operators_is_compiled_whole() -> None:
     net = nets.net_named("40 operators")
     (way,) = ours.build(net, 1)
-    assert difference_of(net, way) <= net.tolerance
+    assert difference_of(way, expected(net)) <= net.tolerance
     assert way.complaint() == ""
 
 
 def test_a_net_that_runs_eagerly_is_told() -> None:
     net = replace(nets.chain(1), forward=lambda F, x, weight, bias: x * float(x.sum()))
     (way,) = ours.build(net, 1)
-    assert difference_of(net, way) <= net.tolerance
+    assert difference_of(way, expected(net)) <= net.tolerance
     assert "float" in way.complaint()
 
 
 def test_the_machine_computes_for_every_floor() -> None:
     for net in (SEED, nets.net_named("3 layers of 1024, batch 1"), nets.net_named("elementwise chain, 1e3")):
         (way,) = the_machine.build(net, 1)
-        assert difference_of(net, way) == 0
+        assert difference_of(way, expected(net)) == 0
 
 
 @pytest.mark.parametrize("wrong", [lambda y: y * 1.001, lambda y: y[:1], lambda y: y * numpy.nan])
 def test_a_wrong_result_is_beyond_the_tolerance(wrong: Any) -> None:
-    x, parameters = SEED.draw()
-    way = Way("call()", {"call": lambda: wrong(SEED.expected(x, parameters))})
-    assert difference_of(SEED, way) > SEED.tolerance
+    way = Way("call()", {"call": lambda: wrong(expected(SEED))})
+    assert difference_of(way, expected(SEED)) > SEED.tolerance
 
 
 def test_a_later_wrong_result_is_found() -> None:
-    right = SEED.expected(*SEED.draw())
+    right = expected(SEED)
     results = iter([right, right, right + 1])
-    assert difference_of(SEED, Way("next(results)", {"results": results})) > SEED.tolerance
+    assert difference_of(Way("next(results)", {"results": results}), right) > SEED.tolerance
 
 
 def test_a_wrong_result_is_flagged_and_not_compared_with() -> None:
@@ -161,7 +164,7 @@ def test_one_command_measures_and_writes(tmp_path: Path) -> None:
     cells = {cell["contender"]: cell for cell in written["nets"]}
     assert set(cells) == {"numpy", OURS, MACHINE}
     for cell in cells.values():
-        assert len(cell["times"]) == 2
+        assert 2 <= len(cell["times"]) <= 10
         assert cell["agrees"]
         assert cell["reason"] == cell["complaint"] == ""
     assert written["ratios"][0]["ratio"] == cells["numpy"]["median"] / cells[OURS]["median"]

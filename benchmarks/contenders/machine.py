@@ -8,11 +8,12 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
+import llvmlite.binding as llvm
 import numpy
 
 from benchmarks.contender import UnsupportedNetError, Way
 from benchmarks.nets import Net
-from blockfuse.codegen.cpu import isa, native
+from blockfuse.codegen.cpu import isa
 
 _INDEPENDENT = 16  # vectors: as many chains as two units with a latency of four cycles need, and more
 
@@ -42,10 +43,15 @@ def _way(statement: str, scope: dict[str, Any], net: Net) -> Way:
 
 def _native(text: str) -> dict[str, Any]:
     """A scope with the compiled loop; the code is in memory as long as the scope is."""
-    machine = isa.machine()
-    loaded = native.load(native.object_code(text, machine), "probe", machine)
-    call = ctypes.CFUNCTYPE(ctypes.c_float, ctypes.c_int64, ctypes.c_void_p)(loaded.address)
-    return {"call": call, "loaded": loaded}
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    target = llvm.Target.from_default_triple().create_target_machine(
+        cpu="", features=isa.machine().features, opt=3
+    )
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(text), target)
+    engine.finalize_object()
+    kind = ctypes.CFUNCTYPE(ctypes.c_float, ctypes.c_int64, ctypes.c_void_p)
+    return {"call": kind(engine.get_function_address("probe")), "engine": engine}
 
 
 def _multiply_add() -> str:
