@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from benchmarks.contender import CONTENDERS, MACHINE, OURS
@@ -36,7 +37,10 @@ def _times(cells: list[Cell]) -> Any:
             axes.errorbar(
                 [c.median for c in found],
                 [names.index(c.net) for c in found],
-                xerr=[c.median * c.spread for c in found],
+                xerr=[
+                    [c.median - c.quartiles[0] for c in found],
+                    [c.quartiles[1] - c.median for c in found],
+                ],
                 fmt="|" if contender == MACHINE else "o",
                 markersize=9 if contender in (OURS, MACHINE) else 5,
                 color=about.colour,
@@ -57,36 +61,57 @@ def _times(cells: list[Cell]) -> Any:
 def _sweeps(cells: Cells, starts: list[Start], operators: list[Start]) -> Any:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(15, 4.6), layout="constrained")
-    by_batch, by_operators, first = figure.subplots(1, 3)
-    for name, about in CONTENDERS.items():
-        line = {"color": about.colour, "label": about.title, "linewidth": 2.4 if name == OURS else 1.2}
-        swept = [
-            (batch, cell.median / batch)
-            for batch, net in _batches(cells)
-            if (cell := cells.get((net, name, 1))) and cell.counts
-        ]
-        by_batch.plot([b for b, _ in swept], [t for _, t in swept], marker="o", markersize=4, **line)
-        chains = [(int(s.net.split()[0]), s.first) for s in operators if s.contender == name and not s.reason]
-        by_operators.plot([n for n, _ in chains], [t for _, t in chains], marker="o", markersize=4, **line)
-    rows = [s for s in starts if not s.reason]
-    places = range(len(rows))
-    first.barh(places, [s.all for s in rows], color=[CONTENDERS[s.contender].colour for s in rows])
-    first.set_yticks(places, [f"{CONTENDERS[s.contender].title}, {s.cache}" for s in rows])
-    first.invert_yaxis()
-    for axes, title, unit in (
-        (by_batch, f"{_SWEPT}, one thread, over the batch", "microseconds a row"),
-        (by_operators, "build and two calls over operators, no caches", "seconds"),
-        (first, "from starting Python to the second result", "seconds"),
+    chains = {
+        name: points
+        for name in CONTENDERS
+        if (
+            points := [
+                (int(s.net.split()[0]), s.first) for s in operators if s.contender == name and not s.reason
+            ]
+        )
+    }
+    batches = {
+        name: points
+        for name in CONTENDERS
+        if (
+            points := [
+                (batch, cell.median / batch)
+                for batch, net in _batches(cells)
+                if (cell := cells.get((net, name, 1))) and cell.counts
+            ]
+        )
+    }
+    panels: list[tuple[Callable[[Any, Any], None], Any, str]] = [
+        (_lines, batches, f"{_SWEPT}, one thread: microseconds a row over the batch"),
+        (_lines, chains, "build and two calls, no caches: seconds over operators"),
+        (_bars, [s for s in starts if not s.reason], "from starting Python to the second result: seconds"),
+    ]
+    drawn = [panel for panel in panels if panel[1]]
+    figure = Figure(figsize=(5.4 * len(drawn), 4.8), layout="constrained")
+    for axes, (draw, data, title) in zip(
+        figure.subplots(1, len(drawn), squeeze=False)[0], drawn, strict=True
     ):
-        axes.set_title(title)
+        draw(axes, data)
+        axes.set_title(title, fontsize="medium")
         axes.set_xscale("log")
         axes.spines[["top", "right"]].set_visible(False)
-        (axes.set_xlabel if axes is first else axes.set_ylabel)(unit)
-        if axes is not first:
-            axes.set_yscale("log")
-    figure.legend(*by_batch.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=8)
     return figure
+
+
+def _lines(axes: Any, data: dict[str, list[tuple[float, float]]]) -> None:
+    for name, points in data.items():
+        about, width = CONTENDERS[name], 2.4 if name == OURS else 1.2
+        x, y = zip(*points, strict=True)
+        axes.plot(x, y, marker="o", markersize=4, color=about.colour, label=about.title, linewidth=width)
+    axes.set_yscale("log")
+    axes.legend(frameon=False, fontsize="small")
+
+
+def _bars(axes: Any, rows: list[Start]) -> None:
+    places = range(len(rows))
+    axes.barh(places, [s.all for s in rows], color=[CONTENDERS[s.contender].colour for s in rows])
+    axes.set_yticks(places, [f"{CONTENDERS[s.contender].title}, {s.cache}" for s in rows])
+    axes.invert_yaxis()
 
 
 def _batches(cells: Cells) -> list[tuple[int, str]]:

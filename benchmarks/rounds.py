@@ -40,11 +40,17 @@ class Cell:
         return statistics.median(self.times)
 
     @property
+    def quartiles(self) -> tuple[float, float]:
+        """Between them lies half of the samples."""
+        if len(self.times) < 2:
+            return self.times[0], self.times[0]
+        low, _, high = statistics.quantiles(self.times, n=4, method="inclusive")
+        return low, high
+
+    @property
     def spread(self) -> float:
         """Half the distance of the quartiles, over the median."""
-        if len(self.times) < 2:
-            return 0.0
-        low, _, high = statistics.quantiles(self.times, n=4, method="inclusive")
+        low, high = self.quartiles
         return (high - low) / 2 / self.median
 
     @property

@@ -143,6 +143,24 @@ def test_figures_know_on_which_side_of_the_target_they_should_be() -> None:
     assert not Figure("time", 90, "us", 85, at_least=False).met
 
 
+def test_what_was_measured_is_drawn(tmp_path: Path) -> None:
+    chains = [starts.Start(OURS, f"{n} operators", "empty", first=n / 100) for n in (100, 300)]
+    batches = [
+        rounds.Cell(f"784-256-128-10, batch {b}", OURS, t, (2.0 * b, 3.0 * b)) for b in (1, 8) for t in (1, 2)
+    ]
+    for number, finished in enumerate(
+        (
+            run(),
+            run(cells=batches),
+            run(cells=[], operators=chains),
+            run(cells=[], starts=[starts.Start(OURS, SEED.name, "empty", all=0.5)]),
+        )
+    ):
+        report.write(finished, tmp_path / str(number))
+    drawn = [sorted(p.stem for p in (tmp_path / str(n)).glob("*.png")) for n in range(4)]
+    assert drawn == [["nets"], ["nets", "sweeps"], ["sweeps"], ["sweeps"]]
+
+
 def test_a_start_tells_times_and_memory() -> None:
     (found,) = starts.first_calls(["numpy"])
     for start in found:
