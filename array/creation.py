@@ -71,7 +71,7 @@ def _source(values: Any, wanted: numpy.dtype | None) -> Any:
     if isinstance(values, list | tuple) and _holds_array(values):
         return movement.concatenate(*(movement.expand_dims(asarray(v), axis=(0,)) for v in values), axis=0)
     if hasattr(values, "__array__"):
-        return ndarray(_native(values))
+        return asarray(_native(values))
     numbers = numbers_of(values)
     if wanted is not None:
         return numpy.array(values, wanted)

@@ -64,6 +64,7 @@ class Eager:
         self, target: ndarray, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]
     ) -> None:
         values = [data_of(o) for o in operands]
+        stamps.writing(target._data)
         try:
             _write(target._data, operator, values, attrs)
         finally:  # told before, another thread could take the old values for the new ones
@@ -71,6 +72,7 @@ class Eager:
 
     def assign(self, target: ndarray, index: Any, value: Any) -> None:
         place, values = numpy_index(index), data_of(value)
+        stamps.writing(target._data)
         try:
             target._data[place] = values
         finally:

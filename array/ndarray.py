@@ -33,7 +33,10 @@ _Unary = Callable[["ndarray"], "ndarray"]
 
 
 class Promise(Protocol):
-    """Stands for data that is not computed yet."""
+    """Stands for data that is not computed yet. segment, number: what it waits with, and its place there."""
+
+    segment: Any
+    number: int
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -41,8 +44,8 @@ class Promise(Protocol):
     @property
     def dtype(self) -> numpy.dtype: ...
 
-    def keep(self, array: ndarray) -> None:
-        """Give ``array`` its ``_data``."""
+    def keep(self) -> None:
+        """Give the array its ``_data``."""
 
 
 class ndarray:
@@ -69,9 +72,11 @@ class ndarray:
         """Only asked for what is not there: data that is promised, and what native code leaves out."""
         if name == "_promise":
             return None
-        if name == "_data" and self._promise is not None:
-            self._promise.keep(self)
-            return self._data
+        if name == "_data":
+            promise = self._promise
+            if promise is not None:
+                promise.keep()
+            return _DATA.__get__(self)  # another thread may have given it meanwhile
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     # -- what it is ------------------------------------------------------------------------------------------
@@ -305,6 +310,9 @@ class ndarray:
 
     def __divmod__(self, other: Any) -> Any:
         return pointwise.floor_divide(self, other), pointwise.remainder(self, other)
+
+
+_DATA = vars(ndarray)["_data"]
 
 
 def _binary(operator: Operator) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:

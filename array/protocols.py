@@ -15,6 +15,7 @@ from typing import Any
 import numpy
 
 from blockfuse.array import linalg, np, reducing
+from blockfuse.array.creation import asarray
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir import interpreter
 from blockfuse.ir.operator import TABLE, Operator
@@ -73,6 +74,8 @@ def _is_foreign(x: Any) -> bool:
 
 def _written_outside(target: Any, function: Callable[..., Any], inputs: Any, options: dict[str, Any]) -> Any:
     """``out=`` in a form that no operator takes: the result is copied into it."""
+    if "where" in options:  # elsewhere it keeps what it holds
+        options = {**options, "out": numpy.array(target)}
     result = numpy.asarray(_on_data(function, inputs, options))
     if not numpy.can_cast(result.dtype, target.dtype, "same_kind"):
         raise TypeError(f"a result of dtype {result.dtype} cannot be written into an array of {target.dtype}")
@@ -166,7 +169,7 @@ def _ours(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(_ours(v) for v in value)
     if isinstance(value, numpy.ndarray | numpy.generic) and value.dtype.name in DTYPES:
-        return ndarray(numpy.asarray(value))
+        return asarray(value)  # it may be memory of an argument
     return value
 
 

@@ -69,6 +69,24 @@ def unwatched(data: numpy.ndarray) -> None:
     _buffers.pop(id(owner_of(data)), None)
 
 
+class Reader(Protocol):
+    """Something that will read memory for operators that were called already."""
+
+    def read(self, owner: numpy.ndarray) -> None:
+        """The memory of ``owner`` is about to be written: read it now."""
+
+
+readers: set[Reader] = set()  # changed by one-step methods only, for any thread may look
+
+
+def writing(data: numpy.ndarray) -> None:
+    """Memory of ``data`` is about to be written."""
+    if readers:
+        owner = owner_of(data)
+        for reader in tuple(readers):
+            reader.read(owner)
+
+
 def written(data: numpy.ndarray) -> None:
     """Memory of ``data`` was written."""
     if _buffers:
@@ -82,8 +100,9 @@ _lent: weakref.WeakValueDictionary[int, numpy.ndarray] = weakref.WeakValueDictio
 
 
 def lend(data: numpy.ndarray) -> None:
-    """Remember that the memory of ``data`` is also that of an array of NumPy's."""
+    """From now on the memory of ``data`` is also that of an array of NumPy's, and may be written."""
     owner = owner_of(data)
+    writing(owner)
     _lent[id(owner)] = owner
 
 

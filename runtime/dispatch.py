@@ -32,6 +32,7 @@ from blockfuse.tracer.structure import Structure, Unstructured, containers, flat
 
 _SIGNATURES = 64  # kept; the one used longest ago goes
 _PATHS = 64  # recorded for one signature; what takes another way runs eagerly
+_WEIGHED = 64  # calls in segments, all of them with something new
 _ATTEMPTS = 128  # recordings for one signature, also because its state changed
 
 # structure, (shape, dtype, which argument is this array too) of each array, train mode
@@ -56,10 +57,19 @@ class Case:
     settled: bool = False
     retry: bool = True
     segmented: bool | None = None
+    weighed: int = 0
 
     @property
     def wants_recording(self) -> bool:
         return self.retry and not self.settled
+
+    def weigh(self, call: Segmented) -> None:
+        """Whether segments pay, known once all of ``call`` were compiled; they do not where that has no end."""
+        self.weighed += 1
+        if call.gain is not None:
+            self.segmented = call.gain > 0
+        elif call.crowded or (self.segmented is None and self.weighed >= _WEIGHED):
+            self.segmented = False
 
     def invalidate(self) -> None:
         """A block or parameter changed: an eager case may be worth another recording."""
@@ -156,8 +166,7 @@ class Hybrid:
                 return self._eager(args, kwargs)
         finally:
             segmented.finish()
-            if segmented.gain is not None:
-                case.segmented = segmented.gain > 0
+            case.weigh(segmented)
 
     def _compile_children(self) -> None:
         """Where a block runs in Python, each block in it has programs of its own."""
@@ -302,13 +311,15 @@ class _PlainArrays:
     def __init__(self) -> None:
         self.made: list[ndarray] = []
         self.ours = False
+        self.lent = False
 
     @property
     def numpy(self) -> bool:
         return bool(self.made)
 
     def lend(self) -> None:
-        """Python will see the arrays, and NumPy's own may write their memory."""
+        """Python will see the arrays, and NumPy's own may write their memory, and that of results."""
+        self.lent = True
         for array in self.made:
             stamps.lend(array._data)
 
@@ -334,7 +345,10 @@ class _PlainArrays:
             return value
         kind = type(value)
         if kind is ndarray:
-            return value._leave("NumPy arrays in, NumPy arrays out")
+            data = value._leave("NumPy arrays in, NumPy arrays out")
+            if self.lent:
+                stamps.lend(data)
+            return data
         if kind is tuple or kind is list:
             return kind(self.unwrapped(v) for v in value)
         return {k: self.unwrapped(v) for k, v in value.items()} if kind is dict else value

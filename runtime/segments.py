@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -30,8 +31,13 @@ class Segments:
     def __init__(self, owner: Any, backend: Callable[[], Backend]) -> None:
         self._owner, self._backend = owner, backend
         self.tree = Tree(self._held, self._compile)
-        self.programs: list[Program] = []
+        self._programs: list[weakref.ref[Program]] = []
         self.problem = ""
+
+    @property
+    def programs(self) -> list[Program]:
+        """Those that the tree still has."""
+        return [program for program in (reference() for reference in self._programs) if program is not None]
 
     def _held(self) -> dict[int, ndarray]:
         walk = getattr(self._owner, "_walk", None)
@@ -39,7 +45,7 @@ class Segments:
         return {id(a): a for a in arrays if a is not None}
 
     def _compile(self, step: Step, wanted: tuple[int, ...]) -> Runner | None:
-        if len(self.programs) >= _PROGRAMS:
+        if len(self._programs) >= _PROGRAMS:
             return None
         path, given = _path(step, wanted)
         structure = Leaf(0) if len(wanted) == 1 else Branch(tuple, tuple(Leaf(n) for n in range(len(wanted))))
@@ -49,7 +55,7 @@ class Segments:
         except TraceError as error:
             self.problem = str(error)
             return None
-        self.programs.append(program)
+        self._programs.append(weakref.ref(program))
         return _Run(program, given)
 
 

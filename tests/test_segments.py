@@ -66,8 +66,11 @@ def _same(got: Any, want: Any) -> None:
         assert type(got) is ndarray
         assert (got.shape, got.dtype) == (want.shape, want.dtype)
         assert_allclose(got.asnumpy(), want.asnumpy(), rtol=1e-5, atol=1e-6)
+    elif isinstance(want, float):
+        assert got == pytest.approx(want, rel=1e-5, nan_ok=True)
     else:
-        assert got == pytest.approx(want, rel=1e-5)
+        assert type(got) is type(want)
+        assert got == want
 
 
 # -- programs ------------------------------------------------------------------------------------------------

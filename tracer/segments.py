@@ -13,16 +13,28 @@ memory in C order, and may be pending from then on, or a view, or neither: such 
 NOTE [values at the time]
 A pending operator must see its operands as they are now. Writes by way of blockfuse settle the segment first. Memory
 that NumPy's own arrays share can be written without anyone seeing it, so of such operands a copy is kept.
+
+NOTE [exceptions of operators]
+What an operator raises must be raised where it is called. Shapes, dtypes and attributes decide that for operators with a
+kernel, and those are the same at every visit of a step. Operators without one, whose values may matter, are not kept
+waiting, nor is any while NumPy is told to raise or to call somebody for the values it meets (``numpy.errstate``).
+
+NOTE [noting is not interrupted]
+The garbage collector may run a finalizer between any two lines, and that may use arrays. While an operator is noted or
+a segment ends, the session therefore belongs to no thread: such code computes by itself.
 """
 
 from __future__ import annotations
 
 import sys
 import threading
+import weakref
+from collections.abc import Callable
 from math import isnan
 from typing import Any
 
 import numpy
+from numpy._core import umath  # what ``numpy.errstate`` itself uses
 
 from blockfuse.array import stamps
 from blockfuse.array.eager import Eager, data_of
@@ -31,167 +43,187 @@ from blockfuse.ir.builder import literal_dtype
 from blockfuse.ir.lowering import Composite, Contraction, Joining, Movement, Pointwise, Reduction
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.passes.dedupe import frozen
-from blockfuse.ir.types import type_of
-from blockfuse.tracer.steps import DIRECT, PENDING, VIEW, Segment, Step, Tree, computed, numpy_work
+from blockfuse.ir.types import DTYPES, type_of
+from blockfuse.tracer.promises import Promised, Segment, present
+from blockfuse.tracer.steps import DIRECT, PENDING, VIEW, Step, Tree, numpy_work
 
-_STEPS = 4096  # of one tree; operators beyond run at once
 _LONGEST = 1024  # operators in a segment
+_HEAVY = 1 << 26  # bytes that only a segment keeps alive
 _SAME_BUT_FOR_NUMBERS = 3  # steps; then the number is read at every call
-_COMPILED_AT = 2  # runs of a segment
+_EXACT = 1 << 53  # integers up to here are floats
 _OVERHEAD = 4000.0  # nanoseconds: what a segment costs besides its kernels
 _DEFERRABLE = (Pointwise, Reduction, Contraction, Composite, Joining, Movement)
-
-
-class Promised:
-    """The promise of one value."""
-
-    __slots__ = ("dtype", "number", "segment", "segmented", "shape", "step")
-
-    def __init__(self, segmented: Segmented, segment: Segment, step: Step, number: int) -> None:
-        self.segmented, self.segment, self.step, self.number = segmented, segment, step, number
-        self.shape, self.dtype = step.shape, step.dtype
-
-    def keep(self, array: ndarray) -> None:
-        """Compute: the whole segment in the thread that notes it, this value alone in another one."""
-        if self.segmented.is_noting(self.segment):
-            self.segmented.settle()
-        if array._promise is not None:
-            _give(array, computed(self.step, self.segment, [self.number])[self.number])
-
-
-_giving = threading.Lock()
-
-
-def _give(array: ndarray, data: numpy.ndarray) -> None:
-    """Two threads may have computed the value: both must see one and the same memory."""
-    with _giving:
-        if array._promise is not None:
-            array._data = data
-            array._promise = None
+_NOBODY = 0  # no thread has this identifier
 
 
 class Segmented(Eager):
     """Notes the operators of one call.
 
     gain: where ``weighing``, about how many nanoseconds the segments saved; None where some are not compiled yet.
+    crowded: whether some cannot be compiled because the tree is full.
     """
 
     def __init__(self, tree: Tree, weighing: bool) -> None:
         self._tree = tree
         self.gain: float | None = 0.0 if weighing else None
         self._thread = threading.get_ident()
+        self.crowded = False
+        self._errors: Any = None  # NumPy's error state that was found to be quiet
+        self._open: list[Segment] = []  # that are being ended, or could not be
+        self._reference = weakref.ref(self)
         self._restart()
+        stamps.readers.add(self)
 
     def _restart(self) -> None:
-        self._segment = Segment()
+        self._segment = Segment(self._reference)
         self._step = self._tree.root
 
     def finish(self) -> None:
         """The call is over: what is still pending is computed."""
-        self.settle()
-        self._thread = 0
-
-    def is_noting(self, segment: Segment) -> bool:
-        """Whether ``segment`` is the present one, and this thread the one that notes it."""
-        return segment is self._segment and threading.get_ident() == self._thread
+        try:
+            self.settle()
+        finally:
+            stamps.readers.discard(self)
+            self._thread = _NOBODY
 
     # -- what operators turn into ----------------------------------------------------------------------------
 
     def apply(self, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
-        if threading.get_ident() != self._thread:  # the context was handed on to another thread
+        thread = threading.get_ident()
+        if (
+            thread != self._thread
+        ):  # see NOTE [noting is not interrupted]; or the context went to another thread
             return super().apply(operator, operands, attrs)
+        self._thread = _NOBODY
+        try:
+            errors = _error_state()
+            if errors is not self._errors and not self._is_quiet(errors):
+                return self._direct(operator, operands, attrs)
+            if self._segment.closed or self._open:
+                self._end()
+            return self._noted(operator, operands, attrs)
+        except BaseException:
+            del self._segment.values[self._step.count :]  # what was noted in part
+            self._end()
+            raise
+        finally:
+            self._thread = thread
+
+    def _noted(self, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         key = self._key(operator, operands, attrs)
+        if key is None:
+            return self._direct(operator, operands, attrs)
         step = self._step.children.get(key) or self._with_any_number(key)
         if step is None:
             return self._new(key, operator, operands, attrs)
         if step.kind is DIRECT:
             return self._direct(operator, operands, attrs)
         segment = self._segment
-        number = len(segment.values)
         if step.kind is VIEW and not _is_pending(operands[0]):
             result = super().apply(operator, operands, attrs)
+            promised = segment.promise(result, step)
+            segment.places[id(result)] = promised.number
         else:
             result = ndarray.__new__(ndarray)
-            result._promise = Promised(self, segment, step, number)
-        segment.values.append(result)
-        segment.places[id(result)] = number
+            result._promise = promised = segment.promise(result, step)
         self._step = step
-        if number >= _LONGEST:
-            self.settle()
+        if promised.number >= _LONGEST or segment.nbytes > _HEAVY:
+            self._shorten()
         return result
 
     def update(
         self, target: ndarray, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]
     ) -> None:
-        self._settle_here()
+        self.settle()
         super().update(target, operator, operands, attrs)
 
     def assign(self, target: ndarray, index: Any, value: Any) -> None:
-        self._settle_here()
+        self.settle()
         super().assign(target, index, value)
 
     def escape(self, kind: str, array: ndarray) -> None:  # noqa: ARG002 - every kind is the same here
-        if self._segment.places.get(id(array), -1) >= 0:
-            self._settle_here()
-
-    def _settle_here(self) -> None:
-        if threading.get_ident() == self._thread:
+        if _is_pending(array):
             self.settle()
 
+    def read(self, owner: numpy.ndarray) -> None:
+        """Memory is about to be written by somebody else; see NOTE [who may compute]."""
+        for segment in (self._segment, *self._open):  # in this order: ending goes the other way
+            if segment.touches(owner):
+                segment.closed = True
+                segment.deliver(segment.waiting())
+
     def _direct(self, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
-        self.settle()
+        self._end()
         return super().apply(operator, operands, attrs)
+
+    def _is_quiet(self, errors: Any) -> bool:
+        """Whether NumPy keeps quiet, or only warns, in the present error state."""
+        quiet = all(mode in ("ignore", "warn") for mode in numpy.geterr().values())
+        self._errors = errors if quiet else None
+        return quiet
 
     # -- places of operands ----------------------------------------------------------------------------------
 
-    def _key(self, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> tuple[Any, ...]:
-        """Operator, attributes and places; leaves that are met for the first time are noted, told by their types."""
-        places = self._segment.places
+    def _key(self, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+        """Operator, attributes and places; leaves that are met for the first time are noted, told by their types.
+
+        None where an operand is something whose meaning only NumPy knows.
+        """
         parts: list[Any] = [operator]
         for operand in operands:
             kind = type(operand)
             if kind is ndarray:
-                place = places.get(id(operand))
-                parts.append(self._leaf(operand) if place is None else place)
+                parts.append(self._place(operand))
             elif kind is float:
                 parts.append((kind, repr(operand) if not operand or isnan(operand) else operand))
             elif kind is int or kind is bool:
                 parts.append((kind, operand))
-            else:
-                parts.append(self._copied(numpy.asarray(data_of(operand))))
+            elif kind in _COPIED or issubclass(kind, numpy.generic):
+                parts.append(self._copied(_array(operand), kind))
+            else:  # of a class of somebody's own
+                return None
         if attrs:
             parts.append(tuple([(name, frozen(value)) for name, value in attrs.items()]))
         return tuple(parts)
 
-    def _leaf(self, array: ndarray) -> Any:
+    def _place(self, array: ndarray) -> Any:
+        segment, promise = self._segment, array._promise
+        if promise is not None and promise.segment is segment:
+            return promise.number
+        place = segment.places.get(id(array))
+        if place is not None and (place < 0 or segment.values[place]() is array):
+            return place
         data = array._data
-        if id(array) in self._tree.held:
-            self._note_leaf(array)
+        if id(array) in self._tree.held and not stamps.is_lent(data):
+            self._note_leaf(array, 0)
             return id(array), "held"
         if stamps.is_lent(data):
-            return self._copied(data)
-        self._note_leaf(array)
+            return self._copied(data, ndarray)
+        self._note_leaf(array, data.nbytes)
         if data.flags.c_contiguous:
-            return data.shape, data.dtype.char, None
-        return data.shape, data.dtype.char, data.strides
+            return data.shape, data.dtype, None
+        return data.shape, data.dtype, data.strides
 
-    def _copied(self, data: numpy.ndarray) -> Any:
+    def _copied(self, data: numpy.ndarray, kind: type) -> Any:
         """Memory that may be written unseen."""
         copy = data.copy()  # in C order, whatever the order of ``data``
-        self._note_leaf(ndarray(copy))
-        return data.shape, data.dtype.char, data.strides, "copied"
+        self._note_leaf(ndarray(copy), data.nbytes)
+        return data.shape, data.dtype, data.strides, kind
 
-    def _note_leaf(self, array: ndarray) -> None:
+    def _note_leaf(self, array: ndarray, nbytes: int) -> None:
         segment = self._segment
         segment.leaves.append(array)
         segment.places[id(array)] = -len(segment.leaves)
+        segment.nbytes += nbytes
 
     def _with_any_number(self, key: tuple[Any, ...]) -> Step | None:
         """The step that reads its number at every call, with the number as a leaf."""
+        if not self._step.alike:
+            return None
         step = self._step.children.get(_without_number(key))
         if step is not None and step.number is not None:
             place, dtype = step.number
-            self._note_leaf(ndarray(numpy.array(key[1 + place][1], dtype)))
+            self._note_leaf(ndarray(numpy.array(_number(key[1 + place]), dtype)), 0)
         return step
 
     # -- new steps -------------------------------------------------------------------------------------------
@@ -201,29 +233,22 @@ class Segmented(Eager):
     ) -> Any:
         """A step that is not in the tree: it is computed at once."""
         tree, self.gain = self._tree, None
+        if tree.full:
+            self.crowded = True
+            return self._direct(operator, operands, attrs)
         if tree.finds_more(operands):
-            self.settle()
-            return self.apply(operator, operands, attrs)
+            self._end()
+            return self._noted(operator, operands, attrs)
         segment, parent = self._segment, self._step
-        pending = [n for n, array in enumerate(segment.values) if array._promise is not None]
-        for number, data in computed(parent, segment, pending).items():
-            _give(segment.values[number], data)
-        try:
-            result = super().apply(operator, operands, attrs)
-        except BaseException:
-            self._restart()
-            raise
-        step = Step(parent, _kind_of(operator, operands, result))
-        if tree.size < _STEPS:
-            key = self._described(step, key, operator, operands, attrs, result)
-            step = tree.add(parent, key, step)
-        else:
-            step.kind = DIRECT
+        segment.deliver(segment.waiting())
+        result = super().apply(operator, operands, attrs)
+        step = Step(parent, _kind_of(operator, operands, attrs, result))
+        key = self._described(step, key, operator, operands, attrs, result)
+        step = tree.add(parent, key, step)
         if step.kind is DIRECT:
             self._restart()
         else:
-            segment.values.append(result)
-            segment.places[id(result)] = len(segment.values) - 1
+            segment.places[id(result)] = segment.promise(result, step).number
             self._step = step
         return result
 
@@ -247,105 +272,147 @@ class Segmented(Eager):
         ]
         for count, place in enumerate(fresh):
             places[place] = -(first + count)
-        held = self._tree.held
-        leaves = [
-            held[parts[n][0]] if parts[n][-1] == "held" else type_of(data_of(operands[n])) for n in fresh
-        ]
+        leaves = [operands[n] if parts[n][-1] == "held" else type_of(_array(operands[n])) for n in fresh]
         wide = _without_number(key)
-        if wide is not None and self._step.children.get(wide) is None:
-            alike = sum(1 for other in list(self._step.children) if _without_number(other) == wide)
-            if alike >= _SAME_BUT_FOR_NUMBERS:
-                place = next(n for n, part in enumerate(parts) if type(part) is tuple and part[0] is float)
+        if wide is not None:
+            parent = self._step
+            parent.alike[wide] = parent.alike.get(wide, 0) + 1
+            if parent.alike[wide] > _SAME_BUT_FOR_NUMBERS and wide not in parent.children:
+                place = next(n for n, part in enumerate(parts) if type(part) is tuple and part[0] in _WIDENED)
                 dtypes = [o.dtype if isinstance(o, ndarray) else o for o in operands]
-                step.number = place, literal_dtype(operator, dtypes, place)
-                self._note_leaf(ndarray(numpy.array(operands[place], step.number[1])))
-                places[place], key = -len(segment.leaves), wide
-                leaves.append(type_of(segment.leaves[-1]._data))
+                dtype = literal_dtype(operator, dtypes, place)
+                if dtype.kind == "f":  # an integer may be too large for another dtype
+                    step.number = place, dtype
+                    self._note_leaf(ndarray(numpy.array(operands[place], dtype)), 0)
+                    places[place], key = -len(segment.leaves), wide
+                    leaves.append(type_of(segment.leaves[-1]._data))
         step.operator, step.attrs, step.operands, step.leaves = operator, attrs, tuple(places), tuple(leaves)
         step.shape, step.dtype = result.shape, result.dtype
-        step.work = numpy_work(operator, [numpy.asarray(data_of(o)) for o in operands], result._data)
+        step.work = numpy_work(operator, [_array(o) for o in operands], result._data)
         return key
 
     # -- the end of a segment --------------------------------------------------------------------------------
 
-    def settle(self) -> None:
-        """Compute what is pending and begin a new segment."""
-        segment, step = self._segment, self._step
-        if not segment.leaves and not segment.values:
+    def settle(self, segment: Segment | None = None) -> None:
+        """Compute what is pending and begin a new segment; only in the thread that notes, and only ``segment`` if given."""
+        thread = threading.get_ident()
+        if thread != self._thread or (segment is not None and segment is not self._segment):
             return
-        self._restart()
-        wanted, views = _asked_for(segment.values)
-        if wanted:
-            for number, data in zip(wanted, self._run(step, segment, wanted), strict=True):
-                _give(segment.values[number], data)
-        for number in views:
-            (data,) = computed(_step_of(segment.values[number]), segment, [number]).values()
-            _give(segment.values[number], data)
+        self._thread = _NOBODY
+        try:
+            self._end()
+        finally:
+            self._thread = thread
 
-    def _run(self, step: Step, segment: Segment, wanted: tuple[int, ...]) -> list[numpy.ndarray]:
-        run = step.runs.get(wanted, 0)
-        if type(run) is int:
+    def _end(self) -> None:
+        while self._open:  # an exception stopped these: they are not compiled
+            self._open[-1].deliver(self._open[-1].waiting())
+            self._open.pop().end()
+        segment, step = self._segment, self._step
+        if not step.count and not segment.leaves:
+            return
+        self._open.append(segment)
+        self._restart()
+        waiting = segment.waiting()
+        if waiting and not segment.closed:
+            self._run(step, segment, waiting)
+        segment.deliver(waiting)
+        segment.end()
+        self._open.remove(segment)
+
+    def _run(self, step: Step, segment: Segment, waiting: list[Promised]) -> None:
+        """Compute by a program, if there is one: the waiting values that are not views, and the bases of those that are."""
+        wanted = tuple(sorted({n for n in map(_base, waiting) if n is not None}))
+        if not wanted:
+            return
+        run, changing = self._tree.runner(step, wanted)
+        if changing:
             self.gain = None
-            step.runs[wanted] = run = run + 1
-            if run == _COMPILED_AT:
-                step.runs[wanted] = run = self._tree.compile(step, wanted)
-        results = run(segment.leaves) if callable(run) else None
+        results = run(segment.leaves) if run is not None else None
         if self.gain is not None:
-            saved = sum(s.work for s in step.path()) - run.work if callable(run) else 0.0
+            saved = sum(s.work for s in step.path()) - run.work if run is not None else 0.0
             self.gain += saved - _OVERHEAD
-        if results is None:
-            known = computed(step, segment, wanted)
-            return [known[n] for n in wanted]
-        return results
+        for number, data in zip(wanted, results or (), strict=results is not None):
+            segment.values[number].give(data)
+
+    def _shorten(self) -> None:
+        """End a segment that is too long, or that keeps too much memory which nobody else needs."""
+        segment = self._segment
+        kept = sum(a._data.nbytes for a in segment.leaves if sys.getrefcount(a) <= _ALONE)
+        segment.nbytes = 0
+        if len(segment.values) > _LONGEST or kept > _HEAVY:
+            self._end()
 
 
 _NUMBERS = (bool, int, float)
+_COPIED = (numpy.ndarray, list, tuple)
+_WIDENED = (int, float)
+_ALONE = 3  # references: the list's, the loop's and that of the question
+_STATE = getattr(umath, "_extobj_contextvar", None)
+_error_state: Callable[[], Any] = object if _STATE is None else _STATE.get  # equal where nothing changed
+
+
+def _array(operand: Any) -> numpy.ndarray:
+    return numpy.asarray(data_of(operand))
 
 
 def _is_pending(operand: Any) -> bool:
     return type(operand) is ndarray and operand._promise is not None
 
 
+def _base(promised: Promised) -> int | None:
+    """The value that has the memory of this one; None where that is there already."""
+    values, number = promised.segment.values, promised.number
+    while number >= 0 and present(values[number]) is None:
+        step = values[number].step
+        if step.kind is not VIEW:
+            return number
+        number = step.operands[0]
+    return None
+
+
+def _number(part: tuple[type, Any]) -> Any:
+    """The number of a key; zeros and nan are spelled there."""
+    kind, value = part
+    return kind(value)
+
+
 def _without_number(key: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    """The key for any float in the place of its one float; None where it does not have exactly one."""
-    floats = [n for n, part in enumerate(key) if type(part) is tuple and part and part[0] is float]
-    if len(floats) != 1:
+    """The key for any number of its type in the place of its one number; None where it does not have exactly one."""
+    places = [n for n, part in enumerate(key) if type(part) is tuple and part and part[0] in _WIDENED]
+    if len(places) != 1:
         return None
-    return (*key[: floats[0]], "any float", *key[floats[0] + 1 :])
+    kind, value = key[places[0]]
+    if kind is int and abs(value) > _EXACT:
+        return None
+    return (*key[: places[0]], ("any", kind), *key[places[0] + 1 :])
 
 
-def _kind_of(operator: Operator, operands: tuple[Any, ...], result: ndarray) -> str:
-    """What the first result of a step says of it; see NOTE [segments]."""
-    arrays = [data_of(o) for o in operands if not isinstance(o, bool | int | float)]
+def _kind_of(operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any], result: ndarray) -> str:
+    """What the first result of a step says of it; see NOTE [segments] and NOTE [exceptions of operators]."""
+    numbers = [o if type(o) in _WIDENED else _array(o) for o in operands]
+    arrays = [a for a in numbers if isinstance(a, numpy.ndarray)]
     owner = stamps.owner_of(result._data)
     shares = any(stamps.owner_of(a) is owner for a in arrays)
     if operator.random or not isinstance(operator.lowering, _DEFERRABLE):
         return DIRECT
-    if any(a.dtype.name == "float16" or not a.size for a in (result._data, *arrays)):
+    if isinstance(operator.lowering, Pointwise) and not _has_loop(
+        operator, operator.lowering, numbers, attrs
+    ):
+        return DIRECT
+    if not all(a.size and _is_carried(a.dtype) for a in (result._data, *arrays)):
         return DIRECT
     if shares:
         return VIEW if isinstance(operator.lowering, Movement) and not stamps.is_lent(owner) else DIRECT
     return PENDING if result._data.flags.c_contiguous else DIRECT
 
 
-def _asked_for(values: list[ndarray]) -> tuple[tuple[int, ...], list[int]]:
-    """The values to compute, and the views to take then: those that somebody besides ``values`` holds."""
-    wanted: set[int] = set()
-    views: set[int] = set()
-    for number in range(len(values)):
-        if sys.getrefcount(values[number]) > _ALONE and values[number]._promise is not None:
-            while number >= 0 and values[number]._promise is not None and number not in views:
-                step = _step_of(values[number])
-                (views if step.kind is VIEW else wanted).add(number)
-                if step.kind is not VIEW:
-                    break
-                number = step.operands[0]
-    return tuple(sorted(wanted)), sorted(views)
+def _is_carried(dtype: numpy.dtype) -> bool:
+    return dtype.isnative and dtype.name in DTYPES and dtype != numpy.float16
 
 
-def _step_of(array: ndarray) -> Step:
-    assert isinstance(array._promise, Promised)
-    return array._promise.step
-
-
-_ALONE = 2  # references: the list's and that of the question
+def _has_loop(operator: Operator, lowering: Pointwise, operands: list[Any], attrs: dict[str, Any]) -> bool:
+    """Whether a kernel computes these types."""
+    assert operator.loop is not None
+    dtypes = operator.loop(*(o.dtype if isinstance(o, numpy.ndarray) else o for o in operands), **attrs)
+    return all(d.kind in lowering.kinds for d in dtypes[:-1])

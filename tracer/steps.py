@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy
@@ -12,6 +12,10 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.lowering import Contraction, Movement, Pointwise, Reduction
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.types import TensorType
+
+_STEPS = 4096  # of one tree; operators beyond run at once
+_COMPILED_AT = 2  # runs of a segment
+_WANTED = 16  # sets of values of which a segment was asked for; further ones are computed by NumPy
 
 PENDING, VIEW, DIRECT = "pending", "view", "direct"
 
@@ -31,15 +35,17 @@ class Step:
     operands: for each its place (a value's number, or -1, -2, ... for leaves), or a Python number as ``(type, value)``.
     leaves: those that it adds: the array itself where the net holds it, else its type. kind: see NOTE [segments]. number:
     the operand that is a Python number but read as a leaf, and its dtype. work: what NumPy would take, in nanoseconds.
+    count: of values so far.
     """
 
     __slots__ = (
-        *("attrs", "children", "dtype", "kind", "leaves", "number", "operands", "operator", "parent"),
-        *("runs", "shape", "work"),
+        *("alike", "attrs", "children", "count", "dtype", "kind", "leaves", "number", "operands", "operator"),
+        *("parent", "runs", "shape", "work"),
     )
 
     def __init__(self, parent: Step | None = None, kind: str = DIRECT) -> None:
         self.parent, self.kind = parent, kind
+        self.count: int = parent.count + 1 if parent is not None else 0
         self.operator: Operator | None = None
         self.operands: tuple[Any, ...] = ()
         self.attrs: dict[str, Any] = {}
@@ -49,6 +55,7 @@ class Step:
         self.dtype: numpy.dtype = numpy.dtype(bool)
         self.work = 0.0
         self.children: dict[Any, Step] = {}
+        self.alike: dict[Any, int] = {}  # key without its number -> how many children have it
         # wanted values -> how often, then the runner, or None where there is none
         self.runs: dict[tuple[int, ...], int | Runner | None] = {}
 
@@ -73,57 +80,45 @@ class Tree:
         held: Callable[[], dict[int, ndarray]],
         compile: Callable[[Step, tuple[int, ...]], Runner | None],
     ) -> None:
-        self._find_held, self.compile = held, compile
+        self._find_held, self._compile = held, compile
+        self._restart({})
+
+    def _restart(self, held: dict[int, ndarray]) -> None:
         self.root = Step()
-        self.held: dict[int, ndarray] = {}
+        self.held = held
         self.size = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether operators that are not in it run one by one."""
+        return self.size >= _STEPS
 
     def finds_more(self, operands: tuple[Any, ...]) -> bool:
         """Look for the arrays of parameters again; whether one of ``operands`` is a new one."""
         before = self.held
-        self.held = {i: a for i, a in self._find_held().items() if not stamps.is_lent(a._data)}
-        return any(id(o) in self.held and id(o) not in before for o in operands)
+        now = {i: a for i, a in self._find_held().items() if not stamps.is_lent(a._data)}
+        if before.keys() <= now.keys():
+            self.held = now
+        else:  # the steps hold arrays that the parameters have left
+            self._restart(now)
+        return any(id(o) in now and id(o) not in before for o in operands)
 
     def add(self, parent: Step, key: tuple[Any, ...], step: Step) -> Step:
         """``step`` as a child of ``parent``; where another thread was quicker, the one that it made."""
         self.size += 1
         return parent.children.setdefault(key, step)
 
-
-class Segment:
-    """What is noted since the last value was asked for."""
-
-    __slots__ = ("leaves", "places", "values")
-
-    def __init__(self) -> None:
-        self.leaves: list[ndarray] = []
-        self.values: list[ndarray] = []
-        self.places: dict[int, int] = {}  # id of a leaf or value -> its place
-
-
-def computed(step: Step, segment: Segment, wanted: Iterable[int]) -> dict[int, numpy.ndarray]:
-    """Values by the NumPy meaning of the steps up to ``step``."""
-    path = step.path()
-    needed = set(wanted)
-    for number in range(len(path) - 1, -1, -1):
-        if number in needed and segment.values[number]._promise is not None:
-            needed.update(o for o in path[number].operands if type(o) is int and o >= 0)
-    known: dict[int, numpy.ndarray] = {}
-    for number in sorted(needed):
-        array, one = segment.values[number], path[number]
-        if array._promise is None:
-            known[number] = array._data
-            continue
-        assert one.operator is not None
-        operands = [_operand(o, known, segment) for o in one.operands]
-        known[number] = numpy.asarray(one.operator.meaning(*operands, **one.attrs))
-    return {n: known[n] for n in wanted}
-
-
-def _operand(place: Any, known: dict[int, numpy.ndarray], segment: Segment) -> Any:
-    if type(place) is tuple:
-        return place[1]
-    return known[place] if place >= 0 else segment.leaves[-1 - place]._data
+    def runner(self, step: Step, wanted: tuple[int, ...]) -> tuple[Runner | None, bool]:
+        """What computes ``wanted``, None where NumPy does; and whether that may still change."""
+        run = step.runs.get(wanted, 0)
+        if type(run) is not int:
+            return run, False  # type: ignore[return-value]
+        if run == 0 and len(step.runs) >= _WANTED:
+            return None, False
+        step.runs[wanted] = run = run + 1
+        if run == _COMPILED_AT:
+            step.runs[wanted] = self._compile(step, wanted)
+        return None, True
 
 
 # -- what NumPy would take ----------------------------------------------------------------------------------------
