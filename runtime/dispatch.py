@@ -9,6 +9,7 @@ call -> entry (native)                  everything is as recorded
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -32,7 +33,9 @@ from blockfuse.tracer.structure import Structure, Unstructured, containers, flat
 
 _SIGNATURES = 64  # kept; the one used longest ago goes
 _PATHS = 64  # recorded for one signature; what takes another way runs eagerly
-_WEIGHED = 64  # calls in segments, all of them with something new
+_CHANGING = 64  # calls with segments that are new; then they run one by one
+_TRIALS = 5  # calls with compiled segments, and as many without; the best of each are compared
+_PATIENCE = 8  # recordings that fail one after the other
 _ATTEMPTS = 128  # recordings for one signature, also because its state changed
 
 # structure, (shape, dtype, which argument is this array too) of each array, train mode
@@ -45,7 +48,9 @@ class Case:
 
     program: None where calls run eagerly. recordings: the paths in the program. reason: why calls (or, where there
     is a program, calls that take a path it does not have) run eagerly. settled: nothing more is recorded. segmented:
-    whether those calls gain from compiled segments; None as long as that is not known.
+    whether those calls gain from compiled segments; None as long as that is not known. failures: recordings that failed
+    one after the other. resting: calls before the next. changing: calls in segments with something new. times: what some
+    calls took in segments (True) and without.
     """
 
     program: Program | None = None
@@ -56,20 +61,39 @@ class Case:
     eager_calls: int = 0
     settled: bool = False
     retry: bool = True
+    failures: int = 0
+    resting: int = 0
     segmented: bool | None = None
-    weighed: int = 0
+    changing: int = 0
+    times: dict[bool, list[float]] = field(default_factory=lambda: {True: [], False: []})
 
     @property
     def wants_recording(self) -> bool:
-        return self.retry and not self.settled
+        return self.retry and not self.settled and self.calls > self.resting
 
-    def weigh(self, call: Segmented) -> None:
-        """Whether segments pay, known once all of ``call`` were compiled; they do not where that has no end."""
-        self.weighed += 1
-        if call.gain is not None:
-            self.segmented = call.gain > 0
-        elif call.crowded or (self.segmented is None and self.weighed >= _WEIGHED):
+    def rest(self) -> None:
+        """Where recordings fail again and again, as with a counter among the attributes, try less and less often."""
+        self.failures += 1
+        if self.failures >= _PATIENCE:
+            self.resting = self.calls + 2**self.failures
+
+    @property
+    def tries_segments(self) -> bool:
+        """Whether the next call in Python runs in segments: until it is known which is quicker, every other one does."""
+        if self.segmented is not None:
+            return self.segmented
+        return len(self.times[True]) <= len(self.times[False])
+
+    def weigh(self, call: Segmented | None, seconds: float) -> None:
+        """Compare a call in segments, or one without (None), with those before."""
+        if call is None or not call.changing:
+            self.times[call is not None].append(seconds)
+        else:
+            self.changing += 1
+        if call is not None and (call.crowded or self.changing >= _CHANGING):
             self.segmented = False
+        elif self.segmented is None and min(len(times) for times in self.times.values()) >= _TRIALS:
+            self.segmented = min(self.times[True]) < min(self.times[False])
 
     def invalidate(self) -> None:
         """A block or parameter changed: an eager case may be worth another recording."""
@@ -160,13 +184,19 @@ class Hybrid:
         """The call in Python from beginning to end, its operators in compiled segments where that is quicker."""
         if case.segmented is False or isinstance(interpreter.current(), Segmented):
             return self._eager(args, kwargs)
-        segmented = Segmented(self._segments.tree, case.segmented is None)
+        segmented = Segmented(self._segments.tree) if case.tries_segments else None
+        started = time.perf_counter()
         try:
-            with interpreter.interpreting(segmented):
+            if segmented is None:
                 return self._eager(args, kwargs)
+            try:
+                with interpreter.interpreting(segmented):
+                    return self._eager(args, kwargs)
+            finally:
+                segmented.finish()
         finally:
-            segmented.finish()
-            case.weigh(segmented)
+            if case.segmented is None:
+                case.weigh(segmented, time.perf_counter() - started)
 
     def _compile_children(self) -> None:
         """Where a block runs in Python, each block in it has programs of its own."""
@@ -228,6 +258,7 @@ class Hybrid:
             self._compile(case, recording, structure, args)
         elif not recording.again and case.program is None:
             case.retry = False  # until something changes
+            case.rest()
             self._compile_children()
             for value in recording.watched:
                 value._watchers.add(case)
@@ -244,6 +275,7 @@ class Hybrid:
             self._forget_entry()
             case.program = Program([*case.recordings, recording], self._backend())
             case.recordings.append(recording)
+            case.failures = 0
             self._prefer(case.program, structure, args)
         except TraceError as error:
             case.reason = str(error)

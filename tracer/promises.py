@@ -58,12 +58,12 @@ class Segment:
 
     places: ids of the leaves, and of the values that had data from the start -> their places. given: numbers of values
     that were delivered -> their data. nbytes: of the leaves that are not parameters. closed: memory that it reads was
-    written by somebody else; see NOTE [who may compute].
+    written by somebody else; see NOTE [who may compute]. waits: whether values may be waiting.
     """
 
-    __slots__ = ("closed", "given", "leaves", "nbytes", "places", "session", "values")
+    __slots__ = ("closed", "given", "leaves", "nbytes", "places", "session", "values", "waits")
 
-    def __init__(self, session: weakref.ref[Session]) -> None:
+    def __init__(self, session: weakref.ref[Any]) -> None:
         self.session = session
         self.leaves: list[ndarray] = []
         self.values: list[Promised] = []
@@ -71,6 +71,7 @@ class Segment:
         self.given: dict[int, numpy.ndarray] = {}
         self.nbytes = 0
         self.closed = False
+        self.waits = False
 
     def promise(self, array: ndarray, step: Step) -> Promised:
         """Note ``array`` as the value of ``step``."""

@@ -37,37 +37,45 @@ import numpy
 from numpy._core import umath  # what ``numpy.errstate`` itself uses
 
 from blockfuse.array import stamps
-from blockfuse.array.eager import Eager, data_of
+from blockfuse.array.eager import Eager
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.builder import literal_dtype
-from blockfuse.ir.lowering import Composite, Contraction, Joining, Movement, Pointwise, Reduction
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.passes.dedupe import frozen
-from blockfuse.ir.types import DTYPES, type_of
+from blockfuse.ir.types import type_of
 from blockfuse.tracer.promises import Promised, Segment, present
-from blockfuse.tracer.steps import DIRECT, PENDING, VIEW, Step, Tree, numpy_work
+from blockfuse.tracer.steps import (
+    DIRECT,
+    NUMBERS,
+    VIEW,
+    WIDENED,
+    Step,
+    Tree,
+    array_of,
+    kind_of,
+    number_of,
+    without_number,
+)
 
 _LONGEST = 1024  # operators in a segment
 _HEAVY = 1 << 26  # bytes that only a segment keeps alive
-_SAME_BUT_FOR_NUMBERS = 3  # steps; then the number is read at every call
-_EXACT = 1 << 53  # integers up to here are floats
-_OVERHEAD = 4000.0  # nanoseconds: what a segment costs besides its kernels
-_DEFERRABLE = (Pointwise, Reduction, Contraction, Composite, Joining, Movement)
+_SAME_BUT_FORNUMBERS = 3  # steps; then the number is read at every call
 _NOBODY = 0  # no thread has this identifier
+
+_identifier = threading.get_ident
+_made = ndarray.__new__
 
 
 class Segmented(Eager):
     """Notes the operators of one call.
 
-    gain: where ``weighing``, about how many nanoseconds the segments saved; None where some are not compiled yet.
-    crowded: whether some cannot be compiled because the tree is full.
+    changing: whether something was new, or is not compiled yet. crowded: whether it never will be, for the tree is full.
     """
 
-    def __init__(self, tree: Tree, weighing: bool) -> None:
+    def __init__(self, tree: Tree) -> None:
         self._tree = tree
-        self.gain: float | None = 0.0 if weighing else None
-        self._thread = threading.get_ident()
-        self.crowded = False
+        self.changing = self.crowded = False
+        self._thread = _identifier()
         self._errors: Any = None  # NumPy's error state that was found to be quiet
         self._open: list[Segment] = []  # that are being ended, or could not be
         self._reference = weakref.ref(self)
@@ -89,7 +97,7 @@ class Segmented(Eager):
     # -- what operators turn into ----------------------------------------------------------------------------
 
     def apply(self, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
-        thread = threading.get_ident()
+        thread = _identifier()
         if (
             thread != self._thread
         ):  # see NOTE [noting is not interrupted]; or the context went to another thread
@@ -124,8 +132,9 @@ class Segmented(Eager):
             promised = segment.promise(result, step)
             segment.places[id(result)] = promised.number
         else:
-            result = ndarray.__new__(ndarray)
+            result = _made(ndarray)
             result._promise = promised = segment.promise(result, step)
+            segment.waits = True
         self._step = step
         if promised.number >= _LONGEST or segment.nbytes > _HEAVY:
             self._shorten()
@@ -169,27 +178,29 @@ class Segmented(Eager):
 
         None where an operand is something whose meaning only NumPy knows.
         """
+        segment = self._segment
         parts: list[Any] = [operator]
         for operand in operands:
             kind = type(operand)
             if kind is ndarray:
-                parts.append(self._place(operand))
+                promise = operand._promise
+                waits = promise is not None and promise.segment is segment
+                parts.append(promise.number if waits else self._place(operand))
             elif kind is float:
                 parts.append((kind, repr(operand) if not operand or isnan(operand) else operand))
             elif kind is int or kind is bool:
                 parts.append((kind, operand))
             elif kind in _COPIED or issubclass(kind, numpy.generic):
-                parts.append(self._copied(_array(operand), kind))
+                parts.append(self._copied(array_of(operand), kind))
             else:  # of a class of somebody's own
                 return None
-        if attrs:
-            parts.append(tuple([(name, frozen(value)) for name, value in attrs.items()]))
+        for name, value in attrs.items():
+            parts.append((name, frozen(value)) if type(value) not in _PLAIN else (name, type(value), value))
         return tuple(parts)
 
     def _place(self, array: ndarray) -> Any:
-        segment, promise = self._segment, array._promise
-        if promise is not None and promise.segment is segment:
-            return promise.number
+        """Where an array stands that does not wait in the present segment."""
+        segment = self._segment
         place = segment.places.get(id(array))
         if place is not None and (place < 0 or segment.values[place]() is array):
             return place
@@ -220,10 +231,10 @@ class Segmented(Eager):
         """The step that reads its number at every call, with the number as a leaf."""
         if not self._step.alike:
             return None
-        step = self._step.children.get(_without_number(key))
+        step = self._step.children.get(without_number(key))
         if step is not None and step.number is not None:
             place, dtype = step.number
-            self._note_leaf(ndarray(numpy.array(_number(key[1 + place]), dtype)), 0)
+            self._note_leaf(ndarray(numpy.array(number_of(key[1 + place]), dtype)), 0)
         return step
 
     # -- new steps -------------------------------------------------------------------------------------------
@@ -232,7 +243,7 @@ class Segmented(Eager):
         self, key: tuple[Any, ...], operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]
     ) -> Any:
         """A step that is not in the tree: it is computed at once."""
-        tree, self.gain = self._tree, None
+        tree, self.changing = self._tree, True
         if tree.full:
             self.crowded = True
             return self._direct(operator, operands, attrs)
@@ -240,9 +251,11 @@ class Segmented(Eager):
             self._end()
             return self._noted(operator, operands, attrs)
         segment, parent = self._segment, self._step
-        segment.deliver(segment.waiting())
+        if segment.waits:
+            segment.deliver(segment.waiting())
+            segment.waits = False
         result = super().apply(operator, operands, attrs)
-        step = Step(parent, _kind_of(operator, operands, attrs, result))
+        step = Step(parent, kind_of(operator, operands, attrs, result))
         key = self._described(step, key, operator, operands, attrs, result)
         step = tree.add(parent, key, step)
         if step.kind is DIRECT:
@@ -264,7 +277,7 @@ class Segmented(Eager):
         """Fill in ``step``; its key, which has no number any more where too many steps differ in nothing else."""
         segment = self._segment
         parts = key[1 : 1 + len(operands)]
-        fresh = [n for n, part in enumerate(parts) if type(part) is tuple and part[0] not in _NUMBERS]
+        fresh = [n for n, part in enumerate(parts) if type(part) is tuple and part[0] not in NUMBERS]
         first = len(segment.leaves) - len(fresh) + 1
         places: list[Any] = [
             part if type(part) is int else (type(operand), operand)
@@ -272,13 +285,13 @@ class Segmented(Eager):
         ]
         for count, place in enumerate(fresh):
             places[place] = -(first + count)
-        leaves = [operands[n] if parts[n][-1] == "held" else type_of(_array(operands[n])) for n in fresh]
-        wide = _without_number(key)
+        leaves = [operands[n] if parts[n][-1] == "held" else type_of(array_of(operands[n])) for n in fresh]
+        wide = without_number(key)
         if wide is not None:
             parent = self._step
             parent.alike[wide] = parent.alike.get(wide, 0) + 1
-            if parent.alike[wide] > _SAME_BUT_FOR_NUMBERS and wide not in parent.children:
-                place = next(n for n, part in enumerate(parts) if type(part) is tuple and part[0] in _WIDENED)
+            if parent.alike[wide] > _SAME_BUT_FORNUMBERS and wide not in parent.children:
+                place = next(n for n, part in enumerate(parts) if type(part) is tuple and part[0] in WIDENED)
                 dtypes = [o.dtype if isinstance(o, ndarray) else o for o in operands]
                 dtype = literal_dtype(operator, dtypes, place)
                 if dtype.kind == "f":  # an integer may be too large for another dtype
@@ -288,14 +301,13 @@ class Segmented(Eager):
                     leaves.append(type_of(segment.leaves[-1]._data))
         step.operator, step.attrs, step.operands, step.leaves = operator, attrs, tuple(places), tuple(leaves)
         step.shape, step.dtype = result.shape, result.dtype
-        step.work = numpy_work(operator, [_array(o) for o in operands], result._data)
         return key
 
     # -- the end of a segment --------------------------------------------------------------------------------
 
     def settle(self, segment: Segment | None = None) -> None:
         """Compute what is pending and begin a new segment; only in the thread that notes, and only ``segment`` if given."""
-        thread = threading.get_ident()
+        thread = _identifier()
         if thread != self._thread or (segment is not None and segment is not self._segment):
             return
         self._thread = _NOBODY
@@ -313,7 +325,7 @@ class Segmented(Eager):
             return
         self._open.append(segment)
         self._restart()
-        waiting = segment.waiting()
+        waiting = segment.waiting() if segment.waits else []
         if waiting and not segment.closed:
             self._run(step, segment, waiting)
         segment.deliver(waiting)
@@ -326,12 +338,8 @@ class Segmented(Eager):
         if not wanted:
             return
         run, changing = self._tree.runner(step, wanted)
-        if changing:
-            self.gain = None
+        self.changing = self.changing or changing
         results = run(segment.leaves) if run is not None else None
-        if self.gain is not None:
-            saved = sum(s.work for s in step.path()) - run.work if run is not None else 0.0
-            self.gain += saved - _OVERHEAD
         for number, data in zip(wanted, results or (), strict=results is not None):
             segment.values[number].give(data)
 
@@ -344,16 +352,11 @@ class Segmented(Eager):
             self._end()
 
 
-_NUMBERS = (bool, int, float)
+_PLAIN = frozenset([bool, int, str, type(None)])  # types whose equal values are the same
 _COPIED = (numpy.ndarray, list, tuple)
-_WIDENED = (int, float)
 _ALONE = 3  # references: the list's, the loop's and that of the question
 _STATE = getattr(umath, "_extobj_contextvar", None)
 _error_state: Callable[[], Any] = object if _STATE is None else _STATE.get  # equal where nothing changed
-
-
-def _array(operand: Any) -> numpy.ndarray:
-    return numpy.asarray(data_of(operand))
 
 
 def _is_pending(operand: Any) -> bool:
@@ -369,50 +372,3 @@ def _base(promised: Promised) -> int | None:
             return number
         number = step.operands[0]
     return None
-
-
-def _number(part: tuple[type, Any]) -> Any:
-    """The number of a key; zeros and nan are spelled there."""
-    kind, value = part
-    return kind(value)
-
-
-def _without_number(key: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    """The key for any number of its type in the place of its one number; None where it does not have exactly one."""
-    places = [n for n, part in enumerate(key) if type(part) is tuple and part and part[0] in _WIDENED]
-    if len(places) != 1:
-        return None
-    kind, value = key[places[0]]
-    if kind is int and abs(value) > _EXACT:
-        return None
-    return (*key[: places[0]], ("any", kind), *key[places[0] + 1 :])
-
-
-def _kind_of(operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any], result: ndarray) -> str:
-    """What the first result of a step says of it; see NOTE [segments] and NOTE [exceptions of operators]."""
-    numbers = [o if type(o) in _WIDENED else _array(o) for o in operands]
-    arrays = [a for a in numbers if isinstance(a, numpy.ndarray)]
-    owner = stamps.owner_of(result._data)
-    shares = any(stamps.owner_of(a) is owner for a in arrays)
-    if operator.random or not isinstance(operator.lowering, _DEFERRABLE):
-        return DIRECT
-    if isinstance(operator.lowering, Pointwise) and not _has_loop(
-        operator, operator.lowering, numbers, attrs
-    ):
-        return DIRECT
-    if not all(a.size and _is_carried(a.dtype) for a in (result._data, *arrays)):
-        return DIRECT
-    if shares:
-        return VIEW if isinstance(operator.lowering, Movement) and not stamps.is_lent(owner) else DIRECT
-    return PENDING if result._data.flags.c_contiguous else DIRECT
-
-
-def _is_carried(dtype: numpy.dtype) -> bool:
-    return dtype.isnative and dtype.name in DTYPES and dtype != numpy.float16
-
-
-def _has_loop(operator: Operator, lowering: Pointwise, operands: list[Any], attrs: dict[str, Any]) -> bool:
-    """Whether a kernel computes these types."""
-    assert operator.loop is not None
-    dtypes = operator.loop(*(o.dtype if isinstance(o, numpy.ndarray) else o for o in operands), **attrs)
-    return all(d.kind in lowering.kinds for d in dtypes[:-1])

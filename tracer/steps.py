@@ -8,22 +8,26 @@ from typing import Any, Protocol
 import numpy
 
 from blockfuse.array import stamps
+from blockfuse.array.eager import data_of
 from blockfuse.array.ndarray import ndarray
-from blockfuse.ir.lowering import Contraction, Movement, Pointwise, Reduction
+from blockfuse.ir.lowering import Composite, Contraction, Joining, Movement, Pointwise, Reduction
 from blockfuse.ir.operator import Operator
-from blockfuse.ir.types import TensorType
+from blockfuse.ir.types import DTYPES, TensorType
 
 _STEPS = 4096  # of one tree; operators beyond run at once
 _COMPILED_AT = 2  # runs of a segment
 _WANTED = 16  # sets of values of which a segment was asked for; further ones are computed by NumPy
 
+_EXACT = 1 << 53  # integers up to here are floats
+_DEFERRABLE = (Pointwise, Reduction, Contraction, Composite, Joining, Movement)
+NUMBERS = (bool, int, float)
+WIDENED = (int, float)  # types of numbers that may become leaves
+
 PENDING, VIEW, DIRECT = "pending", "view", "direct"
 
 
 class Runner(Protocol):
-    """A compiled segment. work: an estimate of a call in nanoseconds."""
-
-    work: float
+    """A compiled segment."""
 
     def __call__(self, leaves: list[ndarray]) -> list[numpy.ndarray] | None:
         """The wanted values from the leaves, in order; None where the program does not fit any more."""
@@ -34,13 +38,13 @@ class Step:
 
     operands: for each its place (a value's number, or -1, -2, ... for leaves), or a Python number as ``(type, value)``.
     leaves: those that it adds: the array itself where the net holds it, else its type. kind: see NOTE [segments]. number:
-    the operand that is a Python number but read as a leaf, and its dtype. work: what NumPy would take, in nanoseconds.
+    the operand that is a Python number but read as a leaf, and its dtype.
     count: of values so far.
     """
 
     __slots__ = (
         *("alike", "attrs", "children", "count", "dtype", "kind", "leaves", "number", "operands", "operator"),
-        *("parent", "runs", "shape", "work"),
+        *("parent", "runs", "shape"),
     )
 
     def __init__(self, parent: Step | None = None, kind: str = DIRECT) -> None:
@@ -53,7 +57,6 @@ class Step:
         self.number: tuple[int, numpy.dtype] | None = None
         self.shape: tuple[int, ...] = ()
         self.dtype: numpy.dtype = numpy.dtype(bool)
-        self.work = 0.0
         self.children: dict[Any, Step] = {}
         self.alike: dict[Any, int] = {}  # key without its number -> how many children have it
         # wanted values -> how often, then the runner, or None where there is none
@@ -121,19 +124,55 @@ class Tree:
         return None, True
 
 
-# -- what NumPy would take ----------------------------------------------------------------------------------------
-# Nanoseconds, measured with NumPy 2.4 on a 3.7 GHz AVX-512 processor: they only tell small from large.
+# -- what a step is ------------------------------------------------------------------------------------------
 
 
-def numpy_work(operator: Operator, operands: list[numpy.ndarray], result: numpy.ndarray) -> float:
-    """About how long the meaning of an operator runs, without what wraps it."""
-    lowering, size = operator.lowering, max([result.size, *(o.size for o in operands)])
-    if isinstance(lowering, Movement):
-        return 0.0
-    if isinstance(lowering, Pointwise):
-        return 400 + size * (0.1 + 0.015 * lowering.cost)
-    if isinstance(lowering, Reduction):
-        return 1500 + 0.2 * size
-    if isinstance(lowering, Contraction):
-        return 1000 + 0.04 * result.size * operands[0].shape[-1] if operands[0].ndim else 1000
-    return 4000 + 2.0 * size
+def array_of(operand: Any) -> numpy.ndarray:
+    return numpy.asarray(data_of(operand))
+
+
+def without_number(key: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """The key for any number of its type in the place of its one number; None where it does not have exactly one."""
+    places = [n for n, part in enumerate(key) if type(part) is tuple and part and part[0] in WIDENED]
+    if len(places) != 1:
+        return None
+    kind, value = key[places[0]]
+    if kind is int and abs(value) > _EXACT:
+        return None
+    return (*key[: places[0]], ("any", kind), *key[places[0] + 1 :])
+
+
+def number_of(part: tuple[type, Any]) -> Any:
+    """The number of a key; zeros and nan are spelled there."""
+    kind, value = part
+    return kind(value)
+
+
+def kind_of(operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any], result: ndarray) -> str:
+    """What the first result of a step says of it; see NOTE [segments] and NOTE [exceptions of operators]."""
+    numbers = [o if type(o) in WIDENED else array_of(o) for o in operands]
+    arrays = [a for a in numbers if isinstance(a, numpy.ndarray)]
+    owner = stamps.owner_of(result._data)
+    shares = any(stamps.owner_of(a) is owner for a in arrays)
+    if operator.random or not isinstance(operator.lowering, _DEFERRABLE):
+        return DIRECT
+    if isinstance(operator.lowering, Pointwise) and not _has_loop(
+        operator, operator.lowering, numbers, attrs
+    ):
+        return DIRECT
+    if not all(a.size and _is_carried(a.dtype) for a in (result._data, *arrays)):
+        return DIRECT
+    if shares:
+        return VIEW if isinstance(operator.lowering, Movement) and not stamps.is_lent(owner) else DIRECT
+    return PENDING if result._data.flags.c_contiguous else DIRECT
+
+
+def _is_carried(dtype: numpy.dtype) -> bool:
+    return dtype.isnative and dtype.name in DTYPES and dtype != numpy.float16
+
+
+def _has_loop(operator: Operator, lowering: Pointwise, operands: list[Any], attrs: dict[str, Any]) -> bool:
+    """Whether a kernel computes these types."""
+    assert operator.loop is not None
+    dtypes = operator.loop(*(o.dtype if isinstance(o, numpy.ndarray) else o for o in operands), **attrs)
+    return all(d.kind in lowering.kinds for d in dtypes[:-1])
