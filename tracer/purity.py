@@ -4,8 +4,9 @@ NOTE [the certificate]
 A graph replaces Python, so it may only be used where Python did nothing else. ``sys.setprofile`` shows every
 Python function that starts and every C function that user code calls; C functions not known to be pure
 (``random.random``, ``time.time``, ``print``, ``next``) stop the certificate, as do stores to globals,
-enclosing variables and foreign attributes, which are read from the byte code. Changes to containers are found
-by comparing the reachable state before and after (``tracer.state``).
+enclosing variables and foreign attributes: which lines have some is read from the byte code, whether the call comes to
+them is seen by ``sys.settrace`` (where a debugger has its place, every such line counts). Changes to containers are
+found by comparing the reachable state before and after (``tracer.state``).
 """
 
 from __future__ import annotations
@@ -126,17 +127,23 @@ class Witness:
     def __init__(self) -> None:
         self.problem = ""
         self.functions: dict[types.CodeType, dict[str, Any]] = {}  # user code that ran -> its globals
+        self._follows_lines = False
 
     def watching(self, call: Callable[[], Any]) -> Any:
         """The result of ``call``, seen by this witness."""
         draws = _numpy_stream()
         collecting = gc.isenabled()
         gc.disable()  # finalizers of other objects would be taken for the call's doing
+        self._follows_lines = sys.gettrace() is None
+        if self._follows_lines:
+            sys.settrace(self._follow)
         sys.setprofile(self._see)
         try:
             return call()
         finally:
             sys.setprofile(None)
+            if self._follows_lines:
+                sys.settrace(None)
             if collecting:
                 gc.enable()
             if not self.problem and draws != _numpy_stream():
@@ -157,9 +164,22 @@ class Witness:
         code = frame.f_code
         if code not in self.functions:
             self.functions[code] = frame.f_globals
-            found = _effect_of(code)
-            if found:
-                self._object(found[0], code, found[1])
+            effects = _effects_of(code)
+            for line, what in effects.items():
+                if (
+                    not self._follows_lines or line == code.co_firstlineno
+                ):  # which Python may not report again
+                    self._object(what, code, line)
+
+    def _follow(self, frame: types.FrameType, event: str, _: Any) -> Any:  # noqa: ARG002 - Python passes it
+        """See the lines of functions that would have effects: whether they come to it."""
+        return self._see_line if _effects_of(frame.f_code) and not is_trusted(frame) else None
+
+    def _see_line(self, frame: types.FrameType, event: str, _: Any) -> Any:
+        what = _effects_of(frame.f_code).get(frame.f_lineno) if event == "line" else None
+        if what:
+            self._object(what, frame.f_code, frame.f_lineno)
+        return self._see_line
 
     def _object(self, what: str, code: types.CodeType, line: int) -> None:
         if not self.problem:
@@ -169,11 +189,13 @@ class Witness:
 @contextlib.contextmanager
 def unwatched() -> Iterator[None]:
     """Let the tracer use the standard library without a witness taking it for user code."""
-    witness = sys.getprofile()
+    witness, follower = sys.getprofile(), sys.gettrace()
     sys.setprofile(None)
+    sys.settrace(None)
     try:
         yield
     finally:
+        sys.settrace(follower)
         sys.setprofile(witness)
 
 
@@ -203,14 +225,14 @@ def _is_pure(function: Any) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _effect_of(code: types.CodeType) -> tuple[str, int] | None:
-    """The first store in the byte code that changes something outside of the function, and its line."""
-    line = code.co_firstlineno
+def _effects_of(code: types.CodeType) -> dict[int, str]:
+    """Lines with a store in the byte code that changes something outside of the function -> what it does."""
+    effects: dict[int, str] = {}
     for instruction in dis.get_instructions(code):
-        line = instruction.positions.lineno or line if instruction.positions else line
+        line = (instruction.positions and instruction.positions.lineno) or code.co_firstlineno
         name = instruction.opname
         if name in _STORES and not (name == "STORE_ATTR" and code.co_name == "__init__"):
-            return f"{_STORES[name]} {instruction.argval}", line
+            effects.setdefault(line, f"{_STORES[name]} {instruction.argval}")
         if name in ("STORE_DEREF", "DELETE_DEREF") and instruction.argval in code.co_freevars:
-            return f"assigns {instruction.argval} of the enclosing function", line
-    return None
+            effects.setdefault(line, f"assigns {instruction.argval} of the enclosing function")
+    return effects

@@ -290,6 +290,8 @@ class State:
         elif isinstance(value, property):
             for accessor in (value.fget, value.fset, value.fdel):
                 self._visit(accessor, text)
+        elif isinstance(value, functools.cached_property):
+            self._visit(value.func, text)
         elif isinstance(value, functools.partial):
             for part in (value.func, value.args, value.keywords):
                 self._visit(part, text)
