@@ -109,8 +109,15 @@ def operands_as_nodes(operator: Operator, operands: tuple[Any, ...]) -> tuple[No
         elif isinstance(operand, Node):
             nodes.append(operand)
         else:
-            nodes.append(literal(operand, literal_dtype(operator, dtypes, place)))
+            nodes.append(_number(operand, literal_dtype(operator, dtypes, place)))
     return tuple(nodes)
+
+
+def _number(value: Any, dtype: numpy.dtype) -> Node:
+    try:
+        return literal(value, dtype)
+    except OverflowError as error:  # NumPy compares arrays with Python ints of any size
+        raise TraceError(f"a number does not fit {dtype}: {error}") from error
 
 
 def literal_dtype(operator: Operator, dtypes: list[Any], place: int) -> numpy.dtype:

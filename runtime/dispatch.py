@@ -8,38 +8,57 @@ call -> entry (native)                  everything is as recorded
 
 from __future__ import annotations
 
+import math
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import zip_longest
 from textwrap import indent
 from typing import Any
 
-import numpy
-
-from blockfuse.array import modes, stamps
+from blockfuse.array import modes
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir import interpreter
 from blockfuse.ir.errors import TraceError
 from blockfuse.runtime import backend as backends
 from blockfuse.runtime.explain import explanation
-from blockfuse.runtime.program import UNKNOWN, Program
+from blockfuse.runtime.numbers import Family, Numbers
+from blockfuse.runtime.patience import Patience
+from blockfuse.runtime.plain import PlainArrays
+from blockfuse.runtime.program import PYTHON, UNKNOWN, Program
 from blockfuse.runtime.segments import Segments
 from blockfuse.tracer.record import Code, Recording, record
+from blockfuse.tracer.recorder import Recorder
+from blockfuse.tracer.rehearsal import rehearse
 from blockfuse.tracer.segments import Segmented
-from blockfuse.tracer.structure import Structure, Unstructured, containers, flatten
+from blockfuse.tracer.structure import Structure, Unstructured, containers, flatten, with_numbers
 
 _SIGNATURES = 64  # kept; the one used longest ago goes
 _PATHS = 64  # recorded for one signature; what takes another way runs eagerly
-_CHANGING = 64  # calls with segments that are new; then they run one by one
-_TRIALS = 5  # calls with compiled segments, and as many without; the best of each are compared
-_PATIENCE = 8  # recordings that fail one after the other
-_ATTEMPTS = 128  # recordings for one signature, also because its state changed
+_CHANGING = 64  # calls with segments that are new; then operators run one by one
 
 # structure, (shape, dtype, which argument is this array too) of each array, train mode
 Signature = tuple[Structure, tuple[tuple[tuple[int, ...], str, int], ...], bool]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call taken apart. structure: of ``(args, kwargs)``, with its ``values``, some of them numbers of a family."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    arrays: list[ndarray]
+    values: list[Any]
+    structure: Structure
+    family: Family | None
+    given: frozenset[int]  # which of the values are arguments of the program
+
+    @property
+    def form(self) -> Structure:
+        """The structure as it stands in the signature."""
+        return with_numbers(self.structure, self.given) if self.given else self.structure
 
 
 @dataclass(eq=False)
@@ -47,57 +66,57 @@ class Case:
     """What is known of one signature.
 
     program: None where calls run eagerly. recordings: the paths in the program. reason: why calls (or, where there
-    is a program, calls that take a path it does not have) run eagerly. settled: nothing more is recorded. segmented:
-    whether those calls gain from compiled segments; None as long as that is not known. failures: recordings that failed
-    one after the other. resting: calls before the next. changing: calls in segments with something new. times: what some
-    calls took in segments (True) and without.
+    is a program, calls that take a path it does not have) run eagerly. note: why numbers are part of the signature.
+    served: calls that the program ran through Python. settled: nothing more is recorded. segmented: whether calls in
+    Python gain from compiled segments; None as long as that is not known. changing: those with something new.
     """
 
     program: Program | None = None
     recordings: list[Recording] = field(default_factory=list)
     reason: str = ""
+    note: str = ""
     attempts: int = 0
     calls: int = 0
     eager_calls: int = 0
+    served: int = 0
     settled: bool = False
-    retry: bool = True
-    failures: int = 0
-    resting: int = 0
+    patience: Patience = field(default_factory=Patience)
     segmented: bool | None = None
     changing: int = 0
-    times: dict[bool, list[float]] = field(default_factory=lambda: {True: [], False: []})
 
     @property
     def wants_recording(self) -> bool:
-        return self.retry and not self.settled and self.calls > self.resting
-
-    def rest(self) -> None:
-        """Where recordings fail again and again, as with a counter among the attributes, try less and less often."""
-        self.failures += 1
-        if self.failures >= _PATIENCE:
-            self.resting = self.calls + 2**self.failures
+        return not self.settled and self.patience.ready(self.calls)
 
     @property
-    def tries_segments(self) -> bool:
-        """Whether the next call in Python runs in segments: until it is known which is quicker, every other one does."""
-        if self.segmented is not None:
-            return self.segmented
-        return len(self.times[True]) <= len(self.times[False])
+    def may_be_recorded(self) -> bool:
+        """Whether this or a later call is recorded, though nothing changes."""
+        return not self.settled and self.patience.resume < math.inf
 
-    def weigh(self, call: Segmented | None, seconds: float) -> None:
-        """Compare a call in segments, or one without (None), with those before."""
-        if call is None or not call.changing:
-            self.times[call is not None].append(seconds)
-        else:
+    def weigh(self, call: Segmented) -> None:
+        """Learn from a call in segments whether they pay. An estimate decides, for results must not depend on luck."""
+        if call.changing:
             self.changing += 1
-        if call is not None and (call.crowded or self.changing >= _CHANGING):
-            self.segmented = False
-        elif self.segmented is None and min(len(times) for times in self.times.values()) >= _TRIALS:
-            self.segmented = min(self.times[True]) < min(self.times[False])
+            self.segmented = False if call.crowded or self.changing >= _CHANGING else None
+        else:
+            self.segmented = call.gain > 0
 
     def invalidate(self) -> None:
         """A block or parameter changed: an eager case may be worth another recording."""
-        self.retry = True
+        self.patience.changed(self.calls)
+
+    def failed(self, call: Call, again: bool = False, effects: bool = False) -> None:
+        """A recording gave nothing."""
+        other_ways = self.program is not None or bool(call.given)
+        self.patience.failed(self.calls, again, effects, other_ways)
+
+    def outdate(self) -> None:
+        """The program does not hold any more."""
+        assert self.program is not None
+        if self.patience.outdated(self.calls, self.served + self.program.executable.calls()):
+            change = self.program.state.change() or "the type of a parameter"
+            self.reason = f"its state changes too often: {change}"
+        self.program, self.recordings, self.served = None, [], 0
 
 
 class Hybrid:
@@ -113,6 +132,7 @@ class Hybrid:
         self._entry_holder = owner if entry_holder is None else entry_holder
         self.options = options
         self.cases: OrderedDict[Signature, Case] = OrderedDict()
+        self._numbers = Numbers()
         self._code: list[Code] = []
         self._others = Case()  # calls with arguments that have no signature
         self._segments = Segments(owner, self._backend)
@@ -130,43 +150,65 @@ class Hybrid:
             result = NotImplemented if entry is None else entry(*args)
             if result is not NotImplemented:
                 return result
-        plain = _PlainArrays()
+        plain = PlainArrays()
         args, kwargs = plain.wrapped(args), plain.wrapped(kwargs)
         if current.recording:
             return plain.unwrapped(self._eager(args, kwargs))
         return plain.unwrapped(self._call(args, kwargs, plain))
 
-    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], plain: _PlainArrays) -> Any:
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], plain: PlainArrays) -> Any:
         arrays: list[ndarray] = []
+        values: list[Any] = []
         try:
-            structure = flatten((args, kwargs), arrays)
+            structure = flatten((args, kwargs), arrays, values)
         except Unstructured:
             plain.lend()
             self._compile_children()
             return self._segmented(self._others, args, kwargs)  # an argument of a type that has no signature
         first = {id(a): n for n, a in reversed(list(enumerate(arrays)))}  # an array may be passed twice
         types = tuple((a.shape, a.dtype.char, first[id(a)]) for a in arrays)
-        signature = (structure, types, modes.is_training())
+        training = modes.is_training()
+        family = self._numbers.family(structure, values, (types, training)) if values else None
+        given = family.given if family is not None else frozenset()
+        call = Call(args, kwargs, arrays, values, structure, family, given)
+        signature = (call.form, types, training)
+        if family is not None and family.exhausted and signature not in self.cases:
+            plain.lend()
+            return self._worn_out(call, signature)
         case = self._case(signature)
         case.calls += 1
-        program = case.program
+        program, result = case.program, None
         if program is not None and program.refresh():
-            self._prefer(program, structure, args)
-            result = program.run(arrays)
-            if result is not UNKNOWN:
+            self._prefer(program, args)
+            result = program.run(arrays, values)
+            if result is not UNKNOWN and result is not PYTHON:
+                case.served += 1
+                if family is not None:
+                    family.uses += 1
                 return result
         elif program is not None:
-            case.program, case.recordings = None, []
+            case.outdate()
             self._forget_entry()
         plain.lend()
-        if not case.wants_recording or not self._recording.acquire(blocking=False):
+        if result is PYTHON or not case.wants_recording or not self._recording.acquire(blocking=False):
             case.eager_calls += 1
-            self._prefer_python(case, structure, types, args)
+            if case.program is None:
+                self._prefer_python(case, structure, types, args)
             return self._segmented(case, args, kwargs)
         try:
-            return self._recorded(case, structure, arrays, args, kwargs)
+            return self._recorded(case, signature, call)
         finally:
             self._recording.release()
+
+    def _worn_out(self, call: Call, signature: Signature) -> Any:
+        """A call with a new value of a number whose values have had enough programs."""
+        assert call.family is not None
+        form = with_numbers(call.structure, range(len(call.values)))
+        case = self._case((form, *signature[1:]))
+        case.settled, case.reason = True, call.family.exhausted
+        case.calls += 1
+        case.eager_calls += 1
+        return self._segmented(case, call.args, call.kwargs)
 
     def _case(self, signature: Signature) -> Case:
         with self._finding:
@@ -184,19 +226,14 @@ class Hybrid:
         """The call in Python from beginning to end, its operators in compiled segments where that is quicker."""
         if case.segmented is False or isinstance(interpreter.current(), Segmented):
             return self._eager(args, kwargs)
-        segmented = Segmented(self._segments.tree) if case.tries_segments else None
-        started = time.perf_counter()
+        segmented = Segmented(self._segments.tree)
         try:
-            if segmented is None:
+            with interpreter.interpreting(segmented):
                 return self._eager(args, kwargs)
-            try:
-                with interpreter.interpreting(segmented):
-                    return self._eager(args, kwargs)
-            finally:
-                segmented.finish()
         finally:
+            segmented.finish()
             if case.segmented is None:
-                case.weigh(segmented, time.perf_counter() - started)
+                case.weigh(segmented)
 
     def _compile_children(self) -> None:
         """Where a block runs in Python, each block in it has programs of its own."""
@@ -204,9 +241,10 @@ class Hybrid:
             if child._hybrid is None:
                 child._compile_by(self.options)
 
-    def _prefer(self, program: Program, structure: Structure, args: tuple[Any, ...]) -> None:
+    def _prefer(self, program: Program, args: tuple[Any, ...]) -> None:
         """Let the next call try this program first."""
-        if program.call is not None and _is_plain(structure, args) and not modes.is_training():
+        arrays = [id(a) for a in args if type(a) is ndarray]
+        if program.call is not None and len(set(arrays)) == len(arrays) and not modes.is_training():
             vars(self._entry_holder)["_entry"] = program.call
 
     def _prefer_python(
@@ -236,50 +274,86 @@ class Hybrid:
 
     # -- recording -------------------------------------------------------------------------------------------
 
-    def _recorded(
-        self,
-        case: Case,
-        structure: Structure,
-        arrays: list[ndarray],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
+    def _recorded(self, case: Case, signature: Signature, call: Call) -> Any:
         case.attempts += 1
         roots = [(self.owner, _name_of(self.owner))]
-        recording = record(lambda: self._eager(args, kwargs), arrays, roots, self._code)
+        run = partial(self._eager, call.args, call.kwargs)
+        recording = record(run, Recorder(call.arrays), roots, self._code)
         self._code = recording.code
-        if not recording.problem and _changed(structure, arrays, (args, kwargs)):
+        given = (call.args, call.kwargs)
+        if not recording.problem and _changed(call.structure, call.arrays, given):
             recording.problem = "forward changes a list or dict among its arguments"
-        given = {id(c) for c in containers((args, kwargs))}
-        if not recording.problem and any(id(c) in given for c in containers(recording.result)):
+        ids = {id(c) for c in containers(given)}
+        if not recording.problem and any(id(c) in ids for c in containers(recording.result)):
             recording.problem = "forward returns a list or dict that it was given"
-        case.reason = recording.problem
-        if not recording.problem:
-            self._compile(case, recording, structure, args)
-        elif not recording.again and case.program is None:
-            case.retry = False  # until something changes
-            case.rest()
-            self._compile_children()
-            for value in recording.watched:
-                value._watchers.add(case)
-        if case.attempts >= _ATTEMPTS or len(case.recordings) >= _PATHS:
-            case.settled = True
-            case.reason = (
-                case.reason or f"its state or its path changes too often ({case.attempts} recordings)"
-            )
-        return recording.result
+        result = recording.result
+        if not recording.problem and call.given:
+            wanted = call.given
+            recording, call = self._rehearsed(recording, call, roots)
+            if call.given != wanted:  # some numbers are part of the signature after all
+                self._drop(signature)
+                case = self._case((call.form, *signature[1:]))
+                case.calls += 1
+                case.attempts += 1
+        self._add(case, recording, call)
+        return result
 
-    def _compile(self, case: Case, recording: Recording, structure: Structure, args: tuple[Any, ...]) -> None:
+    def _rehearsed(
+        self, recording: Recording, call: Call, roots: list[tuple[Any, str]]
+    ) -> tuple[Recording, Call]:
+        """The recording with its numbers as inputs, and the call with those that may be."""
+        assert call.family is not None
+        while call.given:
+            found = rehearse(
+                recording,
+                lambda given: self._eager(*given),
+                roots,
+                (call.structure, call.arrays, call.values),
+                call.given,
+                self._numbers.operands,
+            )
+            if isinstance(found, Recording):
+                return found, call
+            call.family.refuse(found)
+            call = replace(call, given=call.given - found.places)
+        return recording, call
+
+    def _drop(self, signature: Signature) -> None:
+        with self._finding:
+            self.cases.pop(signature, None)
+            self._forget_entry()
+
+    def _add(self, case: Case, recording: Recording, call: Call) -> None:
+        """What a recording is good for: another path of the program, or a reason."""
+        case.reason = recording.problem
+        if call.family is not None:
+            case.note = call.family.reason
+        if not recording.problem:
+            self._compile(case, recording, call)
+        else:
+            case.failed(call, recording.again, recording.effects)
+        if case.patience.failures and not recording.again:
+            if case.program is None:
+                self._compile_children()
+            for value in recording.watched:  # until something changes
+                value._watchers.add(case)
+        if len(case.recordings) >= _PATHS:
+            case.settled = True
+            case.reason = f"its path changes too often ({_PATHS} recordings)"
+
+    def _compile(self, case: Case, recording: Recording, call: Call) -> None:
         """A program for the known paths and the new one; if they do not fit together, for the known ones."""
         try:
             self._forget_entry()
-            case.program = Program([*case.recordings, recording], self._backend())
+            case.program = Program([*case.recordings, recording], self._backend(), call.form)
+            if call.family is not None and not case.recordings:
+                call.family.programs += 1
             case.recordings.append(recording)
-            case.failures = 0
-            self._prefer(case.program, structure, args)
+            case.patience.succeeded()
+            self._prefer(case.program, call.args)
         except TraceError as error:
             case.reason = str(error)
-            case.retry = case.program is not None
+            case.failed(call)
 
     def _backend(self) -> backends.Backend:
         return backends.backend(self.options.get("backend", "auto"), self.options.get("threads"))
@@ -331,65 +405,7 @@ def call_block(block: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
     """A call of a block that its entry did not take."""
     if block._hybrid is not None:
         return block._hybrid.call(args, kwargs)
-    plain = _PlainArrays()
+    plain = PlainArrays()
     args, kwargs = plain.wrapped(args), plain.wrapped(kwargs)
     plain.lend()
     return plain.unwrapped(block._run(args, kwargs))
-
-
-class _PlainArrays:
-    """NumPy in, NumPy out: who passes plain arrays (and none of ours) gets plain arrays."""
-
-    def __init__(self) -> None:
-        self.made: list[ndarray] = []
-        self.ours = False
-        self.lent = False
-
-    @property
-    def numpy(self) -> bool:
-        return bool(self.made)
-
-    def lend(self) -> None:
-        """Python will see the arrays, and NumPy's own may write their memory, and that of results."""
-        self.lent = True
-        for array in self.made:
-            stamps.lend(array._data)
-
-    def wrapped(self, value: Any) -> Any:
-        """``value`` with NumPy's arrays as ours, on the same memory."""
-        kind = type(value)
-        if kind is ndarray:
-            self.ours = True
-            return value
-        if isinstance(value, numpy.ndarray):
-            self.made.append(ndarray(_native(value)))
-            return self.made[-1]
-        if kind is tuple or kind is list:
-            items = [self.wrapped(v) for v in value]
-            return value if all(a is b for a, b in zip(items, value, strict=True)) else kind(items)
-        if kind is dict:
-            wrapped = {k: self.wrapped(v) for k, v in value.items()}
-            return value if all(wrapped[k] is v for k, v in value.items()) else wrapped
-        return value
-
-    def unwrapped(self, value: Any) -> Any:
-        if not self.numpy or self.ours:
-            return value
-        kind = type(value)
-        if kind is ndarray:
-            data = value._leave("NumPy arrays in, NumPy arrays out")
-            if self.lent:
-                stamps.lend(data)
-            return data
-        if kind is tuple or kind is list:
-            return kind(self.unwrapped(v) for v in value)
-        return {k: self.unwrapped(v) for k, v in value.items()} if kind is dict else value
-
-
-def _native(value: numpy.ndarray) -> numpy.ndarray:
-    """A plain array in the machine's byte order."""
-    if isinstance(value, numpy.ma.MaskedArray):
-        raise TypeError("a masked array has values that count and values that do not: pass x.filled(...)")
-    if not value.dtype.isnative:
-        return value.astype(value.dtype.newbyteorder("="))
-    return value if type(value) is numpy.ndarray else value.view(numpy.ndarray)

@@ -8,6 +8,7 @@ from typing import Any
 
 from blockfuse.codegen.schedule import HostCall, Launch
 from blockfuse.ir.lowering import Fused
+from blockfuse.tracer.structure import Branch, Number, Static, Structure
 
 
 def explanation(name: str, cases: Mapping[Any, Any], segments: Any) -> str:
@@ -34,14 +35,25 @@ def _segment_lines(cases: Iterable[Any], segments: Any) -> list[str]:
 
 
 def _case_text(name: str, signature: Any, case: Any) -> str:
-    _, types, training = signature
-    shapes = ", ".join(f"{_DTYPES.get(char, char)}{list(shape)}" for shape, char, _ in types)
-    head = f"{name}({shapes}){' in train mode' if training else ''}: "
+    structure, types, training = signature
+    shapes = [f"{_DTYPES.get(char, char)}{list(shape)}" for shape, char, _ in types]
+    head = f"{name}({', '.join([*shapes, *_values(structure)])}){' in train mode' if training else ''}: "
     if case.program is None:
         reason = case.reason or "not recorded yet"
         return f"{head}eager, {case.calls} calls\n  because {reason}"
     return head + "\n".join(["compiled", *_program_lines(case)])
 
+
+def _values(part: Structure) -> list[str]:
+    """The arguments that are no arrays, containers opened."""
+    if isinstance(part, Branch):
+        return [text for inner in part.parts for text in _values(inner)]
+    if isinstance(part, Number):
+        return [f"any {part.type.__name__}"]
+    return [part.text if len(part.text) <= _SHORT else part.type.__name__] if isinstance(part, Static) else []
+
+
+_SHORT = 20  # characters of a value
 
 _DTYPES = {"f": "float32", "d": "float64", "e": "float16", "?": "bool"}
 
@@ -55,6 +67,8 @@ def _program_lines(case: Any) -> list[str]:
         f"  {recorded} operators recorded, {len(fused)} kernels, {hoisted} values computed once per parameter version"
     ]
     lines += _flow_lines(case)
+    lines += [f"  number {o.text} is given at each call, as {o.dtype}" for o in program.operands]
+    lines += [f"  a number is part of the signature because {case.note}"] if case.note else []
     kernels = Counter(f"  kernel {node.attrs['name']}: {node.type}{_from(node.source)}" for node in fused)
     lines += [text if count == 1 else f"{text}, {count} times" for text, count in kernels.items()]
     for step in schedule.steps:

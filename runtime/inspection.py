@@ -13,7 +13,7 @@ from blockfuse.ir.graph import Graph, Node, argument
 from blockfuse.runtime.dispatch import Hybrid
 from blockfuse.runtime.program import Program
 
-_CALLS = 8  # calls after which a signature that is still recorded again counts as eager
+_CALLS = 16  # calls after which a signature that is still recorded again counts as eager
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def settled(net: Any, arguments: list[Any]) -> Outcome:
         attempts = case.attempts if case else 0
         net(*arguments)
         case = next(reversed(hybrid.cases.values()), None)
-        if case is not None and case.attempts == attempts:
+        if case is not None and case.attempts == attempts and (case.program or not case.may_be_recorded):
             break
     if case is None:
         return Outcome(None, "an argument is no array, number or container")

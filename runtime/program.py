@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,12 +20,15 @@ from blockfuse.ir.passes.pipeline import Optimized, optimize
 from blockfuse.ir.types import type_of
 from blockfuse.runtime.backend import Backend
 from blockfuse.runtime.guards import quick_check
+from blockfuse.runtime.numbers import conversion, quick_call
+from blockfuse.tracer.numbers import Operand
 from blockfuse.tracer.paths import flow_of
 from blockfuse.tracer.record import Recording
 from blockfuse.tracer.state import State
-from blockfuse.tracer.structure import Leaf, rebuild
+from blockfuse.tracer.structure import Leaf, Structure, rebuild
 
 UNKNOWN = object()  # the answer of a program for a call whose flow no recording has taken
+PYTHON = object()  # the answer of a program for a call that only Python can run
 
 
 class Program:
@@ -36,11 +39,15 @@ class Program:
     (and brings its parameters up to date).
     """
 
-    def __init__(self, recordings: list[Recording], backend: Backend) -> None:
+    def __init__(self, recordings: list[Recording], backend: Backend, form: Structure | None = None) -> None:
+        """form: the structure of the arguments; None where nobody asks for ``call``."""
         started = time.perf_counter()
         self.recording = recordings[-1]
         _require_one_structure(recordings)
-        self.flow, self.origins = flow_of([r.path for r in recordings if r.path is not None])
+        self.flow, origins = flow_of([r.path for r in recordings if r.path is not None])
+        self.origins = [o for o in origins if not isinstance(o.holder, Operand)]
+        self.operands: list[Operand] = [o.holder for o in origins if isinstance(o.holder, Operand)]
+        self._convert = conversion(self.operands)
         self.optimized: list[Optimized] = [
             optimize(block.graph, backend.machine.vector_bytes, prefix=f"hoisted{n}." if n else "hoisted")
             for n, block in enumerate(self.flow.blocks)
@@ -54,7 +61,7 @@ class Program:
         self._refreshing = threading.Lock()  # one thread at a time binds
         self._stale = True
         self._watch()
-        self.call = self._caller()
+        self.call = self._caller(form)
         self.refresh()
         self.seconds = time.perf_counter() - started
 
@@ -134,11 +141,17 @@ class Program:
 
     # -- running ---------------------------------------------------------------------------------------------
 
-    def run(self, arguments: list[ndarray]) -> Any:
-        """The result for arguments of the right signature, through Python (any memory layout, host calls);
-        UNKNOWN where the flow has not been seen.
+    def run(self, arguments: list[ndarray], values: Sequence[Any] = ()) -> Any:
+        """The result for arguments of the right signature, through Python (any memory layout, host calls).
+
+        values: the static ones among the arguments. UNKNOWN where the flow has not been seen, PYTHON where a number
+        is none that the program can take.
         """
-        data = [numpy.require(a._data, requirements=("C", "A")).reshape(a.shape) for a in arguments]
+        numbers = self._convert(values)
+        if numbers is None:
+            return PYTHON
+        given = [*arguments, *numbers]
+        data = [numpy.require(a._data, requirements=("C", "A")).reshape(a.shape) for a in given]
         results = self.executable.run(data)
         return UNKNOWN if results is None else self._structured([ndarray(r) for r in results])
 
@@ -146,8 +159,15 @@ class Program:
         assert self.recording.structure is not None
         return rebuild(self.recording.structure, results.__getitem__, self.recording.statics)
 
-    def _caller(self) -> Callable[..., Any] | None:
-        """The quickest way to call: the entry, wrapped only where there is something to check or to rebuild."""
+    def _caller(self, form: Structure | None) -> Callable[..., Any] | None:
+        """The quickest way to call: the entry, wrapped only where there is something to check, convert or rebuild.
+
+        None where calls have to go through dispatch.
+        """
+        call = self._checked_entry()
+        return quick_call(form, self._convert, call) if call is not None and form is not None else None
+
+    def _checked_entry(self) -> Callable[..., Any] | None:
         entry = self.executable.entry
         if entry is None:
             return None

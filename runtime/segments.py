@@ -19,18 +19,21 @@ from blockfuse.tracer.origins import Origin
 from blockfuse.tracer.paths import Path
 from blockfuse.tracer.record import Recording
 from blockfuse.tracer.state import State
-from blockfuse.tracer.steps import Runner, Step, Tree
+from blockfuse.tracer.steps import OVERHEAD, Runner, Step, Tree
 from blockfuse.tracer.structure import Branch, Leaf
 
 _PROGRAMS = 64  # of one block or function; further segments run through NumPy
 
 
 class Segments:
-    """The segments of one block or function and their programs."""
+    """The segments of one block or function and their programs.
 
-    def __init__(self, owner: Any, backend: Callable[[], Backend]) -> None:
+    least: segments that NumPy computes in fewer nanoseconds are left to it.
+    """
+
+    def __init__(self, owner: Any, backend: Callable[[], Backend], least: float = OVERHEAD) -> None:
         self._owner, self._backend = owner, backend
-        self.tree = Tree(self._held, self._compile)
+        self.tree = Tree(self._held, self._compile, least)
         self._programs: list[weakref.ref[Program]] = []
         self.problem = ""
 
@@ -47,10 +50,10 @@ class Segments:
     def _compile(self, step: Step, wanted: tuple[int, ...]) -> Runner | None:
         if len(self._programs) >= _PROGRAMS:
             return None
-        path, given = _path(step, wanted)
         structure = Leaf(0) if len(wanted) == 1 else Branch(tuple, tuple(Leaf(n) for n in range(len(wanted))))
-        recording = Recording(None, path=path, structure=structure, state=State([], []))
         try:
+            path, given = _path(step, wanted)
+            recording = Recording(None, path=path, structure=structure, state=State([], []))
             program = Program([recording], self._backend())
         except TraceError as error:
             self.problem = str(error)
@@ -65,6 +68,7 @@ class _Run:
     def __init__(self, program: Program, given: list[int]) -> None:
         self._program, self._given = program, given
         self._entry = program.executable.entry or _refusing
+        self.work = program.executable.plan.work
 
     def __call__(self, leaves: list[ndarray]) -> list[numpy.ndarray] | None:
         arguments = [leaves[n] for n in self._given]

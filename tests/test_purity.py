@@ -12,7 +12,9 @@ import math
 import os
 import random
 import secrets
+import sys
 import time
+import types
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -167,12 +169,6 @@ def appends_and_takes_back(self: Any, x: Any) -> Any:
 def grows_and_shrinks(self: Any, x: Any) -> Any:
     self.items.insert(0, self.items.pop())
     return x * self.items[0]
-
-
-def caches(self: Any, x: Any) -> Any:
-    if "value" not in self.cache:
-        self.cache["value"] = x * 1
-    return x + self.cache["value"]
 
 
 def remembers(self: Any, x: Any) -> Any:
@@ -416,7 +412,6 @@ IMPURE: dict[str, tuple[Callable[[Any, Any], Any], dict[str, Callable[[], Any]]]
         (appends, {"items": list}),
         (appends_to_global, {}),
         (grows_and_shrinks, {"items": lambda: [1.0, 2.0, 3.0]}),
-        (caches, {"cache": dict}),
         (remembers, {"cache": dict}),
         (sets_default, {"cache": dict}),
         (draws_random, {}),
@@ -677,3 +672,178 @@ def test_a_forward_that_loads_a_file_sees_what_is_in_it_now(tmp_path: Path) -> N
         npx.save(file, np.array([scale]))
         assert hybrid(np.ones((1,))).item() == scale
     assert "reads a file" in hybrid.explain()
+
+
+# -- what has effects only once, or on some ways -----------------------------------------------------------------
+
+
+def caches(self: Any, x: Any) -> Any:
+    if "value" not in self.cache:
+        self.cache["value"] = x * 1
+    return x + self.cache["value"]
+
+
+def caches_in_attribute(self: Any, x: Any) -> Any:
+    if self.cache is None:
+        self.cache = x * 2
+    return x + self.cache
+
+
+def caches_number(self: Any, x: Any) -> Any:
+    if not hasattr(self, "factor"):
+        self.factor = len(x) + 0.5
+    return x * self.factor
+
+
+def makes_layer(self: Any, x: Any) -> Any:
+    if self.cache is None:
+        self.cache = nn.Dense(2)
+        self.cache.initialize("ones")
+    return self.cache(x)
+
+
+def imports_late(self: Any, x: Any) -> Any:
+    if self.cache is None:
+        import colorsys
+
+        self.cache = colorsys
+    return x * self.cache.ONE_THIRD
+
+
+def reads_property(self: Any, x: Any) -> Any:
+    return x * self.made.table
+
+
+class Made:
+    made = 0
+
+    @functools.cached_property
+    def table(self) -> Any:
+        Made.made += 1
+        return np.ones((4,)) * 3
+
+
+ONE_OFF: dict[str, tuple[Any, dict[str, Any]]] = {
+    f.__name__: (f, attributes)
+    for f, attributes in (
+        (caches, {"cache": dict}),
+        (caches_in_attribute, {"cache": lambda: None}),
+        (caches_number, {}),
+        (makes_layer, {"cache": lambda: None}),
+        (imports_late, {"cache": lambda: None}),
+        (reads_property, {"made": Made}),
+    )
+}
+
+
+@pytest.mark.parametrize("name", ONE_OFF)
+def test_a_forward_that_has_effects_only_once_is_compiled_afterwards(name: str) -> None:
+    forward, attributes = ONE_OFF[name]
+    runs_as_eager(block(forward, **attributes), eager=False)
+    net = block(forward, **attributes)()
+    net.hybridize()
+    for _ in range(6):
+        net(np.ones((3, 4)))
+    assert ": compiled" in net.explain(), net.explain()
+
+
+def test_a_forward_that_always_has_effects_is_not_recorded_for_ever() -> None:
+    for name in ("counts_attribute", "appends", "counts_global", "remembers", "takes_next"):
+        forward, attributes = IMPURE[name]
+        net = block(forward, **attributes)()
+        net.hybridize()
+        for _ in range(400):
+            net(np.ones((3, 4)))
+        (case,) = net._hybrid.cases.values()
+        assert case.attempts <= 14, (name, net.explain())
+
+
+def test_a_way_with_effects_runs_eagerly_and_the_others_do_not() -> None:
+    space = types.SimpleNamespace(last=0)
+
+    def function(x: Any) -> Any:
+        if x.sum() > 0:
+            space.last = 11
+        return x * 2
+
+    fast = blockfuse.hybridize(function)
+    for n in range(30):
+        space.last = 3
+        fast(np.ones((3,)) * (-1 if n % 3 else 1))
+        assert space.last == (3 if n % 3 else 11)
+    assert ": compiled" in fast.explain()
+    assert "function assigns the attribute last at test_purity.py:" in fast.explain()
+
+
+def test_a_store_on_the_line_of_its_function_is_seen() -> None:
+    space = types.SimpleNamespace(count=0)
+
+    scope = {"space": space}
+    exec("def count(): space.count += 1", scope)
+    count: Any = scope["count"]
+
+    def function(x: Any) -> Any:
+        count()
+        return x * 2
+
+    fast = blockfuse.hybridize(function)
+    for n in range(20):
+        assert space.count == n
+        fast(np.ones((3,)))
+
+
+def test_a_debugger_keeps_its_place() -> None:
+    """And every line with a store counts then, whether the call comes to it or not."""
+    net = block(caches_in_attribute, cache=lambda: np.ones((4,)))()
+    net.hybridize()
+    sys.settrace(trace := lambda *_: None)
+    try:
+        for _ in range(4):
+            net(np.ones((3, 4)))
+            assert sys.gettrace() is trace
+    finally:
+        sys.settrace(None)
+    assert "assigns the attribute cache" in net.explain()
+
+
+def test_a_numpy_array_that_changes_while_it_is_used_and_back_is_seen() -> None:
+    held, mine = numpy.full(3, 9, numpy.float32), numpy.full(3, 9, numpy.float32)
+    wrapped = np.asarray(mine)
+
+    def after(x: Any) -> Any:
+        held[:] = 1
+        y = x + held
+        held[:] = 9
+        return y
+
+    def between(x: Any) -> Any:
+        y = x + held
+        held[:] = 1
+        y = y * held
+        held[:] = 9
+        return y
+
+    def shared(x: Any) -> Any:
+        mine[:] = 1
+        y = x + wrapped
+        mine[:] = 9
+        return y
+
+    for function in (after, between, shared):
+        fast = blockfuse.hybridize(function)
+        for _ in range(16):
+            numpy.testing.assert_array_equal(fast(np.ones((3,))).asnumpy(), function(np.ones((3,))).asnumpy())
+
+
+def test_an_argument_that_changes_while_it_is_used_and_back_is_seen() -> None:
+    values = numpy.full(3, 9, numpy.float32)
+
+    def function(x: Any) -> Any:
+        values[:] = 1
+        y = x + 1
+        values[:] = 9
+        return y
+
+    fast = blockfuse.hybridize(function)
+    for _ in range(16):
+        numpy.testing.assert_array_equal(fast(values), numpy.full(3, 2, numpy.float32))

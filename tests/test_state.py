@@ -210,6 +210,65 @@ def test_fresh_lists_in_a_result_do_not_keep_a_call_from_being_compiled() -> Non
     assert "compiled" in fast.explain()
 
 
+# -- lists and dicts among the arguments ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [lambda: [1], lambda: {"a": 1}, lambda: [x()]])
+def test_one_list_passed_twice_is_not_two_equal_lists(make: Callable[[], Any]) -> None:
+    fast = blockfuse.hybridize(lambda x, a, b: x * 2 if a is b else x * 3)
+    one = make()
+    for _ in range(CALLS):
+        assert_close(fast(x(), one, one).asnumpy(), x().asnumpy() * 2)
+        assert_close(fast(x(), one, make()).asnumpy(), x().asnumpy() * 3)
+        assert_close(fast(x(), one, b=one).asnumpy(), x().asnumpy() * 2)
+
+
+def test_a_list_that_holds_itself_is_an_argument_like_others() -> None:
+    one: list[Any] = [2]
+    one.append(one)
+    fast = blockfuse.hybridize(lambda x, a: x * a[1][1][0])
+    for _ in range(CALLS):
+        assert_close(fast(x(), one).asnumpy(), x().asnumpy() * 2)
+        assert_close(fast(x(), [3, [4, [5]]]).asnumpy(), x().asnumpy() * 5)
+    assert fast.explain().count("compiled") == 2
+
+
+def test_equal_keys_of_other_types_are_told_apart() -> None:
+    fast = blockfuse.hybridize(lambda x, a: x * 2 if True in [k is True for k in a] else x * 3)
+    for _ in range(CALLS):
+        assert_close(fast(x(), {1: 0}).asnumpy(), x().asnumpy() * 3)
+        assert_close(fast(x(), {True: 0}).asnumpy(), x().asnumpy() * 2)
+
+
+# -- state that changes before every call ----------------------------------------------------------------------
+
+
+def test_an_attribute_that_changes_before_every_call_is_not_recorded_every_time() -> None:
+    net, plain = Scaling(), Scaling()
+    net.hybridize()
+    for n in range(500):
+        net.scale = plain.scale = n / 8
+        assert_close(net(x()).asnumpy(), plain(x()).asnumpy())
+    (case,) = net._hybrid.cases.values()
+    assert case.attempts <= 20
+    assert "its state changes too often: Scaling.scale" in net.explain()
+    for _ in range(600):
+        net(x())
+    assert "compiled" in net.explain()
+
+
+def test_an_attribute_that_changes_now_and_then_is_always_compiled() -> None:
+    net = Scaling()
+    net.hybridize()
+    for n in range(200):
+        net.scale = n / 8
+        for _ in range(10):
+            net(x())
+    (case,) = net._hybrid.cases.values()
+    assert case.attempts == 200
+    assert case.eager_calls == 0
+
+
 # -- memory that NumPy's arrays share ------------------------------------------------------------------------
 
 
@@ -317,12 +376,3 @@ def test_an_attribute_written_into_the_dict_of_a_block_is_seen() -> None:
 @pytest.mark.xfail(strict=True, reason="attributes of trusted modules are not guarded")
 def test_a_patched_function_of_np_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     agree(lambda x: np.exp(x), lambda: monkeypatch.setattr(np, "exp", np.tanh))
-
-
-@pytest.mark.xfail(strict=True, reason="a signature tells lists by their contents")
-def test_one_list_passed_twice_is_not_two_equal_lists() -> None:
-    fast = blockfuse.hybridize(lambda x, a, b: x * 2 if a is b else x * 3)
-    one = [1]
-    for _ in range(CALLS):
-        fast(x(), one, one)
-    assert_close(fast(x(), one, [1]).asnumpy(), x().asnumpy() * 3)

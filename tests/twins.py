@@ -27,7 +27,7 @@ class Twin:
 
     def __init__(self, function: Any) -> None:
         self.function = function
-        self.segments = Segments(None, backend.backend)
+        self.segments = Segments(None, backend.backend, least=0)
 
     def segmented(self, *args: Any) -> Any:
         session = Segmented(self.segments.tree)

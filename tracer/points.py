@@ -23,6 +23,7 @@ from typing import Any
 from blockfuse.array import stamps
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.graph import Node
+from blockfuse.tracer.numbers import is_traced, text_of
 from blockfuse.tracer.purity import is_interior
 from blockfuse.tracer.structure import ATOMS
 
@@ -140,6 +141,8 @@ def _comparable(value: Any, known: set[int], name: Slot, arrays: dict[int, tuple
         return "array"
     if type(value) in ATOMS:
         return type(value), repr(value)
+    if is_traced(value):
+        return "number", text_of(value)
     if type(value) is tuple or (type(value) is dict and not value):
         parts = tuple(_comparable(v, known, (*name, n), arrays) for n, v in enumerate(value))
         return None if None in parts else (type(value), parts)

@@ -28,12 +28,14 @@ Code = tuple[types.CodeType, dict[str, Any]]
 class Recording:
     """What a recorded call gave.
 
-    ``problem`` (not empty: do not use the graph) is for people; ``again``: try once more.
+    ``problem`` (not empty: do not use the graph) is for people; ``again``: try once more. effects: the call had some,
+    which may have been the last ones.
     """
 
     result: Any
     problem: str = ""
     again: bool = False
+    effects: bool = False
     path: Path | None = None
     structure: Structure | None = None
     statics: list[Any] = field(default_factory=list)
@@ -41,29 +43,41 @@ class Recording:
     draws: list[Node] = field(default_factory=list)  # random nodes, in the order in which they drew
     watched: list[Any] = field(default_factory=list)
     code: list[Code] = field(default_factory=list)
+    functions: list[types.CodeType] = field(default_factory=list)  # user code that ran
 
 
 def record(
-    call: Callable[[], Any], arguments: list[ndarray], roots: Iterable[tuple[Any, str]], code: list[Code]
+    call: Callable[[], Any],
+    recorder: Recorder,
+    roots: Iterable[tuple[Any, str]],
+    code: list[Code],
 ) -> Recording:
     """Run ``call`` once, eagerly, and write down what it did.
 
-    roots: the callable and its arguments, from where its state is reached. code: functions that earlier
-    recordings met outside of that reach. An exception of ``call`` goes through.
+    recorder: a new one, for the arrays among the arguments. roots: the callable, from where its state is reached.
+    code: functions that earlier recordings met outside of that reach. An exception of ``call`` goes through.
     """
     if sys.getprofile() is not None:
         return Recording(call(), "a profiler is active, and recording needs its place", again=True)
     state = State(roots, code)
-    recorder, witness = Recorder(arguments), Witness()
-    recorder.outermost, recorder.known = sys._getframe(), set(state.known)
+    witness = Witness()
+    recorder.outermost = sys._getframe()
+    recorder.known |= state.known.keys()
     with modes.unusual(), interpreter.interpreting(recorder):
         result = witness.watching(call)
+    recorder.check_contents()
     recording = Recording(
-        result, state=state, code=code, watched=_unique([*state.watched, *recorder.visited])
+        result,
+        state=state,
+        code=code,
+        watched=_unique([*state.watched, *recorder.visited]),
+        functions=list(witness.functions),
     )
     new = [(c, g) for c, g in witness.functions.items() if c not in state.codes]
-    recording.problem = recorder.problem or witness.problem or _unseen(state) or _changed(state)
-    if not recording.problem and _reachable(arguments, recording):
+    effects = witness.problem or _changed(state)
+    recording.effects = bool(effects)
+    recording.problem = recorder.problem or effects or _unseen(state)
+    if not recording.problem and _reachable(recorder.given, recording):
         recording.problem = "an argument is an array that forward can reach without it"
         recording.again = True  # another array may be given next
     unseen = [c for c, _ in code if c.co_freevars and c not in state.functions]
@@ -171,17 +185,11 @@ def _resolved(recording: Recording, recorder: Recorder) -> tuple[dict[Node, Node
             if not data.flags.c_contiguous:
                 recording.problem = "forward reads a NumPy array that is not C-contiguous"
         else:
-            if provisional in recorder.contents and not _same(recorder.contents[provisional], data):
-                recording.problem = "forward changes a NumPy array after using it"
             leaves[provisional] = literal(data)
             continue
         leaves[provisional] = leaf(kind, origin.name, provisional.type)
         origins[leaves[provisional]] = origin
     return leaves, origins
-
-
-def _same(x: numpy.ndarray, y: numpy.ndarray) -> bool:
-    return x.tobytes() == y.tobytes()
 
 
 def _parameters(watched: list[Any]) -> dict[int, Origin]:

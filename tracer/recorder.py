@@ -7,6 +7,7 @@ goes on.
 from __future__ import annotations
 
 import types
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +18,12 @@ from blockfuse.array.eager import Eager, data_of
 from blockfuse.array.indexing import basic_index, is_basic
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.builder import operands_as_nodes
+from blockfuse.ir.errors import TraceError
 from blockfuse.ir.graph import Node, Source, argument, captured, constant, leaf, literal
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.operators import movement, pointwise
 from blockfuse.ir.types import type_of
+from blockfuse.tracer.numbers import Escaped, Operand, is_traced, places_of, plain, text_of
 from blockfuse.tracer.points import Point, point
 from blockfuse.tracer.purity import unwatched, user_source
 
@@ -54,18 +57,21 @@ class Recorder(Eager):
 
     def __init__(self, arguments: list[ndarray]) -> None:
         self.problem = ""
+        self.given = arguments
         self.visited: list[Any] = []
         self.arguments = [
             leaf(argument, f"x{n}" if n else "x", type_of(a._data)) for n, a in enumerate(arguments)
         ]
         self.found: dict[Node, ndarray | numpy.ndarray] = {}  # provisional leaf -> the array that was met
-        self.contents: dict[
-            Node, numpy.ndarray
-        ] = {}  # provisional leaf of a NumPy array -> a copy of what it held
+        self._contents: dict[
+            int, numpy.ndarray
+        ] = {}  # id of an array in memory of NumPy's -> what it held first
         self.sequence: list[Node] = []  # every node, in the order of the calls
         self.decisions: list[Decision] = []
         self.outermost: types.FrameType | None = None  # frames from here out are not the call's
         self.known: set[int] = set()  # ids of objects whose state is certified
+        self.numbers: dict[Operand, Node] = {}  # what traced numbers became -> its leaf
+        self.constants: dict[Node, Node] = {}  # leaf of a traced number -> the constant that it stands for
         self.draws: list[Node] = []  # random nodes, in the order in which they drew
         self._nodes: dict[int, Node] = {}  # id of an array -> its value now
         self._arrays: list[Any] = []  # keeps those ids good
@@ -79,7 +85,7 @@ class Recorder(Eager):
 
     def apply(self, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         with unwatched():  # NumPy may warn, and Python then runs code of its own
-            result = super().apply(operator, operands, attrs)
+            result = super().apply(operator, _plain(operands), attrs)
             if not self.problem:
                 self._record(result, operator, operands, attrs)
         return result
@@ -91,10 +97,9 @@ class Recorder(Eager):
             before = [self._operand(o) for o in operands]
             self._refuse_shared(target)
         with unwatched():
-            super().update(target, operator, operands, attrs)
+            super().update(target, operator, _plain(operands), attrs)
         if not self.problem:
-            node = self._node(operator, operands_as_nodes(operator, tuple(before)), attrs)
-            self._rebind(target, node)
+            self._rebind(target, self._node(operator, self._operand_nodes(operator, before), attrs))
 
     def assign(self, target: ndarray, index: Any, value: Any) -> None:
         items = index if isinstance(index, tuple) else (index,)
@@ -107,9 +112,9 @@ class Recorder(Eager):
             )
             self._refuse_shared(target)
         with unwatched():
-            super().assign(target, index, value)
+            super().assign(target, index, plain(value))
         if not self.problem:
-            new = written if isinstance(written, Node) else literal(written)
+            new = written if isinstance(written, Node) else self._written_number(written, target.dtype)
             spelled = basic_index(target.shape, items)
             self._rebind(target, self._node(movement.set_item, (before, new), {"index": spelled}))
 
@@ -143,10 +148,19 @@ class Recorder(Eager):
             data = array._data if isinstance(array, ndarray) else array
             known = leaf(captured, f"found{len(self.found)}", type_of(data))
             self.found[known] = array
-            if isinstance(array, numpy.ndarray):
-                self.contents[known] = array.copy()
             self._know(array, known)
+        elif self._written_unseen(array):
+            self._stop("changes a NumPy array while using it")
         return known
+
+    def check_contents(self) -> None:
+        """NOTE [NumPy's memory] Nobody sees writes to it, so what was read must still be there, now and at each use."""
+        if any(self._written_unseen(array) for array in self._arrays):
+            self._stop("changes a NumPy array after using it")
+
+    def _written_unseen(self, array: Any) -> bool:
+        before = self._contents.get(id(array))
+        return before is not None and before.tobytes() != _data(array).tobytes()
 
     def knows(self, array: ndarray) -> bool:
         """Whether an operator of this call made ``array`` or read it."""
@@ -162,6 +176,8 @@ class Recorder(Eager):
     def _know(self, array: Any, node: Node) -> None:
         self._nodes[id(array)] = node
         self._arrays.append(array)
+        if isinstance(array, numpy.ndarray) or stamps.is_lent(array._data):
+            self._contents.setdefault(id(array), _data(array).copy())
         owner = stamps.owner_of(_data(array))
         self._arrays.append(owner)
         self._owners[id(owner)] = self._owners.get(id(owner), 0) + 1
@@ -172,8 +188,33 @@ class Recorder(Eager):
             node = self._node(pointwise.cast, (node,), {"dtype": str(array.dtype)})
         self._nodes[id(array)] = node
 
+    def _operand_nodes(self, operator: Operator, operands: list[Any]) -> tuple[Node, ...]:
+        """Nodes of what ``_operand`` gave: numbers become constants, traced numbers inputs, of their promoted dtype."""
+        if operator is pointwise.power and is_traced(operands[1]):
+            raise Escaped("an exponent: some of them have a quicker operator", places_of(operands[1]))
+        nodes = operands_as_nodes(operator, _plain(operands))
+        return tuple(self._number(o, n) for o, n in zip(operands, nodes, strict=True))
+
+    def _number(self, operand: Any, node: Node) -> Node:
+        """``node``, the constant for an operand; the leaf of a traced number instead."""
+        if not is_traced(operand):
+            return node
+        if node.dtype.kind not in "fiu":
+            raise Escaped(f"as a {node.dtype}", places_of(operand))
+        key = Operand(text_of(operand), type(plain(operand)), node.dtype)
+        if key not in self.numbers:
+            self.numbers[key] = leaf(argument, f"number{len(self.numbers)}", node.type)
+            self.constants[self.numbers[key]] = node
+        return self.numbers[key]
+
+    def _written_number(self, number: Any, dtype: numpy.dtype) -> Node:
+        """A number on its way into an array; NumPy refuses some numbers where the array is no float."""
+        if is_traced(number) and not (dtype.name in ("float32", "float64") and isinstance(number, float)):
+            raise Escaped(f"written into an array of {dtype}", places_of(number))
+        return self._number(number, literal(plain(number)))
+
     def _operand(self, operand: Any) -> Any:
-        """A node, or a Python number as it is."""
+        """A node, or a Python number (traced or not) as it is."""
         if isinstance(operand, ndarray):
             return self.node_of(operand)
         if isinstance(operand, numpy.ndarray):
@@ -185,7 +226,11 @@ class Recorder(Eager):
     def _record(
         self, result: ndarray, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]
     ) -> None:
-        nodes = operands_as_nodes(operator, tuple(self._operand(o) for o in operands))
+        try:
+            nodes = self._operand_nodes(operator, [self._operand(o) for o in operands])
+        except TraceError as error:
+            self._stop(f"computes what no graph can: {error}")
+            return
         node = self._node(operator, nodes, attrs)
         if node.type != type_of(result._data):
             self._stop(f"{operator.name} gave {type_of(result._data)} where its rule says {node.type}")
@@ -222,6 +267,10 @@ class Recorder(Eager):
 
 def _data(array: ndarray | numpy.ndarray) -> numpy.ndarray:
     return array._data if isinstance(array, ndarray) else array
+
+
+def _plain(operands: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(plain(o) for o in operands)
 
 
 def _is_list(value: Any) -> bool:

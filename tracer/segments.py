@@ -47,6 +47,7 @@ from blockfuse.tracer.promises import Promised, Segment, present
 from blockfuse.tracer.steps import (
     DIRECT,
     NUMBERS,
+    OVERHEAD,
     VIEW,
     WIDENED,
     Step,
@@ -54,12 +55,13 @@ from blockfuse.tracer.steps import (
     array_of,
     kind_of,
     number_of,
+    numpy_work,
     without_number,
 )
 
 _LONGEST = 1024  # operators in a segment
 _HEAVY = 1 << 26  # bytes that only a segment keeps alive
-_SAME_BUT_FORNUMBERS = 3  # steps; then the number is read at every call
+_SAME_BUT_FOR_NUMBERS = 3  # steps; then the number is read at every call
 _NOBODY = 0  # no thread has this identifier
 
 _identifier = threading.get_ident
@@ -70,11 +72,13 @@ class Segmented(Eager):
     """Notes the operators of one call.
 
     changing: whether something was new, or is not compiled yet. crowded: whether it never will be, for the tree is full.
+    gain: about how many nanoseconds segments saved.
     """
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
         self.changing = self.crowded = False
+        self.gain = 0.0
         self._thread = _identifier()
         self._errors: Any = None  # NumPy's error state that was found to be quiet
         self._open: list[Segment] = []  # that are being ended, or could not be
@@ -290,7 +294,7 @@ class Segmented(Eager):
         if wide is not None:
             parent = self._step
             parent.alike[wide] = parent.alike.get(wide, 0) + 1
-            if parent.alike[wide] > _SAME_BUT_FORNUMBERS and wide not in parent.children:
+            if parent.alike[wide] > _SAME_BUT_FOR_NUMBERS and wide not in parent.children:
                 place = next(n for n, part in enumerate(parts) if type(part) is tuple and part[0] in WIDENED)
                 dtypes = [o.dtype if isinstance(o, ndarray) else o for o in operands]
                 dtype = literal_dtype(operator, dtypes, place)
@@ -301,6 +305,7 @@ class Segmented(Eager):
                     leaves.append(type_of(segment.leaves[-1]._data))
         step.operator, step.attrs, step.operands, step.leaves = operator, attrs, tuple(places), tuple(leaves)
         step.shape, step.dtype = result.shape, result.dtype
+        step.work = self._step.work + numpy_work(operator, [array_of(o) for o in operands], result._data)
         return key
 
     # -- the end of a segment --------------------------------------------------------------------------------
@@ -339,6 +344,7 @@ class Segmented(Eager):
             return
         run, changing = self._tree.runner(step, wanted)
         self.changing = self.changing or changing
+        self.gain += (step.work - run.work if run is not None else 0) - OVERHEAD
         results = run(segment.leaves) if run is not None else None
         for number, data in zip(wanted, results or (), strict=results is not None):
             segment.values[number].give(data)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable, Container
+from dataclasses import dataclass, replace
 from typing import Any
 
 from blockfuse.array.ndarray import ndarray
@@ -27,15 +28,30 @@ class Static:
 
 
 @dataclass(frozen=True)
+class Number:
+    """An int or float that is another one at each call."""
+
+    type: type
+
+
+@dataclass(frozen=True)
+class Again:
+    """The list or dict that stood here was met before; ``number`` counts them from the left."""
+
+    number: int
+
+
+@dataclass(frozen=True)
 class Branch:
-    """A tuple, list or dict (``keys``); ``type`` builds it again."""
+    """A tuple, list or dict (``keys``, and what tells ``1`` from ``True``); ``type`` builds it again."""
 
     type: Any
     parts: tuple[Any, ...]
     keys: tuple[Any, ...] = ()
+    key_texts: tuple[tuple[type, str], ...] = ()
 
 
-Structure = Leaf | Static | Branch
+Structure = Leaf | Static | Number | Again | Branch
 
 
 class Unstructured(Exception):  # noqa: N818 - an answer, not a failure: the call runs eagerly
@@ -44,19 +60,40 @@ class Unstructured(Exception):  # noqa: N818 - an answer, not a failure: the cal
 
 def flatten(value: Any, arrays: list[ndarray], statics: list[Any] | None = None) -> Structure:
     """The structure of ``value``; its arrays are appended to ``arrays``, the other values to ``statics``."""
+    return _flat(value, arrays, [] if statics is None else statics, {})
+
+
+def _flat(value: Any, arrays: list[ndarray], statics: list[Any], met: dict[int, int]) -> Structure:
+    """met: id of each list and dict so far -> its number."""
     kind = type(value)
     if kind is ndarray:
         arrays.append(value)
         return Leaf(len(arrays) - 1)
+    if kind is list or kind is dict:
+        if id(value) in met:
+            return Again(met[id(value)])
+        met[id(value)] = len(met)
     if kind is tuple or kind is list or (isinstance(value, tuple) and hasattr(value, "_fields")):
-        return Branch(kind, tuple(flatten(v, arrays, statics) for v in value))
+        return Branch(kind, tuple(_flat(v, arrays, statics, met) for v in value))
     if kind is dict:
-        return Branch(kind, tuple(flatten(v, arrays, statics) for v in value.values()), _checked_keys(value))
+        parts = tuple(_flat(v, arrays, statics, met) for v in value.values())
+        return Branch(kind, parts, _checked_keys(value), tuple((type(k), repr(k)) for k in value))
     if kind in ATOMS or kind is slice or kind is range:
-        if statics is not None:
-            statics.append(value)
+        statics.append(value)
         return Static(repr(value), kind)
     raise Unstructured(kind.__name__)
+
+
+def with_numbers(structure: Structure, places: Container[int]) -> Structure:
+    """The structure where the static values at ``places`` (counted from the left) may be any of their type."""
+    counter = itertools.count()
+
+    def changed(part: Structure) -> Structure:
+        if isinstance(part, Static):
+            return Number(part.type) if next(counter) in places else part
+        return replace(part, parts=tuple(map(changed, part.parts))) if isinstance(part, Branch) else part
+
+    return changed(structure)
 
 
 def containers(value: Any) -> list[Any]:
@@ -83,15 +120,26 @@ def _checked_keys(value: dict[Any, Any]) -> tuple[Any, ...]:
 def rebuild(structure: Structure, arrays: Callable[[int], Any], statics: list[Any]) -> Any:
     """The value again, with ``arrays(number)`` for its arrays."""
     remaining = iter(statics)
+    met: list[Any] = []  # lists and dicts so far
 
     def build(part: Structure) -> Any:
         if isinstance(part, Leaf):
             return arrays(part.number)
-        if isinstance(part, Static):
+        if isinstance(part, Again):
+            return met[part.number]
+        if isinstance(part, Static | Number):
             return next(remaining)
-        items = [build(p) for p in part.parts]
+        if part.type is list:
+            made: list[Any] = []
+            met.append(made)
+            made.extend(build(p) for p in part.parts)
+            return made
         if part.type is dict:
-            return dict(zip(part.keys, items, strict=True))
-        return part.type(*items) if hasattr(part.type, "_fields") else part.type(items)
+            table: dict[Any, Any] = {}
+            met.append(table)
+            table.update(zip(part.keys, map(build, part.parts), strict=True))
+            return table
+        items = [build(p) for p in part.parts]
+        return part.type(*items) if hasattr(part.type, "_fields") else tuple(items)
 
     return build(structure)

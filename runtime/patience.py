@@ -1,0 +1,68 @@
+"""When a signature is recorded again: at once where that helps, after ever longer waits where it did not."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+_WAITS = (
+    1,
+    2,
+    8,
+)  # calls that run eagerly after a recording that gave nothing: a cache may have been filled meanwhile
+_AT_ONCE = 16  # recordings in a row that asked for another one
+_PAYING = 8  # calls: a program that served fewer was not worth its recording
+_CHANGES = 8  # programs in a row that were not
+_LONGEST = 10  # doublings of the wait between recordings
+
+
+@dataclass(eq=False)
+class Patience:
+    """Counts in calls of one signature, of which the caller tells ``calls`` so far.
+
+    NOTE [settling]
+    A forward that fills a cache or imports a module when it first runs is pure from then on; one that counts its
+    calls never is. So where a recording failed because of effects it is repeated three times, and then only when
+    something changed that a watcher sees, after waits that double. Where there is a program, or a number that may be
+    any, other ways than the one that failed may succeed; they are tried after waits that double. State that changes
+    before every call costs a recording each time and gives programs that serve one call; these too are made after
+    waits that double, until one serves for longer.
+    """
+
+    failures: int = 0
+    changes: int = 0
+    resume: float = 0  # the number of the call that may be recorded
+
+    def ready(self, calls: int) -> bool:
+        return calls >= self.resume
+
+    def succeeded(self) -> None:
+        """A recording was added to the program."""
+        self.failures = 0
+
+    def failed(self, calls: int, again: bool, effects: bool, other_ways: bool) -> None:
+        """A recording gave nothing.
+
+        again: another one may, with what this one found. effects: because of some. other_ways: calls of this
+        signature may do something else.
+        """
+        self.failures += 1
+        if again and self.failures <= _AT_ONCE:
+            return
+        if other_ways:
+            wait: float = 2 ** min(self.failures, _LONGEST)
+        else:
+            wait = _WAITS[self.failures - 1] if effects and self.failures <= len(_WAITS) else math.inf
+        self.resume = calls + 1 + wait
+
+    def changed(self, calls: int) -> None:
+        """A watcher saw a change: what failed may succeed now."""
+        doublings = min(self.failures - len(_WAITS) - 1, _LONGEST)
+        self.resume = min(self.resume, calls + 1 + (2**doublings if doublings > 0 else 0))
+
+    def outdated(self, calls: int, served: int) -> bool:
+        """A program that served so many calls does not hold any more; whether the next one has to wait."""
+        self.changes = 0 if served >= _PAYING else self.changes + 1
+        doublings = min(self.changes - _CHANGES, _LONGEST)
+        self.resume = calls + 2**doublings if doublings > 0 else 0
+        return doublings > 0

@@ -1,0 +1,75 @@
+"""NumPy's arrays among the arguments of a call: ours on the same memory inside, NumPy's again in the result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+
+from blockfuse.array import stamps
+from blockfuse.array.ndarray import ndarray
+
+
+class PlainArrays:
+    """NumPy in, NumPy out: who passes plain arrays (and none of ours) gets plain arrays."""
+
+    def __init__(self) -> None:
+        self.made: list[ndarray] = []
+        self.ours = False
+        self._lent = False
+        self._met: dict[int, Any] = {}  # id of an array, list, tuple or dict -> what stands for it
+
+    @property
+    def numpy(self) -> bool:
+        return bool(self.made)
+
+    def lend(self) -> None:
+        """Python will see the arrays, and NumPy's own may write their memory, and that of results."""
+        self._lent = True
+        for array in self.made:
+            stamps.lend(array._data)
+
+    def wrapped(self, value: Any) -> Any:
+        """``value`` with NumPy's arrays as ours, on the same memory."""
+        kind = type(value)
+        if kind is ndarray:
+            self.ours = True
+            return value
+        if isinstance(value, numpy.ndarray) or kind is tuple or kind is list or kind is dict:
+            if id(value) not in self._met:
+                self._met[id(value)] = value  # it may hold itself
+                self._met[id(value)] = self._wrapped_anew(value)
+            return self._met[id(value)]
+        return value
+
+    def _wrapped_anew(self, value: Any) -> Any:
+        if isinstance(value, numpy.ndarray):
+            self.made.append(ndarray(_native(value)))
+            return self.made[-1]
+        if type(value) is dict:
+            wrapped = {k: self.wrapped(v) for k, v in value.items()}
+            return value if all(wrapped[k] is v for k, v in value.items()) else wrapped
+        items = [self.wrapped(v) for v in value]
+        return value if all(a is b for a, b in zip(items, value, strict=True)) else type(value)(items)
+
+    def unwrapped(self, value: Any) -> Any:
+        if not self.numpy or self.ours:
+            return value
+        kind = type(value)
+        if kind is ndarray:
+            data = value._leave("NumPy arrays in, NumPy arrays out")
+            if self._lent:
+                stamps.lend(data)
+            return data
+        if kind is tuple or kind is list:
+            return kind(self.unwrapped(v) for v in value)
+        return {k: self.unwrapped(v) for k, v in value.items()} if kind is dict else value
+
+
+def _native(value: numpy.ndarray) -> numpy.ndarray:
+    """A plain array in the machine's byte order."""
+    if isinstance(value, numpy.ma.MaskedArray):
+        raise TypeError("a masked array has values that count and values that do not: pass x.filled(...)")
+    if not value.dtype.isnative:
+        return value.astype(value.dtype.newbyteorder("="))
+    return value if type(value) is numpy.ndarray else value.view(numpy.ndarray)
