@@ -27,7 +27,8 @@ from tolerances import assert_close
 
 import blockfuse
 from blockfuse import nn, np, npx
-from blockfuse.tracer.numbers import Escaped, TracedNumber, is_traced, text_of, value_of
+from blockfuse.runtime.numbers import conversion
+from blockfuse.tracer.numbers import Escaped, Operand, TracedNumber, is_traced, text_of, value_of
 
 FLOATS = (0.25, 0.5, 2.0, 1.5, -1.0, 0.0, -0.0, 3.0, math.inf, -math.inf, math.nan, 1e-320, 1e300, 0.5)
 INTS = (3, 2, 1, 5, 0, -1, 127, 128, 300, 2**31, 2**53 + 1, 2**63, 10**30, 10**400, 2)
@@ -230,6 +231,38 @@ INTEGERS = [
     (function, blockfuse.hybridize(function))
     for function in (lambda x, n: x + n, lambda x, n: x * (n // 3 - 1), lambda x, n: x != n)
 ]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "dtype", "value", "wanted"),
+    [
+        ("n0", int, "int8", 127, 127),
+        ("n0", int, "int8", 128, None),
+        ("n0", int, "uint8", -1, None),
+        ("n0", int, "int64", 2**63, None),
+        ("n0", int, "float64", 2**53, 2.0**53),
+        ("n0", int, "float32", 2**53 + 1, None),
+        ("n0", int, "float16", 65505, None),
+        ("n0", float, "float32", 0.1, numpy.float32(0.1)),
+        ("n0", float, "float32", 3.5e38, None),
+        ("n0", float, "float32", -math.inf, -math.inf),
+        ("n0", float, "float16", 65519.0, None),
+        ("((1) / n0)", float, "float64", 0.0, None),
+        ("((2) ** n0)", int, "int64", -1, None),
+        ("((-2.0) ** n0)", float, "float64", 0.5, None),
+        ("(n0 * n0)", float, "float64", 1e200, math.inf),
+        ("(n0 * (inf))", float, "float64", -2.0, -math.inf),
+    ],
+)
+def test_what_numpy_would_refuse_or_round_in_its_own_way_is_left_to_it(
+    text: str, kind: type, dtype: str, value: Any, wanted: Any
+) -> None:
+    made = conversion([Operand(text, kind, numpy.dtype(dtype))])([value])
+    assert (made is None) == (wanted is None)
+    if made is not None:
+        (array,) = made
+        assert (array.shape, array.dtype) == ((), numpy.dtype(dtype))
+        assert array.item() == wanted
 
 
 # -- numbers that Python looks at -------------------------------------------------------------------------------

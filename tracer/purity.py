@@ -166,9 +166,8 @@ class Witness:
             self.functions[code] = frame.f_globals
             effects = _effects_of(code)
             for line, what in effects.items():
-                if (
-                    not self._follows_lines or line == code.co_firstlineno
-                ):  # which Python may not report again
+                entered = line == code.co_firstlineno  # Python need not report this line again
+                if entered or not self._follows_lines:
                     self._object(what, code, line)
 
     def _follow(self, frame: types.FrameType, event: str, _: Any) -> Any:  # noqa: ARG002 - Python passes it
