@@ -104,6 +104,7 @@ def lend(data: numpy.ndarray) -> None:
     owner = owner_of(data)
     writing(owner)
     _lent[id(owner)] = owner
+    written(data)  # from now on perhaps without a word: whoever rests on it must look for itself
 
 
 def is_lent(data: numpy.ndarray) -> bool:

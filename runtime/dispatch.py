@@ -153,6 +153,7 @@ class Hybrid:
         plain = PlainArrays()
         args, kwargs = plain.wrapped(args), plain.wrapped(kwargs)
         if current.recording:
+            plain.lend()
             return plain.unwrapped(self._eager(args, kwargs))
         return plain.unwrapped(self._call(args, kwargs, plain))
 

@@ -113,9 +113,12 @@ class Program:
         return stale
 
     def _rebind(self) -> bool:
-        """Bind the present parameters, if they are of the recorded types."""
+        """Bind the present parameters, if they are of the recorded types, and all writes to them can be seen."""
         arrays = [origin.array() for origin in self.origins]
-        if any(type_of(a) != leaf.type for a, leaf in zip(arrays, self._leaves(), strict=True)):
+        pairs = list(zip(arrays, self._leaves(), strict=True))
+        if any(
+            type_of(a) != leaf.type or (leaf.operator is parameter and stamps.is_lent(a)) for a, leaf in pairs
+        ):
             return False
         self._bind(arrays)
         self._watch()  # parameters may lie elsewhere now

@@ -575,3 +575,50 @@ def test_a_dict_given_as_argument_is_written() -> None:
             out: dict[str, Any] = {}
             net(numbers(), out)
             assert list(out) == ["y"]
+
+
+def test_a_result_that_must_not_be_written_is_so_in_every_call() -> None:
+    for net in made(lambda self, x: np.broadcast_to(x * 2, (2, *SHAPE))):
+        for _ in range(4):
+            with pytest.raises(ValueError, match="read-only"):
+                net(numbers())[...] = 1
+    assert "view that must not be written" in net.explain()
+
+
+def test_a_block_that_forward_gives_a_numpy_array_answers_as_in_eager() -> None:
+    def forward(self: Any, x: Any) -> Any:
+        found = self.dense(self.plain)
+        return x + found, isinstance(found, numpy.ndarray)
+
+    for net in made(forward):
+        for _ in range(4):
+            assert net(numbers())[1] is True
+    assert "calls the block Dense with a NumPy array" in net.explain()
+
+
+def test_writes_of_numpy_to_returned_parameters_and_attributes_reach_later_calls() -> None:
+    def forward(self: Any, x: Any, give: bool = False) -> Any:
+        if give:
+            return self.weight.data(), self.array
+        return x + np.tanh(self.weight.data()) * np.exp(self.array)
+
+    eager, fast = made(forward)
+    for turn in range(3):
+        for _ in range(3):
+            numpy.testing.assert_allclose(fast(numbers()).asnumpy(), eager(numbers()).asnumpy(), rtol=1e-5)
+        for net in (eager, fast):
+            weight, array = net(numpy.zeros(SHAPE, numpy.float32), True)
+            weight[turn], array[turn] = 5, -1
+    assert "compiled" in fast.explain()
+
+
+def test_writes_to_a_numpy_argument_that_a_hook_kept_reach_later_calls() -> None:
+    given, kept = numpy.ones(SHAPE, numpy.float32), []
+    eager, fast = made(lambda self, x: x + np.tanh(self.array))
+    with eager.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0])):
+        eager(given)
+    fast.array = kept[0]
+    for _ in range(3):
+        fast(numbers())
+    given[:] = 3
+    numpy.testing.assert_allclose(fast(numbers()).asnumpy(), numbers().asnumpy() + numpy.tanh(3), rtol=1e-5)

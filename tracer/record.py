@@ -165,6 +165,8 @@ def _sharing(arrays: list[ndarray], recorder: Recorder) -> str:
         return "a result is an array that no operator of the call made"
     if any(recorder.shares_given_memory(a) for a in arrays):
         return "a result shares memory with an argument, a parameter or an attribute"
+    if not all(a._data.flags.writeable for a in arrays):
+        return "a result is a view that must not be written"
     return "two results share memory" if len(set(owners)) < len(owners) else ""
 
 
@@ -179,7 +181,12 @@ def _resolved(recording: Recording, recorder: Recorder) -> tuple[dict[Node, Node
     for provisional, array in recorder.found.items():
         data = array._data if isinstance(array, ndarray) else array
         if id(array) in parameters or (isinstance(array, ndarray) and id(array) in held):
-            origin, kind = parameters.get(id(array)) or Origin(f"captured{len(origins)}", array), parameter
+            origin = parameters.get(id(array)) or Origin(f"captured{len(origins)}", array)
+            kind = captured if stamps.is_lent(data) else parameter
+            if kind is captured and not data.flags.c_contiguous:
+                recording.problem = (
+                    "forward reads an array that lies in NumPy's memory and is not C-contiguous"
+                )
         elif id(stamps.owner_of(data)) in buffers:
             origin, kind = Origin(f"captured{len(origins)}", array), captured
             if not data.flags.c_contiguous:
