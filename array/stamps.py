@@ -95,19 +95,23 @@ def written(data: numpy.ndarray) -> None:
             entry[1].notify()
 
 
-# Id of a buffer's owner -> the owner: memory that NumPy's own arrays write too, which nobody sees.
-_lent: weakref.WeakValueDictionary[int, numpy.ndarray] = weakref.WeakValueDictionary()
+# Id of a buffer's owner -> the owner: memory that NumPy's own arrays write too, which nobody sees. (No
+# WeakValueDictionary: its code is Python's, and a recording would take it for the user's.)
+_lent: dict[int, weakref.ref[numpy.ndarray]] = {}
 
 
 def lend(data: numpy.ndarray) -> None:
     """From now on the memory of ``data`` is also that of an array of NumPy's, and may be written."""
-    owner = owner_of(data)
-    writing(owner)
-    _lent[id(owner)] = owner
-    written(data)  # from now on perhaps without a word: whoever rests on it must look for itself
+    if not is_lent(data):
+        owner = owner_of(data)
+        key = id(owner)
+        writing(owner)
+        _lent[key] = weakref.ref(owner, lambda _: _lent.pop(key, None))
+        written(data)  # from now on perhaps without a word: who rests on it must look for itself
 
 
 def is_lent(data: numpy.ndarray) -> bool:
     """Whether the memory of ``data`` may be written without ``written`` being told."""
     owner = owner_of(data)
-    return _lent.get(id(owner)) is owner
+    found = _lent.get(id(owner))
+    return found is not None and found() is owner

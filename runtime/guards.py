@@ -23,7 +23,7 @@ def quick_check(state: State) -> Callable[[], bool] | None:
     It may say no where the slow comparison says yes (an equal number that is another object), never the other
     way round.
     """
-    scope: dict[str, Any] = {}
+    scope: dict[str, Any] = {"__name__": __name__}  # so that a recording takes it for ours
     tests = [_fact_test(n, f, scope) for n, f in enumerate(state.facts)]
     tests += [_contents_test(n, c, scope) for n, c in enumerate(state.contents)]
     if not tests:

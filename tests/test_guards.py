@@ -614,3 +614,27 @@ def test_a_dataclass_with_fields_is_looked_through() -> None:
     agree(scaled, fast)
     chosen.by = 3.0
     agree(scaled, fast)
+
+
+def test_a_block_whose_state_is_compared_does_not_stop_the_recording_of_the_one_around_it() -> None:
+    factor = [2.0]
+
+    class Inner(nn.Block):
+        def forward(self, x: Any) -> Any:
+            return x * factor[0]
+
+    class Outer(nn.Block):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = Inner()
+
+        def forward(self, x: Any, asks: bool = False) -> Any:
+            return self.inner(x) * (float(x.sum()) if asks else 1)
+
+    net, x = Outer(), np.ones((2,))
+    net.hybridize()
+    for _ in range(4):
+        net(x, True)
+    for _ in range(3):
+        assert net(x).tolist() == [2, 2]
+    assert "Outer(float32[2]): compiled" in net.explain()
