@@ -8,9 +8,10 @@
     ├── ShapeError                    shapes do not fit                                    (also a ValueError)
     ├── DTypeError                    a dtype that the language does not have              (also a TypeError)
     ├── ParameterFileError            a parameter file does not fit the net                (also a ValueError)
-    │   └── MissingParameterError     ... it lacks entries                                 (also an
-    AssertionError) └── UsageError                    a command or call that asks for something impossible
-    (also a ValueError)
+    │   └── MissingParameterError     ... it lacks entries                              (also an
+    │                                     AssertionError)
+    ├── AuditError                    a compiled call that was repeated eagerly gave something else
+    └── UsageError                    a command or call that asks for something impossible  (also a ValueError)
 
 A message says what was found, where, and what to do.
 """
@@ -52,6 +53,10 @@ class ParameterFileError(BlockfuseError, ValueError):
 
 class MissingParameterError(ParameterFileError, AssertionError):
     """A parameter file without some of the net's parameters. Nothing was loaded."""
+
+
+class AuditError(BlockfuseError):
+    """A compiled call gave something else than its eager repetition: a bug of ours, or state that nobody saw change."""
 
 
 class UsageError(BlockfuseError, ValueError):

@@ -26,7 +26,7 @@ from blockfuse.nn.structure import Held, Registry, joined
 from blockfuse.runtime.dispatch import Hybrid, call_block
 
 # Options of ``hybridize``. Gluon's are taken and mean nothing: memory and partitions look after themselves.
-OPTIONS = ("backend", "threads")
+OPTIONS = ("backend", "threads", "audit")
 GLUON_OPTIONS = (
     "static_alloc",
     "static_shape",
@@ -152,7 +152,8 @@ class Block(Held):
     def hybridize(self, active: bool = True, **options: Any) -> None:
         """Compile the next call, with all blocks in this one; ``active=False`` goes back to plain Python.
 
-        backend: ``"auto"`` or ``"cpu"``. threads: at most that many. Gluon's options are taken and ignored.
+        backend: ``"auto"`` or ``"cpu"``. threads: at most that many. audit: the share (0 to 1) of compiled calls that
+        are run again eagerly; a difference raises AuditError. Gluon's options are taken and ignored.
         """
         for name in options:
             if name not in OPTIONS + GLUON_OPTIONS:

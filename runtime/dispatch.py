@@ -23,6 +23,7 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.ir import interpreter
 from blockfuse.ir.errors import TraceError
 from blockfuse.runtime import backend as backends
+from blockfuse.runtime.audit import Audit, checked_share
 from blockfuse.runtime.explain import explanation
 from blockfuse.runtime.numbers import Family, Numbers
 from blockfuse.runtime.patience import Patience
@@ -77,6 +78,7 @@ class Case:
     note: str = ""
     attempts: int = 0
     calls: int = 0
+    audited: int = 0
     eager_calls: int = 0
     served: int = 0
     settled: bool = False
@@ -123,7 +125,7 @@ class Hybrid:
     """The programs of one block or function."""
 
     def __init__(self, owner: Any, options: dict[str, Any] | None = None, entry_holder: Any = None) -> None:
-        """owner: a block (with ``_run``), or a plain function. options: backend, threads.
+        """owner: a block (with ``_run``), or a plain function. options: backend, threads, audit.
 
         entry_holder: whose ``_entry`` is set to the native entry; by default the owner's.
         """
@@ -139,6 +141,8 @@ class Hybrid:
         self._recording = threading.Lock()
         self._finding = threading.Lock()
         backends.check(options.get("backend", "auto"), options.get("threads"))
+        share = checked_share(options.get("audit", 0))
+        self._audit = Audit(_name_of(owner), share, self._eager, self._backend) if share else None
 
     # -- a call that the entry did not take ------------------------------------------------------------------
 
@@ -180,8 +184,8 @@ class Hybrid:
         case.calls += 1
         program, result = case.program, None
         if program is not None and program.refresh():
-            self._prefer(program, args)
-            result = program.run(arrays, values)
+            self._prefer(case, program, args)
+            result = self._run(case, program, call)
             if result is not UNKNOWN and result is not PYTHON:
                 case.served += 1
                 if family is not None:
@@ -242,11 +246,16 @@ class Hybrid:
             if child._hybrid is None:
                 child._compile_by(self.options)
 
-    def _prefer(self, program: Program, args: tuple[Any, ...]) -> None:
+    def _run(self, case: Case, program: Program, call: Call) -> Any:
+        run = partial(program.run, call.arrays, call.values)
+        return run() if self._audit is None else self._audit.run(case, program, run, (call.args, call.kwargs))
+
+    def _prefer(self, case: Case, program: Program, args: tuple[Any, ...]) -> None:
         """Let the next call try this program first."""
         arrays = [id(a) for a in args if type(a) is ndarray]
         if program.call is not None and len(set(arrays)) == len(arrays) and not modes.is_training():
-            vars(self._entry_holder)["_entry"] = program.call
+            entry = program.call if self._audit is None else self._audit.entry(case, program)
+            vars(self._entry_holder)["_entry"] = entry
 
     def _prefer_python(
         self, case: Case, structure: Structure, types: tuple[Any, ...], args: tuple[Any, ...]
@@ -351,7 +360,7 @@ class Hybrid:
                 call.family.programs += 1
             case.recordings.append(recording)
             case.patience.succeeded()
-            self._prefer(case.program, call.args)
+            self._prefer(case, case.program, call.args)
         except TraceError as error:
             case.reason = str(error)
             case.failed(call)

@@ -79,7 +79,8 @@ def _program_lines(case: Any) -> list[str]:
             )
     work = sum(s.work for s in schedule.steps if isinstance(s, Launch)) / 1000
     calls = program.executable.calls() + case.calls
-    lines.append(f"  {calls} calls, {case.eager_calls + case.attempts} of them eager")
+    audited = f", {case.audited} audited" if case.audited else ""
+    lines.append(f"  {calls} calls, {case.eager_calls + case.attempts} of them eager{audited}")
     lines.append(f"  {case.attempts} recordings, {program.seconds * 1000:.0f} ms to compile or load")
     lines.append(f"  about {work:.1f} us of kernels a call, {schedule.workspace} bytes of workspace")
     return lines

@@ -47,7 +47,7 @@ class Program:
         self.flow, origins = flow_of([r.path for r in recordings if r.path is not None])
         self.origins = [o for o in origins if not isinstance(o.holder, Operand)]
         self.operands: list[Operand] = [o.holder for o in origins if isinstance(o.holder, Operand)]
-        self._convert = conversion(self.operands)
+        self.convert = conversion(self.operands)
         self.optimized: list[Optimized] = [
             optimize(block.graph, backend.machine.vector_bytes, prefix=f"hoisted{n}." if n else "hoisted")
             for n, block in enumerate(self.flow.blocks)
@@ -61,6 +61,7 @@ class Program:
         self._refreshing = threading.Lock()  # one thread at a time binds
         self._stale = True
         self._watch()
+        self._check = quick_check(self.state)
         self.call = self._caller(form)
         self.refresh()
         self.seconds = time.perf_counter() - started
@@ -107,6 +108,11 @@ class Program:
         with self._refreshing:
             return not self.state.change() and (not self._take_stale() or self._rebind())
 
+    @property
+    def is_current(self) -> bool:
+        """Whether nothing that the program rests on was seen to change since the last refresh."""
+        return not self._stale and (self._check is None or self._check())
+
     def _take_stale(self) -> bool:
         with self._lock:
             stale, self._stale = self._stale, False
@@ -150,7 +156,7 @@ class Program:
         values: the static ones among the arguments. UNKNOWN where the flow has not been seen, PYTHON where a number
         is none that the program can take.
         """
-        numbers = self._convert(values)
+        numbers = self.convert(values)
         if numbers is None:
             return PYTHON
         given = [*arguments, *numbers]
@@ -168,13 +174,13 @@ class Program:
         None where calls have to go through dispatch.
         """
         call = self._checked_entry()
-        return quick_call(form, self._convert, call) if call is not None and form is not None else None
+        return quick_call(form, self.convert, call) if call is not None and form is not None else None
 
     def _checked_entry(self) -> Callable[..., Any] | None:
         entry = self.executable.entry
         if entry is None:
             return None
-        check = quick_check(self.state)
+        check = self._check
         plain = self.recording.structure == Leaf(0)
         if check is None and plain:
             return entry  # type: ignore[no-any-return]
