@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export PYTHONSAFEPATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help compare bench test check format clean
+.PHONY: help compare bench test fuzz check format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1: \2/p' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ bench: $(VENV)/.installed-bench ## measure against peers and the machine, about 
 
 test: $(VENV)/.installed-test ## run the tests
 	$(BIN)/pytest
+
+fuzz: $(VENV)/.installed-test ## run random programs, new ones each time, for 10 minutes or MINUTES=...
+	$(BIN)/pytest tests/test_fuzz.py --fuzz-minutes=$(or $(MINUTES),10)
 
 check: $(VENV)/.installed-dev ## formatting, lint and types, changing nothing
 	$(BIN)/ruff format --check .

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy
 import pytest
-from twins import Twin, array, same
+from segmented import Twin, array, same
 
 from blockfuse import np, npx
 from blockfuse.array.ndarray import ndarray

@@ -7,7 +7,7 @@ from typing import Any
 import numpy
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from twins import Twin, array, same
+from segmented import Twin, array, same
 
 from blockfuse import hybridize, nn, np, npx
 

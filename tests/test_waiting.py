@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy
 import pytest
-from twins import Twin, array, same
+from segmented import Twin, array, same
 
 from blockfuse import hybridize, nn, np
 from blockfuse.array.ndarray import ndarray
