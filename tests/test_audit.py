@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import pickle
 import re
@@ -172,6 +173,20 @@ def test_rounding_is_no_fault_even_where_it_decides_the_way() -> None:
     rng = numpy.random.default_rng(3)
     for _ in range(40):
         call(np.array(rng.normal(size=(7 * 41,)).astype("float32")))
+    assert "audited" in call.explain()
+
+
+def test_rounding_is_no_fault_where_it_decides_whether_the_call_raises() -> None:
+    def forward(x: Any) -> Any:
+        if (x * 1e3).sum() - (x.reshape((-1, 7)).sum(axis=0) * 1e3).sum() > 0:
+            raise ValueError("positive")
+        return x * 2
+
+    call = blockfuse.hybridize(forward, audit=1)
+    rng = numpy.random.default_rng(5)
+    for _ in range(40):
+        with contextlib.suppress(ValueError):
+            call(np.array(rng.normal(size=(7 * 41,)).astype("float32")))
     assert "audited" in call.explain()
 
 
