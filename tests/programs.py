@@ -154,11 +154,11 @@ class Forward(Lines):
         for _ in range(length):
             kind = self.pick.choices(list(chances), list(chances.values()))[0]
             any(kinds[kind]() for _ in range(8))
-        while self.written() is None and not self.add("x * 1.0"):
-            pass
+        if self.written() is None:
+            self.add("x * 1.0")
         made = [name for name in self.values if name in self.fresh]
         form = self.pick.choice(snippets.RESULTS[:8] if self.pick.random() < 0.6 else snippets.RESULTS)
-        if self.pick.random() < 0.5 and not any("return" in line for line in self.lines):
+        if made and self.pick.random() < 0.5 and not any("return" in line for line in self.lines):
             form = f"[v * 1 for v in ({', '.join(made)},)]"  # nothing that was computed goes unseen
         body = [*self.lines, f"return {form.format(**self.choice())}"]
         return "\n".join(f"        {line}" for line in body)

@@ -198,6 +198,10 @@ class _Watching(Eager):
         self.exact = self.exact and rounds_alike(operator, operands)
         return super().apply(operator, operands, attrs)
 
+    def update(self, target: Any, operator: Any, operands: tuple[Any, ...], attrs: dict[str, Any]) -> None:
+        self.exact = self.exact and rounds_alike(operator, operands)
+        super().update(target, operator, operands, attrs)
+
 
 def run(script: Script) -> None:
     """Execute a script from its start. Raises Fault or Chaotic."""
