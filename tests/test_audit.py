@@ -249,8 +249,8 @@ def test_a_wrong_result_of_right_operators_is_caught(monkeypatch: pytest.MonkeyP
     call(np.ones((2,)))
     rightly = Program.run
 
-    def run(self: Program, arguments: list[Any]) -> Any:
-        first, second = rightly(self, arguments)
+    def run(self: Program, arguments: list[Any], values: Any = ()) -> Any:
+        first, second = rightly(self, arguments, values)
         return first, np.logical_not(second)
 
     monkeypatch.setattr(Program, "run", run)
