@@ -55,16 +55,16 @@ def ratio(cells: Cells, net: str, threads: int) -> float | None:
 
 
 def ratio_of_quickest(cells: Cells, net: str, threads: int) -> float | None:
-    """The same of the quickest samples, which other programs disturb least: a check on a machine that is not idle."""
+    """The same of the quickest samples (NOTE [quickest]): a check on a machine that is not idle."""
     ours = cells.get((net, OURS, threads))
-    peers = [min(c.times) for p in PEERS if (c := cells.get((net, p, threads))) and c.counts]
-    return min(peers) / min(ours.times) if ours and ours.counts and peers else None
+    peers = [c.quickest for p in PEERS if (c := cells.get((net, p, threads))) and c.counts]
+    return min(peers) / ours.quickest if ours and ours.counts and peers else None
 
 
 def machine_share(cells: Cells, net: str, threads: int) -> float | None:
-    """The machine's time over that of blockfuse, of the quickest samples: what the machine can do, undisturbed."""
+    """The machine's time over that of blockfuse, of the quickest samples."""
     ours, floor = cells.get((net, OURS, threads)), cells.get((net, MACHINE, threads))
-    return min(floor.times) / min(ours.times) if ours and ours.counts and floor and floor.times else None
+    return floor.quickest / ours.quickest if ours and ours.counts and floor and floor.times else None
 
 
 def figures(cells: Cells, starts: list[Start], operators: list[Start]) -> list[Figure]:
@@ -89,7 +89,7 @@ def _machine(cells: Cells) -> Iterator[Figure]:
     units = {"fma": ("multiply-adds", "GFLOP/s"), "copy": ("copying", "GB/s"), "read": ("reading", "GB/s")}
     for kind, (text, unit) in units.items():
         rates = [
-            net.floor.amount / min(cell.times) / 1e3
+            net.floor.amount / cell.quickest / 1e3
             for net in NETS
             if net.floor and net.floor.kind == kind and net.floor.amount > _LARGE
             if (cell := cells.get((net.name, MACHINE, 1))) and cell.times
@@ -109,7 +109,7 @@ def _shares(cells: Cells) -> Iterator[Figure]:
 def _calls(cells: Cells) -> Iterator[Figure]:
     one, two = (cells.get((_PRODUCT, OURS, threads)) for threads in (1, 2))
     if one and two and one.times and two.times:
-        yield Figure(f"{_PRODUCT}: two cores over one", min(one.times) / min(two.times), "x", _TWO_CORES)
+        yield Figure(f"{_PRODUCT}: two cores over one", one.quickest / two.quickest, "x", _TWO_CORES)
     empty = cells.get((_EMPTY, OURS, 1))
     if empty and empty.times:
         yield Figure(f"everything around the kernels ({_EMPTY})", empty.median, "us", _AROUND, False)

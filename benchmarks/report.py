@@ -71,7 +71,8 @@ def as_json(run: Run) -> str:
         "system": run.system,
         "missing": run.missing,
         "nets": [
-            asdict(c) | ({"median": c.median, "spread": c.spread} if c.times else {}) for c in run.cells
+            asdict(c) | ({"median": c.median, "spread": c.spread, "quickest": c.quickest} if c.times else {})
+            for c in run.cells
         ],
         "ratios": [
             {

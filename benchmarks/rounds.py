@@ -3,6 +3,10 @@
 NOTE [turns]
 A round asks every contender once, so a slow moment of the machine meets them all. Before each turn nothing runs for
 a while: threads of BLAS and OpenMP libraries spin after their work and would hold a core that the next one needs.
+
+NOTE [quickest]
+With one thread, the processor time that a contender used is hardly changed by what else runs on the machine, so the least of
+its samples is what it can do. With several threads it is not: waiting threads spin. There the least time that passed stands.
 """
 
 from __future__ import annotations
@@ -23,12 +27,16 @@ _PATIENCE = 180.0  # seconds for one answer: a compiler may be slow, but not tha
 
 @dataclass(frozen=True)
 class Cell:
-    """What one contender did with one net: times in microseconds, or ``reason`` why there are none."""
+    """What one contender did with one net: times in microseconds, or ``reason`` why there are none.
+
+    used: the processor time of each sample, by all threads of the contender.
+    """
 
     net: str
     contender: str
     threads: int
     times: tuple[float, ...] = ()
+    used: tuple[float, ...] = ()
     difference: float = 0.0
     agrees: bool = True
     complaint: str = ""  # it ran, but not as it should
@@ -38,6 +46,11 @@ class Cell:
     @property
     def median(self) -> float:
         return statistics.median(self.times)
+
+    @property
+    def quickest(self) -> float:
+        """The least processor time of one thread, as other programs hardly change it; else the least time."""
+        return min(self.used if self.threads == 1 else self.times)
 
     @property
     def quartiles(self) -> tuple[float, float]:
@@ -71,17 +84,17 @@ def measured(nets: Iterable[Net], contenders: Iterable[tuple[str, int]], rounds:
 
 def _cells(net: Net, workers: dict[tuple[str, int], Worker], rounds: int) -> list[Cell]:
     answers = {key: _asked(worker, {"net": net.name}) for key, worker in workers.items()}
-    times: dict[tuple[str, int], list[float]] = {key: [] for key in workers}
+    samples: dict[tuple[str, int], list[tuple[float, float]]] = {key: [] for key in workers}
     for _ in range(rounds):
         for key in workers:
             if "calls" in answers[key]:
                 sleep(_PAUSE)
                 turn = _asked(workers[key], {"calls": answers[key]["calls"]})
-                if "us" in turn:
-                    times[key] += turn["us"]
+                if "samples" in turn:
+                    samples[key] += turn["samples"]
                 else:
-                    answers[key], times[key] = turn, []
-    return [_cell(net, key, answers[key], times[key]) for key in workers]
+                    answers[key], samples[key] = turn, []
+    return [_cell(net, key, answers[key], samples[key]) for key in workers]
 
 
 def _asked(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:
@@ -91,11 +104,12 @@ def _asked(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:
         return {"failed": str(reason)}
 
 
-def _cell(net: Net, key: tuple[str, int], answer: dict[str, Any], times: list[float]) -> Cell:
+def _cell(net: Net, key: tuple[str, int], answer: dict[str, Any], samples: list[tuple[float, float]]) -> Cell:
     return Cell(
         net.name,
         *key,
-        tuple(times),
+        tuple(passed for passed, _ in samples),
+        tuple(used for _, used in samples),
         answer.get("difference", 0.0),
         answer.get("agrees", True),
         answer.get("complaint", ""),

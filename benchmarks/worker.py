@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import timeit
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy
@@ -38,7 +39,7 @@ def main() -> None:
             timer, answer = _prepared(name, net_named(request["net"]), threads)
         else:
             assert timer is not None
-            answer = {"us": _samples(timer, request["calls"])}
+            answer = {"samples": _samples(timer, request["calls"])}
         answers.write(json.dumps(answer) + "\n")
 
 
@@ -74,13 +75,16 @@ def difference_of(way: Way, expected: numpy.ndarray) -> float:
     return float(numpy.nan_to_num(worst / numpy.abs(expected).max(), nan=numpy.inf))
 
 
-def _samples(timer: timeit.Timer, calls: int) -> list[float]:
-    """Microseconds a call."""
+def _samples(timer: timeit.Timer, calls: int) -> list[tuple[float, float]]:
+    """Microseconds a call: passed, and of processors used by all threads of this process."""
     timer.timeit(1)  # what ran in between has the caches
-    times: list[float] = []
-    while len(times) < _SAMPLES and sum(times) * calls < _TURN:
-        times.append(timer.timeit(calls) / calls)
-    return [t * 1e6 for t in times]
+    samples: list[tuple[float, float]] = []
+    started = perf_counter()
+    while len(samples) < _SAMPLES and (not samples or perf_counter() - started < _TURN):
+        before = process_time()
+        passed = timer.timeit(calls)
+        samples.append((passed / calls * 1e6, (process_time() - before) / calls * 1e6))
+    return samples
 
 
 def _calls(timer: timeit.Timer) -> int:

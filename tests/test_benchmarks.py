@@ -16,7 +16,7 @@ from benchmarks.contender import CONTENDERS, MACHINE, OURS, PEERS, Contender, Un
 from benchmarks.contenders import blockfuse as ours
 from benchmarks.contenders import machine as the_machine
 from benchmarks.contenders import numpy as by_hand
-from benchmarks.figures import Figure, best_peer, by_key, ratio
+from benchmarks.figures import Figure, best_peer, by_key, ratio, ratio_of_quickest
 from benchmarks.processes import SilentWorkerError, Worker, command
 from benchmarks.worker import difference_of
 
@@ -33,9 +33,9 @@ def expected(net: nets.Net) -> numpy.ndarray:
 
 def run(**changes: Any) -> report.Run:
     cells = [
-        rounds.Cell(SEED.name, "numpy", 1, (8.0, 9.0, 10.0)),
-        rounds.Cell(SEED.name, "jax", 1, (4.0, 4.0, 4.0)),
-        rounds.Cell(SEED.name, OURS, 1, (1.0, 1.0, 1.0)),
+        rounds.Cell(SEED.name, "numpy", 1, (8.0, 9.0, 10.0), (8.0, 8.5, 9.0)),
+        rounds.Cell(SEED.name, "jax", 1, (4.0, 4.0, 4.0), (4.0, 3.0, 4.0)),
+        rounds.Cell(SEED.name, OURS, 1, (1.0, 1.0, 1.0), (0.5, 1.0, 1.0)),
     ]
     return replace(report.Run({}, {}, cells, [], []), **changes)
 
@@ -95,6 +95,7 @@ def test_a_wrong_result_is_flagged_and_not_compared_with() -> None:
     numpys, jaxs, our = run().cells
     cells = [numpys, replace(jaxs, agrees=False, difference=0.5), our]
     assert ratio(by_key(run().cells), SEED.name, 1) == 4
+    assert ratio_of_quickest(by_key(run().cells), SEED.name, 1) == 6
     assert ratio(by_key(cells), SEED.name, 1) == 9
     assert "WRONG" in shown(run(cells=cells))
     assert any("WRONG by 5.0e-01" in line for line in report.remarks(run(cells=cells)))
@@ -103,7 +104,7 @@ def test_a_wrong_result_is_flagged_and_not_compared_with() -> None:
 
 
 def test_the_best_peer_is_neither_ours_nor_the_machine() -> None:
-    cells = by_key([*run().cells, rounds.Cell(SEED.name, MACHINE, 1, (0.1,))])
+    cells = by_key([*run().cells, rounds.Cell(SEED.name, MACHINE, 1, (0.1,), (0.1,))])
     best = best_peer(cells, SEED.name, 1)
     assert best is not None
     assert best.contender == "jax"
@@ -146,7 +147,9 @@ def test_figures_know_on_which_side_of_the_target_they_should_be() -> None:
 def test_what_was_measured_is_drawn(tmp_path: Path) -> None:
     chains = [starts.Start(OURS, f"{n} operators", "empty", first=n / 100) for n in (100, 300)]
     batches = [
-        rounds.Cell(f"784-256-128-10, batch {b}", OURS, t, (2.0 * b, 3.0 * b)) for b in (1, 8) for t in (1, 2)
+        rounds.Cell(f"784-256-128-10, batch {b}", OURS, t, (2.0 * b, 3.0 * b), (b, b))
+        for b in (1, 8)
+        for t in (1, 2)
     ]
     for number, finished in enumerate(
         (
@@ -183,6 +186,7 @@ def test_one_command_measures_and_writes(tmp_path: Path) -> None:
     assert set(cells) == {"numpy", OURS, MACHINE}
     for cell in cells.values():
         assert 2 <= len(cell["times"]) <= 10
+        assert min(cell["used"]) == cell["quickest"] > 0
         assert cell["agrees"]
         assert cell["reason"] == cell["complaint"] == ""
     assert written["ratios"][0]["ratio"] == cells["numpy"]["median"] / cells[OURS]["median"]
