@@ -19,12 +19,12 @@ from blockfuse.ir.lowering import Contraction, Reduction
 from blockfuse.ir.types import TensorType
 
 
-def kernel_of(node: Node, operands: list[Layout], machine: Machine) -> Bound | CopyFirst:
-    """The kernel of a fused node; or which operand has to be copied first."""
+def kernel_of(node: Node, operands: list[Layout], machine: Machine, batch: int = 0) -> Bound | CopyFirst:
+    """The kernel of a fused node; or which operand has to be copied first. batch: see ``product_kernel``."""
     body: Graph = node.attrs["body"]
     kinds = [n.operator.lowering for n in body.nodes]
     if any(isinstance(k, Contraction) for k in kinds):
-        return product_kernel(node, body, operands, machine)
+        return product_kernel(node, body, operands, machine, batch)
     reductions = [n for n in body.nodes if isinstance(n.operator.lowering, Reduction)]
     if not reductions:
         return _map(node, body, operands)

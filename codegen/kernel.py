@@ -115,9 +115,11 @@ class ProductKernel:
     """``left (rows, inner)`` times panels of a packed weight, plus a bias, then the epilogue.
 
     Where ``by_panels`` (few rows), what a launch walks are groups of panels instead. Where ``batched``, the
-    rows of a launch are matrices of ``height`` rows each. ``left.strides``: (row,) or (matrix, row); elements
-    of a row are neighbours. ``right.strides``: (matrix,) or (). Epilogue loads and store: (row, column) or
-    (matrix, row, column). ``pointers``: the parameters in calling order; one may be both an operand and an epilogue load.
+    rows of a launch are matrices of ``height`` rows each. Where ``height`` is 0, only a launch knows how many
+    rows there are (2 or more): the first of ``tiles`` is the tallest, the others do what it leaves over;
+    otherwise there is one tile. ``left.strides``: (row,) or (matrix, row); elements of a row are neighbours.
+    ``right.strides``: (matrix,) or (). Epilogue loads and store: (row, column) or (matrix, row, column).
+    ``pointers``: the parameters in calling order; one may be both an operand and an epilogue load.
     """
 
     name: str
@@ -127,7 +129,7 @@ class ProductKernel:
     units: int
     batched: bool
     by_panels: bool
-    tile: ProductTile
+    tiles: tuple[ProductTile, ...]
     left: Access
     right: Access
     bias: Access | None

@@ -35,7 +35,20 @@ def choose_tile(
     return ProductTile(height, across, panel, unroll)
 
 
-def product_kernel(node: Node, body: Graph, operands: list[Layout], machine: Machine) -> Bound | CopyFirst:
+def open_tiles(panels: int, vectors: int, panel: int, accumulators: int) -> tuple[ProductTile, ...]:
+    """Tiles for any number of rows from 2 on: the tallest, one for what it leaves over, one for a few rows."""
+    most = max(1, accumulators // vectors)
+    heights = [most, *(h for h in (4, 2) if h < most)]
+    return tuple(choose_tile(h, panels, vectors, panel, accumulators) for h in heights)
+
+
+def product_kernel(
+    node: Node, body: Graph, operands: list[Layout], machine: Machine, batch: int = 0
+) -> Bound | CopyFirst:
+    """The kernel of a group with a product.
+
+    batch: where this is not 0, a multiple of ``batch`` rows stands for any number from 2 on.
+    """
     product = next(n for n in body.nodes if isinstance(n.operator.lowering, Contraction))
     left, right, *bias = product.operands
     batched = left.type.ndim == 3
@@ -53,9 +66,13 @@ def product_kernel(node: Node, body: Graph, operands: list[Layout], machine: Mac
         if leaf in read_after:
             loads.append(Access(names[leaf], str(leaf.dtype), in_epilogue))
     vectors = right.shape[-1] // machine.lanes(product.dtype.itemsize)
-    tile = choose_tile(
-        height, right.shape[-3], vectors, right.shape[-1], machine.accumulators, machine.threads
-    )
+    panels, panel = right.shape[-3], right.shape[-1]
+    tiles: tuple[ProductTile, ...]
+    if batch and not batched and height % batch == 0:
+        height, tiles = 0, open_tiles(panels, vectors, panel, machine.accumulators)
+    else:
+        tiles = (choose_tile(height, panels, vectors, panel, machine.accumulators, machine.threads),)
+    tile = tiles[0]
     by_panels = not batched and height == tile.rows
     store = Access("out", str(node.dtype), (height * units, units, 1) if batched else (units, 1))
     kernel = ProductKernel(
@@ -66,7 +83,7 @@ def product_kernel(node: Node, body: Graph, operands: list[Layout], machine: Mac
         units=units,
         batched=batched,
         by_panels=by_panels,
-        tile=tile,
+        tiles=tiles,
         left=accesses[left],
         right=accesses[right],
         bias=accesses[bias[0]] if bias else None,
@@ -79,7 +96,7 @@ def product_kernel(node: Node, body: Graph, operands: list[Layout], machine: Mac
     )
     work = _work(product, machine)
     if by_panels:
-        return Bound(kernel, -(-right.shape[-3] // tile.panels), work)
+        return Bound(kernel, -(-panels // tile.panels), work)
     return Bound(kernel, left.shape[0], work, 1 if batched else tile.rows)
 
 

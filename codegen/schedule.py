@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy
 
 from blockfuse.codegen import bodies
 from blockfuse.codegen.bound import Bound, CopyFirst
+from blockfuse.codegen.buffers import Buffer, Lives, Workspace, planned
 from blockfuse.codegen.kernel import Kernel
 from blockfuse.codegen.machine import Machine
 from blockfuse.ir.flow import Block, Flow, Successors, straight
@@ -17,22 +19,6 @@ from blockfuse.ir.layout import Layout, broadcast, row_major, transpose
 from blockfuse.ir.lowering import Fused, Host, Joining, Movement, Packing, Writing
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.types import TensorType
-
-
-@dataclass(frozen=True)
-class Buffer:
-    """Memory of one value.
-
-    kind: argument, parameter (also hoisted values and constants), workspace, register (workspace that lives as
-    long as the call) or result. place: which argument, parameter or result; otherwise the offset in bytes.
-    ``made_by_host``: NumPy allocates it.
-    """
-
-    name: str
-    type: TensorType
-    kind: str
-    place: int
-    made_by_host: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,7 +33,8 @@ class Pointer:
 class Launch:
     """``kernel`` over ``rows`` rows.
 
-    work: an estimate in nanoseconds on one core; grain: rows come in multiples of this.
+    work: an estimate in nanoseconds on one core; grain: rows come in multiples of this. share: how many of the rows
+    belong to each item of the batch, where the schedule is for any number of items (0: the rows are always as many).
     """
 
     kernel: Kernel
@@ -55,6 +42,7 @@ class Launch:
     rows: int
     work: float
     grain: int = 1
+    share: int = 0
 
 
 @dataclass(frozen=True)
@@ -90,18 +78,22 @@ class BlockSchedule:
 class Schedule:
     """Steps over buffers, in blocks.
 
-    parameters: the values behind parameter buffers, in order (leaves and constants of the graph).
+    parameters: the values behind parameter buffers, in order (leaves and constants of the graph). batch: not 0 in a
+    schedule for any number of items of a batch; types, rows and work are then for this number, and what has a ``share``
+    is in proportion. least: the smallest number of items.
     """
 
     buffers: tuple[Buffer, ...]
     steps: tuple[Step, ...]
     parameters: tuple[Node, ...]
-    workspace: int
+    workspace: Workspace
     blocks: tuple[BlockSchedule, ...]
+    batch: int = 0
+    least: int = 0
 
     def __str__(self) -> str:
-        lines = [f"workspace: {self.workspace} bytes"]
-        lines += [f"  {n}: {b.name} = {b.kind}[{b.place}] {b.type}" for n, b in enumerate(self.buffers)]
+        lines = [f"workspace: {self.workspace}"]
+        lines += [f"  {n}: {b}" for n, b in enumerate(self.buffers)]
         for number, block in enumerate(self.blocks):
             lines += [f"block {number}:"] * (len(self.blocks) > 1)
             lines += [_step_text(step, self.buffers) for step in self.steps[block.first : block.beyond]]
@@ -116,12 +108,16 @@ def _step_text(step: Step, buffers: tuple[Buffer, ...]) -> str:
         operands = ", ".join(buffers[b].name for b, _ in step.operands)
         return f"numpy {step.operator.name}({operands}) -> {buffers[step.result].name}"
     shown = [buffers[p.buffer].name + (f"+{p.offset}" if p.offset else "") for p in step.pointers]
-    return f"launch {step.kernel.name}({', '.join(shown)}) rows={step.rows} grain={step.grain} ~{step.work / 1000:.1f} us"
+    rows = f"{step.share} * items" if step.share else step.rows
+    return f"launch {step.kernel.name}({', '.join(shown)}) rows={rows} grain={step.grain} ~{step.work / 1000:.1f} us"
 
 
-def schedule(flow: Flow | Graph, machine: Machine) -> Schedule:
-    """Kernels and memory for fused graphs."""
-    return _Scheduler(machine).finished(flow if isinstance(flow, Flow) else straight(flow))
+def schedule(flow: Flow | Graph, machine: Machine, batch: int = 0) -> Schedule:
+    """Kernels and memory for fused graphs.
+
+    batch: not 0 where the kernels must do for any number of rows in the place of a multiple of ``batch``.
+    """
+    return _Scheduler(machine, batch).finished(flow if isinstance(flow, Flow) else straight(flow))
 
 
 @dataclass
@@ -135,6 +131,7 @@ class _Place:
 @dataclass
 class _Scheduler:
     machine: Machine
+    batch: int
     buffers: list[Buffer] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     parameters: list[Node] = field(default_factory=list)
@@ -145,7 +142,7 @@ class _Scheduler:
 
     def finished(self, flow: Flow) -> Schedule:
         blocks = tuple(self._block(b) for b in flow.blocks)
-        buffers, workspace = planned(self.buffers, self.steps)
+        buffers, workspace = planned(self.buffers, lives_of(self.steps))
         return Schedule(buffers, tuple(self.steps), tuple(self.parameters), workspace, blocks)
 
     def _block(self, block: Block) -> BlockSchedule:
@@ -245,11 +242,11 @@ class _Scheduler:
 
     def _launch(self, node: Node) -> None:
         loads = [(self.places[o].buffer, self.places[o].layout) for o in node.operands]
-        kernel = bodies.kernel_of(node, [layout for _, layout in loads], self.machine)
+        kernel = bodies.kernel_of(node, [layout for _, layout in loads], self.machine, self.batch)
         while isinstance(kernel, CopyFirst):
             place = self._contiguous(node.operands[kernel.operand], kernel.shape)
             loads[kernel.operand] = (place.buffer, place.layout)
-            kernel = bodies.kernel_of(node, [layout for _, layout in loads], self.machine)
+            kernel = bodies.kernel_of(node, [layout for _, layout in loads], self.machine, self.batch)
         target = self._new_value(node)
         self._emit(kernel, [*loads, (target, row_major(node.shape))])
 
@@ -325,43 +322,9 @@ def _is_carried(node: Node) -> bool:
     return all(n.dtype.name != "float16" and n.type.size for n in (node, *node.operands))
 
 
-# -- workspace -----------------------------------------------------------------------------------------------
-
-_ALIGNMENT = 64  # bytes: one cache line, one AVX-512 vector
-
-
-def planned(buffers: list[Buffer], steps: list[Step]) -> tuple[tuple[Buffer, ...], int]:
-    """Offsets for the workspace: registers side by side, then first fit among what lives at the same time."""
-    result = list(buffers)
-    registers = 0
-    for number, buffer in enumerate(buffers):
-        if buffer.kind == "register":
-            result[number] = replace(buffer, place=registers)
-            registers += _aligned(buffer)
-    lives = _lives(steps)
-    placed: list[tuple[int, int, int, int]] = []  # first step, last step, start, end
-    for number, buffer in enumerate(buffers):
-        if buffer.kind != "workspace" or buffer.made_by_host or number not in lives:
-            continue
-        first, last = lives[number]
-        size, start = _aligned(buffer), registers
-        beside = (p for p in placed if p[0] <= last and first <= p[1])
-        for _, _, low, high in sorted(beside, key=lambda p: p[2]):
-            if start + size <= low:
-                break
-            start = max(start, high)
-        placed.append((first, last, start, start + size))
-        result[number] = replace(buffer, place=start)
-    return tuple(result), max((p[3] for p in placed), default=registers)
-
-
-def _aligned(buffer: Buffer) -> int:
-    return -(-max(buffer.type.nbytes, 1) // _ALIGNMENT) * _ALIGNMENT
-
-
-def _lives(steps: list[Step]) -> dict[int, tuple[int, int]]:
+def lives_of(steps: Iterable[Step]) -> Lives:
     """Buffer -> the first and the last step that touches it."""
-    lives: dict[int, tuple[int, int]] = {}
+    lives: Lives = {}
     for place, step in enumerate(steps):
         if isinstance(step, Launch):
             touched = [p.buffer for p in step.pointers]

@@ -82,7 +82,7 @@ def _program_lines(case: Any) -> list[str]:
     audited = f", {case.audited} audited" if case.audited else ""
     lines.append(f"  {calls} calls, {case.eager_calls + case.attempts} of them eager{audited}")
     lines.append(f"  {case.attempts} recordings, {program.seconds * 1000:.0f} ms to compile or load")
-    lines.append(f"  about {work:.1f} us of kernels a call, {schedule.workspace} bytes of workspace")
+    lines.append(f"  about {work:.1f} us of kernels a call, workspace of {schedule.workspace}")
     return lines
 
 

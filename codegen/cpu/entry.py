@@ -20,8 +20,8 @@ from blockfuse.codegen.cpu.cpython import (
     TUPLE_ITEMS,
 )
 from blockfuse.codegen.cpu.plan import Plan
+from blockfuse.codegen.buffers import ALIGNMENT, ITEMS, Buffer
 from blockfuse.codegen.cpu.words import I8, I32, I64, POINTER, word
-from blockfuse.ir.types import TensorType
 
 RELEASE_WORK = 20_000.0  # nanoseconds: above this, other Python threads may run meanwhile
 STACK_WORKSPACE = 16_384  # bytes: a larger workspace is kept between calls
@@ -70,6 +70,7 @@ class Entry:
         self.refused = self.function.append_basic_block("refused")
         self.failed = self.function.append_basic_block("failed")
         self.frame: ir.Value = None
+        self.items: ir.Value | None = None  # of the batch, where the program is for any number
 
     def emit(self) -> None:
         builder, plan = self.builder, self.plan
@@ -81,9 +82,11 @@ class Entry:
         given = plan.buffers("argument")
         self._require(builder.icmp_signed("==", count, ir.Constant(I64, len(given))))
         self._require_different(arguments, len(given))
-        data = [self._checked_argument(arguments, n, b.type) for n, (_, b) in enumerate(given)]
+        data = [self._checked_argument(arguments, n, b) for n, (_, b) in enumerate(given)]
         self._count()
         table = self._filled_table()
+        if self.items is not None:
+            self._put(table, plan.items_place, self.items)
         for (number, _), address in zip(given, data, strict=True):
             self._put(table, number, address)
         results = self._results(table)
@@ -144,9 +147,9 @@ class Entry:
             for other in objects[:number]:
                 self._require(self.builder.icmp_signed("!=", one, other))
 
-    def _checked_argument(self, arguments: ir.Value, number: int, type: TensorType) -> ir.Value:
+    def _checked_argument(self, arguments: ir.Value, number: int, buffer: Buffer) -> ir.Value:
         """The address of an argument's elements."""
-        builder = self.builder
+        builder, type = self.builder, buffer.type
         given = self._pointer(word(builder, arguments, number))
         self._require(builder.icmp_signed("==", self._field(given, OB_TYPE), self._word("wrapper")))
         slot = builder.gep(given, [self._word("slot")], source_etype=I8)
@@ -160,11 +163,24 @@ class Entry:
         self._require(builder.icmp_signed("==", ndim, ir.Constant(I32, type.ndim)))
         sizes = self._pointer(self._field(array, ARRAY_DIMS)) if type.ndim else None
         for axis, size in enumerate(type.shape):
-            self._require(builder.icmp_signed("==", word(builder, sizes, axis), ir.Constant(I64, size)))
+            found = word(builder, sizes, axis)
+            if buffer.share and axis == 0:
+                self._require_items(found)
+            else:
+                self._require(builder.icmp_signed("==", found, ir.Constant(I64, size)))
         wanted = ir.Constant(I32, C_CONTIGUOUS_AND_ALIGNED)
         flags = builder.and_(self._field(array, ARRAY_FLAGS, I32), wanted)
         self._require(builder.icmp_signed("==", flags, wanted))
         return self._field(array, ARRAY_DATA)
+
+    def _require_items(self, found: ir.Value) -> None:
+        """The leading axis of the first argument that grows says how many items there are; the others agree."""
+        if self.items is None:
+            least = ir.Constant(I64, self.plan.schedule.least)
+            self._require(self.builder.icmp_signed(">=", found, least))
+            self.items = found
+        else:
+            self._require(self.builder.icmp_signed("==", found, self.items))
 
     def _filled_table(self) -> ir.Value:
         """The program's table, copied to the stack."""
@@ -187,6 +203,8 @@ class Entry:
             sizes = builder.alloca(I64, max(buffer.type.ndim, 1))
             for axis, size in enumerate(buffer.type.shape):
                 self._put(sizes, axis, ir.Constant(I64, size))
+            if buffer.share:
+                self._put(sizes, 0, builder.mul(self.items, ir.Constant(I64, buffer.share)))
             nothing = ir.Constant(POINTER, None)
             made = self._call(
                 "new_array",
@@ -225,22 +243,74 @@ class Entry:
 
     def _run(self, table: ir.Value) -> ir.Value:
         """Run the blocks; whether an end was reached."""
-        size = self.plan.schedule.workspace
-        if size > STACK_WORKSPACE:
-            space = self._borrowed_workspace(size)
-        else:
-            stack = self.builder.alloca(I8, max(size, 1))
-            stack.align = 64
-            space = self.builder.ptrtoint(stack, I64)
-        for number, buffer in self.plan.memory():
-            self._put(table, number, self.builder.add(space, ir.Constant(I64, buffer.place)))
-        if self.plan.work > RELEASE_WORK:
-            done = self._run_without_interpreter(table)
-        else:
-            done = self.builder.call(self.drive, [table])
-        if size > STACK_WORKSPACE:
-            self._return_workspace(space)
+        builder, workspace = self.builder, self.plan.schedule.workspace
+        stack = None
+        if workspace.growing or workspace.fixed <= STACK_WORKSPACE:
+            room = STACK_WORKSPACE if workspace.growing else max(workspace.fixed, 1)
+            stack = builder.alloca(I8, room)
+            stack.align = ALIGNMENT
+        if stack is not None and not workspace.growing:
+            self._place_memory(table, builder.ptrtoint(stack, I64))
+            return self._drive(table)
+        size: ir.Value = ir.Constant(I64, workspace.fixed)
+        if stack is None:
+            return self._run_in_borrowed(table, size)
+        size = builder.add(size, builder.mul(self._reserved(), ir.Constant(I64, workspace.growing)))
+        fits = builder.icmp_signed("<=", size, ir.Constant(I64, STACK_WORKSPACE))
+        results: list[tuple[ir.Value, ir.Block]] = []
+        with builder.if_else(fits) as (small, large):
+            with small:
+                self._place_memory(table, builder.ptrtoint(stack, I64))
+                results.append((self._drive(table), builder.block))
+            with large:
+                results.append((self._run_in_borrowed(table, size), builder.block))
+        return self._either(results)
+
+    def _either(self, results: list[tuple[ir.Value, ir.Block]]) -> ir.Value:
+        value = self.builder.phi(I64)
+        for result, block in results:
+            value.add_incoming(result, block)
+        return value
+
+    def _run_in_borrowed(self, table: ir.Value, size: ir.Value) -> ir.Value:
+        space = self._borrowed_workspace(size)
+        self._place_memory(table, self.builder.add(space, ir.Constant(I64, ALIGNMENT)))
+        done = self._drive(table)
+        self._return_workspace(space)
         return done
+
+    def _reserved(self) -> ir.Value:
+        """``items_reserved``."""
+        assert self.items is not None
+        more = self.builder.add(self.items, ir.Constant(I64, ITEMS - 1))
+        return self.builder.and_(more, ir.Constant(I64, -ITEMS))
+
+    def _place_memory(self, table: ir.Value, space: ir.Value) -> None:
+        builder, workspace = self.builder, self.plan.schedule.workspace
+        growing = builder.add(space, ir.Constant(I64, workspace.fixed))
+        reserved = self._reserved() if workspace.growing else None
+        for number, buffer in self.plan.memory():
+            place: ir.Value = ir.Constant(I64, buffer.place)
+            if buffer.share:
+                assert reserved is not None
+                self._put(table, number, builder.add(growing, builder.mul(reserved, place)))
+            else:
+                self._put(table, number, builder.add(space, place))
+
+    def _drive(self, table: ir.Value) -> ir.Value:
+        """The blocks, without the interpreter lock where they take long."""
+        if self.items is None:
+            if self.plan.work > RELEASE_WORK:
+                return self._run_without_interpreter(table)
+            return self.builder.call(self.drive, [table])
+        many = ir.Constant(I64, self.plan.items_for(self.plan.work, RELEASE_WORK))
+        results: list[tuple[ir.Value, ir.Block]] = []
+        with self.builder.if_else(self.builder.icmp_signed(">=", self.items, many)) as (long, short):
+            with long:
+                results.append((self._run_without_interpreter(table), self.builder.block))
+            with short:
+                results.append((self.builder.call(self.drive, [table]), self.builder.block))
+        return self._either(results)
 
     def _run_without_interpreter(self, table: ir.Value) -> ir.Value:
         """Other threads may run Python meanwhile, even give the program new parameters: hold on to the present ones."""
@@ -264,19 +334,35 @@ class Entry:
     def _workspace_slot(self) -> ir.Value:
         return self.builder.gep(self.frame, [ir.Constant(I64, place_of("workspace"))], source_etype=I64)
 
-    def _borrowed_workspace(self, size: int) -> ir.Value:
-        """The workspace that the last call left, or new memory if another thread has it."""
+    def _borrowed_workspace(self, size: ir.Value) -> ir.Value:
+        """The workspace that the last call left, or new memory if another thread has it or it is too small.
+
+        Its first word says how large it is; the memory for values starts after one line.
+        """
         builder = self.builder
-        kept = builder.atomic_rmw("xchg", self._workspace_slot(), ir.Constant(I64, 0), "acquire")
-        before = builder.block
-        with builder.if_then(builder.icmp_signed("==", kept, ir.Constant(I64, 0))):
-            rounded = -(-size // 64) * 64
-            fresh = self._call("aligned_alloc", POINTER, ir.Constant(I64, 64), ir.Constant(I64, rounded))
-            self._require(builder.icmp_signed("!=", builder.ptrtoint(fresh, I64), ir.Constant(I64, 0)))
-            made, made_in = builder.ptrtoint(fresh, I64), builder.block
+        none, line = ir.Constant(I64, 0), ir.Constant(I64, ALIGNMENT)
+        kept = builder.atomic_rmw("xchg", self._workspace_slot(), none, "acquire")
+        check, fresh, ready = (self.function.append_basic_block() for _ in range(3))
+        builder.cbranch(builder.icmp_signed("!=", kept, none), check, fresh)
+        builder.position_at_end(check)
+        large = builder.icmp_signed(">=", builder.load(self._pointer(kept), typ=I64), size)
+        dropped = self.function.append_basic_block()
+        builder.cbranch(large, ready, dropped)
+        builder.position_at_end(dropped)
+        self._call("free", ir.VoidType(), self._pointer(kept))
+        builder.branch(fresh)
+        builder.position_at_end(fresh)
+        rounded = builder.and_(builder.add(size, ir.Constant(I64, 2 * ALIGNMENT - 1)), ir.Constant(I64, -ALIGNMENT))
+        made = self._call("aligned_alloc", POINTER, line, rounded)
+        address = builder.ptrtoint(made, I64)
+        self._require(builder.icmp_signed("!=", address, none))
+        builder.store(size, made)
+        made_in = builder.block
+        builder.branch(ready)
+        builder.position_at_end(ready)
         space = builder.phi(I64)
-        space.add_incoming(kept, before)
-        space.add_incoming(made, made_in)
+        space.add_incoming(kept, check)
+        space.add_incoming(address, made_in)
         return space
 
     def _return_workspace(self, space: ir.Value) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import llvmlite
 import numpy
 
+from blockfuse.codegen.buffers import ALIGNMENT, items_reserved
 from blockfuse.codegen.cpu import cpython, native
 from blockfuse.codegen.cpu.entry import HEADER, dtype_places, place_of
 from blockfuse.codegen.cpu.plan import is_native, native_entry, plan
@@ -22,6 +23,7 @@ from blockfuse.codegen.cpu.render import pointers
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.schedule import HostCall, Launch, Schedule
 from blockfuse.ir.layout import Layout
+from blockfuse.ir.types import TensorType
 
 
 class Store(Protocol):
@@ -147,7 +149,9 @@ class Executable:
     def run(self, arguments: list[numpy.ndarray]) -> list[numpy.ndarray] | None:
         """Results for C-contiguous arguments of the recorded types; None where the flow is unknown."""
         table = self._frame[dtype_places(self.plan)[2] :].copy()
-        arrays = self._memory()
+        items = self._items(arguments)
+        table[self.plan.items_place] = items
+        arrays = self._memory(items)
         for kind, given in (("parameter", self._owner.binding), ("argument", arguments)):
             arrays |= {n: array for (n, _), array in zip(self.plan.buffers(kind), given, strict=True)}
         for number, array in arrays.items():
@@ -166,18 +170,26 @@ class Executable:
             place = block.successors[0 if decision else 1]
         return None
 
-    def _memory(self) -> dict[int, numpy.ndarray]:
+    def _items(self, arguments: list[numpy.ndarray]) -> int:
+        """How many items the batch has, where the schedule is for any number."""
+        given = zip(self.plan.buffers("argument"), arguments, strict=True)
+        return next((array.shape[0] for (_, buffer), array in given if buffer.share), 0)
+
+    def _memory(self, items: int) -> dict[int, numpy.ndarray]:
         """New arrays for workspace and results."""
-        schedule = self.plan.schedule
-        space = numpy.empty(schedule.workspace + 64, numpy.uint8)
-        space = space[-space.ctypes.data % 64 :]
+        workspace = self.plan.schedule.workspace
+        space = numpy.empty(workspace.bytes_for(items) + ALIGNMENT, numpy.uint8)
+        space = space[-space.ctypes.data % ALIGNMENT :]
         arrays: dict[int, numpy.ndarray] = {}
         for number, buffer in self.plan.memory():
             if not buffer.made_by_host:
-                part = space[buffer.place : buffer.place + buffer.type.nbytes]
-                arrays[number] = part.view(buffer.type.dtype).reshape(buffer.type.shape)
+                type = TensorType(buffer.shape_for(items), buffer.type.dtype)
+                start = buffer.place
+                if buffer.share:
+                    start = workspace.fixed + start * items_reserved(items)
+                arrays[number] = space[start : start + type.nbytes].view(type.dtype).reshape(type.shape)
         for number, buffer in self.plan.buffers("result"):
-            arrays[number] = numpy.empty(buffer.type.shape, buffer.type.dtype)
+            arrays[number] = numpy.empty(buffer.shape_for(items), buffer.type.dtype)
         return arrays
 
     def _run_piece(self, number: int, table: numpy.ndarray, arrays: dict[int, numpy.ndarray]) -> None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from blockfuse.codegen.cpu.render import render
 from blockfuse.codegen.machine import Machine
-from blockfuse.codegen.schedule import Buffer, HostCall, Launch, Schedule
+from blockfuse.codegen.buffers import Buffer
+from blockfuse.codegen.schedule import HostCall, Launch, Schedule
 
 PARALLEL_WORK = 20_000.0  # nanoseconds: below this, a fork and join costs more than it saves
 
@@ -25,19 +26,33 @@ class Plan:
 
     @property
     def table_size(self) -> int:
-        return len(self.schedule.buffers) + len(self.sources) + 2
+        return self.items_place + 3
+
+    @property
+    def items_place(self) -> int:
+        """Where the table holds the number of items of the batch; the two words of the pool follow."""
+        return len(self.schedule.buffers) + len(self.sources)
 
     @property
     def work(self) -> float:
         return sum(s.work for s in self.schedule.steps if isinstance(s, Launch))
 
     def forks(self, step: Launch) -> bool:
-        """Whether a launch is worth several threads."""
+        """Whether a launch is worth several threads, where that does not depend on the batch."""
         return self.machine.threads > 1 and step.work > PARALLEL_WORK and step.rows >= 2 * step.grain
+
+    def forks_from(self, step: Launch) -> int:
+        """From how many items of the batch on a launch that grows with them is worth several threads."""
+        return max(self.items_for(step.work, PARALLEL_WORK), -(-2 * step.grain // step.share))
+
+    def items_for(self, work: float, limit: float) -> int:
+        """From how many items on ``work``, which is for as many as ``schedule.batch``, is above ``limit``."""
+        return int(limit * self.schedule.batch / max(work, 1e-9)) + 1
 
     @property
     def is_parallel(self) -> bool:
-        return any(isinstance(s, Launch) and self.forks(s) for s in self.schedule.steps)
+        launches = [s for s in self.schedule.steps if isinstance(s, Launch)]
+        return self.machine.threads > 1 and any(s.share or self.forks(s) for s in launches)
 
     def buffers(self, kind: str) -> list[tuple[int, Buffer]]:
         """Number and buffer, in the order of their places."""

@@ -3,7 +3,8 @@
 NOTE [the table]
 Native code finds everything through one table of 64-bit words, so that its object code holds no address of
 this process and can be cached. First the buffers, in the order of the schedule; then the kernels; then the
-thread pool. A caller copies the program's table and fills in arguments, results and workspace.
+number of items of the batch; then the thread pool. A caller copies the program's table and fills in arguments,
+results, workspace and items.
 """
 
 from __future__ import annotations
@@ -43,14 +44,31 @@ class _Emitter:
         for place in self.plan.pieces[number]:
             step = self.plan.schedule.steps[place]
             assert isinstance(step, Launch)
-            if self.plan.forks(step):
-                self._fork(builder, function.args[0], place, step)
-            else:
-                self._launch(
-                    builder, function.args[0], place, step, ir.Constant(I64, 0), ir.Constant(I64, step.rows)
-                )
+            self._step(builder, function.args[0], place, step)
         builder.ret_void()
         return function
+
+    def _step(self, builder: ir.IRBuilder, table: ir.Value, place: int, step: Launch) -> None:
+        """All rows of ``step``, by several threads where that pays."""
+        none = ir.Constant(I64, 0)
+        if not step.share:
+            rows = ir.Constant(I64, step.rows)
+            if self.plan.forks(step):
+                self._fork(builder, table, place, step, rows)
+            else:
+                self._launch(builder, table, place, step, none, rows)
+            return
+        items = word(builder, table, self.plan.items_place)
+        rows = builder.mul(items, ir.Constant(I64, step.share))
+        if self.plan.machine.threads == 1:
+            self._launch(builder, table, place, step, none, rows)
+            return
+        many = builder.icmp_signed(">=", items, ir.Constant(I64, self.plan.forks_from(step)))
+        with builder.if_else(many) as (then, otherwise):
+            with then:
+                self._fork(builder, table, place, step, rows)
+            with otherwise:
+                self._launch(builder, table, place, step, none, rows)
 
     def _launch(
         self, builder: ir.IRBuilder, table: ir.Value, place: int, step: Launch, begin: ir.Value, end: ir.Value
@@ -70,7 +88,9 @@ class _Emitter:
         kernel = builder.inttoptr(address, signature.as_pointer())
         builder.call(kernel, [unused, unused, *operands, begin, end])
 
-    def _fork(self, builder: ir.IRBuilder, table: ir.Value, place: int, step: Launch) -> None:
+    def _fork(
+        self, builder: ir.IRBuilder, table: ir.Value, place: int, step: Launch, rows: ir.Value
+    ) -> None:
         """Hand ``step`` to the thread pool, in ranges of rows."""
         signature = ir.FunctionType(ir.VoidType(), [POINTER, I64, I64])
         part = ir.Function(self.module, signature, f"rows{place}")
@@ -81,7 +101,7 @@ class _Emitter:
         fork = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, POINTER, I64, I64])
         function = builder.inttoptr(word(builder, table, pool), fork.as_pointer())
         state = builder.inttoptr(word(builder, table, pool + 1), POINTER)
-        rows, grain = ir.Constant(I64, step.rows), ir.Constant(I64, step.grain)
+        grain = ir.Constant(I64, step.grain)
         builder.call(function, [state, builder.bitcast(part, POINTER), table, rows, grain])
 
 

@@ -189,36 +189,67 @@ def _columns(kernel: ColumnKernel) -> str:
 
 
 def _product(kernel: ProductKernel) -> str:
-    tile = kernel.tile
+    tile = kernel.tiles[0]
     panels = -(-kernel.units // tile.panel)
-    lines = [*_epilogue(kernel), *_tile_call(kernel), "", _head(kernel)]
-    call = f"tile({', '.join(name for name, _ in pointers(kernel))}{', b' if kernel.batched else ''}, r, p)"
+    lines = [*_epilogue(kernel), *_tile_calls(kernel), _head(kernel)]
+    if not kernel.height:
+        return "\n".join(lines + _lines(1, _open_walk(kernel, panels))) + "\n"
+    call = [_call(kernel, tile)]
     if kernel.batched:
         lines += _lines(1, ["for b in range(begin, end):"])
-        rows, groups, depth = (
-            _row_blocks(tile, "0", str(kernel.height)),
-            _panel_groups(panels, tile, whole=True),
-            2,
-        )
-    elif kernel.by_panels:
-        rows, groups, depth = (
-            _row_blocks(tile, "0", str(kernel.height)),
-            _panel_groups(panels, tile, whole=False),
-            1,
-        )
-    else:
-        rows, groups, depth = _row_blocks(tile, "begin", "end"), _panel_groups(panels, tile, whole=True), 1
+    rows = _row_blocks(tile, "0", str(kernel.height))
+    groups = _panel_groups(panels, tile, whole=not kernel.by_panels)
+    if not (kernel.batched or kernel.by_panels):
+        rows = _row_blocks(tile, "begin", "end")
     # Few rows walk the weight once; with many, a panel stays in the cache while all rows pass.
-    for loop, place in (
-        (groups, rows) if kernel.by_panels or kernel.height > 2 * tile.rows else (rows, groups)
-    ):
-        lines += _lines(depth, [loop] if loop else [])
-        depth += bool(loop)
-        lines += _lines(depth, place)
-    return "\n".join([*lines, *_lines(depth, [call])]) + "\n"
+    if kernel.by_panels or kernel.height > 2 * tile.rows:
+        walk = _nested(groups, rows, call)
+    else:
+        walk = _nested(rows, groups, call)
+    return "\n".join(lines + _lines(2 if kernel.batched else 1, walk)) + "\n"
 
 
-def _row_blocks(tile: ProductTile, begin: str, end: str) -> tuple[str, list[str]]:
+_Loop = tuple[str, list[str]]  # the loop ("": there is none) and what starts its body
+
+
+def _nested(outer: _Loop, inner: _Loop, body: list[str]) -> list[str]:
+    for loop, place in (inner, outer):
+        lines = [*place, *body]
+        body = [loop, *_lines(1, lines)] if loop else lines
+    return body
+
+
+def _open_walk(kernel: ProductKernel, panels: int) -> list[str]:
+    """Any number of rows: tallest tiles, then lower ones that overlap their neighbours."""
+    tallest = kernel.tiles[0]
+    rest = kernel.tiles[1:] or (tallest,) * (tallest.rows > 1)
+    whole = f"for r in range(begin, whole, {tallest.rows}):", list[str]()
+    lines = [f"whole = end - (end - begin) % {tallest.rows}"]
+    lines += _nested(_panel_groups(panels, tallest, whole=True), whole, [_call(kernel, tallest)])
+    for tile in rest:
+        walk = _nested(
+            _panel_groups(panels, tile, whole=True),
+            _row_blocks(tile, "whole", "end"),
+            [_call(kernel, tile)],
+        )
+        if tile is not rest[-1]:
+            lines.append(f"if end - begin >= {tile.rows}:")
+            lines += [*_lines(1, walk), _INDENT + "return"]
+        else:
+            lines += walk
+    return lines
+
+
+def _call(kernel: ProductKernel, tile: ProductTile) -> str:
+    names = ", ".join(name for name, _ in pointers(kernel))
+    return f"{_tile_name(kernel, tile)}({names}{', b' if kernel.batched else ''}, r, p)"
+
+
+def _tile_name(kernel: ProductKernel, tile: ProductTile) -> str:
+    return "tile" if tile is kernel.tiles[0] else f"tile{tile.rows}"
+
+
+def _row_blocks(tile: ProductTile, begin: str, end: str) -> _Loop:
     """The loop over tiles of rows, and the first row ``r`` of each; the last tile overlaps its neighbour."""
     if begin == "0" and end == str(tile.rows):
         return "", ["r = 0"]
@@ -228,7 +259,7 @@ def _row_blocks(tile: ProductTile, begin: str, end: str) -> tuple[str, list[str]
     return loop, [f"r = minimum(block, {end} - {tile.rows})"]
 
 
-def _panel_groups(panels: int, tile: ProductTile, whole: bool) -> tuple[str, list[str]]:
+def _panel_groups(panels: int, tile: ProductTile, whole: bool) -> _Loop:
     """The loop over groups of panels, and the first panel ``p`` of each; the last group overlaps its neighbour."""
     if whole and panels == tile.panels:
         return "", ["p = 0"]
@@ -247,9 +278,12 @@ def _epilogue(kernel: ProductKernel) -> list[str]:
     return [*lines, ""]
 
 
-def _tile_call(kernel: ProductKernel) -> list[str]:
-    """The tile, an LLVM intrinsic, with everything that it is made from."""
-    tile = kernel.tile
+def _tile_calls(kernel: ProductKernel) -> list[str]:
+    """The tiles, each an LLVM intrinsic, with everything that it is made from."""
+    return [line for tile in kernel.tiles for line in _tile_call(kernel, tile)]
+
+
+def _tile_call(kernel: ProductKernel, tile: ProductTile) -> list[str]:
     columns = {
         "dtype": repr(kernel.dtype),
         "rows": tile.rows,
@@ -266,4 +300,5 @@ def _tile_call(kernel: ProductKernel) -> list[str]:
         "store": (kernel.store.dtype, kernel.store.strides),
         "epilogue": "epilogue" if kernel.body else None,
     }
-    return ["tile = product_tile(", *(f"    {k}={v}," for k, v in columns.items()), ")"]
+    head = f"{_tile_name(kernel, tile)} = product_tile("
+    return [head, *(f"    {k}={v}," for k, v in columns.items()), ")", ""]
