@@ -11,6 +11,7 @@ from blockfuse.array.eager import data_of
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir import interpreter
 from blockfuse.ir.operators import indexing, movement
+from blockfuse.ir.types import Extent
 
 Item = Any
 
@@ -55,7 +56,9 @@ def basic_index(shape: tuple[int, ...], items: tuple[Item, ...]) -> movement.Ind
 
 
 def _slice_of(item: slice, size: int) -> tuple[str, int, int, int]:
-    return ("slice", *item.indices(size))
+    start, stop, step = item.indices(size)
+    whole = item.start is None and item.stop is None and step == 1
+    return "slice", start, Extent(stop) if whole else stop, step
 
 
 def _place_of(item: Any, axis: int, size: int) -> int:

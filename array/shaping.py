@@ -14,6 +14,7 @@ from blockfuse.array.creation import array, asarray, full
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.errors import ShapeError
 from blockfuse.ir.operators import movement, pointwise
+from blockfuse.ir.types import Extent
 
 # -- shape ---------------------------------------------------------------------------------------------------
 
@@ -142,7 +143,7 @@ def roll(a: ArrayLike, shift: Any, axis: Any = None) -> ndarray:
 def _part(x: ndarray, axis: int, start: int, stop: int) -> ndarray:
     """Elements ``start`` to ``stop`` along one axis."""
     index = tuple(
-        ("slice", start, stop, 1) if a == axis else ("slice", 0, n, 1) for a, n in enumerate(x.shape)
+        ("slice", start, stop, 1) if a == axis else ("slice", 0, Extent(n), 1) for a, n in enumerate(x.shape)
     )
     return movement.get_item(x, index=index)
 

@@ -27,6 +27,8 @@ class CopyFirst:
     shape: tuple[int, ...]
 
 
+CACHE_BANDWIDTH = 64  # bytes of a weight a nanosecond
+PARALLEL_WORK = 20_000.0  # nanoseconds: below this, a fork and join costs more than it saves
 LINE = 64  # elements: threads that write next to each other keep to cache lines of their own
 
 

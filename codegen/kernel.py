@@ -116,7 +116,7 @@ class ProductKernel:
 
     Where ``by_panels`` (few rows), what a launch walks are groups of panels instead. Where ``batched``, the
     rows of a launch are matrices of ``height`` rows each. Where ``height`` is 0, only a launch knows how many
-    rows there are (2 or more): the first of ``tiles`` is the tallest, the others do what it leaves over;
+    rows there are: the first of ``tiles`` is the tallest, the others do what it leaves over;
     otherwise there is one tile. ``left.strides``: (row,) or (matrix, row); elements of a row are neighbours.
     ``right.strides``: (matrix,) or (). Epilogue loads and store: (row, column) or (matrix, row, column).
     ``pointers``: the parameters in calling order; one may be both an operand and an epilogue load.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from math import prod
 
-from blockfuse.codegen.bound import Bound, CopyFirst, names_of_body
+from blockfuse.codegen.bound import CACHE_BANDWIDTH, Bound, CopyFirst, names_of_body
 from blockfuse.codegen.expressions import statement
 from blockfuse.codegen.kernel import Access, ProductKernel, ProductTile
 from blockfuse.codegen.machine import Machine
@@ -36,9 +36,9 @@ def choose_tile(
 
 
 def open_tiles(panels: int, vectors: int, panel: int, accumulators: int) -> tuple[ProductTile, ...]:
-    """Tiles for any number of rows from 2 on: the tallest, one for what it leaves over, one for a few rows."""
+    """Tiles for any number of rows: the tallest, one for what it leaves over, some for a few rows."""
     most = max(1, accumulators // vectors)
-    heights = [most, *(h for h in (4, 2) if h < most)]
+    heights = [most, *(h for h in (4, 2, 1) if h < most)]
     return tuple(choose_tile(h, panels, vectors, panel, accumulators) for h in heights)
 
 
@@ -47,7 +47,7 @@ def product_kernel(
 ) -> Bound | CopyFirst:
     """The kernel of a group with a product.
 
-    batch: where this is not 0, a multiple of ``batch`` rows stands for any number from 2 on.
+    batch: where this is not 0, a multiple of ``batch`` rows stands for any number.
     """
     product = next(n for n in body.nodes if isinstance(n.operator.lowering, Contraction))
     left, right, *bias = product.operands
@@ -101,11 +101,11 @@ def product_kernel(
 
 
 def _work(product: Node, machine: Machine) -> float:
-    """Nanoseconds: 4 operations a cycle and lane at 4 GHz, or 64 bytes of the weight a nanosecond from a cache."""
+    """Nanoseconds: 4 operations a cycle and lane at 4 GHz, or the weight from a cache."""
     left, right, *_ = product.operands
     lanes = machine.lanes(product.dtype.itemsize)
     flops = 2.0 * prod(product.shape) * left.shape[-1]
-    return max(flops / (16 * lanes), prod(right.shape) * product.dtype.itemsize / 64)
+    return max(flops / (16 * lanes), prod(right.shape) * product.dtype.itemsize / CACHE_BANDWIDTH)
 
 
 def _time(rows: int, height: int, threads: int) -> float:

@@ -17,6 +17,10 @@ DTYPES: tuple[str, ...] = (
 )
 
 
+class Extent(int):
+    """The size of an axis, standing in an attribute for the whole axis, however large it is."""
+
+
 @dataclass(frozen=True)
 class TensorType:
     """Shape and dtype of one value; prints as ``float32[2, 20]``."""

@@ -24,6 +24,7 @@ from blockfuse.ir import interpreter
 from blockfuse.ir.errors import TraceError
 from blockfuse.runtime import backend as backends
 from blockfuse.runtime.audit import Audit, checked_share
+from blockfuse.runtime.batches import Batches, Signature
 from blockfuse.runtime.explain import explanation
 from blockfuse.runtime.numbers import Family, Numbers
 from blockfuse.runtime.patience import Patience
@@ -39,9 +40,6 @@ from blockfuse.tracer.structure import Structure, Unstructured, containers, flat
 _SIGNATURES = 64  # kept; the one used longest ago goes
 _PATHS = 64  # recorded for one signature; what takes another way runs eagerly
 _CHANGING = 64  # calls with segments that are new; then operators run one by one
-
-# structure, (shape, dtype, which argument is this array too) of each array, train mode
-Signature = tuple[Structure, tuple[tuple[tuple[int, ...], str, int], ...], bool]
 
 
 @dataclass(frozen=True)
@@ -135,8 +133,9 @@ class Hybrid:
         self.options = options
         self.cases: OrderedDict[Signature, Case] = OrderedDict()
         self._numbers = Numbers()
+        self._batches = Batches()
         self._code: list[Code] = []
-        self._others = Case()  # calls with arguments that have no signature
+        self._others = Case()  # calls whose signatures are not kept
         self._segments = Segments(owner, self._backend)
         self._recording = threading.Lock()
         self._finding = threading.Lock()
@@ -176,11 +175,15 @@ class Hybrid:
         family = self._numbers.family(structure, values, (types, training)) if values else None
         given = family.given if family is not None else frozenset()
         call = Call(args, kwargs, arrays, values, structure, family, given)
-        signature = (call.form, types, training)
+        signature: Signature = (call.form, types, training)
         if family is not None and family.exhausted and signature not in self.cases:
             plain.lend()
             return self._worn_out(call, signature)
-        case = self._case(signature)
+        every = self._batches.covering(signature)
+        if every is None and signature not in self.cases and self._batches.is_one_too_many(signature):
+            plain.lend()
+            return self._segmented(self._others, args, kwargs)
+        case = self._case(every or signature)
         case.calls += 1
         program, result = case.program, None
         if program is not None and program.refresh():
@@ -191,6 +194,10 @@ class Hybrid:
                 if family is not None:
                     family.uses += 1
                 return result
+        elif every is not None:
+            self._batches.out_of_date(every)
+            self._drop(every)
+            return self._call(args, kwargs, plain)
         elif program is not None:
             case.outdate()
             self._forget_entry()
@@ -305,7 +312,13 @@ class Hybrid:
                 case = self._case((call.form, *signature[1:]))
                 case.calls += 1
                 case.attempts += 1
-        self._add(case, recording, call)
+        signature = (call.form, *signature[1:])
+        alone = None if call.given else recording  # programs that take numbers are for one size
+        every = self._batches.program_for_every_size(signature, alone, self._backend())
+        if every is not None:
+            self._take_every_size(*every, call)
+        else:
+            self._add(case, recording, call)
         return result
 
     def _rehearsed(
@@ -351,6 +364,20 @@ class Hybrid:
             case.settled = True
             case.reason = f"its path changes too often ({_PATHS} recordings)"
 
+    def _take_every_size(self, every: Signature, program: Program, call: Call) -> None:
+        """From now on this program runs all sizes that it takes."""
+        with self._finding:
+            case = Case(program)
+            self._batches.adopt(every, program.schedule.least)
+            for signature in [s for s in self.cases if s == every or self._batches.covering(s) == every]:
+                before = self.cases.pop(signature)
+                case.attempts += before.attempts
+                case.eager_calls += before.eager_calls
+                case.calls += before.calls + (before.program.executable.calls() if before.program else 0)
+            self.cases[every] = case
+        self._forget_entry()
+        self._prefer(case, program, call.args)
+
     def _compile(self, case: Case, recording: Recording, call: Call) -> None:
         """A program for the known paths and the new one; if they do not fit together, for the known ones."""
         try:
@@ -376,6 +403,7 @@ class Hybrid:
         Where the block runs in Python, the same for each block in it.
         """
         text = explanation(_name_of(self.owner), self.cases, self._segments)
+        text = "\n".join(filter(None, (text, str(self._batches))))
         if all(case.program is not None for case in self.cases.values()):
             return text
         inside = [(name, child._hybrid) for name, child in getattr(self.owner, "_children", {}).items()]

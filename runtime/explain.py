@@ -8,6 +8,7 @@ from typing import Any
 
 from blockfuse.codegen.schedule import HostCall, Launch
 from blockfuse.ir.lowering import Fused
+from blockfuse.ir.types import TensorType
 from blockfuse.tracer.structure import Branch, Number, Static, Structure
 
 
@@ -36,7 +37,7 @@ def _segment_lines(cases: Iterable[Any], segments: Any) -> list[str]:
 
 def _case_text(name: str, signature: Any, case: Any) -> str:
     structure, types, training = signature
-    shapes = [f"{_DTYPES.get(char, char)}{list(shape)}" for shape, char, _ in types]
+    shapes = [f"{_DTYPES.get(char, char)}{_shape_text(shape)}" for shape, char, _ in types]
     head = f"{name}({', '.join([*shapes, *_values(structure)])}){' in train mode' if training else ''}: "
     if case.program is None:
         reason = case.reason or "not recorded yet"
@@ -55,6 +56,12 @@ def _values(part: Structure) -> list[str]:
 
 _SHORT = 20  # characters of a value
 
+
+def _shape_text(shape: tuple[int | None, ...]) -> str:
+    """None, in the place of the leading size, is any."""
+    return f"[{', '.join('any' if n is None else str(n) for n in shape)}]"
+
+
 _DTYPES = {"f": "float32", "d": "float64", "e": "float16", "?": "bool"}
 
 
@@ -69,7 +76,10 @@ def _program_lines(case: Any) -> list[str]:
     lines += _flow_lines(case)
     lines += [f"  number {o.text} is given at each call, as {o.dtype}" for o in program.operands]
     lines += [f"  a number is part of the signature because {case.note}"] if case.note else []
-    kernels = Counter(f"  kernel {node.attrs['name']}: {node.type}{_from(node.source)}" for node in fused)
+    kernels = Counter(
+        f"  kernel {node.attrs['name']}: {_type_text(node.type, schedule.batch)}{_from(node.source)}"
+        for node in fused
+    )
     lines += [text if count == 1 else f"{text}, {count} times" for text, count in kernels.items()]
     for step in schedule.steps:
         if isinstance(step, HostCall):
@@ -82,8 +92,18 @@ def _program_lines(case: Any) -> list[str]:
     audited = f", {case.audited} audited" if case.audited else ""
     lines.append(f"  {calls} calls, {case.eager_calls + case.attempts} of them eager{audited}")
     lines.append(f"  {case.attempts} recordings, {program.seconds * 1000:.0f} ms to compile or load")
-    lines.append(f"  about {work:.1f} us of kernels a call, workspace of {schedule.workspace}")
+    call = f"a call with {schedule.batch} items" if schedule.batch else "a call"
+    lines.append(f"  about {work:.1f} us of kernels {call}, workspace of {schedule.workspace}")
     return lines
+
+
+def _type_text(type: TensorType, batch: int) -> str:
+    """A type; of one that grows with the batch, the leading size in items."""
+    if not batch or not type.ndim or type.shape[0] % batch:
+        return str(type)
+    share = type.shape[0] // batch
+    shape = ("any" if share == 1 else f"{share} * any", *map(str, type.shape[1:]))
+    return f"{type.dtype}[{', '.join(shape)}]"
 
 
 def _flow_lines(case: Any) -> list[str]:

@@ -121,7 +121,7 @@ def described(
     name: str, program: Program, backend: Backend, arguments: list[numpy.ndarray], difference: Difference
 ) -> str:
     """The way that the call took, the first operator that is wrong, and where a script for it is."""
-    trace = traced(program.flow, [*arguments, *(origin.array() for origin in program.origins)])
+    trace = traced(program.flow_for(arguments), [*arguments, *(origin.array() for origin in program.origins)])
     lines = [f"  blocks of the flow: {', '.join(map(str, trace.blocks))}"]
     if trace.outputs is None:
         return "\n".join([*lines, "  the recorded operators take a way that the program does not know"])

@@ -12,6 +12,8 @@ import numpy
 
 from blockfuse.array import stamps
 from blockfuse.array.ndarray import ndarray
+from blockfuse.codegen.batches import for_every_size
+from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.schedule import Schedule, schedule
 from blockfuse.ir.errors import TraceError
 from blockfuse.ir.flow import Flow
@@ -21,14 +23,40 @@ from blockfuse.ir.types import type_of
 from blockfuse.runtime.backend import Backend
 from blockfuse.runtime.guards import quick_check
 from blockfuse.runtime.numbers import conversion, quick_call
+from blockfuse.tracer.batches import EverySize
 from blockfuse.tracer.numbers import Operand
-from blockfuse.tracer.paths import flow_of
+from blockfuse.tracer.paths import Path, flow_of
 from blockfuse.tracer.record import Recording
 from blockfuse.tracer.state import State
 from blockfuse.tracer.structure import Leaf, Structure, rebuild
 
 UNKNOWN = object()  # the answer of a program for a call whose flow no recording has taken
 PYTHON = object()  # the answer of a program for a call that only Python can run
+
+
+class _Compiled:
+    """Paths as a flow, and what the passes make of it."""
+
+    def __init__(self, paths: list[Path], machine: Machine, batch: int = 0) -> None:
+        self.flow, self.origins = flow_of(paths)
+        self.optimized: list[Optimized] = [
+            optimize(
+                block.graph, machine.vector_bytes, prefix=f"hoisted{n}." if n else "hoisted", batch=batch
+            )
+            for n, block in enumerate(self.flow.blocks)
+        ]
+        blocks = zip(self.flow.blocks, self.optimized, strict=True)
+        self.main = Flow(tuple(replace(block, graph=o.main) for block, o in blocks))
+
+
+def _for_every_size(every_size: EverySize, machine: Machine) -> tuple[_Compiled, Schedule]:
+    """The graph for the first reference size, and the schedule for all; raises TraceError where there is none."""
+    sizes = every_size.references
+    first, second = (_Compiled([every_size.at(n)], machine, n) for n in sizes)
+    if [str(o.prologue) for o in first.optimized] != [str(o.prologue) for o in second.optimized]:
+        raise TraceError("what is computed from parameters alone depends on the batch size")
+    schedules = [schedule(c.main, machine, batch=n) for c, n in zip((first, second), sizes, strict=True)]
+    return first, for_every_size(schedules[0], schedules[1], sizes, every_size.least, machine)
 
 
 class Program:
@@ -39,23 +67,31 @@ class Program:
     (and brings its parameters up to date).
     """
 
-    def __init__(self, recordings: list[Recording], backend: Backend, form: Structure | None = None) -> None:
-        """form: the structure of the arguments; None where nobody asks for ``call``."""
+    def __init__(
+        self,
+        recordings: list[Recording],
+        backend: Backend,
+        form: Structure | None = None,
+        every_size: EverySize | None = None,
+    ) -> None:
+        """form: the structure of the arguments; None where nobody asks for ``call``.
+
+        every_size: makes it a program for every size of the batch; it is of the last recording.
+        """
         started = time.perf_counter()
         self.recording = recordings[-1]
         _require_one_structure(recordings)
-        self.flow, origins = flow_of([r.path for r in recordings if r.path is not None])
-        self.origins = [o for o in origins if not isinstance(o.holder, Operand)]
-        self.operands: list[Operand] = [o.holder for o in origins if isinstance(o.holder, Operand)]
+        if every_size is None:
+            compiled = _Compiled([r.path for r in recordings if r.path is not None], backend.machine)
+            self.schedule: Schedule = schedule(compiled.main, backend.machine)
+        else:
+            compiled, self.schedule = _for_every_size(every_size, backend.machine)
+        self.flow, self.optimized, self.main = compiled.flow, compiled.optimized, compiled.main
+        self.origins = [o for o in compiled.origins if not isinstance(o.holder, Operand)]
+        self.operands: list[Operand] = [o.holder for o in compiled.origins if isinstance(o.holder, Operand)]
         self.convert = conversion(self.operands)
-        self.optimized: list[Optimized] = [
-            optimize(block.graph, backend.machine.vector_bytes, prefix=f"hoisted{n}." if n else "hoisted")
-            for n, block in enumerate(self.flow.blocks)
-        ]
+        self._every_size = every_size
         self._check_draws()
-        blocks = zip(self.flow.blocks, self.optimized, strict=True)
-        self.main = Flow(tuple(replace(block, graph=o.main) for block, o in blocks))
-        self.schedule: Schedule = schedule(self.main, backend.machine)
         self.executable = backend.load(self.schedule)
         self._lock = threading.Lock()  # held for a moment, also by those who change things
         self._refreshing = threading.Lock()  # one thread at a time binds
@@ -65,6 +101,14 @@ class Program:
         self.call = self._caller(form)
         self.refresh()
         self.seconds = time.perf_counter() - started
+
+    def flow_for(self, arguments: Sequence[numpy.ndarray]) -> Flow:
+        """The flow in the types of these arguments: ``flow`` is for a reference size where the program is for all."""
+        if self._every_size is None:
+            return self.flow
+        shapes = [a.shape for a in arguments if a.ndim]
+        size = next(s[0] for s, grows in zip(shapes, self._every_size.growing, strict=False) if grows)
+        return flow_of([self._every_size.at(size)])[0]
 
     def _check_draws(self) -> None:
         draws = [n for o in self.optimized for n in o.main.nodes if n.operator.random]

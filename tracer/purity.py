@@ -31,7 +31,9 @@ from typing import Any
 import numpy
 
 import blockfuse.array
+from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.graph import Source
+from blockfuse.tracer.sizes import MEASURES, handles_exceptions, is_agnostic
 
 # Our folders, as they stand and as the package ``blockfuse`` links them.
 _ROOTS = {str(Path(__file__).resolve().parent.parent), str(Path(blockfuse.array.__file__).parent.parent)}
@@ -128,6 +130,8 @@ class Witness:
         self.problem = ""
         self.functions: dict[types.CodeType, dict[str, Any]] = {}  # user code that ran -> its globals
         self._follows_lines = False
+        self.measured: list[tuple[ndarray, Source | None]] = []  # see NOTE [sizes that Python saw]
+        self.catches = ""
 
     def watching(self, call: Callable[[], Any]) -> Any:
         """The result of ``call``, seen by this witness."""
@@ -155,6 +159,8 @@ class Witness:
         if event == "call":
             if not is_trusted(frame):
                 self._see_function(frame)
+            elif frame.f_code in MEASURES:
+                self._see_measure(frame)
             elif frame.f_code.co_filename.endswith("_npyio_impl.py"):
                 self._object("reads or writes a file", frame.f_code, frame.f_lineno)
         elif event == "c_call" and not is_trusted(frame) and not _is_pure(function):
@@ -169,6 +175,8 @@ class Witness:
                 entered = line == code.co_firstlineno  # Python need not report this line again
                 if entered or not self._follows_lines:
                     self._object(what, code, line)
+            if not self.catches and handles_exceptions(code):
+                self.catches = f"{code.co_name} handles exceptions"
 
     def _follow(self, frame: types.FrameType, event: str, _: Any) -> Any:  # noqa: ARG002 - Python passes it
         """See the lines of functions that would have effects: whether they come to it."""
@@ -179,6 +187,11 @@ class Witness:
         if what:
             self._object(what, frame.f_code, frame.f_lineno)
         return self._see_line
+
+    def _see_measure(self, frame: types.FrameType) -> None:
+        reader = frame.f_back
+        if reader is None or not (is_trusted(reader) and is_agnostic(reader.f_code)):
+            self.measured.append((frame.f_locals["self"], user_source()))
 
     def _object(self, what: str, code: types.CodeType, line: int) -> None:
         if not self.problem:

@@ -13,7 +13,7 @@ import numpy
 from blockfuse.array import modes, stamps
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir import interpreter
-from blockfuse.ir.graph import Node, captured, leaf, literal, ordered, parameter
+from blockfuse.ir.graph import Node, Source, captured, leaf, literal, ordered, parameter
 from blockfuse.tracer.origins import Origin
 from blockfuse.tracer.paths import Path
 from blockfuse.tracer.purity import Witness
@@ -42,6 +42,8 @@ class Recording:
     state: State | None = None
     draws: list[Node] = field(default_factory=list)  # random nodes, in the order in which they drew
     watched: list[Any] = field(default_factory=list)
+    measured: list[tuple[Node, Source | None]] = field(default_factory=list)  # NOTE [sizes that Python saw]
+    catches: str = ""
     code: list[Code] = field(default_factory=list)
     functions: list[types.CodeType] = field(default_factory=list)  # user code that ran
 
@@ -91,6 +93,9 @@ def record(
         )
     if not recording.problem:
         _finish(recording, recorder, result)
+        seen = [(recorder.value_of(a), where) for a, where in witness.measured]
+        recording.measured = [*((n, where) for n, where in seen if n is not None), *recorder.escaped]
+        recording.catches = witness.catches
     return recording
 
 

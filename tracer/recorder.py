@@ -73,6 +73,9 @@ class Recorder(Eager):
         self.numbers: dict[Operand, Node] = {}  # what traced numbers became -> its leaf
         self.constants: dict[Node, Node] = {}  # leaf of a traced number -> the constant that it stands for
         self.draws: list[Node] = []  # random nodes, in the order in which they drew
+        self.escaped: list[
+            tuple[Node, Source | None]
+        ] = []  # values that left and do not depend on the inputs
         self._nodes: dict[int, Node] = {}  # id of an array -> its value now
         self._arrays: list[Any] = []  # keeps those ids good
         self._owners: dict[int, int] = {}  # id of a buffer's owner -> how many arrays lie in it
@@ -119,7 +122,10 @@ class Recorder(Eager):
             self._rebind(target, self._node(movement.set_item, (before, new), {"index": spelled}))
 
     def escape(self, kind: str, array: ndarray) -> None:
-        if self.problem or self.node_of(array) in self._fixed:
+        if self.problem:
+            return
+        if self.node_of(array) in self._fixed:
+            self.escaped.append((self.node_of(array), user_source()))
             return
         if kind != DECISION or array.size != 1 or len(self.decisions) >= _DECISIONS:
             self._stop(f"uses values in Python ({kind})")
@@ -152,6 +158,10 @@ class Recorder(Eager):
         elif self._written_unseen(array):
             self._stop("changes a NumPy array while using it")
         return known
+
+    def value_of(self, array: ndarray) -> Node | None:
+        """The value that an array holds, if the call met it."""
+        return self._nodes.get(id(array))
 
     def check_contents(self) -> None:
         """NOTE [NumPy's memory] Nobody sees writes to it, so what was read must still be there, now and at each use."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
+from blockfuse.codegen.buffers import ALIGNMENT, ITEMS, Buffer
 from blockfuse.codegen.cpu.cpython import (
     ARRAY_DATA,
     ARRAY_DESCR,
@@ -20,7 +21,6 @@ from blockfuse.codegen.cpu.cpython import (
     TUPLE_ITEMS,
 )
 from blockfuse.codegen.cpu.plan import Plan
-from blockfuse.codegen.buffers import ALIGNMENT, ITEMS, Buffer
 from blockfuse.codegen.cpu.words import I8, I32, I64, POINTER, word
 
 RELEASE_WORK = 20_000.0  # nanoseconds: above this, other Python threads may run meanwhile
@@ -352,7 +352,9 @@ class Entry:
         self._call("free", ir.VoidType(), self._pointer(kept))
         builder.branch(fresh)
         builder.position_at_end(fresh)
-        rounded = builder.and_(builder.add(size, ir.Constant(I64, 2 * ALIGNMENT - 1)), ir.Constant(I64, -ALIGNMENT))
+        rounded = builder.and_(
+            builder.add(size, ir.Constant(I64, 2 * ALIGNMENT - 1)), ir.Constant(I64, -ALIGNMENT)
+        )
         made = self._call("aligned_alloc", POINTER, line, rounded)
         address = builder.ptrtoint(made, I64)
         self._require(builder.icmp_signed("!=", address, none))

@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+from blockfuse.codegen.bound import PARALLEL_WORK
+from blockfuse.codegen.buffers import Buffer
 from blockfuse.codegen.cpu.render import render
 from blockfuse.codegen.machine import Machine
-from blockfuse.codegen.buffers import Buffer
 from blockfuse.codegen.schedule import HostCall, Launch, Schedule
-
-PARALLEL_WORK = 20_000.0  # nanoseconds: below this, a fork and join costs more than it saves
 
 
 @dataclass(frozen=True)

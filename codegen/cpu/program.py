@@ -88,9 +88,7 @@ class _Emitter:
         kernel = builder.inttoptr(address, signature.as_pointer())
         builder.call(kernel, [unused, unused, *operands, begin, end])
 
-    def _fork(
-        self, builder: ir.IRBuilder, table: ir.Value, place: int, step: Launch, rows: ir.Value
-    ) -> None:
+    def _fork(self, builder: ir.IRBuilder, table: ir.Value, place: int, step: Launch, rows: ir.Value) -> None:
         """Hand ``step`` to the thread pool, in ranges of rows."""
         signature = ir.FunctionType(ir.VoidType(), [POINTER, I64, I64])
         part = ir.Function(self.module, signature, f"rows{place}")

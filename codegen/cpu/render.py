@@ -202,10 +202,8 @@ def _product(kernel: ProductKernel) -> str:
     if not (kernel.batched or kernel.by_panels):
         rows = _row_blocks(tile, "begin", "end")
     # Few rows walk the weight once; with many, a panel stays in the cache while all rows pass.
-    if kernel.by_panels or kernel.height > 2 * tile.rows:
-        walk = _nested(groups, rows, call)
-    else:
-        walk = _nested(rows, groups, call)
+    panels_first = kernel.by_panels or kernel.height > 2 * tile.rows
+    walk = _nested(*((groups, rows) if panels_first else (rows, groups)), call)
     return "\n".join(lines + _lines(2 if kernel.batched else 1, walk)) + "\n"
 
 
@@ -221,8 +219,7 @@ def _nested(outer: _Loop, inner: _Loop, body: list[str]) -> list[str]:
 
 def _open_walk(kernel: ProductKernel, panels: int) -> list[str]:
     """Any number of rows: tallest tiles, then lower ones that overlap their neighbours."""
-    tallest = kernel.tiles[0]
-    rest = kernel.tiles[1:] or (tallest,) * (tallest.rows > 1)
+    tallest, *rest = kernel.tiles
     whole = f"for r in range(begin, whole, {tallest.rows}):", list[str]()
     lines = [f"whole = end - (end - begin) % {tallest.rows}"]
     lines += _nested(_panel_groups(panels, tallest, whole=True), whole, [_call(kernel, tallest)])

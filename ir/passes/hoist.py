@@ -8,9 +8,13 @@ from blockfuse.ir.lowering import Movement
 _CHANGING = (argument, captured, carried)  # leaves that may be new at every call
 
 
-def hoist(graph: Graph, prefix: str = "hoisted") -> tuple[Graph, Graph]:
-    """The prologue (parameters -> hoisted values) and the graph that takes those values as inputs."""
-    fixed = _fixed(graph)
+def hoist(graph: Graph, prefix: str = "hoisted", batch: int = 0) -> tuple[Graph, Graph]:
+    """The prologue (parameters -> hoisted values) and the graph that takes those values as inputs.
+
+    batch: where this is not 0, a leading axis that is a multiple of it grows with the batch, and nothing with such an axis
+    is hoisted.
+    """
+    fixed = {n for n in _fixed(graph) if not (batch and n.shape and n.shape[0] % batch == 0)}
     read = {o for n in graph.nodes if n not in fixed for o in n.operands} | set(graph.outputs)
     border = [n for n in graph.nodes if n in fixed and n in read and _pays(n)]
     names = {node: leaf(hoisted, f"{prefix}{i}", node.type) for i, node in enumerate(border)}

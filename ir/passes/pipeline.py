@@ -56,16 +56,17 @@ def optimize(
     vector_bytes: int,
     check: Callable[[Graph], Graph] | None = None,
     prefix: str = "hoisted",
+    batch: int = 0,
 ) -> Optimized:
     """Run every pass; ``check`` (the verifier, in tests) sees each graph in between.
 
-    prefix: of the names of hoisted values, which must differ between the blocks of a flow.
+    prefix: of the names of hoisted values, which must differ between the blocks of a flow. batch: see ``hoist``.
     """
     stages = {"recorded": graph}
     for name, transform in passes_before_hoisting(vector_bytes):
         graph = transform(graph)
         stages[name] = check(graph) if check else graph
-    prologue, main = hoist(graph, prefix)
+    prologue, main = hoist(graph, prefix, batch)
     stages["hoist"] = main
     main = fuse(main)
     stages["fuse"] = main
