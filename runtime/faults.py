@@ -43,7 +43,8 @@ from blockfuse import np
 from blockfuse.ir.operator import TABLE
 from blockfuse.runtime.rounding import distance
 
-VALUES = numpy.load(Path(__file__).with_suffix(".npz"))
+with numpy.load(Path(__file__).with_suffix(".npz")) as stored:
+    VALUES = dict(stored)
 {loads}
 
 def computed({arguments}):
