@@ -631,7 +631,7 @@ STEPS: tuple[Callable[[Any], Any], ...] = (
     lambda x: x.reshape((-1, 2, 3)).transpose((0, 2, 1)).reshape((-1, 6)),
     lambda x: np.where(x > 0.2, x, x * x),
     lambda x: x / (np.abs(x).max(axis=1, keepdims=True) + 1),
-    lambda x: npx.layer_norm(x, np.ones(6), np.zeros(6)),
+    lambda x: npx.layer_norm(x, np.ones(6), np.zeros(6), eps=1.0),
     lambda x: np.einsum("bi,bj->bij", x, x).sum(axis=2) * 0.1,
     lambda x: x - x.mean(axis=0),  # from here on: not for every size
     lambda x: x[::-1] + 1,
@@ -642,7 +642,7 @@ STEPS: tuple[Callable[[Any], Any], ...] = (
 _LAST = 5  # steps that have no program for every size
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(
     st.lists(st.integers(0, len(STEPS) - 1), min_size=1, max_size=6),
     st.lists(st.integers(1, 90), min_size=3, max_size=8),
