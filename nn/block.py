@@ -125,11 +125,15 @@ class Block(Held):
             if parameter._data is None:
                 self._complete(args, kwargs)
                 break
+        hooks = tuple(self._forward_hooks.values())
+        given = (
+            args if hooks else ()
+        )  # without hooks only forward sees them: see NOTE [when two points are one]
         result = self.forward(*args, **kwargs)
         if result is None:
             raise UsageError(f"forward() of {self._label} returned None: return the result")
-        for hook in tuple(self._forward_hooks.values()):
-            hook(self, args, result)
+        for hook in hooks:
+            hook(self, given, result)
         return result
 
     def _complete(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -29,10 +29,17 @@ class Sequential(Block):
             self.register_child(block)
 
     def forward(self, *args: Any) -> Any:
+        blocks = tuple(self._children.values())
+        if not blocks:
+            return args[0] if len(args) == 1 else args
         result: Any = args
-        for block in self._children.values():
-            result = block(*result) if isinstance(result, tuple | list) else block(result)
-        return args[0] if result is args and len(args) == 1 else result
+        done = (
+            0  # a number can be compared, the place of an iterator cannot: see NOTE [when two points are one]
+        )
+        while done < len(blocks):
+            result = blocks[done](*result) if isinstance(result, tuple | list) else blocks[done](result)
+            done += 1
+        return result
 
     def __len__(self) -> int:
         return len(self._children)

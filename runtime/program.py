@@ -38,7 +38,7 @@ class _Compiled:
     """Paths as a flow, and what the passes make of it."""
 
     def __init__(self, paths: list[Path], machine: Machine, batch: int = 0) -> None:
-        self.flow, self.origins = flow_of(paths)
+        self.flow, self.origins, self.unrolled = flow_of(paths)
         self.optimized: list[Optimized] = [
             optimize(
                 block.graph, machine.vector_bytes, prefix=f"hoisted{n}." if n else "hoisted", batch=batch
@@ -90,6 +90,7 @@ class Program:
         self.origins = [o for o in compiled.origins if not isinstance(o.holder, Operand)]
         self.operands: list[Operand] = [o.holder for o in compiled.origins if isinstance(o.holder, Operand)]
         self.convert = conversion(self.operands)
+        self.unrolled = compiled.unrolled
         self._every_size = every_size
         self._check_draws()
         self.executable = backend.load(self.schedule)

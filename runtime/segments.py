@@ -108,4 +108,6 @@ def _path(step: Step, wanted: tuple[int, ...]) -> tuple[Path, list[int]]:
         value = node_of(one.operator, operands_as_nodes(one.operator, tuple(operands)), one.attrs, None)
         values.append(value)
     outputs = tuple(values[n] for n in wanted)
-    return Path(tuple(arguments), tuple(values), (), outputs, {n: n for n in origins}, origins), given
+    return Path(
+        tuple(arguments), tuple(values), frozenset(), (), outputs, {n: n for n in origins}, origins
+    ), given

@@ -66,6 +66,7 @@ class EverySize:
         return Path(
             tuple(now[a] for a in self.second.arguments),
             tuple(now[n] for n in self.second.sequence),
+            frozenset(),
             (),
             tuple(now.get(o, o) for o in self.second.outputs),
             self.second.leaves,
@@ -80,7 +81,7 @@ class EverySize:
                 raise TraceError(f"{recording.catches}, and an error can depend on the size")
             if recording.draws:
                 raise TraceError("it draws random numbers")
-        if self.first.decisions or self.second.decisions:
+        if self.first.events or self.second.events:
             raise TraceError("its flow depends on data")
         if first.structure != second.structure or list(map(repr, first.statics)) != list(
             map(repr, second.statics)

@@ -1,11 +1,15 @@
-"""Recorded paths put together: equal beginnings shared, loops closed, decisions between them.
+"""Recorded paths put together: what they share is one, loops are closed, decisions stand between blocks.
 
 NOTE [blocks and positions]
-A block is what one path records between two decisions. Its address is the decision it comes from and the outcome
-there; the decision it leads to is a position, with the address of the block that first reached it. A path that
-closes a loop is at an earlier position again. Values that a later block reads, and the variables that change in a
-loop, become registers. Every path is replayed onto the blocks that are known: where it disagrees with them (the
-same decisions, other operators), Python did something that was not seen, and the path is refused.
+A position is where a decision is taken: all points that are the same (NOTE [when two points are one]), of whichever
+path. A block is what one path records from a position on, one way, to the next position. A position that is reached
+from several blocks is a loop or a join: what differs there in the variables becomes registers (``changing``), and what
+was computed in blocks that not every way runs through (``above``) is gone. Where a path reads what is gone, or used a
+value in Python that is a register now, the position must stand apart, or the number that counts must not be carried.
+
+All this is learnt by replaying every path onto the blocks until nothing new is learnt: first as if all could be shared.
+Where a path then disagrees with the blocks (the same decisions, other operators), Python did something that was not
+seen, and the path is refused.
 """
 
 from __future__ import annotations
@@ -13,254 +17,270 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from blockfuse.ir.builder import node_of
 from blockfuse.ir.errors import TraceError
-from blockfuse.ir.flow import Block, Flow
-from blockfuse.ir.graph import Node, carried, constant, graph_of, leaf, literal
-from blockfuse.ir.operators.pointwise import not_equal
+from blockfuse.ir.flow import Flow
+from blockfuse.ir.graph import Node, Source, constant, literal
 from blockfuse.ir.passes.dedupe import frozen
+from blockfuse.tracer.blocks import Assembly, End, Growing, Knowledge, LearntMoreError
 from blockfuse.tracer.origins import Origin
-from blockfuse.tracer.recorder import Decision
-
-Address = tuple[bool, ...]
-_BLOCKS = 512  # of one flow
+from blockfuse.tracer.points import Point, Slot, Waiting
+from blockfuse.tracer.recorder import Decision, Event, Use
 
 
 @dataclass(frozen=True)
 class Path:
-    """One recorded call. leaves: what its provisional leaves are. origins: where parameters and captured arrays lie."""
+    """One recorded call.
+
+    counting: nodes of numbers that count rounds. leaves: what its provisional leaves are. origins: where parameters and
+    captured arrays lie. knowledge: what was learnt about the flow that begins with this path.
+    """
 
     arguments: tuple[Node, ...]
     sequence: tuple[Node, ...]
-    decisions: tuple[Decision, ...]
+    counting: frozenset[Node]
+    events: tuple[Event, ...]
     outputs: tuple[Node, ...]
     leaves: dict[Node, Node]
     origins: dict[Node, Origin]
+    knowledge: Knowledge = field(default_factory=Knowledge)
 
 
-def flow_of(paths: list[Path]) -> tuple[Flow, list[Origin]]:
-    """The flow of all paths, and where its parameters and captured arrays (inputs after the arguments) lie.
+def flow_of(paths: list[Path]) -> tuple[Flow, list[Origin], list[str]]:
+    """The flow of all paths; where its parameters and captured arrays (inputs after the arguments) lie; and why some
+    loops stay unrolled.
 
     The paths are of one signature and one state of Python. Raises TraceError where they disagree.
     """
-    assembly = _Assembly(paths)
-    return assembly.flow(), list(assembly.origins.values())
-
-
-@dataclass
-class _Position:
-    """A decision of the flow. closed: a loop comes back to it. changing: which slots change on the way round."""
-
-    closed: bool = False
-    changing: list[int] = field(default_factory=list)
-    registers: dict[int, Node] = field(default_factory=dict)  # slot -> its register
-
-
-@dataclass(frozen=True)
-class _End:
-    """What a block ends with: the position it leads to (None: the call ends), predicate, stores, results."""
-
-    target: Address | None
-    predicate: Node | None = None
-    stores: tuple[tuple[int, Node], ...] = ()
-    outputs: tuple[Node, ...] = ()
-
-
-@dataclass
-class _Block:
-    nodes: list[Node] = field(default_factory=list)
-    exports: dict[Node, Node] = field(default_factory=dict)  # node -> its register
-    end: _End | None = None
-
-
-class _Assembly:
-    def __init__(self, paths: list[Path]) -> None:
-        self.positions: dict[Address, _Position] = {}
-        self.blocks: dict[Address, _Block] = {}
-        self.origins: dict[Node, Origin] = {}
-        self.arguments = paths[0].arguments
-        self._leaves: dict[int, Node] = {}  # id of what holds an array -> its leaf
-        self._constants: dict[Any, Node] = {}  # bits -> the one node with them
-        for path in paths:
-            self._find_loops(path)
-        for path in paths:
-            _Replay(self, path).run()
-
-    def leaf(self, node: Node, origin: Origin) -> Node:
-        """The one leaf for a parameter or a captured array, under a name of its own."""
-        known = self._leaves.get(id(origin.holder))
-        if known is None:
-            names = {n.attrs["name"] for n in (*self.arguments, *self.origins)}
-            name, count = origin.name, 1
-            while name in names:
-                name, count = f"{origin.name}.{count}", count + 1
-            known = self._leaves[id(origin.holder)] = leaf(node.operator, name, node.type)
-            self.origins[known] = origin
-        return known
-
-    def constant(self, node: Node) -> Node:
-        return self._constants.setdefault(frozen(node.attrs["value"]), node)
-
-    def register(self, node: Node, name: str) -> Node:
-        return leaf(carried, name, node.type)
-
-    # -- loops -----------------------------------------------------------------------------------------------
-
-    def _find_loops(self, path: Path) -> None:
-        first: dict[Address, Decision] = {}
-        for decision, address in zip(path.decisions, addresses_of(path), strict=True):
-            position = self.positions.setdefault(address, _Position())
-            position.closed |= decision.closes is not None
-            begun = first.setdefault(address, decision)
-            for slot, (now, then) in enumerate(zip(decision.slots, begun.slots, strict=True)):
-                if now is not then and slot not in position.changing:
-                    position.changing.append(slot)
-
-    # -- the result ------------------------------------------------------------------------------------------
-
-    def flow(self) -> Flow:
-        if len(self.blocks) > _BLOCKS:
-            raise TraceError(f"forward takes more than {_BLOCKS} ways between decisions")
-        ends = [
-            tuple(o.type for o in b.end.outputs)
-            for b in self.blocks.values()
-            if b.end and b.end.target is None
-        ]
-        if len(set(ends)) > 1:
-            raise TraceError("the results of some paths have other types than those of others")
-        numbers = {address: n for n, address in enumerate(self.blocks)}
-        return Flow(tuple(self._block(b, numbers) for b in self.blocks.values()))
-
-    def _block(self, block: _Block, numbers: dict[Address, int]) -> Block:
-        end = block.end
-        assert end is not None
-        position = self.positions[end.target] if end.target is not None else _Position()
-        stored = {r: v for r, v in ((position.registers[slot], v) for slot, v in end.stores) if r is not v}
-        stored |= {register: node for node, register in block.exports.items()}
-        last = end.outputs if end.predicate is None else (_truth(end.predicate),)
-        outputs = (*stored.values(), *last)
-        read = [n for n in graph_of((), outputs).nodes if n.operator is carried]
-        graph = graph_of((*self.arguments, *self.origins, *read), outputs)
-        if end.target is None:
-            return Block(graph, tuple(stored))
-        yes, no = (numbers.get((*end.target, outcome)) for outcome in (True, False))
-        return Block(graph, tuple(stored), (yes, no))
-
-
-def addresses_of(path: Path) -> list[Address]:
-    """The position of every decision of a path."""
-    addresses: list[Address] = []
-    here: Address = ()
-    for decision in path.decisions:
-        position = here if decision.closes is None else addresses[decision.closes]
-        addresses.append(position)
-        here = (*position, decision.outcome)
-    return addresses
-
-
-def _truth(predicate: Node) -> Node:
-    if predicate.dtype == bool:
-        return predicate
-    return node_of(not_equal, (predicate, literal(0, predicate.dtype)), {}, predicate.source)
+    knowledge = paths[0].knowledge
+    while True:
+        knowledge.grew = False
+        assembly = Assembly(paths[0].arguments, knowledge)
+        try:
+            for path in paths:
+                Replay(assembly, path).run()
+            _agree(assembly.agrees)
+        except LearntMoreError:
+            knowledge.forget()
+            continue
+        except TraceError:
+            if not knowledge.grew:
+                raise
+        if not knowledge.grew:
+            return assembly.flow(), list(assembly.origins.values()), list(knowledge.unrolled.values())
 
 
 # -- replaying one path ----------------------------------------------------------------------------------------
 
-_GONE = literal(0)  # stands for a value of an earlier round of a loop, which no register holds
+
+@dataclass(frozen=True)
+class Gone:
+    """Stands for a value that no register holds any more since ``position``."""
+
+    position: int
 
 
-class _Replay:
+class Replay:
     """One path walked over the blocks of an assembly, adding those that are new."""
 
-    def __init__(self, assembly: _Assembly, path: Path) -> None:
-        self.assembly, self.path = assembly, path
-        self.value: dict[Node, Node] = dict(zip(path.arguments, assembly.arguments, strict=True))
-        self.home: dict[Node, _Block] = {}  # recorded node -> the block that computes it
-        self.visits: dict[Address, Decision] = {}  # position -> its last visit
+    def __init__(self, assembly: Assembly, path: Path) -> None:
+        self.assembly, self.path, self.knowledge = assembly, path, assembly.knowledge
+        self.value: dict[Node, Node | Gone] = dict(zip(path.arguments, assembly.arguments, strict=True))
+        self.home: dict[
+            Node, int
+        ] = {}  # recorded node -> the block that computes it, or minus the position that stores it
+        self.held: dict[int, list[Node]] = {}  # the same the other way round
+        self.tokens: dict[int, tuple[int, int]] = {}  # number of a waiting frame -> where it was first seen
+        self.holders: dict[
+            Node, int
+        ] = {}  # provisional leaf -> id of what holds the parameter or captured array
+        self.seen = 0  # points since the block began
         for provisional, node in path.leaves.items():
             origin = path.origins.get(node)
             self.value[provisional] = assembly.leaf(node, origin) if origin else node
+            if origin:
+                self.holders[provisional] = id(origin.holder)
+        self._begin(self.knowledge.number("start"))
+        self.above: frozenset[int] = frozenset()  # blocks and positions that every way here runs through
 
     def run(self) -> None:
-        here: Address = ()
         start = 0
-        for decision, address in zip(self.path.decisions, addresses_of(self.path), strict=True):
-            block = self._segment(here, self.path.sequence[start : decision.position])
-            self._lead(block, decision, address)
-            self._arrive(decision, address)
-            here, start = (*address, decision.outcome), decision.position
-        block = self._segment(here, self.path.sequence[start:])
-        self._end(block, _End(None, outputs=tuple(self._read(o, block) for o in self.path.outputs)))
+        for event in self.path.events:
+            self._compute(self.path.sequence[start : event.position])
+            start = event.position
+            if isinstance(event, Decision):
+                self._decide(event)
+            elif isinstance(event, Use):
+                self._use(event.node, event.what, event.source)
+            else:
+                self._own(event.node)
+        self._compute(self.path.sequence[start:])
+        for output in self.path.outputs:
+            self._own(output)
+        self._end(End(None, outputs=tuple(self._read(o) for o in self.path.outputs)))
 
-    def _segment(self, address: Address, nodes: tuple[Node, ...]) -> _Block:
-        known = self.assembly.blocks.get(address)
-        block = known or self.assembly.blocks.setdefault(address, _Block())
-        _agree(known is None or len(known.nodes) == len(nodes))
-        for place, node in enumerate(nodes):
-            operands = tuple(self._read(o, block) for o in node.operands)
-            if known is None:
-                block.nodes.append(node if operands == node.operands else replace(node, operands=operands))
-            _agree(_alike(block.nodes[place], node, operands))
-            self.value[node], self.home[node] = block.nodes[place], block
-        return block
+    # -- blocks ----------------------------------------------------------------------------------------------
 
-    def _read(self, node: Node, block: _Block) -> Node:
-        """A recorded value as ``block`` sees it: its own, a leaf, a register or a constant."""
+    def _begin(self, name: int) -> None:
+        self.name, self.cursor, self.seen = name, 0, 0
+        self.block = self.assembly.blocks.setdefault(name, Growing())
+
+    def _compute(self, nodes: tuple[Node, ...]) -> None:
+        for node in nodes:
+            operands = tuple(self._read(o) for o in node.operands)
+            if node in self.path.counting and all(o.operator is constant for o in operands):
+                self.value[node] = self._folded(node, operands)
+                continue
+            if self.cursor == len(self.block.nodes):
+                _agree(self.block.end is None)
+                self.block.nodes.append(
+                    node if operands == node.operands else replace(node, operands=operands)
+                )
+            known = self.block.nodes[self.cursor]
+            _agree(_alike(known, node))
+            self.assembly.agrees &= known.operands == operands
+            self._hold(node, known, self.name)
+            self.cursor += 1
+
+    def _folded(self, node: Node, operands: tuple[Node, ...]) -> Node:
+        result = node.operator.meaning(*(o.attrs["value"] for o in operands), **node.attrs)
+        return self.assembly.constant(literal(result, node.dtype))
+
+    def _end(self, end: End) -> None:
+        _agree(self.cursor == len(self.block.nodes))
+        known = self.block.end = self.block.end or end
+        after = self.knowledge.number(("after", self.name))
+        if known.position != end.position and after in (known.position, end.position):
+            self.knowledge.set_apart(*(p for p in (known.position, end.position) if p not in (after, None)))
+        _agree(known.position == end.position and len(known.outputs) == len(end.outputs))
+        self.assembly.agrees &= known == end
+
+    # -- values ----------------------------------------------------------------------------------------------
+
+    def _hold(self, node: Node, value: Node, home: int) -> None:
+        self.value[node], self.home[node] = value, home
+        self.held.setdefault(home, []).append(node)
+
+    def _known(self, node: Node) -> Node:
+        """A recorded value as it is computed or stored."""
         found = self.value.get(node, node)
-        if found is _GONE:
-            raise TraceError("a loop leaves behind a value of an earlier round")
-        if found.operator is constant:
-            return self.assembly.constant(found)
-        home = self.home.get(node)
-        if home is None or home is block:
+        if isinstance(found, Gone):
+            return self.knowledge.set_apart(found.position)
+        return self.assembly.constant(found) if found.operator is constant else found
+
+    def _read(self, node: Node) -> Node:
+        """A recorded value as the present block sees it: its own, a leaf, a register or a constant."""
+        found, home = self._known(node), self.home.get(node)
+        if home is None or home == self.name or home < 0 or found.operator is constant:
             return found
-        if found not in home.exports:
-            count = sum(len(b.exports) for b in self.assembly.blocks.values())
-            home.exports[found] = self.assembly.register(found, f"r{count}")
-        return home.exports[found]
+        return self.assembly.export(found, self.assembly.blocks[home])
 
-    def _lead(self, block: _Block, decision: Decision, address: Address) -> None:
-        """``block`` ends at the decision and sets the registers of a loop that starts there."""
-        position = self.assembly.positions[address]
-        slots = position.changing if position.closed else []
-        stores = tuple((slot, self._read(decision.slots[slot], block)) for slot in slots)
-        self._end(block, _End(address, self._read(decision.predicate, block), stores))
+    def _use(self, node: Node, what: str, source: Source | None) -> None:
+        """What Python used must be a constant, not what a register holds."""
+        carriers = self.assembly.carriers_of(self._known(node))
+        labels = {label for _, _, label in carriers if label is not None} - self.knowledge.unrolled.keys()
+        if labels:
+            self.knowledge.unroll(labels, what, source)
+        elif carriers:
+            self.knowledge.set_apart(*(position for position, _, _ in carriers))
 
-    def _end(self, block: _Block, end: _End) -> None:
-        block.end = block.end or end
-        _agree(block.end == end)
+    def _own(self, node: Node) -> None:
+        """What is written to or returned must not be memory that was there before the call on some other way."""
+        position, slot, _ = self.assembly.carriers.get(self._known(node), (None, None, None))
+        if position is not None and slot in self.knowledge.given[position]:
+            self.knowledge.set_apart(position)
 
-    def _arrive(self, decision: Decision, address: Address) -> None:
-        """From here on, what changes in the loop is in its registers, and the values of the round before are gone."""
-        position = self.assembly.positions[address]
-        if not position.closed:
+    # -- positions -------------------------------------------------------------------------------------------
+
+    def _decide(self, decision: Decision) -> None:
+        point = decision.point
+        if decision.counted and self._known(decision.predicate).operator is constant:
+            self._see(point)
             return
-        before = self.visits.get(address)
-        if before is not None:
-            changed = (before.slots[slot] for slot in position.changing)
-            for node in (*self.path.sequence[before.position : decision.position], *changed):
-                self.value[node] = _GONE
-                self.home.pop(node, None)
-        self.visits[address] = decision
-        for slot in position.changing:
-            node = decision.slots[slot]
-            if slot not in position.registers:
-                position.registers[slot] = self.assembly.register(node, self._loop_name(address, slot))
-            self.value[node] = position.registers[slot]
-            self.home.pop(node, None)
+        position = self._position(point)
+        self._arrive(position, point.slots, decision)
+        self._begin(self.knowledge.number((position, decision.outcome)))
 
-    def _loop_name(self, address: Address, slot: int) -> str:
-        number = list(self.assembly.positions).index(address)
-        return f"loop{number}.{slot}"
+    def _see(self, point: Point) -> list[tuple[int, int]]:
+        """The tokens of the frames that wait: where they were first seen as they are."""
+        waiting = [f.number for f in point.frames if isinstance(f, Waiting)]
+        self.seen += 1
+        return [self.tokens.setdefault(number, (self.name, self.seen)) for number in waiting]
+
+    def _position(self, point: Point) -> int:
+        tokens = iter(self._see(point))
+        frames = tuple((next(tokens), f.values) if isinstance(f, Waiting) else f for f in point.frames)
+        key = (frames, tuple(self._slot_key(slot) for slot in point.slots))
+        position = self.knowledge.number(key)
+        if point.apart or position in self.knowledge.apart:
+            return self.knowledge.number(("after", self.name))
+        return position
+
+    def _slot_key(self, slot: Slot) -> Any:
+        count = slot.count
+        if count is not None and count.label in self.knowledge.unrolled:
+            return slot.key, count.value
+        return slot.key, self.holders.get(slot.node)
+
+    def _arrive(self, position: int, slots: tuple[Slot, ...], decision: Decision) -> None:
+        """End the block at a position; from there on, what differs is in registers, and what not every way has is gone."""
+        knowledge = self.knowledge
+        for slot in slots:
+            if slot.count is not None and slot.count.label in knowledge.unrolled:
+                self._use(slot.node, knowledge.unrolled[slot.count.label], None)
+        knowledge.pass_through(position, self.above | {self.name})
+        first = self.assembly.arrivals.setdefault(position, [self.value.get(s.node, s.node) for s in slots])
+        for n, slot in enumerate(slots):
+            now = self.value.get(slot.node, slot.node)
+            if isinstance(now, Gone):
+                knowledge.add(knowledge.lost[position], n)
+            elif not self._same(now, first[n]):
+                knowledge.add(knowledge.changing[position], n)
+            if slot.given or self._may_be_given(now):
+                knowledge.add(knowledge.given[position], n)
+        carried = sorted(knowledge.changing[position] - knowledge.lost[position])
+        registers = [self._register(position, n, slots[n]) for n in carried]
+        stores = tuple(zip(registers, (self._read(slots[n].node) for n in carried), strict=True))
+        self._end(End(position, self._read(decision.predicate), stores))
+        self.above = knowledge.above[position]
+        for home in [h for h in self.held if h not in self.above]:
+            for node in self.held.pop(home):
+                if self.home.get(node) == home:
+                    self.value[node] = Gone(position)
+                    del self.home[node]
+        for n in knowledge.lost[position]:
+            self.value[slots[n].node] = Gone(position)
+            self.home.pop(slots[n].node, None)
+        for n, register in zip(carried, registers, strict=True):
+            self._hold(slots[n].node, register, -position)
+        self.above |= {-position}
+
+    def _register(self, position: int, number: int, slot: Slot) -> Node:
+        label = slot.count.label if slot.count is not None else None
+        return self.assembly.register(position, number, slot.node, label)
+
+    def _same(self, value: Node, other: Any) -> bool:
+        if value.operator is constant and isinstance(other, Node) and other.operator is constant:
+            return self.assembly.constant(value) is self.assembly.constant(other)
+        return value is other
+
+    def _may_be_given(self, value: Node | Gone) -> bool:
+        position, slot, _ = (
+            self.assembly.carriers.get(value, (None, None, None)) if isinstance(value, Node) else (None,) * 3
+        )
+        return position is not None and slot in self.knowledge.given[position]
 
 
-def _alike(known: Node, node: Node, operands: tuple[Node, ...]) -> bool:
+def _alike(known: Node, node: Node) -> bool:
     return (
         known.operator is node.operator
         and known.type == node.type
-        and known.operands == operands
-        and frozen(tuple(sorted(known.attrs.items()))) == frozen(tuple(sorted(node.attrs.items())))
+        and len(known.operands) == len(node.operands)
+        and (known.attrs is node.attrs or _text(known.attrs) == _text(node.attrs))
     )
+
+
+def _text(attrs: dict[str, Any]) -> Any:
+    return frozen(tuple(sorted(attrs.items()))) if attrs else ()
 
 
 def _agree(condition: bool) -> None:

@@ -39,7 +39,7 @@ from blockfuse.tracer.sizes import MEASURES, handles_exceptions, is_agnostic
 _ROOTS = {str(Path(__file__).resolve().parent.parent), str(Path(blockfuse.array.__file__).parent.parent)}
 _FOLDERS = ("ir", "array", "tracer", "codegen", "runtime", "nn", "gluon")
 _OURS = tuple(f"{root}/{folder}/" for root in _ROOTS for folder in _FOLDERS)
-_INTERIOR = tuple(f"{root}/{folder}/" for root in _ROOTS for folder in ("array", "tracer"))
+_INTERIOR = tuple(f"{root}/{folder}/" for root in _ROOTS for folder in ("array", "tracer", "runtime"))
 _TRUSTED = (
     *_OURS,
     *(str(Path(numpy.__file__).parent) + "/", "<frozen ", "<__array_function__"),
@@ -109,8 +109,13 @@ def is_trusted(frame: types.FrameType) -> bool:
 
 
 def is_interior(frame: types.FrameType) -> bool:
-    """Whether the code of a frame is that of arrays or of the tracer itself."""
+    """Whether the code of a frame is that of arrays, of the tracer itself or of dispatch, which only hand over."""
     return frame.f_code.co_filename.startswith(_INTERIOR)
+
+
+def is_ours(frame: types.FrameType) -> bool:
+    """Whether the code of a frame is part of this package."""
+    return frame.f_code.co_filename.startswith(_OURS)
 
 
 def user_source() -> Source | None:
@@ -126,8 +131,10 @@ def user_source() -> Source | None:
 class Witness:
     """Watches one call. ``problem`` is the first thing that a graph could not repeat, or empty."""
 
-    def __init__(self) -> None:
+    def __init__(self, follow: Callable[[types.FrameType], Any]) -> None:
+        """follow: gives the function that sees the steps of a frame which starts, or None."""
         self.problem = ""
+        self._follow_steps = follow
         self.functions: dict[types.CodeType, dict[str, Any]] = {}  # user code that ran -> its globals
         self._follows_lines = False
         self.measured: list[tuple[ndarray, Source | None]] = []  # see NOTE [sizes that Python saw]
@@ -179,8 +186,22 @@ class Witness:
                 self.catches = f"{code.co_name} handles exceptions"
 
     def _follow(self, frame: types.FrameType, event: str, _: Any) -> Any:  # noqa: ARG002 - Python passes it
-        """See the lines of functions that would have effects: whether they come to it."""
-        return self._see_line if _effects_of(frame.f_code) and not is_trusted(frame) else None
+        """See the lines of functions that would have effects, whether they come to it; and let others see steps."""
+        if is_trusted(frame):
+            return None
+        line = self._see_line if _effects_of(frame.f_code) else None
+        step = self._follow_steps(frame)
+        if step is None:
+            return line
+        frame.f_trace_opcodes, frame.f_trace_lines = True, line is not None
+
+        def both(frame: types.FrameType, event: str, argument: Any) -> Any:
+            if line is not None:
+                line(frame, event, argument)
+            step(frame, event)
+            return both
+
+        return both
 
     def _see_line(self, frame: types.FrameType, event: str, _: Any) -> Any:
         what = _effects_of(frame.f_code).get(frame.f_lineno) if event == "line" else None
@@ -213,7 +234,8 @@ def unwatched() -> Iterator[None]:
 
 def _numpy_stream() -> Any:
     """The state of NumPy's global generator; its functions are invisible to a profiler."""
-    return repr(numpy.random.get_state())  # noqa: NPY002 - the old stream is the one to watch
+    kind, key, *rest = numpy.random.get_state()  # noqa: NPY002 - the old stream is the one to watch
+    return kind, numpy.asarray(key).tobytes(), rest
 
 
 def _name_of(function: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import types
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy
@@ -62,7 +62,7 @@ def record(
     if sys.getprofile() is not None:
         return Recording(call(), "a profiler is active, and recording needs its place", again=True)
     state = State(roots, code)
-    witness = Witness()
+    witness = Witness(recorder.counters.enter)
     recorder.outermost = sys._getframe()
     recorder.known |= state.known.keys()
     with modes.unusual(), interpreter.interpreting(recorder):
@@ -139,9 +139,14 @@ def _finish(recording: Recording, recorder: Recorder, result: Any) -> None:
     leaves, origins = _resolved(recording, recorder)
     recording.draws = recorder.draws
     recording.problem = str(recording.problem) or _drawing(recorder, outputs)
-    decisions = tuple(replace(d, point=None) for d in recorder.decisions)  # points hold on to frames
     recording.path = Path(
-        tuple(recorder.arguments), tuple(recorder.sequence), decisions, outputs, leaves, origins
+        tuple(recorder.arguments),
+        tuple(recorder.sequence),
+        frozenset(recorder.counting),
+        tuple(recorder.events),
+        outputs,
+        leaves,
+        origins,
     )
 
 

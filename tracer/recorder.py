@@ -22,9 +22,10 @@ from blockfuse.ir.errors import TraceError
 from blockfuse.ir.graph import Node, Source, argument, captured, constant, leaf, literal
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.operators import movement, pointwise
-from blockfuse.ir.types import type_of
+from blockfuse.ir.types import TensorType, type_of
+from blockfuse.tracer.counters import Counters
 from blockfuse.tracer.numbers import Escaped, Operand, is_traced, places_of, plain, text_of
-from blockfuse.tracer.points import Point, point
+from blockfuse.tracer.points import Places, Point
 from blockfuse.tracer.purity import unwatched, user_source
 
 DECISION = "bool()"  # the escape that says which way a path goes
@@ -33,15 +34,39 @@ _DECISIONS = 2048  # on one path; more are not worth a program
 
 @dataclass(frozen=True)
 class Decision:
-    """The truth of an array was asked for: a path goes one way. ``closes``: the earlier decision that this is again."""
+    """The truth of an array was asked for: a path goes one way. counted: that of a number that counts rounds.
+
+    position: how many nodes were recorded before.
+    """
 
     predicate: Node
     outcome: bool
-    point: Point | None  # only while the path is recorded
-    slots: tuple[Node, ...]  # what the variables hold
-    closes: int | None
-    position: int  # how many nodes were recorded before
+    counted: bool
+    point: Point
+    position: int
     source: Source | None
+
+
+@dataclass(frozen=True)
+class Use:
+    """Python used the value of ``node``, which holds for the path only if the node is a constant of it."""
+
+    node: Node
+    what: str
+    position: int
+    source: Source | None
+
+
+@dataclass(frozen=True)
+class Write:
+    """The array that held ``node`` was written to, so its memory must not have been there before the call."""
+
+    node: Node
+    position: int
+    source: Source | None
+
+
+Event = Decision | Use | Write
 
 
 class Recorder(Eager):
@@ -67,7 +92,10 @@ class Recorder(Eager):
             int, numpy.ndarray
         ] = {}  # id of an array in memory of NumPy's -> what it held first
         self.sequence: list[Node] = []  # every node, in the order of the calls
-        self.decisions: list[Decision] = []
+        self.events: list[Event] = []
+        self.decisions = 0  # about arrays
+        self.counters = Counters(self)
+        self.counting: set[Node] = set()  # nodes of numbers that count rounds
         self.outermost: types.FrameType | None = None  # frames from here out are not the call's
         self.known: set[int] = set()  # ids of objects whose state is certified
         self.numbers: dict[Operand, Node] = {}  # what traced numbers became -> its leaf
@@ -80,6 +108,9 @@ class Recorder(Eager):
         self._arrays: list[Any] = []  # keeps those ids good
         self._owners: dict[int, int] = {}  # id of a buffer's owner -> how many arrays lie in it
         self._fixed: set[Node] = set()  # values that depend on constants only
+        self._places = Places(self, self.counters)
+        self._made: dict[int, int] = {}  # id of an array -> when it was first met
+        self._written: dict[int, int] = {}  # id of an array -> when it was last written to
         self._given = {id(stamps.owner_of(a._data)) for a in arguments}
         for array, node in zip(arguments, self.arguments, strict=True):
             self._know(array, node)
@@ -124,20 +155,40 @@ class Recorder(Eager):
     def escape(self, kind: str, array: ndarray) -> None:
         if self.problem:
             return
-        if self.node_of(array) in self._fixed:
-            self.escaped.append((self.node_of(array), user_source()))
-            return
-        if kind != DECISION or array.size != 1 or len(self.decisions) >= _DECISIONS:
+        node = self.node_of(array)
+        if node in self._fixed:
+            self.escaped.append((node, user_source()))
+            self.use(node, "a constant array")
+        elif kind != DECISION or array.size != 1 or self.decisions >= _DECISIONS:
             self._stop(f"uses values in Python ({kind})")
-            return
+        else:
+            self.decisions += 1
+            self.decide(node, bool(array._data))
+
+    def decide(
+        self, predicate: Node, outcome: bool, counted: bool = False, source: Source | None = None
+    ) -> None:
+        """A path goes one way. counted: by a number that counts rounds."""
+        if not self.decisions:
+            return  # nothing can have closed or joined yet: the number is a constant
         with unwatched():
-            here = point(self.outermost, self.known, self.node_of, self.shares_given_memory)
-            closes = next((n for n, d in enumerate(self.decisions) if d.point and here.closes(d.point)), None)
-        slots = tuple(node for _, node, _ in here.slots)
-        outcome, place = bool(array._data), len(self.sequence)
-        self.decisions.append(
-            Decision(self.node_of(array), outcome, here, slots, closes, place, user_source())
-        )
+            here = self._places.here(self.outermost, counted)
+        place = len(self.sequence)
+        self.events.append(Decision(predicate, outcome, counted, here, place, source or user_source()))
+
+    def use(self, node: Node, what: str) -> None:
+        """Python used the value of a node that is a constant of this path."""
+        if self.decisions:
+            self.events.append(Use(node, what, len(self.sequence), user_source()))
+
+    def counted(
+        self, operator: Operator, operands: tuple[Node, ...], type: TensorType, source: Source
+    ) -> Node:
+        """A number that counts, changed or compared."""
+        node = Node(operator, operands, {}, type, source)
+        self.sequence.append(node)
+        self.counting.add(node)
+        return node
 
     def impure(self, what: str) -> None:
         self._stop(what)
@@ -183,8 +234,13 @@ class Recorder(Eager):
             owner == id(stamps.owner_of(_data(a))) for a in self.found.values()
         )
 
+    def writes_since(self, time: int) -> set[int]:
+        """Ids of arrays that are older than ``time`` and were written to after it."""
+        return {i for i, when in self._written.items() if when > time >= self._made[i]}
+
     def _know(self, array: Any, node: Node) -> None:
         self._nodes[id(array)] = node
+        self._made[id(array)] = self._places.time
         self._arrays.append(array)
         if isinstance(array, numpy.ndarray) or stamps.is_lent(array._data):
             self._contents.setdefault(id(array), _data(array).copy())
@@ -197,6 +253,7 @@ class Recorder(Eager):
         if node.dtype != array.dtype:
             node = self._node(pointwise.cast, (node,), {"dtype": str(array.dtype)})
         self._nodes[id(array)] = node
+        self._written[id(array)] = self._places.time
 
     def _operand_nodes(self, operator: Operator, operands: list[Any]) -> tuple[Node, ...]:
         """Nodes of what ``_operand`` gave: numbers become constants, traced numbers inputs, of their promoted dtype."""
@@ -267,6 +324,8 @@ class Recorder(Eager):
             self._stop("writes into an array that it did not make")
         elif self._owners.get(id(owner), 0) > 1 or target._data.base is not None:
             self._stop("writes into memory that several arrays share")
+        elif self.decisions:
+            self.events.append(Write(self.node_of(target), len(self.sequence), user_source()))
 
     def _stop(self, what: str) -> None:
         if not self.problem:

@@ -22,14 +22,15 @@ from typing import Any
 import numpy
 
 from blockfuse.array.ndarray import ndarray
-from blockfuse.ir.graph import Node, constant
+from blockfuse.ir.graph import Node, Source, constant
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.passes.dedupe import frozen
+from blockfuse.ir.types import TensorType
 from blockfuse.tracer.numbers import Escaped, Operand, TracedNumber
 from blockfuse.tracer.origins import Origin
 from blockfuse.tracer.paths import Path
 from blockfuse.tracer.record import Recording, record
-from blockfuse.tracer.recorder import Recorder
+from blockfuse.tracer.recorder import Decision, Recorder
 from blockfuse.tracer.state import globals_in
 from blockfuse.tracer.structure import Structure, rebuild
 
@@ -118,19 +119,49 @@ class _Rehearser(Recorder):
         self._same[node] = known
         return node
 
+    def counted(
+        self, operator: Operator, operands: tuple[Node, ...], type: TensorType, source: Source
+    ) -> Node:
+        node = super().counted(operator, operands, type, source)
+        place = len(self.sequence) - 1
+        _require(place < len(self.path.sequence))
+        known = self.path.sequence[place]
+        _require(known in self.path.counting and known.operator is operator)
+        for mine, theirs in zip(operands, known.operands, strict=True):
+            self._require_same(mine, theirs)
+        self._same[node] = known
+        return node
+
     def escape(self, kind: str, array: ndarray) -> None:
-        count = len(self.decisions)
         super().escape(kind, array)
         _require(not self.problem)
-        for place in range(count, len(self.decisions)):
-            _require(place < len(self.path.decisions))
-            mine, theirs = self.decisions[place], self.path.decisions[place]
-            _require(mine.outcome == theirs.outcome and mine.closes == theirs.closes)
-            _require(mine.position == theirs.position and len(mine.slots) == len(theirs.slots))
-            for one, other in zip(
-                (mine.predicate, *mine.slots), (theirs.predicate, *theirs.slots), strict=True
-            ):
-                self._require_same(one, other)
+
+    def decide(
+        self, predicate: Node, outcome: bool, counted: bool = False, source: Source | None = None
+    ) -> None:
+        super().decide(predicate, outcome, counted, source)
+        self._compare_events()
+
+    def use(self, node: Node, what: str) -> None:
+        super().use(node, what)
+        self._compare_events()
+
+    def _compare_events(self) -> None:
+        """Whether the last event, if there is any, is that of the path."""
+        if not self.events:
+            return
+        _require(len(self.events) <= len(self.path.events))
+        mine, theirs = self.events[-1], self.path.events[len(self.events) - 1]
+        _require(mine.position == theirs.position)
+        if not isinstance(mine, Decision) or not isinstance(theirs, Decision):
+            _require(type(mine) is type(theirs) and not isinstance(mine, Decision))
+            return
+        _require(mine.outcome == theirs.outcome and mine.counted == theirs.counted)
+        slots = mine.point.slots, theirs.point.slots
+        _require(len(slots[0]) == len(slots[1]))
+        self._require_same(mine.predicate, theirs.predicate)
+        for one, other in zip(*slots, strict=True):
+            self._require_same(one.node, other.node)
 
     def _require_same(self, mine: Node, theirs: Node) -> None:
         mine = self.constants.get(mine, mine)
@@ -149,7 +180,7 @@ class _Rehearser(Recorder):
         path = second.path
         assert path is not None
         _require(len(path.sequence) == len(self.path.sequence))
-        _require(len(path.decisions) == len(self.path.decisions))
+        _require(len(path.events) == len(self.path.events))
         _require(second.structure == first.structure)
         for mine, theirs in zip(path.outputs, self.path.outputs, strict=True):
             self._require_same(mine, theirs)
