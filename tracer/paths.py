@@ -26,6 +26,8 @@ from blockfuse.tracer.origins import Origin
 from blockfuse.tracer.points import Point, Slot, Waiting
 from blockfuse.tracer.recorder import Decision, Event, Use
 
+_REPLAYS = 500  # of all paths, until nothing new is learnt
+
 
 @dataclass(frozen=True)
 class Path:
@@ -52,7 +54,7 @@ def flow_of(paths: list[Path]) -> tuple[Flow, list[Origin], list[str]]:
     The paths are of one signature and one state of Python. Raises TraceError where they disagree.
     """
     knowledge = paths[0].knowledge
-    while True:
+    for _ in range(_REPLAYS):
         knowledge.grew = False
         assembly = Assembly(paths[0].arguments, knowledge)
         try:
@@ -67,6 +69,7 @@ def flow_of(paths: list[Path]) -> tuple[Flow, list[Origin], list[str]]:
                 raise
         if not knowledge.grew:
             return assembly.flow(), list(assembly.origins.values()), list(knowledge.unrolled.values())
+    raise TraceError("the ways through forward are too entangled")
 
 
 # -- replaying one path ----------------------------------------------------------------------------------------
@@ -248,8 +251,9 @@ class Replay:
                     self.value[node] = Gone(position)
                     del self.home[node]
         for n in knowledge.lost[position]:
-            self.value[slots[n].node] = Gone(position)
-            self.home.pop(slots[n].node, None)
+            if not isinstance(self.value.get(slots[n].node), Gone):
+                self.value[slots[n].node] = Gone(position)
+                self.home.pop(slots[n].node, None)
         for n, register in zip(carried, registers, strict=True):
             self._hold(slots[n].node, register, -position)
         self.above |= {-position}

@@ -210,7 +210,7 @@ class _View:
         """
         form = anatomy(frame.f_code)
         place = form.place(frame)
-        iterations = None if operands is None else self._iterations(frame, operands)
+        iterations = None if operands is None else self._iterations(number, frame, operands)
         if iterations is None or form.live is None or not frame.f_code.co_flags & inspect.CO_OPTIMIZED:
             return None
         variables = {n: v for n, v in sorted(frame.f_locals.items()) if n in form.live[place]}
@@ -242,7 +242,7 @@ class _View:
 
     # -- the evaluation stack ------------------------------------------------------------------------------
 
-    def _iterations(self, frame: types.FrameType, operands: int) -> list[Any] | None:
+    def _iterations(self, number: int, frame: types.FrameType, operands: int) -> list[Any] | None:
         """What stands on the stack besides operands: iterators whose place is known, or None for anything else."""
         form = anatomy(frame.f_code)
         stack = form.stacks[form.place(frame)]
@@ -253,7 +253,7 @@ class _View:
             iteration = None if at is None else self.counting.iteration(frame, at)
             if iteration is None or not self._is_comparable(iteration[0], 0):
                 return None
-            found.append((at, (self._key(iteration[0], (at,)), iteration[1])))
+            found.append((at, (self._key(iteration[0], (number, at)), iteration[1])))
         return found
 
     # -- values --------------------------------------------------------------------------------------------

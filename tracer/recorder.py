@@ -30,6 +30,7 @@ from blockfuse.tracer.purity import unwatched, user_source
 
 DECISION = "bool()"  # the escape that says which way a path goes
 _DECISIONS = 2048  # on one path; more are not worth a program
+_EVENTS = 16384  # on one path, with those about numbers that count
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,9 @@ class Recorder(Eager):
         """A path goes one way. counted: by a number that counts rounds."""
         if not self.decisions:
             return  # nothing can have closed or joined yet: the number is a constant
+        if len(self.events) >= _EVENTS:
+            self._stop("counts too many rounds")
+            return
         with unwatched():
             here = self._places.here(self.outermost, counted)
         place = len(self.sequence)
