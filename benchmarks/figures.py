@@ -121,4 +121,5 @@ def _starts(starts: list[Start]) -> Iterator[Figure]:
             target = _COLD if start.cache == "empty" else _WARM
             text = f"{NET}: first calls, {start.cache} cache"
             yield Figure(f"{text}, Python's start and imports included", start.all, "s", target, False)
+            yield Figure(f"{text}, of that processor time", start.used, "s")
             yield Figure(f"{text}, after the imports", start.first, "s")

@@ -159,11 +159,13 @@ def significant(value: float) -> str:
 
 def _first_calls(starts: list[Start]) -> Table:
     table = _table("from starting Python to the second result", "contender")
-    for heading in ("caches", "all s", "import s", "build and two calls s", "peak MB"):
+    for heading in ("caches", "all s", "processor s", "import s", "build and two calls s", "peak MB"):
         table.add_column(heading, justify="right")
     for start in starts:
-        numbers = [f"{s:.2f}" for s in (start.all, start.importing, start.first)]
-        shown = [start.reason, "", "", ""] if start.reason else [*numbers, f"{start.peak_bytes / 1e6:.0f}"]
+        numbers = [f"{s:.2f}" for s in (start.all, start.used, start.importing, start.first)]
+        shown = (
+            [start.reason, "", "", "", ""] if start.reason else [*numbers, f"{start.peak_bytes / 1e6:.0f}"]
+        )
         table.add_row(CONTENDERS[start.contender].title, start.cache, *shown)
     return table
 

@@ -29,6 +29,7 @@ class Start:
     net: str
     cache: str  # empty or filled
     all: float = 0.0
+    used: float = 0.0  # of all, processor time
     importing: float = 0.0
     first: float = 0.0
     peak_bytes: int = 0
@@ -85,6 +86,7 @@ def _start(name: str, net: str, cache: str, folder: str, patience: float) -> Sta
     return replace(
         start,
         all=answer["all_s"],
+        used=answer["used_s"],
         importing=answer["import_s"],
         first=answer["first_s"],
         peak_bytes=answer["peak_bytes"],
@@ -101,6 +103,7 @@ def _median(starts: list[Start]) -> Start:
         else replace(
             starts[0],
             all=statistics.median(s.all for s in starts),
+            used=statistics.median(s.used for s in starts),
             importing=statistics.median(s.importing for s in starts),
             first=statistics.median(s.first for s in starts),
             peak_bytes=max(s.peak_bytes for s in starts),

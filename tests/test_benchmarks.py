@@ -170,6 +170,7 @@ def test_a_start_tells_times_and_memory() -> None:
         assert start.reason == ""
         assert start.agrees
         assert 0 < start.importing + start.first < start.all
+        assert start.used > 0
         assert start.peak_bytes > 1e6
 
 
