@@ -258,6 +258,19 @@ def test_a_wrong_result_of_right_operators_is_caught(monkeypatch: pytest.MonkeyP
         call(numpy.ones(2, "float32"))
 
 
+def test_numbers_and_batches_that_change_are_repeated(wrong_tanh: None) -> None:  # noqa: ARG001
+    def scaled(x: Any, t: float) -> Any:
+        return np.tanh(x * t) + 1
+
+    call = blockfuse.hybridize(scaled, audit=1 / 16)
+    wanted = (
+        r"scaled\(float32\[(\d), 2\]\).*\n.*flow: 0\n  first operator that differs: tanh: float32\[\1, 2\]"
+    )
+    with pytest.raises(AuditError, match=wanted):
+        any(call(np.ones((1 + turn % 5, 2)), turn / 8) is None for turn in range(400))
+    assert "1 audited" in call.explain()
+
+
 def test_a_change_that_nobody_reports_is_caught() -> None:
     net = hybrid()
     for seed in (1, 1, 1):
