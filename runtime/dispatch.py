@@ -3,16 +3,15 @@
 call -> entry (native)                  everything is as recorded
      -> Hybrid.call -> Program.run      unusual memory layout, keyword arguments, host operators
                     -> record           a new signature, or the state changed: eager while a graph is written
-                    -> eager            where no graph can stand for the call; explain() says why
+                    -> Segmented        where no graph can stand for the call: Python, operators in compiled segments
 """
 
 from __future__ import annotations
 
-import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from itertools import zip_longest
 from textwrap import indent
@@ -25,9 +24,9 @@ from blockfuse.ir.errors import TraceError
 from blockfuse.runtime import backend as backends
 from blockfuse.runtime.audit import Audit, checked_share
 from blockfuse.runtime.batches import Batches, Signature
+from blockfuse.runtime.case import Call, Case
 from blockfuse.runtime.explain import explanation
-from blockfuse.runtime.numbers import Family, Numbers
-from blockfuse.runtime.patience import Patience
+from blockfuse.runtime.numbers import Numbers
 from blockfuse.runtime.plain import PlainArrays
 from blockfuse.runtime.program import PYTHON, UNKNOWN, Program
 from blockfuse.runtime.segments import Segments
@@ -39,84 +38,6 @@ from blockfuse.tracer.structure import Structure, Unstructured, containers, flat
 
 _SIGNATURES = 64  # kept; the one used longest ago goes
 _PATHS = 64  # recorded for one signature; what takes another way runs eagerly
-_CHANGING = 64  # calls with segments that are new; then operators run one by one
-
-
-@dataclass(frozen=True)
-class Call:
-    """A call taken apart. structure: of ``(args, kwargs)``, with its ``values``, some of them numbers of a family."""
-
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    arrays: list[ndarray]
-    values: list[Any]
-    structure: Structure
-    family: Family | None
-    given: frozenset[int]  # which of the values are arguments of the program
-
-    @property
-    def form(self) -> Structure:
-        """The structure as it stands in the signature."""
-        return with_numbers(self.structure, self.given) if self.given else self.structure
-
-
-@dataclass(eq=False)
-class Case:
-    """What is known of one signature.
-
-    program: None where calls run eagerly. recordings: the paths in the program. reason: why calls (or, where there
-    is a program, calls that take a path it does not have) run eagerly. note: why numbers are part of the signature.
-    served: calls that the program ran through Python. settled: nothing more is recorded. segmented: whether calls in
-    Python gain from compiled segments; None as long as that is not known. changing: those with something new.
-    """
-
-    program: Program | None = None
-    recordings: list[Recording] = field(default_factory=list)
-    reason: str = ""
-    note: str = ""
-    attempts: int = 0
-    calls: int = 0
-    audited: int = 0
-    eager_calls: int = 0
-    served: int = 0
-    settled: bool = False
-    patience: Patience = field(default_factory=Patience)
-    segmented: bool | None = None
-    changing: int = 0
-
-    @property
-    def wants_recording(self) -> bool:
-        return not self.settled and self.patience.ready(self.calls)
-
-    @property
-    def may_be_recorded(self) -> bool:
-        """Whether this or a later call is recorded, though nothing changes."""
-        return not self.settled and self.patience.resume < math.inf
-
-    def weigh(self, call: Segmented) -> None:
-        """Learn from a call in segments whether they pay. An estimate decides, for results must not depend on luck."""
-        if call.changing:
-            self.changing += 1
-            self.segmented = False if call.crowded or self.changing >= _CHANGING else None
-        else:
-            self.segmented = call.gain > 0
-
-    def invalidate(self) -> None:
-        """A block or parameter changed: an eager case may be worth another recording."""
-        self.patience.changed(self.calls)
-
-    def failed(self, call: Call, again: bool = False, effects: bool = False) -> None:
-        """A recording gave nothing."""
-        other_ways = self.program is not None or bool(call.given)
-        self.patience.failed(self.calls, again, effects, other_ways)
-
-    def outdate(self) -> None:
-        """The program does not hold any more."""
-        assert self.program is not None
-        if self.patience.outdated(self.calls, self.served + self.program.executable.calls()):
-            change = self.program.state.change() or "the type of a parameter"
-            self.reason = f"its state changes too often: {change}"
-        self.program, self.recordings, self.served = None, [], 0
 
 
 class Hybrid:

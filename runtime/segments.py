@@ -42,9 +42,9 @@ class Segments:
         """Those that the tree still has."""
         return [program for program in (reference() for reference in self._programs) if program is not None]
 
-    def _held(self) -> dict[int, ndarray]:
-        walk = getattr(self._owner, "_walk", None)
-        arrays = [p._data for _, p in walk("")] if walk is not None else []
+    def _held(self, blocks: list[Any]) -> dict[int, ndarray]:
+        roots = [self._owner, *blocks] if hasattr(self._owner, "_walk") else blocks
+        arrays = [parameter._data for root in roots for _, parameter in root._walk("")]
         return {id(a): a for a in arrays if a is not None}
 
     def _compile(self, step: Step, wanted: tuple[int, ...]) -> Runner | None:

@@ -242,3 +242,20 @@ def test_a_block_called_with_numpy_arrays_inside_of_a_call_gives_numpy_arrays() 
     net.hybridize()
     for _ in range(4):
         assert_array_equal(net(x).asnumpy(), want)
+
+
+def test_a_function_packs_the_weights_of_blocks_that_it_calls_once() -> None:
+    layer = nn.Dense(64, in_units=64)
+    layer.initialize()
+
+    @hybridize
+    def function(x: Any) -> Any:
+        return layer(x) / float(np.abs(x).max())
+
+    x = np.array(array(32, 64))
+    for number in range(6):
+        layer.bias.set_data(np.full((64,), float(number)))
+        want = (x.asnumpy() @ layer.weight.data().asnumpy().T + number) / numpy.abs(x.asnumpy()).max()
+        assert_allclose(function(x).asnumpy(), want, rtol=1e-3, atol=1e-5)
+    hoisted = [len(o.prologue.outputs) for p in function._hybrid._segments.programs for o in p.optimized]
+    assert sum(hoisted) > 0

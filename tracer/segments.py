@@ -158,6 +158,9 @@ class Segmented(Eager):
         if _is_pending(array):
             self.settle()
 
+    def visit(self, block: Any) -> None:
+        self._tree.meet(block)
+
     def read(self, owner: numpy.ndarray) -> None:
         """Memory is about to be written by somebody else; see NOTE [who may compute]."""
         for segment in (self._segment, *self._open):  # in this order: ending goes the other way

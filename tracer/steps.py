@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -80,23 +81,30 @@ class Step:
 class Tree:
     """The segments of one block or function.
 
-    held(): the arrays of its parameters, by id. compile(step, wanted): a runner for a segment, or None. least: a segment
-    is compiled if NumPy would take longer, in nanoseconds.
+    held(blocks): the arrays of parameters, by id, also those of blocks that were met. compile(step, wanted): a runner for a
+    segment, or None. least: a segment is compiled if NumPy would take longer, in nanoseconds.
     """
 
     def __init__(
         self,
-        held: Callable[[], dict[int, ndarray]],
+        held: Callable[[list[Any]], dict[int, ndarray]],
         compile: Callable[[Step, tuple[int, ...]], Runner | None],
         least: float,
     ) -> None:
         self._find_held, self._compile, self._least = held, compile, least
+        self._met: dict[int, weakref.ref[Any]] = {}  # id of a block that ran -> the block
         self._restart({})
 
     def _restart(self, held: dict[int, ndarray]) -> None:
         self.root = Step()
         self.held = held
         self.size = 0
+
+    def meet(self, block: Any) -> None:
+        """``block`` is about to run."""
+        key, met = id(block), self._met
+        if key not in met:
+            met[key] = weakref.ref(block, lambda _: met.pop(key, None))
 
     @property
     def full(self) -> bool:
@@ -106,7 +114,10 @@ class Tree:
     def finds_more(self, operands: tuple[Any, ...]) -> bool:
         """Look for the arrays of parameters again; whether one of ``operands`` is a new one."""
         before = self.held
-        now = {i: a for i, a in self._find_held().items() if not stamps.is_lent(a._data)}
+        met = [
+            block for block in (reference() for reference in tuple(self._met.values())) if block is not None
+        ]
+        now = {i: a for i, a in self._find_held(met).items() if not stamps.is_lent(a._data)}
         if before.keys() <= now.keys():
             self.held = now
         else:  # the steps hold arrays that the parameters have left
