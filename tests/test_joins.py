@@ -204,6 +204,40 @@ def test_a_write_that_no_variable_shows_any_more_is_not_lost() -> None:
     agrees(outer, signs())
 
 
+def test_an_array_on_the_stack_of_a_caller_is_not_taken_for_what_a_helper_made_of_it() -> None:
+    def helper(x: Any, g: Any) -> Any:
+        if g[0] > 0:
+            x = x * 2
+        if g[1] > 0:
+            return x + 1
+        return g * 3
+
+    def outer(x: Any, g: Any) -> Any:
+        return x - 7 * helper(x, g)
+
+    for order in (SIGNS, SIGNS[::-1], SIGNS[3:] + SIGNS[:3]):
+        calls = {tuple(g.asnumpy()): (x, g) for x, g in signs()}
+        agrees(outer, [calls[s] for s in order])
+
+
+def test_a_view_of_an_argument_that_only_some_ways_replace_is_the_arguments() -> None:
+    def viewed(x: Any, g: Any) -> Any:
+        if g[0] > 0:
+            x = x * 2
+        if g[1] > 0:
+            return x.reshape((3, 1))
+        return (x + 1).reshape((3, 1))
+
+    hybrid = blockfuse.hybridize(viewed)
+    for x, g in signs() * 3:
+        found = hybrid(x, g)
+        same(found, viewed(x, g))
+        before = x.asnumpy().copy()
+        found += 1
+        assert (x.asnumpy() != before).any() == (float(g[0]) < 0 and float(g[1]) > 0)
+        x[:] = np.array(before)
+
+
 def test_a_list_that_only_some_ways_fill_is_not_shared() -> None:
     def helper(steps: list[Any], x: Any, g: Any) -> Any:
         if g[0] > 0:

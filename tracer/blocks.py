@@ -85,6 +85,7 @@ class End:
     predicate: Node | None = None
     stores: tuple[tuple[Node, Node], ...] = ()  # register, value
     outputs: tuple[Node, ...] = ()
+    source: Source | None = None  # of the decision
 
 
 @dataclass
@@ -148,14 +149,14 @@ class Assembly:
             home.exports[node], self.exported[register] = register, node
         return home.exports[node]
 
-    def carriers_of(self, node: Node) -> list[tuple[int, int, Label | None]]:
-        """The slots of positions that a value is computed from."""
+    def carriers_of(self, node: Node, through: type = object) -> list[tuple[int, int, Label | None]]:
+        """The slots of positions that a value is computed from, by operators that are lowered as ``through``."""
         found, waiting, met = [], [node], set()
         while waiting:
             one = waiting.pop()
             if one not in met:
                 met.add(one)
-                waiting += one.operands
+                waiting += one.operands if isinstance(one.operator.lowering, through) else ()
                 if one in self.carriers:
                     found.append(self.carriers[one])
                 elif one in self.exported:

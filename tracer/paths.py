@@ -20,6 +20,7 @@ from typing import Any
 from blockfuse.ir.errors import TraceError
 from blockfuse.ir.flow import Flow
 from blockfuse.ir.graph import Node, Source, constant, literal
+from blockfuse.ir.lowering import Movement
 from blockfuse.ir.passes.dedupe import frozen
 from blockfuse.tracer.blocks import Assembly, End, Growing, Knowledge, LearntMoreError
 from blockfuse.tracer.origins import Origin
@@ -151,10 +152,10 @@ class Replay:
     def _end(self, end: End) -> None:
         _agree(self.cursor == len(self.block.nodes))
         known = self.block.end = self.block.end or end
-        after = self.knowledge.number(("after", self.name))
-        if known.position != end.position and after in (known.position, end.position):
+        _agree(known.source == end.source and len(known.outputs) == len(end.outputs))
+        if known.position != end.position:  # something differs that the way here does not depend on
+            after = self.knowledge.number(("after", self.name))
             self.knowledge.set_apart(*(p for p in (known.position, end.position) if p not in (after, None)))
-        _agree(known.position == end.position and len(known.outputs) == len(end.outputs))
         self.assembly.agrees &= known == end
 
     # -- values ----------------------------------------------------------------------------------------------
@@ -188,9 +189,9 @@ class Replay:
 
     def _own(self, node: Node) -> None:
         """What is written to or returned must not be memory that was there before the call on some other way."""
-        position, slot, _ = self.assembly.carriers.get(self._known(node), (None, None, None))
-        if position is not None and slot in self.knowledge.given[position]:
-            self.knowledge.set_apart(position)
+        for position, slot, _ in self.assembly.carriers_of(self._known(node), through=Movement):
+            if slot in self.knowledge.given[position]:
+                self.knowledge.set_apart(position)
 
     # -- positions -------------------------------------------------------------------------------------------
 
@@ -243,7 +244,7 @@ class Replay:
         carried = sorted(knowledge.changing[position] - knowledge.lost[position])
         registers = [self._register(position, n, slots[n]) for n in carried]
         stores = tuple(zip(registers, (self._read(slots[n].node) for n in carried), strict=True))
-        self._end(End(position, self._read(decision.predicate), stores))
+        self._end(End(position, self._read(decision.predicate), stores, source=decision.source))
         self.above = knowledge.above[position]
         for home in [h for h in self.held if h not in self.above]:
             for node in self.held.pop(home):
@@ -268,10 +269,8 @@ class Replay:
         return value is other
 
     def _may_be_given(self, value: Node | Gone) -> bool:
-        position, slot, _ = (
-            self.assembly.carriers.get(value, (None, None, None)) if isinstance(value, Node) else (None,) * 3
-        )
-        return position is not None and slot in self.knowledge.given[position]
+        carriers = self.assembly.carriers_of(value, through=Movement) if isinstance(value, Node) else []
+        return any(slot in self.knowledge.given[position] for position, slot, _ in carriers)
 
 
 def _alike(known: Node, node: Node) -> bool:

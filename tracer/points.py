@@ -224,11 +224,8 @@ class _View:
         return where, values, tuple((at, key) for at, (key, _) in iterations)
 
     def waiting(self, number: int, frame: types.FrameType) -> Hashable:
-        """The variables of a frame that waits, as far as they can be compared."""
-        form = anatomy(frame.f_code)
-        needed = None if form.live is None else form.live[form.place(frame)]
-        variables = {n: v for n, v in sorted(frame.f_locals.items()) if needed is None or n in needed}
-        return self._values(number, frame, variables)
+        """All variables of a frame that waits, as far as they can be compared: an array may also be on its stack."""
+        return self._values(number, frame, dict(sorted(frame.f_locals.items())))
 
     def slots(self) -> tuple[Slot, ...]:
         owners: dict[int, int] = {}
