@@ -23,13 +23,16 @@ _BLOCKS = 512  # of one flow
 class Knowledge:
     """What replays have learnt; it only grows, but for ``above``, which shrinks.
 
-    Positions and blocks are numbered (``number``). apart: positions that every block reaches alone. unrolled: numbers
+    Positions and blocks are numbered (``number``). apart: positions that every block reaches alone. split: positions
+    that are several, by which slots lie in memory that was there before; parts: those. unrolled: numbers
     that may not be carried, and why. By position: the slots that differ between ways, those whose value is gone on some
     way, those that may lie in memory that was there before; and the blocks that every way runs through.
     """
 
     numbers: dict[Hashable, int] = field(default_factory=dict)
     apart: set[int] = field(default_factory=set)
+    split: set[int] = field(default_factory=set)
+    parts: set[int] = field(default_factory=set)
     unrolled: dict[Label, str] = field(default_factory=dict)
     changing: defaultdict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
     lost: defaultdict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
@@ -50,6 +53,13 @@ class Knowledge:
         if self.apart.issuperset(positions):
             raise TraceError("a value is needed that not every way to where it is needed computes")
         self.apart.update(positions)
+        raise LearntMoreError
+
+    def set_given_apart(self, position: int) -> NoReturn:
+        """What was there before the call must not be shared with what the call made."""
+        if position in self.parts:
+            self.set_apart(position)
+        self.split.add(position)
         raise LearntMoreError
 
     def unroll(self, labels: set[Label], what: str, source: Source | None) -> NoReturn:

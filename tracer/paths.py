@@ -191,7 +191,7 @@ class Replay:
         """What is written to or returned must not be memory that was there before the call on some other way."""
         for position, slot, _ in self.assembly.carriers_of(self._known(node), through=Movement):
             if slot in self.knowledge.given[position]:
-                self.knowledge.set_apart(position)
+                self.knowledge.set_given_apart(position)
 
     # -- positions -------------------------------------------------------------------------------------------
 
@@ -215,6 +215,9 @@ class Replay:
         frames = tuple((next(tokens), f.values) if isinstance(f, Waiting) else f for f in point.frames)
         key = (frames, tuple(self._slot_key(slot) for slot in point.slots))
         position = self.knowledge.number(key)
+        if position in self.knowledge.split:
+            position = self.knowledge.number((position, tuple(map(self._is_given, point.slots))))
+            self.knowledge.parts.add(position)
         if point.apart or position in self.knowledge.apart:
             return self.knowledge.number(("after", self.name))
         return position
@@ -239,7 +242,7 @@ class Replay:
                 knowledge.add(knowledge.lost[position], n)
             elif not self._same(now, first[n]):
                 knowledge.add(knowledge.changing[position], n)
-            if slot.given or self._may_be_given(now):
+            if self._is_given(slot):
                 knowledge.add(knowledge.given[position], n)
         carried = sorted(knowledge.changing[position] - knowledge.lost[position])
         registers = [self._register(position, n, slots[n]) for n in carried]
@@ -268,9 +271,11 @@ class Replay:
             return self.assembly.constant(value) is self.assembly.constant(other)
         return value is other
 
-    def _may_be_given(self, value: Node | Gone) -> bool:
+    def _is_given(self, slot: Slot) -> bool:
+        """Whether on some way the memory of a slot was there before the call."""
+        value = self.value.get(slot.node, slot.node)
         carriers = self.assembly.carriers_of(value, through=Movement) if isinstance(value, Node) else []
-        return any(slot in self.knowledge.given[position] for position, slot, _ in carriers)
+        return slot.given or any(n in self.knowledge.given[position] for position, n, _ in carriers)
 
 
 def _alike(known: Node, node: Node) -> bool:
