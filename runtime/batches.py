@@ -10,6 +10,7 @@ the number of calls.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from blockfuse.ir.errors import TraceError
@@ -19,6 +20,7 @@ from blockfuse.tracer.batches import EverySize
 from blockfuse.tracer.record import Recording
 from blockfuse.tracer.structure import Structure
 
+_BATCHES = 64  # kept; the one recorded longest ago goes
 _SIZES = 8  # of one batch that are compiled without being asked for often
 _CALLS = 16  # of one more size before it is compiled too
 _COUNTED = 4096  # sizes whose calls are counted
@@ -54,7 +56,16 @@ class Batches:
     """The batches of one block or function."""
 
     def __init__(self) -> None:
-        self._batches: dict[Signature, Batch] = {}
+        self._batches: OrderedDict[Signature, Batch] = OrderedDict()
+
+    def _of(self, signature: Signature) -> Batch:
+        """What is known of a signature's batch, from now on if nothing was."""
+        key = _without_sizes(signature)
+        batch = self._batches.setdefault(key, Batch())
+        self._batches.move_to_end(key)
+        if len(self._batches) > _BATCHES:
+            self._batches.popitem(last=False)
+        return batch
 
     def covering(self, signature: Signature) -> Signature | None:
         """The signature for every size, if its program takes this call."""
@@ -69,13 +80,13 @@ class Batches:
 
     def adopt(self, every: Signature, least: int) -> None:
         """From now on there is a program for every size from ``least`` on."""
-        batch = self._batches[_without_sizes(every)]
+        batch = self._of(every)
         batch.least, batch.every, batch.reason = least, every, ""
         batch.tried.clear()
 
     def out_of_date(self, every: Signature) -> None:
         """The state on which the program for every size rests has changed."""
-        batch = self._batches[_without_sizes(every)]
+        batch = self._of(every)
         batch.every = None
         batch.recorded.clear()
 
@@ -101,7 +112,7 @@ class Batches:
 
         recording: None where the call was recorded in a way that is no good for this.
         """
-        batch = self._batches.setdefault(_without_sizes(signature), Batch())
+        batch = self._of(signature)
         sizes = _sizes(signature)
         batch.tried.add(sizes)
         batch.attempts += 1

@@ -599,6 +599,15 @@ def test_a_size_that_comes_back_often_is_compiled_all_the_same(recorded: list[in
     assert "(float32[11, 3]): compiled" in function.explain()
 
 
+def test_what_is_known_of_batches_does_not_grow_for_ever() -> None:
+    function = blockfuse.hybridize(lambda x: x * 2)
+    for length in range(1, 140):
+        for size in (2, 3, 4):
+            close(function(numbers(size, length)), numbers(size, length) * 2)
+    assert len(function._hybrid._batches._batches) <= 64
+    assert len(any_size(function)) <= 64
+
+
 def test_state_that_changes_at_every_call_ends_in_eager_calls(recorded: list[int]) -> None:
     class Counter(nn.Block):
         scale = 1.0
