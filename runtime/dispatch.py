@@ -58,6 +58,7 @@ class Hybrid:
         self._code: list[Code] = []
         self._others = Case()  # calls whose signatures are not kept
         self._segments = Segments(owner, self._backend)
+        self._quick: list[Callable[[Any, Any], Any]] = []  # of the program that ran last
         self._recording = threading.Lock()
         self._finding = threading.Lock()
         backends.check(options.get("backend", "auto"), options.get("threads"))
@@ -72,6 +73,10 @@ class Hybrid:
             current.settle()  # the entry refused arrays that are pending
             entry = vars(self._entry_holder)["_entry"]
             result = NotImplemented if entry is None else entry(*args)
+            if result is not NotImplemented:
+                return result
+        for quick in self._quick:
+            result = quick(args, kwargs)
             if result is not NotImplemented:
                 return result
         plain = PlainArrays()
@@ -108,7 +113,7 @@ class Hybrid:
         case.calls += 1
         program, result = case.program, None
         if program is not None and program.refresh():
-            self._prefer(case, program, args)
+            self._prefer(case, program, call)
             result = self._run(case, program, call)
             if result is not UNKNOWN and result is not PYTHON:
                 case.served += 1
@@ -178,10 +183,12 @@ class Hybrid:
         run = partial(program.run, call.arrays, call.values)
         return run() if self._audit is None else self._audit.run(case, program, run, (call.args, call.kwargs))
 
-    def _prefer(self, case: Case, program: Program, args: tuple[Any, ...]) -> None:
-        """Let the next call try this program first."""
-        arrays = [id(a) for a in args if type(a) is ndarray]
-        if program.call is not None and len(set(arrays)) == len(arrays) and not modes.is_training():
+    def _prefer(self, case: Case, program: Program, call: Call) -> None:
+        """Let the next call try this program first, unless it is for arrays that are given twice."""
+        if len({id(a) for a in call.arrays}) < len(call.arrays) or modes.is_training():
+            return
+        self._quick = program.calls if self._audit is None else []
+        if program.call is not None:
             entry = program.call if self._audit is None else self._audit.entry(case, program)
             vars(self._entry_holder)["_entry"] = entry
 
@@ -208,7 +215,7 @@ class Hybrid:
 
     def _forget_entry(self) -> None:
         """A program that goes is not told of changes any more, so its entry must go with it."""
-        vars(self._entry_holder)["_entry"] = None
+        vars(self._entry_holder)["_entry"], self._quick = None, []
 
     # -- recording -------------------------------------------------------------------------------------------
 
@@ -297,7 +304,7 @@ class Hybrid:
                 case.calls += before.calls + (before.program.executable.calls() if before.program else 0)
             self.cases[every] = case
         self._forget_entry()
-        self._prefer(case, program, call.args)
+        self._prefer(case, program, call)
 
     def _compile(self, case: Case, recording: Recording, call: Call) -> None:
         """A program for the known paths and the new one; if they do not fit together, for the known ones."""
@@ -308,7 +315,7 @@ class Hybrid:
                 call.family.programs += 1
             case.recordings.append(recording)
             case.patience.succeeded()
-            self._prefer(case, case.program, call.args)
+            self._prefer(case, case.program, call)
         except TraceError as error:
             case.reason = str(error)
             case.failed(call)

@@ -20,7 +20,7 @@ import numpy
 from blockfuse.array.ndarray import ndarray
 from blockfuse.tracer.numbers import Operand
 from blockfuse.tracer.rehearsal import Operands, Refusal
-from blockfuse.tracer.structure import Branch, Leaf, Number, Structure, with_numbers
+from blockfuse.tracer.structure import Structure, with_numbers
 
 _VALUES = 2  # of one number that get programs of their own before it is tried as an argument
 _FAMILIES = 64  # kept; the one used longest ago goes
@@ -143,42 +143,3 @@ def _condition(operand: Operand, place: int, scope: dict[str, Any]) -> str:
 
 
 _EXACT = 2**53  # ints up to here are float64 numbers
-
-
-def quick_call(form: Structure, convert: Convert, call: Callable[..., Any]) -> Callable[..., Any] | None:
-    """``call``, which takes arrays only, for arguments of ``form``; None where these are more than arrays and numbers.
-
-    As ``call`` it answers NotImplemented where it cannot tell.
-    """
-    assert isinstance(form, Branch)
-    positional, named = form.parts
-    if named.parts or not all(isinstance(p, Leaf | Number) for p in positional.parts):
-        return None
-    if not any(isinstance(p, Number) for p in positional.parts):
-        return call
-    names = [("x" if isinstance(p, Leaf) else "n") + str(n) for n, p in enumerate(positional.parts)]
-    scope: dict[str, Any] = {f"t{n}": p.type for n, p in enumerate(positional.parts) if isinstance(p, Number)}
-    numbers = [n for n in names if n.startswith("n")]
-    checks = " and ".join(f"type({n}) is t{n[1:]}" for n in numbers)
-    text = _CALL.format(
-        count=len(names),
-        names="".join(f"{n}, " for n in names),
-        checks=checks,
-        numbers="".join(f"{n}, " for n in numbers),
-        arrays="".join(f"{n}, " for n in names if n.startswith("x")),
-    )
-    scope |= {"convert": convert, "call": call}
-    exec(text, scope)
-    return scope["quick"]  # type: ignore[no-any-return]
-
-
-_CALL = """
-def quick(*arguments):
-    if len(arguments) == {count}:
-        {names}= arguments
-        if {checks}:
-            converted = convert(({numbers}))
-            if converted is not None:
-                return call({arrays}*converted)
-    return NotImplemented
-"""

@@ -66,6 +66,16 @@ class PlainArrays:
         return {k: self.unwrapped(v) for k, v in value.items()} if kind is dict else value
 
 
+def plain_result(value: Any) -> Any:
+    """What a program gave, with NumPy's arrays for ours."""
+    kind = type(value)
+    if kind is ndarray:
+        return value._data
+    if kind is tuple or kind is list:
+        return kind(map(plain_result, value))
+    return {k: plain_result(v) for k, v in value.items()} if kind is dict else value
+
+
 def _native(value: numpy.ndarray) -> numpy.ndarray:
     """A plain array in the machine's byte order."""
     if isinstance(value, numpy.ma.MaskedArray):

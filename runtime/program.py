@@ -22,7 +22,8 @@ from blockfuse.ir.passes.pipeline import Optimized, optimize
 from blockfuse.ir.types import type_of
 from blockfuse.runtime.backend import Backend
 from blockfuse.runtime.guards import quick_check
-from blockfuse.runtime.numbers import conversion, quick_call
+from blockfuse.runtime.numbers import conversion
+from blockfuse.runtime.quick import calls_of_any_form, quick_call
 from blockfuse.tracer.batches import EverySize
 from blockfuse.tracer.numbers import Operand
 from blockfuse.tracer.paths import Path, flow_of
@@ -99,7 +100,11 @@ class Program:
         self._stale = True
         self._watch()
         self._check = quick_check(self.state)
-        self.call = self._caller(form)
+        entry = self._checked_entry() if form is not None else None
+        self.call, self.calls = None, []
+        if form is not None and entry is not None:
+            self.call = quick_call(form, self.convert, entry)
+            self.calls = calls_of_any_form(form, self.convert, entry)
         self.refresh()
         self.seconds = time.perf_counter() - started
 
@@ -213,15 +218,8 @@ class Program:
         assert self.recording.structure is not None
         return rebuild(self.recording.structure, results.__getitem__, self.recording.statics)
 
-    def _caller(self, form: Structure | None) -> Callable[..., Any] | None:
-        """The quickest way to call: the entry, wrapped only where there is something to check, convert or rebuild.
-
-        None where calls have to go through dispatch.
-        """
-        call = self._checked_entry()
-        return quick_call(form, self.convert, call) if call is not None and form is not None else None
-
     def _checked_entry(self) -> Callable[..., Any] | None:
+        """The native entry, wrapped only where there is something to check or to rebuild; None where there is none."""
         entry = self.executable.entry
         if entry is None:
             return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 from blockfuse.codegen.bound import PARALLEL_WORK
 from blockfuse.codegen.buffers import Buffer
@@ -55,8 +56,16 @@ class Plan:
 
     def buffers(self, kind: str) -> list[tuple[int, Buffer]]:
         """Number and buffer, in the order of their places."""
-        found = [(n, b) for n, b in enumerate(self.schedule.buffers) if b.kind == kind]
-        return found if kind == "workspace" else sorted(found, key=lambda pair: pair[1].place)
+        return self._by_kind.get(kind, [])
+
+    @cached_property
+    def _by_kind(self) -> dict[str, list[tuple[int, Buffer]]]:
+        found: dict[str, list[tuple[int, Buffer]]] = {}
+        for number, buffer in enumerate(self.schedule.buffers):
+            found.setdefault(buffer.kind, []).append((number, buffer))
+        for kind in found.keys() - {"workspace"}:
+            found[kind].sort(key=lambda pair: pair[1].place)
+        return found
 
     def key_text(self) -> str:
         """Everything that the native program depends on."""
