@@ -99,7 +99,14 @@ def conversion(operands: list[Operand]) -> Convert:
 
     That is where an expression raises or gives another type than it did, or where a number does not fit its dtype.
     """
-    scope: dict[str, Any] = {"inf": math.inf, "nan": math.nan, "ndarray": ndarray, "array": numpy.array}
+    # __name__: so that a recording takes it for ours
+    scope: dict[str, Any] = {
+        "__name__": __name__,
+        "inf": math.inf,
+        "nan": math.nan,
+        "ndarray": ndarray,
+        "array": numpy.array,
+    }
     lines = [f"v{n} = {_expression(o)}" for n, o in enumerate(operands)]
     for place, operand in enumerate(operands):
         scope[f"t{place}"], scope[f"d{place}"] = operand.type, operand.dtype

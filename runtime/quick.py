@@ -53,6 +53,7 @@ def _generated(
     lines = writer.finished()
     scope = {
         **writer.scope,
+        "__name__": __name__,  # so that a recording takes it for ours
         "convert": convert,
         "entry": entry,
         "ndarray": ndarray,

@@ -125,3 +125,18 @@ def test_results_of_every_structure_come_back_as_numpy_arrays() -> None:
     numpy.testing.assert_array_equal(got["a"], x + b)
     numpy.testing.assert_array_equal(got["c"][1][0], x * 3)
     assert got["c"][1][1] == 1
+
+
+def test_calls_of_compiled_blocks_inside_of_a_recording_are_no_effects() -> None:
+    inner = hybridize(lambda x, k, scale=1: x * k + scale)
+    x = _a()
+    for k in (0.5, 1.5, 2.5, 3.5, 4.5):  # ``k`` becomes an argument of the program
+        inner(x, k, scale=2)
+    outer = hybridize(lambda x: inner(x, 3.25, scale=2) + inner(x.T, 1.25, scale=2))
+    for _ in range(3):
+        _same(outer(x), _function_of(x))
+    assert "compiled" in outer.explain(), outer.explain()
+
+
+def _function_of(x: Any) -> Any:
+    return (x * 3.25 + 2) + (x.T * 1.25 + 2)

@@ -376,3 +376,15 @@ def test_an_attribute_written_into_the_dict_of_a_block_is_seen() -> None:
 @pytest.mark.xfail(strict=True, reason="attributes of trusted modules are not guarded")
 def test_a_patched_function_of_np_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     agree(lambda x: np.exp(x), lambda: monkeypatch.setattr(np, "exp", np.tanh))
+
+
+def test_what_a_hybridized_function_inside_reads_is_guarded() -> None:
+    scale = [2.0]
+    inner = blockfuse.hybridize(lambda x: x * scale[0])
+    outer = blockfuse.hybridize(lambda x: inner(x) + 1)
+    x = np.array([1.0, 2.0])
+    for _ in range(4):
+        assert outer(x).tolist() == [3, 5]
+    assert "compiled" in outer.explain()
+    scale[0] = 3.0
+    assert outer(x).tolist() == [4, 7]

@@ -361,6 +361,12 @@ class State:
                 self._fact(cell, None, value, f"variable {name} of the enclosing function")
 
     def _visit_instance(self, value: Any, text: str) -> None:
+        wrapped = own_dict(value).get("__wrapped__")
+        if wrapped is not None and type(value).__module__.partition(".")[0] == "blockfuse":
+            self._fact(
+                value, "__wrapped__", wrapped, text
+            )  # a hybridized function: its programs are no state
+            return
         if hasattr(type(value), "__next__"):
             self._cannot_see(f"{text} is an iterator ({type(value).__name__}), whose place cannot be seen")
             return
