@@ -34,6 +34,7 @@ class Segments:
     def __init__(self, owner: Any, backend: Callable[[], Backend], least: float = OVERHEAD) -> None:
         self._owner, self._backend = owner, backend
         self.tree = Tree(self._held, self._compile, least)
+        self._given = _arrays_in(owner)
         self._programs: list[weakref.ref[Program]] = []
         self.problem = ""
 
@@ -45,7 +46,7 @@ class Segments:
     def _held(self, blocks: list[Any]) -> dict[int, ndarray]:
         roots = [self._owner, *blocks] if hasattr(self._owner, "_walk") else blocks
         arrays = [parameter._data for root in roots for _, parameter in root._walk("")]
-        return {id(a): a for a in arrays if a is not None}
+        return {**self._given, **{id(a): a for a in arrays if a is not None}}
 
     def _compile(self, step: Step, wanted: tuple[int, ...]) -> Runner | None:
         if len(self._programs) >= _PROGRAMS:
@@ -60,6 +61,12 @@ class Segments:
             return None
         self._programs.append(weakref.ref(program))
         return _Run(program, given)
+
+
+def _arrays_in(owner: Any) -> dict[int, ndarray]:
+    """The arrays in attributes of a block and those in it, by id. One that is assigned later may change at every call."""
+    blocks = owner._blocks() if hasattr(owner, "_blocks") else ()
+    return {id(a): a for block in blocks for a in vars(block).values() if type(a) is ndarray}
 
 
 class _Run:

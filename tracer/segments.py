@@ -46,6 +46,7 @@ from blockfuse.ir.types import type_of
 from blockfuse.tracer.promises import Promised, Segment, present
 from blockfuse.tracer.steps import (
     DIRECT,
+    NOTING,
     NUMBERS,
     OVERHEAD,
     VIEW,
@@ -347,7 +348,7 @@ class Segmented(Eager):
             return
         run, changing = self._tree.runner(step, wanted)
         self.changing = self.changing or changing
-        self.gain += (step.work - run.work if run is not None else 0) - OVERHEAD
+        self.gain += (step.work - run.work if run is not None else 0) - OVERHEAD - NOTING * step.count
         results = run(segment.leaves) if run is not None else None
         for number, data in zip(wanted, results or (), strict=results is not None):
             segment.values[number].give(data)

@@ -20,6 +20,7 @@ _COMPILED_AT = 2  # runs of a segment
 _WANTED = 16  # sets of values of which a segment was asked for; further ones are computed by NumPy
 
 OVERHEAD = 4000.0  # nanoseconds: what a segment costs besides its kernels
+NOTING = 1500.0  # nanoseconds: what an operator that waits costs more than one that does not
 
 _EXACT = 1 << 53  # integers up to here are floats
 _DEFERRABLE = (Pointwise, Reduction, Contraction, Composite, Joining, Movement)
@@ -210,5 +211,5 @@ def numpy_work(operator: Operator, operands: list[numpy.ndarray], result: numpy.
     if isinstance(lowering, Reduction):
         return 1500 + 0.2 * size
     if isinstance(lowering, Contraction):
-        return 1000 + 0.04 * result.size * (operands[0].shape[-1] if operands[0].ndim else 1)
+        return 1000 + 0.02 * result.size * (operands[0].shape[-1] if operands[0].ndim else 1)
     return 4000 + 2.0 * size
