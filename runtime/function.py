@@ -13,15 +13,16 @@ class HybridFunction:
     """A function whose calls are compiled; calling, signature and documentation are the function's."""
 
     __wrapped__: Callable[..., Any]
+    _entry: Callable[..., Any] | None  # the compiled call, as of a block
 
     def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
-        self.__dict__["_entry"] = None
+        self._entry = None
         self._options = options
         self._hybrid = Hybrid(function, options, entry_holder=self)
         functools.update_wrapper(self, function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        entry = self.__dict__["_entry"]
+        entry = self._entry
         if entry is not None and not kwargs:
             result = entry(*args)
             if result is not NotImplemented:

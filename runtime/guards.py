@@ -8,12 +8,22 @@ from typing import Any
 
 from blockfuse.tracer.state import MISSING, Contents, Fact, Names, State, Values, own_dict
 
-_SOURCE = """
+_CHECK = """
 def check():
     try:
         return ({condition})
     except (AttributeError, KeyError, ValueError):
         return False
+"""
+
+_CALL = """
+def call(*arguments):
+    try:
+        if not ({condition}):
+            return NotImplemented
+    except (AttributeError, KeyError, ValueError):
+        return NotImplemented
+    return entry(*arguments)
 """
 
 
@@ -23,14 +33,22 @@ def quick_check(state: State) -> Callable[[], bool] | None:
     It may say no where the slow comparison says yes (an equal number that is another object), never the other
     way round.
     """
-    scope: dict[str, Any] = {"__name__": __name__}  # so that a recording takes it for ours
+    return _generated("check", _CHECK, state, {})
+
+
+def guarded(state: State, entry: Callable[..., Any]) -> Callable[..., Any]:
+    """``entry`` behind the same comparison, in one function: it answers NotImplemented where something changed."""
+    return _generated("call", _CALL, state, {"entry": entry}) or entry
+
+
+def _generated(name: str, source: str, state: State, scope: dict[str, Any]) -> Callable[..., Any] | None:
+    scope["__name__"] = __name__  # so that a recording takes it for ours
     tests = [_fact_test(n, f, scope) for n, f in enumerate(state.facts)]
     tests += [_contents_test(n, c, scope) for n, c in enumerate(state.contents)]
     if not tests:
         return None
-    condition = "\n        and ".join(tests)
-    exec(_SOURCE.format(condition=condition), scope)
-    return scope["check"]  # type: ignore[no-any-return]
+    exec(source.format(condition="\n        and ".join(tests)), scope)
+    return scope[name]  # type: ignore[no-any-return]
 
 
 def _fact_test(number: int, fact: Fact, scope: dict[str, Any]) -> str:

@@ -21,7 +21,7 @@ from blockfuse.ir.graph import captured, evaluate, parameter
 from blockfuse.ir.passes.pipeline import Optimized, optimize
 from blockfuse.ir.types import type_of
 from blockfuse.runtime.backend import Backend
-from blockfuse.runtime.guards import quick_check
+from blockfuse.runtime.guards import guarded, quick_check
 from blockfuse.runtime.numbers import conversion
 from blockfuse.runtime.quick import calls_of_any_form, quick_call
 from blockfuse.tracer.batches import EverySize
@@ -220,20 +220,16 @@ class Program:
 
     def _checked_entry(self) -> Callable[..., Any] | None:
         """The native entry, wrapped only where there is something to check or to rebuild; None where there is none."""
-        entry = self.executable.entry
-        if entry is None:
+        if self.executable.entry is None:
             return None
-        check = self._check
-        plain = self.recording.structure == Leaf(0)
-        if check is None and plain:
-            return entry  # type: ignore[no-any-return]
+        entry = guarded(self.state, self.executable.entry)
+        if self.recording.structure == Leaf(0):
+            return entry
         count = len(self.schedule_results())
 
         def call(*arguments: Any) -> Any:
-            if check is not None and not check():
-                return NotImplemented
             result = entry(*arguments)
-            if plain or result is NotImplemented:
+            if result is NotImplemented:
                 return result
             return self._structured([result] if count == 1 else list(result))
 

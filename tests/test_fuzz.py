@@ -180,7 +180,7 @@ def settings_of(examples: int, derandomize: bool) -> settings:
 
 def fuzz(examples: int, derandomize: bool) -> None:
     """Run machines; a fault is shown as the shortest script that has it."""
-    machine: Any = type("Machine", (Calls,), {})
+    machine: Any = type("Machine", (Calls,), {"done": 0, "chaotic": 0})
     if not derandomize:
         seed(random.SystemRandom().getrandbits(64))(machine)
     try:
