@@ -83,7 +83,7 @@ def program(pick: random.Random) -> Program:
     source = (
         snippets.HEAD + snippets.GATE.format(width=width, body=gate) + snippets.NET.format(**parts, body=text)
     )
-    stateful = body.stateful or _WRITES.search(gate + text) is not None
+    stateful = body.stateful or _WRITES.search(gate + text) is not None or "next(" in text
     return Program(source, arguments, width, stateful, "random" in text or "drop" in text, extra)
 
 

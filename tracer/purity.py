@@ -23,7 +23,7 @@ import operator
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -219,17 +219,19 @@ class Witness:
             self.problem = f"{code.co_name} {what} at {Source(code.co_filename, line, code.co_name)}"
 
 
-@contextlib.contextmanager
-def unwatched() -> Iterator[None]:
+class unwatched:  # noqa: N801 - read as a word after ``with``; a generator would cost ten events at each operator
     """Let the tracer use the standard library without a witness taking it for user code."""
-    witness, follower = sys.getprofile(), sys.gettrace()
-    sys.setprofile(None)
-    sys.settrace(None)
-    try:
-        yield
-    finally:
-        sys.settrace(follower)
-        sys.setprofile(witness)
+
+    __slots__ = ("_follower", "_witness")
+
+    def __enter__(self) -> None:
+        self._witness, self._follower = sys.getprofile(), sys.gettrace()
+        sys.setprofile(None)
+        sys.settrace(None)
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(self._follower)
+        sys.setprofile(self._witness)
 
 
 def _numpy_stream() -> Any:
