@@ -48,9 +48,9 @@ def _generated(
     writer = _Writer(kind)
     try:
         writer.take(given, form, outermost=True)
+        lines = writer.finished()
     except _UnknownFormError:
         return None
-    lines = writer.finished()
     scope = {
         **writer.scope,
         "__name__": __name__,  # so that a recording takes it for ours

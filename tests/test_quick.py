@@ -140,3 +140,11 @@ def test_calls_of_compiled_blocks_inside_of_a_recording_are_no_effects() -> None
 
 def _function_of(x: Any) -> Any:
     return (x * 3.25 + 2) + (x.T * 1.25 + 2)
+
+
+def test_calls_without_arrays() -> None:
+    net = hybridize(lambda values, k=1: np.array(values) * k)
+    for values in ([1.0, 2.0], [3.0, 4.0], [1.0, 2.0], (1, 2)):
+        for _ in range(3):
+            _same(net(values), np.array(values))
+            _same(net(values, k=2), np.array(values) * 2)

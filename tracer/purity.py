@@ -46,6 +46,8 @@ _TRUSTED = (
     *(str(module.__file__) for module in (abc, contextlib, enum, typing)),
 )
 
+_NUMPY_FILES = "_npyio_impl.py"  # reads and writes files
+
 _PURE_BUILTINS = [
     "abs",
     "all",
@@ -95,9 +97,17 @@ _STORES = {
 }
 
 
+_QUIET: set[str] = (
+    set()
+)  # files of trusted code in which nothing need be seen: asked at every event of a recording
+
+
 @lru_cache(maxsize=4096)
 def _is_trusted_file(file: str) -> bool:
-    return file.startswith(_TRUSTED)
+    trusted = file.startswith(_TRUSTED)
+    if trusted and not file.endswith(_NUMPY_FILES) and all(file != code.co_filename for code in MEASURES):
+        _QUIET.add(file)
+    return trusted
 
 
 def is_trusted(frame: types.FrameType) -> bool:
@@ -163,12 +173,14 @@ class Witness:
                 )
 
     def _see(self, frame: types.FrameType, event: str, function: Any) -> None:
+        if frame.f_code.co_filename in _QUIET:
+            return
         if event == "call":
             if not is_trusted(frame):
                 self._see_function(frame)
             elif frame.f_code in MEASURES:
                 self._see_measure(frame)
-            elif frame.f_code.co_filename.endswith("_npyio_impl.py"):
+            elif frame.f_code.co_filename.endswith(_NUMPY_FILES):
                 self._object("reads or writes a file", frame.f_code, frame.f_lineno)
         elif event == "c_call" and not is_trusted(frame) and not _is_pure(function):
             self._object(f"calls {_name_of(function)}", frame.f_code, frame.f_lineno)
