@@ -313,6 +313,7 @@ class Hybrid:
             case.program = Program([*case.recordings, recording], self._backend(), call.form)
             if call.family is not None and not case.recordings:
                 call.family.programs += 1
+                call.family.counters.append(case.program.executable.counter())
             case.recordings.append(recording)
             case.patience.succeeded()
             self._prefer(case, case.program, call)

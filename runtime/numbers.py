@@ -40,7 +40,8 @@ class Family:
     refused: dict[int, str] = field(default_factory=dict)
     seen: dict[int, set[str]] = field(default_factory=dict)
     programs: int = 0
-    uses: int = 0
+    uses: int = 0  # of programs, by way of dispatch
+    counters: list[Callable[[], int]] = field(default_factory=list)  # of uses that dispatch does not see
 
     def meet(self, values: list[Any]) -> None:
         """Count the values of a call."""
@@ -56,9 +57,13 @@ class Family:
         self.refused |= dict.fromkeys(refusal.places, refusal.reason)
 
     @property
+    def used(self) -> int:
+        return self.uses + sum(count() for count in self.counters)
+
+    @property
     def exhausted(self) -> str:
         """Why no more values get programs of their own, or no text."""
-        if not self.refused or self.programs < _PROGRAMS + self.uses // _USES:
+        if not self.refused or self.programs < _PROGRAMS + self.used // _USES:
             return ""
         return f"a number among the arguments changes too often, and {self.reason}"
 

@@ -760,3 +760,12 @@ def test_a_call_with_a_new_number_is_quicker_than_eager() -> None:
         for run in (fast, function)
     ]
     assert best[0] < best[1], best
+
+
+def test_values_that_serve_many_native_calls_earn_new_programs() -> None:
+    fast = blockfuse.hybridize(lambda x, t: x * t if t > 0 else x)
+    x = np.ones((3,))
+    for value in range(1, 15):
+        for _ in range(50):
+            fast(x, float(value))
+    assert len(programs(fast)) == 14

@@ -142,7 +142,12 @@ class Executable:
 
     def calls(self) -> int:
         """How often the entry ran."""
-        return int(self._frame[place_of("calls")])
+        return self.counter()()
+
+    def counter(self) -> Callable[[], int]:
+        """What tells how often the entry ran, also when this object is gone."""
+        frame, place = self._frame, place_of("calls")
+        return lambda: int(frame[place])
 
     # -- running from Python ---------------------------------------------------------------------------------
 
