@@ -34,6 +34,16 @@ class Call:
         """The structure as it stands in the signature."""
         return with_numbers(self.structure, self.given) if self.given else self.structure
 
+    @property
+    def is_apart(self) -> bool:
+        """Whether each array is given once."""
+        return len({id(a) for a in self.arrays}) == len(self.arrays)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether all arguments are arrays, given by their places and each once."""
+        return not self.kwargs and self.is_apart and all(type(a) is ndarray for a in self.args)
+
 
 @dataclass(eq=False)
 class Case:

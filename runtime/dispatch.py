@@ -131,7 +131,7 @@ class Hybrid:
         if result is PYTHON or not case.wants_recording or not self._recording.acquire(blocking=False):
             case.eager_calls += 1
             if case.program is None:
-                self._prefer_python(case, structure, types, args)
+                self._prefer_python(case, call, types)
             return self._segmented(case, args, kwargs)
         try:
             return self._recorded(case, signature, call)
@@ -185,25 +185,23 @@ class Hybrid:
 
     def _prefer(self, case: Case, program: Program, call: Call) -> None:
         """Let the next call try this program first, unless it is for arrays that are given twice."""
-        if len({id(a) for a in call.arrays}) < len(call.arrays) or modes.is_training():
+        if not call.is_apart or modes.is_training():
             return
         self._quick = program.calls if self._audit is None else []
         if program.call is not None:
             entry = program.call if self._audit is None else self._audit.entry(case, program)
             vars(self._entry_holder)["_entry"] = entry
 
-    def _prefer_python(
-        self, case: Case, structure: Structure, types: tuple[Any, ...], args: tuple[Any, ...]
-    ) -> None:
+    def _prefer_python(self, case: Case, given: Call, types: tuple[Any, ...]) -> None:
         """Let the next call with arrays of these types run in Python without a search for its case."""
-        if not _is_plain(structure, args) or modes.is_training():
+        if not given.is_plain or modes.is_training():
             return
 
         def call(*arguments: Any) -> Any:
             if case.wants_recording or interpreter.current().recording or modes.is_training():
                 return NotImplemented
-            for given, (shape, char, _) in zip_longest(arguments, types, fillvalue=_NOTHING):
-                if type(given) is not ndarray or given.shape != shape or given.dtype.char != char:
+            for array, (shape, char, _) in zip_longest(arguments, types, fillvalue=_NOTHING):
+                if type(array) is not ndarray or array.shape != shape or array.dtype.char != char:
                     return NotImplemented
             if len({id(a) for a in arguments}) < len(arguments):
                 return NotImplemented
@@ -347,12 +345,6 @@ def run_of(owner: Any) -> Callable[[tuple[Any, ...], dict[str, Any]], Any]:
 
 
 _NOTHING = (None, "", -1)
-
-
-def _is_plain(structure: Structure, args: tuple[Any, ...]) -> bool:
-    """Whether all arguments are arrays, given by their places and each once."""
-    apart = len({id(a) for a in args}) == len(args)
-    return apart and all(type(a) is ndarray for a in args) and not structure.parts[1].parts  # type: ignore[union-attr]
 
 
 def _changed(structure: Structure, arrays: list[ndarray], value: Any) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 import numpy
@@ -18,10 +20,6 @@ class PlainArrays:
         self.ours = False
         self._lent = False
         self._met: dict[int, Any] = {}  # id of an array, list, tuple or dict -> what stands for it
-
-    @property
-    def numpy(self) -> bool:
-        return bool(self.made)
 
     def lend(self) -> None:
         """Python will see the arrays, and NumPy's own may write their memory, and that of results."""
@@ -53,27 +51,28 @@ class PlainArrays:
         return value if all(a is b for a, b in zip(items, value, strict=True)) else type(value)(items)
 
     def unwrapped(self, value: Any) -> Any:
-        if not self.numpy or self.ours:
-            return value
-        kind = type(value)
-        if kind is ndarray:
-            data = value._leave("NumPy arrays in, NumPy arrays out")
-            if self._lent:
-                stamps.lend(data)
-            return data
-        if kind is tuple or kind is list:
-            return kind(self.unwrapped(v) for v in value)
-        return {k: self.unwrapped(v) for k, v in value.items()} if kind is dict else value
+        return value if not self.made or self.ours else _with_data(value, self._left)
+
+    def _left(self, array: ndarray) -> numpy.ndarray:
+        data = array._leave("NumPy arrays in, NumPy arrays out")
+        if self._lent:
+            stamps.lend(data)
+        return data
 
 
 def plain_result(value: Any) -> Any:
     """What a program gave, with NumPy's arrays for ours."""
+    return _with_data(value, attrgetter("_data"))
+
+
+def _with_data(value: Any, data: Callable[[ndarray], numpy.ndarray]) -> Any:
+    """``value`` with ``data(array)`` in the place of each of our arrays."""
     kind = type(value)
     if kind is ndarray:
-        return value._data
+        return data(value)
     if kind is tuple or kind is list:
-        return kind(map(plain_result, value))
-    return {k: plain_result(v) for k, v in value.items()} if kind is dict else value
+        return kind(_with_data(v, data) for v in value)
+    return {k: _with_data(v, data) for k, v in value.items()} if kind is dict else value
 
 
 def _native(value: numpy.ndarray) -> numpy.ndarray:

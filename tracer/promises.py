@@ -63,7 +63,7 @@ class Segment:
 
     __slots__ = ("closed", "given", "leaves", "nbytes", "places", "session", "values", "waits")
 
-    def __init__(self, session: weakref.ref[Any]) -> None:
+    def __init__(self, session: weakref.ref[Session]) -> None:
         self.session = session
         self.leaves: list[ndarray] = []
         self.values: list[Promised] = []
