@@ -18,7 +18,9 @@ from blockfuse.codegen.bound import CACHE_BANDWIDTH, PARALLEL_WORK
 from blockfuse.codegen.buffers import Buffer, planned
 from blockfuse.codegen.kernel import ProductKernel
 from blockfuse.codegen.machine import Machine
-from blockfuse.codegen.schedule import Launch, Schedule, Step, lives_of
+from blockfuse.codegen.schedule import Schedule
+from blockfuse.codegen.steps import Launch, Step, lives_of
+from blockfuse.codegen.strips import in_strips
 from blockfuse.ir.errors import TraceError
 
 Sizes = tuple[int, int]
@@ -28,16 +30,27 @@ def for_every_size(first: Schedule, second: Schedule, sizes: Sizes, least: int, 
     """One schedule for every number of items from ``least`` on, or from more; raises TraceError where there is none."""
     if len(first.buffers) != len(second.buffers) or len(first.steps) != len(second.steps):
         raise TraceError("another batch size needs other steps")
-    if first.blocks != second.blocks:
+    if first.blocks != second.blocks or len(first.blocks) > 1:
         raise TraceError("another batch size takes another way")
     buffers = [_buffer(a, b, sizes) for a, b in zip(first.buffers, second.buffers, strict=True)]
-    steps = tuple(_step(a, b, sizes) for a, b in zip(first.steps, second.steps, strict=True))
+    launches = [_step(a, b, sizes) for a, b in zip(first.steps, second.steps, strict=True)]
     for a, b in zip(first.parameters, second.parameters, strict=True):
         if "value" in a.attrs and a.attrs["value"].tobytes() != b.attrs["value"].tobytes():
             raise TraceError("a constant depends on the batch size")
+    steps = tuple(in_strips(launches, buffers, machine, sizes[0]))
+    (block,) = first.blocks
     placed, workspace = planned(buffers, lives_of(steps), sizes[0])
-    least = max([least, *(_fewest(s) for s in steps if machine.threads > 1)])
-    return replace(first, buffers=placed, steps=steps, workspace=workspace, batch=sizes[0], least=least)
+    least = max([least, *(_fewest(launch) for launch in launches if machine.threads > 1)])
+    blocks = (replace(block, beyond=len(steps)),)
+    return replace(
+        first,
+        buffers=placed,
+        steps=steps,
+        workspace=workspace,
+        blocks=blocks,
+        batch=sizes[0],
+        least=least,
+    )
 
 
 def _fewest(step: Launch) -> int:

@@ -13,7 +13,8 @@ class Buffer:
     """Memory of one value.
 
     kind: argument, parameter (also hoisted values and constants), workspace, register (workspace that lives as
-    long as the call) or result. place: which argument, parameter or result; otherwise the offset in bytes.
+    long as the call), strip (see ``steps.Strip``) or result. place: which argument, parameter or result; otherwise the
+    offset in bytes, of a strip's buffer in bytes an item.
     ``made_by_host``: NumPy allocates it. share: how much of the leading axis belongs to each item of the batch, where
     the schedule is for any number of items; the type is then that for ``Schedule.batch`` items, and the offset is
     in bytes an item.
@@ -68,22 +69,25 @@ def planned(buffers: list[Buffer], lives: Lives, batch: int = 0) -> tuple[tuple[
     batch: the number of items for which the types are.
     """
     result = list(buffers)
-    fixed = _arena(result, lives, lambda b: None if b.share else _rounded(b.type.nbytes, ALIGNMENT))
-    growing = _arena(result, lives, lambda b: _rounded(b.type.nbytes // batch, _WORD) if b.share else None)
+    fixed = arena(result, lives, lambda _, b: None if b.share else rounded(b.type.nbytes, ALIGNMENT))
+    growing = arena(result, lives, lambda _, b: rounded(b.type.nbytes // batch, _WORD) if b.share else None)
     return tuple(result), Workspace(fixed, growing)
 
 
-def _arena(buffers: list[Buffer], lives: Lives, size_of: Callable[[Buffer], int | None]) -> int:
-    """Registers side by side, then first fit among what lives at the same time; the size of it all."""
+def arena(buffers: list[Buffer], lives: Lives, size_of: Callable[[int, Buffer], int | None]) -> int:
+    """Registers side by side, then first fit among what lives at the same time; the size of it all.
+
+    size_of: number and buffer -> its size, or None where it lies elsewhere.
+    """
     registers = 0
     for number, buffer in enumerate(buffers):
-        size = size_of(buffer)
+        size = size_of(number, buffer)
         if buffer.kind == "register" and size is not None:
             buffers[number] = replace(buffer, place=registers)
             registers += size
     placed: list[tuple[int, int, int, int]] = []  # first step, last step, start, end
     for number, buffer in enumerate(buffers):
-        size = size_of(buffer)
+        size = size_of(number, buffer)
         if size is None or buffer.kind != "workspace" or buffer.made_by_host or number not in lives:
             continue
         first, last = lives[number]
@@ -98,5 +102,5 @@ def _arena(buffers: list[Buffer], lives: Lives, size_of: Callable[[Buffer], int 
     return max((p[3] for p in placed), default=registers)
 
 
-def _rounded(size: int, unit: int) -> int:
+def rounded(size: int, unit: int) -> int:
     return -(-max(size, 1) // unit) * unit

@@ -2,61 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy
 
 from blockfuse.codegen import bodies
 from blockfuse.codegen.bound import Bound, CopyFirst
-from blockfuse.codegen.buffers import Buffer, Lives, Workspace, planned
-from blockfuse.codegen.kernel import Kernel
+from blockfuse.codegen.buffers import Buffer, Workspace, planned
 from blockfuse.codegen.machine import Machine
+from blockfuse.codegen.steps import HostCall, Launch, Pointer, Step, launches_of, lives_of
+from blockfuse.codegen.strips import in_strips
 from blockfuse.ir.flow import Block, Flow, Successors, straight
 from blockfuse.ir.graph import Graph, Node, argument, carried, constant
 from blockfuse.ir.layout import Layout, broadcast, row_major, transpose
 from blockfuse.ir.lowering import Fused, Host, Joining, Movement, Packing, Writing
-from blockfuse.ir.operator import Operator
 from blockfuse.ir.types import TensorType
-
-
-@dataclass(frozen=True)
-class Pointer:
-    """An operand of a launch: ``buffer`` (by number) from element ``offset`` on."""
-
-    buffer: int
-    offset: int
-
-
-@dataclass(frozen=True)
-class Launch:
-    """``kernel`` over ``rows`` rows.
-
-    work: an estimate in nanoseconds on one core; grain: rows come in multiples of this. share: how many of the rows
-    belong to each item of the batch, where the schedule is for any number of items (0: the rows are always as many).
-    """
-
-    kernel: Kernel
-    pointers: tuple[Pointer, ...]
-    rows: int
-    work: float
-    grain: int = 1
-    share: int = 0
-
-
-@dataclass(frozen=True)
-class HostCall:
-    """The NumPy meaning of an operator, called between launches."""
-
-    operator: Operator
-    attrs: dict[str, Any]
-    operands: tuple[tuple[int, Layout], ...]
-    result: int
-    source: str
-
-
-Step = Launch | HostCall
 
 
 @dataclass(frozen=True)
@@ -91,25 +51,47 @@ class Schedule:
     batch: int = 0
     least: int = 0
 
+    @property
+    def launches(self) -> tuple[Launch, ...]:
+        """All launches in order, also those in strips."""
+        return tuple(launches_of(self.steps))
+
+    @property
+    def work(self) -> float:
+        """Nanoseconds of kernels on one core, for ``batch`` items where the schedule is for any number."""
+        return sum(launch.work for launch in self.launches)
+
     def __str__(self) -> str:
         lines = [f"workspace: {self.workspace}"]
         lines += [f"  {n}: {b}" for n, b in enumerate(self.buffers)]
         for number, block in enumerate(self.blocks):
             lines += [f"block {number}:"] * (len(self.blocks) > 1)
-            lines += [_step_text(step, self.buffers) for step in self.steps[block.first : block.beyond]]
+            for step in self.steps[block.first : block.beyond]:
+                lines += _step_lines(step, self.buffers)
             lines += [f"  {self.buffers[r].name} <-> {self.buffers[v].name}" for r, v in block.stores]
             if block.predicate is not None:
                 lines.append(f"  {self.buffers[block.predicate].name}: {block.successors}")
         return "\n".join(lines)
 
 
-def _step_text(step: Step, buffers: tuple[Buffer, ...]) -> str:
+def _step_lines(step: Step, buffers: tuple[Buffer, ...]) -> list[str]:
     if isinstance(step, HostCall):
         operands = ", ".join(buffers[b].name for b, _ in step.operands)
-        return f"numpy {step.operator.name}({operands}) -> {buffers[step.result].name}"
-    shown = [buffers[p.buffer].name + (f"+{p.offset}" if p.offset else "") for p in step.pointers]
-    rows = f"{step.share} * items" if step.share else step.rows
-    return f"launch {step.kernel.name}({', '.join(shown)}) rows={rows} grain={step.grain} ~{step.work / 1000:.1f} us"
+        return [f"numpy {step.operator.name}({operands}) -> {buffers[step.result].name}"]
+    if isinstance(step, Launch):
+        return [_launch_text(step, buffers)]
+    items = "items" if step.grows else f"{step.items} items"
+    return [
+        f"strip of {items}, {step.grain} to {step.part} at a time, {step.room} bytes each, ~{step.work / 1000:.1f} us:",
+        *(f"  {_launch_text(launch, buffers)}" for launch in step.launches),
+    ]
+
+
+def _launch_text(launch: Launch, buffers: tuple[Buffer, ...]) -> str:
+    shown = [buffers[p.buffer].name + (f"+{p.offset}" if p.offset else "") for p in launch.pointers]
+    rows = f"{launch.share} * items" if launch.share else launch.rows
+    work = f"~{launch.work / 1000:.1f} us"
+    return f"launch {launch.kernel.name}({', '.join(shown)}) rows={rows} grain={launch.grain} {work}"
 
 
 def schedule(flow: Flow | Graph, machine: Machine, batch: int = 0) -> Schedule:
@@ -156,6 +138,8 @@ class _Scheduler:
         self.kept = set(graph.outputs) - self.results.keys()
         for node in graph.nodes:
             self._place_node(node)
+        if not self.batch:  # else it is for comparison only
+            self.steps[first:] = in_strips(self.steps[first:], self.buffers, self.machine)
         registers = (self.places[leaf].buffer for leaf in block.stores)
         values = (self.places[node].buffer for node in graph.outputs)
         return BlockSchedule(
@@ -320,16 +304,3 @@ class _Scheduler:
 def _is_carried(node: Node) -> bool:
     """Whether kernels can move the values of ``node``: float16 goes through NumPy."""
     return all(n.dtype.name != "float16" and n.type.size for n in (node, *node.operands))
-
-
-def lives_of(steps: Iterable[Step]) -> Lives:
-    """Buffer -> the first and the last step that touches it."""
-    lives: Lives = {}
-    for place, step in enumerate(steps):
-        if isinstance(step, Launch):
-            touched = [p.buffer for p in step.pointers]
-        else:
-            touched = [b for b, _ in step.operands] + [step.result]
-        for buffer in touched:
-            lives[buffer] = (lives.get(buffer, (place, place))[0], place)
-    return lives

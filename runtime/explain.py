@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from blockfuse.codegen.schedule import HostCall, Launch
+from blockfuse.codegen.steps import HostCall, Strip
 from blockfuse.ir.lowering import Fused
 from blockfuse.ir.types import TensorType
 from blockfuse.tracer.structure import Branch, Number, Static, Structure
@@ -87,7 +87,12 @@ def _program_lines(case: Any) -> list[str]:
                 f"  numpy {step.operator.name}: {_host_reason(step)}"
                 + (f", {step.source}" if step.source else "")
             )
-    work = sum(s.work for s in schedule.steps if isinstance(s, Launch)) / 1000
+        elif isinstance(step, Strip):
+            lines.append(
+                f"  {len(step.launches)} launches with one fork: a thread takes {step.grain} to {step.part} items "
+                "through all of them"
+            )
+    work = schedule.work / 1000
     calls = program.executable.calls() + case.calls
     audited = f", {case.audited} audited" if case.audited else ""
     lines.append(f"  {calls} calls, {case.eager_calls + case.attempts} of them eager{audited}")

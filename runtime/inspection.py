@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from blockfuse.codegen.schedule import HostCall, Launch
+from blockfuse.codegen.steps import HostCall
 from blockfuse.ir.flow import Flow
 from blockfuse.ir.graph import Graph, Node, argument
 from blockfuse.runtime.dispatch import Hybrid
@@ -31,15 +31,13 @@ class Outcome:
     @property
     def kernels(self) -> int:
         """How many places of the program launch a kernel."""
-        return self._steps(Launch)
+        return len(self.program.schedule.launches) if self.program else 0
 
     @property
     def numpy_calls(self) -> int:
         """How many operators run through NumPy for want of a kernel."""
-        return self._steps(HostCall)
-
-    def _steps(self, kind: type) -> int:
-        return sum(isinstance(s, kind) for s in self.program.schedule.steps) if self.program else 0
+        steps = self.program.schedule.steps if self.program else ()
+        return sum(isinstance(step, HostCall) for step in steps)
 
 
 def settled(net: Any, arguments: list[Any]) -> Outcome:

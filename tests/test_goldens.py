@@ -12,7 +12,8 @@ from graphs import graph
 
 from blockfuse.codegen.cpu.render import render
 from blockfuse.codegen.machine import Machine
-from blockfuse.codegen.schedule import Launch, schedule
+from blockfuse.codegen.schedule import schedule
+from blockfuse.codegen.steps import Launch
 from blockfuse.ir.operators import contractions, movement, neural, pointwise, reductions
 from blockfuse.ir.passes.pipeline import optimize
 

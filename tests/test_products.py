@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blockfuse.codegen.products import choose_tile
-from blockfuse.codegen.schedule import HostCall, Launch
+from blockfuse.codegen.steps import HostCall, Launch
 from blockfuse.ir.graph import Graph
 from blockfuse.ir.operators import movement, neural, pointwise, reductions
 from blockfuse.ir.operators.contractions import dense, matmul

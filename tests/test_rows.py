@@ -16,7 +16,8 @@ from blockfuse.codegen.batches import for_every_size, share
 from blockfuse.codegen.buffers import Buffer, planned
 from blockfuse.codegen.cpu import isa
 from blockfuse.codegen.cpu.executable import Executable
-from blockfuse.codegen.schedule import Launch, Schedule, schedule
+from blockfuse.codegen.schedule import Schedule, schedule
+from blockfuse.codegen.steps import Launch
 from blockfuse.ir.errors import TraceError
 from blockfuse.ir.graph import Graph
 from blockfuse.ir.operator import TABLE

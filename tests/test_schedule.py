@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from blockfuse.codegen.buffers import Buffer, planned
 from blockfuse.codegen.kernel import Access, MapKernel
 from blockfuse.codegen.machine import Machine
-from blockfuse.codegen.schedule import HostCall, Launch, Pointer, Schedule, lives_of, schedule
+from blockfuse.codegen.schedule import Schedule, schedule
+from blockfuse.codegen.steps import HostCall, Launch, Pointer, lives_of
 from blockfuse.ir.operator import TABLE
 from blockfuse.ir.operators import contractions, movement, neural, pointwise, reductions
 from blockfuse.ir.passes.pipeline import optimize

@@ -300,10 +300,10 @@ class Entry:
     def _drive(self, table: ir.Value) -> ir.Value:
         """The blocks, without the interpreter lock where they take long."""
         if self.items is None:
-            if self.plan.work > RELEASE_WORK:
+            if self.plan.schedule.work > RELEASE_WORK:
                 return self._run_without_interpreter(table)
             return self.builder.call(self.drive, [table])
-        many = ir.Constant(I64, self.plan.items_for(self.plan.work, RELEASE_WORK))
+        many = ir.Constant(I64, self.plan.items_for(self.plan.schedule.work, RELEASE_WORK))
         results: list[tuple[ir.Value, ir.Block]] = []
         with self.builder.if_else(self.builder.icmp_signed(">=", self.items, many)) as (long, short):
             with long:

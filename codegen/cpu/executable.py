@@ -20,8 +20,10 @@ from blockfuse.codegen.cpu.plan import is_native, native_entry, plan
 from blockfuse.codegen.cpu.pool import pool, pool_ir
 from blockfuse.codegen.cpu.program import program_ir
 from blockfuse.codegen.cpu.render import pointers
+from blockfuse.codegen.kernel import Kernel
 from blockfuse.codegen.machine import Machine
-from blockfuse.codegen.schedule import HostCall, Launch, Schedule
+from blockfuse.codegen.schedule import Schedule
+from blockfuse.codegen.steps import HostCall
 from blockfuse.ir.layout import Layout
 from blockfuse.ir.types import TensorType
 
@@ -59,10 +61,10 @@ def _object(key_text: str, make: Callable[[], str], machine: Machine, store: Sto
     return code
 
 
-def _kernel_ir(source: str, launch: Launch, machine: Machine) -> str:
+def _kernel_ir(source: str, kernel: Kernel, machine: Machine) -> str:
     from blockfuse.codegen.cpu import frontend  # Numba takes longer to import than a cached program to load
 
-    return frontend.lowered(source, launch.kernel.name, tuple(d for _, d in pointers(launch.kernel)), machine)
+    return frontend.lowered(source, kernel.name, tuple(d for _, d in pointers(kernel)), machine)
 
 
 class Executable:
@@ -88,9 +90,8 @@ class Executable:
 
     def _kernel(self, number: int, source: str, store: Store) -> native.Loaded:
         machine = self.plan.machine
-        step = self.plan.schedule.steps[next(s for s, n in self.plan.kernel_of.items() if n == number)]
-        assert isinstance(step, Launch)
-        code = _object(source, lambda: _kernel_ir(source, step, machine), machine, store)
+        kernel = next(k for k, n in self.plan.kernel_of.items() if n == number)
+        code = _object(source, lambda: _kernel_ir(source, kernel, machine), machine, store)
         return native.load(code, machine)
 
     def _load_program(self, store: Store) -> native.Loaded:

@@ -9,8 +9,10 @@ from functools import cached_property
 from blockfuse.codegen.bound import PARALLEL_WORK
 from blockfuse.codegen.buffers import Buffer
 from blockfuse.codegen.cpu.render import render
+from blockfuse.codegen.kernel import Kernel
 from blockfuse.codegen.machine import Machine
-from blockfuse.codegen.schedule import HostCall, Launch, Schedule
+from blockfuse.codegen.schedule import Schedule
+from blockfuse.codegen.steps import HostCall, Launch, Strip
 
 
 @dataclass(frozen=True)
@@ -20,8 +22,8 @@ class Plan:
     schedule: Schedule
     machine: Machine
     sources: tuple[str, ...]
-    kernel_of: dict[int, int]  # step -> number of its kernel
-    pieces: tuple[tuple[int, ...], ...]  # steps; a piece is all launches or one host call
+    kernel_of: dict[Kernel, int]  # kernel -> number of its source
+    pieces: tuple[tuple[int, ...], ...]  # steps; a piece is launches and strips, or one host call
     block_pieces: tuple[tuple[int, ...], ...]  # block -> its pieces
 
     @property
@@ -33,17 +35,15 @@ class Plan:
         """Where the table holds the number of items of the batch; the two words of the pool follow."""
         return len(self.schedule.buffers) + len(self.sources)
 
-    @property
-    def work(self) -> float:
-        return sum(s.work for s in self.schedule.steps if isinstance(s, Launch))
+    def forks(self, step: Launch | Strip) -> bool:
+        """Whether a step is worth several threads, where that does not depend on the batch."""
+        rows = step.items if isinstance(step, Strip) else step.rows
+        return self.machine.threads > 1 and step.work > PARALLEL_WORK and rows >= 2 * step.grain
 
-    def forks(self, step: Launch) -> bool:
-        """Whether a launch is worth several threads, where that does not depend on the batch."""
-        return self.machine.threads > 1 and step.work > PARALLEL_WORK and step.rows >= 2 * step.grain
-
-    def forks_from(self, step: Launch) -> int:
-        """From how many items of the batch on a launch that grows with them is worth several threads."""
-        return max(self.items_for(step.work, PARALLEL_WORK), -(-2 * step.grain // step.share))
+    def forks_from(self, step: Launch | Strip) -> int:
+        """From how many items of the batch on a step that grows with them is worth several threads."""
+        share = 1 if isinstance(step, Strip) else step.share
+        return max(self.items_for(step.work, PARALLEL_WORK), -(-2 * step.grain // share))
 
     def items_for(self, work: float, limit: float) -> int:
         """From how many items on ``work``, which is for as many as ``schedule.batch``, is above ``limit``."""
@@ -51,8 +51,8 @@ class Plan:
 
     @property
     def is_parallel(self) -> bool:
-        launches = [s for s in self.schedule.steps if isinstance(s, Launch)]
-        return self.machine.threads > 1 and any(s.share or self.forks(s) for s in launches)
+        native = [s for s in self.schedule.steps if not isinstance(s, HostCall)]
+        return self.machine.threads > 1 and any(grows(s) or self.forks(s) for s in native)
 
     def buffers(self, kind: str) -> list[tuple[int, Buffer]]:
         """Number and buffer, in the order of their places."""
@@ -70,7 +70,8 @@ class Plan:
     def key_text(self) -> str:
         """Everything that the native program depends on."""
         names = [hashlib.sha256(s.encode()).hexdigest()[:12] for s in self.sources]
-        return f"{self.schedule}\n{names}\n{self.kernel_of}\nthreads={self.machine.threads}"
+        numbers = [self.kernel_of[launch.kernel] for launch in self.schedule.launches]
+        return f"{self.schedule}\n{names}\n{numbers}\nthreads={self.machine.threads}"
 
     def memory(self) -> list[tuple[int, Buffer]]:
         """Buffers in the workspace, registers among them."""
@@ -79,21 +80,21 @@ class Plan:
 
 def plan(schedule: Schedule, machine: Machine) -> Plan:
     sources: dict[str, int] = {}
-    kernel_of: dict[int, int] = {}
+    kernel_of: dict[Kernel, int] = {}
     pieces: list[tuple[int, ...]] = []
     block_pieces: list[tuple[int, ...]] = []
     for block in schedule.blocks:
         cut = _cut(schedule, range(block.first, block.beyond))
         block_pieces.append(tuple(range(len(pieces), len(pieces) + len(cut))))
         pieces += cut
-    for place, step in enumerate(schedule.steps):
-        if isinstance(step, Launch):
-            kernel_of[place] = sources.setdefault(render(step.kernel), len(sources))
+    for launch in schedule.launches:
+        if launch.kernel not in kernel_of:
+            kernel_of[launch.kernel] = sources.setdefault(render(launch.kernel), len(sources))
     return Plan(schedule, machine, tuple(sources), kernel_of, tuple(pieces), tuple(block_pieces))
 
 
 def _cut(schedule: Schedule, places: range) -> list[tuple[int, ...]]:
-    """Steps in runs of launches, host calls alone."""
+    """Steps in runs of launches and strips, host calls alone."""
     pieces: list[list[int]] = []
     for place in places:
         alone = isinstance(schedule.steps[place], HostCall)
@@ -105,8 +106,13 @@ def _cut(schedule: Schedule, places: range) -> list[tuple[int, ...]]:
 
 def native_entry(plan: Plan) -> bool:
     """Whether the whole program can be called as one built-in function."""
-    return all(isinstance(s, Launch) for s in plan.schedule.steps)
+    return not any(isinstance(s, HostCall) for s in plan.schedule.steps)
 
 
 def is_native(plan: Plan, steps: tuple[int, ...]) -> bool:
-    return isinstance(plan.schedule.steps[steps[0]], Launch)
+    return not isinstance(plan.schedule.steps[steps[0]], HostCall)
+
+
+def grows(step: Launch | Strip) -> bool:
+    """Whether the step has more rows where the batch has more items."""
+    return step.grows if isinstance(step, Strip) else step.share > 0

@@ -25,13 +25,15 @@ from collections.abc import Callable
 import numpy
 from llvmlite import ir
 
+from blockfuse.codegen.buffers import ALIGNMENT
 from blockfuse.codegen.cpu import native
 from blockfuse.codegen.cpu.cpython import library_address
 from blockfuse.codegen.cpu.words import I32, I64, POINTER
 from blockfuse.codegen.machine import Machine
+from blockfuse.codegen.strips import ROOM
 
-# Words of the state; then the caller's semaphore, two sets of processors, and for each worker its semaphore (4 words)
-# and thread number.
+# Words of the state; then the caller's semaphore, two sets of processors, and for each worker its semaphore (4 words),
+# thread number and memory.
 FIELDS = (
     *("busy", "workers", "function", "table", "rows", "part", "parts", "next", "inside", "caller"),
     *("sem_wait", "sem_post", "sem_trywait", "sched_getcpu", "sched_setaffinity"),
@@ -40,11 +42,15 @@ _DONE = 24
 _ALLOWED, _AWAY, _SET = 32, 48, 16  # processors of this process; those without the caller's; words in a set
 _WORKERS = 64
 _STRIDE = 8  # words a worker: one cache line
+_THREAD, _MEMORY = 4, 5  # among the words of a worker
 _LOOKS = (
     10_000  # a worker looks for the next job this often (some 0.1 ms) before it sleeps: waking takes as long
 )
 _PARTS = 2  # parts for each thread
 _OPEN, _WAITED = 1 << 32, 1 << 33
+_ROWS = ir.FunctionType(
+    ir.VoidType(), [POINTER, I64, I64, I64]
+)  # table, begin, end, memory of the thread or 0
 
 
 def pool_ir() -> str:
@@ -106,8 +112,8 @@ class _Native:
         first = self.builder.mul(number, ir.Constant(I64, _STRIDE))
         return self.builder.add(first, ir.Constant(I64, _WORKERS))
 
-    def run_parts(self) -> None:
-        """Take parts of the rows until none is left; the last part has what is left over."""
+    def run_parts(self, memory: ir.Value) -> None:
+        """Take parts of the rows until none is left; the last part has what is left over. memory: the thread's own."""
         builder = self.builder
         again = self.function.append_basic_block("part")
         inside = self.function.append_basic_block("rows")
@@ -121,10 +127,9 @@ class _Native:
         following = builder.add(number, ir.Constant(I64, 1))
         last = builder.icmp_signed("==", following, self.field("parts"))
         end = builder.select(last, self.field("rows"), builder.mul(following, size))
-        signature = ir.FunctionType(ir.VoidType(), [POINTER, I64, I64])
-        function = builder.inttoptr(self.field("function"), signature.as_pointer())
+        function = builder.inttoptr(self.field("function"), _ROWS.as_pointer())
         table = builder.inttoptr(self.field("table"), POINTER)
-        builder.call(function, [table, builder.mul(number, size), end])
+        builder.call(function, [table, builder.mul(number, size), end, memory])
         builder.branch(again)
         builder.position_at_end(after)
 
@@ -149,7 +154,7 @@ class _Work(_Native):
         )
         builder.cbranch(is_open, enter, leave)
         builder.position_at_end(enter)
-        self.run_parts()
+        self.run_parts(self.get(builder.add(self.worker(number), ir.Constant(I64, _MEMORY))))
         builder.branch(leave)
         builder.position_at_end(leave)
         before = self.change("inside", "sub", 1)
@@ -199,13 +204,12 @@ class _Fork(_Native):
         busy = self.change("busy", "xchg", 1)
         builder.cbranch(builder.icmp_signed("==", busy, zero), share, alone)
         builder.position_at_end(alone)
-        signature = ir.FunctionType(ir.VoidType(), [POINTER, I64, I64])
-        whole = builder.inttoptr(builder.ptrtoint(function, I64), signature.as_pointer())
-        builder.call(whole, [table, zero, rows])
+        whole = builder.inttoptr(builder.ptrtoint(function, I64), _ROWS.as_pointer())
+        builder.call(whole, [table, zero, rows, zero])
         builder.ret_void()
         builder.position_at_end(share)
         self._open(function, table, rows, grain)
-        self.run_parts()
+        self.run_parts(zero)
         self._close()
         self.change("busy", "xchg", 0)
         builder.ret_void()
@@ -255,7 +259,7 @@ class _Fork(_Native):
         return self.builder.add(self.builder.lshr(processor, ir.Constant(I64, 6)), ir.Constant(I64, start))
 
     def _bar(self, number: ir.Value) -> None:
-        thread = self.get(self.builder.add(self.worker(number), ir.Constant(I64, 4)))
+        thread = self.get(self.builder.add(self.worker(number), ir.Constant(I64, _THREAD)))
         function = self._library("sched_setaffinity", [I32, I64, POINTER])
         operands = [self.builder.trunc(thread, I32), ir.Constant(I64, 8 * _SET), self.at(_AWAY)]
         self.builder.call(function, operands)  # where no processor is left, it fails and changes nothing
@@ -329,11 +333,16 @@ class Pool:
         for place in (_DONE, *(_WORKERS + _STRIDE * n for n in range(threads - 1))):
             libc.sem_init(ctypes.c_void_p(self.state + 8 * place), 0, 0)
         work = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)(self._code.address("work"))
+        self._memory = numpy.empty(
+            (threads - 1) * ROOM + ALIGNMENT, numpy.uint8
+        )  # takes room when it is used
+        first = self._memory.ctypes.data + -self._memory.ctypes.data % ALIGNMENT
         for number in range(threads - 1):
+            self._words[_WORKERS + _STRIDE * number + _MEMORY] = first + number * ROOM
             name = f"blockfuse-{number}"
             worker = threading.Thread(target=work, args=(self.state, number), name=name, daemon=True)
             worker.start()
-            self._words[_WORKERS + _STRIDE * number + 4] = worker.native_id or 0
+            self._words[_WORKERS + _STRIDE * number + _THREAD] = worker.native_id or 0
 
 
 _pools: dict[int, Pool] = {}  # threads -> the pool of this process

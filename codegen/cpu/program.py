@@ -9,12 +9,15 @@ results, workspace and items.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from llvmlite import ir
 
+from blockfuse.codegen.buffers import Buffer
 from blockfuse.codegen.cpu.entry import Entry
-from blockfuse.codegen.cpu.plan import Plan, is_native, native_entry
+from blockfuse.codegen.cpu.plan import Plan, grows, is_native, native_entry
 from blockfuse.codegen.cpu.words import I8, I32, I64, POINTER, word
-from blockfuse.codegen.schedule import Launch
+from blockfuse.codegen.steps import HostCall, Launch, Strip
 
 MOST_DECISIONS = 1 << 22  # of one native call
 
@@ -32,8 +35,13 @@ def program_ir(plan: Plan) -> str:
 
 # -- launches ------------------------------------------------------------------------------------------------
 
+_ROWS = ir.FunctionType(ir.VoidType(), [POINTER, I64, I64, I64])  # table, begin, end, memory of the thread
+_FORK = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, POINTER, I64, I64])
+
 
 class _Emitter:
+    """Functions of the steps: ``rows<n>`` does a part of step n, for one thread of several."""
+
     def __init__(self, module: ir.Module, plan: Plan) -> None:
         self.module, self.plan = module, plan
         self.first_kernel = len(plan.schedule.buffers)
@@ -43,64 +51,136 @@ class _Emitter:
         builder = ir.IRBuilder(function.append_basic_block())
         for place in self.plan.pieces[number]:
             step = self.plan.schedule.steps[place]
-            assert isinstance(step, Launch)
+            assert not isinstance(step, HostCall)
             self._step(builder, function.args[0], place, step)
         builder.ret_void()
         return function
 
-    def _step(self, builder: ir.IRBuilder, table: ir.Value, place: int, step: Launch) -> None:
+    def _step(self, builder: ir.IRBuilder, table: ir.Value, place: int, step: Launch | Strip) -> None:
         """All rows of ``step``, by several threads where that pays."""
+        part = self._part(place, step)
         none = ir.Constant(I64, 0)
-        if not step.share:
-            rows = ir.Constant(I64, step.rows)
+        if not grows(step):
+            rows = ir.Constant(I64, step.rows if isinstance(step, Launch) else step.items)
             if self.plan.forks(step):
-                self._fork(builder, table, place, step, rows)
+                self._fork(builder, table, part, rows, step.grain)
             else:
-                self._launch(builder, table, place, step, none, rows)
+                builder.call(part, [table, none, rows, none])
             return
-        items = word(builder, table, self.plan.items_place)
-        rows = builder.mul(items, ir.Constant(I64, step.share))
+        rows = word(builder, table, self.plan.items_place)
+        share = step.share if isinstance(step, Launch) else 1
+        items, rows = rows, builder.mul(rows, ir.Constant(I64, share))
         if self.plan.machine.threads == 1:
-            self._launch(builder, table, place, step, none, rows)
+            builder.call(part, [table, none, rows, none])
             return
         many = builder.icmp_signed(">=", items, ir.Constant(I64, self.plan.forks_from(step)))
         with builder.if_else(many) as (then, otherwise):
             with then:
-                self._fork(builder, table, place, step, rows)
+                self._fork(builder, table, part, rows, step.grain)
             with otherwise:
-                self._launch(builder, table, place, step, none, rows)
+                builder.call(part, [table, none, rows, none])
+
+    def _fork(
+        self, builder: ir.IRBuilder, table: ir.Value, part: ir.Function, rows: ir.Value, grain: int
+    ) -> None:
+        """Hand rows to the thread pool, a part at a time."""
+        pool = self.plan.table_size - 2
+        function = builder.inttoptr(word(builder, table, pool), _FORK.as_pointer())
+        state = builder.inttoptr(word(builder, table, pool + 1), POINTER)
+        builder.call(function, [state, builder.bitcast(part, POINTER), table, rows, ir.Constant(I64, grain)])
+
+    def _part(self, place: int, step: Launch | Strip) -> ir.Function:
+        function = ir.Function(self.module, _ROWS, f"rows{place}")
+        function.linkage = "internal"
+        builder = ir.IRBuilder(function.append_basic_block())
+        table, begin, end, memory = function.args
+        if isinstance(step, Launch):
+            self._launch(builder, table, step, begin, end)
+        else:
+            own = builder.icmp_signed("!=", memory, ir.Constant(I64, 0))
+            memory = builder.select(own, memory, word(builder, table, step.memory))
+            self._in_parts(builder, table, step, begin, end, memory)
+        builder.ret_void()
+        return function
+
+    def _in_parts(
+        self,
+        builder: ir.IRBuilder,
+        table: ir.Value,
+        strip: Strip,
+        begin: ir.Value,
+        end: ir.Value,
+        memory: ir.Value,
+    ) -> None:
+        """All launches for at most ``part`` items, then for the next ones: parts of equal size, none below the grain."""
+        count = builder.sub(end, begin)
+        most = ir.Constant(I64, strip.part)
+        parts = builder.sdiv(builder.add(count, ir.Constant(I64, strip.part - 1)), most)
+        before = builder.block
+        head = builder.append_basic_block("part")
+        inside = builder.append_basic_block("launches")
+        after = builder.append_basic_block("parts.end")
+        builder.branch(head)
+        builder.position_at_end(head)
+        number = builder.phi(I64)
+        number.add_incoming(ir.Constant(I64, 0), before)
+        builder.cbranch(builder.icmp_signed("<", number, parts), inside, after)
+        builder.position_at_end(inside)
+        following = builder.add(number, ir.Constant(I64, 1))
+        first, beyond = (
+            builder.add(begin, builder.sdiv(builder.mul(count, n), parts)) for n in (number, following)
+        )
+        for launch in strip.launches:
+            share = ir.Constant(I64, launch.rows // strip.items)
+            rows = builder.mul(first, share), builder.mul(beyond, share)
+            self._launch(builder, table, launch, *rows, _Own(strip, memory, first, beyond))
+        number.add_incoming(following, builder.block)
+        builder.branch(head)
+        builder.position_at_end(after)
 
     def _launch(
-        self, builder: ir.IRBuilder, table: ir.Value, place: int, step: Launch, begin: ir.Value, end: ir.Value
+        self,
+        builder: ir.IRBuilder,
+        table: ir.Value,
+        launch: Launch,
+        begin: ir.Value,
+        end: ir.Value,
+        own: _Own | None = None,
     ) -> None:
-        """Call the kernel of ``step`` for rows begin..end."""
+        """Call the kernel of ``launch`` for rows begin..end."""
         operands = []
-        for pointer in step.pointers:
-            itemsize = self.plan.schedule.buffers[pointer.buffer].type.dtype.itemsize
-            base = word(builder, table, pointer.buffer)
-            operands.append(
-                builder.inttoptr(builder.add(base, ir.Constant(I64, pointer.offset * itemsize)), POINTER)
-            )
+        for pointer in launch.pointers:
+            buffer = self.plan.schedule.buffers[pointer.buffer]
+            if buffer.kind == "strip":
+                assert own is not None
+                base = own.address(builder, buffer)
+            else:
+                base = word(builder, table, pointer.buffer)
+            offset = ir.Constant(I64, pointer.offset * buffer.type.dtype.itemsize)
+            operands.append(builder.inttoptr(builder.add(base, offset), POINTER))
         with builder.goto_entry_block():
             unused = builder.alloca(I64)
         signature = ir.FunctionType(I32, [POINTER] * (2 + len(operands)) + [I64, I64])
-        address = word(builder, table, self.first_kernel + self.plan.kernel_of[place])
+        address = word(builder, table, self.first_kernel + self.plan.kernel_of[launch.kernel])
         kernel = builder.inttoptr(address, signature.as_pointer())
         builder.call(kernel, [unused, unused, *operands, begin, end])
 
-    def _fork(self, builder: ir.IRBuilder, table: ir.Value, place: int, step: Launch, rows: ir.Value) -> None:
-        """Hand ``step`` to the thread pool, in ranges of rows."""
-        signature = ir.FunctionType(ir.VoidType(), [POINTER, I64, I64])
-        part = ir.Function(self.module, signature, f"rows{place}")
-        inner = ir.IRBuilder(part.append_basic_block())
-        self._launch(inner, part.args[0], place, step, part.args[1], part.args[2])
-        inner.ret_void()
-        pool = self.plan.table_size - 2
-        fork = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, POINTER, I64, I64])
-        function = builder.inttoptr(word(builder, table, pool), fork.as_pointer())
-        state = builder.inttoptr(word(builder, table, pool + 1), POINTER)
-        grain = ir.Constant(I64, step.grain)
-        builder.call(function, [state, builder.bitcast(part, POINTER), table, rows, grain])
+
+@dataclass(frozen=True)
+class _Own:
+    """The memory of a thread for items ``first`` to ``beyond`` of a strip."""
+
+    strip: Strip
+    memory: ir.Value
+    first: ir.Value
+    beyond: ir.Value
+
+    def address(self, builder: ir.IRBuilder, buffer: Buffer) -> ir.Value:
+        """Where item 0 would lie, so that kernels find theirs with the numbers of their rows."""
+        count = builder.sub(self.beyond, self.first)
+        start = builder.add(self.memory, builder.mul(count, ir.Constant(I64, buffer.place)))
+        before = builder.mul(self.first, ir.Constant(I64, buffer.type.nbytes // self.strip.items))
+        return builder.sub(start, before)
 
 
 class _Driver:
