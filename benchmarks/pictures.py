@@ -19,8 +19,9 @@ def pictures(cells: list[Cell], starts: list[Start], operators: list[Start]) -> 
     found = {}
     if any(c.times for c in cells):
         found["nets"] = _times(cells)
-    if starts or operators or len(_batches(by_key(cells))) > 1:
-        found["sweeps"] = _sweeps(by_key(cells), starts, operators)
+    drawn = [panel for panel in _panels(by_key(cells), starts, operators) if panel[1]]
+    if drawn:
+        found["sweeps"] = _sweeps(drawn)
     return found
 
 
@@ -58,9 +59,10 @@ def _times(cells: list[Cell]) -> Any:
     return figure
 
 
-def _sweeps(cells: Cells, starts: list[Start], operators: list[Start]) -> Any:
-    from matplotlib.figure import Figure
+_Panel = tuple[Callable[[Any, Any], None], Any, str]  # what draws it, its data, its title
 
+
+def _panels(cells: Cells, starts: list[Start], operators: list[Start]) -> list[_Panel]:
     chains = {
         name: points
         for name in CONTENDERS
@@ -81,12 +83,16 @@ def _sweeps(cells: Cells, starts: list[Start], operators: list[Start]) -> Any:
             ]
         )
     }
-    panels: list[tuple[Callable[[Any, Any], None], Any, str]] = [
+    return [
         (_lines, batches, f"{_SWEPT}, one thread: microseconds a row over the batch"),
         (_lines, chains, "build and two calls, no caches: seconds over operators"),
         (_bars, [s for s in starts if not s.reason], "from starting Python to the second result: seconds"),
     ]
-    drawn = [panel for panel in panels if panel[1]]
+
+
+def _sweeps(drawn: list[_Panel]) -> Any:
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(5.4 * len(drawn), 4.8), layout="constrained")
     for axes, (draw, data, title) in zip(
         figure.subplots(1, len(drawn), squeeze=False)[0], drawn, strict=True

@@ -4,7 +4,9 @@ NOTE [the pool]
 Workers are Python threads that enter native code once and stay there without the interpreter lock, asleep in
 ``sem_wait`` while there is nothing to do (after looking for more work for a tenth of a millisecond: in a virtual
 machine waking a core takes 50 us and more). ``fork(state, function, table, rows, grain)`` opens a job, wakes the
-workers and takes parts of the rows itself until none is left; workers take parts as they come. One that comes too
+workers and takes parts of the rows itself until none is left; workers take parts as they come. A part is a share of
+what is left (guided self-scheduling, Polychronopoulos and Kuck 1987), so the last ones are small and a worker whose core was
+taken away for a while holds up little. One that comes too
 late, since its core was busy, finds the job closed and sleeps on: a fork is never slower than doing all rows alone.
 The caller waits only for workers that are inside. Workers keep off the processor that the caller runs on
 (``_keep_away``): the kernel may wake a thread where its waker runs, and there it would wait until the work is done
@@ -35,8 +37,8 @@ from blockfuse.codegen.strips import ROOM
 # Words of the state; then the caller's semaphore, two sets of processors, and for each worker its semaphore (4 words),
 # thread number and memory.
 FIELDS = (
-    *("busy", "workers", "function", "table", "rows", "part", "parts", "next", "inside", "caller"),
-    *("sem_wait", "sem_post", "sem_trywait", "sched_getcpu", "sched_setaffinity"),
+    *("busy", "workers", "function", "table", "rows", "grain", "grains", "least", "next", "inside"),
+    *("caller", "sem_wait", "sem_post", "sem_trywait", "sched_getcpu", "sched_setaffinity"),
 )
 _DONE = 24
 _ALLOWED, _AWAY, _SET = 32, 48, 16  # processors of this process; those without the caller's; words in a set
@@ -46,7 +48,8 @@ _THREAD, _MEMORY = 4, 5  # among the words of a worker
 _LOOKS = (
     10_000  # a worker looks for the next job this often (some 0.1 ms) before it sleeps: waking takes as long
 )
-_PARTS = 2  # parts for each thread
+_SHARES = 2  # of what is left a thread takes one part in so many times the number of threads,
+_LEAST = 2  # but of all no less than one part in so many times that number
 _OPEN, _WAITED = 1 << 32, 1 << 33
 _ROWS = ir.FunctionType(
     ir.VoidType(), [POINTER, I64, I64, I64]
@@ -114,24 +117,42 @@ class _Native:
 
     def run_parts(self, memory: ir.Value) -> None:
         """Take parts of the rows until none is left; the last part has what is left over. memory: the thread's own."""
-        builder = self.builder
-        again = self.function.append_basic_block("part")
-        inside = self.function.append_basic_block("rows")
-        after = self.function.append_basic_block("no_part")
+        builder, one = self.builder, ir.Constant(I64, 1)
+        again, take, rows, after = (
+            self.function.append_basic_block(n) for n in ("part", "take", "rows", "no_part")
+        )
         builder.branch(again)
         builder.position_at_end(again)
-        number = self.change("next", "add", 1)
-        builder.cbranch(builder.icmp_signed("<", number, self.field("parts")), inside, after)
-        builder.position_at_end(inside)
-        size = self.field("part")
-        following = builder.add(number, ir.Constant(I64, 1))
-        last = builder.icmp_signed("==", following, self.field("parts"))
-        end = builder.select(last, self.field("rows"), builder.mul(following, size))
+        first = builder.load_atomic(self.place("next"), "monotonic", 8, typ=I64)
+        left = builder.sub(self.field("grains"), first)
+        builder.cbranch(builder.icmp_signed(">", left, ir.Constant(I64, 0)), take, after)
+        builder.position_at_end(take)
+        threads = builder.add(self.field("workers"), one)
+        share = self.quotient(left, builder.mul(threads, ir.Constant(I64, _SHARES)))
+        size = self.smaller(left, self.larger(share, self.field("least")))
+        beyond = builder.add(first, size)
+        taken = builder.cmpxchg(self.place("next"), first, beyond, "seq_cst", "monotonic")
+        builder.cbranch(builder.extract_value(taken, 1), rows, again)
+        builder.position_at_end(rows)
+        grain = self.field("grain")
+        last = builder.icmp_signed("==", beyond, self.field("grains"))
+        end = builder.select(last, self.field("rows"), builder.mul(beyond, grain))
         function = builder.inttoptr(self.field("function"), _ROWS.as_pointer())
         table = builder.inttoptr(self.field("table"), POINTER)
-        builder.call(function, [table, builder.mul(number, size), end, memory])
+        builder.call(function, [table, builder.mul(first, grain), end, memory])
         builder.branch(again)
         builder.position_at_end(after)
+
+    def smaller(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        return self.builder.select(self.builder.icmp_signed("<", x, y), x, y)
+
+    def larger(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        return self.builder.select(self.builder.icmp_signed(">", x, y), x, y)
+
+    def quotient(self, number: ir.Value, by: ir.Value) -> ir.Value:
+        """Rounded up."""
+        below = self.builder.sub(by, ir.Constant(I64, 1))
+        return self.builder.sdiv(self.builder.add(number, below), by)
 
 
 class _Work(_Native):
@@ -216,27 +237,24 @@ class _Fork(_Native):
 
     def _open(self, function: ir.Value, table: ir.Value, rows: ir.Value, grain: ir.Value) -> None:
         builder = self.builder
-        one = ir.Constant(I64, 1)
         workers = self.field("workers")
-        wanted = builder.mul(builder.add(workers, one), ir.Constant(I64, _PARTS))
         grains = builder.sdiv(rows, grain)
-        each = self._quotient(grains, wanted)  # grains a part
-        parts = self._quotient(grains, each)
+        threads = builder.add(workers, ir.Constant(I64, 1))
         values = {
             "function": builder.ptrtoint(function, I64),
             "table": builder.ptrtoint(table, I64),
             "rows": rows,
-            "part": builder.mul(each, grain),
-            "parts": parts,
+            "grain": grain,
+            "grains": grains,
+            "least": self.quotient(grains, builder.mul(threads, ir.Constant(I64, _LEAST))),
             "next": ir.Constant(I64, 0),
         }
         for name, value in values.items():
             builder.store(value, self.place(name))
         self._keep_away(workers)
         self.change("inside", "or", _OPEN)
-        spare = builder.sub(parts, one)  # the caller takes one part itself
-        fewer = builder.icmp_signed("<", spare, workers)
-        self._for_each(builder.select(fewer, spare, workers), lambda n: self.post(self.worker(n)))
+        spare = builder.sub(grains, ir.Constant(I64, 1))  # the caller takes a part itself
+        self._for_each(self.smaller(spare, workers), lambda n: self.post(self.worker(n)))
 
     def _keep_away(self, workers: ir.Value) -> None:
         """Bar the workers from the caller's processor, if that is another one than at the last fork."""
@@ -263,11 +281,6 @@ class _Fork(_Native):
         function = self._library("sched_setaffinity", [I32, I64, POINTER])
         operands = [self.builder.trunc(thread, I32), ir.Constant(I64, 8 * _SET), self.at(_AWAY)]
         self.builder.call(function, operands)  # where no processor is left, it fails and changes nothing
-
-    def _quotient(self, number: ir.Value, by: ir.Value) -> ir.Value:
-        """Rounded up."""
-        below = self.builder.sub(by, ir.Constant(I64, 1))
-        return self.builder.sdiv(self.builder.add(number, below), by)
 
     def _close(self) -> None:
         """Let nobody enter any more, and wait for those inside."""
