@@ -14,8 +14,8 @@ from dataclasses import replace
 
 import numpy
 
-from blockfuse.codegen.bound import CACHE_BANDWIDTH, PARALLEL_WORK
 from blockfuse.codegen.buffers import Buffer, planned
+from blockfuse.codegen.cost import CACHE_BANDWIDTH, PARALLEL_WORK
 from blockfuse.codegen.kernel import ProductKernel
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.schedule import Schedule

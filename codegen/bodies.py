@@ -6,7 +6,8 @@ from math import prod
 
 import numpy
 
-from blockfuse.codegen.bound import Bound, CopyFirst, cost_of, line_grain, names_of_body
+from blockfuse.codegen.bound import Bound, CopyFirst, names_of_body
+from blockfuse.codegen.cost import cost_of, line_grain
 from blockfuse.codegen.expressions import converted, literal_text, statement
 from blockfuse.codegen.folds import columns_kernel, rows_kernel
 from blockfuse.codegen.kernel import Access, MapKernel, Statement

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from math import prod
 
-from blockfuse.codegen.bound import LINE, Bound, CopyFirst, cost_of, names_of_body
+from blockfuse.codegen.bound import Bound, CopyFirst, names_of_body
+from blockfuse.codegen.cost import LINE, cost_of
 from blockfuse.codegen.expressions import fold, start_text, statement
 from blockfuse.codegen.kernel import Access, ColumnKernel, Fold, RowKernel, Statement, Sweep
 from blockfuse.ir import layout as layouts

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import prod
 
-from blockfuse.codegen.bound import CACHE_BANDWIDTH, Bound, CopyFirst, names_of_body
+from blockfuse.codegen.bound import Bound, CopyFirst, names_of_body
+from blockfuse.codegen.cost import AWAKE_WORK, time_of_tiles, work_of_product
 from blockfuse.codegen.expressions import statement
 from blockfuse.codegen.kernel import Access, ProductKernel, ProductTile
 from blockfuse.codegen.machine import Machine
@@ -16,19 +16,20 @@ from blockfuse.ir.lowering import Contraction
 
 
 def choose_tile(
-    height: int, panels: int, vectors: int, panel: int, accumulators: int, threads: int = 1
+    height: int, panels: int, vectors: int, panel: int, accumulators: int, threads: int = 1, work: float = 0.0
 ) -> ProductTile:
     """Rows, panels and unrolling of a tile.
 
-    It fills the registers, wastes few rows, gives each thread the same number of tiles, and hides the latency of a few
-    accumulators.
+    It fills the registers, wastes few rows, gives each thread the same number of tiles (of few rows, where there is enough
+    ``work`` for several threads), and hides the latency of a few accumulators.
     """
     most = max(1, accumulators // vectors)
     if height >= most:
-        rows = min(range(most // 2 + 1, most + 1), key=lambda r: _time(r, height, threads))
+        rows = min(range(most // 2 + 1, most + 1), key=lambda r: time_of_tiles(r, height, threads))
         return ProductTile(rows, 1, panel, 1)
     wide = max(1, accumulators // (height * vectors))
-    across = min(range(1, min(wide, panels) + 1), key=lambda p: (-(-panels // p) * p, -p))
+    each = -(-panels // threads) if work > AWAKE_WORK else panels
+    across = min(range(1, min(wide, each) + 1), key=lambda p: (-(-panels // p) * p, -p))
     unroll = 1
     while height * across * vectors * unroll < 8 and height * across * vectors * unroll * 2 <= accumulators:
         unroll *= 2
@@ -67,11 +68,12 @@ def product_kernel(
             loads.append(Access(names[leaf], str(leaf.dtype), in_epilogue))
     vectors = right.shape[-1] // machine.lanes(product.dtype.itemsize)
     panels, panel = right.shape[-3], right.shape[-1]
+    work = work_of_product(product, machine)
     tiles: tuple[ProductTile, ...]
     if batch and not batched and height % batch == 0:
         height, tiles = 0, open_tiles(panels, vectors, panel, machine.accumulators)
     else:
-        tiles = (choose_tile(height, panels, vectors, panel, machine.accumulators, machine.threads),)
+        tiles = (choose_tile(height, panels, vectors, panel, machine.accumulators, machine.threads, work),)
     tile = tiles[0]
     by_panels = not batched and height == tile.rows
     store = Access("out", str(node.dtype), (height * units, units, 1) if batched else (units, 1))
@@ -94,24 +96,9 @@ def product_kernel(
         store=store,
         result=names[body.outputs[0]],
     )
-    work = _work(product, machine)
     if by_panels:
         return Bound(kernel, -(-panels // tile.panels), work)
     return Bound(kernel, left.shape[0], work, 1 if batched else tile.rows)
-
-
-def _work(product: Node, machine: Machine) -> float:
-    """Nanoseconds: 4 operations a cycle and lane at 4 GHz, or the weight from a cache."""
-    left, right, *_ = product.operands
-    lanes = machine.lanes(product.dtype.itemsize)
-    flops = 2.0 * prod(product.shape) * left.shape[-1]
-    return max(flops / (16 * lanes), prod(right.shape) * product.dtype.itemsize / CACHE_BANDWIDTH)
-
-
-def _time(rows: int, height: int, threads: int) -> float:
-    """The longest thread's rows, and the loads of the weight that each tile repeats."""
-    tiles = -(-height // rows)
-    return -(-tiles // threads) * rows * (1 + 0.5 / rows)
 
 
 def _operand_strides(leaf: Node, where: Layout, product: Node, batched: bool) -> tuple[int, ...] | None:

@@ -35,6 +35,11 @@ class Launch:
     grain: int = 1
     share: int = 0
 
+    @property
+    def grows(self) -> bool:
+        """Whether there are more rows where the batch has more items."""
+        return self.share > 0
+
 
 @dataclass(frozen=True)
 class HostCall:

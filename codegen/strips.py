@@ -16,15 +16,14 @@ from math import prod
 
 import numpy
 
-from blockfuse.codegen.bound import CACHE_BANDWIDTH, PARALLEL_WORK
 from blockfuse.codegen.buffers import ALIGNMENT, Buffer, arena, rounded
+from blockfuse.codegen.cost import FAR_BANDWIDTH, is_shared
 from blockfuse.codegen.kernel import Kernel, MapKernel, ProductKernel, RowKernel
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.steps import Launch, Pointer, Step, Strip, lives_of, touched_by
 from blockfuse.ir.types import TensorType
 
 ROOM = 1 << 19  # bytes of a thread's own memory: a part of its second-level cache
-_FAR_BANDWIDTH = CACHE_BANDWIDTH / 6  # bytes a nanosecond of weights that no near cache holds
 
 
 def in_strips(steps: Sequence[Step], buffers: list[Buffer], machine: Machine, batch: int = 0) -> list[Step]:
@@ -188,9 +187,9 @@ def _pays(strip: Strip, buffers: list[Buffer], machine: Machine) -> bool:
         return False
     if strip.grows:
         return True
-    if strip.work <= PARALLEL_WORK or strip.items < 2 * strip.grain:
+    if not is_shared(strip, machine):
         return False
     weights = {b for b in touched_by(strip) if b < len(buffers) and buffers[b].kind == "parameter"}
     passes = -(-strip.items // (machine.threads * strip.part)) - 1
     again = passes * sum(prod(buffers[b].type.shape) * buffers[b].type.dtype.itemsize for b in weights)
-    return again / _FAR_BANDWIDTH <= strip.work / machine.threads / 8
+    return again / FAR_BANDWIDTH <= strip.work / machine.threads / 8

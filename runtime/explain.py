@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from blockfuse.codegen.steps import HostCall, Strip
+from blockfuse.codegen.cost import sharing
+from blockfuse.codegen.kernel import Kernel, ProductKernel
+from blockfuse.codegen.steps import HostCall, Launch, Strip
 from blockfuse.ir.lowering import Fused
 from blockfuse.ir.types import TensorType
 from blockfuse.tracer.structure import Branch, Number, Static, Structure
@@ -76,10 +78,7 @@ def _program_lines(case: Any) -> list[str]:
     lines += _flow_lines(case)
     lines += [f"  number {o.text} is given at each call, as {o.dtype}" for o in program.operands]
     lines += [f"  a number is part of the signature because {case.note}"] if case.note else []
-    kernels = Counter(
-        f"  kernel {node.attrs['name']}: {_type_text(node.type, schedule.batch)}{_from(node.source)}"
-        for node in fused
-    )
+    kernels = Counter(_kernel_texts(program))
     lines += [text if count == 1 else f"{text}, {count} times" for text, count in kernels.items()]
     for step in schedule.steps:
         if isinstance(step, HostCall):
@@ -89,8 +88,8 @@ def _program_lines(case: Any) -> list[str]:
             )
         elif isinstance(step, Strip):
             lines.append(
-                f"  {len(step.launches)} launches with one fork: a thread takes {step.grain} to {step.part} items "
-                "through all of them"
+                f"  {len(step.launches)} launches with one fork, {_sharing(step, program)}: each takes {step.grain} to "
+                f"{step.part} items through all of them"
             )
     work = schedule.work / 1000
     calls = program.executable.calls() + case.calls
@@ -100,6 +99,34 @@ def _program_lines(case: Any) -> list[str]:
     call = f"a call with {schedule.batch} items" if schedule.batch else "a call"
     lines.append(f"  about {work:.1f} us of kernels {call}, workspace of {schedule.workspace}")
     return lines
+
+
+def _kernel_texts(program: Any) -> Iterator[str]:
+    """A line for each fused kernel: its result, the user's line, and what the cost model made of it."""
+    schedule = program.schedule
+    alone = {id(step) for step in schedule.steps if isinstance(step, Launch)}
+    launches = iter(schedule.launches)
+    for node in (
+        n for o in program.optimized for n in o.main.nodes if isinstance(n.operator.lowering, Fused)
+    ):
+        if not node.type.size:  # takes no launch
+            continue
+        name = node.attrs["name"]
+        launch = next(step for step in launches if step.kernel.name == name)
+        text = f"  kernel {name}: {_type_text(node.type, schedule.batch)}{_from(node.source)}{_tiles(launch.kernel)}"
+        text += f", about {launch.work / 1000:.1f} us"
+        yield f"{text}, {_sharing(launch, program)}" if id(launch) in alone else text
+
+
+def _tiles(kernel: Kernel) -> str:
+    if not isinstance(kernel, ProductKernel):
+        return ""
+    tile = kernel.tiles[0]
+    return f", tiles of {tile.rows} x {tile.panels * tile.panel}"
+
+
+def _sharing(step: Launch | Strip, program: Any) -> str:
+    return f"for {sharing(step, program.machine, program.schedule.batch)}"
 
 
 def _type_text(type: TensorType, batch: int) -> str:

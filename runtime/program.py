@@ -94,6 +94,7 @@ class Program:
         self.unrolled = compiled.unrolled
         self._every_size = every_size
         self._check_draws()
+        self.machine = backend.machine
         self.executable = backend.load(self.schedule)
         self._lock = threading.Lock()  # held for a moment, also by those who change things
         self._refreshing = threading.Lock()  # one thread at a time binds

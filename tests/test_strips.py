@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from blockfuse import nn, np
-from blockfuse.codegen import batches, strips
-from blockfuse.codegen.cpu import plan
+from blockfuse.codegen import cost, strips
+from blockfuse.codegen.cpu import program
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.schedule import Schedule, schedule
 from blockfuse.codegen.steps import Strip
@@ -32,8 +32,9 @@ def _always() -> Any:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(strips, "ROOM", 12_000)
-        for module in (strips, plan, batches):
-            patch.setattr(module, "PARALLEL_WORK", 0.0)
+        for name in ("AWAKE_WORK", "PARALLEL_WORK"):
+            patch.setattr(program, name, 0.0)
+        patch.setattr(cost.is_shared, "__defaults__", (0.0,))
         yield
 
 
@@ -94,7 +95,7 @@ def test_what_mixes_items_waits_for_all_of_them(mixing: Callable[[Any], Any]) ->
 
 
 def test_little_work_takes_no_fork() -> None:
-    found = scheduled(lambda x, w, v: dense(dense(x, w), v), x="float32[2, 256]", **LAYERS)
+    found = scheduled(lambda x, w, v: dense(dense(x, w), v), x="float32[8, 256]", **LAYERS)
     assert strips_in(found) == []
 
 

@@ -10,6 +10,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 import warnings
 import weakref
 from collections.abc import Callable
@@ -503,3 +504,21 @@ def test_an_entry_outlives_its_net() -> None:
     assert entry() is NotImplemented
     assert entry(None, 3) is NotImplemented
     assert entry(3) is NotImplemented
+
+
+# -- little work -----------------------------------------------------------------------------------------------
+
+
+def test_calls_with_little_work_share_it_with_threads_that_are_awake_and_let_them_sleep_again() -> None:
+    net = layers(784, 256)
+    (x,) = inputs(1, 1, 784)
+    wanted = net(x)
+    net.hybridize(threads=2)
+    for _ in range(3000):
+        found = net(x)
+    close(found, wanted)
+    assert "for threads that are awake" in net.explain()
+    time.sleep(0.3)
+    before = time.process_time()
+    time.sleep(0.3)
+    assert time.process_time() - before < 0.15, "a thread spins though nobody calls"

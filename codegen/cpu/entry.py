@@ -10,6 +10,7 @@ from __future__ import annotations
 from llvmlite import ir
 
 from blockfuse.codegen.buffers import ALIGNMENT, ITEMS, Buffer
+from blockfuse.codegen.cost import items_for
 from blockfuse.codegen.cpu.cpython import (
     ARRAY_DATA,
     ARRAY_DESCR,
@@ -303,7 +304,7 @@ class Entry:
             if self.plan.schedule.work > RELEASE_WORK:
                 return self._run_without_interpreter(table)
             return self.builder.call(self.drive, [table])
-        many = ir.Constant(I64, self.plan.items_for(self.plan.schedule.work, RELEASE_WORK))
+        many = ir.Constant(I64, items_for(self.plan.schedule.work, self.plan.schedule.batch, RELEASE_WORK))
         results: list[tuple[ir.Value, ir.Block]] = []
         with self.builder.if_else(self.builder.icmp_signed(">=", self.items, many)) as (long, short):
             with long:

@@ -16,7 +16,7 @@ import numpy
 from blockfuse.codegen.buffers import ALIGNMENT, items_reserved
 from blockfuse.codegen.cpu import cpython, native
 from blockfuse.codegen.cpu.entry import HEADER, dtype_places, place_of
-from blockfuse.codegen.cpu.plan import is_native, native_entry, plan
+from blockfuse.codegen.cpu.plan import POOL, is_native, native_entry, plan
 from blockfuse.codegen.cpu.pool import pool, pool_ir
 from blockfuse.codegen.cpu.program import program_ir
 from blockfuse.codegen.cpu.render import pointers
@@ -118,7 +118,7 @@ class Executable:
     def _add_pool(self, frame: numpy.ndarray, store: Store) -> None:
         machine = self.plan.machine
         workers = pool(machine.threads, _object("pool", pool_ir, machine, store), machine)
-        frame[-2:] = workers.fork, workers.state
+        frame[-len(POOL) :] = [getattr(workers, name) for name in POOL]
 
     def _new_entry(self, wrapper: type) -> Any:
         if not (native_entry(self.plan) and cpython.layout_is_known(wrapper)):

@@ -6,13 +6,15 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
-from blockfuse.codegen.bound import PARALLEL_WORK
 from blockfuse.codegen.buffers import Buffer
+from blockfuse.codegen.cost import is_shared
 from blockfuse.codegen.cpu.render import render
 from blockfuse.codegen.kernel import Kernel
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.schedule import Schedule
-from blockfuse.codegen.steps import HostCall, Launch, Strip
+from blockfuse.codegen.steps import HostCall
+
+POOL = ("fork", "fork_awake", "state")  # words of the table
 
 
 @dataclass(frozen=True)
@@ -28,31 +30,17 @@ class Plan:
 
     @property
     def table_size(self) -> int:
-        return self.items_place + 3
+        return self.items_place + 1 + len(POOL)
 
     @property
     def items_place(self) -> int:
-        """Where the table holds the number of items of the batch; the two words of the pool follow."""
+        """Where the table holds the number of items of the batch; the words of the pool follow."""
         return len(self.schedule.buffers) + len(self.sources)
-
-    def forks(self, step: Launch | Strip) -> bool:
-        """Whether a step is worth several threads, where that does not depend on the batch."""
-        rows = step.items if isinstance(step, Strip) else step.rows
-        return self.machine.threads > 1 and step.work > PARALLEL_WORK and rows >= 2 * step.grain
-
-    def forks_from(self, step: Launch | Strip) -> int:
-        """From how many items of the batch on a step that grows with them is worth several threads."""
-        share = 1 if isinstance(step, Strip) else step.share
-        return max(self.items_for(step.work, PARALLEL_WORK), -(-2 * step.grain // share))
-
-    def items_for(self, work: float, limit: float) -> int:
-        """From how many items on ``work``, which is for as many as ``schedule.batch``, is above ``limit``."""
-        return int(limit * self.schedule.batch / max(work, 1e-9)) + 1
 
     @property
     def is_parallel(self) -> bool:
         native = [s for s in self.schedule.steps if not isinstance(s, HostCall)]
-        return self.machine.threads > 1 and any(grows(s) or self.forks(s) for s in native)
+        return self.machine.threads > 1 and any(s.grows or is_shared(s, self.machine) for s in native)
 
     def buffers(self, kind: str) -> list[tuple[int, Buffer]]:
         """Number and buffer, in the order of their places."""
@@ -111,8 +99,3 @@ def native_entry(plan: Plan) -> bool:
 
 def is_native(plan: Plan, steps: tuple[int, ...]) -> bool:
     return not isinstance(plan.schedule.steps[steps[0]], HostCall)
-
-
-def grows(step: Launch | Strip) -> bool:
-    """Whether the step has more rows where the batch has more items."""
-    return step.grows if isinstance(step, Strip) else step.share > 0

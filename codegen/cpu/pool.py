@@ -8,7 +8,9 @@ workers and takes parts of the rows itself until none is left; workers take part
 what is left (guided self-scheduling, Polychronopoulos and Kuck 1987), so the last ones are small and a worker whose core was
 taken away for a while holds up little. One that comes too
 late, since its core was busy, finds the job closed and sleeps on: a fork is never slower than doing all rows alone.
-The caller waits only for workers that are inside. Workers keep off the processor that the caller runs on
+The caller waits only for workers that are inside, awake at first. ``fork_awake`` takes the same operands for little work: it
+forks only while workers are awake; otherwise the caller does all rows, and wakes the workers for the next call if the
+last one was not long ago. Workers keep off the processor that the caller runs on
 (``_keep_away``): the kernel may wake a thread where its waker runs, and there it would wait until the work is done
 (seen: 57 us a call instead of 34). One job at a time; a second caller finds the pool busy and does its rows itself.
 A forked child has no workers: its pool starts anew.
@@ -34,11 +36,12 @@ from blockfuse.codegen.cpu.words import I32, I64, POINTER
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.strips import ROOM
 
+LIBRARY = ("sem_wait", "sem_post", "sem_trywait", "sched_getcpu", "sched_setaffinity", "clock_gettime")
 # Words of the state; then the caller's semaphore, two sets of processors, and for each worker its semaphore (4 words),
 # thread number and memory.
 FIELDS = (
     *("busy", "workers", "function", "table", "rows", "grain", "grains", "least", "next", "inside"),
-    *("caller", "sem_wait", "sem_post", "sem_trywait", "sched_getcpu", "sched_setaffinity"),
+    *("caller", "awake", "last", *LIBRARY),
 )
 _DONE = 24
 _ALLOWED, _AWAY, _SET = 32, 48, 16  # processors of this process; those without the caller's; words in a set
@@ -48,6 +51,9 @@ _THREAD, _MEMORY = 4, 5  # among the words of a worker
 _LOOKS = (
     10_000  # a worker looks for the next job this often (some 0.1 ms) before it sleeps: waking takes as long
 )
+_SPINS = 10_000  # a caller looks so often (some 20 us) whether the last worker has left before it sleeps
+_RECENT = 100_000  # nanoseconds: calls that follow each other so soon are worth waking workers for
+_MONOTONIC = 1  # Linux's number of the clock
 _SHARES = 2  # of what is left a thread takes one part in so many times the number of threads,
 _LEAST = 2  # but of all no less than one part in so many times that number
 _OPEN, _WAITED = 1 << 32, 1 << 33
@@ -57,10 +63,12 @@ _ROWS = ir.FunctionType(
 
 
 def pool_ir() -> str:
-    """LLVM IR of ``fork`` and ``work``."""
+    """LLVM IR of ``fork``, ``fork_awake`` and ``work``."""
     module = ir.Module("pool")
     _Work(module).emit()
-    _Fork(module).emit()
+    fork = _Fork(module)
+    fork.emit()
+    _ForkAwake(module, fork.function).emit()
     return str(module)
 
 
@@ -115,6 +123,23 @@ class _Native:
         first = self.builder.mul(number, ir.Constant(I64, _STRIDE))
         return self.builder.add(first, ir.Constant(I64, _WORKERS))
 
+    def for_each(self, count: ir.Value, body: Callable[[ir.Value], None]) -> None:
+        builder = self.builder
+        before = builder.block
+        head = self.function.append_basic_block("each")
+        inside = self.function.append_basic_block("inside")
+        after = self.function.append_basic_block("after")
+        builder.branch(head)
+        builder.position_at_end(head)
+        number = builder.phi(I64)
+        number.add_incoming(ir.Constant(I64, 0), before)
+        builder.cbranch(builder.icmp_signed("<", number, count), inside, after)
+        builder.position_at_end(inside)
+        body(number)
+        number.add_incoming(builder.add(number, ir.Constant(I64, 1)), builder.block)
+        builder.branch(head)
+        builder.position_at_end(after)
+
     def run_parts(self, memory: ir.Value) -> None:
         """Take parts of the rows until none is left; the last part has what is left over. memory: the thread's own."""
         builder, one = self.builder, ir.Constant(I64, 1)
@@ -163,6 +188,7 @@ class _Work(_Native):
 
     def emit(self) -> None:
         builder, number = self.builder, self.function.args[1]
+        self.change("awake", "add", 1)
         loop = self.function.append_basic_block("loop")
         enter = self.function.append_basic_block("enter")
         leave = self.function.append_basic_block("leave")
@@ -205,7 +231,9 @@ class _Work(_Native):
         count.add_incoming(following, idle)
         builder.cbranch(builder.icmp_signed("<", following, ir.Constant(I64, _LOOKS)), look, sleep)
         builder.position_at_end(sleep)
+        self.change("awake", "sub", 1)
         self.wait(semaphore)
+        self.change("awake", "add", 1)
         builder.branch(awake)
         builder.position_at_end(awake)
 
@@ -254,7 +282,7 @@ class _Fork(_Native):
         self._keep_away(workers)
         self.change("inside", "or", _OPEN)
         spare = builder.sub(grains, ir.Constant(I64, 1))  # the caller takes a part itself
-        self._for_each(self.smaller(spare, workers), lambda n: self.post(self.worker(n)))
+        self.for_each(self.smaller(spare, workers), lambda n: self.post(self.worker(n)))
 
     def _keep_away(self, workers: ir.Value) -> None:
         """Bar the workers from the caller's processor, if that is another one than at the last fork."""
@@ -271,7 +299,7 @@ class _Fork(_Native):
             bit = builder.shl(ir.Constant(I64, 1), builder.and_(here, ir.Constant(I64, 63)))
             allowed = self.get(self._word_of(here, _ALLOWED))
             self.put(self._word_of(here, _AWAY), builder.and_(allowed, builder.not_(bit)))
-            self._for_each(workers, self._bar)
+            self.for_each(workers, self._bar)
 
     def _word_of(self, processor: ir.Value, start: int) -> ir.Value:
         return self.builder.add(self.builder.lshr(processor, ir.Constant(I64, 6)), ir.Constant(I64, start))
@@ -288,7 +316,7 @@ class _Fork(_Native):
         counted = ir.Constant(I64, _OPEN - 1)
         none = ir.Constant(I64, 0)
         inside = builder.and_(self.change("inside", "and", ~_OPEN), counted)
-        with builder.if_then(builder.icmp_signed("!=", inside, none)):
+        with builder.if_then(builder.icmp_signed("!=", inside, none)), builder.if_then(self._stays()):
             still = builder.and_(self.change("inside", "or", _WAITED), counted)
             gone = builder.icmp_signed("==", still, none)
             with builder.if_else(gone) as (nobody, somebody):
@@ -297,6 +325,28 @@ class _Fork(_Native):
                 with somebody:
                     self.wait(_DONE)
 
+    def _stays(self) -> ir.Value:
+        """Whether a worker is still inside after a while of looking."""
+        builder = self.builder
+        before = builder.block
+        look, idle, after = (self.function.append_basic_block(n) for n in ("look", "idle", "looked"))
+        builder.branch(look)
+        builder.position_at_end(look)
+        count = builder.phi(I64)
+        count.add_incoming(ir.Constant(I64, 0), before)
+        inside = builder.load_atomic(self.place("inside"), "acquire", 8, typ=I64)
+        stays = builder.icmp_signed("!=", inside, ir.Constant(I64, 0))
+        builder.cbranch(stays, idle, after)
+        builder.position_at_end(idle)
+        following = builder.add(count, ir.Constant(I64, 1))
+        count.add_incoming(following, idle)
+        builder.cbranch(builder.icmp_signed("<", following, ir.Constant(I64, _SPINS)), look, after)
+        builder.position_at_end(after)
+        found = builder.phi(ir.IntType(1))
+        found.add_incoming(stays, look)
+        found.add_incoming(stays, idle)
+        return found
+
     def _stop_waiting(self) -> None:
         """The last worker left before it could know; if one that came late has posted since, take the post."""
         builder = self.builder
@@ -304,38 +354,57 @@ class _Fork(_Native):
         with builder.if_then(builder.icmp_signed("==", flags, ir.Constant(I64, 0))):
             self.wait(_DONE)
 
-    def _for_each(self, count: ir.Value, body: Callable[[ir.Value], None]) -> None:
+
+class _ForkAwake(_Native):
+    """``fork_awake(state, function, table, rows, grain)``."""
+
+    def __init__(self, module: ir.Module, fork: ir.Function) -> None:
+        super().__init__(module, "fork_awake", [POINTER, POINTER, POINTER, I64, I64])
+        self.fork = fork
+
+    def emit(self) -> None:
         builder = self.builder
-        before = builder.block
-        head = self.function.append_basic_block("each")
-        inside = self.function.append_basic_block("inside")
-        after = self.function.append_basic_block("after")
-        builder.branch(head)
-        builder.position_at_end(head)
-        number = builder.phi(I64)
-        number.add_incoming(ir.Constant(I64, 0), before)
-        builder.cbranch(builder.icmp_signed("<", number, count), inside, after)
-        builder.position_at_end(inside)
-        body(number)
-        number.add_incoming(builder.add(number, ir.Constant(I64, 1)), builder.block)
-        builder.branch(head)
-        builder.position_at_end(after)
+        _, function, table, rows, _ = self.function.args
+        zero = ir.Constant(I64, 0)
+        awake = builder.load_atomic(self.place("awake"), "monotonic", 8, typ=I64)
+        with builder.if_then(builder.icmp_signed(">", awake, zero)):
+            builder.call(self.fork, self.function.args)
+            builder.ret_void()
+        now = self._now()
+        passed = builder.sub(now, self.field("last"))
+        builder.store(now, self.place("last"))
+        with builder.if_then(builder.icmp_signed("<", passed, ir.Constant(I64, _RECENT))):
+            self.for_each(self.field("workers"), lambda n: self.post(self.worker(n)))
+        whole = builder.inttoptr(builder.ptrtoint(function, I64), _ROWS.as_pointer())
+        builder.call(whole, [table, zero, rows, zero])
+        builder.ret_void()
+
+    def _now(self) -> ir.Value:
+        """Nanoseconds."""
+        builder = self.builder
+        time = builder.alloca(I64, 2)
+        clock = self._library("clock_gettime", [I32, POINTER])
+        builder.call(clock, [ir.Constant(I32, _MONOTONIC), time])
+        seconds, nanoseconds = (
+            builder.load(builder.gep(time, [ir.Constant(I64, n)], source_etype=I64), typ=I64) for n in (0, 1)
+        )
+        return builder.add(builder.mul(seconds, ir.Constant(I64, 10**9)), nanoseconds)
 
 
 # -- the pool of this process --------------------------------------------------------------------------------
 
 
 class Pool:
-    """``threads - 1`` workers; ``fork`` and ``state`` are addresses for native code."""
+    """``threads - 1`` workers; ``fork``, ``fork_awake`` and ``state`` are addresses for native code."""
 
     def __init__(self, threads: int, code: bytes, machine: Machine) -> None:
         self._code = native.load(code, machine)
-        self.fork = self._code.address("fork")
+        self.fork, self.fork_awake = (self._code.address(name) for name in ("fork", "fork_awake"))
         self._words = numpy.zeros(_WORKERS + _STRIDE * threads + 8, numpy.int64)
         self._words = self._words[-(self._words.ctypes.data // 8) % 8 :]  # on a cache line
         self.state = self._words.ctypes.data
         self._words[FIELDS.index("workers")] = threads - 1
-        for name in ("sem_wait", "sem_post", "sem_trywait", "sched_getcpu", "sched_setaffinity"):
+        for name in LIBRARY:
             self._words[FIELDS.index(name)] = library_address(name)
         self._words[FIELDS.index("caller")] = 64 * _SET - 1  # none yet
         for processor in os.sched_getaffinity(0):

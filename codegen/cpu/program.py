@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from llvmlite import ir
 
 from blockfuse.codegen.buffers import Buffer
+from blockfuse.codegen.cost import AWAKE_WORK, PARALLEL_WORK, is_shared, shared_from
 from blockfuse.codegen.cpu.entry import Entry
-from blockfuse.codegen.cpu.plan import Plan, grows, is_native, native_entry
+from blockfuse.codegen.cpu.plan import POOL, Plan, is_native, native_entry
 from blockfuse.codegen.cpu.words import I8, I32, I64, POINTER, word
 from blockfuse.codegen.steps import HostCall, Launch, Strip
 
@@ -59,35 +60,50 @@ class _Emitter:
     def _step(self, builder: ir.IRBuilder, table: ir.Value, place: int, step: Launch | Strip) -> None:
         """All rows of ``step``, by several threads where that pays."""
         part = self._part(place, step)
-        none = ir.Constant(I64, 0)
-        if not grows(step):
+        if not step.grows:
             rows = ir.Constant(I64, step.rows if isinstance(step, Launch) else step.items)
-            if self.plan.forks(step):
-                self._fork(builder, table, part, rows, step.grain)
+            if is_shared(step, self.plan.machine):
+                always = ir.Constant(ir.IntType(1), is_shared(step, self.plan.machine, PARALLEL_WORK))
+                self._fork(builder, table, part, rows, step.grain, always)
             else:
-                builder.call(part, [table, none, rows, none])
+                self._alone(builder, table, part, rows)
             return
-        rows = word(builder, table, self.plan.items_place)
+        items = word(builder, table, self.plan.items_place)
         share = step.share if isinstance(step, Launch) else 1
-        items, rows = rows, builder.mul(rows, ir.Constant(I64, share))
+        rows = builder.mul(items, ir.Constant(I64, share))
         if self.plan.machine.threads == 1:
-            builder.call(part, [table, none, rows, none])
+            self._alone(builder, table, part, rows)
             return
-        many = builder.icmp_signed(">=", items, ir.Constant(I64, self.plan.forks_from(step)))
-        with builder.if_else(many) as (then, otherwise):
+        enough, many = (
+            builder.icmp_signed(
+                ">=", items, ir.Constant(I64, shared_from(step, self.plan.schedule.batch, limit))
+            )
+            for limit in (AWAKE_WORK, PARALLEL_WORK)
+        )
+        with builder.if_else(enough) as (then, otherwise):
             with then:
-                self._fork(builder, table, part, rows, step.grain)
+                self._fork(builder, table, part, rows, step.grain, many)
             with otherwise:
-                builder.call(part, [table, none, rows, none])
+                self._alone(builder, table, part, rows)
+
+    def _alone(self, builder: ir.IRBuilder, table: ir.Value, part: ir.Function, rows: ir.Value) -> None:
+        none = ir.Constant(I64, 0)
+        builder.call(part, [table, none, rows, none])
 
     def _fork(
-        self, builder: ir.IRBuilder, table: ir.Value, part: ir.Function, rows: ir.Value, grain: int
+        self,
+        builder: ir.IRBuilder,
+        table: ir.Value,
+        part: ir.Function,
+        rows: ir.Value,
+        grain: int,
+        always: ir.Value,
     ) -> None:
-        """Hand rows to the thread pool, a part at a time."""
-        pool = self.plan.table_size - 2
-        function = builder.inttoptr(word(builder, table, pool), _FORK.as_pointer())
-        state = builder.inttoptr(word(builder, table, pool + 1), POINTER)
-        builder.call(function, [state, builder.bitcast(part, POINTER), table, rows, ir.Constant(I64, grain)])
+        """Hand rows to the thread pool, a part at a time; unless ``always``, only if its threads are awake."""
+        fork, awake, state = (word(builder, table, self.plan.items_place + 1 + n) for n in range(len(POOL)))
+        function = builder.inttoptr(builder.select(always, fork, awake), _FORK.as_pointer())
+        operands = builder.inttoptr(state, POINTER), builder.bitcast(part, POINTER), table
+        builder.call(function, [*operands, rows, ir.Constant(I64, grain)])
 
     def _part(self, place: int, step: Launch | Strip) -> ir.Function:
         function = ir.Function(self.module, _ROWS, f"rows{place}")
