@@ -23,7 +23,7 @@ from blockfuse.nn.initializers import Init
 from blockfuse.nn.parameter import Parameter
 from blockfuse.nn.parameter_dict import ParameterDict
 from blockfuse.nn.structure import Held, Registry, joined
-from blockfuse.runtime.dispatch import Hybrid, call_block
+from blockfuse.runtime.dispatch import Hybrid, asks_entry, call_block
 
 # Options of ``hybridize``. Gluon's are taken and mean nothing: memory and partitions look after themselves.
 OPTIONS = ("backend", "threads", "audit")
@@ -108,6 +108,7 @@ class Block(Held):
 
     # -- calling ---------------------------------------------------------------------------------------------
 
+    @asks_entry
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         entry = self._entry
         if entry is not None and not kwargs:

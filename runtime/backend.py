@@ -36,6 +36,12 @@ class Backend:
 
         return Executable(schedule, self.machine, self.store, ndarray, UNUSUAL)
 
+    def quicken(self, cls: type) -> None:
+        """Let calls of instances of ``cls``, whose ``__call__`` asks ``_entry`` first, do that without a Python frame."""
+        from blockfuse.codegen.cpu.executable import quicken
+
+        quicken(cls, self.machine, self.store)
+
 
 @lru_cache
 def cache() -> DiskCache:

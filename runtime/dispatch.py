@@ -40,6 +40,12 @@ _SIGNATURES = 64  # kept; the one used longest ago goes
 _PATHS = 64  # recorded for one signature; what takes another way runs eagerly
 
 
+def asks_entry(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a ``__call__`` that begins by asking ``self._entry``: native code may do that in its place."""
+    call.asks_entry = True  # type: ignore[attr-defined]
+    return call
+
+
 class Hybrid:
     """The programs of one block or function."""
 
@@ -190,7 +196,11 @@ class Hybrid:
         self._quick = program.calls if self._audit is None else []
         if program.call is not None:
             entry = program.call if self._audit is None else self._audit.entry(case, program)
-            vars(self._entry_holder)["_entry"] = entry
+            before, vars(self._entry_holder)["_entry"] = vars(self._entry_holder)["_entry"], entry
+            kind = type(self._entry_holder)
+            native = program.executable.entry is not None and before is None
+            if native and getattr(kind.__call__, "asks_entry", False):
+                self._backend().quicken(kind)
 
     def _prefer_python(self, case: Case, given: Call, types: tuple[Any, ...]) -> None:
         """Let the next call with arrays of these types run in Python without a search for its case."""

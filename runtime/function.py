@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, overload
 
-from blockfuse.runtime.dispatch import Hybrid
+from blockfuse.runtime.dispatch import Hybrid, asks_entry
 
 
 class HybridFunction:
@@ -21,6 +21,7 @@ class HybridFunction:
         self._hybrid = Hybrid(function, options, entry_holder=self)
         functools.update_wrapper(self, function)
 
+    @asks_entry
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         entry = self._entry
         if entry is not None and not kwargs:

@@ -14,7 +14,7 @@ import llvmlite
 import numpy
 
 from blockfuse.codegen.buffers import ALIGNMENT, items_reserved
-from blockfuse.codegen.cpu import cpython, native
+from blockfuse.codegen.cpu import callers, cpython, native
 from blockfuse.codegen.cpu.entry import HEADER, dtype_places, place_of
 from blockfuse.codegen.cpu.plan import POOL, is_native, native_entry, plan
 from blockfuse.codegen.cpu.pool import pool, pool_ir
@@ -59,6 +59,11 @@ def _object(key_text: str, make: Callable[[], str], machine: Machine, store: Sto
         code = native.object_code(make(), machine)
         store.put(key, code)
     return code
+
+
+def quicken(cls: type, machine: Machine, store: Store) -> None:
+    """See NOTE [calls of instances]."""
+    callers.install(cls, lambda: _object("caller", callers.caller_ir, machine, store), machine)
 
 
 def _kernel_ir(source: str, kernel: Kernel, machine: Machine) -> str:

@@ -63,6 +63,10 @@ class Loaded:
             self._addresses[symbol] = int(self._engine.get_function_address(symbol))
         return self._addresses[symbol]
 
+    def variable(self, symbol: str) -> int:
+        """Where a variable lies."""
+        return int(self._engine.get_global_value_address(symbol))
+
 
 def load(code: bytes, machine: Machine) -> Loaded:
     """Object code in memory, once for all who hold it; the C library's functions are resolved in this process."""
