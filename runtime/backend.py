@@ -34,7 +34,8 @@ class Backend:
             Executable,
         )  # brings llvmlite: only who compiles pays for it
 
-        return Executable(schedule, self.machine, self.store, ndarray, UNUSUAL)
+        keep = config.kept_bytes()
+        return Executable(schedule, self.machine, self.store, ndarray, UNUSUAL, keep)
 
     def quicken(self, cls: type) -> None:
         """Let calls of instances of ``cls``, whose ``__call__`` asks ``_entry`` first, do that without a Python frame."""

@@ -32,6 +32,12 @@ def _threads(text: str) -> int:
     return int(text)
 
 
+def _mebibytes(text: str) -> int:
+    if not text.isdecimal():
+        raise UsageError(f"BLOCKFUSE_KEEP is {text!r}; it must be a whole number of MiB, 0 to keep nothing")
+    return int(text) << 20
+
+
 def _default_cache() -> str:
     base = os.environ.get("XDG_CACHE_HOME")
     if base:
@@ -55,6 +61,7 @@ SETTINGS = (
         "BLOCKFUSE_THREADS", "", lambda t: _threads(t or _default_threads()), "Threads of a large launch."
     ),
     Setting("BLOCKFUSE_CACHE", "", lambda t: Path(t or _default_cache()), "Folder of compiled code."),
+    Setting("BLOCKFUSE_KEEP", "64", _mebibytes, "MiB of memory of large results kept for the next results."),
     Setting("BLOCKFUSE_ISA", "", _level, "Use at most these instructions: avx512, avx2 or baseline."),
 )
 _BY_NAME = {s.name: s for s in SETTINGS}
@@ -73,6 +80,11 @@ def threads() -> int:
 def cache_folder() -> Path:
     """Where compiled code is kept."""
     return Path(_value("BLOCKFUSE_CACHE"))
+
+
+def kept_bytes() -> int:
+    """How much memory of large results that are gone is kept for the next ones."""
+    return int(_value("BLOCKFUSE_KEEP"))
 
 
 def isa_level() -> str:

@@ -54,6 +54,15 @@ def test_the_cache_of_a_user_without_a_home_is_a_temporary_folder(monkeypatch: p
     assert config.cache_folder().name == f"blockfuse-{os.getuid()}"
 
 
+def test_kept_memory_is_a_whole_number_of_mebibytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert config.kept_bytes() == 64 << 20
+    monkeypatch.setenv("BLOCKFUSE_KEEP", "0")
+    assert config.kept_bytes() == 0
+    monkeypatch.setenv("BLOCKFUSE_KEEP", "64M")
+    with pytest.raises(UsageError, match="BLOCKFUSE_KEEP is '64M'"):
+        config.kept_bytes()
+
+
 def test_levels_are_names(monkeypatch: pytest.MonkeyPatch) -> None:
     assert config.isa_level() == ""
     for level in ("avx512", "avx2", "baseline"):

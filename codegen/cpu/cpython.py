@@ -18,7 +18,7 @@ ARRAY_DATA, ARRAY_NDIM, ARRAY_DIMS, ARRAY_DESCR, ARRAY_FLAGS = 16, 24, 32, 56, 6
 TUPLE_ITEMS = 3  # words before the first item of a tuple: reference count, type, size
 C_CONTIGUOUS_AND_ALIGNED = 0x0001 | 0x0100
 
-_NEW_FROM_DESCR = 94  # index in NumPy's _ARRAY_API table
+_NEW_FROM_DESCR, _SET_HANDLER = 94, 304  # indices in NumPy's _ARRAY_API table
 _MEMBER_OFFSET = 16  # PyMemberDef.offset; a member descriptor points to its PyMemberDef
 _DESCR_MEMBER = 40  # PyMemberDescrObject.d_member: object head, d_type, d_name, d_qualname
 
@@ -33,14 +33,23 @@ def library_address(name: str) -> int:
     return ctypes.cast(getattr(ctypes.CDLL(None), name), ctypes.c_void_p).value or 0
 
 
-@lru_cache
 def new_from_descr() -> int:
     """The address of ``PyArray_NewFromDescr``."""
+    return _numpy_function(_NEW_FROM_DESCR)
+
+
+def set_handler() -> int:
+    """The address of ``PyDataMem_SetHandler``."""
+    return _numpy_function(_SET_HANDLER)
+
+
+@lru_cache
+def _numpy_function(number: int) -> int:
     capsule = numpy._core._multiarray_umath._ARRAY_API  # type: ignore[attr-defined]
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     table = ctypes.cast(pointer(capsule, None), ctypes.POINTER(ctypes.c_void_p))
-    return table[_NEW_FROM_DESCR] or 0
+    return table[number] or 0
 
 
 def slot_offset(cls: type, name: str) -> int:

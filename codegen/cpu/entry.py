@@ -7,6 +7,9 @@ results, then the table.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from llvmlite import ir
 
 from blockfuse.codegen.buffers import ALIGNMENT, ITEMS, Buffer
@@ -21,6 +24,7 @@ from blockfuse.codegen.cpu.cpython import (
     OB_TYPE,
     TUPLE_ITEMS,
 )
+from blockfuse.codegen.cpu.keeper import LEAST
 from blockfuse.codegen.cpu.plan import Plan
 from blockfuse.codegen.cpu.words import I8, I32, I64, POINTER, word
 
@@ -41,7 +45,7 @@ HEADER = (
         "not_implemented",
     ),
     *("save_thread", "restore_thread", "aligned_alloc", "free", "workspace", "new_tuple", "binding", "calls"),
-    *("promise", "none"),
+    *("promise", "none", "set_handler", "keeper"),
 )
 
 
@@ -54,6 +58,11 @@ def dtype_places(plan: Plan) -> tuple[int, int, int]:
     """Where in the frame the dtype objects of arguments, those of results, and the table start."""
     arguments, results = len(plan.buffers("argument")), len(plan.buffers("result"))
     return len(HEADER), len(HEADER) + arguments, len(HEADER) + arguments + results
+
+
+def may_be_large(buffer: Buffer) -> bool:
+    """Whether a result can be so large that it has memory of NOTE [kept memory]."""
+    return buffer.share > 0 or buffer.type.nbytes >= LEAST
 
 
 class Entry:
@@ -206,17 +215,43 @@ class Entry:
                 self._put(sizes, axis, ir.Constant(I64, size))
             if buffer.share:
                 self._put(sizes, 0, builder.mul(self.items, ir.Constant(I64, buffer.share)))
-            nothing = ir.Constant(POINTER, None)
-            made = self._call(
-                "new_array",
-                POINTER,
-                *(self._pointer(self._word("array")), dtype, ir.Constant(I32, buffer.type.ndim), sizes),
-                *(nothing, nothing, ir.Constant(I32, 0), nothing),
-            )
+            made = self._made(buffer, partial(self._new_array, dtype, buffer, sizes))
             self._require_made(made)
             self._put(table, number, self._field(made, ARRAY_DATA))
             arrays.append(made)
         return arrays
+
+    def _new_array(self, dtype: ir.Value, buffer: Buffer, sizes: ir.Value) -> ir.Value:
+        nothing = ir.Constant(POINTER, None)
+        return self._call(
+            "new_array",
+            POINTER,
+            *(self._pointer(self._word("array")), dtype, ir.Constant(I32, buffer.type.ndim), sizes),
+            *(nothing, nothing, ir.Constant(I32, 0), nothing),
+        )
+
+    def _made(self, buffer: Buffer, make: Callable[[], ir.Value]) -> ir.Value:
+        """A result, in memory that is kept where it is large."""
+        if not buffer.share:
+            return self._with_keeper(make) if may_be_large(buffer) else make()
+        many = ir.Constant(I64, -(-LEAST * self.plan.schedule.batch // max(buffer.type.nbytes, 1)))
+        results: list[tuple[ir.Value, ir.Block]] = []
+        with self.builder.if_else(self.builder.icmp_signed(">=", self.items, many)) as (large, small):
+            with large:
+                results.append((self._with_keeper(make), self.builder.block))
+            with small:
+                results.append((make(), self.builder.block))
+        return self._either(results)
+
+    def _with_keeper(self, make: Callable[[], ir.Value]) -> ir.Value:
+        """What ``make`` makes, in memory of NOTE [kept memory]."""
+        before = self._call("set_handler", POINTER, self._pointer(self._word("keeper")))
+        self._require_made(before)
+        made = make()
+        ours = self._call("set_handler", POINTER, before)
+        self._call("decref", ir.VoidType(), ours)
+        self._call("decref", ir.VoidType(), before)
+        return made
 
     def _wrapped(self, arrays: list[ir.Value]) -> ir.Value:
         """The arrays as blockfuse arrays: one alone, several as a tuple."""
@@ -268,7 +303,7 @@ class Entry:
         return self._either(results)
 
     def _either(self, results: list[tuple[ir.Value, ir.Block]]) -> ir.Value:
-        value = self.builder.phi(I64)
+        value = self.builder.phi(results[0][0].type)
         for result, block in results:
             value.add_incoming(result, block)
         return value

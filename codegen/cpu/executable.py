@@ -15,7 +15,8 @@ import numpy
 
 from blockfuse.codegen.buffers import ALIGNMENT, items_reserved
 from blockfuse.codegen.cpu import callers, cpython, native
-from blockfuse.codegen.cpu.entry import HEADER, dtype_places, place_of
+from blockfuse.codegen.cpu.entry import HEADER, dtype_places, may_be_large, place_of
+from blockfuse.codegen.cpu.keeper import keeper, keeper_ir
 from blockfuse.codegen.cpu.plan import POOL, is_native, native_entry, plan
 from blockfuse.codegen.cpu.pool import pool, pool_ir
 from blockfuse.codegen.cpu.program import program_ir
@@ -82,12 +83,22 @@ class Executable:
     """
 
     def __init__(
-        self, schedule: Schedule, machine: Machine, store: Store, wrapper: type, unusual: numpy.ndarray
+        self,
+        schedule: Schedule,
+        machine: Machine,
+        store: Store,
+        wrapper: type,
+        unusual: numpy.ndarray,
+        keep: int = 0,
     ) -> None:
+        """keep: bytes of large results that are kept for the next ones, NOTE [kept memory]."""
         self.plan = plan(schedule, machine)
         self._code = [self._kernel(n, source, store) for n, source in enumerate(self.plan.sources)]
         self._program = self._load_program(store)
         self._frame = self._new_frame(wrapper, unusual, store)
+        if any(may_be_large(b) for _, b in self.plan.buffers("result")):
+            made = keeper(lambda: _object("keeper", keeper_ir, machine, store), machine, keep)
+            self._frame[place_of("keeper")] = id(made.capsule)
         self._owner = _Owner(self, self._frame)
         self.entry = self._new_entry(wrapper)
 
@@ -267,6 +278,7 @@ def _header(wrapper: type, unusual: numpy.ndarray) -> dict[str, int]:
     words |= {
         "array": id(numpy.ndarray),
         "new_array": cpython.new_from_descr(),
+        "set_handler": cpython.set_handler(),
         "not_implemented": id(NotImplemented),
     }
     assert words.keys() <= set(HEADER)

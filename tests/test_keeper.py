@@ -1,0 +1,157 @@
+"""Memory of large results: kept, given out again, given back; and never two results in one block."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import numpy
+import pytest
+
+import blockfuse
+from blockfuse import np
+from blockfuse.codegen.cpu import keeper
+
+COUNT = 600_000  # float32: 2.4 MB
+
+
+@pytest.fixture
+def doubled() -> Any:
+    """A compiled function whose result is large."""
+
+    @blockfuse.hybridize
+    def function(x: Any) -> Any:
+        return x * 2
+
+    x = np.arange(COUNT, dtype="float32")
+    for _ in range(3):
+        function(x)
+    gc.collect()
+    return lambda number=0.0: function(x + number)
+
+
+def address(result: Any) -> int:
+    return int(result._data.ctypes.data)
+
+
+def kept() -> int:
+    assert keeper._keeper is not None
+    return keeper._keeper.kept
+
+
+def test_results_are_arrays_like_any_other_on_a_cache_line(doubled: Any) -> None:
+    result = doubled()
+    assert address(result) % 64 == 0
+    assert result._data.flags.owndata
+    assert result._data.base is None
+    assert result[-1] == 2 * (COUNT - 1)
+
+
+def test_a_block_is_given_to_the_next_result_of_its_size(doubled: Any) -> None:
+    first = doubled()
+    place = address(first)
+    before = kept()
+    del first
+    assert kept() > before
+    second = doubled(1.0)
+    assert address(second) == place
+    assert second[0] == 2
+    assert kept() == before
+
+
+def test_results_that_live_at_once_have_memory_of_their_own(doubled: Any) -> None:
+    results = [doubled(float(n)) for n in range(12)]
+    assert len({address(r) for r in results}) == 12
+    assert [float(r[0]) for r in results] == [2.0 * n for n in range(12)]
+
+
+def test_no_more_is_kept_than_the_limit(doubled: Any) -> None:
+    assert keeper._keeper is not None
+    limit = int(keeper._keeper._state[keeper._FIELDS.index("limit")])
+    results = [doubled(float(n)) for n in range(60)]
+    del results
+    assert 0 < kept() <= limit
+
+
+def test_a_result_may_be_resized_and_read_after_its_function_is_gone(doubled: Any) -> None:
+    array = doubled()._data
+    del doubled
+    gc.collect()
+    array.resize((10,), refcheck=False)
+    assert array.tolist() == [2.0 * n for n in range(10)]
+    array.resize((COUNT * 2,), refcheck=False)
+    assert array[9] == 18
+    assert not array[10:].any()
+
+
+def test_several_threads_keep_their_results_apart(doubled: Any) -> None:
+    wrong: list[int] = []
+
+    def work(number: int) -> None:
+        for turn in range(40):
+            result = doubled(float(number))
+            if float(result[0]) != 2.0 * number or float(result[COUNT - 1]) != 2.0 * (COUNT - 1 + number):
+                wrong.append(turn)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_small_results_have_numpys_own_memory() -> None:
+    small = blockfuse.hybridize(lambda x: x * 2)
+    for _ in range(3):
+        small(np.ones((4,)))
+    before = kept() if keeper._keeper else 0
+    small(np.ones((4,)))
+    assert (kept() if keeper._keeper else 0) == before
+
+
+def test_sizes_that_grow_take_it_from_the_size_on_where_it_pays() -> None:
+    function = blockfuse.hybridize(lambda x: x * 2)
+    for rows in (3, 5, 700, 9):
+        x = np.ones((rows, 1000))
+        assert function(x).sum() == 2000 * rows
+        result = function(x)
+        assert (address(result) % 64 == 0) or rows < 300
+
+
+def test_nothing_is_kept_where_the_setting_says_so() -> None:
+    program = """
+import os
+os.environ["BLOCKFUSE_KEEP"] = "0"
+import blockfuse
+from blockfuse import np
+from blockfuse.codegen.cpu import keeper
+f = blockfuse.hybridize(lambda x: x * 2)
+x = np.ones((600000,))
+for _ in range(4):
+    assert f(x)[0] == 2
+assert keeper._keeper.kept == 0
+"""
+    subprocess.run([sys.executable, "-P", "-c", program], check=True, timeout=120)
+
+
+def test_arrays_pass_between_numpy_and_the_keeper(doubled: Any) -> None:
+    array = doubled()._data
+    copy = numpy.concatenate([array, array])
+    view = array[5:]
+    del array
+    gc.collect()
+    assert view[0] == 10
+    assert copy[COUNT] == 0
+
+
+def test_references_to_the_keeper_go_with_the_results(doubled: Any) -> None:
+    assert keeper._keeper is not None
+    before = sys.getrefcount(keeper._keeper.capsule)
+    for number in range(200):
+        doubled(float(number))
+    gc.collect()
+    assert abs(sys.getrefcount(keeper._keeper.capsule) - before) < 20
