@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 
 import numpy
@@ -10,7 +11,7 @@ from blockfuse.codegen.bound import Bound, CopyFirst, names_of_body
 from blockfuse.codegen.cost import cost_of, line_grain
 from blockfuse.codegen.expressions import converted, literal_text, statement
 from blockfuse.codegen.folds import columns_kernel, rows_kernel
-from blockfuse.codegen.kernel import Access, MapKernel, Statement
+from blockfuse.codegen.kernel import Access, MapKernel, RowKernel, Statement
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.products import product_kernel
 from blockfuse.ir import layout as layouts
@@ -35,6 +36,21 @@ def kernel_of(node: Node, operands: list[Layout], machine: Machine, batch: int =
     if axes == tuple(range(len(whole) - len(axes), len(whole))):
         return rows_kernel(node, body, operands, whole, len(axes))
     return columns_kernel(node, body, operands, reductions[0])
+
+
+_NEAR = 4096  # elements of a row that streams: 16 or 32 KB of near memory
+
+
+def streaming(bound: Bound) -> Bound:
+    """The same, writing its result past the caches, where the kernel is of a kind that can."""
+    kernel = bound.kernel
+    if not isinstance(kernel, MapKernel | RowKernel) or kernel.store.dtype not in ("float32", "float64"):
+        return bound
+    inner = (kernel.extent,) if isinstance(kernel, RowKernel) else kernel.extents
+    dense = len(inner) <= 1 and kernel.store.strides == (*inner, 1)
+    if not dense or any(extent > _NEAR for extent in inner):
+        return bound
+    return replace(bound, kernel=replace(kernel, streams=True))
 
 
 # -- pointwise -----------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ class Statement:
 
 @dataclass(frozen=True)
 class MapKernel:
-    """Pointwise: for every place of ``(rows, *extents)`` load, compute, store."""
+    """Pointwise: for every place of ``(rows, *extents)`` load, compute, store; past the caches where it ``streams``."""
 
     name: str
     extents: tuple[int, ...]
@@ -37,6 +37,7 @@ class MapKernel:
     body: tuple[Statement, ...]
     store: Access
     result: str
+    streams: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ class RowKernel:
     """For each of ``rows`` rows of ``extent`` elements: the sweeps in turn, then the store of the result.
 
     loads are all pointer parameters with strides (row, element); row_loads are read once a row. The result is
-    stored by the last sweep (``store.strides`` has two entries) or once a row (one entry).
+    stored by the last sweep (``store.strides`` has two entries, and may be past the caches where it ``streams``) or once
+    a row (one entry).
     """
 
     name: str
@@ -80,6 +82,7 @@ class RowKernel:
     sweeps: tuple[Sweep, ...]
     store: Access
     result: str
+    streams: bool = False
 
 
 @dataclass(frozen=True)

@@ -119,6 +119,7 @@ class _Scheduler:
     parameters: list[Node] = field(default_factory=list)
     places: dict[Node, _Place] = field(default_factory=dict)
     results: dict[Node, int] = field(default_factory=dict)  # of the present block: output -> which result
+    read: set[Node] = field(default_factory=set)  # of the present block: what some operator reads
     kept: set[Node] = field(default_factory=set)  # of the present block: outputs that outlive its steps
     result_buffers: dict[int, int] = field(default_factory=dict)  # result -> its buffer, shared by all ends
 
@@ -136,6 +137,7 @@ class _Scheduler:
         rest = graph.outputs[len(block.stores) :]
         self.results = {node: n for n, node in enumerate(rest)} if ends else {}
         self.kept = set(graph.outputs) - self.results.keys()
+        self.read = {operand for node in graph.nodes for operand in node.operands}
         for node in graph.nodes:
             self._place_node(node)
         if not self.batch:  # else it is for comparison only
@@ -231,8 +233,15 @@ class _Scheduler:
             place = self._contiguous(node.operands[kernel.operand], kernel.shape)
             loads[kernel.operand] = (place.buffer, place.layout)
             kernel = bodies.kernel_of(node, [layout for _, layout in loads], self.machine, self.batch)
+        if self._leaves(node):
+            kernel = bodies.streaming(kernel)
         target = self._new_value(node)
         self._emit(kernel, [*loads, (target, row_major(node.shape))])
+
+    def _leaves(self, node: Node) -> bool:
+        """Whether a value is a large result that no cache would hold until somebody reads it."""
+        large = 0 < self.machine.stream_bytes <= node.type.nbytes
+        return large and not self.batch and node in self.results and node not in self.read
 
     def _join(self, node: Node) -> None:
         target = self._new_value(node)

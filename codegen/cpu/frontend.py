@@ -15,6 +15,7 @@ from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 from blockfuse.codegen.cpu.functions import FUNCTIONS
+from blockfuse.codegen.cpu.streams import drain, near_memory, stream
 from blockfuse.codegen.cpu.tiles import product_tile
 from blockfuse.codegen.cpu.values import Value
 from blockfuse.codegen.machine import Machine
@@ -30,7 +31,7 @@ def lowered(source: str, name: str, dtypes: tuple[str, ...], machine: Machine) -
     dtypes: of the pointer parameters. The C signature is Numba's: ``int kernel(void *unused, void *unused,
     pointers..., int64 begin, int64 end)``; it returns 0.
     """
-    scope = _scope() | {"product_tile": partial(_tile, machine)}
+    scope = _scope() | {"product_tile": partial(_tile, machine), "stream": stream(machine.vector_bytes)}
     defined: dict[str, Any] = {}
     exec(compile(source, f"<kernel {name}>", "exec"), scope, defined)
     function = defined.pop(name)  # not in scope: a kernel named ``exp`` calls the function ``exp``
@@ -85,6 +86,8 @@ def _scope() -> dict[str, Any]:
         "inf": float("inf"),
         "nan": float("nan"),
         "range": range,
+        "near_memory": near_memory,
+        "drain": drain,
     }
 
 

@@ -98,8 +98,30 @@ def _map(kernel: MapKernel) -> str:
     for depth, (index, extent) in enumerate(zip(indices[1:], kernel.extents, strict=True), 2):
         lines += _lines(depth, [f"for {index} in range({extent}):"])
     inner = _loaded(kernel.loads, indices, kernel.body)
+    if kernel.streams:
+        return _streamed_map(kernel, inner)
     inner.append(_write(kernel.store, indices, kernel.result))
     return "\n".join(lines + _lines(len(indices) + 1, inner)) + "\n"
+
+
+_PIECE = 1024  # elements that a map computes before it streams them
+
+
+def _streamed_map(kernel: MapKernel, inner: list[str]) -> str:
+    """See NOTE [streams]: a flat map in pieces, one with an inner axis row by row."""
+    if kernel.extents:
+        (size,) = kernel.extents
+        walk = ["for i in range(begin, end):", f"    for j in range({size}):"]
+        walk += _lines(2, [*inner, f"near[j] = {kernel.result}"])
+        walk.append(f"    stream(near, out, i * {size}, (i + 1) * {size})")
+    else:
+        size = _PIECE
+        walk = [f"for piece in range(begin, end, {size}):", f"    beyond = minimum(piece + {size}, end)"]
+        walk += ["    for i in range(piece, beyond):"]
+        walk += _lines(2, [*inner, f"near[i - piece] = {kernel.result}"])
+        walk.append("    stream(near, out, piece, beyond)")
+    lines = [f"near_of = near_memory({size})", "", _head(kernel), *_lines(1, ["near = near_of(out)", *walk])]
+    return "\n".join([*lines, *_lines(1, ["drain()"])]) + "\n"
 
 
 # -- rows ----------------------------------------------------------------------------------------------------
@@ -109,10 +131,12 @@ _STRETCH = 1024  # elements: a longer float sum is added up stretch by stretch, 
 
 
 def _rows(kernel: RowKernel) -> str:
-    lines = [_head(kernel), *_lines(1, ["for r in range(begin, end):"])]
+    kept = Access("near", kernel.store.dtype, (0, 1)) if kernel.streams else kernel.store
+    lines = [_head(kernel), *_lines(1, ["near = near_of(out)"] if kernel.streams else [])]
+    lines += _lines(1, ["for r in range(begin, end):"])
     lines += _lines(2, _loaded(kernel.row_loads, ("r",), kernel.before))
     for number, sweep in enumerate(kernel.sweeps):
-        inner = _per_element(kernel, sweep, last=number == len(kernel.sweeps) - 1)
+        inner = _per_element(kernel, kept, sweep, last=number == len(kernel.sweeps) - 1)
         sums = [f for f in sweep.folds if _is_long_sum(f, kernel.extent)]
         lines += _lines(
             2, _stretches(kernel.extent, sweep, sums, inner) if sums else _sweep(kernel.extent, sweep, inner)
@@ -120,23 +144,27 @@ def _rows(kernel: RowKernel) -> str:
         lines += _lines(2, [_assignment(s) for s in sweep.after])
     if len(kernel.store.strides) == 1:
         lines += _lines(2, [_write(kernel.store, ("r",), kernel.result)])
+    if kernel.streams:  # see NOTE [streams]
+        lines = [f"near_of = near_memory({kernel.extent})", "", *lines]
+        lines += _lines(2, [f"stream(near, out, r * {kernel.extent}, (r + 1) * {kernel.extent})"])
+        lines += _lines(1, ["drain()"])
     return "\n".join(lines) + "\n"
 
 
-def _per_element(kernel: RowKernel, sweep: Sweep, last: bool) -> list[str]:
-    """What a sweep does with each element."""
+def _per_element(kernel: RowKernel, kept: Access, sweep: Sweep, last: bool) -> list[str]:
+    """What a sweep does with each element. kept: where values of the result's size are."""
     lines: list[str] = []
     for load in sweep.loads:
         if load.name.startswith("out as "):
-            lines.append(f"{load.name[7:]} = {_read(kernel.store, ('r', 'c'))}")
+            lines.append(f"{load.name[7:]} = {_read(kept, ('r', 'c'))}")
         else:
             lines.append(f"{_element(load.name)} = {_read(load, ('r', 'c'))}")
     lines += [_assignment(s) for s in sweep.body]
     lines += [f"{f.name} = {_of_elements(f.step)}" for f in sweep.folds]
     if sweep.keep:
-        lines.append(_write(kernel.store, ("r", "c"), sweep.keep))
+        lines.append(_write(kept, ("r", "c"), sweep.keep))
     if last and len(kernel.store.strides) == 2:
-        lines.append(_write(kernel.store, ("r", "c"), kernel.result))
+        lines.append(_write(kept, ("r", "c"), kernel.result))
     return lines
 
 
