@@ -147,18 +147,30 @@ _LN2 = {
 }  # high and low part
 
 
+# (exp(r) - 1 - r) / r**2 for |r| <= ln 2 / 2, the highest power first: in float32 the polynomial through the values at
+# the Chebyshev nodes (exp(r) comes out to 0.2 ulp), in float64 the Taylor series.
+_EXP = {
+    32: (1.3926184e-3, 8.363179e-3, 4.1666556e-2, 1.6666576e-1, 0.5),
+    64: tuple(1 / math.factorial(k) for k in range(13, 1, -1)),
+}
+
+
 def exp(x: Value) -> Value:
-    """x = n ln 2 + r, |r| <= ln 2 / 2; the Taylor series of exp(r), scaled in two steps so that subnormals come out."""
-    low, high, degree = (-104.0, 89.0, 7) if x.bits == 32 else (-746.0, 710.0, 13)
+    """x = n ln 2 + r, |r| <= ln 2 / 2; a polynomial for exp(r), scaled in two steps so that subnormals come out.
+
+    n is rounded by adding 1.5 * 2**mantissa bits, which leaves it in the last bits of the sum: no conversion of a nan.
+    """
+    low, high, mantissa = (-104.0, 89.0, 23) if x.bits == 32 else (-746.0, 710.0, 52)
     bounded = select(x < low, x.constant(low), select(x > high, x.constant(high), x))
-    n = rint(bounded * math.log2(math.e))
+    magic = 1.5 * 2.0**mantissa
+    lifted = _fma(bounded, x.constant(math.log2(math.e)), magic)
+    n = lifted - magic
     ln2_high, ln2_low = _LN2[x.bits]
     r = _fma(n, x.constant(-ln2_low), _fma(n, x.constant(-ln2_high), bounded))
-    series = _polynomial(r, tuple(1 / math.factorial(k) for k in range(degree, -1, -1)))
-    whole = n.to(_integer(x))
+    series = _polynomial(r, (*_EXP[x.bits], 1.0, 1.0))
+    whole = lifted.bitcast(_integer(x))  # n and, in bits that a shift by the mantissa drops, what was added
     half = whole >> 1
-    scaled = series * _power_of_two(x, half) * _power_of_two(x, whole - half)
-    return select(x != x, x, scaled)
+    return series * _power_of_two(x, half) * _power_of_two(x, whole - half)
 
 
 # The odd series of log((1 + s) / (1 - s)) - 2 s in s**2, from fdlibm's e_log.c (Sun Microsystems 1993).
