@@ -19,7 +19,7 @@ from blockfuse.codegen.cpu.entry import HEADER, dtype_places, place_of
 from blockfuse.codegen.cpu.plan import is_native, native_entry, plan
 from blockfuse.codegen.cpu.pool import pool, pool_ir
 from blockfuse.codegen.cpu.program import program_ir
-from blockfuse.codegen.cpu.render import pointers
+from blockfuse.codegen.lines import pointers
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.schedule import HostCall, Launch, Schedule
 from blockfuse.ir.layout import Layout
