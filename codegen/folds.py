@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from blockfuse.codegen.bound import LINE, Bound, CopyFirst, cost_of, names_of_body
-from blockfuse.codegen.expressions import fold, start_text, statement
+from blockfuse.codegen.expressions import fold, statement
 from blockfuse.codegen.kernel import Access, ColumnKernel, Fold, RowKernel, Statement, Sweep
 from blockfuse.ir import layout as layouts
 from blockfuse.ir.graph import Graph, Node, constant
@@ -170,11 +170,18 @@ def columns_kernel(node: Node, body: Graph, operands: list[Layout], reduction: N
         strides = (three.strides[2], three.strides[1]) if flat else three.strides
         accesses.append(Access(names[leaf], str(leaf.dtype), strides))
     computed = tuple(statement(n, names) for n in body.nodes if isinstance(n.operator.lowering, Pointwise))
-    step = fold(reduction, {**names, reduction: "acc"}).step
+    folding = fold(reduction, {**names, reduction: "acc"})
     store = Access("out", str(node.dtype), (1,) if flat else (inner, 1))
     extents = (folded,) if flat else (folded, inner)
     kernel = ColumnKernel(
-        node.attrs["name"], extents, tuple(accesses), computed, start_text(reduction), step, store
+        node.attrs["name"],
+        extents,
+        tuple(accesses),
+        computed,
+        folding.start,
+        folding.step,
+        folding.join,
+        store,
     )
     rows = inner if flat else outer
     work = prod(whole) * cost_of(body)
