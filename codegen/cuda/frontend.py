@@ -38,11 +38,11 @@ def linked(source: DeviceSource, machine: Machine) -> bytes:
 
 def ptx(source: DeviceSource, machine: Machine) -> list[str]:
     """The PTX of each stage."""
-    scope = dict(_scope())
-    exec(compile(source.text, f"<kernel {next(_number)}: {source.name}>", "exec"), scope)
+    defined: dict[str, Any] = {}  # not in scope: a kernel named ``exp`` calls the function ``exp``
+    exec(compile(source.text, f"<kernel {next(_number)}: {source.name}>", "exec"), _scope(), defined)
     pointers = (types.CPointer(_storage(dtype)) for _, dtype in source.parameters)
     signature = types.void(*pointers, types.uint32)
-    return [_compiled(scope[stage.name], signature, stage, machine) for stage in source.stages]
+    return [_compiled(defined[stage.name], signature, stage, machine) for stage in source.stages]
 
 
 def _compiled(function: Callable[..., Any], signature: Any, stage: Stage, machine: Machine) -> str:
