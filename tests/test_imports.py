@@ -22,9 +22,10 @@ ALLOWED = {
 # package that builds native code -> the folders and files that may import it
 NATIVE = {
     "numba": ("codegen/cpu", "codegen/cuda/frontend.py", "codegen/cuda/simulator.py"),
+    "cuda": ("codegen/cuda/frontend.py", "codegen/cuda/driver.py", "codegen/cuda/cublas.py"),
     "llvmlite": ("codegen/cpu", "codegen/llvm.py", "codegen/cuda/values.py", "codegen/cuda/intrinsics.py"),
 }
-SLOW_TO_IMPORT = ("numba", "llvmlite", "click", "rich", "matplotlib")
+SLOW_TO_IMPORT = ("numba", "numba_cuda", "cuda", "llvmlite", "click", "rich", "matplotlib")
 
 FILES = [path.relative_to(ROOT) for folder in ALLOWED for path in sorted((ROOT / folder).rglob("*.py"))]
 
@@ -50,6 +51,7 @@ def test_file_imports_only_what_the_table_allows(file: Path) -> None:
         ("codegen/schedule.py", "import numba"),
         ("runtime/launch.py", "def load():\n    from llvmlite import ir"),
         ("codegen/cuda/render.py", "from numba import cuda"),
+        ("codegen/cuda/plan.py", "from cuda.core import launch"),
     ],
 )
 def test_forbidden_import_is_found(file: str, source: str) -> None:

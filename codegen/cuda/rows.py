@@ -49,7 +49,7 @@ _UNROLLED = 2000  # statements of a sweep with its loops unrolled: more would no
 def rows_source(kernel: RowKernel, threads: int, wide: bool) -> DeviceSource:
     team = _team(kernel, threads, wide)
     types = pointers(kernel)
-    lines = [*_row_of_thread(team), *_row_values(team), *_held_loads(team)]
+    lines = [*_row_of_thread(team), *_row_values(team), *_arrays(team), *_held_loads(team)]
     for number, sweep in enumerate(kernel.sweeps):
         lines += _sweep(team, number, sweep)
     if len(kernel.store.strides) == 1:
@@ -218,14 +218,31 @@ def _load(team: _Team, access: Access, array: str, held: bool) -> list[str]:
     return _each(team, [f"{array}[{target}] = {access.name}[{where}]"])
 
 
-def _held_loads(team: _Team) -> list[str]:
+def _arrays(team: _Team) -> list[str]:
+    """Registers: of the row between sweeps, of what one step of a sweep loads and stores."""
+    kernel = team.kernel
     lines = [local(_array(a), team.mine, a.dtype) for a in team.held]
+    if team.holds and any(s.keep for s in kernel.sweeps):
+        lines.append(local("kept", team.mine, kernel.store.dtype))
+    if team.width > 1:
+        lines += [local(_passing(a), WIDE, a.dtype) for a in _walked(kernel) if a not in team.held]
+        if len(kernel.store.strides) == 2:
+            lines.append(local("result", WIDE, kernel.store.dtype))
+    return lines
+
+
+def _held_loads(team: _Team) -> list[str]:
     loads = [line for a in team.held for line in _load(team, a, _array(a), held=True)]
-    return [*lines, *(_walk(team, loads) if loads else [])]
+    return _walk(team, loads) if loads else []
 
 
 def _array(access: Access) -> str:
     return "a" + access.name[1:]
+
+
+def _passing(access: Access) -> str:
+    """The array of what is loaded in every step anew."""
+    return "b" + access.name[1:]
 
 
 # -- sweeps --------------------------------------------------------------------------------------------------
@@ -235,13 +252,8 @@ def _sweep(team: _Team, number: int, sweep: Sweep) -> list[str]:
     kernel = team.kernel
     storing = number == len(kernel.sweeps) - 1 and len(kernel.store.strides) == 2
     passing = [a for a in sweep.loads if a in _walked(kernel) and a not in team.held]
-    lines = [local(f"b{a.name[1:]}", team.width, a.dtype) for a in passing if team.width > 1]
-    if sweep.keep and team.holds:
-        lines.append(local("kept", team.mine, kernel.store.dtype))
-    if storing and team.width > 1:
-        lines.append(local("result", WIDE, kernel.store.dtype))
-    lines += [f"{f.name} = {f.start}" for f in sweep.folds]
-    inner = [line for a in passing if team.width > 1 for line in _load(team, a, f"b{a.name[1:]}", held=False)]
+    lines = [f"{f.name} = {f.start}" for f in sweep.folds]
+    inner = [line for a in passing if team.width > 1 for line in _load(team, a, _passing(a), held=False)]
     inner += _each(team, _element_lines(team, sweep, passing, storing))
     if storing and team.width > 1:
         inner.append(f"stv4(out, uint32(p + c), {four('result')})")
@@ -262,7 +274,7 @@ def _element_lines(team: _Team, sweep: Sweep, passing: list[Access], storing: bo
             lines.append(f"{element(load.name)} = {seen(f'{_array(load)}[{_mine(team)}]', load.dtype)}")
         elif load in passing:
             text = (
-                f"b{load.name[1:]}[e]"
+                f"{_passing(load)}[e]"
                 if team.width > 1
                 else f"{load.name}[{beyond(f'p{load.name[1:]}', 'c', load.strides[1])}]"
             )

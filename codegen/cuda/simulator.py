@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import itertools
 import operator
+import sys
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from types import SimpleNamespace
@@ -58,11 +60,22 @@ def run(source: DeviceSource, pointers: Sequence[Pointer], rows: int) -> None:
     """All stages of a kernel; ``pointers`` are those of ``source.parameters``."""
     assert rows <= source.most_rows
     functions = _functions(source)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _switching():
         warnings.simplefilter("ignore", RuntimeWarning)  # as on a device, numbers overflow without a word
         for stage, function in zip(source.stages, functions, strict=True):
             launched = cuda.jit(function)[stage.grid(rows), stage.threads, 0, stage.shared_bytes]
             launched(*pointers, numpy.uint32(rows))
+
+
+@contextmanager
+def _switching() -> Iterator[None]:
+    """The simulator waits for its threads in a loop: it shall not keep them from running for longer than this."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-3)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 @lru_cache(maxsize=256)
@@ -124,11 +137,32 @@ def stv4(pointer: Pointer, place: Any, *elements: Any) -> None:
 
 
 def shfl_xor(number: Any, mask: Any) -> Any:
-    """Through memory that all threads of the block share; the simulator has no warps."""
+    """Through memory that the warp shares; the simulator itself has no warps."""
     thread: Any = threading.current_thread()
-    slots = thread._manager.__dict__.setdefault("slots", {})
-    slots[thread.thread_id] = number
-    thread.syncthreads()
-    other = slots[thread.thread_id ^ int(mask)]
-    thread.syncthreads()
-    return other
+    warp = _warp(thread)
+    asked = thread.__dict__.setdefault("asked", itertools.count())
+    numbers = warp.numbers[
+        next(asked) % 2
+    ]  # in turns: who is slow may still read what was put there the last time
+    numbers[thread.thread_id % _LANES] = number
+    warp.barrier.wait(_PATIENCE)
+    return numbers[thread.thread_id % _LANES ^ int(mask)]
+
+
+_LANES = 32
+_PATIENCE = 60.0  # seconds: a thread that failed leaves the others of its warp waiting
+
+
+class _Warp:
+    """Threads that exchange numbers."""
+
+    def __init__(self, size: int) -> None:
+        self.barrier = threading.Barrier(size)
+        self.numbers: tuple[dict[int, Any], dict[int, Any]] = {}, {}
+
+
+def _warp(thread: Any) -> _Warp:
+    """The warp of a thread, known to the manager of its block."""
+    x, y, z = thread._manager._block_dim
+    warps: dict[int, _Warp] = thread._manager.__dict__.setdefault("warps", {})
+    return warps.setdefault(thread.thread_id // _LANES, _Warp(min(_LANES, x * y * z)))
