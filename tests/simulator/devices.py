@@ -7,6 +7,7 @@ import numpy
 from blockfuse.codegen.cuda.isa import machine
 from blockfuse.codegen.cuda.render import render
 from blockfuse.codegen.cuda.simulator import Pointer, run
+from blockfuse.codegen.cuda.source import DeviceSource
 from blockfuse.codegen.schedule import Launch, schedule
 from blockfuse.ir.graph import Graph, argument
 from blockfuse.ir.passes.pipeline import optimize
@@ -40,8 +41,15 @@ class Simulated:
                 results[buffer.place] = array.reshape(buffer.type.shape)
         for launch, source in zip(self.launches, self.sources, strict=True):
             pairs = zip(launch.pointers, source.pointers, strict=True)
-            run(source, [Pointer(_as(memory[p.buffer], d), p.offset) for p, (_, d) in pairs], launch.rows)
+            pointers = [Pointer(_as(memory[p.buffer], d), p.offset) for p, (_, d) in pairs]
+            run(source, [*pointers, *_scratch(source, launch.rows)], launch.rows)
         return [results[place] for place in sorted(results)]
+
+
+def _scratch(source: DeviceSource, rows: int) -> list[Pointer]:
+    dtype = numpy.dtype(source.scratch_dtype)
+    size = source.scratch * rows // dtype.itemsize
+    return [Pointer(_as(_poisoned(size, dtype), source.scratch_dtype))] if size else []
 
 
 def _poisoned(size: int, dtype: numpy.dtype) -> numpy.ndarray:

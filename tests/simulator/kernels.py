@@ -184,6 +184,28 @@ def test_kept_values_survive_between_sweeps(extent: int) -> None:
     assert_accurate(lambda x: neural.softmax(x, axis=1), [random((2, extent), "float32", -4.0, 4.0)])
 
 
+@pytest.mark.parametrize("extent", [9000, 9001])
+def test_long_rows_are_folded_in_parts(extent: int) -> None:
+    """Whatever the rows are folded to, in float32 and in integers, with values of the row before and after."""
+    x, weight = random((2, extent), "float32", 0.5, 1.5), random((2, 1), "float32", 0.5, 1.5)
+
+    def spread(x: Any, w: Any) -> Any:
+        return pointwise.sqrt(reductions.sum_(x * (w * w), axis=(1,), keepdims=True)) + w
+
+    program = assert_accurate(spread, [x, weight])
+    assert len(program.sources[0].stages) == 2
+    assert_simulated(
+        lambda x: reductions.max_(x, axis=(0, 1), keepdims=False), [random((2, extent), "int32")]
+    )
+    assert_simulated(lambda x: reductions.any_(x, axis=(1,), keepdims=False), [random((2, extent), "bool")])
+
+
+def test_sums_of_rows_that_no_block_can_hold_stay_accurate() -> None:
+    x = random((1, 40_000), "float32", 0.9, 1.1)
+    program = assert_accurate(lambda x: x / reductions.sum_(x, axis=(1,), keepdims=True), [x])
+    assert "for stretch in range(" in program.sources[0].text
+
+
 def test_rows_beyond_the_last_store_nothing() -> None:
     program = assert_accurate(lambda x: neural.softmax(x, axis=1), [random((3, 10), "float32")], threads=64)
     assert program.sources[0].stages[0].share == 4
