@@ -60,6 +60,11 @@ KERNELS: dict[str, Columns] = {
     "maximum_of_rows": (lambda x: reductions.max_(x, axis=(1,), keepdims=False), {"x": "int32[4, 60]"}),
     "sum_of_columns": (_total, {"x": "float32[32, 10]"}),
     "sum_of_long_columns": (_total, {"x": "float32[512, 100]"}),
+    "sum_of_very_long_columns": (_total, {"x": "float32[65536, 10]"}),
+    "mean_of_everything": (
+        lambda x: reductions.mean(x, axis=(0, 1), keepdims=False),
+        {"x": "float32[3200, 1000]"},
+    ),
 }
 
 

@@ -27,6 +27,8 @@ if MISSING:
 from blockfuse.codegen.cuda import frontend  # noqa: E402 - only where the packages are there
 from blockfuse.codegen.cuda.compiled import cubin  # noqa: E402
 from blockfuse.codegen.cuda.isa import capability, machine  # noqa: E402
+from blockfuse.codegen.cuda.source import DeviceSource, Stage  # noqa: E402
+from blockfuse.codegen.functions import ARITY  # noqa: E402
 
 CAPABILITIES = [(8, 0), (9, 0), (10, 0)]
 REGISTERS = 128  # with them, a multiprocessor holds two blocks of 256 threads
@@ -111,6 +113,23 @@ def test_kernels_compile_for_every_capability(cc: tuple[int, int]) -> None:
 
 def test_a_machine_tells_its_capability() -> None:
     assert [capability(machine(cc)) for cc in (*CAPABILITIES, (12, 1))] == [*CAPABILITIES, (12, 1)]
+
+
+PERIODIC = ("sin", "cos", "tan")  # libdevice reduces arguments from 2**16 on in float64
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_function_compiles(dtype: str) -> None:
+    left_out = PERIODIC if dtype == "float32" else ()
+    calls = {name: ", ".join(["v"] * count) for name, count in ARITY.items() if name not in left_out}
+    lines = [
+        f"    out[uint32({n})] = {dtype}({name}({args}))" for n, (name, args) in enumerate(calls.items())
+    ]
+    lines += [f"    out[uint32(99)] = {dtype}(int32(v)) + {dtype}(int64(v))"]
+    text = "\n".join(["def all(x0, out, rows):", "    v = x0[uint32(0)]", *lines]) + "\n"
+    pointers = (("x0", dtype), ("out", dtype))
+    (found,) = frontend.ptx(DeviceSource("all", text, pointers, (Stage("all", 32),)), machine((9, 0)))
+    assert ".f64" not in found or dtype == "float64"
 
 
 def test_entries_have_the_names_of_the_stages() -> None:

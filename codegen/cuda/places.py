@@ -14,14 +14,15 @@ from blockfuse.codegen.lines import indented
 from blockfuse.ir.errors import NoDeviceKernelError
 
 WIDE = 4  # elements that a thread moves at once
+MOST_BLOCKS = 65535  # along the second side of a grid
 _SLACK = 2**16  # places that rounding up to whole blocks may count beyond the last
 
 
-def head(name: str, pointers: Sequence[tuple[str, str]]) -> str:
+def head(name: str, pointers: Sequence[tuple[str, str]], scratch: bool = False) -> str:
     """The first line; its comment keeps apart kernels that differ in nothing but the dtypes they read."""
     names, dtypes = zip(*pointers, strict=True)
     types = " -> ".join(t for t in (", ".join(dtypes[:-1]), dtypes[-1]) if t)
-    return f"def {name}({', '.join(names)}, rows):  # {types}"
+    return f"def {name}({', '.join([*names, *['scratch'] * scratch])}, rows):  # {types}"
 
 
 def function(first: str, lines: list[str]) -> str:

@@ -61,8 +61,9 @@ def _in_parts(source: DeviceSource, team: Team) -> DeviceSource:
         scratch=len(folds) * team.parts * numpy.dtype(dtype).itemsize,
         scratch_dtype=dtype,
     )
-    parts = function(head(first.name, source.parameters), _part(team))
-    return replace(source, text=f"{parts}\n\n{function(head(last.name, source.parameters), _together(team))}")
+    heads = [head(s.name, source.pointers, scratch=True) for s in (first, last)]
+    parts, together = map(function, heads, (_part(team), _together(team)))
+    return replace(source, text=f"{parts}\n\n{together}")
 
 
 def _whole(team: Team) -> list[str]:

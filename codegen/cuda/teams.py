@@ -16,7 +16,7 @@ from functools import cached_property
 
 import numpy
 
-from blockfuse.codegen.cuda.places import WIDE, guarded, is_wide, seen, shared, stored, unsigned
+from blockfuse.codegen.cuda.places import MOST_BLOCKS, WIDE, guarded, is_wide, seen, shared, stored, unsigned
 from blockfuse.codegen.kernel import Access, Fold, RowKernel
 from blockfuse.codegen.lines import indented
 
@@ -89,7 +89,7 @@ def team_for(kernel: RowKernel, threads: int, wide: bool) -> Team:
     """See NOTE [teams]. threads: about how many a block has; wide: whether pointers are multiples of 16 bytes."""
     width = WIDE if wide and _is_wide(kernel) else 1
     parts = -(-kernel.extent // (threads * _SHARE))
-    if parts >= _FEWEST and _can_be_parted(kernel):
+    if _FEWEST <= parts <= MOST_BLOCKS and _can_be_parted(kernel):
         return Team(kernel, threads, width, threads, parts=parts)
     small = next(n for n in (1, 2, 4, 8, 16, 32) if n == _WARP or n * width >= kernel.extent)
     teams = [Team(kernel, size, width, max(threads, size)) for size in (small, threads, 2 * threads)]

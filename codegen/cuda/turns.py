@@ -8,6 +8,7 @@ from math import prod
 
 from blockfuse.codegen.cuda.maps import indices
 from blockfuse.codegen.cuda.places import (
+    MOST_BLOCKS,
     function,
     guarded,
     head,
@@ -28,7 +29,6 @@ from blockfuse.codegen.lines import assignment, element, of_elements, pointers
 _TILE = 32
 _LINE = _TILE + 1  # one more, so that a column of the tile is spread over all banks of shared memory
 _WORTH = 8  # an axis shorter than this is not worth a tile
-_MOST_COLUMNS = 65535  # of a grid
 _LARGEST = (
     2  # tiles in shared memory, 4 KiB each for float32: more would keep blocks from running side by side
 )
@@ -43,7 +43,7 @@ def turned_axis(kernel: MapKernel) -> int | None:
     if len(axes) != 1 or len(turned) > _LARGEST:
         return None
     (axis,) = axes
-    fits = _stage(kernel, axis, 1).columns <= _MOST_COLUMNS
+    fits = _stage(kernel, axis, 1).columns <= MOST_BLOCKS
     return axis if fits and (axis == 0 or kernel.extents[axis - 1] >= _WORTH) else None
 
 

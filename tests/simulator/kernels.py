@@ -160,6 +160,14 @@ def test_columns_are_shared_out_among_warps(shape: tuple[int, int], threads: int
     assert_simulated(lambda x: reductions.sum_(x, axis=(0,), keepdims=False), [x], ulp=100, threads=threads)
 
 
+@pytest.mark.parametrize(("shape", "axis"), [((999, 3), 0), ((2, 999, 3), 1)])
+def test_very_long_columns_are_folded_by_several_blocks(shape: tuple[int, ...], axis: int) -> None:
+    x = random(shape, "float32", 0.5, 1.5)
+    program = assert_accurate(lambda x: reductions.sum_(x * x, axis=(axis,), keepdims=False), [x], threads=64)
+    assert len(program.sources[0].stages) == 2
+    assert_simulated(lambda x: reductions.min_(x, axis=(axis,), keepdims=False), [random(shape, "int64")])
+
+
 # -- rows ------------------------------------------------------------------------------------------------------
 
 
