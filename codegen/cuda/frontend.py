@@ -46,9 +46,8 @@ def ptx(source: DeviceSource, machine: Machine) -> list[str]:
 
 
 def _compiled(function: Callable[..., Any], signature: Any, stage: Stage, machine: Machine) -> str:
-    text, _ = cuda.compile_ptx(
-        function, signature, cc=capability(machine), launch_bounds=stage.threads, opt=True
-    )
+    bounds = (stage.threads, stage.resident)
+    text, _ = cuda.compile_ptx(function, signature, cc=capability(machine), launch_bounds=bounds)
     entry = re.search(r"\.visible \.entry (\w+)\(", text)
     assert entry is not None, text
     return str(text).replace(entry[1], stage.entry)
