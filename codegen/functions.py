@@ -286,13 +286,13 @@ def erf(x: Value) -> Value:
 
 # -- all of them ---------------------------------------------------------------------------------------------
 
-_LIBRARY = (
+LIBRARY = (
     *("pow", "hypot", "exp2", "expm1", "log2", "log10", "log1p", "sin", "cos", "tan", "asin", "acos", "atan"),
     *("atan2", "sinh", "cosh", "asinh", "acosh", "atanh"),
 )
 
 FUNCTIONS: dict[str, Callable[..., Value]] = {
-    **{name: _own(name) for name in _LIBRARY},
+    **{name: _own(name) for name in LIBRARY},
     **{f.__name__: f for f in (select, truth, negated, maximum, minimum, relu, sign, literal, one, infinity)},
     **{f.__name__: f for f in (fold_add, fold_multiply, fold_maximum, fold_minimum)},
     **{f.__name__: f for f in (exp, log, tanh, sigmoid, softplus, erf)},

@@ -10,6 +10,7 @@ Which thread folds what, and in which order parts join, depends on the kernel al
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,13 +18,23 @@ from functools import cached_property
 import numpy
 
 from blockfuse.codegen.cuda.places import MOST_BLOCKS, WIDE, guarded, is_wide, seen, shared, stored, unsigned
+from blockfuse.codegen.functions import LIBRARY
 from blockfuse.codegen.kernel import Access, Fold, RowKernel
 from blockfuse.codegen.lines import indented
 
 _WARP = 32
 _MINE = 32  # elements of a row for each thread of a warp: a longer row has a block
 _HELD = 64  # words of 4 bytes of a row that a thread holds between sweeps
-_UNROLLED = 2000  # statements of a sweep with its loops unrolled: more would not be unrolled, and not held in registers
+_UNROLLED = 1800  # instructions of a sweep with its loops unrolled: NVVM leaves longer ones as loops, and arrays in memory
+# function -> about how many instructions it is
+_LENGTHS = dict.fromkeys(LIBRARY, 100) | {
+    "exp": 24,
+    "log": 30,
+    "sigmoid": 32,
+    "tanh": 40,
+    "erf": 48,
+    "softplus": 70,
+}
 _SHARE = 64  # elements for each thread of a block that has a part of a row
 _FEWEST = 4  # blocks that are worth a second launch
 
@@ -115,9 +126,15 @@ def _fits(team: Team) -> bool:
     """Whether a thread can hold its elements, and the compiler unrolls the loops over them."""
     kept = [team.kernel.store.dtype for s in team.kernel.sweeps if s.keep]
     sizes = [max(4, numpy.dtype(d).itemsize) // 4 for d in (*(a.dtype for a in team.held), *kept)]
-    statements = max(len(s.body) + len(s.folds) for s in team.kernel.sweeps)
+    longest = max(sum(_length(t.expression) for t in s.body) + len(s.folds) for s in team.kernel.sweeps)
     few = team.mine <= _MINE or team.rows == 1
-    return few and team.mine * max(1, sum(sizes)) <= _HELD and team.mine * statements <= _UNROLLED
+    return few and team.mine * max(1, sum(sizes)) <= _HELD and team.mine * longest <= _UNROLLED
+
+
+def _length(expression: str) -> int:
+    """About how many instructions an expression is."""
+    called = re.findall(r"(\w+)\(", expression)
+    return 1 + 3 * expression.count(" / ") + sum(_LENGTHS.get(name, 0) for name in called)
 
 
 # -- folds of a team -----------------------------------------------------------------------------------------

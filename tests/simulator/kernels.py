@@ -6,10 +6,14 @@ from typing import Any
 
 import numpy
 import pytest
-from devices import Simulated
 from graphs import graph_for, meant
-from test_kernels import DTYPES_OF, GROUPS, assert_same, operands_of, random
+from hypothesis import assume, given, note, settings
+from hypothesis import strategies as st
+from simulated import Simulated
+from test_kernels import DTYPES_OF, GROUPS, assert_same, graphs, operands_of, random
 
+from blockfuse.ir.graph import Graph
+from blockfuse.ir.lowering import Contraction
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.operators import movement, neural, pointwise, reductions
 
@@ -231,3 +235,18 @@ def test_rows_are_read_backwards_and_apart() -> None:
 def test_unaligned_rows_are_read_one_by_one() -> None:
     values = [random((9, 8), "float32")]
     assert_accurate(lambda x: neural.softmax(x, axis=1), values, wide=False)
+
+
+# -- random graphs ---------------------------------------------------------------------------------------------
+
+
+@given(recorded=graphs(), seed=st.integers(0, 3))
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+def test_random_graphs_give_what_their_nodes_mean(recorded: Graph, seed: int) -> None:
+    assume(not any(isinstance(n.operator.lowering, Contraction) for n in recorded.nodes))
+    note(str(recorded))
+    rng = numpy.random.default_rng(seed)
+    values = [rng.integers(-4, 5, i.shape).astype("float64") for i in recorded.inputs]
+    for found, wanted in zip(Simulated(recorded)(*values), meant(recorded, values), strict=True):
+        assert (found.shape, found.dtype) == (wanted.shape, wanted.dtype)
+        numpy.testing.assert_array_equal(found, wanted)

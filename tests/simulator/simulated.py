@@ -24,7 +24,10 @@ class Simulated:
         self.schedule = schedule(optimize(recorded, MACHINE.vector_bytes, verify).main, MACHINE)
         self.launches = [s for s in self.schedule.steps if isinstance(s, Launch)]
         assert len(self.launches) == len(self.schedule.steps), self.schedule
-        self.sources = [render(s.kernel, threads, wide) for s in self.launches]
+        self.sources = [
+            render(s.kernel, threads, wide and not any(p.offset % 4 for p in s.pointers))
+            for s in self.launches
+        ]
 
     def __call__(self, *values: numpy.ndarray) -> list[numpy.ndarray]:
         memory = [_poisoned(b.type.size, b.type.dtype) for b in self.schedule.buffers]
