@@ -93,10 +93,12 @@ def fold(node: Node, names: dict[Node, str]) -> Fold:
     assert isinstance(lowering, Reduction)
     operand = node.operands[0]
     element = converted(value_text(operand, names), operand.dtype, node.dtype)
-    step = _bare(lowering.combine.format(element, acc=names[node]))
+    step, join = (
+        _bare(lowering.combine.format(x, acc=acc)) for x, acc in ((element, names[node]), ("{1}", "{0}"))
+    )
     if node.dtype.kind in "iu":
-        step = f"{node.dtype}({step})"
-    return Fold(names[node], str(node.dtype), start_text(node), step)
+        step, join = f"{node.dtype}({step})", f"{node.dtype}({join})"
+    return Fold(names[node], str(node.dtype), start_text(node), step, join)
 
 
 def start_text(node: Node) -> str:

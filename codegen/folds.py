@@ -6,7 +6,7 @@ from math import prod
 
 from blockfuse.codegen.bound import Bound, CopyFirst, names_of_body
 from blockfuse.codegen.cost import LINE, cost_of
-from blockfuse.codegen.expressions import fold, start_text, statement
+from blockfuse.codegen.expressions import fold, statement
 from blockfuse.codegen.kernel import Access, ColumnKernel, Fold, RowKernel, Statement, Sweep
 from blockfuse.ir import layout as layouts
 from blockfuse.ir.graph import Graph, Node, constant
@@ -171,11 +171,18 @@ def columns_kernel(node: Node, body: Graph, operands: list[Layout], reduction: N
         strides = (three.strides[2], three.strides[1]) if flat else three.strides
         accesses.append(Access(names[leaf], str(leaf.dtype), strides))
     computed = tuple(statement(n, names) for n in body.nodes if isinstance(n.operator.lowering, Pointwise))
-    step = fold(reduction, {**names, reduction: "acc"}).step
+    folding = fold(reduction, {**names, reduction: "acc"})
     store = Access("out", str(node.dtype), (1,) if flat else (inner, 1))
     extents = (folded,) if flat else (folded, inner)
     kernel = ColumnKernel(
-        node.attrs["name"], extents, tuple(accesses), computed, start_text(reduction), step, store
+        node.attrs["name"],
+        extents,
+        tuple(accesses),
+        computed,
+        folding.start,
+        folding.step,
+        folding.join,
+        store,
     )
     rows = inner if flat else outer
     work = prod(whole) * cost_of(body)

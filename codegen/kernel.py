@@ -42,12 +42,16 @@ class MapKernel:
 
 @dataclass(frozen=True)
 class Fold:
-    """``name`` starts as ``start`` and becomes ``step`` at every element; afterwards it is a row value of ``dtype``."""
+    """``name`` starts as ``start`` and becomes ``step`` at every element; afterwards it is a row value of ``dtype``.
+
+    join: what two of them, ``{0}`` and ``{1}``, over different elements are together.
+    """
 
     name: str
     dtype: str
     start: str
     step: str
+    join: str
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ class ColumnKernel:
 
     extents: (folded, inner). rows are what stands before the folded axis, or, where nothing does (``flat``),
     the inner axis itself, and then ``extents`` is (folded,). Strides are (row, folded, inner) or (row,
-    folded).
+    folded). join: as in ``Fold``.
     """
 
     name: str
@@ -100,6 +104,7 @@ class ColumnKernel:
     body: tuple[Statement, ...]
     start: str
     step: str
+    join: str
     store: Access
 
 

@@ -11,6 +11,7 @@
     │   └── MissingParameterError     ... it lacks entries                              (also an
     │                                     AssertionError)
     ├── AuditError                    a compiled call that was repeated eagerly gave something else
+    ├── NoDeviceKernelError           a kernel that no device can run (internal: it runs on the processor)
     └── UsageError                    a command or call that asks for something impossible  (also a ValueError)
 
 A message says what was found, where, and what to do.
@@ -57,6 +58,10 @@ class MissingParameterError(ParameterFileError, AssertionError):
 
 class AuditError(BlockfuseError):
     """A compiled call gave something else than its eager repetition: a bug of ours, or state that nobody saw change."""
+
+
+class NoDeviceKernelError(BlockfuseError):
+    """A kernel that no device can run; the message is the reason."""
 
 
 class UsageError(BlockfuseError, ValueError):

@@ -7,7 +7,7 @@ import numpy
 import pytest
 from graphs import LEVELS, natively
 
-from blockfuse.codegen.cpu.functions import FUNCTIONS, ULP
+from blockfuse.codegen.functions import FUNCTIONS, ULP
 from blockfuse.ir.lowering import Pointwise, Reduction
 from blockfuse.ir.operator import TABLE, Operator
 from blockfuse.ir.operators.contractions import dense

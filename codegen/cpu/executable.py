@@ -3,74 +3,30 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 from collections.abc import Callable
-from functools import lru_cache
-from importlib import metadata
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import llvmlite
 import numpy
 
 from blockfuse.codegen.buffers import ALIGNMENT, items_reserved
 from blockfuse.codegen.cpu import callers, cpython, native
+from blockfuse.codegen.cpu.compiled import kernel_code, object_code
 from blockfuse.codegen.cpu.entry import HEADER, dtype_places, may_be_large, place_of
 from blockfuse.codegen.cpu.keeper import keeper, keeper_ir
 from blockfuse.codegen.cpu.plan import POOL, is_native, native_entry, plan
 from blockfuse.codegen.cpu.pool import pool, pool_ir
 from blockfuse.codegen.cpu.program import program_ir
-from blockfuse.codegen.cpu.render import pointers
-from blockfuse.codegen.kernel import Kernel
+from blockfuse.codegen.host import host_result
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.schedule import Schedule
 from blockfuse.codegen.steps import HostCall
-from blockfuse.ir.layout import Layout
+from blockfuse.codegen.store import Store
 from blockfuse.ir.types import TensorType
-
-
-class Store(Protocol):
-    """Where object code is kept between processes."""
-
-    def get(self, key: str) -> bytes | None:
-        """What was put under ``key``, or None."""
-
-    def put(self, key: str, code: bytes) -> None:
-        """Keep ``code``."""
-
-
-@lru_cache
-def _generator_version() -> str:
-    """Changes with any file of the code generator, with llvmlite and with numba (asked without importing it)."""
-    digest = hashlib.sha256(f"{llvmlite.__version__} {metadata.version('numba')}".encode())
-    for path in sorted(Path(__file__).parent.parent.rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def _key(text: str, machine: Machine) -> str:
-    return hashlib.sha256("\0".join((text, machine.features, _generator_version())).encode()).hexdigest()
-
-
-def _object(key_text: str, make: Callable[[], str], machine: Machine, store: Store) -> bytes:
-    """Object code of the IR that ``make`` gives, from the store where it is there."""
-    key = _key(key_text, machine)
-    code = store.get(key)
-    if code is None:
-        code = native.object_code(make(), machine)
-        store.put(key, code)
-    return code
 
 
 def quicken(cls: type, machine: Machine, store: Store) -> None:
     """See NOTE [calls of instances]."""
-    callers.install(cls, lambda: _object("caller", callers.caller_ir, machine, store), machine)
-
-
-def _kernel_ir(source: str, kernel: Kernel, machine: Machine) -> str:
-    from blockfuse.codegen.cpu import frontend  # Numba takes longer to import than a cached program to load
-
-    return frontend.lowered(source, kernel.name, tuple(d for _, d in pointers(kernel)), machine)
+    callers.install(cls, lambda: object_code("caller", callers.caller_ir, machine, store), machine)
 
 
 class Executable:
@@ -89,7 +45,7 @@ class Executable:
         store: Store,
         wrapper: type,
         unusual: numpy.ndarray,
-        keep: int = 0,
+        keep: int = 1 << 26,
     ) -> None:
         """keep: bytes of large results that are kept for the next ones, NOTE [kept memory]."""
         self.plan = plan(schedule, machine)
@@ -97,7 +53,7 @@ class Executable:
         self._program = self._load_program(store)
         self._frame = self._new_frame(wrapper, unusual, store)
         if any(may_be_large(b) for _, b in self.plan.buffers("result")):
-            made = keeper(lambda: _object("keeper", keeper_ir, machine, store), machine, keep)
+            made = keeper(lambda: object_code("keeper", keeper_ir, machine, store), machine, keep)
             self._frame[place_of("keeper")] = id(made.capsule)
         self._owner = _Owner(self, self._frame)
         self.entry = self._new_entry(wrapper)
@@ -107,12 +63,11 @@ class Executable:
     def _kernel(self, number: int, source: str, store: Store) -> native.Loaded:
         machine = self.plan.machine
         kernel = next(k for k, n in self.plan.kernel_of.items() if n == number)
-        code = _object(source, lambda: _kernel_ir(source, kernel, machine), machine, store)
-        return native.load(code, machine)
+        return native.load(kernel_code(kernel, source, machine, store), machine)
 
     def _load_program(self, store: Store) -> native.Loaded:
         machine = self.plan.machine
-        code = _object(self.plan.key_text(), lambda: program_ir(self.plan), machine, store)
+        code = object_code(self.plan.key_text(), lambda: program_ir(self.plan), machine, store)
         return native.load(code, machine)
 
     def _new_frame(self, wrapper: type, unusual: numpy.ndarray, store: Store) -> numpy.ndarray:
@@ -133,7 +88,7 @@ class Executable:
 
     def _add_pool(self, frame: numpy.ndarray, store: Store) -> None:
         machine = self.plan.machine
-        workers = pool(machine.threads, _object("pool", pool_ir, machine, store), machine)
+        workers = pool(machine.threads, object_code("pool", pool_ir, machine, store), machine)
         frame[-len(POOL) :] = [getattr(workers, name) for name in POOL]
 
     def _new_entry(self, wrapper: type) -> Any:
@@ -221,24 +176,11 @@ class Executable:
             return
         call = self.plan.schedule.steps[steps[0]]
         assert isinstance(call, HostCall)
-        arrays[call.result] = _host_result(call, arrays)
+        arrays[call.result] = host_result(call, arrays)
         table[call.result] = arrays[call.result].ctypes.data
 
 
 _PIECE = ctypes.CFUNCTYPE(None, ctypes.c_int64)
-
-
-def _host_result(call: HostCall, arrays: dict[int, numpy.ndarray]) -> numpy.ndarray:
-    operands = [_seen(arrays[number], layout) for number, layout in call.operands]
-    with numpy.errstate(all="ignore"):
-        return numpy.array(call.operator.meaning(*operands, **call.attrs), order="C")
-
-
-def _seen(array: numpy.ndarray, layout: Layout) -> numpy.ndarray:
-    """A buffer through a layout."""
-    flat = array.reshape(-1)[layout.offset :]
-    strides = tuple(s * array.itemsize for s in layout.strides)
-    return numpy.lib.stride_tricks.as_strided(flat, layout.shape, strides, writeable=False)
 
 
 class _Owner:

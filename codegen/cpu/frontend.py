@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -14,15 +13,14 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-from blockfuse.codegen.cpu.functions import FUNCTIONS
 from blockfuse.codegen.cpu.streams import drain, near_memory, stream
 from blockfuse.codegen.cpu.tiles import product_tile
 from blockfuse.codegen.cpu.values import Value
+from blockfuse.codegen.functions import ARITY, BOOLEAN, FUNCTIONS
 from blockfuse.codegen.machine import Machine
 
 types: Any = _numba_types  # its names are made at run time
 SYMBOL = "kernel"
-_BOOLEAN = frozenset({"truth", "negated"})
 
 
 def lowered(source: str, name: str, dtypes: tuple[str, ...], machine: Machine) -> str:
@@ -91,11 +89,11 @@ def _scope() -> dict[str, Any]:
     }
 
 
-def _intrinsic(name: str, function: Callable[..., Value]) -> Any:
+def _intrinsic(name: str, function: Callable[..., Any]) -> Any:
     """One function of ``functions.py`` as Numba sees it, on scalars."""
 
     def typed(context: Any, *arguments: Any) -> Any:
-        result = types.boolean if name in _BOOLEAN else arguments[1 if name == "select" else 0]
+        result = types.boolean if name in BOOLEAN else arguments[1 if name == "select" else 0]
 
         def generate(_: Any, builder: Any, signature: Any, values: Any) -> Any:
             operands = [
@@ -106,18 +104,10 @@ def _intrinsic(name: str, function: Callable[..., Value]) -> Any:
 
         return result(*arguments), generate
 
-    count = _ARITY.get(name) or len(inspect.signature(function).parameters)
-    names = ", ".join("xyz"[:count])
+    names = ", ".join("xyz"[: ARITY[name]])
     scope: dict[str, Any] = {"typed": typed}
     exec(f"def call(context, {names}):\n    return typed(context, {names})\n", scope)
     return intrinsic(scope["call"])
-
-
-_ARITY = dict.fromkeys(FUNCTIONS, 1) | {
-    **dict.fromkeys(("pow", "hypot", "atan2", "maximum", "minimum", "literal"), 2),
-    **dict.fromkeys(("fold_add", "fold_multiply", "fold_maximum", "fold_minimum"), 2),
-    **dict.fromkeys(("select", "multiply_add"), 3),
-}
 
 
 def _renamed(text: str, mangled: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from blockfuse.codegen.kernel import (
     Access,
     ColumnKernel,
@@ -16,8 +14,7 @@ from blockfuse.codegen.kernel import (
     Statement,
     Sweep,
 )
-
-_INDENT = "    "
+from blockfuse.codegen.lines import INDENT, assignment, element, indented, of_elements, pointers
 
 
 def render(kernel: Kernel) -> str:
@@ -29,16 +26,6 @@ def render(kernel: Kernel) -> str:
     if isinstance(kernel, ColumnKernel):
         return _columns(kernel)
     return _product(kernel)
-
-
-def pointers(kernel: Kernel) -> tuple[tuple[str, str], ...]:
-    """Name and dtype of every pointer parameter, the result last."""
-    if isinstance(kernel, ProductKernel):
-        dtypes = {
-            a.name: a.dtype for a in (kernel.left, kernel.right, kernel.bias, *kernel.loads) if a is not None
-        }
-        return (*((name, dtypes[name]) for name in kernel.pointers), ("out", kernel.store.dtype))
-    return (*((a.name, a.dtype) for a in kernel.loads), ("out", kernel.store.dtype))
 
 
 # -- pieces --------------------------------------------------------------------------------------------------
@@ -69,24 +56,7 @@ def _write(access: Access, indices: tuple[str, ...], value: str) -> str:
 
 def _loaded(loads: tuple[Access, ...], indices: tuple[str, ...], body: tuple[Statement, ...]) -> list[str]:
     """Loads into ``v0`` for pointer ``x0`` (a pointer and its element need two names), then the statements."""
-    return [f"{_element(a.name)} = {_read(a, indices)}" for a in loads] + [_assignment(s) for s in body]
-
-
-def _element(pointer: str) -> str:
-    return "v" + pointer[1:]
-
-
-def _assignment(statement: Statement) -> str:
-    return f"{statement.name} = {_of_elements(statement.expression)}"
-
-
-def _of_elements(text: str) -> str:
-    """An expression over pointers, read as one over their loaded elements."""
-    return re.sub(r"\bx(\d+)\b", r"v\1", text)
-
-
-def _lines(depth: int, lines: list[str]) -> list[str]:
-    return [_INDENT * depth + line for line in lines]
+    return [f"{element(a.name)} = {_read(a, indices)}" for a in loads] + [assignment(s) for s in body]
 
 
 # -- map -----------------------------------------------------------------------------------------------------
@@ -94,14 +64,14 @@ def _lines(depth: int, lines: list[str]) -> list[str]:
 
 def _map(kernel: MapKernel) -> str:
     indices = tuple("ijkl"[n] if n < 4 else f"i{n}" for n in range(1 + len(kernel.extents)))
-    lines = [_head(kernel), *_lines(1, ["for i in range(begin, end):"])]
+    lines = [_head(kernel), *indented(1, ["for i in range(begin, end):"])]
     for depth, (index, extent) in enumerate(zip(indices[1:], kernel.extents, strict=True), 2):
-        lines += _lines(depth, [f"for {index} in range({extent}):"])
+        lines += indented(depth, [f"for {index} in range({extent}):"])
     inner = _loaded(kernel.loads, indices, kernel.body)
     if kernel.streams:
         return _streamed_map(kernel, inner)
     inner.append(_write(kernel.store, indices, kernel.result))
-    return "\n".join(lines + _lines(len(indices) + 1, inner)) + "\n"
+    return "\n".join(lines + indented(len(indices) + 1, inner)) + "\n"
 
 
 _PIECE = 1024  # elements that a map computes before it streams them
@@ -112,16 +82,16 @@ def _streamed_map(kernel: MapKernel, inner: list[str]) -> str:
     if kernel.extents:
         (size,) = kernel.extents
         walk = ["for i in range(begin, end):", f"    for j in range({size}):"]
-        walk += _lines(2, [*inner, f"near[j] = {kernel.result}"])
+        walk += indented(2, [*inner, f"near[j] = {kernel.result}"])
         walk.append(f"    stream(near, out, i * {size}, (i + 1) * {size})")
     else:
         size = _PIECE
         walk = [f"for piece in range(begin, end, {size}):", f"    beyond = minimum(piece + {size}, end)"]
         walk += ["    for i in range(piece, beyond):"]
-        walk += _lines(2, [*inner, f"near[i - piece] = {kernel.result}"])
+        walk += indented(2, [*inner, f"near[i - piece] = {kernel.result}"])
         walk.append("    stream(near, out, piece, beyond)")
-    lines = [f"near_of = near_memory({size})", "", _head(kernel), *_lines(1, ["near = near_of(out)", *walk])]
-    return "\n".join([*lines, *_lines(1, ["drain()"])]) + "\n"
+    lines = [f"near_of = near_memory({size})", "", _head(kernel), *indented(1, ["near = near_of(out)", *walk])]
+    return "\n".join([*lines, *indented(1, ["drain()"])]) + "\n"
 
 
 # -- rows ----------------------------------------------------------------------------------------------------
@@ -132,22 +102,22 @@ _STRETCH = 1024  # elements: a longer float sum is added up stretch by stretch, 
 
 def _rows(kernel: RowKernel) -> str:
     kept = Access("near", kernel.store.dtype, (0, 1)) if kernel.streams else kernel.store
-    lines = [_head(kernel), *_lines(1, ["near = near_of(out)"] if kernel.streams else [])]
-    lines += _lines(1, ["for r in range(begin, end):"])
-    lines += _lines(2, _loaded(kernel.row_loads, ("r",), kernel.before))
+    lines = [_head(kernel), *indented(1, ["near = near_of(out)"] if kernel.streams else [])]
+    lines += indented(1, ["for r in range(begin, end):"])
+    lines += indented(2, _loaded(kernel.row_loads, ("r",), kernel.before))
     for number, sweep in enumerate(kernel.sweeps):
         inner = _per_element(kernel, kept, sweep, last=number == len(kernel.sweeps) - 1)
         sums = [f for f in sweep.folds if _is_long_sum(f, kernel.extent)]
-        lines += _lines(
+        lines += indented(
             2, _stretches(kernel.extent, sweep, sums, inner) if sums else _sweep(kernel.extent, sweep, inner)
         )
-        lines += _lines(2, [_assignment(s) for s in sweep.after])
+        lines += indented(2, [assignment(s) for s in sweep.after])
     if len(kernel.store.strides) == 1:
-        lines += _lines(2, [_write(kernel.store, ("r",), kernel.result)])
+        lines += indented(2, [_write(kernel.store, ("r",), kernel.result)])
     if kernel.streams:  # see NOTE [streams]
         lines = [f"near_of = near_memory({kernel.extent})", "", *lines]
-        lines += _lines(2, [f"stream(near, out, r * {kernel.extent}, (r + 1) * {kernel.extent})"])
-        lines += _lines(1, ["drain()"])
+        lines += indented(2, [f"stream(near, out, r * {kernel.extent}, (r + 1) * {kernel.extent})"])
+        lines += indented(1, ["drain()"])
     return "\n".join(lines) + "\n"
 
 
@@ -158,9 +128,9 @@ def _per_element(kernel: RowKernel, kept: Access, sweep: Sweep, last: bool) -> l
         if load.name.startswith("out as "):
             lines.append(f"{load.name[7:]} = {_read(kept, ('r', 'c'))}")
         else:
-            lines.append(f"{_element(load.name)} = {_read(load, ('r', 'c'))}")
-    lines += [_assignment(s) for s in sweep.body]
-    lines += [f"{f.name} = {_of_elements(f.step)}" for f in sweep.folds]
+            lines.append(f"{element(load.name)} = {_read(load, ('r', 'c'))}")
+    lines += [assignment(s) for s in sweep.body]
+    lines += [f"{f.name} = {of_elements(f.step)}" for f in sweep.folds]
     if sweep.keep:
         lines.append(_write(kept, ("r", "c"), sweep.keep))
     if last and len(kernel.store.strides) == 2:
@@ -169,7 +139,11 @@ def _per_element(kernel: RowKernel, kept: Access, sweep: Sweep, last: bool) -> l
 
 
 def _sweep(extent: int, sweep: Sweep, inner: list[str]) -> list[str]:
-    return [*(f"{f.name} = {f.start}" for f in sweep.folds), f"for c in range({extent}):", *_lines(1, inner)]
+    return [
+        *(f"{f.name} = {f.start}" for f in sweep.folds),
+        f"for c in range({extent}):",
+        *indented(1, inner),
+    ]
 
 
 def _is_long_sum(fold: Fold, extent: int) -> bool:
@@ -183,9 +157,11 @@ def _stretches(extent: int, sweep: Sweep, sums: list[Fold], inner: list[str]) ->
         *(f"{f.name} = {f.start}" for f in others),
         *(f"{f.name}_total = float64(0.0)" for f in sums),
         f"for stretch in range(0, {extent}, {_STRETCH}):",
-        *_lines(1, [f"{f.name} = {f.start}" for f in sums]),
-        *_lines(1, [f"for c in range(stretch, minimum(stretch + {_STRETCH}, {extent})):", *_lines(1, inner)]),
-        *_lines(1, [f"{f.name}_total = {f.name}_total + float64({f.name})" for f in sums]),
+        *indented(1, [f"{f.name} = {f.start}" for f in sums]),
+        *indented(
+            1, [f"for c in range(stretch, minimum(stretch + {_STRETCH}, {extent})):", *indented(1, inner)]
+        ),
+        *indented(1, [f"{f.name}_total = {f.name}_total + float64({f.name})" for f in sums]),
         *(f"{f.name} = float32({f.name}_total)" for f in sums),
     ]
 
@@ -202,13 +178,15 @@ def _columns(kernel: ColumnKernel) -> str:
     step = [
         f"acc = {_read(kernel.store, target)}",
         *_loaded(kernel.loads, indices, kernel.body),
-        _write(kernel.store, target, _of_elements(kernel.step)),
+        _write(kernel.store, target, of_elements(kernel.step)),
     ]
     base = 1 if flat else 2
-    lines = [_head(kernel)] + ([] if flat else _lines(1, ["for r in range(begin, end):"]))
-    lines += _lines(base, [inner_loop]) + _lines(base + 1, [start])
+    lines = [_head(kernel)] + ([] if flat else indented(1, ["for r in range(begin, end):"]))
+    lines += indented(base, [inner_loop]) + indented(base + 1, [start])
     lines += (
-        _lines(base, [f"for f in range({folded}):"]) + _lines(base + 1, [inner_loop]) + _lines(base + 2, step)
+        indented(base, [f"for f in range({folded}):"])
+        + indented(base + 1, [inner_loop])
+        + indented(base + 2, step)
     )
     return "\n".join(lines) + "\n"
 
@@ -221,10 +199,10 @@ def _product(kernel: ProductKernel) -> str:
     panels = -(-kernel.units // tile.panel)
     lines = [*_epilogue(kernel), *_tile_calls(kernel), _head(kernel)]
     if not kernel.height:
-        return "\n".join(lines + _lines(1, _open_walk(kernel, panels))) + "\n"
+        return "\n".join(lines + indented(1, _open_walk(kernel, panels))) + "\n"
     call = [_call(kernel, tile)]
     if kernel.batched:
-        lines += _lines(1, ["for b in range(begin, end):"])
+        lines += indented(1, ["for b in range(begin, end):"])
     rows = _row_blocks(tile, "0", str(kernel.height))
     groups = _panel_groups(panels, tile, whole=not kernel.by_panels)
     if not (kernel.batched or kernel.by_panels):
@@ -232,7 +210,7 @@ def _product(kernel: ProductKernel) -> str:
     # Few rows walk the weight once; with many, a panel stays in the cache while all rows pass.
     panels_first = kernel.by_panels or kernel.height > 2 * tile.rows
     walk = _nested(*((groups, rows) if panels_first else (rows, groups)), call)
-    return "\n".join(lines + _lines(2 if kernel.batched else 1, walk)) + "\n"
+    return "\n".join(lines + indented(2 if kernel.batched else 1, walk)) + "\n"
 
 
 _Loop = tuple[str, list[str]]  # the loop ("": there is none) and what starts its body
@@ -241,7 +219,7 @@ _Loop = tuple[str, list[str]]  # the loop ("": there is none) and what starts it
 def _nested(outer: _Loop, inner: _Loop, body: list[str]) -> list[str]:
     for loop, place in (inner, outer):
         lines = [*place, *body]
-        body = [loop, *_lines(1, lines)] if loop else lines
+        body = [loop, *indented(1, lines)] if loop else lines
     return body
 
 
@@ -259,7 +237,7 @@ def _open_walk(kernel: ProductKernel, panels: int) -> list[str]:
         )
         if tile is not rest[-1]:
             lines.append(f"if end - begin >= {tile.rows}:")
-            lines += [*_lines(1, walk), _INDENT + "return"]
+            lines += [*indented(1, walk), INDENT + "return"]
         else:
             lines += walk
     return lines
@@ -297,9 +275,9 @@ def _panel_groups(panels: int, tile: ProductTile, whole: bool) -> _Loop:
 def _epilogue(kernel: ProductKernel) -> list[str]:
     if not kernel.body:
         return []
-    elements = [_element(a.name) for a in kernel.loads]
+    elements = [element(a.name) for a in kernel.loads]
     lines = [f"def epilogue({', '.join([kernel.accumulator, *elements])}):"]
-    lines += _lines(1, [*(_assignment(s) for s in kernel.body), f"return {kernel.result}"])
+    lines += indented(1, [*(assignment(s) for s in kernel.body), f"return {kernel.result}"])
     return [*lines, ""]
 
 

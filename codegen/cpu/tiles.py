@@ -20,8 +20,9 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from blockfuse.codegen.cpu.functions import FUNCTIONS, I32, I64, conversion, element_type
 from blockfuse.codegen.cpu.values import Value
+from blockfuse.codegen.functions import FUNCTIONS
+from blockfuse.codegen.llvm import I32, I64, conversion, element_type
 
 Load = tuple[str, str, tuple[int, ...]]
 _SUMMED = 400  # steps of the inner axis in one sum
@@ -317,7 +318,7 @@ def element_bytes(element: ir.Type) -> int:
 
 
 def _multiply_add(x: Value, y: Value, z: Value) -> Value:
-    return FUNCTIONS["multiply_add"](x, y, z)
+    return FUNCTIONS["multiply_add"](x, y, z)  # type: ignore[return-value]
 
 
 def _evaluated(epilogue: FunctionType, total: Value, loads: list[Value]) -> Value:

@@ -1,166 +1,50 @@
-"""LLVM values that arithmetic can be written with: scalars and vectors alike, so one text serves loops and tiles."""
+"""LLVM values for processors: with LLVM's own functions and those of the C library."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Self
 
 from llvmlite import ir
 
+from blockfuse.codegen import functions, llvm
+from blockfuse.codegen.llvm import declared, each_lane
 
-class Value:
-    """An LLVM value with its builder. ``signed`` matters for integers only."""
 
-    __slots__ = ("builder", "ir", "signed")
+class Value(llvm.Value):
+    """A value that the C library and LLVM's intrinsics take."""
 
-    def __init__(self, builder: ir.IRBuilder, value: ir.Value, signed: bool = True) -> None:
-        self.builder, self.ir, self.signed = builder, value, signed
+    __slots__ = ()
 
-    # -- what it is ------------------------------------------------------------------------------------------
+    def call(self, name: str, *others: Self) -> Self:
+        if name in _FREE:
+            return self.new(_FREE[name](self.builder)(self.ir, others[0].ir, flags=("reassoc",)))
+        if name in _SERIES:
+            return _SERIES[name](self)  # type: ignore[no-any-return]
+        if name in _INTRINSICS:
+            return self._intrinsic(_INTRINSICS[name], others)
+        return each_lane(self, name + ("f" if self.bits == 32 else ""), others)  # type: ignore[no-any-return]
 
-    @property
-    def type(self) -> ir.Type:
-        return self.ir.type
-
-    @property
-    def element(self) -> ir.Type:
-        return self.type.element if isinstance(self.type, ir.VectorType) else self.type
-
-    @property
-    def is_float(self) -> bool:
-        return isinstance(self.element, ir.FloatType | ir.DoubleType)
-
-    @property
-    def bits(self) -> int:
-        if isinstance(self.element, ir.IntType):
-            return int(self.element.width)
-        return 32 if isinstance(self.element, ir.FloatType) else 64
-
-    def like(self, element: ir.Type) -> ir.Type:
-        """``element`` in as many lanes."""
-        return ir.VectorType(element, self.type.count) if isinstance(self.type, ir.VectorType) else element
-
-    def constant(self, number: Any, element: ir.Type | None = None) -> Value:
-        """A number in every lane."""
-        type = self.like(element or self.element)
-        if isinstance(type, ir.VectorType):
-            return self.new(ir.Constant(type, [number] * type.count))
-        return self.new(ir.Constant(type, number))
-
-    def new(self, value: ir.Value) -> Value:
-        return Value(self.builder, value, self.signed)
-
-    def with_(self, other: Any) -> Value:
-        return other if isinstance(other, Value) else self.constant(other)
-
-    # -- arithmetic ------------------------------------------------------------------------------------------
-
-    def _either(self, other: Any, on_float: str, on_int: str) -> Value:
-        return self.new(
-            getattr(self.builder, on_float if self.is_float else on_int)(self.ir, self.with_(other).ir)
+    def _intrinsic(self, name: str, others: tuple[Self, ...]) -> Self:
+        lanes = f"v{self.type.count}" if isinstance(self.type, ir.VectorType) else ""
+        function = declared(
+            self, f"llvm.{name}.{lanes}f{self.bits}", [self.type] * (1 + len(others)), self.type
         )
-
-    def __add__(self, other: Any) -> Value:
-        return self._either(other, "fadd", "add")
-
-    def __radd__(self, other: Any) -> Value:
-        return self.with_(other) + self
-
-    def __sub__(self, other: Any) -> Value:
-        return self._either(other, "fsub", "sub")
-
-    def __rsub__(self, other: Any) -> Value:
-        return self.with_(other) - self
-
-    def __mul__(self, other: Any) -> Value:
-        return self._either(other, "fmul", "mul")
-
-    def __rmul__(self, other: Any) -> Value:
-        return self.with_(other) * self
-
-    def __truediv__(self, other: Any) -> Value:
-        return self.new(self.builder.fdiv(self.ir, self.with_(other).ir))
-
-    def __rtruediv__(self, other: Any) -> Value:
-        return self.with_(other) / self
-
-    def __neg__(self) -> Value:
-        return self.new(self.builder.fneg(self.ir) if self.is_float else self.builder.neg(self.ir))
-
-    def __and__(self, other: Any) -> Value:
-        return self.new(self.builder.and_(self.ir, self.with_(other).ir))
-
-    def __or__(self, other: Any) -> Value:
-        return self.new(self.builder.or_(self.ir, self.with_(other).ir))
-
-    def __xor__(self, other: Any) -> Value:
-        return self.new(self.builder.xor(self.ir, self.with_(other).ir))
-
-    def __invert__(self) -> Value:
-        return self.new(self.builder.not_(self.ir))
-
-    def __lshift__(self, other: Any) -> Value:
-        return self.new(self.builder.shl(self.ir, self.with_(other).ir))
-
-    def __rshift__(self, other: Any) -> Value:
-        shift = self.builder.ashr if self.signed else self.builder.lshr
-        return self.new(shift(self.ir, self.with_(other).ir))
-
-    # -- comparison ------------------------------------------------------------------------------------------
-
-    def _compared(self, sign: str, other: Any) -> Value:
-        right = self.with_(other).ir
-        if self.is_float:
-            compare = self.builder.fcmp_unordered if sign == "!=" else self.builder.fcmp_ordered
-        else:
-            compare = self.builder.icmp_signed if self.signed else self.builder.icmp_unsigned
-        return Value(self.builder, compare(sign, self.ir, right))
-
-    def __lt__(self, other: Any) -> Value:
-        return self._compared("<", other)
-
-    def __le__(self, other: Any) -> Value:
-        return self._compared("<=", other)
-
-    def __gt__(self, other: Any) -> Value:
-        return self._compared(">", other)
-
-    def __ge__(self, other: Any) -> Value:
-        return self._compared(">=", other)
-
-    def __eq__(self, other: Any) -> Value:  # type: ignore[override]
-        return self._compared("==", other)
-
-    def __ne__(self, other: Any) -> Value:  # type: ignore[override]
-        return self._compared("!=", other)
-
-    __hash__ = None  # type: ignore[assignment]
-
-    # -- conversion ------------------------------------------------------------------------------------------
-
-    def bitcast(self, element: ir.Type) -> Value:
-        return self.new(self.builder.bitcast(self.ir, self.like(element)))
-
-    def to(self, element: ir.Type, signed: bool = True) -> Value:
-        """Converted as C does: rounding to nearest between floats, truncation to integers."""
-        target = self.like(element)
-        if target == self.type:
-            return Value(self.builder, self.ir, signed)
-        return Value(self.builder, _conversion(self, element)(self.ir, target), signed)
+        return self.new(self.builder.call(function, [self.ir, *(o.ir for o in others)]))
 
 
-def _conversion(value: Value, element: ir.Type) -> Any:
-    builder = value.builder
-    wide = (
-        element.width if isinstance(element, ir.IntType) else 32 if isinstance(element, ir.FloatType) else 64
-    )
-    to_float = not isinstance(element, ir.IntType)
-    if value.is_float and to_float:
-        return builder.fpext if wide > value.bits else builder.fptrunc
-    if value.is_float:
-        return builder.fptosi
-    unsigned = not value.signed or value.bits == 1
-    if to_float:
-        return builder.uitofp if unsigned else builder.sitofp
-    if wide < value.bits:
-        return builder.trunc
-    return builder.zext if unsigned else builder.sext
+# The order of additions in a fold is free.
+_FREE: dict[str, Callable[[ir.IRBuilder], Callable[..., ir.Value]]] = {
+    "fold_add": lambda builder: builder.fadd,
+    "fold_multiply": lambda builder: builder.fmul,
+}
+_SERIES: dict[str, Callable[[Any], Any]] = {
+    "exp": functions.exponential,
+    "log": functions.logarithm,
+}
+# name -> that of LLVM
+_INTRINSICS = {
+    **{n: n for n in ("sqrt", "floor", "ceil", "trunc", "rint", "fabs", "copysign", "fmuladd")},
+    "fold_maximum": "maximum",
+    "fold_minimum": "minimum",
+}

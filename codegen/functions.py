@@ -1,29 +1,66 @@
-"""The functions of scalar expressions, as LLVM instructions: for one number in a loop or for the vectors of a tile.
+"""The functions of scalar expressions, written once over values: of LLVM (one number in a loop, the vectors of a tile, a
+thread of a device) or of NumPy (the simulator of a device).
 
 Accuracy, in units in the last place, stands in ``ULP``: above the largest error seen over all float32 numbers
 from 2**-15 to 2**8, with and without multiply-add in one rounding, and over samples of all others and of
-float64 (``tests/test_functions.py``). Other functions call the C library, lane by lane.
+float64 (``tests/test_functions.py``). Other functions are those of the backend's library, number by number; so are exp and
+log of a device, which NVIDIA states as within 1 ulp in float32.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
-
-from llvmlite import ir
-
-from blockfuse.codegen.cpu.values import Value
+from typing import Any, Protocol
 
 ULP = {"exp": 1.3, "log": 0.9, "tanh": 1.4, "sigmoid": 2.5, "erf": 1.3, "softplus": 2.3}
 
-I32, I64 = ir.IntType(32), ir.IntType(64)
+
+class Value(Protocol):
+    """A number, or several side by side, of one dtype. Operands of an operator that are Python's take its dtype."""
+
+    @property
+    def is_float(self) -> bool: ...
+    @property
+    def bits(self) -> int: ...
+    @property
+    def element(self) -> Any: ...  # its dtype, as the backend names it
+    @property
+    def integer(self) -> Any: ...  # the dtype of integers with as many bits as a float has
+
+    def constant(self, number: Any) -> Value: ...
+    def to(self, element: Any) -> Value: ...
+    def bitcast(self, element: Any) -> Value: ...
+    def chosen(self, x: Value, y: Value) -> Value: ...  # of a bool: x where it is true
+    def call(self, name: str, *others: Value) -> Value: ...  # a function that the backend has itself
+
+    def __neg__(self) -> Value: ...
+    def __add__(self, other: Any) -> Value: ...
+    def __radd__(self, other: Any) -> Value: ...
+    def __sub__(self, other: Any) -> Value: ...
+    def __rsub__(self, other: Any) -> Value: ...
+    def __mul__(self, other: Any) -> Value: ...
+    def __rmul__(self, other: Any) -> Value: ...
+    def __truediv__(self, other: Any) -> Value: ...
+    def __rtruediv__(self, other: Any) -> Value: ...
+    def __and__(self, other: Any) -> Value: ...
+    def __or__(self, other: Any) -> Value: ...
+    def __xor__(self, other: Any) -> Value: ...
+    def __lshift__(self, other: Any) -> Value: ...
+    def __rshift__(self, other: Any) -> Value: ...
+    def __lt__(self, other: Any) -> Value: ...
+    def __le__(self, other: Any) -> Value: ...
+    def __gt__(self, other: Any) -> Value: ...
+    def __ge__(self, other: Any) -> Value: ...
+    def __eq__(self, other: Any) -> Value: ...  # type: ignore[override]
+    def __ne__(self, other: Any) -> Value: ...  # type: ignore[override]
+
 
 # -- choice --------------------------------------------------------------------------------------------------
 
 
 def select(condition: Value, x: Value, y: Value) -> Value:
-    return x.new(x.builder.select(truth(condition).ir, x.ir, y.ir))
+    return truth(condition).chosen(x, y)
 
 
 def truth(x: Value) -> Value:
@@ -57,7 +94,7 @@ def sign(x: Value) -> Value:
 
 def literal(x: Value, number: Any) -> Value:
     """A number of the dtype of ``x``; Numba gives it as a value, an epilogue as it stands."""
-    return number.to(x.element) if isinstance(number, Value) else x.constant(number)
+    return x.constant(number) if isinstance(number, int | float) else number.to(x.element)
 
 
 def one(x: Value) -> Value:
@@ -68,25 +105,15 @@ def infinity(x: Value) -> Value:
     return x.constant(math.inf)
 
 
-# -- LLVM's own ----------------------------------------------------------------------------------------------
+# -- the backend's own ---------------------------------------------------------------------------------------
 
 
-def _llvm(name: str) -> Callable[..., Value]:
-    def call(x: Value, *others: Value) -> Value:
-        lanes = f"v{x.type.count}" if isinstance(x.type, ir.VectorType) else ""
-        function = _declared(x, f"llvm.{name}.{lanes}f{x.bits}", [x.type] * (1 + len(others)), x.type)
-        return x.new(x.builder.call(function, [x.ir, *(o.ir for o in others)]))
-
-    return call
+def _own(name: str) -> Callable[..., Value]:
+    return lambda x, *others: x.call(name, *others)
 
 
-def _declared(x: Value, name: str, operands: list[ir.Type], result: ir.Type) -> ir.Function:
-    known = x.builder.module.globals.get(name)
-    return known or ir.Function(x.builder.module, ir.FunctionType(result, operands), name)
-
-
-sqrt, floor, ceil, trunc, rint = (_llvm(n) for n in ("sqrt", "floor", "ceil", "trunc", "rint"))
-_fabs, _copysign, _fmuladd = _llvm("fabs"), _llvm("copysign"), _llvm("fmuladd")
+sqrt, floor, ceil, trunc, rint = (_own(n) for n in ("sqrt", "floor", "ceil", "trunc", "rint"))
+_fabs, _copysign, _fmuladd = _own("fabs"), _own("copysign"), _own("fmuladd")
 
 
 def abs_(x: Value) -> Value:
@@ -95,7 +122,11 @@ def abs_(x: Value) -> Value:
 
 def _fma(x: Value, y: Value, z: Any) -> Value:
     """x * y + z, in one rounding where the machine has it."""
-    return _fmuladd(x, x.with_(y), x.with_(z))
+    return _fmuladd(x, _like(x, y), _like(x, z))
+
+
+def _like(x: Value, other: Any) -> Value:
+    return x.constant(other) if isinstance(other, int | float) else other
 
 
 def _polynomial(x: Value, coefficients: tuple[float, ...]) -> Value:
@@ -110,29 +141,22 @@ def _polynomial(x: Value, coefficients: tuple[float, ...]) -> Value:
 
 
 def fold_add(total: Value, x: Value) -> Value:
-    return total.new(total.builder.fadd(total.ir, x.ir, flags=("reassoc",))) if total.is_float else total + x
+    return total.call("fold_add", x) if total.is_float else total + x
 
 
 def fold_multiply(total: Value, x: Value) -> Value:
-    return total.new(total.builder.fmul(total.ir, x.ir, flags=("reassoc",))) if total.is_float else total * x
-
-
-_llvm_maximum, _llvm_minimum = _llvm("maximum"), _llvm("minimum")
+    return total.call("fold_multiply", x) if total.is_float else total * x
 
 
 def fold_maximum(best: Value, x: Value) -> Value:
-    return _llvm_maximum(best, x) if best.is_float else maximum(best, x)
+    return best.call("fold_maximum", x) if best.is_float else maximum(best, x)
 
 
 def fold_minimum(best: Value, x: Value) -> Value:
-    return _llvm_minimum(best, x) if best.is_float else minimum(best, x)
+    return best.call("fold_minimum", x) if best.is_float else minimum(best, x)
 
 
 # -- exponential and logarithm -------------------------------------------------------------------------------
-
-
-def _integer(x: Value) -> ir.Type:
-    return I32 if x.bits == 32 else I64
 
 
 def _power_of_two(x: Value, n: Value) -> Value:
@@ -156,9 +180,18 @@ _EXP = {
 
 
 def exp(x: Value) -> Value:
-    """x = n ln 2 + r, |r| <= ln 2 / 2; a polynomial for exp(r), scaled in two steps so that subnormals come out.
+    return x.call("exp")
 
-    n is rounded by adding 1.5 * 2**mantissa bits, which leaves it in the last bits of the sum: no conversion of a nan.
+
+def log(x: Value) -> Value:
+    return x.call("log")
+
+
+def exponential(x: Value) -> Value:
+    """``exp`` of a backend that has none of its own.
+
+    x = n ln 2 + r, |r| <= ln 2 / 2; a polynomial for exp(r), scaled in two steps so that subnormals come out. n is
+    rounded by adding 1.5 * 2**mantissa bits, which leaves it in the last bits of the sum: no conversion of a nan.
     """
     low, high, mantissa = (-104.0, 89.0, 23) if x.bits == 32 else (-746.0, 710.0, 52)
     bounded = select(x < low, x.constant(low), select(x > high, x.constant(high), x))
@@ -168,7 +201,7 @@ def exp(x: Value) -> Value:
     ln2_high, ln2_low = _LN2[x.bits]
     r = _fma(n, x.constant(-ln2_low), _fma(n, x.constant(-ln2_high), bounded))
     series = _polynomial(r, (*_EXP[x.bits], 1.0, 1.0))
-    whole = lifted.bitcast(_integer(x))  # n and, in bits that a shift by the mantissa drops, what was added
+    whole = lifted.bitcast(x.integer)  # n and, in bits that a shift by the mantissa drops, what was added
     half = whole >> 1
     return series * _power_of_two(x, half) * _power_of_two(x, whole - half)
 
@@ -185,9 +218,12 @@ _LOG = (
 )
 
 
-def log(x: Value) -> Value:
-    """x = 2**k (1 + f) with 1 + f near 1; log(1 + f) by fdlibm's series in s = f / (2 + f)."""
-    bits, integer = x.bits, _integer(x)
+def logarithm(x: Value) -> Value:
+    """``log`` of a backend that has none of its own.
+
+    x = 2**k (1 + f) with 1 + f near 1; log(1 + f) by fdlibm's series in s = f / (2 + f).
+    """
+    bits, integer = x.bits, x.integer
     mantissa, tiny, lift = (23, 2.0**-126, 2.0**25) if bits == 32 else (52, 2.0**-1022, 2.0**54)
     subnormal = x < tiny
     lifted = select(subnormal, x * lift, x)
@@ -265,7 +301,7 @@ _ERF_FAR = (
 
 def erf(x: Value) -> Value:
     if x.bits != 32:
-        return _library("erf")(x)
+        return x.call("erf")
     size = _fabs(x)
     bounded = select(size > 4.0, x.constant(4.0), size)
     far = _copysign(1.0 - exp(_fma(_polynomial(bounded, _ERF_FAR), bounded, -bounded)), x)
@@ -273,33 +309,15 @@ def erf(x: Value) -> Value:
     return select(x != x, x, select(size > 0.927734375, far, near))
 
 
-# -- the C library -------------------------------------------------------------------------------------------
+# -- all of them ---------------------------------------------------------------------------------------------
 
-
-def _library(name: str) -> Callable[..., Value]:
-    def call(x: Value, *others: Value) -> Value:
-        scalar = x.element
-        symbol = name + ("f" if x.bits == 32 else "")
-        function = _declared(x, symbol, [scalar] * (1 + len(others)), scalar)
-        if not isinstance(x.type, ir.VectorType):
-            return x.new(x.builder.call(function, [x.ir, *(o.ir for o in others)]))
-        result = ir.Constant(x.type, ir.Undefined)
-        for lane in range(x.type.count):
-            place = ir.Constant(I32, lane)
-            numbers = [x.builder.extract_element(v.ir, place) for v in (x, *others)]
-            result = x.builder.insert_element(result, x.builder.call(function, numbers), place)
-        return x.new(result)
-
-    return call
-
-
-_LIBRARY = (
+LIBRARY = (
     *("pow", "hypot", "exp2", "expm1", "log2", "log10", "log1p", "sin", "cos", "tan", "asin", "acos", "atan"),
     *("atan2", "sinh", "cosh", "asinh", "acosh", "atanh"),
 )
 
 FUNCTIONS: dict[str, Callable[..., Value]] = {
-    **{name: _library(name) for name in _LIBRARY},
+    **{name: _own(name) for name in LIBRARY},
     **{f.__name__: f for f in (select, truth, negated, maximum, minimum, relu, sign, literal, one, infinity)},
     **{f.__name__: f for f in (fold_add, fold_multiply, fold_maximum, fold_minimum)},
     **{f.__name__: f for f in (exp, log, tanh, sigmoid, softplus, erf)},
@@ -311,20 +329,10 @@ FUNCTIONS: dict[str, Callable[..., Value]] = {
     "rint": rint,
     "abs": abs_,
 }
-
-_ELEMENTS = {
-    "float32": ir.FloatType(),
-    "float64": ir.DoubleType(),
-    "bool": ir.IntType(1),
-    **{f"{u}int{bits}": ir.IntType(bits) for u in ("", "u") for bits in (8, 16, 32, 64)},
+# name -> number of operands
+ARITY = dict.fromkeys(FUNCTIONS, 1) | {
+    **dict.fromkeys(("pow", "hypot", "atan2", "maximum", "minimum", "literal"), 2),
+    **dict.fromkeys(("fold_add", "fold_multiply", "fold_maximum", "fold_minimum"), 2),
+    **dict.fromkeys(("select", "multiply_add"), 3),
 }
-
-
-def element_type(dtype: str) -> ir.Type:
-    return _ELEMENTS[dtype]
-
-
-def conversion(dtype: str, like: Value) -> Callable[[Any], Value]:
-    """``float32(x)`` in an expression on vectors; numbers get the lanes of ``like``."""
-    element, signed = _ELEMENTS[dtype], not dtype.startswith("u")
-    return lambda x: x.to(element, signed) if isinstance(x, Value) else like.constant(x, element)
+BOOLEAN = frozenset({"truth", "negated"})  # functions with a bool as result, whatever their operand

@@ -1,0 +1,116 @@
+"""Kernel source as PTX, by Numba's compiler for CUDA, and PTX as a cubin; no driver and no device is needed.
+
+The one file besides ``simulator.py`` that knows numba-cuda: another compiler would be a change of it, of ``values.py`` and
+of ``intrinsics.py``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from cuda.core import Linker, LinkerOptions, ObjectCode
+from numba import cuda
+from numba.cuda import types as _numba_types
+from numba.cuda.extending import intrinsic
+
+from blockfuse.codegen.cuda import intrinsics
+from blockfuse.codegen.cuda.isa import capability
+from blockfuse.codegen.cuda.source import DeviceSource, Stage
+from blockfuse.codegen.cuda.values import Value
+from blockfuse.codegen.functions import ARITY, BOOLEAN, FUNCTIONS
+from blockfuse.codegen.llvm import element_type
+from blockfuse.codegen.machine import Machine
+
+types: Any = _numba_types  # its names are made at run time
+_number = itertools.count()  # Numba tells arrays of two kernels apart by file and line
+
+
+def linked(source: DeviceSource, machine: Machine) -> bytes:
+    """A cubin with an entry for each stage, by the name that ``Stage.entry`` tells."""
+    objects = [ObjectCode.from_ptx(text.encode()) for text in ptx(source, machine)]
+    options = LinkerOptions(arch=machine.name)
+    return bytes(Linker(*objects, options=options).link("cubin").code)
+
+
+def ptx(source: DeviceSource, machine: Machine) -> list[str]:
+    """The PTX of each stage."""
+    defined: dict[str, Any] = {}  # not in scope: a kernel named ``exp`` calls the function ``exp``
+    exec(compile(source.text, f"<kernel {next(_number)}: {source.name}>", "exec"), _scope(), defined)
+    pointers = (types.CPointer(_storage(dtype)) for _, dtype in source.parameters)
+    signature = types.void(*pointers, types.uint32)
+    return [_compiled(defined[stage.name], signature, stage, machine) for stage in source.stages]
+
+
+def _compiled(function: Callable[..., Any], signature: Any, stage: Stage, machine: Machine) -> str:
+    bounds = (stage.threads, stage.resident)
+    text, _ = cuda.compile_ptx(function, signature, cc=capability(machine), launch_bounds=bounds)
+    entry = re.search(r"\.visible \.entry (\w+)\(", text)
+    assert entry is not None, text
+    return str(text).replace(entry[1], stage.entry)
+
+
+def _storage(dtype: str) -> Any:
+    return types.uint8 if dtype == "bool" else getattr(types, dtype)
+
+
+@lru_cache
+def _scope() -> dict[str, Any]:
+    """What kernel source may name."""
+    numbers = {str(t): t for t in (types.float32, types.float64, *types.integer_domain) if t is not None}
+    return {
+        **numbers,
+        **{name: _conversion(name) for name in ("int32", "int64")},
+        **{name: _function(name, f) for name, f in FUNCTIONS.items()},
+        **{name: _intrinsic(name, f) for name, f in intrinsics.INTRINSICS.items()},
+        "types": types,
+        "cuda": cuda,
+        "inf": float("inf"),
+        "nan": float("nan"),
+    }
+
+
+def _function(name: str, function: Callable[..., Any]) -> Any:
+    """One of ``functions.py`` as Numba sees it."""
+
+    def typed(context: Any, *arguments: Any) -> Any:
+        result = types.boolean if name in BOOLEAN else arguments[1 if name == "select" else 0]
+        return result(*arguments), _generator(function)
+
+    return _with_arguments(typed, ARITY[name])
+
+
+def _conversion(dtype: str) -> Any:
+    """``int32(x)``; see NOTE [floats that no integer holds]."""
+    target = getattr(types, dtype)
+
+    def typed(context: Any, number: Any) -> Any:
+        return target(number), _generator(lambda x: x.to(element_type(dtype)))
+
+    return _with_arguments(typed, 1)
+
+
+def _generator(function: Callable[..., Any]) -> Callable[..., Any]:
+    def generate(_: Any, builder: Any, signature: Any, values: Any) -> Any:
+        pairs = zip(values, signature.args, strict=True)
+        return function(*(Value(builder, v, getattr(t, "signed", True)) for v, t in pairs)).ir
+
+    return generate
+
+
+def _intrinsic(name: str, function: Callable[..., Any]) -> Any:
+    def typed(context: Any, *arguments: Any) -> Any:
+        return function(types, *arguments)
+
+    return _with_arguments(typed, intrinsics.ARITY[name])
+
+
+def _with_arguments(typed: Callable[..., Any], count: int) -> Any:
+    """Numba reads the names of an intrinsic's parameters, so it gets a function with exactly these."""
+    names = ", ".join("xyzabc"[:count])
+    scope: dict[str, Any] = {"typed": typed}
+    exec(f"def call(context, {names}):\n    return typed(context, {names})\n", scope)
+    return intrinsic(scope["call"])

@@ -1,0 +1,23 @@
+"""What a device can do, read from its compute capability; never from its name."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from blockfuse.codegen.machine import Machine
+
+OLDEST = (8, 0)  # shuffles, asynchronous copies and 32-bit places are written for Ampere and what followed
+
+
+@lru_cache
+def machine(cc: tuple[int, int]) -> Machine:
+    """The machine of compute capability ``cc``; a thread loads and stores up to 16 bytes at once."""
+    assert cc >= OLDEST, f"compute capability {cc} is below {OLDEST}"
+    name = f"sm_{cc[0]}{cc[1]}"
+    return Machine(vector_bytes=16, accumulators=64, features=name, name=name)
+
+
+def capability(machine: Machine) -> tuple[int, int]:
+    """The compute capability that the name of a machine tells."""
+    number = int(machine.name.removeprefix("sm_"))
+    return number // 10, number % 10

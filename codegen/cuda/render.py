@@ -1,0 +1,33 @@
+"""Kernels as source for a device: Python that Numba compiles, that its simulator runs, and that a person can read.
+
+Each kind of kernel has its own way to share out the work among threads: ``maps.py``, ``turns.py``, ``rows.py``,
+``columns.py``.
+"""
+
+from __future__ import annotations
+
+from blockfuse.codegen.cuda.columns import columns_source
+from blockfuse.codegen.cuda.maps import map_source
+from blockfuse.codegen.cuda.rows import rows_source
+from blockfuse.codegen.cuda.source import DeviceSource
+from blockfuse.codegen.cuda.turns import turn_source, turned_axis
+from blockfuse.codegen.kernel import ColumnKernel, Kernel, MapKernel, RowKernel
+from blockfuse.ir.errors import NoDeviceKernelError
+
+THREADS = 256  # in a block
+
+
+def render(kernel: Kernel, threads: int = THREADS, wide: bool = True) -> DeviceSource:
+    """The source of one kernel; equal kernels have equal source.
+
+    threads: about how many a block has (a power of two from 32 on). wide: whether all pointers are multiples of 16 bytes.
+    Raises ``NoDeviceKernelError``.
+    """
+    if isinstance(kernel, MapKernel):
+        axis = turned_axis(kernel)
+        return map_source(kernel, threads, wide) if axis is None else turn_source(kernel, axis, threads)
+    if isinstance(kernel, RowKernel):
+        return rows_source(kernel, threads, wide)
+    if isinstance(kernel, ColumnKernel):
+        return columns_source(kernel, threads)
+    raise NoDeviceKernelError(f"{kernel.name} is a product")

@@ -1,0 +1,66 @@
+"""Graphs on a device that the simulator plays, for the tests in this folder."""
+
+from __future__ import annotations
+
+import numpy
+
+from blockfuse.codegen.cuda.isa import machine
+from blockfuse.codegen.cuda.render import render
+from blockfuse.codegen.cuda.simulator import Pointer, run
+from blockfuse.codegen.cuda.source import DeviceSource
+from blockfuse.codegen.schedule import Launch, schedule
+from blockfuse.ir.graph import Graph, argument
+from blockfuse.ir.passes.pipeline import optimize
+from blockfuse.ir.verify import verify
+
+MACHINE = machine((9, 0))
+
+
+class Simulated:
+    """The kernels of a graph without parameters and products; called with arrays it gives the list of results."""
+
+    def __init__(self, recorded: Graph, threads: int = 32, wide: bool = True) -> None:
+        self.graph = recorded
+        self.schedule = schedule(optimize(recorded, MACHINE.vector_bytes, verify).main, MACHINE)
+        self.launches = [s for s in self.schedule.steps if isinstance(s, Launch)]
+        assert len(self.launches) == len(self.schedule.steps), self.schedule
+        self.sources = [
+            render(s.kernel, threads, wide and not any(p.offset % 4 for p in s.pointers))
+            for s in self.launches
+        ]
+
+    def __call__(self, *values: numpy.ndarray) -> list[numpy.ndarray]:
+        memory = [_poisoned(b.type.size, b.type.dtype) for b in self.schedule.buffers]
+        known = dict(zip((i.attrs["name"] for i in self.graph.inputs), values, strict=True))
+        names = [i.attrs["name"] for i in self.graph.inputs if i.operator is argument]
+        results: dict[int, numpy.ndarray] = {}
+        for buffer, array in zip(self.schedule.buffers, memory, strict=True):
+            if buffer.kind == "argument":
+                array[:] = known[names[buffer.place]].ravel()
+            elif buffer.kind == "parameter":
+                node = self.schedule.parameters[buffer.place]
+                array[:] = numpy.asarray(node.attrs["value"]).ravel()
+            elif buffer.kind == "result":
+                results[buffer.place] = array.reshape(buffer.type.shape)
+        for launch, source in zip(self.launches, self.sources, strict=True):
+            pairs = zip(launch.pointers, source.pointers, strict=True)
+            pointers = [Pointer(_as(memory[p.buffer], d), p.offset) for p, (_, d) in pairs]
+            run(source, [*pointers, *_scratch(source, launch.rows)], launch.rows)
+        return [results[place] for place in sorted(results)]
+
+
+def _scratch(source: DeviceSource, rows: int) -> list[Pointer]:
+    dtype = numpy.dtype(source.scratch_dtype)
+    size = source.scratch * rows // dtype.itemsize
+    return [Pointer(_as(_poisoned(size, dtype), source.scratch_dtype))] if size else []
+
+
+def _poisoned(size: int, dtype: numpy.dtype) -> numpy.ndarray:
+    if dtype.kind == "f":
+        return numpy.full(size, numpy.nan, dtype)
+    return numpy.full(size * dtype.itemsize, 0xCB, "uint8").view(dtype)
+
+
+def _as(array: numpy.ndarray, dtype: str) -> numpy.ndarray:
+    """Memory as a kernel has it: bools are bytes."""
+    return array.view("uint8" if dtype == "bool" else dtype)
