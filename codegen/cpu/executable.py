@@ -11,11 +11,13 @@ import numpy
 from blockfuse.codegen.buffers import ALIGNMENT, items_reserved
 from blockfuse.codegen.cpu import callers, cpython, native
 from blockfuse.codegen.cpu.compiled import kernel_code, object_code
-from blockfuse.codegen.cpu.entry import HEADER, dtype_places, may_be_large, place_of
+from blockfuse.codegen.cpu.frame import HEADER, dtype_places, place_of
 from blockfuse.codegen.cpu.keeper import keeper, keeper_ir
 from blockfuse.codegen.cpu.plan import POOL, is_native, native_entry, plan
-from blockfuse.codegen.cpu.pool import pool, pool_ir
+from blockfuse.codegen.cpu.pool import pool
+from blockfuse.codegen.cpu.pool_code import pool_ir
 from blockfuse.codegen.cpu.program import program_ir
+from blockfuse.codegen.cpu.results import may_be_large
 from blockfuse.codegen.host import host_result
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.schedule import Schedule

@@ -17,7 +17,7 @@ from blockfuse.codegen.buffers import Buffer
 from blockfuse.codegen.cost import AWAKE_WORK, PARALLEL_WORK, is_shared, shared_from
 from blockfuse.codegen.cpu.entry import Entry
 from blockfuse.codegen.cpu.plan import POOL, Plan, is_native, native_entry
-from blockfuse.codegen.cpu.words import I8, I32, I64, POINTER, word
+from blockfuse.codegen.cpu.words import I8, I32, I64, POINTER, ROWS, word
 from blockfuse.codegen.steps import HostCall, Launch, Strip
 
 MOST_DECISIONS = 1 << 22  # of one native call
@@ -36,7 +36,6 @@ def program_ir(plan: Plan) -> str:
 
 # -- launches ------------------------------------------------------------------------------------------------
 
-_ROWS = ir.FunctionType(ir.VoidType(), [POINTER, I64, I64, I64])  # table, begin, end, memory of the thread
 _FORK = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, POINTER, I64, I64])
 
 
@@ -106,7 +105,7 @@ class _Emitter:
         builder.call(function, [*operands, rows, ir.Constant(I64, grain)])
 
     def _part(self, place: int, step: Launch | Strip) -> ir.Function:
-        function = ir.Function(self.module, _ROWS, f"rows{place}")
+        function = ir.Function(self.module, ROWS, f"rows{place}")
         function.linkage = "internal"
         builder = ir.IRBuilder(function.append_basic_block())
         table, begin, end, memory = function.args

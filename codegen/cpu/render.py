@@ -90,7 +90,12 @@ def _streamed_map(kernel: MapKernel, inner: list[str]) -> str:
         walk += ["    for i in range(piece, beyond):"]
         walk += indented(2, [*inner, f"near[i - piece] = {kernel.result}"])
         walk.append("    stream(near, out, piece, beyond)")
-    lines = [f"near_of = near_memory({size})", "", _head(kernel), *indented(1, ["near = near_of(out)", *walk])]
+    lines = [
+        f"near_of = near_memory({size})",
+        "",
+        _head(kernel),
+        *indented(1, ["near = near_of(out)", *walk]),
+    ]
     return "\n".join([*lines, *indented(1, ["drain()"])]) + "\n"
 
 

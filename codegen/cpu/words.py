@@ -6,6 +6,9 @@ from llvmlite import ir
 
 I8, I32, I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 POINTER = ir.PointerType()
+ROWS = ir.FunctionType(
+    ir.VoidType(), [POINTER, I64, I64, I64]
+)  # table, begin, end, memory of the thread or 0
 
 
 def word(builder: ir.IRBuilder, table: ir.Value, place: int) -> ir.Value:
