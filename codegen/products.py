@@ -7,8 +7,8 @@ from math import prod
 
 from blockfuse.codegen.bound import CACHE_BANDWIDTH, Bound, CopyFirst, names_of_body
 from blockfuse.codegen.expressions import statement
-from blockfuse.codegen.kernel import Access, ProductKernel, ProductTile
-from blockfuse.codegen.machine import Machine
+from blockfuse.codegen.kernel import Access, BlockTile, ProductKernel, ProductTile
+from blockfuse.codegen.machine import Machine, ProductShape
 from blockfuse.ir import layout as layouts
 from blockfuse.ir.graph import Graph, Node, constant
 from blockfuse.ir.layout import Layout
@@ -67,13 +67,18 @@ def product_kernel(
             loads.append(Access(names[leaf], str(leaf.dtype), in_epilogue))
     vectors = right.shape[-1] // machine.lanes(product.dtype.itemsize)
     panels, panel = right.shape[-3], right.shape[-1]
-    tiles: tuple[ProductTile, ...]
     if batch and not batched and height % batch == 0:
-        height, tiles = 0, open_tiles(panels, vectors, panel, machine.accumulators)
+        height = 0
+    block: BlockTile | None = None
+    tiles: tuple[ProductTile, ...] = ()
+    if machine.block_tile:
+        matrices = left.shape[0] if batched else 1
+        block = machine.block_tile(ProductShape(matrices, height, inner, units, panel, str(product.dtype)))
+    elif not height:
+        tiles = open_tiles(panels, vectors, panel, machine.accumulators)
     else:
         tiles = (choose_tile(height, panels, vectors, panel, machine.accumulators, machine.threads),)
-    tile = tiles[0]
-    by_panels = not batched and height == tile.rows
+    by_panels = not batched and bool(tiles) and height == tiles[0].rows
     store = Access("out", str(node.dtype), (height * units, units, 1) if batched else (units, 1))
     kernel = ProductKernel(
         name=node.attrs["name"],
@@ -93,11 +98,12 @@ def product_kernel(
         body=tuple(statement(n, names) for n in epilogue),
         store=store,
         result=names[body.outputs[0]],
+        block=block,
     )
     work = _work(product, machine)
     if by_panels:
-        return Bound(kernel, -(-panels // tile.panels), work)
-    return Bound(kernel, left.shape[0], work, 1 if batched else tile.rows)
+        return Bound(kernel, -(-panels // tiles[0].panels), work)
+    return Bound(kernel, left.shape[0], work, tiles[0].rows if tiles and not batched else 1)
 
 
 def _work(product: Node, machine: Machine) -> float:

@@ -1,0 +1,187 @@
+"""Pieces of a product's source: the place of a block, of rows, columns and elements, and the epilogue of one element.
+
+NOTE [edges]
+Rows and columns beyond the result are clamped to the last ones where operands are read, so that the loop needs no guards;
+only stores are guarded, and reads along the inner axis where ``depth`` does not divide it. The weight begins at an address
+that is a multiple of 16 bytes, as do the result and scratch memory; other operands may begin anywhere.
+"""
+
+from __future__ import annotations
+
+import re
+
+from blockfuse.codegen.kernel import Access, BlockTile, ProductKernel
+
+QUAD = 4  # neighbours that a thread fetches, multiplies and stores
+_INDENT = "    "
+
+
+def lines(depth: int, text: list[str]) -> list[str]:
+    return [_INDENT * depth + line for line in text]
+
+
+def guarded(condition: str, text: list[str]) -> list[str]:
+    return [f"if {condition}:", *lines(1, text)] if condition else text
+
+
+def pointers(kernel: ProductKernel) -> tuple[tuple[str, str], ...]:
+    """Name and dtype of every pointer parameter, the result last."""
+    operands = (kernel.left, kernel.right, kernel.bias, *kernel.loads)
+    dtypes = {a.name: a.dtype for a in operands if a is not None}
+    return (*((name, dtypes[name]) for name in kernel.pointers), ("out", kernel.store.dtype))
+
+
+def head(kernel: ProductKernel, name: str, block: BlockTile) -> str:
+    """The first line; its comment keeps apart kernels that differ in nothing but the dtypes they read."""
+    names, dtypes = zip(*pointers(kernel), strict=True)
+    scratch = ["scratch"] if block.splits > 1 else []
+    return f"def {name}({', '.join([*names, *scratch, 'rows'])}):  # {', '.join(dtypes[:-1])} -> {dtypes[-1]}"
+
+
+# -- where a block stands ------------------------------------------------------------------------------------
+
+
+def row_blocks(kernel: ProductKernel, block: BlockTile) -> int:
+    """Blocks from the top to the bottom of one matrix of a stack."""
+    return -(-kernel.height // block.rows)
+
+
+def block_place(kernel: ProductKernel, block: BlockTile) -> list[str]:
+    """The matrix, the first row and the first column of a block."""
+    place, rows = "uint32(cuda.blockIdx.x)", f"uint32({block.rows})"
+    text = [f"row = {place} * {rows}"]
+    if kernel.batched:
+        count = f"uint32({row_blocks(kernel, block)})"
+        text = [f"matrix = {place} // {count}", f"row = {place} % {count} * {rows}"]
+    column = f"column = uint32(cuda.blockIdx.y) * uint32({block.columns})"
+    return ["thread = uint32(cuda.threadIdx.x)", *text, column]
+
+
+def right_place(kernel: ProductKernel, block: BlockTile) -> list[str]:
+    """Where four columns, from ``right_column`` of the block on, begin in the weight: panels lie one behind the other."""
+    width = -(-kernel.units // block.panel) * block.panel
+    column = clamped("column + right_column", width - QUAD if width % block.columns else None)
+    panel = f"uint32({block.panel})"
+    where = f"c // {panel} * uint32({kernel.inner * block.panel}) + c % {panel}"
+    if kernel.batched:
+        where = f"{place(('matrix',), kernel.right.strides)} + {where}"
+    return [f"c = {column}", f"right_place = {where}"]
+
+
+def steps_of_split(steps: int, block: BlockTile) -> list[str]:
+    """What a block does of ``steps`` along the inner axis: from ``first`` to ``beyond``, exclusive."""
+    if block.splits == 1:
+        return ["first = uint32(0)", f"beyond = uint32({steps})"]
+    each = -(-steps // block.splits)
+    return [
+        f"first = {clamped(f'uint32(cuda.blockIdx.z) * uint32({each})', steps)}",
+        f"beyond = {clamped(f'first + uint32({each})', steps)}",
+    ]
+
+
+# -- edges ---------------------------------------------------------------------------------------------------
+
+
+def rows_of(kernel: ProductKernel) -> str:
+    """How many rows a matrix has."""
+    return f"uint32({kernel.height})" if kernel.batched else "rows"
+
+
+def last_row(kernel: ProductKernel, block: BlockTile) -> str | None:
+    """The last row, where a block may reach beyond it."""
+    if kernel.height and kernel.height % block.rows == 0:
+        return None
+    return str(kernel.height - 1) if kernel.batched else "rows - uint32(1)"
+
+
+def last_column(kernel: ProductKernel, block: BlockTile) -> int | None:
+    return kernel.units - 1 if kernel.units % block.columns else None
+
+
+def clamped(index: str, last: str | int | None) -> str:
+    return index if last is None else f"minimum(uint32({index}), uint32({last}))"
+
+
+def inside(kernel: ProductKernel, block: BlockTile) -> str:
+    """The condition under which row ``r`` and column ``c`` are of the result; empty where they always are."""
+    conditions = [f"r < {rows_of(kernel)}"] * (last_row(kernel, block) is not None)
+    conditions += [f"c < uint32({kernel.units})"] * (last_column(kernel, block) is not None)
+    return " and ".join(conditions)
+
+
+# -- places in memory ----------------------------------------------------------------------------------------
+
+
+def index_type(access: Access) -> str:
+    """The type of places in an operand: the stride of a reversed axis is negative."""
+    return "int64" if min(access.strides, default=0) < 0 else "uint32"
+
+
+def place(indices: tuple[str, ...], strides: tuple[int, ...]) -> str:
+    """The sum of index times stride, without what is zero."""
+    kind = "int64" if min(strides, default=0) < 0 else "uint32"
+    typed = indices if kind == "uint32" else tuple(f"int64({i})" for i in indices)
+    terms = [i if s == 1 else f"{i} * {kind}({s})" for i, s in zip(typed, strides, strict=True) if s]
+    return " + ".join(terms) or "uint32(0)"
+
+
+def most_rows(kernel: ProductKernel, block: BlockTile) -> int:
+    """For how many rows (or matrices) 32 bits count all places."""
+    height = kernel.height if kernel.batched else 1
+    accesses = (kernel.left, kernel.right, kernel.store, *kernel.loads)
+    apart = [abs(a.strides[0]) for a in accesses if a.strides]
+    return (2**32 - 1) // max(*apart, height * kernel.units * block.splits) - block.rows
+
+
+# -- one element ---------------------------------------------------------------------------------------------
+
+
+def start(kernel: ProductKernel, block: BlockTile, column: str = "c") -> str:
+    """What the sum of an element begins with; the bias counts once, so the parts of a split begin with zero."""
+    if kernel.bias is None or block.splits > 1:
+        return f"{kernel.dtype}(0.0)"
+    return f"{kernel.bias.name}[{column}]"
+
+
+def finished(kernel: ProductKernel, block: BlockTile) -> tuple[list[str], str]:
+    """What makes a result of the sum at row ``r`` and column ``c``, and the result; a split has none."""
+    if block.splits > 1:
+        return [], kernel.accumulator
+    return epilogue(kernel), stored(kernel)
+
+
+def epilogue(kernel: ProductKernel) -> list[str]:
+    """Loads at row ``r`` and column ``c``, then the statements."""
+    loads = []
+    for load in kernel.loads:
+        indices = ("matrix", "r", "c")[-len(load.strides) :]
+        text = f"{load.name}[{place(indices, load.strides)}]"
+        loads.append(f"{_element(load.name)} = {text}" + (" != uint8(0)" if load.dtype == "bool" else ""))
+    return loads + [f"{s.name} = {_of_elements(s.expression)}" for s in kernel.body]
+
+
+def stored(kernel: ProductKernel) -> str:
+    return f"uint8({kernel.result})" if kernel.store.dtype == "bool" else kernel.result
+
+
+def target(kernel: ProductKernel, block: BlockTile) -> tuple[str, str]:
+    """Pointer and place of the element at row ``r`` and column ``c``; the sums of splits lie one behind the other."""
+    if block.splits > 1:
+        return "scratch", f"(uint32(cuda.blockIdx.z) * rows + r) * uint32({kernel.units}) + c"
+    return "out", place(("matrix", "r", "c")[-len(kernel.store.strides) :], kernel.store.strides)
+
+
+def storage(kernel: ProductKernel, block: BlockTile) -> str:
+    """The dtype of what is stored."""
+    if block.splits > 1:
+        return kernel.dtype
+    return "uint8" if kernel.store.dtype == "bool" else kernel.store.dtype
+
+
+def _element(pointer: str) -> str:
+    return "v" + pointer[1:]
+
+
+def _of_elements(text: str) -> str:
+    """An expression over pointers, read as one over their loaded elements."""
+    return re.sub(r"\bx(\d+)\b", r"v\1", text)
