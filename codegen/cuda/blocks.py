@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from blockfuse.codegen.cuda.elements import (
     QUAD,
+    array_type,
     block_place,
     clamped,
     finished,
@@ -94,6 +95,10 @@ def _shared_elements(block: BlockTile) -> int:
     return max(2 * block.depth * (_left_line(block) + block.columns), finishing)
 
 
+def _plus(text: str, number: int, form: str = "{}") -> str:
+    return f"{text} + {form.format(number)}" if number else text
+
+
 # -- before the loop -----------------------------------------------------------------------------------------
 
 
@@ -106,7 +111,7 @@ def _declarations(kernel: ProductKernel, block: BlockTile) -> list[str]:
         f"b = cuda.local.array({block.width}, {dtype})",
         f"left = cuda.local.array({_left_fetches(block)}, {dtype})",
         f"right = cuda.local.array({QUAD * _right_fetches(block)}, {dtype})",
-        f"left_place = cuda.local.array({_left_fetches(block)}, {index_type(kernel.left)})",
+        f"left_place = cuda.local.array({_left_fetches(block)}, {array_type(index_type(kernel.left))})",
     ]
 
 
@@ -182,7 +187,7 @@ def _fetch(kernel: ProductKernel, block: BlockTile, step: str) -> list[str]:
     """Step number ``step`` of both operands into registers."""
     left = f"{kernel.left.name}[left_place[n] + {index_type(kernel.left)}(k)]"
     line = f"uint32(n * {QUAD * block.threads // block.columns})"
-    names = [f"right[n * {QUAD} + {c}]" for c in range(QUAD)]
+    names = [f"right[{_plus(f'n * {QUAD}', e)}]" for e in range(QUAD)]
     right = f"ldv4({kernel.right.name}, uint32(right_place + (k + {line}) * uint32({block.panel})))"
     conditions = ["", ""]
     if kernel.inner % block.depth:
@@ -222,8 +227,8 @@ def _put(block: BlockTile, step: str) -> list[str]:
         f"for n in range({_left_fetches(block)}):",
         f"    memory[{left} + uint32(n * {block.threads // block.depth})] = left[n]",
         f"for n in range({_right_fetches(block)}):",
-        f"    for c in range({QUAD}):",
-        f"        memory[{right} + uint32(n * {QUAD * block.threads} + c)] = right[n * {QUAD} + c]",
+        f"    for e in range({QUAD}):",
+        f"        memory[{right} + uint32(n * {QUAD * block.threads} + e)] = right[n * {QUAD} + e]",
         "cuda.syncthreads()",
     ]
 
@@ -272,9 +277,13 @@ def _finish(kernel: ProductKernel, block: BlockTile, part: int) -> list[str]:
         f"for i in range({tall}):",
         f"    for j in range({block.width}):",
         f"        p = ({line}) * uint32({block.columns}) + across + {_column(block)}",
-        f"        memory[p] = total[i * {block.width} + j + {part * tall * block.width}]",
+        f"        memory[p] = total[{_plus('i * ' + str(block.width) + ' + j', part * tall * block.width)}]",
         "cuda.syncthreads()",
-        *([f"done = cuda.local.array({QUAD}, {storage(kernel, block)})"] if wide and not part else []),
+        *(
+            [f"done = cuda.local.array({QUAD}, {array_type(storage(kernel, block))})"]
+            if wide and not part
+            else []
+        ),
         f"for n in range({count}):",
         *lines(1, _elements(kernel, block, part, QUAD if wide else 1)),
     ]
@@ -288,7 +297,7 @@ def _elements(kernel: ProductKernel, block: BlockTile, part: int, width: int) ->
         f"place = (thread + uint32(n * {block.threads})) * uint32({width})",
         f"line = place // {columns}",
         f"r = row + line // {lines_of_warp} * uint32({lanes * block.height})"
-        f" + line % {lines_of_warp} + uint32({part * lanes * tall})",
+        + _plus(f" + line % {lines_of_warp}", part * lanes * tall, "uint32({})"),
         f"c = column + place % {columns}",
         *guarded(inside(kernel, block), _four(kernel, block) if width == QUAD else _one(kernel, block)),
     ]

@@ -178,6 +178,11 @@ def storage(kernel: ProductKernel, block: BlockTile) -> str:
     return "uint8" if kernel.store.dtype == "bool" else kernel.store.dtype
 
 
+def array_type(dtype: str) -> str:
+    """What an array is declared with; ``int32`` and ``int64`` are conversions of our own."""
+    return f"types.{dtype}" if dtype in ("int32", "int64") else dtype
+
+
 def _element(pointer: str) -> str:
     return "v" + pointer[1:]
 

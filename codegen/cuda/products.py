@@ -13,6 +13,9 @@ from blockfuse.codegen.cuda.slices import sliced
 from blockfuse.codegen.cuda.source import DeviceSource, Stage
 from blockfuse.codegen.kernel import BlockTile, ProductKernel
 
+_RESIDENT = (
+    512  # threads on a multiprocessor, with up to 128 registers each: half of them work while the others wait
+)
 _SUMMING = 256  # threads in a block that adds up what was split
 
 
@@ -38,9 +41,9 @@ def render_product(kernel: ProductKernel) -> DeviceSource:
 
 def _stage(kernel: ProductKernel, block: BlockTile) -> Stage:
     columns = -(-kernel.units // block.columns)
-    if kernel.batched:
-        return Stage(kernel.name, block.threads, row_blocks(kernel, block), 1, columns)
-    return Stage(kernel.name, block.threads, 1, block.rows, columns, block.splits)
+    pieces, share = (row_blocks(kernel, block), 1) if kernel.batched else (1, block.rows)
+    resident = max(1, _RESIDENT // block.threads)
+    return Stage(kernel.name, block.threads, pieces, share, columns, block.splits, resident=resident)
 
 
 def _sum_name(kernel: ProductKernel) -> str:

@@ -11,7 +11,8 @@ class Stage:
 
     A row holds ``pieces`` pieces of work, of which a block does ``share``; a function that ``limit`` keeps from having
     a block for each walks on in steps of the grid. columns, layers: the other two sides of the grid. shared_bytes:
-    dynamic shared memory; arrays of a constant size are declared in the source.
+    dynamic shared memory; arrays of a constant size are declared in the source. resident: so many blocks must fit on a
+    multiprocessor at once, which bounds the registers of a thread.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Stage:
     layers: int = 1
     limit: int = 2**31 - 1
     shared_bytes: int = 0
+    resident: int = 1
 
     @property
     def entry(self) -> str:
