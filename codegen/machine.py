@@ -25,9 +25,9 @@ class ProductShape:
 
 @dataclass(frozen=True)
 class Machine:
-    """vector_bytes: width of a vector. accumulators: vector registers that a product tile may fill. features: the
-    instruction sets, as LLVM names them, for the cache key. threads: how many a launch may use. block_tile: how a device
-    cuts a product for blocks of threads; a CPU cuts it by its registers.
+    """vector_bytes: width of a vector; 0: there are none, see ``ir.passes.products``. accumulators: vector registers that
+    a product tile may fill. features: the instruction sets, as LLVM names them, for the cache key. threads: how many a
+    launch may use. block_tile: how a device cuts a product for blocks of threads; a CPU cuts it by its registers.
     """
 
     vector_bytes: int

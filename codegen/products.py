@@ -65,7 +65,6 @@ def product_kernel(
         accesses[leaf] = Access(names[leaf], str(leaf.dtype), in_product)
         if leaf in read_after:
             loads.append(Access(names[leaf], str(leaf.dtype), in_epilogue))
-    vectors = right.shape[-1] // machine.lanes(product.dtype.itemsize)
     panels, panel = right.shape[-3], right.shape[-1]
     if batch and not batched and height % batch == 0:
         height = 0
@@ -74,10 +73,9 @@ def product_kernel(
     if machine.block_tile:
         matrices = left.shape[0] if batched else 1
         block = machine.block_tile(ProductShape(matrices, height, inner, units, panel, str(product.dtype)))
-    elif not height:
-        tiles = open_tiles(panels, vectors, panel, machine.accumulators)
     else:
-        tiles = (choose_tile(height, panels, vectors, panel, machine.accumulators, machine.threads),)
+        vectors = panel // machine.lanes(product.dtype.itemsize)
+        tiles = _register_tiles(height, panels, vectors, panel, machine)
     by_panels = not batched and bool(tiles) and height == tiles[0].rows
     store = Access("out", str(node.dtype), (height * units, units, 1) if batched else (units, 1))
     kernel = ProductKernel(
@@ -106,11 +104,25 @@ def product_kernel(
     return Bound(kernel, left.shape[0], work, tiles[0].rows if tiles and not batched else 1)
 
 
+def _register_tiles(
+    height: int, panels: int, vectors: int, panel: int, machine: Machine
+) -> tuple[ProductTile, ...]:
+    """One tile, or several for any number of rows (``height`` 0)."""
+    if not height:
+        return open_tiles(panels, vectors, panel, machine.accumulators)
+    return (choose_tile(height, panels, vectors, panel, machine.accumulators, machine.threads),)
+
+
+DEVICE_FLOPS = 20_000.0  # multiplications and additions a nanosecond of a device
+
+
 def _work(product: Node, machine: Machine) -> float:
-    """Nanoseconds: 4 operations a cycle and lane at 4 GHz, or the weight from a cache."""
+    """Nanoseconds of a core: 4 operations a cycle and lane at 4 GHz, or the weight from a cache."""
     left, right, *_ = product.operands
-    lanes = machine.lanes(product.dtype.itemsize)
     flops = 2.0 * prod(product.shape) * left.shape[-1]
+    if machine.block_tile:
+        return flops / DEVICE_FLOPS
+    lanes = machine.lanes(product.dtype.itemsize)
     return max(flops / (16 * lanes), prod(right.shape) * product.dtype.itemsize / CACHE_BANDWIDTH)
 
 

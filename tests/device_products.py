@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from blockfuse.codegen.kernel import Access, BlockTile, ProductKernel, Statement
 
-MAIN = BlockTile(128, 128, 32, height=8, width=8, depth=8)
+MAIN = BlockTile(128, 128, 0, height=8, width=8, depth=8)
 RELU = (Statement("t1", "float32", "relu(t0)"),)
 
 
@@ -17,7 +17,7 @@ def product(
     body: tuple[Statement, ...] = (),
     loads: tuple[Access, ...] = (),
 ) -> ProductKernel:
-    """``dense`` with a bias, and an epilogue of statements over ``t0`` and loads."""
+    """``dense`` with a bias, a weight of one panel, and an epilogue of statements over ``t0`` and loads."""
     return ProductKernel(
         name="dense",
         dtype=dtype,
@@ -36,7 +36,7 @@ def product(
         body=body,
         store=Access("out", dtype, (units, 1)),
         result=body[-1].name if body else "t0",
-        block=block,
+        block=replace(block, panel=-(-units // 4) * 4),
     )
 
 

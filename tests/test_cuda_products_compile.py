@@ -50,20 +50,20 @@ def test_the_main_tile_moves_four_elements_at_once_and_multiplies_the_rest_of_th
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda s: f"{s.rows}x{s.columns}")
 def test_every_tile_reads_shared_memory_in_fours(shape: Shape, tmp_path: Path) -> None:
-    block = BlockTile(shape.rows, shape.columns, 32, shape.height, shape.width, shape.depth)
+    block = BlockTile(shape.rows, shape.columns, 0, shape.height, shape.width, shape.depth)
     entry = compiled(product(0, 1000, 500, block, body=RELU), tmp_path)["kernel_dense"]
     inner = next(loop for loop in entry.loops if loop["FFMA"])
     assert inner["LDS"] == 0
     assert inner["FFMA"] / inner.total() > 0.6
 
 
-@pytest.mark.parametrize("block", [MAIN, split(MAIN, 3), BlockTile(8, 16, 32, 8, 4, 1, 64)], ids=str)
+@pytest.mark.parametrize("block", [MAIN, split(MAIN, 3), BlockTile(8, 16, 0, 8, 4, 1, 64)], ids=str)
 def test_edges_cost_no_registers(block: BlockTile, tmp_path: Path) -> None:
     compiled(product(100, 1001, 101, block, body=RELU), tmp_path)
 
 
 def test_a_sliced_product_has_four_fetches_under_way(tmp_path: Path) -> None:
-    block = BlockTile(1, 16, 32, 1, 4, 1, 64)
+    block = BlockTile(1, 16, 0, 1, 4, 1, 64)
     entry = compiled(product(1, 1024, 1024, block, body=RELU), tmp_path)["kernel_dense"]
     assert max(loop["LDG.E.128.CONSTANT"] + loop["LDG.E.128"] for loop in entry.loops) >= 4
 
@@ -80,6 +80,6 @@ def test_a_long_epilogue_stays_in_registers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shape", LOWER[:1], ids=lambda s: f"{s.rows}x{s.columns}")
 def test_float64_has_tiles_of_its_own(shape: Shape, tmp_path: Path) -> None:
-    block = BlockTile(shape.rows, shape.columns, 16, shape.height, shape.width, shape.depth)
+    block = BlockTile(shape.rows, shape.columns, 0, shape.height, shape.width, shape.depth)
     entry = compiled(product(100, 64, 100, block, "float64"), tmp_path)["kernel_dense"]
     assert max(loop["DFMA"] for loop in entry.loops) >= 32

@@ -59,10 +59,10 @@ def block_place(kernel: ProductKernel, block: BlockTile) -> list[str]:
 
 def right_place(kernel: ProductKernel, block: BlockTile) -> list[str]:
     """Where four columns, from ``right_column`` of the block on, begin in the weight: panels lie one behind the other."""
-    width = -(-kernel.units // block.panel) * block.panel
+    panels = -(-kernel.units // block.panel)
+    width, panel = panels * block.panel, f"uint32({block.panel})"
     column = clamped("column + right_column", width - QUAD if width % block.columns else None)
-    panel = f"uint32({block.panel})"
-    where = f"c // {panel} * uint32({kernel.inner * block.panel}) + c % {panel}"
+    where = f"c // {panel} * uint32({kernel.inner * block.panel}) + c % {panel}" if panels > 1 else "c"
     if kernel.batched:
         where = f"{place(('matrix',), kernel.right.strides)} + {where}"
     return [f"c = {column}", f"right_place = {where}"]

@@ -7,6 +7,8 @@ split product put their sums into scratch memory, and a launch of its own adds t
 
 from __future__ import annotations
 
+import numpy
+
 from blockfuse.codegen.cuda.blocks import tiled
 from blockfuse.codegen.cuda.elements import epilogue, head, lines, most_rows, pointers, row_blocks, stored
 from blockfuse.codegen.cuda.slices import sliced
@@ -28,13 +30,14 @@ def render_product(kernel: ProductKernel) -> DeviceSource:
     if block.splits > 1:
         text += ["", "", *_sum_of_splits(kernel, block)]
         stages.append(Stage(_sum_name(kernel), _SUMMING, kernel.units, _SUMMING))
-        scratch = 4 * block.splits * kernel.units
+        scratch = numpy.dtype(kernel.dtype).itemsize * block.splits * kernel.units
     return DeviceSource(
         kernel.name,
         "\n".join(text) + "\n",
         pointers(kernel),
         tuple(stages),
         scratch,
+        kernel.dtype,
         most_rows=most_rows(kernel, block),
     )
 

@@ -31,7 +31,7 @@ class Stage:
         return f"kernel_{self.name}"
 
     def grid(self, rows: int) -> tuple[int, int, int]:
-        """Blocks for so many rows; none of the sides is 0."""
+        """Blocks for so many rows, at least one."""
         blocks = -(-rows * self.pieces // self.share)
         return max(1, min(blocks, self.limit)), self.columns, self.layers
 
@@ -40,8 +40,8 @@ class Stage:
 class DeviceSource:
     """A kernel as Python source for the device: its functions run one after the other as ``stages``.
 
-    pointers: name and dtype of each, in calling order, the result last. Where ``scratch`` is not 0, a pointer
-    ``scratch`` to float32 follows them: memory that holds nothing before and after, of so many bytes for each row.
+    pointers: name and dtype of each, in calling order, the result last. Where ``scratch`` is not 0, a pointer ``scratch``
+    to ``scratch_dtype`` follows them: memory that holds nothing before and after, of so many bytes for each row.
     wide: every pointer must be a multiple of 16 bytes; where one is not, ``render`` makes a source without that.
     most_rows: places in memory are 32 bits wide, which do for so many rows.
     """
@@ -51,10 +51,11 @@ class DeviceSource:
     pointers: tuple[tuple[str, str], ...]
     stages: tuple[Stage, ...]
     scratch: int = 0
+    scratch_dtype: str = "float32"
     wide: bool = False
     most_rows: int = 2**32 - 1
 
     @property
     def parameters(self) -> tuple[tuple[str, str], ...]:
         """Name and dtype of every pointer that the functions take, scratch memory included."""
-        return (*self.pointers, ("scratch", "float32")) if self.scratch else self.pointers
+        return (*self.pointers, ("scratch", self.scratch_dtype)) if self.scratch else self.pointers

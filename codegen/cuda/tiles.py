@@ -78,7 +78,7 @@ def choose_tile(product: ProductShape, multiprocessors: int = 132) -> BlockTile:
     if not product.height:
         product = replace(product, height=OPEN_ROWS)
         return _least(_register_tiles(product, (1,)), product, multiprocessors)
-    splits = SPLITS if product.matrices == 1 and product.dtype == "float32" else (1,)
+    splits = SPLITS if product.matrices == 1 else (1,)
     candidates = (*_register_tiles(product, splits), *_slices(product, splits))
     return _least(candidates, product, multiprocessors)
 
@@ -126,7 +126,8 @@ def _cycles(tile: BlockTile, product: ProductShape, multiprocessors: int) -> flo
     cycles = _sliced_cycles(tile, product, blocks) if tile.slices else _tiled_cycles(tile, product, blocks)
     if tile.splits == 1:
         return cycles
-    return cycles + LAUNCH + 8 * tile.splits * product.height * product.units / PARTIAL
+    moved = 2 * tile.splits * product.height * product.units * numpy.dtype(product.dtype).itemsize
+    return cycles + LAUNCH + moved / PARTIAL
 
 
 def _tiled_cycles(tile: BlockTile, product: ProductShape, blocks: int) -> float:

@@ -32,7 +32,7 @@ SLICED = BlockTile(4, 16, 0, height=4, width=4, depth=1, slices=4)
 class Products:
     """The kernels of a graph with parameters, its products cut into given blocks, on a simulated device."""
 
-    def __init__(self, recorded: Graph, block: BlockTile, vector_bytes: int = 16, batch: int = 0) -> None:
+    def __init__(self, recorded: Graph, block: BlockTile, vector_bytes: int = 0, batch: int = 0) -> None:
         def block_tile(product: ProductShape) -> BlockTile:
             return replace(block, panel=product.panel)
 
@@ -47,7 +47,8 @@ class Products:
             source = render(step.kernel, 32)
             pointers = [Pointer(_bytes(memory[p.buffer]), p.offset) for p in step.pointers]
             if source.scratch:
-                pointers.append(Pointer(numpy.full(step.rows * source.scratch // 4, numpy.nan, "float32")))
+                nbytes = (rows or step.rows) * source.scratch
+                pointers.append(Pointer(numpy.full(nbytes, 0xFF, "uint8").view(source.scratch_dtype)))
             run(source, pointers, rows or step.rows)
         (number,) = (n for n, b in enumerate(self.schedule.buffers) if b.kind == "result")
         return memory[number].reshape(self.schedule.buffers[number].type.shape)
@@ -89,13 +90,17 @@ def recorded_for(function: Callable[..., Any], values: list[numpy.ndarray], para
 
 
 def assert_product(
-    function: Callable[..., Any], values: list[numpy.ndarray], block: BlockTile, parameters: str = "x1 x2"
+    function: Callable[..., Any],
+    values: list[numpy.ndarray],
+    block: BlockTile,
+    parameters: str = "x1 x2",
+    vector_bytes: int = 0,
 ) -> Products:
     """As near to float64 as a sum of so many terms in the dtype is."""
     recorded = recorded_for(function, values, parameters)
     wide = [v.astype("float64") if v.dtype == numpy.float32 else v for v in values]
     ((wanted,), (plain,)) = meant(recorded, wide), meant(recorded, values)
-    program = Products(recorded, block, 32 if values[0].dtype == numpy.float64 else 16)
+    program = Products(recorded, block, vector_bytes)
     found = program(*values)
     assert (found.shape, found.dtype) == (plain.shape, plain.dtype)
     numpy.testing.assert_allclose(found, wanted.astype(plain.dtype), rtol=1e-5, atol=1e-5)
@@ -131,6 +136,11 @@ def test_tiles_and_slices_end_where_the_product_ends(block: BlockTile, shape: tu
     assert_product(dense_relu, operands(*shape), block)
 
 
+@pytest.mark.parametrize("block", [LOW, SLICED])
+def test_a_weight_may_lie_in_panels(block: BlockTile) -> None:
+    assert_product(dense_relu, operands(9, 13, 37), block, vector_bytes=16)
+
+
 @pytest.mark.parametrize(
     ("block", "shape"), [(SQUARE, (17, 37, 20)), (LOW, (5, 30, 7)), (SLICED, (7, 100, 18))]
 )
@@ -139,6 +149,10 @@ def test_splits_are_added_up(block: BlockTile, shape: tuple[int, int, int], spli
     program = assert_product(dense_relu, operands(*shape), replace(block, splits=splits))
     (launch,) = program.schedule.steps
     assert len(render(launch.kernel).stages) == 2
+
+
+def test_splits_of_float64_are_added_up() -> None:
+    assert_product(dense_relu, operands(9, 37, 10, dtype="float64"), replace(LOW, splits=2))
 
 
 @pytest.mark.parametrize("block", [replace(SQUARE, splits=2), SLICED])
