@@ -58,7 +58,7 @@ def tiled(kernel: ProductKernel, block: BlockTile) -> list[str]:
         *lines(1, _step(kernel, block)),
         *(line for part in range(block.height // _tall(block)) for line in _finish(kernel, block, part)),
     ]
-    return [head(kernel, kernel.name, block), *lines(1, body)]
+    return [head(kernel, kernel.name, block.splits > 1), *lines(1, body)]
 
 
 # -- sizes ---------------------------------------------------------------------------------------------------

@@ -31,11 +31,11 @@ def pointers(kernel: ProductKernel) -> tuple[tuple[str, str], ...]:
     return (*((name, dtypes[name]) for name in kernel.pointers), ("out", kernel.store.dtype))
 
 
-def head(kernel: ProductKernel, name: str, block: BlockTile) -> str:
+def head(kernel: ProductKernel, name: str, scratch: bool) -> str:
     """The first line; its comment keeps apart kernels that differ in nothing but the dtypes they read."""
     names, dtypes = zip(*pointers(kernel), strict=True)
-    scratch = ["scratch"] if block.splits > 1 else []
-    return f"def {name}({', '.join([*names, *scratch, 'rows'])}):  # {', '.join(dtypes[:-1])} -> {dtypes[-1]}"
+    taken = [*names, *(["scratch"] if scratch else []), "rows"]
+    return f"def {name}({', '.join(taken)}):  # {', '.join(dtypes[:-1])} -> {dtypes[-1]}"
 
 
 # -- where a block stands ------------------------------------------------------------------------------------

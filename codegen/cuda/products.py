@@ -28,7 +28,8 @@ def render_product(kernel: ProductKernel) -> DeviceSource:
     text = sliced(kernel, block) if block.slices else tiled(kernel, block)
     stages, scratch = [_stage(kernel, block)], 0
     if block.splits > 1:
-        text += ["", "", *_sum_of_splits(kernel, block)]
+        start = f"{kernel.bias.name}[c]" if kernel.bias else f"{kernel.dtype}(0.0)"
+        text += ["", "", *_summed(kernel, _sum_name(kernel), start, block.splits)]
         stages.append(Stage(_sum_name(kernel), _SUMMING, kernel.units, _SUMMING))
         scratch = numpy.dtype(kernel.dtype).itemsize * block.splits * kernel.units
     return DeviceSource(
@@ -49,25 +50,42 @@ def _stage(kernel: ProductKernel, block: BlockTile) -> Stage:
     return Stage(kernel.name, block.threads, pieces, share, columns, block.splits, resident=resident)
 
 
+def finishing_source(kernel: ProductKernel) -> DeviceSource:
+    """The epilogue alone, of sums (with the bias) that a library has put into scratch memory."""
+    stage = Stage(kernel.name, _SUMMING, _elements(kernel), _SUMMING)
+    scratch = numpy.dtype(kernel.dtype).itemsize * _elements(kernel)
+    text = _summed(kernel, kernel.name, "scratch[place]", 0)
+    return DeviceSource(
+        kernel.name, "\n".join(text) + "\n", pointers(kernel), (stage,), scratch, kernel.dtype
+    )
+
+
+def _elements(kernel: ProductKernel) -> int:
+    """Of the result, for each row of a launch."""
+    return kernel.units * (kernel.height if kernel.batched else 1)
+
+
 def _sum_name(kernel: ProductKernel) -> str:
     return f"{kernel.name}_sum"
 
 
-def _sum_of_splits(kernel: ProductKernel, block: BlockTile) -> list[str]:
+def _summed(kernel: ProductKernel, name: str, start: str, splits: int) -> list[str]:
     """A thread for each element; see NOTE [order of additions]."""
-    units = f"uint32({kernel.units})"
+    units, whole = f"uint32({kernel.units})", f"uint32({_elements(kernel)})"
+    rows = f" % uint32({kernel.height})" if kernel.batched else ""
     body = [
-        f"r = place // {units}",
+        *([f"matrix = place // {whole}"] if kernel.batched else []),
+        f"r = place // {units}{rows}",
         f"c = place % {units}",
-        f"{kernel.accumulator} = {f'{kernel.bias.name}[c]' if kernel.bias else f'{kernel.dtype}(0.0)'}",
-        f"for split in range({block.splits}):",
-        f"    {kernel.accumulator} += scratch[uint32(split) * rows * {units} + place]",
+        f"{kernel.accumulator} = {start}",
+        *([f"for split in range({splits}):"] if splits else []),
+        *([f"    {kernel.accumulator} += scratch[uint32(split) * rows * {units} + place]"] if splits else []),
         *epilogue(kernel),
         f"out[place] = {stored(kernel)}",
     ]
     return [
-        head(kernel, _sum_name(kernel), block),
+        head(kernel, name, scratch=True),
         f"    place = uint32(cuda.blockIdx.x) * uint32({_SUMMING}) + uint32(cuda.threadIdx.x)",
-        f"    if place < rows * {units}:",
+        f"    if place < rows * {whole}:",
         *lines(2, body),
     ]

@@ -58,7 +58,7 @@ def sliced(kernel: ProductKernel, block: BlockTile) -> list[str]:
         *lines(1, _element(kernel, block)),
         f"    place = uint32(place + uint32({block.threads}))",
     ]
-    return [head(kernel, kernel.name, block), *lines(1, body)]
+    return [head(kernel, kernel.name, block.splits > 1), *lines(1, body)]
 
 
 def _turn(kernel: ProductKernel, block: BlockTile, count: int) -> list[str]:

@@ -8,6 +8,7 @@ import numpy
 import pytest
 from graphs import graph, meant
 
+from blockfuse.codegen.cuda.products import finishing_source
 from blockfuse.codegen.cuda.render import render
 from blockfuse.codegen.cuda.simulator import Pointer, run
 from blockfuse.codegen.kernel import BlockTile
@@ -235,3 +236,20 @@ def test_what_lies_beyond_the_operands_is_never_multiplied(units: int) -> None:
         LOW,
         "x1",
     )
+
+
+# -- behind a library ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_the_rest_of_an_epilogue_reads_the_sums_of_a_library(stacked: bool) -> None:
+    values = [random(3, 5, 7), random(3, 7, 10)] if stacked else [random(11, 7), random(7, 10)]
+    recorded = recorded_for(lambda x, w: pointwise.tanh(matmul(x, w)) * 2, values, "x1")
+    launch = Products(recorded, LOW).schedule.steps[0]
+    sums = numpy.matmul(*values)
+    source = finishing_source(launch.kernel)
+    assert source.scratch * launch.rows == sums.nbytes
+    out = numpy.full(sums.size, numpy.nan, "float32")
+    unread = Pointer(numpy.zeros(0, "float32"))
+    run(source, [unread, unread, Pointer(out), Pointer(sums.ravel())], launch.rows)
+    numpy.testing.assert_allclose(out.reshape(sums.shape), numpy.tanh(sums) * 2, rtol=1e-5)
