@@ -79,6 +79,7 @@ def test_the_threads_of_a_tile_share_out_its_fetches_evenly(tile: Shape) -> None
     assert threads % 32 == 0
     assert tile.rows * tile.depth % threads == threads % tile.depth == 0
     assert tile.columns * tile.depth % (4 * threads) == threads % (tile.columns // 4) == 0
+    assert tile.rows * tile.depth % (4 * threads) == 0, "the left operand in fours"
 
 
 # -- the schedule ----------------------------------------------------------------------------------------------

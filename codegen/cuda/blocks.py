@@ -41,21 +41,22 @@ _UNROLLED = (
 )
 
 
-def tiled(kernel: ProductKernel, block: BlockTile) -> list[str]:
-    """See NOTE [the block]."""
+def tiled(kernel: ProductKernel, block: BlockTile, wide: bool) -> list[str]:
+    """See NOTE [the block]. wide: four neighbours in a row of the left operand are read at once."""
+    width = QUAD if wide else 1
     body = [
-        *_declarations(kernel, block),
+        *_declarations(kernel, block, width),
         *block_place(kernel, block),
         *_thread_place(block),
-        *_left_places(kernel, block),
+        *_left_places(kernel, block, width),
         *_right_places(kernel, block),
         *_start(kernel, block),
         *steps_of_split(-(-kernel.inner // block.depth), block),
-        *_fetch(kernel, block, "first"),
-        *_put(block, "first"),
+        *_fetch(kernel, block, "first", width),
+        *_put(block, "first", width),
         "step = first",
         "while step < beyond:",
-        *lines(1, _step(kernel, block)),
+        *lines(1, _step(kernel, block, width)),
         *(line for part in range(block.height // _tall(block)) for line in _finish(kernel, block, part)),
     ]
     return [head(kernel, kernel.name, block.splits > 1), *lines(1, body)]
@@ -69,8 +70,9 @@ def _left_line(block: BlockTile) -> int:
     return block.rows + QUAD
 
 
-def _left_fetches(block: BlockTile) -> int:
-    return block.rows * block.depth // block.threads
+def _left_fetches(block: BlockTile, width: int) -> int:
+    """How many pieces of ``width`` a thread fetches of each step of the left operand."""
+    return block.rows * block.depth // (width * block.threads)
 
 
 def _right_fetches(block: BlockTile) -> int:
@@ -102,16 +104,16 @@ def _plus(text: str, number: int, form: str = "{}") -> str:
 # -- before the loop -----------------------------------------------------------------------------------------
 
 
-def _declarations(kernel: ProductKernel, block: BlockTile) -> list[str]:
-    dtype = kernel.dtype
+def _declarations(kernel: ProductKernel, block: BlockTile, width: int) -> list[str]:
+    dtype, fetches = kernel.dtype, _left_fetches(block, width)
     return [
         f"memory = cuda.shared.array({_shared_elements(block)}, {dtype}, alignment=16)",
         f"total = cuda.local.array({block.height * block.width}, {dtype})",
         f"a = cuda.local.array({block.height}, {dtype})",
         f"b = cuda.local.array({block.width}, {dtype})",
-        f"left = cuda.local.array({_left_fetches(block)}, {dtype})",
+        f"left = cuda.local.array({width * fetches}, {dtype})",
         f"right = cuda.local.array({QUAD * _right_fetches(block)}, {dtype})",
-        f"left_place = cuda.local.array({_left_fetches(block)}, {array_type(index_type(kernel.left))})",
+        f"left_place = cuda.local.array({fetches}, {array_type(index_type(kernel.left))})",
     ]
 
 
@@ -146,14 +148,16 @@ def _spread(index: str, count: int, piece: int, lanes: int) -> str:
     return f"uint32({index} // {piece} * {piece * lanes} + {index} % {piece})"
 
 
-def _left_places(kernel: ProductKernel, block: BlockTile) -> list[str]:
-    """Which elements of the left operand a thread fetches: of every ``threads / depth``-th row."""
-    row = f"row + left_row + uint32(n * {block.threads // block.depth})"
+def _left_places(kernel: ProductKernel, block: BlockTile, width: int) -> list[str]:
+    """Which elements of the left operand a thread fetches: ``width`` of every so many rows."""
+    across = block.depth // width
+    row = f"row + left_row + uint32(n * {block.threads // across})"
     indices = ("matrix", "r", "left_step") if kernel.batched else ("r", "left_step")
+    step = f"thread % uint32({across})"
     return [
-        f"left_row = thread // uint32({block.depth})",
-        f"left_step = thread % uint32({block.depth})",
-        f"for n in range({_left_fetches(block)}):",
+        f"left_row = thread // uint32({across})",
+        f"left_step = {step} * uint32({width})" if width > 1 else f"left_step = {step}",
+        f"for n in range({_left_fetches(block, width)}):",
         f"    r = {clamped(row, last_row(kernel, block))}",
         f"    left_place[n] = {place(indices, (*kernel.left.strides, 1))}",
     ]
@@ -183,22 +187,30 @@ def _start(kernel: ProductKernel, block: BlockTile) -> list[str]:
 # -- the loop ------------------------------------------------------------------------------------------------
 
 
-def _fetch(kernel: ProductKernel, block: BlockTile, step: str) -> list[str]:
+def _fetch(kernel: ProductKernel, block: BlockTile, step: str, width: int) -> list[str]:
     """Step number ``step`` of both operands into registers."""
     left = f"{kernel.left.name}[left_place[n] + {index_type(kernel.left)}(k)]"
+    if width == QUAD:
+        left = f"ldv4({kernel.left.name}, uint32(left_place[n] + k))"
     line = f"uint32(n * {QUAD * block.threads // block.columns})"
-    names = [f"right[{_plus(f'n * {QUAD}', e)}]" for e in range(QUAD)]
     right = f"ldv4({kernel.right.name}, uint32(right_place + (k + {line}) * uint32({block.panel})))"
     conditions = ["", ""]
     if kernel.inner % block.depth:
         conditions = [f"k + {s} < uint32({kernel.inner})" for s in ("left_step", f"right_step + {line}")]
     return [
         f"k = {step} * uint32({block.depth})",
-        f"for n in range({_left_fetches(block)}):",
-        *lines(1, _read_if(conditions[0], ["left[n]"], left, kernel.dtype)),
+        f"for n in range({_left_fetches(block, width)}):",
+        *lines(1, _read_if(conditions[0], _neighbours("left", width), left, kernel.dtype)),
         f"for n in range({_right_fetches(block)}):",
-        *lines(1, _read_if(conditions[1], names, right, kernel.dtype)),
+        *lines(1, _read_if(conditions[1], _neighbours("right", QUAD), right, kernel.dtype)),
     ]
+
+
+def _neighbours(name: str, count: int) -> list[str]:
+    """Piece number ``n`` of an array."""
+    if count == 1:
+        return [f"{name}[n]"]
+    return [f"{name}[{_plus(f'n * {count}', e)}]" for e in range(count)]
 
 
 def _read_if(condition: str, names: list[str], value: str, dtype: str) -> list[str]:
@@ -218,14 +230,17 @@ def _right_half(block: BlockTile) -> str:
     return f"uint32({2 * block.depth * _left_line(block)}) + half * uint32({block.depth * block.columns})"
 
 
-def _put(block: BlockTile, step: str) -> list[str]:
+def _put(block: BlockTile, step: str, width: int) -> list[str]:
     """What was fetched into the half of shared memory that belongs to the step."""
-    left = f"{_left_half(block)} + left_step * uint32({_left_line(block)}) + left_row"
+    line = f"(left_step + uint32(e)) * uint32({_left_line(block)})"
+    apart = width * block.threads // block.depth
+    left = f"memory[{_left_half(block)} + {line} + left_row + uint32(n * {apart})]"
     right = f"{_right_half(block)} + right_step * uint32({block.columns}) + right_column"
     return [
         f"half = {step} % uint32(2)",
-        f"for n in range({_left_fetches(block)}):",
-        f"    memory[{left} + uint32(n * {block.threads // block.depth})] = left[n]",
+        f"for n in range({_left_fetches(block, width)}):",
+        f"    for e in range({width}):",
+        f"        {left} = left[n * {width} + e]",
         f"for n in range({_right_fetches(block)}):",
         f"    for e in range({QUAD}):",
         f"        memory[{right} + uint32(n * {QUAD * block.threads} + e)] = right[n * {QUAD} + e]",
@@ -233,7 +248,7 @@ def _put(block: BlockTile, step: str) -> list[str]:
     ]
 
 
-def _step(kernel: ProductKernel, block: BlockTile) -> list[str]:
+def _step(kernel: ProductKernel, block: BlockTile, width: int) -> list[str]:
     """One step multiplied and added, while the next is on its way."""
     unroll = min(block.depth, max(2, _UNROLLED // (block.height * block.width)))
     left = f"{_left_half(block)} + k * uint32({_left_line(block)}) + down + {_row(block)}"
@@ -242,7 +257,7 @@ def _step(kernel: ProductKernel, block: BlockTile) -> list[str]:
         "half = step % uint32(2)",
         "ahead = uint32(step + uint32(1))",
         "if ahead < beyond:",
-        *lines(1, _fetch(kernel, block, "ahead")),
+        *lines(1, _fetch(kernel, block, "ahead", width)),
         f"for group in range({block.depth // unroll}):",
         f"    for u in range({unroll}):",
         f"        k = uint32(group * {unroll} + u)",
@@ -254,7 +269,7 @@ def _step(kernel: ProductKernel, block: BlockTile) -> list[str]:
         f"            for j in range({block.width}):",
         f"                total[i * {block.width} + j] += a[i] * b[j]",
         "if ahead < beyond:",
-        *lines(1, _put(block, "ahead")),
+        *lines(1, _put(block, "ahead", width)),
         "step = ahead",
     ]
 

@@ -117,6 +117,13 @@ def index_type(access: Access) -> str:
     return "int64" if min(access.strides, default=0) < 0 else "uint32"
 
 
+def is_wide(kernel: ProductKernel, block: BlockTile) -> bool:
+    """Whether threads can share out the rows of the left operand in fours that are aligned if its pointer is."""
+    if not block.slices and block.rows * block.depth % (QUAD * block.threads):
+        return False
+    return kernel.inner % QUAD == 0 and all(s >= 0 and s % QUAD == 0 for s in kernel.left.strides)
+
+
 def place(indices: tuple[str, ...], strides: tuple[int, ...]) -> str:
     """The sum of index times stride, without what is zero."""
     kind = "int64" if min(strides, default=0) < 0 else "uint32"

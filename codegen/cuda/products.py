@@ -10,7 +10,16 @@ from __future__ import annotations
 import numpy
 
 from blockfuse.codegen.cuda.blocks import tiled
-from blockfuse.codegen.cuda.elements import epilogue, head, lines, most_rows, pointers, row_blocks, stored
+from blockfuse.codegen.cuda.elements import (
+    epilogue,
+    head,
+    is_wide,
+    lines,
+    most_rows,
+    pointers,
+    row_blocks,
+    stored,
+)
 from blockfuse.codegen.cuda.slices import sliced
 from blockfuse.codegen.cuda.source import DeviceSource, Stage
 from blockfuse.codegen.kernel import BlockTile, ProductKernel
@@ -21,11 +30,12 @@ _RESIDENT = (
 _SUMMING = 256  # threads in a block that adds up what was split
 
 
-def render_product(kernel: ProductKernel) -> DeviceSource:
-    """The source of one product; equal kernels have equal source."""
+def render_product(kernel: ProductKernel, wide: bool = True) -> DeviceSource:
+    """The source of one product; equal kernels have equal source. wide: whether all pointers are multiples of 16 bytes."""
     block = kernel.block
     assert block is not None, "a product for a device has a block, see Machine.block_tile"
-    text = sliced(kernel, block) if block.slices else tiled(kernel, block)
+    wide = wide and is_wide(kernel, block)
+    text = sliced(kernel, block, wide) if block.slices else tiled(kernel, block, wide)
     stages, scratch = [_stage(kernel, block)], 0
     if block.splits > 1:
         start = f"{kernel.bias.name}[c]" if kernel.bias else f"{kernel.dtype}(0.0)"
@@ -39,6 +49,7 @@ def render_product(kernel: ProductKernel) -> DeviceSource:
         tuple(stages),
         scratch,
         kernel.dtype,
+        wide,
         most_rows=most_rows(kernel, block),
     )
 

@@ -1,9 +1,9 @@
 """A product of a few rows for each block: a walk over the weight that many threads share.
 
 NOTE [slices]
-What counts is how much of the weight is under way. Each thread takes four columns and every ``slices``-th line of the
-weight, with several fetches before it multiplies; its sums, for all rows of the block, meet those of the other slices in
-shared memory, and are added up in order.
+What counts is how much of the weight is under way. Each thread takes four columns and four lines of the weight, then the
+four that lie ``4 * slices`` lines below, and fetches all of them before it multiplies. Its sums, for all rows of the block,
+meet those of the other slices in shared memory, and are added up in order.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from blockfuse.codegen.cuda.elements import (
     finished,
     guarded,
     head,
+    index_type,
     inside,
     last_row,
     lines,
@@ -26,28 +27,26 @@ from blockfuse.codegen.cuda.elements import (
 )
 from blockfuse.codegen.kernel import BlockTile, ProductKernel
 
-_AHEAD = 4  # fetches of the weight under way in each thread
 
-
-def sliced(kernel: ProductKernel, block: BlockTile) -> list[str]:
-    """See NOTE [slices]."""
+def sliced(kernel: ProductKernel, block: BlockTile, wide: bool) -> list[str]:
+    """See NOTE [slices]. wide: four neighbours in a row of the left operand are read at once."""
     dtype, rows, pieces = kernel.dtype, block.rows, block.columns // QUAD
     body = [
         f"parts = cuda.shared.array({block.slices * rows * block.columns}, {dtype}, alignment=16)",
         f"total = cuda.local.array({rows * QUAD}, {dtype})",
-        f"b = cuda.local.array({_AHEAD * QUAD}, {dtype})",
+        f"a = cuda.local.array({QUAD}, {dtype})",
+        f"b = cuda.local.array({QUAD * QUAD}, {dtype})",
         *block_place(kernel, block),
         f"right_step = thread // uint32({pieces})",
         f"right_column = thread % uint32({pieces}) * uint32({QUAD})",
         *right_place(kernel, block),
         f"for i in range({rows * QUAD}):",
         f"    total[i] = {dtype}(0.0)",
-        *steps_of_split(kernel.inner, block),
-        "k = uint32(first + right_step)",
-        f"while k + uint32({(_AHEAD - 1) * block.slices}) < beyond:",
-        *lines(1, _turn(kernel, block, _AHEAD)),
-        "while k < beyond:",
-        *lines(1, _turn(kernel, block, 1)),
+        *_range(kernel, block),
+        f"while k + uint32({QUAD - 1}) < end:",
+        *lines(1, _steps(kernel, block, QUAD, wide)),
+        f"    k = uint32(k + uint32({QUAD * block.slices}))",
+        *_remaining(kernel, block),
         f"for i in range({rows}):",
         f"    for j in range({QUAD}):",
         f"        p = (right_step * uint32({rows}) + uint32(i)) * uint32({block.columns}) + right_column",
@@ -61,21 +60,46 @@ def sliced(kernel: ProductKernel, block: BlockTile) -> list[str]:
     return [head(kernel, kernel.name, block.splits > 1), *lines(1, body)]
 
 
-def _turn(kernel: ProductKernel, block: BlockTile, count: int) -> list[str]:
-    """``count`` lines of the weight, all of them fetched before the first is multiplied."""
-    step = f"(k + uint32(u * {block.slices}))"
+def _range(kernel: ProductKernel, block: BlockTile) -> list[str]:
+    """The first step ``k`` of a thread, and where those of its block end."""
+    if block.splits == 1:
+        return [f"k = uint32(right_step * uint32({QUAD}))", f"end = uint32({kernel.inner})"]
+    return [
+        *steps_of_split(-(-kernel.inner // QUAD), block),
+        f"k = uint32((first + right_step) * uint32({QUAD}))",
+        f"end = {clamped(f'beyond * uint32({QUAD})', kernel.inner)}",
+    ]
+
+
+def _remaining(kernel: ProductKernel, block: BlockTile) -> list[str]:
+    """The last steps, where they are no whole four: one slice has them."""
+    if kernel.inner % QUAD == 0:
+        return []
+    return ["while k < end:", *lines(1, _steps(kernel, block, 1, False)), "    k = uint32(k + uint32(1))"]
+
+
+def _steps(kernel: ProductKernel, block: BlockTile, count: int, wide: bool) -> list[str]:
+    """``count`` steps from ``k`` on: all lines of the weight first, then row by row."""
     names = ", ".join(f"b[u * {QUAD} + {c}]" for c in range(QUAD))
-    indices = ("matrix", "r", step) if kernel.batched else ("r", step)
+    indices = ("matrix", "r", "k") if kernel.batched else ("r", "k")
+    left = place(indices, (*kernel.left.strides, 1))
+    fours = ", ".join(f"a[{u}]" for u in range(QUAD))
+    right = f"right_place + (k + uint32(u)) * uint32({block.panel})"
+    read = [f"{fours} = ldv4({kernel.left.name}, uint32({left}))"]
+    if not wide:
+        read = [
+            f"for u in range({count}):",
+            f"    a[u] = {kernel.left.name}[{left} + {index_type(kernel.left)}(u)]",
+        ]
     return [
         f"for u in range({count}):",
-        f"    {names} = ldv4({kernel.right.name}, uint32(right_place + {step} * uint32({block.panel})))",
-        f"for u in range({count}):",
-        f"    for i in range({block.rows}):",
-        f"        r = {clamped('row + uint32(i)', last_row(kernel, block))}",
-        f"        a = {kernel.left.name}[{place(indices, (*kernel.left.strides, 1))}]",
+        f"    {names} = ldv4({kernel.right.name}, uint32({right}))",
+        f"for i in range({block.rows}):",
+        f"    r = {clamped('row + uint32(i)', last_row(kernel, block))}",
+        *lines(1, read),
+        f"    for u in range({count}):",
         f"        for j in range({QUAD}):",
-        f"            total[i * {QUAD} + j] += a * b[u * {QUAD} + j]",
-        f"k = uint32(k + uint32({count * block.slices}))",
+        f"            total[i * {QUAD} + j] += a[u] * b[u * {QUAD} + j]",
     ]
 
 

@@ -60,7 +60,7 @@ LOWER = (  # for float64, whose registers are twice as wide
 SLICED_COLUMNS = (16, 32)
 SLICED_THREADS = 256
 SLICED_BYTES = 32  # of the sums of one column: what slices exchange fits into 48 KiB of shared memory
-SLICED_SPEED = 0.4
+SLICED_SPEED = 0.5
 
 
 @dataclass(frozen=True)

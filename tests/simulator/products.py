@@ -11,6 +11,7 @@ from graphs import graph, meant
 from blockfuse.codegen.cuda.products import finishing_source
 from blockfuse.codegen.cuda.render import render
 from blockfuse.codegen.cuda.simulator import Pointer, run
+from blockfuse.codegen.cuda.tiles import LOWER, SHAPES, Shape
 from blockfuse.codegen.kernel import BlockTile
 from blockfuse.codegen.machine import Machine, ProductShape
 from blockfuse.codegen.schedule import Launch, Schedule, schedule
@@ -41,11 +42,11 @@ class Products:
         self.recorded, self.optimized = recorded, optimize(recorded, vector_bytes, verify)
         self.schedule: Schedule = schedule(self.optimized.main, machine, batch)
 
-    def __call__(self, *values: numpy.ndarray, rows: int = 0) -> numpy.ndarray:
+    def __call__(self, *values: numpy.ndarray, rows: int = 0, wide: bool = True) -> numpy.ndarray:
         memory = self._memory(values)
         for step in self.schedule.steps:
             assert isinstance(step, Launch), step
-            source = render(step.kernel, 32)
+            source = render(step.kernel, 32, wide)
             pointers = [Pointer(_bytes(memory[p.buffer]), p.offset) for p in step.pointers]
             if source.scratch:
                 nbytes = (rows or step.rows) * source.scratch
@@ -118,7 +119,7 @@ def operands(rows: int, inner: int, units: int, dtype: str = "float32") -> list[
 
 # -- shapes ----------------------------------------------------------------------------------------------------
 
-SHAPES = [
+SIZES = [
     (LOW, (19, 13, 21)),
     (LOW, (8, 8, 16)),
     (LOW, (1, 1, 1)),
@@ -132,9 +133,28 @@ SHAPES = [
 ]
 
 
-@pytest.mark.parametrize(("block", "shape"), SHAPES)
+@pytest.mark.parametrize(("block", "shape"), SIZES)
 def test_tiles_and_slices_end_where_the_product_ends(block: BlockTile, shape: tuple[int, int, int]) -> None:
     assert_product(dense_relu, operands(*shape), block)
+
+
+@pytest.mark.parametrize("tile", [*SHAPES, *LOWER], ids=lambda s: f"{s.rows}x{s.columns}")
+def test_the_tiles_of_real_devices_reach_every_element(tile: Shape) -> None:
+    block = BlockTile(tile.rows, tile.columns, 0, tile.height, tile.width, tile.depth)
+    dtype = "float32" if tile in SHAPES else "float64"
+    assert_product(dense_relu, operands(tile.rows - 1, 4, tile.columns - 2, dtype), block)
+
+
+@pytest.mark.parametrize("block", [SQUARE, TALL, SLICED, replace(SLICED, splits=2)], ids=str)
+@pytest.mark.parametrize("inner", [8, 36])
+def test_rows_are_read_in_fours_where_they_lie_so(block: BlockTile, inner: int) -> None:
+    values = operands(13, inner, 18)
+    program = Products(recorded_for(dense_relu, values, "x1 x2"), block)
+    (launch,) = program.schedule.steps
+    wide, narrow = render(launch.kernel, 32, True), render(launch.kernel, 32, False)
+    assert ("ldv4(x0" in wide.text, "ldv4(x0" in narrow.text) == (True, False)
+    assert (wide.wide, narrow.wide) == (True, False)
+    assert program(*values).tobytes() == program(*values, wide=False).tobytes()
 
 
 @pytest.mark.parametrize("block", [LOW, SLICED])
