@@ -12,6 +12,7 @@ from device_products import MAIN, RELU, product, split
 from numpy.lib.stride_tricks import as_strided
 
 from blockfuse.codegen.cuda.cublas import COMPUTE, COMPUTE_FLOAT64, CublasError, CublasLt, Heuristic
+from blockfuse.codegen.cuda.products import render_product
 from blockfuse.codegen.cuda.providers import LibraryProduct, loaded_product, suits_library
 from blockfuse.codegen.cuda.source import DeviceSource
 from blockfuse.codegen.kernel import Access, ProductKernel, Statement
@@ -128,7 +129,8 @@ def loaded(kernel: ProductKernel, library: Library | None, precision: str = "flo
         assert nbytes == 4096
         return Workspace()
 
-    return loaded_product(kernel, precision, library and CublasLt(library), Ours, allocate)
+    source = render_product(kernel)
+    return loaded_product(kernel, source, precision, library and CublasLt(library), Ours, allocate)
 
 
 def random(*shape: int, dtype: str = "float32") -> numpy.ndarray:

@@ -51,14 +51,18 @@ class Memory(Protocol):
 
 def loaded_product(
     kernel: ProductKernel,
+    source: DeviceSource,
     precision: str,
     library: CublasLt | None,
     load: Callable[[DeviceSource], Loaded],
     allocate: Callable[[int], Memory],
 ) -> Loaded:
-    """A product, by whom it suits. load: compiles and loads a source. allocate: memory that lives as long as its object."""
+    """A product, by whom it suits.
+
+    source: of our kernel. load: compiles and loads a source. allocate: memory that lives as long as its object.
+    """
     if library is None or not suits_library(kernel, precision):
-        return load(render_product(kernel))
+        return load(source)
     return LibraryProduct(kernel, precision, library, load, allocate)
 
 

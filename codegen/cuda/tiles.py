@@ -14,7 +14,7 @@ others have published of recent devices; only their ratios matter, and only roug
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy
@@ -74,18 +74,19 @@ class BlockTiling:
 
 
 def choose_tile(product: ProductShape, multiprocessors: int = 132) -> BlockTile:
-    """The block of least estimated time; see NOTE [what a product costs]."""
+    """The block of least estimated time, of equals the smallest; see NOTE [what a product costs]."""
+    return min(
+        candidates(product),
+        key=lambda t: (cycles(t, product, multiprocessors), t.rows * t.columns, t.splits),
+    )
+
+
+def candidates(product: ProductShape) -> tuple[BlockTile, ...]:
+    """All blocks that a product may get."""
     if not product.height:
-        product = replace(product, height=OPEN_ROWS)
-        return _least(_register_tiles(product, (1,)), product, multiprocessors)
+        return tuple(_register_tiles(product, (1,)))
     splits = SPLITS if product.matrices == 1 else (1,)
-    candidates = (*_register_tiles(product, splits), *_slices(product, splits))
-    return _least(candidates, product, multiprocessors)
-
-
-def _least(tiles: Iterable[BlockTile], product: ProductShape, multiprocessors: int) -> BlockTile:
-    """The fastest; of equals the smallest."""
-    return min(tiles, key=lambda t: (_cycles(t, product, multiprocessors), t.rows * t.columns, t.splits))
+    return *_register_tiles(product, splits), *_slices(product, splits)
 
 
 def _register_tiles(product: ProductShape, splits: tuple[int, ...]) -> Iterator[BlockTile]:
@@ -119,15 +120,16 @@ def _divides(parts: int, steps: int) -> bool:
     return parts == 1 or (each >= 4 and -(-steps // each) == parts)
 
 
-def _cycles(tile: BlockTile, product: ProductShape, multiprocessors: int) -> float:
+def cycles(tile: BlockTile, product: ProductShape, multiprocessors: int) -> float:
     """The estimate for the busiest multiprocessor, and for what splits cost."""
+    product = replace(product, height=product.height or OPEN_ROWS)
     down, across = -(-product.height // tile.rows), -(-product.units // tile.columns)
     blocks = -(-down * across * product.matrices * tile.splits // multiprocessors)
-    cycles = _sliced_cycles(tile, product, blocks) if tile.slices else _tiled_cycles(tile, product, blocks)
+    computed = _sliced_cycles(tile, product, blocks) if tile.slices else _tiled_cycles(tile, product, blocks)
     if tile.splits == 1:
-        return cycles
+        return computed
     moved = 2 * tile.splits * product.height * product.units * numpy.dtype(product.dtype).itemsize
-    return cycles + LAUNCH + moved / PARTIAL
+    return computed + LAUNCH + moved / PARTIAL
 
 
 def _tiled_cycles(tile: BlockTile, product: ProductShape, blocks: int) -> float:
