@@ -144,7 +144,8 @@ class ProductKernel:
     otherwise there is one tile. A device has a ``block`` instead of tiles. ``left.strides``: (row,) or (matrix, row);
     elements of a row are neighbours.
     ``right.strides``: (matrix,) or (). Epilogue loads and store: (row, column) or (matrix, row, column).
-    ``pointers``: the parameters in calling order; one may be both an operand and an epilogue load.
+    ``pointers``: the parameters in calling order; one may be both an operand and an epilogue load. ``before``: on a device,
+    products of the same launch; the result of each, and of them all, is the left operand of the next.
     """
 
     name: str
@@ -165,6 +166,7 @@ class ProductKernel:
     store: Access
     result: str
     block: BlockTile | None = None
+    before: tuple[ProductKernel, ...] = ()
 
 
 Kernel = MapKernel | RowKernel | ColumnKernel | ProductKernel

@@ -7,11 +7,18 @@ from pathlib import Path
 import pytest
 from cubins import Entry, entries
 from device_products import MAIN, RELU, product, split
+from graphs import graph
 
 from blockfuse.codegen.cuda.isa import machine
+from blockfuse.codegen.cuda.nets import with_whole_nets
 from blockfuse.codegen.cuda.products import render_product
-from blockfuse.codegen.cuda.tiles import LOWER, SHAPES, Shape
+from blockfuse.codegen.cuda.tiles import LOWER, SHAPES, BlockTiling, Shape
 from blockfuse.codegen.kernel import Access, BlockTile, ProductKernel, Statement
+from blockfuse.codegen.machine import Machine
+from blockfuse.codegen.schedule import schedule
+from blockfuse.ir.operators import neural
+from blockfuse.ir.operators.contractions import dense
+from blockfuse.ir.passes.pipeline import optimize
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed: extra cuda")
 pytest.importorskip("cuda.core", reason="cuda-core is not installed: extra cuda")
@@ -83,3 +90,14 @@ def test_float64_has_tiles_of_its_own(shape: Shape, tmp_path: Path) -> None:
     block = BlockTile(shape.rows, shape.columns, 0, shape.height, shape.width, shape.depth)
     entry = compiled(product(100, 64, 100, block, "float64"), tmp_path)["kernel_dense"]
     assert max(loop["DFMA"] for loop in entry.loops) >= 32
+
+
+def test_a_whole_net_keeps_its_sums_in_registers(tmp_path: Path) -> None:
+    weights = {"v": "float32[128, 64]", "w": "float32[10, 128]"}
+    recorded = graph(
+        lambda x, v, w: dense(neural.relu(dense(x, v)), w), "v w", x="float32[64, 64]", **weights
+    )
+    device = Machine(0, accumulators=0, features="", block_tile=BlockTiling())
+    (launch,) = with_whole_nets(schedule(optimize(recorded, 0).main, device)).steps
+    assert len(launch.kernel.before) == 1
+    compiled(launch.kernel, tmp_path)

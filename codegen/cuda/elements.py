@@ -26,7 +26,8 @@ def guarded(condition: str, text: list[str]) -> list[str]:
 
 def pointers(kernel: ProductKernel) -> tuple[tuple[str, str], ...]:
     """Name and dtype of every pointer parameter, the result last."""
-    operands = (kernel.left, kernel.right, kernel.bias, *kernel.loads)
+    layers = (*kernel.before, kernel)
+    operands = [a for k in layers for a in (k.left, k.right, k.bias, *k.loads)]
     dtypes = {a.name: a.dtype for a in operands if a is not None}
     return (*((name, dtypes[name]) for name in kernel.pointers), ("out", kernel.store.dtype))
 

@@ -20,6 +20,7 @@ from blockfuse.codegen.cuda.elements import (
     row_blocks,
     stored,
 )
+from blockfuse.codegen.cuda.nets import whole_net
 from blockfuse.codegen.cuda.slices import sliced
 from blockfuse.codegen.cuda.source import DeviceSource, Stage
 from blockfuse.codegen.kernel import BlockTile, ProductKernel
@@ -34,8 +35,9 @@ def render_product(kernel: ProductKernel, wide: bool = True) -> DeviceSource:
     """The source of one product; equal kernels have equal source. wide: whether all pointers are multiples of 16 bytes."""
     block = kernel.block
     assert block is not None, "a product for a device has a block, see Machine.block_tile"
-    wide = wide and is_wide(kernel, block)
-    text = sliced(kernel, block, wide) if block.slices else tiled(kernel, block, wide)
+    wide = wide and is_wide((*kernel.before, kernel)[0], block)
+    write = whole_net if kernel.before else sliced if block.slices else tiled
+    text = write(kernel, block, wide)
     stages, scratch = [_stage(kernel, block)], 0
     if block.splits > 1:
         start = f"{kernel.bias.name}[c]" if kernel.bias else f"{kernel.dtype}(0.0)"
@@ -55,7 +57,7 @@ def render_product(kernel: ProductKernel, wide: bool = True) -> DeviceSource:
 
 
 def _stage(kernel: ProductKernel, block: BlockTile) -> Stage:
-    columns = -(-kernel.units // block.columns)
+    columns = 1 if kernel.before else -(-kernel.units // block.columns)
     pieces, share = (row_blocks(kernel, block), 1) if kernel.batched else (1, block.rows)
     resident = max(1, _RESIDENT // block.threads)
     return Stage(kernel.name, block.threads, pieces, share, columns, block.splits, resident=resident)

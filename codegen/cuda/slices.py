@@ -8,6 +8,8 @@ meet those of the other slices in shared memory, and are added up in order.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from blockfuse.codegen.cuda.elements import (
     QUAD,
     block_place,
@@ -30,34 +32,84 @@ from blockfuse.codegen.kernel import BlockTile, ProductKernel
 
 def sliced(kernel: ProductKernel, block: BlockTile, wide: bool) -> list[str]:
     """See NOTE [slices]. wide: four neighbours in a row of the left operand are read at once."""
-    dtype, rows, pieces = kernel.dtype, block.rows, block.columns // QUAD
     body = [
-        f"parts = cuda.shared.array({block.slices * rows * block.columns}, {dtype}, alignment=16)",
+        *arrays(kernel.dtype, block.rows, block.slices * block.columns),
+        *block_place(kernel, block),
+        *piece_of_thread(block.columns),
+        *right_place(kernel, block),
+        *_range(kernel, block),
+        *walk(
+            kernel,
+            block.rows,
+            block.slices,
+            lambda count: _left(kernel, block, wide and count == QUAD, count),
+        ),
+        *exchanged(block.rows, block.columns),
+        *elements(block.rows * block.columns, block.threads, _element(kernel, block)),
+    ]
+    return [head(kernel, kernel.name, block.splits > 1), *lines(1, body)]
+
+
+def arrays(dtype: str, rows: int, columns: int) -> list[str]:
+    """columns: of all slices together."""
+    return [
+        f"parts = cuda.shared.array({rows * columns}, {dtype}, alignment=16)",
         f"total = cuda.local.array({rows * QUAD}, {dtype})",
         f"a = cuda.local.array({QUAD}, {dtype})",
         f"b = cuda.local.array({QUAD * QUAD}, {dtype})",
-        *block_place(kernel, block),
-        f"right_step = thread // uint32({pieces})",
-        f"right_column = thread % uint32({pieces}) * uint32({QUAD})",
-        *right_place(kernel, block),
+    ]
+
+
+def piece_of_thread(columns: int) -> list[str]:
+    """Which slice a thread belongs to, and its first column."""
+    pieces = f"uint32({columns // QUAD})"
+    return [f"right_step = thread // {pieces}", f"right_column = thread % {pieces} * uint32({QUAD})"]
+
+
+def walk(kernel: ProductKernel, rows: int, slices: int, left: Callable[[int], list[str]]) -> list[str]:
+    """A thread's way from ``k`` to ``end``: its sums of all rows.
+
+    left: what puts so many elements of row ``i`` of the block, from ``k`` on, into ``a``.
+    """
+    text = [
         f"for i in range({rows * QUAD}):",
-        f"    total[i] = {dtype}(0.0)",
-        *_range(kernel, block),
+        f"    total[i] = {kernel.dtype}(0.0)",
         f"while k + uint32({QUAD - 1}) < end:",
-        *lines(1, _steps(kernel, block, QUAD, wide)),
-        f"    k = uint32(k + uint32({QUAD * block.slices}))",
-        *_remaining(kernel, block),
+        *lines(1, _steps(kernel, rows, QUAD, left)),
+        f"    k = uint32(k + uint32({QUAD * slices}))",
+    ]
+    if kernel.inner % QUAD:  # no whole four is left for one slice
+        text += ["while k < end:", *lines(1, _steps(kernel, rows, 1, left)), "    k = uint32(k + uint32(1))"]
+    return text
+
+
+def exchanged(rows: int, columns: int) -> list[str]:
+    """The sums of a thread where all others find them."""
+    return [
         f"for i in range({rows}):",
         f"    for j in range({QUAD}):",
-        f"        p = (right_step * uint32({rows}) + uint32(i)) * uint32({block.columns}) + right_column",
+        f"        p = (right_step * uint32({rows}) + uint32(i)) * uint32({columns}) + right_column",
         f"        parts[p + uint32(j)] = total[i * {QUAD} + j]",
         "cuda.syncthreads()",
-        "place = thread",
-        f"while place < uint32({rows * block.columns}):",
-        *lines(1, _element(kernel, block)),
-        f"    place = uint32(place + uint32({block.threads}))",
     ]
-    return [head(kernel, kernel.name, block.splits > 1), *lines(1, body)]
+
+
+def elements(count: int, threads: int, text: list[str]) -> list[str]:
+    """``text`` for every element of the block, each at its ``place``."""
+    return [
+        "place = thread",
+        f"while place < uint32({count}):",
+        *lines(1, text),
+        f"    place = uint32(place + uint32({threads}))",
+    ]
+
+
+def added(kernel: ProductKernel, count: int, slices: int) -> list[str]:
+    """The sums of all slices for one of ``count`` elements, the first slice first."""
+    return [
+        f"for s in range({slices}):",
+        f"    {kernel.accumulator} += parts[uint32(s * {count}) + place]",
+    ]
 
 
 def _range(kernel: ProductKernel, block: BlockTile) -> list[str]:
@@ -71,36 +123,31 @@ def _range(kernel: ProductKernel, block: BlockTile) -> list[str]:
     ]
 
 
-def _remaining(kernel: ProductKernel, block: BlockTile) -> list[str]:
-    """The last steps, where they are no whole four: one slice has them."""
-    if kernel.inner % QUAD == 0:
-        return []
-    return ["while k < end:", *lines(1, _steps(kernel, block, 1, False)), "    k = uint32(k + uint32(1))"]
-
-
-def _steps(kernel: ProductKernel, block: BlockTile, count: int, wide: bool) -> list[str]:
+def _steps(kernel: ProductKernel, rows: int, count: int, left: Callable[[int], list[str]]) -> list[str]:
     """``count`` steps from ``k`` on: all lines of the weight first, then row by row."""
+    assert kernel.block is not None
     names = ", ".join(f"b[u * {QUAD} + {c}]" for c in range(QUAD))
-    indices = ("matrix", "r", "k") if kernel.batched else ("r", "k")
-    left = place(indices, (*kernel.left.strides, 1))
-    fours = ", ".join(f"a[{u}]" for u in range(QUAD))
-    right = f"right_place + (k + uint32(u)) * uint32({block.panel})"
-    read = [f"{fours} = ldv4({kernel.left.name}, uint32({left}))"]
-    if not wide:
-        read = [
-            f"for u in range({count}):",
-            f"    a[u] = {kernel.left.name}[{left} + {index_type(kernel.left)}(u)]",
-        ]
+    right = f"right_place + (k + uint32(u)) * uint32({kernel.block.panel})"
     return [
         f"for u in range({count}):",
         f"    {names} = ldv4({kernel.right.name}, uint32({right}))",
-        f"for i in range({block.rows}):",
-        f"    r = {clamped('row + uint32(i)', last_row(kernel, block))}",
-        *lines(1, read),
+        f"for i in range({rows}):",
+        *lines(1, left(count)),
         f"    for u in range({count}):",
         f"        for j in range({QUAD}):",
         f"            total[i * {QUAD} + j] += a[u] * b[u * {QUAD} + j]",
     ]
+
+
+def _left(kernel: ProductKernel, block: BlockTile, wide: bool, count: int) -> list[str]:
+    """``count`` elements of row ``i`` of the left operand."""
+    row = f"r = {clamped('row + uint32(i)', last_row(kernel, block))}"
+    left = place(("matrix", "r", "k") if kernel.batched else ("r", "k"), (*kernel.left.strides, 1))
+    if wide:
+        fours = ", ".join(f"a[{u}]" for u in range(QUAD))
+        return [row, f"{fours} = ldv4({kernel.left.name}, uint32({left}))"]
+    element = f"{kernel.left.name}[{left} + {index_type(kernel.left)}(u)]"
+    return [row, f"for u in range({count}):", f"    a[u] = {element}"]
 
 
 def _element(kernel: ProductKernel, block: BlockTile) -> list[str]:
@@ -110,8 +157,7 @@ def _element(kernel: ProductKernel, block: BlockTile) -> list[str]:
     pointer, where = target(kernel, block)
     body = [
         f"{kernel.accumulator} = {start(kernel, block)}",
-        f"for s in range({block.slices}):",
-        f"    {kernel.accumulator} += parts[uint32(s * {block.rows * block.columns}) + place]",
+        *added(kernel, block.rows * block.columns, block.slices),
         *text,
         f"{pointer}[{where}] = {result}",
     ]

@@ -8,6 +8,7 @@ import numpy
 import pytest
 from graphs import graph, meant
 
+from blockfuse.codegen.cuda.nets import with_whole_nets
 from blockfuse.codegen.cuda.products import finishing_source
 from blockfuse.codegen.cuda.render import render
 from blockfuse.codegen.cuda.simulator import Pointer, run
@@ -34,13 +35,17 @@ SLICED = BlockTile(4, 16, 0, height=4, width=4, depth=1, slices=4)
 class Products:
     """The kernels of a graph with parameters, its products cut into given blocks, on a simulated device."""
 
-    def __init__(self, recorded: Graph, block: BlockTile, vector_bytes: int = 0, batch: int = 0) -> None:
+    def __init__(
+        self, recorded: Graph, block: BlockTile, vector_bytes: int = 0, batch: int = 0, whole: bool = False
+    ) -> None:
         def block_tile(product: ProductShape) -> BlockTile:
             return replace(block, panel=product.panel)
 
         machine = Machine(vector_bytes, accumulators=0, features="", name="sim", block_tile=block_tile)
         self.recorded, self.optimized = recorded, optimize(recorded, vector_bytes, verify)
         self.schedule: Schedule = schedule(self.optimized.main, machine, batch)
+        if whole:
+            self.schedule = with_whole_nets(self.schedule, rows=3, threads=20)
 
     def __call__(self, *values: numpy.ndarray, rows: int = 0, wide: bool = True) -> numpy.ndarray:
         memory = self._memory(values)
@@ -256,6 +261,29 @@ def test_what_lies_beyond_the_operands_is_never_multiplied(units: int) -> None:
         LOW,
         "x1",
     )
+
+
+# -- whole nets ------------------------------------------------------------------------------------------------
+
+
+def _net(x: Any, first: Any, bias: Any, second: Any, z: Any, third: Any) -> Any:
+    hidden = pointwise.tanh(dense(neural.relu(dense(x, first, bias)), second) + z)
+    return pointwise.greater(dense(hidden, third), 0.1)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 9])
+@pytest.mark.parametrize("widths", [(5, 12, 8, 3), (20, 33, 18, 4), (8, 1, 2, 40)], ids=str)
+def test_a_narrow_net_is_one_launch(rows: int, widths: tuple[int, ...]) -> None:
+    inputs, one, two, outputs = widths
+    shapes = (rows, inputs), (one, inputs), (one,), (two, one), (rows, two), (outputs, two)
+    values = [random(*shape) for shape in shapes]
+    program = Products(recorded_for(_net, values, "x1 x2 x3 x5"), LOW, whole=True)
+    (launch,) = program.schedule.steps
+    assert len(launch.kernel.before) == 2
+    x, first, bias, second, z, third = (v.astype("float64") for v in values)
+    wanted = numpy.tanh(numpy.maximum(x @ first.T + bias, 0) @ second.T + z) @ third.T
+    close = numpy.abs(wanted - 0.1) < 1e-5
+    numpy.testing.assert_array_equal((program(*values) == 1) | close, (wanted > 0.1) | close)
 
 
 # -- behind a library ------------------------------------------------------------------------------------------
