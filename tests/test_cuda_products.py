@@ -170,6 +170,7 @@ def test_a_product_whose_places_need_more_than_32_bits_says_for_how_many_rows_it
     assert 2**20 - 256 < source.most_rows < 2**20
     splits = render_product(product(64, 1024, 4096, split(MAIN, 4)))
     assert 2**18 - 256 < splits.most_rows < 2**18
+    assert render_product(product(1, 2**17, 2**16, MAIN)).most_rows == 0
 
 
 def test_scratch_memory_holds_the_sums_of_every_split() -> None:

@@ -134,11 +134,23 @@ def place(indices: tuple[str, ...], strides: tuple[int, ...]) -> str:
 
 
 def most_rows(kernel: ProductKernel, block: BlockTile) -> int:
-    """For how many rows (or matrices) 32 bits count all places."""
-    height = kernel.height if kernel.batched else 1
-    accesses = (kernel.left, kernel.right, kernel.store, *kernel.loads)
-    apart = [abs(a.strides[0]) for a in accesses if a.strides]
-    return (2**32 - 1) // max(*apart, height * kernel.units * block.splits) - block.rows
+    """For how many rows (or matrices) 32 bits count all places; 0 where for none."""
+    stack = (kernel.height,) if kernel.batched else ()
+    weight = -(-kernel.units // block.panel) * block.panel * kernel.inner
+    walks = [
+        ((*kernel.left.strides, 1), (*stack, kernel.inner)),
+        ((*(kernel.right.strides or (0,)), 1), (weight,)),
+        ((kernel.units * block.splits, 1), (kernel.units,)),
+        *((access.strides, (*stack, kernel.units)) for access in (*kernel.loads, kernel.store)),
+    ]
+    return min(_most_rows(strides, extents) for strides, extents in walks)
+
+
+def _most_rows(strides: tuple[int, ...], extents: tuple[int, ...]) -> int:
+    """For a walk from row to row by the first stride, and in a row by the others."""
+    across, *inner = map(abs, strides)
+    reach = sum(stride * (extent - 1) for stride, extent in zip(inner, extents, strict=True))
+    return max(0, (2**32 - 1 - reach) // max(1, across))
 
 
 # -- one element ---------------------------------------------------------------------------------------------

@@ -25,9 +25,7 @@ from blockfuse.codegen.cuda.slices import sliced
 from blockfuse.codegen.cuda.source import DeviceSource, Stage
 from blockfuse.codegen.kernel import BlockTile, ProductKernel
 
-_RESIDENT = (
-    512  # threads on a multiprocessor, with up to 128 registers each: half of them work while the others wait
-)
+_RESIDENT = 512  # threads on a multiprocessor, with up to 128 registers each: some work while the others wait
 _SUMMING = 256  # threads in a block that adds up what was split
 
 
@@ -68,8 +66,15 @@ def finishing_source(kernel: ProductKernel) -> DeviceSource:
     stage = Stage(kernel.name, _SUMMING, _elements(kernel), _SUMMING)
     scratch = numpy.dtype(kernel.dtype).itemsize * _elements(kernel)
     text = _summed(kernel, kernel.name, "scratch[place]", 0)
+    limit = (2**32 - 1) // _elements(kernel)
     return DeviceSource(
-        kernel.name, "\n".join(text) + "\n", pointers(kernel), (stage,), scratch, kernel.dtype
+        kernel.name,
+        "\n".join(text) + "\n",
+        pointers(kernel),
+        (stage,),
+        scratch,
+        kernel.dtype,
+        most_rows=limit,
     )
 
 
