@@ -16,6 +16,7 @@ from blockfuse.ir.lowering import Pointwise
 
 CACHE_BANDWIDTH = 64  # bytes of a weight a nanosecond
 FAR_BANDWIDTH = CACHE_BANDWIDTH / 6  # the same where no near cache holds it
+DEVICE_FLOPS = 20_000.0  # multiplications and additions a nanosecond of a device
 PARALLEL_WORK = 20_000.0  # below this, waking a thread costs more than it saves
 AWAKE_WORK = 5_000.0  # above this, threads that are awake may share the work
 LINE = 64  # elements: threads that write next to each other keep to cache lines of their own
@@ -32,8 +33,10 @@ def cost_of(body: Graph) -> float:
 
 
 def work_of_product(product: Node, machine: Machine) -> float:
-    """4 operations a cycle and lane, or the weight from a cache."""
+    """4 operations a cycle and lane, or the weight from a cache; or what a device does at once."""
     left, right, *_ = product.operands
+    if machine.block_tile:
+        return 2.0 * prod(product.shape) * left.shape[-1] / DEVICE_FLOPS
     lanes = machine.lanes(product.dtype.itemsize)
     flops = 2.0 * prod(product.shape) * left.shape[-1]
     return max(flops / (16 * lanes), prod(right.shape) * product.dtype.itemsize / CACHE_BANDWIDTH)

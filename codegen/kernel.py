@@ -119,15 +119,41 @@ class ProductTile:
 
 
 @dataclass(frozen=True)
+class BlockTile:
+    """How a product is cut for a device: ``rows`` x ``columns`` of the result for each block of ``threads`` threads.
+
+    panel: columns of a panel of the weight. height, width: rows and columns for each thread. depth: steps of the inner axis
+    that lie in shared memory at a time. Where ``slices`` is not 0, nothing is shared: so many threads take turns along the
+    inner axis, for all rows, and their sums are added up at the end. splits: blocks that share the inner axis; their sums
+    are added up by a launch of its own.
+    """
+
+    rows: int
+    columns: int
+    panel: int
+    height: int
+    width: int
+    depth: int = 8
+    slices: int = 0
+    splits: int = 1
+
+    @property
+    def threads(self) -> int:
+        return self.rows * self.columns // (self.height * self.width) * max(1, self.slices)
+
+
+@dataclass(frozen=True)
 class ProductKernel:
     """``left (rows, inner)`` times panels of a packed weight, plus a bias, then the epilogue.
 
     Where ``by_panels`` (few rows), what a launch walks are groups of panels instead. Where ``batched``, the
     rows of a launch are matrices of ``height`` rows each. Where ``height`` is 0, only a launch knows how many
     rows there are: the first of ``tiles`` is the tallest, the others do what it leaves over;
-    otherwise there is one tile. ``left.strides``: (row,) or (matrix, row); elements of a row are neighbours.
+    otherwise there is one tile. A device has a ``block`` instead of tiles. ``left.strides``: (row,) or (matrix, row);
+    elements of a row are neighbours.
     ``right.strides``: (matrix,) or (). Epilogue loads and store: (row, column) or (matrix, row, column).
-    ``pointers``: the parameters in calling order; one may be both an operand and an epilogue load.
+    ``pointers``: the parameters in calling order; one may be both an operand and an epilogue load. ``before``: on a device,
+    products of the same launch; the result of each, and of them all, is the left operand of the next.
     """
 
     name: str
@@ -147,6 +173,8 @@ class ProductKernel:
     body: tuple[Statement, ...]
     store: Access
     result: str
+    block: BlockTile | None = None
+    before: tuple[ProductKernel, ...] = ()
 
 
 Kernel = MapKernel | RowKernel | ColumnKernel | ProductKernel

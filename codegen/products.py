@@ -7,8 +7,8 @@ from dataclasses import replace
 from blockfuse.codegen.bound import Bound, CopyFirst, names_of_body
 from blockfuse.codegen.cost import AWAKE_WORK, time_of_tiles, work_of_product
 from blockfuse.codegen.expressions import statement
-from blockfuse.codegen.kernel import Access, ProductKernel, ProductTile
-from blockfuse.codegen.machine import Machine
+from blockfuse.codegen.kernel import Access, BlockTile, ProductKernel, ProductTile
+from blockfuse.codegen.machine import Machine, ProductShape
 from blockfuse.ir import layout as layouts
 from blockfuse.ir.graph import Graph, Node, constant
 from blockfuse.ir.layout import Layout
@@ -66,16 +66,19 @@ def product_kernel(
         accesses[leaf] = Access(names[leaf], str(leaf.dtype), in_product)
         if leaf in read_after:
             loads.append(Access(names[leaf], str(leaf.dtype), in_epilogue))
-    vectors = right.shape[-1] // machine.lanes(product.dtype.itemsize)
     panels, panel = right.shape[-3], right.shape[-1]
     work = work_of_product(product, machine)
-    tiles: tuple[ProductTile, ...]
     if batch and not batched and height % batch == 0:
-        height, tiles = 0, open_tiles(panels, vectors, panel, machine.accumulators)
+        height = 0
+    block: BlockTile | None = None
+    tiles: tuple[ProductTile, ...] = ()
+    if machine.block_tile:
+        matrices = left.shape[0] if batched else 1
+        block = machine.block_tile(ProductShape(matrices, height, inner, units, panel, str(product.dtype)))
     else:
-        tiles = (choose_tile(height, panels, vectors, panel, machine.accumulators, machine.threads, work),)
-    tile = tiles[0]
-    by_panels = not batched and height == tile.rows
+        vectors = panel // machine.lanes(product.dtype.itemsize)
+        tiles = _register_tiles(height, panels, vectors, panel, machine, work)
+    by_panels = not batched and bool(tiles) and height == tiles[0].rows
     store = Access("out", str(node.dtype), (height * units, units, 1) if batched else (units, 1))
     kernel = ProductKernel(
         name=node.attrs["name"],
@@ -95,10 +98,20 @@ def product_kernel(
         body=tuple(statement(n, names) for n in epilogue),
         store=store,
         result=names[body.outputs[0]],
+        block=block,
     )
     if by_panels:
-        return Bound(kernel, -(-panels // tile.panels), work)
-    return Bound(kernel, left.shape[0], work, 1 if batched else tile.rows)
+        return Bound(kernel, -(-panels // tiles[0].panels), work)
+    return Bound(kernel, left.shape[0], work, tiles[0].rows if tiles and not batched else 1)
+
+
+def _register_tiles(
+    height: int, panels: int, vectors: int, panel: int, machine: Machine, work: float
+) -> tuple[ProductTile, ...]:
+    """One tile, or several for any number of rows (``height`` 0)."""
+    if not height:
+        return open_tiles(panels, vectors, panel, machine.accumulators)
+    return (choose_tile(height, panels, vectors, panel, machine.accumulators, machine.threads, work),)
 
 
 def _operand_strides(leaf: Node, where: Layout, product: Node, batched: bool) -> tuple[int, ...] | None:

@@ -119,7 +119,7 @@ def _kernel_texts(program: Any) -> Iterator[str]:
 
 
 def _tiles(kernel: Kernel) -> str:
-    if not isinstance(kernel, ProductKernel):
+    if not isinstance(kernel, ProductKernel) or not kernel.tiles:
         return ""
     tile = kernel.tiles[0]
     return f", tiles of {tile.rows} x {tile.panels * tile.panel}"

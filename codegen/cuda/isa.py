@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from blockfuse.codegen.cuda.tiles import BlockTiling
 from blockfuse.codegen.machine import Machine
 
 OLDEST = (8, 0)  # shuffles, asynchronous copies and 32-bit places are written for Ampere and what followed
 
 
 @lru_cache
-def machine(cc: tuple[int, int]) -> Machine:
-    """The machine of compute capability ``cc``; a thread loads and stores up to 16 bytes at once."""
+def machine(cc: tuple[int, int], multiprocessors: int = 132) -> Machine:
+    """The machine of compute capability ``cc``; products are cut for so many multiprocessors."""
     assert cc >= OLDEST, f"compute capability {cc} is below {OLDEST}"
     name = f"sm_{cc[0]}{cc[1]}"
-    return Machine(vector_bytes=16, accumulators=64, features=name, name=name)
+    return Machine(0, 0, features=name, name=name, block_tile=BlockTiling(multiprocessors))
 
 
 def capability(machine: Machine) -> tuple[int, int]:

@@ -1,18 +1,18 @@
 """Kernels as source for a device: Python that Numba compiles, that its simulator runs, and that a person can read.
 
 Each kind of kernel has its own way to share out the work among threads: ``maps.py``, ``turns.py``, ``rows.py``,
-``columns.py``.
+``columns.py``, ``products.py``.
 """
 
 from __future__ import annotations
 
 from blockfuse.codegen.cuda.columns import columns_source
 from blockfuse.codegen.cuda.maps import map_source
+from blockfuse.codegen.cuda.products import render_product
 from blockfuse.codegen.cuda.rows import rows_source
 from blockfuse.codegen.cuda.source import DeviceSource
 from blockfuse.codegen.cuda.turns import turn_source, turned_axis
 from blockfuse.codegen.kernel import ColumnKernel, Kernel, MapKernel, RowKernel
-from blockfuse.ir.errors import NoDeviceKernelError
 
 THREADS = 256  # in a block
 
@@ -30,4 +30,4 @@ def render(kernel: Kernel, threads: int = THREADS, wide: bool = True) -> DeviceS
         return rows_source(kernel, threads, wide)
     if isinstance(kernel, ColumnKernel):
         return columns_source(kernel, threads)
-    raise NoDeviceKernelError(f"{kernel.name} is a product")
+    return render_product(kernel, wide)

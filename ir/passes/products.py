@@ -12,11 +12,14 @@ from blockfuse.ir.operators.movement import broadcast_to, expand_dims, reshape
 from blockfuse.ir.operators.pointwise import broadcast_shapes
 from blockfuse.ir.operators.reductions import sum_
 
+LINE = 4  # elements that a device fetches at once
+
 
 def pack_products(graph: Graph, vector_bytes: int) -> Graph:
     """Every float ``dense`` and ``matmul`` is a ``packed_product`` (or a row sum), its weight in panels of two vectors.
 
-    vector_bytes: width of the machine's vectors; a weight with few columns gets panels of one vector.
+    vector_bytes: width of the machine's vectors; a weight with few columns gets panels of one vector. 0: a device, which
+    reads whole lines: a weight is one panel, as libraries want it, its lines padded to ``LINE`` elements.
     """
 
     def packed(node: Node) -> Node:
@@ -42,13 +45,20 @@ def _product(x: Any, weight: Any, *bias: Any, transposed: bool, lanes: int) -> A
         wide = _product(expand_dims(x, axis=(0,)), weight, *bias, transposed=transposed, lanes=lanes)
         return reshape(wide, shape=(*wide.shape[:-2], wide.shape[-1]))
     units = weight.shape[-2] if transposed else weight.shape[-1]
-    panels = pack(weight, panel=2 * lanes if units > lanes else lanes, transposed=transposed)
+    panels = pack(weight, panel=_panel(units, lanes), transposed=transposed)
     if weight.ndim > 2:
         batch = broadcast_shapes(x.shape[:-2], weight.shape[:-2])
         x, panels = _stacked(x, batch, 2), _stacked(panels, batch, 3)
         return reshape(packed_product(x, panels, *bias, units=units), shape=(*batch, x.shape[-2], units))
     rows = reshape(x, shape=(prod(x.shape[:-1]), x.shape[-1]))
     return reshape(packed_product(rows, panels, *bias, units=units), shape=(*x.shape[:-1], units))
+
+
+def _panel(units: int, lanes: int) -> int:
+    """Columns of a panel."""
+    if not lanes:
+        return -(-units // LINE) * LINE
+    return 2 * lanes if units > lanes else lanes
 
 
 def _stacked(x: Any, batch: tuple[int, ...], kept: int) -> Any:
