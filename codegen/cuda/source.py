@@ -1,0 +1,50 @@
+"""Device kernels as data: Python source over pointers, and how many blocks of threads run each of its functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One launch: ``name`` of the source over all pointers of the kernel and ``rows`` (uint32), in ``threads`` a block.
+
+    A row holds ``pieces`` pieces of work, of which a block does ``share``; a function that ``limit`` keeps from having
+    a block for each walks on in steps of the grid. columns, layers: the other two sides of the grid. shared_bytes:
+    dynamic shared memory; arrays of a constant size are declared in the source.
+    """
+
+    name: str
+    threads: int
+    pieces: int = 1
+    share: int = 1
+    columns: int = 1
+    layers: int = 1
+    limit: int = 2**31 - 1
+    shared_bytes: int = 0
+
+    def grid(self, rows: int) -> tuple[int, int, int]:
+        """Blocks for so many rows; none of the sides is 0."""
+        blocks = -(-rows * self.pieces // self.share)
+        return max(1, min(blocks, self.limit)), self.columns, self.layers
+
+
+@dataclass(frozen=True)
+class DeviceSource:
+    """A kernel as Python source for the device: its functions run one after the other as ``stages``.
+
+    pointers: name and dtype of each, in calling order, the result last (as ``pointers`` of a CPU's kernel). Where
+    ``scratch`` is not 0, a pointer ``scratch`` to float32 follows them: memory that holds nothing before and after, of
+    so many bytes for each row.
+    """
+
+    name: str
+    text: str
+    pointers: tuple[tuple[str, str], ...]
+    stages: tuple[Stage, ...]
+    scratch: int = 0
+
+    @property
+    def parameters(self) -> tuple[tuple[str, str], ...]:
+        """Name and dtype of every pointer that the functions take, scratch memory included."""
+        return (*self.pointers, ("scratch", "float32")) if self.scratch else self.pointers
