@@ -3,66 +3,23 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 from collections.abc import Callable
-from functools import lru_cache
-from importlib import metadata
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import llvmlite
 import numpy
 
 from blockfuse.codegen.buffers import ALIGNMENT, items_reserved
 from blockfuse.codegen.cpu import cpython, native
+from blockfuse.codegen.cpu.compiled import kernel_code, object_code
 from blockfuse.codegen.cpu.entry import HEADER, dtype_places, place_of
 from blockfuse.codegen.cpu.plan import is_native, native_entry, plan
 from blockfuse.codegen.cpu.pool import pool, pool_ir
 from blockfuse.codegen.cpu.program import program_ir
-from blockfuse.codegen.cpu.render import pointers
+from blockfuse.codegen.host import host_result
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.schedule import HostCall, Launch, Schedule
-from blockfuse.ir.layout import Layout
+from blockfuse.codegen.store import Store
 from blockfuse.ir.types import TensorType
-
-
-class Store(Protocol):
-    """Where object code is kept between processes."""
-
-    def get(self, key: str) -> bytes | None:
-        """What was put under ``key``, or None."""
-
-    def put(self, key: str, code: bytes) -> None:
-        """Keep ``code``."""
-
-
-@lru_cache
-def _generator_version() -> str:
-    """Changes with any file of the code generator, with llvmlite and with numba (asked without importing it)."""
-    digest = hashlib.sha256(f"{llvmlite.__version__} {metadata.version('numba')}".encode())
-    for path in sorted(Path(__file__).parent.parent.rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def _key(text: str, machine: Machine) -> str:
-    return hashlib.sha256("\0".join((text, machine.features, _generator_version())).encode()).hexdigest()
-
-
-def _object(key_text: str, make: Callable[[], str], machine: Machine, store: Store) -> bytes:
-    """Object code of the IR that ``make`` gives, from the store where it is there."""
-    key = _key(key_text, machine)
-    code = store.get(key)
-    if code is None:
-        code = native.object_code(make(), machine)
-        store.put(key, code)
-    return code
-
-
-def _kernel_ir(source: str, launch: Launch, machine: Machine) -> str:
-    from blockfuse.codegen.cpu import frontend  # Numba takes longer to import than a cached program to load
-
-    return frontend.lowered(source, launch.kernel.name, tuple(d for _, d in pointers(launch.kernel)), machine)
 
 
 class Executable:
@@ -90,12 +47,11 @@ class Executable:
         machine = self.plan.machine
         step = self.plan.schedule.steps[next(s for s, n in self.plan.kernel_of.items() if n == number)]
         assert isinstance(step, Launch)
-        code = _object(source, lambda: _kernel_ir(source, step, machine), machine, store)
-        return native.load(code, machine)
+        return native.load(kernel_code(step.kernel, source, machine, store), machine)
 
     def _load_program(self, store: Store) -> native.Loaded:
         machine = self.plan.machine
-        code = _object(self.plan.key_text(), lambda: program_ir(self.plan), machine, store)
+        code = object_code(self.plan.key_text(), lambda: program_ir(self.plan), machine, store)
         return native.load(code, machine)
 
     def _new_frame(self, wrapper: type, unusual: numpy.ndarray, store: Store) -> numpy.ndarray:
@@ -116,7 +72,7 @@ class Executable:
 
     def _add_pool(self, frame: numpy.ndarray, store: Store) -> None:
         machine = self.plan.machine
-        workers = pool(machine.threads, _object("pool", pool_ir, machine, store), machine)
+        workers = pool(machine.threads, object_code("pool", pool_ir, machine, store), machine)
         frame[-2:] = workers.fork, workers.state
 
     def _new_entry(self, wrapper: type) -> Any:
@@ -204,24 +160,11 @@ class Executable:
             return
         call = self.plan.schedule.steps[steps[0]]
         assert isinstance(call, HostCall)
-        arrays[call.result] = _host_result(call, arrays)
+        arrays[call.result] = host_result(call, arrays)
         table[call.result] = arrays[call.result].ctypes.data
 
 
 _PIECE = ctypes.CFUNCTYPE(None, ctypes.c_int64)
-
-
-def _host_result(call: HostCall, arrays: dict[int, numpy.ndarray]) -> numpy.ndarray:
-    operands = [_seen(arrays[number], layout) for number, layout in call.operands]
-    with numpy.errstate(all="ignore"):
-        return numpy.array(call.operator.meaning(*operands, **call.attrs), order="C")
-
-
-def _seen(array: numpy.ndarray, layout: Layout) -> numpy.ndarray:
-    """A buffer through a layout."""
-    flat = array.reshape(-1)[layout.offset :]
-    strides = tuple(s * array.itemsize for s in layout.strides)
-    return numpy.lib.stride_tricks.as_strided(flat, layout.shape, strides, writeable=False)
 
 
 class _Owner:
