@@ -2,39 +2,140 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy
 
 from blockfuse.array.modes import UNUSUAL
 from blockfuse.array.ndarray import ndarray
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.schedule import Schedule
-from blockfuse.ir.errors import UsageError
+from blockfuse.ir.errors import CudaError, UsageError
 from blockfuse.runtime import config
 from blockfuse.runtime.cache import DiskCache
+from blockfuse.runtime.estimates import Estimate, estimate
 
 if TYPE_CHECKING:
-    from blockfuse.codegen.cpu.executable import Executable
+    from blockfuse.codegen.cuda.device import Device
 
-BACKENDS = ("auto", "cpu")
+BACKENDS = ("auto", "cpu", "cuda")
+PRECISIONS = ("float32", "tf32", "bf16")
+
+
+class Plan(Protocol):
+    """What is known of a program before it is loaded. work: nanoseconds on one core."""
+
+    @property
+    def sources(self) -> tuple[str, ...]: ...
+
+    @property
+    def work(self) -> float: ...
+
+
+class Executable(Protocol):
+    """A loaded program; see the ones of ``codegen/cpu`` and ``codegen/cuda``."""
+
+    @property
+    def plan(self) -> Plan: ...
+
+    @property
+    def entry(self) -> Callable[..., Any] | None: ...
+
+    def bind(self, parameters: list[numpy.ndarray], /) -> None: ...
+    def allow(self, valid: bool, /) -> None: ...
+    def calls(self) -> int: ...
+    def counter(self) -> Callable[[], int]: ...
+    def run(self, arguments: list[Any], /) -> list[Any] | None: ...
+
+
+class Backend(Protocol):
+    """One way to run schedules."""
+
+    @property
+    def machine(self) -> Machine: ...
+
+    @property
+    def device(self) -> Device | None:
+        """Where its programs run, if that is not the processor."""
+
+    def load(self, schedule: Schedule, /) -> Executable:
+        """The schedule, compiled or taken from the cache, in memory."""
+
+    def find_device(self) -> Device | None:
+        """Where arrays of other libraries may lie."""
+
+    def estimate(self, schedule: Schedule, items: int, /) -> Estimate | None:
+        """What decides between the processor and a device; None where that was decided by name. items: of the batch."""
+
+    def rival(self) -> Backend | None:
+        """The backend of a device to which a schedule for the processor may move."""
 
 
 @dataclass(frozen=True)
-class Backend:
-    """One way to run schedules."""
+class CpuBackend:
+    """Schedules on the processor. moves: where a device does better, they may go there."""
 
-    name: str
     machine: Machine
     store: DiskCache
+    moves: bool = False
+    device = None
 
     def load(self, schedule: Schedule) -> Executable:
-        """The schedule, compiled or taken from the cache, in memory."""
         from blockfuse.codegen.cpu.executable import (
             Executable,
         )  # brings llvmlite: only who compiles pays for it
 
         return Executable(schedule, self.machine, self.store, ndarray, UNUSUAL)
+
+    def find_device(self) -> Device | None:
+        rival = self.rival()
+        return None if rival is None else rival.device
+
+    def estimate(self, schedule: Schedule, items: int) -> Estimate | None:
+        return estimate(schedule, self.machine.threads, items) if self.moves else None
+
+    def rival(self) -> CudaBackend | None:
+        from blockfuse.codegen.cuda import probe
+
+        if not (self.moves and probe.is_installed()):
+            return None
+        try:
+            return CudaBackend(cuda_device(), cache())
+        except CudaError:
+            return None
+
+
+@dataclass(frozen=True)
+class CudaBackend:
+    """Schedules on a CUDA device. precision: of the products of float32 matrices."""
+
+    device: Device
+    store: DiskCache
+    precision: str = "float32"
+
+    @property
+    def machine(self) -> Machine:
+        return self.device.machine
+
+    def load(self, schedule: Schedule) -> Executable:
+        from blockfuse.codegen.cuda.executable import Executable  # brings the renderer
+        from blockfuse.runtime.device_calls import entry_of
+
+        executable = Executable(schedule, self.device, self.store, self.precision)
+        executable.entry = entry_of(executable)
+        return executable
+
+    def find_device(self) -> Device | None:
+        return self.device
+
+    def estimate(self, schedule: Schedule, items: int) -> Estimate | None:  # noqa: ARG002 - the protocol's
+        return None
+
+    def rival(self) -> Backend | None:
+        return None
 
 
 @lru_cache
@@ -43,17 +144,37 @@ def cache() -> DiskCache:
     return DiskCache(config.cache_folder())
 
 
-def check(name: str, threads: int | None) -> None:
-    """Complain about a backend or a number of threads that cannot be."""
+def check(name: str, threads: int | None, precision: str) -> None:
+    """Complain about a backend that cannot be: an unknown one, a number of threads, a device that is not there."""
     if name not in BACKENDS:
         raise UsageError(f"there is no backend {name!r}; there are {', '.join(BACKENDS)}")
     if threads is not None and (type(threads) is not int or threads < 1):
         raise UsageError(f"threads is {threads!r}; it must be a whole number from 1 on")
+    if precision not in PRECISIONS:
+        raise UsageError(f"there is no precision {precision!r}; there are {', '.join(PRECISIONS)}")
+    if precision != "float32" and name != "cuda":
+        raise UsageError(f"precision={precision!r} is for backend='cuda': others compute products in float32")
+    if name == "cuda":
+        cuda_device()
 
 
-def backend(name: str = "auto", threads: int | None = None) -> Backend:
-    """The backend of that name, using at most ``threads`` threads."""
-    check(name, threads)
+def backend(name: str = "auto", threads: int | None = None, precision: str = "float32") -> Backend:
+    """The backend of that name. threads: of the processor, at most. precision: of products on a device."""
+    check(name, threads, precision)
+    if name == "cuda":
+        return CudaBackend(cuda_device(), cache(), precision)
     from blockfuse.codegen.cpu import isa  # brings llvmlite, see Backend.load
 
-    return Backend("cpu", isa.machine(config.isa_level(), threads or config.threads()), cache())
+    machine = isa.machine(config.isa_level(), threads or config.threads())
+    return CpuBackend(machine, cache(), moves=name == "auto")
+
+
+@lru_cache
+def cuda_device() -> Device:
+    """The CUDA device of this process; raises CudaError where there is none that can be used."""
+    from blockfuse.codegen.cuda.probe import probe
+
+    found = probe()
+    from blockfuse.codegen.cuda.driver import CudaDevice  # brings CUDA's packages, which the probe has found
+
+    return CudaDevice(found)

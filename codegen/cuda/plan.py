@@ -1,0 +1,162 @@
+"""A schedule prepared for a device: its kernels rendered once each, its steps cut into pieces, its memory laid out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from blockfuse.codegen.buffers import Buffer, items_reserved, planned
+from blockfuse.codegen.cuda.render import render
+from blockfuse.codegen.cuda.source import DeviceSource
+from blockfuse.codegen.kernel import Kernel
+from blockfuse.codegen.machine import Machine
+from blockfuse.codegen.schedule import Launch, Schedule, lives_of
+from blockfuse.ir.errors import NoDeviceKernelError
+
+ALIGNMENT = 256  # bytes: what the device's own allocations have
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Steps that run without the host in between, or, where ``on_host``, one step that the host runs.
+
+    buffers: all that they touch.
+    """
+
+    steps: tuple[int, ...]
+    on_host: bool
+    buffers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A schedule cut into pieces, with its kernels counted once each.
+
+    rendered: by kernel, None where the processor computes it. reasons: why it does.
+    """
+
+    schedule: Schedule
+    machine: Machine
+    rendered: dict[Kernel, DeviceSource | None]
+    reasons: dict[Kernel, str]
+    pieces: tuple[Piece, ...]
+    block_pieces: tuple[tuple[int, ...], ...]  # block -> its pieces
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The text of every kernel that the device has."""
+        return tuple(source.text for source in self.rendered.values() if source is not None)
+
+    @property
+    def work(self) -> float:
+        """Nanoseconds that one core would need."""
+        return sum(s.work for s in self.schedule.steps if isinstance(s, Launch))
+
+    def buffers(self, kind: str) -> list[tuple[int, Buffer]]:
+        """Number and buffer, in the order of their places."""
+        return self._by_kind.get(kind, [])
+
+    @cached_property
+    def _by_kind(self) -> dict[str, list[tuple[int, Buffer]]]:
+        found: dict[str, list[tuple[int, Buffer]]] = {}
+        for number, buffer in enumerate(self.schedule.buffers):
+            found.setdefault(buffer.kind, []).append((number, buffer))
+        for pairs in found.values():
+            pairs.sort(key=lambda pair: pair[1].place)
+        return found
+
+    def rows(self, step: Launch, items: int) -> int:
+        """How many rows a launch has for a batch of so many items."""
+        return step.share * items if step.share else step.rows
+
+
+def plan(schedule: Schedule, machine: Machine, refused: Mapping[Kernel, str] | None = None) -> Plan:
+    """``refused``: kernels that the device turned out not to have, and why."""
+    reasons = dict(refused or {})
+    rendered: dict[Kernel, DeviceSource | None] = {}
+    for step in schedule.steps:
+        if isinstance(step, Launch) and step.kernel not in rendered:
+            rendered[step.kernel] = None if step.kernel in reasons else _rendered(step.kernel, reasons)
+    pieces: list[Piece] = []
+    block_pieces = []
+    for block in schedule.blocks:
+        cut = _cut(schedule, range(block.first, block.beyond), reasons)
+        block_pieces.append(tuple(range(len(pieces), len(pieces) + len(cut))))
+        pieces += cut
+    return Plan(_aligned(schedule), machine, rendered, reasons, tuple(pieces), tuple(block_pieces))
+
+
+def _rendered(kernel: Kernel, reasons: dict[Kernel, str]) -> DeviceSource | None:
+    try:
+        return render(kernel)
+    except NoDeviceKernelError as error:
+        reasons[kernel] = str(error)
+        return None
+
+
+def _cut(schedule: Schedule, places: range, reasons: Mapping[Kernel, str]) -> list[Piece]:
+    """Steps in runs of launches, those of the host alone."""
+    pieces: list[Piece] = []
+    for place in places:
+        step, touched = schedule.steps[place], lives_of([schedule.steps[place]])
+        on_host = not isinstance(step, Launch) or step.kernel in reasons
+        piece = Piece((place,), on_host, tuple(touched))
+        if pieces and not on_host and not pieces[-1].on_host:
+            before = pieces.pop()
+            buffers = tuple(dict.fromkeys((*before.buffers, *piece.buffers)))
+            piece = Piece((*before.steps, place), False, buffers)
+        pieces.append(piece)
+    return pieces
+
+
+def _aligned(schedule: Schedule) -> Schedule:
+    """The schedule with offsets for the device, where what the host computes has a place as well."""
+    buffers = [replace(buffer, made_by_host=False) for buffer in schedule.buffers]
+    placed, workspace = planned(buffers, lives_of(schedule.steps), schedule.batch, ALIGNMENT)
+    return replace(schedule, buffers=placed, workspace=workspace)
+
+
+# -- memory --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Space:
+    """Where everything of a call lies in one allocation: offsets of buffers, then of memory that kernels borrow.
+
+    arguments, results: the first byte of each kind, and the first byte behind it.
+    """
+
+    offsets: dict[int, int]
+    arguments: tuple[int, int]
+    results: tuple[int, int]
+    scratch: int
+    nbytes: int
+
+
+def space(plan: Plan, items: int, scratch: int) -> Space:
+    """The space of a call with a batch of so many items (0: the program is for one size). scratch: bytes."""
+    workspace = plan.schedule.workspace
+    offsets = {}
+    for number, buffer in (*plan.buffers("workspace"), *plan.buffers("register")):
+        grown = workspace.fixed + buffer.place * items_reserved(items)
+        offsets[number] = grown if buffer.share else buffer.place
+    end = rounded(workspace.bytes_for(items))
+    ranges = []
+    for kind in ("argument", "result"):
+        start = end
+        for number, buffer in plan.buffers(kind):
+            offsets[number] = end
+            end += rounded(nbytes_for(buffer, items))
+        ranges.append((start, end))
+    return Space(offsets, ranges[0], ranges[1], end, end + rounded(scratch))
+
+
+def nbytes_for(buffer: Buffer, items: int) -> int:
+    """The size of a value for a batch of so many items."""
+    return replace(buffer.type, shape=buffer.shape_for(items)).nbytes
+
+
+def rounded(nbytes: int) -> int:
+    """So many bytes, and as many as it takes to the next aligned place."""
+    return -(-nbytes // ALIGNMENT) * ALIGNMENT
