@@ -11,6 +11,7 @@ import numpy
 
 from blockfuse.array.modes import UNUSUAL
 from blockfuse.array.ndarray import ndarray
+from blockfuse.codegen.cuda.probe import is_installed, probe
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.schedule import Schedule
 from blockfuse.ir.errors import CudaError, UsageError
@@ -41,9 +42,6 @@ class Executable(Protocol):
     @property
     def plan(self) -> Plan: ...
 
-    @property
-    def entry(self) -> Callable[..., Any] | None: ...
-
     def bind(self, parameters: list[numpy.ndarray], /) -> None: ...
     def allow(self, valid: bool, /) -> None: ...
     def calls(self) -> int: ...
@@ -64,11 +62,14 @@ class Backend(Protocol):
     def load(self, schedule: Schedule, /) -> Executable:
         """The schedule, compiled or taken from the cache, in memory."""
 
+    def entry(self, executable: Any, /) -> Callable[..., Any] | None:
+        """What calls of an executable of this backend run first; None where they all go through Python."""
+
     def find_device(self) -> Device | None:
         """Where arrays of other libraries may lie."""
 
     def estimate(self, schedule: Schedule, items: int, /) -> Estimate | None:
-        """What decides between the processor and a device; None where that was decided by name. items: of the batch."""
+        """What decides between the processor and a device, where there is something to decide. items: of the batch."""
 
     def rival(self) -> Backend | None:
         """The backend of a device to which a schedule for the processor may move."""
@@ -90,17 +91,19 @@ class CpuBackend:
 
         return Executable(schedule, self.machine, self.store, ndarray, UNUSUAL)
 
+    def entry(self, executable: Any) -> Callable[..., Any] | None:
+        found: Callable[..., Any] | None = executable.entry
+        return found
+
     def find_device(self) -> Device | None:
         rival = self.rival()
         return None if rival is None else rival.device
 
     def estimate(self, schedule: Schedule, items: int) -> Estimate | None:
-        return estimate(schedule, self.machine.threads, items) if self.moves else None
+        return estimate(schedule, self.machine.threads, items) if self.moves and is_installed() else None
 
     def rival(self) -> CudaBackend | None:
-        from blockfuse.codegen.cuda import probe
-
-        if not (self.moves and probe.is_installed()):
+        if not (self.moves and is_installed()):
             return None
         try:
             return CudaBackend(cuda_device(), cache())
@@ -122,11 +125,13 @@ class CudaBackend:
 
     def load(self, schedule: Schedule) -> Executable:
         from blockfuse.codegen.cuda.executable import Executable  # brings the renderer
-        from blockfuse.runtime.device_calls import entry_of
 
-        executable = Executable(schedule, self.device, self.store, self.precision)
-        executable.entry = entry_of(executable)
-        return executable
+        return Executable(schedule, self.device, self.store, self.precision)
+
+    def entry(self, executable: Any) -> Callable[..., Any] | None:
+        from blockfuse.runtime.device_calls import entry_of  # brings the same
+
+        return entry_of(executable)
 
     def find_device(self) -> Device | None:
         return self.device
@@ -172,8 +177,6 @@ def backend(name: str = "auto", threads: int | None = None, precision: str = "fl
 @lru_cache
 def cuda_device() -> Device:
     """The CUDA device of this process; raises CudaError where there is none that can be used."""
-    from blockfuse.codegen.cuda.probe import probe
-
     found = probe()
     from blockfuse.codegen.cuda.driver import CudaDevice  # brings CUDA's packages, which the probe has found
 

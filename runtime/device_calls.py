@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 from blockfuse.array.modes import UNUSUAL
 from blockfuse.array.ndarray import ndarray
 from blockfuse.codegen.buffers import Buffer
 from blockfuse.codegen.cuda.device import Device, Resident
-from blockfuse.codegen.cuda.executable import Executable, Value
-from blockfuse.runtime.foreign import promised, resident_of, returned, taken
+from blockfuse.codegen.cuda.executable import Executable
+from blockfuse.codegen.cuda.room import Value
+from blockfuse.runtime.foreign import maker, promised, resident_of, returned, taken
 
 
 def entry_of(executable: Executable) -> Callable[..., Any]:
@@ -21,18 +22,18 @@ def entry_of(executable: Executable) -> Callable[..., Any]:
     def entry(*arguments: Any) -> Any:
         if not executable.valid or UNUSUAL[0] or len(arguments) != len(buffers):
             return NotImplemented
-        if len({id(a) for a in arguments}) < len(arguments):  # forward may ask whether two arguments are one
+        if len(set(map(id, arguments))) < len(arguments):  # forward may ask whether two arguments are one
             return NotImplemented
         values = [_value(a, device) for a in arguments]
         if not _fit(values, buffers, least):
             return NotImplemented
-        results = executable.run([v for v in values if v is not None])
+        like = next((a for a in arguments if type(a) is not ndarray), None)
+        results = executable.run(values, None if like is None else maker(like))
         if results is None:
             return NotImplemented
         executable.served[0] += 1
-        like = next((a for a in arguments if type(a) is not ndarray), None)
-        made = tuple(_made(r, device, like) for r in results)
-        return made[0] if len(made) == 1 else made
+        made = [_made(r, device, like) for r in results]
+        return made[0] if len(made) == 1 else tuple(made)
 
     return entry
 
@@ -47,7 +48,7 @@ def _value(argument: Any, device: Device) -> Value | None:
     return data if data.flags.c_contiguous and data.flags.aligned else None
 
 
-def _fit(values: list[Value | None], buffers: list[Buffer], least: int) -> bool:
+def _fit(values: list[Value | None], buffers: list[Buffer], least: int) -> TypeGuard[list[Value]]:
     """Whether the arguments are of the recorded types, and of one size of the batch."""
     items = None
     for value, buffer in zip(values, buffers, strict=True):

@@ -87,14 +87,33 @@ def _program_lines(case: Any) -> list[str]:
                 f"  numpy {step.operator.name}: {_host_reason(step)}"
                 + (f", {step.source}" if step.source else "")
             )
-    work = sum(s.work for s in schedule.steps if isinstance(s, Launch)) / 1000
+    lines += _place_lines(program)
     calls = program.executable.calls() + case.calls
     audited = f", {case.audited} audited" if case.audited else ""
     lines.append(f"  {calls} calls, {case.eager_calls + case.attempts} of them eager{audited}")
     lines.append(f"  {case.attempts} recordings, {program.seconds * 1000:.0f} ms to compile or load")
+    return [*lines, _size_line(program)]
+
+
+def _place_lines(program: Any) -> list[str]:
+    """Where a program runs, if that was to be decided, or is not the processor."""
+    device = program.backend.device
+    place = "the processor" if device is None else device.name
+    because = "" if program.estimate is None else f": {program.estimate}"
+    lines = [f"  on {place}{because}"] if device is not None or because else []
+    reasons = {} if device is None else program.executable.plan.reasons
+    return lines + [
+        f"  on the processor: kernel {kernel.name}, because {text}" for kernel, text in reasons.items()
+    ]
+
+
+def _size_line(program: Any) -> str:
+    schedule = program.schedule
+    if program.backend.device is not None:
+        return f"  workspace of {program.executable.plan.schedule.workspace} on the device"
+    work = sum(s.work for s in schedule.steps if isinstance(s, Launch)) / 1000
     call = f"a call with {schedule.batch} items" if schedule.batch else "a call"
-    lines.append(f"  about {work:.1f} us of kernels {call}, workspace of {schedule.workspace}")
-    return lines
+    return f"  about {work:.1f} us of kernels {call}, workspace of {schedule.workspace}"
 
 
 def _type_text(type: TensorType, batch: int) -> str:

@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Callable
-from typing import Any, NoReturn
+from functools import partial
+from typing import Any
 
 import numpy
 
 from blockfuse.array.ndarray import ndarray
 from blockfuse.codegen.cuda.device import Device, Resident
-from blockfuse.ir.errors import DTypeError, UsageError
+from blockfuse.codegen.cuda.room import Make
+from blockfuse.ir.errors import UsageError
 from blockfuse.ir.layout import Layout
-from blockfuse.ir.types import DTYPES
+from blockfuse.runtime.libraries import LIBRARIES, dtype_named, library_of, refused_layout
 
 _CUDA = 2  # DLPack's number for memory of a CUDA device
-_ORDERED = (0, 1)  # the default stream, for which queues wait by themselves
+_ORDERED = (None, 0, 1)  # the default stream, for which queues wait by themselves
 
 
 class DeviceArray:
@@ -134,6 +135,9 @@ def uploaded(data: numpy.ndarray, device: Device) -> Resident:
 
 def taken(value: Any, device: Device) -> Resident | None:
     """The array behind ``value``, an object of another library; None where it is none of a device."""
+    library = LIBRARIES.get(library_of(value))
+    if library is not None and library.read is not None:
+        return library.read(value)
     interface = getattr(value, "__cuda_array_interface__", None)
     if interface is not None:
         return _of_interface(value, interface)
@@ -141,54 +145,35 @@ def taken(value: Any, device: Device) -> Resident | None:
     if ask is None or ask()[0] != _CUDA:
         return None
     found = device.imported(value)
-    return _refuse_layout(value) if found is None else found
+    if found is None:
+        raise refused_layout(value)
+    return found
 
 
 def _of_interface(value: Any, interface: dict[str, Any]) -> Resident:
-    dtype, shape = numpy.dtype(interface["typestr"]), tuple(interface["shape"])
-    address = interface["data"][0] or 0
-    if dtype.name not in DTYPES:
-        raise DTypeError(f"dtype {dtype} is not supported; use one of {', '.join(DTYPES)}")
+    dtype, shape = dtype_named(interface["typestr"]), interface["shape"]
+    address, strides = interface["data"][0] or 0, interface.get("strides")
     if interface.get("mask") is not None:
         raise UsageError("an array with a mask has values that count and values that do not: fill it first")
-    strides = interface.get("strides")
     if strides is not None and not Layout(shape, tuple(s // dtype.itemsize for s in strides)).dense:
-        _refuse_layout(value)
-    if address % dtype.itemsize:
-        raise UsageError(
-            f"an argument of type {type(value).__name__} does not lie at a multiple of its item's size"
-        )
-    return Resident(address, shape, dtype, _stream_of(value, interface), value)
-
-
-def _refuse_layout(value: Any) -> NoReturn:
-    raise UsageError(
-        f"an argument of type {type(value).__name__} does not lie in C order on the device: pass a contiguous copy"
-    )
-
-
-def _stream_of(value: Any, interface: dict[str, Any]) -> int | None:
-    """The stream that a queue must wait for."""
+        raise refused_layout(value)
     stream = interface.get("stream")
-    if stream is None:
-        root = _library(value)
-        stream = _CURRENT[root](sys.modules[root]) if root in _CURRENT else None
-    return None if stream in _ORDERED else stream
-
-
-# Library -> the stream that its arrays are written in, where their interface does not say it.
-_CURRENT: dict[str, Callable[[Any], int]] = {"torch": lambda torch: torch.cuda.current_stream().cuda_stream}
+    return Resident(address, shape, dtype, None if stream in _ORDERED else stream, value)
 
 
 # -- results ---------------------------------------------------------------------------------------------------
 
 
+def maker(like: Any) -> Make | None:
+    """What makes arrays of the library that ``like`` is of, where it is quicker than ``returned`` of our own memory."""
+    library = LIBRARIES.get(library_of(like))
+    return None if library is None else partial(library.empty, like)
+
+
 def returned(resident: Resident, device: Device, like: Any) -> Any:
     """A result as an array of the library that ``like`` is of."""
+    if type(resident.owner) is type(like):
+        return resident.owner
     array = DeviceArray(resident, device)
-    convert = getattr(sys.modules.get(_library(like)), "from_dlpack", None)
+    convert = getattr(sys.modules.get(library_of(like)), "from_dlpack", None)
     return array if convert is None else convert(array)
-
-
-def _library(value: Any) -> str:
-    return type(value).__module__.partition(".")[0]

@@ -113,6 +113,7 @@ class Program:
         self._every_size = every_size
         self._check_draws()
         self.executable = backend.load(self.schedule)
+        self.entry = backend.entry(self.executable)
         self._lock = threading.Lock()  # held for a moment, also by those who change things
         self._refreshing = threading.Lock()  # one thread at a time binds
         self._stale = True
@@ -245,9 +246,9 @@ class Program:
 
     def _checked_entry(self) -> Callable[..., Any] | None:
         """The native entry, wrapped only where there is something to check or to rebuild; None where there is none."""
-        if self.executable.entry is None:
+        if self.entry is None:
             return None
-        entry = guarded(self.state, self.executable.entry)
+        entry = guarded(self.state, self.entry)
         if self.recording.structure == Leaf(0):
             return entry
         count = len(self.schedule_results())

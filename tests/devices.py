@@ -1,151 +1,130 @@
-"""A device made of the processor: memory is the host's, kernels are compiled for the processor, failures are ordered."""
+"""Devices of the tests: kernels are compiled for the processor, actions are logged, failures come when they are ordered."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy
-from graphs import Memory as Store
+from graphs import Memory
 
 from blockfuse.codegen.cpu import isa
-from blockfuse.codegen.cuda.device import Launcher, Resident
+from blockfuse.codegen.cuda.device import Launcher, Queue
 from blockfuse.codegen.cuda.host import HostKernel
+from blockfuse.codegen.cuda.simulated import SimulatedDevice, SimulatedMemory, SimulatedQueue, at
 from blockfuse.codegen.cuda.source import DeviceSource
 from blockfuse.codegen.kernel import Kernel
-from blockfuse.ir.errors import DeviceLostError, DeviceMemoryError, NoDeviceKernelError
+from blockfuse.ir.errors import CudaError, DeviceLostError, NoDeviceKernelError
 
-_ALIGNMENT = 256
-_STORE = Store()
-
-
-class FakeMemory:
-    """Bytes that nobody has written look like NaN."""
-
-    def __init__(self, nbytes: int) -> None:
-        space = numpy.full(nbytes + _ALIGNMENT, 0xFF, numpy.uint8)
-        start = -space.ctypes.data % _ALIGNMENT
-        self.bytes = space[start : start + nbytes]
-        self.address = self.bytes.ctypes.data
+_KERNELS = Memory()
 
 
-@dataclass
 class FakeKernel:
-    kernel: HostKernel
-    scratch: int = 0
+    """A kernel of the processor in the place of one of a device."""
+
+    scratch = 0
+
+    def __init__(self, kernel: Kernel, device: "FakeDevice") -> None:
+        self._kernel = HostKernel(kernel, device.machine, _KERNELS)
+
+    def launch(self, addresses: Sequence[int], rows: int) -> None:
+        self._kernel.launch(list(addresses), rows)
 
 
-class FakeQueue:
-    """Everything happens at once; ``device.log`` says what."""
+class FakeDevice(SimulatedDevice):
+    """log: what happened. refused: words in names of kernels that do not compile. fails: an action that raises an error."""
 
-    def __init__(self, device: "FakeDevice", stream: int) -> None:
-        self.device, self.stream = device, stream
+    name = "a device of the tests"
 
-    def _does(self, action: str) -> None:
-        self.device.log.append(action)
-        if action == self.device.fails_at:
-            raise self.device.error
-
-    def allocate(self, nbytes: int) -> FakeMemory:
-        self._does("allocate")
-        return FakeMemory(nbytes)
-
-    def upload(self, target: int, source: numpy.ndarray) -> None:
-        self._does("upload")
-        _bytes(target, source.nbytes)[...] = source.reshape(-1).view(numpy.uint8)
-
-    def download(self, target: numpy.ndarray, source: int) -> None:
-        self._does("download")
-        target.reshape(-1).view(numpy.uint8)[...] = _bytes(source, target.nbytes)
-
-    def launch(self, kernel: FakeKernel, addresses: Sequence[int], rows: int) -> None:
-        self._does("launch")
-        kernel.kernel.launch(list(addresses), rows)
-
-    def captured(self, work: Callable[[Launcher], None]) -> Callable[[], None]:
-        self._does("capture")
-        recorded: list[tuple[Any, list[int], int]] = []
-
-        class Capture:
-            def launch(self, kernel: Any, addresses: Sequence[int], rows: int) -> None:
-                recorded.append((kernel, list(addresses), rows))
-
-        work(Capture())
-
-        def replay() -> None:
-            self._does("replay")
-            for kernel, addresses, rows in recorded:
-                kernel.kernel.launch(addresses, rows)
-
-        return replay
-
-    def follow(self, stream: int) -> None:
-        self._does(f"follow {stream}")
-
-    def lead(self, stream: int) -> None:
-        self._does(f"lead {stream}")
-
-    def finish(self) -> None:
-        self._does("finish")
-
-
-@dataclass(eq=False)
-class FakeDevice:
-    """refused: words in names of kernels that do not compile. fails_at: what a queue does when ``error`` is raised."""
-
-    refused: tuple[str, ...] = ()
-    fails_at: str = ""
-    error: Exception = field(
-        default_factory=lambda: DeviceMemoryError("the device has too little memory left")
-    )
-    log: list[str] = field(default_factory=list)
-    lost: bool = False
-    name: str = "a device of the tests"
-    number: int = 0
-
-    def __post_init__(self) -> None:
+    def __init__(self, capacity: int = 1 << 30) -> None:
+        self.log: list[str] = []
+        self.refused: tuple[str, ...] = ()
+        self.fails: dict[str, CudaError] = {}
+        self.lost = False
+        self._queues = 0
+        super().__init__(capacity=capacity)
         self.machine = isa.machine()
-        self._streams = 100
-        self.copies = self.queue()
+
+    def does(self, action: str) -> None:
+        self.log.append(action)
+        error = self.fails.get(action.split()[0])
+        if error is not None:
+            self.lost = isinstance(error, DeviceLostError)
+            raise error
 
     def check(self) -> None:
         if self.lost:
             raise DeviceLostError(f"{self.name} cannot be used any more")
 
-    def load(self, kernel: Kernel, source: DeviceSource, store: Any, precision: str) -> FakeKernel:
-        self.log.append(f"load {kernel.name} {precision}")
+    def load(self, kernel: Kernel, source: DeviceSource, store: Any, precision: str) -> Any:  # noqa: ARG002
+        self.does(f"load {kernel.name} {precision}")
         if any(word in kernel.name for word in self.refused):
             raise NoDeviceKernelError("it does not compile: a test says so")
-        return FakeKernel(HostKernel(kernel, self.machine, store))
+        return FakeKernel(kernel, self)
 
-    def queue(self) -> FakeQueue:
-        self._streams += 1
-        return FakeQueue(self, self._streams)
+    def queue(self) -> Queue:
+        self._queues += 1
+        return FakeQueue(self, 100 + self._queues)
 
-    def pinned(self, nbytes: int) -> numpy.ndarray:
-        return numpy.full(nbytes, 0xFF, numpy.uint8)
+    def taken(self) -> list[str]:
+        """The log, which starts anew."""
+        log, self.log = self.log, []
+        return log
 
-    def exported(self, array: Resident, **options: Any) -> Any:
-        return array, options
 
-    def imported(self, value: Any) -> Resident | None:
-        return value.resident
+class FakeQueue(SimulatedQueue):
+    device: FakeDevice
+
+    def __init__(self, device: FakeDevice, stream: int) -> None:
+        super().__init__(device)
+        self.stream = stream
+
+    def allocate(self, nbytes: int) -> SimulatedMemory:
+        self.device.does("allocate")
+        return super().allocate(nbytes)
+
+    def upload(self, target: int, source: numpy.ndarray) -> None:
+        self.device.does("upload")
+        super().upload(target, source)
+
+    def download(self, target: numpy.ndarray, source: int) -> None:
+        self.device.does("download")
+        super().download(target, source)
+
+    def launch(self, kernel: Any, addresses: Sequence[int], rows: int) -> None:
+        self.device.does("launch")
+        super().launch(kernel, addresses, rows)
+
+    def captured(self, work: Callable[[Launcher], None]) -> Callable[[], None]:
+        self.device.does("capture")
+        replay = super().captured(work)
+
+        def logged() -> None:
+            self.device.does("replay")
+            replay()
+
+        return logged
+
+    def follow(self, stream: int) -> None:
+        self.device.does(f"follow {stream}")
+
+    def lead(self, stream: int) -> None:
+        self.device.does(f"lead {stream}")
+
+    def finish(self) -> None:
+        self.device.does("finish")
 
 
 class Tensor:
-    """An array of another library in the memory of a device: values that were put there, or a view of ours."""
+    """An array of another library that lies on a device."""
 
-    def __init__(self, values: numpy.ndarray, stream: int | None = None, strides: Any = None) -> None:
-        self._memory = FakeMemory(values.nbytes)
-        self._memory.bytes[...] = numpy.ascontiguousarray(values).reshape(-1).view(numpy.uint8)
-        self._take(self._memory.address, values.shape, values.dtype, stream, strides)
-
-    def _take(
-        self, address: int, shape: tuple[int, ...], dtype: Any, stream: int | None, strides: Any
+    def __init__(
+        self, values: numpy.ndarray, device: SimulatedDevice, stream: int | None = None, strides: Any = None
     ) -> None:
+        self._memory: Any = device.new_memory(max(values.nbytes, 1))
+        at(self._memory.address, values.shape, values.dtype)[...] = values
         self.__cuda_array_interface__ = {
-            "shape": shape,
-            "typestr": numpy.dtype(dtype).str,
-            "data": (address, False),
+            "shape": values.shape,
+            "typestr": values.dtype.str,
+            "data": (self._memory.address, False),
             "strides": strides,
             "stream": stream,
             "version": 3,
@@ -154,25 +133,12 @@ class Tensor:
     def numpy(self) -> numpy.ndarray:
         """A copy on the host."""
         interface = self.__cuda_array_interface__
-        dtype = numpy.dtype(interface["typestr"])
-        count = int(numpy.prod(interface["shape"])) * dtype.itemsize
-        return _bytes(interface["data"][0], count).copy().view(dtype).reshape(interface["shape"])
+        return at(interface["data"][0], interface["shape"], interface["typestr"]).copy()
 
 
 def from_dlpack(value: Any) -> Tensor:
-    """What a library makes of an array of another one, as a view."""
-    made = Tensor(numpy.empty(0, "float32"))
-    interface = value.__cuda_array_interface__
+    """What a library makes of an array of another one, on the same memory."""
+    made = Tensor.__new__(Tensor)
     made._memory = value
-    made.__cuda_array_interface__ = interface
+    made.__cuda_array_interface__ = value.__cuda_array_interface__
     return made
-
-
-def _bytes(address: int, nbytes: int) -> numpy.ndarray:
-    import ctypes
-
-    return (
-        numpy.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(address))
-        if nbytes
-        else numpy.empty(0, numpy.uint8)
-    )

@@ -21,12 +21,13 @@ ALIGNMENT = 256  # bytes: what the device's own allocations have
 class Piece:
     """Steps that run without the host in between, or, where ``on_host``, one step that the host runs.
 
-    buffers: all that they touch.
+    buffers: all that they touch. moving: those of them that may lie elsewhere at the next call.
     """
 
     steps: tuple[int, ...]
     on_host: bool
     buffers: tuple[int, ...]
+    moving: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,15 @@ class Plan:
     def buffers(self, kind: str) -> list[tuple[int, Buffer]]:
         """Number and buffer, in the order of their places."""
         return self._by_kind.get(kind, [])
+
+    @cached_property
+    def touched(self) -> frozenset[int]:
+        """The buffers that a call reads or writes: a weight that was packed is read by the prologue alone."""
+        found = set(lives_of(self.schedule.steps))
+        for block in self.schedule.blocks:
+            found.update(n for pair in block.stores for n in pair)
+            found.update(() if block.predicate is None else (block.predicate,))
+        return frozenset(found)
 
     @cached_property
     def _by_kind(self) -> dict[str, list[tuple[int, Buffer]]]:
@@ -98,16 +108,25 @@ def _rendered(kernel: Kernel, reasons: dict[Kernel, str]) -> DeviceSource | None
 def _cut(schedule: Schedule, places: range, reasons: Mapping[Kernel, str]) -> list[Piece]:
     """Steps in runs of launches, those of the host alone."""
     pieces: list[Piece] = []
+    moving = _moving(schedule)
     for place in places:
         step, touched = schedule.steps[place], lives_of([schedule.steps[place]])
         on_host = not isinstance(step, Launch) or step.kernel in reasons
-        piece = Piece((place,), on_host, tuple(touched))
+        steps: tuple[int, ...] = (place,)
         if pieces and not on_host and not pieces[-1].on_host:
             before = pieces.pop()
-            buffers = tuple(dict.fromkeys((*before.buffers, *piece.buffers)))
-            piece = Piece((*before.steps, place), False, buffers)
-        pieces.append(piece)
+            steps, touched = (
+                (*before.steps, place),
+                lives_of(map(schedule.steps.__getitem__, (*before.steps, place))),
+            )
+        pieces.append(Piece(steps, on_host, tuple(touched), tuple(n for n in touched if n in moving)))
     return pieces
+
+
+def _moving(schedule: Schedule) -> set[int]:
+    """Arguments and results may lie anywhere, and what blocks store exchanges its memory."""
+    given = (n for n, buffer in enumerate(schedule.buffers) if buffer.kind in ("argument", "result"))
+    return {*given, *(n for block in schedule.blocks for pair in block.stores for n in pair)}
 
 
 def _aligned(schedule: Schedule) -> Schedule:
@@ -121,7 +140,7 @@ def _aligned(schedule: Schedule) -> Schedule:
 
 
 @dataclass(frozen=True)
-class Space:
+class Layout:
     """Where everything of a call lies in one allocation: offsets of buffers, then of memory that kernels borrow.
 
     arguments, results: the first byte of each kind, and the first byte behind it.
@@ -134,8 +153,8 @@ class Space:
     nbytes: int
 
 
-def space(plan: Plan, items: int, scratch: int) -> Space:
-    """The space of a call with a batch of so many items (0: the program is for one size). scratch: bytes."""
+def layout(plan: Plan, items: int, scratch: int) -> Layout:
+    """The memory of a call with a batch of so many items (0: the program is for one size). scratch: bytes."""
     workspace = plan.schedule.workspace
     offsets = {}
     for number, buffer in (*plan.buffers("workspace"), *plan.buffers("register")):
@@ -149,7 +168,7 @@ def space(plan: Plan, items: int, scratch: int) -> Space:
             offsets[number] = end
             end += rounded(nbytes_for(buffer, items))
         ranges.append((start, end))
-    return Space(offsets, ranges[0], ranges[1], end, end + rounded(scratch))
+    return Layout(offsets, ranges[0], ranges[1], end, end + rounded(scratch))
 
 
 def nbytes_for(buffer: Buffer, items: int) -> int:
