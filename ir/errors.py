@@ -64,7 +64,7 @@ class AuditError(BlockfuseError):
 
 
 class NoDeviceKernelError(BlockfuseError):
-    """A kernel that no device can run; the processor computes what it would."""
+    """A kernel that no device can run; the message is the reason."""
 
 
 class CudaError(BlockfuseError, RuntimeError):
