@@ -7,7 +7,7 @@ import numpy
 from graphs import Memory
 
 from blockfuse.codegen.cpu import isa
-from blockfuse.codegen.cuda.device import Launcher, Queue
+from blockfuse.codegen.cuda.device import Launcher, Queue, Resident
 from blockfuse.codegen.cuda.host import HostKernel
 from blockfuse.codegen.cuda.simulated import SimulatedDevice, SimulatedMemory, SimulatedQueue, at
 from blockfuse.codegen.cuda.source import DeviceSource
@@ -88,6 +88,10 @@ class FakeQueue(SimulatedQueue):
     def download(self, target: numpy.ndarray, source: int) -> None:
         self.device.does("download")
         super().download(target, source)
+
+    def copy(self, target: int, source: Resident) -> None:
+        self.device.does("copy")
+        super().copy(target, source)
 
     def launch(self, kernel: Any, addresses: Sequence[int], rows: int) -> None:
         self.device.does("launch")

@@ -310,6 +310,17 @@ def test_an_array_in_another_order_on_the_device_is_refused(device: FakeDevice) 
     net(Tensor(values(6, 6), device, strides=(24, 4)))
 
 
+def test_an_array_that_wide_loads_cannot_read_is_copied(device: FakeDevice) -> None:
+    net, data = mlp(), values(4, 6)
+    wanted = net(data)
+    net.hybridize(backend="cuda")
+    for _ in range(4):
+        x = Tensor(numpy.concatenate([values(1), data.reshape(-1)]), device)
+        x.__cuda_array_interface__ |= {"shape": data.shape, "data": (x._memory.address + 4, False)}
+        assert close(net(x).numpy(), wanted)
+    assert "copy" in device.log
+
+
 def test_a_dtype_that_the_language_does_not_have_is_refused(device: FakeDevice) -> None:
     net = mlp()
     net.hybridize(backend="cuda")

@@ -66,6 +66,9 @@ class Queue(Launcher, Protocol):
     def download(self, target: numpy.ndarray, source: int) -> None:
         """Copy bytes from the device, and wait for them."""
 
+    def copy(self, target: int, source: Resident) -> None:
+        """Copy an array within the device."""
+
     def captured(self, work: Callable[[Launcher], None]) -> Callable[[], None]:
         """The launches of ``work``, which are not run now, as one call that runs them all."""
 

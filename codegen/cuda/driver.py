@@ -12,6 +12,7 @@ import ctypes
 import os
 import threading
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import numpy
@@ -214,6 +215,11 @@ class CudaQueue:
             (status,) = cu.cuMemcpyDtoHAsync(target.ctypes.data, source, target.nbytes, self.stream)
             self._device.require(status)
         self.finish()
+
+    def copy(self, target: int, source: Resident) -> None:
+        nbytes = prod(source.shape) * source.dtype.itemsize
+        (status,) = cu.cuMemcpyDtoDAsync(target, source.address, nbytes, self.stream)
+        self._device.require(status)
 
     def launch(self, kernel: Any, addresses: Sequence[int], rows: int) -> None:
         self._device.tried(kernel.launch, self._stream, addresses, rows)

@@ -20,13 +20,14 @@ import numpy
 
 from blockfuse.codegen.cuda.device import Device, Launcher, Loaded, Resident
 from blockfuse.codegen.cuda.host import HostKernel
-from blockfuse.codegen.cuda.plan import Piece, Plan, layout, plan
+from blockfuse.codegen.cuda.plan import WIDE, Piece, Plan, layout, plan
 from blockfuse.codegen.cuda.room import Make, Parameters, Room, Table, Value
+from blockfuse.codegen.cuda.source import DeviceSource
 from blockfuse.codegen.host import host_result
 from blockfuse.codegen.kernel import Kernel
 from blockfuse.codegen.schedule import BlockSchedule, HostCall, Launch, Schedule
 from blockfuse.codegen.store import Store
-from blockfuse.ir.errors import NoDeviceKernelError
+from blockfuse.ir.errors import CudaError, NoDeviceKernelError
 
 _SIZES = 8  # of the batch with memory for a call; the one used longest ago goes
 
@@ -113,29 +114,36 @@ class Executable:
         return found
 
     def _scratch(self, items: int) -> int:
-        launches = [
-            s for s in self.plan.schedule.steps if isinstance(s, Launch) and s.kernel in self._kernels
-        ]
-        needed = (self._kernels[s.kernel].scratch * self.plan.rows(s, items) for s in launches)
-        return max(needed, default=0)
+        """Bytes for the launch that borrows most; raises CudaError where a batch has more rows than a kernel can count."""
+        needed = 0
+        for place, kernel in self._kernels.items():
+            rows, (named, source) = self.plan.rows(place, items), self.plan.rendered[place]
+            if rows > source.most_rows:
+                raise CudaError(f"{rows} rows are too many for {named.name} on a device: use smaller batches")
+            needed = max(needed, kernel.scratch * rows)
+        return needed
 
     def _give(self, arguments: Sequence[Value], room: Room, table: Table) -> tuple[set[int], bool]:
         """Put arguments where kernels find them; the streams that others use for some, and whether any is on the device."""
-        streams, stays, copied = set(), False, False
+        streams: set[int] = set()
+        residents = []
         for (number, _), array in zip(self._arguments, arguments, strict=True):
             if isinstance(array, Resident):
-                stays = True
-                table[number] = array.address
+                residents.append((number, array))
                 if array.stream is not None and array.stream != self._queue.stream:
                     streams.add(array.stream)
             else:
                 room.stage(number, array, self._queue)
-                copied = True
         for stream in streams:
             self._queue.follow(stream)
-        if copied:
+        if len(residents) < len(arguments):
             room.upload(self._queue)
-        return streams, stays
+        for number, array in residents:
+            if array.address % WIDE:
+                self._queue.copy(table[number], array)
+            else:
+                table[number] = array.address
+        return streams, bool(residents)
 
     # -- steps -----------------------------------------------------------------------------------------------
 
@@ -184,24 +192,25 @@ class Executable:
         for place in piece.steps:
             step = self.plan.schedule.steps[place]
             assert isinstance(step, Launch)
-            kernel = self._kernels[step.kernel]
+            kernel = self._kernels[place]
             addresses = [
                 table[p.buffer] + p.offset * buffers[p.buffer].type.dtype.itemsize for p in step.pointers
             ]
             if kernel.scratch:
                 addresses.append(room.scratch)
-            queue.launch(kernel, addresses, self.plan.rows(step, room.items))
+            queue.launch(kernel, addresses, self.plan.rows(place, room.items))
 
     def _run_on_host(self, piece: Piece, table: Table, room: Room) -> None:
         """One step by the processor: its values come from the device, and its result goes back."""
-        step = self.plan.schedule.steps[piece.steps[0]]
+        (place,) = piece.steps
+        step = self.plan.schedule.steps[place]
         arrays = {number: self._downloaded(number, table, room) for number in piece.buffers}
         if isinstance(step, HostCall):
             result = step.result
             arrays[result] = host_result(step, arrays)
         else:
             result = step.pointers[-1].buffer
-            self._host[step.kernel].run(step, arrays, self.plan.rows(step, room.items))
+            self._host[step.kernel].run(step, arrays, self.plan.rows(place, room.items))
         self._queue.upload(table[result], arrays[result])
 
     def _downloaded(self, number: int, table: Table, room: Room) -> numpy.ndarray:
@@ -213,15 +222,15 @@ class Executable:
 
 def _loaded(
     schedule: Schedule, device: Device, store: Store, precision: str
-) -> tuple[Plan, dict[Kernel, Loaded]]:
-    """The plan, and the kernels that the device has; one that cannot be compiled is left to the processor."""
+) -> tuple[Plan, dict[int, Loaded]]:
+    """The plan, and the kernel of each launch on the device; what cannot be compiled is left to the processor."""
     refused: dict[Kernel, str] = {}
     found = plan(schedule, device.machine)
-    kernels = {}
-    for kernel, source in found.rendered.items():
-        if source is not None:
-            try:
-                kernels[kernel] = device.load(kernel, source, store, precision)
-            except NoDeviceKernelError as error:
-                refused[kernel] = str(error)
-    return (plan(schedule, device.machine, refused) if refused else found), kernels
+    kernels: dict[DeviceSource, Loaded] = {}
+    for kernel, source in dict.fromkeys(found.rendered.values()):
+        try:
+            kernels[source] = device.load(kernel, source, store, precision)
+        except NoDeviceKernelError as error:
+            refused[kernel] = str(error)
+    found = plan(schedule, device.machine, refused) if refused else found
+    return found, {place: kernels[source] for place, (_, source) in found.rendered.items()}

@@ -15,6 +15,7 @@ from blockfuse.codegen.schedule import Launch, Schedule, lives_of
 from blockfuse.ir.errors import NoDeviceKernelError
 
 ALIGNMENT = 256  # bytes: what the device's own allocations have
+WIDE = 16  # bytes that a thread loads and stores at once, from addresses that are multiples of it
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,12 @@ class Piece:
 class Plan:
     """A schedule cut into pieces, with its kernels counted once each.
 
-    rendered: by kernel, None where the processor computes it. reasons: why it does.
+    rendered: the kernels of launches (by step) that the device runs. reasons: why it does not run the others.
     """
 
     schedule: Schedule
     machine: Machine
-    rendered: dict[Kernel, DeviceSource | None]
+    rendered: dict[int, tuple[Kernel, DeviceSource]]
     reasons: dict[Kernel, str]
     pieces: tuple[Piece, ...]
     block_pieces: tuple[tuple[int, ...], ...]  # block -> its pieces
@@ -47,7 +48,7 @@ class Plan:
     @property
     def sources(self) -> tuple[str, ...]:
         """The text of every kernel that the device has."""
-        return tuple(source.text for source in self.rendered.values() if source is not None)
+        return tuple(dict.fromkeys(source.text for _, source in self.rendered.values()))
 
     @property
     def work(self) -> float:
@@ -76,18 +77,23 @@ class Plan:
             pairs.sort(key=lambda pair: pair[1].place)
         return found
 
-    def rows(self, step: Launch, items: int) -> int:
+    def rows(self, place: int, items: int) -> int:
         """How many rows a launch has for a batch of so many items."""
+        step = self.schedule.steps[place]
+        assert isinstance(step, Launch)
         return step.share * items if step.share else step.rows
 
 
 def plan(schedule: Schedule, machine: Machine, refused: Mapping[Kernel, str] | None = None) -> Plan:
     """``refused``: kernels that the device turned out not to have, and why."""
     reasons = dict(refused or {})
-    rendered: dict[Kernel, DeviceSource | None] = {}
-    for step in schedule.steps:
-        if isinstance(step, Launch) and step.kernel not in rendered:
-            rendered[step.kernel] = None if step.kernel in reasons else _rendered(step.kernel, reasons)
+    rendered = {}
+    for place, step in enumerate(schedule.steps):
+        if isinstance(step, Launch) and step.kernel not in reasons:
+            try:
+                rendered[place] = step.kernel, _source(step, schedule)
+            except NoDeviceKernelError as error:
+                reasons[step.kernel] = str(error)
     pieces: list[Piece] = []
     block_pieces = []
     for block in schedule.blocks:
@@ -97,12 +103,13 @@ def plan(schedule: Schedule, machine: Machine, refused: Mapping[Kernel, str] | N
     return Plan(_aligned(schedule), machine, rendered, reasons, tuple(pieces), tuple(block_pieces))
 
 
-def _rendered(kernel: Kernel, reasons: dict[Kernel, str]) -> DeviceSource | None:
-    try:
-        return render(kernel)
-    except NoDeviceKernelError as error:
-        reasons[kernel] = str(error)
-        return None
+def _source(step: Launch, schedule: Schedule) -> DeviceSource:
+    """The kernel of a launch for where its pointers lie: buffers begin at aligned addresses, views may not."""
+    places = (p.offset * schedule.buffers[p.buffer].type.dtype.itemsize for p in step.pointers)
+    source = render(step.kernel, wide=not any(place % WIDE for place in places))
+    if not step.share and step.rows > source.most_rows:
+        raise NoDeviceKernelError(f"{step.rows} rows have more elements than 32 bits can count")
+    return source
 
 
 def _cut(schedule: Schedule, places: range, reasons: Mapping[Kernel, str]) -> list[Piece]:

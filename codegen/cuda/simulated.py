@@ -12,11 +12,14 @@ import numpy
 from blockfuse.codegen.cuda import isa
 from blockfuse.codegen.cuda.device import Launcher, Queue, Resident
 from blockfuse.codegen.cuda.plan import ALIGNMENT
+from blockfuse.codegen.cuda.render import render
 from blockfuse.codegen.cuda.source import DeviceSource
 from blockfuse.codegen.kernel import Kernel
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.store import Store
 from blockfuse.ir.errors import DeviceMemoryError
+
+_THREADS = 32  # of a block: each takes the simulator a millisecond
 
 
 class SimulatedMemory:
@@ -45,7 +48,7 @@ class SimulatedDevice:
         """The host is always there."""
 
     def load(self, kernel: Kernel, source: DeviceSource, store: Store, precision: str) -> Any:  # noqa: ARG002
-        return SimulatedKernel(source, self)
+        return SimulatedKernel(render(kernel, _THREADS, source.wide), self)
 
     def queue(self) -> Queue:
         return SimulatedQueue(self)
@@ -71,16 +74,13 @@ class SimulatedDevice:
         self._memories.add(memory)
         return memory
 
-    def behind(self, address: int, dtype: str) -> numpy.ndarray:
-        """Everything from an address to the end of its memory, so that a kernel that goes too far is found."""
-        memory = next(m for m in self._memories if m.address <= address <= m.address + m.bytes.size)
-        stored = numpy.dtype("uint8" if dtype == "bool" else dtype)
-        count = (memory.address + memory.bytes.size - address) // stored.itemsize
-        return memory.bytes[address - memory.address :][: count * stored.itemsize].view(stored)
+    def around(self, address: int) -> SimulatedMemory:
+        """The memory that an address lies in."""
+        return next(m for m in self._memories if m.address <= address <= m.address + m.bytes.size)
 
 
 class SimulatedKernel:
-    """A kernel over arrays that begin at addresses."""
+    """A kernel over pointers into memory; one that goes beyond its memory fails."""
 
     def __init__(self, source: DeviceSource, device: SimulatedDevice) -> None:
         self.scratch = source.scratch
@@ -91,8 +91,12 @@ class SimulatedKernel:
             simulator,
         )  # Numba must have been told to simulate before it is imported
 
-        pairs = zip(addresses, self._source.parameters, strict=True)
-        simulator.launch(self._source, [self._device.behind(a, dtype) for a, (_, dtype) in pairs], rows)
+        pointers = []
+        for address, (_, dtype) in zip(addresses, self._source.parameters, strict=True):
+            memory, stored = self._device.around(address), numpy.dtype("uint8" if dtype == "bool" else dtype)
+            whole = memory.bytes[: memory.bytes.size // stored.itemsize * stored.itemsize].view(stored)
+            pointers.append(simulator.Pointer(whole, (address - memory.address) // stored.itemsize))
+        simulator.run(self._source, pointers, rows)
 
 
 class SimulatedQueue:
@@ -111,6 +115,9 @@ class SimulatedQueue:
 
     def download(self, target: numpy.ndarray, source: int) -> None:
         target.reshape(-1).view(numpy.uint8)[...] = at(source, (target.nbytes,), numpy.uint8)
+
+    def copy(self, target: int, source: Resident) -> None:
+        at(target, source.shape, source.dtype)[...] = at(source.address, source.shape, source.dtype)
 
     def launch(self, kernel: Any, addresses: Sequence[int], rows: int) -> None:
         kernel.launch(addresses, rows)

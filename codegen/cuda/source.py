@@ -23,6 +23,11 @@ class Stage:
     limit: int = 2**31 - 1
     shared_bytes: int = 0
 
+    @property
+    def entry(self) -> str:
+        """The name in machine code; that of the function alone may be an instruction of PTX."""
+        return f"kernel_{self.name}"
+
     def grid(self, rows: int) -> tuple[int, int, int]:
         """Blocks for so many rows; none of the sides is 0."""
         blocks = -(-rows * self.pieces // self.share)
@@ -33,9 +38,10 @@ class Stage:
 class DeviceSource:
     """A kernel as Python source for the device: its functions run one after the other as ``stages``.
 
-    pointers: name and dtype of each, in calling order, the result last (as ``pointers`` of a CPU's kernel). Where
-    ``scratch`` is not 0, a pointer ``scratch`` to float32 follows them: memory that holds nothing before and after, of
-    so many bytes for each row.
+    pointers: name and dtype of each, in calling order, the result last. Where ``scratch`` is not 0, a pointer
+    ``scratch`` to float32 follows them: memory that holds nothing before and after, of so many bytes for each row.
+    wide: every pointer must be a multiple of 16 bytes; where one is not, ``render`` makes a source without that.
+    most_rows: places in memory are 32 bits wide, which do for so many rows.
     """
 
     name: str
@@ -43,6 +49,8 @@ class DeviceSource:
     pointers: tuple[tuple[str, str], ...]
     stages: tuple[Stage, ...]
     scratch: int = 0
+    wide: bool = False
+    most_rows: int = 2**32 - 1
 
     @property
     def parameters(self) -> tuple[tuple[str, str], ...]:
