@@ -143,6 +143,31 @@ class CudaBackend:
         return None
 
 
+@dataclass(frozen=True)
+class ShownBackend:
+    """Schedules for a CUDA device that need not be here: they can be read, and do not run."""
+
+    machine: Machine
+    device = None
+
+    def load(self, schedule: Schedule) -> Executable:
+        from blockfuse.codegen.cuda.offline import Offline  # brings the renderer
+
+        return Offline(schedule, self.machine)
+
+    def entry(self, executable: Any) -> None:
+        """Nothing runs."""
+
+    def find_device(self) -> None:
+        """There is none."""
+
+    def estimate(self, schedule: Schedule, items: int) -> None:
+        """There is nothing to decide."""
+
+    def rival(self) -> None:
+        """There is none."""
+
+
 @lru_cache
 def cache() -> DiskCache:
     """The cache of this process."""
@@ -172,6 +197,23 @@ def backend(name: str = "auto", threads: int | None = None, precision: str = "fl
 
     machine = isa.machine(config.isa_level(), threads or config.threads())
     return CpuBackend(machine, cache(), moves=name == "auto")
+
+
+def shown(name: str) -> Backend:
+    """The backend of that name for looking at: CUDA's needs no device."""
+    if name != "cuda":
+        return backend(name)
+    from blockfuse.codegen.cuda import isa
+
+    return ShownBackend(isa.machine(config.cuda_architecture() or _capability()))
+
+
+def _capability() -> tuple[int, int]:
+    """That of the device, or of an H100 where there is none."""
+    try:
+        return probe().capability
+    except CudaError:
+        return 9, 0
 
 
 @lru_cache

@@ -1,4 +1,4 @@
-"""Whole programs in Numba's simulator: run as a script with NUMBA_ENABLE_CUDASIM=1, it prints what each case found as JSON."""
+"""Whole programs in Numba's simulator: a script for NUMBA_ENABLE_CUDASIM=1 that prints what each case found as JSON."""
 
 import json
 import sys

@@ -3,28 +3,20 @@
 import importlib.util
 import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
+from documents import ROOT, python
 
 if importlib.util.find_spec("numba_cuda") is None:
     pytest.skip("numba-cuda is not installed: pip install 'blockfuse[cuda]'", allow_module_level=True)
-
-HERE = Path(__file__).resolve().parent
 
 
 @pytest.fixture(scope="module")
 def found() -> Any:
     """What each case found."""
-    environment = os.environ | {
-        "NUMBA_ENABLE_CUDASIM": "1",
-        "PYTHONPATH": os.pathsep.join([str(HERE.parent / "src"), str(HERE)]),
-    }
-    command = [sys.executable, "-P", str(HERE / "simulated_programs.py")]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    paths = os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests")])
+    run = python(ROOT / "tests/simulated_programs.py", NUMBA_ENABLE_CUDASIM=1, PYTHONPATH=paths)
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout)
 

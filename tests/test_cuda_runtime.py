@@ -1,9 +1,11 @@
 """Programs on a device: what they compute, what they ask of it, and what is left when it fails."""
 
 import gc
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -15,6 +17,7 @@ from blockfuse import nn, np
 from blockfuse.array import random
 from blockfuse.ir.errors import CudaError, DeviceLostError, DeviceMemoryError, DTypeError, UsageError
 from blockfuse.runtime import backend as backends
+from blockfuse.runtime.cli.main import main
 from blockfuse.runtime.foreign import DeviceArray
 
 
@@ -490,3 +493,57 @@ def test_auto_does_not_ask_for_a_device_that_would_not_pay(monkeypatch: pytest.M
     net.hybridize()
     assert all(close(net(x), net.forward(x)) for _ in range(3))
     assert "on the processor: a call from host memory" in net.explain()
+
+
+# -- the command line ------------------------------------------------------------------------------------------
+
+FUNCTION = """
+import blockfuse
+
+@blockfuse.hybridize(backend="cpu")
+def scaled(x, y):
+    return (x * 2 + y).tanh()
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    path = tmp_path / "functions.py"
+    path.write_text(FUNCTION)
+    return f"{path}:scaled"
+
+
+def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[Any, str, str]:
+    with pytest.raises(SystemExit) as end:
+        main([*arguments, "--input", "5x8", "--input", "8"])
+    return end.value.code, *capsys.readouterr()
+
+
+def test_show_prints_kernels_for_a_device_that_is_not_here(
+    file: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BLOCKFUSE_CUDA_ARCH", "sm_80")
+    status, out, _ = command(capsys, "show", file, "--backend", "cuda", "--stage", "source")
+    assert status == 0
+    assert re.search(r"^def \w+\(x0, x1, out, rows\):", out, flags=re.MULTILINE)
+
+
+def test_compare_runs_on_the_device(
+    device: FakeDevice, file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out, _ = command(capsys, "compare", file, "--backend", "cuda")
+    assert status == 0
+    assert "1 compiled, 0 eager; all results agree" in out
+    assert "launch" in device.log
+
+
+def test_compare_without_a_device_is_one_line(
+    file: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing() -> Any:
+        raise CudaError("backend='cuda' cannot be used: there is no NVIDIA driver")
+
+    monkeypatch.setattr(backends, "cuda_device", missing)
+    status, out, err = command(capsys, "compare", file, "--backend", "cuda")
+    assert (status, out) == (2, "")
+    assert err == "blockfuse: backend='cuda' cannot be used: there is no NVIDIA driver\n"

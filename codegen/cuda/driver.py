@@ -121,7 +121,7 @@ class CudaDevice:
         )
         memory = (ctypes.c_uint8 * nbytes).from_address(int(buffer.handle))
         memory.owner = buffer  # type: ignore[attr-defined]  # the array keeps one, which keeps the other
-        return numpy.frombuffer(memory, numpy.uint8)
+        return numpy.ctypeslib.as_array(memory)
 
     # -- other libraries -------------------------------------------------------------------------------------
 
@@ -225,7 +225,8 @@ class CudaQueue:
         self._device.tried(kernel.launch, self._stream, addresses, rows)
 
     def captured(self, work: Callable[[Launcher], None]) -> Callable[[], None]:
-        builder = self._device.tried(self._stream.create_graph_builder)
+        # A stream of its own, without ties to the default stream: what others do there in between would be an error.
+        builder = self._device.tried(self._device.core.create_graph_builder)
         self._device.tried(builder.begin_building)
         try:
             work(_Capture(self._device, builder))
