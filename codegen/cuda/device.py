@@ -101,6 +101,9 @@ class Device(Protocol):
     def check(self) -> None:
         """Complain (``DeviceLostError``) where this process cannot use the device any more."""
 
+    def render(self, kernel: Kernel, wide: bool) -> DeviceSource:
+        """The source of a kernel; see ``render.py``."""
+
     def load(self, kernel: Kernel, source: DeviceSource, store: Store, precision: str) -> Loaded:
         """``kernel``, rendered as ``source``, compiled or taken from the store; raises NoDeviceKernelError where that fails.
 

@@ -34,6 +34,7 @@ from blockfuse.codegen.cuda import isa
 from blockfuse.codegen.cuda.compiled import cubin
 from blockfuse.codegen.cuda.device import Launcher, Resident
 from blockfuse.codegen.cuda.probe import Found
+from blockfuse.codegen.cuda.render import render
 from blockfuse.codegen.cuda.source import DeviceSource
 from blockfuse.codegen.kernel import Kernel
 from blockfuse.codegen.machine import Machine
@@ -104,6 +105,9 @@ class CudaDevice:
         return CudaError(f"{self.name}: {text}")
 
     # -- what programs are made of ---------------------------------------------------------------------------
+
+    def render(self, kernel: Kernel, wide: bool) -> DeviceSource:
+        return render(kernel, wide=wide)
 
     def load(self, kernel: Kernel, source: DeviceSource, store: Store, precision: str) -> CudaKernel:  # noqa: ARG002
         try:

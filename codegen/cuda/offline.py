@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from blockfuse.codegen.cuda.plan import plan
+from blockfuse.codegen.cuda.render import render
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.schedule import Schedule
 from blockfuse.ir.errors import CudaError
@@ -15,7 +16,7 @@ class Offline:
     """What ``blockfuse show`` reads of a program for a device."""
 
     def __init__(self, schedule: Schedule, machine: Machine) -> None:
-        self.plan = plan(schedule, machine)
+        self.plan = plan(schedule, machine, lambda kernel, wide: render(kernel, wide=wide))
 
     def bind(self, parameters: Sequence[Any]) -> None:
         """Nobody reads them."""

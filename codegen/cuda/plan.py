@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from blockfuse.codegen.buffers import Buffer, items_reserved, planned
-from blockfuse.codegen.cuda.render import render
 from blockfuse.codegen.cuda.source import DeviceSource
 from blockfuse.codegen.kernel import Kernel
 from blockfuse.codegen.machine import Machine
@@ -15,6 +14,8 @@ from blockfuse.codegen.schedule import Launch, Schedule, lives_of
 from blockfuse.ir.errors import NoDeviceKernelError
 
 ALIGNMENT = 256  # bytes: what the device's own allocations have
+# Makes the source of a kernel, with wide loads or without; raises NoDeviceKernelError.
+Render = Callable[[Kernel, bool], DeviceSource]
 WIDE = 16  # bytes that a thread loads and stores at once, from addresses that are multiples of it
 
 
@@ -84,14 +85,16 @@ class Plan:
         return step.share * items if step.share else step.rows
 
 
-def plan(schedule: Schedule, machine: Machine, refused: Mapping[Kernel, str] | None = None) -> Plan:
+def plan(
+    schedule: Schedule, machine: Machine, render: Render, refused: Mapping[Kernel, str] | None = None
+) -> Plan:
     """``refused``: kernels that the device turned out not to have, and why."""
     reasons = dict(refused or {})
     rendered = {}
     for place, step in enumerate(schedule.steps):
         if isinstance(step, Launch) and step.kernel not in reasons:
             try:
-                rendered[place] = step.kernel, _source(step, schedule)
+                rendered[place] = step.kernel, _source(step, schedule, render)
             except NoDeviceKernelError as error:
                 reasons[step.kernel] = str(error)
     pieces: list[Piece] = []
@@ -103,10 +106,10 @@ def plan(schedule: Schedule, machine: Machine, refused: Mapping[Kernel, str] | N
     return Plan(_aligned(schedule), machine, rendered, reasons, tuple(pieces), tuple(block_pieces))
 
 
-def _source(step: Launch, schedule: Schedule) -> DeviceSource:
+def _source(step: Launch, schedule: Schedule, render: Render) -> DeviceSource:
     """The kernel of a launch for where its pointers lie: buffers begin at aligned addresses, views may not."""
     places = (p.offset * schedule.buffers[p.buffer].type.dtype.itemsize for p in step.pointers)
-    source = render(step.kernel, wide=not any(place % WIDE for place in places))
+    source = render(step.kernel, not any(place % WIDE for place in places))
     if not step.share and step.rows > source.most_rows:
         raise NoDeviceKernelError(f"{step.rows} rows have more elements than 32 bits can count")
     return source

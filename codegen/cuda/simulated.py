@@ -47,8 +47,11 @@ class SimulatedDevice:
     def check(self) -> None:
         """The host is always there."""
 
-    def load(self, kernel: Kernel, source: DeviceSource, store: Store, precision: str) -> Any:  # noqa: ARG002
-        return SimulatedKernel(render(kernel, _THREADS, source.wide), self)
+    def render(self, kernel: Kernel, wide: bool) -> DeviceSource:
+        return render(kernel, _THREADS, wide)
+
+    def load(self, kernel: Kernel, source: DeviceSource, store: Store, precision: str) -> Any:  # noqa: ARG002 - the protocol's
+        return SimulatedKernel(source, self)
 
     def queue(self) -> Queue:
         return SimulatedQueue(self)
