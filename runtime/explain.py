@@ -101,7 +101,11 @@ def _place_lines(program: Any) -> list[str]:
     place = "the processor" if device is None else device.name
     because = "" if program.estimate is None else f": {program.estimate}"
     lines = [f"  on {place}{because}"] if device is not None or because else []
-    reasons = {} if device is None else program.executable.plan.reasons
+    if device is None:
+        return lines
+    if program.executable.uncaptured:
+        lines.append(f"  launched one by one because {program.executable.uncaptured}")
+    reasons = program.executable.plan.reasons
     return lines + [
         f"  on the processor: kernel {kernel.name}, because {text}" for kernel, text in reasons.items()
     ]

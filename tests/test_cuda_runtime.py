@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy
@@ -358,6 +359,77 @@ def test_a_library_without_from_dlpack_gets_an_array_of_ours(
         assert type(net(Tensor(data, device))) is DeviceArray
 
 
+class TorchTensor(Tensor):
+    """What we ask of a tensor of torch, which is read and made without the common interfaces."""
+
+    is_cuda, requires_grad = True, False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.__cuda_array_interface__["shape"]
+
+    @property
+    def dtype(self) -> str:
+        return f"torch.{numpy.dtype(self.__cuda_array_interface__['typestr'])}"
+
+    def data_ptr(self) -> int:
+        return self.__cuda_array_interface__["data"][0]
+
+    def is_contiguous(self) -> bool:
+        return self.__cuda_array_interface__["strides"] is None
+
+    def new_empty(self, shape: tuple[int, ...], dtype: Any) -> "TorchTensor":
+        return type(self)(numpy.empty(shape, dtype), self.device)
+
+
+TorchTensor.__module__ = "torch.fake"
+
+
+@pytest.fixture
+def torch(device: FakeDevice, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    stream = SimpleNamespace(cuda_stream=0)
+    module = SimpleNamespace(
+        float32="float32",
+        cuda=SimpleNamespace(current_stream=lambda: stream),
+        is_grad_enabled=lambda: True,
+        stream=stream,
+        from_dlpack=lambda _: pytest.fail("the result is a new tensor of torch"),
+    )
+    monkeypatch.setitem(sys.modules, "torch", module)
+    monkeypatch.setattr(TorchTensor, "device", device, raising=False)
+    return module
+
+
+def test_tensors_of_torch_are_read_and_made_by_torch(device: FakeDevice, torch: SimpleNamespace) -> None:
+    net, data = mlp(), values(3, 6)
+    wanted = net(data)
+    net.hybridize(backend="cuda")
+    torch.from_dlpack = lambda a: TorchTensor(a.asnumpy(), device)  # of the call that is recorded
+    x = TorchTensor(data, device)
+    net(x)
+    torch.from_dlpack = lambda _: pytest.fail("the result is a new tensor of torch")
+    for stream in (0, 0, 55):
+        torch.stream.cuda_stream = stream
+        device.taken()
+        found = net(x)
+        assert type(found) is TorchTensor
+        assert close(found.numpy(), wanted)
+        assert ("follow 55" in device.taken()) is (stream == 55)
+
+
+@pytest.mark.usefixtures("torch")
+def test_a_tensor_that_requires_gradients_or_lies_in_another_order_is_refused(device: FakeDevice) -> None:
+    net = mlp()
+    net.hybridize(backend="cuda")
+    x = TorchTensor(values(6, 6), device)
+    x.requires_grad = True
+    with pytest.raises(UsageError, match=r"gets none from a compiled call: pass tensor.detach\(\)"):
+        net(x)
+    turned = TorchTensor(values(6, 6), device, strides=(4, 24))
+    with pytest.raises(UsageError, match="pass a contiguous copy"):
+        net(turned)
+
+
 def test_a_net_that_is_not_on_the_device_leaves_its_arrays_alone(device: FakeDevice) -> None:
     net = mlp()
     net.hybridize(backend="cpu")
@@ -422,6 +494,31 @@ def test_a_lost_device_is_an_error_and_the_processor_still_works(device: FakeDev
         net(x)
     net.hybridize(backend="cpu")
     assert all(close(net(x), wanted) for _ in range(3))
+
+
+def test_launches_that_cannot_be_captured_go_one_by_one(device: FakeDevice) -> None:
+    net, x = mlp(), np.array(values(3, 6))
+    wanted = net(x)
+    net.hybridize(backend="cuda")
+    device.fails = {"capture": CudaError("a stream that is captured")}
+    assert all(close(net(x), wanted) for _ in range(5))
+    assert device.log.count("capture") == 1
+    assert "launched one by one because a stream that is captured" in net.explain()
+
+
+def test_a_batch_for_which_there_is_no_room_gets_that_of_the_others(device: FakeDevice) -> None:
+    net = mlp()
+    wanted = {n: net(np.array(values(n, 6))) for n in (2, 3, 5, 900, 1000)}
+    net.hybridize(backend="cuda")
+    device._capacity = 120_000
+    for _ in range(2):
+        for n in (2, 3, 5, 900, 1000):
+            assert close(net(np.array(values(n, 6))), wanted[n])
+    device._capacity = 1000
+    with pytest.raises(DeviceMemoryError):
+        net(np.array(values(800, 6)))
+    device._capacity = 120_000
+    assert close(net(np.array(values(900, 6))), wanted[900])
 
 
 def test_memory_is_given_back_with_the_program(device: FakeDevice) -> None:

@@ -21,13 +21,13 @@ import numpy
 from blockfuse.codegen.cuda.device import Device, Launcher, Loaded, Resident
 from blockfuse.codegen.cuda.host import HostKernel
 from blockfuse.codegen.cuda.plan import WIDE, Piece, Plan, layout, plan
-from blockfuse.codegen.cuda.room import Make, Parameters, Room, Table, Value
+from blockfuse.codegen.cuda.room import Key, Make, Parameters, Room, Table, Value
 from blockfuse.codegen.cuda.source import DeviceSource
 from blockfuse.codegen.host import host_result
 from blockfuse.codegen.kernel import Kernel
 from blockfuse.codegen.schedule import BlockSchedule, HostCall, Launch, Schedule
 from blockfuse.codegen.store import Store
-from blockfuse.ir.errors import CudaError, NoDeviceKernelError
+from blockfuse.ir.errors import CudaError, DeviceLostError, DeviceMemoryError, NoDeviceKernelError
 
 _SIZES = 8  # of the batch with memory for a call; the one used longest ago goes
 
@@ -52,6 +52,7 @@ class Executable:
         self._parameters = Parameters(self.plan, self._queue)
         self._rooms: OrderedDict[int, Room] = OrderedDict()  # items of the batch -> memory of a call
         self._lock = threading.RLock()
+        self.uncaptured = ""  # why launches are not captured, if that failed
         self.valid = False
         self.served = [0]  # calls of the entry
 
@@ -106,12 +107,20 @@ class Executable:
             if len(self._rooms) >= _SIZES:
                 self._queue.finish()
                 self._rooms.popitem(last=False)
-            space = layout(self.plan, items, self._scratch(items))
-            found = self._rooms[items] = Room(
-                self.plan, items, space, self._parameters, self.device, self._queue
-            )
+            found = self._rooms[items] = self._new_room(items)
         self._rooms.move_to_end(items)
         return found
+
+    def _new_room(self, items: int) -> Room:
+        space = layout(self.plan, items, self._scratch(items))
+        try:
+            return Room(self.plan, items, space, self._parameters, self.device, self._queue)
+        except DeviceMemoryError:
+            if not self._rooms:
+                raise
+        self._queue.finish()
+        self._rooms.clear()
+        return Room(self.plan, items, space, self._parameters, self.device, self._queue)
 
     def _scratch(self, items: int) -> int:
         """Bytes for the launch that borrows most; raises CudaError where a batch has more rows than a kernel can count."""
@@ -180,12 +189,24 @@ class Executable:
             graph = room.graphs[number].found(key)
             if graph is not None:
                 graph()
-            elif room.graphs[number].came_back(key):
-                graph = self._queue.captured(lambda queue: self._launch(piece, table, room, queue))
-                room.graphs[number].keep(key, graph)
-                graph()
+            elif room.graphs[number].came_back(key) and not self.uncaptured:
+                self._capture(number, key, table, room)
             else:
                 self._launch(piece, table, room, self._queue)
+
+    def _capture(self, number: int, key: Key, table: Table, room: Room) -> None:
+        """Make a graph of the launches of a piece, and run it; or else run them as they are."""
+        piece = self.plan.pieces[number]
+        try:
+            graph = self._queue.captured(lambda queue: self._launch(piece, table, room, queue))
+        except (DeviceLostError, DeviceMemoryError):
+            raise
+        except CudaError as error:
+            self.uncaptured = str(error)
+            self._launch(piece, table, room, self._queue)
+            return
+        room.graphs[number].keep(key, graph)
+        graph()
 
     def _launch(self, piece: Piece, table: Table, room: Room, queue: Launcher) -> None:
         buffers = self.plan.schedule.buffers
