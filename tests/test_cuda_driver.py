@@ -12,7 +12,7 @@ from blockfuse.ir.errors import CudaError, DeviceLostError, DeviceMemoryError
 
 pytest.importorskip("cuda.core", reason="cuda-core is not installed: pip install 'blockfuse[cuda]'")
 
-from blockfuse.codegen.cuda import driver  # noqa: E402 - it imports what may be missing
+from blockfuse.codegen.cuda import driver
 
 
 @pytest.fixture

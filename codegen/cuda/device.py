@@ -101,6 +101,9 @@ class Device(Protocol):
     def check(self) -> None:
         """Complain (``DeviceLostError``) where this process cannot use the device any more."""
 
+    def finish(self) -> None:
+        """Wait for the work of all queues."""
+
     def render(self, kernel: Kernel, wide: bool) -> DeviceSource:
         """The source of a kernel; see ``render.py``."""
 

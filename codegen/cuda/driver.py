@@ -104,6 +104,9 @@ class CudaDevice:
             return DeviceLostError(f"{self.name} cannot be used any more: {text}. backend='cpu' works")
         return CudaError(f"{self.name}: {text}")
 
+    def finish(self) -> None:
+        self.tried(self.core.sync)
+
     # -- what programs are made of ---------------------------------------------------------------------------
 
     def render(self, kernel: Kernel, wide: bool) -> DeviceSource:

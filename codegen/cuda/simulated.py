@@ -47,6 +47,9 @@ class SimulatedDevice:
     def check(self) -> None:
         """The host is always there."""
 
+    def finish(self) -> None:
+        """Everything is done."""
+
     def render(self, kernel: Kernel, wide: bool) -> DeviceSource:
         return render(kernel, _THREADS, wide)
 
