@@ -113,8 +113,8 @@ class Measure:
     """A call whose time counts, from arrays of the device unless ``host``.
 
     rehearsal: make and shapes of a small one. bound: what the device must do at least, ``amount`` bytes copied (read plus
-    written) or FLOP. share: of the bound's speed that is wanted. most: microseconds. times_eager: how many times as fast as torch.
-    torch: the same call, of the library and weights and arguments.
+    written) or FLOP. share: of the bound's speed that is wanted. most: microseconds. times_eager: how many times as fast
+    as torch. torch: the same call, of the library and weights and arguments.
     """
 
     name: str

@@ -19,7 +19,7 @@ from blockfuse.runtime.foreign import DeviceArray, downloaded, uploaded
 from blockfuse.runtime.inspection import settled
 
 _ROUNDS = 9
-_ROUND = 0.02  # seconds
+_ROUND = 0.02  # seconds; a call that takes as long is timed once
 
 
 @dataclass(frozen=True)
@@ -97,20 +97,14 @@ def _difference(wanted: numpy.ndarray, found: numpy.ndarray) -> float:
 
 def microseconds(call: Callable[[], Any], finish: Callable[[], None]) -> float:
     """Of a call when many are given one after the other: the median of several rounds."""
-    for _ in range(3):
+    for _ in range(2):  # the second one makes graphs
         call()
     finish()
-    count, times = _calls_a_round(call, finish), []
-    for _ in range(_ROUNDS):
-        times.append(_time_of(call, finish, count) / count)
-    return statistics.median(times) * 1e6
-
-
-def _calls_a_round(call: Callable[[], Any], finish: Callable[[], None]) -> int:
     count = 1
-    while _time_of(call, finish, count) < _ROUND:
+    while (took := _time_of(call, finish, count)) < _ROUND:
         count *= 2
-    return count
+    times = [took] + [_time_of(call, finish, count) for _ in range(_ROUNDS if count > 1 else 0)]
+    return statistics.median(times) / count * 1e6
 
 
 def _time_of(call: Callable[[], Any], finish: Callable[[], None], count: int) -> float:
