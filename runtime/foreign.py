@@ -133,8 +133,15 @@ def uploaded(data: numpy.ndarray, device: Device) -> Resident:
 # -- arguments -------------------------------------------------------------------------------------------------
 
 
+def is_array_type(kind: type) -> bool:
+    """Whether objects of a type may lie on a device. Asked of the type: numbers that are recorded see who asks them."""
+    return hasattr(kind, "__cuda_array_interface__") or hasattr(kind, "__dlpack__")
+
+
 def taken(value: Any, device: Device) -> Resident | None:
     """The array behind ``value``, an object of another library; None where it is none of a device."""
+    if not is_array_type(type(value)):
+        return None
     library = LIBRARIES.get(library_of(value))
     if library is not None and library.read is not None:
         return library.read(value)

@@ -10,8 +10,7 @@ import numpy
 
 from blockfuse.array import stamps
 from blockfuse.array.ndarray import ndarray
-from blockfuse.runtime.foreign import promised, resident_of, returned, taken, uploaded
-from blockfuse.tracer.structure import ATOMS
+from blockfuse.runtime.foreign import is_array_type, promised, resident_of, returned, taken, uploaded
 
 if TYPE_CHECKING:
     from blockfuse.codegen.cuda.device import Device
@@ -48,11 +47,9 @@ class PlainArrays:
                 self._met[id(value)] = value  # it may hold itself
                 self._met[id(value)] = self._wrapped_anew(value)
             return self._met[id(value)]
-        return value if kind in ATOMS else self._wrapped_foreign(value)
+        return self._wrapped_foreign(value) if is_array_type(kind) else value
 
     def _wrapped_foreign(self, value: Any) -> Any:
-        if not (hasattr(value, "__cuda_array_interface__") or hasattr(value, "__dlpack__")):
-            return value
         device = self._find_device()
         resident = None if device is None else taken(value, device)
         if device is None or resident is None:

@@ -129,7 +129,7 @@ class Tensor:
     ) -> None:
         self._memory: Any = device.new_memory(max(values.nbytes, 1))
         at(self._memory.address, values.shape, values.dtype)[...] = values
-        self.__cuda_array_interface__ = {
+        self.interface = {
             "shape": values.shape,
             "typestr": values.dtype.str,
             "data": (self._memory.address, False),
@@ -138,15 +138,18 @@ class Tensor:
             "version": 3,
         }
 
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return self.interface
+
     def numpy(self) -> numpy.ndarray:
         """A copy on the host."""
-        interface = self.__cuda_array_interface__
-        return at(interface["data"][0], interface["shape"], interface["typestr"]).copy()
+        return at(self.interface["data"][0], self.interface["shape"], self.interface["typestr"]).copy()
 
 
 def from_dlpack(value: Any) -> Tensor:
     """What a library makes of an array of another one, on the same memory."""
     made = Tensor.__new__(Tensor)
     made._memory = value
-    made.__cuda_array_interface__ = value.__cuda_array_interface__
+    made.interface = value.__cuda_array_interface__
     return made

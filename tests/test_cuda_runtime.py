@@ -320,7 +320,7 @@ def test_an_array_that_wide_loads_cannot_read_is_copied(device: FakeDevice) -> N
     net.hybridize(backend="cuda")
     for _ in range(4):
         x = Tensor(numpy.concatenate([values(1), data.reshape(-1)]), device)
-        x.__cuda_array_interface__ |= {"shape": data.shape, "data": (x._memory.address + 4, False)}
+        x.interface |= {"shape": data.shape, "data": (x._memory.address + 4, False)}
         assert close(net(x).numpy(), wanted)
     assert "copy" in device.log
 
@@ -366,17 +366,17 @@ class TorchTensor(Tensor):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.__cuda_array_interface__["shape"]
+        return self.interface["shape"]
 
     @property
     def dtype(self) -> str:
-        return f"torch.{numpy.dtype(self.__cuda_array_interface__['typestr'])}"
+        return f"torch.{numpy.dtype(self.interface['typestr'])}"
 
     def data_ptr(self) -> int:
-        return self.__cuda_array_interface__["data"][0]
+        return self.interface["data"][0]
 
     def is_contiguous(self) -> bool:
-        return self.__cuda_array_interface__["strides"] is None
+        return self.interface["strides"] is None
 
     def new_empty(self, shape: tuple[int, ...], dtype: Any) -> "TorchTensor":
         return type(self)(numpy.empty(shape, dtype), self.device)
