@@ -12,12 +12,14 @@ from typing import Any
 import numpy
 import pytest
 from devices import FakeDevice, Tensor
+from documents import ROOT
 
 import blockfuse
 from blockfuse import nn, np
 from blockfuse.array import random
 from blockfuse.ir.errors import CudaError, DeviceLostError, DeviceMemoryError, DTypeError, UsageError
 from blockfuse.runtime import backend as backends
+from blockfuse.runtime import estimates
 from blockfuse.runtime.cli.main import main
 from blockfuse.runtime.foreign import DeviceArray
 
@@ -644,3 +646,17 @@ def test_compare_without_a_device_is_one_line(
     status, out, err = command(capsys, "compare", file, "--backend", "cuda")
     assert (status, out) == (2, "")
     assert err == "blockfuse: backend='cuda' cannot be used: there is no NVIDIA driver\n"
+
+
+# -- what the documents say ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("row", "nbytes"),
+    [("64 x 784", 64 * 784 * 4), ("1024 x 784", 1024 * 784 * 4), ("4096 x 1024", 2 * 4096 * 1024 * 4)],
+)
+def test_the_arithmetic_of_transfers_is_that_of_the_estimate(row: str, nbytes: int) -> None:
+    text = (ROOT / "docs/cuda.md").read_text(encoding="utf-8")
+    copies = nbytes / estimates.TRANSFER / 1000
+    (cells,) = re.findall(rf"^\| {row} .*?\| (\d+) us \| (\d+) us \|$", text, flags=re.MULTILINE)
+    assert cells == (f"{copies:.0f}", f"{copies + estimates.CALL / 1000:.0f}")
