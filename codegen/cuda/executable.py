@@ -60,8 +60,8 @@ class Executable:
 
     def bind(self, parameters: Sequence[numpy.ndarray]) -> None:
         """Use the values of these arrays (C-contiguous, in the order of ``schedule.parameters``) from now on."""
+        self.device.check()  # before the lock, which a fork may have left held
         with self._lock:
-            self.device.check()
             self._queue.finish()  # a call without the host may still read the present ones
             for (number, _), array in zip(self.plan.buffers("parameter"), parameters, strict=True):
                 if number in self._parameters.addresses:
@@ -88,8 +88,8 @@ class Executable:
 
         They are arrays of the device if an argument is one, in memory that ``make`` gives.
         """
+        self.device.check()
         with self._lock:
-            self.device.check()
             items = 0 if self._growing is None else arguments[self._growing].shape[0]
             room = self._room(items)
             table = room.table.copy()
