@@ -230,6 +230,7 @@ class Executable:
             result = step.result
             arrays[result] = host_result(step, arrays)
         else:
+            assert isinstance(step, Launch)
             result = step.pointers[-1].buffer
             self._host[step.kernel].run(step, arrays, self.plan.rows(place, room.items))
         self._queue.upload(table[result], arrays[result])
