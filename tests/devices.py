@@ -23,8 +23,8 @@ class FakeKernel:
 
     scratch = 0
 
-    def __init__(self, kernel: Kernel, device: "FakeDevice") -> None:
-        self._kernel = HostKernel(kernel, device.machine, _KERNELS)
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = HostKernel(kernel, _KERNELS)
 
     def launch(self, addresses: Sequence[int], rows: int) -> None:
         self._kernel.launch(list(addresses), rows)
@@ -62,7 +62,7 @@ class FakeDevice(SimulatedDevice):
         self.does(f"load {kernel.name} {precision}")
         if any(word in kernel.name for word in self.refused):
             raise NoDeviceKernelError("it does not compile: a test says so")
-        return FakeKernel(kernel, self)
+        return FakeKernel(kernel)
 
     def queue(self) -> Queue:
         self._queues += 1

@@ -44,7 +44,7 @@ class Executable:
         device.check()
         self.device, self.precision = device, precision
         self.plan, self._kernels = _loaded(schedule, device, store, precision)
-        self._host = {k: HostKernel(k, device.machine, store) for k in self.plan.reasons}
+        self._host = {k: HostKernel(k, store) for k in self.plan.reasons}
         self._queue = device.queue()
         self._arguments = self.plan.buffers("argument")
         growing = (place for place, (_, buffer) in enumerate(self._arguments) if buffer.share)

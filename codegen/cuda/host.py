@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import replace
 
 import numpy
 
 from blockfuse.codegen.kernel import Kernel
-from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.schedule import Launch
 from blockfuse.codegen.store import Store
 
@@ -16,15 +14,13 @@ from blockfuse.codegen.store import Store
 class HostKernel:
     """A kernel for the processor, which was scheduled for a device."""
 
-    def __init__(self, kernel: Kernel, machine: Machine, store: Store) -> None:
+    def __init__(self, kernel: Kernel, store: Store) -> None:
         from blockfuse.codegen.cpu import isa, native  # bring llvmlite: most programs have no such kernel
         from blockfuse.codegen.cpu.compiled import kernel_code
         from blockfuse.codegen.cpu.render import render
 
-        here = isa.machine()
-        # Panels of packed weights are as the device's machine has them.
-        lanes = replace(here, vector_bytes=machine.vector_bytes, accumulators=machine.accumulators)
-        self._code = native.load(kernel_code(kernel, render(kernel), lanes, store), lanes)
+        machine = isa.machine()
+        self._code = native.load(kernel_code(kernel, render(kernel), machine, store), machine)
         self._address = self._code.address("kernel")
 
     def launch(self, addresses: list[int], rows: int) -> None:
