@@ -97,6 +97,23 @@ def test_only_parameters_that_a_call_reads_are_uploaded_and_a_new_version_goes_t
 
 
 @pytest.mark.usefixtures("device")
+def test_an_array_in_memory_of_numpy_is_noticed_when_it_changes() -> None:
+    class Shifted(nn.Block):
+        def __init__(self) -> None:
+            super().__init__()
+            self.shift = numpy.ones(4, "float32")
+
+        def forward(self, x: Any) -> Any:
+            return x * 2 + self.shift
+
+    net, x = Shifted(), np.ones(4)
+    net.hybridize(backend="cuda")
+    for n in (1, 1, 1, 2, 2, 2, 3):
+        net.shift[...] = n
+        assert close(net(x), np.ones(4) * (2 + n))
+
+
+@pytest.mark.usefixtures("device")
 def test_a_loop_on_values_asks_the_device_for_each_decision() -> None:
     @blockfuse.hybridize(backend="cuda")
     def halved(x: Any) -> Any:
@@ -304,6 +321,16 @@ def test_a_forward_in_python_keeps_arrays_on_the_device_between_its_blocks(devic
         found = net(Tensor(data, device))
         assert close(found.numpy(), wanted)
     assert net.count == 13
+
+
+def test_audits_compare_calls_with_arrays_of_the_device(device: FakeDevice) -> None:
+    net, data = mlp(), values(3, 6)
+    wanted = net(data)
+    net.hybridize(backend="cuda", audit=1)
+    x = Tensor(data, device)
+    for _ in range(4):
+        assert close(net(x).numpy(), wanted)
+    assert "3 audited" in net.explain()
 
 
 def test_an_array_in_another_order_on_the_device_is_refused(device: FakeDevice) -> None:

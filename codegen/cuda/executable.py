@@ -15,6 +15,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import numpy
 
@@ -55,6 +56,14 @@ class Executable:
         self.uncaptured = ""  # why launches are not captured, if that failed
         self.valid = False
         self.served = [0]  # calls of the entry
+
+    def __del__(self) -> None:
+        """Kernels and memory that work of the queue may still use must not go before it is done."""
+        queue = getattr(self, "_queue", None)
+        if queue is not None:
+            with suppress(CudaError):
+                self.device.check()
+                queue.finish()
 
     # -- binding ---------------------------------------------------------------------------------------------
 
