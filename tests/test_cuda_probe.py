@@ -55,7 +55,6 @@ def versions(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         return installed[name]
 
     monkeypatch.setattr(metadata, "version", version)
-    monkeypatch.setattr(probe.importlib.util, "find_spec", lambda name: name)
     return installed
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ from blockfuse.ir.errors import CudaError
 
 NEEDED_DRIVER = (12, 0)  # what the oldest toolkit among the extras needs
 NEEDED_CAPABILITY = (8, 0)
-PACKAGES = {"cuda-core": "cuda.core", "numba-cuda": "numba_cuda"}  # distribution -> module
+PACKAGES = ("cuda-core", "numba-cuda")
 INSTALL = "pip install 'blockfuse[cuda]' (with a driver of CUDA 12: 'blockfuse[cuda12]')"
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_...
 
@@ -88,24 +86,25 @@ def _driver_version(driver: Any) -> tuple[int, int]:
 
 def _toolkit() -> tuple[int, int]:
     """The CUDA that the installed packages are for; (0, 0) where there are none."""
-    try:
-        major, minor, *_ = metadata.version("cuda-bindings").split(".")
-    except metadata.PackageNotFoundError:
+    version = _version("cuda-bindings")
+    if version is None:
         return 0, 0
+    major, minor, *_ = version.split(".")
     return int(major), int(minor)
 
 
 def _missing_packages() -> list[str]:
-    return [name for name, module in PACKAGES.items() if not _is_there(name, module)]
+    return [name for name in PACKAGES if _version(name) is None]
 
 
-def _is_there(name: str, module: str) -> bool:
-    """Whether a package is installed, asked without importing it."""
+def _version(package: str) -> str | None:
+    """That of an installed package, asked without importing it."""
+    from importlib import metadata  # takes 12 ms to import: only who asks for CUDA pays for it
+
     try:
-        metadata.version(name)
+        return metadata.version(package)
     except metadata.PackageNotFoundError:
-        return False
-    return importlib.util.find_spec(module.partition(".")[0]) is not None
+        return None
 
 
 def _error(found: str, needed: str) -> CudaError:
