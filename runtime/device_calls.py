@@ -8,9 +8,8 @@ from typing import Any, TypeGuard
 from blockfuse.array.modes import UNUSUAL
 from blockfuse.array.ndarray import ndarray
 from blockfuse.codegen.buffers import Buffer
-from blockfuse.codegen.cuda.device import Device, Resident
+from blockfuse.codegen.cuda.device import Device, Resident, Value
 from blockfuse.codegen.cuda.executable import Executable
-from blockfuse.codegen.cuda.room import Value
 from blockfuse.runtime.foreign import maker, promised, resident_of, returned, taken
 
 

@@ -16,8 +16,7 @@ from typing import Any
 import numpy
 
 from blockfuse.array.ndarray import ndarray
-from blockfuse.codegen.cuda.device import Device, Resident
-from blockfuse.codegen.cuda.room import Make
+from blockfuse.codegen.cuda.device import Device, Make, Resident
 from blockfuse.ir.errors import UsageError
 from blockfuse.ir.layout import Layout
 from blockfuse.runtime.libraries import LIBRARIES, dtype_named, library_of, refused_layout

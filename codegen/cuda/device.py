@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy
 
-from blockfuse.codegen.cuda.source import DeviceSource
-from blockfuse.codegen.kernel import Kernel
-from blockfuse.codegen.machine import Machine
-from blockfuse.codegen.store import Store
+if TYPE_CHECKING:  # importing blockfuse imports this file, and should not take long
+    from blockfuse.codegen.cuda.source import DeviceSource
+    from blockfuse.codegen.kernel import Kernel
+    from blockfuse.codegen.machine import Machine
+    from blockfuse.codegen.store import Store
 
 
 class Memory(Protocol):
@@ -31,6 +32,12 @@ class Resident(NamedTuple):  # several are made at every call: a tenth of the ti
     dtype: numpy.dtype
     stream: int | None
     owner: Any
+
+
+Value = numpy.ndarray | Resident
+Make = Callable[
+    [tuple[int, ...], numpy.dtype], tuple[int, Any]
+]  # makes an array: its address, and what keeps it
 
 
 class Loaded(Protocol):

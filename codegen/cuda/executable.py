@@ -19,10 +19,10 @@ from contextlib import suppress
 
 import numpy
 
-from blockfuse.codegen.cuda.device import Device, Launcher, Loaded, Resident
+from blockfuse.codegen.cuda.device import Device, Launcher, Loaded, Make, Resident, Value
 from blockfuse.codegen.cuda.host import HostKernel
 from blockfuse.codegen.cuda.plan import WIDE, Piece, Plan, layout, plan
-from blockfuse.codegen.cuda.room import Key, Make, Parameters, Room, Table, Value
+from blockfuse.codegen.cuda.room import Key, Parameters, Room, Table
 from blockfuse.codegen.cuda.source import DeviceSource
 from blockfuse.codegen.host import host_result
 from blockfuse.codegen.kernel import Kernel

@@ -8,14 +8,10 @@ from typing import Any
 
 import numpy
 
-from blockfuse.codegen.cuda.device import Device, Queue, Resident
+from blockfuse.codegen.cuda.device import Device, Make, Queue, Resident, Value
 from blockfuse.codegen.cuda.plan import Layout, Plan, nbytes_for, rounded
 
-Value = numpy.ndarray | Resident
 Table = list[int]  # number of a buffer -> its address
-Make = Callable[
-    [tuple[int, ...], numpy.dtype], tuple[int, Any]
-]  # makes an array: its address, and what keeps it
 Key = tuple[int, ...]  # the addresses that may be others at the next call
 
 _GRAPHS = 8  # of one piece; the one used longest ago goes
