@@ -35,9 +35,8 @@ class Resident(NamedTuple):  # several are made at every call: a tenth of the ti
 
 
 Value = numpy.ndarray | Resident
-Make = Callable[
-    [tuple[int, ...], numpy.dtype], tuple[int, Any]
-]  # makes an array: its address, and what keeps it
+# Makes an array: its address, and what keeps it.
+Make = Callable[[tuple[int, ...], numpy.dtype], tuple[int, Any]]
 
 
 class Loaded(Protocol):
