@@ -256,12 +256,13 @@ def _loaded(
 ) -> tuple[Plan, dict[int, Loaded]]:
     """The plan, and the kernel of each launch on the device; what cannot be compiled is left to the processor."""
     refused: dict[Kernel, str] = {}
-    found = plan(schedule, device.machine, device.render)
     kernels: dict[DeviceSource, Loaded] = {}
-    for kernel, source in dict.fromkeys(found.rendered.values()):
-        try:
-            kernels[source] = device.load(kernel, source, store, precision)
-        except NoDeviceKernelError as error:
-            refused[kernel] = str(error)
-    found = plan(schedule, device.machine, device.render, refused) if refused else found
-    return found, {place: kernels[source] for place, (_, source) in found.rendered.items()}
+    while True:
+        found, known = plan(schedule, device.machine, device.render, refused), len(refused)
+        for kernel, source in dict.fromkeys(found.rendered.values()):
+            try:
+                kernels[source] = kernels.get(source) or device.load(kernel, source, store, precision)
+            except NoDeviceKernelError as error:
+                refused[kernel] = str(error)
+        if len(refused) == known:
+            return found, {place: kernels[source] for place, (_, source) in found.rendered.items()}
