@@ -7,7 +7,6 @@ import numpy
 from graphs import Memory
 
 from blockfuse.codegen.cpu import isa
-from blockfuse.codegen.cpu.render import pointers
 from blockfuse.codegen.cuda.device import Launcher, Queue, Resident
 from blockfuse.codegen.cuda.host import HostKernel
 from blockfuse.codegen.cuda.simulated import SimulatedDevice, SimulatedMemory, SimulatedQueue, at
@@ -56,7 +55,7 @@ class FakeDevice(SimulatedDevice):
             raise DeviceLostError(f"{self.name} cannot be used any more")
 
     def render(self, kernel: Kernel, wide: bool) -> DeviceSource:
-        return DeviceSource(kernel.name, f"{kernel}, {wide}", pointers(kernel), ())
+        return DeviceSource(kernel.name, f"{kernel}, {wide}", (), ())
 
     def load(self, kernel: Kernel, source: DeviceSource, store: Any, precision: str) -> Any:  # noqa: ARG002
         self.does(f"load {kernel.name} {precision}")
