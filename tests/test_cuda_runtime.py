@@ -34,7 +34,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDevice]:
 def mlp() -> Any:
     random.seed(0)
     net = nn.Sequential()
-    net.add(nn.Dense(16, activation="relu"), nn.Dense(4))
+    net.add(nn.Dense(160, activation="relu"), nn.Dense(4))  # too wide for one launch
     net.initialize()
     net(np.zeros((1, 6)))
     return net
@@ -539,14 +539,14 @@ def test_a_batch_for_which_there_is_no_room_gets_that_of_the_others(device: Fake
     net = mlp()
     wanted = {n: net(np.array(values(n, 6))) for n in (2, 3, 5, 900, 1000)}
     net.hybridize(backend="cuda")
-    device._capacity = 120_000
+    device._capacity = 800_000
     for _ in range(2):
         for n in (2, 3, 5, 900, 1000):
             assert close(net(np.array(values(n, 6))), wanted[n])
     device._capacity = 1000
     with pytest.raises(DeviceMemoryError):
         net(np.array(values(800, 6)))
-    device._capacity = 120_000
+    device._capacity = 800_000
     assert close(net(np.array(values(900, 6))), wanted[900])
 
 
