@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export PYTHONSAFEPATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help compare bench test fuzz check format clean
+.PHONY: help compare bench gpu test fuzz check format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1: \2/p' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ compare: $(VENV)/.installed ## run the examples eager and compiled, and compare 
 
 bench: $(VENV)/.installed-bench ## measure against peers and the machine, about 20 minutes; OPTIONS="--quick" for a part
 	PYTHONPATH=src $(BIN)/python -m benchmarks $(OPTIONS)
+
+gpu: $(VENV)/.installed-test ## check and measure on a CUDA device; OPTIONS="--json FILE --plot FILE"
+	PYTHONPATH=src $(BIN)/python -m benchmarks.gpu_check $(OPTIONS)
 
 test: $(VENV)/.installed-test ## run the tests
 	$(BIN)/pytest

@@ -52,7 +52,6 @@ class Workspace:
 
 ALIGNMENT = 64  # bytes: one cache line, one AVX-512 vector
 ITEMS = 16  # memory grows by so many items: with offsets of whole words an item, every offset is aligned
-_WORD = ALIGNMENT // ITEMS
 
 
 def items_reserved(items: int) -> int:
@@ -63,14 +62,16 @@ def items_reserved(items: int) -> int:
 Lives = dict[int, tuple[int, int]]  # buffer -> the first and the last step that touches it
 
 
-def planned(buffers: list[Buffer], lives: Lives, batch: int = 0) -> tuple[tuple[Buffer, ...], Workspace]:
+def planned(
+    buffers: list[Buffer], lives: Lives, batch: int = 0, alignment: int = ALIGNMENT
+) -> tuple[tuple[Buffer, ...], Workspace]:
     """Offsets for the workspace. What grows with the batch lies behind the rest, at offsets that grow with it.
 
     batch: the number of items for which the types are.
     """
-    result = list(buffers)
-    fixed = arena(result, lives, lambda _, b: None if b.share else rounded(b.type.nbytes, ALIGNMENT))
-    growing = arena(result, lives, lambda _, b: rounded(b.type.nbytes // batch, _WORD) if b.share else None)
+    result, word = list(buffers), alignment // ITEMS
+    fixed = arena(result, lives, lambda _, b: None if b.share else rounded(b.type.nbytes, alignment))
+    growing = arena(result, lives, lambda _, b: rounded(b.type.nbytes // batch, word) if b.share else None)
     return tuple(result), Workspace(fixed, growing)
 
 

@@ -12,6 +12,9 @@
     │                                     AssertionError)
     ├── AuditError                    a compiled call that was repeated eagerly gave something else
     ├── NoDeviceKernelError           a kernel that no device can run (internal: it runs on the processor)
+    ├── CudaError                     CUDA is missing or too old, or failed                (also a RuntimeError)
+    │   ├── DeviceMemoryError         ... the device has too little memory left             (also a MemoryError)
+    │   └── DeviceLostError           ... this process cannot use the device any more
     └── UsageError                    a command or call that asks for something impossible  (also a ValueError)
 
 A message says what was found, where, and what to do.
@@ -62,6 +65,18 @@ class AuditError(BlockfuseError):
 
 class NoDeviceKernelError(BlockfuseError):
     """A kernel that no device can run; the message is the reason."""
+
+
+class CudaError(BlockfuseError, RuntimeError):
+    """A CUDA device that cannot be used. Nothing has changed."""
+
+
+class DeviceMemoryError(CudaError, MemoryError):
+    """A device without enough free memory. The net can be used, with smaller batches or on the processor."""
+
+
+class DeviceLostError(CudaError):
+    """A device that this process cannot use any more. The net can be used on the processor."""
 
 
 class UsageError(BlockfuseError, ValueError):

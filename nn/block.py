@@ -26,7 +26,7 @@ from blockfuse.nn.structure import Held, Registry, joined
 from blockfuse.runtime.dispatch import Hybrid, asks_entry, call_block
 
 # Options of ``hybridize``. Gluon's are taken and mean nothing: memory and partitions look after themselves.
-OPTIONS = ("backend", "threads", "audit")
+OPTIONS = ("backend", "threads", "precision", "audit")
 GLUON_OPTIONS = (
     "static_alloc",
     "static_shape",
@@ -157,8 +157,12 @@ class Block(Held):
     def hybridize(self, active: bool = True, **options: Any) -> None:
         """Compile the next call, with all blocks in this one; ``active=False`` goes back to plain Python.
 
-        backend: ``"auto"`` or ``"cpu"``. threads: at most that many. audit: the share (0 to 1) of compiled calls that
-        are run again eagerly; a difference raises AuditError. Gluon's options are taken and ignored.
+        backend: ``"cpu"``, ``"cuda"`` or ``"auto"`` (the processor, unless there is a device on which the estimate says
+        that the call takes less time). threads: at most that many, of the processor. precision: of products on a device,
+        ``"float32"`` (exact), ``"tf32"`` or ``"bf16"``. audit: the share (0 to 1) of compiled calls that are run again
+        eagerly; a difference raises AuditError. Gluon's options are taken and ignored.
+
+        Raises CudaError, with nothing changed, where ``backend="cuda"`` cannot be had.
         """
         for name in options:
             if name not in OPTIONS + GLUON_OPTIONS:

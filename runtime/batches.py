@@ -106,11 +106,11 @@ class Batches:
         return True
 
     def program_for_every_size(
-        self, signature: Signature, recording: Recording | None, backend: Backend
+        self, signature: Signature, recording: Recording | None, backend: Backend, stays: bool = False
     ) -> tuple[Signature, Program] | None:
         """A program and its signature, if this recording and one of those before it give one.
 
-        recording: None where the call was recorded in a way that is no good for this.
+        recording: None where the call was recorded in a way that is no good for this. stays: see ``Program``.
         """
         batch = self._of(signature)
         sizes = _sizes(signature)
@@ -124,7 +124,8 @@ class Batches:
         for other in before:
             try:
                 path = EverySize(other, recording)
-                return _every_size_of(signature, path), Program([recording], backend, signature[0], path)
+                program = Program([recording], backend, signature[0], path, stays)
+                return _every_size_of(signature, path), program
             except TraceError as error:
                 batch.reason = str(error)
         return None

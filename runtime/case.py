@@ -19,7 +19,10 @@ _CHANGING = 64  # calls with segments that are new; then operators run one by on
 
 @dataclass(frozen=True)
 class Call:
-    """A call taken apart. structure: of ``(args, kwargs)``, with its ``values``, some of them numbers of a family."""
+    """A call taken apart. structure: of ``(args, kwargs)``, with its ``values``, some of them numbers of a family.
+
+    stays: some arrays lie on a device.
+    """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
@@ -28,6 +31,7 @@ class Call:
     structure: Structure
     family: Family | None
     given: frozenset[int]  # which of the values are arguments of the program
+    stays: bool = False
 
     @property
     def form(self) -> Structure:

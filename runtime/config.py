@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -56,6 +57,13 @@ def _level(text: str) -> str:
     return text
 
 
+def _architecture(text: str) -> tuple[int, int] | None:
+    found = re.fullmatch(r"sm_(\d+)(\d)", text)
+    if text and found is None:
+        raise UsageError(f"BLOCKFUSE_CUDA_ARCH is {text!r}; it may be sm_80, sm_90, sm_100 or another one")
+    return None if found is None else (int(found[1]), int(found[2]))
+
+
 SETTINGS = (
     Setting(
         "BLOCKFUSE_THREADS", "", lambda t: _threads(t or _default_threads()), "Threads of a large launch."
@@ -63,6 +71,12 @@ SETTINGS = (
     Setting("BLOCKFUSE_CACHE", "", lambda t: Path(t or _default_cache()), "Folder of compiled code."),
     Setting("BLOCKFUSE_KEEP", "64", _mebibytes, "MiB of memory of large results kept for the next results."),
     Setting("BLOCKFUSE_ISA", "", _level, "Use at most these instructions: avx512, avx2 or baseline."),
+    Setting(
+        "BLOCKFUSE_CUDA_ARCH",
+        "",
+        _architecture,
+        "Show kernels for this architecture, as sm_90, without a device.",
+    ),
 )
 _BY_NAME = {s.name: s for s in SETTINGS}
 
@@ -90,3 +104,9 @@ def kept_bytes() -> int:
 def isa_level() -> str:
     """The highest instruction set level, or "" for all that the processor has."""
     return str(_value("BLOCKFUSE_ISA"))
+
+
+def cuda_architecture() -> tuple[int, int] | None:
+    """The compute capability to show kernels for, or None for the device's."""
+    found: tuple[int, int] | None = _value("BLOCKFUSE_CUDA_ARCH")
+    return found

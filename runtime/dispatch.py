@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import zip_longest
 from textwrap import indent
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from blockfuse.array import modes
 from blockfuse.array.ndarray import ndarray
@@ -36,6 +36,9 @@ from blockfuse.tracer.rehearsal import rehearse
 from blockfuse.tracer.segments import Segmented
 from blockfuse.tracer.structure import Structure, Unstructured, containers, flatten, with_numbers
 
+if TYPE_CHECKING:
+    from blockfuse.codegen.cuda.device import Device
+
 _SIGNATURES = 64  # kept; the one used longest ago goes
 _PATHS = 64  # recorded for one signature; what takes another way runs eagerly
 
@@ -50,7 +53,7 @@ class Hybrid:
     """The programs of one block or function."""
 
     def __init__(self, owner: Any, options: dict[str, Any] | None = None, entry_holder: Any = None) -> None:
-        """owner: a block (with ``_run``), or a plain function. options: backend, threads, audit.
+        """owner: a block (with ``_run``), or a plain function. options: backend, threads, precision, audit.
 
         entry_holder: whose ``_entry`` is set to the native entry; by default the owner's.
         """
@@ -63,11 +66,13 @@ class Hybrid:
         self._batches = Batches()
         self._code: list[Code] = []
         self._others = Case()  # calls whose signatures are not kept
+        chosen = options.get("backend", "auto"), options.get("threads"), options.get("precision", "float32")
+        backends.check(*chosen)
+        self._backend = partial(backends.backend, *chosen)
         self._segments = Segments(owner, self._backend)
         self._quick: list[Callable[[Any, Any], Any]] = []  # of the program that ran last
         self._recording = threading.Lock()
         self._finding = threading.Lock()
-        backends.check(options.get("backend", "auto"), options.get("threads"))
         share = checked_share(options.get("audit", 0))
         self._audit = Audit(_name_of(owner), share, self._eager, self._backend) if share else None
 
@@ -85,7 +90,7 @@ class Hybrid:
             result = quick(args, kwargs)
             if result is not NotImplemented:
                 return result
-        plain = PlainArrays()
+        plain = PlainArrays(self._find_device)
         args, kwargs = plain.wrapped(args), plain.wrapped(kwargs)
         if current.recording:
             plain.lend()
@@ -106,7 +111,7 @@ class Hybrid:
         training = modes.is_training()
         family = self._numbers.family(structure, values, (types, training)) if values else None
         given = family.given if family is not None else frozenset()
-        call = Call(args, kwargs, arrays, values, structure, family, given)
+        call = Call(args, kwargs, arrays, values, structure, family, given, plain.foreign is not None)
         signature: Signature = (call.form, types, training)
         if family is not None and family.exhausted and signature not in self.cases:
             plain.lend()
@@ -163,6 +168,9 @@ class Hybrid:
                 self._forget_entry()
             return case
 
+    def _find_device(self) -> Device | None:
+        return self._backend().find_device()
+
     def _eager(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return run_of(self.owner)(args, kwargs)
 
@@ -198,7 +206,7 @@ class Hybrid:
             entry = program.call if self._audit is None else self._audit.entry(case, program)
             before, vars(self._entry_holder)["_entry"] = vars(self._entry_holder)["_entry"], entry
             kind = type(self._entry_holder)
-            native = program.executable.entry is not None and before is None
+            native = program.entry is not None and before is None
             if native and getattr(kind.__call__, "asks_entry", False):
                 self._backend().quicken(kind)
 
@@ -250,7 +258,7 @@ class Hybrid:
                 case.attempts += 1
         signature = (call.form, *signature[1:])
         alone = None if call.given else recording  # programs that take numbers are for one size
-        every = self._batches.program_for_every_size(signature, alone, self._backend())
+        every = self._batches.program_for_every_size(signature, alone, self._backend(), call.stays)
         if every is not None:
             self._take_every_size(*every, call)
         else:
@@ -318,7 +326,8 @@ class Hybrid:
         """A program for the known paths and the new one; if they do not fit together, for the known ones."""
         try:
             self._forget_entry()
-            case.program = Program([*case.recordings, recording], self._backend(), call.form)
+            recordings = [*case.recordings, recording]
+            case.program = Program(recordings, self._backend(), call.form, stays=call.stays)
             if call.family is not None and not case.recordings:
                 call.family.programs += 1
                 call.family.counters.append(case.program.executable.counter())
@@ -328,9 +337,6 @@ class Hybrid:
         except TraceError as error:
             case.reason = str(error)
             case.failed(call)
-
-    def _backend(self) -> backends.Backend:
-        return backends.backend(self.options.get("backend", "auto"), self.options.get("threads"))
 
     # -- looking in ------------------------------------------------------------------------------------------
 

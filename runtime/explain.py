@@ -91,14 +91,37 @@ def _program_lines(case: Any) -> list[str]:
                 f"  {len(step.launches)} launches with one fork, {_sharing(step, program)}: each takes {step.grain} to "
                 f"{step.part} items through all of them"
             )
-    work = schedule.work / 1000
+    lines += _place_lines(program)
     calls = program.executable.calls() + case.calls
     audited = f", {case.audited} audited" if case.audited else ""
     lines.append(f"  {calls} calls, {case.eager_calls + case.attempts} of them eager{audited}")
     lines.append(f"  {case.attempts} recordings, {program.seconds * 1000:.0f} ms to compile or load")
+    return [*lines, _size_line(program)]
+
+
+def _place_lines(program: Any) -> list[str]:
+    """Where a program runs, if that was to be decided, or is not the processor."""
+    device = program.backend.device
+    place = "the processor" if device is None else device.name
+    because = "" if program.estimate is None else f": {program.estimate}"
+    lines = [f"  on {place}{because}"] if device is not None or because else []
+    if device is None:
+        return lines
+    if program.executable.uncaptured:
+        lines.append(f"  launched one by one because {program.executable.uncaptured}")
+    reasons = program.executable.plan.reasons
+    return lines + [
+        f"  on the processor: kernel {kernel.name}, because {text}" for kernel, text in reasons.items()
+    ]
+
+
+def _size_line(program: Any) -> str:
+    schedule = program.schedule
+    if program.backend.device is not None:
+        return f"  workspace of {program.executable.plan.schedule.workspace} on the device"
+    work = schedule.work / 1000
     call = f"a call with {schedule.batch} items" if schedule.batch else "a call"
-    lines.append(f"  about {work:.1f} us of kernels {call}, workspace of {schedule.workspace}")
-    return lines
+    return f"  about {work:.1f} us of kernels {call}, workspace of {schedule.workspace}"
 
 
 def _kernel_texts(program: Any) -> Iterator[str]:
@@ -126,7 +149,7 @@ def _tiles(kernel: Kernel) -> str:
 
 
 def _sharing(step: Launch | Strip, program: Any) -> str:
-    return f"for {sharing(step, program.machine, program.schedule.batch)}"
+    return f"for {sharing(step, program.backend.machine, program.schedule.batch)}"
 
 
 def _type_text(type: TensorType, batch: int) -> str:

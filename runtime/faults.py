@@ -225,7 +225,8 @@ def _compiled(graph: Graph, values: list[numpy.ndarray], backend: Backend) -> nu
     given = [known[i.attrs["name"]] for i in graph.inputs if i.operator is argument]
     results = executable.run([numpy.require(v, requirements=("C", "A")).reshape(v.shape) for v in given])
     assert results is not None
-    return results[0]
+    found: numpy.ndarray = results[0]
+    return found
 
 
 # -- the script ------------------------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ def _generated(name: str, source: str, state: State, scope: dict[str, Any]) -> C
     if not tests:
         return None
     exec(source.format(condition="\n        and ".join(tests)), scope)
-    return scope[name]  # type: ignore[no-any-return]
+    return scope.pop(name)  # type: ignore[no-any-return]  # not in its own scope: what it holds goes when it goes
 
 
 def _fact_test(number: int, fact: Fact, scope: dict[str, Any]) -> str:

@@ -12,16 +12,21 @@ from blockfuse.ir.flow import Flow
 from blockfuse.ir.graph import Graph, Node, argument
 from blockfuse.runtime.dispatch import Hybrid
 from blockfuse.runtime.program import Program
+from blockfuse.tracer.record import Recording
 
 _CALLS = 16  # calls after which a signature that is still recorded again counts as eager
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """``program`` runs the calls of a signature; where it is None they run eagerly, and ``reason`` says why."""
+    """``program`` runs the calls of a signature; where it is None they run eagerly, and ``reason`` says why.
+
+    recordings: what the program was made of, where it is for one size of the batch.
+    """
 
     program: Program | None
     reason: str
+    recordings: tuple[Recording, ...] = ()
 
     @property
     def operators(self) -> int:
@@ -52,7 +57,7 @@ def settled(net: Any, arguments: list[Any]) -> Outcome:
             break
     if case is None:
         return Outcome(None, "an argument is no array, number or container")
-    return Outcome(case.program, case.reason)
+    return Outcome(case.program, case.reason, tuple(case.recordings))
 
 
 def operators_of(graph: Graph) -> list[Node]:

@@ -1,23 +1,32 @@
-"""NumPy's arrays among the arguments of a call: ours on the same memory inside, NumPy's again in the result."""
+"""Arrays of other libraries among the arguments of a call: ours on the same memory inside, theirs again in the result."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy
 
 from blockfuse.array import stamps
 from blockfuse.array.ndarray import ndarray
+from blockfuse.runtime.foreign import is_array_type, promised, resident_of, returned, taken, uploaded
+
+if TYPE_CHECKING:
+    from blockfuse.codegen.cuda.device import Device
 
 
 class PlainArrays:
-    """NumPy in, NumPy out: who passes plain arrays (and none of ours) gets plain arrays."""
+    """NumPy in, NumPy out: who passes plain arrays (and none of ours) gets plain arrays.
 
-    def __init__(self) -> None:
+    Who passes an array that lies on a device gets arrays there. find_device: the one that programs run on, if any.
+    """
+
+    def __init__(self, find_device: Callable[[], Device | None] = lambda: None) -> None:
         self.made: list[ndarray] = []
         self.ours = False
+        self.foreign: Any = None  # the first array that lies on the device
+        self._find_device = find_device
         self._lent = False
         self._met: dict[int, Any] = {}  # id of an array, list, tuple or dict -> what stands for it
 
@@ -38,7 +47,18 @@ class PlainArrays:
                 self._met[id(value)] = value  # it may hold itself
                 self._met[id(value)] = self._wrapped_anew(value)
             return self._met[id(value)]
-        return value
+        return self._wrapped_foreign(value) if is_array_type(kind) else value
+
+    def _wrapped_foreign(self, value: Any) -> Any:
+        device = self._find_device()
+        resident = None if device is None else taken(value, device)
+        if device is None or resident is None:
+            return value
+        if id(value) not in self._met:
+            self.foreign = value if self.foreign is None else self.foreign
+            self._met[id(value)] = promised(resident, device)
+            self.made.append(self._met[id(value)])
+        return self._met[id(value)]
 
     def _wrapped_anew(self, value: Any) -> Any:
         if isinstance(value, numpy.ndarray):
@@ -51,6 +71,8 @@ class PlainArrays:
         return value if all(a is b for a, b in zip(items, value, strict=True)) else type(value)(items)
 
     def unwrapped(self, value: Any) -> Any:
+        if self.foreign is not None:
+            return _with_data(value, self._on_device)
         return value if not self.made or self.ours else _with_data(value, self._left)
 
     def _left(self, array: ndarray) -> numpy.ndarray:
@@ -58,6 +80,14 @@ class PlainArrays:
         if self._lent:
             stamps.lend(data)
         return data
+
+    def _on_device(self, array: ndarray) -> Any:
+        device = self._find_device()
+        assert device is not None, "it took an argument"
+        resident = resident_of(array, device)
+        if resident is None:
+            resident = uploaded(array._leave("arrays of a device in, arrays of the device out"), device)
+        return returned(resident, device, self.foreign)
 
 
 def plain_result(value: Any) -> Any:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy
 
@@ -21,6 +21,7 @@ from blockfuse.ir.graph import captured, evaluate, parameter
 from blockfuse.ir.passes.pipeline import Optimized, optimize
 from blockfuse.ir.types import type_of
 from blockfuse.runtime.backend import Backend
+from blockfuse.runtime.foreign import promised, resident_of
 from blockfuse.runtime.guards import guarded, quick_check
 from blockfuse.runtime.numbers import conversion
 from blockfuse.runtime.quick import calls_of_any_form, quick_call
@@ -30,6 +31,9 @@ from blockfuse.tracer.paths import Path, flow_of
 from blockfuse.tracer.record import Recording
 from blockfuse.tracer.state import State
 from blockfuse.tracer.structure import Leaf, Structure, rebuild
+
+if TYPE_CHECKING:
+    from blockfuse.codegen.cuda.device import Device
 
 UNKNOWN = object()  # the answer of a program for a call whose flow no recording has taken
 PYTHON = object()  # the answer of a program for a call that only Python can run
@@ -60,6 +64,15 @@ def _for_every_size(every_size: EverySize, machine: Machine) -> tuple[_Compiled,
     return first, for_every_size(schedules[0], schedules[1], sizes, every_size.least, machine)
 
 
+def _compiled(
+    recordings: list[Recording], every_size: EverySize | None, machine: Machine
+) -> tuple[_Compiled, Schedule]:
+    if every_size is not None:
+        return _for_every_size(every_size, machine)
+    compiled = _Compiled([r.path for r in recordings if r.path is not None], machine)
+    return compiled, schedule(compiled.main, machine)
+
+
 class Program:
     """The compiled paths through ``forward``, for one signature.
 
@@ -74,19 +87,24 @@ class Program:
         backend: Backend,
         form: Structure | None = None,
         every_size: EverySize | None = None,
+        stays: bool = False,
     ) -> None:
         """form: the structure of the arguments; None where nobody asks for ``call``.
 
-        every_size: makes it a program for every size of the batch; it is of the last recording.
+        every_size: makes it a program for every size of the batch; it is of the last recording. stays: arguments lie on
+        the device, and should not leave it.
         """
         started = time.perf_counter()
         self.recording = recordings[-1]
         _require_one_structure(recordings)
-        if every_size is None:
-            compiled = _Compiled([r.path for r in recordings if r.path is not None], backend.machine)
-            self.schedule: Schedule = schedule(compiled.main, backend.machine)
-        else:
-            compiled, self.schedule = _for_every_size(every_size, backend.machine)
+        compiled, self.schedule = _compiled(recordings, every_size, backend.machine)
+        self.estimate = backend.estimate(self.schedule, max(every_size.sizes) if every_size else 0)
+        if self.estimate is not None and (stays or self.estimate.favours_device):
+            rival = backend.rival()
+            if rival is not None:
+                backend = rival
+                compiled, self.schedule = _compiled(recordings, every_size, backend.machine)
+        self.backend = backend
         self.flow, self.optimized, self.main = compiled.flow, compiled.optimized, compiled.main
         self.origins = [o for o in compiled.origins if not isinstance(o.holder, Operand)]
         self.operands: list[Operand] = [o.holder for o in compiled.origins if isinstance(o.holder, Operand)]
@@ -94,8 +112,8 @@ class Program:
         self.unrolled = compiled.unrolled
         self._every_size = every_size
         self._check_draws()
-        self.machine = backend.machine
         self.executable = backend.load(self.schedule)
+        self.entry = backend.entry(self.executable)
         self._lock = threading.Lock()  # held for a moment, also by those who change things
         self._refreshing = threading.Lock()  # one thread at a time binds
         self._stale = True
@@ -157,7 +175,15 @@ class Program:
     def refresh(self) -> bool:
         """Whether the program is right for the present state; if so, it is bound to the present parameters."""
         with self._refreshing:
-            return not self.state.change() and (not self._take_stale() or self._rebind())
+            if self.state.change():
+                return False
+            if not self._take_stale():
+                return True
+            try:
+                return self._rebind()
+            except BaseException:
+                self.invalidate()  # some parameters may be new and some old
+                raise
 
     @property
     def is_current(self) -> bool:
@@ -210,10 +236,9 @@ class Program:
         numbers = self.convert(values)
         if numbers is None:
             return PYTHON
-        given = [*arguments, *numbers]
-        data = [numpy.require(a._data, requirements=("C", "A")).reshape(a.shape) for a in given]
-        results = self.executable.run(data)
-        return UNKNOWN if results is None else self._structured([ndarray(r) for r in results])
+        device = self.backend.device
+        results = self.executable.run([_given(a, device) for a in (*arguments, *numbers)])
+        return UNKNOWN if results is None else self._structured([_result(r, device) for r in results])
 
     def _structured(self, results: list[ndarray]) -> Any:
         assert self.recording.structure is not None
@@ -221,9 +246,9 @@ class Program:
 
     def _checked_entry(self) -> Callable[..., Any] | None:
         """The native entry, wrapped only where there is something to check or to rebuild; None where there is none."""
-        if self.executable.entry is None:
+        if self.entry is None:
             return None
-        entry = guarded(self.state, self.executable.entry)
+        entry = guarded(self.state, self.entry)
         if self.recording.structure == Leaf(0):
             return entry
         count = len(self.schedule_results())
@@ -238,6 +263,16 @@ class Program:
 
     def schedule_results(self) -> list[Any]:
         return [b for b in self.schedule.buffers if b.kind == "result"]
+
+
+def _given(array: ndarray, device: Device | None) -> Any:
+    """What an executable takes: where the array lies on its device, or else its data in C order."""
+    lies = None if array._promise is None else resident_of(array, device)
+    return lies or numpy.require(array._data, requirements=("C", "A")).reshape(array.shape)
+
+
+def _result(value: Any, device: Device | None) -> ndarray:
+    return ndarray(value) if device is None or type(value) is numpy.ndarray else promised(value, device)
 
 
 def _require_one_structure(recordings: list[Recording]) -> None:

@@ -61,7 +61,7 @@ def _generated(
         "plain": plain_result,
     }
     exec(f"def quick({parameters}):\n" + "\n".join(f"    {line}" for line in lines), scope)
-    return scope["quick"]  # type: ignore[no-any-return]
+    return scope.pop("quick")  # type: ignore[no-any-return]  # not in its own scope: what it holds goes when it goes
 
 
 class _Writer:

@@ -74,7 +74,7 @@ class _Run:
 
     def __init__(self, program: Program, given: list[int]) -> None:
         self._program, self._given = program, given
-        self._entry = program.executable.entry or _refusing
+        self._entry = program.entry or _refusing
         self.work = program.schedule.work
 
     def __call__(self, leaves: list[ndarray]) -> list[numpy.ndarray] | None:

@@ -71,3 +71,13 @@ def test_levels_are_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BLOCKFUSE_ISA", "sse")
     with pytest.raises(UsageError, match="BLOCKFUSE_ISA is 'sse'; it may be"):
         config.isa_level()
+
+
+def test_architectures_are_names_of_compute_capabilities(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert config.cuda_architecture() is None
+    for text, capability in (("sm_80", (8, 0)), ("sm_90", (9, 0)), ("sm_100", (10, 0))):
+        monkeypatch.setenv("BLOCKFUSE_CUDA_ARCH", text)
+        assert config.cuda_architecture() == capability
+    monkeypatch.setenv("BLOCKFUSE_CUDA_ARCH", "hopper")
+    with pytest.raises(UsageError, match="BLOCKFUSE_CUDA_ARCH is 'hopper'; it may be"):
+        config.cuda_architecture()

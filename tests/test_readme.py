@@ -40,7 +40,9 @@ def test_commands_print_what_is_shown(tmp_path: Path) -> None:
         assert doctest.OutputChecker().check_output(shown, done.stdout, options), done.stdout
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/cli.md", "docs/benchmarks.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "CONTRIBUTING.md", "docs/cli.md", "docs/benchmarks.md", "docs/contract.md"]
+)
 def test_links_lead_somewhere(document: str) -> None:
     assert [str(target) for target in links(document) if not target.exists()] == []
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from blockfuse.ir.errors import UsageError
-from blockfuse.runtime.backend import BACKENDS, backend
+from blockfuse.runtime.backend import BACKENDS, PRECISIONS, backend
 from blockfuse.runtime.cli import report
 from blockfuse.runtime.cli.files import check_folder, write_whole
 from blockfuse.runtime.cli.inputs import BatchType, Input, InputType
@@ -44,6 +44,13 @@ _BUSY = 0.7  # load of a processor: above this, threads of NumPy's BLAS wait mil
     "--threads", type=click.IntRange(min=1), help="Threads of a large kernel.  [default: all cores]"
 )
 @click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="float32",
+    show_default=True,
+    help="Of products on a device.",
+)
+@click.option(
     "--tolerance",
     type=click.FloatRange(min=0),
     help="Largest difference, over the largest element of a result.",
@@ -56,6 +63,7 @@ def compare(
     batches: tuple[int, ...] | None,
     name: str,
     threads: int | None,
+    precision: str,
     tolerance: float | None,
     json_file: Path | None,
     plot_file: Path | None,
@@ -69,11 +77,12 @@ def compare(
             check_folder(path)
     if plot_file is not None:
         report.check_plot(plot_file)
-    machine = backend(name, threads).machine
+    machine = backend(name, threads, precision).machine
     busy = os.getloadavg()[0] > _BUSY * len(os.sched_getaffinity(0))
     nets = [s for target in targets or _examples() for s in subjects(target, inputs)]
     runs = [(subject, batch) for subject in nets for batch in batches or (None,)]
-    rows = list(_compared(runs, {"backend": name, "threads": threads}, tolerance))
+    options = {"backend": name, "threads": threads, "precision": precision}
+    rows = list(_compared(runs, options, tolerance))
     console = report.stdout()
     console.print(report.table(rows, console.width))
     last = f"{report.verdict(rows)} ({machine.name}, threads: {machine.threads})"

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from blockfuse.ir.errors import UsageError
+from blockfuse.runtime.backend import shown
 from blockfuse.runtime.cli.files import check_folder, write_whole
 from blockfuse.runtime.cli.inputs import Input, InputType
 from blockfuse.runtime.cli.picture import picture
@@ -33,9 +34,19 @@ from blockfuse.runtime.program import Program
     help="An argument, as 2x20 or 2,20:float64; repeat for more.",
 )
 @click.option(
+    "--backend",
+    "name",
+    type=click.Choice(("cpu", "cuda")),
+    default="cpu",
+    show_default=True,
+    help="What to compile for; no device is needed.",
+)
+@click.option(
     "--svg", "svg_file", type=click.Path(path_type=Path), help="Draw the graph as recorded and as fused."
 )
-def show(target: str, stages: tuple[str, ...], inputs: tuple[Input, ...], svg_file: Path | None) -> None:
+def show(
+    target: str, stages: tuple[str, ...], inputs: tuple[Input, ...], name: str, svg_file: Path | None
+) -> None:
     """Show what a net becomes: its graph, passes, schedule, kernel source, guards.
 
     The exit status is 1 if the net runs eagerly, and standard error says why.
@@ -47,7 +58,7 @@ def show(target: str, stages: tuple[str, ...], inputs: tuple[Input, ...], svg_fi
         raise UsageError(
             f"{target} has several nets: write one of {', '.join(f'{s.file}:{s.name}' for s in found)}"
         )
-    program = _program(found[0])
+    program = _program(found[0], name)
     if svg_file is not None:
         write_whole(svg_file, picture(str(found[0]), {"recorded": program.flow, "fused": program.main}))
     for stage in stages or (() if svg_file else STAGES):
@@ -55,15 +66,17 @@ def show(target: str, stages: tuple[str, ...], inputs: tuple[Input, ...], svg_fi
         click.echo(text if len(stages) == 1 else f"-- {stage} {'-' * (76 - len(stage))}\n{text}\n")
 
 
-def _program(subject: Subject) -> Program:
+def _program(subject: Subject, name: str) -> Program:
     net = subject.make()
     arguments = [given.array(number) for number, given in enumerate(subject.inputs)]
     with naming_errors(str(subject)):
         if not isinstance(net, HybridFunction):
             net(*arguments)  # parameters learn their shapes
-            net.hybridize()
+            net.hybridize(backend="cpu")
         outcome = settled(net, arguments)
     if outcome.program is None:
         click.echo(f"{subject} runs eagerly: {outcome.reason}", err=True)
         raise SystemExit(1)
-    return outcome.program
+    if name == "cpu":
+        return outcome.program
+    return Program(list(outcome.recordings), shown(name))

@@ -1,0 +1,37 @@
+"""A program as it would be on a device that is not here: its plan and sources, and nothing that runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from blockfuse.codegen.cuda.plan import plan
+from blockfuse.codegen.cuda.render import render
+from blockfuse.codegen.machine import Machine
+from blockfuse.codegen.schedule import Schedule
+from blockfuse.ir.errors import CudaError
+
+
+class Offline:
+    """What ``blockfuse show`` reads of a program for a device."""
+
+    def __init__(self, schedule: Schedule, machine: Machine) -> None:
+        self.plan = plan(schedule, machine, lambda kernel, wide: render(kernel, wide=wide))
+
+    def bind(self, parameters: Sequence[Any]) -> None:
+        """Nobody reads them."""
+
+    def allow(self, valid: bool) -> None:
+        """Nothing runs in any case."""
+
+    def calls(self) -> int:
+        """How often it ran."""
+        return 0
+
+    def counter(self) -> Callable[[], int]:
+        """What tells how often it ran."""
+        return self.calls
+
+    def run(self, _: Sequence[Any]) -> NoReturn:
+        """There is no device."""
+        raise CudaError(f"a program for {self.plan.machine.name} was made to be shown, not to run")
