@@ -8,6 +8,7 @@ from typing import Self
 from llvmlite import ir
 
 from blockfuse.codegen import llvm
+from blockfuse.codegen.functions import exponential
 from blockfuse.codegen.llvm import declared, each_lane
 
 
@@ -19,6 +20,8 @@ class Value(llvm.Value):
     def call(self, name: str, *others: Self) -> Self:
         if name in _FREE:
             return self.new(_FREE[name](self.builder)(self.ir, others[0].ir, flags=("reassoc",)))
+        if name == "exp":
+            return exponential(self)  # type: ignore[return-value]
         if name in _INTRINSICS:
             return self._intrinsic(_INTRINSICS[name], others)
         return each_lane(self, name + ("f" if self.bits == 32 else ""), others)  # type: ignore[no-any-return]

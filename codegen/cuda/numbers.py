@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy
 
+from blockfuse.codegen.cuda.functions import exp
+
 
 class Number:
     """A number, or an array of them."""
@@ -52,6 +54,8 @@ class Number:
         return Number(self.number.view(element))
 
     def call(self, name: str, *others: Number) -> Number:
+        if name == "exp":
+            return exp(self)  # type: ignore[return-value]
         result = LIBRARY[name](self.number, *(o.number for o in others))
         return Number(numpy.asarray(result).astype(self.element)[()])
 
