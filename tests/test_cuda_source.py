@@ -86,7 +86,6 @@ def test_equal_kernels_have_equal_source(name: str) -> None:
 def test_a_grid_covers_all_rows() -> None:
     assert Stage("f", 256, pieces=3, share=2).grid(5) == (8, 1, 1)
     assert Stage("f", 256, share=1024, columns=7).grid(1025) == (2, 7, 1)
-    assert Stage("f", 256, limit=4).grid(100) == (4, 1, 1)
     assert Stage("f", 256).grid(0) == (1, 1, 1)
 
 

@@ -170,7 +170,7 @@ def _folded(cut: _Cut) -> list[str]:
 
 
 def _read(access: Access) -> str:
-    return seen(f"{access.name}[{beyond(_start(access), 'f', access.strides[1])}]", access.dtype)
+    return seen(f"{access.name}[{beyond(_start(access), 'f', access, 1)}]", access.dtype)
 
 
 def _store(kernel: ColumnKernel) -> str:

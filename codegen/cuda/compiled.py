@@ -11,7 +11,10 @@ from blockfuse.codegen.cuda.source import DeviceSource
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.store import Store
 
-_PACKAGES = ("numba", "numba-cuda", "cuda-core", "nvidia-nvvm", "nvidia-cuda-nvcc", "nvidia-nvjitlink")
+_PACKAGES = (
+    *("numba", "numba-cuda", "cuda-core", "nvidia-nvvm", "nvidia-nvjitlink"),
+    *("nvidia-cuda-nvcc-cu12", "nvidia-nvjitlink-cu12"),
+)
 
 
 def cubin(source: DeviceSource, machine: Machine, store: Store) -> bytes:

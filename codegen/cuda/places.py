@@ -50,9 +50,10 @@ def place(indices: Sequence[str], strides: Sequence[int]) -> str:
     return f"uint32({' + '.join(times(i, s) for i, s in pairs)})"
 
 
-def beyond(start: str, index: str, stride: int) -> str:
-    """The place ``index`` steps of ``stride`` after a place."""
-    if stride < 0:
+def beyond(start: str, index: str, access: Access, axis: int) -> str:
+    """The place ``index`` steps along an axis of ``access`` after one of its places."""
+    stride = access.strides[axis]
+    if min(access.strides) < 0:
         return f"{start} + int64({index}) * int64({stride})"
     return f"uint32({start} + {times(index, stride)})" if stride else start
 
@@ -123,7 +124,7 @@ def four(name: str, start: str = "") -> str:
 def is_wide(access: Access) -> bool:
     """Whether four elements that follow each other along the last axis are neighbours in memory, in whole fours."""
     *outer, last = access.strides
-    return last == 1 and all(s % WIDE == 0 for s in outer)
+    return last == 1 and all(s >= 0 and s % WIDE == 0 for s in outer)
 
 
 def most_rows(accesses: Iterable[Access], extents: tuple[int, ...]) -> int:

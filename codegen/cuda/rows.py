@@ -203,7 +203,7 @@ def _load(team: Team, access: Access, array: str, held: bool) -> list[str]:
     if team.width > 1 and is_wide(access):
         base = f"{WIDE} * s" if held and team.steps > 1 else ""
         return [f"{four(array, base)} = ldv4({access.name}, uint32({start} + c))"]
-    where = beyond(start, "c" if team.width == 1 else "(c + uint32(e))", access.strides[1])
+    where = beyond(start, "c" if team.width == 1 else "(c + uint32(e))", access, 1)
     target = _mine(team) if held else "e" if team.width > 1 else "0"
     return _each(team, [f"{array}[{target}] = {access.name}[{where}]"])
 
@@ -295,7 +295,7 @@ def _element_lines(team: Team, sweep: Sweep, passing: list[Access], storing: boo
             text = (
                 f"{_passing(load)}[e]"
                 if team.width > 1
-                else f"{load.name}[{beyond(f'p{load.name[1:]}', 'c', load.strides[1])}]"
+                else f"{load.name}[{beyond(f'p{load.name[1:]}', 'c', load, 1)}]"
             )
             lines.append(f"{element(load.name)} = {seen(text, load.dtype)}")
     lines += [assignment(s) for s in sweep.body]

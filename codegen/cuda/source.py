@@ -9,10 +9,9 @@ from dataclasses import dataclass
 class Stage:
     """One launch: ``name`` of the source over all pointers of the kernel and ``rows`` (uint32), in ``threads`` a block.
 
-    A row holds ``pieces`` pieces of work, of which a block does ``share``; a function that ``limit`` keeps from having
-    a block for each walks on in steps of the grid. columns, layers: the other two sides of the grid. shared_bytes:
-    dynamic shared memory; arrays of a constant size are declared in the source. resident: so many blocks must fit on a
-    multiprocessor at once, which bounds the registers of a thread.
+    A row holds ``pieces`` pieces of work, of which a block does ``share``. columns, layers: the other two sides of the
+    grid. shared_bytes: dynamic shared memory; arrays of a constant size are declared in the source. resident: so many
+    blocks must fit on a multiprocessor at once, which bounds the registers of a thread.
     """
 
     name: str
@@ -21,7 +20,6 @@ class Stage:
     share: int = 1
     columns: int = 1
     layers: int = 1
-    limit: int = 2**31 - 1
     shared_bytes: int = 0
     resident: int = 1
 
@@ -32,8 +30,7 @@ class Stage:
 
     def grid(self, rows: int) -> tuple[int, int, int]:
         """Blocks for so many rows, at least one."""
-        blocks = -(-rows * self.pieces // self.share)
-        return max(1, min(blocks, self.limit)), self.columns, self.layers
+        return max(1, -(-rows * self.pieces // self.share)), self.columns, self.layers
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from blockfuse.codegen.cuda.places import (
     shared,
     split,
     stored,
+    times,
     unsigned,
 )
 from blockfuse.codegen.cuda.source import DeviceSource, Stage
@@ -29,9 +30,7 @@ from blockfuse.codegen.lines import assignment, element, of_elements, pointers
 _TILE = 32
 _LINE = _TILE + 1  # one more, so that a column of the tile is spread over all banks of shared memory
 _WORTH = 8  # an axis shorter than this is not worth a tile
-_LARGEST = (
-    2  # tiles in shared memory, 4 KiB each for float32: more would keep blocks from running side by side
-)
+_LARGEST = 2  # tiles in shared memory: more would keep blocks from running side by side
 
 
 def turned_axis(kernel: MapKernel) -> int | None:
@@ -50,43 +49,19 @@ def turned_axis(kernel: MapKernel) -> int | None:
 def turn_source(kernel: MapKernel, axis: int, threads: int) -> DeviceSource:
     extents, names = kernel.extents, indices(len(kernel.extents) + 1)
     turned = [a for a in kernel.loads if a.strides[-1] not in (0, 1) and a.strides[axis] == 1]
-    across, along = names[axis], names[-1]
-    ends = {names[0]: "rows", **{n: unsigned(e) for n, e in zip(names[1:], extents, strict=True)}}
-    inside = f"({across} < {ends[across]}) & ({along} < {ends[along]})"
+    into = [
+        f"{_tile(a)}[uint32(line * {unsigned(_LINE)} + x)] = {a.name}[{place(names, a.strides)}]"
+        for a in turned
+    ]
     lines = [
         *(shared(_tile(a), _TILE * _LINE, a.dtype) for a in turned),
         "x = uint32(uint32(cuda.threadIdx.x) % uint32(32))",
         "y = uint32(uint32(cuda.threadIdx.x) // uint32(32))",
         *_tile_of_block(names, axis, extents),
+        *_lines_of_tile(kernel, axis, threads, ("x", "line"), into),
+        "cuda.syncthreads()",
+        *_lines_of_tile(kernel, axis, threads, ("line", "x"), _elements(kernel, names, turned)),
     ]
-    step = threads // _TILE
-    lines += looped(
-        "q",
-        _TILE // step,
-        [
-            f"line = uint32(y + uint32(q) * {unsigned(step)})",
-            f"{across} = uint32(first_{across} + x)",
-            f"{along} = uint32(first_{along} + line)",
-            *guarded(
-                inside,
-                [
-                    f"{_tile(a)}[uint32(line * {unsigned(_LINE)} + x)] = {a.name}[{place(names, a.strides)}]"
-                    for a in turned
-                ],
-            ),
-        ],
-    )
-    lines.append("cuda.syncthreads()")
-    lines += looped(
-        "q",
-        _TILE // step,
-        [
-            f"line = uint32(y + uint32(q) * {unsigned(step)})",
-            f"{across} = uint32(first_{across} + line)",
-            f"{along} = uint32(first_{along} + x)",
-            *guarded(inside, _elements(kernel, names, turned)),
-        ],
-    )
     types = pointers(kernel)
     return DeviceSource(
         kernel.name,
@@ -95,6 +70,19 @@ def turn_source(kernel: MapKernel, axis: int, threads: int) -> DeviceSource:
         (_stage(kernel, axis, threads),),
         most_rows=most_rows((*kernel.loads, kernel.store), extents),
     )
+
+
+def _lines_of_tile(
+    kernel: MapKernel, axis: int, threads: int, places: tuple[str, str], work: list[str]
+) -> list[str]:
+    """``work`` at the places of a tile, several lines at a time. places: along ``axis`` and along the last one."""
+    names, step = indices(len(kernel.extents) + 1), threads // _TILE
+    ends = ("rows", *map(unsigned, kernel.extents))
+    pairs = list(zip((names[axis], names[-1]), places, (ends[axis], ends[-1]), strict=True))
+    inner = [f"line = uint32(y + {times('uint32(q)', step)})"]
+    inner += [f"{name} = uint32(first_{name} + {where})" for name, where, _ in pairs]
+    inside = " & ".join(f"({name} < {end})" for name, _, end in pairs)
+    return looped("q", _TILE // step, [*inner, *guarded(inside, work)])
 
 
 def _elements(kernel: MapKernel, names: tuple[str, ...], turned: list[Access]) -> list[str]:

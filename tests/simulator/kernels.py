@@ -80,6 +80,7 @@ def test_operands_are_broadcast(shapes: tuple[tuple[int, ...], ...]) -> None:
     "view",
     [
         lambda x: movement.flip(x, axis=(0, 1)),
+        lambda x: movement.flip(x, axis=(0,)),
         lambda x: movement.get_item(x, index=(("slice", 1, 12, 2), ("slice", 4, 12, 1))),
         lambda x: movement.get_item(x, index=(("slice", 11, -1, -2), ("slice", 0, 12, 3))),
         lambda x: movement.reshape(
@@ -223,13 +224,17 @@ def test_rows_beyond_the_last_store_nothing() -> None:
     assert program.sources[0].stages[0].share == 4
 
 
-def test_rows_are_read_backwards_and_apart() -> None:
-    def turned(x: Any) -> Any:
-        return reductions.sum_(
-            movement.flip(movement.transpose(x, axes=(1, 0)), axis=(1,)), axis=(1,), keepdims=False
-        )
+@pytest.mark.parametrize("flipped", [(0,), (1,), (0, 1)])
+@pytest.mark.parametrize("folded", [0, 1])
+@pytest.mark.parametrize("turned", [(0, 1), (1, 0)])
+def test_folds_read_backwards_and_apart(
+    flipped: tuple[int, ...], folded: int, turned: tuple[int, int]
+) -> None:
+    def backwards(x: Any) -> Any:
+        view = movement.flip(movement.transpose(x, axes=turned), axis=flipped)
+        return reductions.sum_(view, axis=(folded,), keepdims=False)
 
-    assert_simulated(turned, [random((40, 3), "float64")], ulp=100)
+    assert_simulated(backwards, [random((12, 8), "float64")], ulp=100)
 
 
 def test_unaligned_rows_are_read_one_by_one() -> None:
