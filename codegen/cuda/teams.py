@@ -103,7 +103,10 @@ def team_for(kernel: RowKernel, threads: int, wide: bool) -> Team:
     if _FEWEST <= parts <= MOST_BLOCKS and _can_be_parted(kernel):
         return Team(kernel, threads, width, threads, parts=parts)
     small = next(n for n in (1, 2, 4, 8, 16, 32) if n == _WARP or n * width >= kernel.extent)
-    teams = [Team(kernel, size, width, max(threads, size)) for size in (small, threads, 2 * threads)]
+    short = Team(
+        kernel, small, width, max(_WARP, threads // 2)
+    )  # smaller blocks: less is idle where rows are few
+    teams = [short, *(Team(kernel, size, width, size) for size in (threads, 2 * threads))]
     return next(filter(_fits, teams), Team(kernel, 2 * threads, width, 2 * threads, holds=False))
 
 

@@ -213,6 +213,16 @@ def test_long_rows_are_folded_in_parts(extent: int) -> None:
     assert_simulated(lambda x: reductions.any_(x, axis=(1,), keepdims=False), [random((2, extent), "bool")])
 
 
+@pytest.mark.parametrize("extent", [50, 3000, 9000])
+def test_two_folds_of_one_walk_are_joined_each_for_itself(extent: int) -> None:
+    def share(x: Any) -> Any:
+        total, largest = (row(x, axis=(1,), keepdims=False) for row in (reductions.sum_, reductions.max_))
+        return total / largest
+
+    program = assert_accurate(share, [random((2, extent), "float32", 0.5, 1.5)])
+    assert len(program.launches) == 1
+
+
 def test_sums_of_rows_that_no_block_can_hold_stay_accurate() -> None:
     x = random((1, 40_000), "float32", 0.9, 1.1)
     program = assert_accurate(lambda x: x / reductions.sum_(x, axis=(1,), keepdims=True), [x])
@@ -220,7 +230,7 @@ def test_sums_of_rows_that_no_block_can_hold_stay_accurate() -> None:
 
 
 def test_rows_beyond_the_last_store_nothing() -> None:
-    program = assert_accurate(lambda x: neural.softmax(x, axis=1), [random((3, 10), "float32")], threads=64)
+    program = assert_accurate(lambda x: neural.softmax(x, axis=1), [random((3, 10), "float32")], threads=128)
     assert program.sources[0].stages[0].share == 4
 
 
