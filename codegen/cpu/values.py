@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Self
 
 from llvmlite import ir
 
-from blockfuse.codegen import functions, llvm
+from blockfuse.codegen import llvm
+from blockfuse.codegen.functions import exponential
 from blockfuse.codegen.llvm import declared, each_lane
 
 
@@ -19,8 +20,8 @@ class Value(llvm.Value):
     def call(self, name: str, *others: Self) -> Self:
         if name in _FREE:
             return self.new(_FREE[name](self.builder)(self.ir, others[0].ir, flags=("reassoc",)))
-        if name in _SERIES:
-            return _SERIES[name](self)  # type: ignore[no-any-return]
+        if name == "exp":
+            return exponential(self)  # type: ignore[return-value]
         if name in _INTRINSICS:
             return self._intrinsic(_INTRINSICS[name], others)
         return each_lane(self, name + ("f" if self.bits == 32 else ""), others)  # type: ignore[no-any-return]
@@ -37,10 +38,6 @@ class Value(llvm.Value):
 _FREE: dict[str, Callable[[ir.IRBuilder], Callable[..., ir.Value]]] = {
     "fold_add": lambda builder: builder.fadd,
     "fold_multiply": lambda builder: builder.fmul,
-}
-_SERIES: dict[str, Callable[[Any], Any]] = {
-    "exp": functions.exponential,
-    "log": functions.logarithm,
 }
 # name -> that of LLVM
 _INTRINSICS = {

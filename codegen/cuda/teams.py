@@ -28,12 +28,12 @@ _HELD = 64  # words of 4 bytes of a row that a thread holds between sweeps
 _UNROLLED = 1800  # instructions of a sweep with its loops unrolled: NVVM leaves longer ones as loops, and arrays in memory
 # function -> about how many instructions it is
 _LENGTHS = dict.fromkeys(LIBRARY, 100) | {
-    "exp": 9,
-    "log": 20,
-    "sigmoid": 20,
-    "tanh": 34,
-    "erf": 36,
-    "softplus": 45,
+    "exp": 22,
+    "log": 30,
+    "sigmoid": 32,
+    "tanh": 40,
+    "erf": 48,
+    "softplus": 70,
 }
 _SHARE = 64  # elements for each thread of a block that has a part of a row
 _FEWEST = 4  # blocks that are worth a second launch
