@@ -1,6 +1,7 @@
 """Products compiled for devices that need not be there: registers, wide loads, arithmetic, and no float64."""
 
 import re
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from graphs import graph
 
 from blockfuse.codegen.cuda.isa import machine
 from blockfuse.codegen.cuda.nets import with_whole_nets
-from blockfuse.codegen.cuda.products import render_product
+from blockfuse.codegen.cuda.products import finishing_source, render_product
 from blockfuse.codegen.cuda.tiles import LOWER, SHAPES, BlockTiling, Shape
 from blockfuse.codegen.kernel import Access, BlockTile, ProductKernel, Statement
 from blockfuse.codegen.machine import Machine
@@ -20,10 +21,10 @@ from blockfuse.ir.operators import neural
 from blockfuse.ir.operators.contractions import dense
 from blockfuse.ir.passes.pipeline import optimize
 
-pytest.importorskip("numba_cuda", reason="numba-cuda is not installed: extra cuda")
-pytest.importorskip("cuda.core", reason="cuda-core is not installed: extra cuda")
+for package in ("numba_cuda", "cuda.core", "nvidia.cu13"):
+    pytest.importorskip(package, reason=f"compiling for devices needs {package}: extra cuda-test")
 
-from blockfuse.codegen.cuda import frontend
+from blockfuse.codegen.cuda import frontend  # noqa: E402 - only where the packages are there
 
 HOPPER = (9, 0)
 FLOAT64 = re.compile(r"D(ADD|FMA|MUL|SETP|MNMX)|.*F64|MUFU.*64")  # instructions that compute with it
@@ -90,6 +91,49 @@ def test_float64_has_tiles_of_its_own(shape: Shape, tmp_path: Path) -> None:
     block = BlockTile(shape.rows, shape.columns, 0, shape.height, shape.width, shape.depth)
     entry = compiled(product(100, 64, 100, block, "float64"), tmp_path)["kernel_dense"]
     assert max(loop["DFMA"] for loop in entry.loops) >= 32
+
+
+MASK = (Access("x3", "bool", (101, 1)), Access("x4", "int32", (0, 1)))
+MASKED = (
+    Statement("t1", "float32", "select(x3, t0, float32(-1.0))"),
+    Statement("t2", "float32", "float32(x4)"),
+    Statement("t3", "bool", "t1 > t2"),
+)
+WHOLE = (Statement("t1", "int32", "int32(t0)"),)
+SQUARE = BlockTile(32, 32, 0, 4, 4, 16)
+SLICES = BlockTile(4, 16, 0, 4, 4, 1, 64)
+TYPED = {
+    "bool in tiles": replace(
+        product(100, 40, 101, SQUARE, body=MASKED, loads=MASK), store=Access("out", "bool", (101, 1))
+    ),
+    "bool in splits": replace(
+        product(100, 400, 101, split(SLICES, 2), body=MASKED, loads=MASK),
+        store=Access("out", "bool", (101, 1)),
+    ),
+    "integers in fours": replace(
+        product(100, 40, 100, SQUARE, body=WHOLE), store=Access("out", "int32", (100, 1))
+    ),
+    "backwards": replace(product(100, 40, 100, SQUARE), left=Access("x0", "float32", (-40,))),
+    "backwards in slices": replace(product(100, 42, 100, SLICES), left=Access("x0", "float32", (-42,))),
+    "splits of float64": product(100, 400, 100, split(SQUARE, 2), "float64"),
+    "a stack": replace(
+        product(100, 40, 100, SQUARE),
+        batched=True,
+        left=Access("x0", "float32", (4000, 40)),
+        right=Access("x1", "float32", (4000,)),
+        store=Access("out", "float32", (10_000, 100, 1)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TYPED)
+def test_operands_of_every_kind_have_types_on_the_device(name: str, tmp_path: Path) -> None:
+    compiled(TYPED[name], tmp_path)
+
+
+def test_the_rest_of_an_epilogue_has_types_too(tmp_path: Path) -> None:
+    entry = entries(frontend.linked(finishing_source(TYPED["bool in tiles"]), machine(HOPPER)), tmp_path)
+    assert (entry["kernel_dense"].stack, entry["kernel_dense"].instructions["DFMA"]) == (0, 0)
 
 
 def test_a_whole_net_keeps_its_sums_in_registers(tmp_path: Path) -> None:

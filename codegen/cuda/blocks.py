@@ -16,17 +16,14 @@ from __future__ import annotations
 
 from blockfuse.codegen.cuda.elements import (
     QUAD,
-    array_type,
     block_place,
     clamped,
     finished,
-    guarded,
     head,
     index_type,
     inside,
     last_column,
     last_row,
-    lines,
     place,
     right_place,
     start,
@@ -34,7 +31,9 @@ from blockfuse.codegen.cuda.elements import (
     storage,
     target,
 )
+from blockfuse.codegen.cuda.places import array_type, guarded
 from blockfuse.codegen.kernel import BlockTile, ProductKernel
+from blockfuse.codegen.lines import indented
 
 _UNROLLED = (
     64  # multiplications of a thread that the compiler gets in one piece: more of them it leaves in a loop
@@ -56,10 +55,10 @@ def tiled(kernel: ProductKernel, block: BlockTile, wide: bool) -> list[str]:
         *_put(block, "first", width),
         "step = first",
         "while step < beyond:",
-        *lines(1, _step(kernel, block, width)),
+        *indented(1, _step(kernel, block, width)),
         *(line for part in range(block.height // _tall(block)) for line in _finish(kernel, block, part)),
     ]
-    return [head(kernel, kernel.name, block.splits > 1), *lines(1, body)]
+    return [head(kernel, kernel.name, block.splits > 1), *indented(1, body)]
 
 
 # -- sizes ---------------------------------------------------------------------------------------------------
@@ -200,9 +199,9 @@ def _fetch(kernel: ProductKernel, block: BlockTile, step: str, width: int) -> li
     return [
         f"k = {step} * uint32({block.depth})",
         f"for n in range({_left_fetches(block, width)}):",
-        *lines(1, _read_if(conditions[0], _neighbours("left", width), left, kernel.dtype)),
+        *indented(1, _read_if(conditions[0], _neighbours("left", width), left, kernel.dtype)),
         f"for n in range({_right_fetches(block)}):",
-        *lines(1, _read_if(conditions[1], _neighbours("right", QUAD), right, kernel.dtype)),
+        *indented(1, _read_if(conditions[1], _neighbours("right", QUAD), right, kernel.dtype)),
     ]
 
 
@@ -218,7 +217,12 @@ def _read_if(condition: str, names: list[str], value: str, dtype: str) -> list[s
     read = f"{', '.join(names)} = {value}"
     if not condition:
         return [read]
-    return [f"if {condition}:", *lines(1, [read]), "else:", *lines(1, [f"{n} = {dtype}(0.0)" for n in names])]
+    return [
+        f"if {condition}:",
+        *indented(1, [read]),
+        "else:",
+        *indented(1, [f"{n} = {dtype}(0.0)" for n in names]),
+    ]
 
 
 def _left_half(block: BlockTile) -> str:
@@ -257,7 +261,7 @@ def _step(kernel: ProductKernel, block: BlockTile, width: int) -> list[str]:
         "half = step % uint32(2)",
         "ahead = uint32(step + uint32(1))",
         "if ahead < beyond:",
-        *lines(1, _fetch(kernel, block, "ahead", width)),
+        *indented(1, _fetch(kernel, block, "ahead", width)),
         f"for group in range({block.depth // unroll}):",
         f"    for u in range({unroll}):",
         f"        k = uint32(group * {unroll} + u)",
@@ -269,7 +273,7 @@ def _step(kernel: ProductKernel, block: BlockTile, width: int) -> list[str]:
         f"            for j in range({block.width}):",
         f"                total[i * {block.width} + j] += a[i] * b[j]",
         "if ahead < beyond:",
-        *lines(1, _put(block, "ahead", width)),
+        *indented(1, _put(block, "ahead", width)),
         "step = ahead",
     ]
 
@@ -300,7 +304,7 @@ def _finish(kernel: ProductKernel, block: BlockTile, part: int) -> list[str]:
             else []
         ),
         f"for n in range({count}):",
-        *lines(1, _elements(kernel, block, part, QUAD if wide else 1)),
+        *indented(1, _elements(kernel, block, part, QUAD if wide else 1)),
     ]
 
 
@@ -332,7 +336,7 @@ def _four(kernel: ProductKernel, block: BlockTile) -> list[str]:
         f"for e in range({QUAD}):",
         "    c = corner + uint32(e)",
         f"    {kernel.accumulator} = memory[place + uint32(e)]",
-        *lines(1, text),
+        *indented(1, text),
         f"    done[e] = {result}",
         "c = corner",
         f"stv4({pointer}, uint32({where}), {', '.join(f'done[{e}]' for e in range(QUAD))})",

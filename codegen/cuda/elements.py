@@ -8,20 +8,13 @@ that is a multiple of 16 bytes, as do the result and scratch memory; other opera
 
 from __future__ import annotations
 
-import re
-
+from blockfuse.codegen.cuda.places import read
+from blockfuse.codegen.cuda.places import stored as stored_as
 from blockfuse.codegen.kernel import Access, BlockTile, ProductKernel
+from blockfuse.codegen.lines import assignment, element
+from blockfuse.ir.errors import NoDeviceKernelError
 
 QUAD = 4  # neighbours that a thread fetches, multiplies and stores
-_INDENT = "    "
-
-
-def lines(depth: int, text: list[str]) -> list[str]:
-    return [_INDENT * depth + line for line in text]
-
-
-def guarded(condition: str, text: list[str]) -> list[str]:
-    return [f"if {condition}:", *lines(1, text)] if condition else text
 
 
 def pointers(kernel: ProductKernel) -> tuple[tuple[str, str], ...]:
@@ -134,7 +127,7 @@ def place(indices: tuple[str, ...], strides: tuple[int, ...]) -> str:
 
 
 def most_rows(kernel: ProductKernel, block: BlockTile) -> int:
-    """For how many rows (or matrices) 32 bits count all places; 0 where for none."""
+    """For how many rows (or matrices) 32 bits count all places; raises NoDeviceKernelError where for none."""
     stack = (kernel.height,) if kernel.batched else ()
     weight = -(-kernel.units // block.panel) * block.panel * kernel.inner
     walks = [
@@ -143,14 +136,19 @@ def most_rows(kernel: ProductKernel, block: BlockTile) -> int:
         ((kernel.units * block.splits, 1), (kernel.units,)),
         *((access.strides, (*stack, kernel.units)) for access in (*kernel.loads, kernel.store)),
     ]
-    return min(_most_rows(strides, extents) for strides, extents in walks)
+    limit = min(_most_rows(strides, extents) for strides, extents in walks)
+    if limit < 1:
+        raise NoDeviceKernelError(
+            f"a product with a weight of {kernel.inner} x {kernel.units} has places beyond 2**32"
+        )
+    return limit
 
 
 def _most_rows(strides: tuple[int, ...], extents: tuple[int, ...]) -> int:
     """For a walk from row to row by the first stride, and in a row by the others."""
     across, *inner = map(abs, strides)
     reach = sum(stride * (extent - 1) for stride, extent in zip(inner, extents, strict=True))
-    return max(0, (2**32 - 1 - reach) // max(1, across))
+    return (2**32 - 1 - reach) // max(1, across)
 
 
 # -- one element ---------------------------------------------------------------------------------------------
@@ -175,13 +173,12 @@ def epilogue(kernel: ProductKernel) -> list[str]:
     loads = []
     for load in kernel.loads:
         indices = ("matrix", "r", "c")[-len(load.strides) :]
-        text = f"{load.name}[{place(indices, load.strides)}]"
-        loads.append(f"{_element(load.name)} = {text}" + (" != uint8(0)" if load.dtype == "bool" else ""))
-    return loads + [f"{s.name} = {_of_elements(s.expression)}" for s in kernel.body]
+        loads.append(f"{element(load.name)} = {read(load, place(indices, load.strides))}")
+    return loads + [assignment(s) for s in kernel.body]
 
 
 def stored(kernel: ProductKernel) -> str:
-    return f"uint8({kernel.result})" if kernel.store.dtype == "bool" else kernel.result
+    return stored_as(kernel.result, kernel.store.dtype)
 
 
 def target(kernel: ProductKernel, block: BlockTile) -> tuple[str, str]:
@@ -196,17 +193,3 @@ def storage(kernel: ProductKernel, block: BlockTile) -> str:
     if block.splits > 1:
         return kernel.dtype
     return "uint8" if kernel.store.dtype == "bool" else kernel.store.dtype
-
-
-def array_type(dtype: str) -> str:
-    """What an array is declared with; ``int32`` and ``int64`` are conversions of our own."""
-    return f"types.{dtype}" if dtype in ("int32", "int64") else dtype
-
-
-def _element(pointer: str) -> str:
-    return "v" + pointer[1:]
-
-
-def _of_elements(text: str) -> str:
-    """An expression over pointers, read as one over their loaded elements."""
-    return re.sub(r"\bx(\d+)\b", r"v\1", text)

@@ -15,7 +15,8 @@ def machine(cc: tuple[int, int], multiprocessors: int = 132) -> Machine:
     """The machine of compute capability ``cc``; products are cut for so many multiprocessors."""
     assert cc >= OLDEST, f"compute capability {cc} is below {OLDEST}"
     name = f"sm_{cc[0]}{cc[1]}"
-    return Machine(0, 0, features=name, name=name, block_tile=BlockTiling(multiprocessors))
+    tiling = BlockTiling(multiprocessors)
+    return Machine(vector_bytes=0, accumulators=0, features=name, name=name, block_tile=tiling)
 
 
 def capability(machine: Machine) -> tuple[int, int]:

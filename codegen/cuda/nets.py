@@ -19,16 +19,16 @@ from blockfuse.codegen.cuda.elements import (
     QUAD,
     clamped,
     epilogue,
-    guarded,
     head,
     index_type,
-    lines,
     place,
     start,
     stored,
 )
+from blockfuse.codegen.cuda.places import guarded
 from blockfuse.codegen.cuda.slices import added, arrays, elements, exchanged, piece_of_thread, walk
 from blockfuse.codegen.kernel import Access, BlockTile, ProductKernel, Statement
+from blockfuse.codegen.lines import indented
 from blockfuse.codegen.schedule import BlockSchedule, Schedule
 from blockfuse.codegen.steps import Launch, Pointer, Step, lives_of, touched_by
 
@@ -165,7 +165,7 @@ def whole_net(kernel: ProductKernel, block: BlockTile, wide: bool) -> list[str]:
         f"row = uint32(cuda.blockIdx.x) * uint32({block.rows})",
         *(t for n in range(len(layers)) for t in _layer(layers, n, block, line, wide)),
     ]
-    return [head(kernel, kernel.name, scratch=False), *lines(1, body)]
+    return [head(kernel, kernel.name, scratch=False), *indented(1, body)]
 
 
 def _columns(layer: ProductKernel) -> int:

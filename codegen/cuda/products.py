@@ -14,7 +14,6 @@ from blockfuse.codegen.cuda.elements import (
     epilogue,
     head,
     is_wide,
-    lines,
     most_rows,
     pointers,
     row_blocks,
@@ -24,6 +23,7 @@ from blockfuse.codegen.cuda.nets import whole_net
 from blockfuse.codegen.cuda.slices import sliced
 from blockfuse.codegen.cuda.source import DeviceSource, Stage
 from blockfuse.codegen.kernel import BlockTile, ProductKernel
+from blockfuse.codegen.lines import indented
 
 _RESIDENT = 512  # threads on a multiprocessor, with up to 128 registers each: some work while the others wait
 _SUMMING = 256  # threads in a block that adds up what was split
@@ -105,5 +105,5 @@ def _summed(kernel: ProductKernel, name: str, start: str, splits: int) -> list[s
         head(kernel, name, scratch=True),
         f"    place = uint32(cuda.blockIdx.x) * uint32({_SUMMING}) + uint32(cuda.threadIdx.x)",
         f"    if place < rows * {whole}:",
-        *lines(2, body),
+        *indented(2, body),
     ]

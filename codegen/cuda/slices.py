@@ -15,19 +15,19 @@ from blockfuse.codegen.cuda.elements import (
     block_place,
     clamped,
     finished,
-    guarded,
     head,
     index_type,
     inside,
     last_row,
-    lines,
     place,
     right_place,
     start,
     steps_of_split,
     target,
 )
+from blockfuse.codegen.cuda.places import guarded
 from blockfuse.codegen.kernel import BlockTile, ProductKernel
+from blockfuse.codegen.lines import indented
 
 
 def sliced(kernel: ProductKernel, block: BlockTile, wide: bool) -> list[str]:
@@ -47,7 +47,7 @@ def sliced(kernel: ProductKernel, block: BlockTile, wide: bool) -> list[str]:
         *exchanged(block.rows, block.columns),
         *elements(block.rows * block.columns, block.threads, _element(kernel, block)),
     ]
-    return [head(kernel, kernel.name, block.splits > 1), *lines(1, body)]
+    return [head(kernel, kernel.name, block.splits > 1), *indented(1, body)]
 
 
 def arrays(dtype: str, rows: int, columns: int) -> list[str]:
@@ -75,11 +75,15 @@ def walk(kernel: ProductKernel, rows: int, slices: int, left: Callable[[int], li
         f"for i in range({rows * QUAD}):",
         f"    total[i] = {kernel.dtype}(0.0)",
         f"while k + uint32({QUAD - 1}) < end:",
-        *lines(1, _steps(kernel, rows, QUAD, left)),
+        *indented(1, _steps(kernel, rows, QUAD, left)),
         f"    k = uint32(k + uint32({QUAD * slices}))",
     ]
     if kernel.inner % QUAD:  # no whole four is left for one slice
-        text += ["while k < end:", *lines(1, _steps(kernel, rows, 1, left)), "    k = uint32(k + uint32(1))"]
+        text += [
+            "while k < end:",
+            *indented(1, _steps(kernel, rows, 1, left)),
+            "    k = uint32(k + uint32(1))",
+        ]
     return text
 
 
@@ -99,7 +103,7 @@ def elements(count: int, threads: int, text: list[str]) -> list[str]:
     return [
         "place = thread",
         f"while place < uint32({count}):",
-        *lines(1, text),
+        *indented(1, text),
         f"    place = uint32(place + uint32({threads}))",
     ]
 
@@ -132,7 +136,7 @@ def _steps(kernel: ProductKernel, rows: int, count: int, left: Callable[[int], l
         f"for u in range({count}):",
         f"    {names} = ldv4({kernel.right.name}, uint32({right}))",
         f"for i in range({rows}):",
-        *lines(1, left(count)),
+        *indented(1, left(count)),
         f"    for u in range({count}):",
         f"        for j in range({QUAD}):",
         f"            total[i * {QUAD} + j] += a[u] * b[u * {QUAD} + j]",

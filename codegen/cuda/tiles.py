@@ -2,7 +2,8 @@
 
 NOTE [what a product costs]
 The numbers are cycles of one multiprocessor, which multiplies and adds 128 float32 in each. They come from what vendors and
-others have published of recent devices; only their ratios matter, and only roughly: a tile twice as fast wins anyway.
+others have published of recent devices, not from runs of these kernels: ``benchmarks/gpu_products.py`` times all candidates
+beside these estimates. Only ratios matter, and only roughly: a tile twice as fast wins anyway.
 
 - A block makes ``rows * columns * depth`` products a step. A tile of 8 x 8 sums for each thread reads shared memory four
   times for 64 products and keeps the arithmetic busy; smaller ones wait for shared memory (``Shape.speed``).
@@ -29,7 +30,7 @@ LAUNCH = 3000  # cycles of a launch that waits for the one before
 LINE = 48  # bytes of the weight a cycle
 PARTIAL = 2000  # bytes of partial sums a cycle, for the whole device
 SPLITS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
-OPEN_ROWS = 256  # a tile for any number of rows is the best one for so many
+OPEN_ROWS = 1024  # a tile for any number of rows is the best one for so many: fewer take no longer with it than with others
 
 
 @dataclass(frozen=True)
