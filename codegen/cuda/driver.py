@@ -118,8 +118,8 @@ class CudaDevice:
 
     def load(self, kernel: Kernel, source: DeviceSource, store: Store, precision: str) -> Any:
         if isinstance(kernel, ProductKernel):
-            load, allocate = partial(self._loaded, store), self.copies.allocate
-            return loaded_product(kernel, source, precision, self._library(), load, allocate)
+            load = partial(self._loaded, store)
+            return loaded_product(kernel, source, precision, self._library(), load, self._lasting)
         return self._loaded(store, source)
 
     def _loaded(self, store: Store, source: DeviceSource) -> CudaKernel:
@@ -128,6 +128,12 @@ class CudaDevice:
         except Exception as error:  # Numba, NVVM and the linker have their own each
             raise NoDeviceKernelError(f"it does not compile: {' '.join(str(error).split())[:200]}") from error
         return CudaKernel(source, code, self)
+
+    def _lasting(self, nbytes: int) -> CudaMemory:
+        """Memory for work of any queue."""
+        memory = self.copies.allocate(nbytes)
+        self.copies.finish()  # it is there in the order of this queue
+        return memory
 
     @lru_cache  # noqa: B019 - there is one device
     def _library(self) -> CublasLt | None:
