@@ -6,9 +6,8 @@ from typing import Any
 import numpy
 from graphs import Memory
 
-from blockfuse.codegen.cpu import isa
 from blockfuse.codegen.cuda.device import Launcher, Queue, Resident
-from blockfuse.codegen.cuda.host import HostKernel
+from blockfuse.codegen.cuda.host import on_host
 from blockfuse.codegen.cuda.simulated import SimulatedDevice, SimulatedMemory, SimulatedQueue, at
 from blockfuse.codegen.cuda.source import DeviceSource
 from blockfuse.codegen.kernel import Kernel
@@ -23,7 +22,7 @@ class FakeKernel:
     scratch = 0
 
     def __init__(self, kernel: Kernel) -> None:
-        self._kernel = HostKernel(kernel, _KERNELS)
+        self._kernel = on_host(kernel, _KERNELS)
 
     def launch(self, addresses: Sequence[int], rows: int) -> None:
         self._kernel.launch(list(addresses), rows)
@@ -41,7 +40,6 @@ class FakeDevice(SimulatedDevice):
         self.lost = False
         self._queues = 0
         super().__init__(capacity=capacity)
-        self.machine = isa.machine()
 
     def does(self, action: str) -> None:
         self.log.append(action)

@@ -297,6 +297,20 @@ def test_a_repeated_launch_describes_nothing_anew_and_descriptions_go_with_their
     assert len(library.described) == 1
 
 
+def test_a_graph_keeps_the_workspace_that_it_was_made_with() -> None:
+    library, given = Library(), []
+
+    def allocate(nbytes: int) -> SimpleNamespace:
+        given.append(SimpleNamespace(address=Workspace.address, nbytes=nbytes))
+        return given[-1]
+
+    one = loaded_product(LARGE, render_product(LARGE), "float32", CublasLt(library), Ours, allocate)
+    for larger in (100, 50, 200, 100):
+        assert one._workspace(larger) == Workspace.address
+    assert [w.nbytes for w in given] == [100, 200]
+    assert [w for _, w in one._workspaces] == given
+
+
 def test_a_graph_is_captured_from_its_stream() -> None:
     library = Library()
     arrays = [random(512, 1024), random(1024, 516), random(516), random(512, 516)]

@@ -243,6 +243,34 @@ def test_a_construct_gives_the_same_on_the_device(device: FakeDevice, name: str,
             assert close(one, other)
 
 
+@pytest.mark.parametrize("name", CONSTRUCTS)
+def test_the_processor_can_run_every_kernel(device: FakeDevice, name: str) -> None:
+    device.refused = ("",)
+    data = np.array(values(6, 4))
+    compiled = blockfuse.hybridize(CONSTRUCTS[name], backend="cuda")
+    wanted = _leaves(CONSTRUCTS[name](data))
+    for _ in range(2):
+        pairs = zip(_leaves(compiled(data)), wanted, strict=True)
+        assert all(close(one, other) for one, other in pairs)
+    assert "launch" not in device.log
+
+
+@pytest.mark.parametrize("widths", [(6, 5, 4, 3), (6, 200, 4)], ids=["one launch", "two"])
+@pytest.mark.parametrize("refused", [("net",), ("",)], ids=["net", "everything"])
+def test_a_net_that_does_not_compile_as_one_goes_on_layer_by_layer(
+    device: FakeDevice, widths: tuple[int, ...], refused: tuple[str, ...]
+) -> None:
+    device.refused = refused
+    net, x = nn.Sequential(), np.array(values(3, 6))
+    net.add(*(nn.Dense(n, activation="tanh") for n in widths[1:]))
+    net.initialize()
+    wanted = net(x)
+    net.hybridize(backend="cuda")
+    assert all(close(net(x), wanted) for _ in range(3))
+    assert ("launch" in device.log) is (refused == ("net",))
+    assert ("load net float32" in device.log) is (len(widths) == 4)
+
+
 def _leaves(value: Any) -> list[Any]:
     if isinstance(value, list | tuple):
         return [leaf for v in value for leaf in _leaves(v)]

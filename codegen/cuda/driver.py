@@ -12,6 +12,7 @@ import ctypes
 import os
 import threading
 from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from math import prod
 from typing import Any
 
@@ -30,13 +31,15 @@ from cuda.core import (
 from cuda.core import Device as CoreDevice
 from cuda.core.utils import StridedMemoryView
 
-from blockfuse.codegen.cuda import isa
+from blockfuse.codegen.cuda import cublas, isa
 from blockfuse.codegen.cuda.compiled import cubin
+from blockfuse.codegen.cuda.cublas import CublasLt
 from blockfuse.codegen.cuda.device import Launcher, Resident
 from blockfuse.codegen.cuda.probe import Found
+from blockfuse.codegen.cuda.providers import loaded_product
 from blockfuse.codegen.cuda.render import render
 from blockfuse.codegen.cuda.source import DeviceSource
-from blockfuse.codegen.kernel import Kernel
+from blockfuse.codegen.kernel import Kernel, ProductKernel
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.store import Store
 from blockfuse.ir.errors import CudaError, DeviceLostError, DeviceMemoryError, NoDeviceKernelError
@@ -65,12 +68,13 @@ class CudaDevice:
     def __init__(self, found: Found) -> None:
         self.number = 0
         self.name = f"{found.name}, sm_{found.capability[0]}{found.capability[1]}"
-        self.machine: Machine = isa.machine(found.capability)
         self._process = os.getpid()
         self._threads = threading.local()  # those that CUDA knows
         self._lost = ""
         self.core = self.tried(CoreDevice, self.number)
         self.check()
+        multiprocessors = self.tried(getattr, self.core.properties, "multiprocessor_count")
+        self.machine: Machine = isa.machine(found.capability, multiprocessors)
         self.copies = CudaQueue(self)
 
     def check(self) -> None:
@@ -112,12 +116,28 @@ class CudaDevice:
     def render(self, kernel: Kernel, wide: bool) -> DeviceSource:
         return render(kernel, wide=wide)
 
-    def load(self, kernel: Kernel, source: DeviceSource, store: Store, precision: str) -> CudaKernel:  # noqa: ARG002
+    def load(self, kernel: Kernel, source: DeviceSource, store: Store, precision: str) -> Any:
+        if isinstance(kernel, ProductKernel):
+            load = partial(self._loaded, store)
+            return loaded_product(kernel, source, precision, self._library(), load, self._lasting)
+        return self._loaded(store, source)
+
+    def _loaded(self, store: Store, source: DeviceSource) -> CudaKernel:
         try:
             code = cubin(source, self.machine, store)
         except Exception as error:  # Numba, NVVM and the linker have their own each
             raise NoDeviceKernelError(f"it does not compile: {' '.join(str(error).split())[:200]}") from error
         return CudaKernel(source, code, self)
+
+    def _lasting(self, nbytes: int) -> CudaMemory:
+        """Memory for work of any queue."""
+        memory = self.copies.allocate(nbytes)
+        self.copies.finish()  # it is there in the order of this queue
+        return memory
+
+    @lru_cache  # noqa: B019 - there is one device
+    def _library(self) -> CublasLt | None:
+        return cublas.found()
 
     def queue(self) -> CudaQueue:
         return CudaQueue(self)

@@ -20,7 +20,7 @@ from contextlib import suppress
 import numpy
 
 from blockfuse.codegen.cuda.device import Device, Launcher, Loaded, Make, Resident, Value
-from blockfuse.codegen.cuda.host import HostKernel
+from blockfuse.codegen.cuda.host import on_host
 from blockfuse.codegen.cuda.plan import WIDE, Piece, Plan, layout, plan
 from blockfuse.codegen.cuda.room import Key, Parameters, Room, Table
 from blockfuse.codegen.cuda.source import DeviceSource
@@ -46,7 +46,7 @@ class Executable:
         device.check()
         self.device, self.precision = device, precision
         self.plan, self._kernels = _loaded(schedule, device, store, precision)
-        self._host = {k: HostKernel(k, store) for k in self.plan.reasons}
+        self._host = {k: on_host(k, store) for k in self.plan.reasons}
         self._queue = device.queue()
         self._arguments = self.plan.buffers("argument")
         growing = (place for place, (_, buffer) in enumerate(self._arguments) if buffer.share)
@@ -242,7 +242,10 @@ class Executable:
         else:
             assert isinstance(step, Launch)
             result = step.pointers[-1].buffer
-            self._host[step.kernel].run(step, arrays, self.plan.rows(place, room.items))
+            addresses = [
+                arrays[p.buffer].ctypes.data + p.offset * arrays[p.buffer].itemsize for p in step.pointers
+            ]
+            self._host[step.kernel].launch(addresses, self.plan.rows(place, room.items))
         self._queue.upload(table[result], arrays[result])
 
     def _downloaded(self, number: int, table: Table, room: Room) -> numpy.ndarray:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from blockfuse.codegen.buffers import Buffer, items_reserved, planned
+from blockfuse.codegen.cuda.nets import with_whole_nets
 from blockfuse.codegen.cuda.source import DeviceSource
 from blockfuse.codegen.kernel import Kernel
 from blockfuse.codegen.machine import Machine
@@ -85,7 +86,11 @@ def plan(
     schedule: Schedule, machine: Machine, render: Render, refused: Mapping[Kernel, str] | None = None
 ) -> Plan:
     """``refused``: kernels that the device turned out not to have, and why."""
-    reasons = dict(refused or {})
+    joined = with_whole_nets(schedule)
+    refused = refused or {}
+    if not any(kernel in refused for kernel in _kernels(joined)):
+        schedule = joined
+    reasons = {kernel: refused[kernel] for kernel in _kernels(schedule) if kernel in refused}
     rendered = {}
     for place, step in enumerate(schedule.steps):
         if isinstance(step, Launch) and step.kernel not in reasons:
@@ -100,6 +105,10 @@ def plan(
         block_pieces.append(tuple(range(len(pieces), len(pieces) + len(cut))))
         pieces += cut
     return Plan(_aligned(schedule), machine, rendered, reasons, tuple(pieces), tuple(block_pieces))
+
+
+def _kernels(schedule: Schedule) -> list[Kernel]:
+    return [step.kernel for step in schedule.steps if isinstance(step, Launch)]
 
 
 def _source(step: Launch, schedule: Schedule, render: Render) -> DeviceSource:

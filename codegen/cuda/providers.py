@@ -91,7 +91,10 @@ class LibraryProduct:
         self._load, self._allocate = load, allocate
         self._fused = _fused(kernel)
         self._rest = None if self._fused else load(finishing_source(kernel))
-        self._prepared: tuple[Prepared, Memory] | None = None  # of the last launch
+        self._prepared: Prepared | None = None  # of the last launch
+        self._workspaces: list[
+            tuple[int, Memory]
+        ] = []  # of growing size; a graph goes on using the one that it was made with
         self._ours: Loaded | None = None
 
     @property
@@ -101,26 +104,29 @@ class LibraryProduct:
     def launch(self, target: Any, addresses: Sequence[int], rows: int) -> None:
         """A graph is built after a first launch at the same addresses, so nothing is prepared or allocated meanwhile."""
         try:
-            prepared, workspace = self._preparation(addresses, rows)
+            prepared = self._preparation(addresses, rows)
         except CublasError:
             self._without_library().launch(target, self._of_kernel(addresses), rows)
             return
         stream = int(getattr(target, "stream", target).handle)  # a graph is captured from a stream of its own
-        self._library.run(prepared, workspace.address, stream)
+        self._library.run(prepared, self._workspace(prepared.workspace), stream)
         if self._rest:
             self._rest.launch(target, addresses, rows)
 
-    def _preparation(self, addresses: Sequence[int], rows: int) -> tuple[Prepared, Memory]:
+    def _preparation(self, addresses: Sequence[int], rows: int) -> Prepared:
         if self._ours:
             raise CublasError("the library has refused this product")
         product, places = library_product(self._kernel, self._precision, rows), self._places(addresses)
-        if self._prepared is None or (product, places) != (
-            self._prepared[0].product,
-            self._prepared[0].addresses,
-        ):
-            prepared = self._library.prepared(product, places)
-            self._prepared = prepared, self._allocate(prepared.workspace)
-        return self._prepared
+        known = self._prepared
+        if known is None or (product, places) != (known.product, known.addresses):
+            known = self._prepared = self._library.prepared(product, places)
+        return known
+
+    def _workspace(self, nbytes: int) -> int:
+        """The address of so many bytes at least."""
+        if not self._workspaces or self._workspaces[-1][0] < nbytes:
+            self._workspaces.append((nbytes, self._allocate(max(nbytes, 1))))
+        return self._workspaces[-1][1].address
 
     def _places(self, addresses: Sequence[int]) -> Addresses:
         kernel = self._kernel
