@@ -25,6 +25,14 @@ def _norm(extent: int) -> Columns:
     return normed, {"x": f"float32[64, {extent}]", "g": f"float32[{extent}]", "b": f"float32[{extent}]"}
 
 
+def _norm_and_activations(x: Any) -> Any:
+    """More instructions for each element than are unrolled for a whole warp's share of a row."""
+    value = (x - reductions.mean(x, axis=(1,), keepdims=True)) * 0.5
+    for _ in range(3):
+        value = neural.gelu(value, approximate=True)
+    return value
+
+
 def _softmax(extent: int) -> Columns:
     return lambda x: neural.softmax(x, axis=1), {"x": f"float32[64, {extent}]"}
 
@@ -57,6 +65,7 @@ KERNELS: dict[str, Columns] = {
     "softmax_read_again": _softmax(100_000),
     "layer_norm_of_a_warp": _norm(1024),
     "layer_norm_of_a_block": _norm(8192),
+    "norm_and_activations": (_norm_and_activations, {"x": "float32[64, 1024]"}),
     "maximum_of_rows": (lambda x: reductions.max_(x, axis=(1,), keepdims=False), {"x": "int32[4, 60]"}),
     "sum_of_columns": (_total, {"x": "float32[32, 10]"}),
     "sum_of_long_columns": (_total, {"x": "float32[512, 100]"}),

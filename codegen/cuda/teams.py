@@ -31,9 +31,9 @@ _LENGTHS = dict.fromkeys(LIBRARY, 100) | {
     "exp": 22,
     "log": 30,
     "sigmoid": 32,
-    "tanh": 40,
+    "tanh": 44,
     "erf": 48,
-    "softplus": 70,
+    "softplus": 90,
 }
 _SHARE = 64  # elements for each thread of a block that has a part of a row
 _FEWEST = 4  # blocks that are worth a second launch
@@ -98,7 +98,7 @@ def stores_elements(kernel: RowKernel) -> bool:
 
 def team_for(kernel: RowKernel, threads: int, wide: bool) -> Team:
     """See NOTE [teams]. threads: about how many a block has; wide: whether pointers are multiples of 16 bytes."""
-    width = WIDE if wide and _is_wide(kernel) else 1
+    width = WIDE if wide and _is_wide(kernel) and WIDE * _longest(kernel) <= _UNROLLED else 1
     parts = -(-kernel.extent // (threads * _SHARE))
     if _FEWEST <= parts <= MOST_BLOCKS and _can_be_parted(kernel):
         return Team(kernel, threads, width, threads, parts=parts)
@@ -129,9 +129,13 @@ def _fits(team: Team) -> bool:
     """Whether a thread can hold its elements, and the compiler unrolls the loops over them."""
     kept = [team.kernel.store.dtype for s in team.kernel.sweeps if s.keep]
     sizes = [max(4, numpy.dtype(d).itemsize) // 4 for d in (*(a.dtype for a in team.held), *kept)]
-    longest = max(sum(_length(t.expression) for t in s.body) + len(s.folds) for s in team.kernel.sweeps)
     few = team.mine <= _MINE or team.rows == 1
-    return few and team.mine * max(1, sum(sizes)) <= _HELD and team.mine * longest <= _UNROLLED
+    return few and team.mine * max(1, sum(sizes)) <= _HELD and team.mine * _longest(team.kernel) <= _UNROLLED
+
+
+def _longest(kernel: RowKernel) -> int:
+    """About how many instructions the longest sweep is for each element."""
+    return max(sum(_length(t.expression) for t in s.body) + len(s.folds) for s in kernel.sweeps)
 
 
 def _length(expression: str) -> int:
