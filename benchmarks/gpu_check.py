@@ -14,6 +14,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
@@ -25,9 +26,13 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.gpu_cases import CHAINS, FAMILIES, MEASURES, Measure, chain
+from benchmarks.gpu_products import SHAPES, ProductTime, product_times
 from benchmarks.gpu_timing import Found, checked, copy_speeds, device_arrays, drawn, hybridized, microseconds
 from blockfuse import nn
+from blockfuse.codegen.cuda import cublas
 from blockfuse.codegen.cuda.device import Device
+from blockfuse.codegen.cuda.source import DeviceSource
+from blockfuse.codegen.cuda.tiles import BlockTiling
 from blockfuse.runtime import backend as backends
 
 _PACKAGES = (
@@ -56,6 +61,10 @@ class Timed:
     missed: tuple[str, ...]
 
 
+# Who computed a product -> the largest error that it may have; who is not here computes in float32.
+LIMITS = defaultdict(lambda: 1e-5, {"cublaslt tf32": 3e-3, "cublaslt bf16": 3e-2})
+
+
 @dataclass
 class Report:
     """What was found, as it goes into the JSON file."""
@@ -70,12 +79,14 @@ class Report:
     )  # kernels -> us one by one, as a graph
     sanitizer: dict[str, str] = field(default_factory=dict)  # tool -> its last line
     measures: list[Timed] = field(default_factory=list)
+    products: list[ProductTime] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:
         """Whether all results are right; times do not count."""
         clean = all("0 errors" in line or "0 hazards" in line for line in self.sanitizer.values())
-        return clean and all(found.passed for found in self.families)
+        exact = all(one.relative < LIMITS[one.by] for one in self.products)
+        return clean and exact and all(found.passed for found in self.families)
 
 
 @click.command()
@@ -96,6 +107,7 @@ def main(dry_run: bool, only_results: bool, json_file: Path | None, plot_file: P
         report.launches = {n: _launches(n, device) for n in (CHAINS[:2] if dry_run else CHAINS)}
         report.sanitizer = {} if dry_run else _sanitized()
         report.measures += [_timed(m, device, torch, report.speeds, dry_run) for m in MEASURES]
+        report.products += [] if dry_run else _products(device)
     _show(report)
     if json_file is not None:
         json_file.write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")
@@ -182,6 +194,20 @@ def _sanitized() -> dict[str, str]:
     return found
 
 
+def _products(device: Device) -> list[ProductTime]:
+    """Every block that a product may be cut into, and cuBLASLt, at the shapes that count."""
+    library, store = cublas.found(), backends.cache()
+
+    def load(source: DeviceSource) -> Any:
+        return device.compiled(source, store)
+
+    queue, tiling = device.queue(), device.machine.block_tile
+    most = tiling.multiprocessors if isinstance(tiling, BlockTiling) else 0
+    return [
+        time for shape in SHAPES for time in product_times(shape, load, queue, microseconds, library, most)
+    ]
+
+
 # -- the calls whose time counts -------------------------------------------------------------------------------
 
 
@@ -255,6 +281,12 @@ def _show(report: Report) -> None:
     for tool, line in report.sanitizer.items():
         console.print(f"{tool}: {line}", markup=False)
     console.print(_table(report.measures))
+    for one in report.products:
+        mark = "*" if one.chosen else " "
+        console.print(
+            f"{mark} {one.shape} {one.by}: {one.microseconds:.4g} us, {one.teraflops:.3g} TFLOP/s",
+            markup=False,
+        )
 
 
 def _table(measures: list[Timed]) -> Table:

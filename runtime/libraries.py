@@ -64,6 +64,10 @@ def _read_tensor(tensor: Any) -> Resident | None:
         raise UsageError(
             "a tensor that requires gradients gets none from a compiled call: pass tensor.detach()"
         )
+    if tensor.get_device():
+        raise UsageError(
+            f"a tensor lies on device {tensor.get_device()}, and programs run on the first one: pass tensor.to('cuda:0')"
+        )
     if not tensor.is_contiguous():
         raise refused_layout(tensor)
     stream = (

@@ -21,6 +21,7 @@ from blockfuse.ir.graph import captured, evaluate, parameter
 from blockfuse.ir.passes.pipeline import Optimized, optimize
 from blockfuse.ir.types import type_of
 from blockfuse.runtime.backend import Backend
+from blockfuse.runtime.estimates import Estimate
 from blockfuse.runtime.foreign import promised, resident_of
 from blockfuse.runtime.guards import guarded, quick_check
 from blockfuse.runtime.numbers import conversion
@@ -73,6 +74,19 @@ def _compiled(
     return compiled, schedule(compiled.main, machine)
 
 
+def _placed(
+    recordings: list[Recording], every_size: EverySize | None, backend: Backend, stays: bool
+) -> tuple[Backend, Estimate | None, _Compiled, Schedule]:
+    """Where the paths run best, with the estimate that says so where there is a choice, and what they are there."""
+    compiled, found = _compiled(recordings, every_size, backend.machine)
+    estimate = backend.estimate(found, max(every_size.sizes) if every_size else 0)
+    better = estimate is not None and (stays or estimate.favours_device)
+    rival = backend.rival() if better else None
+    if rival is None:
+        return backend, estimate, compiled, found
+    return rival, estimate, *_compiled(recordings, every_size, rival.machine)
+
+
 class Program:
     """The compiled paths through ``forward``, for one signature.
 
@@ -97,14 +111,7 @@ class Program:
         started = time.perf_counter()
         self.recording = recordings[-1]
         _require_one_structure(recordings)
-        compiled, self.schedule = _compiled(recordings, every_size, backend.machine)
-        self.estimate = backend.estimate(self.schedule, max(every_size.sizes) if every_size else 0)
-        if self.estimate is not None and (stays or self.estimate.favours_device):
-            rival = backend.rival()
-            if rival is not None:
-                backend = rival
-                compiled, self.schedule = _compiled(recordings, every_size, backend.machine)
-        self.backend = backend
+        self.backend, self.estimate, compiled, self.schedule = _placed(recordings, every_size, backend, stays)
         self.flow, self.optimized, self.main = compiled.flow, compiled.optimized, compiled.main
         self.origins = [o for o in compiled.origins if not isinstance(o.holder, Operand)]
         self.operands: list[Operand] = [o.holder for o in compiled.origins if isinstance(o.holder, Operand)]
@@ -112,8 +119,8 @@ class Program:
         self.unrolled = compiled.unrolled
         self._every_size = every_size
         self._check_draws()
-        self.executable = backend.load(self.schedule)
-        self.entry = backend.entry(self.executable)
+        self.executable = self.backend.load(self.schedule)
+        self.entry = self.backend.entry(self.executable)
         self._lock = threading.Lock()  # held for a moment, also by those who change things
         self._refreshing = threading.Lock()  # one thread at a time binds
         self._stale = True

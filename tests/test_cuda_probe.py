@@ -96,9 +96,17 @@ def test_without_a_driver_the_error_says_what_is_needed() -> None:
         ),
         (Driver(status=999), r"driver of CUDA 13\.0 does not start \(error 999\)"),
         (Driver(devices=0), "has no device"),
+        (Driver(status=100, devices=0), "has no device"),
         (Driver(capability=(7, 5)), r"has compute capability 7\.5; it needs 8\.0 \(Ampere\) or newer"),
     ],
-    ids=["old", "older than the packages", "broken", "without a device", "an old device"],
+    ids=[
+        "old",
+        "older than the packages",
+        "broken",
+        "without a device",
+        "that does not start for want of one",
+        "an old device",
+    ],
 )
 def test_what_cannot_be_used_is_named(driver: Driver, text: str) -> None:
     assert re.search(text, complaint(driver))

@@ -1,12 +1,22 @@
-"""Whole programs in Numba's simulator, in a process of its own: rendered kernels, the runtime around them, both ways in."""
+"""Whole programs: in Numba's simulator, in a process of its own, and compiled for devices that are not here."""
 
 import importlib.util
 import json
 import os
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from documents import ROOT, python
+from graphs import Memory
+
+import blockfuse
+from blockfuse import np, npx
+from blockfuse.codegen.cuda import isa
+from blockfuse.codegen.cuda.compiled import cubin
+from blockfuse.runtime.backend import ShownBackend
+from blockfuse.runtime.inspection import settled
+from blockfuse.runtime.program import Program
 
 if importlib.util.find_spec("numba_cuda") is None:
     pytest.skip("numba-cuda is not installed: pip install 'blockfuse[cuda]'", allow_module_level=True)
@@ -33,3 +43,28 @@ def test_a_program_gives_the_same_in_the_simulator(found: Any, name: str) -> Non
 
 def test_every_case_is_a_test(found: Any) -> None:
     assert set(found) == set(CASES)
+
+
+# -- compiled for devices that are not here ----------------------------------------------------------------------
+
+NETS: dict[str, tuple[Callable[[Any], Any], tuple[int, ...]]] = {
+    "a chain": (lambda x: np.tanh(x * 2 + 1) - x, (1000, 1024)),
+    "softmax": (lambda x: npx.softmax(x), (1000, 1024)),
+    "a product and what follows": (lambda x: npx.relu(np.dot(x, x.T)).sum(axis=0), (300, 256)),
+}
+
+
+@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("cc", [(8, 0), (10, 0)], ids=["sm_80", "sm_100"])
+def test_programs_compile_without_a_device(name: str, cc: tuple[int, int]) -> None:
+    pytest.importorskip("cuda.core", reason="cuda-core is not installed: pip install 'blockfuse[cuda]'")
+    function, shape = NETS[name]
+    compiled = blockfuse.hybridize(function, backend="cpu")
+    outcome = settled(compiled, [np.zeros(shape)])
+    shown = Program(list(outcome.recordings), ShownBackend(isa.machine(cc)))
+    plan: Any = shown.executable.plan
+    assert plan.rendered
+    assert not plan.reasons
+    for _, source in plan.rendered.values():
+        code = cubin(source, isa.machine(cc), Memory())
+        assert all(stage.entry.encode() in code for stage in source.stages)

@@ -419,7 +419,7 @@ def test_a_library_without_from_dlpack_gets_an_array_of_ours(
 class TorchTensor(Tensor):
     """What we ask of a tensor of torch, which is read and made without the common interfaces."""
 
-    is_cuda, requires_grad = True, False
+    is_cuda, requires_grad, number = True, False, 0
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -431,6 +431,9 @@ class TorchTensor(Tensor):
 
     def data_ptr(self) -> int:
         return self.interface["data"][0]
+
+    def get_device(self) -> int:
+        return self.number
 
     def is_contiguous(self) -> bool:
         return self.interface["strides"] is None
@@ -475,7 +478,7 @@ def test_tensors_of_torch_are_read_and_made_by_torch(device: FakeDevice, torch: 
 
 
 @pytest.mark.usefixtures("torch")
-def test_a_tensor_that_requires_gradients_or_lies_in_another_order_is_refused(device: FakeDevice) -> None:
+def test_a_tensor_that_requires_gradients_or_lies_elsewhere_is_refused(device: FakeDevice) -> None:
     net = mlp()
     net.hybridize(backend="cuda")
     x = TorchTensor(values(6, 6), device)
@@ -485,6 +488,10 @@ def test_a_tensor_that_requires_gradients_or_lies_in_another_order_is_refused(de
     turned = TorchTensor(values(6, 6), device, strides=(4, 24))
     with pytest.raises(UsageError, match="pass a contiguous copy"):
         net(turned)
+    far = TorchTensor(values(6, 6), device)
+    far.number = 1
+    with pytest.raises(UsageError, match="lies on device 1, and programs run on the first one"):
+        net(far)
 
 
 def test_a_net_that_is_not_on_the_device_leaves_its_arrays_alone(device: FakeDevice) -> None:

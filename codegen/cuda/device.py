@@ -114,10 +114,13 @@ class Device(Protocol):
         """The source of a kernel; see ``render.py``."""
 
     def load(self, kernel: Kernel, source: DeviceSource, store: Store, precision: str) -> Loaded:
-        """``kernel``, rendered as ``source``, compiled or taken from the store; raises NoDeviceKernelError where that fails.
+        """``kernel``, rendered as ``source``, by whom it suits; raises NoDeviceKernelError where it cannot be had.
 
         precision: that products of float32 matrices may have.
         """
+
+    def compiled(self, source: DeviceSource, store: Store) -> Loaded:
+        """A kernel of ours; raises NoDeviceKernelError where it does not compile."""
 
     def queue(self) -> Queue:
         """A new queue."""

@@ -73,7 +73,7 @@ class CudaDevice:
         self._lost = ""
         self.core = self.tried(CoreDevice, self.number)
         self.check()
-        multiprocessors = self.tried(getattr, self.core.properties, "multiprocessor_count")
+        multiprocessors = self.tried(lambda: self.core.properties.multiprocessor_count)
         self.machine: Machine = isa.machine(found.capability, multiprocessors)
         self.copies = CudaQueue(self)
 
@@ -118,11 +118,11 @@ class CudaDevice:
 
     def load(self, kernel: Kernel, source: DeviceSource, store: Store, precision: str) -> Any:
         if isinstance(kernel, ProductKernel):
-            load = partial(self._loaded, store)
+            load = partial(self.compiled, store=store)
             return loaded_product(kernel, source, precision, self._library(), load, self._lasting)
-        return self._loaded(store, source)
+        return self.compiled(source, store)
 
-    def _loaded(self, store: Store, source: DeviceSource) -> CudaKernel:
+    def compiled(self, source: DeviceSource, store: Store) -> CudaKernel:
         try:
             code = cubin(source, self.machine, store)
         except Exception as error:  # Numba, NVVM and the linker have their own each

@@ -15,6 +15,7 @@ NEEDED_CAPABILITY = (8, 0)
 PACKAGES = ("cuda-core", "numba-cuda")
 INSTALL = "pip install 'blockfuse[cuda]' (with a driver of CUDA 12: 'blockfuse[cuda12]')"
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_...
+_NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def probe(library: Callable[[str], Any] = ctypes.CDLL) -> Found:
         needed = f"a driver of CUDA {max(NEEDED_DRIVER[0], toolkit[0])} or newer, or {INSTALL} for the driver at hand"
         raise _error(f"the NVIDIA driver is of CUDA {_text(version)}", needed)
     status = driver.cuInit(0)
-    if status:
+    if status and status != _NO_DEVICE:
         raise _error(
             f"the NVIDIA driver of CUDA {_text(version)} does not start (error {status})", "one that works"
         )

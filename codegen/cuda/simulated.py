@@ -54,6 +54,9 @@ class SimulatedDevice:
         return render(kernel, _THREADS, wide)
 
     def load(self, kernel: Kernel, source: DeviceSource, store: Store, precision: str) -> Any:  # noqa: ARG002 - the protocol's
+        return self.compiled(source, store)
+
+    def compiled(self, source: DeviceSource, store: Store) -> Any:  # noqa: ARG002 - the protocol's
         return SimulatedKernel(source, self)
 
     def queue(self) -> Queue:
