@@ -4,12 +4,12 @@ NOTE [the pool]
 Workers are Python threads that enter native code once and stay there without the interpreter lock. A worker looks for
 work for a tenth of a millisecond, since in a virtual machine waking a core takes 50 us and more, and then sleeps in
 ``sem_wait``. ``fork(state, function, table, rows, grain)`` opens a job, wakes the workers and takes parts of the rows
-itself until none is left; workers take parts as they come. A part is a share of what is left (guided self-scheduling,
-Polychronopoulos and Kuck 1987), so a worker whose core was taken away for a while holds up little. One that comes too
-late finds the job closed and sleeps on: a fork is never slower than doing all rows alone. The caller waits only for
-workers that are inside, looking at first, then asleep. ``fork_awake`` takes the same operands for little work: it
-forks only while workers are awake; otherwise the caller does all rows, and wakes the workers for the next call if the
-last one was not long ago.
+itself until none is left; workers take parts as they come. There is a part for each thread: with more of them, weights
+are read more often (784-256-128-10 at batch 256 on two cores: 272 us with two parts, 301 with eight). A worker that
+comes too late finds the job closed and sleeps on: a fork is never slower than doing all rows alone. The caller waits
+only for workers that are inside, looking at first, then asleep. ``fork_awake`` takes the same operands for little
+work: it forks only while workers are awake; otherwise the caller does all rows, and wakes the workers for the next
+call if the last one was not long ago.
 
 Workers keep off the processor that the caller runs on (``_keep_away``): the kernel may wake a thread where its waker
 runs, and there it would wait until the work is done (seen: 57 us a call instead of 34). One job at a time; a second
@@ -31,7 +31,7 @@ LIBRARY = ("sem_wait", "sem_post", "sem_trywait", "sched_getcpu", "sched_setaffi
 # Words of the state; then the caller's semaphore, two sets of processors, and for each worker its semaphore (4 words),
 # thread number and memory.
 FIELDS = (
-    *("busy", "workers", "function", "table", "rows", "grain", "grains", "least", "next", "inside"),
+    *("busy", "workers", "function", "table", "rows", "part", "parts", "next", "inside"),
     *("caller", "awake", "last", *LIBRARY),
 )
 DONE = 24
@@ -43,8 +43,6 @@ _LOOKS = 10_000  # a worker looks for the next job this often (some 0.1 ms) befo
 _SPINS = 10_000  # a caller looks so often (some 20 us) whether the last worker has left before it sleeps
 _RECENT = 100_000  # nanoseconds: calls that follow each other so soon are worth waking workers for
 _MONOTONIC = 1  # Linux's number of the clock
-_SHARES = 2  # of what is left a thread takes one part in so many times the number of threads,
-_LEAST = 2  # but of all no less than one part in so many times that number
 _OPEN, _WAITED = 1 << 32, 1 << 33
 
 
@@ -128,37 +126,27 @@ class _Native:
 
     def run_parts(self, memory: ir.Value) -> None:
         """Take parts of the rows until none is left; the last part has what is left over. memory: the thread's own."""
-        builder, one = self.builder, ir.Constant(I64, 1)
-        again, take, rows, after = (
-            self.function.append_basic_block(n) for n in ("part", "take", "rows", "no_part")
-        )
+        builder = self.builder
+        again = self.function.append_basic_block("part")
+        inside = self.function.append_basic_block("rows")
+        after = self.function.append_basic_block("no_part")
         builder.branch(again)
         builder.position_at_end(again)
-        first = builder.load_atomic(self.place("next"), "monotonic", 8, typ=I64)
-        left = builder.sub(self.field("grains"), first)
-        builder.cbranch(builder.icmp_signed(">", left, ir.Constant(I64, 0)), take, after)
-        builder.position_at_end(take)
-        threads = builder.add(self.field("workers"), one)
-        share = self.quotient(left, builder.mul(threads, ir.Constant(I64, _SHARES)))
-        size = self.smaller(left, self.larger(share, self.field("least")))
-        beyond = builder.add(first, size)
-        taken = builder.cmpxchg(self.place("next"), first, beyond, "seq_cst", "monotonic")
-        builder.cbranch(builder.extract_value(taken, 1), rows, again)
-        builder.position_at_end(rows)
-        grain = self.field("grain")
-        last = builder.icmp_signed("==", beyond, self.field("grains"))
-        end = builder.select(last, self.field("rows"), builder.mul(beyond, grain))
+        number = self.change("next", "add", 1)
+        builder.cbranch(builder.icmp_signed("<", number, self.field("parts")), inside, after)
+        builder.position_at_end(inside)
+        size = self.field("part")
+        following = builder.add(number, ir.Constant(I64, 1))
+        last = builder.icmp_signed("==", following, self.field("parts"))
+        end = builder.select(last, self.field("rows"), builder.mul(following, size))
         function = builder.inttoptr(self.field("function"), ROWS.as_pointer())
         table = builder.inttoptr(self.field("table"), POINTER)
-        builder.call(function, [table, builder.mul(first, grain), end, memory])
+        builder.call(function, [table, builder.mul(number, size), end, memory])
         builder.branch(again)
         builder.position_at_end(after)
 
     def smaller(self, x: ir.Value, y: ir.Value) -> ir.Value:
         return self.builder.select(self.builder.icmp_signed("<", x, y), x, y)
-
-    def larger(self, x: ir.Value, y: ir.Value) -> ir.Value:
-        return self.builder.select(self.builder.icmp_signed(">", x, y), x, y)
 
     def quotient(self, number: ir.Value, by: ir.Value) -> ir.Value:
         """Rounded up."""
@@ -252,22 +240,23 @@ class _Fork(_Native):
     def _open(self, function: ir.Value, table: ir.Value, rows: ir.Value, grain: ir.Value) -> None:
         builder = self.builder
         workers = self.field("workers")
+        one = ir.Constant(I64, 1)
         grains = builder.sdiv(rows, grain)
-        threads = builder.add(workers, ir.Constant(I64, 1))
+        each = self.quotient(grains, builder.add(workers, one))  # grains a part
+        parts = self.quotient(grains, each)
         values = {
             "function": builder.ptrtoint(function, I64),
             "table": builder.ptrtoint(table, I64),
             "rows": rows,
-            "grain": grain,
-            "grains": grains,
-            "least": self.quotient(grains, builder.mul(threads, ir.Constant(I64, _LEAST))),
+            "part": builder.mul(each, grain),
+            "parts": parts,
             "next": ir.Constant(I64, 0),
         }
         for name, value in values.items():
             builder.store(value, self.place(name))
         self._keep_away(workers)
         self.change("inside", "or", _OPEN)
-        spare = builder.sub(grains, ir.Constant(I64, 1))  # the caller takes a part itself
+        spare = builder.sub(parts, one)  # the caller takes a part itself
         self.for_each(self.smaller(spare, workers), lambda n: self.post(self.worker(n)))
 
     def _keep_away(self, workers: ir.Value) -> None:
