@@ -2,7 +2,7 @@
 
 NOTE [the pool]
 Workers are Python threads that enter native code once and stay there without the interpreter lock. A worker looks for
-work for a tenth of a millisecond, since in a virtual machine waking a core takes 50 us and more, and then sleeps in
+work for a fifth of a millisecond, since in a virtual machine waking a core takes 50 us and more, and then sleeps in
 ``sem_wait``. ``fork(state, function, table, rows, grain)`` opens a job, wakes the workers and takes parts of the rows
 itself until none is left; workers take parts as they come. There is a part for each thread: with more of them, weights
 are read more often (784-256-128-10 at batch 256 on two cores: 272 us with two parts, 301 with eight). A worker that
@@ -11,7 +11,7 @@ only for workers that are inside, looking at first, then asleep. ``fork_awake`` 
 work: it forks only while workers are awake; otherwise the caller does all rows, and wakes the workers for the next
 call if the last one was not long ago.
 
-Workers keep off the processor that the caller runs on (``_keep_away``): the kernel may wake a thread where its waker
+Workers keep off the processor that the caller runs on (``keep_away``): the kernel may wake a thread where its waker
 runs, and there it would wait until the work is done (seen: 57 us a call instead of 34). One job at a time; a second
 caller finds the pool busy and does its rows itself. A forked child has no workers: its pool starts anew.
 
@@ -32,16 +32,18 @@ LIBRARY = ("sem_wait", "sem_post", "sem_trywait", "sched_getcpu", "sched_setaffi
 # thread number and memory.
 FIELDS = (
     *("busy", "workers", "function", "table", "rows", "part", "parts", "next", "inside"),
-    *("caller", "awake", "last", *LIBRARY),
+    *("caller", "awake", "last", "woken", *LIBRARY),
 )
 DONE = 24
 ALLOWED, AWAY, SET = 32, 48, 16  # processors of this process; those without the caller's; words in a set
 WORKERS = 64
 STRIDE = 8  # words a worker: one cache line
 THREAD, MEMORY = 4, 5  # among the words of a worker
-_LOOKS = 10_000  # a worker looks for the next job this often (some 0.1 ms) before it sleeps
+_AWAKE = 200_000  # nanoseconds that a worker looks for the next job before it sleeps
+_LOOKS = 256  # looks between two looks at the clock
 _SPINS = 10_000  # a caller looks so often (some 20 us) whether the last worker has left before it sleeps
 _RECENT = 100_000  # nanoseconds: calls that follow each other so soon are worth waking workers for
+_AGAIN = 200_000  # nanoseconds before workers are woken again: they may have no core to wake on
 _MONOTONIC = 1  # Linux's number of the clock
 _OPEN, _WAITED = 1 << 32, 1 << 33
 
@@ -124,6 +126,47 @@ class _Native:
         builder.branch(head)
         builder.position_at_end(after)
 
+    def keep_away(self) -> None:
+        """Bar the workers from the caller's processor, if that is another one than at the last fork."""
+        builder = self.builder
+        here = self.processor()
+        before = self.field("caller")
+        moved = builder.icmp_signed("!=", here, before)
+        few = builder.icmp_unsigned("<", here, ir.Constant(I64, 64 * SET))
+        with builder.if_then(builder.and_(moved, few)):
+            builder.store(here, self.place("caller"))
+            allowed = self.get(self._word_of(before, ALLOWED))
+            self.put(self._word_of(before, AWAY), allowed)
+            bit = builder.shl(ir.Constant(I64, 1), builder.and_(here, ir.Constant(I64, 63)))
+            allowed = self.get(self._word_of(here, ALLOWED))
+            self.put(self._word_of(here, AWAY), builder.and_(allowed, builder.not_(bit)))
+            self.for_each(self.field("workers"), self._bar)
+
+    def _word_of(self, processor: ir.Value, start: int) -> ir.Value:
+        return self.builder.add(self.builder.lshr(processor, ir.Constant(I64, 6)), ir.Constant(I64, start))
+
+    def _bar(self, number: ir.Value) -> None:
+        thread = self.get(self.builder.add(self.worker(number), ir.Constant(I64, THREAD)))
+        function = self._library("sched_setaffinity", [I32, I64, POINTER])
+        operands = [self.builder.trunc(thread, I32), ir.Constant(I64, 8 * SET), self.at(AWAY)]
+        self.builder.call(function, operands)  # where no processor is left, it fails and changes nothing
+
+    def processor(self) -> ir.Value:
+        """The number of the processor that this thread runs on."""
+        return self.builder.sext(self.builder.call(self._library("sched_getcpu", []), []), I64)
+
+    def now(self) -> ir.Value:
+        """Nanoseconds."""
+        builder = self.builder
+        with builder.goto_entry_block():
+            time = builder.alloca(I64, 2)
+        clock = self._library("clock_gettime", [I32, POINTER])
+        builder.call(clock, [ir.Constant(I32, _MONOTONIC), time])
+        seconds, nanoseconds = (
+            builder.load(builder.gep(time, [ir.Constant(I64, n)], source_etype=I64), typ=I64) for n in (0, 1)
+        )
+        return builder.add(builder.mul(seconds, ir.Constant(I64, 10**9)), nanoseconds)
+
     def run_parts(self, memory: ir.Value) -> None:
         """Take parts of the rows until none is left; the last part has what is left over. memory: the thread's own."""
         builder = self.builder
@@ -189,11 +232,11 @@ class _Work(_Native):
     def _watch_a_while(self, semaphore: ir.Value) -> None:
         """Wait for the semaphore: awake at first, since the next job often follows at once, then asleep."""
         builder = self.builder
+        start = self.now()
         before = builder.block
-        look = self.function.append_basic_block("look")
-        sleep = self.function.append_basic_block("sleep")
-        awake = self.function.append_basic_block("awake")
-        idle = self.function.append_basic_block("idle")
+        look, idle, check, sleep, awake = (
+            self.function.append_basic_block(n) for n in ("look", "idle", "check", "sleep", "awake")
+        )
         builder.branch(look)
         builder.position_at_end(look)
         count = builder.phi(I64)
@@ -203,7 +246,14 @@ class _Work(_Native):
         builder.position_at_end(idle)
         following = builder.add(count, ir.Constant(I64, 1))
         count.add_incoming(following, idle)
-        builder.cbranch(builder.icmp_signed("<", following, ir.Constant(I64, _LOOKS)), look, sleep)
+        rest = builder.and_(following, ir.Constant(I64, _LOOKS - 1))
+        builder.cbranch(builder.icmp_signed("!=", rest, ir.Constant(I64, 0)), look, check)
+        builder.position_at_end(check)
+        count.add_incoming(following, check)
+        passed = builder.sub(self.now(), start)
+        soon = builder.icmp_signed("<", passed, ir.Constant(I64, _AWAKE))
+        away = builder.icmp_signed("!=", self.processor(), self.field("caller"))
+        builder.cbranch(builder.and_(soon, away), look, sleep)
         builder.position_at_end(sleep)
         self.change("awake", "sub", 1)
         self.wait(semaphore)
@@ -254,36 +304,10 @@ class _Fork(_Native):
         }
         for name, value in values.items():
             builder.store(value, self.place(name))
-        self._keep_away(workers)
+        self.keep_away()
         self.change("inside", "or", _OPEN)
         spare = builder.sub(parts, one)  # the caller takes a part itself
         self.for_each(self.smaller(spare, workers), lambda n: self.post(self.worker(n)))
-
-    def _keep_away(self, workers: ir.Value) -> None:
-        """Bar the workers from the caller's processor, if that is another one than at the last fork."""
-        builder = self.builder
-        function = self._library("sched_getcpu", [])
-        here = builder.sext(builder.call(function, []), I64)
-        before = self.field("caller")
-        moved = builder.icmp_signed("!=", here, before)
-        few = builder.icmp_unsigned("<", here, ir.Constant(I64, 64 * SET))
-        with builder.if_then(builder.and_(moved, few)):
-            builder.store(here, self.place("caller"))
-            allowed = self.get(self._word_of(before, ALLOWED))
-            self.put(self._word_of(before, AWAY), allowed)
-            bit = builder.shl(ir.Constant(I64, 1), builder.and_(here, ir.Constant(I64, 63)))
-            allowed = self.get(self._word_of(here, ALLOWED))
-            self.put(self._word_of(here, AWAY), builder.and_(allowed, builder.not_(bit)))
-            self.for_each(workers, self._bar)
-
-    def _word_of(self, processor: ir.Value, start: int) -> ir.Value:
-        return self.builder.add(self.builder.lshr(processor, ir.Constant(I64, 6)), ir.Constant(I64, start))
-
-    def _bar(self, number: ir.Value) -> None:
-        thread = self.get(self.builder.add(self.worker(number), ir.Constant(I64, THREAD)))
-        function = self._library("sched_setaffinity", [I32, I64, POINTER])
-        operands = [self.builder.trunc(thread, I32), ir.Constant(I64, 8 * SET), self.at(AWAY)]
-        self.builder.call(function, operands)  # where no processor is left, it fails and changes nothing
 
     def _close(self) -> None:
         """Let nobody enter any more, and wait for those inside."""
@@ -345,22 +369,15 @@ class _ForkAwake(_Native):
         with builder.if_then(builder.icmp_signed(">", awake, zero)):
             builder.call(self.fork, self.function.args)
             builder.ret_void()
-        now = self._now()
-        passed = builder.sub(now, self.field("last"))
+        now = self.now()
+        passed, since = (builder.sub(now, self.field(name)) for name in ("last", "woken"))
         builder.store(now, self.place("last"))
-        with builder.if_then(builder.icmp_signed("<", passed, ir.Constant(I64, _RECENT))):
+        often = builder.icmp_signed("<", passed, ir.Constant(I64, _RECENT))
+        long_ago = builder.icmp_signed(">", since, ir.Constant(I64, _AGAIN))
+        with builder.if_then(builder.and_(often, long_ago)):
+            builder.store(now, self.place("woken"))
+            self.keep_away()
             self.for_each(self.field("workers"), lambda n: self.post(self.worker(n)))
         whole = builder.inttoptr(builder.ptrtoint(function, I64), ROWS.as_pointer())
         builder.call(whole, [table, zero, rows, zero])
         builder.ret_void()
-
-    def _now(self) -> ir.Value:
-        """Nanoseconds."""
-        builder = self.builder
-        time = builder.alloca(I64, 2)
-        clock = self._library("clock_gettime", [I32, POINTER])
-        builder.call(clock, [ir.Constant(I32, _MONOTONIC), time])
-        seconds, nanoseconds = (
-            builder.load(builder.gep(time, [ir.Constant(I64, n)], source_etype=I64), typ=I64) for n in (0, 1)
-        )
-        return builder.add(builder.mul(seconds, ir.Constant(I64, 10**9)), nanoseconds)
