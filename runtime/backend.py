@@ -196,8 +196,10 @@ def check(name: str, threads: int | None, precision: str) -> None:
         raise UsageError(f"there is no precision {precision!r}; there are {', '.join(PRECISIONS)}")
     if precision != "float32" and name != "cuda":
         raise UsageError(f"precision={precision!r} is for backend='cuda': others compute products in float32")
-    if name == "cuda":
-        cuda_device()
+    if name == "cuda" and precision not in cuda_device().precisions:
+        raise CudaError(
+            f"precision={precision!r} needs cuBLASLt, which was not found: pip install 'blockfuse[cuda-blas]'"
+        )
 
 
 def backend(name: str = "auto", threads: int | None = None, precision: str = "float32") -> Backend:

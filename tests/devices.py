@@ -32,6 +32,7 @@ class FakeDevice(SimulatedDevice):
     """log: what happened. refused: words in names of kernels that do not compile. fails: an action that raises an error."""
 
     name = "a device of the tests"
+    precisions = ("float32", "tf32", "bf16")
 
     def __init__(self, capacity: int = 1 << 30) -> None:
         self.log: list[str] = []

@@ -626,6 +626,16 @@ def test_precision_is_for_products_of_a_device(device: FakeDevice) -> None:
         net.hybridize(precision="tf32")
 
 
+def test_a_precision_that_nobody_computes_is_an_error(
+    device: FakeDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "precisions", ("float32",))
+    net = mlp()
+    with pytest.raises(CudaError, match=r"needs cuBLASLt, which was not found: pip install"):
+        net.hybridize(backend="cuda", precision="bf16")
+    net.hybridize(backend="cuda")
+
+
 @pytest.mark.parametrize(("width", "place"), [(16, "the processor"), (1024, "a device of the tests")])
 def test_auto_goes_by_the_estimate(
     device: FakeDevice, monkeypatch: pytest.MonkeyPatch, width: int, place: str

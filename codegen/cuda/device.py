@@ -101,6 +101,10 @@ class Device(Protocol):
     def machine(self) -> Machine: ...
 
     @property
+    def precisions(self) -> tuple[str, ...]:
+        """What its products of float32 matrices may be asked to have."""
+
+    @property
     def copies(self) -> Queue:
         """A queue for copies that Python waits for."""
 

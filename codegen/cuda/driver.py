@@ -36,7 +36,7 @@ from blockfuse.codegen.cuda.compiled import cubin
 from blockfuse.codegen.cuda.cublas import CublasLt
 from blockfuse.codegen.cuda.device import Launcher, Resident
 from blockfuse.codegen.cuda.probe import Found
-from blockfuse.codegen.cuda.providers import loaded_product
+from blockfuse.codegen.cuda.providers import WORTH, loaded_product
 from blockfuse.codegen.cuda.render import render
 from blockfuse.codegen.cuda.source import DeviceSource
 from blockfuse.codegen.kernel import Kernel, ProductKernel
@@ -134,6 +134,10 @@ class CudaDevice:
         memory = self.copies.allocate(nbytes)
         self.copies.finish()  # it is there in the order of this queue
         return memory
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        return tuple(WORTH) if self._library() else ("float32",)
 
     @lru_cache  # noqa: B019 - there is one device
     def _library(self) -> CublasLt | None:

@@ -37,6 +37,7 @@ class SimulatedDevice:
 
     name = "the simulator"
     number = 0
+    precisions: tuple[str, ...] = ("float32",)
 
     def __init__(self, cc: tuple[int, int] = (9, 0), capacity: int = 1 << 30) -> None:
         self.machine: Machine = isa.machine(cc)
