@@ -43,6 +43,15 @@ def open_tiles(panels: int, vectors: int, panel: int, accumulators: int) -> tupl
     return tuple(choose_tile(h, panels, vectors, panel, accumulators) for h in heights)
 
 
+def few_columns_tiles(height: int, units: int, accumulators: int) -> tuple[ProductTile, ...]:
+    """Tiles whose vectors run along the inner axis: all columns of as many rows as the registers hold."""
+    most = max(1, accumulators // units)
+    if height:
+        rows = min(range(1, most + 1), key=lambda r: (-(-height // r) * (r + 1), -r))
+        return (ProductTile(min(rows, height), units, 1, 1),)
+    return tuple(ProductTile(rows, units, 1, 1) for rows in dict.fromkeys((most, 1)))
+
+
 def product_kernel(
     node: Node, body: Graph, operands: list[Layout], machine: Machine, batch: int = 0
 ) -> Bound | CopyFirst:
@@ -109,6 +118,8 @@ def _register_tiles(
     height: int, panels: int, vectors: int, panel: int, machine: Machine, work: float
 ) -> tuple[ProductTile, ...]:
     """One tile, or several for any number of rows (``height`` 0)."""
+    if panel == 1:
+        return few_columns_tiles(height, panels, machine.accumulators)
     if not height:
         return open_tiles(panels, vectors, panel, machine.accumulators)
     return (choose_tile(height, panels, vectors, panel, machine.accumulators, machine.threads, work),)

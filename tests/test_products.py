@@ -9,6 +9,8 @@ from graphs import LEVELS, Native, graph, graph_for, meant
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from blockfuse.codegen.cpu import isa
+from blockfuse.codegen.kernel import ProductKernel
 from blockfuse.codegen.products import choose_tile
 from blockfuse.codegen.steps import HostCall, Launch
 from blockfuse.ir.graph import Graph
@@ -283,3 +285,39 @@ def test_tiles_fit_the_registers_and_the_product(
     assert computed <= 2 * height * panels  # overlapping tiles waste less than half
     wanted = min(8, height * panels * vectors)
     assert 2 * used >= wanted  # enough of them to hide the latency of a multiply-add
+
+
+# -- few columns -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("rows", "inner", "units"), [(1, 64, 1), (2, 256, 3), (5, 67, 2), (33, 130, 6), (7, 100, 10), (3, 65, 12)]
+)
+def test_few_columns_of_a_long_inner_axis(level: str, dtype: str, rows: int, inner: int, units: int) -> None:
+    values = [whole(*shape, dtype=dtype) for shape in ((rows, inner), (units, inner), (units,))]
+
+    def function(x: Any, w: Any, b: Any) -> Any:
+        return neural.relu(dense(x, w, b)) * b, dense(x, w), matmul(dense(x, w), dense(w, w))
+
+    assert_equal(graph_for(function, values), values, level)
+
+
+def test_few_columns_of_many_matrices() -> None:
+    values = [whole(3, 5, 80), whole(3, 80, 4)]
+    program = assert_equal(graph_for(matmul, values), values)
+    assert "panel=1," in program.sources[-1]
+
+
+def test_a_panel_has_one_column_where_there_are_few_and_the_inner_axis_is_long() -> None:
+    def panel(inner: int, units: int) -> int:
+        recorded = graph(dense, "y", x=f"float32[2, {inner}]", y=f"float32[{units}, {inner}]")
+        (launch,) = Native(recorded).schedule.launches
+        assert isinstance(launch.kernel, ProductKernel)
+        return launch.kernel.tiles[0].panel
+
+    lanes = isa.machine().lanes(4)
+    assert panel(8 * lanes, lanes // 2) == 1
+    assert panel(8 * lanes, lanes) == lanes
+    assert panel(lanes, lanes // 2) == lanes

@@ -13,8 +13,9 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
+from blockfuse.codegen.cpu.dots import Dots
 from blockfuse.codegen.cpu.streams import drain, near_memory, stream
-from blockfuse.codegen.cpu.tiles import product_tile
+from blockfuse.codegen.cpu.tiles import Tile, product_tile
 from blockfuse.codegen.cpu.values import Value
 from blockfuse.codegen.functions import ARITY, BOOLEAN, FUNCTIONS
 from blockfuse.codegen.machine import Machine
@@ -50,7 +51,8 @@ def lowered(source: str, name: str, dtypes: tuple[str, ...], machine: Machine) -
 
 
 def _tile(machine: Machine, **columns: Any) -> Any:
-    return product_tile(machine.lanes(8 if columns["dtype"] == "float64" else 4), **columns)
+    lanes = machine.lanes(8 if columns["dtype"] == "float64" else 4)
+    return product_tile(lanes, Dots if columns["panel"] == 1 else Tile, **columns)
 
 
 def _storage(dtype: str) -> Any:

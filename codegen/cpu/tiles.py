@@ -48,13 +48,13 @@ class TileSpec:
     epilogue: FunctionType | None
 
 
-def product_tile(lanes: int, **columns: Any) -> Any:
+def product_tile(lanes: int, emitter: type[Tile], **columns: Any) -> Any:
     """The intrinsic ``tile(*pointers, [matrix,] row, panel)`` for vectors of ``lanes`` elements."""
     spec = TileSpec(**columns)
 
     def typed(context: Any, *arguments: Any) -> Any:
         def generate(_: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
-            _Tile(spec, lanes, builder, values).emit()
+            emitter(spec, lanes, builder, values).emit()
             return ir.Constant(ir.IntType(8).as_pointer(), None)
 
         return types.void(*arguments), generate
@@ -70,7 +70,7 @@ def _with_arguments(names: str, typed: Callable[..., Any]) -> Callable[..., Any]
     return scope["tile"]  # type: ignore[no-any-return]
 
 
-class _Tile:
+class Tile:
     def __init__(self, spec: TileSpec, lanes: int, builder: ir.IRBuilder, values: list[ir.Value]) -> None:
         self.spec, self.lanes, self.builder = spec, lanes, builder
         self.pointers = dict(zip(spec.arguments, values, strict=False))
@@ -284,7 +284,7 @@ class _Tile:
             left = Value(self.builder, self._splat(scalar, self.vector))
             for number, panel in enumerate(right):
                 total = Value(self.builder, totals[row * len(right) + number])
-                result.append(_multiply_add(left, Value(self.builder, panel), total).ir)
+                result.append(multiply_add(left, Value(self.builder, panel), total).ir)
         return result
 
     def _finish(self, total: ir.Value, row: int, column: ir.Value, mask: ir.Value | None) -> None:
@@ -317,7 +317,7 @@ def element_bytes(element: ir.Type) -> int:
     return 4 if isinstance(element, ir.FloatType) else 8
 
 
-def _multiply_add(x: Value, y: Value, z: Value) -> Value:
+def multiply_add(x: Value, y: Value, z: Value) -> Value:
     return FUNCTIONS["multiply_add"](x, y, z)  # type: ignore[return-value]
 
 

@@ -18,7 +18,8 @@ LINE = 4  # elements that a device fetches at once
 def pack_products(graph: Graph, vector_bytes: int) -> Graph:
     """Every float ``dense`` and ``matmul`` is a ``packed_product`` (or a row sum), its weight in panels of two vectors.
 
-    vector_bytes: width of the machine's vectors; a weight with few columns gets panels of one vector. 0: a device, which
+    vector_bytes: width of the machine's vectors; a weight with fewer columns gets panels of one vector, one with few columns
+    and a long inner axis panels of one column, so that vectors run along the inner axis. 0: a device, which
     reads whole lines: a weight is one panel, as libraries want it, its lines padded to ``LINE`` elements.
     """
 
@@ -45,7 +46,7 @@ def _product(x: Any, weight: Any, *bias: Any, transposed: bool, lanes: int) -> A
         wide = _product(expand_dims(x, axis=(0,)), weight, *bias, transposed=transposed, lanes=lanes)
         return reshape(wide, shape=(*wide.shape[:-2], wide.shape[-1]))
     units = weight.shape[-2] if transposed else weight.shape[-1]
-    panels = pack(weight, panel=_panel(units, lanes), transposed=transposed)
+    panels = pack(weight, panel=_panel(units, x.shape[-1], lanes), transposed=transposed)
     if weight.ndim > 2:
         batch = broadcast_shapes(x.shape[:-2], weight.shape[:-2])
         x, panels = _stacked(x, batch, 2), _stacked(panels, batch, 3)
@@ -54,10 +55,12 @@ def _product(x: Any, weight: Any, *bias: Any, transposed: bool, lanes: int) -> A
     return reshape(packed_product(rows, panels, *bias, units=units), shape=(*x.shape[:-1], units))
 
 
-def _panel(units: int, lanes: int) -> int:
+def _panel(units: int, inner: int, lanes: int) -> int:
     """Columns of a panel."""
     if not lanes:
         return -(-units // LINE) * LINE
+    if 4 * units <= 3 * lanes and inner >= 4 * lanes:
+        return 1
     return 2 * lanes if units > lanes else lanes
 
 
