@@ -417,3 +417,20 @@ def test_explain_names_files_and_lines() -> None:
     fast(numbers())
     line = leaving.__code__.co_firstlineno + 1
     assert f"float()) at test_hybridize.py:{line}" in fast.explain(), fast.explain()
+
+
+def test_a_tuple_of_values_is_returned_itself() -> None:
+    class Sized(nn.Block):
+        def forward(self, x: Any) -> Any:
+            return x + 1, self.size, {"size": self.size}
+
+    net, x = Sized(), np.ones((2, 3))
+    net.size = (1, (2.0, "a"), ())
+    net.hybridize()
+    for _ in range(4):
+        result, size, named = net(x)
+        assert size is net.size
+        assert named["size"] is net.size
+        assert result.shape == (2, 3)
+    net.size = (3, 4)
+    assert net(x)[1] is net.size

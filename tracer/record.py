@@ -19,7 +19,7 @@ from blockfuse.tracer.paths import Path
 from blockfuse.tracer.purity import Witness
 from blockfuse.tracer.recorder import Recorder
 from blockfuse.tracer.state import State
-from blockfuse.tracer.structure import Structure, Unstructured, containers, flatten
+from blockfuse.tracer.structure import Structure, Unstructured, containers, flatten_result
 
 Code = tuple[types.CodeType, dict[str, Any]]
 
@@ -128,7 +128,7 @@ def _finish(recording: Recording, recorder: Recorder, result: Any) -> None:
         return
     arrays: list[ndarray] = []
     try:
-        recording.structure = flatten(result, arrays, recording.statics)
+        recording.structure = flatten_result(result, arrays, recording.statics)
     except Unstructured as kind:
         recording.problem = f"forward returns a {kind.args[0]}, which is neither array, number nor container"
         return

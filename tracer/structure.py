@@ -10,6 +10,7 @@ from typing import Any
 from blockfuse.array.ndarray import ndarray
 
 ATOMS = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis))
+_VALUES = (*ATOMS, slice, range)
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,15 @@ def flatten(value: Any, arrays: list[ndarray], statics: list[Any] | None = None)
     return _flat(value, arrays, [] if statics is None else statics, {})
 
 
-def _flat(value: Any, arrays: list[ndarray], statics: list[Any], met: dict[int, int]) -> Structure:
-    """met: id of each list and dict so far -> its number."""
+def flatten_result(value: Any, arrays: list[ndarray], statics: list[Any]) -> Structure:
+    """The same of a result, where tuples of values are values: ``return y, self.size`` gives the very tuple."""
+    return _flat(value, arrays, statics, {}, whole=True)
+
+
+def _flat(
+    value: Any, arrays: list[ndarray], statics: list[Any], met: dict[int, int], whole: bool = False
+) -> Structure:
+    """met: id of each list and dict so far -> its number. whole: a tuple of values stays one."""
     kind = type(value)
     if kind is ndarray:
         arrays.append(value)
@@ -74,14 +82,21 @@ def _flat(value: Any, arrays: list[ndarray], statics: list[Any], met: dict[int, 
             return Again(met[id(value)])
         met[id(value)] = len(met)
     if kind is tuple or kind is list or (isinstance(value, tuple) and hasattr(value, "_fields")):
-        return Branch(kind, tuple(_flat(v, arrays, statics, met) for v in value))
+        if whole and _is_value(value):
+            statics.append(value)
+            return Static(repr(value), kind)
+        return Branch(kind, tuple(_flat(v, arrays, statics, met, whole) for v in value))
     if kind is dict:
-        parts = tuple(_flat(v, arrays, statics, met) for v in value.values())
+        parts = tuple(_flat(v, arrays, statics, met, whole) for v in value.values())
         return Branch(kind, parts, _checked_keys(value), tuple((type(k), repr(k)) for k in value))
-    if kind in ATOMS or kind is slice or kind is range:
+    if kind in _VALUES:
         statics.append(value)
         return Static(repr(value), kind)
     raise Unstructured(kind.__name__)
+
+
+def _is_value(value: Any) -> bool:
+    return all(map(_is_value, value)) if type(value) is tuple else type(value) in _VALUES
 
 
 def with_numbers(structure: Structure, places: Container[int]) -> Structure:

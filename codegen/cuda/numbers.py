@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy
 
-from blockfuse.codegen.cuda.functions import exp
+from blockfuse.codegen.functions import exponential
 
 
 class Number:
@@ -55,7 +55,7 @@ class Number:
 
     def call(self, name: str, *others: Number) -> Number:
         if name == "exp":
-            return exp(self)  # type: ignore[return-value]
+            return exponential(self)  # type: ignore[return-value]
         result = LIBRARY[name](self.number, *(o.number for o in others))
         return Number(numpy.asarray(result).astype(self.element)[()])
 

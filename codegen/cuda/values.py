@@ -8,7 +8,7 @@ from typing import Any, Self
 from llvmlite import ir
 
 from blockfuse.codegen import llvm
-from blockfuse.codegen.cuda.functions import exp
+from blockfuse.codegen.functions import exponential
 from blockfuse.codegen.llvm import each_lane
 
 # What libdevice calls otherwise.
@@ -31,7 +31,7 @@ class Value(llvm.Value):
         if name in _FOLDS:
             return _FOLDS[name](self, *others)  # type: ignore[no-any-return]
         if name == "exp":
-            return exp(self)  # type: ignore[return-value]
+            return exponential(self)  # type: ignore[return-value]
         symbol = f"__nv_{_NAMES.get(name, name)}{'f' if self.bits == 32 else ''}"
         return each_lane(self, symbol, others)  # type: ignore[no-any-return]
 
