@@ -115,25 +115,28 @@ class Twin:
             yield
 
     def _twice(self, call: Callable[[], Any]) -> list[Any]:
-        """Two results of ``call``: of the hybridized twin from two threads at once."""
-        if not self.hybrid:
-            return [call(), call()]
+        """Two results of ``call``, or the first error of both: of the hybridized twin from two threads at once."""
         results: list[Any] = [None, None]
         errors: list[Exception] = []
         barrier = threading.Barrier(2)
 
         def one(place: int) -> None:
-            barrier.wait()
             try:
+                if self.hybrid:
+                    barrier.wait()
                 results[place] = call()
             except Exception as error:
                 errors.append(error)
 
-        threads = [threading.Thread(target=one, args=(place,)) for place in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        if self.hybrid:
+            threads = [threading.Thread(target=one, args=(place,)) for place in range(2)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        else:
+            one(0)
+            one(1)
         for error in errors:
             raise error
         return results
