@@ -321,3 +321,14 @@ def test_a_panel_has_one_column_where_there_are_few_and_the_inner_axis_is_long()
     assert panel(8 * lanes, lanes // 2) == 1
     assert panel(8 * lanes, lanes) == lanes
     assert panel(lanes, lanes // 2) == lanes
+
+
+def test_rows_that_share_a_set_of_the_cache_come_in_lower_tiles() -> None:
+    def rows(inner: int) -> int:
+        recorded = graph(dense, "y", x=f"float32[64, {inner}]", y=f"float32[64, {inner}]")
+        (launch,) = Native(recorded).schedule.launches
+        assert isinstance(launch.kernel, ProductKernel)
+        return launch.kernel.tiles[0].rows
+
+    assert rows(1024) <= 8
+    assert rows(1024) <= rows(1000)
