@@ -14,7 +14,6 @@ from blockfuse.ir.graph import Graph, Node, constant
 from blockfuse.ir.layout import Layout
 from blockfuse.ir.lowering import Contraction
 
-
 _PAGE = 4096  # bytes: lines so far apart share one set of a first-level cache,
 _PLACES = 8  # which holds 8 to 12 lines; 1024^3 takes 5% longer with tiles of more rows
 
