@@ -35,10 +35,10 @@ def in_strips(steps: Sequence[Step], buffers: list[Buffer], machine: Machine, ba
         return list(steps)
     runs = list(_runs(steps, buffers, batch))
     users = Counter(buffer for run, _ in runs for buffer in {b for step in run for b in touched_by(step)})
+    private = {buffer for buffer, count in users.items() if count == 1}
     found: list[Step] = []
     for run, items in runs:
         launches = tuple(step for step in run if isinstance(step, Launch))
-        private = {b for b, count in users.items() if count == 1}
         strip = _strip(launches, items, buffers, private, machine, batch) if len(launches) > 1 else None
         found += [strip] if strip else run
     return found
