@@ -155,3 +155,31 @@ def test_references_to_the_keeper_go_with_the_results(doubled: Any) -> None:
         doubled(float(number))
     gc.collect()
     assert abs(sys.getrefcount(keeper._keeper.capsule) - before) < 20
+
+
+def test_what_outlives_the_modules_at_the_end_does_no_harm() -> None:
+    program = """
+import numpy, sys, threading
+import blockfuse
+from blockfuse import nn, np
+
+class Caller:
+    def __del__(self):
+        try:
+            self.net(self.x)
+        except Exception:
+            pass
+
+net = nn.Dense(64, in_units=64)
+net.initialize()
+net.hybridize(threads=2)
+double = blockfuse.hybridize(lambda x: x * 2, threads=2)
+caller = Caller()
+caller.net, caller.x = net, np.ones((200, 64))
+large = np.ones((600000,))
+for _ in range(5):
+    net(caller.x)
+    numpy.kept = sys.kept = threading.current_thread().kept = (double(large), caller)
+"""
+    for _ in range(3):
+        subprocess.run([sys.executable, "-P", "-c", program], check=True, timeout=120)

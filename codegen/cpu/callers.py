@@ -107,7 +107,7 @@ class _Caller:
 
 # -- the code of this process --------------------------------------------------------------------------------
 
-_installed: native.Loaded | None = None  # types point to it: it stays
+_installed: native.Loaded | None = None
 
 
 def install(cls: type, code: Callable[[], bytes], machine: Machine) -> None:
@@ -117,7 +117,7 @@ def install(cls: type, code: Callable[[], bytes], machine: Machine) -> None:
     if not generic or _tp_call(cls).value != generic:
         return
     if _installed is None:
-        loaded = native.load(code(), machine)
+        loaded = native.for_good(native.load(code(), machine))
         words = (ctypes.c_int64 * len(_WORDS)).from_address(loaded.variable("words"))
         words[:] = [_value(name, generic) for name in _WORDS]
         _installed = loaded

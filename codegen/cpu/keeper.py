@@ -237,5 +237,5 @@ def keeper(code: Callable[[], bytes], machine: Machine, limit: int) -> Keeper:
     """The one of this process; made at first use."""
     global _keeper
     if _keeper is None:
-        _keeper = Keeper(code(), machine, limit)
+        _keeper = native.for_good(Keeper(code(), machine, limit))
     return _keeper

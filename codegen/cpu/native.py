@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import threading
@@ -66,6 +67,12 @@ class Loaded:
     def variable(self, symbol: str) -> int:
         """Where a variable lies."""
         return int(self._engine.get_global_value_address(symbol))
+
+
+def for_good(value: Any) -> Any:
+    """``value``, which nobody frees any more: when the interpreter ends, arrays, types and threads outlive modules."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(value))
+    return value
 
 
 def load(code: bytes, machine: Machine) -> Loaded:

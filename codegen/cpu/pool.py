@@ -66,7 +66,7 @@ def pool(threads: int, code: bytes, machine: Machine) -> Pool:
     """The pool with that many threads, the caller's included; made at first use."""
     with _lock:
         if threads not in _pools:
-            _pools[threads] = Pool(threads, code, machine)
+            _pools[threads] = native.for_good(Pool(threads, code, machine))
         return _pools[threads]
 
 
