@@ -35,10 +35,10 @@ def cost_of(body: Graph) -> float:
 def work_of_product(product: Node, machine: Machine) -> float:
     """4 operations a cycle and lane, or the weight from a cache; or what a device does at once."""
     left, right, *_ = product.operands
-    if machine.block_tile:
-        return 2.0 * prod(product.shape) * left.shape[-1] / DEVICE_FLOPS
-    lanes = machine.lanes(product.dtype.itemsize)
     flops = 2.0 * prod(product.shape) * left.shape[-1]
+    if machine.block_tile:
+        return flops / DEVICE_FLOPS
+    lanes = machine.lanes(product.dtype.itemsize)
     return max(flops / (16 * lanes), prod(right.shape) * product.dtype.itemsize / CACHE_BANDWIDTH)
 
 

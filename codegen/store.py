@@ -1,7 +1,11 @@
-"""Where compiled code is kept between processes."""
+"""Where compiled code is kept between processes, and under which key."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from pathlib import Path
 from typing import Protocol
 
 
@@ -13,3 +17,23 @@ class Store(Protocol):
 
     def put(self, key: str, code: bytes) -> None:
         """Keep ``code``."""
+
+
+def kept(store: Store, parts: Iterable[str], make: Callable[[], bytes]) -> bytes:
+    """The code that depends on nothing but ``parts``: from the store, or made and put there."""
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    code = store.get(key)
+    if code is None:
+        code = make()
+        store.put(key, code)
+    return code
+
+
+@lru_cache
+def generator_version(backend: str) -> str:
+    """Changes with any file of the code generator that the backend of this name uses."""
+    folder = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted((*folder.glob("*.py"), *(folder / backend).glob("*.py"))):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -20,7 +20,7 @@ from functools import lru_cache
 from llvmlite import ir
 
 from blockfuse.codegen.cpu import cpython, native
-from blockfuse.codegen.cpu.words import I8, I64, POINTER
+from blockfuse.codegen.cpu.words import I8, I64, POINTER, call_at
 from blockfuse.codegen.machine import Machine
 
 _WORDS = (
@@ -85,10 +85,7 @@ class _Caller:
         return self.builder.icmp_signed("==", self.builder.ptrtoint(pointer, I64), address)
 
     def _call(self, name: str, result: ir.Type, *operands: ir.Value) -> ir.Value:
-        signature = ir.FunctionType(result, [o.type for o in operands])
-        return self.builder.call(
-            self.builder.inttoptr(self._word(name), signature.as_pointer()), list(operands)
-        )
+        return call_at(self.builder, self._word(name), result, *operands)
 
     def _release(self, value: ir.Value) -> None:
         self._call("release", ir.VoidType(), value)

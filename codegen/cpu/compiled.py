@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from functools import lru_cache
 from importlib import metadata
-from pathlib import Path
 
 import llvmlite
 
@@ -14,7 +12,7 @@ from blockfuse.codegen.cpu import native
 from blockfuse.codegen.kernel import Kernel
 from blockfuse.codegen.lines import pointers
 from blockfuse.codegen.machine import Machine
-from blockfuse.codegen.store import Store
+from blockfuse.codegen.store import Store, generator_version, kept
 
 
 def kernel_code(kernel: Kernel, source: str, machine: Machine, store: Store) -> bytes:
@@ -24,12 +22,8 @@ def kernel_code(kernel: Kernel, source: str, machine: Machine, store: Store) -> 
 
 def object_code(key_text: str, make: Callable[[], str], machine: Machine, store: Store) -> bytes:
     """Object code of the IR that ``make`` gives, from the store where it is there."""
-    key = _key(key_text, machine)
-    code = store.get(key)
-    if code is None:
-        code = native.object_code(make(), machine)
-        store.put(key, code)
-    return code
+    parts = (key_text, machine.features, _packages(), generator_version("cpu"))
+    return kept(store, parts, lambda: native.object_code(make(), machine))
 
 
 def _kernel_ir(source: str, kernel: Kernel, machine: Machine) -> str:
@@ -38,14 +32,7 @@ def _kernel_ir(source: str, kernel: Kernel, machine: Machine) -> str:
     return frontend.lowered(source, kernel.name, tuple(d for _, d in pointers(kernel)), machine)
 
 
-def _key(text: str, machine: Machine) -> str:
-    return hashlib.sha256("\0".join((text, machine.features, _generator_version())).encode()).hexdigest()
-
-
 @lru_cache
-def _generator_version() -> str:
-    """Changes with any file of the code generator, with llvmlite and with numba (asked without importing it)."""
-    digest = hashlib.sha256(f"{llvmlite.__version__} {metadata.version('numba')}".encode())
-    for path in sorted(Path(__file__).parent.parent.rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+def _packages() -> str:
+    """The versions of what compiles; numba is asked without importing it."""
+    return f"{llvmlite.__version__} {metadata.version('numba')}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from llvmlite import ir
 
 from blockfuse.codegen.cpu.plan import Plan
-from blockfuse.codegen.cpu.words import I8, I32, I64, POINTER, word
+from blockfuse.codegen.cpu.words import I8, I32, I64, POINTER, call_at, word
 
 HEADER = (
     *(
@@ -83,10 +83,7 @@ class Frame:
         self.builder.position_at_end(onwards)
 
     def _call(self, name: str, result: ir.Type, *operands: ir.Value) -> ir.Value:
-        signature = ir.FunctionType(result, [o.type for o in operands])
-        return self.builder.call(
-            self.builder.inttoptr(self._word(name), signature.as_pointer()), list(operands)
-        )
+        return call_at(self.builder, self._word(name), result, *operands)
 
     def _either(self, results: list[tuple[ir.Value, ir.Block]]) -> ir.Value:
         value = self.builder.phi(results[0][0].type)

@@ -17,7 +17,7 @@ import numpy
 from llvmlite import ir
 
 from blockfuse.codegen.cpu import cpython, native
-from blockfuse.codegen.cpu.words import I8, I32, I64, POINTER
+from blockfuse.codegen.cpu.words import I8, I32, I64, POINTER, call_at
 from blockfuse.codegen.machine import Machine
 
 LEAST = 1 << 20  # bytes: smaller results have NumPy's own memory
@@ -60,9 +60,7 @@ class _Function:
         self._put("kept", self.builder.add(self._get("kept"), value))
 
     def _call(self, name: str, result: ir.Type, *operands: ir.Value) -> ir.Value:
-        signature = ir.FunctionType(result, [o.type for o in operands])
-        function = self.builder.inttoptr(self._get(name), signature.as_pointer())
-        return self.builder.call(function, list(operands))
+        return call_at(self.builder, self._get(name), result, *operands)
 
     def _word_at(self, address: ir.Value) -> ir.Value:
         return self.builder.load(self.builder.inttoptr(address, POINTER), typ=I64)

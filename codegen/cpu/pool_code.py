@@ -25,7 +25,7 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
-from blockfuse.codegen.cpu.words import I32, I64, POINTER, ROWS
+from blockfuse.codegen.cpu.words import I32, I64, POINTER, call_at, counted
 
 LIBRARY = ("sem_wait", "sem_post", "sem_trywait", "sched_getcpu", "sched_setaffinity", "clock_gettime")
 # Words of the state; then the caller's semaphore, two sets of processors, and for each worker its semaphore (4 words),
@@ -91,12 +91,11 @@ class _Native:
         self.builder.position_at_end(onwards)
 
     def _semaphore_call(self, name: str, semaphore: int | ir.Value) -> ir.Value:
-        return self.builder.call(self._library(name, [POINTER]), [self.at(semaphore)])
+        return self._library(name, self.at(semaphore))
 
-    def _library(self, name: str, operands: list[ir.Type]) -> ir.Value:
-        """A function of the C library that returns an int."""
-        signature = ir.FunctionType(I32, operands)
-        return self.builder.inttoptr(self.field(name), signature.as_pointer())
+    def _library(self, name: str, *operands: ir.Value) -> ir.Value:
+        """What a function of the C library returns, an int."""
+        return call_at(self.builder, self.field(name), I32, *operands)
 
     def place(self, name: str) -> ir.Value:
         return self.at(FIELDS.index(name))
@@ -110,21 +109,8 @@ class _Native:
         return self.builder.add(first, ir.Constant(I64, WORKERS))
 
     def for_each(self, count: ir.Value, body: Callable[[ir.Value], None]) -> None:
-        builder = self.builder
-        before = builder.block
-        head = self.function.append_basic_block("each")
-        inside = self.function.append_basic_block("inside")
-        after = self.function.append_basic_block("after")
-        builder.branch(head)
-        builder.position_at_end(head)
-        number = builder.phi(I64)
-        number.add_incoming(ir.Constant(I64, 0), before)
-        builder.cbranch(builder.icmp_signed("<", number, count), inside, after)
-        builder.position_at_end(inside)
-        body(number)
-        number.add_incoming(builder.add(number, ir.Constant(I64, 1)), builder.block)
-        builder.branch(head)
-        builder.position_at_end(after)
+        with counted(self.builder, ir.Constant(I64, 0), count) as number:
+            body(number)
 
     def keep_away(self) -> None:
         """Bar the workers from the caller's processor, if that is another one than at the last fork."""
@@ -147,21 +133,21 @@ class _Native:
 
     def _bar(self, number: ir.Value) -> None:
         thread = self.get(self.builder.add(self.worker(number), ir.Constant(I64, THREAD)))
-        function = self._library("sched_setaffinity", [I32, I64, POINTER])
-        operands = [self.builder.trunc(thread, I32), ir.Constant(I64, 8 * SET), self.at(AWAY)]
-        self.builder.call(function, operands)  # where no processor is left, it fails and changes nothing
+        operands = self.builder.trunc(thread, I32), ir.Constant(I64, 8 * SET), self.at(AWAY)
+        self._library(
+            "sched_setaffinity", *operands
+        )  # where no processor is left, it fails and changes nothing
 
     def processor(self) -> ir.Value:
         """The number of the processor that this thread runs on."""
-        return self.builder.sext(self.builder.call(self._library("sched_getcpu", []), []), I64)
+        return self.builder.sext(self._library("sched_getcpu"), I64)
 
     def now(self) -> ir.Value:
         """Nanoseconds."""
         builder = self.builder
         with builder.goto_entry_block():
             time = builder.alloca(I64, 2)
-        clock = self._library("clock_gettime", [I32, POINTER])
-        builder.call(clock, [ir.Constant(I32, _MONOTONIC), time])
+        self._library("clock_gettime", ir.Constant(I32, _MONOTONIC), time)
         seconds, nanoseconds = (
             builder.load(builder.gep(time, [ir.Constant(I64, n)], source_etype=I64), typ=I64) for n in (0, 1)
         )
@@ -182,9 +168,9 @@ class _Native:
         following = builder.add(number, ir.Constant(I64, 1))
         last = builder.icmp_signed("==", following, self.field("parts"))
         end = builder.select(last, self.field("rows"), builder.mul(following, size))
-        function = builder.inttoptr(self.field("function"), ROWS.as_pointer())
         table = builder.inttoptr(self.field("table"), POINTER)
-        builder.call(function, [table, builder.mul(number, size), end, memory])
+        operands = table, builder.mul(number, size), end, memory
+        call_at(builder, self.field("function"), ir.VoidType(), *operands)
         builder.branch(again)
         builder.position_at_end(after)
 
@@ -277,8 +263,7 @@ class _Fork(_Native):
         busy = self.change("busy", "xchg", 1)
         builder.cbranch(builder.icmp_signed("==", busy, zero), share, alone)
         builder.position_at_end(alone)
-        whole = builder.inttoptr(builder.ptrtoint(function, I64), ROWS.as_pointer())
-        builder.call(whole, [table, zero, rows, zero])
+        call_at(builder, builder.ptrtoint(function, I64), ir.VoidType(), table, zero, rows, zero)
         builder.ret_void()
         builder.position_at_end(share)
         self._open(function, table, rows, grain)
@@ -378,6 +363,5 @@ class _ForkAwake(_Native):
             builder.store(now, self.place("woken"))
             self.keep_away()
             self.for_each(self.field("workers"), lambda n: self.post(self.worker(n)))
-        whole = builder.inttoptr(builder.ptrtoint(function, I64), ROWS.as_pointer())
-        builder.call(whole, [table, zero, rows, zero])
+        call_at(builder, builder.ptrtoint(function, I64), ir.VoidType(), table, zero, rows, zero)
         builder.ret_void()

@@ -17,7 +17,7 @@ from blockfuse.codegen.buffers import Buffer
 from blockfuse.codegen.cost import AWAKE_WORK, PARALLEL_WORK, is_shared, shared_from
 from blockfuse.codegen.cpu.entry import Entry
 from blockfuse.codegen.cpu.plan import POOL, Plan, is_native, native_entry
-from blockfuse.codegen.cpu.words import I8, I32, I64, POINTER, ROWS, word
+from blockfuse.codegen.cpu.words import I8, I32, I64, POINTER, ROWS, call_at, counted, word
 from blockfuse.codegen.steps import HostCall, Launch, Strip
 
 MOST_DECISIONS = 1 << 22  # of one native call
@@ -35,8 +35,6 @@ def program_ir(plan: Plan) -> str:
 
 
 # -- launches ------------------------------------------------------------------------------------------------
-
-_FORK = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, POINTER, I64, I64])
 
 
 class _Emitter:
@@ -100,9 +98,9 @@ class _Emitter:
     ) -> None:
         """Hand rows to the thread pool, a part at a time; unless ``always``, only if its threads are awake."""
         fork, awake, state = (word(builder, table, self.plan.items_place + 1 + n) for n in range(len(POOL)))
-        function = builder.inttoptr(builder.select(always, fork, awake), _FORK.as_pointer())
-        operands = builder.inttoptr(state, POINTER), builder.bitcast(part, POINTER), table
-        builder.call(function, [*operands, rows, ir.Constant(I64, grain)])
+        operands = builder.inttoptr(state, POINTER), builder.bitcast(part, POINTER), table, rows
+        address = builder.select(always, fork, awake)
+        call_at(builder, address, ir.VoidType(), *operands, ir.Constant(I64, grain))
 
     def _part(self, place: int, step: Launch | Strip) -> ir.Function:
         function = ir.Function(self.module, ROWS, f"rows{place}")
@@ -131,27 +129,15 @@ class _Emitter:
         count = builder.sub(end, begin)
         most = ir.Constant(I64, strip.part)
         parts = builder.sdiv(builder.add(count, ir.Constant(I64, strip.part - 1)), most)
-        before = builder.block
-        head = builder.append_basic_block("part")
-        inside = builder.append_basic_block("launches")
-        after = builder.append_basic_block("parts.end")
-        builder.branch(head)
-        builder.position_at_end(head)
-        number = builder.phi(I64)
-        number.add_incoming(ir.Constant(I64, 0), before)
-        builder.cbranch(builder.icmp_signed("<", number, parts), inside, after)
-        builder.position_at_end(inside)
-        following = builder.add(number, ir.Constant(I64, 1))
-        first, beyond = (
-            builder.add(begin, builder.sdiv(builder.mul(count, n), parts)) for n in (number, following)
-        )
-        for launch in strip.launches:
-            share = ir.Constant(I64, launch.rows // strip.items)
-            rows = builder.mul(first, share), builder.mul(beyond, share)
-            self._launch(builder, table, launch, *rows, _Own(strip, memory, first, beyond))
-        number.add_incoming(following, builder.block)
-        builder.branch(head)
-        builder.position_at_end(after)
+        with counted(builder, ir.Constant(I64, 0), parts) as number:
+            following = builder.add(number, ir.Constant(I64, 1))
+            first, beyond = (
+                builder.add(begin, builder.sdiv(builder.mul(count, n), parts)) for n in (number, following)
+            )
+            for launch in strip.launches:
+                share = ir.Constant(I64, launch.rows // strip.items)
+                rows = builder.mul(first, share), builder.mul(beyond, share)
+                self._launch(builder, table, launch, *rows, _Own(strip, memory, first, beyond))
 
     def _launch(
         self,
@@ -175,10 +161,8 @@ class _Emitter:
             operands.append(builder.inttoptr(builder.add(base, offset), POINTER))
         with builder.goto_entry_block():
             unused = builder.alloca(I64)
-        signature = ir.FunctionType(I32, [POINTER] * (2 + len(operands)) + [I64, I64])
         address = word(builder, table, self.first_kernel + self.plan.kernel_of[launch.kernel])
-        kernel = builder.inttoptr(address, signature.as_pointer())
-        builder.call(kernel, [unused, unused, *operands, begin, end])
+        call_at(builder, address, I32, unused, unused, *operands, begin, end)
 
 
 @dataclass(frozen=True)

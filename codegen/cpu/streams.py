@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba.core import types as _numba_types
 from numba.extending import intrinsic
 
-from blockfuse.codegen.cpu.words import I32, I64
+from blockfuse.codegen.cpu.words import I32, I64, counted
 
 types: Any = _numba_types  # its names are made at run time
 _LINE = 64  # bytes
@@ -92,20 +92,10 @@ class _Stream:
         self.builder.call(copy, [*pointers, size, ir.Constant(ir.IntType(1), 0)])
 
     def _lines(self, near: ir.Value, target: ir.Value, first: ir.Value, beyond: ir.Value) -> None:
-        builder = self.builder
-        before = builder.block
-        head, inside, after = (builder.append_basic_block(n) for n in ("line", "store", "lines.end"))
-        builder.branch(head)
-        builder.position_at_end(head)
-        place = builder.phi(I64)
-        place.add_incoming(first, before)
-        builder.cbranch(builder.icmp_signed("<", place, beyond), inside, after)
-        builder.position_at_end(inside)
-        for part in range(self.line // self.vector.count):
-            self._store(near, target, builder.add(place, ir.Constant(I64, part * self.vector.count)))
-        place.add_incoming(builder.add(place, ir.Constant(I64, self.line)), inside)
-        builder.branch(head)
-        builder.position_at_end(after)
+        with counted(self.builder, first, beyond, self.line) as place:
+            for part in range(self.line // self.vector.count):
+                at = self.builder.add(place, ir.Constant(I64, part * self.vector.count))
+                self._store(near, target, at)
 
     def _store(self, near: ir.Value, target: ir.Value, place: ir.Value) -> None:
         builder, vector = self.builder, self.vector.as_pointer()

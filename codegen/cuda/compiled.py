@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import lru_cache
 from importlib import metadata
-from pathlib import Path
 
 from blockfuse.codegen.cuda.source import DeviceSource
 from blockfuse.codegen.machine import Machine
-from blockfuse.codegen.store import Store
+from blockfuse.codegen.store import Store, generator_version, kept
 
 _PACKAGES = (
     *("numba", "numba-cuda", "cuda-core", "nvidia-nvvm", "nvidia-nvjitlink"),
@@ -19,28 +17,20 @@ _PACKAGES = (
 
 def cubin(source: DeviceSource, machine: Machine, store: Store) -> bytes:
     """Machine code with an entry for each stage, by the name that ``Stage.entry`` tells."""
-    key = _key(source, machine)
-    code = store.get(key)
-    if code is None:
-        from blockfuse.codegen.cuda import frontend  # Numba takes longer to import than a cubin to load
-
-        code = frontend.linked(source, machine)
-        store.put(key, code)
-    return code
+    parts = (repr(source), machine.name, machine.features, _packages(), generator_version("cuda"))
+    return kept(store, parts, lambda: _linked(source, machine))
 
 
-def _key(source: DeviceSource, machine: Machine) -> str:
-    parts = (repr(source), machine.name, machine.features, _generator_version())
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+def _linked(source: DeviceSource, machine: Machine) -> bytes:
+    from blockfuse.codegen.cuda import frontend  # Numba takes longer to import than a cubin to load
+
+    return frontend.linked(source, machine)
 
 
 @lru_cache
-def _generator_version() -> str:
-    """Changes with any file of the code generator and with every package that compiles (asked without importing it)."""
-    digest = hashlib.sha256(" ".join(map(_version, _PACKAGES)).encode())
-    for path in sorted(Path(__file__).parent.parent.rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+def _packages() -> str:
+    """The versions of all that compiles (asked without importing it)."""
+    return " ".join(map(_version, _PACKAGES))
 
 
 def _version(package: str) -> str:
