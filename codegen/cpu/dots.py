@@ -9,6 +9,8 @@ vectors are added up pair by pair: each level halves the number of vectors and o
 
 from __future__ import annotations
 
+from functools import partial
+
 from llvmlite import ir
 
 from blockfuse.codegen.cpu.tiles import Tile, multiply_add
@@ -34,12 +36,14 @@ class Dots(Tile):
         whole = self.spec.inner - self.spec.inner % self.lanes
         sums = [ir.Constant(self.vector, None)] * (len(rows) * len(columns))
         if whole:
-            sums = self._walk(sums, rows, columns, whole)
+            limits = ir.Constant(I64, 0), ir.Constant(I64, whole)
+            step = partial(self._step_of_lanes, rows, columns)
+            sums = self._carried(sums, *limits, self.lanes, step)
         rest = self.spec.inner - whole
         if rest:
             lanes = ir.VectorType(ir.IntType(1), self.lanes)
             mask = ir.Constant(lanes, [int(lane < rest) for lane in range(self.lanes)])
-            sums = self._step_of_lanes(sums, rows, columns, ir.Constant(I64, whole), mask)
+            sums = self._step_of_lanes(rows, columns, sums, ir.Constant(I64, whole), mask)
         return sums
 
     def _rows_and_columns(self) -> tuple[list[ir.Value], list[ir.Value]]:
@@ -52,33 +56,13 @@ class Dots(Tile):
         places = [self._sum(start, ir.Constant(I64, unit * spec.inner)) for unit in range(spec.units)]
         return rows, [self._address(name, place, spec.dtype) for place in places]
 
-    def _walk(
-        self, start: list[ir.Value], rows: list[ir.Value], columns: list[ir.Value], whole: int
-    ) -> list[ir.Value]:
-        builder = self.builder
-        before = builder.block
-        body, after = builder.append_basic_block("inner"), builder.append_basic_block("inner.end")
-        builder.branch(body)
-        builder.position_at_end(body)
-        k = builder.phi(I64)
-        k.add_incoming(ir.Constant(I64, 0), before)
-        phis = [self._phi(value, before) for value in start]
-        sums = self._step_of_lanes(phis, rows, columns, k, None)
-        following = builder.add(k, ir.Constant(I64, self.lanes))
-        k.add_incoming(following, builder.block)
-        for phi, value in zip(phis, sums, strict=True):
-            phi.add_incoming(value, builder.block)
-        builder.cbranch(builder.icmp_signed("<", following, ir.Constant(I64, whole)), body, after)
-        builder.position_at_end(after)
-        return sums
-
     def _step_of_lanes(
         self,
-        sums: list[ir.Value],
         rows: list[ir.Value],
         columns: list[ir.Value],
+        sums: list[ir.Value],
         k: ir.Value,
-        mask: ir.Value | None,
+        mask: ir.Value | None = None,
     ) -> list[ir.Value]:
         """As many steps of the inner axis as a vector has lanes."""
         element = self.vector.element

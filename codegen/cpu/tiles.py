@@ -215,9 +215,16 @@ class Tile:
 
     def _sums(self, start: list[ir.Value], bases: Any, first: ir.Value, beyond: ir.Value) -> list[ir.Value]:
         """``start`` and the products of the steps from ``first`` on, several sums taking turns."""
-        zeros = [ir.Constant(self.vector, None)] * len(start)
-        sets = self._loop([start] + [zeros] * (self.spec.unroll - 1), bases, first, beyond)
-        return [self._total([s[n] for s in sets]) for n in range(len(start))]
+        size, unroll = len(start), self.spec.unroll
+        zeros = [ir.Constant(self.vector, None)] * (size * (unroll - 1))
+
+        def steps(sums: list[ir.Value], k: ir.Value) -> list[ir.Value]:
+            sets = (sums[n * size : (n + 1) * size] for n in range(unroll))
+            places = (self.builder.add(k, ir.Constant(I64, n)) for n in range(unroll))
+            return [v for one, at in zip(sets, places, strict=True) for v in self._step(one, bases, at)]
+
+        sums = self._carried([*start, *zeros], first, beyond, unroll, steps)
+        return [self._total(sums[n::size]) for n in range(size)]
 
     def _total(self, parts: list[ir.Value]) -> ir.Value:
         while len(parts) > 1:
@@ -241,27 +248,30 @@ class Tile:
         ]
         return rows, panels
 
-    def _loop(
-        self, sets: list[list[ir.Value]], bases: Any, first: ir.Value, beyond: ir.Value
-    ) -> list[list[ir.Value]]:
-        builder, unroll = self.builder, self.spec.unroll
+    def _carried(
+        self,
+        values: list[ir.Value],
+        first: ir.Value,
+        beyond: ir.Value,
+        step: int,
+        body: Callable[[list[ir.Value], ir.Value], list[ir.Value]],
+    ) -> list[ir.Value]:
+        """``values``, which ``body`` makes new for each number from ``first`` to ``beyond``; there is at least one."""
+        builder = self.builder
         before = builder.block
-        body = builder.append_basic_block("inner")
-        after = builder.append_basic_block("inner.end")
-        builder.branch(body)
-        builder.position_at_end(body)
+        inside, after = builder.append_basic_block("inner"), builder.append_basic_block("inner.end")
+        builder.branch(inside)
+        builder.position_at_end(inside)
         k = builder.phi(I64)
         k.add_incoming(first, before)
-        phis = [[self._phi(value, before) for value in one] for one in sets]
-        results = [self._step(one, bases, builder.add(k, ir.Constant(I64, n))) for n, one in enumerate(phis)]
-        following = builder.add(k, ir.Constant(I64, unroll))
-        k.add_incoming(following, builder.block)
-        for one, values in zip(phis, results, strict=True):
-            for phi, value in zip(one, values, strict=True):
-                phi.add_incoming(value, builder.block)
-        builder.cbranch(builder.icmp_signed("<", following, beyond), body, after)
+        phis = [self._phi(value, before) for value in values]
+        made = body(phis, k)
+        following = builder.add(k, ir.Constant(I64, step))
+        for phi, value in ((k, following), *zip(phis, made, strict=True)):
+            phi.add_incoming(value, builder.block)
+        builder.cbranch(builder.icmp_signed("<", following, beyond), inside, after)
         builder.position_at_end(after)
-        return results
+        return made
 
     def _phi(self, value: ir.Value, block: Any) -> ir.Value:
         phi = self.builder.phi(self.vector)
