@@ -651,7 +651,7 @@ STEPS: tuple[Callable[[Any], Any], ...] = (
 _LAST = 5  # steps that have no program for every size
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25)
 @given(
     st.lists(st.integers(0, len(STEPS) - 1), min_size=1, max_size=6),
     st.lists(st.integers(1, 90), min_size=3, max_size=8),

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tolerances import assert_close
 
@@ -163,7 +163,6 @@ def test_a_number_that_array_operators_take_is_given_at_each_call(name: str) -> 
 
 
 @given(st.lists(st.floats(width=64), min_size=1, max_size=8))
-@settings(max_examples=100, deadline=None)
 def test_any_float_is_rounded_as_numpy_rounds_it(values: list[float]) -> None:
     for value, dtype in itertools.product(values, ("float16", "float32", "float64", "int8")):
         array = np.array([0, 1, 2, 3], dtype=dtype)
@@ -222,7 +221,6 @@ def agree_once(fast: Any, function: Callable[..., Any], *arguments: Any) -> None
 
 
 @given(st.lists(st.integers(-(2**70), 2**70) | st.integers(-300, 300), min_size=1, max_size=8))
-@settings(max_examples=100, deadline=None)
 def test_any_int_agrees(values: list[int]) -> None:
     for value in values:
         for dtype in ("int8", "int64", "float32"):

@@ -37,7 +37,7 @@ sizes = st.integers(1, 70)
 
 
 @given(sizes, sizes, sizes, st.sampled_from(["float32", "float64"]), st.sampled_from(LEVELS), st.booleans())
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 def test_dense_of_any_shape(rows: int, inner: int, units: int, dtype: str, level: str, biased: bool) -> None:
     values = [whole(rows, inner, dtype=dtype), whole(units, inner, dtype=dtype)]
     values += [whole(units, dtype=dtype)] * biased

@@ -51,9 +51,7 @@ def test_programs_that_once_went_wrong_agree_with_eager(seed: int, tmp_path: Pat
     check(seed, tmp_path)
 
 
-@settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
-)
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10**6))
 def test_random_programs_agree_with_eager(seed: int, tmp_path: Path) -> None:
     check(seed, tmp_path)

@@ -189,7 +189,7 @@ def test_products_of_any_number_of_rows(level: str, threads: int, inner: int, un
 
 
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=6))
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=15)
 def test_memory_and_results_follow_the_number_of_items(sizes: list[int]) -> None:
     def net(items: int) -> Graph:
         def function(x: Any, y: Any) -> Any:
