@@ -109,7 +109,8 @@ class CudaDevice:
         return CudaError(f"{self.name}: {text}")
 
     def finish(self) -> None:
-        self.tried(self.core.sync)
+        (status,) = cu.cuCtxSynchronize()
+        self.require(status)
 
     # -- what programs are made of ---------------------------------------------------------------------------
 
