@@ -18,7 +18,6 @@ from blockfuse.codegen.cuda.host import on_host
 from blockfuse.codegen.cuda.probe import probe
 from blockfuse.codegen.cuda.source import DeviceSource
 from blockfuse.codegen.kernel import Kernel
-from blockfuse.codegen.lines import pointers
 from blockfuse.codegen.store import Store
 from blockfuse.ir.errors import NoDeviceKernelError
 
@@ -62,7 +61,8 @@ class PlayedDevice(CudaDevice):
     def load(self, kernel: Kernel, source: DeviceSource, store: Store, precision: str) -> Any:
         if any(word in kernel.name for word in self.refused):
             raise NoDeviceKernelError("it does not compile: a test says so")
-        self._kernels.append((on_host(kernel, self._store), len(pointers(kernel)), source.stages[-1].entry))
+        count = len(source.parameters) - bool(source.scratch)
+        self._kernels.append((on_host(kernel, self._store), count, source.stages[-1].entry))
         return super().load(kernel, source, store, precision)
 
     def compiled(self, source: DeviceSource, store: Store) -> CudaKernel:  # noqa: ARG002 - the device's
