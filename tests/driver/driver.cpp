@@ -1,8 +1,8 @@
 // A CUDA driver in the host's memory, for tests: work is done as late as the order of streams allows.
 //
 // A real device may run what a stream was given at once or much later. This one waits until somebody asks for it, so what
-// reads memory too early, or changes it too late, finds wrong values here. Memory that was given back holds ones, and work
-// that touches it is a fault. Kernels are a function of the test's (played_kernels), which is told which kernel it is.
+// reads memory too early, or changes it too late, finds wrong values here. Memory that was given back holds ones until the
+// same stream asks for as much, and work that touches it is a fault. Kernels are a function of the test's (played_kernels), which is told which kernel it is.
 
 #include <cuda.h>
 #include <dlfcn.h>
@@ -40,6 +40,7 @@ struct Queue {
     std::deque<Action> waiting;
     size_t given = 0, done = 0;
     Captured *capture = nullptr;
+    std::multimap<size_t, CUdeviceptr> pool;  // size -> memory that was given back in the order of this queue
 };
 
 struct Event {
@@ -137,14 +138,13 @@ void touch(const char *who, CUdeviceptr address, size_t size) {
     else if (!memory->is_there) fault("%s touches memory at %llx before or after its time", who, address);
 }
 
-CUresult allocate(CUdeviceptr *address, size_t size, bool is_pinned) {
+CUresult allocate(CUdeviceptr *address, size_t size, bool is_pinned = false) {
     if (!is_pinned && allocated + size > capacity) return CUDA_ERROR_OUT_OF_MEMORY;
     size_t whole = (size + 511) / 256 * 256;
     void *made = aligned_alloc(256, whole);
     memset(made, 0xFF, whole);
     *address = reinterpret_cast<CUdeviceptr>(made);
     memories[*address] = {size, is_pinned, is_pinned};
-    if (!is_pinned) allocated += size;
     return CUDA_SUCCESS;
 }
 
@@ -282,15 +282,29 @@ API cuMemPoolGetAttribute(CUmemoryPool, CUmemPool_attribute, void *value) {
 
 API cuMemAllocFromPoolAsync(CUdeviceptr *address, size_t size, CUmemoryPool, CUstream stream) {
     Locked held(lock);
-    CUresult status = allocate(address, size, false);
+    Queue &queue = queue_of(stream);
+    CUresult status = CUDA_SUCCESS;
+    auto kept = queue.pool.find(size);
+    if (kept != queue.pool.end()) {
+        *address = kept->second;
+        queue.pool.erase(kept);
+    } else {
+        status = allocate(address, size);
+    }
     CUdeviceptr made = *address;
-    if (status == CUDA_SUCCESS) give(queue_of(stream), [made] { memories[made].is_there = true; });
+    if (status == CUDA_SUCCESS)
+        give(queue, [made] {
+            memories[made].is_there = true;
+            allocated += memories[made].size;
+        });
     return status;
 }
 
 API cuMemFreeAsync(CUdeviceptr address, CUstream stream) {
     Locked held(lock);
-    give(queue_of(stream), [address] { release(address); });
+    Queue &queue = queue_of(stream);
+    queue.pool.insert({memories[address].size, address});
+    give(queue, [address] { release(address); });
     return CUDA_SUCCESS;
 }
 
