@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from blockfuse.ir.gathers import Gathered
 from blockfuse.ir.layout import Layout
 
 
@@ -72,6 +73,16 @@ class Writing:
 
 
 @dataclass(frozen=True)
+class Gather:
+    """Elements of the first operand at places that the others, arrays of integers, name.
+
+    ``places(table, indices, **attrs)``, over layouts, says where.
+    """
+
+    places: Callable[..., Gathered]
+
+
+@dataclass(frozen=True)
 class Packing:
     """A weight rearranged into the panels that the backend's tiles read."""
 
@@ -101,6 +112,7 @@ Lowering = (
     | Composite
     | Joining
     | Writing
+    | Gather
     | Packing
     | Host
     | Leaf

@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.lib.stride_tricks import as_strided
+from patterns import Picked, picked
 
 from blockfuse.ir import layout as layouts
+from blockfuse.ir.gathers import gathered
 from blockfuse.ir.layout import Layout, row_major
 from blockfuse.ir.operator import TABLE
 
@@ -144,3 +146,17 @@ def test_neighbours_that_are_stepped_through_evenly_become_one_axis() -> None:
     assert layouts.merge([(2, 3, 4)], [(24, 8, 2)]) == ((24,), [(2,)])
     assert layouts.merge([(2, 3, 4)] * 2, [(12, 4, 1), (0, 4, 1)]) == ((2, 12), [(12, 1), (0, 1)])
     assert layouts.merge([(2, 1, 4)], [(4, 7, 1)]) == ((8,), [(1,)])
+
+
+@given(picked())
+@settings(max_examples=400)
+def test_elements_that_index_arrays_pick_are_those_of_numpy(case: Picked) -> None:
+    wanted = case.table[case.numpy_index]
+    found = gathered(case.pattern, row_major(case.table.shape), [row_major(a.shape) for a in case.arrays])
+    assert found.base.shape == wanted.shape
+    for place in numpy.ndindex(*wanted.shape):
+        at = found.base.offset + numpy.dot(place, found.base.strides)
+        for array, axis in zip(case.arrays, found.axes, strict=True):
+            index = array.reshape(-1)[axis.index.offset + int(numpy.dot(place, axis.index.strides))]
+            at += int(index) % axis.size * axis.stride
+        assert case.table.reshape(-1)[int(at)] == wanted[place]

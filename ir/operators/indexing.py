@@ -6,33 +6,42 @@ from typing import Any
 
 import numpy
 
-from blockfuse.ir.lowering import Host
+from blockfuse.ir.gathers import Gathered, Pattern, gathered
+from blockfuse.ir.layout import Layout
+from blockfuse.ir.lowering import Gather, Host
 from blockfuse.ir.operator import Example, row
-from blockfuse.ir.operators.filling import arange
-from blockfuse.ir.operators.movement import filled, reshape
+from blockfuse.ir.operators.movement import filled
 from blockfuse.ir.operators.pointwise import FLAT, cast
 
-Pattern = tuple[Any, ...]
 
+def _numpy_pattern(
+    pattern: Pattern, shape: tuple[int, ...], arrays: tuple[numpy.ndarray, ...]
+) -> tuple[Any, ...]:
+    def item(place: int, entry: Any) -> Any:
+        if not isinstance(entry, tuple):
+            return entry
+        kind, *rest = entry
+        if kind == "along":
+            size, (axis, ndim) = shape[sum(e is not None for e in pattern[:place])], rest
+            return numpy.arange(size).reshape(tuple(size if n == axis else 1 for n in range(ndim)))
+        return arrays[rest[0]] if kind == "array" else slice(*rest)
 
-def _numpy_pattern(pattern: Pattern, arrays: tuple[numpy.ndarray, ...]) -> tuple[Any, ...]:
-    def item(entry: Any) -> Any:
-        if isinstance(entry, tuple):
-            return arrays[entry[1]] if entry[0] == "array" else slice(*entry[1:])
-        return entry
-
-    return tuple(item(entry) for entry in pattern)
+    return tuple(item(place, entry) for place, entry in enumerate(pattern))
 
 
 def _take_at(x: numpy.ndarray, *arrays: numpy.ndarray, pattern: Pattern) -> numpy.ndarray:
-    return x[_numpy_pattern(pattern, arrays)]
+    return x[_numpy_pattern(pattern, x.shape, arrays)]
+
+
+def _places(table: Layout, indices: list[Layout], pattern: Pattern) -> Gathered:
+    return gathered(pattern, table, indices)
 
 
 def _add_at(
     x: numpy.ndarray, value: numpy.ndarray, *arrays: numpy.ndarray, pattern: Pattern
 ) -> numpy.ndarray:
     result = numpy.array(x)
-    numpy.add.at(result, _numpy_pattern(pattern, arrays), value)
+    numpy.add.at(result, _numpy_pattern(pattern, x.shape, arrays), value)
     return result
 
 
@@ -48,16 +57,18 @@ def _add_at_gradient(g: Any, out: Any, x: Any, value: Any, *arrays: Any, pattern
 _ROWS: Pattern = (("array", 0),)
 _PAIRS: Pattern = (("slice", None, None, None), ("array", 0), ("array", 1))
 
-# x[pattern], integer arrays in the places marked ("array", n); otherwise ints, ("slice", start, stop, step),
-# None, Ellipsis.
+_ALONG: Pattern = (("along", 0, 2), ("array", 0))
+
+# x[pattern].
 take_at = row(
     "take_at",
     _take_at,
-    Host("picks by index"),
+    Gather(_places),
     gradient=_take_at_gradient,
     examples=(
         Example(((4, 3), (2, 5)), {"pattern": _ROWS}, high=4, integers=(1,)),
         Example(((2, 4, 4), (3,), (3,)), {"pattern": _PAIRS}, high=4, integers=(1, 2)),
+        Example(((3, 4), (3, 2)), {"pattern": _ALONG}, high=4, integers=(1,)),
     ),
 )
 # A copy of x with value added at x[pattern], repeated places adding up: the gradient of take_at.
@@ -78,15 +89,9 @@ def as_integers(x: Any) -> Any:
 
 def along_axis(x: Any, indices: Any, axis: int) -> Any:
     """For each element of ``indices``, the element of ``x`` at that place along ``axis``, as NumPy."""
-    grids = [_places(n, a, x.ndim) for a, n in enumerate(x.shape)]
-    grids[axis] = indices
-    return take_at(x, *grids, pattern=tuple(("array", a) for a in range(x.ndim)))
-
-
-def _places(size: int, axis: int, ndim: int) -> Any:
-    """0, 1, ... along one of ``ndim`` axes."""
-    line = arange(start=0, stop=size, step=1, dtype="int64")
-    return reshape(line, shape=tuple(size if a == axis else 1 for a in range(ndim)))
+    ndim = x.ndim
+    pattern = tuple(("array", 0) if a == axis else ("along", a, ndim) for a in range(ndim))
+    return take_at(x, indices, pattern=pattern)
 
 
 def _one_hot(x: numpy.ndarray, depth: int, on_value: float, off_value: float, dtype: str) -> numpy.ndarray:
