@@ -8,10 +8,11 @@ import numpy
 
 from blockfuse.ir.gathers import Gathered, Pattern, gathered
 from blockfuse.ir.layout import Layout
-from blockfuse.ir.lowering import Gather, Host
+from blockfuse.ir.lowering import Composite, Gather, Host
 from blockfuse.ir.operator import Example, row
-from blockfuse.ir.operators.movement import filled
-from blockfuse.ir.operators.pointwise import FLAT, cast
+from blockfuse.ir.operators.filling import arange
+from blockfuse.ir.operators.movement import expand_dims, filled
+from blockfuse.ir.operators.pointwise import FLAT, cast, equal, where
 
 
 def _numpy_pattern(
@@ -99,10 +100,16 @@ def _one_hot(x: numpy.ndarray, depth: int, on_value: float, off_value: float, dt
     return numpy.where(hit, numpy.asarray(on_value, dtype), numpy.asarray(off_value, dtype))
 
 
+def _expand_one_hot(x: Any, depth: int, on_value: float, off_value: float, dtype: str) -> Any:
+    places = arange(start=0, stop=depth, step=1, dtype="int64")
+    hit = equal(expand_dims(as_integers(x), axis=(x.ndim,)), places)
+    return where(hit, *(filled(value, (), numpy.dtype(dtype)) for value in (on_value, off_value)))
+
+
 one_hot = row(
     "one_hot",
     _one_hot,
-    Host("picks by index"),
+    Composite(_expand_one_hot),
     gradient=FLAT,
     examples=(
         Example(
