@@ -81,6 +81,12 @@ FAMILIES = (
         lambda: lambda x: np.take(x, np.array([2, 0, 1], dtype="int64"), axis=0),
         (((4, 5),), ((513, 1025),)),
     ),
+    Family(
+        "picked elements",
+        lambda: lambda x: np.take_along_axis(x, (x > 0).astype("int64"), 1),
+        (((4, 5),), ((513, 1025),)),
+        0.0,
+    ),
     Family("integers", lambda: lambda x: x // 3 + x % 5, (((4, 5),), ((1001, 1003),)), 0.0, "int32"),
     Family("loop on values", lambda: halved, (((6,),), ((1003,),))),
     Family("product", lambda: mlp(13, 9), (((3, 13),),)),

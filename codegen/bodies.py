@@ -8,16 +8,16 @@ from math import prod
 import numpy
 
 from blockfuse.codegen.bound import Bound, CopyFirst, names_of_body
-from blockfuse.codegen.cost import cost_of, line_grain
+from blockfuse.codegen.cost import cost_of, cost_of_picking, line_grain
 from blockfuse.codegen.expressions import converted, literal_text, statement
 from blockfuse.codegen.folds import columns_kernel, rows_kernel
-from blockfuse.codegen.kernel import Access, MapKernel, RowKernel, Statement
+from blockfuse.codegen.kernel import Access, Index, MapKernel, RowKernel, Statement
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.products import product_kernel
 from blockfuse.ir import layout as layouts
-from blockfuse.ir.graph import Graph, Node, constant
+from blockfuse.ir.graph import Graph, Node
 from blockfuse.ir.layout import Layout, row_major
-from blockfuse.ir.lowering import Contraction, Reduction
+from blockfuse.ir.lowering import Contraction, Gather, Pointwise, Reduction
 from blockfuse.ir.types import TensorType
 
 
@@ -58,40 +58,54 @@ def streaming(bound: Bound) -> Bound:
 
 def _map(node: Node, body: Graph, operands: list[Layout]) -> Bound:
     names = names_of_body(body)
-    views = [layouts.broadcast(o, node.shape) for o in operands]
-    computed = tuple(statement(n, names) for n in body.nodes if n.operator is not constant)
-    return _map_kernel(node.attrs["name"], body, views, row_major(node.shape), computed, names, node.dtype)
-
-
-def _map_kernel(
-    name: str,
-    body: Graph,
-    views: list[Layout],
-    target: Layout,
-    computed: tuple[Statement, ...],
-    names: dict[Node, str],
-    dtype: numpy.dtype,
-) -> Bound:
+    given = dict(zip(body.inputs, operands, strict=True))
+    views, indices = _picked(body, given, names)
+    views = {leaf: views.get(leaf) or layouts.broadcast(o, node.shape) for leaf, o in given.items()}
+    target = row_major(node.shape)
     shape, strides = layouts.merge(
-        [target.shape] * (len(views) + 1), [*(v.strides for v in views), target.strides]
+        [target.shape] * (len(views) + 1), [*(v.strides for v in views.values()), target.strides]
     )
     if not shape:
         shape, strides = (1,), [(0,)] * (len(views) + 1)
     loads = tuple(
-        Access(names[leaf], str(leaf.dtype), s) for leaf, s in zip(body.inputs, strides[:-1], strict=True)
+        Access(names[leaf], _moved(leaf.dtype), s, indices.get(leaf, ()))
+        for leaf, s in zip(views, strides[:-1], strict=True)
     )
-    kernel = MapKernel(
-        name, shape[1:], loads, computed, Access("out", str(dtype), strides[-1]), names[body.outputs[0]]
-    )
-    work = prod(shape) * cost_of(body)
-    return Bound(kernel, shape[0] if prod(shape) else 0, work, line_grain(shape))
+    computed = tuple(statement(n, names) for n in body.nodes if isinstance(n.operator.lowering, Pointwise))
+    store = Access("out", _moved(node.dtype), strides[-1])
+    kernel = MapKernel(node.attrs["name"], shape[1:], loads, computed, store, names[body.outputs[0]])
+    work = prod(shape) * (cost_of(body) + cost_of_picking(kernel))
+    shifts = tuple(view.offset - given[leaf].offset for leaf, view in views.items())
+    return Bound(kernel, shape[0] if prod(shape) else 0, work, line_grain(shape), shifts)
+
+
+def _picked(
+    body: Graph, given: dict[Node, Layout], names: dict[Node, str]
+) -> tuple[dict[Node, Layout], dict[Node, tuple[Index, ...]]]:
+    """How a map walks the operands of gathers, and which loads say where in a table."""
+    views: dict[Node, Layout] = {}
+    indices: dict[Node, tuple[Index, ...]] = {}
+    for node in body.nodes:
+        lowering = node.operator.lowering
+        if isinstance(lowering, Gather):
+            table, *arrays = node.operands
+            found = lowering.places(given[table], [given[a] for a in arrays], **node.attrs)
+            views |= {table: found.base, **dict(zip(arrays, (a.index for a in found.axes), strict=True))}
+            walked = zip(arrays, found.axes, strict=True)
+            indices[table] = tuple(Index(names[array], axis.size, axis.stride) for array, axis in walked)
+    return views, indices
+
+
+def _moved(dtype: numpy.dtype) -> str:
+    """What kernels take elements for: they do not compute with float16, but its bits can move."""
+    return "uint16" if dtype == numpy.float16 else str(dtype)
 
 
 def copy_kernel(type: TensorType, source: Layout, target: Layout, dtype: numpy.dtype | None = None) -> Bound:
     """Elements moved from one layout to another, converted to ``dtype``."""
     dtype, origin = dtype or type.dtype, type.dtype
-    if dtype == origin == numpy.float16:  # kernels do not compute with it, but its bits can move
-        dtype = origin = numpy.dtype("uint16")
+    if dtype == origin:
+        dtype = origin = numpy.dtype(_moved(dtype))
     shape, strides = layouts.merge([source.shape] * 2, [source.strides, target.strides])
     if not shape:
         shape, strides = (1,), [(0,), (0,)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
+from blockfuse.codegen.kernel import MapKernel, index_loads
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.steps import Launch, Strip
 from blockfuse.ir.graph import Graph, Node
@@ -30,6 +31,11 @@ def cost_of(body: Graph) -> float:
     """For one element: about eight simple vector operations of eight lanes a nanosecond."""
     pointwise = [n.operator.lowering.cost for n in body.nodes if isinstance(n.operator.lowering, Pointwise)]
     return (sum(pointwise) + 2.0) / 32
+
+
+def cost_of_picking(kernel: MapKernel) -> float:
+    """For one element, more than that: one from somewhere in memory for each index that changes from element to element."""
+    return sum(1.0 if load.strides[-1] else 0.05 for load in index_loads(kernel).values())
 
 
 def work_of_product(product: Node, machine: Machine) -> float:

@@ -2,6 +2,13 @@
 
 Every kernel walks its rows from ``begin`` to ``end``, given at run time, so that a launch can be split
 between threads; all other extents are constants. Strides are counted in elements.
+
+NOTE [faults]
+An index that lies beyond its axis is an error of the call, which only Python can raise as eager does. So a kernel with
+indices reads at the nearest place that there is, and stores 1 into the call's *fault* word, which starts as 0: the pointer
+before the result. When the program is through, at every decision on the way, and before the host computes anything, whoever
+runs it looks at the word; if it is set, what was computed is dropped (it is all memory of the call's own), and the call
+runs in Python from the start. That keeps tables from being read outside, and costs a program without indices nothing.
 """
 
 from __future__ import annotations
@@ -10,12 +17,25 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class Index:
+    """What the load ``name`` adds to a place: steps of ``stride`` along an axis of ``size``, from its end if negative."""
+
+    name: str
+    size: int
+    stride: int
+
+
+@dataclass(frozen=True)
 class Access:
-    """A pointer parameter: ``strides`` has one entry for each loop axis of the kernel, rows first."""
+    """A pointer parameter: ``strides`` has one entry for each loop axis of the kernel, rows first.
+
+    indices: of a table, from which elements are picked by what other loads say; see NOTE [faults].
+    """
 
     name: str
     dtype: str
     strides: tuple[int, ...]
+    indices: tuple[Index, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -38,6 +58,10 @@ class MapKernel:
     store: Access
     result: str
     streams: bool = False
+
+    @property
+    def indices(self) -> tuple[Index, ...]:
+        return tuple(index for load in self.loads for index in load.indices)
 
 
 @dataclass(frozen=True)
@@ -178,3 +202,14 @@ class ProductKernel:
 
 
 Kernel = MapKernel | RowKernel | ColumnKernel | ProductKernel
+
+
+def index_loads(kernel: MapKernel) -> dict[str, Access]:
+    """Name -> the load of an index."""
+    named = {index.name for index in kernel.indices}
+    return {load.name: load for load in kernel.loads if load.name in named}
+
+
+def has_fault(kernel: Kernel) -> bool:
+    """Whether a kernel has a pointer to the fault word: see NOTE [faults]."""
+    return isinstance(kernel, MapKernel) and bool(kernel.indices)

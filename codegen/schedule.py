@@ -9,6 +9,8 @@ import numpy
 from blockfuse.codegen import bodies
 from blockfuse.codegen.bound import Bound, CopyFirst
 from blockfuse.codegen.buffers import Buffer, Workspace, planned
+from blockfuse.codegen.kernel import has_fault
+from blockfuse.codegen.lines import FAULT
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.steps import HostCall, Launch, Pointer, Step, launches_of, lives_of
 from blockfuse.codegen.strips import in_strips
@@ -40,7 +42,8 @@ class Schedule:
 
     parameters: the values behind parameter buffers, in order (leaves and constants of the graph). batch: not 0 in a
     schedule for any number of items of a batch; types, rows and work are then for this number, and what has a ``share``
-    is in proportion. least: the smallest number of items.
+    is in proportion. least: the smallest number of items. fault: the buffer of the word of NOTE [faults]; None where no
+    kernel has indices.
     """
 
     buffers: tuple[Buffer, ...]
@@ -50,6 +53,7 @@ class Schedule:
     blocks: tuple[BlockSchedule, ...]
     batch: int = 0
     least: int = 0
+    fault: int | None = None
 
     @property
     def launches(self) -> tuple[Launch, ...]:
@@ -122,11 +126,14 @@ class _Scheduler:
     read: set[Node] = field(default_factory=set)  # of the present block: what some operator reads
     kept: set[Node] = field(default_factory=set)  # of the present block: outputs that outlive its steps
     result_buffers: dict[int, int] = field(default_factory=dict)  # result -> its buffer, shared by all ends
+    fault: int | None = None
 
     def finished(self, flow: Flow) -> Schedule:
         blocks = tuple(self._block(b) for b in flow.blocks)
         buffers, workspace = planned(self.buffers, lives_of(self.steps))
-        return Schedule(buffers, tuple(self.steps), tuple(self.parameters), workspace, blocks)
+        return Schedule(
+            buffers, tuple(self.steps), tuple(self.parameters), workspace, blocks, fault=self.fault
+        )
 
     def _block(self, block: Block) -> BlockSchedule:
         graph, first = block.graph, len(self.steps)
@@ -299,9 +306,19 @@ class _Scheduler:
         self._emit(kernel, [(source.buffer, source.layout), (target, place)])
 
     def _emit(self, bound: Bound, memory: list[tuple[int, Layout]]) -> None:
-        pointers = tuple(Pointer(buffer, layout.offset) for buffer, layout in memory)
+        shifts = (*bound.shifts, *[0] * (len(memory) - len(bound.shifts)))
+        pointers = [Pointer(b, layout.offset + n) for (b, layout), n in zip(memory, shifts, strict=True)]
+        if has_fault(bound.kernel):
+            pointers.insert(-1, Pointer(self._fault_word(), 0))
         if bound.rows:  # an empty value needs no launch
-            self.steps.append(Launch(bound.kernel, pointers, bound.rows, bound.work, bound.grain))
+            self.steps.append(Launch(bound.kernel, tuple(pointers), bound.rows, bound.work, bound.grain))
+
+    def _fault_word(self) -> int:
+        if self.fault is None:
+            self.fault = len(self.buffers)
+            name, dtype = FAULT
+            self.buffers.append(Buffer(name, TensorType((), numpy.dtype(dtype)), "register", 0))
+        return self.fault
 
     def _host_call(self, node: Node) -> None:
         operands = tuple((self.places[o].buffer, self.places[o].layout) for o in node.operands)

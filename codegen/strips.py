@@ -18,7 +18,7 @@ import numpy
 
 from blockfuse.codegen.buffers import ALIGNMENT, Buffer, arena, rounded
 from blockfuse.codegen.cost import FAR_BANDWIDTH, is_shared
-from blockfuse.codegen.kernel import Kernel, MapKernel, ProductKernel, RowKernel
+from blockfuse.codegen.kernel import Kernel, MapKernel, ProductKernel, RowKernel, has_fault
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.steps import Launch, Pointer, Step, Strip, lives_of, touched_by
 from blockfuse.ir.types import TensorType
@@ -105,6 +105,7 @@ class _Proof:
 
 
 _Reach = tuple[int, int, int]  # from one row to the next; the first and the last element that a row touches
+_EVERYWHERE: _Reach = (0, 0, 0)  # of what rows share
 
 
 def _walks_rows(kernel: Kernel) -> bool:
@@ -121,8 +122,9 @@ def _reaches(kernel: Kernel) -> list[list[_Reach]]:
         inner = stored = (kernel.extent,)
     else:
         inner, stored = kernel.extents, kernel.extents[1:]
-    accesses = [(load.strides, inner) for load in kernel.loads] + [(kernel.store.strides, stored)]
-    return [[_reach(strides, extents)] for strides, extents in accesses]
+    reaches = [_EVERYWHERE if load.indices else _reach(load.strides, inner) for load in kernel.loads]
+    fault = [_EVERYWHERE] * has_fault(kernel)
+    return [[reach] for reach in (*reaches, *fault, _reach(kernel.store.strides, stored))]
 
 
 def _reach(strides: tuple[int, ...], extents: tuple[int, ...]) -> _Reach:
@@ -190,6 +192,16 @@ def _pays(strip: Strip, buffers: list[Buffer], machine: Machine) -> bool:
     if not is_shared(strip, machine):
         return False
     weights = {b for b in touched_by(strip) if b < len(buffers) and buffers[b].kind == "parameter"}
+    weights.difference_update(*map(_tables, strip.launches))
     passes = -(-strip.items // (machine.threads * strip.part)) - 1
     again = passes * sum(prod(buffers[b].type.shape) * buffers[b].type.dtype.itemsize for b in weights)
     return again / FAR_BANDWIDTH <= strip.work / machine.threads / 8
+
+
+def _tables(launch: Launch) -> set[int]:
+    """Buffers of which a launch reads no more than it picks."""
+    kernel = launch.kernel
+    if not isinstance(kernel, MapKernel):
+        return set()
+    loads = zip(launch.pointers, kernel.loads, strict=False)
+    return {pointer.buffer for pointer, load in loads if load.indices}

@@ -2,6 +2,7 @@
 
     BlockfuseError
     ├── TraceError                    a recording cannot go on (internal: dispatch answers by running eagerly)
+    ├── FaultError                    an operator of a program raised (internal: Python runs the call from the start)
     ├── VerificationError             a pass made a graph that is not well formed (a bug of ours)
     ├── NotInitializedError           a parameter is read before ``initialize()``        (also a RuntimeError)
     │   └── DeferredInitializationError   ... before its shape is known
@@ -29,6 +30,10 @@ class BlockfuseError(Exception):
 
 class TraceError(BlockfuseError):
     """A recording cannot be turned into a graph; the call itself goes on eagerly."""
+
+
+class FaultError(BlockfuseError):
+    """An operator of a program met values for which it raises; the call raises in Python, if it does not catch it."""
 
 
 class VerificationError(BlockfuseError):

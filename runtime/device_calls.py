@@ -10,6 +10,7 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.codegen.buffers import Buffer
 from blockfuse.codegen.cuda.device import Device, Resident, Value
 from blockfuse.codegen.cuda.executable import Executable
+from blockfuse.ir.errors import FaultError
 from blockfuse.runtime.foreign import maker, promised, resident_of, returned, taken
 
 
@@ -27,7 +28,10 @@ def entry_of(executable: Executable) -> Callable[..., Any]:
         if not _fit(values, buffers, least):
             return NotImplemented
         like = next((a for a in arguments if type(a) is not ndarray), None)
-        results = executable.run(values, None if like is None else maker(like))
+        try:
+            results = executable.run(values, None if like is None else maker(like))
+        except FaultError:
+            return NotImplemented
         if results is None:
             return NotImplemented
         executable.served[0] += 1

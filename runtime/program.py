@@ -15,7 +15,7 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.codegen.batches import for_every_size
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.schedule import Schedule, schedule
-from blockfuse.ir.errors import TraceError
+from blockfuse.ir.errors import FaultError, TraceError
 from blockfuse.ir.flow import Flow
 from blockfuse.ir.graph import captured, evaluate, parameter
 from blockfuse.ir.passes.pipeline import Optimized, optimize
@@ -238,13 +238,16 @@ class Program:
         """The result for arguments of the right signature, through Python (any memory layout, host calls).
 
         values: the static ones among the arguments. UNKNOWN where the flow has not been seen, PYTHON where a number
-        is none that the program can take.
+        is none that the program can take, or where an operator raises.
         """
         numbers = self.convert(values)
         if numbers is None:
             return PYTHON
         device = self.backend.device
-        results = self.executable.run([_given(a, device) for a in (*arguments, *numbers)])
+        try:
+            results = self.executable.run([_given(a, device) for a in (*arguments, *numbers)])
+        except FaultError:
+            return PYTHON
         return UNKNOWN if results is None else self._structured([_result(r, device) for r in results])
 
     def _structured(self, results: list[ndarray]) -> Any:

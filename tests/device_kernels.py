@@ -10,7 +10,7 @@ from blockfuse.codegen.cuda.render import render
 from blockfuse.codegen.cuda.source import DeviceSource
 from blockfuse.codegen.kernel import Kernel
 from blockfuse.codegen.schedule import Launch, schedule
-from blockfuse.ir.operators import movement, neural, pointwise, reductions
+from blockfuse.ir.operators import indexing, movement, neural, pointwise, reductions
 from blockfuse.ir.passes.pipeline import optimize
 
 MACHINE = machine((9, 0))
@@ -57,6 +57,11 @@ KERNELS: dict[str, Columns] = {
     "exponential": (pointwise.exp, {"x": "float32[8, 3]"}),
     "flags": (lambda x, c: pointwise.logical_and(pointwise.isnan(x), c), {"x": "float32[9]", "c": "bool[9]"}),
     "to_integers": (lambda x: pointwise.cast(x, dtype="int32"), {"x": "float32[9]"}),
+    "embedding": (
+        lambda w, i, p: indexing.take_at(w, i, pattern=(("array", 0),)) * 0.5 + p,
+        {"w": "float32[1000, 128]", "i": "int64[64, 32]", "p": "float32[32, 128]"},
+    ),
+    "picked": (lambda x, i: indexing.along_axis(x, i, 1), {"x": "float32[64, 10]", "i": "int32[64, 3]"}),
     "flipped": (lambda x: movement.flip(x, axis=(1,)) * 2, {"x": "float32[9, 40]"}),
     "transposed": (lambda x: movement.transpose(x, axes=(1, 0)), {"x": "float32[80, 50]"}),
     "softmax_of_ten": _softmax(10),

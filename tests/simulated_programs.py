@@ -30,6 +30,13 @@ def _mlp() -> Any:
     return net
 
 
+def _embedding() -> Any:
+    net = nn.Sequential()
+    net.add(nn.Embedding(6, 8), nn.Dense(3, flatten=False))
+    net.initialize()
+    return net
+
+
 def _halved(x: Any) -> Any:
     while x.sum() > 1:
         x = x / 2
@@ -55,6 +62,7 @@ CASES: dict[str, tuple[Callable[[], Any], tuple[numpy.ndarray, ...]]] = {
     "a loop": (lambda: _halved, (numpy.full(4, 3.0, "float32"),)),
     "draws": (lambda: _noisy, (_values(3, 5),)),
     "writes": (lambda: _written, (_values(3, 4),)),
+    "an embedding": (_embedding, (numpy.array([[3, -1, 0], [5, 2, -6]]),)),
     "sorted between kernels": (lambda: lambda x: np.sort(x * 2, axis=1) + 1, (_values(3, 4),)),
 }
 

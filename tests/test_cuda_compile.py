@@ -82,6 +82,7 @@ def test_what_a_thread_holds_is_in_registers(name: str, tmp_path: Path) -> None:
 WIDE = {
     "elementwise_chain": (2, 1),
     "added_row": (2, 1),
+    "embedding": (2, 1),
     "softmax_of_a_warp": (8, 8),
     "softmax_of_a_block": (4, 4),
     "layer_norm_of_a_warp": (24, 8),

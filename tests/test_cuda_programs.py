@@ -31,7 +31,10 @@ def found() -> Any:
     return json.loads(run.stdout)
 
 
-CASES = ("a net", "a chain", "softmax", "a view", "a loop", "draws", "writes", "sorted between kernels")
+CASES = (
+    *("a net", "a chain", "softmax", "a view", "a loop", "draws", "writes", "an embedding"),
+    "sorted between kernels",
+)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -50,6 +53,7 @@ def test_every_case_is_a_test(found: Any) -> None:
 NETS: dict[str, tuple[Callable[[Any], Any], tuple[int, ...]]] = {
     "a chain": (lambda x: np.tanh(x * 2 + 1) - x, (1000, 1024)),
     "softmax": (lambda x: npx.softmax(x), (1000, 1024)),
+    "picked rows": (lambda x: np.take(x, npx.relu(x[0]).astype("int32"), axis=0) * 2, (40, 50)),
     "a product and what follows": (lambda x: npx.relu(np.dot(x, x.T)).sum(axis=0), (300, 256)),
 }
 

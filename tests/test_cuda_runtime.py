@@ -4,6 +4,7 @@ import gc
 import re
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -199,6 +200,97 @@ def test_callers_of_one_program_wait_for_each_other() -> None:
         assert all(close(net(given[n]), wanted[n]) for _ in range(50))
 
     together(call)
+
+
+TABLE = numpy.arange(24.0, dtype="float32").reshape(6, 4)
+GOOD, BAD = (numpy.array(rows) for rows in ([1, -6, 2], [1, 9, 2]))
+
+
+def picked(w: Any, i: Any) -> Any:
+    return w[i] * 2 + 1
+
+
+def halved_then_picked(w: Any, i: Any) -> Any:
+    while w.sum() > 100:
+        w = w / 2 + w[i].sum() * 0
+    return w
+
+
+def sorted_then_picked(w: Any, i: Any) -> Any:
+    return np.sort(w[i] * 2, axis=1) + w[i]
+
+
+def picked_then_compared(w: Any, i: Any) -> Any:
+    """The rows that are read in the place of those beyond the axis would take another way."""
+    return w[i] * 3 if w[i].sum() > 70 else w[i] * 2
+
+
+PICKING = (picked, halved_then_picked, sorted_then_picked, picked_then_compared)
+
+
+@pytest.mark.parametrize("function", PICKING)
+@pytest.mark.parametrize("foreign", [False, True], ids=["host", "device"])
+@pytest.mark.parametrize("refused", [(), ("take_at",)], ids=["kernels", "on the processor"])
+def test_an_index_beyond_its_axis_raises_as_eager_does(
+    device: FakeDevice, function: Callable[..., Any], foreign: bool, refused: tuple[str, ...]
+) -> None:
+    device.refused = refused
+    compiled = blockfuse.hybridize(function, backend="cuda")
+    wanted = function(np.array(TABLE), np.array(GOOD)).asnumpy()
+    with pytest.raises(IndexError) as raised:
+        function(np.array(TABLE), np.array(BAD))
+
+    def call(index: numpy.ndarray) -> numpy.ndarray:
+        pair = (TABLE, index)
+        found = compiled(*(Tensor(a, device) if foreign else np.array(a) for a in pair))
+        return found.numpy() if foreign else found.asnumpy()  # type: ignore[no-any-return]
+
+    call(GOOD)
+    program = program_of(compiled)
+    calls = program.executable.calls()
+    for index in (GOOD, GOOD, GOOD, BAD, BAD, GOOD, BAD, GOOD):  # new launches, and captured ones
+        if index is GOOD:
+            assert close(call(index), wanted)
+        else:
+            with pytest.raises(IndexError, match=re.escape(str(raised.value))):
+                call(index)
+    (case,) = compiled._hybrid.cases.values()
+    assert case.attempts == 1
+    assert case.program is program
+    assert program.executable.calls() - calls == 5
+    assert any("take_at" in kernel.name for kernel in program.executable.plan.reasons) == bool(refused)
+
+
+@pytest.mark.usefixtures("device")
+def test_draws_of_a_call_that_raises_are_those_of_eager() -> None:
+    def noisy(w: Any, i: Any) -> Any:
+        return w[i] + np.random.uniform(size=(3, 4))
+
+    def drawn(function: Any, index: numpy.ndarray) -> Any:
+        random.seed(5)
+        with suppress(IndexError):
+            function(np.array(TABLE), np.array(index))
+        return np.random.uniform(size=(2,)).tolist()
+
+    compiled = blockfuse.hybridize(noisy, backend="cuda")
+    for index in (GOOD, GOOD, BAD, GOOD, BAD):
+        assert drawn(compiled, index) == drawn(noisy, index)
+
+
+@pytest.mark.parametrize("foreign", [False, True], ids=["host", "device"])
+def test_only_programs_with_indices_ask_whether_one_is_beyond_its_axis(
+    device: FakeDevice, foreign: bool
+) -> None:
+    """Results of the host bring the answer with them; otherwise it is a download, for which the call waits."""
+    downloads = {}
+    for name, function in {"picks": picked, "adds": lambda w, i: w[:3] + i[0] * 2}.items():
+        compiled = blockfuse.hybridize(function, backend="cuda")
+        pair = [Tensor(a, device) if foreign else np.array(a) for a in (TABLE, GOOD)]
+        compiled(*pair), compiled(*pair)
+        device.log.clear()
+        compiled(*pair)
+        downloads[name] = device.log.count("download")
+    assert downloads == ({"picks": 1, "adds": 0} if foreign else {"picks": 1, "adds": 1})
 
 
 CONSTRUCTS: dict[str, Callable[[Any], Any]] = {

@@ -17,7 +17,7 @@ from blockfuse.codegen.cuda.numbers import LIBRARY, Number
 from blockfuse.codegen.cuda.render import render
 from blockfuse.codegen.cuda.source import DeviceSource, Stage
 from blockfuse.codegen.functions import FUNCTIONS, ULP
-from blockfuse.codegen.kernel import Access, MapKernel, Statement
+from blockfuse.codegen.kernel import Access, Index, MapKernel, Statement
 from blockfuse.ir.errors import NoDeviceKernelError
 from blockfuse.ir.operator import TABLE
 
@@ -103,6 +103,17 @@ def test_places_are_counted_with_32_bits() -> None:
     assert 2**32 - 2**17 < render(_copy((), (1,))).most_rows < 2**32
     assert 2**31 - 2**17 < render(_copy((), (2,))).most_rows < 2**31
     assert render(_copy((2**16,), (2**16, 1))).most_rows < 2**16
+
+
+def test_a_table_of_too_many_places_is_refused() -> None:
+    def picking(size: int) -> MapKernel:
+        table = Access("x0", "float32", (0, 1), (Index("x1", size, 64),))
+        loads = (table, Access("x1", "int64", (1, 0)))
+        return MapKernel("take_at", (64,), loads, (), Access("out", "float32", (64, 1)), "x0")
+
+    assert render(picking(2**25)).most_rows > 2**20
+    with pytest.raises(NoDeviceKernelError):
+        render(picking(2**26))
 
 
 def test_a_row_of_too_many_places_is_refused() -> None:

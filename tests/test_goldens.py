@@ -14,7 +14,7 @@ from blockfuse.codegen.cpu.render import render
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.schedule import schedule
 from blockfuse.codegen.steps import Launch
-from blockfuse.ir.operators import contractions, movement, neural, pointwise, reductions
+from blockfuse.ir.operators import contractions, indexing, movement, neural, pointwise, reductions
 from blockfuse.ir.passes.pipeline import optimize
 
 __all__ = ["golden"]  # the fixture
@@ -56,6 +56,14 @@ KERNELS: dict[str, tuple[Callable[..., Any], dict[str, str]]] = {
     ),
     "softmax": (lambda x: neural.softmax(x, axis=1), {"x": "float32[32, 10]"}),
     "layer_norm": (_normed, {"x": "float32[32, 64]", "g": "float32[64]", "b": "float32[64]"}),
+    "embedding": (
+        lambda w, i, p: indexing.take_at(w, i, pattern=(("array", 0),)) * 0.5 + p,
+        {"w": "float32[1000, 128]", "i": "int32[64, 32]", "p": "float32[32, 128]"},
+    ),
+    "picked_elements": (
+        lambda x, i: indexing.along_axis(x, i, 1),
+        {"x": "float32[64, 10]", "i": "int64[64, 3]"},
+    ),
     "elementwise_chain": (_chain, {"x": "float64[8, 5]", "y": "float32[5]"}),
     "sum_of_columns": (lambda x: reductions.sum_(x * x, axis=(0,), keepdims=False), {"x": "float32[32, 10]"}),
     "maximum_of_a_middle_axis": (

@@ -11,6 +11,7 @@ from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
 from blockfuse.ir.builder import Builder, Symbol
+from blockfuse.ir.errors import FaultError
 from blockfuse.ir.graph import Graph, argument, graph_of, leaf
 from blockfuse.ir.interpreter import interpreting
 from blockfuse.ir.lowering import Pointwise, Reduction
@@ -244,7 +245,7 @@ def test_reductions_fold_any_size(shape: tuple[int, ...]) -> None:
 
 
 def test_empty_extremes_are_refused_as_numpy_does() -> None:
-    with pytest.raises(ValueError, match="zero-size"):
+    with pytest.raises(FaultError, match="zero-size"):
         natively(lambda x: reductions.max_(x, axis=(0,), keepdims=False), numpy.zeros((0, 3), "float32"))
 
 

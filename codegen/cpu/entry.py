@@ -38,7 +38,6 @@ class Entry(Results, Running):
         self._require(builder.icmp_signed("==", count, ir.Constant(I64, len(given))))
         self._require_different(arguments, len(given))
         data = [self._checked_argument(arguments, n, b) for n, (_, b) in enumerate(given)]
-        self._count()
         table = self._filled_table()
         if self.items is not None:
             self._put(table, plan.items_place, self.items)
@@ -46,6 +45,7 @@ class Entry(Results, Running):
             self._put(table, number, address)
         results = self._results(table)
         self._give_up_unless_done(self._run(table), results)
+        self._count()
         builder.ret(self._wrapped(results))
         self._emit_exits()
 
@@ -58,8 +58,11 @@ class Entry(Results, Running):
         )
 
     def _give_up_unless_done(self, done: ir.Value, results: list[ir.Value]) -> None:
-        """Where the flow is unknown, Python runs the call from the start: nothing was written but our own memory."""
-        if len(self.plan.schedule.blocks) == 1:
+        """Where the flow is unknown, or an index was beyond its axis, Python runs the call from the start.
+
+        Nothing was written but our own memory.
+        """
+        if len(self.plan.schedule.blocks) == 1 and self.plan.schedule.fault is None:
             return
         with self.builder.if_then(self.builder.icmp_signed("==", done, ir.Constant(I64, 0))):
             for array in results:

@@ -18,11 +18,12 @@ from blockfuse.codegen.cpu.pool import pool
 from blockfuse.codegen.cpu.pool_code import pool_ir
 from blockfuse.codegen.cpu.program import program_ir
 from blockfuse.codegen.cpu.results import may_be_large
-from blockfuse.codegen.host import host_result
+from blockfuse.codegen.host import draws, host_result, nothing_drawn_in_vain
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.schedule import Schedule
 from blockfuse.codegen.steps import HostCall
 from blockfuse.codegen.store import Store
+from blockfuse.ir.errors import FaultError
 from blockfuse.ir.types import TensorType
 
 
@@ -51,6 +52,7 @@ class Executable:
     ) -> None:
         """keep: bytes of large results that are kept for the next ones, NOTE [kept memory]."""
         self.plan = plan(schedule, machine)
+        self._draws = draws(schedule)
         self._code = [self._kernel(n, source, store) for n, source in enumerate(self.plan.sources)]
         self._program = self._load_program(store)
         self._frame = self._new_frame(wrapper, unusual, store)
@@ -126,7 +128,10 @@ class Executable:
     # -- running from Python ---------------------------------------------------------------------------------
 
     def run(self, arguments: list[numpy.ndarray]) -> list[numpy.ndarray] | None:
-        """Results for C-contiguous arguments of the recorded types; None where the flow is unknown."""
+        """Results for C-contiguous arguments of the recorded types; None where the flow is unknown.
+
+        Raises FaultError where an operator met values for which it raises.
+        """
         table = self._frame[dtype_places(self.plan)[2] :].copy()
         items = self._items(arguments)
         table[self.plan.items_place] = items
@@ -135,11 +140,17 @@ class Executable:
             arrays |= {n: array for (n, _), array in zip(self.plan.buffers(kind), given, strict=True)}
         for number, array in arrays.items():
             table[number] = array.ctypes.data
+        with nothing_drawn_in_vain(self._draws):
+            return self._drive(table, arrays)
+
+    def _drive(self, table: numpy.ndarray, arrays: dict[int, numpy.ndarray]) -> list[numpy.ndarray] | None:
+        """The results, by the blocks in the order that their decisions say; None where the flow is unknown."""
         place: int | None = 0
         while place is not None:
             block = self.plan.schedule.blocks[place]
             for piece in self.plan.block_pieces[place]:
                 self._run_piece(piece, table, arrays)
+            self._check_fault(arrays)
             decision = block.predicate is not None and bool(arrays[block.predicate].item())
             for register, value in block.stores:
                 arrays[register], arrays[value] = arrays[value], arrays[register]
@@ -169,13 +180,22 @@ class Executable:
                 arrays[number] = space[start : start + type.nbytes].view(type.dtype).reshape(type.shape)
         for number, buffer in self.plan.buffers("result"):
             arrays[number] = numpy.empty(buffer.shape_for(items), buffer.type.dtype)
+        if self.plan.schedule.fault is not None:
+            arrays[self.plan.schedule.fault][...] = 0
         return arrays
+
+    def _check_fault(self, arrays: dict[int, numpy.ndarray]) -> None:
+        """See NOTE [faults]."""
+        fault = self.plan.schedule.fault
+        if fault is not None and arrays[fault].item():
+            raise FaultError("an index is out of bounds")
 
     def _run_piece(self, number: int, table: numpy.ndarray, arrays: dict[int, numpy.ndarray]) -> None:
         steps = self.plan.pieces[number]
         if is_native(self.plan, steps):
             _PIECE(self._program.address(f"piece{number}"))(table.ctypes.data)
             return
+        self._check_fault(arrays)
         call = self.plan.schedule.steps[steps[0]]
         assert isinstance(call, HostCall)
         arrays[call.result] = host_result(call, arrays)

@@ -14,6 +14,7 @@ from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 from blockfuse.codegen.cpu.dots import Dots
+from blockfuse.codegen.cpu.faults import note_fault
 from blockfuse.codegen.cpu.streams import drain, near_memory, stream
 from blockfuse.codegen.cpu.tiles import Tile, product_tile
 from blockfuse.codegen.cpu.values import Value
@@ -88,6 +89,7 @@ def _scope() -> dict[str, Any]:
         "range": range,
         "near_memory": near_memory,
         "drain": drain,
+        "note_fault": note_fault,
     }
 
 

@@ -185,8 +185,8 @@ class _Own:
 class _Driver:
     """``drive(table)``: the blocks in the order that their decisions say.
 
-    1 at an end; 0 where the flow is unknown, or after so many decisions that a loop may never end: Python can then be
-    interrupted, native code could not.
+    1 at an end; 0 where the flow is unknown, after a fault (NOTE [faults]), or after so many decisions that a loop may never
+    end: Python can then be interrupted, native code could not.
     """
 
     def __init__(self, module: ir.Module, plan: Plan, pieces: dict[int, ir.Function]) -> None:
@@ -202,10 +202,13 @@ class _Driver:
         unknown = self.function.append_basic_block("unknown")
         count = self.builder.alloca(I64)
         self.builder.store(ir.Constant(I64, 0), count)
+        fault = self._fault_word()
         for number, block in enumerate(self.plan.schedule.blocks):
             self.builder.position_at_end(self.blocks[number])
             for piece in self.plan.block_pieces[number]:
                 self.builder.call(self.pieces[piece], [self.table])
+            if fault is not None:
+                self._require_no(fault, unknown)
             decision = None if block.predicate is None else self._truth(block.predicate)
             for register, value in block.stores:
                 self._exchange(register, value)
@@ -218,6 +221,20 @@ class _Driver:
         self.builder.position_at_end(unknown)
         self.builder.ret(ir.Constant(I64, 0))
         return self.function
+
+    def _fault_word(self) -> ir.Value | None:
+        """The address of the fault word, set to 0; None where no kernel has indices."""
+        if self.plan.schedule.fault is None:
+            return None
+        address = self.builder.inttoptr(word(self.builder, self.table, self.plan.schedule.fault), POINTER)
+        self.builder.store(ir.Constant(I64, 0), address)
+        return address
+
+    def _require_no(self, fault: ir.Value, unknown: ir.Block) -> None:
+        onwards = self.function.append_basic_block()
+        none = self.builder.icmp_signed("==", self.builder.load(fault, typ=I64), ir.Constant(I64, 0))
+        self.builder.cbranch(none, onwards, unknown)
+        self.builder.position_at_end(onwards)
 
     def _count(self, count: ir.Value, unknown: ir.Block) -> None:
         taken = self.builder.add(self.builder.load(count, typ=I64), ir.Constant(I64, 1))

@@ -13,8 +13,18 @@ from blockfuse.codegen.kernel import (
     RowKernel,
     Statement,
     Sweep,
+    index_loads,
 )
-from blockfuse.codegen.lines import INDENT, assignment, element, indented, of_elements, pointers
+from blockfuse.codegen.lines import (
+    INDENT,
+    assignment,
+    element,
+    indented,
+    of_elements,
+    place_name,
+    pointers,
+    wrapped,
+)
 
 
 def render(kernel: Kernel) -> str:
@@ -45,7 +55,9 @@ def _place(indices: tuple[str, ...], strides: tuple[int, ...]) -> str:
 
 
 def _read(access: Access, indices: tuple[str, ...]) -> str:
-    text = f"{access.name}[{_place(indices, access.strides)}]"
+    steps = (place_name(index) for index in access.indices)
+    strides = (*access.strides, *(index.stride for index in access.indices))
+    text = f"{access.name}[{_place((*indices, *steps), strides)}]"
     return f"{text} != 0" if access.dtype == "bool" else text
 
 
@@ -63,40 +75,84 @@ def _loaded(loads: tuple[Access, ...], indices: tuple[str, ...], body: tuple[Sta
 
 
 def _map(kernel: MapKernel) -> str:
-    indices = tuple("ijkl"[n] if n < 4 else f"i{n}" for n in range(1 + len(kernel.extents)))
-    lines = [_head(kernel), *indented(1, ["for i in range(begin, end):"])]
-    for depth, (index, extent) in enumerate(zip(indices[1:], kernel.extents, strict=True), 2):
-        lines += indented(depth, [f"for {index} in range({extent}):"])
-    inner = _loaded(kernel.loads, indices, kernel.body)
+    walk = tuple("ijkl"[n] if n < 4 else f"i{n}" for n in range(1 + len(kernel.extents)))
+    places = _index_places(kernel, walk)
+    named = index_loads(kernel)
+    inner = _loaded(tuple(a for a in kernel.loads if a.name not in named), walk, kernel.body)
     if kernel.streams:
-        return _streamed_map(kernel, inner)
-    inner.append(_write(kernel.store, indices, kernel.result))
-    return "\n".join(lines + indented(len(indices) + 1, inner)) + "\n"
+        return _streamed_map(kernel, places, inner)
+    inner.append(_write(kernel.store, walk, of_elements(kernel.result)))
+    lines = [_head(kernel), *indented(1, _fault_starts(kernel))]
+    for depth, (index, extent) in enumerate(zip(walk, ("begin, end", *kernel.extents), strict=True), 1):
+        lines += indented(depth, [f"for {index} in range({extent}):"])
+        lines += indented(depth + 1, places[depth - 1])
+    return "\n".join([*lines, *indented(len(walk) + 1, inner), *indented(1, _fault_ends(kernel))]) + "\n"
+
+
+def _index_places(kernel: MapKernel, walk: tuple[str, ...]) -> list[list[str]]:
+    """For each loop, the indices that are the same in all loops inside of it: see NOTE [faults].
+
+    LLVM makes no vectors of a loop that notes faults. The innermost loop shall be vectors, and so only collects them; of one
+    around it vectors would be made element by element where a row is unrolled: 175 us instead of 24 for 20000 rows of 16.
+    """
+    loads = index_loads(kernel)
+    places: list[list[str]] = [[] for _ in walk]
+    for index in kernel.indices:
+        load = loads[index.name]
+        depth = _depth(load)
+        beyond_axis = f"{place_name(index)} != {element(index.name)}"
+        places[depth] += wrapped(index, _read(load, walk))
+        if depth == len(walk) - 1:
+            places[depth] += [f"beyond_axis = beyond_axis | ({beyond_axis})"]
+        else:
+            places[depth] += [f"if {beyond_axis}:", *indented(1, _NOTED)]
+    return places
+
+
+_NOTED = ["note_fault(fault)"]
+
+
+def _depth(load: Access) -> int:
+    """The innermost loop that changes what is loaded."""
+    return max((depth for depth, stride in enumerate(load.strides) if stride), default=0)
+
+
+def _fault_starts(kernel: MapKernel) -> list[str]:
+    return ["beyond_axis = False"] * _collects_faults(kernel)
+
+
+def _fault_ends(kernel: MapKernel) -> list[str]:
+    return ["if beyond_axis:", *indented(1, _NOTED)] if _collects_faults(kernel) else []
+
+
+def _collects_faults(kernel: MapKernel) -> bool:
+    return any(_depth(load) == len(kernel.extents) for load in index_loads(kernel).values())
 
 
 _PIECE = 1024  # elements that a map computes before it streams them
 
 
-def _streamed_map(kernel: MapKernel, inner: list[str]) -> str:
+def _streamed_map(kernel: MapKernel, places: list[list[str]], inner: list[str]) -> str:
     """See NOTE [streams]: a flat map in pieces, one with an inner axis row by row."""
+    result = of_elements(kernel.result)
     if kernel.extents:
         (size,) = kernel.extents
-        walk = ["for i in range(begin, end):", f"    for j in range({size}):"]
-        walk += indented(2, [*inner, f"near[j] = {kernel.result}"])
+        walk = ["for i in range(begin, end):", *indented(1, places[0]), f"    for j in range({size}):"]
+        walk += indented(2, [*places[1], *inner, f"near[j] = {result}"])
         walk.append(f"    stream(near, out, i * {size}, (i + 1) * {size})")
     else:
         size = _PIECE
         walk = [f"for piece in range(begin, end, {size}):", f"    beyond = minimum(piece + {size}, end)"]
         walk += ["    for i in range(piece, beyond):"]
-        walk += indented(2, [*inner, f"near[i - piece] = {kernel.result}"])
+        walk += indented(2, [*places[0], *inner, f"near[i - piece] = {result}"])
         walk.append("    stream(near, out, piece, beyond)")
     lines = [
         f"near_of = near_memory({size})",
         "",
         _head(kernel),
-        *indented(1, ["near = near_of(out)", *walk]),
+        *indented(1, ["near = near_of(out)", *_fault_starts(kernel), *walk, "drain()", *_fault_ends(kernel)]),
     ]
-    return "\n".join([*lines, *indented(1, ["drain()"])]) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 # -- rows ----------------------------------------------------------------------------------------------------

@@ -24,8 +24,8 @@ from blockfuse.codegen.cuda.host import on_host
 from blockfuse.codegen.cuda.plan import WIDE, Piece, Plan, layout, plan
 from blockfuse.codegen.cuda.room import Key, Parameters, Room, Table
 from blockfuse.codegen.cuda.source import DeviceSource
-from blockfuse.codegen.host import host_result
-from blockfuse.codegen.kernel import Kernel
+from blockfuse.codegen.host import draws, host_result, nothing_drawn_in_vain
+from blockfuse.codegen.kernel import Kernel, has_fault
 from blockfuse.codegen.schedule import BlockSchedule, Schedule
 from blockfuse.codegen.steps import HostCall, Launch
 from blockfuse.codegen.store import Store
@@ -45,6 +45,7 @@ class Executable:
         """precision: of the products of float32 matrices, as the device's providers name it."""
         device.check()
         self.device, self.precision = device, precision
+        self._draws = draws(schedule)
         self.plan, self._kernels = _loaded(schedule, device, store, precision)
         self._host = {k: on_host(k, store) for k in self.plan.reasons}
         self._queue = device.queue()
@@ -97,10 +98,11 @@ class Executable:
     def run(self, arguments: Sequence[Value], make: Make | None = None) -> list[Value] | None:
         """Results for C-contiguous arguments of the recorded types; None where the flow is unknown.
 
-        They are arrays of the device if an argument is one, in memory that ``make`` gives.
+        They are arrays of the device if an argument is one, in memory that ``make`` gives. Raises FaultError where an
+        operator met values for which it raises.
         """
         self.device.check()
-        with self._lock:
+        with self._lock, nothing_drawn_in_vain(self._draws):
             items = 0 if self._growing is None else arguments[self._growing].shape[0]
             room = self._room(items)
             table = room.table.copy()
@@ -108,6 +110,8 @@ class Executable:
             made = room.made(self._queue, make, table) if stays else []
             if not self._drive(table, room):
                 return None
+            if stays:
+                room.check_fault(self._queue)
             for stream in streams:
                 self._queue.lead(stream)
             return made if stays else room.results(self._queue)
@@ -174,6 +178,8 @@ class Executable:
             block = self.plan.schedule.blocks[place]
             for number in self.plan.block_pieces[place]:
                 self._run_piece(number, table, room)
+            if block.predicate is not None:
+                room.check_fault(self._queue)
             decision = self._decision(block, table)
             for one, other in block.stores:
                 table[one], table[other] = table[other], table[one]
@@ -234,6 +240,7 @@ class Executable:
 
     def _run_on_host(self, piece: Piece, table: Table, room: Room) -> None:
         """One step by the processor: its values come from the device, and its result goes back."""
+        room.check_fault(self._queue)
         (place,) = piece.steps
         step = self.plan.schedule.steps[place]
         arrays = {number: self._downloaded(number, table, room) for number in piece.buffers}
@@ -247,6 +254,9 @@ class Executable:
                 arrays[p.buffer].ctypes.data + p.offset * arrays[p.buffer].itemsize for p in step.pointers
             ]
             self._host[step.kernel].launch(addresses, self.plan.rows(place, room.items))
+            if has_fault(step.kernel):
+                (fault,) = (n for n in piece.buffers if n == self.plan.schedule.fault)
+                self._queue.upload(table[fault], arrays[fault])
         self._queue.upload(table[result], arrays[result])
 
     def _downloaded(self, number: int, table: Table, room: Room) -> numpy.ndarray:

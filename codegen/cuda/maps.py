@@ -8,6 +8,7 @@ from blockfuse.codegen.cuda.places import (
     WIDE,
     four,
     function,
+    gathered,
     guarded,
     head,
     is_wide,
@@ -15,6 +16,7 @@ from blockfuse.codegen.cuda.places import (
     looped,
     most_rows,
     multiple,
+    picked,
     place,
     read,
     seen,
@@ -23,16 +25,17 @@ from blockfuse.codegen.cuda.places import (
     thread_of_grid,
 )
 from blockfuse.codegen.cuda.source import DeviceSource, Stage
-from blockfuse.codegen.kernel import Access, MapKernel
+from blockfuse.codegen.kernel import Access, MapKernel, index_loads
 from blockfuse.codegen.lines import assignment, element, indented, of_elements, pointers
 
 
 def map_source(kernel: MapKernel, threads: int, wide: bool) -> DeviceSource:
     extents = kernel.extents
     wide = wide and is_wide(kernel.store) and (not extents or extents[-1] % WIDE == 0)
+    wide = wide and not any(load.strides[-1] for load in index_loads(kernel).values())
     width = WIDE if wide else 1
     names = indices(len(extents) + 1)
-    lines = _indices_of_thread(names, extents, threads, width)
+    lines = _indices_of_thread(names, extents, threads, width) + _picked(kernel, names)
     lines += _four_elements(kernel, names) if wide else _one_element(kernel, names)
     types = pointers(kernel)
     pieces, share = (prod(extents) // width, threads) if extents else (1, threads * width)
@@ -63,9 +66,28 @@ def _indices_of_thread(
     return [f"n = {thread}", f"if n >= {count}:", "    return", *split("n", names, sizes, width)]
 
 
+def _picked(kernel: MapKernel, names: tuple[str, ...]) -> list[str]:
+    """The places that indices name, which four neighbours share."""
+    loads = index_loads(kernel)
+    return [
+        line
+        for index in kernel.indices
+        for line in picked(index, read(loads[index.name], place(names, loads[index.name].strides)))
+    ]
+
+
+def _elements(kernel: MapKernel) -> list[Access]:
+    """The loads whose elements the statements read."""
+    return [a for a in kernel.loads if a.name not in index_loads(kernel)]
+
+
+def _place(access: Access, names: tuple[str, ...]) -> str:
+    return gathered(names, access) if access.indices else place(names, access.strides)
+
+
 def _one_element(kernel: MapKernel, names: tuple[str, ...]) -> list[str]:
     return [
-        *(f"{element(a.name)} = {read(a, place(names, a.strides))}" for a in kernel.loads),
+        *(f"{element(a.name)} = {read(a, _place(a, names))}" for a in _elements(kernel)),
         *(assignment(s) for s in kernel.body),
         f"out[{place(names, kernel.store.strides)}] = {_result(kernel)}",
     ]
@@ -80,15 +102,12 @@ def _result(kernel: MapKernel) -> str:
 
 def _four_elements(kernel: MapKernel, names: tuple[str, ...]) -> list[str]:
     """Loads into arrays, the statements for each of four places, the store."""
-    arrays = [a for a in kernel.loads if a.strides[-1]]
+    loads = _elements(kernel)
+    arrays = [a for a in loads if a.strides[-1]]
     lines = [local(_array(a), WIDE, a.dtype) for a in arrays]
     lines.append(local("result", WIDE, kernel.store.dtype))
-    lines += [
-        f"{element(a.name)} = {read(a, place(names, a.strides))}" for a in kernel.loads if a not in arrays
-    ]
-    neighbours = [
-        f"{four(_array(a))} = ldv4({a.name}, {place(names, a.strides)})" for a in arrays if is_wide(a)
-    ]
+    lines += [f"{element(a.name)} = {read(a, _place(a, names))}" for a in loads if a not in arrays]
+    neighbours = [f"{four(_array(a))} = ldv4({a.name}, {_place(a, names)})" for a in arrays if is_wide(a)]
     neighbours += looped("e", WIDE, [_one_load(a, names) for a in arrays if not is_wide(a)])
     lines += _whole_or_part(names, neighbours, [_one_load(a, names) for a in arrays])
     inner = [
@@ -111,7 +130,7 @@ def _one_of_four(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _one_load(access: Access, names: tuple[str, ...]) -> str:
-    return f"{_array(access)}[e] = {access.name}[{place(_one_of_four(names), access.strides)}]"
+    return f"{_array(access)}[e] = {access.name}[{_place(access, _one_of_four(names))}]"
 
 
 def _whole_or_part(names: tuple[str, ...], whole: list[str], each: list[str]) -> list[str]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from math import prod
 
-from blockfuse.codegen.kernel import Access
-from blockfuse.codegen.lines import indented
+from blockfuse.codegen.kernel import Access, Index
+from blockfuse.codegen.lines import FAULT, element, indented, place_name, wrapped
 from blockfuse.ir.errors import NoDeviceKernelError
 
 WIDE = 4  # elements that a thread moves at once
@@ -48,6 +48,23 @@ def place(indices: Sequence[str], strides: Sequence[int]) -> str:
     if len(pairs) == 1 and pairs[0][1] == 1:
         return pairs[0][0]
     return f"uint32({' + '.join(times(i, s) for i, s in pairs)})"
+
+
+def gathered(names: Sequence[str], access: Access) -> str:
+    """The place of an element of a table: ``place``, and so many steps for each index."""
+    steps = [(place_name(index), index.stride) for index in access.indices]
+    if min(*access.strides, *(stride for _, stride in steps), 0) < 0:
+        pairs = [*zip(names, access.strides, strict=True), *steps]
+        return " + ".join(f"int64({i}) * int64({s})" for i, s in pairs if s) or unsigned(0)
+    terms = [place(names, access.strides)] * any(access.strides)
+    terms += [times(f"uint32({name})", stride) for name, stride in steps if stride]
+    return f"uint32({' + '.join(terms)})" if terms else unsigned(0)
+
+
+def picked(index: Index, text: str) -> list[str]:
+    """The place that an index, which ``text`` loads, names: see NOTE [faults]."""
+    beyond_axis = f"{place_name(index)} != {element(index.name)}"
+    return [*wrapped(index, text), *guarded(beyond_axis, [f"{FAULT[0]}[{unsigned(0)}] = int64(1)"])]
 
 
 def beyond(start: str, index: str, access: Access, axis: int) -> str:
@@ -124,6 +141,7 @@ def four(name: str, start: str = "") -> str:
 def is_wide(access: Access) -> bool:
     """Whether four elements that follow each other along the last axis are neighbours in memory, in whole fours."""
     *outer, last = access.strides
+    outer += [index.stride for index in access.indices]
     return last == 1 and all(s >= 0 and s % WIDE == 0 for s in outer)
 
 
@@ -133,6 +151,7 @@ def most_rows(accesses: Iterable[Access], extents: tuple[int, ...]) -> int:
     for access in accesses:
         across, *inner = map(abs, access.strides)
         reach = sum(s * (n - 1) for s, n in zip(inner, extents, strict=False))
+        reach += sum(abs(index.stride) * (index.size - 1) for index in access.indices)
         limit = min(limit, (2**32 - 1 - _SLACK - reach) // max(1, across) + 1)
     if limit < 1:
         raise NoDeviceKernelError(

@@ -182,6 +182,9 @@ def layout(plan: Plan, items: int, scratch: int) -> Layout:
         for number, buffer in plan.buffers(kind):
             offsets[number] = end
             end += rounded(nbytes_for(buffer, items))
+        if kind == "result" and plan.schedule.fault is not None:  # which so comes back with the results
+            offsets[plan.schedule.fault] = end
+            end += rounded(1)
         ranges.append((start, end))
     return Layout(offsets, ranges[0], ranges[1], end, end + rounded(scratch))
 

@@ -10,6 +10,8 @@ import numpy
 
 from blockfuse.codegen.cuda.device import Device, Make, Queue, Resident, Value
 from blockfuse.codegen.cuda.plan import Layout, Plan, nbytes_for, rounded
+from blockfuse.codegen.lines import FAULT
+from blockfuse.ir.errors import FaultError
 
 Table = list[int]  # number of a buffer -> its address
 Key = tuple[int, ...]  # the addresses that may be others at the next call
@@ -52,6 +54,8 @@ class Room:
             for n, b in plan.buffers("result")
         ]
         self._is_read = False  # whether an upload that nobody waited for may still read what is staged
+        self._fault = None if plan.schedule.fault is None else layout.offsets[plan.schedule.fault]
+        self._clear_fault(queue)
 
     # -- the host's side -------------------------------------------------------------------------------------
 
@@ -68,11 +72,31 @@ class Room:
         self._arguments.upload(queue)
 
     def results(self, queue: Queue) -> list[Value]:
-        """New arrays with the results, once they are there."""
+        """New arrays with the results, once they are there; raises FaultError."""
         self._results.download(queue)
         self._is_read = False
+        if self._fault is not None:
+            self._refuse(self._results.part(self._fault, (1,), numpy.dtype(FAULT[1])), queue)
         offsets = self._layout.offsets
         return [self._results.part(offsets[n], shape, dtype).copy() for n, shape, dtype, _ in self._made]
+
+    def check_fault(self, queue: Queue) -> None:
+        """See NOTE [faults]; waits until the device has done everything."""
+        if self._fault is not None:
+            word = numpy.empty(1, FAULT[1])
+            queue.download(word, self._memory.address + self._fault)
+            self._refuse(word, queue)
+
+    def _refuse(self, fault: numpy.ndarray, queue: Queue) -> None:
+        if fault[0]:
+            self._clear_fault(queue)
+            raise FaultError("an index is out of bounds")
+
+    def _clear_fault(self, queue: Queue) -> None:
+        if self._fault is not None:
+            none = numpy.zeros(1, FAULT[1])
+            queue.upload(self._memory.address + self._fault, none)
+            queue.finish()
 
     # -- the device's ----------------------------------------------------------------------------------------
 

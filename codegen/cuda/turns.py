@@ -24,7 +24,7 @@ from blockfuse.codegen.cuda.places import (
     unsigned,
 )
 from blockfuse.codegen.cuda.source import DeviceSource, Stage
-from blockfuse.codegen.kernel import Access, MapKernel
+from blockfuse.codegen.kernel import Access, MapKernel, has_fault
 from blockfuse.codegen.lines import assignment, element, of_elements, pointers
 
 _TILE = 32
@@ -35,7 +35,12 @@ _LARGEST = 2  # tiles in shared memory: more would keep blocks from running side
 
 def turned_axis(kernel: MapKernel) -> int | None:
     """The axis along which loads have their neighbours where the last one is not it; None where there is no such axis."""
-    if not kernel.extents or kernel.store.strides[-1] != 1 or kernel.extents[-1] < _WORTH:
+    if (
+        has_fault(kernel)
+        or not kernel.extents
+        or kernel.store.strides[-1] != 1
+        or kernel.extents[-1] < _WORTH
+    ):
         return None
     turned = [a for a in kernel.loads if a.strides[-1] not in (0, 1) and 1 in a.strides[:-1]]
     axes = {a.strides.index(1) for a in turned}

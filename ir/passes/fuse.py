@@ -7,7 +7,9 @@ A group has one result and walks one domain, the shape of its largest values. It
 - row values, one for each row of the domain, where a reduction folded the trailing axes; they may be read by
 full
   members (keepdims, so that they broadcast) and by row members of exactly their shape;
-- at most one product, whose elements are the domain: what follows it is its epilogue.
+- at most one product, whose elements are the domain: what follows it is its epilogue;
+- where nothing is folded and no product is in it: what gathers pick, in the shape of the domain. Their operands are read
+  in an order of their own, so nobody in the group computes them.
 
 A producer joins the group of its only reader(s). A value that two groups read is written to memory once.
 """
@@ -29,7 +31,7 @@ from blockfuse.ir.graph import (
     leaf,
     users,
 )
-from blockfuse.ir.lowering import Contraction, Fused, Movement, Pointwise, Reduction
+from blockfuse.ir.lowering import Contraction, Fused, Gather, Movement, Pointwise, Reduction
 from blockfuse.ir.operator import Example, row
 from blockfuse.ir.operators.contractions import packed_product
 from blockfuse.ir.operators.pointwise import cast
@@ -79,6 +81,10 @@ def fuse(graph: Graph) -> Graph:
 def has_kernel(node: Node) -> bool:
     """Whether native code computes ``node`` (else the program calls NumPy)."""
     lowering = node.operator.lowering
+    if isinstance(lowering, Gather):
+        return all(n.type.size for n in (node, *node.operands)) and all(
+            index.dtype.kind in "iu" for index in node.operands[1:]
+        )
     if not all(_carried(n.dtype) for n in (node, *node.operands)):
         return False
     if isinstance(lowering, Pointwise):
@@ -91,6 +97,10 @@ def has_kernel(node: Node) -> bool:
         kept = all(n for a, n in enumerate(operand.shape) if a in node.attrs["axis"])
         return operand.dtype.kind in lowering.kinds and kept
     return node.operator is packed_product
+
+
+def _is_gather(node: Node) -> bool:
+    return isinstance(node.operator.lowering, Gather)
 
 
 def _carried(dtype: numpy.dtype) -> bool:
@@ -116,6 +126,11 @@ class _Group:
     axes: int = 0  # how many trailing axes of the domain are folded
     product: bool = False
     closed: bool = False  # a reduction over leading axes: nothing reads its result inside
+
+    @property
+    def picks(self) -> bool:
+        """Whether gathers may be members."""
+        return not (self.axes or self.product or self.closed)
 
 
 class _Grouping:
@@ -143,12 +158,21 @@ class _Grouping:
             ):
                 waiting.extend(producer.operands)
                 waiting.extend(o for m in group.members for o in m.operands if o not in group.members)
+        for gather in self._gathers_read_in(group):  # last, for a fold is worth more than a gather
+            if len(group.members) < _LARGEST:
+                group.members.add(gather)
         return group
+
+    def _gathers_read_in(self, group: _Group) -> list[Node]:
+        if not group.picks:
+            return []
+        read = dict.fromkeys(o for m in group.members for o in m.operands if _is_gather(o))
+        return [g for g in read if g.shape == group.domain and self._only_read_in(group, g)]
 
     def _only_read_in(self, group: _Group, producer: Node) -> bool:
         free = not producer.is_leaf and producer not in self.outputs and has_kernel(producer)
         return free and all(
-            r in group.members and not isinstance(r.operator.lowering, Contraction)
+            r in group.members and not isinstance(r.operator.lowering, Contraction | Gather)
             for r in self.readers[producer]
         )
 
@@ -181,6 +205,8 @@ def _join(group: _Group, producer: Node, readers: dict[Node, list[Node]]) -> boo
     """Take ``producer`` in if NOTE [what fits in one kernel] allows it."""
     inner = [r for r in readers[producer] if r in group.members]
     lowering = producer.operator.lowering
+    if isinstance(lowering, Gather):
+        return False
     if isinstance(lowering, Contraction):
         fits = not group.product and not group.axes and not group.closed and producer.shape == group.domain
         if fits:
@@ -259,29 +285,26 @@ def _fused_node(group: _Group, now: dict[Node, Node]) -> Node:
     """
     members = [n for n in graph_of((), (group.sink,)).nodes if n in group.members]
     operands: list[Node] = []
+    arguments: list[Node] = []
     inner: dict[Node, Node] = {}
+
+    def argued(operand: Node) -> Node:
+        operands.append(operand)
+        arguments.append(leaf(argument, f"x{len(arguments)}", operand.type))
+        return arguments[-1]
+
     for member in members:
+        if _is_gather(member):  # which walks its operands in its own way, whoever else reads them
+            inner[member] = member.over(tuple(map(argued, member.operands)))
+            continue
         for operand in member.operands:
             if operand not in inner and operand not in group.members:
-                inner[operand] = _body_leaf(operand, operands)
-        inner[member] = Node(
-            member.operator,
-            tuple(inner[o] for o in member.operands),
-            member.attrs,
-            member.type,
-            member.source,
-        )
-    arguments = tuple(inner[o] for o in operands)
+                number = operand.operator is constant and operand.type.size == 1
+                inner[operand] = operand if number else argued(operand)
+        inner[member] = member.over(tuple(inner[o] for o in member.operands))
     body = graph_of(arguments, (inner[group.sink],))
     attrs: dict[str, Any] = {"name": _name(members), "body": body}
     return Node(fused, tuple(now[o] for o in operands), attrs, group.sink.type, group.sink.source)
-
-
-def _body_leaf(operand: Node, operands: list[Node]) -> Node:
-    if operand.operator is constant and operand.type.size == 1:
-        return operand
-    operands.append(operand)
-    return leaf(argument, f"x{len(operands) - 1}", operand.type)
 
 
 _WORDS = 4  # of a kernel's name

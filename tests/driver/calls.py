@@ -98,6 +98,21 @@ def test_parameters_change_between_calls_that_have_not_run(device: PlayedDevice)
     assert all(close(f, w) for f, w in zip(found, wanted, strict=True))
 
 
+@pytest.mark.parametrize("foreign", [False, True], ids=["host", "device"])
+def test_an_index_beyond_its_axis_is_seen_by_its_call_alone(device: PlayedDevice, foreign: bool) -> None:
+    compiled = blockfuse.hybridize(lambda w, i: w[i] * 2 + 1, backend="cuda")
+    table, good, bad = values(6, 4), numpy.array([1, -6, 2]), numpy.array([1, 6, 2])
+    for index in (good, good, good, good, bad, good, bad, bad, good):
+        given = [Tensor(a, device) if foreign else np.array(a) for a in (table, index)]
+        if index is bad:
+            with pytest.raises(IndexError, match="index 6 is out of bounds for axis 0 with size 6"):
+                compiled(*given)
+        else:
+            assert close(compiled(*given), table[index] * 2 + 1)
+    (case,) = compiled._hybrid.cases.values()
+    assert (case.attempts, case.eager_calls) == (1, 3)
+
+
 def test_what_is_staged_is_not_overwritten_before_it_is_read(device: PlayedDevice) -> None:
     """A call with one array of each kind uploads from pinned memory, and nobody waits for it."""
     compiled = blockfuse.hybridize(lambda a, b: (a * 2 + b).tanh() * 3, backend="cuda")

@@ -9,13 +9,14 @@ import pytest
 from graphs import graph_for, meant
 from hypothesis import assume, given, note, settings
 from hypothesis import strategies as st
+from patterns import Picked, picked
 from simulated import Simulated
 from test_kernels import DTYPES_OF, GROUPS, assert_same, graphs, operands_of, random
 
 from blockfuse.ir.graph import Graph
 from blockfuse.ir.lowering import Contraction
 from blockfuse.ir.operator import Operator
-from blockfuse.ir.operators import movement, neural, pointwise, reductions
+from blockfuse.ir.operators import indexing, movement, neural, pointwise, reductions
 
 
 def assert_simulated(
@@ -39,6 +40,62 @@ def assert_accurate(function: Callable[..., Any], values: list[numpy.ndarray], *
     ours, theirs = (numpy.abs(v.astype("float64") - wanted).max() for v in (found, plain))
     assert ours <= 2 * theirs + numpy.spacing(numpy.float32(numpy.abs(wanted).max()))
     return program
+
+
+# -- picking by index ----------------------------------------------------------------------------------------
+
+
+@given(picked())
+@settings(max_examples=30)
+def test_kernels_pick_what_numpy_picks(case: Picked) -> None:
+    wanted = case.table[case.numpy_index]
+    assume(wanted.size)
+    values = [case.table, *case.arrays]
+    program = Simulated(
+        graph_for(lambda x, *arrays: indexing.take_at(x, *arrays, pattern=case.pattern), values)
+    )
+    numpy.testing.assert_array_equal(program(*values)[0], wanted, strict=True)
+    assert not program.fault
+
+
+def test_parts_of_rows_that_are_not_aligned_are_picked_one_by_one() -> None:
+    table, index = random((9, 7), "float32"), numpy.array([3, -9, 8])
+    pattern = (("array", 0), ("slice", 0, 4, None))
+    assert_simulated(lambda w, i: indexing.take_at(w, i, pattern=pattern), [table, index])
+
+
+def test_a_table_may_be_seen_backwards() -> None:
+    table, index = random((9, 8), "float32"), numpy.array([3, -9, 8])
+
+    def flipped(w: Any, i: Any) -> Any:
+        return indexing.take_at(movement.flip(w, axis=(0, 1)), i, pattern=(("array", 0),))
+
+    assert_simulated(flipped, [table, index])
+
+
+def test_picked_rows_may_stand_beside_a_transposed_matrix() -> None:
+    table, index, x = random((20, 16), "float32"), numpy.arange(-9, 0), random((16, 9), "float32", seed=1)
+
+    def added(w: Any, i: Any, x: Any) -> Any:
+        return indexing.take_at(w, i, pattern=(("array", 0),)) + movement.transpose(x, axes=(1, 0))
+
+    assert len(assert_simulated(added, [table, index, x]).sources) == 1
+
+
+@pytest.mark.parametrize("width", [1, 7, 8, 132])
+@pytest.mark.parametrize("wide", [True, False])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bool"])
+def test_rows_of_a_table_are_picked_in_wide_loads_or_not(width: int, wide: bool, dtype: str) -> None:
+    table, index = random((9, width), "float32") > 0, numpy.array([[3, -9, 8], [0, -1, 2]])
+    table = table if dtype == "bool" else random((9, width), "float32").astype(dtype)
+    recorded = graph_for(lambda w, i: indexing.take_at(w, i, pattern=(("array", 0),)), [table, index])
+    program = Simulated(recorded, wide=wide)
+    assert ("ldv4" in program.sources[0].text) == (wide and width % 4 == 0)
+    numpy.testing.assert_array_equal(program(table, index)[0], table[index], strict=True)
+    for beyond in (9, -10, 2**62, -(2**63)):
+        index[1, 2] = beyond
+        program(table, index)
+        assert program.fault
 
 
 # -- pointwise -------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy
 
+from blockfuse.codegen.buffers import Buffer
 from blockfuse.codegen.cuda.isa import machine
 from blockfuse.codegen.cuda.render import render
 from blockfuse.codegen.cuda.simulator import Pointer, run
@@ -17,7 +18,10 @@ MACHINE = machine((9, 0))
 
 
 class Simulated:
-    """The kernels of a graph without parameters and products; called with arrays it gives the list of results."""
+    """The kernels of a graph without parameters and products; called with arrays it gives the list of results.
+
+    fault: whether the last call met an index beyond its axis.
+    """
 
     def __init__(self, recorded: Graph, threads: int = 32, wide: bool = True) -> None:
         self.graph = recorded
@@ -28,6 +32,11 @@ class Simulated:
             render(s.kernel, threads, wide and not any(p.offset % 4 for p in s.pointers))
             for s in self.launches
         ]
+
+    @property
+    def _fault_word(self) -> Buffer | None:
+        fault = self.schedule.fault
+        return None if fault is None else self.schedule.buffers[fault]
 
     def __call__(self, *values: numpy.ndarray) -> list[numpy.ndarray]:
         memory = [_poisoned(b.type.size, b.type.dtype) for b in self.schedule.buffers]
@@ -40,12 +49,17 @@ class Simulated:
             elif buffer.kind == "parameter":
                 node = self.schedule.parameters[buffer.place]
                 array[:] = numpy.asarray(node.attrs["value"]).ravel()
+            elif buffer is self._fault_word:
+                array[:] = 0
             elif buffer.kind == "result":
                 results[buffer.place] = array.reshape(buffer.type.shape)
+        self.fault = False
         for launch, source in zip(self.launches, self.sources, strict=True):
             pairs = zip(launch.pointers, source.pointers, strict=True)
             pointers = [Pointer(_as(memory[p.buffer], d), p.offset) for p, (_, d) in pairs]
             run(source, [*pointers, *_scratch(source, launch.rows)], launch.rows)
+        if self.schedule.fault is not None:
+            self.fault = bool(memory[self.schedule.fault][0])
         return [results[place] for place in sorted(results)]
 
 
