@@ -84,6 +84,11 @@ CONSTRUCTS = (
     Construct("formatting", "self.text = f'{x.sum()}'\nreturn np.exp(-np.abs(x)) * 2 + 1", "self.text = ''"),
     Construct("NumPy functions that we do not have", "return np.tanh(numpy.partition(x, 3)) * 2 + 1"),
     Construct("boolean masks", "y = np.tanh(x) * 2\ny[y > 1] = 0\nreturn np.exp(y) + 1"),
+    Construct("picking by arrays of indices", "return npx.pick(x, (x[:, 0] > 0).astype('int32')) * 2"),
+    Construct(
+        "an index beyond its axis, caught",
+        "try:\n    y = x[np.maximum(x[0], 0).astype('int32')]\nexcept IndexError:\n    y = x\nreturn y + 1",
+    ),
     Construct("in-place operators on own arrays", "y = x * 2\ny += 1\ny[0] = 0\nreturn y"),
     Construct("writes to an argument", "x *= 0.5\nreturn np.tanh(x) * 2 + 1"),
     Construct("writes to a view", "y = np.tanh(x) * 2\ny[1:][0] += 1\nreturn np.exp(y) + 1"),

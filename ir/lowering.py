@@ -89,9 +89,13 @@ class Packing:
 
 @dataclass(frozen=True)
 class Host:
-    """No kernel: a program calls the NumPy meaning. ``reason`` says why, for ``explain()``."""
+    """No kernel: a program calls the NumPy meaning. ``reason`` says why, for ``explain()``.
+
+    raises: whether it does for some values of operands that it takes.
+    """
 
     reason: str = "no kernel yet"
+    raises: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,3 +122,11 @@ Lowering = (
     | Leaf
     | Fused
 )
+
+
+def may_raise(lowering: Lowering) -> bool:
+    """Whether an operator raises for some values, an index beyond its axis being one.
+
+    Such an operator may not vanish where nobody needs its result, nor run before or without what the user wrote before it.
+    """
+    return isinstance(lowering, Gather) or (isinstance(lowering, Host) and lowering.raises)

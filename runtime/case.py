@@ -94,9 +94,9 @@ class Case:
         """A block or parameter changed: an eager case may be worth another recording."""
         self.patience.changed(self.calls)
 
-    def failed(self, call: Call, again: bool = False, effects: bool = False) -> None:
-        """A recording gave nothing."""
-        other_ways = self.program is not None or bool(call.given)
+    def failed(self, call: Call, again: bool = False, effects: bool = False, raised: bool = False) -> None:
+        """A recording gave nothing. raised: an operator did, for the values of this call."""
+        other_ways = self.program is not None or bool(call.given) or raised
         self.patience.failed(self.calls, again, effects, other_ways)
 
     def outdate(self) -> None:

@@ -298,7 +298,7 @@ class Hybrid:
         if not recording.problem:
             self._compile(case, recording, call)
         else:
-            case.failed(call, recording.again, recording.effects)
+            case.failed(call, recording.again, recording.effects, recording.raised)
         if case.patience.failures and not recording.again:
             if case.program is None:
                 self._compile_children()

@@ -29,13 +29,14 @@ class Recording:
     """What a recorded call gave.
 
     ``problem`` (not empty: do not use the graph) is for people; ``again``: try once more. effects: the call had some,
-    which may have been the last ones.
+    which may have been the last ones. raised: an operator raised for its values, so other calls go another way.
     """
 
     result: Any
     problem: str = ""
     again: bool = False
     effects: bool = False
+    raised: bool = False
     path: Path | None = None
     structure: Structure | None = None
     statics: list[Any] = field(default_factory=list)
@@ -78,6 +79,7 @@ def record(
     new = [(c, g) for c, g in witness.functions.items() if c not in state.codes]
     effects = witness.problem or _changed(state)
     recording.effects = bool(effects)
+    recording.raised = recorder.raised
     recording.problem = recorder.problem or effects or _unseen(state)
     if not recording.problem and _reachable(recorder.given, recording):
         recording.problem = "an argument is an array that forward can reach without it"
@@ -138,7 +140,7 @@ def _finish(recording: Recording, recorder: Recorder, result: Any) -> None:
     outputs = tuple(recorder.node_of(a) for a in arrays)
     leaves, origins = _resolved(recording, recorder)
     recording.draws = recorder.draws
-    recording.problem = str(recording.problem) or _drawing(recorder, outputs)
+    recording.problem = str(recording.problem) or _drawing(recorder, outputs) or _raising(recorder, outputs)
     recording.path = Path(
         tuple(recorder.arguments),
         tuple(recorder.sequence),
@@ -166,6 +168,15 @@ def _drawing(recorder: Recorder, outputs: tuple[Node, ...]) -> str:
     if set(recorder.draws) - set(ordered(outputs)):
         return "forward draws random numbers that no result needs"
     return ""
+
+
+def _raising(recorder: Recorder, outputs: tuple[Node, ...]) -> str:
+    """An index beyond its axis, say, is an error also where nobody needs what it picks."""
+    node = recorder.unneeded(outputs)
+    if node is None:
+        return ""
+    where = f" at {node.source}" if node.source else ""
+    return f"forward calls {node.operator.name}, which may raise, where no result needs it{where}"
 
 
 def _sharing(arrays: list[ndarray], recorder: Recorder) -> str:

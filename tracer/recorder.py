@@ -19,7 +19,8 @@ from blockfuse.array.indexing import basic_index, is_basic
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.builder import operands_as_nodes
 from blockfuse.ir.errors import TraceError
-from blockfuse.ir.graph import Node, Source, argument, captured, constant, leaf, literal
+from blockfuse.ir.graph import Node, Source, argument, captured, constant, leaf, literal, ordered
+from blockfuse.ir.lowering import may_raise
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.operators import movement, pointwise
 from blockfuse.ir.types import TensorType, type_of
@@ -83,6 +84,7 @@ class Recorder(Eager):
 
     def __init__(self, arguments: list[ndarray]) -> None:
         self.problem = ""
+        self.raised = False  # an operator raised for the values that it met, and Python went another way
         self.given = arguments
         self.visited: list[Any] = []
         self.arguments = [
@@ -120,10 +122,25 @@ class Recorder(Eager):
 
     def apply(self, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         with unwatched():  # NumPy may warn, and Python then runs code of its own
-            result = super().apply(operator, _plain(operands), attrs)
+            try:
+                result = super().apply(operator, _plain(operands), attrs)
+            except Exception as error:
+                if may_raise(operator.lowering):
+                    self.raised = True
+                    self._stop(
+                        f"catches what {operator.name} raises for some values ({type(error).__name__})"
+                    )
+                raise
             if not self.problem:
                 self._record(result, operator, operands, attrs)
         return result
+
+    def unneeded(self, outputs: tuple[Node, ...]) -> Node | None:
+        """An operator that may raise, and that neither a result nor a decision needs: no program would run it."""
+        decided = (event.predicate for event in self.events if isinstance(event, Decision))
+        needed = {*ordered((*outputs, *decided)), *self._fixed}
+        raising = (n for n in self.sequence if may_raise(n.operator.lowering))
+        return next((n for n in raising if n not in needed), None)
 
     def update(
         self, target: ndarray, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]

@@ -76,7 +76,7 @@ take_at = row(
 add_at = row(
     "add_at",
     _add_at,
-    Host("adds by index"),
+    Host("adds by index", raises=True),
     type_rule=lambda x, value, *arrays, pattern: x,
     gradient=_add_at_gradient,
     examples=(Example(((4, 3), (2, 3), (2,)), {"pattern": _ROWS}, high=4, integers=(2,)),),

@@ -62,7 +62,7 @@ det = row(
 inverse = row(
     "inverse",
     numpy.linalg.inv,
-    Host("LAPACK"),
+    Host("LAPACK", raises=True),
     type_rule=_square,
     gradient=_inverse_gradient,
     examples=(Example(((3, 3),)), Example(((2, 3, 3),))),
@@ -71,7 +71,7 @@ inverse = row(
 solve = row(
     "solve",
     numpy.linalg.solve,
-    Host("LAPACK"),
+    Host("LAPACK", raises=True),
     type_rule=_solve_type,
     gradient=_solve_gradient,
     examples=(Example(((3, 3), (3, 2))), Example(((2, 3, 3), (2, 3, 1)))),

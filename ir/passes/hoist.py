@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from blockfuse.ir.graph import Graph, Node, argument, captured, carried, constant, graph_of, hoisted, leaf
-from blockfuse.ir.lowering import Movement
+from blockfuse.ir.lowering import Gather, Movement, may_raise
 
 _CHANGING = (argument, captured, carried)  # leaves that may be new at every call
 
@@ -23,12 +23,23 @@ def hoist(graph: Graph, prefix: str = "hoisted", batch: int = 0) -> tuple[Graph,
 
 
 def _fixed(graph: Graph) -> set[Node]:
-    """Nodes that read neither arguments, captured arrays nor random numbers."""
+    """Nodes that read neither arguments, captured arrays nor random numbers, and cannot raise: a prologue could not."""
     fixed = {i for i in graph.inputs if i.operator not in _CHANGING}
+    known: set[Node] = set()  # what depends on constants only
     for node in graph.nodes:
-        if not node.operator.random and all(o in fixed for o in node.operands):
+        if all(o in known for o in node.operands):
+            known.add(node)
+        changes = node.operator.random or (
+            may_raise(node.operator.lowering) and not known.issuperset(_decisive(node))
+        )
+        if not changes and all(o in fixed for o in node.operands):
             fixed.add(node)
     return fixed
+
+
+def _decisive(node: Node) -> tuple[Node, ...]:
+    """The operands whose values decide whether an operator raises."""
+    return node.operands[1:] if isinstance(node.operator.lowering, Gather) else node.operands
 
 
 def _pays(node: Node) -> bool:

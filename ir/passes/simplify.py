@@ -10,7 +10,8 @@ import numpy
 
 from blockfuse.ir import interpreter
 from blockfuse.ir.builder import Builder, Symbol
-from blockfuse.ir.graph import Graph, Node, constant, rewrite
+from blockfuse.ir.graph import Graph, Node, constant, ordered, rewrite
+from blockfuse.ir.lowering import may_raise
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.operators.movement import broadcast_to, expand_dims, reshape, squeeze, transpose
 from blockfuse.ir.operators.neural import relu
@@ -72,17 +73,29 @@ def _matches(pattern: Any, node: Node, holes: dict[int, Node]) -> bool:
     )
 
 
+def _holes(pattern: Any) -> set[int]:
+    if not isinstance(pattern, Pattern):
+        return set()
+    return {pattern.hole} if pattern.operator is None else set().union(*map(_holes, pattern.operands))
+
+
+def _may_raise(node: Node) -> bool:
+    """Whether an operator that ``node`` needs raises for some values: it must not vanish."""
+    return any(may_raise(n.operator.lowering) for n in ordered([node]))
+
+
 def rule(
     before: Callable[..., Any], after: Callable[..., Any]
 ) -> tuple[Operator, Callable[[Node], Node | None]]:
     """Rewrite what looks like ``before`` into ``after``, both written as ordinary functions of the same values."""
     count = before.__code__.co_argcount
     with interpreter.interpreting(_PatternMaker()):
-        pattern = before(*(Pattern(None, (), n) for n in range(count)))
+        pattern, kept = (f(*(Pattern(None, (), n) for n in range(count))) for f in (before, after))
+    dropped = _holes(pattern) - _holes(kept)
 
     def attempt(node: Node) -> Node | None:
         holes: dict[int, Node] = {}
-        if not _matches(pattern, node, holes):
+        if not _matches(pattern, node, holes) or any(_may_raise(holes[n]) for n in dropped):
             return None
         with interpreter.interpreting(Builder(node.source)):
             result: Node = after(*(Symbol(holes[n]) for n in range(count))).node
