@@ -18,6 +18,7 @@ from blockfuse.ir.graph import Graph, Node
 from blockfuse.ir.layout import Layout, row_major
 from blockfuse.ir.lowering import (
     Contraction,
+    Gather,
     Joining,
     Leaf,
     Movement,
@@ -63,6 +64,8 @@ def _share(node: Node, shares: Shares, batch: int) -> int | None:
         return _product(node, shares)
     if isinstance(lowering, Writing):
         return _written(node, shares, batch)
+    if isinstance(lowering, Gather):
+        return _picked(node, shares, batch)
     return None
 
 
@@ -139,3 +142,14 @@ def _written(node: Node, shares: Shares, batch: int) -> int | None:
     if shares[part]:
         return shares[whole] if aligned and shares[part] == share else None
     return shares[whole] if not aligned or part.shape[0] == 1 else None
+
+
+def _picked(node: Node, shares: Shares, batch: int) -> int | None:
+    """Each item picks by its own indices, from a table that is fixed or from its own part of one."""
+    lowering, (table, *indices) = node.operator.lowering, node.operands
+    assert isinstance(lowering, Gather)
+    places = lowering.places(row_major(table.shape), [row_major(i.shape) for i in indices], **node.attrs)
+    walked = [(table, places.base), *zip(indices, (a.index for a in places.axes), strict=True)]
+    found = {_share_of_layout(layout, o.type.size, batch) for o, layout in walked if shares[o]}
+    alike = all(layout.strides[:1] == (0,) for o, layout in walked if not shares[o])
+    return found.pop() if alike and len(found) == 1 else None

@@ -29,8 +29,11 @@ AGNOSTIC: dict[str, frozenset[str]] = {  # file -> its functions
     "array/ndarray.py": frozenset(
         {f"ndarray.{n}" for n in ("ndim", "size", "nbytes", "__len__", "__iter__")}
     ),
-    "array/npx.py": frozenset({"fully_connected", "batch_flatten", "layer_norm", "softmax", "batch_dot"}),
+    "array/npx.py": frozenset(
+        {"fully_connected", "batch_flatten", "layer_norm", "softmax", "batch_dot", "pick"}
+    ),
     "array/products.py": frozenset({"_check_inner", "einsum"}),
+    "array/selecting.py": frozenset({"take"}),
     "array/shaping.py": frozenset(
         {
             *("reshape", "squeeze", "concatenate", "stack", "split", "array_split", "_part"),
