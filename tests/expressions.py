@@ -73,7 +73,7 @@ class Lines:
 
     def expression(self) -> str | None:
         kinds = (self.pair, self.pair, self.single, self.single, self.reduction, self.movement, self.movement)
-        return self.pick.choice((*kinds, self.product, self.joined, self.row))()
+        return self.pick.choice((*kinds, self.product, self.joined, self.row, self.picked))()
 
     def pair(self) -> str | None:
         x = self.name()
@@ -160,6 +160,26 @@ class Lines:
         axis = self.pick.randrange(-1, 1) if value.size else -1
         forms = (f"npx.softmax({x}, axis={axis})", f"npx.log_softmax({x}, axis={axis})")
         return self.pick.choice((*forms, f"npx.layer_norm({x}, {ones}, {ones} * 0.5, axis=-1, eps=1e-3)"))
+
+    def picked(self) -> str | None:
+        """Elements by index; for other values an index may lie beyond its axis."""
+        x, y = self.name(lambda v: v.ndim > 0), self.name(lambda v: v.size < 50)
+        if x is None or y is None:
+            return None
+        axis = self.pick.randrange(self.values[x].ndim)
+        places = f"({y} > 0).astype('{self.pick.choice(('int32', 'int64', 'float32'))}')"
+        return self.pick.choice(
+            (
+                f"{x}[{places}]",
+                f"{x}[np.array([0, -1])]",
+                f"{x}[..., None, {places}]",
+                f"np.take({x}, {places} - 1, axis={axis})",
+                f"np.take({x}, {places} * 3, axis={axis}, mode='{self.pick.choice(('clip', 'wrap'))}')",
+                f"np.take_along_axis({x}, ({x} > 0).astype('int64') * -1, {axis})",
+                f"npx.pick({x}, ({x} > 0).sum(axis={axis}), axis={axis})",
+                f"npx.one_hot({places}, 3)",
+            )
+        )
 
     # -- lines -----------------------------------------------------------------------------------------------
 
