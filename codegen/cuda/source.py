@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -9,9 +10,10 @@ from dataclasses import dataclass
 class Stage:
     """One launch: ``name`` of the source over all pointers of the kernel and ``rows`` (uint32), in ``threads`` a block.
 
-    A row holds ``pieces`` pieces of work, of which a block does ``share``. columns, layers: the other two sides of the
-    grid. shared_bytes: dynamic shared memory; arrays of a constant size are declared in the source. resident: so many
-    blocks must fit on a multiprocessor at once, which bounds the registers of a thread.
+    A row holds ``pieces`` pieces of work, of which a block does ``share``; where there are none, one block does it all.
+    columns, layers: the other two sides of the grid. shared_bytes: dynamic shared memory; arrays of a constant size are
+    declared in the source. resident: so many blocks must fit on a multiprocessor at once, which bounds the registers of a
+    thread.
     """
 
     name: str
@@ -56,3 +58,7 @@ class DeviceSource:
     def parameters(self) -> tuple[tuple[str, str], ...]:
         """Name and dtype of every pointer that the functions take, scratch memory included."""
         return (*self.pointers, ("scratch", self.scratch_dtype)) if self.scratch else self.pointers
+
+    def parts(self, defined: Iterable[str]) -> list[str]:
+        """The functions of the text that its stages call."""
+        return [name for name in defined if name not in {stage.name for stage in self.stages}]
