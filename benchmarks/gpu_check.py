@@ -1,9 +1,9 @@
 """``python -m benchmarks.gpu_check``: everything that only a machine with a CUDA device can tell, in one command.
 
 Versions; every family of kernels against float64, over results that hold NaN; the speed of copies and of cuBLAS; launches
-one by one and as a graph; compute-sanitizer, where it is found; and the calls whose time counts, beside torch where it is
-installed. ``--dry-run`` goes the same way with small arrays in Numba's simulator (set NUMBA_ENABLE_CUDASIM=1), whose
-times mean nothing.
+one by one and as a graph; loops on values, decided on the device and by the host; compute-sanitizer, where it is found;
+and the calls whose time counts, beside torch where it is installed. ``--dry-run`` goes the same way with small arrays in
+Numba's simulator (set NUMBA_ENABLE_CUDASIM=1), whose times mean nothing.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.gpu_cases import CHAINS, FAMILIES, MEASURES, Measure, chain
+from benchmarks.gpu_cases import CHAINS, FAMILIES, LOOPS, MEASURES, Measure, chain
 from benchmarks.gpu_products import SHAPES, ProductTime, product_times
 from benchmarks.gpu_timing import Found, checked, copy_speeds, device_arrays, drawn, hybridized, microseconds
 from blockfuse import nn
-from blockfuse.codegen.cuda import cublas
+from blockfuse.codegen.cuda import cublas, region_choice
 from blockfuse.codegen.cuda.device import Device
 from blockfuse.codegen.cuda.source import DeviceSource
 from blockfuse.codegen.cuda.tiles import BlockTiling
@@ -77,6 +78,9 @@ class Report:
     launches: dict[int, tuple[float, float]] = field(
         default_factory=dict
     )  # kernels -> us one by one, as a graph
+    loops: dict[str, tuple[float, float]] = field(
+        default_factory=dict
+    )  # us where the device decides, and where the host does
     sanitizer: dict[str, str] = field(default_factory=dict)  # tool -> its last line
     measures: list[Timed] = field(default_factory=list)
     products: list[ProductTime] = field(default_factory=list)
@@ -105,6 +109,7 @@ def main(dry_run: bool, only_results: bool, json_file: Path | None, plot_file: P
         torch = None if dry_run else _torch()
         report.speeds = _speeds(device, torch, _COPIED if not dry_run else 1 << 12)
         report.launches = {n: _launches(n, device) for n in (CHAINS[:2] if dry_run else CHAINS)}
+        report.loops = {name: _loop(name, device) for name in (list(LOOPS)[:1] if dry_run else LOOPS)}
         report.sanitizer = {} if dry_run else _sanitized()
         report.measures += [_timed(m, device, torch, report.speeds, dry_run) for m in MEASURES]
         report.products += [] if dry_run else _products(device)
@@ -168,6 +173,19 @@ def _launches(kernels: int, device: Device) -> tuple[float, float]:
     for uncaptured in ("it is timed so", ""):
         executable.uncaptured = uncaptured
         found.append(microseconds(lambda: net(*arguments), device.finish))
+    return found[0], found[1]
+
+
+def _loop(name: str, device: Device) -> tuple[float, float]:
+    """Microseconds of a call with a loop on values: as a region, and where the host reads each decision."""
+    make, shape = LOOPS[name]
+    arguments, net, found = device_arrays(drawn((shape,)), device, None), make(), []
+    for worth in (region_choice.WORTH, 0.0):
+        with mock.patch.object(region_choice, "WORTH", worth):
+            compiled = hybridized(net)
+            for _ in range(3):  # all ways that the call takes are recorded
+                compiled(*arguments)
+            found.append(microseconds(lambda: compiled(*arguments), device.finish))  # noqa: B023 - called here
     return found[0], found[1]
 
 
@@ -278,6 +296,8 @@ def _show(report: Report) -> None:
     console.print(", ".join(f"{name} {speed:.4g}" for name, speed in report.speeds.items()))
     for kernels, (single, graph) in report.launches.items():
         console.print(f"{kernels} kernels: {single:.4g} us one by one, {graph:.4g} us as a graph")
+    for name, (region, host) in report.loops.items():
+        console.print(f"{name}: {region:.4g} us decided on the device, {host:.4g} us by the host")
     for tool, line in report.sanitizer.items():
         console.print(f"{tool}: {line}", markup=False)
     console.print(_table(report.measures))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from blockfuse.codegen.cost import PARALLEL_WORK
+from blockfuse.codegen.cuda.region_choice import read_by_host
 from blockfuse.codegen.schedule import Schedule
 from blockfuse.codegen.steps import HostCall
 
@@ -47,5 +48,4 @@ def estimate(schedule: Schedule, threads: int, items: int = 0) -> Estimate:
     copies = sum(b.type.nbytes * (grown if b.share else 1.0) for b in moved) / TRANSFER
     processor = sum(w / threads if w > PARALLEL_WORK else w for w in work)
     device = CALL + copies + sum(max(w / CORES, BOUNDARY) for w in launched) + hosted * ROUND_TRIP
-    decided = sum(block.predicate is not None for block in schedule.blocks)
-    return Estimate(processor, device + decided * ROUND_TRIP, copies)
+    return Estimate(processor, device + read_by_host(schedule) * ROUND_TRIP, copies)

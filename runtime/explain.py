@@ -109,9 +109,16 @@ def _place_lines(program: Any) -> list[str]:
         return lines
     if program.executable.uncaptured:
         lines.append(f"  launched one by one because {program.executable.uncaptured}")
-    reasons = program.executable.plan.reasons
+    plan = program.executable.plan
+    for region in plan.regions:
+        numbers = ", ".join(map(str, region.blocks))
+        lines.append(f"  blocks {numbers} are one launch, which decides between them on the device")
+    lines += [
+        f"  the host reads the decision of block {n}{_from(program.flow.blocks[n].graph.outputs[-1].source)}, because {text}"
+        for n, text in plan.apart.items()
+    ]
     return lines + [
-        f"  on the processor: kernel {kernel.name}, because {text}" for kernel, text in reasons.items()
+        f"  on the processor: kernel {kernel.name}, because {text}" for kernel, text in plan.reasons.items()
     ]
 
 

@@ -113,18 +113,21 @@ def test_an_array_in_memory_of_numpy_is_noticed_when_it_changes() -> None:
         assert close(net(x), np.ones(4) * (2 + n))
 
 
-@pytest.mark.usefixtures("device")
-def test_a_loop_on_values_asks_the_device_for_each_decision() -> None:
+def test_a_loop_on_large_values_asks_the_device_for_each_decision(device: FakeDevice) -> None:
     @blockfuse.hybridize(backend="cuda")
     def halved(x: Any) -> Any:
         while x.sum() > 1:
             x = x / 2
         return x + 1
 
-    for size in (1.0, 4.0, 30.0, 4.0, 30.0, 1.0):
-        x = np.full((8,), size)
+    for rounds in (0, 2, 5, 2, 5, 0):
+        x = np.full((1 << 16,), 2.0 ** (rounds - 16))
+        device.taken()
         assert close(halved(x), halved.__wrapped__(x))
-    assert len(next(iter(halved._hybrid.cases.values())).program.flow.blocks) > 1
+        read = device.taken().count("download")
+    assert read == 1 + 1  # the decision, and the result
+    halved(np.full((1 << 16,), 2.0**-9))
+    assert device.taken().count("download") == 1 + 7 + 1
 
 
 @pytest.mark.usefixtures("device")

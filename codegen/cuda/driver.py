@@ -113,8 +113,8 @@ class CudaDevice:
 
     # -- what programs are made of ---------------------------------------------------------------------------
 
-    def render(self, kernel: Kernel, wide: bool) -> DeviceSource:
-        return render(kernel, wide=wide)
+    def render(self, kernel: Kernel, wide: bool, alone: bool) -> DeviceSource:
+        return render(kernel, wide=wide, alone=alone)
 
     def load(self, kernel: Kernel, source: DeviceSource, store: Store, precision: str) -> Any:
         if isinstance(kernel, ProductKernel):
