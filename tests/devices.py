@@ -32,8 +32,18 @@ class FakeKernel:
         self._kernel.launch(list(addresses), rows)
 
 
+def stub(kernel: Kernel, wide: bool, kernels: dict[str, Kernel]) -> DeviceSource:
+    """The source of a kernel that does nothing but say which one it is; ``kernels`` knows it by that."""
+    said = f"{kernel}, {wide}"
+    kernels[said] = kernel
+    types = elements.pointers(kernel) if isinstance(kernel, ProductKernel) else pointers(kernel)
+    taken = ", ".join(name for name, _ in types)
+    text = f"def {kernel.name}({taken}, rows):  # {said}\n    pass\n"
+    return DeviceSource(kernel.name, text, types, (Stage(kernel.name, 32),))
+
+
 class FakeRegion:
-    """The text of a region run by one thread, over kernels of the processor."""
+    """The text of a region of stubs run by one thread, over kernels of the processor."""
 
     def __init__(self, source: DeviceSource, kernels: dict[str, Kernel]) -> None:
         self.scratch = source.scratch
@@ -101,12 +111,7 @@ class FakeDevice(SimulatedDevice):
             raise DeviceLostError(f"{self.name} cannot be used any more")
 
     def render(self, kernel: Kernel, wide: bool, alone: bool) -> DeviceSource:  # noqa: ARG002
-        said = f"{kernel}, {wide}"
-        self._kernels[said] = kernel
-        types = elements.pointers(kernel) if isinstance(kernel, ProductKernel) else pointers(kernel)
-        taken = ", ".join(name for name, _ in types)
-        text = f"def {kernel.name}({taken}, rows):  # {said}\n    pass\n"
-        return DeviceSource(kernel.name, text, types, (Stage(kernel.name, 32),))
+        return stub(kernel, wide, self._kernels)
 
     def load(self, kernel: Kernel, source: DeviceSource, store: Any, precision: str) -> Any:  # noqa: ARG002
         self.does(f"load {kernel.name} {precision}")
