@@ -89,6 +89,16 @@ def _swapped(x: Any) -> Any:
     return x * 1, y * 1
 
 
+def _flagged(x: Any) -> Any:
+    goes_on = x.sum() > 1
+    total = x * 0
+    while goes_on:
+        total = total + x * goes_on
+        x = x * 0.5
+        goes_on = x.sum() > 1
+    return x * 1, total
+
+
 def _viewed(x: Any) -> Any:
     while x[1:, 2:].sum() > 1:
         x = x * 0.5 + x[:1] * 0.1
@@ -128,6 +138,7 @@ PROGRAMS: dict[str, tuple[Callable[[], Any], tuple[numpy.ndarray, ...], numpy.nd
     "nested loops": (lambda: _nested, (), values(7)),
     "break and continue": (lambda: _left, (), values(5, 3)),
     "swapped": (lambda: _swapped, (), values(3, 3)),
+    "a flag": (lambda: _flagged, (), values(9)),
     "views": (lambda: _viewed, (), values(3, 5)),
     "columns": (lambda: _columns, (), values(33, 20)),
     "power iteration": (lambda: _power, (values(9, 9) + values(9, 9).T,), values(9)),

@@ -275,6 +275,27 @@ def test_all_threads_reach_all_barriers(name: str) -> None:
             assert not (returns and "syncthreads" in ast.unparse(function))
 
 
+def waits(line: ast.stmt) -> bool:
+    """Whether the last that a statement does is to wait for all threads."""
+    if isinstance(line, ast.For):
+        return waits(line.body[-1])
+    return ast.unparse(line) == "cuda.syncthreads()"
+
+
+@every_program
+def test_a_barrier_follows_every_kernel_and_every_decision(name: str) -> None:
+    function = ast.parse(region_of(name).source.text).body[-1]
+    (loop,) = (node for node in ast.walk(function) if isinstance(node, ast.While))
+    assert waits(loop.body[-1])
+    lines, (at,) = [], [line for line in loop.body if isinstance(line, ast.If)]
+    while at:
+        lines += at.body
+        at = at.orelse[0] if at.orelse else None
+    kernels = [n for n, line in enumerate(lines) if re.search(r"_part\d+\(", ast.unparse(line))]
+    assert kernels
+    assert all(waits(lines[n]) or waits(lines[n + 1]) for n in kernels)
+
+
 @pytest.mark.usefixtures("device")
 def test_names_of_arguments_are_not_taken_for_those_of_the_source() -> None:
     def named(at: Any, thread: Any, uint32: Any, scratch_0: Any, x_from2: Any, größe: Any) -> Any:
