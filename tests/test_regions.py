@@ -214,8 +214,9 @@ def test_nothing_is_a_region_where_it_is_worth_nothing(monkeypatch: pytest.Monke
 
 
 @pytest.mark.usefixtures("device")
-def test_a_region_has_only_so_many_launches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(region_choice, "_LAUNCHES", 6)
+@pytest.mark.parametrize("limit", ["_LAUNCHES", "_BLOCKS"])
+def test_a_region_has_only_so_many_launches_and_blocks(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(region_choice, limit, 6)
     plan = plan_made(agree("nested loops"))
     assert len(plan.regions) > 1
     taken = [number for region in plan.regions for number in region.blocks]

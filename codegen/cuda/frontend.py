@@ -121,7 +121,9 @@ def _called(function: Callable[..., Any]) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         if not compiled:
-            compiled.append(context.compile_subroutine(builder, function, signature, caching=False))
+            compiled.append(
+                context._compile_subroutine_no_cache(builder, function, signature)
+            )  # the other keeps it
         context.call_internal(builder, compiled[0].fndesc, signature, values)
         return context.get_dummy_value()
 

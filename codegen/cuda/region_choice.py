@@ -2,9 +2,9 @@
 
 NOTE [what pays]
 Until the host has read a predicate and launched what follows, the device waits for about 10 us, and a launch that waits for
-another one costs some more. A block of threads has one
-multiprocessor of a hundred, and waits for memory most of the time. The constants below are rounded from what vendors
-publish, none was measured; a block of a flow must take less than half of what it saves, so they lean to the host.
+another one costs some more. A block of threads has one multiprocessor of a hundred, and waits for memory most of the time.
+The constants below are rounded from what vendors publish, none was measured; a block of a flow must take less than half of
+what it saves, so they lean to the host.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ BYTES = 8.0  # that a block of threads moves in a nanosecond
 OPERATIONS = 64.0  # that it computes in one
 LINE = 30.0  # nanoseconds from one element of a column to the next
 _LAUNCHES = 32  # most of a region: it shall compile in a second or two
+_BLOCKS = 32  # the same
 _SHARED = 48 << 10  # bytes of shared memory that kernels may declare
 
 Sources = dict[int, DeviceSource]  # step -> its kernel for a region
@@ -114,13 +115,13 @@ def _too_large(schedule: Schedule, block: BlockSchedule) -> str:
 
 
 def _fitting(schedule: Schedule, blocks: Iterable[int], sources: Sources) -> list[list[int]]:
-    """Blocks in their order, in as few parts as one launch each can run."""
-    parts: list[list[int]] = []
+    """Blocks in their order, in parts that one launch each can run."""
+    parts: list[list[int]] = [[]]
     for number in blocks:
-        if parts and _fits(_kernels(schedule, [*parts[-1], number], sources)):
-            parts[-1].append(number)
-        else:
-            parts.append([number])
+        together = [*parts[-1], number]
+        if len(together) > _BLOCKS or not _fits(_kernels(schedule, together, sources)):
+            parts.append([])
+        parts[-1].append(number)
     return parts
 
 

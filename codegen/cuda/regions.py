@@ -23,7 +23,7 @@ from blockfuse.codegen.schedule import BlockSchedule, Schedule
 from blockfuse.codegen.steps import Launch, Pointer
 
 END = -1  # where no block follows
-DECISIONS = 1 << 14  # of one launch: some 30 ms
+DECISIONS = 1 << 14  # of one launch: 20 to 200 ms
 _BARRIER = "cuda.syncthreads()"
 
 
