@@ -111,8 +111,10 @@ def _intrinsic(name: str, function: Callable[..., Any]) -> Any:
 
 
 def _called(function: Callable[..., Any]) -> Any:
-    """A function of kernel source for others to call: compiled once, and inlined by NVVM. Numba's own way, a jitted device
-    function, asks the driver what the device is; its way to inline one compiles it for each call.
+    """A function of kernel source for others to call: compiled once, and inlined by NVVM.
+
+    Numba's own jitted device functions ask the driver what the device is, and its way to inline them compiles one for each
+    call; ``compile_subroutine`` keeps what it compiles for ever.
     """
     compiled: list[Any] = []
 
@@ -121,9 +123,7 @@ def _called(function: Callable[..., Any]) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         if not compiled:
-            compiled.append(
-                context._compile_subroutine_no_cache(builder, function, signature)
-            )  # the other keeps it
+            compiled.append(context._compile_subroutine_no_cache(builder, function, signature))
         context.call_internal(builder, compiled[0].fndesc, signature, values)
         return context.get_dummy_value()
 
