@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from blockfuse.codegen.cost import PARALLEL_WORK
-from blockfuse.codegen.cuda.region_choice import read_by_host
 from blockfuse.codegen.schedule import Schedule
 from blockfuse.codegen.steps import HostCall
 
@@ -39,6 +38,8 @@ class Estimate:
 
 def estimate(schedule: Schedule, threads: int, items: int = 0) -> Estimate:
     """For a schedule of the processor. items: of the batch, where the schedule is for any number of them."""
+    from blockfuse.codegen.cuda.region_choice import read_by_host  # brings the renderer
+
     grown = items / schedule.batch if schedule.batch and items else 1.0
     native = [s for s in schedule.steps if not isinstance(s, HostCall)]
     hosted = len(schedule.steps) - len(native)

@@ -740,6 +740,29 @@ def test_show_prints_kernels_for_a_device_that_is_not_here(
     assert re.search(r"^def \w+\(x0, x1, out, rows\):", out, flags=re.MULTILINE)
 
 
+LOOP = """
+import blockfuse
+
+@blockfuse.hybridize(backend="cpu")
+def halved(x, y):
+    while x.sum() > 1:
+        x = x / 2
+    return x + y
+"""
+
+
+def test_show_tells_which_blocks_are_one_launch(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BLOCKFUSE_CUDA_ARCH", "sm_80")
+    (tmp_path / "loop.py").write_text(LOOP)
+    place = f"{tmp_path / 'loop.py'}:halved"
+    status, out, _ = command(capsys, "show", place, "--backend", "cuda", "--stage", "source")
+    assert status == 0
+    assert re.search(r"^# blocks 0, 1.* are one launch, which decides", out, flags=re.MULTILINE)
+    assert re.search(r"^def region\(.*, scratch, at\):  # blocks 0, 1", out, flags=re.MULTILINE)
+
+
 def test_compare_runs_on_the_device(
     device: FakeDevice, file: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

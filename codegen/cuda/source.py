@@ -39,8 +39,8 @@ class Stage:
 class DeviceSource:
     """A kernel as Python source for the device: its functions run one after the other as ``stages``.
 
-    pointers: name and dtype of each, in calling order, the result last. Where ``scratch`` is not 0, a pointer ``scratch``
-    to ``scratch_dtype`` follows them: memory that holds nothing before and after, of so many bytes for each row.
+    pointers: name and dtype of each, in calling order, a kernel's result last. Where ``scratch`` is not 0, a pointer
+    ``scratch`` to ``scratch_dtype`` follows them: memory that holds nothing before and after, of so many bytes for each row.
     wide: every pointer must be a multiple of 16 bytes; where one is not, ``render`` makes a source without that.
     most_rows: places in memory are 32 bits wide, which do for so many rows.
     """
