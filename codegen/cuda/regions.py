@@ -90,8 +90,7 @@ class _Writer:
             scratch_dtype="uint32",
             wide=any(s.wide for s in self.parts),
         )
-        unread = frozenset(n for n in self.blocks if self._ends_surely(n, ()))
-        return Region(self.blocks, self.pointers, exchanged, self.exits, unread, source)
+        return Region(self.blocks, self.pointers, exchanged, self.exits, self._surely_ending(), source)
 
     # -- pointers ----------------------------------------------------------------------------------------------
 
@@ -119,14 +118,12 @@ class _Writer:
         ways = (way for b in self.scheduled for way in _ways(b))
         return tuple(dict.fromkeys(way for way in ways if way not in self.blocks))
 
-    def _ends_surely(self, number: int, before: tuple[int, ...]) -> bool:
-        """Whether all ways from a block lead to the end of the call, without a loop or a stop."""
-        if number == END:
-            return True
-        if number not in self.blocks or number in before or len(before) == DECISIONS:
-            return False
-        ways = _ways(self.schedule.blocks[number])
-        return all(way is not None and self._ends_surely(way, (*before, number)) for way in ways)
+    def _surely_ending(self) -> frozenset[int]:
+        """Blocks from which all ways lead to the end of the call, without a loop or a stop."""
+        sure = {END}
+        for _ in range(min(DECISIONS, len(self.blocks))):  # one more block before the end each time
+            sure |= {n for n in self.blocks if sure.issuperset(_ways(self.schedule.blocks[n]))}
+        return frozenset(sure - {END})
 
     def _word(self, way: int | None) -> str:
         return unsigned((*self.blocks, *self.exits).index(way))
