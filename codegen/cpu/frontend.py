@@ -11,9 +11,9 @@ from numba.core import compiler
 from numba.core import types as _numba_types
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
-from numba.extending import intrinsic
 
 from blockfuse.codegen.cpu.dots import Dots
+from blockfuse.codegen.cpu.intrinsics import intrinsic_of
 from blockfuse.codegen.cpu.streams import drain, near_memory, stream
 from blockfuse.codegen.cpu.tiles import Tile, product_tile
 from blockfuse.codegen.cpu.values import Value
@@ -106,10 +106,7 @@ def _intrinsic(name: str, function: Callable[..., Any]) -> Any:
 
         return result(*arguments), generate
 
-    names = ", ".join("xyz"[: ARITY[name]])
-    scope: dict[str, Any] = {"typed": typed}
-    exec(f"def call(context, {names}):\n    return typed(context, {names})\n", scope)
-    return intrinsic(scope["call"])
+    return intrinsic_of(", ".join("xyz"[: ARITY[name]]), typed)
 
 
 def _renamed(text: str, mangled: str) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Self
+from types import FunctionType
+from typing import Any, Self
 
 from llvmlite import ir
 
 from blockfuse.codegen import llvm
-from blockfuse.codegen.functions import exponential
-from blockfuse.codegen.llvm import declared, each_lane
+from blockfuse.codegen.functions import FUNCTIONS, exponential
+from blockfuse.codegen.llvm import conversion, declared, each_lane
 
 
 class Value(llvm.Value):
@@ -45,3 +46,14 @@ _INTRINSICS = {
     "fold_maximum": "maximum",
     "fold_minimum": "minimum",
 }
+
+
+_NUMBERS = ("float32", "float64", *(f"{u}int{bits}" for u in ("", "u") for bits in (8, 16, 32, 64)))
+
+
+def evaluated(function: FunctionType, like: Value, *operands: Value) -> Any:
+    """What a function in the source of a kernel gives for vectors: the same text that is shown, with the functions of
+    ``functions.py``. like: a value with as many lanes as numbers in the text get.
+    """
+    scope = {**function.__globals__, **FUNCTIONS, **{name: conversion(name, like) for name in _NUMBERS}}
+    return FunctionType(function.__code__, scope)(*operands)
