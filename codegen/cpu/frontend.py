@@ -15,6 +15,7 @@ from numba.core.registry import cpu_target
 from blockfuse.codegen.cpu.dots import Dots
 from blockfuse.codegen.cpu.intrinsics import intrinsic_of
 from blockfuse.codegen.cpu.streams import drain, near_memory, stream
+from blockfuse.codegen.cpu.sweeps import row_sweep
 from blockfuse.codegen.cpu.tiles import Tile, product_tile
 from blockfuse.codegen.cpu.values import Value
 from blockfuse.codegen.functions import ARITY, BOOLEAN, FUNCTIONS
@@ -30,7 +31,11 @@ def lowered(source: str, name: str, dtypes: tuple[str, ...], machine: Machine) -
     dtypes: of the pointer parameters. The C signature is Numba's: ``int kernel(void *unused, void *unused,
     pointers..., int64 begin, int64 end)``; it returns 0.
     """
-    scope = _scope() | {"product_tile": partial(_tile, machine), "stream": stream(machine.vector_bytes)}
+    scope = _scope() | {
+        "product_tile": partial(_tile, machine),
+        "row_sweep": partial(row_sweep, machine),
+        "stream": stream(machine.vector_bytes),
+    }
     defined: dict[str, Any] = {}
     exec(compile(source, f"<kernel {name}>", "exec"), scope, defined)
     function = defined.pop(name)  # not in scope: a kernel named ``exp`` calls the function ``exp``

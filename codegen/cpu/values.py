@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any, Self
@@ -9,7 +10,7 @@ from typing import Any, Self
 from llvmlite import ir
 
 from blockfuse.codegen import llvm
-from blockfuse.codegen.functions import FUNCTIONS, exponential
+from blockfuse.codegen.functions import FUNCTIONS, exponential, maximum, minimum
 from blockfuse.codegen.llvm import conversion, declared, each_lane
 
 
@@ -19,6 +20,8 @@ class Value(llvm.Value):
     __slots__ = ()
 
     def call(self, name: str, *others: Self) -> Self:
+        if name in _FOLDS and isinstance(self.type, ir.VectorType):
+            return _FOLDS[name](self, *others)  # type: ignore[no-any-return]
         if name in _FREE:
             return self.new(_FREE[name](self.builder)(self.ir, others[0].ir, flags=("reassoc",)))
         if name == "exp":
@@ -35,7 +38,14 @@ class Value(llvm.Value):
         return self.new(self.builder.call(function, [self.ir, *(o.ir for o in others)]))
 
 
-# The order of additions in a fold is free.
+# The folds of code over vectors, which has chosen the order: of 0.0 and -0.0 either may be an extreme, as in NumPy.
+_FOLDS: dict[str, Callable[..., Any]] = {
+    "fold_add": operator.add,
+    "fold_multiply": operator.mul,
+    "fold_maximum": maximum,
+    "fold_minimum": minimum,
+}
+# In loops LLVM may choose the order of additions.
 _FREE: dict[str, Callable[[ir.IRBuilder], Callable[..., ir.Value]]] = {
     "fold_add": lambda builder: builder.fadd,
     "fold_multiply": lambda builder: builder.fmul,
