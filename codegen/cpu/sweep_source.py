@@ -95,7 +95,7 @@ def _with_memory(kernel: RowKernel, kept: Access, target: Access) -> tuple[Walk,
         loads = tuple(_load(access, kept) for access in sweep.loads)
         store, result = (kept, sweep.keep) if sweep.keep else (None, "")
         if number == last and len(kernel.store.strides) == 2:
-            store, result = target, kernel.result
+            store, result = target, of_elements(kernel.result)
         found.append(
             Walk(f"sweep{number}", kernel.extent, ("r",), loads, sweep.body, sweep.folds, store, result or "")
         )
@@ -113,7 +113,9 @@ def walk_of_map(kernel: MapKernel, indices: tuple[str, ...], store: Access) -> W
     if not kernel.extents or kernel.extents[-1] % _WHOLE == 0:
         return None
     loads = tuple((element(access.name), access) for access in kernel.loads)
-    walk = Walk("sweep", kernel.extents[-1], indices, loads, kernel.body, (), store, kernel.result)
+    walk = Walk(
+        "sweep", kernel.extents[-1], indices, loads, kernel.body, (), store, of_elements(kernel.result)
+    )
     return walk if walk.is_vector else None
 
 

@@ -181,7 +181,7 @@ class RowSweep(Vectors):
         (total,) = parts
         while total.type.count > 1:
             half = total.type.count // 2
-            total = joined(*(self._chosen(total, list(range(start, start + half))) for start in (0, half)))
+            total = joined(*(self._chosen(total, list(range(n, n + half))) for n in (0, half)))
         return self.builder.extract_element(total, ir.Constant(I32, 0))
 
 

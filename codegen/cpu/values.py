@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any, Self
@@ -10,7 +9,7 @@ from typing import Any, Self
 from llvmlite import ir
 
 from blockfuse.codegen import llvm
-from blockfuse.codegen.functions import FUNCTIONS, exponential, maximum, minimum
+from blockfuse.codegen.functions import FUNCTIONS, exponential
 from blockfuse.codegen.llvm import conversion, declared, each_lane
 
 
@@ -20,10 +19,9 @@ class Value(llvm.Value):
     __slots__ = ()
 
     def call(self, name: str, *others: Self) -> Self:
-        if name in _FOLDS and isinstance(self.type, ir.VectorType):
-            return _FOLDS[name](self, *others)  # type: ignore[no-any-return]
         if name in _FREE:
-            return self.new(_FREE[name](self.builder)(self.ir, others[0].ir, flags=("reassoc",)))
+            flags = () if isinstance(self.type, ir.VectorType) else ("reassoc",)
+            return self.new(_FREE[name](self.builder)(self.ir, others[0].ir, flags=flags))
         if name == "exp":
             return exponential(self)  # type: ignore[return-value]
         if name in _INTRINSICS:
@@ -35,21 +33,16 @@ class Value(llvm.Value):
         function = declared(
             self, f"llvm.{name}.{lanes}f{self.bits}", [self.type] * (1 + len(others)), self.type
         )
-        return self.new(self.builder.call(function, [self.ir, *(o.ir for o in others)]))
+        flags = ("nsz",) if name in _EXTREMES else ()
+        return self.new(self.builder.call(function, [self.ir, *(o.ir for o in others)], fastmath=flags))
 
 
-# The folds of code over vectors, which has chosen the order: of 0.0 and -0.0 either may be an extreme, as in NumPy.
-_FOLDS: dict[str, Callable[..., Any]] = {
-    "fold_add": operator.add,
-    "fold_multiply": operator.mul,
-    "fold_maximum": maximum,
-    "fold_minimum": minimum,
-}
-# In loops LLVM may choose the order of additions.
+# The order of additions in a fold is free, and LLVM may choose it in loops; code over vectors has chosen.
 _FREE: dict[str, Callable[[ir.IRBuilder], Callable[..., ir.Value]]] = {
     "fold_add": lambda builder: builder.fadd,
     "fold_multiply": lambda builder: builder.fmul,
 }
+_EXTREMES = ("maximum", "minimum")  # of 0.0 and -0.0 either is one, as in NumPy: two instructions less
 # name -> that of LLVM
 _INTRINSICS = {
     **{n: n for n in ("sqrt", "floor", "ceil", "trunc", "rint", "fabs", "copysign", "fmuladd")},
