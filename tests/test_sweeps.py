@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import re
 from collections.abc import Callable
 from itertools import product
 from typing import Any
@@ -17,6 +18,7 @@ from tolerances import TOLERANCES
 
 from blockfuse.codegen.cpu import isa, native
 from blockfuse.codegen.cpu.compiled import kernel_code
+from blockfuse.codegen.cpu.frontend import lowered
 from blockfuse.codegen.cpu.render import render
 from blockfuse.codegen.kernel import MapKernel, RowKernel
 from blockfuse.codegen.schedule import schedule
@@ -150,7 +152,7 @@ class Kernel:
         plan = schedule(optimize(graph_for(function, [x]), machine.vector_bytes).main, machine)
         (launch,) = plan.launches
         assert isinstance(launch.kernel, RowKernel | MapKernel)
-        self.source = render(launch.kernel)
+        self.source, self.name = render(launch.kernel), launch.kernel.name
         code = kernel_code(launch.kernel, self.source, machine, _MEMORY)
         self._loaded = native.load(code, machine)
         signature = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 4, *[ctypes.c_int64] * 2)
@@ -273,7 +275,13 @@ def test_what_stays_a_loop(name: str) -> None:
 
 def test_what_is_kept_for_the_next_sweep_stays_near() -> None:
     assert "sweep2(near, out, r, t3)" in source_of(FUNCTIONS["softmax"], (5, 64))
-    assert "near" not in source_of(FUNCTIONS["softmax"], (5, 4097))
+    assert "near" not in source_of(FUNCTIONS["softmax"], (5, 4097), "float64")
+
+
+def test_near_memory_has_room_for_whole_vectors() -> None:
+    kernel = Kernel(FUNCTIONS["softmax"], numbers(5, 1000, "float32"), "")
+    text = lowered(kernel.source, kernel.name, ("float32", "float32"), isa.machine())
+    assert re.search(r"alloca \[1008 x float\], align 64", text)
 
 
 def test_the_rows_of_a_map_that_end_within_a_vector_are_sweeps() -> None:
