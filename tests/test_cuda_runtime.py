@@ -3,7 +3,6 @@
 import gc
 import re
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +12,7 @@ import numpy
 import pytest
 from devices import FakeDevice, Tensor
 from documents import ROOT
+from threads import together
 
 import blockfuse
 from blockfuse import nn, np
@@ -194,17 +194,11 @@ def test_callers_of_one_program_wait_for_each_other() -> None:
     wanted = [net(x) for x in given]
     net.hybridize(backend="cuda")
     net(given[0])
-    faults = []
 
     def call(n: int) -> None:
-        faults.extend(n for _ in range(50) if not close(net(given[n]), wanted[n]))
+        assert all(close(net(given[n]), wanted[n]) for _ in range(50))
 
-    threads = [threading.Thread(target=call, args=(n,)) for n in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert faults == []
+    together(call)
 
 
 CONSTRUCTS: dict[str, Callable[[Any], Any]] = {

@@ -1,13 +1,13 @@
 """Programs on the driver of ``driver.cpp``: right although every action comes as late as it may."""
 
 import gc
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy
 import pytest
 from played import LIBRARY, PlayedDevice, Tensor, faults, resident
+from threads import together
 
 import blockfuse
 from blockfuse import nn, np, npx
@@ -175,19 +175,14 @@ def test_two_threads_call_two_nets_that_share_arrays(device: PlayedDevice) -> No
     for net in nets:
         net.hybridize(backend="cuda")
         net(np.array(x))
-    shared, wrong = Tensor(x, device), []
+    shared = Tensor(x, device)
 
-    def call(net: Any) -> None:
+    def call(number: int) -> None:
+        net = nets[number % 2]
         for n in range(30):
-            given = shared if n % 2 else np.array(x)
-            wrong.extend([n] * (not close(net(given), meant(net, x))))
+            assert close(net(shared if n % 2 else np.array(x)), meant(net, x))
 
-    threads = [threading.Thread(target=call, args=(net,)) for net in nets * 2]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert wrong == []
+    together(call)
 
 
 def test_too_little_memory_is_an_error_and_the_net_goes_on() -> None:
