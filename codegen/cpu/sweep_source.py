@@ -12,6 +12,7 @@ from blockfuse.codegen.lines import assignment, element, indented, of_elements
 
 STRETCH = 1024  # elements: a longer float sum is added up stretch by stretch, in float64
 _UNROLLED = 10  # elements: LLVM takes several rows of so few at a time, and no row by itself is as fast
+_UNROLLED_MAP = 8  # the same where nothing is folded
 _WHOLE = 16  # elements: maps of a multiple of so many are whole vectors, which LLVM makes itself
 _FLOATS = ("float32", "float64")
 _KNOWN = {*FUNCTIONS, *_FLOATS, "inf", "nan"} - {*LIBRARY}
@@ -21,7 +22,8 @@ _KNOWN = {*FUNCTIONS, *_FLOATS, "inf", "nan"} - {*LIBRARY}
 class Walk:
     """A ``Sweep`` with its memory, inside of loops over ``indices``.
 
-    loads: (the name of the element, where it is from). result: what ``store`` gets.
+    loads: (the name of the element, where it is from). result: what ``store`` gets. unrolled: up to which extent
+    loops are faster.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Walk:
     folds: tuple[Fold, ...]
     store: Access | None
     result: str
+    unrolled: int = _UNROLLED
 
     @property
     def accesses(self) -> tuple[Access, ...]:
@@ -54,7 +57,7 @@ class Walk:
     def is_vector(self) -> bool:
         """Whether a sweep is vector code, see NOTE [sweeps]: accesses are dense, everything is floats and flags."""
         return (
-            self.extent > _UNROLLED
+            self.extent > self.unrolled
             and not self.sums
             and all(a.strides[-1] in (0, 1) for a in self.accesses)
             and {*(a.dtype for a in self.accesses), *(s.dtype for s in self.body)} <= {*_FLOATS, "bool"}
@@ -113,9 +116,8 @@ def walk_of_map(kernel: MapKernel, indices: tuple[str, ...], store: Access) -> W
     if not kernel.extents or kernel.extents[-1] % _WHOLE == 0:
         return None
     loads = tuple((element(access.name), access) for access in kernel.loads)
-    walk = Walk(
-        "sweep", kernel.extents[-1], indices, loads, kernel.body, (), store, of_elements(kernel.result)
-    )
+    extent, result = kernel.extents[-1], of_elements(kernel.result)
+    walk = Walk("sweep", extent, indices, loads, kernel.body, (), store, result, _UNROLLED_MAP)
     return walk if walk.is_vector else None
 
 
