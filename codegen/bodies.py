@@ -38,7 +38,7 @@ def kernel_of(node: Node, operands: list[Layout], machine: Machine, batch: int =
     return columns_kernel(node, body, operands, reductions[0])
 
 
-_NEAR = 4096  # elements of a row that streams: 16 or 32 KB of near memory
+NEAR = 4096  # elements of a row in near memory: 16 or 32 KB
 
 
 def streaming(bound: Bound) -> Bound:
@@ -48,7 +48,7 @@ def streaming(bound: Bound) -> Bound:
         return bound
     inner = (kernel.extent,) if isinstance(kernel, RowKernel) else kernel.extents
     dense = len(inner) <= 1 and kernel.store.strides == (*inner, 1)
-    if not dense or any(extent > _NEAR for extent in inner):
+    if not dense or any(extent > NEAR for extent in inner):
         return bound
     return replace(bound, kernel=replace(kernel, streams=True))
 

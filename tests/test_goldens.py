@@ -54,7 +54,8 @@ KERNELS: dict[str, tuple[Callable[..., Any], dict[str, str]]] = {
         lambda x, y: contractions.matmul(x, y) * 0.125,
         {"x": "float32[6, 40, 16]", "y": "float32[6, 16, 40]"},
     ),
-    "softmax": (lambda x: neural.softmax(x, axis=1), {"x": "float32[32, 10]"}),
+    "softmax": (lambda x: neural.softmax(x, axis=1), {"x": "float32[32, 100]"}),
+    "softmax_of_a_few_elements": (lambda x: neural.softmax(x, axis=1), {"x": "float32[32, 10]"}),
     "layer_norm": (_normed, {"x": "float32[32, 64]", "g": "float32[64]", "b": "float32[64]"}),
     "embedding": (
         lambda w, i, p: indexing.take_at(w, i, pattern=(("array", 0),)) * 0.5 + p,
@@ -65,6 +66,7 @@ KERNELS: dict[str, tuple[Callable[..., Any], dict[str, str]]] = {
         {"x": "float32[64, 10]", "i": "int64[64, 3]"},
     ),
     "elementwise_chain": (_chain, {"x": "float64[8, 5]", "y": "float32[5]"}),
+    "map_of_rows_of_odd_length": (lambda x, y: x * 2 + y, {"x": "float32[8, 31]", "y": "float32[31]"}),
     "sum_of_columns": (lambda x: reductions.sum_(x * x, axis=(0,), keepdims=False), {"x": "float32[32, 10]"}),
     "maximum_of_a_middle_axis": (
         lambda x: reductions.max_(x, axis=(1,), keepdims=False),

@@ -11,11 +11,12 @@ from numba.core import compiler
 from numba.core import types as _numba_types
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
-from numba.extending import intrinsic
 
 from blockfuse.codegen.cpu.dots import Dots
 from blockfuse.codegen.cpu.faults import note_fault
+from blockfuse.codegen.cpu.intrinsics import intrinsic_of
 from blockfuse.codegen.cpu.streams import drain, near_memory, stream
+from blockfuse.codegen.cpu.sweeps import row_sweep
 from blockfuse.codegen.cpu.tiles import Tile, product_tile
 from blockfuse.codegen.cpu.values import Value
 from blockfuse.codegen.functions import ARITY, BOOLEAN, FUNCTIONS
@@ -31,7 +32,11 @@ def lowered(source: str, name: str, dtypes: tuple[str, ...], machine: Machine) -
     dtypes: of the pointer parameters. The C signature is Numba's: ``int kernel(void *unused, void *unused,
     pointers..., int64 begin, int64 end)``; it returns 0.
     """
-    scope = _scope() | {"product_tile": partial(_tile, machine), "stream": stream(machine.vector_bytes)}
+    scope = _scope() | {
+        "product_tile": partial(_tile, machine),
+        "row_sweep": partial(row_sweep, machine),
+        "stream": stream(machine.vector_bytes),
+    }
     defined: dict[str, Any] = {}
     exec(compile(source, f"<kernel {name}>", "exec"), scope, defined)
     function = defined.pop(name)  # not in scope: a kernel named ``exp`` calls the function ``exp``
@@ -108,10 +113,7 @@ def _intrinsic(name: str, function: Callable[..., Any]) -> Any:
 
         return result(*arguments), generate
 
-    names = ", ".join("xyz"[: ARITY[name]])
-    scope: dict[str, Any] = {"typed": typed}
-    exec(f"def call(context, {names}):\n    return typed(context, {names})\n", scope)
-    return intrinsic(scope["call"])
+    return intrinsic_of(", ".join("xyz"[: ARITY[name]]), typed)
 
 
 def _renamed(text: str, mangled: str) -> str:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from blockfuse.codegen.cpu.sweep_source import STRETCH, Walk, call, definition, walk_of_map, walks
 from blockfuse.codegen.kernel import (
     Access,
     ColumnKernel,
-    Fold,
     Kernel,
     MapKernel,
     ProductKernel,
     ProductTile,
     RowKernel,
     Statement,
-    Sweep,
     index_loads,
 )
 from blockfuse.codegen.lines import (
@@ -82,11 +81,17 @@ def _map(kernel: MapKernel) -> str:
     if kernel.streams:
         return _streamed_map(kernel, places, inner)
     inner.append(_write(kernel.store, walk, of_elements(kernel.result)))
-    lines = [_head(kernel), *indented(1, _fault_starts(kernel))]
-    for depth, (index, extent) in enumerate(zip(walk, ("begin, end", *kernel.extents), strict=True), 1):
+    loops = list(zip(walk, ("begin, end", *kernel.extents), strict=True))
+    above: list[str] = []
+    sweep = walk_of_map(kernel, walk[:-1], kernel.store)
+    if sweep is not None:
+        above, inner = definition(sweep), [call(sweep)]
+        loops.pop()
+    lines = [*above, _head(kernel), *indented(1, _fault_starts(kernel))]
+    for depth, (index, extent) in enumerate(loops, 1):
         lines += indented(depth, [f"for {index} in range({extent}):"])
         lines += indented(depth + 1, places[depth - 1])
-    return "\n".join([*lines, *indented(len(walk) + 1, inner), *indented(1, _fault_ends(kernel))]) + "\n"
+    return "\n".join([*lines, *indented(len(loops) + 1, inner), *indented(1, _fault_ends(kernel))]) + "\n"
 
 
 def _index_places(kernel: MapKernel, walk: tuple[str, ...]) -> list[list[str]]:
@@ -135,10 +140,14 @@ _PIECE = 1024  # elements that a map computes before it streams them
 def _streamed_map(kernel: MapKernel, places: list[list[str]], inner: list[str]) -> str:
     """See NOTE [streams]: a flat map in pieces, one with an inner axis row by row."""
     result = of_elements(kernel.result)
+    above: list[str] = []
     if kernel.extents:
         (size,) = kernel.extents
-        walk = ["for i in range(begin, end):", *indented(1, places[0]), f"    for j in range({size}):"]
-        walk += indented(2, [*places[1], *inner, f"near[j] = {result}"])
+        row = [f"for j in range({size}):", *indented(1, [*places[1], *inner, f"near[j] = {result}"])]
+        sweep = walk_of_map(kernel, ("i",), Access("near", kernel.store.dtype, (0, 1)))
+        if sweep is not None:
+            above, row = definition(sweep), [call(sweep)]
+        walk = ["for i in range(begin, end):", *indented(1, [*places[0], *row])]
         walk.append(f"    stream(near, out, i * {size}, (i + 1) * {size})")
     else:
         size = _PIECE
@@ -149,6 +158,7 @@ def _streamed_map(kernel: MapKernel, places: list[list[str]], inner: list[str]) 
     lines = [
         f"near_of = near_memory({size})",
         "",
+        *above,
         _head(kernel),
         *indented(1, ["near = near_of(out)", *_fault_starts(kernel), *walk, "drain()", *_fault_ends(kernel)]),
     ]
@@ -158,72 +168,50 @@ def _streamed_map(kernel: MapKernel, places: list[list[str]], inner: list[str]) 
 # -- rows ----------------------------------------------------------------------------------------------------
 
 
-_STRETCH = 1024  # elements: a longer float sum is added up stretch by stretch, in float64
-
-
 def _rows(kernel: RowKernel) -> str:
-    kept = Access("near", kernel.store.dtype, (0, 1)) if kernel.streams else kernel.store
-    lines = [_head(kernel), *indented(1, ["near = near_of(out)"] if kernel.streams else [])]
+    sweeps = walks(kernel)
+    near = any(access.name == "near" for walk in sweeps for access in walk.accesses)
+    lines = [f"near_of = near_memory({kernel.extent})", ""] if near else []
+    lines += [line for walk in sweeps if walk.is_vector for line in definition(walk)]
+    lines += [_head(kernel), *indented(1, ["near = near_of(out)"] if near else [])]
     lines += indented(1, ["for r in range(begin, end):"])
     lines += indented(2, _loaded(kernel.row_loads, ("r",), kernel.before))
-    for number, sweep in enumerate(kernel.sweeps):
-        inner = _per_element(kernel, kept, sweep, last=number == len(kernel.sweeps) - 1)
-        sums = [f for f in sweep.folds if _is_long_sum(f, kernel.extent)]
-        lines += indented(
-            2, _stretches(kernel.extent, sweep, sums, inner) if sums else _sweep(kernel.extent, sweep, inner)
-        )
+    for walk, sweep in zip(sweeps, kernel.sweeps, strict=True):
+        lines += indented(2, [call(walk)] if walk.is_vector else _looped(walk))
         lines += indented(2, [assignment(s) for s in sweep.after])
     if len(kernel.store.strides) == 1:
         lines += indented(2, [_write(kernel.store, ("r",), kernel.result)])
     if kernel.streams:  # see NOTE [streams]
-        lines = [f"near_of = near_memory({kernel.extent})", "", *lines]
         lines += indented(2, [f"stream(near, out, r * {kernel.extent}, (r + 1) * {kernel.extent})"])
         lines += indented(1, ["drain()"])
     return "\n".join(lines) + "\n"
 
 
-def _per_element(kernel: RowKernel, kept: Access, sweep: Sweep, last: bool) -> list[str]:
-    """What a sweep does with each element. kept: where values of the result's size are."""
-    lines: list[str] = []
-    for load in sweep.loads:
-        if load.name.startswith("out as "):
-            lines.append(f"{load.name[7:]} = {_read(kept, ('r', 'c'))}")
-        else:
-            lines.append(f"{element(load.name)} = {_read(load, ('r', 'c'))}")
-    lines += [assignment(s) for s in sweep.body]
-    lines += [f"{f.name} = {of_elements(f.step)}" for f in sweep.folds]
-    if sweep.keep:
-        lines.append(_write(kept, ("r", "c"), sweep.keep))
-    if last and len(kernel.store.strides) == 2:
-        lines.append(_write(kept, ("r", "c"), kernel.result))
-    return lines
-
-
-def _sweep(extent: int, sweep: Sweep, inner: list[str]) -> list[str]:
+def _looped(walk: Walk) -> list[str]:
+    """A sweep as a loop over its elements."""
+    inner = [f"{name} = {_read(access, ('r', 'c'))}" for name, access in walk.loads] + walk.element
+    inner += [_write(walk.store, ("r", "c"), walk.result)] if walk.store else []
+    if walk.sums:
+        return _stretches(walk, inner)
     return [
-        *(f"{f.name} = {f.start}" for f in sweep.folds),
-        f"for c in range({extent}):",
+        *(f"{f.name} = {f.start}" for f in walk.folds),
+        f"for c in range({walk.extent}):",
         *indented(1, inner),
     ]
 
 
-def _is_long_sum(fold: Fold, extent: int) -> bool:
-    return extent > 4 * _STRETCH and fold.dtype == "float32" and fold.step.startswith("fold_add")
-
-
-def _stretches(extent: int, sweep: Sweep, sums: list[Fold], inner: list[str]) -> list[str]:
+def _stretches(walk: Walk, inner: list[str]) -> list[str]:
     """A sweep in stretches: sums start anew in each, and their totals are kept in float64."""
-    others = [f for f in sweep.folds if f not in sums]
+    others = [f for f in walk.folds if f not in walk.sums]
+    limit = f"minimum(stretch + {STRETCH}, {walk.extent})"
     return [
         *(f"{f.name} = {f.start}" for f in others),
-        *(f"{f.name}_total = float64(0.0)" for f in sums),
-        f"for stretch in range(0, {extent}, {_STRETCH}):",
-        *indented(1, [f"{f.name} = {f.start}" for f in sums]),
-        *indented(
-            1, [f"for c in range(stretch, minimum(stretch + {_STRETCH}, {extent})):", *indented(1, inner)]
-        ),
-        *indented(1, [f"{f.name}_total = {f.name}_total + float64({f.name})" for f in sums]),
-        *(f"{f.name} = float32({f.name}_total)" for f in sums),
+        *(f"{f.name}_total = float64(0.0)" for f in walk.sums),
+        f"for stretch in range(0, {walk.extent}, {STRETCH}):",
+        *indented(1, [f"{f.name} = {f.start}" for f in walk.sums]),
+        *indented(1, [f"for c in range(stretch, {limit}):", *indented(1, inner)]),
+        *indented(1, [f"{f.name}_total = {f.name}_total + float64({f.name})" for f in walk.sums]),
+        *(f"{f.name} = float32({f.name}_total)" for f in walk.sums),
     ]
 
 

@@ -15,20 +15,22 @@ from llvmlite import ir
 from numba.core import types as _numba_types
 from numba.extending import intrinsic
 
+from blockfuse.codegen.cpu.vectors import element_bytes
 from blockfuse.codegen.cpu.words import I32, I64, counted
 
 types: Any = _numba_types  # its names are made at run time
-_LINE = 64  # bytes
+_LINE = 64  # bytes: of the largest vector, too
 
 
 def near_memory(size: int) -> Any:
-    """The intrinsic ``near(out)``: stack memory for ``size`` elements of the dtype of ``out``."""
+    """The intrinsic ``near(out)``: stack memory for ``size`` elements of the dtype of ``out``, in whole lines."""
 
     def near(context: Any, out: Any) -> Any:
         def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
             element = context.get_data_type(out.dtype)
             with builder.goto_entry_block():
-                memory = builder.alloca(element, size)
+                line = _LINE // element_bytes(element)
+                memory = builder.alloca(element, -(-size // line) * line)
                 memory.align = _LINE
             return builder.bitcast(memory, values[0].type)
 
@@ -64,7 +66,7 @@ def drain(context: Any) -> Any:
 class _Stream:
     def __init__(self, builder: ir.IRBuilder, element: ir.Type, vector_bytes: int) -> None:
         self.builder, self.element = builder, element
-        self.itemsize = 4 if isinstance(element, ir.FloatType) else 8
+        self.itemsize = element_bytes(element)
         self.line = _LINE // self.itemsize  # elements
         self.vector = ir.VectorType(element, vector_bytes // self.itemsize)
 

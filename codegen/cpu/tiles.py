@@ -11,18 +11,18 @@ Then the epilogue runs on the vectors, and each element is stored once. The last
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
 from llvmlite import ir
 from numba.core import types
-from numba.extending import intrinsic
 
-from blockfuse.codegen.cpu.values import Value
+from blockfuse.codegen.cpu.intrinsics import intrinsic_of
+from blockfuse.codegen.cpu.values import Value, evaluated
+from blockfuse.codegen.cpu.vectors import Vectors
 from blockfuse.codegen.functions import FUNCTIONS
-from blockfuse.codegen.llvm import I32, I64, conversion, element_type
+from blockfuse.codegen.llvm import I64, element_type
 
 Load = tuple[str, str, tuple[int, ...]]
 _SUMMED = 400  # steps of the inner axis in one sum
@@ -60,20 +60,13 @@ def product_tile(lanes: int, emitter: type[Tile], **columns: Any) -> Any:
         return types.void(*arguments), generate
 
     names = ", ".join((*spec.arguments, *(("b",) if len(spec.store[1]) == 3 else ()), "r", "p"))
-    return intrinsic(_with_arguments(names, typed))
+    return intrinsic_of(names, typed)
 
 
-def _with_arguments(names: str, typed: Callable[..., Any]) -> Callable[..., Any]:
-    """Numba reads the parameter names of an intrinsic, so it gets a function with exactly these."""
-    scope: dict[str, Any] = {"typed": typed}
-    exec(f"def tile(context, {names}):\n    return typed(context, {names})\n", scope)
-    return scope["tile"]  # type: ignore[no-any-return]
-
-
-class Tile:
+class Tile(Vectors):
     def __init__(self, spec: TileSpec, lanes: int, builder: ir.IRBuilder, values: list[ir.Value]) -> None:
-        self.spec, self.lanes, self.builder = spec, lanes, builder
-        self.pointers = dict(zip(spec.arguments, values, strict=False))
+        super().__init__(lanes, builder, dict(zip(spec.arguments, values, strict=False)))
+        self.spec = spec
         *batch, self.row, self.panel = values[len(spec.arguments) :]
         self.matrix = batch[0] if batch else None
         self.vector = ir.VectorType(element_type(spec.dtype), lanes)
@@ -81,20 +74,6 @@ class Tile:
         self.masked = spec.units % spec.panel != 0
 
     # -- addresses -------------------------------------------------------------------------------------------
-
-    def _times(self, value: ir.Value | None, factor: int) -> ir.Value:
-        return ir.Constant(I64, 0) if value is None else self.builder.mul(value, ir.Constant(I64, factor))
-
-    def _sum(self, *terms: ir.Value) -> ir.Value:
-        total = terms[0]
-        for term in terms[1:]:
-            total = self.builder.add(total, term)
-        return total
-
-    def _address(self, name: str, place: ir.Value, dtype: str) -> ir.Value:
-        element = element_type("uint8" if dtype == "bool" else dtype)
-        pointer = self.builder.bitcast(self.pointers[name], element.as_pointer())
-        return self.builder.gep(pointer, [place], source_etype=element)
 
     def _row_place(self, strides: tuple[int, ...], row: int) -> ir.Value:
         """Where row ``row`` of the tile starts; strides are ([matrix,] row)."""
@@ -106,47 +85,12 @@ class Tile:
         number = self.builder.add(self.panel, ir.Constant(I64, panel))
         return self._sum(self._times(number, self.spec.panel), ir.Constant(I64, part * self.lanes))
 
-    # -- vectors ---------------------------------------------------------------------------------------------
-
-    def _splat(self, scalar: ir.Value, vector: ir.VectorType) -> ir.Value:
-        undefined = ir.Constant(vector, ir.Undefined)
-        first = self.builder.insert_element(undefined, scalar, ir.Constant(I32, 0))
-        return self.builder.shuffle_vector(
-            first, undefined, ir.Constant(ir.VectorType(I32, vector.count), None)
-        )
-
     def _mask(self, column: ir.Value) -> ir.Value:
         """Which lanes of the vector at ``column`` are columns of the result."""
         indices = ir.VectorType(I64, self.lanes)
         steps = ir.Constant(indices, list(range(self.lanes)))
         places = self.builder.add(self._splat(column, indices), steps)
         return self.builder.icmp_signed("<", places, ir.Constant(indices, [self.spec.units] * self.lanes))
-
-    def _load(self, address: ir.Value, element: ir.Type, mask: ir.Value | None) -> ir.Value:
-        vector = ir.VectorType(element, self.lanes)
-        typed = self.builder.bitcast(address, vector.as_pointer())
-        if mask is None:
-            return self.builder.load(typed, align=element_bytes(element), typ=vector)
-        zeros = ir.Constant(vector, None)
-        function = self._masked("load", vector, [typed.type, I32, mask.type, vector], vector)
-        return self.builder.call(function, [typed, ir.Constant(I32, element_bytes(element)), mask, zeros])
-
-    def _store(self, value: ir.Value, address: ir.Value, mask: ir.Value | None) -> None:
-        vector = value.type
-        typed = self.builder.bitcast(address, vector.as_pointer())
-        if mask is None:
-            self.builder.store(value, typed, align=element_bytes(vector.element))
-            return
-        function = self._masked("store", vector, [vector, typed.type, I32, mask.type], ir.VoidType())
-        self.builder.call(function, [value, typed, ir.Constant(I32, element_bytes(vector.element)), mask])
-
-    def _masked(
-        self, kind: str, vector: ir.VectorType, operands: list[ir.Type], result: ir.Type
-    ) -> ir.Function:
-        letter = "i" if isinstance(vector.element, ir.IntType) else "f"
-        name = f"llvm.masked.{kind}.v{vector.count}{letter}{8 * element_bytes(vector.element)}.p0"
-        known = self.builder.module.globals.get(name)
-        return known or ir.Function(self.builder.module, ir.FunctionType(result, operands), name)
 
     # -- the parts of the tile -------------------------------------------------------------------------------
 
@@ -248,36 +192,6 @@ class Tile:
         ]
         return rows, panels
 
-    def _carried(
-        self,
-        values: list[ir.Value],
-        first: ir.Value,
-        beyond: ir.Value,
-        step: int,
-        body: Callable[[list[ir.Value], ir.Value], list[ir.Value]],
-    ) -> list[ir.Value]:
-        """``values``, which ``body`` makes new for each number from ``first`` to ``beyond``; there is at least one."""
-        builder = self.builder
-        before = builder.block
-        inside, after = builder.append_basic_block("inner"), builder.append_basic_block("inner.end")
-        builder.branch(inside)
-        builder.position_at_end(inside)
-        k = builder.phi(I64)
-        k.add_incoming(first, before)
-        phis = [self._phi(value, before) for value in values]
-        made = body(phis, k)
-        following = builder.add(k, ir.Constant(I64, step))
-        for phi, value in ((k, following), *zip(phis, made, strict=True)):
-            phi.add_incoming(value, builder.block)
-        builder.cbranch(builder.icmp_signed("<", following, beyond), inside, after)
-        builder.position_at_end(after)
-        return made
-
-    def _phi(self, value: ir.Value, block: Any) -> ir.Value:
-        phi = self.builder.phi(self.vector)
-        phi.add_incoming(value, block)
-        return phi
-
     def _step(self, totals: list[ir.Value], bases: Any, k: ir.Value) -> list[ir.Value]:
         """One element of every row times one step of every panel."""
         rows, panels = bases
@@ -301,43 +215,18 @@ class Tile:
         value = Value(self.builder, total)
         if self.spec.epilogue is not None:
             loads = [self._epilogue_load(load, row, column, mask) for load in self.spec.loads]
-            value = _evaluated(self.spec.epilogue, value, loads)
+            value = evaluated(self.spec.epilogue, value, value, *loads)
         dtype, strides = self.spec.store
         place = self.builder.add(self._row_place(strides[:-1], row), column)
-        stored = value.ir if dtype != "bool" else value.to(element_type("uint8"), signed=False).ir
-        self._store(stored, self._address("out", place, dtype), mask)
+        self._stored(value, "out", dtype, place, mask)
 
     def _epilogue_load(self, load: Load, row: int, column: ir.Value, mask: ir.Value | None) -> Value:
         name, dtype, strides = load
         place = self._row_place(strides[:-1], row)
-        element = element_type("uint8" if dtype == "bool" else dtype)
-        signed = not dtype.startswith("u")
-        if strides[-1]:
-            address = self._address(name, self.builder.add(place, column), dtype)
-            value = Value(self.builder, self._load(address, element, mask), signed)
-        else:
-            scalar = self.builder.load(self._address(name, place, dtype), typ=element)
-            value = Value(self.builder, self._splat(scalar, ir.VectorType(element, self.lanes)), signed)
-        return value != 0 if dtype == "bool" else value
-
-
-def element_bytes(element: ir.Type) -> int:
-    if isinstance(element, ir.IntType):
-        return max(1, int(element.width) // 8)
-    return 4 if isinstance(element, ir.FloatType) else 8
+        if not strides[-1]:
+            return self._loaded(name, dtype, place, False, None)
+        return self._loaded(name, dtype, self.builder.add(place, column), True, mask)
 
 
 def multiply_add(x: Value, y: Value, z: Value) -> Value:
     return FUNCTIONS["multiply_add"](x, y, z)  # type: ignore[return-value]
-
-
-def _evaluated(epilogue: FunctionType, total: Value, loads: list[Value]) -> Value:
-    """Run the epilogue's source on vectors: the same text that is shown, with the functions of ``functions.py``."""
-    dtypes = {name: conversion(name, total) for name in ("float32", "float64", *_INTEGERS)}
-    scope = {**epilogue.__globals__, **FUNCTIONS, **dtypes}
-    function = FunctionType(epilogue.__code__, scope)
-    result: Value = function(total, *loads)
-    return result
-
-
-_INTEGERS = tuple(f"{u}int{bits}" for u in ("", "u") for bits in (8, 16, 32, 64))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Self
+from types import FunctionType
+from typing import Any, Self
 
 from llvmlite import ir
 
 from blockfuse.codegen import llvm
-from blockfuse.codegen.functions import exponential
-from blockfuse.codegen.llvm import declared, each_lane
+from blockfuse.codegen.functions import FUNCTIONS, exponential
+from blockfuse.codegen.llvm import conversion, declared, each_lane
 
 
 class Value(llvm.Value):
@@ -19,7 +20,8 @@ class Value(llvm.Value):
 
     def call(self, name: str, *others: Self) -> Self:
         if name in _FREE:
-            return self.new(_FREE[name](self.builder)(self.ir, others[0].ir, flags=("reassoc",)))
+            flags = () if isinstance(self.type, ir.VectorType) else ("reassoc",)
+            return self.new(_FREE[name](self.builder)(self.ir, others[0].ir, flags=flags))
         if name == "exp":
             return exponential(self)  # type: ignore[return-value]
         if name in _INTRINSICS:
@@ -31,17 +33,30 @@ class Value(llvm.Value):
         function = declared(
             self, f"llvm.{name}.{lanes}f{self.bits}", [self.type] * (1 + len(others)), self.type
         )
-        return self.new(self.builder.call(function, [self.ir, *(o.ir for o in others)]))
+        flags = ("nsz",) if name in _EXTREMES else ()
+        return self.new(self.builder.call(function, [self.ir, *(o.ir for o in others)], fastmath=flags))
 
 
-# The order of additions in a fold is free.
+# The order of additions in a fold is free, and LLVM may choose it in loops; code over vectors has chosen.
 _FREE: dict[str, Callable[[ir.IRBuilder], Callable[..., ir.Value]]] = {
     "fold_add": lambda builder: builder.fadd,
     "fold_multiply": lambda builder: builder.fmul,
 }
+_EXTREMES = ("maximum", "minimum")  # of 0.0 and -0.0 either is one, as in NumPy: two instructions less
 # name -> that of LLVM
 _INTRINSICS = {
     **{n: n for n in ("sqrt", "floor", "ceil", "trunc", "rint", "fabs", "copysign", "fmuladd")},
     "fold_maximum": "maximum",
     "fold_minimum": "minimum",
 }
+
+
+_NUMBERS = ("float32", "float64", *(f"{u}int{bits}" for u in ("", "u") for bits in (8, 16, 32, 64)))
+
+
+def evaluated(function: FunctionType, like: Value, *operands: Value) -> Any:
+    """What a function in the source of a kernel gives for vectors: the same text that is shown, with the functions of
+    ``functions.py``. like: a value with as many lanes as numbers in the text get.
+    """
+    scope = {**function.__globals__, **FUNCTIONS, **{name: conversion(name, like) for name in _NUMBERS}}
+    return FunctionType(function.__code__, scope)(*operands)
