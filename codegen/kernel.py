@@ -109,6 +109,22 @@ class ColumnKernel:
 
 
 @dataclass(frozen=True)
+class DrawKernel:
+    """The numbers of a reserved piece of the random stream (``ir.stream``), a row for each word of it.
+
+    load: the piece. The dtype of the result says which numbers: float32 takes half a word, float64 a whole one.
+    """
+
+    name: str
+    load: Access
+    store: Access
+
+    @property
+    def loads(self) -> tuple[Access, ...]:
+        return (self.load,)
+
+
+@dataclass(frozen=True)
 class ProductTile:
     """How a product is cut: ``rows`` x ``panels`` panels of ``panel`` columns, ``unroll`` steps at a time."""
 
@@ -177,4 +193,4 @@ class ProductKernel:
     before: tuple[ProductKernel, ...] = ()
 
 
-Kernel = MapKernel | RowKernel | ColumnKernel | ProductKernel
+Kernel = MapKernel | RowKernel | ColumnKernel | DrawKernel | ProductKernel

@@ -9,13 +9,14 @@ import numpy
 from blockfuse.codegen import bodies
 from blockfuse.codegen.bound import Bound, CopyFirst
 from blockfuse.codegen.buffers import Buffer, Workspace, planned
+from blockfuse.codegen.draws import draw_kernel
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.steps import HostCall, Launch, Pointer, Step, launches_of, lives_of
 from blockfuse.codegen.strips import in_strips
 from blockfuse.ir.flow import Block, Flow, Successors, straight
 from blockfuse.ir.graph import Graph, Node, argument, carried, constant
 from blockfuse.ir.layout import Layout, broadcast, row_major, transpose
-from blockfuse.ir.lowering import Fused, Host, Joining, Movement, Packing, Writing
+from blockfuse.ir.lowering import Drawing, Fused, Host, Joining, Movement, Packing, Writing
 from blockfuse.ir.types import TensorType
 
 
@@ -138,7 +139,7 @@ class _Scheduler:
         self.results = {node: n for n, node in enumerate(rest)} if ends else {}
         self.kept = set(graph.outputs) - self.results.keys()
         self.read = {operand for node in graph.nodes for operand in node.operands}
-        for node in graph.nodes:
+        for node in _draws_first(graph.nodes):
             self._place_node(node)
         if not self.batch:  # else it is for comparison only
             self.steps[first:] = in_strips(self.steps[first:], self.buffers, self.machine)
@@ -203,6 +204,8 @@ class _Scheduler:
             self._write(node)
         elif isinstance(lowering, Packing):
             self._pack(node)
+        elif isinstance(lowering, Drawing):
+            self._draw(node)
         else:
             self._host_call(node)
 
@@ -294,6 +297,10 @@ class _Scheduler:
                 _Place(source.buffer, taken), replace(node.type, shape=shape), target, place, node.dtype
             )
 
+    def _draw(self, node: Node) -> None:
+        place, target = self.places[node.operands[0]], self._new_value(node)
+        self._emit(draw_kernel(node), [(place.buffer, place.layout), (target, row_major(node.shape))])
+
     def _copy(self, source: _Place, type: TensorType, target: int, place: Layout, dtype: numpy.dtype) -> None:
         kernel = bodies.copy_kernel(type, source.layout, place, dtype)
         self._emit(kernel, [(source.buffer, source.layout), (target, place)])
@@ -308,6 +315,13 @@ class _Scheduler:
         result = self._new_value(node, made_by_host=True)
         source = str(node.source) if node.source else ""
         self.steps.append(HostCall(node.operator, node.attrs, operands, result, source))
+
+
+def _draws_first(nodes: tuple[Node, ...]) -> list[Node]:
+    """Draws in their order, then the rest: they read nothing, and launches in a row can be one strip or one graph."""
+    if any(n.operator.random and n.operands for n in nodes):
+        return list(nodes)
+    return sorted(nodes, key=lambda node: not node.operator.random)
 
 
 def _is_carried(node: Node) -> bool:

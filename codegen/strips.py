@@ -18,7 +18,7 @@ import numpy
 
 from blockfuse.codegen.buffers import ALIGNMENT, Buffer, arena, rounded
 from blockfuse.codegen.cost import FAR_BANDWIDTH, is_shared
-from blockfuse.codegen.kernel import Kernel, MapKernel, ProductKernel, RowKernel
+from blockfuse.codegen.kernel import ColumnKernel, DrawKernel, Kernel, MapKernel, ProductKernel, RowKernel
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.steps import Launch, Pointer, Step, Strip, lives_of, touched_by
 from blockfuse.ir.types import TensorType
@@ -108,7 +108,8 @@ _Reach = tuple[int, int, int]  # from one row to the next; the first and the las
 
 
 def _walks_rows(kernel: Kernel) -> bool:
-    return not (isinstance(kernel, ProductKernel) and kernel.by_panels)
+    by_panels = isinstance(kernel, ProductKernel) and kernel.by_panels
+    return not (by_panels or isinstance(kernel, DrawKernel))
 
 
 def _reaches(kernel: Kernel) -> list[list[_Reach]]:
@@ -120,6 +121,7 @@ def _reaches(kernel: Kernel) -> list[list[_Reach]]:
     elif isinstance(kernel, RowKernel):
         inner = stored = (kernel.extent,)
     else:
+        assert isinstance(kernel, ColumnKernel)
         inner, stored = kernel.extents, kernel.extents[1:]
     accesses = [(load.strides, inner) for load in kernel.loads] + [(kernel.store.strides, stored)]
     return [[_reach(strides, extents)] for strides, extents in accesses]

@@ -72,6 +72,11 @@ class Writing:
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """The numbers of a reserved piece of the random stream: each follows from the piece and its place alone."""
+
+
+@dataclass(frozen=True)
 class Packing:
     """A weight rearranged into the panels that the backend's tiles read."""
 
@@ -101,6 +106,7 @@ Lowering = (
     | Composite
     | Joining
     | Writing
+    | Drawing
     | Packing
     | Host
     | Leaf

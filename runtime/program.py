@@ -18,7 +18,7 @@ from blockfuse.codegen.schedule import Schedule, schedule
 from blockfuse.ir.errors import TraceError
 from blockfuse.ir.flow import Flow
 from blockfuse.ir.graph import captured, evaluate, parameter
-from blockfuse.ir.passes.pipeline import Optimized, optimize
+from blockfuse.ir.passes.pipeline import Optimized, draws_of, optimize
 from blockfuse.ir.types import type_of
 from blockfuse.runtime.backend import Backend
 from blockfuse.runtime.estimates import Estimate
@@ -143,8 +143,16 @@ class Program:
         return flow_of([self._every_size.at(size)])[0]
 
     def _check_draws(self) -> None:
-        draws = [n for o in self.optimized for n in o.main.nodes if n.operator.random]
-        if [id(n) for n in draws] != [id(n) for n in self.recording.draws]:
+        """Draws are expanded where they stand; before that and after it, each pass must leave their order."""
+        recorded, expanded, left = (
+            [draw for graph in graphs for draw in draws_of(graph)]
+            for graphs in (
+                [o.stages["recorded"] for o in self.optimized],
+                [o.stages["expand_draws"] for o in self.optimized],
+                [o.main for o in self.optimized],
+            )
+        )
+        if recorded != self.recording.draws or expanded != left:
             raise TraceError(
                 "forward draws random numbers in an order that the compiled program would change"
             )

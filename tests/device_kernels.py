@@ -10,7 +10,7 @@ from blockfuse.codegen.cuda.render import render
 from blockfuse.codegen.cuda.source import DeviceSource
 from blockfuse.codegen.kernel import Kernel
 from blockfuse.codegen.schedule import Launch, schedule
-from blockfuse.ir.operators import movement, neural, pointwise, reductions
+from blockfuse.ir.operators import drawing, movement, neural, pointwise, reductions
 from blockfuse.ir.passes.pipeline import optimize
 
 MACHINE = machine((9, 0))
@@ -66,6 +66,7 @@ KERNELS: dict[str, Columns] = {
     "layer_norm_of_a_warp": _norm(1024),
     "layer_norm_of_a_block": _norm(8192),
     "norm_and_activations": (_norm_and_activations, {"x": "float32[64, 1024]"}),
+    "draws": (lambda: drawing.uniform(shape=(1000,), dtype="float32"), {}),
     "maximum_of_rows": (lambda x: reductions.max_(x, axis=(1,), keepdims=False), {"x": "int32[4, 60]"}),
     "sum_of_columns": (_total, {"x": "float32[32, 10]"}),
     "sum_of_long_columns": (_total, {"x": "float32[512, 100]"}),

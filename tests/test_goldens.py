@@ -14,7 +14,7 @@ from blockfuse.codegen.cpu.render import render
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.schedule import schedule
 from blockfuse.codegen.steps import Launch
-from blockfuse.ir.operators import contractions, movement, neural, pointwise, reductions
+from blockfuse.ir.operators import contractions, drawing, movement, neural, pointwise, reductions
 from blockfuse.ir.passes.pipeline import optimize
 
 __all__ = ["golden"]  # the fixture
@@ -66,6 +66,7 @@ KERNELS: dict[str, tuple[Callable[..., Any], dict[str, str]]] = {
         lambda x: reductions.mean(x, axis=(0, 1), keepdims=False),
         {"x": "float32[32, 10]"},
     ),
+    "draws": (lambda: drawing.uniform(shape=(1000,), dtype="float32"), {}),
     "copy_of_a_transposed_matrix": (_turned, {"x": "float32[8, 5]"}),
     "concatenate": (
         lambda x, y: movement.concatenate(x, y, axis=1),

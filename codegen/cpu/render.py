@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from blockfuse.codegen.cpu import draws
 from blockfuse.codegen.kernel import (
     Access,
     ColumnKernel,
+    DrawKernel,
     Fold,
     Kernel,
     MapKernel,
@@ -25,6 +27,8 @@ def render(kernel: Kernel) -> str:
         return _rows(kernel)
     if isinstance(kernel, ColumnKernel):
         return _columns(kernel)
+    if isinstance(kernel, DrawKernel):
+        return "\n".join([*draws.BEFORE, _head(kernel), *indented(1, draws.draw_lines(kernel))]) + "\n"
     return _product(kernel)
 
 

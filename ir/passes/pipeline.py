@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from blockfuse.ir.graph import Graph, graph_of
+from blockfuse.ir.graph import Graph, Node, graph_of
 from blockfuse.ir.passes.dedupe import dedupe
-from blockfuse.ir.passes.expand import expand_composites
+from blockfuse.ir.passes.expand import expand_composites, expand_draws
 from blockfuse.ir.passes.fold import fold_constants
 from blockfuse.ir.passes.fuse import fuse
 from blockfuse.ir.passes.hoist import hoist
@@ -27,6 +27,7 @@ def prune(graph: Graph) -> Graph:
 def passes_before_hoisting(vector_bytes: int) -> tuple[tuple[str, Pass], ...]:
     """Name and pass, in order."""
     return (
+        ("expand_draws", expand_draws),
         ("simplify", simplify),
         ("expand_composites", expand_composites),
         ("pack_products", partial(pack_products, vector_bytes=vector_bytes)),
@@ -73,3 +74,8 @@ def optimize(
     if check:
         check(prologue), check(main)
     return Optimized(stages, prologue, main)
+
+
+def draws_of(graph: Graph) -> list[Node]:
+    """The operators that draw random numbers, in order."""
+    return [n for n in graph.nodes if n.operator.random]

@@ -15,7 +15,8 @@ from test_kernels import DTYPES_OF, GROUPS, assert_same, graphs, operands_of, ra
 from blockfuse.ir.graph import Graph
 from blockfuse.ir.lowering import Contraction
 from blockfuse.ir.operator import Operator
-from blockfuse.ir.operators import movement, neural, pointwise, reductions
+from blockfuse.ir.operators import drawing, movement, neural, pointwise, reductions
+from blockfuse.ir.stream import STREAM
 
 
 def assert_simulated(
@@ -250,6 +251,19 @@ def test_folds_read_backwards_and_apart(
 def test_unaligned_rows_are_read_one_by_one() -> None:
     values = [random((9, 8), "float32")]
     assert_accurate(lambda x: neural.softmax(x, axis=1), values, wide=False)
+
+
+# -- random numbers --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", ["float32", "float64"])
+@pytest.mark.parametrize("count", [1, 2, 3, 63, 64, 65, 511, 512, 513, 1030])
+def test_draws_are_the_bits_of_numpy(count: int, width: str) -> None:
+    STREAM.seed(count)
+    for _ in range(2):
+        STREAM.generator.random(3, "float32")
+        piece = STREAM.reserve(count, width)
+        assert_simulated(lambda x: drawing.drawn(x, shape=(count,), dtype=width), [piece], ulp=0)
 
 
 # -- random graphs ---------------------------------------------------------------------------------------------

@@ -1,0 +1,260 @@
+"""Random draws: pieces of the stream, the kernels of their numbers, what eager and compiled calls draw from one stream."""
+
+import ctypes
+import threading
+from collections.abc import Callable
+from itertools import chain, pairwise
+from typing import Any
+
+import numpy
+import pytest
+from graphs import LEVELS, Memory, graph, natively
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import blockfuse
+from blockfuse import autograd, nn, np, npx
+from blockfuse.codegen.cpu import isa, native
+from blockfuse.codegen.cpu.compiled import kernel_code
+from blockfuse.codegen.cpu.render import render
+from blockfuse.codegen.schedule import schedule
+from blockfuse.codegen.steps import HostCall
+from blockfuse.ir.operators import drawing
+from blockfuse.ir.operators.contractions import matmul
+from blockfuse.ir.passes.pipeline import optimize
+from blockfuse.ir.stream import STREAM, generator_of
+from blockfuse.runtime.program import Program
+
+WIDTHS = ["float32", "float64"]
+COUNTS = [0, 1, 2, 3, 7, 8, 15, 16, 17, 18, 31, 1000, 1001]
+
+
+def place() -> Any:
+    """Where the stream is."""
+    return STREAM.generator.bit_generator.state
+
+
+def reference(seed: int) -> numpy.random.Generator:
+    """NumPy's generator for a seed, which nothing of ours touches."""
+    return numpy.random.Generator(numpy.random.PCG64(seed))
+
+
+# -- pieces ----------------------------------------------------------------------------------------------------
+
+steps = st.lists(
+    st.tuples(st.sampled_from(["reserve", "draw", "normal"]), st.sampled_from(WIDTHS), st.integers(0, 40)),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(seed=st.integers(0, 2**64), steps=steps)
+@settings(max_examples=300)
+def test_a_piece_holds_what_numpy_would_draw_and_leaves_the_stream_there(seed: int, steps: Any) -> None:
+    STREAM.seed(seed)
+    plain = reference(seed)
+    for kind, width, count in steps:
+        if kind == "normal":
+            found, wanted = (g.standard_normal(count) for g in (STREAM.generator, plain))
+        elif kind == "draw":
+            found, wanted = (g.random(count, width) for g in (STREAM.generator, plain))
+        else:
+            piece, wanted = STREAM.reserve(count, width), plain.random(count, width)
+            found = generator_of(piece).random(count, width)
+            assert piece[0, 3] == count
+        assert found.tobytes() == wanted.tobytes()
+        assert place() == plain.bit_generator.state
+
+
+def test_a_generator_that_is_not_ours_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(STREAM, "generator", numpy.random.Generator(numpy.random.Philox(1)))
+    with pytest.raises(AssertionError, match="seed"):
+        STREAM.reserve(1, "float32")
+
+
+# -- kernels ---------------------------------------------------------------------------------------------------
+
+
+def piece_of(seed: int, kept: bool, count: int, width: str) -> numpy.ndarray:
+    """A piece after an odd or an even number of float32 draws."""
+    STREAM.seed(seed)
+    STREAM.generator.random(4 + kept, "float32")
+    return STREAM.reserve(count, width)
+
+
+def numbers_of(count: int, width: str) -> Callable[[Any], Any]:
+    return lambda piece: drawing.drawn(piece, shape=(count,), dtype=width)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("count", COUNTS)
+def test_kernels_draw_the_bits_of_numpy(count: int, kept: bool, width: str) -> None:
+    for seed in range(3):
+        piece = piece_of(seed, kept, count, width)
+        (found,) = natively(numbers_of(count, width), piece)
+        assert found.tobytes() == generator_of(piece).random(count, width).tobytes()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("level", LEVELS)
+def test_kernels_of_every_instruction_set_and_of_several_threads_draw_the_same(
+    level: str, width: str
+) -> None:
+    count = 200_001
+    piece = piece_of(9, True, count, width)
+    (found,) = natively(numbers_of(count, width), piece, level=level, threads=3)
+    assert found.tobytes() == generator_of(piece).random(count, width).tobytes()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("kept", [False, True])
+def test_rows_can_be_cut_anywhere(kept: bool, width: str) -> None:
+    count, machine = 301, isa.machine()
+    piece = piece_of(5, kept, count, width)
+    recorded = graph(numbers_of(count, width), x="uint64[41, 4]")
+    (launch,) = schedule(optimize(recorded, machine.vector_bytes).main, machine).launches
+    code = native.load(kernel_code(launch.kernel, render(launch.kernel), machine, Memory()), machine)
+    kernel = ctypes.CFUNCTYPE(ctypes.c_int32, *[ctypes.c_int64] * 6)(code.address("kernel"))
+    pick = numpy.random.default_rng(2)
+    for _ in range(20):
+        out, unused = numpy.full(count + 2, -1, width), ctypes.addressof(ctypes.c_int64())
+        cuts = [0, *sorted(pick.integers(0, launch.rows + 1, 5)), launch.rows]
+        for begin, end in pairwise(cuts):
+            address = out.ctypes.data + out.itemsize
+            kernel(unused, unused, piece.ctypes.data, address, int(begin), int(end))
+        assert out[1:-1].tobytes() == generator_of(piece).random(count, width).tobytes()
+        assert out[0] == out[-1] == -1
+
+
+# -- compiled calls --------------------------------------------------------------------------------------------
+
+# name -> a draw of a shape and a dtype
+DRAWS: dict[str, Callable[[Any, str], Any]] = {
+    "uniform": lambda shape, dtype: np.random.uniform(size=shape, dtype=dtype),
+    "between": lambda shape, dtype: np.random.uniform(-2, 3, size=shape, dtype=dtype),
+    "bernoulli": lambda shape, dtype: np.random.bernoulli(0.3, size=shape, dtype=dtype),
+    "dropout": lambda shape, dtype: npx.dropout(np.ones(shape, dtype=dtype), 0.4, mode="always"),
+    "nothing": lambda shape, dtype: npx.dropout(np.ones(shape, dtype=dtype), 1.0, mode="always"),
+    "normal": lambda shape, dtype: np.random.normal(size=shape, dtype=dtype),
+    "integers": lambda shape, dtype: np.random.randint(0, 9, size=shape).astype(dtype),
+}
+shapes = st.sampled_from([(), (1,), (3,), (2, 5), (0,), (7, 3), (33,)])
+sequences = st.lists(
+    st.tuples(st.sampled_from(sorted(DRAWS)), shapes, st.sampled_from(["float16", *WIDTHS])),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(sequence=sequences, seed=st.integers(0, 2**32))
+@settings(max_examples=40)
+def test_compiled_calls_draw_what_eager_calls_draw(sequence: Any, seed: int) -> None:
+    def drawn(x: Any) -> Any:
+        return [DRAWS[name](shape, dtype) + x.astype(dtype) for name, shape, dtype in sequence]
+
+    x, compiled = np.zeros(()), blockfuse.hybridize(drawn)
+    compiled(x)
+    STREAM.seed(seed)
+    wanted = [drawn(x) for _ in range(2)], place()
+    STREAM.seed(seed)
+    found = [compiled(x) for _ in range(2)], place()
+    assert "compiled" in compiled.explain()
+    assert found[1] == wanted[1]
+    for one, other in zip(*(chain(*arrays) for arrays, _ in (found, wanted)), strict=True):
+        assert (one.dtype, one.shape) == (other.dtype, other.shape)
+        assert one.asnumpy().tobytes() == other.asnumpy().tobytes()
+
+
+def test_a_net_with_dropout_drops_the_same_in_training() -> None:
+    net = nn.Sequential()
+    net.add(nn.Dense(30, activation="relu"), nn.Dropout(0.5), nn.Dense(7), nn.Dropout(0.25, axes=(0,)))
+    net.initialize()
+    x = np.random.uniform(size=(11, 5))
+    results = []
+    for hybrid in (False, True):
+        net.hybridize(hybrid)
+        with autograd.train_mode():
+            net(x)
+            STREAM.seed(3)
+            results.append(([net(x).asnumpy() for _ in range(3)], place()))
+    (eager, end), (compiled, found_end) = results
+    assert end == found_end
+    for one, other in zip(eager, compiled, strict=True):
+        assert ((one == 0) == (other == 0)).all()
+        numpy.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+    assert len({array.tobytes() for array in compiled}) == 3
+
+
+def test_only_draws_that_take_as_many_words_as_they_need_run_through_numpy() -> None:
+    def noisy(x: Any) -> Any:
+        return x + np.random.uniform(size=(3,)) + np.random.normal(size=(3,))
+
+    compiled = blockfuse.hybridize(noisy)
+    compiled(np.ones(3))
+    compiled(np.ones(3))
+    text = compiled.explain()
+    assert "kernel drawn: float32[3]" in text
+    assert "numpy reserve: takes a piece of the random stream, whose numbers kernels compute" in text
+    assert "numpy normal: a number takes as many words of the random stream as it needs" in text
+    assert "numpy uniform" not in text
+
+
+def test_draws_come_before_launches_in_the_order_of_the_program() -> None:
+    def recorded(x: Any) -> Any:
+        first = matmul(x * 2, x + drawing.uniform(shape=(4, 4), dtype="float32"))
+        normal = drawing.normal(shape=(4, 4), dtype="float32")
+        return first + normal * drawing.uniform(shape=(4, 1), dtype="float64")
+
+    machine = isa.machine()
+    made = schedule(optimize(graph(recorded, x="float32[4, 4]"), machine.vector_bytes).main, machine).steps
+    names = [step.operator.name if isinstance(step, HostCall) else "" for step in made]
+    assert names[:3] == ["reserve", "normal", "reserve"]
+    assert set(names[3:]) == {""}
+
+
+def test_two_threads_draw_pieces_that_do_not_overlap() -> None:
+    count, calls = 5_000, 40
+    compiled = blockfuse.hybridize(lambda x: np.random.uniform(size=(count,), dtype="float64") + x)
+    compiled(np.zeros((), dtype="float64"))
+    STREAM.seed(8)
+    found: list[numpy.ndarray] = []
+
+    def work() -> None:
+        for _ in range(calls):
+            found.append(compiled(np.zeros((), dtype="float64")).asnumpy())
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    pieces = reference(8).random((2 * calls, count))
+    assert {array.tobytes() for array in found} == {piece.tobytes() for piece in pieces}
+    assert len(found) == len(pieces)
+    assert "compiled" in compiled.explain()
+
+
+def test_a_loop_around_a_compiled_draw_draws_in_every_round() -> None:
+    @blockfuse.hybridize
+    def noise(x: Any) -> Any:
+        return x + np.random.uniform(size=(3,))
+
+    values = [noise(np.zeros(3)).tolist() for _ in range(6)]
+    assert len({tuple(v) for v in values}) == 6
+
+
+def test_an_order_of_draws_that_passes_would_change_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def noisy(x: Any) -> Any:
+        return x + np.random.uniform(size=(3,)) * np.random.uniform(size=(3,))
+
+    def swapped(program: Program) -> None:
+        draws = program.recording.draws
+        program.recording.draws = draws[::-1]
+        checked(program)
+
+    checked = Program._check_draws
+    monkeypatch.setattr(Program, "_check_draws", swapped)
+    compiled = blockfuse.hybridize(noisy)
+    compiled(np.ones(3))
+    assert "in an order that the compiled program would change" in compiled.explain()
