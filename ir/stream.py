@@ -80,16 +80,15 @@ def _mixed(state: int) -> int:
 
 def _piece(state: dict[str, Any], count: int) -> numpy.ndarray:
     place = state["state"]["state"]
-    piece = numpy.empty(PIECE, numpy.uint64)
+    piece = _steps_of(state["state"]["inc"]).copy()
     piece[0] = place & _WORD, place >> 64, state["has_uint32"] * KEPT | state["uinteger"], count
-    piece[1:] = _doubled_steps(state["state"]["inc"])
     return piece
 
 
 @lru_cache(maxsize=8)
-def _doubled_steps(increment: int) -> numpy.ndarray:
-    """Rows of NOTE [pieces of the stream] from the second on."""
-    rows, multiplier = [], MULTIPLIER
+def _steps_of(increment: int) -> numpy.ndarray:
+    """A piece whose first row is still to be filled in."""
+    rows, multiplier = [(0, 0, 0, 0)], MULTIPLIER
     for _ in range(STEPS):
         rows.append((multiplier & _WORD, multiplier >> 64, increment & _WORD, increment >> 64))
         increment = (multiplier + 1) * increment & _STATE

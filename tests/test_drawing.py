@@ -1,6 +1,8 @@
 """Random draws: pieces of the stream, the kernels of their numbers, what eager and compiled calls draw from one stream."""
 
+import contextlib
 import ctypes
+import sys
 import threading
 from collections.abc import Callable
 from itertools import chain, pairwise
@@ -258,3 +260,119 @@ def test_an_order_of_draws_that_passes_would_change_is_noticed(monkeypatch: pyte
     compiled = blockfuse.hybridize(noisy)
     compiled(np.ones(3))
     assert "in an order that the compiled program would change" in compiled.explain()
+
+
+# -- draws of an entry -----------------------------------------------------------------------------------------
+
+
+def program_of(compiled: Any) -> Any:
+    return next(reversed(compiled._hybrid.cases.values())).program
+
+
+def noisy(x: Any) -> Any:
+    return (x + np.random.normal(size=(4, 3))).tanh() * np.random.uniform(size=(3,))
+
+
+def test_an_entry_draws_before_it_runs() -> None:
+    compiled, x = blockfuse.hybridize(noisy), np.ones((4, 3))
+    compiled(x)
+    STREAM.seed(4)
+    found, end = [compiled(x).tolist() for _ in range(3)], place()
+    STREAM.seed(4)
+    assert numpy.allclose(found, [noisy(x).tolist() for _ in range(3)], rtol=1e-5, atol=1e-6)
+    assert end == place()
+    assert program_of(compiled).executable.calls() == 3
+
+
+def test_a_call_that_the_entry_refuses_has_drawn_nothing() -> None:
+    compiled, x = blockfuse.hybridize(noisy), np.ones((4, 3))
+    compiled(x)
+    STREAM.seed(4)
+    before = place()
+    entry = program_of(compiled).entry
+    turned = np.ones((3, 4)).T
+    assert all(entry(*given) is NotImplemented for given in ((), (x, x), (turned,), (np.ones((4, 4)),)))
+    assert place() == before
+    found, end = compiled(turned), place()
+    STREAM.seed(4)
+    assert numpy.allclose(found, noisy(turned), rtol=1e-5, atol=1e-6)
+    assert end == place()
+
+
+def test_what_drawing_raises_is_raised_by_the_call_and_nothing_leaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled, x = blockfuse.hybridize(noisy), np.ones((4, 3))
+    compiled(x)
+    owner = program_of(compiled).executable._owner
+    for generator in (numpy.random.Generator(numpy.random.Philox(1)), STREAM.generator):
+        monkeypatch.setattr(STREAM, "generator", generator)
+        before = sys.getrefcount(owner.binding), sys.getrefcount(numpy.dtype("float32"))
+        for _ in range(100):
+            with contextlib.suppress(AssertionError):
+                compiled(x)
+                assert generator.bit_generator.state["bit_generator"] == "PCG64"
+        assert (sys.getrefcount(owner.binding), sys.getrefcount(numpy.dtype("float32"))) == before
+    assert program_of(compiled).executable.calls() == 200
+
+
+class Meddling:
+    """A generator; when it is asked for the first time, it does something else before."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self.work: Callable[[], None] | None = work
+        self.generator = STREAM.generator
+
+    @property
+    def bit_generator(self) -> Any:
+        work, self.work = self.work, None
+        if work is not None:
+            work()
+        return self.generator.bit_generator
+
+
+def test_parameters_that_change_while_a_call_draws_are_old_or_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Noisy(nn.Block):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense = nn.Dense(40, in_units=30)
+
+        def forward(self, x: Any) -> Any:
+            return self.dense(x) + np.random.uniform(size=(40,)) * 0
+
+    net, x = Noisy(), np.random.uniform(size=(8, 30))
+    net.initialize()
+    net.hybridize()
+    old = net.forward(x).asnumpy()
+    net(x)
+
+    def meddle() -> None:
+        weight = net.dense.weight
+        weight.set_data(weight.data() * 2)
+        net(x)  # the program has the new ones now
+        garbage.extend(
+            numpy.full(n, numpy.nan, "float32") for n in (1200, 1920) * 50
+        )  # in their place, if they are gone
+
+    garbage: list[numpy.ndarray] = []
+
+    calls = program_of(net).executable.calls()
+    with monkeypatch.context() as patch:
+        patch.setattr(STREAM, "generator", Meddling(meddle))
+        found = net(x).asnumpy()
+    assert program_of(net).executable.calls() > calls
+    new = net.forward(x).asnumpy()
+    assert min(abs(found - wanted).max() for wanted in (old, new)) < 1e-5
+    assert abs(net(x).asnumpy() - new).max() < 1e-5
+    assert abs(old - new).max() > 1e-2
+
+
+def test_draws_that_are_results_are_not_written_by_later_calls() -> None:
+    def both(x: Any) -> Any:
+        return np.random.normal(size=(5,)), np.random.uniform(size=(5,)), x + np.random.normal(size=(5,))
+
+    compiled, x = blockfuse.hybridize(both), np.ones(5)
+    compiled(x)
+    STREAM.seed(2)
+    found = [compiled(x) for _ in range(3)]
+    STREAM.seed(2)
+    for one, other in zip(found, [both(x) for _ in range(3)], strict=True):
+        assert [a.tolist() for a in one] == [a.tolist() for a in other]

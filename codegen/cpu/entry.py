@@ -16,7 +16,7 @@ from blockfuse.codegen.cpu.cpython import (
 )
 from blockfuse.codegen.cpu.frame import dtype_places, place_of
 from blockfuse.codegen.cpu.results import Results
-from blockfuse.codegen.cpu.running import Running
+from blockfuse.codegen.cpu.running import RAISED, Running
 from blockfuse.codegen.cpu.words import I8, I32, I64, POINTER, word
 
 
@@ -58,13 +58,17 @@ class Entry(Results, Running):
         )
 
     def _give_up_unless_done(self, done: ir.Value, results: list[ir.Value]) -> None:
-        """Where the flow is unknown, Python runs the call from the start: nothing was written but our own memory."""
-        if len(self.plan.schedule.blocks) == 1:
-            return
-        with self.builder.if_then(self.builder.icmp_signed("==", done, ir.Constant(I64, 0))):
-            for array in results:
-                self._call("decref", ir.VoidType(), array)
-            self.builder.branch(self.refused)
+        """Where the flow is unknown, Python runs the call from the start: nothing was written but our own memory.
+
+        What drawing raised goes on.
+        """
+        exits = [(0, self.refused)] * (len(self.plan.schedule.blocks) > 1)
+        exits += [(RAISED, self.failed)] * bool(self.plan.draws)
+        for answer, exit in exits:
+            with self.builder.if_then(self.builder.icmp_signed("==", done, ir.Constant(I64, answer))):
+                for array in results:
+                    self._call("decref", ir.VoidType(), array)
+                self.builder.branch(exit)
 
     def _emit_exits(self) -> None:
         builder = self.builder

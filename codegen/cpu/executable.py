@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import numpy
@@ -35,7 +36,7 @@ def quicken(cls: type, machine: Machine, store: Store) -> None:
 class Executable:
     """A loaded program.
 
-    ``run`` takes and gives lists of NumPy arrays; ``entry`` (None where there are host calls, or on an
+    ``run`` takes and gives lists of NumPy arrays; ``entry`` (None where there are other host calls than draws, or on an
     interpreter whose objects are not known) is the built-in function of NOTE [the frame]. ``bind`` gives it
     parameters, before the first call and whenever they move. Everything is released when the object and
     ``entry`` are gone.
@@ -61,6 +62,7 @@ class Executable:
         self._pieces: dict[int, Callable[[int], None]] = {}  # number of a piece -> its code
         self._spaces: list[numpy.ndarray] = []  # workspace of calls through Python, at most one
         self._owner = _Owner(self, self._frame)
+        self._frame[place_of("draw")] = id(self._owner.draw)
         self.entry = self._new_entry(wrapper)
 
     # -- loading ---------------------------------------------------------------------------------------------
@@ -210,6 +212,11 @@ class Executable:
 _PIECE = ctypes.CFUNCTYPE(None, ctypes.c_int64)
 
 
+def _drawn(draws: tuple[HostCall, ...]) -> tuple[numpy.ndarray, ...]:
+    """See NOTE [draws of an entry]."""
+    return tuple([host_result(draw, {}) for draw in draws])
+
+
 class _Owner:
     """Keeps alive what native code points to; the entry's frame rests on it."""
 
@@ -218,6 +225,7 @@ class _Owner:
         self.frame = frame
         self.binding: tuple[numpy.ndarray, ...] = ()
         self.definition: Any = None
+        self.draw = partial(_drawn, executable.plan.draws)
         self.__array_interface__ = frame.__array_interface__
 
     def __del__(self) -> None:
@@ -232,6 +240,7 @@ def _header(wrapper: type, unusual: numpy.ndarray) -> dict[str, int]:
         "new_tuple": "PyTuple_New",
         "incref": "Py_IncRef",
         "decref": "Py_DecRef",
+        "call": "PyObject_CallNoArgs",
         "save_thread": "PyEval_SaveThread",
         "restore_thread": "PyEval_RestoreThread",
     }
