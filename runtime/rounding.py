@@ -25,7 +25,7 @@ _NOISE = 2.0  # units in the last place
 _ROUNDED = re.compile(
     r"\b(?!select|absolute|abs|sqrt|floor|ceil|trunc|rint)[a-z]\w*\("
 )  # calls in expressions
-_EXACT = ("max", "min", "any", "all", "count_nonzero", "full")
+_EXACT = ("max", "min", "any", "all", "count_nonzero", "full", "argmax", "argmin")
 _INEXACT = ("power", "remainder", "fmod", "floor_divide")
 
 

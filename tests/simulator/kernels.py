@@ -10,7 +10,7 @@ from graphs import graph_for, meant
 from hypothesis import assume, given, note, settings
 from hypothesis import strategies as st
 from simulated import Simulated
-from test_kernels import DTYPES_OF, GROUPS, assert_same, graphs, operands_of, random
+from test_kernels import DTYPES_OF, GROUPS, assert_same, graphs, operands_of, random, values_with_ties
 
 from blockfuse.ir.graph import Graph
 from blockfuse.ir.lowering import Contraction
@@ -251,6 +251,15 @@ def test_folds_read_backwards_and_apart(
 def test_unaligned_rows_are_read_one_by_one() -> None:
     values = [random((9, 8), "float32")]
     assert_accurate(lambda x: neural.softmax(x, axis=1), values, wide=False)
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (2, 70), (40, 3)])
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+def test_places_of_extremes_are_those_of_numpy(dtype: str, shape: tuple[int, int]) -> None:
+    def places(x: Any) -> tuple[Any, ...]:
+        return reductions.argmax(x, axis=1), reductions.argmin(x, axis=0), reductions.argmax(x, axis=None)
+
+    assert_simulated(places, [values_with_ties(shape, dtype)], ulp=0)
 
 
 # -- random numbers --------------------------------------------------------------------------------------------
