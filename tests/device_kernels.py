@@ -66,6 +66,7 @@ KERNELS: dict[str, Columns] = {
     "layer_norm_of_a_warp": _norm(1024),
     "layer_norm_of_a_block": _norm(8192),
     "norm_and_activations": (_norm_and_activations, {"x": "float32[64, 1024]"}),
+    "places_of_maxima": (lambda x: reductions.argmax(x, axis=1), {"x": "float32[64, 1000]"}),
     "draws": (lambda: drawing.uniform(shape=(1000,), dtype="float32"), {}),
     "maximum_of_rows": (lambda x: reductions.max_(x, axis=(1,), keepdims=False), {"x": "int32[4, 60]"}),
     "sum_of_columns": (_total, {"x": "float32[32, 10]"}),

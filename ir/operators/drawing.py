@@ -15,8 +15,7 @@ import numpy
 from blockfuse.ir.lowering import Composite, Drawing, Host
 from blockfuse.ir.operator import Example, Operator, row
 from blockfuse.ir.operators.filling import full
-from blockfuse.ir.operators.movement import filled
-from blockfuse.ir.operators.pointwise import cast, greater_equal, where
+from blockfuse.ir.operators.pointwise import cast, greater_equal
 from blockfuse.ir.stream import PIECE, STREAM, generator_of
 from blockfuse.ir.types import TensorType, tensor
 
@@ -126,7 +125,7 @@ def _mask_of_uniform(shape: Shape, p: float, dtype: str) -> Any:
     if p >= 1:
         return full(shape=shape, value=0.0, dtype=dtype)
     kept = greater_equal(uniform(shape=shape, dtype="float32"), p)
-    return where(kept, *(filled(value, (), numpy.dtype(dtype)) for value in (1 / (1 - p), 0.0)))
+    return cast(kept, dtype=dtype) * (1 / (1 - p))
 
 
 # The words of ``count`` numbers of the dtype ``width``, taken from the stream.
