@@ -3,31 +3,28 @@
 Versions; every family of kernels against float64, over results that hold NaN; the speed of copies and of cuBLAS; launches
 one by one and as a graph; compute-sanitizer, where it is found; and the calls whose time counts, beside torch where it is
 installed. ``--dry-run`` goes the same way with small arrays in Numba's simulator (set NUMBA_ENABLE_CUDASIM=1), whose
-times mean nothing.
+times mean nothing. A part that fails is reported and the others go on; the JSON file holds what was found so far.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import json
 import platform
 import shutil
 import subprocess
 import sys
-from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks.gpu_cases import CHAINS, FAMILIES, MEASURES, Measure, chain
+from benchmarks.gpu_cases import CHAINS, FAMILIES, MEASURES, Family, Measure, Shape, chain
 from benchmarks.gpu_products import SHAPES, ProductTime, product_times
-from benchmarks.gpu_timing import Found, checked, copy_speeds, device_arrays, drawn, hybridized, microseconds
+from benchmarks.gpu_report import Report, Timed, plotted, show
+from benchmarks.gpu_timing import checked, copy_speeds, device_arrays, drawn, hybridized, microseconds
 from blockfuse import nn
 from blockfuse.codegen.cuda import cublas
 from blockfuse.codegen.cuda.device import Device
@@ -49,44 +46,7 @@ _COPIED = 1 << 30  # bytes
 _SQUARE = 4096  # rows and columns of the product that cuBLAS is timed with
 
 
-@dataclass(frozen=True)
-class Timed:
-    """A measure in microseconds. bound: what the device could do it in, as measured; missed: wishes that were not met."""
-
-    name: str
-    ours: float
-    torch_eager: float | None
-    torch_compiled: float | None
-    bound: float | None
-    missed: tuple[str, ...]
-
-
-# Who computed a product -> the largest error that it may have; who is not here computes in float32.
-LIMITS = defaultdict(lambda: 1e-5, {"cublaslt tf32": 3e-3, "cublaslt bf16": 3e-2})
-
-
-@dataclass
-class Report:
-    """What was found, as it goes into the JSON file."""
-
-    device: str
-    dry_run: bool
-    versions: dict[str, str] = field(default_factory=dict)
-    families: list[Found] = field(default_factory=list)
-    speeds: dict[str, float] = field(default_factory=dict)  # GB/s of copies; cublas: TFLOP/s
-    launches: dict[int, tuple[float, float]] = field(
-        default_factory=dict
-    )  # kernels -> us one by one, as a graph
-    sanitizer: dict[str, str] = field(default_factory=dict)  # tool -> its last line
-    measures: list[Timed] = field(default_factory=list)
-    products: list[ProductTime] = field(default_factory=list)
-
-    @property
-    def passed(self) -> bool:
-        """Whether all results are right; times do not count."""
-        clean = all("0 errors" in line or "0 hazards" in line for line in self.sanitizer.values())
-        exact = all(one.relative < LIMITS[one.by] for one in self.products)
-        return clean and exact and all(found.passed for found in self.families)
+Parts = dict[str, Callable[[], None]]  # name -> what adds to the report
 
 
 @click.command()
@@ -100,19 +60,14 @@ def main(dry_run: bool, only_results: bool, json_file: Path | None, plot_file: P
     """Check and measure on a CUDA device; the exit status is 1 if a result is wrong."""
     device = _device(dry_run)
     report = Report(device.name, dry_run, _versions())
-    report.families += _families(device, small=dry_run or only_results)
+    parts = _results(report, device, small=dry_run or only_results)
     if not only_results:
-        torch = None if dry_run else _torch()
-        report.speeds = _speeds(device, torch, _COPIED if not dry_run else 1 << 12)
-        report.launches = {n: _launches(n, device) for n in (CHAINS[:2] if dry_run else CHAINS)}
-        report.sanitizer = {} if dry_run else _sanitized()
-        report.measures += [_timed(m, device, torch, report.speeds, dry_run) for m in MEASURES]
-        report.products += [] if dry_run else _products(device)
-    _show(report)
-    if json_file is not None:
-        json_file.write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")
+        parts |= _times(report, device, dry_run)
+    for name, part in parts.items():
+        report.run(name, part, json_file)
+    show(report)
     if plot_file is not None:
-        _drawn(report).savefig(plot_file)
+        plotted(report).savefig(plot_file)
     sys.exit(not report.passed)
 
 
@@ -131,11 +86,41 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {p: installed.get(p, "-") for p in _PACKAGES}
 
 
-def _families(device: Device, small: bool) -> Iterator[Found]:
-    for family in FAMILIES:
-        if not (small and family.large):
-            for shapes in family.shapes[:1] if small else family.shapes:
-                yield checked(family, shapes, device)
+def _results(report: Report, device: Device, small: bool) -> Parts:
+    """Every family of kernels."""
+
+    def check(family: Family, shapes: tuple[Shape, ...]) -> None:
+        report.families.append(checked(family, shapes, device))
+
+    return {
+        f"{family.name} {shapes}": partial(check, family, shapes)
+        for family in FAMILIES
+        if not (small and family.large)
+        for shapes in (family.shapes[:1] if small else family.shapes)
+    }
+
+
+def _times(report: Report, device: Device, dry_run: bool) -> Parts:
+    """What only a device can tell; in the simulator, what can be rehearsed of it."""
+    torch = None if dry_run else _torch()
+
+    def launches(kernels: int) -> None:
+        report.launches[kernels] = _launches(kernels, device)
+
+    def measure(one: Measure) -> None:
+        report.measures.append(_timed(one, device, torch, report.speeds, dry_run))
+
+    nbytes = 1 << 12 if dry_run else _COPIED
+    chains = {f"chain of {n}": partial(launches, n) for n in (CHAINS[:2] if dry_run else CHAINS)}
+    parts: Parts = {
+        "speeds": lambda: report.speeds.update(_speeds(device, torch, nbytes)),
+        **chains,
+        **{one.name: partial(measure, one) for one in MEASURES},
+    }
+    if not dry_run:
+        parts["products"] = lambda: report.products.extend(_products(device))
+        parts["compute-sanitizer"] = lambda: report.sanitizer.update(_sanitized())
+    return parts
 
 
 def _torch() -> Any:
@@ -251,7 +236,7 @@ def _torch_times(measure: Measure, torch: Any, weights: list[Any], data: list[An
 
 def _bound(measure: Measure, speeds: dict[str, float]) -> float | None:
     """Microseconds that the device itself needs, by what was measured."""
-    if measure.bound == "copy":
+    if measure.bound == "copy" and "within" in speeds:
         return measure.amount / speeds["within"] / 1e3
     return measure.amount / speeds["cublas"] / 1e6 if measure.bound == "flop" and "cublas" in speeds else None
 
@@ -263,64 +248,6 @@ def _missed(measure: Measure, ours: float, eager: float | None, bound: float | N
         yield f"less than {measure.times_eager} times torch"
     if measure.share is not None and bound is not None and bound < measure.share * ours:
         yield f"less than {measure.share:.0%} of what the device can do"
-
-
-# -- for people ------------------------------------------------------------------------------------------------
-
-
-def _show(report: Report) -> None:
-    console = Console(width=120)
-    console.print(f"{report.device}: " + ", ".join(f"{p} {v}" for p, v in report.versions.items()))
-    for found in report.families:
-        verdict = "right" if found.passed else "WRONG"
-        hosted = f", on the processor: {', '.join(found.hosted)}" if found.hosted else ""
-        console.print(f"{verdict}: {found.family} {found.shapes} {found.relative:.2g}{hosted}", markup=False)
-    console.print(", ".join(f"{name} {speed:.4g}" for name, speed in report.speeds.items()))
-    for kernels, (single, graph) in report.launches.items():
-        console.print(f"{kernels} kernels: {single:.4g} us one by one, {graph:.4g} us as a graph")
-    for tool, line in report.sanitizer.items():
-        console.print(f"{tool}: {line}", markup=False)
-    console.print(_table(report.measures))
-    for one in report.products:
-        mark = "*" if one.chosen else " "
-        console.print(
-            f"{mark} {one.shape} {one.by}: {one.microseconds:.4g} us, {one.teraflops:.3g} TFLOP/s",
-            markup=False,
-        )
-
-
-def _table(measures: list[Timed]) -> Table:
-    table = Table("call", "us", "torch", "torch.compile", "bound", "missed")
-    for one in measures:
-        times = (one.ours, one.torch_eager, one.torch_compiled, one.bound)
-        texts = ["-" if time is None else f"{time:.4g}" for time in times]
-        table.add_row(one.name, *texts, "; ".join(one.missed))
-    return table
-
-
-def _drawn(report: Report) -> Any:
-    """Microseconds of each measure, beside torch and what the device can do."""
-    from matplotlib.figure import Figure  # the extra `plot`; slow to import
-
-    figure = Figure(figsize=(9, 1.5 + 0.5 * len(report.measures)), layout="constrained")
-    axes = figure.subplots()
-    names = [one.name for one in report.measures]
-    for label, key, mark in (
-        ("blockfuse", "ours", "o"),
-        ("torch", "torch_eager", "s"),
-        ("torch.compile", "torch_compiled", "^"),
-        ("bound", "bound", "|"),
-    ):
-        pairs = [(getattr(one, key), place) for place, one in enumerate(report.measures)]
-        known = [(time, place) for time, place in pairs if time is not None]
-        axes.plot([t for t, _ in known], [p for _, p in known], mark, label=label)
-    axes.set_xscale("log")
-    axes.set_xlabel("microseconds a call")
-    axes.set_yticks(range(len(names)), names)
-    axes.invert_yaxis()
-    axes.grid(color="#e6e6e6")
-    axes.legend(frameon=False)
-    return figure
 
 
 if __name__ == "__main__":

@@ -77,31 +77,16 @@ def product_kernel(
     height, inner, units = left.shape[-2], left.shape[-1], product.shape[-1]
     names = names_of_body(body)
     epilogue = [n for n in body.nodes if n.operator is not constant and n is not product]
-    read_after = {o for n in epilogue for o in n.operands}
-    accesses, loads = {}, []
-    for number, (leaf, where) in enumerate(zip(body.inputs, operands, strict=True)):
-        in_product = _operand_strides(leaf, where, product, batched) if leaf in product.operands else ()
-        in_epilogue = _epilogue_strides(where, product) if leaf in read_after else ()
-        if in_product is None or in_epilogue is None:
-            return CopyFirst(number, leaf.shape)
-        accesses[leaf] = Access(names[leaf], str(leaf.dtype), in_product)
-        if leaf in read_after:
-            loads.append(Access(names[leaf], str(leaf.dtype), in_epilogue))
-    panels, panel = right.shape[-3], right.shape[-1]
+    found = _accesses(body, operands, product, {o for n in epilogue for o in n.operands})
+    if isinstance(found, CopyFirst):
+        return found
+    accesses, loads = found
     work = work_of_product(product, machine)
     if batch and not batched and height % batch == 0:
         height = 0
-    block: BlockTile | None = None
-    tiles: tuple[ProductTile, ...] = ()
-    if machine.block_tile:
-        matrices = left.shape[0] if batched else 1
-        block = machine.block_tile(ProductShape(matrices, height, inner, units, panel, str(product.dtype)))
-    else:
-        vectors = panel // machine.lanes(product.dtype.itemsize)
-        conflicts = accesses[left].strides[-1] * product.dtype.itemsize % _PAGE == 0
-        tiles = _register_tiles(height, panels, vectors, panel, machine, work, conflicts)
+    block = _block(product, height, machine) if machine.block_tile else None
+    tiles = () if block else _register_tiles(product, height, accesses[left], machine, work)
     by_panels = not batched and bool(tiles) and height == tiles[0].rows
-    store = Access("out", str(node.dtype), (height * units, units, 1) if batched else (units, 1))
     kernel = ProductKernel(
         name=node.attrs["name"],
         dtype=str(product.dtype),
@@ -115,33 +100,70 @@ def product_kernel(
         right=accesses[right],
         bias=accesses[bias[0]] if bias else None,
         accumulator=names[product],
-        loads=tuple(loads),
+        loads=loads,
         pointers=tuple(accesses[leaf].name for leaf in body.inputs),
         body=tuple(statement(n, names) for n in epilogue),
-        store=store,
+        store=Access("out", str(node.dtype), (height * units, units, 1) if batched else (units, 1)),
         result=names[body.outputs[0]],
         block=block,
     )
     if by_panels:
-        return Bound(kernel, -(-panels // tiles[0].panels), work)
+        return Bound(kernel, -(-right.shape[-3] // tiles[0].panels), work)
     return Bound(kernel, left.shape[0], work, tiles[0].rows if tiles and not batched else 1)
 
 
+# -- how it is cut -----------------------------------------------------------------------------------------------
+
+
+def _block(product: Node, height: int, machine: Machine) -> BlockTile:
+    """What a block of threads of a device does."""
+    left, right, *_ = product.operands
+    assert machine.block_tile is not None
+    matrices = left.shape[0] if left.type.ndim == 3 else 1
+    shape = ProductShape(
+        matrices, height, left.shape[-1], product.shape[-1], right.shape[-1], str(product.dtype)
+    )
+    return machine.block_tile(shape)
+
+
 def _register_tiles(
-    height: int, panels: int, vectors: int, panel: int, machine: Machine, work: float, conflicts: bool
+    product: Node, height: int, left: Access, machine: Machine, work: float
 ) -> tuple[ProductTile, ...]:
     """One tile, or several for any number of rows (``height`` 0)."""
+    panels, panel = product.operands[1].shape[-3], product.operands[1].shape[-1]
     if panel == 1:
         return few_columns_tiles(height, panels, machine.accumulators)
+    vectors = panel // machine.lanes(product.dtype.itemsize)
     if not height:
         return open_tiles(panels, vectors, panel, machine.accumulators)
+    conflicts = left.strides[-1] * product.dtype.itemsize % _PAGE == 0
     tile = choose_tile(height, panels, vectors, panel, machine.accumulators, machine.threads, work, conflicts)
     return (tile,)
 
 
-def _operand_strides(leaf: Node, where: Layout, product: Node, batched: bool) -> tuple[int, ...] | None:
+# -- what it reads -----------------------------------------------------------------------------------------------
+
+
+def _accesses(
+    body: Graph, operands: list[Layout], product: Node, read_after: set[Node]
+) -> tuple[dict[Node, Access], tuple[Access, ...]] | CopyFirst:
+    """How the product reads each operand, and how the epilogue reads those in ``read_after``; or what to copy first."""
+    names, accesses, loads = names_of_body(body), {}, []
+    for number, (leaf, where) in enumerate(zip(body.inputs, operands, strict=True)):
+        in_product = _operand_strides(leaf, where, product) if leaf in product.operands else ()
+        in_epilogue = _epilogue_strides(where, product) if leaf in read_after else ()
+        if in_product is None or in_epilogue is None:
+            return CopyFirst(number, leaf.shape)
+        accesses[leaf] = Access(names[leaf], str(leaf.dtype), in_product)
+        if leaf in read_after:
+            loads.append(Access(names[leaf], str(leaf.dtype), in_epilogue))
+    return accesses, tuple(loads)
+
+
+def _operand_strides(leaf: Node, where: Layout, product: Node) -> tuple[int, ...] | None:
     """Strides of an operand of the product, or None where only a copy has them."""
     left, right, *_ = product.operands
+    batched = left.type.ndim == 3
     if leaf is right:
         panel_sizes = right.shape[1:] if batched else right.shape
         dense_panels = replace(where, shape=panel_sizes, strides=where.strides[-3:], offset=0).dense

@@ -162,9 +162,17 @@ def _of_interface(value: Any, interface: dict[str, Any]) -> Resident:
     if interface.get("mask") is not None:
         raise UsageError("an array with a mask has values that count and values that do not: fill it first")
     if strides is not None and not Layout(shape, tuple(s // dtype.itemsize for s in strides)).dense:
-        raise refused_layout(value)
+        return _of_interface(copy := _contiguous(value), copy.__cuda_array_interface__)
     stream = interface.get("stream")
     return Resident(address, shape, dtype, None if stream in _ORDERED else stream, value)
+
+
+def _contiguous(value: Any) -> Any:
+    """A copy in C order, made by the library of ``value``."""
+    library = LIBRARIES.get(library_of(value))
+    if library is None:
+        raise refused_layout(value)
+    return library.contiguous(value)
 
 
 # -- results ---------------------------------------------------------------------------------------------------

@@ -20,11 +20,12 @@ from blockfuse.ir.types import DTYPES
 
 @dataclass(frozen=True)
 class Library:
-    """read: where an array lies, None for one that is not on the device. empty: a new array beside another one, its
-    address first.
+    """empty: a new array beside another one, its address first. contiguous: an array, or its copy in C order. read: where
+    an array lies, None for one that is not on the device.
     """
 
     empty: Callable[[Any, tuple[int, ...], numpy.dtype], tuple[int, Any]]
+    contiguous: Callable[[Any], Any]
     read: Callable[[Any], Resident | None] | None = None
 
 
@@ -68,8 +69,7 @@ def _read_tensor(tensor: Any) -> Resident | None:
         raise UsageError(
             f"a tensor lies on device {tensor.get_device()}, and programs run on the first one: pass tensor.to('cuda:0')"
         )
-    if not tensor.is_contiguous():
-        raise refused_layout(tensor)
+    tensor = _contiguous_tensor(tensor)
     stream = (
         torch.cuda.current_stream().cuda_stream
     )  # 0: the default stream, for which queues wait by themselves
@@ -81,6 +81,10 @@ def _read_tensor(tensor: Any) -> Resident | None:
 @lru_cache
 def _tensor_dtype(dtype: Any) -> numpy.dtype:
     return dtype_named(str(dtype).removeprefix("torch."))
+
+
+def _contiguous_tensor(tensor: Any) -> Any:
+    return tensor.contiguous()
 
 
 def _empty_tensor(like: Any, shape: tuple[int, ...], dtype: numpy.dtype) -> tuple[int, Any]:
@@ -101,4 +105,11 @@ def _empty_cupy(like: Any, shape: tuple[int, ...], dtype: numpy.dtype) -> tuple[
     return made.data.ptr, made
 
 
-LIBRARIES = {"torch": Library(_empty_tensor, _read_tensor), "cupy": Library(_empty_cupy)}
+def _contiguous_cupy(array: Any) -> Any:
+    return sys.modules["cupy"].ascontiguousarray(array)
+
+
+LIBRARIES = {
+    "torch": Library(_empty_tensor, _contiguous_tensor, _read_tensor),
+    "cupy": Library(_empty_cupy, _contiguous_cupy),
+}

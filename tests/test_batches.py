@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threads import together
 from tolerances import TOLERANCES
 
 import blockfuse
@@ -529,23 +529,14 @@ def test_small_batches_of_large_layers_are_left_to_programs_of_their_own() -> No
 def test_threads_that_call_with_different_sizes_get_their_own_results() -> None:
     net = initialized(layers(nn.Dense(64, in_units=32, activation="relu"), nn.Dense(48, in_units=64)))
     sweep(net, lambda n: (numbers(n, 32),), sizes=())
-    failures: list[BaseException] = []
 
     def calling(seed: int) -> None:
         draw = numpy.random.default_rng(seed)
-        try:
-            for _ in range(60):
-                x = numbers(int(draw.integers(1, 200)), 32, seed=seed)
-                close(net(x), eager(net, x))
-        except BaseException as failure:  # shown in the main thread
-            failures.append(failure)
+        for _ in range(60):
+            x = numbers(int(draw.integers(1, 200)), 32, seed=seed)
+            close(net(x), eager(net, x))
 
-    workers = [threading.Thread(target=calling, args=(n,)) for n in range(4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert not failures
+    together(calling)
 
 
 # -- how much is compiled --------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 import gc
 import re
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +12,7 @@ import numpy
 import pytest
 from devices import FakeDevice, Tensor
 from documents import ROOT
+from threads import together
 
 import blockfuse
 from blockfuse import nn, np, npx
@@ -202,17 +202,11 @@ def test_callers_of_one_program_wait_for_each_other() -> None:
     wanted = [net(x) for x in given]
     net.hybridize(backend="cuda")
     net(given[0])
-    faults = []
 
     def call(n: int) -> None:
-        faults.extend(n for _ in range(50) if not close(net(given[n]), wanted[n]))
+        assert all(close(net(given[n]), wanted[n]) for _ in range(50))
 
-    threads = [threading.Thread(target=call, args=(n,)) for n in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert faults == []
+    together(call)
 
 
 CONSTRUCTS: dict[str, Callable[[Any], Any]] = {
@@ -369,13 +363,13 @@ def test_audits_compare_calls_with_arrays_of_the_device(device: FakeDevice) -> N
     assert "3 audited" in net.explain()
 
 
-def test_an_array_in_another_order_on_the_device_is_refused(device: FakeDevice) -> None:
+def test_an_array_in_another_order_whose_library_cannot_copy_it_is_refused(device: FakeDevice) -> None:
     net = mlp()
     net.hybridize(backend="cuda")
-    turned = Tensor(values(6, 6), device, strides=(4, 24))
+    transposed = Tensor(values(6, 6), device, strides=(4, 24))
     for _ in range(2):
         with pytest.raises(UsageError, match="does not lie in C order on the device: pass a contiguous copy"):
-            net(turned)
+            net(transposed)
     net(Tensor(values(6, 6), device, strides=(24, 4)))
 
 
@@ -443,14 +437,26 @@ class TorchTensor(Tensor):
     def get_device(self) -> int:
         return self.number
 
-    def is_contiguous(self) -> bool:
-        return self.interface["strides"] is None
+    def contiguous(self) -> "TorchTensor":
+        return self if self.interface["strides"] is None else turned(self)
 
     def new_empty(self, shape: tuple[int, ...], dtype: Any) -> "TorchTensor":
         return type(self)(numpy.empty(shape, dtype), self.device)
 
 
 TorchTensor.__module__ = "torch.fake"
+
+
+class CupyArray(Tensor):
+    """What we ask of an array of CuPy."""
+
+
+CupyArray.__module__ = "cupy.fake"
+
+
+def turned(array: Any) -> Any:
+    """The values of a transposed array in C order."""
+    return type(array)(array.numpy().T.copy(), array.device)
 
 
 @pytest.fixture
@@ -485,6 +491,41 @@ def test_tensors_of_torch_are_read_and_made_by_torch(device: FakeDevice, torch: 
         assert ("follow 55" in device.taken()) is (stream == 55)
 
 
+def test_a_transposed_tensor_of_torch_is_brought_into_order(
+    device: FakeDevice, torch: SimpleNamespace
+) -> None:
+    torch.from_dlpack = lambda a: TorchTensor(a.asnumpy(), device)  # of the call that is recorded
+    check_transposed(TorchTensor, device)
+
+
+def test_a_transposed_array_of_cupy_is_brought_into_order(
+    device: FakeDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = SimpleNamespace(data=SimpleNamespace(ptr=0))
+
+    def empty(shape: tuple[int, ...], dtype: Any) -> Any:
+        array = CupyArray(numpy.empty(shape, dtype), device)
+        made.data.ptr, array.data = array._memory.address, made.data
+        return array
+
+    module = SimpleNamespace(
+        ascontiguousarray=turned, empty=empty, from_dlpack=lambda a: CupyArray(a.asnumpy(), device)
+    )
+    monkeypatch.setitem(sys.modules, "cupy", module)
+    monkeypatch.setattr(CupyArray, "device", device, raising=False)
+    check_transposed(CupyArray, device)
+
+
+def check_transposed(kind: Any, device: FakeDevice) -> None:
+    net, data = mlp(), values(6, 6)
+    wanted = net(data)
+    net.hybridize(backend="cuda")
+    for _ in range(3):
+        found = net(kind(data.T.copy(), device, strides=(4, 24)))
+        assert type(found) is kind
+        assert close(found.numpy(), wanted)
+
+
 @pytest.mark.usefixtures("torch")
 def test_a_tensor_that_requires_gradients_or_lies_elsewhere_is_refused(device: FakeDevice) -> None:
     net = mlp()
@@ -493,9 +534,6 @@ def test_a_tensor_that_requires_gradients_or_lies_elsewhere_is_refused(device: F
     x.requires_grad = True
     with pytest.raises(UsageError, match=r"gets none from a compiled call: pass tensor.detach\(\)"):
         net(x)
-    turned = TorchTensor(values(6, 6), device, strides=(4, 24))
-    with pytest.raises(UsageError, match="pass a contiguous copy"):
-        net(turned)
     far = TorchTensor(values(6, 6), device)
     far.number = 1
     with pytest.raises(UsageError, match="lies on device 1, and programs run on the first one"):

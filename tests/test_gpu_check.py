@@ -11,7 +11,9 @@ from documents import ROOT, python
 
 from benchmarks import gpu_check
 from benchmarks.gpu_cases import FAMILIES, MEASURES
+from benchmarks.gpu_report import Report, Timed, show
 from benchmarks.gpu_timing import Found
+from blockfuse.ir.errors import CudaError
 
 SPEEDS = {"within": 3000.0, "to": 50.0, "from": 50.0, "cublas": 50.0}  # an H100's, about
 
@@ -48,11 +50,28 @@ def test_a_wish_that_was_not_met_is_named(name: str, ours: float, eager: float |
 
 def test_wrong_results_and_faults_of_memory_fail_and_slow_calls_do_not() -> None:
     right, wrong = Found("a", (), 0.0, True, ()), Found("b", (), 1.0, False, ())
-    slow = gpu_check.Timed("c", 99.0, None, None, None, ("more than 12 us",))
+    slow = Timed("c", 99.0, None, None, None, ("more than 12 us",))
     clean = {"memcheck": "ERROR SUMMARY: 0 errors", "racecheck": "RACECHECK SUMMARY: 0 hazards displayed"}
-    assert gpu_check.Report("d", False, families=[right], sanitizer=clean, measures=[slow]).passed
-    assert not gpu_check.Report("d", False, families=[right, wrong]).passed
-    assert not gpu_check.Report("d", False, sanitizer={"memcheck": "ERROR SUMMARY: 3 errors"}).passed
+    assert Report("d", False, families=[right], sanitizer=clean, measures=[slow]).passed
+    assert not Report("d", False, families=[right, wrong]).passed
+    assert not Report("d", False, sanitizer={"memcheck": "ERROR SUMMARY: 3 errors"}).passed
+
+
+def test_a_part_that_fails_is_reported_and_what_was_found_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report, file = Report("d", False), tmp_path / "found.json"
+
+    def fail() -> None:
+        raise CudaError("the device is\nout of order")
+
+    report.run("copies", lambda: report.speeds.update(within=1.0), file)
+    report.run("a net", fail, file)
+    assert json.loads(file.read_text())["speeds"] == {"within": 1.0}
+    assert report.failed == {"a net": "CudaError: the device is out of order"}
+    assert not report.passed
+    show(report)
+    assert "FAILED: a net: CudaError: the device is out of order" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
-import threading
 from typing import Any
 
 import numpy
 import pytest
+from threads import together
 
 import blockfuse
 from blockfuse import np
@@ -88,20 +88,13 @@ def test_a_result_may_be_resized_and_read_after_its_function_is_gone(doubled: An
 
 
 def test_several_threads_keep_their_results_apart(doubled: Any) -> None:
-    wrong: list[int] = []
-
     def work(number: int) -> None:
-        for turn in range(40):
+        for _ in range(40):
             result = doubled(float(number))
-            if float(result[0]) != 2.0 * number or float(result[COUNT - 1]) != 2.0 * (COUNT - 1 + number):
-                wrong.append(turn)
+            assert float(result[0]) == 2.0 * number
+            assert float(result[COUNT - 1]) == 2.0 * (COUNT - 1 + number)
 
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    together(work)
 
 
 def test_small_results_have_numpys_own_memory() -> None:

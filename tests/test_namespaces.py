@@ -2,7 +2,6 @@
 
 import doctest
 import math
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from threads import together
 from tolerances import assert_close
 
 from blockfuse.array import autograd, creation, modes, np, npx, random
@@ -654,11 +654,5 @@ def test_threads_draw_from_one_stream() -> None:
     whole = set(np.random.uniform(size=4000).tolist())
     np.random.seed(0)
     drawn: list[float] = []
-    threads = [
-        threading.Thread(target=lambda: drawn.extend(np.random.uniform(size=1000).tolist())) for _ in range(4)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together(lambda _: drawn.extend(np.random.uniform(size=1000).tolist()))
     assert set(drawn) == whole

@@ -3,13 +3,13 @@
 import copy
 import logging
 import pickle
-import threading
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy
 import pytest
+from threads import together
 
 from blockfuse import nn
 from blockfuse.array import ndarray, np, npx, stamps
@@ -426,11 +426,7 @@ def test_threads_that_make_the_first_call_draw_one_value() -> None:
     layer.initialize()
     results: list[numpy.ndarray] = []
     x = np.ones((1, 30))
-    threads = [threading.Thread(target=lambda: results.append(layer(x).asnumpy())) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together(lambda _: results.append(layer(x).asnumpy()), 8)
     assert all((result == results[0]).all() for result in results)
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy
 import pytest
+from threads import together
 
 import blockfuse
 from blockfuse import nn, np, npx
@@ -52,27 +53,6 @@ def close(found: Any, wanted: Any) -> None:
     numpy.testing.assert_allclose(found.asnumpy(), wanted.asnumpy(), rtol=2e-5, atol=1e-5)
 
 
-def together(work: Callable[[int], None], count: int = THREADS) -> None:
-    """``work(number)`` in that many threads that start at once; the first exception is the caller's."""
-    barrier, errors = threading.Barrier(count), []
-
-    def run(number: int) -> None:
-        try:
-            barrier.wait()
-            work(number)
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(n,), daemon=True) for n in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert not any(t.is_alive() for t in threads), "a thread does not come back"
-    if errors:
-        raise errors[0]
-
-
 @pytest.fixture
 def _switching() -> Any:
     """Threads take turns as often as possible."""
@@ -96,7 +76,7 @@ def test_threads_call_while_the_first_call_compiles() -> None:
         for _ in range(200):
             close(net(given[number]), wanted[number])
 
-    together(work)
+    together(work, THREADS)
     assert net._entry is not None, net.explain()
 
 
@@ -112,7 +92,7 @@ def test_threads_with_signatures_of_their_own_compile_each() -> None:
             place = (number + turn) % THREADS
             close(net(given[place]), wanted[place])
 
-    together(work)
+    together(work, THREADS)
 
 
 @pytest.mark.usefixtures("_switching")
@@ -124,7 +104,7 @@ def test_more_signatures_than_are_kept_in_several_threads() -> None:
             size = 1 + (7 * number + turn) % 90
             assert hybrid(np.ones((size,))).asnumpy()[0] == 1 + size
 
-    together(work)
+    together(work, THREADS)
 
 
 @pytest.mark.usefixtures("_switching")
@@ -145,7 +125,7 @@ def test_threads_take_ways_that_are_not_known_yet() -> None:
             place = (5 * number + turn) % len(given)
             close(hybrid(given[place]), wanted[place])
 
-    together(work)
+    together(work, THREADS)
 
 
 @pytest.mark.usefixtures("_switching")
@@ -173,7 +153,7 @@ def test_a_call_during_an_edit_sees_the_parameter_before_or_after() -> None:
                 assert row[0] >= last
                 last = row[0]
 
-    together(work, 4)
+    together(work)
     assert net(x).asnumpy()[0, 0] == 4 * 149
 
 
@@ -232,7 +212,7 @@ def test_large_nets_share_the_pool() -> None:
         for turn in range(40):
             close(nets[number % 3](given[turn % 4]), wanted[number % 3][turn % 4])
 
-    together(work)
+    together(work, THREADS)
 
 
 def test_results_are_each_callers_own() -> None:
@@ -245,7 +225,7 @@ def test_results_are_each_callers_own() -> None:
             result = net(given[number])
             kept[number].append((result, result.asnumpy().copy()))
 
-    together(work)
+    together(work, THREADS)
     for results in kept:
         for result, content in results:
             numpy.testing.assert_array_equal(result.asnumpy(), content)
@@ -263,7 +243,7 @@ def test_hybridize_off_and_on_while_others_call() -> None:
                 net.hybridize(turn % 2 == 0)
             close(net(x), wanted)
 
-    together(work, 4)
+    together(work)
 
 
 def test_a_net_is_dropped_while_its_entry_runs() -> None:
@@ -413,7 +393,7 @@ def test_a_net_is_copied_while_others_call() -> None:
         for _ in range(25):
             close((copy.deepcopy(net) if number == 0 else net)(x), wanted)
 
-    together(work, 4)
+    together(work)
 
 
 # -- memory --------------------------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ from typing import Any
 import numpy
 import pytest
 from segmented import Twin, array, same
+from threads import together
+from tolerances import assert_close
 
 from blockfuse import hybridize, nn, np
 from blockfuse.array.ndarray import ndarray
@@ -105,11 +107,7 @@ def test_another_thread_sees_values() -> None:
     def function(x: Any) -> Any:
         y = np.exp(x) + 1
         found: list[Any] = []
-        threads = [threading.Thread(target=lambda: found.append((y * 2).asnumpy())) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        together(lambda _: found.append((y * 2).asnumpy()))
         return y, [np.array(f) for f in found]
 
     Twin(function).agree(lambda: [array(50)])
@@ -134,23 +132,14 @@ def test_many_threads_share_a_net() -> None:
         y = np.exp(x) * t
         return y + float(y.max())
 
-    failures: list[Any] = []
-
     def work(seed: int) -> None:
         rng = numpy.random.default_rng(seed)
         for _ in range(60):
             x, t = rng.normal(size=7).astype(numpy.float32), float(rng.integers(1, 5))
             y = numpy.exp(x) * numpy.float32(t)
-            got = function(np.array(x), t).asnumpy()
-            if not numpy.allclose(got, y + y.max(), rtol=1e-5):
-                failures.append((x, t, got))
+            assert_close(function(np.array(x), t).asnumpy(), y + y.max())
 
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
+    together(work)
 
 
 # -- who else is there ---------------------------------------------------------------------------------------

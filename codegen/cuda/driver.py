@@ -109,7 +109,8 @@ class CudaDevice:
         return CudaError(f"{self.name}: {text}")
 
     def finish(self) -> None:
-        self.tried(self.core.sync)
+        (status,) = cu.cuCtxSynchronize()
+        self.require(status)
 
     # -- what programs are made of ---------------------------------------------------------------------------
 
@@ -172,6 +173,7 @@ class CudaDevice:
         return Resident(view.ptr, shape, view.dtype, self.copies.stream, view)
 
 
+@lru_cache(maxsize=64)
 def _stream(handle: int) -> Any:
     """A stream of another library; two numbers stand for the streams that every thread and every process have."""
     defaults = {0: LEGACY_DEFAULT_STREAM, 1: LEGACY_DEFAULT_STREAM, 2: PER_THREAD_DEFAULT_STREAM}

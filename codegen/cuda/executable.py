@@ -72,9 +72,10 @@ class Executable:
         """Use the values of these arrays (C-contiguous, in the order of ``schedule.parameters``) from now on."""
         self.device.check()  # before the lock, which a fork may have left held
         with self._lock:
-            self._queue.finish()  # a call without the host may still read the present ones
             for (number, _), array in zip(self.plan.buffers("parameter"), parameters, strict=True):
-                if number in self._parameters.addresses:
+                if (
+                    number in self._parameters.addresses
+                ):  # calls that have not run yet come first in the queue
                     self._queue.upload(self._parameters.addresses[number], array)
             self._queue.finish()
 
