@@ -3,7 +3,6 @@
 import contextlib
 import ctypes
 import sys
-import threading
 from collections.abc import Callable
 from itertools import chain, pairwise
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 from graphs import LEVELS, Memory, graph, natively
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threads import together
 
 import blockfuse
 from blockfuse import autograd, nn, np, npx
@@ -215,26 +215,24 @@ def test_draws_come_before_launches_in_the_order_of_the_program() -> None:
     assert set(names[3:]) == {""}
 
 
-def test_two_threads_draw_pieces_that_do_not_overlap() -> None:
-    count, calls = 5_000, 40
+def test_threads_draw_pieces_that_do_not_overlap() -> None:
+    count, calls, threads = 5_000, 40, 3
     compiled = blockfuse.hybridize(lambda x: np.random.uniform(size=(count,), dtype="float64") + x)
-    compiled(np.zeros((), dtype="float64"))
+    zero = np.zeros((), dtype="float64")
+    compiled(zero)
     STREAM.seed(8)
     found: list[numpy.ndarray] = []
 
-    def work() -> None:
+    def work(number: int) -> None:
+        call = compiled if number else compiled.__wrapped__  # one of them is eager
         for _ in range(calls):
-            found.append(compiled(np.zeros((), dtype="float64")).asnumpy())
+            found.append(call(zero).asnumpy())
 
-    threads = [threading.Thread(target=work) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    pieces = reference(8).random((2 * calls, count))
+    together(work, threads)
+    pieces = reference(8).random((threads * calls, count))
     assert {array.tobytes() for array in found} == {piece.tobytes() for piece in pieces}
     assert len(found) == len(pieces)
-    assert "compiled" in compiled.explain()
+    assert program_of(compiled).executable.calls() == (threads - 1) * calls
 
 
 def test_a_loop_around_a_compiled_draw_draws_in_every_round() -> None:
