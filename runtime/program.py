@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from blockfuse.array import stamps
+from blockfuse.array import modes, stamps
 from blockfuse.array.ndarray import ndarray
 from blockfuse.codegen.batches import for_every_size
 from blockfuse.codegen.machine import Machine
@@ -121,6 +121,7 @@ class Program:
         self._check_draws()
         self.executable = self.backend.load(self.schedule)
         self.entry = self.backend.entry(self.executable)
+        self._gives_one = len(self.schedule_results()) == 1
         self._lock = threading.Lock()  # held for a moment, also by those who change things
         self._refreshing = threading.Lock()  # one thread at a time binds
         self._stale = True
@@ -243,7 +244,7 @@ class Program:
     # -- running ---------------------------------------------------------------------------------------------
 
     def run(self, arguments: list[ndarray], values: Sequence[Any] = ()) -> Any:
-        """The result for arguments of the right signature, through Python (any memory layout, host calls).
+        """The result for arguments of the right signature and mode (any memory layout, host calls).
 
         values: the static ones among the arguments. UNKNOWN where the flow has not been seen, PYTHON where a number
         is none that the program can take.
@@ -252,8 +253,20 @@ class Program:
         if numbers is None:
             return PYTHON
         device = self.backend.device
+        if self.entry is not None and self._asks_entry():
+            result = self.entry(*arguments, *numbers, NotImplemented)
+            if result is not NotImplemented:
+                return self._structured(self._as_list(result))
         results = self.executable.run([_given(a, device) for a in (*arguments, *numbers)])
         return UNKNOWN if results is None else self._structured([_result(r, device) for r in results])
+
+    def _asks_entry(self) -> bool:
+        """Whether the entry may know how to run a call, told that the mode is right.
+
+        In predict mode it was asked before, and may have gone all the way to an unknown decision.
+        """
+        straight = len(self.schedule.blocks) == 1
+        return self.backend.device is None and (straight or modes.is_training())
 
     def _structured(self, results: list[ndarray]) -> Any:
         assert self.recording.structure is not None
@@ -266,15 +279,16 @@ class Program:
         entry = guarded(self.state, self.entry)
         if self.recording.structure == Leaf(0):
             return entry
-        count = len(self.schedule_results())
 
         def call(*arguments: Any) -> Any:
             result = entry(*arguments)
-            if result is NotImplemented:
-                return result
-            return self._structured([result] if count == 1 else list(result))
+            return result if result is NotImplemented else self._structured(self._as_list(result))
 
         return call
+
+    def _as_list(self, result: Any) -> list[ndarray]:
+        """What an entry gave: one array, or a tuple of any other number of them."""
+        return [result] if self._gives_one else list(result)
 
     def schedule_results(self) -> list[Any]:
         return [b for b in self.schedule.buffers if b.kind == "result"]

@@ -119,6 +119,30 @@ def test_train_and_predict_mode_are_told_apart_and_draw_the_eager_stream() -> No
     assert "in train mode: compiled" in nets[1].explain()
 
 
+def test_calls_in_train_mode_run_natively(monkeypatch: pytest.MonkeyPatch) -> None:
+    def halved(x: Any) -> Any:
+        while np.abs(x).sum() > 1:
+            x = x / 2
+        return npx.dropout(x, 0.0)
+
+    for kind in (deep, block(halved)):
+        (plain, fast), x = made(kind), numbers()
+        with autograd.train_mode():
+            agree((plain, fast), ((x,), {}), rounds=1)
+            (case,) = fast._hybrid.cases.values()
+            monkeypatch.setattr(case.program.executable, "run", None)
+            calls = case.calls, case.program.executable.calls()
+            np.random.seed(1)
+            found = [fast(x) for _ in range(3)]
+            np.random.seed(1)
+            same(found, [plain(x) for _ in range(3)])
+            assert (case.calls, case.program.executable.calls()) == (calls[0] + 3, calls[1])
+            entry = case.program.entry
+            assert entry(x) is entry(x, None) is entry(x, x, NotImplemented) is entry() is NotImplemented
+            assert entry(x, NotImplemented) is not NotImplemented
+        monkeypatch.undo()
+
+
 def test_random_draws_of_blockfuse_are_compiled_and_in_the_eager_order() -> None:
     def noisy(x: Any) -> Any:
         a = np.random.normal(size=x.shape)
