@@ -369,6 +369,7 @@ def test_draws_that_are_results_are_not_written_by_later_calls() -> None:
 
     compiled, x = blockfuse.hybridize(both), np.ones(5)
     compiled(x)
+    assert program_of(compiled).entry is not None
     STREAM.seed(2)
     found = [compiled(x) for _ in range(3)]
     STREAM.seed(2)

@@ -98,12 +98,14 @@ def _carried(dtype: numpy.dtype) -> bool:
 
 
 def _with_written_outputs(graph: Graph) -> Graph:
-    """An output that is only a view, an input or another output gets a copy of its own."""
+    """An output that is only a view, an input or another output gets a copy of its own; so does what NumPy draws, as it
+    draws before there are results.
+    """
     outputs: list[Node] = []
     for output in graph.outputs:
         view = output.is_leaf or isinstance(output.operator.lowering, Movement) or output in outputs
         copy = Node(cast, (output,), {"dtype": str(output.dtype)}, output.type, output.source)
-        outputs.append(copy if view else output)
+        outputs.append(copy if view or output.operator.random else output)
     return graph_of(graph.inputs, outputs)
 
 
