@@ -96,6 +96,28 @@ def _steps_of(increment: int) -> numpy.ndarray:
     return numpy.array(rows, numpy.uint64)
 
 
+def is_known(bits: Any) -> bool:
+    """Whether the next numbers of a generator are made, and its state is kept, as this file and the kernels have it.
+
+    NumPy promises the words of PCG64 for good, the numbers that it makes of them not.
+    """
+    before = bits.state
+    if before["bit_generator"] != "PCG64":
+        return False
+    first = _after(before, 1, "float64")
+    second = _after(first, 1, "float64")
+    words = [_mixed(state["state"]["state"]) for state in (first, second)]
+    generator = numpy.random.Generator(bits)
+    single, double = generator.random(1, "float32"), generator.random(1, "float64")
+    other, after = generator.random(1, "float32"), bits.state
+    halves = numpy.array([words[0] & KEPT - 1, words[0] >> 32]) >> 8
+    return bool(
+        (numpy.concatenate([single, other]) == halves.astype("float32") * numpy.float32(2.0**-24)).all()
+        and double[0] == (words[1] >> 11) * 2.0**-53
+        and after == {**second, "uinteger": words[0] >> 32}
+    )
+
+
 def generator_of(piece: numpy.ndarray) -> numpy.random.Generator:
     """A generator of its own whose next numbers are those of a piece."""
     low, high, kept = (int(word) for word in piece[0, :3])

@@ -21,10 +21,11 @@ from blockfuse.codegen.cpu.compiled import kernel_code
 from blockfuse.codegen.cpu.render import render
 from blockfuse.codegen.schedule import schedule
 from blockfuse.codegen.steps import HostCall
+from blockfuse.ir import stream
 from blockfuse.ir.operators import drawing
 from blockfuse.ir.operators.contractions import matmul
 from blockfuse.ir.passes.pipeline import optimize
-from blockfuse.ir.stream import STREAM, generator_of
+from blockfuse.ir.stream import STREAM, generator_of, is_known
 from blockfuse.runtime.program import Program
 
 WIDTHS = ["float32", "float64"]
@@ -72,6 +73,23 @@ def test_a_generator_that_is_not_ours_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(STREAM, "generator", numpy.random.Generator(numpy.random.Philox(1)))
     with pytest.raises(AssertionError, match="seed"):
         STREAM.reserve(1, "float32")
+
+
+def test_numbers_that_numpy_makes_in_another_way_are_noticed() -> None:
+    class Rounded(numpy.random.Generator):
+        def random(self, *args: Any) -> Any:
+            return super().random(*args).round(6)
+
+    assert all(is_known(numpy.random.PCG64(seed)) for seed in range(50))
+    assert not is_known(numpy.random.PCG64DXSM(1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(numpy.random, "Generator", Rounded)
+        assert not is_known(numpy.random.PCG64(1))
+        patch.undo()
+        patch.setattr(stream, "MULTIPLIER", stream.MULTIPLIER + 8)
+        stream._steps.cache_clear()
+        assert not is_known(numpy.random.PCG64(1))
+    stream._steps.cache_clear()
 
 
 # -- kernels ---------------------------------------------------------------------------------------------------

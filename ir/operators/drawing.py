@@ -16,21 +16,28 @@ from blockfuse.ir.lowering import Composite, Drawing, Host
 from blockfuse.ir.operator import Example, Operator, row
 from blockfuse.ir.operators.filling import full
 from blockfuse.ir.operators.pointwise import cast, greater_equal
-from blockfuse.ir.stream import PIECE, STREAM, generator_of
+from blockfuse.ir.stream import PIECE, STREAM, generator_of, is_known
 from blockfuse.ir.types import TensorType, tensor
 
 Shape = tuple[int, ...]
 
 
-WORD_BY_WORD = Host(
+_WORD_BY_WORD = Host(
     "a number takes as many words of the random stream as it needs, so one comes after the other"
 )
+_OTHER_NUMPY = Host("this version of NumPy makes other numbers of the random stream than the kernels")
 
 
 def drawing(
-    name: str, draw: Callable[..., Any], *examples: Example, lowering: Host | Composite = WORD_BY_WORD
+    name: str, draw: Callable[..., Any], *examples: Example, expand: Callable[..., Any] | None = None
 ) -> Operator:
-    """A row with the attributes ``shape`` and ``dtype`` of the result; ``draw`` gives values of any dtype."""
+    """A row with the attributes ``shape`` and ``dtype`` of the result; ``draw`` gives values of any dtype.
+
+    expand: writes it with ``drawn``, where that is what NumPy draws.
+    """
+    lowering: Host | Composite = _WORD_BY_WORD
+    if expand is not None:
+        lowering = Composite(expand) if is_known(numpy.random.PCG64(0)) else _OTHER_NUMPY
 
     def meaning(*operands: numpy.ndarray, dtype: str, **attrs: Any) -> numpy.ndarray:
         return numpy.asarray(draw(*operands, dtype=dtype, **attrs)).astype(dtype, copy=False)
@@ -153,7 +160,7 @@ _FLOATS = {"shape": (3, 4), "dtype": "float32"}
 _INTEGERS = {"shape": (3, 4), "dtype": "int64"}
 
 uniform = drawing(  # in [0, 1)
-    "uniform", _uniform, Example((), _FLOATS), lowering=Composite(_uniform_of_words)
+    "uniform", _uniform, Example((), _FLOATS), expand=_uniform_of_words
 )
 normal = drawing("normal", _normal, Example((), _FLOATS))  # mean 0, deviation 1
 exponential = drawing("exponential", _exponential, Example((), _FLOATS))  # mean 1
@@ -173,5 +180,5 @@ multinomial = drawing(
 )  # how often each of n trials hit
 # 0 with probability p, else 1 / (1 - p): what a dropped array is multiplied with.
 dropout_mask = drawing(
-    "dropout_mask", _dropout_mask, Example((), {"p": 0.4, **_FLOATS}), lowering=Composite(_mask_of_uniform)
+    "dropout_mask", _dropout_mask, Example((), {"p": 0.4, **_FLOATS}), expand=_mask_of_uniform
 )
