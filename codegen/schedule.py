@@ -139,7 +139,7 @@ class _Scheduler:
         self.results = {node: n for n, node in enumerate(rest)} if ends else {}
         self.kept = set(graph.outputs) - self.results.keys()
         self.read = {operand for node in graph.nodes for operand in node.operands}
-        for node in _draws_first(graph.nodes):
+        for node in graph.nodes:
             self._place_node(node)
         if not self.batch:  # else it is for comparison only
             self.steps[first:] = in_strips(self.steps[first:], self.buffers, self.machine)
@@ -299,6 +299,7 @@ class _Scheduler:
 
     def _draw(self, node: Node) -> None:
         place, target = self.places[node.operands[0]], self._new_value(node)
+        assert place.layout == row_major(node.operands[0].shape), "a piece of the stream is no view"
         self._emit(draw_kernel(node), [(place.buffer, place.layout), (target, row_major(node.shape))])
 
     def _copy(self, source: _Place, type: TensorType, target: int, place: Layout, dtype: numpy.dtype) -> None:
@@ -315,13 +316,6 @@ class _Scheduler:
         result = self._new_value(node, made_by_host=True)
         source = str(node.source) if node.source else ""
         self.steps.append(HostCall(node.operator, node.attrs, operands, result, source))
-
-
-def _draws_first(nodes: tuple[Node, ...]) -> list[Node]:
-    """Draws in their order, then the rest: they read nothing, and launches in a row can be one strip or one graph."""
-    if any(n.operator.random and n.operands for n in nodes):
-        return list(nodes)
-    return sorted(nodes, key=lambda node: not node.operator.random)
 
 
 def _is_carried(node: Node) -> bool:

@@ -17,8 +17,8 @@ from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.schedule import Schedule, schedule
 from blockfuse.ir.errors import TraceError
 from blockfuse.ir.flow import Flow
-from blockfuse.ir.graph import captured, evaluate, parameter
-from blockfuse.ir.passes.pipeline import Optimized, draws_of, optimize
+from blockfuse.ir.graph import Node, captured, evaluate, parameter
+from blockfuse.ir.passes.pipeline import Optimized, optimize, with_draws_in_front
 from blockfuse.ir.types import type_of
 from blockfuse.runtime.backend import Backend
 from blockfuse.runtime.estimates import Estimate
@@ -41,9 +41,11 @@ PYTHON = object()  # the answer of a program for a call that only Python can run
 
 
 class _Compiled:
-    """Paths as a flow, and what the passes make of it."""
+    """Paths as a flow, and what the passes make of it. draws: of the only path, where there are any."""
 
-    def __init__(self, paths: list[Path], machine: Machine, batch: int = 0) -> None:
+    def __init__(
+        self, paths: list[Path], machine: Machine, batch: int = 0, draws: Sequence[Node] = ()
+    ) -> None:
         self.flow, self.origins, self.unrolled = flow_of(paths)
         self.optimized: list[Optimized] = [
             optimize(
@@ -51,6 +53,8 @@ class _Compiled:
             )
             for n, block in enumerate(self.flow.blocks)
         ]
+        if draws:
+            self.optimized = [with_draws_in_front(o, list(draws)) for o in self.optimized]
         blocks = zip(self.flow.blocks, self.optimized, strict=True)
         self.main = Flow(tuple(replace(block, graph=o.main) for block, o in blocks))
 
@@ -70,7 +74,8 @@ def _compiled(
 ) -> tuple[_Compiled, Schedule]:
     if every_size is not None:
         return _for_every_size(every_size, machine)
-    compiled = _Compiled([r.path for r in recordings if r.path is not None], machine)
+    paths = [r.path for r in recordings if r.path is not None]
+    compiled = _Compiled(paths, machine, draws=recordings[-1].draws)
     return compiled, schedule(compiled.main, machine)
 
 
@@ -118,7 +123,6 @@ class Program:
         self.convert = conversion(self.operands)
         self.unrolled = compiled.unrolled
         self._every_size = every_size
-        self._check_draws()
         self.executable = self.backend.load(self.schedule)
         self.entry = self.backend.entry(self.executable)
         self._gives_one = len(self.schedule_results()) == 1
@@ -142,21 +146,6 @@ class Program:
         shapes = [a.shape for a in arguments if a.ndim]
         size = next(s[0] for s, grows in zip(shapes, self._every_size.growing, strict=False) if grows)
         return flow_of([self._every_size.at(size)])[0]
-
-    def _check_draws(self) -> None:
-        """Draws are expanded where they stand; before that and after it, each pass must leave their order."""
-        recorded, expanded, left = (
-            [draw for graph in graphs for draw in draws_of(graph)]
-            for graphs in (
-                [o.stages["recorded"] for o in self.optimized],
-                [o.stages["expand_draws"] for o in self.optimized],
-                [o.main for o in self.optimized],
-            )
-        )
-        if recorded != self.recording.draws or expanded != left:
-            raise TraceError(
-                "forward draws random numbers in an order that the compiled program would change"
-            )
 
     @property
     def state(self) -> State:

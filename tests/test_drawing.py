@@ -23,10 +23,8 @@ from blockfuse.codegen.schedule import schedule
 from blockfuse.codegen.steps import HostCall
 from blockfuse.ir import stream
 from blockfuse.ir.operators import drawing
-from blockfuse.ir.operators.contractions import matmul
 from blockfuse.ir.passes.pipeline import optimize
 from blockfuse.ir.stream import STREAM, generator_of, is_known
-from blockfuse.runtime.program import Program
 
 WIDTHS = ["float32", "float64"]
 COUNTS = [0, 1, 2, 3, 7, 8, 15, 16, 17, 18, 31, 1000, 1001]
@@ -40,6 +38,10 @@ def place() -> Any:
 def reference(seed: int) -> numpy.random.Generator:
     """NumPy's generator for a seed, which nothing of ours touches."""
     return numpy.random.Generator(numpy.random.PCG64(seed))
+
+
+def program_of(compiled: Any) -> Any:
+    return next(reversed(compiled._hybrid.cases.values())).program
 
 
 # -- pieces ----------------------------------------------------------------------------------------------------
@@ -221,13 +223,14 @@ def test_only_draws_that_take_as_many_words_as_they_need_run_through_numpy() -> 
 
 
 def test_draws_come_before_launches_in_the_order_of_the_program() -> None:
-    def recorded(x: Any) -> Any:
-        first = matmul(x * 2, x + drawing.uniform(shape=(4, 4), dtype="float32"))
-        normal = drawing.normal(shape=(4, 4), dtype="float32")
-        return first + normal * drawing.uniform(shape=(4, 1), dtype="float64")
+    def mixed(x: Any) -> Any:
+        product = np.dot(x * 2, x + np.random.uniform(size=(4, 4)))
+        normal = np.random.normal(size=(4, 4))
+        return product + normal * np.random.uniform(size=(4, 1), dtype="float64")
 
-    machine = isa.machine()
-    made = schedule(optimize(graph(recorded, x="float32[4, 4]"), machine.vector_bytes).main, machine).steps
+    compiled = blockfuse.hybridize(mixed)
+    compiled(np.ones((4, 4)))
+    made = program_of(compiled).schedule.steps
     names = [step.operator.name if isinstance(step, HostCall) else "" for step in made]
     assert names[:3] == ["reserve", "normal", "reserve"]
     assert set(names[3:]) == {""}
@@ -262,27 +265,38 @@ def test_a_loop_around_a_compiled_draw_draws_in_every_round() -> None:
     assert len({tuple(v) for v in values}) == 6
 
 
-def test_an_order_of_draws_that_passes_would_change_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def noisy(x: Any) -> Any:
-        return x + np.random.uniform(size=(3,)) * np.random.uniform(size=(3,))
+def test_draws_keep_their_order_whatever_needs_them_first() -> None:
+    def crossed(x: Any) -> Any:
+        a, b = np.random.uniform(size=(3,)), np.random.normal(size=(3,))
+        c, d = np.random.uniform(size=(2, 3)), np.random.uniform(size=(1, 3), dtype="float64")
+        return (d * c).sum(axis=0) - b * x, b + x - a
 
-    def swapped(program: Program) -> None:
-        draws = program.recording.draws
-        program.recording.draws = draws[::-1]
-        checked(program)
+    compiled, x = blockfuse.hybridize(crossed), np.ones(3)
+    compiled(x)
+    STREAM.seed(6)
+    found, end = compiled(x), place()
+    STREAM.seed(6)
+    for one, other in zip(found, crossed(x), strict=True):
+        numpy.testing.assert_allclose(one.asnumpy(), other.asnumpy(), rtol=1e-5, atol=1e-6)
+    assert end == place()
+    assert program_of(compiled).entry is not None
 
-    checked = Program._check_draws
-    monkeypatch.setattr(Program, "_check_draws", swapped)
-    compiled = blockfuse.hybridize(noisy)
-    compiled(np.ones(3))
+
+def test_an_order_that_cannot_be_told_is_refused() -> None:
+    def crossed(x: Any) -> Any:
+        first, second = np.random.uniform(size=(3,)), np.random.uniform(size=(3,))
+        return second - first + npx.dropout(x, 1.0, mode="always")
+
+    compiled, x = blockfuse.hybridize(crossed), np.ones(3)
+    compiled(x)
+    STREAM.seed(6)
+    found = compiled(x).tolist()
+    STREAM.seed(6)
+    assert found == crossed(x).tolist()
     assert "in an order that the compiled program would change" in compiled.explain()
 
 
 # -- draws of an entry -----------------------------------------------------------------------------------------
-
-
-def program_of(compiled: Any) -> Any:
-    return next(reversed(compiled._hybrid.cases.values())).program
 
 
 def noisy(x: Any) -> Any:
