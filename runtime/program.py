@@ -243,7 +243,7 @@ class Program:
             return PYTHON
         device = self.backend.device
         if self.entry is not None and self._asks_entry():
-            result = self.entry(*arguments, *numbers, NotImplemented)
+            result = self.entry(*arguments, *numbers, modes.UNUSUAL)
             if result is not NotImplemented:
                 return self._structured(self._as_list(result))
         results = self.executable.run([_given(a, device) for a in (*arguments, *numbers)])

@@ -14,6 +14,7 @@ from tolerances import TOLERANCES
 
 import blockfuse
 from blockfuse import autograd, nn, np, npx
+from blockfuse.array.modes import UNUSUAL
 
 Point = collections.namedtuple("Point", "x y")
 
@@ -138,8 +139,8 @@ def test_calls_in_train_mode_run_natively(monkeypatch: pytest.MonkeyPatch) -> No
             same(found, [plain(x) for _ in range(3)])
             assert (case.calls, case.program.executable.calls()) == (calls[0] + 3, calls[1])
             entry = case.program.entry
-            assert entry(x) is entry(x, None) is entry(x, x, NotImplemented) is entry() is NotImplemented
-            assert entry(x, NotImplemented) is not NotImplemented
+            assert entry(x) is entry(x, None) is entry(x, x, UNUSUAL) is entry() is NotImplemented
+            assert entry(x, UNUSUAL) is not NotImplemented
         monkeypatch.undo()
 
 

@@ -25,7 +25,7 @@ class Entry(Results, Running):
 
     It answers NotImplemented, so that Python takes over, unless the program is valid, no unusual mode is on,
     and the arguments are exactly as many C-contiguous arrays of the recorded types. Dispatch knows the mode of its thread:
-    it gives NotImplemented as one argument more, and is not counted.
+    it gives the array that counts unusual ones as one argument more, and is not counted.
     """
 
     def emit(self) -> None:
@@ -59,7 +59,7 @@ class Entry(Results, Running):
         builder.position_at_end(asked_by_dispatch)
         self._require(builder.icmp_signed("==", count, ir.Constant(I64, given + 1)))
         last = word(builder, arguments, given)
-        self._require(builder.icmp_signed("==", last, self._word("not_implemented")))
+        self._require(builder.icmp_signed("==", last, self._word("mode")))
         builder.branch(onwards)
         builder.position_at_end(onwards)
         return asked_first

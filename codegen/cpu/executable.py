@@ -248,6 +248,7 @@ def _header(wrapper: type, unusual: numpy.ndarray) -> dict[str, int]:
     words |= {name: cpython.library_address(name) for name in ("aligned_alloc", "free")}
     words |= {
         "unusual": unusual.ctypes.data,
+        "mode": id(unusual),
         "wrapper": id(wrapper),
         "slot": cpython.slot_offset(wrapper, "_data"),
         "promise": cpython.slot_offset(wrapper, "_promise"),
