@@ -5,27 +5,40 @@ The state is two variables, ``low`` and ``high``; see NOTE [pieces of the stream
 
 from __future__ import annotations
 
-from blockfuse.codegen.bound import Bound
-from blockfuse.codegen.cost import LINE, WORD
+from blockfuse.codegen.bound import Bound, names_of_body
+from blockfuse.codegen.cost import LINE, WORD, cost_of
+from blockfuse.codegen.expressions import statement
 from blockfuse.codegen.kernel import Access, DrawKernel
 from blockfuse.codegen.lines import indented
-from blockfuse.ir.graph import Node
+from blockfuse.ir.graph import Graph, Node, constant
+from blockfuse.ir.lowering import Drawing
 from blockfuse.ir.stream import KEPT, PIECE
 
 _ROW = PIECE[1]
 
 
-def draw_kernel(node: Node) -> Bound:
+def draw_kernel(node: Node, body: Graph) -> Bound:
     """A row for each word; one more than half of the numbers, as the first float32 may be a kept half."""
-    kernel = DrawKernel("drawn", Access("x0", "uint64", ()), Access("out", str(node.dtype), (1,)))
+    names = names_of_body(body)
+    (draw,) = (n for n in body.nodes if isinstance(n.operator.lowering, Drawing))
+    computed = (statement(n, names) for n in body.nodes if n.operator is not constant and n is not draw)
+    kernel = DrawKernel(
+        node.attrs["name"],
+        Access("x0", "uint64", ()),
+        names[draw],
+        str(draw.dtype),
+        tuple(computed),
+        Access("out", str(node.dtype), (1,)),
+        names[body.outputs[0]],
+    )
     count = node.type.size
-    rows = count if node.dtype.itemsize == 8 or not count else count // 2 + 1
-    return Bound(kernel, rows, rows * WORD, LINE)
+    rows = count if not halved(kernel) or not count else count // 2 + 1
+    return Bound(kernel, rows, rows * WORD + count * cost_of(body), LINE)
 
 
 def halved(kernel: DrawKernel) -> bool:
     """Whether a word is two numbers."""
-    return kernel.store.dtype == "float32"
+    return kernel.dtype == "float32"
 
 
 def count_and_kept(kernel: DrawKernel, index: str) -> list[str]:
@@ -70,17 +83,24 @@ def stepped(low: str, high: str) -> list[str]:
     ]
 
 
-def numbers(kernel: DrawKernel) -> tuple[str, ...]:
+def numbers(kernel: DrawKernel) -> list[str]:
     """The numbers of ``word`` in [0, 1), as NumPy makes them."""
     if halved(kernel):
-        return _single("word & uint64(4294967295)"), _single("word >> uint64(32)")
-    return (f"float64(int64(word >> uint64(11))) * float64({2.0**-53})",)
+        return [_single("word & uint64(4294967295)"), _single("word >> uint64(32)")]
+    return [f"float64(int64(word >> uint64(11))) * float64({2.0**-53})"]
 
 
 def kept_number() -> str:
-    """The number of the kept half."""
+    """The number of the kept half, which is the first one."""
     return _single("x0[2] & uint64(4294967295)")
 
 
 def _single(half: str) -> str:
     return f"float32(int32(({half}) >> uint64(8))) * float32({2.0**-24})"
+
+
+def stored(kernel: DrawKernel, number: str, place: str) -> list[str]:
+    """The lines that make the result of a number and store it."""
+    value = f"uint8({kernel.result})" if kernel.store.dtype == "bool" else kernel.result
+    lines = [f"{kernel.number} = {number}", *(f"{s.name} = {s.expression}" for s in kernel.body)]
+    return [*lines, f"out[{place}] = {value}"]

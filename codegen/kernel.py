@@ -110,14 +110,19 @@ class ColumnKernel:
 
 @dataclass(frozen=True)
 class DrawKernel:
-    """The numbers of a reserved piece of the random stream (``ir.stream``), a row for each word of it.
+    """The numbers of a reserved piece of the random stream (``ir.stream``), and what follows from each.
 
-    load: the piece. The dtype of the result says which numbers: float32 takes half a word, float64 a whole one.
+    Its rows are the words of the piece (``load``). number: the value of ``dtype`` that the statements begin with; float32
+    takes half a word, float64 a whole one.
     """
 
     name: str
     load: Access
+    number: str
+    dtype: str
+    body: tuple[Statement, ...]
     store: Access
+    result: str
 
     @property
     def loads(self) -> tuple[Access, ...]:

@@ -9,14 +9,13 @@ import numpy
 from blockfuse.codegen import bodies
 from blockfuse.codegen.bound import Bound, CopyFirst
 from blockfuse.codegen.buffers import Buffer, Workspace, planned
-from blockfuse.codegen.draws import draw_kernel
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.steps import HostCall, Launch, Pointer, Step, launches_of, lives_of
 from blockfuse.codegen.strips import in_strips
 from blockfuse.ir.flow import Block, Flow, Successors, straight
 from blockfuse.ir.graph import Graph, Node, argument, carried, constant
 from blockfuse.ir.layout import Layout, broadcast, row_major, transpose
-from blockfuse.ir.lowering import Drawing, Fused, Host, Joining, Movement, Packing, Writing
+from blockfuse.ir.lowering import Fused, Host, Joining, Movement, Packing, Writing
 from blockfuse.ir.types import TensorType
 
 
@@ -204,8 +203,6 @@ class _Scheduler:
             self._write(node)
         elif isinstance(lowering, Packing):
             self._pack(node)
-        elif isinstance(lowering, Drawing):
-            self._draw(node)
         else:
             self._host_call(node)
 
@@ -296,11 +293,6 @@ class _Scheduler:
             self._copy(
                 _Place(source.buffer, taken), replace(node.type, shape=shape), target, place, node.dtype
             )
-
-    def _draw(self, node: Node) -> None:
-        place, target = self.places[node.operands[0]], self._new_value(node)
-        assert place.layout == row_major(node.operands[0].shape), "a piece of the stream is no view"
-        self._emit(draw_kernel(node), [(place.buffer, place.layout), (target, row_major(node.shape))])
 
     def _copy(self, source: _Place, type: TensorType, target: int, place: Layout, dtype: numpy.dtype) -> None:
         kernel = bodies.copy_kernel(type, source.layout, place, dtype)

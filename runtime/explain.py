@@ -9,8 +9,7 @@ from typing import Any
 from blockfuse.codegen.cost import sharing
 from blockfuse.codegen.kernel import Kernel, ProductKernel
 from blockfuse.codegen.steps import HostCall, Launch, Strip
-from blockfuse.ir.graph import Node
-from blockfuse.ir.lowering import Drawing, Fused
+from blockfuse.ir.lowering import Fused
 from blockfuse.ir.types import TensorType
 from blockfuse.tracer.structure import Branch, Number, Static, Structure
 
@@ -71,7 +70,7 @@ _DTYPES = {"f": "float32", "d": "float64", "e": "float16", "?": "bool"}
 def _program_lines(case: Any) -> list[str]:
     program, schedule = case.program, case.program.schedule
     recorded = sum(len(block.graph.nodes) for block in program.flow.blocks)
-    fused = _kernel_nodes(program)
+    fused = [n for o in program.optimized for n in o.main.nodes if isinstance(n.operator.lowering, Fused)]
     hoisted = sum(len(o.prologue.outputs) for o in program.optimized)
     lines = [
         f"  {recorded} operators recorded, {len(fused)} kernels, {hoisted} values computed once per parameter version"
@@ -126,23 +125,20 @@ def _size_line(program: Any) -> str:
 
 
 def _kernel_texts(program: Any) -> Iterator[str]:
-    """A line for each kernel that is no copy: its result, the user's line, and what the cost model made of it."""
+    """A line for each fused kernel: its result, the user's line, and what the cost model made of it."""
     schedule = program.schedule
     alone = {id(step) for step in schedule.steps if isinstance(step, Launch)}
     launches = iter(schedule.launches)
-    for node in _kernel_nodes(program):
+    for node in (
+        n for o in program.optimized for n in o.main.nodes if isinstance(n.operator.lowering, Fused)
+    ):
         if not node.type.size:  # takes no launch
             continue
-        name = node.attrs.get("name", node.operator.name)
+        name = node.attrs["name"]
         launch = next(step for step in launches if step.kernel.name == name)
         text = f"  kernel {name}: {_type_text(node.type, schedule.batch)}{_from(node.source)}{_tiles(launch.kernel)}"
         text += f", about {launch.work / 1000:.1f} us"
         yield f"{text}, {_sharing(launch, program)}" if id(launch) in alone else text
-
-
-def _kernel_nodes(program: Any) -> list[Node]:
-    nodes = (n for o in program.optimized for n in o.main.nodes)
-    return [n for n in nodes if isinstance(n.operator.lowering, Fused | Drawing)]
 
 
 def _tiles(kernel: Kernel) -> str:

@@ -67,7 +67,7 @@ KERNELS: dict[str, Columns] = {
     "layer_norm_of_a_block": _norm(8192),
     "norm_and_activations": (_norm_and_activations, {"x": "float32[64, 1024]"}),
     "places_of_maxima": (lambda x: reductions.argmax(x, axis=1), {"x": "float32[64, 1000]"}),
-    "draws": (lambda: drawing.uniform(shape=(1000,), dtype="float32"), {}),
+    "draws": (lambda: drawing.dropout_mask(shape=(1000,), p=0.4, dtype="float32"), {}),
     "maximum_of_rows": (lambda x: reductions.max_(x, axis=(1,), keepdims=False), {"x": "int32[4, 60]"}),
     "sum_of_columns": (_total, {"x": "float32[32, 10]"}),
     "sum_of_long_columns": (_total, {"x": "float32[512, 100]"}),

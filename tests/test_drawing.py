@@ -4,12 +4,13 @@ import contextlib
 import ctypes
 import sys
 from collections.abc import Callable
+from functools import reduce
 from itertools import chain, pairwise
 from typing import Any
 
 import numpy
 import pytest
-from graphs import LEVELS, Memory, graph, natively
+from graphs import LEVELS, Memory, Native, graph, graph_for, meant, natively
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from threads import together
@@ -22,7 +23,7 @@ from blockfuse.codegen.cpu.render import render
 from blockfuse.codegen.schedule import schedule
 from blockfuse.codegen.steps import HostCall
 from blockfuse.ir import stream
-from blockfuse.ir.operators import drawing
+from blockfuse.ir.operators import drawing, movement, pointwise, reductions
 from blockfuse.ir.passes.pipeline import optimize
 from blockfuse.ir.stream import STREAM, generator_of, is_known
 
@@ -116,6 +117,41 @@ def test_kernels_draw_the_bits_of_numpy(count: int, kept: bool, width: str) -> N
         piece = piece_of(seed, kept, count, width)
         (found,) = natively(numbers_of(count, width), piece)
         assert found.tobytes() == generator_of(piece).random(count, width).tobytes()
+
+
+# name -> what follows from each number alone, and how many kernels that takes
+FOLLOWING: dict[str, tuple[Callable[[Any], Any], int]] = {
+    "mask": (lambda u: pointwise.cast(pointwise.greater_equal(u, 0.4), dtype="float32") * 2.5, 1),
+    "truth": (lambda u: pointwise.less(u, 0.4), 1),
+    "square": (lambda u: u * u + 1.5, 1),
+    "twice": (lambda u: ((u + 1) * 2, u - 1), 3),
+    "many": (lambda u: reduce(lambda v, n: v * 1.25 + n, range(6), u), 2),
+    "sum": (lambda u: reductions.sum_(u * 2, axis=(0,), keepdims=False), 2),
+    "outer": (lambda u: movement.expand_dims(u, axis=(1,)) * u, 2),
+}
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", FOLLOWING)
+def test_what_follows_from_numbers_alone_is_computed_with_them(name: str, width: str) -> None:
+    follow, kernels = FOLLOWING[name]
+    piece = piece_of(3, True, 45, width)
+    program = Native(graph_for(lambda piece: follow(numbers_of(45, width)(piece)), [piece]))
+    assert len(program.schedule.launches) == kernels
+    for found, wanted in zip(program(piece), meant(program.graph, [piece]), strict=True):
+        assert (found.dtype, found.shape) == (wanted.dtype, wanted.shape)
+        numpy.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+def test_a_mask_is_not_made_in_the_product_that_it_drops_from() -> None:
+    net = nn.Sequential()
+    net.add(nn.Dense(64, activation="relu", in_units=32), nn.Dropout(0.5))
+    net.initialize()
+    net.hybridize()
+    with autograd.train_mode():
+        net(np.ones((16, 32)))
+    names = [launch.kernel.name for launch in program_of(net).schedule.launches]
+    assert names == ["drawn_greater_equal_cast_multiply", "dense_relu_multiply"]
 
 
 @pytest.mark.parametrize("width", WIDTHS)

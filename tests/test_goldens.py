@@ -67,7 +67,7 @@ KERNELS: dict[str, tuple[Callable[..., Any], dict[str, str]]] = {
         {"x": "float32[32, 10]"},
     ),
     "places_of_maxima": (lambda x: reductions.argmax(x, axis=1), {"x": "float32[32, 10]"}),
-    "draws": (lambda: drawing.uniform(shape=(1000,), dtype="float32"), {}),
+    "draws": (lambda: drawing.dropout_mask(shape=(1000,), p=0.4, dtype="float32"), {}),
     "copy_of_a_transposed_matrix": (_turned, {"x": "float32[8, 5]"}),
     "concatenate": (
         lambda x, y: movement.concatenate(x, y, axis=1),

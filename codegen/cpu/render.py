@@ -28,7 +28,8 @@ def render(kernel: Kernel) -> str:
     if isinstance(kernel, ColumnKernel):
         return _columns(kernel)
     if isinstance(kernel, DrawKernel):
-        return "\n".join([*draws.BEFORE, _head(kernel), *indented(1, draws.draw_lines(kernel))]) + "\n"
+        lines = [*draws.memory(kernel), _head(kernel), *indented(1, draws.draw_lines(kernel))]
+        return "\n".join(lines) + "\n"
     return _product(kernel)
 
 

@@ -16,6 +16,7 @@ from blockfuse.codegen.draws import (
     power,
     state_after,
     stepped,
+    stored,
 )
 from blockfuse.codegen.kernel import DrawKernel
 from blockfuse.codegen.lines import indented, pointers
@@ -29,7 +30,7 @@ def draw_source(kernel: DrawKernel, threads: int) -> DeviceSource:
     lines = [*count_and_kept(kernel, "uint32"), f"w = {start}", *state_after("w + uint32(1)")]
     lines += power(threads.bit_length() - 1)
     if halved(kernel):
-        lines += ["if w == uint32(0) and kept:", f"    out[0] = {kept_number()}"]
+        lines += ["if w == uint32(0) and kept:", *indented(1, stored(kernel, kept_number(), "0"))]
     inner = [*_word(kernel), *stepped("low", "high"), f"w = uint32(w + uint32({threads}))"]
     lines += looped("n", _WORDS, inner)
     types = pointers(kernel)
@@ -49,6 +50,6 @@ def _word(kernel: DrawKernel) -> list[str]:
     if halved(kernel):
         lines.append("i = uint32(uint32(w * uint32(2)) + kept)")
         places = ["i", "uint32(i + uint32(1))"]
-    for place, text in zip(places, numbers(kernel), strict=True):
-        lines += [f"if {place} < count:", *indented(1, [f"out[{place}] = {text}"])]
+    for place, number in zip(places, numbers(kernel), strict=True):
+        lines += [f"if {place} < count:", *indented(1, stored(kernel, number, place))]
     return lines

@@ -273,6 +273,10 @@ def test_draws_are_the_bits_of_numpy(count: int, width: str) -> None:
         STREAM.generator.random(3, "float32")
         piece = STREAM.reserve(count, width)
         assert_simulated(lambda x: drawing.drawn(x, shape=(count,), dtype=width), [piece], ulp=0)
+        mask = assert_simulated(
+            lambda x: pointwise.less(drawing.drawn(x, shape=(count,), dtype=width), 0.4), [piece]
+        )
+        assert len(mask.launches) == 1
 
 
 # -- random graphs ---------------------------------------------------------------------------------------------
