@@ -8,6 +8,7 @@ from itertools import pairwise
 from math import prod
 from typing import Any, Literal
 
+from benchmarks.contenders.blockfuse import FixedHidden
 from blockfuse import nn, np, npx
 from blockfuse.ir.operators import drawing
 from blockfuse.ir.stream import STREAM
@@ -235,3 +236,36 @@ def chain(kernels: int) -> Callable[[Any], Any]:
         return x
 
     return links
+
+
+# -- loops on values ---------------------------------------------------------------------------------------------
+
+
+def fixed_hidden() -> Any:
+    """The ``FixedHiddenMLP`` of the d2l.ai chapter, with weights that make its loop about ten rounds long."""
+    net = FixedHidden()
+    net.initialize()
+    for parameter in net.collect_params().values():
+        parameter.set_data(np.random.uniform(0, 0.3, size=parameter.shape))
+    return net
+
+
+def rounds(count: int) -> Callable[[Any], Any]:
+    """A loop with a counter and a test of the values, which does not end it."""
+
+    def shrunk(x: Any) -> Any:
+        for _ in range(count):
+            if np.abs(x).max() > 2:
+                break
+            x = x * 0.99
+        return x + 1
+
+    return shrunk
+
+
+# name -> what makes it, and the shape of its argument; the first is small enough for the simulator
+LOOPS: dict[str, tuple[Callable[[], Any], Shape]] = {
+    "3 rounds of 64 elements": (lambda: rounds(3), (64,)),
+    "50 rounds of 1000 elements": (lambda: rounds(50), (1000,)),
+    "FixedHiddenMLP, batch 2": (fixed_hidden, (2, 20)),
+}

@@ -1,9 +1,10 @@
 """``python -m benchmarks.gpu_check``: everything that only a machine with a CUDA device can tell, in one command.
 
 Versions; every family of kernels against float64, over results that hold NaN; the speed of copies and of cuBLAS; launches
-one by one and as a graph; compute-sanitizer, where it is found; and the calls whose time counts, beside torch where it is
-installed. ``--dry-run`` goes the same way with small arrays in Numba's simulator (set NUMBA_ENABLE_CUDASIM=1), whose
-times mean nothing. A part that fails is reported and the others go on; the JSON file holds what was found so far.
+one by one and as a graph; loops on values, decided on the device and by the host; compute-sanitizer, where it is found;
+and the calls whose time counts, beside torch where it is installed. ``--dry-run`` goes the same way with small arrays in
+Numba's simulator (set NUMBA_ENABLE_CUDASIM=1), whose times mean nothing. A part that fails is reported and the others go
+on; the JSON file holds what was found so far.
 """
 
 from __future__ import annotations
@@ -18,15 +19,16 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import click
 
-from benchmarks.gpu_cases import CHAINS, FAMILIES, MEASURES, Family, Measure, Shape, chain
+from benchmarks.gpu_cases import CHAINS, FAMILIES, LOOPS, MEASURES, Family, Measure, Shape, chain
 from benchmarks.gpu_products import SHAPES, ProductTime, product_times
 from benchmarks.gpu_report import Report, Timed, plotted, show
 from benchmarks.gpu_timing import checked, copy_speeds, device_arrays, drawn, hybridized, microseconds
 from blockfuse import nn
-from blockfuse.codegen.cuda import cublas
+from blockfuse.codegen.cuda import cublas, region_choice
 from blockfuse.codegen.cuda.device import Device
 from blockfuse.codegen.cuda.source import DeviceSource
 from blockfuse.codegen.cuda.tiles import BlockTiling
@@ -107,6 +109,9 @@ def _times(report: Report, device: Device, dry_run: bool) -> Parts:
     def launches(kernels: int) -> None:
         report.launches[kernels] = _launches(kernels, device)
 
+    def loop(name: str) -> None:
+        report.loops[name] = _loop(name, device)
+
     def measure(one: Measure) -> None:
         report.measures.append(_timed(one, device, torch, report.speeds, dry_run))
 
@@ -115,6 +120,7 @@ def _times(report: Report, device: Device, dry_run: bool) -> Parts:
     parts: Parts = {
         "speeds": lambda: report.speeds.update(_speeds(device, torch, nbytes)),
         **chains,
+        **{name: partial(loop, name) for name in (list(LOOPS)[:1] if dry_run else LOOPS)},
         **{one.name: partial(measure, one) for one in MEASURES},
     }
     if not dry_run:
@@ -153,6 +159,19 @@ def _launches(kernels: int, device: Device) -> tuple[float, float]:
     for uncaptured in ("it is timed so", ""):
         executable.uncaptured = uncaptured
         found.append(microseconds(lambda: net(*arguments), device.finish))
+    return found[0], found[1]
+
+
+def _loop(name: str, device: Device) -> tuple[float, float]:
+    """Microseconds of a call with a loop on values: as a region, and where the host reads each decision."""
+    make, shape = LOOPS[name]
+    arguments, net, found = device_arrays(drawn((shape,)), device, None), make(), []
+    for worth in (region_choice.WORTH, 0.0):
+        with mock.patch.object(region_choice, "WORTH", worth):
+            compiled = hybridized(net)
+            for _ in range(3):  # all ways that the call takes are recorded
+                compiled(*arguments)
+            found.append(microseconds(lambda: compiled(*arguments), device.finish))  # noqa: B023 - called here
     return found[0], found[1]
 
 

@@ -45,6 +45,9 @@ class Report:
     launches: dict[int, tuple[float, float]] = field(
         default_factory=dict
     )  # kernels -> us one by one, as a graph
+    loops: dict[str, tuple[float, float]] = field(
+        default_factory=dict
+    )  # us where the device decides, and where the host does
     sanitizer: dict[str, str] = field(default_factory=dict)  # tool -> its last line
     measures: list[Timed] = field(default_factory=list)
     products: list[ProductTime] = field(default_factory=list)
@@ -78,6 +81,8 @@ def show(report: Report) -> None:
     console.print(", ".join(f"{name} {speed:.4g}" for name, speed in report.speeds.items()))
     for kernels, (single, graph) in report.launches.items():
         console.print(f"{kernels} kernels: {single:.4g} us one by one, {graph:.4g} us as a graph")
+    for name, (region, host) in report.loops.items():
+        console.print(f"{name}: {region:.4g} us decided on the device, {host:.4g} us by the host")
     for name, error in report.failed.items():
         console.print(f"FAILED: {name}: {error}", markup=False)
     for tool, line in report.sanitizer.items():

@@ -38,6 +38,8 @@ class Estimate:
 
 def estimate(schedule: Schedule, threads: int, items: int = 0) -> Estimate:
     """For a schedule of the processor. items: of the batch, where the schedule is for any number of them."""
+    from blockfuse.codegen.cuda.region_choice import read_by_host  # brings the renderer
+
     grown = items / schedule.batch if schedule.batch and items else 1.0
     native = [s for s in schedule.steps if not isinstance(s, HostCall)]
     hosted = len(schedule.steps) - len(native)
@@ -47,5 +49,4 @@ def estimate(schedule: Schedule, threads: int, items: int = 0) -> Estimate:
     copies = sum(b.type.nbytes * (grown if b.share else 1.0) for b in moved) / TRANSFER
     processor = sum(w / threads if w > PARALLEL_WORK else w for w in work)
     device = CALL + copies + sum(max(w / CORES, BOUNDARY) for w in launched) + hosted * ROUND_TRIP
-    decided = sum(block.predicate is not None for block in schedule.blocks)
-    return Estimate(processor, device + decided * ROUND_TRIP, copies)
+    return Estimate(processor, device + read_by_host(schedule) * ROUND_TRIP, copies)

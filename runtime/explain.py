@@ -110,8 +110,26 @@ def _place_lines(program: Any) -> list[str]:
     if program.executable.uncaptured:
         lines.append(f"  launched one by one because {program.executable.uncaptured}")
     reasons = program.executable.plan.reasons
-    return lines + [
-        f"  on the processor: kernel {kernel.name}, because {text}" for kernel, text in reasons.items()
+    return [
+        *lines,
+        *(f"  {text}" for text in decision_lines(program)),
+        *(f"  on the processor: kernel {kernel.name}, because {text}" for kernel, text in reasons.items()),
+    ]
+
+
+def decision_lines(program: Any) -> list[str]:
+    """Who decides between the blocks of a program for a device."""
+    plan, blocks = program.executable.plan, program.flow.blocks
+    together = [", ".join(map(str, region.blocks)) for region in plan.regions]
+    return [
+        *(
+            f"blocks {numbers} are one launch, which decides between them on the device"
+            for numbers in together
+        ),
+        *(
+            f"the host reads the decision of block {n}{_from(blocks[n].graph.outputs[-1].source)}, because {text}"
+            for n, text in plan.apart.items()
+        ),
     ]
 
 

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from blockfuse.codegen.cuda.plan import Plan as DevicePlan
 from blockfuse.codegen.steps import HostCall
 from blockfuse.ir.flow import Flow
 from blockfuse.ir.graph import Graph, Node, argument
 from blockfuse.runtime.dispatch import Hybrid
+from blockfuse.runtime.explain import decision_lines
 from blockfuse.runtime.program import Program
 from blockfuse.tracer.record import Recording
 
@@ -101,7 +103,9 @@ def _without_signature(text: str, before: str) -> str:
 
 
 def _source_text(program: Program) -> str:
-    return "\n\n".join(source.strip() for source in program.executable.plan.sources)
+    plan = program.executable.plan
+    said = [f"# {line}" for line in decision_lines(program)] if isinstance(plan, DevicePlan) else []
+    return "\n\n".join(["\n".join(said)] * bool(said) + [source.strip() for source in plan.sources])
 
 
 def _guards_text(program: Program) -> str:

@@ -1,16 +1,20 @@
 """Devices of the tests: kernels are compiled for the processor, actions are logged, failures come when they are ordered."""
 
+import re
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy
 from graphs import Memory
 
+from blockfuse.codegen.cuda import elements
 from blockfuse.codegen.cuda.device import Launcher, Queue, Resident
 from blockfuse.codegen.cuda.host import on_host
 from blockfuse.codegen.cuda.simulated import SimulatedDevice, SimulatedMemory, SimulatedQueue, at
-from blockfuse.codegen.cuda.source import DeviceSource
-from blockfuse.codegen.kernel import Kernel
+from blockfuse.codegen.cuda.source import DeviceSource, Stage
+from blockfuse.codegen.kernel import Kernel, ProductKernel
+from blockfuse.codegen.lines import pointers
 from blockfuse.ir.errors import CudaError, DeviceLostError, NoDeviceKernelError
 
 _KERNELS = Memory()
@@ -28,8 +32,60 @@ class FakeKernel:
         self._kernel.launch(list(addresses), rows)
 
 
+def stub(kernel: Kernel, wide: bool, kernels: dict[str, Kernel]) -> DeviceSource:
+    """The source of a kernel that does nothing but say which one it is; ``kernels`` knows it by that."""
+    said = f"{kernel}, {wide}"
+    kernels[said] = kernel
+    types = elements.pointers(kernel) if isinstance(kernel, ProductKernel) else pointers(kernel)
+    taken = ", ".join(name for name, _ in types)
+    text = f"def {kernel.name}({taken}, rows):  # {said}\n    pass\n"
+    return DeviceSource(kernel.name, text, types, (Stage(kernel.name, 32),))
+
+
+class FakeRegion:
+    """The text of a region of stubs run by one thread, over kernels of the processor."""
+
+    def __init__(self, source: DeviceSource, kernels: dict[str, Kernel]) -> None:
+        self.scratch = source.scratch
+        self._dtypes = [dtype for _, dtype in source.parameters]
+        scope: dict[str, Any] = {"uint32": int, "cuda": SimpleNamespace(syncthreads=lambda: None)}
+        scope["cuda"].threadIdx = SimpleNamespace(x=0)
+        parts = re.findall(r"def (\w+_part\d+)\(.*  # (.*)", source.text)
+        exec(source.text, scope)
+        self._region = scope["region"]
+        for name, said in parts:
+            scope[name] = self._launched(FakeKernel(kernels[said]))
+
+    @staticmethod
+    def _launched(kernel: FakeKernel) -> Callable[..., None]:
+        def launch(*arguments: Any) -> None:
+            *memory, rows = arguments
+            kernel.launch([m.address for m in memory], rows)
+
+        return launch
+
+    def launch(self, addresses: Sequence[int], start: int) -> None:
+        memory = (FakeMemory(a, d) for a, d in zip(addresses, self._dtypes, strict=True))
+        self._region(*memory, start)
+
+
+class FakeMemory:
+    """Elements of a dtype from an address on."""
+
+    def __init__(self, address: int, dtype: str) -> None:
+        self.address, self._dtype = address, dtype
+
+    def __getitem__(self, place: int) -> Any:
+        return at(self.address, (place + 1,), self._dtype)[place]
+
+    def __setitem__(self, place: int, value: Any) -> None:
+        at(self.address, (place + 1,), self._dtype)[place] = value
+
+
 class FakeDevice(SimulatedDevice):
-    """log: what happened. refused: words in names of kernels that do not compile. fails: an action that raises an error."""
+    """log: what happened. refused: words in names of kernels and regions that do not compile. fails: an action that raises
+    an error.
+    """
 
     name = "a device of the tests"
     precisions = ("float32", "tf32", "bf16")
@@ -40,6 +96,7 @@ class FakeDevice(SimulatedDevice):
         self.fails: dict[str, CudaError] = {}
         self.lost = False
         self._queues = 0
+        self._kernels: dict[str, Kernel] = {}  # what their source says -> kernels
         super().__init__(capacity=capacity)
 
     def does(self, action: str) -> None:
@@ -53,14 +110,20 @@ class FakeDevice(SimulatedDevice):
         if self.lost:
             raise DeviceLostError(f"{self.name} cannot be used any more")
 
-    def render(self, kernel: Kernel, wide: bool) -> DeviceSource:
-        return DeviceSource(kernel.name, f"{kernel}, {wide}", (), ())
+    def render(self, kernel: Kernel, wide: bool, alone: bool) -> DeviceSource:  # noqa: ARG002
+        return stub(kernel, wide, self._kernels)
 
     def load(self, kernel: Kernel, source: DeviceSource, store: Any, precision: str) -> Any:  # noqa: ARG002
         self.does(f"load {kernel.name} {precision}")
         if any(word in kernel.name for word in self.refused):
             raise NoDeviceKernelError("it does not compile: a test says so")
         return FakeKernel(kernel)
+
+    def compiled(self, source: DeviceSource, store: Any) -> Any:  # noqa: ARG002
+        self.does(f"load {source.name}")
+        if source.name in self.refused:
+            raise NoDeviceKernelError("it does not compile: a test says so")
+        return FakeRegion(source, self._kernels)
 
     def queue(self) -> Queue:
         self._queues += 1

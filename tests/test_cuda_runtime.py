@@ -114,18 +114,21 @@ def test_an_array_in_memory_of_numpy_is_noticed_when_it_changes() -> None:
         assert close(net(x), np.ones(4) * (2 + n))
 
 
-@pytest.mark.usefixtures("device")
-def test_a_loop_on_values_asks_the_device_for_each_decision() -> None:
+def test_a_loop_on_large_values_asks_the_device_for_each_decision(device: FakeDevice) -> None:
     @blockfuse.hybridize(backend="cuda")
     def halved(x: Any) -> Any:
         while x.sum() > 1:
             x = x / 2
         return x + 1
 
-    for size in (1.0, 4.0, 30.0, 4.0, 30.0, 1.0):
-        x = np.full((8,), size)
+    for rounds in (0, 2, 5, 2, 5, 0):
+        x = np.full((1 << 16,), 2.0 ** (rounds - 16))
+        device.taken()
         assert close(halved(x), halved.__wrapped__(x))
-    assert len(next(iter(halved._hybrid.cases.values())).program.flow.blocks) > 1
+        read = device.taken().count("download")
+    assert read == 1 + 1  # the decision, and the result
+    halved(np.full((1 << 16,), 2.0**-9))
+    assert device.taken().count("download") == 1 + 7 + 1
 
 
 def test_draws_are_those_of_the_processor_and_only_pieces_of_the_stream_are_uploaded(
@@ -743,6 +746,29 @@ def test_show_prints_kernels_for_a_device_that_is_not_here(
     status, out, _ = command(capsys, "show", file, "--backend", "cuda", "--stage", "source")
     assert status == 0
     assert re.search(r"^def \w+\(x0, x1, out, rows\):", out, flags=re.MULTILINE)
+
+
+LOOP = """
+import blockfuse
+
+@blockfuse.hybridize(backend="cpu")
+def halved(x, y):
+    while x.sum() > 1:
+        x = x / 2
+    return x + y
+"""
+
+
+def test_show_tells_which_blocks_are_one_launch(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BLOCKFUSE_CUDA_ARCH", "sm_80")
+    (tmp_path / "loop.py").write_text(LOOP)
+    place = f"{tmp_path / 'loop.py'}:halved"
+    status, out, _ = command(capsys, "show", place, "--backend", "cuda", "--stage", "source")
+    assert status == 0
+    assert re.search(r"^# blocks 0, 1.* are one launch, which decides", out, flags=re.MULTILINE)
+    assert re.search(r"^def region\(.*, scratch, at\):  # blocks 0, 1", out, flags=re.MULTILINE)
 
 
 def test_compare_runs_on_the_device(

@@ -10,7 +10,7 @@ import pytest
 from documents import ROOT, python
 
 from benchmarks import gpu_check
-from benchmarks.gpu_cases import FAMILIES, MEASURES
+from benchmarks.gpu_cases import FAMILIES, LOOPS, MEASURES
 from benchmarks.gpu_report import Report, Timed, show
 from benchmarks.gpu_timing import Found
 from blockfuse.ir.errors import CudaError
@@ -88,5 +88,6 @@ def test_a_rehearsal_in_the_simulator_goes_all_the_way(tmp_path: Path) -> None:
     assert [f["family"] for f in report["families"]] == [f.name for f in FAMILIES if not f.large]
     assert all(f["passed"] and not f["hosted"] for f in report["families"])
     assert [m["name"] for m in report["measures"]] == [m.name for m in MEASURES]
+    assert list(report["loops"]) == list(LOOPS)[:1]
     assert report["versions"]["numba-cuda"].startswith("0.30")
     assert files[1].read_text().startswith("<?xml")

@@ -200,8 +200,12 @@ class Replay:
         if decision.counted and self._known(decision.predicate).operator is constant:
             self._see(point)
             return
-        position = self._position(point)
-        self._arrive(position, point.slots, decision)
+        for slot in point.slots:
+            if slot.count is not None and slot.count.label in self.knowledge.unrolled:
+                self._use(slot.node, self.knowledge.unrolled[slot.count.label], None)
+        position, is_apart = self._position(point)
+        # Only one block leads to a position apart: nothing differs there but dead variables of frames that wait.
+        self._arrive(position, () if is_apart else point.slots, decision)
         self._begin(self.knowledge.number((position, decision.outcome)))
 
     def _see(self, point: Point) -> list[tuple[int, int]]:
@@ -210,7 +214,8 @@ class Replay:
         self.seen += 1
         return [self.tokens.setdefault(number, (self.name, self.seen)) for number in waiting]
 
-    def _position(self, point: Point) -> int:
+    def _position(self, point: Point) -> tuple[int, bool]:
+        """The number of a position, and whether it is the same as no other."""
         tokens = iter(self._see(point))
         frames = tuple((next(tokens), f.values) if isinstance(f, Waiting) else f for f in point.frames)
         key = (frames, tuple(self._slot_key(slot) for slot in point.slots))
@@ -219,8 +224,8 @@ class Replay:
             position = self.knowledge.number((position, tuple(map(self._is_given, point.slots))))
             self.knowledge.parts.add(position)
         if point.apart or position in self.knowledge.apart:
-            return self.knowledge.number(("after", self.name))
-        return position
+            return self.knowledge.number(("after", self.name)), True
+        return position, False
 
     def _slot_key(self, slot: Slot) -> Any:
         count = slot.count
@@ -231,9 +236,6 @@ class Replay:
     def _arrive(self, position: int, slots: tuple[Slot, ...], decision: Decision) -> None:
         """End the block at a position; from there on, what differs is in registers, and what not every way has is gone."""
         knowledge = self.knowledge
-        for slot in slots:
-            if slot.count is not None and slot.count.label in knowledge.unrolled:
-                self._use(slot.node, knowledge.unrolled[slot.count.label], None)
         knowledge.pass_through(position, self.above | {self.name})
         first = self.assembly.arrivals.setdefault(position, [self.value.get(s.node, s.node) for s in slots])
         for n, slot in enumerate(slots):

@@ -30,9 +30,9 @@ import numpy
 from blockfuse.array import stamps
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.graph import Node
-from blockfuse.tracer.bytecode import anatomy
+from blockfuse.tracer.bytecode import Anatomy, anatomy
 from blockfuse.tracer.numbers import is_traced, text_of
-from blockfuse.tracer.peek import View, call_base, called, calls_directly
+from blockfuse.tracer.peek import Unknown, View, call_base, called, calls_directly, evaluate
 from blockfuse.tracer.purity import is_interior, is_ours
 from blockfuse.tracer.structure import ATOMS
 
@@ -337,7 +337,31 @@ def _operands(frame: types.FrameType, counted: bool) -> int | None:
     base = call_base(form, place)
     if base is not None and called(frame) is bool:
         return form.depth(place) - base + 2
-    return _COUNTED.get(name) if counted else None
+    if counted or _compares_and_tests(frame, form, place):
+        return _COUNTED.get(name)
+    return None
+
+
+def _compares_and_tests(frame: types.FrameType, form: Anatomy, place: int) -> bool:
+    """Whether CPython (3.13) compares here and asks for the truth of what came out in one instruction.
+
+    One operand must be a number or an array: two containers ask for the truth of their elements on the way.
+    """
+    if not form.instructions[place].argrepr.startswith("bool("):
+        return False
+    middle = form.start_of(place)
+    start = None if middle is None else form.start_of(middle)
+    return middle is not None and any(
+        first is not None and _is_plain_operand(frame, first, end)
+        for first, end in ((start, middle), (middle, place))
+    )
+
+
+def _is_plain_operand(frame: types.FrameType, first: int, end: int) -> bool:
+    try:
+        return type(evaluate(frame, first, end)[-1]) in (int, float, ndarray)
+    except Unknown:
+        return False
 
 
 def _operands_of_call(frame: types.FrameType, inner: types.FrameType) -> int | None:

@@ -157,6 +157,9 @@ class Witness:
         gc.disable()  # finalizers of other objects would be taken for the call's doing
         self._follows_lines = sys.gettrace() is None
         if self._follows_lines:
+            sys._getframe().f_trace_opcodes = (
+                True  # CPython 3.12 shows instructions where one frame asked before
+            )
             sys.settrace(self._follow)
         sys.setprofile(self._see)
         try:
@@ -205,7 +208,6 @@ class Witness:
         step = self._follow_steps(frame)
         if step is None:
             return line
-        frame.f_trace_opcodes, frame.f_trace_lines = True, line is not None
 
         def both(frame: types.FrameType, event: str, argument: Any) -> Any:
             if line is not None:
@@ -213,6 +215,8 @@ class Witness:
             step(frame, event)
             return both
 
+        # From CPython 3.13 on, only a frame that has its function already shows its instructions.
+        frame.f_trace, frame.f_trace_lines, frame.f_trace_opcodes = both, line is not None, True
         return both
 
     def _see_line(self, frame: types.FrameType, event: str, _: Any) -> Any:

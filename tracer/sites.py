@@ -131,7 +131,7 @@ def _site(form: Anatomy, place: int) -> Site | None:
     if (
         name == "LOAD_FAST"
         and straight
-        and following.opname.startswith("POP_JUMP")
+        and following.opname.startswith(("POP_JUMP", "TO_BOOL"))
         and "NONE" not in following.opname
     ):
         return Truth(instruction.argval)

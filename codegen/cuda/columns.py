@@ -54,8 +54,8 @@ class _Cut:
         return -(-self.kernel.extents[0] // self.parts)
 
 
-def columns_source(kernel: ColumnKernel, threads: int) -> DeviceSource:
-    cut, types = _cut(kernel, threads), pointers(kernel)
+def columns_source(kernel: ColumnKernel, threads: int, alone: bool = False) -> DeviceSource:
+    cut, types = _cut(kernel, threads, alone), pointers(kernel)
     inner = _inner(kernel)
     stage = Stage(kernel.name, cut.lanes * cut.walkers, inner, cut.lanes)
     limit = most_rows(kernel.loads, kernel.extents)
@@ -79,11 +79,13 @@ def columns_source(kernel: ColumnKernel, threads: int) -> DeviceSource:
     )
 
 
-def _cut(kernel: ColumnKernel, threads: int) -> _Cut:
-    """See NOTE [columns]."""
+def _cut(kernel: ColumnKernel, threads: int, alone: bool) -> _Cut:
+    """See NOTE [columns]. alone: blocks whose threads meet have as many as those of other kernels."""
     folded = kernel.extents[0]
     most = min(threads // _LANES, folded // _FEWEST)
     walkers = 1 << max(0, most.bit_length() - 1)
+    if alone and walkers > 1:
+        walkers = threads // _LANES
     parts = min(MOST_BLOCKS, folded // (walkers * _SHARE))
     return _Cut(kernel, _LANES if walkers > 1 else threads, walkers, parts if parts >= _BLOCKS else 1)
 

@@ -114,7 +114,7 @@ class Device(Protocol):
     def finish(self) -> None:
         """Wait for the work of all queues."""
 
-    def render(self, kernel: Kernel, wide: bool) -> DeviceSource:
+    def render(self, kernel: Kernel, wide: bool, alone: bool) -> DeviceSource:
         """The source of a kernel; see ``render.py``."""
 
     def load(self, kernel: Kernel, source: DeviceSource, store: Store, precision: str) -> Loaded:

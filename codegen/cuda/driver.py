@@ -114,8 +114,8 @@ class CudaDevice:
 
     # -- what programs are made of ---------------------------------------------------------------------------
 
-    def render(self, kernel: Kernel, wide: bool) -> DeviceSource:
-        return render(kernel, wide=wide)
+    def render(self, kernel: Kernel, wide: bool, alone: bool) -> DeviceSource:
+        return render(kernel, wide=wide, alone=alone)
 
     def load(self, kernel: Kernel, source: DeviceSource, store: Store, precision: str) -> Any:
         if isinstance(kernel, ProductKernel):
@@ -195,7 +195,7 @@ class CudaKernel:
         self._stages = source.stages
         self._code = ObjectCode.from_cubin(code)
         self._entries = [device.tried(self._code.get_kernel, stage.entry) for stage in source.stages]
-        self._launches: tuple[int, list[Any]] = (0, [])  # rows of the last launch, and its configurations
+        self._launches: tuple[int, list[Any]] = (-1, [])  # rows of the last launch, and its configurations
         for stage, entry in zip(source.stages, self._entries, strict=True):
             if stage.shared_bytes > _SHARED:
                 wanted = cu.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES

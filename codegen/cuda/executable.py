@@ -22,12 +22,13 @@ import numpy
 from blockfuse.codegen.cuda.device import Device, Launcher, Loaded, Make, Resident, Value
 from blockfuse.codegen.cuda.host import on_host
 from blockfuse.codegen.cuda.plan import WIDE, Piece, Plan, layout, plan
+from blockfuse.codegen.cuda.regions import END, Region
 from blockfuse.codegen.cuda.room import Key, Parameters, Room, Table
 from blockfuse.codegen.cuda.source import DeviceSource
 from blockfuse.codegen.host import host_result
 from blockfuse.codegen.kernel import Kernel
 from blockfuse.codegen.schedule import BlockSchedule, Schedule
-from blockfuse.codegen.steps import HostCall, Launch
+from blockfuse.codegen.steps import HostCall, Launch, Pointer
 from blockfuse.codegen.store import Store
 from blockfuse.ir.errors import CudaError, DeviceLostError, DeviceMemoryError, NoDeviceKernelError
 
@@ -45,7 +46,7 @@ class Executable:
         """precision: of the products of float32 matrices, as the device's providers name it."""
         device.check()
         self.device, self.precision = device, precision
-        self.plan, self._kernels = _loaded(schedule, device, store, precision)
+        self.plan, self._kernels, self._regions = _loaded(schedule, device, store, precision)
         self._host = {k: on_host(k, store) for k in self.plan.reasons}
         self._queue = device.queue()
         self._arguments = self.plan.buffers("argument")
@@ -135,7 +136,7 @@ class Executable:
 
     def _scratch(self, items: int) -> int:
         """Bytes for the launch that borrows most; raises CudaError where a batch has more rows than a kernel can count."""
-        needed = 0
+        needed = max((kernel.scratch for _, kernel in self._regions.values()), default=0)
         for place, kernel in self._kernels.items():
             rows, (named, source) = self.plan.rows(place, items), self.plan.rendered[place]
             if rows > source.most_rows:
@@ -170,17 +171,33 @@ class Executable:
     def _drive(self, table: Table, room: Room) -> bool:
         """The blocks in the order that their decisions say; whether an end was reached."""
         place: int | None = 0
-        while place is not None:
+        while place is not None and place != END:
+            if place in self._regions:
+                place = self._run_region(place, table, room)
+                continue
             block = self.plan.schedule.blocks[place]
             for number in self.plan.block_pieces[place]:
                 self._run_piece(number, table, room)
             decision = self._decision(block, table)
             for one, other in block.stores:
                 table[one], table[other] = table[other], table[one]
-            if block.successors is None:
-                return True
-            place = block.successors[0 if decision else 1]
-        return False
+            place = END if block.successors is None else block.successors[0 if decision else 1]
+        return place is not None
+
+    def _run_region(self, place: int, table: Table, room: Room) -> int | None:
+        """A region from one of its blocks on; what comes next, see ``Region.following``."""
+        region, kernel = self._regions[place]
+        addresses = [*self._addresses(region.pointers, table), room.scratch]
+        self._queue.launch(kernel, addresses, region.blocks.index(place))
+        if place in region.unread:
+            return END
+        words = numpy.empty(region.words, numpy.uint32)
+        self._queue.download(words, room.scratch)
+        word, *memories = words.tolist()
+        before = [table[number] for number in region.exchanged]
+        for number, memory in zip(region.exchanged, memories, strict=True):
+            table[number] = before[memory]
+        return region.following(word)
 
     def _decision(self, block: BlockSchedule, table: Table) -> bool:
         if block.predicate is None:
@@ -220,17 +237,18 @@ class Executable:
         graph()
 
     def _launch(self, piece: Piece, table: Table, room: Room, queue: Launcher) -> None:
-        buffers = self.plan.schedule.buffers
         for place in piece.steps:
             step = self.plan.schedule.steps[place]
             assert isinstance(step, Launch)
             kernel = self._kernels[place]
-            addresses = [
-                table[p.buffer] + p.offset * buffers[p.buffer].type.dtype.itemsize for p in step.pointers
-            ]
+            addresses = self._addresses(step.pointers, table)
             if kernel.scratch:
                 addresses.append(room.scratch)
             queue.launch(kernel, addresses, self.plan.rows(place, room.items))
+
+    def _addresses(self, pointers: Sequence[Pointer], table: Table) -> list[int]:
+        buffers = self.plan.schedule.buffers
+        return [table[p.buffer] + p.offset * buffers[p.buffer].type.dtype.itemsize for p in pointers]
 
     def _run_on_host(self, piece: Piece, table: Table, room: Room) -> None:
         """One step by the processor: its values come from the device, and its result goes back.
@@ -263,16 +281,25 @@ class Executable:
 
 def _loaded(
     schedule: Schedule, device: Device, store: Store, precision: str
-) -> tuple[Plan, dict[int, Loaded]]:
-    """The plan, and the kernel of each launch on the device; what cannot be compiled is left to the processor."""
+) -> tuple[Plan, dict[int, Loaded], dict[int, tuple[Region, Loaded]]]:
+    """The plan, the kernel of each launch on the device, and of each block the region that it is in.
+
+    Kernels that cannot be compiled are left to the processor, regions are launched kernel by kernel.
+    """
     refused: dict[Kernel, str] = {}
     kernels: dict[DeviceSource, Loaded] = {}
+    single = ""
     while True:
-        found, known = plan(schedule, device.machine, device.render, refused), len(refused)
+        found, known = plan(schedule, device.machine, device.render, refused, single), (len(refused), single)
         for kernel, source in dict.fromkeys(found.rendered.values()):
             try:
                 kernels[source] = kernels.get(source) or device.load(kernel, source, store, precision)
             except NoDeviceKernelError as error:
                 refused[kernel] = str(error)
-        if len(refused) == known:
-            return found, {place: kernels[source] for place, (_, source) in found.rendered.items()}
+        try:
+            regions = [(region, device.compiled(region.source, store)) for region in found.regions]
+        except NoDeviceKernelError as error:
+            single = str(error)
+        if (len(refused), single) == known:
+            launched = {place: kernels[source] for place, (_, source) in found.rendered.items()}
+            return found, launched, {number: pair for pair in regions for number in pair[0].blocks}

@@ -39,7 +39,9 @@ def linked(source: DeviceSource, machine: Machine) -> bytes:
 def ptx(source: DeviceSource, machine: Machine) -> list[str]:
     """The PTX of each stage."""
     defined: dict[str, Any] = {}  # not in scope: a kernel named ``exp`` calls the function ``exp``
-    exec(compile(source.text, f"<kernel {next(_number)}: {source.name}>", "exec"), _scope(), defined)
+    scope = dict(_scope())
+    exec(compile(source.text, f"<kernel {next(_number)}: {source.name}>", "exec"), scope, defined)
+    scope |= {name: _called(defined[name]) for name in source.parts(defined)}
     pointers = (types.CPointer(_storage(dtype)) for _, dtype in source.parameters)
     signature = types.void(*pointers, types.uint32)
     return [_compiled(defined[stage.name], signature, stage, machine) for stage in source.stages]
@@ -108,9 +110,29 @@ def _intrinsic(name: str, function: Callable[..., Any]) -> Any:
     return _with_arguments(typed, intrinsics.ARITY[name])
 
 
+def _called(function: Callable[..., Any]) -> Any:
+    """A function of kernel source for others to call: compiled once, and inlined by NVVM.
+
+    Numba's own jitted device functions ask the driver what the device is, and its way to inline them compiles one for each
+    call; ``compile_subroutine`` keeps what it compiles for ever.
+    """
+    compiled: list[Any] = []
+
+    def typed(context: Any, *arguments: Any) -> Any:
+        return types.void(*arguments), generate
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        if not compiled:
+            compiled.append(context._compile_subroutine_no_cache(builder, function, signature))
+        context.call_internal(builder, compiled[0].fndesc, signature, values)
+        return context.get_dummy_value()
+
+    return _with_arguments(typed, function.__code__.co_argcount)
+
+
 def _with_arguments(typed: Callable[..., Any], count: int) -> Any:
     """Numba reads the names of an intrinsic's parameters, so it gets a function with exactly these."""
-    names = ", ".join("xyzabc"[:count])
+    names = ", ".join(f"x{n}" for n in range(count))
     scope: dict[str, Any] = {"typed": typed}
     exec(f"def call(context, {names}):\n    return typed(context, {names})\n", scope)
     return intrinsic(scope["call"])

@@ -20,6 +20,15 @@ _BUTTERFLY, _WHOLE_WARP = 3, 0x1F  # mode and lanes of a shuffle
 
 def ldv4(types: Any, pointer: Any, place: Any) -> tuple[Any, Generate]:
     """Four neighbours of memory that the launch does not write, from a place that is a multiple of four."""
+    return _loaded_four(types, pointer, invariant=True)
+
+
+def ldv4_written(types: Any, pointer: Any, place: Any) -> tuple[Any, Generate]:
+    """The same of memory that the launch may have written, with a barrier in between."""
+    return _loaded_four(types, pointer, invariant=False)
+
+
+def _loaded_four(types: Any, pointer: Any, invariant: bool) -> tuple[Any, Generate]:
     four = types.UniTuple(pointer.dtype, 4)
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
@@ -27,7 +36,8 @@ def ldv4(types: Any, pointer: Any, place: Any) -> tuple[Any, Generate]:
         address = _address_of_four(builder, base, index, context.get_data_type(pointer.dtype))
         loaded = builder.load(address)
         loaded.align = _alignment(pointer)
-        loaded.set_metadata("invariant.load", builder.module.add_metadata([]))
+        if invariant:
+            loaded.set_metadata("invariant.load", builder.module.add_metadata([]))
         lanes = [builder.extract_element(loaded, ir.Constant(_I32, n)) for n in range(4)]
         return context.make_tuple(builder, four, lanes)
 
@@ -91,6 +101,8 @@ def _exchanged(builder: ir.IRBuilder, word: ir.Value, mask: ir.Value) -> ir.Valu
     return builder.extract_value(builder.call(shuffle, (lanes, mode, word, mask, group)), 0)
 
 
-INTRINSICS: dict[str, Callable[..., tuple[Any, Generate]]] = {f.__name__: f for f in (ldv4, stv4, shfl_xor)}
+INTRINSICS: dict[str, Callable[..., tuple[Any, Generate]]] = {
+    f.__name__: f for f in (ldv4, ldv4_written, stv4, shfl_xor)
+}
 # name -> number of operands
-ARITY = {"ldv4": 2, "stv4": 6, "shfl_xor": 2}
+ARITY = {"ldv4": 2, "ldv4_written": 2, "stv4": 6, "shfl_xor": 2}

@@ -16,7 +16,9 @@ class Offline:
     """What ``blockfuse show`` reads of a program for a device."""
 
     def __init__(self, schedule: Schedule, machine: Machine) -> None:
-        self.plan = plan(schedule, machine, lambda kernel, wide: render(kernel, wide=wide))
+        self.plan = plan(
+            schedule, machine, lambda kernel, wide, alone: render(kernel, wide=wide, alone=alone)
+        )
 
     def bind(self, parameters: Sequence[Any]) -> None:
         """Nobody reads them."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 
 from blockfuse.codegen.buffers import Buffer, items_reserved, planned
 from blockfuse.codegen.cuda.nets import with_whole_nets
+from blockfuse.codegen.cuda.region_choice import chosen
+from blockfuse.codegen.cuda.regions import Region
 from blockfuse.codegen.cuda.source import DeviceSource
 from blockfuse.codegen.kernel import Kernel
 from blockfuse.codegen.machine import Machine
@@ -16,8 +19,8 @@ from blockfuse.codegen.steps import Launch, lives_of
 from blockfuse.ir.errors import NoDeviceKernelError
 
 ALIGNMENT = 256  # bytes: what the device's own allocations have
-# Makes the source of a kernel, with wide loads or without; raises NoDeviceKernelError.
-Render = Callable[[Kernel, bool], DeviceSource]
+# Makes the source of a kernel, with wide loads or without, for many blocks of threads or one; raises NoDeviceKernelError.
+Render = Callable[[Kernel, bool, bool], DeviceSource]
 WIDE = 16  # bytes that a thread loads and stores at once, from addresses that are multiples of it
 
 
@@ -38,7 +41,8 @@ class Piece:
 class Plan:
     """A schedule cut into pieces, with its kernels counted once each.
 
-    rendered: the kernels of launches (by step) that the device runs. reasons: why it does not run the others.
+    rendered: the kernels of launches (by step) that the device runs, other than those of regions. reasons: why it does not
+    run the others. apart: why blocks that decide are in no region.
     """
 
     schedule: Schedule
@@ -46,12 +50,15 @@ class Plan:
     rendered: dict[int, tuple[Kernel, DeviceSource]]
     reasons: dict[Kernel, str]
     pieces: tuple[Piece, ...]
-    block_pieces: tuple[tuple[int, ...], ...]  # block -> its pieces
+    block_pieces: tuple[tuple[int, ...], ...]  # block -> its pieces; none in a region
+    regions: tuple[Region, ...]
+    apart: dict[int, str]
 
     @property
     def sources(self) -> tuple[str, ...]:
         """The text of every kernel that the device has."""
-        return tuple(dict.fromkeys(source.text for _, source in self.rendered.values()))
+        alone = (source.text for _, source in self.rendered.values())
+        return tuple(dict.fromkeys((*alone, *(region.source.text for region in self.regions))))
 
     def buffers(self, kind: str) -> list[tuple[int, Buffer]]:
         """Number and buffer, in the order of their places."""
@@ -83,38 +90,61 @@ class Plan:
 
 
 def plan(
-    schedule: Schedule, machine: Machine, render: Render, refused: Mapping[Kernel, str] | None = None
+    schedule: Schedule,
+    machine: Machine,
+    render: Render,
+    refused: Mapping[Kernel, str] | None = None,
+    single: str = "",
 ) -> Plan:
-    """``refused``: kernels that the device turned out not to have, and why."""
+    """``refused``: kernels that the device turned out not to have, and why. single: why no blocks may be a region."""
     joined = with_whole_nets(schedule)
     refused = refused or {}
     if not any(kernel in refused for kernel in _kernels(joined)):
         schedule = joined
+
+    def source_of(launch: Launch) -> DeviceSource:
+        if single or launch.kernel in refused:
+            raise NoDeviceKernelError(single or f"kernel {launch.kernel.name} runs on the processor")
+        return _source(launch, schedule, render, alone=True)
+
+    regions, apart = chosen(schedule, source_of)
+    inside = {number for region in regions for number in region.blocks}
+    left = {n: range(b.first, b.beyond) for n, b in enumerate(schedule.blocks) if n not in inside}
     reasons = {kernel: refused[kernel] for kernel in _kernels(schedule) if kernel in refused}
     rendered = {}
-    for place, step in enumerate(schedule.steps):
+    for place in chain.from_iterable(left.values()):
+        step = schedule.steps[place]
         if isinstance(step, Launch) and step.kernel not in reasons:
             try:
-                rendered[place] = step.kernel, _source(step, schedule, render)
+                rendered[place] = step.kernel, _source(step, schedule, render, alone=False)
             except NoDeviceKernelError as error:
                 reasons[step.kernel] = str(error)
     pieces: list[Piece] = []
     block_pieces = []
-    for block in schedule.blocks:
-        cut = _cut(schedule, range(block.first, block.beyond), reasons)
+    for number in range(len(schedule.blocks)):
+        cut = _cut(schedule, left.get(number, range(0)), reasons)
         block_pieces.append(tuple(range(len(pieces), len(pieces) + len(cut))))
         pieces += cut
-    return Plan(_aligned(schedule), machine, rendered, reasons, tuple(pieces), tuple(block_pieces))
+    return Plan(
+        _aligned(schedule),
+        machine,
+        rendered,
+        reasons,
+        tuple(pieces),
+        tuple(block_pieces),
+        regions,
+        apart,
+    )
 
 
 def _kernels(schedule: Schedule) -> list[Kernel]:
     return [step.kernel for step in schedule.steps if isinstance(step, Launch)]
 
 
-def _source(step: Launch, schedule: Schedule, render: Render) -> DeviceSource:
+def _source(step: Launch, schedule: Schedule, render: Render, alone: bool) -> DeviceSource:
     """The kernel of a launch for where its pointers lie: buffers begin at aligned addresses, views may not."""
     places = (p.offset * schedule.buffers[p.buffer].type.dtype.itemsize for p in step.pointers)
-    source = render(step.kernel, not any(place % WIDE for place in places))
+    source = render(step.kernel, not any(place % WIDE for place in places), alone)
     if not step.share and step.rows > source.most_rows:
         raise NoDeviceKernelError(f"{step.rows} rows have more elements than 32 bits can count")
     return source

@@ -7,6 +7,8 @@ split product put their sums into scratch memory, and a launch of its own adds t
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy
 
 from blockfuse.codegen.cuda.blocks import tiled
@@ -20,7 +22,7 @@ from blockfuse.codegen.cuda.elements import (
     stored,
 )
 from blockfuse.codegen.cuda.nets import whole_net
-from blockfuse.codegen.cuda.slices import sliced
+from blockfuse.codegen.cuda.slices import block_alone, sliced
 from blockfuse.codegen.cuda.source import DeviceSource, Stage
 from blockfuse.codegen.kernel import BlockTile, ProductKernel
 from blockfuse.codegen.lines import indented
@@ -29,10 +31,16 @@ _RESIDENT = 512  # threads on a multiprocessor, with up to 128 registers each: s
 _SUMMING = 256  # threads in a block that adds up what was split
 
 
-def render_product(kernel: ProductKernel, wide: bool = True) -> DeviceSource:
-    """The source of one product; equal kernels have equal source. wide: whether all pointers are multiples of 16 bytes."""
+def render_product(kernel: ProductKernel, wide: bool = True, alone: bool = False) -> DeviceSource:
+    """The source of one product; equal kernels have equal source. wide: whether all pointers are multiples of 16 bytes.
+
+    alone: for one block of threads that does all, and other kernels too.
+    """
     block = kernel.block
     assert block is not None, "a product for a device has a block, see Machine.block_tile"
+    if alone and not kernel.before:
+        block = block_alone(kernel, block)
+        kernel = replace(kernel, block=block)
     wide = wide and is_wide((*kernel.before, kernel)[0], block)
     write = whole_net if kernel.before else sliced if block.slices else tiled
     text = write(kernel, block, wide)

@@ -18,11 +18,12 @@ from blockfuse.codegen.kernel import ColumnKernel, DrawKernel, Kernel, MapKernel
 THREADS = 256  # in a block
 
 
-def render(kernel: Kernel, threads: int = THREADS, wide: bool = True) -> DeviceSource:
+def render(kernel: Kernel, threads: int = THREADS, wide: bool = True, alone: bool = False) -> DeviceSource:
     """The source of one kernel; equal kernels have equal source.
 
     threads: about how many a block has (a power of two from 32 on). wide: whether all pointers are multiples of 16 bytes.
-    Raises ``NoDeviceKernelError``.
+    alone: for one block of threads that does all, and other kernels as well: where threads meet, blocks of all kernels have
+    as many. Raises ``NoDeviceKernelError``.
     """
     if isinstance(kernel, MapKernel):
         axis = turned_axis(kernel)
@@ -30,7 +31,7 @@ def render(kernel: Kernel, threads: int = THREADS, wide: bool = True) -> DeviceS
     if isinstance(kernel, RowKernel):
         return rows_source(kernel, threads, wide)
     if isinstance(kernel, ColumnKernel):
-        return columns_source(kernel, threads)
+        return columns_source(kernel, threads, alone)
     if isinstance(kernel, DrawKernel):
         return draw_source(kernel, threads)
-    return render_product(kernel, wide)
+    return render_product(kernel, wide, alone)

@@ -51,8 +51,8 @@ class SimulatedDevice:
     def finish(self) -> None:
         """Everything is done."""
 
-    def render(self, kernel: Kernel, wide: bool) -> DeviceSource:
-        return render(kernel, _THREADS, wide)
+    def render(self, kernel: Kernel, wide: bool, alone: bool) -> DeviceSource:
+        return render(kernel, _THREADS, wide, alone)
 
     def load(self, kernel: Kernel, source: DeviceSource, store: Store, precision: str) -> Any:  # noqa: ARG002 - the protocol's
         return self.compiled(source, store)

@@ -82,7 +82,9 @@ def _switching() -> Iterator[None]:
 def _functions(source: DeviceSource) -> list[Callable[..., None]]:
     defined: dict[str, Any] = {}
     text = source.text.replace(", alignment=16", "")  # which the simulator refuses
-    exec(compile(text, f"<kernel {next(_number)}: {source.name}>", "exec"), dict(_scope()), defined)
+    scope = dict(_scope())
+    exec(compile(text, f"<kernel {next(_number)}: {source.name}>", "exec"), scope, defined)
+    scope |= {name: defined[name] for name in source.parts(defined)}
     return [defined[stage.name] for stage in source.stages]
 
 
@@ -97,6 +99,7 @@ def _scope() -> dict[str, Any]:
         **numbers,
         **{name: _function(f) for name, f in FUNCTIONS.items()},
         **{f.__name__: f for f in (ldv4, stv4, shfl_xor)},
+        "ldv4_written": ldv4,
         "types": SimpleNamespace(**numbers),
         "cuda": cuda,
         "inf": float("inf"),

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy
+
 from blockfuse.codegen.cuda.elements import (
     QUAD,
     block_place,
@@ -26,8 +28,11 @@ from blockfuse.codegen.cuda.elements import (
     target,
 )
 from blockfuse.codegen.cuda.places import guarded
+from blockfuse.codegen.cuda.tiles import SLICED_THREADS
 from blockfuse.codegen.kernel import BlockTile, ProductKernel
 from blockfuse.codegen.lines import indented
+
+_ROWS_ALONE = 4  # with them 16 KiB are shared
 
 
 def sliced(kernel: ProductKernel, block: BlockTile, wide: bool) -> list[str]:
@@ -48,6 +53,13 @@ def sliced(kernel: ProductKernel, block: BlockTile, wide: bool) -> list[str]:
         *elements(block.rows * block.columns, block.threads, _element(kernel, block)),
     ]
     return [head(kernel, kernel.name, block.splits > 1), *indented(1, body)]
+
+
+def block_alone(kernel: ProductKernel, block: BlockTile) -> BlockTile:
+    """The block for one that does the whole product: no more slices than have something to do, and little shared memory."""
+    slices = next(n for n in (8, 16, 32, 64) if n == 64 or QUAD * n >= kernel.inner)
+    rows = min(kernel.height or _ROWS_ALONE, _ROWS_ALONE * 4 // numpy.dtype(kernel.dtype).itemsize)
+    return BlockTile(rows, QUAD * SLICED_THREADS // slices, block.panel, rows, QUAD, 1, slices)
 
 
 def arrays(dtype: str, rows: int, columns: int) -> list[str]:

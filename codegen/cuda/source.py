@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -9,9 +10,10 @@ from dataclasses import dataclass
 class Stage:
     """One launch: ``name`` of the source over all pointers of the kernel and ``rows`` (uint32), in ``threads`` a block.
 
-    A row holds ``pieces`` pieces of work, of which a block does ``share``. columns, layers: the other two sides of the
-    grid. shared_bytes: dynamic shared memory; arrays of a constant size are declared in the source. resident: so many
-    blocks must fit on a multiprocessor at once, which bounds the registers of a thread.
+    A row holds ``pieces`` pieces of work, of which a block does ``share``; where there are none, one block does it all.
+    columns, layers: the other two sides of the grid. shared_bytes: dynamic shared memory; arrays of a constant size are
+    declared in the source. resident: so many blocks must fit on a multiprocessor at once, which bounds the registers of a
+    thread.
     """
 
     name: str
@@ -37,8 +39,8 @@ class Stage:
 class DeviceSource:
     """A kernel as Python source for the device: its functions run one after the other as ``stages``.
 
-    pointers: name and dtype of each, in calling order, the result last. Where ``scratch`` is not 0, a pointer ``scratch``
-    to ``scratch_dtype`` follows them: memory that holds nothing before and after, of so many bytes for each row.
+    pointers: name and dtype of each, in calling order, a kernel's result last. Where ``scratch`` is not 0, a pointer
+    ``scratch`` to ``scratch_dtype`` follows them: memory that holds nothing before and after, of so many bytes for each row.
     wide: every pointer must be a multiple of 16 bytes; where one is not, ``render`` makes a source without that.
     most_rows: places in memory are 32 bits wide, which do for so many rows.
     """
@@ -56,3 +58,7 @@ class DeviceSource:
     def parameters(self) -> tuple[tuple[str, str], ...]:
         """Name and dtype of every pointer that the functions take, scratch memory included."""
         return (*self.pointers, ("scratch", self.scratch_dtype)) if self.scratch else self.pointers
+
+    def parts(self, defined: Iterable[str]) -> list[str]:
+        """The functions of the text that its stages call."""
+        return [name for name in defined if name not in {stage.name for stage in self.stages}]

@@ -135,10 +135,10 @@ def _fits(team: Team) -> bool:
 
 def _longest(kernel: RowKernel) -> int:
     """About how many instructions the longest sweep is for each element."""
-    return max(sum(_length(t.expression) for t in s.body) + len(s.folds) for s in kernel.sweeps)
+    return max(sum(instructions(t.expression) for t in s.body) + len(s.folds) for s in kernel.sweeps)
 
 
-def _length(expression: str) -> int:
+def instructions(expression: str) -> int:
     """About how many instructions an expression is."""
     called = re.findall(r"(\w+)\(", expression)
     return 1 + 3 * expression.count(" / ") + sum(_LENGTHS.get(name, 0) for name in called)

@@ -117,6 +117,8 @@ CONSTRUCTS: dict[str, Callable[[Any], Any]] = {
     "by NumPy": lambda x: np.sort(x, axis=1) * 2 + np.sort(x, axis=0),
     "product": lambda x: np.dot(x, x.T),
     "loop": lambda x: halved(x),
+    "loop of large values": lambda x: halved(np.concatenate([x] * 2000)),
+    "loop with two results": lambda x: swapped(x),
     "two results": lambda x: (x + 1, x * 2),
 }
 
@@ -125,6 +127,13 @@ def halved(x: Any) -> Any:
     while x.abs().sum() > 1:
         x = x / 2
     return x
+
+
+def swapped(x: Any) -> Any:
+    y = x * 0.5
+    while x.abs().sum() > 1:
+        x, y = y, x * 0.5
+    return x + 1, y * 2
 
 
 @pytest.mark.parametrize("name", CONSTRUCTS)

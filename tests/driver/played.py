@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy
 from cuda.bindings import driver as cu
+from devices import FakeRegion, stub
 from graphs import Memory
 
 from blockfuse.codegen.cuda.device import Resident
@@ -54,9 +55,13 @@ class PlayedDevice(CudaDevice):
         self.refused: tuple[str, ...] = ()
         self.entries: list[str] = []
         self._kernels: list[tuple[Any, int, str]] = []  # what runs, its pointers, the entry that runs it
+        self._stubs: dict[str, Kernel] = {}  # of regions
         self._store = Memory()
         self._launch = _LAUNCH(self._run)
         LIBRARY.played_kernels(self._launch)
+
+    def render(self, kernel: Kernel, wide: bool, alone: bool) -> DeviceSource:
+        return stub(kernel, wide, self._stubs) if alone else super().render(kernel, wide, alone)
 
     def load(self, kernel: Kernel, source: DeviceSource, store: Store, precision: str) -> Any:
         if any(word in kernel.name for word in self.refused):
@@ -66,6 +71,11 @@ class PlayedDevice(CudaDevice):
         return super().load(kernel, source, store, precision)
 
     def compiled(self, source: DeviceSource, store: Store) -> CudaKernel:  # noqa: ARG002 - the device's
+        if source.name == "region":
+            if self.refused:
+                raise NoDeviceKernelError("it does not compile: a test says so")
+            region = FakeRegion(source, self._stubs)
+            self._kernels.append((region, len(source.parameters), source.stages[-1].entry))
         code = f"kernel {len(self._kernels) - 1} {len(source.parameters)}\0"
         return CudaKernel(source, code.encode(), self)
 
