@@ -16,6 +16,7 @@ from blockfuse.array.selecting import take
 from blockfuse.ir import interpreter
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.operators import drawing, pointwise
+from blockfuse.ir.stream import STREAM
 
 __all__ = [
     "bernoulli",
@@ -53,7 +54,7 @@ def seed(seed: int | None = None, ctx: Device | None = None, device: Device | No
     """
     check_device(ctx, device)
     interpreter.current().impure("seeds the random stream")
-    drawing.STREAM.seed(None if seed is None else operator.index(seed))
+    STREAM.seed(None if seed is None else operator.index(seed))
 
 
 # -- continuous ----------------------------------------------------------------------------------------------

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from benchmarks.contenders.blockfuse import FixedHidden
 from blockfuse import nn, np, npx
+from blockfuse.ir.operators import drawing
+from blockfuse.ir.stream import STREAM
 
 Shape = tuple[int, ...]
 
@@ -57,6 +59,15 @@ def halved(x: Any) -> Any:
     return x + 1
 
 
+_DRAWN: tuple[Shape, ...] = ((5, 7), (1001, 1003))  # odd: the second begins with a kept half
+_PIECES = {shape: np.array(STREAM.reserve(prod(shape), "float32")) for shape in _DRAWN}
+
+
+def numbers_of_a_piece(x: Any) -> Any:
+    """Those of a piece of the random stream, the same in every call."""
+    return drawing.drawn(_PIECES[x.shape], shape=x.shape, dtype="float32") + x * 0
+
+
 def _rows(*widths: int) -> tuple[tuple[Shape, ...], ...]:
     return tuple(((3 if width < 4096 else 131, width),) for width in widths)
 
@@ -88,6 +99,8 @@ FAMILIES = (
         (((4, 5),), ((513, 1025),)),
         0.0,
     ),
+    Family("places of maxima", lambda: lambda x: x.argmax(axis=1), (((4, 7),), ((513, 1025),)), 0.0),
+    Family("draws", lambda: numbers_of_a_piece, tuple((shape,) for shape in _DRAWN), 0.0),
     Family("integers", lambda: lambda x: x // 3 + x % 5, (((4, 5),), ((1001, 1003),)), 0.0, "int32"),
     Family("loop on values", lambda: halved, (((6,),), ((1003,),))),
     Family("product", lambda: mlp(13, 9), (((3, 13),),)),

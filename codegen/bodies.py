@@ -9,6 +9,7 @@ import numpy
 
 from blockfuse.codegen.bound import Bound, CopyFirst, names_of_body
 from blockfuse.codegen.cost import cost_of, cost_of_picking, line_grain
+from blockfuse.codegen.draws import draw_kernel
 from blockfuse.codegen.expressions import converted, literal_text, statement
 from blockfuse.codegen.folds import columns_kernel, rows_kernel
 from blockfuse.codegen.kernel import Access, Index, MapKernel, RowKernel, Statement
@@ -17,7 +18,7 @@ from blockfuse.codegen.products import product_kernel
 from blockfuse.ir import layout as layouts
 from blockfuse.ir.graph import Graph, Node
 from blockfuse.ir.layout import Layout, row_major
-from blockfuse.ir.lowering import Contraction, Gather, Pointwise, Reduction
+from blockfuse.ir.lowering import Contraction, Drawing, Gather, Pointwise, Reduction
 from blockfuse.ir.types import TensorType
 
 
@@ -25,6 +26,8 @@ def kernel_of(node: Node, operands: list[Layout], machine: Machine, batch: int =
     """The kernel of a fused node; or which operand has to be copied first. batch: see ``product_kernel``."""
     body: Graph = node.attrs["body"]
     kinds = [n.operator.lowering for n in body.nodes]
+    if any(isinstance(k, Drawing) for k in kinds):
+        return draw_kernel(node, body)
     if any(isinstance(k, Contraction) for k in kinds):
         return product_kernel(node, body, operands, machine, batch)
     reductions = [n for n in body.nodes if isinstance(n.operator.lowering, Reduction)]

@@ -31,6 +31,7 @@ class Value(Protocol):
     def to(self, element: Any) -> Value: ...
     def bitcast(self, element: Any) -> Value: ...
     def chosen(self, x: Any, y: Any) -> Value: ...  # of a bool: x where it is true
+    def high_product(self, other: Any) -> Value: ...  # of unsigned integers: the upper half
     def call(self, name: str, *others: Any) -> Value: ...  # a function that the backend has itself
 
     def __neg__(self) -> Value: ...
@@ -301,6 +302,19 @@ def erf(x: Value) -> Value:
     return select(x != x, x, select(size > 0.927734375, far, near))
 
 
+# -- random words --------------------------------------------------------------------------------------------
+
+
+def high_product(x: Value, y: Value) -> Value:
+    return x.high_product(y)
+
+
+def mixed(low: Value, high: Value) -> Value:
+    """The word of a state of the random stream: XSL-RR, see ``ir.stream``."""
+    word, turn = low ^ high, high >> 58
+    return (word >> turn) | (word << ((64 - turn) & 63))
+
+
 # -- all of them ---------------------------------------------------------------------------------------------
 
 LIBRARY = (
@@ -312,6 +326,7 @@ FUNCTIONS: dict[str, Callable[..., Value]] = {
     **{name: _own(name) for name in LIBRARY},
     **{f.__name__: f for f in (select, truth, negated, maximum, minimum, relu, sign, literal, one, infinity)},
     **{f.__name__: f for f in (fold_add, fold_multiply, fold_maximum, fold_minimum)},
+    **{f.__name__: f for f in (high_product, mixed)},
     **{f.__name__: f for f in (exp, log, tanh, sigmoid, softplus, erf, multiply_add)},
     "sqrt": sqrt,
     "floor": floor,
@@ -323,6 +338,7 @@ FUNCTIONS: dict[str, Callable[..., Value]] = {
 # name -> number of operands
 ARITY = dict.fromkeys(FUNCTIONS, 1) | {
     **dict.fromkeys(("pow", "hypot", "atan2", "maximum", "minimum", "literal"), 2),
+    **dict.fromkeys(("high_product", "mixed"), 2),
     **dict.fromkeys(("fold_add", "fold_multiply", "fold_maximum", "fold_minimum"), 2),
     **dict.fromkeys(("select", "multiply_add"), 3),
 }

@@ -11,7 +11,7 @@ from blockfuse.codegen.schedule import Schedule
 from blockfuse.codegen.steps import HostCall
 from blockfuse.ir.errors import FaultError
 from blockfuse.ir.layout import Layout
-from blockfuse.ir.operators import drawing
+from blockfuse.ir.stream import STREAM
 
 
 def host_result(call: HostCall, arrays: dict[int, numpy.ndarray]) -> numpy.ndarray:
@@ -27,7 +27,7 @@ def host_result(call: HostCall, arrays: dict[int, numpy.ndarray]) -> numpy.ndarr
 @contextmanager
 def nothing_drawn_in_vain(draws: bool) -> Iterator[None]:
     """A call that raises FaultError runs again, so where it ``draws``, the stream is set back."""
-    stream = drawing.STREAM.generator.bit_generator
+    stream = STREAM.generator.bit_generator
     before = stream.state if draws else None
     try:
         yield

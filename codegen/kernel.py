@@ -133,6 +133,27 @@ class ColumnKernel:
 
 
 @dataclass(frozen=True)
+class DrawKernel:
+    """The numbers of a reserved piece of the random stream (``ir.stream``), and what follows from each.
+
+    Its rows are the words of the piece (``load``). number: the value of ``dtype`` that the statements begin with; float32
+    takes half a word, float64 a whole one.
+    """
+
+    name: str
+    load: Access
+    number: str
+    dtype: str
+    body: tuple[Statement, ...]
+    store: Access
+    result: str
+
+    @property
+    def loads(self) -> tuple[Access, ...]:
+        return (self.load,)
+
+
+@dataclass(frozen=True)
 class ProductTile:
     """How a product is cut: ``rows`` x ``panels`` panels of ``panel`` columns, ``unroll`` steps at a time."""
 
@@ -201,7 +222,7 @@ class ProductKernel:
     before: tuple[ProductKernel, ...] = ()
 
 
-Kernel = MapKernel | RowKernel | ColumnKernel | ProductKernel
+Kernel = MapKernel | RowKernel | ColumnKernel | DrawKernel | ProductKernel
 
 
 def index_loads(kernel: MapKernel) -> dict[str, Access]:

@@ -112,6 +112,13 @@ class Value:
     def __invert__(self) -> Self:
         return self.new(self.builder.not_(self.ir))
 
+    def high_product(self, other: Self) -> Self:
+        """The upper half of the product of two unsigned integers."""
+        wide = ir.IntType(2 * self.bits)
+        product = self.builder.mul(*(self.builder.zext(x.ir, wide) for x in (self, other)))
+        upper = self.builder.lshr(product, ir.Constant(wide, self.bits))
+        return self.new(self.builder.trunc(upper, self.element))
+
     def __lshift__(self, other: Any) -> Self:
         return self.new(self.builder.shl(self.ir, self.with_(other).ir))
 

@@ -18,7 +18,15 @@ import numpy
 
 from blockfuse.codegen.buffers import ALIGNMENT, Buffer, arena, rounded
 from blockfuse.codegen.cost import FAR_BANDWIDTH, is_shared
-from blockfuse.codegen.kernel import Kernel, MapKernel, ProductKernel, RowKernel, has_fault
+from blockfuse.codegen.kernel import (
+    ColumnKernel,
+    DrawKernel,
+    Kernel,
+    MapKernel,
+    ProductKernel,
+    RowKernel,
+    has_fault,
+)
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.steps import Launch, Pointer, Step, Strip, lives_of, touched_by
 from blockfuse.ir.types import TensorType
@@ -109,7 +117,8 @@ _EVERYWHERE: _Reach = (0, 0, 0)  # of what rows share
 
 
 def _walks_rows(kernel: Kernel) -> bool:
-    return not (isinstance(kernel, ProductKernel) and kernel.by_panels)
+    by_panels = isinstance(kernel, ProductKernel) and kernel.by_panels
+    return not (by_panels or isinstance(kernel, DrawKernel))
 
 
 def _reaches(kernel: Kernel) -> list[list[_Reach]]:
@@ -121,6 +130,7 @@ def _reaches(kernel: Kernel) -> list[list[_Reach]]:
     elif isinstance(kernel, RowKernel):
         inner = stored = (kernel.extent,)
     else:
+        assert isinstance(kernel, ColumnKernel)
         inner, stored = kernel.extents, kernel.extents[1:]
     reaches = [_EVERYWHERE if load.indices else _reach(load.strides, inner) for load in kernel.loads]
     fault = [_EVERYWHERE] * has_fault(kernel)

@@ -83,6 +83,11 @@ class Gather:
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """The numbers of a reserved piece of the random stream: each follows from the piece and its place alone."""
+
+
+@dataclass(frozen=True)
 class Packing:
     """A weight rearranged into the panels that the backend's tiles read."""
 
@@ -117,6 +122,7 @@ Lowering = (
     | Joining
     | Writing
     | Gather
+    | Drawing
     | Packing
     | Host
     | Leaf

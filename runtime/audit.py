@@ -27,7 +27,7 @@ from blockfuse.ir import interpreter
 from blockfuse.ir.errors import AuditError, UsageError
 from blockfuse.ir.flow import Flow
 from blockfuse.ir.lowering import Composite, Contraction, Reduction
-from blockfuse.ir.operators import drawing
+from blockfuse.ir.stream import STREAM
 from blockfuse.runtime.backend import Backend
 from blockfuse.runtime.faults import Difference, Log, described, largest
 from blockfuse.runtime.program import PYTHON, UNKNOWN, Program
@@ -230,9 +230,9 @@ def _equal_but_floats(a: Outcome, b: Outcome) -> bool:
 
 def _stream(draws: bool) -> Any:
     """Where the random stream is; None for a call that does not draw."""
-    return drawing.STREAM.generator.bit_generator.state if draws else None
+    return STREAM.generator.bit_generator.state if draws else None
 
 
 def _set_stream(state: Any) -> None:
     if state is not None:
-        drawing.STREAM.generator.bit_generator.state = state
+        STREAM.generator.bit_generator.state = state

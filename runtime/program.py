@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from blockfuse.array import stamps
+from blockfuse.array import modes, stamps
 from blockfuse.array.ndarray import ndarray
 from blockfuse.codegen.batches import for_every_size
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.schedule import Schedule, schedule
 from blockfuse.ir.errors import FaultError, TraceError
 from blockfuse.ir.flow import Flow
-from blockfuse.ir.graph import captured, evaluate, parameter
-from blockfuse.ir.passes.pipeline import Optimized, optimize
+from blockfuse.ir.graph import Node, captured, evaluate, parameter
+from blockfuse.ir.passes.pipeline import Optimized, optimize, with_draws_in_front
 from blockfuse.ir.types import type_of
 from blockfuse.runtime.backend import Backend
 from blockfuse.runtime.estimates import Estimate
@@ -41,9 +41,11 @@ PYTHON = object()  # the answer of a program for a call that only Python can run
 
 
 class _Compiled:
-    """Paths as a flow, and what the passes make of it."""
+    """Paths as a flow, and what the passes make of it. draws: of the only path, where there are any."""
 
-    def __init__(self, paths: list[Path], machine: Machine, batch: int = 0) -> None:
+    def __init__(
+        self, paths: list[Path], machine: Machine, batch: int = 0, draws: Sequence[Node] = ()
+    ) -> None:
         self.flow, self.origins, self.unrolled = flow_of(paths)
         self.optimized: list[Optimized] = [
             optimize(
@@ -51,6 +53,8 @@ class _Compiled:
             )
             for n, block in enumerate(self.flow.blocks)
         ]
+        if draws:
+            self.optimized = [with_draws_in_front(o, list(draws)) for o in self.optimized]
         blocks = zip(self.flow.blocks, self.optimized, strict=True)
         self.main = Flow(tuple(replace(block, graph=o.main) for block, o in blocks))
 
@@ -70,7 +74,8 @@ def _compiled(
 ) -> tuple[_Compiled, Schedule]:
     if every_size is not None:
         return _for_every_size(every_size, machine)
-    compiled = _Compiled([r.path for r in recordings if r.path is not None], machine)
+    paths = [r.path for r in recordings if r.path is not None]
+    compiled = _Compiled(paths, machine, draws=recordings[-1].draws)
     return compiled, schedule(compiled.main, machine)
 
 
@@ -118,9 +123,9 @@ class Program:
         self.convert = conversion(self.operands)
         self.unrolled = compiled.unrolled
         self._every_size = every_size
-        self._check_draws()
         self.executable = self.backend.load(self.schedule)
         self.entry = self.backend.entry(self.executable)
+        self._gives_one = len(self.schedule_results()) == 1
         self._lock = threading.Lock()  # held for a moment, also by those who change things
         self._refreshing = threading.Lock()  # one thread at a time binds
         self._stale = True
@@ -141,13 +146,6 @@ class Program:
         shapes = [a.shape for a in arguments if a.ndim]
         size = next(s[0] for s, grows in zip(shapes, self._every_size.growing, strict=False) if grows)
         return flow_of([self._every_size.at(size)])[0]
-
-    def _check_draws(self) -> None:
-        draws = [n for o in self.optimized for n in o.main.nodes if n.operator.random]
-        if [id(n) for n in draws] != [id(n) for n in self.recording.draws]:
-            raise TraceError(
-                "forward draws random numbers in an order that the compiled program would change"
-            )
 
     @property
     def state(self) -> State:
@@ -235,7 +233,7 @@ class Program:
     # -- running ---------------------------------------------------------------------------------------------
 
     def run(self, arguments: list[ndarray], values: Sequence[Any] = ()) -> Any:
-        """The result for arguments of the right signature, through Python (any memory layout, host calls).
+        """The result for arguments of the right signature and mode (any memory layout, host calls).
 
         values: the static ones among the arguments. UNKNOWN where the flow has not been seen, PYTHON where a number
         is none that the program can take, or where an operator raises.
@@ -244,11 +242,23 @@ class Program:
         if numbers is None:
             return PYTHON
         device = self.backend.device
+        if self.entry is not None and self._asks_entry():
+            result = self.entry(*arguments, *numbers, modes.UNUSUAL)
+            if result is not NotImplemented:
+                return self._structured(self._as_list(result))
         try:
             results = self.executable.run([_given(a, device) for a in (*arguments, *numbers)])
         except FaultError:
             return PYTHON
         return UNKNOWN if results is None else self._structured([_result(r, device) for r in results])
+
+    def _asks_entry(self) -> bool:
+        """Whether the entry may know how to run a call, told that the mode is right.
+
+        In predict mode it was asked before, and may have gone all the way to an unknown decision.
+        """
+        straight = len(self.schedule.blocks) == 1
+        return self.backend.device is None and (straight or modes.is_training())
 
     def _structured(self, results: list[ndarray]) -> Any:
         assert self.recording.structure is not None
@@ -261,15 +271,16 @@ class Program:
         entry = guarded(self.state, self.entry)
         if self.recording.structure == Leaf(0):
             return entry
-        count = len(self.schedule_results())
 
         def call(*arguments: Any) -> Any:
             result = entry(*arguments)
-            if result is NotImplemented:
-                return result
-            return self._structured([result] if count == 1 else list(result))
+            return result if result is NotImplemented else self._structured(self._as_list(result))
 
         return call
+
+    def _as_list(self, result: Any) -> list[ndarray]:
+        """What an entry gave: one array, or a tuple of any other number of them."""
+        return [result] if self._gives_one else list(result)
 
     def schedule_results(self) -> list[Any]:
         return [b for b in self.schedule.buffers if b.kind == "result"]

@@ -10,7 +10,7 @@ from blockfuse.codegen.cuda.render import render
 from blockfuse.codegen.cuda.source import DeviceSource
 from blockfuse.codegen.kernel import Kernel
 from blockfuse.codegen.schedule import Launch, schedule
-from blockfuse.ir.operators import indexing, movement, neural, pointwise, reductions
+from blockfuse.ir.operators import drawing, indexing, movement, neural, pointwise, reductions
 from blockfuse.ir.passes.pipeline import optimize
 
 MACHINE = machine((9, 0))
@@ -71,6 +71,8 @@ KERNELS: dict[str, Columns] = {
     "layer_norm_of_a_warp": _norm(1024),
     "layer_norm_of_a_block": _norm(8192),
     "norm_and_activations": (_norm_and_activations, {"x": "float32[64, 1024]"}),
+    "places_of_maxima": (lambda x: reductions.argmax(x, axis=1), {"x": "float32[64, 1000]"}),
+    "draws": (lambda: drawing.dropout_mask(shape=(1000,), p=0.4, dtype="float32"), {}),
     "maximum_of_rows": (lambda x: reductions.max_(x, axis=(1,), keepdims=False), {"x": "int32[4, 60]"}),
     "sum_of_columns": (_total, {"x": "float32[32, 10]"}),
     "sum_of_long_columns": (_total, {"x": "float32[512, 100]"}),

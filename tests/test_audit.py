@@ -19,7 +19,7 @@ from blockfuse import autograd, nn, np, npx
 from blockfuse.ir.errors import AuditError, UsageError
 from blockfuse.ir.lowering import Pointwise
 from blockfuse.ir.operator import TABLE
-from blockfuse.ir.operators import drawing
+from blockfuse.ir.stream import STREAM
 from blockfuse.runtime import audit, config
 from blockfuse.runtime.program import Program
 
@@ -155,7 +155,7 @@ def test_draws_are_those_of_a_net_that_is_not_audited() -> None:
         np.random.seed(4)
         with autograd.train_mode():
             values = [net(np.ones((2, 3))).asnumpy() for _ in range(6)]
-        states.append((values, drawing.STREAM.generator.bit_generator.state))
+        states.append((values, STREAM.generator.bit_generator.state))
     assert "audited" in net.explain()
     for values, state in states[1:]:
         numpy.testing.assert_array_equal(values, states[0][0])

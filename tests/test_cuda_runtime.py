@@ -16,9 +16,10 @@ from documents import ROOT
 from threads import together
 
 import blockfuse
-from blockfuse import nn, np
+from blockfuse import nn, np, npx
 from blockfuse.array import random
 from blockfuse.ir.errors import CudaError, DeviceLostError, DeviceMemoryError, DTypeError, UsageError
+from blockfuse.ir.stream import STREAM
 from blockfuse.runtime import backend as backends
 from blockfuse.runtime import estimates
 from blockfuse.runtime.cli.main import main
@@ -131,19 +132,26 @@ def test_a_loop_on_large_values_asks_the_device_for_each_decision(device: FakeDe
     assert device.taken().count("download") == 1 + 7 + 1
 
 
-@pytest.mark.usefixtures("device")
-def test_draws_run_on_the_host_and_are_those_of_the_processor() -> None:
+def test_draws_are_those_of_the_processor_and_only_pieces_of_the_stream_are_uploaded(
+    device: FakeDevice,
+) -> None:
     def noisy(x: Any) -> Any:
-        return (x * 2 + np.random.normal(size=(4, 3))).exp() + 1
+        kept = npx.dropout(x, 0.5, mode="always") + np.random.uniform(size=(4, 3), dtype="float64")
+        return (kept * 2 + np.random.normal(size=(4, 3))).exp() + 1
 
     compiled, x = blockfuse.hybridize(noisy, backend="cuda"), np.array(values(4, 3))
     compiled(x)
-    for seed in range(3):
+    for seed in range(4):
         random.seed(seed)
-        found = compiled(x)
+        device.taken()
+        found, end = compiled(x), STREAM.generator.bit_generator.state
+        log = device.taken()
         random.seed(seed)
         assert close(found, noisy(x))
+        assert end == STREAM.generator.bit_generator.state
+    assert log == ["upload"] * 4 + ["replay", "launch", "launch", "launch", "download"]
     assert "numpy normal" in compiled.explain()
+    assert "numpy uniform" not in compiled.explain()
 
 
 def test_a_kernel_that_does_not_compile_runs_on_the_processor(device: FakeDevice) -> None:

@@ -14,7 +14,7 @@ from blockfuse.codegen.cpu.render import render
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.schedule import schedule
 from blockfuse.codegen.steps import Launch
-from blockfuse.ir.operators import contractions, indexing, movement, neural, pointwise, reductions
+from blockfuse.ir.operators import contractions, drawing, indexing, movement, neural, pointwise, reductions
 from blockfuse.ir.passes.pipeline import optimize
 
 __all__ = ["golden"]  # the fixture
@@ -76,6 +76,8 @@ KERNELS: dict[str, tuple[Callable[..., Any], dict[str, str]]] = {
         lambda x: reductions.mean(x, axis=(0, 1), keepdims=False),
         {"x": "float32[32, 10]"},
     ),
+    "places_of_maxima": (lambda x: reductions.argmax(x, axis=1), {"x": "float32[32, 10]"}),
+    "draws": (lambda: drawing.dropout_mask(shape=(1000,), p=0.4, dtype="float32"), {}),
     "copy_of_a_transposed_matrix": (_turned, {"x": "float32[8, 5]"}),
     "concatenate": (
         lambda x, y: movement.concatenate(x, y, axis=1),

@@ -14,6 +14,7 @@ from tolerances import TOLERANCES
 
 import blockfuse
 from blockfuse import autograd, nn, np, npx
+from blockfuse.array.modes import UNUSUAL
 
 Point = collections.namedtuple("Point", "x y")
 
@@ -117,6 +118,30 @@ def test_train_and_predict_mode_are_told_apart_and_draw_the_eager_stream() -> No
                     results.append([net(x), net(x), np.random.uniform(size=(3,))])
             same(results[1], results[0])
     assert "in train mode: compiled" in nets[1].explain()
+
+
+def test_calls_in_train_mode_run_natively(monkeypatch: pytest.MonkeyPatch) -> None:
+    def halved(x: Any) -> Any:
+        while np.abs(x).sum() > 1:
+            x = x / 2
+        return npx.dropout(x, 0.0)
+
+    for kind in (deep, block(halved)):
+        (plain, fast), x = made(kind), numbers()
+        with autograd.train_mode():
+            agree((plain, fast), ((x,), {}), rounds=1)
+            (case,) = fast._hybrid.cases.values()
+            monkeypatch.setattr(case.program.executable, "run", None)
+            calls = case.calls, case.program.executable.calls()
+            np.random.seed(1)
+            found = [fast(x) for _ in range(3)]
+            np.random.seed(1)
+            same(found, [plain(x) for _ in range(3)])
+            assert (case.calls, case.program.executable.calls()) == (calls[0] + 3, calls[1])
+            entry = case.program.entry
+            assert entry(x) is entry(x, None) is entry(x, x, UNUSUAL) is entry() is NotImplemented
+            assert entry(x, UNUSUAL) is not NotImplemented
+        monkeypatch.undo()
 
 
 def test_random_draws_of_blockfuse_are_compiled_and_in_the_eager_order() -> None:
@@ -434,3 +459,17 @@ def test_a_tuple_of_values_is_returned_itself() -> None:
         assert result.shape == (2, 3)
     net.size = (3, 4)
     assert net(x)[1] is net.size
+
+
+def test_calls_through_python_take_turns_with_one_workspace_and_keep_their_results() -> None:
+    net = block(lambda x: np.sort(np.tanh(x) * 2, axis=0) @ (x.T + 1))()
+    net.hybridize()
+    inputs = [np.full((5, 5), n / 10) for n in range(6)]
+    net(inputs[0])
+    (executable,) = (case.program.executable for case in net._hybrid.cases.values())
+    assert executable.entry is None  # sorted by NumPy
+    found = [net(x) for x in inputs]
+    (kept,) = executable._spaces
+    same([net(x) for x in inputs], found)
+    assert [id(space) for space in executable._spaces] == [id(kept)]
+    same(found, [net.forward(x) for x in inputs])

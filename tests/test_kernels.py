@@ -10,6 +10,7 @@ from graphs import Native, graph, graph_for, meant, natively
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
+from blockfuse.codegen.steps import HostCall
 from blockfuse.ir.builder import Builder, Symbol
 from blockfuse.ir.errors import FaultError
 from blockfuse.ir.graph import Graph, argument, graph_of, leaf
@@ -256,6 +257,55 @@ def test_a_nan_wins_every_extreme(row: Operator) -> None:
     x[2] = -numpy.inf
     for axes in ((0,), (1,), (0, 1)):
         assert_native(graph_for(lambda x, axes=axes: row(x, axis=axes, keepdims=True), [x]), [x])
+
+
+PLACES = [reductions.argmax, reductions.argmin]
+
+
+def values_with_ties(shape: tuple[int, ...], dtype: str) -> numpy.ndarray:
+    """Few different values; among floats both zeros, and in some rows one or two nan."""
+    values = numpy.random.default_rng(3).integers(0, 3, shape).astype(dtype)
+    if values.dtype.kind == "f":
+        values[values == 0] = -0.0
+        values[:, 1::2] += 0.0
+        values[1, 2] = values[1, -1] = values[-1, 0] = numpy.nan
+    return values
+
+
+@pytest.mark.parametrize(
+    "dtype", ["float16", "float32", "float64", "bool", "int8", "uint8", "int64", "uint64"]
+)
+@pytest.mark.parametrize("row", PLACES, ids=lambda r: r.name)
+def test_places_of_extremes_are_those_of_numpy(row: Operator, dtype: str) -> None:
+    x = values_with_ties((5, 37), dtype)
+
+    def places(x: Any) -> tuple[Any, ...]:
+        axes = (None, 0, 1, -1)
+        return tuple(row(x, axis=a, keepdims=kept) for a in axes for kept in (False, True))
+
+    program = Native(graph_for(places, [x]))
+    for found, wanted in zip(program(x), meant(program.graph, [x]), strict=True):
+        assert found.dtype == wanted.dtype == "int64"
+        assert found.shape == wanted.shape
+        assert found.tolist() == wanted.tolist()
+    hosts = {step.operator.name for step in program.schedule.steps if isinstance(step, HostCall)}
+    assert hosts == ({"cast"} if dtype == "float16" else set())
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1), (7, 1), (1, 1000), (1000, 1), (0, 3)])
+def test_places_of_extremes_in_any_shape(shape: tuple[int, ...]) -> None:
+    x = random(shape, "float32")
+    for axis in (None, *range(len(shape))) if x.size else (1,):
+        for row in PLACES:
+            (found,) = natively(lambda x, row=row, axis=axis: row(x, axis=axis), x)
+            assert found.tolist() == row.meaning(x, axis=axis).tolist()
+
+
+def test_the_first_of_values_that_are_all_alike_is_found() -> None:
+    for extreme in (-numpy.inf, numpy.inf, numpy.nan):
+        x = numpy.full((3, 9), extreme, "float32")
+        (found,) = natively(lambda x: reductions.argmax(x, axis=1), x)
+        assert found.tolist() == [0, 0, 0]
 
 
 def test_reductions_read_views() -> None:

@@ -14,11 +14,11 @@ from blockfuse.ir.graph import Graph, Source, captured, graph_of, leaf, literal
 from blockfuse.ir.lowering import Composite, Fused, Movement
 from blockfuse.ir.operators import contractions, drawing, movement, neural, pointwise, reductions
 from blockfuse.ir.passes.dedupe import dedupe
-from blockfuse.ir.passes.expand import expand_composites
+from blockfuse.ir.passes.expand import expand_composites, expand_draws
 from blockfuse.ir.passes.fold import fold_constants
 from blockfuse.ir.passes.fuse import fuse
 from blockfuse.ir.passes.hoist import hoist
-from blockfuse.ir.passes.pipeline import optimize, passes_before_hoisting, prune
+from blockfuse.ir.passes.pipeline import draws_of, optimize, passes_before_hoisting, prune
 from blockfuse.ir.passes.products import pack_products
 from blockfuse.ir.passes.runs import split_reductions
 from blockfuse.ir.passes.simplify import simplify
@@ -547,11 +547,27 @@ def test_no_pass_shares_or_reorders_draws() -> None:
     def noisy(x: Any) -> Any:
         return x + drawing.uniform(shape=(3,), dtype="float32") * drawing.normal(shape=(3,), dtype="float32")
 
-    recorded = graph(noisy, x="float32[3]")
-    main = optimize(recorded, 64, verify).main
-    assert [n.operator for n in main.nodes if n.operator.random] == [
-        n.operator for n in recorded.nodes if n.operator.random
-    ]
+    optimized = optimize(graph(noisy, x="float32[3]"), 64, verify)
+    drawn = {name: draws_of(graph) for name, graph in optimized.stages.items()}
+    assert [n.operator for n in drawn.pop("recorded")] == [drawing.uniform, drawing.normal]
+    assert [n.operator for n in drawn["expand_draws"]] == [drawing.reserve, drawing.normal]
+    assert all(draws == drawn["expand_draws"] for draws in drawn.values())
+
+
+def test_draws_are_expanded_in_their_order_whatever_else_is_expanded() -> None:
+    def noisy(x: Any) -> Any:
+        first, second = (drawing.uniform(shape=(n, 3), dtype="float32") for n in (4, 5))
+        return contractions.dot(first, movement.transpose(second, axes=(1, 0))) + x
+
+    optimized = optimize(graph(noisy, x="float32[4, 5]"), 64, verify)
+    assert [n.attrs["count"] for n in draws_of(optimized.main)] == [12, 15]
+
+
+def test_a_mask_that_keeps_nothing_draws_nothing() -> None:
+    def dropped(x: Any) -> Any:
+        return x * drawing.dropout_mask(shape=(3,), p=1.0, dtype="float32")
+
+    assert not draws_of(expand_draws(graph(dropped, x="float32[3]")))
 
 
 def test_views_of_parameters_are_not_hoisted_but_read_in_place() -> None:

@@ -32,7 +32,7 @@ import blockfuse
 from blockfuse import nn, np, npx
 from blockfuse.array.eager import Eager
 from blockfuse.ir.interpreter import interpreting
-from blockfuse.ir.operators import drawing
+from blockfuse.ir.stream import STREAM
 from blockfuse.nn import block
 from blockfuse.runtime.rounding import NOISES, SPREADS, Noisy, rounds_alike
 
@@ -100,7 +100,7 @@ class Twin:
         """Everything that can be seen of the twin."""
         seen = {k: v for k, v in self.scope.items() if k not in _LIBRARY and not k.startswith("__")}
         data = {k: v for k, v in vars(self.module).items() if _is_data(k, v)}
-        stream = drawing.STREAM.generator.bit_generator.state
+        stream = STREAM.generator.bit_generator.state
         return Picture({"scope": seen, "globals": data, "error": self.error, "stream": stream})
 
     @contextlib.contextmanager

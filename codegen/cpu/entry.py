@@ -16,7 +16,7 @@ from blockfuse.codegen.cpu.cpython import (
 )
 from blockfuse.codegen.cpu.frame import dtype_places, place_of
 from blockfuse.codegen.cpu.results import Results
-from blockfuse.codegen.cpu.running import Running
+from blockfuse.codegen.cpu.running import RAISED, Running
 from blockfuse.codegen.cpu.words import I8, I32, I64, POINTER, word
 
 
@@ -24,7 +24,8 @@ class Entry(Results, Running):
     """``entry(self, args, count)``: the METH_FASTCALL function of NOTE [the frame].
 
     It answers NotImplemented, so that Python takes over, unless the program is valid, no unusual mode is on,
-    and the arguments are exactly as many C-contiguous arrays of the recorded types.
+    and the arguments are exactly as many C-contiguous arrays of the recorded types. Dispatch knows the mode of its thread:
+    it gives the array that counts unusual ones as one argument more, and is not counted.
     """
 
     def emit(self) -> None:
@@ -32,10 +33,8 @@ class Entry(Results, Running):
         this, arguments, count = self.function.args
         self.frame = self._pointer(self._field(this, ARRAY_DATA))
         self._require(builder.icmp_signed("==", self._word("valid"), ir.Constant(I64, 1)))
-        unusual = builder.load(self._pointer(self._word("unusual")), typ=I64)
-        self._require(builder.icmp_signed("==", unusual, ir.Constant(I64, 0)))
         given = plan.buffers("argument")
-        self._require(builder.icmp_signed("==", count, ir.Constant(I64, len(given))))
+        asked_first = self._required_mode(arguments, count, len(given))
         self._require_different(arguments, len(given))
         data = [self._checked_argument(arguments, n, b) for n, (_, b) in enumerate(given)]
         table = self._filled_table()
@@ -45,29 +44,45 @@ class Entry(Results, Running):
             self._put(table, number, address)
         results = self._results(table)
         self._give_up_unless_done(self._run(table), results)
-        self._count()
+        self._count(asked_first)
         builder.ret(self._wrapped(results))
         self._emit_exits()
 
-    def _count(self) -> None:
-        """One call more; only the holder of the interpreter lock counts."""
+    def _required_mode(self, arguments: ir.Value, count: ir.Value, given: int) -> ir.Value:
+        """Go on if the mode is right; whether that is so because no mode is unusual, and not because dispatch says it."""
+        builder = self.builder
+        unusual = builder.load(self._pointer(self._word("unusual")), typ=I64)
+        usual = builder.icmp_signed("==", unusual, ir.Constant(I64, 0))
+        asked_first = builder.and_(usual, builder.icmp_signed("==", count, ir.Constant(I64, given)))
+        asked_by_dispatch, onwards = (self.function.append_basic_block() for _ in range(2))
+        builder.cbranch(asked_first, onwards, asked_by_dispatch)
+        builder.position_at_end(asked_by_dispatch)
+        self._require(builder.icmp_signed("==", count, ir.Constant(I64, given + 1)))
+        last = word(builder, arguments, given)
+        self._require(builder.icmp_signed("==", last, self._word("mode")))
+        builder.branch(onwards)
+        builder.position_at_end(onwards)
+        return asked_first
+
+    def _count(self, asked_first: ir.Value) -> None:
+        """One call more, unless dispatch counts it; only the holder of the interpreter lock counts."""
         place = ir.Constant(I64, place_of("calls"))
         counter = self.builder.gep(self.frame, [place], source_etype=I64)
-        self.builder.store(
-            self.builder.add(self.builder.load(counter, typ=I64), ir.Constant(I64, 1)), counter
-        )
+        more = self.builder.zext(asked_first, I64)
+        self.builder.store(self.builder.add(self.builder.load(counter, typ=I64), more), counter)
 
     def _give_up_unless_done(self, done: ir.Value, results: list[ir.Value]) -> None:
         """Where the flow is unknown, or an index was beyond its axis, Python runs the call from the start.
 
-        Nothing was written but our own memory.
+        Nothing was written but our own memory. What drawing raised goes on.
         """
-        if len(self.plan.schedule.blocks) == 1 and self.plan.schedule.fault is None:
-            return
-        with self.builder.if_then(self.builder.icmp_signed("==", done, ir.Constant(I64, 0))):
-            for array in results:
-                self._call("decref", ir.VoidType(), array)
-            self.builder.branch(self.refused)
+        gives_up = len(self.plan.schedule.blocks) > 1 or self.plan.schedule.fault is not None
+        exits = [(0, self.refused)] * gives_up + [(RAISED, self.failed)] * bool(self.plan.draws)
+        for answer, exit in exits:
+            with self.builder.if_then(self.builder.icmp_signed("==", done, ir.Constant(I64, answer))):
+                for array in results:
+                    self._call("decref", ir.VoidType(), array)
+                self.builder.branch(exit)
 
     def _emit_exits(self) -> None:
         builder = self.builder

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import numpy
@@ -35,7 +37,7 @@ def quicken(cls: type, machine: Machine, store: Store) -> None:
 class Executable:
     """A loaded program.
 
-    ``run`` takes and gives lists of NumPy arrays; ``entry`` (None where there are host calls, or on an
+    ``run`` takes and gives lists of NumPy arrays; ``entry`` (None where there are other host calls than draws, or on an
     interpreter whose objects are not known) is the built-in function of NOTE [the frame]. ``bind`` gives it
     parameters, before the first call and whenever they move. Everything is released when the object and
     ``entry`` are gone.
@@ -59,7 +61,10 @@ class Executable:
         if any(may_be_large(b) for _, b in self.plan.buffers("result")):
             made = keeper(lambda: object_code("keeper", keeper_ir, machine, store), machine, keep)
             self._frame[place_of("keeper")] = id(made.capsule)
+        self._pieces: dict[int, Callable[[int], None]] = {}  # number of a piece -> its code
+        self._spaces: list[numpy.ndarray] = []  # workspace of calls through Python, at most one
         self._owner = _Owner(self, self._frame)
+        self._frame[place_of("draw")] = id(self._owner.draw)
         self.entry = self._new_entry(wrapper)
 
     # -- loading ---------------------------------------------------------------------------------------------
@@ -135,7 +140,17 @@ class Executable:
         table = self._frame[dtype_places(self.plan)[2] :].copy()
         items = self._items(arguments)
         table[self.plan.items_place] = items
-        arrays = self._memory(items)
+        space = self._space(self.plan.schedule.workspace.bytes_for(items) + ALIGNMENT)
+        arrays = self._memory(space, items)
+        try:
+            return self._driven(table, arrays, arguments)
+        finally:
+            self._spaces[:] = [space]
+
+    def _driven(
+        self, table: numpy.ndarray, arrays: dict[int, numpy.ndarray], arguments: list[numpy.ndarray]
+    ) -> list[numpy.ndarray] | None:
+        """The blocks in the order that their decisions say. arrays: the memory of every buffer."""
         for kind, given in (("parameter", self._owner.binding), ("argument", arguments)):
             arrays |= {n: array for (n, _), array in zip(self.plan.buffers(kind), given, strict=True)}
         for number, array in arrays.items():
@@ -165,10 +180,17 @@ class Executable:
         given = zip(self.plan.buffers("argument"), arguments, strict=True)
         return next((array.shape[0] for (_, buffer), array in given if buffer.share), 0)
 
-    def _memory(self, items: int) -> dict[int, numpy.ndarray]:
-        """New arrays for workspace and results."""
+    def _space(self, size: int) -> numpy.ndarray:
+        """The workspace that the last call left, unless another thread has it or it is too small: new pages cost time."""
+        with suppress(IndexError):
+            kept = self._spaces.pop()
+            if kept.size >= size:
+                return kept
+        return numpy.empty(size, numpy.uint8)
+
+    def _memory(self, space: numpy.ndarray, items: int) -> dict[int, numpy.ndarray]:
+        """Arrays in ``space`` for the workspace, and new ones for results."""
         workspace = self.plan.schedule.workspace
-        space = numpy.empty(workspace.bytes_for(items) + ALIGNMENT, numpy.uint8)
         space = space[-space.ctypes.data % ALIGNMENT :]
         arrays: dict[int, numpy.ndarray] = {}
         for number, buffer in self.plan.memory():
@@ -193,7 +215,7 @@ class Executable:
     def _run_piece(self, number: int, table: numpy.ndarray, arrays: dict[int, numpy.ndarray]) -> None:
         steps = self.plan.pieces[number]
         if is_native(self.plan, steps):
-            _PIECE(self._program.address(f"piece{number}"))(table.ctypes.data)
+            self._piece(number)(table.ctypes.data)
             return
         self._check_fault(arrays)
         call = self.plan.schedule.steps[steps[0]]
@@ -201,8 +223,22 @@ class Executable:
         arrays[call.result] = host_result(call, arrays)
         table[call.result] = arrays[call.result].ctypes.data
 
+    def _piece(self, number: int) -> Callable[[int], None]:
+        if number not in self._pieces:
+            self._pieces[number] = _PIECE(self._program.address(f"piece{number}"))
+        return self._pieces[number]
+
 
 _PIECE = ctypes.CFUNCTYPE(None, ctypes.c_int64)
+
+
+def _drawn(draws: tuple[HostCall, ...]) -> tuple[numpy.ndarray, ...]:
+    """See NOTE [draws of an entry]. What raises for its parameters is not recorded: an error here is the generator's."""
+    try:
+        return tuple([host_result(draw, {}) for draw in draws])
+    except FaultError as error:
+        assert error.__cause__ is not None
+        raise error.__cause__ from None
 
 
 class _Owner:
@@ -213,6 +249,7 @@ class _Owner:
         self.frame = frame
         self.binding: tuple[numpy.ndarray, ...] = ()
         self.definition: Any = None
+        self.draw = partial(_drawn, executable.plan.draws)
         self.__array_interface__ = frame.__array_interface__
 
     def __del__(self) -> None:
@@ -227,6 +264,7 @@ def _header(wrapper: type, unusual: numpy.ndarray) -> dict[str, int]:
         "new_tuple": "PyTuple_New",
         "incref": "Py_IncRef",
         "decref": "Py_DecRef",
+        "call": "PyObject_CallNoArgs",
         "save_thread": "PyEval_SaveThread",
         "restore_thread": "PyEval_RestoreThread",
     }
@@ -234,6 +272,7 @@ def _header(wrapper: type, unusual: numpy.ndarray) -> dict[str, int]:
     words |= {name: cpython.library_address(name) for name in ("aligned_alloc", "free")}
     words |= {
         "unusual": unusual.ctypes.data,
+        "mode": id(unusual),
         "wrapper": id(wrapper),
         "slot": cpython.slot_offset(wrapper, "_data"),
         "promise": cpython.slot_offset(wrapper, "_promise"),

@@ -42,6 +42,22 @@ class Plan:
         native = [s for s in self.schedule.steps if not isinstance(s, HostCall)]
         return self.machine.threads > 1 and any(s.grows or is_shared(s, self.machine) for s in native)
 
+    @cached_property
+    def draws(self) -> tuple[HostCall, ...]:
+        """The draws at the start of the only block, if each is a value of the workspace: see NOTE [draws of an entry].
+
+        None where the entry may find a fault after it has drawn: Python would draw again.
+        """
+        if self.schedule.fault is not None:
+            return ()
+        first = []
+        for step in self.schedule.steps if len(self.schedule.blocks) == 1 else ():
+            if not (isinstance(step, HostCall) and step.operator.random and not step.operands):
+                break
+            first.append(step)
+        made = (self.schedule.buffers[step.result].kind for step in first)
+        return tuple(first) if all(kind == "workspace" for kind in made) else ()
+
     def buffers(self, kind: str) -> list[tuple[int, Buffer]]:
         """Number and buffer, in the order of their places."""
         return self._by_kind.get(kind, [])
@@ -94,7 +110,7 @@ def _cut(schedule: Schedule, places: range) -> list[tuple[int, ...]]:
 
 def native_entry(plan: Plan) -> bool:
     """Whether the whole program can be called as one built-in function."""
-    return not any(isinstance(s, HostCall) for s in plan.schedule.steps)
+    return not any(isinstance(s, HostCall) for s in plan.schedule.steps[len(plan.draws) :])
 
 
 def is_native(plan: Plan, steps: tuple[int, ...]) -> bool:

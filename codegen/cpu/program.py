@@ -24,7 +24,7 @@ MOST_DECISIONS = 1 << 22  # of one native call
 
 
 def program_ir(plan: Plan) -> str:
-    """LLVM IR: ``piece0``, ... (table) for the runs of launches; ``entry`` where there are no host calls."""
+    """LLVM IR: ``piece0``, ... (table) for the runs of launches; ``entry`` where no host call is between them."""
     module = ir.Module("program")
     pieces = {
         n: _Emitter(module, plan).piece(n) for n, steps in enumerate(plan.pieces) if is_native(plan, steps)
@@ -206,7 +206,8 @@ class _Driver:
         for number, block in enumerate(self.plan.schedule.blocks):
             self.builder.position_at_end(self.blocks[number])
             for piece in self.plan.block_pieces[number]:
-                self.builder.call(self.pieces[piece], [self.table])
+                if piece in self.pieces:  # else it is one of NOTE [draws of an entry]
+                    self.builder.call(self.pieces[piece], [self.table])
             if fault is not None:
                 self._require_no(fault, unknown)
             decision = None if block.predicate is None else self._truth(block.predicate)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from blockfuse.codegen.cpu import draws
 from blockfuse.codegen.cpu.sweep_source import STRETCH, Walk, call, definition, walk_of_map, walks
 from blockfuse.codegen.kernel import (
     Access,
     ColumnKernel,
+    DrawKernel,
     Kernel,
     MapKernel,
     ProductKernel,
@@ -34,6 +36,9 @@ def render(kernel: Kernel) -> str:
         return _rows(kernel)
     if isinstance(kernel, ColumnKernel):
         return _columns(kernel)
+    if isinstance(kernel, DrawKernel):
+        lines = [*draws.memory(kernel), _head(kernel), *indented(1, draws.draw_lines(kernel))]
+        return "\n".join(lines) + "\n"
     return _product(kernel)
 
 

@@ -1,4 +1,10 @@
-"""How an entry runs the blocks of a program: which memory they work in, and who holds the interpreter lock."""
+"""How an entry runs the blocks of a program: which memory they work in, and who holds the interpreter lock.
+
+NOTE [draws of an entry]
+What a program draws through Python stands at its start and reads nothing. When nothing can send the call elsewhere any more,
+the entry calls one Python function for all of it (``draw`` of the frame), puts the arrays that it gives into the table, and
+runs the blocks. So a call that Python takes over has drawn nothing, and what drawing raises is raised by the call.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +12,13 @@ from llvmlite import ir
 
 from blockfuse.codegen.buffers import ALIGNMENT, ITEMS
 from blockfuse.codegen.cost import items_for
+from blockfuse.codegen.cpu.cpython import ARRAY_DATA, TUPLE_ITEMS
 from blockfuse.codegen.cpu.frame import Frame, place_of
 from blockfuse.codegen.cpu.plan import Plan
-from blockfuse.codegen.cpu.words import I8, I64, POINTER
+from blockfuse.codegen.cpu.words import I8, I64, POINTER, word
 
 RELEASE_WORK = 20_000.0  # nanoseconds: above this, other Python threads may run meanwhile
+RAISED = -1  # in the place of what the blocks answer
 STACK_WORKSPACE = 16_384  # bytes: a larger workspace is kept between calls
 
 
@@ -64,6 +72,8 @@ class Running(Frame):
         growing = builder.add(space, ir.Constant(I64, workspace.fixed))
         reserved = self._reserved() if workspace.growing else None
         for number, buffer in self.plan.memory():
+            if buffer.made_by_host:
+                continue
             place: ir.Value = ir.Constant(I64, buffer.place)
             if buffer.share:
                 assert reserved is not None
@@ -72,6 +82,32 @@ class Running(Frame):
                 self._put(table, number, builder.add(space, place))
 
     def _drive(self, table: ir.Value) -> ir.Value:
+        """What the program draws, then the blocks; see NOTE [draws of an entry]. ``RAISED`` where drawing failed.
+
+        Python runs in between, so hold on to the present parameters.
+        """
+        builder, draws = self.builder, self.plan.draws
+        if not draws:
+            return self._drive_blocks(table)
+        binding = self._pointer(self._word("binding"))
+        self._call("incref", ir.VoidType(), binding)
+        drawn = self._call("call", POINTER, self._pointer(self._word("draw")))
+        results: list[tuple[ir.Value, ir.Block]] = []
+        there = builder.icmp_signed("!=", builder.ptrtoint(drawn, I64), ir.Constant(I64, 0))
+        with builder.if_else(there) as (good, bad):
+            with good:
+                for place, step in enumerate(draws):
+                    array = self._pointer(word(builder, drawn, TUPLE_ITEMS + place))
+                    self._put(table, step.result, self._field(array, ARRAY_DATA))
+                results.append((self._drive_blocks(table), builder.block))
+                self._call("decref", ir.VoidType(), drawn)
+            with bad:
+                results.append((ir.Constant(I64, RAISED), builder.block))
+        done = self._either(results)
+        self._call("decref", ir.VoidType(), binding)
+        return done
+
+    def _drive_blocks(self, table: ir.Value) -> ir.Value:
         """The blocks, without the interpreter lock where they take long."""
         if self.items is None:
             if self.plan.schedule.work > RELEASE_WORK:

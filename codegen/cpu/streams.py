@@ -22,19 +22,21 @@ types: Any = _numba_types  # its names are made at run time
 _LINE = 64  # bytes: of the largest vector, too
 
 
-def near_memory(size: int) -> Any:
-    """The intrinsic ``near(out)``: stack memory for ``size`` elements of the dtype of ``out``, in whole lines."""
+def near_memory(size: int, dtype: str = "") -> Any:
+    """The intrinsic ``near(out)``: stack memory for ``size`` elements of ``dtype``, or that of ``out``, in whole lines."""
 
     def near(context: Any, out: Any) -> Any:
+        pointer = types.CPointer(getattr(types, dtype)) if dtype else out
+
         def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
-            element = context.get_data_type(out.dtype)
+            element = context.get_data_type(pointer.dtype)
             with builder.goto_entry_block():
                 line = _LINE // element_bytes(element)
                 memory = builder.alloca(element, -(-size // line) * line)
                 memory.align = _LINE
-            return builder.bitcast(memory, values[0].type)
+            return builder.bitcast(memory, context.get_value_type(pointer))
 
-        return out(out), generate
+        return pointer(out), generate
 
     return intrinsic(near)
 

@@ -257,17 +257,22 @@ class Executable:
         return [table[p.buffer] + p.offset * buffers[p.buffer].type.dtype.itemsize for p in pointers]
 
     def _run_on_host(self, piece: Piece, table: Table, room: Room) -> None:
-        """One step by the processor: its values come from the device, and its result goes back."""
+        """One step by the processor: its values come from the device, and its result goes back.
+
+        A kernel may write a part of its result's memory; an operator makes all of it, and one that reads nothing waits for
+        nothing.
+        """
         room.check_fault(self._queue)
         (place,) = piece.steps
         step = self.plan.schedule.steps[place]
-        arrays = {number: self._downloaded(number, table, room) for number in piece.buffers}
         if isinstance(step, HostCall):
-            result = step.result
+            result, read = step.result, {number for number, _ in step.operands}
+            arrays = {number: self._downloaded(number, table, room) for number in read}
             arrays[result] = host_result(step, arrays)
         else:
             assert isinstance(step, Launch)
             result = step.pointers[-1].buffer
+            arrays = {number: self._downloaded(number, table, room) for number in piece.buffers}
             addresses = [
                 arrays[p.buffer].ctypes.data + p.offset * arrays[p.buffer].itemsize for p in step.pointers
             ]

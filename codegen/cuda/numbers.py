@@ -97,6 +97,9 @@ class Number:
     def __xor__(self, other: Any) -> Number:
         return Number(self.number ^ self._plain(other))
 
+    def high_product(self, other: Number) -> Number:
+        return Number(self.element.type(int(self.number) * int(other.number) >> self.bits))
+
     def __lshift__(self, other: Any) -> Number:
         return Number(self.number << self._plain(other))
 

@@ -9,6 +9,7 @@ what it saves, so they lean to the host.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable
 from math import prod
@@ -21,6 +22,7 @@ from blockfuse.codegen.cuda.teams import instructions
 from blockfuse.codegen.kernel import (
     Access,
     ColumnKernel,
+    DrawKernel,
     Fold,
     MapKernel,
     ProductKernel,
@@ -171,6 +173,8 @@ def nanoseconds(launch: Launch) -> float:
         accesses = [*(a for s in kernel.sweeps for a in s.loads), kernel.store]
         length = _length([part for s in kernel.sweeps for part in (s.body, s.folds)])
         return len(kernel.sweeps) * STEP + _time(rows * kernel.extent, accesses, length)
+    if isinstance(kernel, DrawKernel):
+        return math.inf  # where there are decisions, nothing is drawn
     assert isinstance(kernel, ColumnKernel)
     walk = LINE * (8 + kernel.extents[0] / 8)
     return STEP + walk + _time(rows * prod(kernel.extents), kernel.loads, _length([kernel.body]) + 1)

@@ -1,18 +1,19 @@
 """Kernels as source for a device: Python that Numba compiles, that its simulator runs, and that a person can read.
 
 Each kind of kernel has its own way to share out the work among threads: ``maps.py``, ``turns.py``, ``rows.py``,
-``columns.py``, ``products.py``.
+``columns.py``, ``draws.py``, ``products.py``.
 """
 
 from __future__ import annotations
 
 from blockfuse.codegen.cuda.columns import columns_source
+from blockfuse.codegen.cuda.draws import draw_source
 from blockfuse.codegen.cuda.maps import map_source
 from blockfuse.codegen.cuda.products import render_product
 from blockfuse.codegen.cuda.rows import rows_source
 from blockfuse.codegen.cuda.source import DeviceSource
 from blockfuse.codegen.cuda.turns import turn_source, turned_axis
-from blockfuse.codegen.kernel import ColumnKernel, Kernel, MapKernel, RowKernel
+from blockfuse.codegen.kernel import ColumnKernel, DrawKernel, Kernel, MapKernel, RowKernel
 
 THREADS = 256  # in a block
 
@@ -31,4 +32,6 @@ def render(kernel: Kernel, threads: int = THREADS, wide: bool = True, alone: boo
         return rows_source(kernel, threads, wide)
     if isinstance(kernel, ColumnKernel):
         return columns_source(kernel, threads, alone)
+    if isinstance(kernel, DrawKernel):
+        return draw_source(kernel, threads)
     return render_product(kernel, wide, alone)

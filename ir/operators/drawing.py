@@ -1,46 +1,60 @@
-"""Operators that draw random numbers, all from one stream."""
+"""Operators that draw random numbers, all from one stream (``ir.stream``).
+
+Where every number takes as many words of the stream as every other, a program reserves a piece of the stream and computes
+the numbers of the piece in any order (NOTE [pieces of the stream]); the other draws go from word to word through NumPy.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy
 
-from blockfuse.ir.lowering import Host
+from blockfuse.ir.lowering import Composite, Drawing, Host
 from blockfuse.ir.operator import Example, Operator, row
+from blockfuse.ir.operators.filling import full
+from blockfuse.ir.operators.pointwise import cast, greater_equal
+from blockfuse.ir.stream import PIECE, STREAM, generator_of, is_known
 from blockfuse.ir.types import TensorType, tensor
 
 Shape = tuple[int, ...]
 
 
-class Stream:
-    """The generator behind every draw; its methods lock themselves, so that threads may share it."""
-
-    generator: numpy.random.Generator
-
-    def __init__(self) -> None:
-        self.seed(None)
-
-    def seed(self, seed: int | None) -> None:
-        """Start over; ``None`` takes a seed from the operating system."""
-        self.generator = numpy.random.Generator(numpy.random.PCG64(seed))
+_WORD_BY_WORD = Host(
+    "a number takes as many words of the random stream as it needs, so one comes after the other"
+)
+_OTHER_NUMPY = Host("this version of NumPy makes other numbers of the random stream than the kernels")
 
 
-STREAM = Stream()
+def drawing(
+    name: str, draw: Callable[..., Any], *examples: Example, expand: Callable[..., Any] | None = None
+) -> Operator:
+    """A row with the attributes ``shape`` and ``dtype`` of the result; ``draw`` gives values of any dtype.
 
-
-def drawing(name: str, draw: Callable[..., Any], *examples: Example, **columns: Any) -> Operator:
-    """A row with the attributes ``shape`` and ``dtype`` of the result; ``draw`` gives values of any dtype."""
+    expand: writes it with ``drawn``, where that is what NumPy draws.
+    """
+    lowering: Host | Composite = _WORD_BY_WORD
+    if expand is not None:
+        lowering = Composite(expand) if is_known(numpy.random.PCG64(0)) else _OTHER_NUMPY
 
     def meaning(*operands: numpy.ndarray, dtype: str, **attrs: Any) -> numpy.ndarray:
         return numpy.asarray(draw(*operands, dtype=dtype, **attrs)).astype(dtype, copy=False)
 
-    def type_rule(*operands: TensorType, shape: Shape, dtype: str, **attrs: Any) -> TensorType:
-        return tensor(shape, dtype)
+    return row(
+        name,
+        meaning,
+        lowering,
+        type_rule=_shaped,
+        gradient=_no_gradient,
+        random=True,
+        examples=examples,
+    )
 
-    columns = {"type_rule": type_rule, "gradient": _no_gradient, **columns}
-    return row(name, meaning, Host("draws random numbers"), random=True, examples=examples, **columns)
+
+def _shaped(*operands: TensorType, shape: Shape, dtype: str, **attrs: Any) -> TensorType:
+    return tensor(shape, dtype)
 
 
 def _no_gradient(g: Any, out: Any, *operands: Any, **attrs: Any) -> tuple[Any, ...]:
@@ -101,10 +115,53 @@ def _dropout_mask(shape: Shape, p: float, dtype: str) -> Any:
     return kept * numpy.asarray(1 / (1 - p), dtype)
 
 
+# -- in any order --------------------------------------------------------------------------------------------
+
+
+def _drawn(piece: numpy.ndarray, shape: Shape, dtype: str) -> numpy.ndarray:
+    return numpy.asarray(generator_of(piece).random(shape, numpy.dtype(dtype)))
+
+
+def _uniform_of_words(shape: Shape, dtype: str) -> Any:
+    piece = reserve(count=prod(shape), width=_width(dtype))
+    numbers = drawn(piece, shape=shape, dtype=_width(dtype))
+    return numbers if dtype == _width(dtype) else cast(numbers, dtype=dtype)
+
+
+def _mask_of_uniform(shape: Shape, p: float, dtype: str) -> Any:
+    if p >= 1:
+        return full(shape=shape, value=0.0, dtype=dtype)
+    kept = greater_equal(uniform(shape=shape, dtype="float32"), p)
+    return cast(kept, dtype=dtype) * (1 / (1 - p))
+
+
+# The words of ``count`` numbers of the dtype ``width``, taken from the stream.
+reserve = row(
+    "reserve",
+    STREAM.reserve,
+    Host("takes a piece of the random stream, whose numbers kernels compute"),
+    type_rule=lambda count, width: tensor(PIECE, "uint64"),
+    gradient=_no_gradient,
+    random=True,
+    examples=(Example((), {"count": 12, "width": "float32"}),),
+)
+drawn = row(  # the numbers of a piece, in [0, 1)
+    "drawn",
+    _drawn,
+    Drawing(),
+    type_rule=_shaped,
+    gradient=_no_gradient,
+    examples=(Example((PIECE,), {"shape": (3, 4), "dtype": "float32"}, integers=(0,)),),
+)
+
+# -- all of them ---------------------------------------------------------------------------------------------
+
 _FLOATS = {"shape": (3, 4), "dtype": "float32"}
 _INTEGERS = {"shape": (3, 4), "dtype": "int64"}
 
-uniform = drawing("uniform", _uniform, Example((), _FLOATS))  # in [0, 1)
+uniform = drawing(  # in [0, 1)
+    "uniform", _uniform, Example((), _FLOATS), expand=_uniform_of_words
+)
 normal = drawing("normal", _normal, Example((), _FLOATS))  # mean 0, deviation 1
 exponential = drawing("exponential", _exponential, Example((), _FLOATS))  # mean 1
 gamma = drawing("gamma", _gamma, Example(((4,),), _FLOATS, low=0.5))  # scale 1
@@ -122,4 +179,6 @@ multinomial = drawing(
     "multinomial", _multinomial, Example(((4,),), {"n": 6, **_INTEGERS}, low=0.5)
 )  # how often each of n trials hit
 # 0 with probability p, else 1 / (1 - p): what a dropped array is multiplied with.
-dropout_mask = drawing("dropout_mask", _dropout_mask, Example((), {"p": 0.4, **_FLOATS}))
+dropout_mask = drawing(
+    "dropout_mask", _dropout_mask, Example((), {"p": 0.4, **_FLOATS}), expand=_mask_of_uniform
+)

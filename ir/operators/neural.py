@@ -8,7 +8,7 @@ from typing import Any
 import numpy
 
 from blockfuse.ir.lowering import Composite
-from blockfuse.ir.operator import Example, row
+from blockfuse.ir.operator import Example, Operator, row
 from blockfuse.ir.operators.pointwise import (
     cast,
     exp,
@@ -36,7 +36,7 @@ def _relu(x: numpy.ndarray) -> numpy.ndarray:
     return numpy.maximum(x, numpy.zeros((), x.dtype))
 
 
-relu = pointwise(
+relu: Operator = pointwise(
     "relu", _relu, "relu({0})", lambda g, out, x: (_gated(g, x),), loop=same, arity=1, kinds="fiu", low=0.5
 )
 
@@ -49,7 +49,7 @@ def _sigmoid(x: numpy.ndarray) -> numpy.ndarray:
         return numpy.where(x >= 0, 1 / (1 + small), small / (1 + small)).astype(x.dtype)
 
 
-sigmoid = pointwise(
+sigmoid: Operator = pointwise(
     "sigmoid",
     _sigmoid,
     "sigmoid({0})",
@@ -68,7 +68,7 @@ def _erf(x: numpy.ndarray) -> numpy.ndarray:
 
 
 _erf_of = numpy.vectorize(math.erf, otypes=["float64"])
-erf = pointwise(
+erf: Operator = pointwise(
     "erf",
     _erf,
     "erf({0})",
@@ -89,7 +89,7 @@ def _softplus(x: numpy.ndarray) -> numpy.ndarray:
         )
 
 
-softplus = pointwise(
+softplus: Operator = pointwise(
     "softplus",
     _softplus,
     "softplus({0})",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -9,10 +10,21 @@ from typing import Any
 import numpy
 
 from blockfuse.ir.errors import ShapeError
-from blockfuse.ir.lowering import Composite, Host, Reduction
+from blockfuse.ir.lowering import Composite, Reduction
 from blockfuse.ir.operator import Example, Gradient, Operator, row
-from blockfuse.ir.operators.movement import broadcast_to, expand_dims
-from blockfuse.ir.operators.pointwise import FLAT, cast, equal, not_equal, sqrt, square
+from blockfuse.ir.operators.filling import arange
+from blockfuse.ir.operators.movement import broadcast_to, expand_dims, reshape
+from blockfuse.ir.operators.pointwise import (
+    FLAT,
+    cast,
+    equal,
+    isnan,
+    logical_or,
+    not_equal,
+    sqrt,
+    square,
+    where,
+)
 from blockfuse.ir.types import TensorType
 
 Axes = tuple[int, ...]
@@ -169,5 +181,37 @@ def _arg_type(x: TensorType, axis: int | None, keepdims: bool = False) -> Tensor
     return TensorType(reduced_shape(x.shape, axes, keepdims), numpy.dtype("int64"))
 
 
-argmax = row("argmax", numpy.argmax, Host(), type_rule=_arg_type, gradient=FLAT, examples=_ONE_AXIS)
-argmin = row("argmin", numpy.argmin, Host(), type_rule=_arg_type, gradient=FLAT, examples=_ONE_AXIS)
+def _place(extreme: Operator, x: Any, axis: int | None, keepdims: bool = False) -> Any:
+    """The least of the places where the extreme stands; every nan is one."""
+    if axis is None:
+        flat = _place(extreme, reshape(x, shape=(math.prod(x.shape),)), 0)
+        return reshape(flat, shape=(1,) * x.ndim if keepdims else ())
+    axis %= max(x.ndim, 1)
+    x = cast(x, dtype=_COMPARED.get(x.dtype.name, x.dtype.name))
+    stands = equal(x, extreme(x, axis=(axis,), keepdims=True))
+    if x.dtype.kind == "f":
+        stands = logical_or(stands, isnan(x))
+    extent = x.shape[axis]
+    counted = "int32" if extent < 2**31 else "int64"
+    places = arange(start=0, stop=extent, step=1, dtype=counted)
+    places = reshape(places, shape=(extent, *(1,) * (x.ndim - axis - 1)))
+    nowhere = cast(extent, dtype=counted)
+    return cast(min_(where(stands, places, nowhere), axis=(axis,), keepdims=keepdims), dtype="int64")
+
+
+_COMPARED = {"bool": "uint8", "float16": "float32"}  # dtype -> one of kernels, in the same order
+
+
+def _placed(name: str, meaning: Callable[..., Any], extreme: Operator) -> Operator:
+    return row(
+        name,
+        meaning,
+        Composite(partial(_place, extreme)),
+        type_rule=_arg_type,
+        gradient=FLAT,
+        examples=_ONE_AXIS,
+    )
+
+
+argmax = _placed("argmax", numpy.argmax, max_)
+argmin = _placed("argmin", numpy.argmin, min_)

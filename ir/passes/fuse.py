@@ -11,6 +11,9 @@ full
 - where nothing is folded and no product is in it: what gathers pick, in the shape of the domain. Their operands are read
   in an order of their own, so nobody in the group computes them.
 
+Random numbers stand in a group with what follows from each of them alone (a mask), and with nothing else: what they go into
+only reads the result. In the epilogue of a product, whose registers are full, a mask took as long as it takes to draw.
+
 A producer joins the group of its only reader(s). A value that two groups read is written to memory once.
 """
 
@@ -31,13 +34,14 @@ from blockfuse.ir.graph import (
     leaf,
     users,
 )
-from blockfuse.ir.lowering import Contraction, Fused, Gather, Movement, Pointwise, Reduction
+from blockfuse.ir.lowering import Contraction, Drawing, Fused, Gather, Movement, Pointwise, Reduction
 from blockfuse.ir.operator import Example, row
 from blockfuse.ir.operators.contractions import packed_product
 from blockfuse.ir.operators.pointwise import cast
 from blockfuse.ir.operators.reductions import sum_
 from blockfuse.ir.types import TensorType, tensor
 
+_LARGEST_DRAW = 8  # operators in a group with random numbers, which stand in its kernel several times
 _LARGEST = 60  # operators in one group: compile time grows faster than the group
 
 
@@ -108,12 +112,14 @@ def _carried(dtype: numpy.dtype) -> bool:
 
 
 def _with_written_outputs(graph: Graph) -> Graph:
-    """An output that is only a view, an input or another output gets a copy of its own."""
+    """An output that is only a view, an input or another output gets a copy of its own; so does what NumPy draws, as it
+    draws before there are results.
+    """
     outputs: list[Node] = []
     for output in graph.outputs:
         view = output.is_leaf or isinstance(output.operator.lowering, Movement) or output in outputs
         copy = Node(cast, (output,), {"dtype": str(output.dtype)}, output.type, output.source)
-        outputs.append(copy if view else output)
+        outputs.append(copy if view or output.operator.random else output)
     return graph_of(graph.inputs, outputs)
 
 
@@ -140,11 +146,28 @@ class _Grouping:
         self.readers = users(graph)
         self.outputs = set(graph.outputs)
         self.groups: dict[Node, _Group] = {}  # sink -> its group
-        taken: set[Node] = set()
+        self.taken: set[Node] = set()
+        for node in graph.nodes:
+            if isinstance(node.operator.lowering, Drawing):
+                self._take(self._drawn(node))
         for node in reversed(graph.nodes):
-            if node not in taken and has_kernel(node):
-                self.groups[node] = self._grown(node)
-                taken |= self.groups[node].members
+            if node not in self.taken and has_kernel(node):
+                self._take(self._grown(node))
+
+    def _take(self, group: _Group) -> None:
+        self.groups[group.sink] = group
+        self.taken |= group.members
+
+    def _drawn(self, draw: Node) -> _Group:
+        """Random numbers and the operators after them, each of which is all that reads the one before it."""
+        sink, members = draw, {draw}
+        while len(members) < _LARGEST_DRAW and sink not in self.outputs:
+            reader, *others = dict.fromkeys(self.readers[sink])
+            if others or not _only_reads(reader, sink):
+                break
+            sink = reader
+            members.add(sink)
+        return _Group(sink, sink.shape, members)
 
     def _grown(self, sink: Node) -> _Group:
         group = _started(sink)
@@ -170,11 +193,24 @@ class _Grouping:
         return [g for g in read if g.shape == group.domain and self._only_read_in(group, g)]
 
     def _only_read_in(self, group: _Group, producer: Node) -> bool:
-        free = not producer.is_leaf and producer not in self.outputs and has_kernel(producer)
+        free = (
+            not producer.is_leaf
+            and producer not in self.outputs
+            and producer not in self.taken
+            and has_kernel(producer)
+        )
         return free and all(
             r in group.members and not isinstance(r.operator.lowering, Contraction | Gather)
             for r in self.readers[producer]
         )
+
+
+def _only_reads(node: Node, value: Node) -> bool:
+    """Whether a pointwise node makes something of ``value`` and numbers alone."""
+    others = [o for o in node.operands if o is not value]
+    numbers = all(o.operator is constant and o.type.size == 1 for o in others)
+    pointwise = isinstance(node.operator.lowering, Pointwise) and has_kernel(node)
+    return pointwise and numbers and node.shape == value.shape
 
 
 def _started(sink: Node) -> _Group:

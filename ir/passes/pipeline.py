@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
-from blockfuse.ir.graph import Graph, graph_of
+from blockfuse.ir.errors import TraceError
+from blockfuse.ir.graph import Graph, Node, graph_of
 from blockfuse.ir.passes.dedupe import dedupe
-from blockfuse.ir.passes.expand import expand_composites
+from blockfuse.ir.passes.expand import expand_composites, expand_draws
 from blockfuse.ir.passes.fold import fold_constants
 from blockfuse.ir.passes.fuse import fuse
 from blockfuse.ir.passes.hoist import hoist
@@ -27,6 +28,7 @@ def prune(graph: Graph) -> Graph:
 def passes_before_hoisting(vector_bytes: int) -> tuple[tuple[str, Pass], ...]:
     """Name and pass, in order."""
     return (
+        ("expand_draws", expand_draws),
         ("simplify", simplify),
         ("expand_composites", expand_composites),
         ("pack_products", partial(pack_products, vector_bytes=vector_bytes)),
@@ -73,3 +75,26 @@ def optimize(
     if check:
         check(prologue), check(main)
     return Optimized(stages, prologue, main)
+
+
+def with_draws_in_front(optimized: Optimized, recorded: list[Node]) -> Optimized:
+    """The draws of the main graph before everything else, in the order in which they were recorded.
+
+    They read nothing, so nothing has to stand before them, and launches in a row can be one strip or one graph. Graphs are
+    in the order in which results need their nodes, which may be another one; each expansion of a draw leaves its place.
+    Raises TraceError where draws went, or their order cannot be told.
+    """
+    before, after = (draws_of(optimized.stages[name]) for name in ("recorded", "expand_draws"))
+    main = optimized.main
+    if before != recorded and len(before) == len(after):
+        became = dict(zip(before, after, strict=True))
+        before, after = recorded, [became[draw] for draw in recorded if draw in became]
+    if before != recorded or len(after) != len(draws_of(main)) or set(after) != set(draws_of(main)):
+        raise TraceError("forward draws random numbers in an order that the compiled program would change")
+    rest = (n for n in main.nodes if not n.operator.random)
+    return replace(optimized, main=replace(main, nodes=(*after, *rest)))
+
+
+def draws_of(graph: Graph) -> list[Node]:
+    """The operators that draw random numbers, in order."""
+    return [n for n in graph.nodes if n.operator.random]

@@ -11,12 +11,13 @@ from hypothesis import assume, given, note, settings
 from hypothesis import strategies as st
 from patterns import Picked, picked
 from simulated import Simulated
-from test_kernels import DTYPES_OF, GROUPS, assert_same, graphs, operands_of, random
+from test_kernels import DTYPES_OF, GROUPS, assert_same, graphs, operands_of, random, values_with_ties
 
 from blockfuse.ir.graph import Graph
 from blockfuse.ir.lowering import Contraction
 from blockfuse.ir.operator import Operator
-from blockfuse.ir.operators import indexing, movement, neural, pointwise, reductions
+from blockfuse.ir.operators import drawing, indexing, movement, neural, pointwise, reductions
+from blockfuse.ir.stream import STREAM
 
 
 def assert_simulated(
@@ -307,6 +308,32 @@ def test_folds_read_backwards_and_apart(
 def test_unaligned_rows_are_read_one_by_one() -> None:
     values = [random((9, 8), "float32")]
     assert_accurate(lambda x: neural.softmax(x, axis=1), values, wide=False)
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (2, 70), (40, 3)])
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+def test_places_of_extremes_are_those_of_numpy(dtype: str, shape: tuple[int, int]) -> None:
+    def places(x: Any) -> tuple[Any, ...]:
+        return reductions.argmax(x, axis=1), reductions.argmin(x, axis=0), reductions.argmax(x, axis=None)
+
+    assert_simulated(places, [values_with_ties(shape, dtype)], ulp=0)
+
+
+# -- random numbers --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", ["float32", "float64"])
+@pytest.mark.parametrize("count", [1, 2, 3, 63, 64, 65, 511, 512, 513, 1030])
+def test_draws_are_the_bits_of_numpy(count: int, width: str) -> None:
+    STREAM.seed(count)
+    for _ in range(2):
+        STREAM.generator.random(3, "float32")
+        piece = STREAM.reserve(count, width)
+        assert_simulated(lambda x: drawing.drawn(x, shape=(count,), dtype=width), [piece], ulp=0)
+        mask = assert_simulated(
+            lambda x: pointwise.less(drawing.drawn(x, shape=(count,), dtype=width), 0.4), [piece]
+        )
+        assert len(mask.launches) == 1
 
 
 # -- random graphs ---------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from blockfuse.codegen.cuda.render import render
 from blockfuse.codegen.cuda.simulator import Pointer, run
 from blockfuse.codegen.cuda.source import DeviceSource
 from blockfuse.codegen.schedule import Launch, schedule
-from blockfuse.ir.graph import Graph, argument
+from blockfuse.ir.graph import Graph, argument, evaluate
 from blockfuse.ir.passes.pipeline import optimize
 from blockfuse.ir.verify import verify
 
@@ -25,7 +25,9 @@ class Simulated:
 
     def __init__(self, recorded: Graph, threads: int = 32, wide: bool = True) -> None:
         self.graph = recorded
-        self.schedule = schedule(optimize(recorded, MACHINE.vector_bytes, verify).main, MACHINE)
+        optimized = optimize(recorded, MACHINE.vector_bytes, verify)
+        self.hoisted = evaluate(optimized.prologue, [])
+        self.schedule = schedule(optimized.main, MACHINE)
         self.launches = [s for s in self.schedule.steps if isinstance(s, Launch)]
         assert len(self.launches) == len(self.schedule.steps), self.schedule
         self.sources = [
@@ -41,6 +43,7 @@ class Simulated:
     def __call__(self, *values: numpy.ndarray) -> list[numpy.ndarray]:
         memory = [_poisoned(b.type.size, b.type.dtype) for b in self.schedule.buffers]
         known = dict(zip((i.attrs["name"] for i in self.graph.inputs), values, strict=True))
+        known |= {f"hoisted{n}": value for n, value in enumerate(self.hoisted)}
         names = [i.attrs["name"] for i in self.graph.inputs if i.operator is argument]
         results: dict[int, numpy.ndarray] = {}
         for buffer, array in zip(self.schedule.buffers, memory, strict=True):
@@ -48,7 +51,8 @@ class Simulated:
                 array[:] = known[names[buffer.place]].ravel()
             elif buffer.kind == "parameter":
                 node = self.schedule.parameters[buffer.place]
-                array[:] = numpy.asarray(node.attrs["value"]).ravel()
+                value = node.attrs["value"] if "value" in node.attrs else known[node.attrs["name"]]
+                array[:] = numpy.asarray(value).ravel()
             elif buffer is self._fault_word:
                 array[:] = 0
             elif buffer.kind == "result":

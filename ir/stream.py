@@ -1,0 +1,135 @@
+"""The random stream behind every draw, and pieces of it whose numbers can be computed in any order.
+
+NOTE [pieces of the stream]
+The stream is NumPy's PCG64: a state of 128 bits that each word takes to ``multiplier * state + increment``, whose bits are
+then mixed into a word of 64 (M. O'Neill, *PCG*, 2014: XSL-RR 128/64). A float64 takes a word. A float32 takes half of one,
+the low half first; a half that is left over is kept for the next float32, whatever is drawn in between.
+
+So many steps are again a multiplication and an addition, hence the state before any number follows from the state before the
+first one. A program takes a piece: under the stream's lock, which leaves the stream where drawing the numbers would have
+left it, it gets an array (``PIECE``) with all that they follow from.
+
+    row 0        state, low and high word; the kept half, and 2**32 if there is one; how many numbers
+    row 1 + k    multiplier and increment of 2**k steps, low and high word of each
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy
+
+MULTIPLIER = 0x2360ED051FC65DA44385DF649FCCF645  # NumPy's PCG_DEFAULT_MULTIPLIER
+STEPS = 40  # bits of a number of words
+PIECE = (1 + STEPS, 4)
+KEPT = 1 << 32  # in row 0: there is a kept half
+_WORD, _STATE = (1 << 64) - 1, (1 << 128) - 1
+
+
+class Stream:
+    """The generator behind every draw; its methods lock themselves, so that threads may share it."""
+
+    generator: numpy.random.Generator
+
+    def __init__(self) -> None:
+        self.seed(None)
+
+    def seed(self, seed: int | None) -> None:
+        """Start over; ``None`` takes a seed from the operating system."""
+        self.generator = numpy.random.Generator(numpy.random.PCG64(seed))
+
+    def reserve(self, count: int, width: str) -> numpy.ndarray:
+        """The piece with the next ``count`` numbers of the dtype ``width``, which the stream has then drawn."""
+        bits = self.generator.bit_generator
+        with bits.lock:
+            before: Any = bits.state
+            assert before["bit_generator"] == "PCG64", "only ``seed`` makes generators"
+            bits.state = _after(before, count, width)
+        return _piece(before, count)
+
+
+def _after(state: dict[str, Any], count: int, width: str) -> dict[str, Any]:
+    """The state of a generator that has drawn so many numbers."""
+    place, kept, half = state["state"], state["has_uint32"], state["uinteger"]
+    words = count
+    if width == "float32" and count:
+        words, kept = divmod(count - kept + 1, 2)
+        kept = 1 - kept
+    multiplier, increments = _steps(words)
+    after = (multiplier * place["state"] + increments * place["inc"]) & _STATE
+    if width == "float32" and words:
+        half = _mixed(after) >> 32
+    return {**state, "state": {**place, "state": after}, "has_uint32": kept, "uinteger": half}
+
+
+@lru_cache(maxsize=256)
+def _steps(count: int) -> tuple[int, int]:
+    """multiplier**count, and the sum of all lower powers."""
+    assert count < 1 << STEPS, f"{count} random words are too many"
+    power = pow(MULTIPLIER, count, (MULTIPLIER - 1) << 128)
+    return power & _STATE, (power - 1) // (MULTIPLIER - 1) & _STATE
+
+
+def _mixed(state: int) -> int:
+    """The word of a state."""
+    low, high = state & _WORD, state >> 64
+    word, turn = low ^ high, high >> 58
+    return (word >> turn | word << (64 - turn)) & _WORD
+
+
+def _piece(state: dict[str, Any], count: int) -> numpy.ndarray:
+    place = state["state"]["state"]
+    piece = _steps_of(state["state"]["inc"]).copy()
+    piece[0] = place & _WORD, place >> 64, state["has_uint32"] * KEPT | state["uinteger"], count
+    return piece
+
+
+@lru_cache(maxsize=8)
+def _steps_of(increment: int) -> numpy.ndarray:
+    """A piece whose first row is still to be filled in."""
+    rows, multiplier = [(0, 0, 0, 0)], MULTIPLIER
+    for _ in range(STEPS):
+        rows.append((multiplier & _WORD, multiplier >> 64, increment & _WORD, increment >> 64))
+        increment = (multiplier + 1) * increment & _STATE
+        multiplier = multiplier * multiplier & _STATE
+    return numpy.array(rows, numpy.uint64)
+
+
+def is_known(bits: Any) -> bool:
+    """Whether the next numbers of a generator are made, and its state is kept, as this file and the kernels have it.
+
+    NumPy promises the words of PCG64 for good, the numbers that it makes of them not.
+    """
+    before = bits.state
+    if before["bit_generator"] != "PCG64":
+        return False
+    first = _after(before, 1, "float64")
+    second = _after(first, 1, "float64")
+    words = [_mixed(state["state"]["state"]) for state in (first, second)]
+    generator = numpy.random.Generator(bits)
+    single, double = generator.random(1, "float32"), generator.random(1, "float64")
+    other, after = generator.random(1, "float32"), bits.state
+    halves = numpy.array([words[0] & KEPT - 1, words[0] >> 32]) >> 8
+    return bool(
+        (numpy.concatenate([single, other]) == halves.astype("float32") * numpy.float32(2.0**-24)).all()
+        and double[0] == (words[1] >> 11) * 2.0**-53
+        and after == {**second, "uinteger": words[0] >> 32}
+    )
+
+
+def generator_of(piece: numpy.ndarray) -> numpy.random.Generator:
+    """A generator of its own whose next numbers are those of a piece."""
+    low, high, kept = (int(word) for word in piece[0, :3])
+    increment = int(piece[1, 2]) | int(piece[1, 3]) << 64
+    bits = numpy.random.PCG64(0)
+    bits.state = {
+        "bit_generator": "PCG64",
+        "state": {"state": low | high << 64, "inc": increment},
+        "has_uint32": kept // KEPT,
+        "uinteger": kept % KEPT,
+    }
+    return numpy.random.Generator(bits)
+
+
+STREAM = Stream()
