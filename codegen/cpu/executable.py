@@ -237,8 +237,7 @@ def _drawn(draws: tuple[HostCall, ...]) -> tuple[numpy.ndarray, ...]:
     try:
         return tuple([host_result(draw, {}) for draw in draws])
     except FaultError as error:
-        assert error.__cause__ is not None
-        raise error.__cause__ from None
+        raise error.__cause__ or error from None
 
 
 class _Owner:
