@@ -98,22 +98,13 @@ class Hybrid:
         return plain.unwrapped(self._call(args, kwargs, plain))
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], plain: PlainArrays) -> Any:
-        arrays: list[ndarray] = []
-        values: list[Any] = []
         try:
-            structure = flatten((args, kwargs), arrays, values)
+            call, signature = self._taken_apart(args, kwargs, stays=plain.foreign is not None)
         except Unstructured:
             plain.lend()
             self._compile_children()
             return self._segmented(self._others, args, kwargs)  # an argument of a type that has no signature
-        first = {id(a): n for n, a in reversed(list(enumerate(arrays)))}  # an array may be passed twice
-        types = tuple((a.shape, a.dtype.char, first[id(a)]) for a in arrays)
-        training = modes.is_training()
-        family = self._numbers.family(structure, values, (types, training)) if values else None
-        given = family.given if family is not None else frozenset()
-        call = Call(args, kwargs, arrays, values, structure, family, given, plain.foreign is not None)
-        signature: Signature = (call.form, types, training)
-        if family is not None and family.exhausted and signature not in self.cases:
+        if call.family is not None and call.family.exhausted and signature not in self.cases:
             plain.lend()
             return self._worn_out(call, signature)
         every = self._batches.covering(signature)
@@ -124,12 +115,8 @@ class Hybrid:
         case.calls += 1
         program, result = case.program, None
         if program is not None and program.refresh():
-            self._prefer(case, program, call)
             result = self._run(case, program, call)
             if result is not UNKNOWN and result is not PYTHON:
-                case.served += 1
-                if family is not None:
-                    family.uses += 1
                 return result
         elif every is not None:
             self._batches.out_of_date(every)
@@ -142,12 +129,27 @@ class Hybrid:
         if result is PYTHON or not case.wants_recording or not self._recording.acquire(blocking=False):
             case.eager_calls += 1
             if case.program is None:
-                self._prefer_python(case, call, types)
+                self._prefer_python(case, call, signature[1])
             return self._segmented(case, args, kwargs)
         try:
             return self._recorded(case, signature, call)
         finally:
             self._recording.release()
+
+    def _taken_apart(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], stays: bool
+    ) -> tuple[Call, Signature]:
+        """A call and its signature; raises Unstructured."""
+        arrays: list[ndarray] = []
+        values: list[Any] = []
+        structure = flatten((args, kwargs), arrays, values)
+        first = {id(a): n for n, a in reversed(list(enumerate(arrays)))}  # an array may be passed twice
+        types = tuple((a.shape, a.dtype.char, first[id(a)]) for a in arrays)
+        training = modes.is_training()
+        family = self._numbers.family(structure, values, (types, training)) if values else None
+        given = family.given if family is not None else frozenset()
+        call = Call(args, kwargs, arrays, values, structure, family, given, stays)
+        return call, (call.form, types, training)
 
     def _worn_out(self, call: Call, signature: Signature) -> Any:
         """A call with a new value of a number whose values have had enough programs."""
@@ -194,8 +196,17 @@ class Hybrid:
                 child._compile_by(self.options)
 
     def _run(self, case: Case, program: Program, call: Call) -> Any:
+        """What the program gives, which later calls then try first: a result, UNKNOWN or PYTHON."""
+        self._prefer(case, program, call)
         run = partial(program.run, call.arrays, call.values)
-        return run() if self._audit is None else self._audit.run(case, program, run, (call.args, call.kwargs))
+        result = (
+            run() if self._audit is None else self._audit.run(case, program, run, (call.args, call.kwargs))
+        )
+        if result is not UNKNOWN and result is not PYTHON:
+            case.served += 1
+            if call.family is not None:
+                call.family.uses += 1
+        return result
 
     def _prefer(self, case: Case, program: Program, call: Call) -> None:
         """Let the next call try this program first, unless it is for arrays that are given twice."""
