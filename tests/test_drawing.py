@@ -369,15 +369,19 @@ def test_what_drawing_raises_is_raised_by_the_call_and_nothing_leaks(monkeypatch
     compiled, x = blockfuse.hybridize(noisy), np.ones((4, 3))
     compiled(x)
     owner = program_of(compiled).executable._owner
+
+    def counts() -> numpy.ndarray:
+        return numpy.array([sys.getrefcount(owner.binding), sys.getrefcount(numpy.dtype("float32"))])
+
     for generator in (numpy.random.Generator(numpy.random.Philox(1)), STREAM.generator):
         monkeypatch.setattr(STREAM, "generator", generator)
-        before = sys.getrefcount(owner.binding), sys.getrefcount(numpy.dtype("float32"))
+        before = counts()
         for _ in range(100):
             with contextlib.suppress(AssertionError):
                 compiled(x)
                 assert generator.bit_generator.state["bit_generator"] == "PCG64"
-        assert (sys.getrefcount(owner.binding), sys.getrefcount(numpy.dtype("float32"))) == before
-    assert program_of(compiled).executable.calls() == 200
+        assert numpy.abs(counts() - before).max() < 50  # others come and go; a leak of each call is 100
+    assert program_of(compiled).executable.calls() == 100  # what raises is not counted
 
 
 class Meddling:
