@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import numpy
 
@@ -24,20 +24,24 @@ def host_result(call: HostCall, arrays: dict[int, numpy.ndarray]) -> numpy.ndarr
         raise FaultError(f"{call.operator.name} raised {error!r}") from error
 
 
+def around_calls(schedule: Schedule) -> Callable[[], AbstractContextManager[None]]:
+    """What a call runs in: one that raises FaultError runs again, and must not have drawn in vain."""
+    return _nothing_drawn_in_vain if _draws(schedule) else nullcontext
+
+
 @contextmanager
-def nothing_drawn_in_vain(draws: bool) -> Iterator[None]:
-    """A call that raises FaultError runs again, so where it ``draws``, the stream is set back."""
+def _nothing_drawn_in_vain() -> Iterator[None]:
+    """Set the random stream back where a call raises FaultError."""
     stream = STREAM.generator.bit_generator
-    before = stream.state if draws else None
+    before = stream.state
     try:
         yield
     except FaultError:
-        if before is not None:
-            stream.state = before
+        stream.state = before
         raise
 
 
-def draws(schedule: Schedule) -> bool:
+def _draws(schedule: Schedule) -> bool:
     """Whether some operator draws random numbers, and a call may come to nothing for another one."""
     hosts = [step.operator for step in schedule.steps if isinstance(step, HostCall)]
     others = schedule.fault is not None or not all(operator.random for operator in hosts)

@@ -157,9 +157,8 @@ class Witness:
         gc.disable()  # finalizers of other objects would be taken for the call's doing
         self._follows_lines = sys.gettrace() is None
         if self._follows_lines:
-            sys._getframe().f_trace_opcodes = (
-                True  # CPython 3.12 shows instructions where one frame asked before
-            )
+            # CPython 3.12 shows instructions where one frame asked before.
+            sys._getframe().f_trace_opcodes = True
             sys.settrace(self._follow)
         sys.setprofile(self._see)
         try:

@@ -20,7 +20,7 @@ from blockfuse.codegen.cpu.pool import pool
 from blockfuse.codegen.cpu.pool_code import pool_ir
 from blockfuse.codegen.cpu.program import program_ir
 from blockfuse.codegen.cpu.results import may_be_large
-from blockfuse.codegen.host import draws, host_result, nothing_drawn_in_vain
+from blockfuse.codegen.host import around_calls, host_result
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.schedule import Schedule
 from blockfuse.codegen.steps import HostCall
@@ -54,7 +54,7 @@ class Executable:
     ) -> None:
         """keep: bytes of large results that are kept for the next ones, NOTE [kept memory]."""
         self.plan = plan(schedule, machine)
-        self._draws = draws(schedule)
+        self._around = around_calls(schedule)
         self._code = [self._kernel(n, source, store) for n, source in enumerate(self.plan.sources)]
         self._program = self._load_program(store)
         self._frame = self._new_frame(wrapper, unusual, store)
@@ -155,7 +155,7 @@ class Executable:
             arrays |= {n: array for (n, _), array in zip(self.plan.buffers(kind), given, strict=True)}
         for number, array in arrays.items():
             table[number] = array.ctypes.data
-        with nothing_drawn_in_vain(self._draws):
+        with self._around():
             return self._drive(table, arrays)
 
     def _drive(self, table: numpy.ndarray, arrays: dict[int, numpy.ndarray]) -> list[numpy.ndarray] | None:

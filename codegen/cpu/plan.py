@@ -46,7 +46,7 @@ class Plan:
     def draws(self) -> tuple[HostCall, ...]:
         """The draws at the start of the only block, if each is a value of the workspace: see NOTE [draws of an entry].
 
-        None where the entry may find a fault after it has drawn: Python would draw again.
+        There are none where the entry may find a fault after it has drawn: Python would draw again.
         """
         if self.schedule.fault is not None:
             return ()

@@ -25,7 +25,7 @@ from blockfuse.codegen.cuda.plan import WIDE, Piece, Plan, layout, plan
 from blockfuse.codegen.cuda.regions import END, Region
 from blockfuse.codegen.cuda.room import Key, Parameters, Room, Table
 from blockfuse.codegen.cuda.source import DeviceSource
-from blockfuse.codegen.host import draws, host_result, nothing_drawn_in_vain
+from blockfuse.codegen.host import around_calls, host_result
 from blockfuse.codegen.kernel import Kernel, has_fault
 from blockfuse.codegen.schedule import BlockSchedule, Schedule
 from blockfuse.codegen.steps import HostCall, Launch, Pointer
@@ -46,7 +46,7 @@ class Executable:
         """precision: of the products of float32 matrices, as the device's providers name it."""
         device.check()
         self.device, self.precision = device, precision
-        self._draws = draws(schedule)
+        self._around = around_calls(schedule)
         self.plan, self._kernels, self._regions = _loaded(schedule, device, store, precision)
         self._host = {k: on_host(k, store) for k in self.plan.reasons}
         self._queue = device.queue()
@@ -75,9 +75,8 @@ class Executable:
         self.device.check()  # before the lock, which a fork may have left held
         with self._lock:
             for (number, _), array in zip(self.plan.buffers("parameter"), parameters, strict=True):
-                if (
-                    number in self._parameters.addresses
-                ):  # calls that have not run yet come first in the queue
+                # Calls that have not run yet come first in the queue.
+                if number in self._parameters.addresses:
                     self._queue.upload(self._parameters.addresses[number], array)
             self._queue.finish()
 
@@ -103,7 +102,7 @@ class Executable:
         operator met values for which it raises.
         """
         self.device.check()
-        with self._lock, nothing_drawn_in_vain(self._draws):
+        with self._lock, self._around():
             items = 0 if self._growing is None else arguments[self._growing].shape[0]
             room = self._room(items)
             table = room.table.copy()

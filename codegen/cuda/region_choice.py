@@ -154,8 +154,7 @@ def _beside(schedule: Schedule, blocks: Iterable[int]) -> tuple[int, ...]:
     """Those of the blocks that another one of them, or the same again, follows or precedes."""
     inside = set(blocks)
     pairs = [(n, way) for n in inside for way in schedule.blocks[n].successors or () if way in inside]
-    joined = {number for pair in pairs for number in pair}
-    return tuple(sorted(number for number in joined))
+    return tuple(sorted({number for pair in pairs for number in pair}))
 
 
 # -- kernels ---------------------------------------------------------------------------------------------------
