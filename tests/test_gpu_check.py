@@ -55,6 +55,7 @@ def test_wrong_results_and_faults_of_memory_fail_and_slow_calls_do_not() -> None
     assert Report("d", False, families=[right], sanitizer=clean, measures=[slow]).passed
     assert not Report("d", False, families=[right, wrong]).passed
     assert not Report("d", False, sanitizer={"memcheck": "ERROR SUMMARY: 3 errors"}).passed
+    assert not Report("d", False, sanitizer={"memcheck": "ERROR SUMMARY: 10 errors"}).passed
 
 
 def test_a_part_that_fails_is_reported_and_what_was_found_is_kept(
