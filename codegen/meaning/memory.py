@@ -18,7 +18,9 @@ _GARBAGE = 0xCB  # each byte of an integer that nobody has written
 
 
 class MeaningError(Exception):
-    """A kernel or a schedule does what has no meaning: see NOTE [what an access may do]."""
+    """A kernel or a schedule does what has no meaning: see NOTE [what an access may do]. kernel: the name of the kernel."""
+
+    kernel = ""
 
 
 class Memory:

@@ -138,10 +138,14 @@ class _Call:
 
     def _launch(self, launch: Launch, memories: list[Memory], begin: int, end: int) -> None:
         addresses = [Address(memories[p.buffer], p.offset) for p in launch.pointers]
-        if any(a.memory is addresses[-1].memory for a in addresses[:-1]):
-            raise MeaningError(f"{launch.kernel.name} reads what it writes")
         named = dict(zip(_names(launch.kernel), addresses, strict=True))
-        self.kernels(launch.kernel, named, begin, end)
+        try:
+            if any(a.memory is addresses[-1].memory for a in addresses[:-1]):
+                raise MeaningError("it reads what it writes")
+            self.kernels(launch.kernel, named, begin, end)
+        except MeaningError as error:
+            error.kernel = launch.kernel.name
+            raise
 
     def _strip(self, strip: Strip) -> None:
         """All launches for some items, then for the next ones; buffers of the kind ``strip`` are new each time."""
