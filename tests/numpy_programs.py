@@ -185,10 +185,9 @@ npx = types.SimpleNamespace(
     reshape_like=lambda x, y: x.reshape(y.shape),
     sequence_mask=sequence_mask,
 )
-Meaning = Callable[..., Any]
 
 
-def meaning_of(source: str) -> Meaning:
+def function_of(source: str) -> Callable[..., Any]:
     """The function of that name in a source, over NumPy's arrays."""
     scope: dict[str, Any] = {"np": np, "npx": npx, "numpy": numpy}
     exec(source, scope)

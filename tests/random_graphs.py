@@ -32,6 +32,20 @@ class Type:
 
 
 @dataclass(frozen=True)
+class Case:
+    """The source of ``function``, and what it is called with. arguments: types by name. seed: of their values."""
+
+    source: str
+    arguments: dict[str, Type]
+    seed: int
+
+    def samples(self, turn: int, scale: float = 1.0) -> list[Value]:
+        """The arguments of call ``turn``."""
+        seeds = (1000 * self.seed + 10 * turn + n for n in range(len(self.arguments)))
+        return [sample(t.shape, t.dtype, s, scale) for t, s in zip(self.arguments.values(), seeds, strict=True)]
+
+
+@dataclass(frozen=True)
 class Line:
     """``text`` makes the value ``name``, or, where it ``writes``, changes it."""
 
@@ -46,7 +60,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Program:
-    """arguments: types by name. results: names of what it returns. seed: what it came from, and of its samples."""
+    """A case by its lines, which can be taken apart. results: names of what it returns."""
 
     arguments: dict[str, Type]
     lines: tuple[Line, ...]
@@ -54,16 +68,10 @@ class Program:
     seed: int = 0
 
     @property
-    def source(self) -> str:
+    def case(self) -> Case:
         body = "".join(f"    {line}\n" for line in self.lines)
-        return f"def function({', '.join(self.arguments)}):\n{body}    return {', '.join(self.results)}\n"
-
-    def samples(self, turn: int, scale: float = 1.0) -> list[Value]:
-        """The arguments of call ``turn``."""
-        return [
-            sample(t.shape, t.dtype, 1000 * self.seed + 10 * turn + n, scale)
-            for n, t in enumerate(self.arguments.values())
-        ]
+        head = f"def function({', '.join(self.arguments)}):"
+        return Case(f"{head}\n{body}    return {', '.join(self.results)}\n", self.arguments, self.seed)
 
 
 @dataclass
@@ -105,7 +113,7 @@ class Draft:
         self.lines: list[Line] = []
         self.pairs: list[tuple[str, str]] = []
         self.forms: dict[str, str] = dict.fromkeys(self.arguments, "argument")  # value -> the form that made it
-        samples = Program(self.arguments, (), (), seed).samples(0)
+        samples = Case("", self.arguments, seed).samples(0)
         self.values: dict[str, Value] = dict(zip(self.arguments, samples, strict=True))
         self.made: list[str] = []  # values in memory of their own, or numbers
         self.fresh: list[str] = []  # those that can be written to
