@@ -140,6 +140,7 @@ activations any
     npx.leaky_relu({0}, act_type='selu')
     npx.activation({0}, 'softrelu')
     npx.stop_gradient({0})
+    npx.cast({0}, '{dtype}')
     np.clip({0}, -0.5, 0.5)
 activations numbers
     npx.log_sigmoid({0})
@@ -148,6 +149,8 @@ activations numbers
     np.round({0}, 1)
     np.fix({0})
 movement any
+    np.asarray({0}, dtype='{dtype}')
+    np.array({0}, dtype='{dtype}')
     {0}.T
     {0}.transpose({order})
     {0}[{index}]

@@ -168,6 +168,7 @@ npx = types.SimpleNamespace(
     smooth_l1=smooth_l1,
     activation=lambda x, act_type: {"softrelu": softplus}[act_type](x),
     stop_gradient=lambda x: x,
+    cast=lambda x, dtype: x.astype(dtype),
     softmax=softmax,
     log_softmax=log_softmax,
     masked_softmax=masked_softmax,
