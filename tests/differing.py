@@ -26,7 +26,8 @@ from blockfuse.codegen.meaning.schedules import meaning_of
 from blockfuse.codegen.schedule import Schedule, schedule
 from blockfuse.ir.graph import Graph, Node, argument, evaluate, graph_of, leaf, literal, parameter
 from blockfuse.ir.interpreter import interpreting
-from blockfuse.ir.passes.pipeline import Optimized, optimize
+from blockfuse.ir.passes.pipeline import Optimized, optimize, with_draws_in_front
+from blockfuse.ir.stream import STREAM
 from blockfuse.ir.verify import verify
 from blockfuse.runtime.rounding import NOISES, SPREADS, Noisy, distance
 from blockfuse.tracer.recorder import Recorder
@@ -102,6 +103,8 @@ class Function:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
+    """No warnings, and all random draws from the start of the stream."""
+    STREAM.seed(0)
     with warnings.catch_warnings(), numpy.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         yield
@@ -134,6 +137,8 @@ def difference(found: Sequence[Value], wanted: Sequence[Value]) -> tuple[str, st
 
 
 def _close(a: Value, b: Value) -> bool:
+    if a.tobytes() == b.tobytes():
+        return True
     if b.dtype.kind != "f":
         return bool(numpy.array_equal(a, b))
     limit = LIMITS[b.dtype.name]
@@ -201,7 +206,10 @@ def _place(error: Exception) -> str:
 
 
 def quick(case: Case, run: Run | None = None, thorough: bool = True) -> Run:
-    """Hold NumPy, the eager call, the recorded graph, the passes and the schedule against each other."""
+    """Hold NumPy, the eager call, the recorded graph, the passes and the schedule against each other.
+
+    run: gets what there is, also where a fault is raised. thorough: verify the graph after every pass.
+    """
     run = run or Run()
     check = _Check(case, "quick")
     first, other = (case.samples(turn, SCALES[turn]) for turn in (0, 1))
@@ -217,17 +225,60 @@ def quick(case: Case, run: Run | None = None, thorough: bool = True) -> Run:
         return run
     again = check.function.numpy(other)
     values, wanted = (first, wanted) if isinstance(again, Exception) else (other, again)
-    graph = run.graph = check.running("recorded", lambda: _graph(recorder, results, case))
-    check.hold("recorded", values, check.running("recorded", lambda: evaluate(graph, values)), wanted)
-    machine = MACHINES[case.seed % len(MACHINES)]
-    optimized = run.optimized = check.running(
-        "passes", lambda: optimize(graph, machine.vector_bytes, verify if thorough else None)
-    )
-    known = _with_hoisted(graph, optimized, values)
-    check.hold("passes", values, check.running("passes", lambda: _evaluated(optimized.main, known)), wanted)
-    planned = run.schedule = check.running("schedule", lambda: schedule(optimized.main, machine))
-    check.hold("schedule", values, check.running("schedule", lambda: _meant(planned, graph, known)), wanted)
+    staged = _Stages(check, recorder, results, thorough)
+    run.graph, run.optimized, run.schedule = staged.graph, staged.optimized, staged.schedule
+    try:
+        check.hold("schedule", values, check.running("schedule", lambda: staged.meant(values)), wanted)
+    except (Fault, Chaotic):  # which stage was the first?
+        check.hold("recorded", values, check.running("recorded", lambda: staged.recorded(values)), wanted)
+        check.hold("passes", values, check.running("passes", lambda: staged.passed(values)), wanted)
+        raise
     return run
+
+
+class _Stages:
+    """What comes of a recorded call, and what each stage of it means."""
+
+    def __init__(
+        self, check: _Check, recorder: Recorder, results: Sequence[ndarray], thorough: bool
+    ) -> None:
+        machine = MACHINES[check.case.seed % len(MACHINES)]
+        graph = self.graph = check.running("recorded", lambda: _graph(recorder, results, check.case))
+        self.optimized = check.running(
+            "passes", lambda: optimize(graph, machine.vector_bytes, verify if thorough else None)
+        )
+        if recorder.draws:
+            self.optimized = with_draws_in_front(self.optimized, recorder.draws)
+        self.schedule = check.running("schedule", lambda: schedule(self.optimized.main, machine))
+
+    def recorded(self, values: Sequence[Value]) -> list[Value]:
+        return evaluate(self.graph, values)
+
+    def passed(self, values: Sequence[Value]) -> list[Value]:
+        return _evaluated(self.optimized.main, self._known(values))
+
+    def meant(self, values: Sequence[Value]) -> list[Value]:
+        known = self._known(values)
+        arguments = [known[i.attrs["name"]] for i in self.graph.inputs if i.operator is argument]
+        leaves = (n.attrs for n in self.schedule.parameters)
+        parameters = [a["value"] if "value" in a else known[a["name"]] for a in leaves]
+        found = meaning_of(self.schedule, _dense(arguments), _dense(parameters))
+        assert found is not None
+        return found
+
+    def _known(self, values: Sequence[Value]) -> dict[str, Value]:
+        """Name of a leaf -> its value, also for what the prologue computes."""
+        known = dict(zip((i.attrs["name"] for i in self.graph.inputs), values, strict=True))
+        hoisted = _evaluated(self.optimized.prologue, known)
+        return known | {f"hoisted{n}": value for n, value in enumerate(hoisted)}
+
+
+def _evaluated(graph: Graph, known: dict[str, Value]) -> list[Value]:
+    return evaluate(graph, [known[i.attrs["name"]] for i in graph.inputs])
+
+
+def _dense(values: Sequence[Value]) -> list[Value]:
+    return [numpy.ascontiguousarray(v).reshape(v.shape) for v in values]
 
 
 def _graph(recorder: Recorder, results: Sequence[ndarray], case: Case) -> Graph:
@@ -246,27 +297,6 @@ def _graph(recorder: Recorder, results: Sequence[ndarray], case: Case) -> Graph:
 
 def _array(value: Any) -> Value:
     return value._data if isinstance(value, ndarray) else value
-
-
-def _with_hoisted(graph: Graph, optimized: Optimized, values: Sequence[Value]) -> dict[str, Value]:
-    """Name of a leaf -> its value, also for what the prologue computes."""
-    known = dict(zip((i.attrs["name"] for i in graph.inputs), values, strict=True))
-    with _quiet():
-        hoisted = _evaluated(optimized.prologue, known)
-    return known | {f"hoisted{n}": value for n, value in enumerate(hoisted)}
-
-
-def _evaluated(graph: Graph, known: dict[str, Value]) -> list[Value]:
-    return evaluate(graph, [known[i.attrs["name"]] for i in graph.inputs])
-
-
-def _meant(planned: Schedule, graph: Graph, known: dict[str, Value]) -> Sequence[Value]:
-    arguments = [known[i.attrs["name"]] for i in graph.inputs if i.operator is argument]
-    leaves = (n.attrs for n in planned.parameters)
-    parameters = [a["value"] if "value" in a else known[a["name"]] for a in leaves]
-    found = meaning_of(planned, *([numpy.require(v, requirements="C").reshape(v.shape) for v in a] for a in (arguments, parameters)))
-    assert found is not None
-    return found
 
 
 # -- native code -------------------------------------------------------------------------------------------------

@@ -56,6 +56,7 @@ SHARES: dict[str, float] = {
     "beside": 6,
     "products": 13,
     "picked": 5,
+    "draws": 1,
     "solved": 0.5,
     "writes": 4,
 }
@@ -292,6 +293,23 @@ picked matrix any
     npx.embedding(({1} > 0).astype('{whole}'), {0})
 picked table
     npx.sequence_mask({0}, ({0} > 0).sum(axis=0), True)
+draws any
+    {0} + np.random.uniform(-1, 1, {sizes})
+    np.random.uniform(size={sizes}, dtype='{wide}') > 0.5
+    {0} * np.random.normal(0, 1, {sizes})
+    {0} - np.random.exponential(1.0, {sizes}, dtype='{wide}')
+    {0} + np.random.randint(0, 5, {sizes})
+    np.random.bernoulli(0.5, size={sizes}) * {0}
+    np.random.gamma(2.0, 1.0, {sizes}) + {0}
+    np.random.poisson(2.0, {sizes}) + {0}
+    np.random.binomial(4, 0.5, {sizes}) - {0}
+    np.random.multinomial(5, [0.5, 0.25, 0.25], {sizes})
+    npx.dropout({0}, 0.4, mode='always')
+draws axes
+    np.random.choice({last}, {sizes}) + {0}
+    {0} + np.random.permutation({last})
+    {0}[np.random.permutation({first})]
+    npx.dropout({0}, 0.5, mode='always', axes=(0,))
 solved square
     np.linalg.det({0} + np.eye({last}, dtype='{wide}') * 9)
     np.linalg.inv({0} / 9 + np.eye({last}, dtype='{wide}'))
@@ -445,6 +463,7 @@ PARAMETERS: dict[str, Callable[[random.Random, Value], Any]] = {
     "new": lambda pick, value: pick.randrange(value.ndim + 1),
     "mode": lambda pick, value: pick.choice(("clip", "wrap")),
     "side": lambda pick, value: pick.choice(("edge", "symmetric", "wrap", "reflect")[: 4 if 1 not in value.shape else 3]),
+    "sizes": lambda pick, value: value.shape if pick.random() < 0.7 else value.shape[-1:],
     "ddof": lambda pick, value: pick.choice((0, 0, 1)),
     "k": lambda pick, value: pick.choice((0, 0, 1, -1, 2)),
 }

@@ -1,4 +1,4 @@
-"""What random programs mean in plain NumPy: the namespaces ``np`` and ``npx`` without anything of blockfuse."""
+"""What random programs mean in plain NumPy: the namespaces ``np`` and ``npx`` without blockfuse, but for random draws."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy
+
+from blockfuse import np as ours
+from blockfuse import npx as our_npx
 
 Array = Any  # numpy.ndarray, or a number of NumPy's
 
@@ -153,7 +156,18 @@ def _argsort(a: Array, axis: int | None = -1) -> Array:
     return numpy.argsort(a, axis=axis, kind="stable")
 
 
-np = types.SimpleNamespace(**{**vars(numpy), "take": _take, "argsort": _argsort})
+class _Draws:
+    """Numbers of the product's own stream, as NumPy's arrays: what they should be is said in ``test_drawing.py``."""
+
+    def __getattr__(self, name: str) -> Callable[..., Array]:
+        return lambda *arguments, **options: getattr(ours.random, name)(*arguments, **options).asnumpy()
+
+
+def _dropout(x: Array, p: float, mode: str, axes: Any = ()) -> Array:
+    return our_npx.dropout(ours.array(x, dtype=x.dtype), p, mode, axes).asnumpy()
+
+
+np = types.SimpleNamespace(**{**vars(numpy), "take": _take, "argsort": _argsort, "random": _Draws()})
 npx = types.SimpleNamespace(
     relu=relu,
     sigmoid=sigmoid,
@@ -174,6 +188,7 @@ npx = types.SimpleNamespace(
     masked_softmax=masked_softmax,
     masked_log_softmax=masked_log_softmax,
     layer_norm=layer_norm,
+    dropout=_dropout,
     logsumexp=logsumexp,
     norm=numpy.linalg.norm,
     fully_connected=fully_connected,

@@ -36,9 +36,12 @@ def edges(graph: Graph) -> Iterator[tuple[str, str]]:
 def features(graph: Graph, fused: Graph, schedule: Schedule) -> set[str]:
     """All that is remembered of one program."""
     found = {f"edge {a} > {b}" for a, b in edges(graph)}
+    found |= {f"operator {node.operator.name}" for node in graph.nodes}
     for node in fused.nodes:
+        found.add(f"operator {node.operator.name}")
         if isinstance(node.operator.lowering, Fused):
             found |= set(_readings(node))
+            found |= {f"operator {n.operator.name}" for n in node.attrs["body"].nodes}
     for launch in schedule.launches:
         found |= set(_kernel_features(launch.kernel))
     found |= {f"host {s.operator.name}" for s in schedule.steps if isinstance(s, HostCall)}
@@ -144,7 +147,7 @@ class Coverage:
         by_kind = Counter(feature.split()[0] for feature in self.counts)
         runs = Counter(feature.split()[0] for feature in self.counts.elements())
         lines = [f"  {kind:8} {by_kind[kind]:6} features, {runs[kind]:9} times" for kind in sorted(by_kind)]
-        seen = {name for f in self.counts if f.startswith("edge ") for name in f.split()[1:4:2]}
+        seen = {f.split()[1] for f in self.counts if f.startswith("operator ")}
         lines.append(f"  operators {len(rows & seen)} of {len(rows)}; never: {', '.join(sorted(rows - seen)) or 'none'}")
         rare = [f for f, n in self.counts.items() if n == 1]
         lines.append(f"  run once: {len(rare)}")

@@ -9,8 +9,7 @@ from __future__ import annotations
 import random
 import warnings
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy
@@ -73,6 +72,17 @@ class Program:
         head = f"def function({', '.join(self.arguments)}):"
         return Case(f"{head}\n{body}    return {', '.join(self.results)}\n", self.arguments, self.seed)
 
+    def tidied(self) -> Program:
+        """Without lines and arguments that no result needs. A write counts for its own array only: of a view it is lost."""
+        needed, kept = set(self.results), []
+        for line in reversed(self.lines):
+            if line.name in needed:
+                needed |= set(line.operands)
+                kept.append(line)
+        first = next(iter(self.arguments))
+        types = {n: t for n, t in self.arguments.items() if n in needed} or {first: self.arguments[first]}
+        return replace(self, lines=tuple(reversed(kept)), arguments=types)
+
 
 @dataclass
 class Steering:
@@ -111,6 +121,7 @@ class Draft:
         self.dtypes = [self.pick.choice(DTYPES) for _ in range(self.pick.choice((1, 1, 2)))]
         self.arguments = {f"x{n}": self._type() for n in range(self.pick.choice((1, 2, 2, 3)))}
         self.lines: list[Line] = []
+        self.draws = False
         self.pairs: list[tuple[str, str]] = []
         self.forms: dict[str, str] = dict.fromkeys(self.arguments, "argument")  # value -> the form that made it
         samples = Case("", self.arguments, seed).samples(0)
@@ -120,10 +131,10 @@ class Draft:
 
     def program(self, length: int) -> Program:
         while len(self.lines) < length or not self.made:
-            self._line()
+            self.add(self.form())
         *others, last = self.made
         results = (last, self.pick.choice(others)) if others and self.pick.random() < 0.3 else (last,)
-        return Program(self.arguments, _needed(self.lines, results), results, self.seed)
+        return Program(self.arguments, tuple(self.lines), results, self.seed).tidied()
 
     def _type(self) -> Type:
         pick, n = self.pick, lambda: self.pick.choice(self.sizes)
@@ -141,13 +152,17 @@ class Draft:
 
     # -- lines -----------------------------------------------------------------------------------------------
 
-    def _line(self) -> bool:
+    def form(self) -> Form:
+        """One for the next line: the one of a few that was run least."""
         group = self.pick.choices(_GROUPS, _WEIGHTS)[0]
         forms = self.pick.choices(_MEMBERS[group], k=_CHOICES)
         latest = self.forms[next(reversed(self.values))]
-        form = max(forms, key=lambda f: self.steering.appeal((latest, f.text)))
+        return max(forms, key=lambda f: self.steering.appeal((latest, f.text)))
+
+    def add(self, form: Form) -> bool:
+        """A line more; whether that could be."""
         operands = self._operands(form)
-        if operands is None:
+        if operands is None or (form.group == "draws" and self.draws):
             return False
         first = self.values[operands[0]]
         drawn = {n: draw(self.pick, first) for n, draw in PARAMETERS.items() if f"{{{n}}}" in form.text}
@@ -182,6 +197,7 @@ class Draft:
             return False
         self.values[line.name] = numpy.asarray(value)
         self.lines.append(line)
+        self.draws |= form.group == "draws"  # one: a graph may need several in another order
         self.pairs += [(self.forms[n], form.text) for n in line.operands]
         if not line.writes:
             self.forms[line.name] = form.text
@@ -203,14 +219,15 @@ def drafted(seed: int, steering: Steering) -> tuple[Program, Draft]:
     return draft.program(draft.pick.choice((1, 2, 3, 3, 4, 4, 5, 6, 8))), draft
 
 
-def _needed(lines: Iterable[Line], results: tuple[str, ...]) -> tuple[Line, ...]:
-    """The lines that the results depend on; a write counts as one to its array only."""
-    needed, kept = set(results), []
-    for line in reversed(list(lines)):
-        if line.name in needed:
-            needed |= set(line.operands)
-            kept.append(line)
-    return tuple(reversed(kept))
+def values_of(program: Program, count: int) -> dict[str, Value]:
+    """Name -> value after ``count`` lines, on the samples; nothing where NumPy refuses one of them."""
+    values = dict(zip(program.arguments, program.case.samples(0), strict=True))
+    for line in program.lines[:count]:
+        value = _tried(line, values)
+        if value is None:
+            return {}
+        values[line.name] = numpy.asarray(value)
+    return values
 
 
 def _tried(line: Line, values: dict[str, Value]) -> Value | None:

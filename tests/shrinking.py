@@ -9,7 +9,7 @@ from typing import Any
 
 import differing
 from differing import Fault
-from random_graphs import Line, Program, Type
+from random_graphs import Line, Program, Type, values_of
 
 _PLAIN = "float32"
 
@@ -49,6 +49,7 @@ def _smaller(program: Program) -> Iterator[Program]:
             yield _tidied(program, lines=rest)
         else:
             yield from (_without(program, place, name) for name in _before(program, place))
+            yield from _given(program, place)
     yield from (_tidied(program, arguments=types) for types in _plainer(program.arguments))
     for place, line in enumerate(program.lines):
         for old in dict.fromkeys(line.operands):
@@ -62,6 +63,16 @@ def _without(program: Program, place: int, name: str) -> Program:
     later = tuple(_renamed(line, gone, name) for line in program.lines[place + 1 :])
     results = tuple(dict.fromkeys(name if r == gone else r for r in program.results))
     return _tidied(program, lines=(*program.lines[:place], *later), results=results)
+
+
+def _given(program: Program, place: int) -> Iterator[Program]:
+    """The program with what a line makes as an argument more."""
+    name = program.lines[place].name
+    value = values_of(program, place + 1).get(name)
+    if value is not None:
+        lines = (*program.lines[:place], *program.lines[place + 1 :])
+        types = {**program.arguments, name: Type(value.shape, value.dtype.name)}
+        yield _tidied(program, lines=lines, arguments=types)
 
 
 def _with(program: Program, place: int, line: Line) -> tuple[Line, ...]:
@@ -95,13 +106,4 @@ def _plainer(types: dict[str, Type]) -> Iterator[dict[str, Type]]:
 
 
 def _tidied(program: Program, **changes: Any) -> Program:
-    """With the changes, and without lines and arguments that no result needs."""
-    changed = replace(program, **changes)
-    needed, kept = set(changed.results), []
-    for line in reversed(changed.lines):
-        if line.name in needed:
-            needed |= set(line.operands)
-            kept.append(line)
-    first = next(iter(changed.arguments))
-    arguments = {n: t for n, t in changed.arguments.items() if n in needed} or {first: changed.arguments[first]}
-    return replace(changed, lines=tuple(reversed(kept)), arguments=arguments)
+    return replace(program, **changes).tidied()
