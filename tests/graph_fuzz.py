@@ -52,7 +52,7 @@ class Search:
 
     def __post_init__(self) -> None:
         self.begun, self.spoken = time.monotonic(), time.monotonic()
-        self.newest: tuple[int, Program, set[str]] | None = None  # of this window: what is new in it
+        self.newest: tuple[float, Program, set[str]] | None = None  # of this window: what it is worth, what it has
 
     def run(self, goes_on: Callable[[Search], bool]) -> None:
         while goes_on(self):
@@ -85,9 +85,9 @@ class Search:
         found = features(run.graph, run.optimized.main, run.schedule)
         self.steering.note(draft, self.coverage.new(found))
         self.coverage.note(found)
-        new = self.compiled.new(found)
-        if self.newest is None or new > self.newest[0]:
-            self.newest = new, program, found
+        worth = self.compiled.worth(found) / (2 + len(run.schedule.launches))  # most of the time is compiling
+        if self.newest is None or worth > self.newest[0]:
+            self.newest = worth, program, found
 
     # -- faults ----------------------------------------------------------------------------------------------
 

@@ -57,6 +57,10 @@ def _readings(node: Node) -> Iterator[str]:
     whole = max((n.shape for n in (*body.nodes, *body.inputs)), key=lambda shape: (len(shape), _size(shape)))
     readers = users(body)
     folds = sum(isinstance(n.operator.lowering, Reduction) for n in body.nodes)
+    for operand in set(node.operands):
+        forms = {_form(i.shape, whole) for i, o in zip(body.inputs, node.operands, strict=True) if o is operand}
+        if node.operands.count(operand) > 1:
+            yield f"group {min(folds, 3)} folds, one operand as {' and '.join(sorted(forms))}"
     for leaf in body.inputs:
         ways = {_reading(leaf, reader, whole) for reader in readers[leaf]}
         yield f"group {min(folds, 3)} folds, {_form(leaf.shape, whole)} read {' and '.join(sorted(ways))}"
@@ -138,6 +142,13 @@ class Coverage:
     def new(self, found: set[str]) -> int:
         """How much was never run before."""
         return sum(feature not in self.counts for feature in found)
+
+    def worth(self, found: set[str]) -> float:
+        """How much native code of a program has that was run seldom; most of all, operands read in several ways."""
+        kinds = {"group": 1.0, "edge": 0.0, "operator": 0.0}
+        return sum(
+            kinds.get(f.split(" ", 1)[0], 1.0) * (8.0 if " and " in f else 1.0) / (1 + self.counts[f]) for f in found
+        )
 
     def note(self, found: set[str]) -> None:
         self.counts.update(found)
