@@ -239,9 +239,7 @@ def quick(case: Case, run: Run | None = None, thorough: bool = True) -> Run:
 class _Stages:
     """What comes of a recorded call, and what each stage of it means."""
 
-    def __init__(
-        self, check: _Check, recorder: Recorder, results: Sequence[ndarray], thorough: bool
-    ) -> None:
+    def __init__(self, check: _Check, recorder: Recorder, results: Sequence[ndarray], thorough: bool) -> None:
         machine = MACHINES[check.case.seed % len(MACHINES)]
         graph = self.graph = check.running("recorded", lambda: _graph(recorder, results, check.case))
         self.optimized = check.running(
@@ -291,7 +289,9 @@ def _graph(recorder: Recorder, results: Sequence[ndarray], case: Case) -> Graph:
     inputs = tuple(now.get(i, i) for i in recorder.arguments)
     changed = dict(now)
     for node in graph.nodes:
-        changed[node] = changed[node] if node in changed else node.over(tuple(changed.get(o, o) for o in node.operands))
+        changed[node] = (
+            changed[node] if node in changed else node.over(tuple(changed.get(o, o) for o in node.operands))
+        )
     return verify(graph_of(inputs, [changed.get(o, o) for o in graph.outputs]))
 
 

@@ -240,6 +240,8 @@ products axes right
     {0} @ {1} * {0}
     npx.relu({0} @ {1})
     np.tensordot({0}, {1}, 1)
+products axes stacked
+    np.dot({0}, {1})
 products floats
     {0} @ np.swapaxes({0}, -1, -2)
     np.swapaxes({0}, -1, -2) @ {0}
@@ -360,7 +362,7 @@ def _right(value: Value, first: Value) -> bool:
     return value.ndim > 0 and value.shape[-2 if value.ndim > 1 else 0] == first.shape[-1]
 
 
-def _square(value: Value, first: Value) -> bool:
+def _square(value: Value) -> bool:
     return value.ndim >= 2 and 0 < value.shape[-1] == value.shape[-2] <= 8 and value.dtype.name in WIDE
 
 
@@ -379,9 +381,10 @@ FITS: dict[str, Callable[[Value, Value], bool]] = {
     "alike": lambda value, first: value.shape == first.shape,
     "vector": lambda value, first: value.shape == first.shape[-1:],
     "right": _right,
+    "stacked": lambda value, first: value.ndim > 2 and _right(value, first),
     "weight": lambda value, first: value.ndim == 2 and value.shape[1] == first.shape[-1],
     "units": lambda value, first: value.ndim == 1 and value.shape == first.shape[:1],
-    "square": _square,
+    "square": lambda value, first: _square(value),
     "solved": lambda value, first: 0 < value.ndim < 3 and value.shape[0] == first.shape[-1],
 }
 
@@ -462,7 +465,9 @@ PARAMETERS: dict[str, Callable[[random.Random, Value], Any]] = {
     "last": lambda pick, value: value.shape[-1],
     "new": lambda pick, value: pick.randrange(value.ndim + 1),
     "mode": lambda pick, value: pick.choice(("clip", "wrap")),
-    "side": lambda pick, value: pick.choice(("edge", "symmetric", "wrap", "reflect")[: 4 if 1 not in value.shape else 3]),
+    "side": lambda pick, value: pick.choice(
+        ("edge", "symmetric", "wrap", "reflect")[: 4 if 1 not in value.shape else 3]
+    ),
     "sizes": lambda pick, value: value.shape if pick.random() < 0.7 else value.shape[-1:],
     "ddof": lambda pick, value: pick.choice((0, 0, 1)),
     "k": lambda pick, value: pick.choice((0, 0, 1, -1, 2)),
@@ -506,9 +511,7 @@ def _call(row: Operator) -> Form:
     if count == 1 and (example.low, example.high) != (-2.0, 2.0):
         operands = [f"np.clip({{0}}, {example.low}, {example.high})"]
     text = f"{'np' if hasattr(np, row.name) else 'npx'}.{row.name}({', '.join(operands)})"
-    return Form(
-        f"pointwise{count}", _OTHERWISE.get(row.name, text), ("any", *["broadcasts"] * (count - 1))
-    )
+    return Form(f"pointwise{count}", _OTHERWISE.get(row.name, text), ("any", *["broadcasts"] * (count - 1)))
 
 
 FORMS: tuple[Form, ...] = (

@@ -58,26 +58,29 @@ def _readings(node: Node) -> Iterator[str]:
     readers = users(body)
     folds = sum(isinstance(n.operator.lowering, Reduction) for n in body.nodes)
     for operand in set(node.operands):
-        forms = {_form(i.shape, whole) for i, o in zip(body.inputs, node.operands, strict=True) if o is operand}
+        forms = {
+            _form(i.shape, whole) for i, o in zip(body.inputs, node.operands, strict=True) if o is operand
+        }
         if node.operands.count(operand) > 1:
             yield f"group {min(folds, 3)} folds, one operand as {' and '.join(sorted(forms))}"
     for leaf in body.inputs:
-        ways = {_reading(leaf, reader, whole) for reader in readers[leaf]}
+        ways = {_reading(reader, whole) for reader in readers[leaf]}
         yield f"group {min(folds, 3)} folds, {_form(leaf.shape, whole)} read {' and '.join(sorted(ways))}"
     for producer, consumer in edges(body):
         yield f"group {producer} > {consumer}"
 
 
-def _reading(leaf: Node, reader: Node, whole: tuple[int, ...]) -> str:
+def _reading(reader: Node, whole: tuple[int, ...]) -> str:
     if isinstance(reader.operator.lowering, Reduction):
         return "folded"
     return f"for {_form(reader.shape, whole)}"
 
 
 def _form(shape: tuple[int, ...], whole: tuple[int, ...]) -> str:
-    """A shape against the whole domain: ``=`` as long, ``1`` of size 1, ``-`` not there, ``?`` of another size."""
-    lined = [None] * (len(whole) - len(shape)) + list(shape)
-    return "".join("-" if n is None else "=" if n == m else "1" if n == 1 else "?" for n, m in zip(lined, whole))
+    """A shape against the whole domain: ``=`` as long, ``1`` of size 1, ``?`` of another size, ``-`` not there."""
+    known = whole[len(whole) - len(shape) :]
+    signs = ("=" if n == m else "1" if n == 1 else "?" for n, m in zip(shape, known, strict=True))
+    return "-" * (len(whole) - len(shape)) + "".join(signs)
 
 
 def _size(shape: tuple[int, ...]) -> int:
@@ -147,7 +150,8 @@ class Coverage:
         """How much native code of a program has that was run seldom; most of all, operands read in several ways."""
         kinds = {"group": 1.0, "edge": 0.0, "operator": 0.0}
         return sum(
-            kinds.get(f.split(" ", 1)[0], 1.0) * (8.0 if " and " in f else 1.0) / (1 + self.counts[f]) for f in found
+            kinds.get(f.split(" ", 1)[0], 1.0) * (8.0 if " and " in f else 1.0) / (1 + self.counts[f])
+            for f in found
         )
 
     def note(self, found: set[str]) -> None:
@@ -159,7 +163,9 @@ class Coverage:
         runs = Counter(feature.split()[0] for feature in self.counts.elements())
         lines = [f"  {kind:8} {by_kind[kind]:6} features, {runs[kind]:9} times" for kind in sorted(by_kind)]
         seen = {f.split()[1] for f in self.counts if f.startswith("operator ")}
-        lines.append(f"  operators {len(rows & seen)} of {len(rows)}; never: {', '.join(sorted(rows - seen)) or 'none'}")
+        lines.append(
+            f"  operators {len(rows & seen)} of {len(rows)}; never: {', '.join(sorted(rows - seen)) or 'none'}"
+        )
         rare = [f for f, n in self.counts.items() if n == 1]
         lines.append(f"  run once: {len(rare)}")
         return "\n".join(lines)

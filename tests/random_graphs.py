@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy
 from expressions import sample
-from forms import DTYPES, FITS, FORMS, PARAMETERS, SHARES, Form, Value
+from forms import DTYPES, FITS, FORMS, PARAMETERS, SHARES, Form, Value, broadcasts
 from numpy_programs import np, npx
 
 _SIZES = (2, 2, 3, 3, 4, 4, 4, 5, 8, 8, 16, 17, 32)
 _LARGEST = 4096  # elements of a value
 _CHOICES = 4  # forms that compete for a line
+_ECHOES = 0.2  # of the lines put the last value beside what it was made of
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,9 @@ class Case:
     def samples(self, turn: int, scale: float = 1.0) -> list[Value]:
         """The arguments of call ``turn``."""
         seeds = (1000 * self.seed + 10 * turn + n for n in range(len(self.arguments)))
-        return [sample(t.shape, t.dtype, s, scale) for t, s in zip(self.arguments.values(), seeds, strict=True)]
+        return [
+            sample(t.shape, t.dtype, s, scale) for t, s in zip(self.arguments.values(), seeds, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,9 @@ class Draft:
         self.lines: list[Line] = []
         self.draws = False
         self.pairs: list[tuple[str, str]] = []
-        self.forms: dict[str, str] = dict.fromkeys(self.arguments, "argument")  # value -> the form that made it
+        self.forms: dict[str, str] = dict.fromkeys(
+            self.arguments, "argument"
+        )  # value -> the form that made it
         samples = Case("", self.arguments, seed).samples(0)
         self.values: dict[str, Value] = dict(zip(self.arguments, samples, strict=True))
         self.made: list[str] = []  # values in memory of their own, or numbers
@@ -131,7 +136,8 @@ class Draft:
 
     def program(self, length: int) -> Program:
         while len(self.lines) < length or not self.made:
-            self.add(self.form())
+            if self.pick.random() > _ECHOES or not self.echo():
+                self.add(self.form())
         *others, last = self.made
         results = (last, self.pick.choice(others)) if others and self.pick.random() < 0.3 else (last,)
         return Program(self.arguments, tuple(self.lines), results, self.seed).tidied()
@@ -152,9 +158,23 @@ class Draft:
 
     # -- lines -----------------------------------------------------------------------------------------------
 
-    def form(self) -> Form:
+    def echo(self) -> bool:
+        """A line with the last value and one that it was made of; whether that could be."""
+        last = next(reversed(self.values))
+        kin = [n for n in sorted(self._roots(last)) if broadcasts(self.values[n], self.values[last])]
+        if not kin:
+            return False
+        operands = [last, self.pick.choice(kin)]
+        self.pick.shuffle(operands)
+        return self._write(self.form("pointwise2"), tuple(operands))
+
+    def _roots(self, name: str) -> set[str]:
+        roots = {o for line in self.lines if line.name == name for o in line.operands} - {name}
+        return roots.union(*(self._roots(r) for r in roots))
+
+    def form(self, group: str = "") -> Form:
         """One for the next line: the one of a few that was run least."""
-        group = self.pick.choices(_GROUPS, _WEIGHTS)[0]
+        group = group or self.pick.choices(_GROUPS, _WEIGHTS)[0]
         forms = self.pick.choices(_MEMBERS[group], k=_CHOICES)
         latest = self.forms[next(reversed(self.values))]
         return max(forms, key=lambda f: self.steering.appeal((latest, f.text)))
@@ -164,6 +184,9 @@ class Draft:
         operands = self._operands(form)
         if operands is None or (form.group == "draws" and self.draws):
             return False
+        return self._write(form, operands)
+
+    def _write(self, form: Form, operands: tuple[str, ...]) -> bool:
         first = self.values[operands[0]]
         drawn = {n: draw(self.pick, first) for n, draw in PARAMETERS.items() if f"{{{n}}}" in form.text}
         text = form.text.format(*operands, **drawn)
