@@ -59,7 +59,7 @@ class _Scope:
     """The names that are known at one place of a kernel: see NOTE [scopes]."""
 
     def __init__(self, loads: Iterable[Access] = (), around: _Scope | None = None) -> None:
-        self.names = set(around.names) if around else set[str]()
+        self.names: set[str] = set(around.names) if around else set()
         for load in loads:
             self.add(load.name.removeprefix("out as "))
 
