@@ -161,8 +161,12 @@ class Hybrid:
         """Something is wrong with us: calls that no program takes run in Python until something changes."""
         case.reason = self._trouble.tell(error)
         case.patience.give_up()
-        for value in recording.watched:
-            value._watchers.add(case)
+        for value in (
+            self.owner,
+            *recording.watched,
+        ):  # nothing is watched yet where reading the state failed
+            if hasattr(value, "_watchers"):
+                value._watchers.add(case)
         self._trouble.warn(case.reason)
 
     def _taken_apart(
@@ -300,7 +304,9 @@ class Hybrid:
         return result
 
     def _learn(self, case: Case, signature: Signature, call: Call, recording: Recording) -> None:
-        """Make of a recording what can be made of it."""
+        """Make of a recording what can be made of it; raises what went wrong in ours."""
+        if recording.failure is not None:
+            raise recording.failure
         roots = [(self.owner, _name_of(self.owner))]
         self._code = recording.code
         given = (call.args, call.kwargs)
