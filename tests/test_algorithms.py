@@ -122,7 +122,7 @@ def test_an_algorithm_gives_what_it_means(algorithm: Algorithm, dtype: str) -> N
     one, other = sizes[turn % len(sizes)], sizes[(turn + 4) % len(sizes)]
     companions = list(COMPANIONS)[turn % len(COMPANIONS)]
     if turn % 2:  # in one dtype as a function, in the other as a block
-        check_function(algorithm, (one, other), companions, dtype)
+        check_function(algorithm, (one, other)[: 1 + turn % 4 // 2], companions, dtype)
     else:
         check_blocks(algorithm, (one,), companions, dtype)
 
