@@ -1,7 +1,7 @@
 """All stages of a program held together: the first one that does not give what the recorded operators mean is named.
 
-Recorded graphs, what the passes make of them, the schedule with its kernels as data, their source, and native code: each has a
-meaning of its own, so that a difference shows in which layer it came about.
+Recorded graphs, what the passes make of them, the schedule with its kernels as data, their source, and native code: each has
+a meaning of its own, so that a difference shows in which layer it came about.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ Outcome = list[numpy.ndarray] | str | None  # the results; RAISES; None where th
 Trace = list[tuple[str, numpy.ndarray]]  # name of a kernel and what it gives, in the order of launches
 
 RAISES = "raises"
+_GARBAGE = 0xCB
 STORE = Store()  # object code for the session
 
 
@@ -96,7 +97,11 @@ def hold_program(program: Any, arguments: Arrays, source: bool = False) -> None:
 
 
 def hold_function(
-    function: Callable[..., Any], arguments: Arrays, machine: Machine, source: bool = False, compiled: bool = True
+    function: Callable[..., Any],
+    arguments: Arrays,
+    machine: Machine,
+    source: bool = False,
+    compiled: bool = True,
 ) -> Schedule | None:
     """The same for one call of a function of arrays, recorded here; None where it cannot be a program."""
     given = [np.array(a, dtype=a.dtype.name) for a in arguments]
@@ -173,16 +178,24 @@ class _Held:
         self._stage("passes", lambda: walked(self.stages.main, self.hoisted, trace), lambda: "")
         self._stage("schedule", self._meant, lambda: self._first_unlike(trace))
         if source:
-            self._stage("source", lambda: self._meant(source_meaning), lambda: self._first_bad(source_meaning))
+            self._stage(
+                "source", lambda: self._meant(source_meaning), lambda: self._first_bad(source_meaning)
+            )
         if run is not None:
             kernels = native_meaning(self.stages.machine)
-            self._stage("native", lambda: run(self.arguments), lambda: self._first_bad(kernels))
+            self._stage("native", lambda: self._run(run), lambda: self._first_bad(kernels))
+
+    def _run(self, run: Callable[[list[numpy.ndarray]], Outcome]) -> Outcome:
+        """NumPy gives memory again that it has got back: what is left unwritten shall not look right."""
+        types = [b.type for b in self.stages.schedule.buffers if b.kind == "result"]
+        del [numpy.full(t.nbytes, _GARBAGE, "uint8") for t in types][:]
+        return run(self.arguments)
 
     def _stage(self, name: str, run: Callable[[], Outcome], blame: Callable[[], str]) -> None:
         try:
             difference = _difference(self._outcome(run), self.wanted, self.limit)
         except MeaningError as error:
-            raise StageError(name, error.kernel, str(error)) from error
+            raise StageError(name, error.kernel or blame(), str(error)) from error
         except Exception as error:
             raise StageError(name, "", f"{type(error).__name__}: {error}") from error
         if difference:
@@ -234,7 +247,8 @@ def same_effect(
     """Do what a kernel means; whether ``kernels`` would have left the same memory."""
     written = ("out", "fault") if "fault" in addresses else ("out",)
     copies = {name: Address(_copy(addresses[name].memory), addresses[name].start) for name in written}
-    kernel_meaning(kernel, addresses, begin, end)
+    with numpy.errstate(all="ignore"):
+        kernel_meaning(kernel, addresses, begin, end)
     try:
         kernels(kernel, {**addresses, **copies}, begin, end)
     except MeaningError:
