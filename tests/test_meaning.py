@@ -41,6 +41,7 @@ from blockfuse.codegen.kernel import (
     Statement,
     Sweep,
 )
+from blockfuse.codegen.meaning.expressions import value_of
 from blockfuse.codegen.meaning.kernels import kernel_meaning
 from blockfuse.codegen.meaning.memory import Address, MeaningError, unwritten
 from blockfuse.codegen.meaning.memory import given as memory_of
@@ -554,13 +555,20 @@ def memory_for_copy() -> dict[str, Address]:
         (replace(COPY, loads=(replace(COPY.loads[0], dtype="int32"),)), "is taken for int32"),
         (replace(COPY, store=replace(COPY.store, name="x0")), "is written to"),
         (replace(COPY, result="t0", body=(Statement("t0", "float64", "x0 + x0"),)), "is of float32"),
-        (replace(COPY, result="t0", body=(Statement("t0", "float32", "x0 + t1"),)), "'t1' is not defined"),
         (replace(COPY, result="t0", body=(Statement("t0", "bool", "x0 > x0"),)), "bool is stored as float32"),
     ],
 )
 def test_what_has_no_meaning_is_refused(kernel: MapKernel, error: str) -> None:
     with pytest.raises(MeaningError, match=error):
         kernel_meaning(kernel, memory_for_copy(), 0, 2)
+
+
+def test_an_expression_names_nothing_but_values_and_functions() -> None:
+    values = {"x0": numpy.ones(3, "float32")}
+    assert value_of("x0 + float32(1.0)", values).tolist() == [2, 2, 2]
+    for name in ("t1", "print", "numpy"):
+        with pytest.raises(MeaningError, match=f"'{name}' is not defined"):
+            value_of(f"x0 + {name}", values)
 
 
 def test_what_was_never_written_cannot_be_read() -> None:
@@ -574,8 +582,9 @@ def test_what_was_never_written_cannot_be_read() -> None:
         source_meaning(COPY, turned, 0, 1)
 
 
-def test_a_row_has_no_element() -> None:
+def test_a_row_has_no_element(monkeypatch: pytest.MonkeyPatch) -> None:
     """Statements for the row may name what is read or computed once a row, and folds."""
+    monkeypatch.setattr(RowKernel, "__post_init__", lambda self: None)  # which says so earlier
     load = Access("x0", "float32", (3, 1))
     total = Fold("t0", "float32", "float32(0.0)", "fold_add(t0, x0)", "fold_add({0}, {1})")
     out = Access("out", "float32", (1,))
@@ -592,7 +601,8 @@ def test_a_row_has_no_element() -> None:
                 kernel_meaning(kernel, addresses, 0, 2)
 
 
-def test_a_value_is_for_the_row_or_for_the_element() -> None:
+def test_a_value_is_for_the_row_or_for_the_element(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RowKernel, "__post_init__", lambda self: None)
     load = Access("x0", "float32", (3, 1))
     total = Fold("t0", "float32", "float32(0.0)", "fold_add(t0, x0)", "fold_add({0}, {1})")
     once = Access("x0", "float32", (1,))
