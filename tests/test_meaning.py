@@ -686,3 +686,29 @@ def test_an_index_is_clamped_and_noted(place: int) -> None:
     kernel_meaning(kernel, addresses, 0, 1)
     assert addresses["out"].memory.array.tolist() == [0 if place < 0 else 4]
     assert addresses["fault"].memory.array.tolist() == [int(place in (-6, 5))]
+
+
+# -- operands that are read at two granularities -----------------------------------------------------------------
+
+TWO_WAYS: dict[str, tuple[Callable[..., Any], tuple[tuple[int, ...], ...]]] = {
+    "matrix and vector": (lambda A, x: A @ x + x, ((5, 5), (5,))),
+    "matrix and vector of more than a vector": (lambda A, x: A @ x + x, ((40, 40), (40,))),
+    "one element": (lambda A, x: A @ x + x, ((1, 1), (1,))),
+    "from the left": (lambda A, x: x @ A - x * (A @ x), ((3, 3), (3,))),
+    "outer": (lambda x: (x[:, None] - x).max(axis=1) + x * x.sum(), ((7,),)),
+    "kept axis": (lambda x, y: x.sum(axis=-1, keepdims=True) * y, ((3, 4, 5), (4, 1))),
+    "kept axis of alike sizes": (lambda x, y: x.sum(axis=-1, keepdims=True) * y, ((4, 4, 5), (4, 1))),
+    "two axes": (lambda x, y: (x * y).sum(axis=(1, 2), keepdims=True) * y, ((2, 3, 3), (2, 1, 1))),
+    "softmax": (lambda A, x: npx.softmax(A * x) @ x + x, ((6, 6), (6,))),
+    "scalar": (
+        lambda x: (x - x.mean(keepdims=True)) / (x.var(keepdims=True) + 1) + np.mean(x) * x.sum(),
+        ((1,),),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TWO_WAYS)
+def test_an_operand_may_be_one_number_a_row_and_one_for_each_element(name: str) -> None:
+    function, shapes = TWO_WAYS[name]
+    values = [numpy.random.default_rng(n).uniform(-2, 2, s).astype("float32") for n, s in enumerate(shapes)]
+    assert hold_function(function, values, TWO, source=True) is not None
