@@ -16,6 +16,7 @@ from flows import program_of
 from graphs import LEVELS, graph, graph_for
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from random_kernels import random_kernel
 from stages import StageError, hold_function, hold_program, hold_together, native_meaning, same_effect
 from test_batches import NETS, initialized
 from test_random_nets import Function
@@ -447,6 +448,17 @@ def _memory_for_rows(extent: int, dtype: str) -> dict[str, Address]:
     sizes = {"x0": 4 * extent + 3, "x1": extent, "x2": 4, "x3": 7}
     given = {n: Address(memory_of(whole(pick, s, "bool" if n == "x1" else dtype))) for n, s in sizes.items()}
     return given | {"out": Address(unwritten(4 * extent, dtype))}
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 10**6))
+def test_any_kernel_means_in_source_and_in_native_code_what_it_means_as_data(seed: int) -> None:
+    drawn = random_kernel(seed)
+    limit = 5e-5 if "float32" in str(drawn.kernel) else 1e-10
+    for kernels in (source_meaning, native_meaning(MACHINE)):
+        addresses = drawn.addresses()
+        assert same_effect(drawn.kernel, addresses, 0, drawn.rows, kernels, limit), (seed, drawn.kernel)
+        assert addresses["out"].memory.array.size
 
 
 # -- what goes wrong is found in its layer -----------------------------------------------------------------------
