@@ -18,6 +18,7 @@ from blockfuse.codegen.cpu.frame import dtype_places, place_of
 from blockfuse.codegen.cpu.results import Results
 from blockfuse.codegen.cpu.running import RAISED, Running
 from blockfuse.codegen.cpu.words import I8, I32, I64, POINTER, word
+from blockfuse.codegen.variants import SLOTS
 
 
 class Entry(Results, Running):
@@ -39,6 +40,7 @@ class Entry(Results, Running):
         data = [self._checked_argument(arguments, n, b) for n, (_, b) in enumerate(given)]
         table = self._filled_table()
         if self.items is not None:
+            self._require_proven_size(self.items)
             self._put(table, plan.items_place, self.items)
         for (number, _), address in zip(given, data, strict=True):
             self._put(table, number, address)
@@ -136,6 +138,12 @@ class Entry(Results, Running):
             self.items = found
         else:
             self._require(self.builder.icmp_signed("==", found, self.items))
+
+    def _require_proven_size(self, items: ir.Value) -> None:
+        """See NOTE [variants]."""
+        slot = self.builder.and_(items, ir.Constant(I64, SLOTS - 1))
+        place = self.builder.gep(self._pointer(self._word("sizes")), [slot], source_etype=I64)
+        self._require(self.builder.icmp_signed("==", self.builder.load(place, typ=I64), items))
 
     def _filled_table(self) -> ir.Value:
         """The program's table, copied to the stack."""

@@ -26,7 +26,7 @@ HEADER = (
         "not_implemented",
     ),
     *("save_thread", "restore_thread", "aligned_alloc", "free", "workspace", "new_tuple", "binding", "calls"),
-    *("promise", "none", "set_handler", "keeper", "call", "draw", "mode"),
+    *("promise", "none", "set_handler", "keeper", "call", "draw", "mode", "sizes"),
 )
 
 
