@@ -162,7 +162,9 @@ def arrays(arguments: tuple[Any, ...]) -> list[numpy.ndarray]:
     return [a.asnumpy() for a in arguments]
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize(
+    "name", ["parallel", "feed forward", "attention", "several", "flattening", "one unit", "wide", "doubles"]
+)
 def test_stages_of_a_program_for_every_size_mean_the_same_at_each(name: str) -> None:
     kind, make = NETS[name]
     net = initialized(kind(), threads=2)
@@ -383,7 +385,7 @@ def memory_for_product(kernel: ProductKernel, matrices: int, height: int) -> dic
     return given | {"out": Address(unwritten(matrices * rows * kernel.units, kernel.dtype))}
 
 
-@settings(max_examples=25)
+@settings(max_examples=20)
 @given(product_kernels(), st.integers(1, 3), st.integers(4, 17))
 def test_a_tile_means_in_source_and_in_native_code_what_it_means_as_data(
     kernel: ProductKernel, matrices: int, height: int
@@ -450,7 +452,7 @@ def _memory_for_rows(extent: int, dtype: str) -> dict[str, Address]:
     return given | {"out": Address(unwritten(4 * extent, dtype))}
 
 
-@settings(max_examples=25)
+@settings(max_examples=20)
 @given(st.integers(0, 10**6))
 def test_any_kernel_means_in_source_and_in_native_code_what_it_means_as_data(seed: int) -> None:
     drawn = random_kernel(seed)
