@@ -25,7 +25,9 @@ test: $(VENV)/.installed-test ## run the tests
 	$(BIN)/pytest
 
 fuzz: $(VENV)/.installed-test ## run random programs, new ones each time, for 10 minutes or MINUTES=...
-	$(BIN)/pytest tests/test_fuzz.py --fuzz-minutes=$(or $(MINUTES),10)
+	PYTHONPATH=src:tests $(BIN)/python tests/graph_fuzz.py --minutes $(or $(MINUTES),10) & graphs=$$!; \
+	$(BIN)/pytest tests/test_fuzz.py --fuzz-minutes=$(or $(MINUTES),10); edits=$$?; \
+	wait $$graphs && exit $$edits
 
 check: $(VENV)/.installed-dev ## formatting, lint and types, changing nothing
 	$(BIN)/ruff format --check .

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -245,3 +247,55 @@ def test_what_forward_raises_is_no_failure_of_ours() -> None:
             with pytest.raises(KeyError, match="too many"):
                 call(numbers(3))
             call(numbers(2))
+
+
+# Runs in a process of its own, whose memory it limits: an entry finds none for its results or its workspace.
+SHORT_OF_MEMORY = """
+import resource, warnings
+import blockfuse
+from blockfuse import np
+
+SIZE = 1 << 23  # elements, 32 MiB
+
+
+def several(x):
+    y = np.tanh(x)
+    return y.sum(axis=1), y * 2, y * 3, y * 5
+
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
+call = blockfuse.hybridize(several, threads=1)
+x = np.ones((8, SIZE // 8))
+for _ in range(3):
+    wanted = [float(y.sum()) for y in call(x)]
+before = resident()
+limits = resource.getrlimit(resource.RLIMIT_AS)
+with open("/proc/self/statm") as file:
+    used = int(file.read().split()[0]) * resource.getpagesize()
+errors = 0
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    for spare in range(0, 5):
+        resource.setrlimit(resource.RLIMIT_AS, (used + spare * (40 << 20), limits[1]))
+        for _ in range(3):
+            try:
+                call(x)
+            except MemoryError:  # eager finds none, too
+                errors += 1
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+assert errors, "memory was never short"
+assert [float(y.sum()) for y in call(x)] == wanted
+grown = resident() - before
+assert grown < 48 << 20, f"{grown >> 20} MiB were not given back"
+"""
+
+
+def test_a_call_without_memory_gives_back_what_it_had() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SHORT_OF_MEMORY], capture_output=True, text=True, check=False
+    )
+    assert not done.returncode, done.stderr

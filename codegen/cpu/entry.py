@@ -45,7 +45,7 @@ class Entry(Results, Running):
         for (number, _), address in zip(given, data, strict=True):
             self._put(table, number, address)
         results = self._results(table)
-        self._give_up_unless_done(self._run(table), results)
+        self._give_up_unless_done(self._run(table))
         self._count(asked_first)
         builder.ret(self._wrapped(results))
         self._emit_exits()
@@ -73,7 +73,7 @@ class Entry(Results, Running):
         more = self.builder.zext(asked_first, I64)
         self.builder.store(self.builder.add(self.builder.load(counter, typ=I64), more), counter)
 
-    def _give_up_unless_done(self, done: ir.Value, results: list[ir.Value]) -> None:
+    def _give_up_unless_done(self, done: ir.Value) -> None:
         """Where the flow is unknown, or an index was beyond its axis, Python runs the call from the start.
 
         Nothing was written but our own memory. What drawing raised goes on.
@@ -82,9 +82,7 @@ class Entry(Results, Running):
         exits = [(0, self.refused)] * gives_up + [(RAISED, self.failed)] * bool(self.plan.draws)
         for answer, exit in exits:
             with self.builder.if_then(self.builder.icmp_signed("==", done, ir.Constant(I64, answer))):
-                for array in results:
-                    self._call("decref", ir.VoidType(), array)
-                self.builder.branch(exit)
+                self._give_up(exit)
 
     def _emit_exits(self) -> None:
         builder = self.builder

@@ -321,6 +321,7 @@ def _header(wrapper: type, unusual: numpy.ndarray) -> dict[str, int]:
         "incref": "Py_IncRef",
         "decref": "Py_DecRef",
         "call": "PyObject_CallNoArgs",
+        "clear_error": "PyErr_Clear",
         "save_thread": "PyEval_SaveThread",
         "restore_thread": "PyEval_RestoreThread",
     }
