@@ -169,8 +169,11 @@ class Draft:
         return self._write(self.form("pointwise2"), tuple(operands))
 
     def _roots(self, name: str) -> set[str]:
-        roots = {o for line in self.lines if line.name == name for o in line.operands} - {name}
-        return roots.union(*(self._roots(r) for r in roots))
+        roots = {name}
+        for line in reversed(self.lines):
+            if line.name in roots:
+                roots |= set(line.operands)
+        return roots - {name}
 
     def form(self, group: str = "") -> Form:
         """One for the next line: the one of a few that was run least."""
