@@ -96,7 +96,11 @@ def hold_program(program: Any, arguments: Arrays, source: bool = False) -> None:
 
 
 def hold_function(
-    function: Callable[..., Any], arguments: Arrays, machine: Machine, source: bool = False, compiled: bool = True
+    function: Callable[..., Any],
+    arguments: Arrays,
+    machine: Machine,
+    source: bool = False,
+    compiled: bool = True,
 ) -> Schedule | None:
     """The same for one call of a function of arrays, recorded here; None where it cannot be a program."""
     given = [np.array(a, dtype=a.dtype.name) for a in arguments]
@@ -173,7 +177,9 @@ class _Held:
         self._stage("passes", lambda: walked(self.stages.main, self.hoisted, trace), lambda: "")
         self._stage("schedule", self._meant, lambda: self._first_unlike(trace))
         if source:
-            self._stage("source", lambda: self._meant(source_meaning), lambda: self._first_bad(source_meaning))
+            self._stage(
+                "source", lambda: self._meant(source_meaning), lambda: self._first_bad(source_meaning)
+            )
         if run is not None:
             kernels = native_meaning(self.stages.machine)
             self._stage("native", lambda: run(self.arguments), lambda: self._first_bad(kernels))
