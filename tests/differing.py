@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import linecache
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.codegen.cpu import isa
 from blockfuse.codegen.meaning.schedules import meaning_of
 from blockfuse.codegen.schedule import Schedule, schedule
+from blockfuse.ir.errors import CompilerWarning
 from blockfuse.ir.graph import Graph, Node, argument, evaluate, graph_of, leaf, literal, parameter
 from blockfuse.ir.interpreter import interpreting
 from blockfuse.ir.passes.pipeline import Optimized, optimize, with_draws_in_front
@@ -107,6 +109,7 @@ def _quiet() -> Iterator[None]:
     STREAM.seed(0)
     with warnings.catch_warnings(), numpy.errstate(all="ignore"):
         warnings.simplefilter("ignore")
+        warnings.simplefilter("error", CompilerWarning)
         yield
 
 
@@ -307,7 +310,9 @@ def native(case: Case, batches: bool = True) -> Run:
     check = _Check(case, "native")
     hybrid = blockfuse.hybridize(check.function.ours)
     for values in _calls(case, batches):
-        plain, found = (_outcome(call, values) for call in (check.function.ours, hybrid))
+        plain, found = _outcome(check.function.ours, values), _outcome(hybrid, values)
+        if isinstance(found, CompilerWarning):  # right results, by way of Python
+            raise Fault(case, "native", f"native: {_told(found)}", str(found))
         if isinstance(plain, Exception):
             if type(found) is not type(plain):
                 raise Fault(case, "native", f"native: no {type(plain).__name__}", str(plain))
@@ -324,6 +329,12 @@ def _outcome(call: Callable[..., Any], values: Sequence[Value]) -> list[Value] |
             return _data(call(*_ours(values)))
     except Exception as error:
         return error
+
+
+def _told(warning: CompilerWarning) -> str:
+    """What a warning says of the cause, without what varies."""
+    cause = re.search(r"first operator that differs: \w+|compiling it failed: \w+", str(warning))
+    return cause[0] if cause else "a warning"
 
 
 def _calls(case: Case, batches: bool) -> Iterator[list[Value]]:

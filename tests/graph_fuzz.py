@@ -23,8 +23,9 @@ from pathlib import Path
 
 import pytest
 from differing import Chaotic, Fault, Run, Unsupported, native, quick
+from isolated import native_apart
 from program_coverage import Coverage, features, reachable
-from random_graphs import Draft, Program, Steering, drafted
+from random_graphs import Case, Draft, Program, Steering, Type, drafted
 from shrinking import shrunk
 
 from blockfuse.ir.operator import TABLE
@@ -32,6 +33,7 @@ from blockfuse.ir.operator import TABLE
 FOLDER = Path(__file__).parent.parent / "build" / "fuzz"  # scripts of faults
 _SHRUNK = 12  # faults of one kind that are shrunk; they may be different ones
 _EVERY = 20.0  # seconds between lines of the log
+_WARM = Case("def function(x):\n    return x * 2\n", {"x": Type((4,), "float32")}, seed=0)
 
 
 @dataclass
@@ -75,8 +77,7 @@ class Search:
             self.newest = None
             self.native += 1
             self.compiled.note(found)
-            (FOLDER / "running.py").write_text(newest.case.source, encoding="utf-8")  # if it takes all down
-            self._guarded(newest, lambda: native(newest.case, batches=self.native % 4 == 0))
+            self._guarded(newest, lambda: native_apart(newest.case, batches=self.native % 4 == 0))
 
     def _note(self, program: Program, draft: Draft, run: Run) -> None:
         if run.left:
@@ -93,7 +94,7 @@ class Search:
 
     # -- faults ----------------------------------------------------------------------------------------------
 
-    def _guarded(self, program: Program, call: Callable[[], Run]) -> None:
+    def _guarded(self, program: Program, call: Callable[[], object]) -> None:
         try:
             call()
         except Fault as fault:
@@ -184,6 +185,7 @@ def main() -> int:
     say(f"from seed {seed}")
     with tempfile.TemporaryDirectory() as cache, pytest.MonkeyPatch.context() as environment:
         environment.setenv("BLOCKFUSE_CACHE", cache)
+        native(_WARM)  # children begin with a compiler that has compiled
         try:
             search.run(
                 lambda s: s.programs < options.programs if options.programs else time.monotonic() < end
