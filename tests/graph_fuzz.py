@@ -13,9 +13,11 @@ import argparse
 import hashlib
 import re
 import resource
+import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -33,6 +35,7 @@ from blockfuse.ir.operator import TABLE
 FOLDER = Path(__file__).parent.parent / "build" / "fuzz"  # scripts of faults
 _SHRUNK = 12  # faults of one kind that are shrunk; they may be different ones
 _EVERY = 20.0  # seconds between lines of the log
+_LIMIT = 300  # seconds that one check may take
 _WARM = Case("def function(x):\n    return x * 2\n", {"x": Type((4,), "float32")}, seed=0)
 
 
@@ -54,9 +57,7 @@ class Search:
 
     def __post_init__(self) -> None:
         self.begun, self.spoken = time.monotonic(), time.monotonic()
-        self.newest: tuple[float, Program, set[str]] | None = (
-            None  # of this window: what it is worth, what it has
-        )
+        self.newest: tuple[float, Program, set[str]] | None = None  # of this window: its worth, what it has
 
     def run(self, goes_on: Callable[[Search], bool]) -> None:
         while goes_on(self):
@@ -71,7 +72,7 @@ class Search:
         self.programs += 1
         run = Run()
         self._guarded(program, lambda: quick(program.case, run, thorough=self.programs % 4 == 0))
-        self._note(program, draft, run)
+        self._guarded(program, lambda: self._note(program, draft, run))
         if self.window and self.programs % self.window == 0 and self.newest is not None:
             _, newest, found = self.newest
             self.newest = None
@@ -95,12 +96,18 @@ class Search:
     # -- faults ----------------------------------------------------------------------------------------------
 
     def _guarded(self, program: Program, call: Callable[[], object]) -> None:
+        """Whatever happens, the run goes on: what is wrong with a check is told as a fault, too."""
+        signal.alarm(_LIMIT)
         try:
             call()
         except Fault as fault:
             self._found(program, fault)
         except (Chaotic, Unsupported) as answer:
             self.left[type(answer).__name__] += 1
+        except Exception as error:
+            self._found(program, Fault(program.case, "quick", f"check: {error!r}", traceback.format_exc()))
+        finally:
+            signal.alarm(0)
 
     def _found(self, program: Program, fault: Fault) -> None:
         self.kinds[fault.kind] += 1
@@ -117,10 +124,11 @@ class Search:
 
     def line(self) -> str:
         seconds = time.monotonic() - self.begun
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        own, children = (resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
         return (
-            f"{self.programs} programs, {self.native} of them native, in {seconds:.0f} s ({time.process_time():.0f} s of"
-            f" CPU), {memory:.0f} MiB; {len(self.coverage.counts)} features; {sum(self.kinds.values())} with a fault,"
+            f"{self.programs} programs, {self.native} of them native, in {seconds:.0f} s"
+            f" ({_cpu(own):.0f} s of CPU and {_cpu(children):.0f} s native, {own.ru_maxrss // 1024} MiB);"
+            f" {len(self.coverage.counts)} features; {sum(self.kinds.values())} with a fault,"
             f" {len(self.faults)} different ones"
         )
 
@@ -140,6 +148,14 @@ class Search:
                 self.compiled.summary(rows),
             ]
         )
+
+
+def _cpu(used: resource.struct_rusage) -> float:
+    return used.ru_utime + used.ru_stime
+
+
+def _late(_signal: int, _frame: object) -> None:
+    raise TimeoutError(f"a check took more than {_LIMIT} seconds")
 
 
 def _shape_of(text: str) -> str:
@@ -180,6 +196,7 @@ def main() -> int:
             with options.log.open("a", encoding="utf-8") as log:
                 log.write(text + "\n")
 
+    signal.signal(signal.SIGALRM, _late)
     end = time.monotonic() + 60 * options.minutes
     search = Search(seed, say, options.window)
     say(f"from seed {seed}")

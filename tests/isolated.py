@@ -41,6 +41,7 @@ def _answer(writing: int, case: Case, batches: bool) -> None:
     """Never returns: the child has nothing to do with what its parent was about to do."""
     answer: tuple[Any, ...] = ("through",)
     try:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the child
         signal.alarm(_LIMIT)
         native(case, batches)
     except Chaotic:
