@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy
-from numpy_programs import function_of
+from numpy_programs import NAMESPACES
 from pictures import LIMITS
 from random_graphs import Case, Value
 
@@ -87,13 +87,12 @@ class Function:
     ours: Callable[..., Any] = field(init=False)
 
     def __post_init__(self) -> None:
-        source = self.case.source
-        scope: dict[str, Any] = {"np": np, "npx": npx}
-        name = "<random graph>"
+        source, name = self.case.source, "<random graph>"
         linecache.cache[name] = (len(source), None, source.splitlines(True), name)
-        exec(compile(source, name, "exec"), scope)
-        object.__setattr__(self, "meaning", function_of(source))
-        object.__setattr__(self, "ours", scope["function"])
+        code = compile(source, name, "exec")
+        for who, space in (("ours", {"np": np, "npx": npx}), ("meaning", dict(NAMESPACES))):
+            exec(code, space)
+            object.__setattr__(self, who, space["function"])
 
     def numpy(self, values: Sequence[Value]) -> list[Value] | Exception:
         with _quiet():
@@ -245,6 +244,8 @@ class _Stages:
     def __init__(self, check: _Check, recorder: Recorder, results: Sequence[ndarray], thorough: bool) -> None:
         machine = MACHINES[check.case.seed % len(MACHINES)]
         graph = self.graph = check.running("recorded", lambda: _graph(recorder, results, check.case))
+        if thorough:
+            check.running("recorded", lambda: verify(graph))
         self.optimized = check.running(
             "passes", lambda: optimize(graph, machine.vector_bytes, verify if thorough else None)
         )
@@ -295,7 +296,7 @@ def _graph(recorder: Recorder, results: Sequence[ndarray], case: Case) -> Graph:
         changed[node] = (
             changed[node] if node in changed else node.over(tuple(changed.get(o, o) for o in node.operands))
         )
-    return verify(graph_of(inputs, [changed.get(o, o) for o in graph.outputs]))
+    return graph_of(inputs, [changed.get(o, o) for o in graph.outputs])
 
 
 def _array(value: Any) -> Value:

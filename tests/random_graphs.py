@@ -15,7 +15,7 @@ from typing import Any
 import numpy
 from expressions import sample
 from forms import DTYPES, FITS, FORMS, PARAMETERS, SHARES, Form, Value, broadcasts
-from numpy_programs import np, npx
+from numpy_programs import NAMESPACES
 
 _SIZES = (2, 2, 3, 3, 4, 4, 4, 5, 8, 8, 16, 17, 32)
 _LARGEST = 4096  # elements of a value
@@ -236,7 +236,6 @@ class Draft:
 _GROUPS = tuple(SHARES)
 _WEIGHTS = tuple(SHARES.values())
 _MEMBERS = {group: [f for f in FORMS if f.group == group] for group in _GROUPS}
-_SCOPE = {"np": np, "npx": npx}
 
 
 def drafted(seed: int, steering: Steering) -> tuple[Program, Draft]:
@@ -264,7 +263,7 @@ def _tried(line: Line, values: dict[str, Value]) -> Value | None:
     try:
         with warnings.catch_warnings(), numpy.errstate(all="ignore"):
             warnings.simplefilter("ignore")
-            exec(str(line), _SCOPE, scope)
+            exec(str(line), dict(NAMESPACES), scope)
     except Exception:
         return None
     value = scope[line.name]
