@@ -60,11 +60,15 @@ class Search:
         self.newest: tuple[float, Program, set[str]] | None = None  # of this window: its worth, what it has
 
     def run(self, goes_on: Callable[[Search], bool]) -> None:
-        while goes_on(self):
-            self.step()
-            if time.monotonic() - self.spoken > _EVERY:
-                self.spoken = time.monotonic()
-                self.say(self.line())
+        before = signal.signal(signal.SIGALRM, _late)
+        try:
+            while goes_on(self):
+                self.step()
+                if time.monotonic() - self.spoken > _EVERY:
+                    self.spoken = time.monotonic()
+                    self.say(self.line())
+        finally:
+            signal.signal(signal.SIGALRM, before)
 
     def step(self) -> None:
         """One program more."""
@@ -196,7 +200,6 @@ def main() -> int:
             with options.log.open("a", encoding="utf-8") as log:
                 log.write(text + "\n")
 
-    signal.signal(signal.SIGALRM, _late)
     end = time.monotonic() + 60 * options.minutes
     search = Search(seed, say, options.window)
     say(f"from seed {seed}")
