@@ -27,7 +27,7 @@ KINDS = (  # dtypes of one kernel: vector code is made of floats and flags
     ("float32", "float64", "bool"),
     ("float32", "float64", "int32", "int64", "uint8", "bool", "int8", "uint64"),
 )
-EXTENTS = (1, 2, 3, 5, 7, 8, 9, 10, 11, 12, 15, 16, 18, 23, 31, 32, 40, 63, 65, 70)
+EXTENTS = (1, 2, 3, 5, 7, 8, 9, 10, 11, 12, 15, 16, 17, 18, 23, 31, 32, 33, 40, 63, 65, 70)
 ONE_FLOAT = ("tanh", "sigmoid", "relu", "abs", "sign", "floor", "rint", "trunc", "ceil", "softplus")
 # name -> what a fold of floats starts from
 EXTREMES = {"fold_maximum": "-inf", "fold_minimum": "inf"}
