@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -225,13 +226,10 @@ outer = row(
 
 def _einsum_type(*operands: TensorType, subscripts: str) -> TensorType:
     terms, output = _terms(subscripts)
-    sizes: dict[str, int] = {}
     for term, x in zip(terms, operands, strict=True):
         if len(term) != x.ndim:
             raise ShapeError(f"einsum {subscripts!r}: {term!r} has {len(term)} letters, its operand is {x}")
-        for letter, n in zip(term, x.shape, strict=True):
-            if sizes.setdefault(letter, n) != n:
-                raise ShapeError(f"einsum {subscripts!r}: {letter!r} is both {sizes[letter]} and {n}")
+    sizes = _sizes(terms, operands, subscripts)
     if len(set(output)) != len(output) or not set(output) <= set(sizes):
         raise ShapeError(
             f"einsum {subscripts!r}: the result needs each of its letters once, from the operands"
@@ -239,6 +237,19 @@ def _einsum_type(*operands: TensorType, subscripts: str) -> TensorType:
     return TensorType(
         tuple(sizes[letter] for letter in output), numpy.result_type(*(x.dtype for x in operands))
     )
+
+
+def _sizes(terms: list[str], operands: Sequence[Any], subscripts: str) -> dict[str, int]:
+    """Letter -> its size; as in NumPy, an axis of size 1 goes with every size of its letter in other operands."""
+    sizes: dict[str, int] = {}
+    for term, x in zip(terms, operands, strict=True):
+        own: dict[str, int] = {}
+        for letter, n in zip(term, x.shape, strict=True):
+            known = sizes.get(letter, n)
+            if own.setdefault(letter, n) != n or (known != n and 1 not in (known, n)):
+                raise ShapeError(f"einsum {subscripts!r}: {letter!r} is both {known} and {n}")
+            sizes[letter] = n if known == 1 else known
+    return sizes
 
 
 def _terms(subscripts: str) -> tuple[list[str], str]:
@@ -250,14 +261,28 @@ def _einsum(*operands: Any, subscripts: str) -> Any:
     """Operands are folded into the first one from the left; letters that nobody needs any more are summed."""
     terms, output = _terms(subscripts)
     dtype = str(numpy.result_type(*(x.dtype for x in operands)))
+    sizes = _sizes(terms, operands, subscripts)
+    parts, terms = _without_ones(operands, terms, sizes)
     later = ["".join(terms[n + 1 :]) + output for n in range(len(terms))]
-    x, term = _summed(*_on_diagonal(operands[0], terms[0]), later[0])
-    for y, other, needed in zip(operands[1:], terms[1:], later[1:], strict=True):
+    x, term = _summed(*_on_diagonal(parts[0], terms[0]), later[0])
+    for y, other, needed in zip(parts[1:], terms[1:], later[1:], strict=True):
         y, other = _summed(*_on_diagonal(y, other), term + needed)
         x, term = _contracted(x, term, y, other, needed)
         x, term = _summed(x, term, needed)
     ordered = transpose(x, axes=tuple(term.index(letter) for letter in output))
     return ordered if str(ordered.dtype) == dtype else cast(ordered, dtype=dtype)
+
+
+def _without_ones(
+    operands: Sequence[Any], terms: list[str], sizes: dict[str, int]
+) -> tuple[list[Any], list[str]]:
+    """Axes of size 1 whose letter has another size elsewhere are dropped."""
+    found = []
+    for x, term in zip(operands, terms, strict=True):
+        kept = [a for a, letter in enumerate(term) if x.shape[a] == sizes[letter]]
+        shape = tuple(x.shape[a] for a in kept)
+        found.append((x if len(kept) == x.ndim else reshape(x, shape=shape), "".join(term[a] for a in kept)))
+    return [x for x, _ in found], [term for _, term in found]
 
 
 def _on_diagonal(x: Any, term: str) -> tuple[Any, str]:
@@ -309,5 +334,7 @@ einsum = row(
         Example(((3,), (4,), (3, 4)), {"subscripts": "i,j,ij->"}),
         Example(((3,), (4,)), {"subscripts": "i,j->ji"}),
         Example(((3, 3),), {"subscripts": "ii->i"}),
+        Example(((2, 3, 4), (2, 1, 1)), {"subscripts": "bij,bkj->bik"}),
+        Example(((1, 3), (3, 3), (4, 1)), {"subscripts": "ij,jj,ij->i"}),
     ),
 )
