@@ -314,7 +314,11 @@ def test_array_copies_and_asarray_does_not() -> None:
     assert not numpy.shares_memory(np.array(theirs)._data, theirs)
 
 
-@pytest.mark.parametrize("values", [["a", "b"], [[1, 2], [3]], [None], [1j], object(), {"a": 1}], ids=repr)
+@pytest.mark.parametrize(
+    "values",
+    [["a", "b"], [[1, 2], [3]], [None], [1j], object(), {"a": 1}],
+    ids=["texts", "ragged", "None", "complex", "object", "dict"],
+)
 def test_what_is_no_array_of_numbers_is_refused(values: Any) -> None:
     with pytest.raises(DTypeError, match="array"):
         np.array(values)
