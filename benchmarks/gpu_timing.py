@@ -57,8 +57,8 @@ def checked(family: Family, shapes: tuple[Shape, ...], device: Device) -> Found:
     program = settled(compiled, [np.array(x) for x in data]).program
     assert program is not None, f"{family.name} has no program"
     executable: Any = program.executable
-    executable.run(_put(data, device), _poisoned(device))  # launches one by one, then as a graph
-    results = [executable.run(_put(data, device), _poisoned(device)) for _ in range(3)]
+    executable.run(_put(data, device), make=_poisoned(device))  # launches one by one, then as a graph
+    results = [executable.run(_put(data, device), make=_poisoned(device)) for _ in range(3)]
     relative = max(_difference(wanted, downloaded(result[0], device)) for result in results)
     hosted = tuple(kernel.name for kernel in executable.plan.reasons)
     return Found(family.name, shapes, relative, relative <= family.limit, hosted)

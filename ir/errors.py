@@ -11,6 +11,8 @@
     ├── ParameterFileError            a parameter file does not fit the net                (also a ValueError)
     │   └── MissingParameterError     ... it lacks entries                              (also an
     │                                     AssertionError)
+    ├── CheckError                    a program gave something else than the call it was made from (internal: dispatch
+    │                                     runs such calls in Python and warns)
     ├── AuditError                    a compiled call that was repeated eagerly gave something else
     ├── NoDeviceKernelError           a kernel that no device can run (internal: it runs on the processor)
     ├── CudaError                     CUDA is missing or too old, or failed                (also a RuntimeError)
@@ -18,7 +20,8 @@
     │   └── DeviceLostError           ... this process cannot use the device any more
     └── UsageError                    a command or call that asks for something impossible  (also a ValueError)
 
-A message says what was found, where, and what to do.
+A message says what was found, where, and what to do. What goes wrong in the compiler is no error of the call: that runs in
+Python, and a CompilerWarning (a RuntimeWarning) says so once.
 """
 
 from __future__ import annotations
@@ -62,6 +65,14 @@ class ParameterFileError(BlockfuseError, ValueError):
 
 class MissingParameterError(ParameterFileError, AssertionError):
     """A parameter file without some of the net's parameters. Nothing was loaded."""
+
+
+class CheckError(BlockfuseError):
+    """A program that does not give what the eager call gives: a bug of ours. Calls run in Python instead."""
+
+
+class CompilerWarning(RuntimeWarning):
+    """Something went wrong in the compiler: the calls that it was for run in Python, with right results."""
 
 
 class AuditError(BlockfuseError):

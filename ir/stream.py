@@ -15,6 +15,9 @@ left it, it gets an array (``PIECE``) with all that they follow from.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
 
@@ -30,10 +33,29 @@ _WORD, _STATE = (1 << 64) - 1, (1 << 128) - 1
 class Stream:
     """The generator behind every draw; its methods lock themselves, so that threads may share it."""
 
-    generator: numpy.random.Generator
-
     def __init__(self) -> None:
+        self._own: ContextVar[numpy.random.Generator | None] = ContextVar("stream", default=None)
         self.seed(None)
+
+    @property
+    def generator(self) -> numpy.random.Generator:
+        """That of the context while it draws again, else the one of everybody."""
+        return self._own.get() or self._generator
+
+    @generator.setter
+    def generator(self, generator: numpy.random.Generator) -> None:
+        self._generator = generator
+
+    @contextmanager
+    def drawing_again(self, state: Any) -> Iterator[None]:
+        """Let this context draw from ``state`` on, where a generator of its own begins: nobody else's draws change."""
+        bits = numpy.random.PCG64(0)
+        bits.state = state
+        token = self._own.set(numpy.random.Generator(bits))
+        try:
+            yield
+        finally:
+            self._own.reset(token)
 
     def seed(self, seed: int | None) -> None:
         """Start over; ``None`` takes a seed from the operating system."""

@@ -23,10 +23,9 @@ from blockfuse.nn.initializers import Init
 from blockfuse.nn.parameter import Parameter
 from blockfuse.nn.parameter_dict import ParameterDict
 from blockfuse.nn.structure import Held, Registry, joined
-from blockfuse.runtime.dispatch import Hybrid, asks_entry, call_block
+from blockfuse.runtime.dispatch import OPTIONS, Hybrid, asks_entry, call_block
 
-# Options of ``hybridize``. Gluon's are taken and mean nothing: memory and partitions look after themselves.
-OPTIONS = ("backend", "threads", "precision", "audit")
+# Gluon's options of ``hybridize`` are taken and mean nothing: memory and partitions look after themselves.
 GLUON_OPTIONS = (
     "static_alloc",
     "static_shape",
@@ -160,7 +159,9 @@ class Block(Held):
         backend: ``"cpu"``, ``"cuda"`` or ``"auto"`` (the processor, unless there is a device on which the estimate says
         that the call takes less time). threads: at most that many, of the processor. precision: of products on a device,
         ``"float32"`` (exact), ``"tf32"`` or ``"bf16"``. audit: the share (0 to 1) of compiled calls that are run again
-        eagerly; a difference raises AuditError. Gluon's options are taken and ignored.
+        eagerly; a difference raises AuditError. check: whether each program must give the eager result once before it
+        serves calls; where it does not, calls run in Python and a CompilerWarning says so. Gluon's options are taken and
+        ignored.
 
         Raises CudaError, with nothing changed, where ``backend="cuda"`` cannot be had.
         """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,6 +14,7 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.codegen.cuda.probe import is_installed, probe
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.schedule import Schedule
+from blockfuse.codegen.variants import Team, Variant
 from blockfuse.ir.errors import CudaError, UsageError
 from blockfuse.runtime import config
 from blockfuse.runtime.cache import DiskCache
@@ -43,7 +44,13 @@ class Executable(Protocol):
     def allow(self, valid: bool, /) -> None: ...
     def calls(self) -> int: ...
     def counter(self) -> Callable[[], int]: ...
-    def run(self, arguments: list[Any], /) -> list[Any] | None: ...
+    def run(
+        self, arguments: list[Any], /, unproven: set[Variant] | None = None, team: Team = Team.AS_IT_IS
+    ) -> list[Any] | None: ...
+
+    @property
+    def teams(self) -> tuple[Team, ...]: ...
+    def prove(self, variants: Iterable[Variant], /) -> None: ...
 
 
 class Backend(Protocol):

@@ -90,6 +90,11 @@ class Batches:
         batch.every = None
         batch.recorded.clear()
 
+    def refuse(self, signature: Signature, reason: str) -> None:
+        """There will be no program for every size: making one failed."""
+        batch = self._of(signature)
+        batch.reason, batch.attempts = reason, _ATTEMPTS
+
     def is_one_too_many(self, signature: Signature) -> bool:
         """Whether a call of a size that was not recorded runs eagerly, since enough sizes were."""
         batch = self._batches.get(_without_sizes(signature))

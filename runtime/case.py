@@ -90,6 +90,10 @@ class Case:
         else:
             self.segmented = call.gain > 0
 
+    def drop(self) -> None:
+        """The program is wrong, or cannot run."""
+        self.program, self.recordings, self.served = None, [], 0
+
     def invalidate(self) -> None:
         """A block or parameter changed: an eager case may be worth another recording."""
         self.patience.changed(self.calls)
@@ -105,4 +109,4 @@ class Case:
         if self.patience.outdated(self.calls, self.served + self.program.executable.calls()):
             change = self.program.state.change() or "the type of a parameter"
             self.reason = f"its state changes too often: {change}"
-        self.program, self.recordings, self.served = None, [], 0
+        self.drop()

@@ -25,11 +25,11 @@ def entry_of(executable: Executable) -> Callable[..., Any]:
         if len(set(map(id, arguments))) < len(arguments):  # forward may ask whether two arguments are one
             return NotImplemented
         values = [_value(a, device) for a in arguments]
-        if not _fit(values, buffers, least):
+        if not _fit(values, buffers, least) or not executable.is_proven(_items(values, buffers)):
             return NotImplemented
         like = next((a for a in arguments if type(a) is not ndarray), None)
         try:
-            results = executable.run(values, None if like is None else maker(like))
+            results = executable.run(values, make=None if like is None else maker(like))
         except FaultError:
             return NotImplemented
         if results is None:
@@ -64,6 +64,11 @@ def _fit(values: list[Value | None], buffers: list[Buffer], least: int) -> TypeG
         elif value.shape != buffer.type.shape:
             return False
     return True
+
+
+def _items(values: list[Value], buffers: list[Buffer]) -> int:
+    """Of the batch, where the program is for any number."""
+    return next((v.shape[0] for v, buffer in zip(values, buffers, strict=True) if buffer.share), 0)
 
 
 def _made(result: Value, device: Device, like: Any) -> Any:

@@ -1,7 +1,7 @@
 """What a call of a hybridized block or function does: find the program for its signature, or record one, or run eagerly.
 
 call -> entry (native)                  everything is as recorded
-     -> Hybrid.call -> Program.run      unusual memory layout, keyword arguments, host operators
+     -> Hybrid.call -> Program.run      unusual memory layout, keyword arguments, host operators, unproven variants
                     -> record           a new signature, or the state changed: eager while a graph is written
                     -> Segmented        where no graph can stand for the call: Python, operators in compiled segments
 """
@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from blockfuse.array import modes
 from blockfuse.array.ndarray import ndarray
+from blockfuse.codegen.variants import Variant
 from blockfuse.ir import interpreter
-from blockfuse.ir.errors import TraceError
+from blockfuse.ir.errors import AuditError, CudaError, TraceError
 from blockfuse.runtime import backend as backends
 from blockfuse.runtime.audit import Audit, checked_share
 from blockfuse.runtime.batches import Batches, Signature
@@ -30,6 +31,8 @@ from blockfuse.runtime.numbers import Numbers
 from blockfuse.runtime.plain import PlainArrays
 from blockfuse.runtime.program import PYTHON, UNKNOWN, Program
 from blockfuse.runtime.segments import Segments
+from blockfuse.runtime.selfcheck import checking
+from blockfuse.runtime.trouble import Trouble
 from blockfuse.tracer.record import Code, Recording, record
 from blockfuse.tracer.recorder import Recorder
 from blockfuse.tracer.rehearsal import rehearse
@@ -39,6 +42,7 @@ from blockfuse.tracer.structure import Structure, Unstructured, containers, flat
 if TYPE_CHECKING:
     from blockfuse.codegen.cuda.device import Device
 
+OPTIONS = ("backend", "threads", "precision", "audit", "check")
 _SIGNATURES = 64  # kept; the one used longest ago goes
 _PATHS = 64  # recorded for one signature; what takes another way runs eagerly
 
@@ -53,7 +57,7 @@ class Hybrid:
     """The programs of one block or function."""
 
     def __init__(self, owner: Any, options: dict[str, Any] | None = None, entry_holder: Any = None) -> None:
-        """owner: a block (with ``_run``), or a plain function. options: backend, threads, precision, audit.
+        """owner: a block (with ``_run``), or a plain function. options: those of ``OPTIONS``.
 
         entry_holder: whose ``_entry`` is set to the native entry; by default the owner's.
         """
@@ -69,7 +73,9 @@ class Hybrid:
         chosen = options.get("backend", "auto"), options.get("threads"), options.get("precision", "float32")
         backends.check(*chosen)
         self._backend = partial(backends.backend, *chosen)
-        self._segments = Segments(owner, self._backend)
+        self._trouble = Trouble(_name_of(owner))
+        self._check = checking(options.get("check", True), _name_of(owner), self._eager, self._backend)
+        self._segments = Segments(owner, self._backend, self._trouble, self._check)
         self._quick: list[Callable[[Any, Any], Any]] = []  # of the program that ran last
         self._recording = threading.Lock()
         self._finding = threading.Lock()
@@ -113,18 +119,16 @@ class Hybrid:
             return self._segmented(self._others, args, kwargs)
         case = self._case(every or signature)
         case.calls += 1
-        program, result = case.program, None
-        if program is not None and program.refresh():
-            result = self._run(case, program, call)
-            if result is not UNKNOWN and result is not PYTHON:
-                return result
-        elif every is not None:
+        result = self._by_program(case, call, every is not None)
+        if result is _OUTDATED and every is not None:
             self._batches.out_of_date(every)
             self._drop(every)
             return self._call(args, kwargs, plain)
-        elif program is not None:
+        if result is _OUTDATED:
             case.outdate()
             self._forget_entry()
+        elif result is not UNKNOWN and result is not PYTHON:
+            return result
         plain.lend()
         if result is PYTHON or not case.wants_recording or not self._recording.acquire(blocking=False):
             case.eager_calls += 1
@@ -135,6 +139,35 @@ class Hybrid:
             return self._recorded(case, signature, call)
         finally:
             self._recording.release()
+
+    def _by_program(self, case: Case, call: Call, every_size: bool) -> Any:
+        """What the program of a case gives; UNKNOWN where there is none, PYTHON where it failed."""
+        program = case.program
+        if program is None:  # that for every size may have been forgotten, or have failed
+            return _OUTDATED if every_size and not case.reason else UNKNOWN
+        try:
+            return self._run(case, program, call) if program.refresh() else _OUTDATED
+        except (AuditError, CudaError):
+            raise
+        except MemoryError as error:  # the next call may find some
+            self._trouble.warn(self._trouble.tell(error))
+        except Exception as error:
+            case.drop()
+            self._forget_entry()
+            self._failed(case, error, program.recording)
+        return PYTHON
+
+    def _failed(self, case: Case, error: Exception, recording: Recording) -> None:
+        """Something is wrong with us: calls that no program takes run in Python until something changes."""
+        case.reason = self._trouble.tell(error)
+        case.patience.give_up()
+        for value in (
+            self.owner,
+            *recording.watched,
+        ):  # nothing is watched yet where reading the state failed
+            if hasattr(value, "_watchers"):
+                value._watchers.add(case)
+        self._trouble.warn(case.reason)
 
     def _taken_apart(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], stays: bool
@@ -198,7 +231,7 @@ class Hybrid:
     def _run(self, case: Case, program: Program, call: Call) -> Any:
         """What the program gives, which later calls then try first: a result, UNKNOWN or PYTHON."""
         self._prefer(case, program, call)
-        run = partial(program.run, call.arrays, call.values)
+        run = partial(self._proven, program, call)
         result = (
             run() if self._audit is None else self._audit.run(case, program, run, (call.args, call.kwargs))
         )
@@ -206,6 +239,17 @@ class Hybrid:
             case.served += 1
             if call.family is not None:
                 call.family.uses += 1
+        return result
+
+    def _proven(self, program: Program, call: Call) -> Any:
+        """What the program gives, once more by Python if it took a variant that nobody has proven."""
+        unproven: set[Variant] = set()
+        result = program.run(call.arrays, call.values, unproven)
+        if unproven and result is not UNKNOWN and result is not PYTHON:
+            if self._check is not None:
+                self._check.prove_variants(program, result, unproven, call)
+            else:
+                program.executable.prove(unproven)
         return result
 
     def _prefer(self, case: Case, program: Program, call: Call) -> None:
@@ -251,6 +295,19 @@ class Hybrid:
         roots = [(self.owner, _name_of(self.owner))]
         run = partial(self._eager, call.args, call.kwargs)
         recording = record(run, Recorder(call.arrays), roots, self._code)
+        result = recording.result
+        try:
+            self._learn(case, signature, call, recording)
+        except Exception as error:
+            self._failed(case, error, recording)
+        recording.result = None  # it is the caller's
+        return result
+
+    def _learn(self, case: Case, signature: Signature, call: Call, recording: Recording) -> None:
+        """Make of a recording what can be made of it; raises what went wrong in ours."""
+        if recording.failure is not None:
+            raise recording.failure
+        roots = [(self.owner, _name_of(self.owner))]
         self._code = recording.code
         given = (call.args, call.kwargs)
         if not recording.problem and _changed(call.structure, call.arrays, given):
@@ -258,7 +315,6 @@ class Hybrid:
         ids = {id(c) for c in containers(given)}
         if not recording.problem and any(id(c) in ids for c in containers(recording.result)):
             recording.problem = "forward returns a list or dict that it was given"
-        result = recording.result
         if not recording.problem and call.given:
             wanted = call.given
             recording, call = self._rehearsed(recording, call, roots)
@@ -268,13 +324,27 @@ class Hybrid:
                 case.calls += 1
                 case.attempts += 1
         signature = (call.form, *signature[1:])
-        alone = None if call.given else recording  # programs that take numbers are for one size
-        every = self._batches.program_for_every_size(signature, alone, self._backend(), call.stays)
+        every = self._for_every_size(signature, call, recording)
         if every is not None:
             self._take_every_size(*every, call)
         else:
             self._add(case, recording, call)
-        return result
+
+    def _for_every_size(
+        self, signature: Signature, call: Call, recording: Recording
+    ) -> tuple[Signature, Program] | None:
+        """The program for every size of the batch, with its signature, where there is one and it is right."""
+        alone = None if call.given else recording  # programs that take numbers are for one size
+        try:
+            found = self._batches.program_for_every_size(signature, alone, self._backend(), call.stays)
+            if found is not None and self._check is not None:
+                self._check.prove(found[1], recording, call)
+            return found
+        except Exception as error:
+            reason = self._trouble.tell(error)
+            self._batches.refuse(signature, reason)
+            self._trouble.warn(reason)
+            return None
 
     def _rehearsed(
         self, recording: Recording, call: Call, roots: list[tuple[Any, str]]
@@ -338,7 +408,10 @@ class Hybrid:
         try:
             self._forget_entry()
             recordings = [*case.recordings, recording]
-            case.program = Program(recordings, self._backend(), call.form, stays=call.stays)
+            program = Program(recordings, self._backend(), call.form, stays=call.stays)
+            if self._check is not None:
+                self._check.prove(program, recording, call)
+            case.program = program
             if call.family is not None and not case.recordings:
                 call.family.programs += 1
                 call.family.counters.append(case.program.executable.counter())
@@ -372,6 +445,7 @@ def run_of(owner: Any) -> Callable[[tuple[Any, ...], dict[str, Any]], Any]:
 
 
 _NOTHING = (None, "", -1)
+_OUTDATED = object()  # in the place of a result: the state that a program rests on has changed
 
 
 def _changed(structure: Structure, arrays: list[ndarray], value: Any) -> bool:

@@ -20,8 +20,9 @@ from blockfuse.ir.operator import Operator
 from blockfuse.ir.passes.pipeline import optimize
 from blockfuse.runtime import config
 from blockfuse.runtime.backend import Backend
+from blockfuse.runtime.comparison import Difference, Outcome, Repetition
 from blockfuse.runtime.program import Program
-from blockfuse.runtime.rounding import Repeating, distance
+from blockfuse.runtime.rounding import Repeating, distance, largest
 from blockfuse.tracer.purity import user_source
 
 _MOST = 256  # operators that are looked at one by one
@@ -31,7 +32,7 @@ _PLAIN_SIZE = 1  # constants of more elements stand in the file of values
 _SCRIPT = '''\
 """{title}
 
-Written by an audit of blockfuse. Fails as long as the compiled operators differ from what the eager call gave.
+Written by a check of blockfuse. Fails as long as the compiled operators differ from what the eager call gave.
 """
 
 from pathlib import Path
@@ -51,7 +52,7 @@ def computed({arguments}):
 {body}
 
 
-compiled = blockfuse.hybridize(computed)
+compiled = blockfuse.hybridize(computed, check=False)
 for _ in range(3):
     found = compiled({arguments}).asnumpy()
 wanted = VALUES["wanted"]
@@ -63,9 +64,10 @@ raise SystemExit(difference > {limit!r})
 
 
 @dataclass(frozen=True)
-class Difference:
-    """What an audit found. wanted: the eager value of array ``place`` of the result, which is off by ``size``. log: what
-    the eager call computed.
+class Evidence:
+    """What is known of a fault.
+
+    wanted: the eager value of array ``place`` of the result, which is off by ``size``. log: what the eager call computed.
     """
 
     wanted: numpy.ndarray
@@ -79,11 +81,6 @@ class Difference:
             return 0.0
         share = self.size / (largest(self.wanted) or 1.0) / 10
         return largest(value) * min(max(share, 64 * float(numpy.finfo(value.dtype).eps)), _FAR)
-
-
-def largest(value: numpy.ndarray) -> float:
-    """The largest finite element, without its sign."""
-    return float(numpy.abs(value[numpy.isfinite(value)]).max(initial=0.0))
 
 
 class Log(Repeating):
@@ -118,26 +115,53 @@ def _place(name: str, source: Source | None) -> Place:
     return (name, source.file, source.line) if source else (name, "", 0)
 
 
-def described(
-    name: str, program: Program, backend: Backend, arguments: list[numpy.ndarray], difference: Difference
+def report(
+    name: str,
+    program: Program,
+    backend: Backend,
+    repetition: Repetition,
+    arguments: list[numpy.ndarray],
+    wanted: Outcome,
+    difference: Difference,
+) -> str:
+    """What differs between a compiled call and its repetition, and, if it is an array, where that begins."""
+    arrays = arguments[: len(arguments) - len(program.operands)]  # the rest are numbers
+    types = ", ".join(f"{a.dtype}{list(a.shape)}" for a in arrays)
+    text = f"{name}({types}): the compiled call differs from the eager call: {difference.text}"
+    if difference.place is None:
+        return text
+    log = Log()
+    repetition.outcome(log)
+    evidence = Evidence(wanted.arrays[difference.place], difference.place, difference.size, log)
+    with repetition.drawing():
+        return f"{text}\n{_described(name, program, backend, arguments, evidence)}"
+
+
+def _described(
+    name: str, program: Program, backend: Backend, arguments: list[numpy.ndarray], evidence: Evidence
 ) -> str:
     """The way that the call took, the first operator that is wrong, and where a script for it is."""
     trace = traced(program.flow_for(arguments), [*arguments, *(origin.array() for origin in program.origins)])
     lines = [f"  blocks of the flow: {', '.join(map(str, trace.blocks))}"]
     if trace.outputs is None:
         return "\n".join([*lines, "  the recorded operators take a way that the program does not know"])
-    output, wanted = trace.outputs[difference.place], difference.wanted
-    if distance(trace.values[output], wanted) > difference.limit(wanted):
+    output, wanted = trace.outputs[evidence.place], evidence.wanted
+    if distance(trace.values[output], wanted) > evidence.limit(wanted):
         lines.append(
             "  the recorded operators do not give the eager result: forward reads something that was not seen"
         )
-        node, wanted = trace.first_unlike(output, difference)
+        node, wanted = trace.first_unlike(output, evidence)
     else:
-        node = trace.first_wrong(output, difference, backend)
+        found = trace.first_wrong(output, evidence, backend)
+        if found is None:
+            lines.append(
+                "  each operator is right in a program of its own: what is wrong is how they go together"
+            )
+        node = found or output
         wanted = trace.values[node]
     at = f" at {node.source.file}:{node.source.line}" if node.source else ""
     lines.append(f"  first operator that differs: {node.operator.name}: {node.type}{at}")
-    lines.append(_written(name, trace, node, wanted, difference.limit(wanted)))
+    lines.append(_written(name, trace, node, wanted, evidence.limit(wanted)))
     return "\n".join(lines)
 
 
@@ -155,27 +179,27 @@ class Trace:
     values: dict[Node, numpy.ndarray] = field(default_factory=dict)
     outputs: list[Node] | None = None
 
-    def first_wrong(self, output: Node, difference: Difference, backend: Backend) -> Node:
-        """The first operator that is wrong at the end of a program of what it needs; ``output`` if none is found."""
+    def first_wrong(self, output: Node, evidence: Evidence, backend: Backend) -> Node | None:
+        """The first operator that is wrong at the end of a program of what it needs; None if there is none."""
         needed = [n for n in graph_of(self.inputs, [output]).nodes if n.operator is not constant]
         for node in needed[:_MOST]:
             graph, value = graph_of(self.inputs, [node]), self.values[node]
             found = _compiled(graph, [self.values[i] for i in self.inputs], backend)
-            if distance(found, value) > difference.limit(value):
+            if distance(found, value) > evidence.limit(value):
                 return node
-        return output
+        return None
 
-    def first_unlike(self, output: Node, difference: Difference) -> tuple[Node, numpy.ndarray]:
+    def first_unlike(self, output: Node, evidence: Evidence) -> tuple[Node, numpy.ndarray]:
         """The first operator whose value is not that of the eager call at its line, with the eager value."""
         seen: Counter[Place] = Counter()
         for node in graph_of(self.inputs, [output]).nodes:
             place = _place(node.operator.name, node.source)
-            eager = difference.log.values.get(place, [])[seen[place] :][:1]
+            eager = evidence.log.values.get(place, [])[seen[place] :][:1]
             seen[place] += 1
             same_type = eager and eager[0].shape == node.shape and eager[0].dtype == node.dtype
-            if same_type and distance(self.values[node], eager[0]) > difference.limit(eager[0]):
+            if same_type and distance(self.values[node], eager[0]) > evidence.limit(eager[0]):
                 return node, eager[0]
-        return output, difference.wanted
+        return output, evidence.wanted
 
 
 def traced(flow: Flow, values: list[numpy.ndarray]) -> Trace:
@@ -239,7 +263,7 @@ def _written(name: str, trace: Trace, node: Node, wanted: numpy.ndarray, limit: 
     content = io.BytesIO()
     numpy.savez(content, allow_pickle=False, **values)
     digest = hashlib.sha256(script.encode() + content.getvalue()).hexdigest()[:12]
-    path = config.cache_folder() / "audits" / f"{name}-{digest}.py"
+    path = config.cache_folder() / "faults" / f"{name}-{digest}.py"
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write(path.with_suffix(".npz"), content.getvalue())

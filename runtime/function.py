@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, overload
 
-from blockfuse.runtime.dispatch import Hybrid, asks_entry
+from blockfuse.runtime.dispatch import OPTIONS, Hybrid, asks_entry
 
 
 class HybridFunction:
@@ -56,7 +56,7 @@ def hybridize(function: None = None, /, **options: Any) -> Callable[[Callable[..
 def hybridize(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Compile the calls of ``function``; also a decorator, with or without options.
 
-    Options are those of ``Block.hybridize``: ``backend``, ``threads``, ``precision``, ``audit``.
+    Options are those of ``Block.hybridize``: ``backend``, ``threads``, ``precision``, ``audit``, ``check``.
 
     >>> from blockfuse.array import np
     >>> @hybridize
@@ -68,10 +68,8 @@ def hybridize(function: Callable[..., Any] | None = None, /, **options: Any) -> 
     if function is None:
         return functools.partial(hybridize, **options)
     for name in options:
-        if name not in ("backend", "threads", "precision", "audit"):
-            raise TypeError(
-                f"hybridize() has no option {name!r}; it has backend, threads, precision and audit"
-            )
+        if name not in OPTIONS:
+            raise TypeError(f"hybridize() has no option {name!r}; it has {', '.join(OPTIONS)}")
     if not callable(function):
         raise TypeError(f"hybridize() takes a function or a block, not a {type(function).__name__}")
     if hasattr(function, "hybridize"):

@@ -55,6 +55,11 @@ class Patience:
             wait = _WAITS[self.failures - 1] if effects and self.failures <= len(_WAITS) else math.inf
         self.resume = calls + 1 + wait
 
+    def give_up(self) -> None:
+        """The compiler failed: another recording would give the same."""
+        self.failures += 1
+        self.resume = math.inf
+
     def changed(self, calls: int) -> None:
         """A watcher saw a change: what failed may succeed now."""
         doublings = min(self.failures - len(_WAITS) - 1, _LONGEST)

@@ -15,6 +15,7 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.codegen.batches import for_every_size
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.schedule import Schedule, schedule
+from blockfuse.codegen.variants import Team, Variant
 from blockfuse.ir.errors import FaultError, TraceError
 from blockfuse.ir.flow import Flow
 from blockfuse.ir.graph import Node, captured, evaluate, parameter
@@ -232,22 +233,46 @@ class Program:
 
     # -- running ---------------------------------------------------------------------------------------------
 
-    def run(self, arguments: list[ndarray], values: Sequence[Any] = ()) -> Any:
+    def run(
+        self,
+        arguments: list[ndarray],
+        values: Sequence[Any] = (),
+        unproven: set[Variant] | None = None,
+    ) -> Any:
         """The result for arguments of the right signature and mode (any memory layout, host calls).
 
         values: the static ones among the arguments. UNKNOWN where the flow has not been seen, PYTHON where a number
-        is none that the program can take, or where an operator raises.
+        is none that the program can take, or where an operator raises. unproven: takes the variants that ran and that
+        nobody has proven.
         """
         numbers = self.convert(values)
         if numbers is None:
             return PYTHON
-        device = self.backend.device
-        if self.entry is not None and self._asks_entry():
-            result = self.entry(*arguments, *numbers, modes.UNUSUAL)
+        if self._asks_entry():
+            result = self.ask_entry(arguments, numbers)
             if result is not NotImplemented:
-                return self._structured(self._as_list(result))
+                return result
+        return self.run_by(Team.AS_IT_IS, arguments, numbers, set() if unproven is None else unproven)
+
+    def ask_entry(self, arguments: Sequence[ndarray], numbers: Sequence[ndarray]) -> Any:
+        """What the native entry gives where the mode is right; NotImplemented where it does not run the call."""
+        if self.entry is None or self.backend.device is not None:
+            return NotImplemented
+        result = self.entry(*arguments, *numbers, modes.UNUSUAL)
+        return result if result is NotImplemented else self._structured(self._as_list(result))
+
+    def run_by(
+        self,
+        team: Team,
+        arguments: Sequence[ndarray],
+        numbers: Sequence[ndarray],
+        unproven: set[Variant],
+    ) -> Any:
+        """The result by way of Python, with steps shared between threads or not; as ``run``."""
+        device = self.backend.device
         try:
-            results = self.executable.run([_given(a, device) for a in (*arguments, *numbers)])
+            given = [_given(a, device) for a in (*arguments, *numbers)]
+            results = self.executable.run(given, unproven=unproven, team=team)
         except FaultError:
             return PYTHON
         return UNKNOWN if results is None else self._structured([_result(r, device) for r in results])
@@ -257,8 +282,7 @@ class Program:
 
         In predict mode it was asked before, and may have gone all the way to an unknown decision.
         """
-        straight = len(self.schedule.blocks) == 1
-        return self.backend.device is None and (straight or modes.is_training())
+        return len(self.schedule.blocks) == 1 or modes.is_training()
 
     def _structured(self, results: list[ndarray]) -> Any:
         assert self.recording.structure is not None

@@ -79,11 +79,27 @@ class Noisy(Repeating):
         return ndarray(numpy.asarray(data + data * noise).astype(data.dtype))
 
 
+_PIECE = 1 << 18  # elements that are compared at a time: large results must not be copied whole
+
+
 def distance(found: numpy.ndarray, wanted: numpy.ndarray) -> float:
     """The largest difference of two arrays of one type; infinite where truths or whole numbers differ, or one is nan."""
     if wanted.dtype.kind != "f":
         return 0.0 if numpy.array_equal(found, wanted) else float("inf")
+    a, b = found.reshape(-1), wanted.reshape(-1)
+    pieces = (slice(n, n + _PIECE) for n in range(0, b.size, _PIECE))
+    return max((_distance(a[piece], b[piece]) for piece in pieces), default=0.0)
+
+
+def _distance(found: numpy.ndarray, wanted: numpy.ndarray) -> float:
     with numpy.errstate(all="ignore"):
         x, y = found.astype("float64"), wanted.astype("float64")
         apart = numpy.where((x == y) | (numpy.isnan(x) & numpy.isnan(y)), 0.0, numpy.abs(x - y))
     return float(numpy.where(numpy.isnan(apart), numpy.inf, apart).max(initial=0.0))
+
+
+def largest(value: numpy.ndarray) -> float:
+    """The largest finite element, without its sign."""
+    flat = value.reshape(-1)
+    pieces = (flat[n : n + _PIECE] for n in range(0, flat.size, _PIECE))
+    return max((float(numpy.abs(p[numpy.isfinite(p)]).max(initial=0.0)) for p in pieces), default=0.0)

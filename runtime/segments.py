@@ -15,6 +15,8 @@ from blockfuse.ir.graph import Node, argument, leaf, parameter
 from blockfuse.ir.types import type_of
 from blockfuse.runtime.backend import Backend
 from blockfuse.runtime.program import Program
+from blockfuse.runtime.selfcheck import SelfCheck
+from blockfuse.runtime.trouble import Trouble
 from blockfuse.tracer.origins import Origin
 from blockfuse.tracer.paths import Path
 from blockfuse.tracer.record import Recording
@@ -31,8 +33,15 @@ class Segments:
     least: segments that NumPy computes in fewer nanoseconds are left to it.
     """
 
-    def __init__(self, owner: Any, backend: Callable[[], Backend], least: float = OVERHEAD) -> None:
-        self._owner, self._backend = owner, backend
+    def __init__(
+        self,
+        owner: Any,
+        backend: Callable[[], Backend],
+        trouble: Trouble,
+        check: SelfCheck | None,
+        least: float = OVERHEAD,
+    ) -> None:
+        self._owner, self._backend, self._trouble, self._check = owner, backend, trouble, check
         self.tree = Tree(self._held, self._compile, least)
         self._given = _arrays_in(owner)
         self._programs: list[weakref.ref[Program]] = []
@@ -59,8 +68,16 @@ class Segments:
         except TraceError as error:
             self.problem = str(error)
             return None
+        except Exception as error:
+            self.failed(error)
+            return None
         self._programs.append(weakref.ref(program))
-        return _Run(program, given)
+        return _Run(program, given, self._check, self.failed)
+
+    def failed(self, error: Exception) -> None:
+        """Something is wrong with us: NumPy runs the segment."""
+        self.problem = self._trouble.tell(error)
+        self._trouble.warn(self.problem)
 
 
 def _arrays_in(owner: Any) -> dict[int, ndarray]:
@@ -70,15 +87,39 @@ def _arrays_in(owner: Any) -> dict[int, ndarray]:
 
 
 class _Run:
-    """A program over the leaves of a segment; ``given``: which of them are its arguments."""
+    """A program over the leaves of a segment.
 
-    def __init__(self, program: Program, given: list[int]) -> None:
-        self._program, self._given = program, given
+    given: which of them are its arguments. check: what its first run has to pass. failed: what is called with an error of
+    ours; then NumPy runs the segment.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        given: list[int],
+        check: SelfCheck | None,
+        failed: Callable[[Exception], None],
+    ) -> None:
+        self._program, self._given, self._check, self._failed = program, given, check, failed
         self._entry = program.entry or _refusing
+        self._broken = False
         self.work = program.schedule.work
 
     def __call__(self, leaves: list[ndarray]) -> list[numpy.ndarray] | None:
+        if self._broken:
+            return None
         arguments = [leaves[n] for n in self._given]
+        try:
+            if self._check is not None and self._program.refresh():
+                self._check.prove_segment(self._program, arguments)
+                self._check = None
+            return self._computed(arguments)
+        except Exception as error:
+            self._broken = not isinstance(error, MemoryError)
+            self._failed(error)
+            return None
+
+    def _computed(self, arguments: list[ndarray]) -> list[numpy.ndarray] | None:
         result = self._entry(*arguments)
         if result is NotImplemented:
             if not self._program.refresh():

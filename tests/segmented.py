@@ -13,6 +13,8 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.ir import interpreter
 from blockfuse.runtime import backend
 from blockfuse.runtime.segments import Segments
+from blockfuse.runtime.selfcheck import SelfCheck
+from blockfuse.runtime.trouble import Trouble
 from blockfuse.tracer.segments import Segmented
 
 _RNG = numpy.random.default_rng(0)
@@ -27,7 +29,8 @@ class Twin:
 
     def __init__(self, function: Any) -> None:
         self.function = function
-        self.segments = Segments(None, backend.backend, least=0)
+        check = SelfCheck("segments", function, backend.backend)
+        self.segments = Segments(None, backend.backend, Trouble("segments"), check, least=0)
 
     def segmented(self, *args: Any) -> Any:
         session = Segmented(self.segments.tree)

@@ -23,7 +23,7 @@ FEW += [
 def errors(net: nets.Net, options: dict[str, Any]) -> tuple[float, float, float]:
     """The largest error of compiled code and of NumPy, and the spacing of floats at the largest element."""
     drawn, parameters = net.draw()
-    call, x = ours._net(net, parameters), np.array(drawn)
+    call, x = ours.hybridized(net, parameters), np.array(drawn)
     if hasattr(call, "hybridize"):
         call.hybridize(**options)
     exact = net.expected(drawn, parameters)
@@ -55,7 +55,7 @@ def test_the_same_with_fewer_instructions(net: nets.Net, level: str, monkeypatch
 @pytest.mark.parametrize("net", [n for n in SMALL if n.group != "elements"], ids=lambda net: net.name)
 def test_the_same_inputs_give_the_same_bits(net: nets.Net) -> None:
     drawn, parameters = net.draw()
-    call, x = ours._net(net, parameters), np.array(drawn)
+    call, x = ours.hybridized(net, parameters), np.array(drawn)
     if hasattr(call, "hybridize"):
         call.hybridize(threads=2)
     for _ in range(2):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import collections
 import copy
+import gc
 import pickle
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -473,3 +475,17 @@ def test_calls_through_python_take_turns_with_one_workspace_and_keep_their_resul
     same([net(x) for x in inputs], found)
     assert [id(space) for space in executable._spaces] == [id(kept)]
     same(found, [net.forward(x) for x in inputs])
+
+
+def test_results_of_several_arrays_go_when_nobody_holds_them() -> None:
+    call = blockfuse.hybridize(lambda x: (x * 2, {"sum": [x.sum(), 3]}))
+    x = np.ones((1 << 16,))
+    for _ in range(3):
+        call(x)
+    gc.collect()
+    gc.disable()
+    try:
+        held = [weakref.ref(call(x)[0]._data) for _ in range(4)]
+        assert [reference() for reference in held] == [None] * 4
+    finally:
+        gc.enable()

@@ -47,6 +47,7 @@ class Recording:
     catches: str = ""
     code: list[Code] = field(default_factory=list)
     functions: list[types.CodeType] = field(default_factory=list)  # user code that ran
+    failure: Exception | None = None  # of ours, while it was recorded
 
 
 def record(
@@ -62,20 +63,35 @@ def record(
     """
     if sys.getprofile() is not None:
         return Recording(call(), "a profiler is active, and recording needs its place", again=True)
-    state = State(roots, code)
+    try:
+        state = State(roots, code)
+    except Exception as error:
+        return Recording(call(), "its state cannot be read", failure=error)
     witness = Witness(recorder.counters.enter)
     recorder.outermost = sys._getframe()
     recorder.known |= state.known.keys()
     with modes.unusual(), interpreter.interpreting(recorder):
         result = witness.watching(call)
-    recorder.check_contents()
     recording = Recording(
         result,
         state=state,
         code=code,
         watched=_unique([*state.watched, *recorder.visited]),
         functions=list(witness.functions),
+        failure=recorder.failure,
     )
+    try:
+        _judge(recording, recorder, witness)
+    except Exception as error:
+        recording.problem, recording.failure = "what it did cannot be judged", error
+    return recording
+
+
+def _judge(recording: Recording, recorder: Recorder, witness: Witness) -> None:
+    """Fill in what a recorded call is good for, or the problem with it."""
+    state, code = recording.state, recording.code
+    assert state is not None
+    recorder.check_contents()
     new = [(c, g) for c, g in witness.functions.items() if c not in state.codes]
     effects = witness.problem or _changed(state)
     recording.effects = bool(effects)
@@ -94,11 +110,10 @@ def record(
             f"{new[0][0].co_name} was met for the first time; the next call is recorded with its state"
         )
     if not recording.problem:
-        _finish(recording, recorder, result)
+        _finish(recording, recorder, recording.result)
         seen = [(recorder.value_of(a), where) for a, where in witness.measured]
         recording.measured = [*((n, where) for n, where in seen if n is not None), *recorder.escaped]
         recording.catches = witness.catches
-    return recording
 
 
 def _reachable(arguments: list[ndarray], recording: Recording) -> bool:

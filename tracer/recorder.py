@@ -84,6 +84,8 @@ class Recorder(Eager):
 
     def __init__(self, arguments: list[ndarray]) -> None:
         self.problem = ""
+        self.failure: Exception | None = None  # of ours; the call itself went on
+        self._writing = _Writing(self)
         self.raised = False  # an operator raised for the values that it met, and Python went another way
         self.given = arguments
         self.visited: list[Any] = []
@@ -132,7 +134,8 @@ class Recorder(Eager):
                     )
                 raise
             if not self.problem:
-                self._record(result, operator, operands, attrs)
+                with self._writing:
+                    self._record(result, operator, operands, attrs)
         return result
 
     def unneeded(self, outputs: tuple[Node, ...]) -> Node | None:
@@ -146,33 +149,40 @@ class Recorder(Eager):
         self, target: ndarray, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]
     ) -> None:
         if not self.problem:
-            before = [self._operand(o) for o in operands]
-            self._refuse_shared(target)
+            with self._writing:
+                before = [self._operand(o) for o in operands]
+                self._refuse_shared(target)
         with unwatched():
             super().update(target, operator, _plain(operands), attrs)
         if not self.problem:
-            self._rebind(target, self._node(operator, self._operand_nodes(operator, before), attrs))
+            with self._writing:
+                self._rebind(target, self._node(operator, self._operand_nodes(operator, before), attrs))
 
     def assign(self, target: ndarray, index: Any, value: Any) -> None:
         items = index if isinstance(index, tuple) else (index,)
         if not self.problem and not all(is_basic(i) for i in items):
             self._stop("writes at an index made of arrays")
         if not self.problem:
-            before, written = (
-                self.node_of(target),
-                self._operand(data_of(value) if _is_list(value) else value),
-            )
-            self._refuse_shared(target)
+            with self._writing:
+                before, written = (
+                    self.node_of(target),
+                    self._operand(data_of(value) if _is_list(value) else value),
+                )
+                self._refuse_shared(target)
         with unwatched():
             super().assign(target, index, plain(value))
         if not self.problem:
-            new = written if isinstance(written, Node) else self._written_number(written, target.dtype)
-            spelled = basic_index(target.shape, items)
-            self._rebind(target, self._node(movement.set_item, (before, new), {"index": spelled}))
+            with self._writing:
+                new = written if isinstance(written, Node) else self._written_number(written, target.dtype)
+                spelled = basic_index(target.shape, items)
+                self._rebind(target, self._node(movement.set_item, (before, new), {"index": spelled}))
 
     def escape(self, kind: str, array: ndarray) -> None:
-        if self.problem:
-            return
+        if not self.problem:
+            with self._writing:
+                self._escape(kind, array)
+
+    def _escape(self, kind: str, array: ndarray) -> None:
         node = self.node_of(array)
         if node in self._fixed:
             self.escaped.append((node, user_source()))
@@ -348,11 +358,34 @@ class Recorder(Eager):
         elif self.decisions:
             self.events.append(Write(self.node_of(target), len(self.sequence), user_source()))
 
+    def failed(self, error: Exception) -> None:
+        """Writing the graph went wrong: the call goes on, the recording does not."""
+        self.failure = error
+        self._stop("cannot be recorded")
+
     def _stop(self, what: str) -> None:
         if not self.problem:
             source = user_source()
             where = f"{source.function} " if source else ""
             self.problem = f"{where}{what}" + (f" at {source}" if source else "")
+
+
+class _Writing:
+    """What goes wrong in here is the recorder's own business, and nobody else's."""
+
+    __slots__ = ("_recorder",)
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
+        if isinstance(error, Exception):
+            self._recorder.failed(error)
+            return True
+        return False
 
 
 def _data(array: ndarray | numpy.ndarray) -> numpy.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -134,27 +134,27 @@ def _checked_keys(value: dict[Any, Any]) -> tuple[Any, ...]:
 
 def rebuild(structure: Structure, arrays: Callable[[int], Any], statics: list[Any]) -> Any:
     """The value again, with ``arrays(number)`` for its arrays."""
-    remaining = iter(statics)
-    met: list[Any] = []  # lists and dicts so far
+    return _built(structure, arrays, iter(statics), [])
 
-    def build(part: Structure) -> Any:
-        if isinstance(part, Leaf):
-            return arrays(part.number)
-        if isinstance(part, Again):
-            return met[part.number]
-        if isinstance(part, Static | Number):
-            return next(remaining)
-        if part.type is list:
-            made: list[Any] = []
-            met.append(made)
-            made.extend(build(p) for p in part.parts)
-            return made
-        if part.type is dict:
-            table: dict[Any, Any] = {}
-            met.append(table)
-            table.update(zip(part.keys, map(build, part.parts), strict=True))
-            return table
-        items = [build(p) for p in part.parts]
-        return part.type(*items) if hasattr(part.type, "_fields") else tuple(items)
 
-    return build(structure)
+def _built(part: Structure, arrays: Callable[[int], Any], statics: Iterator[Any], met: list[Any]) -> Any:
+    """met: lists and dicts so far. No function inside of another: its cycle would hold the arrays of every call."""
+    if isinstance(part, Leaf):
+        return arrays(part.number)
+    if isinstance(part, Again):
+        return met[part.number]
+    if isinstance(part, Static | Number):
+        return next(statics)
+    if part.type is list:
+        made: list[Any] = []
+        met.append(made)
+        made.extend(_built(p, arrays, statics, met) for p in part.parts)
+        return made
+    if part.type is dict:
+        table: dict[Any, Any] = {}
+        met.append(table)
+        values = (_built(p, arrays, statics, met) for p in part.parts)
+        table.update(zip(part.keys, values, strict=True))
+        return table
+    items = [_built(p, arrays, statics, met) for p in part.parts]
+    return part.type(*items) if hasattr(part.type, "_fields") else tuple(items)

@@ -107,7 +107,7 @@ FUNCTIONS: dict[Callable[..., Any], Callable[[Any], Any]] = {
 
 def build(net: nets.Net, threads: int) -> list[Way]:
     drawn, parameters = net.draw()
-    call, x = _net(net, parameters), np.array(drawn)
+    call, x = hybridized(net, parameters), np.array(drawn)
 
     def complaint() -> str:
         outcome = settled(call, [x])
@@ -116,14 +116,15 @@ def build(net: nets.Net, threads: int) -> list[Way]:
     return [Way("call(x)", {"call": call, "x": x}, lambda y: numpy.asarray(y.asnumpy()), complaint)]
 
 
-def _net(net: nets.Net, parameters: list[numpy.ndarray]) -> Any:
+def hybridized(net: nets.Net, parameters: list[numpy.ndarray], **options: Any) -> Any:
+    """The net as its users write it. options: of ``hybridize``."""
     if net.forward in FUNCTIONS:
-        return blockfuse.hybridize(FUNCTIONS[net.forward])
+        return blockfuse.hybridize(FUNCTIONS[net.forward], **options)
     make = BLOCKS.get(net.forward)
     block = make(net, parameters) if make else Formula(net.forward, parameters)
     block.initialize()
     for parameter, value in zip(block.collect_params().values(), parameters, strict=True):
         assert parameter.shape == value.shape, (parameter, value.shape)
         parameter.set_data(np.array(value))
-    block.hybridize()
+    block.hybridize(**options)
     return block

@@ -18,6 +18,7 @@ from blockfuse.codegen.cpu.frame import dtype_places, place_of
 from blockfuse.codegen.cpu.results import Results
 from blockfuse.codegen.cpu.running import RAISED, Running
 from blockfuse.codegen.cpu.words import I8, I32, I64, POINTER, word
+from blockfuse.codegen.variants import SLOTS
 
 
 class Entry(Results, Running):
@@ -39,11 +40,12 @@ class Entry(Results, Running):
         data = [self._checked_argument(arguments, n, b) for n, (_, b) in enumerate(given)]
         table = self._filled_table()
         if self.items is not None:
+            self._require_proven_size(self.items)
             self._put(table, plan.items_place, self.items)
         for (number, _), address in zip(given, data, strict=True):
             self._put(table, number, address)
         results = self._results(table)
-        self._give_up_unless_done(self._run(table), results)
+        self._give_up_unless_done(self._run(table))
         self._count(asked_first)
         builder.ret(self._wrapped(results))
         self._emit_exits()
@@ -71,7 +73,7 @@ class Entry(Results, Running):
         more = self.builder.zext(asked_first, I64)
         self.builder.store(self.builder.add(self.builder.load(counter, typ=I64), more), counter)
 
-    def _give_up_unless_done(self, done: ir.Value, results: list[ir.Value]) -> None:
+    def _give_up_unless_done(self, done: ir.Value) -> None:
         """Where the flow is unknown, or an index was beyond its axis, Python runs the call from the start.
 
         Nothing was written but our own memory. What drawing raised goes on.
@@ -80,9 +82,7 @@ class Entry(Results, Running):
         exits = [(0, self.refused)] * gives_up + [(RAISED, self.failed)] * bool(self.plan.draws)
         for answer, exit in exits:
             with self.builder.if_then(self.builder.icmp_signed("==", done, ir.Constant(I64, answer))):
-                for array in results:
-                    self._call("decref", ir.VoidType(), array)
-                self.builder.branch(exit)
+                self._give_up(exit)
 
     def _emit_exits(self) -> None:
         builder = self.builder
@@ -136,6 +136,12 @@ class Entry(Results, Running):
             self.items = found
         else:
             self._require(self.builder.icmp_signed("==", found, self.items))
+
+    def _require_proven_size(self, items: ir.Value) -> None:
+        """See NOTE [variants]."""
+        slot = self.builder.and_(items, ir.Constant(I64, SLOTS - 1))
+        place = self.builder.gep(self._pointer(self._word("sizes")), [slot], source_etype=I64)
+        self._require(self.builder.icmp_signed("==", self.builder.load(place, typ=I64), items))
 
     def _filled_table(self) -> ir.Value:
         """The program's table, copied to the stack."""

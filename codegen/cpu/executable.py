@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -25,6 +25,7 @@ from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.schedule import Schedule
 from blockfuse.codegen.steps import HostCall
 from blockfuse.codegen.store import Store
+from blockfuse.codegen.variants import SLOTS, Size, Team, Variant, Way, size_of
 from blockfuse.ir.errors import FaultError
 from blockfuse.ir.types import TensorType
 
@@ -55,6 +56,8 @@ class Executable:
         """keep: bytes of large results that are kept for the next ones, NOTE [kept memory]."""
         self.plan = plan(schedule, machine)
         self._around = around_calls(schedule)
+        self._proven: set[Variant] = set()
+        self._sizes = numpy.full(SLOTS, -1, numpy.int64)  # of the batch, proven ones; see NOTE [variants]
         self._code = [self._kernel(n, source, store) for n, source in enumerate(self.plan.sources)]
         self._program = self._load_program(store)
         self._frame = self._new_frame(wrapper, unusual, store)
@@ -91,6 +94,7 @@ class Executable:
         first = table + len(self.plan.schedule.buffers)
         for number, kernel in enumerate(self._code):
             frame[first + number] = kernel.address("kernel")
+        frame[place_of("sizes")] = self._sizes.ctypes.data
         if self.plan.is_parallel:
             self._add_pool(frame, store)
         return frame
@@ -98,7 +102,8 @@ class Executable:
     def _add_pool(self, frame: numpy.ndarray, store: Store) -> None:
         machine = self.plan.machine
         workers = pool(machine.threads, object_code("pool", pool_ir, machine, store), machine)
-        frame[-len(POOL) :] = [getattr(workers, name) for name in POOL]
+        first = dtype_places(self.plan)[2] + self.plan.items_place + 1
+        frame[first : first + len(POOL)] = [getattr(workers, name) for name in POOL]
 
     def _new_entry(self, wrapper: type) -> Any:
         if not (native_entry(self.plan) and cpython.layout_is_known(wrapper)):
@@ -130,35 +135,86 @@ class Executable:
         frame, place = self._frame, place_of("calls")
         return lambda: int(frame[place])
 
+    # -- variants --------------------------------------------------------------------------------------------
+
+    @property
+    def teams(self) -> tuple[Team, ...]:
+        """Who may run its steps, with code of its own for each."""
+        return (Team.FORKED, Team.ALONE) if self.plan.is_parallel else (Team.AS_IT_IS,)
+
+    def prove(self, variants: Iterable[Variant]) -> None:
+        """From now on the entry runs calls that take these; see NOTE [variants]."""
+        first = dtype_places(self.plan)[2] + self.plan.ways_place
+        for variant in variants:
+            self._proven.add(variant)
+            if isinstance(variant, Size):
+                self._sizes[variant.items % SLOTS] = variant.items
+            else:
+                word, bit = divmod(variant.bit, 64)
+                self._frame[first + word] |= numpy.uint64(1 << bit).view(numpy.int64)
+
+    def _unproven(self, ran: set[Variant]) -> set[Variant]:
+        """Those nobody has proven; a size of a variant that is proven may run from now on."""
+        new = ran - self._proven
+        if not new:
+            self.prove(variant for variant in ran if isinstance(variant, Size))
+        return new
+
     # -- running from Python ---------------------------------------------------------------------------------
 
-    def run(self, arguments: list[numpy.ndarray]) -> list[numpy.ndarray] | None:
+    def run(
+        self,
+        arguments: list[numpy.ndarray],
+        unproven: set[Variant] | None = None,
+        team: Team = Team.AS_IT_IS,
+    ) -> list[numpy.ndarray] | None:
         """Results for C-contiguous arguments of the recorded types; None where the flow is unknown.
 
-        Raises FaultError where an operator met values for which it raises.
+        unproven: takes the variants that ran and that nobody has proven. Raises FaultError where an operator met values for
+        which it raises.
         """
         table = self._frame[dtype_places(self.plan)[2] :].copy()
+        self._choose(team, table)
         items = self._items(arguments)
         table[self.plan.items_place] = items
         space = self._space(self.plan.schedule.workspace.bytes_for(items) + ALIGNMENT)
         arrays = self._memory(space, items)
+        ran: set[Variant] = {size_of(self.plan.schedule, self.plan.machine, items)} if items else set()
         try:
-            return self._driven(table, arrays, arguments)
+            results = self._driven(table, arrays, arguments, ran)
         finally:
             self._spaces[:] = [space]
+        new = self._unproven(ran)
+        if unproven is not None:
+            unproven |= new
+        return results
+
+    def _choose(self, team: Team, table: numpy.ndarray) -> None:
+        """Let the steps of a call that may be shared be run by ``team``."""
+        fork = self.plan.items_place + 1
+        if self.plan.is_parallel and team is Team.ALONE:
+            table[fork] = table[fork + 1] = self._program.address("alone")
+        elif team is Team.FORKED:
+            table[fork + 1] = table[fork]
 
     def _driven(
-        self, table: numpy.ndarray, arrays: dict[int, numpy.ndarray], arguments: list[numpy.ndarray]
+        self,
+        table: numpy.ndarray,
+        arrays: dict[int, numpy.ndarray],
+        arguments: list[numpy.ndarray],
+        ran: set[Variant],
     ) -> list[numpy.ndarray] | None:
-        """The blocks in the order that their decisions say. arrays: the memory of every buffer."""
+        """The blocks in the order that their decisions say. arrays: the memory of every buffer; ran: takes the ways."""
         for kind, given in (("parameter", self._owner.binding), ("argument", arguments)):
             arrays |= {n: array for (n, _), array in zip(self.plan.buffers(kind), given, strict=True)}
         for number, array in arrays.items():
             table[number] = array.ctypes.data
         with self._around():
-            return self._drive(table, arrays)
+            return self._drive(table, arrays, ran)
 
-    def _drive(self, table: numpy.ndarray, arrays: dict[int, numpy.ndarray]) -> list[numpy.ndarray] | None:
+    def _drive(
+        self, table: numpy.ndarray, arrays: dict[int, numpy.ndarray], ran: set[Variant]
+    ) -> list[numpy.ndarray] | None:
         """The results, by the blocks in the order that their decisions say; None where the flow is unknown."""
         place: int | None = 0
         while place is not None:
@@ -172,6 +228,7 @@ class Executable:
                 table[register], table[value] = table[value], table[register]
             if block.successors is None:
                 return [arrays[n] for n, _ in self.plan.buffers("result")]
+            ran.add(Way(place, decision))
             place = block.successors[0 if decision else 1]
         return None
 
@@ -245,7 +302,7 @@ class _Owner:
 
     def __init__(self, executable: Executable, frame: numpy.ndarray) -> None:
         self.code = executable._code, executable._program
-        self.frame = frame
+        self.frame, self.sizes = frame, executable._sizes
         self.binding: tuple[numpy.ndarray, ...] = ()
         self.definition: Any = None
         self.draw = partial(_drawn, executable.plan.draws)
@@ -264,6 +321,7 @@ def _header(wrapper: type, unusual: numpy.ndarray) -> dict[str, int]:
         "incref": "Py_IncRef",
         "decref": "Py_DecRef",
         "call": "PyObject_CallNoArgs",
+        "clear_error": "PyErr_Clear",
         "save_thread": "PyEval_SaveThread",
         "restore_thread": "PyEval_RestoreThread",
     }

@@ -26,7 +26,7 @@ HEADER = (
         "not_implemented",
     ),
     *("save_thread", "restore_thread", "aligned_alloc", "free", "workspace", "new_tuple", "binding", "calls"),
-    *("promise", "none", "set_handler", "keeper", "call", "draw", "mode"),
+    *("promise", "none", "set_handler", "keeper", "call", "draw", "mode", "sizes", "clear_error"),
 )
 
 
@@ -53,6 +53,7 @@ class Frame:
         self.failed = self.function.append_basic_block("failed")
         self.frame: ir.Value = None
         self.items: ir.Value | None = None  # of the batch, where the program is for any number
+        self.owned: list[ir.Value] = []  # new references, which go where the call is given up
 
     def _pointer(self, value: ir.Value) -> ir.Value:
         return self.builder.inttoptr(value, POINTER)
@@ -81,6 +82,18 @@ class Frame:
             self.builder.icmp_signed("!=", address, ir.Constant(I64, 0)), onwards, self.failed
         )
         self.builder.position_at_end(onwards)
+
+    def _require_memory(self, address: ir.Value) -> None:
+        """Go on if there was memory; else give back what was made, and let Python take over."""
+        none = self.builder.icmp_signed("==", address, ir.Constant(I64, 0))
+        with self.builder.if_then(none):
+            self._call("clear_error", ir.VoidType())
+            self._give_up(self.refused)
+
+    def _give_up(self, exit: ir.Block) -> None:
+        for value in self.owned:
+            self._call("decref", ir.VoidType(), value)
+        self.builder.branch(exit)
 
     def _call(self, name: str, result: ir.Type, *operands: ir.Value) -> ir.Value:
         return call_at(self.builder, self._word(name), result, *operands)

@@ -13,6 +13,7 @@ from blockfuse.codegen.kernel import Kernel
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.schedule import Schedule
 from blockfuse.codegen.steps import HostCall
+from blockfuse.codegen.variants import bits_of
 
 POOL = ("fork", "fork_awake", "state")  # words of the table
 
@@ -30,12 +31,17 @@ class Plan:
 
     @property
     def table_size(self) -> int:
-        return self.items_place + 1 + len(POOL)
+        return self.ways_place + -(-bits_of(self.schedule) // 64)
 
     @property
     def items_place(self) -> int:
         """Where the table holds the number of items of the batch; the words of the pool follow."""
         return len(self.schedule.buffers) + len(self.sources)
+
+    @property
+    def ways_place(self) -> int:
+        """Where the bits of the proven ways stand: NOTE [variants]."""
+        return self.items_place + 1 + len(POOL)
 
     @property
     def is_parallel(self) -> bool:

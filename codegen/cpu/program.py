@@ -1,10 +1,10 @@
 """A schedule as one native program: kernels in order over a table of pointers, blocks in the order of decisions.
 
 NOTE [the table]
-Native code finds everything through one table of 64-bit words, so that its object code holds no address of
-this process and can be cached. First the buffers, in the order of the schedule; then the kernels; then the
-number of items of the batch; then the thread pool. A caller copies the program's table and fills in arguments,
-results, workspace and items.
+Native code finds everything through one table of 64-bit words, so that its object code holds no address of this process
+and can be cached. First the buffers, in the order of the schedule; then the kernels; then the number of items of the
+batch; then the thread pool; then the bits of NOTE [variants]. A caller copies the program's table and fills in
+arguments, results, workspace and items.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from blockfuse.codegen.cpu.entry import Entry
 from blockfuse.codegen.cpu.plan import POOL, Plan, is_native, native_entry
 from blockfuse.codegen.cpu.words import I8, I32, I64, POINTER, ROWS, call_at, counted, word
 from blockfuse.codegen.steps import HostCall, Launch, Strip
+from blockfuse.codegen.variants import Way
 
 MOST_DECISIONS = 1 << 22  # of one native call
 
@@ -29,9 +30,22 @@ def program_ir(plan: Plan) -> str:
     pieces = {
         n: _Emitter(module, plan).piece(n) for n, steps in enumerate(plan.pieces) if is_native(plan, steps)
     }
+    if plan.is_parallel:
+        _alone(module)
     if native_entry(plan):
         Entry(module, plan, _Driver(module, plan, pieces).emit()).emit()
     return str(module)
+
+
+def _alone(module: ir.Module) -> None:
+    """``alone``: what a program calls in the place of the pool's ``fork`` where nothing is to be shared."""
+    signature = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, POINTER, I64, I64])
+    function = ir.Function(module, signature, "alone")
+    builder = ir.IRBuilder(function.append_basic_block())
+    _, part, table, rows, _ = function.args
+    none = ir.Constant(I64, 0)
+    call_at(builder, builder.ptrtoint(part, I64), ir.VoidType(), table, none, rows, none)
+    builder.ret_void()
 
 
 # -- launches ------------------------------------------------------------------------------------------------
@@ -185,8 +199,8 @@ class _Own:
 class _Driver:
     """``drive(table)``: the blocks in the order that their decisions say.
 
-    1 at an end; 0 where the flow is unknown, after a fault (NOTE [faults]), or after so many decisions that a loop may never
-    end: Python can then be interrupted, native code could not.
+    1 at an end; 0 where the flow is unknown or the way not proven (NOTE [variants]), after a fault (NOTE [faults]), or after
+    so many decisions that a loop may never end: Python can then be interrupted, native code could not.
     """
 
     def __init__(self, module: ir.Module, plan: Plan, pieces: dict[int, ir.Function]) -> None:
@@ -217,6 +231,7 @@ class _Driver:
                 self.builder.ret(ir.Constant(I64, 1))
             else:
                 self._count(count, unknown)
+                self._require_proven(number, decision, unknown)
                 yes, no = (unknown if s is None else self.blocks[s] for s in block.successors)
                 self.builder.cbranch(decision, yes, no)
         self.builder.position_at_end(unknown)
@@ -244,6 +259,17 @@ class _Driver:
         few = self.builder.icmp_signed("<", taken, ir.Constant(I64, MOST_DECISIONS))
         self.builder.cbranch(few, onwards, unknown)
         self.builder.position_at_end(onwards)
+
+    def _require_proven(self, block: int, decision: ir.Value, unknown: ir.Block) -> None:
+        """See NOTE [variants]."""
+        builder = self.builder
+        yes, no = (Way(block, outcome).bit for outcome in (True, False))  # of one word
+        proven = word(builder, self.table, self.plan.ways_place + yes // 64)
+        masks = (ir.Constant(I64, 1 << bit % 64) for bit in (yes, no))
+        wanted = builder.and_(proven, builder.select(decision, *masks))
+        onwards = self.function.append_basic_block()
+        builder.cbranch(builder.icmp_signed("!=", wanted, ir.Constant(I64, 0)), onwards, unknown)
+        builder.position_at_end(onwards)
 
     def _truth(self, buffer: int) -> ir.Value:
         address = self.builder.inttoptr(word(self.builder, self.table, buffer), POINTER)

@@ -25,7 +25,6 @@ class Results(Frame):
     def _results(self, table: ir.Value) -> list[ir.Value]:
         """New NumPy arrays; their addresses go into the table."""
         builder = self.builder
-        arrays = []
         for place, (number, buffer) in enumerate(self.plan.buffers("result")):
             dtype = self._pointer(word(builder, self.frame, dtype_places(self.plan)[1] + place))
             self._call("incref", ir.VoidType(), dtype)  # PyArray_NewFromDescr takes the reference
@@ -35,10 +34,10 @@ class Results(Frame):
             if buffer.share:
                 self._put(sizes, 0, builder.mul(self.items, ir.Constant(I64, buffer.share)))
             made = self._made(buffer, partial(self._new_array, dtype, buffer, sizes))
-            self._require_made(made)
+            self._require_memory(builder.ptrtoint(made, I64))
             self._put(table, number, self._field(made, ARRAY_DATA))
-            arrays.append(made)
-        return arrays
+            self.owned.append(made)
+        return self.owned
 
     def _new_array(self, dtype: ir.Value, buffer: Buffer, sizes: ir.Value) -> ir.Value:
         nothing = ir.Constant(POINTER, None)

@@ -160,7 +160,7 @@ class Running(Frame):
         )
         made = self._call("aligned_alloc", POINTER, line, rounded)
         address = builder.ptrtoint(made, I64)
-        self._require(builder.icmp_signed("!=", address, none))
+        self._require_memory(address)
         builder.store(size, made)
         made_in = builder.block
         builder.branch(ready)

@@ -21,7 +21,7 @@ from numba.core import types as _numba_types
 
 from blockfuse.codegen.cpu.intrinsics import intrinsic_of
 from blockfuse.codegen.cpu.values import Value, evaluated
-from blockfuse.codegen.cpu.vectors import Vectors
+from blockfuse.codegen.cpu.vectors import Vectors, element_bytes
 from blockfuse.codegen.functions import ULP
 from blockfuse.codegen.llvm import I32, I64
 from blockfuse.codegen.machine import Machine
@@ -153,9 +153,15 @@ class RowSweep(Vectors):
         return [self.builder.select(mask, a, b) for a, b in zip(after, folds, strict=True)]
 
     def _store(self, value: ir.Value, address: ir.Value, mask: ir.Value | None) -> None:
-        """A power of two of lanes is a vector of its own, and needs no mask."""
+        """A power of two of lanes is a vector of its own, and needs no mask; a single lane is a scalar.
+
+        LLVM 22 dies of an assertion where it combines some vectors of one element (the last column of 17).
+        """
         if mask is None or self.rest & (self.rest - 1):
             super()._store(value, address, mask)
+        elif self.rest == 1:
+            lane = self.builder.extract_element(value, ir.Constant(I32, 0))
+            self.builder.store(lane, address, align=element_bytes(lane.type))
         else:
             super()._store(self._chosen(value, list(range(self.rest))), address, None)
 
@@ -179,10 +185,11 @@ class RowSweep(Vectors):
             pairs = zip(parts[::2], parts[1::2], strict=False)
             parts = [joined(a, b) for a, b in pairs] + parts[len(parts) - len(parts) % 2 :]
         (total,) = parts
-        while total.type.count > 1:
+        while total.type.count > 2:
             half = total.type.count // 2
             total = joined(*(self._chosen(total, list(range(n, n + half))) for n in (0, half)))
-        return self.builder.extract_element(total, ir.Constant(I32, 0))
+        lanes = [self.builder.extract_element(total, ir.Constant(I32, n)) for n in range(total.type.count)]
+        return joined(*lanes) if len(lanes) > 1 else lanes[0]
 
 
 def _together(spec: SweepSpec, machine: Machine) -> int:

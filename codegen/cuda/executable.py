@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
 import numpy
@@ -30,6 +30,7 @@ from blockfuse.codegen.kernel import Kernel, has_fault
 from blockfuse.codegen.schedule import BlockSchedule, Schedule
 from blockfuse.codegen.steps import HostCall, Launch, Pointer
 from blockfuse.codegen.store import Store
+from blockfuse.codegen.variants import Size, Team, Variant
 from blockfuse.ir.errors import CudaError, DeviceLostError, DeviceMemoryError, NoDeviceKernelError
 
 _SIZES = 8  # of the batch with memory for a call; the one used longest ago goes
@@ -58,6 +59,7 @@ class Executable:
         self._lock = threading.RLock()
         self.uncaptured = ""  # why launches are not captured, if that failed
         self.valid = False
+        self._proven: set[Variant] = set()
         self.served = [0]  # calls of the entry
 
     def __del__(self) -> None:
@@ -95,15 +97,33 @@ class Executable:
 
     # -- running ---------------------------------------------------------------------------------------------
 
-    def run(self, arguments: Sequence[Value], make: Make | None = None) -> list[Value] | None:
+    teams = (Team.AS_IT_IS,)
+
+    def prove(self, variants: Iterable[Variant]) -> None:
+        """From now on calls that take these run; see NOTE [variants]. Ways are not told apart on a device."""
+        self._proven.update(variants)
+
+    def is_proven(self, items: int) -> bool:
+        """Whether a call with so many items of the batch takes a variant that was proven."""
+        return not items or Size(items.bit_length()) in self._proven
+
+    def run(
+        self,
+        arguments: Sequence[Value],
+        unproven: set[Variant] | None = None,
+        team: Team = Team.AS_IT_IS,  # noqa: ARG002 - the protocol's
+        make: Make | None = None,
+    ) -> list[Value] | None:
         """Results for C-contiguous arguments of the recorded types; None where the flow is unknown.
 
-        They are arrays of the device if an argument is one, in memory that ``make`` gives. Raises FaultError where an
-        operator met values for which it raises.
+        They are arrays of the device if an argument is one, in memory that ``make`` gives. unproven: takes the variants that
+        ran and that nobody has proven. Raises FaultError where an operator met values for which it raises.
         """
         self.device.check()
         with self._lock, self._around():
             items = 0 if self._growing is None else arguments[self._growing].shape[0]
+            if unproven is not None and not self.is_proven(items):
+                unproven.add(Size(items.bit_length(), items=items))
             room = self._room(items)
             table = room.table.copy()
             streams, stays = self._give(arguments, room, table)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 from blockfuse.codegen.cuda.plan import plan
 from blockfuse.codegen.cuda.render import render
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.schedule import Schedule
+from blockfuse.codegen.variants import Team, Variant
 from blockfuse.ir.errors import CudaError
 
 
@@ -34,6 +35,11 @@ class Offline:
         """What tells how often it ran."""
         return self.calls
 
-    def run(self, _: Sequence[Any]) -> NoReturn:
+    teams: tuple[Team, ...] = ()
+
+    def prove(self, variants: Iterable[Variant]) -> None:
+        """Nothing runs."""
+
+    def run(self, *_: Any, **_options: Any) -> NoReturn:
         """There is no device."""
         raise CudaError(f"a program for {self.plan.machine.name} was made to be shown, not to run")

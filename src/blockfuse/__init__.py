@@ -2,10 +2,22 @@
 
 from blockfuse import gluon, nn
 from blockfuse.array import autograd, np, npx
+from blockfuse.ir.errors import CompilerWarning
 from blockfuse.nn import initializers as init
 from blockfuse.nn.parameter import Constant, Parameter
 from blockfuse.runtime.function import hybridize
 
 __version__ = "0.1.0"
 
-__all__ = ["Constant", "Parameter", "autograd", "gluon", "hybridize", "init", "nn", "np", "npx"]
+__all__ = [
+    "CompilerWarning",
+    "Constant",
+    "Parameter",
+    "autograd",
+    "gluon",
+    "hybridize",
+    "init",
+    "nn",
+    "np",
+    "npx",
+]

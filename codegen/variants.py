@@ -1,0 +1,88 @@
+"""Which code of a program a call runs: what one call proves right says nothing about other code.
+
+NOTE [variants]
+One program holds code for many calls. In a flow, a call takes some ways out of its decisions. For every size of the
+batch, the size says which tiles compute what the tallest one leaves over, whether a step forks, and how a strip is cut.
+Where work is shared, a call runs alone or in several parts, as threads are awake. Whoever runs a program is told the
+variants that it took and that nobody has proven yet. Native entries give such calls back: they hold a bit for each way,
+and a slot with a size of the batch that may run (``SLOTS``; another size of the same slot asks again).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from blockfuse.codegen.cost import AWAKE_WORK, PARALLEL_WORK, shared_from
+from blockfuse.codegen.kernel import ProductKernel, ProductTile
+from blockfuse.codegen.machine import Machine
+from blockfuse.codegen.schedule import Schedule
+from blockfuse.codegen.steps import HostCall, Launch, Strip
+
+SLOTS = 1024  # sizes of the batch that an entry knows at a time
+
+
+class Team(Enum):
+    """Who runs the steps that may be shared between threads."""
+
+    AS_IT_IS = 0  # whoever is awake
+    ALONE = 1
+    FORKED = 2
+
+
+@dataclass(frozen=True)
+class Way:
+    """The decision after a block of a flow had this outcome."""
+
+    block: int
+    outcome: bool
+
+    @property
+    def bit(self) -> int:
+        """Which of the bits of a program."""
+        return 2 * self.block + (not self.outcome)
+
+
+@dataclass(frozen=True)
+class Size:
+    """A size of the batch: of which order of magnitude, and what each step that grows does with it."""
+
+    magnitude: int
+    steps: tuple[tuple[int, ...], ...] = ()
+    items: int = field(default=0, compare=False)
+
+
+Variant = Way | Size
+
+
+def bits_of(schedule: Schedule) -> int:
+    """How many bits there are for ways."""
+    return 2 * len(schedule.blocks) if len(schedule.blocks) > 1 else 0
+
+
+def size_of(schedule: Schedule, machine: Machine, items: int) -> Size:
+    """The variant of a batch of so many items."""
+    growing = (s for s in schedule.steps if not isinstance(s, HostCall) and s.grows)
+    steps = tuple(_of_step(step, schedule.batch, machine, items) for step in growing)
+    return Size(items.bit_length(), steps, items)
+
+
+def _of_step(step: Launch | Strip, batch: int, machine: Machine, items: int) -> tuple[int, ...]:
+    """Who shares it, how many parts a strip has (one or more), and which tiles its products take."""
+    limits = (AWAKE_WORK, PARALLEL_WORK) if machine.threads > 1 else ()
+    sharing = sum(items >= shared_from(step, batch, limit) for limit in limits)
+    if isinstance(step, Launch):
+        return sharing, *_tiles(step, items * step.share)
+    tiles = (_tiles(launch, items * launch.rows // step.items) for launch in step.launches)
+    return sharing, int(items > step.part), *(n for found in tiles for n in found)
+
+
+def _tiles(launch: Launch, rows: int) -> tuple[int, ...]:
+    """Whether whole tiles of the tallest kind fit, which lower ones take the rest, and whether the last of them overlaps."""
+    kernel = launch.kernel
+    if not isinstance(kernel, ProductKernel) or kernel.height or len(kernel.tiles) < 2:
+        return ()
+    tallest, *lower = kernel.tiles
+    rest = rows % tallest.rows
+    lowest: ProductTile = next((tile for tile in lower if rows >= tile.rows), lower[-1])
+    return (int(rows >= tallest.rows), lowest.rows if rest else 0, int(rest % lowest.rows > 0))
