@@ -31,7 +31,9 @@ test-long: $(VENV)/.installed-test ## run the tests that take long by nature, as
 	$(BIN)/pytest $(PARALLEL) -m long
 
 fuzz: $(VENV)/.installed-test ## run random programs, new ones each time, for 10 minutes or MINUTES=...
-	$(BIN)/pytest tests/test_fuzz.py --fuzz-minutes=$(or $(MINUTES),10)
+	PYTHONPATH=src:tests $(BIN)/python tests/graph_fuzz.py --minutes $(or $(MINUTES),10) & graphs=$$!; \
+	$(BIN)/pytest tests/test_fuzz.py --fuzz-minutes=$(or $(MINUTES),10); edits=$$?; \
+	wait $$graphs && exit $$edits
 
 check: $(VENV)/.installed-dev ## formatting, lint and types, changing nothing
 	$(BIN)/ruff format --check .

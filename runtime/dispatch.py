@@ -161,10 +161,8 @@ class Hybrid:
         """Something is wrong with us: calls that no program takes run in Python until something changes."""
         case.reason = self._trouble.tell(error)
         case.patience.give_up()
-        for value in (
-            self.owner,
-            *recording.watched,
-        ):  # nothing is watched yet where reading the state failed
+        watched = self.owner, *recording.watched  # the owner: what it reads is not known where that failed
+        for value in watched:
             if hasattr(value, "_watchers"):
                 value._watchers.add(case)
         self._trouble.warn(case.reason)
@@ -298,6 +296,8 @@ class Hybrid:
         result = recording.result
         try:
             self._learn(case, signature, call, recording)
+        except CudaError:  # of the device, which was asked for
+            raise
         except Exception as error:
             self._failed(case, error, recording)
         recording.result = None  # it is the caller's
@@ -340,6 +340,8 @@ class Hybrid:
             if found is not None and self._check is not None:
                 self._check.prove(found[1], recording, call)
             return found
+        except CudaError:
+            raise
         except Exception as error:
             reason = self._trouble.tell(error)
             self._batches.refuse(signature, reason)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy
 import pytest
-from graphs import LEVELS, Memory, Native, graph_for, meant
+from graphs import LEVELS, Memory, Native, graph_for, meant, natively
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tolerances import TOLERANCES
@@ -298,3 +298,19 @@ def test_integers_of_a_row_keep_their_sign() -> None:
     (found,), (wanted,) = program(x, counts), meant(recorded, [x, counts])
     assert "float64(t0)" in program.sources[0].partition("def sweep1")[2]
     numpy.testing.assert_allclose(found, wanted, rtol=1e-12)
+
+
+@pytest.mark.parametrize("columns", [17, 33])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_last_column_alone_in_its_vector_is_a_scalar(columns: int, dtype: str) -> None:
+    """LLVM aborts where it combines vectors of one element: the process would be gone."""
+
+    def shares(x: Any, mask: Any) -> Any:
+        kept = pointwise.where(mask, x, 0.0)
+        return kept / reductions.sum_(kept, axis=(1,), keepdims=True)
+
+    x = numpy.random.default_rng(3).uniform(1, 2, (columns, columns)).astype(dtype)
+    mask = numpy.tri(columns, dtype=bool)
+    (found,) = natively(shares, x, mask)
+    kept = numpy.where(mask, x, 0)
+    numpy.testing.assert_allclose(found, kept / kept.sum(axis=1, keepdims=True), rtol=1e-6)
