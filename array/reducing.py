@@ -12,6 +12,7 @@ from blockfuse.array.elementwise import absolute, isnan, where
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.shaping import ravel, reshape
 from blockfuse.ir.interpreter import current
+from blockfuse.ir.lowering import Reduction
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.operators import movement, pointwise, reductions, sorting
 
@@ -27,10 +28,15 @@ def _reduced(
         name = str(checked_dtype(dtype))
         narrow = _reduced(operator, pointwise.cast(x, dtype=name), axis, keepdims, **attrs)
         return asarray(narrow, name)
-    if not x.ndim and axis in (0, -1):  # NumPy lets a number be reduced along an axis
-        axis = None
+    if isinstance(operator.lowering, Reduction):
+        axis = _axis_of_a_number(axis, x)
     attrs["axis"], attrs["keepdims"] = axes_tuple(axis, x.ndim), bool(keepdims)
     return current().apply(operator, (x,), attrs)
+
+
+def _axis_of_a_number(axis: Any, x: ndarray) -> Any:
+    """``axis``, or ``None`` where NumPy lets a number have an axis: in folds, but not in a mean."""
+    return None if not x.ndim and axis in (0, -1) else axis
 
 
 def sum(a: ArrayLike, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> ndarray:
@@ -107,6 +113,7 @@ def argmin(a: ArrayLike, axis: int | None = None, keepdims: bool = False) -> nda
 
 def _place(operator: Operator, a: ArrayLike, axis: int | None, keepdims: bool) -> ndarray:
     x = asarray(a)
+    axis = _axis_of_a_number(axis, x)
     attrs: dict[str, Any] = {"axis": None if axis is None else one_axis(axis, x.ndim)}
     if keepdims:
         attrs["keepdims"] = True

@@ -51,6 +51,11 @@ class Size:
     steps: tuple[tuple[int, ...], ...] = ()
     items: int = field(default=0, compare=False)
 
+    @property
+    def least(self) -> int:
+        """The smallest size of this order of magnitude."""
+        return 1 << self.magnitude >> 1
+
 
 Variant = Way | Size
 

@@ -79,7 +79,8 @@ class Repetition:
     def outcome(self, repeating: Repeating | None = None) -> Outcome:
         """What the call gives in Python, computed by ``repeating``."""
         given = copy.deepcopy(self.given)
-        with self.drawing(), modes.unusual(), interpreter.interpreting(repeating or Repeating()):
+        quiet = numpy.errstate(all="ignore")  # NumPy has given its warnings when the call was made first
+        with self.drawing(), modes.unusual(), quiet, interpreter.interpreting(repeating or Repeating()):
             return outcome_of(self.run(*given), self.stream is not None)
 
     def drawing(self) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy
 
 from blockfuse.array.ndarray import ndarray
+from blockfuse.codegen.meaning.schedules import meaning_of
 from blockfuse.codegen.schedule import schedule
 from blockfuse.ir.flow import Flow
 from blockfuse.ir.graph import Graph, Node, Source, argument, constant, evaluate, graph_of, leaf, parameter
@@ -161,8 +162,24 @@ def _described(
         wanted = trace.values[node]
     at = f" at {node.source.file}:{node.source.line}" if node.source else ""
     lines.append(f"  first operator that differs: {node.operator.name}: {node.type}{at}")
+    lines.append(f"  {_stage(program, arguments, evidence)}")
     lines.append(_written(name, trace, node, wanted, evidence.limit(wanted)))
     return "\n".join(lines)
+
+
+def _stage(program: Program, arguments: list[numpy.ndarray], evidence: Evidence) -> str:
+    """In which stage of the compiler the fault is: whether kernels as data, without native code, give the eager result."""
+    given = [numpy.ascontiguousarray(a).reshape(a.shape) for a in arguments]
+    try:
+        results = meaning_of(program.schedule, given, program.bound)
+    except Exception as error:
+        return f"its schedule means nothing: {error}"
+    if results is None:
+        return "its schedule takes a way that was not recorded"
+    found = results[evidence.place]
+    if distance(found, evidence.wanted) > evidence.limit(evidence.wanted):
+        return "its schedule gives another result, too: the passes or the scheduler are wrong"
+    return "its schedule gives the eager result: the native code is wrong"
 
 
 @dataclass

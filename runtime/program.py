@@ -126,6 +126,7 @@ class Program:
         self._every_size = every_size
         self.executable = self.backend.load(self.schedule)
         self.entry = self.backend.entry(self.executable)
+        self.bound: list[numpy.ndarray] = []  # the values behind the parameters of the schedule
         self._gives_one = len(self.schedule_results()) == 1
         self._lock = threading.Lock()  # held for a moment, also by those who change things
         self._refreshing = threading.Lock()  # one thread at a time binds
@@ -229,7 +230,8 @@ class Program:
             node.attrs["value"] if "value" in node.attrs else known[node.attrs["name"]]
             for node in self.schedule.parameters
         ]
-        self.executable.bind([numpy.ascontiguousarray(v).reshape(v.shape) for v in values])
+        self.bound = [numpy.ascontiguousarray(v).reshape(v.shape) for v in values]
+        self.executable.bind(self.bound)
 
     # -- running ---------------------------------------------------------------------------------------------
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import linecache
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy
-from numpy_programs import function_of
+from numpy_programs import NAMESPACES
 from pictures import LIMITS
 from random_graphs import Case, Value
 
@@ -24,6 +25,7 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.codegen.cpu import isa
 from blockfuse.codegen.meaning.schedules import meaning_of
 from blockfuse.codegen.schedule import Schedule, schedule
+from blockfuse.ir.errors import CompilerWarning
 from blockfuse.ir.graph import Graph, Node, argument, evaluate, graph_of, leaf, literal, parameter
 from blockfuse.ir.interpreter import interpreting
 from blockfuse.ir.passes.pipeline import Optimized, optimize, with_draws_in_front
@@ -85,13 +87,12 @@ class Function:
     ours: Callable[..., Any] = field(init=False)
 
     def __post_init__(self) -> None:
-        source = self.case.source
-        scope: dict[str, Any] = {"np": np, "npx": npx}
-        name = "<random graph>"
+        source, name = self.case.source, "<random graph>"
         linecache.cache[name] = (len(source), None, source.splitlines(True), name)
-        exec(compile(source, name, "exec"), scope)
-        object.__setattr__(self, "meaning", function_of(source))
-        object.__setattr__(self, "ours", scope["function"])
+        code = compile(source, name, "exec")
+        for who, space in (("ours", {"np": np, "npx": npx}), ("meaning", dict(NAMESPACES))):
+            exec(code, space)
+            object.__setattr__(self, who, space["function"])
 
     def numpy(self, values: Sequence[Value]) -> list[Value] | Exception:
         with _quiet():
@@ -107,6 +108,7 @@ def _quiet() -> Iterator[None]:
     STREAM.seed(0)
     with warnings.catch_warnings(), numpy.errstate(all="ignore"):
         warnings.simplefilter("ignore")
+        warnings.simplefilter("error", CompilerWarning)
         yield
 
 
@@ -242,6 +244,8 @@ class _Stages:
     def __init__(self, check: _Check, recorder: Recorder, results: Sequence[ndarray], thorough: bool) -> None:
         machine = MACHINES[check.case.seed % len(MACHINES)]
         graph = self.graph = check.running("recorded", lambda: _graph(recorder, results, check.case))
+        if thorough:
+            check.running("recorded", lambda: verify(graph))
         self.optimized = check.running(
             "passes", lambda: optimize(graph, machine.vector_bytes, verify if thorough else None)
         )
@@ -292,7 +296,7 @@ def _graph(recorder: Recorder, results: Sequence[ndarray], case: Case) -> Graph:
         changed[node] = (
             changed[node] if node in changed else node.over(tuple(changed.get(o, o) for o in node.operands))
         )
-    return verify(graph_of(inputs, [changed.get(o, o) for o in graph.outputs]))
+    return graph_of(inputs, [changed.get(o, o) for o in graph.outputs])
 
 
 def _array(value: Any) -> Value:
@@ -307,7 +311,9 @@ def native(case: Case, batches: bool = True) -> Run:
     check = _Check(case, "native")
     hybrid = blockfuse.hybridize(check.function.ours)
     for values in _calls(case, batches):
-        plain, found = (_outcome(call, values) for call in (check.function.ours, hybrid))
+        plain, found = _outcome(check.function.ours, values), _outcome(hybrid, values)
+        if isinstance(found, CompilerWarning):  # right results, by way of Python
+            raise Fault(case, "native", f"native: {_told(found)}", str(found))
         if isinstance(plain, Exception):
             if type(found) is not type(plain):
                 raise Fault(case, "native", f"native: no {type(plain).__name__}", str(plain))
@@ -324,6 +330,12 @@ def _outcome(call: Callable[..., Any], values: Sequence[Value]) -> list[Value] |
             return _data(call(*_ours(values)))
     except Exception as error:
         return error
+
+
+def _told(warning: CompilerWarning) -> str:
+    """What a warning says of the cause, without what varies."""
+    cause = re.search(r"first operator that differs: \w+|compiling it failed: \w+", str(warning))
+    return cause[0] if cause else "a warning"
 
 
 def _calls(case: Case, batches: bool) -> Iterator[list[Value]]:

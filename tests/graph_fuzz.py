@@ -13,9 +13,11 @@ import argparse
 import hashlib
 import re
 import resource
+import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,8 +25,9 @@ from pathlib import Path
 
 import pytest
 from differing import Chaotic, Fault, Run, Unsupported, native, quick
+from isolated import native_apart
 from program_coverage import Coverage, features, reachable
-from random_graphs import Draft, Program, Steering, drafted
+from random_graphs import Case, Draft, Program, Steering, Type, drafted
 from shrinking import shrunk
 
 from blockfuse.ir.operator import TABLE
@@ -32,6 +35,8 @@ from blockfuse.ir.operator import TABLE
 FOLDER = Path(__file__).parent.parent / "build" / "fuzz"  # scripts of faults
 _SHRUNK = 12  # faults of one kind that are shrunk; they may be different ones
 _EVERY = 20.0  # seconds between lines of the log
+_LIMIT = 300  # seconds that one check may take
+_WARM = Case("def function(x):\n    return x * 2\n", {"x": Type((4,), "float32")}, seed=0)
 
 
 @dataclass
@@ -52,16 +57,18 @@ class Search:
 
     def __post_init__(self) -> None:
         self.begun, self.spoken = time.monotonic(), time.monotonic()
-        self.newest: tuple[float, Program, set[str]] | None = (
-            None  # of this window: what it is worth, what it has
-        )
+        self.newest: tuple[float, Program, set[str]] | None = None  # of this window: its worth, what it has
 
     def run(self, goes_on: Callable[[Search], bool]) -> None:
-        while goes_on(self):
-            self.step()
-            if time.monotonic() - self.spoken > _EVERY:
-                self.spoken = time.monotonic()
-                self.say(self.line())
+        before = signal.signal(signal.SIGALRM, _late)
+        try:
+            while goes_on(self):
+                self.step()
+                if time.monotonic() - self.spoken > _EVERY:
+                    self.spoken = time.monotonic()
+                    self.say(self.line())
+        finally:
+            signal.signal(signal.SIGALRM, before)
 
     def step(self) -> None:
         """One program more."""
@@ -69,14 +76,13 @@ class Search:
         self.programs += 1
         run = Run()
         self._guarded(program, lambda: quick(program.case, run, thorough=self.programs % 4 == 0))
-        self._note(program, draft, run)
+        self._guarded(program, lambda: self._note(program, draft, run))
         if self.window and self.programs % self.window == 0 and self.newest is not None:
             _, newest, found = self.newest
             self.newest = None
             self.native += 1
             self.compiled.note(found)
-            (FOLDER / "running.py").write_text(newest.case.source, encoding="utf-8")  # if it takes all down
-            self._guarded(newest, lambda: native(newest.case, batches=self.native % 4 == 0))
+            self._guarded(newest, lambda: native_apart(newest.case, batches=self.native % 4 == 0))
 
     def _note(self, program: Program, draft: Draft, run: Run) -> None:
         if run.left:
@@ -93,13 +99,19 @@ class Search:
 
     # -- faults ----------------------------------------------------------------------------------------------
 
-    def _guarded(self, program: Program, call: Callable[[], Run]) -> None:
+    def _guarded(self, program: Program, call: Callable[[], object]) -> None:
+        """Whatever happens, the run goes on: what is wrong with a check is told as a fault, too."""
+        signal.alarm(_LIMIT)
         try:
             call()
         except Fault as fault:
             self._found(program, fault)
         except (Chaotic, Unsupported) as answer:
             self.left[type(answer).__name__] += 1
+        except Exception as error:
+            self._found(program, Fault(program.case, "quick", f"check: {error!r}", traceback.format_exc()))
+        finally:
+            signal.alarm(0)
 
     def _found(self, program: Program, fault: Fault) -> None:
         self.kinds[fault.kind] += 1
@@ -116,10 +128,11 @@ class Search:
 
     def line(self) -> str:
         seconds = time.monotonic() - self.begun
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        own, children = (resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
         return (
-            f"{self.programs} programs, {self.native} of them native, in {seconds:.0f} s ({time.process_time():.0f} s of"
-            f" CPU), {memory:.0f} MiB; {len(self.coverage.counts)} features; {sum(self.kinds.values())} with a fault,"
+            f"{self.programs} programs, {self.native} of them native, in {seconds:.0f} s"
+            f" ({_cpu(own):.0f} s of CPU and {_cpu(children):.0f} s native, {own.ru_maxrss // 1024} MiB);"
+            f" {len(self.coverage.counts)} features; {sum(self.kinds.values())} with a fault,"
             f" {len(self.faults)} different ones"
         )
 
@@ -139,6 +152,14 @@ class Search:
                 self.compiled.summary(rows),
             ]
         )
+
+
+def _cpu(used: resource.struct_rusage) -> float:
+    return used.ru_utime + used.ru_stime
+
+
+def _late(_signal: int, _frame: object) -> None:
+    raise TimeoutError(f"a check took more than {_LIMIT} seconds")
 
 
 def _shape_of(text: str) -> str:
@@ -184,6 +205,7 @@ def main() -> int:
     say(f"from seed {seed}")
     with tempfile.TemporaryDirectory() as cache, pytest.MonkeyPatch.context() as environment:
         environment.setenv("BLOCKFUSE_CACHE", cache)
+        native(_WARM)  # children begin with a compiler that has compiled
         try:
             search.run(
                 lambda s: s.programs < options.programs if options.programs else time.monotonic() < end

@@ -201,10 +201,4 @@ npx = types.SimpleNamespace(
     reshape_like=lambda x, y: x.reshape(y.shape),
     sequence_mask=sequence_mask,
 )
-
-
-def function_of(source: str) -> Callable[..., Any]:
-    """The function of that name in a source, over NumPy's arrays."""
-    scope: dict[str, Any] = {"np": np, "npx": npx, "numpy": numpy}
-    exec(source, scope)
-    return scope["function"]
+NAMESPACES = {"np": np, "npx": npx}

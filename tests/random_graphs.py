@@ -15,7 +15,7 @@ from typing import Any
 import numpy
 from expressions import sample
 from forms import DTYPES, FITS, FORMS, PARAMETERS, SHARES, Form, Value, broadcasts
-from numpy_programs import np, npx
+from numpy_programs import NAMESPACES
 
 _SIZES = (2, 2, 3, 3, 4, 4, 4, 5, 8, 8, 16, 17, 32)
 _LARGEST = 4096  # elements of a value
@@ -169,8 +169,11 @@ class Draft:
         return self._write(self.form("pointwise2"), tuple(operands))
 
     def _roots(self, name: str) -> set[str]:
-        roots = {o for line in self.lines if line.name == name for o in line.operands} - {name}
-        return roots.union(*(self._roots(r) for r in roots))
+        roots = {name}
+        for line in reversed(self.lines):
+            if line.name in roots:
+                roots |= set(line.operands)
+        return roots - {name}
 
     def form(self, group: str = "") -> Form:
         """One for the next line: the one of a few that was run least."""
@@ -233,7 +236,6 @@ class Draft:
 _GROUPS = tuple(SHARES)
 _WEIGHTS = tuple(SHARES.values())
 _MEMBERS = {group: [f for f in FORMS if f.group == group] for group in _GROUPS}
-_SCOPE = {"np": np, "npx": npx}
 
 
 def drafted(seed: int, steering: Steering) -> tuple[Program, Draft]:
@@ -261,7 +263,7 @@ def _tried(line: Line, values: dict[str, Value]) -> Value | None:
     try:
         with warnings.catch_warnings(), numpy.errstate(all="ignore"):
             warnings.simplefilter("ignore")
-            exec(str(line), _SCOPE, scope)
+            exec(str(line), dict(NAMESPACES), scope)
     except Exception:
         return None
     value = scope[line.name]

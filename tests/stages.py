@@ -1,7 +1,7 @@
 """All stages of a program held together: the first one that does not give what the recorded operators mean is named.
 
-Recorded graphs, what the passes make of them, the schedule with its kernels as data, their source, and native code: each
-has a meaning of its own, so that a difference shows in which layer it came about.
+Recorded graphs, what the passes make of them, the schedule with its kernels as data, their source, and native code: each has
+a meaning of its own, so that a difference shows in which layer it came about.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from blockfuse.codegen.meaning.memory import Address, MeaningError, Memory
 from blockfuse.codegen.meaning.schedules import KernelMeaning, Watch, meaning_of
 from blockfuse.codegen.schedule import Schedule, schedule
 from blockfuse.codegen.steps import Launch
+from blockfuse.codegen.variants import Team
 from blockfuse.ir.errors import FaultError
 from blockfuse.ir.flow import Flow, straight
 from blockfuse.ir.graph import Graph, Node, argument, evaluate
@@ -48,6 +49,7 @@ Outcome = list[numpy.ndarray] | str | None  # the results; RAISES; None where th
 Trace = list[tuple[str, numpy.ndarray]]  # name of a kernel and what it gives, in the order of launches
 
 RAISES = "raises"
+_GARBAGE = 0xCB
 STORE = Store()  # object code for the session
 
 
@@ -76,12 +78,12 @@ def hold_together(
     stages = staged(flow, machine)
     held = _Held(flow, stages, arguments, parameters)
 
-    def run(given: list[numpy.ndarray]) -> Outcome:
+    def load() -> Executable:
         executable = Executable(stages.schedule, machine, STORE, ndarray, UNUSUAL)
         executable.bind([_dense(p) for p in held.parameters])
-        return executable.run(given)
+        return executable
 
-    held.check(source, run if compiled else None)
+    held.check(source, load if compiled else None)
     return stages.schedule
 
 
@@ -92,7 +94,7 @@ def hold_program(program: Any, arguments: Arrays, source: bool = False) -> None:
     if program.schedule.batch:  # those graphs are for another size
         stages = replace(staged(flow, machine), schedule=program.schedule)
     captured = [origin.array() for origin in program.origins]
-    _Held(flow, stages, arguments, captured).check(source, program.executable.run)
+    _Held(flow, stages, arguments, captured).check(source, lambda: program.executable)
 
 
 def hold_function(
@@ -170,8 +172,8 @@ class _Held:
         self.parameters = [a["value"] if "value" in a else self.hoisted[a["name"]] for a in leaves]
         self.limit = _limit(flow)
 
-    def check(self, source: bool, run: Callable[[list[numpy.ndarray]], Outcome] | None) -> None:
-        """run: native code."""
+    def check(self, source: bool, load: Callable[[], Executable] | None) -> None:
+        """load: gives native code, bound to its parameters."""
         self.wanted = self._outcome(lambda: walked(self.flow, self.known))
         trace: Trace = []
         self._stage("passes", lambda: walked(self.stages.main, self.hoisted, trace), lambda: "")
@@ -180,19 +182,37 @@ class _Held:
             self._stage(
                 "source", lambda: self._meant(source_meaning), lambda: self._first_bad(source_meaning)
             )
-        if run is not None:
-            kernels = native_meaning(self.stages.machine)
-            self._stage("native", lambda: run(self.arguments), lambda: self._first_bad(kernels))
+        if load is not None:
+            self._native(load)
+
+    def _native(self, load: Callable[[], Executable]) -> None:
+        """Native code, also with all rows on one thread, and shared out. NumPy gives memory again that it has got back: what
+        is left unwritten shall not look right.
+        """
+        kernels = native_meaning(self.stages.machine)
+        types = [b.type for b in self.stages.schedule.buffers if b.kind == "result"]
+
+        def run(team: Team) -> Outcome:
+            del [numpy.full(t.nbytes, _GARBAGE, "uint8") for t in types][:]
+            return executable.run(self.arguments, team=team)
+
+        executable = self._tried("native", load, lambda: "")
+        for team in executable.teams:
+            self._stage("native", partial(run, team), lambda: self._first_bad(kernels))
 
     def _stage(self, name: str, run: Callable[[], Outcome], blame: Callable[[], str]) -> None:
-        try:
-            difference = _difference(self._outcome(run), self.wanted, self.limit)
-        except MeaningError as error:
-            raise StageError(name, error.kernel, str(error)) from error
-        except Exception as error:
-            raise StageError(name, "", f"{type(error).__name__}: {error}") from error
+        found = self._tried(name, lambda: self._outcome(run), blame)
+        difference = _difference(found, self.wanted, self.limit)
         if difference:
             raise StageError(name, blame(), difference)
+
+    def _tried(self, name: str, run: Callable[[], Any], blame: Callable[[], str]) -> Any:
+        try:
+            return run()
+        except MeaningError as error:
+            raise StageError(name, error.kernel or blame(), str(error)) from error
+        except Exception as error:
+            raise StageError(name, "", f"{type(error).__name__}: {error}") from error
 
     def _outcome(self, run: Callable[[], Outcome]) -> Outcome:
         STREAM.generator.bit_generator.state = self.stream
@@ -240,7 +260,8 @@ def same_effect(
     """Do what a kernel means; whether ``kernels`` would have left the same memory."""
     written = ("out", "fault") if "fault" in addresses else ("out",)
     copies = {name: Address(_copy(addresses[name].memory), addresses[name].start) for name in written}
-    kernel_meaning(kernel, addresses, begin, end)
+    with numpy.errstate(all="ignore"):
+        kernel_meaning(kernel, addresses, begin, end)
     try:
         kernels(kernel, {**addresses, **copies}, begin, end)
     except MeaningError:

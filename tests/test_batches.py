@@ -553,7 +553,7 @@ def test_random_sizes_settle_without_recording(recorded: list[int]) -> None:
     native = case.program.executable.calls()
     for size in draw.integers(2, 257, 100):
         net(inputs[int(size)])
-    assert case.program.executable.calls() >= native + 98  # the entry itself takes any size
+    assert case.program.executable.calls() >= native + 98  # the entry itself takes nearly any size
 
 
 def random_calls(function: Any, count: int) -> Iterator[tuple[Any, Any]]:

@@ -83,6 +83,7 @@ CALLS: list[tuple[Any, ...]] = [  # name, arguments, keywords
     ("cbrt", (WHOLE.astype("int32"),)),
     ("sum", (A[0, :1].reshape(()),), {"axis": 0}),
     ("max", (A[0, :1].reshape(()),), {"axis": -1, "keepdims": True}),
+    ("argmax", (A[0, :1].reshape(()),), {"axis": -1}),
     ("sum", (C,), {"axis": (0, 2)}),
     ("sum", (C, -1), {"keepdims": True}),
     ("sum", (WHOLE,), {"dtype": "int32"}),

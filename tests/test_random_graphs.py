@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Sequence
 from typing import Any
 
+import differing
+import isolated
 import numpy
 import pytest
 from differing import Chaotic, Fault, Run, native, quick
@@ -96,8 +100,6 @@ def lost_last_element(
 
 
 def test_a_fault_of_kernels_is_found_and_shrunk_to_a_script(monkeypatch: pytest.MonkeyPatch) -> None:
-    import differing
-
     def one_row_less(schedule: Any, arguments: Sequence[Any], parameters: Sequence[Any]) -> Any:
         return meaning(schedule, arguments, parameters, kernels=lost_last_element)
 
@@ -112,6 +114,28 @@ def test_a_fault_of_kernels_is_found_and_shrunk_to_a_script(monkeypatch: pytest.
         exec(fault.script, {})
     monkeypatch.undo()
     exec(fault.script, {})
+
+
+@pytest.mark.parametrize(
+    ("raised", "seen", "said"),
+    [
+        (None, Fault, "SIGKILL"),
+        (ValueError("of the check"), Fault, "ValueError"),
+        (Chaotic("rounding"), Chaotic, "^$"),
+    ],
+    ids=["dead", "wrong", "chaotic"],
+)
+def test_what_happens_in_a_child_is_told(
+    monkeypatch: pytest.MonkeyPatch, raised: Exception | None, seen: type[Exception], said: str
+) -> None:
+    def dying(case: Any, batches: bool) -> None:  # noqa: ARG001 - the signature of the check
+        if raised is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise raised  # type: ignore[misc]
+
+    monkeypatch.setattr(isolated, "native", dying)
+    with pytest.raises(seen, match=said):
+        isolated.native_apart(with_text("np.tanh({0})"))
 
 
 def test_a_fault_of_functions_is_told_from_one_of_stages(monkeypatch: pytest.MonkeyPatch) -> None:

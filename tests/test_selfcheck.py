@@ -95,6 +95,7 @@ def test_a_wrong_program_is_not_installed(kind: str, capsys: Any) -> None:
     text = str(told[0].message)
     assert told[0].filename == __file__
     assert re.search(r"first operator that differs: tanh: float32\[2, [34]\] at \S+:\d+", text)
+    assert "its schedule gives another result, too: the passes or the scheduler are wrong" in text
     assert "eager, 4 calls" in call.explain()
     assert "first operator that differs: tanh" in call.explain()
     script = Path(re.search(r"run (\S+\.py)", text)[1])  # type: ignore[index]
@@ -227,8 +228,9 @@ def test_a_wrong_size_of_the_batch_is_noticed(monkeypatch: pytest.MonkeyPatch) -
     for size in (2, 3, 4, 4):
         assert close(layers(numbers(size, 3)), eager(layers, numbers(size, 3)))
     assert "compiled" in layers.explain()
-    with pytest.warns(CompilerWarning, match="differs from the eager call"):
+    with pytest.warns(CompilerWarning, match="differs from the eager call") as told:
         assert close(layers(numbers(5, 3)), eager(layers, numbers(5, 3)))
+    assert "its schedule gives the eager result: the native code is wrong" in str(told[0].message)
     for size in (5, 6, 4):
         assert close(layers(numbers(size, 3)), eager(layers, numbers(size, 3)))
 

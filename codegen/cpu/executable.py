@@ -148,16 +148,25 @@ class Executable:
         for variant in variants:
             self._proven.add(variant)
             if isinstance(variant, Size):
-                self._sizes[variant.items % SLOTS] = variant.items
+                self._admit(variant)
             else:
                 word, bit = divmod(variant.bit, 64)
                 self._frame[first + word] |= numpy.uint64(1 << bit).view(numpy.int64)
 
+    def _admit(self, size: Size) -> None:
+        """Let the entry run a size of the batch, and all small ones of the same variant."""
+        self._sizes[size.items % SLOTS] = size.items
+        small = range(max(size.least, self.plan.schedule.least), min(2 * size.least, SLOTS))
+        for items in small if size.items < SLOTS else ():
+            if size_of(self.plan.schedule, self.plan.machine, items) == size:
+                self._sizes[items] = items
+
     def _unproven(self, ran: set[Variant]) -> set[Variant]:
         """Those nobody has proven; a size of a variant that is proven may run from now on."""
         new = ran - self._proven
-        if not new:
-            self.prove(variant for variant in ran if isinstance(variant, Size))
+        for variant in ran if not new else ():
+            if isinstance(variant, Size):
+                self._sizes[variant.items % SLOTS] = variant.items
         return new
 
     # -- running from Python ---------------------------------------------------------------------------------

@@ -27,7 +27,9 @@ def source_meaning(kernel: Kernel, addresses: Mapping[str, Address], begin: int,
     named = pointers(kernel)
     for name, dtype in named:
         addresses[name].read(dtype, (0,), (1,))  # raises for another dtype
-    source_function(render(kernel), kernel.name)(*(addresses[name] for name, _ in named), begin, end)
+    function = source_function(render(kernel), kernel.name)
+    with numpy.errstate(all="ignore"):
+        function(*(addresses[name] for name, _ in named), begin, end)
 
 
 @lru_cache(maxsize=1024)

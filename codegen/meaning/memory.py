@@ -103,7 +103,7 @@ class Address:
             raise MeaningError("an argument or a parameter is written to")
         if value.dtype != dtype:
             raise MeaningError(f"{value.dtype} is stored as {dtype}")
-        if any(not step and n > 1 for n, step in zip(value.shape, strides, strict=True)):
+        if value.size and any(not step and n > 1 for n, step in zip(value.shape, strides, strict=True)):
             raise MeaningError(
                 f"strides {tuple(strides)} store several elements of {value.shape} in one place"
             )
