@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 export PYTHONSAFEPATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help compare bench gpu test fuzz check format clean
+.PHONY: help compare bench gpu test test-long fuzz check format clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1: \2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1: \2/p' $(MAKEFILE_LIST)
 
 compare: $(VENV)/.installed ## run the examples eager and compiled, and compare results and times
 	$(BIN)/blockfuse compare
@@ -21,8 +21,14 @@ bench: $(VENV)/.installed-bench ## measure against peers and the machine, about 
 gpu: $(VENV)/.installed-test ## check and measure on a CUDA device; OPTIONS="--json FILE --plot FILE"
 	PYTHONPATH=src $(BIN)/python -m benchmarks.gpu_check $(OPTIONS)
 
-test: $(VENV)/.installed-test ## run the tests
-	$(BIN)/pytest
+# Several processes: each starts with a stretch of the tests, and who is done takes half of what is left of another's.
+PARALLEL := --numprocesses=auto --maxprocesses=8 --dist=worksteal
+
+test: $(VENV)/.installed-test ## run the tests, but those of test-long
+	$(BIN)/pytest $(PARALLEL)
+
+test-long: $(VENV)/.installed-test ## run the tests that take long by nature, as those that compile or simulate device kernels
+	$(BIN)/pytest $(PARALLEL) -m long
 
 fuzz: $(VENV)/.installed-test ## run random programs, new ones each time, for 10 minutes or MINUTES=...
 	PYTHONPATH=src:tests $(BIN)/python tests/graph_fuzz.py --minutes $(or $(MINUTES),10) & graphs=$$!; \

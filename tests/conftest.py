@@ -5,15 +5,15 @@ new ones.
 """
 
 import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["golden_plugin"]
+pytest_plugins = ["golden_plugin", "turns"]
 
-_FOLDER = tempfile.TemporaryDirectory(prefix="blockfuse-tests-", ignore_cleanup_errors=True)
+_FOLDER = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
 _ENVIRONMENT = pytest.MonkeyPatch()
-_ENVIRONMENT.setenv("BLOCKFUSE_CACHE", _FOLDER.name)  # read at every use; subprocesses inherit it
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 settings.load_profile("repeatable")
@@ -25,6 +25,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_unconfigure() -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):
+        return  # one of several processes: it inherits the folder, and finds there what the others have compiled
+    folder = tempfile.TemporaryDirectory(prefix="blockfuse-tests-", ignore_cleanup_errors=True)
+    config.stash[_FOLDER] = folder
+    cache = Path(folder.name) / "cache"
+    _ENVIRONMENT.setenv("BLOCKFUSE_CACHE", str(cache))  # read at every use; subprocesses inherit it
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
     _ENVIRONMENT.undo()
-    _FOLDER.cleanup()
+    if _FOLDER in config.stash:
+        config.stash[_FOLDER].cleanup()

@@ -34,6 +34,8 @@ CAPABILITIES = [(8, 0), (9, 0), (10, 0)]
 REGISTERS = 128  # with them, a multiprocessor holds two blocks of 256 threads
 _MEMORY = Memory()
 
+pytestmark = pytest.mark.long
+
 
 def _tool(name: str) -> Path | None:
     spec = importlib.util.find_spec("nvidia")

@@ -8,6 +8,8 @@ from documents import ROOT, python
 
 FILES = ROOT / "tests"
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.skipif(
     importlib.util.find_spec("numba_cuda") is None or shutil.which("g++") is None,

@@ -26,6 +26,8 @@ for package in ("numba_cuda", "cuda.core", "nvidia.cu13"):
 
 from blockfuse.codegen.cuda import frontend  # noqa: E402 - only where the packages are there
 
+pytestmark = pytest.mark.long
+
 HOPPER = (9, 0)
 FLOAT64 = re.compile(r"D(ADD|FMA|MUL|SETP|MNMX)|.*F64|MUFU.*64")  # instructions that compute with it
 

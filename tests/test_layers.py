@@ -127,7 +127,7 @@ def test_dense_after_a_failed_first_call_still_learns_its_features() -> None:
         (nn.Swish(2.0), lambda x: x / (1 + math.exp(-2 * x))),
         (nn.SiLU(), lambda x: x / (1 + math.exp(-x))),
     ],
-    ids=repr,
+    ids=lambda value: repr(value) if isinstance(value, nn.Block) else value.__name__,
 )
 def test_activation_is_its_formula(layer: nn.Block, expected: Callable[[float], float]) -> None:
     result = layer(POINTS)

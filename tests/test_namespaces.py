@@ -342,7 +342,11 @@ def test_ascontiguousarray_has_one_axis_at_least() -> None:
         same(np.ascontiguousarray(ndarray(values)), numpy.ascontiguousarray(values))
 
 
-@pytest.mark.parametrize("values", [["a", "b"], [[1, 2], [3]], [None], [1j], object(), {"a": 1}], ids=repr)
+@pytest.mark.parametrize(
+    "values",
+    [["a", "b"], [[1, 2], [3]], [None], [1j], object(), {"a": 1}],
+    ids=["texts", "ragged", "None", "complex", "object", "dict"],
+)
 def test_what_is_no_array_of_numbers_is_refused(values: Any) -> None:
     with pytest.raises(DTypeError, match="array"):
         np.array(values)

@@ -746,6 +746,7 @@ def test_overflow_warns_as_in_eager_calls() -> None:
     assert_same(fast(x(), -math.inf), function(x(), -math.inf))
 
 
+@pytest.mark.alone
 def test_a_call_with_a_new_number_is_quicker_than_eager() -> None:
     import timeit
 

@@ -14,6 +14,8 @@ for package in ("numba_cuda", "cuda.core", "nvidia.cu13"):
 
 from blockfuse.codegen.cuda import frontend  # noqa: E402 - only where the packages are there
 
+pytestmark = pytest.mark.long
+
 
 def source_of(name: str) -> frontend.DeviceSource:
     (region,) = plan_of(name).regions

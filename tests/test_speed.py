@@ -9,9 +9,12 @@ from time import perf_counter, sleep
 from typing import Any
 
 import numpy
+import pytest
 
 import blockfuse
 from blockfuse import nn, np, npx
+
+pytestmark = pytest.mark.alone
 
 
 def best(call: Callable[[], Any], rounds: int = 7, calls: int = 300) -> float:

@@ -489,6 +489,7 @@ def test_an_entry_outlives_its_net() -> None:
 # -- little work -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 def test_calls_with_little_work_share_it_with_threads_that_are_awake_and_let_them_sleep_again() -> None:
     net = layers(784, 256)
     (x,) = inputs(1, 1, 784)

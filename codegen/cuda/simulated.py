@@ -19,7 +19,7 @@ from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.store import Store
 from blockfuse.ir.errors import DeviceMemoryError
 
-_THREADS = 32  # of a block: each takes the simulator a millisecond
+_THREADS = 32  # of a block: each is one of Python in the simulator
 
 
 class SimulatedMemory:

@@ -1,18 +1,16 @@
 """Device sources run by Numba's simulator, a thread of Python for each thread of a device, on NumPy arrays.
 
-For tests: it works only in a process that was started with ``NUMBA_ENABLE_CUDASIM=1``, and takes about a millisecond for
-every thread.
+For tests: it works only in a process that was started with ``NUMBA_ENABLE_CUDASIM=1``.
 """
 
 from __future__ import annotations
 
 import itertools
 import operator
-import sys
+import random
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import SimpleNamespace
@@ -20,6 +18,7 @@ from typing import Any
 
 import numpy
 from numba import cuda
+from numba.cuda.simulator import kernel as _simulator
 
 from blockfuse.codegen.cuda.numbers import Number
 from blockfuse.codegen.cuda.source import DeviceSource
@@ -60,22 +59,11 @@ def run(source: DeviceSource, pointers: Sequence[Pointer], rows: int) -> None:
     """All stages of a kernel; ``pointers`` are those of ``source.parameters``."""
     assert rows <= source.most_rows
     functions = _functions(source)
-    with warnings.catch_warnings(), _switching():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # as on a device, numbers overflow without a word
         for stage, function in zip(source.stages, functions, strict=True):
             launched = cuda.jit(function)[stage.grid(rows), stage.threads, 0, stage.shared_bytes]
             launched(*pointers, numpy.uint32(rows))
-
-
-@contextmanager
-def _switching() -> Iterator[None]:
-    """The simulator waits for its threads in a loop: it shall not keep them from running for longer than this."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-3)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)
 
 
 @lru_cache(maxsize=256)
@@ -141,32 +129,100 @@ def stv4(pointer: Pointer, place: Any, *elements: Any) -> None:
 
 
 def shfl_xor(number: Any, mask: Any) -> Any:
-    """Through memory that the warp shares; the simulator itself has no warps."""
+    """The number of another thread of the warp; the simulator itself has no warps."""
     thread: Any = threading.current_thread()
-    warp = _warp(thread)
-    asked = thread.__dict__.setdefault("asked", itertools.count())
-    numbers = warp.numbers[
-        next(asked) % 2
-    ]  # in turns: who is slow may still read what was put there the last time
-    numbers[thread.thread_id % _LANES] = number
-    warp.barrier.wait(_PATIENCE)
-    return numbers[thread.thread_id % _LANES ^ int(mask)]
+    return thread.exchanged(number)[thread.thread_id % _LANES ^ int(mask)]
 
+
+# -- blocks --------------------------------------------------------------------------------------------------------
 
 _LANES = 32
-_PATIENCE = 60.0  # seconds: a thread that failed leaves the others of its warp waiting
 
 
-class _Warp:
-    """Threads that exchange numbers."""
+class _Thread(_simulator.BlockThread):
+    """A thread that runs in turns: each ends where it waits for its block or its warp.
 
-    def __init__(self, size: int) -> None:
-        self.barrier = threading.Barrier(size)
-        self.numbers: tuple[dict[int, Any], dict[int, Any]] = {}, {}
+    waits_for: empty once the thread has ended.
+    """
+
+    def __init__(self, work: Callable[[], None], block: _Block, place: Any, index: Any) -> None:
+        super().__init__(work, block, place, index, False)
+        self.waits_for = "its start"
+        self.offered: Any = None  # to its warp
+        self.numbers: dict[int, Any] = {}  # lane -> what the warp offered
+        self._turn, self._over = threading.Lock(), threading.Lock()  # free where a turn begins, where it ends
+        self._turn.acquire()
+        self._over.acquire()
+
+    def take_turn(self) -> None:
+        """Let the thread run until it waits or ends."""
+        if self.waits_for == "its start":
+            self.start()
+        else:
+            self._turn.release()
+        self._over.acquire()
+
+    def run(self) -> None:
+        super().run()  # keeps what is raised
+        self.waits_for = ""
+        self._over.release()
+
+    def syncthreads(self) -> None:
+        self._wait("its block")
+
+    def exchanged(self, number: Any) -> dict[int, Any]:
+        """Lane -> what the thread of the warp gives, itself ``number``."""
+        self.offered = number
+        self._wait("its warp")
+        return self.numbers
+
+    def _wait(self, whom: str) -> None:
+        self.waits_for = whom
+        self._over.release()
+        self._turn.acquire()
+        if self.abort:
+            raise RuntimeError("another thread failed")
 
 
-def _warp(thread: Any) -> _Warp:
-    """The warp of a thread, known to the manager of its block."""
-    x, y, z = thread._manager._block_dim
-    warps: dict[int, _Warp] = thread._manager.__dict__.setdefault("warps", {})
-    return warps.setdefault(thread.thread_id // _LANES, _Warp(min(_LANES, x * y * z)))
+class _Block(_simulator.BlockManager):
+    """Threads in turns, whose order changes from barrier to barrier: who reads without one what others write is found out.
+
+    Numba's own lets all run at once and looks at each of them over and over, which takes most of the time.
+    """
+
+    def run(self, place: Any, *arguments: Any) -> None:
+        indices = numpy.ndindex(*self._block_dim)
+        threads = [_Thread(lambda: self._f(*arguments), self, place, index) for index in indices]
+        order, ready = random.Random(0), list(threads)
+        try:
+            while ready:
+                order.shuffle(ready)
+                for thread in ready:
+                    thread.take_turn()
+                    if thread.exception:
+                        error, traceback = thread.exception
+                        raise error.with_traceback(traceback)
+                ready = _released(threads)
+        finally:
+            for thread in threads:
+                if thread.waits_for in ("its block", "its warp"):
+                    thread.abort = True
+                    thread.take_turn()
+
+
+def _released(threads: list[_Thread]) -> list[_Thread]:
+    """Those that need not wait any longer: whole warps, or, where no warp waits for itself, all that have not ended."""
+    warps = [list(warp) for _, warp in itertools.groupby(threads, lambda t: t.thread_id // _LANES)]
+    exchanging = [warp for warp in warps if all(t.waits_for == "its warp" for t in warp)]
+    for warp in exchanging:
+        numbers = {t.thread_id % _LANES: t.offered for t in warp}
+        for thread in warp:
+            thread.numbers = numbers
+    if exchanging:
+        return list(itertools.chain(*exchanging))
+    if any(t.waits_for == "its warp" for t in threads):
+        raise RuntimeError("a warp waits for threads that wait for the block or have ended")
+    return [t for t in threads if t.waits_for]
+
+
+_simulator.BlockManager = _Block

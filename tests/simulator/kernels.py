@@ -1,5 +1,6 @@
 """Device kernels in the simulator against the NumPy meaning of their graphs; ``test_cuda_simulator.py`` starts this file."""
 
+import threading
 from collections.abc import Callable
 from itertools import combinations
 from typing import Any
@@ -13,6 +14,8 @@ from patterns import Picked, picked
 from simulated import Simulated
 from test_kernels import DTYPES_OF, GROUPS, assert_same, graphs, operands_of, random, values_with_ties
 
+from blockfuse.codegen.cuda.simulator import Pointer, run
+from blockfuse.codegen.cuda.source import DeviceSource, Stage
 from blockfuse.ir.graph import Graph
 from blockfuse.ir.lowering import Contraction
 from blockfuse.ir.operator import Operator
@@ -349,3 +352,45 @@ def test_random_graphs_give_what_their_nodes_mean(recorded: Graph, seed: int) ->
     for found, wanted in zip(Simulated(recorded)(*values), meant(recorded, values), strict=True):
         assert (found.shape, found.dtype) == (wanted.shape, wanted.dtype)
         numpy.testing.assert_array_equal(found, wanted)
+
+
+# -- the simulator itself --------------------------------------------------------------------------------------
+
+
+def of_64_threads(*lines: str) -> numpy.ndarray:
+    """What 64 threads, each with its number ``i``, put into ``out`` when memory that they share is zero."""
+    first = ("shared = cuda.shared.array(64, int32)", "i = cuda.threadIdx.x", "shared[i] = 0")
+    text = "\n    ".join(["def exchange(out, rows):", *first, "cuda.syncthreads()", *lines]) + "\n"
+    out = numpy.zeros(64, "int32")
+    source = DeviceSource("exchange", text, (("out", "int32"),), (Stage("exchange", 64),))
+    run(source, [Pointer(out)], 1)
+    return out
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_what_others_write_is_seen_behind_a_barrier_and_not_always_before(step: int) -> None:
+    write, read = "shared[i] = i", f"out[i] = shared[(i + {step}) % 64]"
+    wanted = (numpy.arange(64) + step) % 64
+    numpy.testing.assert_array_equal(of_64_threads(write, "cuda.syncthreads()", read), wanted)
+    assert not numpy.array_equal(of_64_threads(write, read), wanted)
+
+
+def test_warps_exchange_numbers_each_for_itself() -> None:
+    lines = ("n = i", "for _ in range(1 + i // 32):", "    n = shfl_xor(n, 1)", "out[i] = n")
+    places = numpy.arange(64)
+    numpy.testing.assert_array_equal(of_64_threads(*lines), numpy.where(places < 32, places ^ 1, places))
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ("out[i + 1] = 1", "place 64 of 64"),
+        ("out[i] = shfl_xor(i, 1) if i else 0", "threads that wait for the block"),
+        ("if i == 3: return", "threads that wait for the block or have ended"),
+    ],
+)
+def test_a_fault_of_one_thread_ends_all(line: str, error: str) -> None:
+    before = threading.active_count()
+    with pytest.raises((RuntimeError, IndexError), match=error):
+        of_64_threads(line, "cuda.syncthreads()", "shfl_xor(i, 1)")
+    assert threading.active_count() == before

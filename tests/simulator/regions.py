@@ -13,10 +13,7 @@ from blockfuse.codegen.cuda.device import Queue
 from blockfuse.codegen.cuda.simulated import SimulatedDevice, SimulatedQueue
 from blockfuse.runtime import backend as backends
 
-CALLS, AGAIN = (
-    5,
-    2,
-)  # of each program, and those that are made once more: a thread takes the simulator a millisecond
+CALLS, AGAIN = 5, 2  # of each program, and those that are made once more: the simulator is slow
 
 
 class CountingDevice(SimulatedDevice):
