@@ -355,7 +355,7 @@ def _edge(x: ndarray, axis: int, before: int, after: int) -> Borders:
 
 def _mirrored(x: ndarray, axis: int, before: int, after: int, skip: int) -> Borders:
     n = x.shape[axis]
-    if max(before, after) > n - skip:
+    if max(before, after) > max(n - skip, 0):
         raise ShapeError(
             f"axis {axis} of size {n} is too small for a mirrored border of {max(before, after)}"
         )

@@ -18,6 +18,7 @@ from blockfuse.codegen.cpu import isa
 from blockfuse.codegen.cpu.executable import Executable
 from blockfuse.codegen.schedule import Schedule, schedule
 from blockfuse.codegen.steps import Launch
+from blockfuse.codegen.variants import Variant
 from blockfuse.ir.errors import TraceError
 from blockfuse.ir.graph import Graph
 from blockfuse.ir.operator import TABLE
@@ -154,7 +155,9 @@ class Growing:
 
     def check(self, items: int, *values: numpy.ndarray) -> None:
         wanted = meant(self.function(items), values)
-        by_python = self.executable.run(list(values))
+        ran: set[Variant] = set()
+        by_python = self.executable.run(list(values), ran)
+        self.executable.prove(ran)
         result = self.executable.entry(*(ndarray(v) for v in values))
         assert result is not NotImplemented
         by_entry = [result] if type(result) is ndarray else list(result)
@@ -211,7 +214,10 @@ def test_the_entry_takes_what_fits_and_nothing_else() -> None:
         types = {"x": tensor((items, 3), "float32"), "y": tensor((items, 2), "float32")}
         return graph(lambda x, y: (x * 2, y + 1), **types)
 
-    entry = Growing(net).executable.entry
+    program = Growing(net)
+    entry = program.executable.entry
+    assert entry(ndarray(whole(9, 3)), ndarray(whole(9, 2))) is NotImplemented  # nobody has proven it
+    program.check(9, whole(9, 3), whole(9, 2))
     assert entry(ndarray(whole(9, 3)), ndarray(whole(9, 2))) is not NotImplemented
     for x, y in (((9, 3), (8, 2)), ((0, 3), (0, 2)), ((9, 4), (9, 2)), ((9, 3, 1), (9, 2))):
         assert entry(ndarray(whole(*x)), ndarray(whole(*y))) is NotImplemented
