@@ -74,13 +74,14 @@ class Hybrid:
         backends.check(*chosen)
         self._backend = partial(backends.backend, *chosen)
         self._trouble = Trouble(_name_of(owner))
-        self._check = checking(options.get("check", True), _name_of(owner), self._eager, self._backend)
+        run = partial(_run_eagerly, owner)  # not a method of ours: what holds it must not hold us
+        self._check = checking(options.get("check", True), _name_of(owner), run, self._backend)
         self._segments = Segments(owner, self._backend, self._trouble, self._check)
         self._quick: list[Callable[[Any, Any], Any]] = []  # of the program that ran last
         self._recording = threading.Lock()
         self._finding = threading.Lock()
         share = checked_share(options.get("audit", 0))
-        self._audit = Audit(_name_of(owner), share, self._eager, self._backend) if share else None
+        self._audit = Audit(_name_of(owner), share, run, self._backend) if share else None
 
     # -- a call that the entry did not take ------------------------------------------------------------------
 
@@ -205,7 +206,7 @@ class Hybrid:
         return self._backend().find_device()
 
     def _eager(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return run_of(self.owner)(args, kwargs)
+        return _run_eagerly(self.owner, args, kwargs)
 
     def _segmented(self, case: Case, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The call in Python from beginning to end, its operators in compiled segments where that is quicker."""
@@ -444,6 +445,10 @@ def run_of(owner: Any) -> Callable[[tuple[Any, ...], dict[str, Any]], Any]:
     """The eager meaning of a call of ``owner``."""
     run = getattr(owner, "_run", None)
     return run if run is not None else lambda args, kwargs: owner(*args, **kwargs)
+
+
+def _run_eagerly(owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return run_of(owner)(args, kwargs)
 
 
 _NOTHING = (None, "", -1)

@@ -68,7 +68,7 @@ def test_a_net_gives_the_same_on_the_device(device: FakeDevice) -> None:
 
 def test_launches_are_replayed_once_their_addresses_come_back(device: FakeDevice) -> None:
     net, x = mlp(), np.array(values(3, 6))
-    net.hybridize(backend="cuda")
+    net.hybridize(backend="cuda", check=False)
     net(x)
     calls = []
     for _ in range(3):
@@ -657,7 +657,7 @@ def test_a_net_is_usable_after_the_device_had_too_little_memory(
 ) -> None:
     net, x = mlp(), np.array(values(3, 6))
     wanted = net(x)
-    net.hybridize(backend="cuda")
+    net.hybridize(backend="cuda", check=False)
     if when == "later":
         net(x)
     device.fails = {action: DeviceMemoryError("too little memory left")}
