@@ -306,11 +306,17 @@ def _array(value: Any) -> Value:
 # -- native code -------------------------------------------------------------------------------------------------
 
 
-def native(case: Case, batches: bool = True) -> Run:
-    """Hold the hybridized function against the plain one: several calls, other values, other sizes of the batch."""
+CALLS = 5  # of a program that is run natively, with values of one size of the batch
+
+
+def native(case: Case, batches: bool = True, calls: int = 0) -> Run:
+    """Hold the hybridized function against the plain one: several calls, other values, other sizes of the batch.
+
+    calls: how many more with other values.
+    """
     check = _Check(case, "native")
     hybrid = blockfuse.hybridize(check.function.ours)
-    for values in _calls(case, batches):
+    for values in _calls(case, batches, calls):
         plain, found = _outcome(check.function.ours, values), _outcome(hybrid, values)
         if isinstance(found, CompilerWarning):  # right results, by way of Python
             raise Fault(case, "native", f"native: {_told(found)}", str(found))
@@ -338,9 +344,9 @@ def _told(warning: CompilerWarning) -> str:
     return cause[0] if cause else "a warning"
 
 
-def _calls(case: Case, batches: bool) -> Iterator[list[Value]]:
-    for turn in (0, 0, 1, 2, 3):
-        yield case.samples(turn, SCALES[turn])
+def _calls(case: Case, batches: bool, more: int) -> Iterator[list[Value]]:
+    for turn in (0, *range(CALLS - 1 + more)):
+        yield case.samples(turn, SCALES[turn % len(SCALES)])
     if not batches:
         return
     leading = next((t.shape[0] for t in case.arguments.values() if len(t.shape) > 1), 0)

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from differing import Chaotic, Fault, Run, Unsupported, native, quick
+from differing import CALLS, Chaotic, Fault, Run, Unsupported, native, quick
 from isolated import native_apart
 from program_coverage import Coverage, features, reachable
 from random_graphs import Case, Draft, Program, Steering, Type, drafted
@@ -41,11 +41,12 @@ _WARM = Case("def function(x):\n    return x * 2\n", {"x": Type((4,), "float32")
 
 @dataclass
 class Search:
-    """One run. say: takes lines for people. window: programs of which one is run natively; 0: none."""
+    """One run. say: takes lines for people. window: programs of which one is run natively; 0: none. calls: more of each."""
 
     seed: int
     say: Callable[[str], None]
     window: int = 40
+    calls: int = 0
     programs: int = 0
     native: int = 0
     left: Counter[str] = field(default_factory=Counter)  # why programs stayed in Python -> how many
@@ -82,7 +83,7 @@ class Search:
             self.newest = None
             self.native += 1
             self.compiled.note(found)
-            self._guarded(newest, lambda: native_apart(newest.case, batches=self.native % 4 == 0))
+            self._guarded(newest, lambda: native_apart(newest.case, self.native % 4 == 0, self.calls))
 
     def _note(self, program: Program, draft: Draft, run: Run) -> None:
         if run.left:
@@ -130,7 +131,8 @@ class Search:
         seconds = time.monotonic() - self.begun
         own, children = (resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
         return (
-            f"{self.programs} programs, {self.native} of them native, in {seconds:.0f} s"
+            f"{self.programs} programs, {self.native} of them native with {self.native * (CALLS + self.calls)} calls,"
+            f" in {seconds:.0f} s"
             f" ({_cpu(own):.0f} s of CPU and {_cpu(children):.0f} s native, {own.ru_maxrss // 1024} MiB);"
             f" {len(self.coverage.counts)} features; {sum(self.kinds.values())} with a fault,"
             f" {len(self.faults)} different ones"
@@ -188,6 +190,7 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, default=None, help="of the first program (default: by the clock)")
     parser.add_argument("--window", type=int, default=40, help="one of so many is run natively; 0: none")
+    parser.add_argument("--calls", type=int, default=0, help="more of each native program, with other values")
     parser.add_argument("--log", type=Path, default=None, help="a file that gets what is printed, too")
     options = parser.parse_args()
     seed = time.time_ns() // 1000 % 10**9 if options.seed is None else options.seed
@@ -201,7 +204,7 @@ def main() -> int:
                 log.write(text + "\n")
 
     end = time.monotonic() + 60 * options.minutes
-    search = Search(seed, say, options.window)
+    search = Search(seed, say, options.window, options.calls)
     say(f"from seed {seed}")
     with tempfile.TemporaryDirectory() as cache, pytest.MonkeyPatch.context() as environment:
         environment.setenv("BLOCKFUSE_CACHE", cache)

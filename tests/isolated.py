@@ -15,14 +15,14 @@ from differing import Case, Chaotic, Fault, native
 _LIMIT = 120  # seconds
 
 
-def native_apart(case: Case, batches: bool = True) -> None:
+def native_apart(case: Case, batches: bool = True, calls: int = 0) -> None:
     """``native`` in a child of this process; raises what it raises, or Fault where it does not come to its end."""
     reading, writing = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the child starts threads of its own
         child = os.fork()
     if not child:
-        _answer(writing, case, batches)
+        _answer(writing, case, batches, calls)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
         answer = pipe.read()
@@ -37,13 +37,13 @@ def native_apart(case: Case, batches: bool = True) -> None:
         raise Fault(case, "native", *said)
 
 
-def _answer(writing: int, case: Case, batches: bool) -> None:
+def _answer(writing: int, case: Case, batches: bool, calls: int) -> None:
     """Never returns: the child has nothing to do with what its parent was about to do."""
     answer: tuple[Any, ...] = ("through",)
     try:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the child
         signal.alarm(_LIMIT)
-        native(case, batches)
+        native(case, batches, calls)
     except Chaotic:
         answer = ("chaotic",)
     except Fault as fault:
