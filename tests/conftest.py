@@ -9,7 +9,7 @@ import tempfile
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["golden_plugin"]
+pytest_plugins = ["golden_plugin", "mutants"]
 
 _FOLDER = tempfile.TemporaryDirectory(prefix="blockfuse-tests-", ignore_cleanup_errors=True)
 _ENVIRONMENT = pytest.MonkeyPatch()

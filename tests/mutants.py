@@ -1,0 +1,441 @@
+"""``pytest --mutants=N``: break the code generator N times, and say which test notices each.
+
+Every test runs once to learn how long it takes and which statements it comes to. Each mutant then has a process of its own,
+forked when everything is imported and collected: the broken function gets its code, what is remembered of calls goes, and the
+tests that come to the broken statement run, quickest first, until one fails. Those that compare with eager are first;
+text that only looks different (goldens, graphs as text) counts when no result did. A test that hangs or crashes has noticed.
+Libraries for this start an interpreter for each mutant or copy the tree, which costs more here than most tests: the import of
+Numba alone is half a second, and kernels that are not broken would be compiled again.
+"""
+
+from __future__ import annotations
+
+import ast
+import ctypes
+import functools
+import gc
+import importlib
+import json
+import os
+import pickle
+import resource
+import select
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Any
+
+import pytest
+from mutations import ROOT, Mutant, Path_, files, sample
+
+Statement = tuple[str, Path_]
+MEMORY = 12 << 30  # bytes that a broken program may ask for
+PATIENCE = 25.0  # seconds, beside ten times what it takes, that a test may be silent
+BUDGET = 100.0  # seconds for one mutant: what is then left of its tests is the slowest of them
+TEXTS = ("tests/test_goldens.py", "tests/test_passes.py", "tests/test_graph_text.py")
+
+# What stands above the source of kernels: object code found by source, and programs by schedule, is what it would be anyway.
+_ABOVE = (
+    *("ir/", "codegen/batches", "codegen/bodies", "codegen/bound", "codegen/expressions", "codegen/folds"),
+    *("codegen/draws", "codegen/products", "codegen/strips", "codegen/cpu/render", "codegen/cpu/sweep_source"),
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--mutants", type=int, default=0, metavar="N", help="break the code generator N times")
+    parser.addoption("--mutants-seed", type=int, default=0, metavar="N", help="which mutants")
+    parser.addoption("--mutants-jobs", type=int, default=1, metavar="N", help="so many at once")
+    parser.addoption("--mutants-folder", default="build/mutants", help="what is measured and found")
+    parser.addoption("--mutants-only", default="", metavar="TEXT", help="those whose line has this text")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    if not session.config.getoption("--mutants"):
+        return None
+    folder = ROOT / session.config.getoption("--mutants-folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    Hunt(session, folder).run()
+    return True
+
+
+# -- code that runs ------------------------------------------------------------------------------------------------
+
+
+def code_pairs(old: CodeType, new: CodeType) -> Iterator[tuple[CodeType, CodeType]]:
+    """Functions of a module and what they are in another version of it that has the same functions."""
+    inner = ([c for c in code.co_consts if isinstance(c, CodeType)] for code in (old, new))
+    for one, other in zip(*inner, strict=True):
+        yield one, other
+        yield from code_pairs(one, other)
+
+
+class Live:
+    """The functions that were made from the code of our files."""
+
+    def __init__(self) -> None:
+        for file in files():
+            importlib.import_module("blockfuse." + file.removesuffix(".py").replace("/", "."))
+        self.functions: dict[CodeType, list[FunctionType]] = defaultdict(list)
+        for value in gc.get_objects():
+            if isinstance(value, FunctionType):
+                self.functions[value.__code__].append(value)
+
+    def replace(self, file: str, tree: ast.Module) -> int:
+        """Let the functions of ``file`` do what they do in ``tree``; how many are new."""
+        text = (ROOT / file).read_text(encoding="utf-8")
+        name = str(ROOT / "src/blockfuse" / file)
+        changed = 0
+        for old, new in code_pairs(compile(ast.parse(text), name, "exec"), compile(tree, name, "exec")):
+            for function in self.functions.get(old, ()) if old != new else ():
+                function.__code__ = new
+                changed += 1
+        return changed
+
+
+def forget() -> None:
+    """What functions of ours remember of earlier calls."""
+    for value in gc.get_objects():
+        if isinstance(value, functools._lru_cache_wrapper) and value.__module__.startswith("blockfuse"):
+            value.cache_clear()
+
+
+class _Marks(ast.NodeTransformer):
+    """Puts a mark before each statement of a function: which ones a test comes to."""
+
+    def __init__(self, places: dict[int, Path_], first: int) -> None:
+        self.places, self.next, self.depth = places, first, 0
+        self.numbers: dict[int, int] = {}
+
+    def number(self, tree: ast.Module) -> None:
+        def walk(node: ast.AST, path: Path_) -> None:
+            for name, value in ast.iter_fields(node):
+                for n, child in enumerate(value) if isinstance(value, list) else [(None, value)]:
+                    if isinstance(child, ast.AST):
+                        here = (*path, (name, n))
+                        if isinstance(child, ast.stmt):
+                            self.numbers[id(child)] = self.next
+                            self.places[self.next] = here
+                            self.next += 1
+                        walk(child, here)
+
+        walk(tree, ())
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        self.depth += 1
+        node = self.generic_visit(node)
+        self.depth -= 1
+        return node
+
+    def generic_visit(self, node: Any) -> Any:
+        for name, value in ast.iter_fields(node):
+            if isinstance(value, list) and value and isinstance(value[0], ast.stmt):
+                inside = self.depth and not isinstance(node, ast.Module | ast.ClassDef)
+                setattr(node, name, [s for old in value for s in self._marked(old, bool(inside))])
+            elif isinstance(value, ast.AST):
+                self.visit(value)
+        return node
+
+    def _marked(self, statement: ast.stmt, inside: bool) -> Iterator[ast.stmt]:
+        docstring = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+        nonlocal_ = isinstance(statement, ast.Global | ast.Nonlocal)
+        if inside and not docstring and not nonlocal_:
+            mark = ast.parse(f"__marks__[{self.numbers[id(statement)]}] = True").body[0]
+            for node in ast.walk(mark):
+                ast.copy_location(node, statement)
+            yield mark
+        yield self.visit(statement)
+
+
+# -- processes -----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Child:
+    """A process that works on tests and tells their names as it comes to them."""
+
+    pid: int
+    pipe: int
+    limits: dict[str, float]
+    rest: str = ""
+    test: str = "before any test"
+    found: list[str] = field(default_factory=list)
+    since: float = field(default_factory=time.monotonic)
+
+    def read(self) -> bool:
+        """Take in what it told; whether it lives."""
+        data = os.read(self.pipe, 1 << 20).decode()
+        *lines, self.rest = (self.rest + data).split("\n")
+        for line in lines:
+            self.since = time.monotonic()
+            word, _, text = line.partition(" ")
+            if word == "test":
+                self.test = text
+            else:
+                self.found.append(line)
+        if not data:
+            self.end()
+        return bool(data)
+
+    @property
+    def overdue(self) -> bool:
+        return time.monotonic() - self.since > PATIENCE + 10 * self.limits.get(self.test, 1.0)
+
+    def end(self) -> None:
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        os.waitpid(self.pid, 0)
+        os.close(self.pipe)
+
+
+def forked(work: Callable[[Callable[[str], None]], None], limits: dict[str, float]) -> Child:
+    """``work`` in a process of its own; it tells lines, and says "end" when it is through."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(writing)
+        return Child(pid, reading, limits)
+    try:
+        os.close(reading)
+        os.setsid()
+        silent = os.open(os.devnull, os.O_RDWR)
+        for standard in (0, 1, 2):
+            os.dup2(silent, standard)
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        tell = lambda line: os.write(writing, (line.replace("\n", " ") + "\n").encode()) and None
+        try:
+            work(tell)
+            tell("end")
+        except BaseException:
+            tell(f"broken {traceback.format_exc()}")
+    finally:
+        os._exit(0)
+
+
+class Reports:
+    """Whether the present test failed."""
+
+    def __init__(self) -> None:
+        self.failed = ""
+        self.seconds = 0.0
+        self.passed = False
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.seconds += report.duration
+        if report.failed:
+            lines = str(report.longrepr).strip().splitlines()
+            self.failed = self.failed or next((x for x in reversed(lines) if x.startswith("E ")), lines[-1])
+        self.passed |= report.when == "call" and report.passed
+
+
+def run_tests(items: list[Any], tell: Callable[[str], None], after: Callable[[Any, Reports], bool]) -> None:
+    """Run tests one after the other, until ``after`` says so."""
+    if items:
+        items[0].config.pluginmanager.unregister(name="terminalreporter")
+    for item, following in zip_longest(items, items[1:]):
+        tell(f"test {item.nodeid}")
+        reports = Reports()
+        item.config.pluginmanager.register(reports)
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        item.config.pluginmanager.unregister(reports)
+        if after(item, reports):
+            return
+
+
+# -- the hunt ------------------------------------------------------------------------------------------------------
+
+
+class Hunt:
+    """Measures the tests, and sets them on one mutant after the other."""
+
+    def __init__(self, session: pytest.Session, folder: Path) -> None:
+        self.config = session.config
+        self.folder = folder
+        self.live = Live()
+        self.items = {item.nodeid: item for item in session.items}
+        self.seconds: dict[str, float] = {}
+        self.tests_of: dict[Statement, list[str]] = defaultdict(list)
+        self.sound: dict[str, bool] = {}  # test -> whether it passes in a process like that of a mutant
+
+    def run(self) -> None:
+        self._measure()
+        only = self.config.getoption("--mutants-only")
+        chosen = sample(self.config.getoption("--mutants"), self.config.getoption("--mutants-seed"))
+        chosen = [m for m in chosen if only in str(m)]
+        known = self._known()
+        waiting = [m for m in chosen if str(m) not in known]
+        self._say(f"{len(chosen)} mutants, {len(waiting)} of them new; {len(self.items)} tests")
+        running: dict[int, tuple[Mutant, Child, float]] = {}
+        while waiting or running:
+            while waiting and len(running) < self.config.getoption("--mutants-jobs"):
+                mutant = waiting.pop(0)
+                child = self._started(mutant)
+                running[child.pipe] = mutant, child, time.monotonic()
+            ready, _, _ = select.select(list(running), [], [], 0.5)
+            for pipe, (mutant, child, start) in list(running.items()):
+                verdict = self._verdict(child, pipe in ready, time.monotonic() - start)
+                if verdict is not None:
+                    del running[pipe]
+                    known[str(mutant)] = self._note(mutant, verdict, time.monotonic() - start)
+        self._summary([known[str(m)] for m in chosen])
+
+    def _started(self, mutant: Mutant) -> Child:
+        tests = [t for t in self.tests_of[mutant.file, mutant.statement] if self.sound.get(t, True)]
+        tests.sort(key=lambda t: (t.startswith(TEXTS), self.seconds[t]))
+        return forked(lambda tell: self._attack(mutant, tests, tell), self.seconds)
+
+    def _attack(self, mutant: Mutant, tests: list[str], tell: Callable[[str], None]) -> None:
+        try:
+            changed = self.live.replace(mutant.file, mutant.tree())
+        except (ValueError, SyntaxError):
+            changed = 0
+        if not changed:
+            tell("invalid")
+            return
+        forget()
+        if not mutant.file.startswith(_ABOVE):
+            self._compile_anew()
+
+        def stop(item: Any, reports: Reports) -> bool:
+            if reports.failed:
+                tell(f"failed {item.nodeid} {reports.failed[:150]}")
+            return bool(reports.failed)
+
+        run_tests([self.items[t] for t in tests], tell, stop)
+
+    def _compile_anew(self) -> None:
+        os.environ["BLOCKFUSE_CACHE"] = tempfile.mkdtemp(prefix="mutant-")
+        importlib.import_module("graphs")._MEMORY.clear()
+
+    def _verdict(self, child: Child, readable: bool, elapsed: float) -> str | None:
+        if readable and not child.read():
+            for line in child.found:
+                if line.startswith("failed "):
+                    return self._confirmed(line)
+                if line.startswith("broken "):
+                    return line
+            if "invalid" in child.found:
+                return "invalid"
+            return "survived" if "end" in child.found else f"killed {child.test} crashed"
+        if child.overdue:
+            child.end()
+            return f"killed {child.test} hung"
+        if elapsed > BUDGET and not child.found:
+            child.end()
+            return "survived out of time"
+        return None
+
+    def _confirmed(self, line: str) -> str | None:
+        """A failure counts where the test passes without the mutant."""
+        _, test, *why = line.split(" ", 2)
+        test = next((t for t in self.items if line.startswith(f"failed {t} ")), test)
+        if test not in self.sound:
+            failures: list[str] = []
+
+            def note(tell: Callable[[str], None]) -> None:
+                run_tests([self.items[test]], tell, lambda _, r: bool(r.failed and tell("failed")))
+
+            child = forked(note, self.seconds)
+            while child.read():
+                pass
+            self.sound[test] = "failed" not in child.found and "end" in child.found and not failures
+        if self.sound[test]:
+            return f"killed {line.removeprefix('failed ')}"
+        self._say(f"not sound: {test}")
+        return "again"
+
+    # -- what is known ---------------------------------------------------------------------------------------------
+
+    def _measure(self) -> None:
+        """Learn durations and statements of all tests, or read what was learnt before."""
+        path = self.folder / "map.pickle"
+        if not path.exists():
+            marks: dict[int, bool] = {}
+            places: dict[int, Path_] = {}
+            owners: dict[int, str] = {}
+            child = forked(lambda tell: self._learn(path, marks, places, owners, tell), {})
+            child.limits = dict.fromkeys(self.items, 1e6)
+            while child.read():
+                pass
+            if not path.exists():
+                raise RuntimeError(f"the measurement ended at {child.test}")
+        learnt = pickle.loads(path.read_bytes())
+        memory = importlib.import_module("graphs")._MEMORY
+        memory.update(learnt["memory"])
+        store = Path(os.environ["BLOCKFUSE_CACHE"])
+        for name, data in learnt["store"].items():
+            (store / name).parent.mkdir(parents=True, exist_ok=True)
+            (store / name).write_bytes(data)
+        for test, (seconds, statements) in learnt["tests"].items():
+            if test in self.items:
+                self.seconds[test] = seconds
+                for statement in statements:
+                    self.tests_of[learnt["statements"][statement]].append(test)
+
+    def _learn(
+        self,
+        path: Path,
+        marks: dict[int, bool],
+        places: dict[int, Path_],
+        owners: dict[int, str],
+        tell: Callable[[str], None],
+    ) -> None:
+        for file in files():
+            tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+            marker = _Marks(places, len(places))
+            marker.number(tree)
+            owners.update(dict.fromkeys(range(len(owners), len(places)), file))
+            vars(sys.modules["blockfuse." + file.removesuffix(".py").replace("/", ".")])["__marks__"] = marks
+            self.live.replace(file, ast.fix_missing_locations(marker.visit(tree)))
+        learnt: dict[str, tuple[float, tuple[int, ...]]] = {}
+
+        def after(item: Any, reports: Reports) -> bool:
+            if reports.passed and not reports.failed:
+                learnt[item.nodeid] = reports.seconds, tuple(marks)
+            else:
+                (path.parent / "left_out.txt").open("a").write(f"{item.nodeid} {reports.failed}\n")
+            marks.clear()
+            return False
+
+        forget()
+        run_tests(list(self.items.values()), tell, after)
+        store = Path(os.environ["BLOCKFUSE_CACHE"])
+        kept = {str(p.relative_to(store)): p.read_bytes() for p in store.rglob("*") if p.is_file()}
+        memory = dict(importlib.import_module("graphs")._MEMORY)
+        statements = {n: (owners[n], places[n]) for n in places}
+        found = {"tests": learnt, "statements": statements, "memory": memory, "store": kept}
+        path.with_suffix(".new").write_bytes(pickle.dumps(found))
+        path.with_suffix(".new").rename(path)
+
+    def _known(self) -> dict[str, dict[str, Any]]:
+        path = self.folder / "found.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        return {row["mutant"]: row for row in map(json.loads, lines)}
+
+    def _note(self, mutant: Mutant, verdict: str, seconds: float) -> dict[str, Any]:
+        row = {"mutant": str(mutant), "verdict": verdict, "kind": mutant.kind, "seconds": round(seconds, 1)}
+        with (self.folder / "found.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        self._say(f"{verdict[:100]}  {mutant}")
+        return row
+
+    def _summary(self, rows: list[dict[str, Any]]) -> None:
+        valid = [r["verdict"] for r in rows if r["verdict"] != "invalid"]
+        killed = [v for v in valid if v.startswith("killed")]
+        texts = [v for v in killed if v.removeprefix("killed ").startswith(TEXTS)]
+        self._say(f"{len(killed)} of {len(valid)} killed, {len(texts)} of them by text alone")
+
+    def _say(self, text: str) -> None:
+        terminal = self.config.pluginmanager.get_plugin("terminalreporter")
+        terminal.write_line(text)
