@@ -34,12 +34,11 @@ from types import CodeType, FunctionType
 from typing import Any
 
 import pytest
-from mutations import ROOT, Mutant, Path_, files, sample
+from mutations import ROOT, Mutant, files, found_at, sample
 
-Statement = tuple[str, Path_]
 MEMORY = 12 << 30  # bytes that a broken program may ask for
 PATIENCE = 25.0  # seconds, beside ten times what it takes, that a test may be silent
-BUDGET = 100.0  # seconds for one mutant: what is then left of its tests is the slowest of them
+BUDGET = 40.0  # seconds for one mutant: what is then left of its tests is the slowest of them
 TEXTS = ("tests/test_goldens.py", "tests/test_passes.py", "tests/test_graph_text.py")
 
 # What stands above the source of kernels: object code found by source, and programs by schedule, is what it would be anyway.
@@ -108,51 +107,55 @@ def forget() -> None:
             value.cache_clear()
 
 
+Statement = tuple[str, str, str]  # file, function, first line
+
+
 class _Marks(ast.NodeTransformer):
-    """Puts a mark before each statement of a function: which ones a test comes to."""
+    """Puts a mark before each statement of a function, for which tests come to it."""
 
-    def __init__(self, places: dict[int, Path_], first: int) -> None:
-        self.places, self.next, self.depth = places, first, 0
-        self.numbers: dict[int, int] = {}
+    def __init__(self, file: str, statements: dict[int, Statement]) -> None:
+        self.file, self.statements = file, statements
+        self.classes: list[str] = []
+        self.function = ""
 
-    def number(self, tree: ast.Module) -> None:
-        def walk(node: ast.AST, path: Path_) -> None:
-            for name, value in ast.iter_fields(node):
-                for n, child in enumerate(value) if isinstance(value, list) else [(None, value)]:
-                    if isinstance(child, ast.AST):
-                        here = (*path, (name, n))
-                        if isinstance(child, ast.stmt):
-                            self.numbers[id(child)] = self.next
-                            self.places[self.next] = here
-                            self.next += 1
-                        walk(child, here)
-
-        walk(tree, ())
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.ClassDef:
+        self.classes.append(node.name)
+        node.body = [self.visit(s) for s in node.body]
+        self.classes.pop()
+        return node
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
-        self.depth += 1
-        node = self.generic_visit(node)
-        self.depth -= 1
+        outer, self.function = self.function, self.function or ".".join([*self.classes, node.name])
+        self._mark_all(node)
+        self.function = outer
         return node
 
-    def generic_visit(self, node: Any) -> Any:
+    def _mark_all(self, node: ast.AST) -> None:
         for name, value in ast.iter_fields(node):
             if isinstance(value, list) and value and isinstance(value[0], ast.stmt):
-                inside = self.depth and not isinstance(node, ast.Module | ast.ClassDef)
-                setattr(node, name, [s for old in value for s in self._marked(old, bool(inside))])
-            elif isinstance(value, ast.AST):
-                self.visit(value)
-        return node
+                setattr(node, name, [s for statement in value for s in self._marked(statement)])
+            elif isinstance(value, list):
+                for child in value:
+                    if isinstance(child, ast.ExceptHandler | ast.match_case):
+                        self._mark_all(child)
 
-    def _marked(self, statement: ast.stmt, inside: bool) -> Iterator[ast.stmt]:
+    def _marked(self, statement: ast.stmt) -> list[ast.stmt]:
         docstring = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
-        nonlocal_ = isinstance(statement, ast.Global | ast.Nonlocal)
-        if inside and not docstring and not nonlocal_:
-            mark = ast.parse(f"__marks__[{self.numbers[id(statement)]}] = True").body[0]
-            for node in ast.walk(mark):
-                ast.copy_location(node, statement)
-            yield mark
-        yield self.visit(statement)
+        if docstring or isinstance(statement, ast.Global | ast.Nonlocal):
+            return [statement]
+        number = len(self.statements)
+        self.statements[number] = self.file, self.function, first_line(statement)
+        mark = ast.parse(f"__marks__[{number}] = True").body[0]
+        for node in ast.walk(mark):
+            ast.copy_location(node, statement)
+        if isinstance(statement, ast.FunctionDef):
+            return [mark, self.visit(statement)]
+        self._mark_all(statement)
+        return [mark, statement]
+
+
+def first_line(statement: ast.stmt) -> str:
+    return ast.unparse(statement).partition("\n")[0]
 
 
 # -- processes -----------------------------------------------------------------------------------------------------
@@ -265,7 +268,7 @@ class Hunt:
         self.live = Live()
         self.items = {item.nodeid: item for item in session.items}
         self.seconds: dict[str, float] = {}
-        self.tests_of: dict[Statement, list[str]] = defaultdict(list)
+        self.tests_of: dict[tuple[str, ...], dict[str, None]] = defaultdict(dict)  # a statement -> who comes to it
         self.sound: dict[str, bool] = {}  # test -> whether it passes in a process like that of a mutant
 
     def run(self) -> None:
@@ -291,8 +294,7 @@ class Hunt:
         self._summary([known[str(m)] for m in chosen])
 
     def _started(self, mutant: Mutant) -> Child:
-        tests = [t for t in self.tests_of[mutant.file, mutant.statement] if self.sound.get(t, True)]
-        tests.sort(key=lambda t: (t.startswith(TEXTS), self.seconds[t]))
+        tests = self._tests_for(mutant)
         return forked(lambda tell: self._attack(mutant, tests, tell), self.seconds)
 
     def _attack(self, mutant: Mutant, tests: list[str], tell: Callable[[str], None]) -> None:
@@ -358,21 +360,24 @@ class Hunt:
     # -- what is known ---------------------------------------------------------------------------------------------
 
     def _measure(self) -> None:
-        """Learn durations and statements of all tests, or read what was learnt before."""
-        path = self.folder / "map.pickle"
-        if not path.exists():
-            marks: dict[int, bool] = {}
-            places: dict[int, Path_] = {}
-            owners: dict[int, str] = {}
-            child = forked(lambda tell: self._learn(path, marks, places, owners, tell), {})
-            child.limits = dict.fromkeys(self.items, 1e6)
-            while child.read():
-                pass
+        """Learn durations and statements of all tests, but for those that are known from before."""
+        files_ = dict.fromkeys(test.partition("::")[0] for test in self.items)
+        for file in files_:
+            path = self.folder / f"{Path(file).stem}.pickle"
+            tests = [item for test, item in self.items.items() if test.startswith(f"{file}::")]
             if not path.exists():
-                raise RuntimeError(f"the measurement ended at {child.test}")
-        learnt = pickle.loads(path.read_bytes())
-        memory = importlib.import_module("graphs")._MEMORY
-        memory.update(learnt["memory"])
+                child = forked(lambda tell, p=path, t=tests: self._learn(p, t, tell), {})
+                child.limits = {item.nodeid: 1e3 for item in tests}
+                while child.read():
+                    pass
+                if not path.exists():
+                    raise RuntimeError(f"the measurement ended at {child.test}: {child.found}")
+                self._say(f"measured {file}")
+            self._take(pickle.loads(path.read_bytes()))
+
+    def _take(self, learnt: dict[str, Any]) -> None:
+        """Use what was learnt of one file of tests, and the object code that was made for them."""
+        importlib.import_module("graphs")._MEMORY.update(learnt["memory"])
         store = Path(os.environ["BLOCKFUSE_CACHE"])
         for name, data in learnt["store"].items():
             (store / name).parent.mkdir(parents=True, exist_ok=True)
@@ -381,42 +386,43 @@ class Hunt:
             if test in self.items:
                 self.seconds[test] = seconds
                 for statement in statements:
-                    self.tests_of[learnt["statements"][statement]].append(test)
+                    found = learnt["statements"][statement]
+                    for key in (found, found[:2], found[:1]):
+                        self.tests_of[key].setdefault(test)
 
-    def _learn(
-        self,
-        path: Path,
-        marks: dict[int, bool],
-        places: dict[int, Path_],
-        owners: dict[int, str],
-        tell: Callable[[str], None],
-    ) -> None:
+    def _learn(self, path: Path, items: list[Any], tell: Callable[[str], None]) -> None:
+        marks: dict[int, bool] = {}
+        statements: dict[int, Statement] = {}
         for file in files():
-            tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
-            marker = _Marks(places, len(places))
-            marker.number(tree)
-            owners.update(dict.fromkeys(range(len(owners), len(places)), file))
+            tree = _Marks(file, statements).visit(ast.parse((ROOT / file).read_text(encoding="utf-8")))
             vars(sys.modules["blockfuse." + file.removesuffix(".py").replace("/", ".")])["__marks__"] = marks
-            self.live.replace(file, ast.fix_missing_locations(marker.visit(tree)))
+            self.live.replace(file, ast.fix_missing_locations(tree))
         learnt: dict[str, tuple[float, tuple[int, ...]]] = {}
 
         def after(item: Any, reports: Reports) -> bool:
             if reports.passed and not reports.failed:
                 learnt[item.nodeid] = reports.seconds, tuple(marks)
-            else:
-                (path.parent / "left_out.txt").open("a").write(f"{item.nodeid} {reports.failed}\n")
             marks.clear()
             return False
 
         forget()
-        run_tests(list(self.items.values()), tell, after)
         store = Path(os.environ["BLOCKFUSE_CACHE"])
-        kept = {str(p.relative_to(store)): p.read_bytes() for p in store.rglob("*") if p.is_file()}
+        known = {p for p in store.rglob("*") if p.is_file()}
+        run_tests(items, tell, after)
+        kept = {p.relative_to(store): p.read_bytes() for p in store.rglob("*") if p.is_file() and p not in known}
         memory = dict(importlib.import_module("graphs")._MEMORY)
-        statements = {n: (owners[n], places[n]) for n in places}
         found = {"tests": learnt, "statements": statements, "memory": memory, "store": kept}
         path.with_suffix(".new").write_bytes(pickle.dumps(found))
         path.with_suffix(".new").rename(path)
+
+    def _tests_for(self, mutant: Mutant) -> list[str]:
+        """What comes to its statement; for a new one, what comes to its function, or its file."""
+        tree = ast.parse((ROOT / mutant.file).read_text(encoding="utf-8"))
+        line = first_line(found_at(tree, mutant.statement)[0])
+        keys = (mutant.file, mutant.function, line), (mutant.file, mutant.function), (mutant.file,)
+        known = next((self.tests_of[key] for key in keys if key in self.tests_of), {})
+        tests = [t for t in known if self.sound.get(t, True)]
+        return sorted(tests, key=lambda t: (t.startswith(TEXTS), self.seconds[t]))
 
     def _known(self) -> dict[str, dict[str, Any]]:
         path = self.folder / "found.jsonl"

@@ -39,7 +39,7 @@ class Mutant:
     def tree(self) -> ast.Module:
         """The file, broken."""
         tree = ast.parse((ROOT / self.file).read_text(encoding="utf-8"))
-        node, parent, _ = _found(tree, self.place)
+        node, parent, _ = found_at(tree, self.place)
         _, new = list(mutations(node, parent))[self.number]
         return with_node(tree, self.place, new)
 
@@ -93,7 +93,7 @@ def _functions(tree: ast.Module) -> Iterator[tuple[str, Path_, Any]]:
     for path, node in _walk(tree, lambda n: not isinstance(n, ast.FunctionDef)):
         texts = isinstance(node, ast.FunctionDef) and node.name in _TEXT_FUNCTIONS
         if isinstance(node, ast.FunctionDef) and not texts and node.name not in ESTIMATES:
-            outer = [_found(tree, path[:n])[0] for n in range(len(path))]
+            outer = [found_at(tree, path[:n])[0] for n in range(len(path))]
             classes = [n.name for n in outer if isinstance(n, ast.ClassDef)]
             yield ".".join([*classes, node.name]), path, node
 
@@ -104,7 +104,7 @@ def _in_function(
     for below, node in _walk(function, _is_computed, start=path):
         if below == path or not below[len(path)][0] == "body":
             continue
-        _, parent, statement = _found(tree, below)
+        _, parent, statement = found_at(tree, below)
         for number, (kind, new) in enumerate(mutations(node, parent)):
             line = getattr(node, "lineno", getattr(parent, "lineno", 0))
             yield Mutant(file, line, name, _text(node), _text(new), kind, below, statement, number)
@@ -138,7 +138,7 @@ def _walk(
                 yield from _walk(child, into, (*start, (field, number)), top=False)
 
 
-def _found(tree: ast.AST, path: Path_) -> tuple[Any, Any, Path_]:
+def found_at(tree: ast.AST, path: Path_) -> tuple[Any, Any, Path_]:
     """The node at ``path``, its parent, and the place of the statement around it."""
     node, parent, statement = tree, None, ()
     for depth, (field, number) in enumerate(path, 1):
@@ -152,7 +152,7 @@ def _found(tree: ast.AST, path: Path_) -> tuple[Any, Any, Path_]:
 def with_node(tree: ast.Module, path: Path_, new: ast.AST) -> ast.Module:
     """The tree with another node in one place."""
     (*_, (field, number)) = path
-    _, parent, _ = _found(tree, path)
+    _, parent, _ = found_at(tree, path)
     if number is None:
         setattr(parent, field, new)
     else:
