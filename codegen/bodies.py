@@ -16,6 +16,7 @@ from blockfuse.codegen.kernel import Access, Index, MapKernel, RowKernel, Statem
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.products import product_kernel
 from blockfuse.ir import layout as layouts
+from blockfuse.ir.granularity import row_domain
 from blockfuse.ir.graph import Graph, Node
 from blockfuse.ir.layout import Layout, row_major
 from blockfuse.ir.lowering import Contraction, Drawing, Gather, Pointwise, Reduction
@@ -33,11 +34,11 @@ def kernel_of(node: Node, operands: list[Layout], machine: Machine, batch: int =
     reductions = [n for n in body.nodes if isinstance(n.operator.lowering, Reduction)]
     if not reductions:
         return _map(node, body, operands)
-    whole, axes = reductions[0].operands[0].shape, reductions[0].attrs["axis"]
-    if not axes:
+    if not reductions[0].attrs["axis"]:
         return _map(node, body, operands)
-    if axes == tuple(range(len(whole) - len(axes), len(whole))):
-        return rows_kernel(node, body, operands, whole, len(axes))
+    domain = row_domain(body.nodes)
+    if domain is not None:
+        return rows_kernel(node, body, operands, domain)
     return columns_kernel(node, body, operands, reductions[0])
 
 

@@ -7,123 +7,117 @@ from math import prod
 from blockfuse.codegen.bound import Bound, CopyFirst, names_of_body
 from blockfuse.codegen.cost import LINE, cost_of
 from blockfuse.codegen.expressions import fold, statement
-from blockfuse.codegen.kernel import Access, ColumnKernel, Fold, RowKernel, Statement, Sweep
+from blockfuse.codegen.kernel import Access, ColumnKernel, RowKernel, Statement, Sweep
 from blockfuse.ir import layout as layouts
-from blockfuse.ir.graph import Graph, Node, constant
+from blockfuse.ir.granularity import RowDomain
+from blockfuse.ir.graph import Graph, Node, argument, constant
 from blockfuse.ir.layout import Layout
 from blockfuse.ir.lowering import Pointwise, Reduction
 
 # -- folds along rows ----------------------------------------------------------------------------------------
 
 
-def rows_kernel(
-    node: Node, body: Graph, operands: list[Layout], whole: tuple[int, ...], axes: int
-) -> Bound | CopyFirst:
-    """Sweeps over rows; a full value is computed in every sweep that needs it, or kept in the result's memory."""
-    rows, extent = prod(whole[: len(whole) - axes]), prod(whole[len(whole) - axes :])
+def rows_kernel(node: Node, body: Graph, operands: list[Layout], domain: RowDomain) -> Bound | CopyFirst:
+    """Sweeps over rows; an element value is computed in every sweep that needs it, or kept in the result's memory."""
+    whole = domain.shape
+    rows, extent = prod(whole[: len(whole) - domain.axes]), prod(whole[len(whole) - domain.axes :])
     names = names_of_body(body)
-    full = _full_values(body, whole)
-    accesses: list[Access] = []
+    reads = _reads(body, domain)
+    accesses: dict[Node, Access] = {}
     for number, (leaf, where) in enumerate(zip(body.inputs, operands, strict=True)):
-        shape = whole if leaf in full else _shape_per_row(leaf, whole, axes)
-        flat = (rows, extent) if leaf in full else (rows,)
+        shape = reads[leaf]
+        flat = (rows, extent) if shape == whole else (rows,)
         walked = layouts.reshape(layouts.broadcast(where, shape), flat)
         if walked is None:
             return CopyFirst(number, shape)
-        strides = walked.strides
-        accesses.append(Access(names[leaf], str(leaf.dtype), strides))
+        accesses[leaf] = Access(names[leaf], str(leaf.dtype), walked.strides)
     sink = body.outputs[0]
-    row_loads = tuple(a for a, leaf in zip(accesses, body.inputs, strict=True) if leaf not in full)
-    by_name = {a.name: a for a, leaf in zip(accesses, body.inputs, strict=True) if leaf in full}
-    plan = _Sweeps(body, full, names)
-    before, sweeps = plan.sweeps(by_name, sink)
-    store = Access("out", str(node.dtype), (extent, 1) if sink in full else (1,))
+    loads = {leaf: access for leaf, access in accesses.items() if reads[leaf] == whole}
+    row_loads = tuple(access for leaf, access in accesses.items() if leaf not in loads)
+    before, sweeps = _Sweeps(body, domain, names, loads).sweeps()
+    store = Access("out", str(node.dtype), (1,) if domain.is_row(sink) else (extent, 1))
     kernel = RowKernel(
-        node.attrs["name"], extent, tuple(accesses), row_loads, before, sweeps, store, names[sink]
+        node.attrs["name"], extent, tuple(accesses.values()), row_loads, before, sweeps, store, names[sink]
     )
     work = rows * extent * cost_of(body) * max(1, len(sweeps) / 2)
     return Bound(kernel, rows, work)
 
 
-def _full_values(body: Graph, whole: tuple[int, ...]) -> set[Node]:
-    """Values with one element for each place of the domain (leaves: those that full values or folds read)."""
-    full: set[Node] = set()
-    rows: set[Node] = set()
+def _reads(body: Graph, domain: RowDomain) -> dict[Node, tuple[int, ...]]:
+    """Argument -> the shape in which it is read; see NOTE [granularity]."""
+    found: dict[Node, tuple[int, ...]] = {}
     for node in body.nodes:
-        if isinstance(node.operator.lowering, Reduction):
-            rows.add(node)
-            full.add(node.operands[0])
-        elif (
-            node.operator is not constant
-            and node.shape == whole
-            and not (node.operands and all(o in rows for o in node.operands if o.operator is not constant))
-        ):
-            full.add(node)
-    for node in body.nodes:
-        if node in full:
-            full |= {o for o in node.operands if o in body.inputs}
-    return full
-
-
-def _shape_per_row(leaf: Node, whole: tuple[int, ...], axes: int) -> tuple[int, ...]:
-    """The shape of a value with one element a row: without the folded axes, or with ones in their place."""
-    outer = whole[: len(whole) - axes]
-    return outer if leaf.type.ndim <= len(outer) else (*outer, *(1,) * axes)
+        for operand in node.operands:
+            if operand.operator is argument:
+                shape = domain.shape_read_by(node)
+                assert found.setdefault(operand, shape) == shape, "an argument is read in one way"
+    return found
 
 
 class _Sweeps:
-    """Cuts a body into sweeps: a value that reads a folded row value belongs to a later sweep."""
+    """Cuts a body into sweeps: a value that reads a folded row value belongs to a later sweep.
 
-    def __init__(self, body: Graph, full: set[Node], names: dict[Node, str]) -> None:
-        self.body, self.full, self.names = body, full, names
+    loads: the arguments that are read element by element.
+    """
+
+    def __init__(
+        self, body: Graph, domain: RowDomain, names: dict[Node, str], loads: dict[Node, Access]
+    ) -> None:
+        self.body, self.names, self.loads = body, names, loads
+        self.sink = body.outputs[0]
+        computed = [n for n in body.nodes if n.operator is not constant]
+        self.rows = [n for n in computed if domain.is_row(n)]
+        self.elements = {*loads, *(n for n in computed if not domain.is_row(n))}
         self.level: dict[Node, int] = dict.fromkeys(body.inputs, 0)
         for node in body.nodes:
             below = max((self.level[o] for o in node.operands), default=0)
             self.level[node] = below + isinstance(node.operator.lowering, Reduction)
+        self.last = max(self.level.values())
 
-    def sweeps(self, loads: dict[str, Access], sink: Node) -> tuple[tuple[Statement, ...], tuple[Sweep, ...]]:
-        count = max(self.level.values())
-        kept = self._worth_keeping(sink, count)
-        result = [self._sweep(n, sink, loads, kept) for n in range(count)]
-        if sink in self.full:
-            result.append(self._sweep(count, sink, loads, kept))
-        return self._row_statements(0), tuple(result)
+    def sweeps(self) -> tuple[tuple[Statement, ...], tuple[Sweep, ...]]:
+        """What is computed once a row before them, and the sweeps."""
+        kept = self._worth_keeping()
+        count = self.last + (self.sink in self.elements)
+        return self._row_statements(0), tuple(self._sweep(n, kept) for n in range(count))
 
     def _row_statements(self, level: int) -> tuple[Statement, ...]:
         return tuple(
             statement(n, self.names)
-            for n in self.body.nodes
-            if self.level[n] == level and n not in self.full and isinstance(n.operator.lowering, Pointwise)
+            for n in self.rows
+            if self.level[n] == level and isinstance(n.operator.lowering, Pointwise)
         )
 
-    def _roots(self, number: int, sink: Node) -> list[Node]:
-        folded = [n for n in self.body.nodes if self._folds_at(n, number)]
-        return [f.operands[0] for f in folded] + (
-            [sink] if sink in self.full and number == max(self.level.values()) else []
-        )
+    def _folds(self, number: int) -> list[Node]:
+        return [
+            n for n in self.rows if self.level[n] == number + 1 and isinstance(n.operator.lowering, Reduction)
+        ]
 
-    def _folds_at(self, node: Node, number: int) -> bool:
-        return isinstance(node.operator.lowering, Reduction) and self.level[node] == number + 1
+    def _roots(self, number: int) -> list[Node]:
+        """The element values for which there is sweep ``number``."""
+        stored = [self.sink] if self.sink in self.elements and number == self.last else []
+        return [f.operands[0] for f in self._folds(number)] + stored
 
     def _needed(self, roots: list[Node], stop: Node | None = None) -> set[Node]:
         needed: set[Node] = set()
         waiting = list(roots)
         while waiting:
             node = waiting.pop()
-            if node in self.full and node not in needed:
+            if node in self.elements and node not in needed:
                 needed.add(node)
                 if node is not stop:
                     waiting.extend(node.operands)
         return needed
 
-    def _worth_keeping(self, sink: Node, count: int) -> tuple[Node, int] | None:
+    def _worth_keeping(self) -> tuple[Node, int] | None:
         """The costliest value that an earlier sweep computes and the last one needs, if the result's memory can hold it."""
-        if sink not in self.full:
+        sink = self.sink
+        if sink not in self.elements:
             return None
         last = self._needed([sink])
         best: tuple[Node, int] | None = None
-        for number in range(count):
-            for node in self._needed(self._roots(number, sink)) & last:
+        for number in range(self.last):
+            here = self._needed(self._roots(number)) & last
+            for node in (n for n in self.body.nodes if n in here):
                 lowering = node.operator.lowering
                 cost = lowering.cost if isinstance(lowering, Pointwise) else 0
                 best_cost = best[0].operator.lowering.cost if best else 8  # type: ignore[union-attr]
@@ -131,24 +125,20 @@ class _Sweeps:
                     best = (node, number)
         return best
 
-    def _sweep(
-        self, number: int, sink: Node, loads: dict[str, Access], kept: tuple[Node, int] | None
-    ) -> Sweep:
+    def _sweep(self, number: int, kept: tuple[Node, int] | None) -> Sweep:
         reload = kept[0] if kept and kept[1] < number else None
-        needed = self._needed(self._roots(number, sink), reload)
-        used = [loads[self.names[n]] for n in self.body.inputs if n in needed]
+        needed = self._needed(self._roots(number), reload)
+        used = [access for leaf, access in self.loads.items() if leaf in needed]
         if reload in needed and reload is not None:
             used.append(Access(f"out as {self.names[reload]}", str(reload.dtype), (0, 1)))
-        computed = tuple(
-            statement(n, self.names)
-            for n in self.body.nodes
-            if n in needed and n is not reload and n.operator is not constant
+        computed = (n for n in self.body.nodes if n in needed and n is not reload)
+        return Sweep(
+            tuple(used),
+            tuple(statement(n, self.names) for n in computed),
+            tuple(fold(n, self.names) for n in self._folds(number)),
+            self._row_statements(number + 1),
+            self.names[kept[0]] if kept and kept[1] == number else None,
         )
-        folds: tuple[Fold, ...] = tuple(
-            fold(n, self.names) for n in self.body.nodes if self._folds_at(n, number)
-        )
-        keep = self.names[kept[0]] if kept and kept[1] == number else None
-        return Sweep(tuple(used), computed, folds, self._row_statements(number + 1), keep)
 
 
 # -- folds along other axes ----------------------------------------------------------------------------------

@@ -1,5 +1,11 @@
 """Kernels as data: loops, loads, statements, a store. A backend renders them to source.
 
+NOTE [scopes]
+A value is known by one name: that of the pointer it is loaded from, or of the statement or fold that makes it. So a pointer
+is loaded in one way, and what is read in two ways stands behind two pointers. A statement reads what is loaded or made
+before it, in its own loop or around it; a loop leaves nothing behind but its folds. Kernels are checked for that when they
+are made: in their source, a name would still have a value where its loop has ended.
+
 Every kernel walks its rows from ``begin`` to ``end``, given at run time, so that a launch can be split
 between threads; all other extents are constants. Strides are counted in elements.
 
@@ -13,6 +19,8 @@ runs in Python from the start. That keeps tables from being read outside, and co
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -47,6 +55,29 @@ class Statement:
     expression: str
 
 
+class _Scope:
+    """The names that are known at one place of a kernel: see NOTE [scopes]."""
+
+    def __init__(self, loads: Iterable[Access] = (), around: _Scope | None = None) -> None:
+        self.names: set[str] = set(around.names) if around else set()
+        for load in loads:
+            self.add(load.name.removeprefix("out as "))
+
+    def add(self, name: str) -> None:
+        assert name not in self.names, f"{name} stands for two values"
+        self.names.add(name)
+
+    def run(self, statements: Iterable[Statement]) -> None:
+        """The statements in their order, each of which makes a name known."""
+        for statement in statements:
+            self.read(statement.expression)
+            self.add(statement.name)
+
+    def read(self, text: str) -> None:
+        unknown = set(re.findall(r"\b[xt]\d+\b", text)) - self.names
+        assert not unknown, f"{text} reads {', '.join(sorted(unknown))}, not known there"
+
+
 @dataclass(frozen=True)
 class MapKernel:
     """Pointwise: for every place of ``(rows, *extents)`` load, compute, store; past the caches where it ``streams``."""
@@ -58,6 +89,11 @@ class MapKernel:
     store: Access
     result: str
     streams: bool = False
+
+    def __post_init__(self) -> None:
+        scope = _Scope(self.loads)
+        scope.run(self.body)
+        scope.read(self.result)
 
     @property
     def indices(self) -> tuple[Index, ...]:
@@ -97,9 +133,9 @@ class Sweep:
 class RowKernel:
     """For each of ``rows`` rows of ``extent`` elements: the sweeps in turn, then the store of the result.
 
-    loads are all pointer parameters with strides (row, element); row_loads are read once a row. The result is
-    stored by the last sweep (``store.strides`` has two entries, and may be past the caches where it ``streams``) or once
-    a row (one entry).
+    loads are all pointer parameters; those with strides (row, element) are read in sweeps, the ``row_loads``, with one
+    stride, once a row. The result is stored by the last sweep (``store.strides`` has two entries, and may be past the caches
+    where it ``streams``) or once a row (one entry).
     """
 
     name: str
@@ -111,6 +147,21 @@ class RowKernel:
     store: Access
     result: str
     streams: bool = False
+
+    def __post_init__(self) -> None:
+        assert all(len(a.strides) == 1 for a in self.row_loads), "a row value has one stride"
+        assert all(len(a.strides) == 2 for s in self.sweeps for a in s.loads), "an element has two"
+        row = element = _Scope(self.row_loads)
+        row.run(self.before)
+        for sweep in self.sweeps:
+            element = _Scope(sweep.loads, row)
+            element.run(sweep.body)
+            for fold in sweep.folds:
+                row.add(fold.name)
+                element.add(fold.name)
+                element.read(fold.step)
+            row.run(sweep.after)
+        (row if len(self.store.strides) == 1 else element).read(self.result)
 
 
 @dataclass(frozen=True)
@@ -131,6 +182,11 @@ class ColumnKernel:
     join: str
     store: Access
 
+    def __post_init__(self) -> None:
+        scope = _Scope(self.loads)
+        scope.run(self.body)
+        scope.read(self.step)
+
 
 @dataclass(frozen=True)
 class DrawKernel:
@@ -147,6 +203,12 @@ class DrawKernel:
     body: tuple[Statement, ...]
     store: Access
     result: str
+
+    def __post_init__(self) -> None:
+        scope = _Scope()
+        scope.add(self.number)
+        scope.run(self.body)
+        scope.read(self.result)
 
     @property
     def loads(self) -> tuple[Access, ...]:
@@ -220,6 +282,12 @@ class ProductKernel:
     result: str
     block: BlockTile | None = None
     before: tuple[ProductKernel, ...] = ()
+
+    def __post_init__(self) -> None:
+        scope = _Scope(self.loads)
+        scope.add(self.accumulator)
+        scope.run(self.body)
+        scope.read(self.result)
 
 
 Kernel = MapKernel | RowKernel | ColumnKernel | DrawKernel | ProductKernel

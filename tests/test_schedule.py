@@ -20,7 +20,7 @@ from blockfuse.ir.passes.pipeline import optimize
 from blockfuse.ir.verify import verify
 
 MACHINE = Machine(vector_bytes=64, accumulators=28, features="", threads=1, name="avx512")
-KERNEL = MapKernel("copy", (), (), (), Access("out", "float32", (1,)), "t0")
+KERNEL = MapKernel("copy", (), (), (), Access("out", "float32", (1,)), "float32(0.0)")
 
 
 def scheduled(function: Any, parameters: str = "", **types: str) -> Schedule:

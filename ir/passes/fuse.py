@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy
 
+from blockfuse.ir.granularity import folded_axes, row_domain
 from blockfuse.ir.graph import (
     Graph,
     Node,
@@ -223,18 +224,12 @@ def _started(sink: Node) -> _Group:
     return group
 
 
-def _trailing(node: Node) -> int:
-    """How many trailing axes a reduction folds; 0 if it folds others too."""
-    axes, ndim = node.attrs["axis"], node.operands[0].type.ndim
-    return len(axes) if axes == tuple(range(ndim - len(axes), ndim)) else 0
-
-
 def _fold(group: _Group, node: Node) -> None:
     """The group walks what ``node`` reduces; everything in it so far is a row value."""
     group.rows |= group.members | {node}
     group.members.add(node)
     group.domain = node.operands[0].shape
-    group.axes = _trailing(node)
+    group.axes = folded_axes(node)
 
 
 def _join(group: _Group, producer: Node, readers: dict[Node, list[Node]]) -> bool:
@@ -273,23 +268,25 @@ def _axes_of_row(node: Node, domain: tuple[int, ...]) -> int:
             return 0
         node = inner[0]
     fold = isinstance(node.operator.lowering, Reduction) and has_kernel(node) and _keeps_axes(node)
-    return _trailing(node) if fold and node.operands[0].shape == domain else 0
+    return folded_axes(node) if fold and node.operands[0].shape == domain else 0
 
 
 def _join_reduction(group: _Group, producer: Node, inner: list[Node]) -> bool:
-    if group.product or group.closed or not _trailing(producer):
+    if group.product or group.closed or not folded_axes(producer):
         return False
     whole = producer.operands[0].shape
     if not group.axes:
         if whole == group.domain and _keeps_axes(producer):  # a full value reads a row value
-            group.axes = _trailing(producer)
+            group.axes = folded_axes(producer)
         elif all(m.shape == producer.shape for m in group.members):  # so far all are row values
             _fold(group, producer)
             return True
         else:
             return False
     fits = (
-        whole == group.domain and _trailing(producer) == group.axes and _readable_row(group, producer, inner)
+        whole == group.domain
+        and folded_axes(producer) == group.axes
+        and _readable_row(group, producer, inner)
     )
     if fits:
         group.rows.add(producer)
@@ -315,29 +312,36 @@ def _readable_row(group: _Group, producer: Node, inner: list[Node]) -> bool:
 
 
 def _fused_node(group: _Group, now: dict[Node, Node]) -> Node:
-    """The group as one node: its operands become arguments x0, x1, ...
-
-    of the body; numbers stay in the body.
+    """The group as one node: its operands become arguments x0, x1, ... of the body, one for each way of reading them (NOTE
+    [granularity]); numbers stay in the body.
     """
     members = [n for n in graph_of((), (group.sink,)).nodes if n in group.members]
+    domain = row_domain(members)
     operands: list[Node] = []
     arguments: list[Node] = []
-    inner: dict[Node, Node] = {}
+    inner: dict[Node, Node] = {}  # member -> what stands for it in the body
+    reads: dict[tuple[Node, tuple[int, ...]], Node] = {}  # operand and how it is read -> its argument
 
     def argued(operand: Node) -> Node:
         operands.append(operand)
         arguments.append(leaf(argument, f"x{len(arguments)}", operand.type))
         return arguments[-1]
 
+    def read(operand: Node, reader: Node) -> Node:
+        if operand in inner:
+            return inner[operand]
+        if operand.operator is constant and operand.type.size == 1:
+            return operand
+        key = operand, domain.shape_read_by(reader) if domain else ()
+        if key not in reads:
+            reads[key] = argued(operand)
+        return reads[key]
+
     for member in members:
         if _is_gather(member):  # which walks its operands in its own way, whoever else reads them
             inner[member] = member.over(tuple(map(argued, member.operands)))
-            continue
-        for operand in member.operands:
-            if operand not in inner and operand not in group.members:
-                number = operand.operator is constant and operand.type.size == 1
-                inner[operand] = operand if number else argued(operand)
-        inner[member] = member.over(tuple(inner[o] for o in member.operands))
+        else:
+            inner[member] = member.over(tuple(read(o, member) for o in member.operands))
     body = graph_of(arguments, (inner[group.sink],))
     attrs: dict[str, Any] = {"name": _name(members), "body": body}
     return Node(fused, tuple(now[o] for o in operands), attrs, group.sink.type, group.sink.source)
