@@ -1,0 +1,109 @@
+"""Products in NumPy: rows times panels of a packed weight, plus a bias, then the epilogue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy
+
+from blockfuse.codegen.kernel import Access, ProductKernel
+from blockfuse.codegen.meaning.expressions import computed
+from blockfuse.codegen.meaning.memory import Address, unwritten
+
+_BETWEEN = "here"  # the left operand of a product after another one
+
+
+def product_meaning(kernel: ProductKernel, addresses: Mapping[str, Address], begin: int, end: int) -> None:
+    """What a launch of rows, of matrices or of groups of panels ``begin`` to ``end`` does to memory."""
+    if not kernel.before:
+        _one(kernel, addresses, begin, end)
+        return
+    places = dict(addresses)
+    for layer in kernel.before:
+        places["out"] = Address(
+            unwritten((end - begin) * layer.units, layer.store.dtype, begin * layer.units)
+        )
+        _one(layer, places, begin, end)
+        places[_BETWEEN] = places["out"]
+    _one(kernel, {**places, "out": addresses["out"]}, begin, end)
+
+
+@dataclass(frozen=True)
+class _Domain:
+    """Elements of the result: how many, and where they start, along (rows, columns) or (matrices, rows, columns)."""
+
+    shape: tuple[int, ...]
+    starts: tuple[int, ...]
+
+    def read(self, access: Access, addresses: Mapping[str, Address]) -> numpy.ndarray:
+        return addresses[access.name].read(access.dtype, self.shape, access.strides, self.place(access))
+
+    def place(self, access: Access) -> int:
+        return _dot(self.starts, access.strides)
+
+
+def _one(kernel: ProductKernel, addresses: Mapping[str, Address], begin: int, end: int) -> None:
+    domain = _domain(kernel, begin, end)
+    sums = _sums(kernel, addresses, domain)[..., : domain.shape[-1]]
+    if kernel.bias is not None:
+        bias = addresses[kernel.bias.name]
+        sums = sums + bias.read(kernel.bias.dtype, domain.shape[-1:], (1,), domain.starts[-1])
+    values = {kernel.accumulator: sums}
+    values |= {load.name: domain.read(load, addresses) for load in kernel.loads}
+    computed(kernel.body, values)
+    result = numpy.broadcast_to(values[kernel.result], domain.shape)
+    addresses["out"].write(kernel.store.dtype, kernel.store.strides, result, domain.place(kernel.store))
+
+
+def _domain(kernel: ProductKernel, begin: int, end: int) -> _Domain:
+    """What a launch computes; groups of panels end with the last panel."""
+    if kernel.batched:
+        return _Domain((end - begin, kernel.height, kernel.units), (begin, 0, 0))
+    if not kernel.by_panels:
+        return _Domain((end - begin, kernel.units), (begin, 0))
+    each, panel = kernel.tiles[0].panels, _panel(kernel)
+    panels = -(-kernel.units // panel)
+    first = min(begin * each, panels - each) * panel
+    beyond = min(end * each * panel, kernel.units)
+    return _Domain((kernel.height, beyond - first), (0, first))
+
+
+def _panel(kernel: ProductKernel) -> int:
+    """Columns of one panel of the weight."""
+    if kernel.tiles:
+        return kernel.tiles[0].panel
+    assert kernel.block is not None
+    return kernel.block.panel
+
+
+def _sums(kernel: ProductKernel, addresses: Mapping[str, Address], domain: _Domain) -> numpy.ndarray:
+    """The sums of whole panels; what lies beyond the units among them."""
+    panel, inner = _panel(kernel), kernel.inner
+    *rows, columns = domain.shape
+    first, panels = domain.starts[-1] // panel, -(-columns // panel)
+    left = addresses[kernel.left.name].read(
+        kernel.dtype,
+        (*rows, inner),
+        (*kernel.left.strides, 1),
+        _dot(domain.starts[:-1], kernel.left.strides),
+    )
+    right = addresses[kernel.right.name].read(
+        kernel.dtype,
+        (*rows[:-1], panels, inner, panel),
+        (*kernel.right.strides, inner * panel, panel, 1),
+        _dot(domain.starts[:-2], kernel.right.strides) + first * inner * panel,
+    )
+    return times_panels(left, right)
+
+
+def _dot(starts: tuple[int, ...], strides: tuple[int, ...]) -> int:
+    return sum(n * step for n, step in zip(starts, strides, strict=True))
+
+
+def times_panels(left: numpy.ndarray, right: numpy.ndarray) -> numpy.ndarray:
+    """``left (..., rows, inner)`` times ``right (..., panels, inner, panel)``, panels side by side."""
+    sums = numpy.matmul(left[..., None, :, :], right)
+    *stack, panels, rows, panel = sums.shape
+    beside: numpy.ndarray = numpy.moveaxis(sums, -3, -2).reshape(*stack, rows, panels * panel)
+    return beside

@@ -1,0 +1,184 @@
+"""Schedules in NumPy: steps in order, blocks in the order of decisions, every buffer a memory of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy
+
+from blockfuse.codegen.buffers import Buffer
+from blockfuse.codegen.kernel import Kernel, ProductKernel
+from blockfuse.codegen.lines import pointers
+from blockfuse.codegen.meaning.kernels import Addresses, kernel_meaning
+from blockfuse.codegen.meaning.memory import Address, MeaningError, Memory, given, unwritten
+from blockfuse.codegen.schedule import BlockSchedule, Schedule
+from blockfuse.codegen.steps import HostCall, Launch, Step, Strip
+from blockfuse.ir.errors import FaultError
+from blockfuse.ir.layout import Layout
+
+KernelMeaning = Callable[[Kernel, Addresses, int, int], None]  # of rows begin to end
+Watch = Callable[[Launch, Memory], None]
+
+_PARTS = 3  # of a strip, at least: what is taken from another item shows
+
+
+def meaning_of(
+    schedule: Schedule,
+    arguments: Sequence[numpy.ndarray],
+    parameters: Sequence[numpy.ndarray],
+    kernels: KernelMeaning = kernel_meaning,
+    watch: Watch | None = None,
+) -> list[numpy.ndarray] | None:
+    """The results for arguments of the recorded types; None where the flow is unknown.
+
+    parameters: in the order of ``schedule.parameters``. kernels: what a kernel does to memory. watch: sees each launch with
+    the memory of its result once that is whole. Raises FaultError where an operator met values for which it raises, and
+    MeaningError where a step does what has no meaning.
+    """
+    with numpy.errstate(all="ignore"):
+        return _Call(schedule, arguments, parameters, kernels, watch).results()
+
+
+class _Call:
+    """One call: the memory of every buffer, as steps leave it."""
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        arguments: Sequence[numpy.ndarray],
+        parameters: Sequence[numpy.ndarray],
+        kernels: KernelMeaning,
+        watch: Watch | None,
+    ) -> None:
+        self.schedule, self.kernels, self.watch = schedule, kernels, watch
+        self.items = self._items(arguments)
+        self.memories = [self._memory(buffer, arguments, parameters) for buffer in schedule.buffers]
+        if schedule.fault is not None:
+            Address(self.memories[schedule.fault])[0] = numpy.int64(0)
+
+    # -- memory ----------------------------------------------------------------------------------------------
+
+    def _items(self, arguments: Sequence[numpy.ndarray]) -> int:
+        """How many items the batch has, where the schedule is for any number."""
+        growing = (b for b in self.schedule.buffers if b.kind == "argument" and b.share)
+        return next((len(arguments[b.place]) // b.share for b in growing), 0)
+
+    def _memory(
+        self, buffer: Buffer, arguments: Sequence[numpy.ndarray], parameters: Sequence[numpy.ndarray]
+    ) -> Memory:
+        shape, dtype = buffer.shape_for(self.items), buffer.type.dtype
+        if buffer.kind not in ("argument", "parameter"):
+            return unwritten(int(numpy.prod(shape)), dtype.name)
+        value = (arguments if buffer.kind == "argument" else parameters)[buffer.place]
+        if value.shape != shape or value.dtype != dtype:
+            raise MeaningError(f"{value.dtype}{list(value.shape)} is given for {buffer}")
+        return given(value)
+
+    # -- blocks ----------------------------------------------------------------------------------------------
+
+    def results(self) -> list[numpy.ndarray] | None:
+        number: int | None = 0
+        while number is not None:
+            block = self.schedule.blocks[number]
+            for step in self.schedule.steps[block.first : block.beyond]:
+                self._step(step)
+            self._require_no_fault()
+            decision = block.predicate is not None and bool(self.memories[block.predicate].array.item())
+            self._exchange(block)
+            if block.successors is None:
+                return self._given_back()
+            number = block.successors[0 if decision else 1]
+        return None
+
+    def _exchange(self, block: BlockSchedule) -> None:
+        for register, value in block.stores:
+            memories = self.memories
+            memories[register], memories[value] = memories[value], memories[register]
+
+    def _given_back(self) -> list[numpy.ndarray]:
+        found = [(b.place, n) for n, b in enumerate(self.schedule.buffers) if b.kind == "result"]
+        return [
+            self.memories[n].array.reshape(self.schedule.buffers[n].shape_for(self.items))
+            for _, n in sorted(found)
+        ]
+
+    def _require_no_fault(self) -> None:
+        """See NOTE [faults]."""
+        fault = self.schedule.fault
+        if fault is not None and self.memories[fault].array.item():
+            raise FaultError("an index is out of bounds")
+
+    # -- steps -----------------------------------------------------------------------------------------------
+
+    def _step(self, step: Step) -> None:
+        if isinstance(step, HostCall):
+            self._require_no_fault()
+            self._host_call(step)
+        elif isinstance(step, Launch):
+            self._launch(step, self.memories, 0, step.share * self.items if step.grows else step.rows)
+            self._watched(step)
+        else:
+            self._strip(step)
+
+    def _host_call(self, call: HostCall) -> None:
+        operands = [self._seen(number, layout) for number, layout in call.operands]
+        try:
+            result = numpy.array(call.operator.meaning(*operands, **call.attrs), order="C")
+        except Exception as error:
+            raise FaultError(f"{call.operator.name} raised {error!r}") from error
+        type = self.schedule.buffers[call.result].type
+        if (result.shape, result.dtype) != (type.shape, type.dtype):
+            raise MeaningError(f"{call.operator.name} gives {result.dtype}{list(result.shape)}, not {type}")
+        self.memories[call.result] = Memory(given(result).flat, result.dtype.name)
+
+    def _seen(self, number: int, layout: Layout) -> numpy.ndarray:
+        memory = self.memories[number]
+        found = Address(memory, layout.offset).read(memory.dtype, layout.shape, layout.strides)
+        return numpy.array(found, order="C")
+
+    def _launch(self, launch: Launch, memories: list[Memory], begin: int, end: int) -> None:
+        addresses = [Address(memories[p.buffer], p.offset) for p in launch.pointers]
+        named = dict(zip(_names(launch.kernel), addresses, strict=True))
+        try:
+            if any(a.memory is addresses[-1].memory for a in addresses[:-1]):
+                raise MeaningError("it reads what it writes")
+            self.kernels(launch.kernel, named, begin, end)
+        except MeaningError as error:
+            error.kernel = launch.kernel.name
+            raise
+
+    def _strip(self, strip: Strip) -> None:
+        """All launches for some items, then for the next ones; buffers of the kind ``strip`` are new each time."""
+        items = self.items if strip.grows else strip.items
+        own = {p.buffer for launch in strip.launches for p in launch.pointers if self._is_own(p.buffer)}
+        parts = max(-(-items // strip.part), min(items // strip.grain, _PARTS))
+        for part in range(parts):
+            first, beyond = items * part // parts, items * (part + 1) // parts
+            memories = list(self.memories)
+            for number in own:
+                memories[number] = self._part(self.schedule.buffers[number], strip, first, beyond)
+            for launch in strip.launches:
+                share = launch.rows // strip.items
+                self._launch(launch, memories, first * share, beyond * share)
+        for launch in strip.launches:
+            if launch.pointers[-1].buffer not in own:
+                self._watched(launch)
+
+    def _is_own(self, buffer: int) -> bool:
+        return self.schedule.buffers[buffer].kind == "strip"
+
+    def _part(self, buffer: Buffer, strip: Strip, first: int, beyond: int) -> Memory:
+        """Memory for items ``first`` to ``beyond`` alone."""
+        each = buffer.type.size // strip.items
+        return unwritten((beyond - first) * each, buffer.type.dtype.name, first * each)
+
+    def _watched(self, launch: Launch) -> None:
+        if self.watch is not None:
+            self.watch(launch, self.memories[launch.pointers[-1].buffer])
+
+
+def _names(kernel: Kernel) -> list[str]:
+    """Pointer parameters in calling order."""
+    if isinstance(kernel, ProductKernel):
+        return [*kernel.pointers, "out"]
+    return [name for name, _ in pointers(kernel)]
