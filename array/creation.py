@@ -54,9 +54,10 @@ def asarray(
     """The values as an array, without a copy where they are one of the right dtype."""
     check_device(ctx, device)
     wanted = None if dtype is None else checked_dtype(dtype)
-    if type(object) is ndarray and wanted in (None, object.dtype):
+    as_it_is = wanted is None  # a dtype must not be compared with None: that is float64 to NumPy
+    if type(object) is ndarray and (as_it_is or wanted == object.dtype):
         return object
-    if isinstance(object, numpy.ndarray | numpy.generic) and wanted in (None, object.dtype):
+    if isinstance(object, numpy.ndarray | numpy.generic) and (as_it_is or wanted == object.dtype):
         result = ndarray(_native(object))
         if isinstance(object, numpy.ndarray):
             stamps.lend(result._data)
@@ -64,7 +65,13 @@ def asarray(
     return array(object, wanted)
 
 
-asanyarray = ascontiguousarray = asarray
+asanyarray = asarray
+
+
+def ascontiguousarray(a: ArrayLike, dtype: Any = None) -> ndarray:
+    """As ``asarray``, with one axis at least."""
+    x = asarray(a, dtype)
+    return x if x.ndim else movement.reshape(x, shape=(1,))
 
 
 def _source(values: Any, wanted: numpy.dtype | None) -> Any:

@@ -112,7 +112,8 @@ def power(x: ArrayLike, y: ArrayLike, /, out: ndarray | None = None) -> ndarray:
 def cbrt(x: ArrayLike, /) -> ndarray:
     """The cube root of each element."""
     values = asarray(x)
-    return sign(values) * absolute(values) ** (1 / 3)
+    root = sign(values) * absolute(values) ** (1 / 3)
+    return asarray(root, numpy.cbrt(numpy.zeros((), values.dtype)).dtype)
 
 
 def clip(
@@ -120,14 +121,22 @@ def clip(
 ) -> ndarray:
     """Each element, moved into the closed range from ``a_min`` to ``a_max``; ``None`` leaves a side open."""
     result = asarray(a)
-    if a_min is not None:
+    low, high = _limits(result.dtype)
+    if a_min is not None and not (type(a_min) is int and a_min < low):
         result = maximum(result, a_min)
-    if a_max is not None:
+    if a_max is not None and not (type(a_max) is int and a_max > high):
         result = minimum(result, a_max)
     if out is not None:
         out[...] = result
         return out
     return array(result) if result is a else result
+
+
+def _limits(dtype: numpy.dtype) -> tuple[float, float]:
+    """A Python int beyond these is no bound."""
+    if dtype.kind not in "iu":
+        return -numpy.inf, numpy.inf
+    return int(numpy.iinfo(dtype).min), int(numpy.iinfo(dtype).max)
 
 
 # -- comparison and logic ------------------------------------------------------------------------------------
@@ -159,6 +168,7 @@ def isclose(
 ) -> ndarray:
     """Whether elements differ by at most ``atol + rtol * abs(b)``."""
     x, y = asarray(a), asarray(b)
+    y = y if y.dtype.kind == "f" else asarray(y, "float64")
     near = logical_and(less_equal(absolute(x - y), atol + rtol * absolute(y)), isfinite(y))
     close = logical_or(near, equal(x, y))
     return logical_or(close, logical_and(isnan(x), isnan(y))) if equal_nan else close

@@ -57,6 +57,8 @@ def basic_index(shape: tuple[int, ...], items: tuple[Item, ...]) -> movement.Ind
 
 def _slice_of(item: slice, size: int) -> tuple[str, int, int, int]:
     start, stop, step = item.indices(size)
+    if start < 0:  # backwards from before the first element
+        return "slice", 0, 0, 1
     whole = item.start is None and item.stop is None and step == 1
     return "slice", start, Extent(stop) if whole else stop, step
 

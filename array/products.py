@@ -117,6 +117,8 @@ def kron(a: ArrayLike, b: ArrayLike) -> ndarray:
 def trace(a: ArrayLike) -> ndarray:
     """The sum of the diagonal of the first two axes."""
     x = asarray(a)
+    if x.dtype.kind != "f":  # as in every other sum
+        x = asarray(x, "uint64" if x.dtype.kind == "u" else "int64")
     size = min(x.shape[:2])
     return einsum("ii...->...", x[:size, :size])
 

@@ -27,6 +27,8 @@ def _reduced(
         name = str(checked_dtype(dtype))
         narrow = _reduced(operator, pointwise.cast(x, dtype=name), axis, keepdims, **attrs)
         return asarray(narrow, name)
+    if not x.ndim and axis in (0, -1):  # NumPy lets a number be reduced along an axis
+        axis = None
     attrs["axis"], attrs["keepdims"] = axes_tuple(axis, x.ndim), bool(keepdims)
     return current().apply(operator, (x,), attrs)
 

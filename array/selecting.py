@@ -43,6 +43,8 @@ def within(indices: ndarray, size: int, mode: str) -> ndarray:
     """Indices that lie in an axis of ``size``."""
     if mode == "raise":
         return indices
+    if size > numpy.iinfo(indices.dtype).max:
+        indices = pointwise.cast(indices, dtype="int64")
     if mode == "clip":
         return pointwise.minimum(pointwise.maximum(indices, 0), size - 1)
     if mode == "wrap":

@@ -46,8 +46,8 @@ def sample(shape: tuple[int, ...], dtype: str, seed: int, scale: float = 1.0) ->
     rng = numpy.random.default_rng([seed, *shape])
     if dtype == "bool":
         return rng.random(shape) < 0.5
-    values = numpy.round(rng.normal(size=shape) * 4 * scale) / (1 if "int" in dtype else 4)
-    return numpy.asarray(values).astype(dtype)
+    values = numpy.asarray(numpy.round(rng.normal(size=shape) * 4 * scale) / (1 if "int" in dtype else 4))
+    return (numpy.abs(values) if dtype[0] == "u" else values).astype(dtype)
 
 
 class Lines:

@@ -20,6 +20,7 @@ from blockfuse.ir.errors import BlockfuseError, DTypeError, ShapeError, UsageErr
 from blockfuse.ir.interpreter import interpreting
 from blockfuse.ir.lowering import Pointwise
 from blockfuse.ir.operator import TABLE
+from blockfuse.ir.types import DTYPES
 
 RNG = numpy.random.default_rng(1)
 A, B, C = (RNG.normal(size=shape).astype("float32") for shape in ((3, 4), (4, 5), (2, 3, 4)))
@@ -74,6 +75,14 @@ CALLS: list[tuple[Any, ...]] = [  # name, arguments, keywords
     ("round", (A, 2)),
     ("round", (WHOLE * 11, -1)),
     ("isclose", (A, A + 1e-7)),
+    ("isclose", (A > 0, A > 1)),
+    ("isclose", (WHOLE, WHOLE)),
+    ("clip", (WHOLE.astype("int8"), -1000, 2)),
+    ("clip", (abs(WHOLE).astype("uint8"), -1, 300)),
+    ("cbrt", (WHOLE.astype("int8"),)),
+    ("cbrt", (WHOLE.astype("int32"),)),
+    ("sum", (A[0, :1].reshape(()),), {"axis": 0}),
+    ("max", (A[0, :1].reshape(()),), {"axis": -1, "keepdims": True}),
     ("sum", (C,), {"axis": (0, 2)}),
     ("sum", (C, -1), {"keepdims": True}),
     ("sum", (WHOLE,), {"dtype": "int32"}),
@@ -117,6 +126,9 @@ CALLS: list[tuple[Any, ...]] = [  # name, arguments, keywords
     ("einsum", ("ij,jk,k->i", A, B, B[0])),
     ("kron", (A, B)),
     ("trace", (M,)),
+    ("trace", (M > 0,)),
+    ("trace", (WHOLE.astype("int8"),)),
+    ("trace", (abs(WHOLE).astype("uint8"),)),
     ("cross", (A[:, :3], W)),
     ("reshape", (C, (4, -1))),
     ("ravel", (C,)),
@@ -164,6 +176,8 @@ CALLS: list[tuple[Any, ...]] = [  # name, arguments, keywords
     ("take", (A, numpy.array([[0], [2]])), {"axis": 1}),
     ("take", (A, numpy.array([5, -7])), {"axis": 1, "mode": "wrap"}),
     ("take", (A, numpy.array([5, -7])), {"axis": 1, "mode": "clip"}),
+    ("take", (numpy.arange(300), numpy.array([[7, 255]], "uint8")), {"mode": "clip"}),
+    ("take", (numpy.arange(300), numpy.array([7, -100], "int8")), {"mode": "wrap"}),
     ("take_along_axis", (A, numpy.argsort(A, 1), 1)),
     ("sort", (A,)),
     ("sort", (A, 0)),
@@ -312,6 +326,19 @@ def test_array_copies_and_asarray_does_not() -> None:
     theirs = numpy.zeros(3)
     assert numpy.shares_memory(np.asarray(theirs)._data, theirs)
     assert not numpy.shares_memory(np.array(theirs)._data, theirs)
+
+
+@pytest.mark.parametrize("wanted", DTYPES)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_asarray_gives_the_dtype_that_is_asked_for(dtype: str, wanted: str) -> None:
+    theirs = numpy.array([0, 1, 2], dtype)
+    for values in (theirs, ndarray(theirs)):
+        same(np.asarray(values, wanted), theirs.astype(wanted))
+
+
+def test_ascontiguousarray_has_one_axis_at_least() -> None:
+    for values in (A[0, :1].reshape(()), A):
+        same(np.ascontiguousarray(ndarray(values)), numpy.ascontiguousarray(values))
 
 
 @pytest.mark.parametrize("values", [["a", "b"], [[1, 2], [3]], [None], [1j], object(), {"a": 1}], ids=repr)

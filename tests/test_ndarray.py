@@ -292,6 +292,13 @@ def test_assignment(shape: tuple[int, ...], data: Any) -> None:
     same(x, wanted)
 
 
+@pytest.mark.parametrize("size", [0, 1, 2])
+@pytest.mark.parametrize("index", [slice(-2, None, -1), slice(-5, None, -2), slice(None, None, -1)], ids=str)
+def test_a_slice_backwards_from_before_the_first_element_is_empty(size: int, index: slice) -> None:
+    x = numpy.arange(size)
+    same(ndarray(x)[index], x[index])
+
+
 @pytest.mark.parametrize(
     "index", [5, (0, 0, 0), (0, 9), (..., ...), slice(0, 2, 0), [0, 9], "a", 1.5], ids=str
 )

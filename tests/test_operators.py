@@ -105,7 +105,7 @@ def test_eager_result_is_the_meaning(row: Operator, example: Example) -> None:
     numpy.testing.assert_array_equal(result.asnumpy(), meaning_of(row, operands, example.attrs))
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int64", "bool"])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int8", "int64", "bool"])
 @pytest.mark.parametrize(
     ("row", "example"),
     [c for c in CASES if isinstance(c[0].lowering, Composite)],

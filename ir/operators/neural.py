@@ -106,7 +106,8 @@ def _leaky(x: Any, slope: float) -> Any:
 
 
 def _elu(x: Any, alpha: float) -> Any:
-    return where(greater(x, 0), x, (exp(where(greater(x, 0), 0, x)) - 1) * alpha)
+    values = _floated(x)  # NumPy takes the exponential of int8 in float16
+    return where(greater(values, 0), values, (exp(where(greater(values, 0), 0, values)) - 1) * alpha)
 
 
 def _silu(x: Any) -> Any:
@@ -128,9 +129,8 @@ def _leaky_meaning(x: numpy.ndarray, slope: float) -> numpy.ndarray:
 
 
 def _elu_meaning(x: numpy.ndarray, alpha: float) -> numpy.ndarray:
-    return numpy.where(x > 0, x, (numpy.exp(numpy.where(x > 0, 0, x)) - 1) * alpha).astype(
-        floating(x.dtype)[0]
-    )
+    values = x.astype(floating(x.dtype)[0])
+    return numpy.where(values > 0, values, (numpy.exp(numpy.minimum(values, 0)) - 1) * alpha)
 
 
 def _gelu_meaning(x: numpy.ndarray, approximate: bool) -> numpy.ndarray:

@@ -1,0 +1,195 @@
+"""What random programs mean in plain NumPy: the namespaces ``np`` and ``npx`` without anything of blockfuse."""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+
+Array = Any  # numpy.ndarray, or a number of NumPy's
+
+_ERF = numpy.vectorize(math.erf, otypes=["float64"])
+
+
+def _floats(x: Array) -> Array:
+    """Whole numbers become float64, as where NumPy divides."""
+    return x if x.dtype.kind == "f" else x.astype("float64")
+
+
+def relu(x: Array) -> Array:
+    return numpy.maximum(x, numpy.zeros((), x.dtype))
+
+
+def sigmoid(x: Array) -> Array:
+    return (1 / (1 + numpy.exp(-_floats(x).astype("float64")))).astype(_floats(x).dtype)
+
+
+def erf(x: Array) -> Array:
+    return _ERF(x).reshape(x.shape).astype(_floats(x).dtype)
+
+
+def softplus(x: Array) -> Array:
+    return numpy.logaddexp(_floats(x), _floats(x) * 0)
+
+
+def silu(x: Array) -> Array:
+    return x * sigmoid(x)
+
+
+def gelu(x: Array, approximation: str = "erf") -> Array:
+    if approximation == "tanh":
+        return 0.5 * x * (1 + numpy.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))))
+    return x * (1 + erf(x / math.sqrt(2))) / 2
+
+
+def leaky_relu(data: Array, act_type: str = "leaky", slope: float = 0.25) -> Array:
+    if act_type == "leaky":
+        return numpy.where(data > 0, data, data * slope)
+    scale, alpha = (1.0, slope) if act_type == "elu" else (1.0507009873554805, 1.6732632423543772)
+    x = _floats(data)
+    return scale * numpy.where(x > 0, x, alpha * numpy.expm1(numpy.minimum(x, 0)))
+
+
+def smooth_l1(x: Array) -> Array:
+    return numpy.where(abs(x) < 1, x * x * 0.5, abs(x) - 0.5)
+
+
+def softmax(x: Array, axis: int = -1, temperature: float | None = None) -> Array:
+    return numpy.exp(log_softmax(x, axis, temperature))
+
+
+def log_softmax(x: Array, axis: int = -1, temperature: float | None = None) -> Array:
+    values = _floats(x if temperature is None else x / temperature)
+    values = values - values.max(axis=axis, keepdims=True)
+    return values - numpy.log(numpy.exp(values).sum(axis=axis, keepdims=True))
+
+
+def masked_softmax(x: Array, mask: Array) -> Array:
+    """No shares where no element of a row counts."""
+    kept = numpy.broadcast_to(mask, x.shape)
+    with numpy.errstate(all="ignore"):
+        shares = softmax(numpy.where(kept, x, numpy.asarray(-math.inf, x.dtype)))
+    return numpy.where(kept, shares, numpy.asarray(0, x.dtype))
+
+
+def masked_log_softmax(x: Array, mask: Array) -> Array:
+    kept = numpy.broadcast_to(mask, x.shape)
+    with numpy.errstate(all="ignore"):
+        logs = log_softmax(numpy.where(kept, x, numpy.asarray(-math.inf, x.dtype)))
+    return numpy.where(kept, logs, numpy.asarray(-math.inf, x.dtype))
+
+
+def layer_norm(x: Array, gamma: Array, beta: Array, axis: int = -1, eps: float = 1e-5) -> Array:
+    spread = numpy.sqrt(x.var(axis=axis, keepdims=True) + eps)
+    return (x - x.mean(axis=axis, keepdims=True)) / spread * gamma + beta
+
+
+def logsumexp(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
+    values = _floats(x)
+    top = values.max(axis=axis, keepdims=True)
+    found = numpy.log(numpy.exp(values - top).sum(axis=axis, keepdims=True)) + top
+    return found if keepdims else numpy.squeeze(found, tuple(range(x.ndim)) if axis is None else axis)
+
+
+def fully_connected(x: Array, weight: Array, bias: Array | None = None, flatten: bool = True) -> Array:
+    data = x.reshape(x.shape[0], -1) if flatten else x
+    return data @ weight.T if bias is None else data @ weight.T + bias
+
+
+def batch_dot(a: Array, b: Array, transpose_b: bool = False) -> Array:
+    return a @ (numpy.swapaxes(b, -1, -2) if transpose_b else b)
+
+
+def embedding(data: Array, weight: Array) -> Array:
+    return weight[data.astype("int64")]
+
+
+def one_hot(data: Array, depth: int) -> Array:
+    return (data.astype("int64")[..., None] == numpy.arange(depth)).astype("float32")
+
+
+def pick(x: Array, index: Array, axis: int = -1, keepdims: bool = False) -> Array:
+    places = numpy.clip(index, 0, x.shape[axis] - 1)
+    if places.ndim < x.ndim:
+        places = numpy.expand_dims(places, axis)
+    picked = numpy.take_along_axis(x, places, axis)
+    return picked if keepdims else numpy.squeeze(picked, axis)
+
+
+def topk(x: Array, axis: int = -1, k: int = 1, ret_typ: str = "indices") -> Array:
+    """Equal elements by place, so the order is that of a stable sort of what is negative."""
+    rising = -x if x.dtype.kind in "fi" else numpy.iinfo("int64").max - x.astype("int64")
+    first = numpy.argsort(rising, axis=axis, kind="stable")
+    first = numpy.take(first, numpy.arange(min(k, x.shape[axis])), axis=axis)
+    if ret_typ == "mask":
+        mask = numpy.zeros_like(x)
+        numpy.put_along_axis(mask, first, 1, axis)
+        return mask
+    return numpy.take_along_axis(x, first, axis) if ret_typ == "value" else first.astype("float32")
+
+
+def arange_like(x: Array, axis: int | None = None) -> Array:
+    dtype = x.dtype if x.dtype.kind == "f" else "float32"
+    line = numpy.arange(x.size if axis is None else x.shape[axis], dtype=dtype)
+    return line.reshape(x.shape) if axis is None else line
+
+
+def sequence_mask(x: Array, lengths: Array, use: bool) -> Array:
+    assert use
+    time = numpy.arange(x.shape[0]).reshape(-1, *(1,) * (x.ndim - 1))
+    return numpy.where(time < lengths.reshape(1, -1, *(1,) * (x.ndim - 2)), x, numpy.asarray(0, x.dtype))
+
+
+def _take(a: Array, indices: Array, axis: int | None = None, mode: str = "raise") -> Array:
+    """NumPy's, with float indices as Gluon has them."""
+    places = indices if indices.dtype.kind in "iu" else indices.astype("int64")
+    return numpy.take(a, places, axis=axis, mode=mode)
+
+
+def _argsort(a: Array, axis: int | None = -1) -> Array:
+    return numpy.argsort(a, axis=axis, kind="stable")
+
+
+np = types.SimpleNamespace(**{**vars(numpy), "take": _take, "argsort": _argsort})
+npx = types.SimpleNamespace(
+    relu=relu,
+    sigmoid=sigmoid,
+    erf=erf,
+    softplus=softplus,
+    silu=silu,
+    gelu=gelu,
+    mish=lambda x: x * numpy.tanh(softplus(x)),
+    softsign=lambda x: x / (1 + abs(x)),
+    log_sigmoid=lambda x: -softplus(x * -1),
+    leaky_relu=leaky_relu,
+    smooth_l1=smooth_l1,
+    activation=lambda x, act_type: {"softrelu": softplus}[act_type](x),
+    stop_gradient=lambda x: x,
+    cast=lambda x, dtype: x.astype(dtype),
+    softmax=softmax,
+    log_softmax=log_softmax,
+    masked_softmax=masked_softmax,
+    masked_log_softmax=masked_log_softmax,
+    layer_norm=layer_norm,
+    logsumexp=logsumexp,
+    norm=numpy.linalg.norm,
+    fully_connected=fully_connected,
+    batch_dot=batch_dot,
+    embedding=embedding,
+    one_hot=one_hot,
+    pick=pick,
+    topk=topk,
+    arange_like=arange_like,
+    reshape_like=lambda x, y: x.reshape(y.shape),
+    sequence_mask=sequence_mask,
+)
+
+
+def function_of(source: str) -> Callable[..., Any]:
+    """The function of that name in a source, over NumPy's arrays."""
+    scope: dict[str, Any] = {"np": np, "npx": npx, "numpy": numpy}
+    exec(source, scope)
+    return scope["function"]
