@@ -47,13 +47,13 @@ class Mutant:
 def files() -> list[str]:
     """What computes strides, masks, bounds, orders and types."""
     folders = [ROOT / "ir/passes", ROOT / "codegen", ROOT / "codegen/cpu"]
-    named = [ROOT / f"ir/{name}.py" for name in ("layout", "rows", "gathers", "lowering", "graph", "stream")]
+    named = [ROOT / f"ir/{name}.py" for name in ("layout", "rows", "gathers", "granularity", "graph", "stream")]
     found = [*named, *(path for folder in folders for path in folder.glob("*.py"))]
     return sorted(str(path.relative_to(ROOT)) for path in found if path.name not in _LEFT_OUT)
 
 
-# No element goes through these: memory kept between calls, slots of CPython's types, offsets in its objects, texts of keys.
-_LEFT_OUT = ("__init__.py", "cost.py", "keeper.py", "callers.py", "cpython.py", "store.py", "compiled.py")
+# No element goes through these: memory kept between calls, slots of CPython's types, offsets in its objects, texts of keys; what kernels mean, which is a judge itself.
+_LEFT_OUT = ("__init__.py", "cost.py", "keeper.py", "callers.py", "cpython.py", "store.py", "compiled.py", "meaning.py")
 
 # What people read.
 _TEXT_FUNCTIONS = ("__str__", "__repr__", "_step_lines", "_launch_text", "names_of", "_name", "_word", "key_text")
