@@ -1,17 +1,18 @@
 """``pytest --mutants=N``: break the code generator N times, and say which test notices each.
 
 Every test runs once to learn how long it takes and which statements it comes to. Each mutant then has a process of its own,
-forked when everything is imported and collected: the broken function gets its code, what is remembered of calls goes, and the
-tests that come to the broken statement run, quickest first, until one fails. Those that compare with eager are first;
-text that only looks different (goldens, graphs as text) counts when no result did. A test that hangs or crashes has noticed.
-Libraries for this start an interpreter for each mutant or copy the tree, which costs more here than most tests: the import of
-Numba alone is half a second, and kernels that are not broken would be compiled again.
+forked when everything is imported and collected: the broken function gets its code, what is remembered of calls goes, and
+the tests that come to the broken statement run, quickest first, until one fails. Text that only looks different (goldens,
+graphs as text) counts last, when no result did. A test that hangs or crashes has noticed.
+
+Libraries for this start an interpreter for each mutant or copy the tree, which costs more here than most tests: the import
+of Numba alone is half a second, and kernels that are not broken would be compiled again.
 """
 
 from __future__ import annotations
 
 import ast
-import ctypes
+import faulthandler
 import functools
 import gc
 import importlib
@@ -27,6 +28,7 @@ import time
 import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -36,6 +38,8 @@ from typing import Any
 import pytest
 from mutations import ROOT, Mutant, files, found_at, sample
 
+from blockfuse.runtime import config
+
 MEMORY = 12 << 30  # bytes that a broken program may ask for
 PATIENCE = 25.0  # seconds, beside ten times what it takes, that a test may be silent
 BUDGET = 40.0  # seconds for one mutant: what is then left of its tests is the slowest of them
@@ -44,7 +48,13 @@ TEXTS = ("tests/test_goldens.py", "tests/test_passes.py", "tests/test_graph_text
 # What stands above the source of kernels: object code found by source, and programs by schedule, is what it would be anyway.
 _ABOVE = (
     *("ir/", "codegen/batches", "codegen/bodies", "codegen/bound", "codegen/expressions", "codegen/folds"),
-    *("codegen/draws", "codegen/products", "codegen/strips", "codegen/cpu/render", "codegen/cpu/sweep_source"),
+    *(
+        "codegen/draws",
+        "codegen/products",
+        "codegen/strips",
+        "codegen/cpu/render",
+        "codegen/cpu/sweep_source",
+    ),
 )
 
 
@@ -193,10 +203,8 @@ class Child:
         return time.monotonic() - self.since > PATIENCE + 10 * self.limits.get(self.test, 1.0)
 
     def end(self) -> None:
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         os.waitpid(self.pid, 0)
         os.close(self.pipe)
 
@@ -211,12 +219,16 @@ def forked(work: Callable[[Callable[[str], None]], None], limits: dict[str, floa
     try:
         os.close(reading)
         os.setsid()
+        faulthandler.disable()
         silent = os.open(os.devnull, os.O_RDWR)
         for standard in (0, 1, 2):
             os.dup2(silent, standard)
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        tell = lambda line: os.write(writing, (line.replace("\n", " ") + "\n").encode()) and None
+
+        def tell(line: str) -> None:
+            os.write(writing, (line.replace("\n", " ") + "\n").encode())
+
         try:
             work(tell)
             tell("end")
@@ -268,7 +280,9 @@ class Hunt:
         self.live = Live()
         self.items = {item.nodeid: item for item in session.items}
         self.seconds: dict[str, float] = {}
-        self.tests_of: dict[tuple[str, ...], dict[str, None]] = defaultdict(dict)  # a statement -> who comes to it
+        self.tests_of: dict[tuple[str, ...], dict[str, None]] = defaultdict(
+            dict
+        )  # a statement -> who comes to it
         self.sound: dict[str, bool] = {}  # test -> whether it passes in a process like that of a mutant
 
     def run(self) -> None:
@@ -290,7 +304,10 @@ class Hunt:
                 verdict = self._verdict(child, pipe in ready, time.monotonic() - start)
                 if verdict is not None:
                     del running[pipe]
-                    known[str(mutant)] = self._note(mutant, verdict, time.monotonic() - start)
+                    if verdict == "again":
+                        waiting.append(mutant)
+                    else:
+                        known[str(mutant)] = self._note(mutant, verdict, time.monotonic() - start)
         self._summary([known[str(m)] for m in chosen])
 
     def _started(self, mutant: Mutant) -> Child:
@@ -317,7 +334,7 @@ class Hunt:
         run_tests([self.items[t] for t in tests], tell, stop)
 
     def _compile_anew(self) -> None:
-        os.environ["BLOCKFUSE_CACHE"] = tempfile.mkdtemp(prefix="mutant-")
+        pytest.MonkeyPatch().setenv("BLOCKFUSE_CACHE", tempfile.mkdtemp(dir=config.cache_folder()))
         importlib.import_module("graphs")._MEMORY.clear()
 
     def _verdict(self, child: Child, readable: bool, elapsed: float) -> str | None:
@@ -338,24 +355,20 @@ class Hunt:
             return "survived out of time"
         return None
 
-    def _confirmed(self, line: str) -> str | None:
+    def _confirmed(self, line: str) -> str:
         """A failure counts where the test passes without the mutant."""
-        _, test, *why = line.split(" ", 2)
-        test = next((t for t in self.items if line.startswith(f"failed {t} ")), test)
+        test = next(t for t in self.items if line.startswith(f"failed {t} "))
         if test not in self.sound:
-            failures: list[str] = []
-
-            def note(tell: Callable[[str], None]) -> None:
-                run_tests([self.items[test]], tell, lambda _, r: bool(r.failed and tell("failed")))
-
-            child = forked(note, self.seconds)
+            child = forked(
+                lambda tell: run_tests(
+                    [self.items[test]], tell, lambda _, r: bool(r.failed and not tell("failed"))
+                ),
+                self.seconds,
+            )
             while child.read():
                 pass
-            self.sound[test] = "failed" not in child.found and "end" in child.found and not failures
-        if self.sound[test]:
-            return f"killed {line.removeprefix('failed ')}"
-        self._say(f"not sound: {test}")
-        return "again"
+            self.sound[test] = child.found == ["end"]
+        return f"killed {line.removeprefix('failed ')}" if self.sound[test] else "again"
 
     # -- what is known ---------------------------------------------------------------------------------------------
 
@@ -378,7 +391,7 @@ class Hunt:
     def _take(self, learnt: dict[str, Any]) -> None:
         """Use what was learnt of one file of tests, and the object code that was made for them."""
         importlib.import_module("graphs")._MEMORY.update(learnt["memory"])
-        store = Path(os.environ["BLOCKFUSE_CACHE"])
+        store = config.cache_folder()
         for name, data in learnt["store"].items():
             (store / name).parent.mkdir(parents=True, exist_ok=True)
             (store / name).write_bytes(data)
@@ -406,10 +419,12 @@ class Hunt:
             return False
 
         forget()
-        store = Path(os.environ["BLOCKFUSE_CACHE"])
+        store = config.cache_folder()
         known = {p for p in store.rglob("*") if p.is_file()}
         run_tests(items, tell, after)
-        kept = {p.relative_to(store): p.read_bytes() for p in store.rglob("*") if p.is_file() and p not in known}
+        kept = {
+            p.relative_to(store): p.read_bytes() for p in store.rglob("*") if p.is_file() and p not in known
+        }
         memory = dict(importlib.import_module("graphs")._MEMORY)
         found = {"tests": learnt, "statements": statements, "memory": memory, "store": kept}
         path.with_suffix(".new").write_bytes(pickle.dumps(found))

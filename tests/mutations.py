@@ -47,20 +47,53 @@ class Mutant:
 def files() -> list[str]:
     """What computes strides, masks, bounds, orders and types."""
     folders = [ROOT / "ir/passes", ROOT / "codegen", ROOT / "codegen/cpu"]
-    named = [ROOT / f"ir/{name}.py" for name in ("layout", "rows", "gathers", "granularity", "graph", "stream")]
+    named = [
+        ROOT / f"ir/{name}.py" for name in ("layout", "rows", "gathers", "granularity", "graph", "stream")
+    ]
     found = [*named, *(path for folder in folders for path in folder.glob("*.py"))]
     return sorted(str(path.relative_to(ROOT)) for path in found if path.name not in _LEFT_OUT)
 
 
-# No element goes through these: memory kept between calls, slots of CPython's types, offsets in its objects, texts of keys; what kernels mean, which is a judge itself.
-_LEFT_OUT = ("__init__.py", "cost.py", "keeper.py", "callers.py", "cpython.py", "store.py", "compiled.py", "meaning.py")
+# No element goes through these: memory kept between calls, slots of CPython's types, offsets in its objects, keys of caches;
+# estimates; and what kernels mean, which is a judge itself.
+_LEFT_OUT = (
+    "__init__.py",
+    "cost.py",
+    "keeper.py",
+    "callers.py",
+    "cpython.py",
+    "store.py",
+    "compiled.py",
+    "meaning.py",
+)
 
-# What people read.
-_TEXT_FUNCTIONS = ("__str__", "__repr__", "_step_lines", "_launch_text", "names_of", "_name", "_word", "key_text")
+# What people read, and what only asserts.
+_TEXT_FUNCTIONS = (
+    "__post_init__",
+    "__str__",
+    "__repr__",
+    "_step_lines",
+    "_launch_text",
+    "names_of",
+    "_name",
+    "_word",
+    "key_text",
+)
 
 # Functions and variables that say how quick something is, or how long it pays: any value of theirs is right.
 ESTIMATES = frozenset(
-    {"work", "cost", "grain", "again", "conflicts", "best_cost", "_pays", "_fewest", "_worth_keeping", "waste"}
+    {
+        "work",
+        "cost",
+        "grain",
+        "again",
+        "conflicts",
+        "best_cost",
+        "_pays",
+        "_fewest",
+        "_worth_keeping",
+        "waste",
+    }
 )
 
 
@@ -80,7 +113,7 @@ def sample(count: int, seed: int) -> list[Mutant]:
     groups = list(by_function.values())
     pick.shuffle(groups)
     for group in groups:
-        pick.shuffle(group)
+        random.Random(f"{seed} {group[0].file} {group[0].function}").shuffle(group)
     rounds = range(max(map(len, groups)))
     return [group[n] for n in rounds for group in groups if n < len(group)][:count]
 
@@ -102,7 +135,7 @@ def _in_function(
     file: str, tree: ast.Module, name: str, path: Path_, function: ast.FunctionDef
 ) -> Iterator[Mutant]:
     for below, node in _walk(function, _is_computed, start=path):
-        if below == path or not below[len(path)][0] == "body":
+        if below == path or below[len(path)][0] != "body":
             continue
         _, parent, statement = found_at(tree, below)
         for number, (kind, new) in enumerate(mutations(node, parent)):
@@ -219,7 +252,6 @@ _METHODS = {
     "sext": "zext",
     "zext": "sext",
     "strides": "shape",
-    "shape": "strides",
     "minimum": "maximum",
     "inputs": "outputs",
 }
@@ -235,13 +267,23 @@ _TEXTS = {
     "int64": "int32",
     "uint8": "uint16",
 }
-_PIECES = {" + ": " - ", " - ": " + ", " * ": " + ", " < ": " <= ", " >= ": " > ", " != ": " == ", "minimum": "maximum"}
+_PIECES = {
+    " + ": " - ",
+    " - ": " + ",
+    " * ": " + ",
+    " < ": " <= ",
+    " >= ": " > ",
+    " != ": " == ",
+    "minimum": "maximum",
+}
 
 
 def _operator(node: Any, _: ast.AST) -> Iterator[ast.AST]:
     texts = (ast.List, ast.Tuple, ast.JoinedStr, ast.ListComp, ast.Dict, ast.Set)
     listed = any(
-        isinstance(n, texts) or (isinstance(n, ast.Constant) and isinstance(n.value, str))
+        isinstance(n, texts)
+        or (isinstance(n, ast.Constant) and isinstance(n.value, str))
+        or (isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id == "indented")
         for n in (node.left, node.right)
     )
     if type(node.op) in _OPERATORS and not listed:  # a list less a list is no list: everything would see it
@@ -293,13 +335,19 @@ def _arguments(node: Any, _: ast.AST) -> Iterator[ast.AST]:
     if isinstance(node.func, ast.Attribute) and node.func.attr in _SYMMETRIC:
         return
     for n, (a, b) in enumerate(zip(node.args, node.args[1:], strict=False)):
-        if _role(a) and _role(a) == _role(b) and ast.dump(a) != ast.dump(b):
+        if _exchangeable(a, b):
             yield _changed(node, args=[*node.args[:n], b, a, *node.args[n + 2 :]])
+
+
+def _exchangeable(a: ast.expr, b: ast.expr) -> bool:
+    return _role(a) == _role(b) != "" and ast.dump(a) != ast.dump(b)
 
 
 def _role(node: ast.expr) -> str:
     """What is probably of one type where it is the same, and not empty."""
     match node:
+        case ast.Starred(value=value):
+            return f"*{_role(value)}"
         case ast.Name(id=name):
             return "" if name in _OBJECTS or not name.islower() else "name"
         case ast.Attribute(attr=name):
@@ -317,7 +365,20 @@ _SYMMETRIC = ("add", "mul", "fadd", "fmul", "and_", "or_", "xor")
 
 # Parameters of these names stand beside others of other types: a call that exchanges them fails whatever it is for.
 _OBJECTS = (
-    *("self", "builder", "module", "machine", "plan", "graph", "body", "node", "kernel", "names", "schedule", "step"),
+    *(
+        "self",
+        "builder",
+        "module",
+        "machine",
+        "plan",
+        "graph",
+        "body",
+        "node",
+        "kernel",
+        "names",
+        "schedule",
+        "step",
+    ),
     *("str", "int", "tuple", "list", "dict", "isinstance", "numpy", "function", "context", "table", "dtype"),
 )
 
@@ -344,18 +405,22 @@ def _method(node: Any, _: ast.AST) -> Iterator[ast.AST]:
 
 
 def _tuple(node: Any, parent: ast.AST) -> Iterator[ast.AST]:
-    """Without its last element, or with the first two exchanged; not a tuple that is unpacked, or of types."""
+    """Without its last element, where it is not unpacked, or with two neighbours exchanged."""
     unpacked = isinstance(parent, ast.Assign) and any(isinstance(t, ast.Tuple) for t in parent.targets)
     if not isinstance(node.ctx, ast.Load) or len(node.elts) < 2:
         return
     if not unpacked:
         yield _changed(node, elts=node.elts[:-1])
-    yield _changed(node, elts=[node.elts[1], node.elts[0], *node.elts[2:]])
+    for n, (a, b) in enumerate(zip(node.elts, node.elts[1:], strict=False)):
+        if _exchangeable(a, b):
+            yield _changed(node, elts=[*node.elts[:n], b, a, *node.elts[n + 2 :]])
 
 
 def _deleted(node: Any, _: ast.AST) -> Iterator[ast.AST]:
     """A call for its effect, a change of a variable, a way out: the function goes on without it."""
-    guard = isinstance(node, ast.If) and not node.orelse and isinstance(node.body[-1], ast.Return | ast.Continue)
+    guard = (
+        isinstance(node, ast.If) and not node.orelse and isinstance(node.body[-1], ast.Return | ast.Continue)
+    )
     call = isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
     if guard or call or isinstance(node, ast.AugAssign | ast.Continue | ast.Break):
         yield ast.copy_location(ast.Pass(), node)

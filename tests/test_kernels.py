@@ -320,6 +320,41 @@ def test_reductions_read_views() -> None:
         assert_native(turned, [x], ulp=100)
 
 
+# -- writing ---------------------------------------------------------------------------------------------------
+
+WHOLE = ("slice", 0, 5, 1), ("slice", 0, 6, 1)
+WRITES: dict[str, tuple[tuple[Any, ...], tuple[int, ...]]] = {
+    "a row": ((1, WHOLE[1]), (6,)),
+    "a column": ((WHOLE[0], 2), (5,)),
+    "every second row": ((("slice", 0, 5, 2), WHOLE[1]), (3, 6)),
+    "backwards": ((("slice", 4, -1, -1), ("slice", 5, 1, -2)), (5, 2)),
+    "one row for all": (WHOLE, (6,)),
+    "one column for all": (WHOLE, (5, 1)),
+    "one number for all": ((("slice", 1, 4, 1), WHOLE[1]), ()),
+    "more axes than there are": ((2, WHOLE[1]), (1, 1, 6)),
+    "a new axis": ((None, 3, ("slice", 1, 5, 1)), (1, 4)),
+    "nothing": ((("slice", 2, 2, 1), WHOLE[1]), (0, 6)),
+}
+
+
+@pytest.mark.parametrize("name", WRITES)
+@pytest.mark.parametrize("dtype", ["float32", "int8", "bool"])
+def test_what_is_written_is_the_only_difference(name: str, dtype: str) -> None:
+    index, shape = WRITES[name]
+    values = [random((5, 6), dtype), random(shape, dtype, seed=1)]
+    assert_native(graph_for(lambda x, v: movement.set_item(x, v, index=index), values), values)
+
+
+def test_views_are_written_into_views() -> None:
+    def turned(x: Any, v: Any) -> tuple[Any, Any]:
+        x = movement.transpose(x * 2, axes=(1, 0))
+        y = movement.set_item(x, movement.flip(v, axis=(0,)), index=(WHOLE[1], 1))
+        return x + y, movement.set_item(y, x, index=(WHOLE[1], WHOLE[0]))
+
+    values = [random((5, 6), "float32"), random((6,), "float32", seed=1)]
+    assert_native(graph_for(turned, values), values)
+
+
 # -- groups ----------------------------------------------------------------------------------------------------
 
 
