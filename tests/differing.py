@@ -240,7 +240,9 @@ def _graph(recorder: Recorder, results: Sequence[ndarray], case: Case) -> Graph:
     inputs = tuple(now.get(i, i) for i in recorder.arguments)
     changed = dict(now)
     for node in graph.nodes:
-        changed[node] = changed[node] if node in changed else node.over(tuple(changed.get(o, o) for o in node.operands))
+        changed[node] = (
+            changed[node] if node in changed else node.over(tuple(changed.get(o, o) for o in node.operands))
+        )
     return verify(graph_of(inputs, [changed.get(o, o) for o in graph.outputs]))
 
 
@@ -264,7 +266,10 @@ def _meant(planned: Schedule, graph: Graph, known: dict[str, Value]) -> Sequence
     arguments = [known[i.attrs["name"]] for i in graph.inputs if i.operator is argument]
     leaves = (n.attrs for n in planned.parameters)
     parameters = [a["value"] if "value" in a else known[a["name"]] for a in leaves]
-    found = meaning_of(planned, *([numpy.require(v, requirements="C").reshape(v.shape) for v in a] for a in (arguments, parameters)))
+    found = meaning_of(
+        planned,
+        *([numpy.require(v, requirements="C").reshape(v.shape) for v in a] for a in (arguments, parameters)),
+    )
     assert found is not None
     return found
 

@@ -444,7 +444,9 @@ PARAMETERS: dict[str, Callable[[random.Random, Value], Any]] = {
     "last": lambda pick, value: value.shape[-1],
     "new": lambda pick, value: pick.randrange(value.ndim + 1),
     "mode": lambda pick, value: pick.choice(("clip", "wrap")),
-    "side": lambda pick, value: pick.choice(("edge", "symmetric", "wrap", "reflect")[: 4 if 1 not in value.shape else 3]),
+    "side": lambda pick, value: pick.choice(
+        ("edge", "symmetric", "wrap", "reflect")[: 4 if 1 not in value.shape else 3]
+    ),
     "ddof": lambda pick, value: pick.choice((0, 0, 1)),
     "k": lambda pick, value: pick.choice((0, 0, 1, -1, 2)),
 }
@@ -487,9 +489,7 @@ def _call(row: Operator) -> Form:
     if count == 1 and (example.low, example.high) != (-2.0, 2.0):
         operands = [f"np.clip({{0}}, {example.low}, {example.high})"]
     text = f"{'np' if hasattr(np, row.name) else 'npx'}.{row.name}({', '.join(operands)})"
-    return Form(
-        f"pointwise{count}", _OTHERWISE.get(row.name, text), ("any", *["broadcasts"] * (count - 1))
-    )
+    return Form(f"pointwise{count}", _OTHERWISE.get(row.name, text), ("any", *["broadcasts"] * (count - 1)))
 
 
 FORMS: tuple[Form, ...] = (

@@ -148,7 +148,9 @@ def _written(fault: Fault) -> Path:
     text = fault.script
     FOLDER.mkdir(parents=True, exist_ok=True)
     path = FOLDER / f"graph-{hashlib.sha256(text.encode()).hexdigest()[:12]}.py"
-    path.write_text(f"import sys\n\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n\n{text}", encoding="utf-8")
+    path.write_text(
+        f"import sys\n\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n\n{text}", encoding="utf-8"
+    )
     return path
 
 
@@ -158,7 +160,9 @@ def _written(fault: Fault) -> Path:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--programs", type=int, default=0, help="how many programs (default: by time)")
-    parser.add_argument("--minutes", type=float, default=10.0, help="how long, where no number of programs is given")
+    parser.add_argument(
+        "--minutes", type=float, default=10.0, help="how long, where no number of programs is given"
+    )
     parser.add_argument("--seed", type=int, default=None, help="of the first program (default: by the clock)")
     parser.add_argument("--window", type=int, default=40, help="one of so many is run natively; 0: none")
     parser.add_argument("--log", type=Path, default=None, help="a file that gets what is printed, too")

@@ -26,8 +26,8 @@ import sys
 import tempfile
 import time
 import traceback
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -41,8 +41,7 @@ from mutations import ROOT, Mutant, files, found_at, sample
 from blockfuse.runtime import config
 
 MEMORY = 12 << 30  # bytes that a broken program may ask for
-PATIENCE = 25.0  # seconds, beside ten times what it takes, that a test may be silent
-BUDGET = 40.0  # seconds for one mutant: what is then left of its tests is the slowest of them
+PATIENCE = 15.0  # seconds, beside ten times what it takes, that a test may be silent
 TEXTS = ("tests/test_goldens.py", "tests/test_passes.py", "tests/test_graph_text.py")
 
 # What stands above the source of kernels: object code found by source, and programs by schedule, is what it would be anyway.
@@ -62,6 +61,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--mutants", type=int, default=0, metavar="N", help="break the code generator N times")
     parser.addoption("--mutants-seed", type=int, default=0, metavar="N", help="which mutants")
     parser.addoption("--mutants-jobs", type=int, default=1, metavar="N", help="so many at once")
+    parser.addoption(
+        "--mutants-budget", type=float, default=60.0, metavar="SECONDS", help="for one; slow tests then wait"
+    )
     parser.addoption("--mutants-folder", default="build/mutants", help="what is measured and found")
     parser.addoption("--mutants-only", default="", metavar="TEXT", help="those whose line has this text")
 
@@ -277,12 +279,14 @@ class Hunt:
     def __init__(self, session: pytest.Session, folder: Path) -> None:
         self.config = session.config
         self.folder = folder
+        self.budget = session.config.getoption("--mutants-budget")
         self.live = Live()
         self.items = {item.nodeid: item for item in session.items}
         self.seconds: dict[str, float] = {}
         self.tests_of: dict[tuple[str, ...], dict[str, None]] = defaultdict(
             dict
         )  # a statement -> who comes to it
+        self.kills: Counter[str] = Counter()  # test -> mutants that it found
         self.sound: dict[str, bool] = {}  # test -> whether it passes in a process like that of a mutant
 
     def run(self) -> None:
@@ -350,9 +354,9 @@ class Hunt:
         if child.overdue:
             child.end()
             return f"killed {child.test} hung"
-        if elapsed > BUDGET and not child.found:
+        if elapsed > self.budget and not child.found:
             child.end()
-            return "survived out of time"
+            return f"survived {self.budget:.0f} s"
         return None
 
     def _confirmed(self, line: str) -> str:
@@ -374,19 +378,23 @@ class Hunt:
 
     def _measure(self) -> None:
         """Learn durations and statements of all tests, but for those that are known from before."""
-        files_ = dict.fromkeys(test.partition("::")[0] for test in self.items)
-        for file in files_:
-            path = self.folder / f"{Path(file).stem}.pickle"
-            tests = [item for test, item in self.items.items() if test.startswith(f"{file}::")]
-            if not path.exists():
-                child = forked(lambda tell, p=path, t=tests: self._learn(p, t, tell), {})
-                child.limits = {item.nodeid: 1e3 for item in tests}
-                while child.read():
-                    pass
-                if not path.exists():
-                    raise RuntimeError(f"the measurement ended at {child.test}: {child.found}")
-                self._say(f"measured {file}")
+        for path in self.folder.glob("*.pickle"):
             self._take(pickle.loads(path.read_bytes()))
+        by_file: dict[str, list[Any]] = defaultdict(list)
+        for test, item in self.items.items():
+            if test not in self.seconds:
+                by_file[test.partition("::")[0]].append(item)
+        for file, items in by_file.items():
+            path = self.folder / f"{Path(file).stem}.{time.time_ns()}.pickle"
+            child = forked(
+                lambda tell, p=path, i=items: self._learn(p, i, tell), dict.fromkeys(self.items, 1e3)
+            )
+            while child.read():
+                pass
+            if not path.exists():
+                raise RuntimeError(f"the measurement ended at {child.test}: {child.found}")
+            self._take(pickle.loads(path.read_bytes()))
+            self._say(f"measured {len(items)} tests of {file}")
 
     def _take(self, learnt: dict[str, Any]) -> None:
         """Use what was learnt of one file of tests, and the object code that was made for them."""
@@ -413,8 +421,8 @@ class Hunt:
         learnt: dict[str, tuple[float, tuple[int, ...]]] = {}
 
         def after(item: Any, reports: Reports) -> bool:
-            if reports.passed and not reports.failed:
-                learnt[item.nodeid] = reports.seconds, tuple(marks)
+            sound = reports.passed and not reports.failed
+            learnt[item.nodeid] = reports.seconds, tuple(marks) if sound else ()
             marks.clear()
             return False
 
@@ -436,18 +444,37 @@ class Hunt:
         line = first_line(found_at(tree, mutant.statement)[0])
         keys = (mutant.file, mutant.function, line), (mutant.file, mutant.function), (mutant.file,)
         known = next((self.tests_of[key] for key in keys if key in self.tests_of), {})
-        tests = [t for t in known if self.sound.get(t, True)]
-        return sorted(tests, key=lambda t: (t.startswith(TEXTS), self.seconds[t]))
+        return self._promising(t for t in known if self.sound.get(t, True))
+
+    def _promising(self, tests: Iterable[str]) -> list[str]:
+        """What found much in little time, then the quickest of each function, then its next; texts are last."""
+        rank: Counter[str] = Counter()
+        ranked = []
+        for test in sorted(tests, key=lambda t: self.seconds[t] / (1 + self.kills[t])):
+            function = test.partition("[")[0]
+            ranked.append(
+                (test.startswith(TEXTS), not self.kills[test], rank[function], self.seconds[test], test)
+            )
+            rank[function] += 1
+        return [test for *_, test in sorted(ranked)]
 
     def _known(self) -> dict[str, dict[str, Any]]:
         path = self.folder / "found.jsonl"
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        return {row["mutant"]: row for row in map(json.loads, lines)}
+        rows = {row["mutant"]: row for row in map(json.loads, lines)}
+        for row in rows.values():
+            self.kills.update(t for t in self.items if row["verdict"].startswith(f"killed {t} "))
+        return {m: row for m, row in rows.items() if row["verdict"] not in self._hasty()}
+
+    def _hasty(self) -> list[str]:
+        """What was found in less time than there is now."""
+        return [f"survived {seconds} s" for seconds in range(int(self.budget))]
 
     def _note(self, mutant: Mutant, verdict: str, seconds: float) -> dict[str, Any]:
         row = {"mutant": str(mutant), "verdict": verdict, "kind": mutant.kind, "seconds": round(seconds, 1)}
         with (self.folder / "found.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
+        self.kills.update(t for t in self.items if verdict.startswith(f"killed {t} "))
         self._say(f"{verdict[:100]}  {mutant}")
         return row
 

@@ -252,7 +252,6 @@ _METHODS = {
     "sext": "zext",
     "zext": "sext",
     "strides": "shape",
-    "minimum": "maximum",
     "inputs": "outputs",
 }
 _TEXTS = {
@@ -400,7 +399,8 @@ def _shorter(node: Any) -> list[ast.expr]:
 
 
 def _method(node: Any, _: ast.AST) -> Iterator[ast.AST]:
-    if node.attr in _METHODS and isinstance(node.ctx, ast.Load):
+    emits = ast.unparse(node.value).endswith("builder") or node.attr in ("strides", "inputs")
+    if node.attr in _METHODS and isinstance(node.ctx, ast.Load) and emits:
         yield _changed(node, attr=_METHODS[node.attr])
 
 

@@ -70,7 +70,9 @@ def _reading(leaf: Node, reader: Node, whole: tuple[int, ...]) -> str:
 def _form(shape: tuple[int, ...], whole: tuple[int, ...]) -> str:
     """A shape against the whole domain: ``=`` as long, ``1`` of size 1, ``-`` not there, ``?`` of another size."""
     lined = [None] * (len(whole) - len(shape)) + list(shape)
-    return "".join("-" if n is None else "=" if n == m else "1" if n == 1 else "?" for n, m in zip(lined, whole))
+    return "".join(
+        "-" if n is None else "=" if n == m else "1" if n == 1 else "?" for n, m in zip(lined, whole)
+    )
 
 
 def _size(shape: tuple[int, ...]) -> int:
@@ -145,7 +147,9 @@ class Coverage:
         runs = Counter(feature.split()[0] for feature in self.counts.elements())
         lines = [f"  {kind:8} {by_kind[kind]:6} features, {runs[kind]:9} times" for kind in sorted(by_kind)]
         seen = {name for f in self.counts if f.startswith("edge ") for name in f.split()[1:4:2]}
-        lines.append(f"  operators {len(rows & seen)} of {len(rows)}; never: {', '.join(sorted(rows - seen)) or 'none'}")
+        lines.append(
+            f"  operators {len(rows & seen)} of {len(rows)}; never: {', '.join(sorted(rows - seen)) or 'none'}"
+        )
         rare = [f for f, n in self.counts.items() if n == 1]
         lines.append(f"  run once: {len(rare)}")
         return "\n".join(lines)

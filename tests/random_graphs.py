@@ -42,7 +42,9 @@ class Case:
     def samples(self, turn: int, scale: float = 1.0) -> list[Value]:
         """The arguments of call ``turn``."""
         seeds = (1000 * self.seed + 10 * turn + n for n in range(len(self.arguments)))
-        return [sample(t.shape, t.dtype, s, scale) for t, s in zip(self.arguments.values(), seeds, strict=True)]
+        return [
+            sample(t.shape, t.dtype, s, scale) for t, s in zip(self.arguments.values(), seeds, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,9 @@ class Draft:
         self.arguments = {f"x{n}": self._type() for n in range(self.pick.choice((1, 2, 2, 3)))}
         self.lines: list[Line] = []
         self.pairs: list[tuple[str, str]] = []
-        self.forms: dict[str, str] = dict.fromkeys(self.arguments, "argument")  # value -> the form that made it
+        self.forms: dict[str, str] = dict.fromkeys(
+            self.arguments, "argument"
+        )  # value -> the form that made it
         samples = Case("", self.arguments, seed).samples(0)
         self.values: dict[str, Value] = dict(zip(self.arguments, samples, strict=True))
         self.made: list[str] = []  # values in memory of their own, or numbers

@@ -103,5 +103,7 @@ def _tidied(program: Program, **changes: Any) -> Program:
             needed |= set(line.operands)
             kept.append(line)
     first = next(iter(changed.arguments))
-    arguments = {n: t for n, t in changed.arguments.items() if n in needed} or {first: changed.arguments[first]}
+    arguments = {n: t for n, t in changed.arguments.items() if n in needed} or {
+        first: changed.arguments[first]
+    }
     return replace(changed, lines=tuple(reversed(kept)), arguments=arguments)

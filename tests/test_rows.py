@@ -71,6 +71,18 @@ ROWS: dict[str, tuple[Callable[..., Any], list[tuple[int, ...]], str, int]] = {
         "",
         1,
     ),
+    "one row written over all": (
+        lambda x, y: movement.set_item(x, y, index=index((0, BATCH, 1), (0, 3, 1))),
+        [(BATCH, 3), (1, 3)],
+        "x1",
+        1,
+    ),
+    "a vector written over all": (
+        lambda x, y: movement.set_item(x, y, index=index((0, BATCH, 1), (0, 3, 1))),
+        [(BATCH, 3), (3,)],
+        "x1",
+        1,
+    ),
     "zeros": (lambda x: TABLE["full"](shape=(BATCH, 3), value=0, dtype="float32"), [(BATCH, 3)], "", 1),
     "what does not grow": (lambda x, y: y * 2, [(BATCH, 3), (5, 3)], "x1", 0),
 }
@@ -115,6 +127,16 @@ MIXING: dict[str, tuple[Callable[..., Any], list[tuple[int, ...]], str]] = {
         lambda x, y: movement.set_item(x, y, index=index((0, BATCH, 1), (0, 3, 1))),
         [(BATCH, 3), (BATCH, 3)],
         "x1",
+    ),
+    "two rows written": (
+        lambda x, y: movement.set_item(x, y, index=index((0, 2, 1), (0, 3, 1))),
+        [(BATCH, 3), (2, 3)],
+        "x1",
+    ),
+    "rows written one further": (
+        lambda x, y: movement.set_item(x, y, index=index((0, BATCH, 1), (0, 3, 1))),
+        [(BATCH, 3), (BATCH, 1, 3)],
+        "",
     ),
 }
 
