@@ -286,6 +286,7 @@ class Hunt:
         self.tests_of: dict[tuple[str, ...], dict[str, None]] = defaultdict(
             dict
         )  # a statement -> who comes to it
+        self.hasty: set[str] = set()  # mutants that survived less time than there is now
         self.kills: Counter[str] = Counter()  # test -> mutants that it found
         self.sound: dict[str, bool] = {}  # test -> whether it passes in a process like that of a mutant
 
@@ -296,6 +297,7 @@ class Hunt:
         chosen = [m for m in chosen if only in str(m)]
         known = self._known()
         waiting = [m for m in chosen if str(m) not in known]
+        waiting.sort(key=lambda m: str(m) in self.hasty)  # new ones first
         self._say(f"{len(chosen)} mutants, {len(waiting)} of them new; {len(self.items)} tests")
         running: dict[int, tuple[Mutant, Child, float]] = {}
         while waiting or running:
@@ -464,11 +466,9 @@ class Hunt:
         rows = {row["mutant"]: row for row in map(json.loads, lines)}
         for row in rows.values():
             self.kills.update(t for t in self.items if row["verdict"].startswith(f"killed {t} "))
-        return {m: row for m, row in rows.items() if row["verdict"] not in self._hasty()}
-
-    def _hasty(self) -> list[str]:
-        """What was found in less time than there is now."""
-        return [f"survived {seconds} s" for seconds in range(int(self.budget))]
+        hasty = [f"survived {seconds} s" for seconds in range(int(self.budget))]
+        self.hasty = {m for m, row in rows.items() if row["verdict"] in hasty}
+        return {m: row for m, row in rows.items() if m not in self.hasty}
 
     def _note(self, mutant: Mutant, verdict: str, seconds: float) -> dict[str, Any]:
         row = {"mutant": str(mutant), "verdict": verdict, "kind": mutant.kind, "seconds": round(seconds, 1)}

@@ -81,7 +81,7 @@ def total(h: Any, axis: int, keepdims: bool) -> Any:
 
 def moved(h: Any) -> Any:
     """Every row becomes the next one."""
-    rows, width = (("slice", 0, n, 1) for n in h.shape)
+    _, width = (("slice", 0, n, 1) for n in h.shape)
     last = movement.get_item(h, index=(("slice", h.shape[0] - 1, h.shape[0], 1), width))
     return movement.concatenate(
         last, movement.get_item(h, index=(("slice", 0, h.shape[0] - 1, 1), width)), axis=0
