@@ -36,7 +36,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 import pytest
-from mutations import ROOT, Mutant, files, found_at, sample
+from mutations import ROOT, Mutant, equivalents, files, found_at, sample
 
 from blockfuse.runtime import config
 
@@ -295,6 +295,9 @@ class Hunt:
         only = self.config.getoption("--mutants-only")
         chosen = sample(self.config.getoption("--mutants"), self.config.getoption("--mutants-seed"))
         chosen = [m for m in chosen if only in str(m)]
+        changing = [m for m in chosen if m.without_line not in equivalents()]
+        self._say(f"{len(chosen) - len(changing)} of {len(chosen)} mutants change nothing")
+        chosen = changing
         known = self._known()
         waiting = [m for m in chosen if str(m) not in known]
         waiting.sort(key=lambda m: str(m) in self.hasty)  # new ones first

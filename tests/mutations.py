@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,10 @@ class Mutant:
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line} {self.function}: {self.before} -> {self.after}"
+
+    @property
+    def without_line(self) -> str:
+        return f"{self.file} {self.function}: {self.before} -> {self.after}"
 
     def tree(self) -> ast.Module:
         """The file, broken."""
@@ -95,6 +100,13 @@ ESTIMATES = frozenset(
         "waste",
     }
 )
+
+
+def equivalents() -> dict[str, str]:
+    """A mutant of which nothing comes, as one line -> the reason."""
+    lines = (Path(__file__).parent / "equivalents.txt").read_text(encoding="utf-8").splitlines()
+    pairs = pairwise(lines)
+    return {line: why.strip() for line, why in pairs if " -> " in line and why.startswith("    ")}
 
 
 def mutants_of(file: str) -> list[Mutant]:
