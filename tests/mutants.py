@@ -3,7 +3,7 @@
 Every test runs once to learn how long it takes and which statements it comes to. Each mutant then has a process of its own,
 forked when everything is imported and collected: the broken function gets its code, what is remembered of calls goes, and
 the tests that come to the broken statement run, quickest first, until one fails. Text that only looks different (goldens,
-graphs as text) counts last, when no result did. A test that hangs or crashes has noticed.
+graphs as text) counts where no result is wrong. A test that hangs or crashes has noticed.
 
 Libraries for this start an interpreter for each mutant or copy the tree, which costs more here than most tests: the import
 of Numba alone is half a second, and kernels that are not broken would be compiled again.
@@ -338,7 +338,7 @@ class Hunt:
         def stop(item: Any, reports: Reports) -> bool:
             if reports.failed:
                 tell(f"failed {item.nodeid} {reports.failed[:150]}")
-            return bool(reports.failed)
+            return bool(reports.failed) and not item.nodeid.startswith(TEXTS)
 
         run_tests([self.items[t] for t in tests], tell, stop)
 
@@ -347,21 +347,23 @@ class Hunt:
         importlib.import_module("graphs")._MEMORY.clear()
 
     def _verdict(self, child: Child, readable: bool, elapsed: float) -> str | None:
+        """None while it goes on. What another test says counts more than a text."""
         if readable and not child.read():
-            for line in child.found:
-                if line.startswith("failed "):
-                    return self._confirmed(line)
-                if line.startswith("broken "):
-                    return line
-            if "invalid" in child.found:
-                return "invalid"
-            return "survived" if "end" in child.found else f"killed {child.test} crashed"
+            failed = [line for line in child.found if line.startswith("failed ")]
+            ended = "end" in child.found
+            if failed and (ended or not failed[-1].startswith(tuple(f"failed {t}" for t in TEXTS))):
+                return self._confirmed(failed[-1])
+            other = [line for line in child.found if line.startswith(("broken", "invalid"))]
+            if other:
+                return other[0]
+            return "survived" if ended else f"killed {child.test} crashed"
         if child.overdue:
             child.end()
             return f"killed {child.test} hung"
-        if elapsed > self.budget and not child.found:
+        if elapsed > self.budget:
             child.end()
-            return f"survived {self.budget:.0f} s"
+            failed = [line for line in child.found if line.startswith("failed ")]
+            return self._confirmed(failed[-1]) if failed else f"survived {self.budget:.0f} s"
         return None
 
     def _confirmed(self, line: str) -> str:
@@ -452,13 +454,13 @@ class Hunt:
         return self._promising(t for t in known if self.sound.get(t, True))
 
     def _promising(self, tests: Iterable[str]) -> list[str]:
-        """What found much in little time, then the quickest of each function, then its next; texts are last."""
+        """Texts, which take no time; what found much in little time; the quickest of each function, then its next."""
         rank: Counter[str] = Counter()
         ranked = []
         for test in sorted(tests, key=lambda t: self.seconds[t] / (1 + self.kills[t])):
             function = test.partition("[")[0]
             ranked.append(
-                (test.startswith(TEXTS), not self.kills[test], rank[function], self.seconds[test], test)
+                (not test.startswith(TEXTS), not self.kills[test], rank[function], self.seconds[test], test)
             )
             rank[function] += 1
         return [test for *_, test in sorted(ranked)]
