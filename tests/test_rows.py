@@ -129,6 +129,11 @@ MIXING: dict[str, tuple[Callable[..., Any], list[tuple[int, ...]], str]] = {
         [(BATCH, 3), (BATCH, 3)],
         "x1",
     ),
+    "rows written into a table as long": (
+        lambda x, y: movement.set_item(x, y, index=index((0, BATCH, 1), (0, 3, 1))),
+        [(BATCH, 3), (BATCH, 3)],
+        "x0",
+    ),
     "two rows written": (
         lambda x, y: movement.set_item(x, y, index=index((0, 2, 1), (0, 3, 1))),
         [(BATCH, 3), (2, 3)],
