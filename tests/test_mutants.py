@@ -67,8 +67,10 @@ def test_mutants_compile() -> None:
 
 
 def test_the_tests_of_a_broken_file_notice(tmp_path: Path) -> None:
-    options = ("--mutants=900", "--mutants-only=ir/layout.py", f"--mutants-folder={tmp_path}")
+    options = ("--mutants=300", "--mutants-only=ir/layout.py", f"--mutants-folder={tmp_path}")
     done = python("-m", "pytest", "-q", "-p", "no:cacheprovider", *options, "tests/test_layouts.py", cwd=ROOT)
-    killed, valid = map(int, re.search(r"(\d+) of (\d+) killed", done.stdout).groups())  # type: ignore[union-attr]
-    assert valid > 10, done.stdout + done.stderr
-    assert valid / 2 < killed < valid
+    told = re.search(r"(\d+) of (\d+) killed", done.stdout)
+    assert told is not None, done.stdout + done.stderr
+    killed, valid = map(int, told.groups())
+    assert valid > 0
+    assert killed == valid
