@@ -12,6 +12,7 @@ from graphs import graph, meant, typed
 from blockfuse.ir.builder import Symbol, node_of
 from blockfuse.ir.graph import Graph, Source, captured, graph_of, leaf, literal
 from blockfuse.ir.lowering import Composite, Fused, Gather, Movement
+from blockfuse.ir.operator import TABLE
 from blockfuse.ir.operators import contractions, drawing, indexing, movement, neural, pointwise, reductions
 from blockfuse.ir.passes.dedupe import dedupe
 from blockfuse.ir.passes.expand import expand_composites, expand_draws
@@ -45,6 +46,10 @@ def assert_stays(transform: Pass, recorded: Graph) -> None:
 
 def constant(*values: float) -> Symbol:
     return Symbol(literal(list(values), "float32"))
+
+
+def full(value: float) -> Any:
+    return TABLE["full"](shape=(2, 3), value=value, dtype="float32")
 
 
 # -- simplify --------------------------------------------------------------------------------------------------
@@ -325,8 +330,17 @@ def test_dedupe_computes_equal_values_once() -> None:
         lambda x: drawing.uniform(shape=(3,), dtype="float32") * drawing.uniform(shape=(3,), dtype="float32"),
         lambda x: x * constant(1.0, 2.0, 3.0) * constant(1.0, 2.0, 4.0),
         lambda x: neural.elu(x, alpha=1.0) * neural.elu(x, alpha=0.5),
+        lambda x: (x / full(0.0)) * (x / full(-0.0)),
     ],
-    ids=["signs of zero", "axes", "dtypes", "draws", "constants", "attributes"],
+    ids=[
+        "signs of zero",
+        "axes",
+        "dtypes",
+        "draws",
+        "constants",
+        "attributes",
+        "signs of zero as attributes",
+    ],
 )
 def test_dedupe_keeps_apart(function: Callable[[Any], Any]) -> None:
     assert_stays(dedupe, graph(function, x="float32[2, 3]"))
