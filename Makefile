@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export PYTHONSAFEPATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help compare bench gpu test test-long fuzz check format clean
+.PHONY: help compare bench gpu test test-long fuzz mutants check format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1: \2/p' $(MAKEFILE_LIST)
@@ -34,6 +34,13 @@ fuzz: $(VENV)/.installed-test ## run random programs, new ones each time, for 10
 	PYTHONPATH=src:tests $(BIN)/python tests/graph_fuzz.py --minutes $(or $(MINUTES),10) & graphs=$$!; \
 	$(BIN)/pytest tests/test_fuzz.py --fuzz-minutes=$(or $(MINUTES),10); edits=$$?; \
 	wait $$graphs && exit $$edits
+
+# What judges mutants, in one process: each test runs once before, to learn what it comes to.
+JUDGES := accuracy aliasing batches cuda_products drawing flow functions gathers goldens granularity graph_text hybridize isa joins \
+	kernels layers layouts meaning operators passes picking products raising rows schedule streams strips sweeps threads verify
+
+mutants: $(VENV)/.installed-test ## break the code generator N=240 times and say which test notices, an hour or two; OPTIONS="..."
+	$(BIN)/pytest $(JUDGES:%=tests/test_%.py) --mutants=$(or $(N),240) --mutants-jobs=2 $(OPTIONS)
 
 check: $(VENV)/.installed-dev ## formatting, lint and types, changing nothing
 	$(BIN)/ruff format --check .

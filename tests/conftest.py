@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["golden_plugin", "turns"]
+pytest_plugins = ["golden_plugin", "mutants", "turns"]
 
 _FOLDER = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
 _ENVIRONMENT = pytest.MonkeyPatch()

@@ -83,6 +83,15 @@ def test_numbers_stand_where_they_are_used(value: Any, shown: str) -> None:
     assert recorded.text() == f"graph():\n  return {shown}"
 
 
+def test_a_constant_is_a_copy_that_nobody_writes_to() -> None:
+    value = numpy.ones(2)
+    kept = literal(value).attrs["value"]
+    value[0] = 2
+    assert kept.tolist() == [1, 1]
+    with pytest.raises(ValueError, match="read-only"):
+        kept[0] = 2
+
+
 def test_constants_are_told_apart_by_their_elements() -> None:
     def adding(*values: float) -> Graph:
         return graph(lambda x: x + Symbol(literal(list(values), "float32")), x="float32[2]")

@@ -46,6 +46,8 @@ def random(
 def assert_same(found: numpy.ndarray, wanted: numpy.ndarray, ulp: float = ULP) -> None:
     """Equal types and elements; floats may differ by a few units in the last place."""
     assert (found.shape, found.dtype) == (wanted.shape, wanted.dtype)
+    if wanted.dtype == bool:  # NumPy takes every byte but 0 for true, and counts on 1
+        found, wanted = found.view("uint8"), wanted.view("uint8")
     if wanted.dtype.kind != "f":
         numpy.testing.assert_array_equal(found, wanted)
         return
@@ -318,6 +320,50 @@ def test_reductions_read_views() -> None:
             [x],
         )
         assert_native(turned, [x], ulp=100)
+
+
+# -- writing ---------------------------------------------------------------------------------------------------
+
+WHOLE = ("slice", 0, 5, 1), ("slice", 0, 6, 1)
+WRITES: dict[str, tuple[tuple[Any, ...], tuple[int, ...]]] = {
+    "a row": ((1, WHOLE[1]), (6,)),
+    "a column": ((WHOLE[0], 2), (5,)),
+    "every second row": ((("slice", 0, 5, 2), WHOLE[1]), (3, 6)),
+    "backwards": ((("slice", 4, -1, -1), ("slice", 5, 1, -2)), (5, 2)),
+    "one row for all": (WHOLE, (6,)),
+    "one column for all": (WHOLE, (5, 1)),
+    "one number for all": ((("slice", 1, 4, 1), WHOLE[1]), ()),
+    "more axes than there are": ((2, WHOLE[1]), (1, 1, 6)),
+    "a new axis": ((None, 3, ("slice", 1, 5, 1)), (1, 4)),
+    "nothing": ((("slice", 2, 2, 1), WHOLE[1]), (0, 6)),
+}
+
+
+@pytest.mark.parametrize("name", WRITES)
+@pytest.mark.parametrize("dtype", ["float32", "int8", "bool"])
+def test_what_is_written_is_the_only_difference(name: str, dtype: str) -> None:
+    index, shape = WRITES[name]
+    values = [random((5, 6), dtype), random(shape, dtype, seed=1)]
+    assert_native(graph_for(lambda x, v: movement.set_item(x, v, index=index), values), values)
+
+
+def test_views_are_written_into_views() -> None:
+    def turned(x: Any, v: Any) -> tuple[Any, Any]:
+        x = movement.transpose(x * 2, axes=(1, 0))
+        y = movement.set_item(x, movement.flip(v, axis=(0,)), index=(WHOLE[1], 1))
+        return x + y, movement.set_item(y, x, index=(WHOLE[1], WHOLE[0]))
+
+    values = [random((5, 6), "float32"), random((6,), "float32", seed=1)]
+    assert_native(graph_for(turned, values), values)
+
+
+@pytest.mark.parametrize("dtypes", [("float16", "float32"), ("float32", "float16"), ("int8", "float64")])
+@pytest.mark.parametrize("rows", [0, 3])
+def test_what_is_joined_or_written_is_converted(dtypes: tuple[str, str], rows: int) -> None:
+    x, y = random((5, 6), dtypes[0]), random((rows, 6), dtypes[1])
+    assert_native(graph_for(lambda x, y: movement.concatenate(x, y, axis=0), [x, y]), [x, y])
+    place = ("slice", 1, 1 + rows, 1), WHOLE[1]
+    assert_native(graph_for(lambda x, y: movement.set_item(x, y, index=place), [x, y]), [x, y])
 
 
 # -- groups ----------------------------------------------------------------------------------------------------

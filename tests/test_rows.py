@@ -1,6 +1,7 @@
 """Whether a graph computes each item of a batch by itself, and what a schedule for any number of items gives."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -72,6 +73,18 @@ ROWS: dict[str, tuple[Callable[..., Any], list[tuple[int, ...]], str, int]] = {
         "",
         1,
     ),
+    "one row written over all": (
+        lambda x, y: movement.set_item(x, y, index=index((0, BATCH, 1), (0, 3, 1))),
+        [(BATCH, 3), (1, 3)],
+        "x1",
+        1,
+    ),
+    "a vector written over all": (
+        lambda x, y: movement.set_item(x, y, index=index((0, BATCH, 1), (0, 3, 1))),
+        [(BATCH, 3), (3,)],
+        "x1",
+        1,
+    ),
     "zeros": (lambda x: TABLE["full"](shape=(BATCH, 3), value=0, dtype="float32"), [(BATCH, 3)], "", 1),
     "what does not grow": (lambda x, y: y * 2, [(BATCH, 3), (5, 3)], "x1", 0),
 }
@@ -116,6 +129,21 @@ MIXING: dict[str, tuple[Callable[..., Any], list[tuple[int, ...]], str]] = {
         lambda x, y: movement.set_item(x, y, index=index((0, BATCH, 1), (0, 3, 1))),
         [(BATCH, 3), (BATCH, 3)],
         "x1",
+    ),
+    "rows written into a table as long": (
+        lambda x, y: movement.set_item(x, y, index=index((0, BATCH, 1), (0, 3, 1))),
+        [(BATCH, 3), (BATCH, 3)],
+        "x0",
+    ),
+    "two rows written": (
+        lambda x, y: movement.set_item(x, y, index=index((0, 2, 1), (0, 3, 1))),
+        [(BATCH, 3), (2, 3)],
+        "x1",
+    ),
+    "rows written one further": (
+        lambda x, y: movement.set_item(x, y, index=index((0, BATCH, 1), (0, 3, 1))),
+        [(BATCH, 3), (BATCH, 1, 3)],
+        "",
     ),
 }
 
@@ -248,6 +276,40 @@ def test_schedules_that_differ_in_more_than_rows_are_refused(name: str) -> None:
 
     with pytest.raises(TraceError, match=reason):
         scheduled(net, isa.machine("", 1))
+
+
+@pytest.mark.parametrize(
+    ("number", "change"),
+    [
+        (0, {"place": 1}),
+        (0, {"kind": "register"}),
+        (1, {"kind": "register"}),
+        (1, {"made_by_host": True}),
+        (1, {"share": 2}),
+        (2, {"place": 1}),
+    ],
+)
+def test_buffers_that_differ_in_more_than_sizes_are_refused(number: int, change: dict[str, Any]) -> None:
+    machine = isa.machine("", 1)
+
+    def made(items: int) -> Schedule:
+        net = graph(
+            lambda x: (
+                reductions.sum_(
+                    movement.flip(neural.softmax(x, axis=1) * x, axis=(1,)), axis=(1,), keepdims=False
+                )
+                * 2
+            ),
+            x=tensor((items, 3), "float32"),
+        )
+        return schedule(optimize(net, machine.vector_bytes, batch=items).main, machine, items)
+
+    first, second = made(BATCH), made(OTHER)
+    for_every_size(first, second, (BATCH, OTHER), 1, machine)
+    buffers = list(second.buffers)
+    buffers[number] = replace(buffers[number], **change)
+    with pytest.raises(TraceError, match="lies elsewhere"):
+        for_every_size(first, replace(second, buffers=tuple(buffers)), (BATCH, OTHER), 1, machine)
 
 
 def test_threads_and_large_weights_set_the_least_number_of_items() -> None:

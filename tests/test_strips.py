@@ -75,16 +75,35 @@ def test_a_net_of_rows_is_one_strip_whatever_its_kernels() -> None:
     assert len(strips_in(found)[0]) >= 4
 
 
-@pytest.mark.parametrize(
-    "mixing",
-    [
-        lambda h: h + reductions.sum_(h, axis=(0,), keepdims=True),
-        lambda h: h + movement.flip(h, axis=(0,)),
-        lambda h: h + movement.transpose(h, axes=(1, 0)),
-        lambda h: contractions.matmul(h, movement.transpose(h, axes=(1, 0))),
-    ],
-    ids=["sum of the batch", "rows in another order", "transposed", "product of the batch with itself"],
-)
+def total(h: Any, axis: int, keepdims: bool) -> Any:
+    return reductions.sum_(h, axis=(axis,), keepdims=keepdims)
+
+
+def moved(h: Any) -> Any:
+    """Every row becomes the next one."""
+    _, width = (("slice", 0, n, 1) for n in h.shape)
+    last = movement.get_item(h, index=(("slice", h.shape[0] - 1, h.shape[0], 1), width))
+    return movement.concatenate(
+        last, movement.get_item(h, index=(("slice", 0, h.shape[0] - 1, 1), width)), axis=0
+    )
+
+
+# As many rows as columns: what belongs to a row has the size of what belongs to a column.
+MIXING: dict[str, Callable[[Any], Any]] = {
+    "sum of the batch": lambda h: h + total(h, 0, True),
+    "rows in another order": lambda h: h + movement.flip(h, axis=(0,)),
+    "transposed": lambda h: h + movement.transpose(h, axes=(1, 0)),
+    "product of the batch with itself": lambda h: contractions.matmul(h, movement.transpose(h, axes=(1, 0))),
+    "values of rows along columns": lambda h: h + total(h, 1, False),
+    "bias from the rows": lambda h: contractions.dense(h, numpy.ones(h.shape, "float32"), total(h, 1, False)),
+    "rows by one further": lambda h: h + moved(h),
+    "first row for all": lambda h: (
+        h + movement.get_item(h, index=(("slice", 0, 1, 1), ("slice", 0, h.shape[1], 1)))
+    ),
+}
+
+
+@pytest.mark.parametrize("mixing", MIXING.values(), ids=MIXING)
 def test_what_mixes_items_waits_for_all_of_them(mixing: Callable[[Any], Any]) -> None:
     def net(x: Any, w: Any, v: Any) -> Any:
         return dense(dense(mixing(dense(dense(x, w), w)), v), v)
@@ -136,6 +155,16 @@ def by_rows(pick: random.Random, x: Any, width: int) -> Any:
         lambda h: contractions.matmul(contractions.matmul(h, movement.transpose(h, axes=(1, 0))), h) / width,
     ]
     return pick.choices(steps, [4, 4, 2, 2, 2, 2, 2, 2, 1, 1, 1, 1])[0]
+
+
+@pytest.mark.usefixtures("_always")
+@pytest.mark.parametrize("mixing", MIXING.values(), ids=MIXING)
+def test_what_mixes_items_gives_what_one_thread_gives(mixing: Callable[[Any], Any]) -> None:
+    x = numpy.random.default_rng(3).uniform(-1, 1, (96, 96)).astype("float32")
+    recorded = graph_for(lambda x: pointwise.tanh(mixing(pointwise.tanh(x)) * 0.1), [x])
+    native, alone = Native(recorded, threads=3), Native(recorded, threads=1)
+    for _ in range(5):
+        numpy.testing.assert_array_equal(native(x)[0], alone(x)[0], err_msg=str(native.schedule))
 
 
 @pytest.mark.usefixtures("_always")

@@ -23,7 +23,7 @@ from blockfuse.codegen.cpu.render import render
 from blockfuse.codegen.kernel import MapKernel, RowKernel
 from blockfuse.codegen.schedule import schedule
 from blockfuse.ir.graph import Graph
-from blockfuse.ir.operators import movement, neural, pointwise, reductions
+from blockfuse.ir.operators import contractions, movement, neural, pointwise, reductions
 from blockfuse.ir.passes.pipeline import optimize
 
 FLOATS = ("float32", "float64")
@@ -314,3 +314,23 @@ def test_a_last_column_alone_in_its_vector_is_a_scalar(columns: int, dtype: str)
     (found,) = natively(shares, x, mask)
     kept = numpy.where(mask, x, 0)
     numpy.testing.assert_allclose(found, kept / kept.sum(axis=1, keepdims=True), rtol=1e-6)
+
+
+@pytest.mark.parametrize("columns", [5, 16, 31, 37])
+def test_flags_are_stored_as_bytes_of_0_and_1(columns: int) -> None:
+    """NumPy takes every byte but 0 for true, and counts on 1."""
+    x, y = (numpy.random.default_rng(n).integers(0, 3, (4, columns)).astype("float32") for n in range(2))
+    w = numpy.eye(columns, dtype="float32")
+
+    def compared(x: Any, y: Any, w: Any) -> tuple[Any, ...]:
+        total = reductions.sum_(x, axis=(1,), keepdims=True)
+        return (
+            pointwise.greater(x, y),
+            pointwise.less(x, total),
+            pointwise.greater(contractions.dense(x, w), y),
+        )
+
+    for found, wanted in zip(
+        natively(compared, x, y, w), (x > y, x < x.sum(1, keepdims=True), x > y), strict=True
+    ):
+        assert found.view("uint8").tolist() == wanted.view("uint8").tolist()

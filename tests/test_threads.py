@@ -19,10 +19,13 @@ from typing import Any
 
 import numpy
 import pytest
+from graphs import Native, graph_for
 from threads import together
 
 import blockfuse
 from blockfuse import nn, np, npx
+from blockfuse.array.ndarray import ndarray
+from blockfuse.ir.operators import pointwise
 
 THREADS = 8
 
@@ -503,3 +506,15 @@ def test_calls_with_little_work_share_it_with_threads_that_are_awake_and_let_the
     before = time.process_time()
     time.sleep(0.3)
     assert time.process_time() - before < 0.15, "a thread spins though nobody calls"
+
+
+def test_an_entry_outlives_everything_it_was_made_from() -> None:
+    x = numpy.arange(6, dtype="float32").reshape(2, 3)
+    program = Native(graph_for(lambda x: pointwise.tanh(x * 3.25) + 0.125, [x]))
+    program(x)
+    entry = program.executable.entry
+    program.executable.allow(True)
+    del program
+    gc.collect()
+    for _ in range(3):
+        close(entry(ndarray(x)), np.array(numpy.tanh(x * 3.25) + 0.125))
