@@ -290,6 +290,7 @@ def _reaching_further(plan: Schedule) -> Schedule:
 # -- random programs ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @settings(max_examples=40, suppress_health_check=ANYTHING)
 @given(st.integers(0, 10**9), st.integers(3, 11), st.booleans())
 def test_stages_of_random_functions_mean_the_same(seed: int, length: int, source: bool) -> None:
@@ -452,6 +453,7 @@ def _memory_for_rows(extent: int, dtype: str) -> dict[str, Address]:
     return given | {"out": Address(unwritten(4 * extent, dtype))}
 
 
+@pytest.mark.long
 @settings(max_examples=20)
 @given(st.integers(0, 10**6))
 def test_any_kernel_means_in_source_and_in_native_code_what_it_means_as_data(seed: int) -> None:

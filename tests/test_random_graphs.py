@@ -68,6 +68,7 @@ def with_form(form: Form) -> Run:
     raise AssertionError(f"no program has {form}")
 
 
+@pytest.mark.long
 def test_every_form_can_be_drawn_and_together_they_call_every_operator() -> None:
     seen: set[str] = set()
     for form in FORMS:
