@@ -46,7 +46,7 @@ def within(indices: ndarray, size: int, mode: str) -> ndarray:
     if size > numpy.iinfo(indices.dtype).max:
         indices = pointwise.cast(indices, dtype="int64")
     if mode == "clip":
-        return pointwise.minimum(pointwise.maximum(indices, 0), size - 1)
+        return pointwise.minimum(pointwise.maximum(indices, 0), max(size - 1, 0))
     if mode == "wrap":
         return indices % size
     raise ValueError(f"mode={mode!r}; use 'raise', 'clip' or 'wrap'")

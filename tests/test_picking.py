@@ -141,3 +141,8 @@ def test_audits_see_picked_values() -> None:
     assert "audited" in net.explain()
     index[0, 0] = 11
     beyond(net, index)
+
+
+def test_nothing_is_clipped_into_an_empty_axis_by_unsigned_indices() -> None:
+    x = np.zeros((0, 3), dtype="uint8")
+    assert np.take(x, np.zeros((0, 2), dtype="uint8"), axis=0, mode="clip").shape == (0, 2, 3)
