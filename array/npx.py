@@ -279,8 +279,14 @@ def fully_connected(
         shape = data.shape
     if not shape or shape[-1] != matrix.shape[-1] or num_hidden not in (None, matrix.shape[0]):
         _refuse(asarray(x), matrix, num_hidden, flatten)
-    operands = (data, matrix) if bias is None or no_bias else (data, matrix, bias)
-    return current().apply(contractions.dense, operands, {})
+    if bias is None or no_bias:
+        return current().apply(contractions.dense, (data, matrix), {})
+    added = bias if type(bias) is ndarray else asarray(bias)
+    if added.shape != matrix.shape[:1]:
+        raise ShapeError(
+            f"the bias has shape {added.shape}, but the weight of shape {matrix.shape} needs {matrix.shape[:1]}"
+        )
+    return current().apply(contractions.dense, (data, matrix, added), {})
 
 
 def _refuse(x: ndarray, weight: ndarray, num_hidden: int | None, flatten: bool) -> None:

@@ -688,3 +688,9 @@ def test_threads_draw_from_one_stream() -> None:
     drawn: list[float] = []
     together(lambda _: drawn.extend(np.random.uniform(size=1000).tolist()))
     assert set(drawn) == whole
+
+
+@pytest.mark.parametrize("shape", [(1,), (3,), (), (1, 2)])
+def test_a_bias_has_a_number_for_each_unit(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ShapeError, match=r"needs \(2,\)"):
+        npx.fully_connected(np.ones((1, 4)), np.ones((2, 4)), np.ones(shape))

@@ -82,6 +82,10 @@ def _dense_type(x: TensorType, weight: TensorType, *bias: TensorType) -> TensorT
         raise ShapeError(
             f"dense of {x} with weight {weight}: the input needs {weight.shape[-1]} features in its last axis"
         )
+    if any(b.shape != weight.shape[:1] for b in bias):
+        raise ShapeError(
+            f"dense with weight {weight}: the bias needs shape {weight.shape[:1]}, and is {bias[0]}"
+        )
     dtype = numpy.result_type(x.dtype, weight.dtype, *(b.dtype for b in bias))
     return TensorType((*x.shape[:-1], weight.shape[0]), dtype)
 
