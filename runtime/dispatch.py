@@ -287,13 +287,17 @@ class Hybrid:
         """A program that goes is not told of changes any more, so its entry must go with it."""
         vars(self._entry_holder)["_entry"], self._quick = None, []
 
+    @property
+    def _roots(self) -> list[tuple[Any, str]]:
+        """From where the state of a call is reached."""
+        return [(self.owner, _name_of(self.owner))]
+
     # -- recording -------------------------------------------------------------------------------------------
 
     def _recorded(self, case: Case, signature: Signature, call: Call) -> Any:
         case.attempts += 1
-        roots = [(self.owner, _name_of(self.owner))]
         run = partial(self._eager, call.args, call.kwargs)
-        recording = record(run, Recorder(call.arrays), roots, self._code)
+        recording = record(run, Recorder(call.arrays), self._roots, self._code)
         result = recording.result
         try:
             self._learn(case, signature, call, recording)
@@ -308,7 +312,6 @@ class Hybrid:
         """Make of a recording what can be made of it; raises what went wrong in ours."""
         if recording.failure is not None:
             raise recording.failure
-        roots = [(self.owner, _name_of(self.owner))]
         self._code = recording.code
         given = (call.args, call.kwargs)
         if not recording.problem and _changed(call.structure, call.arrays, given):
@@ -318,7 +321,7 @@ class Hybrid:
             recording.problem = "forward returns a list or dict that it was given"
         if not recording.problem and call.given:
             wanted = call.given
-            recording, call = self._rehearsed(recording, call, roots)
+            recording, call = self._rehearsed(recording, call)
             if call.given != wanted:  # some numbers are part of the signature after all
                 self._drop(signature)
                 case = self._case((call.form, *signature[1:]))
@@ -349,16 +352,14 @@ class Hybrid:
             self._trouble.warn(reason)
             return None
 
-    def _rehearsed(
-        self, recording: Recording, call: Call, roots: list[tuple[Any, str]]
-    ) -> tuple[Recording, Call]:
+    def _rehearsed(self, recording: Recording, call: Call) -> tuple[Recording, Call]:
         """The recording with its numbers as inputs, and the call with those that may be."""
         assert call.family is not None
         while call.given:
             found = rehearse(
                 recording,
                 lambda given: self._eager(*given),
-                roots,
+                self._roots,
                 (call.structure, call.arrays, call.values),
                 call.given,
                 self._numbers.operands,

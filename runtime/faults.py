@@ -13,7 +13,6 @@ from typing import Any
 import numpy
 
 from blockfuse.array.ndarray import ndarray
-from blockfuse.codegen.meaning.schedules import meaning_of
 from blockfuse.codegen.schedule import schedule
 from blockfuse.ir.flow import Flow
 from blockfuse.ir.graph import Graph, Node, Source, argument, constant, evaluate, graph_of, leaf, parameter
@@ -169,6 +168,8 @@ def _described(
 
 def _stage(program: Program, arguments: list[numpy.ndarray], evidence: Evidence) -> str:
     """In which stage of the compiler the fault is: whether kernels as data, without native code, give the eager result."""
+    from blockfuse.codegen.meaning.schedules import meaning_of  # only who looks for a fault pays for it
+
     given = [numpy.ascontiguousarray(a).reshape(a.shape) for a in arguments]
     try:
         results = meaning_of(program.schedule, given, program.bound)

@@ -102,7 +102,7 @@ class Executable:
     def _add_pool(self, frame: numpy.ndarray, store: Store) -> None:
         machine = self.plan.machine
         workers = pool(machine.threads, object_code("pool", pool_ir, machine, store), machine)
-        first = dtype_places(self.plan)[2] + self.plan.items_place + 1
+        first = dtype_places(self.plan)[2] + self.plan.pool_place
         frame[first : first + len(POOL)] = [getattr(workers, name) for name in POOL]
 
     def _new_entry(self, wrapper: type) -> Any:
@@ -200,7 +200,7 @@ class Executable:
 
     def _choose(self, team: Team, table: numpy.ndarray) -> None:
         """Let the steps of a call that may be shared be run by ``team``."""
-        fork = self.plan.items_place + 1
+        fork = self.plan.pool_place
         if self.plan.is_parallel and team is Team.ALONE:
             table[fork] = table[fork + 1] = self._program.address("alone")
         elif team is Team.FORKED:

@@ -39,9 +39,14 @@ class Plan:
         return len(self.schedule.buffers) + len(self.sources)
 
     @property
+    def pool_place(self) -> int:
+        """Where the words of the pool stand."""
+        return self.items_place + 1
+
+    @property
     def ways_place(self) -> int:
         """Where the bits of the proven ways stand: NOTE [variants]."""
-        return self.items_place + 1 + len(POOL)
+        return self.pool_place + len(POOL)
 
     @property
     def is_parallel(self) -> bool:

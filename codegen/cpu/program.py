@@ -111,7 +111,7 @@ class _Emitter:
         always: ir.Value,
     ) -> None:
         """Hand rows to the thread pool, a part at a time; unless ``always``, only if its threads are awake."""
-        fork, awake, state = (word(builder, table, self.plan.items_place + 1 + n) for n in range(len(POOL)))
+        fork, awake, state = (word(builder, table, self.plan.pool_place + n) for n in range(len(POOL)))
         operands = builder.inttoptr(state, POINTER), builder.bitcast(part, POINTER), table, rows
         address = builder.select(always, fork, awake)
         call_at(builder, address, ir.VoidType(), *operands, ir.Constant(I64, grain))
