@@ -30,10 +30,14 @@ def kept(store: Store, parts: Iterable[str], make: Callable[[], bytes]) -> bytes
 
 
 @lru_cache
-def generator_version(backend: str) -> str:
-    """Changes with any file of the code generator that the backend of this name uses."""
-    folder = Path(__file__).parent
+def generator_version(backend: str, folder: Path = Path(__file__).parent) -> str:
+    """Changes with any file of the code generator but those of other backends than the one of this name."""
     digest = hashlib.sha256()
-    for path in sorted((*folder.glob("*.py"), *(folder / backend).glob("*.py"))):
-        digest.update(path.read_bytes())
+    for path in sorted(folder.rglob("*.py")):
+        within = path.relative_to(folder)
+        if within.parts[0] not in _BACKENDS or within.parts[0] == backend:
+            digest.update(str(within).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
+
+
+_BACKENDS = ("cpu", "cuda")  # folders; what one lets another make is kept under the version of that one

@@ -45,7 +45,7 @@ title("passes: weights are packed once, dense and ReLU become one kernel")
 print(STAGES["passes"](program))
 
 title("prologue: what depends on parameters only, run when they change")
-print(program.optimized[0].prologue)
+print(program.compiled.optimized[0].prologue)
 
 title("schedule: which kernel runs on which memory")
 print(STAGES["schedule"](program))

@@ -70,8 +70,10 @@ _DTYPES = {"f": "float32", "d": "float64", "e": "float16", "?": "bool"}
 def _program_lines(case: Any) -> list[str]:
     program, schedule = case.program, case.program.schedule
     recorded = sum(len(block.graph.nodes) for block in program.flow.blocks)
-    fused = [n for o in program.optimized for n in o.main.nodes if isinstance(n.operator.lowering, Fused)]
-    hoisted = sum(len(o.prologue.outputs) for o in program.optimized)
+    fused = [
+        n for o in program.compiled.optimized for n in o.main.nodes if isinstance(n.operator.lowering, Fused)
+    ]
+    hoisted = sum(len(o.prologue.outputs) for o in program.compiled.optimized)
     lines = [
         f"  {recorded} operators recorded, {len(fused)} kernels, {hoisted} values computed once per parameter version"
     ]
@@ -148,7 +150,7 @@ def _kernel_texts(program: Any) -> Iterator[str]:
     alone = {id(step) for step in schedule.steps if isinstance(step, Launch)}
     launches = iter(schedule.launches)
     for node in (
-        n for o in program.optimized for n in o.main.nodes if isinstance(n.operator.lowering, Fused)
+        n for o in program.compiled.optimized for n in o.main.nodes if isinstance(n.operator.lowering, Fused)
     ):
         if not node.type.size:  # takes no launch
             continue

@@ -13,11 +13,10 @@ from typing import Any
 import numpy
 
 from blockfuse.array.ndarray import ndarray
-from blockfuse.codegen.schedule import schedule
+from blockfuse.codegen.compile import compile_flow
 from blockfuse.ir.flow import Flow
-from blockfuse.ir.graph import Graph, Node, Source, argument, constant, evaluate, graph_of, leaf, parameter
+from blockfuse.ir.graph import Graph, Node, Source, argument, constant, graph_of, leaf, parameter
 from blockfuse.ir.operator import Operator
-from blockfuse.ir.passes.pipeline import optimize
 from blockfuse.runtime import config
 from blockfuse.runtime.backend import Backend
 from blockfuse.runtime.comparison import Difference, Outcome, Repetition
@@ -255,15 +254,10 @@ def _step(trace: Trace, node: Node, operands: tuple[Node, ...]) -> Node:
 
 def _compiled(graph: Graph, values: list[numpy.ndarray], backend: Backend) -> numpy.ndarray:
     """The output of a graph, by a program of its own."""
-    done = optimize(graph, backend.machine.vector_bytes)
-    plan = schedule(done.main, backend.machine)
-    executable = backend.load(plan)
+    compiled = compile_flow(graph, backend.machine)
+    executable = backend.load(compiled.schedule)
     known = {i.attrs["name"]: v for i, v in zip(graph.inputs, values, strict=True)}
-    with numpy.errstate(all="ignore"):
-        hoisted = evaluate(done.prologue, [known[i.attrs["name"]] for i in done.prologue.inputs])
-    known |= {f"hoisted{n}": value for n, value in enumerate(hoisted)}
-    bound = [n.attrs["value"] if "value" in n.attrs else known[n.attrs["name"]] for n in plan.parameters]
-    executable.bind([numpy.ascontiguousarray(v).reshape(v.shape) for v in bound])
+    executable.bind(compiled.parameters(known))
     given = [known[i.attrs["name"]] for i in graph.inputs if i.operator is argument]
     results = executable.run([numpy.require(v, requirements=("C", "A")).reshape(v.shape) for v in given])
     assert results is not None

@@ -73,8 +73,8 @@ def operators_of(graph: Graph) -> list[Node]:
 def passes_of(program: Program) -> Iterator[tuple[str, Flow, Flow]]:
     """The passes that changed something: name, the flow before and the flow after."""
     before = program.flow
-    for name in program.optimized[0].stages:
-        pairs = zip(program.flow.blocks, program.optimized, strict=True)
+    for name in program.compiled.optimized[0].stages:
+        pairs = zip(program.flow.blocks, program.compiled.optimized, strict=True)
         after = Flow(tuple(replace(block, graph=done.stages[name]) for block, done in pairs))
         if str(after) != str(before):
             yield name, before, after

@@ -5,21 +5,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy
 
 from blockfuse.array import modes, stamps
 from blockfuse.array.ndarray import ndarray
-from blockfuse.codegen.batches import for_every_size
+from blockfuse.codegen.compile import Compiled, compile_flow, compile_for_every_size
 from blockfuse.codegen.machine import Machine
-from blockfuse.codegen.schedule import Schedule, schedule
+from blockfuse.codegen.schedule import Schedule
 from blockfuse.codegen.variants import Team, Variant
 from blockfuse.ir.errors import FaultError, TraceError
 from blockfuse.ir.flow import Flow
-from blockfuse.ir.graph import Node, captured, evaluate, parameter
-from blockfuse.ir.passes.pipeline import Optimized, optimize, with_draws_in_front
+from blockfuse.ir.graph import Node, captured, parameter
 from blockfuse.ir.types import type_of
 from blockfuse.runtime.backend import Backend
 from blockfuse.runtime.estimates import Estimate
@@ -29,7 +28,8 @@ from blockfuse.runtime.numbers import conversion
 from blockfuse.runtime.quick import calls_of_any_form, quick_call
 from blockfuse.tracer.batches import EverySize
 from blockfuse.tracer.numbers import Operand
-from blockfuse.tracer.paths import Path, flow_of
+from blockfuse.tracer.origins import Origin
+from blockfuse.tracer.paths import flow_of
 from blockfuse.tracer.record import Recording
 from blockfuse.tracer.state import State
 from blockfuse.tracer.structure import Leaf, Structure, rebuild
@@ -41,56 +41,41 @@ UNKNOWN = object()  # the answer of a program for a call whose flow no recording
 PYTHON = object()  # the answer of a program for a call that only Python can run
 
 
-class _Compiled:
-    """Paths as a flow, and what the passes make of it. draws: of the only path, where there are any."""
+def _flows(
+    recordings: list[Recording], every_size: EverySize | None
+) -> tuple[tuple[Flow, ...], list[Origin], list[str]]:
+    """What was recorded, as one flow, or as two where ``every_size`` tells them for two sizes of the batch.
 
-    def __init__(
-        self, paths: list[Path], machine: Machine, batch: int = 0, draws: Sequence[Node] = ()
-    ) -> None:
-        self.flow, self.origins, self.unrolled = flow_of(paths)
-        self.optimized: list[Optimized] = [
-            optimize(
-                block.graph, machine.vector_bytes, prefix=f"hoisted{n}." if n else "hoisted", batch=batch
-            )
-            for n, block in enumerate(self.flow.blocks)
-        ]
-        if draws:
-            self.optimized = [with_draws_in_front(o, list(draws)) for o in self.optimized]
-        blocks = zip(self.flow.blocks, self.optimized, strict=True)
-        self.main = Flow(tuple(replace(block, graph=o.main) for block, o in blocks))
-
-
-def _for_every_size(every_size: EverySize, machine: Machine) -> tuple[_Compiled, Schedule]:
-    """The graph for the first reference size, and the schedule for all; raises TraceError where there is none."""
-    sizes = every_size.references
-    first, second = (_Compiled([every_size.at(n)], machine, n) for n in sizes)
-    if [str(o.prologue) for o in first.optimized] != [str(o.prologue) for o in second.optimized]:
-        raise TraceError("what is computed from parameters alone depends on the batch size")
-    schedules = [schedule(c.main, machine, batch=n) for c, n in zip((first, second), sizes, strict=True)]
-    return first, for_every_size(schedules[0], schedules[1], sizes, every_size.least, machine)
+    With where the leaves of the first come from, and which loops of it were unrolled.
+    """
+    if every_size is None:
+        flow, origins, unrolled = flow_of([r.path for r in recordings if r.path is not None])
+        return (flow,), origins, unrolled
+    one, other = (flow_of([every_size.at(size)]) for size in every_size.references)
+    return (one[0], other[0]), one[1], one[2]
 
 
 def _compiled(
-    recordings: list[Recording], every_size: EverySize | None, machine: Machine
-) -> tuple[_Compiled, Schedule]:
-    if every_size is not None:
-        return _for_every_size(every_size, machine)
-    paths = [r.path for r in recordings if r.path is not None]
-    compiled = _Compiled(paths, machine, draws=recordings[-1].draws)
-    return compiled, schedule(compiled.main, machine)
+    flows: tuple[Flow, ...], draws: Sequence[Node], every_size: EverySize | None, machine: Machine
+) -> Compiled:
+    if every_size is None:
+        return compile_flow(flows[0], machine, draws)
+    one, other = flows
+    return compile_for_every_size((one, other), every_size.references, every_size.least, machine)
 
 
 def _placed(
-    recordings: list[Recording], every_size: EverySize | None, backend: Backend, stays: bool
-) -> tuple[Backend, Estimate | None, _Compiled, Schedule]:
-    """Where the paths run best, with the estimate that says so where there is a choice, and what they are there."""
-    compiled, found = _compiled(recordings, every_size, backend.machine)
-    estimate = backend.estimate(found, max(every_size.sizes) if every_size else 0)
+    compiled: Callable[[Machine], Compiled], largest: int, backend: Backend, stays: bool
+) -> tuple[Backend, Estimate | None, Compiled]:
+    """Where a program runs best, with the estimate that says so where there is a choice, and what it is there.
+
+    largest: the largest batch that a program for every size has seen, or 0.
+    """
+    found = compiled(backend.machine)
+    estimate = backend.estimate(found.schedule, largest)
     better = estimate is not None and (stays or estimate.favours_device)
     rival = backend.rival() if better else None
-    if rival is None:
-        return backend, estimate, compiled, found
-    return rival, estimate, *_compiled(recordings, every_size, rival.machine)
+    return (backend, estimate, found) if rival is None else (rival, estimate, compiled(rival.machine))
 
 
 class Program:
@@ -117,12 +102,16 @@ class Program:
         started = time.perf_counter()
         self.recording = recordings[-1]
         _require_one_structure(recordings)
-        self.backend, self.estimate, compiled, self.schedule = _placed(recordings, every_size, backend, stays)
-        self.flow, self.optimized, self.main = compiled.flow, compiled.optimized, compiled.main
-        self.origins = [o for o in compiled.origins if not isinstance(o.holder, Operand)]
-        self.operands: list[Operand] = [o.holder for o in compiled.origins if isinstance(o.holder, Operand)]
+        flows, origins, self.unrolled = _flows(recordings, every_size)
+        self.backend, self.estimate, self.compiled = _placed(
+            partial(_compiled, flows, self.recording.draws, every_size),
+            max(every_size.sizes) if every_size else 0,
+            backend,
+            stays,
+        )
+        self.origins = [o for o in origins if not isinstance(o.holder, Operand)]
+        self.operands: list[Operand] = [o.holder for o in origins if isinstance(o.holder, Operand)]
         self.convert = conversion(self.operands)
-        self.unrolled = compiled.unrolled
         self._every_size = every_size
         self.executable = self.backend.load(self.schedule)
         self.entry = self.backend.entry(self.executable)
@@ -148,6 +137,16 @@ class Program:
         shapes = [a.shape for a in arguments if a.ndim]
         size = next(s[0] for s, grows in zip(shapes, self._every_size.growing, strict=False) if grows)
         return flow_of([self._every_size.at(size)])[0]
+
+    @property
+    def flow(self) -> Flow:
+        """What was recorded, before the passes."""
+        return self.compiled.recorded
+
+    @property
+    def schedule(self) -> Schedule:
+        """What was compiled."""
+        return self.compiled.schedule
 
     @property
     def state(self) -> State:
@@ -219,18 +218,9 @@ class Program:
 
     def _bind(self, arrays: list[numpy.ndarray]) -> None:
         """Run the prologues and point native code at their results and the parameters."""
-        known = {leaf.attrs["name"]: a for leaf, a in zip(self._leaves(), arrays, strict=True)}
-        for number, optimized in enumerate(self.optimized):
-            prologue = optimized.prologue
-            with numpy.errstate(all="ignore"):
-                results = evaluate(prologue, [known[i.attrs["name"]] for i in prologue.inputs])
-            prefix = f"hoisted{number}." if number else "hoisted"
-            known |= {f"{prefix}{n}": value for n, value in enumerate(results)}
-        values = [
-            node.attrs["value"] if "value" in node.attrs else known[node.attrs["name"]]
-            for node in self.schedule.parameters
-        ]
-        self.bound = [numpy.ascontiguousarray(v).reshape(v.shape) for v in values]
+        self.bound = self.compiled.parameters(
+            {leaf.attrs["name"]: a for leaf, a in zip(self._leaves(), arrays, strict=True)}
+        )
         self.executable.bind(self.bound)
 
     # -- running ---------------------------------------------------------------------------------------------

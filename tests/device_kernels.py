@@ -5,13 +5,13 @@ from typing import Any
 
 from graphs import graph
 
+from blockfuse.codegen.compile import compile_flow
 from blockfuse.codegen.cuda.isa import machine
 from blockfuse.codegen.cuda.render import render
 from blockfuse.codegen.cuda.source import DeviceSource
 from blockfuse.codegen.kernel import Kernel
-from blockfuse.codegen.schedule import Launch, schedule
+from blockfuse.codegen.schedule import Launch
 from blockfuse.ir.operators import drawing, indexing, movement, neural, pointwise, reductions
-from blockfuse.ir.passes.pipeline import optimize
 
 MACHINE = machine((9, 0))
 
@@ -87,7 +87,7 @@ KERNELS: dict[str, Columns] = {
 def kernel(name: str) -> Kernel:
     """The last kernel of a function."""
     function, types = KERNELS[name]
-    plan = schedule(optimize(graph(function, **types), MACHINE.vector_bytes).main, MACHINE)
+    plan = compile_flow(graph(function, **types), MACHINE).schedule
     launches = [s for s in plan.steps if isinstance(s, Launch)]
     return launches[-1].kernel
 

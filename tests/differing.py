@@ -22,13 +22,12 @@ from random_graphs import Case, Value
 import blockfuse
 from blockfuse import np, npx
 from blockfuse.array.ndarray import ndarray
+from blockfuse.codegen.compile import Compiled, compile_flow
 from blockfuse.codegen.cpu import isa
 from blockfuse.codegen.meaning.schedules import meaning_of
-from blockfuse.codegen.schedule import Schedule, schedule
 from blockfuse.ir.errors import CompilerWarning
 from blockfuse.ir.graph import Graph, Node, argument, evaluate, graph_of, leaf, literal, parameter
 from blockfuse.ir.interpreter import interpreting
-from blockfuse.ir.passes.pipeline import Optimized, optimize, with_draws_in_front
 from blockfuse.ir.stream import STREAM
 from blockfuse.ir.verify import verify
 from blockfuse.runtime.rounding import NOISES, SPREADS, Noisy, distance
@@ -72,9 +71,7 @@ class Unsupported(Exception):  # noqa: N818 - as above
 class Run:
     """What became of one program: for coverage."""
 
-    graph: Graph | None = None
-    optimized: Optimized | None = None
-    schedule: Schedule | None = None
+    compiled: Compiled | None = None
     left: str = ""
 
 
@@ -228,7 +225,7 @@ def quick(case: Case, run: Run | None = None, thorough: bool = True) -> Run:
     again = check.function.numpy(other)
     values, wanted = (first, wanted) if isinstance(again, Exception) else (other, again)
     staged = _Stages(check, recorder, results, thorough)
-    run.graph, run.optimized, run.schedule = staged.graph, staged.optimized, staged.schedule
+    run.compiled = staged.compiled
     try:
         check.hold("schedule", values, check.running("schedule", lambda: staged.meant(values)), wanted)
     except (Fault, Chaotic):  # which stage was the first?
@@ -246,33 +243,28 @@ class _Stages:
         graph = self.graph = check.running("recorded", lambda: _graph(recorder, results, check.case))
         if thorough:
             check.running("recorded", lambda: verify(graph))
-        self.optimized = check.running(
-            "passes", lambda: optimize(graph, machine.vector_bytes, verify if thorough else None)
+        self.compiled: Compiled = check.running(
+            "compiled",
+            lambda: compile_flow(graph, machine, recorder.draws, check=verify if thorough else None),
         )
-        if recorder.draws:
-            self.optimized = with_draws_in_front(self.optimized, recorder.draws)
-        self.schedule = check.running("schedule", lambda: schedule(self.optimized.main, machine))
 
     def recorded(self, values: Sequence[Value]) -> list[Value]:
         return evaluate(self.graph, values)
 
     def passed(self, values: Sequence[Value]) -> list[Value]:
-        return _evaluated(self.optimized.main, self._known(values))
+        (main,) = self.compiled.main.blocks
+        return _evaluated(main.graph, self.compiled.with_hoisted(self._known(values)))
 
     def meant(self, values: Sequence[Value]) -> list[Value]:
         known = self._known(values)
         arguments = [known[i.attrs["name"]] for i in self.graph.inputs if i.operator is argument]
-        leaves = (n.attrs for n in self.schedule.parameters)
-        parameters = [a["value"] if "value" in a else known[a["name"]] for a in leaves]
-        found = meaning_of(self.schedule, _dense(arguments), _dense(parameters))
+        found = meaning_of(self.compiled.schedule, _dense(arguments), self.compiled.parameters(known))
         assert found is not None
         return found
 
     def _known(self, values: Sequence[Value]) -> dict[str, Value]:
-        """Name of a leaf -> its value, also for what the prologue computes."""
-        known = dict(zip((i.attrs["name"] for i in self.graph.inputs), values, strict=True))
-        hoisted = _evaluated(self.optimized.prologue, known)
-        return known | {f"hoisted{n}": value for n, value in enumerate(hoisted)}
+        """Name of a recorded leaf -> its value."""
+        return dict(zip((i.attrs["name"] for i in self.graph.inputs), values, strict=True))
 
 
 def _evaluated(graph: Graph, known: dict[str, Value]) -> list[Value]:

@@ -88,13 +88,15 @@ class Search:
     def _note(self, program: Program, draft: Draft, run: Run) -> None:
         if run.left:
             self.left[re.sub(r" at .*|\(.*", "", run.left)] += 1
-        if run.graph is None or run.optimized is None or run.schedule is None:
+        if run.compiled is None:
             self.steering.note(draft, 0)
             return
-        found = features(run.graph, run.optimized.main, run.schedule)
+        found = features(run.compiled)
         self.steering.note(draft, self.coverage.new(found))
         self.coverage.note(found)
-        worth = self.compiled.worth(found) / (2 + len(run.schedule.launches))  # most of the time is compiling
+        worth = self.compiled.worth(found) / (
+            2 + len(run.compiled.schedule.launches)
+        )  # most of the time is compiling
         if self.newest is None or worth > self.newest[0]:
             self.newest = worth, program, found
 

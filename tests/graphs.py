@@ -8,13 +8,12 @@ import numpy
 
 from blockfuse.array.modes import UNUSUAL
 from blockfuse.array.ndarray import ndarray
+from blockfuse.codegen.compile import compile_flow
 from blockfuse.codegen.cpu import isa
 from blockfuse.codegen.cpu.executable import Executable
-from blockfuse.codegen.schedule import schedule
 from blockfuse.ir.builder import Builder, Symbol
 from blockfuse.ir.graph import Graph, argument, evaluate, graph_of, leaf, parameter
 from blockfuse.ir.interpreter import interpreting
-from blockfuse.ir.passes.pipeline import optimize
 from blockfuse.ir.types import TensorType, tensor
 from blockfuse.ir.verify import verify
 
@@ -58,22 +57,14 @@ class Native:
     def __init__(self, recorded: Graph, level: str = "", threads: int = 1) -> None:
         machine = isa.machine(level, threads)
         self.graph = recorded
-        self.optimized = optimize(recorded, machine.vector_bytes, verify)
-        self.schedule = schedule(self.optimized.main, machine)
+        self.compiled = compile_flow(recorded, machine, check=verify)
+        self.schedule = self.compiled.schedule
         self.executable = Executable(self.schedule, machine, _MEMORY, ndarray, UNUSUAL)
         self.sources = self.executable.plan.sources
 
     def __call__(self, *values: numpy.ndarray) -> list[numpy.ndarray]:
         known = dict(zip((i.attrs["name"] for i in self.graph.inputs), values, strict=True))
-        prologue = self.optimized.prologue
-        with numpy.errstate(all="ignore"):
-            hoisted = evaluate(prologue, [known[i.attrs["name"]] for i in prologue.inputs])
-        known |= {f"hoisted{n}": value for n, value in enumerate(hoisted)}
-        behind = [
-            n.attrs["value"] if "value" in n.attrs else known[n.attrs["name"]]
-            for n in self.schedule.parameters
-        ]
-        self.executable.bind([numpy.ascontiguousarray(v).reshape(v.shape) for v in behind])
+        self.executable.bind(self.compiled.parameters(known))
         arguments = [known[i.attrs["name"]] for i in self.graph.inputs if i.operator is argument]
         return self.executable.run([numpy.ascontiguousarray(v).reshape(v.shape) for v in arguments])
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from blockfuse.codegen.compile import Compiled
 from blockfuse.codegen.kernel import (
     Access,
     ColumnKernel,
@@ -18,7 +19,6 @@ from blockfuse.codegen.kernel import (
     ProductKernel,
     RowKernel,
 )
-from blockfuse.codegen.schedule import Schedule
 from blockfuse.codegen.steps import HostCall
 from blockfuse.ir.graph import Graph, Node, users
 from blockfuse.ir.lowering import Fused, Leaf, Reduction
@@ -33,8 +33,11 @@ def edges(graph: Graph) -> Iterator[tuple[str, str]]:
             yield operand.operator.name, node.operator.name
 
 
-def features(graph: Graph, fused: Graph, schedule: Schedule) -> set[str]:
-    """All that is remembered of one program."""
+def features(compiled: Compiled) -> set[str]:
+    """All that is remembered of one program without branches."""
+    (graph,) = (block.graph for block in compiled.recorded.blocks)
+    (fused,) = (block.graph for block in compiled.main.blocks)
+    schedule = compiled.schedule
     found = {f"edge {a} > {b}" for a, b in edges(graph)}
     found |= {f"operator {node.operator.name}" for node in graph.nodes}
     for node in fused.nodes:

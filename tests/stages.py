@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from tolerances import TOLERANCES
 from blockfuse import np
 from blockfuse.array.modes import UNUSUAL
 from blockfuse.array.ndarray import ndarray
+from blockfuse.codegen.compile import Compiled, compile_flow
 from blockfuse.codegen.cpu import native
 from blockfuse.codegen.cpu.compiled import kernel_code
 from blockfuse.codegen.cpu.executable import Executable
@@ -30,14 +31,14 @@ from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.meaning.kernels import Addresses, kernel_meaning
 from blockfuse.codegen.meaning.memory import Address, MeaningError, Memory
 from blockfuse.codegen.meaning.schedules import KernelMeaning, Watch, meaning_of
-from blockfuse.codegen.schedule import Schedule, schedule
+from blockfuse.codegen.schedule import Schedule
 from blockfuse.codegen.steps import Launch
 from blockfuse.codegen.variants import Team
 from blockfuse.ir.errors import FaultError
 from blockfuse.ir.flow import Flow, straight
-from blockfuse.ir.graph import Graph, Node, argument, evaluate
+from blockfuse.ir.graph import Graph, Node, argument
 from blockfuse.ir.lowering import Fused
-from blockfuse.ir.passes.pipeline import Optimized, draws_of, optimize, with_draws_in_front
+from blockfuse.ir.passes.pipeline import draws_of
 from blockfuse.ir.stream import STREAM
 from blockfuse.ir.verify import verify
 from blockfuse.tracer.paths import flow_of
@@ -76,7 +77,7 @@ def hold_together(
     """
     flow = straight(recorded) if isinstance(recorded, Graph) else recorded
     stages = staged(flow, machine)
-    held = _Held(flow, stages, arguments, parameters)
+    held = _Held(machine, stages, arguments, parameters)
 
     def load() -> Executable:
         executable = Executable(stages.schedule, machine, STORE, ndarray, UNUSUAL)
@@ -90,11 +91,11 @@ def hold_together(
 def hold_program(program: Any, arguments: Arrays, source: bool = False) -> None:
     """The same for what a hybridized function runs. arguments: its arrays, and the numbers that became arguments."""
     flow, machine = program.flow_for(arguments), program.backend.machine
-    stages = Staged(machine, list(program.optimized), program.main, program.schedule)
+    stages = program.compiled
     if program.schedule.batch:  # those graphs are for another size
         stages = replace(staged(flow, machine), schedule=program.schedule)
     captured = [origin.array() for origin in program.origins]
-    _Held(flow, stages, arguments, captured).check(source, lambda: program.executable)
+    _Held(machine, stages, arguments, captured).check(source, lambda: program.executable)
 
 
 def hold_function(
@@ -117,41 +118,10 @@ def hold_function(
 # -- stages ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Staged:
-    """What comes of a flow before it is compiled. optimized, main: of each block, and all of them."""
-
-    machine: Machine
-    optimized: list[Optimized]
-    main: Flow
-    schedule: Schedule
-
-    def with_hoisted(self, known: dict[str, numpy.ndarray]) -> dict[str, numpy.ndarray]:
-        """Name -> value for the leaves of the main graphs. known: for those of the recorded ones."""
-        known = dict(known)
-        for number, optimized in enumerate(self.optimized):
-            prologue = optimized.prologue
-            results = evaluate(prologue, [known[i.attrs["name"]] for i in prologue.inputs])
-            known |= {f"{_prefix(number)}{n}": value for n, value in enumerate(results)}
-        return known
-
-
-def staged(flow: Flow, machine: Machine) -> Staged:
-    """The passes, verified, and the schedule."""
-    optimized = [
-        optimize(block.graph, machine.vector_bytes, verify, prefix=_prefix(number))
-        for number, block in enumerate(flow.blocks)
-    ]
+def staged(flow: Flow, machine: Machine) -> Compiled:
+    """What comes of a flow before there is native code; the passes are verified."""
     draws = draws_of(flow.blocks[0].graph) if len(flow.blocks) == 1 else []
-    if draws:
-        optimized = [with_draws_in_front(optimized[0], draws)]
-    blocks = zip(flow.blocks, optimized, strict=True)
-    main = Flow(tuple(replace(block, graph=o.main) for block, o in blocks))
-    return Staged(machine, optimized, main, schedule(main, machine))
-
-
-def _prefix(number: int) -> str:
-    return f"hoisted{number}." if number else "hoisted"
+    return compile_flow(flow, machine, draws, check=verify)
 
 
 # -- checking ----------------------------------------------------------------------------------------------------
@@ -160,17 +130,18 @@ def _prefix(number: int) -> str:
 class _Held:
     """One call, stage by stage, each from the same state of the random stream."""
 
-    def __init__(self, flow: Flow, stages: Staged, arguments: Arrays, parameters: Arrays) -> None:
-        self.flow, self.stages = flow, stages
+    def __init__(self, machine: Machine, stages: Compiled, arguments: Arrays, parameters: Arrays) -> None:
+        self.machine, self.flow, self.stages = machine, stages.recorded, stages
         self.arguments = [_dense(a) for a in arguments]
         given, others = iter(self.arguments), iter(parameters)
-        self.known = {i.attrs["name"]: next(given if i.operator is argument else others) for i in flow.inputs}
+        self.known = {
+            i.attrs["name"]: next(given if i.operator is argument else others) for i in self.flow.inputs
+        }
         self.stream = STREAM.generator.bit_generator.state
         with numpy.errstate(all="ignore"):
             self.hoisted = stages.with_hoisted(self.known)
-        leaves = (n.attrs for n in stages.schedule.parameters)
-        self.parameters = [a["value"] if "value" in a else self.hoisted[a["name"]] for a in leaves]
-        self.limit = _limit(flow)
+        self.parameters = stages.parameters(self.known)
+        self.limit = _limit(self.flow)
 
     def check(self, source: bool, load: Callable[[], Executable] | None) -> None:
         """load: gives native code, bound to its parameters."""
@@ -189,7 +160,7 @@ class _Held:
         """Native code, also with all rows on one thread, and shared out. NumPy gives memory again that it has got back: what
         is left unwritten shall not look right.
         """
-        kernels = native_meaning(self.stages.machine)
+        kernels = native_meaning(self.machine)
         types = [b.type for b in self.stages.schedule.buffers if b.kind == "result"]
 
         def run(team: Team) -> Outcome:

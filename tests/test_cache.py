@@ -1,6 +1,7 @@
 """The cache of compiled code: nothing that is damaged or that others may have written ever runs."""
 
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -14,12 +15,12 @@ from graphs import Memory, graph
 
 from blockfuse.array.modes import UNUSUAL
 from blockfuse.array.ndarray import ndarray
+from blockfuse.codegen import store
+from blockfuse.codegen.compile import compile_flow
 from blockfuse.codegen.cpu import isa
 from blockfuse.codegen.cpu.executable import Executable
-from blockfuse.codegen.schedule import schedule
 from blockfuse.ir.graph import Graph
 from blockfuse.ir.operators import contractions, pointwise
-from blockfuse.ir.passes.pipeline import optimize
 from blockfuse.runtime.cache import DiskCache
 
 KEY, OTHER = "a1" * 32, "b2" * 32
@@ -171,11 +172,9 @@ def test_two_processes_may_write_at_once(folder: Path) -> None:
 def keys(recorded: Graph, level: str = "", threads: int = 1) -> set[str]:
     """The keys under which a program and its kernels are kept."""
     machine = isa.machine(level, threads)
-    store = Memory()
-    Executable(
-        schedule(optimize(recorded, machine.vector_bytes).main, machine), machine, store, ndarray, UNUSUAL
-    )
-    return set(store)
+    memory = Memory()
+    Executable(compile_flow(recorded, machine).schedule, machine, memory, ndarray, UNUSUAL)
+    return set(memory)
 
 
 def doubled(type: str) -> Graph:
@@ -197,6 +196,21 @@ def test_keys_change_with_sources_dtypes_and_features() -> None:
 
 def test_a_kernel_of_another_size_is_the_same_kernel() -> None:
     assert len(keys(doubled("float32[8]")) & keys(doubled("float32[9]"))) == 1
+
+
+@pytest.mark.parametrize(
+    "place", ["schedule.py", "meaning/kernels.py", "cpu/render.py", "cpu/deep/down/new.py"]
+)
+def test_keys_change_with_any_file_of_the_generator(tmp_path: Path, place: str) -> None:
+    shutil.copytree(Path(store.__file__).parent, tmp_path / "one")
+    shutil.copytree(tmp_path / "one", tmp_path / "other")
+    (tmp_path / "other" / place).parent.mkdir(parents=True, exist_ok=True)
+    with (tmp_path / "other" / place).open("a") as file:
+        file.write("# changed")
+    assert store.generator_version("cpu", tmp_path / "one") == store.generator_version("cpu")
+    assert store.generator_version("cpu", tmp_path / "other") != store.generator_version("cpu")
+    alike = store.generator_version("cuda", tmp_path / "other") == store.generator_version("cuda")
+    assert alike == place.startswith("cpu/")
 
 
 # -- a second process ------------------------------------------------------------------------------------------
@@ -264,7 +278,7 @@ def test_programs_run_without_a_cache() -> None:
     recorded = graph(
         lambda x, w: pointwise.tanh(contractions.dense(x, w)), x="float32[2, 3]", w="float32[4, 3]"
     )
-    plan = schedule(optimize(recorded, machine.vector_bytes).main, machine)
+    plan = compile_flow(recorded, machine).schedule
     values = [numpy.ones(i.shape, "float32") for i in recorded.inputs]
     (found,) = Executable(plan, machine, Nothing(), ndarray, UNUSUAL).run(values)
     numpy.testing.assert_allclose(found, numpy.full((2, 4), numpy.tanh(3.0)), rtol=1e-6)

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from graphs import graph
 
+from blockfuse.codegen.compile import compile_flow
 from blockfuse.codegen.cuda.nets import LAYERS, with_whole_nets
 from blockfuse.codegen.cuda.products import render_product
 from blockfuse.codegen.cuda.tiles import BlockTiling
 from blockfuse.codegen.kernel import ProductKernel
 from blockfuse.codegen.machine import Machine
-from blockfuse.codegen.schedule import HostCall, Launch, Schedule, schedule
+from blockfuse.codegen.schedule import HostCall, Launch, Schedule
 from blockfuse.ir.operators import neural, reductions
 from blockfuse.ir.operators.contractions import dense
-from blockfuse.ir.passes.pipeline import optimize
 
 DEVICE = Machine(0, accumulators=0, features="", name="sm_90", block_tile=BlockTiling())
 
@@ -24,7 +24,7 @@ def scheduled(function: Callable[..., Any], rows: int, *widths: int, batch: int 
     """A net with a weight ``w0``, ``w1``, ... between neighbouring widths."""
     weights = {f"w{n}": f"float32[{b}, {a}]" for n, (a, b) in enumerate(pairwise(widths))}
     recorded = graph(function, " ".join(weights), x=f"float32[{rows}, {widths[0]}]", **weights)
-    return schedule(optimize(recorded, DEVICE.vector_bytes).main, DEVICE, batch)
+    return compile_flow(recorded, DEVICE, batch=batch).schedule
 
 
 def layers(x: Any, *weights: Any) -> Any:

@@ -8,15 +8,15 @@ import pytest
 from device_products import MAIN, RELU, product, split
 from graphs import graph
 
+from blockfuse.codegen.compile import compile_flow
 from blockfuse.codegen.cuda.products import render_product
 from blockfuse.codegen.cuda.tiles import LOWER, SHAPES, BlockTiling, Shape, choose_tile
 from blockfuse.codegen.kernel import Access, BlockTile, ProductKernel, Statement
 from blockfuse.codegen.machine import Machine, ProductShape
-from blockfuse.codegen.schedule import Launch, schedule
+from blockfuse.codegen.schedule import Launch
 from blockfuse.ir.errors import NoDeviceKernelError
 from blockfuse.ir.operators import neural
 from blockfuse.ir.operators.contractions import dense, matmul
-from blockfuse.ir.passes.pipeline import optimize
 
 MULTIPROCESSORS = 132
 STATIC_SHARED_BYTES = 48 * 1024
@@ -96,7 +96,7 @@ def launches(rows: int, inner: int, units: int, batch: int = 0) -> list[Launch]:
         w=f"float32[{units}, {inner}]",
         b=f"float32[{units}]",
     )
-    found = schedule(optimize(recorded, DEVICE.vector_bytes).main, DEVICE, batch).steps
+    found = compile_flow(recorded, DEVICE, batch=batch).schedule.steps
     return [step for step in found if isinstance(step, Launch)]
 
 
@@ -109,7 +109,7 @@ def test_a_launch_walks_all_rows_whatever_the_block() -> None:
 
 def test_a_stack_is_walked_by_its_matrices() -> None:
     recorded = graph(matmul, parameters="y", x="float32[6, 100, 64]", y="float32[6, 64, 40]")
-    (launch,) = schedule(optimize(recorded, DEVICE.vector_bytes).main, DEVICE).steps
+    (launch,) = compile_flow(recorded, DEVICE).schedule.steps
     assert launch.rows == 6
     (stage,) = render_product(launch.kernel).stages
     block = launch.kernel.block

@@ -10,16 +10,15 @@ from cubins import Entry, entries
 from device_products import MAIN, RELU, product, split
 from graphs import graph
 
+from blockfuse.codegen.compile import compile_flow
 from blockfuse.codegen.cuda.isa import machine
 from blockfuse.codegen.cuda.nets import with_whole_nets
 from blockfuse.codegen.cuda.products import finishing_source, render_product
 from blockfuse.codegen.cuda.tiles import LOWER, SHAPES, BlockTiling, Shape
 from blockfuse.codegen.kernel import Access, BlockTile, ProductKernel, Statement
 from blockfuse.codegen.machine import Machine
-from blockfuse.codegen.schedule import schedule
 from blockfuse.ir.operators import neural
 from blockfuse.ir.operators.contractions import dense
-from blockfuse.ir.passes.pipeline import optimize
 
 for package in ("numba_cuda", "cuda.core", "nvidia.cu13"):
     pytest.importorskip(package, reason=f"compiling for devices needs {package}: extra cuda-test")
@@ -144,6 +143,6 @@ def test_a_whole_net_keeps_its_sums_in_registers(tmp_path: Path) -> None:
         lambda x, v, w: dense(neural.relu(dense(x, v)), w), "v w", x="float32[64, 64]", **weights
     )
     device = Machine(0, accumulators=0, features="", block_tile=BlockTiling())
-    (launch,) = with_whole_nets(schedule(optimize(recorded, 0).main, device)).steps
+    (launch,) = with_whole_nets(compile_flow(recorded, device).schedule).steps
     assert len(launch.kernel.before) == 1
     compiled(launch.kernel, tmp_path)

@@ -17,14 +17,13 @@ from threads import together
 
 import blockfuse
 from blockfuse import autograd, nn, np, npx
+from blockfuse.codegen.compile import compile_flow
 from blockfuse.codegen.cpu import isa, native
 from blockfuse.codegen.cpu.compiled import kernel_code
 from blockfuse.codegen.cpu.render import render
-from blockfuse.codegen.schedule import schedule
 from blockfuse.codegen.steps import HostCall
 from blockfuse.ir import stream
 from blockfuse.ir.operators import drawing, movement, pointwise, reductions
-from blockfuse.ir.passes.pipeline import optimize
 from blockfuse.ir.stream import STREAM, generator_of, is_known
 
 WIDTHS = ["float32", "float64"]
@@ -171,7 +170,7 @@ def test_rows_can_be_cut_anywhere(kept: bool, width: str) -> None:
     count, machine = 301, isa.machine()
     piece = piece_of(5, kept, count, width)
     recorded = graph(numbers_of(count, width), x="uint64[41, 4]")
-    (launch,) = schedule(optimize(recorded, machine.vector_bytes).main, machine).launches
+    (launch,) = compile_flow(recorded, machine).schedule.launches
     code = native.load(kernel_code(launch.kernel, render(launch.kernel), machine, Memory()), machine)
     kernel = ctypes.CFUNCTYPE(ctypes.c_int32, *[ctypes.c_int64] * 6)(code.address("kernel"))
     pick = numpy.random.default_rng(2)

@@ -24,9 +24,9 @@ STAGES = {
     "writing a write": ("tracer.recorder", "Recorder._rebind"),
     "judging the recording": ("tracer.record", "_finish"),
     "joining paths": ("runtime.program", "flow_of"),
-    "the passes": ("runtime.program", "optimize"),
+    "the passes": ("codegen.compile", "optimize"),
     "one pass": ("ir.passes.fuse", "_fused_node"),
-    "the schedule": ("runtime.program", "schedule"),
+    "the schedule": ("codegen.compile", "schedule"),
     "a kernel": ("codegen.bodies", "kernel_of"),
     "the plan": ("codegen.cpu.executable", "plan"),
     "the source": ("codegen.cpu.plan", "render"),
@@ -37,7 +37,7 @@ STAGES = {
     "loading": ("codegen.cpu.native", "load"),
     "the frame": ("codegen.cpu.executable", "Executable._new_frame"),
     "the entry": ("codegen.cpu.executable", "Executable._new_entry"),
-    "the prologue": ("runtime.program", "evaluate"),
+    "the prologue": ("codegen.compile", "evaluate"),
     "binding": ("codegen.cpu.executable", "Executable.bind"),
     "guards": ("runtime.program", "guarded"),
     "calls of other forms": ("runtime.program", "calls_of_any_form"),
@@ -127,13 +127,13 @@ def test_every_kind_of_error_is_caught_but_those_that_end_programs(monkeypatch: 
         block, x = net(), numbers(2, 3)
         block.hybridize()
         with monkeypatch.context() as context:
-            broken(context, "runtime.program", "schedule", error)
+            broken(context, "codegen.compile", "schedule", error)
             with pytest.warns(CompilerWarning, match=type(error).__name__):
                 block(x)
     for end in (KeyboardInterrupt(), SystemExit(3)):
         block.hybridize()
         with monkeypatch.context() as context:
-            broken(context, "runtime.program", "optimize", end)
+            broken(context, "codegen.compile", "optimize", end)
             with pytest.raises(type(end)):
                 block(x)
         for _ in range(2):
@@ -148,7 +148,7 @@ def test_a_failure_beside_a_program_leaves_the_program(monkeypatch: pytest.Monke
     call = blockfuse.hybridize(function)
     plus, minus = numbers(2) * 0 + 0.5, numbers(2) * 0 - 0.5
     agrees(call, function, plus)
-    broken(monkeypatch, "runtime.program", "schedule", KeyError("t1"))
+    broken(monkeypatch, "codegen.compile", "schedule", KeyError("t1"))
     with pytest.warns(CompilerWarning, match="KeyError"):
         agrees(call, function, minus)
     for _ in range(3):
@@ -163,7 +163,7 @@ def test_a_program_for_every_size_that_fails_leaves_one_for_each(monkeypatch: py
     twin.dense.weight.set_data(block.dense.weight.data())
     block.hybridize()
     agrees(block, twin, numbers(2, 3))
-    broken(monkeypatch, "runtime.program", "for_every_size", ZeroDivisionError())
+    broken(monkeypatch, "codegen.compile", "for_every_size", ZeroDivisionError())
     with pytest.warns(CompilerWarning, match="ZeroDivisionError"):
         agrees(block, twin, numbers(4, 3))
     for size in (2, 4, 5, 2, 4, 5):
@@ -184,7 +184,7 @@ def test_a_program_that_breaks_later_is_dropped(monkeypatch: pytest.MonkeyPatch)
     for one in (block, twin):
         one.dense.bias.set_data(numbers(5, seed=3))
     with monkeypatch.context() as context:
-        broken(context, "runtime.program", "evaluate", ValueError("packing"))
+        broken(context, "codegen.compile", "evaluate", ValueError("packing"))
         with pytest.warns(CompilerWarning, match="ValueError: packing"):
             agrees(block, twin, x)
         agrees(block, twin, x)

@@ -12,14 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from patterns import INDEX_DTYPES, Picked, picked, rows_of
 
+from blockfuse.codegen.compile import compile_flow
 from blockfuse.codegen.cpu import isa
 from blockfuse.codegen.kernel import MapKernel
-from blockfuse.codegen.schedule import schedule
 from blockfuse.codegen.steps import HostCall, Strip
 from blockfuse.ir.errors import FaultError
 from blockfuse.ir.graph import Graph
 from blockfuse.ir.operators import contractions, indexing, movement, neural
-from blockfuse.ir.passes.pipeline import optimize
 
 
 @given(picked(smallest=0), st.sampled_from(LEVELS))
@@ -97,8 +96,7 @@ def test_what_follows_is_in_the_same_kernel(level: str, width: int) -> None:
 
 def names(recorded: Graph) -> list[str]:
     """The kernels of a graph."""
-    main = optimize(recorded, isa.machine().vector_bytes).main
-    return [launch.kernel.name for launch in schedule(main, isa.machine()).launches]
+    return [launch.kernel.name for launch in compile_flow(recorded, isa.machine()).schedule.launches]
 
 
 INTS = {"w": "float32[10, 8]", "i": "int64[5]", "j": "int64[5]"}

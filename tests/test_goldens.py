@@ -10,12 +10,11 @@ import pytest
 from golden_plugin import FOLDER, golden
 from graphs import graph
 
+from blockfuse.codegen.compile import compile_flow
 from blockfuse.codegen.cpu.render import render
 from blockfuse.codegen.machine import Machine
-from blockfuse.codegen.schedule import schedule
 from blockfuse.codegen.steps import Launch
 from blockfuse.ir.operators import contractions, drawing, indexing, movement, neural, pointwise, reductions
-from blockfuse.ir.passes.pipeline import optimize
 
 __all__ = ["golden"]  # the fixture
 
@@ -96,7 +95,7 @@ def test_the_source_of_kernels_is_that_of_the_golden_file(
 ) -> None:
     function, types = KERNELS[name]
     recorded = graph(function, "w b g" if "w" in types or "g" in types else "", **types)
-    plan = schedule(optimize(recorded, MACHINE.vector_bytes).main, MACHINE, BATCHES.get(name, 0))
+    plan = compile_flow(recorded, MACHINE, batch=BATCHES.get(name, 0)).schedule
     sources = dict.fromkeys(render(s.kernel) for s in plan.steps if isinstance(s, Launch))
     golden(f"{name}.txt", "\n\n".join(sources))
 

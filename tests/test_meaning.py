@@ -25,6 +25,7 @@ from test_sweeps import FUNCTIONS
 
 import blockfuse
 from blockfuse import np, npx
+from blockfuse.codegen import compile as compiling
 from blockfuse.codegen import cost, strips
 from blockfuse.codegen import schedule as scheduling
 from blockfuse.codegen.cpu import isa, program, sweep_source, sweeps
@@ -474,8 +475,8 @@ def _net(x: Any, y: Any) -> Any:
 
 def _other_passes(patch: pytest.MonkeyPatch) -> None:
     """Passes that swap what is subtracted."""
-    made, other = stages.optimize, graph(lambda x, y: _net(y, x), x="float32[4, 40]", y="float32[4, 40]")
-    patch.setattr(stages, "optimize", lambda _, *rest, **options: made(other, *rest, **options))
+    made, other = compiling.optimize, graph(lambda x, y: _net(y, x), x="float32[4, 40]", y="float32[4, 40]")
+    patch.setattr(compiling, "optimize", lambda _, *rest, **options: made(other, *rest, **options))
 
 
 def _other_strides(patch: pytest.MonkeyPatch) -> None:

@@ -63,7 +63,7 @@ def with_form(form: Form) -> Run:
             program = draft.program(0)
             if any(line.text == draft.lines[-2].text for line in program.lines):
                 run = quick(program.case)
-                if run.schedule is not None or form.writes:  # writes through views stay in Python
+                if run.compiled is not None or form.writes:  # writes through views stay in Python
                     return run
     raise AssertionError(f"no program has {form}")
 
@@ -75,8 +75,8 @@ def test_every_form_can_be_drawn_and_together_they_call_every_operator() -> None
         if any(f"random.{name}(" in form.text for name in NEVER_RECORDED):
             continue
         run = with_form(form)
-        if run.graph is not None and run.optimized is not None and run.schedule is not None:
-            seen |= {f.split()[1] for f in features(run.graph, run.optimized.main, run.schedule)}
+        if run.compiled is not None:
+            seen |= {f.split()[1] for f in features(run.compiled)}
     assert reachable(TABLE) - seen == NEVER_RECORDED
 
 
@@ -153,5 +153,5 @@ def with_text(text: str) -> Any:
 
 def test_rounding_is_no_fault() -> None:
     case = with_text("np.exp({0}.astype('float32') / 3) > np.exp(np.float32(1) / 3)")
-    assert quick(case).graph is not None
+    assert quick(case).compiled is not None
     assert numpy.isfinite(case.samples(0)[0].astype("float64")).all()

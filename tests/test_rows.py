@@ -15,17 +15,18 @@ from blockfuse.array.modes import UNUSUAL
 from blockfuse.array.ndarray import ndarray
 from blockfuse.codegen.batches import for_every_size, share
 from blockfuse.codegen.buffers import Buffer, planned
+from blockfuse.codegen.compile import compile_flow, compile_for_every_size
 from blockfuse.codegen.cpu import isa
 from blockfuse.codegen.cpu.executable import Executable
-from blockfuse.codegen.schedule import Schedule, schedule
+from blockfuse.codegen.schedule import Schedule
 from blockfuse.codegen.steps import Launch
 from blockfuse.codegen.variants import Variant
 from blockfuse.ir.errors import TraceError
+from blockfuse.ir.flow import straight
 from blockfuse.ir.graph import Graph
 from blockfuse.ir.operator import TABLE
 from blockfuse.ir.operators import contractions, movement, neural, pointwise, reductions
 from blockfuse.ir.passes.expand import expand_composites
-from blockfuse.ir.passes.pipeline import optimize
 from blockfuse.ir.rows import shares_of
 from blockfuse.ir.types import tensor
 
@@ -158,13 +159,9 @@ def test_items_that_depend_on_each_other_are_refused(name: str) -> None:
 # -- schedules for any number of items -------------------------------------------------------------------------
 
 
-def scheduled(function: Callable[[int], Graph], machine: Any) -> tuple[list[Graph], Schedule]:
-    graphs = [function(size) for size in (BATCH, OTHER)]
-    mains = [
-        optimize(g, machine.vector_bytes, batch=n).main for g, n in zip(graphs, (BATCH, OTHER), strict=True)
-    ]
-    first, second = (schedule(m, machine, n) for m, n in zip(mains, (BATCH, OTHER), strict=True))
-    return graphs, for_every_size(first, second, (BATCH, OTHER), 1, machine)
+def scheduled(function: Callable[[int], Graph], machine: Any) -> Schedule:
+    flows = straight(function(BATCH)), straight(function(OTHER))
+    return compile_for_every_size(flows, (BATCH, OTHER), 1, machine).schedule
 
 
 _MEMORY = Memory()
@@ -176,7 +173,7 @@ class Growing:
     def __init__(self, function: Callable[[int], Graph], level: str = "", threads: int = 1) -> None:
         machine = isa.machine(level, threads)
         self.function = function
-        _, self.schedule = scheduled(function, machine)
+        self.schedule = scheduled(function, machine)
         self.executable = Executable(self.schedule, machine, _MEMORY, ndarray, UNUSUAL)
         self.executable.bind([node.attrs["value"] for node in self.schedule.parameters])
         self.executable.allow(True)
@@ -302,7 +299,7 @@ def test_buffers_that_differ_in_more_than_sizes_are_refused(number: int, change:
             ),
             x=tensor((items, 3), "float32"),
         )
-        return schedule(optimize(net, machine.vector_bytes, batch=items).main, machine, items)
+        return compile_flow(net, machine, batch=items).schedule
 
     first, second = made(BATCH), made(OTHER)
     for_every_size(first, second, (BATCH, OTHER), 1, machine)
@@ -317,7 +314,7 @@ def test_threads_and_large_weights_set_the_least_number_of_items() -> None:
         types = {"x": tensor((items, 1200), "float32"), "w": tensor((units, 1200), "float32")}
         return graph(contractions.dense, **types)
 
-    alone, shared = (scheduled(net, isa.machine("", threads))[1] for threads in (1, 4))
+    alone, shared = (scheduled(net, isa.machine("", threads)) for threads in (1, 4))
     steps = [s for s in shared.steps if isinstance(s, Launch) and s.share]
     assert (alone.least, shared.least) == (1, 2 * steps[-1].grain)
 

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blockfuse.codegen.buffers import Buffer, planned
+from blockfuse.codegen.compile import compile_flow
 from blockfuse.codegen.kernel import Access, MapKernel
 from blockfuse.codegen.machine import Machine
-from blockfuse.codegen.schedule import Schedule, schedule
+from blockfuse.codegen.schedule import Schedule
 from blockfuse.codegen.steps import HostCall, Launch, Pointer, lives_of
 from blockfuse.ir.operator import TABLE
 from blockfuse.ir.operators import contractions, movement, neural, pointwise, reductions
-from blockfuse.ir.passes.pipeline import optimize
 from blockfuse.ir.verify import verify
 
 MACHINE = Machine(vector_bytes=64, accumulators=28, features="", threads=1, name="avx512")
@@ -25,7 +25,7 @@ KERNEL = MapKernel("copy", (), (), (), Access("out", "float32", (1,)), "float32(
 
 def scheduled(function: Any, parameters: str = "", **types: str) -> Schedule:
     """The schedule of a graph for a machine with vectors of 64 bytes, whatever this one has."""
-    return schedule(optimize(graph(function, parameters, **types), 64, verify).main, MACHINE)
+    return compile_flow(graph(function, parameters, **types), MACHINE, check=verify).schedule
 
 
 def steps(plan: Schedule) -> list[str]:

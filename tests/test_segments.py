@@ -257,5 +257,7 @@ def test_a_function_packs_the_weights_of_blocks_that_it_calls_once() -> None:
         layer.bias.set_data(np.full((64,), float(number)))
         want = (x.asnumpy() @ layer.weight.data().asnumpy().T + number) / numpy.abs(x.asnumpy()).max()
         assert_allclose(function(x).asnumpy(), want, rtol=1e-3, atol=1e-5)
-    hoisted = [len(o.prologue.outputs) for p in function._hybrid._segments.programs for o in p.optimized]
+    hoisted = [
+        len(o.prologue.outputs) for p in function._hybrid._segments.programs for o in p.compiled.optimized
+    ]
     assert sum(hoisted) > 0

@@ -10,11 +10,10 @@ import pytest
 from graphs import LEVELS, Native, graph, graph_for, meant
 from tolerances import TOLERANCES
 
+from blockfuse.codegen.compile import compile_flow
 from blockfuse.codegen.cpu import isa
 from blockfuse.codegen.machine import Machine
-from blockfuse.codegen.schedule import schedule
 from blockfuse.ir.operators import neural, pointwise, reductions
-from blockfuse.ir.passes.pipeline import optimize
 
 ALWAYS = Machine(vector_bytes=64, accumulators=28, features="", name="avx512", stream_bytes=1)
 
@@ -74,7 +73,7 @@ def test_several_threads() -> None:
 
 
 def streams(function: Callable[..., Any], machine: Machine = ALWAYS, **types: str) -> list[bool]:
-    found = schedule(optimize(graph(function, **types), 64).main, machine)
+    found = compile_flow(graph(function, **types), machine).schedule
     return [getattr(launch.kernel, "streams", False) for launch in found.launches]
 
 

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from blockfuse import nn, np
 from blockfuse.codegen import cost, strips
+from blockfuse.codegen.compile import compile_flow
 from blockfuse.codegen.cpu import program
 from blockfuse.codegen.machine import Machine
-from blockfuse.codegen.schedule import Schedule, schedule
+from blockfuse.codegen.schedule import Schedule
 from blockfuse.codegen.steps import Strip
 from blockfuse.ir.operators import contractions, movement, neural, pointwise, reductions
-from blockfuse.ir.passes.pipeline import optimize
 
 TWO = Machine(vector_bytes=64, accumulators=28, features="", threads=2, name="avx512")
 LAYERS = {"w": "float32[256, 256]", "v": "float32[256, 256]"}
@@ -39,7 +39,7 @@ def _always() -> Any:
 
 
 def scheduled(function: Callable[..., Any], **types: str) -> Schedule:
-    return schedule(optimize(graph(function, "w v", **types), 64).main, TWO)
+    return compile_flow(graph(function, "w v", **types), TWO).schedule
 
 
 def strips_in(found: Schedule) -> list[list[str]]:
@@ -122,9 +122,9 @@ def test_one_thread_takes_no_strips() -> None:
     def net(x: Any, w: Any, v: Any) -> Any:
         return dense(dense(x, w), v)
 
-    fused = optimize(graph(net, "w v", x="float32[64, 256]", **LAYERS), 64).main
     alone = Machine(vector_bytes=64, accumulators=28, features="", threads=1, name="avx512")
-    assert strips_in(schedule(fused, alone)) == []
+    recorded = graph(net, "w v", x="float32[64, 256]", **LAYERS)
+    assert strips_in(compile_flow(recorded, alone).schedule) == []
 
 
 def test_weights_that_no_near_cache_holds_are_not_read_more_often_for_it() -> None:

@@ -16,15 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tolerances import TOLERANCES
 
+from blockfuse.codegen.compile import compile_flow
 from blockfuse.codegen.cpu import isa, native
 from blockfuse.codegen.cpu.compiled import kernel_code
 from blockfuse.codegen.cpu.frontend import lowered
 from blockfuse.codegen.cpu.render import render
 from blockfuse.codegen.kernel import MapKernel, RowKernel
-from blockfuse.codegen.schedule import schedule
 from blockfuse.ir.graph import Graph
 from blockfuse.ir.operators import contractions, movement, neural, pointwise, reductions
-from blockfuse.ir.passes.pipeline import optimize
 
 FLOATS = ("float32", "float64")
 
@@ -149,7 +148,7 @@ class Kernel:
 
     def __init__(self, function: Callable[[Any], Any], x: numpy.ndarray, level: str) -> None:
         machine = isa.machine(level)
-        plan = schedule(optimize(graph_for(function, [x]), machine.vector_bytes).main, machine)
+        plan = compile_flow(graph_for(function, [x]), machine).schedule
         (launch,) = plan.launches
         assert isinstance(launch.kernel, RowKernel | MapKernel)
         self.source, self.name = render(launch.kernel), launch.kernel.name

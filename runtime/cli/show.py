@@ -60,7 +60,9 @@ def show(
         )
     program = _program(found[0], name)
     if svg_file is not None:
-        write_whole(svg_file, picture(str(found[0]), {"recorded": program.flow, "fused": program.main}))
+        write_whole(
+            svg_file, picture(str(found[0]), {"recorded": program.flow, "fused": program.compiled.main})
+        )
     for stage in stages or (() if svg_file else STAGES):
         text = STAGES[stage](program)
         click.echo(text if len(stages) == 1 else f"-- {stage} {'-' * (76 - len(stage))}\n{text}\n")

@@ -8,6 +8,7 @@ import numpy
 import pytest
 from graphs import graph, meant
 
+from blockfuse.codegen.compile import compile_flow
 from blockfuse.codegen.cuda.nets import with_whole_nets
 from blockfuse.codegen.cuda.products import finishing_source
 from blockfuse.codegen.cuda.render import render
@@ -15,11 +16,10 @@ from blockfuse.codegen.cuda.simulator import Pointer, run
 from blockfuse.codegen.cuda.tiles import LOWER, SHAPES, Shape
 from blockfuse.codegen.kernel import BlockTile
 from blockfuse.codegen.machine import Machine, ProductShape
-from blockfuse.codegen.schedule import Launch, Schedule, schedule
-from blockfuse.ir.graph import Graph, argument, evaluate
+from blockfuse.codegen.schedule import Launch, Schedule
+from blockfuse.ir.graph import Graph, argument
 from blockfuse.ir.operators import movement, neural, pointwise
 from blockfuse.ir.operators.contractions import dense, matmul
-from blockfuse.ir.passes.pipeline import optimize
 from blockfuse.ir.types import tensor
 from blockfuse.ir.verify import verify
 
@@ -42,8 +42,8 @@ class Products:
             return replace(block, panel=product.panel)
 
         machine = Machine(vector_bytes, accumulators=0, features="", name="sim", block_tile=block_tile)
-        self.recorded, self.optimized = recorded, optimize(recorded, vector_bytes, verify)
-        self.schedule: Schedule = schedule(self.optimized.main, machine, batch)
+        self.compiled = compile_flow(recorded, machine, check=verify, batch=batch)
+        self.schedule: Schedule = self.compiled.schedule
         if whole:
             self.schedule = with_whole_nets(self.schedule, rows=3, threads=20)
 
@@ -62,19 +62,16 @@ class Products:
 
     def _memory(self, values: tuple[numpy.ndarray, ...]) -> list[numpy.ndarray]:
         """Inputs and parameters; everything else is poisoned."""
-        known = dict(zip((i.attrs["name"] for i in self.recorded.inputs), values, strict=True))
-        prologue = self.optimized.prologue
-        hoisted = evaluate(prologue, [known[i.attrs["name"]] for i in prologue.inputs])
-        known |= {f"hoisted{n}": value for n, value in enumerate(hoisted)}
-        arguments = [known[i.attrs["name"]] for i in self.recorded.inputs if i.operator is argument]
+        inputs = self.compiled.recorded.inputs
+        known = dict(zip((i.attrs["name"] for i in inputs), values, strict=True))
+        parameters = self.compiled.parameters(known)
+        arguments = [known[i.attrs["name"]] for i in inputs if i.operator is argument]
         memory = []
         for buffer in self.schedule.buffers:
             if buffer.kind == "argument":
                 memory.append(arguments[buffer.place].ravel())
             elif buffer.kind == "parameter":
-                node = self.schedule.parameters[buffer.place]
-                value = node.attrs["value"] if "value" in node.attrs else known[node.attrs["name"]]
-                memory.append(numpy.ascontiguousarray(value).ravel())
+                memory.append(parameters[buffer.place].ravel())
             else:
                 memory.append(numpy.full(buffer.type.nbytes, 0xFF, "uint8").view(buffer.type.dtype))
         return memory

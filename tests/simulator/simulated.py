@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy
 
 from blockfuse.codegen.buffers import Buffer
+from blockfuse.codegen.compile import compile_flow
 from blockfuse.codegen.cuda.isa import machine
 from blockfuse.codegen.cuda.render import render
 from blockfuse.codegen.cuda.simulator import Pointer, run
 from blockfuse.codegen.cuda.source import DeviceSource
-from blockfuse.codegen.schedule import Launch, schedule
-from blockfuse.ir.graph import Graph, argument, evaluate
-from blockfuse.ir.passes.pipeline import optimize
+from blockfuse.codegen.schedule import Launch
+from blockfuse.ir.graph import Graph, argument
 from blockfuse.ir.verify import verify
 
 MACHINE = machine((9, 0))
@@ -25,9 +25,8 @@ class Simulated:
 
     def __init__(self, recorded: Graph, threads: int = 32, wide: bool = True) -> None:
         self.graph = recorded
-        optimized = optimize(recorded, MACHINE.vector_bytes, verify)
-        self.hoisted = evaluate(optimized.prologue, [])
-        self.schedule = schedule(optimized.main, MACHINE)
+        self.compiled = compile_flow(recorded, MACHINE, check=verify)
+        self.schedule = self.compiled.schedule
         self.launches = [s for s in self.schedule.steps if isinstance(s, Launch)]
         assert len(self.launches) == len(self.schedule.steps), self.schedule
         self.sources = [
@@ -43,16 +42,14 @@ class Simulated:
     def __call__(self, *values: numpy.ndarray) -> list[numpy.ndarray]:
         memory = [_poisoned(b.type.size, b.type.dtype) for b in self.schedule.buffers]
         known = dict(zip((i.attrs["name"] for i in self.graph.inputs), values, strict=True))
-        known |= {f"hoisted{n}": value for n, value in enumerate(self.hoisted)}
+        parameters = self.compiled.parameters(known)
         names = [i.attrs["name"] for i in self.graph.inputs if i.operator is argument]
         results: dict[int, numpy.ndarray] = {}
         for buffer, array in zip(self.schedule.buffers, memory, strict=True):
             if buffer.kind == "argument":
                 array[:] = known[names[buffer.place]].ravel()
             elif buffer.kind == "parameter":
-                node = self.schedule.parameters[buffer.place]
-                value = node.attrs["value"] if "value" in node.attrs else known[node.attrs["name"]]
-                array[:] = numpy.asarray(value).ravel()
+                array[:] = parameters[buffer.place].ravel()
             elif buffer is self._fault_word:
                 array[:] = 0
             elif buffer.kind == "result":

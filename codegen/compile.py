@@ -1,0 +1,92 @@
+"""The compiler: a recorded flow becomes one fused graph a block, and these become kernels as data.
+
+flow -> optimize -> prologue and main graph of each block -> schedule
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy
+
+from blockfuse.codegen.batches import for_every_size
+from blockfuse.codegen.machine import Machine
+from blockfuse.codegen.schedule import Schedule, schedule
+from blockfuse.ir.errors import TraceError
+from blockfuse.ir.flow import Flow, straight
+from blockfuse.ir.graph import Graph, Node, evaluate
+from blockfuse.ir.passes.pipeline import Optimized, optimize, with_draws_in_front
+
+Values = dict[str, numpy.ndarray]  # name of a leaf -> its value
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What a flow became."""
+
+    recorded: Flow
+    optimized: tuple[Optimized, ...]  # of each block
+    main: Flow  # the fused graphs
+    schedule: Schedule
+
+    def with_hoisted(self, known: Mapping[str, numpy.ndarray]) -> Values:
+        """The values of all leaves of the main graphs: those of the recorded leaves, and what the prologues make of them."""
+        values = dict(known)
+        for number, optimized in enumerate(self.optimized):
+            prologue = optimized.prologue
+            with numpy.errstate(all="ignore"):
+                results = evaluate(prologue, [values[i.attrs["name"]] for i in prologue.inputs])
+            values |= {f"{_prefix(number)}{n}": value for n, value in enumerate(results)}
+        return values
+
+    def parameters(self, known: Mapping[str, numpy.ndarray]) -> list[numpy.ndarray]:
+        """What the schedule reads besides arguments, in C order. known: as ``with_hoisted`` takes it."""
+        values = self.with_hoisted(known)
+        behind = (
+            n.attrs["value"] if "value" in n.attrs else values[n.attrs["name"]]
+            for n in self.schedule.parameters
+        )
+        return [numpy.ascontiguousarray(v).reshape(v.shape) for v in behind]
+
+
+def compile_flow(
+    flow: Flow | Graph,
+    machine: Machine,
+    draws: Sequence[Node] = (),
+    check: Callable[[Graph], Graph] | None = None,
+    batch: int = 0,
+) -> Compiled:
+    """Kernels for a flow; raises TraceError where there are none.
+
+    draws: those of a flow of one block, in the order in which they were recorded. check: sees each graph between passes.
+    batch: the size of a batch that may become another one, see ``compile_for_every_size``.
+    """
+    flow = flow if isinstance(flow, Flow) else straight(flow)
+    optimized = [
+        optimize(block.graph, machine.vector_bytes, check, _prefix(number), batch)
+        for number, block in enumerate(flow.blocks)
+    ]
+    if draws:
+        (only,) = optimized
+        optimized = [with_draws_in_front(only, list(draws))]
+    main = Flow(tuple(replace(block, graph=o.main) for block, o in zip(flow.blocks, optimized, strict=True)))
+    return Compiled(flow, tuple(optimized), main, schedule(main, machine, batch))
+
+
+def compile_for_every_size(
+    flows: tuple[Flow, Flow], sizes: tuple[int, int], least: int, machine: Machine
+) -> Compiled:
+    """The graphs for the first of two sizes of the batch, and the kernels for each from ``least`` on.
+
+    Raises TraceError where there are none.
+    """
+    first, second = (compile_flow(flow, machine, batch=n) for flow, n in zip(flows, sizes, strict=True))
+    if [str(o.prologue) for o in first.optimized] != [str(o.prologue) for o in second.optimized]:
+        raise TraceError("what is computed from parameters alone depends on the batch size")
+    return replace(first, schedule=for_every_size(first.schedule, second.schedule, sizes, least, machine))
+
+
+def _prefix(number: int) -> str:
+    """Of the names of what the prologue of a block computes, which differ between blocks."""
+    return f"hoisted{number}." if number else "hoisted"
