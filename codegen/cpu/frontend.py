@@ -7,11 +7,11 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
 
-from numba.core import compiler
 from numba.core import types as _numba_types
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
+from blockfuse.codegen.cpu import numba_passes
 from blockfuse.codegen.cpu.dots import Dots
 from blockfuse.codegen.cpu.faults import note_fault
 from blockfuse.codegen.cpu.intrinsics import intrinsic_of
@@ -43,17 +43,8 @@ def lowered(source: str, name: str, dtypes: tuple[str, ...], machine: Machine) -
     scope.update(defined)
     pointers = tuple(types.CPointer(_storage(d)) for d in dtypes)
     with global_compiler_lock:
-        result = compiler.compile_extra(
-            _target()[0],
-            _target()[1],
-            function,
-            (*pointers, types.int64, types.int64),
-            types.void,
-            _flags(),
-            {},
-        )
-        text = str(result.library._final_module)
-    return _renamed(text, result.fndesc.mangled_name)
+        text, symbol = numba_passes.lowered(_target(), function, (*pointers, types.int64, types.int64))
+    return _renamed(text, symbol)
 
 
 def _tile(machine: Machine, **columns: Any) -> Any:
@@ -63,16 +54,6 @@ def _tile(machine: Machine, **columns: Any) -> Any:
 
 def _storage(dtype: str) -> Any:
     return types.uint8 if dtype == "bool" else getattr(types, dtype)
-
-
-def _flags() -> Any:
-    flags = compiler.Flags()
-    flags.no_compile = True
-    flags.no_cpython_wrapper = True
-    flags.no_cfunc_wrapper = True
-    flags.error_model = "numpy"
-    flags.nrt = False
-    return flags
 
 
 @lru_cache
@@ -122,4 +103,4 @@ def _renamed(text: str, mangled: str) -> str:
     text = re.sub(r"^@\S*NumbaEnv\S* = .*$", "", text, flags=re.MULTILINE)
     head = re.search(rf"^define .*@{SYMBOL}\(.*$", text, flags=re.MULTILINE)
     assert head is not None, text
-    return text.replace(head[0], re.sub(r"ptr (?=%arg)", "ptr noalias ", head[0]))
+    return text.replace(head[0], re.sub(r'\* (?=%"arg)', "* noalias ", head[0]))
