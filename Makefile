@@ -27,8 +27,8 @@ PARALLEL := --numprocesses=auto --maxprocesses=8 --dist=worksteal
 test: $(VENV)/.installed-test ## run the tests, but those of test-long
 	$(BIN)/pytest $(PARALLEL)
 
-test-long: $(VENV)/.installed-test ## run the tests that take long by nature, as those that compile or simulate device kernels
-	$(BIN)/pytest $(PARALLEL) -m long
+test-long: $(VENV)/.installed-test ## run the tests that take long by nature, and all cases of those of which some run in test
+	$(BIN)/pytest $(PARALLEL) -m "long or sampled" --all-examples
 
 fuzz: $(VENV)/.installed-test ## run random programs, new ones each time, for 10 minutes or MINUTES=...
 	PYTHONPATH=src:tests $(BIN)/python tests/graph_fuzz.py --minutes $(or $(MINUTES),10) & graphs=$$!; \
@@ -40,7 +40,7 @@ JUDGES := accuracy aliasing batches cuda_products drawing flow functions gathers
 	kernels layers layouts meaning operators passes picking products raising rows schedule streams strips sweeps threads verify
 
 mutants: $(VENV)/.installed-test ## break the code generator N=240 times and say which test notices, an hour or two; OPTIONS="..."
-	$(BIN)/pytest $(JUDGES:%=tests/test_%.py) --mutants=$(or $(N),240) --mutants-jobs=2 $(OPTIONS)
+	$(BIN)/pytest $(JUDGES:%=tests/test_%.py) --mutants=$(or $(N),240) --mutants-jobs=2 --all-examples $(OPTIONS)
 
 check: $(VENV)/.installed-dev ## formatting, lint and types, changing nothing
 	$(BIN)/ruff format --check .

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from sampling import sampled
 from threads import together
 from tolerances import TOLERANCES
 
@@ -154,6 +155,7 @@ NETS: dict[str, tuple[Callable[[], Any], Callable[[int], tuple[Any, ...]]]] = {
 }
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", NETS)
 def test_one_program_runs_every_size(name: str, recorded: list[int]) -> None:
     kind, make = NETS[name]
@@ -281,6 +283,7 @@ INELIGIBLE: dict[str, Callable[..., Any]] = {
 }
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("name", INELIGIBLE)
 def test_what_depends_on_the_size_is_compiled_for_each_size(name: str) -> None:
     function = blockfuse.hybridize(INELIGIBLE[name])
@@ -592,7 +595,7 @@ def test_a_size_that_comes_back_often_is_compiled_all_the_same(recorded: list[in
 
 def test_what_is_known_of_batches_does_not_grow_for_ever() -> None:
     function = blockfuse.hybridize(lambda x: x * 2)
-    for length in range(1, 140):
+    for length in range(1, 80):
         for size in (2, 3, 4):
             close(function(numbers(size, length)), numbers(size, length) * 2)
     assert len(function._hybrid._batches._batches) <= 64
@@ -642,7 +645,7 @@ STEPS: tuple[Callable[[Any], Any], ...] = (
 _LAST = 5  # steps that have no program for every size
 
 
-@settings(max_examples=25)
+@sampled(6, 25)
 @given(
     st.lists(st.integers(0, len(STEPS) - 1), min_size=1, max_size=6),
     st.lists(st.integers(1, 90), min_size=3, max_size=8),

@@ -13,6 +13,7 @@ import pytest
 from graphs import LEVELS, Memory, Native, graph, graph_for, meant, natively
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sampling import sampled
 from threads import together
 
 import blockfuse
@@ -130,6 +131,7 @@ FOLLOWING: dict[str, tuple[Callable[[Any], Any], int]] = {
 }
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", FOLLOWING)
 def test_what_follows_from_numbers_alone_is_computed_with_them(name: str, width: str) -> None:
@@ -205,7 +207,7 @@ sequences = st.lists(
 
 
 @given(sequence=sequences, seed=st.integers(0, 2**32))
-@settings(max_examples=40)
+@sampled(8, 40)
 def test_compiled_calls_draw_what_eager_calls_draw(sequence: Any, seed: int) -> None:
     def drawn(x: Any) -> Any:
         return [DRAWS[name](shape, dtype) + x.astype(dtype) for name, shape, dtype in sequence]

@@ -99,6 +99,7 @@ OWN = {*ULP, "sqrt", "floor", "ceil", "trunc", "rint", "sign", "absolute", "relu
 AT_LEVELS = [(name, level) for name in UNARY for level in (LEVELS if name in OWN else LEVELS[:1])]
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("name", "level"), AT_LEVELS)
 def test_functions_stay_within_their_ulp(name: str, level: str, dtype: str) -> None:

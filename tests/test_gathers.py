@@ -8,9 +8,10 @@ from typing import Any
 import numpy
 import pytest
 from graphs import LEVELS, Native, graph, graph_for, meant
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from patterns import INDEX_DTYPES, Picked, picked, rows_of
+from sampling import sampled
 
 from blockfuse.codegen.compile import compile_flow
 from blockfuse.codegen.cpu import isa
@@ -22,7 +23,7 @@ from blockfuse.ir.operators import contractions, indexing, movement, neural
 
 
 @given(picked(smallest=0), st.sampled_from(LEVELS))
-@settings(max_examples=40)
+@sampled(10, 40)
 def test_kernels_pick_what_numpy_picks(case: Picked, level: str) -> None:
     def pick(x: Any, *arrays: Any) -> Any:
         return indexing.take_at(x, *arrays, pattern=case.pattern)
@@ -36,7 +37,7 @@ def test_kernels_pick_what_numpy_picks(case: Picked, level: str) -> None:
 
 
 @given(picked(), st.data())
-@settings(max_examples=25)
+@sampled(8, 25)
 def test_an_index_beyond_its_axis_is_a_fault(case: Picked, data: st.DataObject) -> None:
     def pick(x: Any, *arrays: Any) -> Any:
         return indexing.take_at(x, *arrays, pattern=case.pattern)

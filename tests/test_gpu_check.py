@@ -75,6 +75,7 @@ def test_a_part_that_fails_is_reported_and_what_was_found_is_kept(
     assert "FAILED: a net: CudaError: the device is out of order" in capsys.readouterr().out
 
 
+@pytest.mark.long
 @pytest.mark.skipif(
     importlib.util.find_spec("numba_cuda") is None,
     reason="numba-cuda is not installed: pip install 'blockfuse[cuda]'",

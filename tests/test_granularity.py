@@ -59,6 +59,7 @@ def hold(function: Callable[..., Any], values: list[numpy.ndarray]) -> None:
         numpy.testing.assert_allclose(found, wanted, rtol=limit, atol=limit * float(numpy.abs(wanted).max()))
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("name", READ_TWICE)
 @pytest.mark.parametrize("dtype", SIZES)
 def test_a_vector_may_be_read_in_every_way_at_once(name: str, dtype: str) -> None:

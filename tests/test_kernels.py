@@ -7,8 +7,9 @@ from typing import Any
 import numpy
 import pytest
 from graphs import Native, graph, graph_for, meant, natively
-from hypothesis import given, note, settings
+from hypothesis import given, note
 from hypothesis import strategies as st
+from sampling import sampled
 
 from blockfuse.codegen.steps import HostCall
 from blockfuse.ir.builder import Builder, Symbol
@@ -126,6 +127,7 @@ VIEWS: tuple[tuple[tuple[int, ...], Callable[[Any], Any]], ...] = (
 )
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("row", DTYPES_OF, ids=lambda r: r.name)
 @pytest.mark.parametrize("turn", [0, 1])
 def test_kernels_read_views_in_place(row: Operator, turn: int) -> None:
@@ -199,6 +201,7 @@ def test_integers_wrap_inside_a_group(dtype: str) -> None:
     assert_native(graph_for(lambda x, y: (x * y + x) * y - x * x, values), values)
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("left", CARRIED)
 @pytest.mark.parametrize("right", ["int8", "uint64", "float32", "bool"])
 def test_operands_are_promoted_as_numpy_does(left: str, right: str) -> None:
@@ -227,12 +230,14 @@ def folded(row: Operator, shape: tuple[int, ...], dtype: str, axes: tuple[int, .
     assert_native(recorded, [x], ulp=100)
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("axes", AXES)
 @pytest.mark.parametrize("row", REDUCTIONS, ids=lambda r: r.name)
 def test_reductions_fold_any_axes(row: Operator, axes: tuple[int, ...]) -> None:
     folded(row, (3, 4, 5), of_kinds(row)[0], axes, keepdims=len(axes) == 2)
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize(
     ("row", "dtype"), [(r, d) for r in REDUCTIONS for d in of_kinds(r)], ids=lambda x: getattr(x, "name", x)
 )
@@ -274,6 +279,7 @@ def values_with_ties(shape: tuple[int, ...], dtype: str) -> numpy.ndarray:
     return values
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize(
     "dtype", ["float16", "float32", "float64", "bool", "int8", "uint8", "int64", "uint64"]
 )
@@ -532,7 +538,7 @@ def _broadcast(x: Any, y: Any) -> bool:
 
 
 @given(recorded=graphs(), seed=st.integers(0, 3))
-@settings(max_examples=40)
+@sampled(10, 40)
 def test_random_graphs_give_what_their_nodes_mean(recorded: Graph, seed: int) -> None:
     note(str(recorded))
     rng = numpy.random.default_rng(seed)

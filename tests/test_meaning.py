@@ -81,6 +81,7 @@ def test_stages_of_typical_kernels_mean_the_same(name: str) -> None:
     hold_together(recorded, arguments, [inputs[n] for n in parameters], TWO, source=small)
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("name", FUNCTIONS)
 @settings(max_examples=3)
 @given(st.integers(1, 70), st.sampled_from(["float32", "float64"]), st.sampled_from(LEVELS))

@@ -208,6 +208,7 @@ class _Program:
         return [*values, [s for s in seen if not isinstance(s, ndarray)]]
 
 
+@pytest.mark.spread(3)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("seed", range(40))
 def test_random_programs(seed: int) -> None:

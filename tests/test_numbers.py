@@ -149,6 +149,7 @@ GIVEN: dict[str, Callable[..., Any]] = {
 }
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", GIVEN)
 def test_a_number_that_array_operators_take_is_given_at_each_call(name: str) -> None:
     fast = agree(GIVEN[name], FLOATS)
@@ -200,6 +201,7 @@ def test_what_is_rounded_above_are_programs() -> None:
         assert fast.explain().count("given at each call") == 4, fast.explain()
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize(
     "dtype", ["int8", "uint8", "int32", "int64", "float16", "float32", "float64", "bool"]
 )
@@ -424,6 +426,7 @@ def halved(t: float) -> float:
     return t / 2
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("name", LOOKED_AT)
 def test_a_number_that_python_looks_at_decides_at_every_call(name: str) -> None:
     function = LOOKED_AT[name]

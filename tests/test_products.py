@@ -6,8 +6,9 @@ from typing import Any
 import numpy
 import pytest
 from graphs import LEVELS, Native, graph, graph_for, meant
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from sampling import sampled
 
 from blockfuse.codegen.cpu import isa
 from blockfuse.codegen.kernel import ProductKernel
@@ -37,7 +38,7 @@ sizes = st.integers(1, 70)
 
 
 @given(sizes, sizes, sizes, st.sampled_from(["float32", "float64"]), st.sampled_from(LEVELS), st.booleans())
-@settings(max_examples=40)
+@sampled(10, 40)
 def test_dense_of_any_shape(rows: int, inner: int, units: int, dtype: str, level: str, biased: bool) -> None:
     values = [whole(rows, inner, dtype=dtype), whole(units, inner, dtype=dtype)]
     values += [whole(units, dtype=dtype)] * biased
@@ -99,6 +100,7 @@ MATMULS = [
 ]
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("shapes", MATMULS, ids=str)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_matmul_stacks_and_broadcasts(shapes: tuple[tuple[int, ...], tuple[int, ...]], dtype: str) -> None:
@@ -151,6 +153,7 @@ EPILOGUES: dict[str, tuple[Callable[[Any, Any], Any], tuple[int, ...], str]] = {
 }
 
 
+@pytest.mark.spread(5)
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("name", EPILOGUES)
 def test_epilogues_run_on_the_accumulators(name: str, level: str) -> None:
@@ -290,6 +293,7 @@ def test_tiles_fit_the_registers_and_the_product(
 # -- few columns -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(5)
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(

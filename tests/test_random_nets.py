@@ -13,8 +13,9 @@ from typing import Any
 import numpy
 import pytest
 from expressions import DTYPES, SIZES, Lines, sample
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+from sampling import sampled
 from tolerances import TOLERANCES, assert_close
 
 import blockfuse
@@ -112,12 +113,13 @@ def check(seed: int, length: int) -> None:
         raise AssertionError(f"{shown}\n{hybrid.explain()}\n{type(error).__name__}: {error}") from error
 
 
-@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@sampled(15, 60, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 10**9), st.integers(3, 11))
 def test_random_functions_give_what_they_give_plain(seed: int, length: int) -> None:
     check(seed, length)
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("seed", range(12))
 def test_long_random_functions_give_what_they_give_plain(seed: int) -> None:
     check(seed, 24)

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+from sampling import sampled
 from structured import program
 
 import blockfuse
@@ -46,12 +47,13 @@ def check(seed: int, folder: Path) -> None:
         assert same == identical
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("seed", [17, 39, 43, 1000, 1047, 1060, 2031, 2056])
 def test_programs_that_once_went_wrong_agree_with_eager(seed: int, tmp_path: Path) -> None:
     check(seed, tmp_path)
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@sampled(4, 12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10**6))
 def test_random_programs_agree_with_eager(seed: int, tmp_path: Path) -> None:
     check(seed, tmp_path)

@@ -56,6 +56,7 @@ def agree(name: str) -> Any:
 # -- results -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(2)
 @pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_region_takes_the_ways_that_python_takes(name: str) -> None:
@@ -75,6 +76,7 @@ def test_a_region_that_stopped_goes_on_where_it_was(
     agree(name)
 
 
+@pytest.mark.spread(3)
 @pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("seed", [14, 24, 26, 54, 57, 64, 66, 81])  # of those that have regions
 def test_random_programs_agree_with_eager(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

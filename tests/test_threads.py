@@ -408,6 +408,7 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+@pytest.mark.long
 def test_programs_are_freed_with_their_nets() -> None:
     x = np.ones((2, 3))
 
