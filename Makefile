@@ -42,12 +42,12 @@ JUDGES := accuracy aliasing batches cuda_products drawing flow functions gathers
 mutants: $(VENV)/.installed-test ## break the code generator N=240 times and say which test notices, an hour or two; OPTIONS="..."
 	$(BIN)/pytest $(JUDGES:%=tests/test_%.py) --mutants=$(or $(N),240) --mutants-jobs=2 --all-examples $(OPTIONS)
 
-check: $(VENV)/.installed-dev ## formatting, lint and types, changing nothing
+check: $(VENV)/.installed-check ## formatting, lint and types, changing nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-format: $(VENV)/.installed-dev ## format and repair what ruff can
+format: $(VENV)/.installed-check ## format and repair what ruff can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

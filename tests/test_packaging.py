@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -37,6 +38,8 @@ def test_package_has_an_init_file_and_imports(package: str) -> None:
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_link_leads_to_its_folder(folder: str) -> None:
     link = ROOT / "src/blockfuse" / folder
+    if link.is_dir() and not link.is_symlink():
+        pytest.skip("a source distribution has copies in the place of links")
     # A checkout without symbolic links has a text file in the place of each.
     target = os.readlink(link) if link.is_symlink() else link.read_text(encoding="utf-8")
     assert target == f"../../{folder}"
@@ -46,6 +49,18 @@ def test_link_leads_to_its_folder(folder: str) -> None:
 def test_every_link_is_one_of_a_folder() -> None:
     links = {path.name for path in (ROOT / "src/blockfuse").iterdir() if path.is_symlink()}
     assert links <= set(FOLDERS)
+
+
+def test_a_source_distribution_has_what_a_checkout_has() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("this is no checkout")
+    tops = {line.split("/")[0] for line in listed.stdout.splitlines()}
+    manifest = {
+        word for line in (ROOT / "MANIFEST.in").read_text("utf-8").splitlines() for word in line.split()
+    }
+    always = {"LICENSE", "MANIFEST.in", "README.md", "pyproject.toml"}
+    assert tops - manifest - always - set(FOLDERS) == {".ci", ".gitignore"}
 
 
 def test_package_says_that_it_is_typed() -> None:
