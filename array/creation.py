@@ -16,6 +16,7 @@ from blockfuse.array.arguments import ArrayLike, checked_dtype, shape_tuple
 from blockfuse.array.devices import Device, check_device
 from blockfuse.array.eager import numbers_of
 from blockfuse.array.ndarray import ndarray
+from blockfuse.array.sizes import size_agnostic
 from blockfuse.ir.operators import filling, movement, pointwise
 
 # -- from values ---------------------------------------------------------------------------------------------
@@ -167,6 +168,7 @@ def ones_like(
 empty_like = zeros_like
 
 
+@size_agnostic
 def full_like(
     a: ArrayLike,
     fill_value: ArrayLike,

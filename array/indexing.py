@@ -9,6 +9,7 @@ import numpy
 
 from blockfuse.array.eager import data_of
 from blockfuse.array.ndarray import ndarray
+from blockfuse.array.sizes import size_agnostic
 from blockfuse.ir import interpreter
 from blockfuse.ir.operators import indexing, movement
 from blockfuse.ir.types import Extent
@@ -16,6 +17,7 @@ from blockfuse.ir.types import Extent
 Item = Any
 
 
+@size_agnostic
 def get(x: ndarray, index: Any) -> ndarray:
     """``x[index]``: a view for basic indices, a copy for arrays of ints or bools, as in NumPy."""
     items = index if isinstance(index, tuple) else (index,)

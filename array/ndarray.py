@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy
 
 from blockfuse.array.devices import Device
+from blockfuse.array.sizes import size_agnostic, tells_size
 from blockfuse.ir import interpreter
 from blockfuse.ir.errors import DTypeError
 from blockfuse.ir.operator import Operator
@@ -82,6 +83,7 @@ class ndarray:
     # -- what it is ------------------------------------------------------------------------------------------
 
     @property
+    @tells_size
     def shape(self) -> tuple[int, ...]:
         return (self._promise or self._data).shape
 
@@ -90,10 +92,13 @@ class ndarray:
         return (self._promise or self._data).dtype
 
     @property
+    @size_agnostic
     def ndim(self) -> int:
         return len(self.shape)
 
     @property
+    @tells_size
+    @size_agnostic
     def size(self) -> int:
         return prod(self.shape)
 
@@ -102,9 +107,13 @@ class ndarray:
         return self.dtype.itemsize
 
     @property
+    @tells_size
+    @size_agnostic
     def nbytes(self) -> int:
         return self.size * self.itemsize
 
+    @tells_size
+    @size_agnostic
     def __len__(self) -> int:
         if not self.ndim:
             raise TypeError("len() of an array without axes")
@@ -178,6 +187,8 @@ class ndarray:
     def __contains__(self, value: Any) -> bool:
         return bool((self == value).any())
 
+    @tells_size
+    @size_agnostic
     def __iter__(self) -> Iterator[ndarray]:
         if not self.ndim:
             raise TypeError("iteration over an array without axes")

@@ -20,6 +20,7 @@ from blockfuse.array.random import seed
 from blockfuse.array.reducing import logsumexp, norm
 from blockfuse.array.selecting import as_index, order, take_along_axis, within
 from blockfuse.array.shaping import broadcast_to, expand_dims, reshape, squeeze, swapaxes
+from blockfuse.array.sizes import size_agnostic
 from blockfuse.ir.errors import ShapeError, UsageError
 from blockfuse.ir.interpreter import current
 from blockfuse.ir.operators import contractions, drawing, filling, indexing, movement, neural, pointwise
@@ -198,6 +199,7 @@ def smooth_l1(data: ArrayLike, scalar: float = 1.0) -> ndarray:
 # -- softmax -------------------------------------------------------------------------------------------------
 
 
+@size_agnostic
 def softmax(
     data: ArrayLike, axis: int = -1, length: ArrayLike | None = None, temperature: float | None = None
 ) -> ndarray:
@@ -258,6 +260,7 @@ def _positions(size: int, axes_after: int, dtype: str = "int64") -> ndarray:
 # -- layers --------------------------------------------------------------------------------------------------
 
 
+@size_agnostic
 def fully_connected(
     x: ArrayLike,
     weight: ArrayLike,
@@ -301,6 +304,7 @@ def _refuse(x: ndarray, weight: ndarray, num_hidden: int | None, flatten: bool) 
     )
 
 
+@size_agnostic
 def batch_flatten(data: ArrayLike) -> ndarray:
     """All axes behind the first as one."""
     x = asarray(data)
@@ -308,6 +312,7 @@ def batch_flatten(data: ArrayLike) -> ndarray:
     return movement.reshape(x, shape=(batch, prod(x.shape[1:])))
 
 
+@size_agnostic
 def layer_norm(
     data: ArrayLike, gamma: ArrayLike, beta: ArrayLike, axis: int = -1, eps: float = 1e-5
 ) -> ndarray:
@@ -350,6 +355,7 @@ def embedding(
     return indexing.take_at(rows, as_index(data), pattern=(("array", 0),))
 
 
+@size_agnostic
 def batch_dot(a: ArrayLike, b: ArrayLike, transpose_a: bool = False, transpose_b: bool = False) -> ndarray:
     """The products of two stacks of matrices, each of them transposed first if asked for."""
     x, y = asarray(a), asarray(b)
@@ -375,6 +381,7 @@ def one_hot(
     )
 
 
+@size_agnostic
 def pick(
     data: ArrayLike, index: ArrayLike, axis: int = -1, mode: str = "clip", keepdims: bool = False
 ) -> ndarray:

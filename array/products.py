@@ -13,6 +13,7 @@ from blockfuse.array.creation import asarray
 from blockfuse.array.elementwise import binary
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.shaping import moveaxis, ravel, reshape
+from blockfuse.array.sizes import size_agnostic
 from blockfuse.ir.errors import ShapeError
 from blockfuse.ir.operators import contractions
 from blockfuse.ir.types import TensorType
@@ -29,6 +30,7 @@ def dot(a: ArrayLike, b: ArrayLike) -> ndarray:
     return contractions.dot(x, y)
 
 
+@size_agnostic
 def _check_inner(x: ndarray, y: ndarray, name: str) -> None:
     inner = y.shape[-2 if y.ndim > 1 else -1] if x.ndim and y.ndim else None
     if inner is not None and x.shape[-1] != inner:
@@ -71,6 +73,7 @@ def _paired(axes: Any, ndim: int) -> tuple[int, ...]:
     return tuple(one_axis(a, ndim) for a in (axes if isinstance(axes, tuple | list) else (axes,)))
 
 
+@size_agnostic
 def einsum(subscripts: str, *operands: ArrayLike) -> ndarray:
     """A sum of products, one letter for each axis: ``einsum('ij,jk->ik', a, b)``; '...' is any axes.
 

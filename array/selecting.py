@@ -12,11 +12,13 @@ from blockfuse.array.creation import asarray
 from blockfuse.array.elementwise import nonzero
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.shaping import flip, ravel
+from blockfuse.array.sizes import size_agnostic
 from blockfuse.ir.operators import indexing, pointwise, sorting
 
 # -- picking -------------------------------------------------------------------------------------------------
 
 
+@size_agnostic
 def take(a: ArrayLike, indices: ArrayLike, axis: int | None = None, mode: str = "raise") -> ndarray:
     """The elements at ``indices`` along ``axis`` (``None``: of the flattened array).
 

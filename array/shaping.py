@@ -12,6 +12,7 @@ import numpy
 from blockfuse.array.arguments import ArrayLike, axes_tuple, full_shape, one_axis, shape_tuple
 from blockfuse.array.creation import array, asarray, full
 from blockfuse.array.ndarray import ndarray
+from blockfuse.array.sizes import size_agnostic
 from blockfuse.ir.errors import ShapeError
 from blockfuse.ir.operators import movement, pointwise
 from blockfuse.ir.types import Extent
@@ -19,6 +20,7 @@ from blockfuse.ir.types import Extent
 # -- shape ---------------------------------------------------------------------------------------------------
 
 
+@size_agnostic
 def reshape(a: ArrayLike, shape: Any = None, order: str = "C", *, newshape: Any = None) -> ndarray:
     """The elements in C order in another shape; one size may be -1. Raises ShapeError."""
     if order != "C":
@@ -39,6 +41,7 @@ def expand_dims(a: ArrayLike, axis: Any) -> ndarray:
     return movement.expand_dims(x, axis=axes_tuple(axis, x.ndim + count))
 
 
+@size_agnostic
 def squeeze(a: ArrayLike, axis: Any = None) -> ndarray:
     """``a`` without the named axes, which must have size 1 (default: all that have)."""
     x = asarray(a)
@@ -140,6 +143,7 @@ def roll(a: ArrayLike, shift: Any, axis: Any = None) -> ndarray:
     return x
 
 
+@size_agnostic
 def _part(x: ndarray, axis: int, start: int, stop: int) -> ndarray:
     """Elements ``start`` to ``stop`` along one axis."""
     index = tuple(
@@ -151,6 +155,7 @@ def _part(x: ndarray, axis: int, start: int, stop: int) -> ndarray:
 # -- joining -------------------------------------------------------------------------------------------------
 
 
+@size_agnostic
 def concatenate(seq: Sequence[ArrayLike], axis: int | None = 0) -> ndarray:
     """The arrays joined along ``axis`` (``None``: flattened). Raises ShapeError where other axes differ."""
     parts = [ravel(x) if axis is None else asarray(x) for x in seq]
@@ -167,6 +172,7 @@ def concatenate(seq: Sequence[ArrayLike], axis: int | None = 0) -> ndarray:
 concat = concatenate
 
 
+@size_agnostic
 def stack(arrays: Sequence[ArrayLike], axis: int = 0) -> ndarray:
     """The arrays, all of one shape, along a new axis."""
     parts = [asarray(x) for x in arrays]
@@ -210,6 +216,7 @@ def append(arr: ArrayLike, values: ArrayLike, axis: int | None = None) -> ndarra
 # -- splitting -----------------------------------------------------------------------------------------------
 
 
+@size_agnostic
 def split(ary: ArrayLike, indices_or_sections: Any, axis: int = 0) -> list[ndarray]:
     """Equal parts (an int), or the parts between the given places, along ``axis``."""
     x = asarray(ary)
@@ -221,6 +228,7 @@ def split(ary: ArrayLike, indices_or_sections: Any, axis: int = 0) -> list[ndarr
     return array_split(x, sections, axis)
 
 
+@size_agnostic
 def array_split(ary: ArrayLike, indices_or_sections: Any, axis: int = 0) -> list[ndarray]:
     """As ``split``; where an int does not divide the size, the first parts have one element more."""
     x = asarray(ary)
@@ -252,6 +260,7 @@ def vsplit(ary: ArrayLike, indices_or_sections: Any) -> list[ndarray]:
 # -- broadcasting and repeating ------------------------------------------------------------------------------
 
 
+@size_agnostic
 def broadcast_to(array: ArrayLike, shape: Any) -> ndarray:
     """``array`` seen in a larger shape, read-only. Raises ShapeError where it does not fit."""
     x, wanted = asarray(array), shape_tuple(shape)
@@ -279,6 +288,7 @@ def tile(A: ArrayLike, reps: Any) -> ndarray:
     return _own(reshape(broadcast_to(reshape(x, apart), wide), tiled)) if x.size else full(tiled, 0, x.dtype)
 
 
+@size_agnostic
 def repeat(a: ArrayLike, repeats: Any, axis: int | None = None) -> ndarray:
     """Each element ``repeats`` times along ``axis`` (default: of the flattened array)."""
     x = asarray(a)

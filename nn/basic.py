@@ -10,6 +10,7 @@ from typing import Any
 from blockfuse.array import np, npx
 from blockfuse.array.arguments import one_axis
 from blockfuse.array.ndarray import ndarray
+from blockfuse.array.sizes import size_agnostic
 from blockfuse.ir.errors import ShapeError, UsageError
 from blockfuse.ir.operators import indexing, movement, neural
 from blockfuse.ir.operators.contractions import dense
@@ -55,9 +56,11 @@ class Dense(Block):
             Parameter("bias", shape=(units,), dtype=dtype, init=bias_initializer) if use_bias else None
         )
 
+    @size_agnostic
     def infer_shape(self, x: Any) -> None:
         self.weight.shape = (self._units, self._features(x))
 
+    @size_agnostic
     def _features(self, x: Any) -> int:
         """How many features each row of ``x`` has."""
         if not isinstance(x, ndarray):
@@ -67,6 +70,7 @@ class Dense(Block):
             raise ShapeError(f"{self._label} expects an input of shape {wanted}; found {x.shape}")
         return prod(x.shape[1:]) if self._flatten else x.shape[-1]
 
+    @size_agnostic
     def forward(self, x: Any) -> Any:
         weight, bias = self.weight.data(), self.bias
         features = self._features(x)
@@ -157,9 +161,11 @@ class LayerNorm(Block):
             "beta", shape=shape, init=beta_initializer, allow_deferred_init=True, differentiable=center
         )
 
+    @size_agnostic
     def infer_shape(self, x: Any) -> None:
         self.gamma.shape = self.beta.shape = (x.shape[one_axis(self._axis, x.ndim)],)
 
+    @size_agnostic
     def forward(self, x: Any) -> Any:
         gamma, beta = self.gamma.data(), self.beta.data()
         axis = one_axis(self._axis, x.ndim)
@@ -180,6 +186,7 @@ class LayerNorm(Block):
 class Flatten(Block):
     """``(batch, ...)`` as ``(batch, features)``."""
 
+    @size_agnostic
     def forward(self, x: Any) -> Any:
         if x.ndim < 1:
             raise ShapeError(f"{self._label} expects an input of shape (batch, ...); found one without axes")

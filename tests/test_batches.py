@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,6 @@ from blockfuse.runtime import dispatch
 from blockfuse.tracer.batches import EverySize
 from blockfuse.tracer.record import record
 from blockfuse.tracer.recorder import Recorder
-from blockfuse.tracer.sizes import AGNOSTIC
 
 SIZES = (*range(1, 36), 40, 47, 64, 100, 127, 128, 129, 255, 300)
 ROOT = Path(__file__).resolve().parent.parent
@@ -664,14 +662,26 @@ def test_random_nets_agree_with_eager_at_random_sizes(chosen: list[int], sizes: 
         assert not any_size(function)
 
 
-# -- the table of functions that may look at sizes -------------------------------------------------------------
+# -- library code that looks at sizes --------------------------------------------------------------------------
+
+NORMALISING = """
+from blockfuse import nn, np
+from blockfuse.array.sizes import size_agnostic
+
+class Centred(nn.Block):
+    {declared}
+    def forward(self, x):
+        return np.exp(x - x.sum(axis=-1, keepdims=True) / x.shape[-1])
+"""
 
 
-@pytest.mark.parametrize("file", AGNOSTIC)
-def test_every_function_that_may_look_at_sizes_exists(file: str) -> None:
-    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
-    names = {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}
-    for one in tree.body:
-        if isinstance(one, ast.ClassDef):
-            names |= {f"{one.name}.{n.name}" for n in one.body if isinstance(n, ast.FunctionDef)}
-    assert AGNOSTIC[file] <= names
+@pytest.mark.parametrize("declared", ["@size_agnostic", ""])
+def test_a_layer_in_a_new_file_of_the_library_declares_that_sizes_do_not_matter(declared: str) -> None:
+    scope: dict[str, Any] = {"__name__": "blockfuse.nn.fresh"}
+    exec(
+        compile(NORMALISING.format(declared=declared), str(Path(nn.__file__).with_name("fresh.py")), "exec"),
+        scope,
+    )
+    net = initialized(scope["Centred"]())
+    sweep(net, lambda n: (numbers(n, 5),))
+    assert len(any_size(net)) == bool(declared)

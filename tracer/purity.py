@@ -32,8 +32,9 @@ import numpy
 
 import blockfuse.array
 from blockfuse.array.ndarray import ndarray
+from blockfuse.array.sizes import AGNOSTIC, TELLING
 from blockfuse.ir.graph import Source
-from blockfuse.tracer.sizes import MEASURES, handles_exceptions, is_agnostic
+from blockfuse.tracer.sizes import handles_exceptions
 
 # Our folders, as they stand and as the package ``blockfuse`` links them.
 _ROOTS = {str(Path(__file__).resolve().parent.parent), str(Path(blockfuse.array.__file__).parent.parent)}
@@ -105,7 +106,7 @@ _QUIET: set[str] = (
 @lru_cache(maxsize=4096)
 def _is_trusted_file(file: str) -> bool:
     trusted = file.startswith(_TRUSTED)
-    if trusted and not file.endswith(_NUMPY_FILES) and all(file != code.co_filename for code in MEASURES):
+    if trusted and not file.endswith(_NUMPY_FILES) and all(file != code.co_filename for code in TELLING):
         _QUIET.add(file)
     return trusted
 
@@ -180,7 +181,7 @@ class Witness:
         if event == "call":
             if not is_trusted(frame):
                 self._see_function(frame)
-            elif frame.f_code in MEASURES:
+            elif frame.f_code in TELLING:
                 self._see_measure(frame)
             elif frame.f_code.co_filename.endswith(_NUMPY_FILES):
                 self._object("reads or writes a file", frame.f_code, frame.f_lineno)
@@ -226,7 +227,7 @@ class Witness:
 
     def _see_measure(self, frame: types.FrameType) -> None:
         reader = frame.f_back
-        if reader is None or not (is_trusted(reader) and is_agnostic(reader.f_code)):
+        if reader is None or not (is_trusted(reader) and reader.f_code in AGNOSTIC):
             self.measured.append((frame.f_locals["self"], user_source()))
 
     def _object(self, what: str, code: types.CodeType, line: int) -> None:

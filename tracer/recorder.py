@@ -17,6 +17,7 @@ from blockfuse.array import stamps
 from blockfuse.array.eager import Eager, data_of
 from blockfuse.array.indexing import basic_index, is_basic
 from blockfuse.array.ndarray import ndarray
+from blockfuse.array.sizes import size_agnostic
 from blockfuse.ir.builder import operands_as_nodes
 from blockfuse.ir.errors import TraceError
 from blockfuse.ir.graph import Node, Source, argument, captured, constant, leaf, literal, ordered
@@ -158,6 +159,7 @@ class Recorder(Eager):
             with self._writing:
                 self._rebind(target, self._node(operator, self._operand_nodes(operator, before), attrs))
 
+    @size_agnostic
     def assign(self, target: ndarray, index: Any, value: Any) -> None:
         items = index if isinstance(index, tuple) else (index,)
         if not self.problem and not all(is_basic(i) for i in items):
