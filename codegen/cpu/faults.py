@@ -6,14 +6,14 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import types as _numba_types
-from numba.extending import intrinsic
 
+from blockfuse.codegen.cpu.intrinsics import Intrinsic
 from blockfuse.codegen.cpu.words import I64
 
 types: Any = _numba_types  # its names are made at run time
 
 
-@intrinsic
+@Intrinsic
 def note_fault(context: Any, fault: Any) -> Any:
     """Set the word. Several threads may at once, so the store is atomic; that also keeps LLVM from making vectors of it."""
 

@@ -9,17 +9,16 @@ from typing import Any
 
 from numba.core import types as _numba_types
 from numba.core.compiler_lock import global_compiler_lock
-from numba.core.registry import cpu_target
 
 from blockfuse.codegen.cpu import numba_passes
 from blockfuse.codegen.cpu.dots import Dots
 from blockfuse.codegen.cpu.faults import note_fault
-from blockfuse.codegen.cpu.intrinsics import intrinsic_of
+from blockfuse.codegen.cpu.intrinsics import Intrinsic
 from blockfuse.codegen.cpu.streams import drain, near_memory, stream
 from blockfuse.codegen.cpu.sweeps import row_sweep
 from blockfuse.codegen.cpu.tiles import Tile, product_tile
 from blockfuse.codegen.cpu.values import Value
-from blockfuse.codegen.functions import ARITY, BOOLEAN, FUNCTIONS
+from blockfuse.codegen.functions import BOOLEAN, FUNCTIONS
 from blockfuse.codegen.machine import Machine
 
 types: Any = _numba_types  # its names are made at run time
@@ -43,7 +42,7 @@ def lowered(source: str, name: str, dtypes: tuple[str, ...], machine: Machine) -
     scope.update(defined)
     pointers = tuple(types.CPointer(_storage(d)) for d in dtypes)
     with global_compiler_lock:
-        text, symbol = numba_passes.lowered(_target(), function, (*pointers, types.int64, types.int64))
+        text, symbol = numba_passes.lowered(function, (*pointers, types.int64, types.int64))
     return _renamed(text, symbol)
 
 
@@ -54,13 +53,6 @@ def _tile(machine: Machine, **columns: Any) -> Any:
 
 def _storage(dtype: str) -> Any:
     return types.uint8 if dtype == "bool" else getattr(types, dtype)
-
-
-@lru_cache
-def _target() -> tuple[Any, Any]:
-    cpu_target.typing_context.refresh()
-    cpu_target.target_context.refresh()
-    return cpu_target.typing_context, cpu_target.target_context
 
 
 @lru_cache
@@ -94,7 +86,7 @@ def _intrinsic(name: str, function: Callable[..., Any]) -> Any:
 
         return result(*arguments), generate
 
-    return intrinsic_of(", ".join("xyz"[: ARITY[name]]), typed)
+    return Intrinsic(typed)
 
 
 def _renamed(text: str, mangled: str) -> str:

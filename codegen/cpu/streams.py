@@ -13,8 +13,8 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import types as _numba_types
-from numba.extending import intrinsic
 
+from blockfuse.codegen.cpu.intrinsics import Intrinsic
 from blockfuse.codegen.cpu.vectors import element_bytes
 from blockfuse.codegen.cpu.words import I32, I64, counted
 
@@ -38,7 +38,7 @@ def near_memory(size: int, dtype: str = "") -> Any:
 
         return pointer(out), generate
 
-    return intrinsic(near)
+    return Intrinsic(near)
 
 
 def stream(vector_bytes: int) -> Any:
@@ -51,10 +51,10 @@ def stream(vector_bytes: int) -> Any:
 
         return types.void(near, out, begin, end), generate
 
-    return intrinsic(copy)
+    return Intrinsic(copy)
 
 
-@intrinsic
+@Intrinsic
 def drain(context: Any) -> Any:
     """See NOTE [streams]."""
 

@@ -19,7 +19,7 @@ from typing import Any
 from llvmlite import ir
 from numba.core import types as _numba_types
 
-from blockfuse.codegen.cpu.intrinsics import intrinsic_of
+from blockfuse.codegen.cpu.intrinsics import Intrinsic
 from blockfuse.codegen.cpu.values import Value, evaluated
 from blockfuse.codegen.cpu.vectors import Vectors, element_bytes
 from blockfuse.codegen.functions import ULP
@@ -82,7 +82,7 @@ def row_sweep(machine: Machine, **columns: Any) -> Callable[[FunctionType], Any]
 
             return result(*arguments), generate
 
-        return intrinsic_of(", ".join((*spec.pointers, *spec.indices, *spec.scalars)), typed)
+        return Intrinsic(typed)
 
     return of_row
 

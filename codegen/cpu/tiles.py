@@ -18,7 +18,7 @@ from typing import Any
 from llvmlite import ir
 from numba.core import types
 
-from blockfuse.codegen.cpu.intrinsics import intrinsic_of
+from blockfuse.codegen.cpu.intrinsics import Intrinsic
 from blockfuse.codegen.cpu.values import Value, evaluated
 from blockfuse.codegen.cpu.vectors import Vectors
 from blockfuse.codegen.functions import FUNCTIONS
@@ -59,8 +59,7 @@ def product_tile(lanes: int, emitter: type[Tile], **columns: Any) -> Any:
 
         return types.void(*arguments), generate
 
-    names = ", ".join((*spec.arguments, *(("b",) if len(spec.store[1]) == 3 else ()), "r", "p"))
-    return intrinsic_of(names, typed)
+    return Intrinsic(typed)
 
 
 class Tile(Vectors):
