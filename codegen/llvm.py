@@ -162,11 +162,24 @@ class Value:
         return self.new(self.builder.bitcast(self.ir, self.like(element)))
 
     def to(self, element: ir.Type, signed: bool = True) -> Self:
-        """Converted as C does: rounding to nearest between floats, truncation to integers."""
+        """Converted as C does: rounding to nearest between floats, truncation to integers.
+
+        Of a float that no integer holds LLVM knows nothing, and may take the way to an integer and back for ``trunc``.
+        Frozen, it is what the machine makes of it: see NOTE [floats that no integer holds].
+        """
         target = self.like(element)
         if target == self.type:
             return type(self)(self.builder, self.ir, signed)
-        return type(self)(self.builder, _conversion(self, element)(self.ir, target), signed)
+        converted = _conversion(self, element)(self.ir, target)
+        if self.is_float and isinstance(element, ir.IntType):
+            converted = self._frozen(converted)
+        return type(self)(self.builder, converted, signed)
+
+    def _frozen(self, value: ir.Value) -> ir.Value:
+        """LLVM's ``freeze``, for which llvmlite has no name."""
+        frozen = ir.Instruction(self.builder.block, value.type, "freeze", [value])
+        self.builder._insert(frozen)
+        return frozen
 
 
 def _conversion(value: Value, element: ir.Type) -> Any:

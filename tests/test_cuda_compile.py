@@ -136,6 +136,19 @@ def test_every_function_compiles(dtype: str) -> None:
     assert ".f64" not in found or dtype == "float64"
 
 
+def test_sums_of_integers_may_overflow() -> None:
+    """Else ``x + 1 > x`` would hold without a look at x."""
+    line = "    out[uint32(0)] = uint8(int64(x0[uint32(0)] + int64(1)) > x0[uint32(0)])"
+    made = DeviceSource(
+        "wraps",
+        f"def wraps(x0, out, rows):\n{line}\n",
+        (("x0", "int64"), ("out", "bool")),
+        (Stage("wraps", 32),),
+    )
+    (text,) = frontend.ptx(made, machine((9, 0)))
+    assert "ld.global" in text
+
+
 def test_entries_have_the_names_of_the_stages() -> None:
     (text,) = frontend.ptx(source("flags"), machine((9, 0)))
     (stage,) = source("flags").stages

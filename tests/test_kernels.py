@@ -195,6 +195,40 @@ def test_floats_that_no_integer_holds_become_what_numpy_makes_of_them(source: st
     assert_native(graph_for(lambda x: pointwise.cast(x, dtype=target), [x]), [x])
 
 
+@pytest.mark.parametrize("source", ["float32", "float64"])
+def test_the_way_to_an_integer_and_back_is_no_rounding(source: str) -> None:
+    """LLVM makes a ``trunc`` of it where a float that no integer holds may become anything."""
+    x = numpy.array([numpy.nan, numpy.inf, -3e9, 3e9, 1e19, -0.5, 2.5] * 5, source)
+    for target in ("int32", "int64"):
+
+        def back(x: Any, target: str = target) -> Any:
+            return pointwise.equal(
+                pointwise.cast(pointwise.cast(x, dtype=target), dtype=source), pointwise.trunc(x)
+            )
+
+        assert_native(graph_for(back, [x]), [x])
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: pointwise.greater(x + 1, x),
+        lambda x: pointwise.less(x - 1, x),
+        lambda x: pointwise.maximum(x + 1, x),
+        lambda x: pointwise.where(pointwise.greater(x + 1, x), x, 0),
+        lambda x: pointwise.less(pointwise.negative(x), x),
+        lambda x: pointwise.greater_equal(pointwise.square(x), x),
+        lambda x: pointwise.greater(x.sum(axis=0) + 1, x.sum(axis=0)),
+        lambda x: x + x - x,
+    ],
+)
+def test_no_integer_operation_promises_not_to_overflow(function: Callable[..., Any], dtype: str) -> None:
+    bounds = numpy.iinfo(dtype)
+    x = numpy.array([bounds.max, bounds.min, 1, bounds.max // 2 + 1] * 9, dtype)
+    assert_native(graph_for(function, [x]), [x])
+
+
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"])
 def test_integers_wrap_inside_a_group(dtype: str) -> None:
     values = [random((100,), dtype, seed=n) for n in range(2)]

@@ -9,6 +9,7 @@ from typing import Any
 
 from numba.core import types as _numba_types
 from numba.core.compiler_lock import global_compiler_lock
+from numba.cpython import numbers
 
 from blockfuse.codegen.cpu import numba_passes
 from blockfuse.codegen.cpu.dots import Dots
@@ -19,7 +20,9 @@ from blockfuse.codegen.cpu.sweeps import row_sweep
 from blockfuse.codegen.cpu.tiles import Tile, product_tile
 from blockfuse.codegen.cpu.values import Value
 from blockfuse.codegen.functions import BOOLEAN, FUNCTIONS
+from blockfuse.codegen.llvm import element_type
 from blockfuse.codegen.machine import Machine
+from blockfuse.codegen.wrapping import wrapping_integers
 
 types: Any = _numba_types  # its names are made at run time
 SYMBOL = "kernel"
@@ -41,7 +44,7 @@ def lowered(source: str, name: str, dtypes: tuple[str, ...], machine: Machine) -
     function = defined.pop(name)  # not in scope: a kernel named ``exp`` calls the function ``exp``
     scope.update(defined)
     pointers = tuple(types.CPointer(_storage(d)) for d in dtypes)
-    with global_compiler_lock:
+    with global_compiler_lock, wrapping_integers(numbers):
         text, symbol = numba_passes.lowered(function, (*pointers, types.int64, types.int64))
     return _renamed(text, symbol)
 
@@ -58,9 +61,10 @@ def _storage(dtype: str) -> Any:
 @lru_cache
 def _scope() -> dict[str, Any]:
     """What kernel source may name."""
-    numbers = {str(t): t for t in (types.float32, types.float64, *types.integer_domain) if t is not None}
+    dtypes = {str(t): t for t in (types.float32, types.float64, *types.integer_domain) if t is not None}
     return {
-        **numbers,
+        **dtypes,
+        **{name: _conversion(name) for name in ("int32", "int64")},
         **{name: _intrinsic(name, f) for name, f in FUNCTIONS.items()},
         "inf": float("inf"),
         "nan": float("nan"),
@@ -76,17 +80,27 @@ def _intrinsic(name: str, function: Callable[..., Any]) -> Any:
 
     def typed(context: Any, *arguments: Any) -> Any:
         result = types.boolean if name in BOOLEAN else arguments[1 if name == "select" else 0]
-
-        def generate(_: Any, builder: Any, signature: Any, values: Any) -> Any:
-            operands = [
-                Value(builder, v, getattr(t, "signed", True))
-                for v, t in zip(values, signature.args, strict=True)
-            ]
-            return function(*operands).ir
-
-        return result(*arguments), generate
+        return result(*arguments), _generator(function)
 
     return Intrinsic(typed)
+
+
+def _conversion(dtype: str) -> Any:
+    """``int32(x)``; see NOTE [floats that no integer holds]."""
+    target = getattr(types, dtype)
+
+    def typed(context: Any, number: Any) -> Any:
+        return target(number), _generator(lambda x: x.to(element_type(dtype)))
+
+    return Intrinsic(typed)
+
+
+def _generator(function: Callable[..., Any]) -> Callable[..., Any]:
+    def generate(_: Any, builder: Any, signature: Any, values: Any) -> Any:
+        pairs = zip(values, signature.args, strict=True)
+        return function(*(Value(builder, v, getattr(t, "signed", True)) for v, t in pairs)).ir
+
+    return generate
 
 
 def _renamed(text: str, mangled: str) -> str:

@@ -15,6 +15,8 @@ from typing import Any
 from cuda.core import Linker, LinkerOptions, ObjectCode
 from numba import cuda
 from numba.cuda import types as _numba_types
+from numba.cuda.core.compiler_lock import global_compiler_lock
+from numba.cuda.cpython import numbers
 from numba.cuda.extending import intrinsic
 
 from blockfuse.codegen.cuda import intrinsics
@@ -24,6 +26,7 @@ from blockfuse.codegen.cuda.values import Value
 from blockfuse.codegen.functions import ARITY, BOOLEAN, FUNCTIONS
 from blockfuse.codegen.llvm import element_type
 from blockfuse.codegen.machine import Machine
+from blockfuse.codegen.wrapping import wrapping_integers
 
 types: Any = _numba_types  # its names are made at run time
 _number = itertools.count()  # Numba tells arrays of two kernels apart by file and line
@@ -49,7 +52,8 @@ def ptx(source: DeviceSource, machine: Machine) -> list[str]:
 
 def _compiled(function: Callable[..., Any], signature: Any, stage: Stage, machine: Machine) -> str:
     bounds = (stage.threads, stage.resident)
-    text, _ = cuda.compile_ptx(function, signature, cc=capability(machine), launch_bounds=bounds)
+    with global_compiler_lock, wrapping_integers(numbers):
+        text, _ = cuda.compile_ptx(function, signature, cc=capability(machine), launch_bounds=bounds)
     entry = re.search(r"\.visible \.entry (\w+)\(", text)
     assert entry is not None, text
     return str(text).replace(entry[1], stage.entry)
@@ -62,9 +66,9 @@ def _storage(dtype: str) -> Any:
 @lru_cache
 def _scope() -> dict[str, Any]:
     """What kernel source may name."""
-    numbers = {str(t): t for t in (types.float32, types.float64, *types.integer_domain) if t is not None}
+    dtypes = {str(t): t for t in (types.float32, types.float64, *types.integer_domain) if t is not None}
     return {
-        **numbers,
+        **dtypes,
         **{name: _conversion(name) for name in ("int32", "int64")},
         **{name: _function(name, f) for name, f in FUNCTIONS.items()},
         **{name: _intrinsic(name, f) for name, f in intrinsics.INTRINSICS.items()},

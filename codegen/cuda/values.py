@@ -48,5 +48,9 @@ class Value(llvm.Value):
         held = (self >= -bound) & (self < bound)
         return type(self)(self.builder, held.chosen(converted, self._least(element)).ir, signed)
 
+    def _frozen(self, value: ir.Value) -> ir.Value:
+        """As it is: NVVM knows no ``freeze`` either, and ``to`` chooses."""
+        return value
+
     def _least(self, element: ir.IntType) -> Any:
         return self.new(ir.Constant(element, -(1 << (element.width - 1))))
