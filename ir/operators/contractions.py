@@ -262,11 +262,14 @@ def _terms(subscripts: str) -> tuple[list[str], str]:
 
 
 def _einsum(*operands: Any, subscripts: str) -> Any:
-    """Operands are folded into the first one from the left; letters that nobody needs any more are summed."""
+    """Operands are folded into the first one from the left; letters that nobody needs any more are summed.
+
+    All in the dtype of the result, as NumPy does: two of three operands may have a narrower one in common.
+    """
     terms, output = _terms(subscripts)
     dtype = str(numpy.result_type(*(x.dtype for x in operands)))
     sizes = _sizes(terms, operands, subscripts)
-    parts, terms = _without_ones(operands, terms, sizes)
+    parts, terms = _without_ones([_as(x, dtype) for x in operands], terms, sizes)
     later = ["".join(terms[n + 1 :]) + output for n in range(len(terms))]
     x, term = _summed(*_on_diagonal(parts[0], terms[0]), later[0])
     for y, other, needed in zip(parts[1:], terms[1:], later[1:], strict=True):
@@ -274,7 +277,11 @@ def _einsum(*operands: Any, subscripts: str) -> Any:
         x, term = _contracted(x, term, y, other, needed)
         x, term = _summed(x, term, needed)
     ordered = transpose(x, axes=tuple(term.index(letter) for letter in output))
-    return ordered if str(ordered.dtype) == dtype else cast(ordered, dtype=dtype)
+    return _as(ordered, dtype)
+
+
+def _as(x: Any, dtype: str) -> Any:
+    return x if str(x.dtype) == dtype else cast(x, dtype=dtype)
 
 
 def _without_ones(
