@@ -313,7 +313,7 @@ def _readable_row(group: _Group, producer: Node, inner: list[Node]) -> bool:
 
 def _fused_node(group: _Group, now: dict[Node, Node]) -> Node:
     """The group as one node: its operands become arguments x0, x1, ... of the body, one for each way of reading them (NOTE
-    [granularity]); numbers stay in the body.
+    [granularity]); numbers stay in the body of who computes with numbers.
     """
     members = [n for n in graph_of((), (group.sink,)).nodes if n in group.members]
     domain = row_domain(members)
@@ -330,7 +330,7 @@ def _fused_node(group: _Group, now: dict[Node, Node]) -> Node:
     def read(operand: Node, reader: Node) -> Node:
         if operand in inner:
             return inner[operand]
-        if operand.operator is constant and operand.type.size == 1:
+        if operand.operator is constant and operand.type.size == 1 and _has_scalars(reader):
             return operand
         key = operand, domain.shape_read_by(reader) if domain else ()
         if key not in reads:
@@ -345,6 +345,11 @@ def _fused_node(group: _Group, now: dict[Node, Node]) -> Node:
     body = graph_of(arguments, (inner[group.sink],))
     attrs: dict[str, Any] = {"name": _name(members), "body": body}
     return Node(fused, tuple(now[o] for o in operands), attrs, group.sink.type, group.sink.source)
+
+
+def _has_scalars(node: Node) -> bool:
+    """Whether kernels compute ``node`` number by number; a product reads memory, also a matrix of one element."""
+    return isinstance(node.operator.lowering, Pointwise | Reduction)
 
 
 _WORDS = 4  # of a kernel's name
