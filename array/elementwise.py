@@ -88,10 +88,11 @@ fmod = binary(pointwise.fmod)
 negative = unary(pointwise.negative)
 positive = unary(pointwise.positive)
 absolute = abs = unary(pointwise.absolute)
-fabs = absolute
+fabs = unary(pointwise.fabs)
 sign = unary(pointwise.sign)
 square = unary(pointwise.square)
 sqrt = unary(pointwise.sqrt)
+cbrt = unary(pointwise.cbrt)
 reciprocal = unary(pointwise.reciprocal)
 maximum = binary(pointwise.maximum)
 minimum = binary(pointwise.minimum)
@@ -107,13 +108,6 @@ def power(x: ArrayLike, y: ArrayLike, /, out: ndarray | None = None) -> ndarray:
     if type(x) is ndarray:
         return x**y
     return current().apply(pointwise.power, (x, y) if type(y) is ndarray else beside(x, y), {})
-
-
-def cbrt(x: ArrayLike, /) -> ndarray:
-    """The cube root of each element."""
-    values = asarray(x)
-    root = sign(values) * absolute(values) ** (1 / 3)
-    return asarray(root, numpy.cbrt(numpy.zeros((), values.dtype)).dtype)
 
 
 def clip(
@@ -185,7 +179,7 @@ rint = unary(pointwise.rint)
 def round(x: ArrayLike, decimals: int = 0) -> ndarray:
     """Each element rounded to ``decimals`` digits after the point, halves to the even neighbour."""
     values = asarray(x)
-    if values.dtype.kind != "f" and decimals >= 0:
+    if values.dtype.kind in "iu" and decimals >= 0:
         return asarray(pointwise.cast(values, dtype=str(values.dtype)))
     if decimals == 0:
         return rint(values)

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
-ULP = {"exp": 1.3, "log": 0.9, "tanh": 1.4, "sigmoid": 2.5, "erf": 1.3, "softplus": 2.3}
+ULP = {"exp": 1.3, "log": 0.9, "tanh": 1.4, "sigmoid": 2.5, "erf": 1.3, "softplus": 2.3, "expm1": 1.9}
 
 
 class Value(Protocol):
@@ -184,10 +184,25 @@ _EXP = {
 
 
 def exponential(x: Value) -> Value:
-    """``exp`` of a backend that has none that suits it better.
+    """``exp`` of a backend that has none that suits it better: a polynomial for exp(r), see ``_reduced``, scaled in two
+    steps so that subnormals come out.
+    """
+    r, first, second = _reduced(x)
+    return polynomial(r, (*_EXP[x.bits], 1.0, 1.0)) * first * power_of_two(x, second)
 
-    x = n ln 2 + r, |r| <= ln 2 / 2; a polynomial for exp(r), scaled in two steps so that subnormals come out. n is
-    rounded by adding 1.5 * 2**mantissa bits, which leaves it in the last bits of the sum: no conversion of a nan.
+
+def expm1(x: Value) -> Value:
+    """exp(x) - 1 = (p 2**a + (2**a - 2**-b)) 2**b with p = exp(r) - 1 and a + b = n: near zero n is 0, and p all of it."""
+    r, first, second = _reduced(x)
+    series = multiply_add(r * r, polynomial(r, _EXP[x.bits]), r)
+    rest = first - power_of_two(x, -second)
+    return _copysign(multiply_add(series, first, rest) * power_of_two(x, second), x)
+
+
+def _reduced(x: Value) -> tuple[Value, Value, Value]:
+    """x = n ln 2 + r, |r| <= ln 2 / 2, within the range of ``exp``: r, 2**a and b, where a + b = n are the halves of n.
+
+    n is rounded by adding 1.5 * 2**mantissa bits, which leaves it in the last bits of the sum: no conversion of a nan.
     """
     low, high, mantissa = (-104.0, 89.0, 23) if x.bits == 32 else (-746.0, 710.0, 52)
     bounded = select(x < low, x.constant(low), select(x > high, x.constant(high), x))
@@ -196,10 +211,9 @@ def exponential(x: Value) -> Value:
     n = lifted - magic
     ln2_high, ln2_low = LN2[x.bits]
     r = multiply_add(n, x.constant(-ln2_low), multiply_add(n, x.constant(-ln2_high), bounded))
-    series = polynomial(r, (*_EXP[x.bits], 1.0, 1.0))
     whole = lifted.bitcast(x.integer)  # n and, in bits that a shift by the mantissa drops, what was added
     half = whole >> 1
-    return series * power_of_two(x, half) * power_of_two(x, whole - half)
+    return r, power_of_two(x, half), whole - half
 
 
 # The odd series of log((1 + s) / (1 - s)) - 2 s in s**2, from fdlibm's e_log.c (Sun Microsystems 1993).
@@ -318,7 +332,7 @@ def mixed(low: Value, high: Value) -> Value:
 # -- all of them ---------------------------------------------------------------------------------------------
 
 LIBRARY = (
-    *("pow", "hypot", "exp2", "expm1", "log2", "log10", "log1p", "sin", "cos", "tan", "asin", "acos", "atan"),
+    *("pow", "hypot", "exp2", "cbrt", "log2", "log10", "log1p", "sin", "cos", "tan", "asin", "acos", "atan"),
     *("atan2", "sinh", "cosh", "asinh", "acosh", "atanh"),
 )
 
@@ -327,7 +341,7 @@ FUNCTIONS: dict[str, Callable[..., Value]] = {
     **{f.__name__: f for f in (select, truth, negated, maximum, minimum, relu, sign, literal, one, infinity)},
     **{f.__name__: f for f in (fold_add, fold_multiply, fold_maximum, fold_minimum)},
     **{f.__name__: f for f in (high_product, mixed)},
-    **{f.__name__: f for f in (exp, log, tanh, sigmoid, softplus, erf, multiply_add)},
+    **{f.__name__: f for f in (exp, expm1, log, tanh, sigmoid, softplus, erf, multiply_add)},
     "sqrt": sqrt,
     "floor": floor,
     "ceil": ceil,

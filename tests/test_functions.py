@@ -13,6 +13,7 @@ from blockfuse.ir.operator import TABLE, Operator
 from blockfuse.ir.operators.contractions import dense
 
 LIBRARY = 3.0  # ulp: what a C library may be off; glibc 2.36 stays below 2.0
+LIMITS = {**ULP, "cbrt": 4.0}  # glibc's cbrt of float64 is the one that does not
 WIDER = {"float32": numpy.float64, "float64": numpy.longdouble}
 DTYPES = ["float32", "float64"] if numpy.finfo(numpy.longdouble).eps < 1e-18 else ["float32"]
 
@@ -90,7 +91,7 @@ def edges(dtype: str) -> numpy.ndarray:
 def assert_accurate(name: str, found: numpy.ndarray, x: numpy.ndarray) -> None:
     errors = ulps(found, true(name, x))
     worst = int(errors.argmax())
-    limit = ULP.get(name, LIBRARY)
+    limit = LIMITS.get(name, LIBRARY)
     assert errors[worst] <= limit, f"{name}({x[worst]!r}) is {found[worst]!r}, {errors[worst]:.2f} ulp off"
 
 

@@ -137,7 +137,7 @@ _ARC = {f"a{name}{h}": getattr(numpy, f"arc{name}{h}") for name in ("sin", "cos"
 # name -> the function that a device's library has under it
 LIBRARY: dict[str, Callable[..., Any]] = {
     **{n: getattr(numpy, n) for n in ("sqrt", "floor", "ceil", "trunc", "rint", "fabs", "copysign")},
-    **{n: getattr(numpy, n) for n in ("exp2", "expm1", "log2", "log10", "log1p", "hypot")},
+    **{n: getattr(numpy, n) for n in ("exp2", "cbrt", "log2", "log10", "log1p", "hypot")},
     **{n: getattr(numpy, n) for n in ("sin", "cos", "tan", "sinh", "cosh")},
     **_ARC,
     "atan2": numpy.arctan2,

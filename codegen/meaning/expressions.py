@@ -82,7 +82,7 @@ def _mixed(low: Any, high: Any) -> Any:
 
 _DTYPES = ("float32", "float64", *(f"{u}int{bits}" for u in ("", "u") for bits in (8, 16, 32, 64)))
 _OWN = ("sqrt", "floor", "ceil", "trunc", "rint", "exp", "log", "tanh", "abs", "sign", "maximum", "minimum")
-_LIBRARY = ("hypot", "exp2", "expm1", "log2", "log10", "log1p", "sin", "cos", "tan", "sinh", "cosh")
+_LIBRARY = ("hypot", "exp2", "expm1", "cbrt", "log2", "log10", "log1p", "sin", "cos", "tan", "sinh", "cosh")
 _ARC = ("sin", "cos", "tan", "tan2", "sinh", "cosh", "tanh")
 
 # name in an expression -> what it means

@@ -120,6 +120,7 @@ def _power_gradient(g: Any, out: Any, x: Any, y: Any) -> tuple[Any, Any]:
 power = ufunc(numpy.power, "pow({0}, {1})", _power_gradient, kinds="f", cost=60, low=0.5)
 square = ufunc(numpy.square, "({0} * {0})", lambda g, out, x: (g * x * 2,), kinds="fiu")
 sqrt = ufunc(numpy.sqrt, "sqrt({0})", lambda g, out, x: (g / (out * 2),), kinds="f", cost=8, low=0.5)
+cbrt = ufunc(numpy.cbrt, "cbrt({0})", lambda g, out, x: (g / (out * out * 3),), kinds="f", cost=40, low=0.5)
 reciprocal = ufunc(
     numpy.reciprocal,
     "(one({0}) / {0})",
@@ -129,6 +130,7 @@ reciprocal = ufunc(
     low=0.5,
 )
 absolute = ufunc(numpy.absolute, "abs({0})", lambda g, out, x: (g * sign(x),), kinds="f", low=0.5)
+fabs = ufunc(numpy.fabs, "abs({0})", lambda g, out, x: (g * sign(x),), kinds="f", low=0.5)
 sign: Operator = ufunc(numpy.sign, "sign({0})", FLAT, kinds="f")
 floor_divide = ufunc(numpy.floor_divide, "floor_divide({0}, {1})", FLAT, kinds="", low=0.5)
 remainder = ufunc(
@@ -198,7 +200,7 @@ rint = ufunc(numpy.rint, "rint({0})", FLAT, kinds="f")
 
 exp = ufunc(numpy.exp, "exp({0})", lambda g, out, x: (g * out,), kinds="f", cost=14)
 exp2 = ufunc(numpy.exp2, "exp2({0})", lambda g, out, x: (g * out * math.log(2),), kinds="f", cost=40)
-expm1 = ufunc(numpy.expm1, "expm1({0})", lambda g, out, x: (g * (out + 1),), kinds="f", cost=40)
+expm1 = ufunc(numpy.expm1, "expm1({0})", lambda g, out, x: (g * (out + 1),), kinds="f", cost=16)
 log = ufunc(numpy.log, "log({0})", lambda g, out, x: (g / x,), kinds="f", cost=20, low=0.5)
 log2 = ufunc(numpy.log2, "log2({0})", lambda g, out, x: (g / (x * math.log(2)),), kinds="f", cost=40, low=0.5)
 log10 = ufunc(
