@@ -6,8 +6,6 @@ from collections.abc import Callable
 from math import prod
 from typing import Any
 
-import numpy
-
 from blockfuse.array import modes, random
 from blockfuse.array.arguments import ArrayLike, axes_tuple, checked_dtype, one_axis
 from blockfuse.array.creation import array, asarray
@@ -23,7 +21,16 @@ from blockfuse.array.shaping import broadcast_to, expand_dims, reshape, squeeze,
 from blockfuse.array.sizes import size_agnostic
 from blockfuse.ir.errors import ShapeError, UsageError
 from blockfuse.ir.interpreter import current
-from blockfuse.ir.operators import contractions, drawing, filling, indexing, movement, neural, pointwise
+from blockfuse.ir.operators import (
+    contractions,
+    drawing,
+    filling,
+    indexing,
+    masked,
+    movement,
+    neural,
+    pointwise,
+)
 
 __all__ = [
     "Device",
@@ -105,13 +112,12 @@ def _tanh(x: ArrayLike) -> ndarray:
 
 def log_sigmoid(x: ArrayLike) -> ndarray:
     """``log(sigmoid(x))`` without overflow."""
-    return pointwise.negative(softplus(asarray(x) * -1))
+    return neural.log_sigmoid(asarray(x))
 
 
 def softsign(x: ArrayLike) -> ndarray:
     """``x / (1 + abs(x))``."""
-    values = asarray(x)
-    return values / (pointwise.absolute(values) + 1)
+    return neural.softsign(asarray(x))
 
 
 def silu(x: ArrayLike) -> ndarray:
@@ -121,8 +127,7 @@ def silu(x: ArrayLike) -> ndarray:
 
 def mish(x: ArrayLike) -> ndarray:
     """``x * tanh(softplus(x))``."""
-    values = asarray(x)
-    return values * _tanh(softplus(values))
+    return neural.mish(asarray(x))
 
 
 def gelu(x: ArrayLike, approximation: str = "erf") -> ndarray:
@@ -191,7 +196,7 @@ def _prelu(x: ndarray, gamma: ArrayLike | None) -> ndarray:
 
 def smooth_l1(data: ArrayLike, scalar: float = 1.0) -> ndarray:
     """``(scalar * x) ** 2 / 2`` near zero, ``abs(x) - 0.5 / scalar ** 2`` from ``1 / scalar ** 2`` on."""
-    x = asarray(data)
+    x = neural.floated(asarray(data))
     size, edge = pointwise.absolute(x), 1.0 / scalar**2
     return pointwise.where(pointwise.less(size, edge), pointwise.square(x * scalar) * 0.5, size - 0.5 * edge)
 
@@ -228,8 +233,7 @@ def masked_softmax(
 ) -> ndarray:
     """``softmax`` over the elements where ``mask`` is true; the others get 0."""
     x, kept = _cooled(data, temperature), asarray(mask, bool)
-    shares = neural.softmax(pointwise.where(kept, x, _lowest(x)), axis=one_axis(axis, x.ndim))
-    return pointwise.where(kept, shares, 0.0)
+    return masked.masked_softmax(x, kept, axis=one_axis(axis, x.ndim))
 
 
 def masked_log_softmax(
@@ -237,18 +241,12 @@ def masked_log_softmax(
 ) -> ndarray:
     """``log_softmax`` over the elements where ``mask`` is true; the others get -inf."""
     x, kept = _cooled(data, temperature), asarray(mask, bool)
-    logs = neural.log_softmax(pointwise.where(kept, x, _lowest(x)), axis=one_axis(axis, x.ndim))
-    return pointwise.where(kept, logs, -numpy.inf)
+    return masked.masked_log_softmax(x, kept, axis=one_axis(axis, x.ndim))
 
 
 def _cooled(data: ArrayLike, temperature: float | None) -> ndarray:
     x = asarray(data)
     return x if temperature in (None, 1) else x / temperature
-
-
-def _lowest(x: ndarray) -> float:
-    """A number that no element is below; finite, so that a row without elements gives no nan."""
-    return float(numpy.finfo(x.dtype if x.dtype.kind == "f" else "float64").min)
 
 
 def _positions(size: int, axes_after: int, dtype: str = "int64") -> ndarray:

@@ -12,6 +12,7 @@ from blockfuse.array.arguments import ArrayLike, one_axis
 from blockfuse.array.creation import asarray
 from blockfuse.array.elementwise import binary
 from blockfuse.array.ndarray import ndarray
+from blockfuse.array.reducing import sum
 from blockfuse.array.shaping import moveaxis, ravel, reshape
 from blockfuse.array.sizes import size_agnostic
 from blockfuse.ir.errors import ShapeError
@@ -120,10 +121,8 @@ def kron(a: ArrayLike, b: ArrayLike) -> ndarray:
 def trace(a: ArrayLike) -> ndarray:
     """The sum of the diagonal of the first two axes."""
     x = asarray(a)
-    if x.dtype.kind != "f":  # as in every other sum
-        x = asarray(x, "uint64" if x.dtype.kind == "u" else "int64")
     size = min(x.shape[:2])
-    return einsum("ii...->...", x[:size, :size])
+    return sum(einsum("ii...->...i", x[:size, :size]), -1)
 
 
 def cross(a: ArrayLike, b: ArrayLike, axis: int = -1) -> ndarray:

@@ -14,7 +14,7 @@ from blockfuse.array.shaping import ravel, reshape
 from blockfuse.ir.interpreter import current
 from blockfuse.ir.lowering import Reduction
 from blockfuse.ir.operator import Operator
-from blockfuse.ir.operators import movement, pointwise, reductions, sorting
+from blockfuse.ir.operators import masked, movement, pointwise, reductions, sorting
 
 # Every function here takes ``axis`` (None: all axes; an int; a tuple) and ``keepdims`` (folded axes stay,
 # with size 1).
@@ -131,8 +131,15 @@ def average(
     if shares.shape != x.shape:
         place = one_axis(axis, x.ndim)
         shares = reshape(shares, tuple(n if i == place else 1 for i, n in enumerate(x.shape)))
-    whole = sum(movement.broadcast_to(shares, shape=x.shape), axis, keepdims=keepdims)
-    return sum(x * shares, axis, keepdims=keepdims) / whole
+    dtype = _averaging_dtype(x.dtype, shares.dtype)
+    whole = sum(movement.broadcast_to(shares, shape=x.shape), axis, dtype, keepdims)
+    return sum(asarray(x, dtype) * asarray(shares, dtype), axis, keepdims=keepdims) / whole
+
+
+def _averaging_dtype(values: numpy.dtype, shares: numpy.dtype) -> numpy.dtype:
+    """In which NumPy multiplies and adds up: products of bytes would wrap."""
+    common = numpy.result_type(values, shares)
+    return common if values.kind == "f" else numpy.result_type(common, numpy.float64)
 
 
 def median(a: ArrayLike, axis: int | None = None, keepdims: bool = False) -> ndarray:
@@ -249,7 +256,4 @@ def ediff1d(ary: ArrayLike) -> ndarray:
 def logsumexp(a: ArrayLike, axis: Any = None, keepdims: bool = False) -> ndarray:
     """``log(sum(exp(a)))`` without overflow."""
     x = asarray(a)
-    axes = axes_tuple(axis, x.ndim)
-    top = max(x, axes, True)
-    total: ndarray = pointwise.log(sum(pointwise.exp(x - top), axes, keepdims=True)) + top
-    return total if keepdims else reshape(total, reductions.reduced_shape(x.shape, axes, False))
+    return masked.logsumexp(x, axis=axes_tuple(axis, x.ndim), keepdims=bool(keepdims))

@@ -191,4 +191,11 @@ def searchsorted(a: ArrayLike, v: ArrayLike, side: str = "left") -> ndarray:
     rising, values = asarray(a), asarray(v)
     beside = values[..., None]
     before = rising < beside if side == "left" else rising <= beside
+    if values.dtype.kind == "f":  # a nan goes behind all numbers, and before or behind those that are there
+        behind_numbers = pointwise.isnan(beside)
+        if side == "left" and rising.dtype.kind == "f":
+            behind_numbers = pointwise.logical_and(
+                behind_numbers, pointwise.logical_not(pointwise.isnan(rising))
+            )
+        before = pointwise.logical_or(before, behind_numbers)
     return reducing.sum(before, -1)

@@ -12,18 +12,6 @@ from blockfuse.nn.initializers import Constant, Init
 from blockfuse.nn.parameter import Parameter
 
 
-def _softsign(x: Any) -> Any:
-    return x / (pointwise.absolute(x) + 1)
-
-
-def _log_sigmoid(x: Any) -> Any:
-    return pointwise.negative(neural.softplus(pointwise.negative(x)))
-
-
-def _mish(x: Any) -> Any:
-    return x * pointwise.tanh(neural.softplus(x))
-
-
 def _gelu(x: Any) -> Any:
     return neural.gelu(x, approximate=False)
 
@@ -34,9 +22,9 @@ ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "sigmoid": neural.sigmoid,
     "tanh": pointwise.tanh,
     "softrelu": neural.softplus,
-    "softsign": _softsign,
-    "log_sigmoid": _log_sigmoid,
-    "mish": _mish,
+    "softsign": neural.softsign,
+    "log_sigmoid": neural.log_sigmoid,
+    "mish": neural.mish,
     "gelu": _gelu,
     "silu": neural.silu,
 }

@@ -68,6 +68,7 @@ numbers any
     {number} - {0}
     {0} + {number}
     {0} > {number}
+    {0} + {number} > {0}
     {0} / 4
     1 / (1 + {0} * {0})
     {0} ** 2
@@ -123,7 +124,7 @@ rows axes
 rows numbers
     {0} - {0}.max(axis=-1, keepdims=True)
     {0} - np.mean({0}, axis=0)
-rows floats
+rows axes
     npx.logsumexp({0}, axis={axes}, keepdims={keep})
 rows floats vector vector
     npx.layer_norm({0}, {1}, {2}, axis=-1, eps=1e-3)
@@ -143,10 +144,9 @@ activations any
     npx.stop_gradient({0})
     npx.cast({0}, '{dtype}')
     np.clip({0}, -0.5, 0.5)
-activations numbers
     npx.log_sigmoid({0})
     npx.smooth_l1({0})
-    np.cbrt({0})
+activations numbers
     np.round({0}, 1)
     np.fix({0})
 movement any
@@ -240,6 +240,10 @@ products axes right
     {0} @ {1} * {0}
     npx.relu({0} @ {1})
     np.tensordot({0}, {1}, 1)
+products line
+    np.eye(1, dtype='{wide}') @ {0}[None]
+    np.dot({0}[:, None], np.array([[2.0]], dtype='{wide}'))
+    np.tensordot(np.array([3.0], dtype='{wide}'), {0}[None], 1)
 products axes stacked
     np.dot({0}, {1})
 products floats
@@ -255,6 +259,7 @@ products floats
     np.kron({0}, np.eye(2, dtype='float32'))
     np.einsum('...i,...i->...', {0}, {0})
 products matrix
+    np.einsum('ij,ij,ij->j', {0}, {0} > 0, {0}.astype('{dtype}'))
     np.einsum('ij,ij->i', {0}, {0})
     np.einsum('ij,kj->ik', {0}, {0})
     np.einsum('ij,j->i', {0}, {0}[0])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy
@@ -10,8 +12,10 @@ import numpy
 from blockfuse.ir.lowering import Composite
 from blockfuse.ir.operator import Example, Operator, row
 from blockfuse.ir.operators.pointwise import (
+    absolute,
     cast,
     exp,
+    expm1,
     floating,
     greater,
     log,
@@ -20,10 +24,35 @@ from blockfuse.ir.operators.pointwise import (
     same,
     sqrt,
     square,
+    tanh,
     where,
 )
 from blockfuse.ir.operators.reductions import max_, mean, sum_
 from blockfuse.ir.types import TensorType
+
+# NOTE [halves]
+# The meanings below compute float16 in float32, and round once: a sum of 70000 weights of a softmax, or the square of 300,
+# is beyond the largest half. No kernel computes float16, so this is what programs do, too.
+
+
+def in_float32(meaning: Callable[..., numpy.ndarray]) -> Callable[..., numpy.ndarray]:
+    """``meaning`` with a first operand of float16 taken as float32; see NOTE [halves]."""
+
+    @wraps(meaning)
+    def widened(x: numpy.ndarray, *others: numpy.ndarray, **attrs: Any) -> numpy.ndarray:
+        if x.dtype != numpy.float16:
+            return meaning(x, *others, **attrs)
+        dtype = numpy.result_type(x, *others)
+        with numpy.errstate(over="ignore"):  # an infinity that NumPy's own halves would give
+            return meaning(x.astype(numpy.float32), *others, **attrs).astype(dtype)
+
+    return widened
+
+
+def floated(x: Any) -> Any:
+    """``x``, or float64 where it is not a float: integers wrap, and NumPy takes the exponential of int8 in float16."""
+    return x if x.dtype.kind == "f" else cast(x, dtype="float64")
+
 
 # -- activations ---------------------------------------------------------------------------------------------
 
@@ -41,6 +70,7 @@ relu: Operator = pointwise(
 )
 
 
+@in_float32
 def _sigmoid(x: numpy.ndarray) -> numpy.ndarray:
     """1 / (1 + exp(-x)) without overflow, in the dtype of x."""
     x = x.astype(floating(x.dtype)[0])
@@ -80,6 +110,7 @@ erf: Operator = pointwise(
 )
 
 
+@in_float32
 def _softplus(x: numpy.ndarray) -> numpy.ndarray:
     """log(1 + exp(x)) without overflow."""
     values = numpy.asarray(x, floating(x.dtype)[0])
@@ -106,8 +137,8 @@ def _leaky(x: Any, slope: float) -> Any:
 
 
 def _elu(x: Any, alpha: float) -> Any:
-    values = _floated(x)  # NumPy takes the exponential of int8 in float16
-    return where(greater(values, 0), values, (exp(where(greater(values, 0), 0, values)) - 1) * alpha)
+    values = floated(x)
+    return where(greater(values, 0), values, expm1(where(greater(values, 0), 0, values)) * alpha)
 
 
 def _silu(x: Any) -> Any:
@@ -115,6 +146,7 @@ def _silu(x: Any) -> Any:
 
 
 def _gelu(x: Any, approximate: bool) -> Any:
+    x = floated(x)
     if approximate:  # Hendrycks and Gimpel 2016, equation in section 2
         return x * sigmoid((x + x * square(x) * 0.044715) * (2 * math.sqrt(2 / math.pi)))
     return x * (erf(x * math.sqrt(0.5)) + 1) * 0.5
@@ -128,12 +160,20 @@ def _leaky_meaning(x: numpy.ndarray, slope: float) -> numpy.ndarray:
     return numpy.where(x > 0, x, x * slope)
 
 
+@in_float32
 def _elu_meaning(x: numpy.ndarray, alpha: float) -> numpy.ndarray:
     values = x.astype(floating(x.dtype)[0])
-    return numpy.where(values > 0, values, (numpy.exp(numpy.minimum(values, 0)) - 1) * alpha)
+    return numpy.where(values > 0, values, numpy.expm1(numpy.where(values > 0, 0, values)) * alpha)
 
 
+@in_float32
+def _silu_meaning(x: numpy.ndarray) -> numpy.ndarray:
+    return x * _sigmoid(x)
+
+
+@in_float32
 def _gelu_meaning(x: numpy.ndarray, approximate: bool) -> numpy.ndarray:
+    x = x.astype(floating(x.dtype)[0])
     if approximate:
         return x * _sigmoid((x + 0.044715 * x * x * x) * (2 * math.sqrt(2 / math.pi)))
     return x * (1 + _erf(x * math.sqrt(0.5))) * 0.5
@@ -156,7 +196,7 @@ elu = row(
 )
 silu = row(
     "silu",
-    lambda x: x * _sigmoid(x),
+    _silu_meaning,
     Composite(_silu),
     type_rule=_floating_type,
     examples=(Example(((3, 5),)),),
@@ -169,15 +209,30 @@ gelu = row(
     examples=(Example(((3, 5),), {"approximate": False}), Example(((3, 5),), {"approximate": True})),
 )
 
+# -- activations that no row is needed for -------------------------------------------------------------------
+
+
+def softsign(x: Any) -> Any:
+    """``x / (1 + abs(x))``."""
+    values = floated(x)
+    return values / (absolute(values) + 1)
+
+
+def log_sigmoid(x: Any) -> Any:
+    """``log(sigmoid(x))`` without overflow."""
+    return negative(softplus(negative(floated(x))))
+
+
+def mish(x: Any) -> Any:
+    """``x * tanh(softplus(x))``."""
+    return x * tanh(softplus(x))
+
+
 # -- rows: softmax and layer normalisation -------------------------------------------------------------------
 
 
-def _floated(x: Any) -> Any:
-    return x if x.dtype.kind == "f" else cast(x, dtype="float64")
-
-
 def _shifted(x: Any, axis: int) -> Any:
-    return _floated(x) - _floated(max_(x, axis=(axis,), keepdims=True))
+    return floated(x) - floated(max_(x, axis=(axis,), keepdims=True))
 
 
 def _softmax(x: Any, axis: int) -> Any:
@@ -190,12 +245,14 @@ def _log_softmax(x: Any, axis: int) -> Any:
     return shifted - log(sum_(exp(shifted), axis=(axis,), keepdims=True))
 
 
+@in_float32
 def _softmax_meaning(x: numpy.ndarray, axis: int) -> numpy.ndarray:
     values = numpy.asarray(x, floating(x.dtype)[0])
     weights = numpy.exp(values - values.max(axis=axis, keepdims=True))
     return weights / weights.sum(axis=axis, keepdims=True)
 
 
+@in_float32
 def _log_softmax_meaning(x: numpy.ndarray, axis: int) -> numpy.ndarray:
     values = numpy.asarray(x, floating(x.dtype)[0])
     shifted = values - values.max(axis=axis, keepdims=True)
@@ -216,6 +273,7 @@ def _layer_norm(x: Any, gamma: Any, beta: Any, axis: int, epsilon: float) -> Any
     return centred / deviation * gamma + beta
 
 
+@in_float32
 def _layer_norm_meaning(
     x: numpy.ndarray, gamma: numpy.ndarray, beta: numpy.ndarray, axis: int, epsilon: float
 ) -> numpy.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy
+
 from blockfuse.ir.builder import expanded
 from blockfuse.ir.graph import Graph, Node, rewrite
 from blockfuse.ir.lowering import Composite
@@ -18,10 +20,21 @@ def expand_draws(graph: Graph) -> Graph:
 
 
 def expand_composites(graph: Graph) -> Graph:
-    """No composite operator is left."""
-    while any(isinstance(n.operator.lowering, Composite) for n in graph.nodes):
-        graph = rewrite(graph, _expanded)
+    """No composite operator is left, but those that round float16.
+
+    No kernel computes float16, and NumPy adds up a mean of it in float32: its meaning says that, an expansion does not.
+    """
+    while any(_is_expanded(n) for n in graph.nodes):
+        graph = rewrite(graph, lambda node: _expanded(node) if _is_expanded(node) else node)
     return graph
+
+
+def _is_expanded(node: Node) -> bool:
+    return isinstance(node.operator.lowering, Composite) and not _rounds_halves(node)
+
+
+def _rounds_halves(node: Node) -> bool:
+    return node.dtype.kind == "f" and any(n.dtype == numpy.float16 for n in (node, *node.operands))
 
 
 def _expanded(node: Node) -> Node:
