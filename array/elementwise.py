@@ -102,10 +102,13 @@ hypot = binary(pointwise.hypot)
 
 
 def power(x: ArrayLike, y: ArrayLike, /, out: ndarray | None = None) -> ndarray:
-    """``x ** y`` of each element, with the operator's short cuts (``square`` for 2, ``sqrt`` for 0.5)."""
+    """``x ** y`` of each element, with the operator's short cuts (``square`` for 2, ``sqrt`` for 0.5).
+
+    Those of bools have another dtype than NumPy's function, and those of halves another root of -inf.
+    """
     if out is not None:
         return into(out, pointwise.power, x, y)
-    if type(x) is ndarray:
+    if type(x) is ndarray and x.dtype.name not in ("bool", "float16"):
         return x**y
     return current().apply(pointwise.power, (x, y) if type(y) is ndarray else beside(x, y), {})
 

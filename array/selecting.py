@@ -91,9 +91,9 @@ def sort(a: ArrayLike, axis: int | None = -1) -> ndarray:
 
 
 def argsort(a: ArrayLike, axis: int | None = -1) -> ndarray:
-    """The places of the elements in rising order, int64; equal elements keep their order."""
+    """The places of the elements in rising order, int64; equal elements keep their order. A number has place 0."""
     x = asarray(a)
-    if axis is None:
+    if axis is None or not x.ndim:
         x, axis = ravel(x), 0
     return sorting.argsort(x, axis=one_axis(axis, x.ndim))
 
@@ -189,13 +189,14 @@ def copyto(dst: ndarray, src: ArrayLike) -> None:
 def searchsorted(a: ArrayLike, v: ArrayLike, side: str = "left") -> ndarray:
     """Where each element of ``v`` would go in the rising vector ``a``, int64."""
     rising, values = asarray(a), asarray(v)
+    if (
+        rising.dtype != values.dtype
+    ):  # NumPy compares int64 and uint64 as they are, but sorts them in as float64
+        common = numpy.result_type(rising.dtype, values.dtype)
+        rising, values = asarray(rising, common), asarray(values, common)
     beside = values[..., None]
     before = rising < beside if side == "left" else rising <= beside
     if values.dtype.kind == "f":  # a nan goes behind all numbers, and before or behind those that are there
-        behind_numbers = pointwise.isnan(beside)
-        if side == "left" and rising.dtype.kind == "f":
-            behind_numbers = pointwise.logical_and(
-                behind_numbers, pointwise.logical_not(pointwise.isnan(rising))
-            )
-        before = pointwise.logical_or(before, behind_numbers)
+        passed = rising == rising if side == "left" else True
+        before = pointwise.logical_or(before, pointwise.logical_and(pointwise.isnan(beside), passed))
     return reducing.sum(before, -1)

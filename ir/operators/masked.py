@@ -11,7 +11,7 @@ from blockfuse.ir.operator import Example, row
 from blockfuse.ir.operators.movement import reshape
 from blockfuse.ir.operators.neural import floated, in_float32
 from blockfuse.ir.operators.pointwise import broadcast_shapes, equal, exp, floating, isfinite, log, where
-from blockfuse.ir.operators.reductions import AXES, max_, reduced_shape, sum_
+from blockfuse.ir.operators.reductions import AXES, max_, reduced_shape, restored, sum_
 from blockfuse.ir.types import TensorType
 
 # NOTE [elements that do not count]
@@ -107,6 +107,13 @@ def _logsumexp_meaning(x: numpy.ndarray, axis: tuple[int, ...], keepdims: bool) 
     return numpy.asarray(total if keepdims else total.squeeze(axis))
 
 
+def _logsumexp_gradient(g: Any, out: Any, x: Any, axis: tuple[int, ...], keepdims: bool) -> tuple[Any]:
+    """The softmax; elements of a row of -inf have no share."""
+    whole = restored(out, x.shape, axis, keepdims)
+    shares = exp(x - where(isfinite(whole), whole, 0))
+    return (restored(g, x.shape, axis, keepdims) * shares,)
+
+
 def _logsumexp_type(x: TensorType, axis: tuple[int, ...], keepdims: bool) -> TensorType:
     return TensorType(reduced_shape(x.shape, axis, keepdims), floating(x.dtype)[0])
 
@@ -116,5 +123,6 @@ logsumexp = row(
     _logsumexp_meaning,
     Composite(_logsumexp),
     type_rule=_logsumexp_type,
+    gradient=_logsumexp_gradient,
     examples=AXES,
 )
