@@ -75,6 +75,15 @@ def test_integers_wrap_as_in_numpy(function: Callable[..., Any]) -> None:
             compiled(function, ends(dtype))
 
 
+@pytest.mark.parametrize("name", ["less", "greater_equal", "equal", "not_equal"])
+def test_signed_and_unsigned_are_compared_as_whole_numbers(name: str) -> None:
+    x = numpy.array([2**63 - 1, -1, 5, -(2**63), 2**62], "int64")
+    y = numpy.array([2**63, 2**64 - 1, 5, 2**63, 2**62 + 1], "uint64")
+    for pair in ((x, y), (y, x)):
+        found = compiled(lambda a, b: getattr(np, name)(a, b), *pair)
+        assert found.tolist() == getattr(numpy, name)(*pair).tolist()
+
+
 @pytest.mark.parametrize("dtype", ["bool", *INTEGERS])
 @pytest.mark.parametrize("name", ["fabs", "cbrt", "trace", "round"])
 def test_functions_of_integers_give_the_dtypes_of_numpy(name: str, dtype: str) -> None:
