@@ -284,6 +284,42 @@ def test_sequential_counts_and_iterates_and_indexes() -> None:
         net[3]
 
 
+@pytest.mark.parametrize("kind", [nn.Sequential, nn.HybridSequential])
+def test_a_sequence_begins_with_the_blocks_that_it_is_given(kind: type[nn.Sequential]) -> None:
+    a, b, c = nn.Dense(3), nn.Activation("relu"), nn.Dense(2)
+    for net in (
+        kind(a, b, c),
+        kind([a, b, c]),
+        kind((a, b, c), prefix="net_"),
+        kind([a], b, [c]),
+        kind(block for block in (a, b, c)),
+    ):
+        assert [*net] == [a, b, c]
+        assert [*net.collect_params()] == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    net = kind()
+    net.add([a, b], c)
+    net.initialize()
+    assert net(POINTS).shape == (2, 2)
+    assert len(kind(net, c)) == 2, "a sequence within is one block"
+    assert len(kind([])) == 0
+
+
+@pytest.mark.parametrize("given", [nn.Dense, npx.relu, None, "net_", {"a": nn.Identity()}], ids=repr)
+def test_what_is_no_block_is_refused_and_none_is_added(given: Any) -> None:
+    net = nn.Sequential()
+    for refused in (lambda: nn.Sequential(given), lambda: net.add(nn.Identity(), [given])):
+        with pytest.raises(TypeError, match="must be a Block, not .*; write blocks side by side or in a list"):
+            refused()
+    assert len(net) == 0
+
+
+def test_blocks_are_not_taken_for_another_argument() -> None:
+    with pytest.raises(TypeError, match="takes the axis"):
+        nn.Concatenate([nn.Identity()])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="takes prefix= as a text"):
+        nn.Flatten([nn.Identity()])  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("kind", [nn.Sequential, nn.HybridSequential, nn.HybridConcatenate])
 def test_a_slice_is_of_the_same_kind_and_shares_the_blocks(kind: type[nn.Sequential]) -> None:
     net = kind()
