@@ -23,7 +23,7 @@ from blockfuse.array.sizes import size_agnostic, tells_size
 from blockfuse.ir import interpreter
 from blockfuse.ir.errors import DTypeError
 from blockfuse.ir.operator import Operator
-from blockfuse.ir.operators import contractions, pointwise
+from blockfuse.ir.operators import contractions, filling, pointwise
 from blockfuse.ir.types import DTYPES
 
 _NUMBERS = frozenset(numpy.dtype(name).num for name in DTYPES)  # dtype.num is quick, dtype.name is not
@@ -185,7 +185,8 @@ class ndarray:
         return format(self._leave("format()"), spec)
 
     def __contains__(self, value: Any) -> bool:
-        return bool((self == value).any())
+        found = self == value
+        return bool(found.any()) if isinstance(found, ndarray) else bool(found)
 
     @tells_size
     @size_agnostic
@@ -338,10 +339,49 @@ def _binary(operator: Operator) -> tuple[Callable[..., Any], Callable[..., Any],
     def in_place(self: ndarray, other: Any) -> ndarray:
         if not isinstance(other, OPERANDS):
             return NotImplemented
+        if not self.shape and not _has_place_for(self, operator, other):
+            return operator(self, other)
         interpreter.current().update(self, operator, (self, other), {})
         return self
 
     return forward, reflected, in_place
+
+
+def _has_place_for(number: ndarray, operator: Operator, other: Any) -> bool:
+    """NOTE [numbers in place] ``y[2] *= 1.5`` of integers: NumPy's ``y[2]`` is no array, so it becomes a float, which the
+    assignment to ``y`` cuts. So do arrays without axes here, where what they become has no place in them.
+    """
+    if isinstance(other, list | tuple) or getattr(other, "shape", ()):
+        return False
+    if number.dtype.kind == "f" or operator.loop is None:
+        return True
+    result = operator.loop(number.dtype, getattr(other, "dtype", other))[-1]
+    return numpy.can_cast(result, number.dtype, "same_kind")
+
+
+def _equality(operator: Operator, different: bool) -> Callable[[ndarray, Any], Any]:
+    """``x == y`` or ``x != y``: NumPy compares with anything, and what is no number equals none."""
+    constant = {"value": different, "dtype": "bool"}
+
+    def compare(self: ndarray, other: Any) -> Any:
+        if isinstance(other, OPERANDS) and not _is_text(other):
+            return operator(self, other)
+        if other is None or isinstance(other, str | bytes):
+            return filling.full(shape=self.shape, **constant)
+        if hasattr(type(other), "__array_ufunc__") and not _is_text(other):
+            return NotImplemented  # somebody else's array, which answers
+        data = self._leave(f"comparison with {type(other).__name__}")
+        result = data != other if different else data == other
+        return ndarray(numpy.asarray(result)) if isinstance(result, numpy.ndarray | numpy.bool_) else result
+
+    return compare
+
+
+def _is_text(other: Any) -> bool:
+    """Whether an array or a list holds something else than numbers."""
+    if isinstance(other, list | tuple):
+        return any(_is_text(v) if isinstance(v, list | tuple) else not isinstance(v, OPERANDS) for v in other)
+    return isinstance(other, numpy.ndarray | numpy.generic) and other.dtype.kind not in "fiub"
 
 
 OPERANDS = (ndarray, int, float, numpy.ndarray, numpy.generic, list, tuple)  # what may stand beside an array
@@ -383,6 +423,7 @@ for _name, _row in _BINARY.items():
     setattr(ndarray, f"__r{_name}__", _reflected)
     setattr(ndarray, f"__i{_name}__", _in_place)
 for _name, _row in _COMPARISON.items():
-    setattr(ndarray, f"__{_name}__", _binary(_row)[0])
+    _compare = _equality(_row, _name == "ne") if _name in ("eq", "ne") else _binary(_row)[0]
+    setattr(ndarray, f"__{_name}__", _compare)
 for _name, _row in _UNARY.items():
     setattr(ndarray, f"__{_name}__", lambda self, _row=_row: _row(self))

@@ -12,13 +12,13 @@ from blockfuse.array import modes, random
 from blockfuse.array.arguments import ArrayLike, axes_tuple, checked_dtype, one_axis
 from blockfuse.array.creation import array, asarray
 from blockfuse.array.devices import Device, cpu, current_device, gpu, num_gpus
-from blockfuse.array.elementwise import erf, nonzero, relu, sigmoid, softplus
+from blockfuse.array.elementwise import erf, relu, sigmoid, softplus
 from blockfuse.array.files import load, save, savez
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.products import matmul
 from blockfuse.array.random import seed
 from blockfuse.array.reducing import logsumexp, norm
-from blockfuse.array.selecting import as_index, order, take_along_axis, within
+from blockfuse.array.selecting import argwhere, as_index, order, take_along_axis, within
 from blockfuse.array.shaping import broadcast_to, expand_dims, reshape, squeeze, swapaxes
 from blockfuse.array.sizes import size_agnostic
 from blockfuse.ir.errors import ShapeError, UsageError
@@ -79,11 +79,18 @@ __all__ = [
 # -- switches of Gluon that have nothing to switch here ------------------------------------------------------
 
 
-def set_np(*switches: Any, **options: Any) -> None:
-    """Do nothing: arrays follow NumPy always."""
+def set_np(shape: bool = True, array: bool = True, dtype: bool = False) -> None:
+    """Do nothing: arrays follow NumPy always, but for float32 as the default. Raises UsageError for other wishes."""
+    if dtype:
+        raise UsageError(
+            "set_np(dtype=True) asks for float64 as the default dtype; here it is float32 always, "
+            "so write dtype='float64' where arrays are made, and net.cast('float64')"
+        )
+    if not (shape and array):
+        raise UsageError(f"set_np(shape={shape}, array={array}): arrays follow NumPy always; write set_np()")
 
 
-def reset_np(*switches: Any, **options: Any) -> None:
+def reset_np() -> None:
     """Do nothing: arrays follow NumPy always."""
 
 
@@ -243,7 +250,7 @@ def masked_log_softmax(
 
 def _cooled(data: ArrayLike, temperature: float | None) -> ndarray:
     x = asarray(data)
-    return x if temperature in (None, 1) else x / temperature
+    return x if temperature is None else x / temperature
 
 
 def _lowest(x: ndarray) -> float:
@@ -369,6 +376,11 @@ def batch_dot(a: ArrayLike, b: ArrayLike, transpose_a: bool = False, transpose_b
 
 
 # -- picking -------------------------------------------------------------------------------------------------
+
+
+def nonzero(data: ArrayLike) -> ndarray:
+    """The places of elements that are not zero, one a row, int64: an escape. (``np.nonzero``: one array an axis.)"""
+    return argwhere(data)
 
 
 def one_hot(

@@ -53,6 +53,8 @@ def array_ufunc(
         return NotImplemented
     target = options.pop("out", (None,))[0]
     function = ufunc if method == "__call__" else getattr(ufunc, method)
+    if any(isinstance(x, numpy.ndarray) and x.dtype.name not in DTYPES for x in inputs):
+        return outside(function, inputs, options if target is None else {**options, "out": target})
     if target is not None and not (
         type(target) is ndarray and method == "__call__" and ufunc in ROWS and not options
     ):

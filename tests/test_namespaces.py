@@ -590,14 +590,33 @@ def test_files(tmp_path: Path) -> None:
     same(found["file"], V)
 
 
+def test_an_array_alone_is_a_file_as_numpys(tmp_path: Path) -> None:
+    npx.save(tmp_path / "a.npy", ndarray(A))
+    numpy.testing.assert_array_equal(numpy.load(tmp_path / "a.npy"), A)
+    same(npx.load(tmp_path / "a.npy"), [A])
+    npx.save(tmp_path / "a.npz", ndarray(A))
+    assert list(numpy.load(tmp_path / "a.npz")) == ["arr_0"]
+    with pytest.raises(UsageError, match="would hold one array"):
+        npx.save(tmp_path / "b.npy", [ndarray(A)])
+    assert not (tmp_path / "b.npy").exists()
+
+
 def test_a_file_with_pickled_code_is_refused(tmp_path: Path) -> None:
     numpy.savez(tmp_path / "x.npz", numpy.array([{}], dtype=object))
     with pytest.raises(ValueError, match="allow_pickle"):
         npx.load(tmp_path / "x.npz")
 
 
+def test_the_places_of_npx_are_one_array() -> None:
+    same(npx.nonzero(ndarray(A)), numpy.argwhere(A))
+    same(npx.nonzero(ndarray(A[:0])), numpy.zeros((0, A.ndim), "int64"))
+
+
 def test_switches_and_devices_of_gluon() -> None:
-    assert npx.set_np(shape=True) is None  # type: ignore[func-returns-value]
+    assert npx.set_np(shape=True, array=True, dtype=False) is None  # type: ignore[func-returns-value]
+    for options in ({"dtype": True}, {"shape": False}, {"array": False}):
+        with pytest.raises(UsageError, match="set_np"):
+            npx.set_np(**options)
     assert npx.reset_np() is None  # type: ignore[func-returns-value]
     assert npx.waitall() is None  # type: ignore[func-returns-value]
     assert npx.num_gpus() == 0
