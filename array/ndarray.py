@@ -138,20 +138,24 @@ class ndarray:
     def tolist(self) -> Any:
         return self._leave("tolist()").tolist()
 
-    def tobytes(self) -> bytes:
-        return self._leave("tobytes()").tobytes()
-
     def __bool__(self) -> bool:
         return bool(self._leave("bool()"))
 
+    def _number(self, kind: str) -> Any:
+        """The only element, whatever the axes around it: NumPy's versions differ in what they take."""
+        data = self._leave(f"{kind}()")
+        if data.size != 1:
+            raise TypeError(f"{kind}() takes an array of one element, not of shape {data.shape}")
+        return data.item()
+
     def __int__(self) -> int:
-        return int(self._leave("int()"))
+        return int(self._number("int"))
 
     def __float__(self) -> float:
-        return float(self._leave("float()"))
+        return float(self._number("float"))
 
     def __complex__(self) -> complex:
-        return complex(self._leave("complex()"))
+        return complex(self._number("complex"))
 
     def __index__(self) -> int:
         return self._leave("use as an index").__index__()
@@ -210,6 +214,11 @@ class ndarray:
 
     if TYPE_CHECKING:
         T: ndarray
+        mT: ndarray
+        real: ndarray
+        imag: ndarray
+        flags: Any
+        flat: Any
         ctx: Device
         context: Device
         device: Device
@@ -292,12 +301,31 @@ class ndarray:
         def norm(self, ord: Any = None, axis: Any = None, keepdims: bool = False) -> ndarray: ...
         def cumsum(self, axis: int | None = None, dtype: Any = None) -> ndarray: ...
         def cumprod(self, axis: int | None = None, dtype: Any = None) -> ndarray: ...
-        def clip(self, a_min: Any = None, a_max: Any = None, out: ndarray | None = None) -> ndarray: ...
+        def clip(
+            self,
+            a_min: Any = None,
+            a_max: Any = None,
+            out: ndarray | None = None,
+            *,
+            min: Any = None,
+            max: Any = None,
+        ) -> ndarray: ...
         def round(self, decimals: int = 0) -> ndarray: ...
         def take(self, indices: Any, axis: int | None = None, mode: str = "raise") -> ndarray: ...
         def nonzero(self) -> tuple[ndarray, ...]: ...
-        def sort(self, axis: int = -1) -> None: ...
-        def argsort(self, axis: int | None = -1) -> ndarray: ...
+        def sort(self, axis: int = -1, kind: str | None = None, *, stable: bool | None = None) -> None: ...
+        def argsort(
+            self, axis: int | None = -1, kind: str | None = None, *, stable: bool | None = None
+        ) -> ndarray: ...
+        def argpartition(self, kth: Any, axis: int | None = -1) -> ndarray: ...
+        def partition(self, kth: Any, axis: int = -1) -> None: ...
+        def searchsorted(self, v: Any, side: str = "left") -> ndarray: ...
+        def choose(self, choices: Any, mode: str = "raise") -> ndarray: ...
+        def compress(self, condition: Any, axis: int | None = None) -> ndarray: ...
+        def put(self, indices: Any, values: Any, mode: str = "raise") -> None: ...
+        def conj(self) -> ndarray: ...
+        def conjugate(self) -> ndarray: ...
+        def tobytes(self, order: str | None = "C") -> bytes: ...
         def wait_to_read(self) -> None: ...
         def to_device(self, device: Device) -> ndarray: ...
         def as_in_ctx(self, device: Device) -> ndarray: ...
@@ -351,11 +379,12 @@ def _has_place_for(number: ndarray, operator: Operator, other: Any) -> bool:
     """NOTE [numbers in place] ``y[2] *= 1.5`` of integers: NumPy's ``y[2]`` is no array, so it becomes a float, which the
     assignment to ``y`` cuts. So do arrays without axes here, where what they become has no place in them.
     """
-    if isinstance(other, list | tuple) or getattr(other, "shape", ()):
+    is_array = isinstance(other, ndarray | numpy.ndarray | numpy.generic)
+    if isinstance(other, list | tuple) or (is_array and other.shape):
         return False
     if number.dtype.kind == "f" or operator.loop is None:
         return True
-    result = operator.loop(number.dtype, getattr(other, "dtype", other))[-1]
+    result = operator.loop(number.dtype, other.dtype if is_array else other)[-1]
     return numpy.can_cast(result, number.dtype, "same_kind")
 
 

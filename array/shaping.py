@@ -11,6 +11,7 @@ import numpy
 
 from blockfuse.array.arguments import ArrayLike, axes_tuple, full_shape, one_axis, shape_tuple
 from blockfuse.array.creation import array, asarray, full
+from blockfuse.array.elementwise import alike
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.sizes import size_agnostic
 from blockfuse.ir.errors import ShapeError
@@ -96,6 +97,14 @@ def swapaxes(a: ArrayLike, axis1: int, axis2: int) -> ndarray:
     first, second = one_axis(axis1, x.ndim), one_axis(axis2, x.ndim)
     order[first], order[second] = second, first
     return movement.transpose(x, axes=tuple(order))
+
+
+def matrix_transpose(x: ArrayLike) -> ndarray:
+    """``x`` with its last two axes exchanged."""
+    matrices = asarray(x)
+    if matrices.ndim < 2:
+        raise ValueError(f"a matrix has two axes or more, not the {matrices.ndim} of shape {matrices.shape}")
+    return swapaxes(matrices, -1, -2)
 
 
 def moveaxis(a: ArrayLike, source: Any, destination: Any) -> ndarray:
@@ -210,7 +219,7 @@ def column_stack(arrays: Sequence[ArrayLike]) -> ndarray:
 
 def append(arr: ArrayLike, values: ArrayLike, axis: int | None = None) -> ndarray:
     """``values`` after ``arr`` (flattened without ``axis``)."""
-    return concatenate([arr, values], axis)
+    return concatenate(alike(arr, values), axis)
 
 
 # -- splitting -----------------------------------------------------------------------------------------------
@@ -347,6 +356,9 @@ def _copied(x: ndarray) -> ndarray:
 
 
 def _pairs(given: Any, ndim: int) -> list[tuple[Any, Any]]:
+    if isinstance(given, dict):  # axis -> width
+        named = {one_axis(axis, ndim): width for axis, width in given.items()}
+        return [_pairs(named.get(axis, 0), 1)[0] for axis in range(ndim)]
     rows = numpy.broadcast_to(numpy.asarray(given), (ndim, 2))
     return [(row[0].item(), row[1].item()) for row in rows]
 

@@ -74,7 +74,9 @@ def _promoting(operand: Any) -> Any:
     """What NumPy promotes by: a dtype, or the type of a Python number; to NumPy ``True`` is no such number."""
     if isinstance(operand, numpy.dtype):
         return operand
-    return numpy.dtype(bool) if isinstance(operand, bool) else type(operand)
+    if isinstance(operand, bool):
+        return numpy.dtype(bool)
+    return int if isinstance(operand, int) else float if isinstance(operand, float) else type(operand)
 
 
 def same(*dtypes: numpy.dtype, **attrs: Any) -> tuple[numpy.dtype, ...]:
