@@ -173,7 +173,9 @@ def _bound(value: ArrayLike | None, dtype: numpy.dtype, side: int) -> Any:
 
 def _promoting(bound: Any) -> Any:
     """What a bound promotes by: a number of Python by its kind alone."""
-    return type(bound)(0) if type(bound) in (int, float) else getattr(bound, "dtype", numpy.dtype(bool))
+    if isinstance(bound, ndarray | numpy.ndarray | numpy.generic):
+        return bound.dtype
+    return numpy.dtype(bool) if isinstance(bound, bool) else 0 if isinstance(bound, int) else 0.0
 
 
 def _as_float(bound: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Every form of a call that NumPy takes: importing this module teaches it to ``np``, ``np.linalg`` and the methods of arrays.
+"""Every form of a call that NumPy takes: importing this module teaches ``np``, ``np.linalg`` and arrays' methods.
 
 Ours know the forms that programs use. Any other (``where=``, ``order="F"``, an unusual norm) is computed by NumPy, which is
 an escape; so nothing that NumPy takes fails.
@@ -64,7 +64,9 @@ def _places(ours: Callable[..., Any], theirs: Callable[..., Any]) -> tuple[int, 
         return 0, ()
     names = tuple(p.name for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
     pairs = list(zip(mine, names, strict=False))
-    moved = (n for n, (my, name) in enumerate(pairs) if my != name and (name in ("out", *mine) or my in names))
+    moved = (
+        n for n, (my, name) in enumerate(pairs) if my != name and (name in ("out", *mine) or my in names)
+    )
     return next(moved, len(pairs)), names
 
 

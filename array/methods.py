@@ -50,7 +50,7 @@ def fill(self: ndarray, value: Any) -> None:
     self[...] = value
 
 
-def tobytes(self: ndarray, order: str | None = "C") -> bytes:
+def tobytes(self: ndarray, order: Any = "C") -> bytes:
     return self._leave("tobytes()").tobytes(order)
 
 

@@ -214,7 +214,7 @@ class ndarray:
 
     if TYPE_CHECKING:
         T: ndarray
-        mT: ndarray
+        mT: ndarray  # noqa: N815 - NumPy's name
         real: ndarray
         imag: ndarray
         flags: Any

@@ -379,7 +379,7 @@ def batch_dot(a: ArrayLike, b: ArrayLike, transpose_a: bool = False, transpose_b
 
 
 def nonzero(data: ArrayLike) -> ndarray:
-    """The places of elements that are not zero, one a row, int64: an escape. (``np.nonzero``: one array an axis.)"""
+    """The places of elements that are not zero, one a row, int64 (``np.nonzero``: one array an axis): an escape."""
     return argwhere(data)
 
 

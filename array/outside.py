@@ -51,13 +51,14 @@ def or_numpys(
     refusal: TypeError | ValueError, function: Callable[..., Any], arguments: Any, options: dict[str, Any]
 ) -> Any:
     """What NumPy gives for a form of a call that ours refuses; if it refuses too, our words are the better ones."""
-    if isinstance(refusal, DTypeError | UsageError) or not _holds_ours((arguments, options)):
-        raise refusal
     target = options.get("out")
+    foreign = target is not None and type(target) is not ndarray  # nobody would see that it is written
+    if foreign or isinstance(refusal, DTypeError | UsageError) or not _holds_ours((arguments, options)):
+        raise refusal
+    if target is not None:
+        rest = {key: value for key, value in options.items() if key != "out"}
+        return written_outside(target, function, arguments, rest)
     with suppress(Exception):
-        if type(target) is ndarray:
-            rest = {key: value for key, value in options.items() if key != "out"}
-            return written_outside(target, function, arguments, rest)
         return outside(function, arguments, options)
     raise refusal
 

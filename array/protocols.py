@@ -8,12 +8,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import lru_cache
-from math import inf
 from typing import Any
 
 import numpy
 
-from blockfuse.array import forms, linalg, np, reducing
+from blockfuse.array import linalg, np, reducing
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.outside import outside, writing_outside, written_outside
 from blockfuse.ir.operator import TABLE, Operator

@@ -25,7 +25,9 @@ def _reduced(
 ) -> ndarray:
     x = a if type(a) is ndarray else asarray(a)
     if type(keepdims) is not bool and not isinstance(keepdims, int | numpy.bool_ | None):
-        raise TypeError(f"keepdims={keepdims!r:.40} is neither True nor False; write out=, axis= and dtype= by name")
+        raise TypeError(
+            f"keepdims={keepdims!r:.40} is neither True nor False; write out=, axis= and dtype= by name"
+        )
     if dtype is not None:
         name = str(checked_dtype(dtype))
         narrow = _reduced(operator, pointwise.cast(x, dtype=name), axis, keepdims, **attrs)

@@ -203,7 +203,9 @@ def copyto(dst: ndarray, src: ArrayLike, casting: Any = "same_kind", where: Arra
     """Write ``src`` into ``dst``, where the condition holds. Raises TypeError where ``casting`` allows no cast."""
     given = getattr(src, "dtype", None) or numpy.result_type(src)
     if not numpy.can_cast(given, dst.dtype, casting):
-        raise TypeError(f"values of {given} cannot be written into an array of {dst.dtype} by casting={casting!r}")
+        raise TypeError(
+            f"values of {given} cannot be written into an array of {dst.dtype} by casting={casting!r}"
+        )
     dst[...] = src if where is True else pointwise.where(asarray(where), src, dst)
 
 

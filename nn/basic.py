@@ -79,7 +79,11 @@ class Dense(Block):
             raise ShapeError(
                 f"{self._label} expects {weight.shape[1]} features in a row, as its weight has shape "
                 f"{weight.shape}; found {features} in an input of shape {x.shape}"
-                + (", which is a batch of numbers; write x[None] for one row" if x.ndim == 1 and self._flatten else "")
+                + (
+                    ", which is a batch of numbers; write x[None] for one row"
+                    if x.ndim == 1 and self._flatten
+                    else ""
+                )
             )
         if self._flatten and x.ndim != 2:
             x = movement.reshape(x, shape=(x.shape[0], features))

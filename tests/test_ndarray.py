@@ -96,7 +96,20 @@ def test_in_place_operators_write_into_the_same_memory() -> None:
         operator.itruediv(mine(X.astype("int64")), 2)
 
 
-OTHERS = [None, "a", b"a", 1j, {}, set(), object(), ..., [1, 0, None], ["a"], numpy.array(["a"]), numpy.array([None])]
+OTHERS = [
+    None,
+    "a",
+    b"a",
+    1j,
+    {},
+    set(),
+    object(),
+    ...,
+    [1, 0, None],
+    ["a"],
+    numpy.array(["a"]),
+    numpy.array([None]),
+]
 
 
 @pytest.mark.parametrize("other", OTHERS, ids=repr)
