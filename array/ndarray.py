@@ -367,7 +367,7 @@ def _binary(operator: Operator) -> tuple[Callable[..., Any], Callable[..., Any],
     def in_place(self: ndarray, other: Any) -> ndarray:
         if not isinstance(other, OPERANDS):
             return NotImplemented
-        if not self.shape and not _has_place_for(self, operator, other):
+        if not self.ndim and not _has_place_for(self, operator, other):
             return operator(self, other)
         interpreter.current().update(self, operator, (self, other), {})
         return self
@@ -380,7 +380,7 @@ def _has_place_for(number: ndarray, operator: Operator, other: Any) -> bool:
     assignment to ``y`` cuts. So do arrays without axes here, where what they become has no place in them.
     """
     is_array = isinstance(other, ndarray | numpy.ndarray | numpy.generic)
-    if isinstance(other, list | tuple) or (is_array and other.shape):
+    if isinstance(other, list | tuple) or (is_array and other.ndim):
         return False
     if number.dtype.kind == "f" or operator.loop is None:
         return True

@@ -354,6 +354,8 @@ def embedding(
 ) -> ndarray:
     """The rows of ``weight`` that ``data`` names. Raises IndexError beyond its last row."""
     rows = asarray(weight)
+    if rows.ndim != 2:
+        raise ShapeError(f"embedding needs a weight of shape (rows, size); found {rows.shape}")
     for asked, found in zip((input_dim, output_dim), rows.shape, strict=True):
         if asked not in (None, found):
             raise ShapeError(
