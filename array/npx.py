@@ -465,7 +465,7 @@ def sequence_mask(
     value: float = 0.0,
     axis: int = 0,
 ) -> ndarray:
-    """``value`` behind the end of each sequence; time is ``axis`` (0 or 1), the batch the other one."""
+    """``value`` behind the end of each sequence; time is ``axis`` (0 or 1), the batch the other one. The dtype stays."""
     x = asarray(data)
     if not use_sequence_length or sequence_length is None:
         return x
@@ -474,7 +474,8 @@ def sequence_mask(
     lengths = reshape(asarray(sequence_length), (1, -1) if axis == 0 else (-1, 1))
     time = _positions(x.shape[axis], 1 - axis)
     kept = pointwise.less(time, lengths)
-    return pointwise.where(reshape(kept, (*x.shape[:2], *(1,) * (x.ndim - 2))), x, value)
+    behind = value if x.dtype.kind == "f" else ndarray(numpy.asarray(value).astype(x.dtype))
+    return pointwise.where(reshape(kept, (*x.shape[:2], *(1,) * (x.ndim - 2))), x, behind)
 
 
 def reshape_like(lhs: ArrayLike, rhs: ArrayLike) -> ndarray:

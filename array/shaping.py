@@ -23,11 +23,18 @@ from blockfuse.ir.types import Extent
 
 @size_agnostic
 def reshape(a: ArrayLike, shape: Any = None, order: str = "C", *, newshape: Any = None) -> ndarray:
-    """The elements in C order in another shape; one size may be -1. Raises ShapeError."""
-    if order != "C":
-        raise ValueError(f"order={order!r} is not supported; elements are read in C order")
+    """The elements in another shape; one size may be -1. Raises ShapeError.
+
+    order: 'C', or 'F' for the first axis running fastest. 'A' and 'K' are 'C': where elements lie in memory is no part of
+    an array, and compiled code may place them otherwise.
+    """
     x = asarray(a)
-    return movement.reshape(x, shape=full_shape(newshape if shape is None else shape, x.size))
+    wanted = full_shape(newshape if shape is None else shape, x.size)
+    if order == "F":
+        return transpose(movement.reshape(transpose(x), shape=wanted[::-1]))
+    if order not in ("C", "A", "K"):
+        raise ValueError(f"order={order!r}; use 'C', 'F', 'A' or 'K'")
+    return movement.reshape(x, shape=wanted)
 
 
 def ravel(a: ArrayLike, order: str = "C") -> ndarray:

@@ -828,6 +828,18 @@ def test_a_file_with_pickled_code_is_refused(tmp_path: Path) -> None:
         npx.load(tmp_path / "x.npz")
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "int8", "int64", "uint8", "bool"])
+def test_masks_of_sequences_keep_the_dtype(dtype: str) -> None:
+    x = numpy.ones((3, 2), dtype)
+    found = npx.sequence_mask(ndarray(x), np.array([1, 2]), True, value=0)
+    same(found, numpy.array([[1, 1], [0, 1], [0, 0]], dtype))
+
+
+def test_a_table_of_rows_has_two_axes() -> None:
+    with pytest.raises(ShapeError, match=r"weight of shape \(rows, size\); found \(3,\)"):
+        npx.embedding(np.array([0, 1]), np.ones(3))
+
+
 def test_the_places_of_npx_are_one_array() -> None:
     same(npx.nonzero(ndarray(A)), numpy.argwhere(A))
     same(npx.nonzero(ndarray(A[:0])), numpy.zeros((0, A.ndim), "int64"))
