@@ -281,9 +281,9 @@ def _drawn(
         shape = numpy.broadcast_shapes(*shapes)
     else:
         shape = shape_tuple(size)
-        shapes = [asarray(p).shape for p in parameters if not isinstance(p, int | float)]
-        if shapes and numpy.broadcast_shapes(shape, *shapes) != shape:
-            raise ValueError(f"size {shape} does not hold draws for parameters of shapes {shapes}")
+        given = [asarray(p).shape for p in parameters if not isinstance(p, int | float)]
+        if given and numpy.broadcast_shapes(shape, *given) != shape:
+            raise ValueError(f"size {shape} does not hold draws for parameters of shapes {given}")
     values = (array(x) if isinstance(x, int | float) else asarray(x) for x in operands)
     return row(*values, shape=shape, dtype=_name(dtype), **attrs)
 
