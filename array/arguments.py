@@ -47,6 +47,8 @@ def axes_tuple(axis: Any, ndim: int) -> tuple[int, ...]:
 
 def shape_tuple(shape: Any) -> tuple[int, ...]:
     """An int or a sequence of ints as a shape."""
+    if isinstance(shape, numpy.ndarray) and shape.ndim == 1:
+        shape = shape.tolist()
     return tuple(operator.index(n) for n in (shape if isinstance(shape, tuple | list) else (shape,)))
 
 
@@ -54,9 +56,8 @@ def full_shape(shape: Any, size: int) -> tuple[int, ...]:
     """A requested shape with its one ``-1`` filled in."""
     wanted = shape_tuple(shape)
     known = prod(n for n in wanted if n != -1)
-    filled = (
-        tuple((size // known if known else 0) if n == -1 else n for n in wanted) if -1 in wanted else wanted
-    )
+    open_size = size // known if known else -1  # beside an axis of size 0, every size would do
+    filled = tuple(open_size if n == -1 else n for n in wanted)
     if wanted.count(-1) > 1 or min(filled, default=0) < 0 or prod(filled) != size:
         raise ShapeError(f"{size} elements cannot be reshaped to {wanted}")
     return filled

@@ -40,9 +40,9 @@ def current_device() -> Device:
 
 
 def check_device(*devices: Any) -> None:
-    """Refuse what was given as ``ctx=`` or ``device=`` and is no device."""
+    """Refuse what was given as ``ctx=`` or ``device=`` and is no device; "cpu" is NumPy's word for it."""
     for device in devices:
-        if device is not None and not isinstance(device, Device):
+        if device not in (None, "cpu") and not isinstance(device, Device):
             raise UsageError(f"{device!r} is not a device; use npx.cpu()")
 
 

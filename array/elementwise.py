@@ -8,6 +8,7 @@ import numpy
 
 from blockfuse.array.arguments import ArrayLike
 from blockfuse.array.creation import array, asarray
+from blockfuse.array.eager import data_of
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.interpreter import current
 from blockfuse.ir.operator import Operator
@@ -68,6 +69,21 @@ def beside(x: ArrayLike, y: ArrayLike) -> tuple[Any, Any]:
     return asarray(x), y if isinstance(y, int | float) else asarray(y)
 
 
+def alike(x: ArrayLike, y: ArrayLike) -> tuple[ndarray, ndarray]:
+    """Two arrays; a number beside an array becomes one of the dtype that they have together."""
+    if _is_number(x) and not _is_number(y):
+        y = asarray(y)
+        return asarray(x, numpy.result_type(x, y.dtype)), y
+    if _is_number(y) and not _is_number(x):
+        x = asarray(x)
+        return x, asarray(y, numpy.result_type(x.dtype, y))
+    return asarray(x), asarray(y)
+
+
+def _is_number(x: ArrayLike) -> bool:
+    return isinstance(x, int | float) and not isinstance(x, numpy.generic)
+
+
 def into(out: ndarray, operator: Operator, *operands: Any) -> ndarray:
     """The result written into ``out``."""
     if type(out) is not ndarray:
@@ -110,30 +126,57 @@ def power(x: ArrayLike, y: ArrayLike, /, out: ndarray | None = None) -> ndarray:
         return into(out, pointwise.power, x, y)
     if type(x) is ndarray and x.dtype.name not in ("bool", "float16"):
         return x**y
-    return current().apply(pointwise.power, (x, y) if type(y) is ndarray else beside(x, y), {})
+    ours = type(x) is ndarray or type(y) is ndarray
+    return current().apply(pointwise.power, (x, y) if ours else beside(x, y), {})
 
 
 def clip(
-    a: ArrayLike, a_min: ArrayLike | None = None, a_max: ArrayLike | None = None, out: ndarray | None = None
+    a: ArrayLike,
+    a_min: ArrayLike | None = None,
+    a_max: ArrayLike | None = None,
+    out: ndarray | None = None,
+    *,
+    min: ArrayLike | None = None,
+    max: ArrayLike | None = None,
 ) -> ndarray:
-    """Each element, moved into the closed range from ``a_min`` to ``a_max``; ``None`` leaves a side open."""
-    result = asarray(a)
-    low, high = _limits(result.dtype)
-    if a_min is not None and not (type(a_min) is int and a_min < low):
-        result = maximum(result, a_min)
-    if a_max is not None and not (type(a_max) is int and a_max > high):
-        result = minimum(result, a_max)
+    """Each element, moved into the closed range from ``a_min`` to ``a_max``; ``None`` leaves a side open.
+
+    ``min`` and ``max`` are the array API's words for the two.
+    """
+    x = asarray(a)
+    lower = _bound(min if a_min is None else a_min, x.dtype, -1)
+    upper = _bound(max if a_max is None else a_max, x.dtype, 1)
+    result = x
+    if lower is not None and upper is not None:  # promotion is of all three
+        common = numpy.result_type(x.dtype, _promoting(lower), _promoting(upper))
+        result = x if common == x.dtype else pointwise.cast(x, dtype=str(common))
+    if lower is not None:
+        result = maximum(result, lower if result.dtype.kind != "f" else _as_float(lower))
+    if upper is not None:
+        result = minimum(result, upper if result.dtype.kind != "f" else _as_float(upper))
     if out is not None:
         out[...] = result
         return out
     return array(result) if result is a else result
 
 
-def _limits(dtype: numpy.dtype) -> tuple[float, float]:
-    """A Python int beyond these is no bound."""
-    if dtype.kind not in "iu":
-        return -numpy.inf, numpy.inf
-    return int(numpy.iinfo(dtype).min), int(numpy.iinfo(dtype).max)
+def _bound(value: ArrayLike | None, dtype: numpy.dtype, side: int) -> Any:
+    """A bound, if it is one: a Python int beyond the least (side -1) or largest (1) integer is none."""
+    if type(value) is int and dtype.kind in "iu":
+        limits = numpy.iinfo(dtype)
+        return None if (value <= limits.min if side < 0 else value >= limits.max) else value
+    return data_of(value) if isinstance(value, list | tuple) else value
+
+
+def _promoting(bound: Any) -> Any:
+    """What a bound promotes by: a number of Python by its kind alone."""
+    if isinstance(bound, ndarray | numpy.ndarray | numpy.generic):
+        return bound.dtype
+    return numpy.dtype(bool) if isinstance(bound, bool) else 0 if isinstance(bound, int) else 0.0
+
+
+def _as_float(bound: Any) -> Any:
+    return float(bound) if type(bound) is int else bound
 
 
 # -- comparison and logic ------------------------------------------------------------------------------------
@@ -182,6 +225,8 @@ rint = unary(pointwise.rint)
 def round(x: ArrayLike, decimals: int = 0) -> ndarray:
     """Each element rounded to ``decimals`` digits after the point, halves to the even neighbour."""
     values = asarray(x)
+    if values.dtype == bool:
+        return rint(values)
     if values.dtype.kind in "iu" and decimals >= 0:
         return asarray(pointwise.cast(values, dtype=str(values.dtype)))
     if decimals == 0:

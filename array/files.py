@@ -1,4 +1,4 @@
-"""Arrays in files: NumPy's ``.npz`` format, without pickle."""
+"""Arrays in files: NumPy's ``.npy`` and ``.npz`` formats, without pickle."""
 
 from __future__ import annotations
 
@@ -17,11 +17,25 @@ _PLACE = "arr_"  # how NumPy names arrays that are saved without a name
 
 
 def save(file: str | os.PathLike[str], arr: Any) -> None:
-    """Write an array, a list of arrays, or a dict from names to arrays to exactly the path given."""
-    if isinstance(arr, dict):
+    """Write an array, a list of arrays, or a dict from names to arrays to exactly the path given.
+
+    An array alone is written as NumPy's ``save`` does, if the path does not end in ``.npz``.
+    """
+    several = isinstance(arr, dict | list | tuple)
+    if several and _ends_in(file, ".npy"):
+        raise UsageError(f"{file} would hold one array, not a {type(arr).__name__}; call it .npz")
+    if not several and not _ends_in(file, ".npz"):
+        data = asarray(arr)._leave("save()")
+        with open(file, "wb") as stream:
+            numpy.lib.format.write_array(stream, data, allow_pickle=False)
+    elif isinstance(arr, dict):
         savez(file, **arr)
     else:
-        savez(file, *(arr if isinstance(arr, list | tuple) else (arr,)))
+        savez(file, *(arr if several else (arr,)))
+
+
+def _ends_in(file: str | os.PathLike[str], ending: str) -> bool:
+    return os.fspath(file).endswith(ending)
 
 
 def savez(file: str | os.PathLike[str], /, *arrays: Any, **named: Any) -> None:
@@ -38,7 +52,7 @@ def savez(file: str | os.PathLike[str], /, *arrays: Any, **named: Any) -> None:
 
 
 def load(file: str | os.PathLike[str]) -> Any:
-    """What ``save`` wrote: a dict, or a list where no array had a name. Never runs pickled code."""
+    """What ``save`` wrote: a dict, or a list where no array had a name, also of one. Never runs pickled code."""
     interpreter.current().impure("reads a file")
     with open(file, "rb") as stream:
         contents = numpy.load(stream, allow_pickle=False)

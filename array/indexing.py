@@ -78,7 +78,7 @@ def _advanced(x: ndarray, items: tuple[Item, ...]) -> ndarray:
     pattern: list[Any] = []
     for item in items:
         if is_basic(item):
-            pattern.append(("slice", item.start, item.stop, item.step) if isinstance(item, slice) else item)
+            pattern.append(_plain(item))
             continue
         values = item if isinstance(item, ndarray) else ndarray(_index_array(item))
         if values.dtype == bool:  # the shape of the result depends on the mask's values
@@ -88,6 +88,14 @@ def _advanced(x: ndarray, items: tuple[Item, ...]) -> ndarray:
         pattern.append(("array", len(operands)))
         operands.append(values)
     return indexing.take_at(x, *operands, pattern=tuple(pattern))
+
+
+def _plain(item: Item) -> Any:
+    """A slice or an integer in Python's own integers: a pattern is a constant of a graph."""
+    if isinstance(item, slice):
+        bounds = (item.start, item.stop, item.step)
+        return "slice", *(None if bound is None else operator.index(bound) for bound in bounds)
+    return operator.index(item) if _is_integer(item) else item
 
 
 def _index_array(item: Item) -> numpy.ndarray:

@@ -10,6 +10,7 @@ import numpy
 from blockfuse.array.arguments import ArrayLike
 from blockfuse.array.creation import asarray
 from blockfuse.array.ndarray import ndarray
+from blockfuse.array.outside import outside
 from blockfuse.array.reducing import norm
 from blockfuse.array.shaping import expand_dims, squeeze
 from blockfuse.ir.operators import linear_algebra
@@ -68,12 +69,7 @@ def _outside(function: Callable[..., Any]) -> Callable[..., Any]:
     """NumPy's function, run on the data of an array; every array that it returns is one of ours."""
 
     def run(a: ArrayLike, *arguments: Any, **options: Any) -> Any:
-        data = asarray(a)._leave(f"linalg.{function.__name__}()")
-        given = [
-            x._leave(f"linalg.{function.__name__}()") if isinstance(x, ndarray) else x for x in arguments
-        ]
-        found = function(data, *given, **options)
-        return tuple(_wrapped(x) for x in found) if isinstance(found, tuple) else _wrapped(found)
+        return outside(function, (asarray(a), *arguments), options)
 
     run.__name__ = run.__qualname__ = function.__name__
     run.__doc__ = (
@@ -81,13 +77,6 @@ def _outside(function: Callable[..., Any]) -> Callable[..., Any]:
     )
     return run
 
-
-def _wrapped(value: Any) -> Any:
-    """An array of ours; complex results stay NumPy's."""
-    return ndarray(numpy.asarray(value)) if getattr(value, "dtype", None) in _REAL else value
-
-
-_REAL = (numpy.float32, numpy.float64, numpy.int32, numpy.int64)
 
 cholesky = _outside(numpy.linalg.cholesky)
 cond = _outside(numpy.linalg.cond)

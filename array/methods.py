@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+import numpy
 
 from blockfuse.array import creation, devices, elementwise, indexing, products, reducing, selecting, shaping
 from blockfuse.array.arguments import checked_dtype
 from blockfuse.array.devices import Device
 from blockfuse.array.ndarray import ndarray
+from blockfuse.array.outside import outside, read_only, writing_outside
 from blockfuse.ir.operators import movement, pointwise
 
 # -- with a signature of their own ---------------------------------------------------------------------------
@@ -38,12 +42,41 @@ def astype(self: ndarray, dtype: Any, copy: bool = True) -> ndarray:
     return pointwise.cast(self, dtype=str(wanted))
 
 
-def sort(self: ndarray, axis: int = -1) -> None:
-    self[...] = selecting.sort(self, axis)
+def sort(self: ndarray, axis: int = -1, kind: str | None = None, *, stable: bool | None = None) -> None:
+    self[...] = selecting.sort(self, axis, kind, stable=stable)
 
 
 def fill(self: ndarray, value: Any) -> None:
     self[...] = value
+
+
+def tobytes(self: ndarray, order: Any = "C") -> bytes:
+    return self._leave("tobytes()").tobytes(order)
+
+
+# -- by NumPy ------------------------------------------------------------------------------------------------
+
+
+def _outside(name: str) -> Callable[..., Any]:
+    """A method of NumPy's arrays that we have no operator for: an escape."""
+    theirs = getattr(numpy.ndarray, name)
+
+    def method(self: ndarray, *arguments: Any, **options: Any) -> Any:
+        return outside(theirs, (self, *arguments), options)
+
+    method.__name__ = method.__qualname__ = name
+    return method
+
+
+def _writing(name: str) -> Callable[..., Any]:
+    """A method of NumPy's that writes into the array."""
+    theirs = getattr(numpy.ndarray, name)
+
+    def method(self: ndarray, *arguments: Any, **options: Any) -> None:
+        writing_outside(theirs, self, arguments, options)
+
+    method.__name__ = method.__qualname__ = name
+    return method
 
 
 # -- of Gluon ------------------------------------------------------------------------------------------------
@@ -67,7 +100,10 @@ def itself(self: ndarray) -> ndarray:
     return self
 
 
-def copyto(self: ndarray, other: ndarray) -> ndarray:
+def copyto(self: ndarray, other: ndarray | Device) -> ndarray:
+    """Write into ``other``, or make a copy on a device."""
+    if isinstance(other, Device):
+        return creation.array(self, ctx=other)
     other[...] = self
     return other
 
@@ -79,18 +115,33 @@ _NAMED = (  # attached under their own names
     *(reducing.sum, reducing.mean, reducing.std, reducing.var, reducing.prod, reducing.max, reducing.min),
     *(reducing.any, reducing.all, reducing.norm, reducing.ptp, reducing.argmax, reducing.argmin),
     *(reducing.cumsum, reducing.cumprod, selecting.take, selecting.argsort, products.dot, products.trace),
-    *(elementwise.nonzero, elementwise.clip, elementwise.round),
+    *(elementwise.nonzero, elementwise.clip, elementwise.round, selecting.searchsorted, tobytes),
+    *map(_outside, ("argpartition", "choose", "compress")),
+    *map(_writing, ("partition", "put")),
 )
 _RENAMED = {
     **{name: getattr(elementwise, name) for name in ("abs", "exp", "log", "sqrt", "square", "tanh")},
     "as_in_ctx": to_device,
     "as_in_context": to_device,
+    "conj": itself,
+    "conjugate": itself,
     "as_np_ndarray": itself,
     "as_nd_ndarray": itself,
     "__getitem__": indexing.get,
 }
 _DEVICE = property(lambda self: devices.CPU)
-_PROPERTIES = {"T": property(shaping.transpose), "ctx": _DEVICE, "context": _DEVICE, "device": _DEVICE}
+_PROPERTIES = {
+    "T": property(shaping.transpose),
+    "mT": property(shaping.matrix_transpose),
+    "real": property(itself),
+    "imag": property(creation.zeros_like),
+    "flags": property(lambda self: read_only(self, "flags").flags),
+    "flat": property(lambda self: read_only(self, "flat").flat),
+    **dict.fromkeys(("ctx", "context", "device"), _DEVICE),
+}
 
 for _name, _attached in {**{f.__name__: f for f in _NAMED}, **_RENAMED, **_PROPERTIES}.items():
     setattr(ndarray, _name, _attached)
+
+NAMES = tuple(f.__name__ for f in _NAMED)
+WRITING = ("sort", "fill", "partition", "put")  # into the array

@@ -23,7 +23,7 @@ from blockfuse.array.sizes import size_agnostic, tells_size
 from blockfuse.ir import interpreter
 from blockfuse.ir.errors import DTypeError
 from blockfuse.ir.operator import Operator
-from blockfuse.ir.operators import contractions, pointwise
+from blockfuse.ir.operators import contractions, filling, pointwise
 from blockfuse.ir.types import DTYPES
 
 _NUMBERS = frozenset(numpy.dtype(name).num for name in DTYPES)  # dtype.num is quick, dtype.name is not
@@ -138,20 +138,24 @@ class ndarray:
     def tolist(self) -> Any:
         return self._leave("tolist()").tolist()
 
-    def tobytes(self) -> bytes:
-        return self._leave("tobytes()").tobytes()
-
     def __bool__(self) -> bool:
         return bool(self._leave("bool()"))
 
+    def _number(self, kind: str) -> Any:
+        """The only element, whatever the axes around it: NumPy's versions differ in what they take."""
+        data = self._leave(f"{kind}()")
+        if data.size != 1:
+            raise TypeError(f"{kind}() takes an array of one element, not of shape {data.shape}")
+        return data.item()
+
     def __int__(self) -> int:
-        return int(self._leave("int()"))
+        return int(self._number("int"))
 
     def __float__(self) -> float:
-        return float(self._leave("float()"))
+        return float(self._number("float"))
 
     def __complex__(self) -> complex:
-        return complex(self._leave("complex()"))
+        return complex(self._number("complex"))
 
     def __index__(self) -> int:
         return self._leave("use as an index").__index__()
@@ -185,7 +189,8 @@ class ndarray:
         return format(self._leave("format()"), spec)
 
     def __contains__(self, value: Any) -> bool:
-        return bool((self == value).any())
+        found = self == value
+        return bool(found.any()) if isinstance(found, ndarray) else bool(found)
 
     @tells_size
     @size_agnostic
@@ -209,6 +214,11 @@ class ndarray:
 
     if TYPE_CHECKING:
         T: ndarray
+        mT: ndarray  # noqa: N815 - NumPy's name
+        real: ndarray
+        imag: ndarray
+        flags: Any
+        flat: Any
         ctx: Device
         context: Device
         device: Device
@@ -291,12 +301,31 @@ class ndarray:
         def norm(self, ord: Any = None, axis: Any = None, keepdims: bool = False) -> ndarray: ...
         def cumsum(self, axis: int | None = None, dtype: Any = None) -> ndarray: ...
         def cumprod(self, axis: int | None = None, dtype: Any = None) -> ndarray: ...
-        def clip(self, a_min: Any = None, a_max: Any = None, out: ndarray | None = None) -> ndarray: ...
+        def clip(
+            self,
+            a_min: Any = None,
+            a_max: Any = None,
+            out: ndarray | None = None,
+            *,
+            min: Any = None,
+            max: Any = None,
+        ) -> ndarray: ...
         def round(self, decimals: int = 0) -> ndarray: ...
         def take(self, indices: Any, axis: int | None = None, mode: str = "raise") -> ndarray: ...
         def nonzero(self) -> tuple[ndarray, ...]: ...
-        def sort(self, axis: int = -1) -> None: ...
-        def argsort(self, axis: int | None = -1) -> ndarray: ...
+        def sort(self, axis: int = -1, kind: str | None = None, *, stable: bool | None = None) -> None: ...
+        def argsort(
+            self, axis: int | None = -1, kind: str | None = None, *, stable: bool | None = None
+        ) -> ndarray: ...
+        def argpartition(self, kth: Any, axis: int | None = -1) -> ndarray: ...
+        def partition(self, kth: Any, axis: int = -1) -> None: ...
+        def searchsorted(self, v: Any, side: str = "left") -> ndarray: ...
+        def choose(self, choices: Any, mode: str = "raise") -> ndarray: ...
+        def compress(self, condition: Any, axis: int | None = None) -> ndarray: ...
+        def put(self, indices: Any, values: Any, mode: str = "raise") -> None: ...
+        def conj(self) -> ndarray: ...
+        def conjugate(self) -> ndarray: ...
+        def tobytes(self, order: str | None = "C") -> bytes: ...
         def wait_to_read(self) -> None: ...
         def to_device(self, device: Device) -> ndarray: ...
         def as_in_ctx(self, device: Device) -> ndarray: ...
@@ -338,10 +367,50 @@ def _binary(operator: Operator) -> tuple[Callable[..., Any], Callable[..., Any],
     def in_place(self: ndarray, other: Any) -> ndarray:
         if not isinstance(other, OPERANDS):
             return NotImplemented
+        if not self.ndim and not _has_place_for(self, operator, other):
+            return operator(self, other)
         interpreter.current().update(self, operator, (self, other), {})
         return self
 
     return forward, reflected, in_place
+
+
+def _has_place_for(number: ndarray, operator: Operator, other: Any) -> bool:
+    """NOTE [numbers in place] ``y[2] *= 1.5`` of integers: NumPy's ``y[2]`` is no array, so it becomes a float, which the
+    assignment to ``y`` cuts. So do arrays without axes here, where what they become has no place in them.
+    """
+    is_array = isinstance(other, ndarray | numpy.ndarray | numpy.generic)
+    if isinstance(other, list | tuple) or (is_array and other.ndim):
+        return False
+    if number.dtype.kind == "f" or operator.loop is None:
+        return True
+    result = operator.loop(number.dtype, other.dtype if is_array else other)[-1]
+    return numpy.can_cast(result, number.dtype, "same_kind")
+
+
+def _equality(operator: Operator, different: bool) -> Callable[[ndarray, Any], Any]:
+    """``x == y`` or ``x != y``: NumPy compares with anything, and what is no number equals none."""
+    constant = {"value": different, "dtype": "bool"}
+
+    def compare(self: ndarray, other: Any) -> Any:
+        if isinstance(other, OPERANDS) and not _is_text(other):
+            return operator(self, other)
+        if other is None or isinstance(other, str | bytes):
+            return filling.full(shape=self.shape, **constant)
+        if hasattr(type(other), "__array_ufunc__") and not _is_text(other):
+            return NotImplemented  # somebody else's array, which answers
+        data = self._leave(f"comparison with {type(other).__name__}")
+        result = data != other if different else data == other
+        return ndarray(numpy.asarray(result)) if isinstance(result, numpy.ndarray | numpy.bool_) else result
+
+    return compare
+
+
+def _is_text(other: Any) -> bool:
+    """Whether an array or a list holds something else than numbers."""
+    if isinstance(other, list | tuple):
+        return any(_is_text(v) if isinstance(v, list | tuple) else not isinstance(v, OPERANDS) for v in other)
+    return isinstance(other, numpy.ndarray | numpy.generic) and other.dtype.kind not in "fiub"
 
 
 OPERANDS = (ndarray, int, float, numpy.ndarray, numpy.generic, list, tuple)  # what may stand beside an array
@@ -383,6 +452,7 @@ for _name, _row in _BINARY.items():
     setattr(ndarray, f"__r{_name}__", _reflected)
     setattr(ndarray, f"__i{_name}__", _in_place)
 for _name, _row in _COMPARISON.items():
-    setattr(ndarray, f"__{_name}__", _binary(_row)[0])
+    _compare = _equality(_row, _name == "ne") if _name in ("eq", "ne") else _binary(_row)[0]
+    setattr(ndarray, f"__{_name}__", _compare)
 for _name, _row in _UNARY.items():
     setattr(ndarray, f"__{_name}__", lambda self, _row=_row: _row(self))

@@ -6,17 +6,19 @@ from collections.abc import Callable
 from math import prod
 from typing import Any
 
+import numpy
+
 from blockfuse.array import modes, random
 from blockfuse.array.arguments import ArrayLike, axes_tuple, checked_dtype, one_axis
 from blockfuse.array.creation import array, asarray
 from blockfuse.array.devices import Device, cpu, current_device, gpu, num_gpus
-from blockfuse.array.elementwise import erf, nonzero, relu, sigmoid, softplus
+from blockfuse.array.elementwise import erf, relu, sigmoid, softplus
 from blockfuse.array.files import load, save, savez
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.products import matmul
 from blockfuse.array.random import seed
 from blockfuse.array.reducing import logsumexp, norm
-from blockfuse.array.selecting import as_index, order, take_along_axis, within
+from blockfuse.array.selecting import argwhere, as_index, order, take_along_axis, within
 from blockfuse.array.shaping import broadcast_to, expand_dims, reshape, squeeze, swapaxes
 from blockfuse.array.sizes import size_agnostic
 from blockfuse.ir.errors import ShapeError, UsageError
@@ -86,11 +88,18 @@ __all__ = [
 # -- switches of Gluon that have nothing to switch here ------------------------------------------------------
 
 
-def set_np(*switches: Any, **options: Any) -> None:
-    """Do nothing: arrays follow NumPy always."""
+def set_np(shape: bool = True, array: bool = True, dtype: bool = False) -> None:
+    """Do nothing: arrays follow NumPy always, but for float32 as the default. Raises UsageError for other wishes."""
+    if dtype:
+        raise UsageError(
+            "set_np(dtype=True) asks for float64 as the default dtype; here it is float32 always, "
+            "so write dtype='float64' where arrays are made, and net.cast('float64')"
+        )
+    if not (shape and array):
+        raise UsageError(f"set_np(shape={shape}, array={array}): arrays follow NumPy always; write set_np()")
 
 
-def reset_np(*switches: Any, **options: Any) -> None:
+def reset_np() -> None:
     """Do nothing: arrays follow NumPy always."""
 
 
@@ -246,7 +255,7 @@ def masked_log_softmax(
 
 def _cooled(data: ArrayLike, temperature: float | None) -> ndarray:
     x = asarray(data)
-    return x if temperature in (None, 1) else x / temperature
+    return x if temperature is None else x / temperature
 
 
 def _positions(size: int, axes_after: int, dtype: str = "int64") -> ndarray:
@@ -345,6 +354,8 @@ def embedding(
 ) -> ndarray:
     """The rows of ``weight`` that ``data`` names. Raises IndexError beyond its last row."""
     rows = asarray(weight)
+    if rows.ndim != 2:
+        raise ShapeError(f"embedding needs a weight of shape (rows, size); found {rows.shape}")
     for asked, found in zip((input_dim, output_dim), rows.shape, strict=True):
         if asked not in (None, found):
             raise ShapeError(
@@ -367,6 +378,11 @@ def batch_dot(a: ArrayLike, b: ArrayLike, transpose_a: bool = False, transpose_b
 
 
 # -- picking -------------------------------------------------------------------------------------------------
+
+
+def nonzero(data: ArrayLike) -> ndarray:
+    """The places of elements that are not zero, one a row, int64 (``np.nonzero``: one array an axis): an escape."""
+    return argwhere(data)
 
 
 def one_hot(
@@ -449,7 +465,7 @@ def sequence_mask(
     value: float = 0.0,
     axis: int = 0,
 ) -> ndarray:
-    """``value`` behind the end of each sequence; time is ``axis`` (0 or 1), the batch the other one."""
+    """``value`` behind the end of each sequence; time is ``axis`` (0 or 1), the batch the other one. The dtype stays."""
     x = asarray(data)
     if not use_sequence_length or sequence_length is None:
         return x
@@ -458,7 +474,8 @@ def sequence_mask(
     lengths = reshape(asarray(sequence_length), (1, -1) if axis == 0 else (-1, 1))
     time = _positions(x.shape[axis], 1 - axis)
     kept = pointwise.less(time, lengths)
-    return pointwise.where(reshape(kept, (*x.shape[:2], *(1,) * (x.ndim - 2))), x, value)
+    behind = value if x.dtype.kind == "f" else ndarray(numpy.asarray(value).astype(x.dtype))
+    return pointwise.where(reshape(kept, (*x.shape[:2], *(1,) * (x.ndim - 2))), x, behind)
 
 
 def reshape_like(lhs: ArrayLike, rhs: ArrayLike) -> ndarray:

@@ -10,7 +10,7 @@ import numpy
 
 from blockfuse.array.arguments import ArrayLike, one_axis
 from blockfuse.array.creation import asarray
-from blockfuse.array.elementwise import binary
+from blockfuse.array.elementwise import alike, binary
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.reducing import sum
 from blockfuse.array.shaping import moveaxis, ravel, reshape
@@ -24,7 +24,7 @@ matmul = binary(contractions.matmul)
 
 def dot(a: ArrayLike, b: ArrayLike) -> ndarray:
     """The product over the last axis of ``a`` and the last but one of ``b``; a scalar multiplies."""
-    x, y = asarray(a), asarray(b)
+    x, y = alike(a, b)
     _check_inner(x, y, "dot")
     if x.ndim and 1 <= y.ndim <= 2:
         return matmul(x, y)
@@ -43,23 +43,24 @@ def _check_inner(x: ndarray, y: ndarray, name: str) -> None:
 
 def vdot(a: ArrayLike, b: ArrayLike) -> ndarray:
     """The product of the two flattened arrays."""
-    return dot(ravel(a), ravel(b))
+    x, y = alike(a, b)
+    return dot(ravel(x), ravel(y))
 
 
 def inner(a: ArrayLike, b: ArrayLike) -> ndarray:
     """The product over the last axes."""
-    x, y = asarray(a), asarray(b)
+    x, y = alike(a, b)
     return x * y if not x.ndim or not y.ndim else tensordot(x, y, (-1, -1))
 
 
 def outer(a: ArrayLike, b: ArrayLike) -> ndarray:
     """Each element of the flattened ``a`` times each of the flattened ``b``."""
-    return contractions.outer(asarray(a), asarray(b))
+    return contractions.outer(*alike(a, b))
 
 
 def tensordot(a: ArrayLike, b: ArrayLike, axes: Any = 2) -> ndarray:
     """The product summed over pairs of axes, or over the last ``axes`` of ``a`` with the first of ``b``."""
-    x, y = asarray(a), asarray(b)
+    x, y = alike(a, b)
     if isinstance(axes, int | numpy.integer):
         count = operator.index(axes)
         left, right = tuple(range(x.ndim - count, x.ndim)), tuple(range(count))
@@ -110,7 +111,7 @@ def _explicit(subscripts: str, arrays: Sequence[ndarray]) -> str:
 
 def kron(a: ArrayLike, b: ArrayLike) -> ndarray:
     """``b`` scaled by each element of ``a``, as blocks of one matrix."""
-    x, y = asarray(a), asarray(b)
+    x, y = alike(a, b)
     ndim = max(x.ndim, y.ndim)
     left, right = (1,) * (ndim - x.ndim) + x.shape, (1,) * (ndim - y.ndim) + y.shape
     wide_x = reshape(x, tuple(n for size in left for n in (size, 1)))

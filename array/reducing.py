@@ -24,6 +24,10 @@ def _reduced(
     operator: Operator, a: ArrayLike, axis: Any, keepdims: bool, dtype: Any = None, **attrs: Any
 ) -> ndarray:
     x = a if type(a) is ndarray else asarray(a)
+    if type(keepdims) is not bool and not isinstance(keepdims, int | numpy.bool_ | None):
+        raise TypeError(
+            f"keepdims={keepdims!r:.40} is neither True nor False; write out=, axis= and dtype= by name"
+        )
     if dtype is not None:
         name = str(checked_dtype(dtype))
         narrow = _reduced(operator, pointwise.cast(x, dtype=name), axis, keepdims, **attrs)
@@ -58,6 +62,7 @@ def var(
     a: ArrayLike, axis: Any = None, dtype: Any = None, ddof: float = 0, keepdims: bool = False
 ) -> ndarray:
     """The mean squared distance from the mean; the sum of squares is divided by the count less ``ddof``."""
+    _check_float(dtype)
     return _reduced(reductions.var, a, axis, keepdims, dtype, ddof=ddof)
 
 
@@ -65,7 +70,13 @@ def std(
     a: ArrayLike, axis: Any = None, dtype: Any = None, ddof: float = 0, keepdims: bool = False
 ) -> ndarray:
     """The square root of ``var``."""
+    _check_float(dtype)
     return _reduced(reductions.std, a, axis, keepdims, dtype, ddof=ddof)
+
+
+def _check_float(dtype: Any) -> None:
+    if dtype is not None and checked_dtype(dtype).kind != "f":
+        raise TypeError(f"squares are added up in floats, not in {dtype}")
 
 
 def max(a: ArrayLike, axis: Any = None, keepdims: bool = False) -> ndarray:

@@ -8,7 +8,7 @@ import numpy
 
 from blockfuse.array import reducing
 from blockfuse.array.arguments import ArrayLike, one_axis
-from blockfuse.array.creation import asarray
+from blockfuse.array.creation import asarray, full
 from blockfuse.array.elementwise import nonzero
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.shaping import flip, ravel
@@ -29,8 +29,11 @@ def take(a: ArrayLike, indices: ArrayLike, axis: int | None = None, mode: str = 
     if axis is None:
         return take(ravel(x), indices, 0, mode)
     place = one_axis(axis, x.ndim)
-    picked = as_index(within(as_index(indices), x.shape[place], mode))
-    return x[(*(slice(None),) * place, picked)]
+    picked = as_index(indices)
+    lead, rest = x.shape[:place], x.shape[place + 1 :]
+    if 0 in (*lead, *picked.shape, *rest) and (mode in ("clip", "wrap") or (mode == "raise" and 0 in lead)):
+        return full((*lead, *picked.shape, *rest), 0, x.dtype)  # here NumPy looks at no index
+    return x[(*(slice(None),) * place, within(picked, x.shape[place], mode))]
 
 
 def as_index(indices: ArrayLike) -> ndarray:
@@ -82,20 +85,39 @@ def delete(arr: ArrayLike, obj: Any, axis: int | None = None) -> ndarray:
 # -- order ---------------------------------------------------------------------------------------------------
 
 
-def sort(a: ArrayLike, axis: int | None = -1) -> ndarray:
+# Every order of NumPy's is that of a stable sort too.
+_KINDS = (None, "stable", "quicksort", "mergesort", "heapsort")
+
+
+def sort(
+    a: ArrayLike, axis: int | None = -1, kind: str | None = None, *, stable: bool | None = None
+) -> ndarray:
     """The elements in rising order along ``axis`` (``None``: of the flattened array), nan last."""
+    x, place = _to_sort(a, axis, kind, stable)
+    return sorting.sort(x, axis=place)
+
+
+def argsort(
+    a: ArrayLike, axis: int | None = -1, kind: str | None = None, *, stable: bool | None = None
+) -> ndarray:
+    """The places of the elements in rising order, int64; equal elements keep their order, whatever ``kind``.
+
+    A number has place 0.
+    """
+    values = asarray(a)
+    x, place = _to_sort(values, axis if values.ndim else None, kind, stable)
+    return sorting.argsort(x, axis=place)
+
+
+def _to_sort(a: ArrayLike, axis: int | None, kind: str | None, stable: bool | None) -> tuple[ndarray, int]:
+    if kind not in _KINDS:
+        raise ValueError(f"kind={kind!r}; use one of {', '.join(map(repr, _KINDS))}")
+    if kind is not None and stable is not None:
+        raise ValueError("kind= and stable= both say how to sort; give one of them")
     x = asarray(a)
     if axis is None:
         x, axis = ravel(x), 0
-    return sorting.sort(x, axis=one_axis(axis, x.ndim))
-
-
-def argsort(a: ArrayLike, axis: int | None = -1) -> ndarray:
-    """The places of the elements in rising order, int64; equal elements keep their order. A number has place 0."""
-    x = asarray(a)
-    if axis is None or not x.ndim:
-        x, axis = ravel(x), 0
-    return sorting.argsort(x, axis=one_axis(axis, x.ndim))
+    return x, one_axis(axis, x.ndim)
 
 
 def order(x: ndarray, axis: int, descending: bool) -> ndarray:
@@ -181,9 +203,14 @@ def size(a: ArrayLike, axis: int | None = None) -> int:
     return asarray(a).size if axis is None else asarray(a).shape[axis]
 
 
-def copyto(dst: ndarray, src: ArrayLike) -> None:
-    """Write ``src`` into ``dst``."""
-    dst[...] = src
+def copyto(dst: ndarray, src: ArrayLike, casting: Any = "same_kind", where: ArrayLike = True) -> None:
+    """Write ``src`` into ``dst``, where the condition holds. Raises TypeError where ``casting`` allows no cast."""
+    given = getattr(src, "dtype", None) or numpy.result_type(src)
+    if not numpy.can_cast(given, dst.dtype, casting):
+        raise TypeError(
+            f"values of {given} cannot be written into an array of {dst.dtype} by casting={casting!r}"
+        )
+    dst[...] = src if where is True else pointwise.where(asarray(where), src, dst)
 
 
 def searchsorted(a: ArrayLike, v: ArrayLike, side: str = "left") -> ndarray:

@@ -11,6 +11,7 @@ import numpy
 
 from blockfuse.array.arguments import ArrayLike, axes_tuple, full_shape, one_axis, shape_tuple
 from blockfuse.array.creation import array, asarray, full
+from blockfuse.array.elementwise import alike
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.sizes import size_agnostic
 from blockfuse.ir.errors import ShapeError
@@ -22,11 +23,18 @@ from blockfuse.ir.types import Extent
 
 @size_agnostic
 def reshape(a: ArrayLike, shape: Any = None, order: str = "C", *, newshape: Any = None) -> ndarray:
-    """The elements in C order in another shape; one size may be -1. Raises ShapeError."""
-    if order != "C":
-        raise ValueError(f"order={order!r} is not supported; elements are read in C order")
+    """The elements in another shape; one size may be -1. Raises ShapeError.
+
+    order: 'C', or 'F' for the first axis running fastest. 'A' and 'K' are 'C': where elements lie in memory is no part of
+    an array, and compiled code may place them otherwise.
+    """
     x = asarray(a)
-    return movement.reshape(x, shape=full_shape(newshape if shape is None else shape, x.size))
+    wanted = full_shape(newshape if shape is None else shape, x.size)
+    if order == "F":
+        return transpose(movement.reshape(transpose(x), shape=wanted[::-1]))
+    if order not in ("C", "A", "K"):
+        raise ValueError(f"order={order!r}; use 'C', 'F', 'A' or 'K'")
+    return movement.reshape(x, shape=wanted)
 
 
 def ravel(a: ArrayLike, order: str = "C") -> ndarray:
@@ -96,6 +104,14 @@ def swapaxes(a: ArrayLike, axis1: int, axis2: int) -> ndarray:
     first, second = one_axis(axis1, x.ndim), one_axis(axis2, x.ndim)
     order[first], order[second] = second, first
     return movement.transpose(x, axes=tuple(order))
+
+
+def matrix_transpose(x: ArrayLike) -> ndarray:
+    """``x`` with its last two axes exchanged."""
+    matrices = asarray(x)
+    if matrices.ndim < 2:
+        raise ValueError(f"a matrix has two axes or more, not the {matrices.ndim} of shape {matrices.shape}")
+    return swapaxes(matrices, -1, -2)
 
 
 def moveaxis(a: ArrayLike, source: Any, destination: Any) -> ndarray:
@@ -210,7 +226,7 @@ def column_stack(arrays: Sequence[ArrayLike]) -> ndarray:
 
 def append(arr: ArrayLike, values: ArrayLike, axis: int | None = None) -> ndarray:
     """``values`` after ``arr`` (flattened without ``axis``)."""
-    return concatenate([arr, values], axis)
+    return concatenate(alike(arr, values), axis)
 
 
 # -- splitting -----------------------------------------------------------------------------------------------
@@ -347,6 +363,9 @@ def _copied(x: ndarray) -> ndarray:
 
 
 def _pairs(given: Any, ndim: int) -> list[tuple[Any, Any]]:
+    if isinstance(given, dict):  # axis -> width
+        named = {one_axis(axis, ndim): width for axis, width in given.items()}
+        return [_pairs(named.get(axis, 0), 1)[0] for axis in range(ndim)]
     rows = numpy.broadcast_to(numpy.asarray(given), (ndim, 2))
     return [(row[0].item(), row[1].item()) for row in rows]
 

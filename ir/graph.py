@@ -19,14 +19,19 @@ from blockfuse.ir.types import TensorType, type_of
 
 @dataclass(frozen=True)
 class Source:
-    """The user's line that an operator call stands on."""
+    """The user's line that an operator call stands on; line 0: ``file`` is the place of a layer in the net."""
 
     file: str
     line: int
     function: str
 
     def __str__(self) -> str:
-        return f"{self.file.rsplit('/', 1)[-1]}:{self.line}"
+        return self.place.rsplit("/", 1)[-1]
+
+    @property
+    def place(self) -> str:
+        """The whole file and the line, or the layer."""
+        return f"{self.file}:{self.line}" if self.line else self.file
 
 
 @dataclass(frozen=True, eq=False)

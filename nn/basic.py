@@ -23,7 +23,8 @@ from blockfuse.nn.parameter import Parameter
 class Dense(Block):
     """A fully connected layer: ``activation(x @ weight.T + bias)`` with a weight ``(units, in_units)``.
 
-    flatten: all axes of the input but the first are its features; otherwise the last axis is.
+    flatten: all axes of the input but the first are its features, so that those of ``(batch,)`` are one; otherwise the
+    last axis is.
     in_units: the number of features; 0 learns it in the first call.
 
     >>> Dense(3, activation="relu", in_units=4)
@@ -65,9 +66,9 @@ class Dense(Block):
         """How many features each row of ``x`` has."""
         if not isinstance(x, ndarray):
             raise TypeError(f"{self._label} expects an array; found {type(x).__name__}")
-        if x.ndim < 1 + self._flatten:
-            wanted = "(batch, features)" if self._flatten else "(..., features)"
-            raise ShapeError(f"{self._label} expects an input of shape {wanted}; found {x.shape}")
+        if not x.ndim:
+            wanted = "(batch, ...)" if self._flatten else "(..., features)"
+            raise ShapeError(f"{self._label} expects an input of shape {wanted}; found a number")
         return prod(x.shape[1:]) if self._flatten else x.shape[-1]
 
     @size_agnostic
@@ -78,8 +79,13 @@ class Dense(Block):
             raise ShapeError(
                 f"{self._label} expects {weight.shape[1]} features in a row, as its weight has shape "
                 f"{weight.shape}; found {features} in an input of shape {x.shape}"
+                + (
+                    ", which is a batch of numbers; write x[None] for one row"
+                    if x.ndim == 1 and self._flatten
+                    else ""
+                )
             )
-        if self._flatten and x.ndim > 2:
+        if self._flatten and x.ndim != 2:
             x = movement.reshape(x, shape=(x.shape[0], features))
         y = dense(x, weight) if bias is None else dense(x, weight, bias.data())
         return y if self._activate is None else self._activate(y)

@@ -96,13 +96,15 @@ class Block(Held):
         )
         return self
 
-    def __init__(self, prefix: str | None = None, params: ParameterDict | None = None) -> None:  # noqa: ARG002
+    def __init__(self, prefix: str | None = None, params: ParameterDict | None = None) -> None:
         """``params``: parameters of another block to use in the place of own ones of the same name.
 
         ``prefix`` is taken for Gluon 1's sake: names come from the structure of a net.
         """
         if params and any("." in name for name in params):
             raise UsageError("params= takes other.params; for a block with children use share_parameters()")
+        if not isinstance(prefix, str | None):
+            raise TypeError(f"{type(self).__name__} takes prefix= as a text, not {prefix!r:.80}")
         self._shared = dict(params or {})
 
     # -- calling ---------------------------------------------------------------------------------------------

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Self, overload
+
+from numpy import integer
 
 from blockfuse.array.arguments import one_axis
 from blockfuse.ir.operators import movement
@@ -17,15 +19,22 @@ class Sequential(Block):
     A tuple or list that one returns becomes several arguments of the next.
 
     >>> from blockfuse.nn.activations import Activation
-    >>> net = Sequential()
-    >>> net.add(Activation("relu"), Activation("tanh"))
+    >>> net = Sequential(Activation("relu"))
+    >>> net.add(Activation("tanh"))
     >>> len(net)
     2
     """
 
-    def add(self, *blocks: Block) -> None:
-        """Append blocks."""
-        for block in blocks:
+    def __init__(
+        self, *blocks: Block | Iterable[Block], prefix: str | None = None, params: Any = None
+    ) -> None:
+        """The blocks to begin with, side by side or in a list."""
+        super().__init__(prefix, params)
+        self.add(*blocks)
+
+    def add(self, *blocks: Block | Iterable[Block]) -> None:
+        """Append blocks, given side by side or in lists. Raises TypeError, and adds none, if one is no block."""
+        for block in tuple(_blocks_among(blocks)):
             self.register_child(block)
 
     def forward(self, *args: Any) -> Any:
@@ -64,6 +73,20 @@ class Sequential(Block):
         return part
 
 
+def _blocks_among(given: Iterable[Any]) -> Iterator[Block]:
+    """The blocks given, those of a list in its place."""
+    for item in given:
+        if isinstance(item, Block):
+            yield item
+        elif isinstance(item, list | tuple | Iterator):
+            yield from _blocks_among(item)
+        else:
+            raise TypeError(
+                f"{item!r:.80} must be a Block, not {type(item).__name__}; write blocks side by side or in a "
+                "list, such as nn.Sequential(nn.Dense(3), nn.Dense(2)), and nn.Lambda(function) for a function"
+            )
+
+
 class HybridSequential(Sequential):
     """``Sequential``; in Gluon only this one is compiled."""
 
@@ -72,7 +95,11 @@ class Concatenate(Sequential):
     """Blocks called on the same arguments, their results joined along an axis."""
 
     def __init__(self, axis: int = -1, prefix: str | None = None, params: Any = None) -> None:
-        super().__init__(prefix, params)
+        super().__init__(prefix=prefix, params=params)
+        if not isinstance(axis, int | integer):
+            raise TypeError(
+                f"{type(self).__name__} takes the axis, not {axis!r:.80}; give it blocks by add(...)"
+            )
         self.axis = axis
 
     def forward(self, *args: Any) -> Any:

@@ -108,6 +108,7 @@ along axes
     np.diff({0}, axis={axis})
     np.ediff1d({0})
     np.sort({0}, axis={axis})
+    np.sort({0}, axis={axis}, kind='heapsort')
     np.argsort({0}, axis={axis})
     np.average({0}, axis={axis})
 along numbers
@@ -144,6 +145,8 @@ activations any
     npx.stop_gradient({0})
     npx.cast({0}, '{dtype}')
     np.clip({0}, -0.5, 0.5)
+    {0}.clip(min=0)
+    {0} == None
     npx.log_sigmoid({0})
     npx.smooth_l1({0})
 activations numbers
@@ -159,6 +162,7 @@ movement any
     {0}[{index}]
     {0}.reshape({shape})
     {0}.reshape({shape})
+    np.reshape({0}, {shape}, order='F')
     np.ravel({0})
     np.expand_dims({0}, {new})
     np.squeeze({0})
@@ -280,6 +284,8 @@ picked axes any
     {0}[:, ({1} > 0).astype('int64')]
     {0}[({1} > 0).astype('int64'), ({1} <= 0).astype('int64')]
     {0}[({1} > 0).astype('int64'), None, ..., ({1} <= 0).astype('int64')]
+    {0}[({1} > 0).astype('{whole}'), np.int64(0)]
+    {0}[np.uint8(0), ({1} > 0).astype('int8')]
     np.take({0}, ({1} > 0).astype('{whole}') - 1, axis={axis}, mode='{mode}')
     np.take({0}, {1}, mode='{mode}')
     np.take({0}, {1}, axis={axis}, mode='{mode}')
@@ -412,7 +418,25 @@ def _order(pick: random.Random, value: Value) -> tuple[int, ...]:
     return tuple(pick.sample(range(value.ndim), value.ndim))
 
 
-_SLICES = (":", ":", "::-1", "1:", ":-1", "::2", "1::2", "::-2", "-2::-1", "0", "-1", ":1", "-1:", "None, :")
+_SLICES = (
+    ":",
+    ":",
+    "::-1",
+    "1:",
+    ":-1",
+    "::2",
+    "1::2",
+    "::-2",
+    "-2::-1",
+    "-9::-1",
+    "9::-1",
+    "9:",
+    "0",
+    "-1",
+    ":1",
+    "-1:",
+    "None, :",
+)
 
 
 def _index(pick: random.Random, value: Value) -> str:
@@ -462,7 +486,7 @@ PARAMETERS: dict[str, Callable[[random.Random, Value], Any]] = {
     "place": lambda pick, value: pick.choice((0, -1, value.shape[0] // 2)),
     "dtype": lambda pick, value: pick.choice(DTYPES),
     "wide": lambda pick, value: pick.choice(WIDE),
-    "whole": lambda pick, value: pick.choice(("int32", "int64", "int64", "uint8", "float32")),
+    "whole": lambda pick, value: pick.choice(("int32", "int64", "int64", "uint8", "int8", "float32")),
     "count": lambda pick, value: pick.choice((1, 2, 3)),
     "shift": lambda pick, value: pick.choice((-2, -1, 1, 2, 5)),
     "number": lambda pick, value: pick.choice(("2", "3", "0.5", "-1", "1.5", "0")),

@@ -236,6 +236,20 @@ def test_show_leaves_out_passes_that_change_nothing(run, nets: str) -> None:
     assert re.findall(r"after (\w+):", out) == ["fuse"]
 
 
+def test_show_names_layers_that_no_line_of_the_user_calls_by_their_place(run, tmp_path: Path) -> None:
+    file = tmp_path / "net.py"
+    file.write_text(
+        "from blockfuse import nn, np\n"
+        "class Tail(nn.Block):\n"
+        "    def forward(self, x):\n"
+        "        return np.exp(x)\n"
+        "net = nn.Sequential(nn.Dense(4, activation='relu'), nn.Sequential(nn.Dense(2)), Tail())\n"
+        "net.initialize()\n"
+    )
+    _, out, _ = run("show", str(file), "--stage", "graph", "--input", "2x3")
+    assert re.findall(r"# (.*)", out) == ["0 (Dense)", "0 (Dense)", "1.0 (Dense)", "net.py:4"]
+
+
 def test_show_of_an_eager_net_says_why(run, nets: str) -> None:
     status, out, err = run("show", f"{nets}:Eager", "--stage", "graph")
     assert (status, out) == (1, "")

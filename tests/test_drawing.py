@@ -448,3 +448,124 @@ def test_draws_that_are_results_are_not_written_by_later_calls() -> None:
     STREAM.seed(2)
     for one, other in zip(found, [both(x) for _ in range(3)], strict=True):
         assert [a.tolist() for a in one] == [a.tolist() for a in other]
+
+
+# -- ranges and parameters -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("bounds", [(0, 1), (0, 3), (1, 2), (-3, 7), (100, 100.001)], ids=str)
+def test_uniform_draws_stay_below_their_upper_bound(dtype: str, bounds: tuple[float, float]) -> None:
+    """The numbers of a piece that are nearest to 1 are rounded up, where they are moved or cast."""
+    low, high = (numpy.dtype(dtype).type(b) for b in bounds)
+    np.random.seed(0)
+    drawn = np.random.uniform(*bounds, size=200_000, dtype=dtype).asnumpy()
+    assert (drawn >= low).all()
+    assert (drawn < high).all() or low == high
+
+
+def test_bounds_that_are_arrays_are_kept_too() -> None:
+    low, high = np.array([100.0, 0.0, 5.0]), np.array([100.001, 1.0, 5.0])
+    drawn = np.random.uniform(low, high, size=(50_000, 3)).asnumpy()
+    assert (drawn[:, :2] < high.asnumpy()[:2]).all()
+    assert (drawn[:, 2] == 5).all()
+
+
+def test_compiled_draws_of_halves_are_those_of_eager_calls() -> None:
+    def draws(x: Any) -> Any:
+        return np.random.uniform(size=(64,), dtype="float16"), np.random.uniform(1, 2, size=(64,)) + x
+
+    compiled = blockfuse.hybridize(draws)
+    for _ in range(3):
+        np.random.seed(5)
+        wanted = draws(np.ones(64))
+        np.random.seed(5)
+        assert all((x == y).all() for x, y in zip(compiled(np.ones(64)), wanted, strict=True))
+
+
+R = np.random
+WRONG: dict[str, Callable[[Any], Any]] = {
+    "normal": lambda x: R.normal(0.0, x),
+    "laplace": lambda x: R.laplace(0.0, x),
+    "gumbel": lambda x: R.gumbel(0.0, x),
+    "logistic": lambda x: R.logistic(0.0, x),
+    "lognormal": lambda x: R.lognormal(0.0, x),
+    "exponential": lambda x: R.exponential(x),
+    "gamma's shape": lambda x: R.gamma(x),
+    "gamma's scale": lambda x: R.gamma(2.0, x),
+    "beta's a": lambda x: R.beta(x, 1.0),
+    "beta's b": lambda x: R.beta(1.0, x),
+    "chisquare": lambda x: R.chisquare(x),
+    "poisson": lambda x: R.poisson(x),
+    "binomial": lambda x: R.binomial(3, x),
+    "bernoulli": lambda x: R.bernoulli(x),
+    "uniform": lambda x: R.uniform(0.0, x),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize(
+    "value", [-1, -0.5, numpy.float32(-1), [0.5, -1.0], numpy.array([-1.0]), np.array([0.5, -1.0])], ids=repr
+)
+def test_parameters_that_no_distribution_has_are_refused(name: str, value: Any) -> None:
+    before = place()
+    with pytest.raises(ValueError, match=r"must|< 0"):
+        WRONG[name](value)
+    assert place() == before, "nothing was drawn"
+    WRONG[name](0.5)
+    WRONG[name](np.array([0.5, 0.25]))
+
+
+def test_a_compiled_call_with_a_wrong_parameter_raises_as_eager_does() -> None:
+    compiled = blockfuse.hybridize(lambda x, scale: x + np.random.normal(0, scale, size=x.shape))
+    x = np.ones(3)
+    for scale in (2.0, np.array([1.0, 2.0, 3.0])):
+        for _ in range(3):
+            compiled(x, scale)
+        with pytest.raises(ValueError, match="scale must not be negative; found -"):
+            compiled(x, scale * -1)
+        compiled(x, scale)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: R.choice(5, p=[0.1] * 5),
+        lambda: R.choice(5, p=[0.2] * 4),
+        lambda: R.choice(2, p=[-0.5, 1.5]),
+        lambda: R.choice(0),
+        lambda: R.choice(3, 4, replace=False),
+        lambda: R.multinomial(3, [0.6, 0.6, 0.0]),
+        lambda: R.multinomial(3, [-0.5, 1.5]),
+        lambda: R.multinomial(-3, [0.5, 0.5]),
+        lambda: R.binomial(-1, 0.5),
+        lambda: R.binomial(3, 1.5),
+        lambda: R.bernoulli(1.5),
+        lambda: R.randint(0, 300, dtype="uint8"),
+        lambda: R.randint(-1, 3, dtype="uint8"),
+        lambda: R.randint(3, 3),
+        lambda: R.uniform(1, 0),
+        lambda: R.normal(np.zeros(3), 1.0, size=(1,)),
+        lambda: R.exponential(float("-inf")),
+    ],
+)
+def test_draws_that_cannot_be_are_refused(call: Callable[[], Any]) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        call()
+
+
+def test_the_last_outcome_has_what_the_others_leave() -> None:
+    drawn = np.random.multinomial(1000, [0.25, 0.0], size=4)
+    assert (drawn[:, 1] > 600).all()
+    assert np.random.choice(3, p=[0.1, 0.2, 0.7]) < 3, "single precision does not sum to 1"
+
+
+def test_integers_of_numpy_are_sizes_and_counts() -> None:
+    five, three = numpy.int64(5), numpy.uint8(3)
+    assert np.random.choice(five, size=three).shape == (3,)
+    assert np.random.choice(np.array(5, dtype="int32"), three, replace=False).shape == (3,)
+    assert np.random.permutation(five).shape == (5,)
+    assert np.random.uniform(size=five).shape == np.random.normal(size=(five,)).shape == (5,)
+    assert np.random.rand(three, five).shape == np.random.gamma(1.0, size=numpy.array([3, 5])).shape == (3, 5)
+    assert np.random.randint(three, five, five).shape == (5,)
+    assert np.random.multinomial(three, [0.5, 0.5], three).shape == (3, 2)

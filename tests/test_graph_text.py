@@ -66,6 +66,8 @@ def test_users_lines_stand_behind_the_nodes() -> None:
     marked = graph_of(recorded.inputs, (replace(recorded.nodes[0], source=line),))
     assert marked.text(sources=True).split("\n")[1].endswith("  # net.py:12")
     assert marked.text() == recorded.text()
+    layer = graph_of(recorded.inputs, (replace(recorded.nodes[0], source=Source("1.0 (Dense)", 0, "")),))
+    assert layer.text(sources=True).split("\n")[1].endswith("  # 1.0 (Dense)")
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,19 @@ def test_dense_refuses_another_number_of_features_by_name(shape: tuple[int, ...]
         net(np.ones(shape))
 
 
-@pytest.mark.parametrize(("flatten", "shape", "wanted"), [(True, (3,), "(batch,"), (False, (), "(...,")])
+def test_a_vector_is_a_batch_of_numbers_or_one_row() -> None:
+    for flatten, features, wanted in ((True, 1, (3, 5)), (False, 3, (5,))):
+        layer = nn.Dense(5, flatten=flatten)
+        layer.initialize()
+        assert layer(np.ones(3)).shape == wanted
+        assert layer.weight.shape == (5, features)
+    layer = nn.Dense(5, in_units=3)
+    layer.initialize()
+    with pytest.raises(ShapeError, match=r"write x\[None\] for one row"):
+        layer(np.ones(3))
+
+
+@pytest.mark.parametrize(("flatten", "shape", "wanted"), [(True, (), "(batch,"), (False, (), "(...,")])
 def test_dense_refuses_too_few_axes(flatten: bool, shape: tuple[int, ...], wanted: str) -> None:
     layer = nn.Dense(3, flatten=flatten)
     layer.initialize()
@@ -100,7 +112,7 @@ def test_dense_after_a_failed_first_call_still_learns_its_features() -> None:
     layer = nn.Dense(3)
     layer.initialize()
     with pytest.raises(ShapeError):
-        layer(np.ones(3))
+        layer(np.ones(()))
     assert layer(np.ones((1, 7))).shape == (1, 3)
 
 
@@ -282,6 +294,44 @@ def test_sequential_counts_and_iterates_and_indexes() -> None:
     assert net[-1] is list(net)[2]
     with pytest.raises(IndexError):
         net[3]
+
+
+@pytest.mark.parametrize("kind", [nn.Sequential, nn.HybridSequential])
+def test_a_sequence_begins_with_the_blocks_that_it_is_given(kind: type[nn.Sequential]) -> None:
+    a, b, c = nn.Dense(3), nn.Activation("relu"), nn.Dense(2)
+    for net in (
+        kind(a, b, c),
+        kind([a, b, c]),
+        kind((a, b, c), prefix="net_"),
+        kind([a], b, [c]),
+        kind(block for block in (a, b, c)),
+    ):
+        assert [*net] == [a, b, c]
+        assert [*net.collect_params()] == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    net = kind()
+    net.add([a, b], c)
+    net.initialize()
+    assert net(POINTS).shape == (2, 2)
+    assert len(kind(net, c)) == 2, "a sequence within is one block"
+    assert len(kind([])) == 0
+
+
+@pytest.mark.parametrize("given", [nn.Dense, npx.relu, None, "net_", {"a": nn.Identity()}], ids=repr)
+def test_what_is_no_block_is_refused_and_none_is_added(given: Any) -> None:
+    net = nn.Sequential()
+    for refused in (lambda: nn.Sequential(given), lambda: net.add(nn.Identity(), [given])):
+        with pytest.raises(
+            TypeError, match=r"must be a Block, not .*; write blocks side by side or in a list"
+        ):
+            refused()
+    assert len(net) == 0
+
+
+def test_blocks_are_not_taken_for_another_argument() -> None:
+    with pytest.raises(TypeError, match="takes the axis"):
+        nn.Concatenate([nn.Identity()])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="takes prefix= as a text"):
+        nn.Flatten([nn.Identity()])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", [nn.Sequential, nn.HybridSequential, nn.HybridConcatenate])

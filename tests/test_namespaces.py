@@ -2,6 +2,7 @@
 
 import doctest
 import math
+import types
 from pathlib import Path
 from typing import Any
 
@@ -435,16 +436,55 @@ def test_unknown_functions_of_numpy_escape_and_wrap_what_they_return() -> None:
     same(found, wanted)
 
 
-def test_numpys_functions_cannot_write_unseen() -> None:
+WRITES: list[tuple[Any, ...]] = [
+    (numpy.fill_diagonal, 1),
+    (numpy.put, [0, 5], [7, 8]),
+    (numpy.put_along_axis, numpy.array([[1], [0], [3]]), 9, 1),
+    (numpy.putmask, A > 0, -A),
+    (numpy.place, A > 0, [1.5]),
+    (numpy.copyto, A + 1),
+    (numpy.ndarray.sort, 0),
+    (numpy.ndarray.partition, 1),
+    (numpy.ndarray.put, [1], [2]),
+    (numpy.ndarray.fill, 3),
+    (numpy.add.at, [0, 0, 2], 1),
+    (numpy.negative.at, [0, 2]),
+]
+
+
+@pytest.mark.parametrize("call", WRITES, ids=lambda c: c[0].__name__)
+def test_what_numpys_functions_write_is_seen(call: tuple[Any, ...]) -> None:
+    function, *arguments = call
+    mine, theirs = ndarray(A.copy()), A.copy()
+    function(theirs, *arguments)
+    view = mine[:]
+    if isinstance(function, types.MethodDescriptorType) and hasattr(ndarray, function.__name__):
+        function = getattr(ndarray, function.__name__)
+    function(mine, *ours(tuple(arguments)))
+    same(mine, theirs)
+    same(view, theirs)
+
+
+def test_copies_with_a_condition_and_without_a_cast() -> None:
+    mine, theirs = ndarray(WHOLE.copy()), WHOLE.copy()
+    for x in (mine, theirs):
+        numpy.copyto(x, 7, where=WHOLE > 0)
+        numpy.copyto(x, WHOLE * 2.5, casting="unsafe", where=WHOLE < 0)
+        with pytest.raises(TypeError):
+            numpy.copyto(x, 1.5)
+    same(mine, theirs)
+    holes = numpy.where(A > 0, numpy.nan, A)
+    filled = ndarray(holes.copy())
+    assert numpy.nan_to_num(filled, copy=False) is filled
+    same(filled, numpy.nan_to_num(holes))
+
+
+def test_nobody_writes_into_what_numpy_reads() -> None:
     x = np.zeros((2, 2))
     with pytest.raises(ValueError, match="read-only"):
-        numpy.fill_diagonal(x, 1)
-    with pytest.raises(ValueError, match="read-only"):
-        numpy.add.at(x, 0, 1)
-    with pytest.raises(ValueError, match="read-only"):
         numpy.asarray(x)[0] = 1
-    numpy.copyto(x, numpy.ones((2, 2)))
-    assert x.sum() == 4
+    with pytest.raises(ValueError, match="read-only"):
+        x.flat[0] = 1
 
 
 def test_out_of_numpys_functions() -> None:
@@ -456,6 +496,187 @@ def test_out_of_numpys_functions() -> None:
     same(mine, A.sum(0))
     with pytest.raises(TypeError, match="int64"):
         numpy.sum(x, axis=0, out=np.zeros(4, dtype="int64"))
+    assert numpy.sum(x, 0, None, mine, False) is mine
+    assert numpy.take(x, [0, 2], 1, np.zeros((3, 2)), "clip").shape == (3, 2)
+    parts = np.zeros((3, 4)), np.zeros((3, 4))
+    assert numpy.modf(x, out=parts)[1] is parts[1]
+    same(parts[1], numpy.modf(A)[1])
+
+
+# Forms that ours leave to NumPy, or that were wrong: name, arguments, options.
+FORMS: list[tuple[Any, ...]] = [
+    *(("linalg.norm", (A, ord)) for ord in (2, -2, "nuc", "fro", 1)),
+    *(("pad", (A, 1, mode)) for mode in ("mean", "median", "maximum", "minimum", "linear_ramp")),
+    *(("pad", (A, 5, mode)) for mode in ("reflect", "symmetric", "wrap")),
+    ("pad", (A, {1: (1, 2)}), {"constant_values": 3}),
+    ("pad", (A, 1), {"mode": "reflect", "reflect_type": "odd"}),
+    ("median", (A,), {"axis": (0, 1)}),
+    ("median", (C, (0, 2)), {"keepdims": True, "overwrite_input": True}),
+    *(("reshape", (A, (2, 6)), {"order": order}) for order in "FA"),
+    ("ravel", (A, "F")),
+    ("linspace", (A, 5, 3)),
+    ("linspace", (0, V), {"num": 3, "axis": 1}),
+    ("logspace", (V, V + 1, 3)),
+    ("sum", (A,), {"where": A > 0, "initial": 2}),
+    ("sum", (A, 0, None, None, True)),
+    ("max", (A, 1, None, True)),
+    ("mean", (A,), {"where": A > 0}),
+    ("std", (A, 0, None, None, 1)),
+    ("var", (M,), {"dtype": "int32"}),
+    ("exp", (A,), {"dtype": "float64"}),
+    ("add", (A, 1), {"casting": "unsafe"}),
+    ("cross", (M, M, 0)),
+    ("roll", (A, (1, 2)), {"axis": (0, 1)}),
+    ("diff", (A,), {"prepend": 0}),
+    ("diagonal", (C,), {"axis1": 1, "axis2": 2}),
+    ("trace", (C, 1, 1, 2)),
+    ("unique", (WHOLE,), {"equal_nan": False}),
+    ("searchsorted", (numpy.sort(V), V), {"sorter": numpy.arange(4)}),
+    ("clip", (WHOLE,), {"min": 2}),
+    ("clip", (WHOLE.astype("uint8"), -1, 300)),
+    ("clip", (WHOLE.astype("int8"), 300.5, 2**70)),
+    ("clip", (WHOLE > 0, -1, numpy.float32(0.5))),
+    ("sort", (A,), {"kind": "heapsort"}),
+    ("argsort", (A, 0), {"stable": True}),
+    ("argsort", (A[0, :1].reshape(()),)),
+    ("count_nonzero", (A[0, :1].reshape(()),), {"axis": 0}),
+    ("round", (A > 0,)),
+    ("power", (A > 0, 2)),
+    ("transpose", (V, 0)),
+    ("split", (A, numpy.int64(2)), {"axis": 1}),
+    ("reshape", (A, numpy.array([2, 6]))),
+    *((name, (WHOLE, 2)) for name in ("dot", "inner", "outer", "kron")),
+    ("append", (WHOLE, 2)),
+    ("take", (A[:0], 9), {"axis": 1}),
+    ("zeros_like", (A,), {"device": "cpu"}),
+    ("ones_like", (A,), {"shape": (2,)}),
+]
+
+
+def _named(place: Any, name: str) -> Any:
+    for part in name.split("."):
+        place = getattr(place, part)
+    return place
+
+
+@pytest.mark.parametrize("form", FORMS, ids=[f"{f[0]}-{n}" for n, f in enumerate(FORMS)])
+def test_every_form_of_a_call_is_numpys(form: tuple[Any, ...]) -> None:
+    name, arguments, options = (*form, {})[:3]
+    wanted = _named(numpy, name)(*arguments, **options)
+    for place in (np, numpy):
+        same(_named(place, name)(*ours(arguments), **ours_of(options)), wanted)
+
+
+METHODS: list[tuple[Any, ...]] = [
+    ("clip", A, (), {"min": 0.25}),
+    ("clip", A, (0, 0.5)),
+    ("sum", A, (), {"where": A > 0}),
+    ("max", A, (0,), {"initial": 1}),
+    ("mean", A, (0, None, None), {"keepdims": True}),
+    ("reshape", A, (2, 6), {"order": "F"}),
+    ("flatten", A, ("F",)),
+    ("ravel", A, ("F",)),
+    ("argpartition", A, (1,)),
+    ("choose", WHOLE, ([1, 2],), {"mode": "clip"}),
+    ("compress", A, ([True, False, True], 0)),
+    ("searchsorted", numpy.sort(V), (V,)),
+    ("conj", A, ()),
+    ("diagonal", C, (0, 1, 2)),
+    ("trace", C, (0, 1, 2)),
+    ("astype", A, ("float64", "K", "unsafe")),
+    ("argsort", A, (0, "stable")),
+    ("round", A, (), {"decimals": 1}),
+]
+
+
+@pytest.mark.parametrize("form", METHODS, ids=[f"{m[0]}-{n}" for n, m in enumerate(METHODS)])
+def test_every_form_of_a_method_is_numpys(form: tuple[Any, ...]) -> None:
+    name, x, arguments, options = (*form, {})[:4]
+    found = getattr(ndarray(x.copy()), name)(*ours(arguments), **ours_of(options))
+    same(found, getattr(x, name)(*arguments, **options))
+
+
+def test_attributes_of_numpys_arrays() -> None:
+    x = ndarray(C.copy())
+    for name in ("real", "imag", "T", "mT"):
+        same(getattr(x, name), getattr(C, name))
+    assert [*x.flat] == [*C.flat]
+    assert x.flags.c_contiguous
+
+
+def test_our_words_stay_where_numpy_refuses_too() -> None:
+    for call in (lambda x: np.reshape(x, (5, 2)), lambda x: numpy.reshape(x, (5, 2))):
+        with pytest.raises(ShapeError, match="12 elements cannot be reshaped"):
+            call(ndarray(A))
+    with pytest.raises(DTypeError, match="complex"):
+        np.sum(ndarray(A), dtype="complex128")
+    with pytest.raises(ValueError, match="use 'raise', 'clip' or 'wrap'"):
+        np.take(ndarray(A), 0, mode="bad")
+
+
+@pytest.mark.parametrize("value", [3.5, -2.0, 7.0])
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
+def test_one_element_is_a_number_whatever_its_axes(shape: tuple[int, ...], value: float) -> None:
+    x = np.full(shape, value)
+    assert (float(x), int(x), complex(x)) == (value, int(value), value)
+    with pytest.raises(TypeError, match="array of one element"):
+        float(np.zeros((*shape, 2)))
+
+
+def test_copyto_a_device_is_a_copy() -> None:
+    x = ndarray(A.copy())
+    copy = x.copyto(npx.cpu())
+    copy += 1
+    same(x, A)
+    assert x.copyto(copy) is copy
+    same(copy, A)
+
+
+SPELLINGS = (
+    "float64",
+    "f8",
+    "<f8",
+    ">f8",
+    "d",
+    "double",
+    float,
+    numpy.float64,
+    numpy.dtype("float64"),
+    np.float64,
+)
+
+
+@pytest.mark.parametrize("dtype", SPELLINGS, ids=repr)
+def test_every_spelling_of_a_dtype_is_obeyed(dtype: Any) -> None:
+    """``numpy.dtype("float64") == None`` is true."""
+    x, whole = ndarray(A.copy()), ndarray(WHOLE.copy())
+    made = [
+        *(f(x, dtype) for f in (np.array, np.asarray, np.asanyarray, np.ascontiguousarray, npx.cast)),
+        *(
+            f(y, dtype=dtype)
+            for f in (np.sum, np.mean, np.var, np.std, np.prod, np.cumsum)
+            for y in (x, whole)
+        ),
+        *(f(x, dtype=dtype) for f in (np.zeros_like, np.ones_like, np.empty_like, np.cumprod)),
+        *(f(3, dtype=dtype) for f in (np.zeros, np.ones, np.empty, np.eye, np.identity, np.tri, np.arange)),
+        *(
+            np.full(2, value, dtype=dtype)
+            for value in (3, 2.5, True, [1, 2], np.array(3.0), numpy.float32(3))
+        ),
+        *(np.full_like(x, value, dtype=dtype) for value in (3, np.array(3.0))),
+        *(x.astype(dtype), x.astype(dtype, copy=False), x.sum(dtype=dtype), whole.cumsum(dtype=dtype)),
+        *(numpy.sum(x, dtype=dtype), numpy.cumsum(whole, dtype=dtype), numpy.full_like(x, 2, dtype=dtype)),
+        *(np.linspace(0, 1, 3, dtype=dtype), np.logspace(0, 1, 3, dtype=dtype)),
+        *(npx.one_hot(np.array([0, 1]), 2, dtype=dtype), npx.topk(x, dtype=dtype)),
+        *(getattr(np.random, name)(dtype=dtype) for name in ("uniform", "normal", "exponential", "rand")),
+        *(
+            np.random.gamma(1.0, dtype=dtype),
+            np.random.randint(3, dtype=dtype),
+            np.random.poisson(dtype=dtype),
+        ),
+    ]
+    assert {y.dtype for y in made} == {numpy.dtype("float64")}
+    assert {np.linalg.norm(whole, ord).dtype for ord in (None, 2, 1)} == {numpy.dtype("float64")}
 
 
 def test_another_duck_array_may_answer() -> None:
@@ -590,14 +811,45 @@ def test_files(tmp_path: Path) -> None:
     same(found["file"], V)
 
 
+def test_an_array_alone_is_a_file_as_numpys(tmp_path: Path) -> None:
+    npx.save(tmp_path / "a.npy", ndarray(A))
+    numpy.testing.assert_array_equal(numpy.load(tmp_path / "a.npy"), A)
+    same(npx.load(tmp_path / "a.npy"), [A])
+    npx.save(tmp_path / "a.npz", ndarray(A))
+    assert list(numpy.load(tmp_path / "a.npz")) == ["arr_0"]
+    with pytest.raises(UsageError, match="would hold one array"):
+        npx.save(tmp_path / "b.npy", [ndarray(A)])
+    assert not (tmp_path / "b.npy").exists()
+
+
 def test_a_file_with_pickled_code_is_refused(tmp_path: Path) -> None:
     numpy.savez(tmp_path / "x.npz", numpy.array([{}], dtype=object))
     with pytest.raises(ValueError, match="allow_pickle"):
         npx.load(tmp_path / "x.npz")
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "int8", "int64", "uint8", "bool"])
+def test_masks_of_sequences_keep_the_dtype(dtype: str) -> None:
+    x = numpy.ones((3, 2), dtype)
+    found = npx.sequence_mask(ndarray(x), np.array([1, 2]), True, value=0)
+    same(found, numpy.array([[1, 1], [0, 1], [0, 0]], dtype))
+
+
+def test_a_table_of_rows_has_two_axes() -> None:
+    with pytest.raises(ShapeError, match=r"weight of shape \(rows, size\); found \(3,\)"):
+        npx.embedding(np.array([0, 1]), np.ones(3))
+
+
+def test_the_places_of_npx_are_one_array() -> None:
+    same(npx.nonzero(ndarray(A)), numpy.argwhere(A))
+    same(npx.nonzero(ndarray(A[:0])), numpy.zeros((0, A.ndim), "int64"))
+
+
 def test_switches_and_devices_of_gluon() -> None:
-    assert npx.set_np(shape=True) is None  # type: ignore[func-returns-value]
+    assert npx.set_np(shape=True, array=True, dtype=False) is None  # type: ignore[func-returns-value]
+    for options in ({"dtype": True}, {"shape": False}, {"array": False}):
+        with pytest.raises(UsageError, match="set_np"):
+            npx.set_np(**options)
     assert npx.reset_np() is None  # type: ignore[func-returns-value]
     assert npx.waitall() is None  # type: ignore[func-returns-value]
     assert npx.num_gpus() == 0

@@ -77,7 +77,6 @@ def test_other_operators() -> None:
     whole = X.astype("int64")
     same(mine(whole) << 2, whole << 2)
     same(divmod(mine(whole), 5)[1], whole % 5)
-    assert (mine() == None) is False  # noqa: E711 - what the operator answers is looked at
     with pytest.raises(TypeError):
         mine() + "a"
     with pytest.raises(TypeError):
@@ -95,6 +94,77 @@ def test_in_place_operators_write_into_the_same_memory() -> None:
     same(view, ((X + 1) * X / 2)[1])
     with pytest.raises(TypeError):
         operator.itruediv(mine(X.astype("int64")), 2)
+
+
+OTHERS = [
+    None,
+    "a",
+    b"a",
+    1j,
+    {},
+    set(),
+    object(),
+    ...,
+    [1, 0, None],
+    ["a"],
+    numpy.array(["a"]),
+    numpy.array([None]),
+]
+
+
+@pytest.mark.parametrize("other", OTHERS, ids=repr)
+@pytest.mark.parametrize("dtype", ["float32", "int32", "bool"])
+def test_what_is_no_number_equals_no_element(dtype: str, other: Any) -> None:
+    x = numpy.array([0, 1, 1], dtype)
+    for compare in (operator.eq, operator.ne):
+        same(compare(mine(x), other), compare(x, other))
+        numpy.testing.assert_array_equal(compare(other, mine(x)), compare(other, x))
+    assert other not in mine(x)
+
+
+def test_comparing_with_none_leaves_nothing() -> None:
+    with interpreting(watching := Watching()):
+        found = mine() == None, mine() != "a"  # noqa: E711 - what the operator answers is looked at
+    assert watching.escapes == []
+    same(found[0], X == None)  # noqa: E711
+    same(found[1], X != "a")
+
+
+def test_others_answer_a_comparison_for_themselves() -> None:
+    class Theirs:
+        __array_ufunc__ = None
+
+        def __eq__(self, other: object) -> Any:
+            return "theirs"
+
+        __hash__ = None  # type: ignore[assignment]
+
+    assert (mine() == Theirs()) == "theirs"
+    assert Theirs() in mine()
+
+
+IN_PLACE = [operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.ifloordiv, operator.ipow]
+BESIDE = [1.5, 2, True, 300, -1, numpy.float64(1.5), numpy.int64(2), numpy.uint8(2), numpy.array(1.5)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int32", "int64", "uint8", "bool"])
+@pytest.mark.parametrize("other", BESIDE, ids=repr)
+def test_an_element_in_place_is_cut_to_the_dtype_of_its_array(dtype: str, other: Any) -> None:
+    for change in IN_PLACE:
+        found, wanted = (_changed(change, kind(X.astype(dtype)), other) for kind in (mine, numpy.copy))
+        if isinstance(wanted, Exception):
+            assert isinstance(found, type(wanted))
+        else:
+            same(found, wanted)
+
+
+def _changed(change: Any, x: Any, other: Any) -> Any:
+    try:
+        with numpy.errstate(all="ignore"):
+            x[1, 2] = change(x[1, 2], other)
+    except (TypeError, OverflowError, ValueError) as error:
+        return error
+    return x
 
 
 # -- methods -------------------------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ import blockfuse.array
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.sizes import AGNOSTIC, TELLING
 from blockfuse.ir.graph import Source
+from blockfuse.tracer.layers import is_within_call, layer_of, runs_block
 from blockfuse.tracer.sizes import handles_exceptions
 
 # Our folders, as they stand and as the package ``blockfuse`` links them.
@@ -130,10 +131,15 @@ def is_ours(frame: types.FrameType) -> bool:
 
 
 def user_source() -> Source | None:
-    """The innermost line of user code on the stack."""
+    """The innermost line of user code on the stack; the layer, where no user code ran in the call of the net."""
     frame: types.FrameType | None = sys._getframe(1)
+    layers: list[types.FrameType] = []
     while frame is not None and is_trusted(frame):
+        if runs_block(frame):
+            layers.append(frame)
         frame = frame.f_back
+    if layers and (frame is None or not is_within_call(frame)):
+        return layer_of(layers)
     if frame is None:
         return None
     return Source(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)

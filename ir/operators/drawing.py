@@ -15,27 +15,29 @@ import numpy
 from blockfuse.ir.lowering import Composite, Drawing, Host
 from blockfuse.ir.operator import Example, Operator, row
 from blockfuse.ir.operators.filling import full
-from blockfuse.ir.operators.pointwise import cast, greater_equal
+from blockfuse.ir.operators.pointwise import cast, greater_equal, minimum
 from blockfuse.ir.stream import PIECE, STREAM, generator_of, is_known
 from blockfuse.ir.types import TensorType, tensor
 
 Shape = tuple[int, ...]
 
 
-_WORD_BY_WORD = Host(
-    "a number takes as many words of the random stream as it needs, so one comes after the other"
-)
+_WORD_BY_WORD = "a number takes as many words of the random stream as it needs, so one comes after the other"
 _OTHER_NUMPY = Host("this version of NumPy makes other numbers of the random stream than the kernels")
 
 
 def drawing(
-    name: str, draw: Callable[..., Any], *examples: Example, expand: Callable[..., Any] | None = None
+    name: str,
+    draw: Callable[..., Any],
+    *examples: Example,
+    expand: Callable[..., Any] | None = None,
+    raises: bool = False,
 ) -> Operator:
     """A row with the attributes ``shape`` and ``dtype`` of the result; ``draw`` gives values of any dtype.
 
-    expand: writes it with ``drawn``, where that is what NumPy draws.
+    expand: writes it with ``drawn``, where that is what NumPy draws. raises: for some values of its operands.
     """
-    lowering: Host | Composite = _WORD_BY_WORD
+    lowering: Host | Composite = Host(_WORD_BY_WORD, raises)
     if expand is not None:
         lowering = Composite(expand) if is_known(numpy.random.PCG64(0)) else _OTHER_NUMPY
 
@@ -66,8 +68,12 @@ def _width(dtype: str) -> Any:
     return "float64" if dtype == "float64" else "float32"
 
 
+_HALF_BELOW_ONE = 1 - 2.0**-11  # a float32 nearer to 1 would become 1 as a float16
+
+
 def _uniform(shape: Shape, dtype: str) -> Any:
-    return STREAM.generator.random(shape, _width(dtype))
+    numbers = STREAM.generator.random(shape, _width(dtype))
+    return numpy.minimum(numbers, numbers.dtype.type(_HALF_BELOW_ONE)) if dtype == "float16" else numbers
 
 
 def _normal(shape: Shape, dtype: str) -> Any:
@@ -90,9 +96,19 @@ def _permutation(shape: Shape, dtype: str) -> Any:
     return STREAM.generator.permutation(shape[0])
 
 
+def _near_one(weights: numpy.ndarray, total: float) -> bool:
+    """Whether rounding alone can be the reason why a sum of shares is not 1; as NumPy's ``choice``."""
+    eps = numpy.finfo(weights.dtype if weights.dtype.kind == "f" else "float64").eps
+    return bool(abs(total - 1) <= numpy.sqrt(eps))
+
+
 def _choice(*weights: numpy.ndarray, n: int, replace: bool, shape: Shape, dtype: str) -> Any:
-    share = numpy.asarray(weights[0], "float64") if weights else None
-    return STREAM.generator.choice(n, shape, replace, None if share is None else share / share.sum())
+    share = None
+    if weights:
+        share = numpy.asarray(weights[0], "float64")
+        if share.ndim == 1 and share.size == n and _near_one(weights[0], total := share.sum()):
+            share = share / total  # otherwise NumPy says what is wrong
+    return STREAM.generator.choice(n, shape, replace, share)
 
 
 def _poisson(mean: numpy.ndarray, shape: Shape, dtype: str) -> Any:
@@ -105,7 +121,44 @@ def _binomial(n: numpy.ndarray, p: numpy.ndarray, shape: Shape, dtype: str) -> A
 
 def _multinomial(p: numpy.ndarray, n: int, shape: Shape, dtype: str) -> Any:
     share = numpy.asarray(p, "float64")
-    return STREAM.generator.multinomial(n, share / share.sum(), shape[:-1])
+    if _near_one(p, total := share.sum()):
+        share = share / total  # otherwise the last outcome has what the others leave
+    return STREAM.generator.multinomial(n, share, shape[:-1])
+
+
+# -- what parameters must be ---------------------------------------------------------------------------------
+
+
+def _negative(x: numpy.ndarray) -> Any:
+    return numpy.signbit(x) & ~numpy.isnan(x)
+
+
+# name -> where it does not hold, as NumPy looks
+RULES: dict[str, Callable[[numpy.ndarray], Any]] = {
+    "not be negative": _negative,
+    "be above 0": lambda x: x <= 0,
+    "be from 0 to 1": lambda x: ~((x >= 0) & (x <= 1)),
+}
+
+
+def check(x: Any, rule: str, name: str) -> numpy.ndarray:
+    """``x`` as an array. Raises ValueError where the rule does not hold."""
+    values = numpy.asarray(x)
+    wrong = RULES[rule](values)
+    if numpy.any(wrong):
+        raise ValueError(f"{name} must {rule}; found {values[wrong].flat[0]}")
+    return values
+
+
+# A parameter of a distribution, if it is one.
+checked = row(
+    "checked",
+    check,
+    Host("looks at a parameter of a distribution", raises=True),
+    type_rule=lambda x, rule, name: x,
+    gradient=lambda g, out, x, rule, name: (g,),
+    examples=(Example(((3, 4),), {"rule": "not be negative", "name": "scale"}, low=0.5),),
+)
 
 
 def _dropout_mask(shape: Shape, p: float, dtype: str) -> Any:
@@ -125,6 +178,8 @@ def _drawn(piece: numpy.ndarray, shape: Shape, dtype: str) -> numpy.ndarray:
 def _uniform_of_words(shape: Shape, dtype: str) -> Any:
     piece = reserve(count=prod(shape), width=_width(dtype))
     numbers = drawn(piece, shape=shape, dtype=_width(dtype))
+    if dtype == "float16":
+        numbers = minimum(numbers, _HALF_BELOW_ONE)
     return numbers if dtype == _width(dtype) else cast(numbers, dtype=dtype)
 
 
@@ -164,20 +219,21 @@ uniform = drawing(  # in [0, 1)
 )
 normal = drawing("normal", _normal, Example((), _FLOATS))  # mean 0, deviation 1
 exponential = drawing("exponential", _exponential, Example((), _FLOATS))  # mean 1
-gamma = drawing("gamma", _gamma, Example(((4,),), _FLOATS, low=0.5))  # scale 1
+gamma = drawing("gamma", _gamma, Example(((4,),), _FLOATS, low=0.5), raises=True)  # scale 1
 integers = drawing("integers", _integers, Example((), {"low": -3, "high": 9, **_INTEGERS}))
 permutation = drawing("permutation", _permutation, Example((), {"shape": (5,), "dtype": "int64"}))
 choice = drawing(  # places below n, equally likely or weighted
     "choice",
     _choice,
     Example((), {"n": 20, "replace": False, **_INTEGERS}),
-    Example(((5,),), {"n": 5, "replace": True, **_INTEGERS}, low=0.5),
+    Example(((5,),), {"n": 5, "replace": True, **_INTEGERS}, low=0.2, high=0.2),
+    raises=True,
 )
-poisson = drawing("poisson", _poisson, Example(((4,),), _INTEGERS, low=0.5))
-binomial = drawing("binomial", _binomial, Example(((4,), ()), _INTEGERS, low=0.1, high=0.9))
-multinomial = drawing(
-    "multinomial", _multinomial, Example(((4,),), {"n": 6, **_INTEGERS}, low=0.5)
-)  # how often each of n trials hit
+poisson = drawing("poisson", _poisson, Example(((4,),), _INTEGERS, low=0.5), raises=True)
+binomial = drawing("binomial", _binomial, Example(((4,), ()), _INTEGERS, low=0.1, high=0.9), raises=True)
+multinomial = drawing(  # how often each of n trials hit
+    "multinomial", _multinomial, Example(((4,),), {"n": 6, **_INTEGERS}, low=0.1, high=0.3), raises=True
+)
 # 0 with probability p, else 1 / (1 - p): what a dropped array is multiplied with.
 dropout_mask = drawing(
     "dropout_mask", _dropout_mask, Example((), {"p": 0.4, **_FLOATS}), expand=_mask_of_uniform

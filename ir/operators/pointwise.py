@@ -63,12 +63,20 @@ def ufunc(
     """A row whose meaning and dtype rule are a NumPy ufunc's."""
 
     def loop(*dtypes: Any, **attrs: Any) -> tuple[numpy.dtype, ...]:
-        weak = (d if isinstance(d, numpy.dtype) else type(d) for d in dtypes)
-        return meaning.resolve_dtypes((*weak, None))
+        return meaning.resolve_dtypes((*map(_promoting, dtypes), None))
 
     return pointwise(
         name or meaning.__name__, meaning, expression, gradient, loop=loop, arity=meaning.nin, **columns
     )
+
+
+def _promoting(operand: Any) -> Any:
+    """What NumPy promotes by: a dtype, or the type of a Python number; to NumPy ``True`` is no such number."""
+    if isinstance(operand, numpy.dtype):
+        return operand
+    if isinstance(operand, bool):
+        return numpy.dtype(bool)
+    return int if isinstance(operand, int) else float if isinstance(operand, float) else type(operand)
 
 
 def same(*dtypes: numpy.dtype, **attrs: Any) -> tuple[numpy.dtype, ...]:
