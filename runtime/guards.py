@@ -6,7 +6,18 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from blockfuse.tracer.state import MISSING, Contents, Fact, Names, State, Values, own_dict
+from blockfuse.tracer.libraries import Setting
+from blockfuse.tracer.state import (
+    MISSING,
+    Fact,
+    Further,
+    Kind,
+    Names,
+    Order,
+    State,
+    Values,
+    own_dict,
+)
 
 _CHECK = """
 def check():
@@ -68,12 +79,21 @@ def _fact_test(number: int, fact: Fact, scope: dict[str, Any]) -> str:
     return f"{name}[{fact.key!r}] is {found}"
 
 
-def _contents_test(number: int, contents: Contents | Names | Values, scope: dict[str, Any]) -> str:
+def _contents_test(number: int, contents: Further, scope: dict[str, Any]) -> str:
     """Ids in order (of a dict, keys and values in turn); names by their number and the last one; values by bytes."""
     holder, wanted = f"c{number}", f"i{number}"
     if isinstance(contents, Values):
         scope[holder] = contents.holds
         return f"{holder}()"
+    if isinstance(contents, Setting):
+        scope[holder], scope[wanted] = contents.ask, contents.answer
+        return f"{holder}() == {wanted}"
+    if isinstance(contents, Kind):
+        scope[holder], scope[wanted] = contents.holder, contents.kind
+        return f"type({holder}) is {wanted}"
+    if isinstance(contents, Order):
+        scope[holder], scope[wanted] = contents.holder, contents.order
+        return f"{holder}.__mro__ is {wanted}"
     if isinstance(contents, Names):
         stored = own_dict(contents.holder)
         if not stored:

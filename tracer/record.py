@@ -15,6 +15,7 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.ir import interpreter
 from blockfuse.ir.graph import Node, Source, captured, leaf, literal, ordered, parameter
 from blockfuse.tracer.origins import Origin
+from blockfuse.tracer.libraries import Setting
 from blockfuse.tracer.paths import Path
 from blockfuse.tracer.purity import Witness
 from blockfuse.tracer.recorder import Recorder
@@ -67,7 +68,7 @@ def record(
         state = State(roots, code)
     except Exception as error:
         return Recording(call(), "its state cannot be read", failure=error)
-    witness = Witness(recorder.counters.enter)
+    witness = Witness(recorder.counters.enter, state.strange)
     recorder.outermost = sys._getframe()
     recorder.known |= state.known.keys()
     with modes.unusual(), interpreter.interpreting(recorder):
@@ -92,6 +93,7 @@ def _judge(recording: Recording, recorder: Recorder, witness: Witness) -> None:
     state, code = recording.state, recording.code
     assert state is not None
     recorder.check_contents()
+    state.add_settings(Setting(ask, answer, text) for (ask, text), answer in witness.questions.values())
     new = [(c, g) for c, g in witness.functions.items() if c not in state.codes]
     effects = witness.problem or _changed(state)
     recording.effects = bool(effects)

@@ -11,6 +11,7 @@ seen (an iterator, a file, a deque) makes the call run eagerly.
 
 from __future__ import annotations
 
+import builtins
 import collections
 import dis
 import enum
@@ -27,6 +28,9 @@ import numpy
 from blockfuse.array import stamps
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.operator import Operator
+from blockfuse.tracer.known import SHOWN, stranger
+from blockfuse.tracer.libraries import Setting, about, is_library
+from blockfuse.tracer.naming import ATTRIBUTE, CELL, GLOBAL
 from blockfuse.tracer.structure import ATOMS
 
 MISSING = object()
@@ -54,6 +58,8 @@ _OF_PARAMETERS = (
 )  # the first call may set them, and a program looks at its arrays
 _CALLED = frozenset({"forward", "hybrid_forward", "__call__"})  # methods that run without being named
 _LARGEST = 20_000  # values: more than this is not looked through at every call
+_LONGEST = 50_000  # steps, about a quarter of a second: more are not taken to find out
+_IMMUTABLE = 1 << 8  # Py_TPFLAGS_IMMUTABLETYPE: nothing about such a type changes
 
 # Compared by identity; what they refer to does not change, or is watched, or is code that the recording saw
 # run.
@@ -127,6 +133,38 @@ def _own_names(holder: Any) -> list[str]:
 
 
 @dataclass(frozen=True)
+class Kind:
+    """``holder`` is an instance of exactly ``kind``: its ``__class__`` can be assigned."""
+
+    holder: Any
+    kind: type
+    text: str
+
+    def holds(self) -> bool:
+        return type(self.holder) is self.kind
+
+
+@dataclass(frozen=True)
+class Order:
+    """A class inherits from what it did: Python makes the tuple anew when the ``__bases__`` of one of them change."""
+
+    holder: type
+    order: tuple[type, ...]
+    text: str
+
+    def holds(self) -> bool:
+        return self.holder.__mro__ is self.order
+
+
+@dataclass(frozen=True)
+class Strange:
+    """A C function or type that is not known. shown: a profiler shows that it is called, where that is on the spot."""
+
+    what: str
+    shown: bool
+
+
+@dataclass(frozen=True)
 class Values:
     """A NumPy array holds exactly these bytes: nobody sees its elements being read or written."""
 
@@ -154,6 +192,9 @@ class Contents:
             a is b or (type(a) in ATOMS and type(a) is type(b) and repr(a) == repr(b))
             for a, b in zip(found, self.items, strict=True)
         )
+
+
+Further = Contents | Names | Values | Kind | Order | Setting  # facts that are about more than one attribute or item
 
 
 def _looked_up(holder: Any, key: Any) -> Any:
@@ -211,28 +252,37 @@ class State:
         self.dynamic = False  # code asks for attributes by names that are made at run time
         roots, more_code = tuple(roots), tuple(more_code)
         self._met = {code for code, _ in more_code}
-        while True:  # each round may find functions whose code names more
-            known = len(self.names)
+        self._steps = 0
+        try:
+            known = -1
+            while len(self.names) != known:  # each round may find functions whose code names more
+                known = len(self.names)
+                self._clear()
+                for code, module in more_code:
+                    self._add_code(code, module)
+                for value, text in roots:
+                    self._visit(value, text)
+        except _TooLongError as error:
             self._clear()
-            for code, module in more_code:
-                self._add_code(code, module)
-            for value, text in roots:
-                self._visit(value, text)
-            if len(self.names) == known:
-                return
+            self.unseen = str(error)
 
     def _clear(self) -> None:
         self.facts: list[Fact] = []  # must be looked at again before every call
         self.watched_facts: list[Fact] = []  # only after a watcher was told
-        self.contents: list[Contents | Names | Values] = []  # as facts
-        self.watched_contents: list[Contents | Names] = []
+        self.contents: list[Further] = []  # as facts
+        self.watched_contents: list[Further] = []
         self.arrays: dict[int, Any] = {}  # id -> array (ours or NumPy's) that the state holds
         self.watched: list[Any] = []  # blocks and parameters
         self.codes: set[types.CodeType] = set()  # of every function that was reached
         self.functions: set[types.CodeType] = set()  # of those reached as functions, with what they enclose
         self.unseen = ""  # the first value whose state cannot be seen
-        self._named_before: set[int] = set()  # ids of classes and modules
+        self.strange: dict[tuple[str, str], Strange] = {}  # scope, name -> what the code comes by
+        self._named_before: set[tuple[int, str]] = set()  # ids of classes and modules
         self.known: dict[int, Any] = {}  # id -> object, kept so that ids stay
+
+    def add_settings(self, settings: Iterable[Setting]) -> None:
+        """What known code asked while the call ran."""
+        self.contents += settings
 
     def change(self) -> str:
         """What has changed first, or an empty text."""
@@ -250,17 +300,32 @@ class State:
             self.names |= names_in(code)
             self.dynamic |= bool(self.names & _DYNAMIC)
             for name in sorted(globals_in(code)):
-                self._fact(module, name, module.get(name, MISSING), f"global {name}")
+                self._fact(module, name, module.get(name, MISSING), f"global {name}", scope=GLOBAL)
+                if name not in module:
+                    self._note(GLOBAL, name, vars(builtins).get(name))
 
-    def _fact(self, holder: Any, key: Any, value: Any, text: str, watched: bool = False) -> None:
+    def _fact(
+        self, holder: Any, key: Any, value: Any, text: str, watched: bool = False, scope: str = ATTRIBUTE
+    ) -> None:
         facts = self.watched_facts if watched else self.facts
         facts.append(Fact(holder, key, value, type(value) in ATOMS, text))
+        self._note(scope, key, value)
         self._visit(value, text)
+
+    def _note(self, scope: str, name: str, value: Any) -> None:
+        """Remember that the code may come by ``value`` under this name, if it is a stranger."""
+        what = "" if type(value) in ATOMS or value is MISSING else stranger(value)
+        known = self.strange.get((scope, name))
+        if what and (known is None or known.shown):
+            self.strange[scope, name] = Strange(what, isinstance(value, SHOWN))
 
     def _visit(self, value: Any, text: str) -> None:
         if type(value) in ATOMS or value is MISSING or id(value) in self.known:
             return
         self.known[id(value)] = value
+        self._steps += 1
+        if self._steps > _LONGEST:
+            raise _TooLongError(f"so much state that the search for it was given up after {_LONGEST} steps, at {text}")
         if len(self.known) > _LARGEST:
             self._cannot_see(f"{text}: it holds more than {_LARGEST} values")
         elif isinstance(value, ndarray | numpy.ndarray):
@@ -277,7 +342,7 @@ class State:
             self._visit_contents(value, text)
             if type(value) not in (list, tuple, dict, set, frozenset):
                 self._visit_own(value, text)
-                self._visit_class(type(value))
+                self._visit_kind(value, text)
         elif isinstance(value, types.ModuleType):
             self._visit_module(value, text)
         elif isinstance(value, type):
@@ -312,33 +377,64 @@ class State:
         for name in _own_names(value):
             self._fact(value, name, own_dict(value)[name], f"{text}.{name}", watched=True)
         self.watched_contents.append(Names(value, tuple(_own_names(value)), f"the attributes of {text}"))
-        self._visit_class(type(value))
+        self._visit_kind(value, text, watched=True)
 
     def _visit_contents(self, value: Any, text: str) -> None:
         items = _items(value)
         if not isinstance(value, tuple | frozenset):
             self.contents.append(Contents(value, items, f"the contents of {text}"))
         for item in items:
+            strange = "" if type(item) in ATOMS else stranger(item)
+            if strange:
+                self._cannot_see(f"{strange} in {text}, a C function or type that is not known")
             self._visit(item, f"{text}[...]")
 
     def _visit_module(self, module: types.ModuleType, text: str) -> None:
-        if module.__name__.partition(".")[0] in _TRUSTED_MODULES:
-            return
-        self._named(module, vars(module), text)
+        root = module.__name__.partition(".")[0]
+        if root not in _TRUSTED_MODULES:
+            self.contents.append(Kind(module, type(module), f"the class of {text}"))
+            self._named(module, vars(module), text)
+        elif root != "blockfuse":  # its functions are not replaced, but not all of them are known
+            for name in sorted(self.names & vars(module).keys()):
+                value = vars(module)[name]
+                self._note(ATTRIBUTE, name, value)
+                if isinstance(value, types.ModuleType):
+                    self._visit(value, f"{text}.{name}")
+
+    def _visit_kind(self, value: Any, text: str, watched: bool = False) -> None:
+        """The class of an instance, and that it stays its class."""
+        kind = type(value)
+        if not kind.__flags__ & _IMMUTABLE:
+            facts = self.watched_contents if watched else self.contents
+            facts.append(Kind(value, kind, f"the class of {text}"))
+        self._visit_class(kind)
 
     def _visit_class(self, cls: type) -> None:
-        for base in cls.__mro__:
-            module: Any = base.__module__  # of some types of C a descriptor
-            if isinstance(module, str) and module.partition(".")[0] not in _TRUSTED_MODULES:
-                self._named(base, vars(base), base.__name__)
+        if (id(cls), "order") in self._named_before:
+            return
+        self._named_before.add((id(cls), "order"))
+        changing = [base for base in cls.__mro__ if _may_change(base)]
+        if changing:
+            self.contents.append(Order(cls, cls.__mro__, f"the classes that {cls.__name__} inherits from"))
+        for base in changing:
+            self._named(base, vars(base), base.__name__)
+            for name, held in vars(base).items():
+                if name.startswith("__") and name not in _OF_EVERY_CLASS:
+                    self._note_special(f"{base.__name__}.{name}", held)
         if type(cls) is not type:
-            self._visit_class(type(cls))
+            self._visit_kind(cls, cls.__name__)
+
+    def _note_special(self, text: str, held: Any) -> None:
+        """A special method runs without being named."""
+        strange = "" if isinstance(held, types.FunctionType) or type(held) in ATOMS else stranger(held)
+        if strange:
+            self._cannot_see(f"{text}, which is {strange}, a C function or type that is not known")
 
     def _named(self, holder: Any, stored: Any, text: str) -> None:
         """Attributes of a class or module: those that code names or that ran unnamed, or all where code makes names."""
-        if id(holder) in self._named_before:
+        if (id(holder), "names") in self._named_before:
             return
-        self._named_before.add(id(holder))
+        self._named_before.add((id(holder), "names"))
         wanted = stored.keys() if self.dynamic else (self.names | _CALLED) & stored.keys()
         wanted |= {name for name, held in stored.items() if _code_of(held) in self._met}
         for name in sorted(wanted - _OF_EVERY_CLASS):
@@ -346,19 +442,29 @@ class State:
         self.contents.append(Names(holder, tuple(stored), f"the attributes of {text}"))
 
     def _visit_function(self, function: types.FunctionType, text: str) -> None:
+        code = function.__code__
         if (function.__module__ or "").partition(".")[0] in _TRUSTED_MODULES:
             return
-        self._add_code(function.__code__, function.__globals__)
-        self.functions.add(function.__code__)
+        if about(code).known:
+            self._visit_cells(function)  # such as what a decorator of the library was given
+            return
+        if is_library(code) and code not in self._met:
+            return
+        self._add_code(code, function.__globals__)
+        self.functions.add(code)
         if own_dict(function):
             self._visit_own(function, text)
         for name in ("__code__", "__defaults__", "__kwdefaults__"):
             if getattr(function, name) is not None:
                 self._fact(function, name, getattr(function, name), f"{name} of {text}")
+        self._visit_cells(function)
+
+    def _visit_cells(self, function: types.FunctionType) -> None:
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             value = _cell_contents(cell)
             if value is not MISSING:
                 self._fact(cell, None, value, f"variable {name} of the enclosing function")
+                self._note(CELL, name, value)
 
     def _visit_instance(self, value: Any, text: str) -> None:
         wrapped = own_dict(value).get("__wrapped__")
@@ -367,6 +473,9 @@ class State:
                 value, "__wrapped__", wrapped, text
             )  # a hybridized function: its programs are no state
             return
+        if type(value).__module__ == "logging":
+            self._visit_logging(value, text)
+            return
         if hasattr(type(value), "__next__"):
             self._cannot_see(f"{text} is an iterator ({type(value).__name__}), whose place cannot be seen")
             return
@@ -374,7 +483,16 @@ class State:
             self._cannot_see(f"{text} is a {type(value).__name__}, whose state cannot be seen")
             return
         self._visit_own(value, text)
-        self._visit_class(type(value))
+        if isinstance(value, enum.Enum):
+            self._visit_class(type(value))
+        else:
+            self._visit_kind(value, text)
+
+    def _visit_logging(self, value: Any, text: str) -> None:
+        """A logger: known code asks it for what it needs, so what is left are attributes that are named."""
+        for name in sorted(self.names & own_dict(value).keys()):
+            self._fact(value, name, own_dict(value)[name], f"{text}.{name}")
+        self._visit_kind(value, text)
 
     def _visit_own(self, value: Any, text: str) -> None:
         """The attributes of an instance or function itself."""
@@ -387,6 +505,17 @@ class State:
 
     def _cannot_see(self, text: str) -> None:
         self.unseen = self.unseen or text
+
+
+class _TooLongError(Exception):
+    """The search for state takes too long; the text says where it was."""
+
+
+def _may_change(cls: type) -> bool:
+    """Whether attributes of a class may be assigned; the classes of trusted modules stay as they are."""
+    module: Any = cls.__module__  # of some types of C a descriptor
+    trusted = isinstance(module, str) and module.partition(".")[0] in _TRUSTED_MODULES
+    return not trusted and not cls.__flags__ & _IMMUTABLE
 
 
 def _code_of(held: Any) -> types.CodeType | None:
