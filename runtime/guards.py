@@ -16,6 +16,7 @@ from blockfuse.tracer.state import (
     Order,
     State,
     Values,
+    items_of,
     own_dict,
 )
 
@@ -102,6 +103,9 @@ def _contents_test(number: int, contents: Further, scope: dict[str, Any]) -> str
         return f"len({holder}) == {len(stored)} and next(reversed({holder})) == {wanted}"
     scope[holder] = contents.holder
     scope[wanted] = [id(item) for item in contents.items]
+    if type(contents.holder) not in (dict, list, set):  # methods of its own would be the user's code
+        scope[f"items_{holder}"] = items_of
+        return f"[id(p) for p in items_{holder}({holder})] == {wanted}"
     if isinstance(contents.holder, dict):
         return f"[id(p) for pair in {holder}.items() for p in pair] == {wanted}"
     return f"[id(p) for p in {holder}] == {wanted}"

@@ -87,24 +87,23 @@ _TYPES: dict[int, type] = {
 }
 
 # Members of known types that read more than what they are given, or change what is not Python's.
-_STRANGE_MEMBERS: dict[type, frozenset[str]] = {
+STRANGE_MEMBERS: dict[type, frozenset[str]] = {
     type: frozenset({"__subclasses__"}),
     datetime.date: frozenset({"today", "fromtimestamp", "strftime"}),
     datetime.datetime: frozenset(
-        {"now", "utcnow", "today", "fromtimestamp", "timestamp", "astimezone", "strftime"}
+        {"now", "utcnow", "fromtimestamp", "timestamp", "astimezone", "strftime"}
     ),
     datetime.time: frozenset({"strftime"}),
     array.array: frozenset({"tofile", "fromfile"}),
-    numpy.ndarray: frozenset({"tofile", "dump", "dumps"}),
+    numpy.ndarray: frozenset(
+        {
+            *("tofile", "dump", "dumps"),
+            # What these change may be looked at before the call is over.
+            *("fill", "sort", "partition", "put", "resize", "setfield", "setflags", "byteswap", "__setstate__"),
+        }
+    ),
     numpy.generic: frozenset({"tofile", "dump", "dumps"}),
 }
-_WRITING = frozenset(
-    {
-        *("fill", "sort", "partition", "put", "resize", "setfield", "setflags", "byteswap", "itemset"),
-        *("__setitem__", "__setstate__"),
-    }
-)  # methods of NumPy's arrays: what they change may be looked at before the call is over
-
 _METHODS = (types.MethodDescriptorType, types.ClassMethodDescriptorType, types.WrapperDescriptorType)
 SHOWN = (types.BuiltinFunctionType, types.MethodDescriptorType, types.ClassMethodDescriptorType)
 
@@ -157,8 +156,8 @@ def is_known(function: Any) -> bool:
 
 
 def _strange_member(kind: type, name: str) -> str:
-    strange = id(kind) not in _TYPES or name in _STRANGE_MEMBERS.get(kind, ())
-    return f"{_full_name(kind)}.{name}" if strange or (kind is numpy.ndarray and name in _WRITING) else ""
+    strange = id(kind) not in _TYPES or name in STRANGE_MEMBERS.get(kind, ())
+    return f"{_full_name(kind)}.{name}" if strange else ""
 
 
 def _is_known_type(kind: type) -> bool:

@@ -94,7 +94,7 @@ _KNOWN: dict[str, tuple[str, ...]] = {
     "re._casefix": (),
     "re._compiler": (),
     "re._parser": (),
-    "reprlib": (),
+    "reprlib": ("recursive_repr",),
     "string": (),
     "textwrap": (),
     "types": (),
@@ -196,6 +196,15 @@ def _module_of(file: str) -> str | None:
 def is_library(code: types.CodeType) -> bool:
     """Whether code is of the standard library, or of a package that is installed beside it."""
     return code.co_filename.startswith(("<frozen ", *_STDLIB, *_INSTALLED))
+
+
+def is_library_module(name: str) -> bool:
+    """The same of a module."""
+    root = name.partition(".")[0]
+    if root == "__main__" or root not in sys.stdlib_module_names:
+        file = getattr(sys.modules.get(name), "__file__", None) or ""
+        return root == "blockfuse" or file.startswith(_INSTALLED)
+    return True
 
 
 # -- what known code asks --------------------------------------------------------------------------------------

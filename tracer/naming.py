@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from blockfuse.tracer.bytecode import Anatomy, anatomy, once_per_code
 
 _ASKING = ("isinstance", "issubclass")  # they look at types and do not call them
+_BY_TEXT = {"getattr": 2, "hasattr": 2, "attrgetter": 1, "methodcaller": 1}  # -> which argument is the name
+_ANY_NAME = frozenset({"__dict__", "__getattr__", "__getattribute__"})
+COMPUTED = "*"  # in the place of a name that is made when the code runs
 _TYPES_ONLY = ("LOAD_GLOBAL", "LOAD_ATTR", "LOAD_DEREF", "LOAD_FAST", "LOAD_CONST", "BUILD_TUPLE", "BINARY_OP")
 _CALL = "PRECALL" if "PRECALL" in dis.opmap else "CALL"  # the first of the call: arguments go off there in 3.11
 
@@ -46,7 +49,28 @@ def named_in(code: types.CodeType) -> tuple[Named, ...]:
             compared = place in asked or _is_compared(form, place)
             scope = _SCOPES.get(instruction.opname, ATTRIBUTE)
             found[Named(line, scope, name, _is_called(form, place), compared)] = None
+            if name in _ANY_NAME or (name in _BY_TEXT and not _has_text(form, place, _BY_TEXT[name])):
+                found[Named(line, ATTRIBUTE, COMPUTED, False, False)] = None
     return tuple(found)
+
+
+def computes_names(code: types.CodeType) -> bool:
+    """Whether the code asks for attributes by names that only show when it runs."""
+    return any(named.name == COMPUTED for named in named_in(code))
+
+
+def _has_text(form: Anatomy, callee: int, argument: int) -> bool:
+    """Whether what is loaded at ``callee`` is called on the spot, and this argument (the first is 1) stands in the code."""
+    if form.instructions[callee].opname == "LOAD_CONST":
+        return True  # text, no function
+    base = form.depth(callee + 1) - 1 + argument
+    if not _is_called(form, callee):
+        return False
+    for place in range(callee + 1, len(form.instructions)):
+        if form.depth(place) == base:
+            instruction = form.instructions[place]
+            return instruction.opname == "LOAD_CONST" and isinstance(instruction.argval, str)
+    return False
 
 
 def _names(instruction: dis.Instruction) -> Iterator[str]:

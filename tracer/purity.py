@@ -11,11 +11,10 @@ counts). Changes to containers are found by comparing the reachable state before
 
 from __future__ import annotations
 
-import dis
 import gc
 import sys
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,12 +25,12 @@ import blockfuse.array
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.sizes import AGNOSTIC, TELLING
 from blockfuse.ir.graph import Source
-from blockfuse.tracer.bytecode import once_per_code
+from blockfuse.tracer.effects import Effect, effects_of
 from blockfuse.tracer.known import is_known, name_of
 from blockfuse.tracer.libraries import Code, Question, about, is_library
 from blockfuse.tracer.naming import named_in
 from blockfuse.tracer.sizes import handles_exceptions
-from blockfuse.tracer.state import Strange
+from blockfuse.tracer.state import State
 
 # Our folders, as they stand and as the package ``blockfuse`` links them.
 _ROOTS = {str(Path(__file__).resolve().parent.parent), str(Path(blockfuse.array.__file__).parent.parent)}
@@ -39,15 +38,6 @@ _FOLDERS = ("ir", "array", "tracer", "codegen", "runtime", "nn", "gluon")
 _OURS = tuple(f"{root}/{folder}/" for root in _ROOTS for folder in _FOLDERS)
 _INTERIOR = tuple(f"{root}/{folder}/" for root in _ROOTS for folder in ("array", "tracer", "runtime"))
 _DISPATCHED = "<__array_function__"
-
-_STORES = {
-    "STORE_GLOBAL": "assigns the global",
-    "DELETE_GLOBAL": "deletes the global",
-    "STORE_ATTR": "assigns the attribute",
-    "DELETE_ATTR": "deletes the attribute",
-    "IMPORT_NAME": "imports",
-}
-
 
 _QUIET: set[str] = set()  # files of ours in which nothing need be seen: asked at every event of a recording
 
@@ -99,12 +89,12 @@ def _place(frame: types.FrameType) -> types.FrameType:
 class Witness:
     """Watches one call. ``problem`` is the first thing that a graph could not repeat, or empty."""
 
-    def __init__(self, follow: Callable[[types.FrameType], Any], strange: Mapping[tuple[str, str], Strange]) -> None:
-        """follow: gives the function that sees the steps of a frame which starts, or None. strange: by scope and name."""
+    def __init__(self, follow: Callable[[types.FrameType], Any], state: State) -> None:
+        """follow: gives the function that sees the steps of a frame which starts, or None. state: before the call."""
         self.problem = ""
         self._follow_steps = follow
-        self._strange = strange
-        self._effects: dict[int, dict[int, str]] = {}  # id of code that ran -> line -> what it does there
+        self._state = state
+        self._effects: dict[int, dict[int, tuple[Effect, ...]]] = {}  # id of code that ran -> line -> what it may do
         self.questions: dict[str, tuple[Question, Any]] = {}  # what known code asked, and the first answer
         self.functions: dict[types.CodeType, dict[str, Any]] = {}  # user code that ran -> its globals
         self._follows_lines = False
@@ -170,27 +160,36 @@ class Witness:
         code = frame.f_code
         if code not in self.functions:
             self.functions[code] = frame.f_globals
-            for line, what in self._effects_of(code).items():
+            if self.problem:
+                return
+            for line in self._effects_of(code):
                 entered = line == code.co_firstlineno  # Python need not report this line again
                 if entered or not self._follows_lines:
-                    self._object(what, frame, line)
+                    self._come_to(line, frame)
             if not self.catches and handles_exceptions(code):
                 self.catches = f"{code.co_name} handles exceptions"
 
-    def _effects_of(self, code: types.CodeType) -> dict[int, str]:
+    def _effects_of(self, code: types.CodeType) -> dict[int, tuple[Effect, ...]]:
         """Lines of user code that store something outside of the function or name a stranger -> what they do."""
         found = self._effects.get(id(code))
         if found is None:
-            found = self._effects[id(code)] = _stores_of(code)
-            for one in named_in(code) if self._strange else ():
-                strange = self._strange.get((one.scope, one.name))
+            found = effects_of(code)
+            for one in named_in(code) if self._state.strange else ():
+                strange = self._state.strange.get((one.scope, one.name))
                 if strange is not None and not one.asked and not (one.called and strange.shown):
-                    found = self._effects[id(code)] = {one.line: f"names {strange.what}, which is not known to be pure,", **found}
+                    effect = Effect(f"names {strange.what}, which is not known to be pure,")
+                    found = {**found, one.line: (effect, *found.get(one.line, ()))}
+            self._effects[id(code)] = found
         return found
+
+    def _come_to(self, line: int, frame: types.FrameType) -> None:
+        for effect in self._effects_of(frame.f_code).get(line, ()):
+            if not (effect.variable and self._state.is_new(frame.f_locals.get(effect.variable))):
+                self._object(effect.what, frame, line)
 
     def _follow(self, frame: types.FrameType, event: str, _: Any) -> Any:  # noqa: ARG002 - Python passes it
         """See the lines of functions that would have effects, whether they come to it; and let others see steps."""
-        if is_trusted(frame):
+        if self.problem or is_trusted(frame):
             return None
         line = self._see_line if self._effects_of(frame.f_code) else None
         step = self._follow_steps(frame)
@@ -213,9 +212,8 @@ class Witness:
         return both
 
     def _see_line(self, frame: types.FrameType, event: str, _: Any) -> None:
-        what = self._effects_of(frame.f_code).get(frame.f_lineno) if event == "line" else None
-        if what:
-            self._object(what, frame, frame.f_lineno)
+        if event == "line":
+            self._come_to(frame.f_lineno, frame)
 
     def _see_measure(self, frame: types.FrameType) -> None:
         reader = frame.f_back
@@ -227,7 +225,7 @@ class Witness:
             return
         code, place = frame.f_code, _place(frame)
         if place is not frame:
-            what, line = f"calls {code.co_qualname}, which {what},", place.f_lineno
+            what, line = f"calls {code.co_qualname}, which {what.removesuffix(',')},", place.f_lineno
         name = place.f_code.co_name
         self.problem = f"{name} {what} at {Source(place.f_code.co_filename, line, name)}"
 
@@ -265,17 +263,3 @@ def _numpy_stream() -> Any:
     """The state of NumPy's global generator; its functions are invisible to a profiler."""
     kind, key, *rest = numpy.random.get_state()  # noqa: NPY002 - the old stream is the one to watch
     return kind, numpy.asarray(key).tobytes(), rest
-
-
-@once_per_code
-def _stores_of(code: types.CodeType) -> dict[int, str]:
-    """Lines with a store in the byte code that changes something outside of the function -> what it does."""
-    effects: dict[int, str] = {}
-    for instruction in dis.get_instructions(code):
-        line = (instruction.positions and instruction.positions.lineno) or code.co_firstlineno
-        name = instruction.opname
-        if name in _STORES and not (name == "STORE_ATTR" and code.co_name == "__init__"):
-            effects.setdefault(line, f"{_STORES[name]} {instruction.argval}")
-        if name in ("STORE_DEREF", "DELETE_DEREF") and instruction.argval in code.co_freevars:
-            effects.setdefault(line, f"assigns {instruction.argval} of the enclosing function")
-    return effects

@@ -68,7 +68,7 @@ def record(
         state = State(roots, code)
     except Exception as error:
         return Recording(call(), "its state cannot be read", failure=error)
-    witness = Witness(recorder.counters.enter, state.strange)
+    witness = Witness(recorder.counters.enter, state)
     recorder.outermost = sys._getframe()
     recorder.known |= state.known.keys()
     with modes.unusual(), interpreter.interpreting(recorder):

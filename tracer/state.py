@@ -17,10 +17,10 @@ import dis
 import enum
 import functools
 import re
+import sys
 import types
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy
@@ -28,13 +28,14 @@ import numpy
 from blockfuse.array import stamps
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.operator import Operator
-from blockfuse.tracer.known import SHOWN, stranger
-from blockfuse.tracer.libraries import Setting, about, is_library
-from blockfuse.tracer.naming import ATTRIBUTE, CELL, GLOBAL
+from blockfuse.tracer.bytecode import once_per_code
+from blockfuse.tracer.known import SHOWN, STRANGE_MEMBERS, stranger
+from blockfuse.tracer.libraries import Setting, about, is_library, is_library_module
+from blockfuse.tracer.naming import ATTRIBUTE, CELL, COMPUTED, GLOBAL, computes_names
 from blockfuse.tracer.structure import ATOMS
 
 MISSING = object()
-_DYNAMIC = frozenset({"getattr", "hasattr", "__dict__", "__getattr__", "__getattribute__", "attrgetter"})
+_WORD = re.compile(r"[^\W\d]\w*")
 _OF_EVERY_CLASS = frozenset(
     {"__dict__", "__weakref__", "__module__", "__doc__", "__annotations__", "__builtins__", "_abc_impl"}
 )
@@ -58,8 +59,10 @@ _OF_PARAMETERS = (
 )  # the first call may set them, and a program looks at its arrays
 _CALLED = frozenset({"forward", "hybrid_forward", "__call__"})  # methods that run without being named
 _LARGEST = 20_000  # values: more than this is not looked through at every call
-_LONGEST = 50_000  # steps, about a quarter of a second: more are not taken to find out
+_LONGEST = 20_000  # steps, some tenths of a second: a longer search for state is given up
+_CLASS = 10  # steps that a class or module takes
 _IMMUTABLE = 1 << 8  # Py_TPFLAGS_IMMUTABLETYPE: nothing about such a type changes
+_HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
 
 # Compared by identity; what they refer to does not change, or is watched, or is code that the recording saw
 # run.
@@ -187,7 +190,7 @@ class Contents:
     text: str
 
     def holds(self) -> bool:
-        found = _items(self.holder)
+        found = items_of(self.holder)
         return len(found) == len(self.items) and all(
             a is b or (type(a) in ATOMS and type(a) is type(b) and repr(a) == repr(b))
             for a, b in zip(found, self.items, strict=True)
@@ -234,10 +237,13 @@ def own_dict(holder: Any) -> Any:
         return {}
 
 
-def _items(holder: Any) -> tuple[Any, ...]:
-    if isinstance(holder, dict):
-        return tuple(part for pair in holder.items() for part in pair)
-    return tuple(holder)
+def items_of(holder: Any) -> tuple[Any, ...]:
+    """What a container holds; a method of its own class would be the user's code."""
+    for kind in (collections.OrderedDict, dict):
+        if isinstance(holder, kind):
+            return tuple(part for pair in kind.items(holder) for part in pair)
+    kinds = (list, tuple, set, frozenset)
+    return tuple(next(kind for kind in kinds if isinstance(holder, kind)).__iter__(holder))
 
 
 class State:
@@ -251,7 +257,7 @@ class State:
         self.names: set[str] = set()
         self.dynamic = False  # code asks for attributes by names that are made at run time
         roots, more_code = tuple(roots), tuple(more_code)
-        self._met = {code for code, _ in more_code}
+        self._met = {id(code) for code, _ in more_code}  # the hash of code goes through all that it holds
         self._steps = 0
         try:
             known = -1
@@ -280,6 +286,17 @@ class State:
         self._named_before: set[tuple[int, str]] = set()  # ids of classes and modules
         self.known: dict[int, Any] = {}  # id -> object, kept so that ids stay
 
+    def is_new(self, value: Any) -> bool:
+        """Whether ``value`` can only have been made since the picture was taken, so that nobody else knows of it."""
+        kind = type(value)
+        return (
+            id(value) not in self.known
+            and (kind is types.SimpleNamespace or (_may_change(kind) and _is_python(kind)))
+            and not isinstance(value, types.ModuleType | types.FunctionType | type)
+            and "_watchers" not in own_dict(value)
+            and not _is_of_library(kind)
+        )
+
     def add_settings(self, settings: Iterable[Setting]) -> None:
         """What known code asked while the call ran."""
         self.contents += settings
@@ -298,7 +315,7 @@ class State:
         if code not in self.codes:
             self.codes.update(_with_nested(code))
             self.names |= names_in(code)
-            self.dynamic |= bool(self.names & _DYNAMIC)
+            self.dynamic = self.dynamic or any(map(computes_names, _with_nested(code)))
             for name in sorted(globals_in(code)):
                 self._fact(module, name, module.get(name, MISSING), f"global {name}", scope=GLOBAL)
                 if name not in module:
@@ -307,10 +324,16 @@ class State:
     def _fact(
         self, holder: Any, key: Any, value: Any, text: str, watched: bool = False, scope: str = ATTRIBUTE
     ) -> None:
+        self._step(1, text)
         facts = self.watched_facts if watched else self.facts
         facts.append(Fact(holder, key, value, type(value) in ATOMS, text))
         self._note(scope, key, value)
         self._visit(value, text)
+
+    def _step(self, cost: int, text: str) -> None:
+        self._steps += cost
+        if self._steps > _LONGEST:
+            raise _TooLongError(f"more Python state than is searched through; the search ended at {text}")
 
     def _note(self, scope: str, name: str, value: Any) -> None:
         """Remember that the code may come by ``value`` under this name, if it is a stranger."""
@@ -318,14 +341,13 @@ class State:
         known = self.strange.get((scope, name))
         if what and (known is None or known.shown):
             self.strange[scope, name] = Strange(what, isinstance(value, SHOWN))
+        if what and scope == ATTRIBUTE and self.dynamic:
+            self.strange[scope, COMPUTED] = Strange(what, shown=False)
 
     def _visit(self, value: Any, text: str) -> None:
         if type(value) in ATOMS or value is MISSING or id(value) in self.known:
             return
         self.known[id(value)] = value
-        self._steps += 1
-        if self._steps > _LONGEST:
-            raise _TooLongError(f"so much state that the search for it was given up after {_LONGEST} steps, at {text}")
         if len(self.known) > _LARGEST:
             self._cannot_see(f"{text}: it holds more than {_LARGEST} values")
         elif isinstance(value, ndarray | numpy.ndarray):
@@ -338,6 +360,8 @@ class State:
                 self.contents.append(Values(value._data, value._data.copy(), f"the values of {text}"))
         elif "_watchers" in own_dict(value) and not isinstance(value, type):
             self._visit_watched(value, text)
+        elif value is sys.modules:
+            self._cannot_see(f"{text}, which changes with every import")
         elif isinstance(value, list | tuple | dict | set | frozenset):
             self._visit_contents(value, text)
             if type(value) not in (list, tuple, dict, set, frozenset):
@@ -360,7 +384,7 @@ class State:
         elif isinstance(value, functools.partial):
             for part in (value.func, value.args, value.keywords):
                 self._visit(part, text)
-        elif isinstance(value, types.BuiltinMethodType):
+        elif isinstance(value, types.BuiltinMethodType | types.MethodWrapperType):
             if not isinstance(value.__self__, types.ModuleType | type):
                 self._visit(value.__self__, text)
         elif not isinstance(value, _OPAQUE):
@@ -371,23 +395,31 @@ class State:
         for registry in _REGISTRIES:
             held = own_dict(value).get(registry)
             if held is not None:
-                self.watched_contents.append(Contents(held, _items(held), f"{registry} of {text}"))
-                for item in _items(held):
+                self.watched_contents.append(Contents(held, items_of(held), f"{registry} of {text}"))
+                for item in items_of(held):
+                    self._refuse_strange(item, f"{registry} of {text}")
                     self._visit(item, text)
+        ours = type(value).__module__.partition(".")[0] == "blockfuse"
         for name in _own_names(value):
+            if ours:
+                self._refuse_strange(own_dict(value)[name], f"{text}.{name}")
             self._fact(value, name, own_dict(value)[name], f"{text}.{name}", watched=True)
         self.watched_contents.append(Names(value, tuple(_own_names(value)), f"the attributes of {text}"))
         self._visit_kind(value, text, watched=True)
 
     def _visit_contents(self, value: Any, text: str) -> None:
-        items = _items(value)
+        items = items_of(value)
         if not isinstance(value, tuple | frozenset):
             self.contents.append(Contents(value, items, f"the contents of {text}"))
         for item in items:
-            strange = "" if type(item) in ATOMS else stranger(item)
-            if strange:
-                self._cannot_see(f"{strange} in {text}, a C function or type that is not known")
+            self._refuse_strange(item, text)
             self._visit(item, f"{text}[...]")
+
+    def _refuse_strange(self, value: Any, text: str) -> None:
+        """For what is called without being named: refuse strangers."""
+        strange = "" if type(value) in ATOMS or isinstance(value, types.FunctionType) else stranger(value)
+        if strange:
+            self._cannot_see(f"{strange} in {text}, which is not known to be pure")
 
     def _visit_module(self, module: types.ModuleType, text: str) -> None:
         root = module.__name__.partition(".")[0]
@@ -397,7 +429,8 @@ class State:
         elif root != "blockfuse":  # its functions are not replaced, but not all of them are known
             for name in sorted(self.names & vars(module).keys()):
                 value = vars(module)[name]
-                self._note(ATTRIBUTE, name, value)
+                if not isinstance(value, types.FunctionType):
+                    self._note(ATTRIBUTE, name, value)
                 if isinstance(value, types.ModuleType):
                     self._visit(value, f"{text}.{name}")
 
@@ -413,6 +446,9 @@ class State:
         if (id(cls), "order") in self._named_before:
             return
         self._named_before.add((id(cls), "order"))
+        for base in cls.__mro__:
+            for name in sorted(STRANGE_MEMBERS.get(base, frozenset()) & self.names):
+                self._note(ATTRIBUTE, name, vars(base)[name])
         changing = [base for base in cls.__mro__ if _may_change(base)]
         if changing:
             self.contents.append(Order(cls, cls.__mro__, f"the classes that {cls.__name__} inherits from"))
@@ -420,23 +456,18 @@ class State:
             self._named(base, vars(base), base.__name__)
             for name, held in vars(base).items():
                 if name.startswith("__") and name not in _OF_EVERY_CLASS:
-                    self._note_special(f"{base.__name__}.{name}", held)
+                    self._refuse_strange(held, f"{base.__name__}.{name}")
         if type(cls) is not type:
             self._visit_kind(cls, cls.__name__)
-
-    def _note_special(self, text: str, held: Any) -> None:
-        """A special method runs without being named."""
-        strange = "" if isinstance(held, types.FunctionType) or type(held) in ATOMS else stranger(held)
-        if strange:
-            self._cannot_see(f"{text}, which is {strange}, a C function or type that is not known")
 
     def _named(self, holder: Any, stored: Any, text: str) -> None:
         """Attributes of a class or module: those that code names or that ran unnamed, or all where code makes names."""
         if (id(holder), "names") in self._named_before:
             return
         self._named_before.add((id(holder), "names"))
+        self._step(_CLASS, text)
         wanted = stored.keys() if self.dynamic else (self.names | _CALLED) & stored.keys()
-        wanted |= {name for name, held in stored.items() if _code_of(held) in self._met}
+        wanted |= {name for name, held in stored.items() if id(_code_of(held)) in self._met}
         for name in sorted(wanted - _OF_EVERY_CLASS):
             self._fact(holder, name, stored[name], f"{text}.{name}")
         self.contents.append(Names(holder, tuple(stored), f"the attributes of {text}"))
@@ -445,10 +476,12 @@ class State:
         code = function.__code__
         if (function.__module__ or "").partition(".")[0] in _TRUSTED_MODULES:
             return
-        if about(code).known:
-            self._visit_cells(function)  # such as what a decorator of the library was given
+        if about(code).known:  # such as what a decorator of the library was given
+            self._visit_cells(function)
+            for cell in function.__closure__ or ():
+                self._refuse_strange(_cell_contents(cell), text)
             return
-        if is_library(code) and code not in self._met:
+        if is_library(code) and id(code) not in self._met:
             return
         self._add_code(code, function.__globals__)
         self.functions.add(code)
@@ -497,9 +530,12 @@ class State:
     def _visit_own(self, value: Any, text: str) -> None:
         """The attributes of an instance or function itself."""
         slots = [] if isinstance(value, types.FunctionType) else _slots(type(value))
+        used_by_library = not isinstance(value, types.FunctionType) and _is_of_library(type(value))
         for name in (*slots, *own_dict(value)):
             held = _attribute(value, name)
             if held is not MISSING:
+                if used_by_library:
+                    self._refuse_strange(held, f"{text}.{name}")
                 self._fact(value, name, held, f"{text}.{name}")
         self.contents.append(Names(value, tuple(_own_names(value)), f"the attributes of {text}"))
 
@@ -516,6 +552,11 @@ def _may_change(cls: type) -> bool:
     module: Any = cls.__module__  # of some types of C a descriptor
     trusted = isinstance(module, str) and module.partition(".")[0] in _TRUSTED_MODULES
     return not trusted and not cls.__flags__ & _IMMUTABLE
+
+
+def _is_of_library(cls: type) -> bool:
+    """Whether methods of a library, which nobody watches, may use what an instance holds."""
+    return any(base.__flags__ & _HEAP and is_library_module(base.__module__) for base in cls.__mro__)
 
 
 def _code_of(held: Any) -> types.CodeType | None:
@@ -541,15 +582,19 @@ def _is_python(cls: type) -> bool:
     )
 
 
+@once_per_code
 def names_in(code: types.CodeType) -> set[str]:
     """Every name that the code may look up, in nested functions too; also as text, for ``getattr``."""
     names: set[str] = set()
     for inner in _with_nested(code):
-        names |= set(inner.co_names) | {c for c in inner.co_consts if isinstance(c, str) and c.isidentifier()}
+        names.update(inner.co_names)
+        for text in inner.co_consts:
+            if isinstance(text, str) and ("{" in text or text.replace(".", "_").isidentifier()):
+                names.update(_WORD.findall(text))  # for ``getattr``, ``attrgetter`` and ``str.format``
     return names
 
 
-@lru_cache(maxsize=4096)
+@once_per_code
 def globals_in(code: types.CodeType) -> frozenset[str]:
     """Every name that the code looks up among globals, in nested functions too."""
     return frozenset(
