@@ -1,16 +1,15 @@
 """The C functions and types that are known: they read nothing but what they are given, and call only what they are given.
 
 NOTE [strangers]
-A C function calls others without a word: ``map(print, xs)``, ``functools.partial(time.time)()``. So what counts is not what
-is seen to be called but what the code can lay its hands on. Every C function, type and callable that it can name is looked up
-here, by identity; one that is not here is a *stranger*. Strangers are refused where they are named, also inside of what
-holds them; only a function that is called on the spot may wait until it is, for the profiler shows that. What an unknown type
-makes cannot turn up either, so operators and attributes are those of known types.
+A C function calls others without a word: ``map(print, xs)``, ``functools.partial(time.time)()``. So what counts is not
+what is seen to be called but what the code can lay its hands on. Every C function, type and callable that it can name is
+looked up here, by identity; one that is not here is a *stranger*. Strangers are refused where they are named, also inside
+of what holds them; only a function that is called on the spot may wait until it is, for the profiler shows that. What an
+unknown type makes cannot turn up either, so operators and attributes are those of known types.
 """
 
 from __future__ import annotations
 
-import array
 import bisect
 import builtins
 import cmath
@@ -65,19 +64,19 @@ _FUNCTIONS: dict[int, Any] = {
 
 
 def _types_in(module: types.ModuleType) -> list[type]:
-    return [t for t in vars(module).values() if isinstance(t, type)]
+    return [t for name, t in vars(module).items() if isinstance(t, type) and name != "__loader__"]
 
 
 _TYPES: dict[int, type] = {
     id(kind): kind
     for kind in (
-        *(t for t in _types_in(builtins) if t is not builtins.__loader__),
+        *_types_in(builtins),
         *_types_in(types),
         *_types_in(itertools),
         *(functools.partial, operator.itemgetter, operator.attrgetter, operator.methodcaller),
         *(collections.deque, collections.OrderedDict, collections.defaultdict),
         *(datetime.date, datetime.datetime, datetime.time, datetime.timedelta, datetime.timezone),
-        *(datetime.tzinfo, re.Pattern, re.Match, array.array, struct.Struct, io.StringIO, io.BytesIO),
+        *(datetime.tzinfo, re.Pattern, re.Match, struct.Struct, io.StringIO, io.BytesIO),
         *(type({}.keys()), type({}.values()), type({}.items()), type(iter([])), type(iter(()))),
         *(type(iter("")), type(iter({})), type(iter(set())), type(iter(range(0))), type(reversed([]))),
         *(type(vars(collections.namedtuple("_", "field"))["field"]), types.MethodWrapperType),
@@ -90,16 +89,23 @@ _TYPES: dict[int, type] = {
 STRANGE_MEMBERS: dict[type, frozenset[str]] = {
     type: frozenset({"__subclasses__"}),
     datetime.date: frozenset({"today", "fromtimestamp", "strftime"}),
-    datetime.datetime: frozenset(
-        {"now", "utcnow", "fromtimestamp", "timestamp", "astimezone", "strftime"}
-    ),
+    datetime.datetime: frozenset({"now", "utcnow", "fromtimestamp", "timestamp", "astimezone", "strftime"}),
     datetime.time: frozenset({"strftime"}),
-    array.array: frozenset({"tofile", "fromfile"}),
     numpy.ndarray: frozenset(
         {
             *("tofile", "dump", "dumps"),
             # What these change may be looked at before the call is over.
-            *("fill", "sort", "partition", "put", "resize", "setfield", "setflags", "byteswap", "__setstate__"),
+            *(
+                "fill",
+                "sort",
+                "partition",
+                "put",
+                "resize",
+                "setfield",
+                "setflags",
+                "byteswap",
+                "__setstate__",
+            ),
         }
     ),
     numpy.generic: frozenset({"tofile", "dump", "dumps"}),
@@ -150,7 +156,8 @@ def is_known(function: Any) -> bool:
     if owner is None or isinstance(owner, types.ModuleType):
         kind = getattr(function, "__objclass__", None)
         return kind is not None and not _strange_member(kind, function.__name__)
-    kinds = (*owner.__mro__, *type(owner).__mro__) if isinstance(owner, type) else type(owner).__mro__
+    kinds: tuple[type, ...] = type(owner).__mro__
+    kinds = (*owner.__mro__, *kinds) if isinstance(owner, type) else kinds
     kind = next((k for k in kinds if function.__name__ in vars(k)), None)
     return kind is not None and not _strange_member(kind, function.__name__)
 

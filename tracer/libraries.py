@@ -1,10 +1,10 @@
 """Python functions of the standard library and of NumPy that are known: what they read, and that they do nothing else.
 
 NOTE [known code]
-A function is known by its file and its name in it. Known code reads what it is given, definitions (classes, constants of
-its module) and the settings that a row here tells; so nobody watches it or looks into it for state. What it is given is in the
-picture of the state, what it calls is watched as always, and no stranger reaches it (NOTE [strangers]). Code that is not here
-is watched like the user's, wherever it comes from.
+A function is known by its file and its name in it. Known code reads what it is given, definitions (classes, constants
+of its module) and the settings that a row here tells, which are asked again before every call; so nobody watches it or
+looks into it for state. What it is given is in the picture of the state, what it calls is watched as always, and no
+stranger reaches it (NOTE [strangers]). Code that is not here is watched like the user's, wherever it comes from.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import abc
 import sys
 import sysconfig
 import types
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +23,7 @@ from typing import Any
 import numpy
 
 from blockfuse.tracer.bytecode import once_per_code
+from blockfuse.tracer.naming import GLOBAL, named_in
 
 Question = tuple[Callable[[], Any], str]  # what is asked, and what it is for people
 
@@ -105,7 +107,15 @@ _OF_NUMPY: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("__init__", "_globals", "dtypes", "exceptions", "matlib", "_core.__init__"), ()),
     **dict.fromkeys(
         (
-            *("_asarray", "_dtype", "_dtype_ctypes", "_exceptions", "_internal", "_methods", "_string_helpers"),
+            *(
+                "_asarray",
+                "_dtype",
+                "_dtype_ctypes",
+                "_exceptions",
+                "_internal",
+                "_methods",
+                "_string_helpers",
+            ),
             *("_type_aliases", "defchararray", "einsumfunc", "fromnumeric", "function_base", "getlimits"),
             *("multiarray", "numeric", "numerictypes", "overrides", "shape_base", "strings", "umath"),
         ),
@@ -209,6 +219,7 @@ def is_library_module(name: str) -> bool:
 
 # -- what known code asks --------------------------------------------------------------------------------------
 
+
 def _asks_abc(_: types.FrameType) -> list[Question]:
     return [(abc.get_cache_token, "what is registered with abstract classes")]
 
@@ -267,3 +278,32 @@ _ASKS: dict[tuple[str, str], Callable[[types.FrameType], list[Question]]] = {
     ("inspect", "_signature_from_function"): _asks_annotations,
     ("inspect", "get_annotations"): _asks_annotations,
 }
+
+
+# -- C functions that do nothing as long as a setting says so ----------------------------------------------------
+
+
+def idle(function: Any, frame: types.FrameType) -> list[Question]:
+    """What must stay true so that a C function, which is not known otherwise, did nothing when it was called here."""
+    if function is not warnings.warn:
+        return []
+    categories = _categories(frame) or [UserWarning]
+    return [(partial(is_ignored, c), f"whether warnings of {c.__name__} are ignored") for c in categories]
+
+
+def is_ignored(category: type[Warning]) -> bool:
+    """Whether the filters ignore all warnings of a category, whatever they say and wherever they come from."""
+    for action, message, kind, module, line in warnings.filters:
+        if issubclass(category, kind):
+            if action != "ignore":
+                return False
+            if not (message or module or line):
+                return True
+    return False
+
+
+def _categories(frame: types.FrameType) -> list[type[Warning]]:
+    """Of the warnings that are named on the line where ``frame`` is."""
+    names = [n.name for n in named_in(frame.f_code) if n.line == frame.f_lineno and n.scope == GLOBAL]
+    values = [frame.f_globals.get(name, frame.f_builtins.get(name)) for name in names]
+    return [v for v in values if isinstance(v, type) and issubclass(v, Warning)]

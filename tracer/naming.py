@@ -14,15 +14,25 @@ _ASKING = ("isinstance", "issubclass")  # they look at types and do not call the
 _BY_TEXT = {"getattr": 2, "hasattr": 2, "attrgetter": 1, "methodcaller": 1}  # -> which argument is the name
 _ANY_NAME = frozenset({"__dict__", "__getattr__", "__getattribute__"})
 COMPUTED = "*"  # in the place of a name that is made when the code runs
-_TYPES_ONLY = ("LOAD_GLOBAL", "LOAD_ATTR", "LOAD_DEREF", "LOAD_FAST", "LOAD_CONST", "BUILD_TUPLE", "BINARY_OP")
-_CALL = "PRECALL" if "PRECALL" in dis.opmap else "CALL"  # the first of the call: arguments go off there in 3.11
+_TYPES_ONLY = (
+    "LOAD_GLOBAL",
+    "LOAD_ATTR",
+    "LOAD_DEREF",
+    "LOAD_FAST",
+    "LOAD_CONST",
+    "BUILD_TUPLE",
+    "BINARY_OP",
+)
+_CALL = (
+    "PRECALL" if "PRECALL" in dis.opmap else "CALL"
+)  # the first of the call: arguments go off there in 3.11
 
 
 # Where a name is looked up: among globals, in a variable of an enclosing function, in an object.
 GLOBAL, CELL, ATTRIBUTE = "global", "cell", "attribute"
 _SCOPES = {
-    **{name: GLOBAL for name in ("LOAD_GLOBAL", "LOAD_NAME")},
-    **{name: CELL for name in ("LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_CLOSURE", "LOAD_FROM_DICT_OR_DEREF")},
+    **dict.fromkeys(("LOAD_GLOBAL", "LOAD_NAME"), GLOBAL),
+    **dict.fromkeys(("LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_CLOSURE", "LOAD_FROM_DICT_OR_DEREF"), CELL),
 }
 
 
@@ -77,8 +87,8 @@ def _names(instruction: dis.Instruction) -> Iterator[str]:
     if not instruction.opname.startswith("LOAD_") or instruction.opname.startswith("LOAD_FAST"):
         return
     if isinstance(instruction.argval, str):
-        yield from instruction.argval.split(".") if instruction.opname == "LOAD_CONST" else (
-            instruction.argval,
+        yield from (
+            instruction.argval.split(".") if instruction.opname == "LOAD_CONST" else (instruction.argval,)
         )
 
 
@@ -86,7 +96,9 @@ def _is_called(form: Anatomy, place: int) -> bool:
     """CPython puts nothing beside a callee, if not the object whose method it is."""
     code = form.instructions
     name = code[place].opname
-    if name == "LOAD_METHOD" or (name == "LOAD_ATTR" and sys.version_info >= (3, 12) and _is_flagged(code[place])):
+    if name == "LOAD_METHOD" or (
+        name == "LOAD_ATTR" and sys.version_info >= (3, 12) and _is_flagged(code[place])
+    ):
         return True
     following = code[place + 1].opname if place + 1 < len(code) else ""
     if sys.version_info >= (3, 13):
@@ -95,7 +107,11 @@ def _is_called(form: Anatomy, place: int) -> bool:
         return False
     while code[place].opname == "LOAD_ATTR" and place:  # the nothing stands before the whole of ``a.b.c``
         place -= 1
-    return code[place].opname == "LOAD_GLOBAL" and _is_flagged(code[place]) or code[place - 1].opname == "PUSH_NULL"
+    return (
+        (code[place].opname == "LOAD_GLOBAL"
+        and _is_flagged(code[place]))
+        or code[place - 1].opname == "PUSH_NULL"
+    )
 
 
 def _is_flagged(instruction: dis.Instruction) -> bool:
@@ -116,7 +132,9 @@ def _asking(form: Anatomy) -> Iterator[tuple[int, int]]:
             first = None if end is None else form.start_of(end)
             if end is not None and first is not None:
                 stretch = range(first, end)
-                if all(form.instructions[n].opname in _TYPES_ONLY and not _is_called(form, n) for n in stretch):
+                if all(
+                    form.instructions[n].opname in _TYPES_ONLY and not _is_called(form, n) for n in stretch
+                ):
                     yield first, end
 
 

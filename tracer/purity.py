@@ -1,12 +1,13 @@
 """What a recorded call did besides array operators: which user functions ran, and whether anything they did has effects.
 
 NOTE [the certificate]
-A graph replaces Python, so it may only be used where Python did nothing else, and that rests on what is known. Every function
-that ran is ours, or known code of a library (NOTE [known code]), or it was watched. Of what was watched, ``sys.setprofile``
-shows each C function that it calls itself: those must be known. It names no stranger to hand to others (NOTE
-[strangers]) and stores nothing to globals, enclosing variables and foreign attributes: which lines name or store what is read
-from the byte code, whether the call comes to them is seen by ``sys.settrace`` (where a debugger has its place, every such line
-counts). Changes to containers are found by comparing the reachable state before and after (``tracer.state``).
+A graph replaces Python, so it may only be used where Python did nothing else, and that rests on what is known. Every
+function that ran is ours, or known code of a library (NOTE [known code]), or it was watched. Of what was watched,
+``sys.setprofile`` shows each C function that it calls itself: those must be known. It names no stranger to hand to
+others (NOTE [strangers]) and stores nothing to globals, enclosing variables and attributes of what was there before: which
+lines name or store what is read from the byte code, whether the call comes to them is seen by ``sys.settrace`` (where
+a debugger has its place, every such line counts). Changes to containers are found by comparing the reachable state
+before and after (``tracer.state``).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from blockfuse.array.sizes import AGNOSTIC, TELLING
 from blockfuse.ir.graph import Source
 from blockfuse.tracer.effects import Effect, effects_of
 from blockfuse.tracer.known import is_known, name_of
-from blockfuse.tracer.libraries import Code, Question, about, is_library
+from blockfuse.tracer.libraries import Code, Question, about, idle, is_library
 from blockfuse.tracer.naming import named_in
 from blockfuse.tracer.sizes import handles_exceptions
 from blockfuse.tracer.state import State
@@ -94,7 +95,9 @@ class Witness:
         self.problem = ""
         self._follow_steps = follow
         self._state = state
-        self._effects: dict[int, dict[int, tuple[Effect, ...]]] = {}  # id of code that ran -> line -> what it may do
+        self._effects: dict[
+            int, dict[int, tuple[Effect, ...]]
+        ] = {}  # id of code that ran -> line -> what it may do
         self.questions: dict[str, tuple[Question, Any]] = {}  # what known code asked, and the first answer
         self.functions: dict[types.CodeType, dict[str, Any]] = {}  # user code that ran -> its globals
         self._follows_lines = False
@@ -147,12 +150,19 @@ class Witness:
             if found is not _NOTHING:
                 self._see_library(frame, found)
         elif event == "c_call" and not is_trusted(frame) and not is_known(function):
-            self._object(f"calls {name_of(function)}", frame, frame.f_lineno)
+            conditions = idle(function, frame)
+            if not conditions or not all(ask() for ask, _ in conditions):
+                self._object(f"calls {name_of(function)}", frame, frame.f_lineno)
+            self._ask(conditions)
 
     def _see_library(self, frame: types.FrameType, found: Code) -> None:
         if found.effect:
             self._object(found.effect, frame, frame.f_lineno)
-        for ask, text in found.asks(frame) if found.asks is not None else ():
+        if found.asks is not None:
+            self._ask(found.asks(frame))
+
+    def _ask(self, questions: list[Question]) -> None:
+        for ask, text in questions:
             if text not in self.questions:
                 self.questions[text] = (ask, text), ask()
 

@@ -14,14 +14,15 @@ from blockfuse.array import modes, stamps
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir import interpreter
 from blockfuse.ir.graph import Node, Source, captured, leaf, literal, ordered, parameter
-from blockfuse.tracer.origins import Origin
 from blockfuse.tracer.libraries import Setting
+from blockfuse.tracer.origins import Origin
 from blockfuse.tracer.paths import Path
 from blockfuse.tracer.purity import Witness
 from blockfuse.tracer.recorder import Recorder
 from blockfuse.tracer.state import State
 from blockfuse.tracer.structure import Structure, Unstructured, containers, flatten_result
 
+_OURS_MEANWHILE = frozenset({"gettrace", "getprofile"})  # what a recorded call would find changed
 Code = tuple[types.CodeType, dict[str, Any]]
 
 
@@ -68,6 +69,9 @@ def record(
         state = State(roots, code)
     except Exception as error:
         return Recording(call(), "its state cannot be read", failure=error)
+    asked = sorted(_OURS_MEANWHILE & state.names)
+    if asked:
+        return Recording(call(), f"forward asks for sys.{asked[0]}(), and recording needs that place")
     witness = Witness(recorder.counters.enter, state)
     recorder.outermost = sys._getframe()
     recorder.known |= state.known.keys()

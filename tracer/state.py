@@ -197,7 +197,9 @@ class Contents:
         )
 
 
-Further = Contents | Names | Values | Kind | Order | Setting  # facts that are about more than one attribute or item
+Further = (
+    Contents | Names | Values | Kind | Order | Setting
+)  # facts that are about more than one attribute or item
 
 
 def _looked_up(holder: Any, key: Any) -> Any:
@@ -567,7 +569,8 @@ def _code_of(held: Any) -> types.CodeType | None:
 
 
 def _slots(cls: type) -> list[str]:
-    return [n for c in cls.__mro__ for n, v in vars(c).items() if isinstance(v, types.MemberDescriptorType)]
+    found = ((n, v) for c in cls.__mro__ for n, v in vars(c).items() if n != "__dict__")
+    return [n for n, v in found if isinstance(v, types.MemberDescriptorType)]
 
 
 def _is_python(cls: type) -> bool:
