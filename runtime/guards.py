@@ -6,19 +6,19 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from blockfuse.tracer.libraries import Setting
-from blockfuse.tracer.state import (
+from blockfuse.tracer.facts import (
     MISSING,
     Fact,
     Further,
     Kind,
     Names,
     Order,
-    State,
     Values,
     items_of,
     own_dict,
 )
+from blockfuse.tracer.libraries import Setting
+from blockfuse.tracer.state import State
 
 _CHECK = """
 def check():

@@ -1,3 +1,4 @@
+# ruff: noqa: TID251 - the forwards here read the environment
 """What a graph cannot repeat and nobody shows: C code that calls, settings of the process, classes that are exchanged."""
 
 from __future__ import annotations
@@ -355,7 +356,7 @@ KNOWN: dict[str, Callable[[Any], Any]] = {
     "types": asks_about_types,
     "not on this way": has_a_way_out,
     "not on this way, unknown": measures_when_asked,
-    "one line": lambda x: x * 2 if not debugging else print(x),
+    "one line": lambda x: x * 2 if not debugging else print(x),  # noqa: T201
     "next": lambda x: x * next(iter([2.0, 3.0])),
     "tools": lambda x: x * sum(a * b for a, b in itertools.product([1, 2], [3, 4])),
     "keys": lambda x: x * max({"a": 1, "b": 2}.items(), key=operator.itemgetter(1))[1],
@@ -587,8 +588,16 @@ def test_what_a_call_has_set_itself_stays() -> None:
         sys.setprofile(None)
 
 
-def test_a_call_that_asks_who_traces_it_is_not_recorded() -> None:
-    fast = blockfuse.hybridize(lambda x: x * 2 if sys.gettrace() is None else x * 3)
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x * 2 if sys.gettrace() is None else x * 3,
+        lambda x: x * 2 if sys.getprofile() is None else x * 3,
+        lambda x: x * 2 if gc.isenabled() else x * 3,
+    ],
+)
+def test_a_call_that_could_tell_that_it_is_recorded_is_not(function: Callable[[Any], Any]) -> None:
+    fast = blockfuse.hybridize(function)
     for _ in range(CALLS):
         assert fast(x()).tolist() == [2, 4, 6]
-    assert "sys.gettrace" in fast.explain()
+    assert "would tell of the recording" in fast.explain()

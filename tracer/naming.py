@@ -107,11 +107,9 @@ def _is_called(form: Anatomy, place: int) -> bool:
         return False
     while code[place].opname == "LOAD_ATTR" and place:  # the nothing stands before the whole of ``a.b.c``
         place -= 1
-    return (
-        (code[place].opname == "LOAD_GLOBAL"
-        and _is_flagged(code[place]))
-        or code[place - 1].opname == "PUSH_NULL"
-    )
+    return (code[place].opname == "LOAD_GLOBAL" and _is_flagged(code[place])) or code[
+        place - 1
+    ].opname == "PUSH_NULL"
 
 
 def _is_flagged(instruction: dis.Instruction) -> bool:

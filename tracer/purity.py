@@ -103,18 +103,18 @@ class Witness:
         self._follows_lines = False
         self.measured: list[tuple[ndarray, Source | None]] = []  # see NOTE [sizes that Python saw]
         self.catches = ""
-        self._unwatched: unwatched | None = None  # while garbage is collected
 
     def watching(self, call: Callable[[], Any]) -> Any:
         """The result of ``call``, seen by this witness."""
         draws = _numpy_stream()
+        collecting = gc.isenabled()
+        gc.disable()  # finalizers of other objects would be taken for the call's doing
         self._follows_lines = sys.gettrace() is None
-        see, follow, collecting = self._see, self._follow, self._collecting
+        see, follow = self._see, self._follow
         if self._follows_lines:
             # CPython 3.12 shows instructions where one frame asked before.
             sys._getframe().f_trace_opcodes = True
             sys.settrace(follow)
-        gc.callbacks.append(collecting)
         sys.setprofile(see)
         try:
             return call()
@@ -123,20 +123,12 @@ class Witness:
                 sys.setprofile(None)
             if sys.gettrace() is follow:
                 sys.settrace(None)
-            gc.callbacks.remove(collecting)
+            if collecting:
+                gc.enable()
             if not self.problem and draws != _numpy_stream():
                 self.problem = (
                     "forward draws from numpy.random, whose stream is Python state: use blockfuse.np.random"
                 )
-
-    def _collecting(self, phase: str, _: dict[str, int]) -> None:
-        """Finalizers of other objects would be taken for the call's doing."""
-        if phase == "start" and _is_of_witness(sys.getprofile()):
-            self._unwatched = unwatched()
-            self._unwatched.__enter__()
-        elif phase == "stop" and self._unwatched is not None:
-            self._unwatched.__exit__()
-            self._unwatched = None
 
     def _see(self, frame: types.FrameType, event: str, function: Any) -> None:
         if frame.f_code.co_filename in _QUIET:

@@ -22,7 +22,7 @@ from blockfuse.tracer.recorder import Recorder
 from blockfuse.tracer.state import State
 from blockfuse.tracer.structure import Structure, Unstructured, containers, flatten_result
 
-_OURS_MEANWHILE = frozenset({"gettrace", "getprofile"})  # what a recorded call would find changed
+_CHANGED = frozenset({"sys.gettrace", "sys.getprofile", "gc.isenabled"})  # they tell of a recording
 Code = tuple[types.CodeType, dict[str, Any]]
 
 
@@ -69,9 +69,9 @@ def record(
         state = State(roots, code)
     except Exception as error:
         return Recording(call(), "its state cannot be read", failure=error)
-    asked = sorted(_OURS_MEANWHILE & state.names)
+    asked = sorted(_CHANGED & {strange.what for strange in state.strange.values()})
     if asked:
-        return Recording(call(), f"forward asks for sys.{asked[0]}(), and recording needs that place")
+        return Recording(call(), f"forward can ask {asked[0]}, which would tell of the recording")
     witness = Witness(recorder.counters.enter, state)
     recorder.outermost = sys._getframe()
     recorder.known |= state.known.keys()

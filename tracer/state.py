@@ -29,12 +29,26 @@ from blockfuse.array import stamps
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.operator import Operator
 from blockfuse.tracer.bytecode import once_per_code
+from blockfuse.tracer.facts import (
+    MISSING,
+    Contents,
+    Fact,
+    Further,
+    Kind,
+    Names,
+    Order,
+    Values,
+    attribute_of,
+    cell_contents,
+    items_of,
+    own_dict,
+    own_names,
+)
 from blockfuse.tracer.known import SHOWN, STRANGE_MEMBERS, stranger
 from blockfuse.tracer.libraries import Setting, about, is_library, is_library_module
 from blockfuse.tracer.naming import ATTRIBUTE, CELL, COMPUTED, GLOBAL, computes_names
 from blockfuse.tracer.structure import ATOMS
 
-MISSING = object()
 _WORD = re.compile(r"[^\W\d]\w*")
 _OF_EVERY_CLASS = frozenset(
     {"__dict__", "__weakref__", "__module__", "__doc__", "__annotations__", "__builtins__", "_abc_impl"}
@@ -45,18 +59,6 @@ _REGISTRIES = (
     "_forward_hooks",
     "_forward_pre_hooks",
 )  # they tell watchers themselves
-# Attributes of blocks and parameters that are ours: what matters of them tells watchers.
-_BOOKKEEPING = frozenset(
-    {
-        *("_entry", "_hybrid", "_options", "_shared", "_watchers", "_name", "_holder"),
-        *("_forward_hooks", "_forward_pre_hooks", "_children", "_reg_params"),
-    }
-)
-_OF_PARAMETERS = (
-    "_data",
-    "_shape",
-    "_waiting",
-)  # the first call may set them, and a program looks at its arrays
 _CALLED = frozenset({"forward", "hybrid_forward", "__call__"})  # methods that run without being named
 _LARGEST = 20_000  # values: more than this is not looked through at every call
 _LONGEST = 20_000  # steps, some tenths of a second: a longer search for state is given up
@@ -101,151 +103,11 @@ _TRUSTED_MODULES = (
 
 
 @dataclass(frozen=True)
-class Fact:
-    """``holder[key]`` (or its attribute) is ``value``. text says where, for people."""
-
-    holder: Any
-    key: Any
-    value: Any
-    by_value: bool
-    text: str
-
-    def holds(self) -> bool:
-        found = _looked_up(self.holder, self.key)
-        if found is self.value:
-            return True
-        return self.by_value and type(found) is type(self.value) and repr(found) == repr(self.value)
-
-
-@dataclass(frozen=True)
-class Names:
-    """``holder`` has exactly these attributes of its own: a new one could hide another, or answer ``hasattr``."""
-
-    holder: Any
-    names: tuple[str, ...]
-    text: str
-
-    def holds(self) -> bool:
-        return tuple(_own_names(self.holder)) == self.names
-
-
-def _own_names(holder: Any) -> list[str]:
-    stored = own_dict(holder)
-    ours = _OF_PARAMETERS if "_waiting" in stored else ()
-    return [name for name in stored if name not in _BOOKKEEPING and name not in ours]
-
-
-@dataclass(frozen=True)
-class Kind:
-    """``holder`` is an instance of exactly ``kind``: its ``__class__`` can be assigned."""
-
-    holder: Any
-    kind: type
-    text: str
-
-    def holds(self) -> bool:
-        return type(self.holder) is self.kind
-
-
-@dataclass(frozen=True)
-class Order:
-    """A class inherits from what it did: Python makes the tuple anew when the ``__bases__`` of one of them change."""
-
-    holder: type
-    order: tuple[type, ...]
-    text: str
-
-    def holds(self) -> bool:
-        return self.holder.__mro__ is self.order
-
-
-@dataclass(frozen=True)
 class Strange:
     """A C function or type that is not known. shown: a profiler shows that it is called, where that is on the spot."""
 
     what: str
     shown: bool
-
-
-@dataclass(frozen=True)
-class Values:
-    """A NumPy array holds exactly these bytes: nobody sees its elements being read or written."""
-
-    holder: numpy.ndarray
-    values: numpy.ndarray
-    text: str
-
-    def holds(self) -> bool:
-        now = self.holder
-        same = now.dtype == self.values.dtype and now.shape == self.values.shape
-        return same and now.tobytes() == self.values.tobytes()
-
-
-@dataclass(frozen=True)
-class Contents:
-    """``holder``, a list, tuple, set or dict, holds exactly these objects (or equal numbers and text), in this order."""
-
-    holder: Any
-    items: tuple[Any, ...]
-    text: str
-
-    def holds(self) -> bool:
-        found = items_of(self.holder)
-        return len(found) == len(self.items) and all(
-            a is b or (type(a) in ATOMS and type(a) is type(b) and repr(a) == repr(b))
-            for a, b in zip(found, self.items, strict=True)
-        )
-
-
-Further = (
-    Contents | Names | Values | Kind | Order | Setting
-)  # facts that are about more than one attribute or item
-
-
-def _looked_up(holder: Any, key: Any) -> Any:
-    if isinstance(holder, dict):
-        return holder.get(key, MISSING)
-    if isinstance(holder, types.CellType):
-        return _cell_contents(holder)
-    return _attribute(holder, key)
-
-
-def _cell_contents(cell: types.CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:
-        return MISSING
-
-
-def _attribute(holder: Any, name: str) -> Any:
-    """An attribute as stored in the object itself: no property and no ``__getattr__`` runs."""
-    if isinstance(holder, types.FunctionType):
-        return getattr(holder, name, MISSING)
-    stored = own_dict(holder)
-    if name in stored:
-        return stored[name]
-    slot = next((vars(c)[name] for c in type(holder).__mro__ if name in vars(c)), None)
-    try:
-        return slot.__get__(holder) if isinstance(slot, types.MemberDescriptorType) else MISSING
-    except AttributeError:
-        return MISSING
-
-
-def own_dict(holder: Any) -> Any:
-    """``holder.__dict__``, read past any ``__getattr__`` and ``__getattribute__``; empty where there is none."""
-    try:
-        return object.__getattribute__(holder, "__dict__")
-    except AttributeError:
-        return {}
-
-
-def items_of(holder: Any) -> tuple[Any, ...]:
-    """What a container holds; a method of its own class would be the user's code."""
-    for kind in (collections.OrderedDict, dict):
-        if isinstance(holder, kind):
-            return tuple(part for pair in kind.items(holder) for part in pair)
-    kinds = (list, tuple, set, frozenset)
-    return tuple(next(kind for kind in kinds if isinstance(holder, kind)).__iter__(holder))
 
 
 class State:
@@ -402,11 +264,11 @@ class State:
                     self._refuse_strange(item, f"{registry} of {text}")
                     self._visit(item, text)
         ours = type(value).__module__.partition(".")[0] == "blockfuse"
-        for name in _own_names(value):
+        for name in own_names(value):
             if ours:
                 self._refuse_strange(own_dict(value)[name], f"{text}.{name}")
             self._fact(value, name, own_dict(value)[name], f"{text}.{name}", watched=True)
-        self.watched_contents.append(Names(value, tuple(_own_names(value)), f"the attributes of {text}"))
+        self.watched_contents.append(Names(value, tuple(own_names(value)), f"the attributes of {text}"))
         self._visit_kind(value, text, watched=True)
 
     def _visit_contents(self, value: Any, text: str) -> None:
@@ -481,7 +343,7 @@ class State:
         if about(code).known:  # such as what a decorator of the library was given
             self._visit_cells(function)
             for cell in function.__closure__ or ():
-                self._refuse_strange(_cell_contents(cell), text)
+                self._refuse_strange(cell_contents(cell), text)
             return
         if is_library(code) and id(code) not in self._met:
             return
@@ -496,7 +358,7 @@ class State:
 
     def _visit_cells(self, function: types.FunctionType) -> None:
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-            value = _cell_contents(cell)
+            value = cell_contents(cell)
             if value is not MISSING:
                 self._fact(cell, None, value, f"variable {name} of the enclosing function")
                 self._note(CELL, name, value)
@@ -534,12 +396,12 @@ class State:
         slots = [] if isinstance(value, types.FunctionType) else _slots(type(value))
         used_by_library = not isinstance(value, types.FunctionType) and _is_of_library(type(value))
         for name in (*slots, *own_dict(value)):
-            held = _attribute(value, name)
+            held = attribute_of(value, name)
             if held is not MISSING:
                 if used_by_library:
                     self._refuse_strange(held, f"{text}.{name}")
                 self._fact(value, name, held, f"{text}.{name}")
-        self.contents.append(Names(value, tuple(_own_names(value)), f"the attributes of {text}"))
+        self.contents.append(Names(value, tuple(own_names(value)), f"the attributes of {text}"))
 
     def _cannot_see(self, text: str) -> None:
         self.unseen = self.unseen or text
