@@ -80,6 +80,16 @@ def _fact_test(number: int, fact: Fact, scope: dict[str, Any]) -> str:
     return f"{name}[{fact.key!r}] is {found}"
 
 
+def _dict_test(number: int, holder: Any, scope: dict[str, Any]) -> str:
+    """The other tests look into the dict that an object has now; another one can be put in its place."""
+    stored = own_dict(holder)
+    if own_dict(holder) is not stored or isinstance(holder, types.ModuleType | type):
+        return ""  # there is none, or it stays
+    scope[f"d{number}"], scope["own_dict"] = stored, own_dict
+    plain = type(holder).__getattribute__ is object.__getattribute__
+    return f" and c{number}.__dict__ is d{number}" if plain else f" and own_dict(c{number}) is d{number}"
+
+
 def _contents_test(number: int, contents: Further, scope: dict[str, Any]) -> str:
     """Ids in order (of a dict, keys and values in turn); names by their number and the last one; values by bytes."""
     holder, wanted = f"c{number}", f"i{number}"
@@ -91,14 +101,15 @@ def _contents_test(number: int, contents: Further, scope: dict[str, Any]) -> str
         return f"{holder}() == {wanted}"
     if isinstance(contents, Kind):
         scope[holder], scope[wanted] = contents.holder, contents.kind
-        return f"type({holder}) is {wanted}"
+        return f"type({holder}) is {wanted}" + _dict_test(number, contents.holder, scope)
     if isinstance(contents, Order):
         scope[holder], scope[wanted] = contents.holder, contents.order
         return f"{holder}.__mro__ is {wanted}"
     if isinstance(contents, Names):
         stored = own_dict(contents.holder)
         if not stored:
-            return "True"
+            scope[holder] = stored
+            return f"not {holder}"
         scope[holder], scope[wanted] = stored, next(reversed(stored))
         return f"len({holder}) == {len(stored)} and next(reversed({holder})) == {wanted}"
     scope[holder] = contents.holder

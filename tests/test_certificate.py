@@ -234,7 +234,7 @@ class Watch:
     now = property(functools.partial(lambda ask, _: ask(), time.perf_counter))
 
 
-number, watch = Number(), Watch()
+number, watch, day = Number(), Watch(), datetime.date(2026, 11, 29)
 
 
 def by_default(value: Any, clock: Any = time.perf_counter) -> Any:
@@ -284,6 +284,9 @@ UNKNOWN: dict[str, Callable[[Any], Any]] = {
     "locale": lambda x: x * len(locale.localeconv()["decimal_point"]),
     "format of the locale": lambda x: x * len(f"{1234567:n}"),
     "template of the locale": lambda x: x * len("{:n}".format(1234567)),  # noqa: UP032
+    "day of the locale": lambda x: x * len(f"{day:%A}"),
+    "day in a template": lambda x: x * len("{:%A}".format(day)),  # noqa: UP032
+    "globals of a function": lambda x: x * next(map(operator.call, [lines_of.__globals__["clock"]])),
     "format() of the locale": lambda x: x * len(format(1234567, "n")),
 }
 
@@ -330,7 +333,7 @@ def test_a_hook_of_c_runs_at_every_call() -> None:
 
 # -- what is known, or does not run ------------------------------------------------------------------------------
 
-debugging = False
+debugging, second, either = False, operator.itemgetter(1), int | float
 
 
 def asks_about_types(value: Any) -> Any:
@@ -362,6 +365,9 @@ KNOWN: dict[str, Callable[[Any], Any]] = {
     "keys": lambda x: x * max({"a": 1, "b": 2}.items(), key=operator.itemgetter(1))[1],
     "reduce": lambda x: x * functools.reduce(operator.mul, x.shape, 1),
     "paths": lambda x: x * len(os.path.join("a", os.path.basename("b/c"))),
+    "immutable objects": lambda x: x * day.day * max([(1, 2), (3, 1)], key=second)[1],
+    "unions": lambda x: x * 2 if isinstance(1, either) else x * 3,
+    "formats": lambda x: x * len(f"{x.ndim:>5d} {0.25:.1%}"),
     "constant names": lambda x: x * getattr(space, "none", 2.0) if hasattr(np, "exp") else x * 3,
 }
 
@@ -437,6 +443,12 @@ class Module(types.ModuleType):
         return 5.0
 
 
+class Owning:
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+
+owning = Owning(2.0)
 held, inheriting, mine, module = Two(), Inheriting(), Mine([2.0]), types.ModuleType("module")
 module.__getattr__ = lambda _: 2.0  # type: ignore[method-assign]
 
@@ -447,6 +459,7 @@ EXCHANGES: dict[str, tuple[Callable[[Any], Any], Any, str, Any]] = {
     "class of a list": (lambda x: x * mine.first(), mine, "__class__", Yours),
     "metaclass": (lambda x: x * Made.factor, Made, "__class__", OtherMeta),
     "class of a module": (lambda x: x * module.factor, module, "__class__", Module),
+    "dict": (lambda x: x * owning.factor, owning, "__dict__", {"factor": 5.0}),
     "method": (lambda x: held.scaled(x), Two, "scaled", lambda self, value: value * 7),
     "attribute of a class": (lambda x: x * held.factor, Two, "factor", 9.0),
 }
@@ -462,6 +475,15 @@ def test_an_exchange_is_seen_by_the_next_call(name: str) -> None:
     for _ in range(CALLS):
         assert fast(x()).tolist() == function(x()).tolist()
     assert ": compiled" in fast.explain()
+
+
+def test_the_first_attribute_of_an_object_is_seen() -> None:
+    empty = Two()
+    fast = blockfuse.hybridize(lambda x: x * 2 if hasattr(empty, "extra") else x * 3)
+    for _ in range(CALLS):
+        assert fast(x()).tolist() == [3, 6, 9]
+    empty.extra = 1  # type: ignore[attr-defined]
+    assert fast(x()).tolist() == [2, 4, 6]
 
 
 class Doubling(nn.Block):

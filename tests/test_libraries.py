@@ -345,3 +345,41 @@ def test_a_logger_in_an_attribute_of_a_block_is_no_hindrance() -> None:
     for _ in range(CALLS):
         net(np.ones((1, 3)))
     assert ": compiled" in net.explain()
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: copy.deepcopy(x) * 2,
+        lambda x: copy.copy(x * 3) + copy.deepcopy([x, x + 1])[1],
+        lambda x: x.__deepcopy__({}) * 2,
+        lambda x: dataclasses.asdict(Held(x))["value"] * 2,
+    ],
+)
+def test_copies_of_arrays_are_recorded(function: Callable[[Any], Any]) -> None:
+    fast = compiled(function)
+    assert fast(x() + 5).tolist() == function(x() + 5).tolist()
+
+
+@dataclasses.dataclass
+class Held:
+    value: Any
+
+
+@pytest.mark.parametrize("kind", [copy.copy, copy.deepcopy])
+def test_copies_of_blocks_follow_their_parameters(kind: Callable[[Any], Any]) -> None:
+    class Net(nn.Block):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense = nn.Dense(2, in_units=3)
+
+        def forward(self, x: Any) -> Any:
+            return kind(self.dense)(x)
+
+    net = Net()
+    net.initialize()
+    net.hybridize()
+    for _ in range(CALLS):
+        net(np.ones((1, 3)))
+    net.dense.weight.set_data(np.ones((2, 3)) * 3)
+    assert net(np.ones((1, 3))).tolist() == [[9, 9]]

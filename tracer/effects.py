@@ -16,9 +16,18 @@ _STORES = {
     "DELETE_ATTR": "deletes the attribute",
     "IMPORT_NAME": "imports",
 }
-# A specification that asks for the decimal point and the groups of the locale: alone, and inside of a template.
-_BY_LOCALE = r"(?:.?[<>=^])?[-+ ]?z?#?0?\d*[,_]?(?:\.\d+)?n"
-_ALONE, _INSIDE = re.compile(_BY_LOCALE), re.compile(rf"{{[^}}]*:{_BY_LOCALE}}}")
+# What Python tells of functions that run: state that nobody compares.
+_INSIDES = frozenset(
+    {
+        *("__globals__", "__builtins__", "f_globals", "f_builtins", "f_locals", "f_back", "tb_frame"),
+        *("gi_frame", "cr_frame", "ag_frame"),
+    }
+)
+# Specifications of formats that ask for the decimal point and the groups of the locale, and for its names of days.
+_NUMBER = r"(?:.?[<>=^])?[-+ ]?z?#?0?\d*[,_]?(?:\.\d+)?n"
+_DATE = r"[^{}]*%[A-Za-z][^{}]*"
+_ALONE, _WRITTEN = re.compile(_NUMBER), re.compile(f"{_NUMBER}|{_DATE}")
+_INSIDE = re.compile(rf"{{[^}}]*:(?:{_NUMBER}|{_DATE})}}")
 _FORMATS = ("FORMAT_VALUE", "FORMAT_WITH_SPEC")
 
 
@@ -56,13 +65,19 @@ def _effects(
             effects.append(Effect(f"{_STORES[one.opname]} {one.argval}", variable))
         elif one.opname in ("STORE_DEREF", "DELETE_DEREF") and one.argval in code.co_freevars:
             effects.append(Effect(f"assigns {one.argval} of the enclosing function"))
-        elif one.opname == "LOAD_CONST" and _is_by_locale(one.argval, formatting or following in _FORMATS):
-            effects.append(Effect("formats a number by the locale"))
+        elif one.opname.startswith("LOAD_") and isinstance(one.argval, str) and one.argval in _INSIDES:
+            effects.append(Effect(f"looks at {one.argval}"))
+        elif one.opname == "LOAD_CONST" and _is_by_locale(one.argval, formatting, following in _FORMATS):
+            effects.append(Effect("formats by the locale"))
     return tuple(effects)
 
 
-def _is_by_locale(text: object, alone: bool) -> bool:
-    return isinstance(text, str) and bool(_INSIDE.search(text) or (alone and _ALONE.fullmatch(text)))
+def _is_by_locale(text: object, formatting: bool, written: bool) -> bool:
+    """formatting: ``format`` may take the text. written: an f-string does."""
+    if not isinstance(text, str):
+        return False
+    alone = (formatting and _ALONE.fullmatch(text)) or (written and _WRITTEN.fullmatch(text))
+    return bool(alone or _INSIDE.search(text))
 
 
 def _target(instructions: list[dis.Instruction], place: int) -> str:

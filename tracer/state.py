@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import builtins
 import collections
+import datetime
 import dis
 import enum
 import functools
+import operator
 import re
 import sys
 import types
@@ -85,6 +87,13 @@ _OPAQUE: tuple[type, ...] = (
     type(vars(collections.namedtuple("_", "field"))["field"]),  # reads one item of a named tuple
     range,
     slice,
+    types.UnionType,
+    types.GenericAlias,
+    operator.itemgetter,
+    datetime.date,
+    datetime.time,
+    datetime.timedelta,
+    datetime.timezone,
 )
 _TRUSTED_MODULES = (
     "blockfuse",
