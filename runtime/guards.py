@@ -86,7 +86,8 @@ def _dict_test(number: int, holder: Any, scope: dict[str, Any]) -> str:
     if own_dict(holder) is not stored or isinstance(holder, types.ModuleType | type):
         return ""  # there is none, or it stays
     scope[f"d{number}"], scope["own_dict"] = stored, own_dict
-    plain = type(holder).__getattribute__ is object.__getattribute__
+    kind: Any = type(holder)
+    plain = kind.__getattribute__ is object.__getattribute__
     return f" and c{number}.__dict__ is d{number}" if plain else f" and own_dict(c{number}) is d{number}"
 
 
