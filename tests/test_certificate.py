@@ -443,6 +443,22 @@ class Module(types.ModuleType):
         return 5.0
 
 
+class Matched:
+    __match_args__ = ("factor",)
+    factor, other = 2.0, 3.0
+
+
+def by_pattern(value: Any) -> Any:
+    match matched:
+        case Matched(2.0):
+            return value * 2
+        case _:
+            return value * 3
+
+
+matched = Matched()
+
+
 class Owning:
     def __init__(self, factor: float) -> None:
         self.factor = factor
@@ -459,6 +475,8 @@ EXCHANGES: dict[str, tuple[Callable[[Any], Any], Any, str, Any]] = {
     "class of a list": (lambda x: x * mine.first(), mine, "__class__", Yours),
     "metaclass": (lambda x: x * Made.factor, Made, "__class__", OtherMeta),
     "class of a module": (lambda x: x * module.factor, module, "__class__", Module),
+    "attribute of a pattern": (by_pattern, Matched, "factor", 5.0),
+    "attributes of patterns": (by_pattern, Matched, "__match_args__", ("other",)),
     "dict": (lambda x: x * owning.factor, owning, "__dict__", {"factor": 5.0}),
     "method": (lambda x: held.scaled(x), Two, "scaled", lambda self, value: value * 7),
     "attribute of a class": (lambda x: x * held.factor, Two, "factor", 9.0),

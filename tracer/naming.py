@@ -55,6 +55,8 @@ def named_in(code: types.CodeType) -> tuple[Named, ...]:
     found: dict[Named, None] = {}
     for place, instruction in enumerate(form.instructions):
         line = (instruction.positions and instruction.positions.lineno) or code.co_firstlineno
+        if instruction.opname == "MATCH_CLASS":  # its names stand in a tuple, or in the class
+            found[Named(line, ATTRIBUTE, COMPUTED, False, False)] = None
         for name in _names(instruction):
             compared = place in asked or _is_compared(form, place)
             scope = _SCOPES.get(instruction.opname, ATTRIBUTE)

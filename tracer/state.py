@@ -339,7 +339,11 @@ class State:
             return
         self._named_before.add((id(holder), "names"))
         self._step(_CLASS, text)
-        wanted = stored.keys() if self.dynamic else (self.names | _CALLED) & stored.keys()
+        every = self.dynamic and not is_library_module(_module_of(holder))
+        wanted = stored.keys() if every else (self.names | _CALLED) & stored.keys()
+        for name in stored.keys() - wanted if self.dynamic else ():
+            if not isinstance(stored[name], types.FunctionType):
+                self._note(ATTRIBUTE, name, stored[name])
         wanted |= {name for name, held in stored.items() if id(_code_of(held)) in self._met}
         for name in sorted(wanted - _OF_EVERY_CLASS):
             self._fact(holder, name, stored[name], f"{text}.{name}")
@@ -430,6 +434,12 @@ def _may_change(cls: type) -> bool:
 def _is_of_library(cls: type) -> bool:
     """Whether methods of a library, which nobody watches, may use what an instance holds."""
     return any(base.__flags__ & _HEAP and is_library_module(base.__module__) for base in cls.__mro__)
+
+
+def _module_of(holder: Any) -> str:
+    """The name of a module, or that in which a class was made."""
+    name: Any = holder.__name__ if isinstance(holder, types.ModuleType) else holder.__module__
+    return name if isinstance(name, str) else ""
 
 
 def _code_of(held: Any) -> types.CodeType | None:
