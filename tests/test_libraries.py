@@ -1,3 +1,4 @@
+# ruff: noqa: TID251 - the forwards here read the environment
 """Known code of the standard library in ``forward``: it costs no search, is compiled, and what it reads is asked again."""
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import functools
 import inspect
 import json
 import logging
+import os
 import re
 import statistics
 import sys
@@ -383,3 +385,16 @@ def test_copies_of_blocks_follow_their_parameters(kind: Callable[[Any], Any]) ->
         net(np.ones((1, 3)))
     net.dense.weight.set_data(np.ones((2, 3)) * 3)
     assert net(np.ones((1, 3))).tolist() == [[9, 9]]
+
+
+def test_what_cannot_be_asked_raises_as_eager_does() -> None:
+    def function(value: Any) -> Any:
+        try:
+            return value * len(os.environ[5])  # type: ignore[index]
+        except TypeError:
+            return value * 2
+
+    fast = blockfuse.hybridize(function)
+    for _ in range(CALLS):
+        assert fast(x()).tolist() == [2, 4, 6]
+    assert "cannot be asked again" in fast.explain()

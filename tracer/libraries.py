@@ -85,7 +85,16 @@ _KNOWN: dict[str, tuple[str, ...]] = {
     ),
     "numbers": (),
     "operator": (),
-    "os": ("_Environ.__getitem__", "getenv", "getenvb", "_createenviron"),
+    "os": (
+        *(
+            "_Environ.__getitem__",
+            "_Environ.__iter__",
+            "_Environ.__len__",
+            "_Environ.copy",
+            "_Environ.__or__",
+        ),
+        *("_Environ.__ror__", "getenv", "getenvb", "_createenviron"),
+    ),
     "pathlib": ("PurePath", "_Flavour", "_PosixFlavour", "_PathParents", "Path.__new__", "Path.__init__"),
     "pathlib._local": ("PurePath", "_PathParents", "Path.__new__", "Path.__init__"),
     "posixpath": (
@@ -208,6 +217,11 @@ def is_library(code: types.CodeType) -> bool:
     return code.co_filename.startswith(("<frozen ", *_STDLIB, *_INSTALLED))
 
 
+def is_asked(kind: type) -> bool:
+    """Whether what instances hold matters only to known code, which asks for what it needs: loggers, the environment."""
+    return kind.__module__ == "logging" or (kind.__module__, kind.__qualname__) == ("os", "_Environ")
+
+
 def is_library_module(name: str) -> bool:
     """The same of a module."""
     root = name.partition(".")[0]
@@ -249,6 +263,11 @@ def _asks_environment(frame: types.FrameType) -> list[Question]:
     return [(partial(environ._data.get, environ.encodekey(key)), f"the environment variable {key}")]
 
 
+def _asks_whole_environment(frame: types.FrameType) -> list[Question]:
+    environ = frame.f_locals["self"]
+    return [(lambda: dict(environ._data), "the environment")]
+
+
 def _asks_copying(_: types.FrameType) -> list[Question]:
     copyreg = sys.modules["copyreg"]
     return [(lambda: tuple(copyreg.dispatch_table.items()), "how copyreg copies")]
@@ -273,6 +292,8 @@ _ASKS: dict[tuple[str, str], Callable[[types.FrameType], list[Question]]] = {
     ("logging", "Manager.getLogger"): _asks_logger,
     **{("logging", name): _asks_handlers for name in _LEVELS},
     ("os", "_Environ.__getitem__"): _asks_environment,
+    ("os", "_Environ.__iter__"): _asks_whole_environment,
+    ("os", "_Environ.__len__"): _asks_whole_environment,
     ("copy", "copy"): _asks_copying,
     ("copy", "deepcopy"): _asks_copying,
     ("inspect", "_signature_from_function"): _asks_annotations,

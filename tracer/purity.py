@@ -151,7 +151,10 @@ class Witness:
         if found.effect:
             self._object(found.effect, frame, frame.f_lineno)
         if found.asks is not None:
-            self._ask(found.asks(frame))
+            try:
+                self._ask(found.asks(frame))
+            except Exception:  # the function itself is about to say so
+                self._object("cannot be asked again", frame, frame.f_lineno)
 
     def _ask(self, questions: list[Question]) -> None:
         for ask, text in questions:

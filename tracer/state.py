@@ -47,7 +47,7 @@ from blockfuse.tracer.facts import (
     own_names,
 )
 from blockfuse.tracer.known import SHOWN, STRANGE_MEMBERS, stranger
-from blockfuse.tracer.libraries import Setting, about, is_library, is_library_module
+from blockfuse.tracer.libraries import Setting, about, is_asked, is_library, is_library_module
 from blockfuse.tracer.naming import ATTRIBUTE, CELL, COMPUTED, GLOBAL, computes_names
 from blockfuse.tracer.structure import ATOMS
 
@@ -383,8 +383,8 @@ class State:
                 value, "__wrapped__", wrapped, text
             )  # a hybridized function: its programs are no state
             return
-        if type(value).__module__ == "logging":
-            self._visit_logging(value, text)
+        if is_asked(type(value)):
+            self._visit_asked(value, text)
             return
         if hasattr(type(value), "__next__"):
             self._cannot_see(f"{text} is an iterator ({type(value).__name__}), whose place cannot be seen")
@@ -398,8 +398,8 @@ class State:
         else:
             self._visit_kind(value, text)
 
-    def _visit_logging(self, value: Any, text: str) -> None:
-        """A logger: known code asks it for what it needs, so what is left are attributes that are named."""
+    def _visit_asked(self, value: Any, text: str) -> None:
+        """What is left beside the questions of known code are attributes that are named."""
         for name in sorted(self.names & own_dict(value).keys()):
             self._fact(value, name, own_dict(value)[name], f"{text}.{name}")
         self._visit_kind(value, text)
