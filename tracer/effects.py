@@ -39,9 +39,12 @@ class Effect:
     variable: str = ""
 
 
+Effects = dict[int, tuple[Effect, ...]]  # line -> what it may do beside computing
+
+
 @once_per_code
-def effects_of(code: types.CodeType) -> dict[int, tuple[Effect, ...]]:
-    """Line -> what it may do beside computing."""
+def effects_of(code: types.CodeType) -> Effects:
+    """Of the instructions of ``code`` itself."""
     lines: dict[int, list[dis.Instruction]] = {}
     for instruction in dis.get_instructions(code):
         lines.setdefault(line_of(instruction, code), []).append(instruction)

@@ -26,7 +26,7 @@ import blockfuse.array
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.sizes import AGNOSTIC, TELLING
 from blockfuse.ir.graph import Source
-from blockfuse.tracer.effects import Effect, effects_of
+from blockfuse.tracer.effects import Effect, Effects, effects_of
 from blockfuse.tracer.known import is_known, name_of
 from blockfuse.tracer.libraries import Code, Question, about, idle, is_library
 from blockfuse.tracer.naming import named_in
@@ -95,9 +95,7 @@ class Witness:
         self.problem = ""
         self._follow_steps = follow
         self._state = state
-        self._effects: dict[
-            int, dict[int, tuple[Effect, ...]]
-        ] = {}  # id of code that ran -> line -> what it may do
+        self._effects: dict[int, Effects] = {}  # id of code that ran -> its effects
         self.questions: dict[str, tuple[Question, Any]] = {}  # what known code asked, and the first answer
         self.functions: dict[types.CodeType, dict[str, Any]] = {}  # user code that ran -> its globals
         self._follows_lines = False
@@ -134,13 +132,11 @@ class Witness:
         if frame.f_code.co_filename in _QUIET:
             return
         if event == "call":
-            found = about(frame.f_code)
             if not is_trusted(frame):
                 self._see_function(frame)
             elif frame.f_code in TELLING:
                 self._see_measure(frame)
-            if found is not _NOTHING:
-                self._see_library(frame, found)
+            self._see_library(frame, about(frame.f_code))
         elif event == "c_call" and not is_trusted(frame) and not is_known(function):
             conditions = idle(function, frame)
             if not conditions or not all(ask() for ask, _ in conditions):
@@ -167,14 +163,14 @@ class Witness:
             self.functions[code] = frame.f_globals
             if self.problem:
                 return
-            for line in self._effects_of(code):
+            for line, effects in self._effects_of(code).items():
                 entered = line == code.co_firstlineno  # Python need not report this line again
                 if entered or not self._follows_lines:
-                    self._come_to(line, frame)
+                    self._object(effects[0].what, frame, line)
             if not self.catches and handles_exceptions(code):
                 self.catches = f"{code.co_name} handles exceptions"
 
-    def _effects_of(self, code: types.CodeType) -> dict[int, tuple[Effect, ...]]:
+    def _effects_of(self, code: types.CodeType) -> Effects:
         """Lines of user code that store something outside of the function or name a stranger -> what they do."""
         found = self._effects.get(id(code))
         if found is None:
@@ -233,9 +229,6 @@ class Witness:
             what, line = f"calls {code.co_qualname}, which {what.removesuffix(',')},", place.f_lineno
         name = place.f_code.co_name
         self.problem = f"{name} {what} at {Source(place.f_code.co_filename, line, name)}"
-
-
-_NOTHING = Code()
 
 
 class unwatched:  # noqa: N801 - read as a word after ``with``; a generator would cost ten events at each operator
