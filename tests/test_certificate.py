@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import abc
 import collections
+import contextlib
 import ctypes
 import datetime
 import decimal
@@ -329,6 +330,26 @@ def test_a_hook_of_c_runs_at_every_call() -> None:
     for _ in range(CALLS):
         net(np.ones((1, 3)))
     assert len(seen) == CALLS
+
+
+class Clock(nn.Block):
+    forward = staticmethod(functools.partial(lambda ask, x: x * ask(), time.perf_counter))
+
+
+def test_c_code_that_our_own_code_calls_runs_at_every_call() -> None:
+    inner = blockfuse.hybridize(operator.call)
+    for fast in (
+        Clock(),
+        blockfuse.hybridize(functools.partial(lambda ask, x: x * ask(), time.perf_counter)),
+        blockfuse.hybridize(functools.partial(map, time.perf_counter)),
+        blockfuse.hybridize(lambda x: x * inner(time.perf_counter)),
+    ):
+        if isinstance(fast, nn.Block):
+            fast.hybridize()
+        for _ in range(CALLS):
+            with contextlib.suppress(TypeError):
+                fast(x())
+        assert ": compiled" not in fast.explain(), fast.explain()
 
 
 # -- what is known, or does not run ------------------------------------------------------------------------------

@@ -140,6 +140,7 @@ class State:
                 for code, module in more_code:
                     self._add_code(code, module)
                 for value, text in roots:
+                    self._refuse_strange(value, text)
                     self._visit(value, text)
         except _TooLongError as error:
             self._clear()
@@ -190,17 +191,25 @@ class State:
             self.names |= names_in(code)
             self.dynamic = self.dynamic or any(map(computes_names, _with_nested(code)))
             for name in sorted(globals_in(code)):
-                self._fact(module, name, module.get(name, MISSING), f"global {name}", scope=GLOBAL)
+                self._fact(module, name, module.get(name, MISSING), f"global {name}", name=(GLOBAL, name))
                 if name not in module:
                     self._note(GLOBAL, name, vars(builtins).get(name))
 
     def _fact(
-        self, holder: Any, key: Any, value: Any, text: str, watched: bool = False, scope: str = ATTRIBUTE
+        self,
+        holder: Any,
+        key: Any,
+        value: Any,
+        text: str,
+        watched: bool = False,
+        name: tuple[str, str] | None = None,
     ) -> None:
+        """name: the scope and the name under which the code finds the value, if it is no attribute."""
         self._step(1, text)
         facts = self.watched_facts if watched else self.facts
         facts.append(Fact(holder, key, value, type(value) in ATOMS, text))
-        self._note(scope, key, value)
+        scope, called = name or (ATTRIBUTE, key)
+        self._note(scope, called, value)
         self._visit(value, text)
 
     def _step(self, cost: int, text: str) -> None:
@@ -216,6 +225,8 @@ class State:
             self.strange[scope, name] = Strange(what, isinstance(value, SHOWN))
         if what and scope == ATTRIBUTE and self.dynamic:
             self.strange[scope, COMPUTED] = Strange(what, shown=False)
+        if what and name in _CALLED:
+            self._cannot_see(f"{what} as {name}, which is not known to be pure")
 
     def _visit(self, value: Any, text: str) -> None:
         if type(value) in ATOMS or value is MISSING or id(value) in self.known:
@@ -272,7 +283,7 @@ class State:
                 for item in items_of(held):
                     self._refuse_strange(item, f"{registry} of {text}")
                     self._visit(item, text)
-        ours = type(value).__module__.partition(".")[0] == "blockfuse"
+        ours = "_children" in own_dict(value) and type(value).__module__.partition(".")[0] == "blockfuse"
         for name in own_names(value):
             if ours:
                 self._refuse_strange(own_dict(value)[name], f"{text}.{name}")
@@ -373,15 +384,13 @@ class State:
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             value = cell_contents(cell)
             if value is not MISSING:
-                self._fact(cell, None, value, f"variable {name} of the enclosing function")
-                self._note(CELL, name, value)
+                self._fact(cell, None, value, f"variable {name} of the enclosing function", name=(CELL, name))
 
     def _visit_instance(self, value: Any, text: str) -> None:
         wrapped = own_dict(value).get("__wrapped__")
         if wrapped is not None and type(value).__module__.partition(".")[0] == "blockfuse":
-            self._fact(
-                value, "__wrapped__", wrapped, text
-            )  # a hybridized function: its programs are no state
+            self._refuse_strange(wrapped, text)  # a hybridized function: its programs are no state
+            self._fact(value, "__wrapped__", wrapped, text)
             return
         if is_asked(type(value)):
             self._visit_asked(value, text)
