@@ -24,7 +24,7 @@ _CHECK = """
 def check():
     try:
         return ({condition})
-    except (AttributeError, KeyError, ValueError):
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError):
         return False
 """
 
@@ -33,7 +33,7 @@ def call(*arguments):
     try:
         if not ({condition}):
             return NotImplemented
-    except (AttributeError, KeyError, ValueError):
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError):
         return NotImplemented
     return entry(*arguments)
 """

@@ -389,6 +389,7 @@ KNOWN: dict[str, Callable[[Any], Any]] = {
     "immutable objects": lambda x: x * day.day * max([(1, 2), (3, 1)], key=second)[1],
     "unions": lambda x: x * 2 if isinstance(1, either) else x * 3,
     "formats": lambda x: x * len(f"{x.ndim:>5d} {0.25:.1%}"),
+    "a key": lambda x: x * {"n": 2.0}["n"] * len("{}".format(x.ndim)),  # noqa: UP032
     "constant names": lambda x: x * getattr(space, "none", 2.0) if hasattr(np, "exp") else x * 3,
 }
 

@@ -46,9 +46,10 @@ Effects = dict[int, tuple[Effect, ...]]  # line -> what it may do beside computi
 def effects_of(code: types.CodeType) -> Effects:
     """Of the instructions of ``code`` itself."""
     lines: dict[int, list[dis.Instruction]] = {}
+    formatting = "__format__" in code.co_names
     for instruction in dis.get_instructions(code):
         lines.setdefault(line_of(instruction, code), []).append(instruction)
-    formatting = "format" in code.co_names or "__format__" in code.co_names
+        formatting |= instruction.opname == "LOAD_GLOBAL" and instruction.argval == "format"
     found = {line: _effects(instructions, code, formatting) for line, instructions in lines.items()}
     return {line: effects for line, effects in found.items() if effects}
 
