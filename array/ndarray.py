@@ -206,7 +206,7 @@ class ndarray:
         return self.copy()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ndarray:
-        return ndarray(self._data.copy())
+        return self.copy()
 
     # -- arithmetic ------------------------------------------------------------------------------------------
     # Python's operators are attached at the end of this file, the methods that repeat a function of

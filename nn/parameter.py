@@ -68,7 +68,8 @@ class Parameter(Held):
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
-        if name[0] != "_" and name not in ("shape", "dtype") and "_watchers" in vars(self):
+        told = name == "__class__" or (name[0] != "_" and name not in ("shape", "dtype"))
+        if told and "_watchers" in vars(self):
             self._watchers.notify()  # a forward may ask for it; what sets the value tells by itself
 
     # -- what it is ------------------------------------------------------------------------------------------

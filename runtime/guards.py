@@ -6,13 +6,25 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from blockfuse.tracer.state import MISSING, Contents, Fact, Names, State, Values, own_dict
+from blockfuse.tracer.facts import (
+    MISSING,
+    Fact,
+    Further,
+    Kind,
+    Names,
+    Order,
+    Values,
+    items_of,
+    own_dict,
+)
+from blockfuse.tracer.libraries import Setting
+from blockfuse.tracer.state import State
 
 _CHECK = """
 def check():
     try:
         return ({condition})
-    except (AttributeError, KeyError, ValueError):
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError):
         return False
 """
 
@@ -21,7 +33,7 @@ def call(*arguments):
     try:
         if not ({condition}):
             return NotImplemented
-    except (AttributeError, KeyError, ValueError):
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError):
         return NotImplemented
     return entry(*arguments)
 """
@@ -68,20 +80,44 @@ def _fact_test(number: int, fact: Fact, scope: dict[str, Any]) -> str:
     return f"{name}[{fact.key!r}] is {found}"
 
 
-def _contents_test(number: int, contents: Contents | Names | Values, scope: dict[str, Any]) -> str:
+def _dict_test(number: int, holder: Any, scope: dict[str, Any]) -> str:
+    """The other tests look into the dict that an object has now; another one can be put in its place."""
+    stored = own_dict(holder)
+    if own_dict(holder) is not stored or isinstance(holder, types.ModuleType | type):
+        return ""  # there is none, or it stays
+    scope[f"d{number}"], scope["own_dict"] = stored, own_dict
+    kind: Any = type(holder)
+    plain = kind.__getattribute__ is object.__getattribute__
+    return f" and c{number}.__dict__ is d{number}" if plain else f" and own_dict(c{number}) is d{number}"
+
+
+def _contents_test(number: int, contents: Further, scope: dict[str, Any]) -> str:
     """Ids in order (of a dict, keys and values in turn); names by their number and the last one; values by bytes."""
     holder, wanted = f"c{number}", f"i{number}"
     if isinstance(contents, Values):
         scope[holder] = contents.holds
         return f"{holder}()"
+    if isinstance(contents, Setting):
+        scope[holder], scope[wanted] = contents.ask, contents.answer
+        return f"{holder}() == {wanted}"
+    if isinstance(contents, Kind):
+        scope[holder], scope[wanted] = contents.holder, contents.kind
+        return f"type({holder}) is {wanted}" + _dict_test(number, contents.holder, scope)
+    if isinstance(contents, Order):
+        scope[holder], scope[wanted] = contents.holder, contents.order
+        return f"{holder}.__mro__ is {wanted}"
     if isinstance(contents, Names):
         stored = own_dict(contents.holder)
         if not stored:
-            return "True"
+            scope[holder] = stored
+            return f"not {holder}"
         scope[holder], scope[wanted] = stored, next(reversed(stored))
         return f"len({holder}) == {len(stored)} and next(reversed({holder})) == {wanted}"
     scope[holder] = contents.holder
     scope[wanted] = [id(item) for item in contents.items]
+    if type(contents.holder) not in (dict, list, set):  # methods of its own would be the user's code
+        scope[f"items_{holder}"] = items_of
+        return f"[id(p) for p in items_{holder}({holder})] == {wanted}"
     if isinstance(contents.holder, dict):
         return f"[id(p) for pair in {holder}.items() for p in pair] == {wanted}"
     return f"[id(p) for p in {holder}] == {wanted}"

@@ -17,6 +17,7 @@ ATTRIBUTES = (
     *("net.log.clear()", "net.bonus = 2.5", "net.gate.bonus = 4", "net.level = 5", "program.Net.level = 3"),
     *("program.Gate.bonus = 9", "del net.level", "del net.bonus", "net.last = None"),
     *("vars(net.gate).pop('missing', None)", "net.gate.bonus = np.array([0.5])"),
+    *("net.rate.__class__ = program.Quick", "net.rate.__dict__ = {'value': 6}"),
 )
 GLOBALS = (
     *("program.halved = program.add", "program.first_large.__defaults__ = (3,)"),
@@ -27,7 +28,10 @@ GLOBALS = (
     *("program.SHARED[0] = 3", "program.helper.__defaults__ = (0.75,)", "program.helper = program.add"),
     *("program.SEEN = []", "program.Net.method = lambda self, x, sign=1: x + sign"),
     *("program.math = program.numpy", "program.tick()", "program.add, program.change = program.adder(1.5)"),
-    *("program.SHARED = np.array([1.0])",),
+    *("program.SHARED = np.array([1.0])", "program.logging.getLogger('blockfuse.programs').setLevel(60)"),
+    *("program.decimal.getcontext().prec = 2", "program.decimal.getcontext().prec = 28"),
+    *("program.os.environ['BLOCKFUSE_PROGRAM'] = 'abc'", "program.os.environ.pop('BLOCKFUSE_PROGRAM', None)"),
+    *("program.PART = program.functools.partial(min, 1)",),
 )
 PARAMETERS = (
     *("net.weight", "net.gate.gain", "net.second.gain", "net.dense.weight", "net.dense.bias"),

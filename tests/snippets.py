@@ -2,8 +2,14 @@
 
 HEAD = """\
 import collections
+import copy
+import decimal
 import enum
+import functools
+import logging
 import math
+import operator
+import os
 import random
 import numpy
 from blockfuse import Parameter, autograd, nn, np, npx
@@ -31,6 +37,23 @@ class Rate:
 
     def scaled(self, x):
         return x * self.value
+
+
+class Quick(Rate):
+    def scaled(self, x):
+        return x * self.value + 1
+
+
+PART = functools.partial(max, 1)
+decimal.getcontext().prec = 28
+os.environ.pop("BLOCKFUSE_PROGRAM", None)
+logging.getLogger("blockfuse.programs").setLevel(logging.WARNING)
+
+
+def logged(x):
+    log = logging.getLogger("blockfuse.programs")
+    log.debug("%s", x.shape)
+    return x if log.isEnabledFor(logging.ERROR) else x * 3
 
 
 def doubled(v):
@@ -156,6 +179,9 @@ READS = (
     *("{x} * math.sqrt(self.depth)", "{x} * SHARED", "{x} + self.table", "{x} + self.table.sum()"),
     *("{x} + (y if y is not None else 0)", "{x} * (2 if autograd.is_training() else 1)", "{x} + COUNT"),
     *("numpy.where({x} > 0, {x}, 0)", "{x} @ self.gate.gain.data()", "{x} + np.array(self.flags)"),
+    *("{x} * copy.copy(self.rate).value", "copy.deepcopy({x}) * copy.deepcopy(self.flags)[0]"),
+    *("logged({x})", "{x} * PART(self.depth)", "{x} * len(list(map(operator.neg, self.flags)))"),
+    *("{x} * float(decimal.Decimal(1) / 3)", "{x} * len(os.environ.get('BLOCKFUSE_PROGRAM', 'ab'))"),
     *("{x} * isinstance(extra, dict)", "{x} + len(extra)", "[r * 2 for r in {x}][0]", "{x} * {x}.shape[0]"),
 )
 BLOCKS = (

@@ -15,7 +15,7 @@ from typing import Any
 
 from blockfuse.array.ndarray import ndarray
 from blockfuse.tracer.bytecode import Anatomy, anatomy
-from blockfuse.tracer.state import own_dict
+from blockfuse.tracer.facts import own_dict
 
 _NULL = object()  # what CPython pushes beside a callable
 _MISSING = object()

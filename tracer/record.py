@@ -14,6 +14,7 @@ from blockfuse.array import modes, stamps
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir import interpreter
 from blockfuse.ir.graph import Node, Source, captured, leaf, literal, ordered, parameter
+from blockfuse.tracer.libraries import Setting
 from blockfuse.tracer.origins import Origin
 from blockfuse.tracer.paths import Path
 from blockfuse.tracer.purity import Witness
@@ -21,6 +22,7 @@ from blockfuse.tracer.recorder import Recorder
 from blockfuse.tracer.state import State
 from blockfuse.tracer.structure import Structure, Unstructured, containers, flatten_result
 
+_CHANGED = frozenset({"sys.gettrace", "sys.getprofile", "gc.isenabled"})  # they tell of a recording
 Code = tuple[types.CodeType, dict[str, Any]]
 
 
@@ -67,7 +69,10 @@ def record(
         state = State(roots, code)
     except Exception as error:
         return Recording(call(), "its state cannot be read", failure=error)
-    witness = Witness(recorder.counters.enter)
+    asked = sorted(_CHANGED & {strange.what for strange in state.strange.values()})
+    if asked:
+        return Recording(call(), f"forward can ask {asked[0]}, which would tell of the recording")
+    witness = Witness(recorder.counters.enter, state)
     recorder.outermost = sys._getframe()
     recorder.known |= state.known.keys()
     with modes.unusual(), interpreter.interpreting(recorder):
@@ -92,6 +97,7 @@ def _judge(recording: Recording, recorder: Recorder, witness: Witness) -> None:
     state, code = recording.state, recording.code
     assert state is not None
     recorder.check_contents()
+    state.add_settings(Setting(ask, answer, text) for (ask, text), answer in witness.questions.values())
     new = [(c, g) for c, g in witness.functions.items() if c not in state.codes]
     effects = witness.problem or _changed(state)
     recording.effects = bool(effects)
