@@ -56,6 +56,11 @@ def set_default(interpreter: Interpreter) -> None:
     _default[:] = [interpreter]
 
 
+def go_on_with(interpreter: Interpreter) -> None:
+    """Let ``interpreter`` be the current one again, which an interrupted call was to leave so."""
+    _current.set(interpreter)
+
+
 @contextmanager
 def interpreting(interpreter: Interpreter) -> Iterator[None]:
     """Let ``interpreter`` give operators their meaning inside the ``with`` block."""

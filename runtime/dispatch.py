@@ -8,8 +8,6 @@ call -> entry (native)                  everything is as recorded
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -19,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from blockfuse.array import modes
 from blockfuse.array.ndarray import ndarray
+from blockfuse.codegen.apart import is_interrupted
 from blockfuse.codegen.variants import Variant
 from blockfuse.ir import interpreter
 from blockfuse.ir.errors import AuditError, CudaError, TraceError
+from blockfuse.ir.locks import BUSY, Turn
 from blockfuse.runtime import backend as backends
 from blockfuse.runtime.audit import Audit, checked_share
 from blockfuse.runtime.batches import Batches, Signature
@@ -30,6 +30,7 @@ from blockfuse.runtime.explain import explanation
 from blockfuse.runtime.numbers import Numbers
 from blockfuse.runtime.plain import PlainArrays
 from blockfuse.runtime.program import PYTHON, UNKNOWN, Program
+from blockfuse.runtime.recent import Recent
 from blockfuse.runtime.segments import Segments
 from blockfuse.runtime.selfcheck import checking
 from blockfuse.runtime.trouble import Trouble
@@ -65,7 +66,7 @@ class Hybrid:
         self.owner = owner
         self._entry_holder = owner if entry_holder is None else entry_holder
         self.options = options
-        self.cases: OrderedDict[Signature, Case] = OrderedDict()
+        self.cases: Recent[Signature, Case] = Recent(_SIGNATURES)
         self._numbers = Numbers()
         self._batches = Batches()
         self._code: list[Code] = []
@@ -78,8 +79,7 @@ class Hybrid:
         self._check = checking(options.get("check", True), _name_of(owner), run, self._backend)
         self._segments = Segments(owner, self._backend, self._trouble, self._check)
         self._quick: list[Callable[[Any, Any], Any]] = []  # of the program that ran last
-        self._recording = threading.Lock()
-        self._finding = threading.Lock()
+        self._recording = Turn()
         share = checked_share(options.get("audit", 0))
         self._audit = Audit(_name_of(owner), share, run, self._backend) if share else None
 
@@ -131,15 +131,14 @@ class Hybrid:
         elif result is not UNKNOWN and result is not PYTHON:
             return result
         plain.lend()
-        if result is PYTHON or not case.wants_recording or not self._recording.acquire(blocking=False):
-            case.eager_calls += 1
-            if case.program is None:
-                self._prefer_python(case, call, signature[1])
-            return self._segmented(case, args, kwargs)
-        try:
-            return self._recorded(case, signature, call)
-        finally:
-            self._recording.release()
+        if result is not PYTHON and case.wants_recording and not is_interrupted():
+            result = self._recording.run(partial(self._recorded, case, signature, call))
+            if result is not BUSY:
+                return result
+        case.eager_calls += 1
+        if case.program is None:
+            self._prefer_python(case, call, signature[1])
+        return self._segmented(case, args, kwargs)
 
     def _by_program(self, case: Case, call: Call, every_size: bool) -> Any:
         """What the program of a case gives; UNKNOWN where there is none, PYTHON where it failed."""
@@ -147,7 +146,10 @@ class Hybrid:
         if program is None:  # that for every size may have been forgotten, or have failed
             return _OUTDATED if every_size and not case.reason else UNKNOWN
         try:
-            return self._run(case, program, call) if program.refresh() else _OUTDATED
+            fresh = program.refresh()
+            if fresh is BUSY:
+                return PYTHON
+            return self._run(case, program, call) if fresh else _OUTDATED
         except (AuditError, CudaError):
             raise
         except MemoryError as error:  # the next call may find some
@@ -194,13 +196,10 @@ class Hybrid:
         return self._segmented(case, call.args, call.kwargs)
 
     def _case(self, signature: Signature) -> Case:
-        with self._finding:
-            case = self.cases.setdefault(signature, Case())
-            self.cases.move_to_end(signature)
-            if len(self.cases) > _SIGNATURES:
-                self.cases.popitem(last=False)
-                self._forget_entry()
-            return case
+        case = self.cases.use(signature, Case)
+        if self.cases.trim():
+            self._forget_entry()
+        return case
 
     def _find_device(self) -> Device | None:
         return self._backend().find_device()
@@ -371,9 +370,8 @@ class Hybrid:
         return recording, call
 
     def _drop(self, signature: Signature) -> None:
-        with self._finding:
-            self.cases.pop(signature, None)
-            self._forget_entry()
+        self.cases.pop(signature, None)
+        self._forget_entry()
 
     def _add(self, case: Case, recording: Recording, call: Call) -> None:
         """What a recording is good for: another path of the program, or a reason."""
@@ -395,15 +393,12 @@ class Hybrid:
 
     def _take_every_size(self, every: Signature, program: Program, call: Call) -> None:
         """From now on this program runs all sizes that it takes."""
-        with self._finding:
-            case = Case(program)
-            self._batches.adopt(every, program.schedule.least)
-            for signature in [s for s in self.cases if s == every or self._batches.covering(s) == every]:
-                before = self.cases.pop(signature)
-                case.attempts += before.attempts
-                case.eager_calls += before.eager_calls
-                case.calls += before.calls + (before.program.executable.calls() if before.program else 0)
-            self.cases[every] = case
+        case = Case(program)
+        self._batches.adopt(every, program.schedule.least)
+        for signature in list(self.cases):
+            if signature == every or self._batches.covering(signature) == every:
+                case.take_over(self.cases.pop(signature, None))
+        self.cases[every] = case
         self._forget_entry()
         self._prefer(case, program, call)
 
@@ -433,9 +428,9 @@ class Hybrid:
 
         Where the block runs in Python, the same for each block in it.
         """
-        text = explanation(_name_of(self.owner), self.cases, self._segments)
+        text = explanation(_name_of(self.owner), dict(self.cases), self._segments)
         text = "\n".join(filter(None, (text, str(self._batches))))
-        if all(case.program is not None for case in self.cases.values()):
+        if all(case.program is not None for case in list(self.cases.values())):
             return text
         inside = [(name, child._hybrid) for name, child in getattr(self.owner, "_children", {}).items()]
         parts = [f"{name}: {hybrid.explain()}" for name, hybrid in inside if hybrid is not None]

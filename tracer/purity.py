@@ -17,7 +17,6 @@ import contextlib
 import dis
 import enum
 import functools
-import gc
 import math
 import operator
 import sys
@@ -35,6 +34,7 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.array.sizes import AGNOSTIC, TELLING
 from blockfuse.ir.graph import Source
 from blockfuse.tracer.sizes import handles_exceptions
+from blockfuse.tracer.surroundings import resume_collector, stop_collector
 
 # Our folders, as they stand and as the package ``blockfuse`` links them.
 _ROOTS = {str(Path(__file__).resolve().parent.parent), str(Path(blockfuse.array.__file__).parent.parent)}
@@ -154,8 +154,7 @@ class Witness:
     def watching(self, call: Callable[[], Any]) -> Any:
         """The result of ``call``, seen by this witness."""
         draws = _numpy_stream()
-        collecting = gc.isenabled()
-        gc.disable()  # finalizers of other objects would be taken for the call's doing
+        stop_collector()
         self._follows_lines = sys.gettrace() is None
         if self._follows_lines:
             # CPython 3.12 shows instructions where one frame asked before.
@@ -168,8 +167,7 @@ class Witness:
             sys.setprofile(None)
             if self._follows_lines:
                 sys.settrace(None)
-            if collecting:
-                gc.enable()
+            resume_collector()
             if not self.problem and draws != _numpy_stream():
                 self.problem = (
                     "forward draws from numpy.random, whose stream is Python state: use blockfuse.np.random"

@@ -19,6 +19,7 @@ from blockfuse.tracer.paths import Path
 from blockfuse.tracer.purity import Witness
 from blockfuse.tracer.recorder import Recorder
 from blockfuse.tracer.state import State
+from blockfuse.tracer.surroundings import Surroundings
 from blockfuse.tracer.structure import Structure, Unstructured, containers, flatten_result
 
 Code = tuple[types.CodeType, dict[str, Any]]
@@ -70,8 +71,12 @@ def record(
     witness = Witness(recorder.counters.enter)
     recorder.outermost = sys._getframe()
     recorder.known |= state.known.keys()
-    with modes.unusual(), interpreter.interpreting(recorder):
-        result = witness.watching(call)
+    surroundings = Surroundings()
+    try:
+        with modes.unusual(), interpreter.interpreting(recorder):
+            result = witness.watching(call)
+    finally:
+        surroundings.restore()
     recording = Recording(
         result,
         state=state,

@@ -85,7 +85,7 @@ class Segmented(Eager):
         self._open: list[Segment] = []  # that are being ended, or could not be
         self._reference: weakref.ref[Session] = weakref.ref(self)
         self._restart()
-        stamps.readers.add(self)
+        stamps.readers.add(self._reference)
 
     def _restart(self) -> None:
         self._segment = Segment(self._reference)
@@ -96,7 +96,7 @@ class Segmented(Eager):
         try:
             self.settle()
         finally:
-            stamps.readers.discard(self)
+            stamps.readers.discard(self._reference)
             self._thread = _NOBODY
 
     # -- what operators turn into ----------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from blockfuse.codegen.cpu.frame import dtype_places, place_of
 from blockfuse.codegen.cpu.results import Results
 from blockfuse.codegen.cpu.running import RAISED, Running
 from blockfuse.codegen.cpu.words import I8, I32, I64, POINTER, word
+from blockfuse.codegen.validity import VALID
 from blockfuse.codegen.variants import SLOTS
 
 
@@ -33,7 +34,7 @@ class Entry(Results, Running):
         builder, plan = self.builder, self.plan
         this, arguments, count = self.function.args
         self.frame = self._pointer(self._field(this, ARRAY_DATA))
-        self._require(builder.icmp_signed("==", self._word("valid"), ir.Constant(I64, 1)))
+        self._require(builder.icmp_signed("==", self._word("valid"), ir.Constant(I64, VALID)))
         given = plan.buffers("argument")
         asked_first = self._required_mode(arguments, count, len(given))
         self._require_different(arguments, len(given))

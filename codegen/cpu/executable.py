@@ -25,6 +25,7 @@ from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.schedule import Schedule
 from blockfuse.codegen.steps import HostCall
 from blockfuse.codegen.store import Store
+from blockfuse.codegen.validity import Validity
 from blockfuse.codegen.variants import SLOTS, Size, Team, Variant, Way, size_of
 from blockfuse.ir.errors import FaultError
 from blockfuse.ir.types import TensorType
@@ -61,6 +62,7 @@ class Executable:
         self._code = [self._kernel(n, source, store) for n, source in enumerate(self.plan.sources)]
         self._program = self._load_program(store)
         self._frame = self._new_frame(wrapper, unusual, store)
+        self.validity = Validity(self._frame[place_of("valid") :][:1])
         if any(may_be_large(b) for _, b in self.plan.buffers("result")):
             made = keeper(lambda: object_code("keeper", keeper_ir, machine, store), machine, keep)
             self._frame[place_of("keeper")] = id(made.capsule)
@@ -121,10 +123,6 @@ class Executable:
             self._frame[start + number] = array.ctypes.data
         self._owner.binding = tuple(parameters)
         self._frame[place_of("binding")] = id(self._owner.binding)
-
-    def allow(self, valid: bool) -> None:
-        """Let the entry run (True) or send every call through Python (False)."""
-        self._frame[place_of("valid")] = int(valid)
 
     def calls(self) -> int:
         """How often the entry ran."""
