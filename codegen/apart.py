@@ -21,6 +21,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from blockfuse.ir.collector import resume_collector, stop_collector
+
 T = TypeVar("T")
 
 _COMPILERS = ("numba", "llvmlite")
@@ -37,6 +39,7 @@ class _Work:
 
     def __init__(self, work: Callable[[], Any]) -> None:
         self._work, self._forks = work, _forks[0]
+        self.thread = threading.Thread(target=self.run, name="blockfuse-compiler", daemon=False)
         self._over = threading.Lock()
         self._over.acquire()
         self.result: Any = None
@@ -47,10 +50,12 @@ class _Work:
         try:
             with _turn:
                 _workers.add(here)
+                stop_collector()
                 self.result = self._work()
         except BaseException as error:
             self.error = error
         finally:
+            resume_collector()
             _workers.discard(here)
             self._over.release()
 
@@ -93,8 +98,10 @@ def apart(work: Callable[[], T]) -> T:
         task = _Work(work)
         try:
             _start(task)
-        except RuntimeError:  # the interpreter is about to end
-            task.run()
+        except RuntimeError:
+            if task.thread.ident is not None:
+                raise
+            task.run()  # the interpreter is about to end, or has as many threads as it may have
         if task.wait():
             result: T = task.outcome()
             return result
@@ -106,7 +113,7 @@ def _start(task: _Work) -> None:
     try:
         if small:
             threading.stack_size(_STACK)
-        threading.Thread(target=task.run, name="blockfuse-compiler", daemon=False).start()
+        task.thread.start()
     finally:
         if small:
             threading.stack_size(before)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -63,9 +63,16 @@ def go_on_with(interpreter: Interpreter) -> None:
 
 @contextmanager
 def interpreting(interpreter: Interpreter) -> Iterator[None]:
-    """Let ``interpreter`` give operators their meaning inside the ``with`` block."""
+    """Let ``interpreter`` give operators their meaning inside the ``with`` block.
+
+    The copies keep alive what CPython 3.11 reads while it makes new variables of a context: where the collector runs then, and a
+    finalizer calls a net, that is gone otherwise.
+    """
+    before = copy_context()
     token = _current.set(interpreter)
     try:
         yield
     finally:
+        inside = copy_context()
         _current.reset(token)
+        del before, inside

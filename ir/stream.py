@@ -56,6 +56,15 @@ class Stream:
             return numpy.random.Generator(numpy.random.PCG64())
         return self._own.get() or self._generator
 
+    @property
+    def own(self) -> numpy.random.Generator | None:
+        """The generator of the context while it draws again."""
+        return self._own.get()
+
+    @own.setter
+    def own(self, generator: numpy.random.Generator | None) -> None:
+        self._own.set(generator)
+
     @generator.setter
     def generator(self, generator: numpy.random.Generator) -> None:
         self._generator = generator

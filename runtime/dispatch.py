@@ -32,12 +32,13 @@ from blockfuse.runtime.plain import PlainArrays
 from blockfuse.runtime.program import PYTHON, UNKNOWN, Program
 from blockfuse.runtime.recent import Recent
 from blockfuse.runtime.segments import Segments
-from blockfuse.runtime.selfcheck import checking
+from blockfuse.runtime.selfcheck import Changed, checking
 from blockfuse.runtime.trouble import Trouble
 from blockfuse.tracer.record import Code, Recording, record
 from blockfuse.tracer.recorder import Recorder
 from blockfuse.tracer.rehearsal import rehearse
 from blockfuse.tracer.segments import Segmented
+from blockfuse.tracer.surroundings import Surroundings
 from blockfuse.tracer.structure import Structure, Unstructured, containers, flatten, with_numbers
 
 if TYPE_CHECKING:
@@ -102,7 +103,12 @@ class Hybrid:
         if current.recording:
             plain.lend()
             return plain.unwrapped(self._eager(args, kwargs))
-        return plain.unwrapped(self._call(args, kwargs, plain))
+        surroundings = Surroundings()
+        try:
+            return plain.unwrapped(self._call(args, kwargs, plain))
+        except BaseException:
+            surroundings.restore()
+            raise
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], plain: PlainArrays) -> Any:
         try:
@@ -152,6 +158,8 @@ class Hybrid:
             return self._run(case, program, call) if fresh else _OUTDATED
         except (AuditError, CudaError):
             raise
+        except Changed:  # by another thread, while a new variant was checked
+            return PYTHON
         except MemoryError as error:  # the next call may find some
             self._trouble.warn(self._trouble.tell(error))
         except Exception as error:
@@ -213,6 +221,7 @@ class Hybrid:
             return self._eager(args, kwargs)
         segmented = Segmented(self._segments.tree)
         try:
+            segmented.begin()
             with interpreter.interpreting(segmented):
                 return self._eager(args, kwargs)
         finally:
@@ -242,10 +251,11 @@ class Hybrid:
     def _proven(self, program: Program, call: Call) -> Any:
         """What the program gives, once more by Python if it took a variant that nobody has proven."""
         unproven: set[Variant] = set()
+        version = program.version
         result = program.run(call.arrays, call.values, unproven)
         if unproven and result is not UNKNOWN and result is not PYTHON:
             if self._check is not None:
-                self._check.prove_variants(program, result, unproven, call)
+                self._check.prove_variants(program, version, result, unproven, call)
             else:
                 program.executable.prove(unproven)
         return result
@@ -345,6 +355,8 @@ class Hybrid:
             return found
         except CudaError:
             raise
+        except Changed:
+            return None
         except Exception as error:
             reason = self._trouble.tell(error)
             self._batches.refuse(signature, reason)
@@ -419,7 +431,7 @@ class Hybrid:
             self._prefer(case, case.program, call)
         except TraceError as error:
             case.reason = str(error)
-            case.failed(call)
+            case.failed(call, again=isinstance(error, Changed))
 
     # -- looking in ------------------------------------------------------------------------------------------
 

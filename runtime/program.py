@@ -11,6 +11,7 @@ import numpy
 
 from blockfuse.array import modes, stamps
 from blockfuse.array.ndarray import ndarray
+from blockfuse.codegen.apart import apart
 from blockfuse.codegen.compile import Compiled, compile_flow, compile_for_every_size
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.schedule import Schedule
@@ -60,10 +61,11 @@ def _flows(
 def _compiled(
     flows: tuple[Flow, ...], draws: Sequence[Node], every_size: EverySize | None, machine: Machine
 ) -> Compiled:
+    """In a thread of its own: nobody must interrupt what interprets operators as graphs, and use arrays."""
     if every_size is None:
-        return compile_flow(flows[0], machine, draws)
-    one, other = flows
-    return compile_for_every_size((one, other), every_size.references, every_size.least, machine)
+        return apart(lambda: compile_flow(flows[0], machine, draws))
+    (one, other), sizes = flows, every_size.references
+    return apart(lambda: compile_for_every_size((one, other), sizes, every_size.least, machine))
 
 
 def _placed(
@@ -120,6 +122,7 @@ class Program:
         self.bound: list[numpy.ndarray] = []  # the values behind the parameters of the schedule
         self._gives_one = len(self.schedule_results()) == 1
         self._binding = Turn()
+        self.version = object()  # another one after each change that a watcher was told
         self._watch(self._arrays())
         self._check = quick_check(self.state)
         entry = self._checked_entry() if form is not None else None
@@ -158,6 +161,7 @@ class Program:
 
     def invalidate(self) -> None:
         """Something that the program rests on may have changed (called by watchers)."""
+        self.version = object()
         self.executable.validity.withdraw()
 
     def __del__(self) -> None:
@@ -196,10 +200,10 @@ class Program:
         validity.complete()
         return True
 
-    @property
-    def is_current(self) -> bool:
-        """Whether nothing that the program rests on was seen to change since the last refresh."""
-        return self.executable.validity.holds and (self._check is None or self._check())
+    def is_current(self, version: object) -> bool:
+        """Whether nothing that the program rests on was seen to change since it was of this version."""
+        same = self.version is version and self.executable.validity.holds
+        return same and (self._check is None or self._check())
 
     def _rebind(self) -> bool:
         """Bind the present parameters, if they are of the recorded types, and all writes to them can be seen."""

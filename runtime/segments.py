@@ -16,7 +16,7 @@ from blockfuse.ir.graph import Node, argument, leaf, parameter
 from blockfuse.ir.types import type_of
 from blockfuse.runtime.backend import Backend
 from blockfuse.runtime.program import Program
-from blockfuse.runtime.selfcheck import SelfCheck
+from blockfuse.runtime.selfcheck import Changed, SelfCheck
 from blockfuse.runtime.trouble import Trouble
 from blockfuse.tracer.origins import Origin
 from blockfuse.tracer.paths import Path
@@ -115,6 +115,8 @@ class _Run:
                 self._check.prove_segment(self._program, arguments)
                 self._check = None
             return self._computed(arguments)
+        except Changed:
+            return None
         except Exception as error:
             self._broken = not isinstance(error, MemoryError)
             self._failed(error)

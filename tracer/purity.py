@@ -32,9 +32,9 @@ import numpy
 import blockfuse.array
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.sizes import AGNOSTIC, TELLING
+from blockfuse.ir.collector import resume_collector, stop_collector
 from blockfuse.ir.graph import Source
 from blockfuse.tracer.sizes import handles_exceptions
-from blockfuse.tracer.surroundings import resume_collector, stop_collector
 
 # Our folders, as they stand and as the package ``blockfuse`` links them.
 _ROOTS = {str(Path(__file__).resolve().parent.parent), str(Path(blockfuse.array.__file__).parent.parent)}
@@ -154,7 +154,7 @@ class Witness:
     def watching(self, call: Callable[[], Any]) -> Any:
         """The result of ``call``, seen by this witness."""
         draws = _numpy_stream()
-        stop_collector()
+        stop_collector()  # finalizers of other objects would be taken for the call's doing
         self._follows_lines = sys.gettrace() is None
         if self._follows_lines:
             # CPython 3.12 shows instructions where one frame asked before.

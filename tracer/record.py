@@ -14,12 +14,12 @@ from blockfuse.array import modes, stamps
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir import interpreter
 from blockfuse.ir.graph import Node, Source, captured, leaf, literal, ordered, parameter
+from blockfuse.tracer.changes import Changes
 from blockfuse.tracer.origins import Origin
 from blockfuse.tracer.paths import Path
 from blockfuse.tracer.purity import Witness
 from blockfuse.tracer.recorder import Recorder
 from blockfuse.tracer.state import State
-from blockfuse.tracer.surroundings import Surroundings
 from blockfuse.tracer.structure import Structure, Unstructured, containers, flatten_result
 
 Code = tuple[types.CodeType, dict[str, Any]]
@@ -49,6 +49,7 @@ class Recording:
     code: list[Code] = field(default_factory=list)
     functions: list[types.CodeType] = field(default_factory=list)  # user code that ran
     failure: Exception | None = None  # of ours, while it was recorded
+    changes: Changes | None = None  # since the call began
 
 
 def record(
@@ -66,17 +67,14 @@ def record(
         return Recording(call(), "a profiler is active, and recording needs its place", again=True)
     try:
         state = State(roots, code)
+        changes = Changes(state.watched, state.arrays.values())
     except Exception as error:
         return Recording(call(), "its state cannot be read", failure=error)
     witness = Witness(recorder.counters.enter)
     recorder.outermost = sys._getframe()
     recorder.known |= state.known.keys()
-    surroundings = Surroundings()
-    try:
-        with modes.unusual(), interpreter.interpreting(recorder):
-            result = witness.watching(call)
-    finally:
-        surroundings.restore()
+    with modes.unusual(), interpreter.interpreting(recorder):
+        result = witness.watching(call)
     recording = Recording(
         result,
         state=state,
@@ -84,6 +82,7 @@ def record(
         watched=_unique([*state.watched, *recorder.visited]),
         functions=list(witness.functions),
         failure=recorder.failure,
+        changes=changes,
     )
     try:
         _judge(recording, recorder, witness)

@@ -85,6 +85,9 @@ class Segmented(Eager):
         self._open: list[Segment] = []  # that are being ended, or could not be
         self._reference: weakref.ref[Session] = weakref.ref(self)
         self._restart()
+
+    def begin(self) -> None:
+        """From now on whoever writes tells."""
         stamps.readers.add(self._reference)
 
     def _restart(self) -> None:

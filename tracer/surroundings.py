@@ -1,43 +1,34 @@
-"""What recording changes in its thread and process, and puts back whatever happens.
+"""What calls change in their thread while they are recorded or repeated, and put back whatever happens.
 
-NOTE [interrupted recordings]
-Each change is undone where it was made. But Ctrl-C may come between a change and its ``try``, or in a ``finally``; so whoever
-records also looks at the end whether everything is as it was at the beginning.
+NOTE [interrupted calls]
+Each change is undone where it was made. But Ctrl-C may come between a change and its ``try``, or in a ``finally``; so the
+outermost of ours looks at the end of a call that raises whether everything is as it was at the beginning.
 """
 
 from __future__ import annotations
 
-import gc
-import os
 import sys
-from threading import get_ident
+from typing import Any
+
+from numpy._core import umath  # what ``numpy.errstate`` itself uses
 
 from blockfuse.array import modes
 from blockfuse.ir import interpreter
+from blockfuse.ir.collector import resume_collector
+from blockfuse.ir.stream import STREAM
 
-_collecting: dict[int, bool] = {}  # threads that stopped the collector -> whether it ran before
-
-
-def stop_collector() -> None:
-    """Finalizers of other objects would be taken for the recorded call's doing."""
-    _collecting[get_ident()] = gc.isenabled() or any(list(_collecting.values()))
-    gc.disable()
-
-
-def resume_collector() -> None:
-    """Let it run as before, once nobody records."""
-    before = _collecting.pop(get_ident(), False)
-    if before and not any(list(_collecting.values())):
-        gc.enable()
+_ERRORS: Any = getattr(umath, "_extobj_contextvar", None)
 
 
 class Surroundings:
-    """Those of a recording that begins."""
+    """Those of a call that begins."""
+
+    __slots__ = ("_errors", "_interpreter", "_profile", "_scopes", "_stream", "_trace")
 
     def __init__(self) -> None:
-        self._interpreter = interpreter.current()
+        self._interpreter, self._scopes = interpreter.current(), modes.scopes_open()
         self._profile, self._trace = sys.getprofile(), sys.gettrace()
-        self._scopes = modes.scopes_open()
+        self._stream, self._errors = STREAM.own, _ERRORS and _ERRORS.get()
 
     def restore(self) -> None:
         """Nothing where all is as it was."""
@@ -47,18 +38,9 @@ class Surroundings:
             sys.setprofile(self._profile)
         if sys.gettrace() is not self._trace:
             sys.settrace(self._trace)
+        if STREAM.own is not self._stream:
+            STREAM.own = self._stream
+        if _ERRORS and _ERRORS.get() is not self._errors:
+            _ERRORS.set(self._errors)
         modes.close_scopes(but=self._scopes)
-        if get_ident() in _collecting:
-            resume_collector()
-
-
-def _in_child() -> None:
-    """Nobody else records any more."""
-    here = get_ident()
-    if any(before for thread, before in list(_collecting.items()) if thread != here) and here not in _collecting:
-        gc.enable()
-    for thread in [t for t in _collecting if t != here]:
-        del _collecting[thread]
-
-
-os.register_at_fork(after_in_child=_in_child)
+        resume_collector()
