@@ -13,6 +13,8 @@ that others hold nevertheless are new in the child (``at_fork``).
 
 from __future__ import annotations
 
+import _thread
+import atexit
 import os
 import sys
 import threading
@@ -28,7 +30,8 @@ T = TypeVar("T")
 _COMPILERS = ("numba", "llvmlite")
 _STACK = 16 << 20  # bytes: LLVM goes deep, and the user may have made the stacks of new threads small
 _LOOK = 0.2  # seconds between looks whether the work still goes on, while waiting for it
-_FORK = 20.0  # seconds that a fork waits for the work
+_LATE = 10  # looks, after which a thread that has not begun is taken for lost
+_PATIENCE = 20.0  # seconds that a fork, and the end of the interpreter, wait for the work
 _turn = threading.RLock()
 _workers: set[int] = set()  # identifiers of threads that work
 _forks = [0]  # that led to this process
@@ -39,13 +42,24 @@ class _Work:
 
     def __init__(self, work: Callable[[], Any]) -> None:
         self._work, self._forks = work, _forks[0]
-        self.thread = threading.Thread(target=self.run, name="blockfuse-compiler", daemon=False)
+        self._unclaimed = [self]  # until a thread has begun
         self._over = threading.Lock()
         self._over.acquire()
         self.result: Any = None
         self.error: BaseException | None = None
 
     def run(self) -> None:
+        """In the thread of the work, unless that began too late."""
+        if self._claim():
+            self._run()
+
+    def _claim(self) -> bool:
+        try:
+            return self._unclaimed.pop() is self
+        except IndexError:
+            return False
+
+    def _run(self) -> None:
         here = threading.get_ident()
         try:
             with _turn:
@@ -60,10 +74,17 @@ class _Work:
             self._over.release()
 
     def wait(self) -> bool:
-        """Whether it was done; not where it began in the parent of this process."""
+        """Whether it was done; not where it began in the parent of this process.
+
+        A thread for which there is too little memory ends before it begins; then this one does the work.
+        """
+        looks = 0
         while not self._over.acquire(timeout=_LOOK):
+            looks += 1
             if self._forks != _forks[0]:
                 return False
+            if looks >= _LATE and self._claim():
+                self._run()
         return True
 
     def outcome(self) -> Any:
@@ -98,9 +119,7 @@ def apart(work: Callable[[], T]) -> T:
         task = _Work(work)
         try:
             _start(task)
-        except RuntimeError:
-            if task.thread.ident is not None:
-                raise
+        except (RuntimeError, MemoryError):
             task.run()  # the interpreter is about to end, or has as many threads as it may have
         if task.wait():
             result: T = task.outcome()
@@ -113,7 +132,7 @@ def _start(task: _Work) -> None:
     try:
         if small:
             threading.stack_size(_STACK)
-        task.thread.start()
+        _thread.start_new_thread(task.run, ())  # ``Thread.start`` waits for ever for one that cannot begin
     finally:
         if small:
             threading.stack_size(before)
@@ -130,7 +149,13 @@ def at_fork(renew: Callable[[], None]) -> None:
 
 
 def _before() -> None:
-    _turn.acquire(timeout=_FORK)
+    _turn.acquire(timeout=_PATIENCE)
+
+
+def _finish() -> None:
+    """LLVM must not be at work when its own memory goes."""
+    _before()
+    _in_parent()
 
 
 def _in_parent() -> None:
@@ -151,4 +176,5 @@ def _in_child() -> None:
         renew()
 
 
+atexit.register(_finish)
 os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)

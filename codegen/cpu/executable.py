@@ -65,7 +65,8 @@ class Executable:
         self.validity = Validity(self._frame[place_of("valid") :][:1])
         if any(may_be_large(b) for _, b in self.plan.buffers("result")):
             made = keeper(lambda: object_code("keeper", keeper_ir, machine, store), machine, keep)
-            self._frame[place_of("keeper")] = id(made.capsule)
+            for name, value in made.words().items():
+                self._frame[place_of(name)] = value
         self._pieces: dict[int, Callable[[int], None]] = {}  # number of a piece -> its code
         self._spaces: list[numpy.ndarray] = []  # workspace of calls through Python, at most one
         self._owner = _Owner(self, self._frame)
@@ -329,6 +330,7 @@ def _header(wrapper: type, unusual: numpy.ndarray) -> dict[str, int]:
         "decref": "Py_DecRef",
         "call": "PyObject_CallNoArgs",
         "clear_error": "PyErr_Clear",
+        "track": "PyTraceMalloc_Track",
         "save_thread": "PyEval_SaveThread",
         "restore_thread": "PyEval_RestoreThread",
     }
@@ -345,7 +347,6 @@ def _header(wrapper: type, unusual: numpy.ndarray) -> dict[str, int]:
     words |= {
         "array": id(numpy.ndarray),
         "new_array": cpython.new_from_descr(),
-        "set_handler": cpython.set_handler(),
         "not_implemented": id(NotImplemented),
     }
     assert words.keys() <= set(HEADER)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import hashlib
 import sys
-import threading
 import weakref
 from contextlib import suppress
 from typing import Any
@@ -69,8 +69,8 @@ class Loaded:
             _gone.append(engine)
             del engine
             if len(_gone) >= _MANY and not sys.is_finalizing():
-                with suppress(RuntimeError):  # no thread is to be had; then later
-                    threading.Thread(target=apart, args=(_gone.clear,), name="blockfuse-unload").start()
+                with suppress(RuntimeError, MemoryError):  # no thread is to be had; then later
+                    _thread.start_new_thread(apart, (_gone.clear,))
 
     def address(self, symbol: str) -> int:
         """Where a function lies."""
