@@ -77,10 +77,10 @@ class Entry(Results, Running):
     def _give_up_unless_done(self, done: ir.Value) -> None:
         """Where the flow is unknown, or an index was beyond its axis, Python runs the call from the start.
 
-        Nothing was written but our own memory. What drawing raised goes on.
+        Nothing was written but our own memory. What drawing or a signal's handler raised goes on.
         """
         gives_up = len(self.plan.schedule.blocks) > 1 or self.plan.schedule.fault is not None
-        exits = [(0, self.refused)] * gives_up + [(RAISED, self.failed)] * bool(self.plan.draws)
+        exits = [(0, self.refused)] * gives_up + [(RAISED, self.failed)] * bool(self.plan.draws or self.plan.decides)
         for answer, exit in exits:
             with self.builder.if_then(self.builder.icmp_signed("==", done, ir.Constant(I64, answer))):
                 self._give_up(exit)

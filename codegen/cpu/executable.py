@@ -12,6 +12,7 @@ import numpy
 
 from blockfuse.codegen.buffers import ALIGNMENT, items_reserved
 from blockfuse.codegen.cpu import callers, cpython, native
+from blockfuse.codegen.cpu.breath import BREATH
 from blockfuse.codegen.cpu.compiled import kernel_code, object_code
 from blockfuse.codegen.cpu.frame import HEADER, dtype_places, place_of
 from blockfuse.codegen.cpu.keeper import keeper, keeper_ir
@@ -98,6 +99,9 @@ class Executable:
         for number, kernel in enumerate(self._code):
             frame[first + number] = kernel.address("kernel")
         frame[place_of("sizes")] = self._sizes.ctypes.data
+        if self.plan.decides:
+            for name, address in _of_breaths().items():
+                frame[table + self.plan.breath_place + BREATH.index(name)] = address
         if self.plan.is_parallel:
             self._add_pool(frame, store)
         return frame
@@ -320,6 +324,17 @@ class _Owner:
         space = int(self.frame[place_of("workspace")])
         if space:
             ctypes.CDLL(None).free(ctypes.c_void_p(space))
+
+
+def _of_breaths() -> dict[str, int]:
+    """The functions of NOTE [breaths]."""
+    functions = {
+        "save": "PyEval_SaveThread",
+        "restore": "PyEval_RestoreThread",
+        "signals": "PyErr_CheckSignals",
+    }
+    words = {word: cpython.address_of(name) for word, name in functions.items()}
+    return {**words, "clock": cpython.library_address("clock_gettime")}
 
 
 def _header(wrapper: type, unusual: numpy.ndarray) -> dict[str, int]:
