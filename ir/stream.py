@@ -47,7 +47,9 @@ class Stream:
         self._reserving: set[int] = set()  # threads
         self._paused: Any = None  # the lock that a fork holds
         self.seed(None)
-        os.register_at_fork(before=self._pause, after_in_parent=self._go_on, after_in_child=self._begin_in_child)
+        os.register_at_fork(
+            before=self._pause, after_in_parent=self._go_on, after_in_child=self._begin_in_child
+        )
 
     @property
     def generator(self) -> numpy.random.Generator:
@@ -55,6 +57,10 @@ class Stream:
         if self._reserving and get_ident() in self._reserving:
             return numpy.random.Generator(numpy.random.PCG64())
         return self._own.get() or self._generator
+
+    @generator.setter
+    def generator(self, generator: numpy.random.Generator) -> None:
+        self._generator = generator
 
     @property
     def own(self) -> numpy.random.Generator | None:
@@ -64,10 +70,6 @@ class Stream:
     @own.setter
     def own(self, generator: numpy.random.Generator | None) -> None:
         self._own.set(generator)
-
-    @generator.setter
-    def generator(self, generator: numpy.random.Generator) -> None:
-        self._generator = generator
 
     @contextmanager
     def drawing_again(self, state: Any) -> Iterator[None]:
@@ -116,8 +118,9 @@ class Stream:
     def _begin_in_child(self) -> None:
         self._go_on()
         if get_ident() not in self._reserving:
+            state: Any = self._generator.bit_generator.state
             bits = numpy.random.PCG64(0)
-            bits.state = self._generator.bit_generator.state
+            bits.state = state
             self._generator = numpy.random.Generator(bits)
         self._reserving.intersection_update({get_ident()})
 

@@ -81,9 +81,7 @@ class Audit:
         """The number of the next call to audit."""
         return math.ceil((int(calls * self._share + 1e-9) + 1) / self._share - 1e-9)
 
-    def _compare(
-        self, program: Program, version: object, found: Outcome, repetition: Repetition
-    ) -> None:
+    def _compare(self, program: Program, version: object, found: Outcome, repetition: Repetition) -> None:
         try:
             wanted = repetition.outcome()
         except Exception as error:

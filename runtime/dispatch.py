@@ -38,8 +38,8 @@ from blockfuse.tracer.record import Code, Recording, record
 from blockfuse.tracer.recorder import Recorder
 from blockfuse.tracer.rehearsal import rehearse
 from blockfuse.tracer.segments import Segmented
-from blockfuse.tracer.surroundings import Surroundings
 from blockfuse.tracer.structure import Structure, Unstructured, containers, flatten, with_numbers
+from blockfuse.tracer.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from blockfuse.codegen.cuda.device import Device
@@ -185,7 +185,9 @@ class Hybrid:
         arrays: list[ndarray] = []
         values: list[Any] = []
         structure = flatten((args, kwargs), arrays, values)
-        if not all(a.dtype.isnative for a in arrays):  # NumPy's array on the same memory was given another dtype
+        if not all(
+            a.dtype.isnative for a in arrays
+        ):  # NumPy's array on the same memory was given another dtype
             raise Unstructured("array in another byte order")
         first = {id(a): n for n, a in reversed(list(enumerate(arrays)))}  # an array may be passed twice
         types = tuple((a.shape, a.dtype.char, first[id(a)]) for a in arrays)
@@ -309,18 +311,20 @@ class Hybrid:
         case.attempts += 1
         run = partial(self._eager, call.args, call.kwargs)
         recording = record(run, Recorder(call.arrays), self._roots, self._code)
-        result = recording.result
+        result, program = recording.result, None
         try:
-            self._learn(case, signature, call, recording)
+            program = self._learn(case, signature, call, recording)
         except CudaError:  # of the device, which was asked for
             raise
         except Exception as error:
             self._failed(case, error, recording)
         recording.result = None  # it is the caller's
+        if program is not None:
+            self._trouble.warn_of_dtypes(program.schedule.steps, program.schedule.buffers)
         return result
 
-    def _learn(self, case: Case, signature: Signature, call: Call, recording: Recording) -> None:
-        """Make of a recording what can be made of it; raises what went wrong in ours."""
+    def _learn(self, case: Case, signature: Signature, call: Call, recording: Recording) -> Program | None:
+        """The program that a recording gives or adds to, if it does; raises what went wrong in ours."""
         if recording.failure is not None:
             raise recording.failure
         self._code = recording.code
@@ -342,8 +346,9 @@ class Hybrid:
         every = self._for_every_size(signature, call, recording)
         if every is not None:
             self._take_every_size(*every, call)
-        else:
-            self._add(case, recording, call)
+            return every[1]
+        self._add(case, recording, call)
+        return case.program
 
     def _for_every_size(
         self, signature: Signature, call: Call, recording: Recording

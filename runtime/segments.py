@@ -73,6 +73,7 @@ class Segments:
             self.failed(error)
             return None
         self._programs.append(weakref.ref(program))
+        self._trouble.warn_of_dtypes(program.schedule.steps, program.schedule.buffers)
         return _Run(program, given, self._check, self.failed)
 
     def failed(self, error: Exception) -> None:

@@ -35,11 +35,10 @@ from blockfuse.runtime.faults import report
 from blockfuse.runtime.program import PYTHON, UNKNOWN, Program
 from blockfuse.tracer.record import Recording
 
-
 _CHANGES = 8  # trials of a program while others change what it reads
 
 
-class Changed(TraceError):
+class Changed(TraceError):  # noqa: N818 - an answer, not a failure: the call runs eagerly
     """A program that nobody can check now: what it reads changes all the time."""
 
 
@@ -181,7 +180,10 @@ class _Differs(Exception):  # noqa: N818 - an answer
 
 @dataclass(frozen=True)
 class _Trial:
-    """A program, a call of it, and what the call must give. unchanged: whether nothing changed since Python computed that."""
+    """A program, a call of it, and what the call must give.
+
+    unchanged: whether nothing changed since Python computed that.
+    """
 
     program: Program
     arrays: list[ndarray]

@@ -43,7 +43,7 @@ from blockfuse.ir.builder import literal_dtype
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.passes.dedupe import frozen
 from blockfuse.ir.types import type_of
-from blockfuse.tracer.promises import Promised, Segment, Session, present
+from blockfuse.tracer.promises import Promised, Segment, present
 from blockfuse.tracer.steps import (
     DIRECT,
     NOTING,
@@ -83,7 +83,7 @@ class Segmented(Eager):
         self._thread = _identifier()
         self._errors: Any = None  # NumPy's error state that was found to be quiet
         self._open: list[Segment] = []  # that are being ended, or could not be
-        self._reference: weakref.ref[Session] = weakref.ref(self)
+        self._reference: weakref.ref[Segmented] = weakref.ref(self)
         self._restart()
 
     def begin(self) -> None:

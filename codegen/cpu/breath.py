@@ -14,7 +14,13 @@ from llvmlite import ir
 
 from blockfuse.codegen.cpu.words import I32, I64, POINTER, call_at, word
 
-BREATH = ("clock", "save", "restore", "signals", "thread")  # words of the table; thread: whose interpreter was given away
+BREATH = (
+    "clock",
+    "save",
+    "restore",
+    "signals",
+    "thread",
+)  # words of the table; thread: whose interpreter was given away
 ALIVE, ENDED = 1, -1  # at least so many decisions until the next breath; a handler raised
 _EVERY = 4_000_000  # nanoseconds between breaths
 _FIRST = 1_000_000  # nanoseconds until the first one, as estimated

@@ -80,7 +80,9 @@ class Entry(Results, Running):
         Nothing was written but our own memory. What drawing or a signal's handler raised goes on.
         """
         gives_up = len(self.plan.schedule.blocks) > 1 or self.plan.schedule.fault is not None
-        exits = [(0, self.refused)] * gives_up + [(RAISED, self.failed)] * bool(self.plan.draws or self.plan.decides)
+        exits = [(0, self.refused)] * gives_up + [(RAISED, self.failed)] * bool(
+            self.plan.draws or self.plan.decides
+        )
         for answer, exit in exits:
             with self.builder.if_then(self.builder.icmp_signed("==", done, ir.Constant(I64, answer))):
                 self._give_up(exit)

@@ -44,7 +44,9 @@ def _object_code(text: str, machine: Machine) -> bytes:
     builder = llvm.create_pass_builder(target, tuning)
     passes = builder.getModulePassManager()
     passes.run(module, builder)
-    llvm.newpassmanagers.NewPassManager._dispose(passes)  # llvmlite's own ``close`` misses it: 100 KB a kernel
+    llvm.newpassmanagers.NewPassManager._dispose(
+        passes
+    )  # llvmlite's own ``close`` misses it: 100 KB a kernel
     return bytes(target.emit_object(module))
 
 

@@ -21,7 +21,6 @@ from blockfuse.codegen.cpu.frame import Frame, dtype_places
 from blockfuse.codegen.cpu.keeper import LEAST
 from blockfuse.codegen.cpu.words import I8, I32, I64, POINTER, word
 
-
 _NOTHING = ir.Constant(POINTER, None)
 
 
@@ -87,9 +86,7 @@ class Results(Frame):
         each = buffer.share * buffer.type.dtype.itemsize * prod(buffer.type.shape[1:])
         return self.builder.mul(self.items, ir.Constant(I64, each))
 
-    def _in_kept_memory(
-        self, dtype: ir.Value, buffer: Buffer, sizes: ir.Value, size: ir.Value
-    ) -> ir.Value:
+    def _in_kept_memory(self, dtype: ir.Value, buffer: Buffer, sizes: ir.Value, size: ir.Value) -> ir.Value:
         """An array in memory of NOTE [kept memory], which it owns; null where there is not enough for it."""
         builder, state = self.builder, self._pointer(self._word("keeper_state"))
         memory = self._call("take", POINTER, state, size)

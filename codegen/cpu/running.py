@@ -115,7 +115,11 @@ class Running(Frame):
         if self.items is None:
             if self.plan.schedule.work > RELEASE_WORK:
                 return self._run_without_interpreter(table)
-            return self._run_holding_parameters(table) if self.plan.decides else self.builder.call(self.drive, [table])
+            return (
+                self._run_holding_parameters(table)
+                if self.plan.decides
+                else self.builder.call(self.drive, [table])
+            )
         many = ir.Constant(I64, items_for(self.plan.schedule.work, self.plan.schedule.batch, RELEASE_WORK))
         results: list[tuple[ir.Value, ir.Block]] = []
         with self.builder.if_else(self.builder.icmp_signed(">=", self.items, many)) as (long, short):

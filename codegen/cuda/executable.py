@@ -30,6 +30,7 @@ from blockfuse.codegen.kernel import Kernel, has_fault
 from blockfuse.codegen.schedule import BlockSchedule, Schedule
 from blockfuse.codegen.steps import HostCall, Launch, Pointer
 from blockfuse.codegen.store import Store
+from blockfuse.codegen.validity import Validity
 from blockfuse.codegen.variants import Size, Team, Variant
 from blockfuse.ir.errors import CudaError, DeviceLostError, DeviceMemoryError, NoDeviceKernelError
 
