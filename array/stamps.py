@@ -10,6 +10,7 @@ operations on sets and dicts, and gone through as a list that one operation make
 from __future__ import annotations
 
 import weakref
+from functools import partial
 from typing import Protocol
 
 import numpy
@@ -51,7 +52,8 @@ class Watchers:
         return Watchers, ()
 
 
-# Id of a buffer's owner -> the owner, its watchers; an owner takes its entry along when it goes.
+# Id of a buffer's owner -> the owner, its watchers; an owner takes its entry along when it goes. (By no line of Python, in which
+# Ctrl-C would be lost.)
 _buffers: dict[int, tuple[weakref.ref[numpy.ndarray], Watchers]] = {}
 
 
@@ -68,7 +70,7 @@ def watch_buffer(data: numpy.ndarray, watcher: Watcher) -> None:
     key = id(owner)
     entry = _buffers.get(key)
     if entry is None:
-        new = weakref.ref(owner, lambda _: _buffers.pop(key, None)), Watchers()
+        new = weakref.ref(owner, partial(_buffers.pop, key)), Watchers()
         entry = _buffers.setdefault(key, new)  # another thread may have been quicker
     entry[1].add(watcher)
 
@@ -114,7 +116,7 @@ def lend(data: numpy.ndarray) -> None:
         owner = owner_of(data)
         key = id(owner)
         writing(owner)
-        _lent[key] = weakref.ref(owner, lambda _: _lent.pop(key, None))
+        _lent[key] = weakref.ref(owner, partial(_lent.pop, key))
         written(data)  # from now on perhaps without a word: who rests on it must look for itself
 
 

@@ -18,6 +18,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -35,7 +36,8 @@ class Turn:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        _turns[id(self)] = weakref.ref(self, lambda _, key=id(self): _turns.pop(key, None))  # type: ignore[misc]
+        key = id(self)
+        _turns[key] = weakref.ref(self, partial(_turns.pop, key))  # no line of Python, in which Ctrl-C would be lost
 
     @property
     def is_mine(self) -> bool:
@@ -50,7 +52,7 @@ class Turn:
         try:
             return work() if lock.acquire(timeout=seconds) else BUSY
         finally:
-            try:
+            try:  # noqa: SIM105 - another call before this one could be interrupted
                 lock.release()
             except RuntimeError:
                 pass  # it was not to be had

@@ -105,13 +105,10 @@ class CpuBackend:
         return Executable(schedule, self.machine, self.store, ndarray, UNUSUAL, keep)
 
     def quicken(self, cls: type) -> None:
-        if not is_interrupted():
-            apart(lambda: self._quicken(cls))
-
-    def _quicken(self, cls: type) -> None:
         from blockfuse.codegen.cpu.executable import quicken
 
-        quicken(cls, self.machine, self.store)
+        if not is_interrupted():
+            quicken(cls, self.machine, self.store)
 
     def entry(self, executable: Any) -> Callable[..., Any] | None:
         found: Callable[..., Any] | None = executable.entry
