@@ -14,10 +14,10 @@ import numpy
 _training: ContextVar[bool] = ContextVar("blockfuse_training", default=False)
 
 # NOTE [unusual modes]
-# How many scopes of any thread are open that differ from plain predict mode or record a graph. Compiled calls read this number
-# from native code: while it is zero they need not ask for the mode. It is changed without a lock, which somebody who interrupts
-# would wait for: one call of a function in C adds to it and notes that in the thread's own list, so that Ctrl-C cannot come
-# in between, and what an interrupt left open can be told, and closed.
+# How many scopes of any thread are open that differ from plain predict mode or record a graph. Compiled calls read this
+# number from native code: while it is zero they need not ask for the mode. It is changed without a lock, which somebody
+# who interrupts would wait for: one call of a function in C adds to it and notes that in the thread's own list, so that
+# Ctrl-C cannot come in between, and what an interrupt left open can be told, and closed.
 UNUSUAL = numpy.zeros(1, numpy.int64)
 _ONE = numpy.ones(1, numpy.int64)
 
@@ -66,12 +66,13 @@ def close_scopes(but: int) -> None:
 @contextmanager
 def training(active: bool) -> Iterator[None]:
     """Run the ``with`` block in train (True) or predict (False) mode."""
-    token = _training.set(active)
+    before = _training.get()
     try:
+        _training.set(active)
         with unusual():
             yield
     finally:
-        _training.reset(token)
+        _training.set(before)  # not ``reset``: see NOTE [contexts that are interrupted]
 
 
 def _in_child() -> None:

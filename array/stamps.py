@@ -3,15 +3,16 @@
 A compiled program rests on state that it read while it was recorded. Instead of walking that state at every
 call, the program watches it; whoever changes it tells the watchers, and a call compares one number.
 
-Any thread may watch or tell at any moment, also one that was interrupted while it did: what is shared here is changed by single
-operations on sets and dicts, and gone through as a list that one operation makes. Who watches before it looks misses nothing.
+Any thread may watch or tell at any moment, also one that was interrupted while it did: what is shared here is changed by
+single operations on sets and dicts, and gone through as a list that one operation makes. Who watches before it looks
+misses nothing.
 """
 
 from __future__ import annotations
 
 import weakref
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy
 
@@ -52,8 +53,8 @@ class Watchers:
         return Watchers, ()
 
 
-# Id of a buffer's owner -> the owner, its watchers; an owner takes its entry along when it goes. (By no line of Python, in which
-# Ctrl-C would be lost.)
+# Id of a buffer's owner -> the owner, its watchers; an owner takes its entry along when it goes (by no line of Python,
+# in which Ctrl-C would be lost).
 _buffers: dict[int, tuple[weakref.ref[numpy.ndarray], Watchers]] = {}
 
 
@@ -82,7 +83,7 @@ class Reader(Protocol):
         """The memory of ``owner`` is about to be written: read it now."""
 
 
-readers: set[weakref.ref[Reader]] = set()  # changed by one-step methods only, for any thread may look
+readers: set[weakref.ref[Any]] = set()  # changed by one-step methods only, for any thread may look
 
 
 def writing(data: numpy.ndarray) -> None:

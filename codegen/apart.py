@@ -3,9 +3,9 @@
 NOTE [compiling apart]
 Numba and LLVM hold locks and tables that must not be left in the middle of a change, and they know nothing of calls that
 interrupt them. Python runs signal handlers in the main thread only, so compilers, loaders, and what starts threads run in
-another one, one piece of work at a time. Whoever waits for it can be interrupted, and holds nothing: the work goes on to its end,
-and what it made is in the store. A finalizer that the collector runs in the thread of the work may call nets: those that
-would compile run in Python (``is_interrupted``).
+another one, one piece of work at a time. Whoever waits for it can be interrupted, and holds nothing: the work goes on to
+its end, and what it made is in the store. A finalizer that the collector runs in the thread of the work may call nets:
+those that would compile run in Python (``is_interrupted``).
 
 A fork waits until the work is done, so that a child never finds Numba, LLVM or an import in the middle of something; locks
 that others hold nevertheless are new in the child (``at_fork``).

@@ -21,7 +21,8 @@
     └── UsageError                    a command or call that asks for something impossible  (also a ValueError)
 
 A message says what was found, where, and what to do. What goes wrong in the compiler is no error of the call: that runs in
-Python, and a CompilerWarning (a RuntimeWarning) says so once. A MixedDtypesWarning says what is slow, and what to write instead.
+Python, and a CompilerWarning (a RuntimeWarning) says so once. A MixedDtypesWarning says what is slow, and what to write
+instead.
 """
 
 from __future__ import annotations

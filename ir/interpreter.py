@@ -57,22 +57,24 @@ def set_default(interpreter: Interpreter) -> None:
 
 
 def go_on_with(interpreter: Interpreter) -> None:
-    """Let ``interpreter`` be the current one again, which an interrupted call was to leave so."""
+    """Let ``interpreter`` be the current one.
+
+    NOTE [contexts that are interrupted]
+    Where the collector runs while CPython 3.11 makes new variables of a context, and a finalizer calls a net, the old variables
+    go (so a copy keeps them), and what was current stays in a cache if the variable is being deleted (so it is not: ``set``
+    comes without ``reset``).
+    """
+    before = copy_context()
     _current.set(interpreter)
+    del before
 
 
 @contextmanager
 def interpreting(interpreter: Interpreter) -> Iterator[None]:
-    """Let ``interpreter`` give operators their meaning inside the ``with`` block.
-
-    The copies keep alive what CPython 3.11 reads while it makes new variables of a context: where the collector runs then, and a
-    finalizer calls a net, that is gone otherwise.
-    """
-    before = copy_context()
-    token = _current.set(interpreter)
+    """Let ``interpreter`` give operators their meaning inside the ``with`` block."""
+    before = current()
     try:
+        go_on_with(interpreter)
         yield
     finally:
-        inside = copy_context()
-        _current.reset(token)
-        del before, inside
+        go_on_with(before)

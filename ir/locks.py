@@ -1,10 +1,10 @@
 """One thread at a time, for code that can be interrupted at any line.
 
 NOTE [turns]
-Between any two lines of Python a signal handler, a finalizer or the callback of a weak reference may run, and call a net. The
-interrupted call goes on only after it, so whoever interrupts must never wait for what the interrupted call holds. Other
-threads wait for a while, not for ever: the code that interrupts may itself wait for them. So taking a turn can fail, and who
-takes one must have another way: to run in Python is always right.
+Between any two lines of Python a signal handler, a finalizer or the callback of a weak reference may run, and call a net.
+The interrupted call goes on only after it, so whoever interrupts must never wait for what the interrupted call holds.
+Other threads wait for a while, not for ever: the code that interrupts may itself wait for them. So taking a turn can fail,
+and who takes one must have another way: to run in Python is always right.
 
 An exception may come at any line, too (Ctrl-C). A turn is taken inside of the ``try`` that gives it back, and giving it back
 is the first call in ``finally``: CPython looks for signals when a call has ended, and at the ends of loops.
@@ -37,7 +37,9 @@ class Turn:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         key = id(self)
-        _turns[key] = weakref.ref(self, partial(_turns.pop, key))  # no line of Python, in which Ctrl-C would be lost
+        _turns[key] = weakref.ref(
+            self, partial(_turns.pop, key)
+        )  # no line of Python, in which Ctrl-C would be lost
 
     @property
     def is_mine(self) -> bool:
@@ -45,7 +47,7 @@ class Turn:
         return self._lock._is_owned()  # type: ignore[attr-defined,no-any-return]
 
     def run(self, work: Callable[[], T], seconds: float = 0.0) -> T | Busy:
-        """What ``work`` gives, in a turn; ``BUSY`` where the turn is not to be had within so many seconds, or is this thread's."""
+        """What ``work`` gives; ``BUSY`` where the turn is not to be had within so many seconds, or is this thread's."""
         lock = self._lock
         if self.is_mine:
             return BUSY

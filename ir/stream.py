@@ -38,8 +38,8 @@ class Stream:
 
     NOTE [draws that interrupt]
     A thread that reserves a piece holds the generator's lock for some lines of Python, between which a signal handler or a
-    finalizer may draw: it must not wait for what it interrupts, and draws from a generator that nobody has seeded. A child of
-    a fork goes on from the same state, with a lock of its own.
+    finalizer may draw: it must not wait for what it interrupts, and draws from a generator that nobody has seeded. A child
+    of a fork goes on from the same state, with a lock of its own.
     """
 
     def __init__(self) -> None:
@@ -76,11 +76,12 @@ class Stream:
         """Let this context draw from ``state`` on, where a generator of its own begins: nobody else's draws change."""
         bits = numpy.random.PCG64(0)
         bits.state = state
-        token = self._own.set(numpy.random.Generator(bits))
+        before = self.own
         try:
+            self.own = numpy.random.Generator(bits)
             yield
         finally:
-            self._own.reset(token)
+            self.own = before
 
     def seed(self, seed: int | None) -> None:
         """Start over; ``None`` takes a seed from the operating system."""

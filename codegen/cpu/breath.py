@@ -2,10 +2,10 @@
 
 NOTE [breaths]
 A loop may never end. So the driver of a program with decisions counts them down, and at zero takes a breath: it gives the
-interpreter away and takes it back, runs the handlers of signals that have come, and goes on; what a handler raises, such as
-KeyboardInterrupt, is raised by the call. How many decisions make ``_EVERY`` nanoseconds it measures from breath to breath, so a
-decision costs one subtraction and one comparison, whatever it does. Parameters that somebody changes meanwhile are those of the
-next call: whoever runs blocks that may breathe holds on to the present ones.
+interpreter away and takes it back, runs the handlers of signals that have come, and goes on; what a handler raises, such
+as KeyboardInterrupt, is raised by the call. How many decisions make ``_EVERY`` nanoseconds it measures from breath to
+breath, so a decision costs one subtraction and one comparison, whatever it does. Parameters that somebody changes
+meanwhile are those of the next call: whoever runs blocks that may breathe holds on to the present ones.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def first_breath(work: float) -> int:
 
 
 class Breath:
-    """``breathe(table, state)``: decisions until the next breath, or ``ENDED``. state: those until this one, and its time."""
+    """``breathe(table, state)``: decisions until the next breath, or ``ENDED``. state: those until this one, its time."""
 
     def __init__(self, module: ir.Module, place: int) -> None:
         """place: where the words stand in the table."""

@@ -1,8 +1,8 @@
 """Locks of Numba and llvmlite that nobody will give back.
 
 Both take them in functions of Python, in which Ctrl-C can come before what gives them back. Their owner goes on without
-noticing, as they are reentrant; every other thread would wait for ever. And a child of a fork has locks that threads hold which
-do not exist there.
+noticing, as they are reentrant; every other thread would wait for ever. And a child of a fork has locks that threads hold
+which do not exist there.
 """
 
 from __future__ import annotations

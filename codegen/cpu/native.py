@@ -54,9 +54,10 @@ class Loaded:
     """Code in memory: addresses are good as long as this object lives.
 
     NOTE [engines]
-    An engine of LLVM's for each object, because it gives everything back when it goes. LLJIT links five times as
-    fast (0.13 against 0.6 ms), but keeps 10 KB of every library that it ever linked (llvmlite 0.50). Like all that LLVM does,
-    an engine goes in a thread of its own (NOTE [compiling apart]): with the next code that is loaded, or when several wait.
+    An engine of LLVM's for each object, because it gives everything back when it goes. LLJIT links five times as fast
+    (0.13 against 0.6 ms), but keeps 10 KB of every library that it ever linked (llvmlite 0.50). Like all that LLVM does,
+    an engine goes in a thread of its own (NOTE [compiling apart]): with the next code that is loaded, or when several
+    wait.
     """
 
     def __init__(self, code: bytes, machine: Machine) -> None:
