@@ -60,9 +60,9 @@ def go_on_with(interpreter: Interpreter) -> None:
     """Let ``interpreter`` be the current one.
 
     NOTE [contexts that are interrupted]
-    Where the collector runs while CPython 3.11 makes new variables of a context, and a finalizer calls a net, the old variables
-    go (so a copy keeps them), and what was current stays in a cache if the variable is being deleted (so it is not: ``set``
-    comes without ``reset``).
+    Where the collector runs while CPython 3.11 makes new variables of a context, and a finalizer calls a net, the old
+    variables go (so a copy keeps them), and what was current stays in a cache if the variable is being deleted (so it is
+    not: ``set`` comes without ``reset``).
     """
     before = copy_context()
     _current.set(interpreter)
