@@ -673,7 +673,7 @@ def test_what_numpy_changes_of_an_array_in_place_is_seen(use: Any, change: str, 
                 outcomes.append(type(error))
         wanted, found = outcomes
         if isinstance(wanted, type) or isinstance(found, type):
-            assert wanted is found or change == "kind" and not ours  # arguments of other dtypes are refused
+            assert wanted is found or (change == "kind" and not ours)  # arguments of other dtypes are refused
             continue
         assert found.dtype == wanted.dtype
         numpy.testing.assert_allclose(found, wanted, rtol=1e-5)

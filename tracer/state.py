@@ -27,6 +27,7 @@ import numpy
 from blockfuse.array import stamps
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.operator import Operator
+from blockfuse.tracer.contents import same_bytes
 from blockfuse.tracer.structure import ATOMS
 
 MISSING = object()
@@ -135,9 +136,7 @@ class Values:
     text: str
 
     def holds(self) -> bool:
-        now = self.holder
-        same = now.dtype == self.values.dtype and now.shape == self.values.shape
-        return same and now.tobytes() == self.values.tobytes()
+        return same_bytes(self.holder, self.values)
 
 
 @dataclass(frozen=True)
