@@ -65,6 +65,8 @@ class _Work:
             with _turn:
                 _workers.add(here)
                 stop_collector()
+                for prepare in _preparations:
+                    prepare()
                 self.result = self._work()
         except BaseException as error:
             self.error = error
@@ -140,7 +142,13 @@ def _start(task: _Work) -> None:
 
 # -- forks ---------------------------------------------------------------------------------------------------
 
+_preparations: list[Callable[[], None]] = []
 _renewals: list[Callable[[], None]] = []
+
+
+def before_work(prepare: Callable[[], None]) -> None:
+    """Call ``prepare`` in the thread of the work before all of it."""
+    _preparations.append(prepare)
 
 
 def at_fork(renew: Callable[[], None]) -> None:

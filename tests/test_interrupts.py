@@ -494,3 +494,28 @@ def test_a_loop_that_does_not_end_answers_ctrl_c_and_lets_others_run(size: int) 
     assert len(ticks) > 3
     assert call._entry is not None
     assert float(call(one, step)[0]) == pytest.approx(-0.02, abs=1e-5)
+
+
+def test_locks_that_an_interrupt_left_with_a_thread_are_made_anew() -> None:
+    import llvmlite.binding as llvm
+    from numba.core.compiler_lock import global_compiler_lock
+
+    holders = (llvm.ffi.lib._lock, global_compiler_lock)
+    before = [holder._lock for holder in holders]
+    for lock in before:
+        lock.acquire()  # as Ctrl-C between two lines of theirs leaves them
+    try:
+        call = blockfuse.hybridize(lambda x: np.tanh(x * 7.125) + 3)
+        for _ in range(3):
+            call(np.ones((3, 2)))
+        assert call._entry is not None, call.explain()
+        assert all(holder._lock is not lock for holder, lock in zip(holders, before, strict=True))
+    finally:
+        for lock in before:
+            lock.release()
+
+
+def test_work_for_which_no_thread_begins_is_done_by_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apart, "_LOOK", 0.001)
+    monkeypatch.setattr(apart._thread, "start_new_thread", lambda *_: 0)  # it ends before it begins
+    assert apart.apart(lambda: 7) == 7

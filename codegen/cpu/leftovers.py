@@ -45,4 +45,5 @@ def _renew() -> None:
             holder._lock = threading.RLock()
 
 
+apart.before_work(free_locks)
 apart.at_fork(_renew)

@@ -13,6 +13,7 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from blockfuse.codegen.apart import apart
+from blockfuse.codegen.cpu import leftovers as _leftovers  # noqa: F401 - it looks after locks before each piece of work
 from blockfuse.codegen.machine import Machine
 
 _loaded: weakref.WeakValueDictionary[tuple[bytes, str], Loaded] = weakref.WeakValueDictionary()
