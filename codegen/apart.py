@@ -114,8 +114,8 @@ def is_interrupted() -> bool:
 
 
 def apart(work: Callable[[], T]) -> T:
-    """What ``work`` gives or raises, in a thread of its own; in this one where it is that, or none can be had."""
-    if threading.get_ident() in _workers or sys.is_finalizing():
+    """What ``work`` gives or raises, in a thread of its own; in this one where that would wait for this, or none can be had."""
+    if is_interrupted() or sys.is_finalizing():
         return work()
     while True:
         task = _Work(work)
