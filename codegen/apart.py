@@ -114,7 +114,7 @@ def is_interrupted() -> bool:
 
 
 def apart(work: Callable[[], T]) -> T:
-    """What ``work`` gives or raises, in a thread of its own; in this one where that would wait for this, or none can be had."""
+    """What ``work`` gives or raises, in a thread of its own; in this one where that would wait, or none is to be had."""
     if is_interrupted() or sys.is_finalizing():
         return work()
     while True:
