@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -11,10 +13,21 @@ import numpy
 
 _training: ContextVar[bool] = ContextVar("blockfuse_training", default=False)
 
-# How many scopes of any thread are open that differ from plain predict mode or record a graph. Compiled calls
-# read this number from native code: while it is zero they need not ask for the mode.
+# NOTE [unusual modes]
+# How many scopes of any thread are open that differ from plain predict mode or record a graph. Compiled calls read this
+# number from native code: while it is zero they need not ask for the mode. It is changed without a lock, which somebody
+# who interrupts would wait for: one call of a function in C adds to it and notes that in the thread's own list, so that
+# Ctrl-C cannot come in between, and what an interrupt left open can be told, and closed.
 UNUSUAL = numpy.zeros(1, numpy.int64)
-_counting = threading.Lock()
+_ONE = numpy.ones(1, numpy.int64)
+
+
+class _Own(threading.local):
+    def __init__(self) -> None:
+        self.open: list[numpy.ndarray] = []  # an entry for each scope of this thread
+
+
+_own = _Own()
 
 
 def is_training() -> bool:
@@ -25,24 +38,46 @@ def is_training() -> bool:
 @contextmanager
 def unusual() -> Iterator[None]:
     """Send the compiled calls of every thread through Python while this scope is open."""
-    _count(1)
+    scopes = _own.open
+    before = len(scopes)
     try:
+        scopes.extend(map(numpy.add, (UNUSUAL,), (_ONE,), (UNUSUAL,)))
         yield
     finally:
-        _count(-1)
+        if len(scopes) > before:
+            _close_one(scopes)
 
 
-def _count(change: int) -> None:
-    with _counting:
-        UNUSUAL[0] += change
+def _close_one(scopes: list[numpy.ndarray]) -> None:
+    deque(map(numpy.subtract, map(list.pop, (scopes,)), (_ONE,), (UNUSUAL,)), 0)
+
+
+def scopes_open() -> int:
+    """How many scopes of this thread are open."""
+    return len(_own.open)
+
+
+def close_scopes(but: int) -> None:
+    """Close what an interrupted call left open, down to so many of this thread."""
+    while len(_own.open) > but:
+        _close_one(_own.open)
 
 
 @contextmanager
 def training(active: bool) -> Iterator[None]:
     """Run the ``with`` block in train (True) or predict (False) mode."""
-    token = _training.set(active)
+    before = _training.get()
     try:
+        _training.set(active)
         with unusual():
             yield
     finally:
-        _training.reset(token)
+        _training.set(before)  # not ``reset``: see NOTE [contexts that are interrupted]
+
+
+def _in_child() -> None:
+    """Scopes of other threads are not there any more."""
+    UNUSUAL[0] = len(_own.open)
+
+
+os.register_at_fork(after_in_child=_in_child)

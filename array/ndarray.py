@@ -29,6 +29,11 @@ from blockfuse.ir.types import DTYPES
 _NUMBERS = frozenset(numpy.dtype(name).num for name in DTYPES)  # dtype.num is quick, dtype.name is not
 
 
+def is_ours(dtype: numpy.dtype) -> bool:
+    """Whether operators know it: NumPy's array on the same memory may be given another one, also in another byte order."""
+    return dtype.num in _NUMBERS and dtype.isnative
+
+
 _Binary = Callable[["ndarray", Any], "ndarray"]
 _Unary = Callable[["ndarray"], "ndarray"]
 

@@ -2,12 +2,17 @@
 
 A compiled program rests on state that it read while it was recorded. Instead of walking that state at every
 call, the program watches it; whoever changes it tells the watchers, and a call compares one number.
+
+Any thread may watch or tell at any moment, also one that was interrupted while it did: what is shared here is changed by
+single operations on sets and dicts, and gone through as a list that one operation makes. Who watches before it looks
+misses nothing.
 """
 
 from __future__ import annotations
 
 import weakref
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 import numpy
 
@@ -25,16 +30,20 @@ class Watchers:
     __slots__ = ("_members",)
 
     def __init__(self) -> None:
-        self._members: weakref.WeakSet[Watcher] | None = None
+        self._members: set[weakref.ref[Watcher]] = set()  # not a WeakSet, whose steps are Python's
 
     def add(self, watcher: Watcher) -> None:
-        if self._members is None:
-            self._members = weakref.WeakSet()
-        self._members.add(watcher)
+        reference = weakref.ref(watcher)
+        if reference not in self._members:
+            self._members.add(reference)
+            for other in list(self._members):
+                if other() is None:
+                    self._members.discard(other)
 
     def notify(self) -> None:
-        if self._members:
-            for watcher in list(self._members):
+        for reference in list(self._members):
+            watcher = reference()
+            if watcher is not None:
                 watcher.invalidate()
 
     def __deepcopy__(self, memo: object) -> Watchers:
@@ -44,7 +53,8 @@ class Watchers:
         return Watchers, ()
 
 
-# Id of a buffer's owner -> the owner, its watchers; an owner takes its entry along when it goes.
+# Id of a buffer's owner -> the owner, its watchers; an owner takes its entry along when it goes (by no line of Python,
+# in which Ctrl-C would be lost).
 _buffers: dict[int, tuple[weakref.ref[numpy.ndarray], Watchers]] = {}
 
 
@@ -59,14 +69,11 @@ def watch_buffer(data: numpy.ndarray, watcher: Watcher) -> None:
     """Tell ``watcher`` of every write into the memory of ``data``."""
     owner = owner_of(data)
     key = id(owner)
-    if key not in _buffers:
-        _buffers[key] = weakref.ref(owner, lambda _: _buffers.pop(key, None)), Watchers()
-    _buffers[key][1].add(watcher)
-
-
-def unwatched(data: numpy.ndarray) -> None:
-    """Forget the buffer of ``data`` (its parameter got another one)."""
-    _buffers.pop(id(owner_of(data)), None)
+    entry = _buffers.get(key)
+    if entry is None:
+        new = weakref.ref(owner, partial(_buffers.pop, key)), Watchers()
+        entry = _buffers.setdefault(key, new)  # another thread may have been quicker
+    entry[1].add(watcher)
 
 
 class Reader(Protocol):
@@ -76,15 +83,19 @@ class Reader(Protocol):
         """The memory of ``owner`` is about to be written: read it now."""
 
 
-readers: set[Reader] = set()  # changed by one-step methods only, for any thread may look
+readers: set[weakref.ref[Any]] = set()  # changed by one-step methods only, for any thread may look
 
 
 def writing(data: numpy.ndarray) -> None:
     """Memory of ``data`` is about to be written."""
     if readers:
         owner = owner_of(data)
-        for reader in tuple(readers):
-            reader.read(owner)
+        for reference in tuple(readers):
+            reader = reference()
+            if reader is None:
+                readers.discard(reference)
+            else:
+                reader.read(owner)
 
 
 def written(data: numpy.ndarray) -> None:
@@ -106,7 +117,7 @@ def lend(data: numpy.ndarray) -> None:
         owner = owner_of(data)
         key = id(owner)
         writing(owner)
-        _lent[key] = weakref.ref(owner, lambda _: _lent.pop(key, None))
+        _lent[key] = weakref.ref(owner, partial(_lent.pop, key))
         written(data)  # from now on perhaps without a word: who rests on it must look for itself
 
 

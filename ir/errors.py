@@ -21,7 +21,8 @@
     └── UsageError                    a command or call that asks for something impossible  (also a ValueError)
 
 A message says what was found, where, and what to do. What goes wrong in the compiler is no error of the call: that runs in
-Python, and a CompilerWarning (a RuntimeWarning) says so once.
+Python, and a CompilerWarning (a RuntimeWarning) says so once. A MixedDtypesWarning says what is slow, and what to write
+instead.
 """
 
 from __future__ import annotations
@@ -73,6 +74,10 @@ class CheckError(BlockfuseError):
 
 class CompilerWarning(RuntimeWarning):
     """Something went wrong in the compiler: the calls that it was for run in Python, with right results."""
+
+
+class MixedDtypesWarning(UserWarning):
+    """A product of matrices of several dtypes has no kernel: NumPy computes it, which takes much longer."""
 
 
 class AuditError(BlockfuseError):

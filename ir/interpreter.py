@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -56,11 +56,25 @@ def set_default(interpreter: Interpreter) -> None:
     _default[:] = [interpreter]
 
 
+def go_on_with(interpreter: Interpreter) -> None:
+    """Let ``interpreter`` be the current one.
+
+    NOTE [contexts that are interrupted]
+    Where the collector runs while CPython 3.11 makes new variables of a context, and a finalizer calls a net, the old
+    variables go (so a copy keeps them), and what was current stays in a cache if the variable is being deleted (so it is
+    not: ``set`` comes without ``reset``).
+    """
+    before = copy_context()
+    _current.set(interpreter)
+    del before
+
+
 @contextmanager
 def interpreting(interpreter: Interpreter) -> Iterator[None]:
     """Let ``interpreter`` give operators their meaning inside the ``with`` block."""
-    token = _current.set(interpreter)
+    before = current()
     try:
+        go_on_with(interpreter)
         yield
     finally:
-        _current.reset(token)
+        go_on_with(before)

@@ -15,10 +15,12 @@ left it, it gets an array (``PIECE``) with all that they follow from.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
+from threading import get_ident
 from typing import Any
 
 import numpy
@@ -27,35 +29,59 @@ MULTIPLIER = 0x2360ED051FC65DA44385DF649FCCF645  # NumPy's PCG_DEFAULT_MULTIPLIE
 STEPS = 40  # bits of a number of words
 PIECE = (1 + STEPS, 4)
 KEPT = 1 << 32  # in row 0: there is a kept half
+_FORK = 1.0  # seconds that a fork waits for a draw to end
 _WORD, _STATE = (1 << 64) - 1, (1 << 128) - 1
 
 
 class Stream:
-    """The generator behind every draw; its methods lock themselves, so that threads may share it."""
+    """The generator behind every draw; its methods lock themselves, so that threads may share it.
+
+    NOTE [draws that interrupt]
+    A thread that reserves a piece holds the generator's lock for some lines of Python, between which a signal handler or a
+    finalizer may draw: it must not wait for what it interrupts, and draws from a generator that nobody has seeded. A child
+    of a fork goes on from the same state, with a lock of its own.
+    """
 
     def __init__(self) -> None:
         self._own: ContextVar[numpy.random.Generator | None] = ContextVar("stream", default=None)
+        self._reserving: set[int] = set()  # threads
+        self._paused: Any = None  # the lock that a fork holds
         self.seed(None)
+        os.register_at_fork(
+            before=self._pause, after_in_parent=self._go_on, after_in_child=self._begin_in_child
+        )
 
     @property
     def generator(self) -> numpy.random.Generator:
         """That of the context while it draws again, else the one of everybody."""
+        if self._reserving and get_ident() in self._reserving:
+            return numpy.random.Generator(numpy.random.PCG64())
         return self._own.get() or self._generator
 
     @generator.setter
     def generator(self, generator: numpy.random.Generator) -> None:
         self._generator = generator
 
+    @property
+    def own(self) -> numpy.random.Generator | None:
+        """The generator of the context while it draws again."""
+        return self._own.get()
+
+    @own.setter
+    def own(self, generator: numpy.random.Generator | None) -> None:
+        self._own.set(generator)
+
     @contextmanager
     def drawing_again(self, state: Any) -> Iterator[None]:
         """Let this context draw from ``state`` on, where a generator of its own begins: nobody else's draws change."""
         bits = numpy.random.PCG64(0)
         bits.state = state
-        token = self._own.set(numpy.random.Generator(bits))
+        before = self.own
         try:
+            self.own = numpy.random.Generator(bits)
             yield
         finally:
-            self._own.reset(token)
+            self.own = before
 
     def seed(self, seed: int | None) -> None:
         """Start over; ``None`` takes a seed from the operating system."""
@@ -64,11 +90,40 @@ class Stream:
     def reserve(self, count: int, width: str) -> numpy.ndarray:
         """The piece with the next ``count`` numbers of the dtype ``width``, which the stream has then drawn."""
         bits = self.generator.bit_generator
+        here = get_ident()
+        outermost = here not in self._reserving
         with bits.lock:
-            before: Any = bits.state
-            assert before["bit_generator"] == "PCG64", "only ``seed`` makes generators"
-            bits.state = _after(before, count, width)
+            try:
+                self._reserving.add(here)
+                before: Any = bits.state
+                assert before["bit_generator"] == "PCG64", "only ``seed`` makes generators"
+                bits.state = _after(before, count, width)
+            finally:
+                if outermost:
+                    self._reserving.discard(here)
         return _piece(before, count)
+
+    # -- forks -----------------------------------------------------------------------------------------------
+
+    def _pause(self) -> None:
+        """Let nobody be in the middle of a draw, unless that takes long or is what the fork interrupts."""
+        if get_ident() not in self._reserving:
+            lock = self._generator.bit_generator.lock
+            self._paused = lock if lock.acquire(timeout=_FORK) else None
+
+    def _go_on(self) -> None:
+        lock, self._paused = self._paused, None
+        if lock is not None:
+            lock.release()
+
+    def _begin_in_child(self) -> None:
+        self._go_on()
+        if get_ident() not in self._reserving:
+            state: Any = self._generator.bit_generator.state
+            bits = numpy.random.PCG64(0)
+            bits.state = state
+            self._generator = numpy.random.Generator(bits)
+        self._reserving.intersection_update({get_ident()})
 
 
 def _after(state: dict[str, Any], count: int, width: str) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -17,6 +16,7 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.array.stamps import Watchers
 from blockfuse.ir import interpreter
 from blockfuse.ir.errors import ShapeError, UsageError
+from blockfuse.ir.locks import BUSY, Turn
 from blockfuse.nn import summary
 from blockfuse.nn.hooks import Hook, HookHandle
 from blockfuse.nn.initializers import Init
@@ -41,7 +41,8 @@ _BOOKKEEPING = frozenset((*_TRANSIENT, "_options", "_shared"))
 _VALUES = (bool, int, float, str, bytes)  # equal ones cannot be told apart; told by repr, as 0.0 == -0.0
 
 _numbers: dict[str, itertools.count[int]] = {}  # class name in lower case -> the number of its next block
-_completing = threading.RLock()  # one thread draws the values that waited for a first call
+_completing = Turn()  # one thread draws the values that waited for a first call, so that seeds decide them
+_PATIENCE = 1.0  # seconds for another thread to do so; then both draw, and the first value counts
 
 
 class Children(Registry["Block"]):
@@ -140,9 +141,13 @@ class Block(Held):
 
     def _complete(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Let parameters that wait for their shape learn it from the arguments."""
-        with _completing:
+
+        def infer() -> None:
             if any(parameter._waiting is not None for parameter in self._reg_params.values()):
                 self.infer_shape(*args, **kwargs)
+
+        if _completing.run(infer, _PATIENCE) is BUSY:
+            infer()
 
     def infer_shape(self, *args: Any, **kwargs: Any) -> None:
         """Set the ``shape`` of the parameters whose shape depends on the arguments; to be overridden."""

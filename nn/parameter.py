@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy
@@ -21,6 +22,14 @@ from blockfuse.nn.structure import Held
 
 GRAD_REQS = ("write", "add", "null")
 UNKNOWN = -1  # a size that the first call will tell; Gluon writes 0 as well
+
+
+@dataclass
+class Waiting:
+    """What will draw a value once the shape is known. drawn: what threads have drawn; the first value counts."""
+
+    init: Init
+    drawn: list[ndarray] = field(default_factory=list)
 
 
 class Parameter(Held):
@@ -63,7 +72,7 @@ class Parameter(Held):
         self.init = init
         self.allow_deferred_init = allow_deferred_init
         self._data: ndarray | None = None
-        self._waiting: Init | None = None  # the initializer that will draw the value once the shape is known
+        self._waiting: Waiting | None = None
         self._watchers = Watchers()
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -87,8 +96,11 @@ class Parameter(Held):
     @shape.setter
     def shape(self, shape: int | Iterable[int | None]) -> None:
         self._narrow(sizes_of(shape))
-        if self._waiting is not None and self._shape_known:
-            self._draw(self._waiting)
+        waiting = self._waiting
+        if waiting is not None and self._shape_known:
+            waiting.drawn.append(self._drawn(waiting.init))
+            if self._waiting is waiting:
+                self._adopt(waiting.drawn[0])
 
     @property
     def _shape_known(self) -> bool:
@@ -167,21 +179,21 @@ class Parameter(Held):
             return
         chosen = create(init or self.init or default_init or Uniform())
         if self._shape_known:
-            self._draw(chosen)
+            self._adopt(self._drawn(chosen))
         elif self.allow_deferred_init:
-            self._waiting = chosen
+            self._waiting = Waiting(chosen)
         else:
             raise ShapeError(
                 f"parameter {self.label} cannot be initialised, as its shape is {self._shape}: "
                 f"give the full shape or allow_deferred_init=True"
             )
 
-    def _draw(self, init: Init) -> None:
+    def _drawn(self, init: Init) -> ndarray:
         assert self._shape is not None
         with interpreting(EAGER):  # even if the call that told the shape is being recorded
             data = ndarray(numpy.zeros(self._shape, self._dtype))
             create(init)(self.label, data)
-        self._adopt(data)
+        return data
 
     def _adopt(self, data: ndarray) -> None:
         """Hold ``data`` from now on, and tell whoever rests on the array before it."""
@@ -190,7 +202,6 @@ class Parameter(Held):
         self._shape, self._dtype = data.shape, data.dtype
         if before is not None:
             stamps.written(before._data)
-            stamps.unwatched(before._data)
         self._watchers.notify()
 
     def set_data(self, data: Any) -> None:

@@ -66,6 +66,7 @@ class Audit:
         draws = bool(program.recording.draws)
         if due:
             repetition = Repetition(self._call, copy.deepcopy(given), stream_state() if draws else None)
+        version = program.version
         result = call()
         if result is UNKNOWN or result is PYTHON or result is NotImplemented:
             return result
@@ -73,24 +74,24 @@ class Audit:
         if due:
             case.audited += 1
             self._next = self._due_after(self._calls)
-            self._compare(program, outcome_of(result, draws), repetition)
+            self._compare(program, version, outcome_of(result, draws), repetition)
         return result
 
     def _due_after(self, calls: int) -> int:
         """The number of the next call to audit."""
         return math.ceil((int(calls * self._share + 1e-9) + 1) / self._share - 1e-9)
 
-    def _compare(self, program: Program, found: Outcome, repetition: Repetition) -> None:
+    def _compare(self, program: Program, version: object, found: Outcome, repetition: Repetition) -> None:
         try:
             wanted = repetition.outcome()
         except Exception as error:
-            if program.is_current and not repetition.sometimes_works():
+            if not repetition.sometimes_works() and program.is_current(version):
                 raise AuditError(
                     f"{self._name}: the compiled call gave a result, the eager call raised"
                 ) from error
             return
-        difference = repetition.differs(found, wanted, program.flow) if program.is_current else None
-        if difference is None:
+        difference = repetition.differs(found, wanted, program.flow)
+        if difference is None or not program.is_current(version):
             return
         arrays: list[ndarray] = []
         values: list[Any] = []

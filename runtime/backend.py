@@ -11,9 +11,11 @@ import numpy
 
 from blockfuse.array.modes import UNUSUAL
 from blockfuse.array.ndarray import ndarray
+from blockfuse.codegen.apart import apart, is_interrupted
 from blockfuse.codegen.cuda.probe import is_installed, probe
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.schedule import Schedule
+from blockfuse.codegen.validity import Validity
 from blockfuse.codegen.variants import Team, Variant
 from blockfuse.ir.errors import CudaError, UsageError
 from blockfuse.runtime import config
@@ -40,8 +42,10 @@ class Executable(Protocol):
     @property
     def plan(self) -> Plan: ...
 
+    @property
+    def validity(self) -> Validity: ...
+
     def bind(self, parameters: list[numpy.ndarray], /) -> None: ...
-    def allow(self, valid: bool, /) -> None: ...
     def calls(self) -> int: ...
     def counter(self) -> Callable[[], int]: ...
     def run(
@@ -92,9 +96,10 @@ class CpuBackend:
     device = None
 
     def load(self, schedule: Schedule) -> Executable:
-        from blockfuse.codegen.cpu.executable import (
-            Executable,
-        )  # brings llvmlite: only who compiles pays for it
+        return apart(lambda: self._load(schedule))
+
+    def _load(self, schedule: Schedule) -> Executable:
+        from blockfuse.codegen.cpu.executable import Executable  # brings llvmlite: only who compiles pays
 
         keep = config.kept_bytes()
         return Executable(schedule, self.machine, self.store, ndarray, UNUSUAL, keep)
@@ -102,7 +107,8 @@ class CpuBackend:
     def quicken(self, cls: type) -> None:
         from blockfuse.codegen.cpu.executable import quicken
 
-        quicken(cls, self.machine, self.store)
+        if not is_interrupted():
+            quicken(cls, self.machine, self.store)
 
     def entry(self, executable: Any) -> Callable[..., Any] | None:
         found: Callable[..., Any] | None = executable.entry
@@ -214,10 +220,18 @@ def backend(name: str = "auto", threads: int | None = None, precision: str = "fl
     check(name, threads, precision)
     if name == "cuda":
         return CudaBackend(cuda_device(), cache(), precision)
-    from blockfuse.codegen.cpu import isa  # brings llvmlite, see Backend.load
-
-    machine = isa.machine(config.isa_level(), threads or config.threads())
+    machine = _processor(config.isa_level(), threads or config.threads())
     return CpuBackend(machine, cache(), moves=name == "auto")
+
+
+@lru_cache
+def _processor(level: str, threads: int) -> Machine:
+    def found() -> Machine:
+        from blockfuse.codegen.cpu import isa  # brings llvmlite, see Backend.load
+
+        return isa.machine(level, threads)
+
+    return apart(found)
 
 
 def shown(name: str) -> Backend:

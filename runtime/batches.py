@@ -10,12 +10,12 @@ the number of calls.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from blockfuse.ir.errors import TraceError
 from blockfuse.runtime.backend import Backend
 from blockfuse.runtime.program import Program
+from blockfuse.runtime.recent import Recent
 from blockfuse.tracer.batches import EverySize
 from blockfuse.tracer.record import Recording
 from blockfuse.tracer.structure import Structure
@@ -50,21 +50,19 @@ class Batch:
     tried: set[Sizes] = field(default_factory=set)
     calls: dict[Sizes, int] = field(default_factory=dict)
     eager_calls: int = 0
+    used: int = 0
 
 
 class Batches:
     """The batches of one block or function."""
 
     def __init__(self) -> None:
-        self._batches: OrderedDict[Signature, Batch] = OrderedDict()
+        self._batches: Recent[Signature, Batch] = Recent(_BATCHES)
 
     def _of(self, signature: Signature) -> Batch:
         """What is known of a signature's batch, from now on if nothing was."""
-        key = _without_sizes(signature)
-        batch = self._batches.setdefault(key, Batch())
-        self._batches.move_to_end(key)
-        if len(self._batches) > _BATCHES:
-            self._batches.popitem(last=False)
+        batch = self._batches.use(_without_sizes(signature), Batch)
+        self._batches.trim()
         return batch
 
     def covering(self, signature: Signature) -> Signature | None:
@@ -137,7 +135,7 @@ class Batches:
 
     def __str__(self) -> str:
         """Where there are several sizes without a program in common: why, and what runs eagerly for that."""
-        return "\n".join(text for f in self._batches.values() for text in _batch_lines(f))
+        return "\n".join(text for f in list(self._batches.values()) for text in _batch_lines(f))
 
 
 def _adds_size_one(batch: Batch, sizes: Sizes) -> bool:

@@ -69,6 +69,7 @@ class Case:
     eager_calls: int = 0
     served: int = 0
     settled: bool = False
+    used: int = 0
     patience: Patience = field(default_factory=Patience)
     segmented: bool | None = None
     changing: int = 0
@@ -89,6 +90,13 @@ class Case:
             self.segmented = False if call.crowded or self.changing >= _CHANGING else None
         else:
             self.segmented = call.gain > 0
+
+    def take_over(self, other: Case | None) -> None:
+        """Count the calls of another case as its own."""
+        if other is not None:
+            self.attempts += other.attempts
+            self.eager_calls += other.eager_calls
+            self.calls += other.calls + (other.program.executable.calls() if other.program else 0)
 
     def drop(self) -> None:
         """The program is wrong, or cannot run."""

@@ -20,7 +20,7 @@ def entry_of(executable: Executable) -> Callable[..., Any]:
     least, device = executable.plan.schedule.least, executable.device
 
     def entry(*arguments: Any) -> Any:
-        if not executable.valid or UNUSUAL[0] or len(arguments) != len(buffers):
+        if not executable.validity.holds or UNUSUAL[0] or len(arguments) != len(buffers):
             return NotImplemented
         if len(set(map(id, arguments))) < len(arguments):  # forward may ask whether two arguments are one
             return NotImplemented

@@ -8,8 +8,6 @@ call -> entry (native)                  everything is as recorded
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -19,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from blockfuse.array import modes
 from blockfuse.array.ndarray import ndarray
+from blockfuse.codegen.apart import is_interrupted
 from blockfuse.codegen.variants import Variant
 from blockfuse.ir import interpreter
 from blockfuse.ir.errors import AuditError, CudaError, TraceError
+from blockfuse.ir.locks import BUSY, Turn
 from blockfuse.runtime import backend as backends
 from blockfuse.runtime.audit import Audit, checked_share
 from blockfuse.runtime.batches import Batches, Signature
@@ -30,14 +30,16 @@ from blockfuse.runtime.explain import explanation
 from blockfuse.runtime.numbers import Numbers
 from blockfuse.runtime.plain import PlainArrays
 from blockfuse.runtime.program import PYTHON, UNKNOWN, Program
+from blockfuse.runtime.recent import Recent
 from blockfuse.runtime.segments import Segments
-from blockfuse.runtime.selfcheck import checking
+from blockfuse.runtime.selfcheck import Changed, checking
 from blockfuse.runtime.trouble import Trouble
 from blockfuse.tracer.record import Code, Recording, record
 from blockfuse.tracer.recorder import Recorder
 from blockfuse.tracer.rehearsal import rehearse
 from blockfuse.tracer.segments import Segmented
 from blockfuse.tracer.structure import Structure, Unstructured, containers, flatten, with_numbers
+from blockfuse.tracer.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from blockfuse.codegen.cuda.device import Device
@@ -65,7 +67,7 @@ class Hybrid:
         self.owner = owner
         self._entry_holder = owner if entry_holder is None else entry_holder
         self.options = options
-        self.cases: OrderedDict[Signature, Case] = OrderedDict()
+        self.cases: Recent[Signature, Case] = Recent(_SIGNATURES)
         self._numbers = Numbers()
         self._batches = Batches()
         self._code: list[Code] = []
@@ -78,8 +80,7 @@ class Hybrid:
         self._check = checking(options.get("check", True), _name_of(owner), run, self._backend)
         self._segments = Segments(owner, self._backend, self._trouble, self._check)
         self._quick: list[Callable[[Any, Any], Any]] = []  # of the program that ran last
-        self._recording = threading.Lock()
-        self._finding = threading.Lock()
+        self._recording = Turn()
         share = checked_share(options.get("audit", 0))
         self._audit = Audit(_name_of(owner), share, run, self._backend) if share else None
 
@@ -102,7 +103,12 @@ class Hybrid:
         if current.recording:
             plain.lend()
             return plain.unwrapped(self._eager(args, kwargs))
-        return plain.unwrapped(self._call(args, kwargs, plain))
+        surroundings = Surroundings()
+        try:
+            return plain.unwrapped(self._call(args, kwargs, plain))
+        except BaseException:
+            surroundings.restore()
+            raise
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], plain: PlainArrays) -> Any:
         try:
@@ -131,15 +137,14 @@ class Hybrid:
         elif result is not UNKNOWN and result is not PYTHON:
             return result
         plain.lend()
-        if result is PYTHON or not case.wants_recording or not self._recording.acquire(blocking=False):
-            case.eager_calls += 1
-            if case.program is None:
-                self._prefer_python(case, call, signature[1])
-            return self._segmented(case, args, kwargs)
-        try:
-            return self._recorded(case, signature, call)
-        finally:
-            self._recording.release()
+        if result is not PYTHON and case.wants_recording and not is_interrupted():
+            result = self._recording.run(partial(self._recorded, case, signature, call))
+            if result is not BUSY:
+                return result
+        case.eager_calls += 1
+        if case.program is None:
+            self._prefer_python(case, call, signature[1])
+        return self._segmented(case, args, kwargs)
 
     def _by_program(self, case: Case, call: Call, every_size: bool) -> Any:
         """What the program of a case gives; UNKNOWN where there is none, PYTHON where it failed."""
@@ -147,9 +152,14 @@ class Hybrid:
         if program is None:  # that for every size may have been forgotten, or have failed
             return _OUTDATED if every_size and not case.reason else UNKNOWN
         try:
-            return self._run(case, program, call) if program.refresh() else _OUTDATED
+            fresh = program.refresh()
+            if fresh is BUSY:
+                return PYTHON
+            return self._run(case, program, call) if fresh else _OUTDATED
         except (AuditError, CudaError):
             raise
+        except Changed:  # by another thread, while a new variant was checked
+            return PYTHON
         except MemoryError as error:  # the next call may find some
             self._trouble.warn(self._trouble.tell(error))
         except Exception as error:
@@ -175,6 +185,10 @@ class Hybrid:
         arrays: list[ndarray] = []
         values: list[Any] = []
         structure = flatten((args, kwargs), arrays, values)
+        if not all(
+            a.dtype.isnative for a in arrays
+        ):  # NumPy's array on the same memory was given another dtype
+            raise Unstructured("array in another byte order")
         first = {id(a): n for n, a in reversed(list(enumerate(arrays)))}  # an array may be passed twice
         types = tuple((a.shape, a.dtype.char, first[id(a)]) for a in arrays)
         training = modes.is_training()
@@ -194,13 +208,10 @@ class Hybrid:
         return self._segmented(case, call.args, call.kwargs)
 
     def _case(self, signature: Signature) -> Case:
-        with self._finding:
-            case = self.cases.setdefault(signature, Case())
-            self.cases.move_to_end(signature)
-            if len(self.cases) > _SIGNATURES:
-                self.cases.popitem(last=False)
-                self._forget_entry()
-            return case
+        case = self.cases.use(signature, Case)
+        if self.cases.trim():
+            self._forget_entry()
+        return case
 
     def _find_device(self) -> Device | None:
         return self._backend().find_device()
@@ -214,6 +225,7 @@ class Hybrid:
             return self._eager(args, kwargs)
         segmented = Segmented(self._segments.tree)
         try:
+            segmented.begin()
             with interpreter.interpreting(segmented):
                 return self._eager(args, kwargs)
         finally:
@@ -243,10 +255,11 @@ class Hybrid:
     def _proven(self, program: Program, call: Call) -> Any:
         """What the program gives, once more by Python if it took a variant that nobody has proven."""
         unproven: set[Variant] = set()
+        version = program.version
         result = program.run(call.arrays, call.values, unproven)
         if unproven and result is not UNKNOWN and result is not PYTHON:
             if self._check is not None:
-                self._check.prove_variants(program, result, unproven, call)
+                self._check.prove_variants(program, version, result, unproven, call)
             else:
                 program.executable.prove(unproven)
         return result
@@ -298,18 +311,20 @@ class Hybrid:
         case.attempts += 1
         run = partial(self._eager, call.args, call.kwargs)
         recording = record(run, Recorder(call.arrays), self._roots, self._code)
-        result = recording.result
+        result, program = recording.result, None
         try:
-            self._learn(case, signature, call, recording)
+            program = self._learn(case, signature, call, recording)
         except CudaError:  # of the device, which was asked for
             raise
         except Exception as error:
             self._failed(case, error, recording)
         recording.result = None  # it is the caller's
+        if program is not None:
+            self._trouble.warn_of_dtypes(program.schedule.steps, program.schedule.buffers)
         return result
 
-    def _learn(self, case: Case, signature: Signature, call: Call, recording: Recording) -> None:
-        """Make of a recording what can be made of it; raises what went wrong in ours."""
+    def _learn(self, case: Case, signature: Signature, call: Call, recording: Recording) -> Program | None:
+        """The program that a recording gives or adds to, if it does; raises what went wrong in ours."""
         if recording.failure is not None:
             raise recording.failure
         self._code = recording.code
@@ -331,8 +346,9 @@ class Hybrid:
         every = self._for_every_size(signature, call, recording)
         if every is not None:
             self._take_every_size(*every, call)
-        else:
-            self._add(case, recording, call)
+            return every[1]
+        self._add(case, recording, call)
+        return case.program
 
     def _for_every_size(
         self, signature: Signature, call: Call, recording: Recording
@@ -346,6 +362,8 @@ class Hybrid:
             return found
         except CudaError:
             raise
+        except Changed:
+            return None
         except Exception as error:
             reason = self._trouble.tell(error)
             self._batches.refuse(signature, reason)
@@ -371,9 +389,8 @@ class Hybrid:
         return recording, call
 
     def _drop(self, signature: Signature) -> None:
-        with self._finding:
-            self.cases.pop(signature, None)
-            self._forget_entry()
+        self.cases.pop(signature, None)
+        self._forget_entry()
 
     def _add(self, case: Case, recording: Recording, call: Call) -> None:
         """What a recording is good for: another path of the program, or a reason."""
@@ -395,15 +412,12 @@ class Hybrid:
 
     def _take_every_size(self, every: Signature, program: Program, call: Call) -> None:
         """From now on this program runs all sizes that it takes."""
-        with self._finding:
-            case = Case(program)
-            self._batches.adopt(every, program.schedule.least)
-            for signature in [s for s in self.cases if s == every or self._batches.covering(s) == every]:
-                before = self.cases.pop(signature)
-                case.attempts += before.attempts
-                case.eager_calls += before.eager_calls
-                case.calls += before.calls + (before.program.executable.calls() if before.program else 0)
-            self.cases[every] = case
+        case = Case(program)
+        self._batches.adopt(every, program.schedule.least)
+        for signature in list(self.cases):
+            if signature == every or self._batches.covering(signature) == every:
+                case.take_over(self.cases.pop(signature, None))
+        self.cases[every] = case
         self._forget_entry()
         self._prefer(case, program, call)
 
@@ -424,7 +438,7 @@ class Hybrid:
             self._prefer(case, case.program, call)
         except TraceError as error:
             case.reason = str(error)
-            case.failed(call)
+            case.failed(call, again=isinstance(error, Changed))
 
     # -- looking in ------------------------------------------------------------------------------------------
 
@@ -433,9 +447,9 @@ class Hybrid:
 
         Where the block runs in Python, the same for each block in it.
         """
-        text = explanation(_name_of(self.owner), self.cases, self._segments)
+        text = explanation(_name_of(self.owner), dict(self.cases), self._segments)
         text = "\n".join(filter(None, (text, str(self._batches))))
-        if all(case.program is not None for case in self.cases.values()):
+        if all(case.program is not None for case in list(self.cases.values())):
             return text
         inside = [(name, child._hybrid) for name, child in getattr(self.owner, "_children", {}).items()]
         parts = [f"{name}: {hybrid.explain()}" for name, hybrid in inside if hybrid is not None]

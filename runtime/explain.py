@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from blockfuse.codegen.buffers import Buffer
 from blockfuse.codegen.cost import sharing
 from blockfuse.codegen.kernel import Kernel, ProductKernel
 from blockfuse.codegen.steps import HostCall, Launch, Strip
 from blockfuse.ir.lowering import Fused
 from blockfuse.ir.types import TensorType
+from blockfuse.runtime.trouble import mixed_dtypes
 from blockfuse.tracer.structure import Branch, Number, Static, Structure
 
 
@@ -85,7 +87,7 @@ def _program_lines(case: Any) -> list[str]:
     for step in schedule.steps:
         if isinstance(step, HostCall):
             lines.append(
-                f"  numpy {step.operator.name}: {_host_reason(step)}"
+                f"  numpy {step.operator.name}: {_host_reason(step, schedule.buffers)}"
                 + (f", {step.source}" if step.source else "")
             )
         elif isinstance(step, Strip):
@@ -201,6 +203,7 @@ def _from(source: Any) -> str:
     return f" from {source}" if source else ""
 
 
-def _host_reason(step: HostCall) -> str:
-    reason = getattr(step.operator.lowering, "reason", "")
+def _host_reason(step: HostCall, buffers: Sequence[Buffer]) -> str:
+    dtypes = mixed_dtypes(step, buffers)
+    reason = f"no kernel for {dtypes}" if dtypes else getattr(step.operator.lowering, "reason", "")
     return reason or "no kernel for this dtype or size"

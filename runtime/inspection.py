@@ -54,7 +54,7 @@ def settled(net: Any, arguments: list[Any]) -> Outcome:
     for _ in range(_CALLS):
         attempts = case.attempts if case else 0
         net(*arguments)
-        case = next(reversed(hybrid.cases.values()), None)
+        case = max(list(hybrid.cases.values()), key=lambda case: case.used, default=None)
         if case is not None and case.attempts == attempts and (case.program or not case.may_be_recorded):
             break
     if case is None:

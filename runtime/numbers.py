@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import numpy
 
 from blockfuse.array.ndarray import ndarray
+from blockfuse.runtime.recent import Recent
 from blockfuse.tracer.numbers import Operand
 from blockfuse.tracer.rehearsal import Operands, Refusal
 from blockfuse.tracer.structure import Structure, with_numbers
@@ -40,6 +40,7 @@ class Family:
     refused: dict[int, str] = field(default_factory=dict)
     seen: dict[int, set[str]] = field(default_factory=dict)
     programs: int = 0
+    used: int = 0
     uses: int = 0  # of programs, by way of dispatch
     counters: list[Callable[[], int]] = field(default_factory=list)  # of uses that dispatch does not see
 
@@ -57,13 +58,13 @@ class Family:
         self.refused |= dict.fromkeys(refusal.places, refusal.reason)
 
     @property
-    def used(self) -> int:
+    def all_uses(self) -> int:
         return self.uses + sum(count() for count in self.counters)
 
     @property
     def exhausted(self) -> str:
         """Why no more values get programs of their own, or no text."""
-        if not self.refused or self.programs < _PROGRAMS + self.used // _USES:
+        if not self.refused or self.programs < _PROGRAMS + self.all_uses // _USES:
             return ""
         return f"a number among the arguments changes too often, and {self.reason}"
 
@@ -78,7 +79,7 @@ class Numbers:
 
     def __init__(self) -> None:
         self.operands: Operands = {}
-        self._families: OrderedDict[Any, Family] = OrderedDict()
+        self._families: Recent[Any, Family] = Recent(_FAMILIES)
 
     def family(self, structure: Structure, values: list[Any], rest: Any) -> Family | None:
         """The family of a call, which is counted; None where there are no numbers. rest: the rest of its signature."""
@@ -86,10 +87,8 @@ class Numbers:
         if not places:
             return None
         key = with_numbers(structure, places), rest
-        found = self._families.setdefault(key, Family())
-        self._families.move_to_end(key)
-        if len(self._families) > _FAMILIES:
-            self._families.popitem(last=False)
+        found = self._families.use(key, Family)
+        self._families.trim()
         found.meet(values)
         return found
 

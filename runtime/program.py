@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,6 +11,7 @@ import numpy
 
 from blockfuse.array import modes, stamps
 from blockfuse.array.ndarray import ndarray
+from blockfuse.codegen.apart import apart
 from blockfuse.codegen.compile import Compiled, compile_flow, compile_for_every_size
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.schedule import Schedule
@@ -19,6 +19,7 @@ from blockfuse.codegen.variants import Team, Variant
 from blockfuse.ir.errors import FaultError, TraceError
 from blockfuse.ir.flow import Flow
 from blockfuse.ir.graph import Node, captured, parameter
+from blockfuse.ir.locks import Busy, Turn
 from blockfuse.ir.types import type_of
 from blockfuse.runtime.backend import Backend
 from blockfuse.runtime.estimates import Estimate
@@ -36,6 +37,8 @@ from blockfuse.tracer.structure import Leaf, Structure, rebuild
 
 if TYPE_CHECKING:
     from blockfuse.codegen.cuda.device import Device
+
+_WAIT = 1.0  # seconds for another thread to bind parameters; then a call runs in Python
 
 UNKNOWN = object()  # the answer of a program for a call whose flow no recording has taken
 PYTHON = object()  # the answer of a program for a call that only Python can run
@@ -58,10 +61,11 @@ def _flows(
 def _compiled(
     flows: tuple[Flow, ...], draws: Sequence[Node], every_size: EverySize | None, machine: Machine
 ) -> Compiled:
+    """In a thread of its own: nobody must interrupt what interprets operators as graphs, and use arrays."""
     if every_size is None:
-        return compile_flow(flows[0], machine, draws)
-    one, other = flows
-    return compile_for_every_size((one, other), every_size.references, every_size.least, machine)
+        return apart(lambda: compile_flow(flows[0], machine, draws))
+    (one, other), sizes = flows, every_size.references
+    return apart(lambda: compile_for_every_size((one, other), sizes, every_size.least, machine))
 
 
 def _placed(
@@ -117,10 +121,9 @@ class Program:
         self.entry = self.backend.entry(self.executable)
         self.bound: list[numpy.ndarray] = []  # the values behind the parameters of the schedule
         self._gives_one = len(self.schedule_results()) == 1
-        self._lock = threading.Lock()  # held for a moment, also by those who change things
-        self._refreshing = threading.Lock()  # one thread at a time binds
-        self._stale = True
-        self._watch()
+        self._binding = Turn()
+        self.version = object()  # another one after each change that a watcher was told
+        self._watch(self._arrays())
         self._check = quick_check(self.state)
         entry = self._checked_entry() if form is not None else None
         self.call, self.calls = None, []
@@ -158,62 +161,62 @@ class Program:
 
     def invalidate(self) -> None:
         """Something that the program rests on may have changed (called by watchers)."""
-        with self._lock:
-            self._stale = True
-            self.executable.allow(False)
+        self.version = object()
+        self.executable.validity.withdraw()
 
     def __del__(self) -> None:
         """Nobody tells a program that is gone of changes, so an entry that another thread still holds must not run."""
         executable = getattr(self, "executable", None)
         if executable is not None:
-            executable.allow(False)
+            executable.validity.withdraw()
 
-    def _watch(self) -> None:
+    def _arrays(self) -> list[numpy.ndarray]:
+        return [origin.array() for origin in self.origins]
+
+    def _watch(self, arrays: list[numpy.ndarray]) -> None:
         for value in self.recording.watched:
             value._watchers.add(self)
-        for origin, leaf in zip(self.origins, self._leaves(), strict=True):
+        for array, leaf in zip(arrays, self._leaves(), strict=True):
             if leaf.operator is parameter:
-                stamps.watch_buffer(origin.array(), self)
+                stamps.watch_buffer(array, self)
 
     def _leaves(self) -> list[Any]:
         return [i for i in self.flow.inputs if i.operator in (parameter, captured)]
 
-    def refresh(self) -> bool:
-        """Whether the program is right for the present state; if so, it is bound to the present parameters."""
-        with self._refreshing:
-            if self.state.change():
-                return False
-            if not self._take_stale():
-                return True
-            try:
-                return self._rebind()
-            except BaseException:
-                self.invalidate()  # some parameters may be new and some old
-                raise
+    def refresh(self) -> bool | Busy:
+        """Whether the program is right for the present state; if so, it is bound to the present parameters.
 
-    @property
-    def is_current(self) -> bool:
-        """Whether nothing that the program rests on was seen to change since the last refresh."""
-        return not self._stale and (self._check is None or self._check())
+        ``BUSY`` where nobody can tell now: another thread binds it, or this one was interrupted while it did.
+        """
+        return self._binding.run(self._refreshed, _WAIT)
 
-    def _take_stale(self) -> bool:
-        with self._lock:
-            stale, self._stale = self._stale, False
-        return stale
+    def _refreshed(self) -> bool:
+        validity = self.executable.validity
+        if validity.holds:
+            return not self.state.change()
+        validity.begin()
+        if self.state.change() or not self._rebind():
+            return False
+        validity.complete()
+        return True
+
+    def is_current(self, version: object) -> bool:
+        """Whether nothing that the program rests on was seen to change since it was of this version."""
+        same = self.version is version and self.executable.validity.holds
+        return same and (self._check is None or self._check())
 
     def _rebind(self) -> bool:
         """Bind the present parameters, if they are of the recorded types, and all writes to them can be seen."""
-        arrays = [origin.array() for origin in self.origins]
+        arrays = self._arrays()
+        self._watch(
+            arrays
+        )  # they may lie elsewhere now; before they are read, so that every write since is told
         pairs = list(zip(arrays, self._leaves(), strict=True))
         if any(
             type_of(a) != leaf.type or (leaf.operator is parameter and stamps.is_lent(a)) for a, leaf in pairs
         ):
             return False
         self._bind(arrays)
-        self._watch()  # parameters may lie elsewhere now
-        with self._lock:
-            if not self._stale:
-                self.executable.allow(True)
         return True
 
     def _bind(self, arrays: list[numpy.ndarray]) -> None:

@@ -9,13 +9,14 @@ from typing import Any
 import numpy
 
 from blockfuse.array.ndarray import ndarray
+from blockfuse.codegen.apart import is_interrupted
 from blockfuse.ir.builder import node_of, operands_as_nodes
 from blockfuse.ir.errors import TraceError
 from blockfuse.ir.graph import Node, argument, leaf, parameter
 from blockfuse.ir.types import type_of
 from blockfuse.runtime.backend import Backend
 from blockfuse.runtime.program import Program
-from blockfuse.runtime.selfcheck import SelfCheck
+from blockfuse.runtime.selfcheck import Changed, SelfCheck
 from blockfuse.runtime.trouble import Trouble
 from blockfuse.tracer.origins import Origin
 from blockfuse.tracer.paths import Path
@@ -58,7 +59,7 @@ class Segments:
         return {**self._given, **{id(a): a for a in arrays if a is not None}}
 
     def _compile(self, step: Step, wanted: tuple[int, ...]) -> Runner | None:
-        if len(self._programs) >= _PROGRAMS:
+        if len(self._programs) >= _PROGRAMS or is_interrupted():
             return None
         structure = Leaf(0) if len(wanted) == 1 else Branch(tuple, tuple(Leaf(n) for n in range(len(wanted))))
         try:
@@ -72,6 +73,7 @@ class Segments:
             self.failed(error)
             return None
         self._programs.append(weakref.ref(program))
+        self._trouble.warn_of_dtypes(program.schedule.steps, program.schedule.buffers)
         return _Run(program, given, self._check, self.failed)
 
     def failed(self, error: Exception) -> None:
@@ -110,10 +112,12 @@ class _Run:
             return None
         arguments = [leaves[n] for n in self._given]
         try:
-            if self._check is not None and self._program.refresh():
+            if self._check is not None and self._program.refresh() is True:
                 self._check.prove_segment(self._program, arguments)
                 self._check = None
             return self._computed(arguments)
+        except Changed:
+            return None
         except Exception as error:
             self._broken = not isinstance(error, MemoryError)
             self._failed(error)
@@ -122,7 +126,7 @@ class _Run:
     def _computed(self, arguments: list[ndarray]) -> list[numpy.ndarray] | None:
         result = self._entry(*arguments)
         if result is NotImplemented:
-            if not self._program.refresh():
+            if self._program.refresh() is not True:
                 return None
             result = self._program.run(arguments)
         return [result._data] if type(result) is ndarray else [r._data for r in result]

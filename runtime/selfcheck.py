@@ -8,6 +8,9 @@ call that takes such a variant goes by way of Python, is computed eagerly too, a
 native and at most one eager call, and calls whose variants are proven nothing; where a program was loaded from matters
 to nobody.
 
+Another thread may change parameters between the eager call and the compiled one. So a difference counts only if nothing has
+changed since the eager call: where something may have, both are made again.
+
 Left out: a way out of a decision on a device is proven by its recording only, and a rounding that decides a branch
 differently leaves the variant unproven, so that such calls go on being compared. ``hybridize(check=False)`` proves
 everything unseen.
@@ -17,13 +20,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from blockfuse.array.ndarray import ndarray
 from blockfuse.codegen.variants import Team, Variant
-from blockfuse.ir.errors import CheckError, UsageError
+from blockfuse.ir.errors import CheckError, TraceError, UsageError
 from blockfuse.ir.graph import Node, constant
 from blockfuse.runtime.backend import Backend
 from blockfuse.runtime.case import Call
@@ -31,6 +34,12 @@ from blockfuse.runtime.comparison import Difference, Outcome, Repetition, outcom
 from blockfuse.runtime.faults import report
 from blockfuse.runtime.program import PYTHON, UNKNOWN, Program
 from blockfuse.tracer.record import Recording
+
+_CHANGES = 8  # trials of a program while others change what it reads
+
+
+class Changed(TraceError):  # noqa: N818 - an answer, not a failure: the call runs eagerly
+    """A program that nobody can check now: what it reads changes all the time."""
 
 
 def checking(
@@ -53,30 +62,71 @@ class SelfCheck:
         stream = stream_state() if recording.draws else None
         repetition = Repetition(self._run, (call.args, call.kwargs), stream)
         wanted = repetition.outcome() if recording.draws else outcome_of(recording.result, False)
-        self.hold(_Trial(program, call.arrays, call.values, repetition, wanted), apart=call.is_apart)
+        version = program.version
 
-    def prove_variants(self, program: Program, result: Any, unproven: Iterable[Variant], call: Call) -> None:
-        """Hold the result of a call that took new variants against the eager call; raises CheckError if they differ."""
+        def unchanged() -> bool:
+            return not (recording.changes and recording.changes.seen) and program.is_current(version)
+
+        self.hold(_Trial(program, call.arrays, call.values, repetition, wanted, unchanged), call.is_apart)
+
+    def prove_variants(
+        self, program: Program, version: object, result: Any, unproven: Iterable[Variant], call: Call
+    ) -> None:
+        """Hold the result of a call that took new variants against the eager call; raises CheckError if they differ.
+
+        version: of the program before the call.
+        """
         repetition = Repetition(self._run, (call.args, call.kwargs))
         try:
             wanted = repetition.outcome()
         except Exception as error:
-            if repetition.sometimes_works():
+            if repetition.sometimes_works() or not program.is_current(version):
                 return
             raise CheckError(
                 f"{self._name}: the compiled call gave a result, the eager call raised"
             ) from error
-        trial = _Trial(program, call.arrays, call.values, repetition, wanted)
-        self._require_same(trial, outcome_of(result, False))
+        unchanged = partial(program.is_current, version)
+        trial = _Trial(program, call.arrays, call.values, repetition, wanted, unchanged)
+        self._hold(trial, lambda trial: trial.require_same(outcome_of(result, False)), call.is_apart)
         program.executable.prove(unproven)
 
     def prove_segment(self, program: Program, arguments: list[ndarray]) -> None:
         """Hold the program of a segment against its operators, one by one; raises CheckError if they differ."""
         repetition = Repetition(partial(_recomputed, program), (arguments,))
-        self.hold(_Trial(program, arguments, [], repetition, repetition.outcome()))
+        unchanged = partial(program.is_current, program.version)
+        self.hold(_Trial(program, arguments, [], repetition, repetition.outcome(), unchanged))
 
     def hold(self, trial: _Trial, apart: bool = True) -> None:
-        """Every team, then the entry. apart: no array is given twice, which the entry would refuse."""
+        """Every team, then the entry. apart: no array is given twice, which the entry would refuse.
+
+        Raises CheckError where the program is wrong, Changed where nobody can tell, as others change what it reads.
+        """
+        self._hold(trial, partial(self._hold_once, apart=apart), apart)
+
+    def _hold(self, trial: _Trial, compare: Callable[[_Trial], None], apart: bool) -> None:
+        """Compare; then, as long as others change something, hold the program against new eager calls."""
+        for _ in range(_CHANGES):
+            if trial.program.refresh() is not True:  # nor was it bound when it was made
+                break
+            try:
+                compare(trial)
+            except (_Differs, CheckError) as error:
+                if trial.unchanged():
+                    self._refuse(trial, error)
+            else:
+                return
+            version = trial.program.version
+            unchanged = partial(trial.program.is_current, version)
+            trial = replace(trial, wanted=trial.repetition.outcome(), unchanged=unchanged)
+            compare = partial(self._hold_once, apart=apart)
+        raise Changed("what it reads changed while it was checked")
+
+    def _refuse(self, trial: _Trial, error: _Differs | CheckError) -> NoReturn:
+        if isinstance(error, CheckError):
+            raise error
+        raise CheckError(self._report(trial, error.difference)) from None
+
+    def _hold_once(self, trial: _Trial, apart: bool) -> None:
         proven: set[Variant] = set()
         for team in trial.program.executable.teams:
             proven |= self._held(trial, team)
@@ -88,7 +138,7 @@ class SelfCheck:
             if result is NotImplemented:
                 return
             found = trial.outcome_of(result)
-        self._require_same(trial, found)
+        trial.require_same(found)
 
     def _held(self, trial: _Trial, team: Team) -> set[Variant]:
         """The variants that a call took, right as they were."""
@@ -102,13 +152,8 @@ class SelfCheck:
                     f"{self._name}: the compiled call met an error that the eager call did not meet"
                 )
             found = trial.outcome_of(result)
-        self._require_same(trial, found)
+        trial.require_same(found)
         return ran
-
-    def _require_same(self, trial: _Trial, found: Outcome) -> None:
-        difference = trial.repetition.differs(found, trial.wanted, trial.program.flow)
-        if difference is not None:
-            raise CheckError(self._report(trial, difference))
 
     def _report(self, trial: _Trial, difference: Difference) -> str:
         text = f"{self._name}: the compiled call differs from the eager call: {difference.text}"
@@ -126,15 +171,26 @@ class SelfCheck:
         return text
 
 
+class _Differs(Exception):  # noqa: N818 - an answer
+    """A compiled call gave something else."""
+
+    def __init__(self, difference: Difference) -> None:
+        self.difference = difference
+
+
 @dataclass(frozen=True)
 class _Trial:
-    """A program, a call of it, and what the call must give."""
+    """A program, a call of it, and what the call must give.
+
+    unchanged: whether nothing changed since Python computed that.
+    """
 
     program: Program
     arrays: list[ndarray]
     values: list[Any]
     repetition: Repetition
     wanted: Outcome
+    unchanged: Callable[[], bool]
 
     @property
     def numbers(self) -> list[ndarray]:
@@ -142,6 +198,14 @@ class _Trial:
 
     def outcome_of(self, result: Any) -> Outcome:
         return outcome_of(result, self.repetition.stream is not None)
+
+    def differs(self, found: Outcome) -> Difference | None:
+        return self.repetition.differs(found, self.wanted, self.program.flow)
+
+    def require_same(self, found: Outcome) -> None:
+        difference = self.differs(found)
+        if difference is not None:
+            raise _Differs(difference)
 
 
 def _recomputed(program: Program, arguments: list[ndarray]) -> Any:

@@ -5,11 +5,19 @@ from __future__ import annotations
 import re
 import traceback
 import warnings
+from collections.abc import Iterable, Sequence
 
-from blockfuse.ir.errors import CheckError, CompilerWarning
+from blockfuse.codegen.buffers import Buffer
+from blockfuse.codegen.steps import HostCall, Step
+from blockfuse.ir.errors import CheckError, CompilerWarning, MixedDtypesWarning
+from blockfuse.ir.lowering import Contraction
 from blockfuse.tracer.purity import user_source
 
 _PACKAGE = __name__.split(".")[0]
+_MIXED = (
+    "{0} computes {1} of {2}{3}: there is no kernel for that, and NumPy takes much longer. Give it one dtype: "
+    'x.astype("float32") for the input, or cast("float64") for the net'
+)
 _ISSUE = "please report it with this text and what explain() says"
 
 
@@ -34,10 +42,31 @@ class Trouble:
         if key in self._told:
             return
         self._told.add(key)
-        source = user_source()
-        file, line = (source.file, source.line) if source else (__file__, 1)
         message = f"{self._name} runs in Python, with right results, because {reason}\n{_ISSUE}"
-        warnings.warn_explicit(message, CompilerWarning, file, line)
+        _warn(message, CompilerWarning)
+
+    def warn_of_dtypes(self, steps: Iterable[Step], buffers: Sequence[Buffer]) -> None:
+        """Warn of a product that has no kernel for its dtypes, once: an input of float64 is easily overlooked."""
+        for step in (s for s in steps if isinstance(s, HostCall)):
+            dtypes = mixed_dtypes(step, buffers)
+            if dtypes and dtypes not in self._told:
+                self._told.add(dtypes)
+                where = f", at {step.source}" if step.source else ""
+                _warn(_MIXED.format(self._name, step.operator.name, dtypes, where), MixedDtypesWarning)
+
+
+def _warn(message: str, category: type[Warning]) -> None:
+    source = user_source()
+    file, line = (source.file, source.line) if source else (__file__, 1)
+    warnings.warn_explicit(message, category, file, line)
+
+
+def mixed_dtypes(step: HostCall, buffers: Sequence[Buffer]) -> str:
+    """The dtypes of a product that NumPy computes because there are several; empty for everything else."""
+    if not isinstance(step.operator.lowering, Contraction):
+        return ""
+    found = dict.fromkeys(str(buffers[number].type.dtype) for number, _ in step.operands)
+    return " with ".join(found) if len(found) > 1 else ""
 
 
 def _text(error: Exception) -> str:

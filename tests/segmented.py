@@ -34,6 +34,7 @@ class Twin:
 
     def segmented(self, *args: Any) -> Any:
         session = Segmented(self.segments.tree)
+        session.begin()
         try:
             with interpreter.interpreting(session):
                 return self.function(*args)

@@ -622,3 +622,58 @@ def test_writes_to_a_numpy_argument_that_a_hook_kept_reach_later_calls() -> None
         fast(numbers())
     given[:] = 3
     numpy.testing.assert_allclose(fast(numbers()).asnumpy(), numbers().asnumpy() + numpy.tanh(3), rtol=1e-5)
+
+
+# -- arrays whose memory NumPy's array shares, and what is changed of that in place --------------------------------
+
+
+def _as_argument(w: Any) -> tuple[Callable[..., Any], Callable[[], tuple[Any, ...]]]:
+    return lambda x: np.tanh(x * 0.01) + 1, lambda: (w,)
+
+
+def _as_global(w: Any) -> tuple[Callable[..., Any], Callable[[], tuple[Any, ...]]]:
+    return lambda x: np.tanh(x * w) + 1, lambda: (np.ones((4, 4)),)
+
+
+def _in_python(w: Any) -> tuple[Callable[..., Any], Callable[[], tuple[Any, ...]]]:
+    return lambda x: np.exp(-np.abs(np.tanh(x * w))) * float(x.sum()), lambda: (np.ones((4, 4)),)
+
+
+def _folded(w: Any) -> tuple[Callable[..., Any], Callable[[], tuple[Any, ...]]]:
+    return lambda x: x.sum(axis=0), lambda: (w,)
+
+
+CHANGES: dict[str, Callable[[numpy.ndarray], None]] = {
+    "byte order": lambda a: setattr(a, "dtype", a.dtype.newbyteorder()),
+    "dtype": lambda a: setattr(a, "dtype", numpy.dtype("int32")),
+    "size of an item": lambda a: setattr(a, "dtype", numpy.dtype("float16")),
+    "kind": lambda a: setattr(a, "dtype", numpy.dtype("complex64")),
+    "shape": lambda a: setattr(a, "shape", (2, 8)),
+    "strides": lambda a: setattr(a, "strides", (4, 16)),
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # NumPy's, of setting attributes in place
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("use", [_as_argument, _as_global, _in_python, _folded])
+@pytest.mark.parametrize("ours", [True, False])
+def test_what_numpy_changes_of_an_array_in_place_is_seen(use: Any, change: str, ours: bool) -> None:
+    array = numpy.arange(1, 17, dtype="float32").reshape(4, 4)
+    function, arguments = use(np.asarray(array) if ours else array)
+    call = blockfuse.hybridize(function)
+    for _ in range(3):
+        call(*arguments())
+    CHANGES[change](array)
+    for _ in range(3):
+        outcomes = []
+        for one in (function, call):
+            try:
+                outcomes.append(numpy.asarray(one(*arguments())))
+            except Exception as error:
+                outcomes.append(type(error))
+        wanted, found = outcomes
+        if isinstance(wanted, type) or isinstance(found, type):
+            assert wanted is found or (change == "kind" and not ours)  # arguments of other dtypes are refused
+            continue
+        assert found.dtype == wanted.dtype
+        numpy.testing.assert_allclose(found, wanted, rtol=1e-5)

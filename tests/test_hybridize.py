@@ -6,6 +6,7 @@ import collections
 import copy
 import gc
 import pickle
+import warnings
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 from tolerances import TOLERANCES
 
 import blockfuse
-from blockfuse import autograd, nn, np, npx
+from blockfuse import MixedDtypesWarning, autograd, nn, np, npx
 from blockfuse.array.modes import UNUSUAL
 
 Point = collections.namedtuple("Point", "x y")
@@ -489,3 +490,33 @@ def test_results_of_several_arrays_go_when_nobody_holds_them() -> None:
         assert [reference() for reference in held] == [None] * 4
     finally:
         gc.enable()
+
+
+def test_products_of_several_dtypes_are_told_once_with_the_cure() -> None:
+    net = nn.Sequential()
+    net.add(nn.Dense(6, activation="relu", in_units=5), nn.Dense(4, in_units=6))
+    net.initialize()
+    net.hybridize()
+    given = [numpy.ones((3, 5)), np.ones((2, 5), dtype="float64"), numpy.ones((4, 5))]
+    with pytest.warns(MixedDtypesWarning) as told:
+        found = [net(x).dtype for x in given * 3]
+    assert set(found) == {numpy.dtype("float64")}
+    assert len(told) == 1
+    assert told[0].filename == __file__
+    text = str(told[0].message)
+    assert "float64 with float32" in text
+    assert 'x.astype("float32")' in text
+    assert 'cast("float64")' in text
+    assert "no kernel for float64 with float32" in net.explain()
+
+
+def test_products_of_one_dtype_and_other_operators_are_not_told() -> None:
+    net = nn.Dense(6, in_units=5)
+    net.initialize()
+    net.hybridize()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        net(np.ones((3, 5)))
+        blockfuse.hybridize(lambda x, y: x * y)(np.ones(3), np.ones(3, dtype="float64"))
+        net.cast("float64")
+        net(np.ones((3, 5), dtype="float64"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+import tracemalloc
 from typing import Any
 
 import numpy
@@ -176,3 +177,50 @@ for _ in range(5):
 """
     for _ in range(3):
         subprocess.run([sys.executable, "-P", "-c", program], check=True, timeout=120)
+
+
+def references() -> int:
+    assert keeper._keeper is not None
+    return sys.getrefcount(keeper._keeper.capsule)
+
+
+def several(x: Any) -> Any:
+    y = np.tanh(x)
+    return y * 2, y * 3, y.sum(axis=1)
+
+
+def test_an_entry_without_memory_between_its_results_gives_back_all() -> None:
+    """Every large array that is alive holds on to the keeper."""
+    nomemory = pytest.importorskip("_testcapi")
+    call, x = blockfuse.hybridize(several), np.ones((64, 16384))
+    for _ in range(3):
+        wanted = [float(y.sum()) for y in call(x)]
+    entry = next(iter(call._hybrid.cases.values())).program.entry
+    gc.collect()
+    before, failed = references(), 0
+    for number in range(1, 12):
+        result = None
+        try:
+            nomemory.set_nomemory(number, number + 1)
+            try:
+                result = entry(x)
+            finally:
+                nomemory.remove_mem_hooks()
+        except MemoryError:
+            failed += 1
+        failed += result is NotImplemented
+        del result
+        assert references() == before, number
+    assert failed > 3
+    assert [float(y.sum()) for y in call(x)] == wanted
+
+
+def test_memory_of_results_is_told_to_tracemalloc(doubled: Any) -> None:
+    tracemalloc.start()
+    try:
+        result = doubled()
+        assert tracemalloc.get_traced_memory()[0] > 4 * COUNT
+        del result
+        assert tracemalloc.get_traced_memory()[0] < 4 * COUNT
+    finally:
+        tracemalloc.stop()

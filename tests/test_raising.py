@@ -158,8 +158,8 @@ def test_a_fault_stops_a_loop_that_would_not_end() -> None:
     blocks = plan.schedule.blocks
     ways = [way for block in blocks for way in block.successors or ()]
     counted = sum(block.successors is not None for block in blocks)
-    # native code goes there after each block, after too many decisions, and where a way is not proven or unknown
-    assert program_ir(plan).count('label %"unknown"') == len(blocks) + 2 * counted + ways.count(None)
+    # native code goes there after each block, and where a way is not proven or unknown
+    assert program_ir(plan).count('label %"unknown"') == len(blocks) + counted + ways.count(None)
 
 
 def test_indices_that_are_parameters_or_captured_are_checked_at_every_call() -> None:

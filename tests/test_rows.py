@@ -176,7 +176,8 @@ class Growing:
         self.schedule = scheduled(function, machine)
         self.executable = Executable(self.schedule, machine, _MEMORY, ndarray, UNUSUAL)
         self.executable.bind([node.attrs["value"] for node in self.schedule.parameters])
-        self.executable.allow(True)
+        self.executable.validity.begin()
+        self.executable.validity.complete()
 
     def check(self, items: int, *values: numpy.ndarray) -> None:
         wanted = meant(self.function(items), values)

@@ -514,7 +514,8 @@ def test_an_entry_outlives_everything_it_was_made_from() -> None:
     program = Native(graph_for(lambda x: pointwise.tanh(x * 3.25) + 0.125, [x]))
     program(x)
     entry = program.executable.entry
-    program.executable.allow(True)
+    program.executable.validity.begin()
+    program.executable.validity.complete()
     del program
     gc.collect()
     for _ in range(3):

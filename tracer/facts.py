@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy
 
+from blockfuse.tracer.contents import same_bytes
 from blockfuse.tracer.libraries import Setting
 from blockfuse.tracer.structure import ATOMS
 
@@ -95,9 +96,7 @@ class Values:
     text: str
 
     def holds(self) -> bool:
-        now = self.holder
-        same = now.dtype == self.values.dtype and now.shape == self.values.shape
-        return same and now.tobytes() == self.values.tobytes()
+        return same_bytes(self.holder, self.values)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ one counts, and a view is taken of the memory that counts. An array that nobody 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import numpy
@@ -63,7 +63,7 @@ class Segment:
 
     __slots__ = ("closed", "given", "leaves", "nbytes", "places", "session", "values", "waits")
 
-    def __init__(self, session: weakref.ref[Session]) -> None:
+    def __init__(self, session: Callable[[], Session | None]) -> None:
         self.session = session
         self.leaves: list[ndarray] = []
         self.values: list[Promised] = []

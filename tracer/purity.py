@@ -12,7 +12,6 @@ before and after (``tracer.state``).
 
 from __future__ import annotations
 
-import gc
 import sys
 import types
 from collections.abc import Callable
@@ -25,6 +24,7 @@ import numpy
 import blockfuse.array
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.sizes import AGNOSTIC, TELLING
+from blockfuse.ir.collector import resume_collector, stop_collector
 from blockfuse.ir.graph import Source
 from blockfuse.tracer.effects import Effect, Effects, effects_of
 from blockfuse.tracer.known import is_known, name_of
@@ -111,8 +111,7 @@ class Witness:
     def watching(self, call: Callable[[], Any]) -> Any:
         """The result of ``call``, seen by this witness."""
         draws = _numpy_stream()
-        collecting = gc.isenabled()
-        gc.disable()  # finalizers of other objects would be taken for the call's doing
+        stop_collector()  # finalizers of other objects would be taken for the call's doing
         self._follows_lines = sys.gettrace() is None
         see, follow = self._see, self._follow
         if self._follows_lines:
@@ -127,8 +126,7 @@ class Witness:
                 sys.setprofile(None)
             if sys.gettrace() is follow:
                 sys.settrace(None)
-            if collecting:
-                gc.enable()
+            resume_collector()
             if not self.problem and draws != _numpy_stream():
                 self.problem = (
                     "forward draws from numpy.random, whose stream is Python state: use blockfuse.np.random"

@@ -14,6 +14,7 @@ from blockfuse.array import modes, stamps
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir import interpreter
 from blockfuse.ir.graph import Node, Source, captured, leaf, literal, ordered, parameter
+from blockfuse.tracer.changes import Changes
 from blockfuse.tracer.libraries import Setting
 from blockfuse.tracer.origins import Origin
 from blockfuse.tracer.paths import Path
@@ -50,6 +51,7 @@ class Recording:
     code: list[Code] = field(default_factory=list)
     functions: list[types.CodeType] = field(default_factory=list)  # user code that ran
     failure: Exception | None = None  # of ours, while it was recorded
+    changes: Changes | None = None  # since the call began
 
 
 def record(
@@ -67,6 +69,7 @@ def record(
         return Recording(call(), "a profiler is active, and recording needs its place", again=True)
     try:
         state = State(roots, code)
+        changes = Changes(state.watched, state.arrays.values())
     except Exception as error:
         return Recording(call(), "its state cannot be read", failure=error)
     asked = sorted(_CHANGED & {strange.what for strange in state.strange.values()})
@@ -84,6 +87,7 @@ def record(
         watched=_unique([*state.watched, *recorder.visited]),
         functions=list(witness.functions),
         failure=recorder.failure,
+        changes=changes,
     )
     try:
         _judge(recording, recorder, witness)

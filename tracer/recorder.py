@@ -25,6 +25,7 @@ from blockfuse.ir.lowering import may_raise
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.operators import movement, pointwise
 from blockfuse.ir.types import TensorType, type_of
+from blockfuse.tracer.contents import same_bytes
 from blockfuse.tracer.counters import Counters
 from blockfuse.tracer.numbers import Escaped, Operand, is_traced, places_of, plain, text_of
 from blockfuse.tracer.points import Places, Point
@@ -254,7 +255,7 @@ class Recorder(Eager):
 
     def _written_unseen(self, array: Any) -> bool:
         before = self._contents.get(id(array))
-        return before is not None and before.tobytes() != _data(array).tobytes()
+        return before is not None and not same_bytes(before, _data(array))
 
     def knows(self, array: ndarray) -> bool:
         """Whether an operator of this call made ``array`` or read it."""

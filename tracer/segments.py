@@ -38,12 +38,12 @@ from numpy._core import umath  # what ``numpy.errstate`` itself uses
 
 from blockfuse.array import stamps
 from blockfuse.array.eager import Eager
-from blockfuse.array.ndarray import ndarray
+from blockfuse.array.ndarray import is_ours, ndarray
 from blockfuse.ir.builder import literal_dtype
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.passes.dedupe import frozen
 from blockfuse.ir.types import type_of
-from blockfuse.tracer.promises import Promised, Segment, Session, present
+from blockfuse.tracer.promises import Promised, Segment, present
 from blockfuse.tracer.steps import (
     DIRECT,
     NOTING,
@@ -83,9 +83,12 @@ class Segmented(Eager):
         self._thread = _identifier()
         self._errors: Any = None  # NumPy's error state that was found to be quiet
         self._open: list[Segment] = []  # that are being ended, or could not be
-        self._reference: weakref.ref[Session] = weakref.ref(self)
+        self._reference: weakref.ref[Segmented] = weakref.ref(self)
         self._restart()
-        stamps.readers.add(self)
+
+    def begin(self) -> None:
+        """From now on whoever writes tells."""
+        stamps.readers.add(self._reference)
 
     def _restart(self) -> None:
         self._segment = Segment(self._reference)
@@ -96,7 +99,7 @@ class Segmented(Eager):
         try:
             self.settle()
         finally:
-            stamps.readers.discard(self)
+            stamps.readers.discard(self._reference)
             self._thread = _NOBODY
 
     # -- what operators turn into ----------------------------------------------------------------------------
@@ -193,21 +196,24 @@ class Segmented(Eager):
             if kind is ndarray:
                 promise = operand._promise
                 waits = promise is not None and promise.segment is segment
-                parts.append(promise.number if waits else self._place(operand))
+                place = promise.number if waits else self._place(operand)
+                if place is None:
+                    return None
+                parts.append(place)
             elif kind is float:
                 parts.append((kind, repr(operand) if not operand or isnan(operand) else operand))
             elif kind is int or kind is bool:
                 parts.append((kind, operand))
-            elif kind in _COPIED or issubclass(kind, numpy.generic):
+            elif (kind in _COPIED or issubclass(kind, numpy.generic)) and is_ours(array_of(operand).dtype):
                 parts.append(self._copied(array_of(operand), kind))
-            else:  # of a class of somebody's own
+            else:  # of a class of somebody's own, or in another byte order
                 return None
         for name, value in attrs.items():
             parts.append((name, frozen(value)) if type(value) not in _PLAIN else (name, type(value), value))
         return tuple(parts)
 
     def _place(self, array: ndarray) -> Any:
-        """Where an array stands that does not wait in the present segment."""
+        """Where an array stands that does not wait in the present segment; None where only NumPy knows what it holds."""
         segment = self._segment
         place = segment.places.get(id(array))
         if place is not None and (place < 0 or segment.values[place]() is array):
@@ -217,7 +223,7 @@ class Segmented(Eager):
             self._note_leaf(array, 0)
             return id(array), "held"
         if stamps.is_lent(data):
-            return self._copied(data, ndarray)
+            return self._copied(data, ndarray) if is_ours(data.dtype) else None
         self._note_leaf(array, data.nbytes)
         if data.flags.c_contiguous:
             return data.shape, data.dtype, None

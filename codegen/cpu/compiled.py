@@ -9,6 +9,7 @@ from pathlib import Path
 
 import llvmlite
 
+from blockfuse.codegen.apart import apart
 from blockfuse.codegen.cpu import native
 from blockfuse.codegen.kernel import Kernel
 from blockfuse.codegen.lines import pointers
@@ -24,7 +25,7 @@ def kernel_code(kernel: Kernel, source: str, machine: Machine, store: Store) -> 
 def object_code(key_text: str, make: Callable[[], str], machine: Machine, store: Store) -> bytes:
     """Object code of the IR that ``make`` gives, from the store where it is there."""
     parts = (key_text, machine.features, _packages(), generator_version("cpu"))
-    return kept(store, parts, lambda: native.object_code(make(), machine))
+    return apart(lambda: kept(store, parts, lambda: native.object_code(make(), machine)))
 
 
 def _kernel_ir(source: str, kernel: Kernel, machine: Machine) -> str:

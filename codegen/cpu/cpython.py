@@ -14,9 +14,11 @@ from typing import Any
 import numpy
 
 OB_TYPE = 8
-ARRAY_DATA, ARRAY_NDIM, ARRAY_DIMS, ARRAY_DESCR, ARRAY_FLAGS = 16, 24, 32, 56, 64
+ARRAY_DATA, ARRAY_NDIM, ARRAY_DIMS, ARRAY_DESCR, ARRAY_FLAGS, ARRAY_HANDLER = 16, 24, 32, 56, 64, 88
 TUPLE_ITEMS = 3  # words before the first item of a tuple: reference count, type, size
 C_CONTIGUOUS_AND_ALIGNED = 0x0001 | 0x0100
+OWNS_DATA, WRITEABLE = 0x0004, 0x0400
+NUMPY_DOMAIN = 389047  # of memory that ``tracemalloc`` is told of
 
 _NEW_FROM_DESCR, _SET_HANDLER = 94, 304  # indices in NumPy's _ARRAY_API table
 _MEMBER_OFFSET = 16  # PyMemberDef.offset; a member descriptor points to its PyMemberDef
@@ -38,9 +40,20 @@ def new_from_descr() -> int:
     return _numpy_function(_NEW_FROM_DESCR)
 
 
-def set_handler() -> int:
-    """The address of ``PyDataMem_SetHandler``."""
-    return _numpy_function(_SET_HANDLER)
+def made_with_handler(capsule: Any, size: int) -> numpy.ndarray:
+    """An array of so many bytes that NumPy makes with the functions for memory of a capsule."""
+    set_handler = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.py_object)(_numpy_function(_SET_HANDLER))
+    before = set_handler(capsule)
+    try:
+        return numpy.empty(size, numpy.uint8)
+    finally:
+        set_handler(before)
+
+
+def handler_is_known(array: numpy.ndarray, capsule: Any) -> bool:
+    """Whether an array that was made with a capsule has it where it is written below."""
+    owns = ctypes.c_int.from_address(id(array) + ARRAY_FLAGS).value & OWNS_DATA
+    return bool(owns) and _word(id(array) + ARRAY_HANDLER) == id(capsule)
 
 
 @lru_cache

@@ -18,6 +18,7 @@ from blockfuse.codegen.cpu.frame import dtype_places, place_of
 from blockfuse.codegen.cpu.results import Results
 from blockfuse.codegen.cpu.running import RAISED, Running
 from blockfuse.codegen.cpu.words import I8, I32, I64, POINTER, word
+from blockfuse.codegen.validity import VALID
 from blockfuse.codegen.variants import SLOTS
 
 
@@ -33,7 +34,7 @@ class Entry(Results, Running):
         builder, plan = self.builder, self.plan
         this, arguments, count = self.function.args
         self.frame = self._pointer(self._field(this, ARRAY_DATA))
-        self._require(builder.icmp_signed("==", self._word("valid"), ir.Constant(I64, 1)))
+        self._require(builder.icmp_signed("==", self._word("valid"), ir.Constant(I64, VALID)))
         given = plan.buffers("argument")
         asked_first = self._required_mode(arguments, count, len(given))
         self._require_different(arguments, len(given))
@@ -76,10 +77,12 @@ class Entry(Results, Running):
     def _give_up_unless_done(self, done: ir.Value) -> None:
         """Where the flow is unknown, or an index was beyond its axis, Python runs the call from the start.
 
-        Nothing was written but our own memory. What drawing raised goes on.
+        Nothing was written but our own memory. What drawing or a signal's handler raised goes on.
         """
         gives_up = len(self.plan.schedule.blocks) > 1 or self.plan.schedule.fault is not None
-        exits = [(0, self.refused)] * gives_up + [(RAISED, self.failed)] * bool(self.plan.draws)
+        exits = [(0, self.refused)] * gives_up + [(RAISED, self.failed)] * bool(
+            self.plan.draws or self.plan.decides
+        )
         for answer, exit in exits:
             with self.builder.if_then(self.builder.icmp_signed("==", done, ir.Constant(I64, answer))):
                 self._give_up(exit)

@@ -12,6 +12,7 @@ import numpy
 
 from blockfuse.codegen.buffers import ALIGNMENT, items_reserved
 from blockfuse.codegen.cpu import callers, cpython, native
+from blockfuse.codegen.cpu.breath import BREATH
 from blockfuse.codegen.cpu.compiled import kernel_code, object_code
 from blockfuse.codegen.cpu.frame import HEADER, dtype_places, place_of
 from blockfuse.codegen.cpu.keeper import keeper, keeper_ir
@@ -25,6 +26,7 @@ from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.schedule import Schedule
 from blockfuse.codegen.steps import HostCall
 from blockfuse.codegen.store import Store
+from blockfuse.codegen.validity import Validity
 from blockfuse.codegen.variants import SLOTS, Size, Team, Variant, Way, size_of
 from blockfuse.ir.errors import FaultError
 from blockfuse.ir.types import TensorType
@@ -61,9 +63,11 @@ class Executable:
         self._code = [self._kernel(n, source, store) for n, source in enumerate(self.plan.sources)]
         self._program = self._load_program(store)
         self._frame = self._new_frame(wrapper, unusual, store)
+        self.validity = Validity(self._frame[place_of("valid") :][:1])
         if any(may_be_large(b) for _, b in self.plan.buffers("result")):
             made = keeper(lambda: object_code("keeper", keeper_ir, machine, store), machine, keep)
-            self._frame[place_of("keeper")] = id(made.capsule)
+            for name, value in made.words().items():
+                self._frame[place_of(name)] = value
         self._pieces: dict[int, Callable[[int], None]] = {}  # number of a piece -> its code
         self._spaces: list[numpy.ndarray] = []  # workspace of calls through Python, at most one
         self._owner = _Owner(self, self._frame)
@@ -95,6 +99,9 @@ class Executable:
         for number, kernel in enumerate(self._code):
             frame[first + number] = kernel.address("kernel")
         frame[place_of("sizes")] = self._sizes.ctypes.data
+        if self.plan.decides:
+            for name, address in _of_breaths().items():
+                frame[table + self.plan.breath_place + BREATH.index(name)] = address
         if self.plan.is_parallel:
             self._add_pool(frame, store)
         return frame
@@ -121,10 +128,6 @@ class Executable:
             self._frame[start + number] = array.ctypes.data
         self._owner.binding = tuple(parameters)
         self._frame[place_of("binding")] = id(self._owner.binding)
-
-    def allow(self, valid: bool) -> None:
-        """Let the entry run (True) or send every call through Python (False)."""
-        self._frame[place_of("valid")] = int(valid)
 
     def calls(self) -> int:
         """How often the entry ran."""
@@ -323,6 +326,17 @@ class _Owner:
             ctypes.CDLL(None).free(ctypes.c_void_p(space))
 
 
+def _of_breaths() -> dict[str, int]:
+    """The functions of NOTE [breaths]."""
+    functions = {
+        "save": "PyEval_SaveThread",
+        "restore": "PyEval_RestoreThread",
+        "signals": "PyErr_CheckSignals",
+    }
+    words = {word: cpython.address_of(name) for word, name in functions.items()}
+    return {**words, "clock": cpython.library_address("clock_gettime")}
+
+
 def _header(wrapper: type, unusual: numpy.ndarray) -> dict[str, int]:
     functions = {
         "new_object": "PyType_GenericAlloc",
@@ -331,6 +345,7 @@ def _header(wrapper: type, unusual: numpy.ndarray) -> dict[str, int]:
         "decref": "Py_DecRef",
         "call": "PyObject_CallNoArgs",
         "clear_error": "PyErr_Clear",
+        "track": "PyTraceMalloc_Track",
         "save_thread": "PyEval_SaveThread",
         "restore_thread": "PyEval_RestoreThread",
     }
@@ -347,7 +362,6 @@ def _header(wrapper: type, unusual: numpy.ndarray) -> dict[str, int]:
     words |= {
         "array": id(numpy.ndarray),
         "new_array": cpython.new_from_descr(),
-        "set_handler": cpython.set_handler(),
         "not_implemented": id(NotImplemented),
     }
     assert words.keys() <= set(HEADER)

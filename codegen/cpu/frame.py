@@ -26,7 +26,8 @@ HEADER = (
         "not_implemented",
     ),
     *("save_thread", "restore_thread", "aligned_alloc", "free", "workspace", "new_tuple", "binding", "calls"),
-    *("promise", "none", "set_handler", "keeper", "call", "draw", "mode", "sizes", "clear_error"),
+    *("promise", "none", "call", "draw", "mode", "sizes", "clear_error"),
+    *("keeper", "keeper_state", "take", "give", "track"),
 )
 
 
@@ -75,13 +76,10 @@ class Frame:
         self.builder.position_at_end(onwards)
 
     def _require_made(self, made: ir.Value) -> None:
-        """Go on if an allocation succeeded, else raise what it raised."""
-        onwards = self.function.append_basic_block()
-        address = self.builder.ptrtoint(made, I64)
-        self.builder.cbranch(
-            self.builder.icmp_signed("!=", address, ir.Constant(I64, 0)), onwards, self.failed
-        )
-        self.builder.position_at_end(onwards)
+        """Go on if an allocation succeeded, else give back what was made, and raise what it raised."""
+        none = self.builder.icmp_signed("==", self.builder.ptrtoint(made, I64), ir.Constant(I64, 0))
+        with self.builder.if_then(none):
+            self._give_up(self.failed)
 
     def _require_memory(self, address: ir.Value) -> None:
         """Go on if there was memory; else give back what was made, and let Python take over."""

@@ -6,6 +6,9 @@ finds new pages, and a page fault costs more than to write the page: 3.4 against
 an array have its own functions for memory (NEP 49). Those below keep up to ``BLOCKFUSE_KEEP`` MiB of freed blocks, and give
 a block to the next result of the same size. They are called with the interpreter lock held. A block starts with a line
 that says how large it is.
+
+An entry takes memory itself and makes NumPy's array around it, which then owns it: NumPy asks the present context for the
+functions to use, and to change a context needs memory, twice, where there may be none (CPython 3.11 ends the process then).
 """
 
 from __future__ import annotations
@@ -221,6 +224,15 @@ class Keeper:
         new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
         self._name = b"mem_handler"
         self.capsule = new(ctypes.addressof(self._handler), self._name, None)
+        made = cpython.made_with_handler(self.capsule, LEAST)
+        self._known = cpython.handler_is_known(made, self.capsule)
+
+    def words(self) -> dict[str, int]:
+        """What an entry needs of it; nothing where arrays do not look as they should."""
+        if not self._known:
+            return {}
+        words = {name: self._code.address(name) for name in ("take", "give")}
+        return {**words, "keeper": id(self.capsule), "keeper_state": self._state.ctypes.data}
 
     @property
     def kept(self) -> int:

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from blockfuse.codegen.buffers import Buffer
 from blockfuse.codegen.cost import is_shared
+from blockfuse.codegen.cpu.breath import BREATH
 from blockfuse.codegen.cpu.render import render
 from blockfuse.codegen.kernel import Kernel
 from blockfuse.codegen.machine import Machine
@@ -31,7 +32,7 @@ class Plan:
 
     @property
     def table_size(self) -> int:
-        return self.ways_place + -(-bits_of(self.schedule) // 64)
+        return self.breath_place + (len(BREATH) if self.decides else 0)
 
     @property
     def items_place(self) -> int:
@@ -47,6 +48,16 @@ class Plan:
     def ways_place(self) -> int:
         """Where the bits of the proven ways stand: NOTE [variants]."""
         return self.pool_place + len(POOL)
+
+    @property
+    def breath_place(self) -> int:
+        """Where the words of NOTE [breaths] stand, if there are decisions."""
+        return self.ways_place + -(-bits_of(self.schedule) // 64)
+
+    @property
+    def decides(self) -> bool:
+        """Whether there are decisions, and so perhaps loops."""
+        return len(self.schedule.blocks) > 1
 
     @property
     def is_parallel(self) -> bool:

@@ -8,6 +8,7 @@ import threading
 
 import numpy
 
+from blockfuse.codegen.apart import apart
 from blockfuse.codegen.buffers import ALIGNMENT
 from blockfuse.codegen.cpu import native
 from blockfuse.codegen.cpu.cpython import library_address
@@ -59,21 +60,21 @@ class Pool:
 
 
 _pools: dict[int, Pool] = {}  # threads -> the pool of this process
-_lock = threading.Lock()
 
 
 def pool(threads: int, code: bytes, machine: Machine) -> Pool:
     """The pool with that many threads, the caller's included; made at first use."""
-    with _lock:
-        if threads not in _pools:
-            _pools[threads] = native.for_good(Pool(threads, code, machine))
-        return _pools[threads]
+    return apart(lambda: _pool(threads, code, machine))
+
+
+def _pool(threads: int, code: bytes, machine: Machine) -> Pool:
+    if threads not in _pools:
+        _pools[threads] = native.for_good(Pool(threads, code, machine))
+    return _pools[threads]
 
 
 def _in_child() -> None:
     """Only the forking thread lives on in a child: mark the old pools busy for good, so that forks run alone."""
-    global _lock
-    _lock = threading.Lock()  # another thread may have held it
     for old in _pools.values():
         old._words[FIELDS.index("busy")] = 1
     _abandoned.extend(_pools.values())

@@ -3,8 +3,8 @@
 NOTE [the table]
 Native code finds everything through one table of 64-bit words, so that its object code holds no address of this process
 and can be cached. First the buffers, in the order of the schedule; then the kernels; then the number of items of the
-batch; then the thread pool; then the bits of NOTE [variants]. A caller copies the program's table and fills in
-arguments, results, workspace and items.
+batch; then the thread pool; then the bits of NOTE [variants]; then what NOTE [breaths] needs. A caller copies the
+program's table and fills in arguments, results, workspace and items.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from llvmlite import ir
 
 from blockfuse.codegen.buffers import Buffer
 from blockfuse.codegen.cost import AWAKE_WORK, PARALLEL_WORK, is_shared, shared_from
+from blockfuse.codegen.cpu.breath import Breath, first_breath
 from blockfuse.codegen.cpu.entry import Entry
 from blockfuse.codegen.cpu.plan import POOL, Plan, is_native, native_entry
+from blockfuse.codegen.cpu.running import RAISED
 from blockfuse.codegen.cpu.words import I8, I32, I64, POINTER, ROWS, call_at, counted, word
 from blockfuse.codegen.steps import HostCall, Launch, Strip
 from blockfuse.codegen.variants import Way
-
-MOST_DECISIONS = 1 << 22  # of one native call
 
 
 def program_ir(plan: Plan) -> str:
@@ -33,7 +33,8 @@ def program_ir(plan: Plan) -> str:
     if plan.is_parallel:
         _alone(module)
     if native_entry(plan):
-        Entry(module, plan, _Driver(module, plan, pieces).emit()).emit()
+        breathe = Breath(module, plan.breath_place).emit() if plan.decides else None
+        Entry(module, plan, _Driver(module, plan, pieces, breathe).emit()).emit()
     return str(module)
 
 
@@ -199,12 +200,14 @@ class _Own:
 class _Driver:
     """``drive(table)``: the blocks in the order that their decisions say.
 
-    1 at an end; 0 where the flow is unknown or the way not proven (NOTE [variants]), after a fault (NOTE [faults]), or after
-    so many decisions that a loop may never end: Python can then be interrupted, native code could not.
+    1 at an end; 0 where the flow is unknown or the way not proven (NOTE [variants]), and after a fault (NOTE [faults]);
+    ``RAISED`` where a signal ended it (NOTE [breaths]).
     """
 
-    def __init__(self, module: ir.Module, plan: Plan, pieces: dict[int, ir.Function]) -> None:
-        self.plan, self.pieces = plan, pieces
+    def __init__(
+        self, module: ir.Module, plan: Plan, pieces: dict[int, ir.Function], breathe: ir.Function | None
+    ) -> None:
+        self.plan, self.pieces, self.breathe = plan, pieces, breathe
         self.function = ir.Function(module, ir.FunctionType(I64, [POINTER]), "drive")
         self.table = self.function.args[0]
         self.blocks = [
@@ -214,8 +217,7 @@ class _Driver:
 
     def emit(self) -> ir.Function:
         unknown = self.function.append_basic_block("unknown")
-        count = self.builder.alloca(I64)
-        self.builder.store(ir.Constant(I64, 0), count)
+        left, breath = self._counted() if self.breathe is not None else (None, None)
         fault = self._fault_word()
         for number, block in enumerate(self.plan.schedule.blocks):
             self.builder.position_at_end(self.blocks[number])
@@ -230,7 +232,7 @@ class _Driver:
             if decision is None or block.successors is None:
                 self.builder.ret(ir.Constant(I64, 1))
             else:
-                self._count(count, unknown)
+                self._count(left, breath)
                 self._require_proven(number, decision, unknown)
                 yes, no = (unknown if s is None else self.blocks[s] for s in block.successors)
                 self.builder.cbranch(decision, yes, no)
@@ -252,13 +254,28 @@ class _Driver:
         self.builder.cbranch(none, onwards, unknown)
         self.builder.position_at_end(onwards)
 
-    def _count(self, count: ir.Value, unknown: ir.Block) -> None:
-        taken = self.builder.add(self.builder.load(count, typ=I64), ir.Constant(I64, 1))
-        self.builder.store(taken, count)
-        onwards = self.function.append_basic_block()
-        few = self.builder.icmp_signed("<", taken, ir.Constant(I64, MOST_DECISIONS))
-        self.builder.cbranch(few, onwards, unknown)
-        self.builder.position_at_end(onwards)
+    def _counted(self) -> tuple[ir.Value, ir.Value]:
+        """How many decisions are left until a breath, and the state of NOTE [breaths]."""
+        left, state = self.builder.alloca(I64), self.builder.alloca(I64, 2)
+        first = ir.Constant(I64, first_breath(self.plan.schedule.work))
+        self.builder.store(first, left)
+        for place, value in enumerate((first, ir.Constant(I64, 0))):
+            self.builder.store(value, self.builder.gep(state, [ir.Constant(I64, place)], source_etype=I64))
+        return left, state
+
+    def _count(self, left: ir.Value, state: ir.Value) -> None:
+        builder = self.builder
+        fewer = builder.sub(builder.load(left, typ=I64), ir.Constant(I64, 1))
+        builder.store(fewer, left)
+        breath, ended, onwards = (self.function.append_basic_block(n) for n in ("breath", "ended", "onwards"))
+        builder.cbranch(builder.icmp_signed(">", fewer, ir.Constant(I64, 0)), onwards, breath)
+        builder.position_at_end(breath)
+        following = builder.call(self.breathe, [self.table, state])
+        builder.store(following, left)
+        builder.cbranch(builder.icmp_signed(">", following, ir.Constant(I64, 0)), onwards, ended)
+        builder.position_at_end(ended)
+        builder.ret(ir.Constant(I64, RAISED))
+        builder.position_at_end(onwards)
 
     def _require_proven(self, block: int, decision: ir.Value, unknown: ir.Block) -> None:
         """See NOTE [variants]."""

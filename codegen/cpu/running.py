@@ -8,10 +8,13 @@ runs the blocks. So a call that Python takes over has drawn nothing, and what dr
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from llvmlite import ir
 
 from blockfuse.codegen.buffers import ALIGNMENT, ITEMS
 from blockfuse.codegen.cost import items_for
+from blockfuse.codegen.cpu.breath import BREATH
 from blockfuse.codegen.cpu.cpython import ARRAY_DATA, TUPLE_ITEMS
 from blockfuse.codegen.cpu.frame import Frame, place_of
 from blockfuse.codegen.cpu.plan import Plan
@@ -112,7 +115,11 @@ class Running(Frame):
         if self.items is None:
             if self.plan.schedule.work > RELEASE_WORK:
                 return self._run_without_interpreter(table)
-            return self.builder.call(self.drive, [table])
+            return (
+                self._run_holding_parameters(table)
+                if self.plan.decides
+                else self.builder.call(self.drive, [table])
+            )
         many = ir.Constant(I64, items_for(self.plan.schedule.work, self.plan.schedule.batch, RELEASE_WORK))
         results: list[tuple[ir.Value, ir.Block]] = []
         with self.builder.if_else(self.builder.icmp_signed(">=", self.items, many)) as (long, short):
@@ -123,12 +130,28 @@ class Running(Frame):
         return self._either(results)
 
     def _run_without_interpreter(self, table: ir.Value) -> ir.Value:
-        """Other threads may run Python meanwhile, even give the program new parameters: hold on to the present ones."""
+        """Other threads run Python meanwhile."""
+
+        def drive() -> ir.Value:
+            thread = self._call("save_thread", POINTER)
+            if self.plan.decides:
+                place = self.plan.breath_place + BREATH.index("thread")
+                self._put(table, place, self.builder.ptrtoint(thread, I64))
+            done = self.builder.call(self.drive, [table])
+            self._call("restore_thread", ir.VoidType(), thread)
+            return done
+
+        return self._holding_parameters(drive)
+
+    def _run_holding_parameters(self, table: ir.Value) -> ir.Value:
+        """The interpreter is given away for moments, NOTE [breaths]."""
+        return self._holding_parameters(lambda: self.builder.call(self.drive, [table]))
+
+    def _holding_parameters(self, drive: Callable[[], ir.Value]) -> ir.Value:
+        """Other threads may give the program new parameters meanwhile: hold on to the present ones."""
         binding = self._pointer(self._word("binding"))
         self._call("incref", ir.VoidType(), binding)
-        thread = self._call("save_thread", POINTER)
-        done = self.builder.call(self.drive, [table])
-        self._call("restore_thread", ir.VoidType(), thread)
+        done = drive()
         self._call("decref", ir.VoidType(), binding)
         return done
 

@@ -9,6 +9,7 @@ all that follow, as other threads expect.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from llvmlite import ir
@@ -41,6 +42,7 @@ def near_memory(size: int, dtype: str = "") -> Any:
     return Intrinsic(near)
 
 
+@lru_cache  # Numba keeps every function that it has met
 def stream(vector_bytes: int) -> Any:
     """The intrinsic ``stream(near, out, begin, end)``: ``out[begin:end]`` becomes what stands at the start of ``near``."""
 

@@ -30,6 +30,7 @@ from blockfuse.codegen.kernel import Kernel, has_fault
 from blockfuse.codegen.schedule import BlockSchedule, Schedule
 from blockfuse.codegen.steps import HostCall, Launch, Pointer
 from blockfuse.codegen.store import Store
+from blockfuse.codegen.validity import Validity
 from blockfuse.codegen.variants import Size, Team, Variant
 from blockfuse.ir.errors import CudaError, DeviceLostError, DeviceMemoryError, NoDeviceKernelError
 
@@ -40,7 +41,7 @@ class Executable:
     """A loaded program.
 
     ``run`` takes and gives arrays of the host or the device. ``bind`` gives it parameters, before the first call and
-    whenever they change. What calls run first is the runtime's: it asks ``valid``, and counts in ``served``.
+    whenever they change. What calls run first is the runtime's: it asks ``validity``, and counts in ``served``.
     """
 
     def __init__(self, schedule: Schedule, device: Device, store: Store, precision: str = "float32") -> None:
@@ -58,7 +59,7 @@ class Executable:
         self._rooms: OrderedDict[int, Room] = OrderedDict()  # items of the batch -> memory of a call
         self._lock = threading.RLock()
         self.uncaptured = ""  # why launches are not captured, if that failed
-        self.valid = False
+        self.validity = Validity(numpy.zeros(1, numpy.int64))
         self._proven: set[Variant] = set()
         self.served = [0]  # calls of the entry
 
@@ -81,10 +82,6 @@ class Executable:
                 if number in self._parameters.addresses:
                     self._queue.upload(self._parameters.addresses[number], array)
             self._queue.finish()
-
-    def allow(self, valid: bool) -> None:
-        """Let the entry run (True) or send every call through Python (False)."""
-        self.valid = valid
 
     def calls(self) -> int:
         """How often the entry ran."""

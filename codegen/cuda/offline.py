@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
+import numpy
+
 from blockfuse.codegen.cuda.plan import plan
 from blockfuse.codegen.cuda.render import render
 from blockfuse.codegen.machine import Machine
 from blockfuse.codegen.schedule import Schedule
+from blockfuse.codegen.validity import Validity
 from blockfuse.codegen.variants import Team, Variant
 from blockfuse.ir.errors import CudaError
 
@@ -20,12 +23,10 @@ class Offline:
         self.plan = plan(
             schedule, machine, lambda kernel, wide, alone: render(kernel, wide=wide, alone=alone)
         )
+        self.validity = Validity(numpy.zeros(1, numpy.int64))
 
     def bind(self, parameters: Sequence[Any]) -> None:
         """Nobody reads them."""
-
-    def allow(self, valid: bool) -> None:
-        """Nothing runs in any case."""
 
     def calls(self) -> int:
         """How often it ran."""

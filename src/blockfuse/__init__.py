@@ -2,7 +2,7 @@
 
 from blockfuse import gluon, nn
 from blockfuse.array import autograd, np, npx
-from blockfuse.ir.errors import CompilerWarning
+from blockfuse.ir.errors import CompilerWarning, MixedDtypesWarning
 from blockfuse.nn import initializers as init
 from blockfuse.nn.parameter import Constant, Parameter
 from blockfuse.runtime.function import hybridize
@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CompilerWarning",
     "Constant",
+    "MixedDtypesWarning",
     "Parameter",
     "autograd",
     "gluon",

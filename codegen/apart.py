@@ -1,0 +1,188 @@
+"""Work in a thread of its own, which no signal interrupts.
+
+NOTE [compiling apart]
+Numba and LLVM hold locks and tables that must not be left in the middle of a change, and they know nothing of calls that
+interrupt them. Python runs signal handlers in the main thread only, so compilers, loaders, and what starts threads run in
+another one, one piece of work at a time. Whoever waits for it can be interrupted, and holds nothing: the work goes on to
+its end, and what it made is in the store. A finalizer that the collector runs in the thread of the work may call nets:
+those that would compile run in Python (``is_interrupted``).
+
+A fork waits until the work is done, so that a child never finds Numba, LLVM or an import in the middle of something; locks
+that others hold nevertheless are new in the child (``at_fork``).
+"""
+
+from __future__ import annotations
+
+import _thread
+import atexit
+import os
+import sys
+import threading
+import types
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from blockfuse.ir.collector import resume_collector, stop_collector
+
+T = TypeVar("T")
+
+_COMPILERS = ("numba", "llvmlite")
+_STACK = 16 << 20  # bytes: LLVM goes deep, and the user may have made the stacks of new threads small
+_LOOK = 0.2  # seconds between looks whether the work still goes on, while waiting for it
+_LATE = 10  # looks, after which a thread that has not begun is taken for lost
+_PATIENCE = 20.0  # seconds that a fork, and the end of the interpreter, wait for the work
+_turn = threading.RLock()
+_workers: set[int] = set()  # identifiers of threads that work
+_forks = [0]  # that led to this process
+
+
+class _Work:
+    """One piece of work and what became of it."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self._work, self._forks = work, _forks[0]
+        self._unclaimed = [self]  # until a thread has begun
+        self._over = threading.Lock()
+        self._over.acquire()
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        """In the thread of the work, unless that began too late."""
+        if self._claim():
+            self._run()
+
+    def _claim(self) -> bool:
+        try:
+            return self._unclaimed.pop() is self
+        except IndexError:
+            return False
+
+    def _run(self) -> None:
+        here = threading.get_ident()
+        try:
+            with _turn:
+                _workers.add(here)
+                stop_collector()
+                for prepare in _preparations:
+                    prepare()
+                self.result = self._work()
+        except BaseException as error:
+            self.error = error
+        finally:
+            resume_collector()
+            _workers.discard(here)
+            self._over.release()
+
+    def wait(self) -> bool:
+        """Whether it was done; not where it began in the parent of this process.
+
+        A thread for which there is too little memory ends before it begins; then this one does the work.
+        """
+        looks = 0
+        while not self._over.acquire(timeout=_LOOK):
+            looks += 1
+            if self._forks != _forks[0]:
+                return False
+            if looks >= _LATE and self._claim():
+                self._run()
+        return True
+
+    def outcome(self) -> Any:
+        error, self.error = self.error, None
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # it refers to this frame
+        return self.result
+
+
+def is_inside(frame: types.FrameType | None) -> bool:
+    """Whether a compiler is at work in this frame or those that called it."""
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] in _COMPILERS:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def is_interrupted() -> bool:
+    """Whether this code interrupts a compiler, as a finalizer may: it must not compile."""
+    return threading.get_ident() in _workers or is_inside(sys._getframe())
+
+
+def apart(work: Callable[[], T]) -> T:
+    """What ``work`` gives or raises, in a thread of its own; in this one where that would wait, or none is to be had."""
+    if is_interrupted() or sys.is_finalizing():
+        return work()
+    while True:
+        task = _Work(work)
+        try:
+            _start(task)
+        except (RuntimeError, MemoryError):
+            task.run()  # the interpreter is about to end, or has as many threads as it may have
+        if task.wait():
+            result: T = task.outcome()
+            return result
+
+
+def _start(task: _Work) -> None:
+    before = threading.stack_size()
+    small = 0 < before < _STACK
+    try:
+        if small:
+            threading.stack_size(_STACK)
+        _thread.start_new_thread(task.run, ())  # ``Thread.start`` waits for ever for one that cannot begin
+    finally:
+        if small:
+            threading.stack_size(before)
+
+
+# -- forks ---------------------------------------------------------------------------------------------------
+
+_preparations: list[Callable[[], None]] = []
+_renewals: list[Callable[[], None]] = []
+
+
+def before_work(prepare: Callable[[], None]) -> None:
+    """Call ``prepare`` in the thread of the work before all of it."""
+    _preparations.append(prepare)
+
+
+def at_fork(renew: Callable[[], None]) -> None:
+    """Call ``renew`` in every child, before anything is compiled there."""
+    _renewals.append(renew)
+
+
+def _before() -> None:
+    _turn.acquire(timeout=_PATIENCE)
+
+
+def _finish() -> None:
+    """LLVM must not be at work when its own memory goes."""
+    _before()
+    _in_parent()
+
+
+def _in_parent() -> None:
+    with suppress(RuntimeError):  # the work took too long
+        _turn.release()
+
+
+def _in_child() -> None:
+    global _turn
+    here = threading.get_ident()
+    _forks[0] += 1
+    with suppress(RuntimeError):
+        _turn.release()
+    if here not in _workers:
+        _turn = threading.RLock()
+    _workers.intersection_update({here})
+    for renew in _renewals:
+        renew()
+
+
+atexit.register(_finish)
+os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)
