@@ -406,6 +406,7 @@ def drawn(number: float) -> Any:
     return blockfuse.hybridize(lambda x: x * number + np.random.uniform(size=(3, 5)) * 0)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # in a ``__del__`` it is lost
 @pytest.mark.parametrize("make", [loop, drawn, lambda _: made(Plain), lambda _: made(Counting)])
 def test_ctrl_c_while_a_net_compiles_leaves_nothing_behind(make: Any) -> None:
     rng, armed = random.Random(3), threading.Event()
