@@ -7,9 +7,12 @@ user code never knows which one is active.
 
 from __future__ import annotations
 
+import gc
+import sys
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar, copy_context
+from contextvars import Context, ContextVar, copy_context
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -60,13 +63,23 @@ def go_on_with(interpreter: Interpreter) -> None:
     """Let ``interpreter`` be the current one.
 
     NOTE [contexts that are interrupted]
-    Where the collector runs while CPython 3.11 makes new variables of a context, and a finalizer calls a net, the old
-    variables go (so a copy keeps them), and what was current stays in a cache if the variable is being deleted (so it is
-    not: ``set`` comes without ``reset``).
+    CPython 3.11 collects garbage while it makes new variables of a context. Where a finalizer calls a net then, variables
+    that are being read go (so they are kept from the start of a collection until the next one), and what was current stays in
+    a cache if the variable is being deleted (so it is not: ``set`` comes without ``reset``).
     """
-    before = copy_context()
     _current.set(interpreter)
-    del before
+
+
+_kept: deque[Context] = deque(maxlen=4)  # of the last collections
+
+
+def _keep(phase: str, _: dict[str, int]) -> None:
+    if phase == "start":
+        _kept.append(copy_context())
+
+
+if sys.version_info < (3, 12):  # later versions collect between two instructions
+    gc.callbacks.append(_keep)
 
 
 @contextmanager
