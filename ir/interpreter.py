@@ -64,7 +64,7 @@ def go_on_with(interpreter: Interpreter) -> None:
 
     NOTE [contexts that are interrupted]
     CPython 3.11 collects garbage while it makes new variables of a context. Where a finalizer calls a net then, variables
-    that are being read go (so they are kept from the start of a collection until the next one), and what was current stays in
+    that are being read go (so they are kept from one collection until the next ones), and what was current stays in
     a cache if the variable is being deleted (so it is not: ``set`` comes without ``reset``).
     """
     _current.set(interpreter)
