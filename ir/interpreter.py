@@ -70,7 +70,7 @@ def go_on_with(interpreter: Interpreter) -> None:
     _current.set(interpreter)
 
 
-_kept: deque[Context] = deque(maxlen=4)  # of the last collections
+_kept: deque[Context] = deque(maxlen=2)  # of the last collections
 
 
 def _keep(phase: str, _: dict[str, int]) -> None:
