@@ -316,7 +316,9 @@ def test_a_sequence_begins_with_the_blocks_that_it_is_given(kind: type[nn.Sequen
     assert len(kind([])) == 0
 
 
-@pytest.mark.parametrize("given", [nn.Dense, npx.relu, None, "net_", {"a": nn.Identity()}], ids=repr)
+@pytest.mark.parametrize(
+    "given", [nn.Dense, npx.relu, None, "net_", {"a": nn.Identity()}], ids=lambda given: type(given).__name__
+)
 def test_what_is_no_block_is_refused_and_none_is_added(given: Any) -> None:
     net = nn.Sequential()
     for refused in (lambda: nn.Sequential(given), lambda: net.add(nn.Identity(), [given])):

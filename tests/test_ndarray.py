@@ -112,7 +112,7 @@ OTHERS = [
 ]
 
 
-@pytest.mark.parametrize("other", OTHERS, ids=repr)
+@pytest.mark.parametrize("other", OTHERS, ids=lambda other: type(other).__name__)
 @pytest.mark.parametrize("dtype", ["float32", "int32", "bool"])
 def test_what_is_no_number_equals_no_element(dtype: str, other: Any) -> None:
     x = numpy.array([0, 1, 1], dtype)
