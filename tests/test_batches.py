@@ -153,7 +153,7 @@ NETS: dict[str, tuple[Callable[[], Any], Callable[[int], tuple[Any, ...]]]] = {
 }
 
 
-@pytest.mark.spread(2)
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("name", NETS)
 def test_one_program_runs_every_size(name: str, recorded: list[int]) -> None:
     kind, make = NETS[name]
@@ -200,6 +200,7 @@ def _written(x: Any) -> Any:
     return y
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_one_program_runs_every_size_of_a_function(name: str, recorded: list[int]) -> None:
     function = blockfuse.hybridize(FUNCTIONS[name])
@@ -305,6 +306,7 @@ def test_slices_that_are_whole_by_chance_are_not_taken_for_whole(pair: tuple[int
 # -- coincidences ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("pair", [(6, 9), (9, 6), (6, 36), (3, 6), (12, 6), (61, 67), (122, 61)])
 @pytest.mark.parametrize("features", [6, 61])
 def test_a_size_that_equals_another_axis_is_no_trap(pair: tuple[int, int], features: int) -> None:

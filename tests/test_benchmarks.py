@@ -144,6 +144,7 @@ def test_figures_know_on_which_side_of_the_target_they_should_be() -> None:
     assert not Figure("time", 90, "us", 85, at_least=False).met
 
 
+@pytest.mark.long
 def test_what_was_measured_is_drawn(tmp_path: Path) -> None:
     chains = [starts.Start(OURS, f"{n} operators", "empty", first=n / 100) for n in (100, 300)]
     batches = [

@@ -37,6 +37,7 @@ CASES = (
 )
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("name", CASES)
 def test_a_program_gives_the_same_in_the_simulator(found: Any, name: str) -> None:
     assert found[name]["difference"] < 1e-6

@@ -109,6 +109,7 @@ def numbers_of(count: int, width: str) -> Callable[[Any], Any]:
     return lambda piece: drawing.drawn(piece, shape=(count,), dtype=width)
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("kept", [False, True])
 @pytest.mark.parametrize("count", COUNTS)

@@ -68,6 +68,7 @@ WRAPPING: list[Callable[..., Any]] = [
 ]
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("function", WRAPPING)
 def test_integers_wrap_as_in_numpy(function: Callable[..., Any]) -> None:
     with numpy.errstate(all="ignore"):
@@ -153,6 +154,7 @@ def test_activations_of_any_dtype(name: str, dtype: str) -> None:
     numpy.testing.assert_allclose(found, wanted, rtol=32 * float(numpy.finfo(found.dtype).eps), atol=tails)
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activations_compile_for_bytes_and_halves(name: str) -> None:
     function = ACTIVATIONS[name][0]
@@ -220,6 +222,7 @@ MIXTURES = [
 ]
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("dtypes", MIXTURES)
 @pytest.mark.parametrize("subscripts", EINSUMS)
 def test_einsum_computes_in_the_dtype_of_its_result(subscripts: str, dtypes: tuple[str, ...]) -> None:

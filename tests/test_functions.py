@@ -109,6 +109,7 @@ def test_functions_stay_within_their_ulp(name: str, level: str, dtype: str) -> N
     assert_accurate(name, found, x)
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ULP)

@@ -315,6 +315,7 @@ def test_numpy_and_our_arrays_together_give_ours() -> None:
     agree(nets, ((ours, theirs), {}), ((theirs, ours), {}), ((theirs,), {"y": theirs}), ((ours, ours), {}))
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize(
     "dtype", ["float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"]
 )

@@ -106,11 +106,13 @@ def assert_rows(row: Operator, operands: list[list[numpy.ndarray]]) -> None:
     assert_native(graph_for(each, values), values)
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("row", DTYPES_OF, ids=lambda r: r.name)
 def test_kernels_of_one_operator_give_its_meaning_in_every_dtype(row: Operator) -> None:
     assert_rows(row, [operands_of(row, d, *[(40,)] * len(row.examples[0].shapes)) for d in DTYPES_OF[row]])
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("row", DTYPES_OF, ids=lambda r: r.name)
 def test_kernels_of_one_operator_give_its_meaning_at_every_size(row: Operator) -> None:
     dtype, arity = DTYPES_OF[row][0], len(row.examples[0].shapes)
@@ -175,6 +177,7 @@ def test_more_axes_than_a_kernel_has_loops_are_walked() -> None:
 # -- dtypes ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("source", CARRIED)
 def test_casts_give_what_numpy_gives(source: str) -> None:
     x = random((200,), source, -300.0, 300.0)
@@ -271,7 +274,7 @@ def test_reductions_fold_any_axes(row: Operator, axes: tuple[int, ...]) -> None:
     folded(row, (3, 4, 5), of_kinds(row)[0], axes, keepdims=len(axes) == 2)
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(8)
 @pytest.mark.parametrize(
     ("row", "dtype"), [(r, d) for r in REDUCTIONS for d in of_kinds(r)], ids=lambda x: getattr(x, "name", x)
 )
@@ -334,6 +337,7 @@ def test_places_of_extremes_are_those_of_numpy(row: Operator, dtype: str) -> Non
     assert hosts == ({"cast"} if dtype == "float16" else set())
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("shape", [(), (1,), (1, 1), (7, 1), (1, 1000), (1000, 1), (0, 3)])
 def test_places_of_extremes_in_any_shape(shape: tuple[int, ...]) -> None:
     x = random(shape, "float32")
@@ -432,6 +436,7 @@ GROUPS: dict[str, Callable[..., Any]] = {
 }
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("name", GROUPS)
 @pytest.mark.parametrize("shape", [(5, 17), (3, 1000), (130, 64)])
 def test_groups_are_as_accurate_as_numpy(name: str, shape: tuple[int, int]) -> None:

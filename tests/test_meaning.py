@@ -70,6 +70,7 @@ def values_for(type: TensorType, seed: int = 0) -> numpy.ndarray:
 # -- kernels of all kinds ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("name", test_goldens.KERNELS)
 def test_stages_of_typical_kernels_mean_the_same(name: str) -> None:
     function, types = test_goldens.KERNELS[name]
@@ -114,6 +115,7 @@ def test_stages_of_streamed_results_mean_the_same(name: str) -> None:
     assert all(launch.kernel.streams for launch in plan.launches)  # type: ignore[union-attr]
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("kind", ["float32", "float64"])
 @pytest.mark.parametrize("size", [1, 2, 7, 16, 33, 301])
 def test_stages_of_draws_mean_the_same_from_any_state_of_the_stream(size: int, kind: str) -> None:
@@ -164,6 +166,7 @@ def arrays(arguments: tuple[Any, ...]) -> list[numpy.ndarray]:
     return [a.asnumpy() for a in arguments]
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     "name", ["parallel", "feed forward", "attention", "several", "flattening", "one unit", "wide", "doubles"]
 )

@@ -54,6 +54,7 @@ def test_each_mutant_is_its_file_with_one_change(tmp_path: Path, monkeypatch: py
     assert ast.unparse(ast.parse(SOURCE)) not in broken
 
 
+@pytest.mark.long
 def test_mutants_are_the_same_for_a_seed_and_more_are_the_same_and_others() -> None:
     few, many = sample(40, 1), sample(80, 1)
     assert many[:40] == few
@@ -61,6 +62,7 @@ def test_mutants_are_the_same_for_a_seed_and_more_are_the_same_and_others() -> N
     assert sample(40, 2) != few
 
 
+@pytest.mark.long
 def test_mutants_compile() -> None:
     for mutant in sample(300, 3):
         compile(mutant.tree(), mutant.file, "exec")

@@ -426,7 +426,7 @@ def halved(t: float) -> float:
     return t / 2
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("name", LOOKED_AT)
 def test_a_number_that_python_looks_at_decides_at_every_call(name: str) -> None:
     function = LOOKED_AT[name]
@@ -467,6 +467,7 @@ def put(x: Any, n: int) -> Any:
     return x * 1
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("name", INT_USES)
 def test_an_int_that_python_looks_at_decides_at_every_call(name: str) -> None:
     agree(INT_USES[name], (1, 2, 0, -1, 3, 6, 130, 300, 2))

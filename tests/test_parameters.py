@@ -188,7 +188,7 @@ def test_device_words_are_labels() -> None:
     net.reset_device(npx.cpu())
     assert net.weight.list_ctx() == net.weight.list_device() == net.collect_params().list_ctx() == [npx.cpu()]
     with pytest.raises(UsageError, match="is not a device"):
-        net.initialize(ctx="cpu")
+        net.initialize(ctx="tpu")
 
 
 def test_a_parameter_prints_its_shape_and_dtype() -> None:

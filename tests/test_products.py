@@ -48,6 +48,7 @@ def test_dense_of_any_shape(rows: int, inner: int, units: int, dtype: str, level
 LARGE = [(300, 128, 200), (129, 300, 257), (1, 1024, 1100), (14, 700, 333), (513, 64, 31), (257, 1, 300)]
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("shape", LARGE, ids=str)
 def test_dense_of_large_shapes_on_one_thread_and_two(shape: tuple[int, int, int], level: str) -> None:

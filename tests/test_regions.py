@@ -253,6 +253,7 @@ def test_the_source_of_a_region_is_that_of_the_golden_file(golden: Callable[[str
 every_program = pytest.mark.parametrize("name", PROGRAMS)
 
 
+@pytest.mark.spread(3)
 @every_program
 def test_numbers_have_dtypes_and_arrays_names_of_their_own(name: str) -> None:
     text = region_of(name).source.text

@@ -38,6 +38,7 @@ def test_after(number):
 """
 
 
+@pytest.mark.long
 def test_only_a_test_that_is_alone_runs_by_itself(tmp_path: Path) -> None:
     pytest.importorskip("xdist", reason="several processes need pytest-xdist: extra test")
     (tmp_path / "test_suite.py").write_text(SUITE)

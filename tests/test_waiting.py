@@ -245,7 +245,7 @@ def test_finalizers_use_arrays_while_operators_are_noted() -> None:
             (self.x * 2).asnumpy()
 
     def function(x: Any, y: Any) -> Any:
-        for number in range(40):
+        for number in range(15):
             Last(y)
             x = x * 1.5 + number
             x = x - x.mean()
