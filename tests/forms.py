@@ -71,11 +71,12 @@ numbers any
     {0} + {number} > {0}
     {0} / 4
     1 / (1 + {0} * {0})
-    {0} ** 2
-    {0} ** 3
     np.abs({0}) ** 0.5
     (np.abs({0}) + 1.0) ** -1
     np.maximum({0}, {number})
+numbers powers
+    {0} ** 2
+    {0} ** 3
 reductions any
     np.sum({0}, axis={axes}, keepdims={keep})
     np.max({0}, axis={axes}, keepdims={keep})
@@ -381,6 +382,8 @@ def _square(value: Value) -> bool:
 FITS: dict[str, Callable[[Value, Value], bool]] = {
     "any": lambda value, first: True,
     "numbers": lambda value, first: value.ndim > 0 and value.dtype != bool,
+    # NumPy's powers of a bool that is no array are int64, those of arrays of bools int8, also where they have no axes.
+    "powers": lambda value, first: value.ndim > 0 or value.dtype != bool,
     "floats": lambda value, first: value.ndim > 0 and value.dtype.kind == "f",
     "axes": lambda value, first: value.ndim > 0,
     "line": lambda value, first: value.ndim == 1,
