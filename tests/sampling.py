@@ -1,7 +1,8 @@
 """Tests of many cases: `make test` runs some of them, `make test-long` all.
 
 The marker ``spread(n)``: every n-th of the parameters runs, or all where ``--all-examples`` is given.
-``@sampled(few, many)``: so many cases are generated, likewise.
+``@sampled(few, many)``: so many cases are generated, likewise; ``rounds(few, many)``: so many times a test goes round, which
+is marked ``sampled``.
 """
 
 from __future__ import annotations
@@ -20,6 +21,11 @@ def sampled(few: int, many: int, **options: Any) -> Callable[[Any], Any]:
     """Hypothesis settings; ``options`` are others of them."""
     chosen = settings(max_examples=many if _ALL else few, **options)
     return lambda test: pytest.mark.sampled(chosen(test))
+
+
+def rounds(few: int, many: int) -> int:
+    """How often a test does what it does, for one that Hypothesis does not drive."""
+    return many if _ALL else few
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy
 import pytest
+from sampling import rounds
 from test_threads import in_child
 from threads import together
 
@@ -406,6 +407,7 @@ def drawn(number: float) -> Any:
     return blockfuse.hybridize(lambda x: x * number + np.random.uniform(size=(3, 5)) * 0)
 
 
+@pytest.mark.sampled
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # in a ``__del__`` it is lost
 @pytest.mark.parametrize("make", [loop, drawn, lambda _: made(Plain), lambda _: made(Counting)])
 def test_ctrl_c_while_a_net_compiles_leaves_nothing_behind(make: Any) -> None:
@@ -416,7 +418,7 @@ def test_ctrl_c_while_a_net_compiles_leaves_nothing_behind(make: Any) -> None:
             raise KeyboardInterrupt
 
     x = np.ones((3, 5))
-    for number in range(8):
+    for number in range(rounds(6, 80)):
         call = make(rng.random())
         with alarms(interrupt, rng.uniform(1e-3, 0.1)):
             try:
