@@ -276,7 +276,7 @@ products floats weight
     npx.fully_connected({0}, {1}, flatten=False)
     npx.relu(npx.fully_connected({0}, {1}, flatten=False))
 products matrix weight units
-    npx.fully_connected({0}, {1}, {2})
+    npx.fully_connected({1}, {0}, {2})
 products line line
     np.outer({0}, {1})
 picked axes any
