@@ -208,7 +208,7 @@ sequences = st.lists(
 
 
 @given(sequence=sequences, seed=st.integers(0, 2**32))
-@sampled(8, 40)
+@sampled(5, 40)
 def test_compiled_calls_draw_what_eager_calls_draw(sequence: Any, seed: int) -> None:
     def drawn(x: Any) -> Any:
         return [DRAWS[name](shape, dtype) + x.astype(dtype) for name, shape, dtype in sequence]

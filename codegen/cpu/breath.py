@@ -22,8 +22,8 @@ BREATH = (
     "thread",
 )  # words of the table; thread: whose interpreter was given away
 ALIVE, ENDED = 1, -1  # at least so many decisions until the next breath; a handler raised
-# Nanoseconds between breaths. A thread that waits for the interpreter insists on it after 5 ms (``sys.setswitchinterval``) without
-# a release: one that comes sooner only wakes it, too late, and lets it begin to wait anew.
+# Nanoseconds between breaths. A thread that waits for the interpreter insists on it after 5 ms (``sys.setswitchinterval``)
+# without a release: one that comes sooner only wakes it, too late, and lets it begin to wait anew.
 _EVERY = 12_000_000
 _FIRST = 1_000_000  # nanoseconds until the first one, as estimated
 _MOST = 1 << 12  # decisions until the first breath: estimates may be wrong
