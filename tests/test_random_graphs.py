@@ -24,8 +24,8 @@ from blockfuse.array import creation
 from blockfuse.codegen.meaning import kernels
 from blockfuse.ir.operator import TABLE
 
-# Rows that no recorded call has: a gradient's, and draws whose parameters are arrays.
-NEVER_RECORDED = {"add_at", "binomial", "gamma", "multinomial", "poisson"}
+# Rows that no recorded call has: a gradient's, draws whose parameters are arrays, and what looks at such parameters.
+NEVER_RECORDED = {"add_at", "binomial", "checked", "gamma", "multinomial", "poisson"}
 
 
 def searched(seed: int, programs: int) -> tuple[Search, str]:
