@@ -81,9 +81,8 @@ def uniform(
     drawn = _typed(share * width + low, share)
     if _are(low, 0):  # a product with less than 1 is less
         return drawn
-    return _typed(
-        pointwise.where(pointwise.less(drawn, _of(high)), drawn, _of(low)), drawn
-    )  # it was rounded up
+    below = pointwise.where(pointwise.less(drawn, _of(high)), drawn, _of(low))  # it may have been rounded up
+    return _typed(below, drawn)
 
 
 def normal(

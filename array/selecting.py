@@ -216,9 +216,8 @@ def copyto(dst: ndarray, src: ArrayLike, casting: Any = "same_kind", where: Arra
 def searchsorted(a: ArrayLike, v: ArrayLike, side: str = "left") -> ndarray:
     """Where each element of ``v`` would go in the rising vector ``a``, int64."""
     rising, values = asarray(a), asarray(v)
-    if (
-        rising.dtype != values.dtype
-    ):  # NumPy compares int64 and uint64 as they are, but sorts them in as float64
+    # NumPy compares int64 and uint64 as they are, but sorts them in as float64.
+    if rising.dtype != values.dtype:
         common = numpy.result_type(rising.dtype, values.dtype)
         rising, values = asarray(rising, common), asarray(values, common)
     beside = values[..., None]

@@ -37,9 +37,8 @@ class Turn:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         key = id(self)
-        _turns[key] = weakref.ref(
-            self, partial(_turns.pop, key)
-        )  # no line of Python, in which Ctrl-C would be lost
+        # No line of Python runs when it goes, in which Ctrl-C would be lost.
+        _turns[key] = weakref.ref(self, partial(_turns.pop, key))
 
     @property
     def is_mine(self) -> bool:

@@ -185,9 +185,8 @@ class Hybrid:
         arrays: list[ndarray] = []
         values: list[Any] = []
         structure = flatten((args, kwargs), arrays, values)
-        if not all(
-            a.dtype.isnative for a in arrays
-        ):  # NumPy's array on the same memory was given another dtype
+        # NumPy's array on the same memory may have been given another dtype.
+        if not all(a.dtype.isnative for a in arrays):
             raise Unstructured("array in another byte order")
         first = {id(a): n for n, a in reversed(list(enumerate(arrays)))}  # an array may be passed twice
         types = tuple((a.shape, a.dtype.char, first[id(a)]) for a in arrays)

@@ -208,9 +208,8 @@ class Program:
     def _rebind(self) -> bool:
         """Bind the present parameters, if they are of the recorded types, and all writes to them can be seen."""
         arrays = self._arrays()
-        self._watch(
-            arrays
-        )  # they may lie elsewhere now; before they are read, so that every write since is told
+        # They may lie elsewhere now. Watched before they are read, so that every write since is told.
+        self._watch(arrays)
         pairs = list(zip(arrays, self._leaves(), strict=True))
         if any(
             type_of(a) != leaf.type or (leaf.operator is parameter and stamps.is_lent(a)) for a, leaf in pairs

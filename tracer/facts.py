@@ -21,11 +21,8 @@ _BOOKKEEPING = frozenset(
         *("_forward_hooks", "_forward_pre_hooks", "_children", "_reg_params"),
     }
 )
-_OF_PARAMETERS = (
-    "_data",
-    "_shape",
-    "_waiting",
-)  # the first call may set them, and a program looks at its arrays
+# The first call may set these of parameters, and a program looks at its arrays.
+_OF_PARAMETERS = ("_data", "_shape", "_waiting")
 
 
 @dataclass(frozen=True)
@@ -115,9 +112,8 @@ class Contents:
         )
 
 
-Further = (
-    Contents | Names | Values | Kind | Order | Setting
-)  # facts that are about more than one attribute or item
+# Facts that are about more than one attribute or item.
+Further = Contents | Names | Values | Kind | Order | Setting
 
 
 def _looked_up(holder: Any, key: Any) -> Any:

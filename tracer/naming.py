@@ -23,9 +23,8 @@ _TYPES_ONLY = (
     "BUILD_TUPLE",
     "BINARY_OP",
 )
-_CALL = (
-    "PRECALL" if "PRECALL" in dis.opmap else "CALL"
-)  # the first of the call: arguments go off there in 3.11
+# The first instruction of a call: arguments go off there in 3.11.
+_CALL = "PRECALL" if "PRECALL" in dis.opmap else "CALL"
 
 
 # Where a name is looked up: among globals, in a variable of an enclosing function, in an object.

@@ -14,13 +14,8 @@ from llvmlite import ir
 
 from blockfuse.codegen.cpu.words import I32, I64, POINTER, call_at, word
 
-BREATH = (
-    "clock",
-    "save",
-    "restore",
-    "signals",
-    "thread",
-)  # words of the table; thread: whose interpreter was given away
+# Words of the table. thread: whose interpreter was given away.
+BREATH = ("clock", "save", "restore", "signals", "thread")
 ALIVE, ENDED = 1, -1  # at least so many decisions until the next breath; a handler raised
 # Nanoseconds between breaths. A thread that waits for the interpreter insists on it after 5 ms (``sys.setswitchinterval``)
 # without a release: one that comes sooner only wakes it, too late, and lets it begin to wait anew.
