@@ -37,9 +37,7 @@ class Fact:
 
     def holds(self) -> bool:
         found = _looked_up(self.holder, self.key)
-        if found is self.value:
-            return True
-        return self.by_value and type(found) is type(self.value) and repr(found) == repr(self.value)
+        return found is self.value or (self.by_value and _is_equal(found, self.value))
 
 
 @dataclass(frozen=True)
@@ -107,13 +105,17 @@ class Contents:
     def holds(self) -> bool:
         found = items_of(self.holder)
         return len(found) == len(self.items) and all(
-            a is b or (type(a) in ATOMS and type(a) is type(b) and repr(a) == repr(b))
-            for a, b in zip(found, self.items, strict=True)
+            a is b or (type(a) in ATOMS and _is_equal(a, b)) for a, b in zip(found, self.items, strict=True)
         )
 
 
 # Facts that are about more than one attribute or item.
 Further = Contents | Names | Values | Kind | Order | Setting
+
+
+def _is_equal(one: Any, other: Any) -> bool:
+    """Of numbers and text: to the bit, and of one type."""
+    return type(one) is type(other) and repr(one) == repr(other)
 
 
 def _looked_up(holder: Any, key: Any) -> Any:

@@ -69,9 +69,8 @@ def called(frame: types.FrameType) -> Any:
     form = anatomy(frame.f_code)
     place = form.place(frame)
     base = call_base(form, place)
-    place -= (
-        form.instructions[place].opname == "CALL" and "PRECALL" in dis.opmap
-    )  # 3.11: arguments go off there
+    # In 3.11 arguments go off at the instruction before.
+    place -= form.instructions[place].opname == "CALL" and "PRECALL" in dis.opmap
     end = next((n for n in range(place - 1, -1, -1) if form.depth(n + 1) == base), None)
     start = None if end is None else form.start_of(end + 1, 2)
     if start is None or end is None:
