@@ -31,16 +31,16 @@ test-long: $(VENV)/.installed-test ## run the tests that take long by nature, an
 	$(BIN)/pytest $(PARALLEL) -m "long or sampled" --all-examples
 
 fuzz: $(VENV)/.installed-test ## run random programs, new ones each time, for 10 minutes or MINUTES=...
-	PYTHONPATH=src:tests $(BIN)/python tests/graph_fuzz.py --minutes $(or $(MINUTES),10) & graphs=$$!; \
-	$(BIN)/pytest tests/test_fuzz.py --fuzz-minutes=$(or $(MINUTES),10); edits=$$?; \
+	PYTHONPATH=src:tests/support $(BIN)/python tests/support/graph_fuzz.py --minutes $(or $(MINUTES),10) & graphs=$$!; \
+	$(BIN)/pytest tests/runtime/test_fuzz.py --fuzz-minutes=$(or $(MINUTES),10); edits=$$?; \
 	wait $$graphs && exit $$edits
 
 # What judges mutants, in one process: each test runs once before, to learn what it comes to.
 JUDGES := accuracy aliasing batches cuda_products drawing flow functions gathers goldens granularity graph_text hybridize isa joins \
-	kernels layers layouts meaning operators passes picking products raising rows schedule streams strips sweeps threads verify
+	kernels layers layouts meaning operators passes picking products raising batch_items schedule streams strips sweeps threads verify
 
 mutants: $(VENV)/.installed-test ## break the code generator N=240 times and say which test notices, an hour or two; OPTIONS="..."
-	$(BIN)/pytest $(JUDGES:%=tests/test_%.py) --mutants=$(or $(N),240) --mutants-jobs=2 --all-examples $(OPTIONS)
+	$(BIN)/pytest $(wildcard $(JUDGES:%=tests/*/test_%.py)) --mutants=$(or $(N),240) --mutants-jobs=2 --all-examples $(OPTIONS)
 
 check: $(VENV)/.installed-check ## formatting, lint and types, changing nothing
 	$(BIN)/ruff format --check .

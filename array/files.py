@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy
 
-from blockfuse.array.creation import asarray
+from blockfuse.array.functions.creation import asarray
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir import interpreter
 from blockfuse.ir.errors import UsageError

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy
 
-from blockfuse.array import linalg, methods, np
+from blockfuse.array import methods, np
+from blockfuse.array.functions import linalg
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.outside import or_numpys
 

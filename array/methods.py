@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy
 
-from blockfuse.array import creation, devices, elementwise, indexing, products, reducing, selecting, shaping
+from blockfuse.array import devices
 from blockfuse.array.arguments import checked_dtype
 from blockfuse.array.devices import Device
+from blockfuse.array.functions import creation, elementwise, indexing, products, reducing, selecting, shaping
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.outside import outside, read_only, writing_outside
 from blockfuse.ir.operators import movement, pointwise

@@ -26,8 +26,8 @@ from numpy import (
     uint64,
 )
 
-from blockfuse.array import linalg, random
-from blockfuse.array.creation import (
+from blockfuse.array.functions import linalg, random
+from blockfuse.array.functions.creation import (
     arange,
     array,
     asanyarray,
@@ -53,7 +53,7 @@ from blockfuse.array.creation import (
     zeros,
     zeros_like,
 )
-from blockfuse.array.elementwise import (
+from blockfuse.array.functions.elementwise import (
     abs,
     absolute,
     acos,
@@ -146,8 +146,7 @@ from blockfuse.array.elementwise import (
     trunc,
     where,
 )
-from blockfuse.array.ndarray import ndarray
-from blockfuse.array.products import (
+from blockfuse.array.functions.products import (
     cross,
     dot,
     einsum,
@@ -159,7 +158,7 @@ from blockfuse.array.products import (
     trace,
     vdot,
 )
-from blockfuse.array.reducing import (
+from blockfuse.array.functions.reducing import (
     all,
     amax,
     amin,
@@ -182,7 +181,7 @@ from blockfuse.array.reducing import (
     sum,
     var,
 )
-from blockfuse.array.selecting import (
+from blockfuse.array.functions.selecting import (
     allclose,
     argsort,
     argwhere,
@@ -203,7 +202,7 @@ from blockfuse.array.selecting import (
     take_along_axis,
     unique,
 )
-from blockfuse.array.shaping import (
+from blockfuse.array.functions.shaping import (
     append,
     array_split,
     atleast_1d,
@@ -238,6 +237,7 @@ from blockfuse.array.shaping import (
     vsplit,
     vstack,
 )
+from blockfuse.array.ndarray import ndarray
 
 __all__ = [
     "abs",

@@ -8,18 +8,19 @@ from typing import Any
 
 import numpy
 
-from blockfuse.array import modes, random
+from blockfuse.array import modes
 from blockfuse.array.arguments import ArrayLike, axes_tuple, checked_dtype, one_axis
-from blockfuse.array.creation import array, asarray
 from blockfuse.array.devices import Device, cpu, current_device, gpu, num_gpus
-from blockfuse.array.elementwise import erf, relu, sigmoid, softplus
 from blockfuse.array.files import load, save, savez
+from blockfuse.array.functions import random
+from blockfuse.array.functions.creation import array, asarray
+from blockfuse.array.functions.elementwise import erf, relu, sigmoid, softplus
+from blockfuse.array.functions.products import matmul
+from blockfuse.array.functions.random import seed
+from blockfuse.array.functions.reducing import logsumexp, norm
+from blockfuse.array.functions.selecting import argwhere, as_index, order, take_along_axis, within
+from blockfuse.array.functions.shaping import broadcast_to, expand_dims, reshape, squeeze, swapaxes
 from blockfuse.array.ndarray import ndarray
-from blockfuse.array.products import matmul
-from blockfuse.array.random import seed
-from blockfuse.array.reducing import logsumexp, norm
-from blockfuse.array.selecting import argwhere, as_index, order, take_along_axis, within
-from blockfuse.array.shaping import broadcast_to, expand_dims, reshape, squeeze, swapaxes
 from blockfuse.array.sizes import size_agnostic
 from blockfuse.ir.errors import ShapeError, UsageError
 from blockfuse.ir.interpreter import current

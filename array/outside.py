@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy
 
-from blockfuse.array.creation import asarray
+from blockfuse.array.functions.creation import asarray
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.errors import DTypeError, UsageError
 from blockfuse.ir.types import DTYPES

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy
 
-from blockfuse.array import linalg, np, reducing
+from blockfuse.array import np
+from blockfuse.array.functions import linalg, reducing
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.outside import outside, writing_outside, written_outside
 from blockfuse.ir.operator import TABLE, Operator

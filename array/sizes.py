@@ -1,4 +1,4 @@
-"""What functions of the library declare of the sizes of arrays (NOTE [sizes that Python saw] in ``tracer/sizes.py``)."""
+"""What functions declare of the sizes of arrays (NOTE [sizes that Python saw], ``tracer/generalize/sizes.py``)."""
 
 from __future__ import annotations
 

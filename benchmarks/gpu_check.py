@@ -28,11 +28,12 @@ from benchmarks.gpu_products import SHAPES, ProductTime, product_times
 from benchmarks.gpu_report import Report, Timed, plotted, show
 from benchmarks.gpu_timing import checked, copy_speeds, device_arrays, drawn, hybridized, microseconds
 from blockfuse import nn
-from blockfuse.codegen.cuda import cublas, region_choice
-from blockfuse.codegen.cuda.device import Device
-from blockfuse.codegen.cuda.source import DeviceSource
-from blockfuse.codegen.cuda.tiles import BlockTiling
-from blockfuse.runtime import backend as backends
+from blockfuse.codegen.cuda.device.device import Device
+from blockfuse.codegen.cuda.products import cublas
+from blockfuse.codegen.cuda.products.tile_choice import BlockTiling
+from blockfuse.codegen.cuda.program import region_choice
+from blockfuse.codegen.cuda.source.device_source import DeviceSource
+from blockfuse.runtime.programs import backend as backends
 
 _PACKAGES = (
     "blockfuse",
@@ -76,7 +77,7 @@ def main(dry_run: bool, only_results: bool, json_file: Path | None, plot_file: P
 def _device(dry_run: bool) -> Device:
     """The device of this process, or the simulator in its place."""
     if dry_run:
-        from blockfuse.codegen.cuda.simulated import SimulatedDevice
+        from blockfuse.codegen.cuda.device.simulated_device import SimulatedDevice
 
         simulated = SimulatedDevice()
         backends.cuda_device = lambda: simulated  # type: ignore[assignment]  # what hybridize(backend="cuda") asks

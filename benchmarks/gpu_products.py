@@ -1,6 +1,6 @@
 """How fast a device computes products: every block of threads that one may get, and cuBLASLt, at the same shapes.
 
-``codegen/cuda/tiles.py`` estimates these times; this is what its numbers are to be compared with.
+``codegen/cuda/products/tile_choice.py`` estimates these times; this is what its numbers are to be compared with.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Any, Protocol
 
 import numpy
 
-from blockfuse.codegen.cuda.cublas import CublasLt
-from blockfuse.codegen.cuda.products import render_product
-from blockfuse.codegen.cuda.providers import LibraryProduct
-from blockfuse.codegen.cuda.source import DeviceSource
-from blockfuse.codegen.cuda.tiles import candidates, choose_tile, cycles
-from blockfuse.codegen.kernel import Access, BlockTile, ProductKernel, Statement
-from blockfuse.codegen.machine import ProductShape
+from blockfuse.codegen.cuda.products.cublas import CublasLt
+from blockfuse.codegen.cuda.products.product_source import render_product
+from blockfuse.codegen.cuda.products.providers import LibraryProduct
+from blockfuse.codegen.cuda.products.tile_choice import candidates, choose_tile, cycles
+from blockfuse.codegen.cuda.source.device_source import DeviceSource
+from blockfuse.codegen.kernels.kernel import Access, BlockTile, ProductKernel, Statement
+from blockfuse.codegen.kernels.machine import ProductShape
 
 # (rows, inner, units): the products of the nets that issue 5 measures, and squares.
 SHAPES = (
@@ -35,7 +35,7 @@ SHAPES = (
 
 
 class Queue(Protocol):
-    """What is asked of a device: ``blockfuse.codegen.cuda.device.Queue`` has it."""
+    """What is asked of a device: ``blockfuse.codegen.cuda.device.device.Queue`` has it."""
 
     def allocate(self, nbytes: int) -> Any: ...
     def upload(self, target: int, source: numpy.ndarray) -> None: ...

@@ -14,8 +14,8 @@ import numpy
 import blockfuse
 from benchmarks.gpu_cases import Family, Shape
 from blockfuse import nn, np
-from blockfuse.codegen.cuda.device import Device, Resident
-from blockfuse.runtime.foreign import DeviceArray, downloaded, uploaded
+from blockfuse.codegen.cuda.device.device import Device, Resident
+from blockfuse.runtime.arrays.foreign import DeviceArray, downloaded, uploaded
 from blockfuse.runtime.inspection import settled
 
 _ROUNDS = 9

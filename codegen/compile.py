@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 
 import numpy
 
-from blockfuse.codegen.batches import for_every_size
-from blockfuse.codegen.machine import Machine
-from blockfuse.codegen.schedule import Schedule, schedule
+from blockfuse.codegen.kernels.machine import Machine
+from blockfuse.codegen.scheduling.every_size import for_every_size
+from blockfuse.codegen.scheduling.schedule import Schedule, schedule
 from blockfuse.ir.errors import TraceError
 from blockfuse.ir.flow import Flow, straight
 from blockfuse.ir.graph import Graph, Node, evaluate

@@ -13,11 +13,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-from blockfuse.codegen.cost import AWAKE_WORK, PARALLEL_WORK, shared_from
-from blockfuse.codegen.kernel import ProductKernel, ProductTile
-from blockfuse.codegen.machine import Machine
-from blockfuse.codegen.schedule import Schedule
-from blockfuse.codegen.steps import HostCall, Launch, Strip
+from blockfuse.codegen.kernels.cost import AWAKE_WORK, PARALLEL_WORK, shared_from
+from blockfuse.codegen.kernels.kernel import ProductKernel, ProductTile
+from blockfuse.codegen.kernels.machine import Machine
+from blockfuse.codegen.scheduling.schedule import Schedule
+from blockfuse.codegen.scheduling.steps import HostCall, Launch, Strip
 
 SLOTS = 1024  # sizes of the batch that an entry knows at a time
 

@@ -4,8 +4,8 @@ Block.__call__ -> dispatch (guards) -> trace -> graph -> passes -> schedule -> k
 """
 
 from blockfuse import nn, np
-from blockfuse.codegen.cpu import native
-from blockfuse.codegen.cpu.program import program_ir
+from blockfuse.codegen.cpu.native import engine
+from blockfuse.codegen.cpu.program.native_program import program_ir
 from blockfuse.runtime.inspection import STAGES, settled
 
 
@@ -56,7 +56,7 @@ print(STAGES["source"](program))
 title("program: kernels in order, behind one function that Python calls")
 machine = program.executable.plan.machine
 text = program_ir(program.executable.plan)
-code = native.object_code(text, machine)
+code = engine.object_code(text, machine)
 print(f"{len(text.splitlines())} lines of LLVM IR, {len(code)} bytes of object code for {machine.name}")
 print(f"entry: {program.executable.entry}")
 

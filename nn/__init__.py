@@ -1,6 +1,7 @@
 """Blocks, layers and parameters: ``from blockfuse import nn``."""
 
-from blockfuse.nn.activations import (
+from blockfuse.nn.block import Block, HybridBlock
+from blockfuse.nn.layers.activations import (
     ELU,
     GELU,
     SELU,
@@ -10,9 +11,17 @@ from blockfuse.nn.activations import (
     SiLU,
     Swish,
 )
-from blockfuse.nn.basic import Dense, Dropout, Embedding, Flatten, HybridLambda, Identity, Lambda, LayerNorm
-from blockfuse.nn.block import Block, HybridBlock
-from blockfuse.nn.containers import Concatenate, HybridConcatenate, HybridSequential, Sequential
+from blockfuse.nn.layers.basic import (
+    Dense,
+    Dropout,
+    Embedding,
+    Flatten,
+    HybridLambda,
+    Identity,
+    Lambda,
+    LayerNorm,
+)
+from blockfuse.nn.layers.containers import Concatenate, HybridConcatenate, HybridSequential, Sequential
 from blockfuse.nn.parameter import Constant, Parameter
 from blockfuse.nn.parameter_dict import ParameterDict
 

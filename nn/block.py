@@ -23,7 +23,7 @@ from blockfuse.nn.initializers import Init
 from blockfuse.nn.parameter import Parameter
 from blockfuse.nn.parameter_dict import ParameterDict
 from blockfuse.nn.structure import Held, Registry, joined
-from blockfuse.runtime.dispatch import OPTIONS, Hybrid, asks_entry, call_block
+from blockfuse.runtime.calls.dispatch import OPTIONS, Hybrid, asks_entry, call_block
 
 # Gluon's options of ``hybridize`` are taken and mean nothing: memory and partitions look after themselves.
 GLUON_OPTIONS = (

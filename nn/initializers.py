@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy
 
-from blockfuse.array import creation, random
+from blockfuse.array.functions import creation, random
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.errors import ShapeError, UsageError
 

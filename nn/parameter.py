@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy
 
-from blockfuse.array import creation, stamps
+from blockfuse.array import stamps
 from blockfuse.array.arguments import checked_dtype
 from blockfuse.array.devices import Device, check_device, current_device
 from blockfuse.array.eager import EAGER
+from blockfuse.array.functions import creation
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.stamps import Watchers
 from blockfuse.ir.errors import DeferredInitializationError, NotInitializedError, ShapeError, UsageError

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy
 
-from blockfuse.array import creation
 from blockfuse.array.devices import Device, current_device
+from blockfuse.array.functions import creation
 from blockfuse.ir.errors import UsageError
 from blockfuse.nn import parameter_files
 from blockfuse.nn.initializers import Init, Uniform, create

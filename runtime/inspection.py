@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from blockfuse.codegen.cuda.plan import Plan as DevicePlan
-from blockfuse.codegen.steps import HostCall
+from blockfuse.codegen.cuda.program.plan import Plan as DevicePlan
+from blockfuse.codegen.scheduling.steps import HostCall
 from blockfuse.ir.flow import Flow
 from blockfuse.ir.graph import Graph, Node, argument
-from blockfuse.runtime.dispatch import Hybrid
-from blockfuse.runtime.explain import decision_lines
-from blockfuse.runtime.program import Program
-from blockfuse.tracer.record import Recording
+from blockfuse.runtime.calls.dispatch import Hybrid
+from blockfuse.runtime.calls.explain import decision_lines
+from blockfuse.runtime.programs.program import Program
+from blockfuse.tracer.recording.record import Recording
 
 _CALLS = 16  # calls after which a signature that is still recorded again counts as eager
 

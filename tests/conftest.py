@@ -21,7 +21,11 @@ settings.load_profile("repeatable")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--fuzz-minutes", type=float, default=0.0, metavar="N", help="let tests/test_fuzz.py run N minutes"
+        "--fuzz-minutes",
+        type=float,
+        default=0.0,
+        metavar="N",
+        help="let tests/runtime/test_fuzz.py run N minutes",
     )
 
 

@@ -13,7 +13,7 @@ import numpy
 
 from benchmarks.contender import UnsupportedNetError, Way
 from benchmarks.nets import Net
-from blockfuse.codegen.cpu import isa
+from blockfuse.codegen.cpu.native import isa
 
 _INDEPENDENT = 16  # vectors: as many chains as two units with a latency of four cycles need, and more
 

@@ -1,4 +1,4 @@
-"""Expressions of kernels in NumPy, for all elements at once: each function by a row of its own, not by ``functions.py``."""
+"""Expressions of kernels in NumPy, all elements at once, each by a row of its own: not those of ``values/functions.py``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy
 
-from blockfuse.codegen.kernel import Statement
+from blockfuse.codegen.kernels.kernel import Statement
 from blockfuse.codegen.meaning.memory import MeaningError
 
 Values = dict[str, numpy.ndarray]  # name -> what it stands for, side by side

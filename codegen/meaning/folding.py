@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy
 
-from blockfuse.codegen.kernel import Fold
+from blockfuse.codegen.kernels.kernel import Fold
 from blockfuse.codegen.meaning.expressions import Values, compiled, value_of
 from blockfuse.codegen.meaning.memory import MeaningError
 

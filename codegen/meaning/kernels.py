@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy
 
-from blockfuse.codegen.kernel import (
+from blockfuse.codegen.kernels.kernel import (
     Access,
     ColumnKernel,
     DrawKernel,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from blockfuse.codegen.kernel import Access, ProductKernel
+from blockfuse.codegen.kernels.kernel import Access, ProductKernel
 from blockfuse.codegen.meaning.expressions import computed
 from blockfuse.codegen.meaning.memory import Address, unwritten
 

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 
 import numpy
 
-from blockfuse.codegen.buffers import Buffer
-from blockfuse.codegen.kernel import Kernel, ProductKernel
-from blockfuse.codegen.lines import pointers
+from blockfuse.codegen.kernels.kernel import Kernel, ProductKernel
+from blockfuse.codegen.kernels.source_lines import pointers
 from blockfuse.codegen.meaning.kernels import Addresses, kernel_meaning
 from blockfuse.codegen.meaning.memory import Address, MeaningError, Memory, given, unwritten
-from blockfuse.codegen.schedule import BlockSchedule, Schedule
-from blockfuse.codegen.steps import HostCall, Launch, Step, Strip
+from blockfuse.codegen.scheduling.buffers import Buffer
+from blockfuse.codegen.scheduling.schedule import BlockSchedule, Schedule
+from blockfuse.codegen.scheduling.steps import HostCall, Launch, Step, Strip
 from blockfuse.ir.errors import FaultError
 from blockfuse.ir.layout import Layout
 

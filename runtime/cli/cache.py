@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from blockfuse.runtime import backend
+from blockfuse.runtime.programs import backend
 
 
 @click.group(invoke_without_command=True)

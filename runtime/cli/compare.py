@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from blockfuse.ir.errors import UsageError
-from blockfuse.runtime.backend import BACKENDS, PRECISIONS, backend
 from blockfuse.runtime.cli import report
 from blockfuse.runtime.cli.files import check_folder, write_whole
 from blockfuse.runtime.cli.inputs import BatchType, Input, InputType
 from blockfuse.runtime.cli.measure import Comparison, compared
 from blockfuse.runtime.cli.subjects import Subject, example_files, subjects
+from blockfuse.runtime.programs.backend import BACKENDS, PRECISIONS, backend
 
 _BUSY = 0.7  # load of a processor: above this, threads of NumPy's BLAS wait milliseconds for each other
 

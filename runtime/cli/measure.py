@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy
 
-from blockfuse.array import random
+from blockfuse.array.functions import random
 from blockfuse.array.ndarray import ndarray
+from blockfuse.array.pytree import Unstructured, flatten
 from blockfuse.ir.errors import UsageError
+from blockfuse.runtime.calls.dispatch import run_of
+from blockfuse.runtime.calls.function import HybridFunction
 from blockfuse.runtime.cli.inputs import Input
 from blockfuse.runtime.cli.subjects import Subject, naming_errors
-from blockfuse.runtime.dispatch import run_of
-from blockfuse.runtime.function import HybridFunction
 from blockfuse.runtime.inspection import Outcome, settled
-from blockfuse.tracer.structure import Unstructured, flatten
 
 _ROUNDS = (5, 15)  # fewest, most
 _ROUND = 0.004  # seconds: a round has as many calls as fit

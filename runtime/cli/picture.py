@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from blockfuse.ir.flow import Flow
-from blockfuse.runtime.cli.layers import LINE, PAD, Panel, panel
+from blockfuse.runtime.cli.graph_layout import LINE, PAD, Panel, panel
 
 _MARGIN = 28  # pixels around everything
 _HEAD = 44  # for the title

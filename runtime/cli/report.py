@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from blockfuse.codegen.machine import Machine
+from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.ir.errors import UsageError
 from blockfuse.runtime.cli.measure import Comparison, Timing
 

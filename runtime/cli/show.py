@@ -7,14 +7,14 @@ from pathlib import Path
 import click
 
 from blockfuse.ir.errors import UsageError
-from blockfuse.runtime.backend import shown
+from blockfuse.runtime.calls.function import HybridFunction
 from blockfuse.runtime.cli.files import check_folder, write_whole
 from blockfuse.runtime.cli.inputs import Input, InputType
 from blockfuse.runtime.cli.picture import picture
 from blockfuse.runtime.cli.subjects import Subject, naming_errors, subjects
-from blockfuse.runtime.function import HybridFunction
 from blockfuse.runtime.inspection import STAGES, settled
-from blockfuse.runtime.program import Program
+from blockfuse.runtime.programs.backend import shown
+from blockfuse.runtime.programs.program import Program
 
 
 @click.command()

@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from blockfuse.array import random
+from blockfuse.array.functions import random
 from blockfuse.ir.errors import UsageError
+from blockfuse.runtime.calls.function import HybridFunction
 from blockfuse.runtime.cli.inputs import Input, parsed
-from blockfuse.runtime.function import HybridFunction
-from blockfuse.tracer.purity import is_trusted
+from blockfuse.tracer.certificate.purity import is_trusted
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"  # beside runtime/, installed or not
 

@@ -5,7 +5,7 @@ from blockfuse.array import autograd, np, npx
 from blockfuse.ir.errors import CompilerWarning, MixedDtypesWarning
 from blockfuse.nn import initializers as init
 from blockfuse.nn.parameter import Constant, Parameter
-from blockfuse.runtime.function import hybridize
+from blockfuse.runtime.calls.function import hybridize
 
 __version__ = "0.1.0"
 

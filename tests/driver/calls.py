@@ -11,11 +11,11 @@ from threads import together
 
 import blockfuse
 from blockfuse import nn, np, npx
-from blockfuse.array import random
-from blockfuse.codegen.cuda.driver import StridedMemoryView
-from blockfuse.codegen.cuda.executable import _SIZES
+from blockfuse.array.functions import random
+from blockfuse.codegen.cuda.device.driver import StridedMemoryView
+from blockfuse.codegen.cuda.program.executable import _SIZES
 from blockfuse.ir.errors import DeviceMemoryError, UsageError
-from blockfuse.runtime import backend as backends
+from blockfuse.runtime.programs import backend as backends
 
 DEVICE = PlayedDevice()  # one for the process, as in production
 

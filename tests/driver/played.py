@@ -13,12 +13,12 @@ from cuda.bindings import driver as cu
 from devices import FakeRegion, stub
 from graphs import Memory
 
-from blockfuse.codegen.cuda.device import Resident
-from blockfuse.codegen.cuda.driver import CudaDevice, CudaKernel
-from blockfuse.codegen.cuda.host import on_host
-from blockfuse.codegen.cuda.probe import probe
-from blockfuse.codegen.cuda.source import DeviceSource
-from blockfuse.codegen.kernel import Kernel
+from blockfuse.codegen.cuda.device.device import Resident
+from blockfuse.codegen.cuda.device.driver import CudaDevice, CudaKernel
+from blockfuse.codegen.cuda.device.probe import probe
+from blockfuse.codegen.cuda.program.host_kernels import on_host
+from blockfuse.codegen.cuda.source.device_source import DeviceSource
+from blockfuse.codegen.kernels.kernel import Kernel
 from blockfuse.codegen.store import Store
 from blockfuse.ir.errors import NoDeviceKernelError
 

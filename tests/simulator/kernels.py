@@ -14,8 +14,8 @@ from patterns import Picked, picked
 from simulated import Simulated
 from test_kernels import DTYPES_OF, GROUPS, assert_same, graphs, operands_of, random, values_with_ties
 
-from blockfuse.codegen.cuda.simulator import Pointer, run
-from blockfuse.codegen.cuda.source import DeviceSource, Stage
+from blockfuse.codegen.cuda.device.kernel_simulator import Pointer, run
+from blockfuse.codegen.cuda.source.device_source import DeviceSource, Stage
 from blockfuse.ir.graph import Graph
 from blockfuse.ir.lowering import Contraction
 from blockfuse.ir.operator import Operator

@@ -1,4 +1,4 @@
-"""Products on a simulated device against float64; ``test_cuda_simulator.py`` starts this file."""
+"""Products on a simulated device against float64; ``tests/codegen/test_cuda_simulator.py`` starts this file."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,14 +9,14 @@ import pytest
 from graphs import graph, meant
 
 from blockfuse.codegen.compile import compile_flow
-from blockfuse.codegen.cuda.nets import with_whole_nets
-from blockfuse.codegen.cuda.products import finishing_source
-from blockfuse.codegen.cuda.render import render
-from blockfuse.codegen.cuda.simulator import Pointer, run
-from blockfuse.codegen.cuda.tiles import LOWER, SHAPES, Shape
-from blockfuse.codegen.kernel import BlockTile
-from blockfuse.codegen.machine import Machine, ProductShape
-from blockfuse.codegen.schedule import Launch, Schedule
+from blockfuse.codegen.cuda.device.kernel_simulator import Pointer, run
+from blockfuse.codegen.cuda.products.chains import with_whole_nets
+from blockfuse.codegen.cuda.products.product_source import finishing_source
+from blockfuse.codegen.cuda.products.tile_choice import LOWER, SHAPES, Shape
+from blockfuse.codegen.cuda.source.render import render
+from blockfuse.codegen.kernels.kernel import BlockTile
+from blockfuse.codegen.kernels.machine import Machine, ProductShape
+from blockfuse.codegen.scheduling.schedule import Launch, Schedule
 from blockfuse.ir.graph import Graph, argument
 from blockfuse.ir.operators import movement, neural, pointwise
 from blockfuse.ir.operators.contractions import dense, matmul

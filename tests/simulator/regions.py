@@ -1,4 +1,4 @@
-"""Programs with regions in the simulator against Python; ``test_cuda_simulator.py`` starts this file."""
+"""Programs with regions in the simulator against Python; ``tests/codegen/test_cuda_simulator.py`` starts this file."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from devices import Tensor
 from region_programs import PROGRAMS, calls_of, hybridized
 
 from blockfuse import np
-from blockfuse.codegen.cuda import regions
-from blockfuse.codegen.cuda.device import Queue
-from blockfuse.codegen.cuda.simulated import SimulatedDevice, SimulatedQueue
-from blockfuse.runtime import backend as backends
+from blockfuse.codegen.cuda.device.device import Queue
+from blockfuse.codegen.cuda.device.simulated_device import SimulatedDevice, SimulatedQueue
+from blockfuse.codegen.cuda.program import regions
+from blockfuse.runtime.programs import backend as backends
 
 CALLS, AGAIN = 5, 2  # of each program, and those that are made once more: the simulator is slow
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy
 
-from blockfuse.codegen.buffers import Buffer
 from blockfuse.codegen.compile import compile_flow
-from blockfuse.codegen.cuda.isa import machine
-from blockfuse.codegen.cuda.render import render
-from blockfuse.codegen.cuda.simulator import Pointer, run
-from blockfuse.codegen.cuda.source import DeviceSource
-from blockfuse.codegen.schedule import Launch
+from blockfuse.codegen.cuda.device.kernel_simulator import Pointer, run
+from blockfuse.codegen.cuda.native.isa import machine
+from blockfuse.codegen.cuda.source.device_source import DeviceSource
+from blockfuse.codegen.cuda.source.render import render
+from blockfuse.codegen.scheduling.buffers import Buffer
+from blockfuse.codegen.scheduling.schedule import Launch
 from blockfuse.ir.graph import Graph, argument
 from blockfuse.ir.verify import verify
 

@@ -1,0 +1,93 @@
+"""``np.linalg``: norms, inverses, decompositions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+
+from blockfuse.array.arguments import ArrayLike
+from blockfuse.array.functions.creation import asarray
+from blockfuse.array.functions.reducing import norm
+from blockfuse.array.functions.shaping import expand_dims, squeeze
+from blockfuse.array.ndarray import ndarray
+from blockfuse.array.outside import outside
+from blockfuse.ir.operators import linear_algebra
+
+__all__ = [
+    "cholesky",
+    "cond",
+    "det",
+    "eig",
+    "eigh",
+    "eigvals",
+    "eigvalsh",
+    "inv",
+    "lstsq",
+    "matrix_power",
+    "matrix_rank",
+    "norm",
+    "pinv",
+    "qr",
+    "slogdet",
+    "solve",
+    "svd",
+]
+
+# -- with gradients: operators -------------------------------------------------------------------------------
+
+
+def det(a: ArrayLike) -> ndarray:
+    """The determinant of each square matrix. Raises ShapeError where they are not square."""
+    return linear_algebra.det(_checked(a))
+
+
+def inv(a: ArrayLike) -> ndarray:
+    """The inverse of each square matrix. Raises ``numpy.linalg.LinAlgError`` where there is none."""
+    return linear_algebra.inverse(_checked(a))
+
+
+def solve(a: ArrayLike, b: ArrayLike) -> ndarray:
+    """The ``x`` of ``a @ x = b``; ``b`` is a vector, or has a matrix for each matrix of ``a``."""
+    x, y = _checked(a), asarray(b)
+    if y.ndim == 1:
+        return squeeze(linear_algebra.solve(x, expand_dims(y, 1)), -1)
+    return linear_algebra.solve(x, y)
+
+
+def _checked(a: ArrayLike) -> ndarray:
+    x = asarray(a)
+    linear_algebra.check_square(x.shape)
+    return x
+
+
+# -- without: escapes ----------------------------------------------------------------------------------------
+
+
+def _outside(function: Callable[..., Any]) -> Callable[..., Any]:
+    """NumPy's function, run on the data of an array; every array that it returns is one of ours."""
+
+    def run(a: ArrayLike, *arguments: Any, **options: Any) -> Any:
+        return outside(function, (asarray(a), *arguments), options)
+
+    run.__name__ = run.__qualname__ = function.__name__
+    run.__doc__ = (
+        f"As ``numpy.linalg.{function.__name__}``. It leaves the array world: no gradient, no compilation."
+    )
+    return run
+
+
+cholesky = _outside(numpy.linalg.cholesky)
+cond = _outside(numpy.linalg.cond)
+eig = _outside(numpy.linalg.eig)
+eigh = _outside(numpy.linalg.eigh)
+eigvals = _outside(numpy.linalg.eigvals)
+eigvalsh = _outside(numpy.linalg.eigvalsh)
+lstsq = _outside(numpy.linalg.lstsq)
+matrix_power = _outside(numpy.linalg.matrix_power)
+matrix_rank = _outside(numpy.linalg.matrix_rank)
+pinv = _outside(numpy.linalg.pinv)
+qr = _outside(numpy.linalg.qr)
+slogdet = _outside(numpy.linalg.slogdet)
+svd = _outside(numpy.linalg.svd)

@@ -1,0 +1,135 @@
+"""Products of vectors and matrices."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy
+
+from blockfuse.array.arguments import ArrayLike, one_axis
+from blockfuse.array.functions.creation import asarray
+from blockfuse.array.functions.elementwise import alike, binary
+from blockfuse.array.functions.reducing import sum
+from blockfuse.array.functions.shaping import moveaxis, ravel, reshape
+from blockfuse.array.ndarray import ndarray
+from blockfuse.array.sizes import size_agnostic
+from blockfuse.ir.errors import ShapeError
+from blockfuse.ir.operators import contractions
+from blockfuse.ir.types import TensorType
+
+matmul = binary(contractions.matmul)
+
+
+def dot(a: ArrayLike, b: ArrayLike) -> ndarray:
+    """The product over the last axis of ``a`` and the last but one of ``b``; a scalar multiplies."""
+    x, y = alike(a, b)
+    _check_inner(x, y, "dot")
+    if x.ndim and 1 <= y.ndim <= 2:
+        return matmul(x, y)
+    return contractions.dot(x, y)
+
+
+@size_agnostic
+def _check_inner(x: ndarray, y: ndarray, name: str) -> None:
+    inner = y.shape[-2 if y.ndim > 1 else -1] if x.ndim and y.ndim else None
+    if inner is not None and x.shape[-1] != inner:
+        raise ShapeError(
+            f"{name} of shapes {x.shape} and {y.shape}: "
+            f"the last axis of the first ({x.shape[-1]}) must equal {inner}"
+        )
+
+
+def vdot(a: ArrayLike, b: ArrayLike) -> ndarray:
+    """The product of the two flattened arrays."""
+    x, y = alike(a, b)
+    return dot(ravel(x), ravel(y))
+
+
+def inner(a: ArrayLike, b: ArrayLike) -> ndarray:
+    """The product over the last axes."""
+    x, y = alike(a, b)
+    return x * y if not x.ndim or not y.ndim else tensordot(x, y, (-1, -1))
+
+
+def outer(a: ArrayLike, b: ArrayLike) -> ndarray:
+    """Each element of the flattened ``a`` times each of the flattened ``b``."""
+    return contractions.outer(*alike(a, b))
+
+
+def tensordot(a: ArrayLike, b: ArrayLike, axes: Any = 2) -> ndarray:
+    """The product summed over pairs of axes, or over the last ``axes`` of ``a`` with the first of ``b``."""
+    x, y = alike(a, b)
+    if isinstance(axes, int | numpy.integer):
+        count = operator.index(axes)
+        left, right = tuple(range(x.ndim - count, x.ndim)), tuple(range(count))
+    else:
+        left, right = _paired(axes[0], x.ndim), _paired(axes[1], y.ndim)
+    if [x.shape[i] for i in left] != [y.shape[i] for i in right]:
+        raise ShapeError(f"tensordot of shapes {x.shape} and {y.shape}: the sizes along axes {axes} differ")
+    return contractions.tensordot(x, y, axes=(left, right))
+
+
+def _paired(axes: Any, ndim: int) -> tuple[int, ...]:
+    return tuple(one_axis(a, ndim) for a in (axes if isinstance(axes, tuple | list) else (axes,)))
+
+
+@size_agnostic
+def einsum(subscripts: str, *operands: ArrayLike) -> ndarray:
+    """A sum of products, one letter for each axis: ``einsum('ij,jk->ik', a, b)``; '...' is any axes.
+
+    Raises ShapeError where letters and sizes do not agree.
+    """
+    arrays = [asarray(x) for x in operands]
+    explicit = _explicit(subscripts, arrays)
+    contractions.einsum.result_type(*(TensorType(x.shape, x.dtype) for x in arrays), subscripts=explicit)
+    return contractions.einsum(*arrays, subscripts=explicit)
+
+
+_SPARE = "ZYXWVUTSRQPONMLKJIHGFEDCBA"
+
+
+def _explicit(subscripts: str, arrays: Sequence[ndarray]) -> str:
+    """The subscripts with the result written out and a letter in the place of each axis that '...' covers."""
+    inputs, arrow, output = subscripts.replace(" ", "").partition("->")
+    terms = inputs.split(",")
+    if len(terms) != len(arrays):
+        raise ValueError(f"einsum {subscripts!r} names {len(terms)} operands; {len(arrays)} were given")
+    free = [letter for letter in _SPARE if letter not in subscripts]
+    hidden = [
+        x.ndim - len(t.replace("...", "")) if "..." in t else 0 for t, x in zip(terms, arrays, strict=True)
+    ]
+    dots = "".join(reversed(free[: max(hidden, default=0)]))
+    terms = [t.replace("...", dots[len(dots) - n :]) for t, n in zip(terms, hidden, strict=True)]
+    if arrow:
+        return f"{','.join(terms)}->{output.replace('...', dots)}"
+    letters = "".join(terms)
+    once = sorted(letter for letter in set(letters) - set(dots) if letters.count(letter) == 1)
+    return f"{','.join(terms)}->{dots}{''.join(once)}"
+
+
+def kron(a: ArrayLike, b: ArrayLike) -> ndarray:
+    """``b`` scaled by each element of ``a``, as blocks of one matrix."""
+    x, y = alike(a, b)
+    ndim = max(x.ndim, y.ndim)
+    left, right = (1,) * (ndim - x.ndim) + x.shape, (1,) * (ndim - y.ndim) + y.shape
+    wide_x = reshape(x, tuple(n for size in left for n in (size, 1)))
+    wide_y = reshape(y, tuple(n for size in right for n in (1, size)))
+    return reshape(wide_x * wide_y, tuple(n * m for n, m in zip(left, right, strict=True)))
+
+
+def trace(a: ArrayLike) -> ndarray:
+    """The sum of the diagonal of the first two axes."""
+    x = asarray(a)
+    size = min(x.shape[:2])
+    return sum(einsum("ii...->...i", x[:size, :size]), -1)
+
+
+def cross(a: ArrayLike, b: ArrayLike, axis: int = -1) -> ndarray:
+    """The vector product of three-dimensional vectors along ``axis``."""
+    x, y = moveaxis(a, axis, -1), moveaxis(b, axis, -1)
+    if x.shape[-1] != 3 or y.shape[-1] != 3:
+        raise ShapeError(f"cross needs vectors of 3 elements, not shapes {x.shape} and {y.shape}")
+    turned, twice = [1, 2, 0], [2, 0, 1]
+    return moveaxis(x[..., turned] * y[..., twice] - x[..., twice] * y[..., turned], -1, axis)

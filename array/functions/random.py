@@ -1,0 +1,317 @@
+"""``np.random``: draws from one stream that ``seed`` starts over; float32 unless ``dtype=`` says more."""
+
+from __future__ import annotations
+
+import operator
+from math import isfinite
+from typing import Any
+
+import numpy
+
+from blockfuse.array.arguments import ArrayLike, checked_dtype, shape_tuple
+from blockfuse.array.devices import Device, check_device
+from blockfuse.array.functions.creation import array, asarray
+from blockfuse.array.functions.elementwise import exp, log
+from blockfuse.array.functions.selecting import take
+from blockfuse.array.ndarray import ndarray
+from blockfuse.ir import interpreter
+from blockfuse.ir.operator import Operator
+from blockfuse.ir.operators import drawing, pointwise
+from blockfuse.ir.stream import STREAM
+
+__all__ = [
+    "bernoulli",
+    "beta",
+    "binomial",
+    "chisquare",
+    "choice",
+    "exponential",
+    "gamma",
+    "gumbel",
+    "laplace",
+    "logistic",
+    "lognormal",
+    "multinomial",
+    "normal",
+    "permutation",
+    "poisson",
+    "rand",
+    "randint",
+    "randn",
+    "random",
+    "random_sample",
+    "seed",
+    "shuffle",
+    "standard_normal",
+    "uniform",
+]
+
+
+def seed(seed: int | None = None, ctx: Device | None = None, device: Device | None = None) -> None:
+    """Start the stream over: equal seeds give equal draws. Without a seed, the system gives one.
+
+    >>> seed(3); first = uniform(); seed(3); float(first) == float(uniform())
+    True
+    """
+    check_device(ctx, device)
+    interpreter.current().impure("seeds the random stream")
+    STREAM.seed(None if seed is None else operator.index(seed))
+
+
+# -- continuous ----------------------------------------------------------------------------------------------
+# size: the shape of the result; by default that to which the parameters broadcast.
+
+
+def uniform(
+    low: ArrayLike = 0.0,
+    high: ArrayLike = 1.0,
+    size: Any = None,
+    dtype: Any = None,
+    ctx: Device | None = None,
+    device: Device | None = None,
+) -> ndarray:
+    """Evenly spread from ``low`` (inclusive) to ``high`` (exclusive)."""
+    check_device(ctx, device)
+    width = _checked(_width(low, high), "not be negative", "high - low")
+    if isinstance(width, int | float) and not isfinite(width):
+        raise OverflowError(f"uniform needs a finite range, not that from {low} to {high}")
+    share = _drawn(drawing.uniform, size, dtype, low, high)
+    if _are(low, 0, high, 1):
+        return share
+    drawn = _typed(share * width + low, share)
+    if _are(low, 0):  # a product with less than 1 is less
+        return drawn
+    below = pointwise.where(pointwise.less(drawn, _of(high)), drawn, _of(low))  # it may have been rounded up
+    return _typed(below, drawn)
+
+
+def normal(
+    loc: ArrayLike = 0.0,
+    scale: ArrayLike = 1.0,
+    size: Any = None,
+    dtype: Any = None,
+    ctx: Device | None = None,
+    device: Device | None = None,
+) -> ndarray:
+    """Gaussian with mean ``loc`` and deviation ``scale``."""
+    check_device(ctx, device)
+    return _moved(drawing.normal, loc, scale, size, dtype)
+
+
+def exponential(scale: ArrayLike = 1.0, size: Any = None, dtype: Any = None) -> ndarray:
+    """Exponential with mean ``scale``."""
+    return _moved(drawing.exponential, 0.0, scale, size, dtype)
+
+
+def gamma(shape: ArrayLike, scale: ArrayLike = 1.0, size: Any = None, dtype: Any = None) -> ndarray:
+    """Gamma with the given shape parameter and scale."""
+    scale = _checked(scale, "not be negative", "scale")
+    drawn = _drawn(drawing.gamma, size, dtype, shape, scale, operands=(shape,))
+    return drawn if _are(scale, 1) else _typed(drawn * scale, drawn)
+
+
+def beta(a: ArrayLike, b: ArrayLike, size: Any = None, dtype: Any = None) -> ndarray:
+    """Beta with parameters ``a`` and ``b``."""
+    a, b = _checked(a, "be above 0", "a"), _checked(b, "be above 0", "b")
+    left = _drawn(drawing.gamma, size, dtype, a, b, operands=(a,))
+    right = _drawn(drawing.gamma, size, dtype, a, b, operands=(b,))
+    return left / (left + right)
+
+
+def chisquare(df: ArrayLike, size: Any = None, dtype: Any = None) -> ndarray:
+    """Chi-square with ``df`` degrees of freedom."""
+    return gamma(asarray(_checked(df, "be above 0", "df")) / 2, 2.0, size, dtype)
+
+
+def laplace(loc: ArrayLike = 0.0, scale: ArrayLike = 1.0, size: Any = None, dtype: Any = None) -> ndarray:
+    """Laplace with mean ``loc`` and scale ``scale``: the difference of two exponential draws."""
+    scale = _checked(scale, "not be negative", "scale")
+    first, second = (_drawn(drawing.exponential, size, dtype, loc, scale) for _ in range(2))
+    return _typed((first - second) * scale + loc, first)
+
+
+def gumbel(loc: ArrayLike = 0.0, scale: ArrayLike = 1.0, size: Any = None, dtype: Any = None) -> ndarray:
+    """Gumbel with mode ``loc`` and scale ``scale``."""
+    scale = _checked(scale, "not be negative", "scale")
+    drawn = _drawn(drawing.exponential, size, dtype, loc, scale)
+    return _typed(log(drawn) * -1 * scale + loc, drawn)
+
+
+def logistic(loc: ArrayLike = 0.0, scale: ArrayLike = 1.0, size: Any = None, dtype: Any = None) -> ndarray:
+    """Logistic with mean ``loc`` and scale ``scale``: the difference of two Gumbel draws."""
+    scale = _checked(scale, "not be negative", "scale")
+    first, second = (_drawn(drawing.exponential, size, dtype, loc, scale) for _ in range(2))
+    return _typed((log(first) - log(second)) * scale + loc, first)
+
+
+def lognormal(mean: ArrayLike = 0.0, sigma: ArrayLike = 1.0, size: Any = None, dtype: Any = None) -> ndarray:
+    """``exp`` of a normal draw."""
+    sigma = _checked(sigma, "not be negative", "sigma")
+    return exp(normal(mean, sigma, size, dtype))
+
+
+def random(size: Any = None, dtype: Any = None) -> ndarray:
+    """Evenly spread in [0, 1)."""
+    return uniform(size=() if size is None else size, dtype=dtype)
+
+
+random_sample = random
+
+
+def rand(*size: int, dtype: Any = None) -> ndarray:
+    """Evenly spread in [0, 1), of the given sizes."""
+    return uniform(size=size, dtype=dtype)
+
+
+def randn(*size: int, dtype: Any = None) -> ndarray:
+    """Gaussian with mean 0 and deviation 1, of the given sizes."""
+    return normal(size=size, dtype=dtype)
+
+
+def standard_normal(size: Any = None, dtype: Any = None) -> ndarray:
+    """Gaussian with mean 0 and deviation 1."""
+    return normal(size=size, dtype=dtype)
+
+
+# -- discrete ------------------------------------------------------------------------------------------------
+
+
+def randint(
+    low: int,
+    high: int | None = None,
+    size: Any = None,
+    dtype: Any = "int64",
+    ctx: Device | None = None,
+    device: Device | None = None,
+) -> ndarray:
+    """Whole numbers from ``low`` (0 where only one bound is given) to below ``high``."""
+    check_device(ctx, device)
+    first, last = (0, low) if high is None else (low, high)
+    if first >= last:
+        raise ValueError(f"randint needs low < high, not {first} and {last}")
+    _check_room(first, last - 1, _name(dtype))
+    return _drawn(drawing.integers, size, dtype, low=operator.index(first), high=operator.index(last))
+
+
+def bernoulli(
+    prob: ArrayLike | None = None, logit: ArrayLike | None = None, size: Any = None, dtype: Any = None
+) -> ndarray:
+    """1 with probability ``prob`` (or with the odds ``exp(logit)``), else 0."""
+    if (prob is None) == (logit is None):
+        raise ValueError("bernoulli takes either prob or logit")
+    share = 1 / (1 + exp(asarray(logit) * -1)) if prob is None else _checked(prob, "be from 0 to 1", "prob")
+    below = _drawn(drawing.uniform, size, "float32", share) < share
+    return pointwise.cast(below, dtype=_name(dtype))
+
+
+def binomial(n: ArrayLike, p: ArrayLike, size: Any = None, dtype: Any = "int64") -> ndarray:
+    """How many of ``n`` trials succeed."""
+    return _drawn(drawing.binomial, size, dtype, n, p, operands=(asarray(n, "int64"), p))
+
+
+def poisson(lam: ArrayLike = 1.0, size: Any = None, dtype: Any = "int64") -> ndarray:
+    """Poisson with mean ``lam``."""
+    return _drawn(drawing.poisson, size, dtype, lam, operands=(lam,))
+
+
+def multinomial(n: int, pvals: ArrayLike, size: Any = None) -> ndarray:
+    """How often each outcome comes in ``n`` trials with the given probabilities."""
+    shares = asarray(pvals)
+    shape = (*(() if size is None else shape_tuple(size)), shares.shape[-1])
+    return drawing.multinomial(shares, n=operator.index(n), shape=shape, dtype="int64")
+
+
+def choice(a: ArrayLike, size: Any = None, replace: bool = True, p: ArrayLike | None = None) -> ndarray:
+    """Elements of ``a`` (or numbers below it), equally likely or with probabilities ``p``."""
+    count, source = _population(a)
+    shape = () if size is None else shape_tuple(size)
+    weights = () if p is None else (asarray(p),)
+    places: ndarray = drawing.choice(*weights, n=count, replace=bool(replace), shape=shape, dtype="int64")
+    return places if source is None else take(source, places, 0)
+
+
+def permutation(x: ArrayLike) -> ndarray:
+    """The rows of ``x`` (or the numbers below it) in a random order."""
+    count, source = _population(x)
+    places: ndarray = drawing.permutation(shape=(count,), dtype="int64")
+    return places if source is None else take(source, places, 0)
+
+
+def shuffle(x: ndarray) -> None:
+    """Bring the rows of ``x`` into a random order, in place."""
+    x[...] = permutation(x)
+
+
+# -- what they share -----------------------------------------------------------------------------------------
+
+
+def _checked(value: ArrayLike, rule: str, name: str) -> Any:
+    """A parameter, if it is one: a number is looked at here, an array by an operator."""
+    if isinstance(value, int | float):
+        drawing.check(float(value), rule, name)
+        return value
+    return drawing.checked(asarray(value), rule=rule, name=name)
+
+
+def _population(a: ArrayLike) -> tuple[int, ndarray | None]:
+    """How many there are to choose from: a number of places, or the rows of an array."""
+    if isinstance(a, int | numpy.integer):
+        return operator.index(a), None
+    source = asarray(a)
+    return (source.shape[0], source) if source.ndim else (operator.index(source), None)
+
+
+def _check_room(least: int, largest: int, dtype: str) -> None:
+    """Refuse whole numbers that have no place in the dtype."""
+    kind = numpy.dtype(dtype)
+    if kind.kind == "f":
+        return
+    lowest, highest = (0, 1) if kind.kind == "b" else (numpy.iinfo(kind).min, numpy.iinfo(kind).max)
+    if least < lowest or largest > highest:
+        raise ValueError(f"randint: {dtype} has no place for {least} to {largest}")
+
+
+def _drawn(
+    row: Operator, size: Any, dtype: Any, *parameters: ArrayLike, operands: tuple[Any, ...] = (), **attrs: Any
+) -> ndarray:
+    """A draw of the given size, or of the shape that the parameters have together."""
+    if size is None:
+        shapes = (() if isinstance(p, int | float) else asarray(p).shape for p in parameters)
+        shape = numpy.broadcast_shapes(*shapes)
+    else:
+        shape = shape_tuple(size)
+        given = [asarray(p).shape for p in parameters if not isinstance(p, int | float)]
+        if given and numpy.broadcast_shapes(shape, *given) != shape:
+            raise ValueError(f"size {shape} does not hold draws for parameters of shapes {given}")
+    values = (array(x) if isinstance(x, int | float) else asarray(x) for x in operands)
+    return row(*values, shape=shape, dtype=_name(dtype), **attrs)
+
+
+def _moved(row: Operator, loc: ArrayLike, scale: ArrayLike, size: Any, dtype: Any) -> ndarray:
+    scale = _checked(scale, "not be negative", "scale")
+    drawn = _drawn(row, size, dtype, loc, scale)
+    return drawn if _are(loc, 0, scale, 1) else _typed(drawn * scale + loc, drawn)
+
+
+def _width(low: ArrayLike, high: ArrayLike) -> Any:
+    return (
+        high - low if isinstance(low, int | float) and isinstance(high, int | float) else asarray(high) - low
+    )
+
+
+def _of(bound: ArrayLike) -> Any:
+    return bound if isinstance(bound, int | float) else asarray(bound)
+
+
+def _are(*pairs: Any) -> bool:
+    """Whether each parameter is the number after it."""
+    return all(isinstance(x, int | float) and x == y for x, y in zip(pairs[::2], pairs[1::2], strict=True))
+
+
+def _typed(result: ndarray, drawn: ndarray) -> ndarray:
+    """The result in the dtype that was asked for, whatever the parameters' dtypes made of it."""
+    return asarray(result, drawn.dtype)
+
+
+def _name(dtype: Any) -> str:
+    return "float32" if dtype is None else str(checked_dtype(dtype))

@@ -1,0 +1,228 @@
+"""Elements picked, ordered or compared by their values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+
+from blockfuse.array.arguments import ArrayLike, one_axis
+from blockfuse.array.functions import reducing
+from blockfuse.array.functions.creation import asarray, full
+from blockfuse.array.functions.elementwise import nonzero
+from blockfuse.array.functions.shaping import flip, ravel
+from blockfuse.array.ndarray import ndarray
+from blockfuse.array.sizes import size_agnostic
+from blockfuse.ir.operators import indexing, pointwise, sorting
+
+# -- picking -------------------------------------------------------------------------------------------------
+
+
+@size_agnostic
+def take(a: ArrayLike, indices: ArrayLike, axis: int | None = None, mode: str = "raise") -> ndarray:
+    """The elements at ``indices`` along ``axis`` (``None``: of the flattened array).
+
+    mode: what an index out of range does: 'raise', 'clip' (the nearest element) or 'wrap' (counts on from the
+    start).
+    """
+    x = asarray(a)
+    if axis is None:
+        return take(ravel(x), indices, 0, mode)
+    place = one_axis(axis, x.ndim)
+    picked = as_index(indices)
+    lead, rest = x.shape[:place], x.shape[place + 1 :]
+    if 0 in (*lead, *picked.shape, *rest) and (mode in ("clip", "wrap") or (mode == "raise" and 0 in lead)):
+        return full((*lead, *picked.shape, *rest), 0, x.dtype)  # here NumPy looks at no index
+    return x[(*(slice(None),) * place, within(picked, x.shape[place], mode))]
+
+
+def as_index(indices: ArrayLike) -> ndarray:
+    """Integer indices; floats, as Gluon programs use them, are cut to int64."""
+    made = asarray(indices)
+    if made.dtype.kind in "iu":
+        return made
+    return indexing.as_integers(made)
+
+
+def within(indices: ndarray, size: int, mode: str) -> ndarray:
+    """Indices that lie in an axis of ``size``."""
+    if mode == "raise":
+        return indices
+    if size > numpy.iinfo(indices.dtype).max:
+        indices = pointwise.cast(indices, dtype="int64")
+    if mode == "clip":
+        return pointwise.minimum(pointwise.maximum(indices, 0), max(size - 1, 0))
+    if mode == "wrap":
+        return indices % size
+    raise ValueError(f"mode={mode!r}; use 'raise', 'clip' or 'wrap'")
+
+
+def take_along_axis(arr: ArrayLike, indices: ArrayLike, axis: int | None = -1) -> ndarray:
+    """For each element of ``indices``, the element at that place along ``axis``."""
+    x = asarray(arr)
+    if axis is None:
+        x, axis = ravel(x), 0
+    return indexing.along_axis(x, as_index(indices), one_axis(axis, x.ndim))
+
+
+def compress(condition: ArrayLike, a: ArrayLike, axis: int | None = None) -> ndarray:
+    """The elements along ``axis`` where ``condition`` holds. Their number depends on values: an escape."""
+    return take(a, nonzero(condition)[0], axis)
+
+
+def delete(arr: ArrayLike, obj: Any, axis: int | None = None) -> ndarray:
+    """The array without the elements at the places ``obj`` (ints or a slice) along ``axis``."""
+    x = asarray(arr)
+    if axis is None:
+        x, axis = ravel(x), 0
+    size = x.shape[axis]
+    kept = numpy.delete(
+        numpy.arange(size), obj._leave("places to delete") if isinstance(obj, ndarray) else obj
+    )
+    return take(x, kept, axis)
+
+
+# -- order ---------------------------------------------------------------------------------------------------
+
+
+# Every order of NumPy's is that of a stable sort too.
+_KINDS = (None, "stable", "quicksort", "mergesort", "heapsort")
+
+
+def sort(
+    a: ArrayLike, axis: int | None = -1, kind: str | None = None, *, stable: bool | None = None
+) -> ndarray:
+    """The elements in rising order along ``axis`` (``None``: of the flattened array), nan last."""
+    x, place = _to_sort(a, axis, kind, stable)
+    return sorting.sort(x, axis=place)
+
+
+def argsort(
+    a: ArrayLike, axis: int | None = -1, kind: str | None = None, *, stable: bool | None = None
+) -> ndarray:
+    """The places of the elements in rising order, int64; equal elements keep their order, whatever ``kind``.
+
+    A number has place 0.
+    """
+    values = asarray(a)
+    x, place = _to_sort(values, axis if values.ndim else None, kind, stable)
+    return sorting.argsort(x, axis=place)
+
+
+def _to_sort(a: ArrayLike, axis: int | None, kind: str | None, stable: bool | None) -> tuple[ndarray, int]:
+    if kind not in _KINDS:
+        raise ValueError(f"kind={kind!r}; use one of {', '.join(map(repr, _KINDS))}")
+    if kind is not None and stable is not None:
+        raise ValueError("kind= and stable= both say how to sort; give one of them")
+    x = asarray(a)
+    if axis is None:
+        x, axis = ravel(x), 0
+    return x, one_axis(axis, x.ndim)
+
+
+def order(x: ndarray, axis: int, descending: bool) -> ndarray:
+    """As ``argsort``, in rising or falling order; equal elements keep their order in both."""
+    if not descending:
+        return argsort(x, axis)
+    behind = argsort(flip(x, axis), axis)
+    return x.shape[axis] - 1 - flip(behind, axis)
+
+
+# -- what depends on values: escapes -------------------------------------------------------------------------
+
+
+def unique(
+    ar: ArrayLike,
+    return_index: bool = False,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    axis: int | None = None,
+) -> Any:
+    """The different elements in rising order. Their number depends on values: an escape."""
+    extras: Any = {
+        "return_index": return_index,
+        "return_inverse": return_inverse,
+        "return_counts": return_counts,
+    }
+    found = numpy.unique(asarray(ar)._leave("unique()"), axis=axis, **extras)
+    return tuple(ndarray(f) for f in found) if isinstance(found, tuple) else ndarray(found)
+
+
+def argwhere(a: ArrayLike) -> ndarray:
+    """The places of elements that are not zero, one a row."""
+    return ndarray(numpy.argwhere(asarray(a)._leave("argwhere()")))
+
+
+def flatnonzero(a: ArrayLike) -> ndarray:
+    """The places of elements that are not zero in the flattened array."""
+    return nonzero(ravel(a))[0]
+
+
+def allclose(
+    a: ArrayLike, b: ArrayLike, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> bool:
+    """Whether all elements differ by at most ``atol + rtol * abs(b)``: a bool of Python."""
+    x, y = asarray(a)._leave("allclose()"), asarray(b)._leave("allclose()")
+    return bool(numpy.allclose(x, y, rtol, atol, equal_nan))
+
+
+def array_equal(a1: ArrayLike, a2: ArrayLike, equal_nan: bool = False) -> bool:
+    """Whether shape and all elements are equal: a bool of Python."""
+    x, y = asarray(a1)._leave("array_equal()"), asarray(a2)._leave("array_equal()")
+    return bool(numpy.array_equal(x, y, equal_nan))
+
+
+# -- memory and dtypes ---------------------------------------------------------------------------------------
+
+
+def shares_memory(a: ArrayLike, b: ArrayLike) -> bool:
+    """Whether a write into one array can be seen in the other."""
+    return bool(numpy.shares_memory(asarray(a)._data, asarray(b)._data))
+
+
+may_share_memory = shares_memory
+
+
+def result_type(*arrays_and_dtypes: Any) -> numpy.dtype:
+    """The dtype that the operands have together, by NumPy's promotion."""
+    return numpy.result_type(*(x.dtype if isinstance(x, ndarray) else x for x in arrays_and_dtypes))
+
+
+def shape(a: ArrayLike) -> tuple[int, ...]:
+    """The sizes of the axes."""
+    return asarray(a).shape
+
+
+def ndim(a: ArrayLike) -> int:
+    """The number of axes."""
+    return asarray(a).ndim
+
+
+def size(a: ArrayLike, axis: int | None = None) -> int:
+    """The number of elements, or the size of one axis."""
+    return asarray(a).size if axis is None else asarray(a).shape[axis]
+
+
+def copyto(dst: ndarray, src: ArrayLike, casting: Any = "same_kind", where: ArrayLike = True) -> None:
+    """Write ``src`` into ``dst``, where the condition holds. Raises TypeError where ``casting`` allows no cast."""
+    given = getattr(src, "dtype", None) or numpy.result_type(src)
+    if not numpy.can_cast(given, dst.dtype, casting):
+        raise TypeError(
+            f"values of {given} cannot be written into an array of {dst.dtype} by casting={casting!r}"
+        )
+    dst[...] = src if where is True else pointwise.where(asarray(where), src, dst)
+
+
+def searchsorted(a: ArrayLike, v: ArrayLike, side: str = "left") -> ndarray:
+    """Where each element of ``v`` would go in the rising vector ``a``, int64."""
+    rising, values = asarray(a), asarray(v)
+    # NumPy compares int64 and uint64 as they are, but sorts them in as float64.
+    if rising.dtype != values.dtype:
+        common = numpy.result_type(rising.dtype, values.dtype)
+        rising, values = asarray(rising, common), asarray(values, common)
+    beside = values[..., None]
+    before = rising < beside if side == "left" else rising <= beside
+    if values.dtype.kind == "f":  # a nan goes behind all numbers, and before or behind those that are there
+        passed = rising == rising if side == "left" else True
+        before = pointwise.logical_or(before, pointwise.logical_and(pointwise.isnan(beside), passed))
+    return reducing.sum(before, -1)

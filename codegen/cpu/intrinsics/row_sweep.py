@@ -1,0 +1,210 @@
+"""A sweep along a row as vector code: whole vectors, several at a time, then what is left of the row.
+
+NOTE [sweeps]
+LLVM's vectoriser leaves the end of a row to a scalar loop, where an exp takes as long as for a whole vector, and takes rows
+of less than four vectors apart into scalars. Here the extent is a constant, so that what is left is one vector under a
+constant mask: nothing beyond the row is read or written, and lanes beyond it do not come into a fold. The vectors of a
+step have accumulators of their own, which hide the latency of a fold; they are joined pair by pair, then so are their
+lanes. The order follows from the extent alone, so a row gives the same bits wherever it lies. What a sweep keeps for a later
+one is in near memory, which has room for whole vectors: a short row never leaves the registers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import FunctionType
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types as _numba_types
+
+from blockfuse.codegen.cpu.intrinsics.numba_intrinsic import Intrinsic
+from blockfuse.codegen.cpu.intrinsics.values import Value, evaluated
+from blockfuse.codegen.cpu.intrinsics.vectors import Vectors, element_bytes
+from blockfuse.codegen.kernels.machine import Machine
+from blockfuse.codegen.values.functions import ULP
+from blockfuse.codegen.values.llvm import I32, I64
+
+types: Any = _numba_types  # its names are made at run time
+# pointer, dtype, strides: of the loops around the row, then of its elements
+Access = tuple[str, str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class SweepSpec:
+    """What ``codegen.kernel.Sweep`` says, as it stands in the source of a kernel.
+
+    indices: of the loops around the row. element: what is done with each element; its parameters are the loaded elements,
+    values of the row, and folds, its results what is stored, if anything, and the folds. joins: for each fold, what two of
+    them are together.
+    """
+
+    extent: int
+    indices: tuple[str, ...]
+    loads: tuple[Access, ...]
+    store: Access | None
+    joins: tuple[FunctionType, ...]
+    element: FunctionType
+
+    @property
+    def pointers(self) -> tuple[str, ...]:
+        stored = () if self.store is None else (self.store[0],)
+        return tuple(dict.fromkeys((*(name for name, _, _ in self.loads), *stored)))
+
+    @property
+    def scalars(self) -> tuple[str, ...]:
+        """Values of the row, and folds."""
+        code = self.element.__code__
+        return code.co_varnames[len(self.loads) : code.co_argcount]
+
+
+def row_sweep(machine: Machine, **columns: Any) -> Callable[[FunctionType], Any]:
+    """Makes what is done with an element the intrinsic ``sweep(*pointers, *indices, *values of the row, *starts of folds)``.
+
+    It gives the folds: nothing, one number, or a tuple.
+    """
+
+    def of_row(element: FunctionType) -> Any:
+        spec = SweepSpec(**columns, element=element)
+
+        def typed(_: Any, *arguments: Any) -> Any:
+            folds = arguments[len(arguments) - len(spec.joins) :]
+            result = types.void if not folds else folds[0] if len(folds) == 1 else types.Tuple(folds)
+
+            def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
+                signs = [getattr(t, "signed", True) for t in signature.args]
+                operands = [Value(builder, *pair) for pair in zip(values, signs, strict=True)]
+                made = RowSweep(spec, machine, builder, operands).emit()
+                if len(made) > 1:
+                    return context.make_tuple(builder, result, made)
+                return made[0] if made else context.get_dummy_value()
+
+            return result(*arguments), generate
+
+        return Intrinsic(typed)
+
+    return of_row
+
+
+class RowSweep(Vectors):
+    def __init__(
+        self, spec: SweepSpec, machine: Machine, builder: ir.IRBuilder, operands: list[Value]
+    ) -> None:
+        pointers, indices = len(spec.pointers), len(spec.pointers) + len(spec.indices)
+        scalars = operands[indices:]
+        lanes = min(machine.lanes(_itemsize(spec, scalars)), 1 << (spec.extent - 1).bit_length())
+        super().__init__(lanes, builder, {n: v.ir for n, v in zip(spec.pointers, operands, strict=False)})
+        self.spec = spec
+        self.indices = [value.ir for value in operands[pointers:indices]]
+        self.scalars = [value.new(self._splat(value.ir, self._lanes(value.type))) for value in scalars]
+        self.starts = self.scalars[len(scalars) - len(spec.joins) :]
+        self.rest = spec.extent % lanes
+        self.together = min(_together(spec, machine), -(-spec.extent // lanes))
+
+    def _lanes(self, element: ir.Type) -> ir.VectorType:
+        return ir.VectorType(element, self.lanes)
+
+    def emit(self) -> list[ir.Value]:
+        """The folds of the row."""
+        extent, step = self.spec.extent, self.lanes * self.together
+        whole = extent - extent % step
+        folds = [value.ir for value in self.starts] * self.together
+        if whole > step:
+            limits = ir.Constant(I64, 0), ir.Constant(I64, whole)
+            folds = self._carried(folds, *limits, step, lambda folds, c: self._step(folds, c, step))
+        elif whole:
+            folds = self._step(folds, ir.Constant(I64, 0), step)
+        if whole < extent:
+            folds = self._step(folds, ir.Constant(I64, whole), extent - whole)
+        count = len(self.starts)
+        return [self._joined(folds[n::count], join) for n, join in enumerate(self.spec.joins)]
+
+    def _step(self, folds: list[ir.Value], first: ir.Value, size: int) -> list[ir.Value]:
+        """``size`` elements from ``first`` on; the first vector takes the first of the folds, and so on."""
+        count = len(self.starts)
+        found: list[ir.Value] = []
+        for start in range(0, size, self.lanes):
+            column = self.builder.add(first, ir.Constant(I64, start))
+            taken = folds[len(found) : len(found) + count]
+            found += self._vector(taken, column, min(size - start, self.lanes))
+        return found + folds[len(found) :]
+
+    def _vector(self, folds: list[ir.Value], column: ir.Value, size: int) -> list[ir.Value]:
+        """The first ``size`` lanes of the vector at ``column``."""
+        mask = None
+        if size < self.lanes:
+            mask = ir.Constant(self._lanes(ir.IntType(1)), [int(lane < size) for lane in range(self.lanes)])
+        loads = [
+            self._loaded(name, dtype, self._place(strides, column), bool(strides[-1]), _here(name, mask))
+            for name, dtype, strides in self.spec.loads
+        ]
+        values = self.scalars[: len(self.scalars) - len(folds)]
+        before = [Value(self.builder, fold) for fold in folds]
+        like = Value(self.builder, ir.Constant(self._lanes(ir.FloatType()), None))
+        made = evaluated(self.spec.element, like, *loads, *values, *before)
+        results = list(made) if isinstance(made, tuple) else [made]
+        if self.spec.store is not None:
+            name, dtype, strides = self.spec.store
+            self._stored(results.pop(0), name, dtype, self._place(strides, column), _here(name, mask))
+        after = [value.ir for value in results]
+        if mask is None:
+            return after
+        return [self.builder.select(mask, a, b) for a, b in zip(after, folds, strict=True)]
+
+    def _store(self, value: ir.Value, address: ir.Value, mask: ir.Value | None) -> None:
+        """A power of two of lanes is a vector of its own, and needs no mask; a single lane is a scalar.
+
+        LLVM 22 dies of an assertion where it combines some vectors of one element (the last column of 17).
+        """
+        if mask is None or self.rest & (self.rest - 1):
+            super()._store(value, address, mask)
+        elif self.rest == 1:
+            lane = self.builder.extract_element(value, ir.Constant(I32, 0))
+            self.builder.store(lane, address, align=element_bytes(lane.type))
+        else:
+            super()._store(self._chosen(value, list(range(self.rest))), address, None)
+
+    def _chosen(self, vector: ir.Value, lanes: list[int]) -> ir.Value:
+        """These lanes of a vector."""
+        places = ir.Constant(ir.VectorType(I32, len(lanes)), lanes)
+        return self.builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), places)
+
+    def _place(self, strides: tuple[int, ...], column: ir.Value) -> ir.Value:
+        around = [self._times(i, s) for i, s in zip(self.indices, strides[:-1], strict=True) if s]
+        along = [column] if strides[-1] else []
+        return self._sum(ir.Constant(I64, 0), *around, *along)
+
+    def _joined(self, parts: list[ir.Value], join: FunctionType) -> ir.Value:
+        """One number from all lanes of the parts."""
+
+        def joined(a: ir.Value, b: ir.Value) -> ir.Value:
+            return evaluated(join, Value(self.builder, a), *(Value(self.builder, v) for v in (a, b))).ir
+
+        while len(parts) > 1:
+            pairs = zip(parts[::2], parts[1::2], strict=False)
+            parts = [joined(a, b) for a, b in pairs] + parts[len(parts) - len(parts) % 2 :]
+        (total,) = parts
+        while total.type.count > 2:
+            half = total.type.count // 2
+            total = joined(*(self._chosen(total, list(range(n, n + half))) for n in (0, half)))
+        lanes = [self.builder.extract_element(total, ir.Constant(I32, n)) for n in range(total.type.count)]
+        return joined(*lanes) if len(lanes) > 1 else lanes[0]
+
+
+def _together(spec: SweepSpec, machine: Machine) -> int:
+    """How many vectors make one step: eight additions hide each other's latency, an exp fills several registers."""
+    if any(name in ULP for name in spec.element.__code__.co_names):
+        return 4 if machine.accumulators > 16 else 2
+    return 8 if spec.joins else 2
+
+
+def _here(pointer: str, mask: ir.Value | None) -> ir.Value | None:
+    """The mask for memory behind a pointer: near memory has room for whole vectors."""
+    return None if pointer == "near" else mask
+
+
+def _itemsize(spec: SweepSpec, scalars: list[Value]) -> int:
+    """Of the largest float, by which vectors are cut."""
+    dtypes = {dtype for _, dtype, _ in (*spec.loads, *((spec.store,) if spec.store else ()))}
+    return 8 if "float64" in dtypes or any(isinstance(v.type, ir.DoubleType) for v in scalars) else 4

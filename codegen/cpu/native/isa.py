@@ -1,0 +1,43 @@
+"""What the processor can do, read from its features; never from its name."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import llvmlite.binding as llvm
+
+from blockfuse.codegen.compiler_thread import apart
+from blockfuse.codegen.kernels.machine import Machine
+
+# name -> (a feature that it needs, vector bytes, vector registers left for accumulators)
+LEVELS: dict[str, tuple[str, int, int]] = {
+    "avx512": ("avx512f", 64, 28),
+    "avx2": ("avx2", 32, 12),
+    "baseline": ("", 16, 8),
+}
+STREAM_BYTES = 1 << 24  # half of a usual last-level cache; see NOTE [streams]
+# level -> how the names of features begin that need more than it; one left on would bring back all that it rests on
+_ABOVE: dict[str, tuple[str, ...]] = {
+    "avx512": (),
+    "avx2": ("avx512", "avx10", "amx-avx512", "evex512"),
+    "baseline": ("avx", "amx", "evex512", "fma", "f16c", "xop", "vaes", "vpclmulqdq", "sha512", "sm3", "sm4"),
+}
+
+
+@lru_cache
+def host_features() -> dict[str, bool]:
+    """LLVM feature name -> whether this processor has it."""
+    return apart(lambda: dict(llvm.get_host_cpu_features()))
+
+
+@lru_cache
+def machine(level: str = "", threads: int = 1) -> Machine:
+    """The best level that the processor has, or the best below the named one."""
+    features = host_features()
+    levels = list(LEVELS)
+    wanted = levels[levels.index(level) if level else 0 :]
+    level = next(name for name in wanted if not LEVELS[name][0] or features.get(LEVELS[name][0]))
+    _, vector_bytes, accumulators = LEVELS[level]
+    flags = {name: on and not name.startswith(_ABOVE[level]) for name, on in features.items()}
+    text = ",".join(("+" if on else "-") + name for name, on in sorted(flags.items()))
+    return Machine(vector_bytes, accumulators, text, threads, level, STREAM_BYTES)

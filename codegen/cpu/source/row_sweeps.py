@@ -1,0 +1,162 @@
+"""Sweeps along rows as source: which of them become vector code, and the functions that say what they do."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from blockfuse.codegen.kernels.kernel import Access, Fold, MapKernel, RowKernel, Statement
+from blockfuse.codegen.kernels.lowering import NEAR
+from blockfuse.codegen.kernels.source_lines import assignment, element, indented, of_elements
+from blockfuse.codegen.values.functions import FUNCTIONS, LIBRARY
+
+STRETCH = 1024  # elements: a longer float sum is added up stretch by stretch, in float64
+_UNROLLED = 10  # elements: LLVM takes several rows of so few at a time, and no row by itself is as fast
+_UNROLLED_MAP = 8  # the same where nothing is folded
+_WHOLE = 16  # elements: maps of a multiple of so many are whole vectors, which LLVM makes itself
+_FLOATS = ("float32", "float64")
+_KNOWN = {*FUNCTIONS, *_FLOATS, "inf", "nan"} - {*LIBRARY}
+
+
+@dataclass(frozen=True)
+class Walk:
+    """A ``Sweep`` with its memory, inside of loops over ``indices``.
+
+    loads: (the name of the element, where it is from). result: what ``store`` gets. unrolled: up to which extent
+    loops are faster.
+    """
+
+    name: str
+    extent: int
+    indices: tuple[str, ...]
+    loads: tuple[tuple[str, Access], ...]
+    body: tuple[Statement, ...]
+    folds: tuple[Fold, ...]
+    store: Access | None
+    result: str
+    unrolled: int = _UNROLLED
+
+    @property
+    def accesses(self) -> tuple[Access, ...]:
+        return (*(access for _, access in self.loads), *((self.store,) if self.store else ()))
+
+    @property
+    def element(self) -> list[str]:
+        """What is done with each element, once it is loaded."""
+        folds = [f"{f.name} = {of_elements(f.step)}" for f in self.folds]
+        return [*(assignment(s) for s in self.body), *folds]
+
+    @property
+    def sums(self) -> tuple[Fold, ...]:
+        """Sums of so many float32 that their rounding errors would show."""
+        if self.extent <= 4 * STRETCH:
+            return ()
+        return tuple(f for f in self.folds if f.dtype == "float32" and f.step.startswith("fold_add"))
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether a sweep is vector code, see NOTE [sweeps]: accesses are dense, everything is floats and flags."""
+        return (
+            self.extent > self.unrolled
+            and not self.sums
+            and all(a.strides[-1] in (0, 1) for a in self.accesses)
+            and {*(a.dtype for a in self.accesses), *(s.dtype for s in self.body)} <= {*_FLOATS, "bool"}
+            and all(f.dtype in _FLOATS for f in self.folds)
+            and all(map(_has_vectors, self.element))
+            and not any("erf(" in s.expression and s.dtype == "float64" for s in self.body)
+        )
+
+    @property
+    def row_values(self) -> tuple[str, ...]:
+        """What a sweep takes from the row: names that it neither loads nor computes, folds aside."""
+        own = {name for name, _ in self.loads} | {s.name for s in self.body} | {f.name for f in self.folds}
+        named = re.findall(r"\b[vt]\d+\b", " ".join(self.element))
+        return tuple(name for name in dict.fromkeys(named) if name not in own)
+
+
+def _has_vectors(line: str) -> bool:
+    """Whether values of LLVM can do all of it: functions of the C library go number by number."""
+    names = {n for n in re.findall(r"[A-Za-z_]\w*", line) if not re.fullmatch(r"[vt]\d+", n)}
+    return names <= _KNOWN and not re.search(r"//|%|\*\*", line)
+
+
+def walks(kernel: RowKernel) -> tuple[Walk, ...]:
+    """The sweeps of a kernel, with what they keep in near memory where vector code does that."""
+    near = Access("near", kernel.store.dtype, (0, 1))
+    target = near if kernel.streams else kernel.store
+    found = _with_memory(kernel, near, target)
+    if kernel.extent <= NEAR and all(w.is_vector for w in found):
+        return found
+    return _with_memory(kernel, target, target)
+
+
+def _with_memory(kernel: RowKernel, kept: Access, target: Access) -> tuple[Walk, ...]:
+    """kept: where values are that one sweep keeps for another; target: where the last one puts the result."""
+    last = len(kernel.sweeps) - 1
+    found = []
+    for number, sweep in enumerate(kernel.sweeps):
+        loads = tuple(_load(access, kept) for access in sweep.loads)
+        store, result = (kept, sweep.keep) if sweep.keep else (None, "")
+        if number == last and len(kernel.store.strides) == 2:
+            store, result = target, of_elements(kernel.result)
+        found.append(
+            Walk(f"sweep{number}", kernel.extent, ("r",), loads, sweep.body, sweep.folds, store, result or "")
+        )
+    return tuple(found)
+
+
+def _load(access: Access, kept: Access) -> tuple[str, Access]:
+    if access.name.startswith("out as "):
+        return access.name[7:], kept
+    return element(access.name), access
+
+
+def walk_of_map(kernel: MapKernel, indices: tuple[str, ...], store: Access) -> Walk | None:
+    """The innermost loop of a map, where LLVM's loop would leave an end to scalars. store: where the results go."""
+    if not kernel.extents or kernel.extents[-1] % _WHOLE == 0 or kernel.indices:
+        return None
+    loads = tuple((element(access.name), access) for access in kernel.loads)
+    extent, result = kernel.extents[-1], of_elements(kernel.result)
+    walk = Walk("sweep", extent, indices, loads, kernel.body, (), store, result, _UNROLLED_MAP)
+    return walk if walk.is_vector else None
+
+
+# -- vector code ---------------------------------------------------------------------------------------------
+
+
+def definition(walk: Walk) -> list[str]:
+    """The function of one sweep."""
+    names = [*(name for name, _ in walk.loads), *walk.row_values, *(f.name for f in walk.folds)]
+    columns = {
+        "extent": walk.extent,
+        "indices": walk.indices,
+        "loads": tuple(_columns(access) for _, access in walk.loads),
+        "store": _columns(walk.store) if walk.store else None,
+        "joins": _joins(walk.folds),
+    }
+    results = [*([walk.result] if walk.store else []), *(f.name for f in walk.folds)]
+    return [
+        "@row_sweep(",
+        *indented(1, [f"{k}={v}," for k, v in columns.items()]),
+        ")",
+        f"def {walk.name}({', '.join(names)}):",
+        *indented(1, [*walk.element, f"return {', '.join(results)}"]),
+        "",
+    ]
+
+
+def _columns(access: Access) -> tuple[str, str, tuple[int, ...]]:
+    return access.name, access.dtype, access.strides
+
+
+def _joins(folds: tuple[Fold, ...]) -> str:
+    joins = [f"lambda a, b: {fold.join.format('a', 'b')}" for fold in folds]
+    return f"({', '.join(joins)}{',' if len(joins) == 1 else ''})"
+
+
+def call(walk: Walk) -> str:
+    """The sweep of the row at the indices."""
+    pointers = dict.fromkeys(access.name for access in walk.accesses)
+    operands = [*pointers, *walk.indices, *walk.row_values, *(f.start for f in walk.folds)]
+    called = f"{walk.name}({', '.join(operands)})"
+    return f"{', '.join(f.name for f in walk.folds)} = {called}" if walk.folds else called

@@ -1,0 +1,142 @@
+"""Pointwise kernels as device source: a thread makes one element, or four neighbours with wide loads and stores."""
+
+from __future__ import annotations
+
+from math import prod
+
+from blockfuse.codegen.cuda.source.addresses import (
+    WIDE,
+    four,
+    function,
+    gathered,
+    guarded,
+    head,
+    is_wide,
+    local,
+    looped,
+    most_rows,
+    multiple,
+    picked,
+    place,
+    read,
+    seen,
+    split,
+    stored,
+    thread_of_grid,
+)
+from blockfuse.codegen.cuda.source.device_source import DeviceSource, Stage
+from blockfuse.codegen.kernels.kernel import Access, MapKernel, index_loads
+from blockfuse.codegen.kernels.source_lines import assignment, element, indented, of_elements, pointers
+
+
+def map_source(kernel: MapKernel, threads: int, wide: bool) -> DeviceSource:
+    extents = kernel.extents
+    wide = wide and is_wide(kernel.store) and (not extents or extents[-1] % WIDE == 0)
+    wide = wide and not any(load.strides[-1] for load in index_loads(kernel).values())
+    width = WIDE if wide else 1
+    names = indices(len(extents) + 1)
+    lines = _indices_of_thread(names, extents, threads, width) + _picked(kernel, names)
+    lines += _four_elements(kernel, names) if wide else _one_element(kernel, names)
+    types = pointers(kernel)
+    pieces, share = (prod(extents) // width, threads) if extents else (1, threads * width)
+    return DeviceSource(
+        kernel.name,
+        function(head(kernel.name, types), lines),
+        types,
+        (Stage(kernel.name, threads, pieces, share),),
+        wide=wide,
+        most_rows=most_rows((*kernel.loads, kernel.store), extents),
+    )
+
+
+def indices(count: int) -> tuple[str, ...]:
+    """A name for the index along each axis."""
+    return tuple("ijkl"[n] if n < 4 else f"i{n}" for n in range(count))
+
+
+def _indices_of_thread(
+    names: tuple[str, ...], extents: tuple[int, ...], threads: int, width: int
+) -> list[str]:
+    """Threads beyond the last element have nothing to do."""
+    thread = thread_of_grid(threads)
+    if not extents:
+        return [f"i = {multiple(thread, width)}", "if i >= rows:", "    return"]
+    sizes = (*extents[:-1], extents[-1] // width)
+    count = multiple("rows", prod(sizes))
+    return [f"n = {thread}", f"if n >= {count}:", "    return", *split("n", names, sizes, width)]
+
+
+def _picked(kernel: MapKernel, names: tuple[str, ...]) -> list[str]:
+    """The places that indices name, which four neighbours share."""
+    loads = index_loads(kernel)
+    return [
+        line
+        for index in kernel.indices
+        for line in picked(index, read(loads[index.name], place(names, loads[index.name].strides)))
+    ]
+
+
+def _elements(kernel: MapKernel) -> list[Access]:
+    """The loads whose elements the statements read."""
+    return [a for a in kernel.loads if a.name not in index_loads(kernel)]
+
+
+def _place(access: Access, names: tuple[str, ...]) -> str:
+    return gathered(names, access) if access.indices else place(names, access.strides)
+
+
+def _one_element(kernel: MapKernel, names: tuple[str, ...]) -> list[str]:
+    return [
+        *(f"{element(a.name)} = {read(a, _place(a, names))}" for a in _elements(kernel)),
+        *(assignment(s) for s in kernel.body),
+        f"out[{place(names, kernel.store.strides)}] = {_result(kernel)}",
+    ]
+
+
+def _result(kernel: MapKernel) -> str:
+    return stored(of_elements(kernel.result), kernel.store.dtype)
+
+
+# -- four elements -------------------------------------------------------------------------------------------
+
+
+def _four_elements(kernel: MapKernel, names: tuple[str, ...]) -> list[str]:
+    """Loads into arrays, the statements for each of four places, the store."""
+    loads = _elements(kernel)
+    arrays = [a for a in loads if a.strides[-1]]
+    lines = [local(_array(a), WIDE, a.dtype) for a in arrays]
+    lines.append(local("result", WIDE, kernel.store.dtype))
+    lines += [f"{element(a.name)} = {read(a, _place(a, names))}" for a in loads if a not in arrays]
+    neighbours = [f"{four(_array(a))} = ldv4({a.name}, {_place(a, names)})" for a in arrays if is_wide(a)]
+    neighbours += looped("e", WIDE, [_one_load(a, names) for a in arrays if not is_wide(a)])
+    lines += _whole_or_part(names, neighbours, [_one_load(a, names) for a in arrays])
+    inner = [
+        *(f"{element(a.name)} = {seen(f'{_array(a)}[e]', a.dtype)}" for a in arrays),
+        *(assignment(s) for s in kernel.body),
+        f"result[e] = {_result(kernel)}",
+    ]
+    lines += looped("e", WIDE, inner)
+    target = place(names, kernel.store.strides)
+    one_store = f"out[{place(_one_of_four(names), kernel.store.strides)}] = result[e]"
+    return lines + _whole_or_part(names, [f"stv4(out, {target}, {four('result')})"], [one_store])
+
+
+def _array(access: Access) -> str:
+    return "a" + access.name[1:]
+
+
+def _one_of_four(names: tuple[str, ...]) -> tuple[str, ...]:
+    return (*names[:-1], f"uint32({names[-1]} + uint32(e))")
+
+
+def _one_load(access: Access, names: tuple[str, ...]) -> str:
+    return f"{_array(access)}[e] = {access.name}[{_place(access, _one_of_four(names))}]"
+
+
+def _whole_or_part(names: tuple[str, ...], whole: list[str], each: list[str]) -> list[str]:
+    """``whole`` for all four elements; where rows alone are walked, the last four may not all be there."""
+    if len(names) > 1:
+        return whole
+    inside = guarded(f"{_one_of_four(names)[0]} < rows", each)
+    rest = ["else:", *indented(1, looped("e", WIDE, inside))] if each else []
+    return [*guarded("uint32(i + uint32(3)) < rows", whole), *rest]

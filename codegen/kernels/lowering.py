@@ -1,0 +1,133 @@
+"""Fused groups as kernels: which kind of loops, and the pointwise ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+
+import numpy
+
+from blockfuse.codegen.kernels.cost import cost_of, cost_of_picking, line_grain
+from blockfuse.codegen.kernels.draws import draw_kernel
+from blockfuse.codegen.kernels.expressions import converted, literal_text, statement
+from blockfuse.codegen.kernels.folds import columns_kernel, rows_kernel
+from blockfuse.codegen.kernels.kernel import Access, Index, MapKernel, RowKernel, Statement
+from blockfuse.codegen.kernels.kernel_call import Bound, CopyFirst, names_of_body
+from blockfuse.codegen.kernels.machine import Machine
+from blockfuse.codegen.kernels.products import product_kernel
+from blockfuse.ir import layout as layouts
+from blockfuse.ir.granularity import row_domain
+from blockfuse.ir.graph import Graph, Node
+from blockfuse.ir.layout import Layout, row_major
+from blockfuse.ir.lowering import Contraction, Drawing, Gather, Pointwise, Reduction
+from blockfuse.ir.types import TensorType
+
+
+def kernel_of(node: Node, operands: list[Layout], machine: Machine, batch: int = 0) -> Bound | CopyFirst:
+    """The kernel of a fused node; or which operand has to be copied first. batch: see ``product_kernel``."""
+    body: Graph = node.attrs["body"]
+    kinds = [n.operator.lowering for n in body.nodes]
+    if any(isinstance(k, Drawing) for k in kinds):
+        return draw_kernel(node, body)
+    if any(isinstance(k, Contraction) for k in kinds):
+        return product_kernel(node, body, operands, machine, batch)
+    reductions = [n for n in body.nodes if isinstance(n.operator.lowering, Reduction)]
+    if not reductions:
+        return _map(node, body, operands)
+    if not reductions[0].attrs["axis"]:
+        return _map(node, body, operands)
+    domain = row_domain(body.nodes)
+    if domain is not None:
+        return rows_kernel(node, body, operands, domain)
+    return columns_kernel(node, body, operands, reductions[0])
+
+
+NEAR = 4096  # elements of a row in near memory: 16 or 32 KB
+
+
+def streaming(bound: Bound) -> Bound:
+    """The same, writing its result past the caches, where the kernel is of a kind that can."""
+    kernel = bound.kernel
+    if not isinstance(kernel, MapKernel | RowKernel) or kernel.store.dtype not in ("float32", "float64"):
+        return bound
+    inner = (kernel.extent,) if isinstance(kernel, RowKernel) else kernel.extents
+    dense = len(inner) <= 1 and kernel.store.strides == (*inner, 1)
+    if not dense or any(extent > NEAR for extent in inner):
+        return bound
+    return replace(bound, kernel=replace(kernel, streams=True))
+
+
+# -- pointwise -----------------------------------------------------------------------------------------------
+
+
+def _map(node: Node, body: Graph, operands: list[Layout]) -> Bound:
+    names = names_of_body(body)
+    given = dict(zip(body.inputs, operands, strict=True))
+    views, indices = _picked(body, given, names)
+    views = {leaf: views.get(leaf) or layouts.broadcast(o, node.shape) for leaf, o in given.items()}
+    target = row_major(node.shape)
+    shape, strides = layouts.merge(
+        [target.shape] * (len(views) + 1), [*(v.strides for v in views.values()), target.strides]
+    )
+    if not shape:
+        shape, strides = (1,), [(0,)] * (len(views) + 1)
+    loads = tuple(
+        Access(names[leaf], _moved(leaf.dtype), s, indices.get(leaf, ()))
+        for leaf, s in zip(views, strides[:-1], strict=True)
+    )
+    computed = tuple(statement(n, names) for n in body.nodes if isinstance(n.operator.lowering, Pointwise))
+    store = Access("out", _moved(node.dtype), strides[-1])
+    kernel = MapKernel(node.attrs["name"], shape[1:], loads, computed, store, names[body.outputs[0]])
+    work = prod(shape) * (cost_of(body) + cost_of_picking(kernel))
+    shifts = tuple(view.offset - given[leaf].offset for leaf, view in views.items())
+    return Bound(kernel, shape[0] if prod(shape) else 0, work, line_grain(shape), shifts)
+
+
+def _picked(
+    body: Graph, given: dict[Node, Layout], names: dict[Node, str]
+) -> tuple[dict[Node, Layout], dict[Node, tuple[Index, ...]]]:
+    """How a map walks the operands of gathers, and which loads say where in a table."""
+    views: dict[Node, Layout] = {}
+    indices: dict[Node, tuple[Index, ...]] = {}
+    for node in body.nodes:
+        lowering = node.operator.lowering
+        if isinstance(lowering, Gather):
+            table, *arrays = node.operands
+            found = lowering.places(given[table], [given[a] for a in arrays], **node.attrs)
+            views |= {table: found.base, **dict(zip(arrays, (a.index for a in found.axes), strict=True))}
+            walked = zip(arrays, found.axes, strict=True)
+            indices[table] = tuple(Index(names[array], axis.size, axis.stride) for array, axis in walked)
+    return views, indices
+
+
+def _moved(dtype: numpy.dtype) -> str:
+    """What kernels take elements for: they do not compute with float16, but its bits can move."""
+    return "uint16" if dtype == numpy.float16 else str(dtype)
+
+
+def copy_kernel(type: TensorType, source: Layout, target: Layout, dtype: numpy.dtype | None = None) -> Bound:
+    """Elements moved from one layout to another, converted to ``dtype``."""
+    dtype, origin = dtype or type.dtype, type.dtype
+    if dtype == origin:
+        dtype = origin = numpy.dtype(_moved(dtype))
+    shape, strides = layouts.merge([source.shape] * 2, [source.strides, target.strides])
+    if not shape:
+        shape, strides = (1,), [(0,), (0,)]
+    text = converted("x0", origin, dtype)
+    kernel = MapKernel(
+        "copy",
+        shape[1:],
+        (Access("x0", str(origin), strides[0]),),
+        (Statement("t0", str(dtype), text),),
+        Access("out", str(dtype), strides[1]),
+        "t0",
+    )
+    return Bound(kernel, shape[0] if prod(shape) else 0, prod(shape) * 0.1, line_grain(shape))
+
+
+def zero_kernel(dtype: numpy.dtype, target: Layout) -> Bound:
+    """Zeros in a layout."""
+    shape, (strides,) = layouts.merge([target.shape], [target.strides])
+    zero = Statement("t0", str(dtype), literal_text(0, dtype))
+    kernel = MapKernel("zeros", shape[1:], (), (zero,), Access("out", str(dtype), strides), "t0")
+    return Bound(kernel, shape[0], prod(shape) * 0.1)

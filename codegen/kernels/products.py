@@ -1,0 +1,179 @@
+"""Fused groups with a product: which tile, which strides, which epilogue."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from blockfuse.codegen.kernels.cost import AWAKE_WORK, time_of_tiles, work_of_product
+from blockfuse.codegen.kernels.expressions import statement
+from blockfuse.codegen.kernels.kernel import Access, BlockTile, ProductKernel, ProductTile
+from blockfuse.codegen.kernels.kernel_call import Bound, CopyFirst, names_of_body
+from blockfuse.codegen.kernels.machine import Machine, ProductShape
+from blockfuse.ir import layout as layouts
+from blockfuse.ir.graph import Graph, Node, constant
+from blockfuse.ir.layout import Layout
+from blockfuse.ir.lowering import Contraction
+
+_PAGE = 4096  # bytes: lines so far apart share one set of a first-level cache,
+_PLACES = 8  # which holds 8 to 12 lines; 1024^3 takes 5% longer with tiles of more rows
+
+
+def choose_tile(
+    height: int,
+    panels: int,
+    vectors: int,
+    panel: int,
+    accumulators: int,
+    threads: int = 1,
+    work: float = 0.0,
+    conflicts: bool = False,
+) -> ProductTile:
+    """Rows, panels and unrolling of a tile.
+
+    It fills the registers, wastes few rows, gives each thread the same number of tiles (of few rows, where there is enough
+    ``work`` for several threads), and hides the latency of a few accumulators. conflicts: rows lie so that a cache has
+    few places for them.
+    """
+    most = max(1, accumulators // vectors)
+    if height >= most:
+        most = min(most, _PLACES) if conflicts else most
+        rows = min(range(most // 2 + 1, most + 1), key=lambda r: time_of_tiles(r, height, threads))
+        return ProductTile(rows, 1, panel, 1)
+    wide = max(1, accumulators // (height * vectors))
+    each = -(-panels // threads) if work > AWAKE_WORK else panels
+    across = min(range(1, min(wide, each) + 1), key=lambda p: (-(-panels // p) * p, -p))
+    unroll = 1
+    while height * across * vectors * unroll < 8 and height * across * vectors * unroll * 2 <= accumulators:
+        unroll *= 2
+    return ProductTile(height, across, panel, unroll)
+
+
+def open_tiles(panels: int, vectors: int, panel: int, accumulators: int) -> tuple[ProductTile, ...]:
+    """Tiles for any number of rows: the tallest, one for what it leaves over, some for a few rows."""
+    most = max(1, accumulators // vectors)
+    heights = [most, *(h for h in (4, 2, 1) if h < most)]
+    return tuple(choose_tile(h, panels, vectors, panel, accumulators) for h in heights)
+
+
+def few_columns_tiles(height: int, units: int, accumulators: int) -> tuple[ProductTile, ...]:
+    """Tiles whose vectors run along the inner axis: all columns of as many rows as the registers hold."""
+    most = max(1, accumulators // units)
+    if height:
+        rows = min(range(1, most + 1), key=lambda r: (-(-height // r) * (r + 1), -r))
+        return (ProductTile(min(rows, height), units, 1, 1),)
+    return tuple(ProductTile(rows, units, 1, 1) for rows in dict.fromkeys((most, 1)))
+
+
+def product_kernel(
+    node: Node, body: Graph, operands: list[Layout], machine: Machine, batch: int = 0
+) -> Bound | CopyFirst:
+    """The kernel of a group with a product.
+
+    batch: where this is not 0, a multiple of ``batch`` rows stands for any number.
+    """
+    product = next(n for n in body.nodes if isinstance(n.operator.lowering, Contraction))
+    left, right, *bias = product.operands
+    batched = left.type.ndim == 3
+    height, inner, units = left.shape[-2], left.shape[-1], product.shape[-1]
+    names = names_of_body(body)
+    epilogue = [n for n in body.nodes if n.operator is not constant and n is not product]
+    found = _accesses(body, operands, product, {o for n in epilogue for o in n.operands})
+    if isinstance(found, CopyFirst):
+        return found
+    accesses, loads = found
+    work = work_of_product(product, machine)
+    if batch and not batched and height % batch == 0:
+        height = 0
+    block = _block(product, height, machine) if machine.block_tile else None
+    tiles = () if block else _register_tiles(product, height, accesses[left], machine, work)
+    by_panels = not batched and bool(tiles) and height == tiles[0].rows
+    kernel = ProductKernel(
+        name=node.attrs["name"],
+        dtype=str(product.dtype),
+        height=height,
+        inner=inner,
+        units=units,
+        batched=batched,
+        by_panels=by_panels,
+        tiles=tiles,
+        left=accesses[left],
+        right=accesses[right],
+        bias=accesses[bias[0]] if bias else None,
+        accumulator=names[product],
+        loads=loads,
+        pointers=tuple(accesses[leaf].name for leaf in body.inputs),
+        body=tuple(statement(n, names) for n in epilogue),
+        store=Access("out", str(node.dtype), (height * units, units, 1) if batched else (units, 1)),
+        result=names[body.outputs[0]],
+        block=block,
+    )
+    if by_panels:
+        return Bound(kernel, -(-right.shape[-3] // tiles[0].panels), work)
+    return Bound(kernel, left.shape[0], work, tiles[0].rows if tiles and not batched else 1)
+
+
+# -- how it is cut -----------------------------------------------------------------------------------------------
+
+
+def _block(product: Node, height: int, machine: Machine) -> BlockTile:
+    """What a block of threads of a device does."""
+    left, right, *_ = product.operands
+    assert machine.block_tile is not None
+    matrices = left.shape[0] if left.type.ndim == 3 else 1
+    shape = ProductShape(
+        matrices, height, left.shape[-1], product.shape[-1], right.shape[-1], str(product.dtype)
+    )
+    return machine.block_tile(shape)
+
+
+def _register_tiles(
+    product: Node, height: int, left: Access, machine: Machine, work: float
+) -> tuple[ProductTile, ...]:
+    """One tile, or several for any number of rows (``height`` 0)."""
+    panels, panel = product.operands[1].shape[-3], product.operands[1].shape[-1]
+    if panel == 1:
+        return few_columns_tiles(height, panels, machine.accumulators)
+    vectors = panel // machine.lanes(product.dtype.itemsize)
+    if not height:
+        return open_tiles(panels, vectors, panel, machine.accumulators)
+    conflicts = left.strides[-1] * product.dtype.itemsize % _PAGE == 0
+    tile = choose_tile(height, panels, vectors, panel, machine.accumulators, machine.threads, work, conflicts)
+    return (tile,)
+
+
+# -- what it reads -----------------------------------------------------------------------------------------------
+
+
+def _accesses(
+    body: Graph, operands: list[Layout], product: Node, read_after: set[Node]
+) -> tuple[dict[Node, Access], tuple[Access, ...]] | CopyFirst:
+    """How the product reads each operand, and how the epilogue reads those in ``read_after``; or what to copy first."""
+    names, accesses, loads = names_of_body(body), {}, []
+    for number, (leaf, where) in enumerate(zip(body.inputs, operands, strict=True)):
+        in_product = _operand_strides(leaf, where, product) if leaf in product.operands else ()
+        in_epilogue = _epilogue_strides(where, product) if leaf in read_after else ()
+        if in_product is None or in_epilogue is None:
+            return CopyFirst(number, leaf.shape)
+        accesses[leaf] = Access(names[leaf], str(leaf.dtype), in_product)
+        if leaf in read_after:
+            loads.append(Access(names[leaf], str(leaf.dtype), in_epilogue))
+    return accesses, tuple(loads)
+
+
+def _operand_strides(leaf: Node, where: Layout, product: Node) -> tuple[int, ...] | None:
+    """Strides of an operand of the product, or None where only a copy has them."""
+    left, right, *_ = product.operands
+    batched = left.type.ndim == 3
+    if leaf is right:
+        panel_sizes = right.shape[1:] if batched else right.shape
+        dense_panels = replace(where, shape=panel_sizes, strides=where.strides[-3:], offset=0).dense
+        return (where.strides[0],) * batched if dense_panels else None
+    if where.strides[-1] != 1 and leaf.shape[-1] != 1:  # elements of a row, or of the bias, are neighbours
+        return None
+    return where.strides[:-1] if leaf is left else ()
+
+
+def _epilogue_strides(where: Layout, product: Node) -> tuple[int, ...] | None:
+    """Strides of a value that the epilogue reads: its columns are neighbours, or all the same."""
+    seen = layouts.broadcast(where, product.shape)
+    return seen.strides if seen.strides[-1] in (0, 1) else None

@@ -1,0 +1,101 @@
+"""Two schedules of one graph, for two sizes of its batch, as one schedule for every size.
+
+NOTE [what must not depend on the size]
+Whoever calls this knows that the graph computes each item of its batch by itself (``ir.rows``). Then a kernel that is the
+same for two sizes, statement by statement and stride by stride, and that reads its operands from the same places,
+is right for all: more items are more rows of the same. So everything must be equal but the sizes of leading axes and the
+numbers of rows, and these must be in proportion to the size of the batch. The sizes themselves are chosen so that no other
+axis could be taken for the batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy
+
+from blockfuse.codegen.kernels.cost import CACHE_BANDWIDTH, PARALLEL_WORK
+from blockfuse.codegen.kernels.kernel import ProductKernel
+from blockfuse.codegen.kernels.machine import Machine
+from blockfuse.codegen.scheduling.buffers import Buffer, planned
+from blockfuse.codegen.scheduling.schedule import Schedule
+from blockfuse.codegen.scheduling.steps import Launch, Step, lives_of
+from blockfuse.codegen.scheduling.strips import in_strips
+from blockfuse.ir.errors import TraceError
+
+Sizes = tuple[int, int]
+
+
+def for_every_size(first: Schedule, second: Schedule, sizes: Sizes, least: int, machine: Machine) -> Schedule:
+    """One schedule for every number of items from ``least`` on, or from more; raises TraceError where there is none."""
+    if len(first.buffers) != len(second.buffers) or len(first.steps) != len(second.steps):
+        raise TraceError("another batch size needs other steps")
+    if first.blocks != second.blocks or len(first.blocks) > 1:
+        raise TraceError("another batch size takes another way")
+    buffers = [_buffer(a, b, sizes) for a, b in zip(first.buffers, second.buffers, strict=True)]
+    launches = [_step(a, b, sizes) for a, b in zip(first.steps, second.steps, strict=True)]
+    for a, b in zip(first.parameters, second.parameters, strict=True):
+        if "value" in a.attrs and a.attrs["value"].tobytes() != b.attrs["value"].tobytes():
+            raise TraceError("a constant depends on the batch size")
+    steps = tuple(in_strips(launches, buffers, machine, sizes[0]))
+    (block,) = first.blocks
+    placed, workspace = planned(buffers, lives_of(steps), sizes[0])
+    least = max([least, *(_fewest(launch) for launch in launches if machine.threads > 1)])
+    blocks = (replace(block, beyond=len(steps)),)
+    return replace(
+        first,
+        buffers=placed,
+        steps=steps,
+        workspace=workspace,
+        blocks=blocks,
+        batch=sizes[0],
+        least=least,
+    )
+
+
+def _fewest(step: Launch) -> int:
+    """From how many items on threads can share the rows of ``step``; where the weight is large, they had better."""
+    kernel = step.kernel
+    if not (isinstance(kernel, ProductKernel) and step.share and not kernel.height):
+        return 1
+    weight = kernel.inner * kernel.units * numpy.dtype(kernel.dtype).itemsize
+    return -(-2 * step.grain // step.share) if weight / CACHE_BANDWIDTH > PARALLEL_WORK else 1
+
+
+def _buffer(first: Buffer, second: Buffer, sizes: Sizes) -> Buffer:
+    share = _share_of_type(first, second, sizes)
+    placed = first.kind in ("argument", "parameter", "result")
+    same = replace(second, type=first.type, place=first.place) == first
+    if not same or (placed and first.place != second.place):
+        raise TraceError(f"{first.name} lies elsewhere for another batch size")
+    if share and first.kind == "parameter":
+        raise TraceError(f"{first.name} is computed from parameters alone, and grows with the batch")
+    return replace(first, share=share)
+
+
+def _share_of_type(first: Buffer, second: Buffer, sizes: Sizes) -> int:
+    one, other = first.type, second.type
+    if one == other:
+        return 0
+    if one.dtype != other.dtype or one.shape[1:] != other.shape[1:] or not one.ndim or not other.ndim:
+        raise TraceError(f"{first.name} grows with the batch, but not along its leading axis")
+    return share((one.shape[0], other.shape[0]), sizes)
+
+
+def _step(first: Step, second: Step, sizes: Sizes) -> Launch:
+    if not isinstance(first, Launch) or not isinstance(second, Launch):
+        raise TraceError("an operator runs through NumPy")
+    if (first.kernel, first.pointers, first.grain) != (second.kernel, second.pointers, second.grain):
+        raise TraceError(f"the kernel {first.kernel.name} depends on the batch size")
+    rows = first.rows, second.rows
+    return first if rows[0] == rows[1] else replace(first, share=share(rows, sizes))
+
+
+def share(found: Sizes, sizes: Sizes) -> int:
+    """How much of a number that is ``found`` for batches of ``sizes`` belongs to each item."""
+    each, rest = divmod(found[0], sizes[0])
+    if rest or not each or found[1] != each * sizes[1]:
+        raise TraceError(
+            f"{found[0]} for {sizes[0]} items and {found[1]} for {sizes[1]} are not in proportion"
+        )
+    return each

@@ -1,0 +1,256 @@
+"""Layers that every net is made of."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+from blockfuse.array import np, npx
+from blockfuse.array.arguments import one_axis
+from blockfuse.array.ndarray import ndarray
+from blockfuse.array.sizes import size_agnostic
+from blockfuse.ir.errors import ShapeError, UsageError
+from blockfuse.ir.operators import indexing, movement, neural
+from blockfuse.ir.operators.contractions import dense
+from blockfuse.nn.block import NAMESPACES, Block
+from blockfuse.nn.initializers import Init
+from blockfuse.nn.layers.activations import activation_named
+from blockfuse.nn.parameter import Parameter
+
+
+class Dense(Block):
+    """A fully connected layer: ``activation(x @ weight.T + bias)`` with a weight ``(units, in_units)``.
+
+    flatten: all axes of the input but the first are its features, so that those of ``(batch,)`` are one; otherwise the
+    last axis is.
+    in_units: the number of features; 0 learns it in the first call.
+
+    >>> Dense(3, activation="relu", in_units=4)
+    Dense(4 -> 3, Activation(relu))
+    """
+
+    def __init__(
+        self,
+        units: int,
+        activation: str | None = None,
+        use_bias: bool = True,
+        flatten: bool = True,
+        dtype: Any = "float32",
+        weight_initializer: Init | None = None,
+        bias_initializer: Init = "zeros",
+        in_units: int = 0,
+        prefix: str | None = None,
+        params: Any = None,
+    ) -> None:
+        super().__init__(prefix, params)
+        if units < 1 or in_units < 0:
+            raise UsageError(f"Dense needs one unit or more; found units={units}, in_units={in_units}")
+        self._units, self._flatten = units, flatten
+        self._activation = activation
+        self._activate = None if activation is None else activation_named(activation)
+        self.weight = Parameter(
+            "weight", shape=(units, in_units), dtype=dtype, init=weight_initializer, allow_deferred_init=True
+        )
+        self.bias = (
+            Parameter("bias", shape=(units,), dtype=dtype, init=bias_initializer) if use_bias else None
+        )
+
+    @size_agnostic
+    def infer_shape(self, x: Any) -> None:
+        self.weight.shape = (self._units, self._features(x))
+
+    @size_agnostic
+    def _features(self, x: Any) -> int:
+        """How many features each row of ``x`` has."""
+        if not isinstance(x, ndarray):
+            raise TypeError(f"{self._label} expects an array; found {type(x).__name__}")
+        if not x.ndim:
+            wanted = "(batch, ...)" if self._flatten else "(..., features)"
+            raise ShapeError(f"{self._label} expects an input of shape {wanted}; found a number")
+        return prod(x.shape[1:]) if self._flatten else x.shape[-1]
+
+    @size_agnostic
+    def forward(self, x: Any) -> Any:
+        weight, bias = self.weight.data(), self.bias
+        features = self._features(x)
+        if features != weight.shape[1]:
+            raise ShapeError(
+                f"{self._label} expects {weight.shape[1]} features in a row, as its weight has shape "
+                f"{weight.shape}; found {features} in an input of shape {x.shape}"
+                + (
+                    ", which is a batch of numbers; write x[None] for one row"
+                    if x.ndim == 1 and self._flatten
+                    else ""
+                )
+            )
+        if self._flatten and x.ndim != 2:
+            x = movement.reshape(x, shape=(x.shape[0], features))
+        y = dense(x, weight) if bias is None else dense(x, weight, bias.data())
+        return y if self._activate is None else self._activate(y)
+
+    def __repr__(self) -> str:
+        units, features = self.weight.shape or (self._units, -1)
+        end = f"Activation({self._activation})" if self._activation else "linear"
+        return f"{type(self).__name__}({features} -> {units}, {end})"
+
+
+class Dropout(Block):
+    """In training, zeros a share ``rate`` of the elements and scales the others by ``1 / (1 - rate)``.
+
+    axes: along these, elements are dropped together.
+    """
+
+    def __init__(
+        self, rate: float, axes: tuple[int, ...] = (), prefix: str | None = None, params: Any = None
+    ) -> None:
+        super().__init__(prefix, params)
+        if not 0 <= rate < 1:
+            raise UsageError(f"Dropout needs a rate from 0 up to, but not including, 1; found {rate}")
+        self._rate, self._axes = rate, axes
+
+    def forward(self, x: Any) -> Any:
+        return npx.dropout(x, p=self._rate, axes=self._axes) if self._rate else x
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(p = {self._rate}, axes={self._axes})"
+
+
+class Embedding(Block):
+    """The rows of a table of shape ``(input_dim, output_dim)`` at the given indices (which may be floats)."""
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        dtype: Any = "float32",
+        weight_initializer: Init | None = None,
+        sparse_grad: bool = False,  # noqa: ARG002 - gradients are dense
+        prefix: str | None = None,
+        params: Any = None,
+    ) -> None:
+        super().__init__(prefix, params)
+        self.weight = Parameter("weight", shape=(input_dim, output_dim), dtype=dtype, init=weight_initializer)
+
+    def forward(self, x: Any) -> Any:
+        indices = x if x.dtype.kind in "iu" else indexing.as_integers(x)
+        return indexing.take_at(self.weight.data(), indices, pattern=(("array", 0),))
+
+    def __repr__(self) -> str:
+        rows, columns = self.weight.shape or (-1, -1)
+        return f"{type(self).__name__}({rows} -> {columns}, {self.weight.dtype})"
+
+
+class LayerNorm(Block):
+    """Brings an axis to mean 0 and variance 1, then scales by gamma and shifts by beta (Ba et al. 2016)."""
+
+    def __init__(
+        self,
+        axis: int = -1,
+        epsilon: float = 1e-5,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: Init = "zeros",
+        gamma_initializer: Init = "ones",
+        in_channels: int = 0,
+        prefix: str | None = None,
+        params: Any = None,
+    ) -> None:
+        super().__init__(prefix, params)
+        self._axis, self._epsilon = axis, epsilon
+        shape = (in_channels,)
+        self.gamma = Parameter(
+            "gamma", shape=shape, init=gamma_initializer, allow_deferred_init=True, differentiable=scale
+        )
+        self.beta = Parameter(
+            "beta", shape=shape, init=beta_initializer, allow_deferred_init=True, differentiable=center
+        )
+
+    @size_agnostic
+    def infer_shape(self, x: Any) -> None:
+        self.gamma.shape = self.beta.shape = (x.shape[one_axis(self._axis, x.ndim)],)
+
+    @size_agnostic
+    def forward(self, x: Any) -> Any:
+        gamma, beta = self.gamma.data(), self.beta.data()
+        axis = one_axis(self._axis, x.ndim)
+        if x.shape[axis] != gamma.size:
+            raise ShapeError(
+                f"{self._label} expects {gamma.size} elements along axis {axis}; found shape {x.shape}"
+            )
+        if axis != x.ndim - 1:
+            spread = (gamma.size, *(1,) * (x.ndim - 1 - axis))
+            gamma, beta = movement.reshape(gamma, shape=spread), movement.reshape(beta, shape=spread)
+        return neural.layer_norm(x, gamma, beta, axis=axis, epsilon=self._epsilon)
+
+    def __repr__(self) -> str:
+        channels = (self.gamma.shape or (-1,))[0]
+        return f"{type(self).__name__}(axis={self._axis}, eps={self._epsilon}, in_channels={channels})"
+
+
+class Flatten(Block):
+    """``(batch, ...)`` as ``(batch, features)``."""
+
+    @size_agnostic
+    def forward(self, x: Any) -> Any:
+        if x.ndim < 1:
+            raise ShapeError(f"{self._label} expects an input of shape (batch, ...); found one without axes")
+        return movement.reshape(x, shape=(x.shape[0], prod(x.shape[1:])))
+
+
+class Identity(Block):
+    """The input."""
+
+    def forward(self, x: Any) -> Any:
+        return x
+
+
+class Lambda(Block):
+    """A function as a block; a string names one of ``npx`` or ``np``.
+
+    >>> Lambda("tanh")
+    Lambda(tanh)
+    """
+
+    def __init__(
+        self, function: str | Callable[..., Any], prefix: str | None = None, params: Any = None
+    ) -> None:
+        super().__init__(prefix, params)
+        self._function = _function_named(function) if isinstance(function, str) else function
+        if not callable(self._function):
+            raise UsageError(f"{type(self).__name__} needs a function or the name of one; found {function!r}")
+
+    def forward(self, *args: Any) -> Any:
+        return self._function(*args)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({getattr(self._function, '__name__', repr(self._function))})"
+
+
+class HybridLambda(Lambda):
+    """``Lambda``; a function whose first parameter is named ``F`` gets ``np`` and ``npx`` in it (Gluon 1)."""
+
+    def __init__(
+        self, function: str | Callable[..., Any], prefix: str | None = None, params: Any = None
+    ) -> None:
+        super().__init__(function, prefix, params)
+        self._first = (NAMESPACES,) if _takes_namespaces(self._function) else ()
+
+    def forward(self, *args: Any) -> Any:
+        return self._function(*self._first, *args)
+
+
+def _function_named(name: str) -> Any:
+    for namespace in (npx, np):
+        if callable(getattr(namespace, name, None)):
+            return getattr(namespace, name)
+    raise UsageError(f"neither npx nor np has a function {name!r}")
+
+
+def _takes_namespaces(function: Callable[..., Any]) -> bool:
+    try:
+        names = list(inspect.signature(function).parameters)
+    except (TypeError, ValueError):  # a built-in function tells nothing about its parameters
+        return False
+    return names[:1] == ["F"]

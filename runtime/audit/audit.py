@@ -1,0 +1,102 @@
+"""``hybridize(audit=p)``: that share of the compiled calls is run again eagerly, and the results are compared.
+
+Which calls are audited is counted, not drawn: of the compiled calls of a block, number n is audited where n * p
+reaches the next whole number. The compiled call is the usual one, native entry and guards included, behind a
+Python function that counts. What is compared says NOTE [what is compared].
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+from blockfuse.array.ndarray import ndarray
+from blockfuse.array.pytree import flatten
+from blockfuse.ir import interpreter
+from blockfuse.ir.errors import AuditError, UsageError
+from blockfuse.runtime.audit.comparison import Outcome, Repetition, outcome_of, stream_state
+from blockfuse.runtime.audit.divergence import report
+from blockfuse.runtime.programs.backend import Backend
+from blockfuse.runtime.programs.program import PYTHON, UNKNOWN, Program
+
+_QUICK = (ndarray, bool, int, float)  # the types of arguments that a quick call takes
+Given = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+def checked_share(share: Any) -> float:
+    """The option ``audit`` as a share of calls."""
+    if type(share) not in (int, float) or not 0 <= share <= 1:
+        raise UsageError(
+            f"audit is {share!r}; it must be a number from 0 (no call) to 1 (every compiled call)"
+        )
+    return float(share)
+
+
+class Audit:
+    """The audits of one block or function. call: its eager meaning."""
+
+    def __init__(
+        self, name: str, share: float, call: Callable[..., Any], backend: Callable[[], Backend]
+    ) -> None:
+        self._name, self._share, self._call, self._backend = name, share, call, backend
+        self._calls = 0
+        self._next = self._due_after(0)
+
+    def entry(self, case: Any, program: Program) -> Callable[..., Any]:
+        """``program.call`` with audits."""
+        call = program.call
+        assert call is not None
+
+        def audited(*args: Any) -> Any:
+            if self._calls + 1 < self._next:
+                result = call(*args)
+                self._calls += result is not NotImplemented
+                return result
+            if interpreter.current().recording or any(type(a) not in _QUICK for a in args):
+                return NotImplemented
+            return self.run(case, program, lambda: call(*args), (args, {}))
+
+        return audited
+
+    def run(self, case: Any, program: Program, call: Callable[[], Any], given: Given) -> Any:
+        """What ``call`` (of ``program``) gives; raises AuditError if the eager call gives something else."""
+        due = self._calls + 1 >= self._next
+        draws = bool(program.recording.draws)
+        if due:
+            repetition = Repetition(self._call, copy.deepcopy(given), stream_state() if draws else None)
+        version = program.version
+        result = call()
+        if result is UNKNOWN or result is PYTHON or result is NotImplemented:
+            return result
+        self._calls += 1
+        if due:
+            case.audited += 1
+            self._next = self._due_after(self._calls)
+            self._compare(program, version, outcome_of(result, draws), repetition)
+        return result
+
+    def _due_after(self, calls: int) -> int:
+        """The number of the next call to audit."""
+        return math.ceil((int(calls * self._share + 1e-9) + 1) / self._share - 1e-9)
+
+    def _compare(self, program: Program, version: object, found: Outcome, repetition: Repetition) -> None:
+        try:
+            wanted = repetition.outcome()
+        except Exception as error:
+            if not repetition.sometimes_works() and program.is_current(version):
+                raise AuditError(
+                    f"{self._name}: the compiled call gave a result, the eager call raised"
+                ) from error
+            return
+        difference = repetition.differs(found, wanted, program.flow)
+        if difference is None or not program.is_current(version):
+            return
+        arrays: list[ndarray] = []
+        values: list[Any] = []
+        flatten(repetition.given, arrays, values)
+        arguments = [a._data for a in (*arrays, *(program.convert(values) or ()))]
+        raise AuditError(
+            report(self._name, program, self._backend(), repetition, arguments, wanted, difference)
+        )

@@ -1,0 +1,157 @@
+"""Whether a compiled call gave what the eager call gives: in structure, types, random draws, and up to rounding in floats.
+
+NOTE [what is compared]
+Structure, shapes, dtypes, whole numbers and truths must be equal, and the random stream must come to the same place.
+Floats may differ by ``tolerance``; beyond it they may where rounding explains it (``runtime.rounding``). The eager call
+works on copies of the arguments and draws from a stream of its own, so it changes nothing that anybody sees: only calls
+without effects have programs.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+
+from blockfuse.array import modes
+from blockfuse.array.ndarray import ndarray
+from blockfuse.array.pytree import Structure, Unstructured, flatten_result
+from blockfuse.ir import interpreter
+from blockfuse.ir.flow import Flow
+from blockfuse.ir.lowering import Composite, Contraction, Reduction
+from blockfuse.ir.stream import STREAM
+from blockfuse.runtime.audit.rounding import NOISES, SPREADS, Noisy, Repeating, distance, largest
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a call gave: the structure of its result, the arrays in it, and where the random stream is then."""
+
+    structure: Structure
+    arrays: list[numpy.ndarray]
+    stream: Any = None
+
+    @property
+    def kinds(self) -> Any:
+        return self.structure, [(a.dtype.name, a.shape) for a in self.arrays]
+
+
+def outcome_of(result: Any, draws: bool) -> Outcome:
+    """draws: whether the call draws random numbers, so that the stream is part of what it gave."""
+    arrays: list[ndarray] = []
+    try:
+        structure = flatten_result(result, arrays, [])
+    except Unstructured as error:
+        raise TypeError(f"the result holds a {error}") from error
+    return Outcome(structure, [a._data for a in arrays], stream_state() if draws else None)
+
+
+def stream_state() -> Any:
+    """Where the random stream is."""
+    return STREAM.generator.bit_generator.state
+
+
+@dataclass(frozen=True)
+class Difference:
+    """``place``: which array of the result differs, by ``size`` at most; None where the results are of other kinds."""
+
+    text: str
+    place: int | None = None
+    size: float = math.inf
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """A call that can be made again: ``run`` in Python, of copies of ``given``.
+
+    stream: where the random stream was; None for a call that does not draw.
+    """
+
+    run: Callable[..., Any]
+    given: tuple[Any, ...]
+    stream: Any = None
+
+    def outcome(self, repeating: Repeating | None = None) -> Outcome:
+        """What the call gives in Python, computed by ``repeating``."""
+        given = copy.deepcopy(self.given)
+        quiet = numpy.errstate(all="ignore")  # NumPy has given its warnings when the call was made first
+        with self.drawing(), modes.unusual(), quiet, interpreter.interpreting(repeating or Repeating()):
+            return outcome_of(self.run(*given), self.stream is not None)
+
+    def drawing(self) -> Any:
+        """The context in which the call draws what it drew."""
+        return nullcontext() if self.stream is None else STREAM.drawing_again(self.stream)
+
+    def sometimes_works(self) -> bool:
+        """Whether rounding decides that the call raises."""
+        for seed in range(NOISES):
+            try:
+                self.outcome(Noisy(seed))
+            except Exception:
+                continue
+            return True
+        return False
+
+    def differs(self, found: Outcome, wanted: Outcome, flow: Flow) -> Difference | None:
+        """How ``found`` differs from what the call gives, ``wanted``, in a way that rounding does not explain."""
+        difference = difference_of(found, wanted, flow)
+        return None if difference is None or self._is_rounding(difference, wanted) else difference
+
+    def _is_rounding(self, difference: Difference, wanted: Outcome) -> bool:
+        spread = 0.0
+        for seed in range(NOISES):
+            try:
+                noisy = self.outcome(Noisy(seed))
+            except Exception:  # rounding decides whether it fails
+                return True
+            if noisy.kinds != wanted.kinds or not _equal_but_floats(noisy, wanted):
+                return True
+            if difference.place is not None:
+                place = difference.place
+                spread = max(spread, distance(noisy.arrays[place], wanted.arrays[place]))
+        return difference.size <= SPREADS * spread
+
+
+def difference_of(found: Outcome, wanted: Outcome, flow: Flow) -> Difference | None:
+    """The first difference beyond the tolerance; None where there is none."""
+    if found.kinds != wanted.kinds:
+        return Difference(f"structure, shapes or dtypes\n  compiled {found.kinds}\n  eager    {wanted.kinds}")
+    for place, (a, b) in enumerate(zip(found.arrays, wanted.arrays, strict=True)):
+        size, limit = distance(a, b), tolerance(b, flow)
+        if size > limit:
+            count = int(numpy.sum(a != b))
+            text = f"array {place} of the result, {b.dtype}{list(b.shape)}, by up to {size:.3g}"
+            return Difference(f"{text} in {count} of {b.size} elements (tolerance {limit:.3g})", place, size)
+    if found.stream != wanted.stream:
+        return Difference("they draw random numbers differently")
+    return None
+
+
+def tolerance(wanted: numpy.ndarray, flow: Flow) -> float:
+    """The difference that is taken for rounding without a closer look: for a float dtype its epsilon times the largest
+    element times 16 + 2 * sqrt(n), where n is the length of the longest sum in the program; 0 for other dtypes.
+    """
+    if wanted.dtype.kind != "f" or not wanted.size:
+        return 0.0
+    return float(numpy.finfo(wanted.dtype).eps) * largest(wanted) * (16 + 2 * math.sqrt(_longest_sum(flow)))
+
+
+def _longest_sum(flow: Flow) -> int:
+    lengths = [1]
+    for node in (n for block in flow.blocks for n in block.graph.nodes if n.operands):
+        operand = node.operands[0]
+        if isinstance(node.operator.lowering, Contraction):
+            lengths.append(operand.shape[-1] if operand.shape else 1)
+        elif isinstance(node.operator.lowering, Reduction | Composite):
+            lengths.append(operand.type.size)
+    return max(lengths)
+
+
+def _equal_but_floats(a: Outcome, b: Outcome) -> bool:
+    pairs = zip(a.arrays, b.arrays, strict=True)
+    return all(numpy.array_equal(x, y) for x, y in pairs if x.dtype.kind != "f")

@@ -1,0 +1,222 @@
+"""No program serves calls before it has given the right answer once: that of the eager call it was made from.
+
+NOTE [self-check]
+The recording call has just computed its result in Python. The new program runs on the same arguments, alone and in
+several parts where threads may share its steps, then by way of its native entry, and must give the same (NOTE [what is
+compared]). A program may hold code that this call does not take (NOTE [variants] in ``codegen.variants``): the first
+call that takes such a variant goes by way of Python, is computed eagerly too, and proves it. So every variant costs one
+native and at most one eager call, and calls whose variants are proven nothing; where a program was loaded from matters
+to nobody.
+
+Another thread may change parameters between the eager call and the compiled one. So a difference counts only if nothing has
+changed since the eager call: where something may have, both are made again.
+
+Left out: a way out of a decision on a device is proven by its recording only, and a rounding that decides a branch
+differently leaves the variant unproven, so that such calls go on being compared. ``hybridize(check=False)`` proves
+everything unseen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, NoReturn
+
+from blockfuse.array.ndarray import ndarray
+from blockfuse.codegen.variants import Team, Variant
+from blockfuse.ir.errors import CheckError, TraceError, UsageError
+from blockfuse.ir.graph import Node, constant
+from blockfuse.runtime.audit.comparison import Difference, Outcome, Repetition, outcome_of, stream_state
+from blockfuse.runtime.audit.divergence import report
+from blockfuse.runtime.calls.case import Call
+from blockfuse.runtime.programs.backend import Backend
+from blockfuse.runtime.programs.program import PYTHON, UNKNOWN, Program
+from blockfuse.tracer.recording.record import Recording
+
+_CHANGES = 8  # trials of a program while others change what it reads
+
+
+class Changed(TraceError):  # noqa: N818 - an answer, not a failure: the call runs eagerly
+    """A program that nobody can check now: what it reads changes all the time."""
+
+
+def checking(
+    wanted: Any, name: str, run: Callable[..., Any], backend: Callable[[], Backend]
+) -> SelfCheck | None:
+    """The option ``check`` of a block or function as what does it."""
+    if type(wanted) is not bool:
+        raise UsageError(f"check is {wanted!r}; it must be True or False")
+    return SelfCheck(name, run, backend) if wanted else None
+
+
+class SelfCheck:
+    """The checks of one block or function. run: its eager meaning, of arguments and keywords."""
+
+    def __init__(self, name: str, run: Callable[..., Any], backend: Callable[[], Backend]) -> None:
+        self._name, self._run, self._backend = name, run, backend
+
+    def prove(self, program: Program, recording: Recording, call: Call) -> None:
+        """Hold a new program against the recording it was made from; raises CheckError if they differ."""
+        stream = stream_state() if recording.draws else None
+        repetition = Repetition(self._run, (call.args, call.kwargs), stream)
+        wanted = repetition.outcome() if recording.draws else outcome_of(recording.result, False)
+        version = program.version
+
+        def unchanged() -> bool:
+            return not (recording.changes and recording.changes.seen) and program.is_current(version)
+
+        self.hold(_Trial(program, call.arrays, call.values, repetition, wanted, unchanged), call.is_apart)
+
+    def prove_variants(
+        self, program: Program, version: object, result: Any, unproven: Iterable[Variant], call: Call
+    ) -> None:
+        """Hold the result of a call that took new variants against the eager call; raises CheckError if they differ.
+
+        version: of the program before the call.
+        """
+        repetition = Repetition(self._run, (call.args, call.kwargs))
+        try:
+            wanted = repetition.outcome()
+        except Exception as error:
+            if repetition.sometimes_works() or not program.is_current(version):
+                return
+            raise CheckError(
+                f"{self._name}: the compiled call gave a result, the eager call raised"
+            ) from error
+        unchanged = partial(program.is_current, version)
+        trial = _Trial(program, call.arrays, call.values, repetition, wanted, unchanged)
+        self._hold(trial, lambda trial: trial.require_same(outcome_of(result, False)), call.is_apart)
+        program.executable.prove(unproven)
+
+    def prove_segment(self, program: Program, arguments: list[ndarray]) -> None:
+        """Hold the program of a segment against its operators, one by one; raises CheckError if they differ."""
+        repetition = Repetition(partial(_recomputed, program), (arguments,))
+        unchanged = partial(program.is_current, program.version)
+        self.hold(_Trial(program, arguments, [], repetition, repetition.outcome(), unchanged))
+
+    def hold(self, trial: _Trial, apart: bool = True) -> None:
+        """Every team, then the entry. apart: no array is given twice, which the entry would refuse.
+
+        Raises CheckError where the program is wrong, Changed where nobody can tell, as others change what it reads.
+        """
+        self._hold(trial, partial(self._hold_once, apart=apart), apart)
+
+    def _hold(self, trial: _Trial, compare: Callable[[_Trial], None], apart: bool) -> None:
+        """Compare; then, as long as others change something, hold the program against new eager calls."""
+        for _ in range(_CHANGES):
+            if trial.program.refresh() is not True:  # nor was it bound when it was made
+                break
+            try:
+                compare(trial)
+            except (_Differs, CheckError) as error:
+                if trial.unchanged():
+                    self._refuse(trial, error)
+            else:
+                return
+            version = trial.program.version
+            unchanged = partial(trial.program.is_current, version)
+            trial = replace(trial, wanted=trial.repetition.outcome(), unchanged=unchanged)
+            compare = partial(self._hold_once, apart=apart)
+        raise Changed("what it reads changed while it was checked")
+
+    def _refuse(self, trial: _Trial, error: _Differs | CheckError) -> NoReturn:
+        if isinstance(error, CheckError):
+            raise error
+        raise CheckError(self._report(trial, error.difference)) from None
+
+    def _hold_once(self, trial: _Trial, apart: bool) -> None:
+        proven: set[Variant] = set()
+        for team in trial.program.executable.teams:
+            proven |= self._held(trial, team)
+        trial.program.executable.prove(proven)
+        if not apart:
+            return
+        with trial.repetition.drawing():
+            result = trial.program.ask_entry(trial.arrays, trial.numbers)
+            if result is NotImplemented:
+                return
+            found = trial.outcome_of(result)
+        trial.require_same(found)
+
+    def _held(self, trial: _Trial, team: Team) -> set[Variant]:
+        """The variants that a call took, right as they were."""
+        ran: set[Variant] = set()
+        with trial.repetition.drawing():
+            result = trial.program.run_by(team, trial.arrays, trial.numbers, ran)
+            if result is UNKNOWN:
+                return set()
+            if result is PYTHON:
+                raise CheckError(
+                    f"{self._name}: the compiled call met an error that the eager call did not meet"
+                )
+            found = trial.outcome_of(result)
+        trial.require_same(found)
+        return ran
+
+    def _report(self, trial: _Trial, difference: Difference) -> str:
+        text = f"{self._name}: the compiled call differs from the eager call: {difference.text}"
+        with suppress(Exception):  # what looks for the fault runs the compiler again
+            arguments = [a._data for a in (*trial.arrays, *trial.numbers)]
+            text = report(
+                self._name,
+                trial.program,
+                self._backend(),
+                trial.repetition,
+                arguments,
+                trial.wanted,
+                difference,
+            )
+        return text
+
+
+class _Differs(Exception):  # noqa: N818 - an answer
+    """A compiled call gave something else."""
+
+    def __init__(self, difference: Difference) -> None:
+        self.difference = difference
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A program, a call of it, and what the call must give.
+
+    unchanged: whether nothing changed since Python computed that.
+    """
+
+    program: Program
+    arrays: list[ndarray]
+    values: list[Any]
+    repetition: Repetition
+    wanted: Outcome
+    unchanged: Callable[[], bool]
+
+    @property
+    def numbers(self) -> list[ndarray]:
+        return self.program.convert(self.values) or []
+
+    def outcome_of(self, result: Any) -> Outcome:
+        return outcome_of(result, self.repetition.stream is not None)
+
+    def differs(self, found: Outcome) -> Difference | None:
+        return self.repetition.differs(found, self.wanted, self.program.flow)
+
+    def require_same(self, found: Outcome) -> None:
+        difference = self.differs(found)
+        if difference is not None:
+            raise _Differs(difference)
+
+
+def _recomputed(program: Program, arguments: list[ndarray]) -> Any:
+    """The results of a straight program, operator by operator, by whoever interprets."""
+    graph = program.flow.blocks[0].graph
+    values = [*arguments, *(ndarray(origin.array()) for origin in program.origins)]
+    known: dict[Node, Any] = dict(zip(program.flow.inputs, values, strict=True))
+    for node in graph.nodes:
+        if node.operator is constant:
+            known[node] = ndarray(node.attrs["value"])
+        else:
+            known[node] = node.operator(*(known[o] for o in node.operands), **node.attrs)
+    results = tuple(known[o] for o in graph.outputs)
+    return results[0] if len(results) == 1 else results

@@ -1,0 +1,209 @@
+"""What ``net.explain()`` says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from blockfuse.array.pytree import Branch, Number, Static, Structure
+from blockfuse.codegen.kernels.cost import sharing
+from blockfuse.codegen.kernels.kernel import Kernel, ProductKernel
+from blockfuse.codegen.scheduling.buffers import Buffer
+from blockfuse.codegen.scheduling.steps import HostCall, Launch, Strip
+from blockfuse.ir.lowering import Fused
+from blockfuse.ir.types import TensorType
+from blockfuse.runtime.programs.failures import mixed_dtypes
+
+
+def explanation(name: str, cases: Mapping[Any, Any], segments: Any) -> str:
+    """One paragraph a signature, and one for the segments of calls that stay in Python."""
+    if not cases:
+        return f"{name}: hybridized, not called yet"
+    lines = [_case_text(name, signature, case) for signature, case in cases.items()]
+    return "\n".join(lines + _segment_lines(cases.values(), segments))
+
+
+def _segment_lines(cases: Iterable[Any], segments: Any) -> list[str]:
+    """How the operators of calls in Python run; blocks in the block have an explanation of their own."""
+    lines = []
+    if segments.programs:
+        values = sum(len(p.schedule_results()) for p in segments.programs)
+        calls = sum(p.executable.calls() for p in segments.programs)
+        lines.append(
+            f"  {len(segments.programs)} compiled segments between uses of values in Python, "
+            f"{values} values, {calls} runs"
+        )
+    if any(case.segmented is False for case in cases):
+        lines.append("  where operators run one by one, segments would cost more than they save")
+    return lines + ([f"  a segment runs in NumPy because {segments.problem}"] if segments.problem else [])
+
+
+def _case_text(name: str, signature: Any, case: Any) -> str:
+    structure, types, training = signature
+    shapes = [f"{_DTYPES.get(char, char)}{_shape_text(shape)}" for shape, char, _ in types]
+    head = f"{name}({', '.join([*shapes, *_values(structure)])}){' in train mode' if training else ''}: "
+    if case.program is None:
+        reason = case.reason or "not recorded yet"
+        return f"{head}eager, {case.calls} calls\n  because {reason}"
+    return head + "\n".join(["compiled", *_program_lines(case)])
+
+
+def _values(part: Structure) -> list[str]:
+    """The arguments that are no arrays, containers opened."""
+    if isinstance(part, Branch):
+        return [text for inner in part.parts for text in _values(inner)]
+    if isinstance(part, Number):
+        return [f"any {part.type.__name__}"]
+    return [part.text if len(part.text) <= _SHORT else part.type.__name__] if isinstance(part, Static) else []
+
+
+_SHORT = 20  # characters of a value
+
+
+def _shape_text(shape: tuple[int | None, ...]) -> str:
+    """None, in the place of the leading size, is any."""
+    return f"[{', '.join('any' if n is None else str(n) for n in shape)}]"
+
+
+_DTYPES = {"f": "float32", "d": "float64", "e": "float16", "?": "bool"}
+
+
+def _program_lines(case: Any) -> list[str]:
+    program, schedule = case.program, case.program.schedule
+    recorded = sum(len(block.graph.nodes) for block in program.flow.blocks)
+    fused = [
+        n for o in program.compiled.optimized for n in o.main.nodes if isinstance(n.operator.lowering, Fused)
+    ]
+    hoisted = sum(len(o.prologue.outputs) for o in program.compiled.optimized)
+    lines = [
+        f"  {recorded} operators recorded, {len(fused)} kernels, {hoisted} values computed once per parameter version"
+    ]
+    lines += _flow_lines(case)
+    lines += [f"  number {o.text} is given at each call, as {o.dtype}" for o in program.operands]
+    lines += [f"  a number is part of the signature because {case.note}"] if case.note else []
+    kernels = Counter(_kernel_texts(program))
+    lines += [text if count == 1 else f"{text}, {count} times" for text, count in kernels.items()]
+    for step in schedule.steps:
+        if isinstance(step, HostCall):
+            lines.append(
+                f"  numpy {step.operator.name}: {_host_reason(step, schedule.buffers)}"
+                + (f", {step.source}" if step.source else "")
+            )
+        elif isinstance(step, Strip):
+            lines.append(
+                f"  {len(step.launches)} launches with one fork, {_sharing(step, program)}: each takes {step.grain} to "
+                f"{step.part} items through all of them"
+            )
+    lines += _place_lines(program)
+    calls = program.executable.calls() + case.calls
+    audited = f", {case.audited} audited" if case.audited else ""
+    lines.append(f"  {calls} calls, {case.eager_calls + case.attempts} of them eager{audited}")
+    lines.append(f"  {case.attempts} recordings, {program.seconds * 1000:.0f} ms to compile or load")
+    return [*lines, _size_line(program)]
+
+
+def _place_lines(program: Any) -> list[str]:
+    """Where a program runs, if that was to be decided, or is not the processor."""
+    device = program.backend.device
+    place = "the processor" if device is None else device.name
+    because = "" if program.estimate is None else f": {program.estimate}"
+    lines = [f"  on {place}{because}"] if device is not None or because else []
+    if device is None:
+        return lines
+    if program.executable.uncaptured:
+        lines.append(f"  launched one by one because {program.executable.uncaptured}")
+    reasons = program.executable.plan.reasons
+    return [
+        *lines,
+        *(f"  {text}" for text in decision_lines(program)),
+        *(f"  on the processor: kernel {kernel.name}, because {text}" for kernel, text in reasons.items()),
+    ]
+
+
+def decision_lines(program: Any) -> list[str]:
+    """Who decides between the blocks of a program for a device."""
+    plan, blocks = program.executable.plan, program.flow.blocks
+    together = [", ".join(map(str, region.blocks)) for region in plan.regions]
+    return [
+        *(
+            f"blocks {numbers} are one launch, which decides between them on the device"
+            for numbers in together
+        ),
+        *(
+            f"the host reads the decision of block {n}{_from(blocks[n].graph.outputs[-1].source)}, because {text}"
+            for n, text in plan.apart.items()
+        ),
+    ]
+
+
+def _size_line(program: Any) -> str:
+    schedule = program.schedule
+    if program.backend.device is not None:
+        return f"  workspace of {program.executable.plan.schedule.workspace} on the device"
+    work = schedule.work / 1000
+    call = f"a call with {schedule.batch} items" if schedule.batch else "a call"
+    return f"  about {work:.1f} us of kernels {call}, workspace of {schedule.workspace}"
+
+
+def _kernel_texts(program: Any) -> Iterator[str]:
+    """A line for each fused kernel: its result, the user's line, and what the cost model made of it."""
+    schedule = program.schedule
+    alone = {id(step) for step in schedule.steps if isinstance(step, Launch)}
+    launches = iter(schedule.launches)
+    for node in (
+        n for o in program.compiled.optimized for n in o.main.nodes if isinstance(n.operator.lowering, Fused)
+    ):
+        if not node.type.size:  # takes no launch
+            continue
+        name = node.attrs["name"]
+        launch = next(step for step in launches if step.kernel.name == name)
+        text = f"  kernel {name}: {_type_text(node.type, schedule.batch)}{_from(node.source)}{_tiles(launch.kernel)}"
+        text += f", about {launch.work / 1000:.1f} us"
+        yield f"{text}, {_sharing(launch, program)}" if id(launch) in alone else text
+
+
+def _tiles(kernel: Kernel) -> str:
+    if not isinstance(kernel, ProductKernel) or not kernel.tiles:
+        return ""
+    tile = kernel.tiles[0]
+    return f", tiles of {tile.rows} x {tile.panels * tile.panel}"
+
+
+def _sharing(step: Launch | Strip, program: Any) -> str:
+    return f"for {sharing(step, program.backend.machine, program.schedule.batch)}"
+
+
+def _type_text(type: TensorType, batch: int) -> str:
+    """A type; of one that grows with the batch, the leading size in items."""
+    if not batch or not type.ndim or type.shape[0] % batch:
+        return str(type)
+    share = type.shape[0] // batch
+    shape = ("any" if share == 1 else f"{share} * any", *map(str, type.shape[1:]))
+    return f"{type.dtype}[{', '.join(shape)}]"
+
+
+def _flow_lines(case: Any) -> list[str]:
+    """What is known of the decisions, and why some ways run eagerly."""
+    blocks = case.program.flow.blocks
+    if len(blocks) == 1:
+        return []
+    loops = sum(
+        1 for number, b in enumerate(blocks) for s in b.successors or () if s is not None and s <= number
+    )
+    unknown = sum(1 for b in blocks for s in b.successors or () if s is None)
+    lines = [
+        f"  {len(blocks)} blocks between decisions, {loops} ways back (loops), {unknown} ways not taken yet"
+    ]
+    lines += [f"  a loop is unrolled because {reason}" for reason in dict.fromkeys(case.program.unrolled)]
+    return lines + ([f"  some calls run eagerly because {case.reason}"] if case.reason else [])
+
+
+def _from(source: Any) -> str:
+    return f" from {source}" if source else ""
+
+
+def _host_reason(step: HostCall, buffers: Sequence[Buffer]) -> str:
+    dtypes = mixed_dtypes(step, buffers)
+    reason = f"no kernel for {dtypes}" if dtypes else getattr(step.operator.lowering, "reason", "")
+    return reason or "no kernel for this dtype or size"

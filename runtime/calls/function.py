@@ -1,0 +1,78 @@
+"""``blockfuse.hybridize``: for a plain function of arrays what ``net.hybridize()`` does for a block."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, overload
+
+from blockfuse.runtime.calls.dispatch import OPTIONS, Hybrid, asks_entry
+
+
+class HybridFunction:
+    """A function whose calls are compiled; calling, signature and documentation are the function's."""
+
+    __wrapped__: Callable[..., Any]
+    _entry: Callable[..., Any] | None  # the compiled call, as of a block
+
+    def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
+        self._entry = None
+        self._options = options
+        self._hybrid = Hybrid(function, options, entry_holder=self)
+        functools.update_wrapper(self, function)
+
+    @asks_entry
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        entry = self._entry
+        if entry is not None and not kwargs:
+            result = entry(*args)
+            if result is not NotImplemented:
+                return result
+        return self._hybrid.call(args, kwargs)
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """As a method, each instance and class calls the plain function: its state is the instance's."""
+        return self if instance is None else functools.partial(self, instance)
+
+    def __repr__(self) -> str:
+        return f"<hybridized {self.__wrapped__.__qualname__}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return HybridFunction, (self.__wrapped__, self._options)
+
+    def explain(self) -> str:
+        """What was compiled, what runs in Python, and why."""
+        return self._hybrid.explain()
+
+
+@overload
+def hybridize(function: Callable[..., Any], /, **options: Any) -> HybridFunction: ...
+
+
+@overload
+def hybridize(function: None = None, /, **options: Any) -> Callable[[Callable[..., Any]], HybridFunction]: ...
+
+
+def hybridize(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    """Compile the calls of ``function``; also a decorator, with or without options.
+
+    Options are those of ``Block.hybridize``: ``backend``, ``threads``, ``precision``, ``audit``, ``check``.
+
+    >>> from blockfuse.array import np
+    >>> @hybridize
+    ... def scaled(x, y):
+    ...     return np.maximum(x, y) * 2
+    >>> scaled(np.array([1, -1]), np.array([0, 3]))
+    array([2., 6.])
+    """
+    if function is None:
+        return functools.partial(hybridize, **options)
+    for name in options:
+        if name not in OPTIONS:
+            raise TypeError(f"hybridize() has no option {name!r}; it has {', '.join(OPTIONS)}")
+    if not callable(function):
+        raise TypeError(f"hybridize() takes a function or a block, not a {type(function).__name__}")
+    if hasattr(function, "hybridize"):
+        function.hybridize(**options)
+        return function
+    return HybridFunction(function, options)

@@ -1,0 +1,264 @@
+"""The backend of a process: which machine to compile for, where code is kept, how a schedule becomes something that runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy
+
+from blockfuse.array.modes import UNUSUAL
+from blockfuse.array.ndarray import ndarray
+from blockfuse.codegen.compiler_thread import apart, is_interrupted
+from blockfuse.codegen.cuda.device.probe import is_installed, probe
+from blockfuse.codegen.kernels.machine import Machine
+from blockfuse.codegen.scheduling.schedule import Schedule
+from blockfuse.codegen.validity import Validity
+from blockfuse.codegen.variants import Team, Variant
+from blockfuse.ir.errors import CudaError, UsageError
+from blockfuse.runtime import config
+from blockfuse.runtime.programs.disk_cache import DiskCache
+from blockfuse.runtime.programs.estimates import Estimate, estimate
+
+if TYPE_CHECKING:
+    from blockfuse.codegen.cuda.device.device import Device
+
+BACKENDS = ("auto", "cpu", "cuda")
+PRECISIONS = ("float32", "tf32", "bf16")
+
+
+class Plan(Protocol):
+    """What is known of a program before it is loaded."""
+
+    @property
+    def sources(self) -> tuple[str, ...]: ...
+
+
+class Executable(Protocol):
+    """A loaded program; see the ones of ``codegen/cpu`` and ``codegen/cuda``."""
+
+    @property
+    def plan(self) -> Plan: ...
+
+    @property
+    def validity(self) -> Validity: ...
+
+    def bind(self, parameters: list[numpy.ndarray], /) -> None: ...
+    def calls(self) -> int: ...
+    def counter(self) -> Callable[[], int]: ...
+    def run(
+        self, arguments: list[Any], /, unproven: set[Variant] | None = None, team: Team = Team.AS_IT_IS
+    ) -> list[Any] | None: ...
+
+    @property
+    def teams(self) -> tuple[Team, ...]: ...
+    def prove(self, variants: Iterable[Variant], /) -> None: ...
+
+
+class Backend(Protocol):
+    """One way to run schedules."""
+
+    @property
+    def machine(self) -> Machine: ...
+
+    @property
+    def device(self) -> Device | None:
+        """Where its programs run, if that is not the processor."""
+
+    def load(self, schedule: Schedule, /) -> Executable:
+        """The schedule, compiled or taken from the cache, in memory."""
+
+    def entry(self, executable: Any, /) -> Callable[..., Any] | None:
+        """What calls of an executable of this backend run first; None where they all go through Python."""
+
+    def quicken(self, cls: type, /) -> None:
+        """Let calls of instances of ``cls``, whose ``__call__`` asks ``_entry`` first, do that without a Python frame."""
+
+    def find_device(self) -> Device | None:
+        """Where arrays of other libraries may lie."""
+
+    def estimate(self, schedule: Schedule, items: int, /) -> Estimate | None:
+        """What decides between the processor and a device, where there is something to decide. items: of the batch."""
+
+    def rival(self) -> Backend | None:
+        """The backend of a device to which a schedule for the processor may move."""
+
+
+@dataclass(frozen=True)
+class CpuBackend:
+    """Schedules on the processor. moves: where a device does better, they may go there."""
+
+    machine: Machine
+    store: DiskCache
+    moves: bool = False
+    device = None
+
+    def load(self, schedule: Schedule) -> Executable:
+        return apart(lambda: self._load(schedule))
+
+    def _load(self, schedule: Schedule) -> Executable:
+        from blockfuse.codegen.cpu.program.executable import (
+            Executable,  # brings llvmlite: only who compiles pays
+        )
+
+        keep = config.kept_bytes()
+        return Executable(schedule, self.machine, self.store, ndarray, UNUSUAL, keep)
+
+    def quicken(self, cls: type) -> None:
+        from blockfuse.codegen.cpu.program.executable import quicken
+
+        if not is_interrupted():
+            quicken(cls, self.machine, self.store)
+
+    def entry(self, executable: Any) -> Callable[..., Any] | None:
+        found: Callable[..., Any] | None = executable.entry
+        return found
+
+    def find_device(self) -> Device | None:
+        rival = self.rival()
+        return None if rival is None else rival.device
+
+    def estimate(self, schedule: Schedule, items: int) -> Estimate | None:
+        return estimate(schedule, self.machine.threads, items) if self.moves and is_installed() else None
+
+    def rival(self) -> CudaBackend | None:
+        if not (self.moves and is_installed()):
+            return None
+        try:
+            return CudaBackend(cuda_device(), cache())
+        except CudaError:
+            return None
+
+
+@dataclass(frozen=True)
+class CudaBackend:
+    """Schedules on a CUDA device. precision: of the products of float32 matrices."""
+
+    device: Device
+    store: DiskCache
+    precision: str = "float32"
+
+    @property
+    def machine(self) -> Machine:
+        return self.device.machine
+
+    def load(self, schedule: Schedule) -> Executable:
+        from blockfuse.codegen.cuda.program.executable import Executable  # brings the renderer
+
+        return Executable(schedule, self.device, self.store, self.precision)
+
+    def entry(self, executable: Any) -> Callable[..., Any] | None:
+        from blockfuse.runtime.programs.device_calls import entry_of  # brings the same
+
+        return entry_of(executable)
+
+    def quicken(self, cls: type) -> None:
+        """Calls reach a device through Python."""
+
+    def find_device(self) -> Device | None:
+        return self.device
+
+    def estimate(self, schedule: Schedule, items: int) -> Estimate | None:  # noqa: ARG002 - the protocol's
+        return None
+
+    def rival(self) -> Backend | None:
+        return None
+
+
+@dataclass(frozen=True)
+class ShownBackend:
+    """Schedules for a CUDA device that need not be here: they can be read, and do not run."""
+
+    machine: Machine
+    device = None
+
+    def load(self, schedule: Schedule) -> Executable:
+        from blockfuse.codegen.cuda.program.offline import Offline  # brings the renderer
+
+        return Offline(schedule, self.machine)
+
+    def entry(self, executable: Any) -> None:
+        """Nothing runs."""
+
+    def quicken(self, cls: type) -> None:
+        """Nothing runs."""
+
+    def find_device(self) -> None:
+        """There is none."""
+
+    def estimate(self, schedule: Schedule, items: int) -> None:
+        """There is nothing to decide."""
+
+    def rival(self) -> None:
+        """There is none."""
+
+
+@lru_cache
+def cache() -> DiskCache:
+    """The cache of this process."""
+    return DiskCache(config.cache_folder())
+
+
+def check(name: str, threads: int | None, precision: str) -> None:
+    """Complain about a backend that cannot be: an unknown one, a number of threads, a device that is not there."""
+    if name not in BACKENDS:
+        raise UsageError(f"there is no backend {name!r}; there are {', '.join(BACKENDS)}")
+    if threads is not None and (type(threads) is not int or threads < 1):
+        raise UsageError(f"threads is {threads!r}; it must be a whole number from 1 on")
+    if precision not in PRECISIONS:
+        raise UsageError(f"there is no precision {precision!r}; there are {', '.join(PRECISIONS)}")
+    if precision != "float32" and name != "cuda":
+        raise UsageError(f"precision={precision!r} is for backend='cuda': others compute products in float32")
+    if name == "cuda" and precision not in cuda_device().precisions:
+        raise CudaError(
+            f"precision={precision!r} needs cuBLASLt, which was not found: pip install 'blockfuse[cuda-blas]'"
+        )
+
+
+def backend(name: str = "auto", threads: int | None = None, precision: str = "float32") -> Backend:
+    """The backend of that name. threads: of the processor, at most. precision: of products on a device."""
+    check(name, threads, precision)
+    if name == "cuda":
+        return CudaBackend(cuda_device(), cache(), precision)
+    machine = _processor(config.isa_level(), threads or config.threads())
+    return CpuBackend(machine, cache(), moves=name == "auto")
+
+
+@lru_cache
+def _processor(level: str, threads: int) -> Machine:
+    def found() -> Machine:
+        from blockfuse.codegen.cpu.native import isa
+
+        return isa.machine(level, threads)
+
+    return apart(found)
+
+
+def shown(name: str) -> Backend:
+    """The backend of that name for looking at: CUDA's needs no device."""
+    if name != "cuda":
+        return backend(name)
+    from blockfuse.codegen.cuda.native import isa
+
+    return ShownBackend(isa.machine(config.cuda_architecture() or _capability()))
+
+
+def _capability() -> tuple[int, int]:
+    """That of the device, or of an H100 where there is none."""
+    try:
+        return probe().capability
+    except CudaError:
+        return 9, 0
+
+
+@lru_cache
+def cuda_device() -> Device:
+    """The CUDA device of this process; raises CudaError where there is none that can be used."""
+    found = probe()
+    from blockfuse.codegen.cuda.device.driver import (
+        CudaDevice,  # brings CUDA's packages, which the probe has found
+    )
+
+    return CudaDevice(found)

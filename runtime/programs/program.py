@@ -1,0 +1,321 @@
+"""A recorded call as a compiled program: what it rests on, whether that still holds, and how to run it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy
+
+from blockfuse.array import modes, stamps
+from blockfuse.array.ndarray import ndarray
+from blockfuse.array.pytree import Leaf, Structure, rebuild
+from blockfuse.codegen.compile import Compiled, compile_flow, compile_for_every_size
+from blockfuse.codegen.compiler_thread import apart
+from blockfuse.codegen.kernels.machine import Machine
+from blockfuse.codegen.scheduling.schedule import Schedule
+from blockfuse.codegen.variants import Team, Variant
+from blockfuse.ir.errors import FaultError, TraceError
+from blockfuse.ir.flow import Flow
+from blockfuse.ir.graph import Node, captured, parameter
+from blockfuse.ir.locks import Busy, Turn
+from blockfuse.ir.types import type_of
+from blockfuse.runtime.arrays.foreign import promised, resident_of
+from blockfuse.runtime.calls.number_families import conversion
+from blockfuse.runtime.programs.backend import Backend
+from blockfuse.runtime.programs.estimates import Estimate
+from blockfuse.runtime.programs.fast_calls import calls_of_any_form, quick_call
+from blockfuse.runtime.programs.guards import guarded, quick_check
+from blockfuse.tracer.flow.replay import flow_of
+from blockfuse.tracer.generalize.every_size import EverySize
+from blockfuse.tracer.generalize.traced_numbers import Operand
+from blockfuse.tracer.recording.origins import Origin
+from blockfuse.tracer.recording.record import Recording
+from blockfuse.tracer.state.picture import State
+
+if TYPE_CHECKING:
+    from blockfuse.codegen.cuda.device.device import Device
+
+_WAIT = 1.0  # seconds for another thread to bind parameters; then a call runs in Python
+
+UNKNOWN = object()  # the answer of a program for a call whose flow no recording has taken
+PYTHON = object()  # the answer of a program for a call that only Python can run
+
+
+def _flows(
+    recordings: list[Recording], every_size: EverySize | None
+) -> tuple[tuple[Flow, ...], list[Origin], list[str]]:
+    """What was recorded, as one flow, or as two where ``every_size`` tells them for two sizes of the batch.
+
+    With where the leaves of the first come from, and which loops of it were unrolled.
+    """
+    if every_size is None:
+        flow, origins, unrolled = flow_of([r.path for r in recordings if r.path is not None])
+        return (flow,), origins, unrolled
+    one, other = (flow_of([every_size.at(size)]) for size in every_size.references)
+    return (one[0], other[0]), one[1], one[2]
+
+
+def _compiled(
+    flows: tuple[Flow, ...], draws: Sequence[Node], every_size: EverySize | None, machine: Machine
+) -> Compiled:
+    """In a thread of its own: nobody must interrupt what interprets operators as graphs, and use arrays."""
+    if every_size is None:
+        return apart(lambda: compile_flow(flows[0], machine, draws))
+    (one, other), sizes = flows, every_size.references
+    return apart(lambda: compile_for_every_size((one, other), sizes, every_size.least, machine))
+
+
+def _placed(
+    compiled: Callable[[Machine], Compiled], largest: int, backend: Backend, stays: bool
+) -> tuple[Backend, Estimate | None, Compiled]:
+    """Where a program runs best, with the estimate that says so where there is a choice, and what it is there.
+
+    largest: the largest batch that a program for every size has seen, or 0.
+    """
+    found = compiled(backend.machine)
+    estimate = backend.estimate(found.schedule, largest)
+    better = estimate is not None and (stays or estimate.favours_device)
+    rival = backend.rival() if better else None
+    return (backend, estimate, found) if rival is None else (rival, estimate, compiled(rival.machine))
+
+
+class Program:
+    """The compiled paths through ``forward``, for one signature.
+
+    ``call`` is what runs it: the native entry itself where nothing has to be checked in Python first. It
+    answers NotImplemented when something changed; then ``refresh`` says whether the program is still right
+    (and brings its parameters up to date).
+    """
+
+    def __init__(
+        self,
+        recordings: list[Recording],
+        backend: Backend,
+        form: Structure | None = None,
+        every_size: EverySize | None = None,
+        stays: bool = False,
+    ) -> None:
+        """form: the structure of the arguments; None where nobody asks for ``call``.
+
+        every_size: makes it a program for every size of the batch; it is of the last recording. stays: arguments lie on
+        the device, and should not leave it.
+        """
+        started = time.perf_counter()
+        self.recording = recordings[-1]
+        _require_one_structure(recordings)
+        flows, origins, self.unrolled = _flows(recordings, every_size)
+        self.backend, self.estimate, self.compiled = _placed(
+            partial(_compiled, flows, self.recording.draws, every_size),
+            max(every_size.sizes) if every_size else 0,
+            backend,
+            stays,
+        )
+        self.origins = [o for o in origins if not isinstance(o.holder, Operand)]
+        self.operands: list[Operand] = [o.holder for o in origins if isinstance(o.holder, Operand)]
+        self.convert = conversion(self.operands)
+        self._every_size = every_size
+        self.executable = self.backend.load(self.schedule)
+        self.entry = self.backend.entry(self.executable)
+        self.bound: list[numpy.ndarray] = []  # the values behind the parameters of the schedule
+        self._gives_one = len(self.schedule_results()) == 1
+        self._binding = Turn()
+        self.version = object()  # another one after each change that a watcher was told
+        self._watch(self._arrays())
+        self._check = quick_check(self.state)
+        entry = self._checked_entry() if form is not None else None
+        self.call, self.calls = None, []
+        if form is not None and entry is not None:
+            self.call = quick_call(form, self.convert, entry)
+            self.calls = calls_of_any_form(form, self.convert, entry)
+        self.refresh()
+        self.seconds = time.perf_counter() - started
+
+    def flow_for(self, arguments: Sequence[numpy.ndarray]) -> Flow:
+        """The flow in the types of these arguments: ``flow`` is for a reference size where the program is for all."""
+        if self._every_size is None:
+            return self.flow
+        shapes = [a.shape for a in arguments if a.ndim]
+        size = next(s[0] for s, grows in zip(shapes, self._every_size.growing, strict=False) if grows)
+        return flow_of([self._every_size.at(size)])[0]
+
+    @property
+    def flow(self) -> Flow:
+        """What was recorded, before the passes."""
+        return self.compiled.recorded
+
+    @property
+    def schedule(self) -> Schedule:
+        """What was compiled."""
+        return self.compiled.schedule
+
+    @property
+    def state(self) -> State:
+        """The Python state that the program rests on."""
+        assert self.recording.state is not None
+        return self.recording.state
+
+    # -- validity --------------------------------------------------------------------------------------------
+
+    def invalidate(self) -> None:
+        """Something that the program rests on may have changed (called by watchers)."""
+        self.version = object()
+        self.executable.validity.withdraw()
+
+    def __del__(self) -> None:
+        """Nobody tells a program that is gone of changes, so an entry that another thread still holds must not run."""
+        executable = getattr(self, "executable", None)
+        if executable is not None:
+            executable.validity.withdraw()
+
+    def _arrays(self) -> list[numpy.ndarray]:
+        return [origin.array() for origin in self.origins]
+
+    def _watch(self, arrays: list[numpy.ndarray]) -> None:
+        for value in self.recording.watched:
+            value._watchers.add(self)
+        for array, leaf in zip(arrays, self._leaves(), strict=True):
+            if leaf.operator is parameter:
+                stamps.watch_buffer(array, self)
+
+    def _leaves(self) -> list[Any]:
+        return [i for i in self.flow.inputs if i.operator in (parameter, captured)]
+
+    def refresh(self) -> bool | Busy:
+        """Whether the program is right for the present state; if so, it is bound to the present parameters.
+
+        ``BUSY`` where nobody can tell now: another thread binds it, or this one was interrupted while it did.
+        """
+        return self._binding.run(self._refreshed, _WAIT)
+
+    def _refreshed(self) -> bool:
+        validity = self.executable.validity
+        if validity.holds:
+            return not self.state.change()
+        validity.begin()
+        if self.state.change() or not self._rebind():
+            return False
+        validity.complete()
+        return True
+
+    def is_current(self, version: object) -> bool:
+        """Whether nothing that the program rests on was seen to change since it was of this version."""
+        same = self.version is version and self.executable.validity.holds
+        return same and (self._check is None or self._check())
+
+    def _rebind(self) -> bool:
+        """Bind the present parameters, if they are of the recorded types, and all writes to them can be seen."""
+        arrays = self._arrays()
+        # They may lie elsewhere now. Watched before they are read, so that every write since is told.
+        self._watch(arrays)
+        pairs = list(zip(arrays, self._leaves(), strict=True))
+        if any(
+            type_of(a) != leaf.type or (leaf.operator is parameter and stamps.is_lent(a)) for a, leaf in pairs
+        ):
+            return False
+        self._bind(arrays)
+        return True
+
+    def _bind(self, arrays: list[numpy.ndarray]) -> None:
+        """Run the prologues and point native code at their results and the parameters."""
+        self.bound = self.compiled.parameters(
+            {leaf.attrs["name"]: a for leaf, a in zip(self._leaves(), arrays, strict=True)}
+        )
+        self.executable.bind(self.bound)
+
+    # -- running ---------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        arguments: list[ndarray],
+        values: Sequence[Any] = (),
+        unproven: set[Variant] | None = None,
+    ) -> Any:
+        """The result for arguments of the right signature and mode (any memory layout, host calls).
+
+        values: the static ones among the arguments. UNKNOWN where the flow has not been seen, PYTHON where a number
+        is none that the program can take, or where an operator raises. unproven: takes the variants that ran and that
+        nobody has proven.
+        """
+        numbers = self.convert(values)
+        if numbers is None:
+            return PYTHON
+        if self._asks_entry():
+            result = self.ask_entry(arguments, numbers)
+            if result is not NotImplemented:
+                return result
+        return self.run_by(Team.AS_IT_IS, arguments, numbers, set() if unproven is None else unproven)
+
+    def ask_entry(self, arguments: Sequence[ndarray], numbers: Sequence[ndarray]) -> Any:
+        """What the native entry gives where the mode is right; NotImplemented where it does not run the call."""
+        if self.entry is None or self.backend.device is not None:
+            return NotImplemented
+        result = self.entry(*arguments, *numbers, modes.UNUSUAL)
+        return result if result is NotImplemented else self._structured(self._as_list(result))
+
+    def run_by(
+        self,
+        team: Team,
+        arguments: Sequence[ndarray],
+        numbers: Sequence[ndarray],
+        unproven: set[Variant],
+    ) -> Any:
+        """The result by way of Python, with steps shared between threads or not; as ``run``."""
+        device = self.backend.device
+        try:
+            given = [_given(a, device) for a in (*arguments, *numbers)]
+            results = self.executable.run(given, unproven=unproven, team=team)
+        except FaultError:
+            return PYTHON
+        return UNKNOWN if results is None else self._structured([_result(r, device) for r in results])
+
+    def _asks_entry(self) -> bool:
+        """Whether the entry may know how to run a call, told that the mode is right.
+
+        In predict mode it was asked before, and may have gone all the way to an unknown decision.
+        """
+        return len(self.schedule.blocks) == 1 or modes.is_training()
+
+    def _structured(self, results: list[ndarray]) -> Any:
+        assert self.recording.structure is not None
+        return rebuild(self.recording.structure, results.__getitem__, self.recording.statics)
+
+    def _checked_entry(self) -> Callable[..., Any] | None:
+        """The native entry, wrapped only where there is something to check or to rebuild; None where there is none."""
+        if self.entry is None:
+            return None
+        entry = guarded(self.state, self.entry)
+        if self.recording.structure == Leaf(0):
+            return entry
+
+        def call(*arguments: Any) -> Any:
+            result = entry(*arguments)
+            return result if result is NotImplemented else self._structured(self._as_list(result))
+
+        return call
+
+    def _as_list(self, result: Any) -> list[ndarray]:
+        """What an entry gave: one array, or a tuple of any other number of them."""
+        return [result] if self._gives_one else list(result)
+
+    def schedule_results(self) -> list[Any]:
+        return [b for b in self.schedule.buffers if b.kind == "result"]
+
+
+def _given(array: ndarray, device: Device | None) -> Any:
+    """What an executable takes: where the array lies on its device, or else its data in C order."""
+    lies = None if array._promise is None else resident_of(array, device)
+    return lies or numpy.require(array._data, requirements=("C", "A")).reshape(array.shape)
+
+
+def _result(value: Any, device: Device | None) -> ndarray:
+    return ndarray(value) if device is None or type(value) is numpy.ndarray else promised(value, device)
+
+
+def _require_one_structure(recordings: list[Recording]) -> None:
+    first = recordings[0]
+    for other in recordings[1:]:
+        if other.structure != first.structure:
+            raise TraceError("the results of some paths have another structure than those of others")

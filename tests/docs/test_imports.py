@@ -1,0 +1,138 @@
+"""Imports go down: each folder imports only what the table in CONTRIBUTING.md lets it import."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# folder -> the folders that it may import besides itself
+ALLOWED = {
+    "ir": set(),
+    "array": {"ir"},
+    "tracer": {"ir", "array"},
+    "codegen": {"ir"},
+    "runtime": {"ir", "array", "tracer", "codegen"},
+    "nn": {"ir", "array", "runtime"},
+}
+# package that builds or runs native code -> the folders and files that may import it; the longest name counts
+NATIVE = {
+    "numba": ("codegen/cpu",),
+    "numba.cuda": ("codegen/cuda/native/frontend.py", "codegen/cuda/device/kernel_simulator.py"),
+    "llvmlite": (
+        "codegen/cpu",
+        "codegen/values/llvm.py",
+        "codegen/cuda/native/values.py",
+        "codegen/cuda/native/intrinsics.py",
+    ),
+    "cuda": (
+        "codegen/cuda/native/frontend.py",
+        "codegen/cuda/device/driver.py",
+        "codegen/cuda/products/cublas.py",
+    ),
+}
+SLOW_TO_IMPORT = ("numba", "llvmlite", "click", "rich", "matplotlib", "cuda", "numba_cuda")
+
+FILES = [path.relative_to(ROOT) for folder in ALLOWED for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_file_imports_only_what_the_table_allows(file: Path) -> None:
+    assert faults(file, (ROOT / file).read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "source"),
+    [
+        ("ir/graph.py", "import blockfuse.array.ndarray"),
+        ("ir/graph.py", "from blockfuse.nn import Block"),
+        ("codegen/scheduling/schedule.py", "from blockfuse import runtime"),
+        ("nn/block.py", "def call():\n    from blockfuse.tracer.trace import trace"),
+        ("array/ndarray.py", "if TYPE_CHECKING:\n    import blockfuse.runtime.calls.dispatch as dispatch"),
+        ("runtime/calls/dispatch.py", "import blockfuse"),
+        ("runtime/calls/dispatch.py", "from blockfuse import np"),
+        ("ir/passes/fold.py", "from . import dedupe"),
+        ("ir/passes/fold.py", "from ..graph import Graph"),
+        ("ir/graph.py", "import ir.types"),
+        ("codegen/scheduling/schedule.py", "import numba"),
+        ("runtime/launch.py", "def load():\n    from llvmlite import ir"),
+        ("codegen/cuda/program/executable.py", "from cuda.core import Device"),
+        ("codegen/cuda/device/driver.py", "from numba import cuda"),
+        ("codegen/cpu/native/frontend.py", "import numba.cuda"),
+    ],
+)
+def test_forbidden_import_is_found(file: str, source: str) -> None:
+    assert len(faults(Path(file), source)) == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "source"),
+    [
+        ("ir/graph.py", "from blockfuse.ir.types import Type"),
+        ("nn/block.py", "from blockfuse import array, runtime"),
+        ("codegen/cpu/native/engine.py", "import numba.core\nfrom llvmlite import binding, ir"),
+        ("runtime/launch.py", "def load():\n    from blockfuse.codegen.cpu.native.engine import build"),
+        ("codegen/cuda/device/driver.py", "from cuda.bindings import driver"),
+        (
+            "codegen/cuda/native/frontend.py",
+            "from numba import cuda\nfrom numba.cuda.extending import intrinsic",
+        ),
+    ],
+)
+def test_permitted_import_passes(file: str, source: str) -> None:
+    assert faults(Path(file), source) == []
+
+
+def test_import_blockfuse_loads_no_slow_package(tmp_path: Path) -> None:
+    code = f"""
+import sys
+sys.path.insert(0, {str(ROOT / "src")!r})
+import blockfuse
+print(*[name for name in {SLOW_TO_IMPORT!r} if name in sys.modules])
+"""
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() == []
+
+
+def faults(file: Path, source: str) -> list[str]:
+    """One line for each import in `source`, the text of `file`, that the tables above forbid."""
+    tree = ast.parse(source, filename=str(file))
+    return [
+        f"{file}:{line}: {reason}"
+        for line, module in imported_modules(tree)
+        if (reason := objection(file, module)) is not None
+    ]
+
+
+def imported_modules(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and dotted name of each import, those in functions included; a relative name starts with a dot."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module in ("blockfuse", "numba"):
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.lineno, "." * node.level + (node.module or "")
+
+
+def objection(file: Path, module: str) -> str | None:
+    folder = file.parts[0]
+    top, *below = module.split(".")
+    if not top:
+        return f"relative import {module}: write the name from blockfuse on"
+    if top in ALLOWED:
+        return f"import {module}: the folder is imported as blockfuse.{top}"
+    package = next((p for p in sorted(NATIVE, reverse=True) if f"{module}.".startswith(f"{p}.")), None)
+    if package is not None and not any(map(file.is_relative_to, NATIVE[package])):
+        return f"import {module}: only {' and '.join(NATIVE[package])} may import {package}"
+    if top == "blockfuse" and not (below and below[0] in ALLOWED[folder] | {folder}):
+        allowed = ", ".join(sorted(ALLOWED[folder])) or "nothing else of ours"
+        return f"import {module}: {folder}/ may import {allowed}"
+    return None

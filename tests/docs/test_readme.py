@@ -1,0 +1,54 @@
+"""README.md shows what happens: its code runs, its commands print what it says, its links lead somewhere."""
+
+import doctest
+import re
+from pathlib import Path
+
+import pytest
+from documents import ROOT, blocks, links, python
+
+from benchmarks.nets import NETS
+from blockfuse.codegen.cpu.native import isa
+from blockfuse.runtime import config
+
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def test_readme_leads_with_the_two_commands() -> None:
+    commands = re.findall(r"^make (\w+)", blocks("README.md", "")[0], flags=re.MULTILINE)
+    assert commands == ["compare", "test"]
+    assert all(re.search(rf"^{command}:", MAKEFILE, flags=re.MULTILINE) for command in commands)
+
+
+def test_code_runs() -> None:
+    for code in blocks("README.md", "python"):
+        exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
+
+
+@pytest.mark.skipif(
+    isa.machine(config.isa_level()).name != "avx512", reason="the kernel shown is one for AVX-512"
+)
+def test_commands_print_what_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(blocks("README.md", "python")[0])
+    (session,) = blocks("README.md", "console")
+    steps = re.findall(r"^\$ blockfuse (.*)\n((?:(?!\$ ).*\n)*)", session, flags=re.MULTILINE)
+    assert len(steps) == 2
+    for arguments, shown in steps:
+        done = python("-m", "blockfuse", *arguments.split(), cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+        assert doctest.OutputChecker().check_output(shown, done.stdout, options), done.stdout
+
+
+@pytest.mark.parametrize(
+    "document", ["README.md", "CONTRIBUTING.md", "docs/cli.md", "docs/benchmarks.md", "docs/contract.md"]
+)
+def test_links_lead_somewhere(document: str) -> None:
+    assert [str(target) for target in links(document) if not target.exists()] == []
+
+
+def test_table_has_rows_of_the_benchmark() -> None:
+    table = (ROOT / "README.md").read_text(encoding="utf-8").split("## How it compares")[1].split("## ")[0]
+    rows = re.findall(r"^\| (.*?) \|", table, flags=re.MULTILINE)[1:]
+    assert len(rows) > 5
+    assert set(rows) <= {net.name for net in NETS}

@@ -1,0 +1,97 @@
+"""Lines that change something outside of their function, or depend on the locale, as the byte code tells."""
+
+from __future__ import annotations
+
+import dis
+import re
+import types
+from dataclasses import dataclass
+
+from blockfuse.tracer.frames.bytecode import once_per_code
+
+_STORES = {
+    "STORE_GLOBAL": "assigns the global",
+    "DELETE_GLOBAL": "deletes the global",
+    "STORE_ATTR": "assigns the attribute",
+    "DELETE_ATTR": "deletes the attribute",
+    "IMPORT_NAME": "imports",
+}
+# What Python tells of functions that run: state that nobody compares.
+_INSIDES = frozenset(
+    {
+        *("__globals__", "__builtins__", "f_globals", "f_builtins", "f_locals", "f_back", "tb_frame"),
+        *("gi_frame", "cr_frame", "ag_frame"),
+    }
+)
+# Specifications of formats that ask for the decimal point and the groups of the locale, and for its names of days.
+_NUMBER = r"(?:.?[<>=^])?[-+ ]?z?#?0?\d*[,_]?(?:\.\d+)?n"
+_DATE = r"[^{}]*%[A-Za-z][^{}]*"
+_ALONE, _WRITTEN = re.compile(_NUMBER), re.compile(f"{_NUMBER}|{_DATE}")
+_INSIDE = re.compile(rf"{{[^}}]*:(?:{_NUMBER}|{_DATE})}}")
+_FORMATS = ("FORMAT_VALUE", "FORMAT_WITH_SPEC")
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a line may do. variable: it does no harm where that holds an object which the call itself has made."""
+
+    what: str
+    variable: str = ""
+
+
+Effects = dict[int, tuple[Effect, ...]]  # line -> what it may do beside computing
+
+
+@once_per_code
+def effects_of(code: types.CodeType) -> Effects:
+    """Of the instructions of ``code`` itself."""
+    lines: dict[int, list[dis.Instruction]] = {}
+    formatting = "__format__" in code.co_names
+    for instruction in dis.get_instructions(code):
+        lines.setdefault(line_of(instruction, code), []).append(instruction)
+        formatting |= instruction.opname == "LOAD_GLOBAL" and instruction.argval == "format"
+    found = {line: _effects(instructions, code, formatting) for line, instructions in lines.items()}
+    return {line: effects for line, effects in found.items() if effects}
+
+
+def line_of(instruction: dis.Instruction, code: types.CodeType) -> int:
+    return (instruction.positions and instruction.positions.lineno) or code.co_firstlineno
+
+
+def _effects(
+    instructions: list[dis.Instruction], code: types.CodeType, formatting: bool
+) -> tuple[Effect, ...]:
+    effects = []
+    for place, one in enumerate(instructions):
+        following = instructions[place + 1].opname if place + 1 < len(instructions) else ""
+        if one.opname in _STORES and not (one.opname == "STORE_ATTR" and code.co_name == "__init__"):
+            variable = _target(instructions, place) if one.opname == "STORE_ATTR" else ""
+            effects.append(Effect(f"{_STORES[one.opname]} {one.argval}", variable))
+        elif one.opname in ("STORE_DEREF", "DELETE_DEREF") and one.argval in code.co_freevars:
+            effects.append(Effect(f"assigns {one.argval} of the enclosing function"))
+        elif one.opname.startswith("LOAD_") and isinstance(one.argval, str) and one.argval in _INSIDES:
+            effects.append(Effect(f"looks at {one.argval}"))
+        elif one.opname == "LOAD_CONST" and _is_by_locale(one.argval, formatting, following in _FORMATS):
+            effects.append(Effect("formats by the locale"))
+    return tuple(effects)
+
+
+def _is_by_locale(text: object, formatting: bool, written: bool) -> bool:
+    """formatting: ``format`` may take the text. written: an f-string does."""
+    if not isinstance(text, str):
+        return False
+    alone = (formatting and _ALONE.fullmatch(text)) or (written and _WRITTEN.fullmatch(text))
+    return bool(alone or _INSIDE.search(text))
+
+
+def _target(instructions: list[dis.Instruction], place: int) -> str:
+    """The variable whose attribute the store at ``place`` assigns, if it is the same all along the line; or empty."""
+    copies = [n for n, i in enumerate(instructions) if i.opname == "COPY"]
+    if instructions[place - 1].opname == "SWAP" and len(copies) == 1:  # ``x.y += 1``
+        place = copies[0]
+    before = instructions[place - 1]
+    if place == 0 or not before.opname.startswith("LOAD_FAST"):
+        return ""
+    name = before.argval[-1] if isinstance(before.argval, tuple) else before.argval
+    stored = [i.argval for i in instructions if i.opname.startswith("STORE_FAST")]
+    return "" if any(name == s or name in s for s in stored) else str(name)

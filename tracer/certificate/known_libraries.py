@@ -1,0 +1,330 @@
+"""Python functions of the standard library and of NumPy that are known: what they read, and that they do nothing else.
+
+NOTE [known code]
+A function is known by its file and its name in it. Known code reads what it is given, definitions (classes, constants
+of its module) and the settings that a row here tells, which are asked again before every call; so nobody watches it or
+looks into it for state. What it is given is in the picture of the state, what it calls is watched as always, and no
+stranger reaches it (NOTE [strangers]). Code that is not here is watched like the user's, wherever it comes from.
+"""
+
+from __future__ import annotations
+
+import abc
+import sys
+import sysconfig
+import types
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from blockfuse.tracer.certificate.naming import GLOBAL, named_in
+from blockfuse.tracer.frames.bytecode import once_per_code
+
+Question = tuple[Callable[[], Any], str]  # what is asked, and what it is for people
+
+_STDLIB = tuple({f"{sysconfig.get_path(name)}/" for name in ("stdlib", "platstdlib")})
+_INSTALLED = tuple({f"{sysconfig.get_path(name)}/" for name in ("purelib", "platlib")})
+_NUMPY = str(Path(numpy.__file__).parent) + "/"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What known code was told when it asked something ambient. text says what that is, for people."""
+
+    ask: Callable[[], Any]
+    answer: Any
+    text: str
+
+    def holds(self) -> bool:
+        return bool(self.ask() == self.answer)
+
+
+_LEVELS = ("debug", "info", "warning", "warn", "error", "critical", "exception", "fatal", "log")
+
+# Module -> its known functions, or what they are in ("*": what begins so); where there are none, all but those after "-".
+_KNOWN: dict[str, tuple[str, ...]] = {
+    "_collections_abc": (),
+    "abc": ("-ABCMeta.register",),
+    "bisect": (),
+    "collections": (),
+    "contextlib": (
+        *("_GeneratorContextManagerBase", "_GeneratorContextManager", "contextmanager", "nullcontext"),
+        *("suppress", "closing", "ExitStack", "_BaseExitStack", "AbstractContextManager", "ContextDecorator"),
+    ),
+    "copy": (),
+    "copyreg": ("__reduce_ex__", "_reduce_ex", "__newobj__", "__newobj_ex__", "_reconstructor", "_slotnames"),
+    "dataclasses": (
+        *("replace", "_replace", "fields", "asdict", "_asdict_inner", "astuple", "_astuple_inner"),
+        *("is_dataclass", "_is_dataclass_instance", "field", "Field", "_recursive_repr"),
+    ),
+    "enum": (),
+    "fractions": (),
+    "functools": (),
+    "genericpath": ("_splitext", "commonprefix", "_check_arg_types"),
+    "heapq": (),
+    "inspect": (
+        *("signature", "Signature", "Parameter", "BoundArguments", "_ParameterKind", "unwrap", "_signature*"),
+        *("is*", "getfullargspec", "get_annotations", "getattr_static", "_static_getmro", "_check_*"),
+        *("_shadowed_dict*", "_get_dunder_dict_of_class", "_get_method_of_code"),
+    ),
+    "json": ("dumps", "loads", "detect_encoding"),
+    "json.decoder": (),
+    "json.encoder": (),
+    "json.scanner": (),
+    "keyword": (),
+    "logging": (
+        *(f"{owner}{name}" for owner in ("", "Logger.", "LoggerAdapter.") for name in _LEVELS),
+        *("Logger.isEnabledFor", "Logger.getEffectiveLevel", "LoggerAdapter.isEnabledFor"),
+        *("LoggerAdapter.getEffectiveLevel", "getLogger", "Logger.getChild", "getLevelName", "_checkLevel"),
+        *("Manager.getLogger", "Manager.disable", "_acquireLock", "_releaseLock"),
+    ),
+    "numbers": (),
+    "operator": (),
+    "os": (
+        *(
+            "_Environ.__getitem__",
+            "_Environ.__iter__",
+            "_Environ.__len__",
+            "_Environ.copy",
+            "_Environ.__or__",
+        ),
+        *("_Environ.__ror__", "getenv", "getenvb", "_createenviron"),
+    ),
+    "pathlib": ("PurePath", "_Flavour", "_PosixFlavour", "_PathParents", "Path.__new__", "Path.__init__"),
+    "pathlib._local": ("PurePath", "_PathParents", "Path.__new__", "Path.__init__"),
+    "posixpath": (
+        *("join", "split", "splitext", "basename", "dirname", "isabs", "normcase", "normpath", "splitdrive"),
+        *("commonpath", "_get_sep", "splitroot"),
+    ),
+    "re": (),
+    "re._casefix": (),
+    "re._compiler": (),
+    "re._parser": (),
+    "reprlib": ("recursive_repr",),
+    "string": (),
+    "textwrap": (),
+    "types": (),
+    "typing": ("-get_type_hints", "-ForwardRef", "-NamedTuple", "-TypedDict", "-_eval_type"),
+}
+# The same of NumPy, which computes from what it is given; what is in no row here reads files, prints or sets something.
+_OF_NUMPY: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("__init__", "_globals", "dtypes", "exceptions", "matlib", "_core.__init__"), ()),
+    **dict.fromkeys(
+        (
+            *(
+                "_asarray",
+                "_dtype",
+                "_dtype_ctypes",
+                "_exceptions",
+                "_internal",
+                "_methods",
+                "_string_helpers",
+            ),
+            *("_type_aliases", "defchararray", "einsumfunc", "fromnumeric", "function_base", "getlimits"),
+            *("multiarray", "numeric", "numerictypes", "overrides", "shape_base", "strings", "umath"),
+        ),
+        (),
+    ),
+    "_ufunc_config": ("errstate",),
+    "records": ("-fromfile",),
+    **dict.fromkeys(
+        (
+            *("_array_utils_impl", "_arraypad_impl", "_arraysetops_impl", "_arrayterator_impl"),
+            *("_function_base_impl", "_histograms_impl", "_index_tricks_impl", "_nanfunctions_impl"),
+            *("_polynomial_impl", "_scimath_impl", "_shape_base_impl", "_stride_tricks_impl"),
+            *("_twodim_base_impl", "_type_check_impl", "_ufunclike_impl", "_user_array_impl", "array_utils"),
+            *("mixins", "recfunctions", "scimath", "stride_tricks", "user_array"),
+            *("_linalg", "_helper", "_pocketfft", "_convertions", "_inspect", "core", "extras", "defmatrix"),
+            *("chebyshev", "hermite", "hermite_e", "laguerre", "legendre", "polynomial", "polyutils"),
+        ),
+        (),
+    ),
+    "_polybase": ("-ABCPolyBase.__str__", "-ABCPolyBase.__format__", "-ABCPolyBase._generate_string"),
+}
+# What has effects or reads what is not guarded -> what that is.
+_EFFECTS: dict[tuple[str, str], str] = {
+    ("logging", "Logger._log"): "writes to the log",
+    ("logging", "basicConfig"): "sets up logging",
+    ("abc", "ABCMeta.register"): "registers a class",
+    ("numpy", "arrayprint"): "reads NumPy's print options",
+    ("numpy", "printoptions"): "reads NumPy's print options",
+    ("numpy", "_ufunc_config"): "reads or sets how NumPy treats errors",
+    ("numpy", "_npyio_impl"): "reads or writes a file",
+    ("numpy", "_datasource"): "reads or writes a file",
+    ("numpy", "memmap"): "reads or writes a file",
+}
+
+
+# -- what code is ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Code:
+    """known: nobody need watch it. effect: what it does that a graph cannot repeat. asks: gives the settings it reads."""
+
+    known: bool = False
+    effect: str = ""
+    asks: Callable[[types.FrameType], list[Question]] | None = None
+
+
+@once_per_code
+def about(code: types.CodeType) -> Code:
+    """What is known of a function, if it is one of a library."""
+    file, name = code.co_filename, code.co_qualname
+    if file.startswith(_NUMPY):
+        return _about_numpy(file.removeprefix(_NUMPY).removesuffix(".py"), name)
+    module = _module_of(file)
+    if module is None:
+        return Code()
+    effect = _EFFECTS.get((module, name), "")
+    return Code(module in _KNOWN and _is_in(name, _KNOWN[module]), effect, _ASKS.get((module, name)))
+
+
+def _about_numpy(place: str, name: str) -> Code:
+    stem = place.rpartition("/")[2] if "/__init__" not in place else "__init__"
+    known = stem in _OF_NUMPY and _is_in(name, _OF_NUMPY[stem])
+    return Code(known, "" if known else _EFFECTS.get(("numpy", stem), ""))
+
+
+def _is_in(name: str, rows: tuple[str, ...]) -> bool:
+    """Whether a function is one of the known ones of a module; what it defines inside of itself belongs to it."""
+    if all(row[0] == "-" for row in rows):
+        return not any(_begins(name, row[1:]) for row in rows)
+    return any(_begins(name, row) for row in rows)
+
+
+def _begins(name: str, row: str) -> bool:
+    return name.startswith(row[:-1]) if row[-1] == "*" else name == row or name.startswith(f"{row}.")
+
+
+def _module_of(file: str) -> str | None:
+    """The module of the standard library that a file is."""
+    if file.startswith("<frozen "):
+        return file[len("<frozen ") : -1]
+    root = next((r for r in _STDLIB if file.startswith(r)), None)
+    if root is None or file.startswith(_INSTALLED):
+        return None
+    return file.removeprefix(root).removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def is_library(code: types.CodeType) -> bool:
+    """Whether code is of the standard library, or of a package that is installed beside it."""
+    return code.co_filename.startswith(("<frozen ", *_STDLIB, *_INSTALLED))
+
+
+def is_asked(kind: type) -> bool:
+    """Whether what instances hold matters only to known code, which asks for what it needs: loggers, the environment."""
+    return kind.__module__ == "logging" or (kind.__module__, kind.__qualname__) == ("os", "_Environ")
+
+
+def is_library_module(name: str) -> bool:
+    """The same of a module."""
+    root = name.partition(".")[0]
+    if root == "__main__" or root not in sys.stdlib_module_names:
+        file = getattr(sys.modules.get(name), "__file__", None) or ""
+        return root == "blockfuse" or file.startswith(_INSTALLED)
+    return True
+
+
+# -- what known code asks --------------------------------------------------------------------------------------
+
+
+def _asks_abc(_: types.FrameType) -> list[Question]:
+    return [(abc.get_cache_token, "what is registered with abstract classes")]
+
+
+def _asks_level(frame: types.FrameType) -> list[Question]:
+    logger, level = frame.f_locals["self"], frame.f_locals["level"]
+    return [(partial(logger.isEnabledFor, level), f"whether {logger} logs")]
+
+
+def _asks_effective_level(frame: types.FrameType) -> list[Question]:
+    logger = frame.f_locals["self"]
+    return [(logger.getEffectiveLevel, f"the level of {logger}")]
+
+
+def _asks_handlers(_: types.FrameType) -> list[Question]:
+    root = sys.modules["logging"].root
+    return [(lambda: bool(root.handlers), "whether logging is set up")]
+
+
+def _asks_logger(frame: types.FrameType) -> list[Question]:
+    known, name = frame.f_locals["self"].loggerDict, frame.f_locals["name"]
+    return [(partial(known.get, name), f"the logger {name}")]
+
+
+def _asks_environment(frame: types.FrameType) -> list[Question]:
+    environ, key = frame.f_locals["self"], frame.f_locals["key"]
+    return [(partial(environ._data.get, environ.encodekey(key)), f"the environment variable {key}")]
+
+
+def _asks_whole_environment(frame: types.FrameType) -> list[Question]:
+    environ = frame.f_locals["self"]
+    return [(lambda: dict(environ._data), "the environment")]
+
+
+def _asks_copying(_: types.FrameType) -> list[Question]:
+    copyreg = sys.modules["copyreg"]
+    return [(lambda: tuple(copyreg.dispatch_table.items()), "how copyreg copies")]
+
+
+def _asks_annotations(frame: types.FrameType) -> list[Question]:
+    function = frame.f_locals.get("func", frame.f_locals.get("obj"))
+    return [(lambda: [(k, id(v)) for k, v in _annotations(function).items()], f"annotations of {function}")]
+
+
+def _annotations(function: Any) -> dict[str, Any]:
+    found: dict[str, Any] = getattr(function, "__annotations__", None) or {}
+    return found
+
+
+_ASKS: dict[tuple[str, str], Callable[[types.FrameType], list[Question]]] = {
+    ("abc", "ABCMeta.__instancecheck__"): _asks_abc,
+    ("abc", "ABCMeta.__subclasscheck__"): _asks_abc,
+    ("functools", "singledispatch.<locals>.dispatch"): _asks_abc,
+    ("logging", "Logger.isEnabledFor"): _asks_level,
+    ("logging", "Logger.getEffectiveLevel"): _asks_effective_level,
+    ("logging", "Manager.getLogger"): _asks_logger,
+    **{("logging", name): _asks_handlers for name in _LEVELS},
+    ("os", "_Environ.__getitem__"): _asks_environment,
+    ("os", "_Environ.__iter__"): _asks_whole_environment,
+    ("os", "_Environ.__len__"): _asks_whole_environment,
+    ("copy", "copy"): _asks_copying,
+    ("copy", "deepcopy"): _asks_copying,
+    ("inspect", "_signature_from_function"): _asks_annotations,
+    ("inspect", "get_annotations"): _asks_annotations,
+}
+
+
+# -- C functions that do nothing as long as a setting says so ----------------------------------------------------
+
+
+def idle(function: Any, frame: types.FrameType) -> list[Question]:
+    """What must stay true so that a C function, which is not known otherwise, did nothing when it was called here."""
+    if function is not warnings.warn:
+        return []
+    categories = _categories(frame) or [UserWarning]
+    return [(partial(is_ignored, c), f"whether warnings of {c.__name__} are ignored") for c in categories]
+
+
+def is_ignored(category: type[Warning]) -> bool:
+    """Whether the filters ignore all warnings of a category, whatever they say and wherever they come from."""
+    for action, message, kind, module, line in warnings.filters:
+        if issubclass(category, kind):
+            if action != "ignore":
+                return False
+            if not (message or module or line):
+                return True
+    return False
+
+
+def _categories(frame: types.FrameType) -> list[type[Warning]]:
+    """Of the warnings that are named on the line where ``frame`` is."""
+    names = [n.name for n in named_in(frame.f_code) if n.line == frame.f_lineno and n.scope == GLOBAL]
+    values = [frame.f_globals.get(name, frame.f_builtins.get(name)) for name in names]
+    return [v for v in values if isinstance(v, type) and issubclass(v, Warning)]

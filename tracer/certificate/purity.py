@@ -1,0 +1,263 @@
+"""What a recorded call did besides array operators: which user functions ran, and whether anything they did has effects.
+
+NOTE [the certificate]
+A graph replaces Python, so it may only be used where Python did nothing else, and that rests on what is known. Every
+function that ran is ours, or known code of a library (NOTE [known code]), or it was watched. Of what was watched,
+``sys.setprofile`` shows each C function that it calls itself: those must be known. It names no stranger to hand to
+others (NOTE [strangers]) and stores nothing to globals, enclosing variables and attributes of what was there before: which
+lines name or store what is read from the byte code, whether the call comes to them is seen by ``sys.settrace`` (where
+a debugger has its place, every such line counts). Changes to containers are found by comparing the reachable state
+before and after (``tracer.state``).
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy
+
+from blockfuse.array.ndarray import ndarray
+from blockfuse.array.sizes import AGNOSTIC, TELLING
+from blockfuse.ir.collector import resume_collector, stop_collector
+from blockfuse.ir.graph import Source
+from blockfuse.tracer.certificate.effects import Effect, Effects, effects_of
+from blockfuse.tracer.certificate.known_functions import is_known, name_of
+from blockfuse.tracer.certificate.known_libraries import Code, Question, about, idle, is_library
+from blockfuse.tracer.certificate.naming import named_in
+from blockfuse.tracer.generalize.sizes import handles_exceptions
+from blockfuse.tracer.own_files import own_files
+from blockfuse.tracer.recording.layer_paths import is_within_call, layer_of, runs_block
+from blockfuse.tracer.state.picture import State
+
+_OURS = tuple(own_files("ir/", "array/", "tracer/", "codegen/", "runtime/", "nn/", "gluon/"))
+_INTERIOR = tuple(own_files("array/", "tracer/", "runtime/"))
+_DISPATCHED = "<__array_function__"
+
+_QUIET: set[str] = set()  # files of ours in which nothing need be seen: asked at every event of a recording
+
+
+@lru_cache(maxsize=4096)
+def _is_our_file(file: str) -> bool:
+    ours = file.startswith((*_OURS, _DISPATCHED))
+    if ours and all(file != code.co_filename for code in TELLING):
+        _QUIET.add(file)
+    return ours
+
+
+def is_trusted(frame: types.FrameType) -> bool:
+    """Whether the code of a frame is ours or known code of a library, whose effects are known."""
+    code = frame.f_code
+    if code.co_filename == "<string>":  # written by ``dataclass`` or ``namedtuple`` for a module
+        return str(frame.f_globals.get("__name__", "")).partition(".")[0] in ("blockfuse", "numpy")
+    return _is_our_file(code.co_filename) or about(code).known
+
+
+def is_interior(frame: types.FrameType) -> bool:
+    """Whether the code of a frame is that of arrays, of the tracer itself or of dispatch, which only hand over."""
+    return frame.f_code.co_filename.startswith(_INTERIOR)
+
+
+def is_ours(frame: types.FrameType) -> bool:
+    """Whether the code of a frame is part of this package."""
+    return frame.f_code.co_filename.startswith(_OURS)
+
+
+def user_source() -> Source | None:
+    """The innermost line of user code on the stack; the layer, where no user code ran in the call of the net."""
+    frame: types.FrameType | None = sys._getframe(1)
+    layers: list[types.FrameType] = []
+    while frame is not None and is_trusted(frame):
+        if runs_block(frame):
+            layers.append(frame)
+        frame = frame.f_back
+    if layers and (frame is None or not is_within_call(frame)):
+        return layer_of(layers)
+    if frame is None:
+        return None
+    return Source(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+
+
+def _place(frame: types.FrameType) -> types.FrameType:
+    """The frame that people look for: the user's, if there is one that called the library function of ``frame``."""
+    found: types.FrameType | None = frame
+    while found is not None and (is_library(found.f_code) or is_trusted(found)):
+        found = found.f_back
+    return found or frame
+
+
+class Witness:
+    """Watches one call. ``problem`` is the first thing that a graph could not repeat, or empty."""
+
+    def __init__(self, follow: Callable[[types.FrameType], Any], state: State) -> None:
+        """follow: gives the function that sees the steps of a frame which starts, or None. state: before the call."""
+        self.problem = ""
+        self._follow_steps = follow
+        self._state = state
+        self._effects: dict[int, Effects] = {}  # id of code that ran -> its effects
+        self.questions: dict[str, tuple[Question, Any]] = {}  # what known code asked, and the first answer
+        self.functions: dict[types.CodeType, dict[str, Any]] = {}  # user code that ran -> its globals
+        self._follows_lines = False
+        self.measured: list[tuple[ndarray, Source | None]] = []  # see NOTE [sizes that Python saw]
+        self.catches = ""
+
+    def watching(self, call: Callable[[], Any]) -> Any:
+        """The result of ``call``, seen by this witness."""
+        draws = _numpy_stream()
+        stop_collector()  # finalizers of other objects would be taken for the call's doing
+        self._follows_lines = sys.gettrace() is None
+        see, follow = self._see, self._follow
+        if self._follows_lines:
+            # CPython 3.12 shows instructions where one frame asked before.
+            sys._getframe().f_trace_opcodes = True
+            sys.settrace(follow)
+        sys.setprofile(see)
+        try:
+            return call()
+        finally:
+            if sys.getprofile() is see:  # what the call itself has put there stays
+                sys.setprofile(None)
+            if sys.gettrace() is follow:
+                sys.settrace(None)
+            resume_collector()
+            if not self.problem and draws != _numpy_stream():
+                self.problem = (
+                    "forward draws from numpy.random, whose stream is Python state: use blockfuse.np.random"
+                )
+
+    def _see(self, frame: types.FrameType, event: str, function: Any) -> None:
+        if frame.f_code.co_filename in _QUIET:
+            return
+        if event == "call":
+            if not is_trusted(frame):
+                self._see_function(frame)
+            elif frame.f_code in TELLING:
+                self._see_measure(frame)
+            self._see_library(frame, about(frame.f_code))
+        elif event == "c_call" and not is_trusted(frame) and not is_known(function):
+            conditions = idle(function, frame)
+            if not conditions or not all(ask() for ask, _ in conditions):
+                self._object(f"calls {name_of(function)}", frame, frame.f_lineno)
+            self._ask(conditions)
+
+    def _see_library(self, frame: types.FrameType, found: Code) -> None:
+        if found.effect:
+            self._object(found.effect, frame, frame.f_lineno)
+        if found.asks is not None:
+            try:
+                self._ask(found.asks(frame))
+            except Exception:  # the function itself is about to say so
+                self._object("cannot be asked again", frame, frame.f_lineno)
+
+    def _ask(self, questions: list[Question]) -> None:
+        for ask, text in questions:
+            if text not in self.questions:
+                self.questions[text] = (ask, text), ask()
+
+    def _see_function(self, frame: types.FrameType) -> None:
+        code = frame.f_code
+        if code not in self.functions:
+            self.functions[code] = frame.f_globals
+            if self.problem:
+                return
+            for line, effects in self._effects_of(code).items():
+                entered = line == code.co_firstlineno  # Python need not report this line again
+                if entered or not self._follows_lines:
+                    self._object(effects[0].what, frame, line)
+            if not self.catches and handles_exceptions(code):
+                self.catches = f"{code.co_name} handles exceptions"
+
+    def _effects_of(self, code: types.CodeType) -> Effects:
+        """Lines of user code that store something outside of the function or name a stranger -> what they do."""
+        found = self._effects.get(id(code))
+        if found is None:
+            found = effects_of(code)
+            for one in named_in(code) if self._state.strange else ():
+                strange = self._state.strange.get((one.scope, one.name))
+                if strange is not None and not one.asked and not (one.called and strange.shown):
+                    effect = Effect(f"names {strange.what}, which is not known to be pure,")
+                    found = {**found, one.line: (effect, *found.get(one.line, ()))}
+            self._effects[id(code)] = found
+        return found
+
+    def _come_to(self, line: int, frame: types.FrameType) -> None:
+        for effect in self._effects_of(frame.f_code).get(line, ()):
+            if not (effect.variable and self._state.is_new(frame.f_locals.get(effect.variable))):
+                self._object(effect.what, frame, line)
+
+    def _follow(self, frame: types.FrameType, event: str, _: Any) -> Any:  # noqa: ARG002 - Python passes it
+        """See the lines of functions that would have effects, whether they come to it; and let others see steps."""
+        if self.problem or is_trusted(frame):
+            return None
+        line = self._see_line if self._effects_of(frame.f_code) else None
+        step = self._follow_steps(frame)
+        if step is None and line is None:
+            return None
+        before = frame.f_trace, frame.f_trace_lines, frame.f_trace_opcodes
+
+        def both(frame: types.FrameType, event: str, argument: Any) -> Any:
+            if line is not None:
+                line(frame, event, argument)
+            if step is not None:
+                step(frame, event)
+            if event == "return":  # a generator goes on later, when somebody else may look on
+                frame.f_trace, frame.f_trace_lines, frame.f_trace_opcodes = before
+                return None
+            return both
+
+        # From CPython 3.13 on, only a frame that has its function already shows its instructions.
+        frame.f_trace, frame.f_trace_lines, frame.f_trace_opcodes = both, line is not None, step is not None
+        return both
+
+    def _see_line(self, frame: types.FrameType, event: str, _: Any) -> None:
+        if event == "line":
+            self._come_to(frame.f_lineno, frame)
+
+    def _see_measure(self, frame: types.FrameType) -> None:
+        reader = frame.f_back
+        if reader is None or not (is_trusted(reader) and reader.f_code in AGNOSTIC):
+            self.measured.append((frame.f_locals["self"], user_source()))
+
+    def _object(self, what: str, frame: types.FrameType, line: int) -> None:
+        if self.problem:
+            return
+        code, place = frame.f_code, _place(frame)
+        if place is not frame:
+            what, line = f"calls {code.co_qualname}, which {what.removesuffix(',')},", place.f_lineno
+        name = place.f_code.co_name
+        self.problem = f"{name} {what} at {Source(place.f_code.co_filename, line, name)}"
+
+
+class unwatched:  # noqa: N801 - read as a word after ``with``; a generator would cost ten events at each operator
+    """Let the tracer use the standard library without a witness taking it for user code.
+
+    Whoever else traces (a debugger, coverage) goes on: what C code has set, Python cannot set again.
+    """
+
+    __slots__ = ("_follower", "_seer")
+
+    def __enter__(self) -> None:
+        self._seer, self._follower = sys.getprofile(), sys.gettrace()
+        if _is_of_witness(self._seer):
+            sys.setprofile(None)
+        if _is_of_witness(self._follower):
+            sys.settrace(None)
+
+    def __exit__(self, *_: object) -> None:
+        if _is_of_witness(self._follower):
+            sys.settrace(self._follower)
+        if _is_of_witness(self._seer):
+            sys.setprofile(self._seer)
+
+
+def _is_of_witness(function: Any) -> bool:
+    return type(getattr(function, "__self__", None)) is Witness
+
+
+def _numpy_stream() -> Any:
+    """The state of NumPy's global generator; its functions are invisible to a profiler."""
+    kind, key, *rest = numpy.random.get_state()  # noqa: NPY002 - the old stream is the one to watch
+    return kind, numpy.asarray(key).tobytes(), rest

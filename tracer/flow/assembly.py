@@ -1,0 +1,258 @@
+"""The blocks of a flow while paths are put together, and what is learnt about how they share them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from blockfuse.ir.builder import node_of
+from blockfuse.ir.errors import TraceError
+from blockfuse.ir.flow import Block, Flow
+from blockfuse.ir.graph import Node, Source, carried, graph_of, leaf, literal
+from blockfuse.ir.operators.pointwise import not_equal
+from blockfuse.ir.passes.dedupe import frozen
+from blockfuse.tracer.frames.program_points import Label
+from blockfuse.tracer.recording.origins import Origin
+
+_BLOCKS = 512  # of one flow
+
+
+@dataclass
+class Knowledge:
+    """What replays have learnt; it only grows, but for ``above``, which shrinks.
+
+    Positions and blocks are numbered (``number``). apart: positions that every block reaches alone. split: positions
+    that are several, by which slots lie in memory that was there before; parts: those. unrolled: numbers
+    that may not be carried, and why. By position: the slots that differ between ways, those whose value is gone on some
+    way, those that may lie in memory that was there before; and the blocks that every way runs through.
+    """
+
+    numbers: dict[Hashable, int] = field(default_factory=dict)
+    apart: set[int] = field(default_factory=set)
+    split: set[int] = field(default_factory=set)
+    parts: set[int] = field(default_factory=set)
+    unrolled: dict[Label, str] = field(default_factory=dict)
+    changing: defaultdict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
+    lost: defaultdict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
+    given: defaultdict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
+    above: dict[int, frozenset[int]] = field(default_factory=dict)
+    grew: bool = False
+
+    def number(self, key: Hashable) -> int:
+        return self.numbers.setdefault(key, len(self.numbers))
+
+    def add(self, known: set[int], one: int) -> None:
+        if one not in known:
+            known.add(one)
+            self.grew = True
+
+    def set_apart(self, *positions: int) -> NoReturn:
+        """What rested on these positions being shared goes wrong. Raises in any case."""
+        if self.apart.issuperset(positions):
+            raise TraceError("a value is needed that not every way to where it is needed computes")
+        self.apart.update(positions)
+        raise LearntMoreError
+
+    def set_given_apart(self, position: int) -> NoReturn:
+        """What was there before the call must not be shared with what the call made."""
+        if position in self.parts:
+            self.set_apart(position)
+        self.split.add(position)
+        raise LearntMoreError
+
+    def unroll(self, labels: set[Label], what: str, source: Source | None) -> NoReturn:
+        """Numbers must not be carried because a value that comes from them was used."""
+        for label in labels:
+            self.unrolled[label] = what if source is None else f"{what} is used as a value at {source}"
+        raise LearntMoreError
+
+    def pass_through(self, position: int, blocks: frozenset[int]) -> None:
+        """A way to ``position`` runs through ``blocks``."""
+        known = self.above.get(position)
+        self.above[position] = blocks if known is None else known & blocks
+        self.grew |= known is not None and not known <= blocks
+
+    def forget(self) -> None:
+        """What was learnt about ways is void once positions or numbers are treated otherwise."""
+        for known in (self.changing, self.lost, self.given, self.above):
+            known.clear()
+
+
+class LearntMoreError(Exception):
+    """A replay cannot go on: what it rested on has turned out to be wrong."""
+
+
+# -- blocks ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class End:
+    """What a block ends with: the position it leads to (None: the call ends), predicate, stores, results."""
+
+    position: int | None
+    predicate: Node | None = None
+    stores: tuple[tuple[Node, Node], ...] = ()  # register, value
+    outputs: tuple[Node, ...] = ()
+    source: Source | None = None  # of the decision
+
+
+@dataclass
+class Growing:
+    """A block. exports: what later blocks read of it -> its register."""
+
+    nodes: list[Node] = field(default_factory=list)
+    exports: dict[Node, Node] = field(default_factory=dict)
+    end: End | None = None
+
+
+class Assembly:
+    """The blocks of all paths."""
+
+    def __init__(self, arguments: tuple[Node, ...], knowledge: Knowledge) -> None:
+        self.arguments, self.knowledge = arguments, knowledge
+        self.blocks: dict[int, Growing] = {}
+        self.agrees = True  # all paths compute the same in the blocks that they share
+        self.origins: dict[Node, Origin] = {}
+        self.arrivals: dict[int, list[Any]] = {}  # position -> what its slots held when it was first reached
+        self.carriers: dict[
+            Node, tuple[int, int, Label | None]
+        ] = {}  # register -> position, slot, what counts there
+        self.exported: dict[Node, Node] = {}  # register -> the value that it holds
+        self._registers: dict[tuple[int, int], Node] = {}
+        self._leaves: dict[int, Node] = {}  # id of what holds an array -> its leaf
+        self._constants: dict[Any, Node] = {}  # bits -> the one node with them
+        self._interned: dict[Node, Node] = {}  # any constant -> the one with its bits
+
+    def leaf(self, node: Node, origin: Origin) -> Node:
+        """The one leaf for a parameter or a captured array, under a name of its own."""
+        known = self._leaves.get(id(origin.holder))
+        if known is None:
+            names = {n.attrs["name"] for n in (*self.arguments, *self.origins)}
+            name, count = origin.name, 1
+            while name in names:
+                name, count = f"{origin.name}.{count}", count + 1
+            known = self._leaves[id(origin.holder)] = leaf(node.operator, name, node.type)
+            self.origins[known] = origin
+        return known
+
+    def constant(self, node: Node) -> Node:
+        known = self._interned.get(node)
+        if known is None:
+            known = self._constants.setdefault(frozen(node.attrs["value"]), node)
+            self._interned[node] = known
+        return known
+
+    def register(self, position: int, slot: int, node: Node, label: Label | None) -> Node:
+        """The register of a slot that differs between the ways to a position."""
+        if (position, slot) not in self._registers:
+            register = leaf(carried, f"p{position}.{slot}", node.type)
+            self._registers[position, slot] = register
+            self.carriers[register] = (position, slot, label)
+        return self._registers[position, slot]
+
+    def export(self, node: Node, home: Growing) -> Node:
+        """The register by which other blocks read ``node``, which ``home`` computes."""
+        if node not in home.exports:
+            register = leaf(carried, f"r{len(self.exported)}", node.type)
+            home.exports[node], self.exported[register] = register, node
+        return home.exports[node]
+
+    def carriers_of(self, node: Node, through: type = object) -> list[tuple[int, int, Label | None]]:
+        """The slots of positions that a value is computed from, by operators that are lowered as ``through``."""
+        found, waiting, met = [], [node], set()
+        while waiting:
+            one = waiting.pop()
+            if one not in met:
+                met.add(one)
+                waiting += one.operands if isinstance(one.operator.lowering, through) else ()
+                if one in self.carriers:
+                    found.append(self.carriers[one])
+                elif one in self.exported:
+                    waiting.append(self.exported[one])
+        return found
+
+    # -- the result ------------------------------------------------------------------------------------------
+
+    def flow(self) -> Flow:
+        if len(self.blocks) > _BLOCKS:
+            raise TraceError(f"forward takes more than {_BLOCKS} ways between decisions")
+        ends = [
+            tuple(o.type for o in b.end.outputs)
+            for b in self.blocks.values()
+            if b.end and b.end.position is None
+        ]
+        if len(set(ends)) > 1:
+            raise TraceError("the results of some paths have other types than those of others")
+        order = self._order()
+        numbers = {block: n for n, block in enumerate(order)}
+        read = self._read()
+        return Flow(tuple(self._block(b, numbers, read) for b in order))
+
+    def _order(self) -> list[int]:
+        """Blocks in an order in which only loops lead back."""
+        first = next(iter(self.blocks))
+        done: list[int] = []
+        met, waiting = {first}, [(first, iter(self._successors(first)))]
+        while waiting:
+            block, following = waiting[-1]
+            onward = next((b for b in following if b is not None and b not in met), None)
+            if onward is None:
+                done.append(block)
+                waiting.pop()
+            else:
+                met.add(onward)
+                waiting.append((onward, iter(self._successors(onward))))
+        return done[::-1]
+
+    def _successors(self, block: int) -> tuple[int | None, int | None]:
+        """The blocks of the outcomes False and True, as far as they are known."""
+        end = self.blocks[block].end
+        if end is None or end.position is None:
+            return None, None
+        numbers = (self.knowledge.numbers.get((end.position, outcome)) for outcome in (False, True))
+        no, yes = (n if n in self.blocks else None for n in numbers)
+        return no, yes
+
+    def _read(self) -> set[Node]:
+        """The registers that something depends on."""
+        read: set[Node] = set()
+        while True:
+            found = {
+                node
+                for block in self.blocks.values()
+                for node in graph_of((), self._outputs(block, read)).nodes
+                if node.operator is carried
+            }
+            if found <= read:
+                return read
+            read |= found
+
+    def _stores(self, block: Growing, read: set[Node]) -> dict[Node, Node]:
+        assert block.end is not None
+        stores = {r: v for r, v in block.end.stores if r is not v and r in read}
+        return stores | {register: node for node, register in block.exports.items() if register in read}
+
+    def _outputs(self, block: Growing, read: set[Node]) -> tuple[Node, ...]:
+        end = block.end
+        assert end is not None
+        last = end.outputs if end.predicate is None else (_truth(end.predicate),)
+        return (*self._stores(block, read).values(), *last)
+
+    def _block(self, name: int, numbers: dict[int, int], read: set[Node]) -> Block:
+        block = self.blocks[name]
+        outputs = self._outputs(block, read)
+        leaves = [n for n in graph_of((), outputs).nodes if n.operator is carried]
+        graph = graph_of((*self.arguments, *self.origins, *leaves), outputs)
+        stores = tuple(self._stores(block, read))
+        if block.end is not None and block.end.position is None:
+            return Block(graph, stores)
+        no, yes = (None if b is None else numbers[b] for b in self._successors(name))
+        return Block(graph, stores, (yes, no))
+
+
+def _truth(predicate: Node) -> Node:
+    if predicate.dtype == bool:
+        return predicate
+    return node_of(not_equal, (predicate, literal(0, predicate.dtype)), {}, predicate.source)

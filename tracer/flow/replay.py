@@ -1,0 +1,298 @@
+"""Recorded paths put together: what they share is one, loops are closed, decisions stand between blocks.
+
+NOTE [blocks and positions]
+A position is where a decision is taken: all points that are the same (NOTE [when two points are one]), of whichever
+path. A block is what one path records from a position on, one way, to the next position. A position that is reached
+from several blocks is a loop or a join: what differs there in the variables becomes registers (``changing``), and what
+was computed in blocks that not every way runs through (``above``) is gone. Where a path reads what is gone, or used a
+value in Python that is a register now, the position must stand apart, or the number that counts must not be carried.
+
+All this is learnt by replaying every path onto the blocks until nothing new is learnt: first as if all could be shared.
+Where a path then disagrees with the blocks (the same decisions, other operators), Python did something that was not
+seen, and the path is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from blockfuse.ir.errors import TraceError
+from blockfuse.ir.flow import Flow
+from blockfuse.ir.graph import Node, Source, constant, literal
+from blockfuse.ir.lowering import Movement
+from blockfuse.ir.passes.dedupe import frozen
+from blockfuse.tracer.flow.assembly import Assembly, End, Growing, Knowledge, LearntMoreError
+from blockfuse.tracer.frames.program_points import Point, Slot, Waiting
+from blockfuse.tracer.recording.origins import Origin
+from blockfuse.tracer.recording.recorder import Decision, Event, Use
+
+_REPLAYS = 500  # of all paths, until nothing new is learnt
+
+
+@dataclass(frozen=True)
+class Path:
+    """One recorded call.
+
+    counting: nodes of numbers that count rounds. leaves: what its provisional leaves are. origins: where parameters and
+    captured arrays lie. knowledge: what was learnt about the flow that begins with this path.
+    """
+
+    arguments: tuple[Node, ...]
+    sequence: tuple[Node, ...]
+    counting: frozenset[Node]
+    events: tuple[Event, ...]
+    outputs: tuple[Node, ...]
+    leaves: dict[Node, Node]
+    origins: dict[Node, Origin]
+    knowledge: Knowledge = field(default_factory=Knowledge)
+
+
+def flow_of(paths: list[Path]) -> tuple[Flow, list[Origin], list[str]]:
+    """The flow of all paths; where its parameters and captured arrays (inputs after the arguments) lie; and why some
+    loops stay unrolled.
+
+    The paths are of one signature and one state of Python. Raises TraceError where they disagree.
+    """
+    knowledge = paths[0].knowledge
+    for _ in range(_REPLAYS):
+        knowledge.grew = False
+        assembly = Assembly(paths[0].arguments, knowledge)
+        try:
+            for path in paths:
+                Replay(assembly, path).run()
+            _agree(assembly.agrees)
+        except LearntMoreError:
+            knowledge.forget()
+            continue
+        except TraceError:
+            if not knowledge.grew:
+                raise
+        if not knowledge.grew:
+            return assembly.flow(), list(assembly.origins.values()), list(knowledge.unrolled.values())
+    raise TraceError("the ways through forward are too entangled")
+
+
+# -- replaying one path ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Gone:
+    """Stands for a value that no register holds any more since ``position``."""
+
+    position: int
+
+
+class Replay:
+    """One path walked over the blocks of an assembly, adding those that are new."""
+
+    def __init__(self, assembly: Assembly, path: Path) -> None:
+        self.assembly, self.path, self.knowledge = assembly, path, assembly.knowledge
+        self.value: dict[Node, Node | Gone] = dict(zip(path.arguments, assembly.arguments, strict=True))
+        self.home: dict[
+            Node, int
+        ] = {}  # recorded node -> the block that computes it, or minus the position that stores it
+        self.held: dict[int, list[Node]] = {}  # the same the other way round
+        self.tokens: dict[int, tuple[int, int]] = {}  # number of a waiting frame -> where it was first seen
+        self.holders: dict[
+            Node, int
+        ] = {}  # provisional leaf -> id of what holds the parameter or captured array
+        self.seen = 0  # points since the block began
+        for provisional, node in path.leaves.items():
+            origin = path.origins.get(node)
+            self.value[provisional] = assembly.leaf(node, origin) if origin else node
+            if origin:
+                self.holders[provisional] = id(origin.holder)
+        self._begin(self.knowledge.number("start"))
+        self.above: frozenset[int] = frozenset()  # blocks and positions that every way here runs through
+
+    def run(self) -> None:
+        start = 0
+        for event in self.path.events:
+            self._compute(self.path.sequence[start : event.position])
+            start = event.position
+            if isinstance(event, Decision):
+                self._decide(event)
+            elif isinstance(event, Use):
+                self._use(event.node, event.what, event.source)
+            else:
+                self._own(event.node)
+        self._compute(self.path.sequence[start:])
+        for output in self.path.outputs:
+            self._own(output)
+        self._end(End(None, outputs=tuple(self._read(o) for o in self.path.outputs)))
+
+    # -- blocks ----------------------------------------------------------------------------------------------
+
+    def _begin(self, name: int) -> None:
+        self.name, self.cursor, self.seen = name, 0, 0
+        self.block = self.assembly.blocks.setdefault(name, Growing())
+
+    def _compute(self, nodes: tuple[Node, ...]) -> None:
+        for node in nodes:
+            operands = tuple(self._read(o) for o in node.operands)
+            if node in self.path.counting and all(o.operator is constant for o in operands):
+                self.value[node] = self._folded(node, operands)
+                continue
+            if self.cursor == len(self.block.nodes):
+                _agree(self.block.end is None)
+                self.block.nodes.append(
+                    node if operands == node.operands else replace(node, operands=operands)
+                )
+            known = self.block.nodes[self.cursor]
+            _agree(_alike(known, node))
+            self.assembly.agrees &= known.operands == operands
+            self._hold(node, known, self.name)
+            self.cursor += 1
+
+    def _folded(self, node: Node, operands: tuple[Node, ...]) -> Node:
+        result = node.operator.meaning(*(o.attrs["value"] for o in operands), **node.attrs)
+        return self.assembly.constant(literal(result, node.dtype))
+
+    def _end(self, end: End) -> None:
+        _agree(self.cursor == len(self.block.nodes))
+        known = self.block.end = self.block.end or end
+        _agree(known.source == end.source and len(known.outputs) == len(end.outputs))
+        if known.position != end.position:  # something differs that the way here does not depend on
+            after = self.knowledge.number(("after", self.name))
+            self.knowledge.set_apart(*(p for p in (known.position, end.position) if p not in (after, None)))
+        self.assembly.agrees &= known == end
+
+    # -- values ----------------------------------------------------------------------------------------------
+
+    def _hold(self, node: Node, value: Node, home: int) -> None:
+        self.value[node], self.home[node] = value, home
+        self.held.setdefault(home, []).append(node)
+
+    def _known(self, node: Node) -> Node:
+        """A recorded value as it is computed or stored."""
+        found = self.value.get(node, node)
+        if isinstance(found, Gone):
+            return self.knowledge.set_apart(found.position)
+        return self.assembly.constant(found) if found.operator is constant else found
+
+    def _read(self, node: Node) -> Node:
+        """A recorded value as the present block sees it: its own, a leaf, a register or a constant."""
+        found, home = self._known(node), self.home.get(node)
+        if home is None or home == self.name or home < 0 or found.operator is constant:
+            return found
+        return self.assembly.export(found, self.assembly.blocks[home])
+
+    def _use(self, node: Node, what: str, source: Source | None) -> None:
+        """What Python used must be a constant, not what a register holds."""
+        carriers = self.assembly.carriers_of(self._known(node))
+        labels = {label for _, _, label in carriers if label is not None} - self.knowledge.unrolled.keys()
+        if labels:
+            self.knowledge.unroll(labels, what, source)
+        elif carriers:
+            self.knowledge.set_apart(*(position for position, _, _ in carriers))
+
+    def _own(self, node: Node) -> None:
+        """What is written to or returned must not be memory that was there before the call on some other way."""
+        for position, slot, _ in self.assembly.carriers_of(self._known(node), through=Movement):
+            if slot in self.knowledge.given[position]:
+                self.knowledge.set_given_apart(position)
+
+    # -- positions -------------------------------------------------------------------------------------------
+
+    def _decide(self, decision: Decision) -> None:
+        point = decision.point
+        if decision.counted and self._known(decision.predicate).operator is constant:
+            self._see(point)
+            return
+        for slot in point.slots:
+            if slot.count is not None and slot.count.label in self.knowledge.unrolled:
+                self._use(slot.node, self.knowledge.unrolled[slot.count.label], None)
+        position, is_apart = self._position(point)
+        # Only one block leads to a position apart: nothing differs there but dead variables of frames that wait.
+        self._arrive(position, () if is_apart else point.slots, decision)
+        self._begin(self.knowledge.number((position, decision.outcome)))
+
+    def _see(self, point: Point) -> list[tuple[int, int]]:
+        """The tokens of the frames that wait: where they were first seen as they are."""
+        waiting = [f.number for f in point.frames if isinstance(f, Waiting)]
+        self.seen += 1
+        return [self.tokens.setdefault(number, (self.name, self.seen)) for number in waiting]
+
+    def _position(self, point: Point) -> tuple[int, bool]:
+        """The number of a position, and whether it is the same as no other."""
+        tokens = iter(self._see(point))
+        frames = tuple((next(tokens), f.values) if isinstance(f, Waiting) else f for f in point.frames)
+        key = (frames, tuple(self._slot_key(slot) for slot in point.slots))
+        position = self.knowledge.number(key)
+        if position in self.knowledge.split:
+            position = self.knowledge.number((position, tuple(map(self._is_given, point.slots))))
+            self.knowledge.parts.add(position)
+        if point.apart or position in self.knowledge.apart:
+            return self.knowledge.number(("after", self.name)), True
+        return position, False
+
+    def _slot_key(self, slot: Slot) -> Any:
+        count = slot.count
+        if count is not None and count.label in self.knowledge.unrolled:
+            return slot.key, count.value
+        return slot.key, self.holders.get(slot.node)
+
+    def _arrive(self, position: int, slots: tuple[Slot, ...], decision: Decision) -> None:
+        """End the block at a position; from there on, what differs is in registers, and what not every way has is gone."""
+        knowledge = self.knowledge
+        knowledge.pass_through(position, self.above | {self.name})
+        first = self.assembly.arrivals.setdefault(position, [self.value.get(s.node, s.node) for s in slots])
+        for n, slot in enumerate(slots):
+            now = self.value.get(slot.node, slot.node)
+            if isinstance(now, Gone):
+                knowledge.add(knowledge.lost[position], n)
+            elif not self._same(now, first[n]):
+                knowledge.add(knowledge.changing[position], n)
+            if self._is_given(slot):
+                knowledge.add(knowledge.given[position], n)
+        carried = sorted(knowledge.changing[position] - knowledge.lost[position])
+        registers = [self._register(position, n, slots[n]) for n in carried]
+        stores = tuple(zip(registers, (self._read(slots[n].node) for n in carried), strict=True))
+        self._end(End(position, self._read(decision.predicate), stores, source=decision.source))
+        self.above = knowledge.above[position]
+        for home in [h for h in self.held if h not in self.above]:
+            for node in self.held.pop(home):
+                if self.home.get(node) == home:
+                    self.value[node] = Gone(position)
+                    del self.home[node]
+        for n in knowledge.lost[position]:
+            if not isinstance(self.value.get(slots[n].node), Gone):
+                self.value[slots[n].node] = Gone(position)
+                self.home.pop(slots[n].node, None)
+        for n, register in zip(carried, registers, strict=True):
+            self._hold(slots[n].node, register, -position)
+        self.above |= {-position}
+
+    def _register(self, position: int, number: int, slot: Slot) -> Node:
+        label = slot.count.label if slot.count is not None else None
+        return self.assembly.register(position, number, slot.node, label)
+
+    def _same(self, value: Node, other: Any) -> bool:
+        if value.operator is constant and isinstance(other, Node) and other.operator is constant:
+            return self.assembly.constant(value) is self.assembly.constant(other)
+        return value is other
+
+    def _is_given(self, slot: Slot) -> bool:
+        """Whether on some way the memory of a slot was there before the call."""
+        value = self.value.get(slot.node, slot.node)
+        carriers = self.assembly.carriers_of(value, through=Movement) if isinstance(value, Node) else []
+        return slot.given or any(n in self.knowledge.given[position] for position, n, _ in carriers)
+
+
+def _alike(known: Node, node: Node) -> bool:
+    return (
+        known.operator is node.operator
+        and known.type == node.type
+        and len(known.operands) == len(node.operands)
+        and (known.attrs is node.attrs or _text(known.attrs) == _text(node.attrs))
+    )
+
+
+def _text(attrs: dict[str, Any]) -> Any:
+    return frozen(tuple(sorted(attrs.items()))) if attrs else ()
+
+
+def _agree(condition: bool) -> None:
+    if not condition:
+        raise TraceError("after the same decisions forward did something else than before")

@@ -1,0 +1,209 @@
+"""Where the byte code of a function sets, tests or uses numbers that may count rounds.
+
+A variable may count if the function changes it by a step (``i = i + 1``) or a ``for`` sets it. What is done with it is
+read off straight stretches of byte code; any pattern that is not known counts as a use of its value.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from blockfuse.tracer.frames.bytecode import Anatomy, anatomy, jumps, once_per_code
+from blockfuse.tracer.frames.operand_stack import understood
+
+Stretch = tuple[int, int]  # from where to where a value is computed
+Operand = str | Stretch  # a variable, or anything else
+
+
+@dataclass(frozen=True)
+class Test:
+    """Before a comparison that a jump follows."""
+
+    operator: str
+    operands: tuple[Operand, Operand]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Before a jump that asks whether a variable is zero."""
+
+    variable: str
+
+
+@dataclass(frozen=True)
+class Update:
+    """Before ``target = left + right``."""
+
+    operator: str
+    operands: tuple[Operand, Operand]
+    target: str
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Before ``target = source``."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True)
+class Store:
+    """Before a variable gets a value that is not followed."""
+
+    target: str
+
+
+@dataclass(frozen=True)
+class Use:
+    """Before the value of a variable goes elsewhere."""
+
+    variable: str
+
+
+@dataclass(frozen=True)
+class Iterate:
+    """Before an iterator is made of a value."""
+
+    value: Stretch | None
+
+
+@dataclass(frozen=True)
+class Next:
+    """Before the iterator made at the place ``iterator`` gives its next value, to a variable or (None) elsewhere."""
+
+    iterator: int | None
+    target: str | None
+
+
+Site = Test | Truth | Update | Copy | Store | Use | Iterate | Next
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """counting: the variables that may count. sites: place in the byte code -> what happens there to them."""
+
+    counting: frozenset[str]
+    sites: dict[int, Site]
+
+
+_NOTHING = Plan(frozenset(), {})
+
+
+@once_per_code
+def plan(code: types.CodeType) -> Plan:
+    """What there is to follow in a function; nothing where it has no loop."""
+    form = anatomy(code)
+    looping = any(
+        i.opname == "FOR_ITER" or (jumps(i) and form.places[i.argval] <= n)
+        for n, i in enumerate(form.instructions)
+    )
+    if form.live is None or not looping:
+        return _NOTHING
+    candidates = {n: site for n in range(len(form.instructions)) if (site := _site(form, n)) is not None}
+    counting = _counting(form, list(candidates.values()))
+    kept = {n: _narrowed(s, counting) for n, s in candidates.items() if _concerns(s, counting)}
+    followed = {part for place, site in kept.items() for part in _parts(form, place, site)}
+    for place, instruction in enumerate(form.instructions):
+        if place not in followed and instruction.argval in counting and "_FAST" in instruction.opname:
+            stores = instruction.opname == "STORE_FAST"
+            kept[place] = Store(instruction.argval) if stores else Use(instruction.argval)
+    return Plan(counting, kept)
+
+
+def _site(form: Anatomy, place: int) -> Site | None:
+    """What the instruction may be, should its variables count."""
+    instruction = form.instructions[place]
+    following = form.instructions[place + 1] if place + 1 < len(form.instructions) else instruction
+    straight = place + 1 not in form.targets
+    name, operator = instruction.opname, instruction.argrepr.removesuffix("=")
+    if name == "GET_ITER":
+        start = form.start_of(place)
+        return Iterate(None if start is None else (start, place))
+    if name == "FOR_ITER":
+        stack = form.stacks[place]
+        stores = following.opname == "STORE_FAST" and straight
+        return Next(stack[-1] if stack else None, following.argval if stores else None)
+    if name == "LOAD_FAST" and straight and following.opname == "STORE_FAST":
+        return Copy(instruction.argval, following.argval)
+    if (
+        name == "LOAD_FAST"
+        and straight
+        and following.opname.startswith(("POP_JUMP", "TO_BOOL"))
+        and "NONE" not in following.opname
+    ):
+        return Truth(instruction.argval)
+    operands = _operands(form, place) if name in ("BINARY_OP", "COMPARE_OP") and straight else None
+    if operands is None:
+        return None
+    if name == "COMPARE_OP" and following.opname.startswith("POP_JUMP"):
+        return Test(instruction.argval, operands)
+    if operator in ("+", "-") and following.opname == "STORE_FAST":
+        return Update(operator, operands, following.argval)
+    return None
+
+
+def _operands(form: Anatomy, place: int) -> tuple[Operand, Operand] | None:
+    """Both operands of the instruction at ``place``, if they are computed in one straight line."""
+    middle = form.start_of(place)
+    start = None if middle is None else form.start_of(middle)
+    if middle is None or start is None or place in form.targets:
+        return None
+    if not all(understood(i) for i in form.instructions[start:place]):
+        return None
+    return _operand(form, start, middle), _operand(form, middle, place)
+
+
+def _operand(form: Anatomy, first: int, end: int) -> Operand:
+    instruction = form.instructions[first]
+    return instruction.argval if end == first + 1 and instruction.opname == "LOAD_FAST" else (first, end)
+
+
+def _variables(site: Site) -> list[str]:
+    """The variables that a site reads."""
+    if isinstance(site, Test | Update):
+        return [o for o in site.operands if isinstance(o, str)]
+    if isinstance(site, Copy):
+        return [site.source]
+    return [site.variable] if isinstance(site, Truth) else []
+
+
+def _counting(form: Anatomy, candidates: list[Site]) -> frozenset[str]:
+    """The variables that may count."""
+    counting = {s.target for s in candidates if isinstance(s, Next) and s.target is not None}
+    counting |= {s.target for s in candidates if isinstance(s, Update) and s.target in s.operands}
+    grown = True
+    while grown:
+        more = {s.target for s in candidates if isinstance(s, Copy | Update) and counting & {*_variables(s)}}
+        grown = not more <= counting
+        counting |= more
+    deleted = {i.argval for i in form.instructions if i.opname in ("DELETE_FAST", "LOAD_FAST_AND_CLEAR")}
+    return frozenset(counting - deleted)
+
+
+def _concerns(site: Site, counting: frozenset[str]) -> bool:
+    if isinstance(site, Iterate | Next):
+        return True
+    read = counting.intersection(_variables(site))
+    # The sum of two numbers that count may grow faster than what 64 bits hold.
+    return bool(read) and not (isinstance(site, Update) and counting.issuperset(site.operands))
+
+
+def _narrowed(site: Site, counting: frozenset[str]) -> Site:
+    return Next(site.iterator, None) if isinstance(site, Next) and site.target not in counting else site
+
+
+def _parts(form: Anatomy, place: int, site: Site) -> Iterator[int]:
+    """The loads and stores that a site stands for."""
+    if isinstance(site, Truth | Copy):
+        yield place
+    if isinstance(site, Copy | Update) or (isinstance(site, Next) and site.target is not None):
+        yield place + 1
+    if isinstance(site, Test | Update):
+        middle = form.start_of(place)
+        start = None if middle is None else form.start_of(middle)
+        for where, operand in zip((start, middle), site.operands, strict=True):
+            if where is not None and isinstance(operand, str):
+                yield where

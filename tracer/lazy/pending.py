@@ -1,0 +1,133 @@
+"""Values that wait: what was noted since a value was last asked for, and the computation of some of it in any thread.
+
+NOTE [who may compute]
+The thread that notes a segment ends it with one program. Any other code that needs a value (another thread, a
+finalizer in the middle of noting) computes it with NumPy from the leaves. Of two that compute the same value the first
+one counts, and a view is taken of the memory that counts. An array that nobody holds any more is computed for nobody.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+import numpy
+
+from blockfuse.array import stamps
+from blockfuse.array.ndarray import ndarray
+from blockfuse.tracer.lazy.segment_tree import Step
+
+
+class Session(Protocol):
+    """The call that notes segments."""
+
+    def settle(self, segment: Segment) -> None:
+        """End ``segment``, if it is the present one and this thread notes it."""
+
+
+class Promised(weakref.ref[ndarray]):
+    """One noted value: a weak reference to its array, which has no data as long as this is its ``_promise``."""
+
+    __slots__ = ("dtype", "number", "segment", "shape", "step")
+    dtype: numpy.dtype
+    number: int
+    segment: Segment
+    shape: tuple[int, ...]
+    step: Step
+
+    def keep(self) -> None:
+        """Compute: the whole segment in the thread that notes it, what this value needs in any other place."""
+        session = self.segment.session()
+        if session is not None:
+            session.settle(self.segment)
+        self.segment.deliver([self])
+
+    def give(self, data: numpy.ndarray) -> numpy.ndarray:
+        """Let the array have ``data``, or what it was given before; that is returned."""
+        data = self.segment.given.setdefault(self.number, data)
+        array = self()
+        if array is not None and array._promise is self:
+            array._data = data
+            array._promise = None
+        return data
+
+
+class Segment:
+    """What is noted since the last value was asked for.
+
+    places: ids of the leaves, and of the values that had data from the start -> their places. given: numbers of values
+    that were delivered -> their data. nbytes: of the leaves that are not parameters. closed: memory that it reads was
+    written by somebody else; see NOTE [who may compute]. waits: whether values may be waiting.
+    """
+
+    __slots__ = ("closed", "given", "leaves", "nbytes", "places", "session", "values", "waits")
+
+    def __init__(self, session: Callable[[], Session | None]) -> None:
+        self.session = session
+        self.leaves: list[ndarray] = []
+        self.values: list[Promised] = []
+        self.places: dict[int, int] = {}
+        self.given: dict[int, numpy.ndarray] = {}
+        self.nbytes = 0
+        self.closed = False
+        self.waits = False
+
+    def promise(self, array: ndarray, step: Step) -> Promised:
+        """Note ``array`` as the value of ``step``."""
+        promised = Promised(array)
+        promised.segment, promised.step, promised.number = self, step, len(self.values)
+        promised.shape, promised.dtype = step.shape, step.dtype
+        self.values.append(promised)
+        return promised
+
+    def waiting(self) -> list[Promised]:
+        """The values that somebody holds and that have no data yet."""
+        return [p for p in tuple(self.values) if is_waiting(p)]
+
+    def touches(self, owner: numpy.ndarray) -> bool:
+        """Whether a waiting value may be computed from the memory of ``owner``."""
+        arrays = (*self.leaves, *[p() for p in tuple(self.values)])
+        return any(a is not None and a._promise is None and stamps.owner_of(a._data) is owner for a in arrays)
+
+    def deliver(self, wanted: Iterable[Promised]) -> None:
+        """Compute ``wanted`` with NumPy, and give them and what they need to whoever holds it."""
+        values, leaves = self.values, self.leaves  # a thread that ends the segment leaves these lists alone
+        needed = {p.number for p in wanted if is_waiting(p)}
+        for number in range(max(needed, default=-1), -1, -1):
+            if number in needed and present(values[number]) is None:
+                needed.update(o for o in values[number].step.operands if type(o) is int and o >= 0)
+        known: dict[int, numpy.ndarray] = {}
+        with numpy.errstate(all="ignore"):  # the operator was called elsewhere, perhaps where that is so
+            for number in sorted(needed):
+                promised = values[number]
+                data = present(promised)
+                if data is None:
+                    step = promised.step
+                    assert step.operator is not None
+                    operands = [_operand(o, known, leaves) for o in step.operands]
+                    data = promised.give(numpy.asarray(step.operator.meaning(*operands, **step.attrs)))
+                known[number] = data
+
+    def end(self) -> None:
+        """All values are delivered: let go of the arrays."""
+        self.leaves, self.values = [], []
+
+
+def is_waiting(promised: Promised) -> bool:
+    array = promised()
+    return array is not None and array._promise is promised
+
+
+def present(promised: Promised) -> numpy.ndarray | None:
+    """The data of a value that has some."""
+    array = promised()
+    if array is not None and array._promise is None:
+        return array._data
+    return promised.segment.given.get(promised.number)
+
+
+def _operand(place: Any, known: dict[int, numpy.ndarray], leaves: list[ndarray]) -> Any:
+    if type(place) is tuple:
+        return place[1]
+    return known[place] if place >= 0 else leaves[-1 - place]._data

@@ -1,0 +1,258 @@
+"""One call recorded: the graph, what it rests on, and the call's own result."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy
+
+from blockfuse.array import modes, stamps
+from blockfuse.array.ndarray import ndarray
+from blockfuse.array.pytree import Structure, Unstructured, containers, flatten_result
+from blockfuse.ir import interpreter
+from blockfuse.ir.graph import Node, Source, captured, leaf, literal, ordered, parameter
+from blockfuse.tracer.certificate.known_libraries import Setting
+from blockfuse.tracer.certificate.purity import Witness
+from blockfuse.tracer.flow.replay import Path
+from blockfuse.tracer.recording.origins import Origin
+from blockfuse.tracer.recording.recorder import Recorder
+from blockfuse.tracer.state.changes import Changes
+from blockfuse.tracer.state.picture import State
+
+_CHANGED = frozenset({"sys.gettrace", "sys.getprofile", "gc.isenabled"})  # they tell of a recording
+Code = tuple[types.CodeType, dict[str, Any]]
+
+
+@dataclass
+class Recording:
+    """What a recorded call gave.
+
+    ``problem`` (not empty: do not use the graph) is for people; ``again``: try once more. effects: the call had some,
+    which may have been the last ones. raised: an operator raised for its values, so other calls go another way.
+    """
+
+    result: Any
+    problem: str = ""
+    again: bool = False
+    effects: bool = False
+    raised: bool = False
+    path: Path | None = None
+    structure: Structure | None = None
+    statics: list[Any] = field(default_factory=list)
+    state: State | None = None
+    draws: list[Node] = field(default_factory=list)  # random nodes, in the order in which they drew
+    watched: list[Any] = field(default_factory=list)
+    measured: list[tuple[Node, Source | None]] = field(default_factory=list)  # NOTE [sizes that Python saw]
+    catches: str = ""
+    code: list[Code] = field(default_factory=list)
+    functions: list[types.CodeType] = field(default_factory=list)  # user code that ran
+    failure: Exception | None = None  # of ours, while it was recorded
+    changes: Changes | None = None  # since the call began
+
+
+def record(
+    call: Callable[[], Any],
+    recorder: Recorder,
+    roots: Iterable[tuple[Any, str]],
+    code: list[Code],
+) -> Recording:
+    """Run ``call`` once, eagerly, and write down what it did.
+
+    recorder: a new one, for the arrays among the arguments. roots: the callable, from where its state is reached.
+    code: functions that earlier recordings met outside of that reach. An exception of ``call`` goes through.
+    """
+    if sys.getprofile() is not None:
+        return Recording(call(), "a profiler is active, and recording needs its place", again=True)
+    try:
+        state = State(roots, code)
+        changes = Changes(state.watched, state.arrays.values())
+    except Exception as error:
+        return Recording(call(), "its state cannot be read", failure=error)
+    asked = sorted(_CHANGED & {strange.what for strange in state.strange.values()})
+    if asked:
+        return Recording(call(), f"forward can ask {asked[0]}, which would tell of the recording")
+    witness = Witness(recorder.counters.enter, state)
+    recorder.outermost = sys._getframe()
+    recorder.known |= state.known.keys()
+    with modes.unusual(), interpreter.interpreting(recorder):
+        result = witness.watching(call)
+    recording = Recording(
+        result,
+        state=state,
+        code=code,
+        watched=_unique([*state.watched, *recorder.visited]),
+        functions=list(witness.functions),
+        failure=recorder.failure,
+        changes=changes,
+    )
+    try:
+        _judge(recording, recorder, witness)
+    except Exception as error:
+        recording.problem, recording.failure = "what it did cannot be judged", error
+    return recording
+
+
+def _judge(recording: Recording, recorder: Recorder, witness: Witness) -> None:
+    """Fill in what a recorded call is good for, or the problem with it."""
+    state, code = recording.state, recording.code
+    assert state is not None
+    recorder.check_contents()
+    state.add_settings(Setting(ask, answer, text) for (ask, text), answer in witness.questions.values())
+    new = [(c, g) for c, g in witness.functions.items() if c not in state.codes]
+    effects = witness.problem or _changed(state)
+    recording.effects = bool(effects)
+    recording.raised = recorder.raised
+    recording.problem = recorder.problem or effects or _unseen(state)
+    if not recording.problem and _reachable(recorder.given, recording):
+        recording.problem = "an argument is an array that forward can reach without it"
+        recording.again = True  # another array may be given next
+    unseen = [c for c, _ in code if c.co_freevars and c not in state.functions]
+    if not recording.problem and unseen:
+        recording.problem = f"{unseen[0].co_name} encloses variables that cannot be seen"
+    if not recording.problem and new:
+        recording.code = [*code, *new]
+        recording.again = True
+        recording.problem = (
+            f"{new[0][0].co_name} was met for the first time; the next call is recorded with its state"
+        )
+    if not recording.problem:
+        _finish(recording, recorder, recording.result)
+        seen = [(recorder.value_of(a), where) for a, where in witness.measured]
+        recording.measured = [*((n, where) for n, where in seen if n is not None), *recorder.escaped]
+        recording.catches = witness.catches
+
+
+def _reachable(arguments: list[ndarray], recording: Recording) -> bool:
+    """Whether an argument is also a parameter or held by the state: a graph could not tell the two apart."""
+    assert recording.state is not None
+    held = {*recording.state.arrays, *_parameters(recording.watched)}
+    return any(id(a) in held for a in arguments)
+
+
+def _unseen(state: State) -> str:
+    return f"forward can reach {state.unseen}" if state.unseen else ""
+
+
+def _changed(state: State) -> str:
+    change = state.change()
+    return f"forward changes Python state: {change}" if change else ""
+
+
+def _unique(values: list[Any]) -> list[Any]:
+    return list({id(v): v for v in values}.values())
+
+
+# -- results and leaves --------------------------------------------------------------------------------------
+
+
+def _finish(recording: Recording, recorder: Recorder, result: Any) -> None:
+    recording.problem = _held(recording, result)
+    if recording.problem:
+        return
+    arrays: list[ndarray] = []
+    try:
+        recording.structure = flatten_result(result, arrays, recording.statics)
+    except Unstructured as kind:
+        recording.problem = f"forward returns a {kind.args[0]}, which is neither array, number nor container"
+        return
+    recording.problem = _sharing(arrays, recorder)
+    if recording.problem:
+        return
+    outputs = tuple(recorder.node_of(a) for a in arrays)
+    leaves, origins = _resolved(recording, recorder)
+    recording.draws = recorder.draws
+    recording.problem = str(recording.problem) or _drawing(recorder, outputs) or _raising(recorder, outputs)
+    recording.path = Path(
+        tuple(recorder.arguments),
+        tuple(recorder.sequence),
+        frozenset(recorder.counting),
+        tuple(recorder.events),
+        outputs,
+        leaves,
+        origins,
+    )
+
+
+def _held(recording: Recording, result: Any) -> str:
+    """A program makes the lists and dicts of its result anew, so nobody else may hold them."""
+    assert recording.state is not None
+    ids = [id(c) for c in containers(result)]
+    if recording.state.known.keys() & set(ids):
+        return "forward returns a list or dict that it did not make"
+    return "forward returns one list or dict twice" if len(set(ids)) < len(ids) else ""
+
+
+def _drawing(recorder: Recorder, outputs: tuple[Node, ...]) -> str:
+    """Random numbers are drawn as often and in the order as Python draws them, or not by a program."""
+    if recorder.draws and recorder.decisions:
+        return "forward draws random numbers in a call whose flow depends on data"
+    if set(recorder.draws) - set(ordered(outputs)):
+        return "forward draws random numbers that no result needs"
+    return ""
+
+
+def _raising(recorder: Recorder, outputs: tuple[Node, ...]) -> str:
+    """An index beyond its axis, say, is an error also where nobody needs what it picks."""
+    node = recorder.unneeded(outputs)
+    if node is None:
+        return ""
+    where = f" at {node.source}" if node.source else ""
+    return f"forward calls {node.operator.name}, which may raise, where no result needs it{where}"
+
+
+def _sharing(arrays: list[ndarray], recorder: Recorder) -> str:
+    """Results must be new memory, each its own: later writes to one are nobody else's business."""
+    owners = [id(stamps.owner_of(a._data)) for a in arrays]
+    if not all(recorder.knows(a) for a in arrays):
+        return "a result is an array that no operator of the call made"
+    if any(recorder.shares_given_memory(a) for a in arrays):
+        return "a result shares memory with an argument, a parameter or an attribute"
+    if not all(a._data.flags.writeable for a in arrays):
+        return "a result is a view that must not be written"
+    return "two results share memory" if len(set(owners)) < len(owners) else ""
+
+
+def _resolved(recording: Recording, recorder: Recorder) -> tuple[dict[Node, Node], dict[Node, Origin]]:
+    """Provisional leaf -> parameter, captured array or constant. See NOTE [which arrays are what]."""
+    parameters = _parameters(recording.watched)
+    assert recording.state is not None
+    held = recording.state.arrays
+    buffers = {id(stamps.owner_of(a)) for a in held.values() if isinstance(a, numpy.ndarray)}
+    leaves: dict[Node, Node] = {}
+    origins: dict[Node, Origin] = {}
+    for provisional, array in recorder.found.items():
+        data = array._data if isinstance(array, ndarray) else array
+        if id(array) in parameters or (isinstance(array, ndarray) and id(array) in held):
+            origin = parameters.get(id(array)) or Origin(f"captured{len(origins)}", array)
+            kind = captured if stamps.is_lent(data) else parameter
+            if kind is captured and not data.flags.c_contiguous:
+                recording.problem = (
+                    "forward reads an array that lies in NumPy's memory and is not C-contiguous"
+                )
+        elif id(stamps.owner_of(data)) in buffers:
+            origin, kind = Origin(f"captured{len(origins)}", array), captured
+            if not data.flags.c_contiguous:
+                recording.problem = "forward reads a NumPy array that is not C-contiguous"
+        else:
+            leaves[provisional] = literal(data)
+            continue
+        leaves[provisional] = leaf(kind, origin.name, provisional.type)
+        origins[leaves[provisional]] = origin
+    return leaves, origins
+
+
+def _parameters(watched: list[Any]) -> dict[int, Origin]:
+    """Id of an array -> its parameter, under the longest name by which the net knows it."""
+    found: dict[int, Origin] = {}
+    for value in watched:
+        walk = getattr(value, "_walk", None)  # a block; otherwise a parameter
+        named = walk("") if walk is not None else [(getattr(value, "name", "parameter"), value)]
+        for name, one in named:
+            data = getattr(one, "_data", None)
+            if isinstance(data, ndarray) and len(name) > len(found.get(id(data), Origin("", None)).name):
+                found[id(data)] = Origin(name, one)
+    return found

@@ -1,0 +1,164 @@
+"""What a compiled call rests on, one fact each: how to look again whether it still holds."""
+
+from __future__ import annotations
+
+import collections
+import types
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+
+from blockfuse.array.pytree import ATOMS
+from blockfuse.tracer.certificate.known_libraries import Setting
+from blockfuse.tracer.state.contents import same_bytes
+
+MISSING = object()
+# Attributes of blocks and parameters that are ours: what matters of them tells watchers.
+_BOOKKEEPING = frozenset(
+    {
+        *("_entry", "_hybrid", "_options", "_shared", "_watchers", "_name", "_holder"),
+        *("_forward_hooks", "_forward_pre_hooks", "_children", "_reg_params"),
+    }
+)
+# The first call may set these of parameters, and a program looks at its arrays.
+_OF_PARAMETERS = ("_data", "_shape", "_waiting")
+
+
+@dataclass(frozen=True)
+class Fact:
+    """``holder[key]`` (or its attribute) is ``value``. text says where, for people."""
+
+    holder: Any
+    key: Any
+    value: Any
+    by_value: bool
+    text: str
+
+    def holds(self) -> bool:
+        found = _looked_up(self.holder, self.key)
+        return found is self.value or (self.by_value and _is_equal(found, self.value))
+
+
+@dataclass(frozen=True)
+class Names:
+    """``holder`` has exactly these attributes of its own: a new one could hide another, or answer ``hasattr``."""
+
+    holder: Any
+    names: tuple[str, ...]
+    text: str
+
+    def holds(self) -> bool:
+        return tuple(own_names(self.holder)) == self.names
+
+
+def own_names(holder: Any) -> list[str]:
+    stored = own_dict(holder)
+    ours = _OF_PARAMETERS if "_waiting" in stored else ()
+    return [name for name in stored if name not in _BOOKKEEPING and name not in ours]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """``holder`` is an instance of exactly ``kind``: its ``__class__`` can be assigned."""
+
+    holder: Any
+    kind: type
+    text: str
+
+    def holds(self) -> bool:
+        return type(self.holder) is self.kind
+
+
+@dataclass(frozen=True)
+class Order:
+    """A class inherits from what it did: Python makes the tuple anew when the ``__bases__`` of one of them change."""
+
+    holder: type
+    order: tuple[type, ...]
+    text: str
+
+    def holds(self) -> bool:
+        return self.holder.__mro__ is self.order
+
+
+@dataclass(frozen=True)
+class Values:
+    """A NumPy array holds exactly these bytes: nobody sees its elements being read or written."""
+
+    holder: numpy.ndarray
+    values: numpy.ndarray
+    text: str
+
+    def holds(self) -> bool:
+        return same_bytes(self.holder, self.values)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """``holder``, a list, tuple, set or dict, holds exactly these objects (or equal numbers and text), in this order."""
+
+    holder: Any
+    items: tuple[Any, ...]
+    text: str
+
+    def holds(self) -> bool:
+        found = items_of(self.holder)
+        return len(found) == len(self.items) and all(
+            a is b or (type(a) in ATOMS and _is_equal(a, b)) for a, b in zip(found, self.items, strict=True)
+        )
+
+
+# Facts that are about more than one attribute or item.
+Further = Contents | Names | Values | Kind | Order | Setting
+
+
+def _is_equal(one: Any, other: Any) -> bool:
+    """Of numbers and text: to the bit, and of one type."""
+    return type(one) is type(other) and repr(one) == repr(other)
+
+
+def _looked_up(holder: Any, key: Any) -> Any:
+    if isinstance(holder, dict):
+        return holder.get(key, MISSING)
+    if isinstance(holder, types.CellType):
+        return cell_contents(holder)
+    return attribute_of(holder, key)
+
+
+def cell_contents(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return MISSING
+
+
+def attribute_of(holder: Any, name: str) -> Any:
+    """An attribute as stored in the object itself: no property and no ``__getattr__`` runs."""
+    if isinstance(holder, types.FunctionType):
+        return getattr(holder, name, MISSING)
+    stored = own_dict(holder)
+    if name in stored:
+        return stored[name]
+    slot = next((vars(c)[name] for c in type(holder).__mro__ if name in vars(c)), None)
+    try:
+        return slot.__get__(holder) if isinstance(slot, types.MemberDescriptorType) else MISSING
+    except AttributeError:
+        return MISSING
+
+
+def own_dict(holder: Any) -> Any:
+    """``holder.__dict__``, read past any ``__getattr__`` and ``__getattribute__``; empty where there is none."""
+    try:
+        return object.__getattribute__(holder, "__dict__")
+    except AttributeError:
+        return {}
+
+
+def items_of(holder: Any) -> tuple[Any, ...]:
+    """What a container holds; a method of its own class would be the user's code."""
+    for kind in (collections.OrderedDict, dict):
+        if isinstance(holder, kind):
+            return tuple(part for pair in kind.items(holder) for part in pair)
+    kinds = (list, tuple, set, frozenset)
+    return tuple(next(kind for kind in kinds if isinstance(holder, kind)).__iter__(holder))
