@@ -108,21 +108,21 @@ def written(data: numpy.ndarray) -> None:
 
 # Id of a buffer's owner -> the owner: memory that NumPy's own arrays write too, which nobody sees. (No
 # WeakValueDictionary: its code is Python's, and a recording would take it for the user's.)
-_lent: dict[int, weakref.ref[numpy.ndarray]] = {}
+_exposed: dict[int, weakref.ref[numpy.ndarray]] = {}
 
 
-def lend(data: numpy.ndarray) -> None:
+def expose(data: numpy.ndarray) -> None:
     """From now on the memory of ``data`` is also that of an array of NumPy's, and may be written."""
-    if not is_lent(data):
+    if not is_exposed(data):
         owner = owner_of(data)
         key = id(owner)
         writing(owner)
-        _lent[key] = weakref.ref(owner, partial(_lent.pop, key))
+        _exposed[key] = weakref.ref(owner, partial(_exposed.pop, key))
         written(data)  # from now on perhaps without a word: who rests on it must look for itself
 
 
-def is_lent(data: numpy.ndarray) -> bool:
+def is_exposed(data: numpy.ndarray) -> bool:
     """Whether the memory of ``data`` may be written without ``written`` being told."""
     owner = owner_of(data)
-    found = _lent.get(id(owner))
+    found = _exposed.get(id(owner))
     return found is not None and found() is owner

@@ -41,14 +41,14 @@ class Worker:
         self._arguments, self._threads = (name, threads), threads
         self._process: subprocess.Popen[bytes] | None = None
 
-    def ask(self, request: dict[str, Any], patience: float) -> dict[str, Any]:
-        """The answer; raises ``SilentWorkerError`` and forgets the process if none comes within ``patience`` seconds."""
+    def ask(self, request: dict[str, Any], retries: float) -> dict[str, Any]:
+        """The answer; raises ``SilentWorkerError`` and forgets the process if none comes within ``retries`` seconds."""
         process = self._process = self._process or self._start()
         assert process.stdin is not None
         assert process.stdout is not None
         try:
             process.stdin.write(json.dumps(request).encode() + b"\n")
-            ready, _, _ = select.select([process.stdout], [], [], patience)
+            ready, _, _ = select.select([process.stdout], [], [], retries)
             line = process.stdout.readline() if ready else b""
         except BrokenPipeError:
             ready, line = [process.stdout], b""
@@ -58,7 +58,7 @@ class Worker:
         code = process.wait() if ready else 0
         self.stop()
         raise SilentWorkerError(
-            f"the process ended with code {code}" if ready else f"no answer in {patience:.0f} s"
+            f"the process ended with code {code}" if ready else f"no answer in {retries:.0f} s"
         )
 
     def _start(self) -> subprocess.Popen[bytes]:

@@ -61,7 +61,7 @@ def against_operators(names: list[str], operators: tuple[int, ...] = OPERATORS) 
         yield found
 
 
-def _start(name: str, net: str, cache: str, folder: str, patience: float) -> Start:
+def _start(name: str, net: str, cache: str, folder: str, retries: float) -> Start:
     settings: dict[str, object] = {
         "BLOCKFUSE_CACHE": Path(folder) / "blockfuse",
         "TORCHINDUCTOR_CACHE_DIR": Path(folder) / "torch",
@@ -74,11 +74,11 @@ def _start(name: str, net: str, cache: str, folder: str, patience: float) -> Sta
         done = subprocess.run(
             command("benchmarks.first", (name, net, perf_counter()), 1, settings),
             capture_output=True,
-            timeout=patience,
+            timeout=retries,
             check=True,
         )
     except subprocess.TimeoutExpired:
-        return replace(start, reason=f"more than {patience:.0f} s")
+        return replace(start, reason=f"more than {retries:.0f} s")
     except subprocess.CalledProcessError as error:
         last = (error.stderr.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
         return replace(start, reason=f"failed: {last[:200]}")

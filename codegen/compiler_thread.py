@@ -1,6 +1,6 @@
 """Work in a thread of its own, which no signal interrupts.
 
-NOTE [compiling apart]
+NOTE [the compiler thread]
 Numba and LLVM hold locks and tables that must not be left in the middle of a change, and they know nothing of calls that
 interrupt them. Python runs signal handlers in the main thread only, so compilers, loaders, and what starts threads run in
 another one, one piece of work at a time. Whoever waits for it can be interrupted, and holds nothing: the work goes on to
@@ -113,7 +113,7 @@ def is_interrupted() -> bool:
     return threading.get_ident() in _workers or is_inside(sys._getframe())
 
 
-def apart(work: Callable[[], T]) -> T:
+def in_compiler_thread(work: Callable[[], T]) -> T:
     """What ``work`` gives or raises, in a thread of its own; in this one where that would wait, or none is to be had."""
     if is_interrupted() or sys.is_finalizing():
         return work()

@@ -61,7 +61,7 @@ def asarray(
     if isinstance(object, numpy.ndarray | numpy.generic) and (as_it_is or wanted == object.dtype):
         result = ndarray(_native(object))
         if isinstance(object, numpy.ndarray):
-            stamps.lend(result._data)
+            stamps.expose(result._data)
         return result
     return array(object, wanted)
 

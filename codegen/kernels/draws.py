@@ -8,7 +8,7 @@ from __future__ import annotations
 from blockfuse.codegen.kernels.cost import LINE, WORD, cost_of
 from blockfuse.codegen.kernels.expressions import statement
 from blockfuse.codegen.kernels.kernel import Access, DrawKernel
-from blockfuse.codegen.kernels.kernel_call import Bound, names_of_body
+from blockfuse.codegen.kernels.kernel_call import KernelCall, names_of_body
 from blockfuse.codegen.kernels.source_lines import indented
 from blockfuse.ir.graph import Graph, Node, constant
 from blockfuse.ir.lowering import Drawing
@@ -17,7 +17,7 @@ from blockfuse.ir.stream import KEPT, PIECE
 _ROW = PIECE[1]
 
 
-def draw_kernel(node: Node, body: Graph) -> Bound:
+def draw_kernel(node: Node, body: Graph) -> KernelCall:
     """A row for each word; one more than half of the numbers, as the first float32 may be a kept half."""
     names = names_of_body(body)
     (draw,) = (n for n in body.nodes if isinstance(n.operator.lowering, Drawing))
@@ -33,7 +33,7 @@ def draw_kernel(node: Node, body: Graph) -> Bound:
     )
     count = node.type.size
     rows = count if not halved(kernel) or not count else count // 2 + 1
-    return Bound(kernel, rows, rows * WORD + count * cost_of(body), LINE)
+    return KernelCall(kernel, rows, rows * WORD + count * cost_of(body), LINE)
 
 
 def halved(kernel: DrawKernel) -> bool:

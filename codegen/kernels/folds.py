@@ -7,7 +7,7 @@ from math import prod
 from blockfuse.codegen.kernels.cost import LINE, cost_of
 from blockfuse.codegen.kernels.expressions import fold, statement
 from blockfuse.codegen.kernels.kernel import Access, ColumnKernel, RowKernel, Statement, Sweep
-from blockfuse.codegen.kernels.kernel_call import Bound, CopyFirst, names_of_body
+from blockfuse.codegen.kernels.kernel_call import CopyFirst, KernelCall, names_of_body
 from blockfuse.ir import layout as layouts
 from blockfuse.ir.granularity import RowDomain
 from blockfuse.ir.graph import Graph, Node, argument, constant
@@ -17,7 +17,7 @@ from blockfuse.ir.lowering import Pointwise, Reduction
 # -- folds along rows ----------------------------------------------------------------------------------------
 
 
-def rows_kernel(node: Node, body: Graph, operands: list[Layout], domain: RowDomain) -> Bound | CopyFirst:
+def rows_kernel(node: Node, body: Graph, operands: list[Layout], domain: RowDomain) -> KernelCall | CopyFirst:
     """Sweeps over rows; an element value is computed in every sweep that needs it, or kept in the result's memory."""
     whole = domain.shape
     rows, extent = prod(whole[: len(whole) - domain.axes]), prod(whole[len(whole) - domain.axes :])
@@ -40,7 +40,7 @@ def rows_kernel(node: Node, body: Graph, operands: list[Layout], domain: RowDoma
         node.attrs["name"], extent, tuple(accesses.values()), row_loads, before, sweeps, store, names[sink]
     )
     work = rows * extent * cost_of(body) * max(1, len(sweeps) / 2)
-    return Bound(kernel, rows, work)
+    return KernelCall(kernel, rows, work)
 
 
 def _reads(body: Graph, domain: RowDomain) -> dict[Node, tuple[int, ...]]:
@@ -144,7 +144,9 @@ class _Sweeps:
 # -- folds along other axes ----------------------------------------------------------------------------------
 
 
-def columns_kernel(node: Node, body: Graph, operands: list[Layout], reduction: Node) -> Bound | CopyFirst:
+def columns_kernel(
+    node: Node, body: Graph, operands: list[Layout], reduction: Node
+) -> KernelCall | CopyFirst:
     whole, axes = reduction.operands[0].shape, reduction.attrs["axis"]
     outer, folded, inner = (
         prod(whole[: axes[0]]),
@@ -176,4 +178,4 @@ def columns_kernel(node: Node, body: Graph, operands: list[Layout], reduction: N
     )
     rows = inner if flat else outer
     work = prod(whole) * cost_of(body)
-    return Bound(kernel, rows, work, LINE if flat else 1)
+    return KernelCall(kernel, rows, work, LINE if flat else 1)

@@ -10,7 +10,7 @@ from blockfuse.ir.lowering import Gather
 
 
 @dataclass(frozen=True)
-class Bound:
+class KernelCall:
     """A kernel with what its launch needs: rows, in multiples of ``grain``, and its work in nanoseconds on one core.
 
     shifts: by how many elements each operand begins behind where its layout does; () where none does.

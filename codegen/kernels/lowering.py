@@ -12,7 +12,7 @@ from blockfuse.codegen.kernels.draws import draw_kernel
 from blockfuse.codegen.kernels.expressions import converted, literal_text, statement
 from blockfuse.codegen.kernels.folds import columns_kernel, rows_kernel
 from blockfuse.codegen.kernels.kernel import Access, Index, MapKernel, RowKernel, Statement
-from blockfuse.codegen.kernels.kernel_call import Bound, CopyFirst, names_of_body
+from blockfuse.codegen.kernels.kernel_call import CopyFirst, KernelCall, names_of_body
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.kernels.products import product_kernel
 from blockfuse.ir import layout as layouts
@@ -23,7 +23,7 @@ from blockfuse.ir.lowering import Contraction, Drawing, Gather, Pointwise, Reduc
 from blockfuse.ir.types import TensorType
 
 
-def kernel_of(node: Node, operands: list[Layout], machine: Machine, batch: int = 0) -> Bound | CopyFirst:
+def kernel_of(node: Node, operands: list[Layout], machine: Machine, batch: int = 0) -> KernelCall | CopyFirst:
     """The kernel of a fused node; or which operand has to be copied first. batch: see ``product_kernel``."""
     body: Graph = node.attrs["body"]
     kinds = [n.operator.lowering for n in body.nodes]
@@ -45,7 +45,7 @@ def kernel_of(node: Node, operands: list[Layout], machine: Machine, batch: int =
 NEAR = 4096  # elements of a row in near memory: 16 or 32 KB
 
 
-def streaming(bound: Bound) -> Bound:
+def streaming(bound: KernelCall) -> KernelCall:
     """The same, writing its result past the caches, where the kernel is of a kind that can."""
     kernel = bound.kernel
     if not isinstance(kernel, MapKernel | RowKernel) or kernel.store.dtype not in ("float32", "float64"):
@@ -60,7 +60,7 @@ def streaming(bound: Bound) -> Bound:
 # -- pointwise -----------------------------------------------------------------------------------------------
 
 
-def _map(node: Node, body: Graph, operands: list[Layout]) -> Bound:
+def _map(node: Node, body: Graph, operands: list[Layout]) -> KernelCall:
     names = names_of_body(body)
     given = dict(zip(body.inputs, operands, strict=True))
     views, indices = _picked(body, given, names)
@@ -80,7 +80,7 @@ def _map(node: Node, body: Graph, operands: list[Layout]) -> Bound:
     kernel = MapKernel(node.attrs["name"], shape[1:], loads, computed, store, names[body.outputs[0]])
     work = prod(shape) * (cost_of(body) + cost_of_picking(kernel))
     shifts = tuple(view.offset - given[leaf].offset for leaf, view in views.items())
-    return Bound(kernel, shape[0] if prod(shape) else 0, work, line_grain(shape), shifts)
+    return KernelCall(kernel, shape[0] if prod(shape) else 0, work, line_grain(shape), shifts)
 
 
 def _picked(
@@ -105,7 +105,9 @@ def _moved(dtype: numpy.dtype) -> str:
     return "uint16" if dtype == numpy.float16 else str(dtype)
 
 
-def copy_kernel(type: TensorType, source: Layout, target: Layout, dtype: numpy.dtype | None = None) -> Bound:
+def copy_kernel(
+    type: TensorType, source: Layout, target: Layout, dtype: numpy.dtype | None = None
+) -> KernelCall:
     """Elements moved from one layout to another, converted to ``dtype``."""
     dtype, origin = dtype or type.dtype, type.dtype
     if dtype == origin:
@@ -122,12 +124,12 @@ def copy_kernel(type: TensorType, source: Layout, target: Layout, dtype: numpy.d
         Access("out", str(dtype), strides[1]),
         "t0",
     )
-    return Bound(kernel, shape[0] if prod(shape) else 0, prod(shape) * 0.1, line_grain(shape))
+    return KernelCall(kernel, shape[0] if prod(shape) else 0, prod(shape) * 0.1, line_grain(shape))
 
 
-def zero_kernel(dtype: numpy.dtype, target: Layout) -> Bound:
+def zero_kernel(dtype: numpy.dtype, target: Layout) -> KernelCall:
     """Zeros in a layout."""
     shape, (strides,) = layouts.merge([target.shape], [target.strides])
     zero = Statement("t0", str(dtype), literal_text(0, dtype))
     kernel = MapKernel("zeros", shape[1:], (), (zero,), Access("out", str(dtype), strides), "t0")
-    return Bound(kernel, shape[0], prod(shape) * 0.1)
+    return KernelCall(kernel, shape[0], prod(shape) * 0.1)

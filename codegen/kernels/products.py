@@ -7,7 +7,7 @@ from dataclasses import replace
 from blockfuse.codegen.kernels.cost import AWAKE_WORK, time_of_tiles, work_of_product
 from blockfuse.codegen.kernels.expressions import statement
 from blockfuse.codegen.kernels.kernel import Access, BlockTile, ProductKernel, ProductTile
-from blockfuse.codegen.kernels.kernel_call import Bound, CopyFirst, names_of_body
+from blockfuse.codegen.kernels.kernel_call import CopyFirst, KernelCall, names_of_body
 from blockfuse.codegen.kernels.machine import Machine, ProductShape
 from blockfuse.ir import layout as layouts
 from blockfuse.ir.graph import Graph, Node, constant
@@ -66,7 +66,7 @@ def few_columns_tiles(height: int, units: int, accumulators: int) -> tuple[Produ
 
 def product_kernel(
     node: Node, body: Graph, operands: list[Layout], machine: Machine, batch: int = 0
-) -> Bound | CopyFirst:
+) -> KernelCall | CopyFirst:
     """The kernel of a group with a product.
 
     batch: where this is not 0, a multiple of ``batch`` rows stands for any number.
@@ -108,8 +108,8 @@ def product_kernel(
         block=block,
     )
     if by_panels:
-        return Bound(kernel, -(-right.shape[-3] // tiles[0].panels), work)
-    return Bound(kernel, left.shape[0], work, tiles[0].rows if tiles and not batched else 1)
+        return KernelCall(kernel, -(-right.shape[-3] // tiles[0].panels), work)
+    return KernelCall(kernel, left.shape[0], work, tiles[0].rows if tiles and not batched else 1)
 
 
 # -- how it is cut -----------------------------------------------------------------------------------------------

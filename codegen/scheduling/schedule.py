@@ -8,7 +8,7 @@ import numpy
 
 from blockfuse.codegen.kernels import lowering
 from blockfuse.codegen.kernels.kernel import has_fault
-from blockfuse.codegen.kernels.kernel_call import Bound, CopyFirst
+from blockfuse.codegen.kernels.kernel_call import CopyFirst, KernelCall
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.kernels.source_lines import FAULT
 from blockfuse.codegen.scheduling.buffers import Buffer, Workspace, planned
@@ -305,7 +305,7 @@ class _Scheduler:
         kernel = lowering.copy_kernel(type, source.layout, place, dtype)
         self._emit(kernel, [(source.buffer, source.layout), (target, place)])
 
-    def _emit(self, bound: Bound, memory: list[tuple[int, Layout]]) -> None:
+    def _emit(self, bound: KernelCall, memory: list[tuple[int, Layout]]) -> None:
         shifts = (*bound.shifts, *[0] * (len(memory) - len(bound.shifts)))
         pointers = [Pointer(b, layout.offset + n) for (b, layout), n in zip(memory, shifts, strict=True)]
         if has_fault(bound.kernel):

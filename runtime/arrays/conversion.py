@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from blockfuse.codegen.cuda.device.device import Device
 
 
-class PlainArrays:
+class ArrayConversion:
     """NumPy in, NumPy out: who passes plain arrays (and none of ours) gets plain arrays.
 
     Who passes an array that lies on a device gets arrays there. find_device: the one that programs run on, if any.
@@ -27,14 +27,14 @@ class PlainArrays:
         self.ours = False
         self.foreign: Any = None  # the first array that lies on the device
         self._find_device = find_device
-        self._lent = False
+        self._exposed = False
         self._met: dict[int, Any] = {}  # id of an array, list, tuple or dict -> what stands for it
 
-    def lend(self) -> None:
+    def expose(self) -> None:
         """Python will see the arrays, and NumPy's own may write their memory, and that of results."""
-        self._lent = True
+        self._exposed = True
         for array in self.made:
-            stamps.lend(array._data)
+            stamps.expose(array._data)
 
     def wrapped(self, value: Any) -> Any:
         """``value`` with NumPy's arrays as ours, on the same memory."""
@@ -77,8 +77,8 @@ class PlainArrays:
 
     def _left(self, array: ndarray) -> numpy.ndarray:
         data = array._leave("NumPy arrays in, NumPy arrays out")
-        if self._lent:
-            stamps.lend(data)
+        if self._exposed:
+            stamps.expose(data)
         return data
 
     def _on_device(self, array: ndarray) -> Any:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from blockfuse.array.pytree import Structure
 from blockfuse.ir.errors import TraceError
-from blockfuse.runtime.calls.recently_used import Recent
+from blockfuse.runtime.calls.recently_used import RecentlyUsed
 from blockfuse.runtime.programs.backend import Backend
 from blockfuse.runtime.programs.program import Program
 from blockfuse.tracer.generalize.every_size import EverySize
@@ -57,7 +57,7 @@ class Batches:
     """The batches of one block or function."""
 
     def __init__(self) -> None:
-        self._batches: Recent[Signature, Batch] = Recent(_BATCHES)
+        self._batches: RecentlyUsed[Signature, Batch] = RecentlyUsed(_BATCHES)
 
     def _of(self, signature: Signature) -> Batch:
         """What is known of a signature's batch, from now on if nothing was."""
@@ -109,7 +109,11 @@ class Batches:
         return True
 
     def program_for_every_size(
-        self, signature: Signature, recording: Recording | None, backend: Backend, stays: bool = False
+        self,
+        signature: Signature,
+        recording: Recording | None,
+        backend: Backend,
+        stay_on_device: bool = False,
     ) -> tuple[Signature, Program] | None:
         """A program and its signature, if this recording and one of those before it give one.
 
@@ -127,7 +131,7 @@ class Batches:
         for other in before:
             try:
                 path = EverySize(other, recording)
-                program = Program([recording], backend, signature[0], path, stays)
+                program = Program([recording], backend, signature[0], path, stay_on_device)
                 return _every_size_of(signature, path), program
             except TraceError as error:
                 batch.reason = str(error)

@@ -9,7 +9,7 @@ from typing import Any
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.pytree import Structure, with_numbers
 from blockfuse.runtime.calls.number_families import Family
-from blockfuse.runtime.calls.retries import Patience
+from blockfuse.runtime.calls.retries import RetryPolicy
 from blockfuse.runtime.programs.program import Program
 from blockfuse.tracer.lazy.segments import Segmented
 from blockfuse.tracer.recording.record import Recording
@@ -31,7 +31,7 @@ class Call:
     structure: Structure
     family: Family | None
     given: frozenset[int]  # which of the values are arguments of the program
-    stays: bool = False
+    stay_on_device: bool = False
 
     @property
     def form(self) -> Structure:
@@ -70,18 +70,18 @@ class Case:
     served: int = 0
     settled: bool = False
     used: int = 0
-    patience: Patience = field(default_factory=Patience)
+    retries: RetryPolicy = field(default_factory=RetryPolicy)
     segmented: bool | None = None
     changing: int = 0
 
     @property
     def wants_recording(self) -> bool:
-        return not self.settled and self.patience.ready(self.calls)
+        return not self.settled and self.retries.ready(self.calls)
 
     @property
     def may_be_recorded(self) -> bool:
         """Whether this or a later call is recorded, though nothing changes."""
-        return not self.settled and self.patience.resume < math.inf
+        return not self.settled and self.retries.resume < math.inf
 
     def weigh(self, call: Segmented) -> None:
         """Learn from a call in segments whether they pay. An estimate decides, for results must not depend on luck."""
@@ -104,17 +104,17 @@ class Case:
 
     def invalidate(self) -> None:
         """A block or parameter changed: an eager case may be worth another recording."""
-        self.patience.changed(self.calls)
+        self.retries.changed(self.calls)
 
     def failed(self, call: Call, again: bool = False, effects: bool = False, raised: bool = False) -> None:
         """A recording gave nothing. raised: an operator did, for the values of this call."""
         other_ways = self.program is not None or bool(call.given) or raised
-        self.patience.failed(self.calls, again, effects, other_ways)
+        self.retries.failed(self.calls, again, effects, other_ways)
 
     def outdate(self) -> None:
         """The program does not hold any more."""
         assert self.program is not None
-        if self.patience.outdated(self.calls, self.served + self.program.executable.calls()):
+        if self.retries.outdated(self.calls, self.served + self.program.executable.calls()):
             change = self.program.state.change() or "the type of a parameter"
             self.reason = f"its state changes too often: {change}"
         self.drop()

@@ -23,17 +23,17 @@ from blockfuse.codegen.variants import Variant
 from blockfuse.ir import interpreter
 from blockfuse.ir.errors import AuditError, CudaError, TraceError
 from blockfuse.ir.locks import BUSY, Turn
-from blockfuse.runtime.arrays.conversion import PlainArrays
+from blockfuse.runtime.arrays.conversion import ArrayConversion
 from blockfuse.runtime.audit.audit import Audit, checked_share
 from blockfuse.runtime.audit.selfcheck import Changed, checking
 from blockfuse.runtime.calls.batch_families import Batches, Signature
 from blockfuse.runtime.calls.case import Call, Case
 from blockfuse.runtime.calls.explain import explanation
 from blockfuse.runtime.calls.number_families import Numbers
-from blockfuse.runtime.calls.recently_used import Recent
+from blockfuse.runtime.calls.recently_used import RecentlyUsed
 from blockfuse.runtime.calls.segments import Segments
 from blockfuse.runtime.programs import backend as backends
-from blockfuse.runtime.programs.failures import Trouble
+from blockfuse.runtime.programs.failures import CompilerFailures
 from blockfuse.runtime.programs.program import PYTHON, UNKNOWN, Program
 from blockfuse.tracer.generalize.rehearsal import rehearse
 from blockfuse.tracer.lazy.segments import Segmented
@@ -67,7 +67,7 @@ class Hybrid:
         self.owner = owner
         self._entry_holder = owner if entry_holder is None else entry_holder
         self.options = options
-        self.cases: Recent[Signature, Case] = Recent(_SIGNATURES)
+        self.cases: RecentlyUsed[Signature, Case] = RecentlyUsed(_SIGNATURES)
         self._numbers = Numbers()
         self._batches = Batches()
         self._code: list[Code] = []
@@ -75,10 +75,10 @@ class Hybrid:
         chosen = options.get("backend", "auto"), options.get("threads"), options.get("precision", "float32")
         backends.check(*chosen)
         self._backend = partial(backends.backend, *chosen)
-        self._trouble = Trouble(_name_of(owner))
+        self._failures = CompilerFailures(_name_of(owner))
         run = partial(_run_eagerly, owner)  # not a method of ours: what holds it must not hold us
         self._check = checking(options.get("check", True), _name_of(owner), run, self._backend)
-        self._segments = Segments(owner, self._backend, self._trouble, self._check)
+        self._segments = Segments(owner, self._backend, self._failures, self._check)
         self._quick: list[Callable[[Any, Any], Any]] = []  # of the program that ran last
         self._recording = Turn()
         share = checked_share(options.get("audit", 0))
@@ -98,10 +98,10 @@ class Hybrid:
             result = quick(args, kwargs)
             if result is not NotImplemented:
                 return result
-        plain = PlainArrays(self._find_device)
+        plain = ArrayConversion(self._find_device)
         args, kwargs = plain.wrapped(args), plain.wrapped(kwargs)
         if current.recording:
-            plain.lend()
+            plain.expose()
             return plain.unwrapped(self._eager(args, kwargs))
         surroundings = Surroundings()
         try:
@@ -110,19 +110,19 @@ class Hybrid:
             surroundings.restore()
             raise
 
-    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], plain: PlainArrays) -> Any:
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], plain: ArrayConversion) -> Any:
         try:
-            call, signature = self._taken_apart(args, kwargs, stays=plain.foreign is not None)
+            call, signature = self._taken_apart(args, kwargs, stay_on_device=plain.foreign is not None)
         except Unstructured:
-            plain.lend()
+            plain.expose()
             self._compile_children()
             return self._segmented(self._others, args, kwargs)  # an argument of a type that has no signature
         if call.family is not None and call.family.exhausted and signature not in self.cases:
-            plain.lend()
+            plain.expose()
             return self._worn_out(call, signature)
         every = self._batches.covering(signature)
         if every is None and signature not in self.cases and self._batches.is_one_too_many(signature):
-            plain.lend()
+            plain.expose()
             return self._segmented(self._others, args, kwargs)
         case = self._case(every or signature)
         case.calls += 1
@@ -136,7 +136,7 @@ class Hybrid:
             self._forget_entry()
         elif result is not UNKNOWN and result is not PYTHON:
             return result
-        plain.lend()
+        plain.expose()
         if result is not PYTHON and case.wants_recording and not is_interrupted():
             result = self._recording.run(partial(self._recorded, case, signature, call))
             if result is not BUSY:
@@ -161,7 +161,7 @@ class Hybrid:
         except Changed:  # by another thread, while a new variant was checked
             return PYTHON
         except MemoryError as error:  # the next call may find some
-            self._trouble.warn(self._trouble.tell(error))
+            self._failures.warn(self._failures.tell(error))
         except Exception as error:
             case.drop()
             self._forget_entry()
@@ -170,16 +170,16 @@ class Hybrid:
 
     def _failed(self, case: Case, error: Exception, recording: Recording) -> None:
         """Something is wrong with us: calls that no program takes run in Python until something changes."""
-        case.reason = self._trouble.tell(error)
-        case.patience.give_up()
+        case.reason = self._failures.tell(error)
+        case.retries.give_up()
         watched = self.owner, *recording.watched  # the owner: what it reads is not known where that failed
         for value in watched:
             if hasattr(value, "_watchers"):
                 value._watchers.add(case)
-        self._trouble.warn(case.reason)
+        self._failures.warn(case.reason)
 
     def _taken_apart(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], stays: bool
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], stay_on_device: bool
     ) -> tuple[Call, Signature]:
         """A call and its signature; raises Unstructured."""
         arrays: list[ndarray] = []
@@ -193,7 +193,7 @@ class Hybrid:
         training = modes.is_training()
         family = self._numbers.family(structure, values, (types, training)) if values else None
         given = family.given if family is not None else frozenset()
-        call = Call(args, kwargs, arrays, values, structure, family, given, stays)
+        call = Call(args, kwargs, arrays, values, structure, family, given, stay_on_device)
         return call, (call.form, types, training)
 
     def _worn_out(self, call: Call, signature: Signature) -> Any:
@@ -319,7 +319,7 @@ class Hybrid:
             self._failed(case, error, recording)
         recording.result = None  # it is the caller's
         if program is not None:
-            self._trouble.warn_of_dtypes(program.schedule.steps, program.schedule.buffers)
+            self._failures.warn_of_dtypes(program.schedule.steps, program.schedule.buffers)
         return result
 
     def _learn(self, case: Case, signature: Signature, call: Call, recording: Recording) -> Program | None:
@@ -355,7 +355,9 @@ class Hybrid:
         """The program for every size of the batch, with its signature, where there is one and it is right."""
         alone = None if call.given else recording  # programs that take numbers are for one size
         try:
-            found = self._batches.program_for_every_size(signature, alone, self._backend(), call.stays)
+            found = self._batches.program_for_every_size(
+                signature, alone, self._backend(), call.stay_on_device
+            )
             if found is not None and self._check is not None:
                 self._check.prove(found[1], recording, call)
             return found
@@ -364,9 +366,9 @@ class Hybrid:
         except Changed:
             return None
         except Exception as error:
-            reason = self._trouble.tell(error)
+            reason = self._failures.tell(error)
             self._batches.refuse(signature, reason)
-            self._trouble.warn(reason)
+            self._failures.warn(reason)
             return None
 
     def _rehearsed(self, recording: Recording, call: Call) -> tuple[Recording, Call]:
@@ -400,7 +402,7 @@ class Hybrid:
             self._compile(case, recording, call)
         else:
             case.failed(call, recording.again, recording.effects, recording.raised)
-        if case.patience.failures and not recording.again:
+        if case.retries.failures and not recording.again:
             if case.program is None:
                 self._compile_children()
             for value in recording.watched:  # until something changes
@@ -425,7 +427,7 @@ class Hybrid:
         try:
             self._forget_entry()
             recordings = [*case.recordings, recording]
-            program = Program(recordings, self._backend(), call.form, stays=call.stays)
+            program = Program(recordings, self._backend(), call.form, stay_on_device=call.stay_on_device)
             if self._check is not None:
                 self._check.prove(program, recording, call)
             case.program = program
@@ -433,7 +435,7 @@ class Hybrid:
                 call.family.programs += 1
                 call.family.counters.append(case.program.executable.counter())
             case.recordings.append(recording)
-            case.patience.succeeded()
+            case.retries.succeeded()
             self._prefer(case, case.program, call)
         except TraceError as error:
             case.reason = str(error)
@@ -486,7 +488,7 @@ def call_block(block: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
     """A call of a block that its entry did not take."""
     if block._hybrid is not None:
         return block._hybrid.call(args, kwargs)
-    plain = PlainArrays()
+    plain = ArrayConversion()
     args, kwargs = plain.wrapped(args), plain.wrapped(kwargs)
-    plain.lend()
+    plain.expose()
     return plain.unwrapped(block._run(args, kwargs))

@@ -18,7 +18,7 @@ import numpy
 
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.pytree import Structure, with_numbers
-from blockfuse.runtime.calls.recently_used import Recent
+from blockfuse.runtime.calls.recently_used import RecentlyUsed
 from blockfuse.tracer.generalize.rehearsal import Operands, Refusal
 from blockfuse.tracer.generalize.traced_numbers import Operand
 
@@ -79,7 +79,7 @@ class Numbers:
 
     def __init__(self) -> None:
         self.operands: Operands = {}
-        self._families: Recent[Any, Family] = Recent(_FAMILIES)
+        self._families: RecentlyUsed[Any, Family] = RecentlyUsed(_FAMILIES)
 
     def family(self, structure: Structure, values: list[Any], rest: Any) -> Family | None:
         """The family of a call, which is counted; None where there are no numbers. rest: the rest of its signature."""

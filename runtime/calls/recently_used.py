@@ -17,7 +17,7 @@ K = TypeVar("K")
 V = TypeVar("V", bound=Counted)
 
 
-class Recent(dict[K, V]):
+class RecentlyUsed(dict[K, V]):
     """Every change is one operation of ``dict``, which other threads see whole."""
 
     def __init__(self, most: int) -> None:

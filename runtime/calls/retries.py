@@ -17,7 +17,7 @@ _LONGEST = 10  # doublings of the wait between recordings
 
 
 @dataclass(eq=False)
-class Patience:
+class RetryPolicy:
     """Counts in calls of one signature, of which the caller tells ``calls`` so far.
 
     NOTE [settling]

@@ -17,7 +17,7 @@ from blockfuse.ir.graph import Node, argument, leaf, parameter
 from blockfuse.ir.types import type_of
 from blockfuse.runtime.audit.selfcheck import Changed, SelfCheck
 from blockfuse.runtime.programs.backend import Backend
-from blockfuse.runtime.programs.failures import Trouble
+from blockfuse.runtime.programs.failures import CompilerFailures
 from blockfuse.runtime.programs.program import Program
 from blockfuse.tracer.flow.replay import Path
 from blockfuse.tracer.lazy.segment_tree import OVERHEAD, Runner, Step, Tree
@@ -38,11 +38,11 @@ class Segments:
         self,
         owner: Any,
         backend: Callable[[], Backend],
-        trouble: Trouble,
+        failures: CompilerFailures,
         check: SelfCheck | None,
         least: float = OVERHEAD,
     ) -> None:
-        self._owner, self._backend, self._trouble, self._check = owner, backend, trouble, check
+        self._owner, self._backend, self._failures, self._check = owner, backend, failures, check
         self.tree = Tree(self._held, self._compile, least)
         self._given = _arrays_in(owner)
         self._programs: list[weakref.ref[Program]] = []
@@ -73,13 +73,13 @@ class Segments:
             self.failed(error)
             return None
         self._programs.append(weakref.ref(program))
-        self._trouble.warn_of_dtypes(program.schedule.steps, program.schedule.buffers)
+        self._failures.warn_of_dtypes(program.schedule.steps, program.schedule.buffers)
         return _Run(program, given, self._check, self.failed)
 
     def failed(self, error: Exception) -> None:
         """Something is wrong with us: NumPy runs the segment."""
-        self.problem = self._trouble.tell(error)
-        self._trouble.warn(self.problem)
+        self.problem = self._failures.tell(error)
+        self._failures.warn(self.problem)
 
 
 def _arrays_in(owner: Any) -> dict[int, ndarray]:

@@ -11,7 +11,7 @@ import numpy
 
 from blockfuse.array.modes import UNUSUAL
 from blockfuse.array.ndarray import ndarray
-from blockfuse.codegen.compiler_thread import apart, is_interrupted
+from blockfuse.codegen.compiler_thread import in_compiler_thread, is_interrupted
 from blockfuse.codegen.cuda.device.probe import is_installed, probe
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.scheduling.schedule import Schedule
@@ -96,7 +96,7 @@ class CpuBackend:
     device = None
 
     def load(self, schedule: Schedule) -> Executable:
-        return apart(lambda: self._load(schedule))
+        return in_compiler_thread(lambda: self._load(schedule))
 
     def _load(self, schedule: Schedule) -> Executable:
         from blockfuse.codegen.cpu.program.executable import (
@@ -233,7 +233,7 @@ def _processor(level: str, threads: int) -> Machine:
 
         return isa.machine(level, threads)
 
-    return apart(found)
+    return in_compiler_thread(found)
 
 
 def shown(name: str) -> Backend:

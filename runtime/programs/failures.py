@@ -21,7 +21,7 @@ _MIXED = (
 _ISSUE = "please report it with this text and what explain() says"
 
 
-class Trouble:
+class CompilerFailures:
     """The failures of one block or function, each of which is told once."""
 
     def __init__(self, name: str) -> None:

@@ -13,7 +13,7 @@ from blockfuse.array import modes, stamps
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.pytree import Leaf, Structure, rebuild
 from blockfuse.codegen.compile import Compiled, compile_flow, compile_for_every_size
-from blockfuse.codegen.compiler_thread import apart
+from blockfuse.codegen.compiler_thread import in_compiler_thread
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.codegen.variants import Team, Variant
@@ -63,13 +63,13 @@ def _compiled(
 ) -> Compiled:
     """In a thread of its own: nobody must interrupt what interprets operators as graphs, and use arrays."""
     if every_size is None:
-        return apart(lambda: compile_flow(flows[0], machine, draws))
+        return in_compiler_thread(lambda: compile_flow(flows[0], machine, draws))
     (one, other), sizes = flows, every_size.references
-    return apart(lambda: compile_for_every_size((one, other), sizes, every_size.least, machine))
+    return in_compiler_thread(lambda: compile_for_every_size((one, other), sizes, every_size.least, machine))
 
 
 def _placed(
-    compiled: Callable[[Machine], Compiled], largest: int, backend: Backend, stays: bool
+    compiled: Callable[[Machine], Compiled], largest: int, backend: Backend, stay_on_device: bool
 ) -> tuple[Backend, Estimate | None, Compiled]:
     """Where a program runs best, with the estimate that says so where there is a choice, and what it is there.
 
@@ -77,7 +77,7 @@ def _placed(
     """
     found = compiled(backend.machine)
     estimate = backend.estimate(found.schedule, largest)
-    better = estimate is not None and (stays or estimate.favours_device)
+    better = estimate is not None and (stay_on_device or estimate.favours_device)
     rival = backend.rival() if better else None
     return (backend, estimate, found) if rival is None else (rival, estimate, compiled(rival.machine))
 
@@ -96,7 +96,7 @@ class Program:
         backend: Backend,
         form: Structure | None = None,
         every_size: EverySize | None = None,
-        stays: bool = False,
+        stay_on_device: bool = False,
     ) -> None:
         """form: the structure of the arguments; None where nobody asks for ``call``.
 
@@ -111,7 +111,7 @@ class Program:
             partial(_compiled, flows, self.recording.draws, every_size),
             max(every_size.sizes) if every_size else 0,
             backend,
-            stays,
+            stay_on_device,
         )
         self.origins = [o for o in origins if not isinstance(o.holder, Operand)]
         self.operands: list[Operand] = [o.holder for o in origins if isinstance(o.holder, Operand)]
@@ -212,7 +212,8 @@ class Program:
         self._watch(arrays)
         pairs = list(zip(arrays, self._leaves(), strict=True))
         if any(
-            type_of(a) != leaf.type or (leaf.operator is parameter and stamps.is_lent(a)) for a, leaf in pairs
+            type_of(a) != leaf.type or (leaf.operator is parameter and stamps.is_exposed(a))
+            for a, leaf in pairs
         ):
             return False
         self._bind(arrays)

@@ -383,7 +383,7 @@ def test_a_child_compiles_what_the_fork_interrupts() -> None:
                 signal.alarm(30)
 
     with alarms(fork, 0.01):
-        result = compiler_thread.apart(lambda: time.sleep(0.1) or 7)
+        result = compiler_thread.in_compiler_thread(lambda: time.sleep(0.1) or 7)
         while not children:
             time.sleep(0.001)
     if not children[0]:
@@ -441,7 +441,7 @@ def test_ctrl_c_while_a_net_compiles_leaves_nothing_behind(make: Any) -> None:
         wanted = call._run((x,), {}) if isinstance(call, nn.Block) else call.__wrapped__(x)
         numpy.testing.assert_allclose(result.asnumpy(), wanted.asnumpy(), rtol=1e-5)
         assert "failed" not in call.explain()
-    compiler_thread.apart(lambda: None)  # the work that an interrupted call began is over
+    compiler_thread.in_compiler_thread(lambda: None)  # the work that an interrupted call began is over
     assert not collector._stopped or gc.isenabled()
 
 
@@ -457,8 +457,8 @@ def test_the_compiler_is_not_interrupted() -> None:
             ran.append(number)
 
     with pytest.raises(KeyboardInterrupt), alarms(late, 0.02):
-        compiler_thread.apart(compiling)
-    compiler_thread.apart(lambda: None)
+        compiler_thread.in_compiler_thread(compiling)
+    compiler_thread.in_compiler_thread(lambda: None)
     assert ran == list(range(20))
 
 
@@ -521,4 +521,4 @@ def test_locks_that_an_interrupt_left_with_a_thread_are_made_anew() -> None:
 def test_work_for_which_no_thread_begins_is_done_by_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler_thread, "_LOOK", 0.001)
     monkeypatch.setattr(compiler_thread._thread, "start_new_thread", lambda *_: 0)  # it ends before it begins
-    assert compiler_thread.apart(lambda: 7) == 7
+    assert compiler_thread.in_compiler_thread(lambda: 7) == 7

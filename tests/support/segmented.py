@@ -14,7 +14,7 @@ from blockfuse.ir import interpreter
 from blockfuse.runtime.audit.selfcheck import SelfCheck
 from blockfuse.runtime.calls.segments import Segments
 from blockfuse.runtime.programs import backend
-from blockfuse.runtime.programs.failures import Trouble
+from blockfuse.runtime.programs.failures import CompilerFailures
 from blockfuse.tracer.lazy.segments import Segmented
 
 _RNG = numpy.random.default_rng(0)
@@ -30,7 +30,7 @@ class Twin:
     def __init__(self, function: Any) -> None:
         self.function = function
         check = SelfCheck("segments", function, backend.backend)
-        self.segments = Segments(None, backend.backend, Trouble("segments"), check, least=0)
+        self.segments = Segments(None, backend.backend, CompilerFailures("segments"), check, least=0)
 
     def segmented(self, *args: Any) -> Any:
         session = Segmented(self.segments.tree)

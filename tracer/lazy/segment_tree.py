@@ -118,7 +118,7 @@ class Tree:
         met = [
             block for block in (reference() for reference in tuple(self._met.values())) if block is not None
         ]
-        now = {i: a for i, a in self._find_held(met).items() if not stamps.is_lent(a._data)}
+        now = {i: a for i, a in self._find_held(met).items() if not stamps.is_exposed(a._data)}
         if before.keys() <= now.keys():
             self.held = now
         else:  # the steps hold arrays that the parameters have left
@@ -182,7 +182,7 @@ def kind_of(operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]
     if not all(a.size and _is_carried(a.dtype) for a in (result._data, *arrays)):
         return DIRECT
     if shares:
-        return VIEW if isinstance(operator.lowering, Movement) and not stamps.is_lent(owner) else DIRECT
+        return VIEW if isinstance(operator.lowering, Movement) and not stamps.is_exposed(owner) else DIRECT
     return PENDING if result._data.flags.c_contiguous else DIRECT
 
 

@@ -219,10 +219,10 @@ class Segmented(Eager):
         if place is not None and (place < 0 or segment.values[place]() is array):
             return place
         data = array._data
-        if id(array) in self._tree.held and not stamps.is_lent(data):
+        if id(array) in self._tree.held and not stamps.is_exposed(data):
             self._note_leaf(array, 0)
             return id(array), "held"
-        if stamps.is_lent(data):
+        if stamps.is_exposed(data):
             return self._copied(data, ndarray) if is_ours(data.dtype) else None
         self._note_leaf(array, data.nbytes)
         if data.flags.c_contiguous:

@@ -228,7 +228,7 @@ def _resolved(recording: Recording, recorder: Recorder) -> tuple[dict[Node, Node
         data = array._data if isinstance(array, ndarray) else array
         if id(array) in parameters or (isinstance(array, ndarray) and id(array) in held):
             origin = parameters.get(id(array)) or Origin(f"captured{len(origins)}", array)
-            kind = captured if stamps.is_lent(data) else parameter
+            kind = captured if stamps.is_exposed(data) else parameter
             if kind is captured and not data.flags.c_contiguous:
                 recording.problem = (
                     "forward reads an array that lies in NumPy's memory and is not C-contiguous"

@@ -276,7 +276,7 @@ class Recorder(Eager):
         self._nodes[id(array)] = node
         self._made[id(array)] = self._places.time
         self._arrays.append(array)
-        if isinstance(array, numpy.ndarray) or stamps.is_lent(array._data):
+        if isinstance(array, numpy.ndarray) or stamps.is_exposed(array._data):
             self._contents.setdefault(id(array), _data(array).copy())
         owner = stamps.owner_of(_data(array))
         self._arrays.append(owner)

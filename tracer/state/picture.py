@@ -246,7 +246,7 @@ class State:
                 self._cannot_see(f"{text} is an array of objects, whose state cannot be seen")
             elif isinstance(value, numpy.ndarray):
                 self.contents.append(Values(value, value.copy(), f"the values of {text}"))
-            elif stamps.is_lent(value._data):
+            elif stamps.is_exposed(value._data):
                 self.contents.append(Values(value._data, value._data.copy(), f"the values of {text}"))
         elif "_watchers" in own_dict(value) and not isinstance(value, type):
             self._visit_watched(value, text)

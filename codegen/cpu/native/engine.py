@@ -12,7 +12,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-from blockfuse.codegen.compiler_thread import apart
+from blockfuse.codegen.compiler_thread import in_compiler_thread
 from blockfuse.codegen.kernels.machine import Machine
 
 _loaded: weakref.WeakValueDictionary[tuple[bytes, str], Loaded] = weakref.WeakValueDictionary()
@@ -30,7 +30,7 @@ def _target(machine: Machine) -> Any:
 
 def object_code(text: str, machine: Machine) -> bytes:
     """LLVM IR, optimised for the machine, as a relocatable object."""
-    return apart(lambda: _object_code(text, machine))
+    return in_compiler_thread(lambda: _object_code(text, machine))
 
 
 def _object_code(text: str, machine: Machine) -> bytes:
@@ -56,7 +56,7 @@ class Loaded:
     NOTE [engines]
     An engine of LLVM's for each object, because it gives everything back when it goes. LLJIT links five times as fast
     (0.13 against 0.6 ms), but keeps 10 KB of every library that it ever linked (llvmlite 0.50). Like all that LLVM does,
-    an engine goes in a thread of its own (NOTE [compiling apart]): with the next code that is loaded, or when several
+    an engine goes in a thread of its own (NOTE [the compiler thread]): with the next code that is loaded, or when several
     wait.
     """
 
@@ -73,17 +73,19 @@ class Loaded:
             del engine
             if len(_gone) >= _MANY and not sys.is_finalizing():
                 with suppress(RuntimeError, MemoryError):  # no thread is to be had; then later
-                    _thread.start_new_thread(apart, (_gone.clear,))
+                    _thread.start_new_thread(in_compiler_thread, (_gone.clear,))
 
     def address(self, symbol: str) -> int:
         """Where a function lies."""
         if symbol not in self._addresses:
-            self._addresses[symbol] = apart(lambda: int(self._engine.get_function_address(symbol)))
+            self._addresses[symbol] = in_compiler_thread(
+                lambda: int(self._engine.get_function_address(symbol))
+            )
         return self._addresses[symbol]
 
     def variable(self, symbol: str) -> int:
         """Where a variable lies."""
-        return apart(lambda: int(self._engine.get_global_value_address(symbol)))
+        return in_compiler_thread(lambda: int(self._engine.get_global_value_address(symbol)))
 
 
 def for_good(value: Any) -> Any:
@@ -94,7 +96,7 @@ def for_good(value: Any) -> Any:
 
 def load(code: bytes, machine: Machine) -> Loaded:
     """Object code in memory, once for all who hold it; the C library's functions are resolved in this process."""
-    return apart(lambda: _load(code, machine))
+    return in_compiler_thread(lambda: _load(code, machine))
 
 
 def _load(code: bytes, machine: Machine) -> Loaded:

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import llvmlite.binding as llvm
 
-from blockfuse.codegen.compiler_thread import apart
+from blockfuse.codegen.compiler_thread import in_compiler_thread
 from blockfuse.codegen.kernels.machine import Machine
 
 # name -> (a feature that it needs, vector bytes, vector registers left for accumulators)
@@ -27,7 +27,7 @@ _ABOVE: dict[str, tuple[str, ...]] = {
 @lru_cache
 def host_features() -> dict[str, bool]:
     """LLVM feature name -> whether this processor has it."""
-    return apart(lambda: dict(llvm.get_host_cpu_features()))
+    return in_compiler_thread(lambda: dict(llvm.get_host_cpu_features()))
 
 
 @lru_cache

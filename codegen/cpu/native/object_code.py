@@ -9,7 +9,7 @@ from pathlib import Path
 
 import llvmlite
 
-from blockfuse.codegen.compiler_thread import apart
+from blockfuse.codegen.compiler_thread import in_compiler_thread
 from blockfuse.codegen.cpu.native import engine
 from blockfuse.codegen.kernels.kernel import Kernel
 from blockfuse.codegen.kernels.machine import Machine
@@ -25,7 +25,7 @@ def kernel_code(kernel: Kernel, source: str, machine: Machine, store: Store) -> 
 def object_code(key_text: str, make: Callable[[], str], machine: Machine, store: Store) -> bytes:
     """Object code of the IR that ``make`` gives, from the store where it is there."""
     parts = (key_text, machine.features, _packages(), generator_version("cpu"))
-    return apart(lambda: kept(store, parts, lambda: engine.object_code(make(), machine)))
+    return in_compiler_thread(lambda: kept(store, parts, lambda: engine.object_code(make(), machine)))
 
 
 def _kernel_ir(source: str, kernel: Kernel, machine: Machine) -> str:

@@ -210,7 +210,7 @@ class _Handler(ctypes.Structure):
     )
 
 
-class Keeper:
+class CachingAllocator:
     """Functions for memory as a capsule that NumPy takes; it stays for good, since arrays point to it."""
 
     def __init__(self, code: bytes, machine: Machine, limit: int) -> None:
@@ -241,12 +241,12 @@ class Keeper:
         return int(self._state[_FIELDS.index("kept")])
 
 
-_keeper: Keeper | None = None
+_keeper: CachingAllocator | None = None
 
 
-def keeper(code: Callable[[], bytes], machine: Machine, limit: int) -> Keeper:
+def keeper(code: Callable[[], bytes], machine: Machine, limit: int) -> CachingAllocator:
     """The one of this process; made at first use."""
     global _keeper
     if _keeper is None:
-        _keeper = engine.for_good(Keeper(code(), machine, limit))
+        _keeper = engine.for_good(CachingAllocator(code(), machine, limit))
     return _keeper

@@ -1,6 +1,6 @@
 """What native loops do every few milliseconds: let other threads run Python, and look for signals.
 
-NOTE [breaths]
+NOTE [safepoints]
 A loop may never end. So the driver of a program with decisions counts them down, and at zero takes a breath: it gives the
 interpreter away and takes it back, runs the handlers of signals that have come, and goes on; what a handler raises, such
 as KeyboardInterrupt, is raised by the call. How many decisions make ``_EVERY`` nanoseconds it measures from breath to

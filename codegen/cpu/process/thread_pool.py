@@ -8,7 +8,7 @@ import threading
 
 import numpy
 
-from blockfuse.codegen.compiler_thread import apart
+from blockfuse.codegen.compiler_thread import in_compiler_thread
 from blockfuse.codegen.cpu.native import engine
 from blockfuse.codegen.cpu.process.cpython import library_address
 from blockfuse.codegen.cpu.process.thread_pool_ir import (
@@ -64,7 +64,7 @@ _pools: dict[int, Pool] = {}  # threads -> the pool of this process
 
 def pool(threads: int, code: bytes, machine: Machine) -> Pool:
     """The pool with that many threads, the caller's included; made at first use."""
-    return apart(lambda: _pool(threads, code, machine))
+    return in_compiler_thread(lambda: _pool(threads, code, machine))
 
 
 def _pool(threads: int, code: bytes, machine: Machine) -> Pool:

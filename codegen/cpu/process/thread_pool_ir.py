@@ -319,16 +319,16 @@ class _Fork(_Native):
         count = builder.phi(I64)
         count.add_incoming(ir.Constant(I64, 0), before)
         inside = builder.load_atomic(self.place("inside"), "acquire", 8, typ=I64)
-        stays = builder.icmp_signed("!=", inside, ir.Constant(I64, 0))
-        builder.cbranch(stays, idle, after)
+        stay_on_device = builder.icmp_signed("!=", inside, ir.Constant(I64, 0))
+        builder.cbranch(stay_on_device, idle, after)
         builder.position_at_end(idle)
         following = builder.add(count, ir.Constant(I64, 1))
         count.add_incoming(following, idle)
         builder.cbranch(builder.icmp_signed("<", following, ir.Constant(I64, _SPINS)), look, after)
         builder.position_at_end(after)
         found = builder.phi(ir.IntType(1))
-        found.add_incoming(stays, look)
-        found.add_incoming(stays, idle)
+        found.add_incoming(stay_on_device, look)
+        found.add_incoming(stay_on_device, idle)
         return found
 
     def _stop_waiting(self) -> None:

@@ -330,7 +330,7 @@ class _Owner:
 
 
 def _of_breaths() -> dict[str, int]:
-    """The functions of NOTE [breaths]."""
+    """The functions of NOTE [safepoints]."""
     functions = {
         "save": "PyEval_SaveThread",
         "restore": "PyEval_RestoreThread",

@@ -3,7 +3,7 @@
 NOTE [the table]
 Native code finds everything through one table of 64-bit words, so that its object code holds no address of this process
 and can be cached. First the buffers, in the order of the schedule; then the kernels; then the number of items of the
-batch; then the thread pool; then the bits of NOTE [variants]; then what NOTE [breaths] needs. A caller copies the
+batch; then the thread pool; then the bits of NOTE [variants]; then what NOTE [safepoints] needs. A caller copies the
 program's table and fills in arguments, results, workspace and items.
 """
 
@@ -201,7 +201,7 @@ class _Driver:
     """``drive(table)``: the blocks in the order that their decisions say.
 
     1 at an end; 0 where the flow is unknown or the way not proven (NOTE [variants]), and after a fault (NOTE [faults]);
-    ``RAISED`` where a signal ended it (NOTE [breaths]).
+    ``RAISED`` where a signal ended it (NOTE [safepoints]).
     """
 
     def __init__(
@@ -255,7 +255,7 @@ class _Driver:
         self.builder.position_at_end(onwards)
 
     def _counted(self) -> tuple[ir.Value, ir.Value]:
-        """How many decisions are left until a breath, and the state of NOTE [breaths]."""
+        """How many decisions are left until a breath, and the state of NOTE [safepoints]."""
         left, state = self.builder.alloca(I64), self.builder.alloca(I64, 2)
         first = ir.Constant(I64, first_breath(self.plan.schedule.work))
         self.builder.store(first, left)

@@ -51,7 +51,7 @@ class Plan:
 
     @property
     def breath_place(self) -> int:
-        """Where the words of NOTE [breaths] stand, if there are decisions."""
+        """Where the words of NOTE [safepoints] stand, if there are decisions."""
         return self.ways_place + -(-bits_of(self.schedule) // 64)
 
     @property

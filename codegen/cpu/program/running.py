@@ -144,7 +144,7 @@ class Running(Frame):
         return self._holding_parameters(drive)
 
     def _run_holding_parameters(self, table: ir.Value) -> ir.Value:
-        """The interpreter is given away for moments, NOTE [breaths]."""
+        """The interpreter is given away for moments, NOTE [safepoints]."""
         return self._holding_parameters(lambda: self.builder.call(self.drive, [table]))
 
     def _holding_parameters(self, drive: Callable[[], ir.Value]) -> ir.Value:

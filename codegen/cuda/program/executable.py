@@ -123,15 +123,15 @@ class Executable:
                 unproven.add(Size(items.bit_length(), items=items))
             room = self._room(items)
             table = room.table.copy()
-            streams, stays = self._give(arguments, room, table)
-            made = room.made(self._queue, make, table) if stays else []
+            streams, stay_on_device = self._give(arguments, room, table)
+            made = room.made(self._queue, make, table) if stay_on_device else []
             if not self._drive(table, room):
                 return None
-            if stays:
+            if stay_on_device:
                 room.check_fault(self._queue)
             for stream in streams:
                 self._queue.lead(stream)
-            return made if stays else room.results(self._queue)
+            return made if stay_on_device else room.results(self._queue)
 
     def _room(self, items: int) -> Room:
         found = self._rooms.get(items)
