@@ -39,11 +39,8 @@ def _owner_of(lock: Any) -> int:
     return int(found[1]) if found else 0
 
 
-def _renew() -> None:
+def renew_locks() -> None:
+    """In a child of a fork: its thread alone is there."""
     for holder in _holders():
         if not holder._lock._is_owned():
             holder._lock = threading.RLock()
-
-
-compiler_thread.before_work(free_locks)
-compiler_thread.at_fork(_renew)

@@ -12,12 +12,16 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-from blockfuse.codegen.compiler_thread import in_compiler_thread
+from blockfuse.codegen.compiler_thread import at_fork, before_work, in_compiler_thread
+from blockfuse.codegen.cpu.native.abandoned_locks import free_locks, renew_locks
 from blockfuse.codegen.kernels.machine import Machine
 
 _loaded: weakref.WeakValueDictionary[tuple[bytes, str], Loaded] = weakref.WeakValueDictionary()
 _gone: list[Any] = []  # engines whose code nobody holds any more
 _MANY = 16  # of them are not left waiting
+
+before_work(free_locks)
+at_fork(renew_locks)
 
 
 def _target(machine: Machine) -> Any:
