@@ -10,7 +10,18 @@ import numpy
 from blockfuse.array import devices
 from blockfuse.array.arguments import checked_dtype
 from blockfuse.array.devices import Device
-from blockfuse.array.functions import creation, elementwise, indexing, products, reducing, selecting, shaping
+from blockfuse.array.functions import (
+    coordinates,
+    creation,
+    elementwise,
+    indexing,
+    joining,
+    products,
+    reducing,
+    repeating,
+    selecting,
+    shaping,
+)
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.outside import outside, read_only, writing_outside
 from blockfuse.ir.operators import movement, pointwise
@@ -111,8 +122,8 @@ def copyto(self: ndarray, other: ndarray | Device) -> ndarray:
 
 _NAMED = (  # attached under their own names
     *(reshape, transpose, broadcast_to, flatten, astype, sort, fill, detach, wait_to_read, to_device, copyto),
-    *(shaping.ravel, shaping.squeeze, shaping.expand_dims, shaping.swapaxes, shaping.flip, shaping.split),
-    *(shaping.repeat, shaping.tile, creation.copy, creation.diagonal),
+    *(shaping.ravel, shaping.squeeze, shaping.expand_dims, shaping.swapaxes, shaping.flip, joining.split),
+    *(repeating.repeat, repeating.tile, creation.copy, coordinates.diagonal),
     *(reducing.sum, reducing.mean, reducing.std, reducing.var, reducing.prod, reducing.max, reducing.min),
     *(reducing.any, reducing.all, reducing.norm, reducing.ptp, reducing.argmax, reducing.argmin),
     *(reducing.cumsum, reducing.cumprod, selecting.take, selecting.argsort, products.dot, products.trace),

@@ -27,6 +27,16 @@ from numpy import (
 )
 
 from blockfuse.array.functions import linalg, random
+from blockfuse.array.functions.coordinates import (
+    diag,
+    diagonal,
+    eye,
+    identity,
+    meshgrid,
+    tri,
+    tril,
+    triu,
+)
 from blockfuse.array.functions.creation import (
     arange,
     array,
@@ -34,22 +44,14 @@ from blockfuse.array.functions.creation import (
     asarray,
     ascontiguousarray,
     copy,
-    diag,
-    diagonal,
     empty,
     empty_like,
-    eye,
     full,
     full_like,
-    identity,
     linspace,
     logspace,
-    meshgrid,
     ones,
     ones_like,
-    tri,
-    tril,
-    triu,
     zeros,
     zeros_like,
 )
@@ -146,6 +148,22 @@ from blockfuse.array.functions.elementwise import (
     trunc,
     where,
 )
+from blockfuse.array.functions.joining import (
+    append,
+    array_split,
+    column_stack,
+    concat,
+    concatenate,
+    dstack,
+    hsplit,
+    hstack,
+    roll,
+    row_stack,
+    split,
+    stack,
+    vsplit,
+    vstack,
+)
 from blockfuse.array.functions.products import (
     cross,
     dot,
@@ -181,6 +199,11 @@ from blockfuse.array.functions.reducing import (
     sum,
     var,
 )
+from blockfuse.array.functions.repeating import (
+    pad,
+    repeat,
+    tile,
+)
 from blockfuse.array.functions.selecting import (
     allclose,
     argsort,
@@ -203,39 +226,22 @@ from blockfuse.array.functions.selecting import (
     unique,
 )
 from blockfuse.array.functions.shaping import (
-    append,
-    array_split,
     atleast_1d,
     atleast_2d,
     atleast_3d,
     broadcast_arrays,
     broadcast_to,
-    column_stack,
-    concat,
-    concatenate,
-    dstack,
     expand_dims,
     flip,
     fliplr,
     flipud,
-    hsplit,
-    hstack,
     moveaxis,
-    pad,
     permute_dims,
     ravel,
-    repeat,
     reshape,
-    roll,
-    row_stack,
-    split,
     squeeze,
-    stack,
     swapaxes,
-    tile,
     transpose,
-    vsplit,
-    vstack,
 )
 from blockfuse.array.ndarray import ndarray
 

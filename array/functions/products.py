@@ -17,6 +17,7 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.array.sizes import size_agnostic
 from blockfuse.ir.errors import ShapeError
 from blockfuse.ir.operators import contractions
+from blockfuse.ir.operators.einsum import einsum as einsum_row
 from blockfuse.ir.types import TensorType
 
 matmul = binary(contractions.matmul)
@@ -83,8 +84,8 @@ def einsum(subscripts: str, *operands: ArrayLike) -> ndarray:
     """
     arrays = [asarray(x) for x in operands]
     explicit = _explicit(subscripts, arrays)
-    contractions.einsum.result_type(*(TensorType(x.shape, x.dtype) for x in arrays), subscripts=explicit)
-    return contractions.einsum(*arrays, subscripts=explicit)
+    einsum_row.result_type(*(TensorType(x.shape, x.dtype) for x in arrays), subscripts=explicit)
+    return einsum_row(*arrays, subscripts=explicit)
 
 
 _SPARE = "ZYXWVUTSRQPONMLKJIHGFEDCBA"

@@ -8,14 +8,21 @@ from typing import Any
 
 import numpy
 
-from blockfuse.array.arguments import ArrayLike, checked_dtype, shape_tuple
+from blockfuse.array.arguments import ArrayLike, shape_tuple
 from blockfuse.array.devices import Device, check_device
-from blockfuse.array.functions.creation import array, asarray
+from blockfuse.array.functions.creation import asarray
+from blockfuse.array.functions.draws import (
+    checked,
+    drawn_from,
+    dtype_name,
+    equal_numbers,
+    shifted_and_scaled,
+    typed,
+)
 from blockfuse.array.functions.elementwise import exp, log
 from blockfuse.array.functions.selecting import take
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir import interpreter
-from blockfuse.ir.operator import Operator
 from blockfuse.ir.operators import drawing, pointwise
 from blockfuse.ir.stream import STREAM
 
@@ -72,17 +79,17 @@ def uniform(
 ) -> ndarray:
     """Evenly spread from ``low`` (inclusive) to ``high`` (exclusive)."""
     check_device(ctx, device)
-    width = _checked(_width(low, high), "not be negative", "high - low")
+    width = checked(_width(low, high), "not be negative", "high - low")
     if isinstance(width, int | float) and not isfinite(width):
         raise OverflowError(f"uniform needs a finite range, not that from {low} to {high}")
-    share = _drawn(drawing.uniform, size, dtype, low, high)
-    if _are(low, 0, high, 1):
+    share = drawn_from(drawing.uniform, size, dtype, low, high)
+    if equal_numbers(low, 0, high, 1):
         return share
-    drawn = _typed(share * width + low, share)
-    if _are(low, 0):  # a product with less than 1 is less
+    drawn = typed(share * width + low, share)
+    if equal_numbers(low, 0):  # a product with less than 1 is less
         return drawn
     below = pointwise.where(pointwise.less(drawn, _of(high)), drawn, _of(low))  # it may have been rounded up
-    return _typed(below, drawn)
+    return typed(below, drawn)
 
 
 def normal(
@@ -95,58 +102,58 @@ def normal(
 ) -> ndarray:
     """Gaussian with mean ``loc`` and deviation ``scale``."""
     check_device(ctx, device)
-    return _moved(drawing.normal, loc, scale, size, dtype)
+    return shifted_and_scaled(drawing.normal, loc, scale, size, dtype)
 
 
 def exponential(scale: ArrayLike = 1.0, size: Any = None, dtype: Any = None) -> ndarray:
     """Exponential with mean ``scale``."""
-    return _moved(drawing.exponential, 0.0, scale, size, dtype)
+    return shifted_and_scaled(drawing.exponential, 0.0, scale, size, dtype)
 
 
 def gamma(shape: ArrayLike, scale: ArrayLike = 1.0, size: Any = None, dtype: Any = None) -> ndarray:
     """Gamma with the given shape parameter and scale."""
-    scale = _checked(scale, "not be negative", "scale")
-    drawn = _drawn(drawing.gamma, size, dtype, shape, scale, operands=(shape,))
-    return drawn if _are(scale, 1) else _typed(drawn * scale, drawn)
+    scale = checked(scale, "not be negative", "scale")
+    drawn = drawn_from(drawing.gamma, size, dtype, shape, scale, operands=(shape,))
+    return drawn if equal_numbers(scale, 1) else typed(drawn * scale, drawn)
 
 
 def beta(a: ArrayLike, b: ArrayLike, size: Any = None, dtype: Any = None) -> ndarray:
     """Beta with parameters ``a`` and ``b``."""
-    a, b = _checked(a, "be above 0", "a"), _checked(b, "be above 0", "b")
-    left = _drawn(drawing.gamma, size, dtype, a, b, operands=(a,))
-    right = _drawn(drawing.gamma, size, dtype, a, b, operands=(b,))
+    a, b = checked(a, "be above 0", "a"), checked(b, "be above 0", "b")
+    left = drawn_from(drawing.gamma, size, dtype, a, b, operands=(a,))
+    right = drawn_from(drawing.gamma, size, dtype, a, b, operands=(b,))
     return left / (left + right)
 
 
 def chisquare(df: ArrayLike, size: Any = None, dtype: Any = None) -> ndarray:
     """Chi-square with ``df`` degrees of freedom."""
-    return gamma(asarray(_checked(df, "be above 0", "df")) / 2, 2.0, size, dtype)
+    return gamma(asarray(checked(df, "be above 0", "df")) / 2, 2.0, size, dtype)
 
 
 def laplace(loc: ArrayLike = 0.0, scale: ArrayLike = 1.0, size: Any = None, dtype: Any = None) -> ndarray:
     """Laplace with mean ``loc`` and scale ``scale``: the difference of two exponential draws."""
-    scale = _checked(scale, "not be negative", "scale")
-    first, second = (_drawn(drawing.exponential, size, dtype, loc, scale) for _ in range(2))
-    return _typed((first - second) * scale + loc, first)
+    scale = checked(scale, "not be negative", "scale")
+    first, second = (drawn_from(drawing.exponential, size, dtype, loc, scale) for _ in range(2))
+    return typed((first - second) * scale + loc, first)
 
 
 def gumbel(loc: ArrayLike = 0.0, scale: ArrayLike = 1.0, size: Any = None, dtype: Any = None) -> ndarray:
     """Gumbel with mode ``loc`` and scale ``scale``."""
-    scale = _checked(scale, "not be negative", "scale")
-    drawn = _drawn(drawing.exponential, size, dtype, loc, scale)
-    return _typed(log(drawn) * -1 * scale + loc, drawn)
+    scale = checked(scale, "not be negative", "scale")
+    drawn = drawn_from(drawing.exponential, size, dtype, loc, scale)
+    return typed(log(drawn) * -1 * scale + loc, drawn)
 
 
 def logistic(loc: ArrayLike = 0.0, scale: ArrayLike = 1.0, size: Any = None, dtype: Any = None) -> ndarray:
     """Logistic with mean ``loc`` and scale ``scale``: the difference of two Gumbel draws."""
-    scale = _checked(scale, "not be negative", "scale")
-    first, second = (_drawn(drawing.exponential, size, dtype, loc, scale) for _ in range(2))
-    return _typed((log(first) - log(second)) * scale + loc, first)
+    scale = checked(scale, "not be negative", "scale")
+    first, second = (drawn_from(drawing.exponential, size, dtype, loc, scale) for _ in range(2))
+    return typed((log(first) - log(second)) * scale + loc, first)
 
 
 def lognormal(mean: ArrayLike = 0.0, sigma: ArrayLike = 1.0, size: Any = None, dtype: Any = None) -> ndarray:
     """``exp`` of a normal draw."""
-    sigma = _checked(sigma, "not be negative", "sigma")
+    sigma = checked(sigma, "not be negative", "sigma")
     return exp(normal(mean, sigma, size, dtype))
 
 
@@ -189,8 +196,8 @@ def randint(
     first, last = (0, low) if high is None else (low, high)
     if first >= last:
         raise ValueError(f"randint needs low < high, not {first} and {last}")
-    _check_room(first, last - 1, _name(dtype))
-    return _drawn(drawing.integers, size, dtype, low=operator.index(first), high=operator.index(last))
+    _check_room(first, last - 1, dtype_name(dtype))
+    return drawn_from(drawing.integers, size, dtype, low=operator.index(first), high=operator.index(last))
 
 
 def bernoulli(
@@ -199,19 +206,19 @@ def bernoulli(
     """1 with probability ``prob`` (or with the odds ``exp(logit)``), else 0."""
     if (prob is None) == (logit is None):
         raise ValueError("bernoulli takes either prob or logit")
-    share = 1 / (1 + exp(asarray(logit) * -1)) if prob is None else _checked(prob, "be from 0 to 1", "prob")
-    below = _drawn(drawing.uniform, size, "float32", share) < share
-    return pointwise.cast(below, dtype=_name(dtype))
+    share = 1 / (1 + exp(asarray(logit) * -1)) if prob is None else checked(prob, "be from 0 to 1", "prob")
+    below = drawn_from(drawing.uniform, size, "float32", share) < share
+    return pointwise.cast(below, dtype=dtype_name(dtype))
 
 
 def binomial(n: ArrayLike, p: ArrayLike, size: Any = None, dtype: Any = "int64") -> ndarray:
     """How many of ``n`` trials succeed."""
-    return _drawn(drawing.binomial, size, dtype, n, p, operands=(asarray(n, "int64"), p))
+    return drawn_from(drawing.binomial, size, dtype, n, p, operands=(asarray(n, "int64"), p))
 
 
 def poisson(lam: ArrayLike = 1.0, size: Any = None, dtype: Any = "int64") -> ndarray:
     """Poisson with mean ``lam``."""
-    return _drawn(drawing.poisson, size, dtype, lam, operands=(lam,))
+    return drawn_from(drawing.poisson, size, dtype, lam, operands=(lam,))
 
 
 def multinomial(n: int, pvals: ArrayLike, size: Any = None) -> ndarray:
@@ -242,17 +249,6 @@ def shuffle(x: ndarray) -> None:
     x[...] = permutation(x)
 
 
-# -- what they share -----------------------------------------------------------------------------------------
-
-
-def _checked(value: ArrayLike, rule: str, name: str) -> Any:
-    """A parameter, if it is one: a number is looked at here, an array by an operator."""
-    if isinstance(value, int | float):
-        drawing.check(float(value), rule, name)
-        return value
-    return drawing.checked(asarray(value), rule=rule, name=name)
-
-
 def _population(a: ArrayLike) -> tuple[int, ndarray | None]:
     """How many there are to choose from: a number of places, or the rows of an array."""
     if isinstance(a, int | numpy.integer):
@@ -271,28 +267,6 @@ def _check_room(least: int, largest: int, dtype: str) -> None:
         raise ValueError(f"randint: {dtype} has no place for {least} to {largest}")
 
 
-def _drawn(
-    row: Operator, size: Any, dtype: Any, *parameters: ArrayLike, operands: tuple[Any, ...] = (), **attrs: Any
-) -> ndarray:
-    """A draw of the given size, or of the shape that the parameters have together."""
-    if size is None:
-        shapes = (() if isinstance(p, int | float) else asarray(p).shape for p in parameters)
-        shape = numpy.broadcast_shapes(*shapes)
-    else:
-        shape = shape_tuple(size)
-        given = [asarray(p).shape for p in parameters if not isinstance(p, int | float)]
-        if given and numpy.broadcast_shapes(shape, *given) != shape:
-            raise ValueError(f"size {shape} does not hold draws for parameters of shapes {given}")
-    values = (array(x) if isinstance(x, int | float) else asarray(x) for x in operands)
-    return row(*values, shape=shape, dtype=_name(dtype), **attrs)
-
-
-def _moved(row: Operator, loc: ArrayLike, scale: ArrayLike, size: Any, dtype: Any) -> ndarray:
-    scale = _checked(scale, "not be negative", "scale")
-    drawn = _drawn(row, size, dtype, loc, scale)
-    return drawn if _are(loc, 0, scale, 1) else _typed(drawn * scale + loc, drawn)
-
-
 def _width(low: ArrayLike, high: ArrayLike) -> Any:
     return (
         high - low if isinstance(low, int | float) and isinstance(high, int | float) else asarray(high) - low
@@ -301,17 +275,3 @@ def _width(low: ArrayLike, high: ArrayLike) -> Any:
 
 def _of(bound: ArrayLike) -> Any:
     return bound if isinstance(bound, int | float) else asarray(bound)
-
-
-def _are(*pairs: Any) -> bool:
-    """Whether each parameter is the number after it."""
-    return all(isinstance(x, int | float) and x == y for x, y in zip(pairs[::2], pairs[1::2], strict=True))
-
-
-def _typed(result: ndarray, drawn: ndarray) -> ndarray:
-    """The result in the dtype that was asked for, whatever the parameters' dtypes made of it."""
-    return asarray(result, drawn.dtype)
-
-
-def _name(dtype: Any) -> str:
-    return "float32" if dtype is None else str(checked_dtype(dtype))

@@ -14,7 +14,7 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.interpreter import current
 from blockfuse.ir.lowering import Reduction
 from blockfuse.ir.operator import Operator
-from blockfuse.ir.operators import masked, movement, pointwise, reductions, sorting
+from blockfuse.ir.operators import movement, pointwise, reductions, sorting
 
 # Every function here takes ``axis`` (None: all axes; an int; a tuple) and ``keepdims`` (folded axes stay,
 # with size 1).
@@ -201,6 +201,11 @@ def diff(a: ArrayLike, n: int = 1, axis: int = -1) -> ndarray:
     return x
 
 
+def ediff1d(ary: ArrayLike) -> ndarray:
+    """The differences of neighbours in the flattened array."""
+    return diff(ravel(ary))
+
+
 # -- norms ---------------------------------------------------------------------------------------------------
 
 
@@ -254,17 +259,3 @@ def _matrix_norm(x: ndarray, ord: Any, axes: tuple[int, ...], keepdims: bool) ->
     totals = sum(absolute(x), summed, keepdims=True)
     extreme = (max if ord > 0 else min)(totals, left, True)
     return extreme if keepdims else reshape(extreme, tuple(n for i, n in enumerate(x.shape) if i not in axes))
-
-
-# -- differences of sequences --------------------------------------------------------------------------------
-
-
-def ediff1d(ary: ArrayLike) -> ndarray:
-    """The differences of neighbours in the flattened array."""
-    return diff(ravel(ary))
-
-
-def logsumexp(a: ArrayLike, axis: Any = None, keepdims: bool = False) -> ndarray:
-    """``log(sum(exp(a)))`` without overflow."""
-    x = asarray(a)
-    return masked.logsumexp(x, axis=axes_tuple(axis, x.ndim), keepdims=bool(keepdims))

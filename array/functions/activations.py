@@ -1,0 +1,113 @@
+"""Activations of neural networks, elementwise: ``npx.relu`` and its kin, by function and by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from blockfuse.array.arguments import ArrayLike
+from blockfuse.array.functions.creation import asarray
+from blockfuse.array.functions.elementwise import unary
+from blockfuse.array.functions.shaping import reshape
+from blockfuse.array.ndarray import ndarray
+from blockfuse.ir.errors import UsageError
+from blockfuse.ir.operators import neural, pointwise
+
+relu = unary(neural.relu)
+sigmoid = unary(neural.sigmoid)
+erf = unary(neural.erf)
+softplus = unary(neural.softplus)
+
+
+def _tanh(x: ArrayLike) -> ndarray:
+    return pointwise.tanh(asarray(x))
+
+
+def log_sigmoid(x: ArrayLike) -> ndarray:
+    """``log(sigmoid(x))`` without overflow."""
+    return neural.log_sigmoid(asarray(x))
+
+
+def softsign(x: ArrayLike) -> ndarray:
+    """``x / (1 + abs(x))``."""
+    return neural.softsign(asarray(x))
+
+
+def silu(x: ArrayLike) -> ndarray:
+    """``x * sigmoid(x)``."""
+    return neural.silu(asarray(x))
+
+
+def mish(x: ArrayLike) -> ndarray:
+    """``x * tanh(softplus(x))``."""
+    return neural.mish(asarray(x))
+
+
+def gelu(x: ArrayLike, approximation: str = "erf") -> ndarray:
+    """``x`` times the share of the normal distribution below it; approximation: 'erf' (exact) or 'tanh'."""
+    if approximation not in ("erf", "tanh"):
+        raise UsageError(f"approximation={approximation!r}; use 'erf' or 'tanh'")
+    return neural.gelu(asarray(x), approximate=approximation == "tanh")
+
+
+# act_type -> function
+_ACTIVATIONS: dict[str, Callable[..., ndarray]] = {
+    "relu": relu,
+    "sigmoid": sigmoid,
+    "tanh": _tanh,
+    "softrelu": softplus,
+    "softsign": softsign,
+    "log_sigmoid": log_sigmoid,
+    "mish": mish,
+    "gelu": gelu,
+    "silu": silu,
+    "swish": silu,
+}
+
+
+def activation(data: ArrayLike, act_type: str = "relu") -> ndarray:
+    """The activation of the given name; raises UsageError with the list of names."""
+    if act_type not in _ACTIVATIONS:
+        raise UsageError(f"there is no activation {act_type!r}; use one of {', '.join(_ACTIVATIONS)}")
+    return _ACTIVATIONS[act_type](data)
+
+
+# Klambauer et al. 2017, section 2: the fixed point at mean 0 and variance 1.
+_SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
+
+
+def leaky_relu(
+    data: ArrayLike, gamma: ArrayLike | None = None, act_type: str = "leaky", slope: float = 0.25
+) -> ndarray:
+    """A rectifier with something left below zero.
+
+    act_type: 'leaky' (``slope * x`` there), 'prelu' (``gamma * x``, gamma along axis 1), 'elu' (``slope``
+    times ``exp(x) - 1``), 'selu', 'gelu' (also 'gelu_erf' and 'gelu_tanh').
+    """
+    x = asarray(data)
+    if act_type == "leaky":
+        return neural.leaky_relu(x, slope=float(slope))
+    if act_type == "elu":
+        return neural.elu(x, alpha=float(slope))
+    if act_type == "selu":
+        return neural.elu(x, alpha=_SELU_ALPHA) * _SELU_SCALE
+    if act_type.startswith("gelu"):
+        return gelu(x, "tanh" if act_type == "gelu_tanh" else "erf")
+    if act_type == "prelu":
+        return _prelu(x, gamma)
+    raise UsageError(f"act_type={act_type!r}; use leaky, prelu, elu, selu or gelu")
+
+
+def _prelu(x: ndarray, gamma: ArrayLike | None) -> ndarray:
+    if gamma is None:
+        raise UsageError("leaky_relu with act_type='prelu' needs gamma")
+    slope = asarray(gamma)
+    if slope.ndim == 1 and x.ndim > 1 and slope.size > 1:
+        slope = reshape(slope, (slope.size, *(1,) * (x.ndim - 2)))
+    return pointwise.where(pointwise.greater(x, 0), x, x * slope)
+
+
+def smooth_l1(data: ArrayLike, scalar: float = 1.0) -> ndarray:
+    """``(scalar * x) ** 2 / 2`` near zero, ``abs(x) - 0.5 / scalar ** 2`` from ``1 / scalar ** 2`` on."""
+    x = neural.floated(asarray(data))
+    size, edge = pointwise.absolute(x), 1.0 / scalar**2
+    return pointwise.where(pointwise.less(size, edge), pointwise.square(x * scalar) * 0.5, size - 0.5 * edge)

@@ -1,0 +1,114 @@
+"""Arrays by the coordinates of their elements: diagonals, triangles, grids, positions along an axis."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+from blockfuse.array.arguments import ArrayLike, checked_dtype
+from blockfuse.array.devices import Device, check_device
+from blockfuse.array.functions.creation import array, asarray, full, zeros
+from blockfuse.array.ndarray import ndarray
+from blockfuse.ir.operators import filling, movement, pointwise
+
+
+def eye(
+    N: int,
+    M: int | None = None,
+    k: int = 0,
+    dtype: Any = None,
+    *,
+    ctx: Device | None = None,
+    device: Device | None = None,
+) -> ndarray:
+    """A matrix of ``N`` rows and ``M`` columns with ones on its ``k``-th diagonal."""
+    check_device(ctx, device)
+    name = "float32" if dtype is None else str(checked_dtype(dtype))
+    rows, columns = operator.index(N), operator.index(N if M is None else M)
+    return filling.eye(rows=rows, columns=columns, k=operator.index(k), dtype=name)
+
+
+def identity(
+    n: int, dtype: Any = None, *, ctx: Device | None = None, device: Device | None = None
+) -> ndarray:
+    """The square matrix with ones on its diagonal."""
+    return eye(n, dtype=dtype, ctx=ctx, device=device)
+
+
+def _lower(rows: int, columns: int, k: int) -> Any:
+    """Whether an element lies on or below the ``k``-th diagonal."""
+    row = filling.arange(start=k, stop=k + rows, step=1, dtype="int64")
+    column = filling.arange(start=0, stop=columns, step=1, dtype="int64")
+    return pointwise.greater_equal(movement.reshape(row, shape=(rows, 1)), column)
+
+
+def tri(N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> ndarray:
+    """Ones on and below the ``k``-th diagonal, zeros above."""
+    name = "float32" if dtype is None else str(checked_dtype(dtype))
+    return pointwise.cast(_lower(N, N if M is None else M, k), dtype=name)
+
+
+def tril(m: ArrayLike, k: int = 0) -> ndarray:
+    """``m`` with zeros above the ``k``-th diagonal of its last two axes."""
+    x = asarray(m)
+    rows, columns = x.shape[-2:]
+    return pointwise.where(_lower(rows, columns, k), x, _zero(x))
+
+
+def triu(m: ArrayLike, k: int = 0) -> ndarray:
+    """``m`` with zeros below the ``k``-th diagonal of its last two axes."""
+    x = asarray(m)
+    rows, columns = x.shape[-2:]
+    return pointwise.where(_lower(rows, columns, k - 1), _zero(x), x)
+
+
+def _zero(like: ndarray) -> ndarray:
+    return full((), 0, like.dtype)
+
+
+def diag(v: ArrayLike, k: int = 0) -> ndarray:
+    """The ``k``-th diagonal of a matrix, or the matrix that has a vector as its ``k``-th diagonal."""
+    x = asarray(v)
+    return _matrix_of(x, k) if x.ndim == 1 else diagonal(x, k)
+
+
+def _matrix_of(x: ndarray, k: int) -> ndarray:
+    size = x.shape[0] + abs(k)
+    pieces = (zeros(k, x.dtype), x) if k > 0 else (x, zeros(-k, x.dtype))
+    on_diagonal = filling.eye(rows=size, columns=size, k=k, dtype="bool")
+    return pointwise.where(on_diagonal, movement.concatenate(*pieces, axis=0), _zero(x))
+
+
+def diagonal(a: ArrayLike, offset: int = 0) -> ndarray:
+    """The elements of a matrix whose column is ``offset`` more than their row."""
+    x = asarray(a)
+    if x.ndim != 2:
+        raise ValueError(f"diagonal needs a matrix, not an array with {x.ndim} axes")
+    rows, columns = x.shape
+    count = max(0, min(rows, columns - offset) if offset >= 0 else min(rows + offset, columns))
+    start, step = offset if offset >= 0 else -offset * columns, columns + 1
+    places = ("slice", start, start + (count - 1) * step + 1, step) if count else ("slice", 0, 0, 1)
+    return movement.get_item(movement.reshape(x, shape=(x.size,)), index=(places,))
+
+
+def meshgrid(*xi: ArrayLike, indexing: str = "xy") -> list[ndarray]:
+    """Coordinate arrays of the grid that vectors span; ``indexing='xy'`` swaps the first two axes."""
+    if indexing not in ("xy", "ij"):
+        raise ValueError(f"indexing={indexing!r}; use 'xy' or 'ij'")
+    vectors = [asarray(x) for x in xi]
+    order = list(range(len(vectors)))
+    if indexing == "xy" and len(order) > 1:
+        order[:2] = [1, 0]
+    shape = tuple(vectors[axis].size for axis in order)
+    spread = [_along(x, order.index(n), len(order)) for n, x in enumerate(vectors)]
+    return [array(movement.broadcast_to(x, shape=shape)) for x in spread]
+
+
+def _along(x: ndarray, axis: int, ndim: int) -> Any:
+    return movement.reshape(x, shape=tuple(x.size if a == axis else 1 for a in range(ndim)))
+
+
+def positions(size: int, axes_after: int) -> ndarray:
+    """0, 1, ... along an axis with ``axes_after`` more axes behind it."""
+    line = filling.arange(start=0, stop=size, step=1, dtype="int64")
+    return movement.reshape(line, shape=(size,) + (1,) * axes_after)

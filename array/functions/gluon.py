@@ -1,0 +1,71 @@
+"""Functions of Gluon that NumPy has under other names or needs not: likeness, casts, switches that switch nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from blockfuse.array.arguments import ArrayLike
+from blockfuse.array.functions.creation import array, asarray
+from blockfuse.array.functions.selecting import argwhere
+from blockfuse.array.functions.shaping import broadcast_to, reshape
+from blockfuse.array.ndarray import ndarray
+from blockfuse.ir.errors import UsageError
+from blockfuse.ir.operators import filling, movement
+
+
+def set_np(shape: bool = True, array: bool = True, dtype: bool = False) -> None:
+    """Do nothing: arrays follow NumPy always, but for float32 as the default. Raises UsageError for other wishes."""
+    if dtype:
+        raise UsageError(
+            "set_np(dtype=True) asks for float64 as the default dtype; here it is float32 always, "
+            "so write dtype='float64' where arrays are made, and net.cast('float64')"
+        )
+    if not (shape and array):
+        raise UsageError(f"set_np(shape={shape}, array={array}): arrays follow NumPy always; write set_np()")
+
+
+def reset_np() -> None:
+    """Do nothing: arrays follow NumPy always."""
+
+
+def is_np_array() -> bool:
+    """Whether arrays follow NumPy: always."""
+    return True
+
+
+def waitall() -> None:
+    """Do nothing: operators have run when they return."""
+
+
+def nonzero(data: ArrayLike) -> ndarray:
+    """The places of elements that are not zero, one a row, int64 (``np.nonzero``: one array an axis): an escape."""
+    return argwhere(data)
+
+
+def arange_like(data: ArrayLike, start: float = 0.0, step: float = 1.0, axis: int | None = None) -> ndarray:
+    """``start``, ``start + step``, ... in the shape of ``data``, or as many as its ``axis`` is long."""
+    x = asarray(data)
+    count = x.size if axis is None else x.shape[axis]
+    dtype = str(x.dtype) if x.dtype.kind == "f" else "float32"
+    line = filling.arange(start=0, stop=count, step=1, dtype=dtype) * step + start
+    return reshape(line, x.shape) if axis is None else line
+
+
+def reshape_like(lhs: ArrayLike, rhs: ArrayLike) -> ndarray:
+    """``lhs`` in the shape of ``rhs``."""
+    return reshape(lhs, asarray(rhs).shape)
+
+
+def broadcast_like(lhs: ArrayLike, rhs: ArrayLike) -> ndarray:
+    """``lhs`` broadcast to the shape of ``rhs``."""
+    return broadcast_to(lhs, asarray(rhs).shape)
+
+
+def cast(data: ArrayLike, dtype: Any) -> ndarray:
+    """The values in another dtype."""
+    return array(data, dtype)
+
+
+def stop_gradient(data: ArrayLike) -> ndarray:
+    """The same elements; gradients end here."""
+    return movement.stop_gradient(asarray(data))

@@ -1,0 +1,147 @@
+"""Arrays joined and cut apart along an axis: concatenate, stack, split, roll."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+from blockfuse.array.arguments import ArrayLike, one_axis
+from blockfuse.array.functions.creation import asarray
+from blockfuse.array.functions.elementwise import alike
+from blockfuse.array.functions.shaping import (
+    atleast_1d,
+    atleast_2d,
+    atleast_3d,
+    axes_in_order,
+    expand_dims,
+    ravel,
+    reshape,
+)
+from blockfuse.array.ndarray import ndarray
+from blockfuse.array.sizes import size_agnostic
+from blockfuse.ir.errors import ShapeError
+from blockfuse.ir.operators import movement
+from blockfuse.ir.types import Extent
+
+
+@size_agnostic
+def concatenate(seq: Sequence[ArrayLike], axis: int | None = 0) -> ndarray:
+    """The arrays joined along ``axis`` (``None``: flattened). Raises ShapeError where other axes differ."""
+    parts = [ravel(x) if axis is None else asarray(x) for x in seq]
+    if not parts:
+        raise ValueError("concatenate needs at least one array")
+    place = one_axis(axis or 0, parts[0].ndim)
+    rests = {x.shape[:place] + x.shape[place + 1 :] for x in parts}
+    if len(rests) > 1 or len({x.ndim for x in parts}) > 1:
+        shapes = ", ".join(str(x.shape) for x in parts)
+        raise ShapeError(f"shapes {shapes} cannot be joined along axis {place}: all other axes must agree")
+    return movement.concatenate(*parts, axis=place)
+
+
+concat = concatenate
+
+
+@size_agnostic
+def stack(arrays: Sequence[ArrayLike], axis: int = 0) -> ndarray:
+    """The arrays, all of one shape, along a new axis."""
+    parts = [asarray(x) for x in arrays]
+    if len({x.shape for x in parts}) > 1:
+        raise ShapeError(
+            f"arrays of different shapes cannot be stacked: {', '.join(str(x.shape) for x in parts)}"
+        )
+    return concatenate([expand_dims(x, axis) for x in parts], axis)
+
+
+def vstack(arrays: Sequence[ArrayLike]) -> ndarray:
+    """The arrays below each other; vectors are rows."""
+    return concatenate([atleast_2d(x) for x in arrays], 0)
+
+
+row_stack = vstack
+
+
+def hstack(arrays: Sequence[ArrayLike]) -> ndarray:
+    """The arrays beside each other: along the second axis, vectors along their only one."""
+    parts = [atleast_1d(x) for x in arrays]
+    return concatenate(parts, 0 if parts and parts[0].ndim == 1 else 1)
+
+
+def dstack(arrays: Sequence[ArrayLike]) -> ndarray:
+    """The arrays along the third axis."""
+    return concatenate([atleast_3d(x) for x in arrays], 2)
+
+
+def column_stack(arrays: Sequence[ArrayLike]) -> ndarray:
+    """The arrays beside each other; vectors are columns."""
+    parts = [asarray(x) for x in arrays]
+    return concatenate([reshape(x, (x.size, 1)) if x.ndim < 2 else x for x in parts], 1)
+
+
+def append(arr: ArrayLike, values: ArrayLike, axis: int | None = None) -> ndarray:
+    """``values`` after ``arr`` (flattened without ``axis``)."""
+    return concatenate(alike(arr, values), axis)
+
+
+@size_agnostic
+def split(ary: ArrayLike, indices_or_sections: Any, axis: int = 0) -> list[ndarray]:
+    """Equal parts (an int), or the parts between the given places, along ``axis``."""
+    x = asarray(ary)
+    sections = indices_or_sections
+    if isinstance(sections, int) and x.shape[axis] % sections:
+        raise ShapeError(
+            f"{x.shape[axis]} elements along axis {axis} do not split into {sections} equal parts"
+        )
+    return array_split(x, sections, axis)
+
+
+@size_agnostic
+def array_split(ary: ArrayLike, indices_or_sections: Any, axis: int = 0) -> list[ndarray]:
+    """As ``split``; where an int does not divide the size, the first parts have one element more."""
+    x = asarray(ary)
+    place = one_axis(axis, x.ndim)
+    cuts = _cuts(indices_or_sections, x.shape[place])
+    return [part_of(x, place, start, max(start, stop)) for start, stop in pairwise(cuts)]
+
+
+def _cuts(sections: Any, size: int) -> list[int]:
+    if isinstance(sections, int):
+        if sections < 1:
+            raise ValueError(f"an array splits into 1 or more parts, not {sections}")
+        each, extra = divmod(size, sections)
+        return [0] + [each * n + min(n, extra) for n in range(1, sections + 1)]
+    inner = [min(i, size) if i >= 0 else max(0, i + size) for i in map(operator.index, sections)]
+    return [0, *inner, size]
+
+
+def hsplit(ary: ArrayLike, indices_or_sections: Any) -> list[ndarray]:
+    """Parts beside each other."""
+    return split(ary, indices_or_sections, 1 if asarray(ary).ndim > 1 else 0)
+
+
+def vsplit(ary: ArrayLike, indices_or_sections: Any) -> list[ndarray]:
+    """Parts below each other."""
+    return split(ary, indices_or_sections, 0)
+
+
+def roll(a: ArrayLike, shift: Any, axis: Any = None) -> ndarray:
+    """The elements moved on by ``shift`` places, those that leave at the end coming in at the start."""
+    x = asarray(a)
+    if axis is None:
+        return reshape(roll(ravel(x), shift, 0), x.shape)
+    axes = axes_in_order(axis, x.ndim)
+    shifts = list(shift) if isinstance(shift, tuple | list) else [shift] * len(axes)
+    for by, place in zip(shifts, axes, strict=True):
+        cut = -by % max(x.shape[place], 1)
+        x = concatenate([part_of(x, place, cut, x.shape[place]), part_of(x, place, 0, cut)], place)
+    return x
+
+
+@size_agnostic
+def part_of(x: ndarray, axis: int, start: int, stop: int) -> ndarray:
+    """Elements ``start`` to ``stop`` along one axis."""
+    index = tuple(
+        ("slice", start, stop, 1) if a == axis else ("slice", 0, Extent(n), 1) for a, n in enumerate(x.shape)
+    )
+    return movement.get_item(x, index=index)

@@ -1,0 +1,98 @@
+"""Elements picked, marked or masked by where they stand along an axis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+
+from blockfuse.array.arguments import ArrayLike, checked_dtype, one_axis
+from blockfuse.array.functions.coordinates import positions
+from blockfuse.array.functions.creation import asarray
+from blockfuse.array.functions.selecting import as_index, order, take_along_axis, within
+from blockfuse.array.functions.shaping import expand_dims, reshape, squeeze
+from blockfuse.array.ndarray import ndarray
+from blockfuse.array.sizes import size_agnostic
+from blockfuse.ir.errors import UsageError
+from blockfuse.ir.operators import indexing, pointwise
+
+
+def one_hot(
+    data: ArrayLike, depth: int, on_value: float = 1.0, off_value: float = 0.0, dtype: Any = "float32"
+) -> ndarray:
+    """``on_value`` at the place that each integer names along a new last axis of size ``depth``."""
+    name = str(checked_dtype(dtype))
+    return indexing.one_hot(
+        asarray(data), depth=int(depth), on_value=on_value, off_value=off_value, dtype=name
+    )
+
+
+@size_agnostic
+def pick(
+    data: ArrayLike, index: ArrayLike, axis: int = -1, mode: str = "clip", keepdims: bool = False
+) -> ndarray:
+    """One element along ``axis`` for each place of the others; an index out of range is clipped, or wraps."""
+    x = asarray(data)
+    place = one_axis(axis, x.ndim)
+    places = within(as_index(index), x.shape[place], mode)
+    if places.ndim < x.ndim:
+        places = expand_dims(places, place)
+    picked = take_along_axis(x, places, place)
+    return picked if keepdims else squeeze(picked, place)
+
+
+def topk(
+    data: ArrayLike,
+    axis: int | None = -1,
+    k: int = 1,
+    ret_typ: str = "indices",
+    is_ascend: bool = False,
+    dtype: Any = "float32",
+) -> Any:
+    """The ``k`` largest (or smallest) elements along ``axis``, in order; equal ones by place.
+
+    ret_typ: 'indices' (of ``dtype``), 'value', 'both' (values, indices) or 'mask' (1 where an element is
+    among them).
+    """
+    x = asarray(data)
+    if axis is None:
+        x, axis = reshape(x, (-1,)), 0
+    place = one_axis(axis, x.ndim)
+    count = k if 0 < k < x.shape[place] else x.shape[place]
+    first = order(x, place, not is_ascend)[(*(slice(None),) * place, slice(0, count))]
+    indices = first.astype(dtype)
+    if ret_typ == "indices":
+        return indices
+    if ret_typ == "mask":
+        return _hits(first, x, place)
+    values = take_along_axis(x, first, place)
+    if ret_typ not in ("value", "both"):
+        raise UsageError(f"ret_typ={ret_typ!r}; use 'indices', 'value', 'both' or 'mask'")
+    return values if ret_typ == "value" else [values, indices]
+
+
+def _hits(places: ndarray, x: ndarray, axis: int) -> ndarray:
+    """1 at ``places`` along ``axis``, 0 elsewhere."""
+    each = positions(x.shape[axis], x.ndim - axis)
+    hit = pointwise.equal(expand_dims(places, axis), each)
+    return hit.any(axis=axis + 1).astype(x.dtype)
+
+
+def sequence_mask(
+    data: ArrayLike,
+    sequence_length: ArrayLike | None = None,
+    use_sequence_length: bool = False,
+    value: float = 0.0,
+    axis: int = 0,
+) -> ndarray:
+    """``value`` behind the end of each sequence; time is ``axis`` (0 or 1), the batch the other one. The dtype stays."""
+    x = asarray(data)
+    if not use_sequence_length or sequence_length is None:
+        return x
+    if axis not in (0, 1):
+        raise UsageError(f"sequences run along axis 0 or 1, not {axis}")
+    lengths = reshape(asarray(sequence_length), (1, -1) if axis == 0 else (-1, 1))
+    time = positions(x.shape[axis], 1 - axis)
+    kept = pointwise.less(time, lengths)
+    behind = value if x.dtype.kind == "f" else ndarray(numpy.asarray(value).astype(x.dtype))
+    return pointwise.where(reshape(kept, (*x.shape[:2], *(1,) * (x.ndim - 2))), x, behind)
