@@ -3,6 +3,7 @@
 from blockfuse.ir.operators import (
     contractions,
     drawing,
+    einsum,
     filling,
     indexing,
     linear_algebra,
@@ -17,6 +18,7 @@ from blockfuse.ir.operators import (
 __all__ = [
     "contractions",
     "drawing",
+    "einsum",
     "filling",
     "indexing",
     "linear_algebra",

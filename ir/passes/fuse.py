@@ -1,30 +1,12 @@
-"""Operators grouped into kernels.
-
-NOTE [what fits in one kernel]
-A group has one result and walks one domain, the shape of its largest values. Its members are
-
-- full values, with the shape of the domain;
-- row values, one for each row of the domain, where a reduction folded the trailing axes; they may be read by
-full
-  members (keepdims, so that they broadcast) and by row members of exactly their shape;
-- at most one product, whose elements are the domain: what follows it is its epilogue;
-- where nothing is folded and no product is in it: what gathers pick, in the shape of the domain. Their operands are read
-  in an order of their own, so nobody in the group computes them.
-
-Random numbers stand in a group with what follows from each of them alone (a mask), and with nothing else: what they go into
-only reads the result. In the epilogue of a product, whose registers are full, a mask took as long as it takes to draw.
-
-A producer joins the group of its only reader(s). A value that two groups read is written to memory once.
-"""
+"""The fusing pass: every group of operators that one kernel computes becomes one node."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy
 
-from blockfuse.ir.granularity import folded_axes, row_domain
+from blockfuse.ir.granularity import row_domain
 from blockfuse.ir.graph import (
     Graph,
     Node,
@@ -33,17 +15,14 @@ from blockfuse.ir.graph import (
     evaluate,
     graph_of,
     leaf,
-    users,
 )
-from blockfuse.ir.lowering import Contraction, Drawing, Fused, Gather, Movement, Pointwise, Reduction
+from blockfuse.ir.lowering import Fused, Movement, Pointwise, Reduction
 from blockfuse.ir.operator import Example, row
 from blockfuse.ir.operators.contractions import packed_product
 from blockfuse.ir.operators.pointwise import cast
 from blockfuse.ir.operators.reductions import sum_
+from blockfuse.ir.passes.grouping import Group, groups_of, is_gather
 from blockfuse.ir.types import TensorType, tensor
-
-_LARGEST_DRAW = 8  # operators in a group with random numbers, which stand in its kernel several times
-_LARGEST = 60  # operators in one group: compile time grows faster than the group
 
 
 def _run_body(*operands: numpy.ndarray, body: Graph, name: str) -> numpy.ndarray:
@@ -72,7 +51,7 @@ fused = row(
 def fuse(graph: Graph) -> Graph:
     """Every operator with a kernel stands in a fused group; views and host operators stay as they are."""
     graph = _with_written_outputs(graph)
-    groups = _Grouping(graph).groups
+    groups = groups_of(graph)
     now: dict[Node, Node] = {i: i for i in graph.inputs}
     inside = {n for g in groups.values() for n in g.members}
     for node in graph.nodes:
@@ -81,37 +60,6 @@ def fuse(graph: Graph) -> Graph:
         elif node not in inside:
             now[node] = node.over(tuple(now[o] for o in node.operands))
     return graph_of(graph.inputs, (now[o] for o in graph.outputs))
-
-
-def has_kernel(node: Node) -> bool:
-    """Whether native code computes ``node`` (else the program calls NumPy)."""
-    lowering = node.operator.lowering
-    if isinstance(lowering, Gather):
-        return all(n.type.size for n in (node, *node.operands)) and all(
-            index.dtype.kind in "iu" for index in node.operands[1:]
-        )
-    if not all(_carried(n.dtype) for n in (node, *node.operands)):
-        return False
-    if isinstance(lowering, Pointwise):
-        loop = node.operator.loop
-        assert loop is not None
-        dtypes = loop(*(o.dtype for o in node.operands), **node.attrs)
-        kinds = {d.kind for d in dtypes[:-1]}
-        # NumPy compares int64 and uint64 as whole numbers; a kernel has no dtype that holds both.
-        return all(_carried(d) for d in dtypes) and kinds <= {*lowering.kinds} and not kinds >= {"i", "u"}
-    if isinstance(lowering, Reduction):
-        operand = node.operands[0]
-        kept = all(n for a, n in enumerate(operand.shape) if a in node.attrs["axis"])
-        return operand.dtype.kind in lowering.kinds and kept
-    return node.operator is packed_product
-
-
-def _is_gather(node: Node) -> bool:
-    return isinstance(node.operator.lowering, Gather)
-
-
-def _carried(dtype: numpy.dtype) -> bool:
-    return dtype != numpy.float16
 
 
 def _with_written_outputs(graph: Graph) -> Graph:
@@ -126,194 +74,7 @@ def _with_written_outputs(graph: Graph) -> Graph:
     return graph_of(graph.inputs, outputs)
 
 
-@dataclass
-class _Group:
-    sink: Node
-    domain: tuple[int, ...]
-    members: set[Node] = field(default_factory=set)
-    rows: set[Node] = field(default_factory=set)  # members that are row values
-    axes: int = 0  # how many trailing axes of the domain are folded
-    product: bool = False
-    closed: bool = False  # a reduction over leading axes: nothing reads its result inside
-
-    @property
-    def picks(self) -> bool:
-        """Whether gathers may be members."""
-        return not (self.axes or self.product or self.closed)
-
-
-class _Grouping:
-    """Decides the groups, from the last operator to the first."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.readers = users(graph)
-        self.outputs = set(graph.outputs)
-        self.groups: dict[Node, _Group] = {}  # sink -> its group
-        self.taken: set[Node] = set()
-        for node in graph.nodes:
-            if isinstance(node.operator.lowering, Drawing):
-                self._take(self._drawn(node))
-        for node in reversed(graph.nodes):
-            if node not in self.taken and has_kernel(node):
-                self._take(self._grown(node))
-
-    def _take(self, group: _Group) -> None:
-        self.groups[group.sink] = group
-        self.taken |= group.members
-
-    def _drawn(self, draw: Node) -> _Group:
-        """Random numbers and the operators after them, each of which is all that reads the one before it."""
-        sink, members = draw, {draw}
-        while len(members) < _LARGEST_DRAW and sink not in self.outputs:
-            reader, *others = dict.fromkeys(self.readers[sink])
-            if others or not _only_reads(reader, sink):
-                break
-            sink = reader
-            members.add(sink)
-        return _Group(sink, sink.shape, members)
-
-    def _grown(self, sink: Node) -> _Group:
-        group = _started(sink)
-        waiting = list(sink.operands)
-        while waiting and len(group.members) < _LARGEST:
-            producer = waiting.pop()
-            if (
-                producer not in group.members
-                and self._only_read_in(group, producer)
-                and _join(group, producer, self.readers)
-            ):
-                waiting.extend(producer.operands)
-                waiting.extend(o for m in group.members for o in m.operands if o not in group.members)
-        for gather in self._gathers_read_in(group):  # last, for a fold is worth more than a gather
-            if len(group.members) < _LARGEST:
-                group.members.add(gather)
-        return group
-
-    def _gathers_read_in(self, group: _Group) -> list[Node]:
-        if not group.picks:
-            return []
-        read = dict.fromkeys(o for m in group.members for o in m.operands if _is_gather(o))
-        return [g for g in read if g.shape == group.domain and self._only_read_in(group, g)]
-
-    def _only_read_in(self, group: _Group, producer: Node) -> bool:
-        free = (
-            not producer.is_leaf
-            and producer not in self.outputs
-            and producer not in self.taken
-            and has_kernel(producer)
-        )
-        return free and all(
-            r in group.members and not isinstance(r.operator.lowering, Contraction | Gather)
-            for r in self.readers[producer]
-        )
-
-
-def _only_reads(node: Node, value: Node) -> bool:
-    """Whether a pointwise node makes something of ``value`` and numbers alone."""
-    others = [o for o in node.operands if o is not value]
-    numbers = all(o.operator is constant and o.type.size == 1 for o in others)
-    pointwise = isinstance(node.operator.lowering, Pointwise) and has_kernel(node)
-    return pointwise and numbers and node.shape == value.shape
-
-
-def _started(sink: Node) -> _Group:
-    if isinstance(sink.operator.lowering, Contraction):
-        return _Group(sink, sink.shape, {sink}, product=True, closed=True)
-    group = _Group(sink, sink.shape, {sink})
-    if isinstance(sink.operator.lowering, Reduction):
-        _fold(group, sink)
-        group.closed = not group.axes
-    return group
-
-
-def _fold(group: _Group, node: Node) -> None:
-    """The group walks what ``node`` reduces; everything in it so far is a row value."""
-    group.rows |= group.members | {node}
-    group.members.add(node)
-    group.domain = node.operands[0].shape
-    group.axes = folded_axes(node)
-
-
-def _join(group: _Group, producer: Node, readers: dict[Node, list[Node]]) -> bool:
-    """Take ``producer`` in if NOTE [what fits in one kernel] allows it."""
-    inner = [r for r in readers[producer] if r in group.members]
-    lowering = producer.operator.lowering
-    if isinstance(lowering, Gather):
-        return False
-    if isinstance(lowering, Contraction):
-        fits = not group.product and not group.axes and not group.closed and producer.shape == group.domain
-        if fits:
-            group.product = True
-            group.members.add(producer)
-        return fits
-    if isinstance(lowering, Reduction):
-        return _join_reduction(group, producer, inner)
-    if all(r not in group.rows or isinstance(r.operator.lowering, Reduction) for r in inner):
-        fits = producer.shape == group.domain
-        if not fits and not group.axes and not group.product and not group.closed:
-            group.axes = _axes_of_row(producer, group.domain)
-    else:
-        fits = False
-    if not fits and group.axes and _readable_row(group, producer, inner):
-        group.rows.add(producer)
-        fits = True
-    if fits:
-        group.members.add(producer)
-    return fits
-
-
-def _axes_of_row(node: Node, domain: tuple[int, ...]) -> int:
-    """How many trailing axes of ``domain`` are folded where ``node`` is one value per row; else 0."""
-    while isinstance(node.operator.lowering, Pointwise):
-        inner = [o for o in node.operands if o.shape == node.shape and not o.is_leaf]
-        if not inner:
-            return 0
-        node = inner[0]
-    fold = isinstance(node.operator.lowering, Reduction) and has_kernel(node) and _keeps_axes(node)
-    return folded_axes(node) if fold and node.operands[0].shape == domain else 0
-
-
-def _join_reduction(group: _Group, producer: Node, inner: list[Node]) -> bool:
-    if group.product or group.closed or not folded_axes(producer):
-        return False
-    whole = producer.operands[0].shape
-    if not group.axes:
-        if whole == group.domain and _keeps_axes(producer):  # a full value reads a row value
-            group.axes = folded_axes(producer)
-        elif all(m.shape == producer.shape for m in group.members):  # so far all are row values
-            _fold(group, producer)
-            return True
-        else:
-            return False
-    fits = (
-        whole == group.domain
-        and folded_axes(producer) == group.axes
-        and _readable_row(group, producer, inner)
-    )
-    if fits:
-        group.rows.add(producer)
-        group.members.add(producer)
-    return fits
-
-
-def _keeps_axes(node: Node) -> bool:
-    return len(node.shape) == node.operands[0].type.ndim
-
-
-def _readable_row(group: _Group, producer: Node, inner: list[Node]) -> bool:
-    """Row readers have exactly its shape; full readers need the folded axes kept as 1."""
-    kept = group.domain[: len(group.domain) - group.axes] + (1,) * group.axes
-    return all(
-        producer.shape == (r.shape if r in group.rows else kept)
-        and not isinstance(r.operator.lowering, Reduction)
-        for r in inner
-    )
-
-
-# -- writing the fused node ----------------------------------------------------------------------------------
-
-
-def _fused_node(group: _Group, now: dict[Node, Node]) -> Node:
+def _fused_node(group: Group, now: dict[Node, Node]) -> Node:
     """The group as one node: its operands become arguments x0, x1, ... of the body, one for each way of reading them (NOTE
     [granularity]); numbers stay in the body of who computes with numbers.
     """
@@ -340,7 +101,7 @@ def _fused_node(group: _Group, now: dict[Node, Node]) -> Node:
         return reads[key]
 
     for member in members:
-        if _is_gather(member):  # which walks its operands in its own way, whoever else reads them
+        if is_gather(member):  # which walks its operands in its own way, whoever else reads them
             inner[member] = member.over(tuple(map(argued, member.operands)))
         else:
             inner[member] = member.over(tuple(read(o, member) for o in member.operands))
@@ -354,14 +115,14 @@ def _has_scalars(node: Node) -> bool:
     return isinstance(node.operator.lowering, Pointwise | Reduction)
 
 
-_WORDS = 4  # of a kernel's name
+_MAX_NAME_WORDS = 4  # of a kernel
 
 
 def _name(members: list[Node]) -> str:
     words = [_word(m) for m in members]
-    return "_".join(
-        words if len(words) <= _WORDS else [*words[: _WORDS - 1], f"and_{len(words) - _WORDS + 1}"]
-    )
+    if len(words) > _MAX_NAME_WORDS:
+        words[_MAX_NAME_WORDS - 1 :] = [f"and_{len(words) - _MAX_NAME_WORDS + 1}"]
+    return "_".join(words)
 
 
 def _word(member: Node) -> str:

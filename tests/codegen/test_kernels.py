@@ -20,7 +20,7 @@ from blockfuse.ir.lowering import Pointwise, Reduction
 from blockfuse.ir.operator import TABLE, Operator
 from blockfuse.ir.operators import movement, neural, pointwise, reductions
 from blockfuse.ir.operators.contractions import matmul
-from blockfuse.ir.passes.fuse import has_kernel
+from blockfuse.ir.passes.grouping import has_kernel
 from blockfuse.ir.types import DTYPES, tensor
 from blockfuse.ir.verify import verify
 
