@@ -7,9 +7,10 @@ an escape; so nothing that NumPy takes fails.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
-from functools import lru_cache, wraps
-from typing import Any
+from functools import wraps
+from typing import Any, NamedTuple
 
 import numpy
 
@@ -18,57 +19,87 @@ from blockfuse.array.functions import linalg
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.outside import or_numpys
 
+_MISSING: Any = object()  # an argument that was not given
+
 
 def _in_all_forms(ours: Callable[..., Any], theirs: Callable[..., Any], home: str) -> Callable[..., Any]:
-    """Our function; NumPy's for what it does not take."""
+    """Our function; NumPy's for what it does not take.
+
+    Positional arguments that mean the same to both are handed on as they are: to pack them into a tuple and a dict takes a
+    tenth of a short call.
+    """
+    # Found when it is needed, and once: all signatures take longer to read than the package to import.
+    order: _Positions | None = None
+    alike = 0  # arguments behind the second that mean the same to both
 
     @wraps(ours)
-    def function(*arguments: Any, **options: Any) -> Any:
-        if len(arguments) > 2:  # no two functions differ before
-            arguments, options = _as_numpy_places(ours, theirs, arguments, options)
-        if "out" in options and options["out"] is None:
-            del options["out"]
+    def function(first: Any = _MISSING, second: Any = _MISSING, /, *rest: Any, **options: Any) -> Any:
+        nonlocal order, alike
+        arguments: tuple[Any, ...] = ()
         try:
+            if not (options or rest or first is _MISSING):
+                return ours(first) if second is _MISSING else ours(first, second)
+            if not options and 0 < len(rest) <= alike:
+                return ours(first, second, *rest)
+            if first is not _MISSING:
+                arguments = (first,) if second is _MISSING else (first, second, *rest)
+            if rest:
+                if order is None:
+                    order = _positions(ours, theirs)
+                    alike = order.shared - 2
+                arguments, options = _named(order, arguments, options)
+            if "out" in options and options["out"] is None:
+                del options["out"]
             return ours(*arguments, **options)
         except (TypeError, ValueError) as refusal:
-            return or_numpys(refusal, theirs, arguments, options)
+            return or_numpys(refusal, theirs, arguments or _given(first, second, rest), options)
 
     function.__module__ = home  # where a pickle finds it
     return function
 
 
-def _as_numpy_places(
-    ours: Callable[..., Any],
-    theirs: Callable[..., Any],
-    arguments: tuple[Any, ...],
-    options: dict[str, Any],
+def _given(first: Any, second: Any, rest: tuple[Any, ...]) -> tuple[Any, ...]:
+    if second is not _MISSING:
+        return first, second, *rest
+    return () if first is _MISSING else (first,)
+
+
+def _named(
+    order: _Positions, arguments: tuple[Any, ...], options: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Arguments by name from where places mean something else to NumPy. Its ``out`` is an array or None."""
-    shared, names = _places(ours, theirs)
+    """Arguments by name from where positions mean something else to NumPy. Its ``out`` is an array or None."""
+    shared, names = order
     if not shared < len(arguments) <= len(names):
         return arguments, options
-    named = dict(zip(names[shared:], arguments[shared:], strict=False))
     if names[shared] == "out" and not isinstance(arguments[shared], ndarray | numpy.ndarray | None):
         return arguments, options
-    return arguments[:shared], {**named, **options}
+    return arguments[:shared], {**dict(zip(names[shared:], arguments[shared:], strict=False)), **options}
 
 
-@lru_cache  # signatures take longer to read than the package to import
-def _places(ours: Callable[..., Any], theirs: Callable[..., Any]) -> tuple[int, tuple[str, ...]]:
-    """How many arguments mean the same by their place, and the names of NumPy's that have a place."""
+class _Positions(NamedTuple):
+    """What NumPy and we make of arguments by their positions."""
+
+    shared: int  # how many mean the same to both
+    names: tuple[str, ...] = ()  # NumPy's, of all that have a position
+
+
+_OURS_ALONE = _Positions(sys.maxsize)
+
+
+def _positions(ours: Callable[..., Any], theirs: Callable[..., Any]) -> _Positions:
     mine = inspect.signature(ours).parameters
     try:
         found = inspect.signature(theirs).parameters.values()
     except ValueError:  # a few of NumPy's functions in C say nothing about themselves
-        return 0, ()
+        return _OURS_ALONE
     if "ctx" in mine or any(p.kind is p.VAR_POSITIONAL for p in mine.values()):  # Gluon's order
-        return 0, ()
+        return _OURS_ALONE
     names = tuple(p.name for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
     pairs = list(zip(mine, names, strict=False))
     moved = (
         n for n, (my, name) in enumerate(pairs) if my != name and (name in ("out", *mine) or my in names)
     )
-    return next(moved, len(pairs)), names
+    return _Positions(next(moved, len(pairs)), names)
 
 
 for _ours, _theirs in ((np, numpy), (linalg, numpy.linalg)):
