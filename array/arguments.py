@@ -27,10 +27,10 @@ def checked_dtype(dtype: Any) -> numpy.dtype:
 
 def one_axis(axis: Any, ndim: int) -> int:
     """An axis counted from the front."""
-    place = operator.index(axis)
-    if not -ndim <= place < ndim:
-        raise numpy.exceptions.AxisError(place, ndim)
-    return place % ndim
+    index = operator.index(axis)
+    if not -ndim <= index < ndim:
+        raise numpy.exceptions.AxisError(index, ndim)
+    return index % ndim
 
 
 def axes_tuple(axis: Any, ndim: int) -> tuple[int, ...]:
@@ -39,10 +39,10 @@ def axes_tuple(axis: Any, ndim: int) -> tuple[int, ...]:
         return tuple(range(ndim))
     if type(axis) is int and 0 <= axis < ndim:
         return (axis,)
-    places = [one_axis(a, ndim) for a in (axis if isinstance(axis, tuple | list) else (axis,))]
-    if len(set(places)) != len(places):
+    axes = [one_axis(a, ndim) for a in (axis if isinstance(axis, tuple | list) else (axis,))]
+    if len(set(axes)) != len(axes):
         raise ValueError(f"an axis is named twice in {axis}")
-    return tuple(sorted(places))
+    return tuple(sorted(axes))
 
 
 def shape_tuple(shape: Any) -> tuple[int, ...]:

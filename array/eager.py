@@ -71,10 +71,10 @@ class Eager:
             stamps.written(target._data)
 
     def assign(self, target: ndarray, index: Any, value: Any) -> None:
-        place, values = numpy_index(index), data_of(value)
+        key, values = numpy_index(index), data_of(value)
         stamps.writing(target._data)
         try:
-            target._data[place] = values
+            target._data[key] = values
         finally:
             stamps.written(target._data)
 

@@ -13,7 +13,7 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.ir import interpreter
 from blockfuse.ir.errors import UsageError
 
-_PLACE = "arr_"  # how NumPy names arrays that are saved without a name
+_UNNAMED_PREFIX = "arr_"  # how NumPy names arrays that are saved without a name
 
 
 def save(file: str | os.PathLike[str], arr: Any) -> None:
@@ -40,11 +40,11 @@ def _ends_in(file: str | os.PathLike[str], ending: str) -> bool:
 
 def savez(file: str | os.PathLike[str], /, *arrays: Any, **named: Any) -> None:
     """Write arrays, those without a name by their place."""
-    places = {f"{_PLACE}{n}": x for n, x in enumerate(arrays)}
-    clash = places.keys() & named.keys()
+    unnamed = {f"{_UNNAMED_PREFIX}{n}": x for n, x in enumerate(arrays)}
+    clash = unnamed.keys() & named.keys()
     if clash:
         raise UsageError(f"the name {min(clash)!r} is that of an array without a name")
-    contents = {name: asarray(x)._leave("save()") for name, x in {**places, **named}.items()}
+    contents = {name: asarray(x)._leave("save()") for name, x in {**unnamed, **named}.items()}
     with open(file, "wb") as stream, zipfile.ZipFile(stream, "w") as archive:
         for name, data in contents.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
@@ -59,5 +59,5 @@ def load(file: str | os.PathLike[str]) -> Any:
         if isinstance(contents, numpy.ndarray):
             return [ndarray(contents)]
         arrays = {name: ndarray(contents[name]) for name in contents.files}
-    places = [f"{_PLACE}{n}" for n in range(len(arrays))]
-    return [arrays[name] for name in places] if list(arrays) == places else arrays
+    names = [f"{_UNNAMED_PREFIX}{n}" for n in range(len(arrays))]
+    return [arrays[name] for name in names] if list(arrays) == names else arrays

@@ -118,8 +118,11 @@ def _out_by_name(
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments of a call, those from ``out`` on by name."""
     names = _names(theirs)
-    place = names.index("out") if names else len(arguments)
-    return arguments[:place], {**dict(zip(names[place:], arguments[place:], strict=False)), **options}
+    position = names.index("out") if names else len(arguments)
+    return arguments[:position], {
+        **dict(zip(names[position:], arguments[position:], strict=False)),
+        **options,
+    }
 
 
 def array_function(

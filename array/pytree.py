@@ -99,13 +99,13 @@ def _is_value(value: Any) -> bool:
     return all(map(_is_value, value)) if type(value) is tuple else type(value) in _VALUES
 
 
-def with_numbers(structure: Structure, places: Container[int]) -> Structure:
-    """The structure where the static values at ``places`` (counted from the left) may be any of their type."""
+def with_numbers(structure: Structure, indices: Container[int]) -> Structure:
+    """The structure where the static values at ``indices`` (counted from the left) may be any of their type."""
     counter = itertools.count()
 
     def changed(part: Structure) -> Structure:
         if isinstance(part, Static):
-            return Number(part.type) if next(counter) in places else part
+            return Number(part.type) if next(counter) in indices else part
         return replace(part, parts=tuple(map(changed, part.parts))) if isinstance(part, Branch) else part
 
     return changed(structure)

@@ -34,8 +34,8 @@ class Family:
 def mlp(*widths: int) -> Any:
     """Dense layers with ReLU between them."""
     net = nn.Sequential()
-    for place, (inner, units) in enumerate(pairwise(widths)):
-        last = place == len(widths) - 2
+    for layer, (inner, units) in enumerate(pairwise(widths)):
+        last = layer == len(widths) - 2
         net.add(nn.Dense(units, activation=None if last else "relu", in_units=inner))
     net.initialize()
     return net

@@ -119,8 +119,8 @@ def plotted(report: Report) -> Any:
         ("torch.compile", "torch_compiled", "^"),
         ("bound", "bound", "|"),
     ):
-        pairs = [(getattr(one, key), place) for place, one in enumerate(report.measures)]
-        known = [(time, place) for time, place in pairs if time is not None]
+        pairs = [(getattr(one, key), number) for number, one in enumerate(report.measures)]
+        known = [(time, number) for time, number in pairs if time is not None]
         axes.plot([t for t, _ in known], [p for _, p in known], mark, label=label)
     axes.set_xscale("log")
     axes.set_xlabel("microseconds a call")

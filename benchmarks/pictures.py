@@ -114,9 +114,9 @@ def _lines(axes: Any, data: dict[str, list[tuple[float, float]]]) -> None:
 
 
 def _bars(axes: Any, rows: list[Start]) -> None:
-    places = range(len(rows))
-    axes.barh(places, [s.all for s in rows], color=[CONTENDERS[s.contender].colour for s in rows])
-    axes.set_yticks(places, [f"{CONTENDERS[s.contender].title}, {s.cache}" for s in rows])
+    bars = range(len(rows))
+    axes.barh(bars, [s.all for s in rows], color=[CONTENDERS[s.contender].colour for s in rows])
+    axes.set_yticks(bars, [f"{CONTENDERS[s.contender].title}, {s.cache}" for s in rows])
     axes.invert_yaxis()
 
 

@@ -46,7 +46,7 @@ def first_calls(names: list[str]) -> Iterator[list[Start]]:
                 starts.append([_start(name, NET, cache, folder, _PATIENCE) for cache in ("empty", "filled")])
             if any(start.reason for start in starts[-1]):
                 break
-        yield [_median([pair[place] for pair in starts]) for place in (0, 1)]
+        yield [_median([pair[side] for pair in starts]) for side in (0, 1)]
 
 
 def against_operators(names: list[str], operators: tuple[int, ...] = OPERATORS) -> Iterator[list[Start]]:

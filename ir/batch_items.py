@@ -1,7 +1,7 @@
 """Whether a graph computes each item of a batch by itself.
 
 NOTE [rows]
-A value is *fixed*, or its leading axis is the batch: so many rows of it (its *share*) belong to each item, one item
+A value is *fixed*, or its leading axis is the batch: so many of its rows belong to each item, one item
 after the other, and depend on this item alone, in the same way for all. Whether the result of an operator is one or
 the other follows from its lowering class and from its operands; everything else is refused. Then the results for more
 items are the same rows and more of the same kind, whatever their number.
@@ -27,45 +27,45 @@ from blockfuse.ir.lowering import (
     Writing,
 )
 
-Shares = dict[Node, int]  # value -> rows that belong to each item; 0: fixed
+RowsPerItem = dict[Node, int]  # value -> rows that belong to each item; 0: fixed
 
 
-def shares_of(graph: Graph, growing: Set[Node], batch: int) -> Shares:
-    """The share of every value of a graph without composites; raises TraceError where the items are not independent.
+def rows_per_item_of(graph: Graph, growing: Set[Node], batch: int) -> RowsPerItem:
+    """The rows per item of every value of a graph without composites; raises TraceError where the items are not independent.
 
     growing: the inputs whose leading axis is the batch, of ``batch`` items. No other axis of the graph has a multiple of
     ``batch`` as its size.
     """
-    shares: Shares = {i: int(i in growing) for i in graph.inputs}
+    rows_per_item: RowsPerItem = {i: int(i in growing) for i in graph.inputs}
     for node in graph.nodes:
-        found = _share(node, shares, batch)
+        found = _rows_of(node, rows_per_item, batch)
         if found is None:
             where = f" at {node.source}" if node.source else ""
             raise TraceError(f"{node.operator.name}{where} does not compute each item of the batch by itself")
-        shares[node] = found
-    return shares
+        rows_per_item[node] = found
+    return rows_per_item
 
 
-def _share(node: Node, shares: Shares, batch: int) -> int | None:
-    """The share of a result; None where it depends on several items, or nobody knows."""
+def _rows_of(node: Node, rows_per_item: RowsPerItem, batch: int) -> int | None:
+    """The rows per item of a result; None where it depends on several items, or nobody knows."""
     lowering = node.operator.lowering
     if isinstance(lowering, Movement):
-        return _moved(node, shares, batch)
-    if not any(shares[o] for o in node.operands):
+        return _moved(node, rows_per_item, batch)
+    if not any(rows_per_item[o] for o in node.operands):
         return None if node.operator.random or _grows(node, batch) else 0
     if isinstance(lowering, Pointwise):
-        return _together(node.type.ndim, node.operands, shares)
+        return _together(node.type.ndim, node.operands, rows_per_item)
     if isinstance(lowering, Reduction):
-        return None if 0 in node.attrs["axis"] else shares[node.operands[0]]
+        return None if 0 in node.attrs["axis"] else rows_per_item[node.operands[0]]
     if isinstance(lowering, Joining):
-        whole = all(shares[o] for o in node.operands) and node.attrs["axis"] != 0
-        return _together(node.type.ndim, node.operands, shares) if whole else None
+        whole = all(rows_per_item[o] for o in node.operands) and node.attrs["axis"] != 0
+        return _together(node.type.ndim, node.operands, rows_per_item) if whole else None
     if isinstance(lowering, Contraction):
-        return _product(node, shares)
+        return _product(node, rows_per_item)
     if isinstance(lowering, Writing):
-        return _written(node, shares, batch)
+        return _written(node, rows_per_item, batch)
     if isinstance(lowering, Gather):
-        return _picked(node, shares, batch)
+        return _picked(node, rows_per_item, batch)
     return None
 
 
@@ -73,83 +73,83 @@ def _grows(node: Node, batch: int) -> bool:
     return bool(node.shape) and node.shape[0] % batch == 0 and not isinstance(node.operator.lowering, Leaf)
 
 
-def _together(ndim: int, operands: tuple[Node, ...], shares: Shares) -> int | None:
-    """The common share of operands that are broadcast to ``ndim`` axes; fixed ones are the same for all rows."""
-    found = {shares[o] for o in operands if shares[o]}
+def _together(ndim: int, operands: tuple[Node, ...], rows_per_item: RowsPerItem) -> int | None:
+    """The common rows per item of operands that are broadcast to ``ndim`` axes; fixed ones are the same for all rows."""
+    found = {rows_per_item[o] for o in operands if rows_per_item[o]}
     for operand in operands:
         aligned = operand.type.ndim == ndim
-        if shares[operand] and not aligned:
+        if rows_per_item[operand] and not aligned:
             return None
-        if not shares[operand] and aligned and operand.shape[0] != 1:
+        if not rows_per_item[operand] and aligned and operand.shape[0] != 1:
             return None
     return found.pop() if len(found) == 1 else None
 
 
-def _product(node: Node, shares: Shares) -> int | None:
+def _product(node: Node, rows_per_item: RowsPerItem) -> int | None:
     """Rows of the first operand, or stacks of matrices; the summed axis is never the batch."""
     left, right, *bias = node.operands
-    if any(shares[b] for b in bias):
+    if any(rows_per_item[b] for b in bias):
         return None
     matrices = right.type.ndim > 2
     if not matrices:  # each row of the first operand by itself, with the whole of the second
-        return None if shares[right] or left.type.ndim < 2 else shares[left]
+        return None if rows_per_item[right] or left.type.ndim < 2 else rows_per_item[left]
     stacks = max(left.type.ndim, right.type.ndim)
-    if any(shares[o] and o.type.ndim < 3 for o in (left, right)):
+    if any(rows_per_item[o] and o.type.ndim < 3 for o in (left, right)):
         return None
-    return _together(stacks, (left, right), shares)
+    return _together(stacks, (left, right), rows_per_item)
 
 
 # -- movement ------------------------------------------------------------------------------------------------
 
 
-def _moved(node: Node, shares: Shares, batch: int) -> int | None:
+def _moved(node: Node, rows_per_item: RowsPerItem, batch: int) -> int | None:
     (source,) = node.operands
     lowering = node.operator.lowering
     assert isinstance(lowering, Movement)
     layout = lowering.relayout(row_major(source.shape), **node.attrs)
     if layout is None:
         return None
-    if not shares[source]:
+    if not rows_per_item[source]:
         if not _grows(node, batch):
             return 0
         return node.shape[0] // batch if layout.strides[0] == 0 else None
-    return _share_of_layout(layout, prod(source.shape), batch)
+    return _rows_of_layout(layout, prod(source.shape), batch)
 
 
-def _share_of_layout(layout: Layout, size: int, batch: int) -> int | None:
-    """The share of a value seen through ``layout`` in ``size`` elements, an equal part of them for each item."""
+def _rows_of_layout(layout: Layout, size: int, batch: int) -> int | None:
+    """The rows per item of a value seen through ``layout`` in ``size`` elements, an equal part of them for each item."""
     if not layout.shape or layout.shape[0] % batch or not size:
         return None
-    share, each = layout.shape[0] // batch, size // batch
-    if layout.strides[0] * share != each:
+    rows, each = layout.shape[0] // batch, size // batch
+    if layout.strides[0] * rows != each:
         return None
-    item = (share, *layout.shape[1:])
+    item = (rows, *layout.shape[1:])
     ends = [[0, (n - 1) * s] for n, s in zip(item, layout.strides, strict=True) if n]
-    places = [layout.offset + sum(steps) for steps in product(*ends)]
-    return share if len(ends) == len(item) and min(places) >= 0 and max(places) < each else None
+    offsets = [layout.offset + sum(steps) for steps in product(*ends)]
+    return rows if len(ends) == len(item) and min(offsets) >= 0 and max(offsets) < each else None
 
 
-def _written(node: Node, shares: Shares, batch: int) -> int | None:
+def _written(node: Node, rows_per_item: RowsPerItem, batch: int) -> int | None:
     lowering, (whole, part) = node.operator.lowering, node.operands
     assert isinstance(lowering, Writing)
-    if not shares[whole]:
+    if not rows_per_item[whole]:
         return None
-    place = lowering.relayout(row_major(node.shape), **node.attrs)
-    share = _share_of_layout(place, prod(node.shape), batch)
-    if share is None or part.type.ndim > len(place.shape):
+    layout = lowering.relayout(row_major(node.shape), **node.attrs)
+    rows = _rows_of_layout(layout, prod(node.shape), batch)
+    if rows is None or part.type.ndim > len(layout.shape):
         return None
-    aligned = part.type.ndim == len(place.shape)
-    if shares[part]:
-        return shares[whole] if aligned and shares[part] == share else None
-    return shares[whole] if not aligned or part.shape[0] == 1 else None
+    aligned = part.type.ndim == len(layout.shape)
+    if rows_per_item[part]:
+        return rows_per_item[whole] if aligned and rows_per_item[part] == rows else None
+    return rows_per_item[whole] if not aligned or part.shape[0] == 1 else None
 
 
-def _picked(node: Node, shares: Shares, batch: int) -> int | None:
+def _picked(node: Node, rows_per_item: RowsPerItem, batch: int) -> int | None:
     """Each item picks by its own indices, from a table that is fixed or from its own part of one."""
     lowering, (table, *indices) = node.operator.lowering, node.operands
     assert isinstance(lowering, Gather)
-    places = lowering.places(row_major(table.shape), [row_major(i.shape) for i in indices], **node.attrs)
-    walked = [(table, places.base), *zip(indices, (a.index for a in places.axes), strict=True)]
-    found = {_share_of_layout(layout, o.type.size, batch) for o, layout in walked if shares[o]}
-    alike = all(layout.strides[:1] == (0,) for o, layout in walked if not shares[o])
+    gathered = lowering.places(row_major(table.shape), [row_major(i.shape) for i in indices], **node.attrs)
+    walked = [(table, gathered.base), *zip(indices, (a.index for a in gathered.axes), strict=True)]
+    found = {_rows_of_layout(layout, o.type.size, batch) for o, layout in walked if rows_per_item[o]}
+    alike = all(layout.strides[:1] == (0,) for o, layout in walked if not rows_per_item[o])
     return found.pop() if alike and len(found) == 1 else None

@@ -83,8 +83,8 @@ def _is_advanced(entry: Any) -> bool:
 
 def _stand_together(pattern: Pattern) -> bool:
     """Whether nothing is between the arrays, not even an ellipsis that stands for no axis."""
-    places = [n for n, entry in enumerate(pattern) if _is_advanced(entry)]
-    return places[-1] - places[0] == len(places) - 1
+    positions = [n for n, entry in enumerate(pattern) if _is_advanced(entry)]
+    return positions[-1] - positions[0] == len(positions) - 1
 
 
 def _taken(entry: Any, size: int, stride: int) -> tuple[int, int]:

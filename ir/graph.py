@@ -26,10 +26,10 @@ class Source:
     function: str
 
     def __str__(self) -> str:
-        return self.place.rsplit("/", 1)[-1]
+        return self.location.rsplit("/", 1)[-1]
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """The whole file and the line, or the layer."""
         return f"{self.file}:{self.line}" if self.line else self.file
 

@@ -65,17 +65,17 @@ def reshape(layout: Layout, shape: tuple[int, ...]) -> Layout | None:
     old_shape, (old_strides,) = merged
     strides: list[int] = []
     rest = list(zip(old_shape, old_strides, strict=True))[::-1]
-    room, step = rest.pop(0) if rest else (1, 1)
+    left, step = rest.pop(0) if rest else (1, 1)
     for n in reversed(shape):
         if n == 1:
             strides.append(0)
             continue
-        if room == 1 and rest:
-            room, step = rest.pop(0)
-        if room % n:
+        if left == 1 and rest:
+            left, step = rest.pop(0)
+        if left % n:
             return None
         strides.append(step)
-        room, step = room // n, step * n
+        left, step = left // n, step * n
     return Layout(shape, tuple(reversed(strides)), layout.offset)
 
 

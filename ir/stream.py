@@ -128,16 +128,16 @@ class Stream:
 
 def _after(state: dict[str, Any], count: int, width: str) -> dict[str, Any]:
     """The state of a generator that has drawn so many numbers."""
-    place, kept, half = state["state"], state["has_uint32"], state["uinteger"]
+    position, kept, half = state["state"], state["has_uint32"], state["uinteger"]
     words = count
     if width == "float32" and count:
         words, kept = divmod(count - kept + 1, 2)
         kept = 1 - kept
     multiplier, increments = _steps(words)
-    after = (multiplier * place["state"] + increments * place["inc"]) & _STATE
+    after = (multiplier * position["state"] + increments * position["inc"]) & _STATE
     if width == "float32" and words:
         half = _mixed(after) >> 32
-    return {**state, "state": {**place, "state": after}, "has_uint32": kept, "uinteger": half}
+    return {**state, "state": {**position, "state": after}, "has_uint32": kept, "uinteger": half}
 
 
 @lru_cache(maxsize=256)
@@ -156,9 +156,9 @@ def _mixed(state: int) -> int:
 
 
 def _piece(state: dict[str, Any], count: int) -> numpy.ndarray:
-    place = state["state"]["state"]
+    position = state["state"]["state"]
     piece = _steps_of(state["state"]["inc"]).copy()
-    piece[0] = place & _WORD, place >> 64, state["has_uint32"] * KEPT | state["uinteger"], count
+    piece[0] = position & _WORD, position >> 64, state["has_uint32"] * KEPT | state["uinteger"], count
     return piece
 
 

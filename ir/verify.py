@@ -59,5 +59,5 @@ def _require(condition: bool, graph: Graph, node: Node | None, message: str) -> 
     if condition:
         return
     name = names_of(graph).get(node, node.operator.name) if node else "the graph"
-    where = f" (from {node.source.place})" if node and node.source else ""
+    where = f" (from {node.source.location})" if node and node.source else ""
     raise VerificationError(f"{name}{where} {message}\n\n{graph}")

@@ -87,8 +87,8 @@ def diagonal(a: ArrayLike, offset: int = 0) -> ndarray:
     rows, columns = x.shape
     count = max(0, min(rows, columns - offset) if offset >= 0 else min(rows + offset, columns))
     start, step = offset if offset >= 0 else -offset * columns, columns + 1
-    places = ("slice", start, start + (count - 1) * step + 1, step) if count else ("slice", 0, 0, 1)
-    return movement.get_item(movement.reshape(x, shape=(x.size,)), index=(places,))
+    along_diagonal = ("slice", start, start + (count - 1) * step + 1, step) if count else ("slice", 0, 0, 1)
+    return movement.get_item(movement.reshape(x, shape=(x.size,)), index=(along_diagonal,))
 
 
 def meshgrid(*xi: ArrayLike, indexing: str = "xy") -> list[ndarray]:

@@ -286,5 +286,5 @@ def where(condition: ArrayLike, x: ArrayLike | None = None, y: ArrayLike | None 
 
 def nonzero(a: ArrayLike) -> tuple[ndarray, ...]:
     """The places of elements that are not zero, one int64 array an axis: an escape."""
-    places = numpy.nonzero(asarray(a)._leave("nonzero()"))
-    return tuple(ndarray(p) for p in places)
+    indices = numpy.nonzero(asarray(a)._leave("nonzero()"))
+    return tuple(ndarray(p) for p in indices)

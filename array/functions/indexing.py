@@ -42,8 +42,8 @@ def basic_index(shape: tuple[int, ...], items: tuple[Item, ...]) -> movement.Ind
     if sum(1 for i in items if i is Ellipsis) > 1:
         raise IndexError("an index can only have one ellipsis ('...')")
     whole = (slice(None),) * (len(shape) - used)
-    place = next((n for n, i in enumerate(items) if i is Ellipsis), len(items))
-    spelled = (*items[:place], *whole, *items[place + 1 :])
+    position = next((n for n, i in enumerate(items) if i is Ellipsis), len(items))
+    spelled = (*items[:position], *whole, *items[position + 1 :])
     result: list[Any] = []
     axis = 0
     for item in spelled:
@@ -51,7 +51,7 @@ def basic_index(shape: tuple[int, ...], items: tuple[Item, ...]) -> movement.Ind
             result.append(None)
             continue
         result.append(
-            _slice_of(item, shape[axis]) if isinstance(item, slice) else _place_of(item, axis, shape[axis])
+            _slice_of(item, shape[axis]) if isinstance(item, slice) else _index_in(item, axis, shape[axis])
         )
         axis += 1
     return tuple(result)
@@ -65,11 +65,11 @@ def _slice_of(item: slice, size: int) -> tuple[str, int, int, int]:
     return "slice", start, Extent(stop) if whole else stop, step
 
 
-def _place_of(item: Any, axis: int, size: int) -> int:
-    place = operator.index(item)
-    if not -size <= place < size:
-        raise IndexError(f"index {place} is out of bounds for axis {axis} with size {size}")
-    return place % size
+def _index_in(item: Any, axis: int, size: int) -> int:
+    index = operator.index(item)
+    if not -size <= index < size:
+        raise IndexError(f"index {index} is out of bounds for axis {axis} with size {size}")
+    return index % size
 
 
 def _advanced(x: ndarray, items: tuple[Item, ...]) -> ndarray:

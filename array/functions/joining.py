@@ -32,12 +32,12 @@ def concatenate(seq: Sequence[ArrayLike], axis: int | None = 0) -> ndarray:
     parts = [ravel(x) if axis is None else asarray(x) for x in seq]
     if not parts:
         raise ValueError("concatenate needs at least one array")
-    place = one_axis(axis or 0, parts[0].ndim)
-    rests = {x.shape[:place] + x.shape[place + 1 :] for x in parts}
+    along = one_axis(axis or 0, parts[0].ndim)
+    rests = {x.shape[:along] + x.shape[along + 1 :] for x in parts}
     if len(rests) > 1 or len({x.ndim for x in parts}) > 1:
         shapes = ", ".join(str(x.shape) for x in parts)
-        raise ShapeError(f"shapes {shapes} cannot be joined along axis {place}: all other axes must agree")
-    return movement.concatenate(*parts, axis=place)
+        raise ShapeError(f"shapes {shapes} cannot be joined along axis {along}: all other axes must agree")
+    return movement.concatenate(*parts, axis=along)
 
 
 concat = concatenate
@@ -100,9 +100,9 @@ def split(ary: ArrayLike, indices_or_sections: Any, axis: int = 0) -> list[ndarr
 def array_split(ary: ArrayLike, indices_or_sections: Any, axis: int = 0) -> list[ndarray]:
     """As ``split``; where an int does not divide the size, the first parts have one element more."""
     x = asarray(ary)
-    place = one_axis(axis, x.ndim)
-    cuts = _cuts(indices_or_sections, x.shape[place])
-    return [part_of(x, place, start, max(start, stop)) for start, stop in pairwise(cuts)]
+    along = one_axis(axis, x.ndim)
+    cuts = _cuts(indices_or_sections, x.shape[along])
+    return [part_of(x, along, start, max(start, stop)) for start, stop in pairwise(cuts)]
 
 
 def _cuts(sections: Any, size: int) -> list[int]:
@@ -132,9 +132,9 @@ def roll(a: ArrayLike, shift: Any, axis: Any = None) -> ndarray:
         return reshape(roll(ravel(x), shift, 0), x.shape)
     axes = axes_in_order(axis, x.ndim)
     shifts = list(shift) if isinstance(shift, tuple | list) else [shift] * len(axes)
-    for by, place in zip(shifts, axes, strict=True):
-        cut = -by % max(x.shape[place], 1)
-        x = concatenate([part_of(x, place, cut, x.shape[place]), part_of(x, place, 0, cut)], place)
+    for by, along in zip(shifts, axes, strict=True):
+        cut = -by % max(x.shape[along], 1)
+        x = concatenate([part_of(x, along, cut, x.shape[along]), part_of(x, along, 0, cut)], along)
     return x
 
 

@@ -76,10 +76,10 @@ def layer_norm(
 ) -> ndarray:
     """Mean 0 and variance 1 along ``axis``, then times ``gamma`` plus ``beta`` (vectors along that axis)."""
     x = asarray(data)
-    place = one_axis(axis, x.ndim)
-    shape = (x.shape[place], *(1,) * (x.ndim - place - 1))
+    along = one_axis(axis, x.ndim)
+    shape = (x.shape[along], *(1,) * (x.ndim - along - 1))
     scale, shift = (v if v.shape == shape else reshape(v, shape) for v in (asarray(gamma), asarray(beta)))
-    return neural.layer_norm(x, scale, shift, axis=place, epsilon=float(eps))
+    return neural.layer_norm(x, scale, shift, axis=along, epsilon=float(eps))
 
 
 def dropout(data: ArrayLike, p: float = 0.5, mode: str = "training", axes: Any = ()) -> ndarray:

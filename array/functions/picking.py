@@ -33,12 +33,12 @@ def pick(
 ) -> ndarray:
     """One element along ``axis`` for each place of the others; an index out of range is clipped, or wraps."""
     x = asarray(data)
-    place = one_axis(axis, x.ndim)
-    places = within(as_index(index), x.shape[place], mode)
-    if places.ndim < x.ndim:
-        places = expand_dims(places, place)
-    picked = take_along_axis(x, places, place)
-    return picked if keepdims else squeeze(picked, place)
+    along = one_axis(axis, x.ndim)
+    indices = within(as_index(index), x.shape[along], mode)
+    if indices.ndim < x.ndim:
+        indices = expand_dims(indices, along)
+    picked = take_along_axis(x, indices, along)
+    return picked if keepdims else squeeze(picked, along)
 
 
 def topk(
@@ -57,24 +57,24 @@ def topk(
     x = asarray(data)
     if axis is None:
         x, axis = reshape(x, (-1,)), 0
-    place = one_axis(axis, x.ndim)
-    count = k if 0 < k < x.shape[place] else x.shape[place]
-    first = order(x, place, not is_ascend)[(*(slice(None),) * place, slice(0, count))]
+    along = one_axis(axis, x.ndim)
+    count = k if 0 < k < x.shape[along] else x.shape[along]
+    first = order(x, along, not is_ascend)[(*(slice(None),) * along, slice(0, count))]
     indices = first.astype(dtype)
     if ret_typ == "indices":
         return indices
     if ret_typ == "mask":
-        return _hits(first, x, place)
-    values = take_along_axis(x, first, place)
+        return _hits(first, x, along)
+    values = take_along_axis(x, first, along)
     if ret_typ not in ("value", "both"):
         raise UsageError(f"ret_typ={ret_typ!r}; use 'indices', 'value', 'both' or 'mask'")
     return values if ret_typ == "value" else [values, indices]
 
 
-def _hits(places: ndarray, x: ndarray, axis: int) -> ndarray:
+def _hits(indices: ndarray, x: ndarray, axis: int) -> ndarray:
     """1 at ``places`` along ``axis``, 0 elsewhere."""
     each = positions(x.shape[axis], x.ndim - axis)
-    hit = pointwise.equal(expand_dims(places, axis), each)
+    hit = pointwise.equal(expand_dims(indices, axis), each)
     return hit.any(axis=axis + 1).astype(x.dtype)
 
 

@@ -82,10 +82,10 @@ def uniform(
     width = checked(_width(low, high), "not be negative", "high - low")
     if isinstance(width, int | float) and not isfinite(width):
         raise OverflowError(f"uniform needs a finite range, not that from {low} to {high}")
-    share = drawn_from(drawing.uniform, size, dtype, low, high)
+    fraction = drawn_from(drawing.uniform, size, dtype, low, high)
     if equal_numbers(low, 0, high, 1):
-        return share
-    drawn = typed(share * width + low, share)
+        return fraction
+    drawn = typed(fraction * width + low, fraction)
     if equal_numbers(low, 0):  # a product with less than 1 is less
         return drawn
     below = pointwise.where(pointwise.less(drawn, _of(high)), drawn, _of(low))  # it may have been rounded up
@@ -196,7 +196,7 @@ def randint(
     first, last = (0, low) if high is None else (low, high)
     if first >= last:
         raise ValueError(f"randint needs low < high, not {first} and {last}")
-    _check_room(first, last - 1, dtype_name(dtype))
+    _check_fits(first, last - 1, dtype_name(dtype))
     return drawn_from(drawing.integers, size, dtype, low=operator.index(first), high=operator.index(last))
 
 
@@ -206,8 +206,10 @@ def bernoulli(
     """1 with probability ``prob`` (or with the odds ``exp(logit)``), else 0."""
     if (prob is None) == (logit is None):
         raise ValueError("bernoulli takes either prob or logit")
-    share = 1 / (1 + exp(asarray(logit) * -1)) if prob is None else checked(prob, "be from 0 to 1", "prob")
-    below = drawn_from(drawing.uniform, size, "float32", share) < share
+    probability = (
+        1 / (1 + exp(asarray(logit) * -1)) if prob is None else checked(prob, "be from 0 to 1", "prob")
+    )
+    below = drawn_from(drawing.uniform, size, "float32", probability) < probability
     return pointwise.cast(below, dtype=dtype_name(dtype))
 
 
@@ -223,9 +225,9 @@ def poisson(lam: ArrayLike = 1.0, size: Any = None, dtype: Any = "int64") -> nda
 
 def multinomial(n: int, pvals: ArrayLike, size: Any = None) -> ndarray:
     """How often each outcome comes in ``n`` trials with the given probabilities."""
-    shares = asarray(pvals)
-    shape = (*(() if size is None else shape_tuple(size)), shares.shape[-1])
-    return drawing.multinomial(shares, n=operator.index(n), shape=shape, dtype="int64")
+    probabilities = asarray(pvals)
+    shape = (*(() if size is None else shape_tuple(size)), probabilities.shape[-1])
+    return drawing.multinomial(probabilities, n=operator.index(n), shape=shape, dtype="int64")
 
 
 def choice(a: ArrayLike, size: Any = None, replace: bool = True, p: ArrayLike | None = None) -> ndarray:
@@ -233,15 +235,15 @@ def choice(a: ArrayLike, size: Any = None, replace: bool = True, p: ArrayLike | 
     count, source = _population(a)
     shape = () if size is None else shape_tuple(size)
     weights = () if p is None else (asarray(p),)
-    places: ndarray = drawing.choice(*weights, n=count, replace=bool(replace), shape=shape, dtype="int64")
-    return places if source is None else take(source, places, 0)
+    indices: ndarray = drawing.choice(*weights, n=count, replace=bool(replace), shape=shape, dtype="int64")
+    return indices if source is None else take(source, indices, 0)
 
 
 def permutation(x: ArrayLike) -> ndarray:
     """The rows of ``x`` (or the numbers below it) in a random order."""
     count, source = _population(x)
-    places: ndarray = drawing.permutation(shape=(count,), dtype="int64")
-    return places if source is None else take(source, places, 0)
+    indices: ndarray = drawing.permutation(shape=(count,), dtype="int64")
+    return indices if source is None else take(source, indices, 0)
 
 
 def shuffle(x: ndarray) -> None:
@@ -257,14 +259,14 @@ def _population(a: ArrayLike) -> tuple[int, ndarray | None]:
     return (source.shape[0], source) if source.ndim else (operator.index(source), None)
 
 
-def _check_room(least: int, largest: int, dtype: str) -> None:
+def _check_fits(smallest: int, largest: int, dtype: str) -> None:
     """Refuse whole numbers that have no place in the dtype."""
     kind = numpy.dtype(dtype)
     if kind.kind == "f":
         return
     lowest, highest = (0, 1) if kind.kind == "b" else (numpy.iinfo(kind).min, numpy.iinfo(kind).max)
-    if least < lowest or largest > highest:
-        raise ValueError(f"randint: {dtype} has no place for {least} to {largest}")
+    if smallest < lowest or largest > highest:
+        raise ValueError(f"randint: {dtype} has no place for {smallest} to {largest}")
 
 
 def _width(low: ArrayLike, high: ArrayLike) -> Any:

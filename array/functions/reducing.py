@@ -114,15 +114,15 @@ def count_nonzero(a: ArrayLike, axis: Any = None, keepdims: bool = False) -> nda
 
 def argmax(a: ArrayLike, axis: int | None = None, keepdims: bool = False) -> ndarray:
     """The place of the first largest element along ``axis`` (``None``: in the flattened array), int64."""
-    return _place(reductions.argmax, a, axis, keepdims)
+    return _index_of(reductions.argmax, a, axis, keepdims)
 
 
 def argmin(a: ArrayLike, axis: int | None = None, keepdims: bool = False) -> ndarray:
     """The place of the first smallest element along ``axis`` (``None``: in the flattened array), int64."""
-    return _place(reductions.argmin, a, axis, keepdims)
+    return _index_of(reductions.argmin, a, axis, keepdims)
 
 
-def _place(operator: Operator, a: ArrayLike, axis: int | None, keepdims: bool) -> ndarray:
+def _index_of(operator: Operator, a: ArrayLike, axis: int | None, keepdims: bool) -> ndarray:
     x = asarray(a)
     axis = _axis_of_a_number(axis, x)
     attrs: dict[str, Any] = {"axis": None if axis is None else one_axis(axis, x.ndim)}
@@ -140,8 +140,8 @@ def average(
         return mean(x, axis, keepdims=keepdims)
     shares = asarray(weights)
     if shares.shape != x.shape:
-        place = one_axis(axis, x.ndim)
-        shares = reshape(shares, tuple(n if i == place else 1 for i, n in enumerate(x.shape)))
+        along = one_axis(axis, x.ndim)
+        shares = reshape(shares, tuple(n if i == along else 1 for i, n in enumerate(x.shape)))
     dtype = _averaging_dtype(x.dtype, shares.dtype)
     whole = sum(movement.broadcast_to(shares, shape=x.shape), axis, dtype, keepdims)
     return sum(asarray(x, dtype) * asarray(shares, dtype), axis, keepdims=keepdims) / whole
@@ -159,15 +159,15 @@ def median(a: ArrayLike, axis: int | None = None, keepdims: bool = False) -> nda
     if axis is None:
         middle = median(ravel(x), 0)
         return reshape(middle, (1,) * x.ndim) if keepdims else middle
-    place = one_axis(axis, x.ndim)
-    size = x.shape[place]
-    lead = (slice(None),) * place
-    rising: ndarray = sorting.sort(x, axis=place)
-    middle = mean(rising[(*lead, slice((size - 1) // 2, size // 2 + 1))], place, keepdims=keepdims)
+    along = one_axis(axis, x.ndim)
+    size = x.shape[along]
+    lead = (slice(None),) * along
+    rising: ndarray = sorting.sort(x, axis=along)
+    middle = mean(rising[(*lead, slice((size - 1) // 2, size // 2 + 1))], along, keepdims=keepdims)
     if x.dtype.kind != "f":
         return middle
     last = rising[(*lead, slice(size - 1, size))]  # sorting puts nan there
-    return asarray(where(isnan(sum(last, place, keepdims=keepdims)), numpy.nan, middle))
+    return asarray(where(isnan(sum(last, along, keepdims=keepdims)), numpy.nan, middle))
 
 
 # -- scans ---------------------------------------------------------------------------------------------------

@@ -34,12 +34,12 @@ def repeat(a: ArrayLike, repeats: Any, axis: int | None = None) -> ndarray:
     x = asarray(a)
     if axis is None:
         return repeat(ravel(x), repeats, 0)
-    place = one_axis(axis, x.ndim)
+    along = one_axis(axis, x.ndim)
     if not isinstance(repeats, int):
-        return _repeat_each(x, repeats, place)
-    apart = (*x.shape[: place + 1], 1, *x.shape[place + 1 :])
-    wide = (*x.shape[: place + 1], repeats, *x.shape[place + 1 :])
-    together = (*x.shape[:place], x.shape[place] * repeats, *x.shape[place + 1 :])
+        return _repeat_each(x, repeats, along)
+    apart = (*x.shape[: along + 1], 1, *x.shape[along + 1 :])
+    wide = (*x.shape[: along + 1], repeats, *x.shape[along + 1 :])
+    together = (*x.shape[:along], x.shape[along] * repeats, *x.shape[along + 1 :])
     return _own(reshape(broadcast_to(reshape(x, apart), wide), together))
 
 
@@ -52,8 +52,8 @@ def _own(x: ndarray) -> ndarray:
 def _repeat_each(x: ndarray, repeats: Any, axis: int) -> ndarray:
     """A number of repeats for each place."""
     counts = repeats._leave("numbers of repeats") if isinstance(repeats, ndarray) else repeats
-    places = numpy.repeat(numpy.arange(x.shape[axis]), counts)
-    return x[(*(slice(None),) * axis, ndarray(places))]
+    indices = numpy.repeat(numpy.arange(x.shape[axis]), counts)
+    return x[(*(slice(None),) * axis, ndarray(indices))]
 
 
 def pad(array: ArrayLike, pad_width: Any, mode: str = "constant", constant_values: Any = 0) -> ndarray:

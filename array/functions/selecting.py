@@ -28,12 +28,12 @@ def take(a: ArrayLike, indices: ArrayLike, axis: int | None = None, mode: str = 
     x = asarray(a)
     if axis is None:
         return take(ravel(x), indices, 0, mode)
-    place = one_axis(axis, x.ndim)
+    along = one_axis(axis, x.ndim)
     picked = as_index(indices)
-    lead, rest = x.shape[:place], x.shape[place + 1 :]
+    lead, rest = x.shape[:along], x.shape[along + 1 :]
     if 0 in (*lead, *picked.shape, *rest) and (mode in ("clip", "wrap") or (mode == "raise" and 0 in lead)):
         return full((*lead, *picked.shape, *rest), 0, x.dtype)  # here NumPy looks at no index
-    return x[(*(slice(None),) * place, within(picked, x.shape[place], mode))]
+    return x[(*(slice(None),) * along, within(picked, x.shape[along], mode))]
 
 
 def as_index(indices: ArrayLike) -> ndarray:
@@ -93,8 +93,8 @@ def sort(
     a: ArrayLike, axis: int | None = -1, kind: str | None = None, *, stable: bool | None = None
 ) -> ndarray:
     """The elements in rising order along ``axis`` (``None``: of the flattened array), nan last."""
-    x, place = _to_sort(a, axis, kind, stable)
-    return sorting.sort(x, axis=place)
+    x, along = _to_sort(a, axis, kind, stable)
+    return sorting.sort(x, axis=along)
 
 
 def argsort(
@@ -105,8 +105,8 @@ def argsort(
     A number has place 0.
     """
     values = asarray(a)
-    x, place = _to_sort(values, axis if values.ndim else None, kind, stable)
-    return sorting.argsort(x, axis=place)
+    x, along = _to_sort(values, axis if values.ndim else None, kind, stable)
+    return sorting.argsort(x, axis=along)
 
 
 def _to_sort(a: ArrayLike, axis: int | None, kind: str | None, stable: bool | None) -> tuple[ndarray, int]:

@@ -113,12 +113,12 @@ def matrix_transpose(x: ArrayLike) -> ndarray:
 def moveaxis(a: ArrayLike, source: Any, destination: Any) -> ndarray:
     """``a`` with the source axes moved to other places, the rest in their order."""
     x = asarray(a)
-    sources, places = axes_in_order(source, x.ndim), axes_in_order(destination, x.ndim)
-    if len(sources) != len(places):
+    sources, destinations = axes_in_order(source, x.ndim), axes_in_order(destination, x.ndim)
+    if len(sources) != len(destinations):
         raise ValueError(f"source {source} and destination {destination} name different numbers of axes")
     order = [axis for axis in range(x.ndim) if axis not in sources]
-    for place, axis in sorted(zip(places, sources, strict=True)):
-        order.insert(place, axis)
+    for target, axis in sorted(zip(destinations, sources, strict=True)):
+        order.insert(target, axis)
     return transpose(x, order)
 
 

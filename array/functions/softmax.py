@@ -23,11 +23,11 @@ def softmax(
     length: how many elements of each row along the last axis count; the others get 0.
     """
     x = _cooled(data, temperature)
-    place = one_axis(axis, x.ndim)
+    along = one_axis(axis, x.ndim)
     if length is not None:
-        counts = expand_dims(asarray(length), place)
-        return masked_softmax(x, pointwise.less(positions(x.shape[place], x.ndim - place - 1), counts), place)
-    return current().apply(neural.softmax, (x,), {"axis": place})
+        counts = expand_dims(asarray(length), along)
+        return masked_softmax(x, pointwise.less(positions(x.shape[along], x.ndim - along - 1), counts), along)
+    return current().apply(neural.softmax, (x,), {"axis": along})
 
 
 def log_softmax(data: ArrayLike, axis: int = -1, temperature: float | None = None) -> ndarray:

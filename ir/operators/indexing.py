@@ -18,16 +18,16 @@ from blockfuse.ir.operators.pointwise import FLAT, cast, equal, where
 def _numpy_pattern(
     pattern: Pattern, shape: tuple[int, ...], arrays: tuple[numpy.ndarray, ...]
 ) -> tuple[Any, ...]:
-    def item(place: int, entry: Any) -> Any:
+    def item(position: int, entry: Any) -> Any:
         if not isinstance(entry, tuple):
             return entry
         kind, *rest = entry
         if kind == "along":
-            size, (axis, ndim) = shape[sum(e is not None for e in pattern[:place])], rest
+            size, (axis, ndim) = shape[sum(e is not None for e in pattern[:position])], rest
             return numpy.arange(size).reshape(tuple(size if n == axis else 1 for n in range(ndim)))
         return arrays[rest[0]] if kind == "array" else slice(*rest)
 
-    return tuple(item(place, entry) for place, entry in enumerate(pattern))
+    return tuple(item(position, entry) for position, entry in enumerate(pattern))
 
 
 def _take_at(x: numpy.ndarray, *arrays: numpy.ndarray, pattern: Pattern) -> numpy.ndarray:
@@ -101,8 +101,8 @@ def _one_hot(x: numpy.ndarray, depth: int, on_value: float, off_value: float, dt
 
 
 def _expand_one_hot(x: Any, depth: int, on_value: float, off_value: float, dtype: str) -> Any:
-    places = arange(start=0, stop=depth, step=1, dtype="int64")
-    hit = equal(expand_dims(as_integers(x), axis=(x.ndim,)), places)
+    classes = arange(start=0, stop=depth, step=1, dtype="int64")
+    hit = equal(expand_dims(as_integers(x), axis=(x.ndim,)), classes)
     return where(hit, *(filled(value, (), numpy.dtype(dtype)) for value in (on_value, off_value)))
 
 

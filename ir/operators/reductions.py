@@ -193,10 +193,10 @@ def _place(extreme: Operator, x: Any, axis: int | None, keepdims: bool = False) 
         stands = logical_or(stands, isnan(x))
     extent = x.shape[axis]
     counted = "int32" if extent < 2**31 else "int64"
-    places = arange(start=0, stop=extent, step=1, dtype=counted)
-    places = reshape(places, shape=(extent, *(1,) * (x.ndim - axis - 1)))
+    indices = arange(start=0, stop=extent, step=1, dtype=counted)
+    indices = reshape(indices, shape=(extent, *(1,) * (x.ndim - axis - 1)))
     nowhere = cast(extent, dtype=counted)
-    return cast(min_(where(stands, places, nowhere), axis=(axis,), keepdims=keepdims), dtype="int64")
+    return cast(min_(where(stands, indices, nowhere), axis=(axis,), keepdims=keepdims), dtype="int64")
 
 
 _COMPARED = {"bool": "uint8", "float16": "float32"}  # dtype -> one of kernels, in the same order

@@ -27,8 +27,8 @@ def _scan_type(x: TensorType, axis: int) -> TensorType:
 
 
 def _sort_gradient(g: Any, out: Any, x: Any, axis: int) -> tuple[Any]:
-    places = argsort(argsort(x, axis=axis), axis=axis)  # where each element went
-    return (along_axis(g, places, axis),)
+    ranks = argsort(argsort(x, axis=axis), axis=axis)  # where each element went
+    return (along_axis(g, ranks, axis),)
 
 
 def _summed_from_behind(g: Any, axis: int) -> Any:

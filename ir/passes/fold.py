@@ -7,7 +7,7 @@ import numpy
 from blockfuse.ir.graph import Graph, Node, constant, literal, rewrite
 from blockfuse.ir.lowering import Movement
 
-_LARGEST = 1 << 20  # bytes: a constant above this is cheaper to compute again than to carry
+_MAX_CONSTANT_BYTES = 1 << 20  # one above this is cheaper to compute again than to carry
 
 
 def fold_constants(graph: Graph) -> Graph:
@@ -21,7 +21,7 @@ def _folded(node: Node) -> Node:
         not known
         or node.operator.random
         or isinstance(node.operator.lowering, Movement)
-        or node.type.nbytes > _LARGEST
+        or node.type.nbytes > _MAX_CONSTANT_BYTES
     ):
         return node
     with numpy.errstate(all="ignore"):

@@ -57,19 +57,19 @@ class Sequential(Block):
         return iter(tuple(self._children.values()))
 
     @overload
-    def __getitem__(self, place: int) -> Any: ...  # a Block; its class is the caller's to know
+    def __getitem__(self, index: int) -> Any: ...  # a Block; its class is the caller's to know
 
     @overload
-    def __getitem__(self, place: slice) -> Self: ...
+    def __getitem__(self, index: slice) -> Self: ...
 
-    def __getitem__(self, place: int | slice) -> Any:
+    def __getitem__(self, index: int | slice) -> Any:
         """The block at ``place``, or a container of the same kind around the blocks of a slice."""
         blocks = tuple(self._children.values())
-        if not isinstance(place, slice):
-            return blocks[place]
+        if not isinstance(index, slice):
+            return blocks[index]
         part = copy.copy(self)
         part._children.clear()
-        part.add(*blocks[place])
+        part.add(*blocks[index])
         return part
 
 

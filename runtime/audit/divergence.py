@@ -158,7 +158,7 @@ def _described(
             )
         node = found or output
         wanted = trace.values[node]
-    at = f" at {node.source.place}" if node.source else ""
+    at = f" at {node.source.location}" if node.source else ""
     lines.append(f"  first operator that differs: {node.operator.name}: {node.type}{at}")
     lines.append(f"  {_stage(program, arguments, evidence)}")
     lines.append(_written(name, trace, node, wanted, evidence.limit(wanted)))

@@ -44,13 +44,13 @@ class Panel:
     """Boxes with their places (left, top). depths: the height of every layer."""
 
     boxes: list[Box]
-    places: list[tuple[float, float]]
+    corners: list[tuple[float, float]]
     depths: list[float]
     width: float
     height: float
 
     def centre(self, number: int) -> float:
-        return self.places[number][0] + self.boxes[number].width / 2
+        return self.corners[number][0] + self.boxes[number].width / 2
 
 
 def panel(block: Block, names: list[str]) -> Panel:
@@ -133,8 +133,8 @@ def _routed(boxes: list[Box]) -> list[Box]:
             bringer = passing[key]
         return bringer
 
-    for place, box in enumerate(boxes):
-        result[place] = replace(box, above=tuple(over(number, box.layer - 1) for number in box.above))
+    for index, box in enumerate(boxes):
+        result[index] = replace(box, above=tuple(over(number, box.layer - 1) for number in box.above))
     return result
 
 
@@ -155,7 +155,7 @@ def _placed(boxes: list[Box]) -> Panel:
         layer.sort(key=lambda n: _mean([result.centre(above) for above in boxes[n].above]))
         left = (result.width - width) / 2
         for number in layer:
-            result.places[number] = (left, top)
+            result.corners[number] = (left, top)
             left += boxes[number].width + _ACROSS
         top += depth + _DOWN
     return result

@@ -67,15 +67,15 @@ def _column(svg: Element, left: float, width: float, name: str, panels: list[Pan
     for number, one in enumerate(panels):
         caption = name if len(panels) == 1 else f"{name}, block {number}"
         _text(svg, "caption", left, top + 12, caption)
-        place = f"translate({left + (width - one.width) / 2:g} {top + _CAPTION:g})"
-        _draw(_element(svg, "g", transform=place), one)
+        translation = f"translate({left + (width - one.width) / 2:g} {top + _CAPTION:g})"
+        _draw(_element(svg, "g", transform=translation), one)
         top += one.height + _CAPTION + _MARGIN
 
 
 def _draw(group: Element, panel: Panel) -> None:
     for number in range(len(panel.boxes)):
         _lines_into(group, panel, number)
-    for box, (left, top) in zip(panel.boxes, panel.places, strict=True):
+    for box, (left, top) in zip(panel.boxes, panel.corners, strict=True):
         if not box.lines:
             continue
         _element(group, "rect", box.kind, x=left, y=top, width=box.width, height=box.height, rx=6)
@@ -85,10 +85,10 @@ def _draw(group: Element, panel: Panel) -> None:
 
 def _lines_into(group: Element, panel: Panel, number: int) -> None:
     """A curve from each box above to the upper edge of this one; through it where it is a line on its way."""
-    box, x1, y1 = panel.boxes[number], panel.centre(number), panel.places[number][1]
+    box, x1, y1 = panel.boxes[number], panel.centre(number), panel.corners[number][1]
     end = y1 - _TIP if box.lines else y1
-    for place in box.above:
-        above, x0, y0 = panel.boxes[place], panel.centre(place), panel.places[place][1]
+    for upper in box.above:
+        above, x0, y0 = panel.boxes[upper], panel.centre(upper), panel.corners[upper][1]
         y0 += above.height if above.lines else panel.depths[above.layer]
         bend = (end - y0) / 2
         curve = f"M{x0:.1f} {y0:.1f} C{x0:.1f} {y0 + bend:.1f} {x1:.1f} {end - bend:.1f} {x1:.1f} {end:.1f}"

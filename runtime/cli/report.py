@@ -180,7 +180,7 @@ def plotted(comparisons: list[Comparison], suffix: str) -> bytes:
     from matplotlib.figure import Figure
 
     labels = [f"{c.subject}  {' '.join(map(str, c.inputs))}" for c in comparisons]
-    places = numpy.arange(len(comparisons))
+    positions = numpy.arange(len(comparisons))
     figure = Figure(figsize=(8, 1.2 + 0.42 * len(comparisons)), layout="constrained")
     axes = figure.subplots()
     for shift, name, colour, times in (
@@ -189,9 +189,9 @@ def plotted(comparisons: list[Comparison], suffix: str) -> bytes:
     ):
         medians = numpy.array([t.median for t in times])
         errors = [medians - [t.low for t in times], [t.high for t in times] - medians]
-        axes.barh(places + shift, medians, 0.38, xerr=errors, label=name, color=colour, ecolor="#555")
+        axes.barh(positions + shift, medians, 0.38, xerr=errors, label=name, color=colour, ecolor="#555")
     axes.set_xscale("log")
-    axes.set_yticks(places, labels)
+    axes.set_yticks(positions, labels)
     axes.invert_yaxis()
     axes.set_xlabel("microseconds a call, median and quartiles")
     axes.spines[["top", "right"]].set_visible(False)

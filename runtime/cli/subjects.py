@@ -107,12 +107,12 @@ def _place(error: BaseException) -> str:
     """Where user code stood."""
     if isinstance(error, SyntaxError):
         return ""
-    place, step = "", error.__traceback__
+    location, step = "", error.__traceback__
     while step is not None:
         if not is_trusted(step.tb_frame):
-            place = f" ({Path(step.tb_frame.f_code.co_filename).name}:{step.tb_lineno})"
+            location = f" ({Path(step.tb_frame.f_code.co_filename).name}:{step.tb_lineno})"
         step = step.tb_next
-    return place
+    return location
 
 
 # -- the objects in it ---------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ WIDTHS = ["float32", "float64"]
 COUNTS = [0, 1, 2, 3, 7, 8, 15, 16, 17, 18, 31, 1000, 1001]
 
 
-def place() -> Any:
+def stream_state() -> Any:
     """Where the stream is."""
     return STREAM.generator.bit_generator.state
 
@@ -70,7 +70,7 @@ def test_a_piece_holds_what_numpy_would_draw_and_leaves_the_stream_there(seed: i
             found = generator_of(piece).random(count, width)
             assert piece[0, 3] == count
         assert found.tobytes() == wanted.tobytes()
-        assert place() == plain.bit_generator.state
+        assert stream_state() == plain.bit_generator.state
 
 
 def test_a_generator_that_is_not_ours_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,9 +217,9 @@ def test_compiled_calls_draw_what_eager_calls_draw(sequence: Any, seed: int) -> 
     x, compiled = np.zeros(()), blockfuse.hybridize(drawn)
     compiled(x)
     STREAM.seed(seed)
-    wanted = [drawn(x) for _ in range(2)], place()
+    wanted = [drawn(x) for _ in range(2)], stream_state()
     STREAM.seed(seed)
-    found = [compiled(x) for _ in range(2)], place()
+    found = [compiled(x) for _ in range(2)], stream_state()
     assert "compiled" in compiled.explain()
     assert found[1] == wanted[1]
     for one, other in zip(*(chain(*arrays) for arrays, _ in (found, wanted)), strict=True):
@@ -238,7 +238,7 @@ def test_a_net_with_dropout_drops_the_same_in_training() -> None:
         with autograd.train_mode():
             net(x)
             STREAM.seed(3)
-            results.append(([net(x).asnumpy() for _ in range(3)], place()))
+            results.append(([net(x).asnumpy() for _ in range(3)], stream_state()))
     (eager, end), (compiled, found_end) = results
     assert end == found_end
     for one, other in zip(eager, compiled, strict=True):
@@ -313,11 +313,11 @@ def test_draws_keep_their_order_whatever_needs_them_first() -> None:
     compiled, x = blockfuse.hybridize(crossed), np.ones(3)
     compiled(x)
     STREAM.seed(6)
-    found, end = compiled(x), place()
+    found, end = compiled(x), stream_state()
     STREAM.seed(6)
     for one, other in zip(found, crossed(x), strict=True):
         numpy.testing.assert_allclose(one.asnumpy(), other.asnumpy(), rtol=1e-5, atol=1e-6)
-    assert end == place()
+    assert end == stream_state()
     assert program_of(compiled).entry is not None
 
 
@@ -346,10 +346,10 @@ def test_an_entry_draws_before_it_runs() -> None:
     compiled, x = blockfuse.hybridize(noisy), np.ones((4, 3))
     compiled(x)
     STREAM.seed(4)
-    found, end = [compiled(x).tolist() for _ in range(3)], place()
+    found, end = [compiled(x).tolist() for _ in range(3)], stream_state()
     STREAM.seed(4)
     assert numpy.allclose(found, [noisy(x).tolist() for _ in range(3)], rtol=1e-5, atol=1e-6)
-    assert end == place()
+    assert end == stream_state()
     assert program_of(compiled).executable.calls() == 3
 
 
@@ -357,15 +357,15 @@ def test_a_call_that_the_entry_refuses_has_drawn_nothing() -> None:
     compiled, x = blockfuse.hybridize(noisy), np.ones((4, 3))
     compiled(x)
     STREAM.seed(4)
-    before = place()
+    before = stream_state()
     entry = program_of(compiled).entry
     turned = np.ones((3, 4)).T
     assert all(entry(*given) is NotImplemented for given in ((), (x, x), (turned,), (np.ones((4, 4)),)))
-    assert place() == before
-    found, end = compiled(turned), place()
+    assert stream_state() == before
+    found, end = compiled(turned), stream_state()
     STREAM.seed(4)
     assert numpy.allclose(found, noisy(turned), rtol=1e-5, atol=1e-6)
-    assert end == place()
+    assert end == stream_state()
 
 
 def test_what_drawing_raises_is_raised_by_the_call_and_nothing_leaks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -511,10 +511,10 @@ WRONG: dict[str, Callable[[Any], Any]] = {
     "value", [-1, -0.5, numpy.float32(-1), [0.5, -1.0], numpy.array([-1.0]), np.array([0.5, -1.0])], ids=repr
 )
 def test_parameters_that_no_distribution_has_are_refused(name: str, value: Any) -> None:
-    before = place()
+    before = stream_state()
     with pytest.raises(ValueError, match=r"must|< 0"):
         WRONG[name](value)
-    assert place() == before, "nothing was drawn"
+    assert stream_state() == before, "nothing was drawn"
     WRONG[name](0.5)
     WRONG[name](np.array([0.5, 0.25]))
 

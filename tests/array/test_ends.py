@@ -13,7 +13,7 @@ from blockfuse import nn, np, npx
 
 INF, NAN = numpy.inf, numpy.nan
 INTEGERS = tuple(f"{u}int{bits}" for u in ("", "u") for bits in (8, 16, 32, 64))
-LEAST = float(numpy.finfo("float32").min)
+LOWEST = float(numpy.finfo("float32").min)
 
 
 def ends(dtype: str) -> numpy.ndarray:
@@ -279,7 +279,7 @@ def test_logsumexp_of_integers_does_not_wrap(dtype: str) -> None:
 
 
 def test_what_a_mask_leaves_out_weighs_nothing() -> None:
-    x = numpy.array([[LEAST, LEAST, 5.0], [LEAST, 1.0, NAN], [1.0, 2.0, INF], [3.0, 3.0, -INF]], "float32")
+    x = numpy.array([[LOWEST, LOWEST, 5.0], [LOWEST, 1.0, NAN], [1.0, 2.0, INF], [3.0, 3.0, -INF]], "float32")
     kept = numpy.array([[1, 1, 0], [1, 0, 0], [0, 0, 0], [1, 1, 1]], bool)
     shares = numpy.array([[0.5, 0.5, 0], [1, 0, 0], [0, 0, 0], [0.5, 0.5, 0]])
     with numpy.errstate(divide="ignore"):

@@ -554,18 +554,18 @@ FORMS: list[tuple[Any, ...]] = [
 ]
 
 
-def _named(place: Any, name: str) -> Any:
+def _named(owner: Any, name: str) -> Any:
     for part in name.split("."):
-        place = getattr(place, part)
-    return place
+        owner = getattr(owner, part)
+    return owner
 
 
 @pytest.mark.parametrize("form", FORMS, ids=[f"{f[0]}-{n}" for n, f in enumerate(FORMS)])
 def test_every_form_of_a_call_is_numpys(form: tuple[Any, ...]) -> None:
     name, arguments, options = (*form, {})[:3]
     wanted = _named(numpy, name)(*arguments, **options)
-    for place in (np, numpy):
-        same(_named(place, name)(*ours(arguments), **ours_of(options)), wanted)
+    for owner in (np, numpy):
+        same(_named(owner, name)(*ours(arguments), **ours_of(options)), wanted)
 
 
 METHODS: list[tuple[Any, ...]] = [
@@ -767,8 +767,8 @@ def test_topk() -> None:
     assert npx.topk(x, k=2).tolist() == [[0, 2]]
     assert npx.topk(x, k=2).dtype == "float32"
     assert npx.topk(x, k=2, is_ascend=True, ret_typ="value").tolist() == [[1, 2]]
-    values, places = npx.topk(x, k=3, ret_typ="both", dtype="int32")
-    assert (values.tolist(), places.tolist()) == ([[3, 3, 2]], [[0, 2, 3]])
+    values, indices = npx.topk(x, k=3, ret_typ="both", dtype="int32")
+    assert (values.tolist(), indices.tolist()) == ([[3, 3, 2]], [[0, 2, 3]])
     assert npx.topk(x, k=2, ret_typ="mask").tolist() == [[1, 0, 1, 0]]
     assert npx.topk(x.T, axis=0, k=1, ret_typ="mask").tolist() == [[1], [0], [0], [0]]
 

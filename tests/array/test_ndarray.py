@@ -331,8 +331,8 @@ def test_mixed_indices(shape: tuple[int, ...], data: Any) -> None:
     )
     index = tuple(data.draw(item) for _ in range(data.draw(st.integers(1, len(shape)))))
     if data.draw(st.booleans()):
-        place = data.draw(st.integers(0, len(index)))
-        index = (*index[:place], data.draw(st.sampled_from([None, ...])), *index[place:])
+        position = data.draw(st.integers(0, len(index)))
+        index = (*index[:position], data.draw(st.sampled_from([None, ...])), *index[position:])
     x = numbered(shape)
     as_arrays = tuple(numpy.array(i) if isinstance(i, list) else i for i in index)
     same(ndarray(x)[index], numpy.asarray(x[as_arrays]))

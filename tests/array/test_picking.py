@@ -13,7 +13,7 @@ from patterns import beyond, case_of, columns_of, rows_of
 import blockfuse
 from blockfuse import nn, np, npx
 from blockfuse.codegen.scheduling.steps import HostCall
-from blockfuse.ir.batch_items import shares_of
+from blockfuse.ir.batch_items import rows_per_item_of
 from blockfuse.ir.errors import TraceError
 from blockfuse.ir.operators import indexing, movement
 from blockfuse.ir.types import tensor
@@ -126,9 +126,9 @@ def test_items_that_pick_by_themselves(function: Any, types: Any, share: int | N
     growing = {i for i in recorded.inputs if i.shape[0] == 61 and i.attrs["name"] != "fixed"}
     if share is None:
         with pytest.raises(TraceError, match="take_at"):
-            shares_of(recorded, growing, 61)
+            rows_per_item_of(recorded, growing, 61)
     else:
-        assert shares_of(recorded, growing, 61)[recorded.outputs[0]] == share
+        assert rows_per_item_of(recorded, growing, 61)[recorded.outputs[0]] == share
 
 
 def test_audits_see_picked_values() -> None:

@@ -21,7 +21,7 @@ from blockfuse.codegen.scheduling.every_size import for_every_size, share
 from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.codegen.scheduling.steps import Launch
 from blockfuse.codegen.variants import Variant
-from blockfuse.ir.batch_items import shares_of
+from blockfuse.ir.batch_items import rows_per_item_of
 from blockfuse.ir.errors import TraceError
 from blockfuse.ir.flow import straight
 from blockfuse.ir.graph import Graph
@@ -40,7 +40,7 @@ def share_of(function: Callable[..., Any], *shapes: tuple[int, ...], fixed: str 
     types = {f"x{n}": tensor(shape, "float32") for n, shape in enumerate(shapes)}
     recorded = expand_composites(graph(function, **types))
     growing = {i for i in recorded.inputs if i.attrs["name"] not in fixed.split()}
-    return shares_of(recorded, growing, BATCH)[recorded.outputs[0]]
+    return rows_per_item_of(recorded, growing, BATCH)[recorded.outputs[0]]
 
 
 def index(*items: Any) -> tuple[Any, ...]:

@@ -154,9 +154,9 @@ def test_elements_that_index_arrays_pick_are_those_of_numpy(case: Picked) -> Non
     wanted = case.table[case.numpy_index]
     found = gathered(case.pattern, row_major(case.table.shape), [row_major(a.shape) for a in case.arrays])
     assert found.base.shape == wanted.shape
-    for place in numpy.ndindex(*wanted.shape):
-        at = found.base.offset + numpy.dot(place, found.base.strides)
+    for element in numpy.ndindex(*wanted.shape):
+        at = found.base.offset + numpy.dot(element, found.base.strides)
         for array, axis in zip(case.arrays, found.axes, strict=True):
-            index = array.reshape(-1)[axis.index.offset + int(numpy.dot(place, axis.index.strides))]
+            index = array.reshape(-1)[axis.index.offset + int(numpy.dot(element, axis.index.strides))]
             at += int(index) % axis.size * axis.stride
-        assert case.table.reshape(-1)[int(at)] == wanted[place]
+        assert case.table.reshape(-1)[int(at)] == wanted[element]

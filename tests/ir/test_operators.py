@@ -33,8 +33,8 @@ def operands_of(example: Example, dtype: str) -> tuple[numpy.ndarray, ...]:
     """Random operands of one dtype; those that the example calls integers are int64."""
     rng = numpy.random.default_rng(5)
 
-    def operand(place: int, shape: tuple[int, ...]) -> numpy.ndarray:
-        if place in example.integers:
+    def operand(position: int, shape: tuple[int, ...]) -> numpy.ndarray:
+        if position in example.integers:
             return rng.integers(0, int(example.high), shape)
         return rng.uniform(example.low, example.high, shape).astype(dtype)
 
@@ -193,15 +193,19 @@ def unbroadcast(grad: ndarray, shape: tuple[int, ...]) -> ndarray:
 
 
 def differences(
-    row: Operator, operands: tuple[numpy.ndarray, ...], place: int, attrs: dict[str, Any], seed: numpy.ndarray
+    row: Operator,
+    operands: tuple[numpy.ndarray, ...],
+    position: int,
+    attrs: dict[str, Any],
+    seed: numpy.ndarray,
 ) -> numpy.ndarray:
     """Central finite differences of ``sum(row(*operands) * seed)`` by the elements of one operand."""
-    grad = numpy.zeros_like(operands[place])
+    grad = numpy.zeros_like(operands[position])
     for index in numpy.ndindex(grad.shape):
         totals = []
         for step in (STEP, -STEP):
             moved = [x.copy() for x in operands]
-            moved[place][index] += step
+            moved[position][index] += step
             totals.append((meaning_of(row, tuple(moved), attrs) * seed).sum())
         grad[index] = (totals[0] - totals[1]) / (2 * STEP)
     return grad
@@ -223,13 +227,13 @@ def test_gradient_is_that_of_finite_differences(row: Operator, example: Example)
         pytest.skip("no meaning for floats")
     seed = numpy.random.default_rng(6).uniform(0.5, 1.5, out.shape)
     found = gradients(row, tuple(ndarray(x) for x in operands), example.attrs, ndarray(seed))
-    for place, (x, grad) in enumerate(zip(operands, found, strict=True)):
+    for position, (x, grad) in enumerate(zip(operands, found, strict=True)):
         if x.dtype != "float64" or out.dtype != "float64":
             assert grad is None or not grad.asnumpy().any()
             continue
         value = numpy.zeros_like(x) if grad is None else grad.asnumpy()
         assert value.shape == x.shape
-        wanted = differences(row, operands, place, example.attrs, seed)
+        wanted = differences(row, operands, position, example.attrs, seed)
         numpy.testing.assert_allclose(value, wanted, rtol=GRADIENT[0], atol=GRADIENT[1])
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from blockfuse.ir.batch_items import shares_of
+from blockfuse.ir.batch_items import rows_per_item_of
 from blockfuse.ir.errors import BlockfuseError, TraceError
 from blockfuse.ir.graph import Node, argument, constant, graph_of, leaf
 from blockfuse.ir.passes.dedupe import frozen
@@ -157,7 +157,7 @@ class EverySize:
         values = (*path.sequence, *path.outputs)
         given = {n for n in graph_of((), values).nodes if n.is_leaf and n.operator is not constant}
         graph = expand_composites(graph_of(given, values))
-        shares_of(graph, growing, size)
+        rows_per_item_of(graph, growing, size)
 
 
 def _text(node: Node) -> str:
