@@ -7,18 +7,15 @@ from blockfuse.array.files import load, save, savez
 from blockfuse.array.functions import random
 from blockfuse.array.functions.activations import (
     activation,
-    erf,
     gelu,
     leaky_relu,
     log_sigmoid,
     mish,
-    relu,
-    sigmoid,
     silu,
     smooth_l1,
-    softplus,
     softsign,
 )
+from blockfuse.array.functions.elementwise import erf, relu, sigmoid, softplus
 from blockfuse.array.functions.gluon import (
     arange_like,
     broadcast_like,

@@ -1,4 +1,4 @@
-"""Activations of neural networks, elementwise: ``npx.relu`` and its kin, by function and by name."""
+"""Activations of neural networks: functions of each element, and the choice among them by name."""
 
 from __future__ import annotations
 
@@ -6,16 +6,11 @@ from collections.abc import Callable
 
 from blockfuse.array.arguments import ArrayLike
 from blockfuse.array.functions.creation import asarray
-from blockfuse.array.functions.elementwise import unary
+from blockfuse.array.functions.elementwise import relu, sigmoid, softplus
 from blockfuse.array.functions.shaping import reshape
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.errors import UsageError
 from blockfuse.ir.operators import neural, pointwise
-
-relu = unary(neural.relu)
-sigmoid = unary(neural.sigmoid)
-erf = unary(neural.erf)
-softplus = unary(neural.softplus)
 
 
 def _tanh(x: ArrayLike) -> ndarray:

@@ -12,7 +12,7 @@ from blockfuse.array.functions.creation import array, asarray
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.interpreter import current
 from blockfuse.ir.operator import Operator
-from blockfuse.ir.operators import pointwise
+from blockfuse.ir.operators import neural, pointwise
 
 
 class Unary(Protocol):
@@ -269,6 +269,13 @@ arctanh = atanh = unary(pointwise.arctanh)
 degrees = rad2deg = unary(pointwise.degrees)
 radians = deg2rad = unary(pointwise.radians)
 
+
+# -- of neural networks: part of npx -------------------------------------------------------------------------
+
+relu = unary(neural.relu)
+sigmoid = unary(neural.sigmoid)
+erf = unary(neural.erf)
+softplus = unary(neural.softplus)
 
 # -- choice --------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 import doctest
 import math
+import pickle
 import types
 from pathlib import Path
 from typing import Any
@@ -278,6 +279,12 @@ def test_linear_algebra() -> None:
 @pytest.mark.parametrize("module", [creation, random, autograd], ids=lambda m: m.__name__)
 def test_examples_in_docstrings(module: Any) -> None:
     assert doctest.testmod(module).failed == 0
+
+
+@pytest.mark.parametrize("name", [n for n in npx.__all__ if isinstance(getattr(npx, n), types.FunctionType)])
+def test_functions_of_networks_can_be_pickled(name: str) -> None:
+    function = getattr(npx, name)
+    assert pickle.loads(pickle.dumps(function)) is function
 
 
 # -- creation ------------------------------------------------------------------------------------------------
