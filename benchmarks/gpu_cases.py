@@ -18,17 +18,14 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Family:
-    """Kernels of one kind. make: gives a net or a function of arrays. shapes: of the arguments, one row for each case; the
-    first is small enough for the simulator, unless all are ``large``. limit: of the difference from float64, over the
-    largest element.
-    """
+    """Kernels of one kind."""
 
     name: str
-    make: Callable[[], Any]
-    shapes: tuple[tuple[Shape, ...], ...]
-    limit: float = 1e-5
-    dtype: str = "float32"
-    large: bool = False
+    make: Callable[[], Any]  # gives a net or a function of arrays
+    shapes: tuple[tuple[Shape, ...], ...]  # of the arguments, one row for each case
+    limit: float = 1e-5  # of the difference from float64, over the largest element
+    dtype: str = "float32"  # of the arguments
+    large: bool = False  # too large for the simulator; otherwise the first case is small enough
 
 
 def mlp(*widths: int) -> Any:
@@ -130,24 +127,19 @@ FAMILIES = (
 
 @dataclass(frozen=True)
 class Measure:
-    """A call whose time counts, from arrays of the device unless ``host``.
-
-    rehearsal: make and shapes of a small one. bound: what the device must do at least, ``amount`` bytes copied (read plus
-    written) or FLOP. share: of the bound's speed that is wanted. most: microseconds. times_eager: how many times as fast
-    as torch. torch: the same call, of the library and weights and arguments.
-    """
+    """A call whose time counts, and what is wished of it."""
 
     name: str
-    make: Callable[[], Any]
-    shapes: tuple[Shape, ...]
-    rehearsal: tuple[Callable[[], Any], tuple[Shape, ...]]
-    torch: Callable[..., Any]
-    bound: Literal["copy", "flop"] | None = None
-    amount: float = 0.0
-    share: float | None = None
-    most: float | None = None
-    times_eager: float | None = None
-    host: bool = False
+    make: Callable[[], Any]  # gives a net or a function of arrays
+    shapes: tuple[Shape, ...]  # of the arguments
+    rehearsal: tuple[Callable[[], Any], tuple[Shape, ...]]  # make and shapes of a small one
+    torch: Callable[..., Any]  # the same call, of the library and weights and arguments
+    bound: Literal["copy", "flop"] | None = None  # what the device must do at least
+    amount: float = 0.0  # of the bound: bytes copied (read plus written) or FLOP
+    min_bound_fraction: float | None = None  # of the bound's speed that is wanted
+    max_microseconds: float | None = None
+    times_eager: float | None = None  # how many times as fast as torch it should be
+    host: bool = False  # whether the arguments are arrays of the host, not of the device
 
 
 def _torch_mlp(torch: Any, weights: list[Any], x: Any) -> Any:
@@ -177,7 +169,7 @@ MEASURES = (
         ((64, 784),),
         (lambda: mlp(9, 5, 3), ((2, 9),)),
         _torch_mlp,
-        most=12.0,
+        max_microseconds=12.0,
         times_eager=2.0,
     ),
     Measure(
@@ -186,7 +178,7 @@ MEASURES = (
         ((64, 784),),
         (lambda: mlp(9, 5, 3), ((2, 9),)),
         _torch_mlp,
-        most=35.0,
+        max_microseconds=35.0,
         host=True,
     ),
     Measure(
@@ -197,7 +189,7 @@ MEASURES = (
         _torch_mlp,
         "flop",
         2.0 * _LARGE_BATCH * sum(a * b for a, b in pairwise(_LARGE_NET)),
-        share=0.75,
+        min_bound_fraction=0.75,
     ),
     Measure(
         "softmax 16384x1024",
@@ -207,7 +199,7 @@ MEASURES = (
         lambda torch, _, x: torch.softmax(x, -1),
         "copy",
         8.0 * prod(_ROWS),
-        share=0.85,
+        min_bound_fraction=0.85,
     ),
     Measure(
         "layer norm 16384x1024",
@@ -217,7 +209,7 @@ MEASURES = (
         _torch_norm,
         "copy",
         8.0 * prod(_ROWS),
-        share=0.85,
+        min_bound_fraction=0.85,
     ),
     Measure(
         "gelu(x*a+b)+residual, 64 M elements",
@@ -227,7 +219,7 @@ MEASURES = (
         _torch_gelu,
         "copy",
         12.0 * _ELEMENTS,
-        share=0.9,
+        min_bound_fraction=0.9,
     ),
 )
 CHAINS = (1, 5, 10)  # kernels of a program whose launches are timed one by one and as a graph

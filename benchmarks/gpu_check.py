@@ -262,12 +262,16 @@ def _bound(measure: Measure, speeds: dict[str, float]) -> float | None:
 
 
 def _missed(measure: Measure, ours: float, eager: float | None, bound: float | None) -> Iterator[str]:
-    if measure.most is not None and ours > measure.most:
-        yield f"more than {measure.most} us"
+    if measure.max_microseconds is not None and ours > measure.max_microseconds:
+        yield f"more than {measure.max_microseconds} us"
     if measure.times_eager is not None and eager is not None and eager < measure.times_eager * ours:
         yield f"less than {measure.times_eager} times torch"
-    if measure.share is not None and bound is not None and bound < measure.share * ours:
-        yield f"less than {measure.share:.0%} of what the device can do"
+    if (
+        measure.min_bound_fraction is not None
+        and bound is not None
+        and bound < measure.min_bound_fraction * ours
+    ):
+        yield f"less than {measure.min_bound_fraction:.0%} of what the device can do"
 
 
 if __name__ == "__main__":

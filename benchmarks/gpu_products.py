@@ -52,17 +52,14 @@ Timed = Callable[
 
 @dataclass(frozen=True)
 class ProductTime:
-    """Dense with bias and ReLU. by: a block, or the library's precision. relative: error over the largest element.
+    """Dense with bias and ReLU."""
 
-    estimate: cycles, for a block.
-    """
-
-    shape: tuple[int, int, int]
-    by: str
+    shape: tuple[int, int, int]  # rows, inner, units
+    by: str  # a block, or the library's precision
     microseconds: float
-    relative: float
-    estimate: float | None = None
-    chosen: bool = False
+    relative: float  # error over the largest element
+    estimate: float | None = None  # cycles, for a block
+    chosen: bool = False  # whether a program would take it
 
     @property
     def teraflops(self) -> float:

@@ -20,14 +20,14 @@ from benchmarks.gpu_timing import Found
 
 @dataclass(frozen=True)
 class Timed:
-    """A measure in microseconds. bound: what the device could do it in, as measured; missed: wishes that were not met."""
+    """A measure in microseconds."""
 
-    name: str
+    name: str  # of the measure
     ours: float
-    torch_eager: float | None
+    torch_eager: float | None  # None: no torch here
     torch_compiled: float | None
-    bound: float | None
-    missed: tuple[str, ...]
+    bound: float | None  # what the device could do it in, as measured
+    missed: tuple[str, ...]  # wishes that were not met
 
 
 # Who computed a product -> the largest error that it may have; who is not here computes in float32.

@@ -27,21 +27,18 @@ _PATIENCE = 180.0  # seconds for one answer: a compiler may be slow, but not tha
 
 @dataclass(frozen=True)
 class Cell:
-    """What one contender did with one net: times in microseconds, or ``reason`` why there are none.
+    """What one contender did with one net: times in microseconds, or ``reason`` why there are none."""
 
-    used: the processor time of each sample, by all threads of the contender.
-    """
-
-    net: str
-    contender: str
-    threads: int
-    times: tuple[float, ...] = ()
-    used: tuple[float, ...] = ()
-    difference: float = 0.0
-    agrees: bool = True
+    net: str  # its name
+    contender: str  # its name
+    threads: int  # that it was allowed
+    times: tuple[float, ...] = ()  # of each sample, for a call
+    used: tuple[float, ...] = ()  # processor time of each sample, by all threads of the contender
+    difference: float = 0.0  # from the result in float64
+    agrees: bool = True  # whether the difference is within the tolerance
     complaint: str = ""  # it ran, but not as it should
-    way: str = ""
-    reason: str = ""
+    way: str = ""  # how the contender says that it ran
+    reason: str = ""  # why there are no times
 
     @property
     def median(self) -> float:

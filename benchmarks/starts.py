@@ -25,16 +25,16 @@ _QUICK = 5.0  # seconds
 class Start:
     """Seconds of one start: ``all`` from starting Python to the second result; or ``reason`` why there are none."""
 
-    contender: str
-    net: str
+    contender: str  # its name
+    net: str  # its name
     cache: str  # empty or filled
-    all: float = 0.0
+    all: float = 0.0  # from starting Python to the second result
     used: float = 0.0  # of all, processor time
-    importing: float = 0.0
-    first: float = 0.0
-    peak_bytes: int = 0
-    agrees: bool = True
-    reason: str = ""
+    importing: float = 0.0  # of all, until the contender is imported
+    first: float = 0.0  # of all, the first call
+    peak_bytes: int = 0  # the most memory that the process had
+    agrees: bool = True  # whether the result is right
+    reason: str = ""  # why there are no times
 
 
 def first_calls(names: list[str]) -> Iterator[list[Start]]:

@@ -57,12 +57,12 @@ class Difference:
 class Comparison:
     """One net with one size of input."""
 
-    subject: Subject
-    inputs: tuple[Input, ...]
-    outcome: Outcome
-    difference: Difference
-    eager: Timing
-    compiled: Timing
+    subject: Subject  # the net
+    inputs: tuple[Input, ...]  # which arrays it was called with
+    outcome: Outcome  # how the compiled calls ran
+    difference: Difference  # between eager and compiled results
+    eager: Timing  # of calls that Python runs
+    compiled: Timing  # of calls that a program runs
     first_call: float  # milliseconds: recording, compiling (or loading) and the eager call itself
 
     @property
