@@ -175,7 +175,7 @@ def test_known_code_is_compiled_after_few_recordings(name: str) -> None:
 @pytest.mark.parametrize("function", [logs, looks_up_a_logger, logs_if_enabled, copies, asserts])
 def test_known_code_is_not_looked_into(function: Callable[[Any], Any]) -> None:
     state = State([(function, "function")])
-    assert len(state.facts) + len(state.contents) < 40
+    assert len(state.items) + len(state.others) < 40
 
 
 def test_code_of_a_library_that_has_not_run_is_not_looked_into() -> None:

@@ -32,18 +32,6 @@ _INSTALLED = tuple({f"{sysconfig.get_path(name)}/" for name in ("purelib", "plat
 _NUMPY = str(Path(numpy.__file__).parent) + "/"
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What known code was told when it asked something ambient. text says what that is, for people."""
-
-    ask: Callable[[], Any]
-    answer: Any
-    text: str
-
-    def holds(self) -> bool:
-        return bool(self.ask() == self.answer)
-
-
 _LEVELS = ("debug", "info", "warning", "warn", "error", "critical", "exception", "fatal", "log")
 
 # Module -> its known functions, or what they are in ("*": what begins so); where there are none, all but those after "-".

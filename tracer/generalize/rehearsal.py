@@ -216,7 +216,7 @@ def _beforehand(first: Recording) -> str:
     assert first.state is not None
     if first.draws:
         return "forward draws random numbers"
-    telling = next((f.text for f in first.state.facts if any(f.value is t for t in _TELLING_OBJECTS)), "")
+    telling = next((f.text for f in first.state.items if any(f.value is t for t in _TELLING_OBJECTS)), "")
     if telling:
         return f"forward can reach {telling}, which tells objects apart"
     return next((reason for reason in map(_telling, first.functions) if reason), "")

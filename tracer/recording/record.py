@@ -15,12 +15,12 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.array.pytree import Structure, Unstructured, containers, flatten_result
 from blockfuse.ir import interpreter
 from blockfuse.ir.graph import Node, Source, captured, leaf, literal, ordered, parameter
-from blockfuse.tracer.certificate.known_libraries import Setting
 from blockfuse.tracer.certificate.purity import Witness
 from blockfuse.tracer.flow.replay import Path
 from blockfuse.tracer.recording.origins import Origin
 from blockfuse.tracer.recording.recorder import Recorder
 from blockfuse.tracer.state.changes import Changes
+from blockfuse.tracer.state.facts import Setting
 from blockfuse.tracer.state.picture import State
 
 _CHANGED = frozenset({"sys.gettrace", "sys.getprofile", "gc.isenabled"})  # they tell of a recording

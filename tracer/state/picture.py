@@ -33,7 +33,6 @@ from blockfuse.array.pytree import ATOMS
 from blockfuse.ir.operator import Operator
 from blockfuse.tracer.certificate.known_functions import SHOWN, STRANGE_MEMBERS, stranger
 from blockfuse.tracer.certificate.known_libraries import (
-    Setting,
     about,
     is_asked,
     is_library,
@@ -45,10 +44,11 @@ from blockfuse.tracer.state.facts import (
     MISSING,
     Contents,
     Fact,
-    Further,
+    Item,
     Kind,
     Names,
     Order,
+    Setting,
     Values,
     attribute_of,
     cell_contents,
@@ -153,10 +153,10 @@ class State:
             self.unseen = str(error)
 
     def _clear(self) -> None:
-        self.facts: list[Fact] = []  # must be looked at again before every call
-        self.watched_facts: list[Fact] = []  # only after a watcher was told
-        self.contents: list[Further] = []  # as facts
-        self.watched_contents: list[Further] = []
+        self.items: list[Item] = []  # must be looked at again before every call
+        self.watched_items: list[Item] = []  # only after a watcher was told
+        self.others: list[Fact] = []  # as facts
+        self.watched_others: list[Fact] = []
         self.arrays: dict[int, Any] = {}  # id -> array (ours or NumPy's) that the state holds
         self.watched: list[Any] = []  # blocks and parameters
         self.codes: set[types.CodeType] = set()  # of every function that was reached
@@ -179,11 +179,11 @@ class State:
 
     def add_settings(self, settings: Iterable[Setting]) -> None:
         """What known code asked while the call ran."""
-        self.contents += settings
+        self.others += settings
 
     def change(self) -> str:
         """What has changed first, or an empty text."""
-        everything = (*self.facts, *self.watched_facts, *self.contents, *self.watched_contents)
+        everything = (*self.items, *self.watched_items, *self.others, *self.watched_others)
         for fact in everything:
             if not fact.holds():
                 return fact.text
@@ -212,8 +212,8 @@ class State:
     ) -> None:
         """name: the scope and the name under which the code finds the value, if it is no attribute."""
         self._step(1, text)
-        facts = self.watched_facts if watched else self.facts
-        facts.append(Fact(holder, key, value, type(value) in ATOMS, text))
+        items = self.watched_items if watched else self.items
+        items.append(Item(holder, key, value, type(value) in ATOMS, text))
         scope, called = name or (ATTRIBUTE, key)
         self._note(scope, called, value)
         self._visit(value, text)
@@ -245,9 +245,9 @@ class State:
             if isinstance(value, numpy.ndarray) and value.dtype.hasobject:
                 self._cannot_see(f"{text} is an array of objects, whose state cannot be seen")
             elif isinstance(value, numpy.ndarray):
-                self.contents.append(Values(value, value.copy(), f"the values of {text}"))
+                self.others.append(Values(value, value.copy(), f"the values of {text}"))
             elif stamps.is_exposed(value._data):
-                self.contents.append(Values(value._data, value._data.copy(), f"the values of {text}"))
+                self.others.append(Values(value._data, value._data.copy(), f"the values of {text}"))
         elif "_watchers" in own_dict(value) and not isinstance(value, type):
             self._visit_watched(value, text)
         elif value is sys.modules:
@@ -285,7 +285,7 @@ class State:
         for registry in _REGISTRIES:
             held = own_dict(value).get(registry)
             if held is not None:
-                self.watched_contents.append(Contents(held, items_of(held), f"{registry} of {text}"))
+                self.watched_others.append(Contents(held, items_of(held), f"{registry} of {text}"))
                 for item in items_of(held):
                     self._refuse_strange(item, f"{registry} of {text}")
                     self._visit(item, text)
@@ -294,13 +294,13 @@ class State:
             if ours:
                 self._refuse_strange(own_dict(value)[name], f"{text}.{name}")
             self._fact(value, name, own_dict(value)[name], f"{text}.{name}", watched=True)
-        self.watched_contents.append(Names(value, tuple(own_names(value)), f"the attributes of {text}"))
+        self.watched_others.append(Names(value, tuple(own_names(value)), f"the attributes of {text}"))
         self._visit_kind(value, text, watched=True)
 
     def _visit_contents(self, value: Any, text: str) -> None:
         items = items_of(value)
         if not isinstance(value, tuple | frozenset):
-            self.contents.append(Contents(value, items, f"the contents of {text}"))
+            self.others.append(Contents(value, items, f"the contents of {text}"))
         for item in items:
             self._refuse_strange(item, text)
             self._visit(item, f"{text}[...]")
@@ -314,7 +314,7 @@ class State:
     def _visit_module(self, module: types.ModuleType, text: str) -> None:
         root = module.__name__.partition(".")[0]
         if root not in _TRUSTED_MODULES:
-            self.contents.append(Kind(module, type(module), f"the class of {text}"))
+            self.others.append(Kind(module, type(module), f"the class of {text}"))
             self._named(module, vars(module), text)
         elif root != "blockfuse":  # its functions are not replaced, but not all of them are known
             for name in sorted(self.names & vars(module).keys()):
@@ -328,7 +328,7 @@ class State:
         """The class of an instance, and that it stays its class."""
         kind = type(value)
         if not kind.__flags__ & _IMMUTABLE:
-            facts = self.watched_contents if watched else self.contents
+            facts = self.watched_others if watched else self.others
             facts.append(Kind(value, kind, f"the class of {text}"))
         self._visit_class(kind)
 
@@ -341,7 +341,7 @@ class State:
                 self._note(ATTRIBUTE, name, vars(base)[name])
         changing = [base for base in cls.__mro__ if _may_change(base)]
         if changing:
-            self.contents.append(Order(cls, cls.__mro__, f"the classes that {cls.__name__} inherits from"))
+            self.others.append(Order(cls, cls.__mro__, f"the classes that {cls.__name__} inherits from"))
         for base in changing:
             self._named(base, vars(base), base.__name__)
             for name, held in vars(base).items():
@@ -364,7 +364,7 @@ class State:
         wanted |= {name for name, held in stored.items() if id(_code_of(held)) in self._met}
         for name in sorted(wanted - _OF_EVERY_CLASS):
             self._fact(holder, name, stored[name], f"{text}.{name}")
-        self.contents.append(Names(holder, tuple(stored), f"the attributes of {text}"))
+        self.others.append(Names(holder, tuple(stored), f"the attributes of {text}"))
 
     def _visit_function(self, function: types.FunctionType, text: str) -> None:
         code = function.__code__
@@ -429,7 +429,7 @@ class State:
                 if used_by_library:
                     self._refuse_strange(held, f"{text}.{name}")
                 self._fact(value, name, held, f"{text}.{name}")
-        self.contents.append(Names(value, tuple(own_names(value)), f"the attributes of {text}"))
+        self.others.append(Names(value, tuple(own_names(value)), f"the attributes of {text}"))
 
     def _cannot_see(self, text: str) -> None:
         self.unseen = self.unseen or text
