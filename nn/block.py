@@ -35,9 +35,6 @@ GLUON_OPTIONS = (
     "backward_bulk_size",
 )
 
-# Attributes that are bookkeeping: assigning them tells nobody; copies and pickles start without the first.
-_TRANSIENT = ("_entry", "_holder", "_hybrid", "_name", "_watchers")
-_BOOKKEEPING = frozenset((*_TRANSIENT, "_options", "_shared"))
 _VALUES = (bool, int, float, str, bytes)  # equal ones cannot be told apart; told by repr, as 0.0 == -0.0
 
 _numbers: dict[str, itertools.count[int]] = {}  # class name in lower case -> the number of its next block
@@ -66,6 +63,10 @@ class Block(Held):
     >>> Twice()(np.array([1, 2]))
     array([2., 4.])
     """
+
+    # Assigning what is untracked tells nobody; what is in a registry tells by itself.
+    __untracked__ = Held.__untracked__ | {"_entry", "_hybrid", "_name", "_options", "_shared"}
+    __registries__ = ("_children", "_reg_params", "_forward_hooks", "_forward_pre_hooks")
 
     # the compiled call, which answers NotImplemented where Python must take over
     _entry: Callable[..., Any] | None
@@ -225,7 +226,7 @@ class Block(Held):
     # -- structure -------------------------------------------------------------------------------------------
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in _BOOKKEEPING:
+        if name in type(self).__untracked__:
             object.__setattr__(self, name, value)
             return
         before = vars(self).get(name, _ABSENT)
@@ -302,9 +303,10 @@ class Block(Held):
         """Warn of parameters that only a list, tuple, set or dict of some block below holds."""
         blocks = list(self._blocks())
         known = {id(held) for block in blocks for held in (block, *block._reg_params.values())}
+        listed = {"_children", "_reg_params", *Block.__untracked__}
         for block in {id(block): block for block in blocks}.values():
             for name, value in vars(block).items():
-                if name not in ("_children", "_reg_params", *_BOOKKEEPING) and _holds_unknown(value, known):
+                if name not in listed and _holds_unknown(value, known):
                     warnings.warn(
                         f"{block._label} holds blocks or parameters in {name}, a {type(value).__name__}, "
                         f"where they are not initialised, saved, trained: use register_child() or Sequential",
@@ -435,9 +437,9 @@ class Block(Held):
     # -- copies and text -------------------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {key: value for key, value in vars(self).items() if key not in _TRANSIENT}
-        dicts = ("_children", "_reg_params", "_forward_hooks", "_forward_pre_hooks")
-        return {**state, **{key: dict(state[key]) for key in dicts}}
+        transient = Block.__untracked__ - {"_options", "_shared"}  # a copy is compiled as this block is
+        state = {key: value for key, value in vars(self).items() if key not in transient}
+        return {**state, **{key: dict(state[key]) for key in Block.__registries__}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._children.update(state.pop("_children"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 from blockfuse.array.stamps import Watchers
 
@@ -19,8 +19,13 @@ class Owner(Protocol):
 
 
 class Held:
-    """Something that a block holds under a name: another block or a parameter."""
+    """Something that a block holds under a name: another block or a parameter.
 
+    What its classes declare for recordings is explained in NOTE [declared attributes] (``tracer/state/facts.py``).
+    """
+
+    __untracked__: ClassVar[frozenset[str]] = frozenset({"_holder", "_watchers"})
+    __registries__: ClassVar[tuple[str, ...]] = ()
     _holder: tuple[weakref.ref[Any], str] | None = None  # the block that held it first, and the name there
 
     @property

@@ -4,6 +4,11 @@ NOTE [guards of facts]
 A fact is looked at in two ways. ``holds`` is the slow one, which decides. ``condition`` is the source of an expression for
 the guard of a program (``runtime/programs/guards.py``), which runs before every call: it names the objects that ``bind``
 gives names to, compares by identity, and may say no where ``holds`` says yes, never the other way round.
+
+NOTE [declared attributes]
+Blocks and parameters tell their watchers when they change. Their classes declare what of them is no state:
+``__untracked__`` names the attributes that are bookkeeping of the library, or that a program looks at itself;
+``__registries__`` those whose values are dicts that tell the watchers. Any other attribute is state.
 """
 
 from __future__ import annotations
@@ -17,18 +22,10 @@ from typing import Any, Protocol
 import numpy
 
 from blockfuse.array.pytree import ATOMS
+from blockfuse.array.stamps import Watchers
 from blockfuse.tracer.state.contents import same_bytes
 
 MISSING = object()
-# Attributes of blocks and parameters that are ours: what matters of them tells watchers.
-_BOOKKEEPING = frozenset(
-    {
-        *("_entry", "_hybrid", "_options", "_shared", "_watchers", "_name", "_holder"),
-        *("_forward_hooks", "_forward_pre_hooks", "_children", "_reg_params"),
-    }
-)
-# The first call may set these of parameters, and a program looks at its arrays.
-_OF_PARAMETERS = ("_data", "_shape", "_waiting")
 Bind = Callable[[Any], str]  # gives an object a name that conditions can use
 
 
@@ -93,9 +90,24 @@ class Names:
 
 
 def own_names(holder: Any) -> list[str]:
-    stored = own_dict(holder)
-    ours = _OF_PARAMETERS if "_waiting" in stored else ()
-    return [name for name in stored if name not in _BOOKKEEPING and name not in ours]
+    """Its own attributes, but for those that its class declares to be no state."""
+    declared = {*_declared(holder, "__untracked__"), *registries_of(holder)}
+    return [name for name in own_dict(holder) if name not in declared]
+
+
+def registries_of(holder: Any) -> tuple[str, ...]:
+    """The attributes whose values tell the watchers of ``holder``."""
+    return tuple(_declared(holder, "__registries__"))
+
+
+def is_watched(value: Any) -> bool:
+    """Whether ``value`` tells its watchers when it changes."""
+    return type(own_dict(value).get("_watchers")) is Watchers
+
+
+def _declared(holder: Any, name: str) -> Any:
+    """See NOTE [declared attributes]. No code of a metaclass runs."""
+    return next((vars(c)[name] for c in type(holder).__mro__ if name in vars(c)), ())
 
 
 @dataclass(frozen=True)

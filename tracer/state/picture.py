@@ -52,21 +52,17 @@ from blockfuse.tracer.state.facts import (
     Values,
     attribute_of,
     cell_contents,
+    is_watched,
     items_of,
     own_dict,
     own_names,
+    registries_of,
 )
 
 _WORD = re.compile(r"[^\W\d]\w*")
 _OF_EVERY_CLASS = frozenset(
     {"__dict__", "__weakref__", "__module__", "__doc__", "__annotations__", "__builtins__", "_abc_impl"}
 )
-_REGISTRIES = (
-    "_children",
-    "_reg_params",
-    "_forward_hooks",
-    "_forward_pre_hooks",
-)  # they tell watchers themselves
 _CALLED = frozenset({"forward", "hybrid_forward", "__call__"})  # methods that run without being named
 _LARGEST = 20_000  # values: more than this is not looked through at every call
 _LONGEST = 20_000  # steps, some tenths of a second: a longer search for state is given up
@@ -173,7 +169,7 @@ class State:
             id(value) not in self.known
             and (kind is types.SimpleNamespace or (_may_change(kind) and _is_python(kind)))
             and not isinstance(value, types.ModuleType | types.FunctionType | type)
-            and "_watchers" not in own_dict(value)
+            and not is_watched(value)
             and not _is_of_library(kind)
         )
 
@@ -248,7 +244,7 @@ class State:
                 self.others.append(Values(value, value.copy(), f"the values of {text}"))
             elif stamps.is_exposed(value._data):
                 self.others.append(Values(value._data, value._data.copy(), f"the values of {text}"))
-        elif "_watchers" in own_dict(value) and not isinstance(value, type):
+        elif is_watched(value):
             self._visit_watched(value, text)
         elif value is sys.modules:
             self._cannot_see(f"{text}, which changes with every import")
@@ -282,14 +278,14 @@ class State:
 
     def _visit_watched(self, value: Any, text: str) -> None:
         self.watched.append(value)
-        for registry in _REGISTRIES:
+        for registry in registries_of(value):
             held = own_dict(value).get(registry)
             if held is not None:
                 self.watched_others.append(Contents(held, items_of(held), f"{registry} of {text}"))
                 for item in items_of(held):
                     self._refuse_strange(item, f"{registry} of {text}")
                     self._visit(item, text)
-        ours = "_children" in own_dict(value) and type(value).__module__.partition(".")[0] == "blockfuse"
+        ours = registries_of(value) and type(value).__module__.partition(".")[0] == "blockfuse"
         for name in own_names(value):
             if ours:
                 self._refuse_strange(own_dict(value)[name], f"{text}.{name}")
