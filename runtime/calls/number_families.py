@@ -19,8 +19,8 @@ import numpy
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.pytree import Structure, with_numbers
 from blockfuse.runtime.calls.recently_used import RecentlyUsed
+from blockfuse.tracer.certificate.traced_numbers import Operand
 from blockfuse.tracer.generalize.rehearsal import Operands, Refusal
-from blockfuse.tracer.generalize.traced_numbers import Operand
 
 _VALUES = 2  # of one number that get programs of their own before it is tried as an argument
 _FAMILIES = 64  # kept; the one used longest ago goes

@@ -19,9 +19,9 @@ from blockfuse.runtime.audit.selfcheck import Changed, SelfCheck
 from blockfuse.runtime.programs.backend import Backend
 from blockfuse.runtime.programs.failures import CompilerFailures
 from blockfuse.runtime.programs.program import Program
-from blockfuse.tracer.flow.replay import Path
+from blockfuse.tracer.flow.origins import Origin
+from blockfuse.tracer.flow.path import Path
 from blockfuse.tracer.lazy.segment_tree import OVERHEAD, Runner, Step, Tree
-from blockfuse.tracer.recording.origins import Origin
 from blockfuse.tracer.recording.record import Recording
 from blockfuse.tracer.state.picture import State
 

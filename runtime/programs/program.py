@@ -28,10 +28,10 @@ from blockfuse.runtime.programs.backend import Backend
 from blockfuse.runtime.programs.estimates import Estimate
 from blockfuse.runtime.programs.fast_calls import calls_of_any_form, quick_call
 from blockfuse.runtime.programs.guards import guarded, quick_check
+from blockfuse.tracer.certificate.traced_numbers import Operand
+from blockfuse.tracer.flow.origins import Origin
 from blockfuse.tracer.flow.replay import flow_of
 from blockfuse.tracer.generalize.every_size import EverySize
-from blockfuse.tracer.generalize.traced_numbers import Operand
-from blockfuse.tracer.recording.origins import Origin
 from blockfuse.tracer.recording.record import Recording
 from blockfuse.tracer.state.picture import State
 

@@ -14,7 +14,7 @@ seen, and the path is refused.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from blockfuse.ir.errors import TraceError
@@ -22,30 +22,13 @@ from blockfuse.ir.flow import Flow
 from blockfuse.ir.graph import Node, Source, constant, literal
 from blockfuse.ir.lowering import Movement
 from blockfuse.ir.passes.dedupe import frozen
-from blockfuse.tracer.flow.assembly import Assembly, End, Growing, Knowledge, LearntMoreError
+from blockfuse.tracer.flow.assembly import Assembly, End, Growing
+from blockfuse.tracer.flow.knowledge import LearntMoreError
+from blockfuse.tracer.flow.origins import Origin
+from blockfuse.tracer.flow.path import Decision, Path, Use
 from blockfuse.tracer.frames.program_points import Point, Slot, Waiting
-from blockfuse.tracer.recording.origins import Origin
-from blockfuse.tracer.recording.recorder import Decision, Event, Use
 
 _REPLAYS = 500  # of all paths, until nothing new is learnt
-
-
-@dataclass(frozen=True)
-class Path:
-    """One recorded call.
-
-    counting: nodes of numbers that count rounds. leaves: what its provisional leaves are. origins: where parameters and
-    captured arrays lie. knowledge: what was learnt about the flow that begins with this path.
-    """
-
-    arguments: tuple[Node, ...]
-    sequence: tuple[Node, ...]
-    counting: frozenset[Node]
-    events: tuple[Event, ...]
-    outputs: tuple[Node, ...]
-    leaves: dict[Node, Node]
-    origins: dict[Node, Origin]
-    knowledge: Knowledge = field(default_factory=Knowledge)
 
 
 def flow_of(paths: list[Path]) -> tuple[Flow, list[Origin], list[str]]:

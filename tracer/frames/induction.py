@@ -19,7 +19,7 @@ from blockfuse.ir.graph import Node, Source, literal
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.operators import pointwise
 from blockfuse.ir.types import TensorType, tensor
-from blockfuse.tracer.frames.bytecode import Anatomy, anatomy
+from blockfuse.tracer.code.bytecode import Anatomy, anatomy
 from blockfuse.tracer.frames.induction_sites import (
     Copy,
     Iterate,

@@ -10,7 +10,7 @@ import types
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from blockfuse.tracer.frames.bytecode import Anatomy, anatomy, jumps, once_per_code
+from blockfuse.tracer.code.bytecode import Anatomy, anatomy, jumps, once_per_code
 from blockfuse.tracer.frames.operand_stack import understood
 
 Stretch = tuple[int, int]  # from where to where a value is computed

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from blockfuse.array.ndarray import ndarray
-from blockfuse.tracer.frames.bytecode import Anatomy, anatomy
+from blockfuse.tracer.code.bytecode import Anatomy, anatomy
 from blockfuse.tracer.state.facts import own_dict
 
 _NULL = object()  # what CPython pushes beside a callable

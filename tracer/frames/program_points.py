@@ -31,10 +31,10 @@ from blockfuse.array import stamps
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.pytree import ATOMS
 from blockfuse.ir.graph import Node
-from blockfuse.tracer.certificate.purity import is_interior, is_ours
-from blockfuse.tracer.frames.bytecode import Anatomy, anatomy
+from blockfuse.tracer.certificate.ownership import is_interior, is_ours
+from blockfuse.tracer.certificate.traced_numbers import is_traced, text_of
+from blockfuse.tracer.code.bytecode import Anatomy, anatomy
 from blockfuse.tracer.frames.operand_stack import Unknown, View, call_base, called, calls_directly, evaluate
-from blockfuse.tracer.generalize.traced_numbers import is_traced, text_of
 
 Names = tuple[Any, ...]  # frame number, variable, and the way into its containers
 _IMMUTABLE = (*ATOMS, range)

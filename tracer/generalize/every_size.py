@@ -24,7 +24,7 @@ from blockfuse.ir.graph import Node, argument, constant, graph_of, leaf
 from blockfuse.ir.passes.dedupe import frozen
 from blockfuse.ir.passes.expand import expand_composites
 from blockfuse.ir.types import Extent, TensorType
-from blockfuse.tracer.flow.replay import Path
+from blockfuse.tracer.flow.path import Path
 from blockfuse.tracer.recording.record import Recording
 
 _SMALLEST = 61  # prime to begin with as size of a batch that stands for all

@@ -15,9 +15,9 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.array.pytree import Structure, Unstructured, containers, flatten_result
 from blockfuse.ir import interpreter
 from blockfuse.ir.graph import Node, Source, captured, leaf, literal, ordered, parameter
-from blockfuse.tracer.certificate.purity import Witness
-from blockfuse.tracer.flow.replay import Path
-from blockfuse.tracer.recording.origins import Origin
+from blockfuse.tracer.certificate.witness import Witness
+from blockfuse.tracer.flow.origins import Origin
+from blockfuse.tracer.flow.path import Path
 from blockfuse.tracer.recording.recorder import Recorder
 from blockfuse.tracer.state.changes import Changes
 from blockfuse.tracer.state.facts import Setting

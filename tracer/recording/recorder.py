@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy
@@ -25,52 +24,17 @@ from blockfuse.ir.lowering import may_raise
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.operators import movement, pointwise
 from blockfuse.ir.types import TensorType, type_of
-from blockfuse.tracer.certificate.purity import unwatched, user_source
+from blockfuse.tracer.certificate.ownership import user_source
+from blockfuse.tracer.certificate.traced_numbers import Escaped, Operand, is_traced, places_of, plain, text_of
+from blockfuse.tracer.certificate.witness import unwatched
+from blockfuse.tracer.flow.path import Decision, Event, Use, Write
 from blockfuse.tracer.frames.induction import Counters
-from blockfuse.tracer.frames.program_points import Places, Point
-from blockfuse.tracer.generalize.traced_numbers import Escaped, Operand, is_traced, places_of, plain, text_of
+from blockfuse.tracer.frames.program_points import Places
 from blockfuse.tracer.state.contents import same_bytes
 
 DECISION = "bool()"  # the escape that says which way a path goes
 _DECISIONS = 2048  # on one path; more are not worth a program
 _EVENTS = 16384  # on one path, with those about numbers that count
-
-
-@dataclass(frozen=True)
-class Decision:
-    """The truth of an array was asked for: a path goes one way. counted: that of a number that counts rounds.
-
-    position: how many nodes were recorded before.
-    """
-
-    predicate: Node
-    outcome: bool
-    counted: bool
-    point: Point
-    position: int
-    source: Source | None
-
-
-@dataclass(frozen=True)
-class Use:
-    """Python used the value of ``node``, which holds for the path only if the node is a constant of it."""
-
-    node: Node
-    what: str
-    position: int
-    source: Source | None
-
-
-@dataclass(frozen=True)
-class Write:
-    """The array that held ``node`` was written to, so its memory must not have been there before the call."""
-
-    node: Node
-    position: int
-    source: Source | None
-
-
-Event = Decision | Use | Write
 
 
 class Recorder(Eager):

@@ -31,15 +31,15 @@ from blockfuse.array import stamps
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.pytree import ATOMS
 from blockfuse.ir.operator import Operator
-from blockfuse.tracer.certificate.known_functions import SHOWN, STRANGE_MEMBERS, stranger
-from blockfuse.tracer.certificate.known_libraries import (
+from blockfuse.tracer.code.bytecode import once_per_code
+from blockfuse.tracer.code.known_functions import SHOWN, STRANGE_MEMBERS, stranger
+from blockfuse.tracer.code.known_libraries import (
     about,
     is_asked,
     is_library,
     is_library_module,
 )
-from blockfuse.tracer.certificate.naming import ATTRIBUTE, CELL, COMPUTED, GLOBAL, computes_names
-from blockfuse.tracer.frames.bytecode import once_per_code
+from blockfuse.tracer.code.naming import ATTRIBUTE, CELL, COMPUTED, GLOBAL, computes_names
 from blockfuse.tracer.state.facts import (
     MISSING,
     Contents,

@@ -7,7 +7,7 @@ import re
 import types
 from dataclasses import dataclass
 
-from blockfuse.tracer.frames.bytecode import once_per_code
+from blockfuse.tracer.code.bytecode import once_per_code
 
 _STORES = {
     "STORE_GLOBAL": "assigns the global",

@@ -20,7 +20,7 @@ import numpy
 
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir import interpreter
-from blockfuse.tracer.certificate.purity import user_source
+from blockfuse.tracer.certificate.ownership import user_source
 
 _LONGEST = 1000  # characters of an expression: sums of sums grow without end
 

@@ -8,7 +8,7 @@ import types
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from blockfuse.tracer.frames.bytecode import Anatomy, anatomy, once_per_code
+from blockfuse.tracer.code.bytecode import Anatomy, anatomy, once_per_code
 
 _ASKING = ("isinstance", "issubclass")  # they look at types and do not call them
 _BY_TEXT = {"getattr": 2, "hasattr": 2, "attrgetter": 1, "methodcaller": 1}  # -> which argument is the name

@@ -1,0 +1,77 @@
+"""What is learnt, while paths are put together, about which positions and numbers they can share."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from blockfuse.ir.errors import TraceError
+from blockfuse.ir.graph import Source
+from blockfuse.tracer.frames.program_points import Label
+
+
+@dataclass
+class Knowledge:
+    """What replays have learnt; it only grows, but for ``above``, which shrinks.
+
+    Positions and blocks are numbered (``number``). apart: positions that every block reaches alone. split: positions
+    that are several, by which slots lie in memory that was there before; parts: those. unrolled: numbers
+    that may not be carried, and why. By position: the slots that differ between ways, those whose value is gone on some
+    way, those that may lie in memory that was there before; and the blocks that every way runs through.
+    """
+
+    numbers: dict[Hashable, int] = field(default_factory=dict)
+    apart: set[int] = field(default_factory=set)
+    split: set[int] = field(default_factory=set)
+    parts: set[int] = field(default_factory=set)
+    unrolled: dict[Label, str] = field(default_factory=dict)
+    changing: defaultdict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
+    lost: defaultdict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
+    given: defaultdict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
+    above: dict[int, frozenset[int]] = field(default_factory=dict)
+    grew: bool = False
+
+    def number(self, key: Hashable) -> int:
+        return self.numbers.setdefault(key, len(self.numbers))
+
+    def add(self, known: set[int], one: int) -> None:
+        if one not in known:
+            known.add(one)
+            self.grew = True
+
+    def set_apart(self, *positions: int) -> NoReturn:
+        """What rested on these positions being shared goes wrong. Raises in any case."""
+        if self.apart.issuperset(positions):
+            raise TraceError("a value is needed that not every way to where it is needed computes")
+        self.apart.update(positions)
+        raise LearntMoreError
+
+    def set_given_apart(self, position: int) -> NoReturn:
+        """What was there before the call must not be shared with what the call made."""
+        if position in self.parts:
+            self.set_apart(position)
+        self.split.add(position)
+        raise LearntMoreError
+
+    def unroll(self, labels: set[Label], what: str, source: Source | None) -> NoReturn:
+        """Numbers must not be carried because a value that comes from them was used."""
+        for label in labels:
+            self.unrolled[label] = what if source is None else f"{what} is used as a value at {source}"
+        raise LearntMoreError
+
+    def pass_through(self, position: int, blocks: frozenset[int]) -> None:
+        """A way to ``position`` runs through ``blocks``."""
+        known = self.above.get(position)
+        self.above[position] = blocks if known is None else known & blocks
+        self.grew |= known is not None and not known <= blocks
+
+    def forget(self) -> None:
+        """What was learnt about ways is void once positions or numbers are treated otherwise."""
+        for known in (self.changing, self.lost, self.given, self.above):
+            known.clear()
+
+
+class LearntMoreError(Exception):
+    """A replay cannot go on: what it rested on has turned out to be wrong."""
