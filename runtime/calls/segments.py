@@ -64,7 +64,7 @@ class Segments:
         structure = Leaf(0) if len(wanted) == 1 else Branch(tuple, tuple(Leaf(n) for n in range(len(wanted))))
         try:
             path, given = _path(step, wanted)
-            recording = Recording(None, path=path, structure=structure, state=State([], []))
+            recording = Recording(None, path=path, structure=structure, state=State())
             program = Program([recording], self._backend())
         except TraceError as error:
             self.problem = str(error)

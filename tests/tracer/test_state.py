@@ -17,7 +17,7 @@ from tolerances import assert_close
 
 import blockfuse
 from blockfuse import nn, np
-from blockfuse.tracer.state.picture import State
+from blockfuse.tracer.state.visits import state_of
 
 CALLS = 3  # the first meets the code, the second is recorded, the third is compiled if it may be
 
@@ -411,13 +411,13 @@ class Declared(Counted):
 
 
 def texts_of(value: Any) -> list[str]:
-    state = State([(value, "net")])
+    state = state_of([(value, "net")])
     return [fact.text for fact in (*state.items, *state.watched_items)]
 
 
 def test_bookkeeping_that_a_class_declares_is_no_state() -> None:
     net = Declared()
-    state = State([(net, "net")])
+    state = state_of([(net, "net")])
     assert "net._calls" not in texts_of(net)
     vars(net)["_calls"] += 1
     assert not state.change()
@@ -427,7 +427,7 @@ def test_bookkeeping_that_a_class_declares_is_no_state() -> None:
 
 def test_an_attribute_that_no_class_declares_is_state() -> None:
     net = Counted()
-    state = State([(net, "net")])
+    state = state_of([(net, "net")])
     assert "net._calls" in texts_of(net)
     vars(net)["_calls"] += 1
     assert state.change() == "net._calls"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import re
 import sys
 import types
 from collections.abc import Iterator
@@ -146,3 +147,38 @@ def _call_of(form: Anatomy, callee: int) -> int | None:
         if form.depth(place) < base:
             return None
     return None
+
+
+# -- all names of a function, whatever the line ---------------------------------------------------------------
+
+_WORD = re.compile(r"[^\W\d]\w*")
+
+
+@once_per_code
+def names_in(code: types.CodeType) -> set[str]:
+    """Every name that the code may look up, in nested functions too; also as text, for ``getattr``."""
+    names: set[str] = set()
+    for inner in with_nested(code):
+        names.update(inner.co_names)
+        for text in inner.co_consts:
+            if isinstance(text, str) and ("{" in text or text.replace(".", "_").isidentifier()):
+                names.update(_WORD.findall(text))  # for ``getattr``, ``attrgetter`` and ``str.format``
+    return names
+
+
+@once_per_code
+def globals_in(code: types.CodeType) -> frozenset[str]:
+    """Every name that the code looks up among globals, in nested functions too."""
+    return frozenset(
+        instruction.argval
+        for inner in with_nested(code)
+        for instruction in dis.get_instructions(inner)
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME")
+    )
+
+
+def with_nested(code: types.CodeType) -> Iterator[types.CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from with_nested(constant)

@@ -28,11 +28,11 @@ from blockfuse.ir.operator import Operator
 from blockfuse.ir.passes.dedupe import frozen
 from blockfuse.ir.types import TensorType
 from blockfuse.tracer.certificate.traced_numbers import Escaped, Operand, TracedNumber
+from blockfuse.tracer.code.naming import globals_in
 from blockfuse.tracer.flow.origins import Origin
 from blockfuse.tracer.flow.path import Decision, Path
 from blockfuse.tracer.recording.record import Recording, record
 from blockfuse.tracer.recording.recorder import Recorder
-from blockfuse.tracer.state.picture import globals_in
 
 Operands = dict[Operand, Operand]  # to itself: all paths that use an operand must find the same object
 

@@ -22,6 +22,7 @@ from blockfuse.tracer.recording.recorder import Recorder
 from blockfuse.tracer.state.changes import Changes
 from blockfuse.tracer.state.facts import Setting
 from blockfuse.tracer.state.picture import State
+from blockfuse.tracer.state.visits import state_of
 
 _CHANGED = frozenset({"sys.gettrace", "sys.getprofile", "gc.isenabled"})  # they tell of a recording
 Code = tuple[types.CodeType, dict[str, Any]]
@@ -68,7 +69,7 @@ def record(
     if sys.getprofile() is not None:
         return Recording(call(), "a profiler is active, and recording needs its place", again=True)
     try:
-        state = State(roots, code)
+        state = state_of(roots, code)
         changes = Changes(state.watched, state.arrays.values())
     except Exception as error:
         return Recording(call(), "its state cannot be read", failure=error)
