@@ -167,7 +167,7 @@ class _Rehearser(Recorder):
         mine = self.constants.get(mine, mine)
         if mine.operator is constant:
             _require(theirs.operator is constant and _frozen(mine.attrs) == _frozen(theirs.attrs))
-        elif mine in self.found:  # what it is turns out in the end
+        elif mine in self.memory.found:  # what it is turns out in the end
             _require(theirs in self.path.leaves and mine.type == theirs.type)
             _require(self._same.setdefault(mine, theirs) is theirs)
         else:
@@ -184,7 +184,7 @@ class _Rehearser(Recorder):
         _require(second.structure == first.structure)
         for mine, theirs in zip(path.outputs, self.path.outputs, strict=True):
             self._require_same(mine, theirs)
-        for mine in self._same.keys() & self.found.keys():
+        for mine in self._same.keys() & self.memory.found.keys():
             one, other = path.leaves[mine], self.path.leaves[self._same[mine]]
             if one.operator is constant:
                 _require(other.operator is constant and _frozen(one.attrs) == _frozen(other.attrs))

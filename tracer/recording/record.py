@@ -78,7 +78,7 @@ def record(
         return Recording(call(), f"forward can ask {asked[0]}, which would tell of the recording")
     witness = Witness(recorder.counters.enter, state)
     recorder.outermost = sys._getframe()
-    recorder.known |= state.known.keys()
+    recorder.memory.known |= state.known.keys()
     with modes.unusual(), interpreter.interpreting(recorder):
         result = witness.watching(call)
     recording = Recording(
@@ -101,7 +101,7 @@ def _judge(recording: Recording, recorder: Recorder, witness: Witness) -> None:
     """Fill in what a recorded call is good for, or the problem with it."""
     state, code = recording.state, recording.code
     assert state is not None
-    recorder.check_contents()
+    recorder.memory.check_contents()
     state.add_settings(Setting(ask, answer, text) for (ask, text), answer in witness.questions.values())
     new = [(c, g) for c, g in witness.functions.items() if c not in state.codes]
     effects = witness.problem or _changed(state)
@@ -122,7 +122,7 @@ def _judge(recording: Recording, recorder: Recorder, witness: Witness) -> None:
         )
     if not recording.problem:
         _finish(recording, recorder, recording.result)
-        seen = [(recorder.value_of(a), where) for a, where in witness.measured]
+        seen = [(recorder.memory.value_of(a), where) for a, where in witness.measured]
         recording.measured = [*((n, where) for n, where in seen if n is not None), *recorder.escaped]
         recording.catches = witness.catches
 
@@ -163,7 +163,7 @@ def _finish(recording: Recording, recorder: Recorder, result: Any) -> None:
     recording.problem = _sharing(arrays, recorder)
     if recording.problem:
         return
-    outputs = tuple(recorder.node_of(a) for a in arrays)
+    outputs = tuple(recorder.memory.node_of(a) for a in arrays)
     leaves, origins = _resolved(recording, recorder)
     recording.draws = recorder.draws
     recording.problem = str(recording.problem) or _drawing(recorder, outputs) or _raising(recorder, outputs)
@@ -208,9 +208,9 @@ def _raising(recorder: Recorder, outputs: tuple[Node, ...]) -> str:
 def _sharing(arrays: list[ndarray], recorder: Recorder) -> str:
     """Results must be new memory, each its own: later writes to one are nobody else's business."""
     owners = [id(stamps.owner_of(a._data)) for a in arrays]
-    if not all(recorder.knows(a) for a in arrays):
+    if any(recorder.memory.value_of(a) is None for a in arrays):
         return "a result is an array that no operator of the call made"
-    if any(recorder.shares_given_memory(a) for a in arrays):
+    if any(recorder.memory.shares_given_memory(a) for a in arrays):
         return "a result shares memory with an argument, a parameter or an attribute"
     if not all(a._data.flags.writeable for a in arrays):
         return "a result is a view that must not be written"
@@ -225,7 +225,7 @@ def _resolved(recording: Recording, recorder: Recorder) -> tuple[dict[Node, Node
     buffers = {id(stamps.owner_of(a)) for a in held.values() if isinstance(a, numpy.ndarray)}
     leaves: dict[Node, Node] = {}
     origins: dict[Node, Origin] = {}
-    for provisional, array in recorder.found.items():
+    for provisional, array in recorder.memory.found.items():
         data = array._data if isinstance(array, ndarray) else array
         if id(array) in parameters or (isinstance(array, ndarray) and id(array) in held):
             origin = parameters.get(id(array)) or Origin(f"captured{len(origins)}", array)
