@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from blockfuse.array.ndarray import ndarray
+from blockfuse.tracer.certificate.ownership import is_ours
 from blockfuse.tracer.code.bytecode import Anatomy, anatomy
 from blockfuse.tracer.state.facts import own_dict
 
@@ -214,3 +215,55 @@ _STEPS: dict[str, Callable[[list[Any], dis.Instruction, types.FrameType], None]]
     "PRECALL": _nothing,
     "CALL": _call,
 }
+
+
+# -- how many values belong to an instruction ----------------------------------------------------------------------
+
+_TESTS = ("POP_JUMP", "JUMP_IF", "UNARY_NOT", "TO_BOOL")  # they ask for the truth of one value
+_COUNTED = {"COMPARE_OP": 2, "FOR_ITER": 0}
+
+
+def operands_of_decision(frame: types.FrameType, counted: bool) -> int | None:
+    """How many values on the stack belong to the instruction that decides; None where it may have a state of its own."""
+    form = anatomy(frame.f_code)
+    place = form.place(frame)
+    name = form.instructions[place].opname
+    if name.startswith(_TESTS):
+        return 1
+    base = call_base(form, place)
+    if base is not None and called(frame) is bool:
+        return form.depth(place) - base + 2
+    if counted or _compares_and_tests(frame, form, place):
+        return _COUNTED.get(name)
+    return None
+
+
+def _compares_and_tests(frame: types.FrameType, form: Anatomy, place: int) -> bool:
+    """Whether CPython (3.13) compares here and asks for the truth of what came out in one instruction.
+
+    One operand must be a number or an array: two containers ask for the truth of their elements on the way.
+    """
+    if not form.instructions[place].argrepr.startswith("bool("):
+        return False
+    middle = form.start_of(place)
+    start = None if middle is None else form.start_of(middle)
+    return middle is not None and any(
+        first is not None and _is_plain_operand(frame, first, end)
+        for first, end in ((start, middle), (middle, place))
+    )
+
+
+def _is_plain_operand(frame: types.FrameType, first: int, end: int) -> bool:
+    try:
+        return type(evaluate(frame, first, end)[-1]) in (int, float, ndarray)
+    except Unknown:
+        return False
+
+
+def operands_of_call(frame: types.FrameType, inner: types.FrameType) -> int | None:
+    """The same for a frame that waits for ``inner``."""
+    form = anatomy(frame.f_code)
+    place = form.place(frame)
+    base = call_base(form, place)
+    direct = base is not None and (is_ours(frame) or calls_directly(frame, inner.f_code))
+    return form.depth(place) - base + 2 if direct and base is not None else None

@@ -28,7 +28,7 @@ from blockfuse.tracer.certificate.traced_numbers import Escaped, Operand, is_tra
 from blockfuse.tracer.certificate.witness import unwatched
 from blockfuse.tracer.flow.path import Decision, Event, Use, Write
 from blockfuse.tracer.frames.induction import Counters
-from blockfuse.tracer.frames.program_points import Places
+from blockfuse.tracer.frames.stack_keys import StackKeys
 from blockfuse.tracer.recording.memory import Memory
 
 DECISION = "bool()"  # the escape that says which way a path goes
@@ -65,7 +65,7 @@ class Recorder(Eager):
             tuple[Node, Source | None]
         ] = []  # values that left and do not depend on the inputs
         self._fixed: set[Node] = set()  # values that depend on constants only
-        self._places = Places(self.memory, self.counters)
+        self._stack = StackKeys(self.memory, self.counters)
 
     # -- what the program does -------------------------------------------------------------------------------
 
@@ -151,8 +151,8 @@ class Recorder(Eager):
             self._stop("counts too many rounds")
             return
         with unwatched():
-            here = self._places.here(self.outermost, counted)
-        self.memory.time = self._places.time
+            here = self._stack.here(self.outermost, counted)
+        self.memory.time = self._stack.time
         place = len(self.sequence)
         self.events.append(Decision(predicate, outcome, counted, here, place, source or user_source()))
 
