@@ -81,6 +81,12 @@ class Segment:
         self.values.append(promised)
         return promised
 
+    def add_leaf(self, array: ndarray, nbytes: int) -> None:
+        """nbytes: what the segment keeps alive by it."""
+        self.leaves.append(array)
+        self.places[id(array)] = -len(self.leaves)
+        self.nbytes += nbytes
+
     def waiting(self) -> list[Promised]:
         """The values that somebody holds and that have no data yet."""
         return [p for p in tuple(self.values) if is_waiting(p)]

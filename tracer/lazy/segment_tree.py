@@ -22,7 +22,6 @@ _WANTED = 16  # sets of values of which a segment was asked for; further ones ar
 OVERHEAD = 4000.0  # nanoseconds: what a segment costs besides its kernels
 NOTING = 1500.0  # nanoseconds: what an operator that waits costs more than one that does not
 
-_EXACT = 1 << 53  # integers up to here are floats
 _DEFERRABLE = (Pointwise, Reduction, Contraction, Composite, Joining, Movement)
 NUMBERS = (bool, int, float)
 WIDENED = (int, float)  # types of numbers that may become leaves
@@ -148,23 +147,6 @@ class Tree:
 
 def array_of(operand: Any) -> numpy.ndarray:
     return numpy.asarray(data_of(operand))
-
-
-def without_number(key: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    """The key for any number of its type in the place of its one number; None where it does not have exactly one."""
-    places = [n for n, part in enumerate(key) if type(part) is tuple and part and part[0] in WIDENED]
-    if len(places) != 1:
-        return None
-    kind, value = key[places[0]]
-    if kind is int and abs(value) > _EXACT:
-        return None
-    return (*key[: places[0]], ("any", kind), *key[places[0] + 1 :])
-
-
-def number_of(part: tuple[type, Any]) -> Any:
-    """The number of a key; zeros and nan are spelled there."""
-    kind, value = part
-    return kind(value)
 
 
 def kind_of(operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any], result: ndarray) -> str:

@@ -30,7 +30,6 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
-from math import isnan
 from typing import Any
 
 import numpy
@@ -38,31 +37,14 @@ from numpy._core import umath  # what ``numpy.errstate`` itself uses
 
 from blockfuse.array import stamps
 from blockfuse.array.eager import Eager
-from blockfuse.array.ndarray import is_ours, ndarray
-from blockfuse.ir.builder import literal_dtype
+from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.operator import Operator
-from blockfuse.ir.passes.dedupe import frozen
-from blockfuse.ir.types import type_of
 from blockfuse.tracer.lazy.pending import Promised, Segment, present
-from blockfuse.tracer.lazy.segment_tree import (
-    DIRECT,
-    NOTING,
-    NUMBERS,
-    OVERHEAD,
-    VIEW,
-    WIDENED,
-    Step,
-    Tree,
-    array_of,
-    kind_of,
-    number_of,
-    numpy_work,
-    without_number,
-)
+from blockfuse.tracer.lazy.segment_tree import DIRECT, NOTING, OVERHEAD, VIEW, Step, Tree, kind_of
+from blockfuse.tracer.lazy.step_keys import described, key_of, step_with_any_number
 
 _LONGEST = 1024  # operators in a segment
 _HEAVY = 1 << 26  # bytes that only a segment keeps alive
-_SAME_BUT_FOR_NUMBERS = 3  # steps; then the number is read at every call
 _NOBODY = 0  # no thread has this identifier
 
 _identifier = threading.get_ident
@@ -126,10 +108,10 @@ class Segmented(Eager):
             self._thread = thread
 
     def _noted(self, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
-        key = self._key(operator, operands, attrs)
+        key = key_of(self._segment, self._tree.held, operator, operands, attrs)
         if key is None:
             return self._direct(operator, operands, attrs)
-        step = self._step.children.get(key) or self._with_any_number(key)
+        step = self._step.children.get(key) or step_with_any_number(self._segment, self._step, key)
         if step is None:
             return self._new(key, operator, operands, attrs)
         if step.kind is DIRECT:
@@ -182,75 +164,6 @@ class Segmented(Eager):
         self._errors = errors if quiet else None
         return quiet
 
-    # -- places of operands ----------------------------------------------------------------------------------
-
-    def _key(self, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
-        """Operator, attributes and places; leaves that are met for the first time are noted, told by their types.
-
-        None where an operand is something whose meaning only NumPy knows.
-        """
-        segment = self._segment
-        parts: list[Any] = [operator]
-        for operand in operands:
-            kind = type(operand)
-            if kind is ndarray:
-                promise = operand._promise
-                waits = promise is not None and promise.segment is segment
-                place = promise.number if waits else self._place(operand)
-                if place is None:
-                    return None
-                parts.append(place)
-            elif kind is float:
-                parts.append((kind, repr(operand) if not operand or isnan(operand) else operand))
-            elif kind is int or kind is bool:
-                parts.append((kind, operand))
-            elif (kind in _COPIED or issubclass(kind, numpy.generic)) and is_ours(array_of(operand).dtype):
-                parts.append(self._copied(array_of(operand), kind))
-            else:  # of a class of somebody's own, or in another byte order
-                return None
-        for name, value in attrs.items():
-            parts.append((name, frozen(value)) if type(value) not in _PLAIN else (name, type(value), value))
-        return tuple(parts)
-
-    def _place(self, array: ndarray) -> Any:
-        """Where an array stands that does not wait in the present segment; None where only NumPy knows what it holds."""
-        segment = self._segment
-        place = segment.places.get(id(array))
-        if place is not None and (place < 0 or segment.values[place]() is array):
-            return place
-        data = array._data
-        if id(array) in self._tree.held and not stamps.is_exposed(data):
-            self._note_leaf(array, 0)
-            return id(array), "held"
-        if stamps.is_exposed(data):
-            return self._copied(data, ndarray) if is_ours(data.dtype) else None
-        self._note_leaf(array, data.nbytes)
-        if data.flags.c_contiguous:
-            return data.shape, data.dtype, None
-        return data.shape, data.dtype, data.strides
-
-    def _copied(self, data: numpy.ndarray, kind: type) -> Any:
-        """Memory that may be written unseen."""
-        copy = data.copy()  # in C order, whatever the order of ``data``
-        self._note_leaf(ndarray(copy), data.nbytes)
-        return data.shape, data.dtype, data.strides, kind
-
-    def _note_leaf(self, array: ndarray, nbytes: int) -> None:
-        segment = self._segment
-        segment.leaves.append(array)
-        segment.places[id(array)] = -len(segment.leaves)
-        segment.nbytes += nbytes
-
-    def _with_any_number(self, key: tuple[Any, ...]) -> Step | None:
-        """The step that reads its number at every call, with the number as a leaf."""
-        if not self._step.alike:
-            return None
-        step = self._step.children.get(without_number(key))
-        if step is not None and step.number is not None:
-            place, dtype = step.number
-            self._note_leaf(ndarray(numpy.array(number_of(key[1 + place]), dtype)), 0)
-        return step
-
     # -- new steps -------------------------------------------------------------------------------------------
 
     def _new(
@@ -270,7 +183,7 @@ class Segmented(Eager):
             segment.waits = False
         result = super().apply(operator, operands, attrs)
         step = Step(parent, kind_of(operator, operands, attrs, result))
-        key = self._described(step, key, operator, operands, attrs, result)
+        key = described(segment, step, key, operator, operands, attrs, result)
         step = tree.add(parent, key, step)
         if step.kind is DIRECT:
             self._restart()
@@ -278,45 +191,6 @@ class Segmented(Eager):
             segment.places[id(result)] = segment.promise(result, step).number
             self._step = step
         return result
-
-    def _described(
-        self,
-        step: Step,
-        key: tuple[Any, ...],
-        operator: Operator,
-        operands: tuple[Any, ...],
-        attrs: dict[str, Any],
-        result: ndarray,
-    ) -> tuple[Any, ...]:
-        """Fill in ``step``; its key, which has no number any more where too many steps differ in nothing else."""
-        segment = self._segment
-        parts = key[1 : 1 + len(operands)]
-        fresh = [n for n, part in enumerate(parts) if type(part) is tuple and part[0] not in NUMBERS]
-        first = len(segment.leaves) - len(fresh) + 1
-        places: list[Any] = [
-            part if type(part) is int else (type(operand), operand)
-            for part, operand in zip(parts, operands, strict=True)
-        ]
-        for count, place in enumerate(fresh):
-            places[place] = -(first + count)
-        leaves = [operands[n] if parts[n][-1] == "held" else type_of(array_of(operands[n])) for n in fresh]
-        wide = without_number(key)
-        if wide is not None:
-            parent = self._step
-            parent.alike[wide] = parent.alike.get(wide, 0) + 1
-            if parent.alike[wide] > _SAME_BUT_FOR_NUMBERS and wide not in parent.children:
-                place = next(n for n, part in enumerate(parts) if type(part) is tuple and part[0] in WIDENED)
-                dtypes = [o.dtype if isinstance(o, ndarray) else o for o in operands]
-                dtype = literal_dtype(operator, dtypes, place)
-                if dtype.kind == "f":  # an integer may be too large for another dtype
-                    step.number = place, dtype
-                    self._note_leaf(ndarray(numpy.array(operands[place], dtype)), 0)
-                    places[place], key = -len(segment.leaves), wide
-                    leaves.append(type_of(segment.leaves[-1]._data))
-        step.operator, step.attrs, step.operands, step.leaves = operator, attrs, tuple(places), tuple(leaves)
-        step.shape, step.dtype = result.shape, result.dtype
-        step.work = self._step.work + numpy_work(operator, [array_of(o) for o in operands], result._data)
-        return key
 
     # -- the end of a segment --------------------------------------------------------------------------------
 
@@ -368,8 +242,6 @@ class Segmented(Eager):
             self._end()
 
 
-_PLAIN = frozenset([bool, int, str, type(None)])  # types whose equal values are the same
-_COPIED = (numpy.ndarray, list, tuple)
 _ALONE = 3  # references: the list's, the loop's and that of the question
 _STATE = getattr(umath, "_extobj_contextvar", None)
 _error_state: Callable[[], Any] = object if _STATE is None else _STATE.get  # equal where nothing changed
