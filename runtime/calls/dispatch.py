@@ -386,7 +386,7 @@ class Hybrid:
             if isinstance(found, Recording):
                 return found, call
             call.family.refuse(found)
-            call = replace(call, given=call.given - found.places)
+            call = replace(call, given=call.given - found.indices)
         return recording, call
 
     def _drop(self, signature: Signature) -> None:

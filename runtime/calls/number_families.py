@@ -54,8 +54,8 @@ class Family:
                     self.given |= {place}
 
     def refuse(self, refusal: Refusal) -> None:
-        self.given -= refusal.places
-        self.refused |= dict.fromkeys(refusal.places, refusal.reason)
+        self.given -= refusal.indices
+        self.refused |= dict.fromkeys(refusal.indices, refusal.reason)
 
     @property
     def all_uses(self) -> int:

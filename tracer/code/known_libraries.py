@@ -165,8 +165,8 @@ def about(code: types.CodeType) -> Code:
     return Code(module in _KNOWN and _is_in(name, _KNOWN[module]), effect, ASKS.get((module, name)))
 
 
-def _about_numpy(place: str, name: str) -> Code:
-    stem = place.rpartition("/")[2] if "/__init__" not in place else "__init__"
+def _about_numpy(path: str, name: str) -> Code:
+    stem = path.rpartition("/")[2] if "/__init__" not in path else "__init__"
     known = stem in _OF_NUMPY and _is_in(name, _OF_NUMPY[stem])
     return Code(known, "" if known else _EFFECTS.get(("numpy", stem), ""))
 

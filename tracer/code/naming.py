@@ -51,17 +51,17 @@ class Named:
 def named_in(code: types.CodeType) -> tuple[Named, ...]:
     """Every name through which the instructions of ``code`` itself may come by something from outside."""
     form = anatomy(code)
-    asked = frozenset(place for first, end in _asking(form) for place in range(first, end))
+    asked = frozenset(index for first, end in _asking(form) for index in range(first, end))
     found: dict[Named, None] = {}
-    for place, instruction in enumerate(form.instructions):
+    for index, instruction in enumerate(form.instructions):
         line = (instruction.positions and instruction.positions.lineno) or code.co_firstlineno
         if instruction.opname == "MATCH_CLASS":  # its names stand in a tuple, or in the class
             found[Named(line, ATTRIBUTE, COMPUTED, False, False)] = None
         for name in _names(instruction):
-            compared = place in asked or _is_compared(form, place)
+            compared = index in asked or _is_compared(form, index)
             scope = _SCOPES.get(instruction.opname, ATTRIBUTE)
-            found[Named(line, scope, name, _is_called(form, place), compared)] = None
-            if name in _ANY_NAME or (name in _BY_TEXT and not _has_text(form, place, _BY_TEXT[name])):
+            found[Named(line, scope, name, _is_called(form, index), compared)] = None
+            if name in _ANY_NAME or (name in _BY_TEXT and not _has_text(form, index, _BY_TEXT[name])):
                 found[Named(line, ATTRIBUTE, COMPUTED, False, False)] = None
     return tuple(found)
 
@@ -78,9 +78,9 @@ def _has_text(form: Anatomy, callee: int, argument: int) -> bool:
     base = form.depth(callee + 1) - 1 + argument
     if not _is_called(form, callee):
         return False
-    for place in range(callee + 1, len(form.instructions)):
-        if form.depth(place) == base:
-            instruction = form.instructions[place]
+    for index in range(callee + 1, len(form.instructions)):
+        if form.depth(index) == base:
+            instruction = form.instructions[index]
             return instruction.opname == "LOAD_CONST" and isinstance(instruction.argval, str)
     return False
 
@@ -94,23 +94,23 @@ def _names(instruction: dis.Instruction) -> Iterator[str]:
         )
 
 
-def _is_called(form: Anatomy, place: int) -> bool:
+def _is_called(form: Anatomy, index: int) -> bool:
     """CPython puts nothing beside a callee, if not the object whose method it is."""
     code = form.instructions
-    name = code[place].opname
+    name = code[index].opname
     if name == "LOAD_METHOD" or (
-        name == "LOAD_ATTR" and sys.version_info >= (3, 12) and _is_flagged(code[place])
+        name == "LOAD_ATTR" and sys.version_info >= (3, 12) and _is_flagged(code[index])
     ):
         return True
-    following = code[place + 1].opname if place + 1 < len(code) else ""
+    following = code[index + 1].opname if index + 1 < len(code) else ""
     if sys.version_info >= (3, 13):
-        return following == "PUSH_NULL" or (name == "LOAD_GLOBAL" and _is_flagged(code[place]))
+        return following == "PUSH_NULL" or (name == "LOAD_GLOBAL" and _is_flagged(code[index]))
     if following == "LOAD_ATTR":
         return False
-    while code[place].opname == "LOAD_ATTR" and place:  # the nothing stands before the whole of ``a.b.c``
-        place -= 1
-    return (code[place].opname == "LOAD_GLOBAL" and _is_flagged(code[place])) or code[
-        place - 1
+    while code[index].opname == "LOAD_ATTR" and index:  # the nothing stands before the whole of ``a.b.c``
+        index -= 1
+    return (code[index].opname == "LOAD_GLOBAL" and _is_flagged(code[index])) or code[
+        index - 1
     ].opname == "PUSH_NULL"
 
 
@@ -118,17 +118,17 @@ def _is_flagged(instruction: dis.Instruction) -> bool:
     return bool(int(instruction.arg or 0) & 1)
 
 
-def _is_compared(form: Anatomy, place: int) -> bool:
+def _is_compared(form: Anatomy, index: int) -> bool:
     """Whether ``is`` or ``except`` follows."""
-    following = form.instructions[place + 1].opname if place + 1 < len(form.instructions) else ""
+    following = form.instructions[index + 1].opname if index + 1 < len(form.instructions) else ""
     return following in ("IS_OP", "CHECK_EXC_MATCH")
 
 
 def _asking(form: Anatomy) -> Iterator[tuple[int, int]]:
     """The stretches that make the second argument of an ``isinstance``, where they only name types."""
-    for place, instruction in enumerate(form.instructions):
-        if instruction.opname == "LOAD_GLOBAL" and instruction.argval in _ASKING and _is_called(form, place):
-            end = _call_of(form, place)
+    for index, instruction in enumerate(form.instructions):
+        if instruction.opname == "LOAD_GLOBAL" and instruction.argval in _ASKING and _is_called(form, index):
+            end = _call_of(form, index)
             first = None if end is None else form.start_of(end)
             if end is not None and first is not None:
                 stretch = range(first, end)
@@ -141,10 +141,10 @@ def _asking(form: Anatomy) -> Iterator[tuple[int, int]]:
 def _call_of(form: Anatomy, callee: int) -> int | None:
     """Where the function that is loaded at ``callee`` is called with two arguments, if all goes straight on to there."""
     base = form.depth(callee + 1)
-    for place in range(callee + 1, len(form.instructions)):
-        if form.depth(place) == base + 2 and form.instructions[place].opname == _CALL:
-            return place
-        if form.depth(place) < base:
+    for index in range(callee + 1, len(form.instructions)):
+        if form.depth(index) == base + 2 and form.instructions[index].opname == _CALL:
+            return index
+        if form.depth(index) < base:
             return None
     return None
 

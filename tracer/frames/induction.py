@@ -77,7 +77,7 @@ class _Iteration:
     """How far a ``for`` is. count: of a range, what comes next."""
 
     values: Any
-    place: int = 0
+    position: int = 0
     count: Count | None = None
 
 
@@ -88,7 +88,7 @@ class _Numbers:
     form: Anatomy
     plan: Plan
     counts: dict[str, Count] = field(default_factory=dict)
-    iterations: dict[int, _Iteration] = field(default_factory=dict)  # place of the GET_ITER -> iteration
+    iterations: dict[int, _Iteration] = field(default_factory=dict)  # index of the GET_ITER -> iteration
     last: int = -1  # the instruction of the last event
 
 
@@ -109,15 +109,15 @@ class Counters:
         names = numbers.plan.counting
         return {n: count for n in names if (count := self._count(frame, numbers, n)) is not None}
 
-    def iteration(self, frame: types.FrameType, place: int) -> tuple[Any, Count | None] | None:
-        """What the iterator made at ``place`` goes through and where it is; None if that is not known."""
+    def iteration(self, frame: types.FrameType, index: int) -> tuple[Any, Count | None] | None:
+        """What the iterator made at ``index`` goes through and where it is; None if that is not known."""
         numbers = self._frames.get(frame)
-        found = numbers.iterations.get(place) if numbers is not None else None
+        found = numbers.iterations.get(index) if numbers is not None else None
         if found is None:
             return None
         if found.count is not None:
             return (_end(found.values), found.values.step), found.count
-        return (found.values, found.place), None
+        return (found.values, found.position), None
 
     # -- events ----------------------------------------------------------------------------------------------
 
@@ -135,15 +135,15 @@ class Counters:
         elif event == "opcode" and not self.writer.problem:
             numbers = self._frames[frame]
             form = numbers.form
-            place = form.place(frame)
-            after_prefix = numbers.last == place and form.instructions[place].offset == frame.f_lasti
-            numbers.last = place
-            for one in () if after_prefix else form.together(place):
+            index = form.index(frame)
+            after_prefix = numbers.last == index and form.instructions[index].offset == frame.f_lasti
+            numbers.last = index
+            for one in () if after_prefix else form.together(index):
                 site = numbers.plan.sites.get(one)
                 if site is not None:
                     self._at(site, frame, numbers, one)
 
-    def _at(self, site: Site, frame: types.FrameType, numbers: _Numbers, place: int) -> None:
+    def _at(self, site: Site, frame: types.FrameType, numbers: _Numbers, index: int) -> None:
         if isinstance(site, Test):
             self._test(frame, numbers, site)
         elif isinstance(site, Truth):
@@ -161,7 +161,7 @@ class Counters:
         elif isinstance(site, Use):
             self._use(numbers, site.variable)
         elif isinstance(site, Iterate):
-            self._iterate(frame, numbers, place, site)
+            self._iterate(frame, numbers, index, site)
         else:
             self._next(frame, numbers, site)
 
@@ -192,22 +192,22 @@ class Counters:
         node = self.writer.counted(change, (left[1], right[1]), _NUMBER, _source(frame))
         self._set(frame, numbers, site.target, (meaning(left[0], right[0]), node))
 
-    def _iterate(self, frame: types.FrameType, numbers: _Numbers, place: int, site: Iterate) -> None:
-        numbers.iterations.pop(place, None)
+    def _iterate(self, frame: types.FrameType, numbers: _Numbers, index: int, site: Iterate) -> None:
+        numbers.iterations.pop(index, None)
         if site.value is None:
             return
         try:
             values = evaluate(frame, *site.value)[0]
         except Unknown:
             return
-        if not _has_places(values):
+        if not _has_positions(values):
             return
         count = None
         if type(values) is range:
             if max(abs(values.start), abs(values.stop)) > _LARGEST or abs(values.step) > _LARGEST_STEP:
                 return
-            count = Count(Label(frame.f_code, place), values.start, _number(values.start))
-        numbers.iterations[place] = _Iteration(values, 0, count)
+            count = Count(Label(frame.f_code, index), values.start, _number(values.start))
+        numbers.iterations[index] = _Iteration(values, 0, count)
 
     def _next(self, frame: types.FrameType, numbers: _Numbers, site: Next) -> None:
         iteration = None if site.iterator is None else numbers.iterations.get(site.iterator)
@@ -221,7 +221,7 @@ class Counters:
             self._decide(
                 frame, "<" if values.step > 0 else ">", (count.value, count.node), (end, _number(end))
             )
-            if iteration.place == len(values):
+            if iteration.position == len(values):
                 return
             if site.target is None:
                 self.writer.use(count.node, f"what {frame.f_code.co_name} iterates over")
@@ -231,7 +231,7 @@ class Counters:
             iteration.count = Count(count.label, count.value + values.step, following)
         elif site.target is not None:
             self._set(frame, numbers, site.target, None)
-        iteration.place += 1
+        iteration.position += 1
 
     # -- numbers ---------------------------------------------------------------------------------------------
 
@@ -290,8 +290,8 @@ def _end(values: range) -> int:
     return values.start + len(values) * values.step
 
 
-def _has_places(values: Any) -> bool:
+def _has_positions(values: Any) -> bool:
     """Whether an iterator over ``values`` is known by how far it is."""
     if type(values) is View:
-        return all(_has_places(v) or type(v) is int for v in values.of)
+        return all(_has_positions(v) or type(v) is int for v in values.of)
     return type(values) in (list, tuple, dict, range)

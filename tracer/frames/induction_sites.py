@@ -72,7 +72,7 @@ class Iterate:
 
 @dataclass(frozen=True)
 class Next:
-    """Before the iterator made at the place ``iterator`` gives its next value, to a variable or (None) elsewhere."""
+    """Before the iterator made at the index ``iterator`` gives its next value, to a variable or (None) elsewhere."""
 
     iterator: int | None
     target: str | None
@@ -83,7 +83,7 @@ Site = Test | Truth | Update | Copy | Store | Use | Iterate | Next
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """counting: the variables that may count. sites: place in the byte code -> what happens there to them."""
+    """counting: the variables that may count. sites: index in the byte code -> what happens there to them."""
 
     counting: frozenset[str]
     sites: dict[int, Site]
@@ -97,7 +97,7 @@ def plan(code: types.CodeType) -> Plan:
     """What there is to follow in a function; nothing where it has no loop."""
     form = anatomy(code)
     looping = any(
-        i.opname == "FOR_ITER" or (jumps(i) and form.places[i.argval] <= n)
+        i.opname == "FOR_ITER" or (jumps(i) and form.indices[i.argval] <= n)
         for n, i in enumerate(form.instructions)
     )
     if form.live is None or not looping:
@@ -105,25 +105,25 @@ def plan(code: types.CodeType) -> Plan:
     candidates = {n: site for n in range(len(form.instructions)) if (site := _site(form, n)) is not None}
     counting = _counting(form, list(candidates.values()))
     kept = {n: _narrowed(s, counting) for n, s in candidates.items() if _concerns(s, counting)}
-    followed = {part for place, site in kept.items() for part in _parts(form, place, site)}
-    for place, instruction in enumerate(form.instructions):
-        if place not in followed and instruction.argval in counting and "_FAST" in instruction.opname:
+    followed = {part for index, site in kept.items() for part in _parts(form, index, site)}
+    for index, instruction in enumerate(form.instructions):
+        if index not in followed and instruction.argval in counting and "_FAST" in instruction.opname:
             stores = instruction.opname == "STORE_FAST"
-            kept[place] = Store(instruction.argval) if stores else Use(instruction.argval)
+            kept[index] = Store(instruction.argval) if stores else Use(instruction.argval)
     return Plan(counting, kept)
 
 
-def _site(form: Anatomy, place: int) -> Site | None:
+def _site(form: Anatomy, index: int) -> Site | None:
     """What the instruction may be, should its variables count."""
-    instruction = form.instructions[place]
-    following = form.instructions[place + 1] if place + 1 < len(form.instructions) else instruction
-    straight = place + 1 not in form.targets
+    instruction = form.instructions[index]
+    following = form.instructions[index + 1] if index + 1 < len(form.instructions) else instruction
+    straight = index + 1 not in form.targets
     name, operator = instruction.opname, instruction.argrepr.removesuffix("=")
     if name == "GET_ITER":
-        start = form.start_of(place)
-        return Iterate(None if start is None else (start, place))
+        start = form.start_of(index)
+        return Iterate(None if start is None else (start, index))
     if name == "FOR_ITER":
-        stack = form.stacks[place]
+        stack = form.stacks[index]
         stores = following.opname == "STORE_FAST" and straight
         return Next(stack[-1] if stack else None, following.argval if stores else None)
     if name == "LOAD_FAST" and straight and following.opname == "STORE_FAST":
@@ -135,7 +135,7 @@ def _site(form: Anatomy, place: int) -> Site | None:
         and "NONE" not in following.opname
     ):
         return Truth(instruction.argval)
-    operands = _operands(form, place) if name in ("BINARY_OP", "COMPARE_OP") and straight else None
+    operands = _operands(form, index) if name in ("BINARY_OP", "COMPARE_OP") and straight else None
     if operands is None:
         return None
     if name == "COMPARE_OP" and following.opname.startswith("POP_JUMP"):
@@ -145,15 +145,15 @@ def _site(form: Anatomy, place: int) -> Site | None:
     return None
 
 
-def _operands(form: Anatomy, place: int) -> tuple[Operand, Operand] | None:
-    """Both operands of the instruction at ``place``, if they are computed in one straight line."""
-    middle = form.start_of(place)
+def _operands(form: Anatomy, index: int) -> tuple[Operand, Operand] | None:
+    """Both operands of the instruction at ``index``, if they are computed in one straight line."""
+    middle = form.start_of(index)
     start = None if middle is None else form.start_of(middle)
-    if middle is None or start is None or place in form.targets:
+    if middle is None or start is None or index in form.targets:
         return None
-    if not all(understood(i) for i in form.instructions[start:place]):
+    if not all(understood(i) for i in form.instructions[start:index]):
         return None
-    return _operand(form, start, middle), _operand(form, middle, place)
+    return _operand(form, start, middle), _operand(form, middle, index)
 
 
 def _operand(form: Anatomy, first: int, end: int) -> Operand:
@@ -195,14 +195,14 @@ def _narrowed(site: Site, counting: frozenset[str]) -> Site:
     return Next(site.iterator, None) if isinstance(site, Next) and site.target not in counting else site
 
 
-def _parts(form: Anatomy, place: int, site: Site) -> Iterator[int]:
+def _parts(form: Anatomy, index: int, site: Site) -> Iterator[int]:
     """The loads and stores that a site stands for."""
     if isinstance(site, Truth | Copy):
-        yield place
+        yield index
     if isinstance(site, Copy | Update) or (isinstance(site, Next) and site.target is not None):
-        yield place + 1
+        yield index + 1
     if isinstance(site, Test | Update):
-        middle = form.start_of(place)
+        middle = form.start_of(index)
         start = None if middle is None else form.start_of(middle)
         for where, operand in zip((start, middle), site.operands, strict=True):
             if where is not None and isinstance(operand, str):

@@ -35,7 +35,7 @@ class Counting(Protocol):
 
     def counts(self, frame: types.FrameType) -> dict[str, Count]: ...
 
-    def iteration(self, frame: types.FrameType, place: int) -> tuple[Any, Count | None] | None: ...
+    def iteration(self, frame: types.FrameType, index: int) -> tuple[Any, Count | None] | None: ...
 
 
 class Arrays(Protocol):
@@ -123,18 +123,18 @@ class _Variables:
         operands: how many values on its stack belong to the present instruction; None if nobody knows.
         """
         form = anatomy(frame.f_code)
-        place = form.place(frame)
+        index = form.index(frame)
         iterations = None if operands is None else self._iterations(number, frame, operands)
         if iterations is None or form.live is None or not frame.f_code.co_flags & inspect.CO_OPTIMIZED:
             return None
-        variables = {n: v for n, v in sorted(frame.f_locals.items()) if n in form.live[place]}
+        variables = {n: v for n, v in sorted(frame.f_locals.items()) if n in form.live[index]}
         if not all(self._is_comparable(v, 0) for v in variables.values()):
             return None
         values = self._values(number, frame, variables)
         for at, (_, count) in iterations:
             if count is not None:
                 self._counts.append(Slot((number, at), count.node, count=count))
-        where = (Same(frame.f_code), Same(frame.f_globals), place)
+        where = (Same(frame.f_code), Same(frame.f_globals), index)
         return where, values, tuple((at, key) for at, (key, _) in iterations)
 
     def waiting(self, number: int, frame: types.FrameType) -> Hashable:
@@ -154,9 +154,9 @@ class _Variables:
     # -- the evaluation stack ------------------------------------------------------------------------------
 
     def _iterations(self, number: int, frame: types.FrameType, operands: int) -> list[Any] | None:
-        """What stands on the stack besides operands: iterators whose place is known, or None for anything else."""
+        """What stands on the stack besides operands: iterators whose position is known, or None for anything else."""
         form = anatomy(frame.f_code)
-        stack = form.stacks[form.place(frame)]
+        stack = form.stacks[form.index(frame)]
         if stack is None:
             return None
         found = []
@@ -181,9 +181,7 @@ class _Variables:
         return tuple(values)
 
     def _key(self, value: Any, names: Names) -> Hashable:
-        """What stands for a value: for an array its place among the slots, the text of an immutable value, the identity
-        of an object.
-        """
+        """What stands for a value: the text of an immutable value, the identity of an object; arrays are slots."""
         kind = type(value)
         if kind is ndarray:
             self.arrays.setdefault(id(value), ([], value))[0].append(names)

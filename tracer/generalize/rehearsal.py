@@ -39,9 +39,9 @@ Operands = dict[Operand, Operand]  # to itself: all paths that use an operand mu
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why the numbers at ``places`` stay constants."""
+    """Why the numbers at ``indices`` stay constants."""
 
-    places: frozenset[int]
+    indices: frozenset[int]
     reason: str
 
 
@@ -54,10 +54,10 @@ def rehearse(
     call: Callable[[Any], Any],
     roots: Iterable[tuple[Any, str]],
     given: tuple[Structure, list[ndarray], list[Any]],
-    places: frozenset[int],
+    indices: frozenset[int],
     operands: Operands,
 ) -> Recording | Refusal:
-    """The recording ``first`` with the numbers at ``places`` (among the static ``values``) as inputs of its graph.
+    """The recording ``first`` with the numbers at ``indices`` (among the static ``values``) as inputs of its graph.
 
     call: what was recorded, as a function of the arguments; roots: as for ``record``. given: the structure of the
     arguments, their arrays and static values. operands: those known so far, to which new ones are added.
@@ -65,8 +65,8 @@ def rehearse(
     structure, arrays, values = given
     refused = _beforehand(first)
     if refused:
-        return Refusal(places, refused)
-    traced = [TracedNumber(v, f"n{n}", frozenset((n,))) if n in places else v for n, v in enumerate(values)]
+        return Refusal(indices, refused)
+    traced = [TracedNumber(v, f"n{n}", frozenset((n,))) if n in indices else v for n, v in enumerate(values)]
     arguments = rebuild(structure, arrays.__getitem__, traced)
     assert first.path is not None
     rehearser = _Rehearser(arrays, first.path)
@@ -75,13 +75,13 @@ def rehearse(
             second = record(lambda: call(arguments), rehearser, roots, first.code)
         rehearser.compare_end(second, first)
     except Escaped as escaped:
-        return Refusal(escaped.places & places or places, str(escaped))
+        return Refusal(escaped.indices & indices or indices, str(escaped))
     except _Departed:
-        return Refusal(places, "forward does something else with an object that acts as a number")
+        return Refusal(indices, "forward does something else with an object that acts as a number")
     except Exception as error:  # whatever user code makes of an object that only acts as a number
-        return Refusal(places, f"forward fails with an object that acts as a number: {error}")
+        return Refusal(indices, f"forward fails with an object that acts as a number: {error}")
     if second.problem:
-        return Refusal(places, second.problem)
+        return Refusal(indices, second.problem)
     return _with_operands(second, rehearser, operands)
 
 
@@ -109,9 +109,9 @@ class _Rehearser(Recorder):
 
     def _node(self, operator: Operator, operands: tuple[Node, ...], attrs: dict[str, Any]) -> Node:
         node = super()._node(operator, operands, attrs)
-        place = len(self.sequence) - 1
-        _require(place < len(self.path.sequence))
-        known = self.path.sequence[place]
+        index = len(self.sequence) - 1
+        _require(index < len(self.path.sequence))
+        known = self.path.sequence[index]
         _require(known.operator is operator and known.type == node.type)
         _require(_frozen(known.attrs) == _frozen(attrs) and len(operands) == len(known.operands))
         for mine, theirs in zip(operands, known.operands, strict=True):
@@ -123,9 +123,9 @@ class _Rehearser(Recorder):
         self, operator: Operator, operands: tuple[Node, ...], type: TensorType, source: Source
     ) -> Node:
         node = super().counted(operator, operands, type, source)
-        place = len(self.sequence) - 1
-        _require(place < len(self.path.sequence))
-        known = self.path.sequence[place]
+        index = len(self.sequence) - 1
+        _require(index < len(self.path.sequence))
+        known = self.path.sequence[index]
         _require(known in self.path.counting and known.operator is operator)
         for mine, theirs in zip(operands, known.operands, strict=True):
             self._require_same(mine, theirs)

@@ -37,7 +37,7 @@ class Promised(weakref.ref[ndarray]):
     step: Step
 
     def keep(self) -> None:
-        """Compute: the whole segment in the thread that notes it, what this value needs in any other place."""
+        """Compute: the whole segment in the thread that notes it, what this value needs in any other."""
         session = self.segment.session()
         if session is not None:
             session.settle(self.segment)
@@ -56,18 +56,18 @@ class Promised(weakref.ref[ndarray]):
 class Segment:
     """What is noted since the last value was asked for.
 
-    places: ids of the leaves, and of the values that had data from the start -> their places. given: numbers of values
+    indices: ids of the leaves, and of the values that had data from the start -> their indices. given: numbers of values
     that were delivered -> their data. nbytes: of the leaves that are not parameters. closed: memory that it reads was
     written by somebody else; see NOTE [who may compute]. waits: whether values may be waiting.
     """
 
-    __slots__ = ("closed", "given", "leaves", "nbytes", "places", "session", "values", "waits")
+    __slots__ = ("closed", "given", "indices", "leaves", "nbytes", "session", "values", "waits")
 
     def __init__(self, session: Callable[[], Session | None]) -> None:
         self.session = session
         self.leaves: list[ndarray] = []
         self.values: list[Promised] = []
-        self.places: dict[int, int] = {}
+        self.indices: dict[int, int] = {}
         self.given: dict[int, numpy.ndarray] = {}
         self.nbytes = 0
         self.closed = False
@@ -84,7 +84,7 @@ class Segment:
     def add_leaf(self, array: ndarray, nbytes: int) -> None:
         """nbytes: what the segment keeps alive by it."""
         self.leaves.append(array)
-        self.places[id(array)] = -len(self.leaves)
+        self.indices[id(array)] = -len(self.leaves)
         self.nbytes += nbytes
 
     def waiting(self) -> list[Promised]:
@@ -133,7 +133,7 @@ def present(promised: Promised) -> numpy.ndarray | None:
     return promised.segment.given.get(promised.number)
 
 
-def _operand(place: Any, known: dict[int, numpy.ndarray], leaves: list[ndarray]) -> Any:
-    if type(place) is tuple:
-        return place[1]
-    return known[place] if place >= 0 else leaves[-1 - place]._data
+def _operand(index: Any, known: dict[int, numpy.ndarray], leaves: list[ndarray]) -> Any:
+    if type(index) is tuple:
+        return index[1]
+    return known[index] if index >= 0 else leaves[-1 - index]._data

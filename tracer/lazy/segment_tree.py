@@ -39,9 +39,9 @@ class Runner(Protocol):
 
 
 class Step:
-    """A place in the tree: one operator after others.
+    """A node of the tree: one operator after others.
 
-    operands: for each its place (a value's number, or -1, -2, ... for leaves), or a Python number as ``(type, value)``.
+    operands: for each its index (a value's number, or -1, -2, ... for leaves), or a Python number as ``(type, value)``.
     leaves: those that it adds: the array itself where the net holds it, else its type. kind: see NOTE [segments]. number:
     the operand that is a Python number but read as a leaf, and its dtype. count: of values so far. work: about what NumPy
     needs for them, in nanoseconds.

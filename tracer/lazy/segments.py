@@ -6,7 +6,7 @@ it would compute and returns a pending array. When somebody asks for a value (an
 a kernel, the end of the call), everything noted since the last time, a segment, is computed: by a compiled program
 if the segment was met before, else by NumPy, operator by operator.
 
-Segments lie in a tree: each step is an operator with its attributes and the places of its operands, so that a known
+Segments lie in a tree: each step is an operator with its attributes and the indices of its operands, so that a known
 operator costs a look into a dict. A step is computed at once when it is new. That shows whether its result is new
 memory in C order, and may be pending from then on, or a view, or neither: such a step ends a segment every time.
 
@@ -120,7 +120,7 @@ class Segmented(Eager):
         if step.kind is VIEW and not _is_pending(operands[0]):
             result = super().apply(operator, operands, attrs)
             promised = segment.promise(result, step)
-            segment.places[id(result)] = promised.number
+            segment.indices[id(result)] = promised.number
         else:
             result = _made(ndarray)
             result._promise = promised = segment.promise(result, step)
@@ -188,7 +188,7 @@ class Segmented(Eager):
         if step.kind is DIRECT:
             self._restart()
         else:
-            segment.places[id(result)] = segment.promise(result, step).number
+            segment.indices[id(result)] = segment.promise(result, step).number
             self._step = step
         return result
 

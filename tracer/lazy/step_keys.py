@@ -29,7 +29,7 @@ def key_of(
     operands: tuple[Any, ...],
     attrs: dict[str, Any],
 ) -> Any:
-    """Operator, attributes and places; leaves that are met for the first time are added, told by their types.
+    """Operator, attributes and indices of operands; leaves that are met for the first time are added, told by their types.
 
     held: the arrays of parameters, by id. None where an operand is something whose meaning only NumPy knows.
     """
@@ -39,10 +39,10 @@ def key_of(
         if kind is ndarray:
             promise = operand._promise
             waits = promise is not None and promise.segment is segment
-            place = promise.number if waits else _place(segment, held, operand)
-            if place is None:
+            index = promise.number if waits else _index_or_type(segment, held, operand)
+            if index is None:
                 return None
-            parts.append(place)
+            parts.append(index)
         elif kind is float:
             parts.append((kind, repr(operand) if not operand or isnan(operand) else operand))
         elif kind is int or kind is bool:
@@ -56,11 +56,11 @@ def key_of(
     return tuple(parts)
 
 
-def _place(segment: Segment, held: dict[int, ndarray], array: ndarray) -> Any:
-    """Where an array stands that does not wait in the segment; None where only NumPy knows what it holds."""
-    place = segment.places.get(id(array))
-    if place is not None and (place < 0 or segment.values[place]() is array):
-        return place
+def _index_or_type(segment: Segment, held: dict[int, ndarray], array: ndarray) -> Any:
+    """What stands for an array that does not wait in the segment; None where only NumPy knows what it holds."""
+    index = segment.indices.get(id(array))
+    if index is not None and (index < 0 or segment.values[index]() is array):
+        return index
     data = array._data
     if id(array) in held and not stamps.is_exposed(data):
         segment.add_leaf(array, 0)
@@ -89,20 +89,20 @@ def step_with_any_number(segment: Segment, parent: Step, key: tuple[Any, ...]) -
         return None
     step = parent.children.get(_without_number(key))
     if step is not None and step.number is not None:
-        place, dtype = step.number
-        segment.add_leaf(ndarray(numpy.array(_number_of(key[1 + place]), dtype)), 0)
+        index, dtype = step.number
+        segment.add_leaf(ndarray(numpy.array(_number_of(key[1 + index]), dtype)), 0)
     return step
 
 
 def _without_number(key: tuple[Any, ...]) -> tuple[Any, ...] | None:
     """The key for any number of its type in the place of its one number; None where it does not have exactly one."""
-    places = [n for n, part in enumerate(key) if type(part) is tuple and part and part[0] in WIDENED]
-    if len(places) != 1:
+    indices = [n for n, part in enumerate(key) if type(part) is tuple and part and part[0] in WIDENED]
+    if len(indices) != 1:
         return None
-    kind, value = key[places[0]]
+    kind, value = key[indices[0]]
     if kind is int and abs(value) > _MAX_EXACT_INTEGER:
         return None
-    return (*key[: places[0]], ("any", kind), *key[places[0] + 1 :])
+    return (*key[: indices[0]], ("any", kind), *key[indices[0] + 1 :])
 
 
 def _number_of(part: tuple[type, Any]) -> Any:
@@ -127,16 +127,16 @@ def described(
     parts = key[1 : 1 + len(operands)]
     fresh = [n for n, part in enumerate(parts) if type(part) is tuple and part[0] not in NUMBERS]
     first = len(segment.leaves) - len(fresh) + 1
-    places: list[Any] = [
+    indices: list[Any] = [
         part if type(part) is int else (type(operand), operand)
         for part, operand in zip(parts, operands, strict=True)
     ]
-    for count, place in enumerate(fresh):
-        places[place] = -(first + count)
+    for count, index in enumerate(fresh):
+        indices[index] = -(first + count)
     leaves = [operands[n] if parts[n][-1] == "held" else type_of(array_of(operands[n])) for n in fresh]
     if _has_equals(step, key):
-        key = _with_number_as_leaf(segment, step, key, operator, operands, places, leaves)
-    step.operator, step.attrs, step.operands, step.leaves = operator, attrs, tuple(places), tuple(leaves)
+        key = _with_number_as_leaf(segment, step, key, operator, operands, indices, leaves)
+    step.operator, step.attrs, step.operands, step.leaves = operator, attrs, tuple(indices), tuple(leaves)
     step.shape, step.dtype = result.shape, result.dtype
     assert step.parent is not None
     step.work = step.parent.work + numpy_work(operator, [array_of(o) for o in operands], result._data)
@@ -158,19 +158,19 @@ def _with_number_as_leaf(
     key: tuple[Any, ...],
     operator: Operator,
     operands: tuple[Any, ...],
-    places: list[Any],
+    indices: list[Any],
     leaves: list[ndarray | TensorType],
 ) -> tuple[Any, ...]:
-    """The key without its number, which ``places`` and ``leaves`` now have as a leaf, where its dtype has every number."""
+    """The key without its number, which ``indices`` and ``leaves`` now have as a leaf, where its dtype has every number."""
     parts = key[1 : 1 + len(operands)]
-    place = next(n for n, part in enumerate(parts) if type(part) is tuple and part[0] in WIDENED)
+    index = next(n for n, part in enumerate(parts) if type(part) is tuple and part[0] in WIDENED)
     dtypes = [o.dtype if isinstance(o, ndarray) else o for o in operands]
-    dtype = literal_dtype(operator, dtypes, place)
+    dtype = literal_dtype(operator, dtypes, index)
     wide = _without_number(key)
     if dtype.kind != "f" or wide is None:  # an integer may be too large for another dtype
         return key
-    step.number = place, dtype
-    segment.add_leaf(ndarray(numpy.array(operands[place], dtype)), 0)
-    places[place] = -len(segment.leaves)
+    step.number = index, dtype
+    segment.add_leaf(ndarray(numpy.array(operands[index], dtype)), 0)
+    indices[index] = -len(segment.leaves)
     leaves.append(type_of(segment.leaves[-1]._data))
     return wide

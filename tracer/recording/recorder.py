@@ -24,7 +24,14 @@ from blockfuse.ir.operator import Operator
 from blockfuse.ir.operators import movement, pointwise
 from blockfuse.ir.types import TensorType, type_of
 from blockfuse.tracer.certificate.ownership import user_source
-from blockfuse.tracer.certificate.traced_numbers import Escaped, Operand, is_traced, places_of, plain, text_of
+from blockfuse.tracer.certificate.traced_numbers import (
+    Escaped,
+    Operand,
+    indices_of,
+    is_traced,
+    plain,
+    text_of,
+)
 from blockfuse.tracer.certificate.witness import unwatched
 from blockfuse.tracer.flow.path import Decision, Event, Use, Write
 from blockfuse.tracer.frames.induction import Counters
@@ -153,8 +160,8 @@ class Recorder(Eager):
         with unwatched():
             here = self._stack.here(self.outermost, counted)
         self.memory.time = self._stack.time
-        place = len(self.sequence)
-        self.events.append(Decision(predicate, outcome, counted, here, place, source or user_source()))
+        position = len(self.sequence)
+        self.events.append(Decision(predicate, outcome, counted, here, position, source or user_source()))
 
     def use(self, node: Node, what: str) -> None:
         """Python used the value of a node that is a constant of this path."""
@@ -187,7 +194,7 @@ class Recorder(Eager):
     def _operand_nodes(self, operator: Operator, operands: list[Any]) -> tuple[Node, ...]:
         """Nodes of what ``_operand`` gave: numbers become constants, traced numbers inputs, of their promoted dtype."""
         if operator is pointwise.power and is_traced(operands[1]):
-            raise Escaped("an exponent: some of them have a quicker operator", places_of(operands[1]))
+            raise Escaped("an exponent: some of them have a quicker operator", indices_of(operands[1]))
         nodes = operands_as_nodes(operator, _plain(operands))
         return tuple(self._number(o, n) for o, n in zip(operands, nodes, strict=True))
 
@@ -196,7 +203,7 @@ class Recorder(Eager):
         if not is_traced(operand):
             return node
         if node.dtype.kind not in "fiu":
-            raise Escaped(f"as a {node.dtype}", places_of(operand))
+            raise Escaped(f"as a {node.dtype}", indices_of(operand))
         key = Operand(text_of(operand), type(plain(operand)), node.dtype)
         if key not in self.numbers:
             self.numbers[key] = leaf(argument, f"number{len(self.numbers)}", node.type)
@@ -206,7 +213,7 @@ class Recorder(Eager):
     def _written_number(self, number: Any, dtype: numpy.dtype) -> Node:
         """A number on its way into an array; NumPy refuses some numbers where the array is no float."""
         if is_traced(number) and not (dtype.name in ("float32", "float64") and isinstance(number, float)):
-            raise Escaped(f"written into an array of {dtype}", places_of(number))
+            raise Escaped(f"written into an array of {dtype}", indices_of(number))
         return self._number(number, literal(plain(number)))
 
     def _operand(self, operand: Any) -> Any:
