@@ -21,7 +21,7 @@ from blockfuse.runtime.programs.failures import CompilerFailures
 from blockfuse.runtime.programs.program import Program
 from blockfuse.tracer.flow.origins import Origin
 from blockfuse.tracer.flow.path import Path
-from blockfuse.tracer.lazy.segment_tree import OVERHEAD, Runner, Step, Tree
+from blockfuse.tracer.lazy.segment_tree import SEGMENT_NANOSECONDS, Runner, Step, Tree
 from blockfuse.tracer.recording.record import Recording
 from blockfuse.tracer.state.picture import State
 
@@ -40,7 +40,7 @@ class Segments:
         backend: Callable[[], Backend],
         failures: CompilerFailures,
         check: SelfCheck | None,
-        least: float = OVERHEAD,
+        least: float = SEGMENT_NANOSECONDS,
     ) -> None:
         self._owner, self._backend, self._failures, self._check = owner, backend, failures, check
         self.tree = Tree(self._held, self._compile, least)

@@ -11,7 +11,7 @@ from blockfuse.codegen.cuda.device.device import Device, Resident, Value
 from blockfuse.codegen.cuda.program.executable import Executable
 from blockfuse.codegen.scheduling.buffers import Buffer
 from blockfuse.ir.errors import FaultError
-from blockfuse.runtime.arrays.foreign import maker, promised, resident_of, returned, taken
+from blockfuse.runtime.arrays.foreign import maker, pending_array, resident_of, returned, taken
 
 
 def entry_of(executable: Executable) -> Callable[..., Any]:
@@ -45,7 +45,7 @@ def _value(argument: Any, device: Device) -> Value | None:
     """What a program takes for an argument; None for what it does not know, or cannot take as it lies."""
     if type(argument) is not ndarray:
         return taken(argument, device)
-    if argument._promise is not None:
+    if argument._pending is not None:
         return resident_of(argument, device)
     data = argument._data
     return data if data.flags.c_contiguous and data.flags.aligned else None
@@ -76,4 +76,4 @@ def _made(result: Value, device: Device, like: Any) -> Any:
     if like is not None:
         assert isinstance(result, Resident), "an argument on the device gives results there"
         return returned(result, device, like)
-    return promised(result, device) if isinstance(result, Resident) else ndarray(result)
+    return pending_array(result, device) if isinstance(result, Resident) else ndarray(result)

@@ -22,7 +22,7 @@ from blockfuse.ir.flow import Flow
 from blockfuse.ir.graph import Node, captured, parameter
 from blockfuse.ir.locks import Busy, Turn
 from blockfuse.ir.types import type_of
-from blockfuse.runtime.arrays.foreign import promised, resident_of
+from blockfuse.runtime.arrays.foreign import pending_array, resident_of
 from blockfuse.runtime.calls.number_families import conversion
 from blockfuse.runtime.programs.backend import Backend
 from blockfuse.runtime.programs.estimates import Estimate
@@ -307,12 +307,12 @@ class Program:
 
 def _given(array: ndarray, device: Device | None) -> Any:
     """What an executable takes: where the array lies on its device, or else its data in C order."""
-    lies = None if array._promise is None else resident_of(array, device)
+    lies = None if array._pending is None else resident_of(array, device)
     return lies or numpy.require(array._data, requirements=("C", "A")).reshape(array.shape)
 
 
 def _result(value: Any, device: Device | None) -> ndarray:
-    return ndarray(value) if device is None or type(value) is numpy.ndarray else promised(value, device)
+    return ndarray(value) if device is None or type(value) is numpy.ndarray else pending_array(value, device)
 
 
 def _require_one_structure(recordings: list[Recording]) -> None:

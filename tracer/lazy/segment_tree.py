@@ -1,4 +1,4 @@
-"""The tree of segments: what a call noted before, step by step."""
+"""The tree of segments: what a call deferred before, step by step."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from blockfuse.ir.lowering import Composite, Contraction, Joining, Movement, Poi
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.types import DTYPES, TensorType
 
-_STEPS = 4096  # of one tree; operators beyond run at once
-_COMPILED_AT = 2  # runs of a segment
-_WANTED = 16  # sets of values of which a segment was asked for; further ones are computed by NumPy
+_MAX_STEPS = 4096  # of one tree; operators beyond run at once
+_RUNS_BEFORE_COMPILING = 2  # runs of a segment
+_MAX_WANTED_SETS = 16  # sets of values of which a segment was asked for; further ones are computed by NumPy
 
-OVERHEAD = 4000.0  # nanoseconds: what a segment costs besides its kernels
-NOTING = 1500.0  # nanoseconds: what an operator that waits costs more than one that does not
+SEGMENT_NANOSECONDS = 4000.0  # what a segment costs besides its kernels
+DEFERRAL_NANOSECONDS = 1500.0  # what an operator that waits costs more than one that does not
 
 _DEFERRABLE = (Pointwise, Reduction, Contraction, Composite, Joining, Movement)
 NUMBERS = (bool, int, float)
@@ -109,7 +109,7 @@ class Tree:
     @property
     def full(self) -> bool:
         """Whether operators that are not in it run one by one."""
-        return self.size >= _STEPS
+        return self.size >= _MAX_STEPS
 
     def finds_more(self, operands: tuple[Any, ...]) -> bool:
         """Look for the arrays of parameters again; whether one of ``operands`` is a new one."""
@@ -134,10 +134,10 @@ class Tree:
         run = step.runs.get(wanted, 0)
         if type(run) is not int:
             return run, False  # type: ignore[return-value]
-        if run == 0 and (len(step.runs) >= _WANTED or step.work <= self._least):
+        if run == 0 and (len(step.runs) >= _MAX_WANTED_SETS or step.work <= self._least):
             return None, False
         step.runs[wanted] = run = run + 1
-        if run == _COMPILED_AT:
+        if run == _RUNS_BEFORE_COMPILING:
             step.runs[wanted] = self._compile(step, wanted)
         return None, True
 

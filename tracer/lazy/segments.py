@@ -1,9 +1,9 @@
 """Calls that cannot be one program: operators wait until Python asks for a value, then run together.
 
 NOTE [segments]
-Python runs such a call from beginning to end, so its effects are those of an eager call. An operator only notes what
+Python runs such a call from beginning to end, so its effects are those of an eager call. An operator only says what
 it would compute and returns a pending array. When somebody asks for a value (an escape, a write, an operator without
-a kernel, the end of the call), everything noted since the last time, a segment, is computed: by a compiled program
+a kernel, the end of the call), everything deferred since the last time, a segment, is computed: by a compiled program
 if the segment was met before, else by NumPy, operator by operator.
 
 Segments lie in a tree: each step is an operator with its attributes and the indices of its operands, so that a known
@@ -19,8 +19,8 @@ What an operator raises must be raised where it is called. Shapes, dtypes and at
 kernel, and those are the same at every visit of a step. Operators without one, whose values may matter, are not kept
 waiting, nor is any while NumPy is told to raise or to call somebody for the values it meets (``numpy.errstate``).
 
-NOTE [noting is not interrupted]
-The garbage collector may run a finalizer between any two lines, and that may use arrays. While an operator is noted or
+NOTE [deferring is not interrupted]
+The garbage collector may run a finalizer between any two lines, and that may use arrays. While an operator is deferred or
 a segment ends, the session therefore belongs to no thread: such code computes by itself.
 """
 
@@ -39,12 +39,20 @@ from blockfuse.array import stamps
 from blockfuse.array.eager import Eager
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.operator import Operator
-from blockfuse.tracer.lazy.pending import Promised, Segment, present
-from blockfuse.tracer.lazy.segment_tree import DIRECT, NOTING, OVERHEAD, VIEW, Step, Tree, kind_of
+from blockfuse.tracer.lazy.pending import PendingValue, Segment, present
+from blockfuse.tracer.lazy.segment_tree import (
+    DEFERRAL_NANOSECONDS,
+    DIRECT,
+    SEGMENT_NANOSECONDS,
+    VIEW,
+    Step,
+    Tree,
+    kind_of,
+)
 from blockfuse.tracer.lazy.step_keys import described, key_of, step_with_any_number
 
-_LONGEST = 1024  # operators in a segment
-_HEAVY = 1 << 26  # bytes that only a segment keeps alive
+_MAX_OPERATORS = 1024  # operators in a segment
+_MAX_KEPT_BYTES = 1 << 26  # bytes that only a segment keeps alive
 _NOBODY = 0  # no thread has this identifier
 
 _identifier = threading.get_ident
@@ -52,7 +60,7 @@ _made = ndarray.__new__
 
 
 class Segmented(Eager):
-    """Notes the operators of one call.
+    """Defers the operators of one call.
 
     changing: whether something was new, or is not compiled yet. crowded: whether it never will be, for the tree is full.
     gain: about how many nanoseconds segments saved.
@@ -90,7 +98,7 @@ class Segmented(Eager):
         thread = _identifier()
         if (
             thread != self._thread
-        ):  # see NOTE [noting is not interrupted]; or the context went to another thread
+        ):  # NOTE [deferring is not interrupted]; or the context went to another thread
             return super().apply(operator, operands, attrs)
         self._thread = _NOBODY
         try:
@@ -99,15 +107,15 @@ class Segmented(Eager):
                 return self._direct(operator, operands, attrs)
             if self._segment.closed or self._open:
                 self._end()
-            return self._noted(operator, operands, attrs)
+            return self._deferred(operator, operands, attrs)
         except BaseException:
-            del self._segment.values[self._step.count :]  # what was noted in part
+            del self._segment.values[self._step.count :]  # what was deferred in part
             self._end()
             raise
         finally:
             self._thread = thread
 
-    def _noted(self, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+    def _deferred(self, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         key = key_of(self._segment, self._tree.held, operator, operands, attrs)
         if key is None:
             return self._direct(operator, operands, attrs)
@@ -119,14 +127,14 @@ class Segmented(Eager):
         segment = self._segment
         if step.kind is VIEW and not _is_pending(operands[0]):
             result = super().apply(operator, operands, attrs)
-            promised = segment.promise(result, step)
-            segment.indices[id(result)] = promised.number
+            pending = segment.defer(result, step)
+            segment.indices[id(result)] = pending.number
         else:
             result = _made(ndarray)
-            result._promise = promised = segment.promise(result, step)
-            segment.waits = True
+            result._pending = pending = segment.defer(result, step)
+            segment.has_pending = True
         self._step = step
-        if promised.number >= _LONGEST or segment.nbytes > _HEAVY:
+        if pending.number >= _MAX_OPERATORS or segment.nbytes > _MAX_KEPT_BYTES:
             self._shorten()
         return result
 
@@ -152,7 +160,7 @@ class Segmented(Eager):
         for segment in (self._segment, *self._open):  # in this order: ending goes the other way
             if segment.touches(owner):
                 segment.closed = True
-                segment.deliver(segment.waiting())
+                segment.deliver(segment.pending())
 
     def _direct(self, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         self._end()
@@ -176,11 +184,11 @@ class Segmented(Eager):
             return self._direct(operator, operands, attrs)
         if tree.finds_more(operands):
             self._end()
-            return self._noted(operator, operands, attrs)
+            return self._deferred(operator, operands, attrs)
         segment, parent = self._segment, self._step
-        if segment.waits:
-            segment.deliver(segment.waiting())
-            segment.waits = False
+        if segment.has_pending:
+            segment.deliver(segment.pending())
+            segment.has_pending = False
         result = super().apply(operator, operands, attrs)
         step = Step(parent, kind_of(operator, operands, attrs, result))
         key = described(segment, step, key, operator, operands, attrs, result)
@@ -188,14 +196,14 @@ class Segmented(Eager):
         if step.kind is DIRECT:
             self._restart()
         else:
-            segment.indices[id(result)] = segment.promise(result, step).number
+            segment.indices[id(result)] = segment.defer(result, step).number
             self._step = step
         return result
 
     # -- the end of a segment --------------------------------------------------------------------------------
 
     def settle(self, segment: Segment | None = None) -> None:
-        """Compute what is pending and begin a new segment; only in the thread that notes, and only ``segment`` if given."""
+        """Compute what is pending and begin a new segment; only in the thread that defers, and only ``segment`` if given."""
         thread = _identifier()
         if thread != self._thread or (segment is not None and segment is not self._segment):
             return
@@ -207,28 +215,32 @@ class Segmented(Eager):
 
     def _end(self) -> None:
         while self._open:  # an exception stopped these: they are not compiled
-            self._open[-1].deliver(self._open[-1].waiting())
+            self._open[-1].deliver(self._open[-1].pending())
             self._open.pop().end()
         segment, step = self._segment, self._step
         if not step.count and not segment.leaves:
             return
         self._open.append(segment)
         self._restart()
-        waiting = segment.waiting() if segment.waits else []
-        if waiting and not segment.closed:
-            self._run(step, segment, waiting)
-        segment.deliver(waiting)
+        pending = segment.pending() if segment.has_pending else []
+        if pending and not segment.closed:
+            self._run(step, segment, pending)
+        segment.deliver(pending)
         segment.end()
         self._open.remove(segment)
 
-    def _run(self, step: Step, segment: Segment, waiting: list[Promised]) -> None:
-        """Compute by a program, if there is one: the waiting values that are not views, and the bases of those that are."""
-        wanted = tuple(sorted({n for n in map(_base, waiting) if n is not None}))
+    def _run(self, step: Step, segment: Segment, pending: list[PendingValue]) -> None:
+        """Compute by a program, if there is one: the pending values that are not views, and the bases of those that are."""
+        wanted = tuple(sorted({n for n in map(_base, pending) if n is not None}))
         if not wanted:
             return
         run, changing = self._tree.runner(step, wanted)
         self.changing = self.changing or changing
-        self.gain += (step.work - run.work if run is not None else 0) - OVERHEAD - NOTING * step.count
+        self.gain += (
+            (step.work - run.work if run is not None else 0)
+            - SEGMENT_NANOSECONDS
+            - DEFERRAL_NANOSECONDS * step.count
+        )
         results = run(segment.leaves) if run is not None else None
         for number, data in zip(wanted, results or (), strict=results is not None):
             segment.values[number].give(data)
@@ -236,24 +248,24 @@ class Segmented(Eager):
     def _shorten(self) -> None:
         """End a segment that is too long, or that keeps too much memory which nobody else needs."""
         segment = self._segment
-        kept = sum(a._data.nbytes for a in segment.leaves if sys.getrefcount(a) <= _ALONE)
+        kept = sum(a._data.nbytes for a in segment.leaves if sys.getrefcount(a) <= _REFERENCES_OF_UNHELD)
         segment.nbytes = 0
-        if len(segment.values) > _LONGEST or kept > _HEAVY:
+        if len(segment.values) > _MAX_OPERATORS or kept > _MAX_KEPT_BYTES:
             self._end()
 
 
-_ALONE = 3  # references: the list's, the loop's and that of the question
+_REFERENCES_OF_UNHELD = 3  # references: the list's, the loop's and that of the question
 _STATE = getattr(umath, "_extobj_contextvar", None)
 _error_state: Callable[[], Any] = object if _STATE is None else _STATE.get  # equal where nothing changed
 
 
 def _is_pending(operand: Any) -> bool:
-    return type(operand) is ndarray and operand._promise is not None
+    return type(operand) is ndarray and operand._pending is not None
 
 
-def _base(promised: Promised) -> int | None:
+def _base(pending: PendingValue) -> int | None:
     """The value that has the memory of this one; None where that is there already."""
-    values, number = promised.segment.values, promised.number
+    values, number = pending.segment.values, pending.number
     while number >= 0 and present(values[number]) is None:
         step = values[number].step
         if step.kind is not VIEW:

@@ -37,9 +37,9 @@ def key_of(
     for operand in operands:
         kind = type(operand)
         if kind is ndarray:
-            promise = operand._promise
-            waits = promise is not None and promise.segment is segment
-            index = promise.number if waits else _index_or_type(segment, held, operand)
+            pending = operand._pending
+            waits = pending is not None and pending.segment is segment
+            index = pending.number if waits else _index_or_type(segment, held, operand)
             if index is None:
                 return None
             parts.append(index)

@@ -359,7 +359,7 @@ def _header(wrapper: type, unusual: numpy.ndarray) -> dict[str, int]:
         "mode": id(unusual),
         "wrapper": id(wrapper),
         "slot": cpython.slot_offset(wrapper, "_data"),
-        "promise": cpython.slot_offset(wrapper, "_promise"),
+        "pending": cpython.slot_offset(wrapper, "_pending"),
         "none": id(None),
     }
     words |= {

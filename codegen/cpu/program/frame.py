@@ -26,7 +26,7 @@ HEADER = (
         "not_implemented",
     ),
     *("save_thread", "restore_thread", "aligned_alloc", "free", "workspace", "new_tuple", "binding", "calls"),
-    *("promise", "none", "call", "draw", "mode", "sizes", "clear_error"),
+    *("pending", "none", "call", "draw", "mode", "sizes", "clear_error"),
     *("keeper", "keeper_state", "take", "give", "track"),
 )
 

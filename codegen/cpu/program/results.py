@@ -122,7 +122,7 @@ class Results(Frame):
             builder.store(array, builder.gep(wrapper, [self._word("slot")], source_etype=I8))
             none = self._pointer(self._word("none"))
             self._call("incref", ir.VoidType(), none)
-            builder.store(none, builder.gep(wrapper, [self._word("promise")], source_etype=I8))
+            builder.store(none, builder.gep(wrapper, [self._word("pending")], source_etype=I8))
             self.owned[place] = wrapper
         if len(self.owned) == 1:
             return self.owned[0]
