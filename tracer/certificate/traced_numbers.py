@@ -22,7 +22,7 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.ir import interpreter
 from blockfuse.tracer.certificate.ownership import user_source
 
-_LONGEST = 1000  # characters of an expression: sums of sums grow without end
+_MAX_EXPRESSION_CHARACTERS = 1000  # characters of an expression: sums of sums grow without end
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _combined(symbol: str, function: Callable[[Any, Any], Any], left: Any, right
 def _made(value: Any, text: str, indices: frozenset[int]) -> TracedNumber:
     if type(value) not in (int, float):
         raise Escaped(f"a {type(value).__name__} is made of it", indices)
-    if len(text) > _LONGEST:
+    if len(text) > _MAX_EXPRESSION_CHARACTERS:
         raise Escaped("a long expression", indices)
     return TracedNumber(value, text, indices)
 

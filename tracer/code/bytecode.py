@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 Found = TypeVar("Found")
-_REMEMBERED = 4096  # code objects
+_MAX_REMEMBERED_CODES = 4096  # code objects
 
 Stack = tuple[int | None, ...]  # for each value the index of the GET_ITER that made it; None: something else
 
@@ -75,7 +75,7 @@ def once_per_code(find: Callable[[types.CodeType], Found]) -> Callable[[types.Co
     def remembered(code: types.CodeType) -> Found:
         found = known.get(id(code))
         if found is None:
-            if len(known) >= _REMEMBERED:
+            if len(known) >= _MAX_REMEMBERED_CODES:
                 known.clear()
             found = known[id(code)] = (code, find(code))
         return found[1]

@@ -13,9 +13,9 @@ from blockfuse.ir.operators.pointwise import not_equal
 from blockfuse.ir.passes.dedupe import frozen
 from blockfuse.tracer.flow.knowledge import Knowledge
 from blockfuse.tracer.flow.origins import Origin
-from blockfuse.tracer.frames.program_points import Label
+from blockfuse.tracer.frames.program_points import InductionVariable
 
-_BLOCKS = 512  # of one flow
+_MAX_BLOCKS = 512  # of one flow
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Assembly:
         self.origins: dict[Node, Origin] = {}
         self.arrivals: dict[int, list[Any]] = {}  # position -> what its slots held when it was first reached
         self.carriers: dict[
-            Node, tuple[int, int, Label | None]
+            Node, tuple[int, int, InductionVariable | None]
         ] = {}  # register -> position, slot, what counts there
         self.exported: dict[Node, Node] = {}  # register -> the value that it holds
         self._registers: dict[tuple[int, int], Node] = {}
@@ -61,9 +61,9 @@ class Assembly:
         known = self._leaves.get(id(origin.holder))
         if known is None:
             names = {n.attrs["name"] for n in (*self.arguments, *self.origins)}
-            name, count = origin.name, 1
+            name, repeats = origin.name, 1
             while name in names:
-                name, count = f"{origin.name}.{count}", count + 1
+                name, repeats = f"{origin.name}.{repeats}", repeats + 1
             known = self._leaves[id(origin.holder)] = leaf(node.operator, name, node.type)
             self.origins[known] = origin
         return known
@@ -75,12 +75,12 @@ class Assembly:
             self._interned[node] = known
         return known
 
-    def register(self, position: int, slot: int, node: Node, label: Label | None) -> Node:
+    def register(self, position: int, slot: int, node: Node, variable: InductionVariable | None) -> Node:
         """The register of a slot that differs between the ways to a position."""
         if (position, slot) not in self._registers:
             register = leaf(carried, f"p{position}.{slot}", node.type)
             self._registers[position, slot] = register
-            self.carriers[register] = (position, slot, label)
+            self.carriers[register] = (position, slot, variable)
         return self._registers[position, slot]
 
     def export(self, node: Node, home: Growing) -> Node:
@@ -90,7 +90,9 @@ class Assembly:
             home.exports[node], self.exported[register] = register, node
         return home.exports[node]
 
-    def carriers_of(self, node: Node, through: type = object) -> list[tuple[int, int, Label | None]]:
+    def carriers_of(
+        self, node: Node, through: type = object
+    ) -> list[tuple[int, int, InductionVariable | None]]:
         """The slots of positions that a value is computed from, by operators that are lowered as ``through``."""
         found, waiting, met = [], [node], set()
         while waiting:
@@ -107,8 +109,8 @@ class Assembly:
     # -- the result ------------------------------------------------------------------------------------------
 
     def flow(self) -> Flow:
-        if len(self.blocks) > _BLOCKS:
-            raise TraceError(f"forward takes more than {_BLOCKS} ways between decisions")
+        if len(self.blocks) > _MAX_BLOCKS:
+            raise TraceError(f"forward takes more than {_MAX_BLOCKS} ways between decisions")
         ends = [
             tuple(o.type for o in b.end.outputs)
             for b in self.blocks.values()

@@ -9,29 +9,26 @@ from typing import NoReturn
 
 from blockfuse.ir.errors import TraceError
 from blockfuse.ir.graph import Source
-from blockfuse.tracer.frames.program_points import Label
+from blockfuse.tracer.frames.program_points import InductionVariable
 
 
 @dataclass
 class Knowledge:
-    """What replays have learnt; it only grows, but for ``above``, which shrinks.
+    """What replays have learnt; it only grows, but for ``above``, which shrinks."""
 
-    Positions and blocks are numbered (``number``). apart: positions that every block reaches alone. split: positions
-    that are several, by which slots lie in memory that was there before; parts: those. unrolled: numbers
-    that may not be carried, and why. By position: the slots that differ between ways, those whose value is gone on some
-    way, those that may lie in memory that was there before; and the blocks that every way runs through.
-    """
-
-    numbers: dict[Hashable, int] = field(default_factory=dict)
-    apart: set[int] = field(default_factory=set)
-    split: set[int] = field(default_factory=set)
-    parts: set[int] = field(default_factory=set)
-    unrolled: dict[Label, str] = field(default_factory=dict)
+    numbers: dict[Hashable, int] = field(default_factory=dict)  # key of a position or block -> its number
+    apart: set[int] = field(default_factory=set)  # positions that every block reaches alone
+    split: set[int] = field(default_factory=set)  # that are several, by which slots lie in memory of before
+    parts: set[int] = field(default_factory=set)  # the several positions that split ones are
+    unrolled: dict[InductionVariable, str] = field(default_factory=dict)  # may not be carried -> why
+    # position -> slots that differ between the ways to it
     changing: defaultdict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
+    # position -> slots whose value is gone on some way
     lost: defaultdict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
+    # position -> slots that may lie in memory that was there before the call
     given: defaultdict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
-    above: dict[int, frozenset[int]] = field(default_factory=dict)
-    grew: bool = False
+    above: dict[int, frozenset[int]] = field(default_factory=dict)  # position -> blocks on every way to it
+    grew: bool = False  # something was added since this was last set
 
     def number(self, key: Hashable) -> int:
         return self.numbers.setdefault(key, len(self.numbers))
@@ -55,10 +52,10 @@ class Knowledge:
         self.split.add(position)
         raise LearntMoreError
 
-    def unroll(self, labels: set[Label], what: str, source: Source | None) -> NoReturn:
+    def unroll(self, variables: set[InductionVariable], what: str, source: Source | None) -> NoReturn:
         """Numbers must not be carried because a value that comes from them was used."""
-        for label in labels:
-            self.unrolled[label] = what if source is None else f"{what} is used as a value at {source}"
+        for variable in variables:
+            self.unrolled[variable] = what if source is None else f"{what} is used as a value at {source}"
         raise LearntMoreError
 
     def pass_through(self, position: int, blocks: frozenset[int]) -> None:

@@ -12,34 +12,27 @@ from blockfuse.tracer.frames.program_points import Point
 
 @dataclass(frozen=True)
 class Path:
-    """One recorded call.
-
-    counting: nodes of numbers that count rounds. leaves: what its provisional leaves are. origins: where parameters and
-    captured arrays lie. knowledge: what was learnt about the flow that begins with this path.
-    """
+    """One recorded call."""
 
     arguments: tuple[Node, ...]
-    sequence: tuple[Node, ...]
-    counting: frozenset[Node]
+    sequence: tuple[Node, ...]  # every other node, in the order of the calls
+    induction_nodes: frozenset[Node]  # those by which induction variables are computed
     events: tuple[Event, ...]
     outputs: tuple[Node, ...]
-    leaves: dict[Node, Node]
-    origins: dict[Node, Origin]
-    knowledge: Knowledge = field(default_factory=Knowledge)
+    leaves: dict[Node, Node]  # provisional leaf -> what it is
+    origins: dict[Node, Origin]  # leaf -> where the parameter or captured array lies
+    knowledge: Knowledge = field(default_factory=Knowledge)  # of the flow that begins with this path
 
 
 @dataclass(frozen=True)
 class Decision:
-    """The truth of an array was asked for: a path goes one way. counted: that of a number that counts rounds.
-
-    position: how many nodes were recorded before.
-    """
+    """A truth was asked for: a path goes one way."""
 
     predicate: Node
     outcome: bool
-    counted: bool
+    on_induction: bool  # the truth is that of an induction variable, not of an array
     point: Point
-    position: int
+    position: int  # how many nodes were recorded before
     source: Source | None
 
 

@@ -5,7 +5,7 @@ A position is where a decision is taken: all points that are the same (NOTE [whe
 path. A block is what one path records from a position on, one way, to the next position. A position that is reached
 from several blocks is a loop or a join: what differs there in the variables becomes registers (``changing``), and what
 was computed in blocks that not every way runs through (``above``) is gone. Where a path reads what is gone, or used a
-value in Python that is a register now, the position must stand apart, or the number that counts must not be carried.
+value in Python that is a register now, the position must stand apart, or the induction variable must not be carried.
 
 All this is learnt by replaying every path onto the blocks until nothing new is learnt: first as if all could be shared.
 Where a path then disagrees with the blocks (the same decisions, other operators), Python did something that was not
@@ -28,7 +28,7 @@ from blockfuse.tracer.flow.origins import Origin
 from blockfuse.tracer.flow.path import Decision, Path, Use
 from blockfuse.tracer.frames.program_points import Point, Slot, Waiting
 
-_REPLAYS = 500  # of all paths, until nothing new is learnt
+_MAX_REPLAYS = 500  # of all paths, until nothing new is learnt
 
 
 def flow_of(paths: list[Path]) -> tuple[Flow, list[Origin], list[str]]:
@@ -38,7 +38,7 @@ def flow_of(paths: list[Path]) -> tuple[Flow, list[Origin], list[str]]:
     The paths are of one signature and one state of Python. Raises TraceError where they disagree.
     """
     knowledge = paths[0].knowledge
-    for _ in range(_REPLAYS):
+    for _ in range(_MAX_REPLAYS):
         knowledge.grew = False
         assembly = Assembly(paths[0].arguments, knowledge)
         try:
@@ -114,7 +114,7 @@ class Replay:
     def _compute(self, nodes: tuple[Node, ...]) -> None:
         for node in nodes:
             operands = tuple(self._read(o) for o in node.operands)
-            if node in self.path.counting and all(o.operator is constant for o in operands):
+            if node in self.path.induction_nodes and all(o.operator is constant for o in operands):
                 self.value[node] = self._folded(node, operands)
                 continue
             if self.cursor == len(self.block.nodes):
@@ -164,9 +164,11 @@ class Replay:
     def _use(self, node: Node, what: str, source: Source | None) -> None:
         """What Python used must be a constant, not what a register holds."""
         carriers = self.assembly.carriers_of(self._known(node))
-        labels = {label for _, _, label in carriers if label is not None} - self.knowledge.unrolled.keys()
-        if labels:
-            self.knowledge.unroll(labels, what, source)
+        variables = {
+            variable for _, _, variable in carriers if variable is not None
+        } - self.knowledge.unrolled.keys()
+        if variables:
+            self.knowledge.unroll(variables, what, source)
         elif carriers:
             self.knowledge.set_apart(*(position for position, _, _ in carriers))
 
@@ -180,12 +182,12 @@ class Replay:
 
     def _decide(self, decision: Decision) -> None:
         point = decision.point
-        if decision.counted and self._known(decision.predicate).operator is constant:
+        if decision.on_induction and self._known(decision.predicate).operator is constant:
             self._see(point)
             return
         for slot in point.slots:
-            if slot.count is not None and slot.count.label in self.knowledge.unrolled:
-                self._use(slot.node, self.knowledge.unrolled[slot.count.label], None)
+            if slot.induction is not None and slot.induction.variable in self.knowledge.unrolled:
+                self._use(slot.node, self.knowledge.unrolled[slot.induction.variable], None)
         position, is_apart = self._position(point)
         # Only one block leads to a position apart: nothing differs there but dead variables of frames that wait.
         self._arrive(position, () if is_apart else point.slots, decision)
@@ -211,9 +213,9 @@ class Replay:
         return position, False
 
     def _slot_key(self, slot: Slot) -> Any:
-        count = slot.count
-        if count is not None and count.label in self.knowledge.unrolled:
-            return slot.key, count.value
+        induction = slot.induction
+        if induction is not None and induction.variable in self.knowledge.unrolled:
+            return slot.key, induction.value
         return slot.key, self.holders.get(slot.node)
 
     def _arrive(self, position: int, slots: tuple[Slot, ...], decision: Decision) -> None:
@@ -248,8 +250,8 @@ class Replay:
         self.above |= {-position}
 
     def _register(self, position: int, number: int, slot: Slot) -> Node:
-        label = slot.count.label if slot.count is not None else None
-        return self.assembly.register(position, number, slot.node, label)
+        variable = slot.induction.variable if slot.induction is not None else None
+        return self.assembly.register(position, number, slot.node, variable)
 
     def _same(self, value: Node, other: Any) -> bool:
         if value.operator is constant and isinstance(other, Node) and other.operator is constant:

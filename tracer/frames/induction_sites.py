@@ -1,6 +1,6 @@
-"""Where the byte code of a function sets, tests or uses numbers that may count rounds.
+"""Where the byte code of a function sets, tests or uses what may be an induction variable.
 
-A variable may count if the function changes it by a step (``i = i + 1``) or a ``for`` sets it. What is done with it is
+A variable may be one if the function changes it by a step (``i = i + 1``) or a ``for`` sets it. What is done with it is
 read off straight stretches of byte code; any pattern that is not known counts as a use of its value.
 """
 
@@ -83,9 +83,9 @@ Site = Test | Truth | Update | Copy | Store | Use | Iterate | Next
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """counting: the variables that may count. sites: index in the byte code -> what happens there to them."""
+    """variables: those that may be induction variables. sites: index in the byte code -> what happens there to them."""
 
-    counting: frozenset[str]
+    variables: frozenset[str]
     sites: dict[int, Site]
 
 
@@ -103,18 +103,18 @@ def plan(code: types.CodeType) -> Plan:
     if form.live is None or not looping:
         return _NOTHING
     candidates = {n: site for n in range(len(form.instructions)) if (site := _site(form, n)) is not None}
-    counting = _counting(form, list(candidates.values()))
-    kept = {n: _narrowed(s, counting) for n, s in candidates.items() if _concerns(s, counting)}
+    variables = _induction_variables(form, list(candidates.values()))
+    kept = {n: _narrowed(s, variables) for n, s in candidates.items() if _concerns(s, variables)}
     followed = {part for index, site in kept.items() for part in _parts(form, index, site)}
     for index, instruction in enumerate(form.instructions):
-        if index not in followed and instruction.argval in counting and "_FAST" in instruction.opname:
+        if index not in followed and instruction.argval in variables and "_FAST" in instruction.opname:
             stores = instruction.opname == "STORE_FAST"
             kept[index] = Store(instruction.argval) if stores else Use(instruction.argval)
-    return Plan(counting, kept)
+    return Plan(variables, kept)
 
 
 def _site(form: Anatomy, index: int) -> Site | None:
-    """What the instruction may be, should its variables count."""
+    """What the instruction may be, should its variables be induction variables."""
     instruction = form.instructions[index]
     following = form.instructions[index + 1] if index + 1 < len(form.instructions) else instruction
     straight = index + 1 not in form.targets
@@ -170,29 +170,29 @@ def _variables(site: Site) -> list[str]:
     return [site.variable] if isinstance(site, Truth) else []
 
 
-def _counting(form: Anatomy, candidates: list[Site]) -> frozenset[str]:
-    """The variables that may count."""
-    counting = {s.target for s in candidates if isinstance(s, Next) and s.target is not None}
-    counting |= {s.target for s in candidates if isinstance(s, Update) and s.target in s.operands}
+def _induction_variables(form: Anatomy, candidates: list[Site]) -> frozenset[str]:
+    """The variables that may be induction variables."""
+    variables = {s.target for s in candidates if isinstance(s, Next) and s.target is not None}
+    variables |= {s.target for s in candidates if isinstance(s, Update) and s.target in s.operands}
     grown = True
     while grown:
-        more = {s.target for s in candidates if isinstance(s, Copy | Update) and counting & {*_variables(s)}}
-        grown = not more <= counting
-        counting |= more
+        more = {s.target for s in candidates if isinstance(s, Copy | Update) and variables & {*_variables(s)}}
+        grown = not more <= variables
+        variables |= more
     deleted = {i.argval for i in form.instructions if i.opname in ("DELETE_FAST", "LOAD_FAST_AND_CLEAR")}
-    return frozenset(counting - deleted)
+    return frozenset(variables - deleted)
 
 
-def _concerns(site: Site, counting: frozenset[str]) -> bool:
+def _concerns(site: Site, variables: frozenset[str]) -> bool:
     if isinstance(site, Iterate | Next):
         return True
-    read = counting.intersection(_variables(site))
-    # The sum of two numbers that count may grow faster than what 64 bits hold.
-    return bool(read) and not (isinstance(site, Update) and counting.issuperset(site.operands))
+    read = variables.intersection(_variables(site))
+    # The sum of two induction variables may grow faster than what 64 bits hold.
+    return bool(read) and not (isinstance(site, Update) and variables.issuperset(site.operands))
 
 
-def _narrowed(site: Site, counting: frozenset[str]) -> Site:
-    return Next(site.iterator, None) if isinstance(site, Next) and site.target not in counting else site
+def _narrowed(site: Site, variables: frozenset[str]) -> Site:
+    return Next(site.iterator, None) if isinstance(site, Next) and site.target not in variables else site
 
 
 def _parts(form: Anatomy, index: int, site: Site) -> Iterator[int]:

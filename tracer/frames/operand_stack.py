@@ -223,7 +223,7 @@ _TESTS = ("POP_JUMP", "JUMP_IF", "UNARY_NOT", "TO_BOOL")  # they ask for the tru
 _COUNTED = {"COMPARE_OP": 2, "FOR_ITER": 0}
 
 
-def operands_of_decision(frame: types.FrameType, counted: bool) -> int | None:
+def operands_of_decision(frame: types.FrameType, on_induction: bool) -> int | None:
     """How many values on the stack belong to the instruction that decides; None where it may have a state of its own."""
     form = anatomy(frame.f_code)
     index = form.index(frame)
@@ -233,7 +233,7 @@ def operands_of_decision(frame: types.FrameType, counted: bool) -> int | None:
     base = call_base(form, index)
     if base is not None and called(frame) is bool:
         return form.depth(index) - base + 2
-    if counted or _compares_and_tests(frame, form, index):
+    if on_induction or _compares_and_tests(frame, form, index):
         return _COUNTED.get(name)
     return None
 

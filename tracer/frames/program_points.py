@@ -53,25 +53,25 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Label:
-    """Which number of which function counts: a variable, or the iterator that the instruction at an index made."""
+class InductionVariable:
+    """A variable of a function that counts rounds, or the iterator that the instruction at an index made."""
 
     code: types.CodeType
     name: str | int
 
 
 @dataclass(frozen=True)
-class Count:
-    """A number that counts: what it is now, and the node that computes it."""
+class InductionValue:
+    """An induction variable: what it is now, and the node that computes it."""
 
-    label: Label
+    variable: InductionVariable
     value: int
     node: Node
 
 
 @dataclass(frozen=True)
 class Slot:
-    """An array, or a number that counts, as some variables hold it.
+    """An array, or an induction variable, as some variables hold it.
 
     key: the variables, the type, how the memory is shared. given: the memory was there before the call.
     """
@@ -79,7 +79,7 @@ class Slot:
     key: Hashable
     node: Node
     given: bool = False
-    count: Count | None = None
+    induction: InductionValue | None = None
 
 
 @dataclass(frozen=True)

@@ -23,19 +23,19 @@ from blockfuse.tracer.certificate.ownership import is_interior
 from blockfuse.tracer.certificate.traced_numbers import is_traced, text_of
 from blockfuse.tracer.code.bytecode import anatomy
 from blockfuse.tracer.frames.operand_stack import View, operands_of_call, operands_of_decision
-from blockfuse.tracer.frames.program_points import Count, Key, Point, Same, Slot, Waiting
+from blockfuse.tracer.frames.program_points import InductionValue, Key, Point, Same, Slot, Waiting
 
 Names = tuple[Any, ...]  # frame number, variable, and the way into its containers
 _IMMUTABLE = (*ATOMS, range)
 _RESUMED = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
-class Counting(Protocol):
-    """What is known of the numbers that count (``tracer.counters``)."""
+class Induction(Protocol):
+    """What is known of induction variables (``induction.py``)."""
 
-    def counts(self, frame: types.FrameType) -> dict[str, Count]: ...
+    def values_in(self, frame: types.FrameType) -> dict[str, InductionValue]: ...
 
-    def iteration(self, frame: types.FrameType, index: int) -> tuple[Any, Count | None] | None: ...
+    def iteration(self, frame: types.FrameType, index: int) -> tuple[Any, InductionValue | None] | None: ...
 
 
 class Arrays(Protocol):
@@ -53,28 +53,28 @@ class Arrays(Protocol):
 class StackKeys:
     """Takes the points of one path."""
 
-    def __init__(self, arrays: Arrays, counting: Counting) -> None:
-        self.arrays, self.counting = arrays, counting
+    def __init__(self, arrays: Arrays, induction: Induction) -> None:
+        self.arrays, self.induction = arrays, induction
         self.time = 0  # how many points were taken
         self._before: list[tuple[types.FrameType, int]] = []  # frames of the point before, and their numbers
         self._since: list[int] = []  # number of a waiting frame -> time when it was first seen
         self._marks: dict[int, tuple[Any, object]] = {}  # id -> an object that cannot be compared, its mark
 
-    def here(self, outermost: types.FrameType | None, counted: bool = False) -> Point:
+    def here(self, outermost: types.FrameType | None, on_induction: bool = False) -> Point:
         """The present point. outermost: the frame that called the recorded call (not part of it).
 
-        counted: the decision is about a number that counts, before the instruction where the innermost frame stands.
+        on_induction: the decision is about an induction variable, before the instruction where the innermost frame stands.
         """
         frames = _frames(outermost)
         numbers = self._numbers(frames)
-        view = _Variables(self.arrays, self.counting, self._marks)
+        view = _Variables(self.arrays, self.induction, self._marks)
         keys: list[Hashable] = []
         hidden: set[int] = set()
         for n, frame in enumerate(frames):
             operands = (
                 operands_of_call(frame, frames[n + 1])
                 if n + 1 < len(frames)
-                else operands_of_decision(frame, counted)
+                else operands_of_decision(frame, on_induction)
             )
             plain = view.plain(n, frame, operands)
             keys.append(Waiting(numbers[n], Key(view.waiting(n, frame))) if plain is None else Key(plain))
@@ -111,11 +111,11 @@ def _frames(outermost: types.FrameType | None) -> list[types.FrameType]:
 class _Variables:
     """Variables of all frames at one moment, as keys that can be compared."""
 
-    def __init__(self, known: Arrays, counting: Counting, marks: dict[int, tuple[Any, object]]) -> None:
-        self.known, self.counting, self.marks = known, counting, marks
+    def __init__(self, known: Arrays, induction: Induction, marks: dict[int, tuple[Any, object]]) -> None:
+        self.known, self.induction, self.marks = known, induction, marks
         self.arrays: dict[int, tuple[list[Names], ndarray]] = {}  # id -> the variables that hold it
         self._lists: dict[int, Names] = {}  # id of a list or dict -> its first variable
-        self._counts: list[Slot] = []
+        self._induction_slots: list[Slot] = []
 
     def plain(self, number: int, frame: types.FrameType, operands: int | None) -> Hashable | None:
         """All that there is to a frame, or None if something cannot be seen or compared.
@@ -131,9 +131,9 @@ class _Variables:
         if not all(self._is_comparable(v, 0) for v in variables.values()):
             return None
         values = self._values(number, frame, variables)
-        for at, (_, count) in iterations:
-            if count is not None:
-                self._counts.append(Slot((number, at), count.node, count=count))
+        for at, (_, induction) in iterations:
+            if induction is not None:
+                self._induction_slots.append(Slot((number, at), induction.node, induction=induction))
         where = (Same(frame.f_code), Same(frame.f_globals), index)
         return where, values, tuple((at, key) for at, (key, _) in iterations)
 
@@ -149,7 +149,7 @@ class _Variables:
             node = self.known.node_of(array)
             key = (tuple(names), node.type, group, array._data.base is not None)
             slots.append(Slot(Key(key), node, self.known.shares_given_memory(array)))
-        return (*slots, *self._counts)
+        return (*slots, *self._induction_slots)
 
     # -- the evaluation stack ------------------------------------------------------------------------------
 
@@ -161,7 +161,7 @@ class _Variables:
             return None
         found = []
         for at in stack[: len(stack) - operands]:
-            iteration = None if at is None else self.counting.iteration(frame, at)
+            iteration = None if at is None else self.induction.iteration(frame, at)
             if iteration is None or not self._is_comparable(iteration[0], 0):
                 return None
             found.append((at, (self._key(iteration[0], (number, at)), iteration[1])))
@@ -170,12 +170,14 @@ class _Variables:
     # -- values --------------------------------------------------------------------------------------------
 
     def _values(self, number: int, frame: types.FrameType, variables: dict[str, Any]) -> Hashable:
-        counts = self.counting.counts(frame)
+        inductions = self.induction.values_in(frame)
         values: list[tuple[str, Hashable]] = []
         for name, value in variables.items():
-            if name in counts:
-                self._counts.append(Slot((number, name), counts[name].node, count=counts[name]))
-                values.append((name, "count"))
+            if name in inductions:
+                self._induction_slots.append(
+                    Slot((number, name), inductions[name].node, induction=inductions[name])
+                )
+                values.append((name, "induction"))
             else:
                 values.append((name, self._key(value, (number, name))))
         return tuple(values)

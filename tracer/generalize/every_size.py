@@ -27,7 +27,7 @@ from blockfuse.ir.types import Extent, TensorType
 from blockfuse.tracer.flow.path import Path
 from blockfuse.tracer.recording.record import Recording
 
-_SMALLEST = 61  # prime to begin with as size of a batch that stands for all
+_MIN_REFERENCE_SIZE = 61  # prime to begin with as size of a batch that stands for all
 
 
 class EverySize:
@@ -198,7 +198,7 @@ def _references(first: Path, second: Path) -> tuple[int, int]:
             numbers.update(node.shape)
             numbers.update(_numbers_in(tuple(node.attrs.values())))
     found: list[int] = []
-    candidate = _SMALLEST
+    candidate = _MIN_REFERENCE_SIZE
     while len(found) < 2:
         prime = all(candidate % d for d in range(2, candidate))
         if prime and all(n % candidate for n in numbers if n):

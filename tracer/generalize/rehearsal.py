@@ -119,14 +119,14 @@ class _Rehearser(Recorder):
         self._same[node] = known
         return node
 
-    def counted(
+    def induction_step(
         self, operator: Operator, operands: tuple[Node, ...], type: TensorType, source: Source
     ) -> Node:
-        node = super().counted(operator, operands, type, source)
+        node = super().induction_step(operator, operands, type, source)
         index = len(self.sequence) - 1
         _require(index < len(self.path.sequence))
         known = self.path.sequence[index]
-        _require(known in self.path.counting and known.operator is operator)
+        _require(known in self.path.induction_nodes and known.operator is operator)
         for mine, theirs in zip(operands, known.operands, strict=True):
             self._require_same(mine, theirs)
         self._same[node] = known
@@ -137,9 +137,9 @@ class _Rehearser(Recorder):
         _require(not self.problem)
 
     def decide(
-        self, predicate: Node, outcome: bool, counted: bool = False, source: Source | None = None
+        self, predicate: Node, outcome: bool, on_induction: bool = False, source: Source | None = None
     ) -> None:
-        super().decide(predicate, outcome, counted, source)
+        super().decide(predicate, outcome, on_induction, source)
         self._compare_events()
 
     def use(self, node: Node, what: str) -> None:
@@ -156,7 +156,7 @@ class _Rehearser(Recorder):
         if not isinstance(mine, Decision) or not isinstance(theirs, Decision):
             _require(type(mine) is type(theirs) and not isinstance(mine, Decision))
             return
-        _require(mine.outcome == theirs.outcome and mine.counted == theirs.counted)
+        _require(mine.outcome == theirs.outcome and mine.on_induction == theirs.on_induction)
         slots = mine.point.slots, theirs.point.slots
         _require(len(slots[0]) == len(slots[1]))
         self._require_same(mine.predicate, theirs.predicate)

@@ -30,26 +30,22 @@ Code = tuple[types.CodeType, dict[str, Any]]
 
 @dataclass
 class Recording:
-    """What a recorded call gave.
+    """What a recorded call gave."""
 
-    ``problem`` (not empty: do not use the graph) is for people; ``again``: try once more. effects: the call had some,
-    which may have been the last ones. raised: an operator raised for its values, so other calls go another way.
-    """
-
-    result: Any
-    problem: str = ""
-    again: bool = False
-    effects: bool = False
-    raised: bool = False
+    result: Any  # the call's own
+    problem: str = ""  # why the path must not be used, for people; empty if it may
+    again: bool = False  # there is a problem, but the next recording may have none
+    effects: bool = False  # the call had some, which may have been the last ones
+    raised: bool = False  # an operator raised for its values, so other calls go another way
     path: Path | None = None
-    structure: Structure | None = None
-    statics: list[Any] = field(default_factory=list)
-    state: State | None = None
+    structure: Structure | None = None  # of the result
+    statics: list[Any] = field(default_factory=list)  # what the result holds besides arrays
+    state: State | None = None  # before the call
     draws: list[Node] = field(default_factory=list)  # random nodes, in the order in which they drew
-    watched: list[Any] = field(default_factory=list)
+    watched: list[Any] = field(default_factory=list)  # blocks and parameters that tell when they change
     measured: list[tuple[Node, Source | None]] = field(default_factory=list)  # NOTE [sizes that Python saw]
-    catches: str = ""
-    code: list[Code] = field(default_factory=list)
+    catches: str = ""  # which function handles exceptions, for people
+    code: list[Code] = field(default_factory=list)  # functions that no search for state finds
     functions: list[types.CodeType] = field(default_factory=list)  # user code that ran
     failure: Exception | None = None  # of ours, while it was recorded
     changes: Changes | None = None  # since the call began
@@ -76,7 +72,7 @@ def record(
     asked = sorted(_CHANGED & {strange.what for strange in state.strange.values()})
     if asked:
         return Recording(call(), f"forward can ask {asked[0]}, which would tell of the recording")
-    witness = Witness(recorder.counters.enter, state)
+    witness = Witness(recorder.induction.enter, state)
     recorder.outermost = sys._getframe()
     recorder.memory.known |= state.known.keys()
     with modes.unusual(), interpreter.interpreting(recorder):
@@ -170,7 +166,7 @@ def _finish(recording: Recording, recorder: Recorder, result: Any) -> None:
     recording.path = Path(
         tuple(recorder.arguments),
         tuple(recorder.sequence),
-        frozenset(recorder.counting),
+        frozenset(recorder.induction_nodes),
         tuple(recorder.events),
         outputs,
         leaves,

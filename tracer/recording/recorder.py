@@ -34,13 +34,13 @@ from blockfuse.tracer.certificate.traced_numbers import (
 )
 from blockfuse.tracer.certificate.witness import unwatched
 from blockfuse.tracer.flow.path import Decision, Event, Use, Write
-from blockfuse.tracer.frames.induction import Counters
+from blockfuse.tracer.frames.induction import InductionTracker
 from blockfuse.tracer.frames.stack_keys import StackKeys
 from blockfuse.tracer.recording.memory import Memory
 
 DECISION = "bool()"  # the escape that says which way a path goes
-_DECISIONS = 2048  # on one path; more are not worth a program
-_EVENTS = 16384  # on one path, with those about numbers that count
+_MAX_DECISIONS = 2048  # on one path; more are not worth a program
+_MAX_EVENTS = 16384  # on one path, with those about induction variables
 
 
 class Recorder(Eager):
@@ -62,8 +62,8 @@ class Recorder(Eager):
         self.sequence: list[Node] = []  # every node, in the order of the calls
         self.events: list[Event] = []
         self.decisions = 0  # about arrays
-        self.counters = Counters(self)
-        self.counting: set[Node] = set()  # nodes of numbers that count rounds
+        self.induction = InductionTracker(self)
+        self.induction_nodes: set[Node] = set()  # what induction variables are computed by
         self.outermost: types.FrameType | None = None  # frames from here out are not the call's
         self.numbers: dict[Operand, Node] = {}  # what traced numbers became -> its leaf
         self.constants: dict[Node, Node] = {}  # leaf of a traced number -> the constant that it stands for
@@ -72,7 +72,7 @@ class Recorder(Eager):
             tuple[Node, Source | None]
         ] = []  # values that left and do not depend on the inputs
         self._fixed: set[Node] = set()  # values that depend on constants only
-        self._stack = StackKeys(self.memory, self.counters)
+        self._stack = StackKeys(self.memory, self.induction)
 
     # -- what the program does -------------------------------------------------------------------------------
 
@@ -142,39 +142,41 @@ class Recorder(Eager):
         if node in self._fixed:
             self.escaped.append((node, user_source()))
             self.use(node, "a constant array")
-        elif kind != DECISION or array.size != 1 or self.decisions >= _DECISIONS:
+        elif kind != DECISION or array.size != 1 or self.decisions >= _MAX_DECISIONS:
             self._stop(f"uses values in Python ({kind})")
         else:
             self.decisions += 1
             self.decide(node, bool(array._data))
 
     def decide(
-        self, predicate: Node, outcome: bool, counted: bool = False, source: Source | None = None
+        self, predicate: Node, outcome: bool, on_induction: bool = False, source: Source | None = None
     ) -> None:
-        """A path goes one way. counted: by a number that counts rounds."""
+        """A path goes one way. on_induction: by an induction variable."""
         if not self.decisions:
             return  # nothing can have closed or joined yet: the number is a constant
-        if len(self.events) >= _EVENTS:
+        if len(self.events) >= _MAX_EVENTS:
             self._stop("counts too many rounds")
             return
         with unwatched():
-            here = self._stack.here(self.outermost, counted)
+            here = self._stack.here(self.outermost, on_induction)
         self.memory.time = self._stack.time
         position = len(self.sequence)
-        self.events.append(Decision(predicate, outcome, counted, here, position, source or user_source()))
+        self.events.append(
+            Decision(predicate, outcome, on_induction, here, position, source or user_source())
+        )
 
     def use(self, node: Node, what: str) -> None:
         """Python used the value of a node that is a constant of this path."""
         if self.decisions:
             self.events.append(Use(node, what, len(self.sequence), user_source()))
 
-    def counted(
+    def induction_step(
         self, operator: Operator, operands: tuple[Node, ...], type: TensorType, source: Source
     ) -> Node:
-        """A number that counts, changed or compared."""
+        """An induction variable, changed or compared."""
         node = Node(operator, operands, {}, type, source)
         self.sequence.append(node)
-        self.counting.add(node)
+        self.induction_nodes.add(node)
         return node
 
     def impure(self, what: str) -> None:
