@@ -32,16 +32,13 @@ _KNOWN = (*_READS, "STORE_FAST")
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
-    """Of one code object. An index is the number of an instruction.
-
-    targets: indices that are jumped to. stacks: the evaluation stack before each; None where nothing leads. live:
-    variables that may be read from there on; None where the byte code is not understood.
-    """
+    """Of one code object. An index is the number of an instruction."""
 
     instructions: tuple[dis.Instruction, ...]
     indices: dict[int, int]  # offset -> index; prefixes and caches belong to their instruction
-    targets: frozenset[int]
-    stacks: tuple[Stack | None, ...]
+    targets: frozenset[int]  # indices that are jumped to
+    stacks: tuple[Stack | None, ...]  # the evaluation stack before each; None where nothing leads
+    # variables that may be read from each on; None where the byte code is not understood
     live: tuple[frozenset[str], ...] | None
 
     def index(self, frame: types.FrameType) -> int:

@@ -66,13 +66,8 @@ _KNOWN: dict[str, tuple[str, ...]] = {
     "numbers": (),
     "operator": (),
     "os": (
-        *(
-            "_Environ.__getitem__",
-            "_Environ.__iter__",
-            "_Environ.__len__",
-            "_Environ.copy",
-            "_Environ.__or__",
-        ),
+        *("_Environ.__getitem__", "_Environ.__iter__", "_Environ.__len__", "_Environ.copy"),
+        "_Environ.__or__",
         *("_Environ.__ror__", "getenv", "getenvb", "_createenviron"),
     ),
     "pathlib": ("PurePath", "_Flavour", "_PosixFlavour", "_PathParents", "Path.__new__", "Path.__init__"),
@@ -96,15 +91,8 @@ _OF_NUMPY: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("__init__", "_globals", "dtypes", "exceptions", "matlib", "_core.__init__"), ()),
     **dict.fromkeys(
         (
-            *(
-                "_asarray",
-                "_dtype",
-                "_dtype_ctypes",
-                "_exceptions",
-                "_internal",
-                "_methods",
-                "_string_helpers",
-            ),
+            *("_asarray", "_dtype", "_dtype_ctypes", "_exceptions", "_internal", "_methods"),
+            "_string_helpers",
             *("_type_aliases", "defchararray", "einsumfunc", "fromnumeric", "function_base", "getlimits"),
             *("multiarray", "numeric", "numerictypes", "overrides", "shape_base", "strings", "umath"),
         ),

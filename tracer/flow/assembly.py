@@ -47,9 +47,8 @@ class Assembly:
         self.agrees = True  # all paths compute the same in the blocks that they share
         self.origins: dict[Node, Origin] = {}
         self.arrivals: dict[int, list[Any]] = {}  # position -> what its slots held when it was first reached
-        self.carriers: dict[
-            Node, tuple[int, int, InductionVariable | None]
-        ] = {}  # register -> position, slot, what counts there
+        # register -> position, slot, what counts there
+        self.carriers: dict[Node, tuple[int, int, InductionVariable | None]] = {}
         self.exported: dict[Node, Node] = {}  # register -> the value that it holds
         self._registers: dict[tuple[int, int], Node] = {}
         self._leaves: dict[int, Node] = {}  # id of what holds an array -> its leaf

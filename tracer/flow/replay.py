@@ -72,14 +72,12 @@ class Replay:
     def __init__(self, assembly: Assembly, path: Path) -> None:
         self.assembly, self.path, self.knowledge = assembly, path, assembly.knowledge
         self.value: dict[Node, Node | Gone] = dict(zip(path.arguments, assembly.arguments, strict=True))
-        self.home: dict[
-            Node, int
-        ] = {}  # recorded node -> the block that computes it, or minus the position that stores it
+        # recorded node -> the block that computes it, or minus the position that stores it
+        self.home: dict[Node, int] = {}
         self.held: dict[int, list[Node]] = {}  # the same the other way round
         self.tokens: dict[int, tuple[int, int]] = {}  # number of a waiting frame -> where it was first seen
-        self.holders: dict[
-            Node, int
-        ] = {}  # provisional leaf -> id of what holds the parameter or captured array
+        # provisional leaf -> id of what holds the parameter or captured array
+        self.holders: dict[Node, int] = {}
         self.seen = 0  # points since the block began
         for provisional, node in path.leaves.items():
             origin = path.origins.get(node)

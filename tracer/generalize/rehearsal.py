@@ -203,9 +203,8 @@ def _require(condition: bool) -> None:
 
 # -- beforehand --------------------------------------------------------------------------------------------------
 
-_TELLING = frozenset(
-    {"type", "id", "dir", "vars", "locals", "eval", "exec", "sum"}
-)  # sum adds floats in its own way
+# sum adds floats in its own way
+_TELLING = frozenset({"type", "id", "dir", "vars", "locals", "eval", "exec", "sum"})
 _TELLING_OBJECTS = (type, id, dir, vars, sum, operator.is_, operator.is_not)
 _HARMLESS_NAMES = frozenset({"__init__", "__call__", "__class__", "__name__", "__doc__"})
 _SINGLETONS = (None, True, False, ...)

@@ -54,12 +54,7 @@ class PendingValue(weakref.ref[ndarray]):
 
 
 class Segment:
-    """What is deferred since the last value was asked for.
-
-    indices: ids of the leaves, and of the values that had data from the start -> their indices. given: numbers of values
-    that were delivered -> their data. nbytes: of the leaves that are not parameters. closed: memory that it reads was
-    written by somebody else; see NOTE [who may compute]. has_pending: whether values may be pending.
-    """
+    """What is deferred since the last value was asked for."""
 
     __slots__ = ("closed", "given", "has_pending", "indices", "leaves", "nbytes", "session", "values")
 
@@ -67,11 +62,12 @@ class Segment:
         self.session = session
         self.leaves: list[ndarray] = []
         self.values: list[PendingValue] = []
+        # id of a leaf, or of a value that had data from the start -> its index
         self.indices: dict[int, int] = {}
-        self.given: dict[int, numpy.ndarray] = {}
-        self.nbytes = 0
-        self.closed = False
-        self.has_pending = False
+        self.given: dict[int, numpy.ndarray] = {}  # number of a value that was delivered -> its data
+        self.nbytes = 0  # of the leaves that are not parameters
+        self.closed = False  # memory that it reads was written by somebody else; NOTE [who may compute]
+        self.has_pending = False  # whether values may be pending
 
     def defer(self, array: ndarray, step: Step) -> PendingValue:
         """Let ``array`` wait as the value of ``step``."""

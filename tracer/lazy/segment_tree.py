@@ -39,13 +39,7 @@ class Runner(Protocol):
 
 
 class Step:
-    """A node of the tree: one operator after others.
-
-    operands: for each its index (a value's number, or -1, -2, ... for leaves), or a Python number as ``(type, value)``.
-    leaves: those that it adds: the array itself where the net holds it, else its type. kind: see NOTE [segments]. number:
-    the operand that is a Python number but read as a leaf, and its dtype. count: of values so far. work: about what NumPy
-    needs for them, in nanoseconds.
-    """
+    """A node of the tree: one operator after others."""
 
     __slots__ = (
         *("alike", "attrs", "children", "count", "dtype", "kind", "leaves", "number", "operands", "operator"),
@@ -53,17 +47,21 @@ class Step:
     )
 
     def __init__(self, parent: Step | None = None, kind: str = DIRECT) -> None:
-        self.parent, self.kind = parent, kind
-        self.count: int = parent.count + 1 if parent is not None else 0
+        self.parent = parent
+        self.kind = kind  # see NOTE [segments]
+        self.count: int = parent.count + 1 if parent is not None else 0  # of values so far
         self.operator: Operator | None = None
+        # for each its index (a value's number, or -1, -2, ... for leaves), or a Python number as (type, value)
         self.operands: tuple[Any, ...] = ()
         self.attrs: dict[str, Any] = {}
+        # those that it adds: the array itself where the net holds it, else its type
         self.leaves: tuple[ndarray | TensorType, ...] = ()
+        # the operand that is a Python number but read as a leaf, and its dtype
         self.number: tuple[int, numpy.dtype] | None = None
         self.shape: tuple[int, ...] = ()
         self.dtype: numpy.dtype = numpy.dtype(bool)
-        self.work = 0.0
-        self.children: dict[Any, Step] = {}
+        self.work = 0.0  # about what NumPy needs for all values so far, in nanoseconds
+        self.children: dict[Any, Step] = {}  # key -> step
         self.alike: dict[Any, int] = {}  # key without its number -> how many children have it
         # wanted values -> how often, then the runner, or None where there is none
         self.runs: dict[tuple[int, ...], int | Runner | None] = {}

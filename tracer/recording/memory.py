@@ -35,9 +35,8 @@ class Memory:
         self._nodes: dict[int, Node] = {}  # id of an array -> its value now
         self._arrays: list[Any] = []  # keeps those ids good
         self._owners: dict[int, int] = {}  # id of a buffer's owner -> how many arrays lie in it
-        self._contents: dict[
-            int, numpy.ndarray
-        ] = {}  # id of an array that NumPy reaches -> what it held first
+        # id of an array that NumPy reaches -> what it held first
+        self._contents: dict[int, numpy.ndarray] = {}
         self._made: dict[int, int] = {}  # id of an array -> when it was first met
         self._written: dict[int, int] = {}  # id of an array -> when it was last written to
         self._given = {id(stamps.owner_of(a._data)) for a in arguments.values()}

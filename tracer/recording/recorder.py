@@ -68,9 +68,8 @@ class Recorder(Eager):
         self.numbers: dict[Operand, Node] = {}  # what traced numbers became -> its leaf
         self.constants: dict[Node, Node] = {}  # leaf of a traced number -> the constant that it stands for
         self.draws: list[Node] = []  # random nodes, in the order in which they drew
-        self.escaped: list[
-            tuple[Node, Source | None]
-        ] = []  # values that left and do not depend on the inputs
+        # values that left and do not depend on the inputs
+        self.escaped: list[tuple[Node, Source | None]] = []
         self._fixed: set[Node] = set()  # values that depend on constants only
         self._stack = StackKeys(self.memory, self.induction)
 

@@ -39,9 +39,7 @@ class State:
     arrays: dict[int, Any] = field(default_factory=dict)  # id -> array (ours or NumPy's) that the state holds
     watched: list[Any] = field(default_factory=list)  # blocks and parameters
     codes: set[types.CodeType] = field(default_factory=set)  # of every function that was reached
-    functions: set[types.CodeType] = field(
-        default_factory=set
-    )  # reached as functions, with what they enclose
+    functions: set[types.CodeType] = field(default_factory=set)  # reached with what they enclose
     unseen: str = ""  # the first value whose state cannot be seen
     strange: dict[tuple[str, str], Strange] = field(default_factory=dict)  # scope, name -> what code comes by
     known: dict[int, Any] = field(default_factory=dict)  # id -> object, kept so that ids stay
