@@ -2,7 +2,7 @@
 
 NOTE [numbers that change]
 A number is part of the signature until a third value of it is met. Then it becomes an argument of the program, if a
-rehearsal (``tracer.rehearsal``) shows that Python does the same with all values. Otherwise every value has a program
+rehearsal (``tracer/generalize/rehearsal.py``) shows that Python does the same with all values. Otherwise every value has a program
 of its own; once these are made more often than they are used, calls with new values run eagerly.
 """
 

@@ -1,4 +1,4 @@
-"""Segments of calls that cannot be one program (``tracer.segments``), compiled."""
+"""Segments of calls that cannot be one program (``tracer/lazy/segments.py``), compiled."""
 
 from __future__ import annotations
 

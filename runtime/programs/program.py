@@ -65,7 +65,9 @@ def _compiled(
     if every_size is None:
         return in_compiler_thread(lambda: compile_flow(flows[0], machine, draws))
     (one, other), sizes = flows, every_size.references
-    return in_compiler_thread(lambda: compile_for_every_size((one, other), sizes, every_size.least, machine))
+    return in_compiler_thread(
+        lambda: compile_for_every_size((one, other), sizes, every_size.min_items, machine)
+    )
 
 
 def _placed(

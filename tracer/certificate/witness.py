@@ -7,7 +7,7 @@ function that ran is ours, or known code of a library (NOTE [known code]), or it
 others (NOTE [strangers]) and stores nothing to globals, enclosing variables and attributes of what was there before: which
 lines name or store what is read from the byte code, whether the call comes to them is seen by ``sys.settrace`` (where
 a debugger has its place, every such line counts). Changes to containers are found by comparing the reachable state
-before and after (``tracer.state``).
+before and after (``tracer/state/``).
 """
 
 from __future__ import annotations

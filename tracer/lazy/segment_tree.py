@@ -80,16 +80,16 @@ class Tree:
     """The segments of one block or function.
 
     held(blocks): the arrays of parameters, by id, also those of blocks that were met. compile(step, wanted): a runner for a
-    segment, or None. least: a segment is compiled if NumPy would take longer, in nanoseconds.
+    segment, or None. min_work: a segment is compiled if NumPy would take longer than so many nanoseconds.
     """
 
     def __init__(
         self,
         held: Callable[[list[Any]], dict[int, ndarray]],
         compile: Callable[[Step, tuple[int, ...]], Runner | None],
-        least: float,
+        min_work: float,
     ) -> None:
-        self._find_held, self._compile, self._least = held, compile, least
+        self._find_held, self._compile, self._min_work = held, compile, min_work
         self._met: dict[int, weakref.ref[Any]] = {}  # id of a block that ran -> the block
         self._restart({})
 
@@ -132,7 +132,7 @@ class Tree:
         run = step.runs.get(wanted, 0)
         if type(run) is not int:
             return run, False  # type: ignore[return-value]
-        if run == 0 and (len(step.runs) >= _MAX_WANTED_SETS or step.work <= self._least):
+        if run == 0 and (len(step.runs) >= _MAX_WANTED_SETS or step.work <= self._min_work):
             return None, False
         step.runs[wanted] = run = run + 1
         if run == _RUNS_BEFORE_COMPILING:
