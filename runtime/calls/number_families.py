@@ -2,8 +2,8 @@
 
 NOTE [numbers that change]
 A number is part of the signature until a third value of it is met. Then it becomes an argument of the program, if a
-rehearsal (``tracer/generalize/rehearsal.py``) shows that Python does the same with all values. Otherwise every value has a program
-of its own; once these are made more often than they are used, calls with new values run eagerly.
+rehearsal (``tracer/generalize/rehearsal.py``) shows that Python does the same with all values. Otherwise every value has
+a program of its own; once these are made more often than they are used, calls with new values run eagerly.
 """
 
 from __future__ import annotations
