@@ -459,3 +459,22 @@ def test_an_object_of_users_with_watchers_is_not_believed_to_tell_them() -> None
     """A set takes what is added to it, and nobody hears of it again."""
     holder = SimpleNamespace(_watchers=set(), scale=2.0)
     agree(lambda x: x * holder.scale, lambda: setattr(holder, "scale", 3.0))
+
+
+@pytest.mark.parametrize("name", ["_name", "_options", "_shared", "_holder", "_data", "_shape", "_waiting"])
+def test_an_attribute_of_a_block_of_users_is_state_whatever_its_name(name: str) -> None:
+    """The library keeps to names that nobody takes by chance."""
+
+    class Net(nn.Block):
+        def forward(self, x: Any) -> Any:
+            return x * getattr(self, name)
+
+    net = Net()
+    setattr(net, name, 2.0)
+    net.hybridize()
+    assert getattr(net, name) == 2
+    for factor in (2.0, 3.0):
+        setattr(net, name, factor)
+        for _ in range(CALLS):
+            assert_close(net(x()).asnumpy(), x().asnumpy() * factor)
+    assert ": compiled" in net.explain(), net.explain()
