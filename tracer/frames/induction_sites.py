@@ -18,67 +18,114 @@ Operand = str | Stretch  # a variable, or anything else
 
 
 @dataclass(frozen=True)
-class Test:
-    """Before a comparison that a jump follows."""
+class Site:
+    """Something that an instruction does with a variable."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The variables whose values it follows."""
+        return ()
+
+    def parts(self, form: Anatomy, index: int) -> Iterator[int]:  # noqa: ARG002 - others look at the code
+        """The loads and stores that the site at ``index`` stands for."""
+        return iter(())
+
+
+@dataclass(frozen=True)
+class OfOperands(Site):
+    """Something done with two operands."""
 
     operator: str
     operands: tuple[Operand, Operand]
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return tuple(o for o in self.operands if isinstance(o, str))
+
+    def parts(self, form: Anatomy, index: int) -> Iterator[int]:
+        middle = form.start_of(index)
+        start = None if middle is None else form.start_of(middle)
+        for where, operand in zip((start, middle), self.operands, strict=True):
+            if where is not None and isinstance(operand, str):
+                yield where
+
 
 @dataclass(frozen=True)
-class Truth:
+class Test(OfOperands):
+    """Before a comparison that a jump follows."""
+
+
+@dataclass(frozen=True)
+class Update(OfOperands):
+    """Before ``target = left + right``."""
+
+    target: str
+
+    def parts(self, form: Anatomy, index: int) -> Iterator[int]:
+        yield index + 1
+        yield from super().parts(form, index)
+
+
+@dataclass(frozen=True)
+class Truth(Site):
     """Before a jump that asks whether a variable is zero."""
 
     variable: str
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.variable,)
 
-@dataclass(frozen=True)
-class Update:
-    """Before ``target = left + right``."""
-
-    operator: str
-    operands: tuple[Operand, Operand]
-    target: str
+    def parts(self, form: Anatomy, index: int) -> Iterator[int]:  # noqa: ARG002 - as of all sites
+        yield index
 
 
 @dataclass(frozen=True)
-class Copy:
+class Copy(Site):
     """Before ``target = source``."""
 
     source: str
     target: str
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.source,)
+
+    def parts(self, form: Anatomy, index: int) -> Iterator[int]:  # noqa: ARG002 - as of all sites
+        yield from (index, index + 1)
+
 
 @dataclass(frozen=True)
-class Store:
+class Store(Site):
     """Before a variable gets a value that is not followed."""
 
     target: str
 
 
 @dataclass(frozen=True)
-class Use:
+class Use(Site):
     """Before the value of a variable goes elsewhere."""
 
     variable: str
 
 
 @dataclass(frozen=True)
-class Iterate:
+class Iterate(Site):
     """Before an iterator is made of a value."""
 
     value: Stretch | None
 
 
 @dataclass(frozen=True)
-class Next:
+class Next(Site):
     """Before the iterator made at the index ``iterator`` gives its next value, to a variable or (None) elsewhere."""
 
     iterator: int | None
     target: str | None
 
-
-Site = Test | Truth | Update | Copy | Store | Use | Iterate | Next
+    def parts(self, form: Anatomy, index: int) -> Iterator[int]:  # noqa: ARG002 - as of all sites
+        if self.target is not None:
+            yield index + 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +152,7 @@ def plan(code: types.CodeType) -> Plan:
     candidates = {n: site for n in range(len(form.instructions)) if (site := _site(form, n)) is not None}
     variables = _induction_variables(form, list(candidates.values()))
     kept = {n: _narrowed(s, variables) for n, s in candidates.items() if _concerns(s, variables)}
-    followed = {part for index, site in kept.items() for part in _parts(form, index, site)}
+    followed = {part for index, site in kept.items() for part in site.parts(form, index)}
     for index, instruction in enumerate(form.instructions):
         if index not in followed and instruction.argval in variables and "_FAST" in instruction.opname:
             stores = instruction.opname == "STORE_FAST"
@@ -161,22 +208,15 @@ def _operand(form: Anatomy, first: int, end: int) -> Operand:
     return instruction.argval if end == first + 1 and instruction.opname == "LOAD_FAST" else (first, end)
 
 
-def _variables(site: Site) -> list[str]:
-    """The variables that a site reads."""
-    if isinstance(site, Test | Update):
-        return [o for o in site.operands if isinstance(o, str)]
-    if isinstance(site, Copy):
-        return [site.source]
-    return [site.variable] if isinstance(site, Truth) else []
-
-
 def _induction_variables(form: Anatomy, candidates: list[Site]) -> frozenset[str]:
     """The variables that may be induction variables."""
     variables = {s.target for s in candidates if isinstance(s, Next) and s.target is not None}
     variables |= {s.target for s in candidates if isinstance(s, Update) and s.target in s.operands}
     grown = True
     while grown:
-        more = {s.target for s in candidates if isinstance(s, Copy | Update) and variables & {*_variables(s)}}
+        more = {
+            s.target for s in candidates if isinstance(s, Copy | Update) and variables.intersection(s.reads)
+        }
         grown = not more <= variables
         variables |= more
     deleted = {i.argval for i in form.instructions if i.opname in ("DELETE_FAST", "LOAD_FAST_AND_CLEAR")}
@@ -186,24 +226,10 @@ def _induction_variables(form: Anatomy, candidates: list[Site]) -> frozenset[str
 def _concerns(site: Site, variables: frozenset[str]) -> bool:
     if isinstance(site, Iterate | Next):
         return True
-    read = variables.intersection(_variables(site))
+    read = variables.intersection(site.reads)
     # The sum of two induction variables may grow faster than what 64 bits hold.
     return bool(read) and not (isinstance(site, Update) and variables.issuperset(site.operands))
 
 
 def _narrowed(site: Site, variables: frozenset[str]) -> Site:
     return Next(site.iterator, None) if isinstance(site, Next) and site.target not in variables else site
-
-
-def _parts(form: Anatomy, index: int, site: Site) -> Iterator[int]:
-    """The loads and stores that a site stands for."""
-    if isinstance(site, Truth | Copy):
-        yield index
-    if isinstance(site, Copy | Update) or (isinstance(site, Next) and site.target is not None):
-        yield index + 1
-    if isinstance(site, Test | Update):
-        middle = form.start_of(index)
-        start = None if middle is None else form.start_of(middle)
-        for where, operand in zip((start, middle), site.operands, strict=True):
-            if where is not None and isinstance(operand, str):
-                yield where
