@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from blockfuse.ir.gathers import Gathered
@@ -15,30 +16,36 @@ from blockfuse.ir.layout import Layout
 
 @dataclass(frozen=True)
 class Pointwise:
-    """One result element from one element of each operand.
+    """One result element from one element of each operand."""
 
-    ``expression`` is a scalar expression over ``{0}``, ``{1}``, ...; its functions (``exp``, ``select``, ...)
-    are given by the backend. ``kinds`` lists the NumPy dtype kinds of the loop for which it is right (``f``
-    float, ``i`` signed, ``u`` unsigned, ``b`` bool); other dtypes run through NumPy. ``cost`` estimates
-    instructions per element.
-    """
-
-    expression: str
+    expression: (
+        str  # over {0}, {1}, ...; the functions that it calls (exp, select, ...) are given by the backend
+    )
+    # the NumPy dtype kinds of the loop for which it is right (f float, i signed, u unsigned, b bool); other dtypes run
+    # through NumPy
     kinds: str = "fiub"
-    cost: int = 1
+    cost: int = 1  # about how many instructions an element takes
+
+
+@dataclass(frozen=True)
+class Conversion(Pointwise):
+    """The element itself, as a number of the dtype of the result."""
+
+
+class Extreme(Enum):
+    """The number of a dtype that loses against every other."""
+
+    LOWEST = "lowest"
+    HIGHEST = "highest"
 
 
 @dataclass(frozen=True)
 class Reduction:
-    """Elements along axes folded into one.
+    """Elements along axes folded into one."""
 
-    ``combine`` is a scalar expression over ``{acc}`` and ``{0}``, starting from ``start`` (``None``: the
-    first element).
-    """
-
-    combine: str
-    start: str | None
-    kinds: str = "f"
+    combine: str  # over {acc}, what is folded already, and {0}
+    start: bool | int | Extreme  # what is folded before the first element
+    kinds: str = "f"  # as of Pointwise
 
 
 @dataclass(frozen=True)

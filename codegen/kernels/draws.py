@@ -6,10 +6,11 @@ The state is two variables, ``low`` and ``high``; see NOTE [pieces of the stream
 from __future__ import annotations
 
 from blockfuse.codegen.kernels.cost import LINE, WORD, cost_of
-from blockfuse.codegen.kernels.expressions import statement
-from blockfuse.codegen.kernels.kernel import Access, DrawKernel
+from blockfuse.codegen.kernels.kernel import Access
 from blockfuse.codegen.kernels.kernel_call import KernelCall, names_of_body
-from blockfuse.codegen.kernels.source_lines import indented
+from blockfuse.codegen.kernels.loop_kernels import DrawKernel
+from blockfuse.codegen.kernels.source_lines import assignment, indented
+from blockfuse.codegen.kernels.statements import statement
 from blockfuse.ir.graph import Graph, Node, constant
 from blockfuse.ir.lowering import Drawing
 from blockfuse.ir.stream import KEPT, PIECE
@@ -24,11 +25,11 @@ def draw_kernel(node: Node, body: Graph) -> KernelCall:
     computed = (statement(n, names) for n in body.nodes if n.operator is not constant and n is not draw)
     kernel = DrawKernel(
         node.attrs["name"],
+        Access("out", str(node.dtype), (1,)),
         Access("x0", "uint64", ()),
         names[draw],
         str(draw.dtype),
         tuple(computed),
-        Access("out", str(node.dtype), (1,)),
         names[body.outputs[0]],
     )
     count = node.type.size
@@ -102,5 +103,5 @@ def _single(half: str) -> str:
 def stored(kernel: DrawKernel, number: str, place: str) -> list[str]:
     """The lines that make the result of a number and store it."""
     value = f"uint8({kernel.result})" if kernel.store.dtype == "bool" else kernel.result
-    lines = [f"{kernel.number} = {number}", *(f"{s.name} = {s.expression}" for s in kernel.body)]
+    lines = [f"{kernel.number} = {number}", *map(assignment, kernel.body)]
     return [*lines, f"out[{place}] = {value}"]

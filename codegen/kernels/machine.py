@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from blockfuse.codegen.kernels.kernel import BlockTile
+from blockfuse.codegen.kernels.product_cuts import BlockTile
 
 
 @dataclass(frozen=True)

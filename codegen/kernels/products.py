@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from blockfuse.codegen.kernels.cost import AWAKE_WORK, time_of_tiles, work_of_product
-from blockfuse.codegen.kernels.expressions import statement
-from blockfuse.codegen.kernels.kernel import Access, BlockTile, ProductKernel, ProductTile
+from blockfuse.codegen.kernels.kernel import Access
 from blockfuse.codegen.kernels.kernel_call import CopyFirst, KernelCall, names_of_body
 from blockfuse.codegen.kernels.machine import Machine, ProductShape
+from blockfuse.codegen.kernels.product_cuts import BlockTile, ProductTile, RegisterTiles
+from blockfuse.codegen.kernels.product_kernels import ProductKernel
+from blockfuse.codegen.kernels.statements import statement
 from blockfuse.ir import layout as layouts
 from blockfuse.ir.graph import Graph, Node, constant
 from blockfuse.ir.layout import Layout
@@ -84,35 +86,41 @@ def product_kernel(
     work = work_of_product(product, machine)
     if batch and not batched and height % batch == 0:
         height = 0
-    block = _block(product, height, machine) if machine.block_tile else None
-    tiles = () if block else _register_tiles(product, height, accesses[left], machine, work)
-    by_panels = not batched and bool(tiles) and height == tiles[0].rows
     kernel = ProductKernel(
         name=node.attrs["name"],
         dtype=str(product.dtype),
         height=height,
         inner=inner,
         units=units,
-        batched=batched,
-        by_panels=by_panels,
-        tiles=tiles,
         left=accesses[left],
         right=accesses[right],
         bias=accesses[bias[0]] if bias else None,
         accumulator=names[product],
         loads=loads,
-        pointers=tuple(accesses[leaf].name for leaf in body.inputs),
+        operands=tuple(accesses[leaf].name for leaf in body.inputs),
         body=tuple(statement(n, names) for n in epilogue),
         store=Access("out", str(node.dtype), (height * units, units, 1) if batched else (units, 1)),
         result=names[body.outputs[0]],
-        block=block,
+        cut=_cut(product, height, accesses[left], machine, work),
     )
-    if by_panels:
-        return KernelCall(kernel, -(-right.shape[-3] // tiles[0].panels), work)
-    return KernelCall(kernel, left.shape[0], work, tiles[0].rows if tiles and not batched else 1)
+    if kernel.by_panels:
+        return KernelCall(kernel, -(-right.shape[-3] // kernel.tiles[0].panels), work)
+    return KernelCall(
+        kernel, left.shape[0], work, kernel.tiles[0].rows if kernel.tiles and not batched else 1
+    )
 
 
 # -- how it is cut -----------------------------------------------------------------------------------------------
+
+
+def _cut(
+    product: Node, height: int, left: Access, machine: Machine, work: float
+) -> RegisterTiles | BlockTile:
+    if machine.block_tile:
+        return _block(product, height, machine)
+    tiles = _register_tiles(product, height, left, machine, work)
+    stacked = product.operands[0].type.ndim == 3
+    return RegisterTiles(tiles, by_panels=not stacked and height == tiles[0].rows)
 
 
 def _block(product: Node, height: int, machine: Machine) -> BlockTile:

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy
 
-from blockfuse.codegen.kernels.kernel import Fold
-from blockfuse.codegen.meaning.expressions import Values, compiled, value_of
+from blockfuse.codegen.kernels.loop_kernels import Fold
+from blockfuse.codegen.meaning.expressions import Values, value_of, value_of_text
 from blockfuse.codegen.meaning.memory import MeaningError
 
 _STEPS = 4  # of one accumulator
@@ -24,7 +24,7 @@ def folded(fold: Fold, values: Values, shape: tuple[int, ...]) -> numpy.ndarray:
 
     values: over the domain; those with size 1 along axis 1 are the same for all elements.
     """
-    named = {name: values[name] for name in compiled(fold.step).co_names if name in values}
+    named = {name: values[name] for name in fold.step.names if name in values}
     start = value_of(fold.start, {})
     if start.dtype != fold.dtype:
         raise MeaningError(f"{fold} starts as {start.dtype}")
@@ -36,7 +36,7 @@ def folded(fold: Fold, values: Values, shape: tuple[int, ...]) -> numpy.ndarray:
         return [value_of(fold.step, {**taken, fold.name: totals[0]})]
 
     def join(_: int, a: numpy.ndarray, b: numpy.ndarray) -> numpy.ndarray:
-        return value_of(fold.join.format("a", "b"), {"a": a, "b": b})
+        return value_of_text(fold.join.format("a", "b"), {"a": a, "b": b})
 
     return folded_by(step, join, starts, shape[1])[0]
 

@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy
 
-from blockfuse.codegen.kernels.kernel import Kernel, ProductKernel
-from blockfuse.codegen.kernels.source_lines import pointers
+from blockfuse.codegen.kernels.kernel import Kernel
 from blockfuse.codegen.meaning.kernels import Addresses, kernel_meaning
 from blockfuse.codegen.meaning.memory import Address, MeaningError, Memory, given, unwritten
 from blockfuse.codegen.scheduling.buffers import Buffer
@@ -138,7 +137,7 @@ class _Call:
 
     def _launch(self, launch: Launch, memories: list[Memory], begin: int, end: int) -> None:
         addresses = [Address(memories[p.buffer], p.offset) for p in launch.pointers]
-        named = dict(zip(_names(launch.kernel), addresses, strict=True))
+        named = dict(zip((name for name, _ in launch.kernel.pointers), addresses, strict=True))
         try:
             if any(a.memory is addresses[-1].memory for a in addresses[:-1]):
                 raise MeaningError("it reads what it writes")
@@ -175,10 +174,3 @@ class _Call:
     def _watched(self, launch: Launch) -> None:
         if self.watch is not None:
             self.watch(launch, self.memories[launch.pointers[-1].buffer])
-
-
-def _names(kernel: Kernel) -> list[str]:
-    """Pointer parameters in calling order."""
-    if isinstance(kernel, ProductKernel):
-        return [*kernel.pointers, "out"]
-    return [name for name, _ in pointers(kernel)]

@@ -12,10 +12,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy
-
 from blockfuse.codegen.kernels.cost import CACHE_BANDWIDTH, PARALLEL_WORK
-from blockfuse.codegen.kernels.kernel import ProductKernel
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.scheduling.buffers import Buffer, planned
 from blockfuse.codegen.scheduling.schedule import Schedule
@@ -55,11 +52,8 @@ def for_every_size(first: Schedule, second: Schedule, sizes: Sizes, least: int, 
 
 def _fewest(step: Launch) -> int:
     """From how many items on threads can share the rows of ``step``; where the weight is large, they had better."""
-    kernel = step.kernel
-    if not (isinstance(kernel, ProductKernel) and step.share and not kernel.height):
-        return 1
-    weight = kernel.inner * kernel.units * numpy.dtype(kernel.dtype).itemsize
-    return -(-2 * step.grain // step.share) if weight / CACHE_BANDWIDTH > PARALLEL_WORK else 1
+    large = step.kernel.shared_weight_bytes / CACHE_BANDWIDTH > PARALLEL_WORK
+    return -(-2 * step.grain // step.share) if step.share and large else 1
 
 
 def _buffer(first: Buffer, second: Buffer, sizes: Sizes) -> Buffer:

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, replace
 import numpy
 
 from blockfuse.codegen.kernels import lowering
-from blockfuse.codegen.kernels.kernel import has_fault
+from blockfuse.codegen.kernels.kernel import FAULT
 from blockfuse.codegen.kernels.kernel_call import CopyFirst, KernelCall
 from blockfuse.codegen.kernels.machine import Machine
-from blockfuse.codegen.kernels.source_lines import FAULT
 from blockfuse.codegen.scheduling.buffers import Buffer, Workspace, planned
 from blockfuse.codegen.scheduling.steps import HostCall, Launch, Pointer, Step, launches_of, lives_of
 from blockfuse.codegen.scheduling.strips import in_strips
@@ -241,7 +240,7 @@ class _Scheduler:
             loads[kernel.operand] = (place.buffer, place.layout)
             kernel = lowering.kernel_of(node, [layout for _, layout in loads], self.machine, self.batch)
         if self._leaves(node):
-            kernel = lowering.streaming(kernel)
+            kernel = replace(kernel, kernel=kernel.kernel.with_nontemporal_stores())
         target = self._new_value(node)
         self._emit(kernel, [*loads, (target, row_major(node.shape))])
 
@@ -308,7 +307,7 @@ class _Scheduler:
     def _emit(self, bound: KernelCall, memory: list[tuple[int, Layout]]) -> None:
         shifts = (*bound.shifts, *[0] * (len(memory) - len(bound.shifts)))
         pointers = [Pointer(b, layout.offset + n) for (b, layout), n in zip(memory, shifts, strict=True)]
-        if has_fault(bound.kernel):
+        if bound.kernel.has_fault:
             pointers.insert(-1, Pointer(self._fault_word(), 0))
         if bound.rows:  # an empty value needs no launch
             self.steps.append(Launch(bound.kernel, tuple(pointers), bound.rows, bound.work, bound.grain))

@@ -3,8 +3,8 @@
 NOTE [strips]
 A thread that runs all launches for its own items needs nothing of another thread's if, of every buffer that some launch of
 the strip writes, each item has a part of its own, and every launch reads and writes of it, for an item, that part only.
-This is a matter of strides (``_reaches``), whatever the kernels compute. Values that nobody needs outside of the strip then
-lie in memory that belongs to the thread, one item's part after the other's, and never leave its cache.
+This is a matter of strides (``Kernel.reaches``), whatever the kernels compute. Values that nobody needs outside of the
+strip then lie in memory that belongs to the thread, one item's part after the other's, and never leave its cache.
 """
 
 from __future__ import annotations
@@ -16,18 +16,11 @@ from math import prod
 
 import numpy
 
-from blockfuse.codegen.kernels.cost import FAR_BANDWIDTH, is_shared
-from blockfuse.codegen.kernels.kernel import (
-    ColumnKernel,
-    DrawKernel,
-    Kernel,
-    MapKernel,
-    ProductKernel,
-    RowKernel,
-    has_fault,
-)
+from blockfuse.codegen.kernels.cost import FAR_BANDWIDTH
+from blockfuse.codegen.kernels.kernel import Reach
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.scheduling.buffers import ALIGNMENT, Buffer, arena, rounded
+from blockfuse.codegen.scheduling.sharing import is_shared
 from blockfuse.codegen.scheduling.steps import Launch, Pointer, Step, Strip, lives_of, touched_by
 from blockfuse.ir.types import TensorType
 
@@ -82,7 +75,7 @@ class _Proof:
 
     def with_(self, step: Step) -> _Proof | None:
         """The proof for one launch more; None where there is none."""
-        if not isinstance(step, Launch) or (self.batch and not step.share) or not _walks_rows(step.kernel):
+        if not isinstance(step, Launch) or (self.batch and not step.share):
             return None
         if not self.items:
             self.items = step.rows
@@ -94,67 +87,23 @@ class _Proof:
         return self if self._admits(step) else None
 
     def _admits(self, launch: Launch) -> bool:
-        if launch.rows % self.items:
+        reaches = launch.kernel.reaches()
+        if reaches is None or launch.rows % self.items:
             return False
         self.launches.append(launch)
         self.written.add(launch.pointers[-1].buffer)
-        for pointer, reaches in zip(launch.pointers, _reaches(launch.kernel), strict=True):
-            if not all(self._keeps_to_item(pointer, reach, launch.rows // self.items) for reach in reaches):
+        for pointer, touched in zip(launch.pointers, reaches, strict=True):
+            if not all(self._keeps_to_item(pointer, reach, launch.rows // self.items) for reach in touched):
                 self.leaving.add(pointer.buffer)
         return not any(p.buffer in self.written & self.leaving for p in launch.pointers)
 
-    def _keeps_to_item(self, pointer: Pointer, reach: _Reach, share: int) -> bool:
+    def _keeps_to_item(self, pointer: Pointer, reach: Reach, share: int) -> bool:
         """Whether the rows of each item touch nothing but this item's part of the buffer."""
         stride, low, high = reach
         each, rest = divmod(self.buffers[pointer.buffer].type.size, self.items)
         last = (share - 1) * stride
         lowest, highest = pointer.offset + low + min(last, 0), pointer.offset + high + max(last, 0)
         return not rest and share * stride == each and lowest >= 0 and highest < each
-
-
-_Reach = tuple[int, int, int]  # from one row to the next; the first and the last element that a row touches
-_EVERYWHERE: _Reach = (0, 0, 0)  # of what rows share
-
-
-def _walks_rows(kernel: Kernel) -> bool:
-    by_panels = isinstance(kernel, ProductKernel) and kernel.by_panels
-    return not (by_panels or isinstance(kernel, DrawKernel))
-
-
-def _reaches(kernel: Kernel) -> list[list[_Reach]]:
-    """For each pointer, in calling order, what a row touches of its buffer."""
-    if isinstance(kernel, ProductKernel):
-        return _reaches_of_product(kernel)
-    if isinstance(kernel, MapKernel):
-        inner, stored = kernel.extents, kernel.extents
-    elif isinstance(kernel, RowKernel):
-        inner = stored = (kernel.extent,)
-    else:
-        assert isinstance(kernel, ColumnKernel)
-        inner, stored = kernel.extents, kernel.extents[1:]
-    reaches = [_EVERYWHERE if load.indices else _reach(load.strides, inner) for load in kernel.loads]
-    fault = [_EVERYWHERE] * has_fault(kernel)
-    return [[reach] for reach in (*reaches, *fault, _reach(kernel.store.strides, stored))]
-
-
-def _reach(strides: tuple[int, ...], extents: tuple[int, ...]) -> _Reach:
-    """The first stride is from row to row; a value that is read once a row has no other."""
-    steps = [(extent - 1) * stride for stride, extent in zip(strides[1:], extents, strict=False)]
-    return strides[0], sum(min(s, 0) for s in steps), sum(max(s, 0) for s in steps)
-
-
-def _reaches_of_product(kernel: ProductKernel) -> list[list[_Reach]]:
-    panels = -(-kernel.units // kernel.tiles[0].panel)
-    weight = panels * kernel.inner * kernel.tiles[0].panel
-    rows = (kernel.height,) if kernel.batched else ()
-    found: dict[str, list[_Reach]] = {name: [] for name in (*kernel.pointers, "out")}
-    found[kernel.left.name].append(_reach((*kernel.left.strides, 1), (*rows, kernel.inner)))
-    found[kernel.right.name].append(_reach((*(kernel.right.strides or (0,)), 1), (weight,)))
-    if kernel.bias is not None:
-        found[kernel.bias.name].append(_reach((0, 1), (kernel.units,)))
-    for access in (*kernel.loads, kernel.store):
-        found[access.name].append(_reach(access.strides, (*rows, kernel.units)))
-    return list(found.values())
 
 
 # -- what pays -----------------------------------------------------------------------------------------------
@@ -210,8 +159,4 @@ def _pays(strip: Strip, buffers: list[Buffer], machine: Machine) -> bool:
 
 def _tables(launch: Launch) -> set[int]:
     """Buffers of which a launch reads no more than it picks."""
-    kernel = launch.kernel
-    if not isinstance(kernel, MapKernel):
-        return set()
-    loads = zip(launch.pointers, kernel.loads, strict=False)
-    return {pointer.buffer for pointer, load in loads if load.indices}
+    return {launch.pointers[number].buffer for number in launch.kernel.tables}

@@ -7,12 +7,15 @@ from dataclasses import replace
 import pytest
 from device_products import MAIN, RELU, product, split
 from graphs import graph
+from written import statement
 
 from blockfuse.codegen.compile import compile_flow
 from blockfuse.codegen.cuda.products.product_source import render_product
 from blockfuse.codegen.cuda.products.tile_choice import LOWER, SHAPES, BlockTiling, Shape, choose_tile
-from blockfuse.codegen.kernels.kernel import Access, BlockTile, ProductKernel, Statement
+from blockfuse.codegen.kernels.kernel import Access
 from blockfuse.codegen.kernels.machine import Machine, ProductShape
+from blockfuse.codegen.kernels.product_cuts import BlockTile
+from blockfuse.codegen.kernels.product_kernels import ProductKernel
 from blockfuse.codegen.scheduling.schedule import Launch
 from blockfuse.ir.errors import NoDeviceKernelError
 from blockfuse.ir.operators import neural
@@ -127,7 +130,7 @@ def test_a_kernel_for_any_number_of_rows_has_one_block() -> None:
 # -- the source ------------------------------------------------------------------------------------------------
 
 SLICES = BlockTile(8, 16, 0, 8, 4, 1, slices=64)
-RESIDUAL = (Statement("t1", "float32", "t0 + x3"),), (Access("x3", "float32", (100, 1)),)
+RESIDUAL = (statement("t1", "float32", "t0 + x3"),), (Access("x3", "float32", (100, 1)),)
 SOURCES = {
     "main": product(4096, 1024, 4096, MAIN, body=RELU),
     "edges": product(100, 1001, 101, MAIN, body=RELU),

@@ -22,6 +22,7 @@ from test_batches import NETS, initialized
 from test_random_nets import Function
 from test_strips import by_rows, strips_in
 from test_sweeps import FUNCTIONS
+from written import expression, fold, statement
 
 import blockfuse
 from blockfuse import np, npx
@@ -31,27 +32,17 @@ from blockfuse.codegen.cpu.native import isa
 from blockfuse.codegen.cpu.program import native_program
 from blockfuse.codegen.cpu.source import row_sweeps
 from blockfuse.codegen.cpu.source.meaning import source_meaning
-from blockfuse.codegen.kernels import cost
-from blockfuse.codegen.kernels.kernel import (
-    Access,
-    ColumnKernel,
-    DrawKernel,
-    Fold,
-    Index,
-    MapKernel,
-    ProductKernel,
-    ProductTile,
-    RowKernel,
-    Statement,
-    Sweep,
-)
+from blockfuse.codegen.kernels.kernel import Access, Index
+from blockfuse.codegen.kernels.loop_kernels import ColumnKernel, DrawKernel, MapKernel, RowKernel, Sweep
+from blockfuse.codegen.kernels.product_cuts import BlockTile, ProductTile, RegisterTiles
+from blockfuse.codegen.kernels.product_kernels import ChainKernel, ProductKernel
 from blockfuse.codegen.meaning.expressions import value_of
 from blockfuse.codegen.meaning.kernels import kernel_meaning
 from blockfuse.codegen.meaning.memory import Address, MeaningError, unwritten
 from blockfuse.codegen.meaning.memory import given as memory_of
 from blockfuse.codegen.meaning.schedules import meaning_of
 from blockfuse.codegen.scheduling import schedule as scheduling
-from blockfuse.codegen.scheduling import strips
+from blockfuse.codegen.scheduling import sharing, strips
 from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.ir.operators import contractions, indexing, neural
 from blockfuse.ir.stream import STREAM
@@ -116,7 +107,7 @@ def test_stages_of_streamed_results_mean_the_same(name: str) -> None:
     plan = hold_together(
         graph_for(function, values), values, [], replace(MACHINE, stream_bytes=1), source=True
     )
-    assert all(launch.kernel.streams for launch in plan.launches)  # type: ignore[union-attr]
+    assert all(launch.kernel.nontemporal for launch in plan.launches)  # type: ignore[union-attr]
 
 
 @pytest.mark.spread(3)
@@ -250,7 +241,7 @@ def _always() -> Iterator[None]:
         patch.setattr(strips, "ROOM", 12_000)
         for name in ("AWAKE_WORK", "PARALLEL_WORK"):
             patch.setattr(native_program, name, 0.0)
-        patch.setattr(cost.is_shared, "__defaults__", (0.0,))
+        patch.setattr(sharing.is_shared, "__defaults__", (0.0,))
         yield
 
 
@@ -351,9 +342,9 @@ def product_kernels(draw: Any) -> ProductKernel:
             )
         )
         names.append(read[-1].name)
-    body = [Statement("t1", dtype, "maximum(t0, literal(t0, -9.5))")] * bool(read)
+    body = [statement("t1", dtype, "maximum(t0, literal(t0, -9.5))")] * bool(read)
     for n, load in enumerate(read, 1):
-        body.append(Statement(f"t{n + 1}", dtype, f"t{n} + {dtype}({load.name})"))
+        body.append(statement(f"t{n + 1}", dtype, f"t{n} + {dtype}({load.name})"))
     tiles = (tile,)
     if shape == "open":
         height = 0
@@ -364,9 +355,10 @@ def product_kernels(draw: Any) -> ProductKernel:
     right = Access("x1", dtype, (panels_apart,) if batched else ())
     store = Access("out", dtype, (*stack, units, 1))
     result = f"t{len(body)}"
+    cut = RegisterTiles(tiles, by_panels=shape == "panels")
     return ProductKernel(
-        *("net", dtype, height, inner, units, batched, shape == "panels", tiles, left, right, bias, "t0"),
-        *(tuple(read), tuple(names), tuple(body), store, result),
+        *("net", store, dtype, height, inner, units, left, right, bias, "t0"),
+        *(tuple(read), tuple(names), tuple(body), result, cut),
     )
 
 
@@ -429,26 +421,26 @@ def test_a_sweep_means_in_source_and_in_native_code_what_it_means_as_data(extent
     first = Sweep(
         loads[:3],
         (
-            Statement("t1", dtype, "select(x1, x0, x2)"),
-            Statement("t2", dtype, "t1 * t0"),
-            Statement("t3", "bool", "t2 > x2"),
+            statement("t1", dtype, "select(x1, x0, x2)"),
+            statement("t2", dtype, "t1 * t0"),
+            statement("t3", "bool", "t2 > x2"),
         ),
         (
-            Fold("t4", dtype, f"{dtype}(0.0)", "fold_add(t4, t2)", "fold_add({0}, {1})"),
-            Fold("t5", dtype, f"{dtype}(-inf)", "fold_maximum(t5, t1)", "fold_maximum({0}, {1})"),
+            fold("t4", dtype, f"{dtype}(0.0)", "fold_add(t4, t2)", "fold_add({0}, {1})"),
+            fold("t5", dtype, f"{dtype}(-inf)", "fold_maximum(t5, t1)", "fold_maximum({0}, {1})"),
         ),
-        (Statement("t6", dtype, "t4 - t5 * x3"),),
+        (statement("t6", dtype, "t4 - t5 * x3"),),
         keep="t2",
     )
     last = Sweep(
-        (loads[1], Access("out as t2", dtype, (0, 1))),
-        (Statement("t7", dtype, f"t2 + t6 * {dtype}(x1)"),),
+        (loads[1], Access("out", dtype, (0, 1), alias="t2")),
+        (statement("t7", dtype, f"t2 + t6 * {dtype}(x1)"),),
         (),
         (),
     )
     store = Access("out", dtype, (extent, 1))
-    before = (Statement("t0", dtype, f"x3 + {dtype}(1.0)"),)
-    kernel = RowKernel("rows", extent, loads, loads[3:], before, (first, last), store, "t7")
+    before = (statement("t0", dtype, f"x3 + {dtype}(1.0)"),)
+    kernel = RowKernel("rows", store, extent, loads, loads[3:], before, (first, last), "t7")
     for kernels in (source_meaning, native_meaning(MACHINE)):
         addresses = _memory_for_rows(extent, dtype)
         assert same_effect(kernel, addresses, 0, 4, kernels, 1e-6)
@@ -560,7 +552,7 @@ def test_the_first_stage_that_goes_wrong_is_named(name: str, monkeypatch: pytest
     assert caught.value.kernel == (launch.kernel.name if in_kernel else "")
 
 
-COPY = MapKernel("copy", (3,), (Access("x0", "float32", (3, 1)),), (), Access("out", "float32", (3, 1)), "x0")
+COPY = MapKernel("copy", Access("out", "float32", (3, 1)), (3,), (Access("x0", "float32", (3, 1)),), (), "x0")
 
 
 def memory_for_copy() -> dict[str, Address]:
@@ -579,8 +571,8 @@ def memory_for_copy() -> dict[str, Address]:
         (replace(COPY, store=replace(COPY.store, strides=(4, 1))), "not all within 6"),
         (replace(COPY, loads=(replace(COPY.loads[0], dtype="int32"),)), "is taken for int32"),
         (replace(COPY, store=replace(COPY.store, name="x0")), "is written to"),
-        (replace(COPY, result="t0", body=(Statement("t0", "float64", "x0 + x0"),)), "is of float32"),
-        (replace(COPY, result="t0", body=(Statement("t0", "bool", "x0 > x0"),)), "bool is stored as float32"),
+        (replace(COPY, result="t0", body=(statement("t0", "float64", "x0 + x0"),)), "is of float32"),
+        (replace(COPY, result="t0", body=(statement("t0", "bool", "x0 > x0"),)), "bool is stored as float32"),
     ],
 )
 def test_what_has_no_meaning_is_refused(kernel: MapKernel, error: str) -> None:
@@ -590,10 +582,10 @@ def test_what_has_no_meaning_is_refused(kernel: MapKernel, error: str) -> None:
 
 def test_an_expression_names_nothing_but_values_and_functions() -> None:
     values = {"x0": numpy.ones(3, "float32")}
-    assert value_of("x0 + float32(1.0)", values).tolist() == [2, 2, 2]
+    assert value_of(expression("x0 + float32(1.0)"), values).tolist() == [2, 2, 2]
     for name in ("t1", "print", "numpy"):
         with pytest.raises(MeaningError, match=f"'{name}' is not defined"):
-            value_of(f"x0 + {name}", values)
+            value_of(expression(f"x0 + {name}"), values)
 
 
 def test_what_was_never_written_cannot_be_read() -> None:
@@ -611,12 +603,12 @@ def test_a_row_has_no_element(monkeypatch: pytest.MonkeyPatch) -> None:
     """Statements for the row may name what is read or computed once a row, and folds."""
     monkeypatch.setattr(RowKernel, "__post_init__", lambda self: None)  # which says so earlier
     load = Access("x0", "float32", (3, 1))
-    total = Fold("t0", "float32", "float32(0.0)", "fold_add(t0, x0)", "fold_add({0}, {1})")
+    total = fold("t0", "float32", "float32(0.0)", "fold_add(t0, x0)", "fold_add({0}, {1})")
     out = Access("out", "float32", (1,))
     for text, is_one in (("t0 + x0", False), ("t0 + x1", True)):
-        sweep = Sweep((load,), (), (total,), (Statement("t1", "float32", text),))
+        sweep = Sweep((load,), (), (total,), (statement("t1", "float32", text),))
         row_load = Access("x1", "float32", (1,))
-        kernel = RowKernel("rows", 3, (load, row_load), (row_load,), (), (sweep,), out, "t1")
+        kernel = RowKernel("rows", out, 3, (load, row_load), (row_load,), (), (sweep,), "t1")
         addresses = {**memory_for_copy(), "x1": Address(memory_of(numpy.ones(2, "float32")))}
         if is_one:
             kernel_meaning(kernel, addresses, 0, 2)
@@ -629,10 +621,10 @@ def test_a_row_has_no_element(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_value_is_for_the_row_or_for_the_element(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RowKernel, "__post_init__", lambda self: None)
     load = Access("x0", "float32", (3, 1))
-    total = Fold("t0", "float32", "float32(0.0)", "fold_add(t0, x0)", "fold_add({0}, {1})")
+    total = fold("t0", "float32", "float32(0.0)", "fold_add(t0, x0)", "fold_add({0}, {1})")
     once = Access("x0", "float32", (1,))
     out = Access("out", "float32", (1,))
-    kernel = RowKernel("rows", 3, (load,), (once,), (), (Sweep((load,), (), (total,), ()),), out, "t0")
+    kernel = RowKernel("rows", out, 3, (load,), (once,), (), (Sweep((load,), (), (total,), ()),), "t0")
     with pytest.raises(MeaningError, match="another one for each element"):
         kernel_meaning(kernel, memory_for_copy(), 0, 2)
 
@@ -648,7 +640,7 @@ def test_a_value_is_for_the_row_or_for_the_element(monkeypatch: pytest.MonkeyPat
 )
 def test_a_fold_is_one_only_if_its_parts_agree(start: str, step: str, join: str, is_sum: bool) -> None:
     load, out = Access("x0", "float32", (1, 2)), Access("out", "float32", (1,))
-    kernel = ColumnKernel("columns", (6,), (load,), (), start, step, join, out)
+    kernel = ColumnKernel("columns", out, (6,), (load,), (), fold("acc", "float32", start, step, join))
     x = numpy.arange(12, dtype="float32")
     addresses = {"x0": Address(memory_of(x)), "out": Address(unwritten(2, "float32"))}
     kernel_meaning(kernel, addresses, 0, 2)
@@ -659,18 +651,11 @@ def test_products_of_one_launch_follow_each_other() -> None:
     """As a device runs narrow layers: the result of each is the left operand of the next."""
     pick = numpy.random.default_rng(5)
     x, v, w = pick.integers(-3, 4, (5, 3)), pick.integers(-3, 4, (3, 4)), pick.integers(-3, 4, (4, 2))
-    tile = (ProductTile(1, 1, 4, 1),)
+    block = BlockTile(2, 4, 4, 2, 4)
     first = ProductKernel(
-        *("first", "float32", 5, 3, 4, False, False, tile, Access("x0", "float32", (3,))),
-        *(
-            Access("x1", "float32", ()),
-            None,
-            "t0",
-            (),
-            ("x0", "x1"),
-            (Statement("t1", "float32", "relu(t0)"),),
-        ),
-        *(Access("out", "float32", (4, 1)), "t1"),
+        *("first", Access("out", "float32", (4, 1)), "float32", 5, 3, 4),
+        *(Access("x0", "float32", (3,)), Access("x1", "float32", ()), None),
+        *("t0", (), ("x0", "x1"), (statement("t1", "float32", "relu(t0)"),), "t1", block),
     )
     last = replace(
         *(first,),
@@ -678,20 +663,20 @@ def test_products_of_one_launch_follow_each_other() -> None:
         units=2,
         left=Access("here", "float32", (4,)),
         right=Access("x2", "float32", ()),
-        pointers=("x0", "x1", "x2"),
+        operands=("here", "x2"),
         body=(),
         result="t0",
-        before=(first,),
         store=Access("out", "float32", (2, 1)),
     )
+    chain = ChainKernel("net", last.store, (first, last), ("x0", "x1", "x2"), block)
     panels = numpy.zeros((4, 4), "float32")
     panels[:, :2] = w
     given = {
         name: Address(memory_of(a.astype("float32"))) for name, a in (("x0", x), ("x1", v), ("x2", panels))
     }
     addresses = given | {"out": Address(unwritten(10, "float32"))}
-    kernel_meaning(last, addresses, 0, 2)
-    kernel_meaning(last, addresses, 2, 5)
+    kernel_meaning(chain, addresses, 0, 2)
+    kernel_meaning(chain, addresses, 2, 5)
     assert addresses["out"].memory.array.tolist() == (numpy.maximum(x @ v, 0) @ w).reshape(-1).tolist()
 
 

@@ -8,9 +8,11 @@ import pytest
 from graphs import graph, typed
 from hypothesis import given
 from hypothesis import strategies as st
+from written import statement
 
 from blockfuse.codegen.compile import compile_flow
-from blockfuse.codegen.kernels.kernel import Access, MapKernel
+from blockfuse.codegen.kernels.kernel import Access
+from blockfuse.codegen.kernels.loop_kernels import MapKernel
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.scheduling.buffers import Buffer, planned
 from blockfuse.codegen.scheduling.schedule import Schedule
@@ -20,7 +22,9 @@ from blockfuse.ir.operators import contractions, movement, neural, pointwise, re
 from blockfuse.ir.verify import verify
 
 MACHINE = Machine(vector_bytes=64, accumulators=28, features="", threads=1, name="avx512")
-KERNEL = MapKernel("copy", (), (), (), Access("out", "float32", (1,)), "float32(0.0)")
+KERNEL = MapKernel(
+    "copy", Access("out", "float32", (1,)), (), (), (statement("t0", "float32", "float32(0.0)"),), "t0"
+)
 
 
 def scheduled(function: Any, parameters: str = "", **types: str) -> Schedule:

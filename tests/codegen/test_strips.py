@@ -16,9 +16,8 @@ from sampling import sampled
 from blockfuse import nn, np
 from blockfuse.codegen.compile import compile_flow
 from blockfuse.codegen.cpu.program import native_program
-from blockfuse.codegen.kernels import cost
 from blockfuse.codegen.kernels.machine import Machine
-from blockfuse.codegen.scheduling import strips
+from blockfuse.codegen.scheduling import sharing, strips
 from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.codegen.scheduling.steps import Strip
 from blockfuse.ir.operators import contractions, movement, neural, pointwise, reductions
@@ -36,7 +35,7 @@ def _always() -> Any:
         patch.setattr(strips, "ROOM", 12_000)
         for name in ("AWAKE_WORK", "PARALLEL_WORK"):
             patch.setattr(native_program, name, 0.0)
-        patch.setattr(cost.is_shared, "__defaults__", (0.0,))
+        patch.setattr(sharing.is_shared, "__defaults__", (0.0,))
         yield
 
 

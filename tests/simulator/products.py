@@ -13,9 +13,9 @@ from blockfuse.codegen.cuda.device.kernel_simulator import Pointer, run
 from blockfuse.codegen.cuda.products.chains import with_whole_nets
 from blockfuse.codegen.cuda.products.product_source import finishing_source
 from blockfuse.codegen.cuda.products.tile_choice import LOWER, SHAPES, Shape
-from blockfuse.codegen.cuda.source.render import render
-from blockfuse.codegen.kernels.kernel import BlockTile
+from blockfuse.codegen.cuda.render import render
 from blockfuse.codegen.kernels.machine import Machine, ProductShape
+from blockfuse.codegen.kernels.product_cuts import BlockTile
 from blockfuse.codegen.scheduling.schedule import Launch, Schedule
 from blockfuse.ir.graph import Graph, argument
 from blockfuse.ir.operators import movement, neural, pointwise
@@ -276,7 +276,7 @@ def test_a_narrow_net_is_one_launch(rows: int, widths: tuple[int, ...]) -> None:
     values = [random(*shape) for shape in shapes]
     program = Products(recorded_for(_net, values, "x1 x2 x3 x5"), LOW, whole=True)
     (launch,) = program.schedule.steps
-    assert len(launch.kernel.before) == 2
+    assert len(launch.kernel.layers) == 3
     x, first, bias, second, z, third = (v.astype("float64") for v in values)
     wanted = numpy.tanh(numpy.maximum(x @ first.T + bias, 0) @ second.T + z) @ third.T
     close = numpy.abs(wanted - 0.1) < 1e-5

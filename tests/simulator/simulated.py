@@ -7,8 +7,8 @@ import numpy
 from blockfuse.codegen.compile import compile_flow
 from blockfuse.codegen.cuda.device.kernel_simulator import Pointer, run
 from blockfuse.codegen.cuda.native.isa import machine
+from blockfuse.codegen.cuda.render import render
 from blockfuse.codegen.cuda.source.device_source import DeviceSource
-from blockfuse.codegen.cuda.source.render import render
 from blockfuse.codegen.scheduling.buffers import Buffer
 from blockfuse.codegen.scheduling.schedule import Launch
 from blockfuse.ir.graph import Graph, argument

@@ -27,7 +27,6 @@ from blockfuse.codegen.cpu.source.meaning import source_meaning
 from blockfuse.codegen.cpu.source.render import render
 from blockfuse.codegen.kernels.kernel import Kernel
 from blockfuse.codegen.kernels.machine import Machine
-from blockfuse.codegen.kernels.source_lines import pointers
 from blockfuse.codegen.meaning.kernels import Addresses, kernel_meaning
 from blockfuse.codegen.meaning.memory import Address, MeaningError, Memory
 from blockfuse.codegen.meaning.schedules import KernelMeaning, Watch, meaning_of
@@ -250,7 +249,7 @@ def native_meaning(machine: Machine) -> KernelMeaning:
 
     def run(kernel: Kernel, addresses: Addresses, begin: int, end: int) -> None:
         code = engine.load(kernel_code(kernel, render(kernel), machine, STORE), machine)
-        places = [_place(addresses[name]) for name, _ in pointers(kernel)]
+        places = [_place(addresses[name]) for name, _ in kernel.pointers]
         unused = ctypes.addressof(ctypes.c_int64())
         operands = [unused, unused, *places, begin, end]
         call = ctypes.CFUNCTYPE(ctypes.c_int32, *[ctypes.c_int64] * len(operands))(code.address("kernel"))

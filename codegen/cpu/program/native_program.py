@@ -18,8 +18,9 @@ from blockfuse.codegen.cpu.process.safepoint import Breath, first_breath
 from blockfuse.codegen.cpu.program.entry import Entry
 from blockfuse.codegen.cpu.program.plan import POOL, Plan, is_native, native_entry
 from blockfuse.codegen.cpu.program.running import RAISED
-from blockfuse.codegen.kernels.cost import AWAKE_WORK, PARALLEL_WORK, is_shared, shared_from
+from blockfuse.codegen.kernels.cost import AWAKE_WORK, PARALLEL_WORK
 from blockfuse.codegen.scheduling.buffers import Buffer
+from blockfuse.codegen.scheduling.sharing import is_shared, shared_from
 from blockfuse.codegen.scheduling.steps import HostCall, Launch, Strip
 from blockfuse.codegen.variants import Way
 

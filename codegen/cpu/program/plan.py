@@ -8,11 +8,11 @@ from functools import cached_property
 
 from blockfuse.codegen.cpu.process.safepoint import BREATH
 from blockfuse.codegen.cpu.source.render import render
-from blockfuse.codegen.kernels.cost import is_shared
 from blockfuse.codegen.kernels.kernel import Kernel
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.scheduling.buffers import Buffer
 from blockfuse.codegen.scheduling.schedule import Schedule
+from blockfuse.codegen.scheduling.sharing import is_shared
 from blockfuse.codegen.scheduling.steps import HostCall
 from blockfuse.codegen.variants import bits_of
 

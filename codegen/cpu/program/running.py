@@ -17,8 +17,8 @@ from blockfuse.codegen.cpu.process.cpython import ARRAY_DATA, TUPLE_ITEMS
 from blockfuse.codegen.cpu.process.safepoint import BREATH
 from blockfuse.codegen.cpu.program.frame import Frame, place_of
 from blockfuse.codegen.cpu.program.plan import Plan
-from blockfuse.codegen.kernels.cost import items_for
 from blockfuse.codegen.scheduling.buffers import ALIGNMENT, ITEMS
+from blockfuse.codegen.scheduling.sharing import items_for
 
 RELEASE_WORK = 20_000.0  # nanoseconds: above this, other Python threads may run meanwhile
 RAISED = -1  # in the place of what the blocks answer

@@ -13,7 +13,6 @@ from blockfuse.codegen.cpu.intrinsics.register_tile import TileSpec
 from blockfuse.codegen.cpu.intrinsics.row_sweep import SweepSpec
 from blockfuse.codegen.cpu.source.render import render
 from blockfuse.codegen.kernels.kernel import Kernel
-from blockfuse.codegen.kernels.source_lines import pointers
 from blockfuse.codegen.meaning.expressions import FUNCTIONS
 from blockfuse.codegen.meaning.folding import Totals, folded_by, width
 from blockfuse.codegen.meaning.memory import Address, MeaningError, unwritten
@@ -24,7 +23,7 @@ _LINE = 64  # bytes: near memory is in whole lines
 
 def source_meaning(kernel: Kernel, addresses: Mapping[str, Address], begin: int, end: int) -> None:
     """What the source of a kernel does to memory for rows ``begin`` to ``end``; number by number where it has loops."""
-    named = pointers(kernel)
+    named = kernel.pointers
     for name, dtype in named:
         addresses[name].read(dtype, (0,), (1,))  # raises for another dtype
     function = source_function(render(kernel), kernel.name)

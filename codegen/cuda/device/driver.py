@@ -38,10 +38,11 @@ from blockfuse.codegen.cuda.native.cubin import cubin
 from blockfuse.codegen.cuda.products import cublas
 from blockfuse.codegen.cuda.products.cublas import CublasLt
 from blockfuse.codegen.cuda.products.providers import WORTH, loaded_product
+from blockfuse.codegen.cuda.render import render
 from blockfuse.codegen.cuda.source.device_source import DeviceSource
-from blockfuse.codegen.cuda.source.render import render
-from blockfuse.codegen.kernels.kernel import Kernel, ProductKernel
+from blockfuse.codegen.kernels.kernel import Kernel
 from blockfuse.codegen.kernels.machine import Machine
+from blockfuse.codegen.kernels.product_kernels import ProductKernel
 from blockfuse.codegen.store import Store
 from blockfuse.ir.errors import CudaError, DeviceLostError, DeviceMemoryError, NoDeviceKernelError
 from blockfuse.ir.layout import Layout

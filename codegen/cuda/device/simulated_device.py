@@ -12,8 +12,8 @@ import numpy
 from blockfuse.codegen.cuda.device.device import Launcher, Queue, Resident
 from blockfuse.codegen.cuda.native import isa
 from blockfuse.codegen.cuda.program.plan import ALIGNMENT
+from blockfuse.codegen.cuda.render import render
 from blockfuse.codegen.cuda.source.device_source import DeviceSource
-from blockfuse.codegen.cuda.source.render import render
 from blockfuse.codegen.kernels.kernel import Kernel
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.store import Store

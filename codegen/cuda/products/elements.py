@@ -10,26 +10,26 @@ from __future__ import annotations
 
 from blockfuse.codegen.cuda.source.addresses import read
 from blockfuse.codegen.cuda.source.addresses import stored as stored_as
-from blockfuse.codegen.kernels.kernel import Access, BlockTile, ProductKernel
-from blockfuse.codegen.kernels.source_lines import assignment, element
+from blockfuse.codegen.kernels.kernel import Access
+from blockfuse.codegen.kernels.product_cuts import BlockTile
+from blockfuse.codegen.kernels.product_kernels import ChainKernel, ProductKernel
+from blockfuse.codegen.kernels.source_lines import assignment, variable
 from blockfuse.ir.errors import NoDeviceKernelError
 
+_RESIDENT_THREADS = 512  # of a multiprocessor, with up to 128 registers each: some work while the others wait
 QUAD = 4  # neighbours that a thread fetches, multiplies and stores
 
 
-def pointers(kernel: ProductKernel) -> tuple[tuple[str, str], ...]:
-    """Name and dtype of every pointer parameter, the result last."""
-    layers = (*kernel.before, kernel)
-    operands = [a for k in layers for a in (k.left, k.right, k.bias, *k.loads)]
-    dtypes = {a.name: a.dtype for a in operands if a is not None}
-    return (*((name, dtypes[name]) for name in kernel.pointers), ("out", kernel.store.dtype))
-
-
-def head(kernel: ProductKernel, name: str, scratch: bool) -> str:
+def head(kernel: ProductKernel | ChainKernel, name: str, scratch: bool) -> str:
     """The first line; its comment keeps apart kernels that differ in nothing but the dtypes they read."""
-    names, dtypes = zip(*pointers(kernel), strict=True)
+    names, dtypes = zip(*kernel.pointers, strict=True)
     taken = [*names, *(["scratch"] if scratch else []), "rows"]
     return f"def {name}({', '.join(taken)}):  # {', '.join(dtypes[:-1])} -> {dtypes[-1]}"
+
+
+def resident_blocks(block: BlockTile) -> int:
+    """How many blocks must fit on a multiprocessor at once."""
+    return max(1, _RESIDENT_THREADS // block.threads)
 
 
 # -- where a block stands ------------------------------------------------------------------------------------
@@ -173,7 +173,7 @@ def epilogue(kernel: ProductKernel) -> list[str]:
     loads = []
     for load in kernel.loads:
         indices = ("matrix", "r", "c")[-len(load.strides) :]
-        loads.append(f"{element(load.name)} = {read(load, place(indices, load.strides))}")
+        loads.append(f"{variable(load.value)} = {read(load, place(indices, load.strides))}")
     return loads + [assignment(s) for s in kernel.body]
 
 

@@ -26,7 +26,8 @@ from blockfuse.codegen.cuda.products.cublas import (
 from blockfuse.codegen.cuda.products.product_source import finishing_source, render_product
 from blockfuse.codegen.cuda.products.tile_choice import OPEN_ROWS
 from blockfuse.codegen.cuda.source.device_source import DeviceSource
-from blockfuse.codegen.kernels.kernel import ProductKernel
+from blockfuse.codegen.kernels.expression import Expression, Name
+from blockfuse.codegen.kernels.product_kernels import ProductKernel
 
 # Precision of float32 operands -> how many multiplications a product has at least that the library computes faster. Below,
 # a product takes a few microseconds either way, and ours needs no second kernel for its epilogue.
@@ -68,7 +69,6 @@ def loaded_product(
 
 def suits_library(kernel: ProductKernel, precision: str) -> bool:
     """Whether the library can take a product as it lies, and gains time by it."""
-    assert kernel.block is not None
     one_panel = kernel.block.panel >= kernel.units
     forwards = kernel.left.strides[-1] >= kernel.inner or kernel.height == 1
     stacked = not kernel.batched or kernel.left.strides[0] >= 0
@@ -130,27 +130,25 @@ class LibraryProduct:
 
     def _places(self, addresses: Sequence[int]) -> Addresses:
         kernel = self._kernel
-        of = dict(zip((*kernel.pointers, "out", "scratch"), addresses, strict=False))
+        of = dict(zip((*kernel.operands, "out", "scratch"), addresses, strict=False))
         bias = of[kernel.bias.name] if kernel.bias else 0
         return Addresses(
             of[kernel.left.name], of[kernel.right.name], of["scratch" if self._rest else "out"], bias
         )
 
     def _of_kernel(self, addresses: Sequence[int]) -> Sequence[int]:
-        return addresses[: len(self._kernel.pointers) + 1]
+        return addresses[: len(self._kernel.pointers)]
 
     def _without_library(self) -> Loaded:
         """A kernel of ours that needs no scratch memory, since there may be none."""
         if self._ours is None:
-            assert self._kernel.block is not None
-            whole = replace(self._kernel, block=replace(self._kernel.block, splits=1))
+            whole = replace(self._kernel, cut=replace(self._kernel.block, splits=1))
             self._ours = self._load(render_product(whole))
         return self._ours
 
 
 def library_product(kernel: ProductKernel, precision: str, rows: int) -> Product:
     """What the library is told of a launch over so many rows, or matrices."""
-    assert kernel.block is not None
     height, units, line = kernel.height if kernel.batched else rows, kernel.units, kernel.block.panel
     *left_step, left_line = kernel.left.strides
     steps = (left_step[0], kernel.right.strides[0], height * units) if kernel.batched else (0, 0, 0)
@@ -170,5 +168,5 @@ def _fused(kernel: ProductKernel) -> bool:
     """Whether the library does the whole epilogue."""
     if kernel.store.dtype != kernel.dtype or kernel.loads:
         return False
-    texts = [statement.expression for statement in kernel.body]
-    return texts in ([], [f"relu({kernel.accumulator})"])
+    relu = Expression("relu({0})", (Name(kernel.accumulator),))
+    return [statement.expression for statement in kernel.body] in ([], [relu])

@@ -29,7 +29,8 @@ from blockfuse.codegen.cuda.products.elements import (
 )
 from blockfuse.codegen.cuda.products.tile_choice import SLICED_THREADS
 from blockfuse.codegen.cuda.source.addresses import guarded
-from blockfuse.codegen.kernels.kernel import BlockTile, ProductKernel
+from blockfuse.codegen.kernels.product_cuts import BlockTile
+from blockfuse.codegen.kernels.product_kernels import ProductKernel
 from blockfuse.codegen.kernels.source_lines import indented
 
 _ROWS_ALONE = 4  # with them 16 KiB are shared
@@ -141,7 +142,6 @@ def _range(kernel: ProductKernel, block: BlockTile) -> list[str]:
 
 def _steps(kernel: ProductKernel, rows: int, count: int, left: Callable[[int], list[str]]) -> list[str]:
     """``count`` steps from ``k`` on: all lines of the weight first, then row by row."""
-    assert kernel.block is not None
     names = ", ".join(f"b[u * {QUAD} + {c}]" for c in range(QUAD))
     right = f"right_place + (k + uint32(u)) * uint32({kernel.block.panel})"
     return [

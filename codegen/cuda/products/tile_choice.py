@@ -20,8 +20,8 @@ from dataclasses import dataclass, replace
 
 import numpy
 
-from blockfuse.codegen.kernels.kernel import BlockTile
 from blockfuse.codegen.kernels.machine import ProductShape
+from blockfuse.codegen.kernels.product_cuts import BlockTile
 
 LANES = 128  # float32 multiplications a cycle
 STEP = 700  # cycles from one fetch to the next

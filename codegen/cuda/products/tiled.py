@@ -32,7 +32,8 @@ from blockfuse.codegen.cuda.products.elements import (
     target,
 )
 from blockfuse.codegen.cuda.source.addresses import array_type, guarded
-from blockfuse.codegen.kernels.kernel import BlockTile, ProductKernel
+from blockfuse.codegen.kernels.product_cuts import BlockTile
+from blockfuse.codegen.kernels.product_kernels import ProductKernel
 from blockfuse.codegen.kernels.source_lines import indented
 
 _UNROLLED = (

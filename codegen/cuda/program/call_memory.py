@@ -10,7 +10,7 @@ import numpy
 
 from blockfuse.codegen.cuda.device.device import Device, Make, Queue, Resident, Value
 from blockfuse.codegen.cuda.program.plan import Layout, Plan, nbytes_for, rounded
-from blockfuse.codegen.kernels.source_lines import FAULT
+from blockfuse.codegen.kernels.kernel import FAULT
 from blockfuse.ir.errors import FaultError
 
 Table = list[int]  # number of a buffer -> its address

@@ -25,7 +25,7 @@ from blockfuse.codegen.cuda.program.host_kernels import on_host
 from blockfuse.codegen.cuda.program.plan import WIDE, Piece, Plan, layout, plan
 from blockfuse.codegen.cuda.program.regions import END, Region
 from blockfuse.codegen.cuda.source.device_source import DeviceSource
-from blockfuse.codegen.kernels.kernel import Kernel, has_fault
+from blockfuse.codegen.kernels.kernel import Kernel
 from blockfuse.codegen.scheduling.host_calls import around_calls, host_result
 from blockfuse.codegen.scheduling.schedule import BlockSchedule, Schedule
 from blockfuse.codegen.scheduling.steps import HostCall, Launch, Pointer
@@ -293,7 +293,7 @@ class Executable:
                 arrays[p.buffer].ctypes.data + p.offset * arrays[p.buffer].itemsize for p in step.pointers
             ]
             self._host[step.kernel].launch(addresses, self.plan.rows(place, room.items))
-            if has_fault(step.kernel):
+            if step.kernel.has_fault:
                 (fault,) = (n for n in piece.buffers if n == self.plan.schedule.fault)
                 self._queue.upload(table[fault], arrays[fault])
         self._queue.upload(table[result], arrays[result])

@@ -19,17 +19,9 @@ import numpy
 from blockfuse.codegen.cuda.program.regions import Region, meets, region
 from blockfuse.codegen.cuda.source.device_source import DeviceSource
 from blockfuse.codegen.cuda.source.thread_groups import instructions
-from blockfuse.codegen.kernels.kernel import (
-    Access,
-    ColumnKernel,
-    DrawKernel,
-    Fold,
-    MapKernel,
-    ProductKernel,
-    RowKernel,
-    Statement,
-    has_fault,
-)
+from blockfuse.codegen.kernels.kernel import Access, Statement
+from blockfuse.codegen.kernels.loop_kernels import ColumnKernel, DrawKernel, Fold, MapKernel, RowKernel
+from blockfuse.codegen.kernels.product_kernels import ChainKernel, ProductKernel
 from blockfuse.codegen.scheduling.schedule import BlockSchedule, Schedule
 from blockfuse.codegen.scheduling.steps import HostCall, Launch, launches_of
 from blockfuse.ir.errors import NoDeviceKernelError
@@ -111,7 +103,7 @@ def _too_large(schedule: Schedule, block: BlockSchedule) -> str:
     if hosted:
         return f"numpy {hosted[0]} runs on the host"
     launches = list(launches_of(steps))
-    picking = [launch.kernel.name for launch in launches if has_fault(launch.kernel)]
+    picking = [launch.kernel.name for launch in launches if launch.kernel.has_fault]
     if picking:  # see NOTE [faults]
         return f"kernel {picking[0]} picks by index, and the host must see whether one is beyond its axis"
     time, saved = sum(map(nanoseconds, launches)), READ + LAUNCH * len(launches)
@@ -163,8 +155,10 @@ def _beside(schedule: Schedule, blocks: Iterable[int]) -> tuple[int, ...]:
 def nanoseconds(launch: Launch) -> float:
     """About how long one block of threads needs for a launch; see NOTE [what pays]."""
     kernel, rows = launch.kernel, launch.rows
+    if isinstance(kernel, ChainKernel):
+        return sum(_of_product(layer, rows) for layer in kernel.layers)
     if isinstance(kernel, ProductKernel):
-        return sum(_of_product(layer, rows) for layer in (*kernel.before, kernel))
+        return _of_product(kernel, rows)
     if isinstance(kernel, MapKernel):
         elements, accesses, body = rows * prod(kernel.extents), [*kernel.loads, kernel.store], [kernel.body]
         return STEP + _time(elements, accesses, _length(body))

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from math import prod
 
-from blockfuse.codegen.kernels.kernel import Access, Index
-from blockfuse.codegen.kernels.source_lines import FAULT, element, indented, place_name, wrapped
+from blockfuse.codegen.kernels.kernel import FAULT, Access, Index
+from blockfuse.codegen.kernels.source_lines import clamped_index, indented, variable, wrapped
 from blockfuse.ir.errors import NoDeviceKernelError
 
 WIDE = 4  # elements that a thread moves at once
@@ -52,7 +52,7 @@ def place(indices: Sequence[str], strides: Sequence[int]) -> str:
 
 def gathered(names: Sequence[str], access: Access) -> str:
     """The place of an element of a table: ``place``, and so many steps for each index."""
-    steps = [(place_name(index), index.stride) for index in access.indices]
+    steps = [(clamped_index(index), index.stride) for index in access.indices]
     if min(*access.strides, *(stride for _, stride in steps), 0) < 0:
         pairs = [*zip(names, access.strides, strict=True), *steps]
         return " + ".join(f"int64({i}) * int64({s})" for i, s in pairs if s) or unsigned(0)
@@ -63,7 +63,7 @@ def gathered(names: Sequence[str], access: Access) -> str:
 
 def picked(index: Index, text: str) -> list[str]:
     """The place that an index, which ``text`` loads, names: see NOTE [faults]."""
-    beyond_axis = f"{place_name(index)} != {element(index.name)}"
+    beyond_axis = f"{clamped_index(index)} != {variable(index.name)}"
     return [*wrapped(index, text), *guarded(beyond_axis, [f"{FAULT[0]}[{unsigned(0)}] = int64(1)"])]
 
 

@@ -30,8 +30,9 @@ from blockfuse.codegen.cuda.source.addresses import (
     unsigned,
 )
 from blockfuse.codegen.cuda.source.device_source import DeviceSource, Stage
-from blockfuse.codegen.kernels.kernel import Access, ColumnKernel
-from blockfuse.codegen.kernels.source_lines import assignment, element, indented, of_elements, pointers
+from blockfuse.codegen.kernels.kernel import Access
+from blockfuse.codegen.kernels.loop_kernels import ColumnKernel
+from blockfuse.codegen.kernels.source_lines import assignment, indented, text, variable
 
 _LANES = 32
 _FEWEST = 8  # elements that are worth a thread of their own
@@ -55,7 +56,7 @@ class _Cut:
 
 
 def columns_source(kernel: ColumnKernel, threads: int, alone: bool = False) -> DeviceSource:
-    cut, types = _cut(kernel, threads, alone), pointers(kernel)
+    cut, types = _cut(kernel, threads, alone), kernel.pointers
     inner = _inner(kernel)
     stage = Stage(kernel.name, cut.lanes * cut.walkers, inner, cut.lanes)
     limit = most_rows(kernel.loads, kernel.extents)
@@ -99,19 +100,19 @@ def _two_functions(cut: _Cut, threads: int) -> str:
     lines += _joined(cut, f"{slot} = {stored('acc', kernel.store.dtype)}")
     together = [
         *_column(_Cut(kernel, threads, 1, 1)),
-        f"acc = {kernel.start}",
+        f"acc = {text(kernel.fold.start)}",
         *looped(
             "part",
             cut.parts,
             [
                 f"other = {seen(f'scratch[uint32(uint32(part) * {count} + column)]', kernel.store.dtype)}",
-                f"acc = {kernel.join.format('acc', 'other')}",
+                f"acc = {kernel.fold.join.format('acc', 'other')}",
             ],
         ),
         *guarded("live", [_store(kernel)]),
     ]
     names = f"{kernel.name}_of_parts", kernel.name
-    first, last = (head(name, pointers(kernel), scratch=True) for name in names)
+    first, last = (head(name, kernel.pointers, scratch=True) for name in names)
     return f"{function(first, lines)}\n\n{function(last, together)}"
 
 
@@ -163,12 +164,12 @@ def _folded(cut: _Cut) -> list[str]:
         lines.append(f"f = uint32(begin + {first})")
         end = "end"
     step = [
-        *(f"{element(a.name)} = {_read(a)}" for a in kernel.loads),
+        *(f"{variable(a.value)} = {_read(a)}" for a in kernel.loads),
         *(assignment(s) for s in kernel.body),
-        f"acc = {of_elements(kernel.step)}",
+        f"acc = {text(kernel.fold.step)}",
         f"f = uint32(f + {unsigned(cut.walkers)})",
     ]
-    return [*lines, f"acc = {kernel.start}", f"while f < {end}:", *indented(1, step)]
+    return [*lines, f"acc = {text(kernel.fold.start)}", f"while f < {end}:", *indented(1, step)]
 
 
 def _read(access: Access) -> str:
@@ -186,7 +187,7 @@ def _joined(cut: _Cut, store: str) -> list[str]:
     kernel, dtype = cut.kernel, cut.kernel.store.dtype
     other = seen(f"walked[uint32({times('uint32(w)', _LANES)} + lane)]", dtype)
     joins = [f"for w in range(1, {cut.walkers}):"]
-    joins += indented(1, [f"other = {other}", f"acc = {kernel.join.format('acc', 'other')}"])
+    joins += indented(1, [f"other = {other}", f"acc = {kernel.fold.join.format('acc', 'other')}"])
     return [
         shared("walked", cut.walkers * _LANES, dtype),
         f"walked[uint32(cuda.threadIdx.x)] = {stored('acc', dtype)}",

@@ -18,8 +18,8 @@ from blockfuse.codegen.kernels.draws import (
     stepped,
     stored,
 )
-from blockfuse.codegen.kernels.kernel import DrawKernel
-from blockfuse.codegen.kernels.source_lines import indented, pointers
+from blockfuse.codegen.kernels.loop_kernels import DrawKernel
+from blockfuse.codegen.kernels.source_lines import indented
 
 _WORDS = 8  # of a thread
 
@@ -33,7 +33,7 @@ def draw_source(kernel: DrawKernel, threads: int) -> DeviceSource:
         lines += ["if w == uint32(0) and kept:", *indented(1, stored(kernel, kept_number(), "0"))]
     inner = [*_word(kernel), *stepped("low", "high"), f"w = uint32(w + uint32({threads}))"]
     lines += looped("n", _WORDS, inner)
-    types = pointers(kernel)
+    types = kernel.pointers
     return DeviceSource(
         kernel.name,
         function(head(kernel.name, types), lines),

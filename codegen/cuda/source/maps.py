@@ -25,19 +25,20 @@ from blockfuse.codegen.cuda.source.addresses import (
     thread_of_grid,
 )
 from blockfuse.codegen.cuda.source.device_source import DeviceSource, Stage
-from blockfuse.codegen.kernels.kernel import Access, MapKernel, index_loads
-from blockfuse.codegen.kernels.source_lines import assignment, element, indented, of_elements, pointers
+from blockfuse.codegen.kernels.kernel import Access
+from blockfuse.codegen.kernels.loop_kernels import MapKernel
+from blockfuse.codegen.kernels.source_lines import assignment, indented, variable
 
 
 def map_source(kernel: MapKernel, threads: int, wide: bool) -> DeviceSource:
     extents = kernel.extents
     wide = wide and is_wide(kernel.store) and (not extents or extents[-1] % WIDE == 0)
-    wide = wide and not any(load.strides[-1] for load in index_loads(kernel).values())
+    wide = wide and not any(load.strides[-1] for load in kernel.index_loads.values())
     width = WIDE if wide else 1
     names = indices(len(extents) + 1)
     lines = _indices_of_thread(names, extents, threads, width) + _picked(kernel, names)
     lines += _four_elements(kernel, names) if wide else _one_element(kernel, names)
-    types = pointers(kernel)
+    types = kernel.pointers
     pieces, share = (prod(extents) // width, threads) if extents else (1, threads * width)
     return DeviceSource(
         kernel.name,
@@ -68,7 +69,7 @@ def _indices_of_thread(
 
 def _picked(kernel: MapKernel, names: tuple[str, ...]) -> list[str]:
     """The places that indices name, which four neighbours share."""
-    loads = index_loads(kernel)
+    loads = kernel.index_loads
     return [
         line
         for index in kernel.indices
@@ -78,7 +79,7 @@ def _picked(kernel: MapKernel, names: tuple[str, ...]) -> list[str]:
 
 def _elements(kernel: MapKernel) -> list[Access]:
     """The loads whose elements the statements read."""
-    return [a for a in kernel.loads if a.name not in index_loads(kernel)]
+    return [a for a in kernel.loads if a.name not in kernel.index_loads]
 
 
 def _place(access: Access, names: tuple[str, ...]) -> str:
@@ -87,14 +88,14 @@ def _place(access: Access, names: tuple[str, ...]) -> str:
 
 def _one_element(kernel: MapKernel, names: tuple[str, ...]) -> list[str]:
     return [
-        *(f"{element(a.name)} = {read(a, _place(a, names))}" for a in _elements(kernel)),
+        *(f"{variable(a.value)} = {read(a, _place(a, names))}" for a in _elements(kernel)),
         *(assignment(s) for s in kernel.body),
         f"out[{place(names, kernel.store.strides)}] = {_result(kernel)}",
     ]
 
 
 def _result(kernel: MapKernel) -> str:
-    return stored(of_elements(kernel.result), kernel.store.dtype)
+    return stored(variable(kernel.result), kernel.store.dtype)
 
 
 # -- four elements -------------------------------------------------------------------------------------------
@@ -106,12 +107,12 @@ def _four_elements(kernel: MapKernel, names: tuple[str, ...]) -> list[str]:
     arrays = [a for a in loads if a.strides[-1]]
     lines = [local(_array(a), WIDE, a.dtype) for a in arrays]
     lines.append(local("result", WIDE, kernel.store.dtype))
-    lines += [f"{element(a.name)} = {read(a, _place(a, names))}" for a in loads if a not in arrays]
+    lines += [f"{variable(a.value)} = {read(a, _place(a, names))}" for a in loads if a not in arrays]
     neighbours = [f"{four(_array(a))} = ldv4({a.name}, {_place(a, names)})" for a in arrays if is_wide(a)]
     neighbours += looped("e", WIDE, [_one_load(a, names) for a in arrays if not is_wide(a)])
     lines += _whole_or_part(names, neighbours, [_one_load(a, names) for a in arrays])
     inner = [
-        *(f"{element(a.name)} = {seen(f'{_array(a)}[e]', a.dtype)}" for a in arrays),
+        *(f"{variable(a.value)} = {seen(f'{_array(a)}[e]', a.dtype)}" for a in arrays),
         *(assignment(s) for s in kernel.body),
         f"result[e] = {_result(kernel)}",
     ]

@@ -33,12 +33,12 @@ from blockfuse.codegen.cuda.source.thread_groups import (
     Team,
     folded_dtypes,
     joined,
-    stores_elements,
     team_for,
     walked,
 )
-from blockfuse.codegen.kernels.kernel import Access, RowKernel, Sweep
-from blockfuse.codegen.kernels.source_lines import assignment, element, of_elements, pointers
+from blockfuse.codegen.kernels.kernel import Access
+from blockfuse.codegen.kernels.loop_kernels import RowKernel, Sweep
+from blockfuse.codegen.kernels.source_lines import assignment, text, variable
 
 _STRETCH = 64  # steps of a thread: longer folds are joined from stretches, which keeps float sums accurate
 
@@ -48,8 +48,8 @@ def rows_source(kernel: RowKernel, threads: int, wide: bool) -> DeviceSource:
     places = [*(a for a in kernel.loads if a not in kernel.row_loads), kernel.store]
     source = DeviceSource(
         kernel.name,
-        function(head(kernel.name, pointers(kernel)), _whole(team)) if team.parts == 1 else "",
-        pointers(kernel),
+        function(head(kernel.name, kernel.pointers), _whole(team)) if team.parts == 1 else "",
+        kernel.pointers,
         (Stage(kernel.name, team.threads, share=team.rows),),
         wide=team.width > 1,
         most_rows=most_rows(places, (kernel.extent,)),
@@ -79,12 +79,12 @@ def _whole(team: Team) -> list[str]:
     lines = [*_row_of_thread(team), *_row_values(team), *_starts(team), *_arrays(team), *_held_loads(team)]
     for number, sweep in enumerate(kernel.sweeps):
         lines += _sweep(team, number, sweep)
-    return lines if stores_elements(kernel) else [*lines, *_row_store(team)]
+    return lines if kernel.stores_elements else [*lines, *_row_store(team)]
 
 
 def _row_store(team: Team) -> list[str]:
     kernel = team.kernel
-    store = f"out[r] = {stored(of_elements(kernel.result), kernel.store.dtype)}"
+    store = f"out[r] = {stored(variable(kernel.result), kernel.store.dtype)}"
     return guarded(_and("live" if team.rows > 1 else "", "lane == uint32(0)"), [store])
 
 
@@ -113,7 +113,7 @@ def _together(team: Team) -> list[str]:
     """The parts of a row, joined by a block."""
     kernel = team.kernel
     (sweep,) = kernel.sweeps
-    lines = [*_row_of_thread(team), *_row_values(team), *(f"{f.name} = {f.start}" for f in sweep.folds)]
+    lines = [*_row_of_thread(team), *_row_values(team), *(f"{f.name} = {text(f.start)}" for f in sweep.folds)]
     slot = f"uint32(r * {unsigned(team.parts)} + part)"
     joins = [
         f"{f.name} = {f.join.format(f.name, seen(_slot(sweep, n, slot), f.dtype))}"
@@ -155,7 +155,7 @@ def _only_step(team: Team) -> list[str]:
 def _row_values(team: Team) -> list[str]:
     """What there is once a row."""
     kernel = team.kernel
-    lines = [f"{element(a.name)} = {read(a, place(('r',), a.strides[:1]))}" for a in kernel.row_loads]
+    lines = [f"{variable(a.value)} = {read(a, place(('r',), a.strides[:1]))}" for a in kernel.row_loads]
     return lines + [assignment(s) for s in kernel.before]
 
 
@@ -166,8 +166,8 @@ def _starts(team: Team) -> list[str]:
         if a not in kernel.row_loads:
             lines.append(f"p{a.name[1:]} = {place(('r',), a.strides[:1])}")
             if not a.strides[1]:
-                lines.append(f"{element(a.name)} = {read(a, f'p{a.name[1:]}')}")
-    if stores_elements(kernel):
+                lines.append(f"{variable(a.value)} = {read(a, f'p{a.name[1:]}')}")
+    if kernel.stores_elements:
         lines.append(f"p = {place(('r',), kernel.store.strides[:1])}")
     return lines
 
@@ -223,7 +223,7 @@ def _arrays(team: Team) -> list[str]:
         lines.append(local("kept", team.mine, kernel.store.dtype))
     if team.width > 1:
         lines += [local(_passing(a), WIDE, a.dtype) for a in walked(kernel) if a not in team.held]
-        if stores_elements(kernel):
+        if kernel.stores_elements:
             lines.append(local("result", WIDE, kernel.store.dtype))
     return lines
 
@@ -252,9 +252,9 @@ def _sweep(team: Team, number: int, sweep: Sweep) -> list[str]:
 def _folds(team: Team, number: int, sweep: Sweep) -> list[str]:
     """A walk along the row, and what its folds come to."""
     kernel = team.kernel
-    storing = number == len(kernel.sweeps) - 1 and stores_elements(kernel)
+    storing = number == len(kernel.sweeps) - 1 and kernel.stores_elements
     passing = [a for a in sweep.loads if a in walked(kernel) and a not in team.held]
-    lines = [f"{f.name} = {f.start}" for f in sweep.folds]
+    lines = [f"{f.name} = {text(f.start)}" for f in sweep.folds]
     inner = [line for a in passing if team.width > 1 for line in _load(team, a, _passing(a), held=False)]
     inner += _each(team, _element_lines(team, sweep, passing, storing))
     if storing and team.width > 1:
@@ -275,12 +275,12 @@ def _stretches(team: Team, sweep: Sweep, inner: list[str]) -> list[str]:
     step = f"uint32(stretch * {_STRETCH} + s)"
     tested = guarded(f"c < {unsigned(team.kernel.extent)}", inner)
     return [
-        *(f"{f.name}_total = {f.start}" for f in sweep.folds),
+        *(f"{f.name}_total = {text(f.start)}" for f in sweep.folds),
         *looped(
             "stretch",
             -(-team.steps // _STRETCH),
             [
-                *(f"{f.name} = {f.start}" for f in sweep.folds),
+                *(f"{f.name} = {text(f.start)}" for f in sweep.folds),
                 *looped("s", _STRETCH, [_element_of_step(team, step), *tested]),
                 *(f"{f.name}_total = {f.join.format(f'{f.name}_total', f.name)}" for f in sweep.folds),
             ],
@@ -293,26 +293,26 @@ def _element_lines(team: Team, sweep: Sweep, passing: list[Access], storing: boo
     """What a sweep does with each element."""
     kernel, lines = team.kernel, list[str]()
     for load in sweep.loads:
-        if load.name.startswith("out as "):
+        if load.alias:
             kept = f"kept[{_mine(team)}]" if team.holds else f"out[{_out_place(team)}]"
-            lines.append(f"{load.name[7:]} = {seen(kept, kernel.store.dtype)}")
+            lines.append(f"{load.alias} = {seen(kept, kernel.store.dtype)}")
         elif load in team.held:
-            lines.append(f"{element(load.name)} = {seen(f'{_array(load)}[{_mine(team)}]', load.dtype)}")
+            lines.append(f"{variable(load.value)} = {seen(f'{_array(load)}[{_mine(team)}]', load.dtype)}")
         elif load in passing:
-            text = (
+            element = (
                 f"{_passing(load)}[e]"
                 if team.width > 1
                 else f"{load.name}[{beyond(f'p{load.name[1:]}', 'c', load, 1)}]"
             )
-            lines.append(f"{element(load.name)} = {seen(text, load.dtype)}")
+            lines.append(f"{variable(load.value)} = {seen(element, load.dtype)}")
     lines += [assignment(s) for s in sweep.body]
-    lines += [f"{f.name} = {of_elements(f.step)}" for f in sweep.folds]
+    lines += [f"{f.name} = {text(f.step)}" for f in sweep.folds]
     if sweep.keep:
         target = f"kept[{_mine(team)}]" if team.holds else f"out[{_out_place(team)}]"
         lines.append(f"{target} = {stored(sweep.keep, kernel.store.dtype)}")
     if storing:
         target = "result[e]" if team.width > 1 else f"out[{_out_place(team)}]"
-        lines.append(f"{target} = {stored(of_elements(kernel.result), kernel.store.dtype)}")
+        lines.append(f"{target} = {stored(variable(kernel.result), kernel.store.dtype)}")
     return lines
 
 

@@ -10,7 +10,6 @@ Which thread folds what, and in which order parts join, depends on the kernel al
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,7 +26,9 @@ from blockfuse.codegen.cuda.source.addresses import (
     stored,
     unsigned,
 )
-from blockfuse.codegen.kernels.kernel import Access, Fold, RowKernel
+from blockfuse.codegen.kernels.expression import Term, called
+from blockfuse.codegen.kernels.kernel import Access
+from blockfuse.codegen.kernels.loop_kernels import Fold, RowKernel
 from blockfuse.codegen.kernels.source_lines import indented
 from blockfuse.codegen.values.functions import LIBRARY
 
@@ -88,18 +89,13 @@ class Team:
     @cached_property
     def held(self) -> tuple[Access, ...]:
         """Loads that several sweeps need."""
-        uses = Counter(a.name for s in self.kernel.sweeps for a in s.loads)
-        return tuple(a for a in walked(self.kernel) if uses[a.name] > 1) if self.holds else ()
+        uses = Counter(a.value for s in self.kernel.sweeps for a in s.loads)
+        return tuple(a for a in walked(self.kernel) if uses[a.value] > 1) if self.holds else ()
 
 
 def walked(kernel: RowKernel) -> list[Access]:
     """Loads with an element for each place of a row."""
     return [a for a in kernel.loads if a not in kernel.row_loads and a.strides[1]]
-
-
-def stores_elements(kernel: RowKernel) -> bool:
-    """Whether the result has an element for each place of a row, rather than one for the row."""
-    return len(kernel.store.strides) == 2
 
 
 # -- choice --------------------------------------------------------------------------------------------------
@@ -122,12 +118,12 @@ def team_for(kernel: RowKernel, threads: int, wide: bool) -> Team:
 def _is_wide(kernel: RowKernel) -> bool:
     """Whether a thread can walk four elements at a time: some are neighbours, and those that are stored are."""
     aligned = [is_wide(a) for a in walked(kernel)]
-    stored_wide = not stores_elements(kernel) or is_wide(kernel.store)
+    stored_wide = not kernel.stores_elements or is_wide(kernel.store)
     return kernel.extent % WIDE == 0 and any(aligned) and stored_wide
 
 
 def _can_be_parted(kernel: RowKernel) -> bool:
-    return len(kernel.sweeps) == 1 and not stores_elements(kernel) and len(folded_dtypes(kernel)) == 1
+    return len(kernel.sweeps) == 1 and not kernel.stores_elements and len(folded_dtypes(kernel)) == 1
 
 
 def folded_dtypes(kernel: RowKernel) -> set[str]:
@@ -147,10 +143,13 @@ def _longest(kernel: RowKernel) -> int:
     return max(sum(instructions(t.expression) for t in s.body) + len(s.folds) for s in kernel.sweeps)
 
 
-def instructions(expression: str) -> int:
+def instructions(expression: Term) -> int:
     """About how many instructions an expression is."""
-    called = re.findall(r"(\w+)\(", expression)
-    return 1 + 3 * expression.count(" / ") + sum(_LENGTHS.get(name, 0) for name in called)
+    return 1 + sum(map(_instructions_of_template, expression.templates))
+
+
+def _instructions_of_template(template: str) -> int:
+    return 3 * template.count(" / ") + sum(_LENGTHS.get(name, 0) for name in called(template))
 
 
 # -- folds of a team -----------------------------------------------------------------------------------------

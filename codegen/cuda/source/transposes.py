@@ -24,8 +24,9 @@ from blockfuse.codegen.cuda.source.addresses import (
 )
 from blockfuse.codegen.cuda.source.device_source import DeviceSource, Stage
 from blockfuse.codegen.cuda.source.maps import indices
-from blockfuse.codegen.kernels.kernel import Access, MapKernel, has_fault
-from blockfuse.codegen.kernels.source_lines import assignment, element, of_elements, pointers
+from blockfuse.codegen.kernels.kernel import Access
+from blockfuse.codegen.kernels.loop_kernels import MapKernel
+from blockfuse.codegen.kernels.source_lines import assignment, variable
 
 _TILE = 32
 _LINE = _TILE + 1  # one more, so that a column of the tile is spread over all banks of shared memory
@@ -35,12 +36,7 @@ _LARGEST = 2  # tiles in shared memory: more would keep blocks from running side
 
 def turned_axis(kernel: MapKernel) -> int | None:
     """The axis along which loads have their neighbours where the last one is not it; None where there is no such axis."""
-    if (
-        has_fault(kernel)
-        or not kernel.extents
-        or kernel.store.strides[-1] != 1
-        or kernel.extents[-1] < _WORTH
-    ):
+    if kernel.has_fault or not kernel.extents or kernel.store.strides[-1] != 1 or kernel.extents[-1] < _WORTH:
         return None
     turned = [a for a in kernel.loads if a.strides[-1] not in (0, 1) and 1 in a.strides[:-1]]
     axes = {a.strides.index(1) for a in turned}
@@ -67,7 +63,7 @@ def turn_source(kernel: MapKernel, axis: int, threads: int) -> DeviceSource:
         "cuda.syncthreads()",
         *_lines_of_tile(kernel, axis, threads, ("line", "x"), _elements(kernel, names, turned)),
     ]
-    types = pointers(kernel)
+    types = kernel.pointers
     return DeviceSource(
         kernel.name,
         function(head(kernel.name, types), lines),
@@ -94,9 +90,9 @@ def _elements(kernel: MapKernel, names: tuple[str, ...], turned: list[Access]) -
     lines = []
     for a in kernel.loads:
         tile = seen(f"{_tile(a)}[uint32(x * {unsigned(_LINE)} + line)]", a.dtype)
-        lines.append(f"{element(a.name)} = {tile if a in turned else read(a, place(names, a.strides))}")
+        lines.append(f"{variable(a.value)} = {tile if a in turned else read(a, place(names, a.strides))}")
     lines += [assignment(s) for s in kernel.body]
-    result = stored(of_elements(kernel.result), kernel.store.dtype)
+    result = stored(variable(kernel.result), kernel.store.dtype)
     return [*lines, f"out[{place(names, kernel.store.strides)}] = {result}"]
 
 
