@@ -52,7 +52,7 @@ class Size:
     items: int = field(default=0, compare=False)
 
     @property
-    def least(self) -> int:
+    def min_items(self) -> int:
         """The smallest size of this order of magnitude."""
         return 1 << self.magnitude >> 1
 
@@ -77,7 +77,7 @@ def _of_step(step: Launch | Strip, batch: int, machine: Machine, items: int) -> 
     limits = (AWAKE_WORK, PARALLEL_WORK) if machine.threads > 1 else ()
     sharing = sum(items >= shared_from(step, batch, limit) for limit in limits)
     if isinstance(step, Launch):
-        return sharing, *_tiles(step, items * step.share)
+        return sharing, *_tiles(step, items * step.rows_per_item)
     tiles = (_tiles(launch, items * launch.rows // step.items) for launch in step.launches)
     return sharing, int(items > step.part), *(n for found in tiles for n in found)
 

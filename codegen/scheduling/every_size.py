@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from blockfuse.codegen.kernels.cost import CACHE_BANDWIDTH, PARALLEL_WORK
 from blockfuse.codegen.kernels.machine import Machine
-from blockfuse.codegen.scheduling.buffers import Buffer, planned
+from blockfuse.codegen.scheduling.buffers import Buffer, BufferKind, planned
 from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.codegen.scheduling.steps import Launch, Step, lives_of
 from blockfuse.codegen.scheduling.strips import in_strips
@@ -23,8 +23,10 @@ from blockfuse.ir.errors import TraceError
 Sizes = tuple[int, int]
 
 
-def for_every_size(first: Schedule, second: Schedule, sizes: Sizes, least: int, machine: Machine) -> Schedule:
-    """One schedule for every number of items from ``least`` on, or from more; raises TraceError where there is none."""
+def for_every_size(
+    first: Schedule, second: Schedule, sizes: Sizes, min_items: int, machine: Machine
+) -> Schedule:
+    """One schedule for every number of items from ``min_items`` on, or from more; raises TraceError where there is none."""
     if len(first.buffers) != len(second.buffers) or len(first.steps) != len(second.steps):
         raise TraceError("another batch size needs other steps")
     if first.blocks != second.blocks or len(first.blocks) > 1:
@@ -37,8 +39,8 @@ def for_every_size(first: Schedule, second: Schedule, sizes: Sizes, least: int, 
     steps = tuple(in_strips(launches, buffers, machine, sizes[0]))
     (block,) = first.blocks
     placed, workspace = planned(buffers, lives_of(steps), sizes[0])
-    least = max([least, *(_fewest(launch) for launch in launches if machine.threads > 1)])
-    blocks = (replace(block, beyond=len(steps)),)
+    min_items = max([min_items, *(_fewest(launch) for launch in launches if machine.threads > 1)])
+    blocks = (replace(block, end=len(steps)),)
     return replace(
         first,
         buffers=placed,
@@ -46,34 +48,32 @@ def for_every_size(first: Schedule, second: Schedule, sizes: Sizes, least: int, 
         workspace=workspace,
         blocks=blocks,
         batch=sizes[0],
-        least=least,
+        min_items=min_items,
     )
 
 
 def _fewest(step: Launch) -> int:
     """From how many items on threads can share the rows of ``step``; where the weight is large, they had better."""
     large = step.kernel.shared_weight_bytes / CACHE_BANDWIDTH > PARALLEL_WORK
-    return -(-2 * step.grain // step.share) if step.share and large else 1
+    return -(-2 * step.grain // step.rows_per_item) if step.grows and large else 1
 
 
 def _buffer(first: Buffer, second: Buffer, sizes: Sizes) -> Buffer:
-    share = _share_of_type(first, second, sizes)
-    placed = first.kind in ("argument", "parameter", "result")
-    same = replace(second, type=first.type, place=first.place) == first
-    if not same or (placed and first.place != second.place):
+    rows = _rows_of_type(first, second, sizes)
+    if replace(second, type=first.type, offset=first.offset) != first:
         raise TraceError(f"{first.name} lies elsewhere for another batch size")
-    if share and first.kind == "parameter":
+    if rows and first.kind is BufferKind.PARAMETER:
         raise TraceError(f"{first.name} is computed from parameters alone, and grows with the batch")
-    return replace(first, share=share)
+    return replace(first, rows_per_item=rows)
 
 
-def _share_of_type(first: Buffer, second: Buffer, sizes: Sizes) -> int:
+def _rows_of_type(first: Buffer, second: Buffer, sizes: Sizes) -> int:
     one, other = first.type, second.type
     if one == other:
         return 0
     if one.dtype != other.dtype or one.shape[1:] != other.shape[1:] or not one.ndim or not other.ndim:
         raise TraceError(f"{first.name} grows with the batch, but not along its leading axis")
-    return share((one.shape[0], other.shape[0]), sizes)
+    return rows_per_item((one.shape[0], other.shape[0]), sizes)
 
 
 def _step(first: Step, second: Step, sizes: Sizes) -> Launch:
@@ -82,11 +82,11 @@ def _step(first: Step, second: Step, sizes: Sizes) -> Launch:
     if (first.kernel, first.pointers, first.grain) != (second.kernel, second.pointers, second.grain):
         raise TraceError(f"the kernel {first.kernel.name} depends on the batch size")
     rows = first.rows, second.rows
-    return first if rows[0] == rows[1] else replace(first, share=share(rows, sizes))
+    return first if rows[0] == rows[1] else replace(first, rows_per_item=rows_per_item(rows, sizes))
 
 
-def share(found: Sizes, sizes: Sizes) -> int:
-    """How much of a number that is ``found`` for batches of ``sizes`` belongs to each item."""
+def rows_per_item(found: Sizes, sizes: Sizes) -> int:
+    """How many of the rows that are ``found`` for batches of ``sizes`` belongs to each item."""
     each, rest = divmod(found[0], sizes[0])
     if rest or not each or found[1] != each * sizes[1]:
         raise TraceError(

@@ -9,14 +9,12 @@ from blockfuse.codegen.scheduling.steps import Launch, Strip
 
 def is_shared(step: Launch | Strip, machine: Machine, limit: float = AWAKE_WORK) -> bool:
     """Whether a step has more work than ``limit`` for several threads, where that does not depend on the batch."""
-    rows = step.items if isinstance(step, Strip) else step.rows
-    return machine.threads > 1 and step.work > limit and rows >= 2 * step.grain
+    return machine.threads > 1 and step.work > limit and step.rows >= 2 * step.grain
 
 
 def shared_from(step: Launch | Strip, batch: int, limit: float = AWAKE_WORK) -> int:
     """From how many items on a step that grows with them has more work than that; its work is for ``batch`` items."""
-    share = 1 if isinstance(step, Strip) else step.share
-    return max(items_for(step.work, batch, limit), -(-2 * step.grain // share))
+    return max(items_for(step.work, batch, limit), -(-2 * step.grain // step.rows_per_item))
 
 
 def items_for(work: float, batch: int, limit: float) -> int:

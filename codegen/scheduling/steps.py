@@ -14,31 +14,33 @@ from blockfuse.ir.operator import Operator
 
 @dataclass(frozen=True)
 class Pointer:
-    """An operand of a launch: ``buffer`` (by number) from element ``offset`` on."""
+    """An operand of a launch."""
 
-    buffer: int
-    offset: int
+    buffer: int  # by number
+    offset: int  # in elements
 
 
 @dataclass(frozen=True)
 class Launch:
-    """``kernel`` over ``rows`` rows.
-
-    work: an estimate in nanoseconds on one core; grain: rows come in multiples of this. share: how many of the rows
-    belong to each item of the batch, where the schedule is for any number of items (0: the rows are always as many).
-    """
+    """A kernel over some rows."""
 
     kernel: Kernel
     pointers: tuple[Pointer, ...]
     rows: int
-    work: float
-    grain: int = 1
-    share: int = 0
+    work: float  # an estimate in nanoseconds on one core
+    grain: int = 1  # threads take rows in multiples of this
+    rows_per_item: int = (
+        0  # of the batch, where the schedule is for any number of items; 0: the rows are always as many
+    )
 
     @property
     def grows(self) -> bool:
         """Whether there are more rows where the batch has more items."""
-        return self.share > 0
+        return self.rows_per_item > 0
+
+    def rows_for(self, items: int) -> int:
+        """How many rows there are for a batch of so many items."""
+        return self.rows_per_item * items if self.grows else self.rows
 
 
 @dataclass(frozen=True)
@@ -47,31 +49,35 @@ class HostCall:
 
     operator: Operator
     attrs: dict[str, Any]
-    operands: tuple[tuple[int, Layout], ...]
-    result: int
-    source: str
+    operands: tuple[tuple[int, Layout], ...]  # buffers, and how they are seen
+    result: int  # a buffer
+    source: str  # the line of the user
 
 
 @dataclass(frozen=True)
 class Strip:
-    """Launches that each thread runs in turn for its own items, so that a call forks once for all of them.
-
-    items: an equal share of the rows of every launch belongs to each; as many as the batch has where the schedule is for
-    any number (``grows``). A thread takes ``grain`` to ``part`` of them at a time. room: bytes an item of the thread's own
-    memory, where buffers of the kind ``strip`` lie; for the calling thread it is the buffer ``memory``.
-    """
+    """Launches that each thread runs in turn for its own items, so that a call forks once for all of them."""
 
     launches: tuple[Launch, ...]
-    items: int
-    grain: int
-    part: int
-    room: int
-    memory: int
-    grows: bool = False
+    items: int  # an equal part of the rows of every launch belongs to each; as many as the batch has, where it ``grows``
+    grain: int  # items that a thread takes at least
+    part: int  # items that a thread takes at most
+    bytes_per_item: int  # of the thread's own memory, where buffers of the kind STRIP lie
+    memory: int  # the buffer that is this memory for the calling thread
+    grows: bool = False  # whether the schedule is for any number of items
 
     @property
     def work(self) -> float:
         return sum(launch.work for launch in self.launches)
+
+    @property
+    def rows(self) -> int:
+        """What threads share."""
+        return self.items
+
+    @property
+    def rows_per_item(self) -> int:
+        return 1
 
 
 Step = Launch | HostCall | Strip
@@ -89,9 +95,9 @@ def launches_of(steps: Iterable[Step]) -> Iterator[Launch]:
 def lives_of(steps: Iterable[Step]) -> Lives:
     """Buffer -> the first and the last step that touches it."""
     lives: Lives = {}
-    for place, step in enumerate(steps):
+    for index, step in enumerate(steps):
         for buffer in touched_by(step):
-            lives[buffer] = (lives.get(buffer, (place, place))[0], place)
+            lives[buffer] = (lives.get(buffer, (index, index))[0], index)
     return lives
 
 

@@ -19,12 +19,12 @@ import numpy
 from blockfuse.codegen.kernels.cost import FAR_BANDWIDTH
 from blockfuse.codegen.kernels.kernel import Reach
 from blockfuse.codegen.kernels.machine import Machine
-from blockfuse.codegen.scheduling.buffers import ALIGNMENT, Buffer, arena, rounded
+from blockfuse.codegen.scheduling.buffers import ALIGNMENT, Buffer, BufferKind, arena, rounded
 from blockfuse.codegen.scheduling.sharing import is_shared
 from blockfuse.codegen.scheduling.steps import Launch, Pointer, Step, Strip, lives_of, touched_by
 from blockfuse.ir.types import TensorType
 
-ROOM = 1 << 19  # bytes of a thread's own memory: a part of its second-level cache
+STRIP_MEMORY_BYTES = 1 << 19  # bytes of a thread's own memory: a part of its second-level cache
 
 
 def in_strips(steps: Sequence[Step], buffers: list[Buffer], machine: Machine, batch: int = 0) -> list[Step]:
@@ -75,7 +75,7 @@ class _Proof:
 
     def with_(self, step: Step) -> _Proof | None:
         """The proof for one launch more; None where there is none."""
-        if not isinstance(step, Launch) or (self.batch and not step.share):
+        if not isinstance(step, Launch) or (self.batch and not step.rows_per_item):
             return None
         if not self.items:
             self.items = step.rows
@@ -97,13 +97,13 @@ class _Proof:
                 self.leaving.add(pointer.buffer)
         return not any(p.buffer in self.written & self.leaving for p in launch.pointers)
 
-    def _keeps_to_item(self, pointer: Pointer, reach: Reach, share: int) -> bool:
+    def _keeps_to_item(self, pointer: Pointer, reach: Reach, rows: int) -> bool:
         """Whether the rows of each item touch nothing but this item's part of the buffer."""
         stride, low, high = reach
         each, rest = divmod(self.buffers[pointer.buffer].type.size, self.items)
-        last = (share - 1) * stride
+        last = (rows - 1) * stride
         lowest, highest = pointer.offset + low + min(last, 0), pointer.offset + high + max(last, 0)
-        return not rest and share * stride == each and lowest >= 0 and highest < each
+        return not rest and rows * stride == each and lowest >= 0 and highest < each
 
 
 # -- what pays -----------------------------------------------------------------------------------------------
@@ -122,19 +122,21 @@ def _strip(
         b
         for launch in launches
         for b in touched_by(launch)
-        if b in private and buffers[b].kind == "workspace" and not buffers[b].made_by_host
+        if b in private and buffers[b].kind is BufferKind.WORKSPACE and not buffers[b].made_by_host
     }
-    room = arena(buffers, lives_of(launches), lambda n, b: _bytes_an_item(b, items) if n in own else None)
-    room = max(room, ALIGNMENT)
+    each = arena(buffers, lives_of(launches), lambda n, b: _bytes_an_item(b, items) if n in own else None)
+    each = max(each, ALIGNMENT)
     grain = max(-(-launch.grain * items // launch.rows) for launch in launches)
-    strip = Strip(launches, items, grain, ROOM // room, room, len(buffers), bool(batch))
+    strip = Strip(launches, items, grain, STRIP_MEMORY_BYTES // each, each, len(buffers), bool(batch))
     if not _pays(strip, buffers, machine):
         return None
     for number in own:
-        buffers[number] = replace(buffers[number], kind="strip")
-    shape = (items, room) if batch else (min(items, strip.part) * room,)
+        buffers[number] = replace(buffers[number], kind=BufferKind.STRIP)
+    shape = (items, each) if batch else (min(items, strip.part) * each,)
     memory = TensorType(shape, numpy.dtype("uint8"))
-    buffers.append(Buffer(f"strip{len(buffers)}", memory, "workspace", 0, share=int(bool(batch))))
+    buffers.append(
+        Buffer(f"strip{len(buffers)}", memory, BufferKind.WORKSPACE, rows_per_item=int(bool(batch)))
+    )
     return strip
 
 
@@ -150,7 +152,7 @@ def _pays(strip: Strip, buffers: list[Buffer], machine: Machine) -> bool:
         return True
     if not is_shared(strip, machine):
         return False
-    weights = {b for b in touched_by(strip) if b < len(buffers) and buffers[b].kind == "parameter"}
+    weights = {b for b in touched_by(strip) if b < len(buffers) and buffers[b].kind is BufferKind.PARAMETER}
     weights.difference_update(*map(_tables, strip.launches))
     passes = -(-strip.items // (machine.threads * strip.part)) - 1
     again = passes * sum(prod(buffers[b].type.shape) * buffers[b].type.dtype.itemsize for b in weights)

@@ -9,15 +9,15 @@ from blockfuse.array.modes import UNUSUAL
 from blockfuse.array.ndarray import ndarray
 from blockfuse.codegen.cuda.device.device import Device, Resident, Value
 from blockfuse.codegen.cuda.program.executable import Executable
-from blockfuse.codegen.scheduling.buffers import Buffer
+from blockfuse.codegen.scheduling.buffers import Buffer, BufferKind
 from blockfuse.ir.errors import FaultError
 from blockfuse.runtime.arrays.foreign import maker, pending_array, resident_of, returned, taken
 
 
 def entry_of(executable: Executable) -> Callable[..., Any]:
     """A function of arrays that answers NotImplemented where dispatch must take over, as native entries do."""
-    buffers = [buffer for _, buffer in executable.plan.buffers("argument")]
-    least, device = executable.plan.schedule.least, executable.device
+    buffers = [buffer for _, buffer in executable.plan.buffers(BufferKind.ARGUMENT)]
+    least, device = executable.plan.schedule.min_items, executable.device
 
     def entry(*arguments: Any) -> Any:
         if not executable.validity.holds or UNUSUAL[0] or len(arguments) != len(buffers):
@@ -57,7 +57,7 @@ def _fit(values: list[Value | None], buffers: list[Buffer], least: int) -> TypeG
     for value, buffer in zip(values, buffers, strict=True):
         if value is None or value.dtype != buffer.type.dtype or len(value.shape) != buffer.type.ndim:
             return False
-        if buffer.share:
+        if buffer.rows_per_item:
             items = value.shape[0] if items is None else items
             if items < least or value.shape != buffer.shape_for(items):
                 return False
@@ -68,7 +68,7 @@ def _fit(values: list[Value | None], buffers: list[Buffer], least: int) -> TypeG
 
 def _items(values: list[Value], buffers: list[Buffer]) -> int:
     """Of the batch, where the program is for any number."""
-    return next((v.shape[0] for v, buffer in zip(values, buffers, strict=True) if buffer.share), 0)
+    return next((v.shape[0] for v, buffer in zip(values, buffers, strict=True) if buffer.rows_per_item), 0)
 
 
 def _made(result: Value, device: Device, like: Any) -> Any:

@@ -15,6 +15,7 @@ from blockfuse.array.pytree import Leaf, Structure, rebuild
 from blockfuse.codegen.compile import Compiled, compile_flow, compile_for_every_size
 from blockfuse.codegen.compiler_thread import in_compiler_thread
 from blockfuse.codegen.kernels.machine import Machine
+from blockfuse.codegen.scheduling.buffers import BufferKind
 from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.codegen.variants import Team, Variant
 from blockfuse.ir.errors import FaultError, TraceError
@@ -304,7 +305,7 @@ class Program:
         return [result] if self._gives_one else list(result)
 
     def schedule_results(self) -> list[Any]:
-        return [b for b in self.schedule.buffers if b.kind == "result"]
+        return [b for b in self.schedule.buffers if b.kind is BufferKind.RESULT]
 
 
 def _given(array: ndarray, device: Device | None) -> Any:

@@ -13,7 +13,9 @@ from blockfuse.codegen.cuda.products.chains import LAYERS, with_whole_nets
 from blockfuse.codegen.cuda.products.tile_choice import BlockTiling
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.kernels.product_kernels import ChainKernel
-from blockfuse.codegen.scheduling.schedule import HostCall, Launch, Schedule
+from blockfuse.codegen.scheduling.buffers import BufferKind
+from blockfuse.codegen.scheduling.schedule import Schedule
+from blockfuse.codegen.scheduling.steps import HostCall, Launch
 from blockfuse.ir.operators import neural, reductions
 from blockfuse.ir.operators.contractions import dense
 
@@ -49,7 +51,7 @@ def test_a_chain_is_one_launch_whose_values_need_no_memory() -> None:
         "launch dense(t1, hoisted2, out0)",
     ]
     assert shown(after) == ["launch net(x, hoisted0, hoisted1, hoisted2, out0)"]
-    assert (after.workspace.fixed, after.blocks[0].beyond) == (0, 1)
+    assert (after.workspace.fixed, after.blocks[0].end) == (0, 1)
     (launch,) = after.steps
     assert [layer.units for layer in launch.kernel.layers] == [64, 30, 10]
     assert launch.rows == 64
@@ -101,7 +103,7 @@ def test_the_narrow_end_of_a_wide_net_is_one_launch() -> None:
         "launch net(t0, hoisted1, hoisted2, out0)",
     ]
     (read,) = {p.buffer for p in after.steps[1].pointers} & {p.buffer for p in after.steps[0].pointers}
-    assert after.buffers[read].kind == "workspace"
+    assert after.buffers[read].kind is BufferKind.WORKSPACE
 
 
 def test_steps_between_keep_their_order() -> None:

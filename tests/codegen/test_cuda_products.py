@@ -16,7 +16,7 @@ from blockfuse.codegen.kernels.kernel import Access
 from blockfuse.codegen.kernels.machine import Machine, ProductShape
 from blockfuse.codegen.kernels.product_cuts import BlockTile
 from blockfuse.codegen.kernels.product_kernels import ProductKernel
-from blockfuse.codegen.scheduling.schedule import Launch
+from blockfuse.codegen.scheduling.steps import Launch
 from blockfuse.ir.errors import NoDeviceKernelError
 from blockfuse.ir.operators import neural
 from blockfuse.ir.operators.contractions import dense, matmul

@@ -14,12 +14,12 @@ from written import statement
 from blockfuse.codegen.compile import compile_flow
 from blockfuse.codegen.cuda.native.isa import machine
 from blockfuse.codegen.cuda.products.chains import with_whole_nets
-from blockfuse.codegen.cuda.products.product_source import finishing_source, render_product
+from blockfuse.codegen.cuda.products.product_source import finishing_source
 from blockfuse.codegen.cuda.products.tile_choice import LOWER, SHAPES, BlockTiling, Shape
-from blockfuse.codegen.kernels.kernel import Access
+from blockfuse.codegen.cuda.render import render
+from blockfuse.codegen.kernels.kernel import Access, Kernel
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.kernels.product_cuts import BlockTile
-from blockfuse.codegen.kernels.product_kernels import ProductKernel
 from blockfuse.ir.operators import neural
 from blockfuse.ir.operators.contractions import dense
 
@@ -34,15 +34,15 @@ HOPPER = (9, 0)
 FLOAT64 = re.compile(r"D(ADD|FMA|MUL|SETP|MNMX)|.*F64|MUFU.*64")  # instructions that compute with it
 
 
-def compiled(kernel: ProductKernel, folder: Path, cc: tuple[int, int] = HOPPER) -> dict[str, Entry]:
+def compiled(kernel: Kernel, folder: Path, cc: tuple[int, int] = HOPPER) -> dict[str, Entry]:
     """The entries of a kernel, none of which may spill, or compute in float64 if its numbers are float32."""
-    source = render_product(kernel)
+    source = render(kernel)
     found = entries(frontend.linked(source, machine(cc)), folder)
     assert {stage.entry for stage in source.stages} <= found.keys()
     for stage in source.stages:
         entry = found[stage.entry]
         assert (entry.stack, entry.local) == (0, 0)
-        assert kernel.dtype == "float64" or not [i for i in entry.instructions if FLOAT64.match(i)]
+        assert source.scratch_dtype == "float64" or not [i for i in entry.instructions if FLOAT64.match(i)]
         assert entry.registers * stage.threads <= 32768, "two blocks share the registers of a multiprocessor"
     return found
 

@@ -41,8 +41,8 @@ from blockfuse.codegen.meaning.kernels import kernel_meaning
 from blockfuse.codegen.meaning.memory import Address, MeaningError, unwritten
 from blockfuse.codegen.meaning.memory import given as memory_of
 from blockfuse.codegen.meaning.schedules import meaning_of
-from blockfuse.codegen.scheduling import schedule as scheduling
-from blockfuse.codegen.scheduling import sharing, strips
+from blockfuse.codegen.scheduling import scheduler, sharing, strips
+from blockfuse.codegen.scheduling.buffers import BufferKind
 from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.ir.operators import contractions, indexing, neural
 from blockfuse.ir.stream import STREAM
@@ -107,7 +107,7 @@ def test_stages_of_streamed_results_mean_the_same(name: str) -> None:
     plan = hold_together(
         graph_for(function, values), values, [], replace(MACHINE, stream_bytes=1), source=True
     )
-    assert all(launch.kernel.nontemporal for launch in plan.launches)  # type: ignore[union-attr]
+    assert all(launch.kernel.nontemporal for launch in plan.launches)  # type: ignore[attr-defined]
 
 
 @pytest.mark.spread(3)
@@ -171,8 +171,8 @@ def test_stages_of_a_program_for_every_size_mean_the_same_at_each(name: str) -> 
     for size in (5, 40, 61, 33):
         net(*make(size))
     (held,) = (case.program for case in net._hybrid.cases.values() if case.program.schedule.batch)
-    for size in (held.schedule.least, 3, 33, 130):
-        hold_program(held, arrays(make(max(size, held.schedule.least))))
+    for size in (held.schedule.min_items, 3, 33, 130):
+        hold_program(held, arrays(make(max(size, held.schedule.min_items))))
 
 
 def _halved(x: Any) -> Any:
@@ -238,7 +238,7 @@ def test_stages_of_a_program_with_numbers_and_captured_arrays_mean_the_same() ->
 def _always() -> Iterator[None]:
     """However little there is to do, it is worth a strip."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(strips, "ROOM", 12_000)
+        patch.setattr(strips, "STRIP_MEMORY_BYTES", 12_000)
         for name in ("AWAKE_WORK", "PARALLEL_WORK"):
             patch.setattr(native_program, name, 0.0)
         patch.setattr(sharing.is_shared, "__defaults__", (0.0,))
@@ -282,7 +282,8 @@ def _reaching_further(plan: Schedule) -> Schedule:
     (strip,) = plan.steps
     first, second = strip.launches  # type: ignore[union-attr]
     moved = tuple(
-        replace(p, offset=p.offset + 8 * (plan.buffers[p.buffer].kind == "strip")) for p in second.pointers
+        replace(p, offset=p.offset + 8 * (plan.buffers[p.buffer].kind is BufferKind.STRIP))
+        for p in second.pointers
     )
     return replace(plan, steps=(replace(strip, launches=(first, replace(second, pointers=moved))),))
 
@@ -481,7 +482,7 @@ def _other_passes(patch: pytest.MonkeyPatch) -> None:
 
 def _other_strides(patch: pytest.MonkeyPatch) -> None:
     """A scheduler for which all elements of a row are the first one."""
-    made = scheduling.bodies.kernel_of
+    made = scheduler.kernel_of
 
     def turned(*operands: Any) -> Any:
         bound = made(*operands)
@@ -491,16 +492,16 @@ def _other_strides(patch: pytest.MonkeyPatch) -> None:
         ]
         return replace(bound, kernel=replace(bound.kernel, sweeps=tuple(parts)))
 
-    patch.setattr(scheduling.bodies, "kernel_of", turned)
+    patch.setattr(scheduler, "kernel_of", turned)
 
 
 def _other_offsets(patch: pytest.MonkeyPatch) -> None:
     """A scheduler that begins every operand an element too late."""
-    made = scheduling._Scheduler._emit
+    made = scheduler._Scheduler._emit
     patch.setattr(
-        *(scheduling._Scheduler, "_emit"),
+        *(scheduler._Scheduler, "_emit"),
         lambda self, bound, memory: made(
-            self, bound, [(n, replace(layout, offset=layout.offset + 1)) for n, layout in memory]
+            self, bound, [replace(m, layout=replace(m.layout, offset=m.layout.offset + 1)) for m in memory]
         ),
     )
 

@@ -34,7 +34,7 @@ def numbers(*shape: int, dtype: str = "float32") -> Any:
 def check(function: Callable[..., Any], *values: numpy.ndarray, level: str = "", threads: int = 1) -> None:
     recorded = graph_for(function, values)
     native = Native(recorded, level, threads)
-    assert all(launch.kernel.nontemporal for launch in native.schedule.launches)  # type: ignore[union-attr]
+    assert all(launch.kernel.nontemporal for launch in native.schedule.launches)  # type: ignore[attr-defined]
     assert "stream(near, out" in native.sources[0]
     rtol, atol = TOLERANCES[values[0].dtype.name]
     for found, wanted in zip(native(*values), meant(recorded, values), strict=True):

@@ -18,6 +18,7 @@ from blockfuse.codegen.compile import compile_flow
 from blockfuse.codegen.cpu.program import native_program
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.scheduling import sharing, strips
+from blockfuse.codegen.scheduling.buffers import BufferKind
 from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.codegen.scheduling.steps import Strip
 from blockfuse.ir.operators import contractions, movement, neural, pointwise, reductions
@@ -32,7 +33,7 @@ def _always() -> Any:
     waited for other items then finds them missing.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(strips, "ROOM", 12_000)
+        patch.setattr(strips, "STRIP_MEMORY_BYTES", 12_000)
         for name in ("AWAKE_WORK", "PARALLEL_WORK"):
             patch.setattr(native_program, name, 0.0)
         patch.setattr(sharing.is_shared, "__defaults__", (0.0,))
@@ -62,7 +63,7 @@ def columns(x: Any, start: int, stop: int) -> Any:
 def test_layers_share_one_fork_and_keep_what_lies_between_them() -> None:
     found = scheduled(lambda x, w, v: dense(dense(x, w), v), x="float32[64, 256]", **LAYERS)
     assert strips_in(found) == [["dense_relu", "dense_relu"]]
-    (between,) = [b for b in found.buffers if b.kind == "strip"]
+    (between,) = [b for b in found.buffers if b.kind is BufferKind.STRIP]
     assert between.type.shape == (64, 256)
 
 

@@ -16,7 +16,9 @@ from blockfuse.codegen.cuda.products.tile_choice import LOWER, SHAPES, Shape
 from blockfuse.codegen.cuda.render import render
 from blockfuse.codegen.kernels.machine import Machine, ProductShape
 from blockfuse.codegen.kernels.product_cuts import BlockTile
-from blockfuse.codegen.scheduling.schedule import Launch, Schedule
+from blockfuse.codegen.scheduling.buffers import BufferKind
+from blockfuse.codegen.scheduling.schedule import Schedule
+from blockfuse.codegen.scheduling.steps import Launch
 from blockfuse.ir.graph import Graph, argument
 from blockfuse.ir.operators import movement, neural, pointwise
 from blockfuse.ir.operators.contractions import dense, matmul
@@ -57,7 +59,7 @@ class Products:
                 nbytes = (rows or step.rows) * source.scratch
                 pointers.append(Pointer(numpy.full(nbytes, 0xFF, "uint8").view(source.scratch_dtype)))
             run(source, pointers, rows or step.rows)
-        (number,) = (n for n, b in enumerate(self.schedule.buffers) if b.kind == "result")
+        (number,) = (n for n, b in enumerate(self.schedule.buffers) if b.kind is BufferKind.RESULT)
         return memory[number].reshape(self.schedule.buffers[number].type.shape)
 
     def _memory(self, values: tuple[numpy.ndarray, ...]) -> list[numpy.ndarray]:
@@ -68,10 +70,10 @@ class Products:
         arguments = [known[i.attrs["name"]] for i in inputs if i.operator is argument]
         memory = []
         for buffer in self.schedule.buffers:
-            if buffer.kind == "argument":
-                memory.append(arguments[buffer.place].ravel())
-            elif buffer.kind == "parameter":
-                memory.append(parameters[buffer.place].ravel())
+            if buffer.kind is BufferKind.ARGUMENT:
+                memory.append(arguments[buffer.number].ravel())
+            elif buffer.kind is BufferKind.PARAMETER:
+                memory.append(parameters[buffer.number].ravel())
             else:
                 memory.append(numpy.full(buffer.type.nbytes, 0xFF, "uint8").view(buffer.type.dtype))
         return memory

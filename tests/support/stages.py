@@ -30,6 +30,7 @@ from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.meaning.kernels import Addresses, kernel_meaning
 from blockfuse.codegen.meaning.memory import Address, MeaningError, Memory
 from blockfuse.codegen.meaning.schedules import KernelMeaning, Watch, meaning_of
+from blockfuse.codegen.scheduling.buffers import BufferKind
 from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.codegen.scheduling.steps import Launch
 from blockfuse.codegen.variants import Team
@@ -160,7 +161,7 @@ class _Held:
         is left unwritten shall not look right.
         """
         kernels = native_meaning(self.machine)
-        types = [b.type for b in self.stages.schedule.buffers if b.kind == "result"]
+        types = [b.type for b in self.stages.schedule.buffers if b.kind is BufferKind.RESULT]
 
         def run(team: Team) -> Outcome:
             del [numpy.full(t.nbytes, _GARBAGE, "uint8") for t in types][:]

@@ -25,7 +25,7 @@ from blockfuse.codegen.cpu.process.thread_pool_ir import (
 )
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.scheduling.buffers import ALIGNMENT
-from blockfuse.codegen.scheduling.strips import ROOM
+from blockfuse.codegen.scheduling.strips import STRIP_MEMORY_BYTES
 
 
 class Pool:
@@ -49,10 +49,10 @@ class Pool:
         for place in (DONE, *(WORKERS + STRIDE * n for n in range(threads - 1))):
             libc.sem_init(ctypes.c_void_p(self.state + 8 * place), 0, 0)
         work = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)(self._code.address("work"))
-        self._memory = numpy.empty((threads - 1) * ROOM + ALIGNMENT, numpy.uint8)
+        self._memory = numpy.empty((threads - 1) * STRIP_MEMORY_BYTES + ALIGNMENT, numpy.uint8)
         first = self._memory.ctypes.data + -self._memory.ctypes.data % ALIGNMENT
         for number in range(threads - 1):
-            self._words[WORKERS + STRIDE * number + MEMORY] = first + number * ROOM
+            self._words[WORKERS + STRIDE * number + MEMORY] = first + number * STRIP_MEMORY_BYTES
             name = f"blockfuse-{number}"
             worker = threading.Thread(target=work, args=(self.state, number), name=name, daemon=True)
             worker.start()

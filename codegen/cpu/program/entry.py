@@ -17,7 +17,7 @@ from blockfuse.codegen.cpu.process.cpython import (
 from blockfuse.codegen.cpu.program.frame import dtype_places, place_of
 from blockfuse.codegen.cpu.program.results import Results
 from blockfuse.codegen.cpu.program.running import RAISED, Running
-from blockfuse.codegen.scheduling.buffers import Buffer
+from blockfuse.codegen.scheduling.buffers import Buffer, BufferKind
 from blockfuse.codegen.validity import VALID
 from blockfuse.codegen.variants import SLOTS
 
@@ -35,7 +35,7 @@ class Entry(Results, Running):
         this, arguments, count = self.function.args
         self.frame = self._pointer(self._field(this, ARRAY_DATA))
         self._require(builder.icmp_signed("==", self._word("valid"), ir.Constant(I64, VALID)))
-        given = plan.buffers("argument")
+        given = plan.buffers(BufferKind.ARGUMENT)
         asked_first = self._required_mode(arguments, count, len(given))
         self._require_different(arguments, len(given))
         data = [self._checked_argument(arguments, n, b) for n, (_, b) in enumerate(given)]
@@ -122,7 +122,7 @@ class Entry(Results, Running):
         sizes = self._pointer(self._field(array, ARRAY_DIMS)) if type.ndim else None
         for axis, size in enumerate(type.shape):
             found = word(builder, sizes, axis)
-            if buffer.share and axis == 0:
+            if buffer.rows_per_item and axis == 0:
                 self._require_items(found)
             else:
                 self._require(builder.icmp_signed("==", found, ir.Constant(I64, size)))
@@ -134,7 +134,7 @@ class Entry(Results, Running):
     def _require_items(self, found: ir.Value) -> None:
         """The leading axis of the first argument that grows says how many items there are; the others agree."""
         if self.items is None:
-            least = ir.Constant(I64, self.plan.schedule.least)
+            least = ir.Constant(I64, self.plan.schedule.min_items)
             self._require(self.builder.icmp_signed(">=", found, least))
             self.items = found
         else:

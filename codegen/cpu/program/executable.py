@@ -22,7 +22,7 @@ from blockfuse.codegen.cpu.program.native_program import program_ir
 from blockfuse.codegen.cpu.program.plan import POOL, is_native, native_entry, plan
 from blockfuse.codegen.cpu.program.results import may_be_large
 from blockfuse.codegen.kernels.machine import Machine
-from blockfuse.codegen.scheduling.buffers import ALIGNMENT, items_reserved
+from blockfuse.codegen.scheduling.buffers import ALIGNMENT, BufferKind, items_reserved
 from blockfuse.codegen.scheduling.host_calls import around_calls, host_result
 from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.codegen.scheduling.steps import HostCall
@@ -67,7 +67,7 @@ class Executable:
         self._program = self._load_program(store)
         self._frame = self._new_frame(wrapper, unusual, store)
         self.validity = Validity(self._frame[place_of("valid") :][:1])
-        if any(may_be_large(b) for _, b in self.plan.buffers("result")):
+        if any(may_be_large(b) for _, b in self.plan.buffers(BufferKind.RESULT)):
             made = keeper(lambda: object_code("keeper", keeper_ir, machine, store), machine, keep)
             for name, value in made.words().items():
                 self._frame[place_of(name)] = value
@@ -95,7 +95,7 @@ class Executable:
         if cpython.layout_is_known(wrapper):
             for name, value in _header(wrapper, unusual).items():
                 frame[place_of(name)] = value
-        for start, kind in ((arguments, "argument"), (results, "result")):
+        for start, kind in ((arguments, BufferKind.ARGUMENT), (results, BufferKind.RESULT)):
             for place, (_, buffer) in enumerate(self.plan.buffers(kind)):
                 frame[start + place] = id(numpy.dtype(buffer.type.dtype.name))
         first = table + len(self.plan.schedule.buffers)
@@ -127,7 +127,7 @@ class Executable:
     def bind(self, parameters: list[numpy.ndarray]) -> None:
         """Use these arrays (C-contiguous, in the order of ``schedule.parameters``) from now on."""
         start = dtype_places(self.plan)[2]
-        for (number, _), array in zip(self.plan.buffers("parameter"), parameters, strict=True):
+        for (number, _), array in zip(self.plan.buffers(BufferKind.PARAMETER), parameters, strict=True):
             self._frame[start + number] = array.ctypes.data
         self._owner.binding = tuple(parameters)
         self._frame[place_of("binding")] = id(self._owner.binding)
@@ -162,7 +162,7 @@ class Executable:
     def _admit(self, size: Size) -> None:
         """Let the entry run a size of the batch, and all small ones of the same variant."""
         self._sizes[size.items % SLOTS] = size.items
-        small = range(max(size.least, self.plan.schedule.least), min(2 * size.least, SLOTS))
+        small = range(max(size.min_items, self.plan.schedule.min_items), min(2 * size.min_items, SLOTS))
         for items in small if size.items < SLOTS else ():
             if size_of(self.plan.schedule, self.plan.machine, items) == size:
                 self._sizes[items] = items
@@ -220,7 +220,7 @@ class Executable:
         ran: set[Variant],
     ) -> list[numpy.ndarray] | None:
         """The blocks in the order that their decisions say. arrays: the memory of every buffer; ran: takes the ways."""
-        for kind, given in (("parameter", self._owner.binding), ("argument", arguments)):
+        for kind, given in ((BufferKind.PARAMETER, self._owner.binding), (BufferKind.ARGUMENT, arguments)):
             arrays |= {n: array for (n, _), array in zip(self.plan.buffers(kind), given, strict=True)}
         for number, array in arrays.items():
             table[number] = array.ctypes.data
@@ -242,15 +242,15 @@ class Executable:
                 arrays[register], arrays[value] = arrays[value], arrays[register]
                 table[register], table[value] = table[value], table[register]
             if block.successors is None:
-                return [arrays[n] for n, _ in self.plan.buffers("result")]
+                return [arrays[n] for n, _ in self.plan.buffers(BufferKind.RESULT)]
             ran.add(Way(place, decision))
             place = block.successors[0 if decision else 1]
         return None
 
     def _items(self, arguments: list[numpy.ndarray]) -> int:
         """How many items the batch has, where the schedule is for any number."""
-        given = zip(self.plan.buffers("argument"), arguments, strict=True)
-        return next((array.shape[0] for (_, buffer), array in given if buffer.share), 0)
+        given = zip(self.plan.buffers(BufferKind.ARGUMENT), arguments, strict=True)
+        return next((array.shape[0] for (_, buffer), array in given if buffer.rows_per_item), 0)
 
     def _space(self, size: int) -> numpy.ndarray:
         """The workspace that the last call left, unless another thread has it or it is too small: new pages cost time."""
@@ -268,11 +268,11 @@ class Executable:
         for number, buffer in self.plan.memory():
             if not buffer.made_by_host:
                 type = TensorType(buffer.shape_for(items), buffer.type.dtype)
-                start = buffer.place
-                if buffer.share:
+                start = buffer.offset
+                if buffer.rows_per_item:
                     start = workspace.fixed + start * items_reserved(items)
                 arrays[number] = space[start : start + type.nbytes].view(type.dtype).reshape(type.shape)
-        for number, buffer in self.plan.buffers("result"):
+        for number, buffer in self.plan.buffers(BufferKind.RESULT):
             arrays[number] = numpy.empty(buffer.shape_for(items), buffer.type.dtype)
         if self.plan.schedule.fault is not None:
             arrays[self.plan.schedule.fault][...] = 0

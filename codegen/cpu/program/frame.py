@@ -11,6 +11,7 @@ from llvmlite import ir
 
 from blockfuse.codegen.cpu.native.words import I8, I32, I64, POINTER, call_at, word
 from blockfuse.codegen.cpu.program.plan import Plan
+from blockfuse.codegen.scheduling.buffers import BufferKind
 
 HEADER = (
     *(
@@ -38,7 +39,7 @@ def place_of(name: str) -> int:
 
 def dtype_places(plan: Plan) -> tuple[int, int, int]:
     """Where in the frame the dtype objects of arguments, those of results, and the table start."""
-    arguments, results = len(plan.buffers("argument")), len(plan.buffers("result"))
+    arguments, results = len(plan.buffers(BufferKind.ARGUMENT)), len(plan.buffers(BufferKind.RESULT))
     return len(HEADER), len(HEADER) + arguments, len(HEADER) + arguments + results
 
 

@@ -19,7 +19,7 @@ from blockfuse.codegen.cpu.program.entry import Entry
 from blockfuse.codegen.cpu.program.plan import POOL, Plan, is_native, native_entry
 from blockfuse.codegen.cpu.program.running import RAISED
 from blockfuse.codegen.kernels.cost import AWAKE_WORK, PARALLEL_WORK
-from blockfuse.codegen.scheduling.buffers import Buffer
+from blockfuse.codegen.scheduling.buffers import Buffer, BufferKind
 from blockfuse.codegen.scheduling.sharing import is_shared, shared_from
 from blockfuse.codegen.scheduling.steps import HostCall, Launch, Strip
 from blockfuse.codegen.variants import Way
@@ -74,7 +74,7 @@ class _Emitter:
         """All rows of ``step``, by several threads where that pays."""
         part = self._part(place, step)
         if not step.grows:
-            rows = ir.Constant(I64, step.rows if isinstance(step, Launch) else step.items)
+            rows = ir.Constant(I64, step.rows)
             if is_shared(step, self.plan.machine):
                 always = ir.Constant(ir.IntType(1), is_shared(step, self.plan.machine, PARALLEL_WORK))
                 self._fork(builder, table, part, rows, step.grain, always)
@@ -82,8 +82,7 @@ class _Emitter:
                 self._alone(builder, table, part, rows)
             return
         items = word(builder, table, self.plan.items_place)
-        share = step.share if isinstance(step, Launch) else 1
-        rows = builder.mul(items, ir.Constant(I64, share))
+        rows = builder.mul(items, ir.Constant(I64, step.rows_per_item))
         if self.plan.machine.threads == 1:
             self._alone(builder, table, part, rows)
             return
@@ -168,7 +167,7 @@ class _Emitter:
         operands = []
         for pointer in launch.pointers:
             buffer = self.plan.schedule.buffers[pointer.buffer]
-            if buffer.kind == "strip":
+            if buffer.kind is BufferKind.STRIP:
                 assert own is not None
                 base = own.address(builder, buffer)
             else:
@@ -193,7 +192,7 @@ class _Own:
     def address(self, builder: ir.IRBuilder, buffer: Buffer) -> ir.Value:
         """Where item 0 would lie, so that kernels find theirs with the numbers of their rows."""
         count = builder.sub(self.beyond, self.first)
-        start = builder.add(self.memory, builder.mul(count, ir.Constant(I64, buffer.place)))
+        start = builder.add(self.memory, builder.mul(count, ir.Constant(I64, buffer.offset)))
         before = builder.mul(self.first, ir.Constant(I64, buffer.type.nbytes // self.strip.items))
         return builder.sub(start, before)
 

@@ -19,14 +19,14 @@ from blockfuse.codegen.cpu.process.cpython import (
     WRITEABLE,
 )
 from blockfuse.codegen.cpu.program.frame import Frame, dtype_places
-from blockfuse.codegen.scheduling.buffers import Buffer
+from blockfuse.codegen.scheduling.buffers import Buffer, BufferKind
 
 _NOTHING = ir.Constant(POINTER, None)
 
 
 def may_be_large(buffer: Buffer) -> bool:
     """Whether a result can be so large that it has memory of NOTE [kept memory]."""
-    return buffer.share > 0 or buffer.type.nbytes >= LEAST
+    return buffer.rows_per_item > 0 or buffer.type.nbytes >= LEAST
 
 
 class Results(Frame):
@@ -35,13 +35,13 @@ class Results(Frame):
     def _results(self, table: ir.Value) -> list[ir.Value]:
         """New NumPy arrays; their addresses go into the table."""
         builder = self.builder
-        for place, (number, buffer) in enumerate(self.plan.buffers("result")):
+        for place, (number, buffer) in enumerate(self.plan.buffers(BufferKind.RESULT)):
             dtype = self._pointer(word(builder, self.frame, dtype_places(self.plan)[1] + place))
             sizes = builder.alloca(I64, max(buffer.type.ndim, 1))
             for axis, size in enumerate(buffer.type.shape):
                 self._put(sizes, axis, ir.Constant(I64, size))
-            if buffer.share:
-                self._put(sizes, 0, builder.mul(self.items, ir.Constant(I64, buffer.share)))
+            if buffer.rows_per_item:
+                self._put(sizes, 0, builder.mul(self.items, ir.Constant(I64, buffer.rows_per_item)))
             made = self._made(dtype, buffer, sizes)
             self._require_memory(builder.ptrtoint(made, I64))
             self._put(table, number, self._field(made, ARRAY_DATA))
@@ -81,9 +81,9 @@ class Results(Frame):
 
     def _bytes(self, buffer: Buffer) -> ir.Value:
         """How large a result is."""
-        if not buffer.share:
+        if not buffer.rows_per_item:
             return ir.Constant(I64, buffer.type.nbytes)
-        each = buffer.share * buffer.type.dtype.itemsize * prod(buffer.type.shape[1:])
+        each = buffer.rows_per_item * buffer.type.dtype.itemsize * prod(buffer.type.shape[1:])
         return self.builder.mul(self.items, ir.Constant(I64, each))
 
     def _in_kept_memory(self, dtype: ir.Value, buffer: Buffer, sizes: ir.Value, size: ir.Value) -> ir.Value:

@@ -77,8 +77,8 @@ class Running(Frame):
         for number, buffer in self.plan.memory():
             if buffer.made_by_host:
                 continue
-            place: ir.Value = ir.Constant(I64, buffer.place)
-            if buffer.share:
+            place: ir.Value = ir.Constant(I64, buffer.offset)
+            if buffer.rows_per_item:
                 assert reserved is not None
                 self._put(table, number, builder.add(growing, builder.mul(reserved, place)))
             else:

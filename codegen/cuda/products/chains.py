@@ -10,7 +10,7 @@ from blockfuse.codegen.cuda.products.elements import QUAD
 from blockfuse.codegen.kernels.kernel import Access, Statement
 from blockfuse.codegen.kernels.product_cuts import BlockTile
 from blockfuse.codegen.kernels.product_kernels import BETWEEN, ChainKernel, ProductKernel
-from blockfuse.codegen.scheduling.buffers import planned
+from blockfuse.codegen.scheduling.buffers import BufferKind, planned
 from blockfuse.codegen.scheduling.schedule import BlockSchedule, Schedule
 from blockfuse.codegen.scheduling.steps import Launch, Pointer, Step, lives_of, touched_by
 
@@ -26,14 +26,14 @@ MOST_ROWS = 2048  # about two blocks for each multiprocessor of a large device
 def with_whole_nets(schedule: Schedule, rows: int = ROWS, threads: int = THREADS) -> Schedule:
     """Chains of narrow products become one launch each, of blocks of so many rows and threads; memory is planned anew."""
     users = Counter(buffer for step in schedule.steps for buffer in touched_by(step))
-    between = {n for n, b in enumerate(schedule.buffers) if b.kind == "workspace" and users[n] == 2}
+    between = {n for n, b in enumerate(schedule.buffers) if b.kind is BufferKind.WORKSPACE and users[n] == 2}
     steps: list[Step] = []
     blocks: list[BlockSchedule] = []
     for block in schedule.blocks:
         first = len(steps)
-        for chain in _chains(schedule.steps[block.first : block.beyond], between):
+        for chain in _chains(schedule.steps[block.first : block.end], between):
             steps.append(_joined(chain, rows, threads) if len(chain) > 1 else chain[0])
-        blocks.append(replace(block, first=first, beyond=len(steps)))
+        blocks.append(replace(block, first=first, end=len(steps)))
     buffers, workspace = planned(list(schedule.buffers), lives_of(steps), schedule.batch)
     return replace(schedule, buffers=buffers, steps=tuple(steps), workspace=workspace, blocks=tuple(blocks))
 

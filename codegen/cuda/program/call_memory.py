@@ -11,6 +11,7 @@ import numpy
 from blockfuse.codegen.cuda.device.device import Device, Make, Queue, Resident, Value
 from blockfuse.codegen.cuda.program.plan import Layout, Plan, nbytes_for, rounded
 from blockfuse.codegen.kernels.kernel import FAULT
+from blockfuse.codegen.scheduling.buffers import BufferKind
 from blockfuse.ir.errors import FaultError
 
 Table = list[int]  # number of a buffer -> its address
@@ -24,7 +25,7 @@ class Parameters:
 
     def __init__(self, plan: Plan, queue: Queue) -> None:
         places, end = {}, 0
-        for number, buffer in plan.buffers("parameter"):
+        for number, buffer in plan.buffers(BufferKind.PARAMETER):
             if number in plan.touched:
                 places[number] = end
                 end += rounded(buffer.type.nbytes)
@@ -51,7 +52,7 @@ class Room:
         self._results = _Staging(layout.results, base, device)
         self._made = [
             (n, b.shape_for(items), b.type.dtype, max(nbytes_for(b, items), 1))
-            for n, b in plan.buffers("result")
+            for n, b in plan.buffers(BufferKind.RESULT)
         ]
         self._is_read = False  # whether an upload that nobody waited for may still read what is staged
         self._fault = None if plan.schedule.fault is None else layout.offsets[plan.schedule.fault]

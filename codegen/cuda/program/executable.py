@@ -26,6 +26,7 @@ from blockfuse.codegen.cuda.program.plan import WIDE, Piece, Plan, layout, plan
 from blockfuse.codegen.cuda.program.regions import END, Region
 from blockfuse.codegen.cuda.source.device_source import DeviceSource
 from blockfuse.codegen.kernels.kernel import Kernel
+from blockfuse.codegen.scheduling.buffers import BufferKind
 from blockfuse.codegen.scheduling.host_calls import around_calls, host_result
 from blockfuse.codegen.scheduling.schedule import BlockSchedule, Schedule
 from blockfuse.codegen.scheduling.steps import HostCall, Launch, Pointer
@@ -52,8 +53,8 @@ class Executable:
         self.plan, self._kernels, self._regions = _loaded(schedule, device, store, precision)
         self._host = {k: on_host(k, store) for k in self.plan.reasons}
         self._queue = device.queue()
-        self._arguments = self.plan.buffers("argument")
-        growing = (place for place, (_, buffer) in enumerate(self._arguments) if buffer.share)
+        self._arguments = self.plan.buffers(BufferKind.ARGUMENT)
+        growing = (place for place, (_, buffer) in enumerate(self._arguments) if buffer.rows_per_item)
         self._growing = next(growing, None)  # the first argument that tells how many items a batch has
         self._parameters = Parameters(self.plan, self._queue)
         self._rooms: OrderedDict[int, Room] = OrderedDict()  # items of the batch -> memory of a call
@@ -77,7 +78,7 @@ class Executable:
         """Use the values of these arrays (C-contiguous, in the order of ``schedule.parameters``) from now on."""
         self.device.check()  # before the lock, which a fork may have left held
         with self._lock:
-            for (number, _), array in zip(self.plan.buffers("parameter"), parameters, strict=True):
+            for (number, _), array in zip(self.plan.buffers(BufferKind.PARAMETER), parameters, strict=True):
                 # Calls that have not run yet come first in the queue.
                 if number in self._parameters.addresses:
                     self._queue.upload(self._parameters.addresses[number], array)

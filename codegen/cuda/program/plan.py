@@ -13,7 +13,7 @@ from blockfuse.codegen.cuda.program.regions import Region
 from blockfuse.codegen.cuda.source.device_source import DeviceSource
 from blockfuse.codegen.kernels.kernel import Kernel
 from blockfuse.codegen.kernels.machine import Machine
-from blockfuse.codegen.scheduling.buffers import Buffer, items_reserved, planned
+from blockfuse.codegen.scheduling.buffers import Buffer, BufferKind, items_reserved, planned
 from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.codegen.scheduling.steps import Launch, lives_of
 from blockfuse.ir.errors import NoDeviceKernelError
@@ -60,7 +60,7 @@ class Plan:
         alone = (source.text for _, source in self.rendered.values())
         return tuple(dict.fromkeys((*alone, *(region.source.text for region in self.regions))))
 
-    def buffers(self, kind: str) -> list[tuple[int, Buffer]]:
+    def buffers(self, kind: BufferKind) -> list[tuple[int, Buffer]]:
         """Number and buffer, in the order of their places."""
         return self._by_kind.get(kind, [])
 
@@ -74,19 +74,19 @@ class Plan:
         return frozenset(found)
 
     @cached_property
-    def _by_kind(self) -> dict[str, list[tuple[int, Buffer]]]:
-        found: dict[str, list[tuple[int, Buffer]]] = {}
+    def _by_kind(self) -> dict[BufferKind, list[tuple[int, Buffer]]]:
+        found: dict[BufferKind, list[tuple[int, Buffer]]] = {}
         for number, buffer in enumerate(self.schedule.buffers):
             found.setdefault(buffer.kind, []).append((number, buffer))
         for pairs in found.values():
-            pairs.sort(key=lambda pair: pair[1].place)
+            pairs.sort(key=lambda pair: (pair[1].number, pair[1].offset))
         return found
 
     def rows(self, place: int, items: int) -> int:
         """How many rows a launch has for a batch of so many items."""
         step = self.schedule.steps[place]
         assert isinstance(step, Launch)
-        return step.share * items if step.share else step.rows
+        return step.rows_for(items)
 
 
 def plan(
@@ -109,7 +109,7 @@ def plan(
 
     regions, apart = chosen(schedule, source_of)
     inside = {number for region in regions for number in region.blocks}
-    left = {n: range(b.first, b.beyond) for n, b in enumerate(schedule.blocks) if n not in inside}
+    left = {n: range(b.first, b.end) for n, b in enumerate(schedule.blocks) if n not in inside}
     reasons = {kernel: refused[kernel] for kernel in _kernels(schedule) if kernel in refused}
     rendered = {}
     for place in chain.from_iterable(left.values()):
@@ -145,7 +145,7 @@ def _source(step: Launch, schedule: Schedule, render: Render, alone: bool) -> De
     """The kernel of a launch for where its pointers lie: buffers begin at aligned addresses, views may not."""
     places = (p.offset * schedule.buffers[p.buffer].type.dtype.itemsize for p in step.pointers)
     source = render(step.kernel, not any(place % WIDE for place in places), alone)
-    if not step.share and step.rows > source.most_rows:
+    if not step.rows_per_item and step.rows > source.most_rows:
         raise NoDeviceKernelError(f"{step.rows} rows have more elements than 32 bits can count")
     return source
 
@@ -170,7 +170,7 @@ def _cut(schedule: Schedule, places: range, reasons: Mapping[Kernel, str]) -> li
 
 def _moving(schedule: Schedule) -> set[int]:
     """Arguments and results may lie anywhere, and what blocks store exchanges its memory."""
-    given = (n for n, buffer in enumerate(schedule.buffers) if buffer.kind in ("argument", "result"))
+    given = (n for n, buffer in enumerate(schedule.buffers) if buffer.kind.is_of_call)
     return {*given, *(n for block in schedule.blocks for pair in block.stores for n in pair)}
 
 
@@ -202,17 +202,19 @@ def layout(plan: Plan, items: int, scratch: int) -> Layout:
     """The memory of a call with a batch of so many items (0: the program is for one size). scratch: bytes."""
     workspace = plan.schedule.workspace
     offsets = {}
-    for number, buffer in (*plan.buffers("workspace"), *plan.buffers("register")):
-        grown = workspace.fixed + buffer.place * items_reserved(items)
-        offsets[number] = grown if buffer.share else buffer.place
+    for number, buffer in (*plan.buffers(BufferKind.WORKSPACE), *plan.buffers(BufferKind.REGISTER)):
+        grown = workspace.fixed + buffer.offset * items_reserved(items)
+        offsets[number] = grown if buffer.rows_per_item else buffer.offset
     end = rounded(workspace.bytes_for(items))
     ranges = []
-    for kind in ("argument", "result"):
+    for kind in (BufferKind.ARGUMENT, BufferKind.RESULT):
         start = end
         for number, buffer in plan.buffers(kind):
             offsets[number] = end
             end += rounded(nbytes_for(buffer, items))
-        if kind == "result" and plan.schedule.fault is not None:  # which so comes back with the results
+        if (
+            kind is BufferKind.RESULT and plan.schedule.fault is not None
+        ):  # which so comes back with the results
             offsets[plan.schedule.fault] = end
             end += rounded(1)
         ranges.append((start, end))

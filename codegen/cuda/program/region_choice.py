@@ -85,7 +85,7 @@ def _sources(
     if problem:
         raise NoDeviceKernelError(problem)
     found: Sources = {}
-    for place in range(block.first, block.beyond):
+    for place in range(block.first, block.end):
         step = schedule.steps[place]
         assert isinstance(step, Launch), "a device has no strips"
         found[place] = source_of(step)
@@ -98,7 +98,7 @@ def _sources(
 
 def _too_large(schedule: Schedule, block: BlockSchedule) -> str:
     """Why a block of threads would not be done with a block of the flow soon; empty where it would."""
-    steps = schedule.steps[block.first : block.beyond]
+    steps = schedule.steps[block.first : block.end]
     hosted = [step.operator.name for step in steps if isinstance(step, HostCall)]
     if hosted:
         return f"numpy {hosted[0]} runs on the host"
@@ -125,7 +125,7 @@ def _fitting(schedule: Schedule, blocks: Iterable[int], sources: Sources) -> lis
 
 def _kernels(schedule: Schedule, blocks: Iterable[int], sources: Sources) -> list[DeviceSource]:
     scheduled = (schedule.blocks[number] for number in blocks)
-    return [sources[place] for b in scheduled for place in range(b.first, b.beyond)]
+    return [sources[place] for b in scheduled for place in range(b.first, b.end)]
 
 
 def _fits(kernels: Iterable[DeviceSource]) -> bool:

@@ -69,7 +69,7 @@ class _Writer:
     ) -> None:
         self.schedule, self.blocks, self.sources = schedule, blocks, sources
         self.scheduled = [schedule.blocks[number] for number in blocks]
-        self.steps = [place for b in self.scheduled for place in range(b.first, b.beyond)]
+        self.steps = [place for b in self.scheduled for place in range(b.first, b.end)]
         self.groups = _groups(chain.from_iterable(b.stores for b in self.scheduled))
         self.pointers = self._pointers()
         used = list(dict.fromkeys(sources[place] for place in self.steps))
@@ -159,7 +159,7 @@ class _Writer:
             yield from indented(1, list(self._block(block)))
 
     def _block(self, block: BlockSchedule) -> Iterator[str]:
-        for place in range(block.first, block.beyond):
+        for place in range(block.first, block.end):
             yield from self._call(self._launch(place), self.sources[place])
         if block.predicate is not None:
             yield f"decided = {self._name(Pointer(block.predicate, 0))}[uint32(0)] != 0"
