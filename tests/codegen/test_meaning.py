@@ -685,7 +685,7 @@ def test_products_of_one_launch_follow_each_other() -> None:
 def test_an_index_is_clamped_and_noted(place: int) -> None:
     table = Access("x0", "float32", (0,), (Index("x1", 5, 1),))
     kernel = MapKernel(
-        "pick", (), (table, Access("x1", "int64", (1,))), (), Access("out", "float32", (1,)), "x0"
+        "pick", Access("out", "float32", (1,)), (), (table, Access("x1", "int64", (1,))), (), "x0"
     )
     addresses = {
         "x0": Address(memory_of(numpy.arange(5, dtype="float32"))),
