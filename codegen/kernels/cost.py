@@ -12,7 +12,6 @@ from math import prod
 from blockfuse.codegen.kernels.loop_kernels import MapKernel
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.ir.graph import Graph, Node
-from blockfuse.ir.lowering import Pointwise
 
 CACHE_BANDWIDTH = 64  # bytes of a weight a nanosecond
 FAR_BANDWIDTH = CACHE_BANDWIDTH / 6  # the same where no near cache holds it
@@ -29,8 +28,7 @@ def line_grain(shape: Sequence[int]) -> int:
 
 def cost_of(body: Graph) -> float:
     """For one element: about eight simple vector operations of eight lanes a nanosecond."""
-    pointwise = [n.operator.lowering.cost for n in body.nodes if isinstance(n.operator.lowering, Pointwise)]
-    return (sum(pointwise) + 2.0) / 32
+    return (sum(n.operator.lowering.instructions for n in body.nodes) + 2.0) / 32
 
 
 def cost_of_picking(kernel: MapKernel) -> float:

@@ -15,6 +15,8 @@ from blockfuse.ir.graph import Graph, Node, argument, constant
 from blockfuse.ir.layout import Layout
 from blockfuse.ir.lowering import Pointwise, Reduction
 
+_MIN_KEPT_INSTRUCTIONS = 8  # a value of no more is computed again in each sweep
+
 # -- folds along rows ----------------------------------------------------------------------------------------
 
 
@@ -119,9 +121,8 @@ class _Sweeps:
         for number in range(self.last):
             here = self._needed(self._roots(number)) & last
             for node in (n for n in self.body.nodes if n in here):
-                lowering = node.operator.lowering
-                cost = lowering.cost if isinstance(lowering, Pointwise) else 0
-                best_cost = best[0].operator.lowering.cost if best else 8  # type: ignore[union-attr]
+                cost = node.operator.lowering.instructions
+                best_cost = best[0].operator.lowering.instructions if best else _MIN_KEPT_INSTRUCTIONS
                 if cost > best_cost and node.dtype == sink.dtype and node is not sink:
                     best = (node, number)
         return best

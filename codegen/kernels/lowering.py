@@ -79,7 +79,7 @@ def _picked(
         lowering = node.operator.lowering
         if isinstance(lowering, Gather):
             table, *arrays = node.operands
-            found = lowering.places(given[table], [given[a] for a in arrays], **node.attrs)
+            found = lowering.walk(given[table], [given[a] for a in arrays], **node.attrs)
             views |= {table: found.base, **dict(zip(arrays, (a.index for a in found.axes), strict=True))}
             walked = zip(arrays, found.axes, strict=True)
             indices[table] = tuple(Index(names[array], axis.size, axis.stride) for array, axis in walked)

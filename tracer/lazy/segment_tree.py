@@ -175,21 +175,3 @@ def _has_loop(operator: Operator, lowering: Pointwise, operands: list[Any], attr
     assert operator.loop is not None
     dtypes = operator.loop(*(o.dtype if isinstance(o, numpy.ndarray) else o for o in operands), **attrs)
     return all(d.kind in lowering.kinds for d in dtypes[:-1])
-
-
-# -- what NumPy would take -----------------------------------------------------------------------------------
-# Nanoseconds, measured with NumPy 2.4 on a 3.7 GHz AVX-512 processor: they only tell small from large.
-
-
-def numpy_work(operator: Operator, operands: list[numpy.ndarray], result: numpy.ndarray) -> float:
-    """About how long the meaning of an operator runs, without what wraps it."""
-    lowering, size = operator.lowering, max([result.size, *(o.size for o in operands)])
-    if isinstance(lowering, Movement):
-        return 0.0
-    if isinstance(lowering, Pointwise):
-        return 400 + size * (0.1 + 0.015 * lowering.cost)
-    if isinstance(lowering, Reduction):
-        return 1500 + 0.2 * size
-    if isinstance(lowering, Contraction):
-        return 1000 + 0.02 * result.size * (operands[0].shape[-1] if operands[0].ndim else 1)
-    return 4000 + 2.0 * size

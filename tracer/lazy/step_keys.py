@@ -14,7 +14,7 @@ from blockfuse.ir.operator import Operator
 from blockfuse.ir.passes.dedupe import frozen
 from blockfuse.ir.types import TensorType, type_of
 from blockfuse.tracer.lazy.pending import Segment
-from blockfuse.tracer.lazy.segment_tree import NUMBERS, WIDENED, Step, array_of, numpy_work
+from blockfuse.tracer.lazy.segment_tree import NUMBERS, WIDENED, Step, array_of
 
 _MAX_EXACT_INTEGER = 1 << 53  # integers up to here are floats
 _MAX_EQUAL_STEPS = 3  # that differ in a number only; then the number is read at every call
@@ -139,7 +139,9 @@ def described(
     step.operator, step.attrs, step.operands, step.leaves = operator, attrs, tuple(indices), tuple(leaves)
     step.shape, step.dtype = result.shape, result.dtype
     assert step.parent is not None
-    step.work = step.parent.work + numpy_work(operator, [array_of(o) for o in operands], result._data)
+    step.work = step.parent.work + operator.lowering.numpy_work(
+        [array_of(o) for o in operands], result._data
+    )
     return key
 
 

@@ -19,7 +19,6 @@ from blockfuse.array.sizes import size_agnostic
 from blockfuse.ir.builder import operands_as_nodes
 from blockfuse.ir.errors import TraceError
 from blockfuse.ir.graph import Node, Source, argument, constant, leaf, literal, ordered
-from blockfuse.ir.lowering import may_raise
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.operators import movement, pointwise
 from blockfuse.ir.types import TensorType, type_of
@@ -80,7 +79,7 @@ class Recorder(Eager):
             try:
                 result = super().apply(operator, _plain(operands), attrs)
             except Exception as error:
-                if may_raise(operator.lowering):
+                if operator.lowering.may_raise:
                     self.raised = True
                     self._stop(
                         f"catches what {operator.name} raises for some values ({type(error).__name__})"
@@ -95,7 +94,7 @@ class Recorder(Eager):
         """An operator that may raise, and that neither a result nor a decision needs: no program would run it."""
         decided = (event.predicate for event in self.events if isinstance(event, Decision))
         needed = {*ordered((*outputs, *decided)), *self._fixed}
-        raising = (n for n in self.sequence if may_raise(n.operator.lowering))
+        raising = (n for n in self.sequence if n.operator.lowering.may_raise)
         return next((n for n in raising if n not in needed), None)
 
     def update(

@@ -13,13 +13,14 @@ import math
 import re
 from collections.abc import Callable, Iterable
 from math import prod
+from typing import Any
 
 import numpy
 
 from blockfuse.codegen.cuda.program.regions import Region, meets, region
 from blockfuse.codegen.cuda.source.device_source import DeviceSource
 from blockfuse.codegen.cuda.source.thread_groups import instructions
-from blockfuse.codegen.kernels.kernel import Access, Statement
+from blockfuse.codegen.kernels.kernel import Access, Kernel, Statement
 from blockfuse.codegen.kernels.loop_kernels import ColumnKernel, DrawKernel, Fold, MapKernel, RowKernel
 from blockfuse.codegen.kernels.product_kernels import ChainKernel, ProductKernel
 from blockfuse.codegen.scheduling.schedule import BlockSchedule, Schedule
@@ -154,23 +155,31 @@ def _beside(schedule: Schedule, blocks: Iterable[int]) -> tuple[int, ...]:
 
 def nanoseconds(launch: Launch) -> float:
     """About how long one block of threads needs for a launch; see NOTE [what pays]."""
-    kernel, rows = launch.kernel, launch.rows
-    if isinstance(kernel, ChainKernel):
-        return sum(_of_product(layer, rows) for layer in kernel.layers)
-    if isinstance(kernel, ProductKernel):
-        return _of_product(kernel, rows)
-    if isinstance(kernel, MapKernel):
-        elements, accesses, body = rows * prod(kernel.extents), [*kernel.loads, kernel.store], [kernel.body]
-        return STEP + _time(elements, accesses, _length(body))
-    if isinstance(kernel, RowKernel):
-        accesses = [*(a for s in kernel.sweeps for a in s.loads), kernel.store]
-        length = _length([part for s in kernel.sweeps for part in (s.body, s.folds)])
-        return len(kernel.sweeps) * STEP + _time(rows * kernel.extent, accesses, length)
-    if isinstance(kernel, DrawKernel):
-        return math.inf  # where there are decisions, nothing is drawn
-    assert isinstance(kernel, ColumnKernel)
+    return _NANOSECONDS[type(launch.kernel)](launch.kernel, launch.rows)
+
+
+def _of_map(kernel: MapKernel, rows: int) -> float:
+    accesses = [*kernel.loads, kernel.store]
+    return STEP + _time(rows * prod(kernel.extents), accesses, _length([kernel.body]))
+
+
+def _of_rows(kernel: RowKernel, rows: int) -> float:
+    accesses = [*(a for s in kernel.sweeps for a in s.loads), kernel.store]
+    length = _length([part for s in kernel.sweeps for part in (s.body, s.folds)])
+    return len(kernel.sweeps) * STEP + _time(rows * kernel.extent, accesses, length)
+
+
+def _of_columns(kernel: ColumnKernel, rows: int) -> float:
     walk = LINE * (8 + kernel.extents[0] / 8)
     return STEP + walk + _time(rows * prod(kernel.extents), kernel.loads, _length([kernel.body]) + 1)
+
+
+def _of_draw(_kernel: DrawKernel, _rows: int) -> float:
+    return math.inf  # where there are decisions, nothing is drawn
+
+
+def _of_chain(kernel: ChainKernel, rows: int) -> float:
+    return sum(_of_product(layer, rows) for layer in kernel.layers)
 
 
 def _of_product(kernel: ProductKernel, rows: int) -> float:
@@ -194,3 +203,14 @@ def _length(parts: Iterable[Iterable[Statement | Fold]]) -> int:
     """About how many instructions there are for each element."""
     texts = (s.expression if isinstance(s, Statement) else s.step for part in parts for s in part)
     return sum(map(instructions, texts))
+
+
+# class of a kernel -> about how long a block of threads needs for it
+_NANOSECONDS: dict[type[Kernel], Callable[[Any, int], float]] = {
+    MapKernel: _of_map,
+    RowKernel: _of_rows,
+    ColumnKernel: _of_columns,
+    DrawKernel: _of_draw,
+    ProductKernel: _of_product,
+    ChainKernel: _of_chain,
+}
