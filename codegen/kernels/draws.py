@@ -52,7 +52,7 @@ def state_after(steps: str) -> list[str]:
     """The state of the piece after so many steps."""
     step = [
         "if steps & uint64(1):",
-        *indented(1, [*_factor_and_term(_places("place")), *stepped("low", "high")]),
+        *indented(1, [*_factor_and_term(_row_indices("place")), *stepped("low", "high")]),
     ]
     step += ["steps = uint64(steps >> uint64(1))", f"place = uint32(place + uint32({_ROW}))"]
     start = ["low = x0[0]", "high = x0[1]", f"steps = uint64({steps})", f"place = uint32({_ROW})"]
@@ -64,13 +64,13 @@ def power(doublings: int) -> list[str]:
     return _factor_and_term([f"uint32({_ROW * (1 + doublings) + n})" for n in range(_ROW)])
 
 
-def _places(first: str) -> list[str]:
+def _row_indices(first: str) -> list[str]:
     return [first, *(f"uint32({first} + uint32({n}))" for n in range(1, _ROW))]
 
 
-def _factor_and_term(places: list[str]) -> list[str]:
+def _factor_and_term(indices: list[str]) -> list[str]:
     names = ("factor_low", "factor_high", "term_low", "term_high")
-    return [f"{name} = x0[{place}]" for name, place in zip(names, places, strict=True)]
+    return [f"{name} = x0[{index}]" for name, index in zip(names, indices, strict=True)]
 
 
 def stepped(low: str, high: str) -> list[str]:
@@ -100,8 +100,8 @@ def _single(half: str) -> str:
     return f"float32(int32(({half}) >> uint64(8))) * float32({2.0**-24})"
 
 
-def stored(kernel: DrawKernel, number: str, place: str) -> list[str]:
+def stored(kernel: DrawKernel, number: str, index: str) -> list[str]:
     """The lines that make the result of a number and store it."""
     value = f"uint8({kernel.result})" if kernel.store.dtype == "bool" else kernel.result
     lines = [f"{kernel.number} = {number}", *map(assignment, kernel.body)]
-    return [*lines, f"out[{place}] = {value}"]
+    return [*lines, f"out[{index}] = {value}"]

@@ -16,8 +16,8 @@ from blockfuse.ir.graph import Graph, Node, constant
 from blockfuse.ir.layout import Layout
 from blockfuse.ir.lowering import Contraction
 
-_PAGE = 4096  # bytes: lines so far apart share one set of a first-level cache,
-_PLACES = 8  # which holds 8 to 12 lines; 1024^3 takes 5% longer with tiles of more rows
+_PAGE_BYTES = 4096  # lines so far apart share one set of a first-level cache
+_CACHE_WAYS = 8  # lines that a set holds, or 12; 1024^3 takes 5% longer with tiles of more rows
 
 
 def choose_tile(
@@ -34,11 +34,11 @@ def choose_tile(
 
     It fills the registers, wastes few rows, gives each thread the same number of tiles (of few rows, where there is enough
     ``work`` for several threads), and hides the latency of a few accumulators. conflicts: rows lie so that a cache has
-    few places for them.
+    few lines for them.
     """
     most = max(1, accumulators // vectors)
     if height >= most:
-        most = min(most, _PLACES) if conflicts else most
+        most = min(most, _CACHE_WAYS) if conflicts else most
         rows = min(range(most // 2 + 1, most + 1), key=lambda r: time_of_tiles(r, height, threads))
         return ProductTile(rows, 1, panel, 1)
     wide = max(1, accumulators // (height * vectors))
@@ -144,7 +144,7 @@ def _register_tiles(
     vectors = panel // machine.lanes(product.dtype.itemsize)
     if not height:
         return open_tiles(panels, vectors, panel, machine.accumulators)
-    conflicts = left.strides[-1] * product.dtype.itemsize % _PAGE == 0
+    conflicts = left.strides[-1] * product.dtype.itemsize % _PAGE_BYTES == 0
     tile = choose_tile(height, panels, vectors, panel, machine.accumulators, machine.threads, work, conflicts)
     return (tile,)
 

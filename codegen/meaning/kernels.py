@@ -44,11 +44,11 @@ def _stored(
 def _map(kernel: MapKernel, addresses: Addresses, begin: int, end: int) -> None:
     shape = (end - begin, *kernel.extents)
     named = kernel.index_loads
-    places = {name: _loaded(load, addresses, shape, begin) for name, load in named.items()}
+    indices = {name: _loaded(load, addresses, shape, begin) for name, load in named.items()}
     values: Values = {}
     for load in kernel.loads:
         if load.indices:
-            values[load.name] = _picked(load, addresses, places, shape, begin)
+            values[load.name] = _picked(load, addresses, indices, shape, begin)
         elif load.name not in named:
             values[load.name] = _loaded(load, addresses, shape, begin)
     computed(kernel.body, values)
@@ -56,21 +56,21 @@ def _map(kernel: MapKernel, addresses: Addresses, begin: int, end: int) -> None:
 
 
 def _picked(
-    load: Access, addresses: Addresses, places: Values, shape: tuple[int, ...], begin: int
+    load: Access, addresses: Addresses, indices: Values, shape: tuple[int, ...], begin: int
 ) -> numpy.ndarray:
-    """Elements of a table at the places that indices name."""
-    place = numpy.asarray(begin * load.strides[0])
+    """Elements of a table at the offsets that indices name."""
+    offset = numpy.asarray(begin * load.strides[0])
     for axis, (extent, stride) in enumerate(zip(shape, load.strides, strict=True)):
         walked = stride * numpy.arange(extent)
-        place = place + walked.reshape(-1, *(1,) * (len(shape) - axis - 1))
+        offset = offset + walked.reshape(-1, *(1,) * (len(shape) - axis - 1))
     for index in load.indices:
-        place = place + index.stride * _clamped(index, places[index.name], addresses["fault"])
-    return addresses[load.name].pick(load.dtype, place)
+        offset = offset + index.stride * _clamped(index, indices[index.name], addresses["fault"])
+    return addresses[load.name].pick(load.dtype, offset)
 
 
-def _clamped(index: Index, places: numpy.ndarray, fault: Address) -> numpy.ndarray:
-    """The nearest places that there are; see NOTE [faults]."""
-    counted = places.astype("int64")
+def _clamped(index: Index, indices: numpy.ndarray, fault: Address) -> numpy.ndarray:
+    """The nearest indices that there are; see NOTE [faults]."""
+    counted = indices.astype("int64")
     counted = numpy.where(counted < 0, counted + index.size, counted)
     nearest: numpy.ndarray = numpy.minimum(numpy.maximum(counted, 0), index.size - 1)
     if (nearest != counted).any():

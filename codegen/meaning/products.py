@@ -36,7 +36,7 @@ def product_meaning(kernel: ProductKernel, addresses: Mapping[str, Address], beg
     values |= {load.name: domain.read(load, addresses) for load in kernel.loads}
     computed(kernel.body, values)
     result = numpy.broadcast_to(values[kernel.result], domain.shape)
-    addresses["out"].write(kernel.store.dtype, kernel.store.strides, result, domain.place(kernel.store))
+    addresses["out"].write(kernel.store.dtype, kernel.store.strides, result, domain.offset(kernel.store))
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class _Domain:
     starts: tuple[int, ...]
 
     def read(self, access: Access, addresses: Mapping[str, Address]) -> numpy.ndarray:
-        return addresses[access.name].read(access.dtype, self.shape, access.strides, self.place(access))
+        return addresses[access.name].read(access.dtype, self.shape, access.strides, self.offset(access))
 
-    def place(self, access: Access) -> int:
+    def offset(self, access: Access) -> int:
         return _dot(self.starts, access.strides)
 
 

@@ -2,7 +2,7 @@
 
 NOTE [what must not depend on the size]
 Whoever calls this knows that the graph computes each item of its batch by itself (``ir.rows``). Then a kernel that is the
-same for two sizes, statement by statement and stride by stride, and that reads its operands from the same places,
+same for two sizes, statement by statement and stride by stride, and that reads its operands at the same offsets,
 is right for all: more items are more rows of the same. So everything must be equal but the sizes of leading axes and the
 numbers of rows, and these must be in proportion to the size of the batch. The sizes themselves are chosen so that no other
 axis could be taken for the batch.

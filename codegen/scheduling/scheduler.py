@@ -26,7 +26,7 @@ from blockfuse.ir.types import TensorType
 def schedule(flow: Flow | Graph, machine: Machine, batch: int = 0) -> Schedule:
     """Kernels and memory for fused graphs.
 
-    batch: not 0 where the kernels must do for any number of rows in the place of a multiple of ``batch``.
+    batch: not 0 where the kernels must do for any number of rows instead of a multiple of ``batch``.
     """
     return _Scheduler(machine, batch).finished(flow if isinstance(flow, Flow) else straight(flow))
 

@@ -77,7 +77,10 @@ def test_a_forked_process_has_lost_the_device(device: Any) -> None:
 def test_each_stage_is_launched_over_all_pointers_and_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     launched: list[tuple[Any, ...]] = []
     monkeypatch.setattr(driver, "launch", lambda *arguments: launched.append(arguments))
-    stages = (Stage("one", 128, pieces=4, share=2, columns=3), Stage("other", 256, shared_bytes=1024))
+    stages = (
+        Stage("one", 128, pieces=4, pieces_per_block=2, columns=3),
+        Stage("other", 256, shared_bytes=1024),
+    )
     kernel = driver.CudaKernel.__new__(driver.CudaKernel)
     kernel._stages, kernel._entries, kernel._launches = stages, ["first", "second"], (0, [])
     for rows in (10, 10, 7):

@@ -171,9 +171,9 @@ def test_stages_are_functions_of_the_source(name: str) -> None:
 
 def test_a_product_whose_places_need_more_than_32_bits_says_for_how_many_rows_it_does() -> None:
     source = render_product(product(0, 1024, 4096, MAIN))
-    assert 2**20 - 256 < source.most_rows < 2**20
+    assert 2**20 - 256 < source.max_rows < 2**20
     splits = render_product(product(64, 1024, 4096, split(MAIN, 4)))
-    assert 2**18 - 256 < splits.most_rows < 2**18
+    assert 2**18 - 256 < splits.max_rows < 2**18
     with pytest.raises(NoDeviceKernelError):
         render_product(product(1, 2**17, 2**16, MAIN))
 

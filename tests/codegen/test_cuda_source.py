@@ -32,7 +32,8 @@ every_source = pytest.mark.parametrize("name", SOURCES)
 @every_source
 def test_the_source_is_that_of_the_golden_file(name: str, golden: Callable[[str, str], None]) -> None:
     stages = [
-        f"# {s.name}: {s.threads} threads, {s.pieces}/{s.share} blocks a row" for s in SOURCES[name].stages
+        f"# {s.name}: {s.threads} threads, {s.pieces}/{s.pieces_per_block} blocks a row"
+        for s in SOURCES[name].stages
     ]
     golden(f"cuda/{name}.txt", "\n".join([*stages, SOURCES[name].text]))
 
@@ -86,8 +87,8 @@ def test_equal_kernels_have_equal_source(name: str) -> None:
 
 
 def test_a_grid_covers_all_rows() -> None:
-    assert Stage("f", 256, pieces=3, share=2).grid(5) == (8, 1, 1)
-    assert Stage("f", 256, share=1024, columns=7).grid(1025) == (2, 7, 1)
+    assert Stage("f", 256, pieces=3, pieces_per_block=2).grid(5) == (8, 1, 1)
+    assert Stage("f", 256, pieces_per_block=1024, columns=7).grid(1025) == (2, 7, 1)
     assert Stage("f", 256).grid(0) == (1, 1, 1)
 
 
@@ -102,9 +103,9 @@ def _copy(extents: tuple[int, ...], strides: tuple[int, ...]) -> MapKernel:
 
 
 def test_places_are_counted_with_32_bits() -> None:
-    assert 2**32 - 2**17 < render(_copy((), (1,))).most_rows < 2**32
-    assert 2**31 - 2**17 < render(_copy((), (2,))).most_rows < 2**31
-    assert render(_copy((2**16,), (2**16, 1))).most_rows < 2**16
+    assert 2**32 - 2**17 < render(_copy((), (1,))).max_rows < 2**32
+    assert 2**31 - 2**17 < render(_copy((), (2,))).max_rows < 2**31
+    assert render(_copy((2**16,), (2**16, 1))).max_rows < 2**16
 
 
 def test_a_table_of_too_many_places_is_refused() -> None:
@@ -113,7 +114,7 @@ def test_a_table_of_too_many_places_is_refused() -> None:
         loads = (table, Access("x1", "int64", (1, 0)))
         return MapKernel("take_at", Access("out", "float32", (64, 1)), (64,), loads, (), "x0")
 
-    assert render(picking(2**25)).most_rows > 2**20
+    assert render(picking(2**25)).max_rows > 2**20
     with pytest.raises(NoDeviceKernelError):
         render(picking(2**26))
 

@@ -292,7 +292,7 @@ def test_sums_of_rows_that_no_block_can_hold_stay_accurate() -> None:
 
 def test_rows_beyond_the_last_store_nothing() -> None:
     program = assert_accurate(lambda x: neural.softmax(x, axis=1), [random((3, 10), "float32")], threads=128)
-    assert program.sources[0].stages[0].share == 4
+    assert program.sources[0].stages[0].pieces_per_block == 4
 
 
 @pytest.mark.parametrize("flipped", [(0,), (1,), (0, 1)])

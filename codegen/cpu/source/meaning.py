@@ -72,28 +72,28 @@ class _Tile:
             loads = [self._load(*load) for load in spec.loads]
             sums = numpy.broadcast_to(spec.epilogue(sums, *loads), (spec.rows, self.columns))
         dtype, strides = spec.store
-        self.addresses["out"].write(dtype, strides[-2:], sums, self._place(strides, self.starts))
+        self.addresses["out"].write(dtype, strides[-2:], sums, self._offset(strides, self.starts))
 
     def _sums(self) -> Any:
         spec, (_, right) = self.spec, self.spec.right
         name, strides = spec.left
         left = self.addresses[name].read(
-            spec.dtype, (spec.rows, spec.inner), (strides[-1], 1), self._place(strides, self.starts[:-1])
+            spec.dtype, (spec.rows, spec.inner), (strides[-1], 1), self._offset(strides, self.starts[:-1])
         )
         size = spec.inner * spec.panel
         panels = self.addresses[spec.right[0]].read(
             spec.dtype,
             (spec.panels, spec.inner, spec.panel),
             (size, spec.panel, 1),
-            self._place(right, self.matrix) + self.panel * size,
+            self._offset(right, self.matrix) + self.panel * size,
         )
         return times_panels(left, panels)
 
     def _load(self, name: str, dtype: str, strides: tuple[int, ...]) -> Any:
         shape = (self.spec.rows, self.columns)
-        return self.addresses[name].read(dtype, shape, strides[-2:], self._place(strides, self.starts))
+        return self.addresses[name].read(dtype, shape, strides[-2:], self._offset(strides, self.starts))
 
-    def _place(self, strides: tuple[int, ...], starts: Any) -> int:
+    def _offset(self, strides: tuple[int, ...], starts: Any) -> int:
         return int(sum(n * step for n, step in zip(starts, strides, strict=True)))
 
 

@@ -18,8 +18,8 @@ from blockfuse.codegen.cuda.products.elements import (
     head,
     index_type,
     is_wide,
-    most_rows,
-    place,
+    max_rows,
+    offset,
     resident_blocks,
     start,
     stored,
@@ -43,7 +43,7 @@ def render_chain(kernel: ChainKernel, wide: bool = True) -> DeviceSource:
         (Stage(kernel.name, block.threads, 1, block.rows, resident=resident_blocks(block)),),
         scratch_dtype=last.dtype,
         wide=wide,
-        most_rows=most_rows(last, block),
+        max_rows=max_rows(last, block),
     )
 
 
@@ -100,7 +100,7 @@ def _layer(
 def _first_left(layer: ProductKernel, wide: bool, count: int) -> list[str]:
     """``count`` elements of row ``i`` of the net's input."""
     row = f"r = {clamped('row + uint32(i)', 'rows - uint32(1)')}"
-    where = place(("r", "k"), (*layer.left.strides, 1))
+    where = offset(("r", "k"), (*layer.left.strides, 1))
     if wide:
         fours = ", ".join(f"a[{u}]" for u in range(QUAD))
         return [row, f"{fours} = ldv4({layer.left.name}, uint32({where}))"]
@@ -121,7 +121,7 @@ def _element(layer: ProductKernel, block: BlockTile, line: int, is_last: bool) -
     columns, slices = _columns(layer), _slices(layer, block)
     kept = f"{BETWEEN}[line * uint32({line}) + c] = {stored(layer)}"
     if is_last:
-        kept = f"out[{place(('r', 'c'), layer.store.strides)}] = {stored(layer)}"
+        kept = f"out[{offset(('r', 'c'), layer.store.strides)}] = {stored(layer)}"
     body = [
         f"r = {clamped('row + line', 'rows - uint32(1)')}",
         f"{layer.accumulator} = {start(layer, replace(block, splits=1))}",

@@ -25,11 +25,8 @@ WORKSPACE = 32 * 2**20  # bytes that an algorithm may ask for: what NVIDIA recom
 
 _EPILOGUE, _BIAS_POINTER = 7, 8  # cublasLtMatmulDescAttributes_t
 _BATCH_COUNT, _BATCH_STRIDE = 5, 6  # cublasLtMatrixLayoutAttribute_t
-_MAX_WORKSPACE, _FIRST_ALIGNMENT = (
-    1,
-    5,
-)  # cublasLtMatmulPreferenceAttributes_t; those of A, B, C and D follow each other
-_LARGEST_ALIGNMENT = 256
+_MAX_WORKSPACE, _FIRST_ALIGNMENT = 1, 5  # cublasLtMatmulPreferenceAttributes_t; those of A, B, C and D follow
+_MAX_ALIGNMENT_BYTES = 256
 
 
 class CublasError(RuntimeError):
@@ -171,9 +168,9 @@ class CublasLt:
         preference = self._created("cublasLtMatmulPreferenceCreate")
         try:
             self._set("cublasLtMatmulPreference", preference, _MAX_WORKSPACE, c_uint64(WORKSPACE))
-            places = (addresses.right, addresses.left, addresses.out, addresses.out)
-            for number, place in enumerate(places, _FIRST_ALIGNMENT):
-                self._set("cublasLtMatmulPreference", preference, number, c_uint32(_alignment(place)))
+            pointers = (addresses.right, addresses.left, addresses.out, addresses.out)
+            for number, address in enumerate(pointers, _FIRST_ALIGNMENT):
+                self._set("cublasLtMatmulPreference", preference, number, c_uint32(_alignment(address)))
             right, left, out = layouts
             result, count = Heuristic(), c_int32()
             operands = (self._handle, operation, right, left, out, out, preference)
@@ -208,7 +205,7 @@ def _destroyed(library: Any, made: list[tuple[str, c_void_p]]) -> None:
 
 def _alignment(address: int) -> int:
     """The power of two that an address is a multiple of."""
-    return min(address & -address, _LARGEST_ALIGNMENT) if address else _LARGEST_ALIGNMENT
+    return min(address & -address, _MAX_ALIGNMENT_BYTES) if address else _MAX_ALIGNMENT_BYTES
 
 
 def found() -> CublasLt | None:

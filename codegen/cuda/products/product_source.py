@@ -15,7 +15,7 @@ from blockfuse.codegen.cuda.products.elements import (
     epilogue,
     head,
     is_wide,
-    most_rows,
+    max_rows,
     resident_blocks,
     row_blocks,
     stored,
@@ -56,7 +56,7 @@ def render_product(kernel: ProductKernel, wide: bool = True, alone: bool = False
         scratch,
         kernel.dtype,
         wide,
-        most_rows=most_rows(kernel, block),
+        max_rows=max_rows(kernel, block),
     )
 
 
@@ -81,7 +81,7 @@ def finishing_source(kernel: ProductKernel) -> DeviceSource:
         (stage,),
         scratch,
         kernel.dtype,
-        most_rows=limit,
+        max_rows=limit,
     )
 
 

@@ -116,10 +116,11 @@ class LibraryProduct:
     def _preparation(self, addresses: Sequence[int], rows: int) -> Prepared:
         if self._ours:
             raise CublasError("the library has refused this product")
-        product, places = library_product(self._kernel, self._precision, rows), self._places(addresses)
+        product = library_product(self._kernel, self._precision, rows)
+        operands = self._operands(addresses)
         known = self._prepared
-        if known is None or (product, places) != (known.product, known.addresses):
-            known = self._prepared = self._library.prepared(product, places)
+        if known is None or (product, operands) != (known.product, known.addresses):
+            known = self._prepared = self._library.prepared(product, operands)
         return known
 
     def _workspace(self, nbytes: int) -> int:
@@ -128,7 +129,7 @@ class LibraryProduct:
             self._workspaces.append((nbytes, self._allocate(max(nbytes, 1))))
         return self._workspaces[-1][1].address
 
-    def _places(self, addresses: Sequence[int]) -> Addresses:
+    def _operands(self, addresses: Sequence[int]) -> Addresses:
         kernel = self._kernel
         of = dict(zip((*kernel.operands, "out", "scratch"), addresses, strict=False))
         bias = of[kernel.bias.name] if kernel.bias else 0

@@ -160,7 +160,7 @@ class Executable:
         needed = max((kernel.scratch for _, kernel in self._regions.values()), default=0)
         for place, kernel in self._kernels.items():
             rows, (named, source) = self.plan.rows(place, items), self.plan.rendered[place]
-            if rows > source.most_rows:
+            if rows > source.max_rows:
                 raise CudaError(f"{rows} rows are too many for {named.name} on a device: use smaller batches")
             needed = max(needed, kernel.scratch * rows)
         return needed

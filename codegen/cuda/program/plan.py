@@ -145,7 +145,7 @@ def _source(step: Launch, schedule: Schedule, render: Render, alone: bool) -> De
     """The kernel of a launch for where its pointers lie: buffers begin at aligned addresses, views may not."""
     places = (p.offset * schedule.buffers[p.buffer].type.dtype.itemsize for p in step.pointers)
     source = render(step.kernel, not any(place % WIDE for place in places), alone)
-    if not step.rows_per_item and step.rows > source.most_rows:
+    if not step.rows_per_item and step.rows > source.max_rows:
         raise NoDeviceKernelError(f"{step.rows} rows have more elements than 32 bits can count")
     return source
 

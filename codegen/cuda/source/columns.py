@@ -13,15 +13,15 @@ from dataclasses import dataclass
 import numpy
 
 from blockfuse.codegen.cuda.source.addresses import (
-    MOST_BLOCKS,
-    beyond,
+    MAX_GRID_BLOCKS,
     function,
     guarded,
     head,
     looped,
-    most_rows,
+    max_rows,
     multiple,
-    place,
+    offset,
+    offset_after,
     seen,
     shared,
     split,
@@ -59,11 +59,11 @@ def columns_source(kernel: ColumnKernel, threads: int, alone: bool = False) -> D
     cut, types = _cut(kernel, threads, alone), kernel.pointers
     inner = _inner(kernel)
     stage = Stage(kernel.name, cut.lanes * cut.walkers, inner, cut.lanes)
-    limit = most_rows(kernel.loads, kernel.extents)
+    limit = max_rows(kernel.loads, kernel.extents)
     if cut.parts == 1:
         lines = [*_column(cut), *_starts(kernel), *_folded(cut), *_joined(cut, _store(kernel))]
         return DeviceSource(
-            kernel.name, function(head(kernel.name, types), lines), types, (stage,), most_rows=limit
+            kernel.name, function(head(kernel.name, types), lines), types, (stage,), max_rows=limit
         )
     dtype = kernel.store.dtype
     first = Stage(f"{kernel.name}_of_parts", stage.threads, inner, cut.lanes, columns=cut.parts)
@@ -76,7 +76,7 @@ def columns_source(kernel: ColumnKernel, threads: int, alone: bool = False) -> D
         (first, last),
         scratch,
         dtype,
-        most_rows=min(limit, (2**32 - 1) // (cut.parts * inner)),
+        max_rows=min(limit, (2**32 - 1) // (cut.parts * inner)),
     )
 
 
@@ -87,7 +87,7 @@ def _cut(kernel: ColumnKernel, threads: int, alone: bool) -> _Cut:
     walkers = 1 << max(0, most.bit_length() - 1)
     if alone and walkers > 1:
         walkers = threads // _LANES
-    parts = min(MOST_BLOCKS, folded // (walkers * _SHARE))
+    parts = min(MAX_GRID_BLOCKS, folded // (walkers * _SHARE))
     return _Cut(kernel, _LANES if walkers > 1 else threads, walkers, parts if parts >= _BLOCKS else 1)
 
 
@@ -141,9 +141,9 @@ def _column(cut: _Cut) -> list[str]:
 def _starts(kernel: ColumnKernel) -> list[str]:
     """Where the elements of the column begin."""
     if not kernel.extents[1:]:
-        return [f"{_start(a)} = {place(('column',), a.strides[:1])}" for a in kernel.loads]
+        return [f"{_start(a)} = {offset(('column',), a.strides[:1])}" for a in kernel.loads]
     lines = ["n = column", *split("n", ("r", "c"), kernel.extents[1:])]
-    return lines + [f"{_start(a)} = {place(('r', 'c'), (a.strides[0], a.strides[2]))}" for a in kernel.loads]
+    return lines + [f"{_start(a)} = {offset(('r', 'c'), (a.strides[0], a.strides[2]))}" for a in kernel.loads]
 
 
 def _start(access: Access) -> str:
@@ -173,7 +173,7 @@ def _folded(cut: _Cut) -> list[str]:
 
 
 def _read(access: Access) -> str:
-    return seen(f"{access.name}[{beyond(_start(access), 'f', access, 1)}]", access.dtype)
+    return seen(f"{access.name}[{offset_after(_start(access), 'f', access, 1)}]", access.dtype)
 
 
 def _store(kernel: ColumnKernel) -> str:

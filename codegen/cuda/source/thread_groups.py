@@ -17,8 +17,8 @@ from functools import cached_property
 import numpy
 
 from blockfuse.codegen.cuda.source.addresses import (
-    MOST_BLOCKS,
-    WIDE,
+    MAX_GRID_BLOCKS,
+    WIDE_ELEMENTS,
     guarded,
     is_wide,
     seen,
@@ -94,7 +94,7 @@ class Team:
 
 
 def walked(kernel: RowKernel) -> list[Access]:
-    """Loads with an element for each place of a row."""
+    """Loads with an element for each one of a row."""
     return [a for a in kernel.loads if a not in kernel.row_loads and a.strides[1]]
 
 
@@ -103,9 +103,11 @@ def walked(kernel: RowKernel) -> list[Access]:
 
 def team_for(kernel: RowKernel, threads: int, wide: bool) -> Team:
     """See NOTE [teams]. threads: about how many a block has; wide: whether pointers are multiples of 16 bytes."""
-    width = WIDE if wide and _is_wide(kernel) and WIDE * _longest(kernel) <= _UNROLLED else 1
+    width = (
+        WIDE_ELEMENTS if wide and _is_wide(kernel) and WIDE_ELEMENTS * _longest(kernel) <= _UNROLLED else 1
+    )
     parts = -(-kernel.extent // (threads * _SHARE))
-    if _FEWEST <= parts <= MOST_BLOCKS and _can_be_parted(kernel):
+    if _FEWEST <= parts <= MAX_GRID_BLOCKS and _can_be_parted(kernel):
         return Team(kernel, threads, width, threads, parts=parts)
     small = next(n for n in (1, 2, 4, 8, 16, 32) if n == _WARP or n * width >= kernel.extent)
     short = Team(
@@ -119,7 +121,7 @@ def _is_wide(kernel: RowKernel) -> bool:
     """Whether a thread can walk four elements at a time: some are neighbours, and those that are stored are."""
     aligned = [is_wide(a) for a in walked(kernel)]
     stored_wide = not kernel.stores_elements or is_wide(kernel.store)
-    return kernel.extent % WIDE == 0 and any(aligned) and stored_wide
+    return kernel.extent % WIDE_ELEMENTS == 0 and any(aligned) and stored_wide
 
 
 def _can_be_parted(kernel: RowKernel) -> bool:

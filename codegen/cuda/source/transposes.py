@@ -7,13 +7,13 @@ from __future__ import annotations
 from math import prod
 
 from blockfuse.codegen.cuda.source.addresses import (
-    MOST_BLOCKS,
+    MAX_GRID_BLOCKS,
     function,
     guarded,
     head,
     looped,
-    most_rows,
-    place,
+    max_rows,
+    offset,
     read,
     seen,
     shared,
@@ -43,7 +43,7 @@ def turned_axis(kernel: MapKernel) -> int | None:
     if len(axes) != 1 or len(turned) > _LARGEST:
         return None
     (axis,) = axes
-    fits = _stage(kernel, axis, 1).columns <= MOST_BLOCKS
+    fits = _stage(kernel, axis, 1).columns <= MAX_GRID_BLOCKS
     return axis if fits and (axis == 0 or kernel.extents[axis - 1] >= _WORTH) else None
 
 
@@ -51,7 +51,7 @@ def turn_source(kernel: MapKernel, axis: int, threads: int) -> DeviceSource:
     extents, names = kernel.extents, indices(len(kernel.extents) + 1)
     turned = [a for a in kernel.loads if a.strides[-1] not in (0, 1) and a.strides[axis] == 1]
     into = [
-        f"{_tile(a)}[uint32(line * {unsigned(_LINE)} + x)] = {a.name}[{place(names, a.strides)}]"
+        f"{_tile(a)}[uint32(line * {unsigned(_LINE)} + x)] = {a.name}[{offset(names, a.strides)}]"
         for a in turned
     ]
     lines = [
@@ -69,17 +69,17 @@ def turn_source(kernel: MapKernel, axis: int, threads: int) -> DeviceSource:
         function(head(kernel.name, types), lines),
         types,
         (_stage(kernel, axis, threads),),
-        most_rows=most_rows((*kernel.loads, kernel.store), extents),
+        max_rows=max_rows((*kernel.loads, kernel.store), extents),
     )
 
 
 def _lines_of_tile(
-    kernel: MapKernel, axis: int, threads: int, places: tuple[str, str], work: list[str]
+    kernel: MapKernel, axis: int, threads: int, along: tuple[str, str], work: list[str]
 ) -> list[str]:
-    """``work`` at the places of a tile, several lines at a time. places: along ``axis`` and along the last one."""
+    """``work`` for the elements of a tile, several lines at a time. along: indices along ``axis`` and along the last one."""
     names, step = indices(len(kernel.extents) + 1), threads // _TILE
     ends = ("rows", *map(unsigned, kernel.extents))
-    pairs = list(zip((names[axis], names[-1]), places, (ends[axis], ends[-1]), strict=True))
+    pairs = list(zip((names[axis], names[-1]), along, (ends[axis], ends[-1]), strict=True))
     inner = [f"line = uint32(y + {times('uint32(q)', step)})"]
     inner += [f"{name} = uint32(first_{name} + {where})" for name, where, _ in pairs]
     inside = " & ".join(f"({name} < {end})" for name, _, end in pairs)
@@ -90,10 +90,10 @@ def _elements(kernel: MapKernel, names: tuple[str, ...], turned: list[Access]) -
     lines = []
     for a in kernel.loads:
         tile = seen(f"{_tile(a)}[uint32(x * {unsigned(_LINE)} + line)]", a.dtype)
-        lines.append(f"{variable(a.value)} = {tile if a in turned else read(a, place(names, a.strides))}")
+        lines.append(f"{variable(a.value)} = {tile if a in turned else read(a, offset(names, a.strides))}")
     lines += [assignment(s) for s in kernel.body]
     result = stored(variable(kernel.result), kernel.store.dtype)
-    return [*lines, f"out[{place(names, kernel.store.strides)}] = {result}"]
+    return [*lines, f"out[{offset(names, kernel.store.strides)}] = {result}"]
 
 
 def _tile(access: Access) -> str:
@@ -122,4 +122,6 @@ def _stage(kernel: MapKernel, axis: int, threads: int) -> Stage:
     *outer, last = kernel.extents
     if axis:
         outer[axis - 1] = _tiles(outer[axis - 1])
-    return Stage(kernel.name, threads, share=1 if axis else _TILE, columns=prod(outer) * _tiles(last))
+    return Stage(
+        kernel.name, threads, pieces_per_block=1 if axis else _TILE, columns=prod(outer) * _tiles(last)
+    )
