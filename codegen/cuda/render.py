@@ -16,7 +16,7 @@ from blockfuse.codegen.cuda.source.device_source import DeviceSource
 from blockfuse.codegen.cuda.source.draws import draw_source
 from blockfuse.codegen.cuda.source.maps import map_source
 from blockfuse.codegen.cuda.source.rows import rows_source
-from blockfuse.codegen.cuda.source.transposes import turn_source, turned_axis
+from blockfuse.codegen.cuda.source.transposes import transpose_source, transposed_axis
 from blockfuse.codegen.kernels.kernel import Kernel
 from blockfuse.codegen.kernels.loop_kernels import ColumnKernel, DrawKernel, MapKernel, RowKernel
 from blockfuse.codegen.kernels.product_kernels import ChainKernel, ProductKernel
@@ -35,8 +35,8 @@ def render(kernel: Kernel, threads: int = THREADS, wide: bool = True, alone: boo
 
 
 def _map_source(kernel: MapKernel, threads: int, wide: bool) -> DeviceSource:
-    axis = turned_axis(kernel)
-    return map_source(kernel, threads, wide) if axis is None else turn_source(kernel, axis, threads)
+    axis = transposed_axis(kernel)
+    return map_source(kernel, threads, wide) if axis is None else transpose_source(kernel, axis, threads)
 
 
 # class of a kernel -> what writes its source, given threads, wide and alone

@@ -9,7 +9,7 @@ from graphs import graph
 
 from blockfuse.codegen.compile import compile_flow
 from blockfuse.codegen.cuda.products.chain_source import render_chain
-from blockfuse.codegen.cuda.products.chains import LAYERS, with_whole_nets
+from blockfuse.codegen.cuda.products.chains import MAX_LAYERS, with_whole_nets
 from blockfuse.codegen.cuda.products.tile_choice import BlockTiling
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.kernels.product_kernels import ChainKernel
@@ -58,9 +58,11 @@ def test_a_chain_is_one_launch_whose_values_need_no_memory() -> None:
 
 
 def test_long_chains_are_several_launches_of_one_source() -> None:
-    after = with_whole_nets(scheduled(layers, 64, *[64] * (1 + 2 * LAYERS)))
+    after = with_whole_nets(scheduled(layers, 64, *[64] * (1 + 2 * MAX_LAYERS)))
     assert len(after.steps) == 2
-    inner = with_whole_nets(scheduled(lambda x, *w: neural.relu(layers(x, *w)), 64, *[64] * (1 + 2 * LAYERS)))
+    inner = with_whole_nets(
+        scheduled(lambda x, *w: neural.relu(layers(x, *w)), 64, *[64] * (1 + 2 * MAX_LAYERS))
+    )
     assert len({render_chain(step.kernel).text for step in inner.steps}) == 1
 
 

@@ -11,7 +11,13 @@ from written import statement
 
 from blockfuse.codegen.compile import compile_flow
 from blockfuse.codegen.cuda.products.product_source import render_product
-from blockfuse.codegen.cuda.products.tile_choice import LOWER, SHAPES, BlockTiling, Shape, choose_tile
+from blockfuse.codegen.cuda.products.tile_choice import (
+    FLOAT32_SHAPES,
+    FLOAT64_SHAPES,
+    BlockTiling,
+    Shape,
+    choose_tile,
+)
 from blockfuse.codegen.kernels.kernel import Access
 from blockfuse.codegen.kernels.machine import Machine, ProductShape
 from blockfuse.codegen.kernels.product_cuts import BlockTile
@@ -77,7 +83,7 @@ def test_a_device_with_fewer_multiprocessors_needs_fewer_blocks() -> None:
     assert blocks_of(small, wanted) < blocks_of(large, wanted)
 
 
-@pytest.mark.parametrize("tile", [*SHAPES, *LOWER], ids=str)
+@pytest.mark.parametrize("tile", [*FLOAT32_SHAPES, *FLOAT64_SHAPES], ids=str)
 def test_the_threads_of_a_tile_share_out_its_fetches_evenly(tile: Shape) -> None:
     threads = BlockTile(tile.rows, tile.columns, 0, tile.height, tile.width).threads
     assert threads % 32 == 0

@@ -15,7 +15,7 @@ from blockfuse.codegen.compile import compile_flow
 from blockfuse.codegen.cuda.native.isa import machine
 from blockfuse.codegen.cuda.products.chains import with_whole_nets
 from blockfuse.codegen.cuda.products.product_source import finishing_source
-from blockfuse.codegen.cuda.products.tile_choice import LOWER, SHAPES, BlockTiling, Shape
+from blockfuse.codegen.cuda.products.tile_choice import FLOAT32_SHAPES, FLOAT64_SHAPES, BlockTiling, Shape
 from blockfuse.codegen.cuda.render import render
 from blockfuse.codegen.kernels.kernel import Access, Kernel
 from blockfuse.codegen.kernels.machine import Machine
@@ -60,7 +60,7 @@ def test_the_main_tile_moves_four_elements_at_once_and_multiplies_the_rest_of_th
     assert inner["FFMA"] / inner.total() > 0.75
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: f"{s.rows}x{s.columns}")
+@pytest.mark.parametrize("shape", FLOAT32_SHAPES, ids=lambda s: f"{s.rows}x{s.columns}")
 def test_every_tile_reads_shared_memory_in_fours(shape: Shape, tmp_path: Path) -> None:
     block = BlockTile(shape.rows, shape.columns, 0, shape.height, shape.width, shape.depth)
     entry = compiled(product(0, 1000, 500, block, body=RELU), tmp_path)["kernel_dense"]
@@ -90,7 +90,7 @@ def test_a_long_epilogue_stays_in_registers(tmp_path: Path) -> None:
     compiled(product(512, 512, 512, MAIN, body=body, loads=loads), tmp_path)
 
 
-@pytest.mark.parametrize("shape", LOWER[:1], ids=lambda s: f"{s.rows}x{s.columns}")
+@pytest.mark.parametrize("shape", FLOAT64_SHAPES[:1], ids=lambda s: f"{s.rows}x{s.columns}")
 def test_float64_has_tiles_of_its_own(shape: Shape, tmp_path: Path) -> None:
     block = BlockTile(shape.rows, shape.columns, 0, shape.height, shape.width, shape.depth)
     entry = compiled(product(100, 64, 100, block, "float64"), tmp_path)["kernel_dense"]

@@ -74,7 +74,7 @@ def test_several_threads() -> None:
 
 def streams(function: Callable[..., Any], machine: Machine = ALWAYS, **types: str) -> list[bool]:
     found = compile_flow(graph(function, **types), machine).schedule
-    return [getattr(launch.kernel, "streams", False) for launch in found.launches]
+    return [getattr(launch.kernel, "nontemporal", False) for launch in found.launches]
 
 
 def test_only_large_results_that_nobody_reads_again_are_streamed() -> None:

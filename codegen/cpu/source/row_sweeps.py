@@ -23,21 +23,17 @@ _KNOWN = {*FUNCTIONS, *_FLOATS, "inf", "nan"} - {*LIBRARY}
 
 @dataclass(frozen=True)
 class Walk:
-    """A ``Sweep`` with its memory, inside of loops over ``indices``.
-
-    loads: (the name of the element, where it is from). result: what ``store`` gets. unrolled: up to which extent
-    loops are faster.
-    """
+    """A ``Sweep`` with its memory."""
 
     name: str
     extent: int
-    indices: tuple[str, ...]
-    loads: tuple[tuple[str, Access], ...]
+    indices: tuple[str, ...]  # of the loops around it
+    loads: tuple[tuple[str, Access], ...]  # the variable of the element, and where it is from
     body: tuple[Statement, ...]
     folds: tuple[Fold, ...]
     store: Access | None
-    result: str
-    unrolled: int = _UNROLLED_ELEMENTS
+    result: str  # the variable that is stored
+    unrolled: int = _UNROLLED_ELEMENTS  # up to which extent loops are faster
 
     @property
     def accesses(self) -> tuple[Access, ...]:

@@ -14,16 +14,16 @@ from blockfuse.codegen.scheduling.buffers import BufferKind, planned
 from blockfuse.codegen.scheduling.schedule import BlockSchedule, Schedule
 from blockfuse.codegen.scheduling.steps import Launch, Pointer, Step, lives_of, touched_by
 
-WIDTH = 128  # most units of a layer
-DEPTH = 256  # most elements of a row of the first layer's input
-ROWS, THREADS = 8, 256  # of a block
-LAYERS = (
-    4  # most of one launch: each takes most of a second to compile, and longer nets repeat the same source
+MAX_UNITS = 128  # of a layer
+MAX_INPUTS = 256  # elements of a row of the first layer's input
+BLOCK_ROWS, BLOCK_THREADS = 8, 256
+MAX_LAYERS = (
+    4  # of one launch: each takes most of a second to compile, and longer nets repeat the same source
 )
-MOST_ROWS = 2048  # about two blocks for each multiprocessor of a large device
+MAX_ROWS = 2048  # about two blocks for each multiprocessor of a large device
 
 
-def with_whole_nets(schedule: Schedule, rows: int = ROWS, threads: int = THREADS) -> Schedule:
+def with_whole_nets(schedule: Schedule, rows: int = BLOCK_ROWS, threads: int = BLOCK_THREADS) -> Schedule:
     """Chains of narrow products become one launch each, of blocks of so many rows and threads; memory is planned anew."""
     users = Counter(buffer for step in schedule.steps for buffer in touched_by(step))
     between = {n for n, b in enumerate(schedule.buffers) if b.kind is BufferKind.WORKSPACE and users[n] == 2}
@@ -42,7 +42,7 @@ def _chains(steps: tuple[Step, ...], between: set[int]) -> Iterator[list[Step]]:
     """The steps, narrow products with those that follow from them."""
     chain: list[Step] = []
     for step in steps:
-        if chain and (len(chain) == LAYERS or not _follows(chain[-1], step, between)):
+        if chain and (len(chain) == MAX_LAYERS or not _follows(chain[-1], step, between)):
             yield chain
             chain = []
         chain.append(step)
@@ -77,7 +77,7 @@ def _is_narrow(step: Step) -> bool:
     kernel = step.kernel if isinstance(step, Launch) else None
     if not isinstance(kernel, ProductKernel) or not isinstance(kernel.cut, BlockTile) or kernel.batched:
         return False
-    fits = kernel.units <= WIDTH and kernel.inner <= DEPTH and 0 < kernel.height <= MOST_ROWS
+    fits = kernel.units <= MAX_UNITS and kernel.inner <= MAX_INPUTS and 0 < kernel.height <= MAX_ROWS
     return fits and kernel.dtype == "float32" and kernel.cut.panel >= kernel.units
 
 

@@ -47,40 +47,40 @@ class Heuristic(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Matrix:
-    """Matrices row by row: ``line`` elements from one row to the next, ``step`` from one matrix of a stack to the next."""
+    """Matrices row by row."""
 
     rows: int
     columns: int
-    line: int
-    step: int = 0
+    line: int  # elements from one row to the next
+    step: int = 0  # elements from one matrix of a stack to the next
 
 
 @dataclass(frozen=True)
 class Product:
-    """``out = left @ right``, plus ``bias`` and through ReLU as ``epilogue`` says, for each of ``matrices``."""
+    """``out = left @ right``, plus a bias and through ReLU, for each matrix of a stack."""
 
     dtype: str
-    precision: str
+    precision: str  # of float32 operands: a key of ``COMPUTE``
     left: Matrix
     right: Matrix
     out: Matrix
     matrices: int
-    epilogue: int
+    epilogue: int  # DEFAULT, or the sum of RELU and BIAS
 
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where the operands of a product lie. bias: 0 where there is none."""
+    """Where the operands of a product lie."""
 
     left: int
     right: int
     out: int
-    bias: int = 0
+    bias: int = 0  # where there is none
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A product at its addresses, with the algorithm that the library advises. workspace: bytes that it needs."""
+    """A product at its addresses, with the algorithm that the library advises."""
 
     product: Product
     addresses: Addresses
@@ -90,6 +90,7 @@ class Prepared:
 
     @property
     def workspace(self) -> int:
+        """Bytes that it needs."""
         return int(self.heuristic.workspace)
 
 

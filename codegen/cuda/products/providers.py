@@ -31,8 +31,8 @@ from blockfuse.codegen.kernels.product_kernels import ProductKernel
 
 # Precision of float32 operands -> how many multiplications a product has at least that the library computes faster. Below,
 # a product takes a few microseconds either way, and ours needs no second kernel for its epilogue.
-WORTH = {"float32": 2**27, "tf32": 2**25, "bf16": 2**25}
-assert WORTH.keys() == COMPUTE.keys()
+MIN_MULTIPLICATIONS = {"float32": 2**27, "tf32": 2**25, "bf16": 2**25}
+assert MIN_MULTIPLICATIONS.keys() == COMPUTE.keys()
 
 
 class Loaded(Protocol):
@@ -73,7 +73,7 @@ def suits_library(kernel: ProductKernel, precision: str) -> bool:
     forwards = kernel.left.strides[-1] >= kernel.inner or kernel.height == 1
     stacked = not kernel.batched or kernel.left.strides[0] >= 0
     multiplications = (kernel.height or OPEN_ROWS) * kernel.inner * kernel.units
-    return one_panel and forwards and stacked and multiplications >= WORTH[precision]
+    return one_panel and forwards and stacked and multiplications >= MIN_MULTIPLICATIONS[precision]
 
 
 class LibraryProduct:

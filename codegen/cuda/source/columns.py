@@ -35,22 +35,22 @@ from blockfuse.codegen.kernels.loop_kernels import ColumnKernel
 from blockfuse.codegen.kernels.source_lines import assignment, indented, text, variable
 
 _LANES = 32
-_FEWEST = 8  # elements that are worth a thread of their own
-_SHARE = 64  # elements for each thread of a block that has a part of the folded axis
-_BLOCKS = 4  # that are worth a second launch
+_MIN_ELEMENTS = 8  # elements that are worth a thread of their own
+_PART_ELEMENTS = 64  # elements for each thread of a block that has a part of the folded axis
+_MIN_PARTS = 4  # that are worth a second launch
 
 
 @dataclass(frozen=True)
 class _Cut:
-    """How a fold is shared out: ``lanes`` columns and ``walkers`` threads for each in a block; ``parts`` blocks."""
+    """How a fold is shared out."""
 
     kernel: ColumnKernel
-    lanes: int
-    walkers: int
-    parts: int
+    lanes: int  # columns of a block
+    walkers: int  # threads of a block for each column
+    parts: int  # blocks that share a column
 
     @property
-    def share(self) -> int:
+    def elements(self) -> int:
         """Elements of a column for each block."""
         return -(-self.kernel.extents[0] // self.parts)
 
@@ -83,12 +83,12 @@ def columns_source(kernel: ColumnKernel, threads: int, alone: bool = False) -> D
 def _cut(kernel: ColumnKernel, threads: int, alone: bool) -> _Cut:
     """See NOTE [columns]. alone: blocks whose threads meet have as many as those of other kernels."""
     folded = kernel.extents[0]
-    most = min(threads // _LANES, folded // _FEWEST)
+    most = min(threads // _LANES, folded // _MIN_ELEMENTS)
     walkers = 1 << max(0, most.bit_length() - 1)
     if alone and walkers > 1:
         walkers = threads // _LANES
-    parts = min(MAX_GRID_BLOCKS, folded // (walkers * _SHARE))
-    return _Cut(kernel, _LANES if walkers > 1 else threads, walkers, parts if parts >= _BLOCKS else 1)
+    parts = min(MAX_GRID_BLOCKS, folded // (walkers * _PART_ELEMENTS))
+    return _Cut(kernel, _LANES if walkers > 1 else threads, walkers, parts if parts >= _MIN_PARTS else 1)
 
 
 def _two_functions(cut: _Cut, threads: int) -> str:
@@ -156,10 +156,10 @@ def _folded(cut: _Cut) -> list[str]:
     first = "walker" if cut.walkers > 1 else "uint32(0)"
     lines, end = [f"f = {first}"], unsigned(folded)
     if cut.parts > 1:
-        begin = f"uint32(uint32(cuda.blockIdx.y) * {unsigned(cut.share)})"
+        begin = f"uint32(uint32(cuda.blockIdx.y) * {unsigned(cut.elements)})"
         lines = [
             f"begin = {begin}",
-            f"end = minimum({unsigned(folded)}, uint32(begin + {unsigned(cut.share)}))",
+            f"end = minimum({unsigned(folded)}, uint32(begin + {unsigned(cut.elements)}))",
         ]
         lines.append(f"f = uint32(begin + {first})")
         end = "end"

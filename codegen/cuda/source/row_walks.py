@@ -20,7 +20,7 @@ from blockfuse.codegen.cuda.source.addresses import (
     unsigned,
 )
 from blockfuse.codegen.cuda.source.thread_groups import (
-    Team,
+    ThreadGroup,
     joined,
     walked,
 )
@@ -42,33 +42,33 @@ def all_of(*tests: str) -> str:
 # -- a thread and its row ------------------------------------------------------------------------------------
 
 
-def row_of_thread(team: Team) -> list[str]:
+def row_of_thread(group: ThreadGroup) -> list[str]:
     thread, block = "uint32(cuda.threadIdx.x)", "uint32(cuda.blockIdx.x)"
-    if team.rows == 1:
-        return [f"lane = {thread}", f"r = {block}", *_only_step(team)]
+    if group.rows == 1:
+        return [f"lane = {thread}", f"r = {block}", *_only_step(group)]
     return [
-        f"lane = uint32({thread} % {unsigned(team.size)})",
-        f"r = uint32({block} * {unsigned(team.rows)} + {thread} // {unsigned(team.size)})",
+        f"lane = uint32({thread} % {unsigned(group.size)})",
+        f"r = uint32({block} * {unsigned(group.rows)} + {thread} // {unsigned(group.size)})",
         "live = r < rows",
         "r = minimum(r, uint32(rows - uint32(1)))",
-        *_only_step(team),
+        *_only_step(group),
     ]
 
 
-def _only_step(team: Team) -> list[str]:
-    return [_element_of_step(team)] if team.steps == 1 else []
+def _only_step(group: ThreadGroup) -> list[str]:
+    return [_element_of_step(group)] if group.steps == 1 else []
 
 
-def row_values(team: Team) -> list[str]:
+def row_values(group: ThreadGroup) -> list[str]:
     """What there is once a row."""
-    kernel = team.kernel
+    kernel = group.kernel
     lines = [f"{variable(a.value)} = {read(a, offset(('r',), a.strides[:1]))}" for a in kernel.row_loads]
     return lines + [assignment(s) for s in kernel.before]
 
 
-def starts(team: Team) -> list[str]:
+def starts(group: ThreadGroup) -> list[str]:
     """Where the elements of the row begin."""
-    kernel, lines = team.kernel, list[str]()
+    kernel, lines = group.kernel, list[str]()
     for a in kernel.loads:
         if a not in kernel.row_loads:
             lines.append(f"p{a.name[1:]} = {offset(('r',), a.strides[:1])}")
@@ -79,71 +79,71 @@ def starts(team: Team) -> list[str]:
     return lines
 
 
-def row_store(team: Team) -> list[str]:
-    kernel = team.kernel
+def row_store(group: ThreadGroup) -> list[str]:
+    kernel = group.kernel
     store = f"out[r] = {stored(variable(kernel.result), kernel.store.dtype)}"
-    return guarded(all_of("live" if team.rows > 1 else "", "lane == uint32(0)"), [store])
+    return guarded(all_of("live" if group.rows > 1 else "", "lane == uint32(0)"), [store])
 
 
 # -- walks ---------------------------------------------------------------------------------------------------
 
 
-def walk(team: Team, lines: list[str], condition: str = "") -> list[str]:
+def walk(group: ThreadGroup, lines: list[str], condition: str = "") -> list[str]:
     """``lines`` for each step of a thread along its row; ``c`` is the element that the step begins with."""
-    inside = f"c < {unsigned(team.kernel.extent)}" if team.is_ragged else ""
+    inside = f"c < {unsigned(group.kernel.extent)}" if group.is_ragged else ""
     lines = guarded(all_of(condition, inside) if condition or inside else "", lines)
-    if team.steps == 1:
+    if group.steps == 1:
         return lines
     used = any(re.search(r"\bc\b", line) for line in lines)
-    return looped("s", team.steps, [*([_element_of_step(team)] if used else []), *lines])
+    return looped("s", group.steps, [*([_element_of_step(group)] if used else []), *lines])
 
 
-def _element_of_step(team: Team, step: str = "uint32(s)") -> str:
-    terms = [f"{step} * {unsigned(team.step)}" if team.steps > 1 else "", times("lane", team.width)]
-    if team.parts > 1:
+def _element_of_step(group: ThreadGroup, step: str = "uint32(s)") -> str:
+    terms = [f"{step} * {unsigned(group.step)}" if group.steps > 1 else "", times("lane", group.width)]
+    if group.parts > 1:
         terms.insert(0, "first")
     return f"c = uint32({' + '.join(t for t in terms if t)})"
 
 
-def _each(team: Team, lines: list[str]) -> list[str]:
+def _each(group: ThreadGroup, lines: list[str]) -> list[str]:
     """``lines`` for each element of a step: ``e`` is its number there."""
-    return looped("e", WIDE_ELEMENTS, lines) if team.width > 1 and lines else lines
+    return looped("e", WIDE_ELEMENTS, lines) if group.width > 1 and lines else lines
 
 
-def _mine(team: Team) -> str:
+def _mine(group: ThreadGroup) -> str:
     """The number of an element among those that a thread holds."""
-    if team.width == 1:
-        return "s" if team.steps > 1 else "0"
-    return f"{WIDE_ELEMENTS} * s + e" if team.steps > 1 else "e"
+    if group.width == 1:
+        return "s" if group.steps > 1 else "0"
+    return f"{WIDE_ELEMENTS} * s + e" if group.steps > 1 else "e"
 
 
-def _load(team: Team, access: Access, array: str, held: bool) -> list[str]:
+def _load(group: ThreadGroup, access: Access, array: str, held: bool) -> list[str]:
     """The elements of a step into an array."""
     start = f"p{access.name[1:]}"
-    if team.width > 1 and is_wide(access):
-        base = f"{WIDE_ELEMENTS} * s" if held and team.steps > 1 else ""
+    if group.width > 1 and is_wide(access):
+        base = f"{WIDE_ELEMENTS} * s" if held and group.steps > 1 else ""
         return [f"{four(array, base)} = ldv4({access.name}, uint32({start} + c))"]
-    where = offset_after(start, "c" if team.width == 1 else "(c + uint32(e))", access, 1)
-    target = _mine(team) if held else "e" if team.width > 1 else "0"
-    return _each(team, [f"{array}[{target}] = {access.name}[{where}]"])
+    where = offset_after(start, "c" if group.width == 1 else "(c + uint32(e))", access, 1)
+    target = _mine(group) if held else "e" if group.width > 1 else "0"
+    return _each(group, [f"{array}[{target}] = {access.name}[{where}]"])
 
 
-def arrays(team: Team) -> list[str]:
+def arrays(group: ThreadGroup) -> list[str]:
     """Registers: of the row between sweeps, of what one step of a sweep loads and stores."""
-    kernel = team.kernel
-    lines = [local(_array(a), team.mine, a.dtype) for a in team.held]
-    if team.holds and any(s.keep for s in kernel.sweeps):
-        lines.append(local("kept", team.mine, kernel.store.dtype))
-    if team.width > 1:
-        lines += [local(_passing(a), WIDE_ELEMENTS, a.dtype) for a in walked(kernel) if a not in team.held]
+    kernel = group.kernel
+    lines = [local(_array(a), group.mine, a.dtype) for a in group.held]
+    if group.holds and any(s.keep for s in kernel.sweeps):
+        lines.append(local("kept", group.mine, kernel.store.dtype))
+    if group.width > 1:
+        lines += [local(_passing(a), WIDE_ELEMENTS, a.dtype) for a in walked(kernel) if a not in group.held]
         if kernel.stores_elements:
             lines.append(local("result", WIDE_ELEMENTS, kernel.store.dtype))
     return lines
 
 
-def held_loads(team: Team) -> list[str]:
-    loads = [line for a in team.held for line in _load(team, a, _array(a), held=True)]
-    return walk(team, loads) if loads else []
+def held_loads(group: ThreadGroup) -> list[str]:
+    loads = [line for a in group.held for line in _load(group, a, _array(a), held=True)]
+    return walk(group, loads) if loads else []
 
 
 def _array(access: Access) -> str:
@@ -158,43 +158,43 @@ def _passing(access: Access) -> str:
 # -- sweeps --------------------------------------------------------------------------------------------------
 
 
-def sweep_lines(team: Team, number: int, sweep: Sweep) -> list[str]:
-    return [*fold_lines(team, number, sweep), *(assignment(s) for s in sweep.after)]
+def sweep_lines(group: ThreadGroup, number: int, sweep: Sweep) -> list[str]:
+    return [*fold_lines(group, number, sweep), *(assignment(s) for s in sweep.after)]
 
 
-def fold_lines(team: Team, number: int, sweep: Sweep) -> list[str]:
+def fold_lines(group: ThreadGroup, number: int, sweep: Sweep) -> list[str]:
     """A walk along the row, and what its folds come to."""
-    kernel = team.kernel
+    kernel = group.kernel
     storing = number == len(kernel.sweeps) - 1 and kernel.stores_elements
-    passing = [a for a in sweep.loads if a in walked(kernel) and a not in team.held]
+    passing = [a for a in sweep.loads if a in walked(kernel) and a not in group.held]
     lines = [f"{f.name} = {text(f.start)}" for f in sweep.folds]
-    inner = [line for a in passing if team.width > 1 for line in _load(team, a, _passing(a), held=False)]
-    inner += _each(team, _element_lines(team, sweep, passing, storing))
-    if storing and team.width > 1:
+    inner = [line for a in passing if group.width > 1 for line in _load(group, a, _passing(a), held=False)]
+    inner += _each(group, _element_lines(group, sweep, passing, storing))
+    if storing and group.width > 1:
         inner.append(f"stv4(out, uint32(p + c), {four('result')})")
-    condition = "live" if storing and team.rows > 1 else ""
-    lines += _stretches(team, sweep, inner) if _is_long(team, sweep) else walk(team, inner, condition)
+    condition = "live" if storing and group.rows > 1 else ""
+    lines += _stretches(group, sweep, inner) if _is_long(group, sweep) else walk(group, inner, condition)
     for fold in sweep.folds:
-        lines += joined(team, fold)
+        lines += joined(group, fold)
     return lines
 
 
-def _is_long(team: Team, sweep: Sweep) -> bool:
-    return bool(sweep.folds) and not team.holds and team.steps > 2 * _STRETCH_STEPS
+def _is_long(group: ThreadGroup, sweep: Sweep) -> bool:
+    return bool(sweep.folds) and not group.holds and group.steps > 2 * _STRETCH_STEPS
 
 
-def _stretches(team: Team, sweep: Sweep, inner: list[str]) -> list[str]:
+def _stretches(group: ThreadGroup, sweep: Sweep, inner: list[str]) -> list[str]:
     """A walk in stretches: folds start anew in each."""
     step = f"uint32(stretch * {_STRETCH_STEPS} + s)"
-    tested = guarded(f"c < {unsigned(team.kernel.extent)}", inner)
+    tested = guarded(f"c < {unsigned(group.kernel.extent)}", inner)
     return [
         *(f"{f.name}_total = {text(f.start)}" for f in sweep.folds),
         *looped(
             "stretch",
-            -(-team.steps // _STRETCH_STEPS),
+            -(-group.steps // _STRETCH_STEPS),
             [
                 *(f"{f.name} = {text(f.start)}" for f in sweep.folds),
-                *looped("s", _STRETCH_STEPS, [_element_of_step(team, step), *tested]),
+                *looped("s", _STRETCH_STEPS, [_element_of_step(group, step), *tested]),
                 *(f"{f.name}_total = {f.join.format(f'{f.name}_total', f.name)}" for f in sweep.folds),
             ],
         ),
@@ -202,32 +202,32 @@ def _stretches(team: Team, sweep: Sweep, inner: list[str]) -> list[str]:
     ]
 
 
-def _element_lines(team: Team, sweep: Sweep, passing: list[Access], storing: bool) -> list[str]:
+def _element_lines(group: ThreadGroup, sweep: Sweep, passing: list[Access], storing: bool) -> list[str]:
     """What a sweep does with each element."""
-    kernel, lines = team.kernel, list[str]()
+    kernel, lines = group.kernel, list[str]()
     for load in sweep.loads:
         if load.alias:
-            kept = f"kept[{_mine(team)}]" if team.holds else f"out[{_out_place(team)}]"
+            kept = f"kept[{_mine(group)}]" if group.holds else f"out[{_out_place(group)}]"
             lines.append(f"{load.alias} = {seen(kept, kernel.store.dtype)}")
-        elif load in team.held:
-            lines.append(f"{variable(load.value)} = {seen(f'{_array(load)}[{_mine(team)}]', load.dtype)}")
+        elif load in group.held:
+            lines.append(f"{variable(load.value)} = {seen(f'{_array(load)}[{_mine(group)}]', load.dtype)}")
         elif load in passing:
             element = (
                 f"{_passing(load)}[e]"
-                if team.width > 1
+                if group.width > 1
                 else f"{load.name}[{offset_after(f'p{load.name[1:]}', 'c', load, 1)}]"
             )
             lines.append(f"{variable(load.value)} = {seen(element, load.dtype)}")
     lines += [assignment(s) for s in sweep.body]
     lines += [f"{f.name} = {text(f.step)}" for f in sweep.folds]
     if sweep.keep:
-        target = f"kept[{_mine(team)}]" if team.holds else f"out[{_out_place(team)}]"
+        target = f"kept[{_mine(group)}]" if group.holds else f"out[{_out_place(group)}]"
         lines.append(f"{target} = {stored(sweep.keep, kernel.store.dtype)}")
     if storing:
-        target = "result[e]" if team.width > 1 else f"out[{_out_place(team)}]"
+        target = "result[e]" if group.width > 1 else f"out[{_out_place(group)}]"
         lines.append(f"{target} = {stored(variable(kernel.result), kernel.store.dtype)}")
     return lines
 
 
-def _out_place(team: Team) -> str:
-    return "uint32(p + c)" if team.width == 1 else "uint32(p + c + uint32(e))"
+def _out_place(group: ThreadGroup) -> str:
+    return "uint32(p + c)" if group.width == 1 else "uint32(p + c + uint32(e))"

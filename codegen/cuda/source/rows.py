@@ -32,85 +32,85 @@ from blockfuse.codegen.cuda.source.row_walks import (
     sweep_lines,
 )
 from blockfuse.codegen.cuda.source.thread_groups import (
-    Team,
+    ThreadGroup,
     folded_dtypes,
+    group_for,
     joined,
-    team_for,
 )
 from blockfuse.codegen.kernels.loop_kernels import RowKernel, Sweep
 from blockfuse.codegen.kernels.source_lines import assignment, text
 
 
 def rows_source(kernel: RowKernel, threads: int, wide: bool) -> DeviceSource:
-    team = team_for(kernel, threads, wide)
+    group = group_for(kernel, threads, wide)
     elements = [*(a for a in kernel.loads if a not in kernel.row_loads), kernel.store]
     source = DeviceSource(
         kernel.name,
-        function(head(kernel.name, kernel.pointers), _whole(team)) if team.parts == 1 else "",
+        function(head(kernel.name, kernel.pointers), _whole(group)) if group.parts == 1 else "",
         kernel.pointers,
-        (Stage(kernel.name, team.threads, pieces_per_block=team.rows),),
-        wide=team.width > 1,
+        (Stage(kernel.name, group.threads, pieces_per_block=group.rows),),
+        wide=group.width > 1,
         max_rows=max_rows(elements, (kernel.extent,)),
     )
-    return source if team.parts == 1 else _in_parts(source, team)
+    return source if group.parts == 1 else _in_parts(source, group)
 
 
-def _in_parts(source: DeviceSource, team: Team) -> DeviceSource:
+def _in_parts(source: DeviceSource, group: ThreadGroup) -> DeviceSource:
     """Two stages: parts of rows are folded into scratch memory, then joined."""
-    (dtype,), folds = folded_dtypes(team.kernel), team.kernel.sweeps[0].folds
+    (dtype,), folds = folded_dtypes(group.kernel), group.kernel.sweeps[0].folds
     (last,) = source.stages
-    first = replace(last, name=f"{last.name}_of_parts", columns=team.parts)
+    first = replace(last, name=f"{last.name}_of_parts", columns=group.parts)
     source = replace(
         source,
         stages=(first, last),
-        scratch=len(folds) * team.parts * numpy.dtype(dtype).itemsize,
+        scratch=len(folds) * group.parts * numpy.dtype(dtype).itemsize,
         scratch_dtype=dtype,
     )
     heads = [head(s.name, source.pointers, scratch=True) for s in (first, last)]
-    parts, together = map(function, heads, (_part(team), _together(team)))
+    parts, together = map(function, heads, (_part(group), _together(group)))
     return replace(source, text=f"{parts}\n\n{together}")
 
 
-def _whole(team: Team) -> list[str]:
-    """Rows that one team each does from the first sweep to the last."""
-    kernel = team.kernel
-    lines = [*row_of_thread(team), *row_values(team), *starts(team), *arrays(team), *held_loads(team)]
+def _whole(group: ThreadGroup) -> list[str]:
+    """Rows that one group each does from the first sweep to the last."""
+    kernel = group.kernel
+    lines = [*row_of_thread(group), *row_values(group), *starts(group), *arrays(group), *held_loads(group)]
     for number, sweep in enumerate(kernel.sweeps):
-        lines += sweep_lines(team, number, sweep)
-    return lines if kernel.stores_elements else [*lines, *row_store(team)]
+        lines += sweep_lines(group, number, sweep)
+    return lines if kernel.stores_elements else [*lines, *row_store(group)]
 
 
 # -- rows in parts -------------------------------------------------------------------------------------------
 
 
-def _part(team: Team) -> list[str]:
+def _part(group: ThreadGroup) -> list[str]:
     """What a block folds of its part of a row, into scratch memory."""
-    kernel = team.kernel
+    kernel = group.kernel
     (sweep,) = kernel.sweeps
-    first = f"first = uint32(uint32(cuda.blockIdx.y) * {unsigned(team.steps * team.step)})"
-    lines = [*row_of_thread(team), first, *row_values(team), *starts(team), *arrays(team)]
-    lines += fold_lines(team, 0, sweep)
-    slot = f"uint32(r * {unsigned(team.parts)} + uint32(cuda.blockIdx.y))"
+    first = f"first = uint32(uint32(cuda.blockIdx.y) * {unsigned(group.steps * group.step)})"
+    lines = [*row_of_thread(group), first, *row_values(group), *starts(group), *arrays(group)]
+    lines += fold_lines(group, 0, sweep)
+    slot = f"uint32(r * {unsigned(group.parts)} + uint32(cuda.blockIdx.y))"
     stores = [f"{_slot(sweep, n, slot)} = {stored(f.name, f.dtype)}" for n, f in enumerate(sweep.folds)]
     return [*lines, *guarded("lane == uint32(0)", stores)]
 
 
-def _together(team: Team) -> list[str]:
+def _together(group: ThreadGroup) -> list[str]:
     """The parts of a row, joined by a block."""
-    kernel = team.kernel
+    kernel = group.kernel
     (sweep,) = kernel.sweeps
-    lines = [*row_of_thread(team), *row_values(team), *(f"{f.name} = {text(f.start)}" for f in sweep.folds)]
-    slot = f"uint32(r * {unsigned(team.parts)} + part)"
+    lines = [*row_of_thread(group), *row_values(group), *(f"{f.name} = {text(f.start)}" for f in sweep.folds)]
+    slot = f"uint32(r * {unsigned(group.parts)} + part)"
     joins = [
         f"{f.name} = {f.join.format(f.name, seen(_slot(sweep, n, slot), f.dtype))}"
         for n, f in enumerate(sweep.folds)
     ]
-    part = f"part = uint32(uint32(s) * {unsigned(team.threads)} + lane)"
-    rounds = -(-team.parts // team.threads)
-    lines += looped("s", rounds, [part, *guarded(f"part < {unsigned(team.parts)}", joins)])
+    part = f"part = uint32(uint32(s) * {unsigned(group.threads)} + lane)"
+    rounds = -(-group.parts // group.threads)
+    lines += looped("s", rounds, [part, *guarded(f"part < {unsigned(group.parts)}", joins)])
     for fold in sweep.folds:
-        lines += joined(team, fold)
-    return [*lines, *(assignment(s) for s in sweep.after), *row_store(team)]
+        lines += joined(group, fold)
+    return [*lines, *(assignment(s) for s in sweep.after), *row_store(group)]
 
 
 def _slot(sweep: Sweep, number: int, slot: str) -> str:
