@@ -29,7 +29,7 @@ class Machine:
     features: str  # the instruction sets, as LLVM names them, for the cache key
     threads: int = 1  # that a launch may use
     name: str = ""
-    stream_bytes: int = 0  # from what size on a result is written past the caches; 0: never
+    min_nontemporal_bytes: int = 0  # from what size on a result is written past the caches; 0: never
     block_tile: Callable[[ProductShape], BlockTile] | None = (
         None  # how a device cuts a product for blocks of threads
     )

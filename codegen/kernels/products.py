@@ -36,10 +36,10 @@ def choose_tile(
     ``work`` for several threads), and hides the latency of a few accumulators. conflicts: rows lie so that a cache has
     few lines for them.
     """
-    most = max(1, accumulators // vectors)
-    if height >= most:
-        most = min(most, _CACHE_WAYS) if conflicts else most
-        rows = min(range(most // 2 + 1, most + 1), key=lambda r: time_of_tiles(r, height, threads))
+    max_rows = max(1, accumulators // vectors)
+    if height >= max_rows:
+        max_rows = min(max_rows, _CACHE_WAYS) if conflicts else max_rows
+        rows = min(range(max_rows // 2 + 1, max_rows + 1), key=lambda r: time_of_tiles(r, height, threads))
         return ProductTile(rows, 1, panel, 1)
     wide = max(1, accumulators // (height * vectors))
     each = -(-panels // threads) if work > AWAKE_WORK else panels
@@ -52,18 +52,18 @@ def choose_tile(
 
 def open_tiles(panels: int, vectors: int, panel: int, accumulators: int) -> tuple[ProductTile, ...]:
     """Tiles for any number of rows: the tallest, one for what it leaves over, some for a few rows."""
-    most = max(1, accumulators // vectors)
-    heights = [most, *(h for h in (4, 2, 1) if h < most)]
+    tallest = max(1, accumulators // vectors)
+    heights = [tallest, *(h for h in (4, 2, 1) if h < tallest)]
     return tuple(choose_tile(h, panels, vectors, panel, accumulators) for h in heights)
 
 
 def few_columns_tiles(height: int, units: int, accumulators: int) -> tuple[ProductTile, ...]:
     """Tiles whose vectors run along the inner axis: all columns of as many rows as the registers hold."""
-    most = max(1, accumulators // units)
+    max_rows = max(1, accumulators // units)
     if height:
-        rows = min(range(1, most + 1), key=lambda r: (-(-height // r) * (r + 1), -r))
+        rows = min(range(1, max_rows + 1), key=lambda r: (-(-height // r) * (r + 1), -r))
         return (ProductTile(min(rows, height), units, 1, 1),)
-    return tuple(ProductTile(rows, units, 1, 1) for rows in dict.fromkeys((most, 1)))
+    return tuple(ProductTile(rows, units, 1, 1) for rows in dict.fromkeys((max_rows, 1)))
 
 
 def product_kernel(

@@ -31,8 +31,8 @@ def folded(fold: Fold, values: Values, shape: tuple[int, ...]) -> numpy.ndarray:
     size = width(shape[1])
     starts = [numpy.full((shape[0], size, *shape[2:]), start)]
 
-    def step(totals: Totals, first: int, beyond: int) -> Totals:
-        taken = {n: v[:, first:beyond] if v.shape[1:2] == shape[1:2] else v for n, v in named.items()}
+    def step(totals: Totals, first: int, end: int) -> Totals:
+        taken = {n: v[:, first:end] if v.shape[1:2] == shape[1:2] else v for n, v in named.items()}
         return [value_of(fold.step, {**taken, fold.name: totals[0]})]
 
     def join(_: int, a: numpy.ndarray, b: numpy.ndarray) -> numpy.ndarray:
@@ -54,7 +54,7 @@ def folded_by(
 ) -> Totals:
     """Several folds at once, along axis 1 of ``starts``, where each has ``width(extent)`` accumulators.
 
-    step: the totals after elements ``first`` to ``beyond``, one for each accumulator. join: of fold number n, two totals.
+    step: the totals after elements ``first`` to ``end``, one for each accumulator. join: of fold number n, two totals.
     """
     totals = [start.copy() for start in starts]
     size = width(extent)

@@ -141,8 +141,8 @@ def _draws(kernel: DrawKernel, addresses: Addresses, begin: int, end: int) -> No
     count = int(piece[0, 3])
     each = 2 if kernel.dtype == "float32" else 1
     kept = int(each == 2 and piece[0, 2] >= KEPT)
-    first, beyond = each * begin + kept if begin else 0, min(each * end + kept, count)
-    numbers = generator_of(piece).random(count, numpy.dtype(kernel.dtype))[first:beyond]
+    first, stop = each * begin + kept if begin else 0, min(each * end + kept, count)
+    numbers = generator_of(piece).random(count, numpy.dtype(kernel.dtype))[first:stop]
     values = {kernel.number: numbers}
     computed(kernel.body, values)
     addresses[kernel.store.name].write(kernel.store.dtype, (1,), values[kernel.result], first)

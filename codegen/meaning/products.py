@@ -61,8 +61,8 @@ def _domain(kernel: ProductKernel, begin: int, end: int) -> _Domain:
         return _Domain((end - begin, kernel.units), (begin, 0))
     each, panel = kernel.tiles[0].panels, kernel.cut.panel
     first = min(begin * each, kernel.panels - each) * panel
-    beyond = min(end * each * panel, kernel.units)
-    return _Domain((kernel.height, beyond - first), (0, first))
+    stop = min(end * each * panel, kernel.units)
+    return _Domain((kernel.height, stop - first), (0, first))
 
 
 def _sums(kernel: ProductKernel, addresses: Mapping[str, Address], domain: _Domain) -> numpy.ndarray:

@@ -110,7 +110,7 @@ class _Scheduler:
 
     def _leaves(self, node: Node) -> bool:
         """Whether a value is a large result that no cache would hold until somebody reads it."""
-        large = 0 < self.machine.stream_bytes <= node.type.nbytes
+        large = 0 < self.machine.min_nontemporal_bytes <= node.type.nbytes
         return large and not self.batch and node in self.values.results and node not in self.read
 
     # -- copies ----------------------------------------------------------------------------------------------

@@ -105,7 +105,7 @@ def test_stages_of_streamed_results_mean_the_same(name: str) -> None:
     function, shapes = STREAMED[name]
     values = [numpy.random.default_rng(n).uniform(-2, 2, s).astype("float32") for n, s in enumerate(shapes)]
     plan = hold_together(
-        graph_for(function, values), values, [], replace(MACHINE, stream_bytes=1), source=True
+        graph_for(function, values), values, [], replace(MACHINE, min_nontemporal_bytes=1), source=True
     )
     assert all(launch.kernel.nontemporal for launch in plan.launches)  # type: ignore[attr-defined]
 

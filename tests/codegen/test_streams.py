@@ -15,7 +15,7 @@ from blockfuse.codegen.cpu.native import isa
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.ir.operators import neural, pointwise, reductions
 
-ALWAYS = Machine(vector_bytes=64, accumulators=28, features="", name="avx512", stream_bytes=1)
+ALWAYS = Machine(vector_bytes=64, accumulators=28, features="", name="avx512", min_nontemporal_bytes=1)
 
 
 @pytest.fixture
@@ -82,7 +82,9 @@ def test_only_large_results_that_nobody_reads_again_are_streamed() -> None:
         total = reductions.sum_(x * 2, axis=(0,), keepdims=False)
         return x * 2, total
 
-    small = Machine(vector_bytes=64, accumulators=28, features="", name="avx512", stream_bytes=1 << 24)
+    small = Machine(
+        vector_bytes=64, accumulators=28, features="", name="avx512", min_nontemporal_bytes=1 << 24
+    )
     assert streams(lambda x: x * 2, x="float32[1000]") == [True]
     assert streams(lambda x: x * 2, small, x="float32[1000]") == [False]
     assert streams(lambda x: x * 2, x="int32[1000]") == [False]

@@ -70,7 +70,7 @@ def _collects_faults(kernel: MapKernel) -> bool:
     return any(_depth(load) == len(kernel.extents) for load in kernel.index_loads.values())
 
 
-_PIECE_ELEMENTS = 1024  # elements that a map computes before it streams them
+_PIECE_ELEMENTS = 1024  # that a map computes before it stores them past the caches
 
 
 def _nontemporal_map(kernel: MapKernel, nearest: list[list[str]], inner: list[str]) -> str:

@@ -119,13 +119,13 @@ def _sweep(spec: SweepSpec, operands: tuple[Any, ...]) -> Any:
     row_values = scalars[: len(scalars) - len(spec.joins)]
     starts = [numpy.full((1, width(spec.extent)), x) for x in scalars[len(row_values) :]]
 
-    def step(totals: Totals, first: int, beyond: int) -> Totals:
-        taken = [_along(access, addresses, around, first, beyond) for access in spec.loads]
+    def step(totals: Totals, first: int, end: int) -> Totals:
+        taken = [_along(access, addresses, around, first, end) for access in spec.loads]
         made = spec.element(*taken, *row_values, *totals)
         results = list(made) if isinstance(made, tuple) else [made]
         if spec.store is not None:
             name, dtype, strides = spec.store
-            value = numpy.broadcast_to(results.pop(0), (beyond - first,))
+            value = numpy.broadcast_to(results.pop(0), (end - first,))
             addresses[name].write(dtype, strides[-1:], value, _start(strides, around, first))
         return results
 
@@ -135,11 +135,11 @@ def _sweep(spec: SweepSpec, operands: tuple[Any, ...]) -> Any:
 
 
 def _along(
-    access: tuple[str, str, tuple[int, ...]], addresses: Any, around: Any, first: int, beyond: int
+    access: tuple[str, str, tuple[int, ...]], addresses: Any, around: Any, first: int, end: int
 ) -> Any:
-    """Elements ``first`` to ``beyond`` of a row."""
+    """Elements ``first`` to ``end`` of a row."""
     name, dtype, strides = access
-    return addresses[name].read(dtype, (beyond - first,), strides[-1:], _start(strides, around, first))
+    return addresses[name].read(dtype, (end - first,), strides[-1:], _start(strides, around, first))
 
 
 def _start(strides: tuple[int, ...], around: Any, first: int) -> int:
@@ -161,7 +161,7 @@ def near_memory(size: int, dtype: str = "") -> Callable[[Address], Address]:
 
 
 def stream(near: Address, out: Address, begin: int, end: int) -> None:
-    """See NOTE [streams]."""
+    """See NOTE [nontemporal stores]."""
     dtype = out.memory.dtype
     out.write(dtype, (1,), near.read(dtype, (end - begin,), (1,)), begin)
 

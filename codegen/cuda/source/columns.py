@@ -83,8 +83,8 @@ def columns_source(kernel: ColumnKernel, threads: int, alone: bool = False) -> D
 def _cut(kernel: ColumnKernel, threads: int, alone: bool) -> _Cut:
     """See NOTE [columns]. alone: blocks whose threads meet have as many as those of other kernels."""
     folded = kernel.extents[0]
-    most = min(threads // _LANES, folded // _MIN_ELEMENTS)
-    walkers = 1 << max(0, most.bit_length() - 1)
+    fitting = min(threads // _LANES, folded // _MIN_ELEMENTS)
+    walkers = 1 << max(0, fitting.bit_length() - 1)
     if alone and walkers > 1:
         walkers = threads // _LANES
     parts = min(MAX_GRID_BLOCKS, folded // (walkers * _PART_ELEMENTS))
