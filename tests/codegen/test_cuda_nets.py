@@ -1,6 +1,7 @@
 """Which products of a schedule become one launch, and that memory is planned for what is left. No CUDA package is needed."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -131,3 +132,12 @@ def test_every_layer_has_operands_and_values_of_its_own_name() -> None:
     assert [name for name, _ in source.pointers] == ["x0", "x1", "x2", "x3", "out"]
     (stage,) = source.stages
     assert (stage.grid(64), stage.grid(65)) == ((8, 1, 1), (9, 1, 1))
+
+
+def test_the_input_of_a_chain_bounds_its_rows() -> None:
+    """Offsets are 32 bits wide, those of rows that lie far apart among them."""
+    (launch,) = with_whole_nets(scheduled(layers, 64, 20, 64, 10)).steps
+    first, last = launch.kernel.layers
+    apart = replace(first, left=replace(first.left, strides=(2**27,)))
+    assert render_chain(launch.kernel).max_rows > 2**20
+    assert render_chain(replace(launch.kernel, layers=(apart, last))).max_rows < 64

@@ -34,16 +34,16 @@ from blockfuse.codegen.kernels.source_lines import indented
 
 def render_chain(kernel: ChainKernel, wide: bool = True) -> DeviceSource:
     """The source of one chain; equal kernels have equal source. wide: whether all pointers are multiples of 16 bytes."""
-    block, last = kernel.block, kernel.layers[-1]
+    block = kernel.block
     wide = wide and is_wide(kernel.layers[0], block)
     return DeviceSource(
         kernel.name,
         "\n".join(_lines(kernel, wide)) + "\n",
         kernel.pointers,
         (Stage(kernel.name, block.threads, 1, block.rows, resident=resident_blocks(block)),),
-        scratch_dtype=last.dtype,
+        scratch_dtype=kernel.layers[0].dtype,
         wide=wide,
-        max_rows=max_rows(last, block),
+        max_rows=min(max_rows(layer, replace(layer.block, splits=1)) for layer in kernel.layers),
     )
 
 
