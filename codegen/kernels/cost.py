@@ -18,12 +18,12 @@ FAR_BANDWIDTH = CACHE_BANDWIDTH / 6  # the same where no near cache holds it
 DEVICE_FLOPS = 20_000.0  # multiplications and additions a nanosecond of a device
 PARALLEL_WORK = 20_000.0  # below this, waking a thread costs more than it saves
 AWAKE_WORK = 5_000.0  # above this, threads that are awake may share the work
-WORD = 0.5  # a word of the random stream, with the numbers in it
-LINE = 64  # elements: threads that write next to each other keep to cache lines of their own
+WORD_NANOSECONDS = 0.5  # of a word of the random stream, with the numbers in it
+LINE_ELEMENTS = 64  # threads that write next to each other keep to cache lines of their own
 
 
 def line_grain(shape: Sequence[int]) -> int:
-    return LINE if len(shape) == 1 else 1
+    return LINE_ELEMENTS if len(shape) == 1 else 1
 
 
 def cost_of(body: Graph) -> float:

@@ -5,7 +5,7 @@ The state is two variables, ``low`` and ``high``; see NOTE [pieces of the stream
 
 from __future__ import annotations
 
-from blockfuse.codegen.kernels.cost import LINE, WORD, cost_of
+from blockfuse.codegen.kernels.cost import LINE_ELEMENTS, WORD_NANOSECONDS, cost_of
 from blockfuse.codegen.kernels.kernel import Access
 from blockfuse.codegen.kernels.kernel_call import KernelCall, names_of_body
 from blockfuse.codegen.kernels.loop_kernels import DrawKernel
@@ -34,7 +34,7 @@ def draw_kernel(node: Node, body: Graph) -> KernelCall:
     )
     count = node.type.size
     rows = count if not halved(kernel) or not count else count // 2 + 1
-    return KernelCall(kernel, rows, rows * WORD + count * cost_of(body), LINE)
+    return KernelCall(kernel, rows, rows * WORD_NANOSECONDS + count * cost_of(body), LINE_ELEMENTS)
 
 
 def halved(kernel: DrawKernel) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from blockfuse.codegen.kernels.cost import LINE, cost_of
+from blockfuse.codegen.kernels.cost import LINE_ELEMENTS, cost_of
 from blockfuse.codegen.kernels.kernel import Access, Statement
 from blockfuse.codegen.kernels.kernel_call import CopyFirst, KernelCall, names_of_body
 from blockfuse.codegen.kernels.loop_kernels import ColumnKernel, RowKernel, Sweep
@@ -171,4 +171,4 @@ def columns_kernel(
     kernel = ColumnKernel(node.attrs["name"], store, extents, tuple(accesses), computed, folding)
     rows = inner if flat else outer
     work = prod(whole) * cost_of(body)
-    return KernelCall(kernel, rows, work, LINE if flat else 1)
+    return KernelCall(kernel, rows, work, LINE_ELEMENTS if flat else 1)
