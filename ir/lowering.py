@@ -19,9 +19,8 @@ from blockfuse.ir.layout import Layout
 class Lowering:
     """What is asked of every one."""
 
-    numpy_call: ClassVar[float] = (
-        4000  # nanoseconds that the NumPy meaning takes, see NOTE [what NumPy takes]
-    )
+    # nanoseconds that the NumPy meaning takes, see NOTE [what NumPy takes]
+    numpy_call: ClassVar[float] = 4000
     numpy_element: ClassVar[float] = 2.0  # the same for each element more
 
     @property

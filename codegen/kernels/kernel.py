@@ -49,9 +49,8 @@ class Access:
     indices: tuple[
         Index, ...
     ] = ()  # of a table: elements are picked by what other loads say, see NOTE [faults]
-    alias: str = (
-        ""  # the name of the value, where it is not that of the pointer: what an earlier sweep has stored
-    )
+    # the name of the value, where it is not that of the pointer: what an earlier sweep has stored
+    alias: str = ""
 
     @property
     def value(self) -> str:

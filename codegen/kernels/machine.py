@@ -30,9 +30,8 @@ class Machine:
     threads: int = 1  # that a launch may use
     name: str = ""
     min_nontemporal_bytes: int = 0  # from what size on a result is written past the caches; 0: never
-    block_tile: Callable[[ProductShape], BlockTile] | None = (
-        None  # how a device cuts a product for blocks of threads
-    )
+    # how a device cuts a product for blocks of threads
+    block_tile: Callable[[ProductShape], BlockTile] | None = None
 
     def lanes(self, itemsize: int) -> int:
         return self.vector_bytes // itemsize

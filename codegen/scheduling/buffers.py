@@ -48,9 +48,8 @@ class Buffer:
     type: TensorType  # for ``Schedule.batch`` items, where the schedule is for any number of them
     kind: BufferKind
     number: int = 0  # which argument, parameter or result
-    offset: int = (
-        0  # in the workspace, in bytes; where the buffer grows, and in that of a strip, in bytes an item
-    )
+    # in the workspace, in bytes; where the buffer grows, and in that of a strip, in bytes an item
+    offset: int = 0
     made_by_host: bool = False  # NumPy allocates it
     rows_per_item: int = 0  # of the leading axis, where it grows with the items of the batch
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from blockfuse.codegen.kernels.kernel import Kernel
-from blockfuse.codegen.scheduling.buffers import Lives
+from blockfuse.codegen.scheduling.buffers import Buffer, Lives
 from blockfuse.ir.layout import Layout
 from blockfuse.ir.operator import Operator
 
@@ -29,9 +29,8 @@ class Launch:
     rows: int
     work: float  # an estimate in nanoseconds on one core
     grain: int = 1  # threads take rows in multiples of this
-    rows_per_item: int = (
-        0  # of the batch, where the schedule is for any number of items; 0: the rows are always as many
-    )
+    # of the batch, where the schedule is for any number of items; 0: the rows are always as many
+    rows_per_item: int = 0
 
     @property
     def grows(self) -> bool:
@@ -41,6 +40,22 @@ class Launch:
     def rows_for(self, items: int) -> int:
         """How many rows there are for a batch of so many items."""
         return self.rows_per_item * items if self.grows else self.rows
+
+    @property
+    def launches(self) -> tuple[Launch, ...]:
+        return (self,)
+
+    @property
+    def touched(self) -> tuple[int, ...]:
+        """The buffers that it reads or writes."""
+        return tuple(pointer.buffer for pointer in self.pointers)
+
+    def lines(self, buffers: Sequence[Buffer]) -> list[str]:
+        """How a schedule prints it."""
+        shown = [buffers[p.buffer].name + (f"+{p.offset}" if p.offset else "") for p in self.pointers]
+        rows = f"{self.rows_per_item} * items" if self.grows else self.rows
+        work = f"~{self.work / 1000:.1f} us"
+        return [f"launch {self.kernel.name}({', '.join(shown)}) rows={rows} grain={self.grain} {work}"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +67,20 @@ class HostCall:
     operands: tuple[tuple[int, Layout], ...]  # buffers, and how they are seen
     result: int  # a buffer
     source: str  # the line of the user
+
+    @property
+    def launches(self) -> tuple[Launch, ...]:
+        return ()
+
+    @property
+    def touched(self) -> tuple[int, ...]:
+        """The buffers that it reads or writes."""
+        return (*(buffer for buffer, _ in self.operands), self.result)
+
+    def lines(self, buffers: Sequence[Buffer]) -> list[str]:
+        """How a schedule prints it."""
+        operands = ", ".join(buffers[b].name for b, _ in self.operands)
+        return [f"numpy {self.operator.name}({operands}) -> {buffers[self.result].name}"]
 
 
 @dataclass(frozen=True)
@@ -79,35 +108,26 @@ class Strip:
     def rows_per_item(self) -> int:
         return 1
 
+    @property
+    def touched(self) -> tuple[int, ...]:
+        """The buffers that it reads or writes."""
+        return (*(buffer for launch in self.launches for buffer in launch.touched), self.memory)
+
+    def lines(self, buffers: Sequence[Buffer]) -> list[str]:
+        """How a schedule prints it."""
+        items = "items" if self.grows else f"{self.items} items"
+        parts = f"{self.grain} to {self.part} at a time, {self.bytes_per_item} bytes each"
+        inside = [f"  {line}" for launch in self.launches for line in launch.lines(buffers)]
+        return [f"strip of {items}, {parts}, ~{self.work / 1000:.1f} us:", *inside]
+
 
 Step = Launch | HostCall | Strip
-
-
-def launches_of(steps: Iterable[Step]) -> Iterator[Launch]:
-    """All launches, also those in strips."""
-    for step in steps:
-        if isinstance(step, Launch):
-            yield step
-        elif isinstance(step, Strip):
-            yield from step.launches
 
 
 def lives_of(steps: Iterable[Step]) -> Lives:
     """Buffer -> the first and the last step that touches it."""
     lives: Lives = {}
     for index, step in enumerate(steps):
-        for buffer in touched_by(step):
+        for buffer in step.touched:
             lives[buffer] = (lives.get(buffer, (index, index))[0], index)
     return lives
-
-
-def touched_by(step: Step) -> Iterator[int]:
-    """The buffers that a step reads or writes."""
-    if isinstance(step, HostCall):
-        yield from (buffer for buffer, _ in step.operands)
-        yield step.result
-    else:
-        for launch in launches_of([step]):
-            yield from (pointer.buffer for pointer in launch.pointers)
-        if isinstance(step, Strip):
-            yield step.memory

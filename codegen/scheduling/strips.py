@@ -21,7 +21,7 @@ from blockfuse.codegen.kernels.kernel import Reach
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.scheduling.buffers import ALIGNMENT, Buffer, BufferKind, arena, rounded
 from blockfuse.codegen.scheduling.sharing import is_shared
-from blockfuse.codegen.scheduling.steps import Launch, Pointer, Step, Strip, lives_of, touched_by
+from blockfuse.codegen.scheduling.steps import Launch, Pointer, Step, Strip, lives_of
 from blockfuse.ir.types import TensorType
 
 STRIP_MEMORY_BYTES = 1 << 19  # bytes of a thread's own memory: a part of its second-level cache
@@ -35,7 +35,7 @@ def in_strips(steps: Sequence[Step], buffers: list[Buffer], machine: Machine, ba
     if machine.threads == 1:
         return list(steps)
     runs = list(_runs(steps, buffers, batch))
-    users = Counter(buffer for run, _ in runs for buffer in {b for step in run for b in touched_by(step)})
+    users = Counter(buffer for run, _ in runs for buffer in {b for step in run for b in step.touched})
     private = {buffer for buffer, count in users.items() if count == 1}
     found: list[Step] = []
     for run, items in runs:
@@ -121,7 +121,7 @@ def _strip(
     own = {
         b
         for launch in launches
-        for b in touched_by(launch)
+        for b in launch.touched
         if b in private and buffers[b].kind is BufferKind.WORKSPACE and not buffers[b].made_by_host
     }
     each = arena(buffers, lives_of(launches), lambda n, b: _bytes_an_item(b, items) if n in own else None)
@@ -152,7 +152,7 @@ def _pays(strip: Strip, buffers: list[Buffer], machine: Machine) -> bool:
         return True
     if not is_shared(strip, machine):
         return False
-    weights = {b for b in touched_by(strip) if b < len(buffers) and buffers[b].kind is BufferKind.PARAMETER}
+    weights = {b for b in strip.touched if b < len(buffers) and buffers[b].kind is BufferKind.PARAMETER}
     weights.difference_update(*map(_tables, strip.launches))
     passes = -(-strip.items // (machine.threads * strip.part)) - 1
     again = passes * sum(prod(buffers[b].type.shape) * buffers[b].type.dtype.itemsize for b in weights)

@@ -12,9 +12,8 @@ from blockfuse.codegen.kernels.source_lines import assignment, indented, text, v
 from blockfuse.codegen.values.functions import FUNCTIONS, LIBRARY
 
 STRETCH_ELEMENTS = 1024  # elements: a longer float sum is added up stretch by stretch, in float64
-_UNROLLED_ELEMENTS = (
-    10  # elements: LLVM takes several rows of so few at a time, and no row by itself is as fast
-)
+# elements: LLVM takes several rows of so few at a time, and no row by itself is as fast
+_UNROLLED_ELEMENTS = 10
 _UNROLLED_MAP_ELEMENTS = 8  # the same where nothing is folded
 _WHOLE_ELEMENTS = 16  # elements: maps of a multiple of so many are whole vectors, which LLVM makes itself
 _FLOATS = ("float32", "float64")

@@ -12,20 +12,19 @@ from blockfuse.codegen.kernels.product_cuts import BlockTile
 from blockfuse.codegen.kernels.product_kernels import BETWEEN, ChainKernel, ProductKernel
 from blockfuse.codegen.scheduling.buffers import BufferKind, planned
 from blockfuse.codegen.scheduling.schedule import BlockSchedule, Schedule
-from blockfuse.codegen.scheduling.steps import Launch, Pointer, Step, lives_of, touched_by
+from blockfuse.codegen.scheduling.steps import Launch, Pointer, Step, lives_of
 
 MAX_UNITS = 128  # of a layer
 MAX_INPUTS = 256  # elements of a row of the first layer's input
 BLOCK_ROWS, BLOCK_THREADS = 8, 256
-MAX_LAYERS = (
-    4  # of one launch: each takes most of a second to compile, and longer nets repeat the same source
-)
+# of one launch: each takes most of a second to compile, and longer nets repeat the same source
+MAX_LAYERS = 4
 MAX_ROWS = 2048  # about two blocks for each multiprocessor of a large device
 
 
 def with_whole_nets(schedule: Schedule, rows: int = BLOCK_ROWS, threads: int = BLOCK_THREADS) -> Schedule:
     """Chains of narrow products become one launch each, of blocks of so many rows and threads; memory is planned anew."""
-    users = Counter(buffer for step in schedule.steps for buffer in touched_by(step))
+    users = Counter(buffer for step in schedule.steps for buffer in step.touched)
     between = {n for n, b in enumerate(schedule.buffers) if b.kind is BufferKind.WORKSPACE and users[n] == 2}
     steps: list[Step] = []
     blocks: list[BlockSchedule] = []

@@ -92,9 +92,8 @@ class LibraryProduct:
         self._fused = _fused(kernel)
         self._rest = None if self._fused else load(finishing_source(kernel))
         self._prepared: Prepared | None = None  # of the last launch
-        self._workspaces: list[
-            tuple[int, Memory]
-        ] = []  # of growing size; a graph goes on using the one that it was made with
+        # size -> memory, of growing size; a graph goes on using the one that it was made with
+        self._workspaces: list[tuple[int, Memory]] = []
         self._ours: Loaded | None = None
 
     @property

@@ -44,9 +44,8 @@ from blockfuse.codegen.kernels.product_cuts import BlockTile
 from blockfuse.codegen.kernels.product_kernels import ProductKernel
 from blockfuse.codegen.kernels.source_lines import indented
 
-_UNROLLED_MULTIPLICATIONS = (
-    64  # of a thread, which the compiler gets in one piece: more of them it leaves in a loop
-)
+# of a thread, which the compiler gets in one piece: more of them it leaves in a loop
+_UNROLLED_MULTIPLICATIONS = 64
 
 
 def tiled(kernel: ProductKernel, block: BlockTile, wide: bool) -> list[str]:

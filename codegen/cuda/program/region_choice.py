@@ -24,7 +24,7 @@ from blockfuse.codegen.kernels.kernel import Access, Kernel, Statement
 from blockfuse.codegen.kernels.loop_kernels import ColumnKernel, DrawKernel, Fold, MapKernel, RowKernel
 from blockfuse.codegen.kernels.product_kernels import ChainKernel, ProductKernel
 from blockfuse.codegen.scheduling.schedule import BlockSchedule, Schedule
-from blockfuse.codegen.scheduling.steps import HostCall, Launch, launches_of
+from blockfuse.codegen.scheduling.steps import HostCall, Launch
 from blockfuse.ir.errors import NoDeviceKernelError
 
 READ = 10_000.0  # nanoseconds until the host has read a predicate
@@ -103,7 +103,7 @@ def _too_large(schedule: Schedule, block: BlockSchedule) -> str:
     hosted = [step.operator.name for step in steps if isinstance(step, HostCall)]
     if hosted:
         return f"numpy {hosted[0]} runs on the host"
-    launches = list(launches_of(steps))
+    launches = [launch for step in steps for launch in step.launches]
     picking = [launch.kernel.name for launch in launches if launch.kernel.has_fault]
     if picking:  # see NOTE [faults]
         return f"kernel {picking[0]} picks by index, and the host must see whether one is beyond its axis"

@@ -17,9 +17,8 @@ class Stage:
     columns: int = 1  # the second side of the grid
     layers: int = 1  # the third side
     shared_bytes: int = 0  # of dynamic shared memory; arrays of a constant size are declared in the source
-    resident: int = (
-        1  # blocks that must fit on a multiprocessor at once, which bounds the registers of a thread
-    )
+    # blocks that must fit on a multiprocessor at once, which bounds the registers of a thread
+    resident: int = 1
 
     @property
     def entry(self) -> str:
@@ -39,9 +38,8 @@ class DeviceSource:
     text: str
     pointers: tuple[tuple[str, str], ...]  # name and dtype of each, in calling order, a kernel's result last
     stages: tuple[Stage, ...]
-    scratch: int = (
-        0  # bytes a row of memory that holds nothing before and after, whose pointer follows the others
-    )
+    # bytes a row of memory that holds nothing before and after, whose pointer follows the others
+    scratch: int = 0
     scratch_dtype: str = "float32"
     wide: bool = False  # whether every pointer must be a multiple of 16 bytes; ``render`` also makes a source without that
     max_rows: int = 2**32 - 1  # for which 32 bits count all offsets

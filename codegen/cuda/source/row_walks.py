@@ -28,9 +28,8 @@ from blockfuse.codegen.kernels.kernel import Access
 from blockfuse.codegen.kernels.loop_kernels import Sweep
 from blockfuse.codegen.kernels.source_lines import assignment, text, variable
 
-_STRETCH_STEPS = (
-    64  # steps of a thread: longer folds are joined from stretches, which keeps float sums accurate
-)
+# steps of a thread: longer folds are joined from stretches, which keeps float sums accurate
+_STRETCH_STEPS = 64
 
 
 def all_of(*tests: str) -> str:

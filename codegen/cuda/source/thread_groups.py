@@ -110,9 +110,8 @@ def group_for(kernel: RowKernel, threads: int, wide: bool) -> ThreadGroup:
     if _MIN_PARTS <= parts <= MAX_GRID_BLOCKS and _can_be_parted(kernel):
         return ThreadGroup(kernel, threads, width, threads, parts=parts)
     small = next(n for n in (1, 2, 4, 8, 16, 32) if n == _WARP or n * width >= kernel.extent)
-    short = ThreadGroup(
-        kernel, small, width, max(_WARP, threads // 2)
-    )  # smaller blocks: less is idle where rows are few
+    # in smaller blocks: less is idle where rows are few
+    short = ThreadGroup(kernel, small, width, max(_WARP, threads // 2))
     groups = [short, *(ThreadGroup(kernel, size, width, size) for size in (threads, 2 * threads))]
     return next(filter(_fits, groups), ThreadGroup(kernel, 2 * threads, width, 2 * threads, holds=False))
 
