@@ -39,7 +39,7 @@ def for_every_size(
     steps = tuple(in_strips(launches, buffers, machine, sizes[0]))
     (block,) = first.blocks
     placed, workspace = planned(buffers, lives_of(steps), sizes[0])
-    min_items = max([min_items, *(_fewest(launch) for launch in launches if machine.threads > 1)])
+    min_items = max([min_items, *(_min_items(launch) for launch in launches if machine.threads > 1)])
     blocks = (replace(block, end=len(steps)),)
     return replace(
         first,
@@ -52,7 +52,7 @@ def for_every_size(
     )
 
 
-def _fewest(step: Launch) -> int:
+def _min_items(step: Launch) -> int:
     """From how many items on threads can share the rows of ``step``; where the weight is large, they had better."""
     large = step.kernel.shared_weight_bytes / CACHE_BANDWIDTH > PARALLEL_WORK
     return -(-2 * step.grain // step.rows_per_item) if step.grows and large else 1
@@ -86,7 +86,7 @@ def _step(first: Step, second: Step, sizes: Sizes) -> Launch:
 
 
 def rows_per_item(found: Sizes, sizes: Sizes) -> int:
-    """How many of the rows that are ``found`` for batches of ``sizes`` belongs to each item."""
+    """How many of the rows that are ``found`` for batches of ``sizes`` belong to each item."""
     each, rest = divmod(found[0], sizes[0])
     if rest or not each or found[1] != each * sizes[1]:
         raise TraceError(

@@ -124,15 +124,25 @@ def _strip(
         for b in launch.touched
         if b in private and buffers[b].kind is BufferKind.WORKSPACE and not buffers[b].made_by_host
     }
-    each = arena(buffers, lives_of(launches), lambda n, b: _bytes_an_item(b, items) if n in own else None)
-    each = max(each, ALIGNMENT)
+    bytes_per_item = arena(
+        buffers, lives_of(launches), lambda n, b: _bytes_an_item(b, items) if n in own else None
+    )
+    bytes_per_item = max(bytes_per_item, ALIGNMENT)
     grain = max(-(-launch.grain * items // launch.rows) for launch in launches)
-    strip = Strip(launches, items, grain, STRIP_MEMORY_BYTES // each, each, len(buffers), bool(batch))
+    strip = Strip(
+        launches,
+        items,
+        grain,
+        STRIP_MEMORY_BYTES // bytes_per_item,
+        bytes_per_item,
+        len(buffers),
+        bool(batch),
+    )
     if not _pays(strip, buffers, machine):
         return None
     for number in own:
         buffers[number] = replace(buffers[number], kind=BufferKind.STRIP)
-    shape = (items, each) if batch else (min(items, strip.part) * each,)
+    shape = (items, bytes_per_item) if batch else (min(items, strip.part) * bytes_per_item,)
     memory = TensorType(shape, numpy.dtype("uint8"))
     buffers.append(
         Buffer(f"strip{len(buffers)}", memory, BufferKind.WORKSPACE, rows_per_item=int(bool(batch)))
