@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from blockfuse.codegen.kernels.expression import Term, called, words
@@ -17,6 +16,7 @@ _UNROLLED_ELEMENTS = 10
 _UNROLLED_MAP_ELEMENTS = 8  # the same where nothing is folded
 _WHOLE_ELEMENTS = 16  # elements: maps of a multiple of so many are whole vectors, which LLVM makes itself
 _FLOATS = ("float32", "float64")
+_PYTHON_OPERATORS = ("//", "%", "**")  # which values of LLVM do not have
 _KNOWN = {*FUNCTIONS, *_FLOATS, "inf", "nan"} - {*LIBRARY}
 
 
@@ -79,7 +79,8 @@ class Walk:
 
 def _has_vectors(expression: Term) -> bool:
     """Whether values of LLVM can do all of it: functions of the C library go number by number."""
-    return all(words(t) <= _KNOWN and not re.search(r"//|%|\*\*", t) for t in expression.templates)
+    templates = expression.templates
+    return all(words(t) <= _KNOWN and not any(sign in t for sign in _PYTHON_OPERATORS) for t in templates)
 
 
 def _called(expression: Term) -> set[str]:

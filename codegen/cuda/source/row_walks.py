@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from blockfuse.codegen.cuda.source.addresses import (
     WIDE_ELEMENTS,
     four,
@@ -87,14 +85,17 @@ def row_store(group: ThreadGroup) -> list[str]:
 # -- walks ---------------------------------------------------------------------------------------------------
 
 
-def walk(group: ThreadGroup, lines: list[str], condition: str = "") -> list[str]:
-    """``lines`` for each step of a thread along its row; ``c`` is the element that the step begins with."""
+def walk(group: ThreadGroup, lines: list[str], condition: str = "", reaches_memory: bool = True) -> list[str]:
+    """``lines`` for each step of a thread along its row.
+
+    reaches_memory: whether they need ``c``, the element that the step begins with.
+    """
     inside = f"c < {unsigned(group.kernel.extent)}" if group.is_ragged else ""
     lines = guarded(all_of(condition, inside) if condition or inside else "", lines)
     if group.steps == 1:
         return lines
-    used = any(re.search(r"\bc\b", line) for line in lines)
-    return looped("s", group.steps, [*([_element_of_step(group)] if used else []), *lines])
+    element = [_element_of_step(group)] if reaches_memory or inside else []
+    return looped("s", group.steps, [*element, *lines])
 
 
 def _element_of_step(group: ThreadGroup, step: str = "uint32(s)") -> str:
@@ -171,8 +172,12 @@ def fold_lines(group: ThreadGroup, number: int, sweep: Sweep) -> list[str]:
     inner += _each(group, _element_lines(group, sweep, passing, storing))
     if storing and group.width > 1:
         inner.append(f"stv4(out, uint32(p + c), {four('result')})")
-    condition = "live" if storing and group.rows > 1 else ""
-    lines += _stretches(group, sweep, inner) if _is_long(group, sweep) else walk(group, inner, condition)
+    if _is_long(group, sweep):
+        lines += _stretches(group, sweep, inner)
+    else:
+        reloads = not group.holds and bool(sweep.keep or any(load.alias for load in sweep.loads))
+        condition = "live" if storing and group.rows > 1 else ""
+        lines += walk(group, inner, condition, storing or reloads or bool(passing))
     for fold in sweep.folds:
         lines += joined(group, fold)
     return lines
