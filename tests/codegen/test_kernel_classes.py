@@ -12,7 +12,7 @@ from blockfuse.codegen.kernels.loop_kernels import DrawKernel, MapKernel
 from blockfuse.codegen.kernels.product_kernels import ChainKernel
 from blockfuse.codegen.meaning import kernels as meaning
 from blockfuse.ir import lowering
-from blockfuse.ir.batch_items import _SHARES
+from blockfuse.ir.batch_items import _ROWS
 from blockfuse.ir.lowering import Lowering
 
 TABLES = {
@@ -31,10 +31,10 @@ def test_the_processor_has_source_for_all_but_chains() -> None:
     assert set(cpu._SOURCE) == set(Kernel.__subclasses__()) - {ChainKernel}
 
 
-def test_what_no_graph_computes_has_no_share_of_a_batch() -> None:
-    """Composites are expanded before; of random numbers, calls of NumPy and packed weights nobody knows one."""
+def test_what_no_graph_computes_has_no_rows_of_a_batch() -> None:
+    """Composites are expanded before; of random numbers, calls of NumPy and packed weights nobody knows any."""
     classes = [c for _, c in inspect.getmembers(lowering, inspect.isclass) if issubclass(c, Lowering)]
-    without = {c.__name__ for c in classes} - {c.__name__ for c in _SHARES} - {"Lowering"}
+    without = {c.__name__ for c in classes} - {c.__name__ for c in _ROWS} - {"Lowering"}
     assert without == {"Composite", "Drawing", "Fused", "Host", "Leaf", "Movement", "Packing"}
 
 

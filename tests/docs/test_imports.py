@@ -43,8 +43,6 @@ SLOW_TO_IMPORT = ("numba", "llvmlite", "click", "rich", "matplotlib", "cuda", "n
 CYCLES = {
     frozenset({"codegen/cpu/intrinsics", "codegen/cpu/native"}),
     frozenset({"codegen/cuda/device", "codegen/cuda/program"}),
-    frozenset({"codegen/cuda/products", "codegen/cuda/source"}),
-    frozenset({"codegen/kernels", "codegen/scheduling"}),
     frozenset({"runtime/audit", "runtime/calls", "runtime/programs"}),
 }
 
