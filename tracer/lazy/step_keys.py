@@ -139,9 +139,7 @@ def described(
     step.operator, step.attrs, step.operands, step.leaves = operator, attrs, tuple(indices), tuple(leaves)
     step.shape, step.dtype = result.shape, result.dtype
     assert step.parent is not None
-    step.work = step.parent.work + operator.lowering.numpy_work(
-        [array_of(o) for o in operands], result._data
-    )
+    step.work = step.parent.work + operator.lowering.numpy_work([array_of(o) for o in operands], result._data)
     return key
 
 
