@@ -4,6 +4,7 @@ from blockfuse import gluon, nn
 from blockfuse.array import autograd, np, npx
 from blockfuse.ir.errors import CompilerWarning, MixedDtypesWarning
 from blockfuse.nn import initializers as init
+from blockfuse.nn import losses as loss
 from blockfuse.nn.parameter import Constant, Parameter
 from blockfuse.runtime.calls.function import hybridize
 
@@ -18,6 +19,7 @@ __all__ = [
     "gluon",
     "hybridize",
     "init",
+    "loss",
     "nn",
     "np",
     "npx",
