@@ -5,6 +5,8 @@ from blockfuse.array import autograd, np, npx
 from blockfuse.ir.errors import CompilerWarning, MixedDtypesWarning
 from blockfuse.nn import initializers as init
 from blockfuse.nn import losses as loss
+from blockfuse.nn import optimizers as optimizer
+from blockfuse.nn.optimizers import schedulers as lr_scheduler
 from blockfuse.nn.parameter import Constant, Parameter
 from blockfuse.runtime.calls.function import hybridize
 
@@ -20,7 +22,9 @@ __all__ = [
     "hybridize",
     "init",
     "loss",
+    "lr_scheduler",
     "nn",
     "np",
     "npx",
+    "optimizer",
 ]

@@ -1,0 +1,68 @@
+"""How many updates each parameter has had: arrays, which parameters that are always updated together share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import reduce
+from typing import Any
+
+from blockfuse.array import np
+from blockfuse.array.ndarray import ndarray
+
+
+class UpdateCounts:
+    """The count of each index, an int64 array without axes. They start at ``start``.
+
+    As parameters share counts, a step has as many to compute with as there are ways to be updated, mostly one.
+    """
+
+    def __init__(self, start: int = 0) -> None:
+        self._start = start
+        self._counts: dict[Any, ndarray] = {}  # index -> its count
+
+    def __getitem__(self, index: Any) -> ndarray:
+        return self._counts[index]
+
+    def advance(self, indices: Iterable[Any]) -> None:
+        """Count one more update of each index."""
+        chosen = dict.fromkeys(indices)
+        self._begin(index for index in chosen if index not in self._counts)
+        for count in _distinct(self._counts[index] for index in chosen):
+            sharing = [index for index, other in self._counts.items() if other is count]
+            moving = [index for index in sharing if index in chosen]
+            if len(moving) == len(sharing):
+                count[...] = count + 1
+            else:
+                self._counts.update(dict.fromkeys(moving, count + 1))
+
+    def _begin(self, indices: Iterable[Any]) -> None:
+        self._counts.update(dict.fromkeys(indices, np.array(self._start, dtype="int64")))
+
+    def most(self) -> ndarray:
+        """The largest count."""
+        counts = _distinct(self._counts.values()) or [np.array(self._start, dtype="int64")]
+        most: ndarray = reduce(np.maximum, counts)
+        return most
+
+    def items(self) -> Iterable[tuple[Any, ndarray]]:
+        """All indices and their counts."""
+        return self._counts.items()
+
+    def restore(self, numbers: Mapping[Any, int]) -> None:
+        """Set all counts, in the memory that they have where those that share one stay equal."""
+        wanted = {index: numbers[index] for index in self._counts if index in numbers}
+        together: dict[int, set[int]] = {}  # id of a count -> its new numbers
+        for index, number in wanted.items():
+            together.setdefault(id(self._counts[index]), set()).add(number)
+        if wanted.keys() == numbers.keys() == self._counts.keys() and all(
+            len(new) == 1 for new in together.values()
+        ):
+            for index, number in wanted.items():
+                self._counts[index][...] = number
+            return
+        fresh = {number: np.array(number, dtype="int64") for number in set(numbers.values())}
+        self._counts = {index: fresh[number] for index, number in numbers.items()}
+
+
+def _distinct(counts: Iterable[ndarray]) -> list[ndarray]:
+    return list({id(count): count for count in counts}.values())
