@@ -125,7 +125,7 @@ class _Falling(LRScheduler):
 
     def rate(self, count: ndarray) -> ndarray:
         done = (count - self.warmup_steps) / (self.max_update - self.warmup_steps)
-        return self._left(np.clip(done, 0.0, 1.0)) * (self.base_lr - self.final_lr) + self.final_lr
+        return self._left(np.minimum(np.maximum(done, 0), 1)) * (self.base_lr - self.final_lr) + self.final_lr
 
     def _left(self, done: ndarray) -> ndarray:
         """The share of the way that is left when the share ``done`` of the updates is."""

@@ -8,6 +8,7 @@ from blockfuse.nn import losses as loss
 from blockfuse.nn import optimizers as optimizer
 from blockfuse.nn.optimizers import schedulers as lr_scheduler
 from blockfuse.nn.parameter import Constant, Parameter
+from blockfuse.nn.trainer import Trainer
 from blockfuse.runtime.calls.function import hybridize
 
 __version__ = "0.1.0"
@@ -17,6 +18,7 @@ __all__ = [
     "Constant",
     "MixedDtypesWarning",
     "Parameter",
+    "Trainer",
     "autograd",
     "gluon",
     "hybridize",
