@@ -52,8 +52,9 @@ class HuberLoss(Loss):
     def forward(self, pred: ArrayLike, label: ArrayLike, sample_weight: ArrayLike | None = None) -> ndarray:
         values, targets = self._pair(pred, label)
         error = np.abs(targets - values)
-        straight, curved = error - self._rho / 2, np.square(error) * (0.5 / self._rho)
-        return self._finished(np.where(error > self._rho, straight, curved), sample_weight)
+        near = error <= self._rho
+        curved = np.square(np.where(near, error, 0)) * (0.5 / self._rho)  # far away it would overflow
+        return self._finished(np.where(near, curved, error - self._rho / 2), sample_weight)
 
 
 class LogCoshLoss(Loss):
