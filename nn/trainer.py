@@ -95,6 +95,11 @@ class Trainer:
         for parameter in chosen.values():
             parameter._use_grad()
 
+    def _prepare(self) -> None:
+        """Make the states of all parameters that have a value, so that the first step changes arrays alone."""
+        ready = {n: p for n, p in enumerate(self._params) if p.grad_req != "null" and p._data is not None}
+        self._updater.prepare(list(ready), [parameter.data() for parameter in ready.values()])
+
     def _to_update(self, ignore_stale_grad: bool) -> dict[int, Any]:
         """The parameters to change, by their index."""
         trained = {n: p for n, p in enumerate(self._params) if p.grad_req != "null"}

@@ -26,7 +26,7 @@ class UpdateCounts:
     def advance(self, indices: Iterable[Any]) -> None:
         """Count one more update of each index."""
         chosen = dict.fromkeys(indices)
-        self._begin(index for index in chosen if index not in self._counts)
+        self.begin(chosen)
         for count in _distinct(self._counts[index] for index in chosen):
             sharing = [index for index, other in self._counts.items() if other is count]
             moving = [index for index in sharing if index in chosen]
@@ -35,8 +35,11 @@ class UpdateCounts:
             else:
                 self._counts.update(dict.fromkeys(moving, count + 1))
 
-    def _begin(self, indices: Iterable[Any]) -> None:
-        self._counts.update(dict.fromkeys(indices, np.array(self._start, dtype="int64")))
+    def begin(self, indices: Iterable[Any]) -> None:
+        """Give a count, a common one, to indices that have none yet."""
+        unknown = [index for index in indices if index not in self._counts]
+        if unknown:
+            self._counts.update(dict.fromkeys(unknown, np.array(self._start, dtype="int64")))
 
     def most(self) -> ndarray:
         """The largest count."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from blockfuse.array.ndarray import ndarray
+from blockfuse.ir.errors import UsageError
 from blockfuse.nn.optimizers.optimizer import Optimizer, States
 
 
@@ -23,6 +24,9 @@ class Updater:
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
         self.states: dict[Any, States] = {}  # index -> what the optimizer remembers of the weight
+        self._types: dict[
+            Any, tuple[Any, ...]
+        ] = {}  # index -> shape and dtype of the weight that it is made for
 
     def __call__(self, index: Any, grad: Any, weight: Any) -> None:
         """One step of a weight, or of several where all three arguments are lists."""
@@ -32,10 +36,22 @@ class Updater:
         self.optimizer.update(index, weight, grad, [self.states[one] for one in index])
 
     def prepare(self, indices: Sequence[Any], weights: Sequence[ndarray]) -> None:
-        """Make the states of weights that have none yet."""
+        """Make the states and counts of weights that have none yet: a step then changes arrays alone.
+
+        Raises UsageError for a weight that has another shape or dtype than it had.
+        """
         for index, weight in zip(indices, weights, strict=True):
             if index not in self.states:
                 self.states[index] = self.optimizer.create_state(index, weight)
+            if index not in self._types:
+                self._types[index] = weight.shape, weight.dtype
+            if self._types[index] != (weight.shape, weight.dtype):
+                shape, dtype = self._types[index]
+                raise UsageError(
+                    f"weight {index} was {dtype}{list(shape)} at its first step and is {weight.dtype}"
+                    f"{list(weight.shape)} now, which its states do not fit: make a new trainer"
+                )
+        self.optimizer.counts.begin(indices)
 
 
 def get_updater(optimizer: Optimizer) -> Updater:

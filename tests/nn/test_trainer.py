@@ -121,6 +121,31 @@ def test_parameters_without_a_value_say_so() -> None:
     trainer.step(1, ignore_stale_grad=True)
 
 
+def test_weights_that_were_cast_need_a_new_trainer() -> None:
+    one = learned("one", 1)
+    trainer = Trainer([one], "adam")
+    one.learn([1])
+    trainer.step(1)
+    one.cast("float64")
+    one.learn([1])
+    with pytest.raises(UsageError, match=r"was float32\[1\] at its first step and is float64\[1\] now"):
+        trainer.step(1)
+    Trainer([one], "adam").step(1)
+
+
+def test_states_can_be_made_before_the_first_step() -> None:
+    one, two = learned("one", 1), learned("two", 1)
+    two.grad_req = "null"
+    trainer = Trainer([one, two], "adam")
+    trainer._prepare()
+    states = dict(trainer._updater.states)
+    assert list(states) == [0]
+    one.learn([1])
+    trainer.step(1)
+    assert trainer._updater.states == states
+    assert trainer.optimizer.num_update == 1
+
+
 def test_wrong_arguments_are_refused() -> None:
     one = learned("one", 1)
     with pytest.raises(UsageError, match="no optimizer 'sdg'; use one of"):
