@@ -13,7 +13,7 @@ from blockfuse.nn.losses.classification import (
 from blockfuse.nn.losses.loss import Loss
 from blockfuse.nn.losses.regression import HuberLoss, L1Loss, L2Loss, LogCoshLoss, PoissonNLLLoss
 from blockfuse.nn.losses.sequences import CTCLoss
-from blockfuse.nn.losses.similarity import CosineEmbeddingLoss, TripletLoss
+from blockfuse.nn.losses.similarity import CosineEmbeddingLoss, SDMLLoss, TripletLoss
 
 __all__ = [
     "CTCLoss",
@@ -27,6 +27,7 @@ __all__ = [
     "LogisticLoss",
     "Loss",
     "PoissonNLLLoss",
+    "SDMLLoss",
     "SigmoidBCELoss",
     "SigmoidBinaryCrossEntropyLoss",
     "SoftmaxCELoss",

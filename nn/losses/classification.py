@@ -214,6 +214,11 @@ class KLDivLoss(Loss):
     def forward(self, pred: ArrayLike, label: ArrayLike, sample_weight: ArrayLike | None = None) -> ndarray:
         values, shares = self._pair(pred, label)
         logs = values if self._from_logits else npx.log_softmax(values, self._axis)
-        none = shares == 0
-        loss = shares * (np.log(np.where(none, 1, shares)) - np.where(none, 0, logs))
-        return self._finished(loss, sample_weight)
+        return self._finished(divergence(shares, logs), sample_weight)
+
+
+def divergence(shares: ndarray, logs: ndarray) -> ndarray:
+    """``shares * (log(shares) - logs)``, which is 0 where a share is."""
+    none = shares == 0
+    far: ndarray = shares * (np.log(np.where(none, 1, shares)) - np.where(none, 0, logs))
+    return far

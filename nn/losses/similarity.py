@@ -8,6 +8,7 @@ from blockfuse.array import np, npx
 from blockfuse.array.arguments import ArrayLike
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.operators.neural import floated
+from blockfuse.nn.losses.classification import divergence
 from blockfuse.nn.losses.loss import Loss, smallest_added
 
 _LEAST_SQUARE = 1e-24  # of a length: shorter vectors count as this long, so that zeros have no direction
@@ -72,3 +73,26 @@ class TripletLoss(Loss):
         nearer = np.square(near - anchor) - np.square(far - anchor)
         loss = npx.relu(np.sum(nearer, self._sample_axes(nearer)) + self._margin)
         return self._weighted(loss, sample_weight)
+
+
+class SDMLLoss(Loss):
+    """Pairs of matching samples told apart from all other pairs of a batch (Bonadiman, Kumar and Mittal 2019).
+
+    Row ``i`` of ``x1`` matches row ``i`` of ``x2``, both ``(batch, features)``. Softmax over minus the squared distances to
+    all rows of ``x2`` is held against shares of ``1 - smoothing_parameter`` for the match, and the rest for the others.
+    """
+
+    def __init__(
+        self, smoothing_parameter: float = 0.3, weight: float | None = 1.0, batch_axis: int = 0, **names: Any
+    ) -> None:
+        super().__init__(weight, batch_axis, **names)
+        self._smoothing = smoothing_parameter
+
+    def forward(self, x1: ArrayLike, x2: ArrayLike, sample_weight: ArrayLike | None = None) -> ndarray:
+        left, right = self._pair(x1, x2)
+        count = left.shape[0]
+        distances = np.sum(np.square(np.expand_dims(left, 1) - np.expand_dims(right, 0)), 2)
+        logs = npx.log_softmax(-distances, 1)
+        rest = self._smoothing / max(count - 1, 1)
+        shares = np.eye(count, dtype=left.dtype) * (1 - self._smoothing - rest) + rest
+        return self._weighted(np.sum(divergence(shares, logs), 1), sample_weight)

@@ -295,6 +295,15 @@ def test_triplet() -> None:
     check(criterion(given(SCORES), given(near), given(far), given(ROWS)), wanted * ROWS)
 
 
+def test_matching_pairs() -> None:
+    distances = ((SCORES[:, None] - NUMBERS[None]) ** 2).sum(2)
+    shares = numpy.where(numpy.eye(6) == 1, 0.8, 0.2 / 5)
+    wanted = (shares * (numpy.log(shares) - log_softmax(-distances))).sum(1)
+    criterion = losses.SDMLLoss(smoothing_parameter=0.2)
+    check(criterion(given(SCORES), given(NUMBERS)), wanted)
+    check(criterion(given(SCORES), given(NUMBERS), given(ROWS)), wanted * ROWS)
+
+
 # -- sequences -----------------------------------------------------------------------------------------------
 
 

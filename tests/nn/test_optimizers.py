@@ -278,6 +278,37 @@ def test_steps_write_into_the_memory_that_is_there(name: str) -> None:
     numpy.testing.assert_array_equal(grad.asnumpy(), GRADS[0])
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("adam", {}),
+        ("nadam", {}),
+        ("lamb", {"wd": 0.1}),
+        ("ftrl", {}),
+        ("rmsprop", {"centered": True}),
+        ("lars", {}),
+    ],
+)
+def test_a_compiled_step_is_the_eager_one_for_every_count(name: str, options: dict[str, Any]) -> None:
+    opt = optimizer.create(name, **options)
+    schedule = S.CosineScheduler(20, base_lr=0.1, warmup_steps=2)
+
+    def step(weight: Any, grad: Any, states: Any, count: Any) -> Any:
+        hyper = optimizer.Hyper(schedule(count), opt.wd, count.astype("float64"))
+        return opt.step(weight, grad, states, hyper)
+
+    compiled = blockfuse.hybridize(step)
+    weight = np.array(WEIGHT, dtype="float32")
+    states = opt.states(weight)
+    for n, slope in enumerate(GRADS, 1):
+        arguments = weight, np.array(slope, dtype="float32"), states, np.array(n, dtype="int64")
+        wanted, _ = step(*arguments)
+        weight, states = compiled(*arguments)
+        numpy.testing.assert_allclose(weight.asnumpy(), wanted.asnumpy(), rtol=1e-5, atol=1e-6)
+    assert ": compiled" in compiled.explain()
+    assert "1 recordings" in compiled.explain()
+
+
 # -- torch -----------------------------------------------------------------------------------------------------
 
 # optimizer, its options, torch's, its options

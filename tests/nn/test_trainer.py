@@ -8,7 +8,7 @@ import pytest
 
 import blockfuse
 from blockfuse import gluon, lr_scheduler, nn, optimizer
-from blockfuse.array import np
+from blockfuse.array import autograd, np
 from blockfuse.ir.errors import (
     DeferredInitializationError,
     ParameterFileError,
@@ -170,6 +170,39 @@ def test_learning_rates_are_set_or_scheduled() -> None:
     )
     with pytest.raises(UsageError, match="lr_scheduler"):
         scheduled.set_learning_rate(0.1)
+
+
+@pytest.mark.skipif(not hasattr(autograd, "record"), reason="needs autograd.record")
+def test_a_recorded_step_is_the_eager_one() -> None:
+    inputs = numpy.random.default_rng(2).normal(size=(8, 16, 5)).astype("float32")
+    options = {"wd": 0.01, "clip_gradient": 0.1}
+
+    def trained(compiled: bool) -> tuple[list[numpy.ndarray], Any]:
+        np.random.seed(4)
+        net, criterion = nn.Dense(3, in_units=5), gluon.loss.SoftmaxCELoss()
+        net.initialize()
+        schedule = lr_scheduler.CosineScheduler(8, base_lr=0.1, warmup_steps=2)
+        trainer = Trainer(net.collect_params(), "adam", {**options, "lr_scheduler": schedule})
+        trainer._prepare()
+
+        def step(x: Any, y: Any) -> Any:
+            with autograd.record():
+                loss = criterion(net(x), y)
+            loss.backward()
+            trainer.step(16)
+            return loss
+
+        run = blockfuse.hybridize(step) if compiled else step
+        for batch in inputs:
+            run(np.array(batch), np.array(batch[:, 0] > 0))
+        assert trainer.optimizer.num_update == 8
+        return [net.weight.data().asnumpy(), net.bias.data().asnumpy()], run
+
+    wanted, _ = trained(compiled=False)
+    found, run = trained(compiled=True)
+    for a, b in zip(found, wanted, strict=True):
+        numpy.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    assert "1 recordings" in run.explain()
 
 
 # -- files -----------------------------------------------------------------------------------------------------
