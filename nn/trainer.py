@@ -132,6 +132,8 @@ class Trainer:
     def load_states(self, fname: str | PathLike[str]) -> None:
         """Read what ``save_states`` wrote, into the memory of the states that are there.
 
+        A parameter that is not in the file has not been updated: its states start anew.
+
         Raises ParameterFileError, having changed nothing, if the file is of another optimizer or other parameters.
         """
         interpreter.current().impure("reads a file")
@@ -139,13 +141,16 @@ class Trainer:
         found = self._states_in(fname, arrays)
         self._optimizer._lr[...] = arrays["learning_rate"]
         self._optimizer.counts.restore({index: int(entries["count"]) for index, entries in found.items()})
+        held = self._updater.states
+        for index in held.keys() - found.keys():
+            del held[index]
         for index, entries in found.items():
             states = [entries[str(number)] for number in range(len(entries) - 1)]
-            if index in self._updater.states:
-                for state, value in zip(self._updater.states[index], states, strict=True):
+            if index in held:
+                for state, value in zip(held[index], states, strict=True):
                     state[...] = value
             else:
-                self._updater.states[index] = tuple(map(ndarray, states))
+                held[index] = tuple(map(ndarray, states))
 
     def _states_in(
         self, fname: str | PathLike[str], arrays: dict[str, numpy.ndarray]
@@ -175,7 +180,8 @@ class Trainer:
         """What keeps entries from being a parameter's states."""
         wanted = self._wanted(index)
         shapes = {what: (array.shape, array.dtype) for what, array in entries.items() if what != "count"}
-        if "count" in entries and wanted in (None, shapes):
+        complete = "count" in entries and shapes.keys() == {str(number) for number in range(len(shapes))}
+        if complete and wanted in (None, shapes):
             return []
         return [f"  {self._entry(index, '')} has states of {shapes}; the trainer needs {wanted}"]
 

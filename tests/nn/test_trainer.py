@@ -262,6 +262,19 @@ def test_states_are_loaded_into_their_memory(tmp_path: Path) -> None:
     assert trainer.optimizer.num_update == 3
 
 
+def test_parameters_that_joined_after_the_file_start_anew(tmp_path: Path) -> None:
+    parameters = nets()
+    trainer = Trainer(parameters, "adam")
+    train(trainer, parameters, range(2))
+    trainer.save_states(tmp_path / "states.npz")
+    train(trainer, parameters, range(2, 4))
+    assert int(trainer.optimizer.counts[3]) == 2
+    trainer.load_states(tmp_path / "states.npz")
+    assert 3 not in trainer._updater.states
+    train(trainer, parameters, range(2, 3))
+    assert [int(trainer.optimizer.counts[index]) for index in (0, 3)] == [3, 1]
+
+
 def test_files_that_do_not_fit_change_nothing(tmp_path: Path) -> None:
     parameters, path = nets(), tmp_path / "states.npz"
     trainer = Trainer(parameters, "adam")
