@@ -51,7 +51,7 @@ class Trainer:
             raise UsageError("compression_params: gradients are sent nowhere, so nothing compresses them")
         self._params: list[Any] = _distinct(params)
         self._optimizer = create(optimizer, **(optimizer_params or {}))
-        self._optimizer.param_dict = dict(enumerate(self._params))
+        _claim(self._optimizer, self._params)
         self._updater = Updater(self._optimizer)
         self._scale = self._optimizer.rescale_grad
 
@@ -203,6 +203,14 @@ def _distinct(params: Any) -> list[Parameter]:
                 f"a trainer takes parameters, as net.collect_params() gives them; found {type(parameter).__name__}"
             )
     return list({id(parameter): parameter for parameter in listed}.values())
+
+
+def _claim(optimizer: Optimizer, params: list[Parameter]) -> None:
+    """Give an optimizer its parameters, by their index. It counts their updates, so that it can have no others."""
+    before = list(optimizer.param_dict.values())
+    if before and [id(parameter) for parameter in before] != [id(parameter) for parameter in params]:
+        raise UsageError(f"{optimizer!r} belongs to another trainer: make one for each")
+    optimizer.param_dict = dict(enumerate(params))
 
 
 def _stale_message(names: list[str]) -> str:

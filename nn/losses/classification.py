@@ -26,10 +26,20 @@ def _log_loss(scores: ndarray, label: ndarray, pos_weight: ArrayLike | None = No
     if pos_weight is None:
         hit = label
     else:
-        hit = label * np.asarray(pos_weight, scores.dtype)
+        hit = _weighted_hits(label, pos_weight)
         tail = tail * (rest + hit)
     straight: ndarray = np.where(positive, rest, -hit) * scores
     return straight + tail
+
+
+@size_agnostic
+def _weighted_hits(label: ndarray, pos_weight: ArrayLike) -> ndarray:
+    """The label times a weight that broadcasts to it."""
+    weight = np.asarray(pos_weight, label.dtype)
+    hit = label * weight
+    if hit.shape != label.shape:
+        raise ShapeError(f"a pos_weight of shape {weight.shape} does not fit labels of shape {label.shape}")
+    return hit
 
 
 class SigmoidBinaryCrossEntropyLoss(Loss):
@@ -62,7 +72,7 @@ class SigmoidBinaryCrossEntropyLoss(Loss):
 
     def _of_probabilities(self, p: ndarray, label: ndarray, pos_weight: ArrayLike | None) -> ndarray:
         added = smallest_added(p)
-        hit = label if pos_weight is None else label * np.asarray(pos_weight, p.dtype)
+        hit = label if pos_weight is None else _weighted_hits(label, pos_weight)
         return -(hit * np.log(p + added) + (1 - label) * np.log(1 - p + added))
 
 
@@ -146,7 +156,6 @@ class SoftmaxCrossEntropyLoss(Loss):
         super().__init__(weight, batch_axis, **names)
         self._axis, self._sparse_label, self._from_logits = axis, sparse_label, from_logits
 
-    @size_agnostic
     def forward(self, pred: ArrayLike, label: ArrayLike, sample_weight: ArrayLike | None = None) -> ndarray:
         values = floated(np.asarray(pred))
         axis = one_axis(self._axis, values.ndim)
@@ -164,25 +173,27 @@ class SoftmaxCrossEntropyLoss(Loss):
         weight = None if sample_weight is None else _with_axis(np.asarray(sample_weight), axis, values.ndim)
         return self._finished(np.sum(chosen, axis, keepdims=True), weight)
 
-    @size_agnostic
     def _hits(self, logs: ndarray, label: ArrayLike, axis: int) -> ndarray:
         """Where along ``axis`` each label points.
 
         The loss is then a fold of rows, one kernel with the softmax, and so is its gradient; ``npx.pick`` would be a kernel
         of its own, and its gradient one that writes here and there.
         """
-        count = logs.shape[axis]
         numbers = _with_axis(np.asarray(label), axis, logs.ndim)
+        self._check_numbers(logs, numbers, axis)
+        count = _size_behind(logs, axis) if axis else len(logs)
+        inside = np.minimum(np.maximum(np.asarray(numbers, "int64"), 0), max(count - 1, 0))
+        # In 32 bits, as many at a time as there are floats.
+        classes = filling.arange(start=0, stop=count, step=1, dtype="int32")
+        return np.reshape(classes, (count, *(1,) * (logs.ndim - axis - 1))) == inside.astype("int32")
+
+    @size_agnostic
+    def _check_numbers(self, logs: ndarray, numbers: ndarray, axis: int) -> None:
         if numbers.shape != (*logs.shape[:axis], 1, *logs.shape[axis + 1 :]):
             raise ShapeError(
-                f"{self._label}: labels of shape {np.shape(label)} are no numbers of classes for predictions of shape "
+                f"{self._label}: labels of shape {numbers.shape} are no numbers of classes for predictions of shape "
                 f"{logs.shape} with classes along axis {axis}; labels in that shape need sparse_label=False"
             )
-        inside = np.minimum(np.maximum(np.asarray(numbers, "int64"), 0), max(count - 1, 0))
-        classes = filling.arange(
-            start=0, stop=count, step=1, dtype="int32"
-        )  # as many at a time as there are floats
-        return np.reshape(classes, (count, *(1,) * (logs.ndim - axis - 1))) == inside.astype("int32")
 
 
 SoftmaxCELoss = SoftmaxCrossEntropyLoss
@@ -191,6 +202,12 @@ SoftmaxCELoss = SoftmaxCrossEntropyLoss
 def _with_axis(x: ndarray, axis: int, ndim: int) -> ndarray:
     """``x``, or ``x`` with size 1 along ``axis`` if just that one of ``ndim`` axes is missing."""
     return np.expand_dims(x, axis) if x.ndim == ndim - 1 else x
+
+
+@size_agnostic
+def _size_behind(x: ndarray, axis: int) -> int:
+    """The size along an axis that is not that of the batch."""
+    return x.shape[axis]
 
 
 class KLDivLoss(Loss):

@@ -60,7 +60,7 @@ class Loss(Block):
         if x.shape == like.shape:
             return x
         batch = self._batch_axis
-        together = x.ndim > batch and like.ndim > batch and x.shape[batch] == like.shape[batch]
+        together = min(x.ndim, like.ndim) > max(batch, 0) and x.shape[batch] == like.shape[batch]
         if _without_ones(x) != _without_ones(like) and not (together and x.size == like.size):
             raise ShapeError(
                 f"{self._label}: the {what} of shape {x.shape} does not fit the prediction of shape {like.shape}"

@@ -152,6 +152,8 @@ def test_labels_that_would_mix_samples_are_refused() -> None:
         losses.L2Loss()(given(SCORES), given(NUMBERS.T))
     with pytest.raises(ShapeError, match=r"label of shape \(6,\)"):
         losses.L2Loss()(given(SCORES), given(NUMBERS[:, 0]))
+    with pytest.raises(ShapeError, match="pos_weight of shape"):
+        losses.SigmoidBCELoss()(given(SCORES[:, :1]), given(BITS[:, :1]), None, given(ROWS[:5]))
     with pytest.raises(ShapeError, match="sample_weight"):
         losses.L2Loss()(given(SCORES[:, :1]), given(NUMBERS[:, :1]), given(CHANCES))
 
@@ -209,6 +211,14 @@ def test_sparse_labels_compile_to_one_kernel() -> None:
     check(criterion(given(SCORES[:3]), given(CLASSES[:3])), entropies(SCORES, CLASSES)[:3])
     assert criterion.explain().count(" 1 kernels") == 2
     assert "float32[any, 5]" in criterion.explain()
+
+
+def test_classes_along_the_first_axis_of_several_sizes_compiled() -> None:
+    criterion = losses.SoftmaxCELoss(axis=0, batch_axis=1)
+    criterion.hybridize()
+    for count in (5, 5, 3, 4, 2, 5):
+        scores, label = SCORES.T[:count], CLASSES % count
+        check(criterion(given(scores), given(label)), entropies(scores.T, label))
 
 
 def test_labels_beyond_the_classes_count_as_the_nearest() -> None:

@@ -156,6 +156,11 @@ def test_wrong_arguments_are_refused() -> None:
         Trainer([nn.Dense(2)], "sgd")  # type: ignore[list-item]
     with pytest.raises(UsageError, match="made already"):
         Trainer([one], optimizer.SGD(), {"learning_rate": 0.1})
+    mine = optimizer.SGD()
+    for _ in range(2):
+        Trainer([one], mine)
+    with pytest.raises(UsageError, match="belongs to another trainer"):
+        Trainer([learned("two", 1)], mine)
     with pytest.raises(UsageError, match="compression_params"):
         Trainer([one], "sgd", compression_params={"type": "2bit"})
 
