@@ -23,17 +23,27 @@ class UpdateCounts:
     def __getitem__(self, index: Any) -> ndarray:
         return self._counts[index]
 
-    def advance(self, indices: Iterable[Any]) -> None:
-        """Count one more update of each index."""
+    def following(self, indices: Iterable[Any]) -> dict[Any, ndarray]:
+        """The next count of each index. Nothing is counted before ``advance`` writes them."""
         chosen = dict.fromkeys(indices)
         self.begin(chosen)
+        self._part(chosen)
+        ahead = {id(count): count + 1 for count in _distinct(self._counts[index] for index in chosen)}
+        return {index: ahead[id(self._counts[index])] for index in chosen}
+
+    def advance(self, following: Mapping[Any, ndarray]) -> None:
+        """Count the updates that ``following`` looked ahead to."""
+        pairs = {id(self._counts[index]): (self._counts[index], new) for index, new in following.items()}
+        for count, new in pairs.values():
+            count[...] = new
+
+    def _part(self, chosen: Mapping[Any, None]) -> None:
+        """Let indices share counts only with others that are chosen, too."""
         for count in _distinct(self._counts[index] for index in chosen):
             sharing = [index for index, other in self._counts.items() if other is count]
             moving = [index for index in sharing if index in chosen]
-            if len(moving) == len(sharing):
-                count[...] = count + 1
-            else:
-                self._counts.update(dict.fromkeys(moving, count + 1))
+            if len(moving) < len(sharing):
+                self._counts.update(dict.fromkeys(moving, np.copy(count)))
 
     def begin(self, indices: Iterable[Any]) -> None:
         """Give a count, a common one, to indices that have none yet."""
@@ -41,15 +51,11 @@ class UpdateCounts:
         if unknown:
             self._counts.update(dict.fromkeys(unknown, np.array(self._start, dtype="int64")))
 
-    def most(self) -> ndarray:
-        """The largest count."""
-        counts = _distinct(self._counts.values()) or [np.array(self._start, dtype="int64")]
-        most: ndarray = reduce(np.maximum, counts)
+    def most(self, following: Mapping[Any, ndarray] | None = None) -> ndarray:
+        """The largest count, of ``following`` where it has one."""
+        counts = _distinct({**self._counts, **(following or {})}.values())
+        most: ndarray = reduce(np.maximum, counts or [np.array(self._start, dtype="int64")])
         return most
-
-    def items(self) -> Iterable[tuple[Any, ndarray]]:
-        """All indices and their counts."""
-        return self._counts.items()
 
     def restore(self, numbers: Mapping[Any, int]) -> None:
         """Set all counts, in the memory that they have where those that share one stay equal."""

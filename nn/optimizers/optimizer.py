@@ -122,7 +122,7 @@ class Optimizer:
     @property
     def learning_rate(self) -> float:
         """The learning rate of the last update, or of the first one before it."""
-        return float(self._rate())
+        return float(self._rate(self.counts.most()))
 
     def set_learning_rate(self, lr: float) -> None:
         """Set the learning rate; raises UsageError where a schedule does."""
@@ -137,10 +137,8 @@ class Optimizer:
         """How many updates the parameter that had most of them has had."""
         return int(self.counts.most())
 
-    def _rate(self) -> ndarray:
-        if self.lr_scheduler is None:
-            return self._lr
-        return np.asarray(self.lr_scheduler(self.counts.most()), "float64")
+    def _rate(self, count: ndarray) -> ndarray:
+        return self._lr if self.lr_scheduler is None else np.asarray(self.lr_scheduler(count), "float64")
 
     # -- updates ---------------------------------------------------------------------------------------------
 
@@ -164,32 +162,31 @@ class Optimizer:
         for one, slope in zip(weight, grad, strict=True):
             if one.shape != slope.shape:
                 raise ShapeError(f"a gradient of shape {slope.shape} cannot change a weight of {one.shape}")
-        self.counts.advance(index)
-        rate = self._rate()
-        new = [self._stepped(*each, rate) for each in zip(index, weight, grad, state, strict=True)]
+        counts = self.counts.following(index)
+        rate = self._rate(self.counts.most(counts))
+        hypers = [self._hyper(one, rate, counts[one]) for one in index]
+        new = [self._stepped(*each) for each in zip(weight, grad, state, hypers, strict=True)]
         for target, memory, (value, states) in zip(weight, state, new, strict=True):
             target[...] = np.asarray(value, target.dtype)
             for old, result in zip(memory, states, strict=True):
                 old[...] = result
+        self.counts.advance(counts)
 
     update_multi_precision = update
 
-    def _stepped(
-        self, index: Any, weight: ndarray, grad: ndarray, state: States, rate: ndarray
-    ) -> tuple[ndarray, States]:
-        """The new weight, and all that is remembered of it."""
-        copies = 1 if self._keeps_copy(weight) else 0
-        value = state[0] if copies else _wide(weight)
-        hyper = self._hyper(index, rate)
-        slope = self._prepared(np.asarray(grad, value.dtype), value, hyper.wd)
-        new, states = self.step(value, slope, state[copies:], hyper)
-        return new, (*((new,) if copies else ()), *states)
-
-    def _hyper(self, index: Any, rate: ndarray) -> Hyper:
+    def _hyper(self, index: Any, rate: ndarray, count: ndarray) -> Hyper:
         parameter = self.param_dict.get(index)
         lr_mult, wd_mult = (1, 1) if parameter is None else (parameter.lr_mult, parameter.wd_mult)
         lr = rate if lr_mult == 1 else rate * lr_mult
-        return Hyper(lr, self.wd * wd_mult, self.counts[index].astype("float64"))
+        return Hyper(lr, self.wd * wd_mult, count.astype("float64"))
+
+    def _stepped(self, weight: ndarray, grad: ndarray, state: States, hyper: Hyper) -> tuple[ndarray, States]:
+        """The new weight, and all that is remembered of it."""
+        copies = 1 if self._keeps_copy(weight) else 0
+        value = state[0] if copies else _wide(weight)
+        slope = self._prepared(np.asarray(grad, value.dtype), value, hyper.wd)
+        new, states = self.step(value, slope, state[copies:], hyper)
+        return new, (*((new,) if copies else ()), *states)
 
     def _prepared(self, grad: ndarray, weight: ndarray, wd: float) -> ndarray:
         scaled = grad * like(self._rescale, grad)

@@ -421,17 +421,22 @@ def test_copies_in_float32_keep_what_halves_cannot() -> None:
 
 def test_counts_are_shared_by_what_is_updated_together() -> None:
     counts = UpdateCounts()
-    counts.advance([0, 1, 2])
+
+    def advance(*indices: int) -> list[int]:
+        counts.advance(counts.following(indices))
+        return [int(counts[i]) for i in range(3)]
+
+    assert advance(0, 1, 2) == [1, 1, 1]
     assert counts[0] is counts[1] is counts[2]
     memory = counts[0]
-    counts.advance([0, 1, 2])
+    assert advance(0, 1, 2) == [2, 2, 2]
     assert counts[0] is memory
-    counts.advance([1])
-    assert [int(counts[i]) for i in range(3)] == [2, 3, 2]
-    counts.advance([0, 1, 2])
-    assert [int(counts[i]) for i in range(3)] == [3, 4, 3]
+    assert advance(1) == [2, 3, 2]
+    assert advance(0, 1, 2) == [3, 4, 3]
     assert counts[0] is counts[2] is memory
     assert int(counts.most()) == 4
+    assert int(counts.most(counts.following([0, 1, 2]))) == 5
+    assert int(counts.most()) == 4, "nothing is counted by looking ahead"
     counts.restore({0: 7, 1: 8, 2: 7})
     assert counts[0] is memory
     assert [int(counts[i]) for i in range(3)] == [7, 8, 7]

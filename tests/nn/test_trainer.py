@@ -210,6 +210,19 @@ def test_a_recorded_step_is_the_eager_one() -> None:
     assert "1 recordings" in run.explain()
 
 
+@pytest.mark.skipif(not hasattr(autograd, "record"), reason="needs autograd.record")
+def test_a_step_inside_of_record_changes_nothing() -> None:
+    net = nn.Dense(3, in_units=5)
+    net.initialize()
+    trainer, before = Trainer(net.collect_params(), "adam"), net.weight.data().asnumpy()
+    with autograd.record():
+        net(np.ones((2, 5))).backward()
+        with pytest.raises(Exception, match="record"):
+            trainer.step(2)
+    numpy.testing.assert_array_equal(net.weight.data().asnumpy(), before)
+    assert trainer.optimizer.num_update == 0
+
+
 # -- files -----------------------------------------------------------------------------------------------------
 
 
