@@ -121,7 +121,7 @@ class Optimizer:
 
     @property
     def learning_rate(self) -> float:
-        """The learning rate of the last update, or of the first one before it."""
+        """The learning rate of the last update; before the first one, what a schedule gives for 0."""
         return float(self._rate(self.counts.most()))
 
     def set_learning_rate(self, lr: float) -> None:
