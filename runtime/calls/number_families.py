@@ -8,15 +8,10 @@ a program of its own; once these are made more often than they are used, calls w
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy
-
-from blockfuse.array.ndarray import ndarray
 from blockfuse.array.pytree import Structure, with_numbers
 from blockfuse.runtime.calls.recently_used import RecentlyUsed
 from blockfuse.tracer.certificate.traced_numbers import Operand
@@ -91,66 +86,3 @@ class Numbers:
         self._families.trim()
         found.meet(values)
         return found
-
-
-# -- at a call ---------------------------------------------------------------------------------------------------
-
-Convert = Callable[[Sequence[Any]], "list[ndarray] | None"]
-
-
-def conversion(operands: list[Operand]) -> Convert:
-    """The static values of a call -> the arrays for ``operands``; None where only eager Python can say what happens.
-
-    That is where an expression raises or gives another type than it did, or where a number does not fit its dtype.
-    """
-    # __name__: so that a recording takes it for ours
-    scope: dict[str, Any] = {
-        "__name__": __name__,
-        "inf": math.inf,
-        "nan": math.nan,
-        "ndarray": ndarray,
-        "array": numpy.array,
-    }
-    lines = [f"v{n} = {_expression(o)}" for n, o in enumerate(operands)]
-    for place, operand in enumerate(operands):
-        scope[f"t{place}"], scope[f"d{place}"] = operand.type, operand.dtype
-        lines += [f"if not ({_condition(operand, place, scope)}):", "    return None"]
-    made = ", ".join(f"ndarray(array(v{n}, d{n}))" for n in range(len(operands)))
-    body = "\n        ".join([*lines, f"return [{made}]"])
-    exec(_CONVERT.format(body=body), scope)
-    return scope["convert"]  # type: ignore[no-any-return]
-
-
-_CONVERT = """
-def convert(n):
-    try:
-        {body}
-    except (ArithmeticError, ValueError):
-        return None
-"""
-
-
-def _expression(operand: Operand) -> str:
-    return re.sub(r"\bn(\d+)\b", r"n[\1]", operand.text)
-
-
-def _condition(operand: Operand, place: int, scope: dict[str, Any]) -> str:
-    """Whether the value is of the recorded type, and what NumPy makes of it beside an array is what its dtype says."""
-    value, low, high = f"v{place}", f"l{place}", f"h{place}"
-    same_type = f"type({value}) is t{place}"
-    if operand.dtype.kind in "iu":
-        limits: Any = numpy.iinfo(operand.dtype)
-        scope[low], scope[high] = int(limits.min), int(limits.max)
-    else:
-        largest = float(numpy.finfo(operand.dtype).max)
-        scope[high] = min(int(largest), _EXACT) if operand.type is int else largest
-        scope[low] = -scope[high]
-    fits = f"{low} <= {value} <= {high}"
-    return (
-        f"{same_type} and ({fits} or {value} - {value} != 0)"
-        if operand.type is float
-        else f"{same_type} and {fits}"
-    )
-
-
-_EXACT = 2**53  # ints up to here are float64 numbers

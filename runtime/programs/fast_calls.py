@@ -13,7 +13,7 @@ import numpy
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.pytree import Branch, Leaf, Number, Static, Structure
 from blockfuse.runtime.arrays.conversion import plain_result
-from blockfuse.runtime.calls.number_families import Convert
+from blockfuse.runtime.programs.number_arguments import Convert
 
 Entry = Callable[..., Any]
 

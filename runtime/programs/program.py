@@ -24,13 +24,12 @@ from blockfuse.ir.graph import Node, captured, parameter
 from blockfuse.ir.locks import Busy, Turn
 from blockfuse.ir.types import type_of
 from blockfuse.runtime.arrays.foreign import pending_array, resident_of
-from blockfuse.runtime.calls.number_families import conversion
 from blockfuse.runtime.programs.backend import Backend
 from blockfuse.runtime.programs.estimates import Estimate
 from blockfuse.runtime.programs.fast_calls import calls_of_any_form, quick_call
 from blockfuse.runtime.programs.guards import guarded, quick_check
+from blockfuse.runtime.programs.number_arguments import conversion
 from blockfuse.tracer.certificate.traced_numbers import Operand
-from blockfuse.tracer.flow.origins import Origin
 from blockfuse.tracer.flow.replay import flow_of
 from blockfuse.tracer.generalize.every_size import EverySize
 from blockfuse.tracer.recording.record import Recording

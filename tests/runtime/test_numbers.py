@@ -28,7 +28,7 @@ from tolerances import assert_close
 
 import blockfuse
 from blockfuse import nn, np, npx
-from blockfuse.runtime.calls.number_families import conversion
+from blockfuse.runtime.programs.number_arguments import conversion
 from blockfuse.tracer.certificate.traced_numbers import (
     Escaped,
     Operand,
