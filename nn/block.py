@@ -18,12 +18,16 @@ from blockfuse.ir import interpreter
 from blockfuse.ir.errors import ShapeError, UsageError
 from blockfuse.ir.locks import BUSY, Turn
 from blockfuse.nn import summary
+from blockfuse.nn.block_owner import BlockOwner
 from blockfuse.nn.hooks import Hook, HookHandle
 from blockfuse.nn.initializers import Init
 from blockfuse.nn.parameter import Parameter
 from blockfuse.nn.parameter_dict import ParameterDict
 from blockfuse.nn.structure import Held, Registry, joined
-from blockfuse.runtime.calls.dispatch import OPTIONS, Hybrid, asks_entry, call_block
+from blockfuse.runtime.arrays.conversion import run_converted
+from blockfuse.runtime.calls.dispatch import Hybrid
+from blockfuse.runtime.calls.options import OPTIONS, Options
+from blockfuse.runtime.calls.owner import asks_entry
 
 # Gluon's options of ``hybridize`` are taken and mean nothing: memory and partitions look after themselves.
 GLUON_OPTIONS = (
@@ -124,7 +128,8 @@ class Block(Held):
             result = entry(*args)
             if result is not NotImplemented:
                 return result
-        return call_block(self, args, kwargs)
+        hybrid = self._hybrid
+        return run_converted(self._run, args, kwargs) if hybrid is None else hybrid.call(args, kwargs)
 
     def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What a call means: hooks, values that waited for it, ``forward``."""
@@ -185,14 +190,14 @@ class Block(Held):
                     f"hybridize() has no option {name!r}; it has {', '.join(OPTIONS + GLUON_OPTIONS)}"
                 )
         chosen = {name: value for name, value in options.items() if name in OPTIONS}
-        Hybrid(self, chosen)  # complains of a value before anything has changed
+        Options.read(chosen)  # complains of a value before anything has changed
         for block in self._blocks():
             block._compile_by(None)
         if active:
             self._compile_by(chosen)
 
     def _compile_by(self, options: dict[str, Any] | None) -> None:
-        self._hybrid = None if options is None else Hybrid(self, options)
+        self._hybrid = None if options is None else Hybrid(BlockOwner(self), options)
         self._entry, self._hybrid_options = None, options
         self._watchers.notify()
 

@@ -97,6 +97,16 @@ class ArrayConversion:
         return returned(resident, device, self.foreign)
 
 
+def run_converted(
+    run: Callable[[tuple[Any, ...], dict[str, Any]], Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """A call of Python code that takes our arrays."""
+    conversion = ArrayConversion()
+    args, kwargs = conversion.wrapped(args), conversion.wrapped(kwargs)
+    conversion.expose()
+    return conversion.unwrapped(run(args, kwargs))
+
+
 def plain_result(value: Any) -> Any:
     """What a program gave, with NumPy's arrays for ours."""
     return _with_data(value, attrgetter("_data"))

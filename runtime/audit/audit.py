@@ -19,28 +19,29 @@ from blockfuse.ir.errors import AuditError, UsageError
 from blockfuse.runtime.audit.comparison import Outcome, Repetition, outcome_of, stream_state
 from blockfuse.runtime.audit.divergence import report
 from blockfuse.runtime.programs.backend import Backend
-from blockfuse.runtime.programs.program import PYTHON, UNKNOWN, Program
+from blockfuse.runtime.programs.no_result import NoResult
+from blockfuse.runtime.programs.program import Program
 
-_QUICK = (ndarray, bool, int, float)  # the types of arguments that a quick call takes
+_FAST_TYPES = (ndarray, bool, int, float)  # of arguments that a fast call takes
 Given = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-def checked_share(share: Any) -> float:
-    """The option ``audit`` as a share of calls."""
-    if type(share) not in (int, float) or not 0 <= share <= 1:
+def checked_fraction(fraction: Any) -> float:
+    """The option ``audit`` as a fraction of the calls."""
+    if type(fraction) not in (int, float) or not 0 <= fraction <= 1:
         raise UsageError(
-            f"audit is {share!r}; it must be a number from 0 (no call) to 1 (every compiled call)"
+            f"audit is {fraction!r}; it must be a number from 0 (no call) to 1 (every compiled call)"
         )
-    return float(share)
+    return float(fraction)
 
 
 class Audit:
     """The audits of one block or function. call: its eager meaning."""
 
     def __init__(
-        self, name: str, share: float, call: Callable[..., Any], backend: Callable[[], Backend]
+        self, name: str, fraction: float, call: Callable[..., Any], backend: Callable[[], Backend]
     ) -> None:
-        self._name, self._share, self._call, self._backend = name, share, call, backend
+        self._name, self._fraction, self._call, self._backend = name, fraction, call, backend
         self._calls = 0
         self._next = self._due_after(0)
 
@@ -54,7 +55,7 @@ class Audit:
                 result = call(*args)
                 self._calls += result is not NotImplemented
                 return result
-            if interpreter.current().recording or any(type(a) not in _QUICK for a in args):
+            if interpreter.current().recording or any(type(a) not in _FAST_TYPES for a in args):
                 return NotImplemented
             return self.run(case, program, lambda: call(*args), (args, {}))
 
@@ -68,7 +69,7 @@ class Audit:
             repetition = Repetition(self._call, copy.deepcopy(given), stream_state() if draws else None)
         version = program.version
         result = call()
-        if result is UNKNOWN or result is PYTHON or result is NotImplemented:
+        if type(result) is NoResult or result is NotImplemented:
             return result
         self._calls += 1
         if due:
@@ -79,7 +80,7 @@ class Audit:
 
     def _due_after(self, calls: int) -> int:
         """The number of the next call to audit."""
-        return math.ceil((int(calls * self._share + 1e-9) + 1) / self._share - 1e-9)
+        return math.ceil((int(calls * self._fraction + 1e-9) + 1) / self._fraction - 1e-9)
 
     def _compare(self, program: Program, version: object, found: Outcome, repetition: Repetition) -> None:
         try:

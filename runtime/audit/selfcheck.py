@@ -26,13 +26,14 @@ from typing import Any, NoReturn
 
 from blockfuse.array.ndarray import ndarray
 from blockfuse.codegen.variants import Team, Variant
-from blockfuse.ir.errors import CheckError, TraceError, UsageError
+from blockfuse.ir.errors import CheckError, TraceError
 from blockfuse.ir.graph import Node, constant
 from blockfuse.runtime.audit.comparison import Difference, Outcome, Repetition, outcome_of, stream_state
 from blockfuse.runtime.audit.divergence import report
-from blockfuse.runtime.calls.case import Call
+from blockfuse.runtime.programs.arguments import Arguments
 from blockfuse.runtime.programs.backend import Backend
-from blockfuse.runtime.programs.program import PYTHON, UNKNOWN, Program
+from blockfuse.runtime.programs.no_result import NoResult
+from blockfuse.runtime.programs.program import Program
 from blockfuse.tracer.recording.record import Recording
 
 _CHANGES = 8  # trials of a program while others change what it reads
@@ -42,41 +43,40 @@ class Changed(TraceError):  # noqa: N818 - an answer, not a failure: the call ru
     """A program that nobody can check now: what it reads changes all the time."""
 
 
-def checking(
-    wanted: Any, name: str, run: Callable[..., Any], backend: Callable[[], Backend]
-) -> SelfCheck | None:
-    """The option ``check`` of a block or function as what does it."""
-    if type(wanted) is not bool:
-        raise UsageError(f"check is {wanted!r}; it must be True or False")
-    return SelfCheck(name, run, backend) if wanted else None
-
-
 class SelfCheck:
     """The checks of one block or function. run: its eager meaning, of arguments and keywords."""
 
     def __init__(self, name: str, run: Callable[..., Any], backend: Callable[[], Backend]) -> None:
         self._name, self._run, self._backend = name, run, backend
 
-    def prove(self, program: Program, recording: Recording, call: Call) -> None:
+    def prove(self, program: Program, recording: Recording, arguments: Arguments) -> None:
         """Hold a new program against the recording it was made from; raises CheckError if they differ."""
         stream = stream_state() if recording.draws else None
-        repetition = Repetition(self._run, (call.args, call.kwargs), stream)
+        repetition = Repetition(self._run, (arguments.args, arguments.kwargs), stream)
         wanted = repetition.outcome() if recording.draws else outcome_of(recording.result, False)
         version = program.version
 
         def unchanged() -> bool:
             return not (recording.changes and recording.changes.seen) and program.is_current(version)
 
-        self.hold(_Trial(program, call.arrays, call.values, repetition, wanted, unchanged), call.is_apart)
+        self.hold(
+            _Trial(program, arguments.arrays, arguments.values, repetition, wanted, unchanged),
+            arguments.has_distinct_arrays,
+        )
 
     def prove_variants(
-        self, program: Program, version: object, result: Any, unproven: Iterable[Variant], call: Call
+        self,
+        program: Program,
+        version: object,
+        result: Any,
+        unproven: Iterable[Variant],
+        arguments: Arguments,
     ) -> None:
         """Hold the result of a call that took new variants against the eager call; raises CheckError if they differ.
 
         version: of the program before the call.
         """
-        repetition = Repetition(self._run, (call.args, call.kwargs))
+        repetition = Repetition(self._run, (arguments.args, arguments.kwargs))
         try:
             wanted = repetition.outcome()
         except Exception as error:
@@ -86,8 +86,10 @@ class SelfCheck:
                 f"{self._name}: the compiled call gave a result, the eager call raised"
             ) from error
         unchanged = partial(program.is_current, version)
-        trial = _Trial(program, call.arrays, call.values, repetition, wanted, unchanged)
-        self._hold(trial, lambda trial: trial.require_same(outcome_of(result, False)), call.is_apart)
+        trial = _Trial(program, arguments.arrays, arguments.values, repetition, wanted, unchanged)
+        self._hold(
+            trial, lambda trial: trial.require_same(outcome_of(result, False)), arguments.has_distinct_arrays
+        )
         program.executable.prove(unproven)
 
     def prove_segment(self, program: Program, arguments: list[ndarray]) -> None:
@@ -106,7 +108,7 @@ class SelfCheck:
     def _hold(self, trial: _Trial, compare: Callable[[_Trial], None], apart: bool) -> None:
         """Compare; then, as long as others change something, hold the program against new eager calls."""
         for _ in range(_CHANGES):
-            if trial.program.refresh() is not True:  # nor was it bound when it was made
+            if trial.program.refresh() is not None:  # nor was it bound when it was made
                 break
             try:
                 compare(trial)
@@ -145,9 +147,9 @@ class SelfCheck:
         ran: set[Variant] = set()
         with trial.repetition.drawing():
             result = trial.program.run_by(team, trial.arrays, trial.numbers, ran)
-            if result is UNKNOWN:
+            if result is NoResult.UNKNOWN:
                 return set()
-            if result is PYTHON:
+            if result is NoResult.PYTHON:
                 raise CheckError(
                     f"{self._name}: the compiled call met an error that the eager call did not meet"
                 )

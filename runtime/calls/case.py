@@ -1,78 +1,38 @@
-"""One call taken apart, and what is known of all calls of its signature."""
+"""What is known of all calls of one signature."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from blockfuse.array.ndarray import ndarray
-from blockfuse.array.pytree import Structure, with_numbers
-from blockfuse.runtime.calls.number_families import Family
 from blockfuse.runtime.calls.retries import RetryPolicy
 from blockfuse.runtime.programs.program import Program
 from blockfuse.tracer.lazy.segments import Segmented
 from blockfuse.tracer.recording.record import Recording
 
-_CHANGING = 64  # calls with segments that are new; then operators run one by one
-
-
-@dataclass(frozen=True)
-class Call:
-    """A call taken apart. structure: of ``(args, kwargs)``, with its ``values``, some of them numbers of a family.
-
-    stays: some arrays lie on a device.
-    """
-
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    arrays: list[ndarray]
-    values: list[Any]
-    structure: Structure
-    family: Family | None
-    given: frozenset[int]  # which of the values are arguments of the program
-    stay_on_device: bool = False
-
-    @property
-    def form(self) -> Structure:
-        """The structure as it stands in the signature."""
-        return with_numbers(self.structure, self.given) if self.given else self.structure
-
-    @property
-    def is_apart(self) -> bool:
-        """Whether each array is given once."""
-        return len({id(a) for a in self.arrays}) == len(self.arrays)
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether all arguments are arrays, given by their places and each once."""
-        return not self.kwargs and self.is_apart and all(type(a) is ndarray for a in self.args)
+MAX_CHANGING_CALLS = 64  # with segments that are new; then operators run one by one
 
 
 @dataclass(eq=False)
 class Case:
-    """What is known of one signature.
+    """The program of a signature, or why there is none, and counts of its calls."""
 
-    program: None where calls run eagerly. recordings: the paths in the program. reason: why calls (or, where there
-    is a program, calls that take a path it does not have) run eagerly. note: why numbers are part of the signature.
-    served: calls that the program ran through Python. settled: nothing more is recorded. segmented: whether calls in
-    Python gain from compiled segments; None as long as that is not known. changing: those with something new.
-    """
-
-    program: Program | None = None
-    recordings: list[Recording] = field(default_factory=list)
-    reason: str = ""
-    note: str = ""
-    attempts: int = 0
-    calls: int = 0
-    audited: int = 0
-    eager_calls: int = 0
-    served: int = 0
-    settled: bool = False
-    used: int = 0
-    retries: RetryPolicy = field(default_factory=RetryPolicy)
-    segmented: bool | None = None
-    changing: int = 0
+    program: Program | None = None  # None where calls run in Python
+    recordings: list[Recording] = field(default_factory=list)  # the paths in the program
+    reason: str = ""  # why calls, or those that take a path which the program does not have, run in Python
+    note: str = ""  # why numbers are part of the signature
+    attempts: int = 0  # recordings
+    calls: int = 0  # that dispatch saw; the native entry counts its own
+    audited: int = 0  # calls whose result was compared by an audit
+    eager_calls: int = 0  # that ran in Python and were not recorded
+    served: int = 0  # calls that the present program ran by way of dispatch
+    settled: bool = False  # nothing more is recorded
+    used: int = 0  # when it was last
+    retries: RetryPolicy = field(default_factory=RetryPolicy)  # when the next call is recorded
+    segmented: bool | None = None  # whether compiled segments pay in Python; None while nobody knows
+    changing: int = 0  # calls in Python with new segments
 
     @property
     def wants_recording(self) -> bool:
@@ -87,7 +47,8 @@ class Case:
         """Learn from a call in segments whether they pay. An estimate decides, for results must not depend on luck."""
         if call.changing:
             self.changing += 1
-            self.segmented = False if call.crowded or self.changing >= _CHANGING else None
+            crowded = call.crowded or self.changing >= MAX_CHANGING_CALLS
+            self.segmented = False if crowded else None
         else:
             self.segmented = call.gain > 0
 
@@ -98,23 +59,31 @@ class Case:
             self.eager_calls += other.eager_calls
             self.calls += other.calls + (other.program.executable.calls() if other.program else 0)
 
-    def drop(self) -> None:
+    def drop_program(self) -> None:
         """The program is wrong, or cannot run."""
         self.program, self.recordings, self.served = None, [], 0
+
+    def watch(self, watched: Iterable[Any]) -> None:
+        """Let blocks and parameters tell when they change."""
+        for value in watched:
+            value._watchers.add(self)
 
     def invalidate(self) -> None:
         """A block or parameter changed: an eager case may be worth another recording."""
         self.retries.changed(self.calls)
 
-    def failed(self, call: Call, again: bool = False, effects: bool = False, raised: bool = False) -> None:
-        """A recording gave nothing. raised: an operator did, for the values of this call."""
-        other_ways = self.program is not None or bool(call.given) or raised
-        self.retries.failed(self.calls, again, effects, other_ways)
+    def give_up(self, reason: str) -> None:
+        """The compiler failed: nothing is recorded until something changes."""
+        self.reason = reason
+        self.retries.give_up()
 
-    def outdate(self) -> None:
-        """The program does not hold any more."""
-        assert self.program is not None
-        if self.retries.outdated(self.calls, self.served + self.program.executable.calls()):
-            change = self.program.state.change() or "the type of a parameter"
+    def settle(self, reason: str) -> None:
+        """Nothing is recorded from now on."""
+        self.settled, self.reason = True, reason
+
+    def outdate(self, program: Program) -> None:
+        """Its program does not hold any more."""
+        if self.retries.outdated(self.calls, self.served + program.executable.calls()):
+            change = program.state.change() or "the type of a parameter"
             self.reason = f"its state changes too often: {change}"
-        self.drop()
+        self.drop_program()

@@ -6,19 +6,23 @@ import functools
 from collections.abc import Callable
 from typing import Any, overload
 
-from blockfuse.runtime.calls.dispatch import OPTIONS, Hybrid, asks_entry
+from blockfuse.array.ndarray import ndarray
+from blockfuse.array.stamps import Watcher
+from blockfuse.runtime.calls.dispatch import Hybrid
+from blockfuse.runtime.calls.options import OPTIONS
+from blockfuse.runtime.calls.owner import Entry, asks_entry
 
 
 class HybridFunction:
     """A function whose calls are compiled; calling, signature and documentation are the function's."""
 
     __wrapped__: Callable[..., Any]
-    _entry: Callable[..., Any] | None  # the compiled call, as of a block
+    _entry: Entry | None  # the compiled call, as of a block
 
     def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
         self._entry = None
         self._options = options
-        self._hybrid = Hybrid(function, options, entry_holder=self)
+        self._hybrid = Hybrid(FunctionOwner(function, self), options)
         functools.update_wrapper(self, function)
 
     @asks_entry
@@ -43,6 +47,44 @@ class HybridFunction:
     def explain(self) -> str:
         """What was compiled, what runs in Python, and why."""
         return self._hybrid.explain()
+
+
+class FunctionOwner:
+    """A function as dispatch sees it (``runtime.calls.owner``): it holds no blocks and no parameters, as far as is known."""
+
+    def __init__(self, function: Callable[..., Any], hybrid: HybridFunction) -> None:
+        self.subject = function
+        self.name: str = getattr(function, "__name__", None) or type(function).__name__
+        self.run = functools.partial(_run, function)
+        self.called = type(hybrid)
+        self._hybrid = hybrid
+
+    @property
+    def entry(self) -> Entry | None:
+        return self._hybrid._entry
+
+    @entry.setter
+    def entry(self, entry: Entry | None) -> None:
+        self._hybrid._entry = entry
+
+    def watch(self, watcher: Watcher) -> None:
+        """A function tells nobody of changes."""
+
+    def compile_children(self, options: dict[str, Any]) -> None:
+        """There are none."""
+
+    def compiled_children(self) -> tuple[()]:
+        return ()
+
+    def parameter_arrays(self) -> tuple[ndarray, ...]:
+        return ()
+
+    def attribute_arrays(self) -> tuple[ndarray, ...]:
+        return ()
+
+
+def _run(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return function(*args, **kwargs)
 
 
 @overload

@@ -1,4 +1,4 @@
-"""Segments of calls that cannot be one program (``tracer/lazy/segments.py``), compiled."""
+"""Calls in Python from beginning to end; their operators run in segments (``tracer/lazy/segments.py``), compiled."""
 
 from __future__ import annotations
 
@@ -11,42 +11,58 @@ import numpy
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.pytree import Branch, Leaf
 from blockfuse.codegen.compiler_thread import is_interrupted
+from blockfuse.ir import interpreter
 from blockfuse.ir.builder import node_of, operands_as_nodes
 from blockfuse.ir.errors import TraceError
 from blockfuse.ir.graph import Node, argument, leaf, parameter
 from blockfuse.ir.types import type_of
 from blockfuse.runtime.audit.selfcheck import Changed, SelfCheck
+from blockfuse.runtime.calls.case import Case
+from blockfuse.runtime.calls.owner import Owner
 from blockfuse.runtime.programs.backend import Backend
 from blockfuse.runtime.programs.failures import CompilerFailures
 from blockfuse.runtime.programs.program import Program
 from blockfuse.tracer.flow.origins import Origin
 from blockfuse.tracer.flow.path import Path
 from blockfuse.tracer.lazy.segment_tree import SEGMENT_NANOSECONDS, Runner, Step, Tree
+from blockfuse.tracer.lazy.segments import Segmented
 from blockfuse.tracer.recording.record import Recording
 from blockfuse.tracer.state.picture import State
 
-_PROGRAMS = 64  # of one block or function; further segments run through NumPy
+MAX_PROGRAMS = 64  # of one block or function; further segments run through NumPy
 
 
 class Segments:
-    """The segments of one block or function and their programs.
-
-    least: segments that NumPy computes in fewer nanoseconds are left to it.
-    """
+    """The segments of one block or function and their programs."""
 
     def __init__(
         self,
-        owner: Any,
+        owner: Owner,
         backend: Callable[[], Backend],
         failures: CompilerFailures,
         check: SelfCheck | None,
-        least: float = SEGMENT_NANOSECONDS,
+        min_nanoseconds: float = SEGMENT_NANOSECONDS,  # segments that NumPy computes faster are left to it
     ) -> None:
         self._owner, self._backend, self._failures, self._check = owner, backend, failures, check
-        self.tree = Tree(self._held, self._compile, least)
-        self._given = _arrays_in(owner)
+        self._tree = Tree(self._held, self._compile, SEGMENT_NANOSECONDS)
+        # One that is assigned later may change at every call.
+        self._attributes = {id(a): a for a in owner.attribute_arrays()}
         self._programs: list[weakref.ref[Program]] = []
         self.problem = ""
+
+    def run(self, case: Case, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The call in Python from beginning to end, its operators in compiled segments where that is quicker."""
+        if case.segmented is False or isinstance(interpreter.current(), Segmented):
+            return self._owner.run(args, kwargs)
+        segmented = Segmented(self._tree)
+        try:
+            segmented.begin()
+            with interpreter.interpreting(segmented):
+                return self._owner.run(args, kwargs)
+        finally:
+            segmented.finish()
+            if case.segmented is None:
+                case.weigh(segmented)
 
     @property
     def programs(self) -> list[Program]:
@@ -54,12 +70,13 @@ class Segments:
         return [program for program in (reference() for reference in self._programs) if program is not None]
 
     def _held(self, blocks: list[Any]) -> dict[int, ndarray]:
-        roots = [self._owner, *blocks] if hasattr(self._owner, "_walk") else blocks
-        arrays = [parameter._data for root in roots for _, parameter in root._walk("")]
-        return {**self._given, **{id(a): a for a in arrays if a is not None}}
+        """The arrays that stay what they are, as far as segments go, also those of blocks that a call met."""
+        met = [parameter._data for block in blocks for _, parameter in block._walk("")]
+        parameters = [*self._owner.parameter_arrays(), *(a for a in met if a is not None)]
+        return {**self._attributes, **{id(a): a for a in parameters}}
 
     def _compile(self, step: Step, wanted: tuple[int, ...]) -> Runner | None:
-        if len(self._programs) >= _PROGRAMS or is_interrupted():
+        if len(self._programs) >= MAX_PROGRAMS or is_interrupted():
             return None
         structure = Leaf(0) if len(wanted) == 1 else Branch(tuple, tuple(Leaf(n) for n in range(len(wanted))))
         try:
@@ -78,29 +95,21 @@ class Segments:
 
     def failed(self, error: Exception) -> None:
         """Something is wrong with us: NumPy runs the segment."""
-        self.problem = self._failures.tell(error)
-        self._failures.warn(self.problem)
+        self._failures.tell(error, self._keep)
 
-
-def _arrays_in(owner: Any) -> dict[int, ndarray]:
-    """The arrays in attributes of a block and those in it, by id. One that is assigned later may change at every call."""
-    blocks = owner._blocks() if hasattr(owner, "_blocks") else ()
-    return {id(a): a for block in blocks for a in vars(block).values() if type(a) is ndarray}
+    def _keep(self, problem: str) -> None:
+        self.problem = problem
 
 
 class _Run:
-    """A program over the leaves of a segment.
-
-    given: which of them are its arguments. check: what its first run has to pass. failed: what is called with an error of
-    ours; then NumPy runs the segment.
-    """
+    """A program over the leaves of a segment."""
 
     def __init__(
         self,
         program: Program,
-        given: list[int],
-        check: SelfCheck | None,
-        failed: Callable[[Exception], None],
+        given: list[int],  # which of the leaves are its arguments
+        check: SelfCheck | None,  # what its first run has to pass
+        failed: Callable[[Exception], None],  # is told of an error of ours; then NumPy runs the segment
     ) -> None:
         self._program, self._given, self._check, self._failed = program, given, check, failed
         self._entry = program.entry or _refusing
@@ -112,7 +121,7 @@ class _Run:
             return None
         arguments = [leaves[n] for n in self._given]
         try:
-            if self._check is not None and self._program.refresh() is True:
+            if self._check is not None and self._program.refresh() is None:
                 self._check.prove_segment(self._program, arguments)
                 self._check = None
             return self._computed(arguments)
@@ -126,7 +135,7 @@ class _Run:
     def _computed(self, arguments: list[ndarray]) -> list[numpy.ndarray] | None:
         result = self._entry(*arguments)
         if result is NotImplemented:
-            if self._program.refresh() is not True:
+            if self._program.refresh() is not None:
                 return None
             result = self._program.run(arguments)
         return [result._data] if type(result) is ndarray else [r._data for r in result]

@@ -15,7 +15,6 @@ from blockfuse.array.functions import random
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.pytree import Unstructured, flatten
 from blockfuse.ir.errors import UsageError
-from blockfuse.runtime.calls.dispatch import run_of
 from blockfuse.runtime.calls.function import HybridFunction
 from blockfuse.runtime.cli.inputs import Input
 from blockfuse.runtime.cli.subjects import Subject, naming_errors
@@ -78,9 +77,9 @@ def compared(
     inputs = tuple(given.with_batch(batch) for given in subject.inputs)
     net = subject.make()
     with naming_errors(str(subject)):
+        net = _hybridized(net, options)
         eager = _eager(net)
         expected = _seeded(eager, inputs)
-        net = _hybridized(net, options)
         started = perf_counter()
         results = [_seeded(net, inputs)]
         first_call = (perf_counter() - started) * 1e3
@@ -105,7 +104,7 @@ def _eager(net: Any) -> Callable[..., Any]:
     """What a hybridized call replaces; without the outermost call's own Python, so that ratios do not flatter."""
     if isinstance(net, HybridFunction):
         return net.__wrapped__
-    run = run_of(net)
+    run = net._hybrid.owner.run
     return lambda *arguments: run(arguments, {})
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import traceback
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from blockfuse.codegen.scheduling.buffers import Buffer
 from blockfuse.codegen.scheduling.steps import HostCall, Step
@@ -28,15 +29,14 @@ class CompilerFailures:
         self._name = name
         self._told: set[str] = set()
 
-    def tell(self, error: Exception) -> str:
-        """Why calls run in Python, in words for ``explain()``."""
-        return str(error) if isinstance(error, CheckError) else f"compiling it failed: {_text(error)}"
+    def tell(self, error: Exception, keep: Callable[[str], Any] | None = None) -> None:
+        """Give ``keep`` the reason why calls run in Python, then warn of it, if it is new, at the user's line.
 
-    def warn(self, reason: str) -> None:
-        """Warn of a failure that was not told before, at the user's line; last of all, as warnings may be errors.
-
-        An operator that is wrong for one size or line is told once.
+        In this order, as warnings may be errors. An operator that is wrong for one size or line is told once.
         """
+        reason = str(error) if isinstance(error, CheckError) else f"compiling it failed: {_text(error)}"
+        if keep is not None:
+            keep(reason)
         found = re.search(r"first operator that differs: (\w+)", reason)
         key = found[1] if found else reason
         if key in self._told:

@@ -21,13 +21,14 @@ from blockfuse.codegen.variants import Team, Variant
 from blockfuse.ir.errors import FaultError, TraceError
 from blockfuse.ir.flow import Flow
 from blockfuse.ir.graph import Node, captured, parameter
-from blockfuse.ir.locks import Busy, Turn
+from blockfuse.ir.locks import Turn
 from blockfuse.ir.types import type_of
 from blockfuse.runtime.arrays.foreign import pending_array, resident_of
 from blockfuse.runtime.programs.backend import Backend
 from blockfuse.runtime.programs.estimates import Estimate
 from blockfuse.runtime.programs.fast_calls import calls_of_any_form, quick_call
 from blockfuse.runtime.programs.guards import guarded, quick_check
+from blockfuse.runtime.programs.no_result import NoResult
 from blockfuse.runtime.programs.number_arguments import conversion
 from blockfuse.tracer.certificate.traced_numbers import Operand
 from blockfuse.tracer.flow.replay import flow_of
@@ -38,10 +39,7 @@ from blockfuse.tracer.state.picture import State
 if TYPE_CHECKING:
     from blockfuse.codegen.cuda.device.device import Device
 
-_WAIT = 1.0  # seconds for another thread to bind parameters; then a call runs in Python
-
-UNKNOWN = object()  # the answer of a program for a call whose flow no recording has taken
-PYTHON = object()  # the answer of a program for a call that only Python can run
+MAX_WAIT_SECONDS = 1.0  # for another thread to bind parameters; then a call runs in Python
 
 
 def _flows(
@@ -185,12 +183,17 @@ class Program:
     def _leaves(self) -> list[Any]:
         return [i for i in self.flow.inputs if i.operator in (parameter, captured)]
 
-    def refresh(self) -> bool | Busy:
-        """Whether the program is right for the present state; if so, it is bound to the present parameters.
+    def refresh(self) -> NoResult | None:
+        """Why the program cannot serve a call; None where it is right for the present state, and bound to the present
+        parameters.
 
-        ``BUSY`` where nobody can tell now: another thread binds it, or this one was interrupted while it did.
+        OUTDATED where it does not hold any more, BUSY where another thread binds it, or this one was interrupted while
+        it did.
         """
-        return self._binding.run(self._refreshed, _WAIT)
+        holds = self._binding.run(self._refreshed, MAX_WAIT_SECONDS)
+        if holds is True:
+            return None
+        return NoResult.OUTDATED if holds is False else NoResult.BUSY
 
     def _refreshed(self) -> bool:
         validity = self.executable.validity
@@ -244,7 +247,7 @@ class Program:
         """
         numbers = self.convert(values)
         if numbers is None:
-            return PYTHON
+            return NoResult.PYTHON
         if self._asks_entry():
             result = self.ask_entry(arguments, numbers)
             if result is not NotImplemented:
@@ -271,8 +274,10 @@ class Program:
             given = [_given(a, device) for a in (*arguments, *numbers)]
             results = self.executable.run(given, unproven=unproven, team=team)
         except FaultError:
-            return PYTHON
-        return UNKNOWN if results is None else self._structured([_result(r, device) for r in results])
+            return NoResult.PYTHON
+        return (
+            NoResult.UNKNOWN if results is None else self._structured([_result(r, device) for r in results])
+        )
 
     def _asks_entry(self) -> bool:
         """Whether the entry may know how to run a call, told that the mode is right.

@@ -11,7 +11,6 @@ from graphs import LEVELS
 from benchmarks import nets
 from benchmarks.contenders import blockfuse as ours
 from blockfuse import np
-from blockfuse.runtime.calls.dispatch import run_of
 
 SMALL = [net for net in nets.NETS if numpy.prod(net.shape) <= 300_000 and net.group != "batches"]
 FEW = [net for net in SMALL if net.name in ("20-256-10, batch 2", "37-111-53-7, batch 5", "chimera, batch 2")]
@@ -27,7 +26,7 @@ def errors(net: nets.Net, options: dict[str, Any]) -> tuple[float, float, float]
     if hasattr(call, "hybridize"):
         call.hybridize(**options)
     exact = net.expected(drawn, parameters)
-    eager = run_of(call._hybrid.owner)((x,), {})
+    eager = call._hybrid.owner.run((x,), {})
     compiled = [call(x) for _ in range(3)][-1]
     largest = [float(abs(numpy.asarray(r.asnumpy(), "float64") - exact).max()) for r in (compiled, eager)]
     return largest[0], largest[1], float(numpy.spacing(numpy.float32(abs(exact).max())))

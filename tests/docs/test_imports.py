@@ -43,7 +43,6 @@ SLOW_TO_IMPORT = ("numba", "llvmlite", "click", "rich", "matplotlib", "cuda", "n
 CYCLES = {
     frozenset({"codegen/cpu/intrinsics", "codegen/cpu/native"}),
     frozenset({"codegen/cuda/device", "codegen/cuda/program"}),
-    frozenset({"runtime/audit", "runtime/calls", "runtime/programs"}),
 }
 
 FILES = [path.relative_to(ROOT) for folder in ALLOWED for path in sorted((ROOT / folder).rglob("*.py"))]

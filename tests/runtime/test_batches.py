@@ -19,7 +19,7 @@ import blockfuse
 from blockfuse import nn, np, npx
 from blockfuse.examples import deep, exercise_1, exercise_2, exercise_3, function, mlp, seeds, transformer_mlp
 from blockfuse.ir.errors import TraceError
-from blockfuse.runtime.calls import dispatch
+from blockfuse.runtime.calls import learning
 from blockfuse.tracer.generalize.every_size import EverySize
 from blockfuse.tracer.recording.record import record
 from blockfuse.tracer.recording.recorder import Recorder
@@ -35,10 +35,10 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     def counted(*arguments: Any) -> Any:
         calls.append(1)
-        return dispatch_record(*arguments)
+        return learning_record(*arguments)
 
-    dispatch_record = dispatch.record
-    monkeypatch.setattr(dispatch, "record", counted)
+    learning_record = learning.record
+    monkeypatch.setattr(learning, "record", counted)
     return calls
 
 
@@ -55,7 +55,7 @@ def initialized(net: Any, **options: Any) -> Any:
 
 def eager(net: Any, *arguments: Any) -> Any:
     hybrid = net._hybrid
-    return dispatch.run_of(hybrid.owner)(arguments, {})
+    return hybrid.owner.run(arguments, {})
 
 
 def close(found: Any, wanted: Any) -> None:
@@ -598,7 +598,7 @@ def test_what_is_known_of_batches_does_not_grow_for_ever() -> None:
     for length in range(1, 70):
         for size in (2, 3):
             close(function(numbers(size, length)), numbers(size, length) * 2)
-    assert len(function._hybrid._batches._batches) <= 64
+    assert len(function._hybrid.cases.batches._batches) <= 64
     assert len(any_size(function)) <= 64
 
 

@@ -1,0 +1,191 @@
+"""What a call teaches: it is recorded, and the recording becomes a program, or a reason why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from blockfuse.ir.errors import CudaError, TraceError
+from blockfuse.ir.locks import Busy, Turn
+from blockfuse.runtime.audit.selfcheck import Changed, SelfCheck
+from blockfuse.runtime.calls.call import Call, Signature
+from blockfuse.runtime.calls.case import Case
+from blockfuse.runtime.calls.cases import Cases
+from blockfuse.runtime.calls.entry_slot import EntrySlot
+from blockfuse.runtime.calls.owner import Owner
+from blockfuse.runtime.programs.backend import Backend
+from blockfuse.runtime.programs.failures import CompilerFailures
+from blockfuse.runtime.programs.program import Program
+from blockfuse.tracer.generalize.rehearsal import rehearse
+from blockfuse.tracer.recording.record import Code, Recording, record
+from blockfuse.tracer.recording.recorder import Recorder
+
+MAX_RECORDINGS = 64  # for one signature; what takes another way runs eagerly
+
+
+class Learner:
+    """Learns from calls of one block or function; one thread at a time."""
+
+    def __init__(
+        self,
+        owner: Owner,
+        options: dict[str, Any],  # which blocks in it are compiled by, where it runs in Python
+        backend: Callable[[], Backend],
+        cases: Cases,
+        entry: EntrySlot,
+        failures: CompilerFailures,
+        check: SelfCheck | None,
+    ) -> None:
+        self._owner, self._options, self._backend = owner, options, backend
+        self._cases, self._entry = cases, entry
+        self._failures, self._check = failures, check
+        self._code: list[Code] = []  # functions that recordings met outside of the known state
+        self._turn = Turn()
+
+    def learn(self, case: Case, call: Call) -> Any | Busy:
+        """The result of a call that is run eagerly and recorded; ``BUSY``, with nothing run, where that cannot be now."""
+        return self._turn.run(partial(self._recorded, case, call))
+
+    def failed(self, case: Case, error: Exception, recording: Recording) -> None:
+        """Something is wrong with us: calls that no program takes run in Python until something changes."""
+
+        def keep(reason: str) -> None:
+            case.give_up(reason)
+            self._owner.watch(case)  # what it reads is not known where that failed
+            case.watch(recording.watched)
+
+        self._failures.tell(error, keep)
+
+    @property
+    def _roots(self) -> list[tuple[Any, str]]:
+        """From where the state of a call is reached."""
+        return [(self._owner.subject, self._owner.name)]
+
+    def _recorded(self, case: Case, call: Call) -> Any:
+        case.attempts += 1
+        arguments = call.arguments
+        run = partial(self._owner.run, arguments.args, arguments.kwargs)
+        recording = record(run, Recorder(arguments.arrays), self._roots, self._code)
+        result, program = recording.result, None
+        try:
+            program = self._program(case, call, recording)
+        except CudaError:  # of the device, which was asked for
+            raise
+        except Exception as error:
+            self.failed(case, error, recording)
+        recording.result = None  # it is the caller's
+        if program is not None:
+            self._failures.warn_of_dtypes(program.schedule.steps, program.schedule.buffers)
+        return result
+
+    def _program(self, case: Case, call: Call, recording: Recording) -> Program | None:
+        """The program that a recording gives or adds to, if it does; raises what went wrong in ours."""
+        if recording.failure is not None:
+            raise recording.failure
+        self._code = recording.code
+        recording.problem = recording.problem or _problem_with_containers(recording, call)
+        if not recording.problem and call.given:
+            recording, rehearsed = self._rehearsed(recording, call)
+            if rehearsed.given != call.given:  # some numbers are part of the signature after all
+                self._cases.drop(call.signature)
+                case = self._cases.kept(rehearsed.signature)
+                case.calls += 1
+                case.attempts += 1
+            call = rehearsed
+        every = self._program_for_every_size(call, recording)
+        if every is not None:
+            signature, program = every
+            self._entry.prefer(self._cases.adopt(signature, program), program, call)
+            return program
+        self._add(case, recording, call)
+        return case.program
+
+    def _rehearsed(self, recording: Recording, call: Call) -> tuple[Recording, Call]:
+        """The recording with its numbers as inputs, and the call with those that may be."""
+        arguments, specialization = call.arguments, call.specialization
+        assert specialization is not None
+        while call.given:
+            found = rehearse(
+                recording,
+                lambda given: self._owner.run(*given),
+                self._roots,
+                (arguments.structure, arguments.arrays, arguments.values),
+                call.given,
+                self._cases.specializations.operands,
+            )
+            if isinstance(found, Recording):
+                return found, call
+            specialization.refuse(found)
+            call = call.specialized(found.indices)
+        return recording, call
+
+    def _program_for_every_size(self, call: Call, recording: Recording) -> tuple[Signature, Program] | None:
+        """The program for every size of the batch, with its signature, where there is one and it is right."""
+        batches = self._cases.batches
+        alone = None if call.given else recording  # programs that take numbers are for one size
+        try:
+            found = batches.program_for_every_size(
+                call.signature, alone, self._backend(), call.stay_on_device
+            )
+            if found is not None and self._check is not None:
+                self._check.prove(found[1], recording, call.arguments)
+            return found
+        except CudaError:
+            raise
+        except Changed:
+            return None
+        except Exception as error:
+            self._failures.tell(error, partial(batches.refuse, call.signature))
+            return None
+
+    def _add(self, case: Case, recording: Recording, call: Call) -> None:
+        """What a recording is good for: another path of the program, or a reason."""
+        case.reason = recording.problem
+        if call.specialization is not None:
+            case.note = call.specialization.reason
+        if not recording.problem:
+            self._compile(case, recording, call)
+        else:
+            self._nothing_learnt(case, call, recording.again, recording.effects, recording.raised)
+        if case.retries.failures and not recording.again:
+            if case.program is None:
+                self._owner.compile_children(self._options)
+            case.watch(recording.watched)  # until something changes
+        if len(case.recordings) >= MAX_RECORDINGS:
+            case.settle(f"its path changes too often ({MAX_RECORDINGS} recordings)")
+
+    def _compile(self, case: Case, recording: Recording, call: Call) -> None:
+        """A program for the known paths and the new one; if they do not fit together, for the known ones."""
+        try:
+            self._entry.forget()
+            recordings = [*case.recordings, recording]
+            program = Program(recordings, self._backend(), call.form, stay_on_device=call.stay_on_device)
+            if self._check is not None:
+                self._check.prove(program, recording, call.arguments)
+            case.program = program
+            if call.specialization is not None and not case.recordings:
+                call.specialization.programs += 1
+                call.specialization.counters.append(program.executable.counter())
+            case.recordings.append(recording)
+            case.retries.succeeded()
+            self._entry.prefer(case, program, call)
+        except TraceError as error:
+            case.reason = str(error)
+            self._nothing_learnt(case, call, again=isinstance(error, Changed))
+
+    def _nothing_learnt(
+        self, case: Case, call: Call, again: bool, effects: bool = False, raised: bool = False
+    ) -> None:
+        """raised: an operator did, for the values of this call."""
+        other_ways = case.program is not None or bool(call.given) or raised
+        case.retries.failed(case.calls, again, effects, other_ways)
+
+
+def _problem_with_containers(recording: Recording, call: Call) -> str:
+    if call.arguments.has_changed:
+        return "forward changes a list or dict among its arguments"
+    if call.arguments.shares_container(recording.result):
+        return "forward returns a list or dict that it was given"
+    return ""

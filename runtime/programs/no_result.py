@@ -1,0 +1,19 @@
+"""What a program answers where it has no result for a call."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class NoResult(Enum):
+    """The reason, which says what is left to do."""
+
+    UNKNOWN = "no recording has taken the way that this call takes"
+    OUTDATED = "the state that the program rests on has changed"
+    PYTHON = "only Python can run this call"
+    BUSY = "nobody can tell now whether the program still holds"
+
+    @property
+    def asks_for_recording(self) -> bool:
+        """Whether a recording of this call may give what there is no program for."""
+        return self is NoResult.UNKNOWN or self is NoResult.OUTDATED
