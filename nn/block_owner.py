@@ -29,9 +29,11 @@ class BlockOwner:
         entry: Entry | None = vars(self._block)["_entry"]
         return entry
 
-    @entry.setter
-    def entry(self, entry: Entry | None) -> None:
-        vars(self._block)["_entry"] = entry  # __setattr__ may be the user's
+    def exchange_entry(self, entry: Entry | None) -> Entry | None:
+        attributes = vars(self._block)  # __setattr__ may be the user's
+        before: Entry | None = attributes["_entry"]
+        attributes["_entry"] = entry
+        return before
 
     def watch(self, watcher: Watcher) -> None:
         self._block._watchers.add(watcher)

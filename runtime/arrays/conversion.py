@@ -43,6 +43,11 @@ class ArrayConversion:
         for array in self.made:
             stamps.expose(array._data)
 
+    def wrapped_call(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return self.wrapped(args), self.wrapped(kwargs)
+
     def wrapped(self, value: Any) -> Any:
         """``value`` with NumPy's arrays as ours, on the same memory."""
         kind = type(value)
@@ -102,7 +107,7 @@ def run_converted(
 ) -> Any:
     """A call of Python code that takes our arrays."""
     conversion = ArrayConversion()
-    args, kwargs = conversion.wrapped(args), conversion.wrapped(kwargs)
+    args, kwargs = conversion.wrapped_call(args, kwargs)
     conversion.expose()
     return conversion.unwrapped(run(args, kwargs))
 

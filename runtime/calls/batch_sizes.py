@@ -49,13 +49,11 @@ class Batches:
     """The batches of one block or function."""
 
     def __init__(self) -> None:
-        self._batches: RecentlyUsed[Signature, Batch] = RecentlyUsed(MAX_BATCHES)
+        self._batches: RecentlyUsed[Signature, Batch] = RecentlyUsed(MAX_BATCHES, Batch)
 
     def _of(self, signature: Signature) -> Batch:
         """What is known of a signature's batch, from now on if nothing was."""
-        batch = self._batches.use(_without_sizes(signature), Batch)
-        self._batches.trim()
-        return batch
+        return self._batches.use(_without_sizes(signature))
 
     def covering(self, signature: Signature) -> Signature | None:
         """The signature for every size, if its program takes this call."""

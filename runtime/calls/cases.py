@@ -6,7 +6,7 @@ from typing import Any
 
 from blockfuse.array import modes
 from blockfuse.runtime.calls.batch_sizes import Batches
-from blockfuse.runtime.calls.call import Call, Signature, array_types
+from blockfuse.runtime.calls.call import Call, Signature
 from blockfuse.runtime.calls.case import Case
 from blockfuse.runtime.calls.entry_slot import EntrySlot
 from blockfuse.runtime.calls.recently_used import RecentlyUsed
@@ -21,44 +21,39 @@ class Cases(RecentlyUsed[Signature, Case]):
     """Those of one block or function; one that goes takes the entry of its program along."""
 
     def __init__(self, entry: EntrySlot) -> None:
-        super().__init__(MAX_SIGNATURES)
+        super().__init__(MAX_SIGNATURES, Case, entry.forget)
         self.specializations = Specializations()
         self.batches = Batches()
         self._entry = entry
 
-    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any], stay_on_device: bool) -> Call:
-        """The call with its signature; raises Unstructured where it has none."""
-        arguments = Arguments.taken_apart(args, kwargs)
-        types, training = array_types(arguments), modes.is_training()
+    def find(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], stay_on_device: bool
+    ) -> tuple[Call, Case | None]:
+        """The call taken apart, and its case as ``of`` gives it; raises Unstructured where it has no signature."""
+        arguments, training = Arguments.taken_apart(args, kwargs), modes.is_training()
         values, found = arguments.values, None
         if values:
-            found = self.specializations.of(arguments.structure, values, (types, training))
+            found = self.specializations.of(arguments.structure, values, (arguments.types, training))
         given = frozenset[int]() if found is None else found.given
-        return Call(arguments, types, training, found, given, stay_on_device)
+        call = Call(arguments, training, found, given, stay_on_device)
+        return call, self.of(call)
 
     def of(self, call: Call) -> Case | None:
         """The case of a call; None where it is of one more size, and runs in Python without a trace."""
         signature, specialization = call.signature, call.specialization
         if specialization is not None and specialization.exhausted and signature not in self:
-            case = self.kept(call.signature_of_any_numbers)
+            case = self.use(call.signature_of_any_values)
             case.settle(specialization.exhausted)
             return case
         every = self.batches.covering(signature)
         if every is not None:
-            case = self.kept(every)
+            case = self.use(every)
             if case.program is not None or case.reason:
                 return case
             self._withdraw(every)  # it was forgotten for others
         if signature not in self and self.batches.is_one_too_many(signature):
             return None
-        return self.kept(signature)
-
-    def kept(self, signature: Signature) -> Case:
-        """The case of exactly this signature, from now on if there was none."""
-        case = self.use(signature, Case)
-        if self.trim():
-            self._entry.forget()
-        return case
+        return self.use(signature)
 
     def renewed(self, case: Case, program: Program, call: Call) -> Case | None:
         """The case of a call whose program does not hold any more: as ``of``."""

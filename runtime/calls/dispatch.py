@@ -37,6 +37,8 @@ from blockfuse.runtime.programs.program import Program
 from blockfuse.tracer.lazy.segments import Segmented
 from blockfuse.tracer.recording.surroundings import Surroundings
 
+_LEARNABLE = (NoResult.UNKNOWN, NoResult.OUTDATED)  # a recording may give what there is no program for
+
 
 class Hybrid:
     """The programs of one block or function, and the way of a call to them."""
@@ -70,7 +72,7 @@ class Hybrid:
             if result is not NotImplemented:
                 return result
         conversion = ArrayConversion(self._find_device)
-        args, kwargs = conversion.wrapped(args), conversion.wrapped(kwargs)
+        args, kwargs = conversion.wrapped_call(args, kwargs)
         if current.recording:
             conversion.expose()
             return conversion.unwrapped(self.owner.run(args, kwargs))
@@ -84,12 +86,12 @@ class Hybrid:
     def _routed(self, args: tuple[Any, ...], kwargs: dict[str, Any], conversion: ArrayConversion) -> Any:
         """The result by the program of the call's case, or by a recording, or by Python."""
         try:
-            call = self.cases.call(args, kwargs, stay_on_device=conversion.foreign is not None)
+            call, case = self.cases.find(args, kwargs, stay_on_device=conversion.foreign is not None)
         except Unstructured:  # an argument of a type that has no signature
             conversion.expose()
             self.owner.compile_children(self._given)
             return self._segments.run(self._others, args, kwargs)
-        case, result = self.cases.of(call), NoResult.UNKNOWN
+        result = NoResult.UNKNOWN
         if case is not None:
             case.calls += 1
             program = case.program
@@ -102,7 +104,7 @@ class Hybrid:
         conversion.expose()
         if case is None:
             return self._segments.run(self._others, args, kwargs)
-        return self._by_python(case, call, result.asks_for_recording)
+        return self._by_python(case, call, may_be_recorded=result in _LEARNABLE)
 
     def _by_python(self, case: Case, call: Call, may_be_recorded: bool) -> Any:
         """What Python gives, perhaps while the call is recorded."""

@@ -10,9 +10,10 @@ from blockfuse.array import modes
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir import interpreter
 from blockfuse.runtime.audit.audit import Audit
-from blockfuse.runtime.calls.call import Call, Types
+from blockfuse.runtime.calls.call import Call
 from blockfuse.runtime.calls.case import Case
 from blockfuse.runtime.calls.owner import Owner, is_asking_entry
+from blockfuse.runtime.programs.arguments import Types
 from blockfuse.runtime.programs.backend import Backend
 from blockfuse.runtime.programs.program import Program
 
@@ -34,23 +35,25 @@ class EntrySlot:
         return NotImplemented if entry is None else entry(*args)
 
     def forget(self) -> None:
-        self._owner.entry, self.fast_calls = None, []
+        self.fast_calls = []
+        self._owner.exchange_entry(None)
 
     def prefer(self, case: Case, program: Program, call: Call) -> None:
         """Let the next call try this program first, unless it is for arrays that are given twice."""
         if call.training or not call.arguments.has_distinct_arrays:
             return
         self.fast_calls = program.calls if self._audit is None else []
-        if program.call is not None:
-            before = self._owner.entry
-            self._owner.entry = program.call if self._audit is None else self._audit.entry(case, program)
-            if before is None and program.entry is not None and is_asking_entry(self._owner.called):
-                self._backend().quicken(self._owner.called)
+        if program.call is None:
+            return
+        entry = program.call if self._audit is None else self._audit.entry(case, program)
+        before = self._owner.exchange_entry(entry)
+        if before is None and program.entry is not None and is_asking_entry(self._owner.called):
+            self._backend().quicken(self._owner.called)
 
     def prefer_python(self, case: Case, call: Call, run: RunInPython) -> None:
         """Let the next call with arrays of these types run in Python without a search for its case."""
         if not call.training and call.arguments.are_positional_arrays:
-            self._owner.entry = _python_entry(case, call.types, run)
+            self._owner.exchange_entry(_python_entry(case, call.arguments.types, run))
 
 
 def _python_entry(case: Case, types: Types, run: RunInPython) -> Callable[..., Any]:

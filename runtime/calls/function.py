@@ -63,9 +63,9 @@ class FunctionOwner:
     def entry(self) -> Entry | None:
         return self._hybrid._entry
 
-    @entry.setter
-    def entry(self, entry: Entry | None) -> None:
-        self._hybrid._entry = entry
+    def exchange_entry(self, entry: Entry | None) -> Entry | None:
+        before, self._hybrid._entry = self._hybrid._entry, entry
+        return before
 
     def watch(self, watcher: Watcher) -> None:
         """A function tells nobody of changes."""

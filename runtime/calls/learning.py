@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -85,12 +84,12 @@ class Learner:
         if recording.failure is not None:
             raise recording.failure
         self._code = recording.code
-        recording.problem = recording.problem or _problem_with_containers(recording, call)
+        recording.problem = recording.problem or call.arguments.problem_with(recording.result)
         if not recording.problem and call.given:
             recording, rehearsed = self._rehearsed(recording, call)
             if rehearsed.given != call.given:  # some numbers are part of the signature after all
                 self._cases.drop(call.signature)
-                case = self._cases.kept(rehearsed.signature)
+                case = self._cases.use(rehearsed.signature)
                 case.calls += 1
                 case.attempts += 1
             call = rehearsed
@@ -118,7 +117,7 @@ class Learner:
             if isinstance(found, Recording):
                 return found, call
             specialization.refuse(found)
-            call = call.specialized(found.indices)
+            call = call.without(found.indices)
         return recording, call
 
     def _program_for_every_size(self, call: Call, recording: Recording) -> tuple[Signature, Program] | None:
@@ -161,7 +160,9 @@ class Learner:
         try:
             self._entry.forget()
             recordings = [*case.recordings, recording]
-            program = Program(recordings, self._backend(), call.form, stay_on_device=call.stay_on_device)
+            program = Program(
+                recordings, self._backend(), call.signature[0], stay_on_device=call.stay_on_device
+            )
             if self._check is not None:
                 self._check.prove(program, recording, call.arguments)
             case.program = program
@@ -181,11 +182,3 @@ class Learner:
         """raised: an operator did, for the values of this call."""
         other_ways = case.program is not None or bool(call.given) or raised
         case.retries.failed(case.calls, again, effects, other_ways)
-
-
-def _problem_with_containers(recording: Recording, call: Call) -> str:
-    if call.arguments.has_changed:
-        return "forward changes a list or dict among its arguments"
-    if call.arguments.shares_container(recording.result):
-        return "forward returns a list or dict that it was given"
-    return ""

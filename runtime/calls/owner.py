@@ -36,8 +36,8 @@ class Owner(Protocol):
     def entry(self) -> Entry | None:
         """What a call asks first, also native code in its place (``asks_entry``)."""
 
-    @entry.setter
-    def entry(self, entry: Entry | None) -> None: ...
+    def exchange_entry(self, entry: Entry | None) -> Entry | None:
+        """Let calls ask ``entry`` first from now on; what they asked before."""
 
     @property
     def called(self) -> type:

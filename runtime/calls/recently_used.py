@@ -20,22 +20,23 @@ V = TypeVar("V", bound=Counted)
 class RecentlyUsed(dict[K, V]):
     """Every change is one operation of ``dict``, which other threads see whole."""
 
-    def __init__(self, most: int) -> None:
-        """most: entries that are kept; the one used longest ago goes."""
+    def __init__(
+        self,
+        max_entries: int,  # that are kept; the one used longest ago goes
+        make: Callable[[], V],  # an entry where there is none
+        when_one_goes: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__()
-        self._most, self._clock = most, itertools.count(1)
+        self._max_entries, self._make, self._when_one_goes = max_entries, make, when_one_goes
+        self._clock = itertools.count(1)
 
-    def use(self, key: K, make: Callable[[], V]) -> V:
+    def use(self, key: K) -> V:
         """The entry of ``key``, made where there is none."""
         found = self.get(key)
-        entry = self.setdefault(key, make()) if found is None else found
+        entry = self.setdefault(key, self._make()) if found is None else found
         entry.used = next(self._clock)
+        if len(self) > self._max_entries:
+            oldest, _ = min(list(self.items()), key=lambda item: item[1].used)
+            self.pop(oldest, None)
+            self._when_one_goes()
         return entry
-
-    def trim(self) -> bool:
-        """Let go of what is too much; whether something was."""
-        if len(self) <= self._most:
-            return False
-        oldest, _ = min(list(self.items()), key=lambda item: item[1].used)
-        self.pop(oldest, None)
-        return True

@@ -44,7 +44,7 @@ class Segments:
         min_nanoseconds: float = SEGMENT_NANOSECONDS,  # segments that NumPy computes faster are left to it
     ) -> None:
         self._owner, self._backend, self._failures, self._check = owner, backend, failures, check
-        self._tree = Tree(self._held, self._compile, SEGMENT_NANOSECONDS)
+        self.tree = Tree(self._held, self._compile, min_nanoseconds)
         # One that is assigned later may change at every call.
         self._attributes = {id(a): a for a in owner.attribute_arrays()}
         self._programs: list[weakref.ref[Program]] = []
@@ -54,7 +54,7 @@ class Segments:
         """The call in Python from beginning to end, its operators in compiled segments where that is quicker."""
         if case.segmented is False or isinstance(interpreter.current(), Segmented):
             return self._owner.run(args, kwargs)
-        segmented = Segmented(self._tree)
+        segmented = Segmented(self.tree)
         try:
             segmented.begin()
             with interpreter.interpreting(segmented):

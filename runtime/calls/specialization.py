@@ -73,7 +73,7 @@ class Specializations:
 
     def __init__(self) -> None:
         self.operands: Operands = {}
-        self._kept: RecentlyUsed[Any, Specialization] = RecentlyUsed(MAX_SPECIALIZATIONS)
+        self._kept: RecentlyUsed[Any, Specialization] = RecentlyUsed(MAX_SPECIALIZATIONS, Specialization)
 
     def of(self, structure: Structure, values: list[Any], rest: Any) -> Specialization | None:
         """That of a call, which is counted; None where there are no numbers. rest: the rest of its signature."""
@@ -81,7 +81,6 @@ class Specializations:
         if not positions:
             return None
         key = with_numbers(structure, positions), rest
-        found = self._kept.use(key, Specialization)
-        self._kept.trim()
+        found = self._kept.use(key)
         found.meet(values)
         return found

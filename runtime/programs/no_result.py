@@ -12,8 +12,3 @@ class NoResult(Enum):
     OUTDATED = "the state that the program rests on has changed"
     PYTHON = "only Python can run this call"
     BUSY = "nobody can tell now whether the program still holds"
-
-    @property
-    def asks_for_recording(self) -> bool:
-        """Whether a recording of this call may give what there is no program for."""
-        return self is NoResult.UNKNOWN or self is NoResult.OUTDATED

@@ -8,7 +8,7 @@ import numpy
 import pytest
 from numpy.testing import assert_allclose
 
-from blockfuse import np
+from blockfuse import hybridize, np
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir import interpreter
 from blockfuse.runtime.audit.selfcheck import SelfCheck
@@ -30,7 +30,13 @@ class Twin:
     def __init__(self, function: Any) -> None:
         self.function = function
         check = SelfCheck("segments", function, backend.backend)
-        self.segments = Segments(None, backend.backend, CompilerFailures("segments"), check, least=0)
+        self.segments = Segments(
+            hybridize(function)._hybrid.owner,
+            backend.backend,
+            CompilerFailures("segments"),
+            check,
+            min_nanoseconds=0,
+        )
 
     def segmented(self, *args: Any) -> Any:
         session = Segmented(self.segments.tree)
