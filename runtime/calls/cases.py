@@ -57,8 +57,8 @@ class Cases(RecentlyUsed[Signature, Case]):
 
     def renewed(self, case: Case, program: Program, call: Call) -> Case | None:
         """The case of a call whose program does not hold any more: as ``of``."""
-        every = self.batches.covering(call.signature)
-        if every is None or self.get(every) is not case:
+        every = self._every_size_of(case, call)
+        if every is None:
             case.outdate(program)
             self._entry.forget()
             return case
@@ -67,6 +67,24 @@ class Cases(RecentlyUsed[Signature, Case]):
         if new is not None:
             new.calls += 1
         return new
+
+    def of_one_size(self, case: Case, call: Call) -> Case:
+        """The case that a recording of the call is for: a program of one size must not stand for every size.
+
+        That is where the program for every size failed, and something has changed since.
+        """
+        every = self._every_size_of(case, call)
+        if every is None:
+            return case
+        self._withdraw(every)
+        new = self.use(call.signature)
+        new.calls += 1
+        return new
+
+    def _every_size_of(self, case: Case, call: Call) -> Signature | None:
+        """The signature of a case, if that is for every size."""
+        every = self.batches.covering(call.signature)
+        return every if every is not None and self.get(every) is case else None
 
     def _withdraw(self, every: Signature) -> None:
         """There is no program for every size any more."""

@@ -109,6 +109,7 @@ class Hybrid:
     def _by_python(self, case: Case, call: Call, may_be_recorded: bool) -> Any:
         """What Python gives, perhaps while the call is recorded."""
         if may_be_recorded and case.wants_recording and not is_interrupted():
+            case = self.cases.of_one_size(case, call)
             result = self._learner.learn(case, call)
             if result is not BUSY:
                 return result

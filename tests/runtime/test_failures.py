@@ -158,6 +158,25 @@ def test_a_failure_beside_a_program_leaves_the_program(monkeypatch: pytest.Monke
     assert "some calls run eagerly because compiling it failed: KeyError: 't1'" in call.explain()
 
 
+def test_no_program_of_one_size_takes_the_place_of_one_for_every_size_that_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    block, twin = net(), net()
+    twin.dense.weight.set_data(block.dense.weight.data())
+    block.hybridize()
+    for size in (3, 5):
+        agrees(block, twin, numbers(size, 3))
+    assert "Net(float32[any, 3]): compiled" in block.explain()
+    with monkeypatch.context() as context:
+        broken(context, "runtime.programs.program", "Program.run", RuntimeError("wrong"))
+        with pytest.warns(CompilerWarning, match="RuntimeError"):
+            agrees(block, twin, np.array(numbers(3, 4).asnumpy().T))  # not in C order: no call for the entry
+    block.scale = twin.scale = 2.5
+    for size in (5, 5, 5, 7, 3, 12):
+        agrees(block, twin, numbers(size, 3))
+    assert "Net(float32[any, 3]): compiled" in block.explain()
+
+
 def test_a_program_for_every_size_that_fails_leaves_one_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
     block, twin = net(), net()
     twin.dense.weight.set_data(block.dense.weight.data())
