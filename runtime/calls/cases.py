@@ -34,8 +34,7 @@ class Cases(RecentlyUsed[Signature, Case]):
         values, found = arguments.values, None
         if values:
             found = self.specializations.of(arguments.structure, values, (arguments.types, training))
-        given = frozenset[int]() if found is None else found.given
-        call = Call(arguments, training, found, given, stay_on_device)
+        call = Call.of(arguments, training, found, stay_on_device)
         return call, self.of(call)
 
     def of(self, call: Call) -> Case | None:
@@ -51,9 +50,10 @@ class Cases(RecentlyUsed[Signature, Case]):
             if case.program is not None or case.reason:
                 return case
             self._withdraw(every)  # it was forgotten for others
-        if signature not in self and self.batches.is_one_too_many(signature):
+        known = self.use_known(signature)
+        if known is None and self.batches.is_one_too_many(signature):
             return None
-        return self.use(signature)
+        return known or self.use(signature)
 
     def renewed(self, case: Case, program: Program, call: Call) -> Case | None:
         """The case of a call whose program does not hold any more: as ``of``."""

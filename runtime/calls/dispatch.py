@@ -91,7 +91,7 @@ class Hybrid:
             conversion.expose()
             self.owner.compile_children(self._given)
             return self._segments.run(self._others, args, kwargs)
-        result = NoResult.UNKNOWN
+        may_be_recorded = True
         if case is not None:
             case.calls += 1
             program = case.program
@@ -99,12 +99,13 @@ class Hybrid:
                 result = self._by_program(case, program, call)
                 if type(result) is not NoResult:
                     return result
+                may_be_recorded = result in _LEARNABLE
                 if result is NoResult.OUTDATED:
                     case = self.cases.renewed(case, program, call)
         conversion.expose()
         if case is None:
             return self._segments.run(self._others, args, kwargs)
-        return self._by_python(case, call, may_be_recorded=result in _LEARNABLE)
+        return self._by_python(case, call, may_be_recorded)
 
     def _by_python(self, case: Case, call: Call, may_be_recorded: bool) -> Any:
         """What Python gives, perhaps while the call is recorded."""

@@ -117,7 +117,7 @@ class Learner:
             if isinstance(found, Recording):
                 return found, call
             specialization.refuse(found)
-            call = call.without(found.indices)
+            call = call.specialized(found.indices)
         return recording, call
 
     def _program_for_every_size(self, call: Call, recording: Recording) -> tuple[Signature, Program] | None:
@@ -160,9 +160,7 @@ class Learner:
         try:
             self._entry.forget()
             recordings = [*case.recordings, recording]
-            program = Program(
-                recordings, self._backend(), call.signature[0], stay_on_device=call.stay_on_device
-            )
+            program = Program(recordings, self._backend(), call.form, stay_on_device=call.stay_on_device)
             if self._check is not None:
                 self._check.prove(program, recording, call.arguments)
             case.program = program

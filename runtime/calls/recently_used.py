@@ -32,8 +32,17 @@ class RecentlyUsed(dict[K, V]):
 
     def use(self, key: K) -> V:
         """The entry of ``key``, made where there is none."""
-        found = self.get(key)
-        entry = self.setdefault(key, self._make()) if found is None else found
+        return self.use_known(key) or self._use_new(key)
+
+    def use_known(self, key: K) -> V | None:
+        """The entry of ``key``, if there is one."""
+        entry = self.get(key)
+        if entry is not None:
+            entry.used = next(self._clock)
+        return entry
+
+    def _use_new(self, key: K) -> V:
+        entry = self.setdefault(key, self._make())  # another thread may have been quicker
         entry.used = next(self._clock)
         if len(self) > self._max_entries:
             oldest, _ = min(list(self.items()), key=lambda item: item[1].used)

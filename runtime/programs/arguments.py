@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.pytree import Structure, Unstructured, containers, flatten
@@ -12,9 +11,11 @@ from blockfuse.array.pytree import Structure, Unstructured, containers, flatten
 Types = tuple[tuple[tuple[int | None, ...], str, int], ...]
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """What a caller passed, and the parts of it that dispatch, programs and checks look at."""
+class Arguments(NamedTuple):
+    """What a caller passed, and the parts of it that dispatch, programs and checks look at.
+
+    No dataclass: freezing would cost each call that comes to dispatch 2 us.
+    """
 
     args: tuple[Any, ...]  # as they were passed
     kwargs: dict[str, Any]  # as they were passed
