@@ -16,19 +16,18 @@ from blockfuse.runtime.calls.explain import decision_lines
 from blockfuse.runtime.programs.program import Program
 from blockfuse.tracer.recording.record import Recording
 
-_CALLS = 16  # calls after which a signature that is still recorded again counts as eager
+MAX_CALLS = 16  # after which a signature that is still recorded again counts as eager
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """``program`` runs the calls of a signature; where it is None they run eagerly, and ``reason`` says why.
+    """What became of a signature."""
 
-    recordings: what the program was made of, where it is for one size of the batch.
-    """
-
-    program: Program | None
-    reason: str
-    recordings: tuple[Recording, ...] = ()
+    program: Program | None  # that runs its calls; None where they run eagerly
+    reason: str  # why some, or all, run eagerly
+    recordings: tuple[
+        Recording, ...
+    ] = ()  # that the program was made of, where it is for one size of the batch
 
     @property
     def operators(self) -> int:
@@ -37,7 +36,7 @@ class Outcome:
 
     @property
     def kernels(self) -> int:
-        """How many places of the program launch a kernel."""
+        """How many launches of kernels the program has."""
         return len(self.program.schedule.launches) if self.program else 0
 
     @property
@@ -51,7 +50,7 @@ def settled(net: Any, arguments: list[Any]) -> Outcome:
     """Call ``net``, which is hybridized, until these arguments have a program or are sure to run eagerly."""
     hybrid: Hybrid = net._hybrid
     case = None
-    for _ in range(_CALLS):
+    for _ in range(MAX_CALLS):
         attempts = case.attempts if case else 0
         net(*arguments)
         case = max(list(hybrid.cases.values()), key=lambda case: case.used, default=None)

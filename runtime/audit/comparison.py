@@ -1,10 +1,10 @@
 """Whether a compiled call gave what the eager call gives: in structure, types, random draws, and up to rounding in floats.
 
 NOTE [what is compared]
-Structure, shapes, dtypes, whole numbers and truths must be equal, and the random stream must come to the same place.
-Floats may differ by ``tolerance``; beyond it they may where rounding explains it (``runtime.rounding``). The eager call
-works on copies of the arguments and draws from a stream of its own, so it changes nothing that anybody sees: only calls
-without effects have programs.
+Structure, shapes, dtypes, whole numbers and truths must be equal, and the random stream must come to the same position.
+Floats may differ by ``tolerance``; beyond it they may where rounding explains it (NOTE [rounding]). The eager call works
+on copies of the arguments and draws from a stream of its own, so it changes nothing that anybody sees: only calls without
+effects have programs.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Outcome:
 
     structure: Structure
     arrays: list[numpy.ndarray]
-    stream: Any = None
+    stream: Any = None  # None for a call that does not draw
 
     @property
     def kinds(self) -> Any:
@@ -58,23 +58,22 @@ def stream_state() -> Any:
 
 @dataclass(frozen=True)
 class Difference:
-    """``place``: which array of the result differs, by ``size`` at most; None where the results are of other kinds."""
+    """How a result differs."""
 
-    text: str
-    place: int | None = None
-    size: float = math.inf
+    text: str  # for whoever reads it
+    index: int | None = (
+        None  # of the array of the result that differs; None where the results are of other kinds
+    )
+    size: float = math.inf  # of the largest difference in it
 
 
 @dataclass(frozen=True)
 class Repetition:
-    """A call that can be made again: ``run`` in Python, of copies of ``given``.
+    """A call that can be made again, in Python."""
 
-    stream: where the random stream was; None for a call that does not draw.
-    """
-
-    run: Callable[..., Any]
+    run: Callable[..., Any]  # of copies of ``given``
     given: tuple[Any, ...]
-    stream: Any = None
+    stream: Any = None  # where the random stream was; None for a call that does not draw
 
     def outcome(self, repeating: Repeating | None = None) -> Outcome:
         """What the call gives in Python, computed by ``repeating``."""
@@ -111,9 +110,9 @@ class Repetition:
                 return True
             if noisy.kinds != wanted.kinds or not _equal_but_floats(noisy, wanted):
                 return True
-            if difference.place is not None:
-                place = difference.place
-                spread = max(spread, distance(noisy.arrays[place], wanted.arrays[place]))
+            if difference.index is not None:
+                index = difference.index
+                spread = max(spread, distance(noisy.arrays[index], wanted.arrays[index]))
         return difference.size <= SPREADS * spread
 
 
@@ -121,12 +120,12 @@ def difference_of(found: Outcome, wanted: Outcome, flow: Flow) -> Difference | N
     """The first difference beyond the tolerance; None where there is none."""
     if found.kinds != wanted.kinds:
         return Difference(f"structure, shapes or dtypes\n  compiled {found.kinds}\n  eager    {wanted.kinds}")
-    for place, (a, b) in enumerate(zip(found.arrays, wanted.arrays, strict=True)):
+    for index, (a, b) in enumerate(zip(found.arrays, wanted.arrays, strict=True)):
         size, limit = distance(a, b), tolerance(b, flow)
         if size > limit:
             count = int(numpy.sum(a != b))
-            text = f"array {place} of the result, {b.dtype}{list(b.shape)}, by up to {size:.3g}"
-            return Difference(f"{text} in {count} of {b.size} elements (tolerance {limit:.3g})", place, size)
+            text = f"array {index} of the result, {b.dtype}{list(b.shape)}, by up to {size:.3g}"
+            return Difference(f"{text} in {count} of {b.size} elements (tolerance {limit:.3g})", index, size)
     if found.stream != wanted.stream:
         return Difference("they draw random numbers differently")
     return None

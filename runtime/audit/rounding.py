@@ -21,10 +21,9 @@ from blockfuse.ir.operator import Operator
 
 NOISES = 6  # noisy calls before a difference is called a fault
 SPREADS = 32.0  # how far outside of their spread it must be
-_NOISE = 2.0  # units in the last place
-_ROUNDED = re.compile(
-    r"\b(?!select|absolute|abs|sqrt|floor|ceil|trunc|rint)[a-z]\w*\("
-)  # calls in expressions
+NOISE_ULPS = 2.0  # units in the last place
+# calls in expressions
+_ROUNDED = re.compile(r"\b(?!select|absolute|abs|sqrt|floor|ceil|trunc|rint)[a-z]\w*\(")
 _EXACT = ("max", "min", "any", "all", "count_nonzero", "full", "argmax", "argmin")
 _INEXACT = ("power", "remainder", "fmod", "floor_divide")
 
@@ -74,12 +73,12 @@ class Noisy(Repeating):
         data = value._data if isinstance(value, ndarray) else value
         if not isinstance(data, numpy.ndarray) or data.dtype.kind != "f":
             return value
-        width = _NOISE * float(numpy.finfo(data.dtype).eps)
+        width = NOISE_ULPS * float(numpy.finfo(data.dtype).eps)
         noise = self._signs.choice([-width, width], data.shape)
         return ndarray(numpy.asarray(data + data * noise).astype(data.dtype))
 
 
-_PIECE = 1 << 18  # elements that are compared at a time: large results must not be copied whole
+PIECE_ELEMENTS = 1 << 18  # compared at a time: large results must not be copied whole
 
 
 def distance(found: numpy.ndarray, wanted: numpy.ndarray) -> float:
@@ -87,7 +86,7 @@ def distance(found: numpy.ndarray, wanted: numpy.ndarray) -> float:
     if wanted.dtype.kind != "f":
         return 0.0 if numpy.array_equal(found, wanted) else float("inf")
     a, b = found.reshape(-1), wanted.reshape(-1)
-    pieces = (slice(n, n + _PIECE) for n in range(0, b.size, _PIECE))
+    pieces = (slice(n, n + PIECE_ELEMENTS) for n in range(0, b.size, PIECE_ELEMENTS))
     return max((_distance(a[piece], b[piece]) for piece in pieces), default=0.0)
 
 
@@ -101,5 +100,5 @@ def _distance(found: numpy.ndarray, wanted: numpy.ndarray) -> float:
 def largest(value: numpy.ndarray) -> float:
     """The largest finite element, without its sign."""
     flat = value.reshape(-1)
-    pieces = (flat[n : n + _PIECE] for n in range(0, flat.size, _PIECE))
+    pieces = (flat[n : n + PIECE_ELEMENTS] for n in range(0, flat.size, PIECE_ELEMENTS))
     return max((float(numpy.abs(p[numpy.isfinite(p)]).max(initial=0.0)) for p in pieces), default=0.0)

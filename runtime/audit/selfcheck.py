@@ -29,14 +29,14 @@ from blockfuse.codegen.variants import Team, Variant
 from blockfuse.ir.errors import CheckError, TraceError
 from blockfuse.ir.graph import Node, constant
 from blockfuse.runtime.audit.comparison import Difference, Outcome, Repetition, outcome_of, stream_state
-from blockfuse.runtime.audit.divergence import report
+from blockfuse.runtime.audit.divergence import report, sentence
 from blockfuse.runtime.programs.arguments import Arguments
 from blockfuse.runtime.programs.backend import Backend
 from blockfuse.runtime.programs.no_result import NoResult
 from blockfuse.runtime.programs.program import Program
 from blockfuse.tracer.recording.record import Recording
 
-_CHANGES = 8  # trials of a program while others change what it reads
+MAX_TRIALS = 8  # of a program while others change what it reads
 
 
 class Changed(TraceError):  # noqa: N818 - an answer, not a failure: the call runs eagerly
@@ -107,7 +107,7 @@ class SelfCheck:
 
     def _hold(self, trial: _Trial, compare: Callable[[_Trial], None], apart: bool) -> None:
         """Compare; then, as long as others change something, hold the program against new eager calls."""
-        for _ in range(_CHANGES):
+        for _ in range(MAX_TRIALS):
             if trial.program.refresh() is not None:  # nor was it bound when it was made
                 break
             try:
@@ -158,7 +158,7 @@ class SelfCheck:
         return ran
 
     def _report(self, trial: _Trial, difference: Difference) -> str:
-        text = f"{self._name}: the compiled call differs from the eager call: {difference.text}"
+        text = sentence(self._name, difference)
         with suppress(Exception):  # what looks for the fault runs the compiler again
             arguments = [a._data for a in (*trial.arrays, *trial.numbers)]
             text = report(
@@ -182,17 +182,14 @@ class _Differs(Exception):  # noqa: N818 - an answer
 
 @dataclass(frozen=True)
 class _Trial:
-    """A program, a call of it, and what the call must give.
-
-    unchanged: whether nothing changed since Python computed that.
-    """
+    """A program, a call of it, and what the call must give."""
 
     program: Program
-    arrays: list[ndarray]
-    values: list[Any]
-    repetition: Repetition
-    wanted: Outcome
-    unchanged: Callable[[], bool]
+    arrays: list[ndarray]  # among the arguments
+    values: list[Any]  # what else is among them
+    repetition: Repetition  # of the call, in Python
+    wanted: Outcome  # of the call, in Python
+    unchanged: Callable[[], bool]  # whether nothing changed since that was computed
 
     @property
     def numbers(self) -> list[ndarray]:

@@ -55,10 +55,14 @@ def _values(part: Structure) -> list[str]:
         return [text for inner in part.parts for text in _values(inner)]
     if isinstance(part, Number):
         return [f"any {part.type.__name__}"]
-    return [part.text if len(part.text) <= _SHORT else part.type.__name__] if isinstance(part, Static) else []
+    return (
+        [part.text if len(part.text) <= MAX_VALUE_CHARACTERS else part.type.__name__]
+        if isinstance(part, Static)
+        else []
+    )
 
 
-_SHORT = 20  # characters of a value
+MAX_VALUE_CHARACTERS = 20
 
 
 def _shape_text(shape: tuple[int | None, ...]) -> str:
@@ -95,7 +99,7 @@ def _program_lines(case: Any) -> list[str]:
                 f"  {len(step.launches)} launches with one fork, {_sharing(step, program)}: each takes {step.grain} to "
                 f"{step.part} items through all of them"
             )
-    lines += _place_lines(program)
+    lines += _backend_lines(program)
     calls = program.executable.calls() + case.calls
     audited = f", {case.audited} audited" if case.audited else ""
     lines.append(f"  {calls} calls, {case.eager_calls + case.attempts} of them eager{audited}")
@@ -103,12 +107,12 @@ def _program_lines(case: Any) -> list[str]:
     return [*lines, _size_line(program)]
 
 
-def _place_lines(program: Any) -> list[str]:
+def _backend_lines(program: Any) -> list[str]:
     """Where a program runs, if that was to be decided, or is not the processor."""
     device = program.backend.device
-    place = "the processor" if device is None else device.name
+    name = "the processor" if device is None else device.name
     because = "" if program.estimate is None else f": {program.estimate}"
-    lines = [f"  on {place}{because}"] if device is not None or because else []
+    lines = [f"  on {name}{because}"] if device is not None or because else []
     if device is None:
         return lines
     if program.executable.uncaptured:
@@ -178,8 +182,9 @@ def _type_text(type: TensorType, batch: int) -> str:
     """A type; of one that grows with the batch, the leading size in items."""
     if not batch or not type.ndim or type.shape[0] % batch:
         return str(type)
-    share = type.shape[0] // batch
-    shape = ("any" if share == 1 else f"{share} * any", *map(str, type.shape[1:]))
+    rows_per_item = type.shape[0] // batch
+    rows = "any" if rows_per_item == 1 else f"{rows_per_item} * any"
+    shape = (rows, *map(str, type.shape[1:]))
     return f"{type.dtype}[{', '.join(shape)}]"
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-_WAITS = (
+WAITING_CALLS = (
     1,
     2,
     8,
-)  # calls that run eagerly after a recording that gave nothing: a cache may have been filled meanwhile
-_AT_ONCE = 16  # recordings in a row that asked for another one
-_PAYING = 8  # calls: a program that served fewer was not worth its recording
-_CHANGES = 8  # programs in a row that were not
-_LONGEST = 10  # doublings of the wait between recordings
+)  # run eagerly after a recording that gave nothing: a cache may have been filled meanwhile
+MAX_IMMEDIATE_RECORDINGS = 16  # in a row, each of which asked for another one
+MIN_SERVED_CALLS = 8  # a program that served fewer was not worth its recording
+MAX_SHORT_LIVED_PROGRAMS = 8  # in a row
+MAX_DOUBLINGS = 10  # of the wait between recordings
 
 
 @dataclass(eq=False)
@@ -29,8 +29,8 @@ class RetryPolicy:
     waits that double, until one serves for longer.
     """
 
-    failures: int = 0
-    changes: int = 0
+    failures: int = 0  # recordings in a row that gave nothing
+    changes: int = 0  # programs in a row that served few calls
     resume: float = 0  # the number of the call that may be recorded
 
     def ready(self, calls: int) -> bool:
@@ -47,12 +47,16 @@ class RetryPolicy:
         signature may do something else.
         """
         self.failures += 1
-        if again and self.failures <= _AT_ONCE:
+        if again and self.failures <= MAX_IMMEDIATE_RECORDINGS:
             return
         if other_ways:
-            wait: float = 2 ** min(self.failures, _LONGEST)
+            wait: float = 2 ** min(self.failures, MAX_DOUBLINGS)
         else:
-            wait = _WAITS[self.failures - 1] if effects and self.failures <= len(_WAITS) else math.inf
+            wait = (
+                WAITING_CALLS[self.failures - 1]
+                if effects and self.failures <= len(WAITING_CALLS)
+                else math.inf
+            )
         self.resume = calls + 1 + wait
 
     def give_up(self) -> None:
@@ -62,12 +66,12 @@ class RetryPolicy:
 
     def changed(self, calls: int) -> None:
         """A watcher saw a change: what failed may succeed now."""
-        doublings = min(self.failures - len(_WAITS) - 1, _LONGEST)
+        doublings = min(self.failures - len(WAITING_CALLS) - 1, MAX_DOUBLINGS)
         self.resume = min(self.resume, calls + 1 + (2**doublings if doublings > 0 else 0))
 
     def outdated(self, calls: int, served: int) -> bool:
         """A program that served so many calls does not hold any more; whether the next one has to wait."""
-        self.changes = 0 if served >= _PAYING else self.changes + 1
-        doublings = min(self.changes - _CHANGES, _LONGEST)
+        self.changes = 0 if served >= MIN_SERVED_CALLS else self.changes + 1
+        doublings = min(self.changes - MAX_SHORT_LIVED_PROGRAMS, MAX_DOUBLINGS)
         self.resume = calls + 2**doublings if doublings > 0 else 0
         return doublings > 0

@@ -41,7 +41,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Panel:
-    """Boxes with their places (left, top). depths: the height of every layer."""
+    """Boxes with their corners (left, top). depths: the height of every layer."""
 
     boxes: list[Box]
     corners: list[tuple[float, float]]
@@ -138,7 +138,7 @@ def _routed(boxes: list[Box]) -> list[Box]:
     return result
 
 
-# -- places --------------------------------------------------------------------------------------------------
+# -- corners -------------------------------------------------------------------------------------------------
 
 
 def _placed(boxes: list[Box]) -> Panel:

@@ -70,10 +70,10 @@ def mixed_dtypes(step: HostCall, buffers: Sequence[Buffer]) -> str:
 
 
 def _text(error: Exception) -> str:
-    """The error in a line, with the place in our own code that it came from."""
+    """The error in a line, with the line of our own code that it came from."""
     first = next(iter(str(error).strip().splitlines()), "")
-    places = [f for f in traceback.extract_tb(error.__traceback__) if f"/{_PACKAGE}/" in f.filename]
-    where = f" in {_module(places[-1].filename)}:{places[-1].lineno}" if places else ""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f"/{_PACKAGE}/" in f.filename]
+    where = f" in {_module(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__}: {first}{where}" if first else f"{type(error).__name__}{where}"
 
 

@@ -18,7 +18,7 @@ from blockfuse.runtime.programs.number_arguments import Convert
 Entry = Callable[..., Any]
 
 
-def quick_call(form: Structure, convert: Convert, entry: Entry) -> Entry | None:
+def positional_call(form: Structure, convert: Convert, entry: Entry) -> Entry | None:
     """``entry``, which takes arrays only, for positional arguments of ``form``: what a call asks first."""
     assert isinstance(form, Branch)
     positional, named = form.parts
@@ -60,8 +60,8 @@ def _generated(
         "kind": kind,
         "plain": plain_result,
     }
-    exec(f"def quick({parameters}):\n" + "\n".join(f"    {line}" for line in lines), scope)
-    return scope.pop("quick")  # type: ignore[no-any-return]  # not in its own scope: what it holds goes when it goes
+    exec(f"def fast_call({parameters}):\n" + "\n".join(f"    {line}" for line in lines), scope)
+    return scope.pop("fast_call")  # type: ignore[no-any-return]  # not in its own scope: what it holds goes when it goes
 
 
 class _Writer:
@@ -131,9 +131,9 @@ class _Writer:
             if not all(type(k) is str for k in part.keys):
                 raise _UnknownFormError
             self._require(f"[(type(k), k) for k in {name}] == {self._known([(str, k) for k in part.keys])}")
-        for place, inner in enumerate(part.parts):
-            item = f"{name}[{part.keys[place]!r}]" if part.type is dict else f"{name}[{place}]"
-            self.take(item, inner)
+        for index, inner in enumerate(part.parts):
+            key = part.keys[index] if part.type is dict else index
+            self.take(f"{name}[{key!r}]", inner)
 
     def _require_apart(self, names: list[str]) -> None:
         self._require(f"len({{{', '.join(f'id({n})' for n in names)}}}) == {len(names)}")

@@ -26,7 +26,7 @@ from blockfuse.ir.types import type_of
 from blockfuse.runtime.arrays.foreign import pending_array, resident_of
 from blockfuse.runtime.programs.backend import Backend
 from blockfuse.runtime.programs.estimates import Estimate
-from blockfuse.runtime.programs.fast_calls import calls_of_any_form, quick_call
+from blockfuse.runtime.programs.fast_calls import calls_of_any_form, positional_call
 from blockfuse.runtime.programs.guards import guarded, quick_check
 from blockfuse.runtime.programs.no_result import NoResult
 from blockfuse.runtime.programs.number_arguments import conversion
@@ -128,7 +128,7 @@ class Program:
         entry = self._checked_entry() if form is not None else None
         self.call, self.calls = None, []
         if form is not None and entry is not None:
-            self.call = quick_call(form, self.convert, entry)
+            self.call = positional_call(form, self.convert, entry)
             self.calls = calls_of_any_form(form, self.convert, entry)
         self.refresh()
         self.seconds = time.perf_counter() - started
