@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy
@@ -12,20 +11,17 @@ import numpy
 from blockfuse.array import modes, stamps
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.pytree import Leaf, Structure, rebuild
-from blockfuse.codegen.compile import Compiled, compile_flow, compile_for_every_size
-from blockfuse.codegen.compiler_thread import in_compiler_thread
-from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.scheduling.buffers import BufferKind
 from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.codegen.variants import Team, Variant
-from blockfuse.ir.errors import FaultError, TraceError
+from blockfuse.ir.errors import FaultError
 from blockfuse.ir.flow import Flow
-from blockfuse.ir.graph import Node, captured, parameter
+from blockfuse.ir.graph import captured, parameter
 from blockfuse.ir.locks import Turn
 from blockfuse.ir.types import type_of
 from blockfuse.runtime.arrays.foreign import pending_array, resident_of
 from blockfuse.runtime.programs.backend import Backend
-from blockfuse.runtime.programs.estimates import Estimate
+from blockfuse.runtime.programs.compiling import compile_recordings
 from blockfuse.runtime.programs.fast_calls import calls_of_any_form, positional_call
 from blockfuse.runtime.programs.guards import guarded, quick_check
 from blockfuse.runtime.programs.no_result import NoResult
@@ -42,96 +38,48 @@ if TYPE_CHECKING:
 MAX_WAIT_SECONDS = 1.0  # for another thread to bind parameters; then a call runs in Python
 
 
-def _flows(
-    recordings: list[Recording], every_size: EverySize | None
-) -> tuple[tuple[Flow, ...], list[Origin], list[str]]:
-    """What was recorded, as one flow, or as two where ``every_size`` tells them for two sizes of the batch.
-
-    With where the leaves of the first come from, and which loops of it were unrolled.
-    """
-    if every_size is None:
-        flow, origins, unrolled = flow_of([r.path for r in recordings if r.path is not None])
-        return (flow,), origins, unrolled
-    one, other = (flow_of([every_size.at(size)]) for size in every_size.references)
-    return (one[0], other[0]), one[1], one[2]
-
-
-def _compiled(
-    flows: tuple[Flow, ...], draws: Sequence[Node], every_size: EverySize | None, machine: Machine
-) -> Compiled:
-    """In a thread of its own: nobody must interrupt what interprets operators as graphs, and use arrays."""
-    if every_size is None:
-        return in_compiler_thread(lambda: compile_flow(flows[0], machine, draws))
-    (one, other), sizes = flows, every_size.references
-    return in_compiler_thread(
-        lambda: compile_for_every_size((one, other), sizes, every_size.min_items, machine)
-    )
-
-
-def _placed(
-    compiled: Callable[[Machine], Compiled], largest: int, backend: Backend, stay_on_device: bool
-) -> tuple[Backend, Estimate | None, Compiled]:
-    """Where a program runs best, with the estimate that says so where there is a choice, and what it is there.
-
-    largest: the largest batch that a program for every size has seen, or 0.
-    """
-    found = compiled(backend.machine)
-    estimate = backend.estimate(found.schedule, largest)
-    better = estimate is not None and (stay_on_device or estimate.favours_device)
-    rival = backend.rival() if better else None
-    return (backend, estimate, found) if rival is None else (rival, estimate, compiled(rival.machine))
-
-
 class Program:
     """The compiled paths through ``forward``, for one signature.
 
-    ``call`` is what runs it: the native entry itself where nothing has to be checked in Python first. It
-    answers NotImplemented when something changed; then ``refresh`` says whether the program is still right
-    (and brings its parameters up to date).
+    ``call`` is the native entry itself where nothing has to be checked in Python first. It answers NotImplemented when
+    something changed; then ``refresh`` says whether the program is still right (and brings its parameters up to date).
     """
 
     def __init__(
         self,
         recordings: list[Recording],
         backend: Backend,
-        form: Structure | None = None,
-        every_size: EverySize | None = None,
-        stay_on_device: bool = False,
+        form: Structure | None = None,  # of the arguments; None where nobody asks for ``call``
+        every_size: EverySize
+        | None = None,  # of the last recording: makes it a program for every size of the batch
+        stay_on_device: bool = False,  # arguments lie on the device, and should not leave it
     ) -> None:
-        """form: the structure of the arguments; None where nobody asks for ``call``.
-
-        every_size: makes it a program for every size of the batch; it is of the last recording. stays: arguments lie on
-        the device, and should not leave it.
-        """
         started = time.perf_counter()
-        self.recording = recordings[-1]
-        _require_one_structure(recordings)
-        flows, origins, self.unrolled = _flows(recordings, every_size)
-        self.backend, self.estimate, self.compiled = _placed(
-            partial(_compiled, flows, self.recording.draws, every_size),
-            max(every_size.sizes) if every_size else 0,
-            backend,
-            stay_on_device,
-        )
-        self.origins = [o for o in origins if not isinstance(o.holder, Operand)]
-        self.operands: list[Operand] = [o.holder for o in origins if isinstance(o.holder, Operand)]
-        self.convert = conversion(self.operands)
+        self.recording = recordings[-1]  # what it rests on
+        paths = compile_recordings(recordings, backend, every_size, stay_on_device)
+        self.compiled, self.backend, self.estimate = paths.compiled, paths.backend, paths.estimate
+        self.unrolled = paths.unrolled
+        # Where the leaves of the flow come from: state of Python, or expressions of numbers among the arguments.
+        self.origins = [o for o in paths.origins if not isinstance(o.holder, Operand)]
+        self.operands: list[Operand] = [o.holder for o in paths.origins if isinstance(o.holder, Operand)]
+        self.convert = conversion(self.operands)  # values of a call -> 0-d arrays for the operands
         self._every_size = every_size
-        self.executable = self.backend.load(self.schedule)
-        self.entry = self.backend.entry(self.executable)
+        self.executable = self.backend.load(self.schedule)  # in memory
+        self.entry = self.backend.entry(self.executable)  # of arrays only; None where calls go through Python
         self.bound: list[numpy.ndarray] = []  # the values behind the parameters of the schedule
         self._gives_one = len(self.schedule_results()) == 1
         self._binding = Turn()
         self.version = object()  # another one after each change that a watcher was told
         self._watch(self._arrays())
         self._check = quick_check(self.state)
+        self.call: Callable[..., Any] | None = None  # what runs it, of the positional arguments
+        self.calls: list[Callable[[Any, Any], Any]] = []  # the same of args and kwargs
         entry = self._checked_entry() if form is not None else None
-        self.call, self.calls = None, []
         if form is not None and entry is not None:
             self.call = positional_call(form, self.convert, entry)
             self.calls = calls_of_any_form(form, self.convert, entry)
         self.refresh()
-        self.seconds = time.perf_counter() - started
+        self.seconds = time.perf_counter() - started  # to compile or load
 
     def flow_for(self, arguments: Sequence[numpy.ndarray]) -> Flow:
         """The flow in the types of these arguments: ``flow`` is for a reference size where the program is for all."""
@@ -320,10 +268,3 @@ def _given(array: ndarray, device: Device | None) -> Any:
 
 def _result(value: Any, device: Device | None) -> ndarray:
     return ndarray(value) if device is None or type(value) is numpy.ndarray else pending_array(value, device)
-
-
-def _require_one_structure(recordings: list[Recording]) -> None:
-    first = recordings[0]
-    for other in recordings[1:]:
-        if other.structure != first.structure:
-            raise TraceError("the results of some paths have another structure than those of others")

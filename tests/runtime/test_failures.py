@@ -23,7 +23,7 @@ STAGES = {
     "writing the graph": ("tracer.recording.recorder", "Recorder._record"),
     "writing a write": ("tracer.recording.recorder", "Recorder._rebind"),
     "judging the recording": ("tracer.recording.record", "_finish"),
-    "joining paths": ("runtime.programs.program", "flow_of"),
+    "joining paths": ("runtime.programs.compiling", "flow_of"),
     "the passes": ("codegen.compile", "optimize"),
     "one pass": ("ir.passes.fuse", "_fused_node"),
     "the schedule": ("codegen.compile", "schedule"),
