@@ -15,14 +15,15 @@ from blockfuse.array import np, npx
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.stamps import Watchers
 from blockfuse.ir import interpreter
-from blockfuse.ir.errors import ShapeError, UsageError
-from blockfuse.ir.locks import BUSY, Turn
+from blockfuse.ir.errors import UsageError
 from blockfuse.nn import summary
 from blockfuse.nn.block_owner import BlockOwner
+from blockfuse.nn.deferred import complete
 from blockfuse.nn.hooks import Hook, HookHandle
 from blockfuse.nn.initializers import Init
 from blockfuse.nn.parameter import Parameter
 from blockfuse.nn.parameter_dict import ParameterDict
+from blockfuse.nn.sharing import share
 from blockfuse.nn.structure import Held, Registry, joined
 from blockfuse.runtime.arrays.conversion import run_converted
 from blockfuse.runtime.calls.dispatch import Hybrid
@@ -42,8 +43,6 @@ GLUON_OPTIONS = (
 _VALUES = (bool, int, float, str, bytes)  # equal ones cannot be told apart; told by repr, as 0.0 == -0.0
 
 _numbers: dict[str, itertools.count[int]] = {}  # class name in lower case -> the number of its next block
-_completing = Turn()  # one thread draws the values that waited for a first call, so that seeds decide them
-_PATIENCE = 1.0  # seconds for another thread to do so; then both draw, and the first value counts
 
 
 class Children(Registry["Block"]):
@@ -138,28 +137,16 @@ class Block(Held):
             hook(self, args)
         for parameter in self._reg_params.values():
             if parameter._data is None:
-                self._complete(args, kwargs)
+                complete(self, args, kwargs)
                 break
         hooks = tuple(self._forward_hooks.values())
-        given = (
-            args if hooks else ()
-        )  # without hooks only forward sees them: see NOTE [when two points are one]
+        given = args if hooks else ()  # else only forward sees them: NOTE [when two points are one]
         result = self.forward(*args, **kwargs)
         if result is None:
             raise UsageError(f"forward() of {self._label} returned None: return the result")
         for hook in hooks:
             hook(self, given, result)
         return result
-
-    def _complete(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Let parameters that wait for their shape learn it from the arguments."""
-
-        def infer() -> None:
-            if any(parameter._waiting is not None for parameter in self._reg_params.values()):
-                self.infer_shape(*args, **kwargs)
-
-        if _completing.run(infer, _PATIENCE) is BUSY:
-            infer()
 
     def infer_shape(self, *args: Any, **kwargs: Any) -> None:
         """Set the ``shape`` of the parameters whose shape depends on the arguments; to be overridden."""
@@ -231,8 +218,8 @@ class Block(Held):
 
     @property
     def _label(self) -> str:
-        place = self.structural_name
-        return f"{type(self).__name__} {place}" if place else type(self).__name__
+        name = self.structural_name
+        return f"{type(self).__name__} {name}" if name else type(self).__name__
 
     # -- structure -------------------------------------------------------------------------------------------
 
@@ -375,36 +362,8 @@ class Block(Held):
 
         Raises ShapeError, having changed nothing, where shapes differ; warns about names it does not have.
         """
-        places = {
-            joined(prefix, name): (block, name)
-            for prefix, block in self._blocks_by_name("")
-            for name in block._reg_params
-        }
-        chosen = {name: parameter for name, parameter in (shared or {}).items() if name in places}
-        for name, parameter in chosen.items():
-            block, own = places[name]
-            here, there = block._reg_params[own], parameter.shape
-            if there is not None and not here._admits(there):
-                raise ShapeError(
-                    f"{name} has shape {here.shape} and cannot share a parameter of shape {there}"
-                )
-        for name, parameter in chosen.items():
-            places[name][0]._rebind(places[name][1], parameter)
-        if unknown := [name for name in shared or {} if name not in places]:
-            warnings.warn(
-                f"{self._label} has no parameters named {', '.join(unknown)}", UserWarning, stacklevel=2
-            )
+        share(self, shared or {})
         return self
-
-    def _blocks_by_name(self, prefix: str) -> Iterator[tuple[str, Block]]:
-        yield prefix, self
-        for name, child in self._children.items():
-            yield from child._blocks_by_name(joined(prefix, name))
-
-    def _rebind(self, name: str, parameter: Parameter) -> None:
-        self._reg_params[name] = parameter
-        if name in vars(self):
-            object.__setattr__(self, name, parameter)
 
     def save_parameters(self, filename: str | PathLike[str], deduplicate: bool = False) -> None:
         """Write all parameters to an ``.npz`` file, at once or not at all.
