@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.stamps import Watcher
 from blockfuse.runtime.calls.dispatch import Hybrid
-from blockfuse.runtime.calls.owner import Entry
+from blockfuse.runtime.calls.owner import Entry, name_of
 
 if TYPE_CHECKING:
     from blockfuse.nn.block import Block
@@ -19,7 +19,7 @@ class BlockOwner:
 
     def __init__(self, block: Block) -> None:
         self.subject: Callable[..., Any] = block
-        self.name: str = getattr(block, "__name__", None) or type(block).__name__
+        self.name = name_of(block)
         self.run = block._run
         self.called = type(block)
         self._block = block

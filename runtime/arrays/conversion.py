@@ -26,16 +26,23 @@ if TYPE_CHECKING:
 class ArrayConversion:
     """NumPy in, NumPy out: who passes plain arrays (and none of ours) gets plain arrays.
 
-    Who passes an array that lies on a device gets arrays there. find_device: the one that programs run on, if any.
+    Who passes an array that lies on a device gets arrays there.
     """
 
-    def __init__(self, find_device: Callable[[], Device | None] = lambda: None) -> None:
+    def __init__(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        find_device: Callable[[], Device | None] = lambda: None,  # that programs run on, if any
+    ) -> None:
         self.made: list[ndarray] = []
         self.ours = False
         self.foreign: Any = None  # the first array that lies on the device
         self._find_device = find_device
         self._exposed = False
         self._met: dict[int, Any] = {}  # id of an array, list, tuple or dict -> what stands for it
+        self.args: tuple[Any, ...] = self._wrapped(args)  # with our arrays
+        self.kwargs: dict[str, Any] = self._wrapped(kwargs)  # with our arrays
 
     def expose(self) -> None:
         """Python will see the arrays, and NumPy's own may write their memory, and that of results."""
@@ -43,12 +50,7 @@ class ArrayConversion:
         for array in self.made:
             stamps.expose(array._data)
 
-    def wrapped_call(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        return self.wrapped(args), self.wrapped(kwargs)
-
-    def wrapped(self, value: Any) -> Any:
+    def _wrapped(self, value: Any) -> Any:
         """``value`` with NumPy's arrays as ours, on the same memory."""
         kind = type(value)
         if kind is ndarray:
@@ -77,9 +79,9 @@ class ArrayConversion:
             self.made.append(ndarray(_native(value)))
             return self.made[-1]
         if type(value) is dict:
-            wrapped = {k: self.wrapped(v) for k, v in value.items()}
+            wrapped = {k: self._wrapped(v) for k, v in value.items()}
             return value if all(wrapped[k] is v for k, v in value.items()) else wrapped
-        items = [self.wrapped(v) for v in value]
+        items = [self._wrapped(v) for v in value]
         return value if all(a is b for a, b in zip(items, value, strict=True)) else type(value)(items)
 
     def unwrapped(self, value: Any) -> Any:
@@ -106,10 +108,9 @@ def run_converted(
     run: Callable[[tuple[Any, ...], dict[str, Any]], Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     """A call of Python code that takes our arrays."""
-    conversion = ArrayConversion()
-    args, kwargs = conversion.wrapped_call(args, kwargs)
+    conversion = ArrayConversion(args, kwargs)
     conversion.expose()
-    return conversion.unwrapped(run(args, kwargs))
+    return conversion.unwrapped(run(conversion.args, conversion.kwargs))
 
 
 def plain_result(value: Any) -> Any:

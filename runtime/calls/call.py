@@ -19,6 +19,7 @@ class Call(NamedTuple):
     """
 
     arguments: Arguments
+    training: bool  # the mode in which it is made
     signature: Signature  # a number that is given at each call stands there as any number
     specialization: Specialization | None  # None where no argument is a number
     given: frozenset[int]  # positions among the values of numbers that the program takes as arguments
@@ -28,19 +29,14 @@ class Call(NamedTuple):
     def of(
         cls, arguments: Arguments, training: bool, specialization: Specialization | None, stay_on_device: bool
     ) -> Self:
-        """training: the mode in which it is made."""
         given = frozenset[int]() if specialization is None else specialization.given
         signature = _signature(arguments, given, training)
-        return cls(arguments, signature, specialization, given, stay_on_device)
+        return cls(arguments, training, signature, specialization, given, stay_on_device)
 
     @property
     def form(self) -> Structure:
         """The structure of the arguments, as it stands in the signature."""
         return self.signature[0]
-
-    @property
-    def training(self) -> bool:
-        return self.signature[2]
 
     @property
     def signature_of_any_values(self) -> Signature:

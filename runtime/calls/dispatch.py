@@ -71,20 +71,20 @@ class Hybrid:
             result = fast_call(args, kwargs)
             if result is not NotImplemented:
                 return result
-        conversion = ArrayConversion(self._find_device)
-        args, kwargs = conversion.wrapped_call(args, kwargs)
+        conversion = ArrayConversion(args, kwargs, self._find_device)
         if current.recording:
             conversion.expose()
-            return conversion.unwrapped(self.owner.run(args, kwargs))
+            return conversion.unwrapped(self.owner.run(conversion.args, conversion.kwargs))
         surroundings = Surroundings()
         try:
-            return conversion.unwrapped(self._routed(args, kwargs, conversion))
+            return conversion.unwrapped(self._routed(conversion))
         except BaseException:
             surroundings.restore()
             raise
 
-    def _routed(self, args: tuple[Any, ...], kwargs: dict[str, Any], conversion: ArrayConversion) -> Any:
+    def _routed(self, conversion: ArrayConversion) -> Any:
         """The result by the program of the call's case, or by a recording, or by Python."""
+        args, kwargs = conversion.args, conversion.kwargs
         try:
             call, case = self.cases.find(args, kwargs, stay_on_device=conversion.foreign is not None)
         except Unstructured:  # an argument of a type that has no signature

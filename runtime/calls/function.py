@@ -10,7 +10,7 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.array.stamps import Watcher
 from blockfuse.runtime.calls.dispatch import Hybrid
 from blockfuse.runtime.calls.options import OPTIONS
-from blockfuse.runtime.calls.owner import Entry, asks_entry
+from blockfuse.runtime.calls.owner import Entry, asks_entry, name_of
 
 
 class HybridFunction:
@@ -54,7 +54,7 @@ class FunctionOwner:
 
     def __init__(self, function: Callable[..., Any], hybrid: HybridFunction) -> None:
         self.subject = function
-        self.name: str = getattr(function, "__name__", None) or type(function).__name__
+        self.name = name_of(function)
         self.run = functools.partial(_run, function)
         self.called = type(hybrid)
         self._hybrid = hybrid

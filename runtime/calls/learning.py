@@ -93,12 +93,13 @@ class Learner:
                 case.calls += 1
                 case.attempts += 1
             call = rehearsed
-        every = self._program_for_every_size(call, recording)
+        backend = self._backend()
+        every = self._program_for_every_size(call, recording, backend)
         if every is not None:
             signature, program = every
             self._entry.prefer(self._cases.adopt(signature, program), program, call)
             return program
-        self._add(case, recording, call)
+        self._add(case, recording, call, backend)
         return case.program
 
     def _rehearsed(self, recording: Recording, call: Call) -> tuple[Recording, Call]:
@@ -120,14 +121,14 @@ class Learner:
             call = call.specialized(found.indices)
         return recording, call
 
-    def _program_for_every_size(self, call: Call, recording: Recording) -> tuple[Signature, Program] | None:
+    def _program_for_every_size(
+        self, call: Call, recording: Recording, backend: Backend
+    ) -> tuple[Signature, Program] | None:
         """The program for every size of the batch, with its signature, where there is one and it is right."""
         batches = self._cases.batches
         alone = None if call.given else recording  # programs that take numbers are for one size
         try:
-            found = batches.program_for_every_size(
-                call.signature, alone, self._backend(), call.stay_on_device
-            )
+            found = batches.program_for_every_size(call.signature, alone, backend, call.stay_on_device)
             if found is not None and self._check is not None:
                 self._check.prove(found[1], recording, call.arguments)
             return found
@@ -139,13 +140,13 @@ class Learner:
             self._failures.tell(error, partial(batches.refuse, call.signature))
             return None
 
-    def _add(self, case: Case, recording: Recording, call: Call) -> None:
+    def _add(self, case: Case, recording: Recording, call: Call, backend: Backend) -> None:
         """What a recording is good for: another path of the program, or a reason."""
         case.reason = recording.problem
         if call.specialization is not None:
             case.note = call.specialization.reason
         if not recording.problem:
-            self._compile(case, recording, call)
+            self._compile(case, recording, call, backend)
         else:
             self._nothing_learnt(case, call, recording.again, recording.effects, recording.raised)
         if case.retries.failures and not recording.again:
@@ -155,12 +156,12 @@ class Learner:
         if len(case.recordings) >= MAX_RECORDINGS:
             case.settle(f"its path changes too often ({MAX_RECORDINGS} recordings)")
 
-    def _compile(self, case: Case, recording: Recording, call: Call) -> None:
+    def _compile(self, case: Case, recording: Recording, call: Call, backend: Backend) -> None:
         """A program for the known paths and the new one; if they do not fit together, for the known ones."""
         try:
             self._entry.forget()
             recordings = [*case.recordings, recording]
-            program = Program(recordings, self._backend(), call.form, stay_on_device=call.stay_on_device)
+            program = Program(recordings, backend, call.form, stay_on_device=call.stay_on_device)
             if self._check is not None:
                 self._check.prove(program, recording, call.arguments)
             case.program = program

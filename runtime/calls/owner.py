@@ -59,6 +59,11 @@ class Owner(Protocol):
         """The arrays that it and the blocks in it hold as attributes."""
 
 
+def name_of(subject: Callable[..., Any]) -> str:
+    """What messages call a block or function."""
+    return getattr(subject, "__name__", None) or type(subject).__name__
+
+
 def asks_entry(call: Callable[..., Any]) -> Callable[..., Any]:
     """Mark a ``__call__`` that begins by asking ``self._entry``: native code may do that in its place."""
     call.asks_entry = True  # type: ignore[attr-defined]
