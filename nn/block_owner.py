@@ -38,7 +38,7 @@ class BlockOwner:
     def watch(self, watcher: Watcher) -> None:
         self._block._watchers.add(watcher)
 
-    def compile_children(self, options: dict[str, Any]) -> None:
+    def compile_children(self) -> None:
         for child in self._block._children.values():
             if child._hybrid is None:
                 child._compile_by(self._block._hybrid_options)

@@ -45,9 +45,8 @@ def _default_cache() -> str:
         return str(Path(base) / "blockfuse")
     try:
         return str(Path.home() / ".cache" / "blockfuse")
-    except (
-        RuntimeError
-    ):  # a container's user without a home; the cache checks that nobody else owns the folder
+    except RuntimeError:
+        # A container's user without a home; the cache checks that nobody else owns the folder.
         return str(Path(tempfile.gettempdir()) / f"blockfuse-{os.getuid()}")
 
 

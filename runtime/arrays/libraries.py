@@ -71,11 +71,9 @@ def _read_tensor(tensor: Any) -> Resident | None:
         )
     tensor = _contiguous_tensor(tensor)
     stream = (
-        torch.cuda.current_stream().cuda_stream
-    )  # 0: the default stream, for which queues wait by themselves
-    return Resident(
-        tensor.data_ptr(), tuple(tensor.shape), _tensor_dtype(tensor.dtype), stream or None, tensor
-    )
+        torch.cuda.current_stream().cuda_stream or None
+    )  # 0: the default one, for which queues wait by themselves
+    return Resident(tensor.data_ptr(), tuple(tensor.shape), _tensor_dtype(tensor.dtype), stream, tensor)
 
 
 @lru_cache

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from textwrap import indent
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from blockfuse.array.pytree import Unstructured
 from blockfuse.codegen.compiler_thread import is_interrupted
@@ -37,6 +37,9 @@ from blockfuse.runtime.programs.program import Program
 from blockfuse.tracer.lazy.segments import Segmented
 from blockfuse.tracer.recording.surroundings import Surroundings
 
+if TYPE_CHECKING:
+    from blockfuse.codegen.cuda.device.device import Device
+
 _LEARNABLE = (NoResult.UNKNOWN, NoResult.OUTDATED)  # a recording may give what there is no program for
 
 
@@ -47,16 +50,14 @@ class Hybrid:
         """given: options of ``hybridize``; raises what is wrong with them."""
         options = Options.read(given)
         name, run, self._backend = owner.name, owner.run, options.backend
-        self.owner, self._given = owner, dict(given)
+        self.owner = owner
         self._failures = CompilerFailures(name)
         self._check = SelfCheck(name, run, self._backend) if options.check else None
         self._audit = Audit(name, options.audit, run, self._backend) if options.audit else None
         self._entry = EntrySlot(owner, self._backend, self._audit)
         self.cases = Cases(self._entry)
         self._segments = Segments(owner, self._backend, self._failures, self._check)
-        self._learner = Learner(
-            owner, self._given, self._backend, self.cases, self._entry, self._failures, self._check
-        )
+        self._learner = Learner(owner, self._backend, self.cases, self._entry, self._failures, self._check)
         self._others = Case()  # calls whose signatures are not kept
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -89,7 +90,7 @@ class Hybrid:
             call, case = self.cases.find(args, kwargs, stay_on_device=conversion.foreign is not None)
         except Unstructured:  # an argument of a type that has no signature
             conversion.expose()
-            self.owner.compile_children(self._given)
+            self.owner.compile_children()
             return self._segments.run(self._others, args, kwargs)
         may_be_recorded = True
         if case is not None:
@@ -162,7 +163,7 @@ class Hybrid:
                 program.executable.prove(unproven)
         return result
 
-    def _find_device(self) -> Any:
+    def _find_device(self) -> Device | None:
         return self._backend().find_device()
 
     def explain(self) -> str:

@@ -70,7 +70,7 @@ class FunctionOwner:
     def watch(self, watcher: Watcher) -> None:
         """A function tells nobody of changes."""
 
-    def compile_children(self, options: dict[str, Any]) -> None:
+    def compile_children(self) -> None:
         """There are none."""
 
     def compiled_children(self) -> tuple[()]:

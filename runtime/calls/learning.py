@@ -30,14 +30,13 @@ class Learner:
     def __init__(
         self,
         owner: Owner,
-        options: dict[str, Any],  # which blocks in it are compiled by, where it runs in Python
         backend: Callable[[], Backend],
         cases: Cases,
         entry: EntrySlot,
         failures: CompilerFailures,
         check: SelfCheck | None,
     ) -> None:
-        self._owner, self._options, self._backend = owner, options, backend
+        self._owner, self._backend = owner, backend
         self._cases, self._entry = cases, entry
         self._failures, self._check = failures, check
         self._code: list[Code] = []  # functions that recordings met outside of the known state
@@ -151,7 +150,7 @@ class Learner:
             self._nothing_learnt(case, call, recording.again, recording.effects, recording.raised)
         if case.retries.failures and not recording.again:
             if case.program is None:
-                self._owner.compile_children(self._options)
+                self._owner.compile_children()
             case.watch(recording.watched)  # until something changes
         if len(case.recordings) >= MAX_RECORDINGS:
             case.settle(f"its path changes too often ({MAX_RECORDINGS} recordings)")

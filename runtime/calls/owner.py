@@ -46,8 +46,8 @@ class Owner(Protocol):
     def watch(self, watcher: Watcher) -> None:
         """Tell ``watcher`` of changes, where they are seen."""
 
-    def compile_children(self, options: dict[str, Any]) -> None:
-        """Give each block in it programs of its own, where it has none."""
+    def compile_children(self) -> None:
+        """Give each block in it programs of its own, with its options, where it has none."""
 
     def compiled_children(self) -> Iterable[tuple[str, Explained]]:
         """The names and programs of the blocks in it that have some."""

@@ -27,11 +27,10 @@ USES_PER_PROGRAM = 32  # of programs earn one more
 class Specialization:
     """What programs are specialized for, of the calls that differ in the values of their numbers only."""
 
-    given: frozenset[int] = frozenset()  # positions among the values of numbers that are arguments instead
-    refused: dict[int, str] = field(default_factory=dict)  # position -> why its number cannot be
-    seen: dict[int, set[str]] = field(
-        default_factory=dict
-    )  # position -> values, while they may decide something
+    # Keys are positions among the values of a call.
+    given: frozenset[int] = frozenset()  # numbers that are arguments of programs instead
+    refused: dict[int, str] = field(default_factory=dict)  # why a number cannot be one
+    seen: dict[int, set[str]] = field(default_factory=dict)  # values, while they may decide something
     programs: int = 0  # made for one value of each number
     used: int = 0  # when it was last
     uses: int = 0  # of programs, by way of dispatch

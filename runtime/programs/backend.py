@@ -99,9 +99,8 @@ class CpuBackend:
         return in_compiler_thread(lambda: self._load(schedule))
 
     def _load(self, schedule: Schedule) -> Executable:
-        from blockfuse.codegen.cpu.program.executable import (
-            Executable,  # brings llvmlite: only who compiles pays
-        )
+        # Brings llvmlite: only who compiles pays.
+        from blockfuse.codegen.cpu.program.executable import Executable
 
         keep = config.kept_bytes()
         return Executable(schedule, self.machine, self.store, ndarray, UNUSUAL, keep)
@@ -257,8 +256,7 @@ def _capability() -> tuple[int, int]:
 def cuda_device() -> Device:
     """The CUDA device of this process; raises CudaError where there is none that can be used."""
     found = probe()
-    from blockfuse.codegen.cuda.device.driver import (
-        CudaDevice,  # brings CUDA's packages, which the probe has found
-    )
+    # Brings CUDA's packages, which the probe has found.
+    from blockfuse.codegen.cuda.device.driver import CudaDevice
 
     return CudaDevice(found)
