@@ -59,8 +59,9 @@ class Cases(RecentlyUsed[Signature, Case]):
         """The case of a call whose program does not hold any more: as ``of``."""
         every = self._every_size_of(case, call)
         if every is None:
-            case.outdate(program)
-            self._entry.forget()
+            if case.program is program:  # or another thread was quicker
+                case.outdate(program)
+                self._entry.forget()
             return case
         self._withdraw(every)
         new = self.of(call)

@@ -31,6 +31,8 @@ from blockfuse.codegen.validity import Validity
 from blockfuse.ir import collector, interpreter
 from blockfuse.ir.locks import BUSY, Turn
 from blockfuse.ir.stream import STREAM
+from blockfuse.runtime.programs.no_result import NoResult
+from blockfuse.runtime.programs.program import Program
 
 SECONDS = 1.0  # of each torture
 
@@ -339,6 +341,38 @@ def test_a_parameter_changes_between_the_recorded_call_and_the_check(monkeypatch
         net(np.ones((1, 4)))
     assert net._entry is not None, net.explain()
     assert net(np.ones((1, 4))).asnumpy()[0, 0] == 8
+
+
+@pytest.mark.parametrize("writes", [False, True])
+def test_a_call_that_finds_its_program_outdated_is_interrupted_by_one_that_does_too(
+    writes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second call replaces the program, or leaves none; the first goes on from there."""
+    state = {"scale": 1.0, "writes": False}
+
+    def forward(x: Any) -> Any:
+        if state["writes"]:
+            state["seen"] = float(x.sum())
+        return x * state["scale"]
+
+    call, x = blockfuse.hybridize(forward), np.ones(3)
+    for _ in range(3):
+        call(x)
+    assert "compiled" in call.explain()
+    rightly, inner = Program.refresh, []
+
+    def interrupted(program: Program) -> Any:
+        answer = rightly(program)
+        if not inner:
+            inner.append(answer)
+            inner.append(call(x).asnumpy()[0])
+        return answer
+
+    state.update(scale=2.0, writes=writes)
+    monkeypatch.setattr(Program, "refresh", interrupted)
+    assert call(x).asnumpy()[0] == 2
+    assert inner == [NoResult.OUTDATED, 2]
+    assert call(x).asnumpy()[0] == 2
 
 
 # -- forks -------------------------------------------------------------------------------------------------------
