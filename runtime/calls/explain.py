@@ -10,7 +10,7 @@ from blockfuse.array.pytree import Branch, Number, Static, Structure
 from blockfuse.codegen.kernels.kernel import Kernel
 from blockfuse.codegen.scheduling.buffers import Buffer
 from blockfuse.codegen.scheduling.sharing import sharing
-from blockfuse.codegen.scheduling.steps import HostCall, Launch, Strip
+from blockfuse.codegen.scheduling.steps import HostCall, Launch, Step, Strip
 from blockfuse.ir.lowering import Fused
 from blockfuse.ir.types import TensorType
 from blockfuse.runtime.programs.failures import mixed_dtypes
@@ -88,23 +88,26 @@ def _program_lines(case: Any) -> list[str]:
     lines += [f"  a number is part of the signature because {case.note}"] if case.note else []
     kernels = Counter(_kernel_texts(program))
     lines += [text if count == 1 else f"{text}, {count} times" for text, count in kernels.items()]
-    for step in schedule.steps:
-        if isinstance(step, HostCall):
-            lines.append(
-                f"  numpy {step.operator.name}: {_host_reason(step, schedule.buffers)}"
-                + (f", {step.source}" if step.source else "")
-            )
-        elif isinstance(step, Strip):
-            lines.append(
-                f"  {len(step.launches)} launches with one fork, {_sharing(step, program)}: each takes {step.grain} to "
-                f"{step.part} items through all of them"
-            )
+    lines += [text for step in schedule.steps for text in _step_lines(step, program)]
     lines += _backend_lines(program)
     calls = program.executable.calls() + case.calls
     audited = f", {case.audited} audited" if case.audited else ""
     lines.append(f"  {calls} calls, {case.eager_calls + case.attempts} of them eager{audited}")
     lines.append(f"  {case.attempts} recordings, {program.seconds * 1000:.0f} ms to compile or load")
     return [*lines, _size_line(program)]
+
+
+def _step_lines(step: Step, program: Any) -> list[str]:
+    """What there is to say of a step that is more than one kernel, or none."""
+    if isinstance(step, HostCall):
+        reason = _host_reason(step, program.schedule.buffers)
+        return [f"  numpy {step.operator.name}: {reason}" + (f", {step.source}" if step.source else "")]
+    if isinstance(step, Strip):
+        return [
+            f"  {len(step.launches)} launches with one fork, {_sharing(step, program)}: each takes {step.grain} to "
+            f"{step.part} items through all of them"
+        ]
+    return []
 
 
 def _backend_lines(program: Any) -> list[str]:
