@@ -27,7 +27,7 @@ STAGES = {
     "the passes": ("codegen.compile", "optimize"),
     "one pass": ("ir.passes.fuse", "_fused_node"),
     "the schedule": ("codegen.compile", "schedule"),
-    "a kernel": ("codegen.kernels.lowering", "kernel_of"),
+    "a kernel": ("codegen.scheduling.scheduler", "kernel_of"),
     "the plan": ("codegen.cpu.program.executable", "plan"),
     "the source": ("codegen.cpu.program.plan", "render"),
     "Numba": ("codegen.cpu.native.frontend", "lowered"),
