@@ -28,7 +28,7 @@ from blockfuse import np, npx
 from blockfuse.codegen import compile as compiling
 from blockfuse.codegen.cpu.intrinsics import row_sweep
 from blockfuse.codegen.cpu.native import isa
-from blockfuse.codegen.cpu.program import native_program
+from blockfuse.codegen.cpu.program import pieces
 from blockfuse.codegen.cpu.source import row_sweeps
 from blockfuse.codegen.cpu.source.meaning import source_meaning
 from blockfuse.codegen.kernels import cost
@@ -249,7 +249,7 @@ def _always() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(strips, "ROOM", 12_000)
         for name in ("AWAKE_WORK", "PARALLEL_WORK"):
-            patch.setattr(native_program, name, 0.0)
+            patch.setattr(pieces, name, 0.0)
         patch.setattr(cost.is_shared, "__defaults__", (0.0,))
         yield
 
@@ -526,12 +526,10 @@ def _other_vectors(patch: pytest.MonkeyPatch) -> None:
 
 def _other_program(patch: pytest.MonkeyPatch) -> None:
     """A program that leaves out the last row of each launch."""
-    made = native_program._Emitter._alone
+    made = pieces._Piece._run_alone
     patch.setattr(
-        *(native_program._Emitter, "_alone"),
-        lambda self, builder, table, part, rows: made(
-            self, builder, table, part, builder.sub(rows, rows.type(1))
-        ),
+        *(pieces._Piece, "_run_alone"),
+        lambda self, part, rows: made(self, part, self.emit.builder.sub(rows, rows.type(1))),
     )
 
 

@@ -11,11 +11,12 @@ from numba.core import types as _numba_types
 from numba.core.compiler_lock import global_compiler_lock
 from numba.cpython import numbers
 
-from blockfuse.codegen.cpu.intrinsics.dot_tile import Dots
+from blockfuse.codegen.cpu.intrinsics.dot_tile import DotTile
 from blockfuse.codegen.cpu.intrinsics.index_faults import note_fault
 from blockfuse.codegen.cpu.intrinsics.nontemporal import drain, near_memory, stream
 from blockfuse.codegen.cpu.intrinsics.numba_intrinsic import Intrinsic
-from blockfuse.codegen.cpu.intrinsics.register_tile import Tile, product_tile
+from blockfuse.codegen.cpu.intrinsics.product_tile import product_tile
+from blockfuse.codegen.cpu.intrinsics.register_tile import RegisterTile
 from blockfuse.codegen.cpu.intrinsics.row_sweep import row_sweep
 from blockfuse.codegen.cpu.intrinsics.values import Value
 from blockfuse.codegen.cpu.native import numba_passes
@@ -51,7 +52,7 @@ def lowered(source: str, name: str, dtypes: tuple[str, ...], machine: Machine) -
 
 def _tile(machine: Machine, **columns: Any) -> Any:
     lanes = machine.lanes(8 if columns["dtype"] == "float64" else 4)
-    return product_tile(lanes, Dots if columns["panel"] == 1 else Tile, **columns)
+    return product_tile(lanes, DotTile if columns["panel"] == 1 else RegisterTile, **columns)
 
 
 def _storage(dtype: str) -> Any:

@@ -11,16 +11,16 @@ import numpy
 from blockfuse.codegen.compiler_thread import in_compiler_thread
 from blockfuse.codegen.cpu.native import engine
 from blockfuse.codegen.cpu.process.cpython import library_address
-from blockfuse.codegen.cpu.process.thread_pool_ir import (
+from blockfuse.codegen.cpu.process.thread_pool_state import (
     ALLOWED,
     AWAY,
     DONE,
     FIELDS,
     LIBRARY,
     MEMORY,
-    SET,
-    STRIDE,
+    SET_WORDS,
     THREAD,
+    WORKER_WORDS,
     WORKERS,
 )
 from blockfuse.codegen.kernels.machine import Machine
@@ -34,29 +34,29 @@ class Pool:
     def __init__(self, threads: int, code: bytes, machine: Machine) -> None:
         self._code = engine.load(code, machine)
         self.fork, self.fork_awake = (self._code.address(name) for name in ("fork", "fork_awake"))
-        self._words = numpy.zeros(WORKERS + STRIDE * threads + 8, numpy.int64)
+        self._words = numpy.zeros(WORKERS + WORKER_WORDS * threads + 8, numpy.int64)
         self._words = self._words[-(self._words.ctypes.data // 8) % 8 :]  # on a cache line
         self.state = self._words.ctypes.data
         self._words[FIELDS.index("workers")] = threads - 1
         for name in LIBRARY:
             self._words[FIELDS.index(name)] = library_address(name)
-        self._words[FIELDS.index("caller")] = 64 * SET - 1  # none yet
+        self._words[FIELDS.index("caller")] = 64 * SET_WORDS - 1  # none yet
         for processor in os.sched_getaffinity(0):
-            if processor < 64 * SET:
+            if processor < 64 * SET_WORDS:
                 self._words[ALLOWED + processor // 64] |= numpy.int64(1) << (processor % 64)
-        self._words[AWAY : AWAY + SET] = self._words[ALLOWED : ALLOWED + SET]
+        self._words[AWAY : AWAY + SET_WORDS] = self._words[ALLOWED : ALLOWED + SET_WORDS]
         libc = ctypes.CDLL(None)
-        for place in (DONE, *(WORKERS + STRIDE * n for n in range(threads - 1))):
-            libc.sem_init(ctypes.c_void_p(self.state + 8 * place), 0, 0)
+        for semaphore in (DONE, *(WORKERS + WORKER_WORDS * n for n in range(threads - 1))):
+            libc.sem_init(ctypes.c_void_p(self.state + 8 * semaphore), 0, 0)
         work = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)(self._code.address("work"))
         self._memory = numpy.empty((threads - 1) * ROOM + ALIGNMENT, numpy.uint8)
         first = self._memory.ctypes.data + -self._memory.ctypes.data % ALIGNMENT
         for number in range(threads - 1):
-            self._words[WORKERS + STRIDE * number + MEMORY] = first + number * ROOM
+            self._words[WORKERS + WORKER_WORDS * number + MEMORY] = first + number * ROOM
             name = f"blockfuse-{number}"
             worker = threading.Thread(target=work, args=(self.state, number), name=name, daemon=True)
             worker.start()
-            self._words[WORKERS + STRIDE * number + THREAD] = worker.native_id or 0
+            self._words[WORKERS + WORKER_WORDS * number + THREAD] = worker.native_id or 0
 
 
 _pools: dict[int, Pool] = {}  # threads -> the pool of this process

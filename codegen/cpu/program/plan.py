@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
-from blockfuse.codegen.cpu.process.safepoint import BREATH
+from blockfuse.codegen.cpu.process.safepoint import SAFEPOINT
 from blockfuse.codegen.cpu.source.render import render
 from blockfuse.codegen.kernels.cost import is_shared
 from blockfuse.codegen.kernels.kernel import Kernel
@@ -32,27 +32,27 @@ class Plan:
 
     @property
     def table_size(self) -> int:
-        return self.breath_place + (len(BREATH) if self.decides else 0)
+        return self.safepoint_index + (len(SAFEPOINT) if self.decides else 0)
 
     @property
-    def items_place(self) -> int:
+    def items_index(self) -> int:
         """Where the table holds the number of items of the batch; the words of the pool follow."""
         return len(self.schedule.buffers) + len(self.sources)
 
     @property
-    def pool_place(self) -> int:
+    def pool_index(self) -> int:
         """Where the words of the pool stand."""
-        return self.items_place + 1
+        return self.items_index + 1
 
     @property
-    def ways_place(self) -> int:
+    def ways_index(self) -> int:
         """Where the bits of the proven ways stand: NOTE [variants]."""
-        return self.pool_place + len(POOL)
+        return self.pool_index + len(POOL)
 
     @property
-    def breath_place(self) -> int:
+    def safepoint_index(self) -> int:
         """Where the words of NOTE [safepoints] stand, if there are decisions."""
-        return self.ways_place + -(-bits_of(self.schedule) // 64)
+        return self.ways_index + -(-bits_of(self.schedule) // 64)
 
     @property
     def decides(self) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy
 
-from blockfuse.codegen.cpu.intrinsics.register_tile import TileSpec
+from blockfuse.codegen.cpu.intrinsics.product_tile import TileSpec
 from blockfuse.codegen.cpu.intrinsics.row_sweep import SweepSpec
 from blockfuse.codegen.cpu.source.render import render
 from blockfuse.codegen.kernels.kernel import Kernel
