@@ -158,7 +158,7 @@ def _launches(kernels: int, device: Device) -> tuple[float, float]:
     net(*arguments)
     executable = next(iter(net._hybrid.cases.values())).program.executable
     for uncaptured in ("it is timed so", ""):
-        executable.uncaptured = uncaptured
+        executable._runner.uncaptured = uncaptured
         found.append(microseconds(lambda: net(*arguments), device.finish))
     return found[0], found[1]
 

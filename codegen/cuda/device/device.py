@@ -34,6 +34,7 @@ class Resident(NamedTuple):  # several are made at every call: a tenth of the ti
     owner: Any
 
 
+ALIGNMENT_BYTES = 256  # what the device's own allocations have
 Value = numpy.ndarray | Resident
 # Makes an array: its address, and what keeps it.
 Make = Callable[[tuple[int, ...], numpy.dtype], tuple[int, Any]]
@@ -64,7 +65,7 @@ class Queue(Launcher, Protocol):
         """The handle by which other libraries can wait for this queue."""
 
     def allocate(self, nbytes: int) -> Memory:
-        """Memory, 256-byte aligned, for work of this queue from now on."""
+        """Memory, aligned to ``ALIGNMENT_BYTES``, for work of this queue from now on."""
 
     def upload(self, target: int, source: numpy.ndarray) -> None:
         """Copy bytes to the device. ``source`` stays as it is until the copy is done."""

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy
 
-from blockfuse.codegen.cuda.device.device import Launcher, Queue, Resident
+from blockfuse.codegen.cuda.device.device import ALIGNMENT_BYTES, Launcher, Queue, Resident
 from blockfuse.codegen.cuda.native import isa
-from blockfuse.codegen.cuda.program.plan import ALIGNMENT
 from blockfuse.codegen.cuda.source.device_source import DeviceSource
 from blockfuse.codegen.cuda.source.render import render
 from blockfuse.codegen.kernels.kernel import Kernel
@@ -19,15 +18,15 @@ from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.store import Store
 from blockfuse.ir.errors import DeviceMemoryError
 
-_THREADS = 32  # of a block: each is one of Python in the simulator
+_BLOCK_THREADS = 32  # each is one of Python in the simulator
 
 
 class SimulatedMemory:
     """Bytes of the host; those that nobody has written are NaN."""
 
     def __init__(self, nbytes: int) -> None:
-        space = numpy.full(nbytes + ALIGNMENT, 0xFF, numpy.uint8)
-        start = -space.ctypes.data % ALIGNMENT
+        space = numpy.full(nbytes + ALIGNMENT_BYTES, 0xFF, numpy.uint8)
+        start = -space.ctypes.data % ALIGNMENT_BYTES
         self.bytes = space[start : start + nbytes]
         self.address = self.bytes.ctypes.data
 
@@ -52,7 +51,7 @@ class SimulatedDevice:
         """Everything is done."""
 
     def render(self, kernel: Kernel, wide: bool, alone: bool) -> DeviceSource:
-        return render(kernel, _THREADS, wide, alone)
+        return render(kernel, _BLOCK_THREADS, wide, alone)
 
     def load(self, kernel: Kernel, source: DeviceSource, store: Store, precision: str) -> Any:  # noqa: ARG002 - the protocol's
         return self.compiled(source, store)

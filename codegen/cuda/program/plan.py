@@ -1,4 +1,4 @@
-"""A schedule prepared for a device: its kernels rendered once each, its steps cut into pieces, its memory laid out."""
+"""A schedule prepared for a device: its kernels rendered once each, its steps cut into pieces."""
 
 from __future__ import annotations
 
@@ -7,52 +7,47 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 
+from blockfuse.codegen.cuda.device.device import ALIGNMENT_BYTES
 from blockfuse.codegen.cuda.products.chains import with_whole_nets
 from blockfuse.codegen.cuda.program.region_choice import chosen
 from blockfuse.codegen.cuda.program.regions import Region
 from blockfuse.codegen.cuda.source.device_source import DeviceSource
 from blockfuse.codegen.kernels.kernel import Kernel
 from blockfuse.codegen.kernels.machine import Machine
-from blockfuse.codegen.scheduling.buffers import Buffer, items_reserved, planned
+from blockfuse.codegen.scheduling.buffers import Buffer, planned
 from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.codegen.scheduling.steps import Launch, lives_of
 from blockfuse.ir.errors import NoDeviceKernelError
 
-ALIGNMENT = 256  # bytes: what the device's own allocations have
 # Makes the source of a kernel, with wide loads or without, for many blocks of threads or one; raises NoDeviceKernelError.
 Render = Callable[[Kernel, bool, bool], DeviceSource]
-WIDE = 16  # bytes that a thread loads and stores at once, from addresses that are multiples of it
+WIDE_ACCESS_BYTES = 16  # what a thread loads and stores at once, from addresses that are multiples of it
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Steps that run without the host in between, or, where ``on_host``, one step that the host runs.
-
-    buffers: all that they touch. moving: those of them that may lie elsewhere at the next call.
-    """
+    """Steps that run without the host in between, or one step that the host runs."""
 
     steps: tuple[int, ...]
     on_host: bool
-    buffers: tuple[int, ...]
-    moving: tuple[int, ...]
+    buffers: tuple[int, ...]  # all that they touch
+    moving: tuple[int, ...]  # those of them that may lie elsewhere at the next call
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A schedule cut into pieces, with its kernels counted once each.
-
-    rendered: the kernels of launches (by step) that the device runs, other than those of regions. reasons: why it does not
-    run the others. apart: why blocks that decide are in no region.
-    """
+    """A schedule cut into pieces, with its kernels counted once each."""
 
     schedule: Schedule
     machine: Machine
-    rendered: dict[int, tuple[Kernel, DeviceSource]]
-    reasons: dict[Kernel, str]
+    rendered: dict[
+        int, tuple[Kernel, DeviceSource]
+    ]  # step -> kernel, of launches on the device outside of regions
+    reasons: dict[Kernel, str]  # kernel -> why the device does not run it
     pieces: tuple[Piece, ...]
     block_pieces: tuple[tuple[int, ...], ...]  # block -> its pieces; none in a region
     regions: tuple[Region, ...]
-    apart: dict[int, str]
+    apart: dict[int, str]  # block that decides -> why it is in no region
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -61,7 +56,7 @@ class Plan:
         return tuple(dict.fromkeys((*alone, *(region.source.text for region in self.regions))))
 
     def buffers(self, kind: str) -> list[tuple[int, Buffer]]:
-        """Number and buffer, in the order of their places."""
+        """Number and buffer, in the order in which a call gives them."""
         return self._by_kind.get(kind, [])
 
     @cached_property
@@ -82,9 +77,9 @@ class Plan:
             pairs.sort(key=lambda pair: pair[1].place)
         return found
 
-    def rows(self, place: int, items: int) -> int:
+    def rows(self, number: int, items: int) -> int:
         """How many rows a launch has for a batch of so many items."""
-        step = self.schedule.steps[place]
+        step = self.schedule.steps[number]
         assert isinstance(step, Launch)
         return step.share * items if step.share else step.rows
 
@@ -112,11 +107,11 @@ def plan(
     left = {n: range(b.first, b.beyond) for n, b in enumerate(schedule.blocks) if n not in inside}
     reasons = {kernel: refused[kernel] for kernel in _kernels(schedule) if kernel in refused}
     rendered = {}
-    for place in chain.from_iterable(left.values()):
-        step = schedule.steps[place]
+    for number in chain.from_iterable(left.values()):
+        step = schedule.steps[number]
         if isinstance(step, Launch) and step.kernel not in reasons:
             try:
-                rendered[place] = step.kernel, _source(step, schedule, render, alone=False)
+                rendered[number] = step.kernel, _source(step, schedule, render, alone=False)
             except NoDeviceKernelError as error:
                 reasons[step.kernel] = str(error)
     pieces: list[Piece] = []
@@ -143,27 +138,25 @@ def _kernels(schedule: Schedule) -> list[Kernel]:
 
 def _source(step: Launch, schedule: Schedule, render: Render, alone: bool) -> DeviceSource:
     """The kernel of a launch for where its pointers lie: buffers begin at aligned addresses, views may not."""
-    places = (p.offset * schedule.buffers[p.buffer].type.dtype.itemsize for p in step.pointers)
-    source = render(step.kernel, not any(place % WIDE for place in places), alone)
+    offsets = (p.offset * schedule.buffers[p.buffer].type.dtype.itemsize for p in step.pointers)
+    source = render(step.kernel, not any(offset % WIDE_ACCESS_BYTES for offset in offsets), alone)
     if not step.share and step.rows > source.most_rows:
         raise NoDeviceKernelError(f"{step.rows} rows have more elements than 32 bits can count")
     return source
 
 
-def _cut(schedule: Schedule, places: range, reasons: Mapping[Kernel, str]) -> list[Piece]:
+def _cut(schedule: Schedule, numbers: range, reasons: Mapping[Kernel, str]) -> list[Piece]:
     """Steps in runs of launches, those of the host alone."""
     pieces: list[Piece] = []
     moving = _moving(schedule)
-    for place in places:
-        step, touched = schedule.steps[place], lives_of([schedule.steps[place]])
+    for number in numbers:
+        step, touched = schedule.steps[number], lives_of([schedule.steps[number]])
         on_host = not isinstance(step, Launch) or step.kernel in reasons
-        steps: tuple[int, ...] = (place,)
+        steps: tuple[int, ...] = (number,)
         if pieces and not on_host and not pieces[-1].on_host:
             before = pieces.pop()
-            steps, touched = (
-                (*before.steps, place),
-                lives_of(map(schedule.steps.__getitem__, (*before.steps, place))),
-            )
+            steps = (*before.steps, number)
+            touched = lives_of([schedule.steps[n] for n in steps])
         pieces.append(Piece(steps, on_host, tuple(touched), tuple(n for n in touched if n in moving)))
     return pieces
 
@@ -175,55 +168,7 @@ def _moving(schedule: Schedule) -> set[int]:
 
 
 def _aligned(schedule: Schedule) -> Schedule:
-    """The schedule with offsets for the device, where what the host computes has a place as well."""
+    """The schedule with offsets for the device, where what the host computes has memory as well."""
     buffers = [replace(buffer, made_by_host=False) for buffer in schedule.buffers]
-    placed, workspace = planned(buffers, lives_of(schedule.steps), schedule.batch, ALIGNMENT)
+    placed, workspace = planned(buffers, lives_of(schedule.steps), schedule.batch, ALIGNMENT_BYTES)
     return replace(schedule, buffers=placed, workspace=workspace)
-
-
-# -- memory --------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where everything of a call lies in one allocation: offsets of buffers, then of memory that kernels borrow.
-
-    arguments, results: the first byte of each kind, and the first byte behind it.
-    """
-
-    offsets: dict[int, int]
-    arguments: tuple[int, int]
-    results: tuple[int, int]
-    scratch: int
-    nbytes: int
-
-
-def layout(plan: Plan, items: int, scratch: int) -> Layout:
-    """The memory of a call with a batch of so many items (0: the program is for one size). scratch: bytes."""
-    workspace = plan.schedule.workspace
-    offsets = {}
-    for number, buffer in (*plan.buffers("workspace"), *plan.buffers("register")):
-        grown = workspace.fixed + buffer.place * items_reserved(items)
-        offsets[number] = grown if buffer.share else buffer.place
-    end = rounded(workspace.bytes_for(items))
-    ranges = []
-    for kind in ("argument", "result"):
-        start = end
-        for number, buffer in plan.buffers(kind):
-            offsets[number] = end
-            end += rounded(nbytes_for(buffer, items))
-        if kind == "result" and plan.schedule.fault is not None:  # which so comes back with the results
-            offsets[plan.schedule.fault] = end
-            end += rounded(1)
-        ranges.append((start, end))
-    return Layout(offsets, ranges[0], ranges[1], end, end + rounded(scratch))
-
-
-def nbytes_for(buffer: Buffer, items: int) -> int:
-    """The size of a value for a batch of so many items."""
-    return replace(buffer.type, shape=buffer.shape_for(items)).nbytes
-
-
-def rounded(nbytes: int) -> int:
-    """So many bytes, and as many as it takes to the next aligned place."""
-    return -(-nbytes // ALIGNMENT) * ALIGNMENT
