@@ -16,7 +16,7 @@ from blockfuse.codegen.compile import Compiled, compile_flow, compile_for_every_
 from blockfuse.codegen.compiler_thread import in_compiler_thread
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.scheduling.schedule import Schedule
-from blockfuse.codegen.variants import Team, Variant
+from blockfuse.codegen.variants import ExecutionPolicy, Variant
 from blockfuse.ir.errors import FaultError, TraceError
 from blockfuse.ir.flow import Flow
 from blockfuse.ir.graph import Node, captured, parameter
@@ -247,7 +247,9 @@ class Program:
             result = self.ask_entry(arguments, numbers)
             if result is not NotImplemented:
                 return result
-        return self.run_by(Team.AS_IT_IS, arguments, numbers, set() if unproven is None else unproven)
+        return self.run_by(
+            ExecutionPolicy.ADAPTIVE, arguments, numbers, set() if unproven is None else unproven
+        )
 
     def ask_entry(self, arguments: Sequence[ndarray], numbers: Sequence[ndarray]) -> Any:
         """What the native entry gives where the mode is right; NotImplemented where it does not run the call."""
@@ -258,7 +260,7 @@ class Program:
 
     def run_by(
         self,
-        team: Team,
+        policy: ExecutionPolicy,
         arguments: Sequence[ndarray],
         numbers: Sequence[ndarray],
         unproven: set[Variant],
@@ -267,7 +269,7 @@ class Program:
         device = self.backend.device
         try:
             given = [_given(a, device) for a in (*arguments, *numbers)]
-            results = self.executable.run(given, unproven=unproven, team=team)
+            results = self.executable.run(given, unproven=unproven, policy=policy)
         except FaultError:
             return PYTHON
         return UNKNOWN if results is None else self._structured([_result(r, device) for r in results])

@@ -16,7 +16,7 @@ from blockfuse.codegen.cpu.process.cpython import (
 from blockfuse.codegen.cpu.program.frame import Frame
 from blockfuse.codegen.scheduling.buffers import Buffer
 from blockfuse.codegen.values.emitter import I8, I32, I64, POINTER, constant
-from blockfuse.codegen.variants import SLOTS
+from blockfuse.codegen.variants import SIZE_SLOTS
 
 
 class Arguments:
@@ -96,6 +96,6 @@ class Arguments:
 
     def require_proven_size(self, items: ir.Value) -> None:
         """See NOTE [variants]."""
-        slot = self.emit.builder.and_(items, constant(SLOTS - 1))
+        slot = self.emit.builder.and_(items, constant(SIZE_SLOTS - 1))
         proven = self.emit.word(self.frame.words.pointer("sizes"), slot)
         self.frame.require(self.emit.is_("==", proven, items))

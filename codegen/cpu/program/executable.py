@@ -26,7 +26,7 @@ from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.codegen.scheduling.steps import HostCall
 from blockfuse.codegen.store import Store
 from blockfuse.codegen.validity import Validity
-from blockfuse.codegen.variants import Team, Variant
+from blockfuse.codegen.variants import ExecutionPolicy, Variant
 from blockfuse.ir.errors import FaultError
 
 
@@ -119,9 +119,9 @@ class Executable:
     # -- running from Python -----------------------------------------------------------------------------------
 
     @property
-    def teams(self) -> tuple[Team, ...]:
+    def policies(self) -> tuple[ExecutionPolicy, ...]:
         """Who may run its steps, with code of its own for each."""
-        return self._runner.teams
+        return self._runner.policies
 
     def prove(self, variants: Iterable[Variant]) -> None:
         """From now on the entry runs calls that take these; see NOTE [variants]."""
@@ -131,7 +131,7 @@ class Executable:
         self,
         arguments: list[numpy.ndarray],
         unproven: set[Variant] | None = None,
-        team: Team = Team.AS_IT_IS,
+        policy: ExecutionPolicy = ExecutionPolicy.ADAPTIVE,
     ) -> list[numpy.ndarray] | None:
         """Results for C-contiguous arguments of the recorded types; None where the flow is unknown.
 
@@ -139,7 +139,7 @@ class Executable:
         which it raises.
         """
         ran: set[Variant] = set()
-        results = self._runner.run(self._owner.binding, arguments, ran, team)
+        results = self._runner.run(self._owner.binding, arguments, ran, policy)
         new = self._proven.missing(ran)
         if unproven is not None:
             unproven |= new

@@ -33,7 +33,7 @@ def program_ir(plan: Plan) -> str:
 
 
 def _emit_alone(module: ir.Module) -> None:
-    """``alone``: what a program calls in the place of the pool's ``fork`` where nothing is to be shared."""
+    """``alone``: what a program calls in place of the pool's ``fork`` where nothing is to be shared."""
     function = ir.Function(module, ir.FunctionType(VOID, FORK_OPERANDS), "alone")
     emit = Emitter.of(function)
     _, part, table, rows, _ = function.args

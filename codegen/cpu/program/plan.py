@@ -81,7 +81,7 @@ class Plan:
         return tuple(first) if all(kind == "workspace" for kind in made) else ()
 
     def buffers(self, kind: str) -> list[tuple[int, Buffer]]:
-        """Number and buffer, in the order of their places."""
+        """Number and buffer, in the order in which a call gives them."""
         return self._by_kind.get(kind, [])
 
     @cached_property
@@ -119,14 +119,14 @@ def plan(schedule: Schedule, machine: Machine) -> Plan:
     return Plan(schedule, machine, tuple(sources), kernel_of, tuple(pieces), tuple(block_pieces))
 
 
-def _cut(schedule: Schedule, places: range) -> list[tuple[int, ...]]:
+def _cut(schedule: Schedule, numbers: range) -> list[tuple[int, ...]]:
     """Steps in runs of launches and strips, host calls alone."""
     pieces: list[list[int]] = []
-    for place in places:
-        alone = isinstance(schedule.steps[place], HostCall)
+    for number in numbers:
+        alone = isinstance(schedule.steps[number], HostCall)
         if alone or not pieces or isinstance(schedule.steps[pieces[-1][-1]], HostCall):
             pieces.append([])
-        pieces[-1].append(place)
+        pieces[-1].append(number)
     return [tuple(piece) for piece in pieces]
 
 

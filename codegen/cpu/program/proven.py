@@ -8,7 +8,7 @@ import numpy
 
 from blockfuse.codegen.cpu.program.frame import frame_layout, header_index
 from blockfuse.codegen.cpu.program.plan import Plan
-from blockfuse.codegen.variants import SLOTS, Size, Variant, size_of
+from blockfuse.codegen.variants import SIZE_SLOTS, Size, Variant, size_of
 
 
 class Proven:
@@ -17,7 +17,7 @@ class Proven:
     def __init__(self, plan: Plan, frame: numpy.ndarray) -> None:
         self._plan = plan
         self._variants: set[Variant] = set()
-        self.sizes = numpy.full(SLOTS, -1, numpy.int64)  # of the batch; the entry reads them
+        self.sizes = numpy.full(SIZE_SLOTS, -1, numpy.int64)  # of the batch; the entry reads them
         frame[header_index("sizes")] = self.sizes.ctypes.data
         self._ways = frame[frame_layout(plan).table + plan.ways_index :]
 
@@ -32,9 +32,9 @@ class Proven:
 
     def _admit(self, size: Size) -> None:
         """Let the entry run a size of the batch, and all small ones of the same variant."""
-        self.sizes[size.items % SLOTS] = size.items
-        small = range(max(size.least, self._plan.schedule.least), min(2 * size.least, SLOTS))
-        for items in small if size.items < SLOTS else ():
+        self.sizes[size.items % SIZE_SLOTS] = size.items
+        small = range(max(size.least, self._plan.schedule.least), min(2 * size.least, SIZE_SLOTS))
+        for items in small if size.items < SIZE_SLOTS else ():
             if size_of(self._plan.schedule, self._plan.machine, items) == size:
                 self.sizes[items] = items
 
@@ -43,5 +43,5 @@ class Proven:
         new = ran - self._variants
         for variant in ran if not new else ():
             if isinstance(variant, Size):
-                self.sizes[variant.items % SLOTS] = variant.items
+                self.sizes[variant.items % SIZE_SLOTS] = variant.items
         return new

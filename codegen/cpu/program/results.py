@@ -36,8 +36,8 @@ class Results:
     def make(self, table: ir.Value) -> None:
         """New NumPy arrays; their addresses go into the table."""
         emit, frame = self.emit, self.frame
-        for place, (number, buffer) in enumerate(frame.plan.buffers("result")):
-            dtype = emit.pointer(frame.dtype(frame.layout.results, place))
+        for order, (number, buffer) in enumerate(frame.plan.buffers("result")):
+            dtype = emit.pointer(frame.dtype(frame.layout.results, order))
             made = self._made(dtype, buffer, self._shape(buffer))
             frame.require_memory(emit.address(made))
             emit.put(table, number, emit.field(made, ARRAY_DATA))

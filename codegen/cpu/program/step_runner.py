@@ -14,7 +14,7 @@ from blockfuse.codegen.cpu.program.plan import Plan, is_native
 from blockfuse.codegen.scheduling.buffers import ALIGNMENT, items_reserved
 from blockfuse.codegen.scheduling.host_calls import around_calls, host_result
 from blockfuse.codegen.scheduling.steps import HostCall
-from blockfuse.codegen.variants import Team, Variant, Way, size_of
+from blockfuse.codegen.variants import ExecutionPolicy, Variant, Way, size_of
 from blockfuse.ir.errors import FaultError
 from blockfuse.ir.types import TensorType
 
@@ -34,16 +34,20 @@ class StepRunner:
         self.spaces: list[numpy.ndarray] = []  # workspace of calls, at most one
 
     @property
-    def teams(self) -> tuple[Team, ...]:
+    def policies(self) -> tuple[ExecutionPolicy, ...]:
         """Who may run the steps, with code of its own for each."""
-        return (Team.FORKED, Team.ALONE) if self._plan.is_parallel else (Team.AS_IT_IS,)
+        return (
+            (ExecutionPolicy.PARALLEL, ExecutionPolicy.SERIAL)
+            if self._plan.is_parallel
+            else (ExecutionPolicy.ADAPTIVE,)
+        )
 
     def run(
         self,
         parameters: Sequence[numpy.ndarray],
         arguments: Sequence[numpy.ndarray],
         ran: set[Variant],
-        team: Team,
+        policy: ExecutionPolicy,
     ) -> list[numpy.ndarray] | None:
         """Results, None where the flow is unknown. ran: takes the variants.
 
@@ -51,7 +55,7 @@ class StepRunner:
         """
         plan = self._plan
         table = self._table.copy()
-        self._choose(team, table)
+        self._choose(policy, table)
         items = self._items(arguments)
         table[plan.items_index] = items
         space = self._space(plan.schedule.workspace.bytes_for(items) + ALIGNMENT)
@@ -68,12 +72,12 @@ class StepRunner:
         finally:
             self.spaces[:] = [space]
 
-    def _choose(self, team: Team, table: numpy.ndarray) -> None:
-        """Let the steps of a call that may be shared be run by ``team``."""
+    def _choose(self, policy: ExecutionPolicy, table: numpy.ndarray) -> None:
+        """Let the steps of a call that may be shared be run by ``policy``."""
         fork = self._plan.pool_index
-        if self._plan.is_parallel and team is Team.ALONE:
+        if self._plan.is_parallel and policy is ExecutionPolicy.SERIAL:
             table[fork] = table[fork + 1] = self._program.address("alone")
-        elif team is Team.FORKED:
+        elif policy is ExecutionPolicy.PARALLEL:
             table[fork + 1] = table[fork]
 
     def _items(self, arguments: Sequence[numpy.ndarray]) -> int:

@@ -18,12 +18,12 @@ _ALL_LANES = 0xFFFFFFFF
 _BUTTERFLY, _WHOLE_WARP = 3, 0x1F  # mode and lanes of a shuffle
 
 
-def ldv4(types: Any, pointer: Any, place: Any) -> tuple[Any, Generate]:
-    """Four neighbours of memory that the launch does not write, from a place that is a multiple of four."""
+def ldv4(types: Any, pointer: Any, index: Any) -> tuple[Any, Generate]:
+    """Four neighbours of memory that the launch does not write, from an index that is a multiple of four."""
     return _loaded_four(types, pointer, invariant=True)
 
 
-def ldv4_written(types: Any, pointer: Any, place: Any) -> tuple[Any, Generate]:
+def ldv4_written(types: Any, pointer: Any, index: Any) -> tuple[Any, Generate]:
     """The same of memory that the launch may have written, with a barrier in between."""
     return _loaded_four(types, pointer, invariant=False)
 
@@ -44,8 +44,8 @@ def _loaded_four(types: Any, pointer: Any, invariant: bool) -> tuple[Any, Genera
     return four(pointer, types.uint32), generate
 
 
-def stv4(types: Any, pointer: Any, place: Any, *elements: Any) -> tuple[Any, Generate]:
-    """Four neighbours stored at once, to a place that is a multiple of four."""
+def stv4(types: Any, pointer: Any, index: Any, *elements: Any) -> tuple[Any, Generate]:
+    """Four neighbours stored at once, to an index that is a multiple of four."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
         base, index, *numbers = values

@@ -22,7 +22,7 @@ from blockfuse.codegen.scheduling.host_calls import around_calls
 from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.codegen.store import Store
 from blockfuse.codegen.validity import Validity
-from blockfuse.codegen.variants import Size, Team, Variant
+from blockfuse.codegen.variants import ExecutionPolicy, Size, Variant
 from blockfuse.ir.errors import CudaError
 
 
@@ -88,7 +88,7 @@ class Executable:
 
     # -- running ---------------------------------------------------------------------------------------------
 
-    teams = (Team.AS_IT_IS,)
+    policies = (ExecutionPolicy.ADAPTIVE,)
 
     def prove(self, variants: Iterable[Variant]) -> None:
         """From now on calls that take these run; see NOTE [variants]. Ways are not told apart on a device."""
@@ -102,7 +102,7 @@ class Executable:
         self,
         arguments: Sequence[Value],
         unproven: set[Variant] | None = None,
-        team: Team = Team.AS_IT_IS,  # noqa: ARG002 - the protocol's
+        policy: ExecutionPolicy = ExecutionPolicy.ADAPTIVE,  # noqa: ARG002 - the protocol's
         make: Make | None = None,
     ) -> list[Value] | None:
         """Results for C-contiguous arguments of the recorded types; None where the flow is unknown.

@@ -35,8 +35,8 @@ class HostKernel:
         unused = ctypes.c_int64()
         words = [ctypes.c_int64] * (4 + len(addresses))
         function = ctypes.CFUNCTYPE(ctypes.c_int32, *words)(self._address)
-        place = ctypes.addressof(unused)
-        function(place, place, *addresses, 0, rows)
+        address = ctypes.addressof(unused)
+        function(address, address, *addresses, 0, rows)
 
 
 class HostProduct:
@@ -49,18 +49,17 @@ class HostProduct:
 
     def launch(self, addresses: Sequence[int], rows: int) -> None:
         """Run over memory of the host."""
-        places = dict(zip((*self._kernel.pointers, "out"), addresses, strict=True))
+        named = dict(zip((*self._kernel.pointers, "out"), addresses, strict=True))
         between = [numpy.empty((rows, layer.units), layer.store.dtype) for layer in self._kernel.before]
-        outs = [*(array.ctypes.data for array in between), places["out"]]
+        outs = [*(array.ctypes.data for array in between), named["out"]]
         for layer, rest, out in zip(self._layers, self._rests, outs, strict=True):
-            sums = _sums(layer, places, rows)
-            rest.launch([sums.ctypes.data, *(places[access.name] for access in layer.loads), out], rows)
-            places[_BETWEEN] = out
+            sums = _sums(layer, named, rows)
+            rest.launch([sums.ctypes.data, *(named[access.name] for access in layer.loads), out], rows)
+            named[_BETWEEN] = out
 
 
-_BETWEEN = (
-    "here"  # what ``codegen/cuda/products/chains.py`` calls the left operand of a product after another one
-)
+# What ``codegen/cuda/products/chains.py`` calls the left operand of a product after another one.
+_BETWEEN = "here"
 
 
 def on_host(kernel: Kernel, store: Store) -> HostKernel | HostProduct:
@@ -89,20 +88,20 @@ def _rest_of(kernel: ProductKernel) -> MapKernel:
     )
 
 
-def _sums(kernel: ProductKernel, places: dict[str, int], rows: int) -> numpy.ndarray:
-    """The product with its bias, (matrices, rows, units). places: pointer -> address."""
+def _sums(kernel: ProductKernel, addresses: dict[str, int], rows: int) -> numpy.ndarray:
+    """The product with its bias, (matrices, rows, units). addresses: pointer -> address."""
     assert kernel.block is not None
     stack, height = (rows, kernel.height) if kernel.batched else (1, rows)
     inner, units, panel = kernel.inner, kernel.units, kernel.block.panel
     *step, line = kernel.left.strides
-    left = _at(places[kernel.left.name], (stack, height, inner), (*(step or (0,)), line, 1), kernel.dtype)
+    left = _at(addresses[kernel.left.name], (stack, height, inner), (*(step or (0,)), line, 1), kernel.dtype)
     panels = -(-units // panel)
     strides = (*(kernel.right.strides or (0,)), inner * panel, panel, 1)
-    right = _at(places[kernel.right.name], (stack, panels, inner, panel), strides, kernel.dtype)
+    right = _at(addresses[kernel.right.name], (stack, panels, inner, panel), strides, kernel.dtype)
     weight = right.transpose(0, 2, 1, 3).reshape(stack, inner, panels * panel)[:, :, :units]
     sums = numpy.matmul(left, weight)
     if kernel.bias is not None:
-        sums += _at(places[kernel.bias.name], (units,), (1,), kernel.dtype)
+        sums += _at(addresses[kernel.bias.name], (units,), (1,), kernel.dtype)
     return numpy.ascontiguousarray(sums)
 
 
