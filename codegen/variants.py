@@ -45,14 +45,14 @@ class Way:
 
 @dataclass(frozen=True)
 class Size:
-    """A size of the batch: of which order of magnitude, and what each step that grows does with it."""
+    """A size of the batch."""
 
-    magnitude: int
-    steps: tuple[tuple[int, ...], ...] = ()
+    magnitude: int  # its order, in bits
+    steps: tuple[tuple[int, ...], ...] = ()  # what each step that grows does with it
     items: int = field(default=0, compare=False)
 
     @property
-    def least(self) -> int:
+    def min_items(self) -> int:
         """The smallest size of this order of magnitude."""
         return 1 << self.magnitude >> 1
 

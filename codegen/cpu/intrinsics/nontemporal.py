@@ -1,6 +1,6 @@
 """Stores past the caches, for results that no cache would hold until they are read.
 
-NOTE [streams]
+NOTE [nontemporal stores]
 A store to memory that no cache holds first reads the line. Stores marked as nontemporal do not, if they fill whole lines:
 ten million elements take 1.47 instead of 1.83 ms. LLVM does not vectorise loops with such stores, so kernels write a piece
 to near memory on the stack, and ``stream`` copies it to the result, a line at a time. ``drain`` orders these stores before
@@ -58,7 +58,7 @@ def stream(vector_bytes: int) -> Any:
 
 @Intrinsic
 def drain(context: Any) -> Any:
-    """See NOTE [streams]."""
+    """See NOTE [nontemporal stores]."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
         builder.fence("seq_cst")

@@ -33,19 +33,14 @@ Access = tuple[str, str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class SweepSpec:
-    """What ``codegen.kernel.Sweep`` says, as it stands in the source of a kernel.
+    """What ``codegen.kernels.kernel.Sweep`` says, as it stands in the source of a kernel."""
 
-    indices: of the loops around the row. element: what is done with each element; its parameters are the loaded elements,
-    values of the row, and folds, its results what is stored, if anything, and the folds. joins: for each fold, what two of
-    them are together.
-    """
-
-    extent: int
-    indices: tuple[str, ...]
+    extent: int  # elements of a row
+    indices: tuple[str, ...]  # names of those of the loops around the row
     loads: tuple[Access, ...]
     store: Access | None
-    joins: tuple[FunctionType, ...]
-    element: FunctionType
+    joins: tuple[FunctionType, ...]  # for each fold, what two of them are together
+    element: FunctionType  # (*loaded elements, *values of the row, *folds) -> what is stored, if anything, and folds
 
     @property
     def pointers(self) -> tuple[str, ...]:

@@ -102,13 +102,13 @@ class _Part:
         parts = emit.rounded_quotient(count, strip.part)
         with emit.counted(0, parts) as number:
             following = builder.add(number, constant(1))
-            first, beyond = (
+            first, stop = (
                 builder.add(begin, builder.sdiv(builder.mul(count, n), parts)) for n in (number, following)
             )
             for launch in strip.launches:
                 share = launch.rows // strip.items
-                rows = emit.times(first, share), emit.times(beyond, share)
-                self.launch(launch, *rows, _StripMemory(strip, memory, first, beyond))
+                rows = emit.times(first, share), emit.times(stop, share)
+                self.launch(launch, *rows, _StripMemory(strip, memory, first, stop))
 
     def launch(
         self, launch: Launch, begin: ir.Value, end: ir.Value, memory: _StripMemory | None = None

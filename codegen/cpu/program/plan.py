@@ -24,8 +24,8 @@ class Plan:
     """A schedule cut into pieces between host calls, with its kernels counted once each."""
 
     schedule: Schedule
-    machine: Machine
-    sources: tuple[str, ...]
+    machine: Machine  # that kernels are compiled for
+    sources: tuple[str, ...]  # of kernels; their numbers count them
     kernel_of: dict[Kernel, int]  # kernel -> number of its source
     pieces: tuple[tuple[int, ...], ...]  # steps; a piece is launches and strips, or one host call
     block_pieces: tuple[tuple[int, ...], ...]  # block -> its pieces

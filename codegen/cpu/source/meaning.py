@@ -162,7 +162,7 @@ def near_memory(size: int, dtype: str = "") -> Callable[[Address], Address]:
 
 
 def stream(near: Address, out: Address, begin: int, end: int) -> None:
-    """See NOTE [streams]."""
+    """See NOTE [nontemporal stores]."""
     dtype = out.memory.dtype
     out.write(dtype, (1,), near.read(dtype, (end - begin,), (1,)), begin)
 

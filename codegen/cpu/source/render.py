@@ -143,7 +143,7 @@ _PIECE = 1024  # elements that a map computes before it streams them
 
 
 def _streamed_map(kernel: MapKernel, places: list[list[str]], inner: list[str]) -> str:
-    """See NOTE [streams]: a flat map in pieces, one with an inner axis row by row."""
+    """See NOTE [nontemporal stores]: a flat map in pieces, one with an inner axis row by row."""
     result = of_elements(kernel.result)
     above: list[str] = []
     if kernel.extents:
@@ -186,7 +186,7 @@ def _rows(kernel: RowKernel) -> str:
         lines += indented(2, [assignment(s) for s in sweep.after])
     if len(kernel.store.strides) == 1:
         lines += indented(2, [_write(kernel.store, ("r",), kernel.result)])
-    if kernel.streams:  # see NOTE [streams]
+    if kernel.streams:  # see NOTE [nontemporal stores]
         lines += indented(2, [f"stream(near, out, r * {kernel.extent}, (r + 1) * {kernel.extent})"])
         lines += indented(1, ["drain()"])
     return "\n".join(lines) + "\n"

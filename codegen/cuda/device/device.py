@@ -22,16 +22,13 @@ class Memory(Protocol):
 
 
 class Resident(NamedTuple):  # several are made at every call: a tenth of the time of a frozen dataclass
-    """An array in the device's memory, in C order.
-
-    stream: the handle of the stream that others use for it (None: nobody need wait). owner: what keeps the memory.
-    """
+    """An array in the device's memory, in C order."""
 
     address: int
     shape: tuple[int, ...]
     dtype: numpy.dtype
-    stream: int | None
-    owner: Any
+    stream: int | None  # the handle of the stream that others use for it; None: nobody need wait
+    owner: Any  # what keeps the memory
 
 
 ALIGNMENT_BYTES = 256  # what the device's own allocations have

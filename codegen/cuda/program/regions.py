@@ -112,8 +112,8 @@ class _Writer:
     def _name(self, pointer: Pointer) -> str:
         """A name that no function has: they do not end in a number behind an underscore."""
         given = re.sub(r"[^0-9a-zA-Z]", "_", self.schedule.buffers[pointer.buffer].name).lstrip("_0123456789")
-        beyond = f"_from{pointer.offset}" if pointer.offset else ""
-        return f"{given or 'value'}{beyond}_{pointer.buffer}"
+        start = f"_from{pointer.offset}" if pointer.offset else ""
+        return f"{given or 'value'}{start}_{pointer.buffer}"
 
     # -- ways ----------------------------------------------------------------------------------------------------
 
