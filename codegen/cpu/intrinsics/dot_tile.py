@@ -13,7 +13,7 @@ from functools import partial
 
 from llvmlite import ir
 
-from blockfuse.codegen.cpu.intrinsics.product_tile import TileEdges, multiply_add
+from blockfuse.codegen.cpu.intrinsics.tile_edges import TileEdges, multiply_add
 from blockfuse.codegen.cpu.intrinsics.values import Value
 from blockfuse.codegen.values.emitter import I1, I32, constant
 

@@ -9,12 +9,15 @@ all that follow, as other threads expect.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+import numpy
 from llvmlite import ir
 from numba.core import types as _numba_types
 
+from blockfuse.codegen.cpu.intrinsics.kernel_function import KernelFunction
 from blockfuse.codegen.cpu.intrinsics.numba_intrinsic import Intrinsic
 from blockfuse.codegen.cpu.intrinsics.vectors import element_bytes
 from blockfuse.codegen.values.emitter import I1, I32, I64, Emitter, constant
@@ -23,7 +26,7 @@ types: Any = _numba_types  # its names are made at run time
 _LINE_BYTES = 64  # of the largest vector, too
 
 
-def near_memory(size: int, dtype: str = "") -> Any:
+def _near_memory(size: int, dtype: str = "") -> Any:
     """The intrinsic ``near(out)``: stack memory for ``size`` elements of ``dtype``, or that of ``out``, in whole lines."""
 
     def near(context: Any, out: Any) -> Any:
@@ -43,7 +46,7 @@ def near_memory(size: int, dtype: str = "") -> Any:
 
 
 @lru_cache  # Numba keeps every function that it has met
-def stream(vector_bytes: int) -> Any:
+def _stream(vector_bytes: int) -> Any:
     """The intrinsic ``stream(near, out, begin, end)``: ``out[begin:end]`` becomes what stands at the start of ``near``."""
 
     def copy(context: Any, near: Any, out: Any, begin: Any, end: Any) -> Any:
@@ -57,7 +60,7 @@ def stream(vector_bytes: int) -> Any:
 
 
 @Intrinsic
-def drain(context: Any) -> Any:
+def _drain(context: Any) -> Any:
     """See NOTE [nontemporal stores]."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
@@ -113,3 +116,31 @@ class _Stream:
         whole = self.vector.count * self.itemsize
         stored = builder.store(value, builder.bitcast(self._at(target, index), vector), align=whole)
         stored.set_metadata("nontemporal", builder.module.add_metadata([constant(1, I32)]))
+
+
+# -- meaning -----------------------------------------------------------------------------------------------------
+
+
+def _near_memory_meaning(size: int, dtype: str = "") -> Callable[[Any], Any]:
+    from blockfuse.codegen.meaning.memory import Address, unwritten  # only who checks kernels pays for it
+
+    def near(out: Any) -> Any:
+        kind = dtype or out.memory.dtype
+        line = _LINE_BYTES // numpy.dtype(kind).itemsize
+        return Address(unwritten(-(-size // line) * line, kind))
+
+    return near
+
+
+def _stream_meaning(near: Any, out: Any, begin: int, end: int) -> None:
+    dtype = out.memory.dtype
+    out.write(dtype, (1,), near.read(dtype, (end - begin,), (1,)), begin)
+
+
+def _drain_meaning() -> None:
+    """Stores of NumPy are in order."""
+
+
+NEAR_MEMORY = KernelFunction("near_memory", lambda _: _near_memory, _near_memory_meaning)
+STREAM = KernelFunction("stream", lambda machine: _stream(machine.vector_bytes), _stream_meaning)
+DRAIN = KernelFunction("drain", lambda _: _drain, _drain_meaning)

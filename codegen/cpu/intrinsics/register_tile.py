@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from blockfuse.codegen.cpu.intrinsics.product_tile import TileEdges, multiply_add
+from blockfuse.codegen.cpu.intrinsics.tile_edges import TileEdges, multiply_add
 from blockfuse.codegen.cpu.intrinsics.values import Value
 from blockfuse.codegen.values.emitter import constant
 

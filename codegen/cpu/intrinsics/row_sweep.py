@@ -13,12 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import FunctionType
 from typing import Any
 
+import numpy
 from llvmlite import ir
 from numba.core import types as _numba_types
 
+from blockfuse.codegen.cpu.intrinsics.kernel_function import KernelFunction
 from blockfuse.codegen.cpu.intrinsics.numba_intrinsic import Intrinsic
 from blockfuse.codegen.cpu.intrinsics.values import Value, evaluated
 from blockfuse.codegen.cpu.intrinsics.vectors import Vectors, as_stored, element_bytes
@@ -54,7 +57,7 @@ class SweepSpec:
         return code.co_varnames[len(self.loads) : code.co_argcount]
 
 
-def row_sweep(machine: Machine, **columns: Any) -> Callable[[FunctionType], Any]:
+def _native(machine: Machine, **columns: Any) -> Callable[[FunctionType], Any]:
     """Makes what is done with an element the intrinsic ``sweep(*pointers, *indices, *values of the row, *starts of folds)``.
 
     It gives the folds: nothing, one number, or a tuple.
@@ -208,3 +211,55 @@ def _itemsize(spec: SweepSpec, scalars: list[Value]) -> int:
     """Of the largest float, by which vectors are cut."""
     dtypes = {dtype for _, dtype, _ in (*spec.loads, *((spec.store,) if spec.store else ()))}
     return 8 if "float64" in dtypes or any(isinstance(v.type, ir.DoubleType) for v in scalars) else 4
+
+
+# -- meaning -----------------------------------------------------------------------------------------------------
+
+
+def _meaning(**columns: Any) -> Callable[[FunctionType], Callable[..., Any]]:
+    """What is done with an element, done along a row."""
+
+    def of_row(element: FunctionType) -> Callable[..., Any]:
+        spec = SweepSpec(**columns, element=element)
+        return lambda *operands: _sweep_meaning(spec, operands)
+
+    return of_row
+
+
+def _sweep_meaning(spec: SweepSpec, operands: tuple[Any, ...]) -> Any:
+    from blockfuse.codegen.meaning import folding, memory  # only who checks kernels pays for it
+
+    pointers, indices = len(spec.pointers), len(spec.pointers) + len(spec.indices)
+    addresses = dict(zip(spec.pointers, operands, strict=False))
+    around, scalars = operands[pointers:indices], operands[indices:]
+    if len(scalars) != len(spec.scalars):
+        raise memory.MeaningError(f"{len(scalars)} scalars are given for {', '.join(spec.scalars)}")
+    row_values = scalars[: len(scalars) - len(spec.joins)]
+    starts = [numpy.full((1, folding.width(spec.extent)), x) for x in scalars[len(row_values) :]]
+
+    def step(totals: list[Any], first: int, end: int) -> list[Any]:
+        taken = [_along_meaning(access, addresses, around, first, end) for access in spec.loads]
+        made = spec.element(*taken, *row_values, *totals)
+        results = list(made) if isinstance(made, tuple) else [made]
+        if spec.store is not None:
+            name, dtype, strides = spec.store
+            value = numpy.broadcast_to(results.pop(0), (end - first,))
+            addresses[name].write(dtype, strides[-1:], value, _start_meaning(strides, around, first))
+        return results
+
+    found = folding.folded_by(step, lambda n, a, b: spec.joins[n](a, b), starts, spec.extent)
+    folds = tuple(total[0, 0] for total in found)
+    return folds[0] if len(folds) == 1 else folds or None
+
+
+def _along_meaning(access: Access, addresses: Any, around: Any, first: int, end: int) -> Any:
+    """Elements ``first`` to ``end`` of a row."""
+    name, dtype, strides = access
+    return addresses[name].read(dtype, (end - first,), strides[-1:], _start_meaning(strides, around, first))
+
+
+def _start_meaning(strides: tuple[int, ...], around: Any, first: int) -> int:
+    return int(sum(n * step for n, step in zip((*around, first), strides, strict=True)))
+
+
+ROW_SWEEP = KernelFunction("row_sweep", lambda machine: partial(_native, machine), _meaning)
