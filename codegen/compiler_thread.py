@@ -32,7 +32,7 @@ _STACK_BYTES = 16 << 20  # LLVM goes deep, and the user may have made the stacks
 _LOOK_SECONDS = 0.2  # between looks whether the work still goes on, while waiting for it
 _MAX_LOOKS = 10  # after which a thread that has not begun is taken for lost
 _FORK_WAIT_SECONDS = 20.0  # that a fork, and the end of the interpreter, wait for the work
-_working = threading.RLock()
+_work_lock = threading.RLock()
 _workers: set[int] = set()  # identifiers of threads that work
 _forks = [0]  # that led to this process
 
@@ -62,7 +62,7 @@ class _Work:
     def _run(self) -> None:
         here = threading.get_ident()
         try:
-            with _working:
+            with _work_lock:
                 _workers.add(here)
                 stop_collector()
                 for prepare in _preparations:
@@ -157,7 +157,7 @@ def at_fork(renew: Callable[[], None]) -> None:
 
 
 def _before() -> None:
-    _working.acquire(timeout=_FORK_WAIT_SECONDS)
+    _work_lock.acquire(timeout=_FORK_WAIT_SECONDS)
 
 
 def _finish() -> None:
@@ -168,17 +168,17 @@ def _finish() -> None:
 
 def _in_parent() -> None:
     with suppress(RuntimeError):  # the work took too long
-        _working.release()
+        _work_lock.release()
 
 
 def _in_child() -> None:
-    global _working
+    global _work_lock
     here = threading.get_ident()
     _forks[0] += 1
     with suppress(RuntimeError):
-        _working.release()
+        _work_lock.release()
     if here not in _workers:
-        _working = threading.RLock()
+        _work_lock = threading.RLock()
     _workers.intersection_update({here})
     for renew in _renewals:
         renew()
