@@ -216,7 +216,7 @@ def test_nothing_is_a_region_where_it_is_worth_nothing(monkeypatch: pytest.Monke
 
 
 @pytest.mark.usefixtures("device")
-@pytest.mark.parametrize("limit", ["_LAUNCHES", "_BLOCKS"])
+@pytest.mark.parametrize("limit", ["_MAX_LAUNCHES", "_MAX_BLOCKS"])
 def test_a_region_has_only_so_many_launches_and_blocks(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(region_choice, limit, 6)
     plan = plan_made(agree("nested loops"))
