@@ -40,9 +40,9 @@ _FUNCTIONS = {
     "release": "Py_DecRef",
     "clear_error": "PyErr_Clear",
 }
-_TP_CALL = 128  # bytes: PyTypeObject.tp_call
-_SIZE = 16  # bytes: ob_size of a tuple
-_SLOT = "_entry"
+_TP_CALL_OFFSET = 128  # PyTypeObject.tp_call
+_OB_SIZE_OFFSET = 16  # of a tuple
+_ENTRY_NAME = "_entry"
 
 
 def type_call_ir() -> str:
@@ -74,7 +74,7 @@ def _emit_call(words: Words, this: ir.Value, arguments: ir.Value, keywords: ir.V
     unless(emit.is_null(entry), lambda: words.call("clear_error", VOID))
     unless(_is(words, entry, "none"), lambda: release(entry))
     items = emit.at(arguments, 8 * cpython.TUPLE_ITEMS, I8)
-    count = emit.field(arguments, _SIZE)
+    count = emit.field(arguments, _OB_SIZE_OFFSET)
     result = words.call("vectorcall", POINTER, entry, items, count, NULL)
     release(entry)
     unless(_is(words, result, "not_implemented"), lambda: release(result))
@@ -111,12 +111,12 @@ def install(cls: type, code: Callable[[], bytes], machine: Machine) -> None:
 def _value(name: str, generic: int) -> int:
     if name in _FUNCTIONS:
         return cpython.address_of(_FUNCTIONS[name])
-    objects = {"name": id(sys.intern(_SLOT)), "none": id(None), "not_implemented": id(NotImplemented)}
+    objects = {"name": id(sys.intern(_ENTRY_NAME)), "none": id(None), "not_implemented": id(NotImplemented)}
     return objects.get(name, generic)
 
 
 def _tp_call(cls: type) -> ctypes.c_int64:
-    return ctypes.c_int64.from_address(id(cls) + _TP_CALL)
+    return ctypes.c_int64.from_address(id(cls) + _TP_CALL_OFFSET)
 
 
 @lru_cache

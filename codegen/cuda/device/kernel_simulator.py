@@ -131,12 +131,12 @@ def stv4(pointer: Pointer, index: Any, *elements: Any) -> None:
 def shfl_xor(number: Any, mask: Any) -> Any:
     """The number of another thread of the warp; the simulator itself has no warps."""
     thread: Any = threading.current_thread()
-    return thread.exchanged(number)[thread.thread_id % _LANES ^ int(mask)]
+    return thread.exchanged(number)[thread.thread_id % _WARP_LANES ^ int(mask)]
 
 
 # -- blocks --------------------------------------------------------------------------------------------------------
 
-_LANES = 32
+_WARP_LANES = 32
 
 
 class _Thread(_simulator.BlockThread):
@@ -212,10 +212,10 @@ class _Block(_simulator.BlockManager):
 
 def _released(threads: list[_Thread]) -> list[_Thread]:
     """Those that need not wait any longer: whole warps, or, where no warp waits for itself, all that have not ended."""
-    warps = [list(warp) for _, warp in itertools.groupby(threads, lambda t: t.thread_id // _LANES)]
+    warps = [list(warp) for _, warp in itertools.groupby(threads, lambda t: t.thread_id // _WARP_LANES)]
     exchanging = [warp for warp in warps if all(t.waits_for == "its warp" for t in warp)]
     for warp in exchanging:
-        numbers = {t.thread_id % _LANES: t.offered for t in warp}
+        numbers = {t.thread_id % _WARP_LANES: t.offered for t in warp}
         for thread in warp:
             thread.numbers = numbers
     if exchanging:
