@@ -511,7 +511,7 @@ def _other_passes(patch: pytest.MonkeyPatch) -> None:
 
 def _other_strides(patch: pytest.MonkeyPatch) -> None:
     """A scheduler for which all elements of a row are the first one."""
-    made = scheduling.bodies.kernel_of
+    made = scheduling.lowering.kernel_of
 
     def turned(*operands: Any) -> Any:
         bound = made(*operands)
@@ -521,7 +521,7 @@ def _other_strides(patch: pytest.MonkeyPatch) -> None:
         ]
         return replace(bound, kernel=replace(bound.kernel, sweeps=tuple(parts)))
 
-    patch.setattr(scheduling.bodies, "kernel_of", turned)
+    patch.setattr(scheduling.lowering, "kernel_of", turned)
 
 
 def _other_offsets(patch: pytest.MonkeyPatch) -> None:
