@@ -6,7 +6,7 @@ without anyone noticing; a recording would freeze such values. A duck array sees
 array world: every such exit calls ``Interpreter.escape`` first.
 
 NOTE [pending arrays]
-An array may be promised before it is computed (``tracer.segments``): it has a type, and no data until somebody asks
+An array may be there before it is computed (``tracer/lazy/segments.py``): it has a type, and no data until somebody asks
 for ``_data``, in any thread. Nothing else in the package need know.
 """
 
@@ -36,8 +36,8 @@ _Binary = Callable[["ndarray", Any], "ndarray"]
 _Unary = Callable[["ndarray"], "ndarray"]
 
 
-class Promise(Protocol):
-    """Stands for data that is not computed yet. segment, number: what it waits with, and its place there."""
+class Pending(Protocol):
+    """Stands for data that is not computed yet. segment, number: what it waits with, and its index there."""
 
     segment: Any
     number: int
@@ -48,7 +48,7 @@ class Promise(Protocol):
     @property
     def dtype(self) -> numpy.dtype: ...
 
-    def keep(self) -> None:
+    def compute(self) -> None:
         """Give the array its ``_data``."""
 
 
@@ -60,9 +60,9 @@ class ndarray:
     receives.
     """
 
-    __slots__ = ("__weakref__", "_data", "_promise")
+    __slots__ = ("__weakref__", "_data", "_pending")
     _data: numpy.ndarray
-    _promise: Promise | None
+    _pending: Pending | None
     __array_priority__ = 1000.0
     __hash__ = None  # type: ignore[assignment]
 
@@ -70,16 +70,16 @@ class ndarray:
         if data.dtype.num not in _NUMBERS:
             raise DTypeError(f"dtype {data.dtype} is not supported; use one of {', '.join(DTYPES)}")
         self._data = data
-        self._promise = None
+        self._pending = None
 
     def __getattr__(self, name: str) -> Any:
-        """Only asked for what is not there: data that is promised, and what native code leaves out."""
-        if name == "_promise":
+        """Only asked for what is not there: data that is pending, and what native code leaves out."""
+        if name == "_pending":
             return None
         if name == "_data":
-            promise = self._promise
-            if promise is not None:
-                promise.keep()
+            pending = self._pending
+            if pending is not None:
+                pending.compute()
             return _DATA.__get__(self)  # another thread may have given it meanwhile
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
@@ -88,11 +88,11 @@ class ndarray:
     @property
     @tells_size
     def shape(self) -> tuple[int, ...]:
-        return (self._promise or self._data).shape
+        return (self._pending or self._data).shape
 
     @property
     def dtype(self) -> numpy.dtype:
-        return (self._promise or self._data).dtype
+        return (self._pending or self._data).dtype
 
     @property
     @size_agnostic

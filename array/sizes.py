@@ -1,4 +1,4 @@
-"""What functions declare of the sizes of arrays (NOTE [sizes that Python saw], ``tracer/generalize/sizes.py``)."""
+"""What functions declare of the sizes of arrays (NOTE [sizes that Python saw], ``tracer/certificate/sizes.py``)."""
 
 from __future__ import annotations
 

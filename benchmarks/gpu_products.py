@@ -16,8 +16,11 @@ from blockfuse.codegen.cuda.products.product_source import render_product
 from blockfuse.codegen.cuda.products.providers import LibraryProduct
 from blockfuse.codegen.cuda.products.tile_choice import candidates, choose_tile, cycles
 from blockfuse.codegen.cuda.source.device_source import DeviceSource
-from blockfuse.codegen.kernels.kernel import Access, BlockTile, ProductKernel, Statement
+from blockfuse.codegen.kernels.expression import Expression, Name
+from blockfuse.codegen.kernels.kernel import Access, Statement
 from blockfuse.codegen.kernels.machine import ProductShape
+from blockfuse.codegen.kernels.product_cuts import BlockTile
+from blockfuse.codegen.kernels.product_kernels import ProductKernel
 
 # (rows, inner, units): the products of the nets that issue 5 measures, and squares.
 SHAPES = (
@@ -108,19 +111,16 @@ def _kernel(shape: tuple[int, int, int], block: BlockTile) -> ProductKernel:
         height=rows,
         inner=inner,
         units=units,
-        batched=False,
-        by_panels=False,
-        tiles=(),
         left=Access("x0", "float32", (inner,)),
         right=Access("x1", "float32", ()),
         bias=Access("x2", "float32", ()),
         accumulator="t0",
         loads=(),
-        pointers=("x0", "x1", "x2"),
-        body=(Statement("t1", "float32", "relu(t0)"),),
+        operands=("x0", "x1", "x2"),
+        body=(Statement("t1", "float32", Expression("relu({0})", (Name("t0"),))),),
         store=Access("out", "float32", (units, 1)),
         result="t1",
-        block=replace(block, panel=-(-units // 4) * 4),
+        cut=replace(block, panel=-(-units // 4) * 4),
     )
 
 

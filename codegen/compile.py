@@ -12,7 +12,8 @@ import numpy
 
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.scheduling.every_size import for_every_size
-from blockfuse.codegen.scheduling.schedule import Schedule, schedule
+from blockfuse.codegen.scheduling.schedule import Schedule
+from blockfuse.codegen.scheduling.scheduler import schedule
 from blockfuse.ir.errors import TraceError
 from blockfuse.ir.flow import Flow, straight
 from blockfuse.ir.graph import Graph, Node, evaluate
@@ -75,16 +76,16 @@ def compile_flow(
 
 
 def compile_for_every_size(
-    flows: tuple[Flow, Flow], sizes: tuple[int, int], least: int, machine: Machine
+    flows: tuple[Flow, Flow], sizes: tuple[int, int], min_items: int, machine: Machine
 ) -> Compiled:
-    """The graphs for the first of two sizes of the batch, and the kernels for each from ``least`` on.
+    """The graphs for the first of two sizes of the batch, and the kernels for each from ``min_items`` on.
 
     Raises TraceError where there are none.
     """
     first, second = (compile_flow(flow, machine, batch=n) for flow, n in zip(flows, sizes, strict=True))
     if [str(o.prologue) for o in first.optimized] != [str(o.prologue) for o in second.optimized]:
         raise TraceError("what is computed from parameters alone depends on the batch size")
-    return replace(first, schedule=for_every_size(first.schedule, second.schedule, sizes, least, machine))
+    return replace(first, schedule=for_every_size(first.schedule, second.schedule, sizes, min_items, machine))
 
 
 def _prefix(number: int) -> str:

@@ -13,10 +13,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-from blockfuse.codegen.kernels.cost import AWAKE_WORK, PARALLEL_WORK, shared_from
-from blockfuse.codegen.kernels.kernel import ProductKernel, ProductTile
+from blockfuse.codegen.kernels.cost import AWAKE_WORK, PARALLEL_WORK
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.scheduling.schedule import Schedule
+from blockfuse.codegen.scheduling.sharing import shared_from
 from blockfuse.codegen.scheduling.steps import HostCall, Launch, Strip
 
 SIZE_SLOTS = 1024  # sizes of the batch that an entry knows at a time
@@ -77,17 +77,16 @@ def _of_step(step: Launch | Strip, batch: int, machine: Machine, items: int) -> 
     limits = (AWAKE_WORK, PARALLEL_WORK) if machine.threads > 1 else ()
     sharing = sum(items >= shared_from(step, batch, limit) for limit in limits)
     if isinstance(step, Launch):
-        return sharing, *_tiles(step, items * step.share)
+        return sharing, *_tiles(step, items * step.rows_per_item)
     tiles = (_tiles(launch, items * launch.rows // step.items) for launch in step.launches)
     return sharing, int(items > step.part), *(n for found in tiles for n in found)
 
 
 def _tiles(launch: Launch, rows: int) -> tuple[int, ...]:
     """Whether whole tiles of the tallest kind fit, which lower ones take the rest, and whether the last of them overlaps."""
-    kernel = launch.kernel
-    if not isinstance(kernel, ProductKernel) or kernel.height or len(kernel.tiles) < 2:
+    if len(launch.kernel.tiles) < 2:
         return ()
-    tallest, *lower = kernel.tiles
+    tallest, *lower = launch.kernel.tiles
     rest = rows % tallest.rows
-    lowest: ProductTile = next((tile for tile in lower if rows >= tile.rows), lower[-1])
+    lowest = next((tile for tile in lower if rows >= tile.rows), lower[-1])
     return (int(rows >= tallest.rows), lowest.rows if rest else 0, int(rest % lowest.rows > 0))

@@ -9,7 +9,7 @@ items are the same rows and more of the same kind, whatever their number.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Callable, Set
 from itertools import product
 from math import prod
 
@@ -18,9 +18,11 @@ from blockfuse.ir.graph import Graph, Node
 from blockfuse.ir.layout import Layout, row_major
 from blockfuse.ir.lowering import (
     Contraction,
+    Conversion,
     Gather,
     Joining,
     Leaf,
+    Lowering,
     Movement,
     Pointwise,
     Reduction,
@@ -53,20 +55,8 @@ def _rows_of(node: Node, rows_per_item: RowsPerItem, batch: int) -> int | None:
         return _moved(node, rows_per_item, batch)
     if not any(rows_per_item[o] for o in node.operands):
         return None if node.operator.random or _grows(node, batch) else 0
-    if isinstance(lowering, Pointwise):
-        return _together(node.type.ndim, node.operands, rows_per_item)
-    if isinstance(lowering, Reduction):
-        return None if 0 in node.attrs["axis"] else rows_per_item[node.operands[0]]
-    if isinstance(lowering, Joining):
-        whole = all(rows_per_item[o] for o in node.operands) and node.attrs["axis"] != 0
-        return _together(node.type.ndim, node.operands, rows_per_item) if whole else None
-    if isinstance(lowering, Contraction):
-        return _product(node, rows_per_item)
-    if isinstance(lowering, Writing):
-        return _written(node, rows_per_item, batch)
-    if isinstance(lowering, Gather):
-        return _picked(node, rows_per_item, batch)
-    return None
+    found = _ROWS.get(type(lowering))
+    return found(node, rows_per_item, batch) if found is not None else None
 
 
 def _grows(node: Node, batch: int) -> bool:
@@ -85,7 +75,20 @@ def _together(ndim: int, operands: tuple[Node, ...], rows_per_item: RowsPerItem)
     return found.pop() if len(found) == 1 else None
 
 
-def _product(node: Node, rows_per_item: RowsPerItem) -> int | None:
+def _computed(node: Node, rows_per_item: RowsPerItem, _batch: int) -> int | None:
+    return _together(node.type.ndim, node.operands, rows_per_item)
+
+
+def _folded(node: Node, rows_per_item: RowsPerItem, _batch: int) -> int | None:
+    return None if 0 in node.attrs["axis"] else rows_per_item[node.operands[0]]
+
+
+def _joined(node: Node, rows_per_item: RowsPerItem, _batch: int) -> int | None:
+    whole = all(rows_per_item[o] for o in node.operands) and node.attrs["axis"] != 0
+    return _together(node.type.ndim, node.operands, rows_per_item) if whole else None
+
+
+def _product(node: Node, rows_per_item: RowsPerItem, _batch: int) -> int | None:
     """Rows of the first operand, or stacks of matrices; the summed axis is never the batch."""
     left, right, *bias = node.operands
     if any(rows_per_item[b] for b in bias):
@@ -148,8 +151,20 @@ def _picked(node: Node, rows_per_item: RowsPerItem, batch: int) -> int | None:
     """Each item picks by its own indices, from a table that is fixed or from its own part of one."""
     lowering, (table, *indices) = node.operator.lowering, node.operands
     assert isinstance(lowering, Gather)
-    gathered = lowering.places(row_major(table.shape), [row_major(i.shape) for i in indices], **node.attrs)
+    gathered = lowering.walk(row_major(table.shape), [row_major(i.shape) for i in indices], **node.attrs)
     walked = [(table, gathered.base), *zip(indices, (a.index for a in gathered.axes), strict=True)]
     found = {_rows_of_layout(layout, o.type.size, batch) for o, layout in walked if rows_per_item[o]}
     alike = all(layout.strides[:1] == (0,) for o, layout in walked if not rows_per_item[o])
     return found.pop() if alike and len(found) == 1 else None
+
+
+# class of a lowering -> the rows per item of a result some of whose operands grow
+_ROWS: dict[type[Lowering], Callable[[Node, RowsPerItem, int], int | None]] = {
+    Pointwise: _computed,
+    Conversion: _computed,
+    Reduction: _folded,
+    Joining: _joined,
+    Contraction: _product,
+    Writing: _written,
+    Gather: _picked,
+}

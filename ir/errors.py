@@ -6,6 +6,7 @@
     ├── VerificationError             a pass made a graph that is not well formed (a bug of ours)
     ├── NotInitializedError           a parameter is read before ``initialize()``        (also a RuntimeError)
     │   └── DeferredInitializationError   ... before its shape is known
+    ├── StaleGradientError            a training step without new gradients                (also a UserWarning)
     ├── ShapeError                    shapes do not fit                                    (also a ValueError)
     ├── DTypeError                    a dtype that the language does not have              (also a TypeError)
     ├── ParameterFileError            a parameter file does not fit the net                (also a ValueError)
@@ -50,6 +51,10 @@ class NotInitializedError(BlockfuseError, RuntimeError):
 
 class DeferredInitializationError(NotInitializedError):
     """A parameter has no value yet because its shape is not known before the first call."""
+
+
+class StaleGradientError(BlockfuseError, UserWarning):
+    """Parameters whose gradients are those of the last step, or of none. Nothing was changed."""
 
 
 class ShapeError(BlockfuseError, ValueError):

@@ -35,9 +35,6 @@ GLUON_OPTIONS = (
     "backward_bulk_size",
 )
 
-# Attributes that are bookkeeping: assigning them tells nobody; copies and pickles start without the first.
-_TRANSIENT = ("_entry", "_holder", "_hybrid", "_name", "_watchers")
-_BOOKKEEPING = frozenset((*_TRANSIENT, "_options", "_shared"))
 _VALUES = (bool, int, float, str, bytes)  # equal ones cannot be told apart; told by repr, as 0.0 == -0.0
 
 _numbers: dict[str, itertools.count[int]] = {}  # class name in lower case -> the number of its next block
@@ -67,12 +64,22 @@ class Block(Held):
     array([2., 4.])
     """
 
+    # Assigning what is untracked tells nobody; what is in a registry tells by itself.
+    __untracked__ = Held.__untracked__ | {
+        "_entry",
+        "_hybrid",
+        "_numbered_name",
+        "_hybrid_options",
+        "_shared_parameters",
+    }
+    __registries__ = ("_children", "_reg_params", "_forward_hooks", "_forward_pre_hooks")
+
     # the compiled call, which answers NotImplemented where Python must take over
     _entry: Callable[..., Any] | None
     _hybrid: Hybrid | None
-    _options: dict[str, Any] | None  # what the block was hybridized with
-    _shared: dict[str, Parameter]
-    _name: str
+    _hybrid_options: dict[str, Any] | None  # what the block was hybridized with
+    _shared_parameters: dict[str, Parameter]
+    _numbered_name: str
     _children: Children
     _reg_params: ParameterDict
     _forward_hooks: dict[int, Hook]
@@ -86,10 +93,10 @@ class Block(Held):
         vars(self).update(
             _entry=None,
             _hybrid=None,
-            _options=None,
-            _shared={},
+            _hybrid_options=None,
+            _shared_parameters={},
             _watchers=Watchers(),
-            _name=f"{kind}{next(_numbers.setdefault(kind, itertools.count()))}",
+            _numbered_name=f"{kind}{next(_numbers.setdefault(kind, itertools.count()))}",
             _forward_hooks={},
             _forward_pre_hooks={},
             _children=Children.of(self),
@@ -106,7 +113,7 @@ class Block(Held):
             raise UsageError("params= takes other.params; for a block with children use share_parameters()")
         if not isinstance(prefix, str | None):
             raise TypeError(f"{type(self).__name__} takes prefix= as a text, not {prefix!r:.80}")
-        self._shared = dict(params or {})
+        self._shared_parameters = dict(params or {})
 
     # -- calling ---------------------------------------------------------------------------------------------
 
@@ -186,7 +193,7 @@ class Block(Held):
 
     def _compile_by(self, options: dict[str, Any] | None) -> None:
         self._hybrid = None if options is None else Hybrid(self, options)
-        self._entry, self._options = None, options
+        self._entry, self._hybrid_options = None, options
         self._watchers.notify()
 
     def explain(self) -> str:
@@ -201,7 +208,7 @@ class Block(Held):
     @property
     def name(self) -> str:
         """A name that no other block has, such as ``dense0``, or the one that was assigned."""
-        name: str = vars(self).get("name", self._name)
+        name: str = vars(self).get("name", self._numbered_name)
         return name
 
     @name.setter
@@ -225,7 +232,7 @@ class Block(Held):
     # -- structure -------------------------------------------------------------------------------------------
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in _BOOKKEEPING:
+        if name in type(self).__untracked__:
             object.__setattr__(self, name, value)
             return
         before = vars(self).get(name, _ABSENT)
@@ -245,7 +252,7 @@ class Block(Held):
 
     def _adopted(self, name: str, parameter: Parameter) -> Parameter:
         """``parameter``, or the shared one in its place, registered as ``name``."""
-        shared = self._shared.get(name)
+        shared = self._shared_parameters.get(name)
         if shared is not None:
             if parameter.shape is not None:
                 shared.shape = parameter.shape
@@ -302,9 +309,10 @@ class Block(Held):
         """Warn of parameters that only a list, tuple, set or dict of some block below holds."""
         blocks = list(self._blocks())
         known = {id(held) for block in blocks for held in (block, *block._reg_params.values())}
+        listed = {"_children", "_reg_params", *Block.__untracked__}
         for block in {id(block): block for block in blocks}.values():
             for name, value in vars(block).items():
-                if name not in ("_children", "_reg_params", *_BOOKKEEPING) and _holds_unknown(value, known):
+                if name not in listed and _holds_unknown(value, known):
                     warnings.warn(
                         f"{block._label} holds blocks or parameters in {name}, a {type(value).__name__}, "
                         f"where they are not initialised, saved, trained: use register_child() or Sequential",
@@ -435,16 +443,19 @@ class Block(Held):
     # -- copies and text -------------------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {key: value for key, value in vars(self).items() if key not in _TRANSIENT}
-        dicts = ("_children", "_reg_params", "_forward_hooks", "_forward_pre_hooks")
-        return {**state, **{key: dict(state[key]) for key in dicts}}
+        transient = Block.__untracked__ - {
+            "_hybrid_options",
+            "_shared_parameters",
+        }  # a copy is compiled as this block is
+        state = {key: value for key, value in vars(self).items() if key not in transient}
+        return {**state, **{key: dict(state[key]) for key in Block.__registries__}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._children.update(state.pop("_children"))
         self._reg_params.update(state.pop("_reg_params"))
         vars(self).update(state)
-        if self._options is not None:
-            self._compile_by(self._options)
+        if self._hybrid_options is not None:
+            self._compile_by(self._hybrid_options)
 
     def summary(self, *inputs: Any) -> None:
         """Run on ``inputs``, and print a table of blocks with the shapes of their results and parameters."""

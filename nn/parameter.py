@@ -46,6 +46,9 @@ class Parameter(Held):
     (2, 3)
     """
 
+    # The first call may set the value and its shape, and a program looks at its arrays itself.
+    __untracked__ = Held.__untracked__ | {"_data", "_shape", "_waiting"}
+
     def __init__(
         self,
         name: str = "weight",
@@ -267,7 +270,7 @@ class Parameter(Held):
     # -- copies ----------------------------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in vars(self).items() if key not in ("_holder", "_watchers")}
+        return {key: value for key, value in vars(self).items() if key not in Held.__untracked__}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _watchers=Watchers())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 from blockfuse.array.stamps import Watchers
 
@@ -19,17 +19,22 @@ class Owner(Protocol):
 
 
 class Held:
-    """Something that a block holds under a name: another block or a parameter."""
+    """Something that a block holds under a name: another block or a parameter.
 
-    _holder: tuple[weakref.ref[Any], str] | None = None  # the block that held it first, and the name there
+    What its classes declare for recordings is explained in NOTE [declared attributes] (``tracer/state/facts.py``).
+    """
+
+    __untracked__: ClassVar[frozenset[str]] = frozenset({"_held_by", "_watchers"})
+    __registries__: ClassVar[tuple[str, ...]] = ()
+    _held_by: tuple[weakref.ref[Any], str] | None = None  # the block that held it first, and the name there
 
     @property
     def structural_name(self) -> str:
         """The names from the outermost block down, such as ``hidden.weight``; empty for that block itself."""
-        owner = self._holder[0]() if self._holder else None
-        if self._holder is None or owner is None:
+        owner = self._held_by[0]() if self._held_by else None
+        if self._held_by is None or owner is None:
             return ""
-        return joined(owner.structural_name, self._holder[1])
+        return joined(owner.structural_name, self._held_by[1])
 
 
 def joined(prefix: str, name: str) -> str:
@@ -60,8 +65,8 @@ class Registry(dict[str, Entry]):
             return
         super().__setitem__(name, entry)
         self._release(name, before)
-        if self._owner is not None and (entry._holder is None or entry._holder[0]() is None):
-            entry._holder = (self._owner, name)
+        if self._owner is not None and (entry._held_by is None or entry._held_by[0]() is None):
+            entry._held_by = (self._owner, name)
         self._notify()
 
     def __delitem__(self, name: str) -> None:
@@ -71,8 +76,8 @@ class Registry(dict[str, Entry]):
         self._notify()
 
     def _release(self, name: str, entry: Held | None) -> None:
-        if entry is not None and self._owner is not None and entry._holder == (self._owner, name):
-            entry._holder = None
+        if entry is not None and self._owner is not None and entry._held_by == (self._owner, name):
+            entry._held_by = None
 
     def _notify(self) -> None:
         owner = self._owner() if self._owner is not None else None

@@ -111,8 +111,8 @@ def _source_text(program: Program) -> str:
 def _guards_text(program: Program) -> str:
     state = program.state
     given = [i for i in program.flow.inputs if i.operator is argument]
-    compared = [f"  {fact.text} is {_short(fact.value)}" for fact in state.facts]
-    compared += [f"  {contents.text}" for contents in state.contents]
+    compared = [f"  {fact.text} is {_short(fact.value)}" for fact in state.items]
+    compared += [f"  {fact.text}" for fact in state.others]
     lines = ["checked natively at each call:"]
     lines += [f"  {i.attrs['name']}: {i.type}, C-contiguous" for i in given]
     lines += ["  the arguments are no more than these, and nobody records gradients or trains"]
@@ -124,7 +124,7 @@ def _guards_text(program: Program) -> str:
 def _watched(program: Program) -> list[str]:
     blocks = [w for w in program.recording.watched if hasattr(w, "collect_params")]
     facts = [
-        f for f in program.state.watched_facts if f.holder in blocks and not hasattr(f.value, "_watchers")
+        f for f in program.state.watched_items if f.holder in blocks and not hasattr(f.value, "_watchers")
     ]
     return [
         *(f"block {b.structural_name or type(b).__name__}" for b in blocks),

@@ -9,34 +9,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from blockfuse.codegen.kernels.kernel import MapKernel, index_loads
+from blockfuse.codegen.kernels.loop_kernels import MapKernel
 from blockfuse.codegen.kernels.machine import Machine
-from blockfuse.codegen.scheduling.steps import Launch, Strip
 from blockfuse.ir.graph import Graph, Node
-from blockfuse.ir.lowering import Pointwise
 
 CACHE_BANDWIDTH = 64  # bytes of a weight a nanosecond
 FAR_BANDWIDTH = CACHE_BANDWIDTH / 6  # the same where no near cache holds it
 DEVICE_FLOPS = 20_000.0  # multiplications and additions a nanosecond of a device
 PARALLEL_WORK = 20_000.0  # below this, waking a thread costs more than it saves
 AWAKE_WORK = 5_000.0  # above this, threads that are awake may share the work
-WORD = 0.5  # a word of the random stream, with the numbers in it
-LINE = 64  # elements: threads that write next to each other keep to cache lines of their own
+WORD_NANOSECONDS = 0.5  # of a word of the random stream, with the numbers in it
+LINE_ELEMENTS = 64  # threads that write next to each other keep to cache lines of their own
 
 
 def line_grain(shape: Sequence[int]) -> int:
-    return LINE if len(shape) == 1 else 1
+    return LINE_ELEMENTS if len(shape) == 1 else 1
 
 
 def cost_of(body: Graph) -> float:
     """For one element: about eight simple vector operations of eight lanes a nanosecond."""
-    pointwise = [n.operator.lowering.cost for n in body.nodes if isinstance(n.operator.lowering, Pointwise)]
-    return (sum(pointwise) + 2.0) / 32
+    return (sum(n.operator.lowering.instructions for n in body.nodes) + 2.0) / 32
 
 
 def cost_of_picking(kernel: MapKernel) -> float:
     """For one element, more than that: one from somewhere in memory for each index that changes from element to element."""
-    return sum(1.0 if load.strides[-1] else 0.05 for load in index_loads(kernel).values())
+    return sum(1.0 if load.strides[-1] else 0.05 for load in kernel.index_loads.values())
 
 
 def work_of_product(product: Node, machine: Machine) -> float:
@@ -53,36 +50,3 @@ def time_of_tiles(rows: int, height: int, threads: int) -> float:
     """Of tiles of ``rows`` rows, in rows: the longest thread's, and the loads of the weight that each tile repeats."""
     tiles = -(-height // rows)
     return -(-tiles // threads) * rows * (1 + 0.5 / rows)
-
-
-# -- threads -------------------------------------------------------------------------------------------------
-
-
-def is_shared(step: Launch | Strip, machine: Machine, limit: float = AWAKE_WORK) -> bool:
-    """Whether a step has more work than ``limit`` for several threads, where that does not depend on the batch."""
-    rows = step.items if isinstance(step, Strip) else step.rows
-    return machine.threads > 1 and step.work > limit and rows >= 2 * step.grain
-
-
-def shared_from(step: Launch | Strip, batch: int, limit: float = AWAKE_WORK) -> int:
-    """From how many items on a step that grows with them has more work than that; its work is for ``batch`` items."""
-    share = 1 if isinstance(step, Strip) else step.share
-    return max(items_for(step.work, batch, limit), -(-2 * step.grain // share))
-
-
-def items_for(work: float, batch: int, limit: float) -> int:
-    """From how many items on ``work``, which is for ``batch`` of them, is above ``limit``."""
-    return int(limit * batch / max(work, 1e-9)) + 1
-
-
-def sharing(step: Launch | Strip, machine: Machine, batch: int) -> str:
-    """Who runs a step, for people."""
-    if machine.threads == 1:
-        return "one thread"
-    if step.grows:
-        few, many = (shared_from(step, batch, limit) for limit in (AWAKE_WORK, PARALLEL_WORK))
-        awake = f"threads that are awake from {few} items on, " if few < many else ""
-        return f"{awake}all threads from {many} items on"
-    if is_shared(step, machine, PARALLEL_WORK):
-        return "all threads"
-    return "threads that are awake" if is_shared(step, machine) else "one thread"

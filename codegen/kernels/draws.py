@@ -5,11 +5,12 @@ The state is two variables, ``low`` and ``high``; see NOTE [pieces of the stream
 
 from __future__ import annotations
 
-from blockfuse.codegen.kernels.cost import LINE, WORD, cost_of
-from blockfuse.codegen.kernels.expressions import statement
-from blockfuse.codegen.kernels.kernel import Access, DrawKernel
+from blockfuse.codegen.kernels.cost import LINE_ELEMENTS, WORD_NANOSECONDS, cost_of
+from blockfuse.codegen.kernels.kernel import Access
 from blockfuse.codegen.kernels.kernel_call import KernelCall, names_of_body
-from blockfuse.codegen.kernels.source_lines import indented
+from blockfuse.codegen.kernels.loop_kernels import DrawKernel
+from blockfuse.codegen.kernels.source_lines import assignment, indented
+from blockfuse.codegen.kernels.statements import statement
 from blockfuse.ir.graph import Graph, Node, constant
 from blockfuse.ir.lowering import Drawing
 from blockfuse.ir.stream import KEPT, PIECE
@@ -24,16 +25,16 @@ def draw_kernel(node: Node, body: Graph) -> KernelCall:
     computed = (statement(n, names) for n in body.nodes if n.operator is not constant and n is not draw)
     kernel = DrawKernel(
         node.attrs["name"],
+        Access("out", str(node.dtype), (1,)),
         Access("x0", "uint64", ()),
         names[draw],
         str(draw.dtype),
         tuple(computed),
-        Access("out", str(node.dtype), (1,)),
         names[body.outputs[0]],
     )
     count = node.type.size
     rows = count if not halved(kernel) or not count else count // 2 + 1
-    return KernelCall(kernel, rows, rows * WORD + count * cost_of(body), LINE)
+    return KernelCall(kernel, rows, rows * WORD_NANOSECONDS + count * cost_of(body), LINE_ELEMENTS)
 
 
 def halved(kernel: DrawKernel) -> bool:
@@ -51,7 +52,7 @@ def state_after(steps: str) -> list[str]:
     """The state of the piece after so many steps."""
     step = [
         "if steps & uint64(1):",
-        *indented(1, [*_factor_and_term(_places("place")), *stepped("low", "high")]),
+        *indented(1, [*_factor_and_term(_row_indices("place")), *stepped("low", "high")]),
     ]
     step += ["steps = uint64(steps >> uint64(1))", f"place = uint32(place + uint32({_ROW}))"]
     start = ["low = x0[0]", "high = x0[1]", f"steps = uint64({steps})", f"place = uint32({_ROW})"]
@@ -63,13 +64,13 @@ def power(doublings: int) -> list[str]:
     return _factor_and_term([f"uint32({_ROW * (1 + doublings) + n})" for n in range(_ROW)])
 
 
-def _places(first: str) -> list[str]:
+def _row_indices(first: str) -> list[str]:
     return [first, *(f"uint32({first} + uint32({n}))" for n in range(1, _ROW))]
 
 
-def _factor_and_term(places: list[str]) -> list[str]:
+def _factor_and_term(indices: list[str]) -> list[str]:
     names = ("factor_low", "factor_high", "term_low", "term_high")
-    return [f"{name} = x0[{place}]" for name, place in zip(names, places, strict=True)]
+    return [f"{name} = x0[{index}]" for name, index in zip(names, indices, strict=True)]
 
 
 def stepped(low: str, high: str) -> list[str]:
@@ -99,8 +100,8 @@ def _single(half: str) -> str:
     return f"float32(int32(({half}) >> uint64(8))) * float32({2.0**-24})"
 
 
-def stored(kernel: DrawKernel, number: str, place: str) -> list[str]:
+def stored(kernel: DrawKernel, number: str, index: str) -> list[str]:
     """The lines that make the result of a number and store it."""
     value = f"uint8({kernel.result})" if kernel.store.dtype == "bool" else kernel.result
-    lines = [f"{kernel.number} = {number}", *(f"{s.name} = {s.expression}" for s in kernel.body)]
-    return [*lines, f"out[{place}] = {value}"]
+    lines = [f"{kernel.number} = {number}", *map(assignment, kernel.body)]
+    return [*lines, f"out[{index}] = {value}"]

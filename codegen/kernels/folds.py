@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from math import prod
 
-from blockfuse.codegen.kernels.cost import LINE, cost_of
-from blockfuse.codegen.kernels.expressions import fold, statement
-from blockfuse.codegen.kernels.kernel import Access, ColumnKernel, RowKernel, Statement, Sweep
+from blockfuse.codegen.kernels.cost import LINE_ELEMENTS, cost_of
+from blockfuse.codegen.kernels.kernel import Access, Statement
 from blockfuse.codegen.kernels.kernel_call import CopyFirst, KernelCall, names_of_body
+from blockfuse.codegen.kernels.loop_kernels import ColumnKernel, RowKernel, Sweep
+from blockfuse.codegen.kernels.statements import fold, statement
 from blockfuse.ir import layout as layouts
 from blockfuse.ir.granularity import RowDomain
 from blockfuse.ir.graph import Graph, Node, argument, constant
 from blockfuse.ir.layout import Layout
 from blockfuse.ir.lowering import Pointwise, Reduction
+
+_MIN_KEPT_INSTRUCTIONS = 8  # a value of no more is computed again in each sweep
 
 # -- folds along rows ----------------------------------------------------------------------------------------
 
@@ -37,7 +40,7 @@ def rows_kernel(node: Node, body: Graph, operands: list[Layout], domain: RowDoma
     before, sweeps = _Sweeps(body, domain, names, loads).sweeps()
     store = Access("out", str(node.dtype), (1,) if domain.is_row(sink) else (extent, 1))
     kernel = RowKernel(
-        node.attrs["name"], extent, tuple(accesses.values()), row_loads, before, sweeps, store, names[sink]
+        node.attrs["name"], store, extent, tuple(accesses.values()), row_loads, before, sweeps, names[sink]
     )
     work = rows * extent * cost_of(body) * max(1, len(sweeps) / 2)
     return KernelCall(kernel, rows, work)
@@ -118,9 +121,8 @@ class _Sweeps:
         for number in range(self.last):
             here = self._needed(self._roots(number)) & last
             for node in (n for n in self.body.nodes if n in here):
-                lowering = node.operator.lowering
-                cost = lowering.cost if isinstance(lowering, Pointwise) else 0
-                best_cost = best[0].operator.lowering.cost if best else 8  # type: ignore[union-attr]
+                cost = node.operator.lowering.instructions
+                best_cost = best[0].operator.lowering.instructions if best else _MIN_KEPT_INSTRUCTIONS
                 if cost > best_cost and node.dtype == sink.dtype and node is not sink:
                     best = (node, number)
         return best
@@ -130,7 +132,7 @@ class _Sweeps:
         needed = self._needed(self._roots(number), reload)
         used = [access for leaf, access in self.loads.items() if leaf in needed]
         if reload in needed and reload is not None:
-            used.append(Access(f"out as {self.names[reload]}", str(reload.dtype), (0, 1)))
+            used.append(Access("out", str(reload.dtype), (0, 1), alias=self.names[reload]))
         computed = (n for n in self.body.nodes if n in needed and n is not reload)
         return Sweep(
             tuple(used),
@@ -166,16 +168,7 @@ def columns_kernel(
     folding = fold(reduction, {**names, reduction: "acc"})
     store = Access("out", str(node.dtype), (1,) if flat else (inner, 1))
     extents = (folded,) if flat else (folded, inner)
-    kernel = ColumnKernel(
-        node.attrs["name"],
-        extents,
-        tuple(accesses),
-        computed,
-        folding.start,
-        folding.step,
-        folding.join,
-        store,
-    )
+    kernel = ColumnKernel(node.attrs["name"], store, extents, tuple(accesses), computed, folding)
     rows = inner if flat else outer
     work = prod(whole) * cost_of(body)
-    return KernelCall(kernel, rows, work, LINE if flat else 1)
+    return KernelCall(kernel, rows, work, LINE_ELEMENTS if flat else 1)

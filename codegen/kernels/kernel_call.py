@@ -11,24 +11,23 @@ from blockfuse.ir.lowering import Gather
 
 @dataclass(frozen=True)
 class KernelCall:
-    """A kernel with what its launch needs: rows, in multiples of ``grain``, and its work in nanoseconds on one core.
-
-    shifts: by how many elements each operand begins behind where its layout does; () where none does.
-    """
+    """A kernel with what its launch needs."""
 
     kernel: Kernel
     rows: int
-    work: float
-    grain: int = 1
-    shifts: tuple[int, ...] = ()
+    work: float  # an estimate in nanoseconds on one core
+    grain: int = 1  # rows come in multiples of this
+    shifts: tuple[
+        int, ...
+    ] = ()  # by how many elements each operand begins behind its layout; () where none does
 
 
 @dataclass(frozen=True)
 class CopyFirst:
-    """A kernel cannot walk operand number ``operand`` as it lies: copy it, broadcast to ``shape``, in C order."""
+    """A kernel cannot walk an operand as it lies: copy it in C order."""
 
-    operand: int
-    shape: tuple[int, ...]
+    operand: int  # its number
+    shape: tuple[int, ...]  # to which it is broadcast
 
 
 def names_of_body(body: Graph) -> dict[Node, str]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import prod
 
 import numpy
 
 from blockfuse.codegen.kernels.cost import cost_of, cost_of_picking, line_grain
 from blockfuse.codegen.kernels.draws import draw_kernel
-from blockfuse.codegen.kernels.expressions import converted, literal_text, statement
+from blockfuse.codegen.kernels.expression import Name
 from blockfuse.codegen.kernels.folds import columns_kernel, rows_kernel
-from blockfuse.codegen.kernels.kernel import Access, Index, MapKernel, RowKernel, Statement
+from blockfuse.codegen.kernels.kernel import Access, Index, Statement
 from blockfuse.codegen.kernels.kernel_call import CopyFirst, KernelCall, names_of_body
+from blockfuse.codegen.kernels.loop_kernels import MapKernel
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.kernels.products import product_kernel
+from blockfuse.codegen.kernels.statements import converted, literal, statement
 from blockfuse.ir import layout as layouts
 from blockfuse.ir.granularity import row_domain
 from blockfuse.ir.graph import Graph, Node
@@ -42,21 +43,6 @@ def kernel_of(node: Node, operands: list[Layout], machine: Machine, batch: int =
     return columns_kernel(node, body, operands, reductions[0])
 
 
-NEAR = 4096  # elements of a row in near memory: 16 or 32 KB
-
-
-def streaming(bound: KernelCall) -> KernelCall:
-    """The same, writing its result past the caches, where the kernel is of a kind that can."""
-    kernel = bound.kernel
-    if not isinstance(kernel, MapKernel | RowKernel) or kernel.store.dtype not in ("float32", "float64"):
-        return bound
-    inner = (kernel.extent,) if isinstance(kernel, RowKernel) else kernel.extents
-    dense = len(inner) <= 1 and kernel.store.strides == (*inner, 1)
-    if not dense or any(extent > NEAR for extent in inner):
-        return bound
-    return replace(bound, kernel=replace(kernel, streams=True))
-
-
 # -- pointwise -----------------------------------------------------------------------------------------------
 
 
@@ -77,7 +63,7 @@ def _map(node: Node, body: Graph, operands: list[Layout]) -> KernelCall:
     )
     computed = tuple(statement(n, names) for n in body.nodes if isinstance(n.operator.lowering, Pointwise))
     store = Access("out", _moved(node.dtype), strides[-1])
-    kernel = MapKernel(node.attrs["name"], shape[1:], loads, computed, store, names[body.outputs[0]])
+    kernel = MapKernel(node.attrs["name"], store, shape[1:], loads, computed, names[body.outputs[0]])
     work = prod(shape) * (cost_of(body) + cost_of_picking(kernel))
     shifts = tuple(view.offset - given[leaf].offset for leaf, view in views.items())
     return KernelCall(kernel, shape[0] if prod(shape) else 0, work, line_grain(shape), shifts)
@@ -93,7 +79,7 @@ def _picked(
         lowering = node.operator.lowering
         if isinstance(lowering, Gather):
             table, *arrays = node.operands
-            found = lowering.places(given[table], [given[a] for a in arrays], **node.attrs)
+            found = lowering.walk(given[table], [given[a] for a in arrays], **node.attrs)
             views |= {table: found.base, **dict(zip(arrays, (a.index for a in found.axes), strict=True))}
             walked = zip(arrays, found.axes, strict=True)
             indices[table] = tuple(Index(names[array], axis.size, axis.stride) for array, axis in walked)
@@ -115,13 +101,12 @@ def copy_kernel(
     shape, strides = layouts.merge([source.shape] * 2, [source.strides, target.strides])
     if not shape:
         shape, strides = (1,), [(0,), (0,)]
-    text = converted("x0", origin, dtype)
     kernel = MapKernel(
         "copy",
+        Access("out", str(dtype), strides[1]),
         shape[1:],
         (Access("x0", str(origin), strides[0]),),
-        (Statement("t0", str(dtype), text),),
-        Access("out", str(dtype), strides[1]),
+        (Statement("t0", str(dtype), converted(Name("x0"), origin, dtype)),),
         "t0",
     )
     return KernelCall(kernel, shape[0] if prod(shape) else 0, prod(shape) * 0.1, line_grain(shape))
@@ -130,6 +115,6 @@ def copy_kernel(
 def zero_kernel(dtype: numpy.dtype, target: Layout) -> KernelCall:
     """Zeros in a layout."""
     shape, (strides,) = layouts.merge([target.shape], [target.strides])
-    zero = Statement("t0", str(dtype), literal_text(0, dtype))
-    kernel = MapKernel("zeros", shape[1:], (), (zero,), Access("out", str(dtype), strides), "t0")
+    zero = Statement("t0", str(dtype), literal(0, dtype))
+    kernel = MapKernel("zeros", Access("out", str(dtype), strides), shape[1:], (), (zero,), "t0")
     return KernelCall(kernel, shape[0], prod(shape) * 0.1)

@@ -5,38 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from blockfuse.codegen.kernels.kernel import BlockTile
+from blockfuse.codegen.kernels.product_cuts import BlockTile
 
 
 @dataclass(frozen=True)
 class ProductShape:
-    """A product as the choice of a tile sees it.
+    """A product as the choice of a tile sees it."""
 
-    A stack of ``matrices`` with ``height`` rows each (0: any number), times a weight in panels of ``panel`` columns.
-    """
-
-    matrices: int
-    height: int
+    matrices: int  # of a stack
+    height: int  # rows of each matrix; 0: any number
     inner: int
     units: int
-    panel: int
+    panel: int  # columns of a panel of the weight
     dtype: str
 
 
 @dataclass(frozen=True)
 class Machine:
-    """vector_bytes: width of a vector; 0: there are none, see ``ir.passes.products``. accumulators: vector registers that
-    a product tile may fill. features: the instruction sets, as LLVM names them, for the cache key. threads: how many a
-    launch may use. stream_bytes: from what size on a result is written past the caches (0: never). block_tile: how a
-    device cuts a product for blocks of threads; a CPU cuts it by its registers.
-    """
+    """What kernels are made for."""
 
-    vector_bytes: int
-    accumulators: int
-    features: str
-    threads: int = 1
+    vector_bytes: int  # width of a vector; 0: there are none, see ``ir.passes.products``
+    accumulators: int  # vector registers that a product tile may fill
+    features: str  # the instruction sets, as LLVM names them, for the cache key
+    threads: int = 1  # that a launch may use
     name: str = ""
-    stream_bytes: int = 0
+    min_nontemporal_bytes: int = 0  # from what size on a result is written past the caches; 0: never
+    # how a device cuts a product for blocks of threads
     block_tile: Callable[[ProductShape], BlockTile] | None = None
 
     def lanes(self, itemsize: int) -> int:

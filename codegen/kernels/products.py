@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 from blockfuse.codegen.kernels.cost import AWAKE_WORK, time_of_tiles, work_of_product
-from blockfuse.codegen.kernels.expressions import statement
-from blockfuse.codegen.kernels.kernel import Access, BlockTile, ProductKernel, ProductTile
+from blockfuse.codegen.kernels.kernel import Access
 from blockfuse.codegen.kernels.kernel_call import CopyFirst, KernelCall, names_of_body
 from blockfuse.codegen.kernels.machine import Machine, ProductShape
+from blockfuse.codegen.kernels.product_cuts import BlockTile, ProductTile, RegisterTiles
+from blockfuse.codegen.kernels.product_kernels import ProductKernel
+from blockfuse.codegen.kernels.statements import statement
 from blockfuse.ir import layout as layouts
 from blockfuse.ir.graph import Graph, Node, constant
 from blockfuse.ir.layout import Layout
 from blockfuse.ir.lowering import Contraction
 
-_PAGE = 4096  # bytes: lines so far apart share one set of a first-level cache,
-_PLACES = 8  # which holds 8 to 12 lines; 1024^3 takes 5% longer with tiles of more rows
+_PAGE_BYTES = 4096  # lines so far apart share one set of a first-level cache
+_CACHE_WAYS = 8  # lines that a set holds, or 12; 1024^3 takes 5% longer with tiles of more rows
 
 
 def choose_tile(
@@ -32,12 +34,12 @@ def choose_tile(
 
     It fills the registers, wastes few rows, gives each thread the same number of tiles (of few rows, where there is enough
     ``work`` for several threads), and hides the latency of a few accumulators. conflicts: rows lie so that a cache has
-    few places for them.
+    few lines for them.
     """
-    most = max(1, accumulators // vectors)
-    if height >= most:
-        most = min(most, _PLACES) if conflicts else most
-        rows = min(range(most // 2 + 1, most + 1), key=lambda r: time_of_tiles(r, height, threads))
+    max_rows = max(1, accumulators // vectors)
+    if height >= max_rows:
+        max_rows = min(max_rows, _CACHE_WAYS) if conflicts else max_rows
+        rows = min(range(max_rows // 2 + 1, max_rows + 1), key=lambda r: time_of_tiles(r, height, threads))
         return ProductTile(rows, 1, panel, 1)
     wide = max(1, accumulators // (height * vectors))
     each = -(-panels // threads) if work > AWAKE_WORK else panels
@@ -50,18 +52,18 @@ def choose_tile(
 
 def open_tiles(panels: int, vectors: int, panel: int, accumulators: int) -> tuple[ProductTile, ...]:
     """Tiles for any number of rows: the tallest, one for what it leaves over, some for a few rows."""
-    most = max(1, accumulators // vectors)
-    heights = [most, *(h for h in (4, 2, 1) if h < most)]
+    tallest = max(1, accumulators // vectors)
+    heights = [tallest, *(h for h in (4, 2, 1) if h < tallest)]
     return tuple(choose_tile(h, panels, vectors, panel, accumulators) for h in heights)
 
 
 def few_columns_tiles(height: int, units: int, accumulators: int) -> tuple[ProductTile, ...]:
     """Tiles whose vectors run along the inner axis: all columns of as many rows as the registers hold."""
-    most = max(1, accumulators // units)
+    max_rows = max(1, accumulators // units)
     if height:
-        rows = min(range(1, most + 1), key=lambda r: (-(-height // r) * (r + 1), -r))
+        rows = min(range(1, max_rows + 1), key=lambda r: (-(-height // r) * (r + 1), -r))
         return (ProductTile(min(rows, height), units, 1, 1),)
-    return tuple(ProductTile(rows, units, 1, 1) for rows in dict.fromkeys((most, 1)))
+    return tuple(ProductTile(rows, units, 1, 1) for rows in dict.fromkeys((max_rows, 1)))
 
 
 def product_kernel(
@@ -84,35 +86,41 @@ def product_kernel(
     work = work_of_product(product, machine)
     if batch and not batched and height % batch == 0:
         height = 0
-    block = _block(product, height, machine) if machine.block_tile else None
-    tiles = () if block else _register_tiles(product, height, accesses[left], machine, work)
-    by_panels = not batched and bool(tiles) and height == tiles[0].rows
     kernel = ProductKernel(
         name=node.attrs["name"],
         dtype=str(product.dtype),
         height=height,
         inner=inner,
         units=units,
-        batched=batched,
-        by_panels=by_panels,
-        tiles=tiles,
         left=accesses[left],
         right=accesses[right],
         bias=accesses[bias[0]] if bias else None,
         accumulator=names[product],
         loads=loads,
-        pointers=tuple(accesses[leaf].name for leaf in body.inputs),
+        operands=tuple(accesses[leaf].name for leaf in body.inputs),
         body=tuple(statement(n, names) for n in epilogue),
         store=Access("out", str(node.dtype), (height * units, units, 1) if batched else (units, 1)),
         result=names[body.outputs[0]],
-        block=block,
+        cut=_cut(product, height, accesses[left], machine, work),
     )
-    if by_panels:
-        return KernelCall(kernel, -(-right.shape[-3] // tiles[0].panels), work)
-    return KernelCall(kernel, left.shape[0], work, tiles[0].rows if tiles and not batched else 1)
+    if kernel.by_panels:
+        return KernelCall(kernel, -(-right.shape[-3] // kernel.tiles[0].panels), work)
+    return KernelCall(
+        kernel, left.shape[0], work, kernel.tiles[0].rows if kernel.tiles and not batched else 1
+    )
 
 
 # -- how it is cut -----------------------------------------------------------------------------------------------
+
+
+def _cut(
+    product: Node, height: int, left: Access, machine: Machine, work: float
+) -> RegisterTiles | BlockTile:
+    if machine.block_tile:
+        return _block(product, height, machine)
+    tiles = _register_tiles(product, height, left, machine, work)
+    stacked = product.operands[0].type.ndim == 3
+    return RegisterTiles(tiles, by_panels=not stacked and height == tiles[0].rows)
 
 
 def _block(product: Node, height: int, machine: Machine) -> BlockTile:
@@ -136,7 +144,7 @@ def _register_tiles(
     vectors = panel // machine.lanes(product.dtype.itemsize)
     if not height:
         return open_tiles(panels, vectors, panel, machine.accumulators)
-    conflicts = left.strides[-1] * product.dtype.itemsize % _PAGE == 0
+    conflicts = left.strides[-1] * product.dtype.itemsize % _PAGE_BYTES == 0
     tile = choose_tile(height, panels, vectors, panel, machine.accumulators, machine.threads, work, conflicts)
     return (tile,)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy
 
+from blockfuse.codegen.kernels.expression import Term
 from blockfuse.codegen.kernels.kernel import Statement
 from blockfuse.codegen.meaning.memory import MeaningError
 
@@ -25,16 +26,20 @@ def computed(statements: Iterable[Statement], values: Values) -> None:
         values[statement.name] = value
 
 
-def value_of(text: str, values: Mapping[str, Any]) -> numpy.ndarray:
+def value_of(expression: Term, values: Mapping[str, Any]) -> numpy.ndarray:
     """What an expression over ``values``, and nothing else, stands for."""
+    return value_of_text(expression.text(), values)
+
+
+def value_of_text(text: str, values: Mapping[str, Any]) -> numpy.ndarray:
     try:
-        return numpy.asarray(eval(compiled(text), _SCOPE, values))
+        return numpy.asarray(eval(_compiled(text), _SCOPE, values))
     except NameError as error:
         raise MeaningError(f"{error} where {text!r} stands; there are {', '.join(values)}") from error
 
 
 @lru_cache(maxsize=1 << 14)
-def compiled(text: str) -> CodeType:
+def _compiled(text: str) -> CodeType:
     return compile(text, "<expression of a kernel>", "eval")
 
 

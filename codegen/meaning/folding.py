@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy
 
-from blockfuse.codegen.kernels.kernel import Fold
-from blockfuse.codegen.meaning.expressions import Values, compiled, value_of
+from blockfuse.codegen.kernels.loop_kernels import Fold
+from blockfuse.codegen.meaning.expressions import Values, value_of, value_of_text
 from blockfuse.codegen.meaning.memory import MeaningError
 
 _STEPS = 4  # of one accumulator
@@ -24,19 +24,19 @@ def folded(fold: Fold, values: Values, shape: tuple[int, ...]) -> numpy.ndarray:
 
     values: over the domain; those with size 1 along axis 1 are the same for all elements.
     """
-    named = {name: values[name] for name in compiled(fold.step).co_names if name in values}
+    named = {name: values[name] for name in fold.step.names if name in values}
     start = value_of(fold.start, {})
     if start.dtype != fold.dtype:
         raise MeaningError(f"{fold} starts as {start.dtype}")
     size = width(shape[1])
     starts = [numpy.full((shape[0], size, *shape[2:]), start)]
 
-    def step(totals: Totals, first: int, beyond: int) -> Totals:
-        taken = {n: v[:, first:beyond] if v.shape[1:2] == shape[1:2] else v for n, v in named.items()}
+    def step(totals: Totals, first: int, end: int) -> Totals:
+        taken = {n: v[:, first:end] if v.shape[1:2] == shape[1:2] else v for n, v in named.items()}
         return [value_of(fold.step, {**taken, fold.name: totals[0]})]
 
     def join(_: int, a: numpy.ndarray, b: numpy.ndarray) -> numpy.ndarray:
-        return value_of(fold.join.format("a", "b"), {"a": a, "b": b})
+        return value_of_text(fold.join.format("a", "b"), {"a": a, "b": b})
 
     return folded_by(step, join, starts, shape[1])[0]
 
@@ -54,7 +54,7 @@ def folded_by(
 ) -> Totals:
     """Several folds at once, along axis 1 of ``starts``, where each has ``width(extent)`` accumulators.
 
-    step: the totals after elements ``first`` to ``beyond``, one for each accumulator. join: of fold number n, two totals.
+    step: the totals after elements ``first`` to ``end``, one for each accumulator. join: of fold number n, two totals.
     """
     totals = [start.copy() for start in starts]
     size = width(extent)

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy
 
-from blockfuse.codegen.kernels.kernel import (
-    Access,
-    ColumnKernel,
-    DrawKernel,
-    Fold,
-    Index,
-    Kernel,
-    MapKernel,
-    ProductKernel,
-    RowKernel,
-    Sweep,
-    index_loads,
-)
+from blockfuse.codegen.kernels.kernel import Access, Index, Kernel
+from blockfuse.codegen.kernels.loop_kernels import ColumnKernel, DrawKernel, MapKernel, RowKernel, Sweep
+from blockfuse.codegen.kernels.product_kernels import ChainKernel, ProductKernel
 from blockfuse.codegen.meaning.expressions import Values, computed
 from blockfuse.codegen.meaning.folding import folded
 from blockfuse.codegen.meaning.memory import Address, MeaningError
-from blockfuse.codegen.meaning.products import product_meaning
+from blockfuse.codegen.meaning.products import chain_meaning, product_meaning
 from blockfuse.ir.stream import KEPT, PIECE, generator_of
 
 Addresses = Mapping[str, Address]  # pointer parameter -> what it points to
@@ -30,17 +21,7 @@ Addresses = Mapping[str, Address]  # pointer parameter -> what it points to
 
 def kernel_meaning(kernel: Kernel, addresses: Addresses, begin: int, end: int) -> None:
     """What a launch of rows ``begin`` to ``end`` does to memory."""
-    if isinstance(kernel, MapKernel):
-        _map(kernel, addresses, begin, end)
-    elif isinstance(kernel, RowKernel):
-        _rows(kernel, addresses, begin, end)
-    elif isinstance(kernel, ColumnKernel):
-        _columns(kernel, addresses, begin, end)
-    elif isinstance(kernel, DrawKernel):
-        _draws(kernel, addresses, begin, end)
-    else:
-        assert isinstance(kernel, ProductKernel)
-        product_meaning(kernel, addresses, begin, end)
+    _MEANING[type(kernel)](kernel, addresses, begin, end)
 
 
 def _loaded(access: Access, addresses: Addresses, shape: tuple[int, ...], begin: int) -> numpy.ndarray:
@@ -62,12 +43,12 @@ def _stored(
 
 def _map(kernel: MapKernel, addresses: Addresses, begin: int, end: int) -> None:
     shape = (end - begin, *kernel.extents)
-    named = index_loads(kernel)
-    places = {name: _loaded(load, addresses, shape, begin) for name, load in named.items()}
+    named = kernel.index_loads
+    indices = {name: _loaded(load, addresses, shape, begin) for name, load in named.items()}
     values: Values = {}
     for load in kernel.loads:
         if load.indices:
-            values[load.name] = _picked(load, addresses, places, shape, begin)
+            values[load.name] = _picked(load, addresses, indices, shape, begin)
         elif load.name not in named:
             values[load.name] = _loaded(load, addresses, shape, begin)
     computed(kernel.body, values)
@@ -75,21 +56,21 @@ def _map(kernel: MapKernel, addresses: Addresses, begin: int, end: int) -> None:
 
 
 def _picked(
-    load: Access, addresses: Addresses, places: Values, shape: tuple[int, ...], begin: int
+    load: Access, addresses: Addresses, indices: Values, shape: tuple[int, ...], begin: int
 ) -> numpy.ndarray:
-    """Elements of a table at the places that indices name."""
-    place = numpy.asarray(begin * load.strides[0])
+    """Elements of a table at the offsets that indices name."""
+    offset = numpy.asarray(begin * load.strides[0])
     for axis, (extent, stride) in enumerate(zip(shape, load.strides, strict=True)):
         walked = stride * numpy.arange(extent)
-        place = place + walked.reshape(-1, *(1,) * (len(shape) - axis - 1))
+        offset = offset + walked.reshape(-1, *(1,) * (len(shape) - axis - 1))
     for index in load.indices:
-        place = place + index.stride * _clamped(index, places[index.name], addresses["fault"])
-    return addresses[load.name].pick(load.dtype, place)
+        offset = offset + index.stride * _clamped(index, indices[index.name], addresses["fault"])
+    return addresses[load.name].pick(load.dtype, offset)
 
 
-def _clamped(index: Index, places: numpy.ndarray, fault: Address) -> numpy.ndarray:
-    """The nearest places that there are; see NOTE [faults]."""
-    counted = places.astype("int64")
+def _clamped(index: Index, indices: numpy.ndarray, fault: Address) -> numpy.ndarray:
+    """The nearest indices that there are; see NOTE [faults]."""
+    counted = indices.astype("int64")
     counted = numpy.where(counted < 0, counted + index.size, counted)
     nearest: numpy.ndarray = numpy.minimum(numpy.maximum(counted, 0), index.size - 1)
     if (nearest != counted).any():
@@ -104,7 +85,6 @@ def _rows(kernel: RowKernel, addresses: Addresses, begin: int, end: int) -> None
     """Values of rows are columns of size 1, under the values of elements while a sweep lasts."""
     count = end - begin
     shape = (count, kernel.extent)
-    by_element = len(kernel.store.strides) == 2
     rows: Values = {
         load.name: _loaded(load, addresses, (count,), begin)[:, None] for load in kernel.row_loads
     }
@@ -113,13 +93,13 @@ def _rows(kernel: RowKernel, addresses: Addresses, begin: int, end: int) -> None
         elements = _elements(kernel, sweep, addresses, rows, shape, begin)
         if sweep.keep:
             _stored(kernel.store, addresses, elements[sweep.keep], shape, begin)
-        if by_element and sweep is kernel.sweeps[-1]:
+        if kernel.stores_elements and sweep is kernel.sweeps[-1]:
             _stored(kernel.store, addresses, elements[kernel.result], shape, begin)
         for fold in sweep.folds:
             _require_new(fold.name, rows)
             rows[fold.name] = folded(fold, elements, shape)
         computed(sweep.after, rows)
-    if not by_element:
+    if not kernel.stores_elements:
         result = numpy.broadcast_to(rows[kernel.result], (count, 1))
         _stored(kernel.store, addresses, result[:, 0], (count,), begin)
 
@@ -130,10 +110,8 @@ def _elements(
     """The values of one sweep, those of the rows among them."""
     elements = dict(rows)
     for load in sweep.loads:
-        again = load.name.startswith("out as ")
-        name = load.name.removeprefix("out as ")
-        _require_new(name, elements)
-        elements[name] = _loaded(kernel.store if again else load, addresses, shape, begin)
+        _require_new(load.value, elements)
+        elements[load.value] = _loaded(kernel.store if load.alias else load, addresses, shape, begin)
     computed(sweep.body, elements)
     return elements
 
@@ -150,8 +128,7 @@ def _columns(kernel: ColumnKernel, addresses: Addresses, begin: int, end: int) -
     shape = (end - begin, *kernel.extents)
     values = {load.name: _loaded(load, addresses, shape, begin) for load in kernel.loads}
     computed(kernel.body, values)
-    fold = Fold("acc", kernel.store.dtype, kernel.start, kernel.step, kernel.join)
-    result = folded(fold, values, shape)[:, 0]
+    result = folded(kernel.fold, values, shape)[:, 0]
     _stored(kernel.store, addresses, result, (shape[0], *shape[2:]), begin)
 
 
@@ -164,8 +141,19 @@ def _draws(kernel: DrawKernel, addresses: Addresses, begin: int, end: int) -> No
     count = int(piece[0, 3])
     each = 2 if kernel.dtype == "float32" else 1
     kept = int(each == 2 and piece[0, 2] >= KEPT)
-    first, beyond = each * begin + kept if begin else 0, min(each * end + kept, count)
-    numbers = generator_of(piece).random(count, numpy.dtype(kernel.dtype))[first:beyond]
+    first, stop = each * begin + kept if begin else 0, min(each * end + kept, count)
+    numbers = generator_of(piece).random(count, numpy.dtype(kernel.dtype))[first:stop]
     values = {kernel.number: numbers}
     computed(kernel.body, values)
     addresses[kernel.store.name].write(kernel.store.dtype, (1,), values[kernel.result], first)
+
+
+# class of a kernel -> what its rows begin to end do to memory
+_MEANING: dict[type[Kernel], Callable[[Any, Addresses, int, int], None]] = {
+    MapKernel: _map,
+    RowKernel: _rows,
+    ColumnKernel: _columns,
+    DrawKernel: _draws,
+    ProductKernel: product_meaning,
+    ChainKernel: chain_meaning,
+}

@@ -86,19 +86,19 @@ class Address:
             self.memory.require(numpy.s_[:0])
         return found != 0 if dtype == "bool" else found
 
-    def pick(self, dtype: str, places: numpy.ndarray) -> numpy.ndarray:
-        """Elements at ``places``."""
-        flat, places = self._flat(dtype), places + (self.start - self.memory.first)
-        if places.size and not (places.min() >= 0 and places.max() < flat.size):
+    def pick(self, dtype: str, offsets: numpy.ndarray) -> numpy.ndarray:
+        """Elements at ``offsets``."""
+        flat, indices = self._flat(dtype), offsets + (self.start - self.memory.first)
+        if indices.size and not (indices.min() >= 0 and indices.max() < flat.size):
             raise MeaningError(
-                f"places up to {places.max()} of {flat.size} are picked, from {places.min()} on"
+                f"elements up to {indices.max()} of {flat.size} are picked, from {indices.min()} on"
             )
-        self.memory.require(places)
-        found: numpy.ndarray = flat[places]
+        self.memory.require(indices)
+        found: numpy.ndarray = flat[indices]
         return found != 0 if dtype == "bool" else found
 
     def write(self, dtype: str, strides: Sequence[int], value: numpy.ndarray, first: int = 0) -> None:
-        """Store elements through strides, no two of them in one place."""
+        """Store elements through strides, no two of them at one offset."""
         if not self.memory.flat.flags.writeable:
             raise MeaningError("an argument or a parameter is written to")
         if value.dtype != dtype:
@@ -137,22 +137,22 @@ class Address:
     # -- one element after the other, as the source of a kernel has it ---------------------------------------
 
     def __getitem__(self, index: Any) -> Any:
-        place = self._place(index)
-        self.memory.require(numpy.s_[place : place + 1])
-        return self.memory.flat[place]
+        position = self._position(index)
+        self.memory.require(numpy.s_[position : position + 1])
+        return self.memory.flat[position]
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        place, flat = self._place(index), self.memory.flat
+        position, flat = self._position(index), self.memory.flat
         if not flat.flags.writeable:
             raise MeaningError("an argument or a parameter is written to")
         if numpy.asarray(value).dtype != flat.dtype:
             raise MeaningError(f"{numpy.asarray(value).dtype} is stored as {flat.dtype}")
-        flat[place] = value
+        flat[position] = value
         if self.memory.written is not None:
-            self.memory.written[place] = True
+            self.memory.written[position] = True
 
-    def _place(self, index: Any) -> int:
-        place = self.start + operator.index(index) - self.memory.first
-        if not 0 <= place < self.memory.flat.size:
-            raise MeaningError(f"place {place} of {self.memory.flat.size}")
-        return place
+    def _position(self, index: Any) -> int:
+        position = self.start + operator.index(index) - self.memory.first
+        if not 0 <= position < self.memory.flat.size:
+            raise MeaningError(f"element {position} of {self.memory.flat.size}")
+        return position

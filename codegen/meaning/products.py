@@ -7,26 +7,36 @@ from dataclasses import dataclass
 
 import numpy
 
-from blockfuse.codegen.kernels.kernel import Access, ProductKernel
+from blockfuse.codegen.kernels.kernel import Access
+from blockfuse.codegen.kernels.product_kernels import BETWEEN, ChainKernel, ProductKernel
 from blockfuse.codegen.meaning.expressions import computed
 from blockfuse.codegen.meaning.memory import Address, unwritten
 
-_BETWEEN = "here"  # the left operand of a product after another one
+
+def chain_meaning(kernel: ChainKernel, addresses: Mapping[str, Address], begin: int, end: int) -> None:
+    """What a launch of rows ``begin`` to ``end`` does to memory."""
+    *layers, last = kernel.layers
+    memory = dict(addresses)
+    for layer in layers:
+        made = unwritten((end - begin) * layer.units, layer.store.dtype, begin * layer.units)
+        memory["out"] = Address(made)
+        product_meaning(layer, memory, begin, end)
+        memory[BETWEEN] = memory["out"]
+    product_meaning(last, {**memory, "out": addresses["out"]}, begin, end)
 
 
 def product_meaning(kernel: ProductKernel, addresses: Mapping[str, Address], begin: int, end: int) -> None:
     """What a launch of rows, of matrices or of groups of panels ``begin`` to ``end`` does to memory."""
-    if not kernel.before:
-        _one(kernel, addresses, begin, end)
-        return
-    places = dict(addresses)
-    for layer in kernel.before:
-        places["out"] = Address(
-            unwritten((end - begin) * layer.units, layer.store.dtype, begin * layer.units)
-        )
-        _one(layer, places, begin, end)
-        places[_BETWEEN] = places["out"]
-    _one(kernel, {**places, "out": addresses["out"]}, begin, end)
+    domain = _domain(kernel, begin, end)
+    sums = _sums(kernel, addresses, domain)[..., : domain.shape[-1]]
+    if kernel.bias is not None:
+        bias = addresses[kernel.bias.name]
+        sums = sums + bias.read(kernel.bias.dtype, domain.shape[-1:], (1,), domain.starts[-1])
+    values = {kernel.accumulator: sums}
+    values |= {load.name: domain.read(load, addresses) for load in kernel.loads}
+    computed(kernel.body, values)
+    result = numpy.broadcast_to(values[kernel.result], domain.shape)
+    addresses["out"].write(kernel.store.dtype, kernel.store.strides, result, domain.offset(kernel.store))
 
 
 @dataclass(frozen=True)
@@ -37,23 +47,10 @@ class _Domain:
     starts: tuple[int, ...]
 
     def read(self, access: Access, addresses: Mapping[str, Address]) -> numpy.ndarray:
-        return addresses[access.name].read(access.dtype, self.shape, access.strides, self.place(access))
+        return addresses[access.name].read(access.dtype, self.shape, access.strides, self.offset(access))
 
-    def place(self, access: Access) -> int:
+    def offset(self, access: Access) -> int:
         return _dot(self.starts, access.strides)
-
-
-def _one(kernel: ProductKernel, addresses: Mapping[str, Address], begin: int, end: int) -> None:
-    domain = _domain(kernel, begin, end)
-    sums = _sums(kernel, addresses, domain)[..., : domain.shape[-1]]
-    if kernel.bias is not None:
-        bias = addresses[kernel.bias.name]
-        sums = sums + bias.read(kernel.bias.dtype, domain.shape[-1:], (1,), domain.starts[-1])
-    values = {kernel.accumulator: sums}
-    values |= {load.name: domain.read(load, addresses) for load in kernel.loads}
-    computed(kernel.body, values)
-    result = numpy.broadcast_to(values[kernel.result], domain.shape)
-    addresses["out"].write(kernel.store.dtype, kernel.store.strides, result, domain.place(kernel.store))
 
 
 def _domain(kernel: ProductKernel, begin: int, end: int) -> _Domain:
@@ -62,24 +59,15 @@ def _domain(kernel: ProductKernel, begin: int, end: int) -> _Domain:
         return _Domain((end - begin, kernel.height, kernel.units), (begin, 0, 0))
     if not kernel.by_panels:
         return _Domain((end - begin, kernel.units), (begin, 0))
-    each, panel = kernel.tiles[0].panels, _panel(kernel)
-    panels = -(-kernel.units // panel)
-    first = min(begin * each, panels - each) * panel
-    beyond = min(end * each * panel, kernel.units)
-    return _Domain((kernel.height, beyond - first), (0, first))
-
-
-def _panel(kernel: ProductKernel) -> int:
-    """Columns of one panel of the weight."""
-    if kernel.tiles:
-        return kernel.tiles[0].panel
-    assert kernel.block is not None
-    return kernel.block.panel
+    each, panel = kernel.tiles[0].panels, kernel.cut.panel
+    first = min(begin * each, kernel.panels - each) * panel
+    stop = min(end * each * panel, kernel.units)
+    return _Domain((kernel.height, stop - first), (0, first))
 
 
 def _sums(kernel: ProductKernel, addresses: Mapping[str, Address], domain: _Domain) -> numpy.ndarray:
     """The sums of whole panels; what lies beyond the units among them."""
-    panel, inner = _panel(kernel), kernel.inner
+    panel, inner = kernel.cut.panel, kernel.inner
     *rows, columns = domain.shape
     first, panels = domain.starts[-1] // panel, -(-columns // panel)
     left = addresses[kernel.left.name].read(

@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 
 import numpy
 
-from blockfuse.codegen.kernels.kernel import Kernel, ProductKernel
-from blockfuse.codegen.kernels.source_lines import pointers
+from blockfuse.codegen.kernels.kernel import Kernel
 from blockfuse.codegen.meaning.kernels import Addresses, kernel_meaning
 from blockfuse.codegen.meaning.memory import Address, MeaningError, Memory, given, unwritten
-from blockfuse.codegen.scheduling.buffers import Buffer
+from blockfuse.codegen.scheduling.buffers import Buffer, BufferKind
 from blockfuse.codegen.scheduling.schedule import BlockSchedule, Schedule
 from blockfuse.codegen.scheduling.steps import HostCall, Launch, Step, Strip
 from blockfuse.ir.errors import FaultError
@@ -60,16 +59,16 @@ class _Call:
 
     def _items(self, arguments: Sequence[numpy.ndarray]) -> int:
         """How many items the batch has, where the schedule is for any number."""
-        growing = (b for b in self.schedule.buffers if b.kind == "argument" and b.share)
-        return next((len(arguments[b.place]) // b.share for b in growing), 0)
+        growing = (b for b in self.schedule.buffers if b.kind is BufferKind.ARGUMENT and b.rows_per_item)
+        return next((len(arguments[b.number]) // b.rows_per_item for b in growing), 0)
 
     def _memory(
         self, buffer: Buffer, arguments: Sequence[numpy.ndarray], parameters: Sequence[numpy.ndarray]
     ) -> Memory:
         shape, dtype = buffer.shape_for(self.items), buffer.type.dtype
-        if buffer.kind not in ("argument", "parameter"):
+        if not buffer.kind.is_given:
             return unwritten(int(numpy.prod(shape)), dtype.name)
-        value = (arguments if buffer.kind == "argument" else parameters)[buffer.place]
+        value = (arguments if buffer.kind is BufferKind.ARGUMENT else parameters)[buffer.number]
         if value.shape != shape or value.dtype != dtype:
             raise MeaningError(f"{value.dtype}{list(value.shape)} is given for {buffer}")
         return given(value)
@@ -80,7 +79,7 @@ class _Call:
         number: int | None = 0
         while number is not None:
             block = self.schedule.blocks[number]
-            for step in self.schedule.steps[block.first : block.beyond]:
+            for step in self.schedule.steps[block.first : block.end]:
                 self._step(step)
             self._require_no_fault()
             decision = block.predicate is not None and bool(self.memories[block.predicate].array.item())
@@ -96,7 +95,7 @@ class _Call:
             memories[register], memories[value] = memories[value], memories[register]
 
     def _given_back(self) -> list[numpy.ndarray]:
-        found = [(b.place, n) for n, b in enumerate(self.schedule.buffers) if b.kind == "result"]
+        found = [(b.number, n) for n, b in enumerate(self.schedule.buffers) if b.kind is BufferKind.RESULT]
         return [
             self.memories[n].array.reshape(self.schedule.buffers[n].shape_for(self.items))
             for _, n in sorted(found)
@@ -115,7 +114,7 @@ class _Call:
             self._require_no_fault()
             self._host_call(step)
         elif isinstance(step, Launch):
-            self._launch(step, self.memories, 0, step.share * self.items if step.grows else step.rows)
+            self._launch(step, self.memories, 0, step.rows_per_item * self.items if step.grows else step.rows)
             self._watched(step)
         else:
             self._strip(step)
@@ -138,7 +137,7 @@ class _Call:
 
     def _launch(self, launch: Launch, memories: list[Memory], begin: int, end: int) -> None:
         addresses = [Address(memories[p.buffer], p.offset) for p in launch.pointers]
-        named = dict(zip(_names(launch.kernel), addresses, strict=True))
+        named = dict(zip((name for name, _ in launch.kernel.pointers), addresses, strict=True))
         try:
             if any(a.memory is addresses[-1].memory for a in addresses[:-1]):
                 raise MeaningError("it reads what it writes")
@@ -153,32 +152,25 @@ class _Call:
         own = {p.buffer for launch in strip.launches for p in launch.pointers if self._is_own(p.buffer)}
         parts = max(-(-items // strip.part), min(items // strip.grain, _PARTS))
         for part in range(parts):
-            first, beyond = items * part // parts, items * (part + 1) // parts
+            first, end = items * part // parts, items * (part + 1) // parts
             memories = list(self.memories)
             for number in own:
-                memories[number] = self._part(self.schedule.buffers[number], strip, first, beyond)
+                memories[number] = self._part(self.schedule.buffers[number], strip, first, end)
             for launch in strip.launches:
-                share = launch.rows // strip.items
-                self._launch(launch, memories, first * share, beyond * share)
+                rows = launch.rows // strip.items
+                self._launch(launch, memories, first * rows, end * rows)
         for launch in strip.launches:
             if launch.pointers[-1].buffer not in own:
                 self._watched(launch)
 
     def _is_own(self, buffer: int) -> bool:
-        return self.schedule.buffers[buffer].kind == "strip"
+        return self.schedule.buffers[buffer].kind is BufferKind.STRIP
 
-    def _part(self, buffer: Buffer, strip: Strip, first: int, beyond: int) -> Memory:
-        """Memory for items ``first`` to ``beyond`` alone."""
+    def _part(self, buffer: Buffer, strip: Strip, first: int, end: int) -> Memory:
+        """Memory for items ``first`` to ``end`` alone."""
         each = buffer.type.size // strip.items
-        return unwritten((beyond - first) * each, buffer.type.dtype.name, first * each)
+        return unwritten((end - first) * each, buffer.type.dtype.name, first * each)
 
     def _watched(self, launch: Launch) -> None:
         if self.watch is not None:
             self.watch(launch, self.memories[launch.pointers[-1].buffer])
-
-
-def _names(kernel: Kernel) -> list[str]:
-    """Pointer parameters in calling order."""
-    if isinstance(kernel, ProductKernel):
-        return [*kernel.pointers, "out"]
-    return [name for name, _ in pointers(kernel)]

@@ -4,44 +4,71 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from enum import Enum
 
 from blockfuse.ir.types import TensorType
 
 
+class BufferKind(Enum):
+    """Whose memory a buffer is, and how long it lives."""
+
+    ARGUMENT = "argument"
+    PARAMETER = "parameter"  # also hoisted values and constants
+    RESULT = "result"
+    WORKSPACE = "workspace"  # memory of the program, for as long as some step needs the value
+    REGISTER = "register"  # memory of the program, for as long as the call
+    STRIP = "strip"  # memory of a thread, see ``steps.Strip``
+
+    @property
+    def is_numbered(self) -> bool:
+        """Whether callers know the buffer by its number."""
+        return self in (BufferKind.ARGUMENT, BufferKind.PARAMETER, BufferKind.RESULT)
+
+    @property
+    def is_given(self) -> bool:
+        """Whether the value is there before the call, which does not write to it."""
+        return self in (BufferKind.ARGUMENT, BufferKind.PARAMETER)
+
+    @property
+    def is_of_call(self) -> bool:
+        """Whether each call has memory of its own for it."""
+        return self in (BufferKind.ARGUMENT, BufferKind.RESULT)
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether it lies in the workspace of the program."""
+        return self in (BufferKind.WORKSPACE, BufferKind.REGISTER)
+
+
 @dataclass(frozen=True)
 class Buffer:
-    """Memory of one value.
-
-    kind: argument, parameter (also hoisted values and constants), workspace, register (workspace that lives as
-    long as the call), strip (see ``steps.Strip``) or result. place: which argument, parameter or result; otherwise the
-    offset in bytes, of a strip's buffer in bytes an item.
-    ``made_by_host``: NumPy allocates it. share: how much of the leading axis belongs to each item of the batch, where
-    the schedule is for any number of items; the type is then that for ``Schedule.batch`` items, and the offset is
-    in bytes an item.
-    """
+    """Memory of one value."""
 
     name: str
-    type: TensorType
-    kind: str
-    place: int
-    made_by_host: bool = False
-    share: int = 0
+    type: TensorType  # for ``Schedule.batch`` items, where the schedule is for any number of them
+    kind: BufferKind
+    number: int = 0  # which argument, parameter or result
+    # in the workspace, in bytes; where the buffer grows, and in that of a strip, in bytes an item
+    offset: int = 0
+    made_by_host: bool = False  # NumPy allocates it
+    rows_per_item: int = 0  # of the leading axis, where it grows with the items of the batch
 
     def __str__(self) -> str:
-        grows = f", {self.share} * items" if self.share else ""
-        return f"{self.name} = {self.kind}[{self.place}] {self.type}{grows}"
+        grows = f", {self.rows_per_item} * items" if self.rows_per_item else ""
+        index = self.number if self.kind.is_numbered else self.offset
+        return f"{self.name} = {self.kind.value}[{index}] {self.type}{grows}"
 
     def shape_for(self, items: int) -> tuple[int, ...]:
         """The shape of the value for a batch of so many items."""
-        return (items * self.share, *self.type.shape[1:]) if self.share else self.type.shape
+        return (items * self.rows_per_item, *self.type.shape[1:]) if self.rows_per_item else self.type.shape
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """``fixed`` bytes, then ``growing`` bytes for each item of the batch, whose number is rounded up to ``ITEMS``."""
+    """The memory of a program: ``fixed`` bytes, then what grows with the batch, rounded up to ``ITEMS`` items."""
 
     fixed: int
-    growing: int = 0
+    growing: int = 0  # bytes an item
 
     def __str__(self) -> str:
         return f"{self.fixed} bytes" + (f" and {self.growing} an item" if self.growing else "")
@@ -70,8 +97,10 @@ def planned(
     batch: the number of items for which the types are.
     """
     result, word = list(buffers), alignment // ITEMS
-    fixed = arena(result, lives, lambda _, b: None if b.share else rounded(b.type.nbytes, alignment))
-    growing = arena(result, lives, lambda _, b: rounded(b.type.nbytes // batch, word) if b.share else None)
+    fixed = arena(result, lives, lambda _, b: None if b.rows_per_item else rounded(b.type.nbytes, alignment))
+    growing = arena(
+        result, lives, lambda _, b: rounded(b.type.nbytes // batch, word) if b.rows_per_item else None
+    )
     return tuple(result), Workspace(fixed, growing)
 
 
@@ -83,13 +112,18 @@ def arena(buffers: list[Buffer], lives: Lives, size_of: Callable[[int, Buffer], 
     registers = 0
     for number, buffer in enumerate(buffers):
         size = size_of(number, buffer)
-        if buffer.kind == "register" and size is not None:
-            buffers[number] = replace(buffer, place=registers)
+        if buffer.kind is BufferKind.REGISTER and size is not None:
+            buffers[number] = replace(buffer, offset=registers)
             registers += size
     placed: list[tuple[int, int, int, int]] = []  # first step, last step, start, end
     for number, buffer in enumerate(buffers):
         size = size_of(number, buffer)
-        if size is None or buffer.kind != "workspace" or buffer.made_by_host or number not in lives:
+        if (
+            size is None
+            or buffer.kind is not BufferKind.WORKSPACE
+            or buffer.made_by_host
+            or number not in lives
+        ):
             continue
         first, last = lives[number]
         start = registers
@@ -99,7 +133,7 @@ def arena(buffers: list[Buffer], lives: Lives, size_of: Callable[[int, Buffer], 
                 break
             start = max(start, high)
         placed.append((first, last, start, start + size))
-        buffers[number] = replace(buffer, place=start)
+        buffers[number] = replace(buffer, offset=start)
     return max((p[3] for p in placed), default=registers)
 
 

@@ -2,7 +2,7 @@
 
 NOTE [what must not depend on the size]
 Whoever calls this knows that the graph computes each item of its batch by itself (``ir.rows``). Then a kernel that is the
-same for two sizes, statement by statement and stride by stride, and that reads its operands from the same places,
+same for two sizes, statement by statement and stride by stride, and that reads its operands at the same offsets,
 is right for all: more items are more rows of the same. So everything must be equal but the sizes of leading axes and the
 numbers of rows, and these must be in proportion to the size of the batch. The sizes themselves are chosen so that no other
 axis could be taken for the batch.
@@ -12,12 +12,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy
-
 from blockfuse.codegen.kernels.cost import CACHE_BANDWIDTH, PARALLEL_WORK
-from blockfuse.codegen.kernels.kernel import ProductKernel
 from blockfuse.codegen.kernels.machine import Machine
-from blockfuse.codegen.scheduling.buffers import Buffer, planned
+from blockfuse.codegen.scheduling.buffers import Buffer, BufferKind, planned
 from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.codegen.scheduling.steps import Launch, Step, lives_of
 from blockfuse.codegen.scheduling.strips import in_strips
@@ -26,8 +23,10 @@ from blockfuse.ir.errors import TraceError
 Sizes = tuple[int, int]
 
 
-def for_every_size(first: Schedule, second: Schedule, sizes: Sizes, least: int, machine: Machine) -> Schedule:
-    """One schedule for every number of items from ``least`` on, or from more; raises TraceError where there is none."""
+def for_every_size(
+    first: Schedule, second: Schedule, sizes: Sizes, min_items: int, machine: Machine
+) -> Schedule:
+    """One schedule for every number of items from ``min_items`` on, or from more; raises TraceError where there is none."""
     if len(first.buffers) != len(second.buffers) or len(first.steps) != len(second.steps):
         raise TraceError("another batch size needs other steps")
     if first.blocks != second.blocks or len(first.blocks) > 1:
@@ -40,8 +39,8 @@ def for_every_size(first: Schedule, second: Schedule, sizes: Sizes, least: int, 
     steps = tuple(in_strips(launches, buffers, machine, sizes[0]))
     (block,) = first.blocks
     placed, workspace = planned(buffers, lives_of(steps), sizes[0])
-    least = max([least, *(_fewest(launch) for launch in launches if machine.threads > 1)])
-    blocks = (replace(block, beyond=len(steps)),)
+    min_items = max([min_items, *(_min_items(launch) for launch in launches if machine.threads > 1)])
+    blocks = (replace(block, end=len(steps)),)
     return replace(
         first,
         buffers=placed,
@@ -49,37 +48,32 @@ def for_every_size(first: Schedule, second: Schedule, sizes: Sizes, least: int, 
         workspace=workspace,
         blocks=blocks,
         batch=sizes[0],
-        least=least,
+        min_items=min_items,
     )
 
 
-def _fewest(step: Launch) -> int:
+def _min_items(step: Launch) -> int:
     """From how many items on threads can share the rows of ``step``; where the weight is large, they had better."""
-    kernel = step.kernel
-    if not (isinstance(kernel, ProductKernel) and step.share and not kernel.height):
-        return 1
-    weight = kernel.inner * kernel.units * numpy.dtype(kernel.dtype).itemsize
-    return -(-2 * step.grain // step.share) if weight / CACHE_BANDWIDTH > PARALLEL_WORK else 1
+    large = step.kernel.shared_weight_bytes / CACHE_BANDWIDTH > PARALLEL_WORK
+    return -(-2 * step.grain // step.rows_per_item) if step.grows and large else 1
 
 
 def _buffer(first: Buffer, second: Buffer, sizes: Sizes) -> Buffer:
-    share = _share_of_type(first, second, sizes)
-    placed = first.kind in ("argument", "parameter", "result")
-    same = replace(second, type=first.type, place=first.place) == first
-    if not same or (placed and first.place != second.place):
+    rows = _rows_of_type(first, second, sizes)
+    if replace(second, type=first.type, offset=first.offset) != first:
         raise TraceError(f"{first.name} lies elsewhere for another batch size")
-    if share and first.kind == "parameter":
+    if rows and first.kind is BufferKind.PARAMETER:
         raise TraceError(f"{first.name} is computed from parameters alone, and grows with the batch")
-    return replace(first, share=share)
+    return replace(first, rows_per_item=rows)
 
 
-def _share_of_type(first: Buffer, second: Buffer, sizes: Sizes) -> int:
+def _rows_of_type(first: Buffer, second: Buffer, sizes: Sizes) -> int:
     one, other = first.type, second.type
     if one == other:
         return 0
     if one.dtype != other.dtype or one.shape[1:] != other.shape[1:] or not one.ndim or not other.ndim:
         raise TraceError(f"{first.name} grows with the batch, but not along its leading axis")
-    return share((one.shape[0], other.shape[0]), sizes)
+    return rows_per_item((one.shape[0], other.shape[0]), sizes)
 
 
 def _step(first: Step, second: Step, sizes: Sizes) -> Launch:
@@ -88,11 +82,11 @@ def _step(first: Step, second: Step, sizes: Sizes) -> Launch:
     if (first.kernel, first.pointers, first.grain) != (second.kernel, second.pointers, second.grain):
         raise TraceError(f"the kernel {first.kernel.name} depends on the batch size")
     rows = first.rows, second.rows
-    return first if rows[0] == rows[1] else replace(first, share=share(rows, sizes))
+    return first if rows[0] == rows[1] else replace(first, rows_per_item=rows_per_item(rows, sizes))
 
 
-def share(found: Sizes, sizes: Sizes) -> int:
-    """How much of a number that is ``found`` for batches of ``sizes`` belongs to each item."""
+def rows_per_item(found: Sizes, sizes: Sizes) -> int:
+    """How many of the rows that are ``found`` for batches of ``sizes`` belong to each item."""
     each, rest = divmod(found[0], sizes[0])
     if rest or not each or found[1] != each * sizes[1]:
         raise TraceError(

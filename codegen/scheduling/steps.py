@@ -2,43 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from blockfuse.codegen.kernels.kernel import Kernel
-from blockfuse.codegen.scheduling.buffers import Lives
+from blockfuse.codegen.scheduling.buffers import Buffer, Lives
 from blockfuse.ir.layout import Layout
 from blockfuse.ir.operator import Operator
 
 
 @dataclass(frozen=True)
 class Pointer:
-    """An operand of a launch: ``buffer`` (by number) from element ``offset`` on."""
+    """An operand of a launch."""
 
-    buffer: int
-    offset: int
+    buffer: int  # by number
+    offset: int  # in elements
 
 
 @dataclass(frozen=True)
 class Launch:
-    """``kernel`` over ``rows`` rows.
-
-    work: an estimate in nanoseconds on one core; grain: rows come in multiples of this. share: how many of the rows
-    belong to each item of the batch, where the schedule is for any number of items (0: the rows are always as many).
-    """
+    """A kernel over some rows."""
 
     kernel: Kernel
     pointers: tuple[Pointer, ...]
     rows: int
-    work: float
-    grain: int = 1
-    share: int = 0
+    work: float  # an estimate in nanoseconds on one core
+    grain: int = 1  # threads take rows in multiples of this
+    # of the batch, where the schedule is for any number of items; 0: the rows are always as many
+    rows_per_item: int = 0
 
     @property
     def grows(self) -> bool:
         """Whether there are more rows where the batch has more items."""
-        return self.share > 0
+        return self.rows_per_item > 0
+
+    def rows_for(self, items: int) -> int:
+        """How many rows there are for a batch of so many items."""
+        return self.rows_per_item * items if self.grows else self.rows
+
+    @property
+    def launches(self) -> tuple[Launch, ...]:
+        return (self,)
+
+    @property
+    def touched(self) -> tuple[int, ...]:
+        """The buffers that it reads or writes."""
+        return tuple(pointer.buffer for pointer in self.pointers)
+
+    def lines(self, buffers: Sequence[Buffer]) -> list[str]:
+        """How a schedule prints it."""
+        shown = [buffers[p.buffer].name + (f"+{p.offset}" if p.offset else "") for p in self.pointers]
+        rows = f"{self.rows_per_item} * items" if self.grows else self.rows
+        work = f"~{self.work / 1000:.1f} us"
+        return [f"launch {self.kernel.name}({', '.join(shown)}) rows={rows} grain={self.grain} {work}"]
 
 
 @dataclass(frozen=True)
@@ -47,61 +64,70 @@ class HostCall:
 
     operator: Operator
     attrs: dict[str, Any]
-    operands: tuple[tuple[int, Layout], ...]
-    result: int
-    source: str
+    operands: tuple[tuple[int, Layout], ...]  # buffers, and how they are seen
+    result: int  # a buffer
+    source: str  # the line of the user
+
+    @property
+    def launches(self) -> tuple[Launch, ...]:
+        return ()
+
+    @property
+    def touched(self) -> tuple[int, ...]:
+        """The buffers that it reads or writes."""
+        return (*(buffer for buffer, _ in self.operands), self.result)
+
+    def lines(self, buffers: Sequence[Buffer]) -> list[str]:
+        """How a schedule prints it."""
+        operands = ", ".join(buffers[b].name for b, _ in self.operands)
+        return [f"numpy {self.operator.name}({operands}) -> {buffers[self.result].name}"]
 
 
 @dataclass(frozen=True)
 class Strip:
-    """Launches that each thread runs in turn for its own items, so that a call forks once for all of them.
-
-    items: an equal share of the rows of every launch belongs to each; as many as the batch has where the schedule is for
-    any number (``grows``). A thread takes ``grain`` to ``part`` of them at a time. room: bytes an item of the thread's own
-    memory, where buffers of the kind ``strip`` lie; for the calling thread it is the buffer ``memory``.
-    """
+    """Launches that each thread runs in turn for its own items, so that a call forks once for all of them."""
 
     launches: tuple[Launch, ...]
-    items: int
-    grain: int
-    part: int
-    room: int
-    memory: int
-    grows: bool = False
+    items: int  # an equal part of the rows of every launch belongs to each; as many as the batch has, where it ``grows``
+    grain: int  # items that a thread takes at least
+    part: int  # items that a thread takes at most
+    bytes_per_item: int  # of the thread's own memory, where buffers of the kind STRIP lie
+    memory: int  # the buffer that is this memory for the calling thread
+    grows: bool = False  # whether the schedule is for any number of items
 
     @property
     def work(self) -> float:
         return sum(launch.work for launch in self.launches)
 
+    @property
+    def rows(self) -> int:
+        """What threads share."""
+        return self.items
+
+    @property
+    def rows_per_item(self) -> int:
+        return 1
+
+    @property
+    def touched(self) -> tuple[int, ...]:
+        """The buffers that it reads or writes."""
+        return (*(buffer for launch in self.launches for buffer in launch.touched), self.memory)
+
+    def lines(self, buffers: Sequence[Buffer]) -> list[str]:
+        """How a schedule prints it."""
+        items = "items" if self.grows else f"{self.items} items"
+        parts = f"{self.grain} to {self.part} at a time, {self.bytes_per_item} bytes each"
+        inside = [f"  {line}" for launch in self.launches for line in launch.lines(buffers)]
+        return [f"strip of {items}, {parts}, ~{self.work / 1000:.1f} us:", *inside]
+
 
 Step = Launch | HostCall | Strip
-
-
-def launches_of(steps: Iterable[Step]) -> Iterator[Launch]:
-    """All launches, also those in strips."""
-    for step in steps:
-        if isinstance(step, Launch):
-            yield step
-        elif isinstance(step, Strip):
-            yield from step.launches
 
 
 def lives_of(steps: Iterable[Step]) -> Lives:
     """Buffer -> the first and the last step that touches it."""
     lives: Lives = {}
-    for place, step in enumerate(steps):
-        for buffer in touched_by(step):
-            lives[buffer] = (lives.get(buffer, (place, place))[0], place)
+    for index, step in enumerate(steps):
+        for buffer in step.touched:
+            lives[buffer] = (lives.get(buffer, (index, index))[0], index)
     return lives
-
-
-def touched_by(step: Step) -> Iterator[int]:
-    """The buffers that a step reads or writes."""
-    if isinstance(step, HostCall):
-        yield from (buffer for buffer, _ in step.operands)
-        yield step.result
-    else:
-        for launch in launches_of([step]):
-            yield from (pointer.buffer for pointer in launch.pointers)
-        if isinstance(step, Strip):
-            yield step.memory

@@ -3,8 +3,8 @@
 NOTE [strips]
 A thread that runs all launches for its own items needs nothing of another thread's if, of every buffer that some launch of
 the strip writes, each item has a part of its own, and every launch reads and writes of it, for an item, that part only.
-This is a matter of strides (``_reaches``), whatever the kernels compute. Values that nobody needs outside of the strip then
-lie in memory that belongs to the thread, one item's part after the other's, and never leave its cache.
+This is a matter of strides (``Kernel.reaches``), whatever the kernels compute. Values that nobody needs outside of the
+strip then lie in memory that belongs to the thread, one item's part after the other's, and never leave its cache.
 """
 
 from __future__ import annotations
@@ -16,22 +16,15 @@ from math import prod
 
 import numpy
 
-from blockfuse.codegen.kernels.cost import FAR_BANDWIDTH, is_shared
-from blockfuse.codegen.kernels.kernel import (
-    ColumnKernel,
-    DrawKernel,
-    Kernel,
-    MapKernel,
-    ProductKernel,
-    RowKernel,
-    has_fault,
-)
+from blockfuse.codegen.kernels.cost import FAR_BANDWIDTH
+from blockfuse.codegen.kernels.kernel import Reach
 from blockfuse.codegen.kernels.machine import Machine
-from blockfuse.codegen.scheduling.buffers import ALIGNMENT, Buffer, arena, rounded
-from blockfuse.codegen.scheduling.steps import Launch, Pointer, Step, Strip, lives_of, touched_by
+from blockfuse.codegen.scheduling.buffers import ALIGNMENT, Buffer, BufferKind, arena, rounded
+from blockfuse.codegen.scheduling.sharing import is_shared
+from blockfuse.codegen.scheduling.steps import Launch, Pointer, Step, Strip, lives_of
 from blockfuse.ir.types import TensorType
 
-ROOM = 1 << 19  # bytes of a thread's own memory: a part of its second-level cache
+STRIP_MEMORY_BYTES = 1 << 19  # bytes of a thread's own memory: a part of its second-level cache
 
 
 def in_strips(steps: Sequence[Step], buffers: list[Buffer], machine: Machine, batch: int = 0) -> list[Step]:
@@ -42,7 +35,7 @@ def in_strips(steps: Sequence[Step], buffers: list[Buffer], machine: Machine, ba
     if machine.threads == 1:
         return list(steps)
     runs = list(_runs(steps, buffers, batch))
-    users = Counter(buffer for run, _ in runs for buffer in {b for step in run for b in touched_by(step)})
+    users = Counter(buffer for run, _ in runs for buffer in {b for step in run for b in step.touched})
     private = {buffer for buffer, count in users.items() if count == 1}
     found: list[Step] = []
     for run, items in runs:
@@ -82,7 +75,7 @@ class _Proof:
 
     def with_(self, step: Step) -> _Proof | None:
         """The proof for one launch more; None where there is none."""
-        if not isinstance(step, Launch) or (self.batch and not step.share) or not _walks_rows(step.kernel):
+        if not isinstance(step, Launch) or (self.batch and not step.rows_per_item):
             return None
         if not self.items:
             self.items = step.rows
@@ -94,67 +87,23 @@ class _Proof:
         return self if self._admits(step) else None
 
     def _admits(self, launch: Launch) -> bool:
-        if launch.rows % self.items:
+        reaches = launch.kernel.reaches()
+        if reaches is None or launch.rows % self.items:
             return False
         self.launches.append(launch)
         self.written.add(launch.pointers[-1].buffer)
-        for pointer, reaches in zip(launch.pointers, _reaches(launch.kernel), strict=True):
-            if not all(self._keeps_to_item(pointer, reach, launch.rows // self.items) for reach in reaches):
+        for pointer, touched in zip(launch.pointers, reaches, strict=True):
+            if not all(self._keeps_to_item(pointer, reach, launch.rows // self.items) for reach in touched):
                 self.leaving.add(pointer.buffer)
         return not any(p.buffer in self.written & self.leaving for p in launch.pointers)
 
-    def _keeps_to_item(self, pointer: Pointer, reach: _Reach, share: int) -> bool:
+    def _keeps_to_item(self, pointer: Pointer, reach: Reach, rows: int) -> bool:
         """Whether the rows of each item touch nothing but this item's part of the buffer."""
         stride, low, high = reach
         each, rest = divmod(self.buffers[pointer.buffer].type.size, self.items)
-        last = (share - 1) * stride
+        last = (rows - 1) * stride
         lowest, highest = pointer.offset + low + min(last, 0), pointer.offset + high + max(last, 0)
-        return not rest and share * stride == each and lowest >= 0 and highest < each
-
-
-_Reach = tuple[int, int, int]  # from one row to the next; the first and the last element that a row touches
-_EVERYWHERE: _Reach = (0, 0, 0)  # of what rows share
-
-
-def _walks_rows(kernel: Kernel) -> bool:
-    by_panels = isinstance(kernel, ProductKernel) and kernel.by_panels
-    return not (by_panels or isinstance(kernel, DrawKernel))
-
-
-def _reaches(kernel: Kernel) -> list[list[_Reach]]:
-    """For each pointer, in calling order, what a row touches of its buffer."""
-    if isinstance(kernel, ProductKernel):
-        return _reaches_of_product(kernel)
-    if isinstance(kernel, MapKernel):
-        inner, stored = kernel.extents, kernel.extents
-    elif isinstance(kernel, RowKernel):
-        inner = stored = (kernel.extent,)
-    else:
-        assert isinstance(kernel, ColumnKernel)
-        inner, stored = kernel.extents, kernel.extents[1:]
-    reaches = [_EVERYWHERE if load.indices else _reach(load.strides, inner) for load in kernel.loads]
-    fault = [_EVERYWHERE] * has_fault(kernel)
-    return [[reach] for reach in (*reaches, *fault, _reach(kernel.store.strides, stored))]
-
-
-def _reach(strides: tuple[int, ...], extents: tuple[int, ...]) -> _Reach:
-    """The first stride is from row to row; a value that is read once a row has no other."""
-    steps = [(extent - 1) * stride for stride, extent in zip(strides[1:], extents, strict=False)]
-    return strides[0], sum(min(s, 0) for s in steps), sum(max(s, 0) for s in steps)
-
-
-def _reaches_of_product(kernel: ProductKernel) -> list[list[_Reach]]:
-    panels = -(-kernel.units // kernel.tiles[0].panel)
-    weight = panels * kernel.inner * kernel.tiles[0].panel
-    rows = (kernel.height,) if kernel.batched else ()
-    found: dict[str, list[_Reach]] = {name: [] for name in (*kernel.pointers, "out")}
-    found[kernel.left.name].append(_reach((*kernel.left.strides, 1), (*rows, kernel.inner)))
-    found[kernel.right.name].append(_reach((*(kernel.right.strides or (0,)), 1), (weight,)))
-    if kernel.bias is not None:
-        found[kernel.bias.name].append(_reach((0, 1), (kernel.units,)))
-    for access in (*kernel.loads, kernel.store):
-        found[access.name].append(_reach(access.strides, (*rows, kernel.units)))
-    return list(found.values())
+        return not rest and rows * stride == each and lowest >= 0 and highest < each
 
 
 # -- what pays -----------------------------------------------------------------------------------------------
@@ -172,20 +121,32 @@ def _strip(
     own = {
         b
         for launch in launches
-        for b in touched_by(launch)
-        if b in private and buffers[b].kind == "workspace" and not buffers[b].made_by_host
+        for b in launch.touched
+        if b in private and buffers[b].kind is BufferKind.WORKSPACE and not buffers[b].made_by_host
     }
-    room = arena(buffers, lives_of(launches), lambda n, b: _bytes_an_item(b, items) if n in own else None)
-    room = max(room, ALIGNMENT)
+    bytes_per_item = arena(
+        buffers, lives_of(launches), lambda n, b: _bytes_an_item(b, items) if n in own else None
+    )
+    bytes_per_item = max(bytes_per_item, ALIGNMENT)
     grain = max(-(-launch.grain * items // launch.rows) for launch in launches)
-    strip = Strip(launches, items, grain, ROOM // room, room, len(buffers), bool(batch))
+    strip = Strip(
+        launches,
+        items,
+        grain,
+        STRIP_MEMORY_BYTES // bytes_per_item,
+        bytes_per_item,
+        len(buffers),
+        bool(batch),
+    )
     if not _pays(strip, buffers, machine):
         return None
     for number in own:
-        buffers[number] = replace(buffers[number], kind="strip")
-    shape = (items, room) if batch else (min(items, strip.part) * room,)
+        buffers[number] = replace(buffers[number], kind=BufferKind.STRIP)
+    shape = (items, bytes_per_item) if batch else (min(items, strip.part) * bytes_per_item,)
     memory = TensorType(shape, numpy.dtype("uint8"))
-    buffers.append(Buffer(f"strip{len(buffers)}", memory, "workspace", 0, share=int(bool(batch))))
+    buffers.append(
+        Buffer(f"strip{len(buffers)}", memory, BufferKind.WORKSPACE, rows_per_item=int(bool(batch)))
+    )
     return strip
 
 
@@ -201,7 +162,7 @@ def _pays(strip: Strip, buffers: list[Buffer], machine: Machine) -> bool:
         return True
     if not is_shared(strip, machine):
         return False
-    weights = {b for b in touched_by(strip) if b < len(buffers) and buffers[b].kind == "parameter"}
+    weights = {b for b in strip.touched if b < len(buffers) and buffers[b].kind is BufferKind.PARAMETER}
     weights.difference_update(*map(_tables, strip.launches))
     passes = -(-strip.items // (machine.threads * strip.part)) - 1
     again = passes * sum(prod(buffers[b].type.shape) * buffers[b].type.dtype.itemsize for b in weights)
@@ -210,8 +171,4 @@ def _pays(strip: Strip, buffers: list[Buffer], machine: Machine) -> bool:
 
 def _tables(launch: Launch) -> set[int]:
     """Buffers of which a launch reads no more than it picks."""
-    kernel = launch.kernel
-    if not isinstance(kernel, MapKernel):
-        return set()
-    loads = zip(launch.pointers, kernel.loads, strict=False)
-    return {pointer.buffer for pointer, load in loads if load.indices}
+    return {launch.pointers[number].buffer for number in launch.kernel.tables}

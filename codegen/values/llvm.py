@@ -213,9 +213,9 @@ def each_lane(x: Value, symbol: str, others: tuple[Value, ...]) -> Any:
         return x.new(x.builder.call(function, [x.ir, *(o.ir for o in others)]))
     result = ir.Constant(x.type, ir.Undefined)
     for lane in range(x.type.count):
-        place = ir.Constant(I32, lane)
-        numbers = [x.builder.extract_element(v.ir, place) for v in (x, *others)]
-        result = x.builder.insert_element(result, x.builder.call(function, numbers), place)
+        index = ir.Constant(I32, lane)
+        numbers = [x.builder.extract_element(v.ir, index) for v in (x, *others)]
+        result = x.builder.insert_element(result, x.builder.call(function, numbers), index)
     return x.new(result)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy
 
 from blockfuse.ir.errors import ShapeError
-from blockfuse.ir.lowering import Pointwise
+from blockfuse.ir.lowering import Conversion, Pointwise
 from blockfuse.ir.operator import Example, Gradient, Operator, row
 from blockfuse.ir.types import TensorType
 
@@ -43,13 +43,14 @@ def pointwise(
     low: float = -2.0,
     high: float = 2.0,
     attrs: dict[str, Any] | None = None,
+    lowering: type[Pointwise] = Pointwise,
 ) -> Operator:
     """A row whose result element depends on one element of each operand."""
     shapes = (((3, 5),), ((3, 5), (5,)), ((3, 5), (3, 1), (5,)))[arity - 1]
     return row(
         name,
         meaning,
-        Pointwise(expression, kinds, cost),
+        lowering(expression, kinds, cost),
         type_rule=partial(_type_by_loop, loop),
         gradient=gradient,
         loop=loop,
@@ -308,4 +309,5 @@ cast: Operator = pointwise(
     loop=_cast_loop,
     arity=1,
     attrs={"dtype": "float64"},
+    lowering=Conversion,
 )

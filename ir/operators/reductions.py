@@ -10,7 +10,7 @@ from typing import Any
 import numpy
 
 from blockfuse.ir.errors import ShapeError
-from blockfuse.ir.lowering import Composite, Reduction
+from blockfuse.ir.lowering import Composite, Extreme, Reduction
 from blockfuse.ir.operator import Example, Gradient, Operator, row
 from blockfuse.ir.operators.filling import arange
 from blockfuse.ir.operators.movement import broadcast_to, expand_dims, reshape
@@ -109,20 +109,26 @@ def _extreme_gradient(g: Any, out: Any, x: Any, axis: Axes, keepdims: bool) -> t
     return (restored(g / sum_(winners, axis=axis, keepdims=keepdims), x.shape, axis, keepdims) * winners,)
 
 
-sum_ = reduction(
-    "sum", numpy.sum, Reduction("fold_add({acc}, {0})", "0", "fiu"), summing_dtype, _sum_gradient
-)
+sum_ = reduction("sum", numpy.sum, Reduction("fold_add({acc}, {0})", 0, "fiu"), summing_dtype, _sum_gradient)
 prod = reduction(
-    "prod", numpy.prod, Reduction("fold_multiply({acc}, {0})", "1", "fiu"), summing_dtype, _prod_gradient
+    "prod", numpy.prod, Reduction("fold_multiply({acc}, {0})", 1, "fiu"), summing_dtype, _prod_gradient
 )
 max_ = reduction(
-    "max", numpy.max, Reduction("fold_maximum({acc}, {0})", None, "fiu"), _same_dtype, _extreme_gradient
+    "max",
+    numpy.max,
+    Reduction("fold_maximum({acc}, {0})", Extreme.LOWEST, "fiu"),
+    _same_dtype,
+    _extreme_gradient,
 )
 min_ = reduction(
-    "min", numpy.min, Reduction("fold_minimum({acc}, {0})", None, "fiu"), _same_dtype, _extreme_gradient
+    "min",
+    numpy.min,
+    Reduction("fold_minimum({acc}, {0})", Extreme.HIGHEST, "fiu"),
+    _same_dtype,
+    _extreme_gradient,
 )
-any_ = reduction("any", numpy.any, Reduction("({acc} | {0})", "False", "b"), _bool_dtype, FLAT)
-all_ = reduction("all", numpy.all, Reduction("({acc} & {0})", "True", "b"), _bool_dtype, FLAT)
+any_ = reduction("any", numpy.any, Reduction("({acc} | {0})", False, "b"), _bool_dtype, FLAT)
+all_ = reduction("all", numpy.all, Reduction("({acc} & {0})", True, "b"), _bool_dtype, FLAT)
 
 
 def _mean(x: Any, axis: Axes, keepdims: bool) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from blockfuse.ir.graph import Graph, Node, argument, captured, carried, constant, graph_of, hoisted, leaf
-from blockfuse.ir.lowering import Gather, Movement, may_raise
+from blockfuse.ir.lowering import Gather, Movement
 
 _CHANGING = (argument, captured, carried)  # leaves that may be new at every call
 
@@ -30,7 +30,7 @@ def _fixed(graph: Graph) -> set[Node]:
         if all(o in known for o in node.operands):
             known.add(node)
         changes = node.operator.random or (
-            may_raise(node.operator.lowering) and not known.issuperset(_decisive(node))
+            node.operator.lowering.may_raise and not known.issuperset(_decisive(node))
         )
         if not changes and all(o in fixed for o in node.operands):
             fixed.add(node)

@@ -11,7 +11,6 @@ import numpy
 from blockfuse.ir import interpreter
 from blockfuse.ir.builder import Builder, Symbol
 from blockfuse.ir.graph import Graph, Node, constant, ordered, rewrite
-from blockfuse.ir.lowering import may_raise
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.operators.movement import broadcast_to, expand_dims, reshape, squeeze, transpose
 from blockfuse.ir.operators.neural import relu
@@ -81,7 +80,7 @@ def _holes(pattern: Any) -> set[int]:
 
 def _may_raise(node: Node) -> bool:
     """Whether an operator that ``node`` needs raises for some values: it must not vanish."""
-    return any(may_raise(n.operator.lowering) for n in ordered([node]))
+    return any(n.operator.lowering.may_raise for n in ordered([node]))
 
 
 def rule(

@@ -10,7 +10,14 @@ import numpy
 
 from blockfuse.array import stamps
 from blockfuse.array.ndarray import ndarray
-from blockfuse.runtime.arrays.foreign import is_array_type, promised, resident_of, returned, taken, uploaded
+from blockfuse.runtime.arrays.foreign import (
+    is_array_type,
+    pending_array,
+    resident_of,
+    returned,
+    taken,
+    uploaded,
+)
 
 if TYPE_CHECKING:
     from blockfuse.codegen.cuda.device.device import Device
@@ -56,7 +63,7 @@ class ArrayConversion:
             return value
         if id(value) not in self._met:
             self.foreign = value if self.foreign is None else self.foreign
-            self._met[id(value)] = promised(resident, device)
+            self._met[id(value)] = pending_array(resident, device)
             self.made.append(self._met[id(value)])
         return self._met[id(value)]
 

@@ -1,7 +1,7 @@
 """Arrays in a device's memory: those of other libraries as arguments, and ours as results.
 
 NOTE [arrays on a device]
-An array that lies on a device stands in our code as an ``ndarray`` with a promise: it has a type, and no data until
+An array that lies on a device stands in our code as an ``ndarray`` that is pending: it has a type, and no data until
 Python asks for it, which copies it to the host. Programs of the device take it as it is. Its copy on the host cannot be
 written, since the device's memory would not be.
 """
@@ -67,9 +67,9 @@ class DeviceArray:
 
 
 class OnDevice:
-    """The promise of an array that lies on a device; NOTE [arrays on a device]."""
+    """Stands for the data of an array that lies on a device; NOTE [arrays on a device]."""
 
-    segment = None  # no call notes it
+    segment = None  # no call defers it
     number = -1
 
     def __init__(self, array: ndarray, resident: Resident, device: Device) -> None:
@@ -84,27 +84,27 @@ class OnDevice:
     def dtype(self) -> numpy.dtype:
         return self.resident.dtype
 
-    def keep(self) -> None:
+    def compute(self) -> None:
         """Copy to the host."""
         data = downloaded(self.resident, self.device)
         data.flags.writeable = False
         array = self._array()
         if array is not None:
             array._data = data
-            array._promise = None
+            array._pending = None
 
 
-def promised(resident: Resident, device: Device) -> ndarray:
+def pending_array(resident: Resident, device: Device) -> ndarray:
     """An array that lies on the device."""
     array = ndarray.__new__(ndarray)
-    array._promise = OnDevice(array, resident, device)
+    array._pending = OnDevice(array, resident, device)
     return array
 
 
 def resident_of(array: ndarray, device: Device | None) -> Resident | None:
     """Where ``array`` lies on ``device``, if it does."""
-    promise = array._promise
-    return promise.resident if isinstance(promise, OnDevice) and promise.device is device else None
+    pending = array._pending
+    return pending.resident if isinstance(pending, OnDevice) and pending.device is device else None
 
 
 def downloaded(resident: Resident, device: Device) -> numpy.ndarray:

@@ -22,7 +22,7 @@ from blockfuse.runtime.audit.comparison import Difference, Outcome, Repetition
 from blockfuse.runtime.audit.rounding import Repeating, distance, largest
 from blockfuse.runtime.programs.backend import Backend
 from blockfuse.runtime.programs.program import Program
-from blockfuse.tracer.certificate.purity import user_source
+from blockfuse.tracer.certificate.ownership import user_source
 
 _MOST = 256  # operators that are looked at one by one
 _FAR = 2e-3  # of the largest element: an operator that is off by more is wrong in any case

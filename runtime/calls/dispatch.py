@@ -386,7 +386,7 @@ class Hybrid:
             if isinstance(found, Recording):
                 return found, call
             call.family.refuse(found)
-            call = replace(call, given=call.given - found.places)
+            call = replace(call, given=call.given - found.indices)
         return recording, call
 
     def _drop(self, signature: Signature) -> None:
@@ -414,7 +414,7 @@ class Hybrid:
     def _take_every_size(self, every: Signature, program: Program, call: Call) -> None:
         """From now on this program runs all sizes that it takes."""
         case = Case(program)
-        self._batches.adopt(every, program.schedule.least)
+        self._batches.adopt(every, program.schedule.min_items)
         for signature in list(self.cases):
             if signature == every or self._batches.covering(signature) == every:
                 case.take_over(self.cases.pop(signature, None))

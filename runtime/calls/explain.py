@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from blockfuse.array.pytree import Branch, Number, Static, Structure
-from blockfuse.codegen.kernels.cost import sharing
-from blockfuse.codegen.kernels.kernel import Kernel, ProductKernel
+from blockfuse.codegen.kernels.kernel import Kernel
 from blockfuse.codegen.scheduling.buffers import Buffer
+from blockfuse.codegen.scheduling.sharing import sharing
 from blockfuse.codegen.scheduling.steps import HostCall, Launch, Strip
 from blockfuse.ir.lowering import Fused
 from blockfuse.ir.types import TensorType
@@ -164,7 +164,7 @@ def _kernel_texts(program: Any) -> Iterator[str]:
 
 
 def _tiles(kernel: Kernel) -> str:
-    if not isinstance(kernel, ProductKernel) or not kernel.tiles:
+    if not kernel.tiles:
         return ""
     tile = kernel.tiles[0]
     return f", tiles of {tile.rows} x {tile.panels * tile.panel}"

@@ -2,8 +2,8 @@
 
 NOTE [numbers that change]
 A number is part of the signature until a third value of it is met. Then it becomes an argument of the program, if a
-rehearsal (``tracer.rehearsal``) shows that Python does the same with all values. Otherwise every value has a program
-of its own; once these are made more often than they are used, calls with new values run eagerly.
+rehearsal (``tracer/generalize/rehearsal.py``) shows that Python does the same with all values. Otherwise every value has
+a program of its own; once these are made more often than they are used, calls with new values run eagerly.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import numpy
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.pytree import Structure, with_numbers
 from blockfuse.runtime.calls.recently_used import RecentlyUsed
+from blockfuse.tracer.certificate.traced_numbers import Operand
 from blockfuse.tracer.generalize.rehearsal import Operands, Refusal
-from blockfuse.tracer.generalize.traced_numbers import Operand
 
 _VALUES = 2  # of one number that get programs of their own before it is tried as an argument
 _FAMILIES = 64  # kept; the one used longest ago goes
@@ -54,8 +54,8 @@ class Family:
                     self.given |= {place}
 
     def refuse(self, refusal: Refusal) -> None:
-        self.given -= refusal.places
-        self.refused |= dict.fromkeys(refusal.places, refusal.reason)
+        self.given -= refusal.indices
+        self.refused |= dict.fromkeys(refusal.indices, refusal.reason)
 
     @property
     def all_uses(self) -> int:

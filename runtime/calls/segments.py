@@ -1,4 +1,4 @@
-"""Segments of calls that cannot be one program (``tracer.segments``), compiled."""
+"""Segments of calls that cannot be one program (``tracer/lazy/segments.py``), compiled."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from blockfuse.runtime.audit.selfcheck import Changed, SelfCheck
 from blockfuse.runtime.programs.backend import Backend
 from blockfuse.runtime.programs.failures import CompilerFailures
 from blockfuse.runtime.programs.program import Program
-from blockfuse.tracer.flow.replay import Path
-from blockfuse.tracer.lazy.segment_tree import OVERHEAD, Runner, Step, Tree
-from blockfuse.tracer.recording.origins import Origin
+from blockfuse.tracer.flow.origins import Origin
+from blockfuse.tracer.flow.path import Path
+from blockfuse.tracer.lazy.segment_tree import SEGMENT_NANOSECONDS, Runner, Step, Tree
 from blockfuse.tracer.recording.record import Recording
 from blockfuse.tracer.state.picture import State
 
@@ -40,7 +40,7 @@ class Segments:
         backend: Callable[[], Backend],
         failures: CompilerFailures,
         check: SelfCheck | None,
-        least: float = OVERHEAD,
+        least: float = SEGMENT_NANOSECONDS,
     ) -> None:
         self._owner, self._backend, self._failures, self._check = owner, backend, failures, check
         self.tree = Tree(self._held, self._compile, least)
@@ -64,7 +64,7 @@ class Segments:
         structure = Leaf(0) if len(wanted) == 1 else Branch(tuple, tuple(Leaf(n) for n in range(len(wanted))))
         try:
             path, given = _path(step, wanted)
-            recording = Recording(None, path=path, structure=structure, state=State([], []))
+            recording = Recording(None, path=path, structure=structure, state=State())
             program = Program([recording], self._backend())
         except TraceError as error:
             self.problem = str(error)

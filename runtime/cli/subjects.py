@@ -25,7 +25,7 @@ from blockfuse.array.functions import random
 from blockfuse.ir.errors import UsageError
 from blockfuse.runtime.calls.function import HybridFunction
 from blockfuse.runtime.cli.inputs import Input, parsed
-from blockfuse.tracer.certificate.purity import is_trusted
+from blockfuse.tracer.certificate.ownership import is_trusted
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"  # beside runtime/, installed or not
 

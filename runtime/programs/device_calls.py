@@ -9,15 +9,15 @@ from blockfuse.array.modes import UNUSUAL
 from blockfuse.array.ndarray import ndarray
 from blockfuse.codegen.cuda.device.device import Device, Resident, Value
 from blockfuse.codegen.cuda.program.executable import Executable
-from blockfuse.codegen.scheduling.buffers import Buffer
+from blockfuse.codegen.scheduling.buffers import Buffer, BufferKind
 from blockfuse.ir.errors import FaultError
-from blockfuse.runtime.arrays.foreign import maker, promised, resident_of, returned, taken
+from blockfuse.runtime.arrays.foreign import maker, pending_array, resident_of, returned, taken
 
 
 def entry_of(executable: Executable) -> Callable[..., Any]:
     """A function of arrays that answers NotImplemented where dispatch must take over, as native entries do."""
-    buffers = [buffer for _, buffer in executable.plan.buffers("argument")]
-    least, device = executable.plan.schedule.least, executable.device
+    buffers = [buffer for _, buffer in executable.plan.buffers(BufferKind.ARGUMENT)]
+    least, device = executable.plan.schedule.min_items, executable.device
 
     def entry(*arguments: Any) -> Any:
         if not executable.validity.holds or UNUSUAL[0] or len(arguments) != len(buffers):
@@ -45,7 +45,7 @@ def _value(argument: Any, device: Device) -> Value | None:
     """What a program takes for an argument; None for what it does not know, or cannot take as it lies."""
     if type(argument) is not ndarray:
         return taken(argument, device)
-    if argument._promise is not None:
+    if argument._pending is not None:
         return resident_of(argument, device)
     data = argument._data
     return data if data.flags.c_contiguous and data.flags.aligned else None
@@ -57,7 +57,7 @@ def _fit(values: list[Value | None], buffers: list[Buffer], least: int) -> TypeG
     for value, buffer in zip(values, buffers, strict=True):
         if value is None or value.dtype != buffer.type.dtype or len(value.shape) != buffer.type.ndim:
             return False
-        if buffer.share:
+        if buffer.rows_per_item:
             items = value.shape[0] if items is None else items
             if items < least or value.shape != buffer.shape_for(items):
                 return False
@@ -68,7 +68,7 @@ def _fit(values: list[Value | None], buffers: list[Buffer], least: int) -> TypeG
 
 def _items(values: list[Value], buffers: list[Buffer]) -> int:
     """Of the batch, where the program is for any number."""
-    return next((v.shape[0] for v, buffer in zip(values, buffers, strict=True) if buffer.share), 0)
+    return next((v.shape[0] for v, buffer in zip(values, buffers, strict=True) if buffer.rows_per_item), 0)
 
 
 def _made(result: Value, device: Device, like: Any) -> Any:
@@ -76,4 +76,4 @@ def _made(result: Value, device: Device, like: Any) -> Any:
     if like is not None:
         assert isinstance(result, Resident), "an argument on the device gives results there"
         return returned(result, device, like)
-    return promised(result, device) if isinstance(result, Resident) else ndarray(result)
+    return pending_array(result, device) if isinstance(result, Resident) else ndarray(result)

@@ -45,8 +45,8 @@ def estimate(schedule: Schedule, threads: int, items: int = 0) -> Estimate:
     hosted = len(schedule.steps) - len(native)
     work = [s.work * (grown if s.grows else 1.0) for s in native]
     launched = [launch.work * (grown if launch.grows else 1.0) for launch in schedule.launches]
-    moved = [b for b in schedule.buffers if b.kind in ("argument", "result")]
-    copies = sum(b.type.nbytes * (grown if b.share else 1.0) for b in moved) / TRANSFER
+    moved = [b for b in schedule.buffers if b.kind.is_of_call]
+    copies = sum(b.type.nbytes * (grown if b.rows_per_item else 1.0) for b in moved) / TRANSFER
     processor = sum(w / threads if w > PARALLEL_WORK else w for w in work)
     device = CALL + copies + sum(max(w / CORES, BOUNDARY) for w in launched) + hosted * ROUND_TRIP
     return Estimate(processor, device + read_by_host(schedule) * ROUND_TRIP, copies)

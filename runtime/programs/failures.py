@@ -11,7 +11,7 @@ from blockfuse.codegen.scheduling.buffers import Buffer
 from blockfuse.codegen.scheduling.steps import HostCall, Step
 from blockfuse.ir.errors import CheckError, CompilerWarning, MixedDtypesWarning
 from blockfuse.ir.lowering import Contraction
-from blockfuse.tracer.certificate.purity import user_source
+from blockfuse.tracer.certificate.ownership import user_source
 
 _PACKAGE = __name__.split(".")[0]
 _MIXED = (

@@ -15,6 +15,7 @@ from blockfuse.array.pytree import Leaf, Structure, rebuild
 from blockfuse.codegen.compile import Compiled, compile_flow, compile_for_every_size
 from blockfuse.codegen.compiler_thread import in_compiler_thread
 from blockfuse.codegen.kernels.machine import Machine
+from blockfuse.codegen.scheduling.buffers import BufferKind
 from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.codegen.variants import ExecutionPolicy, Variant
 from blockfuse.ir.errors import FaultError, TraceError
@@ -22,16 +23,16 @@ from blockfuse.ir.flow import Flow
 from blockfuse.ir.graph import Node, captured, parameter
 from blockfuse.ir.locks import Busy, Turn
 from blockfuse.ir.types import type_of
-from blockfuse.runtime.arrays.foreign import promised, resident_of
+from blockfuse.runtime.arrays.foreign import pending_array, resident_of
 from blockfuse.runtime.calls.number_families import conversion
 from blockfuse.runtime.programs.backend import Backend
 from blockfuse.runtime.programs.estimates import Estimate
 from blockfuse.runtime.programs.fast_calls import calls_of_any_form, quick_call
 from blockfuse.runtime.programs.guards import guarded, quick_check
+from blockfuse.tracer.certificate.traced_numbers import Operand
+from blockfuse.tracer.flow.origins import Origin
 from blockfuse.tracer.flow.replay import flow_of
 from blockfuse.tracer.generalize.every_size import EverySize
-from blockfuse.tracer.generalize.traced_numbers import Operand
-from blockfuse.tracer.recording.origins import Origin
 from blockfuse.tracer.recording.record import Recording
 from blockfuse.tracer.state.picture import State
 
@@ -65,7 +66,9 @@ def _compiled(
     if every_size is None:
         return in_compiler_thread(lambda: compile_flow(flows[0], machine, draws))
     (one, other), sizes = flows, every_size.references
-    return in_compiler_thread(lambda: compile_for_every_size((one, other), sizes, every_size.least, machine))
+    return in_compiler_thread(
+        lambda: compile_for_every_size((one, other), sizes, every_size.min_items, machine)
+    )
 
 
 def _placed(
@@ -304,17 +307,17 @@ class Program:
         return [result] if self._gives_one else list(result)
 
     def schedule_results(self) -> list[Any]:
-        return [b for b in self.schedule.buffers if b.kind == "result"]
+        return [b for b in self.schedule.buffers if b.kind is BufferKind.RESULT]
 
 
 def _given(array: ndarray, device: Device | None) -> Any:
     """What an executable takes: where the array lies on its device, or else its data in C order."""
-    lies = None if array._promise is None else resident_of(array, device)
+    lies = None if array._pending is None else resident_of(array, device)
     return lies or numpy.require(array._data, requirements=("C", "A")).reshape(array.shape)
 
 
 def _result(value: Any, device: Device | None) -> ndarray:
-    return ndarray(value) if device is None or type(value) is numpy.ndarray else promised(value, device)
+    return ndarray(value) if device is None or type(value) is numpy.ndarray else pending_array(value, device)
 
 
 def _require_one_structure(recordings: list[Recording]) -> None:

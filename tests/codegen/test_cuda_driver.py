@@ -6,7 +6,11 @@ from typing import Any
 
 import numpy
 import pytest
+from test_cuda_nets import layers, scheduled
 
+from blockfuse.codegen.cuda.products.chains import with_whole_nets
+from blockfuse.codegen.cuda.products.providers import suits_library
+from blockfuse.codegen.cuda.render import render
 from blockfuse.codegen.cuda.source.device_source import DeviceSource, Stage
 from blockfuse.ir.errors import CudaError, DeviceLostError, DeviceMemoryError
 
@@ -77,7 +81,10 @@ def test_a_forked_process_has_lost_the_device(device: Any) -> None:
 def test_each_stage_is_launched_over_all_pointers_and_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     launched: list[tuple[Any, ...]] = []
     monkeypatch.setattr(driver, "launch", lambda *arguments: launched.append(arguments))
-    stages = (Stage("one", 128, pieces=4, share=2, columns=3), Stage("other", 256, shared_bytes=1024))
+    stages = (
+        Stage("one", 128, pieces=4, pieces_per_block=2, columns=3),
+        Stage("other", 256, shared_bytes=1024),
+    )
     kernel = driver.CudaKernel.__new__(driver.CudaKernel)
     kernel._stages, kernel._entries, kernel._launches = stages, ["first", "second"], (0, [])
     for rows in (10, 10, 7):
@@ -97,3 +104,15 @@ def test_numbers_stand_for_the_default_streams() -> None:
 
 def test_a_kernel_is_kept_apart_by_all_that_its_source_says() -> None:
     assert len({DeviceSource("k", "", (), (Stage("k", threads),)) for threads in (32, 64, 64)}) == 2
+
+
+def test_a_chain_of_products_is_never_given_to_the_library(
+    device: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last product alone would be large enough, with the fewer bits of tf32."""
+    (launch,) = with_whole_nets(scheduled(layers, 2048, 128, 128, 128)).steps
+    assert suits_library(launch.kernel.layers[-1], "tf32")
+    monkeypatch.setattr(driver.CudaDevice, "compiled", lambda self, source, store: source)
+    monkeypatch.setattr(driver.CudaDevice, "_library", lambda self: pytest.fail("the library was asked"))
+    source = render(launch.kernel)
+    assert device.load(launch.kernel, source, None, "tf32") is source

@@ -1,6 +1,7 @@
 """Which products of a schedule become one launch, and that memory is planned for what is left. No CUDA package is needed."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -8,12 +9,14 @@ import pytest
 from graphs import graph
 
 from blockfuse.codegen.compile import compile_flow
-from blockfuse.codegen.cuda.products.chains import LAYERS, with_whole_nets
-from blockfuse.codegen.cuda.products.product_source import render_product
+from blockfuse.codegen.cuda.products.chain_source import render_chain
+from blockfuse.codegen.cuda.products.chains import MAX_LAYERS, with_whole_nets
 from blockfuse.codegen.cuda.products.tile_choice import BlockTiling
-from blockfuse.codegen.kernels.kernel import ProductKernel
 from blockfuse.codegen.kernels.machine import Machine
-from blockfuse.codegen.scheduling.schedule import HostCall, Launch, Schedule
+from blockfuse.codegen.kernels.product_kernels import ChainKernel
+from blockfuse.codegen.scheduling.buffers import BufferKind
+from blockfuse.codegen.scheduling.schedule import Schedule
+from blockfuse.codegen.scheduling.steps import HostCall, Launch
 from blockfuse.ir.operators import neural, reductions
 from blockfuse.ir.operators.contractions import dense
 
@@ -49,17 +52,19 @@ def test_a_chain_is_one_launch_whose_values_need_no_memory() -> None:
         "launch dense(t1, hoisted2, out0)",
     ]
     assert shown(after) == ["launch net(x, hoisted0, hoisted1, hoisted2, out0)"]
-    assert (after.workspace.fixed, after.blocks[0].beyond) == (0, 1)
+    assert (after.workspace.fixed, after.blocks[0].end) == (0, 1)
     (launch,) = after.steps
-    assert [layer.units for layer in (*launch.kernel.before, launch.kernel)] == [64, 30, 10]
+    assert [layer.units for layer in launch.kernel.layers] == [64, 30, 10]
     assert launch.rows == 64
 
 
 def test_long_chains_are_several_launches_of_one_source() -> None:
-    after = with_whole_nets(scheduled(layers, 64, *[64] * (1 + 2 * LAYERS)))
+    after = with_whole_nets(scheduled(layers, 64, *[64] * (1 + 2 * MAX_LAYERS)))
     assert len(after.steps) == 2
-    inner = with_whole_nets(scheduled(lambda x, *w: neural.relu(layers(x, *w)), 64, *[64] * (1 + 2 * LAYERS)))
-    assert len({render_product(step.kernel).text for step in inner.steps}) == 1
+    inner = with_whole_nets(
+        scheduled(lambda x, *w: neural.relu(layers(x, *w)), 64, *[64] * (1 + 2 * MAX_LAYERS))
+    )
+    assert len({render_chain(step.kernel).text for step in inner.steps}) == 1
 
 
 def test_a_value_that_is_read_twice_or_returned_stays() -> None:
@@ -101,7 +106,7 @@ def test_the_narrow_end_of_a_wide_net_is_one_launch() -> None:
         "launch net(t0, hoisted1, hoisted2, out0)",
     ]
     (read,) = {p.buffer for p in after.steps[1].pointers} & {p.buffer for p in after.steps[0].pointers}
-    assert after.buffers[read].kind == "workspace"
+    assert after.buffers[read].kind is BufferKind.WORKSPACE
 
 
 def test_steps_between_keep_their_order() -> None:
@@ -110,7 +115,7 @@ def test_steps_between_keep_their_order() -> None:
         return layers(neural.softmax(hidden, axis=1), *weights[2:])
 
     after = with_whole_nets(scheduled(mixed, 64, 20, 64, 30, 30, 10))
-    kinds = [isinstance(s, Launch) and isinstance(s.kernel, ProductKernel) for s in after.steps]
+    kinds = [isinstance(s, Launch) and isinstance(s.kernel, ChainKernel) for s in after.steps]
     assert kinds == [True, False, True]
     assert not any(isinstance(s, HostCall) for s in after.steps)
 
@@ -118,14 +123,21 @@ def test_steps_between_keep_their_order() -> None:
 def test_every_layer_has_operands_and_values_of_its_own_name() -> None:
     (launch,) = with_whole_nets(scheduled(layers, 64, 20, 64, 30, 10)).steps
     kernel = launch.kernel
-    assert kernel.pointers == ("x0", "x1", "x2", "x3")
-    assert [k.left.name for k in (*kernel.before, kernel)] == ["x0", "here", "here"]
-    assert [k.right.name for k in (*kernel.before, kernel)] == ["x1", "x2", "x3"]
-    values = [s.name for k in kernel.before for s in k.body] + [
-        k.accumulator for k in (*kernel.before, kernel)
-    ]
+    assert kernel.operands == ("x0", "x1", "x2", "x3")
+    assert [k.left.name for k in kernel.layers] == ["x0", "here", "here"]
+    assert [k.right.name for k in kernel.layers] == ["x1", "x2", "x3"]
+    values = [s.name for k in kernel.layers for s in k.body] + [k.accumulator for k in kernel.layers]
     assert len(values) == len(set(values)) == 5
-    source = render_product(kernel)
+    source = render_chain(kernel)
     assert [name for name, _ in source.pointers] == ["x0", "x1", "x2", "x3", "out"]
     (stage,) = source.stages
     assert (stage.grid(64), stage.grid(65)) == ((8, 1, 1), (9, 1, 1))
+
+
+def test_the_input_of_a_chain_bounds_its_rows() -> None:
+    """Offsets are 32 bits wide, those of rows that lie far apart among them."""
+    (launch,) = with_whole_nets(scheduled(layers, 64, 20, 64, 10)).steps
+    first, last = launch.kernel.layers
+    apart = replace(first, left=replace(first.left, strides=(2**27,)))
+    assert render_chain(launch.kernel).max_rows > 2**20
+    assert render_chain(replace(launch.kernel, layers=(apart, last))).max_rows < 64

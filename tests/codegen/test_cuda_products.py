@@ -7,13 +7,22 @@ from dataclasses import replace
 import pytest
 from device_products import MAIN, RELU, product, split
 from graphs import graph
+from written import statement
 
 from blockfuse.codegen.compile import compile_flow
 from blockfuse.codegen.cuda.products.product_source import render_product
-from blockfuse.codegen.cuda.products.tile_choice import LOWER, SHAPES, BlockTiling, Shape, choose_tile
-from blockfuse.codegen.kernels.kernel import Access, BlockTile, ProductKernel, Statement
+from blockfuse.codegen.cuda.products.tile_choice import (
+    FLOAT32_SHAPES,
+    FLOAT64_SHAPES,
+    BlockTiling,
+    Shape,
+    choose_tile,
+)
+from blockfuse.codegen.kernels.kernel import Access
 from blockfuse.codegen.kernels.machine import Machine, ProductShape
-from blockfuse.codegen.scheduling.schedule import Launch
+from blockfuse.codegen.kernels.product_cuts import BlockTile
+from blockfuse.codegen.kernels.product_kernels import ProductKernel
+from blockfuse.codegen.scheduling.steps import Launch
 from blockfuse.ir.errors import NoDeviceKernelError
 from blockfuse.ir.operators import neural
 from blockfuse.ir.operators.contractions import dense, matmul
@@ -74,7 +83,7 @@ def test_a_device_with_fewer_multiprocessors_needs_fewer_blocks() -> None:
     assert blocks_of(small, wanted) < blocks_of(large, wanted)
 
 
-@pytest.mark.parametrize("tile", [*SHAPES, *LOWER], ids=str)
+@pytest.mark.parametrize("tile", [*FLOAT32_SHAPES, *FLOAT64_SHAPES], ids=str)
 def test_the_threads_of_a_tile_share_out_its_fetches_evenly(tile: Shape) -> None:
     threads = BlockTile(tile.rows, tile.columns, 0, tile.height, tile.width).threads
     assert threads % 32 == 0
@@ -127,7 +136,7 @@ def test_a_kernel_for_any_number_of_rows_has_one_block() -> None:
 # -- the source ------------------------------------------------------------------------------------------------
 
 SLICES = BlockTile(8, 16, 0, 8, 4, 1, slices=64)
-RESIDUAL = (Statement("t1", "float32", "t0 + x3"),), (Access("x3", "float32", (100, 1)),)
+RESIDUAL = (statement("t1", "float32", "t0 + x3"),), (Access("x3", "float32", (100, 1)),)
 SOURCES = {
     "main": product(4096, 1024, 4096, MAIN, body=RELU),
     "edges": product(100, 1001, 101, MAIN, body=RELU),
@@ -168,9 +177,9 @@ def test_stages_are_functions_of_the_source(name: str) -> None:
 
 def test_a_product_whose_places_need_more_than_32_bits_says_for_how_many_rows_it_does() -> None:
     source = render_product(product(0, 1024, 4096, MAIN))
-    assert 2**20 - 256 < source.most_rows < 2**20
+    assert 2**20 - 256 < source.max_rows < 2**20
     splits = render_product(product(64, 1024, 4096, split(MAIN, 4)))
-    assert 2**18 - 256 < splits.most_rows < 2**18
+    assert 2**18 - 256 < splits.max_rows < 2**18
     with pytest.raises(NoDeviceKernelError):
         render_product(product(1, 2**17, 2**16, MAIN))
 

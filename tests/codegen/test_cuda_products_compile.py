@@ -9,14 +9,17 @@ import pytest
 from cubins import Entry, entries
 from device_products import MAIN, RELU, product, split
 from graphs import graph
+from written import statement
 
 from blockfuse.codegen.compile import compile_flow
 from blockfuse.codegen.cuda.native.isa import machine
 from blockfuse.codegen.cuda.products.chains import with_whole_nets
-from blockfuse.codegen.cuda.products.product_source import finishing_source, render_product
-from blockfuse.codegen.cuda.products.tile_choice import LOWER, SHAPES, BlockTiling, Shape
-from blockfuse.codegen.kernels.kernel import Access, BlockTile, ProductKernel, Statement
+from blockfuse.codegen.cuda.products.product_source import finishing_source
+from blockfuse.codegen.cuda.products.tile_choice import FLOAT32_SHAPES, FLOAT64_SHAPES, BlockTiling, Shape
+from blockfuse.codegen.cuda.render import render
+from blockfuse.codegen.kernels.kernel import Access, Kernel
 from blockfuse.codegen.kernels.machine import Machine
+from blockfuse.codegen.kernels.product_cuts import BlockTile
 from blockfuse.ir.operators import neural
 from blockfuse.ir.operators.contractions import dense
 
@@ -31,15 +34,15 @@ HOPPER = (9, 0)
 FLOAT64 = re.compile(r"D(ADD|FMA|MUL|SETP|MNMX)|.*F64|MUFU.*64")  # instructions that compute with it
 
 
-def compiled(kernel: ProductKernel, folder: Path, cc: tuple[int, int] = HOPPER) -> dict[str, Entry]:
+def compiled(kernel: Kernel, folder: Path, cc: tuple[int, int] = HOPPER) -> dict[str, Entry]:
     """The entries of a kernel, none of which may spill, or compute in float64 if its numbers are float32."""
-    source = render_product(kernel)
+    source = render(kernel)
     found = entries(frontend.linked(source, machine(cc)), folder)
     assert {stage.entry for stage in source.stages} <= found.keys()
     for stage in source.stages:
         entry = found[stage.entry]
         assert (entry.stack, entry.local) == (0, 0)
-        assert kernel.dtype == "float64" or not [i for i in entry.instructions if FLOAT64.match(i)]
+        assert source.scratch_dtype == "float64" or not [i for i in entry.instructions if FLOAT64.match(i)]
         assert entry.registers * stage.threads <= 32768, "two blocks share the registers of a multiprocessor"
     return found
 
@@ -57,7 +60,7 @@ def test_the_main_tile_moves_four_elements_at_once_and_multiplies_the_rest_of_th
     assert inner["FFMA"] / inner.total() > 0.75
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: f"{s.rows}x{s.columns}")
+@pytest.mark.parametrize("shape", FLOAT32_SHAPES, ids=lambda s: f"{s.rows}x{s.columns}")
 def test_every_tile_reads_shared_memory_in_fours(shape: Shape, tmp_path: Path) -> None:
     block = BlockTile(shape.rows, shape.columns, 0, shape.height, shape.width, shape.depth)
     entry = compiled(product(0, 1000, 500, block, body=RELU), tmp_path)["kernel_dense"]
@@ -80,14 +83,14 @@ def test_a_sliced_product_has_four_fetches_under_way(tmp_path: Path) -> None:
 def test_a_long_epilogue_stays_in_registers(tmp_path: Path) -> None:
     names = [f"t{n}" for n in range(41)]
     body = tuple(
-        Statement(new, "float32", f"exp({old}) * x3" if n % 8 == 0 else f"{old} * {old} + x3")
+        statement(new, "float32", f"exp({old}) * x3" if n % 8 == 0 else f"{old} * {old} + x3")
         for n, (old, new) in enumerate(pairwise(names))
     )
     loads = (Access("x3", "float32", (512, 1)),)
     compiled(product(512, 512, 512, MAIN, body=body, loads=loads), tmp_path)
 
 
-@pytest.mark.parametrize("shape", LOWER[:1], ids=lambda s: f"{s.rows}x{s.columns}")
+@pytest.mark.parametrize("shape", FLOAT64_SHAPES[:1], ids=lambda s: f"{s.rows}x{s.columns}")
 def test_float64_has_tiles_of_its_own(shape: Shape, tmp_path: Path) -> None:
     block = BlockTile(shape.rows, shape.columns, 0, shape.height, shape.width, shape.depth)
     entry = compiled(product(100, 64, 100, block, "float64"), tmp_path)["kernel_dense"]
@@ -96,11 +99,11 @@ def test_float64_has_tiles_of_its_own(shape: Shape, tmp_path: Path) -> None:
 
 MASK = (Access("x3", "bool", (101, 1)), Access("x4", "int32", (0, 1)))
 MASKED = (
-    Statement("t1", "float32", "select(x3, t0, float32(-1.0))"),
-    Statement("t2", "float32", "float32(x4)"),
-    Statement("t3", "bool", "t1 > t2"),
+    statement("t1", "float32", "select(x3, t0, float32(-1.0))"),
+    statement("t2", "float32", "float32(x4)"),
+    statement("t3", "bool", "t1 > t2"),
 )
-WHOLE = (Statement("t1", "int32", "int32(t0)"),)
+WHOLE = (statement("t1", "int32", "int32(t0)"),)
 SQUARE = BlockTile(32, 32, 0, 4, 4, 16)
 SLICES = BlockTile(4, 16, 0, 4, 4, 1, 64)
 TYPED = {
@@ -119,7 +122,6 @@ TYPED = {
     "splits of float64": product(100, 400, 100, split(SQUARE, 2), "float64"),
     "a stack": replace(
         product(100, 40, 100, SQUARE),
-        batched=True,
         left=Access("x0", "float32", (4000, 40)),
         right=Access("x1", "float32", (4000,)),
         store=Access("out", "float32", (10_000, 100, 1)),
@@ -144,5 +146,5 @@ def test_a_whole_net_keeps_its_sums_in_registers(tmp_path: Path) -> None:
     )
     device = Machine(0, accumulators=0, features="", block_tile=BlockTiling())
     (launch,) = with_whole_nets(compile_flow(recorded, device).schedule).steps
-    assert len(launch.kernel.before) == 1
+    assert len(launch.kernel.layers) == 2
     compiled(launch.kernel, tmp_path)

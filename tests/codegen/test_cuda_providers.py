@@ -10,12 +10,14 @@ import numpy
 import pytest
 from device_products import MAIN, RELU, product, split
 from numpy.lib.stride_tricks import as_strided
+from written import statement
 
 from blockfuse.codegen.cuda.products.cublas import COMPUTE, COMPUTE_FLOAT64, CublasError, CublasLt, Heuristic
 from blockfuse.codegen.cuda.products.product_source import render_product
 from blockfuse.codegen.cuda.products.providers import LibraryProduct, loaded_product, suits_library
 from blockfuse.codegen.cuda.source.device_source import DeviceSource
-from blockfuse.codegen.kernels.kernel import Access, ProductKernel, Statement
+from blockfuse.codegen.kernels.kernel import Access, Statement
+from blockfuse.codegen.kernels.product_kernels import ProductKernel
 
 STREAM = SimpleNamespace(handle=17)
 _TYPES = {0: numpy.dtype("float32"), 1: numpy.dtype("float64")}
@@ -163,7 +165,7 @@ def test_tensor_cores_pay_earlier() -> None:
     [
         {"left": Access("x0", "float32", (-1024,))},
         {"left": Access("x0", "float32", (0,))},
-        {"block": replace(MAIN, panel=128)},
+        {"cut": replace(MAIN, panel=128)},
     ],
     ids=["backwards", "repeated rows", "panels"],
 )
@@ -182,7 +184,7 @@ def launched(
     run = loaded(kernel, library, precision)
     elements = rows * kernel.units * (kernel.height if kernel.batched else 1)
     out, scratch = numpy.full(elements, numpy.nan, kernel.store.dtype), numpy.full(elements, numpy.nan, "f4")
-    taken = [*(arrays[name] for name in kernel.pointers), out] + [scratch] * bool(run.scratch)
+    taken = [*(arrays[name] for name in kernel.operands), out] + [scratch] * bool(run.scratch)
     run.launch(STREAM, [a.ctypes.data for a in taken], rows)
     shape = (rows, kernel.height, kernel.units) if kernel.batched else (rows, kernel.units)
     return run, library, (scratch if run.scratch else out).reshape(shape)
@@ -203,7 +205,7 @@ def test_the_library_computes_the_product_with_bias_and_relu(
 ) -> None:
     kernel = product(512, 1024, units, MAIN, body=body)
     if not biased:
-        kernel = replace(kernel, bias=None, pointers=("x0", "x1"))
+        kernel = replace(kernel, bias=None, operands=("x0", "x1"))
     x, weight, bias = random(512, 1024), random(1024, units), random(units)
     arrays = {"x0": x, "x1": padded(weight, kernel.block.panel), "x2": bias}
     run, library, found = launched(kernel, arrays, 512)
@@ -233,7 +235,7 @@ def test_float64_stays_float64_whatever_the_precision() -> None:
 
 def test_any_other_epilogue_is_a_kernel_of_ours_behind_it() -> None:
     loads = (Access("x3", "float32", (516, 1)),)
-    kernel = product(512, 1024, 516, MAIN, body=(Statement("t1", "float32", "t0 * x3"),), loads=loads)
+    kernel = product(512, 1024, 516, MAIN, body=(statement("t1", "float32", "t0 * x3"),), loads=loads)
     arrays = {"x0": random(512, 1024), "x1": random(1024, 516), "x2": random(516), "x3": random(512, 516)}
     run, _, sums = launched(kernel, arrays, 512)
     wanted = arrays["x0"].astype("float64") @ arrays["x1"] + arrays["x2"]
@@ -248,9 +250,8 @@ def test_stacks_are_one_call() -> None:
     strides = {"left": (300 * 1024, 1024), "right": (1024 * 520,), "out": (300 * 517, 517, 1)}
     kernel = replace(
         product(300, 1024, 517, MAIN),
-        batched=True,
         bias=None,
-        pointers=("x0", "x1"),
+        operands=("x0", "x1"),
         left=Access("x0", "float32", strides["left"]),
         right=Access("x1", "float32", strides["right"]),
         store=Access("out", "float32", strides["out"]),
@@ -323,7 +324,7 @@ def test_a_product_that_the_library_refuses_is_ours_after_all() -> None:
     library = Library(algorithms=0)
     loads = (Access("x3", "float32", (516, 1)),)
     block = split(MAIN, 3)
-    kernel = product(512, 1024, 516, block, body=(Statement("t1", "float32", "t0 * x3"),), loads=loads)
+    kernel = product(512, 1024, 516, block, body=(statement("t1", "float32", "t0 * x3"),), loads=loads)
     run = loaded(kernel, library)
     run.launch(STREAM, (1, 2, 3, 4, 5, 6), 512)
     run.launch(STREAM, (1, 2, 3, 4, 5, 6), 512)

@@ -12,11 +12,13 @@ import pytest
 from device_kernels import KERNELS, kernel, source
 from golden_plugin import FOLDER, golden
 from test_functions import DTYPES, UNARY, assert_accurate, edges, every_exponent
+from written import statement
 
 from blockfuse.codegen.cuda.device.numpy_values import LIBRARY, Number
+from blockfuse.codegen.cuda.render import render
 from blockfuse.codegen.cuda.source.device_source import DeviceSource, Stage
-from blockfuse.codegen.cuda.source.render import render
-from blockfuse.codegen.kernels.kernel import Access, Index, MapKernel, Statement
+from blockfuse.codegen.kernels.kernel import Access, Index
+from blockfuse.codegen.kernels.loop_kernels import MapKernel
 from blockfuse.codegen.values.functions import FUNCTIONS, ULP
 from blockfuse.ir.errors import NoDeviceKernelError
 from blockfuse.ir.operator import TABLE
@@ -30,7 +32,8 @@ every_source = pytest.mark.parametrize("name", SOURCES)
 @every_source
 def test_the_source_is_that_of_the_golden_file(name: str, golden: Callable[[str, str], None]) -> None:
     stages = [
-        f"# {s.name}: {s.threads} threads, {s.pieces}/{s.share} blocks a row" for s in SOURCES[name].stages
+        f"# {s.name}: {s.threads} threads, {s.pieces}/{s.pieces_per_block} blocks a row"
+        for s in SOURCES[name].stages
     ]
     golden(f"cuda/{name}.txt", "\n".join([*stages, SOURCES[name].text]))
 
@@ -84,8 +87,8 @@ def test_equal_kernels_have_equal_source(name: str) -> None:
 
 
 def test_a_grid_covers_all_rows() -> None:
-    assert Stage("f", 256, pieces=3, share=2).grid(5) == (8, 1, 1)
-    assert Stage("f", 256, share=1024, columns=7).grid(1025) == (2, 7, 1)
+    assert Stage("f", 256, pieces=3, pieces_per_block=2).grid(5) == (8, 1, 1)
+    assert Stage("f", 256, pieces_per_block=1024, columns=7).grid(1025) == (2, 7, 1)
     assert Stage("f", 256).grid(0) == (1, 1, 1)
 
 
@@ -96,22 +99,22 @@ def test_scratch_memory_is_the_last_parameter() -> None:
 
 def _copy(extents: tuple[int, ...], strides: tuple[int, ...]) -> MapKernel:
     load, store = Access("x0", "float32", strides), Access("out", "float32", strides)
-    return MapKernel("copy", extents, (load,), (Statement("t0", "float32", "x0"),), store, "t0")
+    return MapKernel("copy", store, extents, (load,), (statement("t0", "float32", "x0"),), "t0")
 
 
 def test_places_are_counted_with_32_bits() -> None:
-    assert 2**32 - 2**17 < render(_copy((), (1,))).most_rows < 2**32
-    assert 2**31 - 2**17 < render(_copy((), (2,))).most_rows < 2**31
-    assert render(_copy((2**16,), (2**16, 1))).most_rows < 2**16
+    assert 2**32 - 2**17 < render(_copy((), (1,))).max_rows < 2**32
+    assert 2**31 - 2**17 < render(_copy((), (2,))).max_rows < 2**31
+    assert render(_copy((2**16,), (2**16, 1))).max_rows < 2**16
 
 
 def test_a_table_of_too_many_places_is_refused() -> None:
     def picking(size: int) -> MapKernel:
         table = Access("x0", "float32", (0, 1), (Index("x1", size, 64),))
         loads = (table, Access("x1", "int64", (1, 0)))
-        return MapKernel("take_at", (64,), loads, (), Access("out", "float32", (64, 1)), "x0")
+        return MapKernel("take_at", Access("out", "float32", (64, 1)), (64,), loads, (), "x0")
 
-    assert render(picking(2**25)).most_rows > 2**20
+    assert render(picking(2**25)).max_rows > 2**20
     with pytest.raises(NoDeviceKernelError):
         render(picking(2**26))
 

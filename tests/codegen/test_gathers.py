@@ -15,7 +15,7 @@ from sampling import sampled
 
 from blockfuse.codegen.compile import compile_flow
 from blockfuse.codegen.cpu.native import isa
-from blockfuse.codegen.kernels.kernel import MapKernel
+from blockfuse.codegen.kernels.loop_kernels import MapKernel
 from blockfuse.codegen.scheduling.steps import HostCall, Strip
 from blockfuse.ir.errors import FaultError
 from blockfuse.ir.graph import Graph
@@ -157,7 +157,7 @@ def test_large_results_are_written_past_the_caches(threads: int) -> None:
         native = Native(graph_for(rows_of, [table, index]), threads=threads)
         kernel = native.schedule.launches[0].kernel
         assert isinstance(kernel, MapKernel)
-        assert kernel.streams or len(shape) > 1
+        assert kernel.nontemporal or len(shape) > 1
         numpy.testing.assert_array_equal(native(table, index)[0], table[index])
         index[-1] = 64
         with pytest.raises(FaultError):

@@ -6,7 +6,6 @@ import random
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from math import prod
 from typing import Any
 
 import numpy
@@ -23,41 +22,28 @@ from test_batches import NETS, initialized
 from test_random_nets import Function
 from test_strips import by_rows, strips_in
 from test_sweeps import FUNCTIONS
+from written import expression, fold, statement
 
 import blockfuse
 from blockfuse import np, npx
 from blockfuse.codegen import compile as compiling
-from blockfuse.codegen.compile import compile_flow
 from blockfuse.codegen.cpu.intrinsics import row_sweep
-from blockfuse.codegen.cpu.intrinsics.table import INTRINSICS
 from blockfuse.codegen.cpu.native import isa
 from blockfuse.codegen.cpu.program import pieces
 from blockfuse.codegen.cpu.source import row_sweeps
 from blockfuse.codegen.cpu.source.meaning import source_meaning
-from blockfuse.codegen.cpu.source.render import render
-from blockfuse.codegen.kernels import cost
-from blockfuse.codegen.kernels.kernel import (
-    Access,
-    ColumnKernel,
-    DrawKernel,
-    Fold,
-    Index,
-    MapKernel,
-    ProductKernel,
-    ProductTile,
-    RowKernel,
-    Statement,
-    Sweep,
-)
+from blockfuse.codegen.kernels.kernel import Access, Index
+from blockfuse.codegen.kernels.loop_kernels import ColumnKernel, DrawKernel, MapKernel, RowKernel, Sweep
+from blockfuse.codegen.kernels.product_cuts import BlockTile, ProductTile, RegisterTiles
+from blockfuse.codegen.kernels.product_kernels import ChainKernel, ProductKernel
 from blockfuse.codegen.meaning.expressions import value_of
 from blockfuse.codegen.meaning.kernels import kernel_meaning
 from blockfuse.codegen.meaning.memory import Address, MeaningError, unwritten
 from blockfuse.codegen.meaning.memory import given as memory_of
 from blockfuse.codegen.meaning.schedules import meaning_of
-from blockfuse.codegen.scheduling import schedule as scheduling
-from blockfuse.codegen.scheduling import strips
+from blockfuse.codegen.scheduling import scheduler, sharing, strips
+from blockfuse.codegen.scheduling.buffers import BufferKind
 from blockfuse.codegen.scheduling.schedule import Schedule
-from blockfuse.ir.graph import Graph
 from blockfuse.ir.operators import contractions, indexing, neural
 from blockfuse.ir.stream import STREAM
 from blockfuse.ir.types import TensorType
@@ -87,12 +73,8 @@ def test_stages_of_typical_kernels_mean_the_same(name: str) -> None:
     inputs = [values_for(leaf.type, n) for n, leaf in enumerate(recorded.inputs)]
     parameters = [n for n, leaf in enumerate(recorded.inputs) if leaf.operator.name == "parameter"]
     arguments = [v for n, v in enumerate(inputs) if n not in parameters]
-    hold_together(recorded, arguments, [inputs[n] for n in parameters], TWO, source=_is_small(recorded))
-
-
-def _is_small(recorded: Graph) -> bool:
-    """Whether kernels are run as plain Python, too."""
-    return sum(prod(leaf.type.shape) for leaf in recorded.inputs) < 50_000
+    small = sum(v.size for v in inputs) < 50_000
+    hold_together(recorded, arguments, [inputs[n] for n in parameters], TWO, source=small)
 
 
 @pytest.mark.spread(3)
@@ -123,22 +105,9 @@ def test_stages_of_streamed_results_mean_the_same(name: str) -> None:
     function, shapes = STREAMED[name]
     values = [numpy.random.default_rng(n).uniform(-2, 2, s).astype("float32") for n, s in enumerate(shapes)]
     plan = hold_together(
-        graph_for(function, values), values, [], replace(MACHINE, stream_bytes=1), source=True
+        graph_for(function, values), values, [], replace(MACHINE, min_nontemporal_bytes=1), source=True
     )
-    assert all(launch.kernel.streams for launch in plan.launches)  # type: ignore[union-attr]
-
-
-def test_kernels_above_call_every_function_of_the_table() -> None:
-    """What no kernel of theirs calls is nowhere held to its meaning."""
-    goldens = [
-        graph(f, "w b g" if "w" in t or "g" in t else "", **t) for f, t in test_goldens.KERNELS.values()
-    ]
-    plans = [compile_flow(recorded, TWO).schedule for recorded in goldens if _is_small(recorded)]
-    for function, shapes in STREAMED.values():
-        recorded = graph_for(function, [numpy.zeros(shape, "float32") for shape in shapes])
-        plans.append(compile_flow(recorded, replace(MACHINE, stream_bytes=1)).schedule)
-    sources = "".join({render(launch.kernel) for plan in plans for launch in plan.launches})
-    assert [row.name for row in INTRINSICS if f"{row.name}(" not in sources] == []
+    assert all(launch.kernel.nontemporal for launch in plan.launches)  # type: ignore[attr-defined]
 
 
 @pytest.mark.spread(3)
@@ -202,8 +171,8 @@ def test_stages_of_a_program_for_every_size_mean_the_same_at_each(name: str) -> 
     for size in (5, 40, 61, 33):
         net(*make(size))
     (held,) = (case.program for case in net._hybrid.cases.values() if case.program.schedule.batch)
-    for size in (held.schedule.least, 3, 33, 130):
-        hold_program(held, arrays(make(max(size, held.schedule.least))))
+    for size in (held.schedule.min_items, 3, 33, 130):
+        hold_program(held, arrays(make(max(size, held.schedule.min_items))))
 
 
 def _halved(x: Any) -> Any:
@@ -269,10 +238,10 @@ def test_stages_of_a_program_with_numbers_and_captured_arrays_mean_the_same() ->
 def _always() -> Iterator[None]:
     """However little there is to do, it is worth a strip."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(strips, "ROOM", 12_000)
+        patch.setattr(strips, "STRIP_MEMORY_BYTES", 12_000)
         for name in ("AWAKE_WORK", "PARALLEL_WORK"):
             patch.setattr(pieces, name, 0.0)
-        patch.setattr(cost.is_shared, "__defaults__", (0.0,))
+        patch.setattr(sharing.is_shared, "__defaults__", (0.0,))
         yield
 
 
@@ -313,7 +282,8 @@ def _reaching_further(plan: Schedule) -> Schedule:
     (strip,) = plan.steps
     first, second = strip.launches  # type: ignore[union-attr]
     moved = tuple(
-        replace(p, offset=p.offset + 8 * (plan.buffers[p.buffer].kind == "strip")) for p in second.pointers
+        replace(p, offset=p.offset + 8 * (plan.buffers[p.buffer].kind is BufferKind.STRIP))
+        for p in second.pointers
     )
     return replace(plan, steps=(replace(strip, launches=(first, replace(second, pointers=moved))),))
 
@@ -373,9 +343,9 @@ def product_kernels(draw: Any) -> ProductKernel:
             )
         )
         names.append(read[-1].name)
-    body = [Statement("t1", dtype, "maximum(t0, literal(t0, -9.5))")] * bool(read)
+    body = [statement("t1", dtype, "maximum(t0, literal(t0, -9.5))")] * bool(read)
     for n, load in enumerate(read, 1):
-        body.append(Statement(f"t{n + 1}", dtype, f"t{n} + {dtype}({load.name})"))
+        body.append(statement(f"t{n + 1}", dtype, f"t{n} + {dtype}({load.name})"))
     tiles = (tile,)
     if shape == "open":
         height = 0
@@ -386,9 +356,10 @@ def product_kernels(draw: Any) -> ProductKernel:
     right = Access("x1", dtype, (panels_apart,) if batched else ())
     store = Access("out", dtype, (*stack, units, 1))
     result = f"t{len(body)}"
+    cut = RegisterTiles(tiles, by_panels=shape == "panels")
     return ProductKernel(
-        *("net", dtype, height, inner, units, batched, shape == "panels", tiles, left, right, bias, "t0"),
-        *(tuple(read), tuple(names), tuple(body), store, result),
+        *("net", store, dtype, height, inner, units, left, right, bias, "t0"),
+        *(tuple(read), tuple(names), tuple(body), result, cut),
     )
 
 
@@ -451,26 +422,26 @@ def test_a_sweep_means_in_source_and_in_native_code_what_it_means_as_data(extent
     first = Sweep(
         loads[:3],
         (
-            Statement("t1", dtype, "select(x1, x0, x2)"),
-            Statement("t2", dtype, "t1 * t0"),
-            Statement("t3", "bool", "t2 > x2"),
+            statement("t1", dtype, "select(x1, x0, x2)"),
+            statement("t2", dtype, "t1 * t0"),
+            statement("t3", "bool", "t2 > x2"),
         ),
         (
-            Fold("t4", dtype, f"{dtype}(0.0)", "fold_add(t4, t2)", "fold_add({0}, {1})"),
-            Fold("t5", dtype, f"{dtype}(-inf)", "fold_maximum(t5, t1)", "fold_maximum({0}, {1})"),
+            fold("t4", dtype, f"{dtype}(0.0)", "fold_add(t4, t2)", "fold_add({0}, {1})"),
+            fold("t5", dtype, f"{dtype}(-inf)", "fold_maximum(t5, t1)", "fold_maximum({0}, {1})"),
         ),
-        (Statement("t6", dtype, "t4 - t5 * x3"),),
+        (statement("t6", dtype, "t4 - t5 * x3"),),
         keep="t2",
     )
     last = Sweep(
-        (loads[1], Access("out as t2", dtype, (0, 1))),
-        (Statement("t7", dtype, f"t2 + t6 * {dtype}(x1)"),),
+        (loads[1], Access("out", dtype, (0, 1), alias="t2")),
+        (statement("t7", dtype, f"t2 + t6 * {dtype}(x1)"),),
         (),
         (),
     )
     store = Access("out", dtype, (extent, 1))
-    before = (Statement("t0", dtype, f"x3 + {dtype}(1.0)"),)
-    kernel = RowKernel("rows", extent, loads, loads[3:], before, (first, last), store, "t7")
+    before = (statement("t0", dtype, f"x3 + {dtype}(1.0)"),)
+    kernel = RowKernel("rows", store, extent, loads, loads[3:], before, (first, last), "t7")
     for kernels in (source_meaning, native_meaning(MACHINE)):
         addresses = _memory_for_rows(extent, dtype)
         assert same_effect(kernel, addresses, 0, 4, kernels, 1e-6)
@@ -511,7 +482,7 @@ def _other_passes(patch: pytest.MonkeyPatch) -> None:
 
 def _other_strides(patch: pytest.MonkeyPatch) -> None:
     """A scheduler for which all elements of a row are the first one."""
-    made = scheduling.lowering.kernel_of
+    made = scheduler.kernel_of
 
     def turned(*operands: Any) -> Any:
         bound = made(*operands)
@@ -521,16 +492,16 @@ def _other_strides(patch: pytest.MonkeyPatch) -> None:
         ]
         return replace(bound, kernel=replace(bound.kernel, sweeps=tuple(parts)))
 
-    patch.setattr(scheduling.lowering, "kernel_of", turned)
+    patch.setattr(scheduler, "kernel_of", turned)
 
 
 def _other_offsets(patch: pytest.MonkeyPatch) -> None:
     """A scheduler that begins every operand an element too late."""
-    made = scheduling._Scheduler._emit
+    made = scheduler._Scheduler._emit
     patch.setattr(
-        *(scheduling._Scheduler, "_emit"),
+        *(scheduler._Scheduler, "_emit"),
         lambda self, bound, memory: made(
-            self, bound, [(n, replace(layout, offset=layout.offset + 1)) for n, layout in memory]
+            self, bound, [replace(m, layout=replace(m.layout, offset=m.layout.offset + 1)) for m in memory]
         ),
     )
 
@@ -580,7 +551,7 @@ def test_the_first_stage_that_goes_wrong_is_named(name: str, monkeypatch: pytest
     assert caught.value.kernel == (launch.kernel.name if in_kernel else "")
 
 
-COPY = MapKernel("copy", (3,), (Access("x0", "float32", (3, 1)),), (), Access("out", "float32", (3, 1)), "x0")
+COPY = MapKernel("copy", Access("out", "float32", (3, 1)), (3,), (Access("x0", "float32", (3, 1)),), (), "x0")
 
 
 def memory_for_copy() -> dict[str, Address]:
@@ -599,8 +570,8 @@ def memory_for_copy() -> dict[str, Address]:
         (replace(COPY, store=replace(COPY.store, strides=(4, 1))), "not all within 6"),
         (replace(COPY, loads=(replace(COPY.loads[0], dtype="int32"),)), "is taken for int32"),
         (replace(COPY, store=replace(COPY.store, name="x0")), "is written to"),
-        (replace(COPY, result="t0", body=(Statement("t0", "float64", "x0 + x0"),)), "is of float32"),
-        (replace(COPY, result="t0", body=(Statement("t0", "bool", "x0 > x0"),)), "bool is stored as float32"),
+        (replace(COPY, result="t0", body=(statement("t0", "float64", "x0 + x0"),)), "is of float32"),
+        (replace(COPY, result="t0", body=(statement("t0", "bool", "x0 > x0"),)), "bool is stored as float32"),
     ],
 )
 def test_what_has_no_meaning_is_refused(kernel: MapKernel, error: str) -> None:
@@ -610,10 +581,10 @@ def test_what_has_no_meaning_is_refused(kernel: MapKernel, error: str) -> None:
 
 def test_an_expression_names_nothing_but_values_and_functions() -> None:
     values = {"x0": numpy.ones(3, "float32")}
-    assert value_of("x0 + float32(1.0)", values).tolist() == [2, 2, 2]
+    assert value_of(expression("x0 + float32(1.0)"), values).tolist() == [2, 2, 2]
     for name in ("t1", "print", "numpy"):
         with pytest.raises(MeaningError, match=f"'{name}' is not defined"):
-            value_of(f"x0 + {name}", values)
+            value_of(expression(f"x0 + {name}"), values)
 
 
 def test_what_was_never_written_cannot_be_read() -> None:
@@ -631,12 +602,12 @@ def test_a_row_has_no_element(monkeypatch: pytest.MonkeyPatch) -> None:
     """Statements for the row may name what is read or computed once a row, and folds."""
     monkeypatch.setattr(RowKernel, "__post_init__", lambda self: None)  # which says so earlier
     load = Access("x0", "float32", (3, 1))
-    total = Fold("t0", "float32", "float32(0.0)", "fold_add(t0, x0)", "fold_add({0}, {1})")
+    total = fold("t0", "float32", "float32(0.0)", "fold_add(t0, x0)", "fold_add({0}, {1})")
     out = Access("out", "float32", (1,))
     for text, is_one in (("t0 + x0", False), ("t0 + x1", True)):
-        sweep = Sweep((load,), (), (total,), (Statement("t1", "float32", text),))
+        sweep = Sweep((load,), (), (total,), (statement("t1", "float32", text),))
         row_load = Access("x1", "float32", (1,))
-        kernel = RowKernel("rows", 3, (load, row_load), (row_load,), (), (sweep,), out, "t1")
+        kernel = RowKernel("rows", out, 3, (load, row_load), (row_load,), (), (sweep,), "t1")
         addresses = {**memory_for_copy(), "x1": Address(memory_of(numpy.ones(2, "float32")))}
         if is_one:
             kernel_meaning(kernel, addresses, 0, 2)
@@ -649,10 +620,10 @@ def test_a_row_has_no_element(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_value_is_for_the_row_or_for_the_element(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RowKernel, "__post_init__", lambda self: None)
     load = Access("x0", "float32", (3, 1))
-    total = Fold("t0", "float32", "float32(0.0)", "fold_add(t0, x0)", "fold_add({0}, {1})")
+    total = fold("t0", "float32", "float32(0.0)", "fold_add(t0, x0)", "fold_add({0}, {1})")
     once = Access("x0", "float32", (1,))
     out = Access("out", "float32", (1,))
-    kernel = RowKernel("rows", 3, (load,), (once,), (), (Sweep((load,), (), (total,), ()),), out, "t0")
+    kernel = RowKernel("rows", out, 3, (load,), (once,), (), (Sweep((load,), (), (total,), ()),), "t0")
     with pytest.raises(MeaningError, match="another one for each element"):
         kernel_meaning(kernel, memory_for_copy(), 0, 2)
 
@@ -668,7 +639,7 @@ def test_a_value_is_for_the_row_or_for_the_element(monkeypatch: pytest.MonkeyPat
 )
 def test_a_fold_is_one_only_if_its_parts_agree(start: str, step: str, join: str, is_sum: bool) -> None:
     load, out = Access("x0", "float32", (1, 2)), Access("out", "float32", (1,))
-    kernel = ColumnKernel("columns", (6,), (load,), (), start, step, join, out)
+    kernel = ColumnKernel("columns", out, (6,), (load,), (), fold("acc", "float32", start, step, join))
     x = numpy.arange(12, dtype="float32")
     addresses = {"x0": Address(memory_of(x)), "out": Address(unwritten(2, "float32"))}
     kernel_meaning(kernel, addresses, 0, 2)
@@ -679,18 +650,11 @@ def test_products_of_one_launch_follow_each_other() -> None:
     """As a device runs narrow layers: the result of each is the left operand of the next."""
     pick = numpy.random.default_rng(5)
     x, v, w = pick.integers(-3, 4, (5, 3)), pick.integers(-3, 4, (3, 4)), pick.integers(-3, 4, (4, 2))
-    tile = (ProductTile(1, 1, 4, 1),)
+    block = BlockTile(2, 4, 4, 2, 4)
     first = ProductKernel(
-        *("first", "float32", 5, 3, 4, False, False, tile, Access("x0", "float32", (3,))),
-        *(
-            Access("x1", "float32", ()),
-            None,
-            "t0",
-            (),
-            ("x0", "x1"),
-            (Statement("t1", "float32", "relu(t0)"),),
-        ),
-        *(Access("out", "float32", (4, 1)), "t1"),
+        *("first", Access("out", "float32", (4, 1)), "float32", 5, 3, 4),
+        *(Access("x0", "float32", (3,)), Access("x1", "float32", ()), None),
+        *("t0", (), ("x0", "x1"), (statement("t1", "float32", "relu(t0)"),), "t1", block),
     )
     last = replace(
         *(first,),
@@ -698,20 +662,20 @@ def test_products_of_one_launch_follow_each_other() -> None:
         units=2,
         left=Access("here", "float32", (4,)),
         right=Access("x2", "float32", ()),
-        pointers=("x0", "x1", "x2"),
+        operands=("here", "x2"),
         body=(),
         result="t0",
-        before=(first,),
         store=Access("out", "float32", (2, 1)),
     )
+    chain = ChainKernel("net", last.store, (first, last), ("x0", "x1", "x2"), block)
     panels = numpy.zeros((4, 4), "float32")
     panels[:, :2] = w
     given = {
         name: Address(memory_of(a.astype("float32"))) for name, a in (("x0", x), ("x1", v), ("x2", panels))
     }
     addresses = given | {"out": Address(unwritten(10, "float32"))}
-    kernel_meaning(last, addresses, 0, 2)
-    kernel_meaning(last, addresses, 2, 5)
+    kernel_meaning(chain, addresses, 0, 2)
+    kernel_meaning(chain, addresses, 2, 5)
     assert addresses["out"].memory.array.tolist() == (numpy.maximum(x @ v, 0) @ w).reshape(-1).tolist()
 
 
@@ -719,7 +683,7 @@ def test_products_of_one_launch_follow_each_other() -> None:
 def test_an_index_is_clamped_and_noted(place: int) -> None:
     table = Access("x0", "float32", (0,), (Index("x1", 5, 1),))
     kernel = MapKernel(
-        "pick", (), (table, Access("x1", "int64", (1,))), (), Access("out", "float32", (1,)), "x0"
+        "pick", Access("out", "float32", (1,)), (), (table, Access("x1", "int64", (1,))), (), "x0"
     )
     addresses = {
         "x0": Address(memory_of(numpy.arange(5, dtype="float32"))),

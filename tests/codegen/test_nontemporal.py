@@ -15,7 +15,7 @@ from blockfuse.codegen.cpu.native import isa
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.ir.operators import neural, pointwise, reductions
 
-ALWAYS = Machine(vector_bytes=64, accumulators=28, features="", name="avx512", stream_bytes=1)
+ALWAYS = Machine(vector_bytes=64, accumulators=28, features="", name="avx512", min_nontemporal_bytes=1)
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def numbers(*shape: int, dtype: str = "float32") -> Any:
 def check(function: Callable[..., Any], *values: numpy.ndarray, level: str = "", threads: int = 1) -> None:
     recorded = graph_for(function, values)
     native = Native(recorded, level, threads)
-    assert all(launch.kernel.streams for launch in native.schedule.launches)  # type: ignore[union-attr]
+    assert all(launch.kernel.nontemporal for launch in native.schedule.launches)  # type: ignore[attr-defined]
     assert "stream(near, out" in native.sources[0]
     rtol, atol = TOLERANCES[values[0].dtype.name]
     for found, wanted in zip(native(*values), meant(recorded, values), strict=True):
@@ -74,7 +74,7 @@ def test_several_threads() -> None:
 
 def streams(function: Callable[..., Any], machine: Machine = ALWAYS, **types: str) -> list[bool]:
     found = compile_flow(graph(function, **types), machine).schedule
-    return [getattr(launch.kernel, "streams", False) for launch in found.launches]
+    return [getattr(launch.kernel, "nontemporal", False) for launch in found.launches]
 
 
 def test_only_large_results_that_nobody_reads_again_are_streamed() -> None:
@@ -82,7 +82,9 @@ def test_only_large_results_that_nobody_reads_again_are_streamed() -> None:
         total = reductions.sum_(x * 2, axis=(0,), keepdims=False)
         return x * 2, total
 
-    small = Machine(vector_bytes=64, accumulators=28, features="", name="avx512", stream_bytes=1 << 24)
+    small = Machine(
+        vector_bytes=64, accumulators=28, features="", name="avx512", min_nontemporal_bytes=1 << 24
+    )
     assert streams(lambda x: x * 2, x="float32[1000]") == [True]
     assert streams(lambda x: x * 2, small, x="float32[1000]") == [False]
     assert streams(lambda x: x * 2, x="int32[1000]") == [False]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sampling import sampled
 
 from blockfuse.codegen.cpu.native import isa
-from blockfuse.codegen.kernels.kernel import ProductKernel
+from blockfuse.codegen.kernels.product_kernels import ProductKernel
 from blockfuse.codegen.kernels.products import choose_tile
 from blockfuse.codegen.scheduling.steps import HostCall, Launch
 from blockfuse.ir.graph import Graph

@@ -8,11 +8,13 @@ import pytest
 from graphs import graph, typed
 from hypothesis import given
 from hypothesis import strategies as st
+from written import statement
 
 from blockfuse.codegen.compile import compile_flow
-from blockfuse.codegen.kernels.kernel import Access, MapKernel
+from blockfuse.codegen.kernels.kernel import Access
+from blockfuse.codegen.kernels.loop_kernels import MapKernel
 from blockfuse.codegen.kernels.machine import Machine
-from blockfuse.codegen.scheduling.buffers import Buffer, planned
+from blockfuse.codegen.scheduling.buffers import Buffer, BufferKind, planned
 from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.codegen.scheduling.steps import HostCall, Launch, Pointer, lives_of
 from blockfuse.ir.operator import TABLE
@@ -20,7 +22,9 @@ from blockfuse.ir.operators import contractions, movement, neural, pointwise, re
 from blockfuse.ir.verify import verify
 
 MACHINE = Machine(vector_bytes=64, accumulators=28, features="", threads=1, name="avx512")
-KERNEL = MapKernel("copy", (), (), (), Access("out", "float32", (1,)), "float32(0.0)")
+KERNEL = MapKernel(
+    "copy", Access("out", "float32", (1,)), (), (), (statement("t0", "float32", "float32(0.0)"),), "t0"
+)
 
 
 def scheduled(function: Any, parameters: str = "", **types: str) -> Schedule:
@@ -40,14 +44,15 @@ def steps(plan: Schedule) -> list[str]:
 def programs(draw: Any) -> tuple[list[Buffer], list[Launch | HostCall]]:
     """Buffers of all kinds, and steps that touch them in any order."""
     count = draw(st.integers(1, 12))
-    kinds = st.sampled_from(["workspace"] * 4 + ["argument", "result", "register"])
+    kinds = st.sampled_from(
+        [BufferKind.WORKSPACE] * 4 + [BufferKind.ARGUMENT, BufferKind.RESULT, BufferKind.REGISTER]
+    )
     buffers = [
         Buffer(
             f"t{n}",
             typed(f"float32[{draw(st.integers(0, 200))}]"),
             draw(kinds),
-            0,
-            draw(st.integers(0, 9)) == 0,
+            made_by_host=draw(st.integers(0, 9)) == 0,
         )
         for n in range(count)
     ]
@@ -64,7 +69,7 @@ def programs(draw: Any) -> tuple[list[Buffer], list[Launch | HostCall]]:
 
 def life(number: int, buffer: Buffer, made: list[Launch | HostCall]) -> range:
     """The steps during which a buffer holds a value."""
-    if buffer.kind == "register":
+    if buffer.kind is BufferKind.REGISTER:
         return range(len(made) + 1)
     using = [n for n, step in enumerate(made) if number in touched_by(step)]
     return range(using[0], using[-1] + 1) if using else range(0)
@@ -83,9 +88,9 @@ def test_buffers_that_are_alive_at_once_never_overlap(
     buffers, made = program
     placed, workspace = planned(buffers, lives_of(made))
     ours = [
-        (b.place, b.place + b.type.nbytes, life(n, b, made))
+        (b.offset, b.offset + b.type.nbytes, life(n, b, made))
         for n, b in enumerate(placed)
-        if b.kind in ("workspace", "register") and not b.made_by_host
+        if b.kind.is_planned and not b.made_by_host
     ]
     for (low, high, first), (other_low, other_high, second) in combinations(ours, 2):
         together = set(first) & set(second)
@@ -180,7 +185,7 @@ def test_each_output_has_its_own_memory() -> None:
         return doubled, x, doubled
 
     plan = scheduled(function, x="float32[9]")
-    results = [b.place for b in plan.buffers if b.kind == "result"]
+    results = [b.number for b in plan.buffers if b.kind is BufferKind.RESULT]
     assert sorted(results) == [0, 1, 2]
     assert steps(plan) == ["multiply", "copy", "copy"]
 

@@ -16,9 +16,9 @@ from sampling import sampled
 from blockfuse import nn, np
 from blockfuse.codegen.compile import compile_flow
 from blockfuse.codegen.cpu.program import pieces
-from blockfuse.codegen.kernels import cost
 from blockfuse.codegen.kernels.machine import Machine
-from blockfuse.codegen.scheduling import strips
+from blockfuse.codegen.scheduling import sharing, strips
+from blockfuse.codegen.scheduling.buffers import BufferKind
 from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.codegen.scheduling.steps import Strip
 from blockfuse.ir.operators import contractions, movement, neural, pointwise, reductions
@@ -33,10 +33,10 @@ def _always() -> Any:
     waited for other items then finds them missing.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(strips, "ROOM", 12_000)
+        patch.setattr(strips, "STRIP_MEMORY_BYTES", 12_000)
         for name in ("AWAKE_WORK", "PARALLEL_WORK"):
             patch.setattr(pieces, name, 0.0)
-        patch.setattr(cost.is_shared, "__defaults__", (0.0,))
+        patch.setattr(sharing.is_shared, "__defaults__", (0.0,))
         yield
 
 
@@ -63,7 +63,7 @@ def columns(x: Any, start: int, stop: int) -> Any:
 def test_layers_share_one_fork_and_keep_what_lies_between_them() -> None:
     found = scheduled(lambda x, w, v: dense(dense(x, w), v), x="float32[64, 256]", **LAYERS)
     assert strips_in(found) == [["dense_relu", "dense_relu"]]
-    (between,) = [b for b in found.buffers if b.kind == "strip"]
+    (between,) = [b for b in found.buffers if b.kind is BufferKind.STRIP]
     assert between.type.shape == (64, 256)
 
 

@@ -21,7 +21,7 @@ from blockfuse.codegen.cpu.native import engine, isa
 from blockfuse.codegen.cpu.native.frontend import lowered
 from blockfuse.codegen.cpu.native.object_code import kernel_code
 from blockfuse.codegen.cpu.source.render import render
-from blockfuse.codegen.kernels.kernel import MapKernel, RowKernel
+from blockfuse.codegen.kernels.loop_kernels import MapKernel, RowKernel
 from blockfuse.ir.graph import Graph
 from blockfuse.ir.operators import contractions, movement, neural, pointwise, reductions
 

@@ -13,6 +13,8 @@ from blockfuse import np
 from blockfuse.ir.operator import TABLE
 from blockfuse.ir.passes.simplify import RULES, simplify
 from blockfuse.ir.verify import verify
+from blockfuse.nn.optimizers import create, get_updater
+from blockfuse.nn.optimizers.optimizer import REGISTRY
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +27,7 @@ def recipes() -> Iterator[dict[str, Any]]:
     yield names
     for name in TABLE.keys() - rows:
         del TABLE[name]
+    del REGISTRY["lion"]
 
 
 def test_operator_computes_compiled_and_eager(recipes: dict[str, Any]) -> None:
@@ -62,3 +65,11 @@ def test_layer_learns_its_shape_and_compiles(recipes: dict[str, Any]) -> None:
     for _ in range(3):
         assert net(x).asnumpy().tolist() == [[2, 6], [6, 12]]
     assert "1 kernel" in net.explain()
+
+
+def test_optimizer_is_known_by_its_name(recipes: dict[str, Any]) -> None:
+    lion = create("lion", learning_rate=0.5, wd=0.5)
+    assert type(lion) is recipes["Lion"]
+    weight = np.array([2.0, -2.0])
+    get_updater(lion)(0, np.array([3.0, 3.0]), weight)
+    assert weight.asnumpy().tolist() == [1, -2]

@@ -42,19 +42,7 @@ SLOW_TO_IMPORT = ("numba", "llvmlite", "click", "rich", "matplotlib", "cuda", "n
 # takes its line out. Imports between a folder and one in it do not count: what drives a part and what all of it needs
 # stand in the same folder.
 CYCLES = {
-    frozenset({"codegen/cuda/products", "codegen/cuda/source"}),
-    frozenset({"codegen/kernels", "codegen/scheduling"}),
     frozenset({"runtime/audit", "runtime/calls", "runtime/programs"}),
-    frozenset(
-        {
-            "tracer/certificate",
-            "tracer/flow",
-            "tracer/frames",
-            "tracer/generalize",
-            "tracer/recording",
-            "tracer/state",
-        }
-    ),
 }
 
 FILES = [path.relative_to(ROOT) for folder in ALLOWED for path in sorted((ROOT / folder).rglob("*.py"))]

@@ -16,8 +16,8 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.codegen.compile import compile_flow, compile_for_every_size
 from blockfuse.codegen.cpu.native import isa
 from blockfuse.codegen.cpu.program.executable import Executable
-from blockfuse.codegen.scheduling.buffers import Buffer, planned
-from blockfuse.codegen.scheduling.every_size import for_every_size, share
+from blockfuse.codegen.scheduling.buffers import Buffer, BufferKind, planned
+from blockfuse.codegen.scheduling.every_size import for_every_size, rows_per_item
 from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.codegen.scheduling.steps import Launch
 from blockfuse.codegen.variants import Variant
@@ -280,12 +280,12 @@ def test_schedules_that_differ_in_more_than_rows_are_refused(name: str) -> None:
 @pytest.mark.parametrize(
     ("number", "change"),
     [
-        (0, {"place": 1}),
-        (0, {"kind": "register"}),
-        (1, {"kind": "register"}),
+        (0, {"number": 1}),
+        (0, {"kind": BufferKind.REGISTER}),
+        (1, {"kind": BufferKind.REGISTER}),
         (1, {"made_by_host": True}),
-        (1, {"share": 2}),
-        (2, {"place": 1}),
+        (1, {"rows_per_item": 2}),
+        (2, {"number": 1}),
     ],
 )
 def test_buffers_that_differ_in_more_than_sizes_are_refused(number: int, change: dict[str, Any]) -> None:
@@ -317,15 +317,15 @@ def test_threads_and_large_weights_set_the_least_number_of_items() -> None:
         return graph(contractions.dense, **types)
 
     alone, shared = (scheduled(net, isa.machine("", threads)) for threads in (1, 4))
-    steps = [s for s in shared.steps if isinstance(s, Launch) and s.share]
-    assert (alone.least, shared.least) == (1, 2 * steps[-1].grain)
+    steps = [s for s in shared.steps if isinstance(s, Launch) and s.rows_per_item]
+    assert (alone.min_items, shared.min_items) == (1, 2 * steps[-1].grain)
 
 
 def test_shares_are_in_proportion() -> None:
-    assert share((2 * BATCH, 2 * OTHER), (BATCH, OTHER)) == 2
+    assert rows_per_item((2 * BATCH, 2 * OTHER), (BATCH, OTHER)) == 2
     for found in ((BATCH + 1, OTHER + 1), (BATCH, 2 * OTHER), (0, 0), (5, 5)):
         with pytest.raises(TraceError, match="in proportion"):
-            share(found, (BATCH, OTHER))
+            rows_per_item(found, (BATCH, OTHER))
 
 
 @given(
@@ -336,13 +336,13 @@ def test_memory_that_grows_never_overlaps(drawn: list[tuple[int, bool, int, int]
     buffers, lives = [], {}
     for number, (columns, grows, *ends) in enumerate(drawn):
         type = tensor((BATCH, columns) if grows else (columns,), "bool" if columns % 2 else "float32")
-        buffers.append(Buffer(f"t{number}", type, "workspace", 0, share=int(grows)))
+        buffers.append(Buffer(f"t{number}", type, BufferKind.WORKSPACE, rows_per_item=int(grows)))
         lives[number] = (min(ends), max(ends))
     placed, workspace = planned(buffers, lives, BATCH)
     ranges = []
     for number, buffer in enumerate(placed):
-        start = buffer.place
-        if buffer.share:
+        start = buffer.offset
+        if buffer.rows_per_item:
             start = (
                 workspace.bytes_for(items)
                 - workspace.growing * (-(-items // 16) * 16)

@@ -8,8 +8,10 @@ import numpy
 import pytest
 from graphs import Native, graph_for, meant
 from tolerances import TOLERANCES
+from written import fold, statement
 
-from blockfuse.codegen.kernels.kernel import Access, Fold, RowKernel, Statement, Sweep
+from blockfuse.codegen.kernels.kernel import Access
+from blockfuse.codegen.kernels.loop_kernels import RowKernel, Sweep
 from blockfuse.ir.graph import Graph
 from blockfuse.ir.lowering import Fused
 from blockfuse.ir.operators import contractions, movement, neural, pointwise, reductions
@@ -96,7 +98,7 @@ def test_every_way_of_reading_is_an_argument_of_its_own() -> None:
 # -- kernels that cannot be ------------------------------------------------------------------------------------
 
 ELEMENT, ROW = Access("x0", "float32", (4, 1)), Access("x1", "float32", (1,))
-TOTAL = Fold("t0", "float32", "float32(0.0)", "fold_add(t0, x0)", "fold_add({0}, {1})")
+TOTAL = fold("t0", "float32", "float32(0.0)", "fold_add(t0, x0)", "fold_add({0}, {1})")
 
 
 def row_kernel(**changes: Any) -> RowKernel:
@@ -106,7 +108,7 @@ def row_kernel(**changes: Any) -> RowKernel:
         "loads": (ELEMENT, ROW),
         "row_loads": (ROW,),
         "before": (),
-        "sweeps": (Sweep((ELEMENT,), (), (TOTAL,), (Statement("t1", "float32", "t0 + x1"),)),),
+        "sweeps": (Sweep((ELEMENT,), (), (TOTAL,), (statement("t1", "float32", "t0 + x1"),)),),
         "store": Access("out", "float32", (1,)),
         "result": "t1",
     }
@@ -121,19 +123,19 @@ def swept(**changes: Any) -> tuple[Sweep]:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"sweeps": swept(after=(Statement("t1", "float32", "t0 + x0"),))},
+        {"sweeps": swept(after=(statement("t1", "float32", "t0 + x0"),))},
         {
             "sweeps": swept(
-                body=(Statement("t2", "float32", "x0 * x0"),), after=(Statement("t1", "float32", "t2"),)
+                body=(statement("t2", "float32", "x0 * x0"),), after=(statement("t1", "float32", "t2"),)
             )
         },
-        {"before": (Statement("t2", "float32", "x0 + x1"),)},
-        {"before": (Statement("t2", "float32", "t0 + x1"),)},
+        {"before": (statement("t2", "float32", "x0 + x1"),)},
+        {"before": (statement("t2", "float32", "t0 + x1"),)},
         {"result": "x0"},
-        {"sweeps": swept(folds=(TOTAL, TOTAL), after=(Statement("t1", "float32", "t0"),))},
+        {"sweeps": swept(folds=(TOTAL, TOTAL), after=(statement("t1", "float32", "t0"),))},
         {"row_loads": (Access("x1", "float32", (1, 0)),)},
-        {"sweeps": swept(loads=(Access("x0", "float32", (4,)),), after=(Statement("t1", "float32", "t0"),))},
-        {"loads": (ELEMENT,), "row_loads": (), "sweeps": swept(after=(Statement("t1", "float32", "x1"),))},
+        {"sweeps": swept(loads=(Access("x0", "float32", (4,)),), after=(statement("t1", "float32", "t0"),))},
+        {"loads": (ELEMENT,), "row_loads": (), "sweeps": swept(after=(statement("t1", "float32", "x1"),))},
     ],
 )
 def test_no_row_kernel_takes_one_granularity_for_another(changes: dict[str, Any]) -> None:

@@ -566,7 +566,7 @@ def test_hybridize_refuses_unknown_options_by_name() -> None:
 def test_hybridize_takes_gluons_options() -> None:
     net = MLP()
     net.hybridize(static_alloc=True, static_shape=True, inline_limit=3)
-    assert net._options == {}
+    assert net._hybrid_options == {}
 
 
 def test_hybridize_off_goes_back_to_python() -> None:
@@ -620,7 +620,7 @@ def test_a_copy_stays_hybridized_without_programs_and_watchers(duplicate: Callab
     net._entry = print
     watch = Watch(net)
     twin = duplicate(net)
-    assert twin._options == {"threads": 1}
+    assert twin._hybrid_options == {"threads": 1}
     assert twin._hybrid is not None
     assert twin._hybrid is not net._hybrid
     assert twin._entry is None

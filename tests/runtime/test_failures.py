@@ -19,7 +19,7 @@ ERRORS = (KeyError("t1"), RuntimeError("LLVM ERROR: out of registers"), Recursio
 
 # Where each stage is looked up when it runs: module, attribute.
 STAGES = {
-    "reading the state": ("tracer.recording.record", "State"),
+    "reading the state": ("tracer.recording.record", "state_of"),
     "writing the graph": ("tracer.recording.recorder", "Recorder._record"),
     "writing a write": ("tracer.recording.recorder", "Recorder._rebind"),
     "judging the recording": ("tracer.recording.record", "_finish"),

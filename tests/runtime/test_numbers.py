@@ -29,7 +29,7 @@ from tolerances import assert_close
 import blockfuse
 from blockfuse import nn, np, npx
 from blockfuse.runtime.calls.number_families import conversion
-from blockfuse.tracer.generalize.traced_numbers import (
+from blockfuse.tracer.certificate.traced_numbers import (
     Escaped,
     Operand,
     TracedNumber,

@@ -243,7 +243,7 @@ def test_groups_are_as_accurate_as_numpy(name: str, shape: tuple[int, int]) -> N
     assert_accurate(GROUPS[name], [random(shape, "float32", -4.0, 4.0)])
 
 
-# Extents that end a warp's, a block's and no team's registers, with and without four elements at once.
+# Extents that end a warp's, a block's and no group's registers, with and without four elements at once.
 @pytest.mark.parametrize("extent", [1, 2, 33, 100, 1000, 1001, 2052, 2051, 6000, 6001])
 def test_rows_of_any_length_are_normed(extent: int) -> None:
     values = [
@@ -292,7 +292,7 @@ def test_sums_of_rows_that_no_block_can_hold_stay_accurate() -> None:
 
 def test_rows_beyond_the_last_store_nothing() -> None:
     program = assert_accurate(lambda x: neural.softmax(x, axis=1), [random((3, 10), "float32")], threads=128)
-    assert program.sources[0].stages[0].share == 4
+    assert program.sources[0].stages[0].pieces_per_block == 4
 
 
 @pytest.mark.parametrize("flipped", [(0,), (1,), (0, 1)])

@@ -12,11 +12,13 @@ from blockfuse.codegen.compile import compile_flow
 from blockfuse.codegen.cuda.device.kernel_simulator import Pointer, run
 from blockfuse.codegen.cuda.products.chains import with_whole_nets
 from blockfuse.codegen.cuda.products.product_source import finishing_source
-from blockfuse.codegen.cuda.products.tile_choice import LOWER, SHAPES, Shape
-from blockfuse.codegen.cuda.source.render import render
-from blockfuse.codegen.kernels.kernel import BlockTile
+from blockfuse.codegen.cuda.products.tile_choice import FLOAT32_SHAPES, FLOAT64_SHAPES, Shape
+from blockfuse.codegen.cuda.render import render
 from blockfuse.codegen.kernels.machine import Machine, ProductShape
-from blockfuse.codegen.scheduling.schedule import Launch, Schedule
+from blockfuse.codegen.kernels.product_cuts import BlockTile
+from blockfuse.codegen.scheduling.buffers import BufferKind
+from blockfuse.codegen.scheduling.schedule import Schedule
+from blockfuse.codegen.scheduling.steps import Launch
 from blockfuse.ir.graph import Graph, argument
 from blockfuse.ir.operators import movement, neural, pointwise
 from blockfuse.ir.operators.contractions import dense, matmul
@@ -57,7 +59,7 @@ class Products:
                 nbytes = (rows or step.rows) * source.scratch
                 pointers.append(Pointer(numpy.full(nbytes, 0xFF, "uint8").view(source.scratch_dtype)))
             run(source, pointers, rows or step.rows)
-        (number,) = (n for n, b in enumerate(self.schedule.buffers) if b.kind == "result")
+        (number,) = (n for n, b in enumerate(self.schedule.buffers) if b.kind is BufferKind.RESULT)
         return memory[number].reshape(self.schedule.buffers[number].type.shape)
 
     def _memory(self, values: tuple[numpy.ndarray, ...]) -> list[numpy.ndarray]:
@@ -68,10 +70,10 @@ class Products:
         arguments = [known[i.attrs["name"]] for i in inputs if i.operator is argument]
         memory = []
         for buffer in self.schedule.buffers:
-            if buffer.kind == "argument":
-                memory.append(arguments[buffer.place].ravel())
-            elif buffer.kind == "parameter":
-                memory.append(parameters[buffer.place].ravel())
+            if buffer.kind is BufferKind.ARGUMENT:
+                memory.append(arguments[buffer.number].ravel())
+            elif buffer.kind is BufferKind.PARAMETER:
+                memory.append(parameters[buffer.number].ravel())
             else:
                 memory.append(numpy.full(buffer.type.nbytes, 0xFF, "uint8").view(buffer.type.dtype))
         return memory
@@ -140,10 +142,10 @@ def test_tiles_and_slices_end_where_the_product_ends(block: BlockTile, shape: tu
     assert_product(dense_relu, operands(*shape), block)
 
 
-@pytest.mark.parametrize("tile", [*SHAPES, *LOWER], ids=lambda s: f"{s.rows}x{s.columns}")
+@pytest.mark.parametrize("tile", [*FLOAT32_SHAPES, *FLOAT64_SHAPES], ids=lambda s: f"{s.rows}x{s.columns}")
 def test_the_tiles_of_real_devices_reach_every_element(tile: Shape) -> None:
     block = BlockTile(tile.rows, tile.columns, 0, tile.height, tile.width, tile.depth)
-    dtype = "float32" if tile in SHAPES else "float64"
+    dtype = "float32" if tile in FLOAT32_SHAPES else "float64"
     assert_product(dense_relu, operands(tile.rows - 1, 4, tile.columns - 2, dtype), block)
 
 
@@ -276,7 +278,7 @@ def test_a_narrow_net_is_one_launch(rows: int, widths: tuple[int, ...]) -> None:
     values = [random(*shape) for shape in shapes]
     program = Products(recorded_for(_net, values, "x1 x2 x3 x5"), LOW, whole=True)
     (launch,) = program.schedule.steps
-    assert len(launch.kernel.before) == 2
+    assert len(launch.kernel.layers) == 3
     x, first, bias, second, z, third = (v.astype("float64") for v in values)
     wanted = numpy.tanh(numpy.maximum(x @ first.T + bias, 0) @ second.T + z) @ third.T
     close = numpy.abs(wanted - 0.1) < 1e-5

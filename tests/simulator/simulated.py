@@ -7,10 +7,10 @@ import numpy
 from blockfuse.codegen.compile import compile_flow
 from blockfuse.codegen.cuda.device.kernel_simulator import Pointer, run
 from blockfuse.codegen.cuda.native.isa import machine
+from blockfuse.codegen.cuda.render import render
 from blockfuse.codegen.cuda.source.device_source import DeviceSource
-from blockfuse.codegen.cuda.source.render import render
-from blockfuse.codegen.scheduling.buffers import Buffer
-from blockfuse.codegen.scheduling.schedule import Launch
+from blockfuse.codegen.scheduling.buffers import Buffer, BufferKind
+from blockfuse.codegen.scheduling.steps import Launch
 from blockfuse.ir.graph import Graph, argument
 from blockfuse.ir.verify import verify
 
@@ -46,14 +46,14 @@ class Simulated:
         names = [i.attrs["name"] for i in self.graph.inputs if i.operator is argument]
         results: dict[int, numpy.ndarray] = {}
         for buffer, array in zip(self.schedule.buffers, memory, strict=True):
-            if buffer.kind == "argument":
-                array[:] = known[names[buffer.place]].ravel()
-            elif buffer.kind == "parameter":
-                array[:] = parameters[buffer.place].ravel()
+            if buffer.kind is BufferKind.ARGUMENT:
+                array[:] = known[names[buffer.number]].ravel()
+            elif buffer.kind is BufferKind.PARAMETER:
+                array[:] = parameters[buffer.number].ravel()
             elif buffer is self._fault_word:
                 array[:] = 0
-            elif buffer.kind == "result":
-                results[buffer.place] = array.reshape(buffer.type.shape)
+            elif buffer.kind is BufferKind.RESULT:
+                results[buffer.number] = array.reshape(buffer.type.shape)
         self.fault = False
         for launch, source in zip(self.launches, self.sources, strict=True):
             pairs = zip(launch.pointers, source.pointers, strict=True)

@@ -7,10 +7,10 @@ from graphs import graph
 
 from blockfuse.codegen.compile import compile_flow
 from blockfuse.codegen.cuda.native.isa import machine
+from blockfuse.codegen.cuda.render import render
 from blockfuse.codegen.cuda.source.device_source import DeviceSource
-from blockfuse.codegen.cuda.source.render import render
 from blockfuse.codegen.kernels.kernel import Kernel
-from blockfuse.codegen.scheduling.schedule import Launch
+from blockfuse.codegen.scheduling.steps import Launch
 from blockfuse.ir.operators import drawing, indexing, movement, neural, pointwise, reductions
 
 MACHINE = machine((9, 0))

@@ -2,10 +2,14 @@
 
 from dataclasses import replace
 
-from blockfuse.codegen.kernels.kernel import Access, BlockTile, ProductKernel, Statement
+from written import statement
+
+from blockfuse.codegen.kernels.kernel import Access, Statement
+from blockfuse.codegen.kernels.product_cuts import BlockTile
+from blockfuse.codegen.kernels.product_kernels import ProductKernel
 
 MAIN = BlockTile(128, 128, 0, height=8, width=8, depth=8)
-RELU = (Statement("t1", "float32", "relu(t0)"),)
+RELU = (statement("t1", "float32", "relu(t0)"),)
 
 
 def product(
@@ -24,19 +28,16 @@ def product(
         height=height,
         inner=inner,
         units=units,
-        batched=False,
-        by_panels=False,
-        tiles=(),
         left=Access("x0", dtype, (inner,)),
         right=Access("x1", dtype, ()),
         bias=Access("x2", dtype, ()),
         accumulator="t0",
         loads=loads,
-        pointers=("x0", "x1", "x2", *(a.name for a in loads)),
+        operands=("x0", "x1", "x2", *(a.name for a in loads)),
         body=body,
         store=Access("out", dtype, (units, 1)),
         result=body[-1].name if body else "t0",
-        block=replace(block, panel=-(-units // 4) * 4),
+        cut=replace(block, panel=-(-units // 4) * 4),
     )
 
 

@@ -15,11 +15,9 @@ from blockfuse.codegen.cuda.device.simulated_device import (
     SimulatedQueue,
     at,
 )
-from blockfuse.codegen.cuda.products import elements
 from blockfuse.codegen.cuda.program.host_kernels import on_host
 from blockfuse.codegen.cuda.source.device_source import DeviceSource, Stage
-from blockfuse.codegen.kernels.kernel import Kernel, ProductKernel
-from blockfuse.codegen.kernels.source_lines import pointers
+from blockfuse.codegen.kernels.kernel import Kernel
 from blockfuse.ir.errors import CudaError, DeviceLostError, NoDeviceKernelError
 
 _KERNELS = Memory()
@@ -41,7 +39,7 @@ def stub(kernel: Kernel, wide: bool, kernels: dict[str, Kernel]) -> DeviceSource
     """The source of a kernel that does nothing but say which one it is; ``kernels`` knows it by that."""
     said = f"{kernel}, {wide}"
     kernels[said] = kernel
-    types = elements.pointers(kernel) if isinstance(kernel, ProductKernel) else pointers(kernel)
+    types = kernel.pointers
     taken = ", ".join(name for name, _ in types)
     text = f"def {kernel.name}({taken}, rows):  # {said}\n    pass\n"
     return DeviceSource(kernel.name, text, types, (Stage(kernel.name, 32),))

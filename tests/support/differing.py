@@ -277,8 +277,8 @@ def _dense(values: Sequence[Value]) -> list[Value]:
 
 def _graph(recorder: Recorder, results: Sequence[ndarray], case: Case) -> Graph:
     """What was recorded; now and then some of the arguments as parameters, which are hoisted and packed."""
-    graph = graph_of(recorder.arguments, [recorder.node_of(r) for r in results])
-    now: dict[Node, Node] = {n: literal(_array(a)) for n, a in recorder.found.items()}
+    graph = graph_of(recorder.arguments, [recorder.memory.node_of(r) for r in results])
+    now: dict[Node, Node] = {n: literal(_array(a)) for n, a in recorder.memory.found.items()}
     if case.seed % 4 == 0 and len(recorder.arguments) > 1:
         last = recorder.arguments[-1]
         now[last] = leaf(parameter, last.attrs["name"], last.type)

@@ -51,15 +51,14 @@ _ABOVE = (
         "codegen/scheduling/every_size",
         "codegen/kernels/lowering",
         "codegen/kernels/kernel_call",
-        "codegen/kernels/expressions",
+        "codegen/kernels/statements",
         "codegen/kernels/folds",
     ),
     *(
         "codegen/kernels/draws",
         "codegen/kernels/products",
         "codegen/scheduling/strips",
-        "codegen/cpu/source/render",
-        "codegen/cpu/source/row_sweeps",
+        "codegen/cpu/source/",
     ),
 )
 

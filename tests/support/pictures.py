@@ -17,9 +17,7 @@ from blockfuse.runtime.audit.rounding import distance
 
 LIMITS = {"float16": 2e-2, "float32": 4e-5, "float64": 1e-9}  # of the largest element; finer by noise
 _ATOMS = (bool, int, str, bytes, complex, type(None), type(Ellipsis), slice, range)
-_HIDDEN = frozenset(
-    {"_entry", "_holder", "_hybrid", "_name", "_watchers", "_options", "_forward_hooks", "_forward_pre_hooks"}
-)
+_HIDDEN = Block.__untracked__ | {"_forward_hooks", "_forward_pre_hooks"}
 _NAMED = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, type, types.ModuleType, HookHandle)
 
 

@@ -10,15 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from blockfuse.codegen.compile import Compiled
-from blockfuse.codegen.kernels.kernel import (
-    Access,
-    ColumnKernel,
-    DrawKernel,
-    Kernel,
-    MapKernel,
-    ProductKernel,
-    RowKernel,
-)
+from blockfuse.codegen.kernels.kernel import Access, Kernel
+from blockfuse.codegen.kernels.loop_kernels import ColumnKernel, DrawKernel, MapKernel, RowKernel
+from blockfuse.codegen.kernels.product_kernels import ProductKernel
 from blockfuse.codegen.scheduling.steps import HostCall
 from blockfuse.ir.graph import Graph, Node, users
 from blockfuse.ir.lowering import Fused, Leaf, Reduction
@@ -109,7 +103,7 @@ def _kernel_features(kernel: Kernel) -> Iterator[str]:
         yield f"Row of {len(kernel.sweeps)} sweeps{keeps}, ends {_ends(kernel.extent)}, store {len(kernel.store.strides)}"
         yield f"Row of {len(kernel.sweeps)} sweeps loads {shown}; {len(kernel.row_loads)} once"
     elif isinstance(kernel, ColumnKernel):
-        yield f"Column of {len(kernel.extents)} axes, ends {_ends(kernel.extents[-1])}: {kernel.join}"
+        yield f"Column of {len(kernel.extents)} axes, ends {_ends(kernel.extents[-1])}: {kernel.fold.join}"
         yield f"Column loads {'; '.join(sorted(_strides(a) for a in kernel.loads))}"
     elif isinstance(kernel, ProductKernel):
         cut = f"batched {kernel.batched} by panels {kernel.by_panels} tiles {len(kernel.tiles)}"

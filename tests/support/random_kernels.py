@@ -8,17 +8,10 @@ from math import prod
 from typing import Any
 
 import numpy
+import written
 
-from blockfuse.codegen.kernels.kernel import (
-    Access,
-    ColumnKernel,
-    Fold,
-    Kernel,
-    MapKernel,
-    RowKernel,
-    Statement,
-    Sweep,
-)
+from blockfuse.codegen.kernels.kernel import Access, Kernel, Statement
+from blockfuse.codegen.kernels.loop_kernels import ColumnKernel, Fold, MapKernel, RowKernel, Sweep
 from blockfuse.codegen.meaning.memory import Address, given, unwritten
 
 FLOATS = ("float32", "float64")
@@ -80,7 +73,7 @@ class _Writer:
         dense = tuple(prod(shape[n + 1 :]) for n in range(len(shape)))
         streams = result.dtype in FLOATS and len(inner) < 2 and self.chance(0.2)
         store = Access("out", result.dtype, dense)
-        return MapKernel("random", inner, loads, body, store, result.name, streams), prod(shape)
+        return MapKernel("random", store, inner, loads, body, result.name, streams), prod(shape)
 
     def of_rows(self) -> tuple[Kernel, int]:
         elements, rows = Types(), Types()
@@ -102,7 +95,7 @@ class _Writer:
         streams = by_element and dtype in FLOATS and self.chance(0.2)
         all_loads = (*loads, *row_loads)
         kernel = RowKernel(
-            "random", self.extent, all_loads, row_loads, before, tuple(sweeps), store, result, streams
+            "random", store, self.extent, all_loads, row_loads, before, tuple(sweeps), result, streams
         )
         return kernel, self.rows * (self.extent if by_element else 1)
 
@@ -112,8 +105,8 @@ class _Writer:
         """One more sweep; ``rows`` gets what it leaves. stores: the last of its statements is the result."""
         used = tuple(load for load in loads if self.chance(0.7)) or loads[:1]
         if kept and self.chance(0.8):
-            used = (*used, Access(f"out as {kept}", dtype, (0, 1)))
-        own = {load.name.removeprefix("out as "): load.dtype for load in used}
+            used = (*used, Access("out", dtype, (0, 1), alias=kept))
+        own = {load.value: load.dtype for load in used}
         types = {**rows, **own}
         body = self.statements(types, self.pick.randint(0, 4))
         if stores:
@@ -130,9 +123,9 @@ class _Writer:
         extents, types = (self.extent, *inner), Types()
         loads = self.loads((self.rows, *extents), self.pick.randint(1, 2), types)
         body = self.statements(types, self.pick.randint(0, 3))
-        fold = self.fold(types, "acc")
-        store = Access("out", fold.dtype, (*inner, 1))
-        kernel = ColumnKernel("random", extents, loads, body, fold.start, fold.step, fold.join, store)
+        folding = self.fold(types, "acc")
+        store = Access("out", folding.dtype, (*inner, 1))
+        kernel = ColumnKernel("random", store, extents, loads, body, folding)
         return kernel, self.rows * prod(inner)
 
     # -- pieces ----------------------------------------------------------------------------------------------
@@ -166,7 +159,7 @@ class _Writer:
         return tuple(self.statement(types, self.pick.choice(self.dtypes)) for _ in range(count))
 
     def statement(self, types: Types, dtype: str) -> Statement:
-        statement = Statement(self.new_name(), dtype, self.expression(types, dtype))
+        statement = written.statement(self.new_name(), dtype, self.expression(types, dtype))
         types[statement.name] = dtype
         return statement
 
@@ -179,15 +172,17 @@ class _Writer:
         element = self.value(types, dtype)
         if dtype == "bool":
             sign, start = self.pick.choice((("|", "False"), ("&", "True")))
-            return Fold(name, dtype, start, f"{name} {sign} {element}", f"{{0}} {sign} {{1}}")
+            return written.fold(name, dtype, start, f"{name} {sign} {element}", f"{{0}} {sign} {{1}}")
         function = self.pick.choice(("fold_add", *EXTREMES))
         if dtype in FLOATS:
             start = f"{dtype}({EXTREMES.get(function, 0.0)})"
-            return Fold(name, dtype, start, f"{function}({name}, {element})", f"{function}({{0}}, {{1}})")
+            return written.fold(
+                name, dtype, start, f"{function}({name}, {element})", f"{function}({{0}}, {{1}})"
+            )
         bounds = numpy.iinfo(dtype)
         first = {"fold_maximum": bounds.min, "fold_minimum": bounds.max}.get(function, 0)
         texts = (f"{dtype}({function}({pair}))" for pair in (f"{name}, {element}", "{0}, {1}"))
-        return Fold(name, dtype, f"{dtype}({first})", *texts)
+        return written.fold(name, dtype, f"{dtype}({first})", *texts)
 
     # -- expressions -----------------------------------------------------------------------------------------
 

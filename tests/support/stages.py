@@ -27,10 +27,10 @@ from blockfuse.codegen.cpu.source.meaning import source_meaning
 from blockfuse.codegen.cpu.source.render import render
 from blockfuse.codegen.kernels.kernel import Kernel
 from blockfuse.codegen.kernels.machine import Machine
-from blockfuse.codegen.kernels.source_lines import pointers
 from blockfuse.codegen.meaning.kernels import Addresses, kernel_meaning
 from blockfuse.codegen.meaning.memory import Address, MeaningError, Memory
 from blockfuse.codegen.meaning.schedules import KernelMeaning, Watch, meaning_of
+from blockfuse.codegen.scheduling.buffers import BufferKind
 from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.codegen.scheduling.steps import Launch
 from blockfuse.codegen.variants import ExecutionPolicy
@@ -161,7 +161,7 @@ class _Held:
         is left unwritten shall not look right.
         """
         kernels = native_meaning(self.machine)
-        types = [b.type for b in self.stages.schedule.buffers if b.kind == "result"]
+        types = [b.type for b in self.stages.schedule.buffers if b.kind is BufferKind.RESULT]
 
         def run(policy: ExecutionPolicy) -> Outcome:
             del [numpy.full(t.nbytes, _GARBAGE, "uint8") for t in types][:]
@@ -250,7 +250,7 @@ def native_meaning(machine: Machine) -> KernelMeaning:
 
     def run(kernel: Kernel, addresses: Addresses, begin: int, end: int) -> None:
         code = engine.load(kernel_code(kernel, render(kernel), machine, STORE), machine)
-        places = [_place(addresses[name]) for name, _ in pointers(kernel)]
+        places = [_place(addresses[name]) for name, _ in kernel.pointers]
         unused = ctypes.addressof(ctypes.c_int64())
         operands = [unused, unused, *places, begin, end]
         call = ctypes.CFUNCTYPE(ctypes.c_int32, *[ctypes.c_int64] * len(operands))(code.address("kernel"))

@@ -31,7 +31,7 @@ import pytest
 
 import blockfuse
 from blockfuse import nn, np
-from blockfuse.tracer.certificate.known_functions import stranger
+from blockfuse.tracer.code.known_functions import stranger
 
 CALLS = 4
 

@@ -28,7 +28,7 @@ import pytest
 
 import blockfuse
 from blockfuse import nn, np
-from blockfuse.tracer.state.picture import State
+from blockfuse.tracer.state.visits import state_of
 
 CALLS = 5
 
@@ -174,15 +174,15 @@ def test_known_code_is_compiled_after_few_recordings(name: str) -> None:
 
 @pytest.mark.parametrize("function", [logs, looks_up_a_logger, logs_if_enabled, copies, asserts])
 def test_known_code_is_not_looked_into(function: Callable[[Any], Any]) -> None:
-    state = State([(function, "function")])
-    assert len(state.facts) + len(state.contents) < 40
+    state = state_of([(function, "function")])
+    assert len(state.items) + len(state.others) < 40
 
 
 def test_code_of_a_library_that_has_not_run_is_not_looked_into() -> None:
     def function(value: Any) -> Any:
         return value * statistics.mean([1, 2]) if sys.flags.debug else value * 2
 
-    state = State([(function, "function")])
+    state = state_of([(function, "function")])
     assert statistics.mean.__code__ not in state.codes
 
 

@@ -17,6 +17,7 @@ from tolerances import assert_close
 
 import blockfuse
 from blockfuse import nn, np
+from blockfuse.tracer.state.visits import state_of
 
 CALLS = 3  # the first meets the code, the second is recorded, the third is compiled if it may be
 
@@ -388,3 +389,92 @@ def test_what_a_hybridized_function_inside_reads_is_guarded() -> None:
     assert "compiled" in outer.explain()
     scale[0] = 3.0
     assert outer(x).tolist() == [4, 7]
+
+
+# -- what classes declare to be no state -------------------------------------------------------------------------
+
+
+class Counted(nn.Dense):
+    """Counts its calls, as a layer of the library might for itself; what counts is declared, or not."""
+
+    def __init__(self) -> None:
+        super().__init__(3)
+        vars(self)["_calls"] = 0
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        vars(self)["_calls"] += 1
+        return super().__call__(*args, **kwargs)
+
+
+class Declared(Counted):
+    __untracked__ = nn.Block.__untracked__ | {"_calls"}
+
+
+def texts_of(value: Any) -> list[str]:
+    state = state_of([(value, "net")])
+    return [fact.text for fact in (*state.items, *state.watched_items)]
+
+
+def test_bookkeeping_that_a_class_declares_is_no_state() -> None:
+    net = Declared()
+    state = state_of([(net, "net")])
+    assert "net._calls" not in texts_of(net)
+    vars(net)["_calls"] += 1
+    assert not state.change()
+    del vars(net)["_calls"]
+    assert not state.change()
+
+
+def test_an_attribute_that_no_class_declares_is_state() -> None:
+    net = Counted()
+    state = state_of([(net, "net")])
+    assert "net._calls" in texts_of(net)
+    vars(net)["_calls"] += 1
+    assert state.change() == "net._calls"
+
+
+def test_what_blocks_and_parameters_declare_exists() -> None:
+    net = nn.Dense(3, in_units=3)
+    net.initialize()
+    net.hybridize()
+    for holder in (net, net.weight):
+        untracked = type(holder).__untracked__
+        assert all(hasattr(holder, name) for name in untracked | {*type(holder).__registries__})
+        assert not untracked & {fact.split(".")[-1] for fact in texts_of(holder)}
+
+
+@pytest.mark.parametrize("name", sorted(nn.Block.__untracked__ | nn.Parameter.__untracked__))
+def test_a_name_that_blocks_use_for_bookkeeping_is_state_elsewhere(name: str) -> None:
+    """An attribute that appears and is only asked for, and one of a class."""
+    holder = SimpleNamespace()
+    agree(lambda x: x * 2 if hasattr(holder, name) else x * 3, lambda: setattr(holder, name, 1))
+    kind = type("Kind", (), {name: 2})
+    fast = blockfuse.hybridize(lambda x: x * getattr(kind, name))
+    for _ in range(CALLS):
+        assert_close(fast(x()).asnumpy(), x().asnumpy() * 2)
+    assert ": compiled" in fast.explain(), fast.explain()
+
+
+def test_an_object_of_users_with_watchers_is_not_believed_to_tell_them() -> None:
+    """A set takes what is added to it, and nobody hears of it again."""
+    holder = SimpleNamespace(_watchers=set(), scale=2.0)
+    agree(lambda x: x * holder.scale, lambda: setattr(holder, "scale", 3.0))
+
+
+@pytest.mark.parametrize("name", ["_name", "_options", "_shared", "_holder", "_data", "_shape", "_waiting"])
+def test_an_attribute_of_a_block_of_users_is_state_whatever_its_name(name: str) -> None:
+    """The library keeps to names that nobody takes by chance."""
+
+    class Net(nn.Block):
+        def forward(self, x: Any) -> Any:
+            return x * getattr(self, name)
+
+    net = Net()
+    setattr(net, name, 2.0)
+    net.hybridize()
+    assert getattr(net, name) == 2
+    for factor in (2.0, 3.0):
+        setattr(net, name, factor)
+        for _ in range(CALLS):
+            assert_close(net(x()).asnumpy(), x().asnumpy() * factor)
+    assert ": compiled" in net.explain(), net.explain()

@@ -1,11 +1,9 @@
-"""The blocks of a flow while paths are put together, and what is learnt about how they share them."""
+"""The blocks of a flow while paths are put together."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 from blockfuse.ir.builder import node_of
 from blockfuse.ir.errors import TraceError
@@ -13,78 +11,11 @@ from blockfuse.ir.flow import Block, Flow
 from blockfuse.ir.graph import Node, Source, carried, graph_of, leaf, literal
 from blockfuse.ir.operators.pointwise import not_equal
 from blockfuse.ir.passes.dedupe import frozen
-from blockfuse.tracer.frames.program_points import Label
-from blockfuse.tracer.recording.origins import Origin
+from blockfuse.tracer.flow.knowledge import Knowledge
+from blockfuse.tracer.flow.origins import Origin
+from blockfuse.tracer.frames.program_points import InductionVariable
 
-_BLOCKS = 512  # of one flow
-
-
-@dataclass
-class Knowledge:
-    """What replays have learnt; it only grows, but for ``above``, which shrinks.
-
-    Positions and blocks are numbered (``number``). apart: positions that every block reaches alone. split: positions
-    that are several, by which slots lie in memory that was there before; parts: those. unrolled: numbers
-    that may not be carried, and why. By position: the slots that differ between ways, those whose value is gone on some
-    way, those that may lie in memory that was there before; and the blocks that every way runs through.
-    """
-
-    numbers: dict[Hashable, int] = field(default_factory=dict)
-    apart: set[int] = field(default_factory=set)
-    split: set[int] = field(default_factory=set)
-    parts: set[int] = field(default_factory=set)
-    unrolled: dict[Label, str] = field(default_factory=dict)
-    changing: defaultdict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
-    lost: defaultdict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
-    given: defaultdict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
-    above: dict[int, frozenset[int]] = field(default_factory=dict)
-    grew: bool = False
-
-    def number(self, key: Hashable) -> int:
-        return self.numbers.setdefault(key, len(self.numbers))
-
-    def add(self, known: set[int], one: int) -> None:
-        if one not in known:
-            known.add(one)
-            self.grew = True
-
-    def set_apart(self, *positions: int) -> NoReturn:
-        """What rested on these positions being shared goes wrong. Raises in any case."""
-        if self.apart.issuperset(positions):
-            raise TraceError("a value is needed that not every way to where it is needed computes")
-        self.apart.update(positions)
-        raise LearntMoreError
-
-    def set_given_apart(self, position: int) -> NoReturn:
-        """What was there before the call must not be shared with what the call made."""
-        if position in self.parts:
-            self.set_apart(position)
-        self.split.add(position)
-        raise LearntMoreError
-
-    def unroll(self, labels: set[Label], what: str, source: Source | None) -> NoReturn:
-        """Numbers must not be carried because a value that comes from them was used."""
-        for label in labels:
-            self.unrolled[label] = what if source is None else f"{what} is used as a value at {source}"
-        raise LearntMoreError
-
-    def pass_through(self, position: int, blocks: frozenset[int]) -> None:
-        """A way to ``position`` runs through ``blocks``."""
-        known = self.above.get(position)
-        self.above[position] = blocks if known is None else known & blocks
-        self.grew |= known is not None and not known <= blocks
-
-    def forget(self) -> None:
-        """What was learnt about ways is void once positions or numbers are treated otherwise."""
-        for known in (self.changing, self.lost, self.given, self.above):
-            known.clear()
-
-
-class LearntMoreError(Exception):
-    """A replay cannot go on: what it rested on has turned out to be wrong."""
-
-
-# -- blocks ----------------------------------------------------------------------------------------------------
+_MAX_BLOCKS = 512  # of one flow
 
 
 @dataclass(frozen=True)
@@ -116,9 +47,8 @@ class Assembly:
         self.agrees = True  # all paths compute the same in the blocks that they share
         self.origins: dict[Node, Origin] = {}
         self.arrivals: dict[int, list[Any]] = {}  # position -> what its slots held when it was first reached
-        self.carriers: dict[
-            Node, tuple[int, int, Label | None]
-        ] = {}  # register -> position, slot, what counts there
+        # register -> position, slot, what counts there
+        self.carriers: dict[Node, tuple[int, int, InductionVariable | None]] = {}
         self.exported: dict[Node, Node] = {}  # register -> the value that it holds
         self._registers: dict[tuple[int, int], Node] = {}
         self._leaves: dict[int, Node] = {}  # id of what holds an array -> its leaf
@@ -130,9 +60,9 @@ class Assembly:
         known = self._leaves.get(id(origin.holder))
         if known is None:
             names = {n.attrs["name"] for n in (*self.arguments, *self.origins)}
-            name, count = origin.name, 1
+            name, repeats = origin.name, 1
             while name in names:
-                name, count = f"{origin.name}.{count}", count + 1
+                name, repeats = f"{origin.name}.{repeats}", repeats + 1
             known = self._leaves[id(origin.holder)] = leaf(node.operator, name, node.type)
             self.origins[known] = origin
         return known
@@ -144,12 +74,12 @@ class Assembly:
             self._interned[node] = known
         return known
 
-    def register(self, position: int, slot: int, node: Node, label: Label | None) -> Node:
+    def register(self, position: int, slot: int, node: Node, variable: InductionVariable | None) -> Node:
         """The register of a slot that differs between the ways to a position."""
         if (position, slot) not in self._registers:
             register = leaf(carried, f"p{position}.{slot}", node.type)
             self._registers[position, slot] = register
-            self.carriers[register] = (position, slot, label)
+            self.carriers[register] = (position, slot, variable)
         return self._registers[position, slot]
 
     def export(self, node: Node, home: Growing) -> Node:
@@ -159,7 +89,9 @@ class Assembly:
             home.exports[node], self.exported[register] = register, node
         return home.exports[node]
 
-    def carriers_of(self, node: Node, through: type = object) -> list[tuple[int, int, Label | None]]:
+    def carriers_of(
+        self, node: Node, through: type = object
+    ) -> list[tuple[int, int, InductionVariable | None]]:
         """The slots of positions that a value is computed from, by operators that are lowered as ``through``."""
         found, waiting, met = [], [node], set()
         while waiting:
@@ -176,8 +108,8 @@ class Assembly:
     # -- the result ------------------------------------------------------------------------------------------
 
     def flow(self) -> Flow:
-        if len(self.blocks) > _BLOCKS:
-            raise TraceError(f"forward takes more than {_BLOCKS} ways between decisions")
+        if len(self.blocks) > _MAX_BLOCKS:
+            raise TraceError(f"forward takes more than {_MAX_BLOCKS} ways between decisions")
         ends = [
             tuple(o.type for o in b.end.outputs)
             for b in self.blocks.values()

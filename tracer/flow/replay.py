@@ -5,7 +5,7 @@ A position is where a decision is taken: all points that are the same (NOTE [whe
 path. A block is what one path records from a position on, one way, to the next position. A position that is reached
 from several blocks is a loop or a join: what differs there in the variables becomes registers (``changing``), and what
 was computed in blocks that not every way runs through (``above``) is gone. Where a path reads what is gone, or used a
-value in Python that is a register now, the position must stand apart, or the number that counts must not be carried.
+value in Python that is a register now, the position must stand apart, or the induction variable must not be carried.
 
 All this is learnt by replaying every path onto the blocks until nothing new is learnt: first as if all could be shared.
 Where a path then disagrees with the blocks (the same decisions, other operators), Python did something that was not
@@ -14,7 +14,7 @@ seen, and the path is refused.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from blockfuse.ir.errors import TraceError
@@ -22,30 +22,13 @@ from blockfuse.ir.flow import Flow
 from blockfuse.ir.graph import Node, Source, constant, literal
 from blockfuse.ir.lowering import Movement
 from blockfuse.ir.passes.dedupe import frozen
-from blockfuse.tracer.flow.assembly import Assembly, End, Growing, Knowledge, LearntMoreError
+from blockfuse.tracer.flow.assembly import Assembly, End, Growing
+from blockfuse.tracer.flow.knowledge import LearntMoreError
+from blockfuse.tracer.flow.origins import Origin
+from blockfuse.tracer.flow.path import Decision, Path, Use
 from blockfuse.tracer.frames.program_points import Point, Slot, Waiting
-from blockfuse.tracer.recording.origins import Origin
-from blockfuse.tracer.recording.recorder import Decision, Event, Use
 
-_REPLAYS = 500  # of all paths, until nothing new is learnt
-
-
-@dataclass(frozen=True)
-class Path:
-    """One recorded call.
-
-    counting: nodes of numbers that count rounds. leaves: what its provisional leaves are. origins: where parameters and
-    captured arrays lie. knowledge: what was learnt about the flow that begins with this path.
-    """
-
-    arguments: tuple[Node, ...]
-    sequence: tuple[Node, ...]
-    counting: frozenset[Node]
-    events: tuple[Event, ...]
-    outputs: tuple[Node, ...]
-    leaves: dict[Node, Node]
-    origins: dict[Node, Origin]
-    knowledge: Knowledge = field(default_factory=Knowledge)
+_MAX_REPLAYS = 500  # of all paths, until nothing new is learnt
 
 
 def flow_of(paths: list[Path]) -> tuple[Flow, list[Origin], list[str]]:
@@ -55,7 +38,7 @@ def flow_of(paths: list[Path]) -> tuple[Flow, list[Origin], list[str]]:
     The paths are of one signature and one state of Python. Raises TraceError where they disagree.
     """
     knowledge = paths[0].knowledge
-    for _ in range(_REPLAYS):
+    for _ in range(_MAX_REPLAYS):
         knowledge.grew = False
         assembly = Assembly(paths[0].arguments, knowledge)
         try:
@@ -89,14 +72,12 @@ class Replay:
     def __init__(self, assembly: Assembly, path: Path) -> None:
         self.assembly, self.path, self.knowledge = assembly, path, assembly.knowledge
         self.value: dict[Node, Node | Gone] = dict(zip(path.arguments, assembly.arguments, strict=True))
-        self.home: dict[
-            Node, int
-        ] = {}  # recorded node -> the block that computes it, or minus the position that stores it
+        # recorded node -> the block that computes it, or minus the position that stores it
+        self.home: dict[Node, int] = {}
         self.held: dict[int, list[Node]] = {}  # the same the other way round
         self.tokens: dict[int, tuple[int, int]] = {}  # number of a waiting frame -> where it was first seen
-        self.holders: dict[
-            Node, int
-        ] = {}  # provisional leaf -> id of what holds the parameter or captured array
+        # provisional leaf -> id of what holds the parameter or captured array
+        self.holders: dict[Node, int] = {}
         self.seen = 0  # points since the block began
         for provisional, node in path.leaves.items():
             origin = path.origins.get(node)
@@ -131,7 +112,7 @@ class Replay:
     def _compute(self, nodes: tuple[Node, ...]) -> None:
         for node in nodes:
             operands = tuple(self._read(o) for o in node.operands)
-            if node in self.path.counting and all(o.operator is constant for o in operands):
+            if node in self.path.induction_nodes and all(o.operator is constant for o in operands):
                 self.value[node] = self._folded(node, operands)
                 continue
             if self.cursor == len(self.block.nodes):
@@ -181,9 +162,11 @@ class Replay:
     def _use(self, node: Node, what: str, source: Source | None) -> None:
         """What Python used must be a constant, not what a register holds."""
         carriers = self.assembly.carriers_of(self._known(node))
-        labels = {label for _, _, label in carriers if label is not None} - self.knowledge.unrolled.keys()
-        if labels:
-            self.knowledge.unroll(labels, what, source)
+        variables = {
+            variable for _, _, variable in carriers if variable is not None
+        } - self.knowledge.unrolled.keys()
+        if variables:
+            self.knowledge.unroll(variables, what, source)
         elif carriers:
             self.knowledge.set_apart(*(position for position, _, _ in carriers))
 
@@ -197,12 +180,12 @@ class Replay:
 
     def _decide(self, decision: Decision) -> None:
         point = decision.point
-        if decision.counted and self._known(decision.predicate).operator is constant:
+        if decision.on_induction and self._known(decision.predicate).operator is constant:
             self._see(point)
             return
         for slot in point.slots:
-            if slot.count is not None and slot.count.label in self.knowledge.unrolled:
-                self._use(slot.node, self.knowledge.unrolled[slot.count.label], None)
+            if slot.induction is not None and slot.induction.variable in self.knowledge.unrolled:
+                self._use(slot.node, self.knowledge.unrolled[slot.induction.variable], None)
         position, is_apart = self._position(point)
         # Only one block leads to a position apart: nothing differs there but dead variables of frames that wait.
         self._arrive(position, () if is_apart else point.slots, decision)
@@ -228,9 +211,9 @@ class Replay:
         return position, False
 
     def _slot_key(self, slot: Slot) -> Any:
-        count = slot.count
-        if count is not None and count.label in self.knowledge.unrolled:
-            return slot.key, count.value
+        induction = slot.induction
+        if induction is not None and induction.variable in self.knowledge.unrolled:
+            return slot.key, induction.value
         return slot.key, self.holders.get(slot.node)
 
     def _arrive(self, position: int, slots: tuple[Slot, ...], decision: Decision) -> None:
@@ -265,8 +248,8 @@ class Replay:
         self.above |= {-position}
 
     def _register(self, position: int, number: int, slot: Slot) -> Node:
-        label = slot.count.label if slot.count is not None else None
-        return self.assembly.register(position, number, slot.node, label)
+        variable = slot.induction.variable if slot.induction is not None else None
+        return self.assembly.register(position, number, slot.node, variable)
 
     def _same(self, value: Node, other: Any) -> bool:
         if value.operator is constant and isinstance(other, Node) and other.operator is constant:

@@ -1,6 +1,6 @@
-"""Where the byte code of a function sets, tests or uses numbers that may count rounds.
+"""Where the byte code of a function sets, tests or uses what may be an induction variable.
 
-A variable may count if the function changes it by a step (``i = i + 1``) or a ``for`` sets it. What is done with it is
+A variable may be one if the function changes it by a step (``i = i + 1``) or a ``for`` sets it. What is done with it is
 read off straight stretches of byte code; any pattern that is not known counts as a use of its value.
 """
 
@@ -10,7 +10,7 @@ import types
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from blockfuse.tracer.frames.bytecode import Anatomy, anatomy, jumps, once_per_code
+from blockfuse.tracer.code.bytecode import Anatomy, anatomy, jumps, once_per_code
 from blockfuse.tracer.frames.operand_stack import understood
 
 Stretch = tuple[int, int]  # from where to where a value is computed
@@ -18,74 +18,121 @@ Operand = str | Stretch  # a variable, or anything else
 
 
 @dataclass(frozen=True)
-class Test:
-    """Before a comparison that a jump follows."""
+class Site:
+    """Something that an instruction does with a variable."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The variables whose values it follows."""
+        return ()
+
+    def parts(self, form: Anatomy, index: int) -> Iterator[int]:  # noqa: ARG002 - others look at the code
+        """The loads and stores that the site at ``index`` stands for."""
+        return iter(())
+
+
+@dataclass(frozen=True)
+class OfOperands(Site):
+    """Something done with two operands."""
 
     operator: str
     operands: tuple[Operand, Operand]
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return tuple(o for o in self.operands if isinstance(o, str))
+
+    def parts(self, form: Anatomy, index: int) -> Iterator[int]:
+        middle = form.start_of(index)
+        start = None if middle is None else form.start_of(middle)
+        for where, operand in zip((start, middle), self.operands, strict=True):
+            if where is not None and isinstance(operand, str):
+                yield where
+
 
 @dataclass(frozen=True)
-class Truth:
+class Test(OfOperands):
+    """Before a comparison that a jump follows."""
+
+
+@dataclass(frozen=True)
+class Update(OfOperands):
+    """Before ``target = left + right``."""
+
+    target: str
+
+    def parts(self, form: Anatomy, index: int) -> Iterator[int]:
+        yield index + 1
+        yield from super().parts(form, index)
+
+
+@dataclass(frozen=True)
+class Truth(Site):
     """Before a jump that asks whether a variable is zero."""
 
     variable: str
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.variable,)
 
-@dataclass(frozen=True)
-class Update:
-    """Before ``target = left + right``."""
-
-    operator: str
-    operands: tuple[Operand, Operand]
-    target: str
+    def parts(self, form: Anatomy, index: int) -> Iterator[int]:  # noqa: ARG002 - as of all sites
+        yield index
 
 
 @dataclass(frozen=True)
-class Copy:
+class Copy(Site):
     """Before ``target = source``."""
 
     source: str
     target: str
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.source,)
+
+    def parts(self, form: Anatomy, index: int) -> Iterator[int]:  # noqa: ARG002 - as of all sites
+        yield from (index, index + 1)
+
 
 @dataclass(frozen=True)
-class Store:
+class Store(Site):
     """Before a variable gets a value that is not followed."""
 
     target: str
 
 
 @dataclass(frozen=True)
-class Use:
+class Use(Site):
     """Before the value of a variable goes elsewhere."""
 
     variable: str
 
 
 @dataclass(frozen=True)
-class Iterate:
+class Iterate(Site):
     """Before an iterator is made of a value."""
 
     value: Stretch | None
 
 
 @dataclass(frozen=True)
-class Next:
-    """Before the iterator made at the place ``iterator`` gives its next value, to a variable or (None) elsewhere."""
+class Next(Site):
+    """Before the iterator made at the index ``iterator`` gives its next value, to a variable or (None) elsewhere."""
 
     iterator: int | None
     target: str | None
 
-
-Site = Test | Truth | Update | Copy | Store | Use | Iterate | Next
+    def parts(self, form: Anatomy, index: int) -> Iterator[int]:  # noqa: ARG002 - as of all sites
+        if self.target is not None:
+            yield index + 1
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """counting: the variables that may count. sites: place in the byte code -> what happens there to them."""
+    """variables: those that may be induction variables. sites: index in the byte code -> what happens there to them."""
 
-    counting: frozenset[str]
+    variables: frozenset[str]
     sites: dict[int, Site]
 
 
@@ -97,33 +144,33 @@ def plan(code: types.CodeType) -> Plan:
     """What there is to follow in a function; nothing where it has no loop."""
     form = anatomy(code)
     looping = any(
-        i.opname == "FOR_ITER" or (jumps(i) and form.places[i.argval] <= n)
+        i.opname == "FOR_ITER" or (jumps(i) and form.indices[i.argval] <= n)
         for n, i in enumerate(form.instructions)
     )
     if form.live is None or not looping:
         return _NOTHING
     candidates = {n: site for n in range(len(form.instructions)) if (site := _site(form, n)) is not None}
-    counting = _counting(form, list(candidates.values()))
-    kept = {n: _narrowed(s, counting) for n, s in candidates.items() if _concerns(s, counting)}
-    followed = {part for place, site in kept.items() for part in _parts(form, place, site)}
-    for place, instruction in enumerate(form.instructions):
-        if place not in followed and instruction.argval in counting and "_FAST" in instruction.opname:
+    variables = _induction_variables(form, list(candidates.values()))
+    kept = {n: _narrowed(s, variables) for n, s in candidates.items() if _concerns(s, variables)}
+    followed = {part for index, site in kept.items() for part in site.parts(form, index)}
+    for index, instruction in enumerate(form.instructions):
+        if index not in followed and instruction.argval in variables and "_FAST" in instruction.opname:
             stores = instruction.opname == "STORE_FAST"
-            kept[place] = Store(instruction.argval) if stores else Use(instruction.argval)
-    return Plan(counting, kept)
+            kept[index] = Store(instruction.argval) if stores else Use(instruction.argval)
+    return Plan(variables, kept)
 
 
-def _site(form: Anatomy, place: int) -> Site | None:
-    """What the instruction may be, should its variables count."""
-    instruction = form.instructions[place]
-    following = form.instructions[place + 1] if place + 1 < len(form.instructions) else instruction
-    straight = place + 1 not in form.targets
+def _site(form: Anatomy, index: int) -> Site | None:
+    """What the instruction may be, should its variables be induction variables."""
+    instruction = form.instructions[index]
+    following = form.instructions[index + 1] if index + 1 < len(form.instructions) else instruction
+    straight = index + 1 not in form.targets
     name, operator = instruction.opname, instruction.argrepr.removesuffix("=")
     if name == "GET_ITER":
-        start = form.start_of(place)
-        return Iterate(None if start is None else (start, place))
+        start = form.start_of(index)
+        return Iterate(None if start is None else (start, index))
     if name == "FOR_ITER":
-        stack = form.stacks[place]
+        stack = form.stacks[index]
         stores = following.opname == "STORE_FAST" and straight
         return Next(stack[-1] if stack else None, following.argval if stores else None)
     if name == "LOAD_FAST" and straight and following.opname == "STORE_FAST":
@@ -135,7 +182,7 @@ def _site(form: Anatomy, place: int) -> Site | None:
         and "NONE" not in following.opname
     ):
         return Truth(instruction.argval)
-    operands = _operands(form, place) if name in ("BINARY_OP", "COMPARE_OP") and straight else None
+    operands = _operands(form, index) if name in ("BINARY_OP", "COMPARE_OP") and straight else None
     if operands is None:
         return None
     if name == "COMPARE_OP" and following.opname.startswith("POP_JUMP"):
@@ -145,15 +192,15 @@ def _site(form: Anatomy, place: int) -> Site | None:
     return None
 
 
-def _operands(form: Anatomy, place: int) -> tuple[Operand, Operand] | None:
-    """Both operands of the instruction at ``place``, if they are computed in one straight line."""
-    middle = form.start_of(place)
+def _operands(form: Anatomy, index: int) -> tuple[Operand, Operand] | None:
+    """Both operands of the instruction at ``index``, if they are computed in one straight line."""
+    middle = form.start_of(index)
     start = None if middle is None else form.start_of(middle)
-    if middle is None or start is None or place in form.targets:
+    if middle is None or start is None or index in form.targets:
         return None
-    if not all(understood(i) for i in form.instructions[start:place]):
+    if not all(understood(i) for i in form.instructions[start:index]):
         return None
-    return _operand(form, start, middle), _operand(form, middle, place)
+    return _operand(form, start, middle), _operand(form, middle, index)
 
 
 def _operand(form: Anatomy, first: int, end: int) -> Operand:
@@ -161,49 +208,28 @@ def _operand(form: Anatomy, first: int, end: int) -> Operand:
     return instruction.argval if end == first + 1 and instruction.opname == "LOAD_FAST" else (first, end)
 
 
-def _variables(site: Site) -> list[str]:
-    """The variables that a site reads."""
-    if isinstance(site, Test | Update):
-        return [o for o in site.operands if isinstance(o, str)]
-    if isinstance(site, Copy):
-        return [site.source]
-    return [site.variable] if isinstance(site, Truth) else []
-
-
-def _counting(form: Anatomy, candidates: list[Site]) -> frozenset[str]:
-    """The variables that may count."""
-    counting = {s.target for s in candidates if isinstance(s, Next) and s.target is not None}
-    counting |= {s.target for s in candidates if isinstance(s, Update) and s.target in s.operands}
+def _induction_variables(form: Anatomy, candidates: list[Site]) -> frozenset[str]:
+    """The variables that may be induction variables."""
+    variables = {s.target for s in candidates if isinstance(s, Next) and s.target is not None}
+    variables |= {s.target for s in candidates if isinstance(s, Update) and s.target in s.operands}
     grown = True
     while grown:
-        more = {s.target for s in candidates if isinstance(s, Copy | Update) and counting & {*_variables(s)}}
-        grown = not more <= counting
-        counting |= more
+        more = {
+            s.target for s in candidates if isinstance(s, Copy | Update) and variables.intersection(s.reads)
+        }
+        grown = not more <= variables
+        variables |= more
     deleted = {i.argval for i in form.instructions if i.opname in ("DELETE_FAST", "LOAD_FAST_AND_CLEAR")}
-    return frozenset(counting - deleted)
+    return frozenset(variables - deleted)
 
 
-def _concerns(site: Site, counting: frozenset[str]) -> bool:
+def _concerns(site: Site, variables: frozenset[str]) -> bool:
     if isinstance(site, Iterate | Next):
         return True
-    read = counting.intersection(_variables(site))
-    # The sum of two numbers that count may grow faster than what 64 bits hold.
-    return bool(read) and not (isinstance(site, Update) and counting.issuperset(site.operands))
+    read = variables.intersection(site.reads)
+    # The sum of two induction variables may grow faster than what 64 bits hold.
+    return bool(read) and not (isinstance(site, Update) and variables.issuperset(site.operands))
 
 
-def _narrowed(site: Site, counting: frozenset[str]) -> Site:
-    return Next(site.iterator, None) if isinstance(site, Next) and site.target not in counting else site
-
-
-def _parts(form: Anatomy, place: int, site: Site) -> Iterator[int]:
-    """The loads and stores that a site stands for."""
-    if isinstance(site, Truth | Copy):
-        yield place
-    if isinstance(site, Copy | Update) or (isinstance(site, Next) and site.target is not None):
-        yield place + 1
-    if isinstance(site, Test | Update):
-        middle = form.start_of(place)
-        start = None if middle is None else form.start_of(middle)
-        for where, operand in zip((start, middle), site.operands, strict=True):
-            if where is not None and isinstance(operand, str):
-                yield where
+def _narrowed(site: Site, variables: frozenset[str]) -> Site:
+    return Next(site.iterator, None) if isinstance(site, Next) and site.target not in variables else site

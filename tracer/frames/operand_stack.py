@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from blockfuse.array.ndarray import ndarray
-from blockfuse.tracer.frames.bytecode import Anatomy, anatomy
+from blockfuse.tracer.certificate.ownership import is_ours
+from blockfuse.tracer.code.bytecode import Anatomy, anatomy
 from blockfuse.tracer.state.facts import own_dict
 
 _NULL = object()  # what CPython pushes beside a callable
@@ -59,7 +60,7 @@ def understood(instruction: dis.Instruction) -> bool:
 def calls_directly(frame: types.FrameType, callee: types.CodeType) -> bool:
     """Whether ``frame`` waits in a call of a Python function with this code, with nothing in between that has a state.
 
-    ``functools.reduce(f, ...)`` or ``list(map(f, ...))`` also wait while f runs, at a place that nobody sees.
+    ``functools.reduce(f, ...)`` or ``list(map(f, ...))`` also wait while f runs, at a point that nobody sees.
     """
     return _code_of(called(frame)) is callee
 
@@ -67,11 +68,11 @@ def calls_directly(frame: types.FrameType, callee: types.CodeType) -> bool:
 def called(frame: types.FrameType) -> Any:
     """What is called at the present instruction of ``frame``; None if that cannot be known."""
     form = anatomy(frame.f_code)
-    place = form.place(frame)
-    base = call_base(form, place)
+    index = form.index(frame)
+    base = call_base(form, index)
     # In 3.11 arguments go off at the instruction before.
-    place -= form.instructions[place].opname == "CALL" and "PRECALL" in dis.opmap
-    end = next((n for n in range(place - 1, -1, -1) if form.depth(n + 1) == base), None)
+    index -= form.instructions[index].opname == "CALL" and "PRECALL" in dis.opmap
+    end = next((n for n in range(index - 1, -1, -1) if form.depth(n + 1) == base), None)
     start = None if end is None else form.start_of(end + 1, 2)
     if start is None or end is None:
         return None
@@ -82,16 +83,16 @@ def called(frame: types.FrameType) -> Any:
     return found[0] if len(found) == 1 else None
 
 
-def call_base(form: Anatomy, place: int) -> int | None:
-    """The depth of the stack before the arguments of the call at ``place``; None if there is no call."""
-    instruction = form.instructions[place]
+def call_base(form: Anatomy, index: int) -> int | None:
+    """The depth of the stack before the arguments of the call at ``index``; None if there is no call."""
+    instruction = form.instructions[index]
     if instruction.opname == "CALL_FUNCTION_EX":
-        return form.depth(place) - 1 - (int(instruction.arg or 0) & 1)
+        return form.depth(index) - 1 - (int(instruction.arg or 0) & 1)
     if instruction.opname != "CALL":
         return None
     if "PRECALL" in dis.opmap:
-        return form.depth(place - 1) - int(instruction.arg or 0)
-    return form.depth(place) - int(instruction.arg or 0)
+        return form.depth(index - 1) - int(instruction.arg or 0)
+    return form.depth(index) - int(instruction.arg or 0)
 
 
 def _code_of(value: Any) -> types.CodeType | None:
@@ -214,3 +215,55 @@ _STEPS: dict[str, Callable[[list[Any], dis.Instruction, types.FrameType], None]]
     "PRECALL": _nothing,
     "CALL": _call,
 }
+
+
+# -- how many values belong to an instruction ----------------------------------------------------------------------
+
+_TESTS = ("POP_JUMP", "JUMP_IF", "UNARY_NOT", "TO_BOOL")  # they ask for the truth of one value
+_COUNTED = {"COMPARE_OP": 2, "FOR_ITER": 0}
+
+
+def operands_of_decision(frame: types.FrameType, on_induction: bool) -> int | None:
+    """How many values on the stack belong to the instruction that decides; None where it may have a state of its own."""
+    form = anatomy(frame.f_code)
+    index = form.index(frame)
+    name = form.instructions[index].opname
+    if name.startswith(_TESTS):
+        return 1
+    base = call_base(form, index)
+    if base is not None and called(frame) is bool:
+        return form.depth(index) - base + 2
+    if on_induction or _compares_and_tests(frame, form, index):
+        return _COUNTED.get(name)
+    return None
+
+
+def _compares_and_tests(frame: types.FrameType, form: Anatomy, index: int) -> bool:
+    """Whether CPython (3.13) compares here and asks for the truth of what came out in one instruction.
+
+    One operand must be a number or an array: two containers ask for the truth of their elements on the way.
+    """
+    if not form.instructions[index].argrepr.startswith("bool("):
+        return False
+    middle = form.start_of(index)
+    start = None if middle is None else form.start_of(middle)
+    return middle is not None and any(
+        first is not None and _is_plain_operand(frame, first, end)
+        for first, end in ((start, middle), (middle, index))
+    )
+
+
+def _is_plain_operand(frame: types.FrameType, first: int, end: int) -> bool:
+    try:
+        return type(evaluate(frame, first, end)[-1]) in (int, float, ndarray)
+    except Unknown:
+        return False
+
+
+def operands_of_call(frame: types.FrameType, inner: types.FrameType) -> int | None:
+    """The same for a frame that waits for ``inner``."""
+    form = anatomy(frame.f_code)
+    index = form.index(frame)
+    base = call_base(form, index)
+    direct = base is not None and (is_ours(frame) or calls_directly(frame, inner.f_code))
+    return form.depth(index) - base + 2 if direct and base is not None else None

@@ -4,41 +4,22 @@ NOTE [when two points are one]
 Two points are the same position if from there on Python must do the same, up to the values in arrays. Then the way
 back to the earlier one is a loop, and two paths that come to it join. That is so if every frame on the stack
 - either shows all it has (it is *plain*): it stands at the same instruction, with nothing on its evaluation stack but
-  the operands of that instruction and iterators whose place is known, and with equal immutable values, the same known
+  the operands of that instruction and iterators whose position is known, and with equal immutable values, the same known
   objects, lists of such, and arrays of the same types, shared in the same way, in the variables that it still needs;
 - or has not moved since a moment that both paths share (``Waiting``).
 What else Python could read is part of the certified state and has not changed. A frame that waits in C code which calls
 back (``functools.reduce``) or resumes a generator has a state that nobody sees, so it is not plain. Neither is one with
 objects among its variables that cannot be compared.
-
-NOTE [hidden arrays]
-A frame that waits may hold an array on its evaluation stack. Should another frame write to it and forget it, the new
-value is in no variable; such a point is the same as no other.
 """
 
 from __future__ import annotations
 
-import inspect
-import sys
 import types
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-import numpy
-
-from blockfuse.array import stamps
-from blockfuse.array.ndarray import ndarray
-from blockfuse.array.pytree import ATOMS
 from blockfuse.ir.graph import Node
-from blockfuse.tracer.certificate.purity import is_interior, is_ours
-from blockfuse.tracer.frames.bytecode import Anatomy, anatomy
-from blockfuse.tracer.frames.operand_stack import Unknown, View, call_base, called, calls_directly, evaluate
-from blockfuse.tracer.generalize.traced_numbers import is_traced, text_of
-
-Names = tuple[Any, ...]  # frame number, variable, and the way into its containers
-_IMMUTABLE = (*ATOMS, range)
-_RESUMED = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
 class Same:
@@ -72,25 +53,25 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Label:
-    """Which number of which function counts: a variable, or the iterator that the instruction at a place made."""
+class InductionVariable:
+    """A variable of a function that counts rounds, or the iterator that the instruction at an index made."""
 
     code: types.CodeType
     name: str | int
 
 
 @dataclass(frozen=True)
-class Count:
-    """A number that counts: what it is now, and the node that computes it."""
+class InductionValue:
+    """An induction variable: what it is now, and the node that computes it."""
 
-    label: Label
+    variable: InductionVariable
     value: int
     node: Node
 
 
 @dataclass(frozen=True)
 class Slot:
-    """An array, or a number that counts, as some variables hold it.
+    """An array, or an induction variable, as some variables hold it.
 
     key: the variables, the type, how the memory is shared. given: the memory was there before the call.
     """
@@ -98,7 +79,7 @@ class Slot:
     key: Hashable
     node: Node
     given: bool = False
-    count: Count | None = None
+    induction: InductionValue | None = None
 
 
 @dataclass(frozen=True)
@@ -116,258 +97,3 @@ class Point:
     frames: tuple[Hashable, ...]
     slots: tuple[Slot, ...]
     apart: bool
-
-
-class Counting(Protocol):
-    """What is known of the numbers that count (``tracer.counters``)."""
-
-    def counts(self, frame: types.FrameType) -> dict[str, Count]: ...
-
-    def iteration(self, frame: types.FrameType, place: int) -> tuple[Any, Count | None] | None: ...
-
-
-class Arrays(Protocol):
-    """What the recorder knows of arrays."""
-
-    known: Any  # ids of objects whose state is certified
-
-    def node_of(self, array: Any) -> Node: ...
-
-    def shares_given_memory(self, array: ndarray) -> bool: ...
-
-    def writes_since(self, time: int) -> set[int]: ...
-
-
-class Places:
-    """Takes the points of one path."""
-
-    def __init__(self, arrays: Arrays, counting: Counting) -> None:
-        self.arrays, self.counting = arrays, counting
-        self.time = 0  # how many points were taken
-        self._before: list[tuple[types.FrameType, int]] = []  # frames of the point before, and their numbers
-        self._since: list[int] = []  # number of a waiting frame -> time when it was first seen
-        self._marks: dict[int, tuple[Any, object]] = {}  # id -> an object that cannot be compared, its mark
-
-    def here(self, outermost: types.FrameType | None, counted: bool = False) -> Point:
-        """The present point. outermost: the frame that called the recorded call (not part of it).
-
-        counted: the decision is about a number that counts, before the instruction where the innermost frame stands.
-        """
-        frames = _frames(outermost)
-        numbers = self._numbers(frames)
-        view = _View(self.arrays, self.counting, self._marks)
-        keys: list[Hashable] = []
-        hidden: set[int] = set()
-        for n, frame in enumerate(frames):
-            operands = (
-                _operands_of_call(frame, frames[n + 1]) if n + 1 < len(frames) else _operands(frame, counted)
-            )
-            plain = view.plain(n, frame, operands)
-            keys.append(Waiting(numbers[n], Key(view.waiting(n, frame))) if plain is None else Key(plain))
-            hidden |= set() if plain is not None else self.arrays.writes_since(self._since[numbers[n]])
-        apart = any(f.f_code.co_flags & _RESUMED for f in frames) or not hidden <= view.arrays.keys()
-        self.time += 1
-        return Point(tuple(keys), view.slots(), apart)
-
-    def _numbers(self, frames: list[types.FrameType]) -> list[int]:
-        """A number for each frame that it keeps as long as it has not moved."""
-        before, numbers = self._before, []
-        for n in range(len(frames)):
-            pair = range(n, n + 2)
-            if n + 1 < min(len(frames), len(before)) and all(frames[m] is before[m][0] for m in pair):
-                numbers.append(before[n][1])
-            else:
-                numbers.append(len(self._since))
-                self._since.append(self.time)
-        self._before = list(zip(frames, numbers, strict=True))
-        return numbers
-
-
-def _frames(outermost: types.FrameType | None) -> list[types.FrameType]:
-    """Frames from the outermost in; those of arrays, tracer and runtime only hand over."""
-    found: list[types.FrameType] = []
-    frame: types.FrameType | None = sys._getframe(2)
-    while frame is not None and frame is not outermost:
-        if not is_interior(frame):
-            found.append(frame)
-        frame = frame.f_back
-    return found[::-1]
-
-
-class _View:
-    """Variables of all frames at one moment, as keys that can be compared."""
-
-    def __init__(self, known: Arrays, counting: Counting, marks: dict[int, tuple[Any, object]]) -> None:
-        self.known, self.counting, self.marks = known, counting, marks
-        self.arrays: dict[int, tuple[list[Names], ndarray]] = {}  # id -> the variables that hold it
-        self._lists: dict[int, Names] = {}  # id of a list or dict -> its first variable
-        self._counts: list[Slot] = []
-
-    def plain(self, number: int, frame: types.FrameType, operands: int | None) -> Hashable | None:
-        """All that there is to a frame, or None if something cannot be seen or compared.
-
-        operands: how many values on its stack belong to the present instruction; None if nobody knows.
-        """
-        form = anatomy(frame.f_code)
-        place = form.place(frame)
-        iterations = None if operands is None else self._iterations(number, frame, operands)
-        if iterations is None or form.live is None or not frame.f_code.co_flags & inspect.CO_OPTIMIZED:
-            return None
-        variables = {n: v for n, v in sorted(frame.f_locals.items()) if n in form.live[place]}
-        if not all(self._is_comparable(v, 0) for v in variables.values()):
-            return None
-        values = self._values(number, frame, variables)
-        for at, (_, count) in iterations:
-            if count is not None:
-                self._counts.append(Slot((number, at), count.node, count=count))
-        where = (Same(frame.f_code), Same(frame.f_globals), place)
-        return where, values, tuple((at, key) for at, (key, _) in iterations)
-
-    def waiting(self, number: int, frame: types.FrameType) -> Hashable:
-        """All variables of a frame that waits, as far as they can be compared: an array may also be on its stack."""
-        return self._values(number, frame, dict(sorted(frame.f_locals.items())))
-
-    def slots(self) -> tuple[Slot, ...]:
-        owners: dict[int, int] = {}
-        slots = []
-        for names, array in self.arrays.values():
-            group = owners.setdefault(id(stamps.owner_of(array._data)), len(owners))
-            node = self.known.node_of(array)
-            key = (tuple(names), node.type, group, array._data.base is not None)
-            slots.append(Slot(Key(key), node, self.known.shares_given_memory(array)))
-        return (*slots, *self._counts)
-
-    # -- the evaluation stack ------------------------------------------------------------------------------
-
-    def _iterations(self, number: int, frame: types.FrameType, operands: int) -> list[Any] | None:
-        """What stands on the stack besides operands: iterators whose place is known, or None for anything else."""
-        form = anatomy(frame.f_code)
-        stack = form.stacks[form.place(frame)]
-        if stack is None:
-            return None
-        found = []
-        for at in stack[: len(stack) - operands]:
-            iteration = None if at is None else self.counting.iteration(frame, at)
-            if iteration is None or not self._is_comparable(iteration[0], 0):
-                return None
-            found.append((at, (self._key(iteration[0], (number, at)), iteration[1])))
-        return found
-
-    # -- values --------------------------------------------------------------------------------------------
-
-    def _values(self, number: int, frame: types.FrameType, variables: dict[str, Any]) -> Hashable:
-        counts = self.counting.counts(frame)
-        values: list[tuple[str, Hashable]] = []
-        for name, value in variables.items():
-            if name in counts:
-                self._counts.append(Slot((number, name), counts[name].node, count=counts[name]))
-                values.append((name, "count"))
-            else:
-                values.append((name, self._key(value, (number, name))))
-        return tuple(values)
-
-    def _key(self, value: Any, names: Names) -> Hashable:
-        """What stands for a value: for an array its place among the slots, the text of an immutable value, the identity
-        of an object.
-        """
-        kind = type(value)
-        if kind is ndarray:
-            self.arrays.setdefault(id(value), ([], value))[0].append(names)
-            return "array"
-        if is_traced(value):
-            return "number", text_of(value)
-        if kind in _IMMUTABLE or isinstance(value, numpy.generic | numpy.dtype):
-            return kind, repr(value)
-        if id(value) in self.known.known:
-            return Same(value)
-        if kind is list or kind is dict:
-            if id(value) in self._lists:
-                return self._lists[id(value)]
-            self._lists[id(value)] = names
-        if kind is tuple or kind is list:
-            return kind, tuple(self._key(v, (*names, n)) for n, v in enumerate(value))
-        if kind is dict:
-            return kind, tuple((repr(k), self._key(v, (*names, repr(k)))) for k, v in value.items())
-        if kind is View:
-            return value.kind, tuple(self._key(v, (*names, n)) for n, v in enumerate(value.of))
-        if kind is types.MethodType:
-            return Same(value.__func__), self._key(value.__self__, (*names, "self"))
-        if isinstance(value, type | types.ModuleType | types.FunctionType | types.BuiltinFunctionType):
-            return Same(value)
-        return self.marks.setdefault(id(value), (value, object()))[1]
-
-    def _is_comparable(self, value: Any, depth: int) -> bool:
-        """Whether equal keys of two values mean that Python can do nothing different with them."""
-        kind = type(value)
-        if kind is ndarray or kind in _IMMUTABLE or is_traced(value) or id(value) in self.known.known:
-            return True
-        if isinstance(value, numpy.generic | numpy.dtype):
-            return True
-        if isinstance(value, type | types.ModuleType | types.BuiltinFunctionType):
-            return not isinstance(value, types.BuiltinFunctionType) or isinstance(
-                value.__self__, types.ModuleType
-            )
-        if depth > 8:
-            return False
-        parts: Any = None
-        if kind is tuple or kind is list:
-            parts = value
-        elif kind is dict and all(type(k) in ATOMS for k in value):
-            parts = value.values()
-        elif kind is View:
-            parts = value.of
-        elif kind is types.MethodType:
-            parts = (value.__func__, value.__self__)
-        return parts is not None and all(self._is_comparable(v, depth + 1) for v in parts)
-
-
-# -- instructions ----------------------------------------------------------------------------------------------
-
-_TESTS = ("POP_JUMP", "JUMP_IF", "UNARY_NOT", "TO_BOOL")  # they ask for the truth of one value
-_COUNTED = {"COMPARE_OP": 2, "FOR_ITER": 0}
-
-
-def _operands(frame: types.FrameType, counted: bool) -> int | None:
-    """How many values on the stack belong to the instruction that decides; None where it may have a state of its own."""
-    form = anatomy(frame.f_code)
-    place = form.place(frame)
-    name = form.instructions[place].opname
-    if name.startswith(_TESTS):
-        return 1
-    base = call_base(form, place)
-    if base is not None and called(frame) is bool:
-        return form.depth(place) - base + 2
-    if counted or _compares_and_tests(frame, form, place):
-        return _COUNTED.get(name)
-    return None
-
-
-def _compares_and_tests(frame: types.FrameType, form: Anatomy, place: int) -> bool:
-    """Whether CPython (3.13) compares here and asks for the truth of what came out in one instruction.
-
-    One operand must be a number or an array: two containers ask for the truth of their elements on the way.
-    """
-    if not form.instructions[place].argrepr.startswith("bool("):
-        return False
-    middle = form.start_of(place)
-    start = None if middle is None else form.start_of(middle)
-    return middle is not None and any(
-        first is not None and _is_plain_operand(frame, first, end)
-        for first, end in ((start, middle), (middle, place))
-    )
-
-
-def _is_plain_operand(frame: types.FrameType, first: int, end: int) -> bool:
-    try:
-        return type(evaluate(frame, first, end)[-1]) in (int, float, ndarray)
-    except Unknown:
-        return False
-
-
-def _operands_of_call(frame: types.FrameType, inner: types.FrameType) -> int | None:
-    """The same for a frame that waits for ``inner``."""
-    form = anatomy(frame.f_code)
-    place = form.place(frame)
-    base = call_base(form, place)
-    direct = base is not None and (is_ours(frame) or calls_directly(frame, inner.f_code))
-    return form.depth(place) - base + 2 if direct and base is not None else None

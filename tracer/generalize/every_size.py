@@ -24,10 +24,10 @@ from blockfuse.ir.graph import Node, argument, constant, graph_of, leaf
 from blockfuse.ir.passes.dedupe import frozen
 from blockfuse.ir.passes.expand import expand_composites
 from blockfuse.ir.types import Extent, TensorType
-from blockfuse.tracer.flow.replay import Path
+from blockfuse.tracer.flow.path import Path
 from blockfuse.tracer.recording.record import Recording
 
-_SMALLEST = 61  # prime to begin with as size of a batch that stands for all
+_MIN_REFERENCE_SIZE = 61  # prime to begin with as size of a batch that stands for all
 
 
 class EverySize:
@@ -41,7 +41,7 @@ class EverySize:
         self.sizes = _batch_sizes(self.first, self.second)
         pairs = list(zip(self.first.arguments, self.second.arguments, strict=True))
         self.growing = [a.type != b.type for a, b in pairs if a.shape]  # of the arguments with axes
-        self.least = min(2, *self.sizes)
+        self.min_items = min(2, *self.sizes)
         _require_unmeasured(first, second)
         self._require_alike(first, second)
         self._twin: dict[Node, Node] = {}  # node of the first recording -> its equal in the second
@@ -125,10 +125,10 @@ class EverySize:
         """A number that is ``one`` and ``other`` in the recordings, for ``size`` items."""
         if one == other:
             return one
-        share, rest = divmod(one, self.sizes[0])
-        if rest or other != share * self.sizes[1]:
+        rows_per_item, rest = divmod(one, self.sizes[0])
+        if rest or other != rows_per_item * self.sizes[1]:
             raise TraceError(f"{one} becomes {other} for another size")
-        return share * size
+        return rows_per_item * size
 
     def _attribute(self, name: str, one: Any, other: Any, size: int) -> Any:
         if frozen(one) == frozen(other):
@@ -198,7 +198,7 @@ def _references(first: Path, second: Path) -> tuple[int, int]:
             numbers.update(node.shape)
             numbers.update(_numbers_in(tuple(node.attrs.values())))
     found: list[int] = []
-    candidate = _SMALLEST
+    candidate = _MIN_REFERENCE_SIZE
     while len(found) < 2:
         prime = all(candidate % d for d in range(2, candidate))
         if prime and all(n % candidate for n in numbers if n):

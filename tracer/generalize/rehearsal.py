@@ -27,21 +27,21 @@ from blockfuse.ir.graph import Node, Source, constant
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.passes.dedupe import frozen
 from blockfuse.ir.types import TensorType
-from blockfuse.tracer.flow.replay import Path
-from blockfuse.tracer.generalize.traced_numbers import Escaped, Operand, TracedNumber
-from blockfuse.tracer.recording.origins import Origin
+from blockfuse.tracer.certificate.traced_numbers import Escaped, Operand, TracedNumber
+from blockfuse.tracer.code.naming import globals_in
+from blockfuse.tracer.flow.origins import Origin
+from blockfuse.tracer.flow.path import Decision, Path
 from blockfuse.tracer.recording.record import Recording, record
-from blockfuse.tracer.recording.recorder import Decision, Recorder
-from blockfuse.tracer.state.picture import globals_in
+from blockfuse.tracer.recording.recorder import Recorder
 
 Operands = dict[Operand, Operand]  # to itself: all paths that use an operand must find the same object
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why the numbers at ``places`` stay constants."""
+    """Why the numbers at ``indices`` stay constants."""
 
-    places: frozenset[int]
+    indices: frozenset[int]
     reason: str
 
 
@@ -54,10 +54,10 @@ def rehearse(
     call: Callable[[Any], Any],
     roots: Iterable[tuple[Any, str]],
     given: tuple[Structure, list[ndarray], list[Any]],
-    places: frozenset[int],
+    indices: frozenset[int],
     operands: Operands,
 ) -> Recording | Refusal:
-    """The recording ``first`` with the numbers at ``places`` (among the static ``values``) as inputs of its graph.
+    """The recording ``first`` with the numbers at ``indices`` (among the static ``values``) as inputs of its graph.
 
     call: what was recorded, as a function of the arguments; roots: as for ``record``. given: the structure of the
     arguments, their arrays and static values. operands: those known so far, to which new ones are added.
@@ -65,8 +65,8 @@ def rehearse(
     structure, arrays, values = given
     refused = _beforehand(first)
     if refused:
-        return Refusal(places, refused)
-    traced = [TracedNumber(v, f"n{n}", frozenset((n,))) if n in places else v for n, v in enumerate(values)]
+        return Refusal(indices, refused)
+    traced = [TracedNumber(v, f"n{n}", frozenset((n,))) if n in indices else v for n, v in enumerate(values)]
     arguments = rebuild(structure, arrays.__getitem__, traced)
     assert first.path is not None
     rehearser = _Rehearser(arrays, first.path)
@@ -75,13 +75,13 @@ def rehearse(
             second = record(lambda: call(arguments), rehearser, roots, first.code)
         rehearser.compare_end(second, first)
     except Escaped as escaped:
-        return Refusal(escaped.places & places or places, str(escaped))
+        return Refusal(escaped.indices & indices or indices, str(escaped))
     except _Departed:
-        return Refusal(places, "forward does something else with an object that acts as a number")
+        return Refusal(indices, "forward does something else with an object that acts as a number")
     except Exception as error:  # whatever user code makes of an object that only acts as a number
-        return Refusal(places, f"forward fails with an object that acts as a number: {error}")
+        return Refusal(indices, f"forward fails with an object that acts as a number: {error}")
     if second.problem:
-        return Refusal(places, second.problem)
+        return Refusal(indices, second.problem)
     return _with_operands(second, rehearser, operands)
 
 
@@ -109,9 +109,9 @@ class _Rehearser(Recorder):
 
     def _node(self, operator: Operator, operands: tuple[Node, ...], attrs: dict[str, Any]) -> Node:
         node = super()._node(operator, operands, attrs)
-        place = len(self.sequence) - 1
-        _require(place < len(self.path.sequence))
-        known = self.path.sequence[place]
+        index = len(self.sequence) - 1
+        _require(index < len(self.path.sequence))
+        known = self.path.sequence[index]
         _require(known.operator is operator and known.type == node.type)
         _require(_frozen(known.attrs) == _frozen(attrs) and len(operands) == len(known.operands))
         for mine, theirs in zip(operands, known.operands, strict=True):
@@ -119,14 +119,14 @@ class _Rehearser(Recorder):
         self._same[node] = known
         return node
 
-    def counted(
+    def induction_step(
         self, operator: Operator, operands: tuple[Node, ...], type: TensorType, source: Source
     ) -> Node:
-        node = super().counted(operator, operands, type, source)
-        place = len(self.sequence) - 1
-        _require(place < len(self.path.sequence))
-        known = self.path.sequence[place]
-        _require(known in self.path.counting and known.operator is operator)
+        node = super().induction_step(operator, operands, type, source)
+        index = len(self.sequence) - 1
+        _require(index < len(self.path.sequence))
+        known = self.path.sequence[index]
+        _require(known in self.path.induction_nodes and known.operator is operator)
         for mine, theirs in zip(operands, known.operands, strict=True):
             self._require_same(mine, theirs)
         self._same[node] = known
@@ -137,9 +137,9 @@ class _Rehearser(Recorder):
         _require(not self.problem)
 
     def decide(
-        self, predicate: Node, outcome: bool, counted: bool = False, source: Source | None = None
+        self, predicate: Node, outcome: bool, on_induction: bool = False, source: Source | None = None
     ) -> None:
-        super().decide(predicate, outcome, counted, source)
+        super().decide(predicate, outcome, on_induction, source)
         self._compare_events()
 
     def use(self, node: Node, what: str) -> None:
@@ -156,7 +156,7 @@ class _Rehearser(Recorder):
         if not isinstance(mine, Decision) or not isinstance(theirs, Decision):
             _require(type(mine) is type(theirs) and not isinstance(mine, Decision))
             return
-        _require(mine.outcome == theirs.outcome and mine.counted == theirs.counted)
+        _require(mine.outcome == theirs.outcome and mine.on_induction == theirs.on_induction)
         slots = mine.point.slots, theirs.point.slots
         _require(len(slots[0]) == len(slots[1]))
         self._require_same(mine.predicate, theirs.predicate)
@@ -167,7 +167,7 @@ class _Rehearser(Recorder):
         mine = self.constants.get(mine, mine)
         if mine.operator is constant:
             _require(theirs.operator is constant and _frozen(mine.attrs) == _frozen(theirs.attrs))
-        elif mine in self.found:  # what it is turns out in the end
+        elif mine in self.memory.found:  # what it is turns out in the end
             _require(theirs in self.path.leaves and mine.type == theirs.type)
             _require(self._same.setdefault(mine, theirs) is theirs)
         else:
@@ -184,7 +184,7 @@ class _Rehearser(Recorder):
         _require(second.structure == first.structure)
         for mine, theirs in zip(path.outputs, self.path.outputs, strict=True):
             self._require_same(mine, theirs)
-        for mine in self._same.keys() & self.found.keys():
+        for mine in self._same.keys() & self.memory.found.keys():
             one, other = path.leaves[mine], self.path.leaves[self._same[mine]]
             if one.operator is constant:
                 _require(other.operator is constant and _frozen(one.attrs) == _frozen(other.attrs))
@@ -203,9 +203,8 @@ def _require(condition: bool) -> None:
 
 # -- beforehand --------------------------------------------------------------------------------------------------
 
-_TELLING = frozenset(
-    {"type", "id", "dir", "vars", "locals", "eval", "exec", "sum"}
-)  # sum adds floats in its own way
+# sum adds floats in its own way
+_TELLING = frozenset({"type", "id", "dir", "vars", "locals", "eval", "exec", "sum"})
 _TELLING_OBJECTS = (type, id, dir, vars, sum, operator.is_, operator.is_not)
 _HARMLESS_NAMES = frozenset({"__init__", "__call__", "__class__", "__name__", "__doc__"})
 _SINGLETONS = (None, True, False, ...)
@@ -216,7 +215,7 @@ def _beforehand(first: Recording) -> str:
     assert first.state is not None
     if first.draws:
         return "forward draws random numbers"
-    telling = next((f.text for f in first.state.facts if any(f.value is t for t in _TELLING_OBJECTS)), "")
+    telling = next((f.text for f in first.state.items if any(f.value is t for t in _TELLING_OBJECTS)), "")
     if telling:
         return f"forward can reach {telling}, which tells objects apart"
     return next((reason for reason in map(_telling, first.functions) if reason), "")

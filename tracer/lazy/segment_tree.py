@@ -1,4 +1,4 @@
-"""The tree of segments: what a call noted before, step by step."""
+"""The tree of segments: what a call deferred before, step by step."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ from blockfuse.ir.lowering import Composite, Contraction, Joining, Movement, Poi
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.types import DTYPES, TensorType
 
-_STEPS = 4096  # of one tree; operators beyond run at once
-_COMPILED_AT = 2  # runs of a segment
-_WANTED = 16  # sets of values of which a segment was asked for; further ones are computed by NumPy
+_MAX_STEPS = 4096  # of one tree; operators beyond run at once
+_RUNS_BEFORE_COMPILING = 2  # runs of a segment
+_MAX_WANTED_SETS = 16  # sets of values of which a segment was asked for; further ones are computed by NumPy
 
-OVERHEAD = 4000.0  # nanoseconds: what a segment costs besides its kernels
-NOTING = 1500.0  # nanoseconds: what an operator that waits costs more than one that does not
+SEGMENT_NANOSECONDS = 4000.0  # what a segment costs besides its kernels
+DEFERRAL_NANOSECONDS = 1500.0  # what an operator that waits costs more than one that does not
 
-_EXACT = 1 << 53  # integers up to here are floats
 _DEFERRABLE = (Pointwise, Reduction, Contraction, Composite, Joining, Movement)
 NUMBERS = (bool, int, float)
 WIDENED = (int, float)  # types of numbers that may become leaves
@@ -40,13 +39,7 @@ class Runner(Protocol):
 
 
 class Step:
-    """A place in the tree: one operator after others.
-
-    operands: for each its place (a value's number, or -1, -2, ... for leaves), or a Python number as ``(type, value)``.
-    leaves: those that it adds: the array itself where the net holds it, else its type. kind: see NOTE [segments]. number:
-    the operand that is a Python number but read as a leaf, and its dtype. count: of values so far. work: about what NumPy
-    needs for them, in nanoseconds.
-    """
+    """A node of the tree: one operator after others."""
 
     __slots__ = (
         *("alike", "attrs", "children", "count", "dtype", "kind", "leaves", "number", "operands", "operator"),
@@ -54,17 +47,21 @@ class Step:
     )
 
     def __init__(self, parent: Step | None = None, kind: str = DIRECT) -> None:
-        self.parent, self.kind = parent, kind
-        self.count: int = parent.count + 1 if parent is not None else 0
+        self.parent = parent
+        self.kind = kind  # see NOTE [segments]
+        self.count: int = parent.count + 1 if parent is not None else 0  # of values so far
         self.operator: Operator | None = None
+        # for each its index (a value's number, or -1, -2, ... for leaves), or a Python number as (type, value)
         self.operands: tuple[Any, ...] = ()
         self.attrs: dict[str, Any] = {}
+        # those that it adds: the array itself where the net holds it, else its type
         self.leaves: tuple[ndarray | TensorType, ...] = ()
+        # the operand that is a Python number but read as a leaf, and its dtype
         self.number: tuple[int, numpy.dtype] | None = None
         self.shape: tuple[int, ...] = ()
         self.dtype: numpy.dtype = numpy.dtype(bool)
-        self.work = 0.0
-        self.children: dict[Any, Step] = {}
+        self.work = 0.0  # about what NumPy needs for all values so far, in nanoseconds
+        self.children: dict[Any, Step] = {}  # key -> step
         self.alike: dict[Any, int] = {}  # key without its number -> how many children have it
         # wanted values -> how often, then the runner, or None where there is none
         self.runs: dict[tuple[int, ...], int | Runner | None] = {}
@@ -83,16 +80,16 @@ class Tree:
     """The segments of one block or function.
 
     held(blocks): the arrays of parameters, by id, also those of blocks that were met. compile(step, wanted): a runner for a
-    segment, or None. least: a segment is compiled if NumPy would take longer, in nanoseconds.
+    segment, or None. min_work: a segment is compiled if NumPy would take longer than so many nanoseconds.
     """
 
     def __init__(
         self,
         held: Callable[[list[Any]], dict[int, ndarray]],
         compile: Callable[[Step, tuple[int, ...]], Runner | None],
-        least: float,
+        min_work: float,
     ) -> None:
-        self._find_held, self._compile, self._least = held, compile, least
+        self._find_held, self._compile, self._min_work = held, compile, min_work
         self._met: dict[int, weakref.ref[Any]] = {}  # id of a block that ran -> the block
         self._restart({})
 
@@ -110,7 +107,7 @@ class Tree:
     @property
     def full(self) -> bool:
         """Whether operators that are not in it run one by one."""
-        return self.size >= _STEPS
+        return self.size >= _MAX_STEPS
 
     def finds_more(self, operands: tuple[Any, ...]) -> bool:
         """Look for the arrays of parameters again; whether one of ``operands`` is a new one."""
@@ -135,10 +132,10 @@ class Tree:
         run = step.runs.get(wanted, 0)
         if type(run) is not int:
             return run, False  # type: ignore[return-value]
-        if run == 0 and (len(step.runs) >= _WANTED or step.work <= self._least):
+        if run == 0 and (len(step.runs) >= _MAX_WANTED_SETS or step.work <= self._min_work):
             return None, False
         step.runs[wanted] = run = run + 1
-        if run == _COMPILED_AT:
+        if run == _RUNS_BEFORE_COMPILING:
             step.runs[wanted] = self._compile(step, wanted)
         return None, True
 
@@ -148,23 +145,6 @@ class Tree:
 
 def array_of(operand: Any) -> numpy.ndarray:
     return numpy.asarray(data_of(operand))
-
-
-def without_number(key: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    """The key for any number of its type in the place of its one number; None where it does not have exactly one."""
-    places = [n for n, part in enumerate(key) if type(part) is tuple and part and part[0] in WIDENED]
-    if len(places) != 1:
-        return None
-    kind, value = key[places[0]]
-    if kind is int and abs(value) > _EXACT:
-        return None
-    return (*key[: places[0]], ("any", kind), *key[places[0] + 1 :])
-
-
-def number_of(part: tuple[type, Any]) -> Any:
-    """The number of a key; zeros and nan are spelled there."""
-    kind, value = part
-    return kind(value)
 
 
 def kind_of(operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any], result: ndarray) -> str:
@@ -195,21 +175,3 @@ def _has_loop(operator: Operator, lowering: Pointwise, operands: list[Any], attr
     assert operator.loop is not None
     dtypes = operator.loop(*(o.dtype if isinstance(o, numpy.ndarray) else o for o in operands), **attrs)
     return all(d.kind in lowering.kinds for d in dtypes[:-1])
-
-
-# -- what NumPy would take -----------------------------------------------------------------------------------
-# Nanoseconds, measured with NumPy 2.4 on a 3.7 GHz AVX-512 processor: they only tell small from large.
-
-
-def numpy_work(operator: Operator, operands: list[numpy.ndarray], result: numpy.ndarray) -> float:
-    """About how long the meaning of an operator runs, without what wraps it."""
-    lowering, size = operator.lowering, max([result.size, *(o.size for o in operands)])
-    if isinstance(lowering, Movement):
-        return 0.0
-    if isinstance(lowering, Pointwise):
-        return 400 + size * (0.1 + 0.015 * lowering.cost)
-    if isinstance(lowering, Reduction):
-        return 1500 + 0.2 * size
-    if isinstance(lowering, Contraction):
-        return 1000 + 0.02 * result.size * (operands[0].shape[-1] if operands[0].ndim else 1)
-    return 4000 + 2.0 * size

@@ -1,12 +1,12 @@
 """Calls that cannot be one program: operators wait until Python asks for a value, then run together.
 
 NOTE [segments]
-Python runs such a call from beginning to end, so its effects are those of an eager call. An operator only notes what
+Python runs such a call from beginning to end, so its effects are those of an eager call. An operator only says what
 it would compute and returns a pending array. When somebody asks for a value (an escape, a write, an operator without
-a kernel, the end of the call), everything noted since the last time, a segment, is computed: by a compiled program
+a kernel, the end of the call), everything deferred since the last time, a segment, is computed: by a compiled program
 if the segment was met before, else by NumPy, operator by operator.
 
-Segments lie in a tree: each step is an operator with its attributes and the places of its operands, so that a known
+Segments lie in a tree: each step is an operator with its attributes and the indices of its operands, so that a known
 operator costs a look into a dict. A step is computed at once when it is new. That shows whether its result is new
 memory in C order, and may be pending from then on, or a view, or neither: such a step ends a segment every time.
 
@@ -19,8 +19,8 @@ What an operator raises must be raised where it is called. Shapes, dtypes and at
 kernel, and those are the same at every visit of a step. Operators without one, whose values may matter, are not kept
 waiting, nor is any while NumPy is told to raise or to call somebody for the values it meets (``numpy.errstate``).
 
-NOTE [noting is not interrupted]
-The garbage collector may run a finalizer between any two lines, and that may use arrays. While an operator is noted or
+NOTE [deferring is not interrupted]
+The garbage collector may run a finalizer between any two lines, and that may use arrays. While an operator is deferred or
 a segment ends, the session therefore belongs to no thread: such code computes by itself.
 """
 
@@ -30,7 +30,6 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
-from math import isnan
 from typing import Any
 
 import numpy
@@ -38,31 +37,22 @@ from numpy._core import umath  # what ``numpy.errstate`` itself uses
 
 from blockfuse.array import stamps
 from blockfuse.array.eager import Eager
-from blockfuse.array.ndarray import is_ours, ndarray
-from blockfuse.ir.builder import literal_dtype
+from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.operator import Operator
-from blockfuse.ir.passes.dedupe import frozen
-from blockfuse.ir.types import type_of
-from blockfuse.tracer.lazy.pending import Promised, Segment, present
+from blockfuse.tracer.lazy.pending import PendingValue, Segment, present
 from blockfuse.tracer.lazy.segment_tree import (
+    DEFERRAL_NANOSECONDS,
     DIRECT,
-    NOTING,
-    NUMBERS,
-    OVERHEAD,
+    SEGMENT_NANOSECONDS,
     VIEW,
-    WIDENED,
     Step,
     Tree,
-    array_of,
     kind_of,
-    number_of,
-    numpy_work,
-    without_number,
 )
+from blockfuse.tracer.lazy.step_keys import described, key_of, step_with_any_number
 
-_LONGEST = 1024  # operators in a segment
-_HEAVY = 1 << 26  # bytes that only a segment keeps alive
-_SAME_BUT_FOR_NUMBERS = 3  # steps; then the number is read at every call
+_MAX_OPERATORS = 1024  # operators in a segment
+_MAX_KEPT_BYTES = 1 << 26  # bytes that only a segment keeps alive
 _NOBODY = 0  # no thread has this identifier
 
 _identifier = threading.get_ident
@@ -70,7 +60,7 @@ _made = ndarray.__new__
 
 
 class Segmented(Eager):
-    """Notes the operators of one call.
+    """Defers the operators of one call.
 
     changing: whether something was new, or is not compiled yet. crowded: whether it never will be, for the tree is full.
     gain: about how many nanoseconds segments saved.
@@ -108,7 +98,7 @@ class Segmented(Eager):
         thread = _identifier()
         if (
             thread != self._thread
-        ):  # see NOTE [noting is not interrupted]; or the context went to another thread
+        ):  # NOTE [deferring is not interrupted]; or the context went to another thread
             return super().apply(operator, operands, attrs)
         self._thread = _NOBODY
         try:
@@ -117,19 +107,19 @@ class Segmented(Eager):
                 return self._direct(operator, operands, attrs)
             if self._segment.closed or self._open:
                 self._end()
-            return self._noted(operator, operands, attrs)
+            return self._deferred(operator, operands, attrs)
         except BaseException:
-            del self._segment.values[self._step.count :]  # what was noted in part
+            del self._segment.values[self._step.count :]  # what was deferred in part
             self._end()
             raise
         finally:
             self._thread = thread
 
-    def _noted(self, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
-        key = self._key(operator, operands, attrs)
+    def _deferred(self, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+        key = key_of(self._segment, self._tree.held, operator, operands, attrs)
         if key is None:
             return self._direct(operator, operands, attrs)
-        step = self._step.children.get(key) or self._with_any_number(key)
+        step = self._step.children.get(key) or step_with_any_number(self._segment, self._step, key)
         if step is None:
             return self._new(key, operator, operands, attrs)
         if step.kind is DIRECT:
@@ -137,14 +127,14 @@ class Segmented(Eager):
         segment = self._segment
         if step.kind is VIEW and not _is_pending(operands[0]):
             result = super().apply(operator, operands, attrs)
-            promised = segment.promise(result, step)
-            segment.places[id(result)] = promised.number
+            pending = segment.defer(result, step)
+            segment.indices[id(result)] = pending.number
         else:
             result = _made(ndarray)
-            result._promise = promised = segment.promise(result, step)
-            segment.waits = True
+            result._pending = pending = segment.defer(result, step)
+            segment.has_pending = True
         self._step = step
-        if promised.number >= _LONGEST or segment.nbytes > _HEAVY:
+        if pending.number >= _MAX_OPERATORS or segment.nbytes > _MAX_KEPT_BYTES:
             self._shorten()
         return result
 
@@ -170,7 +160,7 @@ class Segmented(Eager):
         for segment in (self._segment, *self._open):  # in this order: ending goes the other way
             if segment.touches(owner):
                 segment.closed = True
-                segment.deliver(segment.waiting())
+                segment.deliver(segment.pending())
 
     def _direct(self, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         self._end()
@@ -181,75 +171,6 @@ class Segmented(Eager):
         quiet = all(mode in ("ignore", "warn") for mode in numpy.geterr().values())
         self._errors = errors if quiet else None
         return quiet
-
-    # -- places of operands ----------------------------------------------------------------------------------
-
-    def _key(self, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
-        """Operator, attributes and places; leaves that are met for the first time are noted, told by their types.
-
-        None where an operand is something whose meaning only NumPy knows.
-        """
-        segment = self._segment
-        parts: list[Any] = [operator]
-        for operand in operands:
-            kind = type(operand)
-            if kind is ndarray:
-                promise = operand._promise
-                waits = promise is not None and promise.segment is segment
-                place = promise.number if waits else self._place(operand)
-                if place is None:
-                    return None
-                parts.append(place)
-            elif kind is float:
-                parts.append((kind, repr(operand) if not operand or isnan(operand) else operand))
-            elif kind is int or kind is bool:
-                parts.append((kind, operand))
-            elif (kind in _COPIED or issubclass(kind, numpy.generic)) and is_ours(array_of(operand).dtype):
-                parts.append(self._copied(array_of(operand), kind))
-            else:  # of a class of somebody's own, or in another byte order
-                return None
-        for name, value in attrs.items():
-            parts.append((name, frozen(value)) if type(value) not in _PLAIN else (name, type(value), value))
-        return tuple(parts)
-
-    def _place(self, array: ndarray) -> Any:
-        """Where an array stands that does not wait in the present segment; None where only NumPy knows what it holds."""
-        segment = self._segment
-        place = segment.places.get(id(array))
-        if place is not None and (place < 0 or segment.values[place]() is array):
-            return place
-        data = array._data
-        if id(array) in self._tree.held and not stamps.is_exposed(data):
-            self._note_leaf(array, 0)
-            return id(array), "held"
-        if stamps.is_exposed(data):
-            return self._copied(data, ndarray) if is_ours(data.dtype) else None
-        self._note_leaf(array, data.nbytes)
-        if data.flags.c_contiguous:
-            return data.shape, data.dtype, None
-        return data.shape, data.dtype, data.strides
-
-    def _copied(self, data: numpy.ndarray, kind: type) -> Any:
-        """Memory that may be written unseen."""
-        copy = data.copy()  # in C order, whatever the order of ``data``
-        self._note_leaf(ndarray(copy), data.nbytes)
-        return data.shape, data.dtype, data.strides, kind
-
-    def _note_leaf(self, array: ndarray, nbytes: int) -> None:
-        segment = self._segment
-        segment.leaves.append(array)
-        segment.places[id(array)] = -len(segment.leaves)
-        segment.nbytes += nbytes
-
-    def _with_any_number(self, key: tuple[Any, ...]) -> Step | None:
-        """The step that reads its number at every call, with the number as a leaf."""
-        if not self._step.alike:
-            return None
-        step = self._step.children.get(without_number(key))
-        if step is not None and step.number is not None:
-            place, dtype = step.number
-            self._note_leaf(ndarray(numpy.array(number_of(key[1 + place]), dtype)), 0)
-        return step
 
     # -- new steps -------------------------------------------------------------------------------------------
 
@@ -263,65 +184,26 @@ class Segmented(Eager):
             return self._direct(operator, operands, attrs)
         if tree.finds_more(operands):
             self._end()
-            return self._noted(operator, operands, attrs)
+            return self._deferred(operator, operands, attrs)
         segment, parent = self._segment, self._step
-        if segment.waits:
-            segment.deliver(segment.waiting())
-            segment.waits = False
+        if segment.has_pending:
+            segment.deliver(segment.pending())
+            segment.has_pending = False
         result = super().apply(operator, operands, attrs)
         step = Step(parent, kind_of(operator, operands, attrs, result))
-        key = self._described(step, key, operator, operands, attrs, result)
+        key = described(segment, step, key, operator, operands, attrs, result)
         step = tree.add(parent, key, step)
         if step.kind is DIRECT:
             self._restart()
         else:
-            segment.places[id(result)] = segment.promise(result, step).number
+            segment.indices[id(result)] = segment.defer(result, step).number
             self._step = step
         return result
-
-    def _described(
-        self,
-        step: Step,
-        key: tuple[Any, ...],
-        operator: Operator,
-        operands: tuple[Any, ...],
-        attrs: dict[str, Any],
-        result: ndarray,
-    ) -> tuple[Any, ...]:
-        """Fill in ``step``; its key, which has no number any more where too many steps differ in nothing else."""
-        segment = self._segment
-        parts = key[1 : 1 + len(operands)]
-        fresh = [n for n, part in enumerate(parts) if type(part) is tuple and part[0] not in NUMBERS]
-        first = len(segment.leaves) - len(fresh) + 1
-        places: list[Any] = [
-            part if type(part) is int else (type(operand), operand)
-            for part, operand in zip(parts, operands, strict=True)
-        ]
-        for count, place in enumerate(fresh):
-            places[place] = -(first + count)
-        leaves = [operands[n] if parts[n][-1] == "held" else type_of(array_of(operands[n])) for n in fresh]
-        wide = without_number(key)
-        if wide is not None:
-            parent = self._step
-            parent.alike[wide] = parent.alike.get(wide, 0) + 1
-            if parent.alike[wide] > _SAME_BUT_FOR_NUMBERS and wide not in parent.children:
-                place = next(n for n, part in enumerate(parts) if type(part) is tuple and part[0] in WIDENED)
-                dtypes = [o.dtype if isinstance(o, ndarray) else o for o in operands]
-                dtype = literal_dtype(operator, dtypes, place)
-                if dtype.kind == "f":  # an integer may be too large for another dtype
-                    step.number = place, dtype
-                    self._note_leaf(ndarray(numpy.array(operands[place], dtype)), 0)
-                    places[place], key = -len(segment.leaves), wide
-                    leaves.append(type_of(segment.leaves[-1]._data))
-        step.operator, step.attrs, step.operands, step.leaves = operator, attrs, tuple(places), tuple(leaves)
-        step.shape, step.dtype = result.shape, result.dtype
-        step.work = self._step.work + numpy_work(operator, [array_of(o) for o in operands], result._data)
-        return key
 
     # -- the end of a segment --------------------------------------------------------------------------------
 
     def settle(self, segment: Segment | None = None) -> None:
-        """Compute what is pending and begin a new segment; only in the thread that notes, and only ``segment`` if given."""
+        """Compute what is pending and begin a new segment; only in the thread that defers, and only ``segment`` if given."""
         thread = _identifier()
         if thread != self._thread or (segment is not None and segment is not self._segment):
             return
@@ -333,28 +215,32 @@ class Segmented(Eager):
 
     def _end(self) -> None:
         while self._open:  # an exception stopped these: they are not compiled
-            self._open[-1].deliver(self._open[-1].waiting())
+            self._open[-1].deliver(self._open[-1].pending())
             self._open.pop().end()
         segment, step = self._segment, self._step
         if not step.count and not segment.leaves:
             return
         self._open.append(segment)
         self._restart()
-        waiting = segment.waiting() if segment.waits else []
-        if waiting and not segment.closed:
-            self._run(step, segment, waiting)
-        segment.deliver(waiting)
+        pending = segment.pending() if segment.has_pending else []
+        if pending and not segment.closed:
+            self._run(step, segment, pending)
+        segment.deliver(pending)
         segment.end()
         self._open.remove(segment)
 
-    def _run(self, step: Step, segment: Segment, waiting: list[Promised]) -> None:
-        """Compute by a program, if there is one: the waiting values that are not views, and the bases of those that are."""
-        wanted = tuple(sorted({n for n in map(_base, waiting) if n is not None}))
+    def _run(self, step: Step, segment: Segment, pending: list[PendingValue]) -> None:
+        """Compute by a program, if there is one: the pending values that are not views, and the bases of those that are."""
+        wanted = tuple(sorted({n for n in map(_base, pending) if n is not None}))
         if not wanted:
             return
         run, changing = self._tree.runner(step, wanted)
         self.changing = self.changing or changing
-        self.gain += (step.work - run.work if run is not None else 0) - OVERHEAD - NOTING * step.count
+        self.gain += (
+            (step.work - run.work if run is not None else 0)
+            - SEGMENT_NANOSECONDS
+            - DEFERRAL_NANOSECONDS * step.count
+        )
         results = run(segment.leaves) if run is not None else None
         for number, data in zip(wanted, results or (), strict=results is not None):
             segment.values[number].give(data)
@@ -362,26 +248,24 @@ class Segmented(Eager):
     def _shorten(self) -> None:
         """End a segment that is too long, or that keeps too much memory which nobody else needs."""
         segment = self._segment
-        kept = sum(a._data.nbytes for a in segment.leaves if sys.getrefcount(a) <= _ALONE)
+        kept = sum(a._data.nbytes for a in segment.leaves if sys.getrefcount(a) <= _REFERENCES_OF_UNHELD)
         segment.nbytes = 0
-        if len(segment.values) > _LONGEST or kept > _HEAVY:
+        if len(segment.values) > _MAX_OPERATORS or kept > _MAX_KEPT_BYTES:
             self._end()
 
 
-_PLAIN = frozenset([bool, int, str, type(None)])  # types whose equal values are the same
-_COPIED = (numpy.ndarray, list, tuple)
-_ALONE = 3  # references: the list's, the loop's and that of the question
+_REFERENCES_OF_UNHELD = 3  # references: the list's, the loop's and that of the question
 _STATE = getattr(umath, "_extobj_contextvar", None)
 _error_state: Callable[[], Any] = object if _STATE is None else _STATE.get  # equal where nothing changed
 
 
 def _is_pending(operand: Any) -> bool:
-    return type(operand) is ndarray and operand._promise is not None
+    return type(operand) is ndarray and operand._pending is not None
 
 
-def _base(promised: Promised) -> int | None:
+def _base(pending: PendingValue) -> int | None:
     """The value that has the memory of this one; None where that is there already."""
-    values, number = promised.segment.values, promised.number
+    values, number = pending.segment.values, pending.number
     while number >= 0 and present(values[number]) is None:
         step = values[number].step
         if step.kind is not VIEW:

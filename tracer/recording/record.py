@@ -15,13 +15,14 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.array.pytree import Structure, Unstructured, containers, flatten_result
 from blockfuse.ir import interpreter
 from blockfuse.ir.graph import Node, Source, captured, leaf, literal, ordered, parameter
-from blockfuse.tracer.certificate.known_libraries import Setting
-from blockfuse.tracer.certificate.purity import Witness
-from blockfuse.tracer.flow.replay import Path
-from blockfuse.tracer.recording.origins import Origin
+from blockfuse.tracer.certificate.witness import Witness
+from blockfuse.tracer.flow.origins import Origin
+from blockfuse.tracer.flow.path import Path
 from blockfuse.tracer.recording.recorder import Recorder
 from blockfuse.tracer.state.changes import Changes
+from blockfuse.tracer.state.facts import Setting
 from blockfuse.tracer.state.picture import State
+from blockfuse.tracer.state.visits import state_of
 
 _CHANGED = frozenset({"sys.gettrace", "sys.getprofile", "gc.isenabled"})  # they tell of a recording
 Code = tuple[types.CodeType, dict[str, Any]]
@@ -29,26 +30,22 @@ Code = tuple[types.CodeType, dict[str, Any]]
 
 @dataclass
 class Recording:
-    """What a recorded call gave.
+    """What a recorded call gave."""
 
-    ``problem`` (not empty: do not use the graph) is for people; ``again``: try once more. effects: the call had some,
-    which may have been the last ones. raised: an operator raised for its values, so other calls go another way.
-    """
-
-    result: Any
-    problem: str = ""
-    again: bool = False
-    effects: bool = False
-    raised: bool = False
+    result: Any  # the call's own
+    problem: str = ""  # why the path must not be used, for people; empty if it may
+    again: bool = False  # there is a problem, but the next recording may have none
+    effects: bool = False  # the call had some, which may have been the last ones
+    raised: bool = False  # an operator raised for its values, so other calls go another way
     path: Path | None = None
-    structure: Structure | None = None
-    statics: list[Any] = field(default_factory=list)
-    state: State | None = None
+    structure: Structure | None = None  # of the result
+    statics: list[Any] = field(default_factory=list)  # what the result holds besides arrays
+    state: State | None = None  # before the call
     draws: list[Node] = field(default_factory=list)  # random nodes, in the order in which they drew
-    watched: list[Any] = field(default_factory=list)
+    watched: list[Any] = field(default_factory=list)  # blocks and parameters that tell when they change
     measured: list[tuple[Node, Source | None]] = field(default_factory=list)  # NOTE [sizes that Python saw]
-    catches: str = ""
-    code: list[Code] = field(default_factory=list)
+    catches: str = ""  # which function handles exceptions, for people
+    code: list[Code] = field(default_factory=list)  # functions that no search for state finds
     functions: list[types.CodeType] = field(default_factory=list)  # user code that ran
     failure: Exception | None = None  # of ours, while it was recorded
     changes: Changes | None = None  # since the call began
@@ -68,16 +65,16 @@ def record(
     if sys.getprofile() is not None:
         return Recording(call(), "a profiler is active, and recording needs its place", again=True)
     try:
-        state = State(roots, code)
+        state = state_of(roots, code)
         changes = Changes(state.watched, state.arrays.values())
     except Exception as error:
         return Recording(call(), "its state cannot be read", failure=error)
     asked = sorted(_CHANGED & {strange.what for strange in state.strange.values()})
     if asked:
         return Recording(call(), f"forward can ask {asked[0]}, which would tell of the recording")
-    witness = Witness(recorder.counters.enter, state)
+    witness = Witness(recorder.induction.enter, state)
     recorder.outermost = sys._getframe()
-    recorder.known |= state.known.keys()
+    recorder.memory.known |= state.known.keys()
     with modes.unusual(), interpreter.interpreting(recorder):
         result = witness.watching(call)
     recording = Recording(
@@ -100,7 +97,7 @@ def _judge(recording: Recording, recorder: Recorder, witness: Witness) -> None:
     """Fill in what a recorded call is good for, or the problem with it."""
     state, code = recording.state, recording.code
     assert state is not None
-    recorder.check_contents()
+    recorder.memory.check_contents()
     state.add_settings(Setting(ask, answer, text) for (ask, text), answer in witness.questions.values())
     new = [(c, g) for c, g in witness.functions.items() if c not in state.codes]
     effects = witness.problem or _changed(state)
@@ -121,7 +118,7 @@ def _judge(recording: Recording, recorder: Recorder, witness: Witness) -> None:
         )
     if not recording.problem:
         _finish(recording, recorder, recording.result)
-        seen = [(recorder.value_of(a), where) for a, where in witness.measured]
+        seen = [(recorder.memory.value_of(a), where) for a, where in witness.measured]
         recording.measured = [*((n, where) for n, where in seen if n is not None), *recorder.escaped]
         recording.catches = witness.catches
 
@@ -162,14 +159,14 @@ def _finish(recording: Recording, recorder: Recorder, result: Any) -> None:
     recording.problem = _sharing(arrays, recorder)
     if recording.problem:
         return
-    outputs = tuple(recorder.node_of(a) for a in arrays)
+    outputs = tuple(recorder.memory.node_of(a) for a in arrays)
     leaves, origins = _resolved(recording, recorder)
     recording.draws = recorder.draws
     recording.problem = str(recording.problem) or _drawing(recorder, outputs) or _raising(recorder, outputs)
     recording.path = Path(
         tuple(recorder.arguments),
         tuple(recorder.sequence),
-        frozenset(recorder.counting),
+        frozenset(recorder.induction_nodes),
         tuple(recorder.events),
         outputs,
         leaves,
@@ -207,9 +204,9 @@ def _raising(recorder: Recorder, outputs: tuple[Node, ...]) -> str:
 def _sharing(arrays: list[ndarray], recorder: Recorder) -> str:
     """Results must be new memory, each its own: later writes to one are nobody else's business."""
     owners = [id(stamps.owner_of(a._data)) for a in arrays]
-    if not all(recorder.knows(a) for a in arrays):
+    if any(recorder.memory.value_of(a) is None for a in arrays):
         return "a result is an array that no operator of the call made"
-    if any(recorder.shares_given_memory(a) for a in arrays):
+    if any(recorder.memory.shares_given_memory(a) for a in arrays):
         return "a result shares memory with an argument, a parameter or an attribute"
     if not all(a._data.flags.writeable for a in arrays):
         return "a result is a view that must not be written"
@@ -224,7 +221,7 @@ def _resolved(recording: Recording, recorder: Recorder) -> tuple[dict[Node, Node
     buffers = {id(stamps.owner_of(a)) for a in held.values() if isinstance(a, numpy.ndarray)}
     leaves: dict[Node, Node] = {}
     origins: dict[Node, Origin] = {}
-    for provisional, array in recorder.found.items():
+    for provisional, array in recorder.memory.found.items():
         data = array._data if isinstance(array, ndarray) else array
         if id(array) in parameters or (isinstance(array, ndarray) and id(array) in held):
             origin = parameters.get(id(array)) or Origin(f"captured{len(origins)}", array)

@@ -8,79 +8,42 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy
 
-from blockfuse.array import stamps
 from blockfuse.array.eager import Eager, data_of
 from blockfuse.array.functions.indexing import basic_index, is_basic
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.sizes import size_agnostic
 from blockfuse.ir.builder import operands_as_nodes
 from blockfuse.ir.errors import TraceError
-from blockfuse.ir.graph import Node, Source, argument, captured, constant, leaf, literal, ordered
-from blockfuse.ir.lowering import may_raise
+from blockfuse.ir.graph import Node, Source, argument, constant, leaf, literal, ordered
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.operators import movement, pointwise
 from blockfuse.ir.types import TensorType, type_of
-from blockfuse.tracer.certificate.purity import unwatched, user_source
-from blockfuse.tracer.frames.induction import Counters
-from blockfuse.tracer.frames.program_points import Places, Point
-from blockfuse.tracer.generalize.traced_numbers import Escaped, Operand, is_traced, places_of, plain, text_of
-from blockfuse.tracer.state.contents import same_bytes
+from blockfuse.tracer.certificate.ownership import user_source
+from blockfuse.tracer.certificate.traced_numbers import (
+    Escaped,
+    Operand,
+    indices_of,
+    is_traced,
+    plain,
+    text_of,
+)
+from blockfuse.tracer.certificate.witness import unwatched
+from blockfuse.tracer.flow.path import Decision, Event, Use, Write
+from blockfuse.tracer.frames.induction import InductionTracker
+from blockfuse.tracer.frames.stack_keys import StackKeys
+from blockfuse.tracer.recording.memory import Memory
 
 DECISION = "bool()"  # the escape that says which way a path goes
-_DECISIONS = 2048  # on one path; more are not worth a program
-_EVENTS = 16384  # on one path, with those about numbers that count
-
-
-@dataclass(frozen=True)
-class Decision:
-    """The truth of an array was asked for: a path goes one way. counted: that of a number that counts rounds.
-
-    position: how many nodes were recorded before.
-    """
-
-    predicate: Node
-    outcome: bool
-    counted: bool
-    point: Point
-    position: int
-    source: Source | None
-
-
-@dataclass(frozen=True)
-class Use:
-    """Python used the value of ``node``, which holds for the path only if the node is a constant of it."""
-
-    node: Node
-    what: str
-    position: int
-    source: Source | None
-
-
-@dataclass(frozen=True)
-class Write:
-    """The array that held ``node`` was written to, so its memory must not have been there before the call."""
-
-    node: Node
-    position: int
-    source: Source | None
-
-
-Event = Decision | Use | Write
+_MAX_DECISIONS = 2048  # on one path; more are not worth a program
+_MAX_EVENTS = 16384  # on one path, with those about induction variables
 
 
 class Recorder(Eager):
-    """Records one call.
-
-    NOTE [which arrays are what]
-    Arguments are known from the start. An array that no operator made was there before (a parameter, an array
-    in an attribute or a global) or was made from Python values during the call. It becomes a provisional
-    leaf; when the call is over ``tracer.record`` finds out which it is.
-    """
+    """Records one call."""
 
     recording = True
 
@@ -94,33 +57,20 @@ class Recorder(Eager):
         self.arguments = [
             leaf(argument, f"x{n}" if n else "x", type_of(a._data)) for n, a in enumerate(arguments)
         ]
-        self.found: dict[Node, ndarray | numpy.ndarray] = {}  # provisional leaf -> the array that was met
-        self._contents: dict[
-            int, numpy.ndarray
-        ] = {}  # id of an array in memory of NumPy's -> what it held first
+        self.memory = Memory(dict(zip(self.arguments, arguments, strict=True)), self._stop)
         self.sequence: list[Node] = []  # every node, in the order of the calls
         self.events: list[Event] = []
         self.decisions = 0  # about arrays
-        self.counters = Counters(self)
-        self.counting: set[Node] = set()  # nodes of numbers that count rounds
+        self.induction = InductionTracker(self)
+        self.induction_nodes: set[Node] = set()  # what induction variables are computed by
         self.outermost: types.FrameType | None = None  # frames from here out are not the call's
-        self.known: set[int] = set()  # ids of objects whose state is certified
         self.numbers: dict[Operand, Node] = {}  # what traced numbers became -> its leaf
         self.constants: dict[Node, Node] = {}  # leaf of a traced number -> the constant that it stands for
         self.draws: list[Node] = []  # random nodes, in the order in which they drew
-        self.escaped: list[
-            tuple[Node, Source | None]
-        ] = []  # values that left and do not depend on the inputs
-        self._nodes: dict[int, Node] = {}  # id of an array -> its value now
-        self._arrays: list[Any] = []  # keeps those ids good
-        self._owners: dict[int, int] = {}  # id of a buffer's owner -> how many arrays lie in it
+        # values that left and do not depend on the inputs
+        self.escaped: list[tuple[Node, Source | None]] = []
         self._fixed: set[Node] = set()  # values that depend on constants only
-        self._places = Places(self, self.counters)
-        self._made: dict[int, int] = {}  # id of an array -> when it was first met
-        self._written: dict[int, int] = {}  # id of an array -> when it was last written to
-        self._given = {id(stamps.owner_of(a._data)) for a in arguments}
-        for array, node in zip(arguments, self.arguments, strict=True):
-            self._know(array, node)
+        self._stack = StackKeys(self.memory, self.induction)
 
     # -- what the program does -------------------------------------------------------------------------------
 
@@ -129,7 +79,7 @@ class Recorder(Eager):
             try:
                 result = super().apply(operator, _plain(operands), attrs)
             except Exception as error:
-                if may_raise(operator.lowering):
+                if operator.lowering.may_raise:
                     self.raised = True
                     self._stop(
                         f"catches what {operator.name} raises for some values ({type(error).__name__})"
@@ -144,7 +94,7 @@ class Recorder(Eager):
         """An operator that may raise, and that neither a result nor a decision needs: no program would run it."""
         decided = (event.predicate for event in self.events if isinstance(event, Decision))
         needed = {*ordered((*outputs, *decided)), *self._fixed}
-        raising = (n for n in self.sequence if may_raise(n.operator.lowering))
+        raising = (n for n in self.sequence if n.operator.lowering.may_raise)
         return next((n for n in raising if n not in needed), None)
 
     def update(
@@ -168,7 +118,7 @@ class Recorder(Eager):
         if not self.problem:
             with self._writing:
                 before, written = (
-                    self.node_of(target),
+                    self.memory.node_of(target),
                     self._operand(data_of(value) if _is_list(value) else value),
                 )
                 self._refuse_shared(target)
@@ -186,42 +136,45 @@ class Recorder(Eager):
                 self._escape(kind, array)
 
     def _escape(self, kind: str, array: ndarray) -> None:
-        node = self.node_of(array)
+        node = self.memory.node_of(array)
         if node in self._fixed:
             self.escaped.append((node, user_source()))
             self.use(node, "a constant array")
-        elif kind != DECISION or array.size != 1 or self.decisions >= _DECISIONS:
+        elif kind != DECISION or array.size != 1 or self.decisions >= _MAX_DECISIONS:
             self._stop(f"uses values in Python ({kind})")
         else:
             self.decisions += 1
             self.decide(node, bool(array._data))
 
     def decide(
-        self, predicate: Node, outcome: bool, counted: bool = False, source: Source | None = None
+        self, predicate: Node, outcome: bool, on_induction: bool = False, source: Source | None = None
     ) -> None:
-        """A path goes one way. counted: by a number that counts rounds."""
+        """A path goes one way. on_induction: by an induction variable."""
         if not self.decisions:
             return  # nothing can have closed or joined yet: the number is a constant
-        if len(self.events) >= _EVENTS:
+        if len(self.events) >= _MAX_EVENTS:
             self._stop("counts too many rounds")
             return
         with unwatched():
-            here = self._places.here(self.outermost, counted)
-        place = len(self.sequence)
-        self.events.append(Decision(predicate, outcome, counted, here, place, source or user_source()))
+            here = self._stack.here(self.outermost, on_induction)
+        self.memory.time = self._stack.time
+        position = len(self.sequence)
+        self.events.append(
+            Decision(predicate, outcome, on_induction, here, position, source or user_source())
+        )
 
     def use(self, node: Node, what: str) -> None:
         """Python used the value of a node that is a constant of this path."""
         if self.decisions:
             self.events.append(Use(node, what, len(self.sequence), user_source()))
 
-    def counted(
+    def induction_step(
         self, operator: Operator, operands: tuple[Node, ...], type: TensorType, source: Source
     ) -> Node:
-        """A number that counts, changed or compared."""
+        """An induction variable, changed or compared."""
         node = Node(operator, operands, {}, type, source)
         self.sequence.append(node)
-        self.counting.add(node)
+        self.induction_nodes.add(node)
         return node
 
     def impure(self, what: str) -> None:
@@ -232,67 +185,16 @@ class Recorder(Eager):
 
     # -- nodes -----------------------------------------------------------------------------------------------
 
-    def node_of(self, array: ndarray | numpy.ndarray) -> Node:
-        """The value that an array holds now."""
-        known = self._nodes.get(id(array))
-        if known is None:
-            data = array._data if isinstance(array, ndarray) else array
-            known = leaf(captured, f"found{len(self.found)}", type_of(data))
-            self.found[known] = array
-            self._know(array, known)
-        elif self._written_unseen(array):
-            self._stop("changes a NumPy array while using it")
-        return known
-
-    def value_of(self, array: ndarray) -> Node | None:
-        """The value that an array holds, if the call met it."""
-        return self._nodes.get(id(array))
-
-    def check_contents(self) -> None:
-        """NOTE [NumPy's memory] Nobody sees writes to it, so what was read must still be there, now and at each use."""
-        if any(self._written_unseen(array) for array in self._arrays):
-            self._stop("changes a NumPy array after using it")
-
-    def _written_unseen(self, array: Any) -> bool:
-        before = self._contents.get(id(array))
-        return before is not None and not same_bytes(before, _data(array))
-
-    def knows(self, array: ndarray) -> bool:
-        """Whether an operator of this call made ``array`` or read it."""
-        return id(array) in self._nodes
-
-    def shares_given_memory(self, array: ndarray) -> bool:
-        """Whether ``array`` lies in memory that was there before the call."""
-        owner = id(stamps.owner_of(array._data))
-        return owner in self._given or any(
-            owner == id(stamps.owner_of(_data(a))) for a in self.found.values()
-        )
-
-    def writes_since(self, time: int) -> set[int]:
-        """Ids of arrays that are older than ``time`` and were written to after it."""
-        return {i for i, when in self._written.items() if when > time >= self._made[i]}
-
-    def _know(self, array: Any, node: Node) -> None:
-        self._nodes[id(array)] = node
-        self._made[id(array)] = self._places.time
-        self._arrays.append(array)
-        if isinstance(array, numpy.ndarray) or stamps.is_exposed(array._data):
-            self._contents.setdefault(id(array), _data(array).copy())
-        owner = stamps.owner_of(_data(array))
-        self._arrays.append(owner)
-        self._owners[id(owner)] = self._owners.get(id(owner), 0) + 1
-
     def _rebind(self, array: ndarray, node: Node) -> None:
         """The array now holds ``node``, converted to the array's dtype."""
         if node.dtype != array.dtype:
             node = self._node(pointwise.cast, (node,), {"dtype": str(array.dtype)})
-        self._nodes[id(array)] = node
-        self._written[id(array)] = self._places.time
+        self.memory.write(array, node)
 
     def _operand_nodes(self, operator: Operator, operands: list[Any]) -> tuple[Node, ...]:
         """Nodes of what ``_operand`` gave: numbers become constants, traced numbers inputs, of their promoted dtype."""
         if operator is pointwise.power and is_traced(operands[1]):
-            raise Escaped("an exponent: some of them have a quicker operator", places_of(operands[1]))
+            raise Escaped("an exponent: some of them have a quicker operator", indices_of(operands[1]))
         nodes = operands_as_nodes(operator, _plain(operands))
         return tuple(self._number(o, n) for o, n in zip(operands, nodes, strict=True))
 
@@ -301,7 +203,7 @@ class Recorder(Eager):
         if not is_traced(operand):
             return node
         if node.dtype.kind not in "fiu":
-            raise Escaped(f"as a {node.dtype}", places_of(operand))
+            raise Escaped(f"as a {node.dtype}", indices_of(operand))
         key = Operand(text_of(operand), type(plain(operand)), node.dtype)
         if key not in self.numbers:
             self.numbers[key] = leaf(argument, f"number{len(self.numbers)}", node.type)
@@ -311,15 +213,15 @@ class Recorder(Eager):
     def _written_number(self, number: Any, dtype: numpy.dtype) -> Node:
         """A number on its way into an array; NumPy refuses some numbers where the array is no float."""
         if is_traced(number) and not (dtype.name in ("float32", "float64") and isinstance(number, float)):
-            raise Escaped(f"written into an array of {dtype}", places_of(number))
+            raise Escaped(f"written into an array of {dtype}", indices_of(number))
         return self._number(number, literal(plain(number)))
 
     def _operand(self, operand: Any) -> Any:
         """A node, or a Python number (traced or not) as it is."""
         if isinstance(operand, ndarray):
-            return self.node_of(operand)
+            return self.memory.node_of(operand)
         if isinstance(operand, numpy.ndarray):
-            return self.node_of(operand)
+            return self.memory.node_of(operand)
         if isinstance(operand, numpy.generic | list | tuple):
             return literal(data_of(operand))
         return operand
@@ -335,7 +237,7 @@ class Recorder(Eager):
         node = self._node(operator, nodes, attrs)
         if node.type != type_of(result._data):
             self._stop(f"{operator.name} gave {type_of(result._data)} where its rule says {node.type}")
-        self._know(result, node)
+        self.memory.know(result, node)
 
     def _node(self, operator: Operator, operands: tuple[Node, ...], attrs: dict[str, Any]) -> Node:
         rule = operator.result_type(*(o.type for o in operands), **attrs)
@@ -351,15 +253,14 @@ class Recorder(Eager):
 
     def _refuse_shared(self, target: ndarray) -> None:
         """NOTE [writes] A write becomes a new value; that is right while no other array sees the same memory."""
-        owner = stamps.owner_of(target._data)
-        if id(owner) in self._given:
+        if self.memory.is_argument(target):
             self._stop("writes into an argument")
-        elif self.node_of(target) in self.found or self.shares_given_memory(target):
+        elif self.memory.was_there(target):
             self._stop("writes into an array that it did not make")
-        elif self._owners.get(id(owner), 0) > 1 or target._data.base is not None:
+        elif self.memory.is_shared(target):
             self._stop("writes into memory that several arrays share")
         elif self.decisions:
-            self.events.append(Write(self.node_of(target), len(self.sequence), user_source()))
+            self.events.append(Write(self.memory.node_of(target), len(self.sequence), user_source()))
 
     def failed(self, error: Exception) -> None:
         """Writing the graph went wrong: the call goes on, the recording does not."""
@@ -389,10 +290,6 @@ class _Writing:
             self._recorder.failed(error)
             return True
         return False
-
-
-def _data(array: ndarray | numpy.ndarray) -> numpy.ndarray:
-    return array._data if isinstance(array, ndarray) else array
 
 
 def _plain(operands: Iterable[Any]) -> tuple[Any, ...]:

@@ -17,7 +17,7 @@ class Changes:
         for value in watched:
             value._watchers.add(self)
         for array in (*arrays, *(getattr(value, "_data", None) for value in watched)):
-            if isinstance(array, ndarray) and array._promise is None:
+            if isinstance(array, ndarray) and array._pending is None:
                 stamps.watch_buffer(array._data, self)
 
     def invalidate(self) -> None:

@@ -9,7 +9,8 @@ from typing import Any, Self
 from llvmlite import ir
 
 from blockfuse.codegen.values import llvm
-from blockfuse.codegen.values.functions import FUNCTIONS, exponential
+from blockfuse.codegen.values.exponential import exponential
+from blockfuse.codegen.values.functions import FUNCTIONS
 from blockfuse.codegen.values.llvm import conversion, declared, each_lane
 
 

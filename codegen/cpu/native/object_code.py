@@ -13,7 +13,6 @@ from blockfuse.codegen.compiler_thread import in_compiler_thread
 from blockfuse.codegen.cpu.native import engine
 from blockfuse.codegen.kernels.kernel import Kernel
 from blockfuse.codegen.kernels.machine import Machine
-from blockfuse.codegen.kernels.source_lines import pointers
 from blockfuse.codegen.store import Store, generator_version, kept
 
 
@@ -31,7 +30,7 @@ def object_code(key_text: str, make: Callable[[], str], machine: Machine, store:
 def _kernel_ir(source: str, kernel: Kernel, machine: Machine) -> str:
     from blockfuse.codegen.cpu.native import frontend
 
-    return frontend.lowered(source, kernel.name, tuple(d for _, d in pointers(kernel)), machine)
+    return frontend.lowered(source, kernel.name, tuple(d for _, d in kernel.pointers), machine)
 
 
 @lru_cache

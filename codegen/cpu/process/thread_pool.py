@@ -25,7 +25,7 @@ from blockfuse.codegen.cpu.process.thread_pool_state import (
 )
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.scheduling.buffers import ALIGNMENT
-from blockfuse.codegen.scheduling.strips import ROOM
+from blockfuse.codegen.scheduling.strips import STRIP_MEMORY_BYTES
 
 
 class Pool:
@@ -36,7 +36,7 @@ class Pool:
         self.fork, self.fork_awake = (self._code.address(name) for name in ("fork", "fork_awake"))
         self._words = _new_state(threads)
         self.state = self._words.ctypes.data
-        self._memory = numpy.empty((threads - 1) * ROOM + ALIGNMENT, numpy.uint8)
+        self._memory = numpy.empty((threads - 1) * STRIP_MEMORY_BYTES + ALIGNMENT, numpy.uint8)
         for number in range(threads - 1):
             self._start(number)
 
@@ -44,7 +44,7 @@ class Pool:
         """A worker, with memory of its own."""
         first = WORKERS + WORKER_WORDS * number  # of its words
         memory = self._memory.ctypes.data + -self._memory.ctypes.data % ALIGNMENT
-        self._words[first + MEMORY] = memory + number * ROOM
+        self._words[first + MEMORY] = memory + number * STRIP_MEMORY_BYTES
         work = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)(self._code.address("work"))
         name = f"blockfuse-{number}"
         worker = threading.Thread(target=work, args=(self.state, number), name=name, daemon=True)

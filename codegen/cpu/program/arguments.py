@@ -14,7 +14,7 @@ from blockfuse.codegen.cpu.process.cpython import (
     OB_TYPE,
 )
 from blockfuse.codegen.cpu.program.frame import Frame
-from blockfuse.codegen.scheduling.buffers import Buffer
+from blockfuse.codegen.scheduling.buffers import Buffer, BufferKind
 from blockfuse.codegen.values.emitter import I8, I32, I64, POINTER, constant
 from blockfuse.codegen.variants import SIZE_SLOTS
 
@@ -25,7 +25,7 @@ class Arguments:
     def __init__(self, frame: Frame, objects: ir.Value) -> None:
         """objects: the entry's ``args``."""
         self.frame, self.emit, self._objects = frame, frame.emit, objects
-        self._buffers = frame.plan.buffers("argument")
+        self._buffers = frame.plan.buffers(BufferKind.ARGUMENT)
         self.items: ir.Value | None = None  # of the batch, where the program is for any number; once checked
 
     def require_mode(self, count: ir.Value) -> ir.Value:
@@ -81,7 +81,7 @@ class Arguments:
     def _require_shape(self, sizes: ir.Value, buffer: Buffer) -> None:
         for axis, size in enumerate(buffer.type.shape):
             found = self.emit.word(sizes, axis)
-            if buffer.share and axis == 0:
+            if buffer.rows_per_item and axis == 0:
                 self._require_items(found)
             else:
                 self.frame.require(self.emit.is_("==", found, size))
@@ -89,7 +89,7 @@ class Arguments:
     def _require_items(self, found: ir.Value) -> None:
         """The leading axis of the first argument that grows says how many items there are; the others agree."""
         if self.items is None:
-            self.frame.require(self.emit.is_(">=", found, self.frame.plan.schedule.least))
+            self.frame.require(self.emit.is_(">=", found, self.frame.plan.schedule.min_items))
             self.items = found
         else:
             self.frame.require(self.emit.is_("==", found, self.items))

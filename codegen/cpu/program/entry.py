@@ -11,6 +11,7 @@ from blockfuse.codegen.cpu.program.plan import Plan
 from blockfuse.codegen.cpu.program.results import Results
 from blockfuse.codegen.cpu.program.running import Running
 from blockfuse.codegen.cpu.program.workspace import Workspace
+from blockfuse.codegen.scheduling.buffers import BufferKind
 from blockfuse.codegen.validity import VALID
 from blockfuse.codegen.values.emitter import I64, NULL, POINTER, VOID, Emitter
 
@@ -33,7 +34,7 @@ def emit_entry(module: ir.Module, plan: Plan, drive: ir.Function) -> None:
     if arguments.items is not None:
         arguments.require_proven_size(arguments.items)
         frame.emit.put(table, plan.items_index, arguments.items)
-    for (number, _), address in zip(plan.buffers("argument"), addresses, strict=True):
+    for (number, _), address in zip(plan.buffers(BufferKind.ARGUMENT), addresses, strict=True):
         frame.emit.put(table, number, address)
     results = Results(frame, arguments.items)
     results.make(table)

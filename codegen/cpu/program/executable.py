@@ -21,6 +21,7 @@ from blockfuse.codegen.cpu.program.proven import Proven
 from blockfuse.codegen.cpu.program.results import may_be_large
 from blockfuse.codegen.cpu.program.step_runner import StepRunner
 from blockfuse.codegen.kernels.machine import Machine
+from blockfuse.codegen.scheduling.buffers import BufferKind
 from blockfuse.codegen.scheduling.host_calls import host_result
 from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.codegen.scheduling.steps import HostCall
@@ -83,7 +84,7 @@ class Executable:
 
     def _use_allocator(self, store: Store, keep: int) -> None:
         machine = self.plan.machine
-        if any(may_be_large(b) for _, b in self.plan.buffers("result")):
+        if any(may_be_large(b) for _, b in self.plan.buffers(BufferKind.RESULT)):
             allocator = caching_allocator(
                 lambda: object_code("allocator", allocator_ir, machine, store), machine, keep
             )
@@ -102,7 +103,7 @@ class Executable:
     def bind(self, parameters: list[numpy.ndarray]) -> None:
         """Use these arrays (C-contiguous, in the order of ``schedule.parameters``) from now on."""
         start = frame_layout(self.plan).table
-        for (number, _), array in zip(self.plan.buffers("parameter"), parameters, strict=True):
+        for (number, _), array in zip(self.plan.buffers(BufferKind.PARAMETER), parameters, strict=True):
             self._frame[start + number] = array.ctypes.data
         self._owner.binding = tuple(parameters)
         self._frame[header_index("binding")] = id(self._owner.binding)

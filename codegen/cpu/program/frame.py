@@ -13,12 +13,13 @@ from llvmlite import ir
 
 from blockfuse.codegen.cpu.process.cpython import ARRAY_DATA
 from blockfuse.codegen.cpu.program.plan import Plan
+from blockfuse.codegen.scheduling.buffers import BufferKind
 from blockfuse.codegen.values.emitter import VOID, Emitter, Words
 
 HEADER = (
     *("valid", "unusual", "wrapper", "slot", "array", "new_array", "new_object", "incref", "decref"),
     *("not_implemented", "save_thread", "restore_thread", "aligned_alloc", "free", "workspace", "new_tuple"),
-    *("binding", "calls", "promise", "none", "call", "draw", "mode", "sizes", "clear_error"),
+    *("binding", "calls", "pending", "none", "call", "draw", "mode", "sizes", "clear_error"),
     *("allocator", "allocator_state", "take", "give", "track"),
 )
 
@@ -38,7 +39,7 @@ class FrameLayout:
 
 
 def frame_layout(plan: Plan) -> FrameLayout:
-    arguments, results = len(plan.buffers("argument")), len(plan.buffers("result"))
+    arguments, results = len(plan.buffers(BufferKind.ARGUMENT)), len(plan.buffers(BufferKind.RESULT))
     return FrameLayout(len(HEADER), len(HEADER) + arguments, len(HEADER) + arguments + results)
 
 

@@ -14,6 +14,7 @@ from blockfuse.codegen.cpu.process.thread_pool import pool
 from blockfuse.codegen.cpu.process.thread_pool_ir import pool_ir
 from blockfuse.codegen.cpu.program.frame import HEADER, frame_layout, header_index
 from blockfuse.codegen.cpu.program.plan import POOL, Plan
+from blockfuse.codegen.scheduling.buffers import BufferKind
 from blockfuse.codegen.store import Store
 
 # name of a word -> a function of the interpreter
@@ -47,7 +48,7 @@ def new_frame(
     if cpython.layout_is_known(wrapper):
         for name, value in _header(wrapper, unusual).items():
             frame[header_index(name)] = value
-    for first, kind in ((layout.arguments, "argument"), (layout.results, "result")):
+    for first, kind in ((layout.arguments, BufferKind.ARGUMENT), (layout.results, BufferKind.RESULT)):
         for number, (_, buffer) in enumerate(plan.buffers(kind)):
             frame[first + number] = id(numpy.dtype(buffer.type.dtype.name))
     table = frame[layout.table :]
@@ -69,7 +70,7 @@ def _header(wrapper: type, unusual: numpy.ndarray) -> dict[str, int]:
         "mode": id(unusual),
         "wrapper": id(wrapper),
         "slot": cpython.slot_offset(wrapper, "_data"),
-        "promise": cpython.slot_offset(wrapper, "_promise"),
+        "pending": cpython.slot_offset(wrapper, "_pending"),
         "none": id(None),
         "array": id(numpy.ndarray),
         "new_array": cpython.new_from_descr(),

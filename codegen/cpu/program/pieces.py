@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from llvmlite import ir
 
 from blockfuse.codegen.cpu.program.plan import POOL, Plan
-from blockfuse.codegen.kernels.cost import AWAKE_WORK, PARALLEL_WORK, is_shared, shared_from
-from blockfuse.codegen.scheduling.buffers import Buffer
+from blockfuse.codegen.kernels.cost import AWAKE_WORK, PARALLEL_WORK
+from blockfuse.codegen.scheduling.buffers import Buffer, BufferKind
+from blockfuse.codegen.scheduling.sharing import is_shared, shared_from
 from blockfuse.codegen.scheduling.steps import HostCall, Launch, Strip
 from blockfuse.codegen.values.emitter import I1, I32, I64, POINTER, VOID, Emitter, Words, constant
 
@@ -38,7 +39,7 @@ class _Piece:
         if step.grows:
             self._run_items(step, part)
             return
-        rows = constant(step.rows if isinstance(step, Launch) else step.items)
+        rows = constant(step.rows)
         if is_shared(step, self.plan.machine):
             always = constant(is_shared(step, self.plan.machine, PARALLEL_WORK), I1)
             self._fork(part, rows, step.grain, always)
@@ -49,7 +50,7 @@ class _Piece:
         """Of a batch of any size."""
         emit, plan = self.emit, self.plan
         items = emit.word(self.table, plan.items_index)
-        rows = emit.times(items, step.share if isinstance(step, Launch) else 1)
+        rows = emit.times(items, step.rows_per_item)
         if plan.machine.threads == 1:
             self._run_alone(part, rows)
             return
@@ -118,7 +119,7 @@ class _Part:
         operands = []
         for pointer in launch.pointers:
             buffer = self.plan.schedule.buffers[pointer.buffer]
-            if buffer.kind == "strip":
+            if buffer.kind == BufferKind.STRIP:
                 assert memory is not None
                 base = memory.address(emit, buffer)
             else:
@@ -143,6 +144,6 @@ class _StripMemory:
     def address(self, emit: Emitter, buffer: Buffer) -> ir.Value:
         """Where item 0 would lie, so that kernels find theirs with the numbers of their rows."""
         count = emit.builder.sub(self.end, self.first)
-        start = emit.builder.add(self.memory, emit.times(count, buffer.place))
+        start = emit.builder.add(self.memory, emit.times(count, buffer.offset))
         before = emit.times(self.first, buffer.type.nbytes // self.strip.items)
         return emit.builder.sub(start, before)

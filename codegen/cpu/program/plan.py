@@ -8,11 +8,11 @@ from functools import cached_property
 
 from blockfuse.codegen.cpu.process.safepoint import SAFEPOINT
 from blockfuse.codegen.cpu.source.render import render
-from blockfuse.codegen.kernels.cost import is_shared
 from blockfuse.codegen.kernels.kernel import Kernel
 from blockfuse.codegen.kernels.machine import Machine
-from blockfuse.codegen.scheduling.buffers import Buffer
+from blockfuse.codegen.scheduling.buffers import Buffer, BufferKind
 from blockfuse.codegen.scheduling.schedule import Schedule
+from blockfuse.codegen.scheduling.sharing import is_shared
 from blockfuse.codegen.scheduling.steps import HostCall
 from blockfuse.codegen.variants import bits_of
 
@@ -78,19 +78,19 @@ class Plan:
                 break
             first.append(step)
         made = (self.schedule.buffers[step.result].kind for step in first)
-        return tuple(first) if all(kind == "workspace" for kind in made) else ()
+        return tuple(first) if all(kind is BufferKind.WORKSPACE for kind in made) else ()
 
-    def buffers(self, kind: str) -> list[tuple[int, Buffer]]:
+    def buffers(self, kind: BufferKind) -> list[tuple[int, Buffer]]:
         """Number and buffer, in the order in which a call gives them."""
         return self._by_kind.get(kind, [])
 
     @cached_property
-    def _by_kind(self) -> dict[str, list[tuple[int, Buffer]]]:
-        found: dict[str, list[tuple[int, Buffer]]] = {}
+    def _by_kind(self) -> dict[BufferKind, list[tuple[int, Buffer]]]:
+        found: dict[BufferKind, list[tuple[int, Buffer]]] = {}
         for number, buffer in enumerate(self.schedule.buffers):
             found.setdefault(buffer.kind, []).append((number, buffer))
-        for kind in found.keys() - {"workspace"}:
-            found[kind].sort(key=lambda pair: pair[1].place)
+        for kind in found.keys() - {BufferKind.WORKSPACE}:
+            found[kind].sort(key=lambda pair: (pair[1].number, pair[1].offset))
         return found
 
     def key_text(self) -> str:
@@ -101,7 +101,7 @@ class Plan:
 
     def memory(self) -> list[tuple[int, Buffer]]:
         """Buffers in the workspace, registers among them."""
-        return [*self.buffers("workspace"), *self.buffers("register")]
+        return [*self.buffers(BufferKind.WORKSPACE), *self.buffers(BufferKind.REGISTER)]
 
 
 def plan(schedule: Schedule, machine: Machine) -> Plan:
@@ -110,7 +110,7 @@ def plan(schedule: Schedule, machine: Machine) -> Plan:
     pieces: list[tuple[int, ...]] = []
     block_pieces: list[tuple[int, ...]] = []
     for block in schedule.blocks:
-        cut = _cut(schedule, range(block.first, block.beyond))
+        cut = _cut(schedule, range(block.first, block.end))
         block_pieces.append(tuple(range(len(pieces), len(pieces) + len(cut))))
         pieces += cut
     for launch in schedule.launches:

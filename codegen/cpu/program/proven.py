@@ -33,7 +33,7 @@ class Proven:
     def _admit(self, size: Size) -> None:
         """Let the entry run a size of the batch, and all small ones of the same variant."""
         self.sizes[size.items % SIZE_SLOTS] = size.items
-        small = range(max(size.min_items, self._plan.schedule.least), min(2 * size.min_items, SIZE_SLOTS))
+        small = range(max(size.min_items, self._plan.schedule.min_items), min(2 * size.min_items, SIZE_SLOTS))
         for items in small if size.items < SIZE_SLOTS else ():
             if size_of(self._plan.schedule, self._plan.machine, items) == size:
                 self.sizes[items] = items

@@ -18,13 +18,13 @@ from blockfuse.codegen.cpu.process.cpython import (
     WRITEABLE,
 )
 from blockfuse.codegen.cpu.program.frame import Frame
-from blockfuse.codegen.scheduling.buffers import Buffer
+from blockfuse.codegen.scheduling.buffers import Buffer, BufferKind
 from blockfuse.codegen.values.emitter import I8, I32, I64, NULL, POINTER, VOID, constant
 
 
 def may_be_large(buffer: Buffer) -> bool:
     """Whether a result can be so large that it has memory of NOTE [kept memory]."""
-    return buffer.share > 0 or buffer.type.nbytes >= MIN_KEPT_BYTES
+    return buffer.rows_per_item > 0 or buffer.type.nbytes >= MIN_KEPT_BYTES
 
 
 class Results:
@@ -36,7 +36,7 @@ class Results:
     def make(self, table: ir.Value) -> None:
         """New NumPy arrays; their addresses go into the table."""
         emit, frame = self.emit, self.frame
-        for order, (number, buffer) in enumerate(frame.plan.buffers("result")):
+        for order, (number, buffer) in enumerate(frame.plan.buffers(BufferKind.RESULT)):
             dtype = emit.pointer(frame.dtype(frame.layout.results, order))
             made = self._made(dtype, buffer, self._shape(buffer))
             frame.require_memory(emit.address(made))
@@ -47,8 +47,8 @@ class Results:
         sizes = self.emit.builder.alloca(I64, max(buffer.type.ndim, 1))
         for axis, size in enumerate(buffer.type.shape):
             self.emit.put(sizes, axis, size)
-        if buffer.share:
-            self.emit.put(sizes, 0, self.emit.times(self.items, buffer.share))
+        if buffer.rows_per_item:
+            self.emit.put(sizes, 0, self.emit.times(self.items, buffer.rows_per_item))
         return sizes
 
     def _made(self, dtype: ir.Value, buffer: Buffer, sizes: ir.Value) -> ir.Value:
@@ -74,9 +74,9 @@ class Results:
 
     def _nbytes(self, buffer: Buffer) -> ir.Value:
         """How large a result is."""
-        if not buffer.share:
+        if not buffer.rows_per_item:
             return constant(buffer.type.nbytes)
-        each = buffer.share * buffer.type.dtype.itemsize * prod(buffer.type.shape[1:])
+        each = buffer.rows_per_item * buffer.type.dtype.itemsize * prod(buffer.type.shape[1:])
         return self.emit.times(self.items, each)
 
     def _in_kept_memory(self, dtype: ir.Value, buffer: Buffer, sizes: ir.Value, nbytes: ir.Value) -> ir.Value:
@@ -122,5 +122,5 @@ class Results:
         emit.builder.store(array, emit.at(wrapper, words.get("slot"), I8))
         none = words.pointer("none")
         words.call("incref", VOID, none)
-        emit.builder.store(none, emit.at(wrapper, words.get("promise"), I8))
+        emit.builder.store(none, emit.at(wrapper, words.get("pending"), I8))
         return wrapper

@@ -16,7 +16,7 @@ from blockfuse.codegen.cpu.process.cpython import ARRAY_DATA, TUPLE_ITEMS
 from blockfuse.codegen.cpu.process.safepoint import SAFEPOINT
 from blockfuse.codegen.cpu.program.drive import RAISED
 from blockfuse.codegen.cpu.program.frame import Frame
-from blockfuse.codegen.kernels.cost import items_for
+from blockfuse.codegen.scheduling.sharing import items_for
 from blockfuse.codegen.values.emitter import POINTER, VOID, Words, constant
 
 RELEASE_NS = 20_000.0  # estimated work from which on other Python threads may run meanwhile

@@ -11,7 +11,7 @@ import numpy
 from blockfuse.codegen.cpu.native import engine
 from blockfuse.codegen.cpu.program.frame import frame_layout
 from blockfuse.codegen.cpu.program.plan import Plan, is_native
-from blockfuse.codegen.scheduling.buffers import ALIGNMENT, items_reserved
+from blockfuse.codegen.scheduling.buffers import ALIGNMENT, BufferKind, items_reserved
 from blockfuse.codegen.scheduling.host_calls import around_calls, host_result
 from blockfuse.codegen.scheduling.steps import HostCall
 from blockfuse.codegen.variants import ExecutionPolicy, Variant, Way, size_of
@@ -62,7 +62,7 @@ class StepRunner:
         arrays = self._memory(space, items)
         if items:
             ran.add(size_of(plan.schedule, plan.machine, items))
-        for kind, given in (("parameter", parameters), ("argument", arguments)):
+        for kind, given in ((BufferKind.PARAMETER, parameters), (BufferKind.ARGUMENT, arguments)):
             arrays |= {n: array for (n, _), array in zip(plan.buffers(kind), given, strict=True)}
         for number, array in arrays.items():
             table[number] = array.ctypes.data
@@ -82,8 +82,8 @@ class StepRunner:
 
     def _items(self, arguments: Sequence[numpy.ndarray]) -> int:
         """How many items the batch has, where the schedule is for any number."""
-        given = zip(self._plan.buffers("argument"), arguments, strict=True)
-        return next((array.shape[0] for (_, buffer), array in given if buffer.share), 0)
+        given = zip(self._plan.buffers(BufferKind.ARGUMENT), arguments, strict=True)
+        return next((array.shape[0] for (_, buffer), array in given if buffer.rows_per_item), 0)
 
     # -- memory ------------------------------------------------------------------------------------------------
 
@@ -103,11 +103,11 @@ class StepRunner:
         for number, buffer in self._plan.memory():
             if not buffer.made_by_host:
                 type = TensorType(buffer.shape_for(items), buffer.type.dtype)
-                start = buffer.place
-                if buffer.share:
+                start = buffer.offset
+                if buffer.rows_per_item:
                     start = workspace.fixed + start * items_reserved(items)
                 arrays[number] = space[start : start + type.nbytes].view(type.dtype).reshape(type.shape)
-        for number, buffer in self._plan.buffers("result"):
+        for number, buffer in self._plan.buffers(BufferKind.RESULT):
             arrays[number] = numpy.empty(buffer.shape_for(items), buffer.type.dtype)
         if self._plan.schedule.fault is not None:
             arrays[self._plan.schedule.fault][...] = 0
@@ -128,7 +128,7 @@ class StepRunner:
                 arrays[register], arrays[value] = arrays[value], arrays[register]
                 table[register], table[value] = table[value], table[register]
             if block.successors is None:
-                return [arrays[n] for n, _ in self._plan.buffers("result")]
+                return [arrays[n] for n, _ in self._plan.buffers(BufferKind.RESULT)]
             ran.add(Way(number, decision))
             number = block.successors[0 if decision else 1]
         return None

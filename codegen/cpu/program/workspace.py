@@ -59,11 +59,11 @@ class Workspace:
         for number, buffer in self.frame.plan.memory():
             if buffer.made_by_host:
                 continue
-            if buffer.share:
-                offset = self.emit.times(reserved, buffer.place)
+            if buffer.rows_per_item:
+                offset = self.emit.times(reserved, buffer.offset)
                 self.emit.put(table, number, builder.add(growing, offset))
             else:
-                self.emit.put(table, number, builder.add(space, constant(buffer.place)))
+                self.emit.put(table, number, builder.add(space, constant(buffer.offset)))
 
     # -- memory that is kept -----------------------------------------------------------------------------------
 

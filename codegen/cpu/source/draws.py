@@ -6,6 +6,7 @@ numbers of these go to near memory, so that what follows from them is a loop ove
 
 from __future__ import annotations
 
+from blockfuse.codegen.cpu.source.addresses import head
 from blockfuse.codegen.kernels.draws import (
     count_and_kept,
     halved,
@@ -16,20 +17,25 @@ from blockfuse.codegen.kernels.draws import (
     stepped,
     stored,
 )
-from blockfuse.codegen.kernels.kernel import DrawKernel
+from blockfuse.codegen.kernels.loop_kernels import DrawKernel
 from blockfuse.codegen.kernels.source_lines import indented
 
 _DOUBLINGS = 3
 _LANES = 1 << _DOUBLINGS
 
 
-def memory(kernel: DrawKernel) -> list[str]:
+def draw_source(kernel: DrawKernel) -> str:
+    lines = [*_memory(kernel), head(kernel), *indented(1, _draw_lines(kernel))]
+    return "\n".join(lines) + "\n"
+
+
+def _memory(kernel: DrawKernel) -> list[str]:
     """What stands in front of the function."""
     size = _LANES * len(numbers(kernel))
     return [f"states_of = near_memory({_LANES})", f'near_of = near_memory({size}, "{kernel.dtype}")', ""]
 
 
-def draw_lines(kernel: DrawKernel) -> list[str]:
+def _draw_lines(kernel: DrawKernel) -> list[str]:
     """All words whose numbers are all there, ``_LANES`` at a time; then what is left."""
     half, each = halved(kernel), len(numbers(kernel))
     lanes = ["lows[lane] = low", "highs[lane] = high", *stepped("low", "high")]
@@ -64,6 +70,5 @@ def draw_lines(kernel: DrawKernel) -> list[str]:
 def _numbers(kernel: DrawKernel) -> list[str]:
     """Put what is in the word of a lane into near memory."""
     texts = numbers(kernel)
-    places = (f"{len(texts)} * lane + {n}" for n in range(len(texts)))
-    lines = (f"near[{place}] = {text}" for place, text in zip(places, texts, strict=True))
+    lines = (f"near[{len(texts)} * lane + {n}] = {text}" for n, text in enumerate(texts))
     return ["word = mixed(lows[lane], highs[lane])", *lines]

@@ -11,14 +11,13 @@ import numpy
 from blockfuse.codegen.cpu.intrinsics.table import INTRINSICS
 from blockfuse.codegen.cpu.source.render import render
 from blockfuse.codegen.kernels.kernel import Kernel
-from blockfuse.codegen.kernels.source_lines import pointers
 from blockfuse.codegen.meaning.expressions import FUNCTIONS
 from blockfuse.codegen.meaning.memory import Address
 
 
 def source_meaning(kernel: Kernel, addresses: Mapping[str, Address], begin: int, end: int) -> None:
     """What the source of a kernel does to memory for rows ``begin`` to ``end``; number by number where it has loops."""
-    named = pointers(kernel)
+    named = kernel.pointers
     for name, dtype in named:
         addresses[name].read(dtype, (0,), (1,))  # raises for another dtype
     function = source_function(render(kernel), kernel.name)

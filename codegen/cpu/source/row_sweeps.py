@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
-from blockfuse.codegen.kernels.kernel import Access, Fold, MapKernel, RowKernel, Statement
-from blockfuse.codegen.kernels.lowering import NEAR
-from blockfuse.codegen.kernels.source_lines import assignment, element, indented, of_elements
+from blockfuse.codegen.kernels.expression import Term, called, words
+from blockfuse.codegen.kernels.kernel import Access, Statement
+from blockfuse.codegen.kernels.loop_kernels import NEAR_ELEMENTS, Fold, MapKernel, RowKernel
+from blockfuse.codegen.kernels.source_lines import assignment, indented, text, variable
 from blockfuse.codegen.values.functions import FUNCTIONS, LIBRARY
 
-STRETCH = 1024  # elements: a longer float sum is added up stretch by stretch, in float64
-_UNROLLED = 10  # elements: LLVM takes several rows of so few at a time, and no row by itself is as fast
-_UNROLLED_MAP = 8  # the same where nothing is folded
-_WHOLE = 16  # elements: maps of a multiple of so many are whole vectors, which LLVM makes itself
+STRETCH_ELEMENTS = 1024  # elements: a longer float sum is added up stretch by stretch, in float64
+# elements: LLVM takes several rows of so few at a time, and no row by itself is as fast
+_UNROLLED_ELEMENTS = 10
+_UNROLLED_MAP_ELEMENTS = 8  # the same where nothing is folded
+_WHOLE_ELEMENTS = 16  # elements: maps of a multiple of so many are whole vectors, which LLVM makes itself
 _FLOATS = ("float32", "float64")
+_PYTHON_OPERATORS = ("//", "%", "**")  # which values of LLVM do not have
 _KNOWN = {*FUNCTIONS, *_FLOATS, "inf", "nan"} - {*LIBRARY}
 
 
 @dataclass(frozen=True)
 class Walk:
-    """A ``Sweep`` with its memory, inside of loops over ``indices``.
-
-    loads: (the name of the element, where it is from). result: what ``store`` gets. unrolled: up to which extent
-    loops are faster.
-    """
+    """A ``Sweep`` with its memory."""
 
     name: str
     extent: int
-    indices: tuple[str, ...]
-    loads: tuple[tuple[str, Access], ...]
+    indices: tuple[str, ...]  # of the loops around it
+    loads: tuple[tuple[str, Access], ...]  # the variable of the element, and where it is from
     body: tuple[Statement, ...]
     folds: tuple[Fold, ...]
     store: Access | None
-    result: str
-    unrolled: int = _UNROLLED
+    result: str  # the variable that is stored
+    unrolled: int = _UNROLLED_ELEMENTS  # up to which extent loops are faster
 
     @property
     def accesses(self) -> tuple[Access, ...]:
@@ -43,15 +41,20 @@ class Walk:
     @property
     def element(self) -> list[str]:
         """What is done with each element, once it is loaded."""
-        folds = [f"{f.name} = {of_elements(f.step)}" for f in self.folds]
+        folds = [f"{f.name} = {text(f.step)}" for f in self.folds]
         return [*(assignment(s) for s in self.body), *folds]
+
+    @property
+    def expressions(self) -> list[Term]:
+        """What is computed of each element, in order."""
+        return [*(s.expression for s in self.body), *(f.step for f in self.folds)]
 
     @property
     def sums(self) -> tuple[Fold, ...]:
         """Sums of so many float32 that their rounding errors would show."""
-        if self.extent <= 4 * STRETCH:
+        if self.extent <= 4 * STRETCH_ELEMENTS:
             return ()
-        return tuple(f for f in self.folds if f.dtype == "float32" and f.step.startswith("fold_add"))
+        return tuple(f for f in self.folds if f.dtype == "float32" and f.join.startswith("fold_add"))
 
     @property
     def is_vector(self) -> bool:
@@ -62,30 +65,34 @@ class Walk:
             and all(a.strides[-1] in (0, 1) for a in self.accesses)
             and {*(a.dtype for a in self.accesses), *(s.dtype for s in self.body)} <= {*_FLOATS, "bool"}
             and all(f.dtype in _FLOATS for f in self.folds)
-            and all(map(_has_vectors, self.element))
-            and not any("erf(" in s.expression and s.dtype == "float64" for s in self.body)
+            and all(map(_has_vectors, self.expressions))
+            and not any("erf" in _called(s.expression) and s.dtype == "float64" for s in self.body)
         )
 
     @property
     def row_values(self) -> tuple[str, ...]:
         """What a sweep takes from the row: names that it neither loads nor computes, folds aside."""
         own = {name for name, _ in self.loads} | {s.name for s in self.body} | {f.name for f in self.folds}
-        named = re.findall(r"\b[vt]\d+\b", " ".join(self.element))
-        return tuple(name for name in dict.fromkeys(named) if name not in own)
+        read = (variable(name) for expression in self.expressions for name in expression.names)
+        return tuple(name for name in dict.fromkeys(read) if name not in own)
 
 
-def _has_vectors(line: str) -> bool:
+def _has_vectors(expression: Term) -> bool:
     """Whether values of LLVM can do all of it: functions of the C library go number by number."""
-    names = {n for n in re.findall(r"[A-Za-z_]\w*", line) if not re.fullmatch(r"[vt]\d+", n)}
-    return names <= _KNOWN and not re.search(r"//|%|\*\*", line)
+    templates = expression.templates
+    return all(words(t) <= _KNOWN and not any(sign in t for sign in _PYTHON_OPERATORS) for t in templates)
+
+
+def _called(expression: Term) -> set[str]:
+    return {name for template in expression.templates for name in called(template)}
 
 
 def walks(kernel: RowKernel) -> tuple[Walk, ...]:
     """The sweeps of a kernel, with what they keep in near memory where vector code does that."""
     near = Access("near", kernel.store.dtype, (0, 1))
-    target = near if kernel.streams else kernel.store
+    target = near if kernel.nontemporal else kernel.store
     found = _with_memory(kernel, near, target)
-    if kernel.extent <= NEAR and all(w.is_vector for w in found):
+    if kernel.extent <= NEAR_ELEMENTS and all(w.is_vector for w in found):
         return found
     return _with_memory(kernel, target, target)
 
@@ -97,8 +104,8 @@ def _with_memory(kernel: RowKernel, kept: Access, target: Access) -> tuple[Walk,
     for number, sweep in enumerate(kernel.sweeps):
         loads = tuple(_load(access, kept) for access in sweep.loads)
         store, result = (kept, sweep.keep) if sweep.keep else (None, "")
-        if number == last and len(kernel.store.strides) == 2:
-            store, result = target, of_elements(kernel.result)
+        if number == last and kernel.stores_elements:
+            store, result = target, variable(kernel.result)
         found.append(
             Walk(f"sweep{number}", kernel.extent, ("r",), loads, sweep.body, sweep.folds, store, result or "")
         )
@@ -106,18 +113,16 @@ def _with_memory(kernel: RowKernel, kept: Access, target: Access) -> tuple[Walk,
 
 
 def _load(access: Access, kept: Access) -> tuple[str, Access]:
-    if access.name.startswith("out as "):
-        return access.name[7:], kept
-    return element(access.name), access
+    return variable(access.value), kept if access.alias else access
 
 
 def walk_of_map(kernel: MapKernel, indices: tuple[str, ...], store: Access) -> Walk | None:
     """The innermost loop of a map, where LLVM's loop would leave an end to scalars. store: where the results go."""
-    if not kernel.extents or kernel.extents[-1] % _WHOLE == 0 or kernel.indices:
+    if not kernel.extents or kernel.extents[-1] % _WHOLE_ELEMENTS == 0 or kernel.indices:
         return None
-    loads = tuple((element(access.name), access) for access in kernel.loads)
-    extent, result = kernel.extents[-1], of_elements(kernel.result)
-    walk = Walk("sweep", extent, indices, loads, kernel.body, (), store, result, _UNROLLED_MAP)
+    loads = tuple((variable(access.value), access) for access in kernel.loads)
+    extent, result = kernel.extents[-1], variable(kernel.result)
+    walk = Walk("sweep", extent, indices, loads, kernel.body, (), store, result, _UNROLLED_MAP_ELEMENTS)
     return walk if walk.is_vector else None
 
 
@@ -157,6 +162,6 @@ def _joins(folds: tuple[Fold, ...]) -> str:
 def call(walk: Walk) -> str:
     """The sweep of the row at the indices."""
     pointers = dict.fromkeys(access.name for access in walk.accesses)
-    operands = [*pointers, *walk.indices, *walk.row_values, *(f.start for f in walk.folds)]
+    operands = [*pointers, *walk.indices, *walk.row_values, *(text(f.start) for f in walk.folds)]
     called = f"{walk.name}({', '.join(operands)})"
     return f"{', '.join(f.name for f in walk.folds)} = {called}" if walk.folds else called

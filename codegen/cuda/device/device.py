@@ -113,7 +113,7 @@ class Device(Protocol):
         """Wait for the work of all queues."""
 
     def render(self, kernel: Kernel, wide: bool, alone: bool) -> DeviceSource:
-        """The source of a kernel; see ``codegen/cuda/source/render.py``."""
+        """The source of a kernel; see ``codegen/cuda/render.py``."""
 
     def load(self, kernel: Kernel, source: DeviceSource, store: Store, precision: str) -> Loaded:
         """``kernel``, rendered as ``source``, by whom it suits; raises NoDeviceKernelError where it cannot be had.

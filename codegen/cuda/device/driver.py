@@ -37,11 +37,12 @@ from blockfuse.codegen.cuda.native import isa
 from blockfuse.codegen.cuda.native.cubin import cubin
 from blockfuse.codegen.cuda.products import cublas
 from blockfuse.codegen.cuda.products.cublas import CublasLt
-from blockfuse.codegen.cuda.products.providers import WORTH, loaded_product
+from blockfuse.codegen.cuda.products.providers import MIN_MULTIPLICATIONS, loaded_product
+from blockfuse.codegen.cuda.render import render
 from blockfuse.codegen.cuda.source.device_source import DeviceSource
-from blockfuse.codegen.cuda.source.render import render
-from blockfuse.codegen.kernels.kernel import Kernel, ProductKernel
+from blockfuse.codegen.kernels.kernel import Kernel
 from blockfuse.codegen.kernels.machine import Machine
+from blockfuse.codegen.kernels.product_kernels import ProductKernel
 from blockfuse.codegen.store import Store
 from blockfuse.ir.errors import CudaError, DeviceLostError, DeviceMemoryError, NoDeviceKernelError
 from blockfuse.ir.layout import Layout
@@ -139,7 +140,7 @@ class CudaDevice:
 
     @property
     def precisions(self) -> tuple[str, ...]:
-        return tuple(WORTH) if self._library() else ("float32",)
+        return tuple(MIN_MULTIPLICATIONS) if self._library() else ("float32",)
 
     @lru_cache  # noqa: B019 - there is one device
     def _library(self) -> CublasLt | None:

@@ -57,7 +57,7 @@ class Pointer:
 
 def run(source: DeviceSource, pointers: Sequence[Pointer], rows: int) -> None:
     """All stages of a kernel; ``pointers`` are those of ``source.parameters``."""
-    assert rows <= source.most_rows
+    assert rows <= source.max_rows
     functions = _functions(source)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # as on a device, numbers overflow without a word

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy
 
-from blockfuse.codegen.values.functions import exponential
+from blockfuse.codegen.values.exponential import exponential
 
 
 class Number:

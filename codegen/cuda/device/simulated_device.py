@@ -11,14 +11,14 @@ import numpy
 
 from blockfuse.codegen.cuda.device.device import ALIGNMENT_BYTES, Launcher, Queue, Resident
 from blockfuse.codegen.cuda.native import isa
+from blockfuse.codegen.cuda.render import render
 from blockfuse.codegen.cuda.source.device_source import DeviceSource
-from blockfuse.codegen.cuda.source.render import render
 from blockfuse.codegen.kernels.kernel import Kernel
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.store import Store
 from blockfuse.ir.errors import DeviceMemoryError
 
-_BLOCK_THREADS = 32  # each is one of Python in the simulator
+_THREADS = 32  # of a block: each is one of Python in the simulator
 
 
 class SimulatedMemory:
@@ -51,7 +51,7 @@ class SimulatedDevice:
         """Everything is done."""
 
     def render(self, kernel: Kernel, wide: bool, alone: bool) -> DeviceSource:
-        return render(kernel, _BLOCK_THREADS, wide, alone)
+        return render(kernel, _THREADS, wide, alone)
 
     def load(self, kernel: Kernel, source: DeviceSource, store: Store, precision: str) -> Any:  # noqa: ARG002 - the protocol's
         return self.compiled(source, store)

@@ -8,7 +8,7 @@ from typing import Any, Self
 from llvmlite import ir
 
 from blockfuse.codegen.values import llvm
-from blockfuse.codegen.values.functions import exponential
+from blockfuse.codegen.values.exponential import exponential
 from blockfuse.codegen.values.llvm import each_lane
 
 # What libdevice calls otherwise.

@@ -25,11 +25,8 @@ WORKSPACE = 32 * 2**20  # bytes that an algorithm may ask for: what NVIDIA recom
 
 _EPILOGUE, _BIAS_POINTER = 7, 8  # cublasLtMatmulDescAttributes_t
 _BATCH_COUNT, _BATCH_STRIDE = 5, 6  # cublasLtMatrixLayoutAttribute_t
-_MAX_WORKSPACE, _FIRST_ALIGNMENT = (
-    1,
-    5,
-)  # cublasLtMatmulPreferenceAttributes_t; those of A, B, C and D follow each other
-_LARGEST_ALIGNMENT = 256
+_MAX_WORKSPACE, _FIRST_ALIGNMENT = 1, 5  # cublasLtMatmulPreferenceAttributes_t; those of A, B, C and D follow
+_MAX_ALIGNMENT_BYTES = 256
 
 
 class CublasError(RuntimeError):
@@ -50,40 +47,40 @@ class Heuristic(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Matrix:
-    """Matrices row by row: ``line`` elements from one row to the next, ``step`` from one matrix of a stack to the next."""
+    """Matrices row by row."""
 
     rows: int
     columns: int
-    line: int
-    step: int = 0
+    line: int  # elements from one row to the next
+    step: int = 0  # elements from one matrix of a stack to the next
 
 
 @dataclass(frozen=True)
 class Product:
-    """``out = left @ right``, plus ``bias`` and through ReLU as ``epilogue`` says, for each of ``matrices``."""
+    """``out = left @ right``, plus a bias and through ReLU, for each matrix of a stack."""
 
     dtype: str
-    precision: str
+    precision: str  # of float32 operands: a key of ``COMPUTE``
     left: Matrix
     right: Matrix
     out: Matrix
     matrices: int
-    epilogue: int
+    epilogue: int  # DEFAULT, or the sum of RELU and BIAS
 
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where the operands of a product lie. bias: 0 where there is none."""
+    """Where the operands of a product lie."""
 
     left: int
     right: int
     out: int
-    bias: int = 0
+    bias: int = 0  # where there is none
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A product at its addresses, with the algorithm that the library advises. workspace: bytes that it needs."""
+    """A product at its addresses, with the algorithm that the library advises."""
 
     product: Product
     addresses: Addresses
@@ -93,6 +90,7 @@ class Prepared:
 
     @property
     def workspace(self) -> int:
+        """Bytes that it needs."""
         return int(self.heuristic.workspace)
 
 
@@ -171,9 +169,9 @@ class CublasLt:
         preference = self._created("cublasLtMatmulPreferenceCreate")
         try:
             self._set("cublasLtMatmulPreference", preference, _MAX_WORKSPACE, c_uint64(WORKSPACE))
-            places = (addresses.right, addresses.left, addresses.out, addresses.out)
-            for number, place in enumerate(places, _FIRST_ALIGNMENT):
-                self._set("cublasLtMatmulPreference", preference, number, c_uint32(_alignment(place)))
+            pointers = (addresses.right, addresses.left, addresses.out, addresses.out)
+            for number, address in enumerate(pointers, _FIRST_ALIGNMENT):
+                self._set("cublasLtMatmulPreference", preference, number, c_uint32(_alignment(address)))
             right, left, out = layouts
             result, count = Heuristic(), c_int32()
             operands = (self._handle, operation, right, left, out, out, preference)
@@ -208,7 +206,7 @@ def _destroyed(library: Any, made: list[tuple[str, c_void_p]]) -> None:
 
 def _alignment(address: int) -> int:
     """The power of two that an address is a multiple of."""
-    return min(address & -address, _LARGEST_ALIGNMENT) if address else _LARGEST_ALIGNMENT
+    return min(address & -address, _MAX_ALIGNMENT_BYTES) if address else _MAX_ALIGNMENT_BYTES
 
 
 def found() -> CublasLt | None:

@@ -1,4 +1,4 @@
-"""Pieces of a product's source: the place of a block, of rows, columns and elements, and the epilogue of one element.
+"""Pieces of a product's source: which rows and columns a block has, offsets of elements, and the epilogue of one element.
 
 NOTE [edges]
 Rows and columns beyond the result are clamped to the last ones where operands are read, so that the loop needs no guards;
@@ -10,26 +10,26 @@ from __future__ import annotations
 
 from blockfuse.codegen.cuda.source.addresses import read
 from blockfuse.codegen.cuda.source.addresses import stored as stored_as
-from blockfuse.codegen.kernels.kernel import Access, BlockTile, ProductKernel
-from blockfuse.codegen.kernels.source_lines import assignment, element
+from blockfuse.codegen.kernels.kernel import Access
+from blockfuse.codegen.kernels.product_cuts import BlockTile
+from blockfuse.codegen.kernels.product_kernels import ChainKernel, ProductKernel
+from blockfuse.codegen.kernels.source_lines import assignment, variable
 from blockfuse.ir.errors import NoDeviceKernelError
 
+_RESIDENT_THREADS = 512  # of a multiprocessor, with up to 128 registers each: some work while the others wait
 QUAD = 4  # neighbours that a thread fetches, multiplies and stores
 
 
-def pointers(kernel: ProductKernel) -> tuple[tuple[str, str], ...]:
-    """Name and dtype of every pointer parameter, the result last."""
-    layers = (*kernel.before, kernel)
-    operands = [a for k in layers for a in (k.left, k.right, k.bias, *k.loads)]
-    dtypes = {a.name: a.dtype for a in operands if a is not None}
-    return (*((name, dtypes[name]) for name in kernel.pointers), ("out", kernel.store.dtype))
-
-
-def head(kernel: ProductKernel, name: str, scratch: bool) -> str:
+def head(kernel: ProductKernel | ChainKernel, name: str, scratch: bool) -> str:
     """The first line; its comment keeps apart kernels that differ in nothing but the dtypes they read."""
-    names, dtypes = zip(*pointers(kernel), strict=True)
+    names, dtypes = zip(*kernel.pointers, strict=True)
     taken = [*names, *(["scratch"] if scratch else []), "rows"]
     return f"def {name}({', '.join(taken)}):  # {', '.join(dtypes[:-1])} -> {dtypes[-1]}"
+
+
+def resident_blocks(block: BlockTile) -> int:
+    """How many blocks must fit on a multiprocessor at once."""
+    return max(1, _RESIDENT_THREADS // block.threads)
 
 
 # -- where a block stands ------------------------------------------------------------------------------------
@@ -40,25 +40,25 @@ def row_blocks(kernel: ProductKernel, block: BlockTile) -> int:
     return -(-kernel.height // block.rows)
 
 
-def block_place(kernel: ProductKernel, block: BlockTile) -> list[str]:
+def block_position(kernel: ProductKernel, block: BlockTile) -> list[str]:
     """The matrix, the first row and the first column of a block."""
-    place, rows = "uint32(cuda.blockIdx.x)", f"uint32({block.rows})"
-    text = [f"row = {place} * {rows}"]
+    block_index, rows = "uint32(cuda.blockIdx.x)", f"uint32({block.rows})"
+    text = [f"row = {block_index} * {rows}"]
     if kernel.batched:
         count = f"uint32({row_blocks(kernel, block)})"
-        text = [f"matrix = {place} // {count}", f"row = {place} % {count} * {rows}"]
+        text = [f"matrix = {block_index} // {count}", f"row = {block_index} % {count} * {rows}"]
     column = f"column = uint32(cuda.blockIdx.y) * uint32({block.columns})"
     return ["thread = uint32(cuda.threadIdx.x)", *text, column]
 
 
-def right_place(kernel: ProductKernel, block: BlockTile) -> list[str]:
+def right_offset(kernel: ProductKernel, block: BlockTile) -> list[str]:
     """Where four columns, from ``right_column`` of the block on, begin in the weight: panels lie one behind the other."""
     panels = -(-kernel.units // block.panel)
     width, panel = panels * block.panel, f"uint32({block.panel})"
     column = clamped("column + right_column", width - QUAD if width % block.columns else None)
     where = f"c // {panel} * uint32({kernel.inner * block.panel}) + c % {panel}" if panels > 1 else "c"
     if kernel.batched:
-        where = f"{place(('matrix',), kernel.right.strides)} + {where}"
+        where = f"{offset(('matrix',), kernel.right.strides)} + {where}"
     return [f"c = {column}", f"right_place = {where}"]
 
 
@@ -103,11 +103,11 @@ def inside(kernel: ProductKernel, block: BlockTile) -> str:
     return " and ".join(conditions)
 
 
-# -- places in memory ----------------------------------------------------------------------------------------
+# -- offsets ------------------------------------------------------------------------------------------------
 
 
 def index_type(access: Access) -> str:
-    """The type of places in an operand: the stride of a reversed axis is negative."""
+    """The type of offsets in an operand: the stride of a reversed axis is negative."""
     return "int64" if min(access.strides, default=0) < 0 else "uint32"
 
 
@@ -118,7 +118,7 @@ def is_wide(kernel: ProductKernel, block: BlockTile) -> bool:
     return kernel.inner % QUAD == 0 and all(s >= 0 and s % QUAD == 0 for s in kernel.left.strides)
 
 
-def place(indices: tuple[str, ...], strides: tuple[int, ...]) -> str:
+def offset(indices: tuple[str, ...], strides: tuple[int, ...]) -> str:
     """The sum of index times stride, without what is zero."""
     kind = "int64" if min(strides, default=0) < 0 else "uint32"
     typed = indices if kind == "uint32" else tuple(f"int64({i})" for i in indices)
@@ -126,8 +126,8 @@ def place(indices: tuple[str, ...], strides: tuple[int, ...]) -> str:
     return " + ".join(terms) or "uint32(0)"
 
 
-def most_rows(kernel: ProductKernel, block: BlockTile) -> int:
-    """For how many rows (or matrices) 32 bits count all places; raises NoDeviceKernelError where for none."""
+def max_rows(kernel: ProductKernel, block: BlockTile) -> int:
+    """For how many rows (or matrices) 32 bits count all offsets; raises NoDeviceKernelError where for none."""
     stack = (kernel.height,) if kernel.batched else ()
     weight = -(-kernel.units // block.panel) * block.panel * kernel.inner
     walks = [
@@ -136,7 +136,7 @@ def most_rows(kernel: ProductKernel, block: BlockTile) -> int:
         ((kernel.units * block.splits, 1), (kernel.units,)),
         *((access.strides, (*stack, kernel.units)) for access in (*kernel.loads, kernel.store)),
     ]
-    limit = min(_most_rows(strides, extents) for strides, extents in walks)
+    limit = min(_max_rows(strides, extents) for strides, extents in walks)
     if limit < 1:
         raise NoDeviceKernelError(
             f"a product with a weight of {kernel.inner} x {kernel.units} has places beyond 2**32"
@@ -144,7 +144,7 @@ def most_rows(kernel: ProductKernel, block: BlockTile) -> int:
     return limit
 
 
-def _most_rows(strides: tuple[int, ...], extents: tuple[int, ...]) -> int:
+def _max_rows(strides: tuple[int, ...], extents: tuple[int, ...]) -> int:
     """For a walk from row to row by the first stride, and in a row by the others."""
     across, *inner = map(abs, strides)
     reach = sum(stride * (extent - 1) for stride, extent in zip(inner, extents, strict=True))
@@ -173,7 +173,7 @@ def epilogue(kernel: ProductKernel) -> list[str]:
     loads = []
     for load in kernel.loads:
         indices = ("matrix", "r", "c")[-len(load.strides) :]
-        loads.append(f"{element(load.name)} = {read(load, place(indices, load.strides))}")
+        loads.append(f"{variable(load.value)} = {read(load, offset(indices, load.strides))}")
     return loads + [assignment(s) for s in kernel.body]
 
 
@@ -182,10 +182,10 @@ def stored(kernel: ProductKernel) -> str:
 
 
 def target(kernel: ProductKernel, block: BlockTile) -> tuple[str, str]:
-    """Pointer and place of the element at row ``r`` and column ``c``; the sums of splits lie one behind the other."""
+    """Pointer and offset of the element at row ``r`` and column ``c``; the sums of splits lie one behind the other."""
     if block.splits > 1:
         return "scratch", f"(uint32(cuda.blockIdx.z) * rows + r) * uint32({kernel.units}) + c"
-    return "out", place(("matrix", "r", "c")[-len(kernel.store.strides) :], kernel.store.strides)
+    return "out", offset(("matrix", "r", "c")[-len(kernel.store.strides) :], kernel.store.strides)
 
 
 def storage(kernel: ProductKernel, block: BlockTile) -> str:

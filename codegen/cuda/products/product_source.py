@@ -11,24 +11,23 @@ from dataclasses import replace
 
 import numpy
 
-from blockfuse.codegen.cuda.products.chains import whole_net
 from blockfuse.codegen.cuda.products.elements import (
     epilogue,
     head,
     is_wide,
-    most_rows,
-    pointers,
+    max_rows,
+    resident_blocks,
     row_blocks,
     stored,
 )
 from blockfuse.codegen.cuda.products.sliced import block_alone, sliced
 from blockfuse.codegen.cuda.products.tiled import tiled
 from blockfuse.codegen.cuda.source.device_source import DeviceSource, Stage
-from blockfuse.codegen.kernels.kernel import BlockTile, ProductKernel
+from blockfuse.codegen.kernels.product_cuts import BlockTile
+from blockfuse.codegen.kernels.product_kernels import ProductKernel
 from blockfuse.codegen.kernels.source_lines import indented
 
-_RESIDENT = 512  # threads on a multiprocessor, with up to 128 registers each: some work while the others wait
-_SUMMING = 256  # threads in a block that adds up what was split
+_SUMMING_THREADS = 256  # threads in a block that adds up what was split
 
 
 def render_product(kernel: ProductKernel, wide: bool = True, alone: bool = False) -> DeviceSource:
@@ -37,52 +36,52 @@ def render_product(kernel: ProductKernel, wide: bool = True, alone: bool = False
     alone: for one block of threads that does all, and other kernels too.
     """
     block = kernel.block
-    assert block is not None, "a product for a device has a block, see Machine.block_tile"
-    if alone and not kernel.before:
+    if alone:
         block = block_alone(kernel, block)
-        kernel = replace(kernel, block=block)
-    wide = wide and is_wide((*kernel.before, kernel)[0], block)
-    write = whole_net if kernel.before else sliced if block.slices else tiled
+        kernel = replace(kernel, cut=block)
+    wide = wide and is_wide(kernel, block)
+    write = sliced if block.slices else tiled
     text = write(kernel, block, wide)
     stages, scratch = [_stage(kernel, block)], 0
     if block.splits > 1:
         start = f"{kernel.bias.name}[c]" if kernel.bias else f"{kernel.dtype}(0.0)"
         text += ["", "", *_summed(kernel, _sum_name(kernel), start, block.splits)]
-        stages.append(Stage(_sum_name(kernel), _SUMMING, kernel.units, _SUMMING))
+        stages.append(Stage(_sum_name(kernel), _SUMMING_THREADS, kernel.units, _SUMMING_THREADS))
         scratch = numpy.dtype(kernel.dtype).itemsize * block.splits * kernel.units
     return DeviceSource(
         kernel.name,
         "\n".join(text) + "\n",
-        pointers(kernel),
+        kernel.pointers,
         tuple(stages),
         scratch,
         kernel.dtype,
         wide,
-        most_rows=most_rows(kernel, block),
+        max_rows=max_rows(kernel, block),
     )
 
 
 def _stage(kernel: ProductKernel, block: BlockTile) -> Stage:
-    columns = 1 if kernel.before else -(-kernel.units // block.columns)
+    columns = -(-kernel.units // block.columns)
     pieces, share = (row_blocks(kernel, block), 1) if kernel.batched else (1, block.rows)
-    resident = max(1, _RESIDENT // block.threads)
-    return Stage(kernel.name, block.threads, pieces, share, columns, block.splits, resident=resident)
+    return Stage(
+        kernel.name, block.threads, pieces, share, columns, block.splits, resident=resident_blocks(block)
+    )
 
 
 def finishing_source(kernel: ProductKernel) -> DeviceSource:
     """The epilogue alone, of sums (with the bias) that a library has put into scratch memory."""
-    stage = Stage(kernel.name, _SUMMING, _elements(kernel), _SUMMING)
+    stage = Stage(kernel.name, _SUMMING_THREADS, _elements(kernel), _SUMMING_THREADS)
     scratch = numpy.dtype(kernel.dtype).itemsize * _elements(kernel)
     text = _summed(kernel, kernel.name, "scratch[place]", 0)
     limit = (2**32 - 1) // _elements(kernel)
     return DeviceSource(
         kernel.name,
         "\n".join(text) + "\n",
-        pointers(kernel),
+        kernel.pointers,
         (stage,),
         scratch,
         kernel.dtype,
-        most_rows=limit,
+        max_rows=limit,
     )
 
 
@@ -111,7 +110,7 @@ def _summed(kernel: ProductKernel, name: str, start: str, splits: int) -> list[s
     ]
     return [
         head(kernel, name, scratch=True),
-        f"    place = uint32(cuda.blockIdx.x) * uint32({_SUMMING}) + uint32(cuda.threadIdx.x)",
+        f"    place = uint32(cuda.blockIdx.x) * uint32({_SUMMING_THREADS}) + uint32(cuda.threadIdx.x)",
         f"    if place < rows * {whole}:",
         *indented(2, body),
     ]

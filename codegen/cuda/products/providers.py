@@ -26,12 +26,13 @@ from blockfuse.codegen.cuda.products.cublas import (
 from blockfuse.codegen.cuda.products.product_source import finishing_source, render_product
 from blockfuse.codegen.cuda.products.tile_choice import OPEN_ROWS
 from blockfuse.codegen.cuda.source.device_source import DeviceSource
-from blockfuse.codegen.kernels.kernel import ProductKernel
+from blockfuse.codegen.kernels.expression import Expression, Name
+from blockfuse.codegen.kernels.product_kernels import ProductKernel
 
 # Precision of float32 operands -> how many multiplications a product has at least that the library computes faster. Below,
 # a product takes a few microseconds either way, and ours needs no second kernel for its epilogue.
-WORTH = {"float32": 2**27, "tf32": 2**25, "bf16": 2**25}
-assert WORTH.keys() == COMPUTE.keys()
+MIN_MULTIPLICATIONS = {"float32": 2**27, "tf32": 2**25, "bf16": 2**25}
+assert MIN_MULTIPLICATIONS.keys() == COMPUTE.keys()
 
 
 class Loaded(Protocol):
@@ -68,12 +69,11 @@ def loaded_product(
 
 def suits_library(kernel: ProductKernel, precision: str) -> bool:
     """Whether the library can take a product as it lies, and gains time by it."""
-    assert kernel.block is not None
     one_panel = kernel.block.panel >= kernel.units
     forwards = kernel.left.strides[-1] >= kernel.inner or kernel.height == 1
     stacked = not kernel.batched or kernel.left.strides[0] >= 0
     multiplications = (kernel.height or OPEN_ROWS) * kernel.inner * kernel.units
-    return one_panel and forwards and stacked and multiplications >= WORTH[precision]
+    return one_panel and forwards and stacked and multiplications >= MIN_MULTIPLICATIONS[precision]
 
 
 class LibraryProduct:
@@ -92,9 +92,8 @@ class LibraryProduct:
         self._fused = _fused(kernel)
         self._rest = None if self._fused else load(finishing_source(kernel))
         self._prepared: Prepared | None = None  # of the last launch
-        self._workspaces: list[
-            tuple[int, Memory]
-        ] = []  # of growing size; a graph goes on using the one that it was made with
+        # size -> memory, of growing size; a graph goes on using the one that it was made with
+        self._workspaces: list[tuple[int, Memory]] = []
         self._ours: Loaded | None = None
 
     @property
@@ -116,10 +115,11 @@ class LibraryProduct:
     def _preparation(self, addresses: Sequence[int], rows: int) -> Prepared:
         if self._ours:
             raise CublasError("the library has refused this product")
-        product, places = library_product(self._kernel, self._precision, rows), self._places(addresses)
+        product = library_product(self._kernel, self._precision, rows)
+        operands = self._operands(addresses)
         known = self._prepared
-        if known is None or (product, places) != (known.product, known.addresses):
-            known = self._prepared = self._library.prepared(product, places)
+        if known is None or (product, operands) != (known.product, known.addresses):
+            known = self._prepared = self._library.prepared(product, operands)
         return known
 
     def _workspace(self, nbytes: int) -> int:
@@ -128,29 +128,27 @@ class LibraryProduct:
             self._workspaces.append((nbytes, self._allocate(max(nbytes, 1))))
         return self._workspaces[-1][1].address
 
-    def _places(self, addresses: Sequence[int]) -> Addresses:
+    def _operands(self, addresses: Sequence[int]) -> Addresses:
         kernel = self._kernel
-        of = dict(zip((*kernel.pointers, "out", "scratch"), addresses, strict=False))
+        of = dict(zip((*kernel.operands, "out", "scratch"), addresses, strict=False))
         bias = of[kernel.bias.name] if kernel.bias else 0
         return Addresses(
             of[kernel.left.name], of[kernel.right.name], of["scratch" if self._rest else "out"], bias
         )
 
     def _of_kernel(self, addresses: Sequence[int]) -> Sequence[int]:
-        return addresses[: len(self._kernel.pointers) + 1]
+        return addresses[: len(self._kernel.pointers)]
 
     def _without_library(self) -> Loaded:
         """A kernel of ours that needs no scratch memory, since there may be none."""
         if self._ours is None:
-            assert self._kernel.block is not None
-            whole = replace(self._kernel, block=replace(self._kernel.block, splits=1))
+            whole = replace(self._kernel, cut=replace(self._kernel.block, splits=1))
             self._ours = self._load(render_product(whole))
         return self._ours
 
 
 def library_product(kernel: ProductKernel, precision: str, rows: int) -> Product:
     """What the library is told of a launch over so many rows, or matrices."""
-    assert kernel.block is not None
     height, units, line = kernel.height if kernel.batched else rows, kernel.units, kernel.block.panel
     *left_step, left_line = kernel.left.strides
     steps = (left_step[0], kernel.right.strides[0], height * units) if kernel.batched else (0, 0, 0)
@@ -170,5 +168,5 @@ def _fused(kernel: ProductKernel) -> bool:
     """Whether the library does the whole epilogue."""
     if kernel.store.dtype != kernel.dtype or kernel.loads:
         return False
-    texts = [statement.expression for statement in kernel.body]
-    return texts in ([], [f"relu({kernel.accumulator})"])
+    relu = Expression("relu({0})", (Name(kernel.accumulator),))
+    return [statement.expression for statement in kernel.body] in ([], [relu])

@@ -14,22 +14,23 @@ import numpy
 
 from blockfuse.codegen.cuda.products.elements import (
     QUAD,
-    block_place,
+    block_position,
     clamped,
     finished,
     head,
     index_type,
     inside,
     last_row,
-    place,
-    right_place,
+    offset,
+    right_offset,
     start,
     steps_of_split,
     target,
 )
 from blockfuse.codegen.cuda.products.tile_choice import SLICED_THREADS
 from blockfuse.codegen.cuda.source.addresses import guarded
-from blockfuse.codegen.kernels.kernel import BlockTile, ProductKernel
+from blockfuse.codegen.kernels.product_cuts import BlockTile
+from blockfuse.codegen.kernels.product_kernels import ProductKernel
 from blockfuse.codegen.kernels.source_lines import indented
 
 _ROWS_ALONE = 4  # with them 16 KiB are shared
@@ -39,9 +40,9 @@ def sliced(kernel: ProductKernel, block: BlockTile, wide: bool) -> list[str]:
     """See NOTE [slices]. wide: four neighbours in a row of the left operand are read at once."""
     body = [
         *arrays(kernel.dtype, block.rows, block.slices * block.columns),
-        *block_place(kernel, block),
+        *block_position(kernel, block),
         *piece_of_thread(block.columns),
-        *right_place(kernel, block),
+        *right_offset(kernel, block),
         *_range(kernel, block),
         *walk(
             kernel,
@@ -111,7 +112,7 @@ def exchanged(rows: int, columns: int) -> list[str]:
 
 
 def elements(count: int, threads: int, text: list[str]) -> list[str]:
-    """``text`` for every element of the block, each at its ``place``."""
+    """``text`` for every element of the block, each at its index ``place``."""
     return [
         "place = thread",
         f"while place < uint32({count}):",
@@ -141,7 +142,6 @@ def _range(kernel: ProductKernel, block: BlockTile) -> list[str]:
 
 def _steps(kernel: ProductKernel, rows: int, count: int, left: Callable[[int], list[str]]) -> list[str]:
     """``count`` steps from ``k`` on: all lines of the weight first, then row by row."""
-    assert kernel.block is not None
     names = ", ".join(f"b[u * {QUAD} + {c}]" for c in range(QUAD))
     right = f"right_place + (k + uint32(u)) * uint32({kernel.block.panel})"
     return [
@@ -158,7 +158,7 @@ def _steps(kernel: ProductKernel, rows: int, count: int, left: Callable[[int], l
 def _left(kernel: ProductKernel, block: BlockTile, wide: bool, count: int) -> list[str]:
     """``count`` elements of row ``i`` of the left operand."""
     row = f"r = {clamped('row + uint32(i)', last_row(kernel, block))}"
-    left = place(("matrix", "r", "k") if kernel.batched else ("r", "k"), (*kernel.left.strides, 1))
+    left = offset(("matrix", "r", "k") if kernel.batched else ("r", "k"), (*kernel.left.strides, 1))
     if wide:
         fours = ", ".join(f"a[{u}]" for u in range(QUAD))
         return [row, f"{fours} = ldv4({kernel.left.name}, uint32({left}))"]

@@ -7,10 +7,10 @@ beside these estimates. Only ratios matter, and only roughly: a tile twice as fa
 
 - A block makes ``rows * columns * depth`` products a step. A tile of 8 x 8 sums for each thread reads shared memory four
   times for 64 products and keeps the arithmetic busy; smaller ones wait for shared memory (``Shape.speed``).
-- A step cannot be shorter than the way of a fetch and a barrier (``STEP``), whatever it computes, unless other blocks of the
-  same multiprocessor fill the gap. So a small product wants many blocks, and threads that share the inner axis.
-- A split costs a second launch (``LAUNCH``), and its partial sums are written and read.
-- In a sliced product a multiprocessor gets ``LINE`` bytes of the weight a cycle, and every row reads the left operand anew.
+- A step cannot be shorter than the way of a fetch and a barrier (``STEP_CYCLES``), whatever it computes, unless other blocks
+  of the same multiprocessor fill the gap. So a small product wants many blocks, and threads that share the inner axis.
+- A split costs a second launch (``LAUNCH_CYCLES``), and its partial sums are written and read.
+- In a sliced product a multiprocessor gets ``WEIGHT_BYTES_PER_CYCLE``, and every row reads the left operand anew.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from dataclasses import dataclass, replace
 
 import numpy
 
-from blockfuse.codegen.kernels.kernel import BlockTile
 from blockfuse.codegen.kernels.machine import ProductShape
+from blockfuse.codegen.kernels.product_cuts import BlockTile
 
-LANES = 128  # float32 multiplications a cycle
-STEP = 700  # cycles from one fetch to the next
-BLOCK = 1500  # cycles before the first step and after the last
-LAUNCH = 3000  # cycles of a launch that waits for the one before
-LINE = 48  # bytes of the weight a cycle
-PARTIAL = 2000  # bytes of partial sums a cycle, for the whole device
+MULTIPLICATIONS_PER_CYCLE = 128  # of float32
+STEP_CYCLES = 700  # from one fetch to the next
+BLOCK_CYCLES = 1500  # before the first step and after the last
+LAUNCH_CYCLES = 3000  # of a launch that waits for the one before
+WEIGHT_BYTES_PER_CYCLE = 48
+PARTIAL_BYTES_PER_CYCLE = 2000  # of partial sums, for the whole device
 SPLITS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 OPEN_ROWS = 1024  # a tile for any number of rows is the best one for so many: fewer take no longer with it than with others
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A tile that kernels may have. speed: the part of the arithmetic that it keeps busy when it is not waiting."""
+    """A tile that kernels may have: see ``BlockTile``."""
 
     rows: int
     columns: int
     height: int
     width: int
     depth: int
-    speed: float
+    speed: float  # the part of the arithmetic that it keeps busy when it is not waiting
 
 
-SHAPES = (
+FLOAT32_SHAPES = (
     Shape(128, 128, 8, 8, 8, 0.80),
     Shape(128, 64, 8, 8, 8, 0.75),
     Shape(64, 64, 8, 4, 16, 0.60),
@@ -53,7 +53,7 @@ SHAPES = (
     Shape(32, 32, 4, 4, 16, 0.45),
     Shape(16, 32, 2, 4, 16, 0.30),
 )
-LOWER = (  # for float64, whose registers are twice as wide
+FLOAT64_SHAPES = (  # whose registers are twice as wide
     Shape(64, 64, 4, 4, 16, 0.25),
     Shape(32, 32, 4, 4, 16, 0.22),
     Shape(16, 32, 2, 4, 16, 0.15),
@@ -91,7 +91,7 @@ def candidates(product: ProductShape) -> tuple[BlockTile, ...]:
 
 
 def _register_tiles(product: ProductShape, splits: tuple[int, ...]) -> Iterator[BlockTile]:
-    for shape in SHAPES if product.dtype == "float32" else LOWER:
+    for shape in FLOAT32_SHAPES if product.dtype == "float32" else FLOAT64_SHAPES:
         for parts in splits:
             if _divides(parts, -(-product.inner // shape.depth)):
                 yield BlockTile(
@@ -130,26 +130,32 @@ def cycles(tile: BlockTile, product: ProductShape, multiprocessors: int) -> floa
     if tile.splits == 1:
         return computed
     moved = 2 * tile.splits * product.height * product.units * numpy.dtype(product.dtype).itemsize
-    return computed + LAUNCH + moved / PARTIAL
+    return computed + LAUNCH_CYCLES + moved / PARTIAL_BYTES_PER_CYCLE
 
 
 def _tiled_cycles(tile: BlockTile, product: ProductShape, blocks: int) -> float:
     """``blocks`` of them one after the other, as many at a time as fit."""
     together = min(blocks, max(1, 512 // tile.threads))
-    work = together * tile.rows * tile.columns * tile.depth / (LANES * _speed(tile, product.dtype))
+    work = (
+        together
+        * tile.rows
+        * tile.columns
+        * tile.depth
+        / (MULTIPLICATIONS_PER_CYCLE * _speed(tile, product.dtype))
+    )
     steps = -(-product.inner // (tile.depth * tile.splits))
-    return -(-blocks // together) * (BLOCK + steps * max(work, STEP))
+    return -(-blocks // together) * (BLOCK_CYCLES + steps * max(work, STEP_CYCLES))
 
 
 def _speed(tile: BlockTile, dtype: str) -> float:
-    shapes = SHAPES if dtype == "float32" else LOWER
+    shapes = FLOAT32_SHAPES if dtype == "float32" else FLOAT64_SHAPES
     return next(s.speed for s in shapes if (s.rows, s.columns) == (tile.rows, tile.columns))
 
 
 def _sliced_cycles(tile: BlockTile, product: ProductShape, blocks: int) -> float:
     steps = -(-product.inner // tile.splits)
-    fetched = steps * tile.columns * numpy.dtype(product.dtype).itemsize / LINE
-    work = max(fetched, steps * tile.columns * tile.rows / (LANES * SLICED_SPEED))
+    fetched = steps * tile.columns * numpy.dtype(product.dtype).itemsize / WEIGHT_BYTES_PER_CYCLE
+    work = max(fetched, steps * tile.columns * tile.rows / (MULTIPLICATIONS_PER_CYCLE * SLICED_SPEED))
     together = min(blocks, max(1, 1024 // tile.threads))
     rounds = -(-steps // (4 * tile.slices))
-    return -(-blocks // together) * (BLOCK + max(together * work, rounds * STEP))
+    return -(-blocks // together) * (BLOCK_CYCLES + max(together * work, rounds * STEP_CYCLES))

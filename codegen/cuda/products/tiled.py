@@ -16,28 +16,36 @@ from __future__ import annotations
 
 from blockfuse.codegen.cuda.products.elements import (
     QUAD,
-    block_place,
+    block_position,
     clamped,
-    finished,
     head,
     index_type,
-    inside,
     last_column,
     last_row,
-    place,
-    right_place,
+    offset,
+    right_offset,
     start,
     steps_of_split,
-    storage,
-    target,
 )
-from blockfuse.codegen.cuda.source.addresses import array_type, guarded
-from blockfuse.codegen.kernels.kernel import BlockTile, ProductKernel
+from blockfuse.codegen.cuda.products.tile_geometry import (
+    added_to,
+    column_of_thread,
+    left_fetches,
+    left_line,
+    piece_rows,
+    right_fetches,
+    row_of_thread,
+    shared_elements,
+    warp_pieces,
+)
+from blockfuse.codegen.cuda.products.tile_results import finish_lines
+from blockfuse.codegen.cuda.source.addresses import array_type
+from blockfuse.codegen.kernels.product_cuts import BlockTile
+from blockfuse.codegen.kernels.product_kernels import ProductKernel
 from blockfuse.codegen.kernels.source_lines import indented
 
-_UNROLLED = (
-    64  # multiplications of a thread that the compiler gets in one piece: more of them it leaves in a loop
-)
+# of a thread, which the compiler gets in one piece: more of them it leaves in a loop
+_UNROLLED_MULTIPLICATIONS = 64
 
 
 def tiled(kernel: ProductKernel, block: BlockTile, wide: bool) -> list[str]:
@@ -45,10 +53,10 @@ def tiled(kernel: ProductKernel, block: BlockTile, wide: bool) -> list[str]:
     width = QUAD if wide else 1
     body = [
         *_declarations(kernel, block, width),
-        *block_place(kernel, block),
-        *_thread_place(block),
-        *_left_places(kernel, block, width),
-        *_right_places(kernel, block),
+        *block_position(kernel, block),
+        *_thread_position(block),
+        *_left_offsets(kernel, block, width),
+        *_right_offsets(kernel, block),
         *_start(kernel, block),
         *steps_of_split(-(-kernel.inner // block.depth), block),
         *_fetch(kernel, block, "first", width),
@@ -56,98 +64,46 @@ def tiled(kernel: ProductKernel, block: BlockTile, wide: bool) -> list[str]:
         "step = first",
         "while step < beyond:",
         *indented(1, _step(kernel, block, width)),
-        *(line for part in range(block.height // _tall(block)) for line in _finish(kernel, block, part)),
+        *(
+            line
+            for part in range(block.height // piece_rows(block))
+            for line in finish_lines(kernel, block, part)
+        ),
     ]
     return [head(kernel, kernel.name, block.splits > 1), *indented(1, body)]
-
-
-# -- sizes ---------------------------------------------------------------------------------------------------
-
-
-def _left_line(block: BlockTile) -> int:
-    """Elements from one step of the left operand to the next in shared memory."""
-    return block.rows + QUAD
-
-
-def _left_fetches(block: BlockTile, width: int) -> int:
-    """How many pieces of ``width`` a thread fetches of each step of the left operand."""
-    return block.rows * block.depth // (width * block.threads)
-
-
-def _right_fetches(block: BlockTile) -> int:
-    """How many pieces of four a thread fetches of each step of the weight."""
-    return block.columns * block.depth // (QUAD * block.threads)
-
-
-def _tall(block: BlockTile) -> int:
-    """Rows of a piece."""
-    return min(QUAD, block.height)
-
-
-def _lanes(block: BlockTile) -> tuple[int, int]:
-    """How the threads of a warp stand: so many pieces down, and across."""
-    across = min(8, block.columns // block.width)
-    return min(32 // across, block.rows // block.height), across
-
-
-def _shared_elements(block: BlockTile) -> int:
-    """Both halves for both operands; at the end, one piece of each thread."""
-    finishing = block.threads * _tall(block) * block.width
-    return max(2 * block.depth * (_left_line(block) + block.columns), finishing)
-
-
-def _plus(text: str, number: int, form: str = "{}") -> str:
-    return f"{text} + {form.format(number)}" if number else text
 
 
 # -- before the loop -----------------------------------------------------------------------------------------
 
 
 def _declarations(kernel: ProductKernel, block: BlockTile, width: int) -> list[str]:
-    dtype, fetches = kernel.dtype, _left_fetches(block, width)
+    dtype, fetches = kernel.dtype, left_fetches(block, width)
     return [
-        f"memory = cuda.shared.array({_shared_elements(block)}, {dtype}, alignment=16)",
+        f"memory = cuda.shared.array({shared_elements(block)}, {dtype}, alignment=16)",
         f"total = cuda.local.array({block.height * block.width}, {dtype})",
         f"a = cuda.local.array({block.height}, {dtype})",
         f"b = cuda.local.array({block.width}, {dtype})",
         f"left = cuda.local.array({width * fetches}, {dtype})",
-        f"right = cuda.local.array({QUAD * _right_fetches(block)}, {dtype})",
+        f"right = cuda.local.array({QUAD * right_fetches(block)}, {dtype})",
         f"left_place = cuda.local.array({fetches}, {array_type(index_type(kernel.left))})",
     ]
 
 
-def _thread_place(block: BlockTile) -> list[str]:
+def _thread_position(block: BlockTile) -> list[str]:
     """Where a thread's first piece stands in the block."""
-    down, across = _lanes(block)
+    down, across = warp_pieces(block)
     warps = block.columns // block.width // across
     return [
         f"warp = thread // uint32({down * across})",
         f"lane = thread % uint32({down * across})",
         f"down = warp // uint32({warps}) * uint32({down * block.height})"
-        f" + lane // uint32({across}) * uint32({_tall(block)})",
+        f" + lane // uint32({across}) * uint32({piece_rows(block)})",
         f"across = warp % uint32({warps}) * uint32({across * block.width})"
         f" + lane % uint32({across}) * uint32({QUAD})",
     ]
 
 
-def _row(block: BlockTile) -> str:
-    """Row number ``i`` of a thread, below its first."""
-    return _spread("i", block.height, _tall(block), _lanes(block)[0])
-
-
-def _column(block: BlockTile) -> str:
-    """Column number ``j`` of a thread, after its first."""
-    return _spread("j", block.width, QUAD, _lanes(block)[1])
-
-
-def _spread(index: str, count: int, piece: int, lanes: int) -> str:
-    """Pieces of one thread stand so far apart that those of the other lanes fit between them."""
-    if count == piece:
-        return f"uint32({index})"
-    return f"uint32({index} // {piece} * {piece * lanes} + {index} % {piece})"
-
-
-def _left_places(kernel: ProductKernel, block: BlockTile, width: int) -> list[str]:
+def _left_offsets(kernel: ProductKernel, block: BlockTile, width: int) -> list[str]:
     """Which elements of the left operand a thread fetches: ``width`` of every so many rows."""
     across = block.depth // width
     row = f"row + left_row + uint32(n * {block.threads // across})"
@@ -156,25 +112,25 @@ def _left_places(kernel: ProductKernel, block: BlockTile, width: int) -> list[st
     return [
         f"left_row = thread // uint32({across})",
         f"left_step = {step} * uint32({width})" if width > 1 else f"left_step = {step}",
-        f"for n in range({_left_fetches(block, width)}):",
+        f"for n in range({left_fetches(block, width)}):",
         f"    r = {clamped(row, last_row(kernel, block))}",
-        f"    left_place[n] = {place(indices, (*kernel.left.strides, 1))}",
+        f"    left_place[n] = {offset(indices, (*kernel.left.strides, 1))}",
     ]
 
 
-def _right_places(kernel: ProductKernel, block: BlockTile) -> list[str]:
+def _right_offsets(kernel: ProductKernel, block: BlockTile) -> list[str]:
     """Which elements of the weight a thread fetches: four of every ``4 threads / columns``-th line."""
     pieces = block.columns // QUAD
     return [
         f"right_step = thread // uint32({pieces})",
         f"right_column = thread % uint32({pieces}) * uint32({QUAD})",
-        *right_place(kernel, block),
+        *right_offset(kernel, block),
         f"right_place = uint32(right_place + right_step * uint32({block.panel}))",
     ]
 
 
 def _start(kernel: ProductKernel, block: BlockTile) -> list[str]:
-    column = clamped(f"column + across + {_column(block)}", last_column(kernel, block))
+    column = clamped(f"column + across + {column_of_thread(block)}", last_column(kernel, block))
     return [
         f"for j in range({block.width}):",
         f"    begin = {start(kernel, block, column)}",
@@ -198,9 +154,9 @@ def _fetch(kernel: ProductKernel, block: BlockTile, step: str, width: int) -> li
         conditions = [f"k + {s} < uint32({kernel.inner})" for s in ("left_step", f"right_step + {line}")]
     return [
         f"k = {step} * uint32({block.depth})",
-        f"for n in range({_left_fetches(block, width)}):",
+        f"for n in range({left_fetches(block, width)}):",
         *indented(1, _read_if(conditions[0], _neighbours("left", width), left, kernel.dtype)),
-        f"for n in range({_right_fetches(block)}):",
+        f"for n in range({right_fetches(block)}):",
         *indented(1, _read_if(conditions[1], _neighbours("right", QUAD), right, kernel.dtype)),
     ]
 
@@ -209,7 +165,7 @@ def _neighbours(name: str, count: int) -> list[str]:
     """Piece number ``n`` of an array."""
     if count == 1:
         return [f"{name}[n]"]
-    return [f"{name}[{_plus(f'n * {count}', e)}]" for e in range(count)]
+    return [f"{name}[{added_to(f'n * {count}', e)}]" for e in range(count)]
 
 
 def _read_if(condition: str, names: list[str], value: str, dtype: str) -> list[str]:
@@ -227,25 +183,25 @@ def _read_if(condition: str, names: list[str], value: str, dtype: str) -> list[s
 
 def _left_half(block: BlockTile) -> str:
     """Where the half that belongs to a step begins."""
-    return f"half * uint32({block.depth * _left_line(block)})"
+    return f"half * uint32({block.depth * left_line(block)})"
 
 
 def _right_half(block: BlockTile) -> str:
-    return f"uint32({2 * block.depth * _left_line(block)}) + half * uint32({block.depth * block.columns})"
+    return f"uint32({2 * block.depth * left_line(block)}) + half * uint32({block.depth * block.columns})"
 
 
 def _put(block: BlockTile, step: str, width: int) -> list[str]:
     """What was fetched into the half of shared memory that belongs to the step."""
-    line = f"(left_step + uint32(e)) * uint32({_left_line(block)})"
+    line = f"(left_step + uint32(e)) * uint32({left_line(block)})"
     apart = width * block.threads // block.depth
     left = f"memory[{_left_half(block)} + {line} + left_row + uint32(n * {apart})]"
     right = f"{_right_half(block)} + right_step * uint32({block.columns}) + right_column"
     return [
         f"half = {step} % uint32(2)",
-        f"for n in range({_left_fetches(block, width)}):",
+        f"for n in range({left_fetches(block, width)}):",
         f"    for e in range({width}):",
         f"        {left} = left[n * {width} + e]",
-        f"for n in range({_right_fetches(block)}):",
+        f"for n in range({right_fetches(block)}):",
         f"    for e in range({QUAD}):",
         f"        memory[{right} + uint32(n * {QUAD * block.threads} + e)] = right[n * {QUAD} + e]",
         "cuda.syncthreads()",
@@ -254,9 +210,9 @@ def _put(block: BlockTile, step: str, width: int) -> list[str]:
 
 def _step(kernel: ProductKernel, block: BlockTile, width: int) -> list[str]:
     """One step multiplied and added, while the next is on its way."""
-    unroll = min(block.depth, max(2, _UNROLLED // (block.height * block.width)))
-    left = f"{_left_half(block)} + k * uint32({_left_line(block)}) + down + {_row(block)}"
-    right = f"{_right_half(block)} + k * uint32({block.columns}) + across + {_column(block)}"
+    unroll = min(block.depth, max(2, _UNROLLED_MULTIPLICATIONS // (block.height * block.width)))
+    left = f"{_left_half(block)} + k * uint32({left_line(block)}) + down + {row_of_thread(block)}"
+    right = f"{_right_half(block)} + k * uint32({block.columns}) + across + {column_of_thread(block)}"
     return [
         "half = step % uint32(2)",
         "ahead = uint32(step + uint32(1))",
@@ -275,69 +231,4 @@ def _step(kernel: ProductKernel, block: BlockTile, width: int) -> list[str]:
         "if ahead < beyond:",
         *indented(1, _put(block, "ahead", width)),
         "step = ahead",
-    ]
-
-
-# -- after the loop ------------------------------------------------------------------------------------------
-
-
-def _finish(kernel: ProductKernel, block: BlockTile, part: int) -> list[str]:
-    """Piece number ``part`` of every thread: into shared memory, then element by element out of it."""
-    down, across = _lanes(block)
-    warps = block.columns // block.width // across
-    tall = _tall(block)
-    line = (
-        f"(warp // uint32({warps}) * uint32({down}) + lane // uint32({across})) * uint32({tall}) + uint32(i)"
-    )
-    wide = kernel.units % QUAD == 0
-    count = tall * block.width // (QUAD if wide else 1)
-    return [
-        "cuda.syncthreads()",
-        f"for i in range({tall}):",
-        f"    for j in range({block.width}):",
-        f"        p = ({line}) * uint32({block.columns}) + across + {_column(block)}",
-        f"        memory[p] = total[{_plus('i * ' + str(block.width) + ' + j', part * tall * block.width)}]",
-        "cuda.syncthreads()",
-        *(
-            [f"done = cuda.local.array({QUAD}, {array_type(storage(kernel, block))})"]
-            if wide and not part
-            else []
-        ),
-        f"for n in range({count}):",
-        *indented(1, _elements(kernel, block, part, QUAD if wide else 1)),
-    ]
-
-
-def _elements(kernel: ProductKernel, block: BlockTile, part: int, width: int) -> list[str]:
-    """``width`` neighbours finished and stored."""
-    lanes, tall = _lanes(block)[0], _tall(block)
-    columns, lines_of_warp = f"uint32({block.columns})", f"uint32({lanes * tall})"
-    return [
-        f"place = (thread + uint32(n * {block.threads})) * uint32({width})",
-        f"line = place // {columns}",
-        f"r = row + line // {lines_of_warp} * uint32({lanes * block.height})"
-        + _plus(f" + line % {lines_of_warp}", part * lanes * tall, "uint32({})"),
-        f"c = column + place % {columns}",
-        *guarded(inside(kernel, block), _four(kernel, block) if width == QUAD else _one(kernel, block)),
-    ]
-
-
-def _one(kernel: ProductKernel, block: BlockTile) -> list[str]:
-    text, result = finished(kernel, block)
-    pointer, where = target(kernel, block)
-    return [f"{kernel.accumulator} = memory[place]", *text, f"{pointer}[{where}] = {result}"]
-
-
-def _four(kernel: ProductKernel, block: BlockTile) -> list[str]:
-    text, result = finished(kernel, block)
-    pointer, where = target(kernel, block)
-    return [
-        "corner = c",
-        f"for e in range({QUAD}):",
-        "    c = corner + uint32(e)",
-        f"    {kernel.accumulator} = memory[place + uint32(e)]",
-        *indented(1, text),
-        f"    done[e] = {result}",
-        "c = corner",
-        f"stv4({pointer}, uint32({where}), {', '.join(f'done[{e}]' for e in range(QUAD))})",
     ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from blockfuse.codegen.cuda.device.device import ALIGNMENT_BYTES
 from blockfuse.codegen.cuda.program.plan import Plan
-from blockfuse.codegen.scheduling.buffers import Buffer, items_reserved
+from blockfuse.codegen.scheduling.buffers import Buffer, BufferKind, items_reserved
 
 
 @dataclass(frozen=True)
@@ -24,17 +24,17 @@ def call_layout(plan: Plan, items: int, scratch: int) -> CallLayout:
     """The memory of a call with a batch of so many items (0: the program is for one size). scratch: bytes."""
     workspace = plan.schedule.workspace
     offsets = {}
-    for number, buffer in (*plan.buffers("workspace"), *plan.buffers("register")):
-        grown = workspace.fixed + buffer.place * items_reserved(items)
-        offsets[number] = grown if buffer.share else buffer.place
+    for number, buffer in (*plan.buffers(BufferKind.WORKSPACE), *plan.buffers(BufferKind.REGISTER)):
+        grown = workspace.fixed + buffer.offset * items_reserved(items)
+        offsets[number] = grown if buffer.rows_per_item else buffer.offset
     end = rounded(workspace.bytes_for(items))
     ranges = []
-    for kind in ("argument", "result"):
+    for kind in (BufferKind.ARGUMENT, BufferKind.RESULT):
         start = end
         for number, buffer in plan.buffers(kind):
             offsets[number] = end
             end += rounded(nbytes_for(buffer, items))
-        if kind == "result" and plan.schedule.fault is not None:  # which so comes back with the results
+        if kind is BufferKind.RESULT and plan.schedule.fault is not None:  # it comes back with the results
             offsets[plan.schedule.fault] = end
             end += rounded(1)
         ranges.append((start, end))

@@ -12,7 +12,8 @@ import numpy
 from blockfuse.codegen.cuda.device.device import Device, Make, Queue, Resident, Value
 from blockfuse.codegen.cuda.program.call_layout import CallLayout, call_layout, nbytes_for, rounded
 from blockfuse.codegen.cuda.program.plan import Plan
-from blockfuse.codegen.kernels.source_lines import FAULT
+from blockfuse.codegen.kernels.kernel import FAULT
+from blockfuse.codegen.scheduling.buffers import BufferKind
 from blockfuse.ir.errors import DeviceMemoryError, FaultError
 
 Table = list[int]  # number of a buffer -> its address
@@ -27,7 +28,7 @@ class Parameters:
 
     def __init__(self, plan: Plan, queue: Queue) -> None:
         offsets, end = {}, 0
-        for number, buffer in plan.buffers("parameter"):
+        for number, buffer in plan.buffers(BufferKind.PARAMETER):
             if number in plan.touched:
                 offsets[number] = end
                 end += rounded(buffer.type.nbytes)
@@ -88,7 +89,7 @@ class CallMemory:
         self._results = _Staging(layout.results, base, device)
         self._made = [
             (n, b.shape_for(items), b.type.dtype, max(nbytes_for(b, items), 1))
-            for n, b in plan.buffers("result")
+            for n, b in plan.buffers(BufferKind.RESULT)
         ]
         self._is_read = False  # whether an upload that nobody waited for may still read what is staged
         self._fault = None if plan.schedule.fault is None else layout.offsets[plan.schedule.fault]

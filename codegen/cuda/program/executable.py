@@ -18,6 +18,7 @@ from blockfuse.codegen.cuda.program.call_memory import CallMemories, CallMemory,
 from blockfuse.codegen.cuda.program.loading import loaded
 from blockfuse.codegen.cuda.program.plan import WIDE_ACCESS_BYTES
 from blockfuse.codegen.cuda.program.step_runner import StepRunner
+from blockfuse.codegen.scheduling.buffers import BufferKind
 from blockfuse.codegen.scheduling.host_calls import around_calls
 from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.codegen.store import Store
@@ -41,8 +42,8 @@ class Executable:
         self._program = loaded(schedule, device, store, precision)
         self.plan = self._program.plan
         self._queue = device.queue()
-        self._arguments = self.plan.buffers("argument")
-        growing = (number for number, (_, buffer) in enumerate(self._arguments) if buffer.share)
+        self._arguments = self.plan.buffers(BufferKind.ARGUMENT)
+        growing = (number for number, (_, buffer) in enumerate(self._arguments) if buffer.rows_per_item)
         self._growing = next(growing, None)  # the first argument that tells how many items a batch has
         self._parameters = Parameters(self.plan, self._queue)
         self._memories = CallMemories(self.plan, self._parameters, device, self._queue)
@@ -71,7 +72,7 @@ class Executable:
         """Use the values of these arrays (C-contiguous, in the order of ``schedule.parameters``) from now on."""
         self.device.check()  # before the lock, which a fork may have left held
         with self._lock:
-            for (number, _), array in zip(self.plan.buffers("parameter"), parameters, strict=True):
+            for (number, _), array in zip(self.plan.buffers(BufferKind.PARAMETER), parameters, strict=True):
                 # Calls that have not run yet come first in the queue.
                 if number in self._parameters.addresses:
                     self._queue.upload(self._parameters.addresses[number], array)
@@ -132,7 +133,7 @@ class Executable:
         needed = max((kernel.scratch for _, kernel in self._program.regions.values()), default=0)
         for number, kernel in self._program.kernels.items():
             rows, (named, source) = self.plan.rows(number, items), self.plan.rendered[number]
-            if rows > source.most_rows:
+            if rows > source.max_rows:
                 raise CudaError(f"{rows} rows are too many for {named.name} on a device: use smaller batches")
             needed = max(needed, kernel.scratch * rows)
         return needed

@@ -14,7 +14,10 @@ from typing import Any
 import numpy
 from numpy.lib.stride_tricks import as_strided
 
-from blockfuse.codegen.kernels.kernel import Access, Kernel, MapKernel, ProductKernel, Statement
+from blockfuse.codegen.kernels.expression import Name
+from blockfuse.codegen.kernels.kernel import Access, Kernel, Statement
+from blockfuse.codegen.kernels.loop_kernels import MapKernel
+from blockfuse.codegen.kernels.product_kernels import BETWEEN, ChainKernel, ProductKernel
 from blockfuse.codegen.store import Store
 
 
@@ -35,36 +38,32 @@ class HostKernel:
         unused = ctypes.c_int64()
         words = [ctypes.c_int64] * (4 + len(addresses))
         function = ctypes.CFUNCTYPE(ctypes.c_int32, *words)(self._address)
-        address = ctypes.addressof(unused)
-        function(address, address, *addresses, 0, rows)
+        place = ctypes.addressof(unused)
+        function(place, place, *addresses, 0, rows)
 
 
 class HostProduct:
-    """A product that was cut for a device, after those of the same launch."""
+    """Products that were cut for a device, one after the other."""
 
-    def __init__(self, kernel: ProductKernel, store: Store) -> None:
+    def __init__(self, kernel: ProductKernel | ChainKernel, store: Store) -> None:
         self._kernel = kernel
-        self._layers = [*kernel.before, kernel]
+        self._layers = kernel.layers if isinstance(kernel, ChainKernel) else (kernel,)
         self._rests = [HostKernel(_rest_of(layer), store) for layer in self._layers]
 
     def launch(self, addresses: Sequence[int], rows: int) -> None:
         """Run over memory of the host."""
-        named = dict(zip((*self._kernel.pointers, "out"), addresses, strict=True))
-        between = [numpy.empty((rows, layer.units), layer.store.dtype) for layer in self._kernel.before]
-        outs = [*(array.ctypes.data for array in between), named["out"]]
+        places = dict(zip((name for name, _ in self._kernel.pointers), addresses, strict=True))
+        between = [numpy.empty((rows, layer.units), layer.store.dtype) for layer in self._layers[:-1]]
+        outs = [*(array.ctypes.data for array in between), places["out"]]
         for layer, rest, out in zip(self._layers, self._rests, outs, strict=True):
-            sums = _sums(layer, named, rows)
-            rest.launch([sums.ctypes.data, *(named[access.name] for access in layer.loads), out], rows)
-            named[_BETWEEN] = out
-
-
-# What ``codegen/cuda/products/chains.py`` calls the left operand of a product after another one.
-_BETWEEN = "here"
+            sums = _sums(layer, places, rows)
+            rest.launch([sums.ctypes.data, *(places[access.name] for access in layer.loads), out], rows)
+            places[BETWEEN] = out
 
 
 def on_host(kernel: Kernel, store: Store) -> HostKernel | HostProduct:
     """What runs a kernel over memory of the host."""
-    if isinstance(kernel, ProductKernel) and not kernel.tiles:
+    if isinstance(kernel, ProductKernel | ChainKernel) and not kernel.tiles:
         return HostProduct(kernel, store)
     return HostKernel(kernel, store)
 
@@ -77,31 +76,30 @@ def _rest_of(kernel: ProductKernel) -> MapKernel:
     )
     taken = {access.name for access in kernel.loads}
     sums = Access(next(f"x{n}" for n in count() if f"x{n}" not in taken), kernel.dtype, strides)
-    body = (Statement(kernel.accumulator, kernel.dtype, sums.name), *kernel.body)
+    body = (Statement(kernel.accumulator, kernel.dtype, Name(sums.name)), *kernel.body)
     return MapKernel(
         kernel.name,
+        replace(kernel.store, strides=strides),
         extents,
         (sums, *kernel.loads),
         body,
-        replace(kernel.store, strides=strides),
         kernel.result,
     )
 
 
-def _sums(kernel: ProductKernel, addresses: dict[str, int], rows: int) -> numpy.ndarray:
-    """The product with its bias, (matrices, rows, units). addresses: pointer -> address."""
-    assert kernel.block is not None
+def _sums(kernel: ProductKernel, places: dict[str, int], rows: int) -> numpy.ndarray:
+    """The product with its bias, (matrices, rows, units). places: pointer -> address."""
     stack, height = (rows, kernel.height) if kernel.batched else (1, rows)
     inner, units, panel = kernel.inner, kernel.units, kernel.block.panel
     *step, line = kernel.left.strides
-    left = _at(addresses[kernel.left.name], (stack, height, inner), (*(step or (0,)), line, 1), kernel.dtype)
+    left = _at(places[kernel.left.name], (stack, height, inner), (*(step or (0,)), line, 1), kernel.dtype)
     panels = -(-units // panel)
     strides = (*(kernel.right.strides or (0,)), inner * panel, panel, 1)
-    right = _at(addresses[kernel.right.name], (stack, panels, inner, panel), strides, kernel.dtype)
+    right = _at(places[kernel.right.name], (stack, panels, inner, panel), strides, kernel.dtype)
     weight = right.transpose(0, 2, 1, 3).reshape(stack, inner, panels * panel)[:, :, :units]
     sums = numpy.matmul(left, weight)
     if kernel.bias is not None:
-        sums += _at(addresses[kernel.bias.name], (units,), (1,), kernel.dtype)
+        sums += _at(places[kernel.bias.name], (units,), (1,), kernel.dtype)
     return numpy.ascontiguousarray(sums)
 
 

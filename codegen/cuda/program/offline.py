@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import numpy
 
 from blockfuse.codegen.cuda.program.plan import plan
-from blockfuse.codegen.cuda.source.render import render
+from blockfuse.codegen.cuda.render import render
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.codegen.validity import Validity

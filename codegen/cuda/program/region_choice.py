@@ -13,37 +13,30 @@ import math
 import re
 from collections.abc import Callable, Iterable
 from math import prod
+from typing import Any
 
 import numpy
 
 from blockfuse.codegen.cuda.program.regions import Region, meets, region
 from blockfuse.codegen.cuda.source.device_source import DeviceSource
 from blockfuse.codegen.cuda.source.thread_groups import instructions
-from blockfuse.codegen.kernels.kernel import (
-    Access,
-    ColumnKernel,
-    DrawKernel,
-    Fold,
-    MapKernel,
-    ProductKernel,
-    RowKernel,
-    Statement,
-    has_fault,
-)
+from blockfuse.codegen.kernels.kernel import Access, Kernel, Statement
+from blockfuse.codegen.kernels.loop_kernels import ColumnKernel, DrawKernel, Fold, MapKernel, RowKernel
+from blockfuse.codegen.kernels.product_kernels import ChainKernel, ProductKernel
 from blockfuse.codegen.scheduling.schedule import BlockSchedule, Schedule
-from blockfuse.codegen.scheduling.steps import HostCall, Launch, launches_of
+from blockfuse.codegen.scheduling.steps import HostCall, Launch
 from blockfuse.ir.errors import NoDeviceKernelError
 
-READ_NS = 10_000.0  # until the host has read a predicate
-LAUNCH_NS = 2_000.0  # of a launch behind another one
+READ_NS = 10_000.0  # nanoseconds until the host has read a predicate
+LAUNCH_NS = 2_000.0  # nanoseconds of a launch behind another one
 MAX_TIME_SHARE = 0.5  # a block of a flow may take so much of what it saves
-STEP_NS = 500.0  # of a kernel that has little to do: addresses, first loads, the barrier
-BYTES_PER_NS = 8.0  # that a block of threads moves
-OPERATIONS_PER_NS = 64.0  # that it computes
-COLUMN_STEP_NS = 30.0  # from one element of a column to the next
-_MAX_LAUNCHES = 32  # of a region: it shall compile in a second or two
+STEP_NS = 500.0  # nanoseconds of a kernel that has little to do: addresses, first loads, the barrier
+BYTES_PER_NS = 8.0  # that a block of threads moves in a nanosecond
+OPERATIONS_PER_NS = 64.0  # that it computes in one
+COLUMN_STEP_NS = 30.0  # nanoseconds from one element of a column to the next
+_MAX_LAUNCHES = 32  # most of a region: it shall compile in a second or two
 _MAX_BLOCKS = 32  # the same
-_MAX_SHARED_BYTES = 48 << 10  # of shared memory, that kernels may declare
+_MAX_SHARED_BYTES = 48 << 10  # bytes of shared memory that kernels may declare
 
 Sources = dict[int, DeviceSource]  # step -> its kernel for a region
 
@@ -93,11 +86,11 @@ def _sources(
     if problem:
         raise NoDeviceKernelError(problem)
     found: Sources = {}
-    for number in range(block.first, block.beyond):
-        step = schedule.steps[number]
+    for place in range(block.first, block.end):
+        step = schedule.steps[place]
         assert isinstance(step, Launch), "a device has no strips"
-        found[number] = source_of(step)
-        if len(found[number].stages) != 1 or found[number].scratch:
+        found[place] = source_of(step)
+        if len(found[place].stages) != 1 or found[place].scratch:
             raise NoDeviceKernelError(f"kernel {step.kernel.name} is more than one launch")
     if not _fits(found.values()):
         raise NoDeviceKernelError("its kernels need blocks of different sizes, or much shared memory")
@@ -106,12 +99,12 @@ def _sources(
 
 def _too_large(schedule: Schedule, block: BlockSchedule) -> str:
     """Why a block of threads would not be done with a block of the flow soon; empty where it would."""
-    steps = schedule.steps[block.first : block.beyond]
+    steps = schedule.steps[block.first : block.end]
     hosted = [step.operator.name for step in steps if isinstance(step, HostCall)]
     if hosted:
         return f"numpy {hosted[0]} runs on the host"
-    launches = list(launches_of(steps))
-    picking = [launch.kernel.name for launch in launches if has_fault(launch.kernel)]
+    launches = [launch for step in steps for launch in step.launches]
+    picking = [launch.kernel.name for launch in launches if launch.kernel.has_fault]
     if picking:  # see NOTE [faults]
         return f"kernel {picking[0]} picks by index, and the host must see whether one is beyond its axis"
     time, saved = sum(map(nanoseconds, launches)), READ_NS + LAUNCH_NS * len(launches)
@@ -134,7 +127,7 @@ def _fitting(schedule: Schedule, blocks: Iterable[int], sources: Sources) -> lis
 
 def _kernels(schedule: Schedule, blocks: Iterable[int], sources: Sources) -> list[DeviceSource]:
     scheduled = (schedule.blocks[number] for number in blocks)
-    return [sources[number] for b in scheduled for number in range(b.first, b.beyond)]
+    return [sources[place] for b in scheduled for place in range(b.first, b.end)]
 
 
 def _fits(kernels: Iterable[DeviceSource]) -> bool:
@@ -163,21 +156,31 @@ def _beside(schedule: Schedule, blocks: Iterable[int]) -> tuple[int, ...]:
 
 def nanoseconds(launch: Launch) -> float:
     """About how long one block of threads needs for a launch; see NOTE [what pays]."""
-    kernel, rows = launch.kernel, launch.rows
-    if isinstance(kernel, ProductKernel):
-        return sum(_of_product(layer, rows) for layer in (*kernel.before, kernel))
-    if isinstance(kernel, MapKernel):
-        elements, accesses, body = rows * prod(kernel.extents), [*kernel.loads, kernel.store], [kernel.body]
-        return STEP_NS + _time(elements, accesses, _length(body))
-    if isinstance(kernel, RowKernel):
-        accesses = [*(a for s in kernel.sweeps for a in s.loads), kernel.store]
-        length = _length([part for s in kernel.sweeps for part in (s.body, s.folds)])
-        return len(kernel.sweeps) * STEP_NS + _time(rows * kernel.extent, accesses, length)
-    if isinstance(kernel, DrawKernel):
-        return math.inf  # where there are decisions, nothing is drawn
-    assert isinstance(kernel, ColumnKernel)
+    return _NANOSECONDS[type(launch.kernel)](launch.kernel, launch.rows)
+
+
+def _of_map(kernel: MapKernel, rows: int) -> float:
+    accesses = [*kernel.loads, kernel.store]
+    return STEP_NS + _time(rows * prod(kernel.extents), accesses, _length([kernel.body]))
+
+
+def _of_rows(kernel: RowKernel, rows: int) -> float:
+    accesses = [*(a for s in kernel.sweeps for a in s.loads), kernel.store]
+    length = _length([part for s in kernel.sweeps for part in (s.body, s.folds)])
+    return len(kernel.sweeps) * STEP_NS + _time(rows * kernel.extent, accesses, length)
+
+
+def _of_columns(kernel: ColumnKernel, rows: int) -> float:
     walk = COLUMN_STEP_NS * (8 + kernel.extents[0] / 8)
     return STEP_NS + walk + _time(rows * prod(kernel.extents), kernel.loads, _length([kernel.body]) + 1)
+
+
+def _of_draw(_kernel: DrawKernel, _rows: int) -> float:
+    return math.inf  # where there are decisions, nothing is drawn
+
+
+def _of_chain(kernel: ChainKernel, rows: int) -> float:
+    return sum(_of_product(layer, rows) for layer in kernel.layers)
 
 
 def _of_product(kernel: ProductKernel, rows: int) -> float:
@@ -204,3 +207,14 @@ def _length(parts: Iterable[Iterable[Statement | Fold]]) -> int:
     """About how many instructions there are for each element."""
     texts = (s.expression if isinstance(s, Statement) else s.step for part in parts for s in part)
     return sum(map(instructions, texts))
+
+
+# class of a kernel -> about how long a block of threads needs for it
+_NANOSECONDS: dict[type[Kernel], Callable[[Any, int], float]] = {
+    MapKernel: _of_map,
+    RowKernel: _of_rows,
+    ColumnKernel: _of_columns,
+    DrawKernel: _of_draw,
+    ProductKernel: _of_product,
+    ChainKernel: _of_chain,
+}

@@ -29,21 +29,18 @@ _BARRIER = "cuda.syncthreads()"
 
 @dataclass(frozen=True)
 class Region:
-    """Blocks of a flow as one launch over pointers and words of ``uint32``, which begins with any of them by its index.
+    """``blocks`` of a flow as one launch over ``pointers`` and words of ``uint32``, which begins with a block by its place.
 
-    Afterwards the words say where it stopped (``following``), then for each exchanged buffer whose memory it has: an
-    index in ``exchanged``.
+    Afterwards the words say where it stopped (``following``), then for each ``exchanged`` buffer whose memory it has:
+    a place in ``exchanged``. exits: what follows a way out: a block, ``END``, or None where the way is unknown. unread:
+    blocks that are sure to be followed by the end, so that nobody need read the words.
     """
 
     blocks: tuple[int, ...]
     pointers: tuple[Pointer, ...]
-    exchanged: tuple[int, ...]  # buffers that may have each other's memory
-    exits: tuple[
-        int | None, ...
-    ]  # what follows a way out: a block, ``END``, or None where the way is unknown
-    unread: frozenset[
-        int
-    ]  # blocks that are sure to be followed by the end, so that nobody need read the words
+    exchanged: tuple[int, ...]
+    exits: tuple[int | None, ...]
+    unread: frozenset[int]
     source: DeviceSource
 
     @property
@@ -72,10 +69,10 @@ class _Writer:
     ) -> None:
         self.schedule, self.blocks, self.sources = schedule, blocks, sources
         self.scheduled = [schedule.blocks[number] for number in blocks]
-        self.steps = [n for b in self.scheduled for n in range(b.first, b.beyond)]
+        self.steps = [place for b in self.scheduled for place in range(b.first, b.end)]
         self.groups = _groups(chain.from_iterable(b.stores for b in self.scheduled))
         self.pointers = self._pointers()
-        used = list(dict.fromkeys(sources[number] for number in self.steps))
+        used = list(dict.fromkeys(sources[place] for place in self.steps))
         self.parts = {source: _Part(source, number) for number, source in enumerate(used)}
         self.threads = max((s.stages[0].threads for s in used), default=32)
         self.exits = self._exits()
@@ -98,22 +95,22 @@ class _Writer:
     # -- pointers ----------------------------------------------------------------------------------------------
 
     def _pointers(self) -> tuple[Pointer, ...]:
-        """What kernels and decisions read and write; of exchanged buffers each at the same offsets."""
-        used = {p for number in self.steps for p in self._launch(number).pointers}
+        """What kernels and decisions read and write; of exchanged buffers each at the same places."""
+        used = {p for place in self.steps for p in self._launch(place).pointers}
         used |= {Pointer(b.predicate, 0) for b in self.scheduled if b.predicate is not None}
         used |= {Pointer(n, p.offset) for p in used for n in self.groups.get(p.buffer, ())}
         return tuple(sorted(used, key=lambda p: (p.buffer, p.offset)))
 
-    def _launch(self, number: int) -> Launch:
-        step = self.schedule.steps[number]
+    def _launch(self, place: int) -> Launch:
+        step = self.schedule.steps[place]
         assert isinstance(step, Launch), "what is no launch is in no region"
         return step
 
     def _name(self, pointer: Pointer) -> str:
         """A name that no function has: they do not end in a number behind an underscore."""
         given = re.sub(r"[^0-9a-zA-Z]", "_", self.schedule.buffers[pointer.buffer].name).lstrip("_0123456789")
-        start = f"_from{pointer.offset}" if pointer.offset else ""
-        return f"{given or 'value'}{start}_{pointer.buffer}"
+        beyond = f"_from{pointer.offset}" if pointer.offset else ""
+        return f"{given or 'value'}{beyond}_{pointer.buffer}"
 
     # -- ways ----------------------------------------------------------------------------------------------------
 
@@ -139,7 +136,7 @@ class _Writer:
         lines = [
             "thread = uint32(cuda.threadIdx.x)",
             f"left = {unsigned(MAX_DECISIONS)}",
-            *(f"{self._memory(n)} = {unsigned(index)}" for index, n in enumerate(self.groups)),
+            *(f"{self._memory(n)} = {unsigned(place)}" for place, n in enumerate(self.groups)),
             f"while (at < {count}) & (left > uint32(0)):",
             *indented(1, list(self._branches())),
             "    left = uint32(left - uint32(1))",
@@ -153,17 +150,17 @@ class _Writer:
         return "\n".join(["", head, *indented(1, lines)]) + "\n"
 
     def _memory(self, buffer: int) -> str:
-        """The name of the index whose memory an exchanged buffer has."""
+        """The name of the place whose memory an exchanged buffer has."""
         return f"memory_{self._name(Pointer(buffer, 0))}"
 
     def _branches(self) -> Iterator[str]:
-        for index, block in enumerate(self.scheduled):
-            yield f"{'elif' if index else 'if'} at == {unsigned(index)}:"
+        for place, block in enumerate(self.scheduled):
+            yield f"{'elif' if place else 'if'} at == {unsigned(place)}:"
             yield from indented(1, list(self._block(block)))
 
     def _block(self, block: BlockSchedule) -> Iterator[str]:
-        for number in range(block.first, block.beyond):
-            yield from self._call(self._launch(number), self.sources[number])
+        for place in range(block.first, block.end):
+            yield from self._call(self._launch(place), self.sources[place])
         if block.predicate is not None:
             yield f"decided = {self._name(Pointer(block.predicate, 0))}[uint32(0)] != 0"
         for pair in block.stores:
@@ -210,7 +207,7 @@ def _groups(stores: Iterable[tuple[int, int]]) -> dict[int, tuple[int, ...]]:
 
 
 class _Part:
-    """A kernel as a function that threads of a region call: it is told which block of the grid it is by ``axes``.
+    """A kernel as a function that threads of a region call: it is told its place in the grid by ``axes``.
 
     What it reads may have been written by the same launch, which loads past the coherent caches would not see.
     """
@@ -221,7 +218,7 @@ class _Part:
         self.axes = [axis for axis in "xyz" if f"cuda.blockIdx.{axis}" in source.text]
         text = source.text.replace("ldv4(", "ldv4_written(")
         text = re.sub(r"cuda\.blockIdx\.(\w)", r"block_\1", text)
-        indices = "".join(f", block_{axis}" for axis in self.axes)
+        places = "".join(f", block_{axis}" for axis in self.axes)
         self.text = text.replace(f"def {stage.name}(", f"def {self.name}(").replace(
-            ", rows):", f", rows{indices}):", 1
+            ", rows):", f", rows{places}):", 1
         )

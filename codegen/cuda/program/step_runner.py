@@ -17,7 +17,6 @@ from blockfuse.codegen.cuda.program.call_memory import CallMemory, Key, Table
 from blockfuse.codegen.cuda.program.loading import LoadedProgram
 from blockfuse.codegen.cuda.program.plan import Piece
 from blockfuse.codegen.cuda.program.regions import END
-from blockfuse.codegen.kernels.kernel import has_fault
 from blockfuse.codegen.scheduling.host_calls import host_result
 from blockfuse.codegen.scheduling.schedule import BlockSchedule
 from blockfuse.codegen.scheduling.steps import HostCall, Launch, Pointer
@@ -137,7 +136,7 @@ class StepRunner:
                 arrays[p.buffer].ctypes.data + p.offset * arrays[p.buffer].itemsize for p in step.pointers
             ]
             self._host[step.kernel].launch(addresses, self._plan.rows(number, memory.items))
-            if has_fault(step.kernel):
+            if step.kernel.has_fault:
                 (fault,) = (n for n in piece.buffers if n == self._plan.schedule.fault)
                 self._queue.upload(table[fault], arrays[fault])
         self._queue.upload(table[result], arrays[result])

@@ -1,4 +1,4 @@
-"""Pieces of device source: typed numbers, places in memory, the work of a thread.
+"""Pieces of device source: typed numbers, offsets from pointers, the work of a thread.
 
 Everything is unsigned and 32 bits wide, as a device's own arithmetic is; Numba makes 64 bits of any two integers, so each
 result is narrowed again. Only accesses that walk backwards count with 64 bits.
@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from math import prod
 
-from blockfuse.codegen.kernels.kernel import Access, Index
-from blockfuse.codegen.kernels.source_lines import FAULT, element, indented, place_name, wrapped
+from blockfuse.codegen.kernels.kernel import FAULT, Access, Index
+from blockfuse.codegen.kernels.source_lines import clamped_index, indented, variable, wrapped
 from blockfuse.ir.errors import NoDeviceKernelError
 
-WIDE = 4  # elements that a thread moves at once
-MOST_BLOCKS = 65535  # along the second side of a grid
-_SLACK = 2**16  # places that rounding up to whole blocks may count beyond the last
+WIDE_ELEMENTS = 4  # elements that a thread moves at once
+MAX_GRID_BLOCKS = 65535  # along the second side of a grid
+_ROUNDING = 2**16  # elements that rounding up to whole blocks may count beyond the last
 
 
 def head(name: str, pointers: Sequence[tuple[str, str]], scratch: bool = False) -> str:
@@ -38,7 +38,7 @@ def times(index: str, factor: int) -> str:
     return index if factor == 1 else f"{index} * {unsigned(factor)}"
 
 
-def place(indices: Sequence[str], strides: Sequence[int]) -> str:
+def offset(indices: Sequence[str], strides: Sequence[int]) -> str:
     """The sum of index times stride, without what is zero."""
     pairs = [(i, s) for i, s in zip(indices, strides, strict=True) if s]
     if not pairs:
@@ -50,25 +50,25 @@ def place(indices: Sequence[str], strides: Sequence[int]) -> str:
     return f"uint32({' + '.join(times(i, s) for i, s in pairs)})"
 
 
-def gathered(names: Sequence[str], access: Access) -> str:
-    """The place of an element of a table: ``place``, and so many steps for each index."""
-    steps = [(place_name(index), index.stride) for index in access.indices]
+def table_offset(names: Sequence[str], access: Access) -> str:
+    """The offset of an element of a table: ``offset``, and so many steps for each index."""
+    steps = [(clamped_index(index), index.stride) for index in access.indices]
     if min(*access.strides, *(stride for _, stride in steps), 0) < 0:
         pairs = [*zip(names, access.strides, strict=True), *steps]
         return " + ".join(f"int64({i}) * int64({s})" for i, s in pairs if s) or unsigned(0)
-    terms = [place(names, access.strides)] * any(access.strides)
+    terms = [offset(names, access.strides)] * any(access.strides)
     terms += [times(f"uint32({name})", stride) for name, stride in steps if stride]
     return f"uint32({' + '.join(terms)})" if terms else unsigned(0)
 
 
-def picked(index: Index, text: str) -> list[str]:
-    """The place that an index, which ``text`` loads, names: see NOTE [faults]."""
-    beyond_axis = f"{place_name(index)} != {element(index.name)}"
+def clamped_lines(index: Index, text: str) -> list[str]:
+    """An index that ``text`` loads as the nearest one that there is: see NOTE [faults]."""
+    beyond_axis = f"{clamped_index(index)} != {variable(index.name)}"
     return [*wrapped(index, text), *guarded(beyond_axis, [f"{FAULT[0]}[{unsigned(0)}] = int64(1)"])]
 
 
-def beyond(start: str, index: str, access: Access, axis: int) -> str:
-    """The place ``index`` steps along an axis of ``access`` after one of its places."""
+def offset_after(start: str, index: str, access: Access, axis: int) -> str:
+    """The offset ``index`` steps along an axis of ``access`` after one of its offsets."""
     stride = access.strides[axis]
     if min(access.strides) < 0:
         return f"{start} + int64({index}) * int64({stride})"
@@ -135,24 +135,24 @@ def looped(index: str, count: int, lines: list[str]) -> list[str]:
 
 def four(name: str, start: str = "") -> str:
     """Four neighbours in an array, from ``start`` on, as targets or arguments."""
-    return ", ".join(f"{name}[{' + '.join(t for t in (start, str(n)) if t)}]" for n in range(WIDE))
+    return ", ".join(f"{name}[{' + '.join(t for t in (start, str(n)) if t)}]" for n in range(WIDE_ELEMENTS))
 
 
 def is_wide(access: Access) -> bool:
     """Whether four elements that follow each other along the last axis are neighbours in memory, in whole fours."""
     *outer, last = access.strides
     outer += [index.stride for index in access.indices]
-    return last == 1 and all(s >= 0 and s % WIDE == 0 for s in outer)
+    return last == 1 and all(s >= 0 and s % WIDE_ELEMENTS == 0 for s in outer)
 
 
-def most_rows(accesses: Iterable[Access], extents: tuple[int, ...]) -> int:
-    """For how many rows 32 bits count all places and all elements."""
-    limit = (2**32 - 1 - _SLACK) // max(1, prod(extents))
+def max_rows(accesses: Iterable[Access], extents: tuple[int, ...]) -> int:
+    """For how many rows 32 bits count all offsets and all elements."""
+    limit = (2**32 - 1 - _ROUNDING) // max(1, prod(extents))
     for access in accesses:
         across, *inner = map(abs, access.strides)
         reach = sum(s * (n - 1) for s, n in zip(inner, extents, strict=False))
         reach += sum(abs(index.stride) * (index.size - 1) for index in access.indices)
-        limit = min(limit, (2**32 - 1 - _SLACK - reach) // max(1, across) + 1)
+        limit = min(limit, (2**32 - 1 - _ROUNDING - reach) // max(1, across) + 1)
     if limit < 1:
         raise NoDeviceKernelError(
             f"a row of {extents} elements has places beyond 2**32, which kernels cannot count"

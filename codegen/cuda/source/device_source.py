@@ -8,21 +8,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Stage:
-    """One launch: ``name`` of the source over all pointers of the kernel and ``rows`` (uint32), in ``threads`` a block.
+    """One launch of a function of the source, over all pointers of the kernel and ``rows`` (uint32)."""
 
-    A row holds ``pieces`` pieces of work, of which a block does ``share``; where there are none, one block does it all.
-    columns, layers: the other two sides of the grid. shared_bytes: dynamic shared memory; arrays of a constant size are
-    declared in the source. resident: so many blocks must fit on a multiprocessor at once, which bounds the registers of a
-    thread.
-    """
-
-    name: str
-    threads: int
-    pieces: int = 1
-    share: int = 1
-    columns: int = 1
-    layers: int = 1
-    shared_bytes: int = 0
+    name: str  # of the function
+    threads: int  # in a block
+    pieces: int = 1  # of work in a row
+    pieces_per_block: int = 1  # of all rows one after the other; where there are none, one block does it all
+    columns: int = 1  # the second side of the grid
+    layers: int = 1  # the third side
+    shared_bytes: int = 0  # of dynamic shared memory; arrays of a constant size are declared in the source
+    # blocks that must fit on a multiprocessor at once, which bounds the registers of a thread
     resident: int = 1
 
     @property
@@ -32,27 +27,22 @@ class Stage:
 
     def grid(self, rows: int) -> tuple[int, int, int]:
         """Blocks for so many rows, at least one."""
-        return max(1, -(-rows * self.pieces // self.share)), self.columns, self.layers
+        return max(1, -(-rows * self.pieces // self.pieces_per_block)), self.columns, self.layers
 
 
 @dataclass(frozen=True)
 class DeviceSource:
-    """A kernel as Python source for the device: its functions run one after the other as ``stages``.
-
-    pointers: name and dtype of each, in calling order, a kernel's result last. Where ``scratch`` is not 0, a pointer
-    ``scratch`` to ``scratch_dtype`` follows them: memory that holds nothing before and after, of so many bytes for each row.
-    wide: every pointer must be a multiple of 16 bytes; where one is not, ``render`` makes a source without that.
-    most_rows: places in memory are 32 bits wide, which do for so many rows.
-    """
+    """A kernel as Python source for the device: its functions run one after the other as ``stages``."""
 
     name: str
     text: str
-    pointers: tuple[tuple[str, str], ...]
+    pointers: tuple[tuple[str, str], ...]  # name and dtype of each, in calling order, a kernel's result last
     stages: tuple[Stage, ...]
+    # bytes a row of memory that holds nothing before and after, whose pointer follows the others
     scratch: int = 0
     scratch_dtype: str = "float32"
-    wide: bool = False
-    most_rows: int = 2**32 - 1
+    wide: bool = False  # whether every pointer must be a multiple of 16 bytes; ``render`` also makes a source without that
+    max_rows: int = 2**32 - 1  # for which 32 bits count all offsets
 
     @property
     def parameters(self) -> tuple[tuple[str, str], ...]:

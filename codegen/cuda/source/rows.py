@@ -1,320 +1,118 @@
-"""Kernels of sweeps along rows, as device source: a team of threads shares a row and holds it in registers between sweeps.
+"""Kernels of sweeps along rows, as device source: a group of threads shares a row and holds it in registers between sweeps.
 
-See NOTE [teams] in ``thread_groups.py``.
+See NOTE [thread groups] in ``thread_groups.py``.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 import numpy
 
 from blockfuse.codegen.cuda.source.addresses import (
-    WIDE,
-    beyond,
-    four,
     function,
     guarded,
     head,
-    is_wide,
-    local,
     looped,
-    most_rows,
-    place,
-    read,
+    max_rows,
     seen,
     stored,
     times,
     unsigned,
 )
 from blockfuse.codegen.cuda.source.device_source import DeviceSource, Stage
-from blockfuse.codegen.cuda.source.thread_groups import (
-    Team,
-    folded_dtypes,
-    joined,
-    stores_elements,
-    team_for,
-    walked,
+from blockfuse.codegen.cuda.source.row_walks import (
+    arrays,
+    fold_lines,
+    held_loads,
+    row_of_thread,
+    row_store,
+    row_values,
+    starts,
+    sweep_lines,
 )
-from blockfuse.codegen.kernels.kernel import Access, RowKernel, Sweep
-from blockfuse.codegen.kernels.source_lines import assignment, element, of_elements, pointers
-
-_STRETCH = 64  # steps of a thread: longer folds are joined from stretches, which keeps float sums accurate
+from blockfuse.codegen.cuda.source.thread_groups import (
+    ThreadGroup,
+    folded_dtypes,
+    group_for,
+    joined,
+)
+from blockfuse.codegen.kernels.loop_kernels import RowKernel, Sweep
+from blockfuse.codegen.kernels.source_lines import assignment, text
 
 
 def rows_source(kernel: RowKernel, threads: int, wide: bool) -> DeviceSource:
-    team = team_for(kernel, threads, wide)
-    places = [*(a for a in kernel.loads if a not in kernel.row_loads), kernel.store]
+    group = group_for(kernel, threads, wide)
+    elements = [*(a for a in kernel.loads if a not in kernel.row_loads), kernel.store]
     source = DeviceSource(
         kernel.name,
-        function(head(kernel.name, pointers(kernel)), _whole(team)) if team.parts == 1 else "",
-        pointers(kernel),
-        (Stage(kernel.name, team.threads, share=team.rows),),
-        wide=team.width > 1,
-        most_rows=most_rows(places, (kernel.extent,)),
+        function(head(kernel.name, kernel.pointers), _whole(group)) if group.parts == 1 else "",
+        kernel.pointers,
+        (Stage(kernel.name, group.threads, pieces_per_block=group.rows),),
+        wide=group.width > 1,
+        max_rows=max_rows(elements, (kernel.extent,)),
     )
-    return source if team.parts == 1 else _in_parts(source, team)
+    return source if group.parts == 1 else _in_parts(source, group)
 
 
-def _in_parts(source: DeviceSource, team: Team) -> DeviceSource:
+def _in_parts(source: DeviceSource, group: ThreadGroup) -> DeviceSource:
     """Two stages: parts of rows are folded into scratch memory, then joined."""
-    (dtype,), folds = folded_dtypes(team.kernel), team.kernel.sweeps[0].folds
+    (dtype,), folds = folded_dtypes(group.kernel), group.kernel.sweeps[0].folds
     (last,) = source.stages
-    first = replace(last, name=f"{last.name}_of_parts", columns=team.parts)
+    first = replace(last, name=f"{last.name}_of_parts", columns=group.parts)
     source = replace(
         source,
         stages=(first, last),
-        scratch=len(folds) * team.parts * numpy.dtype(dtype).itemsize,
+        scratch=len(folds) * group.parts * numpy.dtype(dtype).itemsize,
         scratch_dtype=dtype,
     )
     heads = [head(s.name, source.pointers, scratch=True) for s in (first, last)]
-    parts, together = map(function, heads, (_part(team), _together(team)))
+    parts, together = map(function, heads, (_part(group), _together(group)))
     return replace(source, text=f"{parts}\n\n{together}")
 
 
-def _whole(team: Team) -> list[str]:
-    """Rows that one team each does from the first sweep to the last."""
-    kernel = team.kernel
-    lines = [*_row_of_thread(team), *_row_values(team), *_starts(team), *_arrays(team), *_held_loads(team)]
+def _whole(group: ThreadGroup) -> list[str]:
+    """Rows that one group each does from the first sweep to the last."""
+    kernel = group.kernel
+    lines = [*row_of_thread(group), *row_values(group), *starts(group), *arrays(group), *held_loads(group)]
     for number, sweep in enumerate(kernel.sweeps):
-        lines += _sweep(team, number, sweep)
-    return lines if stores_elements(kernel) else [*lines, *_row_store(team)]
-
-
-def _row_store(team: Team) -> list[str]:
-    kernel = team.kernel
-    store = f"out[r] = {stored(of_elements(kernel.result), kernel.store.dtype)}"
-    return guarded(_and("live" if team.rows > 1 else "", "lane == uint32(0)"), [store])
-
-
-def _and(*tests: str) -> str:
-    """Tests that are not empty, all of them."""
-    there = [t for t in tests if t]
-    return there[0] if len(there) == 1 else " & ".join(f"({t})" for t in there)
+        lines += sweep_lines(group, number, sweep)
+    return lines if kernel.stores_elements else [*lines, *row_store(group)]
 
 
 # -- rows in parts -------------------------------------------------------------------------------------------
 
 
-def _part(team: Team) -> list[str]:
+def _part(group: ThreadGroup) -> list[str]:
     """What a block folds of its part of a row, into scratch memory."""
-    kernel = team.kernel
+    kernel = group.kernel
     (sweep,) = kernel.sweeps
-    first = f"first = uint32(uint32(cuda.blockIdx.y) * {unsigned(team.steps * team.step)})"
-    lines = [*_row_of_thread(team), first, *_row_values(team), *_starts(team), *_arrays(team)]
-    lines += _folds(team, 0, sweep)
-    slot = f"uint32(r * {unsigned(team.parts)} + uint32(cuda.blockIdx.y))"
+    first = f"first = uint32(uint32(cuda.blockIdx.y) * {unsigned(group.steps * group.step)})"
+    lines = [*row_of_thread(group), first, *row_values(group), *starts(group), *arrays(group)]
+    lines += fold_lines(group, 0, sweep)
+    slot = f"uint32(r * {unsigned(group.parts)} + uint32(cuda.blockIdx.y))"
     stores = [f"{_slot(sweep, n, slot)} = {stored(f.name, f.dtype)}" for n, f in enumerate(sweep.folds)]
     return [*lines, *guarded("lane == uint32(0)", stores)]
 
 
-def _together(team: Team) -> list[str]:
+def _together(group: ThreadGroup) -> list[str]:
     """The parts of a row, joined by a block."""
-    kernel = team.kernel
+    kernel = group.kernel
     (sweep,) = kernel.sweeps
-    lines = [*_row_of_thread(team), *_row_values(team), *(f"{f.name} = {f.start}" for f in sweep.folds)]
-    slot = f"uint32(r * {unsigned(team.parts)} + part)"
+    lines = [*row_of_thread(group), *row_values(group), *(f"{f.name} = {text(f.start)}" for f in sweep.folds)]
+    slot = f"uint32(r * {unsigned(group.parts)} + part)"
     joins = [
         f"{f.name} = {f.join.format(f.name, seen(_slot(sweep, n, slot), f.dtype))}"
         for n, f in enumerate(sweep.folds)
     ]
-    part = f"part = uint32(uint32(s) * {unsigned(team.threads)} + lane)"
-    rounds = -(-team.parts // team.threads)
-    lines += looped("s", rounds, [part, *guarded(f"part < {unsigned(team.parts)}", joins)])
+    part = f"part = uint32(uint32(s) * {unsigned(group.threads)} + lane)"
+    rounds = -(-group.parts // group.threads)
+    lines += looped("s", rounds, [part, *guarded(f"part < {unsigned(group.parts)}", joins)])
     for fold in sweep.folds:
-        lines += joined(team, fold)
-    return [*lines, *(assignment(s) for s in sweep.after), *_row_store(team)]
+        lines += joined(group, fold)
+    return [*lines, *(assignment(s) for s in sweep.after), *row_store(group)]
 
 
 def _slot(sweep: Sweep, number: int, slot: str) -> str:
     count = len(sweep.folds)
     return f"scratch[{slot}]" if count == 1 else f"scratch[uint32({times(slot, count)} + {unsigned(number)})]"
-
-
-# -- a thread and its row ------------------------------------------------------------------------------------
-
-
-def _row_of_thread(team: Team) -> list[str]:
-    thread, block = "uint32(cuda.threadIdx.x)", "uint32(cuda.blockIdx.x)"
-    if team.rows == 1:
-        return [f"lane = {thread}", f"r = {block}", *_only_step(team)]
-    return [
-        f"lane = uint32({thread} % {unsigned(team.size)})",
-        f"r = uint32({block} * {unsigned(team.rows)} + {thread} // {unsigned(team.size)})",
-        "live = r < rows",
-        "r = minimum(r, uint32(rows - uint32(1)))",
-        *_only_step(team),
-    ]
-
-
-def _only_step(team: Team) -> list[str]:
-    return [_element_of_step(team)] if team.steps == 1 else []
-
-
-def _row_values(team: Team) -> list[str]:
-    """What there is once a row."""
-    kernel = team.kernel
-    lines = [f"{element(a.name)} = {read(a, place(('r',), a.strides[:1]))}" for a in kernel.row_loads]
-    return lines + [assignment(s) for s in kernel.before]
-
-
-def _starts(team: Team) -> list[str]:
-    """Where the elements of the row begin."""
-    kernel, lines = team.kernel, list[str]()
-    for a in kernel.loads:
-        if a not in kernel.row_loads:
-            lines.append(f"p{a.name[1:]} = {place(('r',), a.strides[:1])}")
-            if not a.strides[1]:
-                lines.append(f"{element(a.name)} = {read(a, f'p{a.name[1:]}')}")
-    if stores_elements(kernel):
-        lines.append(f"p = {place(('r',), kernel.store.strides[:1])}")
-    return lines
-
-
-# -- walks ---------------------------------------------------------------------------------------------------
-
-
-def _walk(team: Team, lines: list[str], condition: str = "") -> list[str]:
-    """``lines`` for each step of a thread along its row; ``c`` is the element that the step begins with."""
-    inside = f"c < {unsigned(team.kernel.extent)}" if team.is_ragged else ""
-    lines = guarded(_and(condition, inside) if condition or inside else "", lines)
-    if team.steps == 1:
-        return lines
-    used = any(re.search(r"\bc\b", line) for line in lines)
-    return looped("s", team.steps, [*([_element_of_step(team)] if used else []), *lines])
-
-
-def _element_of_step(team: Team, step: str = "uint32(s)") -> str:
-    terms = [f"{step} * {unsigned(team.step)}" if team.steps > 1 else "", times("lane", team.width)]
-    if team.parts > 1:
-        terms.insert(0, "first")
-    return f"c = uint32({' + '.join(t for t in terms if t)})"
-
-
-def _each(team: Team, lines: list[str]) -> list[str]:
-    """``lines`` for each element of a step: ``e`` is its number there."""
-    return looped("e", WIDE, lines) if team.width > 1 and lines else lines
-
-
-def _mine(team: Team) -> str:
-    """The number of an element among those that a thread holds."""
-    if team.width == 1:
-        return "s" if team.steps > 1 else "0"
-    return f"{WIDE} * s + e" if team.steps > 1 else "e"
-
-
-def _load(team: Team, access: Access, array: str, held: bool) -> list[str]:
-    """The elements of a step into an array."""
-    start = f"p{access.name[1:]}"
-    if team.width > 1 and is_wide(access):
-        base = f"{WIDE} * s" if held and team.steps > 1 else ""
-        return [f"{four(array, base)} = ldv4({access.name}, uint32({start} + c))"]
-    where = beyond(start, "c" if team.width == 1 else "(c + uint32(e))", access, 1)
-    target = _mine(team) if held else "e" if team.width > 1 else "0"
-    return _each(team, [f"{array}[{target}] = {access.name}[{where}]"])
-
-
-def _arrays(team: Team) -> list[str]:
-    """Registers: of the row between sweeps, of what one step of a sweep loads and stores."""
-    kernel = team.kernel
-    lines = [local(_array(a), team.mine, a.dtype) for a in team.held]
-    if team.holds and any(s.keep for s in kernel.sweeps):
-        lines.append(local("kept", team.mine, kernel.store.dtype))
-    if team.width > 1:
-        lines += [local(_passing(a), WIDE, a.dtype) for a in walked(kernel) if a not in team.held]
-        if stores_elements(kernel):
-            lines.append(local("result", WIDE, kernel.store.dtype))
-    return lines
-
-
-def _held_loads(team: Team) -> list[str]:
-    loads = [line for a in team.held for line in _load(team, a, _array(a), held=True)]
-    return _walk(team, loads) if loads else []
-
-
-def _array(access: Access) -> str:
-    return "a" + access.name[1:]
-
-
-def _passing(access: Access) -> str:
-    """The array of what is loaded in every step anew."""
-    return "b" + access.name[1:]
-
-
-# -- sweeps --------------------------------------------------------------------------------------------------
-
-
-def _sweep(team: Team, number: int, sweep: Sweep) -> list[str]:
-    return [*_folds(team, number, sweep), *(assignment(s) for s in sweep.after)]
-
-
-def _folds(team: Team, number: int, sweep: Sweep) -> list[str]:
-    """A walk along the row, and what its folds come to."""
-    kernel = team.kernel
-    storing = number == len(kernel.sweeps) - 1 and stores_elements(kernel)
-    passing = [a for a in sweep.loads if a in walked(kernel) and a not in team.held]
-    lines = [f"{f.name} = {f.start}" for f in sweep.folds]
-    inner = [line for a in passing if team.width > 1 for line in _load(team, a, _passing(a), held=False)]
-    inner += _each(team, _element_lines(team, sweep, passing, storing))
-    if storing and team.width > 1:
-        inner.append(f"stv4(out, uint32(p + c), {four('result')})")
-    condition = "live" if storing and team.rows > 1 else ""
-    lines += _stretches(team, sweep, inner) if _is_long(team, sweep) else _walk(team, inner, condition)
-    for fold in sweep.folds:
-        lines += joined(team, fold)
-    return lines
-
-
-def _is_long(team: Team, sweep: Sweep) -> bool:
-    return bool(sweep.folds) and not team.holds and team.steps > 2 * _STRETCH
-
-
-def _stretches(team: Team, sweep: Sweep, inner: list[str]) -> list[str]:
-    """A walk in stretches: folds start anew in each."""
-    step = f"uint32(stretch * {_STRETCH} + s)"
-    tested = guarded(f"c < {unsigned(team.kernel.extent)}", inner)
-    return [
-        *(f"{f.name}_total = {f.start}" for f in sweep.folds),
-        *looped(
-            "stretch",
-            -(-team.steps // _STRETCH),
-            [
-                *(f"{f.name} = {f.start}" for f in sweep.folds),
-                *looped("s", _STRETCH, [_element_of_step(team, step), *tested]),
-                *(f"{f.name}_total = {f.join.format(f'{f.name}_total', f.name)}" for f in sweep.folds),
-            ],
-        ),
-        *(f"{f.name} = {f.name}_total" for f in sweep.folds),
-    ]
-
-
-def _element_lines(team: Team, sweep: Sweep, passing: list[Access], storing: bool) -> list[str]:
-    """What a sweep does with each element."""
-    kernel, lines = team.kernel, list[str]()
-    for load in sweep.loads:
-        if load.name.startswith("out as "):
-            kept = f"kept[{_mine(team)}]" if team.holds else f"out[{_out_place(team)}]"
-            lines.append(f"{load.name[7:]} = {seen(kept, kernel.store.dtype)}")
-        elif load in team.held:
-            lines.append(f"{element(load.name)} = {seen(f'{_array(load)}[{_mine(team)}]', load.dtype)}")
-        elif load in passing:
-            text = (
-                f"{_passing(load)}[e]"
-                if team.width > 1
-                else f"{load.name}[{beyond(f'p{load.name[1:]}', 'c', load, 1)}]"
-            )
-            lines.append(f"{element(load.name)} = {seen(text, load.dtype)}")
-    lines += [assignment(s) for s in sweep.body]
-    lines += [f"{f.name} = {of_elements(f.step)}" for f in sweep.folds]
-    if sweep.keep:
-        target = f"kept[{_mine(team)}]" if team.holds else f"out[{_out_place(team)}]"
-        lines.append(f"{target} = {stored(sweep.keep, kernel.store.dtype)}")
-    if storing:
-        target = "result[e]" if team.width > 1 else f"out[{_out_place(team)}]"
-        lines.append(f"{target} = {stored(of_elements(kernel.result), kernel.store.dtype)}")
-    return lines
-
-
-def _out_place(team: Team) -> str:
-    return "uint32(p + c)" if team.width == 1 else "uint32(p + c + uint32(e))"

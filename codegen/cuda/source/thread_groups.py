@@ -1,6 +1,6 @@
 """Who works on a row: how many threads, what they hold, how their folds become one.
 
-NOTE [teams]
+NOTE [thread groups]
 Short rows have a part of a warp or a warp, which folds by shuffles; long ones a block, whose warps meet in shared memory.
 Every element is read once, before the first sweep, and stays in the registers of its thread: arrays that are only indexed by
 constants once their loops are unrolled. Rows that no block can hold are read again in each sweep; where there is one sweep
@@ -10,7 +10,6 @@ Which thread folds what, and in which order parts join, depends on the kernel al
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,8 +17,8 @@ from functools import cached_property
 import numpy
 
 from blockfuse.codegen.cuda.source.addresses import (
-    MOST_BLOCKS,
-    WIDE,
+    MAX_GRID_BLOCKS,
+    WIDE_ELEMENTS,
     guarded,
     is_wide,
     seen,
@@ -27,16 +26,19 @@ from blockfuse.codegen.cuda.source.addresses import (
     stored,
     unsigned,
 )
-from blockfuse.codegen.kernels.kernel import Access, Fold, RowKernel
+from blockfuse.codegen.kernels.expression import Term, called
+from blockfuse.codegen.kernels.kernel import Access
+from blockfuse.codegen.kernels.loop_kernels import Fold, RowKernel
 from blockfuse.codegen.kernels.source_lines import indented
 from blockfuse.codegen.values.functions import LIBRARY
 
 _WARP = 32
-_MINE = 32  # elements of a row for each thread of a warp: a longer row has a block
-_HELD = 64  # words of 4 bytes of a row that a thread holds between sweeps
-_UNROLLED = 1800  # instructions of a sweep with its loops unrolled: NVVM leaves longer ones as loops, and arrays in memory
+_MAX_WARP_ELEMENTS = 32  # of a row for each thread of a warp: a longer row has a block
+_MAX_HELD_WORDS = 64  # of 4 bytes, of a row, that a thread holds between sweeps
+# of a sweep with its loops unrolled: NVVM leaves longer ones as loops, and arrays in memory
+_MAX_UNROLLED_INSTRUCTIONS = 1800
 # function -> about how many instructions it is
-_LENGTHS = dict.fromkeys(LIBRARY, 100) | {
+_INSTRUCTIONS = dict.fromkeys(LIBRARY, 100) | {
     "exp": 22,
     "log": 30,
     "sigmoid": 32,
@@ -44,23 +46,20 @@ _LENGTHS = dict.fromkeys(LIBRARY, 100) | {
     "erf": 48,
     "softplus": 90,
 }
-_SHARE = 64  # elements for each thread of a block that has a part of a row
-_FEWEST = 4  # blocks that are worth a second launch
+_PART_ELEMENTS = 64  # elements for each thread of a block that has a part of a row
+_MIN_PARTS = 4  # blocks that are worth a second launch
 
 
 @dataclass(frozen=True)
-class Team:
-    """How rows are shared out: ``size`` threads for each, ``width`` elements at a time, in blocks of ``threads``.
-
-    holds: whether threads keep the row between sweeps. parts: how many blocks share a row.
-    """
+class ThreadGroup:
+    """The threads that share a row, and how they do."""
 
     kernel: RowKernel
-    size: int
-    width: int
-    threads: int
-    holds: bool = True
-    parts: int = 1
+    size: int  # threads for each row
+    width: int  # elements that a thread takes at a time
+    threads: int  # in a block, which may have several groups
+    holds: bool = True  # whether threads keep the row between sweeps
+    parts: int = 1  # blocks that share a row
 
     @property
     def rows(self) -> int:
@@ -73,7 +72,7 @@ class Team:
 
     @property
     def steps(self) -> int:
-        return _SHARE // self.width if self.parts > 1 else -(-self.kernel.extent // self.step)
+        return _PART_ELEMENTS // self.width if self.parts > 1 else -(-self.kernel.extent // self.step)
 
     @property
     def mine(self) -> int:
@@ -88,58 +87,60 @@ class Team:
     @cached_property
     def held(self) -> tuple[Access, ...]:
         """Loads that several sweeps need."""
-        uses = Counter(a.name for s in self.kernel.sweeps for a in s.loads)
-        return tuple(a for a in walked(self.kernel) if uses[a.name] > 1) if self.holds else ()
+        uses = Counter(a.value for s in self.kernel.sweeps for a in s.loads)
+        return tuple(a for a in walked(self.kernel) if uses[a.value] > 1) if self.holds else ()
 
 
 def walked(kernel: RowKernel) -> list[Access]:
-    """Loads with an element for each place of a row."""
+    """Loads with an element for each one of a row."""
     return [a for a in kernel.loads if a not in kernel.row_loads and a.strides[1]]
-
-
-def stores_elements(kernel: RowKernel) -> bool:
-    """Whether the result has an element for each place of a row, rather than one for the row."""
-    return len(kernel.store.strides) == 2
 
 
 # -- choice --------------------------------------------------------------------------------------------------
 
 
-def team_for(kernel: RowKernel, threads: int, wide: bool) -> Team:
-    """See NOTE [teams]. threads: about how many a block has; wide: whether pointers are multiples of 16 bytes."""
-    width = WIDE if wide and _is_wide(kernel) and WIDE * _longest(kernel) <= _UNROLLED else 1
-    parts = -(-kernel.extent // (threads * _SHARE))
-    if _FEWEST <= parts <= MOST_BLOCKS and _can_be_parted(kernel):
-        return Team(kernel, threads, width, threads, parts=parts)
+def group_for(kernel: RowKernel, threads: int, wide: bool) -> ThreadGroup:
+    """See NOTE [thread groups]. threads: about how many a block has; wide: whether pointers are multiples of 16 bytes."""
+    width = (
+        WIDE_ELEMENTS
+        if wide and _is_wide(kernel) and WIDE_ELEMENTS * _longest(kernel) <= _MAX_UNROLLED_INSTRUCTIONS
+        else 1
+    )
+    parts = -(-kernel.extent // (threads * _PART_ELEMENTS))
+    if _MIN_PARTS <= parts <= MAX_GRID_BLOCKS and _can_be_parted(kernel):
+        return ThreadGroup(kernel, threads, width, threads, parts=parts)
     small = next(n for n in (1, 2, 4, 8, 16, 32) if n == _WARP or n * width >= kernel.extent)
-    short = Team(
-        kernel, small, width, max(_WARP, threads // 2)
-    )  # smaller blocks: less is idle where rows are few
-    teams = [short, *(Team(kernel, size, width, size) for size in (threads, 2 * threads))]
-    return next(filter(_fits, teams), Team(kernel, 2 * threads, width, 2 * threads, holds=False))
+    # in smaller blocks: less is idle where rows are few
+    short = ThreadGroup(kernel, small, width, max(_WARP, threads // 2))
+    groups = [short, *(ThreadGroup(kernel, size, width, size) for size in (threads, 2 * threads))]
+    return next(filter(_fits, groups), ThreadGroup(kernel, 2 * threads, width, 2 * threads, holds=False))
 
 
 def _is_wide(kernel: RowKernel) -> bool:
     """Whether a thread can walk four elements at a time: some are neighbours, and those that are stored are."""
     aligned = [is_wide(a) for a in walked(kernel)]
-    stored_wide = not stores_elements(kernel) or is_wide(kernel.store)
-    return kernel.extent % WIDE == 0 and any(aligned) and stored_wide
+    stored_wide = not kernel.stores_elements or is_wide(kernel.store)
+    return kernel.extent % WIDE_ELEMENTS == 0 and any(aligned) and stored_wide
 
 
 def _can_be_parted(kernel: RowKernel) -> bool:
-    return len(kernel.sweeps) == 1 and not stores_elements(kernel) and len(folded_dtypes(kernel)) == 1
+    return len(kernel.sweeps) == 1 and not kernel.stores_elements and len(folded_dtypes(kernel)) == 1
 
 
 def folded_dtypes(kernel: RowKernel) -> set[str]:
     return {f.dtype for s in kernel.sweeps for f in s.folds}
 
 
-def _fits(team: Team) -> bool:
+def _fits(group: ThreadGroup) -> bool:
     """Whether a thread can hold its elements, and the compiler unrolls the loops over them."""
-    kept = [team.kernel.store.dtype for s in team.kernel.sweeps if s.keep]
-    sizes = [max(4, numpy.dtype(d).itemsize) // 4 for d in (*(a.dtype for a in team.held), *kept)]
-    few = team.mine <= _MINE or team.rows == 1
-    return few and team.mine * max(1, sum(sizes)) <= _HELD and team.mine * _longest(team.kernel) <= _UNROLLED
+    kept = [group.kernel.store.dtype for s in group.kernel.sweeps if s.keep]
+    sizes = [max(4, numpy.dtype(d).itemsize) // 4 for d in (*(a.dtype for a in group.held), *kept)]
+    few = group.mine <= _MAX_WARP_ELEMENTS or group.rows == 1
+    return (
+        few
+        and group.mine * max(1, sum(sizes)) <= _MAX_HELD_WORDS
+        and group.mine * _longest(group.kernel) <= _MAX_UNROLLED_INSTRUCTIONS
+    )
 
 
 def _longest(kernel: RowKernel) -> int:
@@ -147,25 +148,28 @@ def _longest(kernel: RowKernel) -> int:
     return max(sum(instructions(t.expression) for t in s.body) + len(s.folds) for s in kernel.sweeps)
 
 
-def instructions(expression: str) -> int:
+def instructions(expression: Term) -> int:
     """About how many instructions an expression is."""
-    called = re.findall(r"(\w+)\(", expression)
-    return 1 + 3 * expression.count(" / ") + sum(_LENGTHS.get(name, 0) for name in called)
+    return 1 + sum(map(_instructions_of_template, expression.templates))
 
 
-# -- folds of a team -----------------------------------------------------------------------------------------
+def _instructions_of_template(template: str) -> int:
+    return 3 * template.count(" / ") + sum(_INSTRUCTIONS.get(name, 0) for name in called(template))
 
 
-def joined(team: Team, fold: Fold) -> list[str]:
-    """The folds of all threads of a team as one, which each of them gets."""
-    inside = min(team.size, _WARP)
+# -- folds of a group -----------------------------------------------------------------------------------------
+
+
+def joined(group: ThreadGroup, fold: Fold) -> list[str]:
+    """The folds of all threads of a group as one, which each of them gets."""
+    inside = min(group.size, _WARP)
     masks = [1 << n for n in reversed(range(inside.bit_length() - 1))]
     lines = [
         f"{fold.name} = {fold.join.format(fold.name, f'shfl_xor({fold.name}, {unsigned(m)})')}" for m in masks
     ]
-    if team.size <= _WARP:
+    if group.size <= _WARP:
         return lines
-    parts, warps = f"parts_{fold.name}", team.size // _WARP
+    parts, warps = f"parts_{fold.name}", group.size // _WARP
     other = seen(f"{parts}[w]", fold.dtype)
     return [
         *lines,

@@ -3,6 +3,8 @@
 from blockfuse import nn
 from blockfuse.gluon import parameter
 from blockfuse.nn import Block, HybridBlock
+from blockfuse.nn import losses as loss
 from blockfuse.nn.parameter import Constant, Parameter
+from blockfuse.nn.trainer import Trainer
 
-__all__ = ["Block", "Constant", "HybridBlock", "Parameter", "nn", "parameter"]
+__all__ = ["Block", "Constant", "HybridBlock", "Parameter", "Trainer", "loss", "nn", "parameter"]

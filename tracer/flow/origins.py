@@ -8,6 +8,7 @@ from typing import Any
 import numpy
 
 from blockfuse.array.ndarray import ndarray
+from blockfuse.tracer.state.facts import is_watched
 
 
 @dataclass(frozen=True)
@@ -19,5 +20,5 @@ class Origin:
 
     def array(self) -> numpy.ndarray:
         """The present values."""
-        held = self.holder._data if hasattr(self.holder, "_watchers") else self.holder
+        held = self.holder._data if is_watched(self.holder) else self.holder
         return held._data if isinstance(held, ndarray) else held

@@ -235,7 +235,7 @@ def test_a_block_that_is_recorded_may_write_its_keyword_argument() -> None:
         same(fast(np.array(x)), eager(np.array(x)))
 
 
-def test_finalizers_use_arrays_while_operators_are_noted() -> None:
+def test_finalizers_use_arrays_while_operators_are_deferred() -> None:
     class Last:
         def __init__(self, x: Any) -> None:
             self.x, self.me = x, self
@@ -373,7 +373,7 @@ def test_calls_leave_no_cycles() -> None:
     finally:
         gc.set_debug(0)
         gc.garbage.clear()
-    assert not left & {"ndarray", "Promised", "Segment", "Segmented"}
+    assert not left & {"ndarray", "PendingValue", "Segment", "Segmented"}
 
 
 def test_the_tree_stops_growing() -> None:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 Found = TypeVar("Found")
-_REMEMBERED = 4096  # code objects
+_MAX_REMEMBERED_CODES = 4096  # code objects
 
-Stack = tuple[int | None, ...]  # for each value the place of the GET_ITER that made it; None: something else
+Stack = tuple[int | None, ...]  # for each value the index of the GET_ITER that made it; None: something else
 
 _LEAVING = frozenset(
     {
@@ -32,39 +32,36 @@ _KNOWN = (*_READS, "STORE_FAST")
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
-    """Of one code object. A place is the number of an instruction.
-
-    targets: places that are jumped to. stacks: the evaluation stack before each; None where nothing leads. live:
-    variables that may be read from there on; None where the byte code is not understood.
-    """
+    """Of one code object. An index is the number of an instruction."""
 
     instructions: tuple[dis.Instruction, ...]
-    places: dict[int, int]  # offset -> place; prefixes and caches belong to their instruction
-    targets: frozenset[int]
-    stacks: tuple[Stack | None, ...]
+    indices: dict[int, int]  # offset -> index; prefixes and caches belong to their instruction
+    targets: frozenset[int]  # indices that are jumped to
+    stacks: tuple[Stack | None, ...]  # the evaluation stack before each; None where nothing leads
+    # variables that may be read from each on; None where the byte code is not understood
     live: tuple[frozenset[str], ...] | None
 
-    def place(self, frame: types.FrameType) -> int:
+    def index(self, frame: types.FrameType) -> int:
         """Where ``frame``, which runs this code, stands."""
-        return self.places[max(frame.f_lasti, 0)]
+        return self.indices[max(frame.f_lasti, 0)]
 
-    def together(self, place: int) -> list[int]:
-        """The places of what CPython does in one instruction."""
-        offset = self.instructions[place].offset
+    def together(self, index: int) -> list[int]:
+        """The indices of what CPython does in one instruction."""
+        offset = self.instructions[index].offset
         return [
-            n for n in (place, place + 1) if n < len(self.stacks) and self.instructions[n].offset == offset
+            n for n in (index, index + 1) if n < len(self.stacks) and self.instructions[n].offset == offset
         ]
 
-    def depth(self, place: int) -> int:
+    def depth(self, index: int) -> int:
         """How many values are on the evaluation stack before an instruction, -1 where it cannot be reached."""
-        stack = self.stacks[place] if 0 <= place < len(self.stacks) else None
+        stack = self.stacks[index] if 0 <= index < len(self.stacks) else None
         return -1 if stack is None else len(stack)
 
-    def start_of(self, place: int, values: int = 1) -> int | None:
-        """Where the computation of the topmost ``values`` before ``place`` starts, if it is one straight line."""
-        level = self.depth(place) - values
-        start = next((n for n in range(place - 1, -1, -1) if self.depth(n) == level), None)
-        straight = start is not None and not any(n in self.targets for n in range(start + 1, place + 1))
+    def start_of(self, index: int, values: int = 1) -> int | None:
+        """Where the computation of the topmost ``values`` before ``index`` starts, if it is one straight line."""
+        level = self.depth(index) - values
+        start = next((n for n in range(index - 1, -1, -1) if self.depth(n) == level), None)
+        straight = start is not None and not any(n in self.targets for n in range(start + 1, index + 1))
         return start if straight else None
 
 
@@ -75,7 +72,7 @@ def once_per_code(find: Callable[[types.CodeType], Found]) -> Callable[[types.Co
     def remembered(code: types.CodeType) -> Found:
         found = known.get(id(code))
         if found is None:
-            if len(known) >= _REMEMBERED:
+            if len(known) >= _MAX_REMEMBERED_CODES:
                 known.clear()
             found = known[id(code)] = (code, find(code))
         return found[1]
@@ -86,19 +83,19 @@ def once_per_code(find: Callable[[types.CodeType], Found]) -> Callable[[types.Co
 @once_per_code
 def anatomy(code: types.CodeType) -> Anatomy:
     """The anatomy of ``code``, found once."""
-    places: dict[int, int] = {}
+    indices: dict[int, int] = {}
     instructions: list[dis.Instruction] = []
     for instruction in dis.get_instructions(code):
-        places[instruction.offset] = len(instructions)
+        indices[instruction.offset] = len(instructions)
         if instruction.opname != "EXTENDED_ARG":
             instructions += _apart(instruction)
     for offset in range(0, len(code.co_code), 2):
-        places.setdefault(offset, places.get(offset - 2, 0))  # a cache
-    handlers = _handlers(code, places)
-    stacks = _stacks(instructions, places, handlers)
-    targets = {places[i.argval] for i in instructions if jumps(i)} | {target for _, _, target, _ in handlers}
-    live = _live(code, instructions, places, handlers)
-    return Anatomy(tuple(instructions), places, frozenset(targets), tuple(stacks), live)
+        indices.setdefault(offset, indices.get(offset - 2, 0))  # a cache
+    handlers = _handlers(code, indices)
+    stacks = _stacks(instructions, indices, handlers)
+    targets = {indices[i.argval] for i in instructions if jumps(i)} | {target for _, _, target, _ in handlers}
+    live = _live(code, instructions, indices, handlers)
+    return Anatomy(tuple(instructions), indices, frozenset(targets), tuple(stacks), live)
 
 
 def _apart(instruction: dis.Instruction) -> list[dis.Instruction]:
@@ -118,17 +115,16 @@ def jumps(instruction: dis.Instruction) -> bool:
     return instruction.opcode in dis.hasjrel or instruction.opcode in dis.hasjabs
 
 
-_Handler = tuple[
-    int, int, int, int
-]  # first place, place after the last, place of the handler, stack depth there
+# first index, index after the last, index of the handler, stack depth there
+_Handler = tuple[int, int, int, int]
 
 
-def _handlers(code: types.CodeType, places: dict[int, int]) -> list[_Handler]:
+def _handlers(code: types.CodeType, indices: dict[int, int]) -> list[_Handler]:
     def after(offset: int) -> int:
-        return next((p for o, p in places.items() if o >= offset), len(places))
+        return next((p for o, p in indices.items() if o >= offset), len(indices))
 
     return [
-        (after(e.start), after(e.end), places[e.target], e.depth + 1 + int(e.lasti))
+        (after(e.start), after(e.end), indices[e.target], e.depth + 1 + int(e.lasti))
         for e in dis._parse_exception_table(code)  # type: ignore[attr-defined]
     ]
 
@@ -137,35 +133,35 @@ def _handlers(code: types.CodeType, places: dict[int, int]) -> list[_Handler]:
 
 
 def _stacks(
-    instructions: list[dis.Instruction], places: dict[int, int], handlers: list[_Handler]
+    instructions: list[dis.Instruction], indices: dict[int, int], handlers: list[_Handler]
 ) -> list[Stack | None]:
     stacks: list[Stack | None] = [None] * len(instructions)
     waiting: list[tuple[int, Stack]] = [(0, ())]
     waiting += [(target, (None,) * depth) for _, _, target, depth in handlers]
     while waiting:
-        place, stack = waiting.pop()
-        known = stacks[place]
+        index, stack = waiting.pop()
+        known = stacks[index]
         if known is not None:
             stack = tuple(a if a == b else None for a, b in zip(stack, known, strict=False))
             if len(stack) < len(known) or stack == known:
                 continue
-        stacks[place] = stack
-        instruction = instructions[place]
+        stacks[index] = stack
+        instruction = instructions[index]
         if jumps(instruction):
-            waiting.append((places[instruction.argval], _after(instruction, place, stack, jump=True)))
-        if instruction.opname not in _LEAVING and place + 1 < len(instructions):
-            waiting.append((place + 1, _after(instruction, place, stack, jump=False)))
+            waiting.append((indices[instruction.argval], _after(instruction, index, stack, jump=True)))
+        if instruction.opname not in _LEAVING and index + 1 < len(instructions):
+            waiting.append((index + 1, _after(instruction, index, stack, jump=False)))
     return stacks
 
 
-def _after(instruction: dis.Instruction, place: int, stack: Stack, jump: bool) -> Stack:
+def _after(instruction: dis.Instruction, index: int, stack: Stack, jump: bool) -> Stack:
     """The stack behind an instruction. What is not known to stay where it was counts as something else."""
     name = instruction.opname
     argument = instruction.arg if instruction.opcode >= dis.HAVE_ARGUMENT else None
     effect = dis.stack_effect(instruction.opcode, argument, jump=jump)
     depth = len(stack) + effect
     if name == "GET_ITER":
-        return (*stack[:-1], place)
+        return (*stack[:-1], index)
     if name == "SWAP":
         return tuple(
             None if n == depth - 1 or n == depth - (argument or 1) else s for n, s in enumerate(stack)
@@ -191,7 +187,7 @@ def _replaces(name: str) -> bool:
 def _live(
     code: types.CodeType,
     instructions: list[dis.Instruction],
-    places: dict[int, int],
+    indices: dict[int, int],
     handlers: list[_Handler],
 ) -> tuple[frozenset[str], ...] | None:
     if any("FAST" in i.opname and i.opname not in _KNOWN for i in instructions):
@@ -200,7 +196,7 @@ def _live(
     if "__class__" in always or "super" in code.co_names:
         always |= set(code.co_varnames[:1])  # super() reads the first argument of its frame
     live = [always] * len(instructions)
-    following = [list(_following(n, i, places, len(instructions))) for n, i in enumerate(instructions)]
+    following = [list(_following(n, i, indices, len(instructions))) for n, i in enumerate(instructions)]
     caught = [[t for first, end, t, _ in handlers if first <= n < end] for n in range(len(instructions))]
     changed = True
     while changed:
@@ -215,8 +211,10 @@ def _live(
     return tuple(live)
 
 
-def _following(place: int, instruction: dis.Instruction, places: dict[int, int], count: int) -> Iterator[int]:
+def _following(
+    index: int, instruction: dis.Instruction, indices: dict[int, int], count: int
+) -> Iterator[int]:
     if jumps(instruction):
-        yield places[instruction.argval]
-    if instruction.opname not in _LEAVING and place + 1 < count:
-        yield place + 1
+        yield indices[instruction.argval]
+    if instruction.opname not in _LEAVING and index + 1 < count:
+        yield index + 1

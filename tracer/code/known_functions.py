@@ -95,17 +95,8 @@ STRANGE_MEMBERS: dict[type, frozenset[str]] = {
         {
             *("tofile", "dump", "dumps"),
             # What these change may be looked at before the call is over.
-            *(
-                "fill",
-                "sort",
-                "partition",
-                "put",
-                "resize",
-                "setfield",
-                "setflags",
-                "byteswap",
-                "__setstate__",
-            ),
+            *("fill", "sort", "partition", "put", "resize", "setfield", "setflags", "byteswap"),
+            "__setstate__",
         }
     ),
     numpy.generic: frozenset({"tofile", "dump", "dumps"}),

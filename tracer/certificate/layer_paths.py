@@ -1,4 +1,4 @@
-"""What stands for a line of user code where there is none: the place of a layer in the net that was called."""
+"""What stands for a line of user code where there is none: the path of a layer in the net that was called."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def is_within_call(frame: types.FrameType) -> bool:
 
 
 def layer_of(frames: list[types.FrameType]) -> Source:
-    """The innermost block of frames that call ``forward``, from the inside out, by its place in the outermost."""
+    """The innermost block of frames that call ``forward``, from the inside out, by its path from the outermost."""
     blocks = [frame.f_locals["self"] for frame in reversed(frames)]
-    place = ".".join(_name_in(parent, child) for parent, child in pairwise(blocks))
+    path = ".".join(_name_in(parent, child) for parent, child in pairwise(blocks))
     kind = type(blocks[-1]).__name__
-    return Source(f"{place} ({kind})" if place else kind, 0, "")
+    return Source(f"{path} ({kind})" if path else kind, 0, "")
 
 
 def _name_in(parent: Any, child: Any) -> str:

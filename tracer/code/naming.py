@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dis
+import re
 import sys
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from blockfuse.tracer.frames.bytecode import Anatomy, anatomy, once_per_code
+from blockfuse.tracer.code.bytecode import Anatomy, anatomy, once_per_code
 
 _ASKING = ("isinstance", "issubclass")  # they look at types and do not call them
 _BY_TEXT = {"getattr": 2, "hasattr": 2, "attrgetter": 1, "methodcaller": 1}  # -> which argument is the name
@@ -50,17 +51,17 @@ class Named:
 def named_in(code: types.CodeType) -> tuple[Named, ...]:
     """Every name through which the instructions of ``code`` itself may come by something from outside."""
     form = anatomy(code)
-    asked = frozenset(place for first, end in _asking(form) for place in range(first, end))
+    asked = frozenset(index for first, end in _asking(form) for index in range(first, end))
     found: dict[Named, None] = {}
-    for place, instruction in enumerate(form.instructions):
+    for index, instruction in enumerate(form.instructions):
         line = (instruction.positions and instruction.positions.lineno) or code.co_firstlineno
         if instruction.opname == "MATCH_CLASS":  # its names stand in a tuple, or in the class
             found[Named(line, ATTRIBUTE, COMPUTED, False, False)] = None
         for name in _names(instruction):
-            compared = place in asked or _is_compared(form, place)
+            compared = index in asked or _is_compared(form, index)
             scope = _SCOPES.get(instruction.opname, ATTRIBUTE)
-            found[Named(line, scope, name, _is_called(form, place), compared)] = None
-            if name in _ANY_NAME or (name in _BY_TEXT and not _has_text(form, place, _BY_TEXT[name])):
+            found[Named(line, scope, name, _is_called(form, index), compared)] = None
+            if name in _ANY_NAME or (name in _BY_TEXT and not _has_text(form, index, _BY_TEXT[name])):
                 found[Named(line, ATTRIBUTE, COMPUTED, False, False)] = None
     return tuple(found)
 
@@ -77,9 +78,9 @@ def _has_text(form: Anatomy, callee: int, argument: int) -> bool:
     base = form.depth(callee + 1) - 1 + argument
     if not _is_called(form, callee):
         return False
-    for place in range(callee + 1, len(form.instructions)):
-        if form.depth(place) == base:
-            instruction = form.instructions[place]
+    for index in range(callee + 1, len(form.instructions)):
+        if form.depth(index) == base:
+            instruction = form.instructions[index]
             return instruction.opname == "LOAD_CONST" and isinstance(instruction.argval, str)
     return False
 
@@ -93,23 +94,23 @@ def _names(instruction: dis.Instruction) -> Iterator[str]:
         )
 
 
-def _is_called(form: Anatomy, place: int) -> bool:
+def _is_called(form: Anatomy, index: int) -> bool:
     """CPython puts nothing beside a callee, if not the object whose method it is."""
     code = form.instructions
-    name = code[place].opname
+    name = code[index].opname
     if name == "LOAD_METHOD" or (
-        name == "LOAD_ATTR" and sys.version_info >= (3, 12) and _is_flagged(code[place])
+        name == "LOAD_ATTR" and sys.version_info >= (3, 12) and _is_flagged(code[index])
     ):
         return True
-    following = code[place + 1].opname if place + 1 < len(code) else ""
+    following = code[index + 1].opname if index + 1 < len(code) else ""
     if sys.version_info >= (3, 13):
-        return following == "PUSH_NULL" or (name == "LOAD_GLOBAL" and _is_flagged(code[place]))
+        return following == "PUSH_NULL" or (name == "LOAD_GLOBAL" and _is_flagged(code[index]))
     if following == "LOAD_ATTR":
         return False
-    while code[place].opname == "LOAD_ATTR" and place:  # the nothing stands before the whole of ``a.b.c``
-        place -= 1
-    return (code[place].opname == "LOAD_GLOBAL" and _is_flagged(code[place])) or code[
-        place - 1
+    while code[index].opname == "LOAD_ATTR" and index:  # the nothing stands before the whole of ``a.b.c``
+        index -= 1
+    return (code[index].opname == "LOAD_GLOBAL" and _is_flagged(code[index])) or code[
+        index - 1
     ].opname == "PUSH_NULL"
 
 
@@ -117,17 +118,17 @@ def _is_flagged(instruction: dis.Instruction) -> bool:
     return bool(int(instruction.arg or 0) & 1)
 
 
-def _is_compared(form: Anatomy, place: int) -> bool:
+def _is_compared(form: Anatomy, index: int) -> bool:
     """Whether ``is`` or ``except`` follows."""
-    following = form.instructions[place + 1].opname if place + 1 < len(form.instructions) else ""
+    following = form.instructions[index + 1].opname if index + 1 < len(form.instructions) else ""
     return following in ("IS_OP", "CHECK_EXC_MATCH")
 
 
 def _asking(form: Anatomy) -> Iterator[tuple[int, int]]:
     """The stretches that make the second argument of an ``isinstance``, where they only name types."""
-    for place, instruction in enumerate(form.instructions):
-        if instruction.opname == "LOAD_GLOBAL" and instruction.argval in _ASKING and _is_called(form, place):
-            end = _call_of(form, place)
+    for index, instruction in enumerate(form.instructions):
+        if instruction.opname == "LOAD_GLOBAL" and instruction.argval in _ASKING and _is_called(form, index):
+            end = _call_of(form, index)
             first = None if end is None else form.start_of(end)
             if end is not None and first is not None:
                 stretch = range(first, end)
@@ -140,9 +141,44 @@ def _asking(form: Anatomy) -> Iterator[tuple[int, int]]:
 def _call_of(form: Anatomy, callee: int) -> int | None:
     """Where the function that is loaded at ``callee`` is called with two arguments, if all goes straight on to there."""
     base = form.depth(callee + 1)
-    for place in range(callee + 1, len(form.instructions)):
-        if form.depth(place) == base + 2 and form.instructions[place].opname == _CALL:
-            return place
-        if form.depth(place) < base:
+    for index in range(callee + 1, len(form.instructions)):
+        if form.depth(index) == base + 2 and form.instructions[index].opname == _CALL:
+            return index
+        if form.depth(index) < base:
             return None
     return None
+
+
+# -- all names of a function, whatever the line ---------------------------------------------------------------
+
+_WORD = re.compile(r"[^\W\d]\w*")
+
+
+@once_per_code
+def names_in(code: types.CodeType) -> set[str]:
+    """Every name that the code may look up, in nested functions too; also as text, for ``getattr``."""
+    names: set[str] = set()
+    for inner in with_nested(code):
+        names.update(inner.co_names)
+        for text in inner.co_consts:
+            if isinstance(text, str) and ("{" in text or text.replace(".", "_").isidentifier()):
+                names.update(_WORD.findall(text))  # for ``getattr``, ``attrgetter`` and ``str.format``
+    return names
+
+
+@once_per_code
+def globals_in(code: types.CodeType) -> frozenset[str]:
+    """Every name that the code looks up among globals, in nested functions too."""
+    return frozenset(
+        instruction.argval
+        for inner in with_nested(code)
+        for instruction in dis.get_instructions(inner)
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME")
+    )
+
+
+def with_nested(code: types.CodeType) -> Iterator[types.CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from with_nested(constant)

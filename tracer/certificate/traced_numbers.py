@@ -20,9 +20,9 @@ import numpy
 
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir import interpreter
-from blockfuse.tracer.certificate.purity import user_source
+from blockfuse.tracer.certificate.ownership import user_source
 
-_LONGEST = 1000  # characters of an expression: sums of sums grow without end
+_MAX_EXPRESSION_CHARACTERS = 1000  # characters of an expression: sums of sums grow without end
 
 
 @dataclass(frozen=True)
@@ -38,32 +38,32 @@ class Operand:
 
 
 class Escaped(BaseException):
-    """A traced number was used in Python; ``places``: which values of the arguments it was made of.
+    """A traced number was used in Python; ``indices``: which values of the arguments it was made of.
 
     No ``Exception``: user code that catches those must not see it.
     """
 
-    def __init__(self, what: str, places: frozenset[int]) -> None:
+    def __init__(self, what: str, indices: frozenset[int]) -> None:
         source = user_source()
         where = f"{source.function} uses it in Python" if source else "it is used in Python"
         super().__init__(f"{where} ({what})" + (f" at {source}" if source else ""))
-        self.places = places
+        self.indices = indices
         interpreter.current().impure("uses a number in Python")  # also where C code forgets the exception
 
 
 class TracedNumber:
     """A number whose value Python must not see. Its own attributes are read with ``value_of`` and its siblings."""
 
-    __slots__ = ("_blockfuse_places", "_blockfuse_text", "_blockfuse_value")
+    __slots__ = ("_blockfuse_indices", "_blockfuse_text", "_blockfuse_value")
     __hash__: Any  # attached below, with everything else that uses the value
 
-    def __init__(self, value: int | float, text: str, places: frozenset[int]) -> None:
-        self._blockfuse_value, self._blockfuse_text, self._blockfuse_places = value, text, places
+    def __init__(self, value: int | float, text: str, indices: frozenset[int]) -> None:
+        self._blockfuse_value, self._blockfuse_text, self._blockfuse_indices = value, text, indices
 
     def __getattribute__(self, name: str) -> Any:
         if name == "__class__":  # isinstance() asks for it
             return type(value_of(self))
-        raise Escaped(f"attribute {name}", places_of(self))
+        raise Escaped(f"attribute {name}", indices_of(self))
 
 
 def is_traced(value: Any) -> bool:
@@ -72,7 +72,7 @@ def is_traced(value: Any) -> bool:
 
 value_of: Callable[[Any], int | float] = vars(TracedNumber)["_blockfuse_value"].__get__
 text_of: Callable[[Any], str] = vars(TracedNumber)["_blockfuse_text"].__get__
-places_of: Callable[[Any], frozenset[int]] = vars(TracedNumber)["_blockfuse_places"].__get__
+indices_of: Callable[[Any], frozenset[int]] = vars(TracedNumber)["_blockfuse_indices"].__get__
 
 
 def plain(value: Any) -> Any:
@@ -98,21 +98,21 @@ def _binary(
 def _combined(symbol: str, function: Callable[[Any, Any], Any], left: Any, right: Any, other: Any) -> Any:
     if type(other) is ndarray:
         return NotImplemented  # the array's own method makes a node of it
-    places: frozenset[int] = frozenset()
-    places = places.union(*(places_of(o) for o in (left, right) if type(o) is TracedNumber))
+    indices: frozenset[int] = frozenset()
+    indices = indices.union(*(indices_of(o) for o in (left, right) if type(o) is TracedNumber))
     if type(other) not in (int, float, TracedNumber):
-        raise Escaped(f"{symbol} with a {type(other).__name__}", places)
+        raise Escaped(f"{symbol} with a {type(other).__name__}", indices)
     if symbol == "**" and type(plain(left)) is type(plain(right)) is int:
-        raise Escaped("a power of ints, which has no largest value", places)
-    return _made(function(plain(left), plain(right)), f"({_text(left)} {symbol} {_text(right)})", places)
+        raise Escaped("a power of ints, which has no largest value", indices)
+    return _made(function(plain(left), plain(right)), f"({_text(left)} {symbol} {_text(right)})", indices)
 
 
-def _made(value: Any, text: str, places: frozenset[int]) -> TracedNumber:
+def _made(value: Any, text: str, indices: frozenset[int]) -> TracedNumber:
     if type(value) not in (int, float):
-        raise Escaped(f"a {type(value).__name__} is made of it", places)
-    if len(text) > _LONGEST:
-        raise Escaped("a long expression", places)
-    return TracedNumber(value, text, places)
+        raise Escaped(f"a {type(value).__name__} is made of it", indices)
+    if len(text) > _MAX_EXPRESSION_CHARACTERS:
+        raise Escaped("a long expression", indices)
+    return TracedNumber(value, text, indices)
 
 
 def _text(value: Any) -> str:
@@ -120,7 +120,7 @@ def _text(value: Any) -> str:
 
 
 def _unary(symbol: str, function: Callable[[Any], Any]) -> Callable[[TracedNumber], TracedNumber]:
-    return lambda self: _made(function(value_of(self)), f"({symbol}{text_of(self)})", places_of(self))
+    return lambda self: _made(function(value_of(self)), f"({symbol}{text_of(self)})", indices_of(self))
 
 
 _BINARY: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
@@ -142,57 +142,20 @@ for _name, _symbol, _sign in (("neg", "-", operator.neg), ("pos", "+", operator.
 # -- everything else: Python would see the value -----------------------------------------------------------------
 
 _USES = (
-    *(
-        "abs",
-        "bool",
-        "ceil",
-        "complex",
-        "copy",
-        "deepcopy",
-        "dir",
-        "divmod",
-        "eq",
-        "float",
-        "floor",
-        "format",
-    ),
-    *(
-        "ge",
-        "gt",
-        "hash",
-        "index",
-        "int",
-        "invert",
-        "le",
-        "lt",
-        "ne",
-        "rdivmod",
-        "reduce",
-        "reduce_ex",
-        "repr",
-    ),
+    *("abs", "bool", "ceil", "complex", "copy", "deepcopy", "dir", "divmod", "eq", "float", "floor"),
+    "format",
+    *("ge", "gt", "hash", "index", "int", "invert", "le", "lt", "ne", "rdivmod", "reduce", "reduce_ex"),
+    "repr",
     *("round", "str", "trunc"),
-    *(
-        "and",
-        "lshift",
-        "matmul",
-        "or",
-        "rand",
-        "rlshift",
-        "rmatmul",
-        "ror",
-        "rrshift",
-        "rshift",
-        "rxor",
-        "xor",
-    ),
+    *("and", "lshift", "matmul", "or", "rand", "rlshift", "rmatmul", "ror", "rrshift", "rshift", "rxor"),
+    "xor",
     *("array", "array_function", "array_ufunc"),
 )
 
 
 def _escaping(name: str) -> Callable[..., Any]:
     def use(self: TracedNumber, *_: Any, **__: Any) -> Any:
-        raise Escaped(f"{name}()", places_of(self))
+        raise Escaped(f"{name}()", indices_of(self))
 
     return use
 

@@ -7,7 +7,7 @@ function that ran is ours, or known code of a library (NOTE [known code]), or it
 others (NOTE [strangers]) and stores nothing to globals, enclosing variables and attributes of what was there before: which
 lines name or store what is read from the byte code, whether the call comes to them is seen by ``sys.settrace`` (where
 a debugger has its place, every such line counts). Changes to containers are found by comparing the reachable state
-before and after (``tracer.state``).
+before and after (``tracer/state/``).
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from __future__ import annotations
 import sys
 import types
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import numpy
@@ -24,69 +23,14 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.array.sizes import AGNOSTIC, TELLING
 from blockfuse.ir.collector import resume_collector, stop_collector
 from blockfuse.ir.graph import Source
-from blockfuse.tracer.certificate.effects import Effect, Effects, effects_of
-from blockfuse.tracer.certificate.known_functions import is_known, name_of
-from blockfuse.tracer.certificate.known_libraries import Code, Question, about, idle, is_library
-from blockfuse.tracer.certificate.naming import named_in
-from blockfuse.tracer.generalize.sizes import handles_exceptions
-from blockfuse.tracer.own_files import own_files
-from blockfuse.tracer.recording.layer_paths import is_within_call, layer_of, runs_block
+from blockfuse.tracer.certificate.ownership import QUIET, is_trusted, user_frame, user_source
+from blockfuse.tracer.certificate.sizes import handles_exceptions
+from blockfuse.tracer.code.effects import Effect, Effects, effects_of
+from blockfuse.tracer.code.known_functions import is_known, name_of
+from blockfuse.tracer.code.known_libraries import Code, about
+from blockfuse.tracer.code.naming import named_in
+from blockfuse.tracer.code.settings import Question, idle
 from blockfuse.tracer.state.picture import State
-
-_OURS = tuple(own_files("ir/", "array/", "tracer/", "codegen/", "runtime/", "nn/", "gluon/"))
-_INTERIOR = tuple(own_files("array/", "tracer/", "runtime/"))
-_DISPATCHED = "<__array_function__"
-
-_QUIET: set[str] = set()  # files of ours in which nothing need be seen: asked at every event of a recording
-
-
-@lru_cache(maxsize=4096)
-def _is_our_file(file: str) -> bool:
-    ours = file.startswith((*_OURS, _DISPATCHED))
-    if ours and all(file != code.co_filename for code in TELLING):
-        _QUIET.add(file)
-    return ours
-
-
-def is_trusted(frame: types.FrameType) -> bool:
-    """Whether the code of a frame is ours or known code of a library, whose effects are known."""
-    code = frame.f_code
-    if code.co_filename == "<string>":  # written by ``dataclass`` or ``namedtuple`` for a module
-        return str(frame.f_globals.get("__name__", "")).partition(".")[0] in ("blockfuse", "numpy")
-    return _is_our_file(code.co_filename) or about(code).known
-
-
-def is_interior(frame: types.FrameType) -> bool:
-    """Whether the code of a frame is that of arrays, of the tracer itself or of dispatch, which only hand over."""
-    return frame.f_code.co_filename.startswith(_INTERIOR)
-
-
-def is_ours(frame: types.FrameType) -> bool:
-    """Whether the code of a frame is part of this package."""
-    return frame.f_code.co_filename.startswith(_OURS)
-
-
-def user_source() -> Source | None:
-    """The innermost line of user code on the stack; the layer, where no user code ran in the call of the net."""
-    frame: types.FrameType | None = sys._getframe(1)
-    layers: list[types.FrameType] = []
-    while frame is not None and is_trusted(frame):
-        if runs_block(frame):
-            layers.append(frame)
-        frame = frame.f_back
-    if layers and (frame is None or not is_within_call(frame)):
-        return layer_of(layers)
-    if frame is None:
-        return None
-    return Source(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
-
-
-def _place(frame: types.FrameType) -> types.FrameType:
-    """The frame that people look for: the user's, if there is one that called the library function of ``frame``."""
-    found: types.FrameType | None = frame
-    while found is not None and (is_library(found.f_code) or is_trusted(found)):
-        found = found.f_back
-    return found or frame
 
 
 class Witness:
@@ -129,7 +73,7 @@ class Witness:
                 )
 
     def _see(self, frame: types.FrameType, event: str, function: Any) -> None:
-        if frame.f_code.co_filename in _QUIET:
+        if frame.f_code.co_filename in QUIET:
             return
         if event == "call":
             if not is_trusted(frame):
@@ -224,11 +168,11 @@ class Witness:
     def _object(self, what: str, frame: types.FrameType, line: int) -> None:
         if self.problem:
             return
-        code, place = frame.f_code, _place(frame)
-        if place is not frame:
-            what, line = f"calls {code.co_qualname}, which {what.removesuffix(',')},", place.f_lineno
-        name = place.f_code.co_name
-        self.problem = f"{name} {what} at {Source(place.f_code.co_filename, line, name)}"
+        code, found = frame.f_code, user_frame(frame)
+        if found is not frame:
+            what, line = f"calls {code.co_qualname}, which {what.removesuffix(',')},", found.f_lineno
+        name = found.f_code.co_name
+        self.problem = f"{name} {what} at {Source(found.f_code.co_filename, line, name)}"
 
 
 class unwatched:  # noqa: N801 - read as a word after ``with``; a generator would cost ten events at each operator

@@ -9,42 +9,22 @@ stranger reaches it (NOTE [strangers]). Code that is not here is watched like th
 
 from __future__ import annotations
 
-import abc
 import sys
 import sysconfig
 import types
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy
 
-from blockfuse.tracer.certificate.naming import GLOBAL, named_in
-from blockfuse.tracer.frames.bytecode import once_per_code
-
-Question = tuple[Callable[[], Any], str]  # what is asked, and what it is for people
+from blockfuse.tracer.code.bytecode import once_per_code
+from blockfuse.tracer.code.settings import ASKS, LEVELS, Question
 
 _STDLIB = tuple({f"{sysconfig.get_path(name)}/" for name in ("stdlib", "platstdlib")})
 _INSTALLED = tuple({f"{sysconfig.get_path(name)}/" for name in ("purelib", "platlib")})
 _NUMPY = str(Path(numpy.__file__).parent) + "/"
 
-
-@dataclass(frozen=True)
-class Setting:
-    """What known code was told when it asked something ambient. text says what that is, for people."""
-
-    ask: Callable[[], Any]
-    answer: Any
-    text: str
-
-    def holds(self) -> bool:
-        return bool(self.ask() == self.answer)
-
-
-_LEVELS = ("debug", "info", "warning", "warn", "error", "critical", "exception", "fatal", "log")
 
 # Module -> its known functions, or what they are in ("*": what begins so); where there are none, all but those after "-".
 _KNOWN: dict[str, tuple[str, ...]] = {
@@ -78,7 +58,7 @@ _KNOWN: dict[str, tuple[str, ...]] = {
     "json.scanner": (),
     "keyword": (),
     "logging": (
-        *(f"{owner}{name}" for owner in ("", "Logger.", "LoggerAdapter.") for name in _LEVELS),
+        *(f"{owner}{name}" for owner in ("", "Logger.", "LoggerAdapter.") for name in LEVELS),
         *("Logger.isEnabledFor", "Logger.getEffectiveLevel", "LoggerAdapter.isEnabledFor"),
         *("LoggerAdapter.getEffectiveLevel", "getLogger", "Logger.getChild", "getLevelName", "_checkLevel"),
         *("Manager.getLogger", "Manager.disable", "_acquireLock", "_releaseLock"),
@@ -86,13 +66,8 @@ _KNOWN: dict[str, tuple[str, ...]] = {
     "numbers": (),
     "operator": (),
     "os": (
-        *(
-            "_Environ.__getitem__",
-            "_Environ.__iter__",
-            "_Environ.__len__",
-            "_Environ.copy",
-            "_Environ.__or__",
-        ),
+        *("_Environ.__getitem__", "_Environ.__iter__", "_Environ.__len__", "_Environ.copy"),
+        "_Environ.__or__",
         *("_Environ.__ror__", "getenv", "getenvb", "_createenviron"),
     ),
     "pathlib": ("PurePath", "_Flavour", "_PosixFlavour", "_PathParents", "Path.__new__", "Path.__init__"),
@@ -116,15 +91,8 @@ _OF_NUMPY: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("__init__", "_globals", "dtypes", "exceptions", "matlib", "_core.__init__"), ()),
     **dict.fromkeys(
         (
-            *(
-                "_asarray",
-                "_dtype",
-                "_dtype_ctypes",
-                "_exceptions",
-                "_internal",
-                "_methods",
-                "_string_helpers",
-            ),
+            *("_asarray", "_dtype", "_dtype_ctypes", "_exceptions", "_internal", "_methods"),
+            "_string_helpers",
             *("_type_aliases", "defchararray", "einsumfunc", "fromnumeric", "function_base", "getlimits"),
             *("multiarray", "numeric", "numerictypes", "overrides", "shape_base", "strings", "umath"),
         ),
@@ -182,11 +150,11 @@ def about(code: types.CodeType) -> Code:
     if module is None:
         return Code()
     effect = _EFFECTS.get((module, name), "")
-    return Code(module in _KNOWN and _is_in(name, _KNOWN[module]), effect, _ASKS.get((module, name)))
+    return Code(module in _KNOWN and _is_in(name, _KNOWN[module]), effect, ASKS.get((module, name)))
 
 
-def _about_numpy(place: str, name: str) -> Code:
-    stem = place.rpartition("/")[2] if "/__init__" not in place else "__init__"
+def _about_numpy(path: str, name: str) -> Code:
+    stem = path.rpartition("/")[2] if "/__init__" not in path else "__init__"
     known = stem in _OF_NUMPY and _is_in(name, _OF_NUMPY[stem])
     return Code(known, "" if known else _EFFECTS.get(("numpy", stem), ""))
 
@@ -229,102 +197,3 @@ def is_library_module(name: str) -> bool:
         file = getattr(sys.modules.get(name), "__file__", None) or ""
         return root == "blockfuse" or file.startswith(_INSTALLED)
     return True
-
-
-# -- what known code asks --------------------------------------------------------------------------------------
-
-
-def _asks_abc(_: types.FrameType) -> list[Question]:
-    return [(abc.get_cache_token, "what is registered with abstract classes")]
-
-
-def _asks_level(frame: types.FrameType) -> list[Question]:
-    logger, level = frame.f_locals["self"], frame.f_locals["level"]
-    return [(partial(logger.isEnabledFor, level), f"whether {logger} logs")]
-
-
-def _asks_effective_level(frame: types.FrameType) -> list[Question]:
-    logger = frame.f_locals["self"]
-    return [(logger.getEffectiveLevel, f"the level of {logger}")]
-
-
-def _asks_handlers(_: types.FrameType) -> list[Question]:
-    root = sys.modules["logging"].root
-    return [(lambda: bool(root.handlers), "whether logging is set up")]
-
-
-def _asks_logger(frame: types.FrameType) -> list[Question]:
-    known, name = frame.f_locals["self"].loggerDict, frame.f_locals["name"]
-    return [(partial(known.get, name), f"the logger {name}")]
-
-
-def _asks_environment(frame: types.FrameType) -> list[Question]:
-    environ, key = frame.f_locals["self"], frame.f_locals["key"]
-    return [(partial(environ._data.get, environ.encodekey(key)), f"the environment variable {key}")]
-
-
-def _asks_whole_environment(frame: types.FrameType) -> list[Question]:
-    environ = frame.f_locals["self"]
-    return [(lambda: dict(environ._data), "the environment")]
-
-
-def _asks_copying(_: types.FrameType) -> list[Question]:
-    copyreg = sys.modules["copyreg"]
-    return [(lambda: tuple(copyreg.dispatch_table.items()), "how copyreg copies")]
-
-
-def _asks_annotations(frame: types.FrameType) -> list[Question]:
-    function = frame.f_locals.get("func", frame.f_locals.get("obj"))
-    return [(lambda: [(k, id(v)) for k, v in _annotations(function).items()], f"annotations of {function}")]
-
-
-def _annotations(function: Any) -> dict[str, Any]:
-    found: dict[str, Any] = getattr(function, "__annotations__", None) or {}
-    return found
-
-
-_ASKS: dict[tuple[str, str], Callable[[types.FrameType], list[Question]]] = {
-    ("abc", "ABCMeta.__instancecheck__"): _asks_abc,
-    ("abc", "ABCMeta.__subclasscheck__"): _asks_abc,
-    ("functools", "singledispatch.<locals>.dispatch"): _asks_abc,
-    ("logging", "Logger.isEnabledFor"): _asks_level,
-    ("logging", "Logger.getEffectiveLevel"): _asks_effective_level,
-    ("logging", "Manager.getLogger"): _asks_logger,
-    **{("logging", name): _asks_handlers for name in _LEVELS},
-    ("os", "_Environ.__getitem__"): _asks_environment,
-    ("os", "_Environ.__iter__"): _asks_whole_environment,
-    ("os", "_Environ.__len__"): _asks_whole_environment,
-    ("copy", "copy"): _asks_copying,
-    ("copy", "deepcopy"): _asks_copying,
-    ("inspect", "_signature_from_function"): _asks_annotations,
-    ("inspect", "get_annotations"): _asks_annotations,
-}
-
-
-# -- C functions that do nothing as long as a setting says so ----------------------------------------------------
-
-
-def idle(function: Any, frame: types.FrameType) -> list[Question]:
-    """What must stay true so that a C function, which is not known otherwise, did nothing when it was called here."""
-    if function is not warnings.warn:
-        return []
-    categories = _categories(frame) or [UserWarning]
-    return [(partial(is_ignored, c), f"whether warnings of {c.__name__} are ignored") for c in categories]
-
-
-def is_ignored(category: type[Warning]) -> bool:
-    """Whether the filters ignore all warnings of a category, whatever they say and wherever they come from."""
-    for action, message, kind, module, line in warnings.filters:
-        if issubclass(category, kind):
-            if action != "ignore":
-                return False
-            if not (message or module or line):
-                return True
-    return False
-
-
-def _categories(frame: types.FrameType) -> list[type[Warning]]:
-    """Of the warnings that are named on the line where ``frame`` is."""
-    names = [n.name for n in named_in(frame.f_code) if n.line == frame.f_lineno and n.scope == GLOBAL]
-    values = [frame.f_globals.get(name, frame.f_builtins.get(name)) for name in names]
-    return [v for v in values if isinstance(v, type) and issubclass(v, Warning)]

@@ -7,7 +7,7 @@ import re
 import types
 from dataclasses import dataclass
 
-from blockfuse.tracer.frames.bytecode import once_per_code
+from blockfuse.tracer.code.bytecode import once_per_code
 
 _STORES = {
     "STORE_GLOBAL": "assigns the global",
@@ -62,10 +62,10 @@ def _effects(
     instructions: list[dis.Instruction], code: types.CodeType, formatting: bool
 ) -> tuple[Effect, ...]:
     effects = []
-    for place, one in enumerate(instructions):
-        following = instructions[place + 1].opname if place + 1 < len(instructions) else ""
+    for index, one in enumerate(instructions):
+        following = instructions[index + 1].opname if index + 1 < len(instructions) else ""
         if one.opname in _STORES and not (one.opname == "STORE_ATTR" and code.co_name == "__init__"):
-            variable = _target(instructions, place) if one.opname == "STORE_ATTR" else ""
+            variable = _target(instructions, index) if one.opname == "STORE_ATTR" else ""
             effects.append(Effect(f"{_STORES[one.opname]} {one.argval}", variable))
         elif one.opname in ("STORE_DEREF", "DELETE_DEREF") and one.argval in code.co_freevars:
             effects.append(Effect(f"assigns {one.argval} of the enclosing function"))
@@ -84,13 +84,13 @@ def _is_by_locale(text: object, formatting: bool, written: bool) -> bool:
     return bool(alone or _INSIDE.search(text))
 
 
-def _target(instructions: list[dis.Instruction], place: int) -> str:
-    """The variable whose attribute the store at ``place`` assigns, if it is the same all along the line; or empty."""
+def _target(instructions: list[dis.Instruction], index: int) -> str:
+    """The variable whose attribute the store at ``index`` assigns, if it is the same all along the line; or empty."""
     copies = [n for n, i in enumerate(instructions) if i.opname == "COPY"]
-    if instructions[place - 1].opname == "SWAP" and len(copies) == 1:  # ``x.y += 1``
-        place = copies[0]
-    before = instructions[place - 1]
-    if place == 0 or not before.opname.startswith("LOAD_FAST"):
+    if instructions[index - 1].opname == "SWAP" and len(copies) == 1:  # ``x.y += 1``
+        index = copies[0]
+    before = instructions[index - 1]
+    if index == 0 or not before.opname.startswith("LOAD_FAST"):
         return ""
     name = before.argval[-1] if isinstance(before.argval, tuple) else before.argval
     stored = [i.argval for i in instructions if i.opname.startswith("STORE_FAST")]

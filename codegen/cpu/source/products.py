@@ -1,0 +1,120 @@
+"""Products as source: loops over tiles, each an LLVM intrinsic, and what follows from a sum."""
+
+from __future__ import annotations
+
+from blockfuse.codegen.cpu.source.addresses import head
+from blockfuse.codegen.kernels.product_cuts import ProductTile
+from blockfuse.codegen.kernels.product_kernels import ProductKernel
+from blockfuse.codegen.kernels.source_lines import INDENT, assignment, indented, variable
+
+
+def product_source(kernel: ProductKernel) -> str:
+    tile = kernel.tiles[0]
+    lines = [*_epilogue(kernel), *_tile_calls(kernel), head(kernel)]
+    if not kernel.height:
+        return "\n".join(lines + indented(1, _open_walk(kernel))) + "\n"
+    call = [_call(kernel, tile)]
+    if kernel.batched:
+        lines += indented(1, ["for b in range(begin, end):"])
+    rows = _row_blocks(tile, "0", str(kernel.height))
+    groups = _panel_groups(kernel.panels, tile, whole=not kernel.by_panels)
+    if not (kernel.batched or kernel.by_panels):
+        rows = _row_blocks(tile, "begin", "end")
+    # Few rows walk the weight once; with many, a panel stays in the cache while all rows pass.
+    panels_first = kernel.by_panels or kernel.height > 2 * tile.rows
+    walk = _nested(*((groups, rows) if panels_first else (rows, groups)), call)
+    return "\n".join(lines + indented(2 if kernel.batched else 1, walk)) + "\n"
+
+
+_Loop = tuple[str, list[str]]  # the loop ("": there is none) and what starts its body
+
+
+def _nested(outer: _Loop, inner: _Loop, body: list[str]) -> list[str]:
+    for loop, first in (inner, outer):
+        lines = [*first, *body]
+        body = [loop, *indented(1, lines)] if loop else lines
+    return body
+
+
+def _open_walk(kernel: ProductKernel) -> list[str]:
+    """Any number of rows: tallest tiles, then lower ones that overlap their neighbours."""
+    tallest, *rest = kernel.tiles
+    whole = f"for r in range(begin, whole, {tallest.rows}):", list[str]()
+    lines = [f"whole = end - (end - begin) % {tallest.rows}"]
+    lines += _nested(_panel_groups(kernel.panels, tallest, whole=True), whole, [_call(kernel, tallest)])
+    for tile in rest:
+        walk = _nested(
+            _panel_groups(kernel.panels, tile, whole=True),
+            _row_blocks(tile, "whole", "end"),
+            [_call(kernel, tile)],
+        )
+        if tile is not rest[-1]:
+            lines.append(f"if end - begin >= {tile.rows}:")
+            lines += [*indented(1, walk), INDENT + "return"]
+        else:
+            lines += walk
+    return lines
+
+
+def _call(kernel: ProductKernel, tile: ProductTile) -> str:
+    names = ", ".join(name for name, _ in kernel.pointers)
+    return f"{_tile_name(kernel, tile)}({names}{', b' if kernel.batched else ''}, r, p)"
+
+
+def _tile_name(kernel: ProductKernel, tile: ProductTile) -> str:
+    return "tile" if tile is kernel.tiles[0] else f"tile{tile.rows}"
+
+
+def _row_blocks(tile: ProductTile, begin: str, end: str) -> _Loop:
+    """The loop over tiles of rows, and the first row ``r`` of each; the last tile overlaps its neighbour."""
+    if begin == "0" and end == str(tile.rows):
+        return "", ["r = 0"]
+    if tile.rows == 1:
+        return f"for r in range({begin}, {end}):", []
+    loop = f"for block in range({begin}, {end}, {tile.rows}):"
+    return loop, [f"r = minimum(block, {end} - {tile.rows})"]
+
+
+def _panel_groups(panels: int, tile: ProductTile, whole: bool) -> _Loop:
+    """The loop over groups of panels, and the first panel ``p`` of each; the last group overlaps its neighbour."""
+    if whole and panels == tile.panels:
+        return "", ["p = 0"]
+    groups = f"range({-(-panels // tile.panels)})" if whole else "range(begin, end)"
+    if tile.panels == 1:
+        return f"for p in {groups}:", []
+    return f"for group in {groups}:", [f"p = minimum({tile.panels} * group, {panels - tile.panels})"]
+
+
+def _epilogue(kernel: ProductKernel) -> list[str]:
+    if not kernel.body:
+        return []
+    elements = [variable(a.value) for a in kernel.loads]
+    lines = [f"def epilogue({', '.join([kernel.accumulator, *elements])}):"]
+    lines += indented(1, [*(assignment(s) for s in kernel.body), f"return {kernel.result}"])
+    return [*lines, ""]
+
+
+def _tile_calls(kernel: ProductKernel) -> list[str]:
+    """The tiles, each an LLVM intrinsic, with everything that it is made from."""
+    return [line for tile in kernel.tiles for line in _tile_call(kernel, tile)]
+
+
+def _tile_call(kernel: ProductKernel, tile: ProductTile) -> list[str]:
+    columns = {
+        "dtype": repr(kernel.dtype),
+        "rows": tile.rows,
+        "panels": tile.panels,
+        "panel": tile.panel,
+        "unroll": tile.unroll,
+        "inner": kernel.inner,
+        "units": kernel.units,
+        "arguments": tuple(name for name, _ in kernel.pointers),
+        "left": (kernel.left.name, kernel.left.strides),
+        "right": (kernel.right.name, kernel.right.strides),
+        "bias": repr(kernel.bias.name) if kernel.bias else None,
+        "loads": tuple((a.name, a.dtype, a.strides) for a in kernel.loads),
+        "store": (kernel.store.dtype, kernel.store.strides),
+        "epilogue": "epilogue" if kernel.body else None,
+    }
+    head = f"{_tile_name(kernel, tile)} = product_tile("
+    return [head, *(f"    {k}={v}," for k, v in columns.items()), ")", ""]

@@ -1,0 +1,50 @@
+"""Kernels as source for a device: Python that Numba compiles, that its simulator runs, and that a person can read.
+
+Each kind of kernel has its own way to share out the work among threads: maps, transposes, rows, columns and draws below
+``source/``, products and chains of them below ``products/``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from blockfuse.codegen.cuda.products.chain_source import render_chain
+from blockfuse.codegen.cuda.products.product_source import render_product
+from blockfuse.codegen.cuda.source.columns import columns_source
+from blockfuse.codegen.cuda.source.device_source import DeviceSource
+from blockfuse.codegen.cuda.source.draws import draw_source
+from blockfuse.codegen.cuda.source.maps import map_source
+from blockfuse.codegen.cuda.source.rows import rows_source
+from blockfuse.codegen.cuda.source.transposes import transpose_source, transposed_axis
+from blockfuse.codegen.kernels.kernel import Kernel
+from blockfuse.codegen.kernels.loop_kernels import ColumnKernel, DrawKernel, MapKernel, RowKernel
+from blockfuse.codegen.kernels.product_kernels import ChainKernel, ProductKernel
+
+THREADS = 256  # in a block
+
+
+def render(kernel: Kernel, threads: int = THREADS, wide: bool = True, alone: bool = False) -> DeviceSource:
+    """The source of one kernel; equal kernels have equal source.
+
+    threads: about how many a block has (a power of two from 32 on). wide: whether all pointers are multiples of 16 bytes.
+    alone: for one block of threads that does all, and other kernels as well: where threads meet, blocks of all kernels have
+    as many. Raises ``NoDeviceKernelError``.
+    """
+    return _SOURCE[type(kernel)](kernel, threads, wide, alone)
+
+
+def _map_source(kernel: MapKernel, threads: int, wide: bool) -> DeviceSource:
+    axis = transposed_axis(kernel)
+    return map_source(kernel, threads, wide) if axis is None else transpose_source(kernel, axis, threads)
+
+
+# class of a kernel -> what writes its source, given threads, wide and alone
+_SOURCE: dict[type[Kernel], Callable[[Any, int, bool, bool], DeviceSource]] = {
+    MapKernel: lambda kernel, threads, wide, alone: _map_source(kernel, threads, wide),
+    RowKernel: lambda kernel, threads, wide, alone: rows_source(kernel, threads, wide),
+    ColumnKernel: lambda kernel, threads, wide, alone: columns_source(kernel, threads, alone),
+    DrawKernel: lambda kernel, threads, wide, alone: draw_source(kernel, threads),
+    ProductKernel: lambda kernel, threads, wide, alone: render_product(kernel, wide, alone),
+    ChainKernel: lambda kernel, threads, wide, alone: render_chain(kernel, wide),
+}

@@ -1,0 +1,50 @@
+"""How a product is cut: into tiles for the registers of a processor, or for blocks of threads of a device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ProductTile:
+    """What a tile of registers computes at a time."""
+
+    rows: int
+    panels: int
+    panel: int  # columns of each
+    unroll: int  # steps along the inner axis
+
+
+@dataclass(frozen=True)
+class RegisterTiles:
+    """How a product is cut for a processor."""
+
+    # one tile; or, where only a launch knows how many rows there are, the tallest one and those for what it leaves over
+    tiles: tuple[ProductTile, ...]
+    by_panels: bool = False  # a launch walks groups of panels instead of rows, of which there are few
+
+    @property
+    def panel(self) -> int:
+        """Columns of a panel of the weight."""
+        return self.tiles[0].panel
+
+
+@dataclass(frozen=True)
+class BlockTile:
+    """How a product is cut for a device."""
+
+    rows: int  # of the result, for each block of threads
+    columns: int
+    panel: int  # columns of a panel of the weight
+    height: int  # rows for each thread
+    width: int  # columns for each thread
+    depth: int = 8  # steps of the inner axis that lie in shared memory at a time
+    # where it is not 0, nothing is shared: so many threads take turns along the inner axis, for all rows, and their sums
+    # are added up at the end
+    slices: int = 0
+    splits: int = 1  # blocks that share the inner axis; their sums are added up by a launch of its own
+
+    @property
+    def threads(self) -> int:
+        """Of a block."""
+        return self.rows * self.columns // (self.height * self.width) * max(1, self.slices)

@@ -1,0 +1,115 @@
+"""Kernels of products: one by itself, or a chain of them on a device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy
+
+from blockfuse.codegen.kernels.kernel import Access, Kernel, Reach, Scope, Statement
+from blockfuse.codegen.kernels.product_cuts import BlockTile, ProductTile, RegisterTiles
+
+BETWEEN = "here"  # the left operand of a product of a chain that is not the first
+
+
+@dataclass(frozen=True)
+class ProductKernel(Kernel):
+    """``left (rows, inner)`` times panels of a packed weight, plus a bias, then the epilogue.
+
+    The rows of a launch are those of the result, or, where it is ``batched``, matrices; ``RegisterTiles`` may walk panels.
+    """
+
+    dtype: str  # of the sums
+    height: int  # rows of the result, or of each matrix; 0 where only a launch knows
+    inner: int
+    units: int  # columns of the result
+    left: Access  # strides are (row,) or (matrix, row); elements of a row are neighbours
+    right: Access  # strides are () or (matrix,)
+    bias: Access | None
+    accumulator: str  # the name of a sum, with which the epilogue begins
+    loads: tuple[
+        Access, ...
+    ]  # of the epilogue: strides are (row, column) or (matrix, row, column), as those of the store
+    operands: tuple[
+        str, ...
+    ]  # pointers in calling order; one may be both an operand and a load of the epilogue
+    body: tuple[Statement, ...]  # the epilogue
+    result: str  # the name of the value that is stored
+    cut: RegisterTiles | BlockTile
+
+    def __post_init__(self) -> None:
+        scope = Scope(self.loads)
+        scope.add(self.accumulator)
+        scope.run(self.body)
+        scope.read([self.result])
+
+    @property
+    def batched(self) -> bool:
+        """Whether the operands are stacks of matrices."""
+        return len(self.store.strides) == 3
+
+    @property
+    def panels(self) -> int:
+        """Panels of the weight, or of one of its matrices."""
+        return -(-self.units // self.cut.panel)
+
+    @property
+    def tiles(self) -> tuple[ProductTile, ...]:
+        return self.cut.tiles if isinstance(self.cut, RegisterTiles) else ()
+
+    @property
+    def by_panels(self) -> bool:
+        """Whether what a launch walks are groups of panels."""
+        return isinstance(self.cut, RegisterTiles) and self.cut.by_panels
+
+    @property
+    def block(self) -> BlockTile:
+        assert isinstance(self.cut, BlockTile), "a product for a device has a block, see Machine.block_tile"
+        return self.cut
+
+    @property
+    def accesses(self) -> tuple[Access, ...]:
+        """Of everything that is read; several may be of one pointer."""
+        return (self.left, self.right, *((self.bias,) if self.bias else ()), *self.loads)
+
+    @property
+    def pointers(self) -> tuple[tuple[str, str], ...]:
+        return _typed(self.operands, (self,), self.store)
+
+    def reaches(self) -> list[list[Reach]] | None:
+        if self.by_panels:
+            return None
+        weight = self.panels * self.inner * self.cut.panel
+        rows = (self.height,) if self.batched else ()
+        found: dict[str, list[Reach]] = {name: [] for name in (*self.operands, self.store.name)}
+        found[self.left.name].append(Reach.of_walk((*self.left.strides, 1), (*rows, self.inner)))
+        found[self.right.name].append(Reach.of_walk((*(self.right.strides or (0,)), 1), (weight,)))
+        if self.bias is not None:
+            found[self.bias.name].append(Reach.of_walk((0, 1), (self.units,)))
+        for access in (*self.loads, self.store):
+            found[access.name].append(Reach.of_walk(access.strides, (*rows, self.units)))
+        return list(found.values())
+
+    @property
+    def shared_weight_bytes(self) -> int:
+        return 0 if self.height else self.inner * self.units * numpy.dtype(self.dtype).itemsize
+
+
+@dataclass(frozen=True)
+class ChainKernel(Kernel):
+    """Products of one launch on a device: the result of each is the left operand of the next, under the name ``BETWEEN``."""
+
+    layers: tuple[ProductKernel, ...]  # whose names of operands and values differ
+    operands: tuple[str, ...]  # pointers of all layers, in calling order
+    block: BlockTile
+
+    @property
+    def pointers(self) -> tuple[tuple[str, str], ...]:
+        return _typed(self.operands, self.layers, self.store)
+
+
+def _typed(
+    names: tuple[str, ...], products: tuple[ProductKernel, ...], store: Access
+) -> tuple[tuple[str, str], ...]:
+    dtypes = {access.name: access.dtype for product in products for access in product.accesses}
+    return (*((name, dtypes[name]) for name in names), (store.name, store.dtype))

@@ -1,0 +1,118 @@
+"""Losses of predicted numbers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from blockfuse.array import np, npx
+from blockfuse.array.arguments import ArrayLike
+from blockfuse.array.ndarray import ndarray
+from blockfuse.ir.errors import UsageError
+from blockfuse.nn.losses.loss import Loss, smallest_added
+
+
+class L2Loss(Loss):
+    """Half the squared error: the mean of ``weight / 2 * (label - pred)**2``.
+
+    >>> L2Loss()(np.array([[1, 2], [3, 4]]), np.array([[1, 2], [3, 2]]))
+    array([0., 1.])
+    """
+
+    def __init__(self, weight: float | None = 1.0, batch_axis: int = 0, **names: Any) -> None:
+        super().__init__(0.5 if weight is None else weight / 2, batch_axis, **names)
+
+    def forward(self, pred: ArrayLike, label: ArrayLike, sample_weight: ArrayLike | None = None) -> ndarray:
+        values, targets = self._pair(pred, label)
+        return self._finished(np.square(targets - values), sample_weight)
+
+
+class L1Loss(Loss):
+    """The absolute error: the mean of ``abs(label - pred)``."""
+
+    def forward(self, pred: ArrayLike, label: ArrayLike, sample_weight: ArrayLike | None = None) -> ndarray:
+        values, targets = self._pair(pred, label)
+        return self._finished(np.abs(targets - values), sample_weight)
+
+
+class HuberLoss(Loss):
+    """Squared near the label and straight from ``rho`` on (Huber 1964, scaled to slope 1).
+
+    ``error**2 / (2 * rho)`` up to ``abs(error) = rho``, then ``abs(error) - rho / 2``.
+    """
+
+    def __init__(
+        self, rho: float = 1, weight: float | None = None, batch_axis: int = 0, **names: Any
+    ) -> None:
+        super().__init__(weight, batch_axis, **names)
+        if not rho > 0:
+            raise UsageError(f"HuberLoss needs a rho above 0; found {rho}")
+        self._rho = rho
+
+    def forward(self, pred: ArrayLike, label: ArrayLike, sample_weight: ArrayLike | None = None) -> ndarray:
+        values, targets = self._pair(pred, label)
+        error = np.abs(targets - values)
+        near = error <= self._rho
+        curved = np.square(np.where(near, error, 0)) * (0.5 / self._rho)  # far away it would overflow
+        return self._finished(np.where(near, curved, error - self._rho / 2), sample_weight)
+
+
+class LogCoshLoss(Loss):
+    """``log(cosh(pred - label))``: about half the squared error near the label, straight far away.
+
+    Computed as ``log1p(2 * sinh(error / 2)**2)`` up to 1, where the logarithm of a number close to 1 would lose its
+    digits, and as ``abs(error) + log1p(exp(-2 * abs(error))) - log(2)`` beyond, where ``cosh`` would overflow.
+    """
+
+    def forward(self, pred: ArrayLike, label: ArrayLike, sample_weight: ArrayLike | None = None) -> ndarray:
+        values, targets = self._pair(pred, label)
+        error = values - targets
+        size = np.abs(error)
+        near = size < 1
+        small = np.log1p(np.square(np.sinh(np.where(near, error, 0) * 0.5)) * 2)
+        large = size + npx.softplus(size * -2) - math.log(2)
+        return self._finished(np.where(near, small, large), sample_weight)
+
+
+class PoissonNLLLoss(Loss):
+    """The negative logarithm of a Poisson distribution's probability of the label, a count.
+
+    ``exp(pred) - label * pred`` where ``pred`` is the logarithm of the mean (``from_logits``), else
+    ``pred - label * log(pred + epsilon)``. compute_full: add ``log(label!)`` for labels above 1, by Stirling's formula
+    ``label * log(label) - label + log(2 * pi * label) / 2``.
+    """
+
+    def __init__(
+        self,
+        weight: float | None = None,
+        from_logits: bool = True,
+        batch_axis: int = 0,
+        compute_full: bool = False,
+        **names: Any,
+    ) -> None:
+        super().__init__(weight, batch_axis, **names)
+        self._from_logits, self._compute_full = from_logits, compute_full
+
+    def forward(
+        self,
+        pred: ArrayLike,
+        target: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        epsilon: float = 1e-08,
+    ) -> ndarray:
+        values, counts = self._pair(pred, target)
+        if self._from_logits:
+            loss = np.exp(values) - counts * values
+        else:
+            loss = values - counts * np.log(values + smallest_added(values, epsilon))
+        if self._compute_full:
+            loss = loss + _log_factorial(counts)
+        return self._finished(loss, sample_weight)
+
+
+def _log_factorial(counts: ndarray) -> ndarray:
+    """Stirling's approximation above 1, else 0."""
+    several = counts > 1
+    n = np.where(several, counts, 1)
+    stirling: ndarray = np.where(several, n * np.log(n) - n + np.log(n * (2 * math.pi)) * 0.5, 0)
+    return stirling

@@ -1,0 +1,221 @@
+"""The trainer: a net's parameters, the optimizer that changes them, and what it remembers of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from os import PathLike, fspath
+from typing import Any
+
+import numpy
+
+from blockfuse.array.ndarray import ndarray
+from blockfuse.ir import interpreter
+from blockfuse.ir.errors import ParameterFileError, StaleGradientError, UsageError
+from blockfuse.nn import parameter_files
+from blockfuse.nn.optimizers.optimizer import Optimizer, create
+from blockfuse.nn.optimizers.updater import Updater
+from blockfuse.nn.parameter import Parameter
+
+# NOTE [files of states]
+# One .npz file: "optimizer" (the name), "learning_rate", and for each parameter that was updated, by its index in the
+# trainer and its name, "3/hidden.weight/count" and "3/hidden.weight/0", "3/hidden.weight/1" and so on, its states. With the
+# parameters of the net (``net.save_parameters``) that is all a training needs to go on, bit for bit: schedules are formulas
+# of the count, and what else an optimizer is made of is in the program that makes it.
+
+
+class Trainer:
+    """Changes parameters by their gradients.
+
+    params: what ``net.collect_params()`` gives, or a list of parameters; a shared one counts once, and those whose
+    ``grad_req`` is ``"null"`` stay as they are.
+    optimizer, optimizer_params: the name of an optimizer and its options, or one that is made already.
+    kvstore, update_on_kvstore: taken for Gluon's sake; there is one machine.
+
+        trainer = Trainer(net.collect_params(), "sgd", {"learning_rate": 0.1})
+        with autograd.record():
+            loss = criterion(net(X), y)
+        loss.backward()
+        trainer.step(batch_size=len(X))
+    """
+
+    def __init__(
+        self,
+        params: Mapping[str, Parameter] | Iterable[Parameter],
+        optimizer: str | Optimizer,
+        optimizer_params: Mapping[str, Any] | None = None,
+        kvstore: Any = "device",  # noqa: ARG002
+        compression_params: Any = None,
+        update_on_kvstore: bool | None = None,  # noqa: ARG002
+    ) -> None:
+        if compression_params is not None:
+            raise UsageError("compression_params: gradients are sent nowhere, so nothing compresses them")
+        self._params: list[Any] = _distinct(params)
+        self._optimizer = create(optimizer, **(optimizer_params or {}))
+        _claim(self._optimizer, self._params)
+        self._updater = Updater(self._optimizer)
+        self._scale = self._optimizer.rescale_grad
+
+    @property
+    def optimizer(self) -> Optimizer:
+        return self._optimizer
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate, which a schedule may set."""
+        return self._optimizer.learning_rate
+
+    def set_learning_rate(self, lr: float) -> None:
+        """Set the learning rate; raises UsageError where a schedule does."""
+        self._optimizer.set_learning_rate(lr)
+
+    # -- steps -----------------------------------------------------------------------------------------------
+
+    def step(self, batch_size: Any, ignore_stale_grad: bool = False) -> None:
+        """Change all parameters by their gradients, which are divided by ``batch_size`` first.
+
+        ignore_stale_grad: leave parameters alone that have no new gradient since the last step.
+
+        Raises StaleGradientError, having changed nothing, if there are some and they are not to be ignored.
+        """
+        self.allreduce_grads()
+        self.update(batch_size, ignore_stale_grad)
+
+    def allreduce_grads(self) -> None:
+        """Do nothing: the gradients of one machine are summed already."""
+
+    def update(self, batch_size: Any, ignore_stale_grad: bool = False) -> None:
+        """``step`` without ``allreduce_grads``: between the two, gradients may be changed."""
+        chosen = self._to_update(ignore_stale_grad)
+        if not chosen:
+            return
+        weights = [parameter.data() for parameter in chosen.values()]
+        grads = [parameter.grad() for parameter in chosen.values()]
+        self._optimizer.rescale_grad = self._scale / batch_size
+        self._updater(list(chosen), grads, weights)
+        for parameter in chosen.values():
+            parameter._use_grad()
+
+    def _prepare(self) -> None:
+        """Make the states of all parameters that have a value, so that the first step changes arrays alone."""
+        ready = {n: p for n, p in enumerate(self._params) if p.grad_req != "null" and p._data is not None}
+        self._updater.prepare(list(ready), [parameter.data() for parameter in ready.values()])
+
+    def _to_update(self, ignore_stale_grad: bool) -> dict[int, Any]:
+        """The parameters to change, by their index."""
+        trained = {n: p for n, p in enumerate(self._params) if p.grad_req != "null"}
+        fresh = {n: p for n, p in trained.items() if p._data is not None and p._has_fresh_grad()}
+        if len(fresh) < len(trained) and not ignore_stale_grad:
+            stale = [p for n, p in trained.items() if n not in fresh]
+            for parameter in stale:
+                parameter.data()  # one without a value says so itself
+            raise StaleGradientError(_stale_message([p.label for p in stale]))
+        return fresh
+
+    # -- states in files -------------------------------------------------------------------------------------
+
+    def save_states(self, fname: str | PathLike[str]) -> None:
+        """Write what the optimizer remembers to an ``.npz`` file, at once or not at all; see NOTE [files of states]."""
+        optimizer = self._optimizer
+        arrays = {
+            "optimizer": numpy.array(type(optimizer).__name__),
+            "learning_rate": optimizer._lr._leave("save_states()"),
+        }
+        for index, states in self._updater.states.items():
+            arrays[self._entry(index, "count")] = optimizer.counts[index]._leave("save_states()")
+            for number, state in enumerate(states):
+                arrays[self._entry(index, str(number))] = state._leave("save_states()")
+        parameter_files.write(fname, arrays)
+
+    def _entry(self, index: int, what: str) -> str:
+        return f"{index}/{self._params[index].label}/{what}"
+
+    def load_states(self, fname: str | PathLike[str]) -> None:
+        """Read what ``save_states`` wrote, into the memory of the states that are there.
+
+        A parameter that is not in the file has not been updated: its states start anew.
+
+        Raises ParameterFileError, having changed nothing, if the file is of another optimizer or other parameters.
+        """
+        interpreter.current().impure("reads a file")
+        arrays = parameter_files.read(fname)
+        found = self._states_in(fname, arrays)
+        self._optimizer._lr[...] = arrays["learning_rate"]
+        self._optimizer.counts.restore({index: int(entries["count"]) for index, entries in found.items()})
+        held = self._updater.states
+        for index in held.keys() - found.keys():
+            del held[index]
+        for index, entries in found.items():
+            states = [entries[str(number)] for number in range(len(entries) - 1)]
+            if index in held:
+                for state, value in zip(held[index], states, strict=True):
+                    state[...] = value
+            else:
+                held[index] = tuple(map(ndarray, states))
+
+    def _states_in(
+        self, fname: str | PathLike[str], arrays: dict[str, numpy.ndarray]
+    ) -> dict[int, dict[str, numpy.ndarray]]:
+        """The entries of each parameter, by its index."""
+        kind = type(self._optimizer).__name__
+        if str(arrays.get("optimizer", "")) != kind or "learning_rate" not in arrays:
+            raise ParameterFileError(
+                f"{fspath(fname)} holds states of {arrays.get('optimizer', 'no optimizer')}, not of {kind}; "
+                f"nothing was loaded"
+            )
+        known = {self._entry(index, ""): index for index in range(len(self._params))}
+        found: dict[int, dict[str, numpy.ndarray]] = {}
+        faults = []
+        for name in arrays.keys() - {"optimizer", "learning_rate"}:
+            owner, slash, what = name.rpartition("/")
+            index = known.get(owner + slash)
+            if index is None:
+                faults.append(f"  {name} is of no parameter of the trainer")
+            else:
+                found.setdefault(index, {})[what] = arrays[name]
+        faults += [fault for index, entries in found.items() for fault in self._misfits(index, entries)]
+        parameter_files.refuse(fspath(fname), sorted(faults), missing=False)
+        return found
+
+    def _misfits(self, index: int, entries: dict[str, numpy.ndarray]) -> list[str]:
+        """What keeps entries from being a parameter's states."""
+        wanted = self._wanted(index)
+        shapes = {what: (array.shape, array.dtype) for what, array in entries.items() if what != "count"}
+        complete = "count" in entries and shapes.keys() == {str(number) for number in range(len(shapes))}
+        if complete and wanted in (None, shapes):
+            return []
+        return [f"  {self._entry(index, '')} has states of {shapes}; the trainer needs {wanted}"]
+
+    def _wanted(self, index: int) -> dict[str, Any] | None:
+        """Shapes and dtypes of a parameter's states; None while it has no value."""
+        parameter = self._params[index]
+        if parameter._data is None:
+            return None
+        states = self._updater.states.get(index) or self._optimizer.create_state(index, parameter.data())
+        return {str(number): (state.shape, state.dtype) for number, state in enumerate(states)}
+
+
+def _distinct(params: Any) -> list[Parameter]:
+    """Each parameter once, those with names in the order of these."""
+    listed = [params[name] for name in sorted(params)] if isinstance(params, Mapping) else list(params)
+    for parameter in listed:
+        if not isinstance(parameter, Parameter):
+            raise UsageError(
+                f"a trainer takes parameters, as net.collect_params() gives them; found {type(parameter).__name__}"
+            )
+    return list({id(parameter): parameter for parameter in listed}.values())
+
+
+def _claim(optimizer: Optimizer, params: list[Parameter]) -> None:
+    """Give an optimizer its parameters, by their index. It counts their updates, so that it can have no others."""
+    before = list(optimizer.param_dict.values())
+    if before and [id(parameter) for parameter in before] != [id(parameter) for parameter in params]:
+        raise UsageError(f"{optimizer!r} belongs to another trainer: make one for each")
+    optimizer.param_dict = dict(enumerate(params))
+
+
+def _stale_message(names: list[str]) -> str:
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return (
+        f"no new gradient since the last step: {shown}. Either backward() was not called, or the loss does not depend on "
+        f"them; where that is meant, step(..., ignore_stale_grad=True) leaves them alone"
+    )

@@ -1,0 +1,68 @@
+"""Whose code a frame runs (ours, known code of a library, or the user's), and the line of the user's that it stands for."""
+
+from __future__ import annotations
+
+import sys
+import types
+from functools import lru_cache
+
+from blockfuse.array.sizes import TELLING
+from blockfuse.ir.graph import Source
+from blockfuse.tracer.certificate.layer_paths import is_within_call, layer_of, runs_block
+from blockfuse.tracer.code.known_libraries import about, is_library
+from blockfuse.tracer.own_files import own_files
+
+_OURS = tuple(own_files("ir/", "array/", "tracer/", "codegen/", "runtime/", "nn/", "gluon/"))
+_INTERIOR = tuple(own_files("array/", "tracer/", "runtime/"))
+_DISPATCHED = "<__array_function__"
+
+QUIET: set[str] = set()  # files of ours in which nothing need be seen: asked at every event of a recording
+
+
+@lru_cache(maxsize=4096)
+def _is_our_file(file: str) -> bool:
+    ours = file.startswith((*_OURS, _DISPATCHED))
+    if ours and all(file != code.co_filename for code in TELLING):
+        QUIET.add(file)
+    return ours
+
+
+def is_trusted(frame: types.FrameType) -> bool:
+    """Whether the code of a frame is ours or known code of a library, whose effects are known."""
+    code = frame.f_code
+    if code.co_filename == "<string>":  # written by ``dataclass`` or ``namedtuple`` for a module
+        return str(frame.f_globals.get("__name__", "")).partition(".")[0] in ("blockfuse", "numpy")
+    return _is_our_file(code.co_filename) or about(code).known
+
+
+def is_interior(frame: types.FrameType) -> bool:
+    """Whether the code of a frame is that of arrays, of the tracer itself or of dispatch, which only hand over."""
+    return frame.f_code.co_filename.startswith(_INTERIOR)
+
+
+def is_ours(frame: types.FrameType) -> bool:
+    """Whether the code of a frame is part of this package."""
+    return frame.f_code.co_filename.startswith(_OURS)
+
+
+def user_source() -> Source | None:
+    """The innermost line of user code on the stack; the layer, where no user code ran in the call of the net."""
+    frame: types.FrameType | None = sys._getframe(1)
+    layers: list[types.FrameType] = []
+    while frame is not None and is_trusted(frame):
+        if runs_block(frame):
+            layers.append(frame)
+        frame = frame.f_back
+    if layers and (frame is None or not is_within_call(frame)):
+        return layer_of(layers)
+    if frame is None:
+        return None
+    return Source(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+
+
+def user_frame(frame: types.FrameType) -> types.FrameType:
+    """The frame that people look for: the user's, if there is one that called the library function of ``frame``."""
+    found: types.FrameType | None = frame
+    while found is not None and (is_library(found.f_code) or is_trusted(found)):
+        found = found.f_back
+    return found or frame

@@ -1,0 +1,58 @@
+"""One recorded call as a way through the program: what was computed, and what was decided, used and written between."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from blockfuse.ir.graph import Node, Source
+from blockfuse.tracer.flow.knowledge import Knowledge
+from blockfuse.tracer.flow.origins import Origin
+from blockfuse.tracer.frames.program_points import Point
+
+
+@dataclass(frozen=True)
+class Path:
+    """One recorded call."""
+
+    arguments: tuple[Node, ...]
+    sequence: tuple[Node, ...]  # every other node, in the order of the calls
+    induction_nodes: frozenset[Node]  # those by which induction variables are computed
+    events: tuple[Event, ...]
+    outputs: tuple[Node, ...]
+    leaves: dict[Node, Node]  # provisional leaf -> what it is
+    origins: dict[Node, Origin]  # leaf -> where the parameter or captured array lies
+    knowledge: Knowledge = field(default_factory=Knowledge)  # of the flow that begins with this path
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A truth was asked for: a path goes one way."""
+
+    predicate: Node
+    outcome: bool
+    on_induction: bool  # the truth is that of an induction variable, not of an array
+    point: Point
+    position: int  # how many nodes were recorded before
+    source: Source | None
+
+
+@dataclass(frozen=True)
+class Use:
+    """Python used the value of ``node``, which holds for the path only if the node is a constant of it."""
+
+    node: Node
+    what: str
+    position: int
+    source: Source | None
+
+
+@dataclass(frozen=True)
+class Write:
+    """The array that held ``node`` was written to, so its memory must not have been there before the call."""
+
+    node: Node
+    position: int
+    source: Source | None
+
+
+Event = Decision | Use | Write

@@ -1,0 +1,235 @@
+"""The Python stack at a decision as a program point: every frame as a key that can be compared.
+
+NOTE [hidden arrays]
+A frame that waits may hold an array on its evaluation stack. Should another frame write to it and forget it, the new
+value is in no variable; such a point is the same as no other.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import types
+from collections.abc import Hashable
+from typing import Any, Protocol
+
+import numpy
+
+from blockfuse.array import stamps
+from blockfuse.array.ndarray import ndarray
+from blockfuse.array.pytree import ATOMS
+from blockfuse.ir.graph import Node
+from blockfuse.tracer.certificate.ownership import is_interior
+from blockfuse.tracer.certificate.traced_numbers import is_traced, text_of
+from blockfuse.tracer.code.bytecode import anatomy
+from blockfuse.tracer.frames.operand_stack import View, operands_of_call, operands_of_decision
+from blockfuse.tracer.frames.program_points import InductionValue, Key, Point, Same, Slot, Waiting
+
+Names = tuple[Any, ...]  # frame number, variable, and the way into its containers
+_IMMUTABLE = (*ATOMS, range)
+_RESUMED = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+
+
+class Induction(Protocol):
+    """What is known of induction variables (``induction.py``)."""
+
+    def values_in(self, frame: types.FrameType) -> dict[str, InductionValue]: ...
+
+    def iteration(self, frame: types.FrameType, index: int) -> tuple[Any, InductionValue | None] | None: ...
+
+
+class Arrays(Protocol):
+    """What the recorder knows of arrays."""
+
+    known: Any  # ids of objects whose state is certified
+
+    def node_of(self, array: Any) -> Node: ...
+
+    def shares_given_memory(self, array: ndarray) -> bool: ...
+
+    def writes_since(self, time: int) -> set[int]: ...
+
+
+class StackKeys:
+    """Takes the points of one path."""
+
+    def __init__(self, arrays: Arrays, induction: Induction) -> None:
+        self.arrays, self.induction = arrays, induction
+        self.time = 0  # how many points were taken
+        self._before: list[tuple[types.FrameType, int]] = []  # frames of the point before, and their numbers
+        self._since: list[int] = []  # number of a waiting frame -> time when it was first seen
+        self._marks: dict[int, tuple[Any, object]] = {}  # id -> an object that cannot be compared, its mark
+
+    def here(self, outermost: types.FrameType | None, on_induction: bool = False) -> Point:
+        """The present point. outermost: the frame that called the recorded call (not part of it).
+
+        on_induction: the decision is about an induction variable, before the instruction where the innermost frame stands.
+        """
+        frames = _frames(outermost)
+        numbers = self._numbers(frames)
+        view = _Variables(self.arrays, self.induction, self._marks)
+        keys: list[Hashable] = []
+        hidden: set[int] = set()
+        for n, frame in enumerate(frames):
+            operands = (
+                operands_of_call(frame, frames[n + 1])
+                if n + 1 < len(frames)
+                else operands_of_decision(frame, on_induction)
+            )
+            plain = view.plain(n, frame, operands)
+            keys.append(Waiting(numbers[n], Key(view.waiting(n, frame))) if plain is None else Key(plain))
+            hidden |= set() if plain is not None else self.arrays.writes_since(self._since[numbers[n]])
+        apart = any(f.f_code.co_flags & _RESUMED for f in frames) or not hidden <= view.arrays.keys()
+        self.time += 1
+        return Point(tuple(keys), view.slots(), apart)
+
+    def _numbers(self, frames: list[types.FrameType]) -> list[int]:
+        """A number for each frame that it keeps as long as it has not moved."""
+        before, numbers = self._before, []
+        for n in range(len(frames)):
+            pair = range(n, n + 2)
+            if n + 1 < min(len(frames), len(before)) and all(frames[m] is before[m][0] for m in pair):
+                numbers.append(before[n][1])
+            else:
+                numbers.append(len(self._since))
+                self._since.append(self.time)
+        self._before = list(zip(frames, numbers, strict=True))
+        return numbers
+
+
+def _frames(outermost: types.FrameType | None) -> list[types.FrameType]:
+    """Frames from the outermost in; those of arrays, tracer and runtime only hand over."""
+    found: list[types.FrameType] = []
+    frame: types.FrameType | None = sys._getframe(2)
+    while frame is not None and frame is not outermost:
+        if not is_interior(frame):
+            found.append(frame)
+        frame = frame.f_back
+    return found[::-1]
+
+
+class _Variables:
+    """Variables of all frames at one moment, as keys that can be compared."""
+
+    def __init__(self, known: Arrays, induction: Induction, marks: dict[int, tuple[Any, object]]) -> None:
+        self.known, self.induction, self.marks = known, induction, marks
+        self.arrays: dict[int, tuple[list[Names], ndarray]] = {}  # id -> the variables that hold it
+        self._lists: dict[int, Names] = {}  # id of a list or dict -> its first variable
+        self._induction_slots: list[Slot] = []
+
+    def plain(self, number: int, frame: types.FrameType, operands: int | None) -> Hashable | None:
+        """All that there is to a frame, or None if something cannot be seen or compared.
+
+        operands: how many values on its stack belong to the present instruction; None if nobody knows.
+        """
+        form = anatomy(frame.f_code)
+        index = form.index(frame)
+        iterations = None if operands is None else self._iterations(number, frame, operands)
+        if iterations is None or form.live is None or not frame.f_code.co_flags & inspect.CO_OPTIMIZED:
+            return None
+        variables = {n: v for n, v in sorted(frame.f_locals.items()) if n in form.live[index]}
+        if not all(self._is_comparable(v, 0) for v in variables.values()):
+            return None
+        values = self._values(number, frame, variables)
+        for at, (_, induction) in iterations:
+            if induction is not None:
+                self._induction_slots.append(Slot((number, at), induction.node, induction=induction))
+        where = (Same(frame.f_code), Same(frame.f_globals), index)
+        return where, values, tuple((at, key) for at, (key, _) in iterations)
+
+    def waiting(self, number: int, frame: types.FrameType) -> Hashable:
+        """All variables of a frame that waits, as far as they can be compared: an array may also be on its stack."""
+        return self._values(number, frame, dict(sorted(frame.f_locals.items())))
+
+    def slots(self) -> tuple[Slot, ...]:
+        owners: dict[int, int] = {}
+        slots = []
+        for names, array in self.arrays.values():
+            group = owners.setdefault(id(stamps.owner_of(array._data)), len(owners))
+            node = self.known.node_of(array)
+            key = (tuple(names), node.type, group, array._data.base is not None)
+            slots.append(Slot(Key(key), node, self.known.shares_given_memory(array)))
+        return (*slots, *self._induction_slots)
+
+    # -- the evaluation stack ------------------------------------------------------------------------------
+
+    def _iterations(self, number: int, frame: types.FrameType, operands: int) -> list[Any] | None:
+        """What stands on the stack besides operands: iterators whose position is known, or None for anything else."""
+        form = anatomy(frame.f_code)
+        stack = form.stacks[form.index(frame)]
+        if stack is None:
+            return None
+        found = []
+        for at in stack[: len(stack) - operands]:
+            iteration = None if at is None else self.induction.iteration(frame, at)
+            if iteration is None or not self._is_comparable(iteration[0], 0):
+                return None
+            found.append((at, (self._key(iteration[0], (number, at)), iteration[1])))
+        return found
+
+    # -- values --------------------------------------------------------------------------------------------
+
+    def _values(self, number: int, frame: types.FrameType, variables: dict[str, Any]) -> Hashable:
+        inductions = self.induction.values_in(frame)
+        values: list[tuple[str, Hashable]] = []
+        for name, value in variables.items():
+            if name in inductions:
+                self._induction_slots.append(
+                    Slot((number, name), inductions[name].node, induction=inductions[name])
+                )
+                values.append((name, "induction"))
+            else:
+                values.append((name, self._key(value, (number, name))))
+        return tuple(values)
+
+    def _key(self, value: Any, names: Names) -> Hashable:
+        """What stands for a value: the text of an immutable value, the identity of an object; arrays are slots."""
+        kind = type(value)
+        if kind is ndarray:
+            self.arrays.setdefault(id(value), ([], value))[0].append(names)
+            return "array"
+        if is_traced(value):
+            return "number", text_of(value)
+        if kind in _IMMUTABLE or isinstance(value, numpy.generic | numpy.dtype):
+            return kind, repr(value)
+        if id(value) in self.known.known:
+            return Same(value)
+        if kind is list or kind is dict:
+            if id(value) in self._lists:
+                return self._lists[id(value)]
+            self._lists[id(value)] = names
+        if kind is tuple or kind is list:
+            return kind, tuple(self._key(v, (*names, n)) for n, v in enumerate(value))
+        if kind is dict:
+            return kind, tuple((repr(k), self._key(v, (*names, repr(k)))) for k, v in value.items())
+        if kind is View:
+            return value.kind, tuple(self._key(v, (*names, n)) for n, v in enumerate(value.of))
+        if kind is types.MethodType:
+            return Same(value.__func__), self._key(value.__self__, (*names, "self"))
+        if isinstance(value, type | types.ModuleType | types.FunctionType | types.BuiltinFunctionType):
+            return Same(value)
+        return self.marks.setdefault(id(value), (value, object()))[1]
+
+    def _is_comparable(self, value: Any, depth: int) -> bool:
+        """Whether equal keys of two values mean that Python can do nothing different with them."""
+        kind = type(value)
+        if kind is ndarray or kind in _IMMUTABLE or is_traced(value) or id(value) in self.known.known:
+            return True
+        if isinstance(value, numpy.generic | numpy.dtype):
+            return True
+        if isinstance(value, type | types.ModuleType | types.BuiltinFunctionType):
+            return not isinstance(value, types.BuiltinFunctionType) or isinstance(
+                value.__self__, types.ModuleType
+            )
+        if depth > 8:
+            return False
+        parts: Any = None
+        if kind is tuple or kind is list:
+            parts = value
+        elif kind is dict and all(type(k) in ATOMS for k in value):
+            parts = value.values()
+        elif kind is View:
+            parts = value.of
+        elif kind is types.MethodType:
+            parts = (value.__func__, value.__self__)
+        return parts is not None and all(self._is_comparable(v, depth + 1) for v in parts)

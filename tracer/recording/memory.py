@@ -1,0 +1,116 @@
+"""The arrays that a recorded call met: which value each holds now, and in whose memory.
+
+NOTE [which arrays are what]
+Arguments are known from the start. An array that no operator made was there before (a parameter, an array in an attribute
+or a global) or was made from Python values during the call. It becomes a provisional leaf; when the call is over
+``tracer/recording/record.py`` finds out which it is.
+
+NOTE [NumPy's memory]
+Nobody sees writes to memory that NumPy may reach, so what was read there must still be there, at each use and at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+
+from blockfuse.array import stamps
+from blockfuse.array.ndarray import ndarray
+from blockfuse.ir.graph import Node, captured, leaf
+from blockfuse.ir.types import type_of
+from blockfuse.tracer.state.contents import same_bytes
+
+
+class Memory:
+    """The arrays of one call."""
+
+    def __init__(self, arguments: dict[Node, ndarray], stop: Callable[[str], None]) -> None:
+        """stop: is told what no graph can repeat."""
+        self._stop = stop
+        self.found: dict[Node, ndarray | numpy.ndarray] = {}  # provisional leaf -> the array that was met
+        self.known: set[int] = set()  # ids of objects whose state is certified
+        self.time = 0  # how many program points were taken
+        self._nodes: dict[int, Node] = {}  # id of an array -> its value now
+        self._arrays: list[Any] = []  # keeps those ids good
+        self._owners: dict[int, int] = {}  # id of a buffer's owner -> how many arrays lie in it
+        # id of an array that NumPy reaches -> what it held first
+        self._contents: dict[int, numpy.ndarray] = {}
+        self._made: dict[int, int] = {}  # id of an array -> when it was first met
+        self._written: dict[int, int] = {}  # id of an array -> when it was last written to
+        self._given = {id(stamps.owner_of(a._data)) for a in arguments.values()}
+        for node, array in arguments.items():
+            self.know(array, node)
+
+    # -- values ----------------------------------------------------------------------------------------------
+
+    def node_of(self, array: ndarray | numpy.ndarray) -> Node:
+        """The value that an array holds now."""
+        known = self._nodes.get(id(array))
+        if known is None:
+            known = leaf(captured, f"found{len(self.found)}", type_of(_data(array)))
+            self.found[known] = array
+            self.know(array, known)
+        elif self._written_unseen(array):
+            self._stop("changes a NumPy array while using it")
+        return known
+
+    def value_of(self, array: ndarray) -> Node | None:
+        """The value that an array holds, if the call met it."""
+        return self._nodes.get(id(array))
+
+    def know(self, array: Any, node: Node) -> None:
+        """An array that is met for the first time holds ``node``."""
+        self._nodes[id(array)] = node
+        self._made[id(array)] = self.time
+        self._arrays.append(array)
+        if isinstance(array, numpy.ndarray) or stamps.is_exposed(array._data):
+            self._contents.setdefault(id(array), _data(array).copy())
+        owner = stamps.owner_of(_data(array))
+        self._arrays.append(owner)
+        self._owners[id(owner)] = self._owners.get(id(owner), 0) + 1
+
+    def write(self, array: ndarray, node: Node) -> None:
+        """The array now holds ``node``."""
+        self._nodes[id(array)] = node
+        self._written[id(array)] = self.time
+
+    def writes_since(self, time: int) -> set[int]:
+        """Ids of arrays that are older than ``time`` and were written to after it."""
+        return {i for i, when in self._written.items() if when > time >= self._made[i]}
+
+    def check_contents(self) -> None:
+        """NOTE [NumPy's memory] The call is over."""
+        if any(self._written_unseen(array) for array in self._arrays):
+            self._stop("changes a NumPy array after using it")
+
+    def _written_unseen(self, array: Any) -> bool:
+        before = self._contents.get(id(array))
+        return before is not None and not same_bytes(before, _data(array))
+
+    # -- whose memory it is ----------------------------------------------------------------------------------
+
+    def is_argument(self, array: ndarray) -> bool:
+        """Whether an array lies in the memory of an argument."""
+        return id(stamps.owner_of(array._data)) in self._given
+
+    def was_there(self, array: ndarray) -> bool:
+        """Whether no operator of the call made an array that is about to be written to."""
+        return self.node_of(array) in self.found or self.shares_given_memory(array)
+
+    def is_shared(self, array: ndarray) -> bool:
+        """Whether several arrays lie in the memory of an array."""
+        owners = self._owners.get(id(stamps.owner_of(array._data)), 0)
+        return owners > 1 or array._data.base is not None
+
+    def shares_given_memory(self, array: ndarray) -> bool:
+        """Whether an array lies in memory that was there before the call."""
+        owner = id(stamps.owner_of(array._data))
+        return owner in self._given or any(
+            owner == id(stamps.owner_of(_data(a))) for a in self.found.values()
+        )
+
+
+def _data(array: ndarray | numpy.ndarray) -> numpy.ndarray:
+    return array._data if isinstance(array, ndarray) else array
