@@ -128,7 +128,7 @@ def test_kernels_above_call_every_function_of_the_table() -> None:
     plans = [compile_flow(recorded, TWO).schedule for recorded in goldens if _is_small(recorded)]
     for function, shapes in STREAMED.values():
         recorded = graph_for(function, [numpy.zeros(shape, "float32") for shape in shapes])
-        plans.append(compile_flow(recorded, replace(MACHINE, stream_bytes=1)).schedule)
+        plans.append(compile_flow(recorded, replace(MACHINE, min_nontemporal_bytes=1)).schedule)
     sources = "".join({render(launch.kernel) for plan in plans for launch in plan.launches})
     assert [row.name for row in INTRINSICS if f"{row.name}(" not in sources] == []
 
