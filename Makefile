@@ -36,8 +36,8 @@ fuzz: $(VENV)/.installed-test ## run random programs, new ones each time, for 10
 	wait $$graphs && exit $$edits
 
 # What judges mutants, in one process: each test runs once before, to learn what it comes to.
-JUDGES := accuracy aliasing batches cuda_products drawing flow functions gathers goldens granularity graph_text hybridize isa joins \
-	kernels layers layouts meaning operators passes picking products raising batch_items schedule streams strips sweeps threads verify
+JUDGES := accuracy aliasing batches cuda_products drawing emitter flow functions gathers goldens granularity graph_text hybridize isa joins \
+	kernels layers layouts meaning nontemporal operators passes picking products raising batch_items schedule strips sweeps threads verify
 
 mutants: $(VENV)/.installed-test ## break the code generator N=240 times and say which test notices, an hour or two; OPTIONS="..."
 	$(BIN)/pytest $(wildcard $(JUDGES:%=tests/*/test_%.py)) --mutants=$(or $(N),240) --mutants-jobs=2 --all-examples $(OPTIONS)

@@ -158,7 +158,7 @@ def _launches(kernels: int, device: Device) -> tuple[float, float]:
     net(*arguments)
     executable = next(iter(net._hybrid.cases.values())).program.executable
     for uncaptured in ("it is timed so", ""):
-        executable.uncaptured = uncaptured
+        executable._runner.uncaptured = uncaptured
         found.append(microseconds(lambda: net(*arguments), device.finish))
     return found[0], found[1]
 
@@ -167,8 +167,8 @@ def _loop(name: str, device: Device) -> tuple[float, float]:
     """Microseconds of a call with a loop on values: as a region, and where the host reads each decision."""
     make, shape = LOOPS[name]
     arguments, net, found = device_arrays(drawn((shape,)), device, None), make(), []
-    for worth in (region_choice.WORTH, 0.0):
-        with mock.patch.object(region_choice, "WORTH", worth):
+    for worth in (region_choice.MAX_TIME_SHARE, 0.0):
+        with mock.patch.object(region_choice, "MAX_TIME_SHARE", worth):
             compiled = hybridized(net)
             for _ in range(3):  # all ways that the call takes are recorded
                 compiled(*arguments)

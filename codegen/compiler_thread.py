@@ -28,11 +28,11 @@ from blockfuse.ir.collector import resume_collector, stop_collector
 T = TypeVar("T")
 
 _COMPILERS = ("numba", "llvmlite")
-_STACK = 16 << 20  # bytes: LLVM goes deep, and the user may have made the stacks of new threads small
-_LOOK = 0.2  # seconds between looks whether the work still goes on, while waiting for it
-_LATE = 10  # looks, after which a thread that has not begun is taken for lost
-_PATIENCE = 20.0  # seconds that a fork, and the end of the interpreter, wait for the work
-_turn = threading.RLock()
+_STACK_BYTES = 16 << 20  # LLVM goes deep, and the user may have made the stacks of new threads small
+_LOOK_SECONDS = 0.2  # between looks whether the work still goes on, while waiting for it
+_MAX_LOOKS = 10  # after which a thread that has not begun is taken for lost
+_FORK_WAIT_SECONDS = 20.0  # that a fork, and the end of the interpreter, wait for the work
+_work_lock = threading.RLock()
 _workers: set[int] = set()  # identifiers of threads that work
 _forks = [0]  # that led to this process
 
@@ -62,7 +62,7 @@ class _Work:
     def _run(self) -> None:
         here = threading.get_ident()
         try:
-            with _turn:
+            with _work_lock:
                 _workers.add(here)
                 stop_collector()
                 for prepare in _preparations:
@@ -81,11 +81,11 @@ class _Work:
         A thread for which there is too little memory ends before it begins; then this one does the work.
         """
         looks = 0
-        while not self._over.acquire(timeout=_LOOK):
+        while not self._over.acquire(timeout=_LOOK_SECONDS):
             looks += 1
             if self._forks != _forks[0]:
                 return False
-            if looks >= _LATE and self._claim():
+            if looks >= _MAX_LOOKS and self._claim():
                 self._run()
         return True
 
@@ -130,10 +130,10 @@ def in_compiler_thread(work: Callable[[], T]) -> T:
 
 def _start(task: _Work) -> None:
     before = threading.stack_size()
-    small = 0 < before < _STACK
+    small = 0 < before < _STACK_BYTES
     try:
         if small:
-            threading.stack_size(_STACK)
+            threading.stack_size(_STACK_BYTES)
         _thread.start_new_thread(task.run, ())  # ``Thread.start`` waits for ever for one that cannot begin
     finally:
         if small:
@@ -157,7 +157,7 @@ def at_fork(renew: Callable[[], None]) -> None:
 
 
 def _before() -> None:
-    _turn.acquire(timeout=_PATIENCE)
+    _work_lock.acquire(timeout=_FORK_WAIT_SECONDS)
 
 
 def _finish() -> None:
@@ -168,17 +168,17 @@ def _finish() -> None:
 
 def _in_parent() -> None:
     with suppress(RuntimeError):  # the work took too long
-        _turn.release()
+        _work_lock.release()
 
 
 def _in_child() -> None:
-    global _turn
+    global _work_lock
     here = threading.get_ident()
     _forks[0] += 1
     with suppress(RuntimeError):
-        _turn.release()
+        _work_lock.release()
     if here not in _workers:
-        _turn = threading.RLock()
+        _work_lock = threading.RLock()
     _workers.intersection_update({here})
     for renew in _renewals:
         renew()

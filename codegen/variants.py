@@ -5,7 +5,7 @@ One program holds code for many calls. In a flow, a call takes some ways out of 
 batch, the size says which tiles compute what the tallest one leaves over, whether a step forks, and how a strip is cut.
 Where work is shared, a call runs alone or in several parts, as threads are awake. Whoever runs a program is told the
 variants that it took and that nobody has proven yet. Native entries give such calls back: they hold a bit for each way,
-and a slot with a size of the batch that may run (``SLOTS``; another size of the same slot asks again).
+and a slot with a size of the batch that may run (``SIZE_SLOTS``; another size of the same slot asks again).
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.codegen.scheduling.sharing import shared_from
 from blockfuse.codegen.scheduling.steps import HostCall, Launch, Strip
 
-SLOTS = 1024  # sizes of the batch that an entry knows at a time
+SIZE_SLOTS = 1024  # sizes of the batch that an entry knows at a time
 
 
-class Team(Enum):
+class ExecutionPolicy(Enum):
     """Who runs the steps that may be shared between threads."""
 
-    AS_IT_IS = 0  # whoever is awake
-    ALONE = 1
-    FORKED = 2
+    ADAPTIVE = 0  # whoever is awake
+    SERIAL = 1  # the caller alone
+    PARALLEL = 2  # all threads
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class Way:
 
 @dataclass(frozen=True)
 class Size:
-    """A size of the batch: of which order of magnitude, and what each step that grows does with it."""
+    """A size of the batch."""
 
-    magnitude: int
-    steps: tuple[tuple[int, ...], ...] = ()
+    magnitude: int  # its order, in bits
+    steps: tuple[tuple[int, ...], ...] = ()  # what each step that grows does with it
     items: int = field(default=0, compare=False)
 
     @property

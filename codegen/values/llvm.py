@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from llvmlite import ir
 
-I32, I64 = ir.IntType(32), ir.IntType(64)
+from blockfuse.codegen.values.emitter import I32, I64
 
 
 class Value:

@@ -25,7 +25,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 from blockfuse.array.ndarray import ndarray
-from blockfuse.codegen.variants import Team, Variant
+from blockfuse.codegen.variants import ExecutionPolicy, Variant
 from blockfuse.ir.errors import CheckError, TraceError
 from blockfuse.ir.graph import Node, constant
 from blockfuse.runtime.audit.comparison import Difference, Outcome, Repetition, outcome_of, stream_state
@@ -99,7 +99,7 @@ class SelfCheck:
         self.hold(_Trial(program, arguments, [], repetition, repetition.outcome(), unchanged))
 
     def hold(self, trial: _Trial, apart: bool = True) -> None:
-        """Every team, then the entry. apart: no array is given twice, which the entry would refuse.
+        """Every execution policy, then the entry. apart: no array is given twice, which the entry would refuse.
 
         Raises CheckError where the program is wrong, Changed where nobody can tell, as others change what it reads.
         """
@@ -130,8 +130,8 @@ class SelfCheck:
 
     def _hold_once(self, trial: _Trial, apart: bool) -> None:
         proven: set[Variant] = set()
-        for team in trial.program.executable.teams:
-            proven |= self._held(trial, team)
+        for policy in trial.program.executable.policies:
+            proven |= self._held(trial, policy)
         trial.program.executable.prove(proven)
         if not apart:
             return
@@ -142,11 +142,11 @@ class SelfCheck:
             found = trial.outcome_of(result)
         trial.require_same(found)
 
-    def _held(self, trial: _Trial, team: Team) -> set[Variant]:
+    def _held(self, trial: _Trial, policy: ExecutionPolicy) -> set[Variant]:
         """The variants that a call took, right as they were."""
         ran: set[Variant] = set()
         with trial.repetition.drawing():
-            result = trial.program.run_by(team, trial.arrays, trial.numbers, ran)
+            result = trial.program.run_by(policy, trial.arrays, trial.numbers, ran)
             if result is NoResult.UNKNOWN:
                 return set()
             if result is NoResult.PYTHON:

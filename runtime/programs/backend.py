@@ -16,7 +16,7 @@ from blockfuse.codegen.cuda.device.probe import is_installed, probe
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.codegen.validity import Validity
-from blockfuse.codegen.variants import Team, Variant
+from blockfuse.codegen.variants import ExecutionPolicy, Variant
 from blockfuse.ir.errors import CudaError, UsageError
 from blockfuse.runtime import config
 from blockfuse.runtime.programs.disk_cache import DiskCache
@@ -49,11 +49,15 @@ class Executable(Protocol):
     def calls(self) -> int: ...
     def counter(self) -> Callable[[], int]: ...
     def run(
-        self, arguments: list[Any], /, unproven: set[Variant] | None = None, team: Team = Team.AS_IT_IS
+        self,
+        arguments: list[Any],
+        /,
+        unproven: set[Variant] | None = None,
+        policy: ExecutionPolicy = ExecutionPolicy.ADAPTIVE,
     ) -> list[Any] | None: ...
 
     @property
-    def teams(self) -> tuple[Team, ...]: ...
+    def policies(self) -> tuple[ExecutionPolicy, ...]: ...
     def prove(self, variants: Iterable[Variant], /) -> None: ...
 
 

@@ -13,7 +13,7 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.array.pytree import Leaf, Structure, rebuild
 from blockfuse.codegen.scheduling.buffers import BufferKind
 from blockfuse.codegen.scheduling.schedule import Schedule
-from blockfuse.codegen.variants import Team, Variant
+from blockfuse.codegen.variants import ExecutionPolicy, Variant
 from blockfuse.ir.errors import FaultError
 from blockfuse.ir.flow import Flow
 from blockfuse.ir.graph import captured, parameter
@@ -200,7 +200,9 @@ class Program:
             result = self.ask_entry(arguments, numbers)
             if result is not NotImplemented:
                 return result
-        return self.run_by(Team.AS_IT_IS, arguments, numbers, set() if unproven is None else unproven)
+        return self.run_by(
+            ExecutionPolicy.ADAPTIVE, arguments, numbers, set() if unproven is None else unproven
+        )
 
     def ask_entry(self, arguments: Sequence[ndarray], numbers: Sequence[ndarray]) -> Any:
         """What the native entry gives where the mode is right; NotImplemented where it does not run the call."""
@@ -211,7 +213,7 @@ class Program:
 
     def run_by(
         self,
-        team: Team,
+        policy: ExecutionPolicy,
         arguments: Sequence[ndarray],
         numbers: Sequence[ndarray],
         unproven: set[Variant],
@@ -220,7 +222,7 @@ class Program:
         device = self.backend.device
         try:
             given = [_given(a, device) for a in (*arguments, *numbers)]
-            results = self.executable.run(given, unproven=unproven, team=team)
+            results = self.executable.run(given, unproven=unproven, policy=policy)
         except FaultError:
             return NoResult.PYTHON
         return (

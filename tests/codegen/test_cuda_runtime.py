@@ -177,7 +177,7 @@ def test_one_program_does_for_every_size_of_the_batch() -> None:
     for n in (*range(2, 40), 5, 1):
         assert close(net(np.array(values(n, 6))), wanted[n])
     assert program_of(net).schedule.batch
-    assert len(program_of(net).executable._rooms) <= 8
+    assert len(program_of(net).executable._memories) <= 8
 
 
 @pytest.mark.usefixtures("device")

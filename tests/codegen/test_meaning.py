@@ -6,6 +6,7 @@ import random
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy
@@ -27,11 +28,14 @@ from written import expression, fold, statement
 import blockfuse
 from blockfuse import np, npx
 from blockfuse.codegen import compile as compiling
+from blockfuse.codegen.compile import compile_flow
 from blockfuse.codegen.cpu.intrinsics import row_sweep
+from blockfuse.codegen.cpu.intrinsics.table import INTRINSICS
 from blockfuse.codegen.cpu.native import isa
-from blockfuse.codegen.cpu.program import native_program
+from blockfuse.codegen.cpu.program import pieces
 from blockfuse.codegen.cpu.source import row_sweeps
 from blockfuse.codegen.cpu.source.meaning import source_meaning
+from blockfuse.codegen.cpu.source.render import render
 from blockfuse.codegen.kernels.kernel import Access, Index
 from blockfuse.codegen.kernels.loop_kernels import ColumnKernel, DrawKernel, MapKernel, RowKernel, Sweep
 from blockfuse.codegen.kernels.product_cuts import BlockTile, ProductTile, RegisterTiles
@@ -44,6 +48,7 @@ from blockfuse.codegen.meaning.schedules import meaning_of
 from blockfuse.codegen.scheduling import scheduler, sharing, strips
 from blockfuse.codegen.scheduling.buffers import BufferKind
 from blockfuse.codegen.scheduling.schedule import Schedule
+from blockfuse.ir.graph import Graph
 from blockfuse.ir.operators import contractions, indexing, neural
 from blockfuse.ir.stream import STREAM
 from blockfuse.ir.types import TensorType
@@ -73,7 +78,7 @@ def test_stages_of_typical_kernels_mean_the_same(name: str) -> None:
     inputs = [values_for(leaf.type, n) for n, leaf in enumerate(recorded.inputs)]
     parameters = [n for n, leaf in enumerate(recorded.inputs) if leaf.operator.name == "parameter"]
     arguments = [v for n, v in enumerate(inputs) if n not in parameters]
-    small = sum(v.size for v in inputs) < 50_000
+    small = _is_small(recorded)
     hold_together(recorded, arguments, [inputs[n] for n in parameters], TWO, source=small)
 
 
@@ -108,6 +113,24 @@ def test_stages_of_streamed_results_mean_the_same(name: str) -> None:
         graph_for(function, values), values, [], replace(MACHINE, min_nontemporal_bytes=1), source=True
     )
     assert all(launch.kernel.nontemporal for launch in plan.launches)  # type: ignore[attr-defined]
+
+
+def _is_small(recorded: Graph) -> bool:
+    """Whether kernels are run as plain Python, too."""
+    return sum(prod(leaf.type.shape) for leaf in recorded.inputs) < 50_000
+
+
+def test_kernels_above_call_every_function_of_the_table() -> None:
+    """What no kernel of theirs calls is nowhere held to its meaning."""
+    goldens = [
+        graph(f, "w b g" if "w" in t or "g" in t else "", **t) for f, t in test_goldens.KERNELS.values()
+    ]
+    plans = [compile_flow(recorded, TWO).schedule for recorded in goldens if _is_small(recorded)]
+    for function, shapes in STREAMED.values():
+        recorded = graph_for(function, [numpy.zeros(shape, "float32") for shape in shapes])
+        plans.append(compile_flow(recorded, replace(MACHINE, min_nontemporal_bytes=1)).schedule)
+    sources = "".join({render(launch.kernel) for plan in plans for launch in plan.launches})
+    assert [row.name for row in INTRINSICS if f"{row.name}(" not in sources] == []
 
 
 @pytest.mark.spread(3)
@@ -240,7 +263,7 @@ def _always() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(strips, "STRIP_MEMORY_BYTES", 12_000)
         for name in ("AWAKE_WORK", "PARALLEL_WORK"):
-            patch.setattr(native_program, name, 0.0)
+            patch.setattr(pieces, name, 0.0)
         patch.setattr(sharing.is_shared, "__defaults__", (0.0,))
         yield
 
@@ -519,12 +542,10 @@ def _other_vectors(patch: pytest.MonkeyPatch) -> None:
 
 def _other_program(patch: pytest.MonkeyPatch) -> None:
     """A program that leaves out the last row of each launch."""
-    made = native_program._Emitter._alone
+    made = pieces._Piece._run_alone
     patch.setattr(
-        *(native_program._Emitter, "_alone"),
-        lambda self, builder, table, part, rows: made(
-            self, builder, table, part, builder.sub(rows, rows.type(1))
-        ),
+        *(pieces._Piece, "_run_alone"),
+        lambda self, part, rows: made(self, part, self.emit.builder.sub(rows, rows.type(1))),
     )
 
 

@@ -72,7 +72,7 @@ def test_a_region_takes_the_ways_that_python_takes(name: str) -> None:
 def test_a_region_that_stopped_goes_on_where_it_was(
     name: str, decisions: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(regions, "DECISIONS", decisions)
+    monkeypatch.setattr(regions, "MAX_DECISIONS", decisions)
     agree(name)
 
 
@@ -82,7 +82,7 @@ def test_a_region_that_stopped_goes_on_where_it_was(
 def test_random_programs_agree_with_eager(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = program(seed)
     forward = loaded(source, str(tmp_path / f"program{seed}.py"))
-    monkeypatch.setattr(regions, "DECISIONS", 1 + seed % 7)
+    monkeypatch.setattr(regions, "MAX_DECISIONS", 1 + seed % 7)
     net = blockfuse.hybridize(forward, backend="cuda")
     draw = numpy.random.default_rng(seed)  # whole numbers, so that no decision hangs on rounding
     for arguments in draw.integers(-6, 30, (8, 2, 2)).astype("float64").tolist() * 2:
@@ -211,12 +211,12 @@ def test_large_blocks_are_left_to_the_host() -> None:
 
 @pytest.mark.usefixtures("device")
 def test_nothing_is_a_region_where_it_is_worth_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(region_choice, "WORTH", 0.0)
+    monkeypatch.setattr(region_choice, "MAX_TIME_SHARE", 0.0)
     assert plan_made(agree("nested loops")).regions == ()
 
 
 @pytest.mark.usefixtures("device")
-@pytest.mark.parametrize("limit", ["_LAUNCHES", "_BLOCKS"])
+@pytest.mark.parametrize("limit", ["_MAX_LAUNCHES", "_MAX_BLOCKS"])
 def test_a_region_has_only_so_many_launches_and_blocks(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(region_choice, limit, 6)
     plan = plan_made(agree("nested loops"))

@@ -15,7 +15,7 @@ from sampling import sampled
 
 from blockfuse import nn, np
 from blockfuse.codegen.compile import compile_flow
-from blockfuse.codegen.cpu.program import native_program
+from blockfuse.codegen.cpu.program import pieces
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.scheduling import sharing, strips
 from blockfuse.codegen.scheduling.buffers import BufferKind
@@ -35,7 +35,7 @@ def _always() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(strips, "STRIP_MEMORY_BYTES", 12_000)
         for name in ("AWAKE_WORK", "PARALLEL_WORK"):
-            patch.setattr(native_program, name, 0.0)
+            patch.setattr(pieces, name, 0.0)
         patch.setattr(sharing.is_shared, "__defaults__", (0.0,))
         yield
 

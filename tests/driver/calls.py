@@ -13,7 +13,7 @@ import blockfuse
 from blockfuse import nn, np, npx
 from blockfuse.array.functions import random
 from blockfuse.codegen.cuda.device.driver import StridedMemoryView
-from blockfuse.codegen.cuda.program.executable import _SIZES
+from blockfuse.codegen.cuda.program.call_memory import _MAX_SIZES
 from blockfuse.ir.errors import DeviceMemoryError, UsageError
 from blockfuse.runtime.programs import backend as backends
 
@@ -190,7 +190,7 @@ def test_results_outlive_their_program(device: PlayedDevice) -> None:
 def test_more_sizes_than_are_kept(device: PlayedDevice) -> None:
     net = mlp()
     net.hybridize(backend="cuda")
-    sizes = [*range(2, _SIZES + 5), *range(2, _SIZES + 5)]
+    sizes = [*range(2, _MAX_SIZES + 5), *range(2, _MAX_SIZES + 5)]
     found = [net(Tensor(values(n, 6, seed=n), device)) for n in sizes]
     assert all(close(f, meant(net, values(n, 6, seed=n))) for f, n in zip(found, sizes, strict=True))
 

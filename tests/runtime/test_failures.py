@@ -35,7 +35,7 @@ STAGES = {
     "the program": ("codegen.cpu.program.executable", "program_ir"),
     "the store": ("runtime.programs.disk_cache", "DiskCache.get"),
     "loading": ("codegen.cpu.native.engine", "load"),
-    "the frame": ("codegen.cpu.program.executable", "Executable._new_frame"),
+    "the frame": ("codegen.cpu.program.executable", "new_frame"),
     "the entry": ("codegen.cpu.program.executable", "Executable._new_entry"),
     "the prologue": ("codegen.compile", "evaluate"),
     "binding": ("codegen.cpu.program.executable", "Executable.bind"),
@@ -220,7 +220,7 @@ def test_too_little_memory_is_no_reason_to_drop_a_program(monkeypatch: pytest.Mo
     call, x = blockfuse.hybridize(function), numbers(5)
     agrees(call, function, x)
     with monkeypatch.context() as context:
-        broken(context, "codegen.cpu.program.executable", "Executable._space", MemoryError())
+        broken(context, "codegen.cpu.program.step_runner", "StepRunner._space", MemoryError())
         with pytest.warns(CompilerWarning, match="MemoryError"):
             agrees(call, function, x)
         agrees(call, function, x)

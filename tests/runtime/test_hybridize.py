@@ -473,9 +473,9 @@ def test_calls_through_python_take_turns_with_one_workspace_and_keep_their_resul
     (executable,) = (case.program.executable for case in net._hybrid.cases.values())
     assert executable.entry is None  # sorted by NumPy
     found = [net(x) for x in inputs]
-    (kept,) = executable._spaces
+    (kept,) = executable._runner.spaces
     same([net(x) for x in inputs], found)
-    assert [id(space) for space in executable._spaces] == [id(kept)]
+    assert [id(space) for space in executable._runner.spaces] == [id(kept)]
     same(found, [net.forward(x) for x in inputs])
 
 

@@ -553,6 +553,6 @@ def test_locks_that_an_interrupt_left_with_a_thread_are_made_anew() -> None:
 
 
 def test_work_for_which_no_thread_begins_is_done_by_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiler_thread, "_LOOK", 0.001)
+    monkeypatch.setattr(compiler_thread, "_LOOK_SECONDS", 0.001)
     monkeypatch.setattr(compiler_thread._thread, "start_new_thread", lambda *_: 0)  # it ends before it begins
     assert compiler_thread.in_compiler_thread(lambda: 7) == 7

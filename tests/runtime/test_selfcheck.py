@@ -19,7 +19,7 @@ import blockfuse
 from blockfuse import CompilerWarning, nn, np, npx
 from blockfuse.codegen.cpu.program.executable import Executable
 from blockfuse.codegen.cpu.source import render
-from blockfuse.codegen.variants import Size, Team, Way
+from blockfuse.codegen.variants import ExecutionPolicy, Size, Way
 from blockfuse.ir import stream
 from blockfuse.ir.errors import UsageError
 from blockfuse.ir.lowering import Pointwise
@@ -39,15 +39,17 @@ def wrongly(name: str, expression: str) -> Iterator[None]:
 
 
 @pytest.fixture
-def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Team, set[Any]]]:
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[ExecutionPolicy, set[Any]]]:
     """What programs ran by way of Python, and what of it was unproven."""
-    seen: list[tuple[Team, set[Any]]] = []
+    seen: list[tuple[ExecutionPolicy, set[Any]]] = []
     rightly = Executable.run
 
-    def run(self: Any, arguments: Any, unproven: Any = None, team: Team = Team.AS_IT_IS) -> Any:
+    def run(
+        self: Any, arguments: Any, unproven: Any = None, policy: ExecutionPolicy = ExecutionPolicy.ADAPTIVE
+    ) -> Any:
         new: set[Any] = set() if unproven is None else unproven
-        result = rightly(self, arguments, new, team)
-        seen.append((team, set(new)))
+        result = rightly(self, arguments, new, policy)
+        seen.append((policy, set(new)))
         return result
 
     monkeypatch.setattr(Executable, "run", run)
@@ -239,11 +241,11 @@ def test_shared_steps_are_run_in_parts_and_alone(runs: Any) -> None:
     call = blockfuse.hybridize(lambda x: np.tanh(x) * x, threads=2)
     x = numbers(400, 400)
     assert close(call(x), eager(call, x))
-    assert [team for team, _ in runs] == [Team.FORKED, Team.ALONE]
+    assert [policy for policy, _ in runs] == [ExecutionPolicy.PARALLEL, ExecutionPolicy.SERIAL]
     runs.clear()
     alone = blockfuse.hybridize(lambda x: np.tanh(x) * x, threads=1)
     alone(x)
-    assert [team for team, _ in runs] == [Team.AS_IT_IS]
+    assert [policy for policy, _ in runs] == [ExecutionPolicy.ADAPTIVE]
 
 
 # -- what a check must not change --------------------------------------------------------------------------------

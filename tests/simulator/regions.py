@@ -90,6 +90,6 @@ def test_nobody_looks_where_every_way_is_known_to_end(device: CountingDevice) ->
 def test_a_region_that_stopped_goes_on_where_it_was(
     device: CountingDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(regions, "DECISIONS", 2)
+    monkeypatch.setattr(regions, "MAX_DECISIONS", 2)
     agree("swapped", device)
     assert device.launches > AGAIN

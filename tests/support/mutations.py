@@ -141,8 +141,9 @@ def _functions(tree: ast.Module) -> Iterator[tuple[str, Path_, Any]]:
         texts = isinstance(node, ast.FunctionDef) and node.name in _TEXT_FUNCTIONS
         if isinstance(node, ast.FunctionDef) and not texts and node.name not in ESTIMATES:
             outer = [found_at(tree, path[:n])[0] for n in range(len(path))]
-            classes = [n.name for n in outer if isinstance(n, ast.ClassDef)]
-            yield ".".join([*classes, node.name]), path, node
+            names = [*(n.name for n in outer if isinstance(n, ast.ClassDef)), node.name]
+            if not any(name.lower().endswith("meaning") for name in names):  # a judge itself
+                yield ".".join(names), path, node
 
 
 def _in_function(

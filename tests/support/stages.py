@@ -33,7 +33,7 @@ from blockfuse.codegen.meaning.schedules import KernelMeaning, Watch, meaning_of
 from blockfuse.codegen.scheduling.buffers import BufferKind
 from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.codegen.scheduling.steps import Launch
-from blockfuse.codegen.variants import Team
+from blockfuse.codegen.variants import ExecutionPolicy
 from blockfuse.ir.errors import FaultError
 from blockfuse.ir.flow import Flow, straight
 from blockfuse.ir.graph import Graph, Node, argument
@@ -163,13 +163,13 @@ class _Held:
         kernels = native_meaning(self.machine)
         types = [b.type for b in self.stages.schedule.buffers if b.kind is BufferKind.RESULT]
 
-        def run(team: Team) -> Outcome:
+        def run(policy: ExecutionPolicy) -> Outcome:
             del [numpy.full(t.nbytes, _GARBAGE, "uint8") for t in types][:]
-            return executable.run(self.arguments, team=team)
+            return executable.run(self.arguments, policy=policy)
 
         executable = self._tried("native", load, lambda: "")
-        for team in executable.teams:
-            self._stage("native", partial(run, team), lambda: self._first_bad(kernels))
+        for policy in executable.policies:
+            self._stage("native", partial(run, policy), lambda: self._first_bad(kernels))
 
     def _stage(self, name: str, run: Callable[[], Outcome], blame: Callable[[], str]) -> None:
         found = self._tried(name, lambda: self._outcome(run), blame)

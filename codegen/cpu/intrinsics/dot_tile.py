@@ -13,50 +13,49 @@ from functools import partial
 
 from llvmlite import ir
 
-from blockfuse.codegen.cpu.intrinsics.register_tile import Tile, multiply_add
+from blockfuse.codegen.cpu.intrinsics.tile_edges import TileEdges, multiply_add
 from blockfuse.codegen.cpu.intrinsics.values import Value
-from blockfuse.codegen.cpu.native.words import I32, I64
+from blockfuse.codegen.values.emitter import I1, I32, constant
 
 
-class Dots(Tile):
+class DotTile:
     """All columns of a product, for some rows; ``right`` is (units, inner)."""
 
-    def emit(self) -> None:
-        first = ir.Constant(I64, 0)
-        mask = self._mask(first) if self.spec.units < self.lanes else None
-        (bias,) = self._start([first], [mask])[:1]
+    def __init__(self, edges: TileEdges) -> None:
+        self.edges, self.spec, self.emit, self.memory = edges, edges.spec, edges.emit, edges.memory
+        self.lanes, self.vector = edges.lanes, edges.vector
+
+    def build(self) -> None:
+        first = constant(0)
+        mask = self.edges.mask(first) if self.spec.units < self.lanes else None
+        (bias,) = self.edges.start([first], [mask])[:1]
         sums = self._products()
         for row in range(self.spec.rows):
             of_row = sums[row * self.spec.units : (row + 1) * self.spec.units]
-            self._finish(self.builder.fadd(self._in_lanes(of_row), bias), row, first, mask)
+            self.edges.finish(self.emit.builder.fadd(self._in_lanes(of_row), bias), row, first, mask)
 
     def _products(self) -> list[ir.Value]:
         """For each row and column a vector whose lanes add up to the element."""
-        rows, columns = self._rows_and_columns()
+        rows, columns = self.edges.left_rows(), self._columns()
         whole = self.spec.inner - self.spec.inner % self.lanes
         sums = [ir.Constant(self.vector, None)] * (len(rows) * len(columns))
         if whole:
-            limits = ir.Constant(I64, 0), ir.Constant(I64, whole)
-            step = partial(self._step_of_lanes, rows, columns)
-            sums = self._carried(sums, *limits, self.lanes, step)
+            step = partial(self._step, rows, columns)
+            sums = self.emit.carried(sums, 0, whole, self.lanes, step)
         rest = self.spec.inner - whole
         if rest:
-            lanes = ir.VectorType(ir.IntType(1), self.lanes)
+            lanes = ir.VectorType(I1, self.lanes)
             mask = ir.Constant(lanes, [int(lane < rest) for lane in range(self.lanes)])
-            sums = self._step_of_lanes(rows, columns, sums, ir.Constant(I64, whole), mask)
+            sums = self._step(rows, columns, sums, constant(whole), mask)
         return sums
 
-    def _rows_and_columns(self) -> tuple[list[ir.Value], list[ir.Value]]:
-        """Where the rows of the left operand and the columns of the right one start."""
-        spec = self.spec
-        name, strides = spec.left
-        rows = [self._address(name, self._row_place(strides, r), spec.dtype) for r in range(spec.rows)]
-        name, matrix = spec.right
-        start = self._times(self.matrix, matrix[0]) if matrix else ir.Constant(I64, 0)
-        places = [self._sum(start, ir.Constant(I64, unit * spec.inner)) for unit in range(spec.units)]
-        return rows, [self._address(name, place, spec.dtype) for place in places]
+    def _columns(self) -> list[ir.Value]:
+        """Where the columns of the right operand start."""
+        start, inner = self.edges.right_start(), self.spec.inner
+        indices = [self.emit.sum(start, constant(unit * inner)) for unit in range(self.spec.units)]
+        return [self.memory.address(self.spec.right[0], index, self.spec.dtype) for index in indices]
 
-    def _step_of_lanes(
+    def _step(
         self,
         rows: list[ir.Value],
         columns: list[ir.Value],
@@ -65,14 +64,14 @@ class Dots(Tile):
         mask: ir.Value | None = None,
     ) -> list[ir.Value]:
         """As many steps of the inner axis as a vector has lanes."""
-        element = self.vector.element
+        element, builder = self.vector.element, self.emit.builder
         left, right = (
-            [self._load(self.builder.gep(base, [k], source_etype=element), element, mask) for base in operand]
+            [self.memory.load(self.emit.at(base, k, element), element, mask) for base in operand]
             for operand in (rows, columns)
         )
         pairs = [(row, column) for row in left for column in right]
         return [
-            multiply_add(*(Value(self.builder, v) for v in (row, column, total))).ir
+            multiply_add(*(Value(builder, v) for v in (row, column, total))).ir
             for (row, column), total in zip(pairs, sums, strict=True)
         ]
 
@@ -90,9 +89,9 @@ class Dots(Tile):
         """The sums of neighbours in ``first``, then of those in ``second``."""
         indices = ir.VectorType(I32, self.lanes)
         even, odd = (
-            self.builder.shuffle_vector(
+            self.emit.builder.shuffle_vector(
                 first, second, ir.Constant(indices, [2 * n + off for n in range(self.lanes)])
             )
             for off in (0, 1)
         )
-        return self.builder.fadd(even, odd)
+        return self.emit.builder.fadd(even, odd)

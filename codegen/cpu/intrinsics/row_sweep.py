@@ -13,18 +13,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import FunctionType
 from typing import Any
 
+import numpy
 from llvmlite import ir
 from numba.core import types as _numba_types
 
+from blockfuse.codegen.cpu.intrinsics.kernel_function import KernelFunction
 from blockfuse.codegen.cpu.intrinsics.numba_intrinsic import Intrinsic
 from blockfuse.codegen.cpu.intrinsics.values import Value, evaluated
-from blockfuse.codegen.cpu.intrinsics.vectors import Vectors, element_bytes
+from blockfuse.codegen.cpu.intrinsics.vectors import Vectors, as_stored, element_bytes
 from blockfuse.codegen.kernels.machine import Machine
+from blockfuse.codegen.values.emitter import I1, I32, Emitter, constant
 from blockfuse.codegen.values.functions import ULP
-from blockfuse.codegen.values.llvm import I32, I64
 
 types: Any = _numba_types  # its names are made at run time
 # pointer, dtype, strides: of the loops around the row, then of its elements
@@ -33,19 +36,14 @@ Access = tuple[str, str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class SweepSpec:
-    """What ``codegen.kernel.Sweep`` says, as it stands in the source of a kernel.
+    """What ``codegen.kernels.kernel.Sweep`` says, as it stands in the source of a kernel."""
 
-    indices: of the loops around the row. element: what is done with each element; its parameters are the loaded elements,
-    values of the row, and folds, its results what is stored, if anything, and the folds. joins: for each fold, what two of
-    them are together.
-    """
-
-    extent: int
-    indices: tuple[str, ...]
+    extent: int  # elements of a row
+    indices: tuple[str, ...]  # names of those of the loops around the row
     loads: tuple[Access, ...]
     store: Access | None
-    joins: tuple[FunctionType, ...]
-    element: FunctionType
+    joins: tuple[FunctionType, ...]  # for each fold, what two of them are together
+    element: FunctionType  # (*loaded elements, *values of the row, *folds) -> what is stored, if anything, and folds
 
     @property
     def pointers(self) -> tuple[str, ...]:
@@ -59,7 +57,7 @@ class SweepSpec:
         return code.co_varnames[len(self.loads) : code.co_argcount]
 
 
-def row_sweep(machine: Machine, **columns: Any) -> Callable[[FunctionType], Any]:
+def _native(machine: Machine, **columns: Any) -> Callable[[FunctionType], Any]:
     """Makes what is done with an element the intrinsic ``sweep(*pointers, *indices, *values of the row, *starts of folds)``.
 
     It gives the folds: nothing, one number, or a tuple.
@@ -75,7 +73,7 @@ def row_sweep(machine: Machine, **columns: Any) -> Callable[[FunctionType], Any]
             def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
                 signs = [getattr(t, "signed", True) for t in signature.args]
                 operands = [Value(builder, *pair) for pair in zip(values, signs, strict=True)]
-                made = RowSweep(spec, machine, builder, operands).emit()
+                made = RowSweep(spec, machine, Emitter(builder), operands).build()
                 if len(made) > 1:
                     return context.make_tuple(builder, result, made)
                 return made[0] if made else context.get_dummy_value()
@@ -87,36 +85,35 @@ def row_sweep(machine: Machine, **columns: Any) -> Callable[[FunctionType], Any]
     return of_row
 
 
-class RowSweep(Vectors):
-    def __init__(
-        self, spec: SweepSpec, machine: Machine, builder: ir.IRBuilder, operands: list[Value]
-    ) -> None:
+class RowSweep:
+    """Writes the code of one call."""
+
+    def __init__(self, spec: SweepSpec, machine: Machine, emit: Emitter, operands: list[Value]) -> None:
         pointers, indices = len(spec.pointers), len(spec.pointers) + len(spec.indices)
         scalars = operands[indices:]
-        lanes = min(machine.lanes(_itemsize(spec, scalars)), 1 << (spec.extent - 1).bit_length())
-        super().__init__(lanes, builder, {n: v.ir for n, v in zip(spec.pointers, operands, strict=False)})
-        self.spec = spec
+        self.spec, self.emit = spec, emit
+        self.lanes = min(machine.lanes(_itemsize(spec, scalars)), 1 << (spec.extent - 1).bit_length())
+        addresses = {n: v.ir for n, v in zip(spec.pointers, operands, strict=False)}
+        self.memory = Vectors(emit, self.lanes, addresses)
         self.indices = [value.ir for value in operands[pointers:indices]]
-        self.scalars = [value.new(self._splat(value.ir, self._lanes(value.type))) for value in scalars]
+        self.scalars = [
+            value.new(self.memory.splat(value.ir, self.memory.of(value.type))) for value in scalars
+        ]
         self.starts = self.scalars[len(scalars) - len(spec.joins) :]
-        self.rest = spec.extent % lanes
-        self.together = min(_together(spec, machine), -(-spec.extent // lanes))
+        self.rest = spec.extent % self.lanes  # lanes of the last vector, where it is no whole one
+        self.together = min(_vectors_a_step(spec, machine), -(-spec.extent // self.lanes))
 
-    def _lanes(self, element: ir.Type) -> ir.VectorType:
-        return ir.VectorType(element, self.lanes)
-
-    def emit(self) -> list[ir.Value]:
+    def build(self) -> list[ir.Value]:
         """The folds of the row."""
         extent, step = self.spec.extent, self.lanes * self.together
         whole = extent - extent % step
         folds = [value.ir for value in self.starts] * self.together
         if whole > step:
-            limits = ir.Constant(I64, 0), ir.Constant(I64, whole)
-            folds = self._carried(folds, *limits, step, lambda folds, c: self._step(folds, c, step))
+            folds = self.emit.carried(folds, 0, whole, step, lambda folds, c: self._step(folds, c, step))
         elif whole:
-            folds = self._step(folds, ir.Constant(I64, 0), step)
+            folds = self._step(folds, constant(0), step)
         if whole < extent:
-            folds = self._step(folds, ir.Constant(I64, whole), extent - whole)
+            folds = self._step(folds, constant(whole), extent - whole)
         count = len(self.starts)
         return [self._joined(folds[n::count], join) for n, join in enumerate(self.spec.joins)]
 
@@ -125,7 +122,7 @@ class RowSweep(Vectors):
         count = len(self.starts)
         found: list[ir.Value] = []
         for start in range(0, size, self.lanes):
-            column = self.builder.add(first, ir.Constant(I64, start))
+            column = self.emit.builder.add(first, constant(start))
             taken = folds[len(found) : len(found) + count]
             found += self._vector(taken, column, min(size - start, self.lanes))
         return found + folds[len(found) :]
@@ -134,23 +131,27 @@ class RowSweep(Vectors):
         """The first ``size`` lanes of the vector at ``column``."""
         mask = None
         if size < self.lanes:
-            mask = ir.Constant(self._lanes(ir.IntType(1)), [int(lane < size) for lane in range(self.lanes)])
+            mask = ir.Constant(self.memory.of(I1), [int(lane < size) for lane in range(self.lanes)])
         loads = [
-            self._loaded(name, dtype, self._place(strides, column), bool(strides[-1]), _here(name, mask))
+            self.memory.loaded(
+                name, dtype, self._index(strides, column), bool(strides[-1]), _mask_of(name, mask)
+            )
             for name, dtype, strides in self.spec.loads
         ]
         values = self.scalars[: len(self.scalars) - len(folds)]
-        before = [Value(self.builder, fold) for fold in folds]
-        like = Value(self.builder, ir.Constant(self._lanes(ir.FloatType()), None))
+        before = [Value(self.emit.builder, fold) for fold in folds]
+        like = Value(self.emit.builder, ir.Constant(self.memory.of(ir.FloatType()), None))
         made = evaluated(self.spec.element, like, *loads, *values, *before)
         results = list(made) if isinstance(made, tuple) else [made]
         if self.spec.store is not None:
             name, dtype, strides = self.spec.store
-            self._stored(results.pop(0), name, dtype, self._place(strides, column), _here(name, mask))
+            index = self._index(strides, column)
+            stored = as_stored(results.pop(0), dtype)
+            self._store(stored, self.memory.address(name, index, dtype), _mask_of(name, mask))
         after = [value.ir for value in results]
         if mask is None:
             return after
-        return [self.builder.select(mask, a, b) for a, b in zip(after, folds, strict=True)]
+        return [self.emit.builder.select(mask, a, b) for a, b in zip(after, folds, strict=True)]
 
     def _store(self, value: ir.Value, address: ir.Value, mask: ir.Value | None) -> None:
         """A power of two of lanes is a vector of its own, and needs no mask; a single lane is a scalar.
@@ -158,28 +159,30 @@ class RowSweep(Vectors):
         LLVM 22 dies of an assertion where it combines some vectors of one element (the last column of 17).
         """
         if mask is None or self.rest & (self.rest - 1):
-            super()._store(value, address, mask)
+            self.memory.store(value, address, mask)
         elif self.rest == 1:
-            lane = self.builder.extract_element(value, ir.Constant(I32, 0))
-            self.builder.store(lane, address, align=element_bytes(lane.type))
+            lane = self.emit.builder.extract_element(value, constant(0, I32))
+            self.emit.builder.store(lane, address, align=element_bytes(lane.type))
         else:
-            super()._store(self._chosen(value, list(range(self.rest))), address, None)
+            self.memory.store(self._chosen(value, list(range(self.rest))), address, None)
 
     def _chosen(self, vector: ir.Value, lanes: list[int]) -> ir.Value:
         """These lanes of a vector."""
-        places = ir.Constant(ir.VectorType(I32, len(lanes)), lanes)
-        return self.builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), places)
+        indices = ir.Constant(ir.VectorType(I32, len(lanes)), lanes)
+        return self.emit.builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), indices)
 
-    def _place(self, strides: tuple[int, ...], column: ir.Value) -> ir.Value:
-        around = [self._times(i, s) for i, s in zip(self.indices, strides[:-1], strict=True) if s]
+    def _index(self, strides: tuple[int, ...], column: ir.Value) -> ir.Value:
+        around = [self.emit.times(i, s) for i, s in zip(self.indices, strides[:-1], strict=True) if s]
         along = [column] if strides[-1] else []
-        return self._sum(ir.Constant(I64, 0), *around, *along)
+        return self.emit.sum(constant(0), *around, *along)
 
     def _joined(self, parts: list[ir.Value], join: FunctionType) -> ir.Value:
         """One number from all lanes of the parts."""
 
         def joined(a: ir.Value, b: ir.Value) -> ir.Value:
-            return evaluated(join, Value(self.builder, a), *(Value(self.builder, v) for v in (a, b))).ir
+            return evaluated(
+                join, Value(self.emit.builder, a), *(Value(self.emit.builder, v) for v in (a, b))
+            ).ir
 
         while len(parts) > 1:
             pairs = zip(parts[::2], parts[1::2], strict=False)
@@ -188,18 +191,18 @@ class RowSweep(Vectors):
         while total.type.count > 2:
             half = total.type.count // 2
             total = joined(*(self._chosen(total, list(range(n, n + half))) for n in (0, half)))
-        lanes = [self.builder.extract_element(total, ir.Constant(I32, n)) for n in range(total.type.count)]
+        lanes = [self.emit.builder.extract_element(total, constant(n, I32)) for n in range(total.type.count)]
         return joined(*lanes) if len(lanes) > 1 else lanes[0]
 
 
-def _together(spec: SweepSpec, machine: Machine) -> int:
+def _vectors_a_step(spec: SweepSpec, machine: Machine) -> int:
     """How many vectors make one step: eight additions hide each other's latency, an exp fills several registers."""
     if any(name in ULP for name in spec.element.__code__.co_names):
         return 4 if machine.accumulators > 16 else 2
     return 8 if spec.joins else 2
 
 
-def _here(pointer: str, mask: ir.Value | None) -> ir.Value | None:
+def _mask_of(pointer: str, mask: ir.Value | None) -> ir.Value | None:
     """The mask for memory behind a pointer: near memory has room for whole vectors."""
     return None if pointer == "near" else mask
 
@@ -208,3 +211,55 @@ def _itemsize(spec: SweepSpec, scalars: list[Value]) -> int:
     """Of the largest float, by which vectors are cut."""
     dtypes = {dtype for _, dtype, _ in (*spec.loads, *((spec.store,) if spec.store else ()))}
     return 8 if "float64" in dtypes or any(isinstance(v.type, ir.DoubleType) for v in scalars) else 4
+
+
+# -- meaning -----------------------------------------------------------------------------------------------------
+
+
+def _meaning(**columns: Any) -> Callable[[FunctionType], Callable[..., Any]]:
+    """What is done with an element, done along a row."""
+
+    def of_row(element: FunctionType) -> Callable[..., Any]:
+        spec = SweepSpec(**columns, element=element)
+        return lambda *operands: _sweep_meaning(spec, operands)
+
+    return of_row
+
+
+def _sweep_meaning(spec: SweepSpec, operands: tuple[Any, ...]) -> Any:
+    from blockfuse.codegen.meaning import folding, memory  # only who checks kernels pays for it
+
+    pointers, indices = len(spec.pointers), len(spec.pointers) + len(spec.indices)
+    addresses = dict(zip(spec.pointers, operands, strict=False))
+    around, scalars = operands[pointers:indices], operands[indices:]
+    if len(scalars) != len(spec.scalars):
+        raise memory.MeaningError(f"{len(scalars)} scalars are given for {', '.join(spec.scalars)}")
+    row_values = scalars[: len(scalars) - len(spec.joins)]
+    starts = [numpy.full((1, folding.width(spec.extent)), x) for x in scalars[len(row_values) :]]
+
+    def step(totals: list[Any], first: int, end: int) -> list[Any]:
+        taken = [_along_meaning(access, addresses, around, first, end) for access in spec.loads]
+        made = spec.element(*taken, *row_values, *totals)
+        results = list(made) if isinstance(made, tuple) else [made]
+        if spec.store is not None:
+            name, dtype, strides = spec.store
+            value = numpy.broadcast_to(results.pop(0), (end - first,))
+            addresses[name].write(dtype, strides[-1:], value, _start_meaning(strides, around, first))
+        return results
+
+    found = folding.folded_by(step, lambda n, a, b: spec.joins[n](a, b), starts, spec.extent)
+    folds = tuple(total[0, 0] for total in found)
+    return folds[0] if len(folds) == 1 else folds or None
+
+
+def _along_meaning(access: Access, addresses: Any, around: Any, first: int, end: int) -> Any:
+    """Elements ``first`` to ``end`` of a row."""
+    name, dtype, strides = access
+    return addresses[name].read(dtype, (end - first,), strides[-1:], _start_meaning(strides, around, first))
+
+
+def _start_meaning(strides: tuple[int, ...], around: Any, first: int) -> int:
+    return int(sum(n * step for n, step in zip((*around, first), strides, strict=True)))
+
+
+ROW_SWEEP = KernelFunction("row_sweep", lambda machine: partial(_native, machine), _meaning)

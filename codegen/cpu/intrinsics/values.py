@@ -43,7 +43,7 @@ _FREE: dict[str, Callable[[ir.IRBuilder], Callable[..., ir.Value]]] = {
     "fold_add": lambda builder: builder.fadd,
     "fold_multiply": lambda builder: builder.fmul,
 }
-# LLVM's tell 0.0 from -0.0, which takes a fold three times as long; NumPy's give one or the other, depending on the place.
+# LLVM's tell 0.0 from -0.0, which takes a fold three times as long; NumPy's give one or the other.
 _EITHER_ZERO = ("maximum", "minimum")
 # name -> that of LLVM
 _INTRINSICS = {

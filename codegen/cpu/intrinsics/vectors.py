@@ -1,119 +1,85 @@
-"""What code over vectors is built from: addresses, loads, stores and loops."""
+"""Memory as vectors: what lies behind the pointers of a kernel, loaded, stored and masked."""
 
 from __future__ import annotations
-
-from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
 from blockfuse.codegen.cpu.intrinsics.values import Value
-from blockfuse.codegen.values.llvm import I32, I64, element_type
+from blockfuse.codegen.values.emitter import I32, VOID, Emitter, constant
+from blockfuse.codegen.values.llvm import element_type
 
 
 class Vectors:
-    """An emitter of code over vectors of ``lanes`` elements, with its pointer parameters by name."""
+    """Vectors of ``lanes`` elements behind pointers by their names."""
 
-    def __init__(self, lanes: int, builder: ir.IRBuilder, pointers: dict[str, ir.Value]) -> None:
-        self.lanes, self.builder, self.pointers = lanes, builder, pointers
+    def __init__(self, emit: Emitter, lanes: int, pointers: dict[str, ir.Value]) -> None:
+        self.emit, self.lanes, self.pointers = emit, lanes, pointers
 
-    # -- addresses -------------------------------------------------------------------------------------------
+    def of(self, element: ir.Type) -> ir.VectorType:
+        return ir.VectorType(element, self.lanes)
 
-    def _times(self, value: ir.Value | None, factor: int) -> ir.Value:
-        return ir.Constant(I64, 0) if value is None else self.builder.mul(value, ir.Constant(I64, factor))
+    def splat(self, scalar: ir.Value, vector: ir.VectorType) -> ir.Value:
+        """A scalar in every lane."""
+        builder, undefined = self.emit.builder, ir.Constant(vector, ir.Undefined)
+        first = builder.insert_element(undefined, scalar, constant(0, I32))
+        zeros = ir.Constant(ir.VectorType(I32, vector.count), None)
+        return builder.shuffle_vector(first, undefined, zeros)
 
-    def _sum(self, *terms: ir.Value) -> ir.Value:
-        total = terms[0]
-        for term in terms[1:]:
-            total = self.builder.add(total, term)
-        return total
+    def address(self, name: str, index: ir.Value, dtype: str) -> ir.Value:
+        """A pointer to element ``index`` behind a pointer."""
+        element = _stored_type(dtype)
+        pointer = self.emit.builder.bitcast(self.pointers[name], element.as_pointer())
+        return self.emit.at(pointer, index, element)
 
-    def _address(self, name: str, place: ir.Value, dtype: str) -> ir.Value:
-        element = element_type("uint8" if dtype == "bool" else dtype)
-        pointer = self.builder.bitcast(self.pointers[name], element.as_pointer())
-        return self.builder.gep(pointer, [place], source_etype=element)
-
-    # -- vectors ---------------------------------------------------------------------------------------------
-
-    def _splat(self, scalar: ir.Value, vector: ir.VectorType) -> ir.Value:
-        undefined = ir.Constant(vector, ir.Undefined)
-        first = self.builder.insert_element(undefined, scalar, ir.Constant(I32, 0))
-        return self.builder.shuffle_vector(
-            first, undefined, ir.Constant(ir.VectorType(I32, vector.count), None)
-        )
-
-    def _load(self, address: ir.Value, element: ir.Type, mask: ir.Value | None) -> ir.Value:
-        vector = ir.VectorType(element, self.lanes)
-        typed = self.builder.bitcast(address, vector.as_pointer())
+    def load(self, address: ir.Value, element: ir.Type, mask: ir.Value | None = None) -> ir.Value:
+        """Lanes that a mask leaves out are 0."""
+        vector, builder = self.of(element), self.emit.builder
+        typed = builder.bitcast(address, vector.as_pointer())
         if mask is None:
-            return self.builder.load(typed, align=element_bytes(element), typ=vector)
-        zeros = ir.Constant(vector, None)
+            return builder.load(typed, align=element_bytes(element), typ=vector)
         function = self._masked("load", vector, [typed.type, I32, mask.type, vector], vector)
-        return self.builder.call(function, [typed, ir.Constant(I32, element_bytes(element)), mask, zeros])
+        alignment = constant(element_bytes(element), I32)
+        return builder.call(function, [typed, alignment, mask, ir.Constant(vector, None)])
 
-    def _store(self, value: ir.Value, address: ir.Value, mask: ir.Value | None) -> None:
-        vector = value.type
-        typed = self.builder.bitcast(address, vector.as_pointer())
+    def store(self, value: ir.Value, address: ir.Value, mask: ir.Value | None) -> None:
+        vector, builder = value.type, self.emit.builder
+        typed = builder.bitcast(address, vector.as_pointer())
+        alignment = element_bytes(vector.element)
         if mask is None:
-            self.builder.store(value, typed, align=element_bytes(vector.element))
+            builder.store(value, typed, align=alignment)
             return
-        function = self._masked("store", vector, [vector, typed.type, I32, mask.type], ir.VoidType())
-        self.builder.call(function, [value, typed, ir.Constant(I32, element_bytes(vector.element)), mask])
+        function = self._masked("store", vector, [vector, typed.type, I32, mask.type], VOID)
+        builder.call(function, [value, typed, constant(alignment, I32), mask])
 
     def _masked(
         self, kind: str, vector: ir.VectorType, operands: list[ir.Type], result: ir.Type
     ) -> ir.Function:
+        module = self.emit.builder.module
         letter = "i" if isinstance(vector.element, ir.IntType) else "f"
         name = f"llvm.masked.{kind}.v{vector.count}{letter}{8 * element_bytes(vector.element)}.p0"
-        known = self.builder.module.globals.get(name)
-        return known or ir.Function(self.builder.module, ir.FunctionType(result, operands), name)
+        known = module.globals.get(name)
+        return known or ir.Function(module, ir.FunctionType(result, operands), name)
 
-    def _loaded(self, name: str, dtype: str, place: ir.Value, is_dense: bool, mask: ir.Value | None) -> Value:
-        """Neighbours from ``place`` on, or the element there in every lane."""
-        element = element_type("uint8" if dtype == "bool" else dtype)
-        address = self._address(name, place, dtype)
+    def loaded(self, name: str, dtype: str, index: ir.Value, is_dense: bool, mask: ir.Value | None) -> Value:
+        """Neighbours from ``index`` on, or the element there in every lane."""
+        element = _stored_type(dtype)
+        address = self.address(name, index, dtype)
         if is_dense:
-            found = self._load(address, element, mask)
+            found = self.load(address, element, mask)
         else:
-            scalar = self.builder.load(address, typ=element)
-            found = self._splat(scalar, ir.VectorType(element, self.lanes))
-        value = Value(self.builder, found, signed=not dtype.startswith("u"))
+            scalar = self.emit.builder.load(address, typ=element)
+            found = self.splat(scalar, self.of(element))
+        value = Value(self.emit.builder, found, signed=not dtype.startswith("u"))
         return value != 0 if dtype == "bool" else value
 
-    def _stored(self, value: Value, name: str, dtype: str, place: ir.Value, mask: ir.Value | None) -> None:
-        kept = value if dtype != "bool" else value.to(element_type("uint8"), signed=False)
-        self._store(kept.ir, self._address(name, place, dtype), mask)
 
-    # -- loops -----------------------------------------------------------------------------------------------
+def as_stored(value: Value, dtype: str) -> ir.Value:
+    """What memory of this dtype holds: a bool is a byte there."""
+    return value.ir if dtype != "bool" else value.to(_stored_type(dtype), signed=False).ir
 
-    def _carried(
-        self,
-        values: Sequence[ir.Value],
-        first: ir.Value,
-        beyond: ir.Value,
-        step: int,
-        body: Callable[[list[ir.Value], ir.Value], list[ir.Value]],
-    ) -> list[ir.Value]:
-        """``values``, which ``body`` makes new for each number from ``first`` to ``beyond``; there is at least one."""
-        builder = self.builder
-        before = builder.block
-        inside, after = builder.append_basic_block("inner"), builder.append_basic_block("inner.end")
-        builder.branch(inside)
-        builder.position_at_end(inside)
-        k = builder.phi(I64)
-        k.add_incoming(first, before)
-        phis = [self._phi(value, before) for value in values]
-        made = body(phis, k)
-        following = builder.add(k, ir.Constant(I64, step))
-        for phi, value in ((k, following), *zip(phis, made, strict=True)):
-            phi.add_incoming(value, builder.block)
-        builder.cbranch(builder.icmp_signed("<", following, beyond), inside, after)
-        builder.position_at_end(after)
-        return made
 
-    def _phi(self, value: ir.Value, block: ir.Block) -> ir.Value:
-        phi = self.builder.phi(value.type)
-        phi.add_incoming(value, block)
-        return phi
+def _stored_type(dtype: str) -> ir.Type:
+    return element_type("uint8" if dtype == "bool" else dtype)
 
 
 def element_bytes(element: ir.Type) -> int:

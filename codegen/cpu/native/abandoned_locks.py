@@ -16,13 +16,13 @@ import llvmlite.binding as llvm
 
 from blockfuse.codegen import compiler_thread
 
-_WAIT = 0.5  # seconds between looks at who has a lock
+_WAIT_SECONDS = 0.5  # between looks at who has a lock
 
 
 def free_locks() -> None:
     """Wait until no other thread is inside of the compilers; what a thread has left locked is made anew."""
     for holder in _holders():
-        while not holder._lock.acquire(timeout=_WAIT):
+        while not holder._lock.acquire(timeout=_WAIT_SECONDS):
             if not compiler_thread.is_inside(sys._current_frames().get(_owner_of(holder._lock))):
                 holder._lock = threading.RLock()
         holder._lock.release()

@@ -18,7 +18,7 @@ from blockfuse.codegen.kernels.machine import Machine
 
 _loaded: weakref.WeakValueDictionary[tuple[bytes, str], Loaded] = weakref.WeakValueDictionary()
 _gone: list[Any] = []  # engines whose code nobody holds any more
-_MANY = 16  # of them are not left waiting
+_MAX_WAITING_ENGINES = 16  # to go
 
 before_work(free_locks)
 at_fork(renew_locks)
@@ -75,7 +75,7 @@ class Loaded:
         if engine is not None:
             _gone.append(engine)
             del engine
-            if len(_gone) >= _MANY and not sys.is_finalizing():
+            if len(_gone) >= _MAX_WAITING_ENGINES and not sys.is_finalizing():
                 with suppress(RuntimeError, MemoryError):  # no thread is to be had; then later
                     _thread.start_new_thread(in_compiler_thread, (_gone.clear,))
 

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 from numba.core import types as _numba_types
 from numba.core.compiler_lock import global_compiler_lock
 from numba.cpython import numbers
 
-from blockfuse.codegen.cpu.intrinsics.dot_tile import Dots
-from blockfuse.codegen.cpu.intrinsics.index_faults import note_fault
-from blockfuse.codegen.cpu.intrinsics.nontemporal import drain, near_memory, stream
 from blockfuse.codegen.cpu.intrinsics.numba_intrinsic import Intrinsic
-from blockfuse.codegen.cpu.intrinsics.register_tile import Tile, product_tile
-from blockfuse.codegen.cpu.intrinsics.row_sweep import row_sweep
+from blockfuse.codegen.cpu.intrinsics.table import INTRINSICS
 from blockfuse.codegen.cpu.intrinsics.values import Value
 from blockfuse.codegen.cpu.native import numba_passes
 from blockfuse.codegen.kernels.machine import Machine
@@ -34,11 +30,7 @@ def lowered(source: str, name: str, dtypes: tuple[str, ...], machine: Machine) -
     dtypes: of the pointer parameters. The C signature is Numba's: ``int kernel(void *unused, void *unused,
     pointers..., int64 begin, int64 end)``; it returns 0.
     """
-    scope = _scope() | {
-        "product_tile": partial(_tile, machine),
-        "row_sweep": partial(row_sweep, machine),
-        "stream": stream(machine.vector_bytes),
-    }
+    scope = _scope() | {row.name: row.native(machine) for row in INTRINSICS}
     defined: dict[str, Any] = {}
     exec(compile(source, f"<kernel {name}>", "exec"), scope, defined)
     function = defined.pop(name)  # not in scope: a kernel named ``exp`` calls the function ``exp``
@@ -47,11 +39,6 @@ def lowered(source: str, name: str, dtypes: tuple[str, ...], machine: Machine) -
     with global_compiler_lock, wrapping_integers(numbers):
         text, symbol = numba_passes.lowered(function, (*pointers, types.int64, types.int64))
     return _renamed(text, symbol)
-
-
-def _tile(machine: Machine, **columns: Any) -> Any:
-    lanes = machine.lanes(8 if columns["dtype"] == "float64" else 4)
-    return product_tile(lanes, Dots if columns["panel"] == 1 else Tile, **columns)
 
 
 def _storage(dtype: str) -> Any:
@@ -69,9 +56,6 @@ def _scope() -> dict[str, Any]:
         "inf": float("inf"),
         "nan": float("nan"),
         "range": range,
-        "near_memory": near_memory,
-        "drain": drain,
-        "note_fault": note_fault,
     }
 
 

@@ -15,7 +15,7 @@ LEVELS: dict[str, tuple[str, int, int]] = {
     "avx2": ("avx2", 32, 12),
     "baseline": ("", 16, 8),
 }
-STREAM_BYTES = 1 << 24  # half of a usual last-level cache; see NOTE [streams]
+MIN_NONTEMPORAL_BYTES = 1 << 24  # half of a usual last-level cache; see NOTE [nontemporal stores]
 # level -> how the names of features begin that need more than it; one left on would bring back all that it rests on
 _ABOVE: dict[str, tuple[str, ...]] = {
     "avx512": (),
@@ -40,4 +40,4 @@ def machine(level: str = "", threads: int = 1) -> Machine:
     _, vector_bytes, accumulators = LEVELS[level]
     flags = {name: on and not name.startswith(_ABOVE[level]) for name, on in features.items()}
     text = ",".join(("+" if on else "-") + name for name, on in sorted(flags.items()))
-    return Machine(vector_bytes, accumulators, text, threads, level, STREAM_BYTES)
+    return Machine(vector_bytes, accumulators, text, threads, level, MIN_NONTEMPORAL_BYTES)

@@ -20,183 +20,172 @@ import numpy
 from llvmlite import ir
 
 from blockfuse.codegen.cpu.native import engine
-from blockfuse.codegen.cpu.native.words import I8, I32, I64, POINTER, call_at
 from blockfuse.codegen.cpu.process import cpython
 from blockfuse.codegen.kernels.machine import Machine
+from blockfuse.codegen.values.emitter import (
+    I1,
+    I8,
+    I32,
+    I64,
+    NULL,
+    POINTER,
+    VOID,
+    Emitter,
+    Words,
+    constant,
+)
 
-LEAST = 1 << 20  # bytes: smaller results have NumPy's own memory
-_LINE, _PAGE, _HUGE_PAGE = 64, 4096, 1 << 21
+MIN_KEPT_BYTES = 1 << 20  # smaller results have NumPy's own memory
+_LINE_BYTES, _PAGE_BYTES, _HUGE_PAGE_BYTES = 64, 4096, 1 << 21
 _MADV_HUGEPAGE = 14  # Linux; NumPy asks for the same
 _LIBRARY = ("aligned_alloc", "free", "madvise")
-_SLOTS = 4
-_FIELDS = ("kept", "limit", *_LIBRARY, *(f"slot{n}" for n in range(_SLOTS)))
+_SLOTS = tuple(f"slot{n}" for n in range(4))  # each a block that is kept, or 0
+_WORDS = ("kept", "limit", *_LIBRARY, *_SLOTS)
 
 
-def keeper_ir() -> str:
+def allocator_ir() -> str:
     """LLVM IR of ``malloc``, ``calloc``, ``realloc`` and ``free`` as NumPy calls them, with the state first."""
-    module = ir.Module("keeper")
+    module = ir.Module("allocator")
     take, give = _Take(module), _Give(module)
-    take.emit()
-    give.emit()
-    _Zeros(module).emit(take.function)
-    _Again(module).emit(take.function, give.function)
+    take.build()
+    give.build()
+    _emit_zeros(module, take.function)
+    _emit_again(module, take.function, give.function)
     return str(module)
 
 
-class _Function:
-    def __init__(self, module: ir.Module, name: str, result: ir.Type, operands: list[ir.Type]) -> None:
-        self.module = module
-        self.function = ir.Function(module, ir.FunctionType(result, [POINTER, *operands]), name)
-        self.builder = ir.IRBuilder(self.function.append_basic_block("start"))
-        self.state = self.function.args[0]
-
-    def _at(self, field: str) -> ir.Value:
-        place = ir.Constant(I64, _FIELDS.index(field))
-        return self.builder.gep(self.state, [place], source_etype=I64)
-
-    def _get(self, field: str) -> ir.Value:
-        return self.builder.load(self._at(field), typ=I64)
-
-    def _put(self, field: str, value: ir.Value | int) -> None:
-        self.builder.store(ir.Constant(I64, value) if isinstance(value, int) else value, self._at(field))
-
-    def _add_to_kept(self, value: ir.Value) -> None:
-        self._put("kept", self.builder.add(self._get("kept"), value))
-
-    def _call(self, name: str, result: ir.Type, *operands: ir.Value) -> ir.Value:
-        return call_at(self.builder, self._get(name), result, *operands)
-
-    def _word_at(self, address: ir.Value) -> ir.Value:
-        return self.builder.load(self.builder.inttoptr(address, POINTER), typ=I64)
-
-    def _is(self, sign: str, x: ir.Value, y: ir.Value | int) -> ir.Value:
-        return self.builder.icmp_unsigned(sign, x, ir.Constant(I64, y) if isinstance(y, int) else y)
-
-    def drop(self) -> None:
-        """Give everything that is kept back to the C library."""
-        for slot in range(_SLOTS):
-            block = self._get(f"slot{slot}")
-            self._call(
-                "free", ir.VoidType(), self.builder.inttoptr(block, POINTER)
-            )  # free(NULL) does nothing
-            self._put(f"slot{slot}", 0)
-        self._put("kept", 0)
-
-    def _behind_line(self, block: ir.Value) -> ir.Value:
-        return self.builder.inttoptr(self.builder.add(block, ir.Constant(I64, _LINE)), POINTER)
-
-    def _block_of(self, pointer: ir.Value) -> ir.Value:
-        return self.builder.sub(self.builder.ptrtoint(pointer, I64), ir.Constant(I64, _LINE))
+def _function(module: ir.Module, name: str, result: ir.Type, operands: list[ir.Type]) -> ir.Function:
+    return ir.Function(module, ir.FunctionType(result, [POINTER, *operands]), name)
 
 
-class _Take(_Function):
+class _Take:
     """``malloc(state, size)``."""
 
     def __init__(self, module: ir.Module) -> None:
-        super().__init__(module, "take", POINTER, [I64])
+        self.function = _function(module, "take", POINTER, [I64])
+        self.emit = Emitter.of(self.function, "start")
+        self.builder = self.emit.builder
+        self.state = Words(self.emit, self.function.args[0], _WORDS)
 
-    def emit(self) -> None:
-        builder = self.builder
-        more = builder.add(self.function.args[1], ir.Constant(I64, _LINE + _PAGE - 1))
-        room = builder.and_(more, ir.Constant(I64, -_PAGE))
-        for slot in range(_SLOTS):
-            self._take_from(f"slot{slot}", room)
-        block = self._new(room)
-        with builder.if_then(self._is("==", block, 0)):
-            self.drop()
-            again = self._new(room)
-            with builder.if_then(self._is("==", again, 0)):
-                builder.ret(ir.Constant(POINTER, None))
-            self._give_out(again, room)
-        self._give_out(block, room)
+    def build(self) -> None:
+        builder, emit = self.builder, self.emit
+        more = builder.add(self.function.args[1], constant(_LINE_BYTES + _PAGE_BYTES - 1))
+        nbytes = builder.and_(more, constant(-_PAGE_BYTES))
+        for slot in _SLOTS:
+            self._take_from(slot, nbytes)
+        block = self._new(nbytes)
+        with builder.if_then(emit.is_("==", block, 0)):
+            _drop(self.state)
+            again = self._new(nbytes)
+            with builder.if_then(emit.is_("==", again, 0)):
+                builder.ret(NULL)
+            self._give_out(again, nbytes)
+        self._give_out(block, nbytes)
 
-    def _take_from(self, slot: str, room: ir.Value) -> None:
-        builder, block = self.builder, self._get(slot)
+    def _take_from(self, slot: str, nbytes: ir.Value) -> None:
+        builder, emit, block = self.builder, self.emit, self.state.get(slot)
         with (
-            builder.if_then(self._is("!=", block, 0)),
-            builder.if_then(self._is("==", self._word_at(block), room)),
+            builder.if_then(emit.is_("!=", block, 0)),
+            builder.if_then(emit.is_("==", emit.word_at(block), nbytes)),
         ):
-            self._put(slot, 0)
-            self._add_to_kept(builder.neg(room))
+            self.state.put(slot, 0)
+            _add_to_kept(self.state, builder.neg(nbytes))
             builder.ret(self._behind_line(block))
 
-    def _new(self, room: ir.Value) -> ir.Value:
-        builder = self.builder
-        huge = self._is(">=", room, 2 * _HUGE_PAGE)
-        alignment = builder.select(huge, ir.Constant(I64, _HUGE_PAGE), ir.Constant(I64, _PAGE))
-        made = self._call("aligned_alloc", POINTER, alignment, room)
-        block = builder.ptrtoint(made, I64)
-        with builder.if_then(builder.and_(huge, self._is("!=", block, 0))):
-            self._call("madvise", I32, made, room, ir.Constant(I32, _MADV_HUGEPAGE))
+    def _new(self, nbytes: ir.Value) -> ir.Value:
+        builder, emit = self.builder, self.emit
+        is_huge = emit.is_(">=", nbytes, 2 * _HUGE_PAGE_BYTES, signed=False)
+        alignment = builder.select(is_huge, constant(_HUGE_PAGE_BYTES), constant(_PAGE_BYTES))
+        made = self.state.call("aligned_alloc", POINTER, alignment, nbytes)
+        block = emit.address(made)
+        with builder.if_then(builder.and_(is_huge, emit.is_("!=", block, 0))):
+            self.state.call("madvise", I32, made, nbytes, constant(_MADV_HUGEPAGE, I32))
         return block
 
-    def _give_out(self, block: ir.Value, room: ir.Value) -> None:
-        self.builder.store(room, self.builder.inttoptr(block, POINTER))
+    def _give_out(self, block: ir.Value, nbytes: ir.Value) -> None:
+        self.builder.store(nbytes, self.emit.pointer(block))
         self.builder.ret(self._behind_line(block))
 
+    def _behind_line(self, block: ir.Value) -> ir.Value:
+        return self.emit.pointer(self.builder.add(block, constant(_LINE_BYTES)))
 
-class _Give(_Function):
+
+class _Give:
     """``free(state, pointer, size)``."""
 
     def __init__(self, module: ir.Module) -> None:
-        super().__init__(module, "give", ir.VoidType(), [POINTER, I64])
+        self.function = _function(module, "give", VOID, [POINTER, I64])
+        self.emit = Emitter.of(self.function, "start")
+        self.state = Words(self.emit, self.function.args[0], _WORDS)
 
-    def emit(self) -> None:
-        builder = self.builder
-        block = self._block_of(self.function.args[1])
-        room = self._word_at(block)
-        with builder.if_then(self._is(">", room, self._get("limit"))):
-            self._call("free", ir.VoidType(), builder.inttoptr(block, POINTER))
+    def build(self) -> None:
+        builder, emit, state = self.emit.builder, self.emit, self.state
+        block = _block_of(emit, self.function.args[1])
+        nbytes = emit.word_at(block)
+        with builder.if_then(emit.is_(">", nbytes, state.get("limit"), signed=False)):
+            state.call("free", VOID, emit.pointer(block))
             builder.ret_void()
-        with builder.if_then(self._is(">", builder.add(self._get("kept"), room), self._get("limit"))):
-            self.drop()
-        self._add_to_kept(room)
-        for slot in range(_SLOTS):
-            with builder.if_then(self._is("==", self._get(f"slot{slot}"), 0)):
-                self._put(f"slot{slot}", block)
+        sum_kept = builder.add(state.get("kept"), nbytes)
+        with builder.if_then(emit.is_(">", sum_kept, state.get("limit"), signed=False)):
+            _drop(state)
+        _add_to_kept(state, nbytes)
+        for slot in _SLOTS:
+            with builder.if_then(emit.is_("==", state.get(slot), 0)):
+                state.put(slot, block)
                 builder.ret_void()
-        self.drop()
-        self._put("slot0", block)
-        self._put("kept", room)
+        _drop(state)
+        state.put(_SLOTS[0], block)
+        state.put("kept", nbytes)
         builder.ret_void()
 
 
-class _Zeros(_Function):
+def _emit_zeros(module: ir.Module, take: ir.Function) -> None:
     """``calloc(state, count, size)``."""
-
-    def __init__(self, module: ir.Module) -> None:
-        super().__init__(module, "zeros", POINTER, [I64, I64])
-
-    def emit(self, take: ir.Function) -> None:
-        builder = self.builder
-        size = builder.mul(*self.function.args[1:])
-        made = builder.call(take, [self.state, size])
-        with builder.if_then(self._is("!=", builder.ptrtoint(made, I64), 0)):
-            fill = self.module.declare_intrinsic("llvm.memset", [POINTER, I64])
-            builder.call(fill, [made, ir.Constant(I8, 0), size, ir.Constant(ir.IntType(1), 0)])
-        builder.ret(made)
+    function = _function(module, "zeros", POINTER, [I64, I64])
+    emit = Emitter.of(function, "start")
+    state, *factors = function.args
+    nbytes = emit.builder.mul(*factors)
+    made = emit.call(take, state, nbytes)
+    with emit.builder.if_then(emit.is_("!=", emit.address(made), 0)):
+        fill = module.declare_intrinsic("llvm.memset", [POINTER, I64])
+        emit.call(fill, made, constant(0, I8), nbytes, constant(0, I1))
+    emit.builder.ret(made)
 
 
-class _Again(_Function):
+def _emit_again(module: ir.Module, take: ir.Function, give: ir.Function) -> None:
     """``realloc(state, pointer, size)``."""
-
-    def __init__(self, module: ir.Module) -> None:
-        super().__init__(module, "again", POINTER, [POINTER, I64])
-
-    def emit(self, take: ir.Function, give: ir.Function) -> None:
-        builder = self.builder
-        _, before, size = self.function.args
-        made = builder.call(take, [self.state, size])
-        with builder.if_then(self._is("!=", builder.ptrtoint(made, I64), 0)):
-            held = builder.sub(self._word_at(self._block_of(before)), ir.Constant(I64, _LINE))
-            fewer = builder.select(self._is("<", held, size), held, size)
-            copy = self.module.declare_intrinsic("llvm.memcpy", [POINTER, POINTER, I64])
-            builder.call(copy, [made, before, fewer, ir.Constant(ir.IntType(1), 0)])
-            builder.call(give, [self.state, before, size])
-        builder.ret(made)
+    function = _function(module, "again", POINTER, [POINTER, I64])
+    emit = Emitter.of(function, "start")
+    state, before, nbytes = function.args
+    made = emit.call(take, state, nbytes)
+    with emit.builder.if_then(emit.is_("!=", emit.address(made), 0)):
+        held = emit.builder.sub(emit.word_at(_block_of(emit, before)), constant(_LINE_BYTES))
+        is_less = emit.is_("<", held, nbytes, signed=False)
+        fewer = emit.builder.select(is_less, held, nbytes)
+        copy = module.declare_intrinsic("llvm.memcpy", [POINTER, POINTER, I64])
+        emit.call(copy, made, before, fewer, constant(0, I1))
+        emit.call(give, state, before, nbytes)
+    emit.builder.ret(made)
 
 
-# -- the keeper of this process ------------------------------------------------------------------------------
+def _drop(state: Words) -> None:
+    """Give everything that is kept back to the C library."""
+    for slot in _SLOTS:
+        block = state.pointer(slot)
+        state.call("free", VOID, block)  # free(NULL) does nothing
+        state.put(slot, 0)
+    state.put("kept", 0)
+
+
+def _add_to_kept(state: Words, nbytes: ir.Value) -> None:
+    state.put("kept", state.emit.builder.add(state.get("kept"), nbytes))
+
+
+def _block_of(emit: Emitter, pointer: ir.Value) -> ir.Value:
+    return emit.builder.sub(emit.address(pointer), constant(_LINE_BYTES))
+
+
+# -- the allocator of this process ------------------------------------------------------------------------------
 
 
 class _Handler(ctypes.Structure):
@@ -215,17 +204,17 @@ class CachingAllocator:
 
     def __init__(self, code: bytes, machine: Machine, limit: int) -> None:
         self._code = engine.load(code, machine)
-        self._state = numpy.zeros(len(_FIELDS), numpy.int64)
-        self._state[_FIELDS.index("limit")] = limit
+        self._state = numpy.zeros(len(_WORDS), numpy.int64)
+        self._state[_WORDS.index("limit")] = limit
         for name in _LIBRARY:
-            self._state[_FIELDS.index(name)] = cpython.library_address(name)
+            self._state[_WORDS.index(name)] = cpython.library_address(name)
         functions = (self._code.address(name) for name in ("take", "zeros", "again", "give"))
         self._handler = _Handler(b"blockfuse", 1, self._state.ctypes.data, *functions)
         new = ctypes.pythonapi.PyCapsule_New
         new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
         self._name = b"mem_handler"
         self.capsule = new(ctypes.addressof(self._handler), self._name, None)
-        made = cpython.made_with_handler(self.capsule, LEAST)
+        made = cpython.made_with_handler(self.capsule, MIN_KEPT_BYTES)
         self._known = cpython.handler_is_known(made, self.capsule)
 
     def words(self) -> dict[str, int]:
@@ -233,20 +222,20 @@ class CachingAllocator:
         if not self._known:
             return {}
         words = {name: self._code.address(name) for name in ("take", "give")}
-        return {**words, "keeper": id(self.capsule), "keeper_state": self._state.ctypes.data}
+        return {**words, "allocator": id(self.capsule), "allocator_state": self._state.ctypes.data}
 
     @property
     def kept(self) -> int:
         """Bytes that are kept for results to come."""
-        return int(self._state[_FIELDS.index("kept")])
+        return int(self._state[_WORDS.index("kept")])
 
 
-_keeper: CachingAllocator | None = None
+_allocator: CachingAllocator | None = None
 
 
-def keeper(code: Callable[[], bytes], machine: Machine, limit: int) -> CachingAllocator:
+def caching_allocator(code: Callable[[], bytes], machine: Machine, limit: int) -> CachingAllocator:
     """The one of this process; made at first use."""
-    global _keeper
-    if _keeper is None:
-        _keeper = engine.for_good(CachingAllocator(code(), machine, limit))
-    return _keeper
+    global _allocator
+    if _allocator is None:
+        _allocator = engine.for_good(CachingAllocator(code(), machine, limit))
+    return _allocator

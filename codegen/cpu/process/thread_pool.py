@@ -11,16 +11,16 @@ import numpy
 from blockfuse.codegen.compiler_thread import in_compiler_thread
 from blockfuse.codegen.cpu.native import engine
 from blockfuse.codegen.cpu.process.cpython import library_address
-from blockfuse.codegen.cpu.process.thread_pool_ir import (
+from blockfuse.codegen.cpu.process.thread_pool_state import (
     ALLOWED,
     AWAY,
     DONE,
     FIELDS,
     LIBRARY,
     MEMORY,
-    SET,
-    STRIDE,
+    SET_WORDS,
     THREAD,
+    WORKER_WORDS,
     WORKERS,
 )
 from blockfuse.codegen.kernels.machine import Machine
@@ -34,29 +34,40 @@ class Pool:
     def __init__(self, threads: int, code: bytes, machine: Machine) -> None:
         self._code = engine.load(code, machine)
         self.fork, self.fork_awake = (self._code.address(name) for name in ("fork", "fork_awake"))
-        self._words = numpy.zeros(WORKERS + STRIDE * threads + 8, numpy.int64)
-        self._words = self._words[-(self._words.ctypes.data // 8) % 8 :]  # on a cache line
+        self._words = _new_state(threads)
         self.state = self._words.ctypes.data
-        self._words[FIELDS.index("workers")] = threads - 1
-        for name in LIBRARY:
-            self._words[FIELDS.index(name)] = library_address(name)
-        self._words[FIELDS.index("caller")] = 64 * SET - 1  # none yet
-        for processor in os.sched_getaffinity(0):
-            if processor < 64 * SET:
-                self._words[ALLOWED + processor // 64] |= numpy.int64(1) << (processor % 64)
-        self._words[AWAY : AWAY + SET] = self._words[ALLOWED : ALLOWED + SET]
-        libc = ctypes.CDLL(None)
-        for place in (DONE, *(WORKERS + STRIDE * n for n in range(threads - 1))):
-            libc.sem_init(ctypes.c_void_p(self.state + 8 * place), 0, 0)
-        work = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)(self._code.address("work"))
         self._memory = numpy.empty((threads - 1) * STRIP_MEMORY_BYTES + ALIGNMENT, numpy.uint8)
-        first = self._memory.ctypes.data + -self._memory.ctypes.data % ALIGNMENT
         for number in range(threads - 1):
-            self._words[WORKERS + STRIDE * number + MEMORY] = first + number * STRIP_MEMORY_BYTES
-            name = f"blockfuse-{number}"
-            worker = threading.Thread(target=work, args=(self.state, number), name=name, daemon=True)
-            worker.start()
-            self._words[WORKERS + STRIDE * number + THREAD] = worker.native_id or 0
+            self._start(number)
+
+    def _start(self, number: int) -> None:
+        """A worker, with memory of its own."""
+        first = WORKERS + WORKER_WORDS * number  # of its words
+        memory = self._memory.ctypes.data + -self._memory.ctypes.data % ALIGNMENT
+        self._words[first + MEMORY] = memory + number * STRIP_MEMORY_BYTES
+        work = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)(self._code.address("work"))
+        name = f"blockfuse-{number}"
+        worker = threading.Thread(target=work, args=(self.state, number), name=name, daemon=True)
+        worker.start()
+        self._words[first + THREAD] = worker.native_id or 0
+
+
+def _new_state(threads: int) -> numpy.ndarray:
+    """The words of a pool, on a cache line."""
+    words = numpy.zeros(WORKERS + WORKER_WORDS * threads + 8, numpy.int64)
+    words = words[-(words.ctypes.data // 8) % 8 :]
+    words[FIELDS.index("workers")] = threads - 1
+    for name in LIBRARY:
+        words[FIELDS.index(name)] = library_address(name)
+    words[FIELDS.index("caller")] = 64 * SET_WORDS - 1  # none yet
+    for processor in os.sched_getaffinity(0):
+        if processor < 64 * SET_WORDS:
+            words[ALLOWED + processor // 64] |= numpy.int64(1) << (processor % 64)
+    words[AWAY : AWAY + SET_WORDS] = words[ALLOWED : ALLOWED + SET_WORDS]
+    libc = ctypes.CDLL(None)
+    for semaphore in (DONE, *(WORKERS + WORKER_WORDS * n for n in range(threads - 1))):
+        libc.sem_init(ctypes.c_void_p(words.ctypes.data + 8 * semaphore), 0, 0)
+    return words
 
 
 _pools: dict[int, Pool] = {}  # threads -> the pool of this process

@@ -20,9 +20,9 @@ from functools import lru_cache
 from llvmlite import ir
 
 from blockfuse.codegen.cpu.native import engine
-from blockfuse.codegen.cpu.native.words import I8, I64, POINTER, call_at
 from blockfuse.codegen.cpu.process import cpython
 from blockfuse.codegen.kernels.machine import Machine
+from blockfuse.codegen.values.emitter import I8, I64, NULL, POINTER, VOID, Emitter, Words
 
 _WORDS = (
     "get_attribute",
@@ -40,67 +40,53 @@ _FUNCTIONS = {
     "release": "Py_DecRef",
     "clear_error": "PyErr_Clear",
 }
-_TP_CALL = 128  # bytes: PyTypeObject.tp_call
-_SIZE = 16  # bytes: ob_size of a tuple
-_SLOT = "_entry"
+_TP_CALL_OFFSET = 128  # PyTypeObject.tp_call
+_OB_SIZE_OFFSET = 16  # of a tuple
+_ENTRY_NAME = "_entry"
 
 
-def caller_ir() -> str:
+def type_call_ir() -> str:
     """LLVM IR of ``call(self, args, kwargs)``, a ``ternaryfunc``."""
-    module = ir.Module("caller")
-    _Caller(module).emit()
+    module = ir.Module("type_call")
+    table = ir.GlobalVariable(module, ir.ArrayType(I64, len(_WORDS)), "words")
+    table.initializer = ir.Constant(table.value_type, None)
+    function = ir.Function(module, ir.FunctionType(POINTER, [POINTER] * 3), "call")
+    emit = Emitter.of(function, "start")
+    _emit_call(Words(emit, table, _WORDS), *function.args)
     return str(module)
 
 
-class _Caller:
-    def __init__(self, module: ir.Module) -> None:
-        self.words = ir.GlobalVariable(module, ir.ArrayType(I64, len(_WORDS)), "words")
-        self.words.initializer = ir.Constant(self.words.value_type, None)
-        self.function = ir.Function(module, ir.FunctionType(POINTER, [POINTER] * 3), "call")
-        self.builder = ir.IRBuilder(self.function.append_basic_block("start"))
-        self.generic = self.function.append_basic_block("generic")
+def _emit_call(words: Words, this: ir.Value, arguments: ir.Value, keywords: ir.Value) -> None:
+    emit, builder = words.emit, words.emit.builder
+    generic = emit.block("generic")
 
-    def emit(self) -> None:
-        builder, null = self.builder, ir.Constant(POINTER, None)
-        this, arguments, keywords = self.function.args
-        self._go_on_if(self._is(keywords, ir.Constant(I64, 0)), self.generic)
-        entry = self._call("get_attribute", POINTER, this, builder.inttoptr(self._word("name"), POINTER))
-        self._unless(self._is(entry, ir.Constant(I64, 0)), lambda: self._call("clear_error", ir.VoidType()))
-        self._unless(self._is(entry, self._word("none")), lambda: self._release(entry))
-        items = builder.gep(arguments, [ir.Constant(I64, 8 * cpython.TUPLE_ITEMS)], source_etype=I8)
-        count = builder.load(builder.gep(arguments, [ir.Constant(I64, _SIZE)], source_etype=I8), typ=I64)
-        result = self._call("vectorcall", POINTER, entry, items, count, null)
-        self._release(entry)
-        self._unless(self._is(result, self._word("not_implemented")), lambda: self._release(result))
-        builder.ret(result)
-        builder.position_at_end(self.generic)
-        builder.ret(self._call("generic", POINTER, this, arguments, keywords))
+    def release(value: ir.Value) -> None:
+        words.call("release", VOID, value)
 
-    def _word(self, name: str) -> ir.Value:
-        place = [ir.Constant(I64, 0), ir.Constant(I64, _WORDS.index(name))]
-        return self.builder.load(
-            self.builder.gep(self.words, place, source_etype=self.words.value_type), typ=I64
-        )
-
-    def _is(self, pointer: ir.Value, address: ir.Value) -> ir.Value:
-        return self.builder.icmp_signed("==", self.builder.ptrtoint(pointer, I64), address)
-
-    def _call(self, name: str, result: ir.Type, *operands: ir.Value) -> ir.Value:
-        return call_at(self.builder, self._word(name), result, *operands)
-
-    def _release(self, value: ir.Value) -> None:
-        self._call("release", ir.VoidType(), value)
-
-    def _go_on_if(self, condition: ir.Value, otherwise: ir.Block) -> None:
-        onwards = self.function.append_basic_block()
-        self.builder.cbranch(condition, onwards, otherwise)
-        self.builder.position_at_end(onwards)
-
-    def _unless(self, condition: ir.Value, tidy: Callable[[], object]) -> None:
+    def unless(condition: ir.Value, tidy: Callable[[], object]) -> None:
         """Where the condition holds, tidy up and go on to CPython's function."""
-        with self.builder.if_then(condition):
+        with builder.if_then(condition):
             tidy()
-            self.builder.branch(self.generic)
+            builder.branch(generic)
+
+    emit.require(emit.is_null(keywords), generic)
+    entry = words.call("get_attribute", POINTER, this, words.pointer("name"))
+    unless(emit.is_null(entry), lambda: words.call("clear_error", VOID))
+    unless(_is(words, entry, "none"), lambda: release(entry))
+    items = emit.at(arguments, 8 * cpython.TUPLE_ITEMS, I8)
+    count = emit.field(arguments, _OB_SIZE_OFFSET)
+    result = words.call("vectorcall", POINTER, entry, items, count, NULL)
+    release(entry)
+    unless(_is(words, result, "not_implemented"), lambda: release(result))
+    builder.ret(result)
+    builder.position_at_end(generic)
+    builder.ret(words.call("generic", POINTER, this, arguments, keywords))
+
+
+def _is(words: Words, pointer: ir.Value, name: str) -> ir.Value:
+    """Whether a pointer is to the object whose address a word holds."""
+    address = words.get(name)
+    return words.emit.is_("==", words.emit.address(pointer), address)
 
 
 # -- the code of this process --------------------------------------------------------------------------------
@@ -125,12 +111,12 @@ def install(cls: type, code: Callable[[], bytes], machine: Machine) -> None:
 def _value(name: str, generic: int) -> int:
     if name in _FUNCTIONS:
         return cpython.address_of(_FUNCTIONS[name])
-    objects = {"name": id(sys.intern(_SLOT)), "none": id(None), "not_implemented": id(NotImplemented)}
+    objects = {"name": id(sys.intern(_ENTRY_NAME)), "none": id(None), "not_implemented": id(NotImplemented)}
     return objects.get(name, generic)
 
 
 def _tp_call(cls: type) -> ctypes.c_int64:
-    return ctypes.c_int64.from_address(id(cls) + _TP_CALL)
+    return ctypes.c_int64.from_address(id(cls) + _TP_CALL_OFFSET)
 
 
 @lru_cache

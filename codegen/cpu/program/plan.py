@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
-from blockfuse.codegen.cpu.process.safepoint import BREATH
+from blockfuse.codegen.cpu.process.safepoint import SAFEPOINT
 from blockfuse.codegen.cpu.source.render import render
 from blockfuse.codegen.kernels.kernel import Kernel
 from blockfuse.codegen.kernels.machine import Machine
@@ -24,35 +24,35 @@ class Plan:
     """A schedule cut into pieces between host calls, with its kernels counted once each."""
 
     schedule: Schedule
-    machine: Machine
-    sources: tuple[str, ...]
+    machine: Machine  # that kernels are compiled for
+    sources: tuple[str, ...]  # of kernels; their numbers count them
     kernel_of: dict[Kernel, int]  # kernel -> number of its source
     pieces: tuple[tuple[int, ...], ...]  # steps; a piece is launches and strips, or one host call
     block_pieces: tuple[tuple[int, ...], ...]  # block -> its pieces
 
     @property
     def table_size(self) -> int:
-        return self.breath_place + (len(BREATH) if self.decides else 0)
+        return self.safepoint_index + (len(SAFEPOINT) if self.decides else 0)
 
     @property
-    def items_place(self) -> int:
+    def items_index(self) -> int:
         """Where the table holds the number of items of the batch; the words of the pool follow."""
         return len(self.schedule.buffers) + len(self.sources)
 
     @property
-    def pool_place(self) -> int:
+    def pool_index(self) -> int:
         """Where the words of the pool stand."""
-        return self.items_place + 1
+        return self.items_index + 1
 
     @property
-    def ways_place(self) -> int:
+    def ways_index(self) -> int:
         """Where the bits of the proven ways stand: NOTE [variants]."""
-        return self.pool_place + len(POOL)
+        return self.pool_index + len(POOL)
 
     @property
-    def breath_place(self) -> int:
+    def safepoint_index(self) -> int:
         """Where the words of NOTE [safepoints] stand, if there are decisions."""
-        return self.ways_place + -(-bits_of(self.schedule) // 64)
+        return self.ways_index + -(-bits_of(self.schedule) // 64)
 
     @property
     def decides(self) -> bool:
@@ -81,7 +81,7 @@ class Plan:
         return tuple(first) if all(kind is BufferKind.WORKSPACE for kind in made) else ()
 
     def buffers(self, kind: BufferKind) -> list[tuple[int, Buffer]]:
-        """Number and buffer, in the order of their places."""
+        """Number and buffer, in the order in which a call gives them."""
         return self._by_kind.get(kind, [])
 
     @cached_property
@@ -119,14 +119,14 @@ def plan(schedule: Schedule, machine: Machine) -> Plan:
     return Plan(schedule, machine, tuple(sources), kernel_of, tuple(pieces), tuple(block_pieces))
 
 
-def _cut(schedule: Schedule, places: range) -> list[tuple[int, ...]]:
+def _cut(schedule: Schedule, numbers: range) -> list[tuple[int, ...]]:
     """Steps in runs of launches and strips, host calls alone."""
     pieces: list[list[int]] = []
-    for place in places:
-        alone = isinstance(schedule.steps[place], HostCall)
+    for number in numbers:
+        alone = isinstance(schedule.steps[number], HostCall)
         if alone or not pieces or isinstance(schedule.steps[pieces[-1][-1]], HostCall):
             pieces.append([])
-        pieces[-1].append(place)
+        pieces[-1].append(number)
     return [tuple(piece) for piece in pieces]
 
 

@@ -6,8 +6,7 @@ from math import prod
 
 from llvmlite import ir
 
-from blockfuse.codegen.cpu.native.words import I8, I32, I64, POINTER, word
-from blockfuse.codegen.cpu.process.allocator import LEAST
+from blockfuse.codegen.cpu.process.allocator import MIN_KEPT_BYTES
 from blockfuse.codegen.cpu.process.cpython import (
     ARRAY_DATA,
     ARRAY_FLAGS,
@@ -18,116 +17,110 @@ from blockfuse.codegen.cpu.process.cpython import (
     TUPLE_ITEMS,
     WRITEABLE,
 )
-from blockfuse.codegen.cpu.program.frame import Frame, dtype_places
+from blockfuse.codegen.cpu.program.frame import Frame
 from blockfuse.codegen.scheduling.buffers import Buffer, BufferKind
-
-_NOTHING = ir.Constant(POINTER, None)
+from blockfuse.codegen.values.emitter import I8, I32, I64, NULL, POINTER, VOID, constant
 
 
 def may_be_large(buffer: Buffer) -> bool:
     """Whether a result can be so large that it has memory of NOTE [kept memory]."""
-    return buffer.rows_per_item > 0 or buffer.type.nbytes >= LEAST
+    return buffer.rows_per_item > 0 or buffer.type.nbytes >= MIN_KEPT_BYTES
 
 
-class Results(Frame):
+class Results:
     """Makes and wraps the arrays that an entry returns."""
 
-    def _results(self, table: ir.Value) -> list[ir.Value]:
-        """New NumPy arrays; their addresses go into the table."""
-        builder = self.builder
-        for place, (number, buffer) in enumerate(self.plan.buffers(BufferKind.RESULT)):
-            dtype = self._pointer(word(builder, self.frame, dtype_places(self.plan)[1] + place))
-            sizes = builder.alloca(I64, max(buffer.type.ndim, 1))
-            for axis, size in enumerate(buffer.type.shape):
-                self._put(sizes, axis, ir.Constant(I64, size))
-            if buffer.rows_per_item:
-                self._put(sizes, 0, builder.mul(self.items, ir.Constant(I64, buffer.rows_per_item)))
-            made = self._made(dtype, buffer, sizes)
-            self._require_memory(builder.ptrtoint(made, I64))
-            self._put(table, number, self._field(made, ARRAY_DATA))
-            self.owned.append(made)
-        return list(self.owned)
+    def __init__(self, frame: Frame, items: ir.Value | None) -> None:
+        self.frame, self.emit, self.words, self.items = frame, frame.emit, frame.words, items
 
-    def _new_array(
-        self,
-        dtype: ir.Value,
-        buffer: Buffer,
-        sizes: ir.Value,
-        data: ir.Value = _NOTHING,
-        flags: int = 0,
-    ) -> ir.Value:
-        self._call("incref", ir.VoidType(), dtype)  # PyArray_NewFromDescr takes the reference
-        return self._call(
-            "new_array",
-            POINTER,
-            *(self._pointer(self._word("array")), dtype, ir.Constant(I32, buffer.type.ndim), sizes),
-            *(_NOTHING, data, ir.Constant(I32, flags), _NOTHING),
-        )
+    def make(self, table: ir.Value) -> None:
+        """New NumPy arrays; their addresses go into the table."""
+        emit, frame = self.emit, self.frame
+        for order, (number, buffer) in enumerate(frame.plan.buffers(BufferKind.RESULT)):
+            dtype = emit.pointer(frame.dtype(frame.layout.results, order))
+            made = self._made(dtype, buffer, self._shape(buffer))
+            frame.require_memory(emit.address(made))
+            emit.put(table, number, emit.field(made, ARRAY_DATA))
+            frame.owned.append(made)
+
+    def _shape(self, buffer: Buffer) -> ir.Value:
+        sizes = self.emit.builder.alloca(I64, max(buffer.type.ndim, 1))
+        for axis, size in enumerate(buffer.type.shape):
+            self.emit.put(sizes, axis, size)
+        if buffer.rows_per_item:
+            self.emit.put(sizes, 0, self.emit.times(self.items, buffer.rows_per_item))
+        return sizes
 
     def _made(self, dtype: ir.Value, buffer: Buffer, sizes: ir.Value) -> ir.Value:
         """A result, in memory that is kept where it is large."""
         if not may_be_large(buffer):
             return self._new_array(dtype, buffer, sizes)
-        builder, size = self.builder, self._bytes(buffer)
-        keeps = builder.icmp_signed("!=", self._word("keeper"), ir.Constant(I64, 0))
-        large = builder.and_(keeps, builder.icmp_signed(">=", size, ir.Constant(I64, LEAST)))
-        results: list[tuple[ir.Value, ir.Block]] = []
-        with builder.if_else(large) as (kept, other):
-            with kept:
-                results.append((self._in_kept_memory(dtype, buffer, sizes, size), builder.block))
-            with other:
-                results.append((self._new_array(dtype, buffer, sizes), builder.block))
-        return self._either(results)
+        nbytes = self._nbytes(buffer)
+        keeps = self.emit.is_("!=", self.words.get("allocator"), 0)
+        large = self.emit.builder.and_(keeps, self.emit.is_(">=", nbytes, MIN_KEPT_BYTES))
+        return self.emit.choice(
+            large,
+            lambda: self._in_kept_memory(dtype, buffer, sizes, nbytes),
+            lambda: self._new_array(dtype, buffer, sizes),
+        )
 
-    def _bytes(self, buffer: Buffer) -> ir.Value:
+    def _new_array(
+        self, dtype: ir.Value, buffer: Buffer, sizes: ir.Value, data: ir.Value = NULL, flags: int = 0
+    ) -> ir.Value:
+        self.words.call("incref", VOID, dtype)  # PyArray_NewFromDescr takes the reference
+        subtype, ndim = self.words.pointer("array"), constant(buffer.type.ndim, I32)
+        operands = (subtype, dtype, ndim, sizes, NULL, data, constant(flags, I32), NULL)
+        return self.words.call("new_array", POINTER, *operands)
+
+    def _nbytes(self, buffer: Buffer) -> ir.Value:
         """How large a result is."""
         if not buffer.rows_per_item:
-            return ir.Constant(I64, buffer.type.nbytes)
+            return constant(buffer.type.nbytes)
         each = buffer.rows_per_item * buffer.type.dtype.itemsize * prod(buffer.type.shape[1:])
-        return self.builder.mul(self.items, ir.Constant(I64, each))
+        return self.emit.times(self.items, each)
 
-    def _in_kept_memory(self, dtype: ir.Value, buffer: Buffer, sizes: ir.Value, size: ir.Value) -> ir.Value:
+    def _in_kept_memory(self, dtype: ir.Value, buffer: Buffer, sizes: ir.Value, nbytes: ir.Value) -> ir.Value:
         """An array in memory of NOTE [kept memory], which it owns; null where there is not enough for it."""
-        builder, state = self.builder, self._pointer(self._word("keeper_state"))
-        memory = self._call("take", POINTER, state, size)
-        self._require_memory(builder.ptrtoint(memory, I64))
+        state = self.words.pointer("allocator_state")
+        memory = self.words.call("take", POINTER, state, nbytes)
+        self.frame.require_memory(self.emit.address(memory))
         made = self._new_array(dtype, buffer, sizes, memory, C_CONTIGUOUS_AND_ALIGNED | WRITEABLE)
-        missing = builder.icmp_signed("==", builder.ptrtoint(made, I64), ir.Constant(I64, 0))
-        with builder.if_else(missing) as (none, there):
+        with self.emit.builder.if_else(self.emit.is_null(made)) as (none, there):
             with none:
-                self._call("give", ir.VoidType(), state, memory, size)
+                self.words.call("give", VOID, state, memory, nbytes)
             with there:
                 self._own(made)
-                self._call("track", I32, ir.Constant(I32, NUMPY_DOMAIN), memory, size)
+                self.words.call("track", I32, constant(NUMPY_DOMAIN, I32), memory, nbytes)
         return made
 
     def _own(self, array: ir.Value) -> None:
-        """Let an array own its memory, by the functions of the keeper."""
-        keeper = self._pointer(self._word("keeper"))
-        self._call("incref", ir.VoidType(), keeper)
-        place = self.builder.gep(array, [ir.Constant(I64, ARRAY_HANDLER)], source_etype=I8)
-        self.builder.store(keeper, place)
-        flags = self.builder.gep(array, [ir.Constant(I64, ARRAY_FLAGS)], source_etype=I8)
-        owning = self.builder.or_(self._field(array, ARRAY_FLAGS, I32), ir.Constant(I32, OWNS_DATA))
-        self.builder.store(owning, flags)
+        """Let an array own its memory, by the functions of the allocator."""
+        builder, allocator = self.emit.builder, self.words.pointer("allocator")
+        self.words.call("incref", VOID, allocator)
+        builder.store(allocator, self.emit.at(array, ARRAY_HANDLER, I8))
+        flags = self.emit.at(array, ARRAY_FLAGS, I8)
+        owning = builder.or_(self.emit.field(array, ARRAY_FLAGS, I32), constant(OWNS_DATA, I32))
+        builder.store(owning, flags)
 
-    def _wrapped(self, arrays: list[ir.Value]) -> ir.Value:
+    def wrap(self) -> ir.Value:
         """The arrays as blockfuse arrays, which own them: one alone, several as a tuple."""
-        builder = self.builder
-        for place, array in enumerate(arrays):
-            wrapper = self._call(
-                "new_object", POINTER, self._pointer(self._word("wrapper")), ir.Constant(I64, 0)
-            )
-            self._require_made(wrapper)
-            builder.store(array, builder.gep(wrapper, [self._word("slot")], source_etype=I8))
-            none = self._pointer(self._word("none"))
-            self._call("incref", ir.VoidType(), none)
-            builder.store(none, builder.gep(wrapper, [self._word("pending")], source_etype=I8))
-            self.owned[place] = wrapper
-        if len(self.owned) == 1:
-            return self.owned[0]
-        made = self._call("new_tuple", POINTER, ir.Constant(I64, len(self.owned)))
-        self._require_made(made)
-        for place, wrapper in enumerate(self.owned):
-            self._put(made, TUPLE_ITEMS + place, builder.ptrtoint(wrapper, I64))
+        emit, owned = self.emit, self.frame.owned
+        for number, array in enumerate(list(owned)):
+            owned[number] = self._wrapped(array)
+        if len(owned) == 1:
+            return owned[0]
+        made = self.words.call("new_tuple", POINTER, len(owned))
+        self.frame.require_made(made)
+        for number, wrapper in enumerate(owned):
+            emit.put(made, TUPLE_ITEMS + number, emit.address(wrapper))
         return made
+
+    def _wrapped(self, array: ir.Value) -> ir.Value:
+        emit, words = self.emit, self.words
+        wrapper = words.call("new_object", POINTER, words.pointer("wrapper"), 0)
+        self.frame.require_made(wrapper)
+        emit.builder.store(array, emit.at(wrapper, words.get("slot"), I8))
+        none = words.pointer("none")
+        words.call("incref", VOID, none)
+        emit.builder.store(none, emit.at(wrapper, words.get("pending"), I8))
+        return wrapper

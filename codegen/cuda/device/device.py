@@ -22,18 +22,16 @@ class Memory(Protocol):
 
 
 class Resident(NamedTuple):  # several are made at every call: a tenth of the time of a frozen dataclass
-    """An array in the device's memory, in C order.
-
-    stream: the handle of the stream that others use for it (None: nobody need wait). owner: what keeps the memory.
-    """
+    """An array in the device's memory, in C order."""
 
     address: int
     shape: tuple[int, ...]
     dtype: numpy.dtype
-    stream: int | None
-    owner: Any
+    stream: int | None  # the handle of the stream that others use for it; None: nobody need wait
+    owner: Any  # what keeps the memory
 
 
+ALIGNMENT_BYTES = 256  # what the device's own allocations have
 Value = numpy.ndarray | Resident
 # Makes an array: its address, and what keeps it.
 Make = Callable[[tuple[int, ...], numpy.dtype], tuple[int, Any]]
@@ -64,7 +62,7 @@ class Queue(Launcher, Protocol):
         """The handle by which other libraries can wait for this queue."""
 
     def allocate(self, nbytes: int) -> Memory:
-        """Memory, 256-byte aligned, for work of this queue from now on."""
+        """Memory, aligned to ``ALIGNMENT_BYTES``, for work of this queue from now on."""
 
     def upload(self, target: int, source: numpy.ndarray) -> None:
         """Copy bytes to the device. ``source`` stays as it is until the copy is done."""

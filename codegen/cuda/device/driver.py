@@ -47,7 +47,7 @@ from blockfuse.codegen.store import Store
 from blockfuse.ir.errors import CudaError, DeviceLostError, DeviceMemoryError, NoDeviceKernelError
 from blockfuse.ir.layout import Layout
 
-_SHARED = 48 * 1024  # bytes of shared memory that a kernel has without asking
+_DEFAULT_SHARED_BYTES = 48 * 1024  # bytes of shared memory that a kernel has without asking
 # What leaves the context of a process broken, as the driver names it.
 _FATAL = (
     "ILLEGAL_ADDRESS",
@@ -199,7 +199,7 @@ class CudaKernel:
         self._entries = [device.tried(self._code.get_kernel, stage.entry) for stage in source.stages]
         self._launches: tuple[int, list[Any]] = (-1, [])  # rows of the last launch, and its configurations
         for stage, entry in zip(source.stages, self._entries, strict=True):
-            if stage.shared_bytes > _SHARED:
+            if stage.shared_bytes > _DEFAULT_SHARED_BYTES:
                 wanted = cu.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
                 (status,) = cu.cuKernelSetAttribute(wanted, stage.shared_bytes, entry.handle, device.number)
                 device.require(status)

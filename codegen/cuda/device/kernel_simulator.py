@@ -35,24 +35,24 @@ class Pointer:
     start: int = 0
 
     def __getitem__(self, index: Any) -> Any:
-        return self.array[self._place(index)]
+        return self.array[self._index(index)]
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        self.array[self._place(index)] = value
+        self.array[self._index(index)] = value
 
-    def _place(self, index: Any) -> int:
-        place = self.start + operator.index(index)
-        if not 0 <= place < self.array.size:
-            raise IndexError(f"place {place} of {self.array.size}")
-        return place
+    def _index(self, index: Any) -> int:
+        found = self.start + operator.index(index)
+        if not 0 <= found < self.array.size:
+            raise IndexError(f"element {found} of {self.array.size}")
+        return found
 
     def four(self, index: Any) -> slice:
         """Four neighbours; a device wants their address to be a multiple of their size, up to 16 bytes."""
-        place = self._place(index)
-        self._place(operator.index(index) + 3)
-        if place * self.array.itemsize % min(16, 4 * self.array.itemsize):
-            raise IndexError(f"four elements from place {place} on are not aligned")
-        return slice(place, place + 4)
+        first = self._index(index)
+        self._index(operator.index(index) + 3)
+        if first * self.array.itemsize % min(16, 4 * self.array.itemsize):
+            raise IndexError(f"four elements from number {first} on are not aligned")
+        return slice(first, first + 4)
 
 
 def run(source: DeviceSource, pointers: Sequence[Pointer], rows: int) -> None:
@@ -120,23 +120,23 @@ def _function(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def ldv4(pointer: Pointer, place: Any) -> tuple[Any, ...]:
-    return tuple(pointer.array[pointer.four(place)])
+def ldv4(pointer: Pointer, index: Any) -> tuple[Any, ...]:
+    return tuple(pointer.array[pointer.four(index)])
 
 
-def stv4(pointer: Pointer, place: Any, *elements: Any) -> None:
-    pointer.array[pointer.four(place)] = elements
+def stv4(pointer: Pointer, index: Any, *elements: Any) -> None:
+    pointer.array[pointer.four(index)] = elements
 
 
 def shfl_xor(number: Any, mask: Any) -> Any:
     """The number of another thread of the warp; the simulator itself has no warps."""
     thread: Any = threading.current_thread()
-    return thread.exchanged(number)[thread.thread_id % _LANES ^ int(mask)]
+    return thread.exchanged(number)[thread.thread_id % _WARP_LANES ^ int(mask)]
 
 
 # -- blocks --------------------------------------------------------------------------------------------------------
 
-_LANES = 32
+_WARP_LANES = 32
 
 
 class _Thread(_simulator.BlockThread):
@@ -145,8 +145,8 @@ class _Thread(_simulator.BlockThread):
     waits_for: empty once the thread has ended.
     """
 
-    def __init__(self, work: Callable[[], None], block: _Block, place: Any, index: Any) -> None:
-        super().__init__(work, block, place, index, False)
+    def __init__(self, work: Callable[[], None], block: _Block, block_index: Any, index: Any) -> None:
+        super().__init__(work, block, block_index, index, False)
         self.waits_for = "its start"
         self.offered: Any = None  # to its warp
         self.numbers: dict[int, Any] = {}  # lane -> what the warp offered
@@ -190,9 +190,9 @@ class _Block(_simulator.BlockManager):
     Numba's own lets all run at once and looks at each of them over and over, which takes most of the time.
     """
 
-    def run(self, place: Any, *arguments: Any) -> None:
+    def run(self, block_index: Any, *arguments: Any) -> None:
         indices = numpy.ndindex(*self._block_dim)
-        threads = [_Thread(lambda: self._f(*arguments), self, place, index) for index in indices]
+        threads = [_Thread(lambda: self._f(*arguments), self, block_index, index) for index in indices]
         order, ready = random.Random(0), list(threads)
         try:
             while ready:
@@ -212,10 +212,10 @@ class _Block(_simulator.BlockManager):
 
 def _released(threads: list[_Thread]) -> list[_Thread]:
     """Those that need not wait any longer: whole warps, or, where no warp waits for itself, all that have not ended."""
-    warps = [list(warp) for _, warp in itertools.groupby(threads, lambda t: t.thread_id // _LANES)]
+    warps = [list(warp) for _, warp in itertools.groupby(threads, lambda t: t.thread_id // _WARP_LANES)]
     exchanging = [warp for warp in warps if all(t.waits_for == "its warp" for t in warp)]
     for warp in exchanging:
-        numbers = {t.thread_id % _LANES: t.offered for t in warp}
+        numbers = {t.thread_id % _WARP_LANES: t.offered for t in warp}
         for thread in warp:
             thread.numbers = numbers
     if exchanging:

@@ -20,12 +20,12 @@ _NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
 
 @dataclass(frozen=True)
 class Found:
-    """A device that can be used. driver: the newest CUDA that the driver runs."""
+    """A device that can be used."""
 
     name: str
     capability: tuple[int, int]
-    driver: tuple[int, int]
-    toolkit: tuple[int, int]
+    driver: tuple[int, int]  # the newest CUDA that the driver runs
+    toolkit: tuple[int, int]  # the CUDA of the installed packages
 
 
 def is_installed() -> bool:

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy
 
-from blockfuse.codegen.cuda.device.device import Launcher, Queue, Resident
+from blockfuse.codegen.cuda.device.device import ALIGNMENT_BYTES, Launcher, Queue, Resident
 from blockfuse.codegen.cuda.native import isa
-from blockfuse.codegen.cuda.program.plan import ALIGNMENT
 from blockfuse.codegen.cuda.render import render
 from blockfuse.codegen.cuda.source.device_source import DeviceSource
 from blockfuse.codegen.kernels.kernel import Kernel
@@ -26,8 +25,8 @@ class SimulatedMemory:
     """Bytes of the host; those that nobody has written are NaN."""
 
     def __init__(self, nbytes: int) -> None:
-        space = numpy.full(nbytes + ALIGNMENT, 0xFF, numpy.uint8)
-        start = -space.ctypes.data % ALIGNMENT
+        space = numpy.full(nbytes + ALIGNMENT_BYTES, 0xFF, numpy.uint8)
+        start = -space.ctypes.data % ALIGNMENT_BYTES
         self.bytes = space[start : start + nbytes]
         self.address = self.bytes.ctypes.data
 

@@ -11,19 +11,20 @@ from typing import Any
 
 from llvmlite import ir
 
+from blockfuse.codegen.values.emitter import I1, I32, I64, constant
+
 Generate = Callable[[Any, ir.IRBuilder, Any, Any], ir.Value]
 
-_I1, _I32, _I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 _ALL_LANES = 0xFFFFFFFF
-_BUTTERFLY, _WHOLE_WARP = 3, 0x1F  # mode and lanes of a shuffle
+_BUTTERFLY_MODE, _WARP_LANES = 3, 0x1F  # of a shuffle
 
 
-def ldv4(types: Any, pointer: Any, place: Any) -> tuple[Any, Generate]:
-    """Four neighbours of memory that the launch does not write, from a place that is a multiple of four."""
+def ldv4(types: Any, pointer: Any, index: Any) -> tuple[Any, Generate]:
+    """Four neighbours of memory that the launch does not write, from an index that is a multiple of four."""
     return _loaded_four(types, pointer, invariant=True)
 
 
-def ldv4_written(types: Any, pointer: Any, place: Any) -> tuple[Any, Generate]:
+def ldv4_written(types: Any, pointer: Any, index: Any) -> tuple[Any, Generate]:
     """The same of memory that the launch may have written, with a barrier in between."""
     return _loaded_four(types, pointer, invariant=False)
 
@@ -38,21 +39,21 @@ def _loaded_four(types: Any, pointer: Any, invariant: bool) -> tuple[Any, Genera
         loaded.align = _alignment(pointer)
         if invariant:
             loaded.set_metadata("invariant.load", builder.module.add_metadata([]))
-        lanes = [builder.extract_element(loaded, ir.Constant(_I32, n)) for n in range(4)]
+        lanes = [builder.extract_element(loaded, constant(n, I32)) for n in range(4)]
         return context.make_tuple(builder, four, lanes)
 
     return four(pointer, types.uint32), generate
 
 
-def stv4(types: Any, pointer: Any, place: Any, *elements: Any) -> tuple[Any, Generate]:
-    """Four neighbours stored at once, to a place that is a multiple of four."""
+def stv4(types: Any, pointer: Any, index: Any, *elements: Any) -> tuple[Any, Generate]:
+    """Four neighbours stored at once, to an index that is a multiple of four."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
         base, index, *numbers = values
         element = context.get_data_type(pointer.dtype)
         vector = ir.Constant(ir.VectorType(element, 4), ir.Undefined)
         for n, number in enumerate(numbers):
-            vector = builder.insert_element(vector, number, ir.Constant(_I32, n))
+            vector = builder.insert_element(vector, number, constant(n, I32))
         stored = builder.store(vector, _address_of_four(builder, base, index, element))
         stored.align = _alignment(pointer)
         return context.get_dummy_value()
@@ -61,7 +62,7 @@ def stv4(types: Any, pointer: Any, place: Any, *elements: Any) -> tuple[Any, Gen
 
 
 def _address_of_four(builder: ir.IRBuilder, base: Any, index: Any, element: ir.Type) -> ir.Value:
-    address = builder.gep(base, [builder.zext(index, _I64)])
+    address = builder.gep(base, [builder.zext(index, I64)])
     return builder.bitcast(address, ir.VectorType(element, 4).as_pointer())
 
 
@@ -78,8 +79,8 @@ def shfl_xor(types: Any, number: Any, mask: Any) -> tuple[Any, Generate]:
         element, width = value.type, _width(value.type)
         whole = value if isinstance(element, ir.IntType) else builder.bitcast(value, ir.IntType(width))
         if width < 32:
-            return builder.trunc(_exchanged(builder, builder.zext(whole, _I32), bits), element)
-        parts = [builder.trunc(builder.lshr(whole, whole.type(n)), _I32) for n in range(0, width, 32)]
+            return builder.trunc(_exchanged(builder, builder.zext(whole, I32), bits), element)
+        parts = [builder.trunc(builder.lshr(whole, whole.type(n)), I32) for n in range(0, width, 32)]
         moved = [builder.zext(_exchanged(builder, part, bits), whole.type) for part in parts]
         result = moved[0] if width == 32 else builder.or_(moved[0], builder.shl(moved[1], whole.type(32)))
         return builder.bitcast(result, element)
@@ -94,10 +95,10 @@ def _width(element: ir.Type) -> int:
 
 
 def _exchanged(builder: ir.IRBuilder, word: ir.Value, mask: ir.Value) -> ir.Value:
-    signature = ir.FunctionType(ir.LiteralStructType((_I32, _I1)), (_I32,) * 5)
+    signature = ir.FunctionType(ir.LiteralStructType((I32, I1)), (I32,) * 5)
     name = "llvm.nvvm.shfl.sync.i32"
     shuffle = builder.module.globals.get(name) or ir.Function(builder.module, signature, name)
-    lanes, mode, group = (ir.Constant(_I32, n) for n in (_ALL_LANES, _BUTTERFLY, _WHOLE_WARP))
+    lanes, mode, group = (constant(n, I32) for n in (_ALL_LANES, _BUTTERFLY_MODE, _WARP_LANES))
     return builder.extract_value(builder.call(shuffle, (lanes, mode, word, mask, group)), 0)
 
 

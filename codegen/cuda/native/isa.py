@@ -7,13 +7,16 @@ from functools import lru_cache
 from blockfuse.codegen.cuda.products.tile_choice import BlockTiling
 from blockfuse.codegen.kernels.machine import Machine
 
-OLDEST = (8, 0)  # shuffles, asynchronous copies and 32-bit places are written for Ampere and what followed
+OLDEST_CAPABILITY = (
+    8,
+    0,
+)  # shuffles, asynchronous copies and 32-bit indices are written for Ampere and what followed
 
 
 @lru_cache
 def machine(cc: tuple[int, int], multiprocessors: int = 132) -> Machine:
     """The machine of compute capability ``cc``; products are cut for so many multiprocessors."""
-    assert cc >= OLDEST, f"compute capability {cc} is below {OLDEST}"
+    assert cc >= OLDEST_CAPABILITY, f"compute capability {cc} is below {OLDEST_CAPABILITY}"
     name = f"sm_{cc[0]}{cc[1]}"
     tiling = BlockTiling(multiprocessors)
     return Machine(vector_bytes=0, accumulators=0, features=name, name=name, block_tile=tiling)

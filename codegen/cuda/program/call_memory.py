@@ -4,43 +4,80 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy
 
 from blockfuse.codegen.cuda.device.device import Device, Make, Queue, Resident, Value
-from blockfuse.codegen.cuda.program.plan import Layout, Plan, nbytes_for, rounded
+from blockfuse.codegen.cuda.program.call_layout import CallLayout, call_layout, nbytes_for, rounded
+from blockfuse.codegen.cuda.program.plan import Plan
 from blockfuse.codegen.kernels.kernel import FAULT
 from blockfuse.codegen.scheduling.buffers import BufferKind
-from blockfuse.ir.errors import FaultError
+from blockfuse.ir.errors import DeviceMemoryError, FaultError
 
 Table = list[int]  # number of a buffer -> its address
 Key = tuple[int, ...]  # the addresses that may be others at the next call
 
-_GRAPHS = 8  # of one piece; the one used longest ago goes
+_MAX_GRAPHS = 8  # of one piece; the one used longest ago goes
+_MAX_SIZES = 8  # of the batch with memory for a call; the one used longest ago goes
 
 
 class Parameters:
     """Memory for the parameters that a call reads; addresses: by number of the buffer, the same for every version."""
 
     def __init__(self, plan: Plan, queue: Queue) -> None:
-        places, end = {}, 0
+        offsets, end = {}, 0
         for number, buffer in plan.buffers(BufferKind.PARAMETER):
             if number in plan.touched:
-                places[number] = end
+                offsets[number] = end
                 end += rounded(buffer.type.nbytes)
         self._memory = queue.allocate(max(end, 1))
-        self.addresses = {number: self._memory.address + place for number, place in places.items()}
+        self.addresses = {number: self._memory.address + offset for number, offset in offsets.items()}
 
 
-class Room:
+class CallMemories:
+    """The memory of a call for each size of the batch that came last."""
+
+    def __init__(self, plan: Plan, parameters: Parameters, device: Device, queue: Queue) -> None:
+        self._plan, self._parameters, self._device, self._queue = plan, parameters, device, queue
+        self._known: OrderedDict[int, CallMemory] = OrderedDict()  # items of the batch -> memory of a call
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def get(self, items: int, scratch: Callable[[], int]) -> CallMemory:
+        """That of a batch of so many items. scratch: tells how many bytes kernels borrow, where it has to be made."""
+        found = self._known.get(items)
+        if found is None:
+            if len(self._known) >= _MAX_SIZES:
+                self._queue.finish()
+                self._known.popitem(last=False)
+            found = self._known[items] = self._new(items, call_layout(self._plan, items, scratch()))
+        self._known.move_to_end(items)
+        return found
+
+    def _new(self, items: int, layout: CallLayout) -> CallMemory:
+        """Where there is too little memory, that of other sizes goes."""
+        make = partial(CallMemory, self._plan, items, layout, self._parameters, self._device, self._queue)
+        try:
+            return make()
+        except DeviceMemoryError:
+            if not self._known:
+                raise
+        self._queue.finish()
+        self._known.clear()
+        return make()
+
+
+class CallMemory:
     """The memory of one call with a batch of ``items``.
 
     table: the address of every buffer, if all of a call comes from the host. graphs: captured launches, by piece.
     """
 
     def __init__(
-        self, plan: Plan, items: int, layout: Layout, parameters: Parameters, device: Device, queue: Queue
+        self, plan: Plan, items: int, layout: CallLayout, parameters: Parameters, device: Device, queue: Queue
     ) -> None:
         self.items, self._layout = items, layout
         self._memory = queue.allocate(max(layout.nbytes, 1))
@@ -116,7 +153,7 @@ class Room:
 
 
 class _Staging:
-    """A range of a room, and as many bytes of the host that the device copies quickly."""
+    """A range of a call's memory, and as many bytes of the host that the device copies quickly."""
 
     def __init__(self, limits: tuple[int, int], base: int, device: Device) -> None:
         self._start, end = limits
@@ -124,7 +161,7 @@ class _Staging:
         self._host = device.pinned(end - self._start)
 
     def part(self, offset: int, shape: tuple[int, ...], dtype: numpy.dtype) -> numpy.ndarray:
-        """An array in it, ``offset`` being counted from the start of the room."""
+        """An array in it, ``offset`` being counted from the start of that memory."""
         return numpy.ndarray(shape, dtype, self._host, offset - self._start)
 
     def upload(self, queue: Queue) -> None:
@@ -155,5 +192,5 @@ class Graphs:
     def keep(self, key: Key, graph: Callable[[], None] | None) -> None:
         self._known[key] = graph
         self._known.move_to_end(key)
-        if len(self._known) > _GRAPHS:
+        if len(self._known) > _MAX_GRAPHS:
             self._known.popitem(last=False)

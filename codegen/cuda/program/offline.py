@@ -12,7 +12,7 @@ from blockfuse.codegen.cuda.render import render
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.codegen.validity import Validity
-from blockfuse.codegen.variants import Team, Variant
+from blockfuse.codegen.variants import ExecutionPolicy, Variant
 from blockfuse.ir.errors import CudaError
 
 
@@ -36,7 +36,7 @@ class Offline:
         """What tells how often it ran."""
         return self.calls
 
-    teams: tuple[Team, ...] = ()
+    policies: tuple[ExecutionPolicy, ...] = ()
 
     def prove(self, variants: Iterable[Variant]) -> None:
         """Nothing runs."""

@@ -1,4 +1,4 @@
-"""A schedule prepared for a device: its kernels rendered once each, its steps cut into pieces, its memory laid out."""
+"""A schedule prepared for a device: its kernels rendered once each, its steps cut into pieces."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 
+from blockfuse.codegen.cuda.device.device import ALIGNMENT_BYTES
 from blockfuse.codegen.cuda.products.chains import with_whole_nets
 from blockfuse.codegen.cuda.program.region_choice import chosen
 from blockfuse.codegen.cuda.program.regions import Region
 from blockfuse.codegen.cuda.source.device_source import DeviceSource
 from blockfuse.codegen.kernels.kernel import Kernel
 from blockfuse.codegen.kernels.machine import Machine
-from blockfuse.codegen.scheduling.buffers import Buffer, BufferKind, items_reserved, planned
+from blockfuse.codegen.scheduling.buffers import Buffer, BufferKind, planned
 from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.codegen.scheduling.steps import Launch, lives_of
 from blockfuse.ir.errors import NoDeviceKernelError
 
-ALIGNMENT = 256  # bytes: what the device's own allocations have
 # Makes the source of a kernel, with wide loads or without, for many blocks of threads or one; raises NoDeviceKernelError.
 Render = Callable[[Kernel, bool, bool], DeviceSource]
-WIDE = 16  # bytes that a thread loads and stores at once, from addresses that are multiples of it
+WIDE_ACCESS_BYTES = (
+    16  # bytes that a thread loads and stores at once, from addresses that are multiples of it
+)
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ def _kernels(schedule: Schedule) -> list[Kernel]:
 def _source(step: Launch, schedule: Schedule, render: Render, alone: bool) -> DeviceSource:
     """The kernel of a launch for where its pointers lie: buffers begin at aligned addresses, views may not."""
     places = (p.offset * schedule.buffers[p.buffer].type.dtype.itemsize for p in step.pointers)
-    source = render(step.kernel, not any(place % WIDE for place in places), alone)
+    source = render(step.kernel, not any(place % WIDE_ACCESS_BYTES for place in places), alone)
     if not step.rows_per_item and step.rows > source.max_rows:
         raise NoDeviceKernelError(f"{step.rows} rows have more elements than 32 bits can count")
     return source
@@ -177,55 +179,5 @@ def _moving(schedule: Schedule) -> set[int]:
 def _aligned(schedule: Schedule) -> Schedule:
     """The schedule with offsets for the device, where what the host computes has a place as well."""
     buffers = [replace(buffer, made_by_host=False) for buffer in schedule.buffers]
-    placed, workspace = planned(buffers, lives_of(schedule.steps), schedule.batch, ALIGNMENT)
+    placed, workspace = planned(buffers, lives_of(schedule.steps), schedule.batch, ALIGNMENT_BYTES)
     return replace(schedule, buffers=placed, workspace=workspace)
-
-
-# -- memory --------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where everything of a call lies in one allocation: offsets of buffers, then of memory that kernels borrow.
-
-    arguments, results: the first byte of each kind, and the first byte behind it.
-    """
-
-    offsets: dict[int, int]
-    arguments: tuple[int, int]
-    results: tuple[int, int]
-    scratch: int
-    nbytes: int
-
-
-def layout(plan: Plan, items: int, scratch: int) -> Layout:
-    """The memory of a call with a batch of so many items (0: the program is for one size). scratch: bytes."""
-    workspace = plan.schedule.workspace
-    offsets = {}
-    for number, buffer in (*plan.buffers(BufferKind.WORKSPACE), *plan.buffers(BufferKind.REGISTER)):
-        grown = workspace.fixed + buffer.offset * items_reserved(items)
-        offsets[number] = grown if buffer.rows_per_item else buffer.offset
-    end = rounded(workspace.bytes_for(items))
-    ranges = []
-    for kind in (BufferKind.ARGUMENT, BufferKind.RESULT):
-        start = end
-        for number, buffer in plan.buffers(kind):
-            offsets[number] = end
-            end += rounded(nbytes_for(buffer, items))
-        if (
-            kind is BufferKind.RESULT and plan.schedule.fault is not None
-        ):  # which so comes back with the results
-            offsets[plan.schedule.fault] = end
-            end += rounded(1)
-        ranges.append((start, end))
-    return Layout(offsets, ranges[0], ranges[1], end, end + rounded(scratch))
-
-
-def nbytes_for(buffer: Buffer, items: int) -> int:
-    """The size of a value for a batch of so many items."""
-    return replace(buffer.type, shape=buffer.shape_for(items)).nbytes
-
-
-def rounded(nbytes: int) -> int:
-    """So many bytes, and as many as it takes to the next aligned place."""
-    return -(-nbytes // ALIGNMENT) * ALIGNMENT

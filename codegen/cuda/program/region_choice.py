@@ -27,16 +27,16 @@ from blockfuse.codegen.scheduling.schedule import BlockSchedule, Schedule
 from blockfuse.codegen.scheduling.steps import HostCall, Launch
 from blockfuse.ir.errors import NoDeviceKernelError
 
-READ = 10_000.0  # nanoseconds until the host has read a predicate
-LAUNCH = 2_000.0  # nanoseconds of a launch behind another one
-WORTH = 0.5  # a block of a flow may take so much of what it saves
-STEP = 500.0  # nanoseconds of a kernel that has little to do: addresses, first loads, the barrier
-BYTES = 8.0  # that a block of threads moves in a nanosecond
-OPERATIONS = 64.0  # that it computes in one
-LINE = 30.0  # nanoseconds from one element of a column to the next
-_LAUNCHES = 32  # most of a region: it shall compile in a second or two
-_BLOCKS = 32  # the same
-_SHARED = 48 << 10  # bytes of shared memory that kernels may declare
+READ_NS = 10_000.0  # nanoseconds until the host has read a predicate
+LAUNCH_NS = 2_000.0  # nanoseconds of a launch behind another one
+MAX_TIME_SHARE = 0.5  # a block of a flow may take so much of what it saves
+STEP_NS = 500.0  # nanoseconds of a kernel that has little to do: addresses, first loads, the barrier
+BYTES_PER_NS = 8.0  # that a block of threads moves in a nanosecond
+OPERATIONS_PER_NS = 64.0  # that it computes in one
+COLUMN_STEP_NS = 30.0  # nanoseconds from one element of a column to the next
+_MAX_LAUNCHES = 32  # most of a region: it shall compile in a second or two
+_MAX_BLOCKS = 32  # the same
+_MAX_SHARED_BYTES = 48 << 10  # bytes of shared memory that kernels may declare
 
 Sources = dict[int, DeviceSource]  # step -> its kernel for a region
 
@@ -107,10 +107,11 @@ def _too_large(schedule: Schedule, block: BlockSchedule) -> str:
     picking = [launch.kernel.name for launch in launches if launch.kernel.has_fault]
     if picking:  # see NOTE [faults]
         return f"kernel {picking[0]} picks by index, and the host must see whether one is beyond its axis"
-    time, saved = sum(map(nanoseconds, launches)), READ + LAUNCH * len(launches)
-    if time < WORTH * saved:
+    time, saved = sum(map(nanoseconds, launches)), READ_NS + LAUNCH_NS * len(launches)
+    if time < MAX_TIME_SHARE * saved:
         return ""
-    return f"one block of threads would take {time / 1000:.3g} us, more than {WORTH:.0%} of {saved / 1000:.3g} us saved"
+    limit = f"{MAX_TIME_SHARE:.0%} of {saved / 1000:.3g} us saved"
+    return f"one block of threads would take {time / 1000:.3g} us, more than {limit}"
 
 
 def _fitting(schedule: Schedule, blocks: Iterable[int], sources: Sources) -> list[list[int]]:
@@ -118,7 +119,7 @@ def _fitting(schedule: Schedule, blocks: Iterable[int], sources: Sources) -> lis
     parts: list[list[int]] = [[]]
     for number in blocks:
         together = [*parts[-1], number]
-        if len(together) > _BLOCKS or not _fits(_kernels(schedule, together, sources)):
+        if len(together) > _MAX_BLOCKS or not _fits(_kernels(schedule, together, sources)):
             parts.append([])
         parts[-1].append(number)
     return parts
@@ -135,7 +136,7 @@ def _fits(kernels: Iterable[DeviceSource]) -> bool:
     threads = {s.stages[0].threads for s in used if meets(s)}
     most = max((s.stages[0].threads for s in used), default=0)
     shared = sum(map(_shared_bytes, set(used)))
-    return len(used) <= _LAUNCHES and shared <= _SHARED and (not threads or threads == {most})
+    return len(used) <= _MAX_LAUNCHES and shared <= _MAX_SHARED_BYTES and (not threads or threads == {most})
 
 
 def _shared_bytes(source: DeviceSource) -> int:
@@ -160,18 +161,18 @@ def nanoseconds(launch: Launch) -> float:
 
 def _of_map(kernel: MapKernel, rows: int) -> float:
     accesses = [*kernel.loads, kernel.store]
-    return STEP + _time(rows * prod(kernel.extents), accesses, _length([kernel.body]))
+    return STEP_NS + _time(rows * prod(kernel.extents), accesses, _length([kernel.body]))
 
 
 def _of_rows(kernel: RowKernel, rows: int) -> float:
     accesses = [*(a for s in kernel.sweeps for a in s.loads), kernel.store]
     length = _length([part for s in kernel.sweeps for part in (s.body, s.folds)])
-    return len(kernel.sweeps) * STEP + _time(rows * kernel.extent, accesses, length)
+    return len(kernel.sweeps) * STEP_NS + _time(rows * kernel.extent, accesses, length)
 
 
 def _of_columns(kernel: ColumnKernel, rows: int) -> float:
-    walk = LINE * (8 + kernel.extents[0] / 8)
-    return STEP + walk + _time(rows * prod(kernel.extents), kernel.loads, _length([kernel.body]) + 1)
+    walk = COLUMN_STEP_NS * (8 + kernel.extents[0] / 8)
+    return STEP_NS + walk + _time(rows * prod(kernel.extents), kernel.loads, _length([kernel.body]) + 1)
 
 
 def _of_draw(_kernel: DrawKernel, _rows: int) -> float:
@@ -190,13 +191,16 @@ def _of_product(kernel: ProductKernel, rows: int) -> float:
     length = _length([kernel.body])
     elements = matrices * height * kernel.units
     return (
-        2 * STEP + read * itemsize / BYTES + products / OPERATIONS + _time(elements, [kernel.store], length)
+        2 * STEP_NS
+        + read * itemsize / BYTES_PER_NS
+        + products / OPERATIONS_PER_NS
+        + _time(elements, [kernel.store], length)
     )
 
 
 def _time(elements: int, accesses: Iterable[Access], length: int) -> float:
     moved = sum(numpy.dtype(a.dtype).itemsize for a in accesses)
-    return elements * (moved / BYTES + length / OPERATIONS)
+    return elements * (moved / BYTES_PER_NS + length / OPERATIONS_PER_NS)
 
 
 def _length(parts: Iterable[Iterable[Statement | Fold]]) -> int:

@@ -5,8 +5,8 @@ A predicate that the host reads keeps the device waiting, and so does each launc
 are small, one block of threads does them instead: the threads go from kernel to kernel, with a barrier where otherwise a
 launch would end, all of them read the predicate, exchange what the block stores, and go on to the next block. They can
 begin with any block, so every set of blocks may be a region. Where they leave it, the first of them writes the way they
-left, and where the memory of each exchanged buffer lies now; the host reads that once. After ``DECISIONS`` they stop, and
-the host starts them where they were: only between launches can it be interrupted.
+left, and where the memory of each exchanged buffer lies now; the host reads that once. After ``MAX_DECISIONS`` they
+stop, and the host starts them where they were: only between launches can it be interrupted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from blockfuse.codegen.scheduling.schedule import BlockSchedule, Schedule
 from blockfuse.codegen.scheduling.steps import Launch, Pointer
 
 END = -1  # where no block follows
-DECISIONS = 1 << 14  # of one launch: 20 to 200 ms
+MAX_DECISIONS = 1 << 14  # of one launch: 20 to 200 ms
 _BARRIER = "cuda.syncthreads()"
 
 
@@ -121,7 +121,7 @@ class _Writer:
     def _surely_ending(self) -> frozenset[int]:
         """Blocks from which all ways lead to the end of the call, without a loop or a stop."""
         sure = {END}
-        for _ in range(min(DECISIONS, len(self.blocks))):  # one more block before the end each time
+        for _ in range(min(MAX_DECISIONS, len(self.blocks))):  # one more block before the end each time
             sure |= {n for n in self.blocks if sure.issuperset(_ways(self.schedule.blocks[n]))}
         return frozenset(sure - {END})
 
@@ -135,7 +135,7 @@ class _Writer:
         count = unsigned(len(self.blocks))
         lines = [
             "thread = uint32(cuda.threadIdx.x)",
-            f"left = {unsigned(DECISIONS)}",
+            f"left = {unsigned(MAX_DECISIONS)}",
             *(f"{self._memory(n)} = {unsigned(place)}" for place, n in enumerate(self.groups)),
             f"while (at < {count}) & (left > uint32(0)):",
             *indented(1, list(self._branches())),

@@ -39,8 +39,8 @@ def address(result: Any) -> int:
 
 
 def kept() -> int:
-    assert allocator._keeper is not None
-    return allocator._keeper.kept
+    assert allocator._allocator is not None
+    return allocator._allocator.kept
 
 
 def test_results_are_arrays_like_any_other_on_a_cache_line(doubled: Any) -> None:
@@ -70,8 +70,8 @@ def test_results_that_live_at_once_have_memory_of_their_own(doubled: Any) -> Non
 
 
 def test_no_more_is_kept_than_the_limit(doubled: Any) -> None:
-    assert allocator._keeper is not None
-    limit = int(allocator._keeper._state[allocator._FIELDS.index("limit")])
+    assert allocator._allocator is not None
+    limit = int(allocator._allocator._state[allocator._WORDS.index("limit")])
     results = [doubled(float(n)) for n in range(60)]
     del results
     assert 0 < kept() <= limit
@@ -102,9 +102,9 @@ def test_small_results_have_numpys_own_memory() -> None:
     small = blockfuse.hybridize(lambda x: x * 2)
     for _ in range(3):
         small(np.ones((4,)))
-    before = kept() if allocator._keeper else 0
+    before = kept() if allocator._allocator else 0
     small(np.ones((4,)))
-    assert (kept() if allocator._keeper else 0) == before
+    assert (kept() if allocator._allocator else 0) == before
 
 
 def test_sizes_that_grow_take_it_from_the_size_on_where_it_pays() -> None:
@@ -127,12 +127,12 @@ f = blockfuse.hybridize(lambda x: x * 2)
 x = np.ones((600000,))
 for _ in range(4):
     assert f(x)[0] == 2
-assert allocator._keeper.kept == 0
+assert allocator._allocator.kept == 0
 """
     subprocess.run([sys.executable, "-P", "-c", program], check=True, timeout=120)
 
 
-def test_arrays_pass_between_numpy_and_the_keeper(doubled: Any) -> None:
+def test_arrays_pass_between_numpy_and_the_allocator(doubled: Any) -> None:
     array = doubled()._data
     copy = numpy.concatenate([array, array])
     view = array[5:]
@@ -142,13 +142,13 @@ def test_arrays_pass_between_numpy_and_the_keeper(doubled: Any) -> None:
     assert copy[COUNT] == 0
 
 
-def test_references_to_the_keeper_go_with_the_results(doubled: Any) -> None:
-    assert allocator._keeper is not None
-    before = sys.getrefcount(allocator._keeper.capsule)
+def test_references_to_the_allocator_go_with_the_results(doubled: Any) -> None:
+    assert allocator._allocator is not None
+    before = sys.getrefcount(allocator._allocator.capsule)
     for number in range(200):
         doubled(float(number))
     gc.collect()
-    assert abs(sys.getrefcount(allocator._keeper.capsule) - before) < 20
+    assert abs(sys.getrefcount(allocator._allocator.capsule) - before) < 20
 
 
 def test_what_outlives_the_modules_at_the_end_does_no_harm() -> None:
@@ -180,8 +180,8 @@ for _ in range(5):
 
 
 def references() -> int:
-    assert allocator._keeper is not None
-    return sys.getrefcount(allocator._keeper.capsule)
+    assert allocator._allocator is not None
+    return sys.getrefcount(allocator._allocator.capsule)
 
 
 def several(x: Any) -> Any:
@@ -190,7 +190,7 @@ def several(x: Any) -> Any:
 
 
 def test_an_entry_without_memory_between_its_results_gives_back_all() -> None:
-    """Every large array that is alive holds on to the keeper."""
+    """Every large array that is alive holds on to the allocator."""
     nomemory = pytest.importorskip("_testcapi")
     call, x = blockfuse.hybridize(several), np.ones((64, 16384))
     for _ in range(3):

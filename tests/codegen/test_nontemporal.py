@@ -21,7 +21,7 @@ ALWAYS = Machine(vector_bytes=64, accumulators=28, features="", name="avx512", m
 @pytest.fixture
 def _always(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Every result is large."""
-    monkeypatch.setattr(isa, "STREAM_BYTES", 1)
+    monkeypatch.setattr(isa, "MIN_NONTEMPORAL_BYTES", 1)
     isa.machine.cache_clear()
     yield
     isa.machine.cache_clear()

@@ -1,0 +1,94 @@
+"""A product in kernel source: some rows times some panels. Which tile computes it, and what that means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy
+from llvmlite import ir
+from numba.core import types
+
+from blockfuse.codegen.cpu.intrinsics.dot_tile import DotTile
+from blockfuse.codegen.cpu.intrinsics.kernel_function import KernelFunction
+from blockfuse.codegen.cpu.intrinsics.numba_intrinsic import Intrinsic
+from blockfuse.codegen.cpu.intrinsics.register_tile import RegisterTile
+from blockfuse.codegen.cpu.intrinsics.tile_edges import TileEdges, TileSpec
+from blockfuse.codegen.kernels.machine import Machine
+from blockfuse.codegen.values.emitter import Emitter
+
+
+def _native(machine: Machine, **columns: Any) -> Any:
+    """The intrinsic ``tile(*pointers, [matrix,] row, panel)``. columns: fields of ``TileSpec``."""
+    spec = TileSpec(**columns)
+    lanes = machine.lanes(8 if spec.dtype == "float64" else 4)
+    kind = DotTile if spec.panel == 1 else RegisterTile
+
+    def typed(context: Any, *arguments: Any) -> Any:
+        def generate(_: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
+            kind(TileEdges(spec, lanes, Emitter(builder), values)).build()
+            return ir.Constant(ir.IntType(8).as_pointer(), None)
+
+        return types.void(*arguments), generate
+
+    return Intrinsic(typed)
+
+
+# -- meaning -----------------------------------------------------------------------------------------------------
+
+
+def _meaning(**columns: Any) -> Callable[..., None]:
+    spec = TileSpec(**columns)
+    return lambda *operands: _TileMeaning(spec, operands).stored()
+
+
+class _TileMeaning:
+    """One call of a tile. starts: its matrix, if there are several, its first row and its first column."""
+
+    def __init__(self, spec: TileSpec, operands: tuple[Any, ...]) -> None:
+        *given, self.row, self.panel = operands
+        self.spec = spec
+        self.addresses = dict(zip(spec.arguments, given, strict=False))
+        self.matrix = given[len(spec.arguments) :]
+        self.starts = (*self.matrix, self.row, self.panel * spec.panel)
+        self.columns = min(spec.panels * spec.panel, spec.units - self.panel * spec.panel)
+
+    def stored(self) -> None:
+        spec = self.spec
+        sums = self._sums()[:, : self.columns]
+        if spec.bias is not None:
+            bias = self.addresses[spec.bias]
+            sums = sums + bias.read(spec.dtype, (self.columns,), (1,), self.starts[-1])
+        if spec.epilogue is not None:
+            loads = [self._load(*load) for load in spec.loads]
+            sums = numpy.broadcast_to(spec.epilogue(sums, *loads), (spec.rows, self.columns))
+        dtype, strides = spec.store
+        self.addresses["out"].write(dtype, strides[-2:], sums, self._index(strides, self.starts))
+
+    def _sums(self) -> Any:
+        from blockfuse.codegen.meaning.products import times_panels  # only who checks kernels pays for it
+
+        spec, (_, right) = self.spec, self.spec.right
+        name, strides = spec.left
+        left = self.addresses[name].read(
+            spec.dtype, (spec.rows, spec.inner), (strides[-1], 1), self._index(strides, self.starts[:-1])
+        )
+        size = spec.inner * spec.panel
+        panels = self.addresses[spec.right[0]].read(
+            spec.dtype,
+            (spec.panels, spec.inner, spec.panel),
+            (size, spec.panel, 1),
+            self._index(right, self.matrix) + self.panel * size,
+        )
+        return times_panels(left, panels)
+
+    def _load(self, name: str, dtype: str, strides: tuple[int, ...]) -> Any:
+        shape = (self.spec.rows, self.columns)
+        return self.addresses[name].read(dtype, shape, strides[-2:], self._index(strides, self.starts))
+
+    def _index(self, strides: tuple[int, ...], starts: Any) -> int:
+        return int(sum(n * step for n, step in zip(starts, strides, strict=True)))
+
+
+PRODUCT_TILE = KernelFunction("product_tile", lambda machine: partial(_native, machine), _meaning)

@@ -1,0 +1,10 @@
+"""All functions that kernel source may call, besides those of ``codegen/values/functions.py``: a row each."""
+
+from __future__ import annotations
+
+from blockfuse.codegen.cpu.intrinsics.index_faults import NOTE_FAULT
+from blockfuse.codegen.cpu.intrinsics.nontemporal import DRAIN, NEAR_MEMORY, STREAM
+from blockfuse.codegen.cpu.intrinsics.product_tile import PRODUCT_TILE
+from blockfuse.codegen.cpu.intrinsics.row_sweep import ROW_SWEEP
+
+INTRINSICS = (PRODUCT_TILE, ROW_SWEEP, NEAR_MEMORY, STREAM, DRAIN, NOTE_FAULT)
