@@ -19,6 +19,8 @@
     ├── CudaError                     CUDA is missing or too old, or failed                (also a RuntimeError)
     │   ├── DeviceMemoryError         ... the device has too little memory left             (also a MemoryError)
     │   └── DeviceLostError           ... this process cannot use the device any more
+    ├── WorkerError                   a worker of a DataLoader died, or its error cannot be shown (also a RuntimeError)
+    │   └── WorkerTimeoutError        ... a batch takes too long                            (also a TimeoutError)
     └── UsageError                    a command or call that asks for something impossible  (also a ValueError)
 
 A message says what was found, where, and what to do. What goes wrong in the compiler is no error of the call: that runs in
@@ -103,6 +105,14 @@ class DeviceMemoryError(CudaError, MemoryError):
 
 class DeviceLostError(CudaError):
     """A device that this process cannot use any more. The net can be used on the processor."""
+
+
+class WorkerError(BlockfuseError, RuntimeError):
+    """A worker of a DataLoader died, or raised what cannot be sent. The iteration has ended."""
+
+
+class WorkerTimeoutError(WorkerError, TimeoutError):
+    """A batch of a DataLoader takes longer than its timeout. The iteration has ended."""
 
 
 class UsageError(BlockfuseError, ValueError):

@@ -1,6 +1,6 @@
 """Neural-network blocks in plain Python, traced into graphs and fused into native CPU kernels."""
 
-from blockfuse import gluon, nn
+from blockfuse import gluon, metric, nn
 from blockfuse.array import autograd, np, npx
 from blockfuse.ir.errors import CompilerWarning, MixedDtypesWarning
 from blockfuse.nn import initializers as init
@@ -25,6 +25,7 @@ __all__ = [
     "init",
     "loss",
     "lr_scheduler",
+    "metric",
     "nn",
     "np",
     "npx",

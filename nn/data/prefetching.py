@@ -1,0 +1,165 @@
+"""Batches that workers make ahead, given in order.
+
+NOTE [workers]
+Each worker is a thread of this process, which takes jobs from one queue. It makes the batch itself, or has a process of its
+own make it: sends the indices, and receives the batch. A process has one job at a time and nobody else uses its pipe, so no
+two sides wait for each other, and what a thread waits for also ends when its process dies. Threads know the queue and their
+process, not the iterator: who drops that ends them.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import Any, Self
+
+from blockfuse.ir import interpreter
+from blockfuse.ir.errors import UsageError, WorkerError, WorkerTimeoutError
+from blockfuse.nn.data.source import BatchSource
+from blockfuse.nn.data.worker_process import WorkerProcess
+
+
+@dataclass(frozen=True)
+class Prefetching:
+    """How batches are made ahead."""
+
+    workers: int
+    ahead: int  # batches that are asked for before they are needed
+    threads: bool  # rather than processes
+    timeout: float  # seconds for one batch
+
+
+@dataclass
+class Job:
+    """One batch: what it is made of, and what came of it."""
+
+    number: int
+    indices: Any
+    batch: Any = None
+    error: BaseException | None = None
+    done: threading.Event = field(default_factory=threading.Event)
+
+    def run(self, make: Callable[[int, Any], Any]) -> None:
+        try:
+            self.batch = make(self.number, self.indices)
+        except BaseException as error:
+            self.error = error
+        finally:
+            self.done.set()
+
+
+class PrefetchedBatches:
+    """The batches of one iteration. Workers end with it, with its first error, or when nobody holds it any more."""
+
+    def __init__(self, source: BatchSource, indices: Iterator[Any], how: Prefetching) -> None:
+        self._indices, self._timeout = enumerate(indices), how.timeout
+        self._owner = os.getpid()
+        self._jobs: deque[Job] = deque()
+        crew = _Crew(source, how)
+        self._tasks = crew.tasks
+        self._dismiss = weakref.finalize(self, crew.dismiss)
+        for _ in range(how.ahead):
+            self._ask_for_next()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        interpreter.current().impure("takes a batch of a DataLoader")
+        if os.getpid() != self._owner:
+            raise UsageError(
+                "the workers of this iteration belong to another process: iterate over the DataLoader here"
+            )
+        if self._dismiss.alive:
+            self._ask_for_next()
+        if not self._jobs:
+            self._dismiss()
+            raise StopIteration
+        job = self._jobs[0]
+        if not job.done.wait(self._timeout):
+            self._end()
+            raise WorkerTimeoutError(
+                f"batch {job.number} of a DataLoader did not come within {self._timeout:g} seconds; "
+                f"write timeout= for more, or look where the dataset waits"
+            )
+        self._jobs.popleft()  # not before it is there: Ctrl-C loses no batch
+        return job.batch if job.error is None else self._fail(job, job.error)
+
+    def _fail(self, job: Job, error: BaseException) -> Any:
+        self._end()
+        if isinstance(error, StopIteration):  # it would end the loop as if there were no more batches
+            raise WorkerError(f"batch {job.number} of a DataLoader raised StopIteration") from error
+        raise error
+
+    def _end(self) -> None:
+        self._jobs.clear()
+        self._dismiss()
+
+    def _ask_for_next(self) -> None:
+        try:
+            job = Job(*next(self._indices))
+        except StopIteration:
+            return
+        except Exception as error:  # of the sampler: raised behind the batches that came before it
+            job = Job(-1, None, error=error)
+            job.done.set()
+            self._jobs.append(job)
+            return
+        self._jobs.append(job)
+        self._tasks.put(job)
+
+
+class _Crew:
+    """The workers of one iteration."""
+
+    def __init__(self, source: BatchSource, how: Prefetching) -> None:
+        self.tasks: SimpleQueue[Job | None] = SimpleQueue()
+        self._owner = os.getpid()
+        self._processes: list[WorkerProcess] = []
+        try:
+            for _ in range(0 if how.threads else how.workers):
+                self._processes.append(WorkerProcess(source, self._processes))
+        except BaseException:
+            self._stop_processes()
+            raise
+        workers: list[WorkerProcess | None] = [*self._processes] or [None] * how.workers
+        self._count = len(workers)
+        for number, process in enumerate(workers):
+            threading.Thread(
+                target=_work,
+                args=(self.tasks, source, process),
+                name=f"blockfuse DataLoader worker {number}",
+                daemon=True,
+            ).start()
+
+    def dismiss(self) -> None:
+        """Let all workers end, also in the middle of a batch if they are processes."""
+        if os.getpid() != self._owner:
+            return  # a fork has the iterator, not the workers
+        with suppress(Empty):
+            while True:
+                self.tasks.get_nowait()
+        for _ in range(self._count):
+            self.tasks.put(None)
+        self._stop_processes()
+
+    def _stop_processes(self) -> None:
+        for process in self._processes:
+            process.stop()
+
+
+def _work(tasks: SimpleQueue[Job | None], source: BatchSource, process: WorkerProcess | None) -> None:
+    make = source.batch if process is None else process.batch
+    try:
+        while (job := tasks.get()) is not None:
+            job.run(make)
+            del job  # its batch belongs to the iterator
+    finally:
+        if process is not None:
+            process.end()

@@ -1,0 +1,36 @@
+"""Files that programs want: checked where they are, and not downloaded where they are not."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import Any
+
+from blockfuse.ir import interpreter
+from blockfuse.ir.errors import UsageError
+
+
+def check_sha1(filename: str | os.PathLike[str], sha1_hash: str) -> bool:
+    """Whether the file's SHA-1 is the one given in hexadecimal digits."""
+    interpreter.current().impure("reads a file")
+    with open(filename, "rb") as stream:
+        return hashlib.file_digest(stream, "sha1").hexdigest() == sha1_hash.lower()
+
+
+def download(
+    url: str,
+    path: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    sha1_hash: str | None = None,
+    *_: Any,
+    **__: Any,
+) -> str:
+    """The path of a file that is there already; blockfuse downloads nothing, and raises UsageError otherwise."""
+    target = os.fspath(path or ".")
+    if os.path.isdir(target):
+        target = os.path.join(target, url.split("/")[-1])
+    there = os.path.isfile(target) and not overwrite
+    if there and (sha1_hash is None or check_sha1(target, sha1_hash)):
+        return target
+    found = f"the one that is there has not SHA-1 {sha1_hash}" if there else "it is not there"
+    raise UsageError(f"blockfuse downloads nothing: get {url} and put it at {target} ({found})")

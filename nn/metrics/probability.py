@@ -1,0 +1,106 @@
+"""Metrics of probabilities, and the mean of a loss."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy
+
+from blockfuse.ir.errors import UsageError
+from blockfuse.nn.metrics.classification import scores_of, within
+from blockfuse.nn.metrics.metric import EvalMetric, Names, classes_of
+
+
+class CrossEntropy(EvalMetric):
+    """The mean negative logarithm of what labels are given: ``-mean(log(pred[label] + eps))``.
+
+    Predictions are probabilities of classes along ``axis``; with ``from_logits`` what softmax is taken of, without ``eps``.
+    ignore_label: labels that do not count.
+
+    >>> metric = CrossEntropy()
+    >>> metric.update([0, 1], [[0.5, 0.5], [0.75, 0.25]])
+    >>> round(metric.get()[1], 6)
+    1.039721
+    """
+
+    def __init__(
+        self,
+        eps: float = 1e-12,
+        ignore_label: int | None = None,
+        axis: int = -1,
+        from_logits: bool = False,
+        name: str = "cross-entropy",
+        output_names: Names = None,
+        label_names: Names = None,
+    ) -> None:
+        super().__init__(name, output_names, label_names)
+        self._eps, self._ignored, self._axis, self._from_logits = eps, ignore_label, axis, from_logits
+
+    def _measured(self, label: numpy.ndarray, pred: numpy.ndarray) -> tuple[float, int]:
+        flat, scores = label.ravel(), scores_of(label, pred, self._axis).astype(numpy.float64)
+        if self._ignored is not None:
+            counts = flat != self._ignored
+            flat, scores = flat[counts], scores[counts]
+        own = within(classes_of(flat), scores.shape[1])[:, None]
+        return float(-self._logarithms(scores, own).sum()), flat.size
+
+    def _logarithms(self, scores: numpy.ndarray, own: numpy.ndarray) -> Any:
+        chosen = numpy.take_along_axis(scores, own, 1)[:, 0]
+        if self._from_logits:
+            return chosen - numpy.logaddexp.reduce(scores, 1)
+        if (scores < 0).any():
+            raise UsageError(
+                f"{type(self).__name__} found negative probabilities; logits need from_logits=True"
+            )
+        return numpy.log(chosen + self._eps)
+
+
+class NegativeLogLikelihood(CrossEntropy):
+    """``CrossEntropy`` under its other name: ``-mean(log(pred[label] + eps))``."""
+
+    def __init__(
+        self,
+        eps: float = 1e-12,
+        name: str = "nll-loss",
+        output_names: Names = None,
+        label_names: Names = None,
+        ignore_label: int | None = None,
+        axis: int = -1,
+        from_logits: bool = False,
+    ) -> None:
+        super().__init__(eps, ignore_label, axis, from_logits, name, output_names, label_names)
+
+
+class Perplexity(CrossEntropy):
+    """``exp`` of the cross-entropy over all labels since ``reset``: ``exp(-mean(log(pred[label] + eps)))``."""
+
+    def __init__(
+        self,
+        ignore_label: int | None = None,
+        axis: int = -1,
+        name: str = "perplexity",
+        output_names: Names = None,
+        label_names: Names = None,
+        eps: float = 1e-12,
+        from_logits: bool = False,
+    ) -> None:
+        super().__init__(eps, ignore_label, axis, from_logits, name, output_names, label_names)
+
+    def _value(self) -> float:
+        mean = super()._value()
+        return math.exp(mean) if mean < 709 else math.inf  # beyond, a float64 has no place for it
+
+
+class Loss(EvalMetric):
+    """The mean of all elements of predictions, which are losses: ``mean(pred)``. Labels may be None."""
+
+    def __init__(self, name: str = "loss", output_names: Names = None, label_names: Names = None) -> None:
+        super().__init__(name, output_names, label_names)
+
+    def update(self, labels: Any, preds: Any) -> None:  # noqa: ARG002 - a metric is given both
+        """Take in a batch of losses."""
+        super().update(preds, preds)
+
+    def _measured(self, label: numpy.ndarray, pred: numpy.ndarray) -> tuple[float, int]:  # noqa: ARG002
+        return float(pred.sum(dtype=numpy.float64)), pred.size

@@ -1,0 +1,3 @@
+"""Gluon's ``gluon.data.batchify``."""
+
+from blockfuse.nn.data.batchify import *

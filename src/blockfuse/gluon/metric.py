@@ -1,0 +1,3 @@
+"""Gluon's ``gluon.metric``."""
+
+from blockfuse.nn.metrics import *
