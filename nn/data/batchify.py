@@ -70,7 +70,7 @@ class Stack:
 
     def __call__(self, data: Samples) -> ndarray:
         _check_some(data)
-        if all(isinstance(sample, bool | int | float) for sample in data):
+        if all(type(sample) in (bool, int, float) for sample in data):
             return _of_numbers(data)
         arrays = [array_of(sample) for sample in data]
         _check_alike(

@@ -8,6 +8,7 @@ import pickle
 import random
 import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Sequence
@@ -83,19 +84,26 @@ class WorkerProcess:
 
 
 def _serve(connection: Connection, inherited: Sequence[Connection], source: BatchSource) -> None:
-    """Make batches until the pipe ends, or the parent."""
+    """Make batches until the pipe ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for other in inherited:
         other.close()
-    parent = multiprocessing.parent_process()
-    assert parent is not None
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        while connection in wait([connection, parent.sentinel]):
+        while True:
             number, indices = _receive(connection)
             _answer(connection, source, number, indices)
     except (EOFError, ConnectionError):
         return
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed cannot end this process, which may be in the middle of a long batch."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
 
 
 def _answer(connection: Connection, source: BatchSource, number: int, indices: Any) -> None:
