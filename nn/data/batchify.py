@@ -112,8 +112,6 @@ class Pad:
         _check_alike(
             arrays, lambda x: x.ndim, ShapeError, "number of axes", "Pad makes sizes equal, not axes"
         )
-        if self._dtype is None:
-            _check_alike(arrays, lambda x: x.dtype, DTypeError, "dtype", "write Pad(dtype=...)")
         batch = ndarray(self._padded(arrays))
         if not self._ret_length:
             return batch
@@ -122,12 +120,22 @@ class Pad:
     def _padded(self, arrays: list[numpy.ndarray]) -> numpy.ndarray:
         sizes = (max(axis) for axis in zip(*(x.shape for x in arrays), strict=True))
         shape = [-(-size // self._round_to) * self._round_to for size in sizes]
-        batch = numpy.full((len(arrays), *shape), self._val, self._dtype or arrays[0].dtype)
-        for row, x in zip(batch, arrays, strict=True) if shape else ():
-            row[tuple(map(slice, x.shape))] = x
-        if not shape:
-            batch[:] = arrays
+        batch = numpy.full((len(arrays), *shape), self._val, self._dtype_of(arrays))
+        for n, x in enumerate(arrays):
+            corner: tuple[int | slice, ...] = (n, *map(slice, x.shape))
+            batch[corner] = x
         return batch
+
+    def _dtype_of(self, arrays: list[numpy.ndarray]) -> numpy.dtype:
+        """That of the batch. Raises DTypeError where it has no place for a sample or for what pads."""
+        if self._dtype is None:
+            _check_alike(arrays, lambda x: x.dtype, DTypeError, "dtype", "write Pad(dtype=...)")
+        dtype = self._dtype or arrays[0].dtype
+        wrong = next((x.dtype for x in arrays if not numpy.can_cast(x.dtype, dtype, "same_kind")), None)
+        if wrong is not None or (dtype.kind != "f" and self._val != int(self._val)):
+            found = f"padding of {self._val}" if wrong is None else f"samples of {wrong}"
+            raise DTypeError(f"a batch of {dtype} has no place for {found}: write Pad(dtype='float32')")
+        return dtype
 
 
 class Group:
@@ -160,7 +168,8 @@ def array_of(sample: Any) -> numpy.ndarray:
         return numpy.asarray(sample, sample.dtype.newbyteorder("="))
     if isinstance(sample, str | bytes):
         raise DTypeError(
-            f"cannot make a batch of text such as {sample!r:.40}: write batchify_fn=batchify.AsList()"
+            f"cannot make a batch of text such as {sample!r:.40}: write batchify_fn=batchify.AsList(), "
+            f"for samples of several parts in a batchify.Group"
         )
     return _narrow(numbers_of(sample))
 

@@ -126,7 +126,8 @@ class _Crew:
             for _ in range(0 if how.threads else how.workers):
                 self._processes.append(WorkerProcess(source, self._processes))
         except BaseException:
-            self._stop_processes()
+            for started in self._processes:
+                started.kill()
             raise
         workers: list[WorkerProcess | None] = [*self._processes] or [None] * how.workers
         self._count = len(workers)
@@ -147,11 +148,8 @@ class _Crew:
                 self.tasks.get_nowait()
         for _ in range(self._count):
             self.tasks.put(None)
-        self._stop_processes()
-
-    def _stop_processes(self) -> None:
-        for process in self._processes:
-            process.stop()
+        for started in self._processes:
+            started.stop()
 
 
 def _work(tasks: SimpleQueue[Job | None], source: BatchSource, process: WorkerProcess | None) -> None:

@@ -12,6 +12,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from contextvars import Context
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -30,7 +31,7 @@ class WorkerProcess:
     def __init__(self, source: BatchSource, others: Sequence[WorkerProcess]) -> None:
         """others: earlier ones, whose pipes the fork inherits and closes."""
         self._connection, theirs = multiprocessing.Pipe()
-        self._busy = False
+        self._busy = self._stopped = False
         inherited = [self._connection, *(other._connection for other in others)]
         self._process = multiprocessing.get_context("fork").Process(
             # In a context of its own: the fork may happen while a call is recorded.
@@ -49,6 +50,8 @@ class WorkerProcess:
         """What ``BatchSource.batch`` gives there. Raises what it raises, or WorkerError if the process dies."""
         self._busy = True
         try:
+            if self._stopped:  # `stop` has looked before this was busy
+                raise EOFError
             _send(self._connection, (number, indices))
             wait([self._connection, self._process.sentinel])
             result, error = _receive(self._connection)
@@ -61,7 +64,7 @@ class WorkerProcess:
         return result
 
     def _death(self, number: int) -> WorkerError:
-        self._process.join()
+        self._process.join(_LEAVE)
         code = self._process.exitcode
         how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
         advice = "; the system kills processes when memory runs out" if code == -signal.SIGKILL else ""
@@ -70,9 +73,13 @@ class WorkerProcess:
         )
 
     def stop(self) -> None:
-        """Kill it in the middle of a batch; a process without one ends when its pipe does."""
+        """Kill it in the middle of a batch; a process without one is ended by its thread."""
+        self._stopped = True
         if self._busy:
-            self._process.kill()
+            self.kill()
+
+    def kill(self) -> None:
+        self._process.kill()
 
     def end(self) -> None:
         """Close the pipe and wait for the end."""
@@ -112,8 +119,15 @@ def _answer(connection: Connection, source: BatchSource, number: int, indices: A
         packed = _packed((source.batch(number, indices), None))
     except BaseException as error:
         packed = _packed((None, _portable(error, number)))
-    sys.stdout.flush()  # this process may be killed before its next batch
+    _flush()
     _send_packed(connection, packed)
+
+
+def _flush() -> None:
+    """Let what samples print be seen: this process may be killed before its next batch."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # there may be none, or nobody who reads it
+            stream.flush()
 
 
 def _seed_python(seed: numpy.random.SeedSequence) -> None:

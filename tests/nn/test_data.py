@@ -232,6 +232,9 @@ def test_padding_refuses_other_axes_and_dtypes() -> None:
         batchify.Pad()([np.zeros(2), np.zeros((2, 2))])
     with pytest.raises(DTypeError, match=r"Pad\(dtype"):
         batchify.Pad()([[1, 2], [1.5]])
+    for pad in (batchify.Pad(0.5, "int32"), batchify.Pad(dtype="int64")):
+        with pytest.raises(DTypeError, match=r"has no place for (padding of 0.5|samples of float32)"):
+            pad([[1.5] if pad._val == 0 else [1]])
     assert batchify.Pad(dtype="float32")([[1, 2], [1.5]]).tolist() == [[1, 2], [1.5, 0]]
 
 
