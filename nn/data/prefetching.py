@@ -17,12 +17,13 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
+from threading import Lock
 from typing import Any, Self
 
 from blockfuse.ir import interpreter
 from blockfuse.ir.errors import UsageError, WorkerError, WorkerTimeoutError
 from blockfuse.nn.data.source import BatchSource
-from blockfuse.nn.data.worker_process import WorkerProcess
+from blockfuse.nn.data.worker_process import WorkerProcess, interrupts_deferred
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,12 @@ class Prefetching:
     timeout: float  # seconds for one batch
 
 
+def _taken() -> Lock:
+    lock = Lock()
+    lock.acquire()
+    return lock
+
+
 @dataclass
 class Job:
     """One batch: what it is made of, and what came of it."""
@@ -43,15 +50,23 @@ class Job:
     indices: Any
     batch: Any = None
     error: BaseException | None = None
-    done: threading.Event = field(default_factory=threading.Event)
+    is_done: bool = False
+    _running: Lock = field(default_factory=_taken)
 
     def run(self, make: Callable[[int, Any], Any]) -> None:
         try:
             self.batch = make(self.number, self.indices)
         except BaseException as error:
             self.error = error
-        finally:
-            self.done.set()
+        self.end()
+
+    def end(self) -> None:
+        self.is_done = True
+        self._running.release()
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it is done by then. In ``threading.Event.wait``, Ctrl-C can become a RuntimeError."""
+        return self.is_done or self._running.acquire(timeout=seconds)
 
 
 class PrefetchedBatches:
@@ -61,9 +76,10 @@ class PrefetchedBatches:
         self._indices, self._timeout = enumerate(indices), how.timeout
         self._owner = os.getpid()
         self._jobs: deque[Job] = deque()
-        crew = _Crew(source, how)
+        crew = _Crew(how.workers)
         self._tasks = crew.tasks
-        self._dismiss = weakref.finalize(self, crew.dismiss)
+        self._dismiss = weakref.finalize(self, crew.dismiss)  # also where Ctrl-C comes while workers start
+        crew.start(source, how.threads)
         for _ in range(how.ahead):
             self._ask_for_next()
 
@@ -82,7 +98,7 @@ class PrefetchedBatches:
             self._dismiss()
             raise StopIteration
         job = self._jobs[0]
-        if not job.done.wait(self._timeout):
+        if not job.wait(self._timeout):
             self._end()
             raise WorkerTimeoutError(
                 f"batch {job.number} of a DataLoader did not come within {self._timeout:g} seconds; "
@@ -108,7 +124,7 @@ class PrefetchedBatches:
             return
         except Exception as error:  # of the sampler: raised behind the batches that came before it
             job = Job(-1, None, error=error)
-            job.done.set()
+            job.end()
             self._jobs.append(job)
             return
         self._jobs.append(job)
@@ -118,20 +134,21 @@ class PrefetchedBatches:
 class _Crew:
     """The workers of one iteration."""
 
-    def __init__(self, source: BatchSource, how: Prefetching) -> None:
+    def __init__(self, count: int) -> None:
         self.tasks: SimpleQueue[Job | None] = SimpleQueue()
-        self._owner = os.getpid()
+        self._count, self._owner = count, os.getpid()
         self._processes: list[WorkerProcess] = []
-        try:
-            for _ in range(0 if how.threads else how.workers):
-                self._processes.append(WorkerProcess(source, self._processes))
-        except BaseException:
-            for started in self._processes:
-                started.kill()
-            raise
-        workers: list[WorkerProcess | None] = [*self._processes] or [None] * how.workers
-        self._count = len(workers)
-        for number, process in enumerate(workers):
+
+    def start(self, source: BatchSource, threads_only: bool) -> None:
+        """All processes first: what is forked should have no threads of ours."""
+        with interrupts_deferred():
+            self._start(source, threads_only)
+
+    def _start(self, source: BatchSource, threads_only: bool) -> None:
+        for _ in range(0 if threads_only else self._count):
+            self._processes.append(WorkerProcess(source, self._processes))
+        for number in range(self._count):
+            process = None if threads_only else self._processes[number]
             threading.Thread(
                 target=_work,
                 args=(self.tasks, source, process),
@@ -148,8 +165,8 @@ class _Crew:
                 self.tasks.get_nowait()
         for _ in range(self._count):
             self.tasks.put(None)
-        for started in self._processes:
-            started.stop()
+        for process in self._processes:
+            process.stop()
 
 
 def _work(tasks: SimpleQueue[Job | None], source: BatchSource, process: WorkerProcess | None) -> None:

@@ -11,8 +11,8 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from contextvars import Context
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -76,10 +76,7 @@ class WorkerProcess:
         """Kill it in the middle of a batch; a process without one is ended by its thread."""
         self._stopped = True
         if self._busy:
-            self.kill()
-
-    def kill(self) -> None:
-        self._process.kill()
+            self._process.kill()
 
     def end(self) -> None:
         """Close the pipe and wait for the end."""
@@ -88,6 +85,23 @@ class WorkerProcess:
         if self._process.exitcode is None:
             self._process.kill()
             self._process.join()
+
+
+@contextmanager
+def interrupts_deferred() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of the block: in what runs at a fork, or while a thread starts, it would be lost."""
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _serve(connection: Connection, inherited: Sequence[Connection], source: BatchSource) -> None:

@@ -21,8 +21,9 @@ def test_readme_leads_with_the_two_commands() -> None:
 
 
 def test_code_runs() -> None:
-    for code in blocks("README.md", "python"):
-        exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
+    for document in ("README.md", "docs/data.md"):
+        for code in blocks(document, "python"):
+            exec(compile(code, document, "exec"), {"__name__": "document"})
 
 
 @pytest.mark.skipif(
@@ -41,7 +42,8 @@ def test_commands_print_what_is_shown(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", "CONTRIBUTING.md", "docs/cli.md", "docs/benchmarks.md", "docs/contract.md"]
+    "document",
+    ["README.md", "CONTRIBUTING.md", "docs/cli.md", "docs/benchmarks.md", "docs/contract.md", "docs/data.md"],
 )
 def test_links_lead_somewhere(document: str) -> None:
     assert [str(target) for target in links(document) if not target.exists()] == []

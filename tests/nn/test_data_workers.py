@@ -6,8 +6,6 @@ import os
 import random
 import select
 import signal
-import subprocess
-import sys
 import threading
 import time
 import traceback
@@ -17,6 +15,7 @@ from typing import Any
 
 import numpy
 import pytest
+from documents import python
 
 from blockfuse import np
 from blockfuse.gluon import data
@@ -303,6 +302,38 @@ def test_ctrl_c_loses_no_batch_and_reaches_no_worker(how: dict[str, Any]) -> Non
     run_in_a_group(lambda: interrupted(how))
 
 
+def interrupted_often(how: dict[str, Any]) -> None:
+    moments = random.Random(4)
+    interrupts, over = 0, threading.Event()
+
+    def interrupt() -> None:
+        while not over.wait(moments.uniform(0.001, 0.05)):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    threading.Thread(target=interrupt, daemon=True).start()
+    end = time.monotonic() + 2
+    while time.monotonic() < end:
+        try:
+            assert len(list(loader(abs, **how))) == 7
+        except KeyboardInterrupt:
+            interrupts += 1
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    over.set()
+    assert interrupts
+    deadline = time.monotonic() + 10
+    while (workers() or multiprocessing.active_children()) and time.monotonic() < deadline:
+        gc.collect()
+        time.sleep(0.01)
+    assert not workers()
+    assert not multiprocessing.active_children()
+
+
+@KINDS
+def test_ctrl_c_at_any_moment_leaves_no_worker_and_no_other_error(how: dict[str, Any]) -> None:
+    run_in_a_group(lambda: interrupted_often(how))
+
+
 @KINDS
 @pytest.mark.parametrize(
     "end", [lambda: os._exit(0), lambda: os.kill(os.getpid(), signal.SIGKILL)], ids=["exit", "kill"]
@@ -352,5 +383,5 @@ batches = iter(data.DataLoader(slow, 2, **{how}))
 next(batches)
 time.sleep(0.2)
 """
-    done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (0, b"")
+    done = python("-c", program)
+    assert (done.returncode, done.stderr) == (0, "")
