@@ -1,6 +1,9 @@
 """Neural-network blocks in plain Python, traced into graphs and fused into native CPU kernels."""
 
-from blockfuse import gluon, metric, nn
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from blockfuse import gluon, nn
 from blockfuse.array import autograd, np, npx
 from blockfuse.ir.errors import CompilerWarning, MixedDtypesWarning
 from blockfuse.nn import initializers as init
@@ -10,6 +13,9 @@ from blockfuse.nn.optimizers import schedulers as lr_scheduler
 from blockfuse.nn.parameter import Constant, Parameter
 from blockfuse.nn.trainer import Trainer
 from blockfuse.runtime.calls.function import hybridize
+
+if TYPE_CHECKING:
+    from blockfuse import metric
 
 __version__ = "0.1.0"
 
@@ -31,3 +37,9 @@ __all__ = [
     "npx",
     "optimizer",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "metric":  # loaded when somebody asks for it, as `gluon` loads its own
+        return import_module("blockfuse.metric")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

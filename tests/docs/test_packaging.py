@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from documents import python
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("ir", "array", "tracer", "codegen", "runtime", "nn")
@@ -65,3 +66,20 @@ def test_a_source_distribution_has_what_a_checkout_has() -> None:
 
 def test_package_says_that_it_is_typed() -> None:
     assert (ROOT / "src/blockfuse/py.typed").is_file()
+
+
+def test_names_of_gluon_are_there_when_asked_for() -> None:
+    code = """
+import blockfuse, sys
+assert "blockfuse.nn.data" not in sys.modules
+assert blockfuse.metric.Accuracy is blockfuse.gluon.metric.Accuracy
+from blockfuse.gluon.data import vision
+assert blockfuse.gluon.data.vision is vision
+assert blockfuse.gluon.utils.split_data
+from blockfuse import *
+from blockfuse.gluon import *
+assert metric and data and utils
+assert not hasattr(blockfuse, "metrics") and not hasattr(gluon, "dataset")
+"""
+    done = python("-c", code)
+    assert done.returncode == 0, done.stderr

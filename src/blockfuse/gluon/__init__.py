@@ -1,10 +1,37 @@
 """Gluon's module names for what lives elsewhere: ``from blockfuse.gluon import nn, Parameter``."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from blockfuse import nn
-from blockfuse.gluon import data, metric, parameter, utils
+from blockfuse.gluon import parameter
 from blockfuse.nn import Block, HybridBlock
 from blockfuse.nn import losses as loss
 from blockfuse.nn.parameter import Constant, Parameter
 from blockfuse.nn.trainer import Trainer
 
-__all__ = ["Block", "Constant", "HybridBlock", "Parameter", "Trainer", "data", "loss", "metric", "nn", "parameter", "utils"]
+if TYPE_CHECKING:
+    from blockfuse.gluon import data, metric, utils
+
+__all__ = [
+    "Block",
+    "Constant",
+    "HybridBlock",
+    "Parameter",
+    "Trainer",
+    "data",
+    "loss",
+    "metric",
+    "nn",
+    "parameter",
+    "utils",
+]
+
+# Loaded when somebody asks: who only calls nets needs neither them nor what they import (multiprocessing, gzip).
+_LOADED_LATER = ("data", "metric", "utils")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LOADED_LATER:
+        return import_module(f"blockfuse.gluon.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
