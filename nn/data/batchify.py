@@ -164,13 +164,13 @@ def array_of(sample: Any) -> numpy.ndarray:
     """One sample as NumPy's array, of the dtypes that ``default_batchify_fn`` says."""
     if type(sample) is ndarray:
         return sample._leave("batching by a DataLoader")
-    if isinstance(sample, numpy.ndarray | numpy.generic):
-        return numpy.asarray(sample, sample.dtype.newbyteorder("="))
     if isinstance(sample, str | bytes):
         raise DTypeError(
             f"cannot make a batch of text such as {sample!r:.40}: write batchify_fn=batchify.AsList(), "
             f"for samples of several parts in a batchify.Group"
         )
+    if isinstance(sample, numpy.ndarray | numpy.generic):
+        return numpy.asarray(sample, sample.dtype.newbyteorder("="))
     return _narrow(numbers_of(sample))
 
 

@@ -152,8 +152,8 @@ class SimpleDataset(Dataset):
 class ArrayDataset(Dataset):
     """Arrays, lists or datasets of one length side by side: sample ``i`` is the tuple of their elements at ``i``.
 
-    Of a single one, sample ``i`` is its element. A slice gives slices. A ``DataLoader`` batches arrays by one indexing
-    operation.
+    Of a single one, sample ``i`` is its element. Rows of arrays are copies; a slice gives slices. A ``DataLoader`` batches
+    arrays by one indexing operation.
 
     >>> from blockfuse.array import np
     >>> data = ArrayDataset(np.arange(6).reshape(3, 2), ["a", "b", "c"])
@@ -189,10 +189,12 @@ class ArrayDataset(Dataset):
 
 
 def _element(data: Any, index: Any) -> Any:
-    """``data[index]``; where nobody records operators, the view that it gives is made without one, several times as fast."""
+    """``data[index]``, of arrays as a copy: a transform may write into its sample."""
     if type(data) is ndarray and type(index) is int and interpreter.current() is EAGER:
-        return ndarray(data._data[index, ...])
-    return data[index]
+        return ndarray(numpy.array(data._data[index, ...]))  # several times as fast as by operators
+    element = data[index]
+    is_view = type(element) in (ndarray, numpy.ndarray) and type(data) is type(element)
+    return element.copy() if is_view and not isinstance(index, slice) else element
 
 
 def rows_of(data: Any) -> Rows | None:

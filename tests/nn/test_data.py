@@ -203,6 +203,7 @@ def test_containers_of_samples() -> None:
         ),
         ([np.zeros(2), np.zeros(2, dtype="float64")], DTypeError, "float32 and float64"),
         (["one", "two"], DTypeError, "AsList"),
+        (list(numpy.array(["one", "two"])), DTypeError, "AsList"),
         ([(1, 2), (1,)], ShapeError, "sample 1 .* 2 parts"),
         ([(1, 2), 3], ShapeError, "sample 1"),
         ([{"a": 1}, {"b": 1}], ShapeError, "sample 1 .* other keys"),
@@ -324,6 +325,24 @@ def test_batches_do_not_share_memory_with_the_dataset() -> None:
     for batch in data.DataLoader(X, 2):
         batch[:] = -1
     assert X.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("kind", [np.array, numpy.array])
+@pytest.mark.parametrize("options", [{}, {"num_workers": 1, "thread_pool": True}], ids=str)
+def test_a_transform_that_writes_leaves_the_dataset(kind: Any, options: dict[str, Any]) -> None:
+    X, y = kind(numpy.zeros((4, 2))), kind(numpy.zeros(4))
+
+    def write(x: Any, label: Any) -> Any:
+        x += 1
+        label += 1
+        return x, label
+
+    dataset = data.ArrayDataset(X, y).transform(write)
+    for _ in range(2):
+        for batch, labels in data.DataLoader(dataset, 2, sampler=[0, numpy.int64(1), -1, 2], **options):
+            assert batch.tolist() == [[1, 1]] * 2
+            assert labels.tolist() == [1, 1]
+    assert X.sum() == y.sum() == 0
 
 
 def test_the_loader_shuffles_anew_and_the_seed_repeats_it() -> None:
