@@ -25,6 +25,8 @@ from blockfuse.ir.errors import UsageError, WorkerError, WorkerTimeoutError
 from blockfuse.nn.data.source import BatchSource
 from blockfuse.nn.data.worker_process import WorkerProcess, interrupts_deferred
 
+_LOOK = 1.0  # seconds after which an idle worker looks whether anybody holds the iterator
+
 
 @dataclass(frozen=True)
 class Prefetching:
@@ -79,9 +81,10 @@ class PrefetchedBatches:
         crew = _Crew(how.workers)
         self._tasks = crew.tasks
         self._dismiss = weakref.finalize(self, crew.dismiss)  # also where Ctrl-C comes while workers start
-        crew.start(source, how.threads)
-        for _ in range(how.ahead):
-            self._ask_for_next()
+        crew.start(source, how.threads, weakref.ref(self))
+        with interrupts_deferred(1):
+            for _ in range(how.ahead):
+                self._ask_for_next()
 
     def __iter__(self) -> Self:
         return self
@@ -93,7 +96,10 @@ class PrefetchedBatches:
                 "the workers of this iteration belong to another process: iterate over the DataLoader here"
             )
         if self._dismiss.alive:
-            self._ask_for_next()
+            with (
+                interrupts_deferred()
+            ):  # it would end a generator of indices, or come before the job is in the queue
+                self._ask_for_next()
         if not self._jobs:
             self._dismiss()
             raise StopIteration
@@ -139,42 +145,54 @@ class _Crew:
         self._count, self._owner = count, os.getpid()
         self._processes: list[WorkerProcess] = []
 
-    def start(self, source: BatchSource, threads_only: bool) -> None:
-        """All processes first: what is forked should have no threads of ours."""
+    def start(self, source: BatchSource, threads_only: bool, owner: weakref.ref[Any]) -> None:
+        """All processes first: what is forked should have no threads of ours. In handlers of a fork, Ctrl-C is lost."""
         with interrupts_deferred():
-            self._start(source, threads_only)
-
-    def _start(self, source: BatchSource, threads_only: bool) -> None:
-        for _ in range(0 if threads_only else self._count):
-            self._processes.append(WorkerProcess(source, self._processes))
-        for number in range(self._count):
-            process = None if threads_only else self._processes[number]
-            threading.Thread(
-                target=_work,
-                args=(self.tasks, source, process),
-                name=f"blockfuse DataLoader worker {number}",
-                daemon=True,
-            ).start()
+            for _ in range(0 if threads_only else self._count):
+                self._processes.append(WorkerProcess(source, self._processes))
+            for number in range(self._count):
+                threading.Thread(
+                    target=_work,
+                    args=(self.tasks, owner, source, None if threads_only else self._processes[number]),
+                    name=f"blockfuse DataLoader worker {number}",
+                    daemon=True,
+                ).start()
 
     def dismiss(self) -> None:
         """Let all workers end, also in the middle of a batch if they are processes."""
         if os.getpid() != self._owner:
             return  # a fork has the iterator, not the workers
-        with suppress(Empty):
-            while True:
-                self.tasks.get_nowait()
-        for _ in range(self._count):
-            self.tasks.put(None)
-        for process in self._processes:
-            process.stop()
+        with interrupts_deferred():
+            with suppress(Empty):
+                while True:
+                    self.tasks.get_nowait()
+            for _ in range(self._count):
+                self.tasks.put(None)
+            for process in self._processes:
+                process.stop()
 
 
-def _work(tasks: SimpleQueue[Job | None], source: BatchSource, process: WorkerProcess | None) -> None:
+def _work(
+    tasks: SimpleQueue[Job | None],
+    owner: weakref.ref[Any],
+    source: BatchSource,
+    process: WorkerProcess | None,
+) -> None:
     make = source.batch if process is None else process.batch
     try:
-        while (job := tasks.get()) is not None:
+        while (job := _next_job(tasks, owner)) is not None:
             job.run(make)
             del job  # its batch belongs to the iterator
     finally:
         if process is not None:
             process.end()
+
+
+def _next_job(tasks: SimpleQueue[Job | None], owner: weakref.ref[Any]) -> Job | None:
+    """None when there will be no more: Ctrl-C in a finalizer can keep the owner from saying so."""
+    while True:
+        try:
+            return tasks.get(timeout=_LOOK)
+        except Empty:
+            if owner() is None:
+                return None

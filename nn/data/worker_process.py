@@ -14,7 +14,9 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import Context
+from math import inf
 from multiprocessing.connection import Connection, wait
+from types import FrameType
 from typing import Any
 
 import numpy
@@ -88,19 +90,25 @@ class WorkerProcess:
 
 
 @contextmanager
-def interrupts_deferred() -> Iterator[None]:
-    """Let Ctrl-C wait for the end of the block: in what runs at a fork, or while a thread starts, it would be lost."""
+def interrupts_deferred(count: float = inf) -> Iterator[None]:
+    """Let Ctrl-C, so many of them, wait for the end of a block in which it would be lost or leave half of something."""
     handler = signal.getsignal(signal.SIGINT)
-    if handler is None or threading.current_thread() is not threading.main_thread():
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
         yield
         return
     came: list[int] = []
-    signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        if len(came) > count:
+            handler(number, frame)
+
+    signal.signal(signal.SIGINT, remember)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, handler)
-        if came:
+        if 0 < len(came) <= count:
             signal.raise_signal(signal.SIGINT)
 
 

@@ -302,25 +302,74 @@ def test_ctrl_c_loses_no_batch_and_reaches_no_worker(how: dict[str, Any]) -> Non
     run_in_a_group(lambda: interrupted(how))
 
 
-def interrupted_often(how: dict[str, Any]) -> None:
-    moments = random.Random(4)
-    interrupts, over = 0, threading.Event()
+class Interrupts:
+    """Ctrl-C at any moment between ``on()`` and ``off()``, once each time."""
 
-    def interrupt() -> None:
-        while not over.wait(moments.uniform(0.001, 0.05)):
+    def __init__(self, seconds: float) -> None:
+        self._armed: list[bool] = []
+        self._over = threading.Event()
+        self._moments, self._seconds = random.Random(4), seconds
+        signal.signal(signal.SIGINT, self._handle)
+        threading.Thread(target=self._send, daemon=True).start()
+
+    def _handle(self, *_: object) -> None:
+        if self._armed:
+            self._armed.clear()
+            raise KeyboardInterrupt
+
+    def _send(self) -> None:
+        while not self._over.wait(self._moments.uniform(0, self._seconds)):
             os.kill(os.getpid(), signal.SIGINT)
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    threading.Thread(target=interrupt, daemon=True).start()
-    end = time.monotonic() + 2
+    def on(self) -> None:
+        self._armed.append(True)
+
+    def off(self) -> None:
+        self._armed.clear()
+
+    def end(self) -> None:
+        self._over.set()
+
+
+def interrupted_within(how: dict[str, Any]) -> None:
+    """The batches that come are in order, and few are lost: those that were just handed over."""
+    interrupts = Interrupts(0.01)
+    batches = iter(loader(abs, 3000, **how))
+    seen: list[int] = []
+    came, ended = 0, False
+    while not ended:
+        try:
+            interrupts.on()
+            batch = next(batches, None)
+            interrupts.off()
+            ended = batch is None
+            seen += [] if batch is None else [int(batch[0])]
+        except KeyboardInterrupt:
+            came += 1
+    interrupts.end()
+    assert came
+    assert seen == sorted(set(seen))
+    assert seen[-1] > 2990
+    assert len(seen) > 950
+
+
+@KINDS
+def test_ctrl_c_ends_no_iteration(how: dict[str, Any]) -> None:
+    run_in_a_group(lambda: interrupted_within(how))
+
+
+def interrupted_often(how: dict[str, Any]) -> None:
+    interrupts = Interrupts(0.05)
+    came, end = 0, time.monotonic() + 2
     while time.monotonic() < end:
         try:
+            interrupts.on()
             assert len(list(loader(abs, **how))) == 7
+            interrupts.off()
         except KeyboardInterrupt:
-            interrupts += 1
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    over.set()
-    assert interrupts
+            came += 1
+    interrupts.end()
+    assert came
     deadline = time.monotonic() + 10
     while (workers() or multiprocessing.active_children()) and time.monotonic() < deadline:
         gc.collect()
