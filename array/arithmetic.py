@@ -36,8 +36,11 @@ def _binary(operator: Operator) -> tuple[Callable[..., Any], Callable[..., Any],
 
 
 def _can_hold(number: ndarray, operator: Operator, other: Any) -> bool:
-    """NOTE [numbers in place] ``y[2] *= 1.5`` of integers: NumPy's ``y[2]`` is no array, so it becomes a float, which the
-    assignment to ``y`` cuts. So do arrays without axes here, where what they become has no place in them.
+    """Whether what ``number`` becomes is a number of its own dtype.
+
+    NOTE [numbers in place]
+    ``y[2] *= 1.5`` of integers: NumPy's ``y[2]`` is no array, so it becomes a float, which the assignment to ``y`` cuts. So
+    do arrays without axes here, where their dtype does not hold what they become.
     """
     is_array = isinstance(other, ndarray | numpy.ndarray | numpy.generic)
     if isinstance(other, list | tuple) or (is_array and other.ndim):

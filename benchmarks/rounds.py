@@ -1,6 +1,6 @@
 """Contenders take turns at a net, each in its own process, and every turn gives a few samples.
 
-NOTE [turns]
+NOTE [rounds]
 A round asks every contender once, so a slow moment of the machine meets them all. Before each turn nothing runs for
 a while: threads of BLAS and OpenMP libraries spin after their work and would hold a core that the next one needs.
 

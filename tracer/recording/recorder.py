@@ -252,7 +252,7 @@ class Recorder(Eager):
         return node
 
     def _refuse_shared(self, target: ndarray) -> None:
-        """NOTE [writes] A write becomes a new value; that is right while no other array sees the same memory."""
+        """A write becomes a new value, which is right while no other array sees the same memory."""
         if self.memory.is_argument(target):
             self._stop("writes into an argument")
         elif self.memory.was_there(target):
