@@ -2,14 +2,22 @@
 
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import patch
 
 import numpy
 import pytest
 from documents import blocks
 from graphs import graph
+from stages import native_meaning, same_effect
 
 import blockfuse
 from blockfuse import np
+from blockfuse.codegen.cpu.native import isa
+from blockfuse.codegen.cpu.source import render
+from blockfuse.codegen.cpu.source.meaning import source_meaning
+from blockfuse.codegen.kernels.kernel import Access
+from blockfuse.codegen.meaning import kernels as meaning
+from blockfuse.codegen.meaning.memory import Address, given, unwritten
 from blockfuse.ir.operator import TABLE
 from blockfuse.ir.passes.simplify import RULES, simplify
 from blockfuse.ir.verify import verify
@@ -53,6 +61,36 @@ def test_pass_and_rule_rewrite(recipes: dict[str, Any]) -> None:
     assert operator not in RULES or attempt not in RULES[operator]
     assert attempt(before.outputs[0]).operator is recipes["square"]
     assert simplify(before) == before
+
+
+@pytest.fixture
+def joined(recipes: dict[str, Any]) -> Iterator[type]:
+    """The class of the recipe, while the tables have it."""
+    kind = recipes["RunningSumKernel"]
+    with (
+        patch.dict(meaning._MEANING, {kind: recipes["running_sum_meaning"]}),
+        patch.dict(render._SOURCE, {kind: recipes["running_sum_source"]}),
+    ):
+        yield kind
+
+
+@pytest.mark.parametrize("rows", [(0, 3), (1, 2)])
+def test_kernel_class_does_what_it_means(joined: type, rows: tuple[int, int]) -> None:
+    x = numpy.array([[1, 2, 3, 4], [1, 1, 1, 1], [5, -5, 5, -5]], "float32")
+    kernel = joined("running_sum", Access("out", "float32", (4, 1)), 4, Access("x0", "float32", (4, 1)))
+    for kernels in (source_meaning, native_meaning(isa.machine())):
+        addresses = {"x0": Address(given(x)), "out": Address(unwritten(x.size, "float32"))}
+        assert same_effect(kernel, addresses, *rows, kernels, 0.0)
+        out = addresses["out"].memory.flat.reshape(x.shape)
+        numpy.testing.assert_array_equal(out[slice(*rows)], x.cumsum(axis=1)[slice(*rows)])
+
+
+def test_kernel_class_answers_for_itself(recipes: dict[str, Any]) -> None:
+    kernel = recipes["RunningSumKernel"](
+        "running_sum", Access("out", "float32", (4, 1)), 4, Access("x0", "float32", (1, 3))
+    )
+    assert kernel.pointers == (("x0", "float32"), ("out", "float32"))
+    assert [reach for (reach,) in kernel.reaches()] == [(1, 0, 9), (4, 0, 3)]
 
 
 def test_layer_learns_its_shape_and_compiles(recipes: dict[str, Any]) -> None:
