@@ -1,7 +1,8 @@
 """The ideas of blockfuse in the order in which they are needed, with the objects of one small net.
 
-Run me and read along (the tests run me, too). Before each output stands why it is so, and which files to read next; with
-these files it takes an hour. docs/architecture.md says more about each stage, and its section "Words" has every term.
+Run me and read along (the tests run me, too). Before each output stands why it is so, and what to read: with these files,
+some 3,300 lines, it takes an hour. What stands after "Later" waits until you change something there. docs/architecture.md
+says more about each stage, and its section "Words" has every term.
 """
 
 from textwrap import dedent
@@ -31,7 +32,8 @@ chapter(
     """
     A net is a Python object with a forward, and a call runs it: nothing has to be written in another way to be compiled.
     Eager calls are also the definition of what compiled ones must give.
-    Read nn/block.py (`Block.__call__`), nn/layers/basic.py (`Dense`) and array/ndarray.py.
+    Read the docstrings of nn/layers/basic.py.
+    Later `Block.__call__` in nn/block.py, and array/ndarray.py.
     """,
 )
 
@@ -65,7 +67,8 @@ chapter(
     All that arrays do goes through operators, and an operator is one row of a table. Its meaning is a NumPy function, which
     defines it; a kernel that disagrees is wrong. The type rule serves recording and verifying alike, and the lowering class
     says what kind of loop it is: passes, schedules and kernels ask for the class, so none of them knows any name.
-    Read ir/operator.py, ir/lowering.py and the rows of ir/operators/pointwise.py.
+    Read ir/operator.py.
+    Later the rows of ir/operators/pointwise.py, and ir/lowering.py.
     """,
 )
 relu = TABLE["relu"]
@@ -78,7 +81,8 @@ chapter(
     """
     Calling an operator asks the current interpreter what that shall mean, so user code never knows whether it is only
     computed or also recorded. The default one computes; here one tells what it is asked, as the recorder does.
-    Read ir/interpreter.py, array/eager.py, and array/functions/elementwise.py from `relu` in array/npx.py on.
+    Read ir/interpreter.py and array/eager.py.
+    Later array/functions/elementwise.py, from `relu` in array/npx.py on.
     """,
 )
 
@@ -100,7 +104,8 @@ chapter(
     """
     After hybridize(), a call runs once more in Python while the recorder writes a node for each operator. Nodes are
     immutable and know the line they come from. The call's result is real, so a recording costs nobody an answer.
-    Read ir/graph.py, tracer/recording/recorder.py and tracer/recording/record.py (`record`).
+    Read ir/graph.py and tracer/recording/record.py.
+    Later tracer/recording/recorder.py.
     """,
 )
 net.hybridize()
@@ -115,7 +120,8 @@ chapter(
     A graph replaces Python, so it may be used only where Python did nothing else, and only as long as all that it read is
     what it was. The first is the certificate of a witness: every function that ran is known or was watched. The second
     are facts about state; those that blocks and parameters report themselves cost a call nothing, the others are compared.
-    Read tracer/certificate/witness.py, tracer/state/picture.py, tracer/state/facts.py and array/stamps.py.
+    Read tracer/state/picture.py and runtime/programs/guards.py.
+    Later tracer/certificate/witness.py (NOTE [the certificate]), tracer/state/facts.py and array/stamps.py.
     """,
 )
 print(f"problem with the recording: {recording.problem or 'none'}")
@@ -127,7 +133,8 @@ chapter(
     One recorded call is one path: nodes in order, and between them decisions, where Python asked for the truth of an array.
     A decision knows its program point, a key of the whole Python stack: two paths whose points are equal go on alike, which
     is how loops close and branches join without looking at source.
-    Read tracer/flow/path.py, tracer/frames/program_points.py and tracer/frames/stack_keys.py.
+    Read tracer/flow/path.py and tracer/frames/program_points.py.
+    Later tracer/frames/stack_keys.py, which makes the keys.
     """,
 )
 for event in recording.path.events:
@@ -138,7 +145,8 @@ chapter(
     """
     Paths are put together to a flow: straight-line graphs, called blocks, joined by decisions and registers. So each pass
     sees an ordinary graph. The way that no call has taken yet is unknown, and goes back to Python.
-    Read ir/flow.py (NOTE [flows]), tracer/flow/replay.py and tracer/flow/assembly.py.
+    Read ir/flow.py.
+    Later tracer/flow/replay.py (NOTE [blocks and positions]) and tracer/flow/assembly.py.
     """,
 )
 print(STAGES["graph"](program))
@@ -151,7 +159,8 @@ chapter(
     A pass is a function from graph to graph that says what it makes true; the pipeline is one tuple of them. Weights are
     packed for the tiles of products, what depends on parameters alone moves into the prologue (hoist), and what can run as
     one loop nest becomes one fused node (fuse). No pass changes a float beyond the order of a sum.
-    Read codegen/compile.py, which is the compiler as one function, then ir/passes/pipeline.py and ir/passes/fuse.py.
+    Read codegen/compile.py, which is the compiler as one function, and ir/passes/pipeline.py.
+    Later ir/passes/grouping.py (NOTE [what fits in one kernel]) and ir/passes/fuse.py.
     """,
 )
 print(STAGES["passes"](program))
@@ -160,7 +169,7 @@ chapter(
     "prologue",
     """
     The prologue runs when a parameter changes, not when the net is called: its results are parameters of the program.
-    Read ir/passes/hoist.py, and `Compiled.with_hoisted` in codegen/compile.py.
+    Read ir/passes/hoist.py.
     """,
 )
 print(program.compiled.optimized[0].prologue)
@@ -171,7 +180,8 @@ chapter(
     A fused node becomes a kernel, which is data: loads, statements, folds and a store, with the strides to walk. So its
     meaning is a few lines of NumPy over flat memory, without any compiler, and a test can say which of two stages is wrong.
     Here the kernel of the decision is asked whether the largest of six numbers is greater than one.
-    Read kernel.py, loop_kernels.py and lowering.py in codegen/kernels/, then codegen/meaning/kernels.py.
+    Read codegen/kernels/kernel.py, codegen/kernels/loop_kernels.py and codegen/meaning/kernels.py.
+    Later codegen/kernels/lowering.py, which makes them of fused nodes, and codegen/kernels/products.py.
     """,
 )
 kernel = next(launch.kernel for launch in program.schedule.launches if "max" in launch.kernel.name)
@@ -190,7 +200,8 @@ chapter(
     """
     The schedule says which kernel runs on which memory, in order: launches over buffers, and which block follows. A buffer
     is an argument, a parameter, a result, a register, or a part of the workspace, which is planned once for all calls.
-    Read codegen/scheduling/scheduler.py, codegen/scheduling/buffers.py and codegen/scheduling/steps.py.
+    Read codegen/scheduling/buffers.py and codegen/scheduling/steps.py.
+    Later codegen/scheduling/scheduler.py and codegen/scheduling/strips.py (NOTE [strips]).
     """,
 )
 print(STAGES["schedule"](program))
@@ -201,7 +212,8 @@ chapter(
     Each kernel is rendered as Python that Numba types and lowers, and that a person can read and even run. What loops
     cannot say well, such as the tile of a product, is an intrinsic: a call in the source, with a meaning in NumPy beside it.
     Equal kernels have equal source, which is the key of the cache of object code.
-    Read codegen/cpu/source/render.py and codegen/cpu/source/products.py; tests/goldens/ has the source of typical kernels.
+    Read codegen/cpu/source/render.py and codegen/cpu/source/maps.py.
+    Later codegen/cpu/source/products.py, and tests/goldens/ for the source of typical kernels.
     """,
 )
 print(STAGES["source"](program))
@@ -211,7 +223,8 @@ chapter(
     """
     Numba stops after lowering; LLVM optimises the text, and the object is loaded into an engine of its own, which frees it
     again. Object code holds no address of the process, so it can be kept on disk. The numbers depend on the machine.
-    Read frontend.py and engine.py (NOTE [engines]) in codegen/cpu/native/, and codegen/cpu/intrinsics/register_tile.py.
+    Read codegen/cpu/native/frontend.py and codegen/cpu/native/engine.py.
+    Later codegen/cpu/intrinsics/register_tile.py (NOTE [the tile]).
     """,
 )
 plan = program.executable.plan
@@ -225,7 +238,8 @@ chapter(
     The whole program is one built-in function, its entry: it checks the arguments, allocates results, runs the blocks over a
     table of pointers and wraps the results. Python calls it as it calls `len`; it answers NotImplemented to all that it does
     not know, so that dispatch takes over.
-    Read codegen/cpu/program/entry.py, then codegen/cpu/program/native_program.py (NOTE [the table]).
+    Read codegen/cpu/program/entry.py and codegen/cpu/program/native_program.py.
+    Later codegen/cpu/program/drive.py and codegen/cpu/program/executable.py.
     """,
 )
 print(f"{type(program.executable.entry).__name__} {program.executable.entry.__name__}")
@@ -238,7 +252,8 @@ chapter(
     """
     The entry is asked first; the facts that nobody reports are compared before by one function that was generated for
     them. Dispatch is for all else: it finds the case of the call's signature, and then its program, a recording, or Python.
-    Read runtime/calls/dispatch.py, runtime/calls/cases.py, runtime/programs/guards.py and runtime/programs/program.py.
+    Read runtime/calls/dispatch.py.
+    Later runtime/calls/cases.py, runtime/calls/entry_slot.py and runtime/programs/program.py.
     """,
 )
 before = program.executable.calls()
@@ -254,7 +269,8 @@ chapter(
     """
     A parameter changes. It tells its watchers, one of which clears a word that the entry compares; dispatch then looks at
     the facts again, finds that only values changed, and runs the prologue anew. Nothing is compiled.
-    Read codegen/validity.py (NOTE [validity]) and `Program.refresh` in runtime/programs/program.py.
+    Read codegen/validity.py.
+    Later `Program.refresh` in runtime/programs/program.py.
     """,
 )
 net.out.bias.data()[:] += 0.25
@@ -268,7 +284,8 @@ chapter(
     Before a program served its first call it was run on the arguments of its recording, whose right answer was there, and
     compared. That proves only the code that this call took: the other outcome of a decision is a variant that is not proven,
     and the entry gives back a call that takes one.
-    Read runtime/audit/selfcheck.py (NOTE [self-check]) and codegen/variants.py (NOTE [variants]).
+    Read codegen/variants.py.
+    Later runtime/audit/selfcheck.py (NOTE [self-check]).
     """,
 )
 unproven = set()
@@ -280,7 +297,8 @@ chapter(
     """
     Scores of larger inputs take the way that no call has taken. The program has written nothing but its own memory, so the
     call starts again in Python and is recorded; then there is one program for both ways.
-    Read runtime/calls/learning.py and `flow_of` in tracer/flow/replay.py.
+    Read runtime/calls/learning.py.
+    Later `flow_of` in tracer/flow/replay.py.
     """,
 )
 print(f"the program alone: {program.executable.run([1000 * X.asnumpy()])}")
@@ -296,7 +314,8 @@ chapter(
     """
     What no graph can stand for runs in Python from beginning to end: here a number leaves for a list of Python's. The reason
     is in explain(), the blocks within have programs of their own, and other operators may wait for each other in segments.
-    Read runtime/calls/segments.py, tracer/lazy/segments.py (NOTE [segments]) and nn/block_owner.py.
+    Read NOTE [segments] in tracer/lazy/segments.py.
+    Later runtime/calls/segments.py and nn/block_owner.py.
     """,
 )
 seen = []
@@ -329,7 +348,8 @@ chapter(
     """
     The same for people in a hurry; `blockfuse show FILE` prints the stages of a net of yours. How many milliseconds it took
     to compile differs from run to run. CONTRIBUTING.md goes on with how to add an operator, a pass, a kernel or a layer.
-    Read runtime/calls/explain.py and runtime/inspection.py.
+    Read runtime/inspection.py.
+    Later runtime/calls/explain.py.
     """,
 )
 print(net.explain())

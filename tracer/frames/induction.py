@@ -5,7 +5,8 @@ A whole number in a variable that the function only copies, changes by a constan
 ``for`` over a ``range`` sets, is followed in the byte code (``induction_sites.py``): it becomes a node, and every test of it
 a decision like those about arrays. Where a loop closes, the number is carried in a register. Any other use of it is told
 to the recorder: it bakes the number into the path, which is right only where the number is the same in every call.
-64 bits are enough: starts and limits are bounded, steps are small, and a native call ends after some million decisions.
+64 bits are enough: starts and limits stay below 2^61 and steps below 2^20, so no number overflows within the first 10^12
+rounds, which take hours.
 """
 
 from __future__ import annotations
