@@ -3,9 +3,9 @@
 NOTE [what fits in one kernel]
 A group has one result and walks one domain, the shape of its largest values. Its members are
 
-- full values, with the shape of the domain;
+- element values, with the shape of the domain;
 - row values, one for each row of the domain, where a reduction folded the trailing axes; they may be read by
-  full members (keepdims, so that they broadcast) and by row members of exactly their shape;
+  element members (keepdims, so that they broadcast) and by row members of exactly their shape;
 - at most one product, whose elements are the domain: what follows it is its epilogue;
 - where nothing is folded and no product is in it: what gathers pick, in the shape of the domain. Their operands are read
   in an order of their own, so nobody in the group computes them.
@@ -191,7 +191,7 @@ def _join_reduction(group: Group, producer: Node, inner: list[Node]) -> bool:
         return False
     whole = producer.operands[0].shape
     if not group.axes:
-        if whole == group.domain and _keeps_axes(producer):  # a full value reads a row value
+        if whole == group.domain and _keeps_axes(producer):  # an element value reads a row value
             group.axes = folded_axes(producer)
         elif all(m.shape == producer.shape for m in group.members):  # so far all are row values
             _fold(group, producer)
@@ -214,7 +214,7 @@ def _keeps_axes(node: Node) -> bool:
 
 
 def _readable_row(group: Group, producer: Node, inner: list[Node]) -> bool:
-    """Row readers have exactly its shape; full readers need the folded axes kept as 1."""
+    """Row readers have exactly its shape; element readers need the folded axes kept as 1."""
     kept = group.domain[: len(group.domain) - group.axes] + (1,) * group.axes
     return all(
         producer.shape == (r.shape if r in group.rows else kept)
