@@ -21,10 +21,13 @@ FOLDERS = (
     "tests",
     "tracer",
 )
+LIBRARY = ("array", "codegen", "ir", "nn", "runtime", "tracer")
 READMES = tuple(f"{folder}/README.md" for folder in FOLDERS if (ROOT / folder / "README.md").exists())
 PAGES = tuple(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md")))
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/walkthrough.py", *PAGES, *READMES)
 
+ENDINGS = ("py", "json", "md", "txt")  # of files
+TITLE = re.compile(r"^[ #]*(?:\"\"\")?NOTE \[([^\]]+)\]$", re.MULTILINE)  # on a line of its own
 # written by a user, by the commands of a document, or into the cache folder
 WRITTEN = ("script.py", "net.py", "build/fuzz", "build/mutants", "faults")
 
@@ -49,10 +52,9 @@ def code() -> dict[Path, str]:
 
 
 @cache
-def notes() -> frozenset[str]:
-    """The titles that stand on a line of their own, above what they say."""
-    title = re.compile(r"^[ #]*(?:\"\"\")?NOTE \[([^\]]+)\]$", re.MULTILINE)
-    return frozenset(found for text in code().values() for found in title.findall(text))
+def notes() -> list[str]:
+    """The titles of notes, each as often as it stands above one."""
+    return [found for text in code().values() for found in TITLE.findall(text)]
 
 
 def named_files(text: str) -> Iterator[str]:
@@ -74,7 +76,7 @@ def test_files_that_a_document_names_exist(document: str) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_notes_that_a_document_names_exist(document: str) -> None:
-    assert not set(named_notes(text_of(document))) - notes()
+    assert not set(named_notes(text_of(document))) - set(notes())
 
 
 def test_notes_that_code_names_exist() -> None:
@@ -83,14 +85,12 @@ def test_notes_that_code_names_exist() -> None:
 
 
 def test_no_two_notes_have_one_title() -> None:
-    title = re.compile(r"^[ #]*(?:\"\"\")?NOTE \[([^\]]+)\]$", re.MULTILINE)
-    found = [name for text in code().values() for name in title.findall(text)]
-    assert sorted({name for name in found if found.count(name) > 1}) == []
+    assert len(notes()) == len(set(notes()))
 
 
 def test_names_of_the_architecture_stand_in_code() -> None:
     """Whatever looks like a name in backticks: a class, a function, an attribute, a setting."""
-    sources = (text for path, text in code().items() if not {"docs", "examples"} & {*path.parts})
+    sources = (text for path, text in code().items() if path.relative_to(ROOT).parts[0] != "docs")
     words = frozenset(word for text in sources for word in re.findall(r"\w+", text))
     named = re.findall(r"`([A-Za-z_][\w.]*)(?:\(\))?`", text_of("docs/architecture.md"))
     names = {name for name in named if not name.endswith(".py")}
@@ -103,6 +103,25 @@ def test_members_that_documents_name_exist() -> None:
     for document in DOCUMENTS:
         named = re.findall(r"`([A-Z]\w+)\.(\w+)", text_of(document))
         assert not {(c, member) for c, member in named if c in members and member not in members[c]}
+
+
+def test_members_of_modules_that_documents_name_exist() -> None:
+    """``module.member`` in backticks, of modules of ours."""
+    for document in DOCUMENTS:
+        named = re.findall(r"`(\w+)\.(_?[a-z]\w*)", text_of(document))
+        ours = {(m, word) for m, word in named if m in modules() and word not in ENDINGS}
+        assert not {(m, word) for m, word in ours if word not in modules()[m]}
+
+
+@cache
+def modules() -> dict[str, set[str]]:
+    """Name of a module that is no package, too -> all words in it; several of one name are taken together."""
+    found: dict[str, set[str]] = {}
+    packages = {path.parent.name for path in code()}
+    for path, text in code().items():
+        if path.stem not in packages and path.relative_to(ROOT).parts[0] in LIBRARY:
+            found.setdefault(path.stem, set()).update(re.findall(r"\w+", text))
+    return found
 
 
 @cache
@@ -128,6 +147,5 @@ def stages() -> list[str]:
 
 def test_every_folder_is_one_stage() -> None:
     found = {str(p.parent.relative_to(ROOT)) for p in code() if p.name == "__init__.py"}
-    top = {"array", "codegen", "ir", "nn", "runtime", "tracer"}
-    folders = {f for f in found if f.split("/")[0] in top and not f.startswith("codegen/cuda/")}
+    folders = {f for f in found if f.split("/")[0] in LIBRARY and not f.startswith("codegen/cuda/")}
     assert sorted(stages()) == sorted(folders - set(TOLD_ELSEWHERE))
