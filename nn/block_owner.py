@@ -20,9 +20,12 @@ class BlockOwner:
     def __init__(self, block: Block) -> None:
         self.subject: Callable[..., Any] = block
         self.name = name_of(block)
-        self.run = block._run
         self.called = type(block)
         self._block = block
+
+    def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The eager call, by the methods that the class has now."""
+        return self._block._run(args, kwargs)
 
     @property
     def entry(self) -> Entry | None:

@@ -18,7 +18,7 @@ import pytest
 import blockfuse
 from blockfuse import CompilerWarning, nn, np, npx
 from blockfuse.codegen.cpu.program.executable import Executable
-from blockfuse.codegen.cpu.source import render
+from blockfuse.codegen.cpu.source import products
 from blockfuse.codegen.variants import ExecutionPolicy, Size, Way
 from blockfuse.ir import stream
 from blockfuse.ir.errors import UsageError
@@ -216,7 +216,7 @@ def test_a_size_of_the_batch_is_proven_where_its_tiles_are_new(runs: Any) -> Non
 
 
 def test_a_wrong_size_of_the_batch_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    rightly = render._row_blocks
+    rightly = products._row_blocks
 
     def shifted(tile: Any, begin: str, end: str) -> Any:
         """Tiles of four rows do not overlap their neighbours: the last rows are left out."""
@@ -225,7 +225,7 @@ def test_a_wrong_size_of_the_batch_is_noticed(monkeypatch: pytest.MonkeyPatch) -
             return loop, place
         return loop, [line.replace(f"{end} - 4", begin) for line in place]
 
-    monkeypatch.setattr(render, "_row_blocks", shifted)
+    monkeypatch.setattr(products, "_row_blocks", shifted)
     layers = net(40)
     for size in (2, 3, 4, 4):
         assert close(layers(numbers(size, 3)), eager(layers, numbers(size, 3)))
