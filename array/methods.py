@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy
 
-from blockfuse.array import devices
+from blockfuse.array import autograd, devices
 from blockfuse.array.arguments import checked_dtype
 from blockfuse.array.devices import Device
 from blockfuse.array.functions import (
@@ -120,8 +120,16 @@ def copyto(self: ndarray, other: ndarray | Device) -> ndarray:
     return other
 
 
+def backward(
+    self: ndarray, out_grad: ndarray | None = None, retain_graph: bool = False, train_mode: bool = True
+) -> None:
+    """Gradients of this array, see ``autograd.backward``; those of its sum where ``out_grad`` is None."""
+    autograd.backward([self], None if out_grad is None else [out_grad], retain_graph, train_mode)
+
+
 _NAMED = (  # attached under their own names
     *(reshape, transpose, broadcast_to, flatten, astype, sort, fill, detach, wait_to_read, to_device, copyto),
+    *(autograd.attach_grad, autograd.drop_grad, backward),
     *(shaping.ravel, shaping.squeeze, shaping.expand_dims, shaping.swapaxes, shaping.flip, joining.split),
     *(repeating.repeat, repeating.tile, creation.copy, coordinates.diagonal),
     *(reducing.sum, reducing.mean, reducing.std, reducing.var, reducing.prod, reducing.max, reducing.min),
@@ -147,6 +155,7 @@ _PROPERTIES = {
     "mT": property(shaping.matrix_transpose),
     "real": property(itself),
     "imag": property(creation.zeros_like),
+    "grad": property(autograd.grad_of),
     "flags": property(lambda self: read_only(self, "flags").flags),
     "flat": property(lambda self: read_only(self, "flat").flat),
     **dict.fromkeys(("ctx", "context", "device"), _DEVICE),

@@ -25,6 +25,7 @@ _ONE = numpy.ones(1, numpy.int64)
 class _Own(threading.local):
     def __init__(self) -> None:
         self.open: list[numpy.ndarray] = []  # an entry for each scope of this thread
+        self.reasons: set[str] = set()  # for entries without a scope
 
 
 _own = _Own()
@@ -60,6 +61,24 @@ def scopes_open() -> int:
 def close_scopes(but: int) -> None:
     """Close what an interrupted call left open, down to so many of this thread."""
     while len(_own.open) > but:
+        _close_one(_own.open)
+
+
+def set_training(active: bool) -> bool:
+    """Train or predict from now on, without a scope; the mode before."""
+    before = _training.get()
+    _training.set(active)
+    stay_unusual("training", active)
+    return before
+
+
+def stay_unusual(why: str, stay: bool) -> None:
+    """As ``unusual``, without a scope: until the same reason is given again to stay so no more."""
+    if stay and why not in _own.reasons:
+        _own.reasons.add(why)
+        _own.open.extend(map(numpy.add, (UNUSUAL,), (_ONE,), (UNUSUAL,)))
+    elif not stay and why in _own.reasons:
+        _own.reasons.discard(why)
         _close_one(_own.open)
 
 

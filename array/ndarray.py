@@ -60,9 +60,10 @@ class ndarray:
     receives.
     """
 
-    __slots__ = ("__weakref__", "_data", "_pending")
+    __slots__ = ("__weakref__", "_data", "_history", "_pending")
     _data: numpy.ndarray
     _pending: Pending | None
+    _history: Any  # of ``array.history``
     __array_priority__ = 1000.0
     __hash__ = None  # type: ignore[assignment]
 
@@ -74,7 +75,7 @@ class ndarray:
 
     def __getattr__(self, name: str) -> Any:
         """Only asked for what is not there: data that is pending, and what native code leaves out."""
-        if name == "_pending":
+        if name in ("_pending", "_history"):
             return None
         if name == "_data":
             pending = self._pending

@@ -9,6 +9,7 @@
     ├── StaleGradientError            a training step without new gradients                (also a UserWarning)
     ├── ShapeError                    shapes do not fit                                    (also a ValueError)
     ├── DTypeError                    a dtype that the language does not have              (also a TypeError)
+    ├── GradientError                 a gradient that there is none of                     (also a RuntimeError)
     ├── ParameterFileError            a parameter file does not fit the net                (also a ValueError)
     │   └── MissingParameterError     ... it lacks entries                              (also an
     │                                     AssertionError)
@@ -65,6 +66,10 @@ class ShapeError(BlockfuseError, ValueError):
 
 class DTypeError(BlockfuseError, TypeError):
     """A dtype outside of float16/32/64, int8/16/32/64, uint8 and bool."""
+
+
+class GradientError(BlockfuseError, RuntimeError):
+    """A gradient was asked for that nothing recorded leads to, or that is not known any more."""
 
 
 class ParameterFileError(BlockfuseError, ValueError):

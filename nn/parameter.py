@@ -9,14 +9,20 @@ from typing import Any
 
 import numpy
 
-from blockfuse.array import stamps
+from blockfuse.array import autograd, stamps
 from blockfuse.array.arguments import checked_dtype
 from blockfuse.array.devices import Device, check_device, current_device
 from blockfuse.array.eager import EAGER
 from blockfuse.array.functions import creation
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.stamps import Watchers
-from blockfuse.ir.errors import DeferredInitializationError, NotInitializedError, ShapeError, UsageError
+from blockfuse.ir.errors import (
+    DeferredInitializationError,
+    GradientError,
+    NotInitializedError,
+    ShapeError,
+    UsageError,
+)
 from blockfuse.ir.interpreter import interpreting
 from blockfuse.nn.initializers import Init, Uniform, create
 from blockfuse.nn.structure import Held
@@ -142,6 +148,18 @@ class Parameter(Held):
                 f"parameter {self.label}: grad_req={grad_req!r} is not one of {', '.join(GRAD_REQS)}"
             )
         self._grad_req = grad_req if self._differentiable else "null"
+        self._follow_gradients()
+
+    def _follow_gradients(self) -> None:
+        """Make a variable of the array, or an array like any other, as ``grad_req`` says; its gradient stays."""
+        data = vars(self).get("_data")
+        if data is None:
+            return
+        if self._grad_req == "null" or data.dtype.kind != "f":
+            autograd.unmark(data)
+        else:
+            variable = autograd.variable_of(data)
+            autograd.mark(data, self._grad_req, None if variable is None else variable.grad)
 
     # -- its value -------------------------------------------------------------------------------------------
 
@@ -204,6 +222,7 @@ class Parameter(Held):
         before = self._data
         self._data, self._waiting = data, None
         self._shape, self._dtype = data.shape, data.dtype
+        self._follow_gradients()
         if before is not None:
             stamps.written(before._data)
         self._watchers.notify()
@@ -249,11 +268,37 @@ class Parameter(Held):
             self._adopt(ndarray(self._data._data.astype(wanted)))
         self._dtype = wanted
 
+    # -- its gradient ----------------------------------------------------------------------------------------
+
+    def grad(self, device: Any = None, ctx: Any = None) -> ndarray:  # noqa: ARG002 - all devices are one
+        """What ``backward`` wrote or added up; zeros before. Raises GradientError where ``grad_req`` is ``null``."""
+        grad = autograd.grad_of(self.data())
+        if grad is None:
+            raise GradientError(
+                f"parameter {self.label} has no gradient, as its grad_req is 'null' or its dtype no float"
+            )
+        return grad
+
+    def list_grad(self) -> list[ndarray]:
+        """The gradient, once for each device: there is one."""
+        return [self.grad()]
+
     def zero_grad(self) -> None:
         """Set the gradient to zero, if there is one."""
-        grad = getattr(self._data, "grad", None)
-        if grad is not None:
-            grad[...] = 0
+        variable = None if self._data is None else autograd.variable_of(self._data)
+        if variable is not None and variable.grad is not None:
+            variable.grad[...] = 0
+
+    def _has_fresh_grad(self) -> bool:
+        """Whether ``backward`` has written here since ``_use_grad``."""
+        variable = autograd.variable_of(self.data())
+        return variable is not None and variable.fresh
+
+    def _use_grad(self) -> None:
+        """The gradient was used: until ``backward`` writes another one it is stale."""
+        variable = autograd.variable_of(self.data())
+        if variable is not None:
+            variable.fresh = False
 
     # -- devices: labels -------------------------------------------------------------------------------------
 
@@ -274,6 +319,7 @@ class Parameter(Held):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _watchers=Watchers())
+        self._follow_gradients()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__} {self.label} (shape={self.shape}, dtype={self.dtype})"
