@@ -230,7 +230,7 @@ def _head(head: ndarray) -> TapeNode:
             "is of integers or bools"
             if head.dtype.kind != "f"
             else (
-                "was not computed inside of autograd.record() from arrays with attach_grad() or from parameters (values that "
+                "was not computed inside of autograd.record() from arrays with attach_grad() or parameters (values that "
                 "went through asnumpy(), item() or detach() are followed no further)"
             )
         )

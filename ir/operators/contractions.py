@@ -44,12 +44,16 @@ def _matmul_gradient(g: Any, out: Any, x: Any, y: Any) -> tuple[Any, Any]:
         g = expand_dims(g, axis=(g.ndim if y.ndim == 1 else g.ndim - 1,))
     if y.ndim == 1:
         g = expand_dims(g, axis=(g.ndim,))
-    grad_x, grad_y = matmul(g, swapped(wide_y)), matmul(swapped(wide_x), g)
-    if x.ndim == 1:
-        grad_x = reshape(grad_x, shape=(*grad_x.shape[:-2], *x.shape))
-    if y.ndim == 1:
-        grad_y = reshape(grad_y, shape=(*grad_y.shape[:-2], *y.shape))
-    return grad_x, grad_y
+
+    def by_left() -> Any:
+        grad = matmul(g, swapped(wide_y))
+        return reshape(grad, shape=(*grad.shape[:-2], *x.shape)) if x.ndim == 1 else grad
+
+    def by_right() -> Any:
+        grad = matmul(swapped(wide_x), g)
+        return reshape(grad, shape=(*grad.shape[:-2], *y.shape)) if y.ndim == 1 else grad
+
+    return by_left, by_right
 
 
 matmul: Operator = row(
@@ -92,8 +96,8 @@ def _dense_type(x: TensorType, weight: TensorType, *bias: TensorType) -> TensorT
 def _dense_gradient(g: Any, out: Any, x: Any, weight: Any, *bias: Any) -> tuple[Any, ...]:
     flat_g = reshape(g, shape=(prod(g.shape[:-1]), g.shape[-1]))
     flat_x = reshape(x, shape=(prod(x.shape[:-1]), x.shape[-1]))
-    grads = matmul(g, weight), matmul(swapped(flat_g), flat_x)
-    return (*grads, flat_g.sum(axis=0)) if bias else grads
+    grads = (lambda: matmul(g, weight)), (lambda: matmul(swapped(flat_g), flat_x))
+    return (*grads, lambda: flat_g.sum(axis=0)) if bias else grads
 
 
 dense = row(

@@ -11,8 +11,8 @@ from blockfuse.ir.layout import Layout
 from blockfuse.ir.lowering import Composite, Gather, Host
 from blockfuse.ir.operator import Example, row
 from blockfuse.ir.operators.filling import arange
-from blockfuse.ir.operators.movement import expand_dims, filled
-from blockfuse.ir.operators.pointwise import FLAT, cast, equal, where
+from blockfuse.ir.operators.movement import expand_dims, filled, reshape
+from blockfuse.ir.operators.pointwise import FLAT, cast, equal, less, where
 
 
 def _numpy_pattern(
@@ -47,8 +47,27 @@ def _add_at(
 
 
 def _take_at_gradient(g: Any, out: Any, x: Any, *arrays: Any, pattern: Pattern) -> tuple[Any, ...]:
+    if _picks_one(pattern, x, arrays):
+        return _in_its_place(g, x, arrays[0], pattern.index(("array", 0))), None
     zeros = filled(0, x.shape, x.dtype)
     return (add_at(zeros, g, *arrays, pattern=pattern), *(None for _ in arrays))
+
+
+def _picks_one(pattern: Pattern, x: Any, arrays: tuple[Any, ...]) -> bool:
+    """Whether one element is picked along one axis, as by ``npx.pick``."""
+    if len(arrays) != 1 or arrays[0].ndim != x.ndim or len(pattern) != x.ndim:
+        return False
+    along = [entry == ("along", axis, x.ndim) for axis, entry in enumerate(pattern)]
+    return sum(along) == x.ndim - 1 and arrays[0].shape[along.index(False)] == 1
+
+
+def _in_its_place(g: Any, x: Any, index: Any, axis: int) -> Any:
+    """``g`` where its index stands along an axis, else 0: no scattered additions, and part of any kernel around it."""
+    size = x.shape[axis]
+    places = arange(start=0, stop=size, step=1, dtype="int64")
+    places = reshape(places, shape=(size, *(1,) * (x.ndim - axis - 1)))
+    wrapped = where(less(index, 0), index + size, index)
+    return where(equal(wrapped, places), g, 0)
 
 
 def _add_at_gradient(g: Any, out: Any, x: Any, value: Any, *arrays: Any, pattern: Pattern) -> tuple[Any, ...]:

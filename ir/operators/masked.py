@@ -9,7 +9,7 @@ import numpy
 from blockfuse.ir.lowering import Composite
 from blockfuse.ir.operator import Example, row
 from blockfuse.ir.operators.movement import reshape
-from blockfuse.ir.operators.neural import floated, in_float32
+from blockfuse.ir.operators.neural import floated, in_float32, softmax_gradient
 from blockfuse.ir.operators.pointwise import broadcast_shapes, equal, exp, floating, isfinite, log, where
 from blockfuse.ir.operators.reductions import AXES, max_, reduced_shape, restored, sum_
 from blockfuse.ir.types import TensorType
@@ -68,6 +68,11 @@ def _masked_log_softmax_meaning(x: numpy.ndarray, *, mask: numpy.ndarray, axis: 
     return numpy.where(mask, shifted - numpy.log(total), -numpy.inf)
 
 
+def _masked_log_softmax_gradient(g: Any, out: Any, x: Any, mask: Any, axis: int) -> tuple[Any, Any]:
+    counted = where(mask, g, 0)
+    return counted - exp(out) * sum_(counted, axis=(axis,), keepdims=True), None
+
+
 _MASKED = (Example(((3, 5), (3, 5)), {"axis": 1}), Example(((2, 3, 4), (3, 1)), {"axis": 1}))
 # The mask is of bools.
 masked_softmax = row(
@@ -75,6 +80,7 @@ masked_softmax = row(
     lambda x, mask, axis: _masked_softmax_meaning(x, mask=mask, axis=axis),
     Composite(_masked_softmax),
     type_rule=_masked_type,
+    gradient=lambda g, out, x, mask, axis: (softmax_gradient(g, out, axis), None),
     examples=_MASKED,
 )
 masked_log_softmax = row(
@@ -82,6 +88,7 @@ masked_log_softmax = row(
     lambda x, mask, axis: _masked_log_softmax_meaning(x, mask=mask, axis=axis),
     Composite(_masked_log_softmax),
     type_rule=_masked_type,
+    gradient=_masked_log_softmax_gradient,
     examples=_MASKED,
 )
 

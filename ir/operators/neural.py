@@ -57,16 +57,19 @@ def floated(x: Any) -> Any:
 # -- activations ---------------------------------------------------------------------------------------------
 
 
-def _gated(g: Any, x: Any) -> Any:
-    return where(greater(x, 0), g, 0)
-
-
 def _relu(x: numpy.ndarray) -> numpy.ndarray:
     return numpy.maximum(x, numpy.zeros((), x.dtype))
 
 
 relu: Operator = pointwise(
-    "relu", _relu, "relu({0})", lambda g, out, x: (_gated(g, x),), loop=same, arity=1, kinds="fiu", low=0.5
+    "relu",
+    _relu,
+    "relu({0})",
+    lambda g, out, x: (where(greater(out, 0), g, 0),),
+    loop=same,
+    arity=1,
+    kinds="fiu",
+    low=0.5,
 )
 
 
@@ -179,12 +182,27 @@ def _gelu_meaning(x: numpy.ndarray, approximate: bool) -> numpy.ndarray:
     return x * (1 + _erf(x * math.sqrt(0.5))) * 0.5
 
 
+def _silu_gradient(g: Any, out: Any, x: Any) -> tuple[Any]:
+    gate = sigmoid(x)
+    return (g * (gate + out * (1 - gate)),)
+
+
+def _gelu_gradient(g: Any, out: Any, x: Any, approximate: bool) -> tuple[Any]:
+    if not approximate:
+        density = exp(square(x) * -0.5) * (1 / math.sqrt(2 * math.pi))
+        return (g * ((erf(x * math.sqrt(0.5)) + 1) * 0.5 + x * density),)
+    slope = (square(x) * (3 * 0.044715) + 1) * (2 * math.sqrt(2 / math.pi))
+    gate = sigmoid((x + x * square(x) * 0.044715) * (2 * math.sqrt(2 / math.pi)))
+    return (g * (gate + out * (1 - gate) * slope),)
+
+
 _AWAY_FROM_ZERO = 0.5
 leaky_relu = row(
     "leaky_relu",
     _leaky_meaning,
     Composite(_leaky),
     type_rule=_floating_type,
+    gradient=lambda g, out, x, slope: (where(greater(x, 0), g, g * slope),),
     examples=(Example(((3, 5),), {"slope": 0.25}, _AWAY_FROM_ZERO),),
 )
 elu = row(
@@ -192,6 +210,7 @@ elu = row(
     _elu_meaning,
     Composite(_elu),
     type_rule=_floating_type,
+    gradient=lambda g, out, x, alpha: (where(greater(x, 0), g, g * (out + alpha)),),
     examples=(Example(((3, 5),), {"alpha": 1.0}, _AWAY_FROM_ZERO),),
 )
 silu = row(
@@ -199,6 +218,7 @@ silu = row(
     _silu_meaning,
     Composite(_silu),
     type_rule=_floating_type,
+    gradient=_silu_gradient,
     examples=(Example(((3, 5),)),),
 )
 gelu = row(
@@ -206,6 +226,7 @@ gelu = row(
     _gelu_meaning,
     Composite(_gelu),
     type_rule=_floating_type,
+    gradient=_gelu_gradient,
     examples=(Example(((3, 5),), {"approximate": False}), Example(((3, 5),), {"approximate": True})),
 )
 
@@ -259,10 +280,27 @@ def _log_softmax_meaning(x: numpy.ndarray, axis: int) -> numpy.ndarray:
     return shifted - numpy.log(numpy.exp(shifted).sum(axis=axis, keepdims=True))
 
 
+def softmax_gradient(g: Any, out: Any, axis: int) -> Any:
+    """Of any softmax: where its result is 0, no gradient flows."""
+    return (g - sum_(g * out, axis=(axis,), keepdims=True)) * out
+
+
 _ONE_AXIS = (Example(((3, 5),), {"axis": 1}), Example(((2, 3, 4),), {"axis": 1}))
-softmax = row("softmax", _softmax_meaning, Composite(_softmax), type_rule=_floating_type, examples=_ONE_AXIS)
+softmax = row(
+    "softmax",
+    _softmax_meaning,
+    Composite(_softmax),
+    type_rule=_floating_type,
+    gradient=lambda g, out, x, axis: (softmax_gradient(g, out, axis),),
+    examples=_ONE_AXIS,
+)
 log_softmax = row(
-    "log_softmax", _log_softmax_meaning, Composite(_log_softmax), type_rule=_floating_type, examples=_ONE_AXIS
+    "log_softmax",
+    _log_softmax_meaning,
+    Composite(_log_softmax),
+    type_rule=_floating_type,
+    gradient=lambda g, out, x, axis: (g - exp(out) * sum_(g, axis=(axis,), keepdims=True),),
+    examples=_ONE_AXIS,
 )
 
 
@@ -282,10 +320,27 @@ def _layer_norm_meaning(
     return centred / deviation * gamma + beta
 
 
+def _layer_norm_gradient(
+    g: Any, out: Any, x: Any, gamma: Any, beta: Any, axis: int, epsilon: float
+) -> tuple[Any, ...]:
+    centred = x - mean(x, axis=(axis,), keepdims=True)
+    deviation = sqrt(mean(square(centred), axis=(axis,), keepdims=True) + epsilon)
+    normal = centred / deviation
+
+    def by_x() -> Any:
+        scaled = g * gamma
+        shared = mean(scaled, axis=(axis,), keepdims=True)
+        along = mean(scaled * normal, axis=(axis,), keepdims=True)
+        return (scaled - shared - normal * along) / deviation
+
+    return by_x, lambda: g * normal, g
+
+
 # gamma and beta must already broadcast against x (npx.layer_norm brings vectors to that shape).
 layer_norm = row(
     "layer_norm",
     _layer_norm_meaning,
     Composite(_layer_norm),
+    gradient=_layer_norm_gradient,
     examples=(Example(((3, 5), (5,), (5,)), {"axis": 1, "epsilon": 1e-5}),),
 )

@@ -108,11 +108,13 @@ FLAT: Gradient = _zeros_like_all  # piecewise constant: no gradient flows
 
 add = ufunc(numpy.add, "({0} + {1})", lambda g, out, x, y: (g, g), kinds="fiu")
 subtract = ufunc(numpy.subtract, "({0} - {1})", lambda g, out, x, y: (g, negative(g)), kinds="fiu")
-multiply = ufunc(numpy.multiply, "({0} * {1})", lambda g, out, x, y: (g * y, g * x), kinds="fiu")
+multiply = ufunc(
+    numpy.multiply, "({0} * {1})", lambda g, out, x, y: (lambda: g * y, lambda: g * x), kinds="fiu"
+)
 divide = ufunc(
     numpy.true_divide,
     "({0} / {1})",
-    lambda g, out, x, y: (g / y, negative(g * out / y)),
+    lambda g, out, x, y: (lambda: g / y, lambda: negative(g * out / y)),
     kinds="f",
     cost=6,
     name="divide",
@@ -123,7 +125,16 @@ positive = ufunc(numpy.positive, "{0}", lambda g, out, x: (g,), kinds="fiu")
 
 
 def _power_gradient(g: Any, out: Any, x: Any, y: Any) -> tuple[Any, Any]:
-    return g * y * power(x, y - 1), g * out * log(x)
+    """Zero where the limit is: of ``x ** 0`` by x, of ``0 ** y`` by y."""
+
+    def by_base() -> Any:
+        slope = g * y * power(x, y - 1)
+        return slope if isinstance(y, int | float) and y else where(equal(y, 0), 0, slope)
+
+    def by_exponent() -> Any:
+        return where(logical_and(equal(x, 0), greater_equal(y, 0)), 0, g * out * log(x))
+
+    return by_base, by_exponent
 
 
 power = ufunc(numpy.power, "pow({0}, {1})", _power_gradient, kinds="f", cost=60, low=0.5)
@@ -152,16 +163,29 @@ remainder = ufunc(
 fmod = ufunc(
     numpy.fmod, "fmod({0}, {1})", lambda g, out, x, y: (g, negative(g * trunc(x / y))), kinds="", low=0.5
 )
+
+
+def _unless(beaten: Any, tied: Any, g: Any) -> Any:
+    """The gradient of an operand of an extreme: equal ones share it, as in torch and JAX."""
+    return where(beaten, 0, where(tied, g * 0.5, g))
+
+
 maximum = ufunc(
     numpy.maximum,
     "maximum({0}, {1})",
-    lambda g, out, x, y: (where(greater_equal(x, y), g, 0), where(greater_equal(x, y), 0, g)),
+    lambda g, out, x, y: (
+        lambda: _unless(less(x, y), equal(x, y), g),
+        lambda: _unless(less(y, x), equal(x, y), g),
+    ),
     kinds="fiu",
 )
 minimum = ufunc(
     numpy.minimum,
     "minimum({0}, {1})",
-    lambda g, out, x, y: (where(less_equal(x, y), g, 0), where(less_equal(x, y), 0, g)),
+    lambda g, out, x, y: (
+        lambda: _unless(greater(x, y), equal(x, y), g),
+        lambda: _unless(greater(y, x), equal(x, y), g),
+    ),
     kinds="fiu",
 )
 fmax = ufunc(numpy.fmax, "fmax({0}, {1})", maximum.gradient, kinds="")

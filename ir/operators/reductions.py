@@ -100,7 +100,12 @@ def _sum_gradient(g: Any, out: Any, x: Any, axis: Axes, keepdims: bool) -> tuple
 
 
 def _prod_gradient(g: Any, out: Any, x: Any, axis: Axes, keepdims: bool) -> tuple[Any]:
-    return (restored(g * out, x.shape, axis, keepdims) / x,)
+    """The product of the others; one zero among them leaves a gradient for itself alone."""
+    zero = equal(x, 0)
+    zeros = sum_(cast(zero, dtype=str(x.dtype)), axis=axis, keepdims=True)
+    others = prod(where(zero, 1, x), axis=axis, keepdims=True) / where(zero, 1, x)
+    whole = restored(g, x.shape, axis, keepdims)
+    return (where(equal(zeros, cast(zero, dtype=str(x.dtype))), whole * others, 0),)
 
 
 def _extreme_gradient(g: Any, out: Any, x: Any, axis: Axes, keepdims: bool) -> tuple[Any]:
@@ -135,7 +140,11 @@ def _mean(x: Any, axis: Axes, keepdims: bool) -> Any:
     return sum_(cast(x, dtype=str(_mean_dtype(x.dtype))), axis=axis, keepdims=keepdims) / _count(x, axis)
 
 
-mean = reduction("mean", numpy.mean, Composite(_mean), _mean_dtype)
+def _mean_gradient(g: Any, out: Any, x: Any, axis: Axes, keepdims: bool) -> tuple[Any]:
+    return (restored(g / _count(x, axis), x.shape, axis, keepdims),)
+
+
+mean = reduction("mean", numpy.mean, Composite(_mean), _mean_dtype, _mean_gradient)
 
 
 def _deviations(x: Any, axis: Axes) -> Any:
@@ -154,11 +163,22 @@ def _std(x: Any, axis: Axes, keepdims: bool, ddof: float) -> Any:
     return sqrt(_var(x, axis, keepdims, ddof))
 
 
+def _var_gradient(g: Any, out: Any, x: Any, axis: Axes, keepdims: bool, ddof: float) -> tuple[Any]:
+    scale = 2 / max(_count(x, axis) - ddof, 0) if _count(x, axis) > ddof else math.nan
+    return (restored(g * scale, x.shape, axis, keepdims) * (x - mean(x, axis=axis, keepdims=True)),)
+
+
+def _std_gradient(g: Any, out: Any, x: Any, axis: Axes, keepdims: bool, ddof: float) -> tuple[Any]:
+    """Zero where all elements are equal, as in torch."""
+    half = where(equal(out, 0), 0, g * 0.5 / where(equal(out, 0), 1, out))
+    return _var_gradient(half, out, x, axis, keepdims, ddof)
+
+
 _SPREAD = tuple(
     Example(e.shapes, {**e.attrs, "ddof": ddof}) for e, ddof in zip(AXES, (0, 1, 0, 0.5), strict=True)
 )
-var = row("var", numpy.var, Composite(_var), type_rule=_var_type, examples=_SPREAD)
-std = row("std", numpy.std, Composite(_std), type_rule=_var_type, examples=_SPREAD)
+var = row("var", numpy.var, Composite(_var), type_rule=_var_type, gradient=_var_gradient, examples=_SPREAD)
+std = row("std", numpy.std, Composite(_std), type_rule=_var_type, gradient=_std_gradient, examples=_SPREAD)
 
 
 def _count_nonzero(x: Any, axis: Axes, keepdims: bool) -> Any:

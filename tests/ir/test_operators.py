@@ -8,12 +8,11 @@ from numpy.lib.stride_tricks import as_strided
 from tolerances import GRADIENT, STEP, assert_close
 
 import blockfuse.ir.operators
-from blockfuse.array.eager import Eager
+from blockfuse.array import autograd
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.builder import expanded, node_of
-from blockfuse.ir.errors import ShapeError
+from blockfuse.ir.errors import GradientError, ShapeError
 from blockfuse.ir.graph import argument
-from blockfuse.ir.interpreter import interpreting
 from blockfuse.ir.layout import Layout, row_major
 from blockfuse.ir.lowering import Composite, Fused, Movement, Packing, Pointwise
 from blockfuse.ir.operator import TABLE, Example, Operator
@@ -148,48 +147,20 @@ def test_layout_finds_the_elements_of_the_meaning(row: Operator, example: Exampl
 # -- gradients -----------------------------------------------------------------------------------------------
 
 
-class Tape(Eager):
-    """Computes and keeps what was applied, composite operators written out."""
-
-    def __init__(self) -> None:
-        self.entries: list[tuple[Operator, ndarray, tuple[Any, ...], dict[str, Any]]] = []
-
-    def apply(self, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
-        if isinstance(operator.lowering, Composite) and operator.gradient is None:
-            return operator.lowering.expand(*operands, **attrs)
-        result = super().apply(operator, operands, attrs)
-        self.entries.append((operator, result, operands, attrs))
-        return result
-
-
 def gradients(
     row: Operator, operands: tuple[ndarray, ...], attrs: dict[str, Any], seed: ndarray
 ) -> list[Any]:
     """The gradient of ``sum(row(*operands) * seed)`` for each operand, None where none flows."""
-    tape = Tape()
-    with interpreting(tape):
+    for x in operands:
+        if x.dtype.kind == "f":
+            x.attach_grad()
+    with autograd.record():
         result = row(*operands, **attrs)
-    found: dict[int, Any] = {id(result): seed}
-    for operator, out, inputs, attributes in reversed(tape.entries):
-        if id(out) not in found:
-            continue
-        assert operator.gradient is not None, f"{operator} has no gradient"
-        parts = operator.gradient(found[id(out)], out, *inputs, **attributes)
-        assert len(parts) == len(inputs), operator
-        for x, part in zip(inputs, parts, strict=True):
-            if isinstance(x, ndarray) and part is not None:
-                part = unbroadcast(part, x.shape)
-                found[id(x)] = found[id(x)] + part if id(x) in found else part
-    return [found.get(id(x)) for x in operands]
-
-
-def unbroadcast(grad: ndarray, shape: tuple[int, ...]) -> ndarray:
-    """A gradient summed over the axes along which its operand was broadcast."""
-    grad = movement.broadcast_to(grad, shape=numpy.broadcast_shapes(grad.shape, shape))
-    lead = tuple(range(grad.ndim - len(shape)))
-    ones = tuple((lead[-1:] and len(lead) + n) or n for n, size in enumerate(shape) if size == 1)
-    kept = grad.sum(axis=(*lead, *ones), keepdims=True) if lead or ones else grad
-    return kept.reshape(shape)
+    try:
+        result.backward(seed)
+    except GradientError:
+        return [None for _ in operands]
+    return [x.grad for x in operands]
 
 
 def differences(
