@@ -19,7 +19,6 @@ from typing import Any
 from blockfuse.array import history, modes
 from blockfuse.array.backward import gradients, head_gradient
 from blockfuse.array.function import Function
-from blockfuse.array.functions.creation import zeros_like
 from blockfuse.array.history import TapeNode, Variable, node_of, variable_of
 from blockfuse.array.modes import is_training, training
 from blockfuse.array.ndarray import ndarray
@@ -117,8 +116,8 @@ def unmark(array: ndarray) -> None:
     history.unlink(array)
 
 
-def mark(array: ndarray, requirement: str, grad: ndarray | None) -> None:
-    """Make a variable of ``array``. grad: where its gradient goes; zeros are made where there is none."""
+def mark(array: ndarray, requirement: str, grad: ndarray | None, held: bool = False) -> None:
+    """Make a variable of ``array``. grad: where its gradient goes, None for memory of its own. held: by a parameter."""
     if requirement not in REQUIREMENTS:
         raise UsageError(f"grad_req={requirement!r} is not one of {', '.join(REQUIREMENTS)}")
     if array.dtype.kind != "f":
@@ -129,7 +128,7 @@ def mark(array: ndarray, requirement: str, grad: ndarray | None) -> None:
         raise GradientError(
             f"the gradient of {array.dtype}{array.shape} cannot be written into {grad.dtype}{grad.shape}"
         )
-    history.link(array, TapeNode(array, variable=Variable(requirement, grad)))
+    history.link(array, TapeNode(array, variable=Variable(requirement, grad, held)))
 
 
 def mark_variables(
@@ -155,10 +154,7 @@ def grad_of(self: ndarray) -> ndarray | None:
     variable = variable_of(self)
     if variable is None or variable.requirement == "null":
         return None
-    if variable.grad is None:
-        with interpreting(untaped(interpreter.current())):
-            variable.grad = zeros_like(self)
-    return variable.grad
+    return variable.room(self)
 
 
 # -- gradients -----------------------------------------------------------------------------------------------
@@ -244,12 +240,11 @@ def _deliver(node: TapeNode, value: ndarray) -> None:
     assert variable is not None
     if variable.requirement == "null":
         return
-    if variable.grad is None:
-        variable.grad = value.copy()
-    elif variable.requirement == "add":
-        variable.grad += value
+    grad = variable.room(value)
+    if variable.requirement == "add":
+        grad += value
     else:
-        variable.grad[...] = value
+        grad[...] = value
     variable.fresh = True
 
 

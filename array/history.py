@@ -27,6 +27,7 @@ from numpy.lib.stride_tricks import as_strided
 from blockfuse.array import stamps
 from blockfuse.array.functions.creation import zeros
 from blockfuse.array.ndarray import ndarray
+from blockfuse.ir import interpreter
 from blockfuse.ir.errors import GradientError
 
 # pullback(grad, out, *operands) -> for each operand its gradient, None where none flows, or a function that computes it
@@ -39,13 +40,21 @@ _order = count()
 class Variable:
     """An array that gradients are wanted of.
 
-    requirement: ``write``, ``add`` or ``null``. fresh: whether ``backward`` has been here since ``use()``.
+    requirement: ``write``, ``add`` or ``null``. held: by a parameter. fresh: ``backward`` was here since somebody used it.
     """
 
-    __slots__ = ("fresh", "grad", "requirement")
+    __slots__ = ("fresh", "grad", "held", "requirement")
 
-    def __init__(self, requirement: str, grad: ndarray | None) -> None:
-        self.requirement, self.grad, self.fresh = requirement, grad, False
+    def __init__(self, requirement: str, grad: ndarray | None, held: bool = False) -> None:
+        self.requirement, self.grad, self.held, self.fresh = requirement, grad, held, False
+
+    def room(self, like: ndarray) -> ndarray:
+        """Where the gradient is: memory of zeros where nobody asked for it yet, as if it had always been there."""
+        if self.grad is None:
+            self.grad = ndarray(numpy.zeros(like.shape, like.dtype))
+        if not self.held:
+            interpreter.current().impure("uses the gradient of an array that no parameter holds")
+        return self.grad
 
 
 class TapeNode:
@@ -204,6 +213,12 @@ def node_of(array: Any) -> TapeNode | None:
     if memory is None or memory.whole is None:
         return None
     return _part_of(array, memory)
+
+
+def is_followed(array: ndarray) -> bool:
+    """Whether gradients can be asked for of an array."""
+    node = node_of(array)
+    return node is not None and (node.variable is not None or node.pullback is not None)
 
 
 def variable_of(array: ndarray) -> Variable | None:

@@ -155,11 +155,11 @@ class Parameter(Held):
         data = vars(self).get("_data")
         if data is None:
             return
-        if self._grad_req == "null" or data.dtype.kind != "f":
+        if self.grad_req == "null" or data.dtype.kind != "f":
             autograd.unmark(data)
         else:
             variable = autograd.variable_of(data)
-            autograd.mark(data, self._grad_req, None if variable is None else variable.grad)
+            autograd.mark(data, self.grad_req, None if variable is None else variable.grad, held=True)
 
     # -- its value -------------------------------------------------------------------------------------------
 

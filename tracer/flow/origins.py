@@ -7,18 +7,24 @@ from typing import Any
 
 import numpy
 
+from blockfuse.array.history import variable_of
 from blockfuse.array.ndarray import ndarray
 from blockfuse.tracer.state.facts import is_watched
 
 
 @dataclass(frozen=True)
 class Origin:
-    """holder: a parameter, or the array itself (ours or NumPy's). name: for people."""
+    """Of the array of a parameter, of its gradient, or of an array that no parameter holds."""
 
-    name: str
-    holder: Any
+    name: str  # for people
+    holder: Any  # a parameter, or the array itself (ours or NumPy's)
+    is_gradient: bool = False  # of the parameter
 
     def array(self) -> numpy.ndarray:
         """The present values."""
         held = self.holder._data if is_watched(self.holder) else self.holder
+        if self.is_gradient:
+            variable = variable_of(held)
+            assert variable is not None
+            held = variable.grad
         return held._data if isinstance(held, ndarray) else held

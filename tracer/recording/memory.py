@@ -5,6 +5,12 @@ Arguments are known from the start. An array that no operator made was there bef
 or a global) or was made from Python values during the call. It becomes a provisional leaf; when the call is over
 ``tracer/recording/record.py`` finds out which it is.
 
+NOTE [updates]
+A write to an array that the call made becomes a new value of it. So does one to a parameter, to its gradient, or to an array
+that an attribute holds: the value at the end of the call is an *update*, which a program computes like a result and writes
+into the array when everything is computed. Other arrays in written memory have other values from then on, which nobody
+follows: they must not be used again.
+
 NOTE [NumPy's memory]
 Nobody sees writes to memory that NumPy may reach, so what was read there must still be there, at each use and at the end.
 """
@@ -34,7 +40,9 @@ class Memory:
         self.time = 0  # how many program points were taken
         self._nodes: dict[int, Node] = {}  # id of an array -> its value now
         self._arrays: list[Any] = []  # keeps those ids good
-        self._owners: dict[int, int] = {}  # id of a buffer's owner -> how many arrays lie in it
+        self.updated: dict[int, tuple[ndarray, numpy.ndarray]] = {}  # id of an array -> itself, what it held
+        self._inside: dict[int, list[int]] = {}  # id of a buffer's owner -> ids of the arrays that lie in it
+        self._outdated: set[int] = set()  # ids of arrays whose memory was written to by way of another one
         # id of an array that NumPy reaches -> what it held first
         self._contents: dict[int, numpy.ndarray] = {}
         self._made: dict[int, int] = {}  # id of an array -> when it was first met
@@ -54,6 +62,8 @@ class Memory:
             self.know(array, known)
         elif self._written_unseen(array):
             self._stop("changes a NumPy array while using it")
+        elif id(array) in self._outdated:
+            self._stop("uses an array after writing to its memory by way of another one")
         return known
 
     def value_of(self, array: ndarray) -> Node | None:
@@ -69,12 +79,25 @@ class Memory:
             self._contents.setdefault(id(array), _data(array).copy())
         owner = stamps.owner_of(_data(array))
         self._arrays.append(owner)
-        self._owners[id(owner)] = self._owners.get(id(owner), 0) + 1
+        self._inside.setdefault(id(owner), []).append(id(array))
 
     def write(self, array: ndarray, node: Node) -> None:
         """The array now holds ``node``."""
         self._nodes[id(array)] = node
         self._written[id(array)] = self.time
+        inside = self._inside[id(stamps.owner_of(array._data))]
+        self._outdated.update(other for other in inside if other != id(array))
+
+    def begins_update(self, array: ndarray) -> bool:
+        """Whether a write to an array that was there before can be an update; keeps what the array held."""
+        if id(array) in self.updated:
+            return True
+        data = array._data
+        whole = data.base is None and data.flags.c_contiguous and data.size
+        if not whole or stamps.is_exposed(data) or self.node_of(array) not in self.found:
+            return False
+        self.updated[id(array)] = array, data.copy()
+        return True
 
     def writes_since(self, time: int) -> set[int]:
         """Ids of arrays that are older than ``time`` and were written to after it."""
@@ -99,10 +122,9 @@ class Memory:
         """Whether no operator of the call made an array that is about to be written to."""
         return self.node_of(array) in self.found or self.shares_given_memory(array)
 
-    def is_shared(self, array: ndarray) -> bool:
-        """Whether several arrays lie in the memory of an array."""
-        owners = self._owners.get(id(stamps.owner_of(array._data)), 0)
-        return owners > 1 or array._data.base is not None
+    def is_part(self, array: ndarray) -> bool:
+        """Whether an array is a view of another one."""
+        return array._data.base is not None
 
     def shares_given_memory(self, array: ndarray) -> bool:
         """Whether an array lies in memory that was there before the call."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy
 
 from blockfuse.array import modes, stamps
+from blockfuse.array.history import is_followed, variable_of
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.pytree import Structure, Unstructured, containers, flatten_result
 from blockfuse.ir import interpreter
@@ -28,6 +29,14 @@ _CHANGED = frozenset({"sys.gettrace", "sys.getprofile", "gc.isenabled"})  # they
 Code = tuple[types.CodeType, dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class Update:
+    """An array that was there before the call, and that the call wrote to; see NOTE [updates]."""
+
+    origin: Origin
+    before: numpy.ndarray  # what it held
+
+
 @dataclass
 class Recording:
     """What a recorded call gave."""
@@ -41,6 +50,7 @@ class Recording:
     structure: Structure | None = None  # of the result
     statics: list[Any] = field(default_factory=list)  # what the result holds besides arrays
     state: State | None = None  # before the call
+    updates: list[Update] = field(default_factory=list)  # what the path computes behind its results
     draws: list[Node] = field(default_factory=list)  # random nodes, in the order in which they drew
     watched: list[Any] = field(default_factory=list)  # blocks and parameters that tell when they change
     measured: list[tuple[Node, Source | None]] = field(default_factory=list)  # NOTE [sizes that Python saw]
@@ -66,7 +76,7 @@ def record(
         return Recording(call(), "a profiler is active, and recording needs its place", again=True)
     try:
         state = state_of(roots, code)
-        changes = Changes(state.watched, state.arrays.values())
+        changes = Changes(state.watched, state.arrays.values(), recorder.is_writing)
     except Exception as error:
         return Recording(call(), "its state cannot be read", failure=error)
     asked = sorted(_CHANGED & {strange.what for strange in state.strange.values()})
@@ -159,10 +169,17 @@ def _finish(recording: Recording, recorder: Recorder, result: Any) -> None:
     recording.problem = _sharing(arrays, recorder)
     if recording.problem:
         return
-    outputs = tuple(recorder.memory.node_of(a) for a in arrays)
+    written = [array for array, _ in recorder.memory.updated.values()]
+    outputs = tuple(recorder.memory.node_of(a) for a in (*arrays, *written))
     leaves, origins = _resolved(recording, recorder)
     recording.draws = recorder.draws
-    recording.problem = str(recording.problem) or _drawing(recorder, outputs) or _raising(recorder, outputs)
+    recording.problem = (
+        str(recording.problem)
+        or recorder.problem
+        or _following(arrays)
+        or _drawing(recorder, outputs)
+        or _raising(recorder, outputs)
+    )
     recording.path = Path(
         tuple(recorder.arguments),
         tuple(recorder.sequence),
@@ -181,6 +198,13 @@ def _held(recording: Recording, result: Any) -> str:
     if recording.state.known.keys() & set(ids):
         return "forward returns a list or dict that it did not make"
     return "forward returns one list or dict twice" if len(set(ids)) < len(ids) else ""
+
+
+def _following(arrays: list[ndarray]) -> str:
+    """Arrays that a program makes have no history."""
+    if any(is_followed(a) for a in arrays):
+        return "forward returns an array whose gradient can still be asked for; return it by detach()"
+    return ""
 
 
 def _drawing(recorder: Recorder, outputs: tuple[Node, ...]) -> str:
@@ -215,30 +239,33 @@ def _sharing(arrays: list[ndarray], recorder: Recorder) -> str:
 
 def _resolved(recording: Recording, recorder: Recorder) -> tuple[dict[Node, Node], dict[Node, Origin]]:
     """Provisional leaf -> parameter, captured array or constant. See NOTE [which arrays are what]."""
-    parameters = _parameters(recording.watched)
     assert recording.state is not None
-    held = recording.state.arrays
+    memory, held = recorder.memory, recording.state.arrays
+    parameters = _parameters(recording.watched)
     buffers = {id(stamps.owner_of(a)) for a in held.values() if isinstance(a, numpy.ndarray)}
     leaves: dict[Node, Node] = {}
     origins: dict[Node, Origin] = {}
-    for provisional, array in recorder.memory.found.items():
+    found: dict[int, Origin] = {}  # id of an array -> its origin
+    for provisional, array in memory.found.items():
         data = array._data if isinstance(array, ndarray) else array
+        origin, kind = Origin(f"captured{len(origins)}", array), captured
         if id(array) in parameters or (isinstance(array, ndarray) and id(array) in held):
-            origin = parameters.get(id(array)) or Origin(f"captured{len(origins)}", array)
-            kind = captured if stamps.is_exposed(data) else parameter
-            if kind is captured and not data.flags.c_contiguous:
-                recording.problem = (
-                    "forward reads an array that lies in NumPy's memory and is not C-contiguous"
-                )
-        elif id(stamps.owner_of(data)) in buffers:
-            origin, kind = Origin(f"captured{len(origins)}", array), captured
-            if not data.flags.c_contiguous:
-                recording.problem = "forward reads a NumPy array that is not C-contiguous"
-        else:
+            origin = parameters.get(id(array)) or origin
+            if not (stamps.is_exposed(data) or id(array) in memory.updated):
+                kind = parameter
+        elif id(stamps.owner_of(data)) not in buffers:
             leaves[provisional] = literal(data)
+            if id(array) in memory.updated:
+                recording.problem = (
+                    "forward writes into an array that is no parameter and held by no attribute"
+                )
             continue
+        if kind is captured and not data.flags.c_contiguous:
+            recording.problem = "forward reads an array that lies in NumPy's memory and is not C-contiguous"
+        found[id(array)] = origin
         leaves[provisional] = leaf(kind, origin.name, provisional.type)
         origins[leaves[provisional]] = origin
+    recording.updates = [Update(found[i], before) for i, (_, before) in memory.updated.items() if i in found]
     return leaves, origins
 
 
@@ -252,4 +279,7 @@ def _parameters(watched: list[Any]) -> dict[int, Origin]:
             data = getattr(one, "_data", None)
             if isinstance(data, ndarray) and len(name) > len(found.get(id(data), Origin("", None)).name):
                 found[id(data)] = Origin(name, one)
+                variable = variable_of(data)
+                if variable is not None and variable.grad is not None:
+                    found[id(variable.grad)] = Origin(f"{name}.grad", one, is_gradient=True)
     return found

@@ -7,7 +7,9 @@ goes on.
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from threading import get_ident
 from typing import Any
 
 import numpy
@@ -51,6 +53,7 @@ class Recorder(Eager):
         self.problem = ""
         self.failure: Exception | None = None  # of ours; the call itself went on
         self._writing = _Writing(self)
+        self._updating = 0  # the thread that is writing to an array that was there before
         self.raised = False  # an operator raised for the values that it met, and Python went another way
         self.given = arguments
         self.visited: list[Any] = []
@@ -104,7 +107,7 @@ class Recorder(Eager):
             with self._writing:
                 before = [self._operand(o) for o in operands]
                 self._refuse_shared(target)
-        with unwatched():
+        with unwatched(), self._while_updating():
             super().update(target, operator, _plain(operands), attrs)
         if not self.problem:
             with self._writing:
@@ -122,13 +125,25 @@ class Recorder(Eager):
                     self._operand(data_of(value) if _is_list(value) else value),
                 )
                 self._refuse_shared(target)
-        with unwatched():
+        with unwatched(), self._while_updating():
             super().assign(target, index, plain(value))
         if not self.problem:
             with self._writing:
                 new = written if isinstance(written, Node) else self._written_number(written, target.dtype)
                 spelled = basic_index(target.shape, items)
                 self._rebind(target, self._node(movement.set_item, (before, new), {"index": spelled}))
+
+    @contextmanager
+    def _while_updating(self) -> Iterator[None]:
+        try:
+            self._updating = get_ident()
+            yield
+        finally:
+            self._updating = 0
+
+    def is_writing(self) -> bool:
+        """Whether what changes now is changed by the recorded call."""
+        return self._updating == get_ident()
 
     def escape(self, kind: str, array: ndarray) -> None:
         if not self.problem:
@@ -252,12 +267,13 @@ class Recorder(Eager):
         return node
 
     def _refuse_shared(self, target: ndarray) -> None:
-        """A write becomes a new value, which is right while no other array sees the same memory."""
+        """NOTE [updates] A write becomes a new value; that is right where it is one of the whole memory."""
         if self.memory.is_argument(target):
             self._stop("writes into an argument")
         elif self.memory.was_there(target):
-            self._stop("writes into an array that it did not make")
-        elif self.memory.is_shared(target):
+            if not self.memory.begins_update(target):
+                self._stop("writes into an array that it did not make")
+        elif self.memory.is_part(target):
             self._stop("writes into memory that several arrays share")
         elif self.decisions:
             self.events.append(Write(self.memory.node_of(target), len(self.sequence), user_source()))

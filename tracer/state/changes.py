@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from blockfuse.array import stamps
@@ -12,8 +12,12 @@ from blockfuse.array.ndarray import ndarray
 class Changes:
     """A watcher of blocks, parameters and arrays, which lives as long as the recording."""
 
-    def __init__(self, watched: Iterable[Any], arrays: Iterable[Any]) -> None:
+    def __init__(
+        self, watched: Iterable[Any], arrays: Iterable[Any], is_own: Callable[[], bool] = lambda: False
+    ) -> None:
+        """is_own: whether the recorded call itself is writing."""
         self.seen = False
+        self._is_own = is_own
         for value in watched:
             value._watchers.add(self)
         for array in (*arrays, *(getattr(value, "_data", None) for value in watched)):
@@ -22,4 +26,4 @@ class Changes:
 
     def invalidate(self) -> None:
         """See ``stamps.Watcher``."""
-        self.seen = True
+        self.seen = self.seen or not self._is_own()
