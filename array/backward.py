@@ -162,7 +162,7 @@ class Parts:
 def head_gradient(head: ndarray, grad: Any) -> ndarray:
     """The gradient that a head starts with: ones where the user gives none."""
     if grad is None:
-        return movement.filled(1, head.shape, head.dtype)  # type: ignore[no-any-return]
+        return movement.filled(1, head.shape, head.dtype)
     if grad.shape != head.shape:
         raise ShapeError(f"a head of shape {head.shape} cannot have a gradient of shape {grad.shape}")
     return grad

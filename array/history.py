@@ -110,13 +110,14 @@ class Memory:
     needed: nodes with operands in it. lost: who wrote last did so unrecorded.
     """
 
-    __slots__ = ("_held", "_whole", "lost", "needed", "owner", "version")
+    __slots__ = ("_held", "_whole", "lost", "needed", "owner", "rewritten", "version")
 
     def __init__(self, owner: weakref.ref[numpy.ndarray]) -> None:
         self.owner = owner
         self.version = 0
         self.needed: set[weakref.ref[TapeNode]] = set()
         self.lost = False
+        self.rewritten = False  # a recorded operator wrote last: arrays without a link read their part of the whole
         self._whole: Callable[[], TapeNode | None] = _nothing
         self._held: TapeNode | None = None
 
@@ -128,14 +129,17 @@ class Memory:
     def made(self, node: TapeNode) -> None:
         """Its owner is the result of an operator; the array that holds it holds the node, too."""
         self._whole, self._held, self.lost = weakref.ref(node), None, False
+        self.rewritten = self.version > 0 and node.variable is None
 
     def changed(self, node: TapeNode) -> None:
         """A recorded operator wrote to a part of it: nobody else holds the node of the whole."""
         self._whole, self._held, self.lost = weakref.ref(node), node, False
+        self.rewritten = True
 
     def written(self) -> None:
         """Somebody is about to write."""
         self.version += 1
+        self.rewritten = False
         whole = self.whole
         self.lost = whole is not None and whole.variable is None
         if self.lost:
@@ -189,6 +193,12 @@ def link(array: ndarray, node: TapeNode) -> None:
     array._history = node, memory, memory.version
 
 
+def cut(array: ndarray) -> None:
+    """Gradients end at ``array``, though its memory may have a history."""
+    memory = memory_if_known(array)
+    array._history = None if memory is None else (None, memory, memory.version)
+
+
 def unlink(array: ndarray) -> None:
     """``array`` has no history any more."""
     array._history = None
@@ -201,8 +211,8 @@ def node_of(array: Any) -> TapeNode | None:
     history = array._history
     if history is not None:
         node, memory, version = history
-        if version == memory.version or node.variable is not None:
-            return node  # type: ignore[no-any-return]
+        if version == memory.version or (node is not None and node.variable is not None):
+            return node
         if memory.lost:
             raise GradientError(
                 "an array that was computed inside of autograd.record() was written to outside of it, and is used "
@@ -210,7 +220,7 @@ def node_of(array: Any) -> TapeNode | None:
             )
     else:
         memory = _memories.get(id(stamps.owner_of(array._data))) if array._pending is None else None
-    if memory is None or memory.whole is None:
+    if memory is None or memory.whole is None or not (history is not None or memory.rewritten):
         return None
     return _part_of(array, memory)
 
@@ -224,7 +234,7 @@ def is_followed(array: ndarray) -> bool:
 def variable_of(array: ndarray) -> Variable | None:
     """What ``attach_grad`` made of an array."""
     history = array._history
-    return None if history is None else history[0].variable
+    return None if history is None or history[0] is None else history[0].variable
 
 
 def _part_of(array: ndarray, memory: Memory) -> TapeNode | None:
@@ -276,10 +286,8 @@ def written_part(target: ndarray, node: TapeNode, memory: Memory, before: Whole 
         )
     places = _positions(target._data, owner)
     split = partial(_split, places, owner.shape)
-    parents, values = (None, node), (None, target)
-    if before is not None:
-        parents, values = (before.node, node), (before.value, target)
-    memory.changed(TapeNode(ndarray(owner), parents, values, split))
+    rest = (None, None) if before is None else (before.node, before.value)
+    memory.changed(TapeNode(ndarray(owner), (rest[0], node), (rest[1], target), split))
     target._history = node, memory, memory.version
 
 

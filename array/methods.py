@@ -22,6 +22,7 @@ from blockfuse.array.functions import (
     selecting,
     shaping,
 )
+from blockfuse.array.history import cut
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.outside import outside, read_only, writing_outside
 from blockfuse.ir.operators import movement, pointwise
@@ -96,7 +97,9 @@ def _writing(name: str) -> Callable[..., Any]:
 
 def detach(self: ndarray) -> ndarray:
     """The same memory; gradients end here."""
-    return movement.stop_gradient(self)
+    result = movement.stop_gradient(self)
+    cut(result)
+    return result
 
 
 def wait_to_read(self: ndarray) -> None:

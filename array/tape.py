@@ -14,6 +14,7 @@ from blockfuse.array.functions.indexing import basic_index, is_basic
 from blockfuse.array.history import (
     TapeNode,
     Whole,
+    cut,
     link,
     memory_if_known,
     node_of,
@@ -42,6 +43,8 @@ class Tape:
         result = self.below.apply(operator, operands, attrs)
         if any(parents) and operator.gradient is not pointwise.FLAT and result.dtype.kind == "f":
             link(result, TapeNode(result, parents, operands, pullback_of(operator, attrs)))
+        elif any(parents):
+            cut(result)
         return result
 
     def update(

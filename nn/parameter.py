@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy
 
-from blockfuse.array import autograd, stamps
+from blockfuse.array import autograd, history, stamps
 from blockfuse.array.arguments import checked_dtype
 from blockfuse.array.devices import Device, check_device, current_device
 from blockfuse.array.eager import EAGER
@@ -158,7 +158,7 @@ class Parameter(Held):
         if self.grad_req == "null" or data.dtype.kind != "f":
             autograd.unmark(data)
         else:
-            variable = autograd.variable_of(data)
+            variable = history.variable_of(data)
             autograd.mark(data, self.grad_req, None if variable is None else variable.grad, held=True)
 
     # -- its value -------------------------------------------------------------------------------------------
@@ -285,18 +285,18 @@ class Parameter(Held):
 
     def zero_grad(self) -> None:
         """Set the gradient to zero, if there is one."""
-        variable = None if self._data is None else autograd.variable_of(self._data)
+        variable = None if self._data is None else history.variable_of(self._data)
         if variable is not None and variable.grad is not None:
             variable.grad[...] = 0
 
     def _has_fresh_grad(self) -> bool:
         """Whether ``backward`` has written here since ``_use_grad``."""
-        variable = autograd.variable_of(self.data())
+        variable = history.variable_of(self.data())
         return variable is not None and variable.fresh
 
     def _use_grad(self) -> None:
         """The gradient was used: until ``backward`` writes another one it is stale."""
-        variable = autograd.variable_of(self.data())
+        variable = history.variable_of(self.data())
         if variable is not None:
             variable.fresh = False
 

@@ -201,11 +201,11 @@ hypot = ufunc(
 
 # -- comparison and logic ------------------------------------------------------------------------------------
 
-equal = ufunc(numpy.equal, "({0} == {1})", FLAT)
+equal: Operator = ufunc(numpy.equal, "({0} == {1})", FLAT)
 not_equal = ufunc(numpy.not_equal, "({0} != {1})", FLAT)
-less = ufunc(numpy.less, "({0} < {1})", FLAT, kinds="fiu")
+less: Operator = ufunc(numpy.less, "({0} < {1})", FLAT, kinds="fiu")
 less_equal: Operator = ufunc(numpy.less_equal, "({0} <= {1})", FLAT, kinds="fiu")
-greater = ufunc(numpy.greater, "({0} > {1})", FLAT, kinds="fiu")
+greater: Operator = ufunc(numpy.greater, "({0} > {1})", FLAT, kinds="fiu")
 greater_equal: Operator = ufunc(numpy.greater_equal, "({0} >= {1})", FLAT, kinds="fiu")
 logical_and = ufunc(numpy.logical_and, "(truth({0}) & truth({1}))", FLAT)
 logical_or = ufunc(numpy.logical_or, "(truth({0}) | truth({1}))", FLAT)
