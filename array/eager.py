@@ -55,6 +55,7 @@ class Eager:
     """Computes with NumPy, records nothing."""
 
     recording = False
+    defers = False
 
     def apply(self, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         result = operator.meaning(*[data_of(o) for o in operands], **attrs)

@@ -117,7 +117,9 @@ class Memory:
         self.version = 0
         self.needed: set[weakref.ref[TapeNode]] = set()
         self.lost = False
-        self.rewritten = False  # a recorded operator wrote last: arrays without a link read their part of the whole
+        self.rewritten = (
+            False  # a recorded operator wrote last: arrays without a link read their part of the whole
+        )
         self._whole: Callable[[], TapeNode | None] = _nothing
         self._held: TapeNode | None = None
 

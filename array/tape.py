@@ -34,9 +34,10 @@ class Tape:
     """Notes the operators whose operands have a history. below: who computes."""
 
     recording = True
+    defers = False
 
     def __init__(self, below: Interpreter) -> None:
-        self.below = below if below.recording else EAGER  # operators that wait have no memory to look after
+        self.below = EAGER if below.defers else below  # operators that wait have no memory to look after
 
     def apply(self, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         parents = tuple(map(node_of, operands))

@@ -67,6 +67,7 @@ class Builder:
     """Writes one node for every operator call."""
 
     recording = True
+    defers = False
 
     def __init__(self, source: Source | None = None) -> None:
         self.source = source

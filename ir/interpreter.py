@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 
 class Interpreter(Protocol):
-    """What an operator call, a write or an escape turns into. recording: whether a graph is written."""
+    """What an operator call, a write or an escape turns into."""
 
-    recording: bool
+    recording: bool  # whether every operator must be seen, as a graph is written, or gradients are followed
+    defers: bool  # whether operators wait until somebody asks for a value
 
     def apply(self, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         """The value of ``operator(*operands, **attrs)``."""

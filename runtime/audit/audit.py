@@ -16,11 +16,12 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.array.pytree import flatten
 from blockfuse.ir import interpreter
 from blockfuse.ir.errors import AuditError, UsageError
-from blockfuse.runtime.audit.comparison import Outcome, Repetition, outcome_of, stream_state
+from blockfuse.runtime.audit.comparison import Outcome, Repetition, stream_state
 from blockfuse.runtime.audit.divergence import report
 from blockfuse.runtime.programs.backend import Backend
 from blockfuse.runtime.programs.no_result import NoResult
 from blockfuse.runtime.programs.program import Program
+from blockfuse.runtime.programs.updates import States
 
 _FAST_TYPES = (ndarray, bool, int, float)  # of arguments that a fast call takes
 Given = tuple[tuple[Any, ...], dict[str, Any]]
@@ -66,7 +67,9 @@ class Audit:
         due = self._calls + 1 >= self._next
         draws = bool(program.recording.draws)
         if due:
-            repetition = Repetition(self._call, copy.deepcopy(given), stream_state() if draws else None)
+            states = States.now(program.updates) if program.updates else None
+            stream = stream_state() if draws else None
+            repetition = Repetition(self._call, copy.deepcopy(given), stream, states)
         version = program.version
         result = call()
         if type(result) is NoResult or result is NotImplemented:
@@ -75,7 +78,7 @@ class Audit:
         if due:
             case.audited += 1
             self._next = self._due_after(self._calls)
-            self._compare(program, version, outcome_of(result, draws), repetition)
+            self._compare(program, version, repetition.outcome_of(result), repetition)
         return result
 
     def _due_after(self, calls: int) -> int:

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ from blockfuse.ir.flow import Flow
 from blockfuse.ir.lowering import Composite, Contraction, Reduction
 from blockfuse.ir.stream import STREAM
 from blockfuse.runtime.audit.rounding import NOISES, SPREADS, Noisy, Repeating, distance, largest
+from blockfuse.runtime.programs.updates import States, Updated
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,19 @@ class Outcome:
         return self.structure, [(a.dtype.name, a.shape) for a in self.arrays]
 
 
-def outcome_of(result: Any, draws: bool) -> Outcome:
-    """draws: whether the call draws random numbers, so that the stream is part of what it gave."""
+def outcome_of(result: Any, draws: bool, held: Sequence[numpy.ndarray] = ()) -> Outcome:
+    """draws: whether the call draws random numbers, so that the stream is part of what it gave.
+
+    held: by the memory that the call wrote to.
+    """
     arrays: list[ndarray] = []
+    if type(result) is Updated:
+        result, held = result.result, [value._data for value in result.values]
     try:
         structure = flatten_result(result, arrays, [])
     except Unstructured as error:
         raise TypeError(f"the result holds a {error}") from error
-    return Outcome(structure, [a._data for a in arrays], stream_state() if draws else None)
+    return Outcome(structure, [*(a._data for a in arrays), *held], stream_state() if draws else None)
 
 
 def stream_state() -> Any:
@@ -74,17 +80,29 @@ class Repetition:
     run: Callable[..., Any]  # of copies of ``given``
     given: tuple[Any, ...]
     stream: Any = None  # where the random stream was; None for a call that does not draw
+    states: States | None = None  # the memory that the call writes to
 
     def outcome(self, repeating: Repeating | None = None) -> Outcome:
         """What the call gives in Python, computed by ``repeating``."""
         given = copy.deepcopy(self.given)
         quiet = numpy.errstate(all="ignore")  # NumPy has given its warnings when the call was made first
-        with self.drawing(), modes.unusual(), quiet, interpreter.interpreting(repeating or Repeating()):
-            return outcome_of(self.run(*given), self.stream is not None)
+        with self.again(), modes.unusual(), quiet, interpreter.interpreting(repeating or Repeating()):
+            return self.outcome_of(self.run(*given))
 
-    def drawing(self) -> Any:
-        """The context in which the call draws what it drew."""
-        return nullcontext() if self.stream is None else STREAM.drawing_again(self.stream)
+    def outcome_of(self, result: Any) -> Outcome:
+        """What the call gave, by its result and by what is now in the memory that it wrote to."""
+        held = () if self.states is None else self.states.held()
+        return outcome_of(result, self.stream is not None, held)
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """The context in which the call draws what it drew, and meets the memory that it met."""
+        with ExitStack() as contexts:
+            if self.states is not None:
+                contexts.enter_context(self.states.rewound())
+            if self.stream is not None:
+                contexts.enter_context(STREAM.drawing_again(self.stream))
+            yield
 
     def sometimes_works(self) -> bool:
         """Whether rounding decides that the call raises."""

@@ -96,7 +96,7 @@ def report(
     log = Log()
     repetition.outcome(log)
     evidence = Evidence(wanted.arrays[difference.index], difference.index, difference.size, log)
-    with repetition.drawing():
+    with repetition.again():
         return f"{text}\n{_described(name, program, backend, arguments, evidence)}"
 
 

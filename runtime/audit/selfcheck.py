@@ -34,6 +34,7 @@ from blockfuse.runtime.programs.arguments import Arguments
 from blockfuse.runtime.programs.backend import Backend
 from blockfuse.runtime.programs.no_result import NoResult
 from blockfuse.runtime.programs.program import Program
+from blockfuse.runtime.programs.updates import States
 from blockfuse.tracer.recording.record import Recording
 
 MAX_TRIALS = 8  # of a program while others change what it reads
@@ -52,8 +53,9 @@ class SelfCheck:
     def prove(self, program: Program, recording: Recording, arguments: Arguments) -> None:
         """Hold a new program against the recording it was made from; raises CheckError if they differ."""
         stream = stream_state() if recording.draws else None
-        repetition = Repetition(self._run, (arguments.args, arguments.kwargs), stream)
-        wanted = repetition.outcome() if recording.draws else outcome_of(recording.result, False)
+        states = _states(program, recording)
+        repetition = Repetition(self._run, (arguments.args, arguments.kwargs), stream, states)
+        wanted = repetition.outcome() if recording.draws else repetition.outcome_of(recording.result)
         version = program.version
 
         def unchanged() -> bool:
@@ -76,7 +78,8 @@ class SelfCheck:
 
         version: of the program before the call.
         """
-        repetition = Repetition(self._run, (arguments.args, arguments.kwargs))
+        states = States.now(program.updates) if program.updates else None
+        repetition = Repetition(self._run, (arguments.args, arguments.kwargs), states=states)
         try:
             wanted = repetition.outcome()
         except Exception as error:
@@ -135,7 +138,7 @@ class SelfCheck:
         trial.program.executable.prove(proven)
         if not apart:
             return
-        with trial.repetition.drawing():
+        with trial.repetition.again():
             result = trial.program.ask_entry(trial.arrays, trial.numbers)
             if result is NotImplemented:
                 return
@@ -145,7 +148,7 @@ class SelfCheck:
     def _held(self, trial: _Trial, policy: ExecutionPolicy) -> set[Variant]:
         """The variants that a call took, right as they were."""
         ran: set[Variant] = set()
-        with trial.repetition.drawing():
+        with trial.repetition.again():
             result = trial.program.run_by(policy, trial.arrays, trial.numbers, ran)
             if result is NoResult.UNKNOWN:
                 return set()
@@ -205,6 +208,13 @@ class _Trial:
         difference = self.differs(found)
         if difference is not None:
             raise _Differs(difference)
+
+
+def _states(program: Program, recording: Recording) -> States | None:
+    """What a recorded call wrote to, with what it held before."""
+    if not recording.updates:
+        return None
+    return States(program.updates.arrays(), [u.before for u in recording.updates], recording.changes)
 
 
 def _recomputed(program: Program, arguments: list[ndarray]) -> Any:

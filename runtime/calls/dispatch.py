@@ -161,7 +161,7 @@ class Hybrid:
                 self._check.prove_variants(program, version, result, unproven, call.arguments)
             else:
                 program.executable.prove(unproven)
-        return result
+        return program.finished(result)
 
     def _find_device(self) -> Device | None:
         return self._backend().find_device()

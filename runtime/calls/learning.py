@@ -17,6 +17,7 @@ from blockfuse.runtime.calls.owner import Owner
 from blockfuse.runtime.programs.backend import Backend
 from blockfuse.runtime.programs.failures import CompilerFailures
 from blockfuse.runtime.programs.program import Program
+from blockfuse.runtime.programs.updates import States
 from blockfuse.tracer.generalize.rehearsal import rehearse
 from blockfuse.tracer.recording.record import Code, Recording, record
 from blockfuse.tracer.recording.recorder import Recorder
@@ -108,7 +109,7 @@ class Learner:
         while call.given:
             found = rehearse(
                 recording,
-                lambda given: self._owner.run(*given),
+                partial(self._run_again, recording),
                 self._roots,
                 (arguments.structure, arguments.arrays, arguments.values),
                 call.given,
@@ -119,6 +120,14 @@ class Learner:
             specialization.refuse(found)
             call = call.specialized(found.indices)
         return recording, call
+
+    def _run_again(self, recording: Recording, given: tuple[Any, Any]) -> Any:
+        """The call once more, from what was there when it was recorded; what it writes is not kept."""
+        if not recording.updates:
+            return self._owner.run(*given)
+        arrays = [update.origin.array() for update in recording.updates]
+        with States(arrays, [u.before for u in recording.updates], recording.changes).rewound():
+            return self._owner.run(*given)
 
     def _program_for_every_size(
         self, call: Call, recording: Recording, backend: Backend

@@ -26,6 +26,7 @@ from blockfuse.runtime.programs.fast_calls import calls_of_any_form, positional_
 from blockfuse.runtime.programs.guards import guarded, quick_check
 from blockfuse.runtime.programs.no_result import NoResult
 from blockfuse.runtime.programs.number_arguments import conversion
+from blockfuse.runtime.programs.updates import Updated, Updates
 from blockfuse.tracer.certificate.traced_numbers import Operand
 from blockfuse.tracer.flow.replay import flow_of
 from blockfuse.tracer.generalize.every_size import EverySize
@@ -66,6 +67,7 @@ class Program:
         self._every_size = every_size
         self.executable = self.backend.load(self.schedule)  # in memory
         self.entry = self.backend.entry(self.executable)  # of arrays only; None where calls go through Python
+        self.updates = Updates([u.origin for u in self.recording.updates])
         self.bound: list[numpy.ndarray] = []  # the values behind the parameters of the schedule
         self._gives_one = len(self.schedule_results()) == 1
         self._binding = Turn()
@@ -187,7 +189,7 @@ class Program:
         values: Sequence[Any] = (),
         unproven: set[Variant] | None = None,
     ) -> Any:
-        """The result for arguments of the right signature and mode (any memory layout, host calls).
+        """The result for arguments of the right signature and mode (any memory layout, host calls), for ``finished``.
 
         values: the static ones among the arguments. UNKNOWN where the flow has not been seen, PYTHON where a number
         is none that the program can take, or where an operator raises. unproven: takes the variants that ran and that
@@ -237,20 +239,31 @@ class Program:
         return len(self.schedule.blocks) == 1 or modes.is_training()
 
     def _structured(self, results: list[ndarray]) -> Any:
+        """The result; or ``Updated`` where there is something to write."""
         assert self.recording.structure is not None
-        return rebuild(self.recording.structure, results.__getitem__, self.recording.statics)
+        result = rebuild(self.recording.structure, results.__getitem__, self.recording.statics)
+        return Updated(result, results[-len(self.updates) :]) if self.updates else result
+
+    def finished(self, result: Any) -> Any:
+        """A result of ``run``, and everything written that belongs to it."""
+        if type(result) is not Updated:
+            return result
+        self.updates.write(result.values)
+        return result.result
 
     def _checked_entry(self) -> Callable[..., Any] | None:
         """The native entry, wrapped only where there is something to check or to rebuild; None where there is none."""
         if self.entry is None:
             return None
         entry = guarded(self.state, self.entry)
-        if self.recording.structure == Leaf(0):
+        if self.recording.structure == Leaf(0) and not self.updates:
             return entry
 
         def call(*arguments: Any) -> Any:
             result = entry(*arguments)
-            return result if result is NotImplemented else self._structured(self._as_list(result))
+            return (
+                result if result is NotImplemented else self.finished(self._structured(self._as_list(result)))
+            )
 
         return call
 

@@ -20,6 +20,11 @@ class Origin:
     holder: Any  # a parameter, or the array itself (ours or NumPy's)
     is_gradient: bool = False  # of the parameter
 
+    @property
+    def key(self) -> tuple[int, bool]:
+        """Equal for what lies in the same place."""
+        return id(self.holder), self.is_gradient
+
     def array(self) -> numpy.ndarray:
         """The present values."""
         held = self.holder._data if is_watched(self.holder) else self.holder

@@ -66,6 +66,8 @@ class Segmented(Eager):
     gain: about how many nanoseconds segments saved.
     """
 
+    defers = True
+
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
         self.changing = self.crowded = False

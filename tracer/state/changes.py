@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from threading import get_ident
 from typing import Any
 
 from blockfuse.array import stamps
@@ -23,6 +25,16 @@ class Changes:
         for array in (*arrays, *(getattr(value, "_data", None) for value in watched)):
             if isinstance(array, ndarray) and array._pending is None:
                 stamps.watch_buffer(array._data, self)
+
+    @contextmanager
+    def overlooked(self) -> Iterator[None]:
+        """What this thread writes in here is no change."""
+        here = get_ident()
+        before, self._is_own = self._is_own, lambda: get_ident() == here
+        try:
+            yield
+        finally:
+            self._is_own = before
 
     def invalidate(self) -> None:
         """See ``stamps.Watcher``."""

@@ -1,0 +1,87 @@
+"""What a program writes once everything is computed: parameters, their gradients, arrays that attributes hold."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Any
+
+import numpy
+
+from blockfuse.array import stamps
+from blockfuse.array.ndarray import ndarray
+from blockfuse.tracer.flow.origins import Origin
+from blockfuse.tracer.state.changes import Changes
+
+
+@dataclass(frozen=True)
+class Updated:
+    """A result, and the values that are not written yet."""
+
+    result: Any
+    values: Sequence[ndarray]
+
+
+class Updates:
+    """The arrays that a program writes to, in the order of their values behind its results."""
+
+    def __init__(self, origins: Sequence[Origin]) -> None:
+        self._origins = origins
+
+    def __len__(self) -> int:
+        return len(self._origins)
+
+    def arrays(self) -> list[numpy.ndarray]:
+        """The memory as it is now."""
+        return [origin.array() for origin in self._origins]
+
+    def write(self, values: Sequence[ndarray]) -> None:
+        """All values, or none where Ctrl-C comes before."""
+        write(self.arrays(), [value._data for value in values])
+
+
+def write(arrays: Sequence[numpy.ndarray], values: Sequence[numpy.ndarray]) -> None:
+    """Write each value into its array. One call of functions in C, between which no handler of a signal runs."""
+    for array in arrays:
+        stamps.writing(array)
+    try:
+        deque(map(numpy.ndarray.__setitem__, arrays, repeat(Ellipsis), values), 0)
+    finally:
+        for array in arrays:
+            stamps.written(array)
+
+
+class States:
+    """Memory that calls write to, for calls that are made again: each begins with what the memory held ``before``."""
+
+    def __init__(
+        self,
+        arrays: Sequence[numpy.ndarray],
+        before: Sequence[numpy.ndarray],
+        changes: Changes | None = None,  # is not told of what is written here
+    ) -> None:
+        self._arrays, self._before, self._changes = arrays, before, changes
+
+    @classmethod
+    def now(cls, updates: Updates) -> States:
+        """Those of a program whose call is about to begin."""
+        arrays = updates.arrays()
+        return cls(arrays, [a.copy() for a in arrays])
+
+    def held(self) -> list[numpy.ndarray]:
+        """Copies of what the memory holds now."""
+        return [a.copy() for a in self._arrays]
+
+    @contextmanager
+    def rewound(self) -> Iterator[None]:
+        """The memory holds what it held before; afterwards again what it holds now."""
+        now = self.held()
+        with self._changes.overlooked() if self._changes is not None else nullcontext():
+            write(self._arrays, self._before)
+            try:
+                yield
+            finally:
+                write(self._arrays, now)
