@@ -85,6 +85,9 @@ class Eager:
     def impure(self, what: str) -> None:
         """Nothing is recorded, so nothing need be repeated."""
 
+    def follow(self) -> None:
+        """There is nobody who would care."""
+
     def visit(self, block: Any) -> None:
         """Nothing rests on the block's state."""
 

@@ -38,6 +38,7 @@ class Tape:
 
     def __init__(self, below: Interpreter) -> None:
         self.below = EAGER if below.defers else below  # operators that wait have no memory to look after
+        self.below.follow()
 
     def apply(self, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         parents = tuple(map(node_of, operands))
@@ -78,6 +79,9 @@ class Tape:
 
     def impure(self, what: str) -> None:
         self.below.impure(what)
+
+    def follow(self) -> None:
+        self.below.follow()
 
     def visit(self, block: Any) -> None:
         self.below.visit(block)

@@ -89,6 +89,9 @@ class Builder:
     def impure(self, what: str) -> None:
         raise TraceError(f"an expansion cannot {what}")
 
+    def follow(self) -> None:
+        raise TraceError("an expansion calls operators, and does not follow gradients")
+
     def visit(self, block: Any) -> None:
         raise TraceError("an expansion calls operators, not blocks")
 

@@ -42,6 +42,9 @@ class Interpreter(Protocol):
     def impure(self, what: str) -> None:
         """Something happens that no operator stands for: the random stream is seeded, a file is read."""
 
+    def follow(self) -> None:
+        """Gradients are followed from now on: what they will need is in no variable of Python."""
+
     def visit(self, block: Any) -> None:
         """The ``forward`` of ``block`` is about to run."""
 
