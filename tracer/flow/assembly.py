@@ -51,19 +51,19 @@ class Assembly:
         self.carriers: dict[Node, tuple[int, int, InductionVariable | None]] = {}
         self.exported: dict[Node, Node] = {}  # register -> the value that it holds
         self._registers: dict[tuple[int, int], Node] = {}
-        self._leaves: dict[int, Node] = {}  # id of what holds an array -> its leaf
+        self._leaves: dict[tuple[int, bool], Node] = {}  # key of an origin -> its leaf
         self._constants: dict[Any, Node] = {}  # bits -> the one node with them
         self._interned: dict[Node, Node] = {}  # any constant -> the one with its bits
 
     def leaf(self, node: Node, origin: Origin) -> Node:
         """The one leaf for a parameter or a captured array, under a name of its own."""
-        known = self._leaves.get(id(origin.holder))
+        known = self._leaves.get(origin.key)
         if known is None:
             names = {n.attrs["name"] for n in (*self.arguments, *self.origins)}
             name, repeats = origin.name, 1
             while name in names:
                 name, repeats = f"{origin.name}.{repeats}", repeats + 1
-            known = self._leaves[id(origin.holder)] = leaf(node.operator, name, node.type)
+            known = self._leaves[origin.key] = leaf(node.operator, name, node.type)
             self.origins[known] = origin
         return known
 

@@ -31,5 +31,5 @@ class Origin:
         if self.is_gradient:
             variable = variable_of(held)
             assert variable is not None
-            held = variable.grad
+            held = variable.room(held)
         return held._data if isinstance(held, ndarray) else held

@@ -117,7 +117,7 @@ class EverySize:
             return bool(frozen(one.attrs["value"]) == frozen(other.attrs["value"]))
         origin, found = self.first.origins.get(one), self.second.origins.get(other)
         same = one.operator is other.operator and one.type == other.type
-        return same and origin is not None and found is not None and origin.holder is found.holder
+        return same and origin is not None and found is not None and origin.key == found.key
 
     # -- other sizes -----------------------------------------------------------------------------------------
 

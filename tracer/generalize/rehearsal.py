@@ -189,7 +189,7 @@ class _Rehearser(Recorder):
             if one.operator is constant:
                 _require(other.operator is constant and _frozen(one.attrs) == _frozen(other.attrs))
             else:
-                _require(path.origins[one].holder is self.path.origins[other].holder)
+                _require(path.origins[one].key == self.path.origins[other].key)
 
 
 def _frozen(attrs: dict[str, Any]) -> Any:

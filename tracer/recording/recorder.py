@@ -10,7 +10,6 @@ import types
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from dataclasses import replace
 from threading import get_ident
 from typing import Any
 

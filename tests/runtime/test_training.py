@@ -1,0 +1,397 @@
+"""Steps of training as programs: what they compute, what they write and when, and what others see of it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+import pytest
+
+import blockfuse
+from blockfuse import autograd, nn, np, npx
+from blockfuse.array.ndarray import ndarray
+from blockfuse.ir.errors import AuditError, GradientError
+from blockfuse.runtime.programs import updates
+from blockfuse.runtime.programs.program import Program
+
+Step = Callable[..., Any]
+
+
+class Momentum:
+    """Stochastic gradient descent with momentum; everything that changes is an array."""
+
+    def __init__(self, net: nn.Block, rate: float = 0.1) -> None:
+        self.parameters = [p for p in net.collect_params().values() if p.grad_req != "null"]
+        self.rate = np.array(rate)
+        self.speeds = [np.zeros(p.shape) for p in self.parameters]
+        self.count = np.array(0.0)
+
+    def step(self) -> None:
+        count = self.count
+        count += 1
+        for parameter, speed in zip(self.parameters, self.speeds, strict=True):
+            speed[...] = speed * 0.9 + parameter.grad()
+            weight = parameter.data()
+            weight -= self.rate * speed
+
+
+def net_of(*layers: nn.Block, features: int = 6) -> nn.Sequential:
+    """A net of these layers, the same in every call."""
+    np.random.seed(0)
+    net = nn.Sequential()
+    net.add(*layers)
+    net.initialize(init="xavier")
+    net(np.ones((1, features)))
+    return net
+
+
+def classifier() -> nn.Sequential:
+    return net_of(nn.Dense(8, activation="relu"), nn.Dense(3))
+
+
+def loss_of(net: nn.Block, x: ndarray, labels: ndarray) -> ndarray:
+    return -npx.pick(npx.log_softmax(net(x)), labels).mean()
+
+
+def step_of(net: nn.Block, optimizer: Momentum) -> Step:
+    def step(x: ndarray, labels: ndarray) -> ndarray:
+        with autograd.record():
+            loss = loss_of(net, x, labels)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return step
+
+
+def batches(count: int, items: int = 4, features: int = 6) -> list[tuple[ndarray, ndarray]]:
+    rng = numpy.random.default_rng(3)
+    return [
+        (np.array(rng.normal(size=(items, features)).astype("float32")), np.array(rng.integers(0, 3, items)))
+        for _ in range(count)
+    ]
+
+
+def held_by(net: nn.Block, optimizer: Momentum) -> list[numpy.ndarray]:
+    """Everything that a step writes."""
+    arrays = [p.data() for p in net.collect_params().values()] + [p.grad() for p in optimizer.parameters]
+    return [a.asnumpy() for a in (*arrays, *optimizer.speeds, optimizer.count)]
+
+
+def twins(make: Callable[[], nn.Block], **options: Any) -> tuple[Any, Any, Step, Step, Any]:
+    """Two equal nets with their optimizers, a step of each, and the hybridized one of the second."""
+    plain, other = make(), make()
+    first, second = Momentum(plain), Momentum(other)
+    compiled = blockfuse.hybridize(step_of(other, second), **options)
+    return (plain, first), (other, second), step_of(plain, first), compiled, other
+
+
+def programs_of(step: Any) -> list[Program]:
+    return [c.program for c in step._hybrid.cases.values() if c.program is not None]
+
+
+def assert_close(found: list[numpy.ndarray], wanted: list[numpy.ndarray]) -> None:
+    for a, b in zip(found, wanted, strict=True):
+        numpy.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)
+
+
+def test_a_compiled_step_trains_as_the_eager_one() -> None:
+    plain, other, eager, compiled, _ = twins(classifier)
+    for x, labels in batches(12):
+        numpy.testing.assert_allclose(float(compiled(x, labels)), float(eager(x, labels)), rtol=1e-5)
+    assert_close(held_by(*other), held_by(*plain))
+    (program,) = programs_of(compiled)
+    assert len(program.updates) == 4 * 3 + 1
+    assert "compiled" in compiled.explain()
+
+
+def test_the_recording_step_counts_once() -> None:
+    _, other, _, compiled, _ = twins(classifier)
+    compiled(*batches(1)[0])
+    assert float(other[1].count) == 1
+    assert programs_of(compiled)
+
+
+def test_others_see_what_a_step_wrote() -> None:
+    _, _, _, compiled, net = twins(classifier)
+    x, labels = batches(1)[0]
+    predict = blockfuse.hybridize(lambda x: net(x))
+    for _ in range(4):
+        predict(x)
+        compiled(x, labels)
+        numpy.testing.assert_allclose(predict(x).asnumpy(), net(x).asnumpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_step_sees_what_others_wrote() -> None:
+    plain, other, eager, compiled, _ = twins(classifier)
+    x, labels = batches(1)[0]
+    for n in range(6):
+        for net, optimizer in (plain, other):
+            optimizer.rate[...] = 0.1 / (n + 1)
+            if n == 3:
+                net[0].weight.set_data(np.ones((8, 6)) * 0.1)
+            if n == 4:
+                optimizer.speeds[0][...] = 0
+        eager(x, labels)
+        compiled(x, labels)
+    assert_close(held_by(*other), held_by(*plain))
+    assert len(programs_of(compiled)) == 1
+
+
+def test_gradients_that_add_up_do_so_over_compiled_calls() -> None:
+    def accumulating(net: nn.Block) -> Step:
+        net.setattr("grad_req", "add")
+
+        def step(x: ndarray, labels: ndarray) -> ndarray:
+            with autograd.record():
+                loss = loss_of(net, x, labels)
+            loss.backward()
+            return loss
+
+        return step
+
+    plain, other = classifier(), classifier()
+    eager, compiled = accumulating(plain), blockfuse.hybridize(accumulating(other))
+    for x, labels in batches(5):
+        eager(x, labels)
+        compiled(x, labels)
+    grads = [[p.grad().asnumpy() for p in net.collect_params().values()] for net in (other, plain)]
+    assert_close(*grads)
+    other.zero_grad()
+    plain.zero_grad()
+    x, labels = batches(1)[0]
+    eager(x, labels), compiled(x, labels)
+    grads = [[p.grad().asnumpy() for p in net.collect_params().values()] for net in (other, plain)]
+    assert_close(*grads)
+    assert programs_of(compiled)
+
+
+class Halving(nn.Block):
+    """The seed document's net with a loop on its own values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = nn.Dense(6, activation="relu", in_units=6)
+
+    def forward(self, x: ndarray) -> ndarray:
+        x = self.dense(self.dense(x))
+        while np.abs(x).sum() > 1:
+            x = x / 2
+        return x
+
+
+def halving() -> Halving:
+    np.random.seed(0)
+    net = Halving()
+    net.initialize(init="xavier")
+    return net
+
+
+def test_the_gradient_is_that_of_the_way_taken() -> None:
+    plain, other = halving(), halving()
+    first, second = Momentum(plain, 0.01), Momentum(other, 0.01)
+
+    def step_through(net: nn.Block, optimizer: Momentum) -> Step:
+        def step(x: ndarray) -> ndarray:
+            with autograd.record():
+                loss = ((net(x) - 0.3) ** 2).sum()
+                if loss > 0.5:
+                    loss = loss * 0.5
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        return step
+
+    eager, compiled = step_through(plain, first), blockfuse.hybridize(step_through(other, second))
+    rng = numpy.random.default_rng(1)
+    for n in range(40):
+        x = np.array((rng.normal(size=(2, 6)) * 4.0 ** (n % 5)).astype("float32"))
+        numpy.testing.assert_allclose(float(compiled(x)), float(eager(x)), rtol=1e-5, atol=1e-6)
+        assert_close(held_by(other, second), held_by(plain, first))
+    (program,) = programs_of(compiled)
+    assert program.executable.calls() > 10
+
+
+def test_dropout_draws_the_same_masks() -> None:
+    def dropping() -> nn.Sequential:
+        return net_of(nn.Dense(16, activation="relu"), nn.Dropout(0.5), nn.Dense(3))
+
+    plain, other, eager, compiled, _ = twins(dropping)
+    for n, (x, labels) in enumerate(batches(8)):
+        np.random.seed(n)
+        wanted = float(eager(x, labels))
+        np.random.seed(n)
+        numpy.testing.assert_allclose(float(compiled(x, labels)), wanted, rtol=1e-5)
+    assert_close(held_by(*other), held_by(*plain))
+    assert programs_of(compiled)
+
+
+def test_an_interrupt_leaves_all_or_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, other, _, compiled, _ = twins(classifier)
+    x, labels = batches(1)[0]
+    for _ in range(3):
+        compiled(x, labels)
+    before = held_by(*other)
+    write = updates.write
+
+    def interrupted(*arguments: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        write(*arguments)
+
+    with monkeypatch.context() as context:
+        context.setattr(updates, "write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            compiled(x, labels)
+    for a, b in zip(held_by(*other), before, strict=True):
+        numpy.testing.assert_array_equal(a, b)
+    compiled(x, labels)
+    assert float(other[1].count) == 4
+
+
+def test_audits_repeat_a_step_from_where_it_began() -> None:
+    plain, other, eager, compiled, _ = twins(classifier, audit=1)
+    for x, labels in batches(6):
+        eager(x, labels)
+        compiled(x, labels)
+    assert_close(held_by(*other), held_by(*plain))
+    (case,) = compiled._hybrid.cases.values()
+    assert case.audited > 3
+
+
+def test_an_audit_catches_a_wrong_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, _, _, compiled, _ = twins(classifier, audit=1)
+    x, labels = batches(1)[0]
+    compiled(x, labels)
+    write = updates.write
+
+    def wrong(arrays: list[numpy.ndarray], values: list[numpy.ndarray]) -> None:
+        write(arrays, [values[0] + 1, *values[1:]])
+
+    with monkeypatch.context() as context:
+        context.setattr(updates, "write", wrong)
+        with pytest.raises(AuditError):
+            compiled(x, labels)
+
+
+def test_a_step_with_a_number_that_changes_writes_once_a_call() -> None:
+    plain, other = classifier(), classifier()
+
+    def scaled(net: nn.Block) -> Step:
+        parameters = list(net.collect_params().values())
+
+        def step(x: ndarray, labels: ndarray, rate: float) -> ndarray:
+            with autograd.record():
+                loss = loss_of(net, x, labels)
+            loss.backward()
+            for parameter in parameters:
+                weight = parameter.data()
+                weight -= parameter.grad() * rate
+            return loss
+
+        return step
+
+    eager, compiled = scaled(plain), blockfuse.hybridize(scaled(other))
+    for n, (x, labels) in enumerate(batches(10)):
+        eager(x, labels, 0.1 / (n + 1))
+        compiled(x, labels, 0.1 / (n + 1))
+        pairs = zip(other.collect_params().values(), plain.collect_params().values(), strict=True)
+        for a, b in pairs:
+            numpy.testing.assert_allclose(a.data().asnumpy(), b.data().asnumpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_result_that_can_still_be_asked_for_gradients_is_not_compiled() -> None:
+    net = classifier()
+
+    @blockfuse.hybridize
+    def forward(x: ndarray, labels: ndarray) -> ndarray:
+        with autograd.record():
+            return loss_of(net, x, labels)
+
+    x, labels = batches(1)[0]
+    for _ in range(3):
+        loss = forward(x, labels)
+        loss.backward()
+    assert "gradient can still be asked for" in forward.explain()
+    with pytest.raises(GradientError, match="retain_graph"):
+        loss.backward()
+
+
+def test_gradients_of_arrays_that_no_parameter_holds_run_in_python() -> None:
+    weight = np.ones((3,))
+    weight.attach_grad()
+
+    @blockfuse.hybridize
+    def step(x: ndarray) -> ndarray:
+        with autograd.record():
+            loss = (x * weight).sum()
+        loss.backward()
+        return weight.grad * 2
+
+    for n in range(4):
+        x = np.array([1.0, 2.0, 3.0]) * (n + 1)
+        assert step(x).asnumpy().tolist() == [2.0 * (n + 1), 4.0 * (n + 1), 6.0 * (n + 1)]
+
+
+def test_steps_of_two_nets_in_two_threads() -> None:
+    pairs = [twins(classifier) for _ in range(2)]
+    failures: list[BaseException] = []
+
+    def train(pair: Any) -> None:
+        try:
+            for x, labels in batches(30):
+                pair[3](x, labels)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=train, args=(pair,)) for pair in pairs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    for plain, other, eager, *_ in pairs:
+        for x, labels in batches(30):
+            eager(x, labels)
+        assert_close(held_by(*other), held_by(*plain))
+
+
+def test_a_parameter_that_becomes_another_array_is_found() -> None:
+    plain, other, eager, compiled, _ = twins(classifier)
+    x, labels = batches(1)[0]
+    for n in range(8):
+        if n == 4:
+            for net, _ in (plain, other):
+                np.random.seed(7)
+                net.initialize(init="xavier", force_reinit=True)
+        eager(x, labels)
+        compiled(x, labels)
+    assert_close(held_by(*other), held_by(*plain))
+
+
+@pytest.mark.parametrize("items", [0, 1])
+def test_small_batches(items: int) -> None:
+    plain, other = classifier(), classifier()
+
+    def summed(net: nn.Block) -> Step:
+        def step(x: ndarray) -> ndarray:
+            with autograd.record():
+                loss = (net(x) ** 2).sum()
+            loss.backward()
+            for parameter in net.collect_params().values():
+                weight = parameter.data()
+                weight -= parameter.grad() * 0.1
+            return loss
+
+        return step
+
+    eager, compiled = summed(plain), blockfuse.hybridize(summed(other))
+    for _ in range(4):
+        x = np.ones((items, 6))
+        numpy.testing.assert_allclose(float(compiled(x)), float(eager(x)), rtol=1e-5)
+    pairs = zip(other.collect_params().values(), plain.collect_params().values(), strict=True)
+    for a, b in pairs:
+        numpy.testing.assert_allclose(a.data().asnumpy(), b.data().asnumpy(), rtol=1e-5, atol=1e-6)
