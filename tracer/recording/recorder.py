@@ -55,7 +55,6 @@ class Recorder(Eager):
         self.failure: Exception | None = None  # of ours; the call itself went on
         self._writing = _Writing(self)
         self._follows = False  # gradients
-        self._follows = False  # gradients
         self._updating = 0  # the thread that is writing to an array that was there before
         self.raised = False  # an operator raised for the values that it met, and Python went another way
         self.given = arguments
@@ -177,8 +176,6 @@ class Recorder(Eager):
             here = self._stack.here(self.outermost, on_induction)
             if self._follows:
                 here = replace(here, apart=True)
-            if self._follows:
-                here = replace(here, apart=True)
         self.memory.time = self._stack.time
         position = len(self.sequence)
         self.events.append(
@@ -201,12 +198,6 @@ class Recorder(Eager):
 
     def impure(self, what: str) -> None:
         self._stop(what)
-
-    def follow(self) -> None:
-        """NOTE [gradients and joins] How many rounds a loop went, and which branch was taken, decides what ``backward``
-        will do, and no variable says so: from here on no two ways join, and no loop closes.
-        """
-        self._follows = True
 
     def follow(self) -> None:
         """NOTE [gradients and joins] How many rounds a loop went, and which branch was taken, decides what ``backward``
