@@ -11,6 +11,7 @@ misses nothing.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -89,19 +90,30 @@ readers: set[weakref.ref[Any]] = set()  # changed by one-step methods only, for 
 def writing(data: numpy.ndarray) -> None:
     """Memory of ``data`` is about to be written."""
     if readers:
-        owner = owner_of(data)
-        for reference in tuple(readers):
-            reader = reference()
-            if reader is None:
-                readers.discard(reference)
-            else:
+        writing_to((owner_of(data),))
+
+
+def writing_to(owners: Sequence[numpy.ndarray]) -> None:
+    """Memory of all these owners is about to be written."""
+    for reference in tuple(readers):
+        reader = reference()
+        if reader is None:
+            readers.discard(reference)
+        else:
+            for owner in owners:
                 reader.read(owner)
 
 
 def written(data: numpy.ndarray) -> None:
     """Memory of ``data`` was written."""
     if _buffers:
-        entry = _buffers.get(id(owner_of(data)))
+        written_to((owner_of(data),))
+
+
+def written_to(owners: Sequence[numpy.ndarray]) -> None:
+    """Memory of all these owners was written."""
+    for owner in owners:
+        entry = _buffers.get(id(owner))
         if entry is not None:
             entry[1].notify()
 

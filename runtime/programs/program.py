@@ -180,6 +180,7 @@ class Program:
             {leaf.attrs["name"]: a for leaf, a in zip(self._leaves(), arrays, strict=True)}
         )
         self.executable.bind(self.bound)
+        self.updates.bind()
 
     # -- running ---------------------------------------------------------------------------------------------
 

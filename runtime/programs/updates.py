@@ -30,6 +30,7 @@ class Updates:
 
     def __init__(self, origins: Sequence[Origin]) -> None:
         self._origins = origins
+        self._bound: list[numpy.ndarray] = []
 
     def __len__(self) -> int:
         return len(self._origins)
@@ -38,20 +39,24 @@ class Updates:
         """The memory as it is now."""
         return [origin.array() for origin in self._origins]
 
+    def bind(self) -> None:
+        """Write into the memory as it is now, from now on."""
+        self._bound = self.arrays()
+
     def write(self, values: Sequence[ndarray]) -> None:
         """All values, or none where Ctrl-C comes before."""
-        write(self.arrays(), [value._data for value in values])
+        write(self._bound, [value._data for value in values])
 
 
 def write(arrays: Sequence[numpy.ndarray], values: Sequence[numpy.ndarray]) -> None:
-    """Write each value into its array. One call of functions in C, between which no handler of a signal runs."""
-    for array in arrays:
-        stamps.writing(array)
+    """Write each value into its array, which owns its memory. One call of functions in C, between which no handler of a
+    signal runs.
+    """
+    stamps.writing_to(arrays)
     try:
         deque(map(numpy.ndarray.__setitem__, arrays, repeat(Ellipsis), values), 0)
     finally:
-        for array in arrays:
-            stamps.written(array)
+        stamps.written_to(arrays)
 
 
 class States:
