@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 from typing import Any
 
-from blockfuse.array.history import TapeNode, link, node_of
+from blockfuse.array.functions.creation import asarray
+from blockfuse.array.history import TapeNode, node_of, seen_as
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.tape import Expansion, Tape, untaped
 from blockfuse.ir import interpreter
@@ -29,7 +30,7 @@ def gradients(
     gradient of a node is there when it is visited, and sums are added in the same order whoever computes.
     """
     base = untaped(interpreter.current())
-    walk = _Walk(base, wanted, keep)
+    walk = _Walk(base, wanted, keep, record)
     with interpreting(Tape(base) if record else base):
         for node, value, grad in heads:
             walk.add(node, value, grad)
@@ -38,9 +39,11 @@ def gradients(
 
 
 class _Walk:
-    def __init__(self, base: interpreter.Interpreter, wanted: Iterable[TapeNode] | None, keep: bool) -> None:
+    def __init__(
+        self, base: interpreter.Interpreter, wanted: Iterable[TapeNode] | None, keep: bool, record: bool
+    ) -> None:
         self.found: dict[TapeNode, ndarray] = {}
-        self._base, self._keep = base, keep
+        self._base, self._keep, self._record = base, keep, record
         self._wanted = None if wanted is None else set(wanted)
         self._leading: set[TapeNode] | None = None  # to what is wanted
         self._heap: list[tuple[int, TapeNode]] = []
@@ -74,7 +77,10 @@ class _Walk:
         if isinstance(node.pullback, Expansion):
             self._expand(node, node.pullback, grad)
         else:
-            parts = node.pullback(grad, value, *node.operands)
+            operands = node.operands
+            if self._record:
+                value, operands = _with_node(value, node), tuple(map(_with_node, operands, node.parents))
+            parts = node.pullback(grad, value, *operands)
             for parent, operand, part in zip(node.parents, node.operands, parts, strict=True):
                 if parent is not None and part is not None and self._leads(parent):
                     self.add(parent, operand, fitted(part() if callable(part) else part, parent))
@@ -97,10 +103,15 @@ class _Walk:
 
 
 def _with_node(operand: Any, node: TapeNode | None) -> Any:
-    """The operand as it was: with its history."""
-    if node is not None and node_of(operand) is not node:
-        link(operand, node)
-    return operand
+    """The operand as it was: with the history that it had, whatever became of the array."""
+    if type(operand) is not ndarray:
+        return operand
+    history = operand._history
+    if history is not None and history[0] is node and history[2] == history[1].version:
+        return operand
+    copy = ndarray(operand._data)
+    seen_as(copy, node)
+    return copy
 
 
 def _leading_to(wanted: set[TapeNode], heads: list[TapeNode]) -> set[TapeNode]:
@@ -163,6 +174,7 @@ def head_gradient(head: ndarray, grad: Any) -> ndarray:
     """The gradient that a head starts with: ones where the user gives none."""
     if grad is None:
         return movement.filled(1, head.shape, head.dtype)
-    if grad.shape != head.shape:
-        raise ShapeError(f"a head of shape {head.shape} cannot have a gradient of shape {grad.shape}")
-    return grad
+    given = asarray(grad)
+    if given.shape != head.shape:
+        raise ShapeError(f"a head of shape {head.shape} cannot have a gradient of shape {given.shape}")
+    return given.astype(str(head.dtype), copy=False)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy
 
 from blockfuse.array import stamps
+from blockfuse.array.memory import note_view
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir import interpreter
 from blockfuse.ir.errors import DTypeError
@@ -59,7 +60,10 @@ class Eager:
 
     def apply(self, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         result = operator.meaning(*[data_of(o) for o in operands], **attrs)
-        return ndarray(result if type(result) is numpy.ndarray else numpy.asarray(result))
+        made = ndarray(result if type(result) is numpy.ndarray else numpy.asarray(result))
+        if made._data.base is not None:
+            note_view(made)
+        return made
 
     def update(
         self, target: ndarray, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]

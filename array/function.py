@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
+import weakref
+from typing import Any, NamedTuple
+
+import numpy
 
 from blockfuse.array.backward import Parts
-from blockfuse.array.functions.creation import zeros
-from blockfuse.array.history import TapeNode, link, node_of
+from blockfuse.array.functions.creation import asarray, zeros
+from blockfuse.array.history import TapeNode, link, node_of, seen_as
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.tape import is_taping, untaped
 from blockfuse.ir import interpreter
@@ -51,36 +53,91 @@ class Function:
         parents = tuple(map(node_of, inputs)) if is_taping() else ()
         with interpreting(untaped(interpreter.current())):
             results = self.forward(*inputs)
-        if not any(parents):
-            return results
-        listed = list(results) if isinstance(results, list | tuple) else [results]
-        outputs = [
-            stop_gradient(r) for r in listed
-        ]  # arrays of their own: forward may have returned an operand
-        call = TapeNode(outputs[0], parents, inputs, self._pulled)
-        types = tuple((o.shape, o.dtype) for o in outputs)
+            if not any(parents):
+                return results
+            listed = list(results) if isinstance(results, list | tuple) else [results]
+            # Arrays of their own: forward may have returned an operand.
+            outputs = [stop_gradient(r) for r in listed]
+        saved = self._saved()
+        call = TapeNode(
+            outputs[0]._data, (*parents, *(None for _ in saved)), (*inputs, *saved.values()), self._pulled
+        )
+        types = tuple(_Type(o._data.shape, o._data.dtype) for o in outputs)
+        self._call = _Call(weakref.ref(call), len(inputs), types, tuple(saved), _results_in(saved, listed))
         for number, output in enumerate(outputs):
-            part = partial(_as_part, number)
-            link(output, TapeNode(output, (call,), (types,), part))
+            if output.dtype.kind == "f":
+                link(output, _output_node(call, self._call.types, number))
         return type(results)(outputs) if isinstance(results, list | tuple) else outputs[0]
 
-    def _pulled(self, grads: Parts, types: Any, *inputs: Any) -> tuple[Any, ...]:
-        given = [grads.of[n] if n in grads.of else zeros(*type_) for n, type_ in enumerate(types)]
+    def _saved(self) -> dict[Any, ndarray]:
+        """The arrays that ``backward`` may ask for: name or number -> array."""
+        named = {name: value for name, value in vars(self).items() if type(value) is ndarray}
+        listed = {n: value for n, value in enumerate(self.saved_tensors) if type(value) is ndarray}
+        return {**named, **listed}
+
+    def _restore(self, values: tuple[Any, ...]) -> None:
+        """Have ``backward`` find saved arrays as they were; results among them have the gradient given here."""
+        listed, call = list(self.saved_tensors), self._call.node()
+        for key, value in zip(self._call.saved, values, strict=True):
+            number = self._call.results.get(key)
+            if number is not None and is_taping() and call is not None:
+                value = ndarray(value._data)
+                seen_as(value, _output_node(call, self._call.types, number))
+            if isinstance(key, int):
+                listed[key] = value
+            else:
+                setattr(self, key, value)
+        self.saved_tensors = tuple(listed)
+
+    def _pulled(self, grads: Parts, types: Any, *operands: Any) -> tuple[Any, ...]:
+        inputs, saved = operands[: self._call.inputs], operands[self._call.inputs :]
+        self._restore(saved)
+        given = [grads.of[n] if n in grads.of else zeros(*t) for n, t in enumerate(types)]
         gradients = self.backward(*given)
-        listed = tuple(gradients) if isinstance(gradients, list | tuple) else (gradients,)
+        listed = list(gradients) if isinstance(gradients, list | tuple) else [gradients]
         if len(listed) != len(inputs):
             raise GradientError(
                 f"{type(self).__name__}.backward() gives {len(listed)} gradients for {len(inputs)} operands of forward(): "
                 f"give None for those that have none"
             )
         for number, (gradient, operand) in enumerate(zip(listed, inputs, strict=True)):
-            if isinstance(gradient, ndarray) and gradient.shape != operand.shape:
-                raise ShapeError(
-                    f"{type(self).__name__}.backward() gives shape {gradient.shape} for operand {number} of shape "
-                    f"{operand.shape}"
-                )
-        return listed
+            if gradient is not None and type(operand) is ndarray:
+                listed[number] = gradient = asarray(gradient)
+                if gradient.shape != operand.shape:
+                    raise ShapeError(
+                        f"{type(self).__name__}.backward() gives shape {gradient.shape} for operand {number} of shape "
+                        f"{operand.shape}"
+                    )
+        return (*listed, *(None for _ in saved))
 
 
-def _as_part(number: int, gradient: Any, _: Any, __: Any) -> tuple[Parts]:
-    return (Parts({number: gradient}),)
+class _Type(NamedTuple):
+    shape: tuple[int, ...]
+    dtype: numpy.dtype
+
+
+class _Call(NamedTuple):
+    """What is kept of the call of a function. saved: names of what ``backward`` may ask for, in order.
+
+    inputs: how many. types: of the results. results: name -> number of the result that was saved under it.
+    """
+
+    node: weakref.ref[TapeNode]
+    inputs: int
+    types: tuple[_Type, ...]
+    saved: tuple[Any, ...]
+    results: dict[Any, int]
+
+
+def _results_in(saved: dict[Any, ndarray], results: list[Any]) -> dict[Any, int]:
+    numbers = {id(result): number for number, result in enumerate(results)}
+    return {key: numbers[id(value)] for key, value in saved.items() if id(value) in numbers}
+
+
+def _output_node(call: TapeNode, types: tuple[_Type, ...], number: int) -> TapeNode:
+    """The node of one of several results."""
+
+    def pullback(g: Any, *_: Any) -> tuple[Parts]:
+        return (Parts({number: g}),)
+
+    return TapeNode(types[number], (call,), (types,), pullback)

@@ -10,24 +10,26 @@ A pullback needs the values that operands had. Memory that a node still needs is
 by whatever interpreter is current, so that a recorded write is followed, too. And a write changes what other arrays in the
 same memory hold: the memory knows the node of its whole (of the array that owns it), a recorded write makes another one of
 it, and an array whose link is older than the last write reads its part of the whole.
+
+NOTE [where gradients end]
+A view of recorded memory that was made where nothing is recorded, or by ``detach()``, is a constant: its link leads to no
+node, and has the version of the memory. An array without a link lies in memory that had no history when it was made; it
+follows what recorded writes put there later.
 """
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from functools import partial
 from itertools import count
-from math import prod
 from typing import Any, NamedTuple
 
 import numpy
-from numpy.lib.stride_tricks import as_strided
 
 from blockfuse.array import stamps
-from blockfuse.array.functions.creation import zeros
+from blockfuse.array.memory import Memory, memory_if_known, memory_of, region_of
 from blockfuse.array.ndarray import ndarray
-from blockfuse.ir import interpreter
+from blockfuse.array.parts import Part, part_of
 from blockfuse.ir.errors import GradientError
 
 # pullback(grad, out, *operands) -> for each operand its gradient, None where none flows, or a function that computes it
@@ -60,138 +62,76 @@ class Variable:
 class TapeNode:
     """How one value came about: the tape's node.
 
-    order: greater than that of all nodes that it was made of. pullback: None for a variable, and after ``free``.
+    order: greater than that of all nodes that it was made of. pullback: None for a variable, and after ``free``. looks:
+    whether the pullback looks at the values of the operands and of the result. Operands are None where nobody will look.
     """
 
-    __slots__ = ("__weakref__", "dtype", "operands", "order", "parents", "pullback", "shape", "variable")
+    __slots__ = (
+        *("__weakref__", "dtype", "looks", "operands", "order", "parents", "pullback", "shape", "variable"),
+    )
 
     def __init__(
         self,
-        like: ndarray,
+        like: Any,
         parents: tuple[TapeNode | None, ...] = (),
         operands: tuple[Any, ...] = (),
         pullback: Pullback | None = None,
         variable: Variable | None = None,
+        looks: bool = True,
     ) -> None:
         self.order = next(_order)
         self.shape, self.dtype = like.shape, like.dtype
-        self.parents, self.operands, self.pullback = parents, operands, pullback
-        self.variable = variable
-        for operand in operands:
+        self.parents, self.pullback, self.variable, self.looks = parents, pullback, variable, looks
+        self.operands = operands if looks else tuple(map(_if_looked_at, operands, parents))
+        reference = None
+        for operand in self.operands:
             if type(operand) is ndarray:
-                needed = _memory_of(operand).needed
-                needed.add(weakref.ref(self, needed.discard))
+                reference = reference or weakref.ref(self)
+                memory_of(operand).need(reference)
 
     def free(self) -> None:
         """Forget what a pullback would need."""
         self.parents, self.operands, self.pullback = (), (), None
 
-    def save_from(self, owner: numpy.ndarray) -> None:
+    def save_from(self, owner: numpy.ndarray, copies: dict[Any, ndarray]) -> None:
         """Memory of ``owner`` is about to be written: keep copies of the operands that lie in it."""
         self.operands = tuple(
-            _copied(o, parent) if type(o) is ndarray and stamps.owner_of(o._data) is owner else o
+            _copied(o, parent, copies) if type(o) is ndarray and stamps.owner_of(o._data) is owner else o
             for o, parent in zip(self.operands, self.parents, strict=True)
         )
 
 
-def _copied(array: ndarray, node: TapeNode | None) -> ndarray:
-    copy = array.copy()
-    if node is not None:
-        link(copy, node)
-    return copy
+def _if_looked_at(operand: Any, parent: TapeNode | None) -> Any:
+    """An operand whose value only the pullback of its own node can ask for."""
+    return operand if parent is not None and parent.looks else None
 
 
-# -- memory --------------------------------------------------------------------------------------------------
-
-
-class Memory:
-    """What histories know of a buffer; see NOTE [written values]. version: how often it was written.
-
-    needed: nodes with operands in it. lost: who wrote last did so unrecorded.
-    """
-
-    __slots__ = ("_held", "_whole", "lost", "needed", "owner", "rewritten", "version")
-
-    def __init__(self, owner: weakref.ref[numpy.ndarray]) -> None:
-        self.owner = owner
-        self.version = 0
-        self.needed: set[weakref.ref[TapeNode]] = set()
-        self.lost = False
-        self.rewritten = (
-            False  # a recorded operator wrote last: arrays without a link read their part of the whole
-        )
-        self._whole: Callable[[], TapeNode | None] = _nothing
-        self._held: TapeNode | None = None
-
-    @property
-    def whole(self) -> TapeNode | None:
-        """The node of its owner's value."""
-        return self._whole()
-
-    def made(self, node: TapeNode) -> None:
-        """Its owner is the result of an operator; the array that holds it holds the node, too."""
-        self._whole, self._held, self.lost = weakref.ref(node), None, False
-        self.rewritten = self.version > 0 and node.variable is None
-
-    def changed(self, node: TapeNode) -> None:
-        """A recorded operator wrote to a part of it: nobody else holds the node of the whole."""
-        self._whole, self._held, self.lost = weakref.ref(node), node, False
-        self.rewritten = True
-
-    def written(self) -> None:
-        """Somebody is about to write."""
-        self.version += 1
-        self.rewritten = False
-        whole = self.whole
-        self.lost = whole is not None and whole.variable is None
-        if self.lost:
-            self._whole, self._held = _nothing, None
-
-
-def _nothing() -> None:
-    """No node."""
-
-
-_memories: dict[int, Memory] = {}  # id of a buffer's owner, which takes its entry along when it goes
-
-
-def _memory_of(array: ndarray) -> Memory:
-    owner = stamps.owner_of(array._data)
-    key = id(owner)
-    memory = _memories.get(key)
-    if memory is None:
-        memory = _memories.setdefault(key, Memory(weakref.ref(owner, partial(_memories.pop, key))))
-        stamps.readers.add(_writes)
-    return memory
-
-
-class _Writes:
-    """Told of every write."""
-
-    def read(self, owner: numpy.ndarray) -> None:
-        memory = _memories.get(id(owner))
-        if memory is None:
-            return
-        for reference in list(memory.needed):
-            node = reference()
-            if node is not None:
-                node.save_from(owner)
-        memory.needed.clear()
-        memory.written()
-
-
-_the_writes = _Writes()
-_writes: weakref.ref[Any] = weakref.ref(_the_writes)
+def _copied(array: ndarray, node: TapeNode | None, copies: dict[Any, ndarray]) -> ndarray:
+    key = node, region_of(array._data)
+    if key not in copies:
+        copies[key] = array.copy()
+        seen_as(copies[key], node)
+    return copies[key]
 
 
 # -- links ---------------------------------------------------------------------------------------------------
 
 
 def link(array: ndarray, node: TapeNode) -> None:
-    """``array`` holds the value of ``node`` now."""
-    memory = _memory_of(array)
+    """``array`` holds the value of ``node`` now, which an operator has made, or is a variable."""
+    memory = memory_of(array)
     if memory.owner() is array._data:
         memory.made(node)
+    elif node.variable is not None:
+        memory.marked(node)
+    elif not memory.followed and not memory.lost:
+        memory.made_part(node, region_of(array._data))
+    array._history = node, memory, memory.version
+
+
+def seen_as(array: ndarray, node: TapeNode | None) -> None:
+    """``array``, which nobody else has, holds the value of ``node``; without one, gradients end at it."""
+    memory = memory_of(array)
     array._history = node, memory, memory.version
 
 
@@ -211,20 +151,38 @@ def node_of(array: Any) -> TapeNode | None:
     if type(array) is not ndarray:
         return None
     history = array._history
-    if history is not None:
-        node, memory, version = history
-        if version == memory.version or (node is not None and node.variable is not None):
-            return node
-        if memory.lost:
-            raise GradientError(
-                "an array that was computed inside of autograd.record() was written to outside of it, and is used "
-                "again: its gradient is not known any more. Write to it inside of record(), or use detach()"
-            )
-    else:
-        memory = _memories.get(id(stamps.owner_of(array._data))) if array._pending is None else None
-    if memory is None or memory.whole is None or not (history is not None or memory.rewritten):
+    if history is None:
+        return _node_by_memory(array)
+    node, memory, version = history
+    if version == memory.version or (node is not None and node.variable is not None):
+        return node
+    if node is None:
+        _still_constant(memory, version)
         return None
-    return _part_of(array, memory)
+    if memory.lost:
+        raise GradientError(
+            "an array that was computed inside of autograd.record() was written to outside of it, and is used "
+            "again: its gradient is not known any more. Write to it inside of record(), or use detach()"
+        )
+    return _part_node(array, memory)
+
+
+def _node_by_memory(array: ndarray) -> TapeNode | None:
+    """Of an array without a link: recorded writes alone give it a history."""
+    if array._pending is not None:
+        return None
+    memory = memory_if_known(array)
+    return _part_node(array, memory) if memory is not None and memory.recorded else None
+
+
+def _still_constant(memory: Memory, version: int) -> None:
+    """Raise GradientError where nobody can tell."""
+    if memory.recorded > version:
+        raise GradientError(
+            "an array that was taken from a recorded one by detach(), or outside of autograd.record(), shares memory that "
+            "was written to inside of record() since, and is used again: whether it has a gradient is not known. Take "
+            "it anew, or make a copy() of it before the write"
+        )
 
 
 def is_followed(array: ndarray) -> bool:
@@ -239,89 +197,91 @@ def variable_of(array: ndarray) -> Variable | None:
     return None if history is None or history[0] is None else history[0].variable
 
 
-def _part_of(array: ndarray, memory: Memory) -> TapeNode | None:
-    """The node of an array that lies in memory whose whole has one."""
-    owner, whole = memory.owner(), memory.whole
-    assert owner is not None
-    assert whole is not None
-    if array._data is owner:
-        return whole
-    places = _positions(array._data, owner)
-    node = TapeNode(array, (whole,), (ndarray(owner),), partial(_spread, places, owner.shape))
-    link(array, node)
-    return node
+# -- a memory and its parts ----------------------------------------------------------------------------------
 
 
-def _spread(places: numpy.ndarray, shape: tuple[int, ...], g: Any, _: Any, __: Any) -> tuple[Any]:
-    """The gradient of picked elements, in their places."""
-    flat = zeros(prod(shape), dtype=g.dtype)
-    flat[places.ravel()] = g.reshape(-1)
-    return (flat.reshape(shape),)
+class Before(NamedTuple):
+    """What a memory holds when a recorded write comes.
+
+    node: of its whole, if it has one. value: None if nobody will look at it. lost: see ``Memory``.
+    """
+
+    node: TapeNode | None
+    value: ndarray | None
+    lost: bool
 
 
-class Whole(NamedTuple):
-    """The value of all elements of a memory before a write, and its node."""
-
-    node: TapeNode
-    value: ndarray
+NOTHING = Before(None, None, False)
 
 
-def whole_of(target: ndarray) -> Whole | None:
-    """What is in the memory of ``target`` besides itself, if that has a history."""
+def before_write(target: ndarray) -> Before:
+    """What is in the memory of ``target``. Raises GradientError where a variable lies in it."""
     memory = memory_if_known(target)
-    whole = None if memory is None else memory.whole
-    if memory is None or whole is None:
-        return None
-    owner = memory.owner()
-    assert owner is not None
-    apart = owner is not target._data and whole.variable is None
-    return Whole(whole, ndarray(owner).copy() if apart else target)
-
-
-def written_part(target: ndarray, node: TapeNode, memory: Memory, before: Whole | None) -> None:
-    """``target``, a part of its memory, was written by a recorded operator: its value is that of ``node`` now."""
-    owner = memory.owner()
-    assert owner is not None
-    if owner.dtype != target.dtype:
+    if memory is None:
+        return NOTHING
+    if memory.variable is not None:
         raise GradientError(
-            f"a write of {target.dtype} into memory of {owner.dtype} inside of autograd.record() has no gradient"
+            "inside of autograd.record() an array with attach_grad(), or a parameter, is written to: its gradient would "
+            "be that of the value before. Compute a new array, or write outside of record() or in autograd.pause()"
         )
-    places = _positions(target._data, owner)
-    split = partial(_split, places, owner.shape)
-    rest = (None, None) if before is None else (before.node, before.value)
-    memory.changed(TapeNode(ndarray(owner), (rest[0], node), (rest[1], target), split))
+    node, owner = whole_node(memory), memory.owner()
+    if node is None or not node.looks or owner is target._data:
+        return Before(node, None, memory.lost)
+    assert owner is not None
+    value = ndarray(owner).copy()
+    seen_as(value, node)
+    return Before(node, value, memory.lost)
+
+
+def after_write(target: ndarray, node: TapeNode | None, before: Before) -> None:
+    """A recorded operator has written to ``target``, whose value is that of ``node`` now, or has no history."""
+    memory = memory_if_known(target)
+    if node is None and (memory is None or (before.node is None and not before.lost)):
+        unlink(target)
+        return
+    memory = memory_of(target)
+    owner = memory.owner()
+    assert owner is not None
+    if owner is not target._data:
+        part = part_of(region_of(target._data), target.dtype, owner)
+        value = target.copy() if node is not None and node.looks else None
+        if value is not None:
+            seen_as(value, node)
+        memory.changed(_changed_whole(owner, part, node, value, before), before.lost)
+    elif node is not None:
+        memory.changed(node, lost=False)
+    else:
+        memory.forgotten()
     target._history = node, memory, memory.version
 
 
-def _split(
-    places: numpy.ndarray, shape: tuple[int, ...], g: Any, _: Any, __: Any, ___: Any
-) -> tuple[Any, Any]:
-    """The gradient of a whole: of what was there before, and of the part that was written."""
+def _changed_whole(
+    owner: numpy.ndarray, part: Part, node: TapeNode | None, value: ndarray | None, before: Before
+) -> TapeNode:
+    def pullback(g: Any, *_: Any) -> tuple[Any, Any]:
+        return lambda: part.drop(g), lambda: part.pick(g)
 
-    def kept() -> Any:
-        flat = g.reshape(-1).copy()
-        flat[places.ravel()] = 0
-        return flat.reshape(shape)
-
-    return kept, g.reshape(-1)[places]
+    return TapeNode(owner, (before.node, node), (before.value, value), pullback, looks=False)
 
 
-def _positions(data: numpy.ndarray, owner: numpy.ndarray) -> numpy.ndarray:
-    """Where the elements of ``data`` stand in its owner, counted in C order."""
-    if data.dtype != owner.dtype:
-        raise GradientError(
-            f"an array of {data.dtype} in memory of {owner.dtype}, which autograd.record() saw written, has no gradient"
-        )
-    item = owner.itemsize
-    numbers = numpy.empty_like(owner, numpy.int64, order="K")
-    numbers[...] = numpy.arange(owner.size).reshape(owner.shape)
-    offset = (data.__array_interface__["data"][0] - owner.__array_interface__["data"][0]) // item
-    memory = as_strided(numbers, (owner.size,), (numbers.itemsize,)) if owner.flags.forc else None
-    assert memory is not None, "memory that owns itself lies in one piece"
-    strides = tuple(s // item * numbers.itemsize for s in data.strides)
-    return as_strided(memory[offset:], data.shape, strides).copy()
+def whole_node(memory: Memory) -> TapeNode | None:
+    """How the value of a whole memory came about."""
+    whole: TapeNode | None = memory.whole
+    if whole is None and memory.part is not None:
+        node, owner = memory.part[0](), memory.owner()
+        if node is not None and owner is not None:
+            part = part_of(memory.part[1], owner.dtype, owner)
+            return TapeNode(owner, (node,), (part.of(owner),), lambda g, *_: (part.pick(g),), looks=False)
+    return whole
 
 
-def memory_if_known(array: ndarray) -> Memory | None:
-    """What histories know of the memory of ``array``."""
-    return _memories.get(id(stamps.owner_of(array._data)))
+def _part_node(array: ndarray, memory: Memory) -> TapeNode | None:
+    """The node of an array that lies in memory whose whole has one."""
+    whole, owner = whole_node(memory), memory.owner()
+    if whole is None or array._data is owner:
+        return whole
+    assert owner is not None
+    part = part_of(region_of(array._data), array.dtype, owner)
+    node = TapeNode(array, (whole,), (ndarray(owner),), lambda g, *_: (part.spread(g),), looks=False)
+    array._history = node, memory, memory.version
+    return node

@@ -9,20 +9,15 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from blockfuse.array.eager import EAGER, numpy_index
+import numpy
+
+from blockfuse.array import stamps
+from blockfuse.array.eager import EAGER, from_sequence, numpy_index
+from blockfuse.array.functions.creation import asarray
 from blockfuse.array.functions.indexing import basic_index, is_basic
-from blockfuse.array.history import (
-    TapeNode,
-    Whole,
-    cut,
-    link,
-    memory_if_known,
-    node_of,
-    unlink,
-    whole_of,
-    written_part,
-)
+from blockfuse.array.history import TapeNode, after_write, before_write, link, node_of, seen_as
 from blockfuse.array.ndarray import ndarray
+from blockfuse.array.parts import Part
 from blockfuse.ir import interpreter
 from blockfuse.ir.errors import GradientError
 from blockfuse.ir.interpreter import Interpreter, interpreting
@@ -41,33 +36,46 @@ class Tape:
         self.below.follow()
 
     def apply(self, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+        if operator.gradient is pointwise.FLAT:
+            return self.below.apply(operator, operands, attrs)
+        if list in map(type, operands) or tuple in map(type, operands):
+            operands = tuple(map(_stacked, operands))
         parents = tuple(map(node_of, operands))
         result = self.below.apply(operator, operands, attrs)
-        if any(parents) and operator.gradient is not pointwise.FLAT and result.dtype.kind == "f":
-            link(result, TapeNode(result, parents, operands, pullback_of(operator, attrs)))
-        elif any(parents):
-            cut(result)
+        if any(parents) and result.dtype.kind == "f":
+            kept = self._kept(operands, parents)
+            link(result, TapeNode(result._data, parents, kept, pullback_of(operator, attrs)))
         return result
 
     def update(
         self, target: ndarray, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]
     ) -> None:
-        parents = tuple(map(node_of, operands))
-        before = _whole_of(target)
-        recorded = any(parents) and target.dtype.kind == "f"
-        node = TapeNode(target, parents, operands, pullback_of(operator, attrs)) if recorded else None
+        operands = tuple(map(_stacked, operands))
+        flat = operator.gradient is pointwise.FLAT
+        parents = (None,) * len(operands) if flat else tuple(map(node_of, operands))
+        node = None
         with interpreting(self.below):  # copies of what is overwritten are nobody's operators
+            before = before_write(target)
+            if any(parents) and target.dtype.kind == "f":
+                kept = self._kept(operands, parents)
+                node = TapeNode(target._data, parents, kept, pullback_of(operator, attrs))
             self.below.update(target, operator, operands, attrs)
-        self._written(target, node, before)
+            after_write(target, node, before)
 
     def assign(self, target: ndarray, index: Any, value: Any) -> None:
-        before, parents = _whole_of(target), (node_of(target), node_of(value))
+        value = _stacked(value)
+        parents = (None if _is_whole(index) else node_of(target), node_of(value))
         node = None
-        if any(parents) and target.dtype.kind == "f":
-            node = TapeNode(target, parents, (target, value), _pullback_of_writing(target, index))
         with interpreting(self.below):
+            before = before_write(target)
+            if any(parents) and target.dtype.kind == "f":
+                pullback = pullback_of_writing(target, index)
+                node = TapeNode(target._data, parents, (target, value), pullback, looks=False)
             self.below.assign(target, index, value)
-        self._written(target, node, before)
+            after_write(target, node, before)
+
+    def _kept(self, operands: tuple[Any, ...], parents: tuple[TapeNode | None, ...]) -> tuple[Any, ...]:
+        return tuple(_kept(o, p, self.below.recording) for o, p in zip(operands, parents, strict=True))
 
     def escape(self, kind: str, array: ndarray) -> None:
         if kind.startswith("numpy.") and node_of(array) is not None:
@@ -86,34 +94,40 @@ class Tape:
     def visit(self, block: Any) -> None:
         self.below.visit(block)
 
-    # -- writes ----------------------------------------------------------------------------------------------
 
-    def _written(self, target: ndarray, node: TapeNode | None, before: Whole | None) -> None:
-        memory = memory_if_known(target)
-        if node is None and before is None:
-            if memory is not None:
-                memory.lost = False
-            unlink(target)
-        elif memory is None or memory.owner() is target._data:
-            link(target, node or _constant(target))
-        else:
-            written_part(target, node or _constant(target), memory, before)
-
-
-def _whole_of(target: ndarray) -> Whole | None:
-    """As ``whole_of``. Raises GradientError where it is that of a variable."""
-    whole = whole_of(target)
-    if whole is not None and whole.node.variable is not None:
-        raise GradientError(
-            "inside of autograd.record() an array with attach_grad(), or a parameter, is written to: its gradient would "
-            "be that of the value before. Compute a new array, or write outside of record() or in autograd.pause()"
-        )
-    return whole
+def _kept(operand: Any, node: TapeNode | None, recording: bool) -> Any:
+    """An operand as pullbacks will find it, whatever NumPy writes meanwhile, which nobody sees."""
+    if isinstance(operand, list | tuple):
+        return ndarray(from_sequence(operand))
+    if recording:
+        return operand
+    if isinstance(operand, numpy.ndarray | numpy.generic):
+        return ndarray(numpy.array(operand))
+    if type(operand) is ndarray and stamps.is_exposed(operand._data):
+        copy = ndarray(operand._data.copy())
+        seen_as(copy, node)
+        return copy
+    return operand
 
 
-def _constant(array: ndarray) -> TapeNode:
-    """The node of a value through which no gradient flows."""
-    return TapeNode(array, (), (), lambda g, out: ())
+def _stacked(operand: Any) -> Any:
+    """A list with arrays in it as an array, so that these are followed."""
+    if not isinstance(operand, list | tuple) or not any(map(_is_ours, operand)):
+        return operand
+    found = numpy.asarray(_data(operand)).dtype
+    return asarray(operand).astype("float32" if found == numpy.float64 else str(found), copy=False)
+
+
+def _is_ours(value: Any) -> bool:
+    return type(value) is ndarray or (isinstance(value, list | tuple) and any(map(_is_ours, value)))
+
+
+def _data(value: Any) -> Any:
+    return list(map(_data, value)) if isinstance(value, list | tuple) else getattr(value, "_data", value)
+
+
+def _is_whole(index: Any) -> bool:
+    return index is Ellipsis or (isinstance(index, slice) and index == slice(None))
 
 
 def untaped(current: Interpreter) -> Interpreter:
@@ -149,20 +163,17 @@ def pullback_of(operator: Operator, attrs: dict[str, Any]) -> Any:
     return Expansion(operator, attrs)
 
 
-def _pullback_of_writing(target: ndarray, index: Any) -> Any:
+def pullback_of_writing(target: ndarray, index: Any) -> Any:
+    """What takes the gradient of an array in which ``index`` was assigned to those of the array before and the value."""
     items = index if isinstance(index, tuple) else (index,)
     if all(map(is_basic, items)):
-        spelled = basic_index(target.shape, items)
-        return lambda g, out, before, value: movement.set_item.gradient(g, out, g, value, index=spelled)  # type: ignore[misc]
-    picked = numpy_index(index)
-
-    def pull(g: Any, _: Any, __: Any, ___: Any) -> tuple[Any, Any]:
-        return partial(_without, g, picked), partial(g.__getitem__, picked)
-
-    return pull
-
-
-def _without(g: Any, picked: Any) -> Any:
-    kept = g.copy()
-    kept[picked] = 0
-    return kept
+        spelled = basic_index(target._data.shape, items)
+        return lambda g, *_: movement.set_item.gradient(g, None, g, None, index=spelled)  # type: ignore[misc]
+    size, shape, picked = target._data.size, target._data.shape, numpy_index(index)
+    positions = numpy.arange(size).reshape(shape)[picked]
+    numbers = numpy.arange(positions.size).reshape(positions.shape)
+    winners = numpy.empty(shape, numpy.int64)
+    winners[picked] = numbers
+    part, stays = Part(shape, positions.shape, None, positions), ndarray(winners[picked] == numbers)
+    # Of several values for one element, one has stayed.
+    return lambda g, *_: (lambda: part.drop(g), lambda: pointwise.where(stays, part.pick(g), 0))

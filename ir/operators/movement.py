@@ -169,7 +169,7 @@ def _index_layout(where: Layout, index: Index) -> Layout:
     return Layout(tuple(shape), tuple(strides), offset)
 
 
-def _index_shape(shape: Shape, index: Index) -> Shape:
+def index_shape(shape: Shape, index: Index) -> Shape:
     return tuple(1 if i is None else _slice_length(i) for i in index if i is None or isinstance(i, tuple))
 
 
@@ -187,7 +187,7 @@ get_item = movement(
     lambda x, index: x[numpy_index(index)],
     _index_layout,
     _get_gradient,
-    _index_shape,
+    index_shape,
     (
         Example(((4, 5),), {"index": (1, ("slice", 0, 5, 2))}),
         Example(((4, 5),), {"index": (("slice", 3, -1, -1), None, ("slice", 1, 4, 1))}),
@@ -202,7 +202,7 @@ def _set(x: numpy.ndarray, value: numpy.ndarray, index: Index) -> numpy.ndarray:
 
 
 def _set_gradient(g: Any, out: Any, x: Any, value: Any, index: Index) -> tuple[Any, Any]:
-    overwritten = filled(0, _index_shape(x.shape, index), g.dtype)
+    overwritten = filled(0, index_shape(x.shape, index), g.dtype)
     return set_item(g, overwritten, index=index), get_item(g, index=index)
 
 
