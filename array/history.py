@@ -161,8 +161,9 @@ def node_of(array: Any) -> TapeNode | None:
         return None
     if memory.lost:
         raise GradientError(
-            "an array that was computed inside of autograd.record() was written to outside of it, and is used "
-            "again: its gradient is not known any more. Write to it inside of record(), or use detach()"
+            "an array that was computed inside of autograd.record() was written to outside of it, or through what "
+            "detach() gave, and is used again: its gradient is not known any more. Write to the array itself inside of "
+            "record(), to a copy(), or use detach()"
         )
     return _part_node(array, memory)
 
@@ -203,12 +204,14 @@ def variable_of(array: ndarray) -> Variable | None:
 class Before(NamedTuple):
     """What a memory holds when a recorded write comes.
 
-    node: of its whole, if it has one. value: None if nobody will look at it. lost: see ``Memory``.
+    node: of its whole, if it has one. value: None if nobody will look at it. lost: see ``Memory``. aside: gradients end at
+    the array that is written, but not at others.
     """
 
     node: TapeNode | None
     value: ndarray | None
     lost: bool
+    aside: bool = False
 
 
 NOTHING = Before(None, None, False)
@@ -225,6 +228,8 @@ def before_write(target: ndarray) -> Before:
             "be that of the value before. Compute a new array, or write outside of record() or in autograd.pause()"
         )
     node, owner = whole_node(memory), memory.owner()
+    if node is not None and target._history is not None and target._history[0] is None:
+        return Before(None, None, memory.lost, aside=True)
     if node is None or not node.looks or owner is target._data:
         return Before(node, None, memory.lost)
     assert owner is not None
@@ -236,13 +241,15 @@ def before_write(target: ndarray) -> Before:
 def after_write(target: ndarray, node: TapeNode | None, before: Before) -> None:
     """A recorded operator has written to ``target``, whose value is that of ``node`` now, or has no history."""
     memory = memory_if_known(target)
-    if node is None and (memory is None or (before.node is None and not before.lost)):
+    if node is None and (memory is None or before == NOTHING):
         unlink(target)
         return
     memory = memory_of(target)
     owner = memory.owner()
     assert owner is not None
-    if owner is not target._data:
+    if before.aside:
+        memory.diverged()
+    elif owner is not target._data:
         part = part_of(region_of(target._data), target.dtype, owner)
         value = target.copy() if node is not None and node.looks else None
         if value is not None:
@@ -252,7 +259,7 @@ def after_write(target: ndarray, node: TapeNode | None, before: Before) -> None:
         memory.changed(node, lost=False)
     else:
         memory.forgotten()
-    target._history = node, memory, memory.version
+    target._history = (node, memory, memory.version) if node is not None or before.aside else None
 
 
 def _changed_whole(

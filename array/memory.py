@@ -118,6 +118,11 @@ class Memory:
         """All of it was written by a recorded operator, with values that have no history."""
         self._whole, self._held, self.part, self.lost = _nothing, None, None, False
 
+    def diverged(self) -> None:
+        """A recorded operator wrote through an array at which gradients end: the others have lost theirs."""
+        self.forgotten()
+        self.recorded, self.lost = max(self.version, 1), True
+
     def written(self, copies: dict[Any, ndarray]) -> None:
         """Somebody is about to write."""
         owner = self.owner()

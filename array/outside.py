@@ -7,14 +7,13 @@ NumPy writes into an argument, it gets a copy, and what the copy holds afterward
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import numpy
 
 from blockfuse.array.functions.creation import asarray
 from blockfuse.array.ndarray import ndarray
-from blockfuse.ir.errors import DTypeError, UsageError
+from blockfuse.ir.errors import DTypeError, GradientError, UsageError
 from blockfuse.ir.types import DTYPES
 
 # What a call may do to its arguments, not what it gives.
@@ -58,9 +57,12 @@ def or_numpys(
     if target is not None:
         rest = {key: value for key, value in options.items() if key != "out"}
         return written_outside(target, function, arguments, rest)
-    with suppress(Exception):
+    try:
         return outside(function, arguments, options)
-    raise refusal
+    except GradientError:
+        raise
+    except Exception:
+        raise refusal from None
 
 
 def _holds_ours(value: Any) -> bool:

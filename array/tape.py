@@ -24,6 +24,8 @@ from blockfuse.ir.interpreter import Interpreter, interpreting
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.operators import movement, pointwise
 
+LOSING = ("numpy.", "unique()")  # what gives floats that nobody follows, without having been asked to
+
 
 class Tape:
     """Notes the operators whose operands have a history. below: who computes."""
@@ -36,10 +38,10 @@ class Tape:
         self.below.follow()
 
     def apply(self, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
-        if operator.gradient is pointwise.FLAT:
-            return self.below.apply(operator, operands, attrs)
         if list in map(type, operands) or tuple in map(type, operands):
             operands = tuple(map(_stacked, operands))
+        if operator.gradient is pointwise.FLAT:
+            return self.below.apply(operator, operands, attrs)
         parents = tuple(map(node_of, operands))
         result = self.below.apply(operator, operands, attrs)
         if any(parents) and result.dtype.kind == "f":
@@ -78,7 +80,7 @@ class Tape:
         return tuple(_kept(o, p, self.below.recording) for o, p in zip(operands, parents, strict=True))
 
     def escape(self, kind: str, array: ndarray) -> None:
-        if kind.startswith("numpy.") and node_of(array) is not None:
+        if kind.startswith(LOSING) and node_of(array) is not None:
             raise GradientError(
                 f"{kind} has no gradient, and takes an array that autograd.record() follows: use detach() if it needs "
                 f"none, or a function of blockfuse.np"

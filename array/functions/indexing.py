@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy
 
+from blockfuse.array import stamps
 from blockfuse.array.eager import data_of
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.sizes import size_agnostic
@@ -102,4 +103,6 @@ def _index_array(item: Item) -> numpy.ndarray:
     if isinstance(item, float | str):
         raise IndexError(f"an array is indexed by integers, slices, ..., None and arrays, not by {item!r}")
     data = numpy.asarray(data_of(item) if not isinstance(item, list) else item)
+    if isinstance(item, numpy.ndarray):
+        stamps.expose(data)
     return data.astype(numpy.int64) if data.size == 0 else data
