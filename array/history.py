@@ -30,6 +30,7 @@ from blockfuse.array import stamps
 from blockfuse.array.memory import Memory, memory_if_known, memory_of, region_of
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.parts import Part, part_of
+from blockfuse.ir import interpreter
 from blockfuse.ir.errors import GradientError
 
 # pullback(grad, out, *operands) -> for each operand its gradient, None where none flows, or a function that computes it
@@ -133,12 +134,6 @@ def seen_as(array: ndarray, node: TapeNode | None) -> None:
     """``array``, which nobody else has, holds the value of ``node``; without one, gradients end at it."""
     memory = memory_of(array)
     array._history = node, memory, memory.version
-
-
-def cut(array: ndarray) -> None:
-    """Gradients end at ``array``, though its memory may have a history."""
-    memory = memory_if_known(array)
-    array._history = None if memory is None else (None, memory, memory.version)
 
 
 def unlink(array: ndarray) -> None:

@@ -22,7 +22,7 @@ from blockfuse.array.functions import (
     selecting,
     shaping,
 )
-from blockfuse.array.history import cut
+from blockfuse.array.memory import note_view
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.outside import outside, read_only, writing_outside
 from blockfuse.ir.operators import movement, pointwise
@@ -98,7 +98,7 @@ def _writing(name: str) -> Callable[..., Any]:
 def detach(self: ndarray) -> ndarray:
     """The same memory; gradients end here."""
     result = movement.stop_gradient(self)
-    cut(result)
+    note_view(result)
     return result
 
 
