@@ -128,11 +128,13 @@ def _power_gradient(g: Any, out: Any, x: Any, y: Any) -> tuple[Any, Any]:
     """Zero where the limit is: of ``x ** 0`` by x, of ``0 ** y`` by y."""
 
     def by_base() -> Any:
-        slope = g * y * power(x, y - 1)
-        return slope if isinstance(y, int | float) and y else where(equal(y, 0), 0, slope)
+        if isinstance(y, int | float):
+            return g * y * power(x, y - 1) if y else cast(less(x, x), dtype=str(x.dtype))
+        return where(equal(y, 0), 0, g * y * power(x, where(equal(y, 0), 1, y - 1)))
 
     def by_exponent() -> Any:
-        return where(logical_and(equal(x, 0), greater_equal(y, 0)), 0, g * out * log(x))
+        limit = logical_and(equal(x, 0), greater_equal(y, 0))
+        return where(limit, 0, g * out * log(where(limit, 1, x)))
 
     return by_base, by_exponent
 
@@ -152,11 +154,11 @@ reciprocal = ufunc(
 absolute = ufunc(numpy.absolute, "abs({0})", lambda g, out, x: (g * sign(x),), kinds="f", low=0.5)
 fabs = ufunc(numpy.fabs, "abs({0})", lambda g, out, x: (g * sign(x),), kinds="f", low=0.5)
 sign: Operator = ufunc(numpy.sign, "sign({0})", FLAT, kinds="f")
-floor_divide = ufunc(numpy.floor_divide, "floor_divide({0}, {1})", FLAT, kinds="", low=0.5)
+floor_divide: Operator = ufunc(numpy.floor_divide, "floor_divide({0}, {1})", FLAT, kinds="", low=0.5)
 remainder = ufunc(
     numpy.remainder,
     "remainder({0}, {1})",
-    lambda g, out, x, y: (g, negative(g * floor(x / y))),
+    lambda g, out, x, y: (g, negative(g * floor_divide(x, y))),
     kinds="",
     low=0.5,
 )
@@ -188,8 +190,21 @@ minimum = ufunc(
     ),
     kinds="fiu",
 )
-fmax = ufunc(numpy.fmax, "fmax({0}, {1})", maximum.gradient, kinds="")
-fmin = ufunc(numpy.fmin, "fmin({0}, {1})", minimum.gradient, kinds="")
+
+
+def _without_nan(beats: Callable[[Any, Any], Any]) -> Gradient:
+    """The gradient of an extreme in which a number beats nan."""
+
+    def share(g: Any, x: Any, y: Any) -> Any:
+        beaten = logical_or(beats(y, x), logical_and(isnan(x), logical_not(isnan(y))))
+        tied = logical_or(equal(x, y), logical_and(isnan(x), isnan(y)))
+        return _unless(beaten, tied, g)
+
+    return lambda g, out, x, y: (lambda: share(g, x, y), lambda: share(g, y, x))
+
+
+fmax = ufunc(numpy.fmax, "fmax({0}, {1})", _without_nan(lambda x, y: greater(x, y)), kinds="")
+fmin = ufunc(numpy.fmin, "fmin({0}, {1})", _without_nan(lambda x, y: less(x, y)), kinds="")
 hypot = ufunc(
     numpy.hypot,
     "hypot({0}, {1})",
@@ -202,22 +217,22 @@ hypot = ufunc(
 # -- comparison and logic ------------------------------------------------------------------------------------
 
 equal: Operator = ufunc(numpy.equal, "({0} == {1})", FLAT)
-not_equal = ufunc(numpy.not_equal, "({0} != {1})", FLAT)
+not_equal: Operator = ufunc(numpy.not_equal, "({0} != {1})", FLAT)
 less: Operator = ufunc(numpy.less, "({0} < {1})", FLAT, kinds="fiu")
 less_equal: Operator = ufunc(numpy.less_equal, "({0} <= {1})", FLAT, kinds="fiu")
 greater: Operator = ufunc(numpy.greater, "({0} > {1})", FLAT, kinds="fiu")
 greater_equal: Operator = ufunc(numpy.greater_equal, "({0} >= {1})", FLAT, kinds="fiu")
-logical_and = ufunc(numpy.logical_and, "(truth({0}) & truth({1}))", FLAT)
-logical_or = ufunc(numpy.logical_or, "(truth({0}) | truth({1}))", FLAT)
+logical_and: Operator = ufunc(numpy.logical_and, "(truth({0}) & truth({1}))", FLAT)
+logical_or: Operator = ufunc(numpy.logical_or, "(truth({0}) | truth({1}))", FLAT)
 logical_xor = ufunc(numpy.logical_xor, "(truth({0}) ^ truth({1}))", FLAT)
-logical_not = ufunc(numpy.logical_not, "negated({0})", FLAT)
+logical_not: Operator = ufunc(numpy.logical_not, "negated({0})", FLAT)
 bitwise_and = ufunc(numpy.bitwise_and, "({0} & {1})", FLAT, kinds="iub")
 bitwise_or = ufunc(numpy.bitwise_or, "({0} | {1})", FLAT, kinds="iub")
 bitwise_xor = ufunc(numpy.bitwise_xor, "({0} ^ {1})", FLAT, kinds="iub")
 invert = ufunc(numpy.invert, "(~{0})", FLAT, kinds="iu")
 left_shift = ufunc(numpy.left_shift, "", FLAT, kinds="")
 right_shift = ufunc(numpy.right_shift, "", FLAT, kinds="")
-isnan = ufunc(numpy.isnan, "({0} != {0})", FLAT, kinds="f")
+isnan: Operator = ufunc(numpy.isnan, "({0} != {0})", FLAT, kinds="f")
 isinf = ufunc(numpy.isinf, "(abs({0}) == infinity({0}))", FLAT, kinds="f")
 isfinite = ufunc(numpy.isfinite, "(abs({0}) < infinity({0}))", FLAT, kinds="f")
 signbit = ufunc(numpy.signbit, "signbit({0})", FLAT, kinds="")
@@ -231,7 +246,7 @@ rint = ufunc(numpy.rint, "rint({0})", FLAT, kinds="f")
 
 # -- exponential, trigonometric, hyperbolic ------------------------------------------------------------------
 
-exp = ufunc(numpy.exp, "exp({0})", lambda g, out, x: (g * out,), kinds="f", cost=14)
+exp: Operator = ufunc(numpy.exp, "exp({0})", lambda g, out, x: (g * out,), kinds="f", cost=14)
 exp2 = ufunc(numpy.exp2, "exp2({0})", lambda g, out, x: (g * out * math.log(2),), kinds="f", cost=40)
 expm1 = ufunc(numpy.expm1, "expm1({0})", lambda g, out, x: (g * (out + 1),), kinds="f", cost=16)
 log = ufunc(numpy.log, "log({0})", lambda g, out, x: (g / x,), kinds="f", cost=20, low=0.5)
@@ -240,9 +255,19 @@ log10 = ufunc(
     numpy.log10, "log10({0})", lambda g, out, x: (g / (x * math.log(10)),), kinds="f", cost=40, low=0.5
 )
 log1p = ufunc(numpy.log1p, "log1p({0})", lambda g, out, x: (g / (x + 1),), kinds="f", cost=40, low=-0.5)
-logaddexp = ufunc(
-    numpy.logaddexp, "", lambda g, out, x, y: (g * exp(x - out), g * exp(y - out)), kinds="", cost=80
-)
+
+
+def _logaddexp_gradient(g: Any, out: Any, x: Any, y: Any) -> tuple[Any, Any]:
+    """The softmax; an infinity outweighs all but its like."""
+
+    def share(x: Any, y: Any) -> Any:
+        alone = logical_and(equal(x, out), not_equal(x, y))
+        return g * where(alone, 1, exp(x - where(alone, 0, out)))
+
+    return lambda: share(x, y), lambda: share(y, x)
+
+
+logaddexp = ufunc(numpy.logaddexp, "", _logaddexp_gradient, kinds="", cost=80)
 sin = ufunc(numpy.sin, "sin({0})", lambda g, out, x: (g * cos(x),), kinds="f", cost=40)
 cos: Operator = ufunc(numpy.cos, "cos({0})", lambda g, out, x: (negative(g * sin(x)),), kinds="f", cost=40)
 tan = ufunc(
@@ -267,10 +292,19 @@ arccos = ufunc(
     high=0.9,
 )
 arctan = ufunc(numpy.arctan, "atan({0})", lambda g, out, x: (g / (x * x + 1),), kinds="f", cost=60)
+
+
+def _arctan2_gradient(g: Any, out: Any, x: Any, y: Any) -> tuple[Any, Any]:
+    """Zero where both operands are, as in torch."""
+    square_norm = x * x + y * y
+    scaled = g / where(equal(square_norm, 0), 1, square_norm)
+    return lambda: scaled * y, lambda: negative(scaled * x)
+
+
 arctan2 = ufunc(
     numpy.arctan2,
     "atan2({0}, {1})",
-    lambda g, out, x, y: (g * y / (x * x + y * y), negative(g * x / (x * x + y * y))),
+    _arctan2_gradient,
     kinds="f",
     cost=80,
     low=0.5,

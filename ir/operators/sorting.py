@@ -8,10 +8,10 @@ from typing import Any
 import numpy
 
 from blockfuse.ir.lowering import Host
-from blockfuse.ir.operator import Example, row
+from blockfuse.ir.operator import Example, Operator, row
 from blockfuse.ir.operators.indexing import along_axis
 from blockfuse.ir.operators.movement import flip
-from blockfuse.ir.operators.pointwise import FLAT
+from blockfuse.ir.operators.pointwise import FLAT, cast, equal, logical_and, where
 from blockfuse.ir.operators.reductions import summing_dtype
 from blockfuse.ir.types import TensorType
 
@@ -35,6 +35,15 @@ def _summed_from_behind(g: Any, axis: int) -> Any:
     return flip(cumsum(flip(g, axis=(axis,)), axis=axis), axis=(axis,))
 
 
+def _cumprod_gradient(g: Any, out: Any, x: Any, axis: int) -> tuple[Any]:
+    """Products without one factor: by dividing, where it is not 0. The first 0 alone leaves products of others."""
+    zero = equal(x, 0)
+    first = logical_and(zero, equal(cumsum(cast(zero, dtype="int64"), axis=axis), 1))
+    without_first = cumprod(where(first, 1, x), axis=axis)
+    at_zero = where(first, _summed_from_behind(g * without_first, axis), 0)
+    return (where(zero, at_zero, _summed_from_behind(g * out, axis) / where(zero, 1, x)),)
+
+
 # Equal elements keep their order: what is sorted is the same on every machine.
 sort = row(
     "sort",
@@ -52,7 +61,7 @@ argsort = row(
     gradient=FLAT,
     examples=_ONE_AXIS,
 )
-cumsum = row(
+cumsum: Operator = row(
     "cumsum",
     numpy.cumsum,
     Host("scans"),
@@ -60,11 +69,11 @@ cumsum = row(
     gradient=lambda g, out, x, axis: (_summed_from_behind(g, axis),),
     examples=_ONE_AXIS,
 )
-cumprod = row(
+cumprod: Operator = row(
     "cumprod",
     numpy.cumprod,
     Host("scans"),
     type_rule=_scan_type,
-    gradient=lambda g, out, x, axis: (_summed_from_behind(g * out, axis) / x,),
+    gradient=_cumprod_gradient,
     examples=_ONE_AXIS,
 )
