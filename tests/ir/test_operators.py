@@ -16,7 +16,7 @@ from blockfuse.ir.graph import argument
 from blockfuse.ir.layout import Layout, row_major
 from blockfuse.ir.lowering import Composite, Fused, Movement, Packing, Pointwise
 from blockfuse.ir.operator import TABLE, Example, Operator
-from blockfuse.ir.operators import contractions, movement
+from blockfuse.ir.operators import contractions, movement, pointwise
 from blockfuse.ir.stream import STREAM
 from blockfuse.ir.types import DTYPES, TensorType, tensor, type_of
 
@@ -206,6 +206,68 @@ def test_gradient_is_that_of_finite_differences(row: Operator, example: Example)
         assert value.shape == x.shape
         wanted = differences(row, operands, position, example.attrs, seed)
         numpy.testing.assert_allclose(value, wanted, rtol=GRADIENT[0], atol=GRADIENT[1])
+
+
+def depends(out: ndarray, x: ndarray) -> bool:
+    """Whether a gradient flows: a mask of floats has none."""
+    try:
+        autograd.grad(out, x, retain_graph=True)
+    except GradientError:
+        return False
+    return True
+
+
+def slopes(
+    row: Operator, operands: tuple[numpy.ndarray, ...], attrs: dict[str, Any], seed: numpy.ndarray
+) -> tuple[list[ndarray], ndarray]:
+    """The operands that have a gradient, and a sum of all elements of their gradients in which each has another weight."""
+    variables = [ndarray(x.copy()) for x in operands]
+    asked = [x for x in variables if x.dtype.kind == "f"]
+    for x in asked:
+        x.attach_grad()
+    with autograd.record():
+        out = row(*variables, **attrs)
+        asked = [x for x in asked if depends(out, x)]
+        total = ndarray(numpy.zeros(()))
+        for n, grad in enumerate(autograd.grad(out, asked, ndarray(seed), create_graph=True)):
+            weights = numpy.cos(numpy.arange(grad.size) + n).reshape(grad.shape)
+            total = total + (grad * weights).sum()
+    return asked, total
+
+
+@pytest.mark.spread(4)
+@cases
+def test_gradient_of_the_gradient_is_that_of_finite_differences(row: Operator, example: Example) -> None:
+    if row.random or row in WITHOUT_GRADIENT | CUT or isinstance(row.lowering, Fused):
+        pytest.skip("not differentiable")
+    operands = operands_of(example, "float64")
+    try:
+        out = meaning_of(row, operands, example.attrs)
+    except REFUSALS:
+        pytest.skip("no meaning for floats")
+    if row.gradient is pointwise.FLAT or out.dtype != "float64" or not operands:
+        pytest.skip("no gradient")
+    seed = numpy.random.default_rng(6).uniform(0.5, 1.5, out.shape)
+    asked, total = slopes(row, operands, example.attrs, seed)
+    try:
+        total.backward()
+    except GradientError:  # a linear row has a gradient without any operand
+        assert not any(x.grad.asnumpy().any() for x in asked)
+    for x in asked:
+        place = next(
+            n
+            for n, values in enumerate(operands)
+            if x.shape == values.shape and (x.asnumpy() == values).all()
+        )
+        wanted = numpy.zeros_like(operands[place])
+        for index in numpy.ndindex(wanted.shape):
+            totals = []
+            for step in (STEP, -STEP):
+                moved = [x.copy() for x in operands]
+                moved[place][index] += step
+                totals.append(slopes(row, tuple(moved), example.attrs, seed)[1].item())
+            wanted[index] = (totals[0] - totals[1]) / (2 * STEP)
+        numpy.testing.assert_allclose(x.grad.asnumpy(), wanted, rtol=GRADIENT[0], atol=1e-6)
 
 
 # -- edges ---------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import pytest
 from blockfuse import autograd
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.operator import TABLE
+from blockfuse.ir.operators.pointwise import FLAT
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -332,3 +333,23 @@ CASES: dict[str, list[Case]] = {
 def test_rows_with_attributes(name: str) -> None:
     for theirs, operands, attrs in CASES[name]:
         held(name, lambda *x, theirs=theirs, attrs=attrs: theirs(*x, **attrs), operands, attrs)
+
+
+# Rows whose gradients are those of the operators that they are written with, or that only move elements and are compared
+# with finite differences (tests/ir/test_operators.py), or that torch does not have.
+ELSEWHERE = frozenset(
+    (
+        *("cast", "reshape", "expand_dims", "squeeze", "transpose", "flip", "get_item", "set_item"),
+        *("masked_log_softmax", "checked", "drawn"),
+    )
+)
+
+
+def test_every_row_with_a_gradient_is_compared() -> None:
+    rows = {
+        name
+        for name, row in TABLE.items()
+        if row.examples and row.gradient not in (None, FLAT) and not row.random
+    }
+    rows -= {name for name in rows if not TABLE[name].examples[0].shapes}
+    assert rows - UNARY.keys() - BINARY.keys() - CASES.keys() - ELSEWHERE == set()
