@@ -84,11 +84,11 @@ class TapeNode:
         self.shape, self.dtype = like.shape, like.dtype
         self.parents, self.pullback, self.variable, self.looks = parents, pullback, variable, looks
         self.operands = operands if looks else tuple(map(_if_looked_at, operands, parents))
-        reference = None
         for operand in self.operands:
             if type(operand) is ndarray:
-                reference = reference or weakref.ref(self)
-                memory_of(operand).need(reference)
+                history = operand._history
+                memory = memory_of(operand) if history is None else history[1]
+                memory.need(weakref.ref(self))
 
     def free(self) -> None:
         """Forget what a pullback would need."""

@@ -7,6 +7,7 @@ whatever is recorded for gradients is part of a program like everything else.
 from __future__ import annotations
 
 from functools import partial
+from itertools import repeat
 from typing import Any
 
 import numpy
@@ -38,13 +39,14 @@ class Tape:
         self.below.follow()
 
     def apply(self, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
-        if list in map(type, operands) or tuple in map(type, operands):
+        types = {*map(type, operands)}
+        if list in types or tuple in types:
             operands = tuple(map(_stacked, operands))
         if operator.gradient is pointwise.FLAT:
             return self.below.apply(operator, operands, attrs)
         parents = tuple(map(node_of, operands))
         result = self.below.apply(operator, operands, attrs)
-        if any(parents) and result.dtype.kind == "f":
+        if any(parents) and result._data.dtype.kind == "f":
             kept = self._kept(operands, parents)
             link(result, TapeNode(result._data, parents, kept, pullback_of(operator, attrs)))
         return result
@@ -77,7 +79,7 @@ class Tape:
             after_write(target, node, before)
 
     def _kept(self, operands: tuple[Any, ...], parents: tuple[TapeNode | None, ...]) -> tuple[Any, ...]:
-        return tuple(_kept(o, p, self.below.recording) for o, p in zip(operands, parents, strict=True))
+        return tuple(map(_kept, operands, parents, repeat(self.below.recording)))
 
     def escape(self, kind: str, array: ndarray) -> None:
         if kind.startswith(LOSING) and node_of(array) is not None:
@@ -99,16 +101,17 @@ class Tape:
 
 def _kept(operand: Any, node: TapeNode | None, recording: bool) -> Any:
     """An operand as pullbacks will find it, whatever NumPy writes meanwhile, which nobody sees."""
-    if isinstance(operand, list | tuple):
-        return ndarray(from_sequence(operand))
-    if recording:
-        return operand
-    if isinstance(operand, numpy.ndarray | numpy.generic):
-        return ndarray(numpy.array(operand))
-    if type(operand) is ndarray and stamps.is_exposed(operand._data):
+    if type(operand) is ndarray:
+        made = node is not None and node.variable is None  # by an operator, in memory that NumPy does not know
+        if made or recording or not stamps.is_exposed(operand._data):
+            return operand
         copy = ndarray(operand._data.copy())
         seen_as(copy, node)
         return copy
+    if isinstance(operand, list | tuple):
+        return ndarray(from_sequence(operand))
+    if not recording and isinstance(operand, numpy.ndarray | numpy.generic):
+        return ndarray(numpy.array(operand))
     return operand
 
 
