@@ -155,11 +155,13 @@ class Parameter(Held):
         data = vars(self).get("_data")
         if data is None:
             return
+        variable = history.variable_of(data)
         if self.grad_req == "null" or data.dtype.kind != "f":
             autograd.unmark(data)
-        else:
-            variable = history.variable_of(data)
-            autograd.mark(data, self.grad_req, None if variable is None else variable.grad, held=True)
+        elif variable is None:
+            autograd.mark(data, self.grad_req, None, held=True)
+        else:  # what was recorded before leads to this one
+            variable.requirement = self.grad_req
 
     # -- its value -------------------------------------------------------------------------------------------
 

@@ -11,11 +11,12 @@ import numpy
 import pytest
 from threads import together
 
-from blockfuse import nn
+from blockfuse import autograd, nn
 from blockfuse.array import ndarray, np, npx, stamps
 from blockfuse.ir.errors import (
     DeferredInitializationError,
     DTypeError,
+    GradientError,
     NotInitializedError,
     ShapeError,
     UsageError,
@@ -441,3 +442,172 @@ def test_parameters_and_dicts_can_be_copied(duplicate: Callable[[Any], Any]) -> 
     assert float(np.abs(net[0].weight.data()).sum()) > 0
     waiting = duplicate(nn.Dense(1).weight)
     assert waiting.shape == (1, -1)
+
+
+# -- gradients -----------------------------------------------------------------------------------------------
+
+
+def backward_of_doubled(parameter: nn.Parameter) -> None:
+    with autograd.record():
+        y = parameter.data() * 2
+    y.backward()
+
+
+def test_a_gradient_is_zeros_and_then_what_backward_wrote() -> None:
+    parameter = initialized()
+    grad = parameter.grad()
+    numpy.testing.assert_array_equal(grad.asnumpy(), numpy.zeros((2, 3)))
+    backward_of_doubled(parameter)
+    assert parameter.grad() is grad
+    assert parameter.list_grad()[0] is grad
+    assert (grad.asnumpy() == 2).all()
+    parameter.zero_grad()
+    assert not grad.asnumpy().any()
+
+
+def test_gradients_that_add_up_do_until_they_are_zeroed() -> None:
+    parameter = initialized(grad_req="add")
+    for _ in range(3):
+        backward_of_doubled(parameter)
+    assert (parameter.grad().asnumpy() == 6).all()
+    parameter.zero_grad()
+    backward_of_doubled(parameter)
+    assert (parameter.grad().asnumpy() == 2).all()
+
+
+def test_grad_req_may_change_also_between_record_and_backward() -> None:
+    parameter = initialized()
+    backward_of_doubled(parameter)
+    with autograd.record():
+        y = parameter.data() * 2
+    parameter.grad_req = "add"
+    y.backward()
+    assert (parameter.grad().asnumpy() == 4).all()
+    parameter.grad_req = "null"
+    with pytest.raises(GradientError, match="parameter weight has no gradient, as its grad_req is 'null'"):
+        parameter.grad()
+    with pytest.raises(GradientError, match="not computed inside"):
+        backward_of_doubled(parameter)
+    parameter.grad_req = "write"
+    assert not parameter.grad().asnumpy().any()
+    backward_of_doubled(parameter)
+    assert (parameter.grad().asnumpy() == 2).all()
+
+
+@pytest.mark.parametrize(
+    "parameter", [nn.Parameter(differentiable=False, shape=(2,)), nn.Parameter(shape=(2,), dtype="int32")]
+)
+def test_a_parameter_that_cannot_have_a_gradient_says_so(parameter: nn.Parameter) -> None:
+    parameter.initialize(init.Zero())
+    with pytest.raises(GradientError, match="no gradient, as its grad_req is 'null' or its dtype no float"):
+        parameter.grad()
+    parameter.zero_grad()
+
+
+def test_a_constant_has_no_gradient() -> None:
+    constant, parameter = nn.Constant(numpy.full((2, 3), 5.0, "float32")), initialized()
+    with autograd.record():
+        y = constant.data() * parameter.data()
+    y.backward()
+    assert (parameter.grad().asnumpy() == 5).all()
+    with pytest.raises(GradientError):
+        constant.grad()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda p: p.set_data(numpy.full((2, 3), 4.0)),
+        lambda p: p.data().fill(4.0),
+        lambda p: p.cast("float64"),
+        lambda p: p.cast("float16"),
+        lambda p: p.initialize(force_reinit=True),
+    ],
+    ids=["set_data", "write", "wider", "narrower", "drawn anew"],
+)
+def test_a_parameter_that_got_new_values_has_gradients(change: Callable[[Any], Any]) -> None:
+    parameter = initialized()
+    backward_of_doubled(parameter)
+    with autograd.record():
+        before = parameter.data() ** 2
+    change(parameter)
+    before.backward()  # of the values that were there
+    backward_of_doubled(parameter)
+    assert parameter.grad().dtype == parameter.dtype
+    assert (parameter.grad().asnumpy() == 2).all()
+
+
+def test_new_values_are_not_those_of_a_computation_before() -> None:
+    parameter = initialized()
+    with autograd.record():
+        y = parameter.data() ** 2
+    parameter.set_data(numpy.full((2, 3), 100.0))
+    y.backward()
+    assert (parameter.grad().asnumpy() == 2).all()
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda p: pickle.loads(pickle.dumps(p))])
+@pytest.mark.parametrize("grad_req", ["write", "add", "null"])
+def test_copies_have_gradients_of_their_own(duplicate: Callable[[Any], Any], grad_req: str) -> None:
+    parameter = initialized(grad_req=grad_req)
+    if grad_req != "null":
+        backward_of_doubled(parameter)
+    other = duplicate(parameter)
+    assert other.grad_req == grad_req
+    if grad_req == "null":
+        with pytest.raises(GradientError):
+            other.grad()
+        return
+    assert not other.grad().asnumpy().any()
+    backward_of_doubled(other)
+    assert (other.grad().asnumpy() == 2).all()
+    other.zero_grad()
+    assert (parameter.grad().asnumpy() == 2).all()
+
+
+def test_a_copy_that_is_made_while_recorded_is_no_result_of_the_original() -> None:
+    parameter = initialized()
+    with autograd.record():
+        other = copy.deepcopy(parameter)
+        y = other.data() * 2
+    y.backward()
+    assert (other.grad().asnumpy() == 2).all()
+    assert not parameter.grad().asnumpy().any()
+
+
+def test_loaded_parameters_have_gradients(tmp_path: Any) -> None:
+    def net_of() -> nn.Sequential:
+        net = nn.Sequential()
+        net.add(nn.Dense(4, in_units=3), nn.Dense(2, in_units=4))
+        return net
+
+    saved, loaded = net_of(), net_of()
+    saved.initialize()
+    saved.save_parameters(str(tmp_path / "net.params"))
+    for _ in range(2):  # into parameters without values, and with
+        loaded.load_parameters(str(tmp_path / "net.params"))
+        for net in (saved, loaded):
+            with autograd.record():
+                y = (net(np.ones((2, 3))) ** 2).sum()
+            y.backward()
+        pairs = zip(saved.collect_params().values(), loaded.collect_params().values(), strict=True)
+        assert all((a.grad().asnumpy() == b.grad().asnumpy()).all() for a, b in pairs)
+
+
+def test_a_net_may_learn_its_shapes_while_recorded() -> None:
+    layer = nn.Dense(2)
+    layer.initialize(init.One())
+    with autograd.record():
+        y = layer(np.ones((3, 4)))
+    y.backward()
+    assert (layer.weight.grad().asnumpy() == 3).all()
+    assert (layer.bias.grad().asnumpy() == 3).all()
+
+
+def test_values_are_not_replaced_while_recorded() -> None:
+    parameter = initialized()
+    with autograd.record():
+        with pytest.raises(GradientError, match=r"a parameter, is written to[\s\S]*pause\(\)"):
+            parameter.set_data(numpy.zeros((2, 3)))
+        with autograd.pause():
+            parameter.set_data(numpy.zeros((2, 3)))
