@@ -20,10 +20,13 @@ def test_readme_leads_with_the_two_commands() -> None:
     assert all(re.search(rf"^{command}:", MAKEFILE, flags=re.MULTILINE) for command in commands)
 
 
-def test_code_runs() -> None:
-    for document in ("README.md", "docs/data.md"):
-        for code in blocks(document, "python"):
-            exec(compile(code, document, "exec"), {"__name__": "document"})
+@pytest.mark.parametrize("document", ["README.md", "docs/data.md", "docs/training.md"])
+def test_code_runs(document: str, capsys: pytest.CaptureFixture[str]) -> None:
+    names = {"__name__": "readme"}
+    for code in blocks(document, "python"):
+        exec(compile(code, document, "exec"), names)
+        shown = re.findall(r"^print\(.*\)  +# (.*)$", code, flags=re.MULTILINE)
+        assert all(line in capsys.readouterr().out for line in shown)
 
 
 @pytest.mark.skipif(
@@ -43,7 +46,15 @@ def test_commands_print_what_is_shown(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "document",
-    ["README.md", "CONTRIBUTING.md", "docs/cli.md", "docs/benchmarks.md", "docs/contract.md", "docs/data.md"],
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/cli.md",
+        "docs/benchmarks.md",
+        "docs/contract.md",
+        "docs/data.md",
+        "docs/training.md",
+    ],
 )
 def test_links_lead_somewhere(document: str) -> None:
     assert [str(target) for target in links(document) if not target.exists()] == []
