@@ -57,7 +57,7 @@ class Function:
                 return results
             listed = list(results) if isinstance(results, list | tuple) else [results]
             # Arrays of their own: forward may have returned an operand.
-            outputs = [stop_gradient(r) for r in listed]
+            outputs = [stop_gradient(asarray(r)) for r in listed]
         saved = self._saved()
         call = TapeNode(
             outputs[0]._data, (*parents, *(None for _ in saved)), (*inputs, *saved.values()), self._pulled

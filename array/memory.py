@@ -51,6 +51,7 @@ class Memory:
         "_limit",
         "_variable",
         "_whole",
+        "computed",
         "lost",
         "needed",
         "owner",
@@ -63,6 +64,7 @@ class Memory:
         self.owner = owner
         self.version = 0  # how often it was written
         self.recorded = 0  # the version that the last recorded write gave
+        self.computed = False  # an operator made it, so NumPy does not know it
         self.lost = False  # a recorded value was written to by somebody who did not record
         self.needed: set[weakref.ref[Any]] = set()  # nodes with operands in it
         self._limit = _FEW_NODES
@@ -89,11 +91,12 @@ class Memory:
     def made(self, node: Any) -> None:
         """Its owner is the result of an operator, or a variable."""
         self._whole, self._held, self.part, self.lost = weakref.ref(node), None, None, False
+        self.computed = self.computed or node.variable is None
         self.marked(node)
 
     def made_part(self, node: Any, region: Region) -> None:
         """The result of an operator, in memory that nobody else has seen: NumPy gives views of what it made."""
-        self.part = weakref.ref(node), region
+        self.part, self.computed = (weakref.ref(node), region), True
 
     def marked(self, node: Any) -> None:
         if node.variable is not None:

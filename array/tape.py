@@ -102,10 +102,9 @@ class Tape:
 def _kept(operand: Any, node: TapeNode | None, recording: bool) -> Any:
     """An operand as pullbacks will find it, whatever NumPy writes meanwhile, which nobody sees."""
     if type(operand) is ndarray:
-        made = (
-            node is not None and node.variable is None
-        )  # by an operator, in memory that NumPy does not know
-        if made or recording or not stamps.is_exposed(operand._data):
+        history = operand._history
+        computed = history is not None and history[1].computed
+        if computed or recording or not stamps.is_exposed(operand._data):
             return operand
         copy = ndarray(operand._data.copy())
         seen_as(copy, node)

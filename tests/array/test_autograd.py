@@ -517,6 +517,42 @@ def test_arrays_of_numpy_may_change_after_they_were_used() -> None:
     numpy.testing.assert_allclose(x.grad.asnumpy(), X * X)
 
 
+def test_memory_of_numpy_that_was_written_here_may_change_there() -> None:
+    x, shared = variable(), X.copy()
+    lent, asked = np.asarray(shared), np.asarray(shared)
+    with autograd.record():
+        lent[...] = x * 2
+        y = lent[0] * lent
+    shared[...] = 0
+    y.backward()
+    assert x.grad is not None
+    wanted = 8 * numpy.broadcast_to(X[0], (3, 4)).copy()
+    wanted[0] = 4 * X.sum(axis=0) + 4 * X[0]
+    wanted[1:] = 4 * X[0]
+    numpy.testing.assert_allclose(x.grad.asnumpy(), wanted)
+    asked.attach_grad()
+    shared[...] = X
+    with autograd.record():
+        y = asked[0] * asked
+    shared[...] = 0
+    y.backward()
+    assert asked.grad is not None
+    numpy.testing.assert_allclose(asked.grad.asnumpy()[1:], numpy.broadcast_to(X[0], (2, 4)))
+
+
+def test_retained_composites_and_random_draws_are_the_same_again() -> None:
+    x = variable()
+    with autograd.record():
+        dropped = npx.dropout(x, 0.5) * 2
+        y = np.einsum("ij,kj->ik", dropped, dropped).sum()
+    y.backward(retain_graph=True)
+    assert x.grad is not None
+    once = x.grad.asnumpy()
+    y.backward()
+    numpy.testing.assert_array_equal(x.grad.asnumpy(), once)
+    numpy.testing.assert_array_equal(once == 0, dropped.asnumpy() == 0)
+
+
 # -- writes --------------------------------------------------------------------------------------------------
 
 
