@@ -50,9 +50,12 @@ def theirs(lines: list[str]) -> tuple[Any, ...]:
 def test_gradients_through_writes_and_views_are_those_of_values(steps: int) -> None:
     for seed in range(rounds(60, 3000)):
         lines = program(Random(seed * 100 + steps), steps)
+        try:
+            wanted = theirs(lines)
+        except IndexError:  # views of views have become too short for an index
+            continue
         with numpy.errstate(all="ignore"):
-            found, wanted = ours(lines), theirs(lines)
+            found = ours(lines)
+        told = f"seed {seed}\n" + "\n".join(lines)
         for mine, other in zip(found, wanted, strict=True):
-            numpy.testing.assert_allclose(
-                mine, other, rtol=1e-9, atol=1e-9, err_msg=f"seed {seed}\n" + "\n".join(lines)
-            )
+            numpy.testing.assert_allclose(mine, other, rtol=1e-9, atol=1e-9, err_msg=told)

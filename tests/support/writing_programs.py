@@ -57,6 +57,9 @@ class _Writer:
         self.sources = {name: name for name in self.axes}  # name -> of which memory it may be
         self.dead: set[str] = set()  # cut off from gradients, and their memory was written
         self.cut: set[str] = set()
+        self.turned: set[str] = (
+            set()
+        )  # memory may lie by columns, also that of results: a reshape may be a copy
 
     def lines(self, steps: int) -> list[str]:
         found = [self._step(number) for number in range(steps)]
@@ -87,11 +90,18 @@ class _Writer:
         if ".sum(0)" in template and not self.axes[a]:
             template = "{a} * {k}"
         self._new(name, self.axes[a] - (".sum(0)" in template), name)
-        return f"{name} = " + template.format(a=a, b=self._name(fitting), k=self._number())
+        b = self._name(fitting)
+        if {a, b} & self.turned:
+            self.turned.add(name)
+        return f"{name} = " + template.format(a=a, b=b, k=self._number())
 
     def _view(self, name: str) -> str:
         a = self._name()
         how = self.random.choice(_VIEWS[self.axes[a]])
+        if a in self.turned and "reshape" in how:
+            how = "[...]"
+        if a in self.turned or how == ".T":
+            self.turned.add(name)
         if how in ("[0:0]", "[None]"):  # nothing else is tried with such shapes
             return f"e{name} = {a}{how}.sum()"
         axes = {
@@ -113,6 +123,8 @@ class _Writer:
         a = self._name()
         self._new(name, self.axes[a], self.sources[a])
         self.cut.add(name)
+        if a in self.turned:
+            self.turned.add(name)
         return f"{name} = {a}.detach()"
 
     def _target(self) -> str | None:
