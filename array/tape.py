@@ -22,6 +22,7 @@ from blockfuse.array.parts import Part
 from blockfuse.ir import interpreter
 from blockfuse.ir.errors import GradientError
 from blockfuse.ir.interpreter import Interpreter, interpreting
+from blockfuse.ir.lowering import Composite
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.operators import movement, pointwise
 
@@ -155,7 +156,9 @@ class Expansion:
     __slots__ = ("attrs", "expand")
 
     def __init__(self, operator: Operator, attrs: dict[str, Any]) -> None:
-        self.expand: Any = operator.lowering.expand  # type: ignore[union-attr]
+        lowering = operator.lowering
+        assert isinstance(lowering, Composite), f"{operator.name} has neither a gradient nor an expansion"
+        self.expand = lowering.expand
         self.attrs = attrs
 
     def __call__(self, *_: Any) -> tuple[Any, ...]:

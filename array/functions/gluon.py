@@ -10,7 +10,7 @@ from blockfuse.array.functions.selecting import argwhere
 from blockfuse.array.functions.shaping import broadcast_to, reshape
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.errors import UsageError
-from blockfuse.ir.operators import filling, movement
+from blockfuse.ir.operators import filling
 
 
 def set_np(shape: bool = True, array: bool = True, dtype: bool = False) -> None:
