@@ -21,7 +21,10 @@ class Node(Protocol):
     variable: Any
 
     def save_from(self, owner: numpy.ndarray, copies: dict[Any, ndarray]) -> None:
-        """Memory of ``owner`` is about to be written: keep copies of the operands that lie in it."""
+        """Memory of ``owner`` is about to be written: keep copies of the operands that lie in it.
+
+        copies: node and region -> its copy, which nodes share.
+        """
 
 
 class Region(NamedTuple):
@@ -126,13 +129,14 @@ class Memory:
         self.forgotten()
         self.recorded, self.lost = max(self.version, 1), True
 
-    def written(self, copies: dict[Any, ndarray]) -> None:
+    def written(self) -> None:
         """Somebody is about to write."""
-        owner = self.owner()
-        while self.needed and owner is not None:
-            node = self.needed.pop()()
+        owner, copies = self.owner(), dict[Any, ndarray]()
+        for reference in list(self.needed) if owner is not None else ():
+            node = reference()
             if node is not None:
                 node.save_from(owner, copies)
+            self.needed.discard(reference)  # no sooner, for Ctrl-C may come
         self.version += 1
         whole = self._whole()
         if (whole is not None and whole.variable is None) or (self.followed and whole is None):
@@ -172,7 +176,7 @@ class _Writes:
     def read(self, owner: numpy.ndarray) -> None:
         memory = _memories.get(id(owner))
         if memory is not None:
-            memory.written({})
+            memory.written()
 
 
 _the_writes = _Writes()
