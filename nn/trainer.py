@@ -49,7 +49,7 @@ class Trainer:
     ) -> None:
         if compression_params is not None:
             raise UsageError("compression_params: gradients are sent nowhere, so nothing compresses them")
-        self._params: list[Any] = _distinct(params)
+        self._params = _distinct(params)
         self._optimizer = create(optimizer, **(optimizer_params or {}))
         _claim(self._optimizer, self._params)
         self._updater = Updater(self._optimizer)

@@ -11,6 +11,7 @@ from blockfuse.nn import losses as loss
 from blockfuse.nn import optimizers as optimizer
 from blockfuse.nn.optimizers import schedulers as lr_scheduler
 from blockfuse.nn.parameter import Constant, Parameter
+from blockfuse.nn.train_step import train_step
 from blockfuse.nn.trainer import Trainer
 from blockfuse.runtime.calls.function import hybridize
 
@@ -36,6 +37,7 @@ __all__ = [
     "np",
     "npx",
     "optimizer",
+    "train_step",
 ]
 
 

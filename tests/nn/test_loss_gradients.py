@@ -9,8 +9,6 @@ import pytest
 from blockfuse.array import autograd, np
 from blockfuse.nn import losses
 
-pytestmark = pytest.mark.skipif(not hasattr(autograd, "record"), reason="needs autograd.record")
-
 RNG = numpy.random.default_rng(11)
 SCORES = RNG.normal(size=(6, 5)) * 3
 NUMBERS = RNG.normal(size=(6, 5)) * 3

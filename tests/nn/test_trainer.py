@@ -177,7 +177,6 @@ def test_learning_rates_are_set_or_scheduled() -> None:
         scheduled.set_learning_rate(0.1)
 
 
-@pytest.mark.skipif(not hasattr(autograd, "record"), reason="needs autograd.record")
 def test_a_recorded_step_is_the_eager_one() -> None:
     inputs = numpy.random.default_rng(2).normal(size=(8, 16, 5)).astype("float32")
     options = {"wd": 0.01, "clip_gradient": 0.1}
@@ -210,7 +209,6 @@ def test_a_recorded_step_is_the_eager_one() -> None:
     assert "1 recordings" in run.explain()
 
 
-@pytest.mark.skipif(not hasattr(autograd, "record"), reason="needs autograd.record")
 def test_a_step_inside_of_record_changes_nothing() -> None:
     net = nn.Dense(3, in_units=5)
     net.initialize()

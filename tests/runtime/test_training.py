@@ -214,7 +214,7 @@ def test_the_gradient_is_that_of_the_way_taken() -> None:
         assert_close(held_by(other, second), held_by(plain, first))
     (case,) = compiled._hybrid.cases.values()
     assert len(case.recordings) > 1
-    assert case.program.executable.calls() > 1
+    assert case.served + case.program.executable.calls() > 1
 
 
 def test_dropout_draws_the_same_masks() -> None:
@@ -396,3 +396,31 @@ def test_small_batches(items: int) -> None:
     pairs = zip(other.collect_params().values(), plain.collect_params().values(), strict=True)
     for a, b in pairs:
         numpy.testing.assert_allclose(a.data().asnumpy(), b.data().asnumpy(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "options"),
+    [
+        ("sgd", {"learning_rate": 0.1, "momentum": 0.9, "wd": 1e-3}),
+        ("adam", {"learning_rate": 0.01, "lr_scheduler": blockfuse.lr_scheduler.CosineScheduler(20, 0.01)}),
+        ("adamw", {"learning_rate": 0.01, "clip_gradient": 0.1}),
+        ("rmsprop", {"learning_rate": 0.01}),
+    ],
+)
+def test_a_step_of_a_trainer_is_one_program(optimizer: str, options: dict[str, Any]) -> None:
+    def trained(hybridized: bool) -> tuple[nn.Block, list[float], Any]:
+        net = classifier()
+        trainer = blockfuse.Trainer(net.collect_params(), optimizer, dict(options))
+        step = blockfuse.train_step(net, blockfuse.loss.SoftmaxCrossEntropyLoss(), trainer)
+        run = step if hybridized else step.__wrapped__
+        return net, [float(run(x, labels).mean()) for x, labels in batches(10)], step
+
+    plain, wanted, _ = trained(False)
+    net, found, step = trained(True)
+    numpy.testing.assert_allclose(found, wanted, rtol=1e-5)
+    pairs = zip(net.collect_params().values(), plain.collect_params().values(), strict=True)
+    assert_close(*zip(*((a.data().asnumpy(), b.data().asnumpy()) for a, b in pairs), strict=True))
+    (program,) = programs_of(step)
+    assert len(program.schedule.blocks) == 1
+    (case,) = step._hybrid.cases.values()
+    assert len(case.recordings) == 1

@@ -1,0 +1,43 @@
+"""One step of training as a compiled call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from blockfuse.array import autograd
+from blockfuse.array.ndarray import ndarray
+from blockfuse.nn.block import Block
+from blockfuse.nn.trainer import Trainer
+from blockfuse.runtime.calls.function import HybridFunction, hybridize
+
+
+def train_step(
+    net: Block, loss: Callable[[Any, Any], ndarray], trainer: Trainer, **options: Any
+) -> HybridFunction:
+    """A function of a batch, ``step(X, y)`` or ``step(X1, X2, y)``, that trains ``net`` by one step and gives the loss of
+    each sample (whatever ``loss(net(X), y)`` gives).
+
+    It is a Python function like any that a user writes, hybridized: forward, backward and the optimizer are one program.
+    ``options`` are those of ``hybridize``.
+
+    >>> import blockfuse
+    >>> from blockfuse import gluon, nn, np
+    >>> net = nn.Dense(1, in_units=2)
+    >>> net.initialize()
+    >>> trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.1})
+    >>> step = blockfuse.train_step(net, gluon.loss.L2Loss(), trainer)
+    >>> step(np.ones((8, 2)), np.zeros((8, 1))).shape
+    (8,)
+    """
+
+    def step(*batch: Any) -> ndarray:
+        *inputs, label = batch
+        with autograd.record():
+            value = loss(net(*inputs), label)
+        value.backward()
+        trainer.step(value.size)
+        return value
+
+    trainer._prepare()
+    return hybridize(step, **options)
