@@ -30,14 +30,20 @@ def train_step(
     >>> step(np.ones((8, 2)), np.zeros((8, 1))).shape
     (8,)
     """
+    trainer._prepare()
+    return hybridize(TrainStep(net, loss, trainer), **options)
 
-    def step(*batch: Any) -> ndarray:
+
+class TrainStep:
+    """The step itself, in Python; what it holds is the state that a recording of it rests on."""
+
+    def __init__(self, net: Block, loss: Callable[[Any, Any], ndarray], trainer: Trainer) -> None:
+        self.net, self.loss, self.trainer = net, loss, trainer
+
+    def __call__(self, *batch: Any) -> ndarray:
         *inputs, label = batch
         with autograd.record():
-            value = loss(net(*inputs), label)
+            value = self.loss(self.net(*inputs), label)
         value.backward()
-        trainer.step(value.size)
+        self.trainer.step(value.size)
         return value
-
-    trainer._prepare()
-    return hybridize(step, **options)

@@ -296,6 +296,11 @@ def parameter_written(self: Any, x: Any) -> Any:
     return x * self.weight.data()
 
 
+def array_filled(self: Any, x: Any) -> Any:
+    self.array[...] = self.array * 2
+    return x * self.array
+
+
 def writes_property(self: Any, x: Any) -> Any:
     self.counting.value = self.counting.value + 1
     return x * self.counting.value
@@ -436,7 +441,6 @@ IMPURE: dict[str, tuple[Callable[[Any, Any], Any], dict[str, Callable[[], Any]]]
         (plain_item, {"plain": lambda: numpy.ones(4, numpy.float32)}),
         (array_written, {"array": lambda: np.ones((4,))}),
         (array_replaced, {"array": lambda: np.ones((4,))}),
-        (parameter_written, {"weight": lambda: nn.Constant(numpy.ones(4, numpy.float32))}),
         (writes_property, {"counting": Counting}),
         (counts_in_getter, {"counting": Counting}),
         (counts_in_getattr, {"counting": Counting}),
@@ -456,6 +460,18 @@ IMPURE: dict[str, tuple[Callable[[Any, Any], Any], dict[str, Callable[[], Any]]]
 def test_a_forward_with_effects_runs_eagerly_and_says_why(name: str) -> None:
     forward, attributes = IMPURE[name]
     runs_as_eager(block(forward, **attributes))
+
+
+@pytest.mark.parametrize(
+    ("forward", "attributes"),
+    [
+        (parameter_written, {"weight": lambda: nn.Constant(numpy.ones(4, numpy.float32))}),
+        (array_filled, {"array": lambda: np.ones((4,))}),
+    ],
+)
+def test_a_forward_that_writes_to_what_it_holds_is_a_program_that_does(forward: Any, attributes: Any) -> None:
+    net = runs_as_eager(block(forward, **attributes), eager=False)
+    assert ": compiled" in net.explain()
 
 
 @pytest.mark.parametrize(
