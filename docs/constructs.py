@@ -138,6 +138,23 @@ CONSTRUCTS = (
     Construct(
         "NumPy arrays as arguments", "return np.tanh(x) * 2", arguments=lambda n: (_one(n)[0].asnumpy(),)
     ),
+    Construct(
+        "writes to an array that an attribute holds",
+        "self.total[...] = self.total + x.sum(axis=0)\nreturn x * self.total",
+        "self.total = np.zeros((256,))",
+    ),
+    Construct(
+        "a step of training",
+        "with autograd.record():\n    total = (self.out(x) ** 2).mean()\ntotal.backward()\n"
+        "weight = self.out.weight.data()\nweight -= self.out.weight.grad() * 0.01\nreturn total",
+        "self.out = nn.Dense(10)",
+    ),
+    Construct(
+        "a gradient through a `while` on array values",
+        "with autograd.record():\n    y = self.out(x)\n    while np.abs(y).sum() > 500:\n        y = y / 2\n"
+        "    total = (y**2).mean()\ntotal.backward()\nreturn self.out.weight.grad() * 1",
+        "self.out = nn.Dense(10)",
+    ),
     Construct("an exception", "try:\n    return x @ x\nexcept ValueError:\n    return x * 2"),
     Construct("dropout and `np.random` of blockfuse", "return x + np.random.uniform(size=(256,))"),
     Construct("`numpy.random`", "return np.tanh(x) * 2 + 0 * numpy.random.rand()"),
@@ -148,7 +165,7 @@ def net_of(construct: Construct) -> nn.Block:
     """The block, as if it stood in a file of a user's."""
     lines = [
         "import random, numpy",
-        "from blockfuse import nn, np, npx",
+        "from blockfuse import autograd, nn, np, npx",
         "class Net(nn.Block):",
         "    def __init__(self):",
         "        super().__init__()",

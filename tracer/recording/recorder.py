@@ -46,7 +46,12 @@ _MAX_EVENTS = 16384  # on one path, with those about induction variables
 
 
 class Recorder(Eager):
-    """Records one call."""
+    """Records one call.
+
+    NOTE [gradients and joins]
+    How many rounds a loop went, and which branch was taken, decides what ``backward`` will do, and no variable of Python
+    says so: once gradients are followed no two ways join, and no loop closes.
+    """
 
     recording = True
 
@@ -200,9 +205,7 @@ class Recorder(Eager):
         self._stop(what)
 
     def follow(self) -> None:
-        """NOTE [gradients and joins] How many rounds a loop went, and which branch was taken, decides what ``backward``
-        will do, and no variable says so: from here on no two ways join, and no loop closes.
-        """
+        """See NOTE [gradients and joins]."""
         self._follows = True
 
     def visit(self, block: Any) -> None:
