@@ -2,10 +2,10 @@
 
 NOTE [flows]
 A block computes its outputs from arguments, parameters and registers. Then it stores the first of them into
-registers, all at once, and either ends the call (the other outputs are the results) or decides: its last output,
-one bool, says which block is next. A loop is a way back to an earlier decision, its carried values are registers.
-A successor that no call has taken yet is unknown (None): there the call is given back to Python, which runs it
-from the start and records the new path.
+registers, all at once, and either ends the call (the other outputs are the results, and behind them *updates*: the
+new values of leaves that the call writes to) or decides: its last output, one bool, says which block is next. A loop
+is a way back to an earlier decision, its carried values are registers. A successor that no call has taken yet is
+unknown (None): there the call is given back to Python, which runs it from the start and records the new path.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ Successors = tuple[int | None, int | None]  # when the decision is true, when it
 
 @dataclass(frozen=True)
 class Block:
-    """``stores`` (carried leaves) take the first outputs of ``graph``; ``successors`` is None where the call ends."""
+    """Straight-line code, and what follows."""
 
     graph: Graph
-    stores: tuple[Node, ...] = ()
-    successors: Successors | None = None
+    stores: tuple[Node, ...] = ()  # carried leaves, which take the first outputs
+    successors: Successors | None = None  # None where the call ends
+    updates: tuple[Node, ...] = ()  # captured leaves, which take the last outputs where the call ends
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ class Flow:
         """Arguments, parameters and captured arrays, as the first block lists them (every block lists all of them)."""
         return self.blocks[0].graph.inputs
 
+    @property
+    def updates(self) -> tuple[Node, ...]:
+        """The leaves that a call writes to, the same on all ways."""
+        return next((b.updates for b in self.blocks if b.successors is None), ())
+
     def map(self, change: Callable[[Graph], Graph]) -> Flow:
         """The flow with every graph changed."""
         return Flow(tuple(replace(b, graph=change(b.graph)) for b in self.blocks))
@@ -50,13 +56,15 @@ class Flow:
 
 def _block_text(number: int, block: Block, several: bool) -> str:
     text = block.graph.text(sources=True)
-    if not several:
+    if not several and not block.updates:
         return text
     body, _, returned = text.rpartition("\n  return ")
     values = returned.split(", ") if returned else []
-    lines = [f"block {number}:\n{body}"]
+    lines = [f"block {number}:\n{body}" if several else body]
     lines += [f"  {leaf.attrs['name']} <- {value}" for leaf, value in zip(block.stores, values, strict=False)]
-    rest = values[len(block.stores) :]
+    end = len(values) - len(block.updates)
+    lines += [f"  {u.attrs['name']} <- {value}" for u, value in zip(block.updates, values[end:], strict=True)]
+    rest = values[len(block.stores) : end]
     if block.successors is None:
         lines.append(f"  return {', '.join(rest)}")
     else:

@@ -27,6 +27,7 @@ class End:
     stores: tuple[tuple[Node, Node], ...] = ()  # register, value
     outputs: tuple[Node, ...] = ()
     source: Source | None = None  # of the decision
+    updates: tuple[Node, ...] = ()  # leaves that take the last outputs
 
 
 @dataclass
@@ -117,6 +118,8 @@ class Assembly:
         ]
         if len(set(ends)) > 1:
             raise TraceError("the results of some paths have other types than those of others")
+        if len({b.end.updates for b in self.blocks.values() if b.end and b.end.position is None}) > 1:
+            raise TraceError("some paths write to other arrays than others do")
         order = self._order()
         numbers = {block: n for n, block in enumerate(order)}
         read = self._read()
@@ -179,7 +182,7 @@ class Assembly:
         graph = graph_of((*self.arguments, *self.origins, *leaves), outputs)
         stores = tuple(self._stores(block, read))
         if block.end is not None and block.end.position is None:
-            return Block(graph, stores)
+            return Block(graph, stores, None, block.end.updates)
         no, yes = (None if b is None else numbers[b] for b in self._successors(name))
         return Block(graph, stores, (yes, no))
 

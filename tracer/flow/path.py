@@ -21,6 +21,7 @@ class Path:
     outputs: tuple[Node, ...]
     leaves: dict[Node, Node]  # provisional leaf -> what it is
     origins: dict[Node, Origin]  # leaf -> where the parameter or captured array lies
+    updates: tuple[Node, ...] = ()  # provisional leaves whose new values are the last outputs
     knowledge: Knowledge = field(default_factory=Knowledge)  # of the flow that begins with this path
 
 

@@ -101,7 +101,8 @@ class Replay:
         self._compute(self.path.sequence[start:])
         for output in self.path.outputs:
             self._own(output)
-        self._end(End(None, outputs=tuple(self._read(o) for o in self.path.outputs)))
+        outputs = tuple(self._read(o) for o in self.path.outputs)
+        self._end(End(None, outputs=outputs, updates=tuple(self._read(u) for u in self.path.updates)))
 
     # -- blocks ----------------------------------------------------------------------------------------------
 

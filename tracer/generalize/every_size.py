@@ -71,6 +71,7 @@ class EverySize:
             tuple(now.get(o, o) for o in self.second.outputs),
             self.second.leaves,
             self.second.origins,
+            self.second.updates,
         )
 
     # -- the same in both recordings -------------------------------------------------------------------------

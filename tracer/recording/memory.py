@@ -99,6 +99,11 @@ class Memory:
         self.updated[id(array)] = array, data.copy()
         return True
 
+    def updated_leaves(self) -> tuple[Node, ...]:
+        """The provisional leaves of updated arrays, in the order of the first writes."""
+        leaves = {id(array): node for node, array in self.found.items()}
+        return tuple(leaves[i] for i in self.updated)
+
     def writes_since(self, time: int) -> set[int]:
         """Ids of arrays that are older than ``time`` and were written to after it."""
         return {i for i, when in self._written.items() if when > time >= self._made[i]}

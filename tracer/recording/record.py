@@ -188,6 +188,7 @@ def _finish(recording: Recording, recorder: Recorder, result: Any) -> None:
         outputs,
         leaves,
         origins,
+        recorder.memory.updated_leaves(),
     )
 
 
