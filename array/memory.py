@@ -179,5 +179,5 @@ class _Writes:
             memory.written()
 
 
-_the_writes = _Writes()
-_writes: weakref.ref[Any] = weakref.ref(_the_writes)
+WRITES = _Writes()
+_writes: weakref.ref[Any] = weakref.ref(WRITES)

@@ -86,7 +86,10 @@ def record(
     recorder.outermost = sys._getframe()
     recorder.memory.known |= state.known.keys()
     with modes.unusual(), interpreter.interpreting(recorder):
-        result = witness.watching(call)
+        try:
+            result = witness.watching(call)
+        finally:
+            changes.call_ended()
     recording = Recording(
         result,
         state=state,

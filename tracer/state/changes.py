@@ -14,9 +14,7 @@ from blockfuse.array.ndarray import ndarray
 class Changes:
     """A watcher of blocks, parameters and arrays, which lives as long as the recording."""
 
-    def __init__(
-        self, watched: Iterable[Any], arrays: Iterable[Any], is_own: Callable[[], bool] = lambda: False
-    ) -> None:
+    def __init__(self, watched: Iterable[Any], arrays: Iterable[Any], is_own: Callable[[], bool]) -> None:
         """is_own: whether the recorded call itself is writing."""
         self.seen = False
         self._is_own = is_own
@@ -25,6 +23,10 @@ class Changes:
         for array in (*arrays, *(getattr(value, "_data", None) for value in watched)):
             if isinstance(array, ndarray) and array._pending is None:
                 stamps.watch_buffer(array._data, self)
+
+    def call_ended(self) -> None:
+        """Whatever changes from now on is a change; the recorded call, and its frames, are held no longer."""
+        self._is_own = _nobody
 
     @contextmanager
     def overlooked(self) -> Iterator[None]:
@@ -39,3 +41,7 @@ class Changes:
     def invalidate(self) -> None:
         """See ``stamps.Watcher``."""
         self.seen = self.seen or not self._is_own()
+
+
+def _nobody() -> bool:
+    return False
