@@ -7,9 +7,9 @@ from heapq import heappop, heappush
 from typing import Any
 
 from blockfuse.array.functions.creation import asarray
-from blockfuse.array.history import TapeNode, node_of, seen_as
+from blockfuse.array.history import TapeNode, node_of
 from blockfuse.array.ndarray import ndarray
-from blockfuse.array.tape import Expansion, Tape, untaped
+from blockfuse.array.tape import Expansion, Tape, twin, untaped
 from blockfuse.ir import interpreter
 from blockfuse.ir.errors import GradientError, ShapeError
 from blockfuse.ir.interpreter import interpreting
@@ -109,9 +109,7 @@ def _with_node(operand: Any, node: TapeNode | None) -> Any:
     history = operand._history
     if history is not None and history[0] is node and history[2] == history[1].version:
         return operand
-    copy = ndarray(operand._data)
-    seen_as(copy, node)
-    return copy
+    return twin(operand, node)
 
 
 def _leading_to(wanted: set[TapeNode], heads: list[TapeNode]) -> set[TapeNode]:

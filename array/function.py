@@ -9,9 +9,9 @@ import numpy
 
 from blockfuse.array.backward import Parts
 from blockfuse.array.functions.creation import asarray, zeros
-from blockfuse.array.history import TapeNode, link, node_of, seen_as
+from blockfuse.array.history import TapeNode, link, node_of
 from blockfuse.array.ndarray import ndarray
-from blockfuse.array.tape import is_taping, untaped
+from blockfuse.array.tape import is_taping, twin, untaped
 from blockfuse.ir import interpreter
 from blockfuse.ir.errors import GradientError, ShapeError, UsageError
 from blockfuse.ir.interpreter import interpreting
@@ -81,8 +81,7 @@ class Function:
         for key, value in zip(self._call.saved, values, strict=True):
             number = self._call.results.get(key)
             if number is not None and is_taping() and call is not None:
-                value = ndarray(value._data)
-                seen_as(value, _output_node(call, self._call.types, number))
+                value = twin(value, _output_node(call, self._call.types, number))
             if isinstance(key, int):
                 listed[key] = value
             else:

@@ -117,6 +117,14 @@ def _kept(operand: Any, node: TapeNode | None, recording: bool) -> Any:
     return operand
 
 
+def twin(array: ndarray, node: TapeNode | None) -> ndarray:
+    """Another array with the same memory, and a history of its own. An operator makes it, so that recorders know it."""
+    with interpreting(untaped(interpreter.current())):
+        other: ndarray = movement.stop_gradient(array)
+    seen_as(other, node)
+    return other
+
+
 def _stacked(operand: Any) -> Any:
     """A list with arrays in it as an array, so that these are followed."""
     if not isinstance(operand, list | tuple) or not any(map(_is_ours, operand)):

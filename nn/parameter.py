@@ -288,8 +288,9 @@ class Parameter(Held):
     def zero_grad(self) -> None:
         """Set the gradient to zero, if there is one."""
         variable = None if self._data is None else history.variable_of(self._data)
-        if variable is not None and variable.grad is not None:
-            variable.grad[...] = 0
+        if variable is not None and self._data is not None:
+            # Also where nobody has asked for it yet: a recorded call must not depend on that.
+            variable.room(self._data)[...] = 0
 
     def _has_fresh_grad(self) -> bool:
         """Whether ``backward`` has written here since ``_use_grad``."""

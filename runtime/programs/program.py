@@ -68,7 +68,8 @@ class Program:
         self.executable = self.backend.load(self.schedule)  # in memory
         self.entry = self.backend.entry(self.executable)  # of arrays only; None where calls go through Python
         origin_of = dict(zip(self._leaves(), self.origins, strict=True))
-        self.updates = Updates([origin_of[leaf] for leaf in self.flow.updates])
+        written = [origin_of[leaf] for leaf in self.flow.updates]
+        self.updates = Updates(written, [update.fresh for update in self.recording.updates])
         self.bound: list[numpy.ndarray] = []  # the values behind the parameters of the schedule
         self._gives_one = len(self.schedule_results()) == 1
         self._binding = Turn()

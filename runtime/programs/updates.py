@@ -12,6 +12,7 @@ from typing import Any
 import numpy
 
 from blockfuse.array import stamps
+from blockfuse.array.history import Variable
 from blockfuse.array.ndarray import ndarray
 from blockfuse.tracer.flow.origins import Origin
 from blockfuse.tracer.state.changes import Changes
@@ -28,9 +29,11 @@ class Updated:
 class Updates:
     """The arrays that a program writes to, in the order of their values behind its results."""
 
-    def __init__(self, origins: Sequence[Origin]) -> None:
-        self._origins = origins
+    def __init__(self, origins: Sequence[Origin], fresh: Sequence[bool]) -> None:
+        """fresh: of each gradient, whether it still waits for somebody to use it when a call ends."""
+        self._origins, self._fresh = origins, fresh
         self._bound: list[numpy.ndarray] = []
+        self._gradients: list[tuple[Variable, bool]] = []
 
     def __len__(self) -> int:
         return len(self._origins)
@@ -42,10 +45,17 @@ class Updates:
     def bind(self) -> None:
         """Write into the memory as it is now, from now on."""
         self._bound = self.arrays()
+        self._gradients = [
+            (variable, fresh)
+            for origin, fresh in zip(self._origins, self._fresh, strict=True)
+            if (variable := origin.variable()) is not None
+        ]
 
     def write(self, values: Sequence[ndarray]) -> None:
         """All values, or none where Ctrl-C comes before."""
         write(self._bound, [value._data for value in values])
+        for variable, fresh in self._gradients:
+            variable.fresh = fresh
 
 
 def write(arrays: Sequence[numpy.ndarray], values: Sequence[numpy.ndarray]) -> None:

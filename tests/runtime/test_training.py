@@ -424,3 +424,87 @@ def test_a_step_of_a_trainer_is_one_program(optimizer: str, options: dict[str, A
     assert len(program.schedule.blocks) == 1
     (case,) = step._hybrid.cases.values()
     assert len(case.recordings) == 1
+
+
+def test_gradients_that_nobody_has_asked_for_yet_are_set_to_zero_in_every_call() -> None:
+    def summing(net: nn.Block) -> Step:
+        net.setattr("grad_req", "add")
+
+        def step(x: ndarray) -> ndarray:
+            net.zero_grad()
+            for _ in range(2):
+                with autograd.record():
+                    loss = (net(x) ** 2).mean()
+                loss.backward()
+            return loss
+
+        return step
+
+    plain, other = classifier(), classifier()
+    eager, compiled = summing(plain), blockfuse.hybridize(summing(other))
+    for x, _ in batches(4):
+        eager(x)
+        compiled(x)
+        grads = [[p.grad().asnumpy() for p in net.collect_params().values()] for net in (other, plain)]
+        assert_close(*grads)
+    assert programs_of(compiled)
+
+
+def test_a_trainer_takes_the_gradients_of_a_compiled_call_for_new_ones() -> None:
+    net = classifier()
+    trainer = blockfuse.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.1})
+
+    @blockfuse.hybridize
+    def gradients(x: ndarray, labels: ndarray) -> ndarray:
+        with autograd.record():
+            loss = loss_of(net, x, labels)
+        loss.backward()
+        return loss
+
+    losses = []
+    for _ in range(5):
+        x, labels = batches(1)[0]
+        losses.append(float(gradients(x, labels)))
+        trainer.step(1)
+    assert losses == sorted(losses, reverse=True)
+    assert programs_of(gradients)
+    with pytest.raises(UserWarning, match="gradient"):
+        trainer.step(1)
+
+
+def test_gradients_of_gradients_follow_what_changes() -> None:
+    def penalised(net: nn.Block) -> Step:
+        weight = net[0].weight
+
+        def step(x: ndarray) -> ndarray:
+            with autograd.record():
+                loss = (net(x) ** 2).mean()
+                slope = autograd.grad(loss, weight.data(), create_graph=True)[0]
+                penalty = (slope**2).sum()
+            penalty.backward()
+            for parameter in net.collect_params().values():
+                value = parameter.data()
+                value -= parameter.grad() * 0.01
+            return penalty
+
+        return step
+
+    def make() -> nn.Sequential:
+        return net_of(nn.Dense(5, activation="tanh"), nn.Dense(2))
+
+    plain, other = make(), make()
+    eager, compiled = penalised(plain), blockfuse.hybridize(penalised(other))
+    for x, _ in batches(6):
+        numpy.testing.assert_allclose(float(compiled(x)), float(eager(x)), rtol=1e-4)
+    assert programs_of(compiled)
+
+
+def test_an_array_that_nobody_saw_made_is_no_constant() -> None:
+    """It lies in the memory of an argument, and has other values in the next call."""
+
+    @blockfuse.hybridize
+    def call(x: ndarray) -> ndarray:
+        return x + ndarray(x._data) * 2
+
+    for n in range(4):
+        assert call(np.ones((2,)) * n).tolist() == [3.0 * n, 3.0 * n]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy
 
-from blockfuse.array.history import variable_of
+from blockfuse.array.history import Variable, variable_of
 from blockfuse.array.ndarray import ndarray
 from blockfuse.tracer.state.facts import is_watched
 
@@ -25,11 +25,14 @@ class Origin:
         """Equal for what lies in the same place."""
         return id(self.holder), self.is_gradient
 
+    def variable(self) -> Variable | None:
+        """What a gradient is of."""
+        return variable_of(self.holder._data) if self.is_gradient else None
+
     def array(self) -> numpy.ndarray:
         """The present values."""
         held = self.holder._data if is_watched(self.holder) else self.holder
-        if self.is_gradient:
-            variable = variable_of(held)
-            assert variable is not None
+        variable = self.variable()
+        if variable is not None:
             held = variable.room(held)
         return held._data if isinstance(held, ndarray) else held

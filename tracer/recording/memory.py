@@ -127,6 +127,10 @@ class Memory:
         """Whether no operator of the call made an array that is about to be written to."""
         return self.node_of(array) in self.found or self.shares_given_memory(array)
 
+    def is_elsewhere(self, array: ndarray | numpy.ndarray) -> bool:
+        """Whether other arrays of the call lie in the memory of an array, which then is no constant of its own."""
+        return len(self._inside[id(stamps.owner_of(_data(array)))]) > 1
+
     def is_part(self, array: ndarray) -> bool:
         """Whether an array is a view of another one."""
         return array._data.base is not None

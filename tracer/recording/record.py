@@ -35,6 +35,7 @@ class Update:
 
     origin: Origin
     before: numpy.ndarray  # what it held
+    fresh: bool  # of a gradient: nobody has used it when the call ends
 
 
 @dataclass
@@ -259,6 +260,8 @@ def _resolved(recording: Recording, recorder: Recorder) -> tuple[dict[Node, Node
                 kind = parameter
         elif id(stamps.owner_of(data)) not in buffers:
             leaves[provisional] = literal(data)
+            if memory.is_elsewhere(array):
+                recording.problem = "forward reads memory by way of an array that nobody saw made"
             if id(array) in memory.updated:
                 recording.problem = (
                     "forward writes into an array that is no parameter and held by no attribute"
@@ -269,8 +272,17 @@ def _resolved(recording: Recording, recorder: Recorder) -> tuple[dict[Node, Node
         found[id(array)] = origin
         leaves[provisional] = leaf(kind, origin.name, provisional.type)
         origins[leaves[provisional]] = origin
-    recording.updates = [Update(found[i], before) for i, (_, before) in memory.updated.items() if i in found]
+    recording.updates = [
+        Update(found[i], before, _is_fresh(found[i]))
+        for i, (_, before) in memory.updated.items()
+        if i in found
+    ]
     return leaves, origins
+
+
+def _is_fresh(origin: Origin) -> bool:
+    variable = variable_of(origin.holder._data) if origin.is_gradient else None
+    return variable is not None and variable.fresh
 
 
 def _parameters(watched: list[Any]) -> dict[int, Origin]:
