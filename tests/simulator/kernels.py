@@ -384,7 +384,7 @@ def test_warps_exchange_numbers_each_for_itself() -> None:
 @pytest.mark.parametrize(
     ("line", "error"),
     [
-        ("out[i + 1] = 1", "place 64 of 64"),
+        ("out[i + 1] = 1", "element 64 of 64"),
         ("out[i] = shfl_xor(i, 1) if i else 0", "threads that wait for the block"),
         ("if i == 3: return", "threads that wait for the block or have ended"),
     ],
