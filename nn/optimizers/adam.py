@@ -13,7 +13,7 @@ from blockfuse.nn.optimizers.descent import norm
 from blockfuse.nn.optimizers.optimizer import Hyper, Optimizer, States, like, register, zeros_like
 
 
-class _Moments(Optimizer):
+class Moments(Optimizer):
     """Optimizers with an average of gradients and one of their size."""
 
     default_learning_rate: ClassVar[float] = 0.001
@@ -47,7 +47,7 @@ class _Moments(Optimizer):
 
 
 @register
-class Adam(_Moments):
+class Adam(Moments):
     """Adam (Kingma and Ba 2015, algorithm 1).
 
     ``mean = beta1 * mean + (1 - beta1) * grad; square = beta2 * square + (1 - beta2) * grad**2;
@@ -63,7 +63,7 @@ class Adam(_Moments):
 
 
 @register
-class AdamW(_Moments):
+class AdamW(Moments):
     """Adam with the weight's decay apart from the gradient (Loshchilov and Hutter 2019, algorithm 2).
 
     ``weight -= lr * wd * weight`` beside Adam's step. correct_bias: divide the averages by ``1 - beta**t``.
@@ -92,7 +92,7 @@ class AdamW(_Moments):
 
 
 @register
-class Adamax(_Moments):
+class Adamax(Moments):
     """Adam by the largest gradient of late (Kingma and Ba 2015, algorithm 2).
 
     ``mean = beta1 * mean + (1 - beta1) * grad; largest = max(beta2 * largest, abs(grad));
@@ -109,7 +109,7 @@ class Adamax(_Moments):
 
 
 @register
-class Nadam(_Moments):
+class Nadam(Moments):
     """Adam that looks ahead, as Nesterov's gradient does (Dozat 2016, algorithm 8).
 
     ``mu(t) = beta1 * (1 - 0.96**(t * schedule_decay) / 2)``; ``product`` is that of all ``mu`` up to ``t``;
@@ -148,7 +148,7 @@ class Nadam(_Moments):
 
 
 @register
-class AdaBelief(_Moments):
+class AdaBelief(Moments):
     """Adam by how far gradients are from their average (Zhuang et al. 2020, algorithm 2).
 
     ``mean = beta1 * mean + (1 - beta1) * grad; spread = beta2 * spread + (1 - beta2) * (grad - mean)**2 + epsilon;
@@ -172,7 +172,7 @@ class AdaBelief(_Moments):
 
 
 @register
-class LAMB(_Moments):
+class LAMB(Moments):
     """Adam at a pace of its own for each layer (You et al. 2020, algorithm 2).
 
     ``change = (mean / (1 - beta1**t)) / (sqrt(square / (1 - beta2**t)) + epsilon) + wd * weight;

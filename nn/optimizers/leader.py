@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from blockfuse.array import np
 from blockfuse.array.ndarray import ndarray
+from blockfuse.nn.optimizers.adam import Moments
 from blockfuse.nn.optimizers.optimizer import Hyper, Optimizer, States, like, register, zeros_like
 
 
@@ -39,7 +40,7 @@ class Ftrl(Optimizer):
 
 
 @register
-class FTML(Optimizer):
+class FTML(Moments):
     """Follow the moving leader (Zheng and Kwok 2017, algorithm 1). ``t`` is the count of updates.
 
     ``square = beta2 * square + (1 - beta2) * grad**2;
@@ -57,15 +58,13 @@ class FTML(Optimizer):
         epsilon: float = 1e-8,
         **options: Any,
     ) -> None:
-        super().__init__(learning_rate=learning_rate, **options)
-        self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
+        super().__init__(learning_rate, beta1, beta2, epsilon, **options)
 
     def states(self, weight: ndarray) -> States:
         return zeros_like(weight, 3)
 
     def step(self, weight: ndarray, grad: ndarray, states: States, hyper: Hyper) -> tuple[ndarray, States]:
         square = states[0] * self.beta2 + np.square(grad) * (1 - self.beta2)
-        freed = like(1 / np.sqrt(1 - self.beta2**hyper.count), weight)
-        d = (np.sqrt(square) * freed + self.epsilon) * like((1 - self.beta1**hyper.count) / hyper.lr, weight)
+        d = self._root(square, hyper) * like((1 - self.beta1**hyper.count) / hyper.lr, weight)
         z = states[2] * self.beta1 + grad * (1 - self.beta1) - (d - states[1] * self.beta1) * weight
         return -z / d, (square, d, z)

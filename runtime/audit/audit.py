@@ -67,7 +67,7 @@ class Audit:
         due = self._calls + 1 >= self._next
         draws = bool(program.recording.draws)
         if due:
-            states = States.now(program.updates) if program.updates else None
+            states = States.now(program.updates)
             stream = stream_state() if draws else None
             repetition = Repetition(self._call, copy.deepcopy(given), stream, states)
         version = program.version

@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from blockfuse.ir.flow import Flow
 from blockfuse.ir.lowering import Composite, Contraction, Reduction
 from blockfuse.ir.stream import STREAM
 from blockfuse.runtime.audit.rounding import NOISES, SPREADS, Noisy, Repeating, distance, largest
-from blockfuse.runtime.programs.updates import States, Updated
+from blockfuse.runtime.programs.updates import NO_STATES, States, Updated
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Repetition:
     run: Callable[..., Any]  # of copies of ``given``
     given: tuple[Any, ...]
     stream: Any = None  # where the random stream was; None for a call that does not draw
-    states: States | None = None  # the memory that the call writes to
+    states: States = NO_STATES  # the memory that the call writes to
 
     def outcome(self, repeating: Repeating | None = None) -> Outcome:
         """What the call gives in Python, computed by ``repeating``."""
@@ -91,17 +91,13 @@ class Repetition:
 
     def outcome_of(self, result: Any) -> Outcome:
         """What the call gave, by its result and by what is now in the memory that it wrote to."""
-        held = () if self.states is None else self.states.held()
-        return outcome_of(result, self.stream is not None, held)
+        return outcome_of(result, self.stream is not None, self.states.held())
 
     @contextmanager
     def again(self) -> Iterator[None]:
         """The context in which the call draws what it drew, and meets the memory that it met."""
-        with ExitStack() as contexts:
-            if self.states is not None:
-                contexts.enter_context(self.states.rewound())
-            if self.stream is not None:
-                contexts.enter_context(STREAM.drawing_again(self.stream))
+        drawing = nullcontext() if self.stream is None else STREAM.drawing_again(self.stream)
+        with self.states.rewound(), drawing:
             yield
 
     def sometimes_works(self) -> bool:

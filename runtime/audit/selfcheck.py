@@ -53,7 +53,7 @@ class SelfCheck:
     def prove(self, program: Program, recording: Recording, arguments: Arguments) -> None:
         """Hold a new program against the recording it was made from; raises CheckError if they differ."""
         stream = stream_state() if recording.draws else None
-        states = _states(program, recording)
+        states = States.of_recording(recording)
         repetition = Repetition(self._run, (arguments.args, arguments.kwargs), stream, states)
         wanted = repetition.outcome() if recording.draws else repetition.outcome_of(recording.result)
         version = program.version
@@ -78,7 +78,7 @@ class SelfCheck:
 
         version: of the program before the call.
         """
-        states = States.now(program.updates) if program.updates else None
+        states = States.now(program.updates)
         repetition = Repetition(self._run, (arguments.args, arguments.kwargs), states=states)
         try:
             wanted = repetition.outcome()
@@ -208,13 +208,6 @@ class _Trial:
         difference = self.differs(found)
         if difference is not None:
             raise _Differs(difference)
-
-
-def _states(program: Program, recording: Recording) -> States | None:
-    """What a recorded call wrote to, with what it held before."""
-    if not recording.updates:
-        return None
-    return States(program.updates.arrays(), [u.before for u in recording.updates], recording.changes)
 
 
 def _recomputed(program: Program, arguments: list[ndarray]) -> Any:

@@ -123,10 +123,7 @@ class Learner:
 
     def _run_again(self, recording: Recording, given: tuple[Any, Any]) -> Any:
         """The call once more, from what was there when it was recorded; what it writes is not kept."""
-        if not recording.updates:
-            return self._owner.run(*given)
-        arrays = [update.origin.array() for update in recording.updates]
-        with States(arrays, [u.before for u in recording.updates], recording.changes).rewound():
+        with States.of_recording(recording).rewound():
             return self._owner.run(*given)
 
     def _program_for_every_size(

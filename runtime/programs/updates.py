@@ -15,6 +15,7 @@ from blockfuse.array import stamps
 from blockfuse.array.history import Variable
 from blockfuse.array.ndarray import ndarray
 from blockfuse.tracer.flow.origins import Origin
+from blockfuse.tracer.recording.record import Recording
 from blockfuse.tracer.state.changes import Changes
 
 
@@ -81,6 +82,12 @@ class States:
         self._arrays, self._before, self._changes = arrays, before, changes
 
     @classmethod
+    def of_recording(cls, recording: Recording) -> States:
+        """Those of a recorded call; what is written here is no change since it began."""
+        arrays = [update.origin.array() for update in recording.updates]
+        return cls(arrays, [update.before for update in recording.updates], recording.changes)
+
+    @classmethod
     def now(cls, updates: Updates) -> States:
         """Those of a program whose call is about to begin."""
         arrays = updates.arrays()
@@ -93,6 +100,9 @@ class States:
     @contextmanager
     def rewound(self) -> Iterator[None]:
         """The memory holds what it held before; afterwards again what it holds now."""
+        if not self._arrays:
+            yield
+            return
         now = self.held()
         with self._changes.overlooked() if self._changes is not None else nullcontext():
             write(self._arrays, self._before)
@@ -100,3 +110,6 @@ class States:
                 yield
             finally:
                 write(self._arrays, now)
+
+
+NO_STATES = States((), ())  # of calls that write nothing

@@ -187,8 +187,8 @@ WITHOUT_GRADIENT = {contractions.pack, contractions.packed_product}
 CUT = {movement.stop_gradient}
 
 
-@cases
-def test_gradient_is_that_of_finite_differences(row: Operator, example: Example) -> None:
+def differentiable(row: Operator, example: Example) -> tuple[tuple[numpy.ndarray, ...], numpy.ndarray]:
+    """Operands in float64 and the result; skips a row that has no gradient or no meaning for them."""
     if row.random or row in WITHOUT_GRADIENT | CUT or isinstance(row.lowering, Fused):
         pytest.skip("not differentiable")
     operands = operands_of(example, "float64")
@@ -196,6 +196,12 @@ def test_gradient_is_that_of_finite_differences(row: Operator, example: Example)
         out = meaning_of(row, operands, example.attrs)
     except REFUSALS:
         pytest.skip("no meaning for floats")
+    return operands, out
+
+
+@cases
+def test_gradient_is_that_of_finite_differences(row: Operator, example: Example) -> None:
+    operands, out = differentiable(row, example)
     seed = numpy.random.default_rng(6).uniform(0.5, 1.5, out.shape)
     found = gradients(row, tuple(ndarray(x) for x in operands), example.attrs, ndarray(seed))
     for position, (x, grad) in enumerate(zip(operands, found, strict=True)):
@@ -238,13 +244,7 @@ def slopes(
 @pytest.mark.spread(4)
 @cases
 def test_gradient_of_the_gradient_is_that_of_finite_differences(row: Operator, example: Example) -> None:
-    if row.random or row in WITHOUT_GRADIENT | CUT or isinstance(row.lowering, Fused):
-        pytest.skip("not differentiable")
-    operands = operands_of(example, "float64")
-    try:
-        out = meaning_of(row, operands, example.attrs)
-    except REFUSALS:
-        pytest.skip("no meaning for floats")
+    operands, out = differentiable(row, example)
     if row.gradient is pointwise.FLAT or out.dtype != "float64" or not operands:
         pytest.skip("no gradient")
     seed = numpy.random.default_rng(6).uniform(0.5, 1.5, out.shape)
