@@ -9,8 +9,10 @@ from typing import Any
 import numpy
 
 from blockfuse.ir import interpreter
-from blockfuse.ir.builder import Builder, Symbol
+from blockfuse.ir.builder import Builder, Symbol, expanded
 from blockfuse.ir.graph import Graph, Node, constant, ordered, rewrite
+from blockfuse.ir.layout import row_major
+from blockfuse.ir.lowering import Writing
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.operators.movement import broadcast_to, expand_dims, reshape, squeeze, transpose
 from blockfuse.ir.operators.neural import relu
@@ -138,7 +140,22 @@ def _nothing_moves(node: Node) -> Node | None:
     return node.operands[0] if node.operator in (cast, broadcast_to) else None
 
 
-PLACEMENTS = (_reshape_of_reshape, _transpose_of_transpose, _nothing_moves)
+def _written_whole(node: Node) -> Node | None:
+    """A value that is written over all of another one, in order: what was there before is not needed."""
+    lowering, before = node.operator.lowering, row_major(node.shape)
+    if not isinstance(lowering, Writing) or lowering.relayout(before, **node.attrs) != before:
+        return None
+    return None if _may_raise(node.operands[0]) else expanded(_value_written, node)
+
+
+def _value_written(whole: Any, value: Any, **_: Any) -> Any:
+    """The value as the whole would hold it."""
+    extra = max(value.ndim - whole.ndim, 0)  # NumPy lets leading axes of size 1 go
+    value = reshape(value, shape=value.shape[extra:]) if extra else value
+    return broadcast_to(cast(value, dtype=str(whole.dtype)), shape=whole.shape)
+
+
+PLACEMENTS = (_reshape_of_reshape, _transpose_of_transpose, _nothing_moves, _written_whole)
 
 _RULES = (
     rule(lambda x: multiply(x, 1), lambda x: x),
