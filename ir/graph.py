@@ -87,6 +87,11 @@ constant = row(
 )  # attrs: value
 
 
+def is_changing_leaf(node: Node) -> bool:
+    """Whether a leaf may have another value at every call."""
+    return node.operator in (argument, captured, carried)
+
+
 def leaf(operator: Operator, name: str, type: TensorType) -> Node:
     """An argument, parameter, captured, hoisted or carried value."""
     return Node(operator, (), {"name": name, "type": type}, type)

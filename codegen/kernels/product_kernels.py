@@ -13,6 +13,20 @@ BETWEEN = "here"  # the left operand of a product of a chain that is not the fir
 
 
 @dataclass(frozen=True)
+class OperandSteps:
+    """How tiles of a processor walk the operands of a product, in elements."""
+
+    left: int  # from one step of the inner axis to the next
+    right: int  # the same within a panel, whose columns are neighbours
+    panel: int  # from one panel to the next
+
+    @classmethod
+    def packed(cls, inner: int, panel: int) -> OperandSteps:
+        """Where rows of the left operand are dense, and panels stand one behind the other."""
+        return cls(1, panel, inner * panel)
+
+
+@dataclass(frozen=True)
 class ProductKernel(Kernel):
     """``left (rows, inner)`` times panels of a packed weight, plus a bias, then the epilogue.
 
@@ -36,12 +50,18 @@ class ProductKernel(Kernel):
     body: tuple[Statement, ...]  # the epilogue
     result: str  # the name of the value that is stored
     cut: RegisterTiles | BlockTile
+    lies: OperandSteps | None = None  # None: rows of the left operand are dense, and panels packed
 
     def __post_init__(self) -> None:
         scope = Scope(self.loads)
         scope.add(self.accumulator)
         scope.run(self.body)
         scope.read([self.result])
+
+    @property
+    def steps(self) -> OperandSteps:
+        """How tiles walk the operands."""
+        return self.lies or OperandSteps.packed(self.inner, self.cut.panel)
 
     @property
     def batched(self) -> bool:
@@ -79,11 +99,12 @@ class ProductKernel(Kernel):
     def reaches(self) -> list[list[Reach]] | None:
         if self.by_panels:
             return None
-        weight = self.panels * self.inner * self.cut.panel
+        steps = self.steps
+        panels = (steps.panel, steps.right, 1), (self.panels, self.inner, self.cut.panel)
         rows = (self.height,) if self.batched else ()
         found: dict[str, list[Reach]] = {name: [] for name in (*self.operands, self.store.name)}
-        found[self.left.name].append(Reach.of_walk((*self.left.strides, 1), (*rows, self.inner)))
-        found[self.right.name].append(Reach.of_walk((*(self.right.strides or (0,)), 1), (weight,)))
+        found[self.left.name].append(Reach.of_walk((*self.left.strides, steps.left), (*rows, self.inner)))
+        found[self.right.name].append(Reach.of_walk((*(self.right.strides or (0,)), *panels[0]), panels[1]))
         if self.bias is not None:
             found[self.bias.name].append(Reach.of_walk((0, 1), (self.units,)))
         for access in (*self.loads, self.store):

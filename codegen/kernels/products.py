@@ -9,7 +9,7 @@ from blockfuse.codegen.kernels.kernel import Access
 from blockfuse.codegen.kernels.kernel_call import CopyFirst, KernelCall, names_of_body
 from blockfuse.codegen.kernels.machine import Machine, ProductShape
 from blockfuse.codegen.kernels.product_cuts import BlockTile, ProductTile, RegisterTiles
-from blockfuse.codegen.kernels.product_kernels import ProductKernel
+from blockfuse.codegen.kernels.product_kernels import OperandSteps, ProductKernel
 from blockfuse.codegen.kernels.statements import statement
 from blockfuse.ir import layout as layouts
 from blockfuse.ir.graph import Graph, Node, constant
@@ -17,6 +17,7 @@ from blockfuse.ir.layout import Layout
 from blockfuse.ir.lowering import Contraction
 
 _PAGE_BYTES = 4096  # lines so far apart share one set of a first-level cache
+_NEAR_PAGES = 64  # whose addresses a processor finds without a delay
 _CACHE_WAYS = 8  # lines that a set holds, or 12; 1024^3 takes 5% longer with tiles of more rows
 
 
@@ -79,10 +80,10 @@ def product_kernel(
     height, inner, units = left.shape[-2], left.shape[-1], product.shape[-1]
     names = names_of_body(body)
     epilogue = [n for n in body.nodes if n.operator is not constant and n is not product]
-    found = _accesses(body, operands, product, {o for n in epilogue for o in n.operands})
+    found = _accesses(body, operands, product, {o for n in epilogue for o in n.operands}, machine)
     if isinstance(found, CopyFirst):
         return found
-    accesses, loads = found
+    accesses, loads, steps = found
     work = work_of_product(product, machine)
     if batch and not batched and height % batch == 0:
         height = 0
@@ -102,6 +103,7 @@ def product_kernel(
         store=Access("out", str(node.dtype), (height * units, units, 1) if batched else (units, 1)),
         result=names[body.outputs[0]],
         cut=_cut(product, height, accesses[left], machine, work),
+        lies=None if machine.block_tile or steps == OperandSteps.packed(inner, right.shape[-1]) else steps,
     )
     if kernel.by_panels:
         return KernelCall(kernel, -(-right.shape[-3] // kernel.tiles[0].panels), work)
@@ -153,32 +155,53 @@ def _register_tiles(
 
 
 def _accesses(
-    body: Graph, operands: list[Layout], product: Node, read_after: set[Node]
-) -> tuple[dict[Node, Access], tuple[Access, ...]] | CopyFirst:
+    body: Graph, operands: list[Layout], product: Node, read_after: set[Node], machine: Machine
+) -> tuple[dict[Node, Access], tuple[Access, ...], OperandSteps] | CopyFirst:
     """How the product reads each operand, and how the epilogue reads those in ``read_after``; or what to copy first."""
     names, accesses, loads = names_of_body(body), {}, []
-    for number, (leaf, where) in enumerate(zip(body.inputs, operands, strict=True)):
-        in_product = _operand_strides(leaf, where, product) if leaf in product.operands else ()
+    left, right, *_ = product.operands
+    given = dict(zip(body.inputs, operands, strict=True))
+    for number, (leaf, where) in enumerate(given.items()):
+        in_product = _operand_strides(leaf, where, product, machine) if leaf in product.operands else ()
         in_epilogue = _epilogue_strides(where, product) if leaf in read_after else ()
         if in_product is None or in_epilogue is None:
             return CopyFirst(number, leaf.shape)
         accesses[leaf] = Access(names[leaf], str(leaf.dtype), in_product)
         if leaf in read_after:
             loads.append(Access(names[leaf], str(leaf.dtype), in_epilogue))
-    return accesses, tuple(loads)
+    panel, step, _ = given[right].strides[-3:]
+    along = given[left].strides[-1] if left.shape[-1] > 1 else 1
+    return accesses, tuple(loads), OperandSteps(along, step, panel)
 
 
-def _operand_strides(leaf: Node, where: Layout, product: Node) -> tuple[int, ...] | None:
-    """Strides of an operand of the product, or None where only a copy has them."""
+def _operand_strides(leaf: Node, where: Layout, product: Node, machine: Machine) -> tuple[int, ...] | None:
+    """Strides of an operand of the product up to those of ``OperandSteps``, or None where only a copy has them."""
     left, right, *_ = product.operands
-    batched = left.type.ndim == 3
     if leaf is right:
-        panel_sizes = right.shape[1:] if batched else right.shape
-        dense_panels = replace(where, shape=panel_sizes, strides=where.strides[-3:], offset=0).dense
-        return (where.strides[0],) * batched if dense_panels else None
-    if where.strides[-1] != 1 and leaf.shape[-1] != 1:  # elements of a row, or of the bias, are neighbours
-        return None
-    return where.strides[:-1] if leaf is left else ()
+        batched = left.type.ndim == 3
+        return (where.strides[0],) * batched if _reads_panels(where, product, machine) else None
+    is_dense = where.strides[-1] == 1 or leaf.shape[-1] == 1
+    if leaf is not left:  # elements of the bias are neighbours
+        return () if is_dense else None
+    reads_across = not machine.block_tile and right.shape[-1] > 1
+    return where.strides[:-1] if is_dense or reads_across else None
+
+
+def _reads_panels(where: Layout, product: Node, machine: Machine) -> bool:
+    """Whether tiles read the panels of the right operand where they lie, rather than a copy of them.
+
+    Lines of a panel that are far apart are many pages, and may share a set of the cache: a copy pays where several tiles of
+    rows read them.
+    """
+    *_, panels, inner, panel = where.shape
+    if replace(where, shape=(panels, inner, panel), strides=where.strides[-3:], offset=0).dense:
+        return True
+    _, step, column = where.strides[-3:]
+    if machine.block_tile or panel == 1 or column != 1:
+        return False
+    stride = step * product.dtype.itemsize
+    few_tiles = product.shape[-2] <= 2 * machine.accumulators * machine.lanes(product.dtype.itemsize) // panel
+    return few_tiles or (stride % _PAGE_BYTES > 0 and inner * stride <= _NEAR_PAGES * _PAGE_BYTES)
 
 
 def _epilogue_strides(where: Layout, product: Node) -> tuple[int, ...] | None:

@@ -67,20 +67,20 @@ def _domain(kernel: ProductKernel, begin: int, end: int) -> _Domain:
 
 def _sums(kernel: ProductKernel, addresses: Mapping[str, Address], domain: _Domain) -> numpy.ndarray:
     """The sums of whole panels; what lies beyond the units among them."""
-    panel, inner = kernel.cut.panel, kernel.inner
+    panel, inner, steps = kernel.cut.panel, kernel.inner, kernel.steps
     *rows, columns = domain.shape
     first, panels = domain.starts[-1] // panel, -(-columns // panel)
     left = addresses[kernel.left.name].read(
         kernel.dtype,
         (*rows, inner),
-        (*kernel.left.strides, 1),
+        (*kernel.left.strides, steps.left),
         _dot(domain.starts[:-1], kernel.left.strides),
     )
     right = addresses[kernel.right.name].read(
         kernel.dtype,
         (*rows[:-1], panels, inner, panel),
-        (*kernel.right.strides, inner * panel, panel, 1),
-        _dot(domain.starts[:-2], kernel.right.strides) + first * inner * panel,
+        (*kernel.right.strides, steps.panel, steps.right, 1),
+        _dot(domain.starts[:-2], kernel.right.strides) + first * steps.panel,
     )
     return times_panels(left, right)
 

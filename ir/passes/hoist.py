@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from blockfuse.ir.graph import Graph, Node, argument, captured, carried, constant, graph_of, hoisted, leaf
+from blockfuse.ir.graph import Graph, Node, constant, graph_of, hoisted, is_changing_leaf, leaf
 from blockfuse.ir.lowering import Gather, Movement
-
-_CHANGING = (argument, captured, carried)  # leaves that may be new at every call
 
 
 def hoist(graph: Graph, prefix: str = "hoisted", batch: int = 0) -> tuple[Graph, Graph]:
@@ -18,13 +16,13 @@ def hoist(graph: Graph, prefix: str = "hoisted", batch: int = 0) -> tuple[Graph,
     read = {o for n in graph.nodes if n not in fixed for o in n.operands} | set(graph.outputs)
     border = [n for n in graph.nodes if n in fixed and n in read and _pays(n)]
     names = {node: leaf(hoisted, f"{prefix}{i}", node.type) for i, node in enumerate(border)}
-    given = [i for i in graph.inputs if i.operator not in _CHANGING]
+    given = [i for i in graph.inputs if not is_changing_leaf(i)]
     return graph_of(given, border), _replaced(graph, names)
 
 
 def _fixed(graph: Graph) -> set[Node]:
     """Nodes that read neither arguments, captured arrays nor random numbers, and cannot raise: a prologue could not."""
-    fixed = {i for i in graph.inputs if i.operator not in _CHANGING}
+    fixed = {i for i in graph.inputs if not is_changing_leaf(i)}
     known: set[Node] = set()  # what depends on constants only
     for node in graph.nodes:
         if all(o in known for o in node.operands):

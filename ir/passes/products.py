@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 from blockfuse.ir.builder import expanded
-from blockfuse.ir.graph import Graph, Node, rewrite
+from blockfuse.ir.graph import Graph, Node, is_changing_leaf, rewrite
 from blockfuse.ir.operators.contractions import dense, matmul, pack, packed_product
-from blockfuse.ir.operators.movement import broadcast_to, expand_dims, reshape
+from blockfuse.ir.operators.movement import broadcast_to, expand_dims, reshape, transpose
 from blockfuse.ir.operators.pointwise import broadcast_shapes
 from blockfuse.ir.operators.reductions import sum_
 
@@ -18,12 +19,22 @@ LINE = 4  # elements that a device fetches at once
 def pack_products(graph: Graph, vector_bytes: int) -> Graph:
     """Every float ``dense`` and ``matmul`` is a ``packed_product`` (or a row sum), its weight in panels of two vectors.
 
+    A weight that is hoisted, or whose last panel is not whole, is packed. Any other one is seen as panels where it lies: a
+    tile may read it there.
+
     vector_bytes: width of the machine's vectors; a weight with fewer columns gets panels of one vector, one with few columns
     and a long inner axis panels of one column, so that vectors run along the inner axis. 0: a device, which
     reads whole lines: a weight is one panel, as libraries want it, its lines padded to ``LINE`` elements.
     """
+    changing: set[Node] = set()  # what can be another value at the next call
 
     def packed(node: Node) -> Node:
+        result = product(node)
+        if any(is_changing_leaf(n) or n in changing for n in (node, *node.operands)):
+            changing.add(result)
+        return result
+
+    def product(node: Node) -> Node:
         tiled = node.operator in (dense, matmul) and node.dtype.name in ("float32", "float64")
         if (
             not tiled
@@ -31,28 +42,54 @@ def pack_products(graph: Graph, vector_bytes: int) -> Graph:
             or not all(o.type.size for o in node.operands)
         ):
             return node
-        lanes = vector_bytes // node.dtype.itemsize
-        return expanded(
-            lambda *operands: _product(*operands, transposed=node.operator is dense, lanes=lanes), node
+        weight = node.operands[1]
+        form = _Form(
+            transposed=node.operator is dense,
+            lanes=vector_bytes // node.dtype.itemsize,
+            is_hoisted=not (is_changing_leaf(weight) or weight in changing),
         )
+        return expanded(lambda *operands: _product(*operands, form=form), node)
 
     return rewrite(graph, packed)
 
 
-def _product(x: Any, weight: Any, *bias: Any, transposed: bool, lanes: int) -> Any:
+@dataclass(frozen=True)
+class _Form:
+    """What a product is brought from and to."""
+
+    transposed: bool  # whether the weight is (units, inner)
+    lanes: int  # of a vector; 0: a device
+    is_hoisted: bool  # whether the panels of the weight are made in a prologue
+
+
+def _product(x: Any, weight: Any, *bias: Any, form: _Form) -> Any:
     if weight.ndim == 1:
         return sum_(x * weight, axis=(x.ndim - 1,), keepdims=False)
     if x.ndim == 1:
-        wide = _product(expand_dims(x, axis=(0,)), weight, *bias, transposed=transposed, lanes=lanes)
+        wide = _product(expand_dims(x, axis=(0,)), weight, *bias, form=form)
         return reshape(wide, shape=(*wide.shape[:-2], wide.shape[-1]))
-    units = weight.shape[-2] if transposed else weight.shape[-1]
-    panels = pack(weight, panel=_panel(units, x.shape[-1], lanes), transposed=transposed)
+    units = weight.shape[-2] if form.transposed else weight.shape[-1]
+    panels = _panels(weight, units, _panel(units, x.shape[-1], form.lanes), form)
     if weight.ndim > 2:
         batch = broadcast_shapes(x.shape[:-2], weight.shape[:-2])
         x, panels = _stacked(x, batch, 2), _stacked(panels, batch, 3)
         return reshape(packed_product(x, panels, *bias, units=units), shape=(*batch, x.shape[-2], units))
     rows = reshape(x, shape=(prod(x.shape[:-1]), x.shape[-1]))
     return reshape(packed_product(rows, panels, *bias, units=units), shape=(*x.shape[:-1], units))
+
+
+def _panels(weight: Any, units: int, panel: int, form: _Form) -> Any:
+    if form.is_hoisted or not form.lanes or units % panel:
+        return pack(weight, panel=panel, transposed=form.transposed)
+    *stack, rows, columns = weight.shape
+    ndim = len(stack)
+    if form.transposed:
+        split = reshape(weight, shape=(*stack, units // panel, panel, columns))
+        axes = (ndim, ndim + 2, ndim + 1)
+    else:
+        split = reshape(weight, shape=(*stack, rows, units // panel, panel))
+        axes = (ndim + 1, ndim, ndim + 2)
+    return transpose(split, axes=(*range(ndim), *axes))
 
 
 def _panel(units: int, inner: int, lanes: int) -> int:

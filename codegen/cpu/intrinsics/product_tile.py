@@ -72,14 +72,14 @@ class _TileMeaning:
         spec, (_, right) = self.spec, self.spec.right
         name, strides = spec.left
         left = self.addresses[name].read(
-            spec.dtype, (spec.rows, spec.inner), (strides[-1], 1), self._index(strides, self.starts[:-1])
+            spec.dtype, (spec.rows, spec.inner), strides[-2:], self._index(strides[:-1], self.starts[:-1])
         )
-        size = spec.inner * spec.panel
+        *matrix, stride, step = right
         panels = self.addresses[spec.right[0]].read(
             spec.dtype,
             (spec.panels, spec.inner, spec.panel),
-            (size, spec.panel, 1),
-            self._index(right, self.matrix) + self.panel * size,
+            (stride, step, 1),
+            self._index(tuple(matrix), self.matrix) + self.panel * stride,
         )
         return times_panels(left, panels)
 

@@ -108,14 +108,14 @@ class RegisterTile:
 
     def _panel_base(self, start: ir.Value, panel: int) -> ir.Value:
         number = self.emit.builder.add(self.edges.panel, constant(panel))
-        index = self.emit.sum(start, self.emit.times(number, self.spec.inner * self.spec.panel))
+        index = self.emit.sum(start, self.emit.times(number, self.spec.right[1][-2]))
         return self.memory.address(self.spec.right[0], index, self.spec.dtype)
 
     def _step(self, totals: list[ir.Value], bases: Bases, k: ir.Value) -> list[ir.Value]:
         """One element of every row times one step of every panel."""
         rows, panels = bases
         builder, element = self.emit.builder, self.vector.element
-        first = self.emit.times(k, self.spec.panel)
+        first, along = (self.emit.times(k, strides[-1]) for _, strides in (self.spec.right, self.spec.left))
         right = []
         for base in panels:
             for vector in range(self.across):
@@ -123,7 +123,7 @@ class RegisterTile:
                 right.append(self.memory.load(self.emit.at(base, index, element), element))
         result = []
         for row, base in enumerate(rows):
-            scalar = builder.load(self.emit.at(base, k, element), typ=element)
+            scalar = builder.load(self.emit.at(base, along, element), typ=element)
             left = Value(builder, self.memory.splat(scalar, self.vector))
             for number, panel in enumerate(right):
                 total = Value(builder, totals[row * len(right) + number])

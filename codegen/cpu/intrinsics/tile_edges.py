@@ -31,8 +31,10 @@ class TileSpec:
     inner: int  # steps of the inner axis
     units: int  # columns of the result
     arguments: tuple[str, ...]  # names of the pointers
-    left: tuple[str, tuple[int, ...]]  # pointer, strides up to those of rows
-    right: tuple[str, tuple[int, ...]]  # pointer, stride of the matrix
+    left: tuple[str, tuple[int, ...]]  # pointer, strides
+    right: tuple[
+        str, tuple[int, ...]
+    ]  # pointer, strides of the matrix, of panels, and of steps of the inner axis
     bias: str | None  # pointer
     loads: tuple[Load, ...]  # what the epilogue takes besides the sum
     store: tuple[str, tuple[int, ...]]  # dtype, strides
@@ -55,13 +57,13 @@ class TileEdges:
         """Where the rows of the left operand start."""
         name, strides = self.spec.left
         return [
-            self.memory.address(name, self.row_index(strides, row), self.spec.dtype)
+            self.memory.address(name, self.row_index(strides[:-1], row), self.spec.dtype)
             for row in range(self.spec.rows)
         ]
 
     def right_start(self) -> ir.Value:
         """The index at which the matrix of the right operand starts."""
-        _, matrix = self.spec.right
+        *matrix, _, _ = self.spec.right[1]
         return self.emit.times(self.matrix, matrix[0]) if matrix else constant(0)
 
     def row_index(self, strides: tuple[int, ...], row: int) -> ir.Value:

@@ -100,6 +100,7 @@ def _tile_calls(kernel: ProductKernel) -> list[str]:
 
 
 def _tile_call(kernel: ProductKernel, tile: ProductTile) -> list[str]:
+    steps = kernel.steps
     columns = {
         "dtype": repr(kernel.dtype),
         "rows": tile.rows,
@@ -109,8 +110,8 @@ def _tile_call(kernel: ProductKernel, tile: ProductTile) -> list[str]:
         "inner": kernel.inner,
         "units": kernel.units,
         "arguments": tuple(name for name, _ in kernel.pointers),
-        "left": (kernel.left.name, kernel.left.strides),
-        "right": (kernel.right.name, kernel.right.strides),
+        "left": (kernel.left.name, (*kernel.left.strides, steps.left)),
+        "right": (kernel.right.name, (*kernel.right.strides, steps.panel, steps.right)),
         "bias": repr(kernel.bias.name) if kernel.bias else None,
         "loads": tuple((a.name, a.dtype, a.strides) for a in kernel.loads),
         "store": (kernel.store.dtype, kernel.store.strides),
