@@ -6,6 +6,7 @@ See NOTE [written values] in ``array/history.py``.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -131,16 +132,21 @@ class Memory:
 
     def written(self) -> None:
         """Somebody is about to write."""
+        if self.needed:
+            self._save()
+        self.version += 1
+        whole = self._whole()
+        if whole.variable is None if whole is not None else self.part is not None and self.followed:
+            self._whole, self._held, self.part, self.lost = _nothing, None, None, True
+
+    def _save(self) -> None:
+        """Copy what nodes need of it."""
         owner, copies = self.owner(), dict[Any, ndarray]()
         for reference in list(self.needed) if owner is not None else ():
             node = reference()
             if node is not None:
                 node.save_from(owner, copies)
             self.needed.discard(reference)  # no sooner, for Ctrl-C may come
-        self.version += 1
-        whole = self._whole()
-        if (whole is not None and whole.variable is None) or (self.followed and whole is None):
-            self._whole, self._held, self.part, self.lost = _nothing, None, None, True
 
 
 _memories: dict[int, Memory] = {}  # id of a buffer's owner, which takes its entry along when it goes
@@ -173,9 +179,8 @@ def note_view(array: ndarray) -> None:
 class _Writes:
     """Told of every write."""
 
-    def read(self, owner: numpy.ndarray) -> None:
-        memory = _memories.get(id(owner))
-        if memory is not None:
+    def read(self, owners: Sequence[numpy.ndarray]) -> None:
+        for memory in filter(None, map(_memories.get, map(id, owners))):
             memory.written()
 
 

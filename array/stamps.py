@@ -42,10 +42,12 @@ class Watchers:
                     self._members.discard(other)
 
     def notify(self) -> None:
-        for reference in list(self._members):
+        for reference in list(self._members) if self._members else ():
             watcher = reference()
             if watcher is not None:
                 watcher.invalidate()
+            else:
+                self._members.discard(reference)
 
     def __deepcopy__(self, memo: object) -> Watchers:
         return Watchers()
@@ -66,22 +68,27 @@ def owner_of(data: numpy.ndarray) -> numpy.ndarray:
     return data
 
 
-def watch_buffer(data: numpy.ndarray, watcher: Watcher) -> None:
-    """Tell ``watcher`` of every write into the memory of ``data``."""
+def watchers_of(data: numpy.ndarray) -> Watchers:
+    """Those who are told of every write into the memory of ``data``, now and later."""
     owner = owner_of(data)
     key = id(owner)
     entry = _buffers.get(key)
     if entry is None:
         new = weakref.ref(owner, partial(_buffers.pop, key)), Watchers()
         entry = _buffers.setdefault(key, new)  # another thread may have been quicker
-    entry[1].add(watcher)
+    return entry[1]
+
+
+def watch_buffer(data: numpy.ndarray, watcher: Watcher) -> None:
+    """Tell ``watcher`` of every write into the memory of ``data``."""
+    watchers_of(data).add(watcher)
 
 
 class Reader(Protocol):
     """Something that will read memory for operators that were called already."""
 
-    def read(self, owner: numpy.ndarray) -> None:
-        """The memory of ``owner`` is about to be written: read it now."""
+    def read(self, owners: Sequence[numpy.ndarray]) -> None:
+        """The memory of each of these owners is about to be written: read it now."""
 
 
 readers: set[weakref.ref[Any]] = set()  # changed by one-step methods only, for any thread may look
@@ -100,8 +107,7 @@ def writing_to(owners: Sequence[numpy.ndarray]) -> None:
         if reader is None:
             readers.discard(reference)
         else:
-            for owner in owners:
-                reader.read(owner)
+            reader.read(owners)
 
 
 def written(data: numpy.ndarray) -> None:

@@ -49,7 +49,8 @@ class Access:
     indices: tuple[
         Index, ...
     ] = ()  # of a table: elements are picked by what other loads say, see NOTE [faults]
-    # the name of the value, where it is not that of the pointer: what an earlier sweep has stored
+    # the name of the value, where it is not that of the pointer: what the result's memory holds, from an earlier sweep or
+    # from before the call
     alias: str = ""
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from blockfuse.codegen.kernels.expression import Term
@@ -34,6 +35,7 @@ class MapKernel(Kernel):
         scope = Scope(self.loads)
         scope.run(self.body)
         scope.read([self.result])
+        assert all(load.strides == self.store.strides for load in self.loads if load.name == self.store.name)
 
     @property
     def indices(self) -> tuple[Index, ...]:
@@ -47,11 +49,17 @@ class MapKernel(Kernel):
 
     @property
     def pointers(self) -> tuple[tuple[str, str], ...]:
-        return (*_typed(self.loads), *(FAULT,) * self.has_fault, *_typed((self.store,)))
+        return (*_typed(self._operands), *(FAULT,) * self.has_fault, *_typed((self.store,)))
+
+    @property
+    def _operands(self) -> tuple[Access, ...]:
+        """What is read through pointers that are not the result's."""
+        return tuple(load for load in self.loads if load.name != self.store.name)
 
     def reaches(self) -> list[list[Reach]]:
         loads = [
-            SHARED_REACH if load.indices else Reach.of_walk(load.strides, self.extents) for load in self.loads
+            SHARED_REACH if load.indices else Reach.of_walk(load.strides, self.extents)
+            for load in self._operands
         ]
         fault = [SHARED_REACH] * self.has_fault
         return [[reach] for reach in (*loads, *fault, Reach.of_walk(self.store.strides, self.extents))]
@@ -62,7 +70,18 @@ class MapKernel(Kernel):
 
     @property
     def tables(self) -> tuple[int, ...]:
-        return tuple(number for number, load in enumerate(self.loads) if load.indices)
+        return tuple(number for number, load in enumerate(self._operands) if load.indices)
+
+    def in_place(self, operands: Sequence[int]) -> MapKernel | None:
+        """The same, with these operands in the memory of the result: each element is read before it is written.
+
+        None where one of them is read elsewhere, or as another dtype.
+        """
+        same = [self._operands[number] for number in operands]
+        if self.indices or any((a.strides, a.dtype) != (self.store.strides, self.store.dtype) for a in same):
+            return None
+        moved = (replace(a, name=self.store.name, alias=a.value) if a in same else a for a in self.loads)
+        return replace(self, loads=tuple(moved))
 
     def with_nontemporal_stores(self) -> Kernel:
         fits = len(self.extents) <= 1 and _fit_near_memory(self.store, self.extents)

@@ -30,6 +30,8 @@ class Machine:
     threads: int = 1  # that a launch may use
     name: str = ""
     min_nontemporal_bytes: int = 0  # from what size on a result is written past the caches; 0: never
+    # whether programs write updates to parameters themselves; else their values are results, for the caller to write
+    writes_updates: bool = True
     # how a device cuts a product for blocks of threads
     block_tile: Callable[[ProductShape], BlockTile] | None = None
 

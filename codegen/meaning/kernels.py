@@ -48,9 +48,9 @@ def _map(kernel: MapKernel, addresses: Addresses, begin: int, end: int) -> None:
     values: Values = {}
     for load in kernel.loads:
         if load.indices:
-            values[load.name] = _picked(load, addresses, indices, shape, begin)
+            values[load.value] = _picked(load, addresses, indices, shape, begin)
         elif load.name not in named:
-            values[load.name] = _loaded(load, addresses, shape, begin)
+            values[load.value] = _loaded(load, addresses, shape, begin)
     computed(kernel.body, values)
     _stored(kernel.store, addresses, values[kernel.result], shape, begin)
 

@@ -2,7 +2,8 @@
 
 NOTE [what an access may do]
 Whatever lies outside of a buffer, was never written, or has another dtype than a kernel says, is an error and not a number:
-a program that reads it may look right for the values of today. Arguments and parameters cannot be written to.
+a program that reads it may look right for the values of today. Arguments and parameters cannot be written to, but parameters
+that a program updates, from its commit on.
 """
 
 from __future__ import annotations
@@ -51,11 +52,12 @@ class Memory:
             self.written = None
 
 
-def given(array: numpy.ndarray) -> Memory:
-    """The memory of an argument or a parameter, which nobody may write to."""
-    flat = numpy.ascontiguousarray(array).reshape(-1)
+def given(array: numpy.ndarray, is_written: bool = False) -> Memory:
+    """The memory of an argument or a parameter; a copy where the call writes to it, which nobody may do elsewhere."""
+    flat = numpy.array(array, order="C") if is_written else numpy.ascontiguousarray(array)
+    flat = flat.reshape(-1)
     flat = flat.view("uint8") if array.dtype == bool else flat.view()
-    flat.flags.writeable = False
+    flat.flags.writeable = is_written
     return Memory(flat, array.dtype.name)
 
 

@@ -28,7 +28,7 @@ def meaning_of(
     kernels: KernelMeaning = kernel_meaning,
     watch: Watch | None = None,
 ) -> list[numpy.ndarray] | None:
-    """The results for arguments of the recorded types; None where the flow is unknown.
+    """The results for arguments of the recorded types, then the updates; None where the flow is unknown.
 
     parameters: in the order of ``schedule.parameters``. kernels: what a kernel does to memory. watch: sees each launch with
     the memory of its result once that is whole. Raises FaultError where an operator met values for which it raises, and
@@ -52,6 +52,7 @@ class _Call:
         self.schedule, self.kernels, self.watch = schedule, kernels, watch
         self.items = self._items(arguments)
         self.memories = [self._memory(buffer, arguments, parameters) for buffer in schedule.buffers]
+        self.parameters = parameters
         if schedule.fault is not None:
             Address(self.memories[schedule.fault])[0] = numpy.int64(0)
 
@@ -79,8 +80,10 @@ class _Call:
         number: int | None = 0
         while number is not None:
             block = self.schedule.blocks[number]
-            for step in self.schedule.steps[block.first : block.end]:
-                self._step(step)
+            for index in range(block.first, block.end):
+                if index == block.commit:
+                    self._commit()
+                self._step(self.schedule.steps[index])
             self._require_no_fault()
             decision = block.predicate is not None and bool(self.memories[block.predicate].array.item())
             self._exchange(block)
@@ -89,6 +92,13 @@ class _Call:
             number = block.successors[0 if decision else 1]
         return None
 
+    def _commit(self) -> None:
+        """From now on steps may write to the parameters that the program updates, and no call is given back."""
+        self._require_no_fault()
+        for number in self.schedule.updates:
+            value = self.parameters[self.schedule.buffers[number].number]
+            self.memories[number] = given(value, is_written=True)
+
     def _exchange(self, block: BlockSchedule) -> None:
         for register, value in block.stores:
             memories = self.memories
@@ -96,9 +106,9 @@ class _Call:
 
     def _given_back(self) -> list[numpy.ndarray]:
         found = [(b.number, n) for n, b in enumerate(self.schedule.buffers) if b.kind is BufferKind.RESULT]
+        numbers = (*(n for _, n in sorted(found)), *self.schedule.updates)
         return [
-            self.memories[n].array.reshape(self.schedule.buffers[n].shape_for(self.items))
-            for _, n in sorted(found)
+            self.memories[n].array.reshape(self.schedule.buffers[n].shape_for(self.items)) for n in numbers
         ]
 
     def _require_no_fault(self) -> None:

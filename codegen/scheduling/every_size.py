@@ -36,11 +36,12 @@ def for_every_size(
     for a, b in zip(first.parameters, second.parameters, strict=True):
         if "value" in a.attrs and a.attrs["value"].tobytes() != b.attrs["value"].tobytes():
             raise TraceError("a constant depends on the batch size")
-    steps = tuple(in_strips(launches, buffers, machine, sizes[0]))
     (block,) = first.blocks
+    found, commit = in_strips(launches, buffers, machine, sizes[0], block.commit or 0)
+    steps = tuple(found)
     placed, workspace = planned(buffers, lives_of(steps), sizes[0])
     min_items = max([min_items, *(_min_items(launch) for launch in launches if machine.threads > 1)])
-    blocks = (replace(block, end=len(steps)),)
+    blocks = (replace(block, end=len(steps), commit=None if block.commit is None else commit),)
     return replace(
         first,
         buffers=placed,

@@ -19,6 +19,8 @@ class BlockSchedule:
     stores: tuple[tuple[int, int], ...] = ()  # (register, buffer): the two exchange their memory
     predicate: int | None = None  # the buffer of the bool that decides what is next; None where the call ends
     successors: Successors | None = None  # blocks; None in it: unknown
+    # the first step that may write to parameters, NOTE [the commit]; None where the block writes to none
+    commit: int | None = None
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,9 @@ class Schedule:
     batch: int = 0
     min_items: int = 0  # for which it is
     fault: int | None = None  # the buffer of the word of NOTE [faults]; None where no kernel has indices
+    # parameter buffers that the steps write to, in the order of ``Flow.updates``; () where values of updates are results
+    # behind the others
+    updates: tuple[int, ...] = ()
 
     @property
     def launches(self) -> tuple[Launch, ...]:
@@ -52,8 +57,9 @@ class Schedule:
         lines += [f"  {n}: {b}" for n, b in enumerate(self.buffers)]
         for number, block in enumerate(self.blocks):
             lines += [f"block {number}:"] * (len(self.blocks) > 1)
-            for step in self.steps[block.first : block.end]:
-                lines += step.lines(self.buffers)
+            for index in range(block.first, block.end):
+                lines += ["commit:"] * (index == block.commit)
+                lines += self.steps[index].lines(self.buffers)
             lines += [f"  {self.buffers[r].name} <-> {self.buffers[v].name}" for r, v in block.stores]
             if block.predicate is not None:
                 lines.append(f"  {self.buffers[block.predicate].name}: {block.successors}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy
@@ -13,8 +13,9 @@ from blockfuse.codegen.kernels.lowering import copy_kernel, kernel_of, zero_kern
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.scheduling.buffers import planned
 from blockfuse.codegen.scheduling.schedule import BlockSchedule, Schedule
-from blockfuse.codegen.scheduling.steps import HostCall, Launch, Pointer, Step, lives_of
+from blockfuse.codegen.scheduling.steps import HostCall, Launch, Pointer, Step, Strip, lives_of
 from blockfuse.codegen.scheduling.strips import in_strips
+from blockfuse.codegen.scheduling.updates import Update, with_updates
 from blockfuse.codegen.scheduling.values import Location, Values
 from blockfuse.ir.flow import Block, Flow, straight
 from blockfuse.ir.graph import Graph, Node, constant
@@ -44,31 +45,45 @@ class _Scheduler:
         blocks = tuple(self._block(b) for b in flow.blocks)
         buffers, workspace = planned(self.values.buffers, lives_of(self.steps))
         parameters = tuple(self.values.parameters)
-        return Schedule(buffers, tuple(self.steps), parameters, workspace, blocks, fault=self.fault)
+        updated = flow.updates if self.machine.writes_updates else ()
+        updates = tuple(self.values[leaf].buffer for leaf in updated)
+        steps = tuple(self.steps)
+        return Schedule(buffers, steps, parameters, workspace, blocks, fault=self.fault, updates=updates)
 
     def _block(self, block: Block) -> BlockSchedule:
         graph, values, first = block.graph, self.values, len(self.steps)
         for leaf in (*graph.inputs, *block.stores):
             if leaf not in values:
                 values.add_input(leaf)
-        ends = block.successors is None
-        rest = graph.outputs[len(block.stores) :]
-        values.results = {node: n for n, node in enumerate(rest)} if ends else {}
-        values.kept = set(graph.outputs) - values.results.keys()
+        ends, updates = block.successors is None, block.updates if self.machine.writes_updates else ()
+        stored, rest = graph.outputs[: len(block.stores)], graph.outputs[len(block.stores) :]
+        results = rest[: len(rest) - len(updates)] if ends else ()
+        values.results = {node: n for n, node in enumerate(results)}
+        values.kept = {*stored, *(() if ends else rest)} - values.results.keys()
         self.read = {operand for node in graph.nodes for operand in node.operands}
         for node in graph.nodes:
             self._node(node)
+        commit = self._write_updates(first, updates, rest[len(results) :]) if updates else 0
         if not self.batch:  # else it is for comparison only
-            self.steps[first:] = in_strips(self.steps[first:], values.buffers, self.machine)
+            machine = self.machine
+            self.steps[first:], commit = in_strips(self.steps[first:], values.buffers, machine, commit=commit)
         registers = (values[leaf].buffer for leaf in block.stores)
-        stored = (values[node].buffer for node in graph.outputs)
         return BlockSchedule(
             first,
             len(self.steps),
-            tuple(zip(registers, stored, strict=False)),
+            tuple(zip(registers, (values[node].buffer for node in stored), strict=True)),
             None if ends else values[rest[-1]].buffer,
             block.successors,
+            first + commit if updates else None,
         )
+
+    def _write_updates(self, first: int, leaves: Sequence[Node], nodes: Sequence[Node]) -> int:
+        """Steps that write the values of nodes to leaves; behind how many of the block they begin."""
+        pairs = zip(leaves, nodes, strict=True)
+        updates = [Update(self.values[leaf].buffer, self.values[node]) for leaf, node in pairs]
+        plain = [step for step in self.steps[first:] if not isinstance(step, Strip)]
+        self.steps[first:], commit = with_updates(plain, self.values.buffers, updates)
+        return commit
 
     def _node(self, node: Node) -> None:
         if node.operator is constant:

@@ -27,22 +27,28 @@ from blockfuse.ir.types import TensorType
 STRIP_MEMORY_BYTES = 1 << 19  # bytes of a thread's own memory: a part of its second-level cache
 
 
-def in_strips(steps: Sequence[Step], buffers: list[Buffer], machine: Machine, batch: int = 0) -> list[Step]:
+def in_strips(
+    steps: Sequence[Step], buffers: list[Buffer], machine: Machine, batch: int = 0, commit: int = 0
+) -> tuple[list[Step], int]:
     """The steps, with runs of launches as strips where that pays; buffers of theirs become the threads' own.
 
-    batch: the number of items for which rows and types are, where the schedule is for any number.
+    batch: the number of items for which rows and types are, where the schedule is for any number. commit: the number of
+    a step that no strip reaches across (NOTE [the commit]); it is given back as it is then.
     """
     if machine.threads == 1:
-        return list(steps)
-    runs = list(_runs(steps, buffers, batch))
+        return list(steps), commit
+    before = list(_runs(steps[:commit], buffers, batch))
+    runs = [*before, *_runs(steps[commit:], buffers, batch)]
     users = Counter(buffer for run, _ in runs for buffer in {b for step in run for b in step.touched})
     private = {buffer for buffer, count in users.items() if count == 1}
     found: list[Step] = []
-    for run, items in runs:
+    for number, (run, items) in enumerate(runs):
+        if number == len(before):
+            commit = len(found)
         launches = tuple(step for step in run if isinstance(step, Launch))
         strip = _strip(launches, items, buffers, private, machine, batch) if len(launches) > 1 else None
         found += [strip] if strip else run
-    return found
+    return found, min(commit, len(found))
 
 
 # -- what works item by item ---------------------------------------------------------------------------------

@@ -199,7 +199,7 @@ class _Trial:
         return self.program.convert(self.values) or []
 
     def outcome_of(self, result: Any) -> Outcome:
-        return outcome_of(result, self.repetition.stream is not None)
+        return self.repetition.outcome_of(result)
 
     def differs(self, found: Outcome) -> Difference | None:
         return self.repetition.differs(found, self.wanted, self.program.flow)

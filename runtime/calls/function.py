@@ -39,7 +39,7 @@ class HybridFunction:
         return self if instance is None else functools.partial(self, instance)
 
     def __repr__(self) -> str:
-        return f"<hybridized {self.__wrapped__.__qualname__}>"
+        return f"<hybridized {getattr(self.__wrapped__, '__qualname__', name_of(self.__wrapped__))}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return HybridFunction, (self.__wrapped__, self._options)

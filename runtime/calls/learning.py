@@ -74,7 +74,7 @@ class Learner:
             raise
         except Exception as error:
             self.failed(case, error, recording)
-        recording.result = None  # it is the caller's
+        recording.release()  # the result is the caller's
         if program is not None:
             self._failures.warn_of_dtypes(program.schedule.steps, program.schedule.buffers)
         return result
@@ -100,6 +100,7 @@ class Learner:
             self._entry.prefer(self._cases.adopt(signature, program), program, call)
             return program
         self._add(case, recording, call, backend)
+        recording.release()  # that of a rehearsal, perhaps
         return case.program
 
     def _rehearsed(self, recording: Recording, call: Call) -> tuple[Recording, Call]:

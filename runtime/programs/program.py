@@ -66,12 +66,12 @@ class Program:
         self.convert = conversion(self.operands)  # values of a call -> 0-d arrays for the operands
         self._every_size = every_size
         self.executable = self.backend.load(self.schedule)  # in memory
-        self.entry = self.backend.entry(self.executable)  # of arrays only; None where calls go through Python
         origin_of = dict(zip(self._leaves(), self.origins, strict=True))
         written = [origin_of[leaf] for leaf in self.flow.updates]
         self.updates = Updates(written, [update.fresh for update in self.recording.updates])
+        self._results = len(self.schedule_results()) - (0 if self.schedule.updates else len(self.updates))
+        self.entry = self._telling_entry()  # of arrays only; None where calls go through Python
         self.bound: list[numpy.ndarray] = []  # the values behind the parameters of the schedule
-        self._gives_one = len(self.schedule_results()) == 1
         self._binding = Turn()
         self.version = object()  # another one after each change that a watcher was told
         self._watch(self._arrays())
@@ -195,11 +195,11 @@ class Program:
         """The result for arguments of the right signature and mode (any memory layout, host calls), for ``finished``.
 
         values: the static ones among the arguments. UNKNOWN where the flow has not been seen, PYTHON where a number
-        is none that the program can take, or where an operator raises. unproven: takes the variants that ran and that
-        nobody has proven.
+        is none that the program can take, where an operator raises, or where an argument lies in memory that the call
+        writes. unproven: takes the variants that ran and that nobody has proven.
         """
         numbers = self.convert(values)
-        if numbers is None:
+        if numbers is None or self.updates.reach(arguments):
             return NoResult.PYTHON
         if self._asks_entry():
             result = self.ask_entry(arguments, numbers)
@@ -210,11 +210,14 @@ class Program:
         )
 
     def ask_entry(self, arguments: Sequence[ndarray], numbers: Sequence[ndarray]) -> Any:
-        """What the native entry gives where the mode is right; NotImplemented where it does not run the call."""
+        """What the native entry gives where the mode is right; NotImplemented where it does not run the call.
+
+        It writes updates itself.
+        """
         if self.entry is None or self.backend.device is not None:
             return NotImplemented
         result = self.entry(*arguments, *numbers, modes.UNUSUAL)
-        return result if result is NotImplemented else self._structured(self._as_list(result))
+        return result if result is NotImplemented else self._structured(_as_list(result, self._results))
 
     def run_by(
         self,
@@ -230,9 +233,11 @@ class Program:
             results = self.executable.run(given, unproven=unproven, policy=policy)
         except FaultError:
             return NoResult.PYTHON
-        return (
-            NoResult.UNKNOWN if results is None else self._structured([_result(r, device) for r in results])
-        )
+        if results is None:
+            return NoResult.UNKNOWN
+        arrays = [_result(r, device) for r in results]
+        result = self._structured(arrays)
+        return Updated(result, arrays[-len(self.updates) :]) if self.updates else result
 
     def _asks_entry(self) -> bool:
         """Whether the entry may know how to run a call, told that the mode is right.
@@ -242,40 +247,55 @@ class Program:
         return len(self.schedule.blocks) == 1 or modes.is_training()
 
     def _structured(self, results: list[ndarray]) -> Any:
-        """The result; or ``Updated`` where there is something to write."""
         assert self.recording.structure is not None
-        result = rebuild(self.recording.structure, results.__getitem__, self.recording.statics)
-        return Updated(result, results[-len(self.updates) :]) if self.updates else result
+        return rebuild(self.recording.structure, results.__getitem__, self.recording.statics)
 
     def finished(self, result: Any) -> Any:
-        """A result of ``run``, and everything written that belongs to it."""
+        """A result of ``run``, with everything written that belongs to it."""
         if type(result) is not Updated:
             return result
         self.updates.write(result.values)
         return result.result
+
+    def _telling_entry(self) -> Callable[..., Any] | None:
+        """The native entry, with a wrapper where it writes to what others may rest on, or gives what is to be written."""
+        entry, count = self.backend.entry(self.executable), self._results
+        if entry is None or not self.updates:
+            return entry
+        if self.schedule.updates:
+            return self.updates.writing_by(entry, self.executable.commits())
+
+        def call(*arguments: Any) -> Any:
+            results = entry(*arguments)
+            if results is NotImplemented:
+                return NotImplemented
+            results = _as_list(results, count + len(self.updates))
+            self.updates.write(results[count:])
+            return results[0] if count == 1 else tuple(results[:count])
+
+        return call
 
     def _checked_entry(self) -> Callable[..., Any] | None:
         """The native entry, wrapped only where there is something to check or to rebuild; None where there is none."""
         if self.entry is None:
             return None
         entry = guarded(self.state, self.entry)
-        if self.recording.structure == Leaf(0) and not self.updates:
+        if self.recording.structure == Leaf(0):
             return entry
 
         def call(*arguments: Any) -> Any:
             result = entry(*arguments)
-            return (
-                result if result is NotImplemented else self.finished(self._structured(self._as_list(result)))
-            )
+            return result if result is NotImplemented else self._structured(_as_list(result, self._results))
 
         return call
 
-    def _as_list(self, result: Any) -> list[ndarray]:
-        """What an entry gave: one array, or a tuple of any other number of them."""
-        return [result] if self._gives_one else list(result)
-
     def schedule_results(self) -> list[Any]:
         return [b for b in self.schedule.buffers if b.kind is BufferKind.RESULT]
+
+
+def _as_list(result: Any, count: int) -> list[ndarray]:
+    """What an entry gave: one array, or a tuple of any other number of them."""
+    return [result] if count == 1 else list(result)
 
 
 def _given(array: ndarray, device: Device | None) -> Any:

@@ -1,12 +1,16 @@
-"""What a program writes once everything is computed: parameters, their gradients, arrays that attributes hold."""
+"""What a program writes: parameters, their gradients, arrays that attributes hold.
+
+Its entry writes by itself, behind its commit (NOTE [the commit] in ``codegen.scheduling.updates``). By way of Python, it
+gives values that are not written yet, for whoever checks them first.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import product, repeat
 from typing import Any
 
 import numpy
@@ -28,12 +32,13 @@ class Updated:
 
 
 class Updates:
-    """The arrays that a program writes to, in the order of their values behind its results."""
+    """The arrays that a program writes to, in the order of ``Flow.updates``."""
 
     def __init__(self, origins: Sequence[Origin], fresh: Sequence[bool]) -> None:
         """fresh: of each gradient, whether it still waits for somebody to use it when a call ends."""
         self._origins, self._fresh = origins, fresh
         self._bound: list[numpy.ndarray] = []
+        self._told: list[stamps.Watchers] = []
         self._gradients: list[tuple[Variable, bool]] = []
 
     def __len__(self) -> int:
@@ -46,15 +51,44 @@ class Updates:
     def bind(self) -> None:
         """Write into the memory as it is now, from now on."""
         self._bound = self.arrays()
+        self._told = list(map(stamps.watchers_of, self._bound))
         self._gradients = [
             (variable, fresh)
             for origin, fresh in zip(self._origins, self._fresh, strict=True)
             if (variable := origin.variable()) is not None
         ]
 
+    def reach(self, arguments: Sequence[ndarray]) -> bool:
+        """Whether an argument lies in memory that is written: what Python reads of it changes in the middle of the call."""
+        pairs = product(arguments, self._bound)
+        return any(numpy.may_share_memory(argument._data, array) for argument, array in pairs)
+
     def write(self, values: Sequence[ndarray]) -> None:
         """All values, or none where Ctrl-C comes before."""
         write(self._bound, [value._data for value in values])
+        self._leave_gradients()
+
+    def writing_by(self, entry: Callable[..., Any], count: Callable[[], int]) -> Callable[..., Any]:
+        """An entry that writes all values itself, with everyone told who must know.
+
+        count: how often it ran to its end. Ctrl-C may come when it has, and before it is known what it gave.
+        """
+
+        def call(*arguments: Any) -> Any:
+            stamps.writing_to(self._bound)
+            before = count()
+            try:
+                result = entry(*arguments)
+            finally:
+                if count() != before:
+                    for watchers in self._told:
+                        watchers.notify()
+                    self._leave_gradients()
+            return result
+
+        return call
+
+    def _leave_gradients(self) -> None:
         for variable, fresh in self._gradients:
             variable.fresh = fresh
 
@@ -85,7 +119,7 @@ class States:
     def of_recording(cls, recording: Recording) -> States:
         """Those of a recorded call; what is written here is no change since it began."""
         arrays = [update.origin.array() for update in recording.updates]
-        return cls(arrays, [update.before for update in recording.updates], recording.changes)
+        return cls(arrays, recording.before, recording.changes)
 
     @classmethod
     def now(cls, updates: Updates) -> States:

@@ -20,7 +20,7 @@ from blockfuse.codegen.scheduling.steps import HostCall, Launch
 from blockfuse.ir.operators import neural, reductions
 from blockfuse.ir.operators.contractions import dense
 
-DEVICE = Machine(0, accumulators=0, features="", name="sm_90", block_tile=BlockTiling())
+DEVICE = Machine(0, accumulators=0, features="", name="sm_90", block_tile=BlockTiling(), writes_updates=False)
 
 
 def scheduled(function: Callable[..., Any], rows: int, *widths: int, batch: int = 0) -> Schedule:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy
@@ -12,12 +13,41 @@ import pytest
 
 import blockfuse
 from blockfuse import autograd, nn, np, npx
+from blockfuse.array import stamps
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.errors import AuditError, GradientError
-from blockfuse.runtime.programs import updates
 from blockfuse.runtime.programs.program import Program
+from blockfuse.runtime.programs.updates import Updates
+from blockfuse.tracer.flow.origins import Origin
 
 Step = Callable[..., Any]
+
+
+class Told:
+    """A watcher."""
+
+    def __init__(self) -> None:
+        self.told = False
+
+    def invalidate(self) -> None:
+        self.told = True
+
+
+class Interrupted(Exception):  # noqa: N818 - what a signal raises here
+    """Like KeyboardInterrupt, but nobody else's."""
+
+
+@pytest.fixture(autouse=True)
+def alarms() -> Iterator[None]:
+    """SIGALRM raises ``Interrupted``."""
+
+    def interrupt(*_: Any) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
 
 
 class Momentum:
@@ -231,26 +261,99 @@ def test_dropout_draws_the_same_masks() -> None:
     assert programs_of(compiled)
 
 
-def test_an_interrupt_leaves_all_or_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, other, _, compiled, _ = twins(classifier)
+def test_an_interrupt_leaves_all_or_nothing() -> None:
+    """Whenever it comes, and whoever it is that writes: a call of the entry, or one by way of Python."""
+    plain, other, eager, compiled, _ = twins(classifier)
     x, labels = batches(1)[0]
     for _ in range(3):
-        compiled(x, labels)
-    before = held_by(*other)
-    write = updates.write
-
-    def interrupted(*arguments: Any) -> None:
-        signal.raise_signal(signal.SIGINT)
-        write(*arguments)
-
-    with monkeypatch.context() as context:
-        context.setattr(updates, "write", interrupted)
-        with pytest.raises(KeyboardInterrupt):
+        compiled(x, labels), eager(x, labels)
+    interrupted = 0
+    for n in range(60):
+        before = held_by(*plain)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 1e-6 + 3e-6 * n)
+            compiled(x, labels) if n % 2 else compiled(x=x, labels=labels)
+            time.sleep(0.01)
+        except Interrupted:
+            interrupted += 1
+        else:
+            pytest.fail("nothing interrupted the call")
+        eager(x, labels)
+        count = float(other[1].count)
+        assert count in (float(plain[1].count), float(plain[1].count) - 1)
+        if count < float(plain[1].count):
+            assert_close(held_by(*other), before)
             compiled(x, labels)
-    for a, b in zip(held_by(*other), before, strict=True):
-        numpy.testing.assert_array_equal(a, b)
-    compiled(x, labels)
-    assert float(other[1].count) == 4
+        assert_close(held_by(*other), held_by(*plain))
+    assert interrupted == 60
+
+
+def test_others_are_told_where_an_interrupt_comes_when_all_is_written() -> None:
+    """Between the end of native code and the next instruction of Python nobody knows yet what the call gave."""
+    array = np.zeros((2,))
+    written, watcher = Updates([Origin("array", array)], [False]), Told()
+    written.bind()
+    stamps.watch_buffer(array._data, watcher)
+    calls = [0]
+
+    def entry() -> None:
+        calls[0] += 1
+        raise KeyboardInterrupt
+
+    def refusing() -> Any:
+        return NotImplemented
+
+    assert written.writing_by(refusing, lambda: calls[0])() is NotImplemented
+    assert not watcher.told
+    with pytest.raises(KeyboardInterrupt):
+        written.writing_by(entry, lambda: calls[0])()
+    assert watcher.told
+
+
+def test_an_argument_in_memory_that_a_step_writes() -> None:
+    """Read when the step begins, whatever it writes there."""
+    held = np.array([1.0, 2.0, 3.0])
+
+    class Holder:
+        def __init__(self, array: ndarray) -> None:
+            self.array = array
+
+        def __call__(self, x: ndarray) -> ndarray:
+            before = (x * 2).sum()
+            self.array[...] = self.array * 3 + x
+            return before + (x * 2).sum()
+
+    other = np.array([1.0, 2.0, 3.0])
+    eager, compiled = Holder(held), blockfuse.hybridize(Holder(other))
+    for n in range(4):
+        numpy.testing.assert_array_equal(compiled(np.ones(3) * n).asnumpy(), eager(np.ones(3) * n).asnumpy())
+    for _ in range(3):
+        wanted = eager(eager.array)
+        numpy.testing.assert_array_equal(compiled(other).asnumpy(), wanted.asnumpy())
+        numpy.testing.assert_array_equal(other.asnumpy(), held.asnumpy())
+
+
+def test_updates_that_take_each_others_places() -> None:
+    class Turning:
+        def __init__(self) -> None:
+            self.a, self.b, self.c = (np.array([n, n + 1.0]) for n in range(3))
+
+        def __call__(self, x: ndarray) -> ndarray:
+            first = self.a * 1.0
+            self.a[...] = self.b
+            self.b[...] = self.c + x
+            self.c[...] = first
+            return self.a + self.c
+
+    eager, plain = Turning(), Turning()
+    compiled = blockfuse.hybridize(eager)
+    for n in range(5):
+        x = np.array([n, -n])
+        numpy.testing.assert_array_equal(compiled(x).asnumpy(), plain(x).asnumpy())
+        for name in "abc":
+            numpy.testing.assert_array_equal(getattr(eager, name).asnumpy(), getattr(plain, name).asnumpy())
+    (case,) = compiled._hybrid.cases.values()
+    assert case.program is not None
 
 
 def test_audits_repeat_a_step_from_where_it_began() -> None:
@@ -266,14 +369,15 @@ def test_audits_repeat_a_step_from_where_it_began() -> None:
 def test_an_audit_catches_a_wrong_update(monkeypatch: pytest.MonkeyPatch) -> None:
     _, _, _, compiled, _ = twins(classifier, audit=1)
     x, labels = batches(1)[0]
-    compiled(x, labels)
-    write = updates.write
+    compiled(x, labels), compiled(x, labels)
+    written_to = stamps.written_to
 
-    def wrong(arrays: list[numpy.ndarray], values: list[numpy.ndarray]) -> None:
-        write(arrays, [values[0] + 1, *values[1:]])
+    def wrong(owners: list[numpy.ndarray]) -> None:
+        owners[0][...] += 1
+        written_to(owners)
 
     with monkeypatch.context() as context:
-        context.setattr(updates, "write", wrong)
+        context.setattr(stamps, "written_to", wrong)
         with pytest.raises(AuditError):
             compiled(x, labels)
 

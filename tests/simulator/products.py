@@ -43,7 +43,9 @@ class Products:
         def block_tile(product: ProductShape) -> BlockTile:
             return replace(block, panel=product.panel)
 
-        machine = Machine(vector_bytes, accumulators=0, features="", name="sim", block_tile=block_tile)
+        machine = Machine(
+            vector_bytes, accumulators=0, features="", name="sim", block_tile=block_tile, writes_updates=False
+        )
         self.compiled = compile_flow(recorded, machine, check=verify, batch=batch)
         self.schedule: Schedule = self.compiled.schedule
         if whole:

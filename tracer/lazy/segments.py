@@ -29,7 +29,7 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy
@@ -157,10 +157,10 @@ class Segmented(Eager):
     def visit(self, block: Any) -> None:
         self._tree.meet(block)
 
-    def read(self, owner: numpy.ndarray) -> None:
+    def read(self, owners: Sequence[numpy.ndarray]) -> None:
         """Memory is about to be written by somebody else; see NOTE [who may compute]."""
         for segment in (self._segment, *self._open):  # in this order: ending goes the other way
-            if segment.touches(owner):
+            if any(map(segment.touches, owners)):
                 segment.closed = True
                 segment.deliver(segment.pending())
 

@@ -34,7 +34,6 @@ class Update:
     """An array that was there before the call, and that the call wrote to; see NOTE [updates]."""
 
     origin: Origin
-    before: numpy.ndarray  # what it held
     fresh: bool  # of a gradient: nobody has used it when the call ends
 
 
@@ -60,6 +59,11 @@ class Recording:
     functions: list[types.CodeType] = field(default_factory=list)  # user code that ran
     failure: Exception | None = None  # of ours, while it was recorded
     changes: Changes | None = None  # since the call began
+    before: list[numpy.ndarray] = field(default_factory=list)  # what updated arrays held when it began
+
+    def release(self) -> None:
+        """The call is answered: what only it needed goes."""
+        self.result, self.changes, self.before = None, None, []
 
 
 def record(
@@ -91,6 +95,7 @@ def record(
             result = witness.watching(call)
         finally:
             changes.call_ended()
+            recorder.outermost = None  # this frame, which holds the recorder and all that the call met
     recording = Recording(
         result,
         state=state,
@@ -272,11 +277,9 @@ def _resolved(recording: Recording, recorder: Recorder) -> tuple[dict[Node, Node
         found[id(array)] = origin
         leaves[provisional] = leaf(kind, origin.name, provisional.type)
         origins[leaves[provisional]] = origin
-    recording.updates = [
-        Update(found[i], before, _is_fresh(found[i]))
-        for i, (_, before) in memory.updated.items()
-        if i in found
-    ]
+    updated = [i for i in memory.updated if i in found]
+    recording.updates = [Update(found[i], _is_fresh(found[i])) for i in updated]
+    recording.before = [memory.updated[i][1] for i in updated]
     return leaves, origins
 
 

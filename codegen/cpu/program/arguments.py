@@ -94,6 +94,22 @@ class Arguments:
         else:
             self.frame.require(self.emit.is_("==", found, self.items))
 
+    def require_apart(self, addresses: list[ir.Value]) -> None:
+        """No argument lies in memory that the program writes to: it may be read after it was written."""
+        emit, frame = self.emit, self.frame
+        for (_, buffer), start in zip(self._buffers, addresses, strict=True):
+            end = emit.builder.add(start, self._nbytes(buffer))
+            for number in frame.plan.schedule.updates:
+                written = emit.word(frame.base, frame.layout.table + number)
+                beyond = emit.builder.add(written, constant(frame.plan.schedule.buffers[number].type.nbytes))
+                before, behind = emit.is_("<=", end, written), emit.is_("<=", beyond, start)
+                frame.require(emit.builder.or_(before, behind))
+
+    def _nbytes(self, buffer: Buffer) -> ir.Value:
+        if not buffer.rows_per_item:
+            return constant(buffer.type.nbytes)
+        return self.emit.times(self.items, buffer.type.nbytes // buffer.type.shape[0])
+
     def require_proven_size(self, items: ir.Value) -> None:
         """See NOTE [variants]."""
         slot = self.emit.builder.and_(items, constant(SIZE_SLOTS - 1))

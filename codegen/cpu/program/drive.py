@@ -40,9 +40,11 @@ class Drive:
         fault = self._fault_word()
         for number, block in enumerate(self.plan.schedule.blocks):
             builder.position_at_end(self.blocks[number])
-            self._run_pieces(number)
+            before, behind = self._pieces_at_commit(number)
+            self._run_pieces(before)
             if fault is not None:
                 emit.require(emit.is_("==", builder.load(fault, typ=I64), 0), unknown)
+            self._run_pieces(behind)
             decision = None if block.predicate is None else self._truth(block.predicate)
             for register, value in block.stores:
                 self._exchange(register, value)
@@ -57,8 +59,15 @@ class Drive:
         builder.ret(constant(UNKNOWN))
         return self.function
 
-    def _run_pieces(self, block: int) -> None:
-        for piece in self.plan.block_pieces[block]:
+    def _pieces_at_commit(self, block: int) -> tuple[list[int], list[int]]:
+        """The pieces before NOTE [the commit], and those behind it, after which there is no fault."""
+        commit, pieces = self.plan.schedule.blocks[block].commit, self.plan.block_pieces[block]
+        is_behind = [commit is not None and self.plan.pieces[piece][0] >= commit for piece in pieces]
+        count = is_behind.count(False)
+        return list(pieces[:count]), list(pieces[count:])
+
+    def _run_pieces(self, pieces: list[int]) -> None:
+        for piece in pieces:
             if piece in self.pieces:  # else it is one of NOTE [draws of an entry]
                 self.emit.call(self.pieces[piece], self.table)
 

@@ -13,15 +13,16 @@ from blockfuse.codegen.cpu.program.running import Running
 from blockfuse.codegen.cpu.program.workspace import Workspace
 from blockfuse.codegen.scheduling.buffers import BufferKind
 from blockfuse.codegen.validity import VALID
-from blockfuse.codegen.values.emitter import I64, NULL, POINTER, VOID, Emitter
+from blockfuse.codegen.values.emitter import I64, NULL, POINTER, VOID, Emitter, constant
 
 
 def emit_entry(module: ir.Module, plan: Plan, drive: ir.Function) -> None:
     """``entry(self, args, count)``: the METH_FASTCALL function of NOTE [the frame]. drive: runs the blocks.
 
     It answers NotImplemented, so that Python takes over, unless the program is valid, no unusual mode is on,
-    and the arguments are exactly as many C-contiguous arrays of the recorded types. Dispatch knows the mode of its thread:
-    it gives the array that counts unusual ones as one argument more, and is not counted.
+    and the arguments are exactly as many C-contiguous arrays of the recorded types, none in memory that it writes.
+    Dispatch knows the mode of its thread: it gives the array that counts unusual ones as one argument more, and is not
+    counted.
     """
     function = ir.Function(module, ir.FunctionType(POINTER, [POINTER, POINTER, I64]), "entry")
     this, objects, count = function.args
@@ -30,6 +31,7 @@ def emit_entry(module: ir.Module, plan: Plan, drive: ir.Function) -> None:
     arguments = Arguments(frame, objects)
     by_python = arguments.require_mode(count)
     addresses = arguments.check()
+    arguments.require_apart(addresses)
     table = _filled_table(frame)
     if arguments.items is not None:
         arguments.require_proven_size(arguments.items)
@@ -40,7 +42,9 @@ def emit_entry(module: ir.Module, plan: Plan, drive: ir.Function) -> None:
     results.make(table)
     running = Running(frame, arguments.items, table, drive)
     _give_up_unless_done(frame, Workspace(frame, arguments.items, table).around(running.run))
-    _count_call(frame, by_python)
+    if plan.schedule.updates:
+        _count(frame, "commits", constant(1))
+    _count(frame, "calls", frame.emit.builder.zext(by_python, I64))  # others are counted by dispatch
     frame.emit.builder.ret(results.wrap())
     _emit_exits(frame)
 
@@ -57,7 +61,7 @@ def _filled_table(frame: Frame) -> ir.Value:
 def _give_up_unless_done(frame: Frame, answer: ir.Value) -> None:
     """Where the flow is unknown, or an index was beyond its axis, Python runs the call from the start.
 
-    Nothing was written but our own memory. What drawing or a signal's handler raised goes on.
+    Nothing was written but our own memory: NOTE [the commit]. What drawing or a signal's handler raised goes on.
     """
     schedule = frame.plan.schedule
     may_refuse = len(schedule.blocks) > 1 or schedule.fault is not None
@@ -68,10 +72,9 @@ def _give_up_unless_done(frame: Frame, answer: ir.Value) -> None:
             frame.give_up(exit)
 
 
-def _count_call(frame: Frame, by_python: ir.Value) -> None:
-    """One call more, unless dispatch counts it; only the holder of the interpreter lock counts."""
-    builder, counter = frame.emit.builder, frame.words.at("calls")
-    more = builder.zext(by_python, I64)
+def _count(frame: Frame, word: str, more: ir.Value) -> None:
+    """Add to a word of the header; only the holder of the interpreter lock counts."""
+    builder, counter = frame.emit.builder, frame.words.at(word)
     builder.store(builder.add(builder.load(counter, typ=I64), more), counter)
 
 

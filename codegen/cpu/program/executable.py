@@ -43,7 +43,8 @@ class Executable:
 
     ``run`` takes and gives lists of NumPy arrays; ``entry`` (None where there are other host calls than draws, or on an
     interpreter whose objects are not known) is the built-in function of NOTE [the frame]. ``bind`` gives it
-    parameters, before the first call and whenever they move. Everything is released when the object and
+    parameters, before the first call and whenever they move. ``entry`` writes updates into them; ``run`` gives their values
+    behind the results, and writes nothing. Everything is released when the object and
     ``entry`` are gone.
     """
 
@@ -114,8 +115,14 @@ class Executable:
 
     def counter(self) -> Callable[[], int]:
         """What tells how often the entry ran, also when this object is gone."""
-        frame, index = self._frame, header_index("calls")
-        return lambda: int(frame[index])
+        return self._word("calls")
+
+    def commits(self) -> Callable[[], int]:
+        """What tells how often the entry came to NOTE [the commit]."""
+        return self._word("commits")
+
+    def _word(self, name: str) -> Callable[[], int]:
+        return partial(memoryview(self._frame.data).__getitem__, header_index(name))
 
     # -- running from Python -----------------------------------------------------------------------------------
 
@@ -134,7 +141,7 @@ class Executable:
         unproven: set[Variant] | None = None,
         policy: ExecutionPolicy = ExecutionPolicy.ADAPTIVE,
     ) -> list[numpy.ndarray] | None:
-        """Results for C-contiguous arguments of the recorded types; None where the flow is unknown.
+        """Results for C-contiguous arguments of the recorded types, then updates; None where the flow is unknown.
 
         unproven: takes the variants that ran and that nobody has proven. Raises FaultError where an operator met values for
         which it raises.

@@ -1,4 +1,4 @@
-"""A schedule prepared for native code: its kernels counted once, its steps cut into pieces between host calls."""
+"""A schedule prepared for native code: its kernels counted once, its steps cut into pieces at host calls and the commit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from blockfuse.codegen.cpu.source.render import render
 from blockfuse.codegen.kernels.kernel import Kernel
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.scheduling.buffers import Buffer, BufferKind
-from blockfuse.codegen.scheduling.schedule import Schedule
+from blockfuse.codegen.scheduling.schedule import BlockSchedule, Schedule
 from blockfuse.codegen.scheduling.sharing import is_shared
 from blockfuse.codegen.scheduling.steps import HostCall
 from blockfuse.codegen.variants import bits_of
@@ -21,7 +21,7 @@ POOL = ("fork", "fork_awake", "state")  # words of the table
 
 @dataclass(frozen=True)
 class Plan:
-    """A schedule cut into pieces between host calls, with its kernels counted once each."""
+    """A schedule cut into pieces at host calls and at the commit, with its kernels counted once each."""
 
     schedule: Schedule
     machine: Machine  # that kernels are compiled for
@@ -110,7 +110,7 @@ def plan(schedule: Schedule, machine: Machine) -> Plan:
     pieces: list[tuple[int, ...]] = []
     block_pieces: list[tuple[int, ...]] = []
     for block in schedule.blocks:
-        cut = _cut(schedule, range(block.first, block.end))
+        cut = _cut(schedule, block)
         block_pieces.append(tuple(range(len(pieces), len(pieces) + len(cut))))
         pieces += cut
     for launch in schedule.launches:
@@ -119,11 +119,11 @@ def plan(schedule: Schedule, machine: Machine) -> Plan:
     return Plan(schedule, machine, tuple(sources), kernel_of, tuple(pieces), tuple(block_pieces))
 
 
-def _cut(schedule: Schedule, numbers: range) -> list[tuple[int, ...]]:
-    """Steps in runs of launches and strips, host calls alone."""
+def _cut(schedule: Schedule, block: BlockSchedule) -> list[tuple[int, ...]]:
+    """Steps in runs of launches and strips, host calls alone, what stands behind the commit by itself."""
     pieces: list[list[int]] = []
-    for number in numbers:
-        alone = isinstance(schedule.steps[number], HostCall)
+    for number in range(block.first, block.end):
+        alone = isinstance(schedule.steps[number], HostCall) or number == block.commit
         if alone or not pieces or isinstance(schedule.steps[pieces[-1][-1]], HostCall):
             pieces.append([])
         pieces[-1].append(number)

@@ -49,9 +49,9 @@ class StepRunner:
         ran: set[Variant],
         policy: ExecutionPolicy,
     ) -> list[numpy.ndarray] | None:
-        """Results, None where the flow is unknown. ran: takes the variants.
+        """Results and behind them values of updates, which are not written; None where the flow is unknown.
 
-        Raises FaultError where an operator met values for which it raises.
+        ran: takes the variants. Raises FaultError where an operator met values for which it raises.
         """
         plan = self._plan
         table = self._table.copy()
@@ -64,6 +64,7 @@ class StepRunner:
             ran.add(size_of(plan.schedule, plan.machine, items))
         for kind, given in ((BufferKind.PARAMETER, parameters), (BufferKind.ARGUMENT, arguments)):
             arrays |= {n: array for (n, _), array in zip(plan.buffers(kind), given, strict=True)}
+        arrays |= {number: arrays[number].copy() for number in plan.schedule.updates}
         for number, array in arrays.items():
             table[number] = array.ctypes.data
         try:
@@ -128,7 +129,8 @@ class StepRunner:
                 arrays[register], arrays[value] = arrays[value], arrays[register]
                 table[register], table[value] = table[value], table[register]
             if block.successors is None:
-                return [arrays[n] for n, _ in self._plan.buffers(BufferKind.RESULT)]
+                results = (number for number, _ in self._plan.buffers(BufferKind.RESULT))
+                return [arrays[number] for number in (*results, *self._plan.schedule.updates)]
             ran.add(Way(number, decision))
             number = block.successors[0 if decision else 1]
         return None

@@ -19,7 +19,9 @@ def machine(cc: tuple[int, int], multiprocessors: int = 132) -> Machine:
     assert cc >= OLDEST_CAPABILITY, f"compute capability {cc} is below {OLDEST_CAPABILITY}"
     name = f"sm_{cc[0]}{cc[1]}"
     tiling = BlockTiling(multiprocessors)
-    return Machine(vector_bytes=0, accumulators=0, features=name, name=name, block_tile=tiling)
+    return Machine(
+        vector_bytes=0, accumulators=0, features=name, name=name, block_tile=tiling, writes_updates=False
+    )
 
 
 def capability(machine: Machine) -> tuple[int, int]:
