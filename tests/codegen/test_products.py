@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy
 import pytest
-from graphs import LEVELS, Native, graph, graph_for, meant
+from graphs import LEVELS, Native, assert_equal, graph, graph_for, meant, whole
 from hypothesis import given
 from hypothesis import strategies as st
 from sampling import sampled
@@ -14,23 +14,8 @@ from blockfuse.codegen.cpu.native import isa
 from blockfuse.codegen.kernels.product_kernels import ProductKernel
 from blockfuse.codegen.kernels.products import choose_tile
 from blockfuse.codegen.scheduling.steps import HostCall, Launch
-from blockfuse.ir.graph import Graph
 from blockfuse.ir.operators import movement, neural, pointwise, reductions
 from blockfuse.ir.operators.contractions import dense, matmul
-
-
-def whole(*shape: int, dtype: str = "float32", seed: int = 0) -> numpy.ndarray:
-    return numpy.random.default_rng([seed, *shape]).integers(-4, 5, shape).astype(dtype)
-
-
-def assert_equal(recorded: Graph, values: list[numpy.ndarray], level: str = "", threads: int = 1) -> Native:
-    """The native program gives exactly what the nodes mean."""
-    program = Native(recorded, level, threads)
-    for found, wanted in zip(program(*values), meant(recorded, values), strict=True):
-        assert (found.shape, found.dtype) == (wanted.shape, wanted.dtype)
-        numpy.testing.assert_array_equal(found, wanted)
-    return program
-
 
 # -- shapes ----------------------------------------------------------------------------------------------------
 

@@ -85,3 +85,16 @@ def meant(recorded: Graph, values: Iterable[numpy.ndarray]) -> list[numpy.ndarra
     """The results by NumPy."""
     with numpy.errstate(all="ignore"):
         return evaluate(recorded, values)
+
+
+def whole(*shape: int, dtype: str = "float32", seed: int = 0) -> numpy.ndarray:
+    return numpy.random.default_rng([seed, *shape]).integers(-4, 5, shape).astype(dtype)
+
+
+def assert_equal(recorded: Graph, values: list[numpy.ndarray], level: str = "", threads: int = 1) -> Native:
+    """The native program gives exactly what the nodes mean."""
+    program = Native(recorded, level, threads)
+    for found, wanted in zip(program(*values), meant(recorded, values), strict=True):
+        assert (found.shape, found.dtype) == (wanted.shape, wanted.dtype)
+        numpy.testing.assert_array_equal(found, wanted)
+    return program

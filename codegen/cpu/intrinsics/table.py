@@ -6,5 +6,6 @@ from blockfuse.codegen.cpu.intrinsics.index_faults import NOTE_FAULT
 from blockfuse.codegen.cpu.intrinsics.nontemporal import DRAIN, NEAR_MEMORY, STREAM
 from blockfuse.codegen.cpu.intrinsics.product_tile import PRODUCT_TILE
 from blockfuse.codegen.cpu.intrinsics.row_sweep import ROW_SWEEP
+from blockfuse.codegen.cpu.intrinsics.transpose import TRANSPOSE
 
-INTRINSICS = (PRODUCT_TILE, ROW_SWEEP, NEAR_MEMORY, STREAM, DRAIN, NOTE_FAULT)
+INTRINSICS = (PRODUCT_TILE, ROW_SWEEP, TRANSPOSE, NEAR_MEMORY, STREAM, DRAIN, NOTE_FAULT)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from blockfuse.codegen.cpu.source.addresses import head, loaded, read, write
 from blockfuse.codegen.cpu.source.row_sweeps import call, definition, walk_of_map
+from blockfuse.codegen.cpu.source.transposes import loop_indices, transpose_of, transpose_source
 from blockfuse.codegen.kernels.kernel import Access
 from blockfuse.codegen.kernels.loop_kernels import MapKernel
 from blockfuse.codegen.kernels.source_lines import clamped_index, indented, variable, wrapped
 
 
 def map_source(kernel: MapKernel) -> str:
-    walk = tuple("ijkl"[n] if n < 4 else f"i{n}" for n in range(1 + len(kernel.extents)))
+    transpose = transpose_of(kernel)
+    if transpose is not None:
+        return transpose_source(transpose)
+    walk = loop_indices(kernel)
     nearest = _clamped_indices(kernel, walk)
     named = kernel.index_loads
     inner = loaded(tuple(a for a in kernel.loads if a.name not in named), walk, kernel.body)
