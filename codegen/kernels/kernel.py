@@ -95,11 +95,21 @@ class Kernel(ABC):
     @property
     @abstractmethod
     def pointers(self) -> tuple[tuple[str, str], ...]:
-        """Name and dtype of every pointer parameter in calling order, the result last."""
+        """Name and dtype of every pointer parameter in calling order, the results last."""
 
     def reaches(self) -> list[list[Reach]] | None:
         """What a row touches through each pointer, in calling order; None where rows of a launch are none of the result."""
         return None
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The names of the fused groups that it computes."""
+        return (self.name,)
+
+    @property
+    def results(self) -> int:
+        """How many of the last pointers it writes through."""
+        return 1
 
     @property
     def has_fault(self) -> bool:

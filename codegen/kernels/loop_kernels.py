@@ -89,6 +89,48 @@ class MapKernel(Kernel):
 
 
 @dataclass(frozen=True)
+class FlatKernel(Kernel):
+    """Several maps over as many elements each, in one loop: what one makes and another reads stays in a register.
+
+    Strides are (1,), or (0,) of what is the same for all elements. A load may be of the memory of a result, whose elements
+    are read before they are written. ``store`` is the last of ``stores``.
+    """
+
+    loads: tuple[Access, ...]
+    body: tuple[Statement, ...]
+    stores: tuple[tuple[Access, str], ...]  # and the name of the value
+    maps: tuple[str, ...]  # their names
+
+    def __post_init__(self) -> None:
+        scope = Scope(self.loads)
+        scope.run(self.body)
+        scope.read([value for _, value in self.stores])
+        assert self.store == self.stores[-1][0]
+
+    @property
+    def pointers(self) -> tuple[tuple[str, str], ...]:
+        return _typed((*self._operands, *(access for access, _ in self.stores)))
+
+    @property
+    def _operands(self) -> tuple[Access, ...]:
+        """What is read through pointers that are not those of results."""
+        written = {access.name for access, _ in self.stores}
+        return tuple(load for load in self.loads if load.name not in written)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        return self.maps
+
+    @property
+    def results(self) -> int:
+        return len(self.stores)
+
+    def reaches(self) -> list[list[Reach]]:
+        accesses = (*self._operands, *(access for access, _ in self.stores))
+        return [[Reach.of_walk(access.strides, ())] for access in accesses]
+
+
+@dataclass(frozen=True)
 class Fold:
     """Elements folded into one value."""
 

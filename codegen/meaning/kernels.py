@@ -8,7 +8,14 @@ from typing import Any
 import numpy
 
 from blockfuse.codegen.kernels.kernel import Access, Index, Kernel
-from blockfuse.codegen.kernels.loop_kernels import ColumnKernel, DrawKernel, MapKernel, RowKernel, Sweep
+from blockfuse.codegen.kernels.loop_kernels import (
+    ColumnKernel,
+    DrawKernel,
+    FlatKernel,
+    MapKernel,
+    RowKernel,
+    Sweep,
+)
 from blockfuse.codegen.kernels.product_kernels import ChainKernel, ProductKernel
 from blockfuse.codegen.meaning.expressions import Values, computed
 from blockfuse.codegen.meaning.folding import folded
@@ -53,6 +60,15 @@ def _map(kernel: MapKernel, addresses: Addresses, begin: int, end: int) -> None:
             values[load.value] = _loaded(load, addresses, shape, begin)
     computed(kernel.body, values)
     _stored(kernel.store, addresses, values[kernel.result], shape, begin)
+
+
+def _flat(kernel: FlatKernel, addresses: Addresses, begin: int, end: int) -> None:
+    shape = (end - begin,)
+    # Copies: results are stored into memory that is read.
+    values: Values = {a.value: numpy.array(_loaded(a, addresses, shape, begin)) for a in kernel.loads}
+    computed(kernel.body, values)
+    for access, value in kernel.stores:
+        _stored(access, addresses, values[value], shape, begin)
 
 
 def _picked(
@@ -151,6 +167,7 @@ def _draws(kernel: DrawKernel, addresses: Addresses, begin: int, end: int) -> No
 # class of a kernel -> what its rows begin to end do to memory
 _MEANING: dict[type[Kernel], Callable[[Any, Addresses, int, int], None]] = {
     MapKernel: _map,
+    FlatKernel: _flat,
     RowKernel: _rows,
     ColumnKernel: _columns,
     DrawKernel: _draws,

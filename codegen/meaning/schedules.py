@@ -149,8 +149,12 @@ class _Call:
         addresses = [Address(memories[p.buffer], p.offset) for p in launch.pointers]
         named = dict(zip((name for name, _ in launch.kernel.pointers), addresses, strict=True))
         try:
-            if any(a.memory is addresses[-1].memory for a in addresses[:-1]):
+            count = launch.kernel.results
+            written = [address.memory for address in addresses[len(addresses) - count :]]
+            if any(a.memory is memory for a in addresses[:-count] for memory in written):
                 raise MeaningError("it reads what it writes")
+            if len({id(memory) for memory in written}) < count:
+                raise MeaningError("it writes through two pointers into one buffer")
             self.kernels(launch.kernel, named, begin, end)
         except MeaningError as error:
             error.kernel = launch.kernel.name
@@ -170,7 +174,7 @@ class _Call:
                 rows = launch.rows // strip.items
                 self._launch(launch, memories, first * rows, end * rows)
         for launch in strip.launches:
-            if launch.pointers[-1].buffer not in own:
+            if not own.issuperset(launch.written):
                 self._watched(launch)
 
     def _is_own(self, buffer: int) -> bool:
@@ -183,4 +187,5 @@ class _Call:
 
     def _watched(self, launch: Launch) -> None:
         if self.watch is not None:
-            self.watch(launch, self.memories[launch.pointers[-1].buffer])
+            for number in launch.written:
+                self.watch(launch, self.memories[number])

@@ -12,6 +12,7 @@ from blockfuse.codegen.kernels.kernel_call import CopyFirst, KernelCall
 from blockfuse.codegen.kernels.lowering import copy_kernel, kernel_of, zero_kernel
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.scheduling.buffers import planned
+from blockfuse.codegen.scheduling.merging import merged
 from blockfuse.codegen.scheduling.schedule import BlockSchedule, Schedule
 from blockfuse.codegen.scheduling.steps import HostCall, Launch, Pointer, Step, Strip, lives_of
 from blockfuse.codegen.scheduling.strips import in_strips
@@ -64,6 +65,8 @@ class _Scheduler:
         for node in graph.nodes:
             self._node(node)
         commit = self._write_updates(first, updates, rest[len(results) :]) if updates else 0
+        if not self.machine.block_tile:
+            commit = self._merge_maps(first, commit)
         if not self.batch:  # else it is for comparison only
             machine = self.machine
             self.steps[first:], commit = in_strips(self.steps[first:], values.buffers, machine, commit=commit)
@@ -81,9 +84,18 @@ class _Scheduler:
         """Steps that write the values of nodes to leaves; behind how many of the block they begin."""
         pairs = zip(leaves, nodes, strict=True)
         updates = [Update(self.values[leaf].buffer, self.values[node]) for leaf, node in pairs]
-        plain = [step for step in self.steps[first:] if not isinstance(step, Strip)]
-        self.steps[first:], commit = with_updates(plain, self.values.buffers, updates)
+        self.steps[first:], commit = with_updates(self._plain(first), self.values.buffers, updates)
         return commit
+
+    def _merge_maps(self, first: int, commit: int) -> int:
+        """NOTE [merged maps], on both sides of the commit, whose number is given back."""
+        plain, buffers = self._plain(first), self.values.buffers
+        before, behind = (merged(steps, plain, buffers) for steps in (plain[:commit], plain[commit:]))
+        self.steps[first:] = [*before, *behind]
+        return len(before)
+
+    def _plain(self, first: int) -> list[Launch | HostCall]:
+        return [step for step in self.steps[first:] if not isinstance(step, Strip)]
 
     def _node(self, node: Node) -> None:
         if node.operator is constant:

@@ -50,6 +50,11 @@ class Launch:
         """The buffers that it reads or writes."""
         return tuple(pointer.buffer for pointer in self.pointers)
 
+    @property
+    def written(self) -> tuple[int, ...]:
+        """Those that it writes, the last of ``touched``."""
+        return self.touched[len(self.pointers) - self.kernel.results :]
+
     def lines(self, buffers: Sequence[Buffer]) -> list[str]:
         """How a schedule prints it."""
         shown = [buffers[p.buffer].name + (f"+{p.offset}" if p.offset else "") for p in self.pointers]
@@ -76,6 +81,10 @@ class HostCall:
     def touched(self) -> tuple[int, ...]:
         """The buffers that it reads or writes."""
         return (*(buffer for buffer, _ in self.operands), self.result)
+
+    @property
+    def written(self) -> tuple[int, ...]:
+        return (self.result,)
 
     def lines(self, buffers: Sequence[Buffer]) -> list[str]:
         """How a schedule prints it."""

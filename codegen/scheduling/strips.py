@@ -97,7 +97,7 @@ class _Proof:
         if reaches is None or launch.rows % self.items:
             return False
         self.launches.append(launch)
-        self.written.add(launch.pointers[-1].buffer)
+        self.written.update(launch.written)
         for pointer, touched in zip(launch.pointers, reaches, strict=True):
             if not all(self._keeps_to_item(pointer, reach, launch.rows // self.items) for reach in touched):
                 self.leaving.add(pointer.buffer)

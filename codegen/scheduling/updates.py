@@ -86,8 +86,8 @@ class _Writer:
         is_own = buffer.kind is BufferKind.WORKSPACE and not buffer.made_by_host
         if not is_own or value.layout != row_major(target.type.shape) or buffer.type != target.type:
             return False
-        writers = [n for n, step in enumerate(self.steps) if _written_by(step) == value.buffer]
-        readers = [n for n, step in enumerate(self.steps) if parameter in _read_by(step)]
+        writers = [n for n, step in enumerate(self.steps) if value.buffer in step.written]
+        readers = [n for n, step in enumerate(self.steps) if parameter in step.touched]
         if len(writers) != 1 or writers[0] < self.commit or max(readers, default=-1) > writers[0]:
             return False
         launch = self.steps[writers[0]]
@@ -104,14 +104,6 @@ class _Writer:
 def _may_refuse(step: Plain) -> bool:
     """Whether a call can end at a step, for Python to make it again."""
     return isinstance(step, HostCall) or step.kernel.has_fault
-
-
-def _written_by(step: Plain) -> int:
-    return step.result if isinstance(step, HostCall) else step.pointers[-1].buffer
-
-
-def _read_by(step: Plain) -> tuple[int, ...]:
-    return step.touched[:-1]  # what is written comes last
 
 
 def _in_place(launch: Launch, parameter: int) -> Launch | None:

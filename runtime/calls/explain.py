@@ -157,15 +157,20 @@ def _kernel_texts(program: Any) -> Iterator[str]:
     """A line for each fused kernel: its result, the user's line, and what the cost model made of it."""
     schedule = program.schedule
     alone = {id(step) for step in schedule.steps if isinstance(step, Launch)}
-    launches = iter(schedule.launches)
+    launches: dict[str, list[Launch]] = {}  # of groups by their names
+    for launch in schedule.launches:
+        for group in launch.kernel.groups:
+            launches.setdefault(group, []).append(launch)
     for node in (
         n for o in program.compiled.optimized for n in o.main.nodes if isinstance(n.operator.lowering, Fused)
     ):
         if not node.type.size:  # takes no launch
             continue
         name = node.attrs["name"]
-        launch = next(step for step in launches if step.kernel.name == name)
+        launch = launches[name].pop(0)
         text = f"  kernel {name}: {_type_text(node.type, schedule.batch)}{_from(node.source)}{_tiles(launch.kernel)}"
+        others = len(launch.kernel.groups) - 1
+        text += f", in one loop with {others} more" if others else ""
         text += f", about {launch.work / 1000:.1f} us"
         yield f"{text}, {_sharing(launch, program)}" if id(launch) in alone else text
 

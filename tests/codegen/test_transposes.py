@@ -59,7 +59,7 @@ sides = st.integers(8, 40)
 
 
 @given(sides, sides, st.integers(1, 3), st.permutations(range(3)), st.sampled_from(LEVELS))
-@sampled(8, 60)
+@sampled(3, 60)
 def test_any_sides(rows: int, columns: int, stack: int, axes: list[int], level: str) -> None:
     values = [numpy.arange(stack * rows * columns, dtype="float64").reshape(stack, rows, columns)]
     assert_equal(graph_for(lambda x: movement.transpose(x, axes=tuple(axes)), values), values, level)

@@ -196,9 +196,9 @@ def test_pack_products_takes_panels_of_two_vectors() -> None:
 
 
 def test_pack_products_takes_panels_of_one_vector_for_few_columns() -> None:
-    narrow = pack(graph(contractions.dense, x="float32[2, 20]", w="float32[16, 20]"))
+    narrow = pack(graph(contractions.dense, "w", x="float32[2, 20]", w="float32[16, 20]"))
     assert "pack(w, panel=16, transposed=True): float32[1, 20, 16]" in narrow.text()
-    double = pack(graph(contractions.dense, x="float64[2, 20]", w="float64[16, 20]"))
+    double = pack(graph(contractions.dense, "w", x="float64[2, 20]", w="float64[16, 20]"))
     assert "pack(w, panel=16, transposed=True): float64[1, 20, 16]" in double.text()
 
 

@@ -13,7 +13,7 @@ from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.scheduling.buffers import Buffer, BufferKind
 from blockfuse.codegen.scheduling.schedule import BlockSchedule, Schedule
 from blockfuse.codegen.scheduling.sharing import is_shared
-from blockfuse.codegen.scheduling.steps import HostCall
+from blockfuse.codegen.scheduling.steps import HostCall, lives_of
 from blockfuse.codegen.variants import bits_of
 
 POOL = ("fork", "fork_awake", "state")  # words of the table
@@ -100,8 +100,10 @@ class Plan:
         return f"{self.schedule}\n{names}\n{numbers}\nthreads={self.machine.threads}"
 
     def memory(self) -> list[tuple[int, Buffer]]:
-        """Buffers in the workspace, registers among them."""
-        return [*self.buffers(BufferKind.WORKSPACE), *self.buffers(BufferKind.REGISTER)]
+        """Buffers in the workspace that some step needs, registers among them."""
+        needed = lives_of(self.schedule.steps)
+        workspace = ((n, buffer) for n, buffer in self.buffers(BufferKind.WORKSPACE) if n in needed)
+        return [*workspace, *self.buffers(BufferKind.REGISTER)]
 
 
 def plan(schedule: Schedule, machine: Machine) -> Plan:

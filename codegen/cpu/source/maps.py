@@ -6,7 +6,7 @@ from blockfuse.codegen.cpu.source.addresses import head, loaded, read, write
 from blockfuse.codegen.cpu.source.row_sweeps import call, definition, walk_of_map
 from blockfuse.codegen.cpu.source.transposes import loop_indices, transpose_of, transpose_source
 from blockfuse.codegen.kernels.kernel import Access
-from blockfuse.codegen.kernels.loop_kernels import MapKernel
+from blockfuse.codegen.kernels.loop_kernels import FlatKernel, MapKernel
 from blockfuse.codegen.kernels.source_lines import clamped_index, indented, variable, wrapped
 
 
@@ -32,6 +32,14 @@ def map_source(kernel: MapKernel) -> str:
         lines += indented(depth, [f"for {index} in range({extent}):"])
         lines += indented(depth + 1, nearest[depth - 1])
     return "\n".join([*lines, *indented(len(loops) + 1, inner), *indented(1, _fault_ends(kernel))]) + "\n"
+
+
+def flat_source(kernel: FlatKernel) -> str:
+    lines = loaded(kernel.loads, ("i",), kernel.body)
+    lines += [write(access, ("i",), variable(value)) for access, value in kernel.stores]
+    return (
+        "\n".join([head(kernel), *indented(1, ["for i in range(begin, end):", *indented(1, lines)])]) + "\n"
+    )
 
 
 def _clamped_indices(kernel: MapKernel, walk: tuple[str, ...]) -> list[list[str]]:

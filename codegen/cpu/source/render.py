@@ -7,16 +7,17 @@ from typing import Any
 
 from blockfuse.codegen.cpu.source.columns import columns_source
 from blockfuse.codegen.cpu.source.draws import draw_source
-from blockfuse.codegen.cpu.source.maps import map_source
+from blockfuse.codegen.cpu.source.maps import flat_source, map_source
 from blockfuse.codegen.cpu.source.products import product_source
 from blockfuse.codegen.cpu.source.rows import rows_source
 from blockfuse.codegen.kernels.kernel import Kernel
-from blockfuse.codegen.kernels.loop_kernels import ColumnKernel, DrawKernel, MapKernel, RowKernel
+from blockfuse.codegen.kernels.loop_kernels import ColumnKernel, DrawKernel, FlatKernel, MapKernel, RowKernel
 from blockfuse.codegen.kernels.product_kernels import ProductKernel
 
 # class of a kernel -> what writes its source
 _SOURCE: dict[type[Kernel], Callable[[Any], str]] = {
     MapKernel: map_source,
+    FlatKernel: flat_source,
     RowKernel: rows_source,
     ColumnKernel: columns_source,
     DrawKernel: draw_source,
