@@ -34,7 +34,13 @@ from blockfuse.array.functions.layers import (
     dropout,
     embedding,
     fully_connected,
+)
+from blockfuse.array.functions.normalization import (
+    batch_norm,
+    group_norm,
+    instance_norm,
     layer_norm,
+    rms_norm,
 )
 from blockfuse.array.functions.picking import one_hot, pick, sequence_mask, topk
 from blockfuse.array.functions.random import seed
@@ -53,6 +59,7 @@ __all__ = [
     "arange_like",
     "batch_dot",
     "batch_flatten",
+    "batch_norm",
     "broadcast_like",
     "cast",
     "cpu",
@@ -63,6 +70,8 @@ __all__ = [
     "fully_connected",
     "gelu",
     "gpu",
+    "group_norm",
+    "instance_norm",
     "is_np_array",
     "layer_norm",
     "leaky_relu",
@@ -82,6 +91,7 @@ __all__ = [
     "relu",
     "reset_np",
     "reshape_like",
+    "rms_norm",
     "save",
     "savez",
     "seed",

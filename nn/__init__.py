@@ -19,9 +19,16 @@ from blockfuse.nn.layers.basic import (
     HybridLambda,
     Identity,
     Lambda,
-    LayerNorm,
 )
 from blockfuse.nn.layers.containers import Concatenate, HybridConcatenate, HybridSequential, Sequential
+from blockfuse.nn.layers.normalization import (
+    BatchNorm,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    RMSNorm,
+    SyncBatchNorm,
+)
 from blockfuse.nn.parameter import Constant, Parameter
 from blockfuse.nn.parameter_dict import ParameterDict
 
@@ -30,6 +37,7 @@ __all__ = [
     "GELU",
     "SELU",
     "Activation",
+    "BatchNorm",
     "Block",
     "Concatenate",
     "Constant",
@@ -37,18 +45,22 @@ __all__ = [
     "Dropout",
     "Embedding",
     "Flatten",
+    "GroupNorm",
     "HybridBlock",
     "HybridConcatenate",
     "HybridLambda",
     "HybridSequential",
     "Identity",
+    "InstanceNorm",
     "Lambda",
     "LayerNorm",
     "LeakyReLU",
     "PReLU",
     "Parameter",
     "ParameterDict",
+    "RMSNorm",
     "Sequential",
     "SiLU",
     "Swish",
+    "SyncBatchNorm",
 ]

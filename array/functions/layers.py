@@ -1,4 +1,4 @@
-"""What layers compute, as functions of their parameters: dense, normalization, dropout, embedding."""
+"""What layers compute, as functions of their parameters: dense, dropout, embedding."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from math import prod
 from typing import Any
 
 from blockfuse.array import modes
-from blockfuse.array.arguments import ArrayLike, axes_tuple, one_axis
+from blockfuse.array.arguments import ArrayLike, axes_tuple
 from blockfuse.array.functions.creation import asarray
 from blockfuse.array.functions.products import matmul
 from blockfuse.array.functions.selecting import as_index
-from blockfuse.array.functions.shaping import reshape, swapaxes
+from blockfuse.array.functions.shaping import swapaxes
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.sizes import size_agnostic
 from blockfuse.ir.errors import ShapeError, UsageError
 from blockfuse.ir.interpreter import current
-from blockfuse.ir.operators import contractions, drawing, indexing, movement, neural
+from blockfuse.ir.operators import contractions, drawing, indexing, movement
 
 
 @size_agnostic
@@ -68,18 +68,6 @@ def batch_flatten(data: ArrayLike) -> ndarray:
     x = asarray(data)
     batch = x.shape[0] if x.ndim else 1
     return movement.reshape(x, shape=(batch, prod(x.shape[1:])))
-
-
-@size_agnostic
-def layer_norm(
-    data: ArrayLike, gamma: ArrayLike, beta: ArrayLike, axis: int = -1, eps: float = 1e-5
-) -> ndarray:
-    """Mean 0 and variance 1 along ``axis``, then times ``gamma`` plus ``beta`` (vectors along that axis)."""
-    x = asarray(data)
-    along = one_axis(axis, x.ndim)
-    shape = (x.shape[along], *(1,) * (x.ndim - along - 1))
-    scale, shift = (v if v.shape == shape else reshape(v, shape) for v in (asarray(gamma), asarray(beta)))
-    return neural.layer_norm(x, scale, shift, axis=along, epsilon=float(eps))
 
 
 def dropout(data: ArrayLike, p: float = 0.5, mode: str = "training", axes: Any = ()) -> ndarray:

@@ -28,7 +28,7 @@ from blockfuse.ir.operators.pointwise import (
     tanh,
     where,
 )
-from blockfuse.ir.operators.reductions import max_, mean, sum_
+from blockfuse.ir.operators.reductions import max_, sum_
 from blockfuse.ir.types import TensorType
 
 # NOTE [halves]
@@ -250,7 +250,7 @@ def mish(x: Any) -> Any:
     return x * tanh(softplus(x))
 
 
-# -- rows: softmax and layer normalisation -------------------------------------------------------------------
+# -- softmax -------------------------------------------------------------------------------------------------
 
 
 def _shifted(x: Any, axis: int) -> Any:
@@ -302,46 +302,4 @@ log_softmax = row(
     type_rule=_floating_type,
     gradient=lambda g, out, x, axis: (g - exp(out) * sum_(g, axis=(axis,), keepdims=True),),
     examples=_ONE_AXIS,
-)
-
-
-def _layer_norm(x: Any, gamma: Any, beta: Any, axis: int, epsilon: float) -> Any:
-    """Ba, Kiros and Hinton 2016, equation 3, over one axis."""
-    centred = x - mean(x, axis=(axis,), keepdims=True)
-    deviation = sqrt(mean(square(centred), axis=(axis,), keepdims=True) + epsilon)
-    return centred / deviation * gamma + beta
-
-
-@in_float32
-def _layer_norm_meaning(
-    x: numpy.ndarray, gamma: numpy.ndarray, beta: numpy.ndarray, axis: int, epsilon: float
-) -> numpy.ndarray:
-    centred = x - x.mean(axis=axis, keepdims=True)
-    deviation = numpy.sqrt(numpy.square(centred).mean(axis=axis, keepdims=True) + epsilon)
-    return centred / deviation * gamma + beta
-
-
-def _layer_norm_gradient(
-    g: Any, out: Any, x: Any, gamma: Any, beta: Any, axis: int, epsilon: float
-) -> tuple[Any, ...]:
-    centred = x - mean(x, axis=(axis,), keepdims=True)
-    deviation = sqrt(mean(square(centred), axis=(axis,), keepdims=True) + epsilon)
-    normal = centred / deviation
-
-    def by_x() -> Any:
-        scaled = g * gamma
-        shared = mean(scaled, axis=(axis,), keepdims=True)
-        along = mean(scaled * normal, axis=(axis,), keepdims=True)
-        return (scaled - shared - normal * along) / deviation
-
-    return by_x, lambda: g * normal, g
-
-
-# gamma and beta must already broadcast against x (npx.layer_norm brings vectors to that shape).
-layer_norm = row(
-    "layer_norm",
-    _layer_norm_meaning,
-    Composite(_layer_norm),
-    gradient=_layer_norm_gradient,
-    examples=(Example(((3, 5), (5,), (5,)), {"axis": 1, "epsilon": 1e-5}),),
 )

@@ -8,11 +8,10 @@ from math import prod
 from typing import Any
 
 from blockfuse.array import np, npx
-from blockfuse.array.arguments import one_axis
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.sizes import size_agnostic
 from blockfuse.ir.errors import ShapeError, UsageError
-from blockfuse.ir.operators import indexing, movement, neural
+from blockfuse.ir.operators import indexing, movement
 from blockfuse.ir.operators.contractions import dense
 from blockfuse.nn.block import NAMESPACES, Block
 from blockfuse.nn.initializers import Init
@@ -140,53 +139,6 @@ class Embedding(Block):
     def __repr__(self) -> str:
         rows, columns = self.weight.shape or (-1, -1)
         return f"{type(self).__name__}({rows} -> {columns}, {self.weight.dtype})"
-
-
-class LayerNorm(Block):
-    """Brings an axis to mean 0 and variance 1, then scales by gamma and shifts by beta (Ba et al. 2016)."""
-
-    def __init__(
-        self,
-        axis: int = -1,
-        epsilon: float = 1e-5,
-        center: bool = True,
-        scale: bool = True,
-        beta_initializer: Init = "zeros",
-        gamma_initializer: Init = "ones",
-        in_channels: int = 0,
-        prefix: str | None = None,
-        params: Any = None,
-    ) -> None:
-        super().__init__(prefix, params)
-        self._axis, self._epsilon = axis, epsilon
-        shape = (in_channels,)
-        self.gamma = Parameter(
-            "gamma", shape=shape, init=gamma_initializer, allow_deferred_init=True, differentiable=scale
-        )
-        self.beta = Parameter(
-            "beta", shape=shape, init=beta_initializer, allow_deferred_init=True, differentiable=center
-        )
-
-    @size_agnostic
-    def infer_shape(self, x: Any) -> None:
-        self.gamma.shape = self.beta.shape = (x.shape[one_axis(self._axis, x.ndim)],)
-
-    @size_agnostic
-    def forward(self, x: Any) -> Any:
-        gamma, beta = self.gamma.data(), self.beta.data()
-        axis = one_axis(self._axis, x.ndim)
-        if x.shape[axis] != gamma.size:
-            raise ShapeError(
-                f"{self._label} expects {gamma.size} elements along axis {axis}; found shape {x.shape}"
-            )
-        if axis != x.ndim - 1:
-            spread = (gamma.size, *(1,) * (x.ndim - 1 - axis))
-            gamma, beta = movement.reshape(gamma, shape=spread), movement.reshape(beta, shape=spread)
-        return neural.layer_norm(x, gamma, beta, axis=axis, epsilon=self._epsilon)
-
-    def __repr__(self) -> str:
-        channels = (self.gamma.shape or (-1,))[0]
-        return f"{type(self).__name__}(axis={self._axis}, eps={self._epsilon}, in_channels={channels})"
 
 
 class Flatten(Block):

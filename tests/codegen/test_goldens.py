@@ -14,7 +14,7 @@ from blockfuse.codegen.compile import compile_flow
 from blockfuse.codegen.cpu.source.render import render
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.scheduling.steps import Launch
-from blockfuse.ir.operators import contractions, drawing, indexing, movement, neural, pointwise, reductions
+from blockfuse.ir.operators import contractions, drawing, indexing, movement, neural, normalization, pointwise, reductions
 
 __all__ = ["golden"]  # the fixture
 
@@ -40,7 +40,7 @@ def _turned(x: Any) -> Any:
 
 
 def _normed(x: Any, g: Any, b: Any) -> Any:
-    return neural.layer_norm(x, g, b, axis=1, epsilon=1e-5)
+    return normalization.layer_norm(x, g, b, axis=(1,), epsilon=1e-5)
 
 
 # name of the file -> (function, its arguments)

@@ -18,7 +18,7 @@ from blockfuse.ir.graph import Graph, argument, graph_of, leaf
 from blockfuse.ir.interpreter import interpreting
 from blockfuse.ir.lowering import Pointwise, Reduction
 from blockfuse.ir.operator import TABLE, Operator
-from blockfuse.ir.operators import movement, neural, pointwise, reductions
+from blockfuse.ir.operators import movement, neural, normalization, pointwise, reductions
 from blockfuse.ir.operators.contractions import matmul
 from blockfuse.ir.passes.grouping import has_kernel
 from blockfuse.ir.types import DTYPES, tensor
@@ -447,7 +447,7 @@ def test_groups_are_as_accurate_as_numpy(name: str, shape: tuple[int, int]) -> N
 @pytest.mark.parametrize("shape", [(5, 17), (3, 1000), (130, 64)])
 def test_layer_norm_is_as_accurate_as_numpy(shape: tuple[int, int]) -> None:
     values = [random(shape, "float32", -4.0, 4.0), *(random(shape[1:], "float32", seed=n) for n in range(2))]
-    assert_as_accurate(lambda x, g, b: neural.layer_norm(x, g, b, axis=1, epsilon=1e-5), values)
+    assert_as_accurate(lambda x, g, b: normalization.layer_norm(x, g, b, axis=(1,), epsilon=1e-5), values)
 
 
 def assert_as_accurate(function: Callable[..., Any], values: list[numpy.ndarray]) -> None:

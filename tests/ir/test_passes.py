@@ -13,7 +13,7 @@ from blockfuse.ir.builder import Symbol, node_of
 from blockfuse.ir.graph import Graph, Source, captured, graph_of, leaf, literal
 from blockfuse.ir.lowering import Composite, Fused, Gather, Movement
 from blockfuse.ir.operator import TABLE
-from blockfuse.ir.operators import contractions, drawing, indexing, movement, neural, pointwise, reductions
+from blockfuse.ir.operators import contractions, drawing, indexing, movement, neural, normalization, pointwise, reductions
 from blockfuse.ir.passes.dedupe import dedupe
 from blockfuse.ir.passes.expand import expand_composites, expand_draws
 from blockfuse.ir.passes.fold import fold_constants
@@ -539,7 +539,7 @@ def test_fuse_keeps_groups_small() -> None:
 
 def net(x: Any, w: Any, b: Any) -> Any:
     hidden = neural.relu(contractions.dense(x, w, b))
-    scores = neural.layer_norm(hidden, b, b, axis=1, epsilon=1e-5)
+    scores = normalization.layer_norm(hidden, b, b, axis=(1,), epsilon=1e-5)
     return neural.softmax(scores, axis=1), reductions.var(hidden, axis=(0, 1), keepdims=False, ddof=0)
 
 

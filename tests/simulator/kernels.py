@@ -19,7 +19,7 @@ from blockfuse.codegen.cuda.source.device_source import DeviceSource, Stage
 from blockfuse.ir.graph import Graph
 from blockfuse.ir.lowering import Contraction
 from blockfuse.ir.operator import Operator
-from blockfuse.ir.operators import drawing, indexing, movement, neural, pointwise, reductions
+from blockfuse.ir.operators import drawing, indexing, movement, neural, normalization, pointwise, reductions
 from blockfuse.ir.stream import STREAM
 
 
@@ -250,7 +250,7 @@ def test_rows_of_any_length_are_normed(extent: int) -> None:
         random((2, extent), "float32", -4.0, 4.0),
         *(random((extent,), "float32", seed=n) for n in range(2)),
     ]
-    assert_accurate(lambda x, g, b: neural.layer_norm(x, g, b, axis=1, epsilon=1e-5), values)
+    assert_accurate(lambda x, g, b: normalization.layer_norm(x, g, b, axis=(1,), epsilon=1e-5), values)
 
 
 @pytest.mark.parametrize("extent", [2052, 6000, 6001])

@@ -11,7 +11,7 @@ from blockfuse.codegen.cuda.render import render
 from blockfuse.codegen.cuda.source.device_source import DeviceSource
 from blockfuse.codegen.kernels.kernel import Kernel
 from blockfuse.codegen.scheduling.steps import Launch
-from blockfuse.ir.operators import drawing, indexing, movement, neural, pointwise, reductions
+from blockfuse.ir.operators import drawing, indexing, movement, neural, normalization, pointwise, reductions
 
 MACHINE = machine((9, 0))
 
@@ -20,7 +20,7 @@ Columns = tuple[Callable[..., Any], dict[str, str]]
 
 def _norm(extent: int) -> Columns:
     def normed(x: Any, g: Any, b: Any) -> Any:
-        return neural.layer_norm(x, g, b, axis=1, epsilon=1e-5)
+        return normalization.layer_norm(x, g, b, axis=(1,), epsilon=1e-5)
 
     return normed, {"x": f"float32[64, {extent}]", "g": f"float32[{extent}]", "b": f"float32[{extent}]"}
 

@@ -1,0 +1,169 @@
+"""``npx``'s normalisations: by statistics of the values themselves, of a batch, or of batches before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+
+from blockfuse.array import autograd, modes
+from blockfuse.array.arguments import ArrayLike, one_axis
+from blockfuse.array.functions.creation import asarray
+from blockfuse.array.functions.shaping import reshape
+from blockfuse.array.ndarray import ndarray
+from blockfuse.array.sizes import size_agnostic
+from blockfuse.ir.errors import ShapeError, UsageError
+from blockfuse.ir.operators import normalization, pointwise, reductions
+
+
+@size_agnostic
+def layer_norm(
+    data: ArrayLike, gamma: ArrayLike, beta: ArrayLike, axis: int = -1, eps: float = 1e-5
+) -> ndarray:
+    """Mean 0 and variance 1 along ``axis``, then times ``gamma`` plus ``beta`` (vectors along that axis)."""
+    x = asarray(data)
+    along = one_axis(axis, x.ndim)
+    scale, shift = _along(gamma, x, along, "gamma"), _along(beta, x, along, "beta")
+    return normalization.layer_norm(x, scale, shift, axis=(along,), epsilon=float(eps))
+
+
+@size_agnostic
+def rms_norm(data: ArrayLike, gamma: ArrayLike, axis: int = -1, eps: float = 1e-5) -> ndarray:
+    """A mean square of 1 along ``axis``, then times ``gamma`` (a vector along that axis)."""
+    x = asarray(data)
+    along = one_axis(axis, x.ndim)
+    return normalization.rms_norm(x, _along(gamma, x, along, "gamma"), axis=(along,), epsilon=float(eps))
+
+
+@size_agnostic
+def group_norm(
+    data: ArrayLike, gamma: ArrayLike, beta: ArrayLike, num_groups: int = 1, eps: float = 1e-3
+) -> ndarray:
+    """Mean 0 and variance 1 in each of ``num_groups`` groups of channels (axis 1) of each item, then times ``gamma`` plus
+    ``beta``, one number for each channel.
+
+    Raises ShapeError where the channels are no multiple of the groups.
+    """
+    x = asarray(data)
+    _need_axes(x, 2, "group_norm", "(batch, channels, ...)")
+    batch, channels, *rest = x.shape
+    if num_groups < 1 or channels % num_groups:
+        raise ShapeError(f"{channels} channels of shape {x.shape} cannot be {num_groups} groups of equal size")
+    size = channels // num_groups
+    grouped = reshape(x, (batch, num_groups, size, *rest))
+    spread = (num_groups, size, *(1,) * len(rest))
+    scale, shift = (
+        reshape(_of_channels(v, channels, name), spread) for v, name in ((gamma, "gamma"), (beta, "beta"))
+    )
+    folded = tuple(range(2, grouped.ndim))
+    return reshape(
+        normalization.layer_norm(grouped, scale, shift, axis=folded, epsilon=float(eps)), x.shape
+    )
+
+
+@size_agnostic
+def instance_norm(
+    data: ArrayLike, gamma: ArrayLike, beta: ArrayLike, eps: float = 1e-3, axis: int = 1
+) -> ndarray:
+    """Mean 0 and variance 1 in each channel (``axis``) of each item, then times ``gamma`` plus ``beta``, one number for each
+    channel.
+    """
+    x = asarray(data)
+    _need_axes(x, 3, "instance_norm", "(batch, channels, width, ...)")
+    channel = one_axis(axis, x.ndim)
+    if channel == 0:
+        raise UsageError("instance_norm: axis 0 is the batch, and cannot be the channels as well")
+    scale, shift = _along(gamma, x, channel, "gamma"), _along(beta, x, channel, "beta")
+    folded = tuple(a for a in range(1, x.ndim) if a != channel)
+    return normalization.layer_norm(x, scale, shift, axis=folded, epsilon=float(eps))
+
+
+@size_agnostic
+def batch_norm(
+    x: ArrayLike,
+    gamma: ArrayLike,
+    beta: ArrayLike,
+    running_mean: ndarray,
+    running_var: ndarray,
+    eps: float = 1e-3,
+    momentum: float = 0.9,
+    fix_gamma: bool = True,
+    use_global_stats: bool = False,
+    output_mean_var: bool = False,
+    axis: int = 1,
+    cudnn_off: bool = False,  # noqa: ARG001 - here and below: Gluon's choices of a kernel
+    min_calib_range: float | None = None,  # noqa: ARG001
+    max_calib_range: float | None = None,  # noqa: ARG001
+) -> Any:
+    """Each channel (``axis``) brought to mean 0 and variance 1, then times ``gamma`` (1 with ``fix_gamma``) plus ``beta``.
+
+    In training mean and variance (without Bessel's correction) are those of the batch, and are written into the running ones:
+    ``running = running * momentum + batch * (1 - momentum)``. In prediction, or with ``use_global_stats``, the running ones
+    are used, and stay. float16 is computed in float32.
+
+    output_mean_var: give ``[result, mean, 1 / sqrt(variance + eps)]``, of which the last two have no gradient.
+
+    Raises ShapeError in training where a channel has no elements, as there is no mean of them.
+    """
+    given = asarray(x)
+    data = given.astype("float32") if given.dtype == numpy.float16 else given
+    channel = one_axis(axis, data.ndim)
+    learn = modes.is_training() and not use_global_stats
+    if learn:
+        mean, variance = _statistics(data, channel)
+        with autograd.pause():
+            _follow(running_mean, mean, momentum, "running_mean")
+            _follow(running_var, variance, momentum, "running_var")
+    else:
+        mean = _along(running_mean, data, channel, "running_mean")
+        variance = _along(running_var, data, channel, "running_var")
+    scale = 1 if fix_gamma else _along(gamma, data, channel, "gamma")
+    shift = _along(beta, data, channel, "beta")
+    result = normalization.batch_norm(data, scale, shift, mean, variance, epsilon=float(eps))
+    result = result.astype(str(given.dtype)) if given is not data else result
+    if not output_mean_var:
+        return result
+    inverse = 1 / pointwise.sqrt(variance + eps)
+    return [result, *(reshape(v, (v.size,)).detach() for v in (mean, inverse))]
+
+
+def _statistics(x: ndarray, channel: int) -> tuple[ndarray, ndarray]:
+    """Mean and variance of each channel of a batch, in the shape of a batch of one."""
+    folded = tuple(a for a in range(x.ndim) if a != channel)
+    if 0 in (x.shape[a] for a in folded):
+        raise ShapeError(
+            f"batch_norm in training takes the mean of each channel (axis {channel}), and those of shape {x.shape} have no "
+            f"elements: leave empty batches out"
+        )
+    mean = reductions.mean(x, axis=folded, keepdims=True)
+    return mean, reductions.var(x, axis=folded, keepdims=True, ddof=0)
+
+
+def _follow(running: ndarray, batch: ndarray, momentum: float, name: str) -> None:
+    """Write the moving average into ``running``, which is a state and no operand."""
+    if type(running) is not ndarray:
+        raise TypeError(
+            f"batch_norm in training writes into {name}: give an ndarray, not {type(running).__name__}"
+        )
+    if running.size != batch.size:
+        raise ShapeError(f"{name} has shape {running.shape}, and there are {batch.size} channels")
+    running[...] = running * momentum + reshape(batch, running.shape) * (1 - momentum)
+
+
+def _along(values: ArrayLike, x: ndarray, axis: int, name: str) -> ndarray:
+    """A vector of one number for each index of an axis, in a shape that broadcasts against ``x``."""
+    vector = _of_channels(values, x.shape[axis], name)
+    shape = (vector.size, *(1,) * (x.ndim - axis - 1))
+    return vector if vector.shape == shape else reshape(vector, shape)
+
+
+def _of_channels(values: ArrayLike, channels: int, name: str) -> ndarray:
+    vector = values if type(values) is ndarray else asarray(values)
+    if vector.size != channels:
+        raise ShapeError(f"{name} has shape {vector.shape}, and there are {channels} channels")
+    return vector
+
+
+def _need_axes(x: ndarray, count: int, what: str, shape: str) -> None:
+    if x.ndim < count:
+        raise ShapeError(f"{what} expects an input of shape {shape}; found shape {x.shape}")
