@@ -143,7 +143,8 @@ def summed_to(grad: Any, shape: tuple[int, ...]) -> Any:
     if grad.shape != wide:
         grad = movement.broadcast_to(grad, shape=wide)
     lead = len(wide) - len(shape)
-    axes = (*range(lead), *(n + lead for n, size in enumerate(shape) if size == 1 and wide[n + lead] != 1))
+    ours = (1,) * lead + tuple(shape)
+    axes = tuple(n for n, (size, whole) in enumerate(zip(ours, wide, strict=True)) if size != whole)
     if axes:
         grad = grad.sum(axis=axes, keepdims=True)
     return movement.reshape(grad, shape=shape) if grad.shape != shape else grad
