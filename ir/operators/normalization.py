@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any
 
@@ -11,7 +12,7 @@ from blockfuse.ir.lowering import Composite
 from blockfuse.ir.operator import Example, row
 from blockfuse.ir.operators.movement import reshape
 from blockfuse.ir.operators.neural import in_float32
-from blockfuse.ir.operators.pointwise import broadcast_shapes, divide, negative, sqrt, square
+from blockfuse.ir.operators.pointwise import broadcast_shapes, negative, sqrt, square
 from blockfuse.ir.operators.reductions import Axes, mean, sum_
 
 # -- by statistics of their own: layers, groups, instances ---------------------------------------------------
@@ -105,7 +106,7 @@ rms_norm = row(
 
 def _batch_norm(x: Any, gamma: Any, beta: Any, average: Any, variance: Any, epsilon: float) -> Any:
     """Ioffe and Szegedy 2015, algorithm 2, step 11."""
-    scale = divide(gamma, sqrt(variance + epsilon))
+    scale = gamma * (1 / sqrt(variance + epsilon))
     return x * scale + (beta - average * scale)
 
 
@@ -117,15 +118,15 @@ def _batch_norm_meaning(
     variance: numpy.ndarray,
     epsilon: float,
 ) -> numpy.ndarray:
-    scale = gamma / numpy.sqrt(variance + epsilon)
+    scale = gamma * (1 / numpy.sqrt(variance + epsilon))
     return x * scale + (beta - average * scale)
 
 
 def _batch_norm_gradient(
     g: Any, out: Any, x: Any, gamma: Any, beta: Any, average: Any, variance: Any, epsilon: float
 ) -> tuple[Any, ...]:
-    deviation = sqrt(variance + epsilon)
-    scale = divide(gamma, deviation)
+    inverse = 1 / sqrt(variance + epsilon)
+    scale = gamma * inverse
     shape = broadcast_shapes(*map(numpy.shape, (gamma, beta, average, variance)))
 
     @cache
@@ -138,18 +139,24 @@ def _batch_norm_gradient(
 
     return (
         lambda: g * scale,
-        lambda: along() / deviation,
-        total,
+        lambda: _shaped(along(), gamma) * _shaped(inverse, gamma),
+        lambda: _shaped(total(), beta),
         lambda: negative(total() * scale),
-        lambda: along() * scale * (-0.5) / (variance + epsilon),
+        lambda: along() * scale * square(inverse) * (-0.5),
     )
 
 
 def _summed_to(value: Any, shape: tuple[int, ...]) -> Any:
     """``value``, summed over the axes along which something of ``shape`` is broadcast to it."""
-    lead = value.ndim - len(shape)
-    axes = (*range(lead), *(n + lead for n, size in enumerate(shape) if size == 1 != value.shape[n + lead]))
-    return reshape(sum_(value, axis=axes, keepdims=True), shape=shape) if axes else value
+    ours = (1,) * (value.ndim - len(shape)) + shape
+    axes = tuple(n for n, (size, whole) in enumerate(zip(ours, value.shape, strict=True)) if size != whole)
+    return reshape(sum_(value, axis=axes, keepdims=False), shape=shape) if value.shape != shape else value
+
+
+def _shaped(value: Any, like: Any) -> Any:
+    """``value`` in the shape of an operand, where both have as many elements: a result that is written as it lies."""
+    fits = value.shape != like.shape and math.prod(value.shape) == math.prod(like.shape)
+    return reshape(value, shape=like.shape) if fits else value
 
 
 batch_norm = row(
