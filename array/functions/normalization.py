@@ -127,6 +127,7 @@ def batch_norm(
     return [result, *(reshape(v, (v.size,)).detach() for v in (mean, inverse))]
 
 
+@size_agnostic
 def _statistics(x: ndarray, channel: int) -> tuple[ndarray, ndarray]:
     """Mean and variance of each channel of a batch, in the shape of a batch of one."""
     folded = tuple(a for a in range(x.ndim) if a != channel)
@@ -139,6 +140,7 @@ def _statistics(x: ndarray, channel: int) -> tuple[ndarray, ndarray]:
     return mean, reductions.var(x, axis=folded, keepdims=True, ddof=0)
 
 
+@size_agnostic
 def _follow(running: ndarray, batch: ndarray, momentum: float, name: str) -> None:
     """Write the moving average into ``running``, which is a state and no operand."""
     if type(running) is not ndarray:
@@ -150,6 +152,7 @@ def _follow(running: ndarray, batch: ndarray, momentum: float, name: str) -> Non
     running[...] = running * momentum + reshape(batch, running.shape) * (1 - momentum)
 
 
+@size_agnostic
 def _along(values: ArrayLike, x: ndarray, axis: int, name: str) -> ndarray:
     """A vector of one number for each index of an axis, in a shape that broadcasts against ``x``."""
     vector = _of_channels(values, x.shape[axis], name)
@@ -157,6 +160,7 @@ def _along(values: ArrayLike, x: ndarray, axis: int, name: str) -> ndarray:
     return vector if vector.shape == shape else reshape(vector, shape)
 
 
+@size_agnostic
 def _of_channels(values: ArrayLike, channels: int, name: str) -> ndarray:
     vector = values if type(values) is ndarray else asarray(values)
     if vector.size != channels:
@@ -164,6 +168,7 @@ def _of_channels(values: ArrayLike, channels: int, name: str) -> ndarray:
     return vector
 
 
+@size_agnostic
 def _need_axes(x: ndarray, count: int, what: str, shape: str) -> None:
     if x.ndim < count:
         raise ShapeError(f"{what} expects an input of shape {shape}; found shape {x.shape}")

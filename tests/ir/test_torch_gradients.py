@@ -194,8 +194,16 @@ def masked_softmax(x: Any, mask: Any, axis: int) -> Any:
     return torch.where(mask, F.softmax(low, axis), 0)
 
 
-def layer_norm(x: Any, gamma: Any, beta: Any, axis: int, epsilon: float) -> Any:
-    return F.layer_norm(x, (x.shape[axis],), gamma, beta, epsilon)
+def layer_norm(x: Any, gamma: Any, beta: Any, axis: Any, epsilon: float) -> Any:
+    return F.layer_norm(x, [x.shape[a] for a in axis], gamma, beta, epsilon)
+
+
+def rms_norm(x: Any, gamma: Any, axis: Any, epsilon: float) -> Any:
+    return F.rms_norm(x, [x.shape[a] for a in axis], gamma, epsilon)
+
+
+def batch_norm(x: Any, gamma: Any, beta: Any, average: Any, variance: Any, epsilon: float) -> Any:
+    return (x - average) / torch.sqrt(variance + epsilon) * gamma + beta
 
 
 def layouts(x: Any, shape: tuple[int, ...]) -> Any:
@@ -237,8 +245,22 @@ CASES: dict[str, list[Case]] = {
     "masked_softmax": cases(masked_softmax, ((PLAIN, MASK), (TIES, MASK)), LAST),
     "layer_norm": cases(
         layer_norm,
-        ((PLAIN, PLAIN[0], PLAIN[1]), (EQUAL, PLAIN[0], PLAIN[1])),
-        ({"axis": 1, "epsilon": 1e-5},),
+        ((PLAIN, PLAIN[0], PLAIN[1]), (EQUAL, PLAIN[0], PLAIN[1]), (STACK, PLAIN[0], PLAIN[1])),
+        ({"axis": (-1,), "epsilon": 1e-5},),
+    ),
+    "rms_norm": cases(
+        rms_norm, ((PLAIN, PLAIN[0]), (EQUAL, PLAIN[0]), (STACK, PLAIN[0])), ({"axis": (-1,), "epsilon": 1e-5},)
+    ),
+    "batch_norm": cases(
+        batch_norm,
+        (
+            (PLAIN, PLAIN[0], PLAIN[1], PLAIN[2], EQUAL[0]),
+            (STACK, PLAIN[:, :1], PLAIN[:, 1:2], STACK[:1, :, :1], EQUAL[None, :, :1]),
+            (PLAIN, PLAIN[0, 0], PLAIN[:, :1], PLAIN, EQUAL[:1]),
+            (ODD, PLAIN[0], PLAIN[1], PLAIN[2], TIES[0]),
+            (PLAIN[:0], PLAIN[0], PLAIN[1], PLAIN[2], EQUAL[0]),
+        ),
+        ({"epsilon": 1e-5},),
     ),
     "leaky_relu": cases(lambda x, slope: F.leaky_relu(x, slope), (EDGES,), ({"slope": 0.25},)),
     "elu": cases(lambda x, alpha: F.elu(x, alpha), (EDGES[1:],), ({"alpha": 1.0},)),

@@ -55,6 +55,32 @@ PAIRS: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...]]]
         lambda x, g, b: F.layer_norm(x, (5,), g, b, 1e-3),
         (X, SCALE, SHIFT),
     ),
+    "rms_norm": (lambda n, x, g: n.rms_norm(x, g, eps=1e-3), lambda x, g: F.rms_norm(x, (5,), g, 1e-3), (X, SCALE)),
+    "group_norm": (
+        lambda n, x, g, b: n.group_norm(x, g, b, 2, eps=1e-3),
+        lambda x, g, b: F.group_norm(x, 2, g, b, 1e-3),
+        (X.T, SCALE[:4], SHIFT[:4]),
+    ),
+    "instance_norm": (
+        lambda n, x, g, b: n.instance_norm(x, g, b, eps=1e-3),
+        lambda x, g, b: F.instance_norm(x, weight=g, bias=b, eps=1e-3),
+        (Y, SCALE[:4], SHIFT[:4]),
+    ),
+    "instance_norm of the last axis": (
+        lambda n, x, g, b: n.instance_norm(x, g, b, eps=1e-3, axis=-1),
+        lambda x, g, b: F.instance_norm(x.transpose(1, 2), weight=g, bias=b, eps=1e-3).transpose(1, 2),
+        (Y, SCALE, SHIFT),
+    ),
+    "batch_norm": (
+        lambda n, x, g, b: n.batch_norm(x, g, b, b, g * g, eps=1e-3, fix_gamma=False, axis=-1),
+        lambda x, g, b: F.batch_norm(x, b, g * g, g, b, eps=1e-3),
+        (X, SCALE, SHIFT),
+    ),
+    "batch_norm without a scale": (
+        lambda n, x, g, b: n.batch_norm(x, g, b, b, g * g, eps=1e-3, axis=-1),
+        lambda x, g, b: F.batch_norm(x, b, g * g, None, b, eps=1e-3),
+        (X, SCALE, SHIFT),
+    ),
     "fully_connected": (
         lambda n, x, w, b: n.fully_connected(x, w, b),
         F.linear,

@@ -130,6 +130,14 @@ rows axes
     npx.logsumexp({0}, axis={axes}, keepdims={keep})
 rows floats vector vector
     npx.layer_norm({0}, {1}, {2}, axis=-1, eps=1e-3)
+    npx.batch_norm({0}, {1}, {2}, {2}, np.abs({1}), eps=0.5, fix_gamma=False, axis=-1)
+    npx.batch_norm({0}, {1}, {2}, {1}, np.square({2}), eps=0.25, axis=-1)
+rows floats vector
+    npx.rms_norm({0}, {1}, eps=1e-3)
+rows table vector
+    npx.group_norm({0}, {1}, {1}, 1, eps=0.5)
+rows volume vector
+    npx.instance_norm({0}, {1}, {1}, eps=0.5, axis=2)
 rows floats into
     npx.masked_softmax({0}, {1} > 0)
     npx.masked_log_softmax({0}, {1} <= 1)
@@ -390,6 +398,7 @@ FITS: dict[str, Callable[[Value, Value], bool]] = {
     "matrix": lambda value, first: value.ndim == 2,
     "stack": lambda value, first: value.ndim == 3,
     "table": lambda value, first: value.ndim == 2 and value.dtype.kind == "f",
+    "volume": lambda value, first: value.ndim == 3 and value.dtype.kind == "f",
     "broadcasts": broadcasts,
     "into": _into,
     "alike": lambda value, first: value.shape == first.shape,

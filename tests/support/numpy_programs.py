@@ -85,9 +85,51 @@ def masked_log_softmax(x: Array, mask: Array) -> Array:
     return numpy.where(kept, logs, numpy.asarray(-math.inf, x.dtype))
 
 
+def _wide(x: Array) -> Array:
+    return x.astype("float32") if x.dtype == numpy.float16 else x
+
+
+def _standard(x: Array, axis: Any, eps: float) -> Array:
+    return (x - x.mean(axis=axis, keepdims=True)) / numpy.sqrt(x.var(axis=axis, keepdims=True) + eps)
+
+
 def layer_norm(x: Array, gamma: Array, beta: Array, axis: int = -1, eps: float = 1e-5) -> Array:
-    spread = numpy.sqrt(x.var(axis=axis, keepdims=True) + eps)
-    return (x - x.mean(axis=axis, keepdims=True)) / spread * gamma + beta
+    return _standard(x, axis, eps) * gamma + beta
+
+
+def rms_norm(x: Array, gamma: Array, eps: float) -> Array:
+    """Along the last axis."""
+    wide = _wide(x)
+    values = wide / numpy.sqrt((wide * wide).mean(axis=-1, keepdims=True) + eps) * gamma
+    return values.astype(numpy.result_type(x, gamma))
+
+
+def instance_norm(x: Array, gamma: Array, beta: Array, eps: float, axis: int = 1) -> Array:
+    """Of a stack of matrices."""
+    found = _standard(_wide(x), 2 if axis == 1 else 1, eps)
+    spread = (lambda v: v[:, None]) if axis == 1 else (lambda v: v)
+    return (found * spread(gamma) + spread(beta)).astype(numpy.result_type(x, gamma, beta))
+
+
+def group_norm(x: Array, gamma: Array, beta: Array, num_groups: int, eps: float) -> Array:
+    """Of a table."""
+    parts = [_standard(part, 1, eps) for part in numpy.split(_wide(x), num_groups, axis=1)]
+    return (numpy.concatenate(parts, 1) * gamma + beta).astype(numpy.result_type(x, gamma, beta))
+
+
+def batch_norm(
+    x: Array,
+    gamma: Array,
+    beta: Array,
+    mean: Array,
+    variance: Array,
+    eps: float,
+    fix_gamma: bool = True,
+    axis: int = -1,  # the last one
+) -> Array:
+    scale = (1 if fix_gamma else gamma) / numpy.sqrt(variance + eps)
+    values = (_wide(x) - mean) * scale + beta
+    return values.astype(x.dtype) if x.dtype == numpy.float16 else values
 
 
 def logsumexp(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
@@ -188,6 +230,10 @@ npx = types.SimpleNamespace(
     masked_softmax=masked_softmax,
     masked_log_softmax=masked_log_softmax,
     layer_norm=layer_norm,
+    rms_norm=rms_norm,
+    instance_norm=instance_norm,
+    group_norm=group_norm,
+    batch_norm=batch_norm,
     dropout=_dropout,
     logsumexp=logsumexp,
     norm=numpy.linalg.norm,
