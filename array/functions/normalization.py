@@ -48,7 +48,9 @@ def group_norm(
     _need_axes(x, 2, "group_norm", "(batch, channels, ...)")
     batch, channels, *rest = x.shape
     if num_groups < 1 or channels % num_groups:
-        raise ShapeError(f"{channels} channels of shape {x.shape} cannot be {num_groups} groups of equal size")
+        raise ShapeError(
+            f"{channels} channels of shape {x.shape} cannot be {num_groups} groups of equal size"
+        )
     size = channels // num_groups
     grouped = reshape(x, (batch, num_groups, size, *rest))
     spread = (num_groups, size, *(1,) * len(rest))
@@ -56,9 +58,7 @@ def group_norm(
         reshape(_of_channels(v, channels, name), spread) for v, name in ((gamma, "gamma"), (beta, "beta"))
     )
     folded = tuple(range(2, grouped.ndim))
-    return reshape(
-        normalization.layer_norm(grouped, scale, shift, axis=folded, epsilon=float(eps)), x.shape
-    )
+    return reshape(normalization.layer_norm(grouped, scale, shift, axis=folded, epsilon=float(eps)), x.shape)
 
 
 @size_agnostic
@@ -97,9 +97,9 @@ def batch_norm(
 ) -> Any:
     """Each channel (``axis``) brought to mean 0 and variance 1, then times ``gamma`` (1 with ``fix_gamma``) plus ``beta``.
 
-    In training mean and variance (without Bessel's correction) are those of the batch, and are written into the running ones:
-    ``running = running * momentum + batch * (1 - momentum)``. In prediction, or with ``use_global_stats``, the running ones
-    are used, and stay. float16 is computed in float32.
+    In training mean and variance (without Bessel's correction, which torch's running ones have) are those of the batch, and
+    the running ones follow them: ``running = running * momentum + batch * (1 - momentum)``. In prediction, or with
+    ``use_global_stats``, the running ones are used, and stay. float16 is computed in float32.
 
     output_mean_var: give ``[result, mean, 1 / sqrt(variance + eps)]``, of which the last two have no gradient.
 

@@ -23,7 +23,6 @@ from blockfuse.ir.operators.pointwise import (
     negative,
     pointwise,
     same,
-    sqrt,
     square,
     tanh,
     where,

@@ -305,7 +305,7 @@ class InstanceNorm(Affine):
 
 
 class RMSNorm(Normalization):
-    """Brings an axis to a mean square of 1, then scales by gamma (Zhang and Sennrich 2019). scale: whether gamma is learned."""
+    """Brings an axis to a mean square of 1, then scales by gamma, which ``scale`` has learned (Zhang and Sennrich 2019)."""
 
     def __init__(
         self,

@@ -14,7 +14,16 @@ from blockfuse.codegen.compile import compile_flow
 from blockfuse.codegen.cpu.source.render import render
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.scheduling.steps import Launch
-from blockfuse.ir.operators import contractions, drawing, indexing, movement, neural, normalization, pointwise, reductions
+from blockfuse.ir.operators import (
+    contractions,
+    drawing,
+    indexing,
+    movement,
+    neural,
+    normalization,
+    pointwise,
+    reductions,
+)
 
 __all__ = ["golden"]  # the fixture
 

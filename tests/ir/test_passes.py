@@ -13,7 +13,16 @@ from blockfuse.ir.builder import Symbol, node_of
 from blockfuse.ir.graph import Graph, Source, captured, graph_of, leaf, literal
 from blockfuse.ir.lowering import Composite, Fused, Gather, Movement
 from blockfuse.ir.operator import TABLE
-from blockfuse.ir.operators import contractions, drawing, indexing, movement, neural, normalization, pointwise, reductions
+from blockfuse.ir.operators import (
+    contractions,
+    drawing,
+    indexing,
+    movement,
+    neural,
+    normalization,
+    pointwise,
+    reductions,
+)
 from blockfuse.ir.passes.dedupe import dedupe
 from blockfuse.ir.passes.expand import expand_composites, expand_draws
 from blockfuse.ir.passes.fold import fold_constants

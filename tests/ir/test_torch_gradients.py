@@ -249,7 +249,9 @@ CASES: dict[str, list[Case]] = {
         ({"axis": (-1,), "epsilon": 1e-5},),
     ),
     "rms_norm": cases(
-        rms_norm, ((PLAIN, PLAIN[0]), (EQUAL, PLAIN[0]), (STACK, PLAIN[0])), ({"axis": (-1,), "epsilon": 1e-5},)
+        rms_norm,
+        ((PLAIN, PLAIN[0]), (EQUAL, PLAIN[0]), (STACK, PLAIN[0])),
+        ({"axis": (-1,), "epsilon": 1e-5},),
     ),
     "batch_norm": cases(
         batch_norm,

@@ -55,7 +55,11 @@ PAIRS: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...]]]
         lambda x, g, b: F.layer_norm(x, (5,), g, b, 1e-3),
         (X, SCALE, SHIFT),
     ),
-    "rms_norm": (lambda n, x, g: n.rms_norm(x, g, eps=1e-3), lambda x, g: F.rms_norm(x, (5,), g, 1e-3), (X, SCALE)),
+    "rms_norm": (
+        lambda n, x, g: n.rms_norm(x, g, eps=1e-3),
+        lambda x, g: F.rms_norm(x, (5,), g, 1e-3),
+        (X, SCALE),
+    ),
     "group_norm": (
         lambda n, x, g, b: n.group_norm(x, g, b, 2, eps=1e-3),
         lambda x, g, b: F.group_norm(x, 2, g, b, 1e-3),

@@ -125,8 +125,9 @@ def batch_norm(
     variance: Array,
     eps: float,
     fix_gamma: bool = True,
-    axis: int = -1,  # the last one
+    axis: int = -1,
 ) -> Array:
+    assert axis == -1
     scale = (1 if fix_gamma else gamma) / numpy.sqrt(variance + eps)
     values = (_wide(x) - mean) * scale + beta
     return values.astype(x.dtype) if x.dtype == numpy.float16 else values
