@@ -150,6 +150,11 @@ CONSTRUCTS = (
         "self.out = nn.Dense(10)",
     ),
     Construct(
+        "running statistics of batches",
+        "with autograd.train_mode():\n    return self.norm(x)",
+        "self.norm = nn.BatchNorm()",
+    ),
+    Construct(
         "a gradient through a `while` on array values",
         "with autograd.record():\n    y = self.out(x)\n    while np.abs(y).sum() > 500:\n        y = y / 2\n"
         "    total = (y**2).mean()\ntotal.backward()\nreturn self.out.weight.grad() * 1",

@@ -409,6 +409,10 @@ LAYERS = [
     nn.HybridLambda("relu"),
     nn.Identity(),
     nn.LayerNorm(),
+    nn.BatchNorm(),
+    nn.SyncBatchNorm(),
+    nn.GroupNorm(),
+    nn.RMSNorm(),
     nn.Embedding(30, 4),
 ]
 
@@ -432,6 +436,13 @@ def test_a_layer_can_be_copied_and_pickled(layer: nn.Block, duplicate: Callable[
         (nn.Dropout(0.5), "Dropout(p = 0.5, axes=())"),
         (nn.Embedding(3, 2), "Embedding(3 -> 2, float32)"),
         (nn.LayerNorm(), "LayerNorm(axis=-1, eps=1e-05, in_channels=-1)"),
+        (
+            nn.BatchNorm(scale=False),
+            "BatchNorm(axis=1, eps=1e-05, momentum=0.9, fix_gamma=True, use_global_stats=False, in_channels=-1)",
+        ),
+        (nn.GroupNorm(2, in_channels=4), "GroupNorm(num_groups=2, eps=1e-05, in_channels=4)"),
+        (nn.InstanceNorm(), "InstanceNorm(axis=1, eps=1e-05, in_channels=-1)"),
+        (nn.RMSNorm(epsilon=1e-6), "RMSNorm(axis=-1, eps=1e-06, in_channels=-1)"),
         (nn.Flatten(), "Flatten()"),
         (nn.Lambda(npx.relu), "Lambda(relu)"),
         (nn.HybridSequential(), "HybridSequential()"),

@@ -253,6 +253,33 @@ def test_rows_of_any_length_are_normed(extent: int) -> None:
     assert_accurate(lambda x, g, b: normalization.layer_norm(x, g, b, axis=(1,), epsilon=1e-5), values)
 
 
+@pytest.mark.parametrize(
+    ("shape", "channel", "folded"), [((70, 5), 1, (0,)), ((5, 3, 4, 6), 1, (0, 2, 3)), ((3, 40, 5), 2, (1,))]
+)
+def test_batches_and_instances_are_normed(
+    shape: tuple[int, ...], channel: int, folded: tuple[int, ...]
+) -> None:
+    spread = (shape[channel], *(1,) * (len(shape) - channel - 1))
+    x = random(shape, "float32", 1.0, 4.0)
+    scales = [random(spread, "float32", 0.5, 1.5, seed=n) for n in range(2)]
+
+    def trained(x: Any, gamma: Any, beta: Any) -> Any:
+        average = reductions.mean(x, axis=folded, keepdims=True)
+        variance = reductions.var(x, axis=folded, keepdims=True, ddof=0)
+        return normalization.batch_norm(x, gamma, beta, average, variance, epsilon=1e-5)
+
+    def slope(x: Any, gamma: Any, beta: Any) -> Any:
+        """The gradient of gamma, of a head that is the result."""
+        average = reductions.mean(x, axis=folded, keepdims=True)
+        variance = reductions.var(x, axis=folded, keepdims=True, ddof=0)
+        gradient = normalization.batch_norm.gradient
+        assert gradient is not None
+        return gradient(x, x, x, gamma, beta, average, variance, epsilon=1e-5)[1]()
+
+    assert_accurate(trained, [x, *scales])
+    assert_accurate(slope, [x, *scales])
+
+
 @pytest.mark.parametrize("extent", [2052, 6000, 6001])
 def test_kept_values_survive_between_sweeps(extent: int) -> None:
     assert_accurate(lambda x: neural.softmax(x, axis=1), [random((2, extent), "float32", -4.0, 4.0)])
