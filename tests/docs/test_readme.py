@@ -26,7 +26,8 @@ def test_code_runs(document: str, capsys: pytest.CaptureFixture[str]) -> None:
     for code in blocks(document, "python"):
         exec(compile(code, document, "exec"), names)
         shown = re.findall(r"^print\(.*\)  +# (.*)$", code, flags=re.MULTILINE)
-        assert all(line in capsys.readouterr().out for line in shown)
+        printed = capsys.readouterr().out
+        assert all(line in printed for line in shown)
 
 
 @pytest.mark.skipif(
