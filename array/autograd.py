@@ -201,7 +201,9 @@ def grad(
         raise GradientError(
             f"the heads do not depend on variables {missing}: nothing recorded leads from there"
         )
-    return [found[node] for node in nodes]
+    base = untaped(interpreter.current())
+    with interpreting(Tape(base) if create_graph else base):
+        return [found[node].copy() for node in nodes]  # pullbacks hand on what they are given, and views of it
 
 
 def _wanted(number: int, array: ndarray) -> TapeNode:

@@ -315,6 +315,21 @@ def test_gradients_of_what_stands_between() -> None:
     numpy.testing.assert_allclose(by_x.asnumpy(), 8 * X)
 
 
+def test_gradients_that_are_asked_for_are_arrays_of_their_own() -> None:
+    x, y, head = variable(), variable(), np.ones(X.shape)
+    with autograd.record():
+        total = x + y
+    by_x, by_y = autograd.grad(total, [x, y], head)
+    by_x *= 3
+    numpy.testing.assert_array_equal(by_y, numpy.ones_like(X))
+    numpy.testing.assert_array_equal(head, numpy.ones_like(X))
+    with autograd.record():
+        total = x.sum()
+    (by_x,) = autograd.grad(total, x, create_graph=True)
+    by_x += 1  # and no view of one number
+    numpy.testing.assert_array_equal(by_x, numpy.full_like(X, 2))
+
+
 def test_gradients_of_writes_have_gradients() -> None:
     x = variable()
     with autograd.record():
