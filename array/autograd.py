@@ -203,7 +203,9 @@ def grad(
         )
     base = untaped(interpreter.current())
     with interpreting(Tape(base) if create_graph else base):
-        return [found[node].copy() for node in nodes]  # pullbacks hand on what they are given, and views of it
+        return [
+            found[node].copy() for node in nodes
+        ]  # pullbacks hand on what they are given, and views of it
 
 
 def _wanted(number: int, array: ndarray) -> TapeNode:

@@ -80,9 +80,9 @@ def _holes(pattern: Any) -> set[int]:
     return {pattern.hole} if pattern.operator is None else set().union(*map(_holes, pattern.operands))
 
 
-def _may_raise(node: Node) -> bool:
-    """Whether an operator that ``node`` needs raises for some values: it must not vanish."""
-    return any(n.operator.lowering.may_raise for n in ordered([node]))
+def _must_stay(node: Node) -> bool:
+    """Whether an operator that ``node`` needs raises for some values, or draws: it must not vanish."""
+    return any(n.operator.lowering.may_raise or n.operator.random for n in ordered([node]))
 
 
 def rule(
@@ -96,7 +96,7 @@ def rule(
 
     def attempt(node: Node) -> Node | None:
         holes: dict[int, Node] = {}
-        if not _matches(pattern, node, holes) or any(_may_raise(holes[n]) for n in dropped):
+        if not _matches(pattern, node, holes) or any(_must_stay(holes[n]) for n in dropped):
             return None
         with interpreter.interpreting(Builder(node.source)):
             result: Node = after(*(Symbol(holes[n]) for n in range(count))).node
@@ -145,7 +145,7 @@ def _written_whole(node: Node) -> Node | None:
     lowering, before = node.operator.lowering, row_major(node.shape)
     if not isinstance(lowering, Writing) or lowering.relayout(before, **node.attrs) != before:
         return None
-    return None if _may_raise(node.operands[0]) else expanded(_value_written, node)
+    return None if _must_stay(node.operands[0]) else expanded(_value_written, node)
 
 
 def _value_written(whole: Any, value: Any, **_: Any) -> Any:

@@ -321,6 +321,25 @@ def test_draws_keep_their_order_whatever_needs_them_first() -> None:
     assert program_of(compiled).entry is not None
 
 
+def test_draws_that_nothing_is_made_of_are_drawn() -> None:
+    def function(x: Any) -> Any:
+        noise = np.random.uniform(size=(3,))
+        noise[...] = x
+        return np.where(np.random.uniform(size=(3,)) > 0.5, noise, noise)
+
+    compiled, x = blockfuse.hybridize(function), np.ones(3)
+    for call in (function, compiled):
+        np.random.seed(2)
+        for _ in range(3):
+            call(x)
+    found = np.random.uniform(size=(3,)).tolist()
+    np.random.seed(2)
+    for _ in range(3):
+        function(x)
+    assert found == np.random.uniform(size=(3,)).tolist()
+    assert "compiled" in compiled.explain()
+
+
 def test_an_order_that_cannot_be_told_is_refused() -> None:
     def crossed(x: Any) -> Any:
         first, second = np.random.uniform(size=(3,)), np.random.uniform(size=(3,))
