@@ -99,28 +99,25 @@ def batch_norm(
 
     In training mean and variance (without Bessel's correction, which torch's running ones have) are those of the batch, and
     the running ones follow them: ``running = running * momentum + batch * (1 - momentum)``. In prediction, or with
-    ``use_global_stats``, the running ones are used, and stay. float16 is computed in float32.
+    ``use_global_stats``, the running ones are used, and stay. float16 is computed in float32; whole numbers become floats.
 
     output_mean_var: give ``[result, mean, 1 / sqrt(variance + eps)]``, of which the last two have no gradient.
 
     Raises ShapeError in training where a channel has no elements, as there is no mean of them.
     """
     given = asarray(x)
-    data = given.astype("float32") if given.dtype == numpy.float16 else given
+    data = given.astype(str(numpy.result_type(given.dtype, numpy.float32)), copy=False)
     channel = one_axis(axis, data.ndim)
-    learn = modes.is_training() and not use_global_stats
-    if learn:
+    scale = 1 if fix_gamma else _along(gamma, data, channel, "gamma")
+    shift = _along(beta, data, channel, "beta")
+    if modes.is_training() and not use_global_stats:
         mean, variance = _statistics(data, channel)
-        with autograd.pause():
-            _follow(running_mean, mean, momentum, "running_mean")
-            _follow(running_var, variance, momentum, "running_var")
+        _follow({"running_mean": (running_mean, mean), "running_var": (running_var, variance)}, momentum)
     else:
         mean = _along(running_mean, data, channel, "running_mean")
         variance = _along(running_var, data, channel, "running_var")
-    scale = 1 if fix_gamma else _along(gamma, data, channel, "gamma")
-    shift = _along(beta, data, channel, "beta")
     result = normalization.batch_norm(data, scale, shift, mean, variance, epsilon=float(eps))
-    result = result.astype(str(given.dtype)) if given is not data else result
+    result = result.astype("float16") if given.dtype == numpy.float16 else result
     if not output_mean_var:
         return result
     inverse = 1 / pointwise.sqrt(variance + eps)
@@ -141,15 +138,19 @@ def _statistics(x: ndarray, channel: int) -> tuple[ndarray, ndarray]:
 
 
 @size_agnostic
-def _follow(running: ndarray, batch: ndarray, momentum: float, name: str) -> None:
-    """Write the moving average into ``running``, which is a state and no operand."""
-    if type(running) is not ndarray:
-        raise TypeError(
-            f"batch_norm in training writes into {name}: give an ndarray, not {type(running).__name__}"
-        )
-    if running.size != batch.size:
-        raise ShapeError(f"{name} has shape {running.shape}, and there are {batch.size} channels")
-    running[...] = running * momentum + reshape(batch, running.shape) * (1 - momentum)
+def _follow(states: dict[str, tuple[ndarray, ndarray]], momentum: float) -> None:
+    """Write moving averages into the running ones, which are states and no operands: all of them or, if one does not fit,
+    none. states: name -> the running one, that of the batch.
+    """
+    for name, (running, batch) in states.items():
+        if type(running) is not ndarray:
+            raise TypeError(
+                f"batch_norm in training writes into {name}: give an ndarray, not {type(running).__name__}"
+            )
+        _of_channels(running, batch.size, name)
+    with autograd.pause():
+        for running, batch in states.values():
+            running[...] = running * momentum + reshape(batch, running.shape) * (1 - momentum)
 
 
 @size_agnostic

@@ -303,8 +303,10 @@ def test_halves_are_computed_in_float32_whatever_their_squares() -> None:
     assert y.dtype == "float16"
     numpy.testing.assert_allclose(y.asnumpy(), [[-1, -1], [1, 1]], rtol=1e-3)
     numpy.testing.assert_allclose(layer.running_var.data().asnumpy(), [100000.9, 0.925], rtol=1e-4)
-    layer.cast("float64")
-    assert layer(x.astype("float64")).dtype == "float64"
+    for dtype, wanted in (("int8", "float32"), ("int32", "float64"), ("float64", "float64")):
+        with autograd.train_mode():
+            trained = layer(x.astype(dtype))
+        assert trained.dtype == layer(x.astype(dtype)).dtype == wanted
 
 
 # -- programs ------------------------------------------------------------------------------------------------
@@ -464,8 +466,12 @@ def test_functions_refuse_what_does_not_fit() -> None:
         npx.batch_norm(x, np.ones(3), ones, ones, ones, fix_gamma=False)
     with autograd.train_mode(), pytest.raises(TypeError, match="writes into running_mean"):
         npx.batch_norm(x, ones, ones, [0.0] * 4, ones)
+    mean = np.zeros(4)
     with autograd.train_mode(), pytest.raises(ShapeError, match=r"running_var has shape \(3,\)"):
-        npx.batch_norm(x, ones, ones, ones, np.ones(3))
+        npx.batch_norm(x, ones, ones, mean, np.ones(3))
+    with autograd.train_mode(), pytest.raises(ShapeError, match=r"beta has shape \(3,\)"):
+        npx.batch_norm(x, ones, np.ones(3), mean, ones)
+    assert not mean.any()
     with pytest.raises(ShapeError, match=r"4 channels .* cannot be 3 groups"):
         npx.group_norm(x, ones, ones, 3)
     with pytest.raises(ShapeError, match="instance_norm expects an input of shape"):
