@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,6 +17,7 @@ from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.codegen.validity import Validity
 from blockfuse.codegen.variants import ExecutionPolicy, Variant
+from blockfuse.ir.comparisons import Comparison
 from blockfuse.ir.errors import CudaError, UsageError
 from blockfuse.runtime import config
 from blockfuse.runtime.programs.disk_cache import DiskCache
@@ -62,6 +63,17 @@ class Executable(Protocol):
     def prove(self, variants: Iterable[Variant], /) -> None: ...
 
 
+class NativeGuard(Protocol):
+    """What native code looks at of the facts of a program."""
+
+    @property
+    def holds(self) -> Callable[[], bool]: ...
+
+    @property
+    def covered(self) -> frozenset[int]:
+        """Which of the facts these are."""
+
+
 class Backend(Protocol):
     """One way to run schedules."""
 
@@ -77,6 +89,11 @@ class Backend(Protocol):
 
     def entry(self, executable: Any, /) -> Callable[..., Any] | None:
         """What calls of an executable of this backend run first; None where they all go through Python."""
+
+    def guard(self, executable: Any, facts: Sequence[Sequence[Comparison]], /) -> NativeGuard | None:
+        """Let the entry of an executable look at facts, by these comparisons, where native code can; see NOTE [guards of
+        facts].
+        """
 
     def quicken(self, cls: type, /) -> None:
         """Let calls of instances of ``cls``, whose ``__call__`` asks ``_entry`` first, do that without a Python frame."""
@@ -120,6 +137,10 @@ class CpuBackend:
         found: Callable[..., Any] | None = executable.entry
         return found
 
+    def guard(self, executable: Any, facts: Sequence[Sequence[Comparison]]) -> NativeGuard | None:
+        found: NativeGuard | None = executable.guard(facts)
+        return found
+
     def find_device(self) -> Device | None:
         rival = self.rival()
         return None if rival is None else rival.device
@@ -158,6 +179,9 @@ class CudaBackend:
 
         return entry_of(executable)
 
+    def guard(self, executable: Any, facts: Sequence[Sequence[Comparison]]) -> None:
+        """Its entry is Python, which looks itself."""
+
     def quicken(self, cls: type) -> None:
         """Calls reach a device through Python."""
 
@@ -184,6 +208,9 @@ class ShownBackend:
         return Offline(schedule, self.machine)
 
     def entry(self, executable: Any) -> None:
+        """Nothing runs."""
+
+    def guard(self, executable: Any, facts: Sequence[Sequence[Comparison]]) -> None:
         """Nothing runs."""
 
     def quicken(self, cls: type) -> None:

@@ -75,7 +75,9 @@ class Program:
         self._binding = Turn()
         self.version = object()  # another one after each change that a watcher was told
         self._watch(self._arrays())
-        self._check = quick_check(self.state)
+        comparisons = [fact.comparisons() for fact in self.state.unreported] if form is not None else []
+        self._guard = self.backend.guard(self.executable, comparisons)
+        self._check = quick_check(self.state, self._guard)
         self.call: Callable[..., Any] | None = None  # what runs it, of the positional arguments
         self.calls: list[Callable[[Any, Any], Any]] = []  # the same of args and kwargs
         entry = self._checked_entry() if form is not None else None
@@ -279,7 +281,7 @@ class Program:
         """The native entry, wrapped only where there is something to check or to rebuild; None where there is none."""
         if self.entry is None:
             return None
-        entry = guarded(self.state, self.entry)
+        entry = guarded(self.state, self.entry, self._guard)
         if self.recording.structure == Leaf(0):
             return entry
 

@@ -11,7 +11,6 @@ import pytest
 
 from blockfuse.runtime.programs.guards import quick_check
 from blockfuse.tracer.state.facts import (
-    MISSING,
     Contents,
     Fact,
     Item,
@@ -22,6 +21,7 @@ from blockfuse.tracer.state.facts import (
     Values,
 )
 from blockfuse.tracer.state.picture import State
+from blockfuse.tracer.state.stored import MISSING
 
 
 class Slotted:

@@ -16,7 +16,7 @@ from typing import Any
 from blockfuse.array.ndarray import ndarray
 from blockfuse.tracer.certificate.ownership import is_ours
 from blockfuse.tracer.code.bytecode import Anatomy, anatomy
-from blockfuse.tracer.state.facts import own_dict
+from blockfuse.tracer.state.stored import own_dict
 
 _NULL = object()  # what CPython pushes beside a callable
 _MISSING = object()

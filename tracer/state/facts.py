@@ -1,9 +1,11 @@
 """What a compiled call rests on, one fact each: how to look again whether it still holds.
 
 NOTE [guards of facts]
-A fact is looked at in two ways. ``holds`` is the slow one, which decides. ``condition`` is the source of an expression for
-the guard of a program (``runtime/programs/guards.py``), which runs before every call: it names the objects that ``bind``
-gives names to, compares by identity, and may say no where ``holds`` says yes, never the other way round.
+A fact is looked at in three ways. ``holds`` is the slow one, which decides. The guard of a program
+(``runtime/programs/guards.py``) runs before every call. It compares by identity, and may say no where ``holds`` says yes,
+never the other way round. ``comparisons`` are what it leaves to native code: facts of plain dicts, lists, cells, functions
+and classes, whose look-ups run no code of the user's. ``condition`` is for all others: the source of an expression, which
+names the objects that ``bind`` gives names to.
 
 NOTE [declared attributes]
 Blocks and parameters tell their watchers when they change. Their classes declare what of them is no state:
@@ -13,7 +15,6 @@ Blocks and parameters tell their watchers when they change. Their classes declar
 
 from __future__ import annotations
 
-import collections
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,10 +24,24 @@ import numpy
 
 from blockfuse.array.pytree import ATOMS
 from blockfuse.array.stamps import Watchers
+from blockfuse.ir.comparisons import Aspect, Comparison
 from blockfuse.tracer.state.contents import same_bytes
+from blockfuse.tracer.state.stored import (
+    MISSING,
+    attribute_of,
+    cell_contents,
+    items_of,
+    own_dict,
+    plain_dict,
+)
 
-MISSING = object()
 Bind = Callable[[Any], str]  # gives an object a name that conditions can use
+_OF_FUNCTIONS = {
+    "__code__": Aspect.CODE,
+    "__defaults__": Aspect.DEFAULTS,
+    "__kwdefaults__": Aspect.KEYWORD_DEFAULTS,
+}
+_OF_CONTAINERS: dict[type, Aspect] = {dict: Aspect.PAIRS, list: Aspect.ELEMENTS}
 
 
 class Fact(Protocol):
@@ -39,6 +54,9 @@ class Fact(Protocol):
 
     def condition(self, bind: Bind) -> str:
         """See NOTE [guards of facts]."""
+
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """The same; none where only Python can look."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +85,26 @@ class Item:
             return f"{bind(self.holder)}.{self.key} is {bind(self.value)}"
         return f"{bind(stored)}[{self.key!r}] is {bind(self.value)}"
 
+    def comparisons(self) -> tuple[Comparison, ...]:
+        if isinstance(self.holder, types.CellType):
+            return (Comparison(Aspect.CELL, self.holder, (self.value,)),)
+        if isinstance(self.holder, types.FunctionType):
+            return self._of_function(self.holder)
+        stored = plain_dict(self.holder if isinstance(self.holder, dict) else own_dict(self.holder))
+        if stored is None or type(self.key) is not str:
+            return ()
+        if self.value is MISSING:
+            return (Comparison(Aspect.MISSING, stored, (self.key,)),)
+        return (Comparison(Aspect.ITEM, stored, (self.key, self.value)),) if self.key in stored else ()
+
+    def _of_function(self, function: types.FunctionType) -> tuple[Comparison, ...]:
+        if self.key in _OF_FUNCTIONS:
+            return (Comparison(_OF_FUNCTIONS[self.key], function, (self.value,)),)
+        stored = own_dict(function)
+        if self.key not in stored:
+            return ()
+        return _dict_comparison(function), Comparison(Aspect.ITEM, stored, (self.key, self.value))
+
 
 @dataclass(frozen=True)
 class Names:
@@ -80,13 +118,21 @@ class Names:
         return tuple(own_names(self.holder)) == self.names
 
     def condition(self, bind: Bind) -> str:
-        """By their number and the last one."""
+        """Of all of them: their number and the last one stay where one goes, another comes, and the last comes again."""
         stored = own_dict(self.holder)
-        name = bind(stored)
-        if not stored:
-            return f"not {name}"
-        last = bind(next(reversed(stored)))
-        return f"len({name}) == {len(stored)} and next(reversed({name})) == {last}"
+        is_kept = _dict_condition(self.holder, bind) if self._is_of_function() else ""
+        return f"[*{bind(stored)}] == {bind([*stored])}" + is_kept
+
+    def comparisons(self) -> tuple[Comparison, ...]:
+        stored = plain_dict(own_dict(self.holder))
+        if stored is None:
+            return ()
+        keys = Comparison(Aspect.KEYS, stored, tuple(stored))
+        return (_dict_comparison(self.holder), keys) if self._is_of_function() else (keys,)
+
+    def _is_of_function(self) -> bool:
+        """Of which no ``Kind`` tells that its dict is the same."""
+        return isinstance(self.holder, types.FunctionType)
 
 
 def own_names(holder: Any) -> list[str]:
@@ -122,17 +168,36 @@ class Kind:
         return type(self.holder) is self.kind
 
     def condition(self, bind: Bind) -> str:
-        return f"type({bind(self.holder)}) is {bind(self.kind)}" + self._same_dict(bind)
+        is_kept = _dict_condition(self.holder, bind) if _may_exchange_dict(self.holder) else ""
+        return f"type({bind(self.holder)}) is {bind(self.kind)}" + is_kept
 
-    def _same_dict(self, bind: Bind) -> str:
-        """Other facts look into the dict that an object has now; another one can be put in its place."""
-        holder, stored = self.holder, own_dict(self.holder)
-        if own_dict(holder) is not stored or isinstance(holder, types.ModuleType | type):
-            return ""  # there is none, or it stays
-        kind: Any = type(holder)
-        if kind.__getattribute__ is object.__getattribute__:
-            return f" and {bind(holder)}.__dict__ is {bind(stored)}"
-        return f" and {bind(own_dict)}({bind(holder)}) is {bind(stored)}"
+    def comparisons(self) -> tuple[Comparison, ...]:
+        of_class = Comparison(Aspect.CLASS, self.holder, (self.kind,))
+        if not _may_exchange_dict(self.holder):
+            return (of_class,)
+        kind = type(self.holder)
+        descriptor = next(vars(c)["__dict__"] for c in kind.__mro__ if "__dict__" in vars(c))
+        if not isinstance(descriptor, types.GetSetDescriptorType):  # a property of the user's
+            return ()
+        return of_class, _dict_comparison(self.holder)
+
+
+def _may_exchange_dict(holder: Any) -> bool:
+    """Facts look into the dict that an object has now; another one can be put in its place."""
+    has_one = own_dict(holder) is own_dict(holder)
+    return has_one and not isinstance(holder, types.ModuleType | type)
+
+
+def _dict_condition(holder: Any, bind: Bind) -> str:
+    stored = own_dict(holder)
+    kind: Any = type(holder)
+    if kind.__getattribute__ is object.__getattribute__:
+        return f" and {bind(holder)}.__dict__ is {bind(stored)}"
+    return f" and {bind(own_dict)}({bind(holder)}) is {bind(stored)}"
+
+
+def _dict_comparison(holder: Any) -> Comparison:
+    return Comparison(Aspect.DICT, holder, (own_dict(holder),))
 
 
 @dataclass(frozen=True)
@@ -149,6 +214,9 @@ class Order:
     def condition(self, bind: Bind) -> str:
         return f"{bind(self.holder)}.__mro__ is {bind(self.order)}"
 
+    def comparisons(self) -> tuple[Comparison, ...]:
+        return (Comparison(Aspect.ORDER, self.holder, (self.order,)),)
+
 
 @dataclass(frozen=True)
 class Values:
@@ -163,6 +231,9 @@ class Values:
 
     def condition(self, bind: Bind) -> str:
         return f"{bind(self.holds)}()"
+
+    def comparisons(self) -> tuple[Comparison, ...]:
+        return ()
 
 
 @dataclass(frozen=True)
@@ -188,6 +259,10 @@ class Contents:
             return f"[id(p) for pair in {holder}.items() for p in pair] == {ids}"
         return f"[id(p) for p in {holder}] == {ids}"
 
+    def comparisons(self) -> tuple[Comparison, ...]:
+        aspect = _OF_CONTAINERS.get(type(self.holder))
+        return () if aspect is None else (Comparison(aspect, self.holder, self.items),)
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -203,6 +278,9 @@ class Setting:
     def condition(self, bind: Bind) -> str:
         return f"{bind(self.ask)}() == {bind(self.answer)}"
 
+    def comparisons(self) -> tuple[Comparison, ...]:
+        return ()
+
 
 def _is_equal(one: Any, other: Any) -> bool:
     """Of numbers and text: to the bit, and of one type."""
@@ -215,41 +293,3 @@ def _looked_up(holder: Any, key: Any) -> Any:
     if isinstance(holder, types.CellType):
         return cell_contents(holder)
     return attribute_of(holder, key)
-
-
-def cell_contents(cell: types.CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:
-        return MISSING
-
-
-def attribute_of(holder: Any, name: str) -> Any:
-    """An attribute as stored in the object itself: no property and no ``__getattr__`` runs."""
-    if isinstance(holder, types.FunctionType):
-        return getattr(holder, name, MISSING)
-    stored = own_dict(holder)
-    if name in stored:
-        return stored[name]
-    slot = next((vars(c)[name] for c in type(holder).__mro__ if name in vars(c)), None)
-    try:
-        return slot.__get__(holder) if isinstance(slot, types.MemberDescriptorType) else MISSING
-    except AttributeError:
-        return MISSING
-
-
-def own_dict(holder: Any) -> Any:
-    """``holder.__dict__``, read past any ``__getattr__`` and ``__getattribute__``; empty where there is none."""
-    try:
-        return object.__getattribute__(holder, "__dict__")
-    except AttributeError:
-        return {}
-
-
-def items_of(holder: Any) -> tuple[Any, ...]:
-    """What a container holds; a method of its own class would be the user's code."""
-    for kind in (collections.OrderedDict, dict):
-        if isinstance(holder, kind):
-            return tuple(part for pair in kind.items(holder) for part in pair)
-    kinds = (list, tuple, set, frozenset)
-    return tuple(next(kind for kind in kinds if isinstance(holder, kind)).__iter__(holder))

@@ -59,6 +59,11 @@ class State:
         """What known code asked while the call ran."""
         self.others += settings
 
+    @property
+    def unreported(self) -> tuple[Fact, ...]:
+        """What no watcher tells of."""
+        return (*self.items, *self.others)
+
     def change(self) -> str:
         """What has changed first, or an empty text."""
         everything = (*self.items, *self.watched_items, *self.others, *self.watched_others)

@@ -22,8 +22,9 @@ from blockfuse.tracer.code.naming import (
     names_in,
     with_nested,
 )
-from blockfuse.tracer.state.facts import MISSING, Item
+from blockfuse.tracer.state.facts import Item
 from blockfuse.tracer.state.picture import State, Strange
+from blockfuse.tracer.state.stored import MISSING
 
 UNNAMED_CALLS = frozenset({"forward", "hybrid_forward", "__call__"})  # methods that run without being named
 _MAX_VALUES = 20_000  # more than this is not looked through at every call

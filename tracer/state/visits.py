@@ -32,22 +32,18 @@ from blockfuse.tracer.state.classes import (
     slots,
 )
 from blockfuse.tracer.state.facts import (
-    MISSING,
     Contents,
     Kind,
     Names,
     Order,
     Values,
-    attribute_of,
-    cell_contents,
     is_watched,
-    items_of,
-    own_dict,
     own_names,
     registries_of,
 )
 from blockfuse.tracer.state.picture import State
 from blockfuse.tracer.state.search import UNNAMED_CALLS, Search
+from blockfuse.tracer.state.stored import MISSING, attribute_of, cell_contents, items_of, own_dict
 
 _OF_EVERY_CLASS = frozenset(
     {"__dict__", "__weakref__", "__module__", "__doc__", "__annotations__", "__builtins__", "_abc_impl"}

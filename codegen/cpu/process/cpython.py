@@ -106,7 +106,7 @@ class MethodDef(ctypes.Structure):
     )
 
 
-METH_FASTCALL = 0x0080
+METH_NOARGS, METH_FASTCALL = 0x0004, 0x0080
 
 
 def builtin(definition: MethodDef, self: Any) -> Any:

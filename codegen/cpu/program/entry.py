@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
+from blockfuse.codegen.cpu.process.guard_check import HOLDS, RAISES
 from blockfuse.codegen.cpu.program.arguments import Arguments
 from blockfuse.codegen.cpu.program.drive import RAISED, UNKNOWN
 from blockfuse.codegen.cpu.program.frame import Frame
@@ -21,15 +22,16 @@ def emit_entry(module: ir.Module, plan: Plan, drive: ir.Function) -> None:
 
     It answers NotImplemented, so that Python takes over, unless the program is valid, no unusual mode is on,
     and the arguments are exactly as many C-contiguous arrays of the recorded types, none in memory that it writes.
-    Dispatch knows the mode of its thread: it gives the array that counts unusual ones as one argument more, and is not
-    counted.
+    Dispatch knows the mode of its thread, and has looked at all facts: it gives the array that counts unusual modes as one
+    argument more, and is not counted.
     """
     function = ir.Function(module, ir.FunctionType(POINTER, [POINTER, POINTER, I64]), "entry")
     this, objects, count = function.args
     frame = Frame(Emitter.of(function, "start"), plan, this)
-    frame.require(frame.emit.is_("==", frame.words.get("valid"), VALID))
+    _require_valid(frame)
     arguments = Arguments(frame, objects)
     by_python = arguments.require_mode(count)
+    _require_guard(frame, by_python)
     addresses = arguments.check()
     arguments.require_apart(addresses)
     table = _filled_table(frame)
@@ -47,6 +49,24 @@ def emit_entry(module: ir.Module, plan: Plan, drive: ir.Function) -> None:
     _count(frame, "calls", frame.emit.builder.zext(by_python, I64))  # others are counted by dispatch
     frame.emit.builder.ret(results.wrap())
     _emit_exits(frame)
+
+
+def _require_valid(frame: Frame) -> None:
+    frame.require(frame.emit.is_("==", frame.words.get("valid"), VALID))
+
+
+def _require_guard(frame: Frame, by_python: ir.Value) -> None:
+    """NOTE [native guards]; the table lives as long as the program is valid. A key's ``__eq__`` may change anything."""
+    builder, emit, words = frame.emit.builder, frame.emit, frame.words
+    guard = words.pointer("guard")
+    asks = builder.and_(by_python, builder.not_(emit.is_null(guard)))
+    with builder.if_then(asks):
+        words.call("incref", VOID, guard)
+        answer = words.call("holds", I64, guard)
+        words.call("decref", VOID, guard)
+        emit.require(emit.is_("!=", answer, RAISES), frame.failed)
+        frame.require(emit.is_("==", answer, HOLDS))
+        _require_valid(frame)
 
 
 def _filled_table(frame: Frame) -> ir.Value:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ from blockfuse.codegen.cpu.native import engine
 from blockfuse.codegen.cpu.native.object_code import kernel_code, object_code
 from blockfuse.codegen.cpu.process import cpython, type_call_slot
 from blockfuse.codegen.cpu.process.allocator import allocator_ir, caching_allocator
+from blockfuse.codegen.cpu.process.guard_check import NativeGuard, guard_check, guard_check_ir
 from blockfuse.codegen.cpu.program.frame import frame_layout, header_index
 from blockfuse.codegen.cpu.program.frame_values import new_frame
 from blockfuse.codegen.cpu.program.native_program import program_ir
@@ -28,6 +29,7 @@ from blockfuse.codegen.scheduling.steps import HostCall
 from blockfuse.codegen.store import Store
 from blockfuse.codegen.validity import Validity
 from blockfuse.codegen.variants import ExecutionPolicy, Variant
+from blockfuse.ir.comparisons import Comparison
 from blockfuse.ir.errors import FaultError
 
 
@@ -59,45 +61,59 @@ class Executable:
     ) -> None:
         """keep: bytes of large results that are kept for the next ones, NOTE [kept memory]."""
         self.plan = plan(schedule, machine)
-        kernels = [self._kernel(n, source, store) for n, source in enumerate(self.plan.sources)]
-        self._program = self._load_program(store)
+        self._store, self._wrapper = store, wrapper
+        kernels = [self._kernel(n, source) for n, source in enumerate(self.plan.sources)]
+        self._program = self._load_program()
         self._frame = new_frame(self.plan, kernels, wrapper, unusual, store)
         self._proven = Proven(self.plan, self._frame)
         self._runner = StepRunner(self.plan, self._program, self._frame)
         self.validity = Validity(self._frame[header_index("valid") :][:1])
-        self._use_allocator(store, keep)
+        self._use_allocator(keep)
         draw = partial(_drawn, self.plan.draws)
         self._owner = _Owner(self._frame, draw, (kernels, self._program, self._proven.sizes))
         self._frame[header_index("draw")] = id(draw)
-        self.entry = self._new_entry(wrapper)
+        self.entry = self._new_entry()
 
     # -- loading ---------------------------------------------------------------------------------------------
 
-    def _kernel(self, number: int, source: str, store: Store) -> engine.Loaded:
+    def _kernel(self, number: int, source: str) -> engine.Loaded:
         machine = self.plan.machine
         kernel = next(k for k, n in self.plan.kernel_of.items() if n == number)
-        return engine.load(kernel_code(kernel, source, machine, store), machine)
+        return engine.load(kernel_code(kernel, source, machine, self._store), machine)
 
-    def _load_program(self, store: Store) -> engine.Loaded:
-        machine = self.plan.machine
-        code = object_code(self.plan.key_text(), lambda: program_ir(self.plan), machine, store)
-        return engine.load(code, machine)
+    def _load_program(self) -> engine.Loaded:
+        return engine.load(self._code(self.plan.key_text(), lambda: program_ir(self.plan)), self.plan.machine)
 
-    def _use_allocator(self, store: Store, keep: int) -> None:
-        machine = self.plan.machine
+    def _code(self, key_text: str, make: Callable[[], str]) -> bytes:
+        return object_code(key_text, make, self.plan.machine, self._store)
+
+    def _use_allocator(self, keep: int) -> None:
         if any(may_be_large(b) for _, b in self.plan.buffers(BufferKind.RESULT)):
             allocator = caching_allocator(
-                lambda: object_code("allocator", allocator_ir, machine, store), machine, keep
+                lambda: self._code("allocator", allocator_ir), self.plan.machine, keep
             )
             for name, value in allocator.words().items():
                 self._frame[header_index(name)] = value
 
-    def _new_entry(self, wrapper: type) -> Any:
-        if not (native_entry(self.plan) and cpython.layout_is_known(wrapper)):
+    def _new_entry(self) -> Any:
+        if not (native_entry(self.plan) and cpython.layout_is_known(self._wrapper)):
             return None
         definition = cpython.MethodDef(b"entry", self._program.address("entry"), cpython.METH_FASTCALL, None)
         self._owner.definition = definition
         return cpython.builtin(definition, numpy.asarray(self._owner))
+
+    def guard(self, facts: Sequence[Sequence[Comparison]]) -> NativeGuard | None:
+        """Native code that looks at facts which these comparisons tell; None where it would look at none.
+
+        Calls of ``entry`` ask it from now on: whoever holds it must withdraw the validity before it goes.
+        """
+        if not (any(facts) and cpython.layout_is_known(self._wrapper)):
+            return None
+        check = guard_check(lambda: self._code("guard_check", guard_check_ir), self.plan.machine)
+        guard = check.guard(facts)
+        self._frame[header_index("holds")] = check.address
+        self._frame[header_index("guard")] = id(guard.table)
+        return guard
 
     # -- binding ---------------------------------------------------------------------------------------------
 

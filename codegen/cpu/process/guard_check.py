@@ -1,0 +1,281 @@
+"""Native comparisons of Python objects: whether all that a program rests on is what it was, in one call.
+
+NOTE [native guards]
+Comparing one attribute costs Python 60 ns, and all items of a dict 1 us; a step of training rests on dozens of
+comparisons. One function, compiled once for all programs, walks a table of them: for each its aspect, the object, and what
+that must hold (``ir/comparisons.py``). It asks functions of CPython's C API, none of which runs the user's code but where
+Python's own look-up of a key would: ``__eq__`` of another key of the same hash. What that raises is a no, unless it is no
+``Exception``, such as KeyboardInterrupt, which goes on. A table is a tuple of its words and of all objects in it: it keeps
+them alive, and the collector of cycles sees them.
+
+A comparison that says no when the table is made stays with Python: such as one of an object that keeps its ``__dict__``
+elsewhere.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+from llvmlite import ir
+
+from blockfuse.codegen.cpu.native import engine
+from blockfuse.codegen.cpu.process import cpython
+from blockfuse.codegen.kernels.machine import Machine
+from blockfuse.codegen.values.emitter import I32, I64, NULL, POINTER, VOID, Emitter, Words, constant
+from blockfuse.ir.comparisons import Aspect, Comparison
+
+_FUNCTIONS = {
+    "get_item": "PyDict_GetItemWithError",
+    "contains": "PyDict_Contains",
+    "dict_size": "PyDict_Size",
+    "next": "PyDict_Next",
+    "list_size": "PyList_Size",
+    "element": "PyList_GetItem",
+    "cell": "PyCell_Get",
+    "dict": "PyObject_GenericGetDict",
+    "code": "PyFunction_GetCode",
+    "defaults": "PyFunction_GetDefaults",
+    "keyword_defaults": "PyFunction_GetKwDefaults",
+    "incref": "Py_IncRef",
+    "decref": "Py_DecRef",
+    "error": "PyErr_Occurred",
+    "is_error": "PyErr_ExceptionMatches",
+    "clear_error": "PyErr_Clear",
+}
+_OBJECTS = {"none": None, "true": True, "false": False, "exception": Exception}
+_WORDS = (*_FUNCTIONS, *_OBJECTS)
+HOLDS, FAILS, RAISES = 1, 0, -1  # answers of ``holds``
+_TP_MRO_OFFSET = 344  # PyTypeObject.tp_mro
+_ASPECT, _HOLDER, _COUNT, _PARTS = range(
+    4
+)  # words of a comparison; the last ones are as many as the third says
+
+
+def guard_check_ir() -> str:
+    """LLVM IR of ``holds(table)``, which answers ``HOLDS``, ``FAILS`` or ``RAISES``, and of ``check``: METH_NOARGS."""
+    module = ir.Module("guard_check")
+    words = ir.GlobalVariable(module, ir.ArrayType(I64, len(_WORDS)), "words")
+    words.initializer = ir.Constant(words.value_type, None)
+    holds = ir.Function(module, ir.FunctionType(I64, [POINTER]), "holds")
+    _Holds(holds, words).build()
+    _emit_check(module, words, holds)
+    return str(module)
+
+
+def _emit_check(module: ir.Module, table: ir.Value, holds: ir.Function) -> None:
+    """``check(self, _)``: True, False, or what was raised. self: a table."""
+    function = ir.Function(module, ir.FunctionType(POINTER, [POINTER, POINTER]), "check")
+    emit = Emitter.of(function)
+    words, answer = Words(emit, table, _WORDS), emit.call(holds, function.args[0])
+    with emit.builder.if_then(emit.is_("==", answer, RAISES)):
+        emit.builder.ret(NULL)
+    is_true = emit.is_("==", answer, HOLDS)
+    result = emit.pointer(emit.builder.select(is_true, words.get("true"), words.get("false")))
+    words.call("incref", VOID, result)
+    emit.builder.ret(result)
+
+
+class _Holds:
+    """Writes ``holds``: a loop over the comparisons, with a block for each aspect."""
+
+    def __init__(self, function: ir.Function, words: ir.Value) -> None:
+        self.emit = Emitter.of(function, "start")
+        self.builder = self.emit.builder
+        self.words = Words(self.emit, words, _WORDS)
+        self.failed, self.unknown = (self.emit.block(name) for name in ("failed", "unknown"))
+        array = self.emit.pointer(self.emit.word(function.args[0], cpython.TUPLE_ITEMS))
+        self.first = self.emit.field(array, cpython.ARRAY_DATA)
+
+    def build(self) -> None:
+        emit, builder, before = self.emit, self.builder, self.builder.block
+        each, following, end = (emit.block(name) for name in ("each", "following", "end"))
+        emit.go_to(each)
+        place = emit.merged([(self.first, before)])
+        self.record = emit.pointer(place)
+        cases = builder.switch(emit.word(self.record, _ASPECT), end)
+        for aspect, write in _CASES.items():
+            block = emit.block(aspect.name.lower())
+            cases.add_case(constant(_NUMBERS[aspect]), block)
+            builder.position_at_end(block)
+            write(self)
+            builder.branch(following)
+        builder.position_at_end(following)
+        words = builder.add(emit.word(self.record, _COUNT), constant(_PARTS))
+        place.add_incoming(builder.add(place, emit.times(words, 8)), following)
+        builder.branch(each)
+        builder.position_at_end(end)
+        builder.ret(constant(HOLDS))
+        self._write_exits()
+
+    def _write_exits(self) -> None:
+        """``unknown``: the interpreter gave no object, and perhaps raised something."""
+        emit, builder, words = self.emit, self.builder, self.words
+        builder.position_at_end(self.unknown)
+        emit.require(emit.builder.not_(emit.is_null(words.call("error", POINTER))), self.failed)
+        is_error = emit.is_("!=", words.call("is_error", I32, words.pointer("exception")), 0)
+        with builder.if_then(builder.not_(is_error)):
+            builder.ret(constant(RAISES))
+        words.call("clear_error", VOID)
+        builder.branch(self.failed)
+        builder.position_at_end(self.failed)
+        builder.ret(constant(FAILS))
+
+    # -- what the blocks are made of -----------------------------------------------------------------------------
+
+    def holder(self) -> ir.Value:
+        return self.emit.pointer(self.emit.word(self.record, _HOLDER))
+
+    def part(self, number: ir.Value | int = 0) -> ir.Value:
+        return self.emit.word(self.emit.at(self.record, _PARTS), number)
+
+    def require_same(self, found: ir.Value, wanted: ir.Value) -> None:
+        self.emit.require(self.emit.is_("==", found, wanted), self.failed)
+
+    def require_found(self, found: ir.Value) -> ir.Value:
+        """The address of an object that the interpreter gave."""
+        self.emit.require(self.builder.not_(self.emit.is_null(found)), self.unknown)
+        return self.emit.address(found)
+
+    def require_count(self, size: str, each: int = 1) -> ir.Value:
+        """The number of parts, where the holder has so many. size: the function that tells; each: parts of an item."""
+        count = self.emit.word(self.record, _COUNT)
+        self.require_same(self.emit.times(self.words.call(size, I64, self.holder()), each), count)
+        return count
+
+    # -- one for each aspect ---------------------------------------------------------------------------------------
+
+    def item(self) -> None:
+        found = self.words.call("get_item", POINTER, self.holder(), self.emit.pointer(self.part()))
+        self.require_same(self.require_found(found), self.part(1))
+
+    def missing(self) -> None:
+        answer = self.words.call("contains", I32, self.holder(), self.emit.pointer(self.part()))
+        self.emit.require(self.emit.is_(">=", answer, 0), self.unknown)
+        self.emit.require(self.emit.is_("==", answer, 0), self.failed)
+
+    def keys(self) -> None:
+        self._walk(("key",))
+
+    def pairs(self) -> None:
+        self._walk(("key", "value"))
+
+    def _walk(self, names: Sequence[str]) -> None:
+        """Compare so much of each item of a dict. Nothing changes it meanwhile: no Python runs."""
+        emit, holder = self.emit, self.holder()
+        place, *found = (emit.local(I64) for _ in range(3))
+        emit.put(place, 0, 0)
+        with emit.counted(0, self.require_count("dict_size", len(names)), len(names)) as number:
+            is_there = self.words.call("next", I32, holder, place, *found)
+            emit.require(emit.is_("!=", is_there, 0), self.failed)
+            for offset, object in enumerate(found[: len(names)]):
+                wanted = self.part(self.builder.add(number, constant(offset)))
+                self.require_same(emit.word(object, 0), wanted)
+
+    def elements(self) -> None:
+        holder = self.holder()
+        with self.emit.counted(0, self.require_count("list_size")) as number:
+            found = self.words.call("element", POINTER, holder, number)
+            self.require_same(self.require_found(found), self.part(number))
+
+    def cell(self) -> None:
+        self._take(self.words.call("cell", POINTER, self.holder()))
+
+    def dict(self) -> None:
+        self._take(self.words.call("dict", POINTER, self.holder(), NULL))
+
+    def _take(self, found: ir.Value) -> None:
+        """Compare a new reference."""
+        address = self.require_found(found)
+        self.words.call("decref", VOID, found)  # others hold it, or it is not what it should be
+        self.require_same(address, self.part())
+
+    def field(self, offset: int) -> None:
+        self.require_same(self.emit.field(self.holder(), offset), self.part())
+
+    def of_function(self, name: str) -> None:
+        """The interpreter has a null pointer for None."""
+        found = self.words.call(name, POINTER, self.holder())
+        found = self.builder.select(
+            self.emit.is_null(found), self.words.get("none"), self.emit.address(found)
+        )
+        self.require_same(found, self.part())
+
+
+_CASES: dict[Aspect, Callable[[_Holds], None]] = {
+    Aspect.ITEM: _Holds.item,
+    Aspect.MISSING: _Holds.missing,
+    Aspect.KEYS: _Holds.keys,
+    Aspect.PAIRS: _Holds.pairs,
+    Aspect.ELEMENTS: _Holds.elements,
+    Aspect.CELL: _Holds.cell,
+    Aspect.CLASS: lambda holds: holds.field(cpython.OB_TYPE),
+    Aspect.DICT: _Holds.dict,
+    Aspect.ORDER: lambda holds: holds.field(_TP_MRO_OFFSET),
+    Aspect.CODE: lambda holds: holds.of_function("code"),
+    Aspect.DEFAULTS: lambda holds: holds.of_function("defaults"),
+    Aspect.KEYWORD_DEFAULTS: lambda holds: holds.of_function("keyword_defaults"),
+}
+_END = 0  # in place of an aspect
+_NUMBERS = {aspect: number for number, aspect in enumerate(_CASES, start=_END + 1)}
+
+
+# -- the check of this process ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NativeGuard:
+    """The comparisons of a program that native code makes."""
+
+    holds: Callable[[], bool]
+    table: tuple[Any, ...]  # of native code; keeps alive what it points to
+    covered: frozenset[int]  # which facts it looks at wholly
+
+
+class GuardCheck:
+    """The function in memory. It stays for good: built-in functions point to it."""
+
+    def __init__(self, code: bytes, machine: Machine) -> None:
+        loaded = engine.load(code, machine)
+        words = (ctypes.c_int64 * len(_WORDS)).from_address(loaded.variable("words"))
+        words[:] = [*map(cpython.address_of, _FUNCTIONS.values()), *map(id, _OBJECTS.values())]
+        self._loaded = loaded
+        self.address = loaded.address("holds")  # of ``holds(table)``
+        self._definition = cpython.MethodDef(b"holds", loaded.address("check"), cpython.METH_NOARGS, None)
+
+    def guard(self, facts: Sequence[Sequence[Comparison]]) -> NativeGuard:
+        """Of all facts that comparisons tell, and that hold now. A fact without any is none of them."""
+        covered = [number for number, fact in enumerate(facts) if fact]
+        guard = self._guard(facts, covered)
+        if guard.holds():
+            return guard
+        return self._guard(facts, [n for n in covered if self._guard(facts, [n]).holds()])
+
+    def _guard(self, facts: Sequence[Sequence[Comparison]], covered: list[int]) -> NativeGuard:
+        table = _table([comparison for number in covered for comparison in facts[number]])
+        return NativeGuard(cpython.builtin(self._definition, table), table, frozenset(covered))
+
+
+def _table(comparisons: Iterable[Comparison]) -> tuple[Any, ...]:
+    """The words of a table, and everything they point to."""
+    words: list[int] = []
+    objects: list[Any] = []
+    for comparison in comparisons:
+        parts = comparison.parts
+        words += [_NUMBERS[comparison.aspect], id(comparison.holder), len(parts), *map(id, parts)]
+        objects += [comparison.holder, *parts]
+    return numpy.array([*words, _END], numpy.int64), *objects
+
+
+_check: GuardCheck | None = None
+
+
+def guard_check(code: Callable[[], bytes], machine: Machine) -> GuardCheck:
+    """The one of this process; made at first use."""
+    global _check
+    if _check is None:
+        _check = engine.for_good(GuardCheck(code(), machine))
+    return _check
