@@ -44,6 +44,7 @@ STAGES = {
     "numbers": ("runtime.programs.program", "conversion"),
     "the check": ("runtime.audit.selfcheck", "outcome_of"),
     "the entry's answer": ("runtime.programs.program", "Program.ask_entry"),
+    "native guards": ("codegen.cpu.program.executable", "guard_check"),
 }
 
 
