@@ -42,7 +42,7 @@ STAGES = {
     "guards": ("runtime.programs.program", "guarded"),
     "calls of other forms": ("runtime.programs.program", "calls_of_any_form"),
     "numbers": ("runtime.programs.program", "conversion"),
-    "the check": ("runtime.audit.selfcheck", "outcome_of"),
+    "the check": ("runtime.audit.comparison", "outcome_of"),
     "the entry's answer": ("runtime.programs.program", "Program.ask_entry"),
     "native guards": ("codegen.cpu.program.executable", "guard_check"),
 }
