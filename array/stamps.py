@@ -41,8 +41,13 @@ class Watchers:
                 if other() is None:
                     self._members.discard(other)
 
+    @property
+    def present(self) -> bool:
+        """Whether there may be some."""
+        return bool(self._members)
+
     def notify(self) -> None:
-        for reference in list(self._members) if self._members else ():
+        for reference in list(self._members):
             watcher = reference()
             if watcher is not None:
                 watcher.invalidate()

@@ -82,7 +82,8 @@ class Updates:
             finally:
                 if count() != before:
                     for watchers in self._told:
-                        watchers.notify()
+                        if watchers.present:
+                            watchers.notify()
                     self._leave_gradients()
             return result
 
