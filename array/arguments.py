@@ -15,14 +15,14 @@ ArrayLike = Any  # an ndarray, a NumPy array, a number, or nested lists of numbe
 
 
 def checked_dtype(dtype: Any) -> numpy.dtype:
-    """``dtype`` as NumPy's, if the language has it."""
+    """``dtype`` as NumPy's own object for it, which native code compares, if the language has it."""
     try:
-        found = numpy.dtype(dtype).newbyteorder("=")
+        found = numpy.dtype(dtype)
     except TypeError as error:
         raise DTypeError(f"{dtype!r} is not a dtype; use one of {', '.join(DTYPES)}") from error
     if found.name not in DTYPES:
         raise DTypeError(f"dtype {found} is not supported; use one of {', '.join(DTYPES)}")
-    return found
+    return numpy.dtype(found.name)
 
 
 def one_axis(axis: Any, ndim: int) -> int:

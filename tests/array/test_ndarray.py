@@ -386,3 +386,9 @@ def test_value_of_an_assignment_may_be_anything_that_becomes_an_array() -> None:
     same(x, numpy.array([[1, 7.5, 3, 4], X[0], [3] * 4], dtype="float32"))
     x[x > 3] = 0
     assert x.max() == 3
+
+
+@pytest.mark.parametrize("dtype", ["float32", numpy.float32, numpy.dtype(">f4"), "f"], ids=str)
+def test_the_dtype_that_is_asked_for_is_numpy_s_own_object(dtype: Any) -> None:
+    """Native code tells dtypes by their objects."""
+    assert np.array([1, 2], dtype=dtype)._data.dtype is numpy.dtype("float32")
