@@ -612,3 +612,21 @@ def test_an_array_that_nobody_saw_made_is_no_constant() -> None:
 
     for n in range(4):
         assert call(np.ones((2,)) * n).tolist() == [3.0 * n, 3.0 * n]
+
+
+def test_a_state_that_is_computed_in_its_own_memory_needs_no_other() -> None:
+    class Shifted(nn.Block):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mean = np.zeros((64,))
+
+        def forward(self, x: ndarray) -> ndarray:
+            self.mean[...] = self.mean * 0.5 + 1
+            return x * 2
+
+    net = Shifted()
+    net.hybridize()
+    for n in range(1, 4):
+        net(np.ones((2,)))
+        assert net.mean.tolist() == [2 - 0.5 ** (n - 1)] * 64
+    assert programs_of(net)
