@@ -57,6 +57,7 @@ class Eager:
 
     recording = False
     defers = False
+    outlived = True
 
     def apply(self, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         result = operator.meaning(*[data_of(o) for o in operands], **attrs)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy
 
-from blockfuse.array.backward import Parts
+from blockfuse.array.backward import Parts, output_node
 from blockfuse.array.functions.creation import asarray, zeros
 from blockfuse.array.history import TapeNode, link, node_of
 from blockfuse.array.ndarray import ndarray
@@ -66,7 +66,7 @@ class Function:
         self._call = _Call(weakref.ref(call), len(inputs), types, tuple(saved), _results_in(saved, listed))
         for number, output in enumerate(outputs):
             if output.dtype.kind == "f":
-                link(output, _output_node(call, self._call.types, number))
+                link(output, output_node(call, types[number], number, types))
         return type(results)(outputs) if isinstance(results, list | tuple) else outputs[0]
 
     def _saved(self) -> dict[Any, ndarray]:
@@ -81,7 +81,8 @@ class Function:
         for key, value in zip(self._call.saved, values, strict=True):
             number = self._call.results.get(key)
             if number is not None and is_taping() and call is not None:
-                value = twin(value, _output_node(call, self._call.types, number))
+                types = self._call.types
+                value = twin(value, output_node(call, types[number], number, types))
             if isinstance(key, int):
                 listed[key] = value
             else:
@@ -110,6 +111,11 @@ class Function:
         return (*listed, *(None for _ in saved))
 
 
+def is_of_function(node: TapeNode) -> bool:
+    """Whether the gradients of a node are computed by the ``backward`` of a ``Function``."""
+    return isinstance(getattr(node.pullback, "__self__", None), Function)
+
+
 class _Type(NamedTuple):
     shape: tuple[int, ...]
     dtype: numpy.dtype
@@ -131,12 +137,3 @@ class _Call(NamedTuple):
 def _results_in(saved: dict[Any, ndarray], results: list[Any]) -> dict[Any, int]:
     numbers = {id(result): number for number, result in enumerate(results)}
     return {key: numbers[id(value)] for key, value in saved.items() if id(value) in numbers}
-
-
-def _output_node(call: TapeNode, types: tuple[_Type, ...], number: int) -> TapeNode:
-    """The node of one of several results."""
-
-    def pullback(g: Any, *_: Any) -> tuple[Parts]:
-        return (Parts({number: g}),)
-
-    return TapeNode(types[number], (call,), (types,), pullback)

@@ -40,6 +40,11 @@ Pullback = Callable[..., "tuple[Any, ...]"]
 _order = count()
 
 
+def now() -> int:
+    """A moment: nodes that are made later have a greater ``order``."""
+    return next(_order)
+
+
 class Variable:
     """An array that gradients are wanted of.
 

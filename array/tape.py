@@ -34,6 +34,7 @@ class Tape:
 
     recording = True
     defers = False
+    outlived = True
 
     def __init__(self, below: Interpreter) -> None:
         self.below = EAGER if below.defers else below  # operators that wait have no memory to look after
@@ -80,7 +81,7 @@ class Tape:
             after_write(target, node, before)
 
     def _kept(self, operands: tuple[Any, ...], parents: tuple[TapeNode | None, ...]) -> tuple[Any, ...]:
-        return tuple(map(_kept, operands, parents, repeat(self.below.recording)))
+        return tuple(map(_kept, operands, parents, repeat(self.below.outlived)))
 
     def escape(self, kind: str, array: ndarray) -> None:
         if kind.startswith(LOSING) and node_of(array) is not None:
@@ -100,21 +101,27 @@ class Tape:
         self.below.visit(block)
 
 
-def _kept(operand: Any, node: TapeNode | None, recording: bool) -> Any:
+def _kept(operand: Any, node: TapeNode | None, copies: bool) -> Any:
     """An operand as pullbacks will find it, whatever NumPy writes meanwhile, which nobody sees."""
     if type(operand) is ndarray:
         history = operand._history
         computed = history is not None and history[1].computed
-        if computed or recording or not stamps.is_exposed(operand._data):
+        if computed or not copies or not stamps.is_exposed(operand._data):
             return operand
-        copy = ndarray(operand._data.copy())
+        copy = _copied(operand)
         seen_as(copy, node)
         return copy
     if isinstance(operand, list | tuple):
         return ndarray(from_sequence(operand))
-    if not recording and isinstance(operand, numpy.ndarray | numpy.generic):
-        return ndarray(numpy.array(operand))
+    if copies and isinstance(operand, numpy.ndarray | numpy.generic):
+        return _copied(operand)
     return operand
+
+
+def _copied(operand: Any) -> ndarray:
+    """A copy that is nobody's operator."""
+    with interpreting(untaped(interpreter.current())):
+        return asarray(operand).copy()
 
 
 def twin(array: ndarray, node: TapeNode | None) -> ndarray:

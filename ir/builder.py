@@ -68,6 +68,7 @@ class Builder:
 
     recording = True
     defers = False
+    outlived = False
 
     def __init__(self, source: Source | None = None) -> None:
         self.source = source

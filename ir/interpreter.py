@@ -24,6 +24,7 @@ class Interpreter(Protocol):
 
     recording: bool  # whether every operator must be seen, as a graph is written, or gradients are followed
     defers: bool  # whether operators wait until somebody asks for a value
+    outlived: bool  # whether gradients of what it computes may be asked for later, when NumPy has written its memory
 
     def apply(self, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         """The value of ``operator(*operands, **attrs)``."""

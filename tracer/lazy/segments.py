@@ -67,6 +67,7 @@ class Segmented(Eager):
     """
 
     defers = True
+    outlived = False
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree

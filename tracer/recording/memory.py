@@ -47,9 +47,14 @@ class Memory:
         self._contents: dict[int, numpy.ndarray] = {}
         self._made: dict[int, int] = {}  # id of an array -> when it was first met
         self._written: dict[int, int] = {}  # id of an array -> when it was last written to
-        self._given = {id(stamps.owner_of(a._data)) for a in arguments.values()}
+        self._given: set[int] = set()  # ids of the owners of arguments
         for node, array in arguments.items():
-            self.know(array, node)
+            self.give(node, array)
+
+    def give(self, node: Node, array: ndarray) -> None:
+        """``array`` is an argument."""
+        self._given.add(id(stamps.owner_of(array._data)))
+        self.know(array, node)
 
     # -- values ----------------------------------------------------------------------------------------------
 
@@ -69,6 +74,11 @@ class Memory:
     def value_of(self, array: ndarray) -> Node | None:
         """The value that an array holds, if the call met it."""
         return self._nodes.get(id(array))
+
+    def values(self) -> dict[Node, Any]:
+        """What arrays hold now: value -> an array that holds it."""
+        arrays = {id(array): array for array in self._arrays}
+        return {node: arrays[i] for i, node in self._nodes.items()}
 
     def know(self, array: Any, node: Node) -> None:
         """An array that is met for the first time holds ``node``."""

@@ -71,11 +71,13 @@ def record(
     recorder: Recorder,
     roots: Iterable[tuple[Any, str]],
     code: list[Code],
+    behind: Callable[[Any], None] = lambda _: None,
 ) -> Recording:
     """Run ``call`` once, eagerly, and write down what it did.
 
     recorder: a new one, for the arrays among the arguments. roots: the callable, from where its state is reached.
-    code: functions that earlier recordings met outside of that reach. An exception of ``call`` goes through.
+    code: functions that earlier recordings met outside of that reach. behind: what we compute of the result, recorded as
+    well. An exception of ``call`` goes through.
     """
     if sys.getprofile() is not None:
         return Recording(call(), "a profiler is active, and recording needs its place", again=True)
@@ -93,6 +95,7 @@ def record(
     with modes.unusual(), interpreter.interpreting(recorder):
         try:
             result = witness.watching(call)
+            behind(result)
         finally:
             changes.call_ended()
             recorder.outermost = None  # this frame, which holds the recorder and all that the call met
@@ -179,13 +182,13 @@ def _finish(recording: Recording, recorder: Recorder, result: Any) -> None:
     if recording.problem:
         return
     written = [array for array, _ in recorder.memory.updated.values()]
-    outputs = tuple(recorder.memory.node_of(a) for a in (*arrays, *written))
+    outputs = tuple(recorder.memory.node_of(a) for a in (*arrays, *(recorder.pulled or ()), *written))
     leaves, origins = _resolved(recording, recorder)
     recording.draws = recorder.draws
     recording.problem = (
         str(recording.problem)
         or recorder.problem
-        or _following(arrays)
+        or ("" if recorder.pulled is not None else _following(arrays))
         or _drawing(recorder, outputs)
         or _raising(recorder, outputs)
     )
@@ -261,7 +264,10 @@ def _resolved(recording: Recording, recorder: Recorder) -> tuple[dict[Node, Node
         origin, kind = Origin(f"captured{len(origins)}", array), captured
         if id(array) in parameters or (isinstance(array, ndarray) and id(array) in held):
             origin = parameters.get(id(array)) or origin
-            if not (stamps.is_exposed(data) or id(array) in memory.updated):
+            changes = (
+                id(array) in memory.updated or origin.is_gradient
+            )  # at every call, of a gradient by backward
+            if not (stamps.is_exposed(data) or changes):
                 kind = parameter
         elif id(stamps.owner_of(data)) not in buffers:
             leaves[provisional] = literal(data)

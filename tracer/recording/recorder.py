@@ -19,6 +19,7 @@ from blockfuse.array.eager import Eager, data_of
 from blockfuse.array.functions.indexing import basic_index, is_basic
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.sizes import size_agnostic
+from blockfuse.ir import interpreter
 from blockfuse.ir.builder import operands_as_nodes
 from blockfuse.ir.errors import TraceError
 from blockfuse.ir.graph import Node, Source, argument, constant, leaf, literal, ordered
@@ -54,6 +55,7 @@ class Recorder(Eager):
     """
 
     recording = True
+    outlived = False
 
     def __init__(self, arguments: list[ndarray]) -> None:
         self.problem = ""
@@ -61,6 +63,10 @@ class Recorder(Eager):
         self._writing = _Writing(self)
         self._follows = False  # gradients
         self._updating = 0  # the thread that is writing to an array that was there before
+        self.pulled: list[ndarray] | None = (
+            None  # gradients that were recorded behind the call, where they are wanted
+        )
+        self.untaped: set[Node] = set()  # what was computed where nothing was noted for gradients
         self.raised = False  # an operator raised for the values that it met, and Python went another way
         self.given = arguments
         self.visited: list[Any] = []
@@ -204,6 +210,12 @@ class Recorder(Eager):
     def impure(self, what: str) -> None:
         self._stop(what)
 
+    def add_argument(self, name: str, array: ndarray) -> None:
+        """One that is only known when the call is over."""
+        node = leaf(argument, name, type_of(array._data))
+        self.arguments.append(node)
+        self.memory.give(node, array)
+
     def follow(self) -> None:
         """See NOTE [gradients and joins]."""
         self._follows = True
@@ -271,6 +283,8 @@ class Recorder(Eager):
         rule = operator.result_type(*(o.type for o in operands), **attrs)
         node = Node(operator, operands, attrs, rule, user_source())
         self.sequence.append(node)
+        if interpreter.current() is self:
+            self.untaped.add(node)
         if operator.random:
             self.draws.append(node)
             if operands:
