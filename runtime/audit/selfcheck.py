@@ -27,11 +27,11 @@ from typing import Any, NoReturn
 from blockfuse.array.ndarray import ndarray
 from blockfuse.codegen.variants import ExecutionPolicy, Variant
 from blockfuse.ir.errors import CheckError, TraceError
-from blockfuse.ir.graph import Node, constant
 from blockfuse.runtime.audit.comparison import Difference, Outcome, Repetition, outcome_of, stream_state
 from blockfuse.runtime.audit.divergence import report, sentence
 from blockfuse.runtime.programs.arguments import Arguments
 from blockfuse.runtime.programs.backend import Backend
+from blockfuse.runtime.programs.meaning import program_applied
 from blockfuse.runtime.programs.no_result import NoResult
 from blockfuse.runtime.programs.program import Program
 from blockfuse.runtime.programs.updates import States
@@ -95,9 +95,11 @@ class SelfCheck:
         )
         program.executable.prove(unproven)
 
-    def prove_segment(self, program: Program, arguments: list[ndarray]) -> None:
-        """Hold the program of a segment against its operators, one by one; raises CheckError if they differ."""
-        repetition = Repetition(partial(_recomputed, program), (arguments,))
+    def prove_graph(self, program: Program, arguments: list[ndarray]) -> None:
+        """Hold a straight program against its operators, one by one; raises CheckError if they differ."""
+        stream = stream_state() if program.recording.draws else None
+        states = States.now(program.updates)
+        repetition = Repetition(partial(program_applied, program), (arguments,), stream, states)
         unchanged = partial(program.is_current, program.version)
         self.hold(_Trial(program, arguments, [], repetition, repetition.outcome(), unchanged))
 
@@ -208,17 +210,3 @@ class _Trial:
         difference = self.differs(found)
         if difference is not None:
             raise _Differs(difference)
-
-
-def _recomputed(program: Program, arguments: list[ndarray]) -> Any:
-    """The results of a straight program, operator by operator, by whoever interprets."""
-    graph = program.flow.blocks[0].graph
-    values = [*arguments, *(ndarray(origin.array()) for origin in program.origins)]
-    known: dict[Node, Any] = dict(zip(program.flow.inputs, values, strict=True))
-    for node in graph.nodes:
-        if node.operator is constant:
-            known[node] = ndarray(node.attrs["value"])
-        else:
-            known[node] = node.operator(*(known[o] for o in node.operands), **node.attrs)
-    results = tuple(known[o] for o in graph.outputs)
-    return results[0] if len(results) == 1 else results

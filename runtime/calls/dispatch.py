@@ -8,7 +8,7 @@ call -> entry (native)                  everything is as recorded
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from textwrap import indent
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from blockfuse.codegen.compiler_thread import is_interrupted
 from blockfuse.codegen.variants import Variant
 from blockfuse.ir import interpreter
 from blockfuse.ir.errors import AuditError, CudaError
+from blockfuse.ir.interpreter import Interpreter
 from blockfuse.ir.locks import BUSY
 from blockfuse.runtime.arrays.conversion import ArrayConversion
 from blockfuse.runtime.audit.audit import Audit
@@ -30,6 +31,7 @@ from blockfuse.runtime.calls.explain import explanation
 from blockfuse.runtime.calls.learning import Learner
 from blockfuse.runtime.calls.options import Options
 from blockfuse.runtime.calls.owner import Owner
+from blockfuse.runtime.calls.pieces import Pieces, are_asked_for
 from blockfuse.runtime.calls.segments import Segments
 from blockfuse.runtime.programs.failures import CompilerFailures
 from blockfuse.runtime.programs.no_result import NoResult
@@ -58,11 +60,15 @@ class Hybrid:
         self.cases = Cases(self._entry)
         self._segments = Segments(owner, self._backend, self._failures, self._check)
         self._learner = Learner(owner, self._backend, self.cases, self._entry, self._failures, self._check)
+        problem = "results are audited" if options.audit else ""
+        self.pieces = Pieces(owner, self._backend, self._failures, self._check, problem)
         self._others = Case()  # calls whose signatures are not kept
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A call that the entry did not take."""
         current = interpreter.current()
+        if current.recording:
+            return self._while_recording(current, args, kwargs)
         if isinstance(current, Segmented) and not kwargs:
             current.settle()  # the entry refused arrays that are pending
             result = self._entry.ask(args)
@@ -73,12 +79,29 @@ class Hybrid:
             if result is not NotImplemented:
                 return result
         conversion = ArrayConversion(args, kwargs, self._find_device)
-        if current.recording:
-            conversion.expose()
-            return conversion.unwrapped(self.owner.run(conversion.args, conversion.kwargs))
+        return self._restoring(conversion, self._routed)
+
+    def _while_recording(self, current: Interpreter, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A call that is part of a graph, or on the tape."""
+        on_tape = are_asked_for(current)
+        if on_tape and not kwargs:
+            result = self.pieces.quick(args)
+            if type(result) is not NoResult:
+                return result
+        conversion = ArrayConversion(args, kwargs, self._find_device)
+        conversion.expose()
+        if conversion.foreign is None and on_tape:
+            return self._restoring(conversion, self._as_piece)
+        return conversion.unwrapped(self.owner.run(conversion.args, conversion.kwargs))
+
+    def _as_piece(self, conversion: ArrayConversion) -> Any:
+        return self.pieces.call(conversion.args, conversion.kwargs)
+
+    def _restoring(self, conversion: ArrayConversion, route: Callable[[ArrayConversion], Any]) -> Any:
+        """What a route gives; where it is interrupted, everything around it is put back."""
         surroundings = Surroundings()
         try:
-            return conversion.unwrapped(self._routed(conversion))
+            return conversion.unwrapped(route(conversion))
         except BaseException:
             surroundings.restore()
             raise
@@ -171,9 +194,10 @@ class Hybrid:
 
         Where the block runs in Python, the same for each block in it.
         """
-        text = explanation(self.owner.name, dict(self.cases), self._segments)
+        text = explanation(self.owner.name, dict(self.cases), self._segments, self.pieces)
         text = "\n".join(filter(None, (text, str(self.cases.batches))))
-        if all(case.program is not None for case in list(self.cases.values())):
+        cases, pieces = list(self.cases.values()), list(self.pieces.cases.values())
+        if all(case.program is not None for case in cases) and all(p.piece is not None for p in pieces):
             return text
         parts = [f"{name}: {hybrid.explain()}" for name, hybrid in self.owner.compiled_children()]
         return "\n".join([text, *(indent(part, "  ") for part in parts)])

@@ -16,12 +16,14 @@ from blockfuse.ir.types import TensorType
 from blockfuse.runtime.programs.failures import mixed_dtypes
 
 
-def explanation(name: str, cases: Mapping[Any, Any], segments: Any) -> str:
+def explanation(name: str, cases: Mapping[Any, Any], segments: Any, pieces: Any) -> str:
     """One paragraph a signature, and one for the segments of calls that stay in Python."""
-    if not cases:
-        return f"{name}: hybridized, not called yet"
     lines = [_case_text(name, signature, case) for signature, case in cases.items()]
-    return "\n".join(lines + _segment_lines(cases.values(), segments))
+    lines += _segment_lines(cases.values(), segments) if cases else []
+    lines += [_piece_text(name, signature, case) for signature, case in pieces.cases.items()]
+    if pieces.problem:
+        lines.append(f"{name} inside of record(): eager\n  because {pieces.problem}")
+    return "\n".join(lines if cases or pieces.cases else [f"{name}: hybridized, not called yet", *lines])
 
 
 def _segment_lines(cases: Iterable[Any], segments: Any) -> list[str]:
@@ -39,10 +41,40 @@ def _segment_lines(cases: Iterable[Any], segments: Any) -> list[str]:
     return lines + ([f"  a segment runs in NumPy because {segments.problem}"] if segments.problem else [])
 
 
+def _call_text(name: str, structure: Structure, types: Any, training: bool) -> str:
+    shapes = [f"{_DTYPES.get(char, char)}{_shape_text(shape)}" for shape, char, _ in types]
+    return f"{name}({', '.join([*shapes, *_values(structure)])}){' in train mode' if training else ''}"
+
+
+def _piece_text(name: str, signature: Any, case: Any) -> str:
+    """What became of calls inside of record(). See NOTE [pieces]."""
+    structure, types, training, _ = signature
+    head = f"{_call_text(name, structure, types, training)} inside of record(): "
+    if case.piece is None:
+        return f"{head}eager, {case.calls} calls\n  because {case.reason or 'not recorded yet'}"
+    piece, halves = case.piece, case.piece.halves
+    saved = halves.kept[len(halves.leaves) + len(halves.shown) :]
+    size = sum(node.type.size * node.dtype.itemsize for node in saved)
+    lines = [
+        f"{head}compiled in two halves, {piece.calls} calls",
+        f"  forward: {_work_text(piece.forward.schedule)}; keeps {len(saved)} values ({size} bytes) for backward",
+    ]
+    for heads, half in piece.backwards.items():
+        of = f" of result {heads[0]}" if len(heads) < len(piece.heads) else ""
+        text = "not asked for yet" if half.program is None else _work_text(half.program.schedule)
+        lines.append(f"  backward{of}: {'in Python, as it failed' if half.broken else text}")
+    return "\n".join(lines)
+
+
+def _work_text(schedule: Any) -> str:
+    calls = sum(isinstance(step, HostCall) for step in schedule.steps)
+    host = f", {calls} steps by NumPy" if calls else ""
+    return f"{len(schedule.launches)} kernels{host}, about {schedule.work / 1000:.1f} us"
+
+
 def _case_text(name: str, signature: Any, case: Any) -> str:
     structure, types, training = signature
-    shapes = [f"{_DTYPES.get(char, char)}{_shape_text(shape)}" for shape, char, _ in types]
-    head = f"{name}({', '.join([*shapes, *_values(structure)])}){' in train mode' if training else ''}: "
+    head = f"{_call_text(name, structure, types, training)}: "
     if case.program is None:
         reason = case.reason or "not recorded yet"
         return f"{head}eager, {case.calls} calls\n  because {reason}"

@@ -122,7 +122,7 @@ class _Run:
         arguments = [leaves[n] for n in self._given]
         try:
             if self._check is not None and self._program.refresh() is None:
-                self._check.prove_segment(self._program, arguments)
+                self._check.prove_graph(self._program, arguments)
                 self._check = None
             return self._computed(arguments)
         except Changed:

@@ -1,0 +1,38 @@
+"""What a recorded graph means: its operators one by one, by whoever interprets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from blockfuse.array.ndarray import ndarray
+from blockfuse.array.pytree import Leaf
+from blockfuse.ir.graph import Graph, Node, constant
+from blockfuse.runtime.programs.program import Program
+from blockfuse.runtime.programs.updates import Updated
+
+
+def applied(graph: Graph, values: Iterable[Any], known: Mapping[Node, Any] | None = None) -> list[Any]:
+    """The outputs of a graph. known: of nodes that are not computed."""
+    now = {**dict(zip(graph.inputs, values, strict=True)), **(known or {})}
+    for node in graph.nodes:
+        if node not in now:
+            now[node] = _applied(node, now)
+    return [now[o] for o in graph.outputs]
+
+
+def _applied(node: Node, now: Mapping[Node, Any]) -> Any:
+    if node.operator is constant:
+        return ndarray(node.attrs["value"])
+    return node.operator(*(now[o] for o in node.operands), **node.attrs)
+
+
+def program_applied(program: Program, arguments: Sequence[ndarray]) -> Any:
+    """What a straight program gives for these arguments, and would write."""
+    graph = program.flow.blocks[0].graph
+    drawn = {draw: _applied(draw, {}) for draw in program.recording.draws}
+    values = [*arguments, *(ndarray(origin.array()) for origin in program.origins)]
+    results = applied(graph, values, drawn)
+    count = len(results) - len(program.updates)
+    result = results[0] if program.recording.structure == Leaf(0) else tuple(results[:count])
+    return Updated(result, results[count:]) if program.updates else result
