@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy
 
+from blockfuse.array import np
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir import interpreter
 from blockfuse.ir.errors import ParameterFileError, StaleGradientError, UsageError
@@ -15,6 +16,7 @@ from blockfuse.nn import parameter_files
 from blockfuse.nn.optimizers.optimizer import Optimizer, create
 from blockfuse.nn.optimizers.updater import Updater
 from blockfuse.nn.parameter import Parameter
+from blockfuse.runtime.calls.function import HybridFunction, hybridize
 
 # NOTE [files of states]
 # One .npz file: "optimizer" (the name), "learning_rate", and for each parameter that was updated, by its index in the
@@ -54,6 +56,7 @@ class Trainer:
         _claim(self._optimizer, self._params)
         self._updater = Updater(self._optimizer)
         self._scale = self._optimizer.rescale_grad
+        self._compiled: HybridFunction | None = None  # updates all parameters that are trained
 
     @property
     def optimizer(self) -> Optimizer:
@@ -88,12 +91,29 @@ class Trainer:
         chosen = self._to_update(ignore_stale_grad)
         if not chosen:
             return
-        weights = [parameter.data() for parameter in chosen.values()]
-        grads = [parameter.grad() for parameter in chosen.values()]
-        self._optimizer.rescale_grad = self._scale / batch_size
-        self._updater(list(chosen), grads, weights)
+        self._apply(chosen, self._scale / batch_size)
         for parameter in chosen.values():
             parameter._use_grad()
+
+    def _apply(self, chosen: dict[int, Parameter], factor: Any) -> None:
+        """Compiled where a block around them is, if nobody records and all parameters are updated together."""
+        trained = sum(parameter.grad_req != "null" for parameter in self._params)
+        recording = interpreter.current().recording
+        options = next(filter(None, map(_compiled_with, chosen.values())), None)
+        if options is None or recording or len(chosen) < trained:
+            self._update(chosen, factor)
+            return
+        if self._compiled is None:
+            self._prepare()
+            self._compiled = hybridize(_Update(self), **options)
+        self._compiled(np.array(factor, dtype="float64"))
+
+    def _update(self, chosen: dict[int, Parameter], factor: Any) -> None:
+        """Change parameters by their gradients, which are multiplied by ``factor`` first."""
+        weights = [parameter.data() for parameter in chosen.values()]
+        grads = [parameter.grad() for parameter in chosen.values()]
+        self._optimizer.rescale_grad = factor
+        self._updater(list(chosen), grads, weights)
 
     def _prepare(self) -> None:
         """Make the states of all parameters that have a value, so that the first step changes arrays alone."""
@@ -192,6 +212,34 @@ class Trainer:
             return None
         states = self._updater.states.get(index) or self._optimizer.create_state(index, parameter.data())
         return {str(number): (state.shape, state.dtype) for number, state in enumerate(states)}
+
+
+class _Update:
+    """One update of all parameters that are trained, as a call of its own that can be compiled."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+
+    def __call__(self, factor: ndarray) -> None:
+        trained = {n: p for n, p in enumerate(self.trainer._params) if p.grad_req != "null"}
+        self.trainer._update(trained, factor)
+
+
+_OPTIONS = {"backend": "cpu", "threads": None, "check": True}  # which an update has in common with its net
+
+
+def _compiled_with(parameter: Parameter) -> dict[str, Any] | None:
+    """Options for the update of a parameter, where the block that holds it, or one around that, is compiled."""
+    held = parameter._held_by
+    while held is not None:
+        block = held[0]()
+        if block is None:
+            return None
+        given = block._hybrid_options
+        if given is not None:
+            return {**_OPTIONS, **{name: given[name] for name in ("threads", "check") if name in given}}
+        held = block._held_by
+    return None
 
 
 def _distinct(params: Any) -> list[Parameter]:

@@ -323,3 +323,43 @@ def test_a_trainer_that_has_not_stepped_can_be_saved(tmp_path: Path) -> None:
 def test_names_of_gluon() -> None:
     assert blockfuse.Trainer is gluon.Trainer is Trainer
     assert blockfuse.optimizer is optimizer
+
+
+def trained(net: nn.Block, name: str, options: dict[str, Any]) -> tuple[Trainer, list[numpy.ndarray]]:
+    """Some steps of training, in which settings change; what was learnt and remembered."""
+    trainer = Trainer(net.collect_params(), name, options)
+    x = np.array(numpy.linspace(-1, 1, 24).reshape(4, 6))
+    for n in range(6):
+        with autograd.record():
+            loss = (net(x) ** 2).sum(axis=1)
+        loss.backward()
+        trainer.step(4 if n != 3 else 2)
+        if n == 4 and "lr_scheduler" not in options:
+            trainer.set_learning_rate(0.005)
+    states = [state for index in range(4) for state in trainer._updater.states[index]]
+    return trainer, [a.asnumpy() for a in (*(p.data() for p in net.collect_params().values()), *states)]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("sgd", {"learning_rate": 0.01, "momentum": 0.9, "wd": 0.1}),
+        ("adam", {"lr_scheduler": lr_scheduler.FactorScheduler(2, 0.5, base_lr=0.01)}),
+    ],
+)
+def test_the_update_of_a_hybridized_net_is_compiled_and_the_same(name: str, options: dict[str, Any]) -> None:
+    found = []
+    for hybridized in (False, True):
+        np.random.seed(0)
+        net = nn.Sequential(nn.Dense(5, in_units=6, activation="tanh"), nn.Dense(3, in_units=5))
+        net.initialize(init="xavier")
+        if hybridized:
+            net.hybridize()
+        trainer, values = trained(net, name, options)
+        found.append(values)
+        assert (trainer._compiled is not None) == hybridized
+    assert trainer._compiled is not None
+    assert "compiled" in trainer._compiled.explain()
+    assert trainer.optimizer.num_update == 6
+    for plain, compiled in zip(*found, strict=True):
+        numpy.testing.assert_allclose(compiled, plain, rtol=1e-5, atol=1e-6)
