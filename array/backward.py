@@ -70,14 +70,28 @@ class _Walk:
     def run(self) -> None:
         if self._wanted is not None:
             self._leading = _leading_to(self._wanted, list(self._pending))
+        told = self._base.retracing(self._obstacle())
         while self._heap:
-            _, node = heappop(self._heap)
+            node = self._heap[0][1]
+            if told is not None and node.variable is None:
+                told.visits(node.order, self._pending)
+            heappop(self._heap)
             value, grad = self._pending.pop(node)
             ends = node.variable is not None or node.order < self._since
             if ends or (self._wanted is not None and node in self._wanted):
                 self.found[node] = grad
             if not ends:
                 self._visit(node, value, grad)
+        if told is not None:
+            told.ends()
+
+    def _obstacle(self) -> str:
+        """See ``Interpreter.retracing``."""
+        if self._record:
+            return "gradients of gradients are asked for"
+        if self._wanted is not None and any(node.variable is None for node in self._wanted):
+            return "gradients of computed values are asked for"
+        return ""
 
     def _visit(self, node: TapeNode, value: Any, grad: Any) -> None:
         if node.pullback is None:

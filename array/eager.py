@@ -10,6 +10,7 @@ from blockfuse.array import stamps
 from blockfuse.array.memory import note_view
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir import interpreter
+from blockfuse.ir.interpreter import Retracing
 from blockfuse.ir.errors import DTypeError
 from blockfuse.ir.operator import Operator
 
@@ -92,6 +93,10 @@ class Eager:
 
     def follow(self) -> None:
         """There is nobody who would care."""
+
+    def retracing(self, obstacle: str) -> Retracing | None:  # noqa: ARG002 - recorders look at it
+        """Nobody wants to know."""
+        return None
 
     def visit(self, block: Any) -> None:
         """Nothing rests on the block's state."""

@@ -120,6 +120,11 @@ def _copied(array: ndarray, node: TapeNode | None, copies: dict[Any, ndarray]) -
     return copies[key]
 
 
+def now() -> int:
+    """Greater than the order of all nodes that there are, and less than that of those to come."""
+    return next(_order)
+
+
 # -- links ---------------------------------------------------------------------------------------------------
 
 
@@ -196,6 +201,23 @@ def variable_of(array: ndarray) -> Variable | None:
     """What ``attach_grad`` made of an array."""
     history = array._history
     return None if history is None or history[0] is None else history[0].variable
+
+
+def standing(array: ndarray) -> tuple[bool, ...]:
+    """How an array stands to what is recorded, values aside: with arrays that stand alike, the tape does alike things."""
+    history, memory = array._history, memory_if_known(array)
+    link: tuple[bool, ...] = ()
+    if history is not None:
+        node, linked, version = history
+        is_variable = node is not None and node.variable is not None
+        link = node is not None, is_variable, version == linked.version
+    return link if memory is None else (*link, *memory.standing())
+
+
+def linked_node(array: ndarray) -> TapeNode | None:
+    """The node that an array holds itself, if nobody has written to its memory since."""
+    history = array._history
+    return history[0] if history is not None and history[2] == history[1].version else None
 
 
 # -- a memory and its parts ----------------------------------------------------------------------------------

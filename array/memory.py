@@ -92,6 +92,20 @@ class Memory:
         """Whether an array in it can have a history that it does not hold itself."""
         return self._whole() is not None or (self.part is not None and self.part[0]() is not None)
 
+    def standing(self) -> tuple[bool, ...]:
+        """All that the next write or use depends on, but for which nodes and versions these are."""
+        return (
+            self.whole is not None,
+            self._held is not None,
+            self.part is not None and self.part[0]() is not None,
+            self.variable is not None,
+            self.version == self.recorded,
+            self.recorded > 0,
+            self.computed,
+            self.lost,
+            any(reference() is not None for reference in self.needed),
+        )
+
     def made(self, node: Any) -> None:
         """Its owner is the result of an operator, or a variable."""
         self._whole, self._held, self.part, self.lost = weakref.ref(node), None, None, False

@@ -21,7 +21,7 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.array.parts import Part
 from blockfuse.ir import interpreter
 from blockfuse.ir.errors import GradientError
-from blockfuse.ir.interpreter import Interpreter, interpreting
+from blockfuse.ir.interpreter import Interpreter, Retracing, interpreting
 from blockfuse.ir.lowering import Composite
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.operators import movement, pointwise
@@ -96,6 +96,9 @@ class Tape:
 
     def follow(self) -> None:
         self.below.follow()
+
+    def retracing(self, obstacle: str) -> Retracing | None:
+        return self.below.retracing(obstacle)
 
     def visit(self, block: Any) -> None:
         self.below.visit(block)

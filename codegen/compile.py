@@ -71,7 +71,8 @@ def compile_flow(
     if draws:
         (only,) = optimized
         optimized = [with_draws_in_front(only, list(draws))]
-    main = Flow(tuple(replace(block, graph=o.main) for block, o in zip(flow.blocks, optimized, strict=True)))
+    blocks = (replace(block, graph=o.main) for block, o in zip(flow.blocks, optimized, strict=True))
+    main = replace(flow, blocks=tuple(blocks))
     return Compiled(flow, tuple(optimized), main, schedule(main, machine, batch))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy
 
 from blockfuse.ir import interpreter
+from blockfuse.ir.interpreter import Retracing
 from blockfuse.ir.errors import TraceError
 from blockfuse.ir.graph import Node, Source, literal
 from blockfuse.ir.operator import Operator
@@ -92,6 +93,9 @@ class Builder:
 
     def follow(self) -> None:
         raise TraceError("an expansion calls operators, and does not follow gradients")
+
+    def retracing(self, obstacle: str) -> Retracing | None:
+        raise TraceError("an expansion calls operators, and asks for no gradients")
 
     def visit(self, block: Any) -> None:
         raise TraceError("an expansion calls operators, not blocks")

@@ -6,17 +6,27 @@ registers, all at once, and either ends the call (the other outputs are the resu
 new values of leaves that the call writes to) or decides: its last output, one bool, says which block is next. A loop
 is a way back to an earlier decision, its carried values are registers. A successor that no call has taken yet is
 unknown (None): there the call is given back to Python, which runs it from the start and records the new path.
+
+NOTE [stacks]
+What one round of a loop leaves to the way back through that round (``backward`` goes through rounds from the last to
+the first) is more than a register can hold. A *stack* is a carried leaf with as many values as were pushed and not popped
+yet: a block that ends *pushes* outputs of it, a block that begins *pops* the last value of some stacks, which it and the
+blocks behind it read by the leaf until it is popped again. A call for which a stack has no room is given back like one
+that comes to an unknown successor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 import numpy
 
 from blockfuse.ir.graph import Graph, Node, evaluate
 
+Value = TypeVar("Value")
 Successors = tuple[int | None, int | None]  # when the decision is true, when it is false
 
 
@@ -26,8 +36,15 @@ class Block:
 
     graph: Graph
     stores: tuple[Node, ...] = ()  # carried leaves, which take the first outputs
+    pushes: tuple[Node, ...] = ()  # stacks, which take the next outputs
+    pops: tuple[Node, ...] = ()  # stacks whose last value is taken off when the block begins
     successors: Successors | None = None  # None where the call ends
     updates: tuple[Node, ...] = ()  # captured leaves, which take the last outputs where the call ends
+
+    @property
+    def kept(self) -> int:
+        """How many outputs, the first ones, later blocks read."""
+        return len(self.stores) + len(self.pushes)
 
 
 @dataclass(frozen=True)
@@ -35,6 +52,7 @@ class Flow:
     """Blocks; the first one is the start of the call."""
 
     blocks: tuple[Block, ...]
+    room: int = 0  # values for which each stack has memory, where there are stacks
 
     def __str__(self) -> str:
         return "\n".join(_block_text(n, b, len(self.blocks) > 1) for n, b in enumerate(self.blocks))
@@ -51,7 +69,29 @@ class Flow:
 
     def map(self, change: Callable[[Graph], Graph]) -> Flow:
         """The flow with every graph changed."""
-        return Flow(tuple(replace(b, graph=change(b.graph)) for b in self.blocks))
+        return replace(self, blocks=tuple(replace(b, graph=change(b.graph)) for b in self.blocks))
+
+    @property
+    def stacks(self) -> tuple[Node, ...]:
+        """All of them, in the order in which blocks push."""
+        return tuple(dict.fromkeys(stack for block in self.blocks for stack in block.pushes))
+
+
+class Stacks(Generic[Value]):
+    """What lies on the stacks of a flow while somebody goes through it: NOTE [stacks]."""
+
+    def __init__(self, room: int) -> None:
+        self._room, self._values = room, defaultdict[Node, list[Value]](list)
+
+    def popped(self, block: Block) -> dict[Node, Value]:
+        """What the stacks stand for in a block that begins."""
+        return {stack: self._values[stack].pop() for stack in block.pops}
+
+    def pushed(self, block: Block, outputs: Sequence[Value]) -> bool:
+        """Push what a block that ends leaves; whether there was room."""
+        for stack, value in zip(block.pushes, outputs[len(block.stores) : block.kept], strict=True):
+            self._values[stack].append(value)
+        return all(len(self._values[stack]) < self._room for stack in block.pushes)
 
 
 def _block_text(number: int, block: Block, several: bool) -> str:
@@ -61,10 +101,13 @@ def _block_text(number: int, block: Block, several: bool) -> str:
     body, _, returned = text.rpartition("\n  return ")
     values = returned.split(", ") if returned else []
     lines = [f"block {number}:\n{body}" if several else body]
+    lines += [f"  pop {stack.attrs['name']}" for stack in block.pops]
     lines += [f"  {leaf.attrs['name']} <- {value}" for leaf, value in zip(block.stores, values, strict=False)]
+    pushed = values[len(block.stores) : block.kept]
+    lines += [f"  push {s.attrs['name']} <- {value}" for s, value in zip(block.pushes, pushed, strict=True)]
     end = len(values) - len(block.updates)
     lines += [f"  {u.attrs['name']} <- {value}" for u, value in zip(block.updates, values[end:], strict=True)]
-    rest = values[len(block.stores) : end]
+    rest = values[block.kept : end]
     if block.successors is None:
         lines.append(f"  return {', '.join(rest)}")
     else:
@@ -81,12 +124,16 @@ def straight(graph: Graph) -> Flow:
 def walk(flow: Flow, values: list[numpy.ndarray]) -> list[numpy.ndarray] | None:
     """The results by the NumPy meaning of every node, or None where the flow is unknown."""
     known: dict[Node, numpy.ndarray] = dict(zip(flow.inputs, values, strict=True))
+    stacks = Stacks[numpy.ndarray](flow.room)
     number: int | None = 0
     while number is not None:
         block = flow.blocks[number]
+        known.update(stacks.popped(block))
         outputs = evaluate(block.graph, [known[i] for i in block.graph.inputs])
         known.update(zip(block.stores, outputs, strict=False))
         if block.successors is None:
-            return outputs[len(block.stores) :]
+            return outputs[block.kept :]
+        if not stacks.pushed(block, outputs):
+            return None
         number = block.successors[0 if outputs[-1].item() else 1]
     return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
 from typing import TYPE_CHECKING, Any, Protocol
@@ -46,8 +46,24 @@ class Interpreter(Protocol):
     def follow(self) -> None:
         """Gradients are followed from now on: what they will need is in no variable of Python."""
 
+    def retracing(self, obstacle: str) -> Retracing | None:
+        """``backward`` begins; who is told where it goes, if somebody wants to know.
+
+        obstacle: why what is left to do at some moment does not follow from what is pending then; empty if it does.
+        """
+
     def visit(self, block: Any) -> None:
         """The ``forward`` of ``block`` is about to run."""
+
+
+class Retracing(Protocol):
+    """Told of the way of ``backward`` over the nodes of the tape, from the latest to the earliest."""
+
+    def visits(self, order: int, pending: Mapping[Any, tuple[Any, Any]]) -> None:
+        """The node of this order is next. pending: node -> its value, if anybody kept it, and its gradient so far."""
+
+    def ends(self) -> None:
+        """All is found."""
 
 
 _current: ContextVar[Interpreter] = ContextVar("blockfuse_interpreter")

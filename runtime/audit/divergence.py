@@ -10,7 +10,7 @@ import numpy
 
 from blockfuse.array.ndarray import ndarray
 from blockfuse.codegen.compile import compile_flow
-from blockfuse.ir.flow import Flow
+from blockfuse.ir.flow import Flow, Stacks
 from blockfuse.ir.graph import Graph, Node, Source, argument, constant, graph_of, leaf
 from blockfuse.ir.operator import Operator
 from blockfuse.runtime.audit.comparison import Difference, Outcome, Repetition
@@ -188,17 +188,21 @@ def traced(flow: Flow, values: list[numpy.ndarray]) -> Trace:
     """The call with these arguments, parameters and captured arrays."""
     trace = Trace(inputs=list(flow.inputs), values=dict(zip(flow.inputs, values, strict=True)))
     now: dict[Node, Node] = {i: i for i in flow.inputs}
+    stacks = Stacks[Node](flow.room)
     number: int | None = 0
     while number is not None and len(trace.nodes) < MAX_STEPS:
         trace.blocks.append(number)
         block = flow.blocks[number]
+        now.update(stacks.popped(block))
         local = dict(now)
         for node in block.graph.nodes:
             local[node] = _step(trace, node, tuple(local[o] for o in node.operands))
         ends = [local[o] for o in block.graph.outputs]
         now.update(zip(block.stores, ends, strict=False))
         if block.successors is None:
-            trace.outputs = ends[len(block.stores) :]
+            trace.outputs = ends[block.kept :]
+            break
+        if not stacks.pushed(block, ends):
             break
         number = block.successors[0 if trace.values[ends[-1]].item() else 1]
     return trace

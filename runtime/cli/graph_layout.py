@@ -107,8 +107,9 @@ def _given(leaf: Node) -> str:
 
 def _endings(block: Block, names: list[str]) -> list[Texts]:
     """What becomes of each output."""
-    rest = block.graph.outputs[len(block.stores) :]
-    stores: list[Texts] = [(("name", f"to {leaf.attrs['name']}"),) for leaf in block.stores]
+    rest = block.graph.outputs[block.kept :]
+    kept = (*block.stores, *block.pushes)
+    stores: list[Texts] = [(("name", f"to {leaf.attrs['name']}"),) for leaf in kept]
     if block.successors is not None:
         yes, no = ("Python" if s is None else names[s] for s in block.successors)
         return [*stores, (("name", "decision"), ("", f"true: {yes}"), ("", f"false: {no}"))]

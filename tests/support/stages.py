@@ -35,7 +35,7 @@ from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.codegen.scheduling.steps import Launch
 from blockfuse.codegen.variants import ExecutionPolicy
 from blockfuse.ir.errors import FaultError
-from blockfuse.ir.flow import Flow, straight
+from blockfuse.ir.flow import Flow, Stacks, straight
 from blockfuse.ir.graph import Graph, Node, argument
 from blockfuse.ir.lowering import Fused
 from blockfuse.ir.passes.pipeline import draws_of
@@ -271,9 +271,11 @@ def _place(address: Address) -> int:
 def walked(flow: Flow, known: dict[str, numpy.ndarray], trace: Trace | None = None) -> Outcome:
     """The results by the NumPy meaning of every node. known: leaf -> value, by name. trace: gets those of fused nodes."""
     registers: dict[Node, numpy.ndarray] = {}
+    stacks = Stacks[numpy.ndarray](flow.room)
     number: int | None = 0
     while number is not None:
         block = flow.blocks[number]
+        registers.update(stacks.popped(block))
         values = dict(registers)
         for leaf in block.graph.inputs:
             if leaf not in values and leaf.attrs["name"] in known:
@@ -285,7 +287,9 @@ def walked(flow: Flow, known: dict[str, numpy.ndarray], trace: Trace | None = No
         outputs = [values[o] for o in block.graph.outputs]
         registers.update(zip(block.stores, outputs, strict=False))
         if block.successors is None:
-            return outputs[len(block.stores) :]
+            return outputs[block.kept :]
+        if not stacks.pushed(block, outputs):
+            return None
         number = block.successors[0 if outputs[-1].item() else 1]
     return None
 

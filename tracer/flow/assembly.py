@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from blockfuse.ir.builder import node_of
@@ -11,11 +11,15 @@ from blockfuse.ir.flow import Block, Flow
 from blockfuse.ir.graph import Node, Source, carried, graph_of, leaf, literal
 from blockfuse.ir.operators.pointwise import not_equal
 from blockfuse.ir.passes.dedupe import frozen
+from blockfuse.ir.types import tensor
 from blockfuse.tracer.flow.knowledge import Knowledge
 from blockfuse.tracer.flow.origins import Origin
 from blockfuse.tracer.frames.program_points import InductionVariable
 
 _MAX_BLOCKS = 512  # of one flow
+_STACK_BYTES = 1 << 26  # of all stacks of a flow
+_STACK_STEP = 64  # bytes that a value on a stack takes at least
+_MAX_ROOM = 1 << 16  # values on a stack
 
 
 @dataclass(frozen=True)
@@ -32,11 +36,14 @@ class End:
 
 @dataclass
 class Growing:
-    """A block. exports: what later blocks read of it -> its register."""
+    """A block. exports: what later blocks read of it -> its register. The rest: NOTE [retraced stretches]."""
 
     nodes: list[Node] = field(default_factory=list)
     exports: dict[Node, Node] = field(default_factory=dict)
     end: End | None = None
+    kept: dict[Node, Node] = field(default_factory=dict)  # what ways back read of it -> its stack
+    retraced: list[int] = field(default_factory=list)  # blocks through which it goes back
+    asked: list[int] = field(default_factory=list)  # positions of which it must know from which block they were reached
 
 
 class Assembly:
@@ -51,6 +58,8 @@ class Assembly:
         # register -> position, slot, what counts there
         self.carriers: dict[Node, tuple[int, int, InductionVariable | None]] = {}
         self.exported: dict[Node, Node] = {}  # register -> the value that it holds
+        self.longest = 0  # how often a path comes to one block
+        self.entrances: dict[int, Node] = {}  # position -> the stack that says from which block it was reached
         self._registers: dict[tuple[int, int], Node] = {}
         self._leaves: dict[tuple[int, bool], Node] = {}  # key of an origin -> its leaf
         self._constants: dict[Any, Node] = {}  # bits -> the one node with them
@@ -90,6 +99,19 @@ class Assembly:
             home.exports[node], self.exported[register] = register, node
         return home.exports[node]
 
+    def keep(self, node: Node, home: Growing) -> Node:
+        """The stack by which ways back read what ``home`` computed or read."""
+        if node not in home.kept:
+            stack = leaf(carried, f"k{len(self.exported)}", node.type)
+            home.kept[node], self.exported[stack] = stack, node
+        return home.kept[node]
+
+    def entrance(self, position: int) -> Node:
+        """The stack that holds from which of its entries a position was reached."""
+        if position not in self.entrances:
+            self.entrances[position] = leaf(carried, f"e{position}", tensor((), "int64"))
+        return self.entrances[position]
+
     def carriers_of(
         self, node: Node, through: type = object
     ) -> list[tuple[int, int, InductionVariable | None]]:
@@ -123,7 +145,29 @@ class Assembly:
         order = self._order()
         numbers = {block: n for n, block in enumerate(order)}
         read = self._read()
-        return Flow(tuple(self._block(b, numbers, read) for b in order))
+        blocks = tuple(self._block(b, numbers, read) for b in order)
+        flow = Flow(blocks)
+        return replace(flow, room=self._room(flow.stacks)) if flow.stacks else flow
+
+    def _room(self, stacks: tuple[Node, ...]) -> int:
+        """How many values a stack may hold: memory that no call comes to is never touched."""
+        each = sum(max(stack.type.nbytes, _STACK_STEP) for stack in stacks)
+        return max(2 * self.longest + 2, min(_MAX_ROOM, _STACK_BYTES // each))
+
+    def repeated(self) -> set[int]:
+        """The blocks, and minus the positions, to which a call may come more than once."""
+        inside = {block for block in self.blocks if self._leads_back(block)}
+        ends = ((block, self.blocks[block].end) for block in inside)
+        return inside | {-end.position for _, end in ends if end is not None and end.position is not None}
+
+    def _leads_back(self, block: int) -> bool:
+        met: set[int] = set()
+        waiting = [block]
+        while waiting:
+            following = [b for b in self._successors(waiting.pop()) if b is not None and b not in met]
+            met.update(following)
+            waiting += following
+        return block in met
 
     def _order(self) -> list[int]:
         """Blocks in an order in which only loops lead back."""
@@ -156,8 +200,8 @@ class Assembly:
         while True:
             found = {
                 node
-                for block in self.blocks.values()
-                for node in graph_of((), self._outputs(block, read)).nodes
+                for name in self.blocks
+                for node in graph_of((), self._outputs(name, read)).nodes
                 if node.operator is carried
             }
             if found <= read:
@@ -169,22 +213,39 @@ class Assembly:
         stores = {r: v for r, v in block.end.stores if r is not v and r in read}
         return stores | {register: node for node, register in block.exports.items() if register in read}
 
-    def _outputs(self, block: Growing, read: set[Node]) -> tuple[Node, ...]:
-        end = block.end
+    def _pushes(self, name: int, read: set[Node]) -> dict[Node, Node]:
+        """Stack -> what the block leaves on it."""
+        block = self.blocks[name]
+        assert block.end is not None
+        pushes = {stack: node for node, stack in block.kept.items() if stack in read}
+        position = block.end.position
+        entrance = None if position is None else self.entrances.get(position)
+        if position is not None and entrance in read:
+            pushes[entrance] = self.constant(literal(self.knowledge.entries[position].index(name), "int64"))
+        return pushes
+
+    def _pops(self, block: Growing, read: set[Node]) -> tuple[Node, ...]:
+        kept = [stack for name in block.retraced for stack in self.blocks[name].kept.values()]
+        entrances = [self.entrances[position] for position in block.asked]
+        return tuple(stack for stack in (*kept, *entrances) if stack in read)
+
+    def _outputs(self, name: int, read: set[Node]) -> tuple[Node, ...]:
+        block, end = self.blocks[name], self.blocks[name].end
         assert end is not None
         last = end.outputs if end.predicate is None else (_truth(end.predicate),)
-        return (*self._stores(block, read).values(), *last)
+        return (*self._stores(block, read).values(), *self._pushes(name, read).values(), *last)
 
     def _block(self, name: int, numbers: dict[int, int], read: set[Node]) -> Block:
         block = self.blocks[name]
-        outputs = self._outputs(block, read)
+        outputs = self._outputs(name, read)
         leaves = [n for n in graph_of((), outputs).nodes if n.operator is carried]
         graph = graph_of((*self.arguments, *self.origins, *leaves), outputs)
-        stores = tuple(self._stores(block, read))
-        if block.end is not None and block.end.position is None:
-            return Block(graph, stores, None, block.end.updates)
+        assert block.end is not None
+        stores, pops = tuple(self._stores(block, read)), self._pops(block, read)
+        if block.end.position is None:
+            return Block(graph, stores, pops=pops, updates=block.end.updates)
         no, yes = (None if b is None else numbers[b] for b in self._successors(name))
-        return Block(graph, stores, (yes, no))
+        return Block(graph, stores, tuple(self._pushes(name, read)), pops, (yes, no))
 
 
 def _truth(predicate: Node) -> Node:

@@ -28,6 +28,10 @@ class Knowledge:
     # position -> slots that may lie in memory that was there before the call
     given: defaultdict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
     above: dict[int, frozenset[int]] = field(default_factory=dict)  # position -> blocks on every way to it
+    # position -> the blocks that lead to it, where ``backward()`` may come back to it
+    entries: defaultdict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
+    repeated: set[int] = field(default_factory=set)  # blocks, and minus positions, that a call may come to again
+    obstacle: str = ""  # why ways on which gradients are followed stand apart
     grew: bool = False  # something was added since this was last set
 
     def number(self, key: Hashable) -> int:
@@ -37,6 +41,29 @@ class Knowledge:
         if one not in known:
             known.add(one)
             self.grew = True
+
+    def enter(self, position: int, block: int) -> None:
+        """A block leads to a position."""
+        if block not in self.entries[position]:
+            self.entries[position].append(block)
+            self.grew = True
+
+    def learn_repeated(self, found: set[int]) -> None:
+        if not found <= self.repeated:
+            self.repeated |= found
+            self.grew = True
+
+    def stand_apart(self, obstacle: str) -> None:
+        """No ways join on which gradients are followed."""
+        self.obstacle = self.obstacle or obstacle
+        for known in (self.apart, self.split, self.parts):
+            known.clear()
+        self.forget()
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why some loops are not loops of the flow."""
+        return [*self.unrolled.values(), *([self.obstacle] if self.obstacle else [])]
 
     def set_apart(self, *positions: int) -> NoReturn:
         """What rested on these positions being shared goes wrong. Raises in any case."""
@@ -66,7 +93,7 @@ class Knowledge:
 
     def forget(self) -> None:
         """What was learnt about ways is void once positions or numbers are treated otherwise."""
-        for known in (self.changing, self.lost, self.given, self.above):
+        for known in (self.changing, self.lost, self.given, self.above, self.entries, self.repeated):
             known.clear()
 
 

@@ -22,6 +22,7 @@ class Path:
     leaves: dict[Node, Node]  # provisional leaf -> what it is
     origins: dict[Node, Origin]  # leaf -> where the parameter or captured array lies
     updates: tuple[Node, ...] = ()  # provisional leaves whose new values are the last outputs
+    obstacle: str = ""  # why ways back over decisions cannot join
     knowledge: Knowledge = field(default_factory=Knowledge)  # of the flow that begins with this path
 
 
@@ -35,6 +36,35 @@ class Decision:
     point: Point
     position: int  # how many nodes were recorded before
     source: Source | None
+    follows: bool = False  # gradients, so that ``backward()`` may come back to it
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A gradient that ``backward()`` has not followed further yet."""
+
+    slot: int | None  # that held the value of which it is, where a decision was taken
+    value: Node | None  # of which it is, if that is known
+    part: int  # which of several results of an operator it is of
+    node: Node
+
+
+@dataclass(frozen=True)
+class Retrace:
+    """``backward()`` goes back over a decision: NOTE [going back] in ``tracer/recording/retracing.py``."""
+
+    decision: int  # which event it is
+    pending: tuple[Pending, ...]
+    point: Point  # where ``backward()`` is called
+    begin: int  # how many nodes were recorded before it was
+    position: int
+
+
+@dataclass(frozen=True)
+class Retraced:
+    """``backward()`` has come to its end."""
+
+    position: int
 
 
 @dataclass(frozen=True)
@@ -56,4 +86,4 @@ class Write:
     source: Source | None
 
 
-Event = Decision | Use | Write
+Event = Decision | Retrace | Retraced | Use | Write

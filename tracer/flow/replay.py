@@ -10,22 +10,35 @@ value in Python that is a register now, the position must stand apart, or the in
 All this is learnt by replaying every path onto the blocks until nothing new is learnt: first as if all could be shared.
 Where a path then disagrees with the blocks (the same decisions, other operators), Python did something that was not
 seen, and the path is refused.
+
+NOTE [retraced stretches]
+``backward()`` goes back over a position from what lay behind it to the stretch that led there. Where several blocks do,
+which one it was is a decision on the way back: blocks push on the *entrance* of a position which of its entries they are.
+All that ``backward()`` will do before the next such decision follows from this and from the gradients that are pending, so
+these make up the key of the position on the way back, and their values are slots of it. A block that goes back through
+another one (``retraced``) reads what that one saw: by its register, where neither can have changed since, else from a
+stack (``kept``), on which the other block leaves it and from which all blocks that go back through it take it off.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from blockfuse.ir.builder import node_of
 from blockfuse.ir.errors import TraceError
 from blockfuse.ir.flow import Flow
 from blockfuse.ir.graph import Node, Source, constant, literal
 from blockfuse.ir.lowering import Movement
+from blockfuse.ir.operators.pointwise import equal
 from blockfuse.ir.passes.dedupe import frozen
 from blockfuse.tracer.flow.assembly import Assembly, End, Growing
-from blockfuse.tracer.flow.knowledge import LearntMoreError
+from blockfuse.tracer.flow.knowledge import Knowledge, LearntMoreError
 from blockfuse.tracer.flow.origins import Origin
-from blockfuse.tracer.flow.path import Decision, Path, Use
+from blockfuse.tracer.flow.path import Decision, Path, Pending, Retrace, Retraced, Use
+from blockfuse.tracer.flow.trail import Passed, Seen, Trail
 from blockfuse.tracer.frames.program_points import Point, Slot, Waiting
 
 _MAX_REPLAYS = 500  # of all paths, until nothing new is learnt
@@ -38,13 +51,32 @@ def flow_of(paths: list[Path]) -> tuple[Flow, list[Origin], list[str]]:
     The paths are of one signature and one state of Python. Raises TraceError where they disagree.
     """
     knowledge = paths[0].knowledge
+    goes_back = any(isinstance(e, Retrace) for p in paths for e in p.events)
+    obstacle = next((p.obstacle for p in paths if p.obstacle), "")
+    if goes_back and obstacle:
+        knowledge.stand_apart(obstacle)
+    try:
+        return _put_together(paths, knowledge, goes_back and not knowledge.obstacle)
+    except TraceError as error:
+        if not goes_back or knowledge.obstacle:
+            raise
+        knowledge.stand_apart(str(error))
+        return _put_together(paths, knowledge, goes_back=False)
+
+
+def _put_together(
+    paths: list[Path], knowledge: Knowledge, goes_back: bool
+) -> tuple[Flow, list[Origin], list[str]]:
+    """goes_back: whether ways back join, see NOTE [retraced stretches]."""
     for _ in range(_MAX_REPLAYS):
         knowledge.grew = False
         assembly = Assembly(paths[0].arguments, knowledge)
         try:
             for path in paths:
-                Replay(assembly, path).run()
+                Replay(assembly, path, goes_back).run()
             _agree(assembly.agrees)
+            if goes_back:
+                knowledge.learn_repeated(assembly.repeated())
         except LearntMoreError:
             knowledge.forget()
             continue
@@ -52,7 +84,7 @@ def flow_of(paths: list[Path]) -> tuple[Flow, list[Origin], list[str]]:
             if not knowledge.grew:
                 raise
         if not knowledge.grew:
-            return assembly.flow(), list(assembly.origins.values()), list(knowledge.unrolled.values())
+            return assembly.flow(), list(assembly.origins.values()), knowledge.reasons
     raise TraceError("the ways through forward are too entangled")
 
 
@@ -69,8 +101,13 @@ class Gone:
 class Replay:
     """One path walked over the blocks of an assembly, adding those that are new."""
 
-    def __init__(self, assembly: Assembly, path: Path) -> None:
+    def __init__(self, assembly: Assembly, path: Path, goes_back: bool) -> None:
         self.assembly, self.path, self.knowledge = assembly, path, assembly.knowledge
+        self.goes_back = goes_back
+        self.trail = Trail[Node | Gone]()
+        self.back: int | None = None  # the stretch that ``backward()`` goes through
+        self.begin = 0  # how many nodes were computed when it began
+        self.index = {node: n for n, node in enumerate(path.sequence)} if goes_back else {}
         self.value: dict[Node, Node | Gone] = dict(zip(path.arguments, assembly.arguments, strict=True))
         # recorded node -> the block that computes it, or minus the position that stores it
         self.home: dict[Node, int] = {}
@@ -89,11 +126,15 @@ class Replay:
 
     def run(self) -> None:
         start = 0
-        for event in self.path.events:
+        for number, event in enumerate(self.path.events):
             self._compute(self.path.sequence[start : event.position])
             start = event.position
             if isinstance(event, Decision):
-                self._decide(event)
+                self._decide(number, event)
+            elif isinstance(event, Retrace):
+                self._retrace(event)
+            elif isinstance(event, Retraced):
+                self.back = None
             elif isinstance(event, Use):
                 self._use(event.node, event.what, event.source)
             else:
@@ -103,12 +144,14 @@ class Replay:
             self._own(output)
         outputs = tuple(self._read(o) for o in self.path.outputs)
         self._end(End(None, outputs=outputs, updates=tuple(self._read(u) for u in self.path.updates)))
+        self.assembly.longest = max(self.assembly.longest, *Counter(self.trail.blocks).values())
 
     # -- blocks ----------------------------------------------------------------------------------------------
 
     def _begin(self, name: int) -> None:
         self.name, self.cursor, self.seen = name, 0, 0
         self.block = self.assembly.blocks.setdefault(name, Growing())
+        self.trail.blocks.append(name)
 
     def _compute(self, nodes: tuple[Node, ...]) -> None:
         for node in nodes:
@@ -143,8 +186,21 @@ class Replay:
     # -- values ----------------------------------------------------------------------------------------------
 
     def _hold(self, node: Node, value: Node, home: int) -> None:
+        self._remember(node)
         self.value[node], self.home[node] = value, home
         self.held.setdefault(home, []).append(node)
+
+    def _lose(self, node: Node, position: int) -> None:
+        self._remember(node)
+        self.value[node] = Gone(position)
+        self.home.pop(node, None)
+
+    def _remember(self, node: Node) -> None:
+        """A value is about to be seen otherwise."""
+        if node in self.value:
+            self.trail.changes(node, Seen(self.value[node], self.home.get(node)))
+        else:
+            self.trail.made(node)
 
     def _known(self, node: Node) -> Node:
         """A recorded value as it is computed or stored."""
@@ -155,10 +211,31 @@ class Replay:
 
     def _read(self, node: Node) -> Node:
         """A recorded value as the present block sees it: its own, a leaf, a register or a constant."""
-        found, home = self._known(node), self.home.get(node)
-        if home is None or home == self.name or home < 0 or found.operator is constant:
+        if self.back is not None and self.index.get(node, self.begin) < self.begin:
+            return self._recalled(node, self.back)
+        return self._read_in(self.name, self._known(node), self.home.get(node))
+
+    def _read_in(self, name: int, found: Node, home: int | None) -> Node:
+        """What lies at ``home`` as a block sees it."""
+        if home is None or home == name or home < 0 or found.operator is constant:
             return found
         return self.assembly.export(found, self.assembly.blocks[home])
+
+    def _recalled(self, node: Node, stretch: int) -> Node:
+        """A value as the block saw it through which ``backward()`` goes: NOTE [retraced stretches]."""
+        node, name = self.trail.source_of(node, stretch), self.trail.blocks[stretch]
+        if not self.trail.was_there(node, stretch):
+            raise TraceError("backward() reads what a later round of a loop computed")
+        seen = self.trail.seen(node, stretch) or Seen(self.value.get(node, node), self.home.get(node))
+        if isinstance(seen.value, Gone):
+            return self.knowledge.set_apart(seen.value.position)
+        if seen.value.operator is constant:
+            return self.assembly.constant(seen.value)
+        if seen.home is None or (seen.home in self.above and seen.home not in self.knowledge.repeated):
+            return self._read_in(self.name, seen.value, seen.home)
+        return self.assembly.keep(
+            self._read_in(name, seen.value, seen.home), self.assembly.blocks[name]
+        )
 
     def _use(self, node: Node, what: str, source: Source | None) -> None:
         """What Python used must be a constant, not what a register holds."""
@@ -179,7 +256,7 @@ class Replay:
 
     # -- positions -------------------------------------------------------------------------------------------
 
-    def _decide(self, decision: Decision) -> None:
+    def _decide(self, number: int, decision: Decision) -> None:
         point = decision.point
         if decision.on_induction and self._known(decision.predicate).operator is constant:
             self._see(point)
@@ -187,10 +264,68 @@ class Replay:
         for slot in point.slots:
             if slot.induction is not None and slot.induction.variable in self.knowledge.unrolled:
                 self._use(slot.node, self.knowledge.unrolled[slot.induction.variable], None)
-        position, is_apart = self._position(point)
+        position, is_apart = self._position(point, apart=decision.follows and not self.goes_back)
+        if decision.follows and self.goes_back:
+            self.knowledge.enter(position, self.name)
+            self.trail.passed[number] = Passed(position, self.trail.stretch)
+        self._go(position, is_apart, decision)
+
+    def _go(self, position: int, is_apart: bool, decision: Decision) -> None:
         # Only one block leads to a position apart: nothing differs there but dead variables of frames that wait.
-        self._arrive(position, () if is_apart else point.slots, decision)
+        self._arrive(position, () if is_apart else decision.point.slots, decision)
         self._begin(self.knowledge.number((position, decision.outcome)))
+
+    # -- ways back -------------------------------------------------------------------------------------------
+
+    def _retrace(self, event: Retrace) -> None:
+        """``backward()`` goes back over a decision."""
+        passed = self.trail.passed.get(event.decision)
+        if passed is None:  # it turned out to be none
+            return
+        self.back, self.begin = None, event.begin
+        came, entries = self.trail.blocks[passed.stretch], self.knowledge.entries[passed.position]
+        if len(entries) > 1:
+            self._ask(event, passed, entries)
+        if came not in self.block.retraced:
+            self.block.retraced.append(came)
+        self.back = passed.stretch
+
+    def _ask(self, event: Retrace, passed: Passed, entries: list[int]) -> None:
+        """From which of its entries a position was reached, one after the other; the last is what is left."""
+        if passed.position not in self.block.asked:
+            self.block.asked.append(passed.position)
+        index = entries.index(self.trail.blocks[passed.stretch])
+        entrance, pending = self.assembly.entrance(passed.position), self._pending(event.pending)
+        for number in range(min(index + 1, len(entries) - 1)):
+            predicate = node_of(equal, (entrance, literal(number, entrance.dtype)), {}, None)
+            self._compute((predicate,))
+            point = replace(
+                event.point,
+                frames=(*event.point.frames, ("back", passed.position, number)),
+                slots=(*event.point.slots, *pending),
+            )
+            self._go(*self._position(point), Decision(predicate, number == index, False, point, 0, None))
+
+    def _pending(self, gradients: tuple[Pending, ...]) -> list[Slot]:
+        """Slots of pending gradients, in an order that does not depend on the way."""
+        keyed = sorted(((self._key_of(g), g.part, g.node) for g in gradients), key=lambda k: repr(k[:2]))
+        shared: dict[Node, int] = {}  # gradients of several values may be one array
+        return [
+            Slot(("gradient", key, part, shared.setdefault(node, n), node.type), node)
+            for n, (key, part, node) in enumerate(keyed)
+        ]
+
+    def _key_of(self, gradient: Pending) -> Hashable:
+        """Of which value a gradient is."""
+        value = gradient.value
+        if gradient.slot is not None or value is None:
+            return "slot", gradient.slot
+        if value in self.holders:
+            return "held", self.holders[value]
+        known, home = self._known(value), self.home.get(value)
+        if home is None or home < 0:
+            return "leaf", known.attrs.get("name")
+        return "made", home, self.assembly.blocks[home].nodes.index(known)
 
     def _see(self, point: Point) -> list[tuple[int, int]]:
         """The tokens of the frames that wait: where they were first seen as they are."""
@@ -198,7 +333,7 @@ class Replay:
         self.seen += 1
         return [self.tokens.setdefault(number, (self.name, self.seen)) for number in waiting]
 
-    def _position(self, point: Point) -> tuple[int, bool]:
+    def _position(self, point: Point, apart: bool = False) -> tuple[int, bool]:
         """The number of a position, and whether it is the same as no other."""
         tokens = iter(self._see(point))
         frames = tuple((next(tokens), f.values) if isinstance(f, Waiting) else f for f in point.frames)
@@ -207,7 +342,7 @@ class Replay:
         if position in self.knowledge.split:
             position = self.knowledge.number((position, tuple(map(self._is_given, point.slots))))
             self.knowledge.parts.add(position)
-        if point.apart or position in self.knowledge.apart:
+        if apart or point.apart or position in self.knowledge.apart:
             return self.knowledge.number(("after", self.name)), True
         return position, False
 
@@ -238,12 +373,10 @@ class Replay:
         for home in [h for h in self.held if h not in self.above]:
             for node in self.held.pop(home):
                 if self.home.get(node) == home:
-                    self.value[node] = Gone(position)
-                    del self.home[node]
+                    self._lose(node, position)
         for n in knowledge.lost[position]:
             if not isinstance(self.value.get(slots[n].node), Gone):
-                self.value[slots[n].node] = Gone(position)
-                self.home.pop(slots[n].node, None)
+                self._lose(slots[n].node, position)
         for n, register in zip(carried, registers, strict=True):
             self._hold(slots[n].node, register, -position)
         self.above |= {-position}

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy
 
 from blockfuse.array import stamps
+from blockfuse.array.history import standing
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.pytree import ATOMS
 from blockfuse.ir.graph import Node
@@ -54,7 +55,9 @@ class StackKeys:
     """Takes the points of one path."""
 
     def __init__(self, arrays: Arrays, induction: Induction) -> None:
-        self.arrays, self.induction = arrays, induction
+        self.known, self.induction = arrays, induction
+        self.follows = False  # gradients, so that it matters how arrays stand to what is recorded
+        self.arrays: list[ndarray] = []  # that the first slots of the last point hold
         self.time = 0  # how many points were taken
         self._before: list[tuple[types.FrameType, int]] = []  # frames of the point before, and their numbers
         self._since: list[int] = []  # number of a waiting frame -> time when it was first seen
@@ -67,7 +70,7 @@ class StackKeys:
         """
         frames = _frames(outermost)
         numbers = self._numbers(frames)
-        view = _Variables(self.arrays, self.induction, self._marks)
+        view = _Variables(self.known, self.induction, self._marks)
         keys: list[Hashable] = []
         hidden: set[int] = set()
         for n, frame in enumerate(frames):
@@ -78,10 +81,11 @@ class StackKeys:
             )
             plain = view.plain(n, frame, operands)
             keys.append(Waiting(numbers[n], Key(view.waiting(n, frame))) if plain is None else Key(plain))
-            hidden |= set() if plain is not None else self.arrays.writes_since(self._since[numbers[n]])
+            hidden |= set() if plain is not None else self.known.writes_since(self._since[numbers[n]])
         apart = any(f.f_code.co_flags & _RESUMED for f in frames) or not hidden <= view.arrays.keys()
         self.time += 1
-        return Point(tuple(keys), view.slots(), apart)
+        self.arrays = [array for _, array in view.arrays.values()]
+        return Point(tuple(keys), view.slots(self.follows), apart)
 
     def _numbers(self, frames: list[types.FrameType]) -> list[int]:
         """A number for each frame that it keeps as long as it has not moved."""
@@ -141,13 +145,14 @@ class _Variables:
         """All variables of a frame that waits, as far as they can be compared: an array may also be on its stack."""
         return self._values(number, frame, dict(sorted(frame.f_locals.items())))
 
-    def slots(self) -> tuple[Slot, ...]:
+    def slots(self, follows: bool) -> tuple[Slot, ...]:
         owners: dict[int, int] = {}
         slots = []
         for names, array in self.arrays.values():
             group = owners.setdefault(id(stamps.owner_of(array._data)), len(owners))
             node = self.known.node_of(array)
-            key = (tuple(names), node.type, group, array._data.base is not None)
+            history = standing(array) if follows else ()
+            key = (tuple(names), node.type, group, array._data.base is not None, history)
             slots.append(Slot(Key(key), node, self.known.shares_given_memory(array)))
         return (*slots, *self._induction_slots)
 

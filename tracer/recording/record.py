@@ -201,6 +201,7 @@ def _finish(recording: Recording, recorder: Recorder, result: Any) -> None:
         leaves,
         origins,
         recorder.memory.updated_leaves(),
+        recorder.obstacle,
     )
 
 

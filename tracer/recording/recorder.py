@@ -9,7 +9,6 @@ from __future__ import annotations
 import types
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from threading import get_ident
 from typing import Any
 
@@ -23,6 +22,7 @@ from blockfuse.ir import interpreter
 from blockfuse.ir.builder import operands_as_nodes
 from blockfuse.ir.errors import TraceError
 from blockfuse.ir.graph import Node, Source, argument, constant, leaf, literal, ordered
+from blockfuse.ir.interpreter import Retracing
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.operators import movement, pointwise
 from blockfuse.ir.types import TensorType, type_of
@@ -38,8 +38,10 @@ from blockfuse.tracer.certificate.traced_numbers import (
 from blockfuse.tracer.certificate.witness import unwatched
 from blockfuse.tracer.flow.path import Decision, Event, Use, Write
 from blockfuse.tracer.frames.induction import InductionTracker
+from blockfuse.tracer.frames.program_points import Point
 from blockfuse.tracer.frames.stack_keys import StackKeys
 from blockfuse.tracer.recording.memory import Memory
+from blockfuse.tracer.recording.retracing import Crossings
 
 DECISION = "bool()"  # the escape that says which way a path goes
 _MAX_DECISIONS = 2048  # on one path; more are not worth a program
@@ -51,7 +53,8 @@ class Recorder(Eager):
 
     NOTE [gradients and joins]
     How many rounds a loop went, and which branch was taken, decides what ``backward`` will do, and no variable of Python
-    says so: once gradients are followed no two ways join, and no loop closes.
+    says so. But ``backward`` asks for it when it comes there (NOTE [going back] in ``retracing.py``), so ways may join
+    also while gradients are followed, where arrays stand alike to what is recorded.
     """
 
     recording = True
@@ -61,7 +64,6 @@ class Recorder(Eager):
         self.problem = ""
         self.failure: Exception | None = None  # of ours; the call itself went on
         self._writing = _Writing(self)
-        self._follows = False  # gradients
         self._updating = 0  # the thread that is writing to an array that was there before
         self.pulled: list[ndarray] | None = (
             None  # gradients that were recorded behind the call, where they are wanted
@@ -87,6 +89,7 @@ class Recorder(Eager):
         self.escaped: list[tuple[Node, Source | None]] = []
         self._fixed: set[Node] = set()  # values that depend on constants only
         self._stack = StackKeys(self.memory, self.induction)
+        self._crossings = Crossings(self.memory, self.events)
 
     # -- what the program does -------------------------------------------------------------------------------
 
@@ -183,15 +186,19 @@ class Recorder(Eager):
         if len(self.events) >= _MAX_EVENTS:
             self._stop("counts too many rounds")
             return
+        here = self._here(on_induction)
+        position, source = len(self.sequence), source or user_source()
+        follows = self._stack.follows
+        self.events.append(Decision(predicate, outcome, on_induction, here, position, source, follows))
+        if follows:
+            with unwatched():
+                self._crossings.add(self._stack.arrays)
+
+    def _here(self, on_induction: bool = False) -> Point:
         with unwatched():
             here = self._stack.here(self.outermost, on_induction)
-            if self._follows:
-                here = replace(here, apart=True)
         self.memory.time = self._stack.time
-        position = len(self.sequence)
-        self.events.append(
-            Decision(predicate, outcome, on_induction, here, position, source or user_source())
-        )
+        return here
 
     def use(self, node: Node, what: str) -> None:
         """Python used the value of a node that is a constant of this path."""
@@ -218,7 +225,20 @@ class Recorder(Eager):
 
     def follow(self) -> None:
         """See NOTE [gradients and joins]."""
-        self._follows = True
+        self._stack.follows = True
+
+    def retracing(self, obstacle: str) -> Retracing | None:
+        """See NOTE [going back]."""
+        if self.problem or not self._crossings.left:
+            return None
+        with self._writing:
+            return self._crossings.walk(obstacle, self._here(), self.sequence)
+        return None
+
+    @property
+    def obstacle(self) -> str:
+        """Why ways back cannot join."""
+        return self._crossings.obstacle
 
     def visit(self, block: Any) -> None:
         self.visited.append(block)
