@@ -10,8 +10,8 @@ from blockfuse.array import stamps
 from blockfuse.array.memory import note_view
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir import interpreter
-from blockfuse.ir.interpreter import Retracing
 from blockfuse.ir.errors import DTypeError
+from blockfuse.ir.interpreter import Retracing
 from blockfuse.ir.operator import Operator
 
 

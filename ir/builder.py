@@ -8,9 +8,9 @@ from typing import Any
 import numpy
 
 from blockfuse.ir import interpreter
-from blockfuse.ir.interpreter import Retracing
 from blockfuse.ir.errors import TraceError
 from blockfuse.ir.graph import Node, Source, literal
+from blockfuse.ir.interpreter import Retracing
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.operators import pointwise, reductions
 

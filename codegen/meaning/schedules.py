@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 import numpy
@@ -51,6 +52,7 @@ class _Call:
     ) -> None:
         self.schedule, self.kernels, self.watch = schedule, kernels, watch
         self.items = self._items(arguments)
+        self.below: dict[int, list[Memory]] = defaultdict(list)  # a stack -> what lies below the value on top
         self.memories = [self._memory(buffer, arguments, parameters) for buffer in schedule.buffers]
         self.parameters = parameters
         if schedule.fault is not None:
@@ -80,6 +82,10 @@ class _Call:
         number: int | None = 0
         while number is not None:
             block = self.schedule.blocks[number]
+            for stack in block.pops:
+                if not self.below[stack]:
+                    raise MeaningError("it takes a value off an empty stack")
+                self.memories[stack] = self.below[stack].pop()
             for index in range(block.first, block.end):
                 if index == block.commit:
                     self._commit()
@@ -89,6 +95,8 @@ class _Call:
             self._exchange(block)
             if block.successors is None:
                 return self._given_back()
+            if not self._push(block):
+                return None
             number = block.successors[0 if decision else 1]
         return None
 
@@ -98,6 +106,14 @@ class _Call:
         for number in self.schedule.updates:
             value = self.parameters[self.schedule.buffers[number].number]
             self.memories[number] = given(value, is_written=True)
+
+    def _push(self, block: BlockSchedule) -> bool:
+        """Whether there is room for another value on each stack."""
+        for stack in block.pushes:
+            self.below[stack].append(self.memories[stack])
+            buffer = self.schedule.buffers[stack]
+            self.memories[stack] = unwritten(buffer.type.size, buffer.type.dtype.name)
+        return all(len(self.below[stack]) < self.schedule.buffers[stack].room for stack in block.pushes)
 
     def _exchange(self, block: BlockSchedule) -> None:
         for register, value in block.stores:

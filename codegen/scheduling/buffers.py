@@ -17,6 +17,7 @@ class BufferKind(Enum):
     RESULT = "result"
     WORKSPACE = "workspace"  # memory of the program, for as long as some step needs the value
     REGISTER = "register"  # memory of the program, for as long as the call
+    STACK = "stack"  # of the program for many values; the buffer is the one on top (NOTE [stacks])
     STRIP = "strip"  # memory of a thread, see ``steps.Strip``
 
     @property
@@ -37,7 +38,7 @@ class BufferKind(Enum):
     @property
     def is_planned(self) -> bool:
         """Whether it lies in the workspace of the program."""
-        return self in (BufferKind.WORKSPACE, BufferKind.REGISTER)
+        return self in (BufferKind.WORKSPACE, BufferKind.REGISTER, BufferKind.STACK)
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,23 @@ class Buffer:
     offset: int = 0
     made_by_host: bool = False  # NumPy allocates it
     rows_per_item: int = 0  # of the leading axis, where it grows with the items of the batch
+    room: int = 1  # values of a stack
 
     def __str__(self) -> str:
         grows = f", {self.rows_per_item} * items" if self.rows_per_item else ""
+        grows += f", room for {self.room}" if self.kind is BufferKind.STACK else ""
         index = self.number if self.kind.is_numbered else self.offset
         return f"{self.name} = {self.kind.value}[{index}] {self.type}{grows}"
+
+    @property
+    def step(self) -> int:
+        """Bytes from one value of a stack to the next."""
+        return rounded(self.type.nbytes, ALIGNMENT)
+
+    @property
+    def reserved(self) -> int:
+        """Bytes of memory, where it does not grow."""
+        return self.room * self.step if self.kind is BufferKind.STACK else self.type.nbytes
 
     def shape_for(self, items: int) -> tuple[int, ...]:
         """The shape of the value for a batch of so many items."""
@@ -97,7 +110,7 @@ def planned(
     batch: the number of items for which the types are.
     """
     result, word = list(buffers), alignment // ITEMS
-    fixed = arena(result, lives, lambda _, b: None if b.rows_per_item else rounded(b.type.nbytes, alignment))
+    fixed = arena(result, lives, lambda _, b: None if b.rows_per_item else rounded(b.reserved, alignment))
     growing = arena(
         result, lives, lambda _, b: rounded(b.type.nbytes // batch, word) if b.rows_per_item else None
     )
@@ -105,14 +118,14 @@ def planned(
 
 
 def arena(buffers: list[Buffer], lives: Lives, size_of: Callable[[int, Buffer], int | None]) -> int:
-    """Registers side by side, then first fit among what lives at the same time; the size of it all.
+    """Registers and stacks side by side, then first fit among what lives at the same time; the size of it all.
 
     size_of: number and buffer -> its size, or None where it lies elsewhere.
     """
     registers = 0
     for number, buffer in enumerate(buffers):
         size = size_of(number, buffer)
-        if buffer.kind is BufferKind.REGISTER and size is not None:
+        if buffer.kind in (BufferKind.REGISTER, BufferKind.STACK) and size is not None:
             buffers[number] = replace(buffer, offset=registers)
             registers += size
     placed: list[tuple[int, int, int, int]] = []  # first step, last step, start, end

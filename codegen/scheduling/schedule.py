@@ -17,6 +17,8 @@ class BlockSchedule:
     first: int
     end: int
     stores: tuple[tuple[int, int], ...] = ()  # (register, buffer): the two exchange their memory
+    pushes: tuple[int, ...] = ()  # stacks on which the block has put a value
+    pops: tuple[int, ...] = ()  # stacks off which it takes one before it begins
     predicate: int | None = None  # the buffer of the bool that decides what is next; None where the call ends
     successors: Successors | None = None  # blocks; None in it: unknown
     # the first step that may write to parameters, NOTE [the commit]; None where the block writes to none
@@ -61,6 +63,8 @@ class Schedule:
                 lines += ["commit:"] * (index == block.commit)
                 lines += self.steps[index].lines(self.buffers)
             lines += [f"  {self.buffers[r].name} <-> {self.buffers[v].name}" for r, v in block.stores]
+            lines += [f"  push {self.buffers[s].name}" for s in block.pushes]
+            lines += [f"  popped {self.buffers[s].name}" for s in block.pops]
             if block.predicate is not None:
                 lines.append(f"  {self.buffers[block.predicate].name}: {block.successors}")
         return "\n".join(lines)

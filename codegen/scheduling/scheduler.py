@@ -43,6 +43,7 @@ class _Scheduler:
     fault: int | None = None
 
     def finished(self, flow: Flow) -> Schedule:
+        self.values.stacks = dict.fromkeys(flow.stacks, flow.room)
         blocks = tuple(self._block(b) for b in flow.blocks)
         buffers, workspace = planned(self.values.buffers, lives_of(self.steps))
         parameters = tuple(self.values.parameters)
@@ -53,12 +54,14 @@ class _Scheduler:
 
     def _block(self, block: Block) -> BlockSchedule:
         graph, values, first = block.graph, self.values, len(self.steps)
-        for leaf in (*graph.inputs, *block.stores):
+        for leaf in (*graph.inputs, *block.stores, *block.pushes):
             if leaf not in values:
                 values.add_input(leaf)
         ends, updates = block.successors is None, block.updates if self.machine.writes_updates else ()
-        stored, rest = graph.outputs[: len(block.stores)], graph.outputs[len(block.stores) :]
+        stored, pushed = graph.outputs[: len(block.stores)], graph.outputs[len(block.stores) : block.kept]
+        rest = graph.outputs[block.kept :]
         results = rest[: len(rest) - len(updates)] if ends else ()
+        values.pushed = dict(zip(pushed, block.pushes, strict=True))
         values.results = {node: n for n, node in enumerate(results)}
         values.kept = {*stored, *(() if ends else rest)} - values.results.keys()
         self.read = {operand for node in graph.nodes for operand in node.operands}
@@ -75,6 +78,8 @@ class _Scheduler:
             first,
             len(self.steps),
             tuple(zip(registers, (values[node].buffer for node in stored), strict=True)),
+            tuple(values[leaf].buffer for leaf in block.pushes),
+            tuple(values[leaf].buffer for leaf in block.pops),
             None if ends else values[rest[-1]].buffer,
             block.successors,
             first + commit if updates else None,
@@ -215,9 +220,13 @@ class _Scheduler:
     def _host_call(self, node: Node) -> None:
         seen = [self.values[operand] for operand in node.operands]
         operands = tuple((location.buffer, location.layout) for location in seen)
-        result = self.values.add_computed(node, made_by_host=True)
+        made = Node(node.operator, (), node.attrs, node.type) if node in self.values.pushed else node
+        result = self.values.add_computed(made, made_by_host=True)
         source = str(node.source) if node.source else ""
         self.steps.append(HostCall(node.operator, node.attrs, operands, result, source))
+        if made is not node:  # NumPy does not write on stacks
+            target = Location(self.values.add_computed(node), row_major(node.shape))
+            self._copy(self.values[made], node.type, target, node.dtype)
 
 
 _Scheduling = Callable[[_Scheduler, Node], None]

@@ -25,6 +25,10 @@ class Values:
     buffers: list[Buffer] = field(default_factory=list)
     parameters: list[Node] = field(default_factory=list)
     locations: dict[Node, Location] = field(default_factory=dict)
+    stacks: dict[Node, int] = field(default_factory=dict)  # leaf -> its room
+    pushed: dict[Node, Node] = field(
+        default_factory=dict
+    )  # of the present block: output -> the stack that takes it
     results: dict[Node, int] = field(default_factory=dict)  # of the present block: output -> which result
     kept: set[Node] = field(default_factory=set)  # of the present block: outputs that outlive its steps
     result_buffers: dict[int, int] = field(default_factory=dict)  # result -> its buffer, shared by all ends
@@ -39,6 +43,8 @@ class Values:
         name = node.attrs["name"]
         if node.operator is argument:
             self._add(node, BufferKind.ARGUMENT, name, number=self._count(BufferKind.ARGUMENT))
+        elif node in self.stacks:
+            self._add(node, BufferKind.STACK, name, room=self.stacks[node])
         elif node.operator is carried:
             self._add(node, BufferKind.REGISTER, name)
         else:
@@ -50,6 +56,9 @@ class Values:
 
     def add_computed(self, node: Node, made_by_host: bool = False) -> int:
         """The buffer of what some step will compute."""
+        if node in self.pushed:
+            self.locations[node] = self.locations[self.pushed[node]]
+            return self.locations[node].buffer
         if node in self.results:
             return self._add_result(node, self.results[node], made_by_host)
         kind = BufferKind.REGISTER if node in self.kept else BufferKind.WORKSPACE
@@ -70,9 +79,15 @@ class Values:
         return self.result_buffers[number]
 
     def _add(
-        self, node: Node, kind: BufferKind, name: str, number: int = 0, made_by_host: bool = False
+        self,
+        node: Node,
+        kind: BufferKind,
+        name: str,
+        number: int = 0,
+        made_by_host: bool = False,
+        room: int = 1,
     ) -> int:
-        self.buffers.append(Buffer(name, node.type, kind, number, made_by_host=made_by_host))
+        self.buffers.append(Buffer(name, node.type, kind, number, made_by_host=made_by_host, room=room))
         self.locations[node] = Location(len(self.buffers) - 1, row_major(node.shape))
         return len(self.buffers) - 1
 

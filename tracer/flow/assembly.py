@@ -43,7 +43,9 @@ class Growing:
     end: End | None = None
     kept: dict[Node, Node] = field(default_factory=dict)  # what ways back read of it -> its stack
     retraced: list[int] = field(default_factory=list)  # blocks through which it goes back
-    asked: list[int] = field(default_factory=list)  # positions of which it must know from which block they were reached
+    asked: list[int] = field(
+        default_factory=list
+    )  # positions of which it must know from which block they were reached
 
 
 class Assembly:
@@ -58,8 +60,11 @@ class Assembly:
         # register -> position, slot, what counts there
         self.carriers: dict[Node, tuple[int, int, InductionVariable | None]] = {}
         self.exported: dict[Node, Node] = {}  # register -> the value that it holds
+        self.goes_back = False  # over some decision
         self.longest = 0  # how often a path comes to one block
-        self.entrances: dict[int, Node] = {}  # position -> the stack that says from which block it was reached
+        self.entrances: dict[
+            int, Node
+        ] = {}  # position -> the stack that says from which block it was reached
         self._registers: dict[tuple[int, int], Node] = {}
         self._leaves: dict[tuple[int, bool], Node] = {}  # key of an origin -> its leaf
         self._constants: dict[Any, Node] = {}  # bits -> the one node with them

@@ -30,7 +30,9 @@ class Knowledge:
     above: dict[int, frozenset[int]] = field(default_factory=dict)  # position -> blocks on every way to it
     # position -> the blocks that lead to it, where ``backward()`` may come back to it
     entries: defaultdict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
-    repeated: set[int] = field(default_factory=set)  # blocks, and minus positions, that a call may come to again
+    repeated: set[int] = field(
+        default_factory=set
+    )  # blocks, and minus positions, that a call may come to again
     obstacle: str = ""  # why ways on which gradients are followed stand apart
     grew: bool = False  # something was added since this was last set
 

@@ -51,31 +51,27 @@ def flow_of(paths: list[Path]) -> tuple[Flow, list[Origin], list[str]]:
     The paths are of one signature and one state of Python. Raises TraceError where they disagree.
     """
     knowledge = paths[0].knowledge
-    goes_back = any(isinstance(e, Retrace) for p in paths for e in p.events)
     obstacle = next((p.obstacle for p in paths if p.obstacle), "")
-    if goes_back and obstacle:
+    if obstacle:
         knowledge.stand_apart(obstacle)
     try:
-        return _put_together(paths, knowledge, goes_back and not knowledge.obstacle)
+        return _put_together(paths, knowledge)
     except TraceError as error:
-        if not goes_back or knowledge.obstacle:
+        if knowledge.obstacle or not any(isinstance(e, Retrace) for p in paths for e in p.events):
             raise
         knowledge.stand_apart(str(error))
-        return _put_together(paths, knowledge, goes_back=False)
+        return _put_together(paths, knowledge)
 
 
-def _put_together(
-    paths: list[Path], knowledge: Knowledge, goes_back: bool
-) -> tuple[Flow, list[Origin], list[str]]:
-    """goes_back: whether ways back join, see NOTE [retraced stretches]."""
+def _put_together(paths: list[Path], knowledge: Knowledge) -> tuple[Flow, list[Origin], list[str]]:
     for _ in range(_MAX_REPLAYS):
         knowledge.grew = False
         assembly = Assembly(paths[0].arguments, knowledge)
         try:
             for path in paths:
-                Replay(assembly, path, goes_back).run()
+                Replay(assembly, path).run()
             _agree(assembly.agrees)
-            if goes_back:
+            if assembly.goes_back:
                 knowledge.learn_repeated(assembly.repeated())
         except LearntMoreError:
             knowledge.forget()
@@ -101,13 +97,12 @@ class Gone:
 class Replay:
     """One path walked over the blocks of an assembly, adding those that are new."""
 
-    def __init__(self, assembly: Assembly, path: Path, goes_back: bool) -> None:
+    def __init__(self, assembly: Assembly, path: Path) -> None:
         self.assembly, self.path, self.knowledge = assembly, path, assembly.knowledge
-        self.goes_back = goes_back
         self.trail = Trail[Node | Gone]()
         self.back: int | None = None  # the stretch that ``backward()`` goes through
         self.begin = 0  # how many nodes were computed when it began
-        self.index = {node: n for n, node in enumerate(path.sequence)} if goes_back else {}
+        self.index = {node: n for n, node in enumerate(path.sequence)}
         self.value: dict[Node, Node | Gone] = dict(zip(path.arguments, assembly.arguments, strict=True))
         # recorded node -> the block that computes it, or minus the position that stores it
         self.home: dict[Node, int] = {}
@@ -233,9 +228,7 @@ class Replay:
             return self.assembly.constant(seen.value)
         if seen.home is None or (seen.home in self.above and seen.home not in self.knowledge.repeated):
             return self._read_in(self.name, seen.value, seen.home)
-        return self.assembly.keep(
-            self._read_in(name, seen.value, seen.home), self.assembly.blocks[name]
-        )
+        return self.assembly.keep(self._read_in(name, seen.value, seen.home), self.assembly.blocks[name])
 
     def _use(self, node: Node, what: str, source: Source | None) -> None:
         """What Python used must be a constant, not what a register holds."""
@@ -264,8 +257,8 @@ class Replay:
         for slot in point.slots:
             if slot.induction is not None and slot.induction.variable in self.knowledge.unrolled:
                 self._use(slot.node, self.knowledge.unrolled[slot.induction.variable], None)
-        position, is_apart = self._position(point, apart=decision.follows and not self.goes_back)
-        if decision.follows and self.goes_back:
+        position, is_apart = self._position(point, apart=decision.follows and bool(self.knowledge.obstacle))
+        if decision.follows:
             self.knowledge.enter(position, self.name)
             self.trail.passed[number] = Passed(position, self.trail.stretch)
         self._go(position, is_apart, decision)
@@ -280,8 +273,11 @@ class Replay:
     def _retrace(self, event: Retrace) -> None:
         """``backward()`` goes back over a decision."""
         passed = self.trail.passed.get(event.decision)
-        if passed is None:  # it turned out to be none
+        if (
+            passed is None or self.knowledge.obstacle
+        ):  # it turned out to be none, or has a way back of its own
             return
+        self.assembly.goes_back = True
         self.back, self.begin = None, event.begin
         came, entries = self.trail.blocks[passed.stretch], self.knowledge.entries[passed.position]
         if len(entries) > 1:

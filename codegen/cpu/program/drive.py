@@ -40,6 +40,8 @@ class Drive:
         fault = self._fault_word()
         for number, block in enumerate(self.plan.schedule.blocks):
             builder.position_at_end(self.blocks[number])
+            for stack in block.pops:
+                self._move(stack, -1)
             before, behind = self._pieces_at_commit(number)
             self._run_pieces(before)
             if fault is not None:
@@ -51,6 +53,7 @@ class Drive:
             if decision is None or block.successors is None:
                 builder.ret(constant(DONE))
             else:
+                self._push(block.pushes, unknown)
                 self._count_down(left, state)
                 self._require_proven(number, decision, unknown)
                 yes, no = (unknown if s is None else self.blocks[s] for s in block.successors)
@@ -88,6 +91,19 @@ class Drive:
         words = [self.emit.word(self.table, number) for number in (second, first)]
         for number, value in zip((first, second), words, strict=True):
             self.emit.put(self.table, number, value)
+
+    def _move(self, stack: int, values: int) -> ir.Value:
+        """Let a buffer be the value so many values above; its address."""
+        step = constant(values * self.plan.schedule.buffers[stack].step)
+        top = self.emit.builder.add(self.emit.word(self.table, stack), step)
+        self.emit.put(self.table, stack, top)
+        return top
+
+    def _push(self, stacks: tuple[int, ...], unknown: ir.Block) -> None:
+        """Values lie on stacks where they were computed: go to what comes next, where there is room."""
+        for stack in stacks:
+            end = self.emit.word(self.table, self.plan.limits()[stack])
+            self.emit.require(self.emit.builder.icmp_unsigned("<", self._move(stack, 1), end), unknown)
 
     # -- decisions ---------------------------------------------------------------------------------------------
 

@@ -3,8 +3,9 @@
 NOTE [the table]
 Native code finds everything through one table of 64-bit words, so that its object code holds no address of this process
 and can be cached. First the buffers, in the order of the schedule; then the kernels; then the number of items of the
-batch; then the thread pool; then the bits of NOTE [variants]; then what NOTE [safepoints] needs. A caller copies the
-program's table and fills in arguments, results, workspace and items.
+batch; then the thread pool; then the bits of NOTE [variants]; then what NOTE [safepoints] needs; then the ends of stacks,
+whose words lead to the value on top. A caller copies the program's table and fills in arguments, results, workspace and
+items.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class Plan:
 
     @property
     def table_size(self) -> int:
-        return self.safepoint_index + (len(SAFEPOINT) if self.decides else 0)
+        return self.limits_index + len(self.buffers(BufferKind.STACK))
 
     @property
     def items_index(self) -> int:
@@ -53,6 +53,11 @@ class Plan:
     def safepoint_index(self) -> int:
         """Where the words of NOTE [safepoints] stand, if there are decisions."""
         return self.ways_index + -(-bits_of(self.schedule) // 64)
+
+    @property
+    def limits_index(self) -> int:
+        """Where the table holds the end of the memory of each stack."""
+        return self.safepoint_index + (len(SAFEPOINT) if self.decides else 0)
 
     @property
     def decides(self) -> bool:
@@ -100,10 +105,14 @@ class Plan:
         return f"{self.schedule}\n{names}\n{numbers}\nthreads={self.machine.threads}"
 
     def memory(self) -> list[tuple[int, Buffer]]:
-        """Buffers in the workspace that some step needs, registers among them."""
+        """Buffers in the workspace that some step needs, registers and stacks among them."""
         needed = lives_of(self.schedule.steps)
         workspace = ((n, buffer) for n, buffer in self.buffers(BufferKind.WORKSPACE) if n in needed)
-        return [*workspace, *self.buffers(BufferKind.REGISTER)]
+        return [*workspace, *self.buffers(BufferKind.REGISTER), *self.buffers(BufferKind.STACK)]
+
+    def limits(self) -> dict[int, int]:
+        """A stack -> the word of the table that says where its memory ends."""
+        return {number: self.limits_index + n for n, (number, _) in enumerate(self.buffers(BufferKind.STACK))}
 
 
 def plan(schedule: Schedule, machine: Machine) -> Plan:

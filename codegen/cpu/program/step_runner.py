@@ -67,6 +67,8 @@ class StepRunner:
         arrays |= {number: arrays[number].copy() for number in plan.schedule.updates}
         for number, array in arrays.items():
             table[number] = array.ctypes.data
+        for stack, word in plan.limits().items():
+            table[word] = table[stack] + plan.schedule.buffers[stack].reserved
         try:
             with self._around():
                 return self._drive(table, arrays, ran)
@@ -121,6 +123,8 @@ class StepRunner:
         number: int | None = 0
         while number is not None:
             block = self._plan.schedule.blocks[number]
+            for stack in block.pops:
+                self._move(stack, -1, table, arrays)
             for piece in self._plan.block_pieces[number]:
                 self._run_piece(piece, table, arrays)
             self._check_fault(arrays)
@@ -131,9 +135,27 @@ class StepRunner:
             if block.successors is None:
                 results = (number for number, _ in self._plan.buffers(BufferKind.RESULT))
                 return [arrays[number] for number in (*results, *self._plan.schedule.updates)]
+            if not self._push(block.pushes, table, arrays):
+                return None
             ran.add(Way(number, decision))
             number = block.successors[0 if decision else 1]
         return None
+
+    def _push(self, stacks: tuple[int, ...], table: numpy.ndarray, arrays: Arrays) -> bool:
+        """Values lie on stacks where they were computed; whether there is room for more."""
+        moved = [self._move(stack, 1, table, arrays) for stack in stacks]
+        return all(moved)
+
+    def _move(self, stack: int, values: int, table: numpy.ndarray, arrays: Arrays) -> bool:
+        """Let a buffer be the value of its stack that lies so many values above; whether there is room for one."""
+        buffer, memory = self._plan.schedule.buffers[stack], arrays[stack].base
+        assert memory is not None
+        table[stack] += values * buffer.step
+        if table[stack] >= table[self._plan.limits()[stack]]:
+            return False
+        value = memory[int(table[stack]) - memory.ctypes.data :][: buffer.type.nbytes]
+        arrays[stack] = value.view(buffer.type.dtype).reshape(buffer.type.shape)
+        return True
 
     def _run_piece(self, number: int, table: numpy.ndarray, arrays: Arrays) -> None:
         steps = self._plan.pieces[number]

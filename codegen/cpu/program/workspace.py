@@ -64,6 +64,9 @@ class Workspace:
                 self.emit.put(table, number, builder.add(growing, offset))
             else:
                 self.emit.put(table, number, builder.add(space, constant(buffer.offset)))
+        for number, word in self.frame.plan.limits().items():
+            stack = self.frame.plan.schedule.buffers[number]
+            self.emit.put(table, word, builder.add(space, constant(stack.offset + stack.reserved)))
 
     # -- memory that is kept -----------------------------------------------------------------------------------
 

@@ -8,6 +8,8 @@ from blockfuse.codegen.cuda.device.device import ALIGNMENT_BYTES
 from blockfuse.codegen.cuda.program.plan import Plan
 from blockfuse.codegen.scheduling.buffers import Buffer, BufferKind, items_reserved
 
+_PLANNED = (BufferKind.WORKSPACE, BufferKind.REGISTER, BufferKind.STACK)
+
 
 @dataclass(frozen=True)
 class CallLayout:
@@ -24,7 +26,7 @@ def call_layout(plan: Plan, items: int, scratch: int) -> CallLayout:
     """The memory of a call with a batch of so many items (0: the program is for one size). scratch: bytes."""
     workspace = plan.schedule.workspace
     offsets = {}
-    for number, buffer in (*plan.buffers(BufferKind.WORKSPACE), *plan.buffers(BufferKind.REGISTER)):
+    for number, buffer in (pair for kind in _PLANNED for pair in plan.buffers(kind)):
         grown = workspace.fixed + buffer.offset * items_reserved(items)
         offsets[number] = grown if buffer.rows_per_item else buffer.offset
     end = rounded(workspace.bytes_for(items))

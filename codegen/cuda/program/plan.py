@@ -72,6 +72,7 @@ class Plan:
         found = set(lives_of(self.schedule.steps))
         for block in self.schedule.blocks:
             found.update(n for pair in block.stores for n in pair)
+            found.update(block.pushes)
             found.update(() if block.predicate is None else (block.predicate,))
         return frozenset(found)
 
@@ -171,8 +172,8 @@ def _cut(schedule: Schedule, places: range, reasons: Mapping[Kernel, str]) -> li
 
 
 def _moving(schedule: Schedule) -> set[int]:
-    """Arguments and results may lie anywhere, and what blocks store exchanges its memory."""
-    given = (n for n, buffer in enumerate(schedule.buffers) if buffer.kind.is_of_call)
+    """Arguments and results may lie anywhere, what blocks store exchanges its memory, and stacks grow."""
+    given = (n for n, b in enumerate(schedule.buffers) if b.kind.is_of_call or b.kind is BufferKind.STACK)
     return {*given, *(n for block in schedule.blocks for pair in block.stores for n in pair)}
 
 

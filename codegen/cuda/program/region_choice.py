@@ -98,7 +98,9 @@ def _sources(
 
 
 def _too_large(schedule: Schedule, block: BlockSchedule) -> str:
-    """Why a block of threads would not be done with a block of the flow soon; empty where it would."""
+    """Why a block of threads would not, or not soon, be done with a block of the flow; empty where it would."""
+    if block.pushes or block.pops:
+        return "it leaves values on stacks, or takes them off, which the host counts"
     steps = schedule.steps[block.first : block.end]
     hosted = [step.operator.name for step in steps if isinstance(step, HostCall)]
     if hosted:

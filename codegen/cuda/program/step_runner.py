@@ -17,6 +17,7 @@ from blockfuse.codegen.cuda.program.call_memory import CallMemory, Key, Table
 from blockfuse.codegen.cuda.program.loading import LoadedProgram
 from blockfuse.codegen.cuda.program.plan import Piece
 from blockfuse.codegen.cuda.program.regions import END
+from blockfuse.codegen.scheduling.buffers import BufferKind
 from blockfuse.codegen.scheduling.host_calls import host_result
 from blockfuse.codegen.scheduling.schedule import BlockSchedule
 from blockfuse.codegen.scheduling.steps import HostCall, Launch, Pointer
@@ -34,11 +35,14 @@ class StepRunner:
     def drive(self, table: Table, memory: CallMemory) -> bool:
         """The blocks in the order that their decisions say; whether an end was reached."""
         number: int | None = 0
+        ends = self._ends(table)
         while number is not None and number != END:
             if number in self._regions:
                 number = self._run_region(number, table, memory)
                 continue
             block = self._plan.schedule.blocks[number]
+            for stack in block.pops:
+                table[stack] -= self._plan.schedule.buffers[stack].step
             for piece in self._plan.block_pieces[number]:
                 self._run_piece(piece, table, memory)
             if block.predicate is not None:
@@ -46,8 +50,17 @@ class StepRunner:
             decision = self._decision(block, table)
             for one, other in block.stores:
                 table[one], table[other] = table[other], table[one]
+            for stack in block.pushes:
+                table[stack] += self._plan.schedule.buffers[stack].step
+            if any(table[stack] >= ends[stack] for stack in block.pushes):
+                return False
             number = END if block.successors is None else block.successors[0 if decision else 1]
         return number is not None
+
+    def _ends(self, table: Table) -> dict[int, int]:
+        """Where the memory of each stack ends."""
+        stacks = self._plan.buffers(BufferKind.STACK)
+        return {number: table[number] + stack.reserved for number, stack in stacks}
 
     def _run_region(self, block: int, table: Table, memory: CallMemory) -> int | None:
         """A region from one of its blocks on; what comes next, see ``Region.following``."""
