@@ -220,13 +220,9 @@ class _Scheduler:
     def _host_call(self, node: Node) -> None:
         seen = [self.values[operand] for operand in node.operands]
         operands = tuple((location.buffer, location.layout) for location in seen)
-        made = Node(node.operator, (), node.attrs, node.type) if node in self.values.pushed else node
-        result = self.values.add_computed(made, made_by_host=True)
+        result = self.values.add_computed(node, made_by_host=True)
         source = str(node.source) if node.source else ""
         self.steps.append(HostCall(node.operator, node.attrs, operands, result, source))
-        if made is not node:  # NumPy does not write on stacks
-            target = Location(self.values.add_computed(node), row_major(node.shape))
-            self._copy(self.values[made], node.type, target, node.dtype)
 
 
 _Scheduling = Callable[[_Scheduler, Node], None]

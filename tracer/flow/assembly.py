@@ -19,7 +19,7 @@ from blockfuse.tracer.frames.program_points import InductionVariable
 _MAX_BLOCKS = 512  # of one flow
 _STACK_BYTES = 1 << 26  # of all stacks of a flow
 _STACK_STEP = 64  # bytes that a value on a stack takes at least
-_MAX_ROOM = 1 << 16  # values on a stack
+_MAX_ROOM = 1 << 14  # values on a stack
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,9 @@ def flow_of(paths: list[Path]) -> tuple[Flow, list[Origin], list[str]]:
     try:
         return _put_together(paths, knowledge)
     except TraceError as error:
-        if knowledge.obstacle or not any(isinstance(e, Retrace) for p in paths for e in p.events):
+        if knowledge.obstacle or not any(
+            d.follows for p in paths for d in p.events if isinstance(d, Decision)
+        ):
             raise
         knowledge.stand_apart(str(error))
         return _put_together(paths, knowledge)
@@ -291,34 +293,40 @@ class Replay:
         if passed.position not in self.block.asked:
             self.block.asked.append(passed.position)
         index = entries.index(self.trail.blocks[passed.stretch])
-        entrance, pending = self.assembly.entrance(passed.position), self._pending(event.pending)
+        entrance, (pending, known) = self.assembly.entrance(passed.position), self._pending(event.pending)
         for number in range(min(index + 1, len(entries) - 1)):
             predicate = node_of(equal, (entrance, literal(number, entrance.dtype)), {}, None)
             self._compute((predicate,))
-            point = replace(
-                event.point,
-                frames=(*event.point.frames, ("back", passed.position, number)),
-                slots=(*event.point.slots, *pending),
+            point = Point(
+                (*event.point.frames, ("back", passed.position, number)),
+                (*event.point.slots, *pending),
+                event.point.apart or not known,
             )
             self._go(*self._position(point), Decision(predicate, number == index, False, point, 0, None))
 
-    def _pending(self, gradients: tuple[Pending, ...]) -> list[Slot]:
-        """Slots of pending gradients, in an order that does not depend on the way."""
-        keyed = sorted(((self._key_of(g), g.part, g.node) for g in gradients), key=lambda k: repr(k[:2]))
+    def _pending(self, gradients: tuple[Pending, ...]) -> tuple[list[Slot], bool]:
+        """Slots of pending gradients, in an order that does not depend on the way; whether it is known of what they are."""
+        keyed = [((self._key_of(g), g.part), g.node) for g in gradients]
+        keyed.sort(key=lambda pair: repr(pair[0]))
         shared: dict[Node, int] = {}  # gradients of several values may be one array
-        return [
-            Slot(("gradient", key, part, shared.setdefault(node, n), node.type), node)
-            for n, (key, part, node) in enumerate(keyed)
+        slots = [
+            Slot(("gradient", key, shared.setdefault(node, n), node.type), node)
+            for n, (key, node) in enumerate(keyed)
         ]
+        keys = {key for key, _ in keyed}
+        return slots, len(keys) == len(keyed) and all(of is not None for of, _ in keys)
 
     def _key_of(self, gradient: Pending) -> Hashable:
-        """Of which value a gradient is."""
+        """Of which value a gradient is; None where nobody can tell."""
         value = gradient.value
-        if gradient.slot is not None or value is None:
+        if gradient.slot is not None:
             return "slot", gradient.slot
+        known = None if value is None else self.value.get(value)
+        if value is None or known is None or isinstance(known, Gone):
+            return None
         if value in self.holders:
             return "held", self.holders[value]
-        known, home = self._known(value), self.home.get(value)
+        home = self.home.get(value)
         if home is None or home < 0:
             return "leaf", known.attrs.get("name")
         return "made", home, self.assembly.blocks[home].nodes.index(known)

@@ -50,7 +50,7 @@ class Trail(Generic[Value]):
 
     def source_of(self, node: Node, stretch: int) -> Node:
         """What a stretch would have read, where a later one copied it because it was about to write there."""
-        while self._made.get(node, 0) > stretch and node.operator is cast:
+        while self._made.get(node, 0) > stretch and _is_copy(node):
             node = node.operands[0]
         return node
 
@@ -61,3 +61,7 @@ class Trail(Generic[Value]):
     def seen(self, node: Node, stretch: int) -> Seen[Value] | None:
         """As what a stretch saw a value; None where it is as now."""
         return next((seen for last, seen in self._changes.get(node, ()) if last >= stretch), None)
+
+
+def _is_copy(node: Node) -> bool:
+    return node.operator is cast and node.dtype == node.operands[0].dtype

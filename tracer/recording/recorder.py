@@ -229,7 +229,7 @@ class Recorder(Eager):
 
     def retracing(self, obstacle: str) -> Retracing | None:
         """See NOTE [going back]."""
-        if self.problem or not self._crossings.left:
+        if self.problem or not self._crossings.begun:
             return None
         with self._writing:
             return self._crossings.walk(obstacle, self._here(), self.sequence)

@@ -40,6 +40,7 @@ class Crossings:
     def __init__(self, memory: Memory, events: list[Event]) -> None:
         self.memory, self.events = memory, events
         self.left: list[Crossing] = []
+        self.begun = False  # there were some
         self.gone = 0  # the order of the latest node that is behind some ``backward()``
         self.obstacle = ""  # why ways back cannot join
         self._walking = False
@@ -62,6 +63,7 @@ class Crossings:
             node = linked_node(array)
             if node is not None:
                 slots.setdefault(node, number)
+        self.begun = True
         self.left.append(Crossing(now(), len(self.events) - 1, slots))
 
     def refuse(self, obstacle: str) -> None:

@@ -165,8 +165,11 @@ class StepRunner:
         self._check_fault(arrays)
         call = self._plan.schedule.steps[steps[0]]
         assert isinstance(call, HostCall)
-        arrays[call.result] = host_result(call, arrays)
-        table[call.result] = arrays[call.result].ctypes.data
+        result = host_result(call, arrays)
+        if self._plan.schedule.buffers[call.result].kind is BufferKind.STACK:
+            arrays[call.result][...] = result
+        else:
+            arrays[call.result], table[call.result] = result, result.ctypes.data
 
     def _check_fault(self, arrays: Arrays) -> None:
         """See NOTE [faults]."""
