@@ -20,6 +20,7 @@ class Node(Protocol):
     """What memory knows of a node of the tape."""
 
     variable: Any
+    order: int
 
     def save_from(self, owner: numpy.ndarray, copies: dict[Any, ndarray]) -> None:
         """Memory of ``owner`` is about to be written: keep copies of the operands that lie in it.
@@ -156,11 +157,12 @@ class Memory:
     def _save(self) -> None:
         """Copy what nodes need of it."""
         owner, copies = self.owner(), dict[Any, ndarray]()
-        for reference in list(self.needed) if owner is not None else ():
-            node = reference()
-            if node is not None:
-                node.save_from(owner, copies)
+        waiting = [(node, reference) for reference in list(self.needed) if (node := reference()) is not None]
+        waiting.sort(key=lambda pair: pair[0].order)  # who records it shall record the same each time
+        for node, reference in waiting if owner is not None else ():
+            node.save_from(owner, copies)
             self.needed.discard(reference)  # no sooner, for Ctrl-C may come
+        self.needed.difference_update([one for one in list(self.needed) if one() is None])
 
 
 _memories: dict[int, Memory] = {}  # id of a buffer's owner, which takes its entry along when it goes
