@@ -209,7 +209,9 @@ class Replay:
     def _read(self, node: Node) -> Node:
         """A recorded value as the present block sees it: its own, a leaf, a register or a constant."""
         if self.back is not None and self.index.get(node, self.begin) < self.begin:
-            return self._recalled(node, self.back)
+            source = self.trail.source_of(node, self.back)
+            if self.trail.was_there(source, self.back):  # else ``backward()`` was given it
+                return self._recalled(source, self.back)
         return self._read_in(self.name, self._known(node), self.home.get(node))
 
     def _read_in(self, name: int, found: Node, home: int | None) -> Node:
@@ -220,9 +222,7 @@ class Replay:
 
     def _recalled(self, node: Node, stretch: int) -> Node:
         """A value as the block saw it through which ``backward()`` goes: NOTE [retraced stretches]."""
-        node, name = self.trail.source_of(node, stretch), self.trail.blocks[stretch]
-        if not self.trail.was_there(node, stretch):
-            raise TraceError("backward() reads what a later round of a loop computed")
+        name = self.trail.blocks[stretch]
         seen = self.trail.seen(node, stretch) or Seen(self.value.get(node, node), self.home.get(node))
         if isinstance(seen.value, Gone):
             return self.knowledge.set_apart(seen.value.position)
