@@ -243,7 +243,6 @@ def test_the_gradient_is_that_of_the_way_taken() -> None:
         numpy.testing.assert_allclose(float(compiled(x)), float(eager(x)), rtol=1e-5, atol=1e-6)
         assert_close(held_by(other, second), held_by(plain, first))
     (case,) = compiled._hybrid.cases.values()
-    assert len(case.recordings) > 1
     assert case.served + case.program.executable.calls() > 1
 
 
