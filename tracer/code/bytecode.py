@@ -11,7 +11,8 @@ from typing import TypeVar
 Found = TypeVar("Found")
 _MAX_REMEMBERED_CODES = 4096  # code objects
 
-Stack = tuple[int | None, ...]  # for each value the index of the GET_ITER that made it; None: something else
+# for each value the index of the GET_ITER or BEFORE_WITH that made it (the way out of a ``with``); None: something else
+Stack = tuple[int | None, ...]
 
 _LEAVING = frozenset(
     {
@@ -162,6 +163,8 @@ def _after(instruction: dis.Instruction, index: int, stack: Stack, jump: bool) -
     depth = len(stack) + effect
     if name == "GET_ITER":
         return (*stack[:-1], index)
+    if name == "BEFORE_WITH":
+        return (*stack[:-1], index, None)
     if name == "SWAP":
         return tuple(
             None if n == depth - 1 or n == depth - (argument or 1) else s for n, s in enumerate(stack)

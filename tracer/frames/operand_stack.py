@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from blockfuse.array import autograd
 from blockfuse.array.ndarray import ndarray
 from blockfuse.tracer.certificate.ownership import is_ours
 from blockfuse.tracer.code.bytecode import Anatomy, anatomy
@@ -20,6 +21,14 @@ from blockfuse.tracer.state.stored import own_dict
 
 _NULL = object()  # what CPython pushes beside a callable
 _MISSING = object()
+_SCOPES = (autograd.record, autograd.pause, autograd.train_mode, autograd.predict_mode)
+# Instructions of a call whose arguments are the same in every call.
+_PLAIN = (
+    *("PUSH_NULL", "LOAD_GLOBAL", "LOAD_ATTR", "LOAD_METHOD", "LOAD_CONST"),
+    "KW_NAMES",
+    "PRECALL",
+    "CALL",
+)
 _ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add,
     "-": operator.sub,
@@ -67,8 +76,25 @@ def calls_directly(frame: types.FrameType, callee: types.CodeType) -> bool:
 
 def called(frame: types.FrameType) -> Any:
     """What is called at the present instruction of ``frame``; None if that cannot be known."""
+    return _called_at(frame, anatomy(frame.f_code).index(frame))
+
+
+def scope_at(frame: types.FrameType, index: int) -> Any:
+    """The function that made what the ``with`` at an index entered, if nothing is hidden in that.
+
+    A scope of ``autograd`` restores the modes of before, and these follow from the scopes around it.
+    """
     form = anatomy(frame.f_code)
-    index = form.index(frame)
+    start = form.start_of(index) if form.instructions[index].opname == "BEFORE_WITH" else None
+    names = [] if start is None else [i.opname for i in form.instructions[start:index]]
+    if sum(name.startswith("CALL") for name in names) != 1 or not all(n.startswith(_PLAIN) for n in names):
+        return None
+    found = _called_at(frame, index - 1)
+    return found if any(found is scope for scope in _SCOPES) else None
+
+
+def _called_at(frame: types.FrameType, index: int) -> Any:
+    form = anatomy(frame.f_code)
     base = call_base(form, index)
     # In 3.11 arguments go off at the instruction before.
     index -= form.instructions[index].opname == "CALL" and "PRECALL" in dis.opmap

@@ -17,13 +17,15 @@ import numpy
 
 from blockfuse.array import stamps
 from blockfuse.array.history import standing
+from blockfuse.array.modes import is_training
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.pytree import ATOMS
+from blockfuse.array.tape import is_taping
 from blockfuse.ir.graph import Node
 from blockfuse.tracer.certificate.ownership import is_interior
 from blockfuse.tracer.certificate.traced_numbers import is_traced, text_of
 from blockfuse.tracer.code.bytecode import anatomy
-from blockfuse.tracer.frames.operand_stack import View, operands_of_call, operands_of_decision
+from blockfuse.tracer.frames.operand_stack import View, operands_of_call, operands_of_decision, scope_at
 from blockfuse.tracer.frames.program_points import InductionValue, Key, Point, Same, Slot, Waiting
 
 Names = tuple[Any, ...]  # frame number, variable, and the way into its containers
@@ -82,6 +84,7 @@ class StackKeys:
             plain = view.plain(n, frame, operands)
             keys.append(Waiting(numbers[n], Key(view.waiting(n, frame))) if plain is None else Key(plain))
             hidden |= set() if plain is not None else self.known.writes_since(self._since[numbers[n]])
+        keys.append(("modes", is_training(), is_taping()))
         apart = any(f.f_code.co_flags & _RESUMED for f in frames) or not hidden <= view.arrays.keys()
         self.time += 1
         self.arrays = [array for _, array in view.arrays.values()]
@@ -159,13 +162,17 @@ class _Variables:
     # -- the evaluation stack ------------------------------------------------------------------------------
 
     def _iterations(self, number: int, frame: types.FrameType, operands: int) -> list[Any] | None:
-        """What stands on the stack besides operands: iterators whose position is known, or None for anything else."""
+        """What stands on the stack besides operands: iterators at known positions, scopes; None for anything else."""
         form = anatomy(frame.f_code)
         stack = form.stacks[form.index(frame)]
         if stack is None:
             return None
-        found = []
+        found: list[Any] = []
         for at in stack[: len(stack) - operands]:
+            scope = None if at is None else scope_at(frame, at)
+            if scope is not None:
+                found.append((at, (Same(scope), None)))
+                continue
             iteration = None if at is None else self.induction.iteration(frame, at)
             if iteration is None or not self._is_comparable(iteration[0], 0):
                 return None
