@@ -277,6 +277,33 @@ def test_numbers_that_change_become_arguments_of_a_way_back() -> None:
         numpy.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-6)
 
 
+def step_in_one_function(net: nn.Block) -> Callable[..., ndarray]:
+    """The loop stands in the scope of ``record`` itself, in a frame that waits for nobody, and pauses in each round."""
+
+    def step(x: ndarray, y: ndarray, limit: ndarray) -> ndarray:
+        with autograd.record(train_mode=False):
+            h = new = net.enter(x)
+            change = np.array(1e9)
+            while change > limit:
+                h, new = new, np.tanh(net.round(new) * 0.5 + h * 0.1)
+                with autograd.pause():
+                    change = np.abs(new - h).max()
+            loss = ((net.leave(new) - y) ** 2).mean()
+        loss.backward()
+        for parameter in net.collect_params().values():
+            weight = parameter.data()
+            weight -= 0.02 * parameter.grad()
+        return loss.detach()
+
+    return step
+
+
+def test_a_loop_inside_of_the_scope_of_record_is_native() -> None:
+    compiled = same_training(equilibrium, [0.1, 0.1, 0.003, 0.3, 1e-4], step_in_one_function)
+    assert len(case_of(compiled).recordings) < 4
+    assert ways_back(compiled) >= 2, compiled.explain()
+
+
 def step_through_twice(net: nn.Block) -> Callable[..., ndarray]:
     def step(x: ndarray, y: ndarray, limit: ndarray) -> ndarray:
         with autograd.record():

@@ -94,7 +94,9 @@ def anatomy(code: types.CodeType) -> Anatomy:
         indices.setdefault(offset, indices.get(offset - 2, 0))  # a cache
     handlers = _handlers(code, indices)
     stacks = _stacks(instructions, indices, handlers)
-    targets = {indices[i.argval] for i in instructions if jumps(i)} | {target for _, _, target, _ in handlers}
+    targets = {indices[i.argval] for i in instructions if jumps(i)} | {
+        target for _, _, target, _, _ in handlers
+    }
     live = _live(code, instructions, indices, handlers)
     return Anatomy(tuple(instructions), indices, frozenset(targets), tuple(stacks), live)
 
@@ -116,8 +118,8 @@ def jumps(instruction: dis.Instruction) -> bool:
     return instruction.opcode in dis.hasjrel or instruction.opcode in dis.hasjabs
 
 
-# first index, index after the last, index of the handler, stack depth there
-_Handler = tuple[int, int, int, int]
+# first index, index after the last, index of the handler, how many values stay on the stack, how many are put there
+_Handler = tuple[int, int, int, int, int]
 
 
 def _handlers(code: types.CodeType, indices: dict[int, int]) -> list[_Handler]:
@@ -125,7 +127,7 @@ def _handlers(code: types.CodeType, indices: dict[int, int]) -> list[_Handler]:
         return next((p for o, p in indices.items() if o >= offset), len(indices))
 
     return [
-        (after(e.start), after(e.end), indices[e.target], e.depth + 1 + int(e.lasti))
+        (after(e.start), after(e.end), indices[e.target], e.depth, 1 + int(e.lasti))
         for e in dis._parse_exception_table(code)  # type: ignore[attr-defined]
     ]
 
@@ -138,7 +140,6 @@ def _stacks(
 ) -> list[Stack | None]:
     stacks: list[Stack | None] = [None] * len(instructions)
     waiting: list[tuple[int, Stack]] = [(0, ())]
-    waiting += [(target, (None,) * depth) for _, _, target, depth in handlers]
     while waiting:
         index, stack = waiting.pop()
         known = stacks[index]
@@ -147,6 +148,9 @@ def _stacks(
             if len(stack) < len(known) or stack == known:
                 continue
         stacks[index] = stack
+        for first, end, target, kept, put in handlers:
+            if first <= index < end and len(stack) >= kept:
+                waiting.append((target, stack[:kept] + (None,) * put))
         instruction = instructions[index]
         if jumps(instruction):
             waiting.append((indices[instruction.argval], _after(instruction, index, stack, jump=True)))
@@ -200,7 +204,7 @@ def _live(
         always |= set(code.co_varnames[:1])  # super() reads the first argument of its frame
     live = [always] * len(instructions)
     following = [list(_following(n, i, indices, len(instructions))) for n, i in enumerate(instructions)]
-    caught = [[t for first, end, t, _ in handlers if first <= n < end] for n in range(len(instructions))]
+    caught = [[t for first, end, t, _, _ in handlers if first <= n < end] for n in range(len(instructions))]
     changed = True
     while changed:
         changed = False
