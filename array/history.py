@@ -120,11 +120,6 @@ def _copied(array: ndarray, node: TapeNode | None, copies: dict[Any, ndarray]) -
     return copies[key]
 
 
-def now() -> int:
-    """Greater than the order of all nodes that there are, and less than that of those to come."""
-    return next(_order)
-
-
 # -- links ---------------------------------------------------------------------------------------------------
 
 
