@@ -21,7 +21,14 @@ from blockfuse.codegen.cuda.program.regions import Region, meets, region
 from blockfuse.codegen.cuda.source.device_source import DeviceSource
 from blockfuse.codegen.cuda.source.thread_groups import instructions
 from blockfuse.codegen.kernels.kernel import Access, Kernel, Statement
-from blockfuse.codegen.kernels.loop_kernels import ColumnKernel, DrawKernel, Fold, MapKernel, RowKernel
+from blockfuse.codegen.kernels.loop_kernels import (
+    ColumnKernel,
+    DrawKernel,
+    FlatKernel,
+    Fold,
+    MapKernel,
+    RowKernel,
+)
 from blockfuse.codegen.kernels.product_kernels import ChainKernel, ProductKernel
 from blockfuse.codegen.scheduling.schedule import BlockSchedule, Schedule
 from blockfuse.codegen.scheduling.steps import HostCall, Launch
@@ -166,6 +173,12 @@ def _of_map(kernel: MapKernel, rows: int) -> float:
     return STEP_NS + _time(rows * prod(kernel.extents), accesses, _length([kernel.body]))
 
 
+def _of_flat(kernel: FlatKernel, rows: int) -> float:
+    """As what was merged for the processor, in the schedule that is compared with a device."""
+    accesses = [*kernel.loads, *(access for access, _ in kernel.stores)]
+    return STEP_NS + _time(rows, accesses, _length([kernel.body]))
+
+
 def _of_rows(kernel: RowKernel, rows: int) -> float:
     accesses = [*(a for s in kernel.sweeps for a in s.loads), kernel.store]
     length = _length([part for s in kernel.sweeps for part in (s.body, s.folds)])
@@ -214,6 +227,7 @@ def _length(parts: Iterable[Iterable[Statement | Fold]]) -> int:
 # class of a kernel -> about how long a block of threads needs for it
 _NANOSECONDS: dict[type[Kernel], Callable[[Any, int], float]] = {
     MapKernel: _of_map,
+    FlatKernel: _of_flat,
     RowKernel: _of_rows,
     ColumnKernel: _of_columns,
     DrawKernel: _of_draw,
