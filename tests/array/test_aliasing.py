@@ -344,6 +344,7 @@ def own_diagonal(self: Any, x: Any) -> Any:
     return y
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     "forward",
     [
@@ -425,6 +426,7 @@ RESULTS: dict[str, Callable[..., Any]] = {
 }
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", RESULTS)
 def test_results_share_memory_as_in_eager(name: str) -> None:
     agrees(RESULTS[name])
@@ -510,6 +512,7 @@ def written_both(self: Any, x: Any, y: Any) -> Any:
     return x * y
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("make", [same_twice, overlapping, with_its_transposed, with_its_reversed])
 @pytest.mark.parametrize("forward", [*PAIRS, written_first, written_both])
 def test_arguments_that_share_memory_are_as_in_eager(forward: Any, make: Any) -> None:

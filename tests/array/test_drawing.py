@@ -110,7 +110,7 @@ def numbers_of(count: int, width: str) -> Callable[[Any], Any]:
     return lambda piece: drawing.drawn(piece, shape=(count,), dtype=width)
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("kept", [False, True])
 @pytest.mark.parametrize("count", COUNTS)
@@ -133,7 +133,7 @@ FOLLOWING: dict[str, tuple[Callable[[Any], Any], int]] = {
 }
 
 
-@pytest.mark.spread(2)
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", FOLLOWING)
 def test_what_follows_from_numbers_alone_is_computed_with_them(name: str, width: str) -> None:
@@ -168,6 +168,7 @@ def test_kernels_of_every_instruction_set_and_of_several_threads_draw_the_same(
     assert found.tobytes() == generator_of(piece).random(count, width).tobytes()
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("kept", [False, True])
 def test_rows_can_be_cut_anywhere(kept: bool, width: str) -> None:
@@ -209,7 +210,7 @@ sequences = st.lists(
 
 
 @given(sequence=sequences, seed=st.integers(0, 2**32))
-@sampled(5, 40)
+@sampled(2, 40)
 def test_compiled_calls_draw_what_eager_calls_draw(sequence: Any, seed: int) -> None:
     def drawn(x: Any) -> Any:
         return [DRAWS[name](shape, dtype) + x.astype(dtype) for name, shape, dtype in sequence]

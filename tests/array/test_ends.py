@@ -68,7 +68,7 @@ WRAPPING: list[Callable[..., Any]] = [
 ]
 
 
-@pytest.mark.spread(2)
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("function", WRAPPING)
 def test_integers_wrap_as_in_numpy(function: Callable[..., Any]) -> None:
     with numpy.errstate(all="ignore"):
@@ -177,6 +177,7 @@ FIFTIES = numpy.full(2000, 50, "float16")
 FOLDS = ("sum", "mean", "var", "std", "prod", "max", "average", "median", "cumsum", "count_nonzero", "argmax")
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("name", FOLDS)
 @pytest.mark.parametrize("axis", [None, 0, 1])
 def test_folds_of_halves_are_those_of_numpy(name: str, axis: int | None) -> None:
@@ -222,7 +223,7 @@ MIXTURES = [
 ]
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("dtypes", MIXTURES)
 @pytest.mark.parametrize("subscripts", EINSUMS)
 def test_einsum_computes_in_the_dtype_of_its_result(subscripts: str, dtypes: tuple[str, ...]) -> None:
@@ -255,6 +256,7 @@ ONES: list[Callable[..., Any]] = [
 ]
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("columns", [1, 3])
 @pytest.mark.parametrize("function", ONES)
 def test_constants_of_one_element_are_multiplied(function: Callable[..., Any], columns: int) -> None:
@@ -272,6 +274,7 @@ def test_logsumexp_of_infinities(dtype: str) -> None:
     close(found, numpy.array([-INF, 0, INF, INF, NAN, 1 + math.log(2)]))
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("dtype", ["bool", *INTEGERS])
 def test_logsumexp_of_integers_does_not_wrap(dtype: str) -> None:
     x = ends(dtype)

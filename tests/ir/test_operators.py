@@ -75,6 +75,7 @@ def test_type_rule_gives_the_type_of_the_meaning(row: Operator, example: Example
     assert row.result_type(*map(type_of, operands), **example.attrs) == type_of(result)
 
 
+@pytest.mark.spread(3)
 @cases
 def test_type_rule_promotes_as_numpy(row: Operator, example: Example) -> None:
     if isinstance(row.lowering, Fused):

@@ -19,7 +19,7 @@ import blockfuse
 from blockfuse import nn, np, npx
 from blockfuse.examples import deep, exercise_1, exercise_2, exercise_3, function, mlp, seeds, transformer_mlp
 from blockfuse.ir.errors import TraceError
-from blockfuse.runtime.calls import learning
+from blockfuse.runtime.calls import batch_sizes, cases, learning
 from blockfuse.tracer.generalize.every_size import EverySize
 from blockfuse.tracer.recording.record import record
 from blockfuse.tracer.recording.recorder import Recorder
@@ -153,7 +153,7 @@ NETS: dict[str, tuple[Callable[[], Any], Callable[[int], tuple[Any, ...]]]] = {
 }
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(8)
 @pytest.mark.parametrize("name", NETS)
 def test_one_program_runs_every_size(name: str, recorded: list[int]) -> None:
     kind, make = NETS[name]
@@ -200,7 +200,7 @@ def _written(x: Any) -> Any:
     return y
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_one_program_runs_every_size_of_a_function(name: str, recorded: list[int]) -> None:
     function = blockfuse.hybridize(FUNCTIONS[name])
@@ -282,7 +282,7 @@ INELIGIBLE: dict[str, Callable[..., Any]] = {
 }
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("name", INELIGIBLE)
 def test_what_depends_on_the_size_is_compiled_for_each_size(name: str) -> None:
     function = blockfuse.hybridize(INELIGIBLE[name])
@@ -306,7 +306,7 @@ def test_slices_that_are_whole_by_chance_are_not_taken_for_whole(pair: tuple[int
 # -- coincidences ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.spread(2)
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("pair", [(6, 9), (9, 6), (6, 36), (3, 6), (12, 6), (61, 67), (122, 61)])
 @pytest.mark.parametrize("features", [6, 61])
 def test_a_size_that_equals_another_axis_is_no_trap(pair: tuple[int, int], features: int) -> None:
@@ -593,13 +593,15 @@ def test_a_size_that_comes_back_often_is_compiled_all_the_same(recorded: list[in
     assert "(float32[11, 3]): compiled" in function.explain()
 
 
-def test_what_is_known_of_batches_does_not_grow_for_ever() -> None:
+def test_what_is_known_of_batches_does_not_grow_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_sizes, "MAX_BATCHES", 6)
+    monkeypatch.setattr(cases, "MAX_SIGNATURES", 6)
     function = blockfuse.hybridize(lambda x: x * 2)
-    for length in range(1, 70):
+    for length in range(1, 9):
         for size in (2, 3):
             close(function(numbers(size, length)), numbers(size, length) * 2)
-    assert len(function._hybrid.cases.batches._batches) <= 64
-    assert len(any_size(function)) <= 64
+    assert len(function._hybrid.cases.batches._batches) == 6
+    assert len(any_size(function)) <= 6
 
 
 def test_state_that_changes_at_every_call_ends_in_eager_calls(recorded: list[int]) -> None:
@@ -645,7 +647,7 @@ STEPS: tuple[Callable[[Any], Any], ...] = (
 _LAST = 5  # steps that have no program for every size
 
 
-@sampled(4, 25)
+@sampled(2, 25)
 @given(
     st.lists(st.integers(0, len(STEPS) - 1), min_size=1, max_size=6),
     st.lists(st.integers(1, 90), min_size=3, max_size=8),

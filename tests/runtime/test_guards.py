@@ -181,7 +181,7 @@ ATTRIBUTES: dict[str, Callable[[Any], Any]] = {
 }
 
 
-@pytest.mark.spread(2)
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("change", ATTRIBUTES.values(), ids=ATTRIBUTES)
 def test_a_changed_attribute_is_seen_by_the_next_call(change: Callable[[Any], Any]) -> None:
     broken(change)
@@ -203,6 +203,7 @@ BLOCKS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("change", BLOCKS.values(), ids=BLOCKS)
 def test_a_changed_block_is_seen_by_the_next_call(change: Callable[[Any], Any]) -> None:
     broken(change)

@@ -137,6 +137,7 @@ def settled(net: Any, kind: Any) -> None:
 # -- signals, finalizers, weak references --------------------------------------------------------------------------
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_signal_handler_calls_the_net_that_it_interrupts(kind: Any) -> None:
     net = made(kind)
@@ -145,6 +146,7 @@ def test_a_signal_handler_calls_the_net_that_it_interrupts(kind: Any) -> None:
     settled(net, kind)
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_finalizers_and_callbacks_call_the_net_that_the_collector_interrupts(kind: Any) -> None:
     net = made(kind)
@@ -379,6 +381,7 @@ def test_a_call_that_finds_its_program_outdated_is_interrupted_by_one_that_does_
 # -- forks -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_child_forked_while_others_call_compile_change_and_draw_goes_on(kind: Any) -> None:
     net = made(kind)
@@ -442,6 +445,7 @@ def drawn(number: float) -> Any:
     return blockfuse.hybridize(lambda x: x * number + np.random.uniform(size=(3, 5)) * 0)
 
 
+@pytest.mark.spread(2)
 @pytest.mark.sampled
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # in a ``__del__`` it is lost
 @pytest.mark.parametrize("make", [loop, drawn, lambda _: made(Plain), lambda _: made(Counting)])

@@ -157,7 +157,7 @@ GIVEN: dict[str, Callable[..., Any]] = {
 }
 
 
-@pytest.mark.spread(2)
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("name", GIVEN)
 def test_a_number_that_array_operators_take_is_given_at_each_call(name: str) -> None:
     fast = agree(GIVEN[name], FLOATS)
@@ -171,7 +171,7 @@ def test_a_number_that_array_operators_take_is_given_at_each_call(name: str) -> 
     assert len(programs(fast)) <= 3
 
 
-@sampled(25, 100)
+@sampled(10, 100)
 @given(st.lists(st.floats(width=64), min_size=1, max_size=8))
 def test_any_float_is_rounded_as_numpy_rounds_it(values: list[float]) -> None:
     for value, dtype in itertools.product(values, ("float16", "float32", "float64", "int8")):
@@ -210,7 +210,7 @@ def test_what_is_rounded_above_are_programs() -> None:
         assert fast.explain().count("given at each call") == 4, fast.explain()
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize(
     "dtype", ["int8", "uint8", "int32", "int64", "float16", "float32", "float64", "bool"]
 )
@@ -231,7 +231,7 @@ def agree_once(fast: Any, function: Callable[..., Any], *arguments: Any) -> None
     assert_same(outcome(lambda: fast(*arguments)), outcome(lambda: function(*arguments)))
 
 
-@sampled(25, 100)
+@sampled(10, 100)
 @given(st.lists(st.integers(-(2**70), 2**70) | st.integers(-300, 300), min_size=1, max_size=8))
 def test_any_int_agrees(values: list[int]) -> None:
     for value in values:

@@ -106,6 +106,7 @@ OTHERS: list[tuple[Any, Any]] = [
 ]
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("number", range(len(OTHERS)))
 def test_calls_that_only_look_alike_are_told_apart(number: int) -> None:
     for first, second in (OTHERS[number], OTHERS[number][::-1]):

@@ -113,13 +113,13 @@ def check(seed: int, length: int) -> None:
         raise AssertionError(f"{shown}\n{hybrid.explain()}\n{type(error).__name__}: {error}") from error
 
 
-@sampled(10, 60, suppress_health_check=list(HealthCheck))
+@sampled(5, 60, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 10**9), st.integers(3, 11))
 def test_random_functions_give_what_they_give_plain(seed: int, length: int) -> None:
     check(seed, length)
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("seed", range(12))
 def test_long_random_functions_give_what_they_give_plain(seed: int) -> None:
     check(seed, 24)

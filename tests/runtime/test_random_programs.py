@@ -47,13 +47,13 @@ def check(seed: int, folder: Path) -> None:
         assert same == identical
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("seed", [17, 39, 43, 1000, 1047, 1060, 2031, 2056])
 def test_programs_that_once_went_wrong_agree_with_eager(seed: int, tmp_path: Path) -> None:
     check(seed, tmp_path)
 
 
-@sampled(4, 12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@sampled(2, 12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10**6))
 def test_random_programs_agree_with_eager(seed: int, tmp_path: Path) -> None:
     check(seed, tmp_path)
