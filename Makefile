@@ -32,7 +32,7 @@ test-long: $(VENV)/.installed-test ## run the tests that take long by nature, an
 
 fuzz: $(VENV)/.installed-test ## run random programs, new ones each time, for 10 minutes or MINUTES=...
 	PYTHONPATH=src:tests/support $(BIN)/python tests/support/graph_fuzz.py --minutes $(or $(MINUTES),10) & graphs=$$!; \
-	$(BIN)/pytest tests/runtime/test_fuzz.py --fuzz-minutes=$(or $(MINUTES),10); edits=$$?; \
+	$(BIN)/pytest tests/runtime/test_fuzz.py tests/runtime/test_fuzz_training.py --fuzz-minutes=$(or $(MINUTES),10); edits=$$?; \
 	wait $$graphs && exit $$edits
 
 # What judges mutants, in one process: each test runs once before, to learn what it comes to.

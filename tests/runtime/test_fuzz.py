@@ -9,6 +9,7 @@ import hashlib
 import random
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,12 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from programs import Argument, program
+from programs import Argument, Program, program
+from sampling import rounds
 from twins import HYBRID, Chaotic, Fault, Twins, shrunk
 
+from blockfuse.runtime.programs import program as compiled
 from blockfuse.runtime.programs.no_result import NoResult
-from blockfuse.runtime.programs.program import Program
 
 FOLDER = Path(__file__).parents[2] / "build" / "fuzz"  # scripts of faults
 PICKS = st.randoms(use_true_random=True)
@@ -40,6 +42,8 @@ class Calls(RuleBasedStateMachine):
 
     done = 0  # steps of all machines
     chaotic = 0
+    draw: Callable[[random.Random], Program] = staticmethod(program)
+    call_of = "net"  # what is called
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,11 +52,15 @@ class Calls(RuleBasedStateMachine):
 
     @initialize(pick=PICKS)
     def make_the_net(self, pick: random.Random) -> None:
-        self.program = program(pick)
+        self.program = self.draw(pick)
         self.twins = Twins(self.program.source)
-        self.do("hybrid: net.hybridize()", "y = None", *self.arguments(pick, usual=True))
+        self.set_up()
+        self.do("y = None", *self.arguments(pick, usual=True))
         self.extra = self.program.extras[0]
         self.do(*[self.call()] * 3)
+
+    def set_up(self) -> None:
+        self.do("hybrid: net.hybridize()")
 
     # -- calls -----------------------------------------------------------------------------------------------
 
@@ -140,7 +148,7 @@ class Calls(RuleBasedStateMachine):
             given.append(f"extra={self.extra}")
         if 0.3 < chance < 0.33:
             given[1:2] = ["x"]
-        return f"result = net({', '.join(given)})"
+        return f"result = {self.call_of}({', '.join(given)})"
 
     def arguments(self, pick: random.Random, usual: bool) -> list[str]:
         names = zip("xy", self.program.arguments, strict=False)
@@ -180,9 +188,9 @@ def settings_of(examples: int, derandomize: bool) -> settings:
     )
 
 
-def fuzz(examples: int, derandomize: bool) -> None:
-    """Run machines; a fault is shown as the shortest script that has it."""
-    machine: Any = type("Machine", (Calls,), {"done": 0, "chaotic": 0})
+def fuzz(kind: type[Calls], examples: int, derandomize: bool) -> None:
+    """Run machines of a kind; a fault is shown as the shortest script that has it."""
+    machine: Any = type("Machine", (kind,), {"done": 0, "chaotic": 0})
     if not derandomize:
         seed(random.SystemRandom().getrandbits(64))(machine)
     try:
@@ -192,6 +200,19 @@ def fuzz(examples: int, derandomize: bool) -> None:
     finally:
         Calls.done += machine.done
         Calls.chaotic += machine.chaotic
+
+
+def fuzz_for(kind: type[Calls], config: pytest.Config, capsys: pytest.CaptureFixture[str]) -> None:
+    """Run new machines of a kind for half of the minutes that the command line asks for: there are two kinds."""
+    minutes = config.getoption("--fuzz-minutes", default=0.0)
+    if not minutes:
+        pytest.skip("runs with --fuzz-minutes")
+    begun = time.monotonic()
+    while time.monotonic() - begun < 30 * minutes:
+        fuzz(kind, 20, derandomize=False)
+        with capsys.disabled():
+            sys.stdout.write(f"\r{Calls.done} steps without a fault, {Calls.chaotic} nets left to rounding")
+            sys.stdout.flush()
 
 
 def written(fault: Fault) -> Fault:
@@ -206,26 +227,21 @@ def written(fault: Fault) -> Fault:
     return fault
 
 
+@pytest.mark.sampled
 def test_random_programs_behave_hybridized_as_they_do_plain() -> None:
-    fuzz(examples=8, derandomize=True)
+    fuzz(Calls, examples=rounds(3, 24), derandomize=True)
 
 
 def test_for_as_long_as_one_likes(pytestconfig: pytest.Config, capsys: pytest.CaptureFixture[str]) -> None:
-    minutes = pytestconfig.getoption("--fuzz-minutes", default=0.0)
-    if not minutes:
-        pytest.skip("runs with --fuzz-minutes")
-    begun = time.monotonic()
-    while time.monotonic() - begun < 60 * minutes:
-        fuzz(20, derandomize=False)
-        with capsys.disabled():
-            sys.stdout.write(f"\r{Calls.done} steps without a fault, {Calls.chaotic} nets left to rounding")
-            sys.stdout.flush()
+    fuzz_for(Calls, pytestconfig, capsys)
 
 
 def test_a_fault_is_found_and_shrunk_to_a_script(monkeypatch: pytest.MonkeyPatch) -> None:
     # Nobody looks at Python's state any more.
-    monkeypatch.setattr(Program, "refresh", lambda self: None if self._rebind() else NoResult.OUTDATED)
-    monkeypatch.setattr(Program, "invalidate", lambda self: None)
+    monkeypatch.setattr(
+        compiled.Program, "refresh", lambda self: None if self._rebind() else NoResult.OUTDATED
+    )
+    monkeypatch.setattr(compiled.Program, "invalidate", lambda self: None)
     steps = ["hybrid: net.hybridize()", "x = np.ones((2, 3))", *["result = net(x)"] * 3, "y = 1"]
     twins = Twins(MODULE.format(scale=2.0))
     for step in [*steps, "net.scale = 3.0"]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy
 
-from blockfuse.array import stamps
+from blockfuse.array import history, stamps
 from blockfuse.array.ndarray import ndarray
 from blockfuse.nn import Block, Parameter
 from blockfuse.nn.hooks import HookHandle
@@ -76,6 +76,8 @@ class Picture:
             self._say(path, f"a {kind} {data.dtype.str}{list(data.shape)}, writeable {data.flags.writeable}")
             self._keep(path, data)
             self._memory.append((path, data))
+            if isinstance(value, ndarray):
+                self._look_at_gradient(value, path)
         elif isinstance(value, BaseException):
             self._say(path, f"{type(value).__name__}: {_unnumbered(str(value))}")
         elif isinstance(value, dict):
@@ -90,6 +92,14 @@ class Picture:
             self._say(path, f"{type(value).__name__} {sorted(map(repr, value))}")
         else:
             self._look_at_instance(value, path)
+
+    def _look_at_gradient(self, array: ndarray, path: str) -> None:
+        """One that nobody has asked for yet counts as zeros."""
+        variable = history.variable_of(array)
+        if variable is not None:
+            self._say(path, f"asked for gradients: {variable.requirement}, new: {variable.fresh}")
+            grad = variable.grad
+            self._visit(ndarray(numpy.zeros_like(array._data)) if grad is None else grad, f"{path}.grad")
 
     def _look_at_instance(self, value: Any, path: str) -> None:
         self._say(path, f"a {type(value).__name__}")
@@ -133,5 +143,6 @@ def _text(key: Any) -> str:
 
 
 def _unnumbered(text: str) -> str:
-    """Without the numbers in names of blocks, which count all blocks of the process, and without addresses."""
+    """Without the numbers in names of blocks, which count all blocks of the process, addresses, and names of files."""
+    text = re.sub(r"\S+\.npz", "file", text)
     return re.sub(r"0x[0-9a-f]+", "0x", re.sub(r"\b([a-z]+)\d+\b", r"\1", text))

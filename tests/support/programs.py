@@ -54,14 +54,17 @@ class Program:
         return "\n".join(part.partition("class")[0] for part in self.source.split("def forward(")[1:])
 
 
-def program(pick: random.Random) -> Program:
-    """A random one that plain Python can run: now and then one writes to an array that is read-only."""
+def program(pick: random.Random, strange: float = 0.25) -> Program:
+    """A random one that plain Python can run: now and then one writes to an array that is read-only.
+
+    strange: how likely it has values that leave for Python; likewise hidden state, and writes.
+    """
     while True:
         with suppress(ValueError):
-            return _drawn(pick)
+            return _drawn(pick, strange)
 
 
-def _drawn(pick: random.Random) -> Program:
+def _drawn(pick: random.Random, strange: float) -> Program:
     width = pick.choice((1, 2, 3, 3, 4, 5, 8, 17))
     shape = (*pick.choice(((), (1,), (2,), (2,), (3,), (5,), (2, 3))), width)
     dtype = pick.choice(("float32",) * 6 + ("float64", "int32"))
@@ -85,7 +88,7 @@ def _drawn(pick: random.Random) -> Program:
     )
     module = _module(placeholder)
     extra = snippets.EXTRAS[0] if pick.random() < 0.7 else pick.choice(snippets.EXTRAS)
-    body = Forward(pick, arguments, module, extra[0])
+    body = Forward(pick, arguments, module, extra[0], strange)
     text = body.source(pick.choice((3, 5, 8, 12)))
     source = (
         snippets.HEAD + snippets.GATE.format(width=width, body=gate) + snippets.NET.format(**parts, body=text)
@@ -133,7 +136,12 @@ class Forward(Lines):
     """The forward of the net."""
 
     def __init__(
-        self, pick: random.Random, arguments: list[Argument], module: types.ModuleType, extra: str
+        self,
+        pick: random.Random,
+        arguments: list[Argument],
+        module: types.ModuleType,
+        extra: str,
+        strange: float,
     ) -> None:
         values = {"xy"[n]: sample(a.shape, a.dtype, n) for n, a in enumerate(arguments)}
         with warnings.catch_warnings():
@@ -144,6 +152,7 @@ class Forward(Lines):
         scope = {**vars(module), "self": net, "k": 1.0, "y": None, "extra": eval(extra, {"np": np})}
         super().__init__(pick, values, scope)
         self.stateful = False
+        self.strange = strange
 
     def source(self, length: int) -> str:
         kinds = {
@@ -157,7 +166,7 @@ class Forward(Lines):
         }
         # Most programs leave some kinds out, or else nothing would ever be compiled.
         chances = {"plain": 6, "read": 4, "block": 2, "branch": 3}
-        chances |= {kind: self.pick.choice((0, 0, 0, 1)) for kind in ("escape", "hidden", "write")}
+        chances |= {kind: self.pick.random() < self.strange for kind in ("escape", "hidden", "write")}
         for _ in range(length):
             kind = self.pick.choices(list(chances), list(chances.values()))[0]
             any(kinds[kind]() for _ in range(8))

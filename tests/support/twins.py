@@ -17,6 +17,7 @@ import pickle
 import random
 import signal
 import sys
+import tempfile
 import threading
 import types
 import warnings
@@ -83,7 +84,8 @@ class Twin:
             net = self.module.build()
         self.scope: dict[str, Any] = {"net": net, "program": self.module, "kept": [], "twice": self._twice}
         self.scope |= {"np": np, "npx": npx, "nn": nn, "numpy": numpy, "copy": copy, "pickle": pickle}
-        self.scope |= {"blockfuse": blockfuse, "sample": sample}
+        self.scope |= {"blockfuse": blockfuse, "sample": sample, "together": self._together}
+        self.scope |= {"step": None, "path": f"{_FOLDER.name}/{'hybrid' if hybrid else 'plain'}.npz"}
 
     def step(self, number: int, text: str) -> None:
         """Execute one step; its exception is kept, not raised."""
@@ -115,7 +117,11 @@ class Twin:
             yield
 
     def _twice(self, call: Callable[[], Any]) -> list[Any]:
-        """Two results of ``call``, or the first error of both: of the hybridized twin from two threads at once."""
+        """Two results of ``call``."""
+        return self._together(call, call)
+
+    def _together(self, *calls: Callable[[], Any]) -> list[Any]:
+        """The results of two calls, or the first error of both: of the hybridized twin from two threads at once."""
         results: list[Any] = [None, None]
         errors: list[Exception] = []
         barrier = threading.Barrier(2)
@@ -124,7 +130,7 @@ class Twin:
             try:
                 if self.hybrid:
                     barrier.wait()
-                results[place] = call()
+                results[place] = calls[place]()
             except Exception as error:
                 errors.append(error)
 
@@ -250,8 +256,10 @@ def _fault_of(script: Script) -> Fault | None:
 # -- what surrounds a step -------------------------------------------------------------------------------------
 
 _LIBRARY = frozenset(
-    {"program", "twice", "np", "npx", "nn", "numpy", "copy", "pickle", "blockfuse", "sample"}
+    {"program", "twice", "together", "step", "path", "np", "npx", "nn", "numpy", "copy", "pickle"}
+    | {"blockfuse", "sample"}
 )
+_FOLDER = tempfile.TemporaryDirectory(prefix="blockfuse-twins-", ignore_cleanup_errors=True)
 
 
 def _is_data(name: str, value: Any) -> bool:
