@@ -40,18 +40,12 @@ class Gradual:
         self.rate = np.array(0.125)
         self.count = np.array(0.0)
         self.seen = np.zeros((3,))
-        self.speeds = {{}}
-
-    def speed(self, p):
-        if p not in self.speeds:
-            self.speeds[p] = np.zeros_like(p.data())
-        return self.speeds[p]
+        self.speeds = [np.zeros_like(p.data()) for p in self.parameters]
 
     def step(self):
         count = self.count
         count += 1
-        for p in self.parameters:
-            speed = self.speed(p)
+        for p, speed in zip(self.parameters, self.speeds):
             speed[...] = speed * 0.5 + p.grad()
             weight = p.data()
             weight -= self.rate * speed
@@ -100,8 +94,9 @@ RECORDED = (
     ("if loss > 1:", "    loss = loss * 0.5"),
     ("while loss > 4:", "    loss = loss / 2"),
     ("loss = loss + sum((p.data() ** 2).sum() for p in parameters) * 0.25",),
-    ("with autograd.pause():", "    gradual.seen[0] = loss"),
+    ("with autograd.pause():", "    gradual.seen[...] = loss"),
     ("gradual.seen[1:] = loss.detach()",),
+    ("with autograd.pause():", "    seen = gradual.seen", "    seen[...] = seen * 0.5 + loss"),
     ("buffer = np.zeros((2,))", "buffer[0] = loss", "buffer += 1", "loss = buffer.sum()"),
     ("loss = loss * npx.stop_gradient(loss)",),
     ("loss = npx.dropout(loss * np.ones((4,)), 0.5).sum()",),
@@ -147,8 +142,9 @@ CHANGES = (
     ("for p in parameters:", "    p.set_data(p.data() - p.grad() * 0.125)"),
     ("for p in parameters[:1]:", "    w = p.data()", "    w[...] = w - p.grad() * gradual.rate"),
     ("for p in parameters[:1]:", "    w = p.data()", "    w[:1] -= p.grad()[:1]"),
-    ("gradual.count += 1", "if gradual.count > 2:", "    trainer.step(1, ignore_stale_grad=True)",
-     "    gradual.count[...] = 0"),
+    ("count = gradual.count", "count += 1", "if count > 2:", "    trainer.step(1, ignore_stale_grad=True)",
+     "    count[...] = 0"),
+    ("if loss > 0.5:", "    trainer.step(1, ignore_stale_grad=True)"),
     (),
 )  # fmt: skip
 RETURNED = (
@@ -166,7 +162,11 @@ EDITS = (
         "net.gradual.rate[...] = 0.5",
     ),
     *("net.gradual.rate = np.array(0.25)", "net.gradual.rate = 0.25", "net.gradual.count[...] = 7"),
-    *("net.gradual.seen = net.gradual.seen * 1", "net.gradual.speeds.clear()", "net.zero_grad()"),
+    *(
+        "net.gradual.seen = net.gradual.seen * 1",
+        "net.gradual.speeds[0] = net.gradual.speeds[0] * 1",
+        "net.zero_grad()",
+    ),
     *(
         "net.setattr('grad_req', 'add')",
         "net.setattr('grad_req', 'write')",
@@ -180,7 +180,7 @@ EDITS = (
     *("net.trainer.save_states(path)", "net.trainer.load_states(path)", "net.save_parameters(path)"),
     *(
         "net.load_parameters(path)",
-        "step = program.step_of(net)",
+        "net.gradual.speeds[-1][...] = 0",
         "net.trainer.step(1)",
         "held = net.weight.grad()",
     ),
