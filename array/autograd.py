@@ -129,6 +129,8 @@ def mark(array: ndarray, requirement: str, grad: ndarray | None, held: bool = Fa
             f"the gradient of {array.dtype}{array.shape} cannot be written into {grad.dtype}{grad.shape}"
         )
     history.link(array, TapeNode(array, variable=Variable(requirement, grad, held)))
+    if not held:
+        history.ASKED[0] = object()
 
 
 def mark_variables(
@@ -250,6 +252,7 @@ def _deliver(node: TapeNode, value: ndarray) -> None:
     else:
         grad[...] = value
     variable.fresh = True
+    interpreter.current().settles(variable)
 
 
 def _listed(arrays: Any) -> list[Any]:

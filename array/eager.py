@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy
@@ -97,6 +98,12 @@ class Eager:
     def retracing(self, obstacle: str) -> Retracing | None:  # noqa: ARG002 - recorders look at it
         """Nobody wants to know."""
         return None
+
+    def asks(self, holder: Any, ask: Callable[[], Any], text: str) -> None:
+        """Nothing rests on the answer."""
+
+    def settles(self, holder: Any) -> None:
+        """Nothing rests on the answer."""
 
     def visit(self, block: Any) -> None:
         """Nothing rests on the block's state."""

@@ -6,6 +6,7 @@ whatever is recorded for gradients is part of a program like everything else.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from itertools import repeat
 from typing import Any
@@ -99,6 +100,12 @@ class Tape:
 
     def retracing(self, obstacle: str) -> Retracing | None:
         return self.below.retracing(obstacle)
+
+    def asks(self, holder: Any, ask: Callable[[], Any], text: str) -> None:
+        self.below.asks(holder, ask, text)
+
+    def settles(self, holder: Any) -> None:
+        self.below.settles(holder)
 
     def visit(self, block: Any) -> None:
         self.below.visit(block)

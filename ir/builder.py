@@ -97,6 +97,12 @@ class Builder:
     def retracing(self, obstacle: str) -> Retracing | None:
         raise TraceError("an expansion calls operators, and asks for no gradients")
 
+    def asks(self, holder: Any, ask: Callable[[], Any], text: str) -> None:
+        raise TraceError(f"an expansion cannot ask for {text}")
+
+    def settles(self, holder: Any) -> None:
+        raise TraceError("an expansion has no state")
+
     def visit(self, block: Any) -> None:
         raise TraceError("an expansion calls operators, not blocks")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
 from typing import TYPE_CHECKING, Any, Protocol
@@ -51,6 +51,12 @@ class Interpreter(Protocol):
 
         obstacle: why what is left to do at some moment does not follow from what is pending then; empty if it does.
         """
+
+    def asks(self, holder: Any, ask: Callable[[], Any], text: str) -> None:
+        """The call asks for state of ``holder`` that no attribute shows. text: what it is, for people."""
+
+    def settles(self, holder: Any) -> None:
+        """The call sets that state: what it asks for from now on is its own doing."""
 
     def visit(self, block: Any) -> None:
         """The ``forward`` of ``block`` is about to run."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy
@@ -16,6 +17,7 @@ from blockfuse.array.eager import EAGER
 from blockfuse.array.functions import creation
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.stamps import Watchers
+from blockfuse.ir import interpreter
 from blockfuse.ir.errors import (
     DeferredInitializationError,
     GradientError,
@@ -295,13 +297,17 @@ class Parameter(Held):
     def _has_fresh_grad(self) -> bool:
         """Whether ``backward`` has written here since ``_use_grad``."""
         variable = history.variable_of(self.data())
-        return variable is not None and variable.fresh
+        if variable is not None:
+            ask = partial(_is_fresh, self)
+            interpreter.current().asks(variable, ask, f"whether {self.label} has a new gradient")
+        return _is_fresh(self)
 
     def _use_grad(self) -> None:
         """The gradient was used: until ``backward`` writes another one it is stale."""
         variable = history.variable_of(self.data())
         if variable is not None:
             variable.fresh = False
+            interpreter.current().settles(variable)
 
     # -- devices: labels -------------------------------------------------------------------------------------
 
@@ -362,6 +368,11 @@ class Constant(Parameter):
 
     def initialize(self, *_args: Any, **_kwargs: Any) -> None:
         """Nothing: a constant has its value."""
+
+
+def _is_fresh(parameter: Parameter) -> bool:
+    variable = None if parameter._data is None else history.variable_of(parameter._data)
+    return variable is not None and variable.fresh
 
 
 def check_devices(*devices: Any) -> None:

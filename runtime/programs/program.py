@@ -31,6 +31,7 @@ from blockfuse.tracer.certificate.traced_numbers import Operand
 from blockfuse.tracer.flow.replay import flow_of
 from blockfuse.tracer.generalize.every_size import EverySize
 from blockfuse.tracer.recording.record import Recording
+from blockfuse.tracer.state.gradients import has_history
 from blockfuse.tracer.state.picture import State
 
 if TYPE_CHECKING:
@@ -197,11 +198,11 @@ class Program:
         """The result for arguments of the right signature and mode (any memory layout, host calls), for ``finished``.
 
         values: the static ones among the arguments. UNKNOWN where the flow has not been seen, PYTHON where a number
-        is none that the program can take, where an operator raises, or where an argument lies in memory that the call
-        writes. unproven: takes the variants that ran and that nobody has proven.
+        is none that the program can take, where an operator raises, where an argument lies in memory that the call
+        writes, or where gradients go on to one. unproven: takes the variants that ran and that nobody has proven.
         """
         numbers = self.convert(values)
-        if numbers is None or self.updates.reach(arguments):
+        if numbers is None or self.updates.reach(arguments) or self._goes_on_to(arguments):
             return NoResult.PYTHON
         if self._asks_entry():
             result = self.ask_entry(arguments, numbers)
@@ -210,6 +211,10 @@ class Program:
         return self.run_by(
             ExecutionPolicy.ADAPTIVE, arguments, numbers, set() if unproven is None else unproven
         )
+
+    def _goes_on_to(self, arguments: Sequence[ndarray]) -> bool:
+        """Whether a gradient that the call follows goes to an argument: the program would end it there."""
+        return self.recording.follows and has_history(arguments)
 
     def ask_entry(self, arguments: Sequence[ndarray], numbers: Sequence[ndarray]) -> Any:
         """What the native entry gives where the mode is right; NotImplemented where it does not run the call.

@@ -629,3 +629,93 @@ def test_a_state_that_is_computed_in_its_own_memory_needs_no_other() -> None:
         net(np.ones((2,)))
         assert net.mean.tolist() == [2 - 0.5 ** (n - 1)] * 64
     assert programs_of(net)
+
+
+# -- who asks for gradients, and whether they are new -----------------------------------------------------------
+
+
+def test_an_argument_whose_gradient_is_asked_for_gets_it() -> None:
+    plain, other, eager, compiled, _ = twins(classifier)
+    (x, labels), (asked, _) = batches(2)
+    for _ in range(3):
+        eager(x, labels), compiled(x, labels)
+    assert programs_of(compiled)
+    asked.attach_grad()
+    grads = []
+    for step in (eager, compiled):
+        step(asked, labels)
+        grads.append(asked.grad.asnumpy())
+    assert_close(grads[1:], grads[:1])
+    assert grads[0].any()
+    assert_close(held_by(*other), held_by(*plain))
+
+
+def scaled_by(net: nn.Block, scale: ndarray) -> Step:
+    def step(x: ndarray) -> ndarray:
+        with autograd.record():
+            loss = ((net(x) * scale) ** 2).mean()
+        loss.backward()
+        return loss
+
+    return step
+
+
+@pytest.mark.parametrize("array", ["scale", "weight"])
+def test_gradients_that_are_asked_for_later_are_computed(array: str) -> None:
+    """Of an array that the step encloses, and of a parameter's that was to have none."""
+    found = []
+    for hybridized in (False, True):
+        net, scale = classifier(), np.ones((3,))
+        net[0].weight.grad_req = "null"
+        step = scaled_by(net, scale)
+        run = blockfuse.hybridize(step) if hybridized else step
+        x, _ = batches(1)[0]
+        for _ in range(3):
+            run(x)
+        asked = {"scale": scale, "weight": net[0].weight.data()}[array]
+        asked.attach_grad()
+        run(x)
+        found.append(asked.grad.asnumpy())
+    assert found[0].any()
+    assert_close(found[1:], found[:1])
+
+
+def test_a_gradient_that_is_attached_anew_takes_the_place_of_the_parameters_own() -> None:
+    found: list[list[numpy.ndarray]] = []
+    for hybridized in (False, True):
+        net = classifier()
+        step = scaled_by(net, np.ones((3,)))
+        run = blockfuse.hybridize(step) if hybridized else step
+        x, _ = batches(1)[0]
+        weight = net[0].weight
+        for change in (lambda _: None, lambda w: w.attach_grad("add"), lambda w: w.drop_grad()):
+            change(weight.data())
+            for _ in range(3):
+                run(x)
+            found.append([p.data().asnumpy() for p in net.collect_params().values()])
+            if weight.data().grad is not None:
+                found[-1].append(weight.grad().asnumpy())
+    for plain, compiled in zip(found[:3], found[3:], strict=True):
+        assert_close(compiled, plain)
+
+
+def test_gradients_that_are_stale_in_some_calls_change_nothing_there() -> None:
+    nets = []
+    for hybridized in (False, True):
+        net = classifier()
+        trainer = blockfuse.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.1, "momentum": 0.9})
+        trainer._prepare()
+
+        def update(trainer: blockfuse.Trainer = trainer) -> None:
+            trainer.step(1, ignore_stale_grad=True)
+
+        run = blockfuse.hybridize(update) if hybridized else update
+        x, _ = batches(1)[0]
+        for n in range(8):
+            part = net if n % 3 else net[0]
+            with autograd.record():
+                loss = (part(x) ** 2).mean()
+            loss.backward()
+            run()
+        nets.append([p.data().asnumpy() for p in net.collect_params().values()])
+    assert_close(nets[1], nets[0])

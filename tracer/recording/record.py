@@ -22,6 +22,7 @@ from blockfuse.tracer.flow.path import Path
 from blockfuse.tracer.recording.recorder import Recorder
 from blockfuse.tracer.state.changes import Changes
 from blockfuse.tracer.state.facts import Setting
+from blockfuse.tracer.state.gradients import Asked, has_history
 from blockfuse.tracer.state.picture import State
 from blockfuse.tracer.state.visits import state_of
 
@@ -53,6 +54,7 @@ class Recording:
     updates: list[Update] = field(default_factory=list)  # what the path computes behind its results
     draws: list[Node] = field(default_factory=list)  # random nodes, in the order in which they drew
     watched: list[Any] = field(default_factory=list)  # blocks and parameters that tell when they change
+    follows: bool = False  # gradients, so that they must not go elsewhere; NOTE [who asks for gradients]
     measured: list[tuple[Node, Source | None]] = field(default_factory=list)  # NOTE [sizes that Python saw]
     catches: str = ""  # which function handles exceptions, for people
     code: list[Code] = field(default_factory=list)  # functions that no search for state finds
@@ -121,6 +123,7 @@ def _judge(recording: Recording, recorder: Recorder, witness: Witness) -> None:
     assert state is not None
     recorder.memory.check_contents()
     state.add_settings(Setting(ask, answer, text) for (ask, text), answer in witness.questions.values())
+    state.add_settings(recorder.questions)
     new = [(c, g) for c, g in witness.functions.items() if c not in state.codes]
     effects = witness.problem or _changed(state)
     recording.effects = bool(effects)
@@ -188,7 +191,9 @@ def _finish(recording: Recording, recorder: Recorder, result: Any) -> None:
     recording.problem = (
         str(recording.problem)
         or recorder.problem
-        or ("" if recorder.pulled is not None else _following(arrays))
+        or (
+            "" if recorder.pulled is not None else _following(arrays) or _asking(recording, recorder, origins)
+        )
         or _drawing(recorder, outputs)
         or _raising(recorder, outputs)
     )
@@ -219,6 +224,21 @@ def _following(arrays: list[ndarray]) -> str:
     if any(is_followed(a) for a in arrays):
         return "forward returns an array whose gradient can still be asked for; return it by detach()"
     return ""
+
+
+def _asking(recording: Recording, recorder: Recorder, origins: dict[Node, Origin]) -> str:
+    """See NOTE [who asks for gradients]."""
+    recording.follows = recorder.follows
+    if not recording.follows:
+        return ""
+    if has_history(recorder.given):
+        return "gradients go to an argument, or to what it was computed from"
+    assert recording.state is not None
+    holders = [origin.holder for origin in origins.values()]
+    parameters = [value for value in recording.watched if hasattr(value, "grad_req")]
+    asked = Asked(parameters, [h for h in holders if isinstance(h, ndarray)])
+    recording.state.add_settings([asked])
+    return "" if asked.holds() else "gradients go to an array that no parameter holds"
 
 
 def _drawing(recorder: Recorder, outputs: tuple[Node, ...]) -> str:

@@ -7,7 +7,7 @@ goes on.
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from threading import get_ident
 from typing import Any
@@ -42,6 +42,7 @@ from blockfuse.tracer.frames.program_points import Point
 from blockfuse.tracer.frames.stack_keys import StackKeys
 from blockfuse.tracer.recording.memory import Memory
 from blockfuse.tracer.recording.retracing import Crossings
+from blockfuse.tracer.state.facts import Setting
 
 DECISION = "bool()"  # the escape that says which way a path goes
 _MAX_DECISIONS = 2048  # on one path; more are not worth a program
@@ -64,6 +65,7 @@ class Recorder(Eager):
         self.problem = ""
         self.failure: Exception | None = None  # of ours; the call itself went on
         self._writing = _Writing(self)
+        self.follows = False  # gradients
         self._updating = 0  # the thread that is writing to an array that was there before
         self.pulled: list[ndarray] | None = (
             None  # gradients that were recorded behind the call, where they are wanted
@@ -72,6 +74,10 @@ class Recorder(Eager):
         self.raised = False  # an operator raised for the values that it met, and Python went another way
         self.given = arguments
         self.visited: list[Any] = []
+        self.questions: list[Setting] = []  # about state that no attribute shows
+        self.settled: dict[
+            int, Any
+        ] = {}  # id of what holds such state -> itself, where the call set it, or has asked
         self.arguments = [
             leaf(argument, f"x{n}" if n else "x", type_of(a._data)) for n, a in enumerate(arguments)
         ]
@@ -225,6 +231,7 @@ class Recorder(Eager):
 
     def follow(self) -> None:
         """See NOTE [gradients and joins]."""
+        self.follows = True
         self._stack.follows = True
 
     def retracing(self, obstacle: str) -> Retracing | None:
@@ -239,6 +246,14 @@ class Recorder(Eager):
     def obstacle(self) -> str:
         """Why ways back cannot join."""
         return self._crossings.obstacle
+
+    def asks(self, holder: Any, ask: Callable[[], Any], text: str) -> None:
+        if id(holder) not in self.settled:
+            self.settled[id(holder)] = holder  # once is enough
+            self.questions.append(Setting(ask, ask(), text))
+
+    def settles(self, holder: Any) -> None:
+        self.settled[id(holder)] = holder
 
     def visit(self, block: Any) -> None:
         self.visited.append(block)

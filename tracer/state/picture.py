@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from blockfuse.tracer.state.classes import is_of_library, is_python, may_change
-from blockfuse.tracer.state.facts import Fact, Item, Setting, is_watched
+from blockfuse.tracer.state.facts import Fact, Item, is_watched
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class State:
             and not is_of_library(kind)
         )
 
-    def add_settings(self, settings: Iterable[Setting]) -> None:
-        """What known code asked while the call ran."""
+    def add_settings(self, settings: Iterable[Fact]) -> None:
+        """What the call asked while it ran."""
         self.others += settings
 
     @property

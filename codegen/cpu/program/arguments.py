@@ -60,6 +60,8 @@ class Arguments:
         emit, frame, type = self.emit, self.frame, buffer.type
         given = emit.pointer(emit.word(self._objects, number))
         self._require_type(given, "wrapper")
+        if frame.plan.schedule.updates:
+            self._require_no_history(given)
         array = emit.builder.load(emit.at(given, frame.words.get("slot"), I8), typ=POINTER)
         there = emit.is_("!=", emit.address(array), 0)
         frame.require(there)  # a pending array has no data yet
@@ -73,6 +75,13 @@ class Arguments:
         flags = emit.builder.and_(emit.field(array, ARRAY_FLAGS, I32), wanted)
         frame.require(emit.is_("==", flags, wanted))
         return emit.field(array, ARRAY_DATA)
+
+    def _require_no_history(self, given: ir.Value) -> None:
+        """Where gradients are followed, one may go to the argument, or to what it was computed from."""
+        emit, words = self.emit, self.frame.words
+        history = emit.builder.load(emit.at(given, words.get("history"), I8), typ=I64)
+        absent = emit.builder.or_(emit.is_("==", history, 0), emit.is_("==", history, words.get("none")))
+        self.frame.require(absent)
 
     def _require_type(self, object: ir.Value, name: str) -> None:
         type = self.emit.field(object, OB_TYPE)

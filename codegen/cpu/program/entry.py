@@ -21,7 +21,8 @@ def emit_entry(module: ir.Module, plan: Plan, drive: ir.Function) -> None:
     """``entry(self, args, count)``: the METH_FASTCALL function of NOTE [the frame]. drive: runs the blocks.
 
     It answers NotImplemented, so that Python takes over, unless the program is valid, no unusual mode is on,
-    and the arguments are exactly as many C-contiguous arrays of the recorded types, none in memory that it writes.
+    and the arguments are exactly as many C-contiguous arrays of the recorded types, none in memory that it writes; those
+    of a program that writes have no history.
     Dispatch knows the mode of its thread, and has looked at all facts: it gives the array that counts unusual modes as one
     argument more, and is not counted.
     """

@@ -20,7 +20,7 @@ HEADER = (
     *("valid", "unusual", "wrapper", "slot", "array", "new_array", "new_object", "incref", "decref"),
     *("not_implemented", "save_thread", "restore_thread", "aligned_alloc", "free", "workspace", "new_tuple"),
     *("binding", "calls", "pending", "none", "call", "draw", "mode", "sizes", "clear_error"),
-    *("allocator", "allocator_state", "take", "give", "track", "commits", "guard", "holds"),
+    *("allocator", "allocator_state", "take", "give", "track", "commits", "guard", "holds", "history"),
 )
 
 

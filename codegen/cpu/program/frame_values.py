@@ -71,6 +71,7 @@ def _header(wrapper: type, unusual: numpy.ndarray) -> dict[str, int]:
         "wrapper": id(wrapper),
         "slot": cpython.slot_offset(wrapper, "_data"),
         "pending": cpython.slot_offset(wrapper, "_pending"),
+        "history": cpython.slot_offset(wrapper, "_history"),
         "none": id(None),
         "array": id(numpy.ndarray),
         "new_array": cpython.new_from_descr(),
