@@ -47,6 +47,7 @@ def shown(finished: report.Run) -> str:
     return text.get()
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("net", SMALL, ids=lambda net: net.name)
 def test_blocks_and_numpy_agree_with_float64(net: nets.Net) -> None:
     (way,) = ours.build(net, 1)

@@ -51,6 +51,7 @@ def test_lists_of_waiting_arrays_and_lists_that_are_none() -> None:
     Twin(function).agree(lambda: [array(3), array(3)])
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("dtype", ["int8", "int32", "uint8", "bool", "float32", "float64"])
 @pytest.mark.parametrize(
     "operator",
@@ -208,7 +209,7 @@ class _Program:
         return [*values, [s for s in seen if not isinstance(s, ndarray)]]
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(6)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("seed", range(40))
 def test_random_programs(seed: int) -> None:

@@ -34,6 +34,7 @@ def closes(function: Callable[..., Any], first: tuple[float, ...] = FEW, loops: 
 # -- loops that close ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("first", [(1e-3, 10), (10, 1e-3), (1e12,), (1, 1e3)])
 def test_a_while_loop_with_a_limit_closes_whatever_comes_first(first: tuple[float, ...]) -> None:
     def limited(x: Any) -> Any:
@@ -213,6 +214,7 @@ def test_a_loop_over_a_range_without_a_decision_stays_a_straight_line() -> None:
     assert len(program_of(agrees(straight, scaled())).flow.blocks) == 1
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("use", ["x + i", "x[i]", "(i, x)[1] * W[i]", "x * float(i)", "x * len([i] * i)"])
 def test_a_counter_that_is_used_as_a_value_keeps_its_loop_unrolled(use: str) -> None:
     lines = [
@@ -301,6 +303,7 @@ def test_numbers_that_leave_64_bits_are_right() -> None:
         agrees(function, scaled(scales=(0.01, 1, 3, 1e9, 1e15)))
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize(
     "test",
     [
