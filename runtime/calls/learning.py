@@ -17,7 +17,7 @@ from blockfuse.runtime.calls.owner import Owner
 from blockfuse.runtime.programs.backend import Backend
 from blockfuse.runtime.programs.failures import CompilerFailures
 from blockfuse.runtime.programs.program import Program
-from blockfuse.runtime.programs.updates import States
+from blockfuse.runtime.programs.updates import States, taken_back
 from blockfuse.tracer.generalize.rehearsal import rehearse
 from blockfuse.tracer.recording.record import Code, Recording, record
 from blockfuse.tracer.recording.recorder import Recorder
@@ -66,7 +66,9 @@ class Learner:
         case.attempts += 1
         arguments = call.arguments
         run = partial(self._owner.run, arguments.args, arguments.kwargs)
-        recording = record(run, Recorder(arguments.arrays), self._roots, self._code)
+        recorder = Recorder(arguments.arrays)
+        with taken_back(recorder):
+            recording = record(run, recorder, self._roots, self._code)
         result, program = recording.result, None
         try:
             program = self._program(case, call, recording)

@@ -20,6 +20,7 @@ from blockfuse.array.history import Variable
 from blockfuse.array.ndarray import ndarray
 from blockfuse.tracer.flow.origins import Origin
 from blockfuse.tracer.recording.record import Recording
+from blockfuse.tracer.recording.recorder import Recorder
 from blockfuse.tracer.state.changes import Changes
 
 
@@ -145,6 +146,24 @@ class States:
                 yield
             finally:
                 write(self._arrays, now)
+
+
+@contextmanager
+def taken_back(recorder: Recorder) -> Iterator[None]:
+    """Where Ctrl-C ends a call that is recorded, arrays that a program would write hold again what they held before it.
+
+    Not where the call cannot have a program: then other writes were not noted. An error of the user's leaves what was
+    written so far, as everywhere in Python.
+    """
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException:
+        if not recorder.problem:
+            pairs = list(recorder.memory.updated.values())
+            write([array._data for array, _ in pairs], [before for _, before in pairs])
+        raise
 
 
 NO_STATES = States((), ())  # of calls that write nothing

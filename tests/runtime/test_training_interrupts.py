@@ -1,0 +1,128 @@
+"""What comes in the middle of a step of training: parameters, gradients and states are those of before or after it."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import numpy
+import pytest
+from sampling import rounds
+from test_interrupts import alarms
+from test_training import Momentum, batches, classifier, held_by, step_of
+
+import blockfuse
+from blockfuse.array import modes
+from blockfuse.ir import interpreter
+
+# Python drops what is raised in callbacks of weak references, and tells of it.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+class Stop(BaseException):
+    """What the alarm raises, as Ctrl-C raises KeyboardInterrupt."""
+
+
+def stop(*_: Any) -> None:
+    raise Stop
+
+
+class Run:
+    """A step that goes over and over one batch, and what is held after so many of them in plain Python."""
+
+    def __init__(self) -> None:
+        self.net = classifier()
+        self.optimizer = Momentum(self.net, 0.01)
+        self.step = blockfuse.hybridize(step_of(self.net, self.optimizer))
+        self.batch = batches(1)[0]
+        self._wanted: list[list[numpy.ndarray]] = []
+        self._plain = self._trajectory()
+
+    def _trajectory(self) -> Iterator[list[numpy.ndarray]]:
+        net = classifier()
+        optimizer = Momentum(net, 0.01)
+        step = step_of(net, optimizer)
+        while True:
+            yield held_by(net, optimizer)
+            step(*self.batch)
+
+    def assert_whole(self) -> int:
+        """All that is held belongs to one count of steps, which is returned."""
+        found = held_by(self.net, self.optimizer)
+        count = int(self.optimizer.count.item())
+        while len(self._wanted) <= count:
+            self._wanted.append(next(self._plain))
+        for place, (a, b) in enumerate(zip(found, self._wanted[count], strict=True)):
+            numpy.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5, err_msg=f"array {place}, step {count}")
+        return count
+
+
+def interrupted(call: Callable[[], Any], seconds: float) -> None:
+    """The call, with an alarm so many seconds after it began."""
+    try:
+        with alarms(stop, seconds):
+            call()
+    except Stop:
+        pass
+
+
+@contextmanager
+def going_on(run: Run) -> Iterator[None]:
+    """Another thread goes from step to step meanwhile."""
+    ended = threading.Event()
+
+    def steps() -> None:
+        for _ in range(300):
+            if not ended.is_set():
+                run.step(*run.batch)
+
+    thread = threading.Thread(target=steps)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+    run.assert_whole()
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_compiled_step_that_is_interrupted_is_done_or_not(threads: int) -> None:
+    run, other = Run(), Run()
+    for _ in range(3):
+        run.step(*run.batch), other.step(*other.batch)
+    begun = time.perf_counter()
+    run.step(*run.batch)
+    seconds = time.perf_counter() - begun
+    pick = random.Random(1)
+    before = run.assert_whole()
+    with going_on(other) if threads > 1 else nullcontext():
+        for _ in range(rounds(60, 2000)):
+            interrupted(lambda: [run.step(*run.batch) for _ in range(3)], pick.uniform(0, 4) * seconds + 1e-6)
+            after = run.assert_whole()
+            assert before <= after <= before + 3
+            before = after
+    assert modes.UNUSUAL[0] == 0
+
+
+@pytest.mark.sampled
+def test_a_step_that_is_interrupted_while_it_is_recorded_and_compiled_is_done_or_not() -> None:
+    pick = random.Random(2)
+    for _ in range(rounds(6, 60)):
+        run = Run()
+        for _ in range(3):
+            interrupted(
+                lambda run=run: run.step(*run.batch), pick.choice((0.003, 0.01, 0.03, 0.1)) * pick.random()
+            )
+            run.assert_whole()
+        before = run.assert_whole()
+        for _ in range(3):
+            run.step(*run.batch)
+        assert run.assert_whole() == before + 3
+        assert interpreter.current().recording is False
+        assert modes.UNUSUAL[0] == 0
