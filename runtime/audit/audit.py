@@ -63,7 +63,9 @@ class Audit:
         return audited
 
     def run(self, case: Any, program: Program, call: Callable[[], Any], given: Given) -> Any:
-        """What ``call`` (of ``program``) gives; raises AuditError if the eager call gives something else."""
+        """What ``call`` (of ``program``) gives; raises AuditError, with nothing written, if the eager call gives something
+        else.
+        """
         due = self._calls + 1 >= self._next
         draws = bool(program.recording.draws)
         if due:
@@ -78,7 +80,11 @@ class Audit:
         if due:
             case.audited += 1
             self._next = self._due_after(self._calls)
-            self._compare(program, version, repetition.outcome_of(result), repetition)
+            try:
+                self._compare(program, version, repetition.outcome_of(result), repetition)
+            except AuditError:
+                states.take_back()  # as if the call had not been made
+                raise
         return result
 
     def _due_after(self, calls: int) -> int:

@@ -163,7 +163,7 @@ class Program:
     def is_current(self, version: object) -> bool:
         """Whether nothing that the program rests on was seen to change since it was of this version."""
         same = self.version is version and self.executable.validity.holds
-        return same and (self._check is None or self._check())
+        return same and (self._check is None or self._check() or not self.state.change())
 
     def _rebind(self) -> bool:
         """Bind the present parameters, if they are of the recorded types, and all writes to them can be seen."""

@@ -129,6 +129,11 @@ class States:
         arrays = updates.arrays()
         return cls(arrays, [a.copy() for a in arrays])
 
+    def take_back(self) -> None:
+        """The memory holds what it held before."""
+        if self._arrays:
+            write(self._arrays, self._before)
+
     def held(self) -> list[numpy.ndarray]:
         """Copies of what the memory holds now."""
         return [a.copy() for a in self._arrays]

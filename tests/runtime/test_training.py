@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy
@@ -15,7 +16,9 @@ import blockfuse
 from blockfuse import autograd, nn, np, npx
 from blockfuse.array import stamps
 from blockfuse.array.ndarray import ndarray
-from blockfuse.ir.errors import AuditError, GradientError
+from blockfuse.ir.errors import AuditError, CompilerWarning, GradientError
+from blockfuse.ir.lowering import Pointwise
+from blockfuse.ir.operator import TABLE
 from blockfuse.runtime.programs.program import Program
 from blockfuse.runtime.programs.updates import Updates
 from blockfuse.tracer.flow.origins import Origin
@@ -379,6 +382,56 @@ def test_an_audit_catches_a_wrong_update(monkeypatch: pytest.MonkeyPatch) -> Non
         context.setattr(stamps, "written_to", wrong)
         with pytest.raises(AuditError):
             compiled(x, labels)
+
+
+@contextmanager
+def wrong(name: str) -> Iterator[None]:
+    """Kernels compute something else for an operator; Python computes what is right."""
+    row, right = TABLE[name], TABLE[name].lowering
+    object.__setattr__(row, "lowering", Pointwise("exp({0})", "f"))
+    try:
+        yield
+    finally:
+        object.__setattr__(row, "lowering", right)
+
+
+# "tanh" is in the forward, "sign" in the optimizer alone
+@pytest.mark.parametrize("name", ["tanh", "sign"])
+def test_an_audit_of_a_step_that_is_compiled_wrongly_leaves_what_was_there_before(name: str) -> None:
+    net, step = signum_step()
+    run = blockfuse.hybridize(step, audit=1, check=False)
+    x, labels = batches(1)[0]
+    with wrong(name):
+        run(x, labels)
+        while not programs_of(run):
+            run(x, labels)
+        before = [p.data().asnumpy() for p in net.collect_params().values()]
+        with pytest.raises(AuditError, match=name):
+            run(x, labels)
+    for parameter, value in zip(net.collect_params().values(), before, strict=True):
+        numpy.testing.assert_array_equal(parameter.data().asnumpy(), value)
+
+
+@pytest.mark.parametrize("name", ["tanh", "sign"])
+def test_a_step_that_is_compiled_wrongly_is_noticed_and_runs_in_python(name: str) -> None:
+    (plain, eager), (other, step) = signum_step(), signum_step()
+    compiled = blockfuse.hybridize(step)
+    (x, labels), *more = batches(4)
+    with wrong(name):
+        with pytest.warns(CompilerWarning, match=name):
+            compiled(x, labels)
+        eager(x, labels)
+        for x, labels in more:
+            eager(x, labels), compiled(x, labels)
+    assert not programs_of(compiled)
+    pairs = zip(other.collect_params().values(), plain.collect_params().values(), strict=True)
+    assert_close(*zip(*((a.data().asnumpy(), b.data().asnumpy()) for a, b in pairs), strict=True))
+
+
+def signum_step() -> tuple[nn.Block, Step]:
+    net = net_of(nn.Dense(5, activation="tanh"), nn.Dense(3))
+    trainer = blockfuse.Trainer(net.collect_params(), "signum", {"learning_rate": 0.01})
+    return net, blockfuse.train_step(net, blockfuse.loss.SoftmaxCrossEntropyLoss(), trainer).__wrapped__
 
 
 def test_a_step_with_a_number_that_changes_writes_once_a_call() -> None:

@@ -78,6 +78,7 @@ class Twin:
         self.hybrid = hybrid
         self.module = types.ModuleType(MODULE)
         self.error: BaseException | None = None
+        self._lock = threading.Lock()
         block._numbers.clear()
         with self._present(0):
             exec(compile(source, _file_of(source), "exec"), vars(self.module))
@@ -85,6 +86,7 @@ class Twin:
         self.scope: dict[str, Any] = {"net": net, "program": self.module, "kept": [], "twice": self._twice}
         self.scope |= {"np": np, "npx": npx, "nn": nn, "numpy": numpy, "copy": copy, "pickle": pickle}
         self.scope |= {"blockfuse": blockfuse, "sample": sample, "together": self._together}
+        self.scope |= {"in_turn": self._in_turn, "second": None}
         self.scope |= {"step": None, "path": f"{_FOLDER.name}/{'hybrid' if hybrid else 'plain'}.npz"}
 
     def step(self, number: int, text: str) -> None:
@@ -116,6 +118,10 @@ class Twin:
             warnings.simplefilter("ignore")
             yield
 
+    def _in_turn(self, call: Callable[[], Any]) -> Any:
+        with self._lock:
+            return call()
+
     def _twice(self, call: Callable[[], Any]) -> list[Any]:
         """Two results of ``call``."""
         return self._together(call, call)
@@ -123,7 +129,7 @@ class Twin:
     def _together(self, *calls: Callable[[], Any]) -> list[Any]:
         """The results of two calls, or the first error of both: of the hybridized twin from two threads at once."""
         results: list[Any] = [None, None]
-        errors: list[Exception] = []
+        errors: list[Exception | None] = [None, None]
         barrier = threading.Barrier(2)
 
         def one(place: int) -> None:
@@ -132,7 +138,7 @@ class Twin:
                     barrier.wait()
                 results[place] = calls[place]()
             except Exception as error:
-                errors.append(error)
+                errors[place] = error
 
         if self.hybrid:
             threads = [threading.Thread(target=one, args=(place,)) for place in range(2)]
@@ -143,7 +149,7 @@ class Twin:
         else:
             one(0)
             one(1)
-        for error in errors:
+        for error in filter(None, errors):
             raise error
         return results
 
@@ -256,7 +262,21 @@ def _fault_of(script: Script) -> Fault | None:
 # -- what surrounds a step -------------------------------------------------------------------------------------
 
 _LIBRARY = frozenset(
-    {"program", "twice", "together", "step", "path", "np", "npx", "nn", "numpy", "copy", "pickle"}
+    {
+        "program",
+        "twice",
+        "together",
+        "in_turn",
+        "step",
+        "second",
+        "path",
+        "np",
+        "npx",
+        "nn",
+        "numpy",
+        "copy",
+        "pickle",
+    }
     | {"blockfuse", "sample"}
 )
 _FOLDER = tempfile.TemporaryDirectory(prefix="blockfuse-twins-", ignore_cleanup_errors=True)
