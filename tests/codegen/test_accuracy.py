@@ -39,12 +39,13 @@ def check(net: nets.Net, **options: Any) -> None:
     )
 
 
-@pytest.mark.spread(2)
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("net", SMALL, ids=lambda net: net.name)
 def test_no_more_than_twice_the_error_of_numpy(net: nets.Net) -> None:
     check(net, threads=1)
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("level", [level for level in LEVELS if level != "avx512"])
 @pytest.mark.parametrize("net", FEW, ids=lambda net: net.name)
 def test_the_same_with_fewer_instructions(net: nets.Net, level: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,7 +53,7 @@ def test_the_same_with_fewer_instructions(net: nets.Net, level: str, monkeypatch
     check(net, threads=1)
 
 
-@pytest.mark.spread(2)
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("net", [n for n in SMALL if n.group != "elements"], ids=lambda net: net.name)
 def test_the_same_inputs_give_the_same_bits(net: nets.Net) -> None:
     drawn, parameters = net.draw()

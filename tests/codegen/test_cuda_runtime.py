@@ -327,6 +327,7 @@ CONSTRUCTS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", CONSTRUCTS)
 @pytest.mark.parametrize("foreign", [False, True], ids=["host", "device"])
 def test_a_construct_gives_the_same_on_the_device(device: FakeDevice, name: str, foreign: bool) -> None:

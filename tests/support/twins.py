@@ -116,6 +116,7 @@ class Twin:
         numpy.random.seed(number)  # noqa: NPY002 - programs draw from the old stream
         with warnings.catch_warnings(), _limited():
             warnings.simplefilter("ignore")
+            warnings.simplefilter("error", blockfuse.CompilerWarning)  # right results, and a fault of ours
             yield
 
     def _in_turn(self, call: Callable[[], Any]) -> Any:
