@@ -6,13 +6,22 @@ Parameters, gradients, states and results are compared after each. ``make fuzz``
 from __future__ import annotations
 
 import random
+import re
+import types
+import warnings
+from typing import Any
 
+import numpy
 import pytest
 import training_programs
 from hypothesis.stateful import precondition, rule
+from programs import Program, program
 from sampling import rounds
 from test_fuzz import PICKS, Calls, fuzz, fuzz_for
 from training_programs import training_program
+
+from blockfuse import autograd, np
+from blockfuse.ir.errors import GradientError
 
 
 class Steps(Calls):
@@ -68,3 +77,67 @@ def test_random_steps_train_compiled_as_they_do_plain() -> None:
 
 def test_for_as_long_as_one_likes(pytestconfig: pytest.Config, capsys: pytest.CaptureFixture[str]) -> None:
     fuzz_for(Steps, pytestconfig, capsys)
+
+
+# -- what plain Python gives, against differences ------------------------------------------------------------------
+
+# Values that lose digits, jump at a step whose gradient is zero, or end gradients on purpose.
+NOT_SMOOTH = re.compile(r"float32|float16|int32|int64|detach|any|all|argmax|take|>|<|==|%|//|asnumpy|float\(")
+WIDTHS = (1e-5, 2e-6)  # of a central difference
+
+
+def smooth_program(pick: random.Random) -> Program | None:
+    """One whose loss is a function of the parameters with a slope almost everywhere, or None."""
+    made = program(pick, strange=0.0)
+    unfit = made.random or made.stateful or NOT_SMOOTH.search(made.forwards)
+    return None if unfit or made.arguments[0].dtype[0] != "f" else made
+
+
+def slopes(made: Program, number: int) -> tuple[float, list[float]]:
+    """Of a loss along a direction in all parameters: by ``backward``, and by differences."""
+    module = types.ModuleType("program")
+    loss = random.Random(number).choice(training_programs.LOSSES)
+    source = training_programs.STEP.format(
+        loss=loss, kind="'sgd'", record="", lines="        pass", returned="None"
+    )
+    exec(made.source + source, vars(module))
+    rng = numpy.random.default_rng(number)
+    net = module.build()
+    net.cast("float64")
+    given = [np.array(rng.normal(size=a.shape)) for a in made.arguments]
+
+    def value() -> Any:
+        with autograd.record(train_mode=False):
+            return module.loss_of(net, net(given[0] * net.gate.gain.data().mean(), *given[1:]))
+
+    value().backward()
+    parameters = [p for p in net.collect_params().values() if p.shape is not None and -1 not in p.shape]
+    ways = [rng.normal(size=p.shape) for p in parameters]
+    slope = sum(float((p.grad().asnumpy() * way).sum()) for p, way in zip(parameters, ways, strict=True))
+    starts = [p.data().asnumpy() for p in parameters]
+
+    def at(distance: float) -> float:
+        for parameter, start, way in zip(parameters, starts, ways, strict=True):
+            parameter.set_data(np.array(start + way * distance))
+        return float(value())
+
+    return slope, [(at(width) - at(-width)) / (2 * width) for width in WIDTHS]
+
+
+@pytest.mark.sampled
+def test_gradients_of_random_nets_are_those_of_differences() -> None:
+    compared = 0
+    for number in range(rounds(30, 5000)):
+        made = smooth_program(random.Random(number))
+        if made is None:
+            continue
+        try:
+            with warnings.catch_warnings(), numpy.errstate(all="ignore"):
+                warnings.simplefilter("ignore")
+                slope, (wide, narrow) = slopes(made, number)
+        except (GradientError, ValueError, IndexError):  # a net that gives no floats, or needs other shapes
+            continue
+        if abs(wide - narrow) <= 1e-5 * max(abs(wide), 1):  # no corner in between
+            assert slope == pytest.approx(narrow, rel=1e-3, abs=1e-4), f"program {number}\n{made.source}"
+            compared += 1
+    assert compared > rounds(2, 250)
