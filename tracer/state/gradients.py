@@ -15,6 +15,7 @@ from typing import Any
 
 from blockfuse.array.history import ASKED, node_of, variable_of
 from blockfuse.array.ndarray import ndarray
+from blockfuse.ir.comparisons import Comparison
 from blockfuse.ir.errors import GradientError
 from blockfuse.tracer.state.facts import Bind
 
@@ -37,6 +38,10 @@ class Asked:
 
     def condition(self, bind: Bind) -> str:
         return f"{bind(ASKED)}[0] is {bind(self.seen)}[0]"
+
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """None: what it is compared with changes."""
+        return ()
 
 
 def _as_required(parameter: Any) -> bool:
