@@ -100,7 +100,7 @@ OWN = {*ULP, "sqrt", "floor", "ceil", "trunc", "rint", "sign", "absolute", "relu
 AT_LEVELS = [(name, level) for name in UNARY for level in (LEVELS if name in OWN else LEVELS[:1])]
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("name", "level"), AT_LEVELS)
 def test_functions_stay_within_their_ulp(name: str, level: str, dtype: str) -> None:
@@ -109,7 +109,7 @@ def test_functions_stay_within_their_ulp(name: str, level: str, dtype: str) -> N
     assert_accurate(name, found, x)
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ULP)
@@ -133,6 +133,7 @@ def test_functions_of_two_numbers_stay_within_the_ulp_of_the_library(name: str) 
 # -- special values --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", UNARY)
 def test_special_values_are_those_of_numpy(name: str, dtype: str) -> None:
@@ -161,6 +162,7 @@ def test_pairs_of_special_values_are_those_of_numpy(name: str, dtype: str) -> No
         )
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     ("name", "x", "wanted"),
     [

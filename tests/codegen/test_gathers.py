@@ -58,6 +58,7 @@ def test_an_index_beyond_its_axis_is_a_fault(case: Picked, data: st.DataObject) 
         numpy.testing.assert_array_equal(native(case.table, *case.arrays)[0], wanted, strict=True)
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("dtype", INDEX_DTYPES)
 @pytest.mark.parametrize("size", [1, 2, 127])
 def test_every_value_of_an_index_is_an_element_or_a_fault(dtype: str, size: int) -> None:
@@ -80,6 +81,7 @@ def test_unsigned_indices_wrap_as_numpy_has_them() -> None:
     numpy.testing.assert_array_equal(found, table[index])
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("width", [1, 3, 16, 33])
 def test_what_follows_is_in_the_same_kernel(level: str, width: int) -> None:
@@ -103,6 +105,7 @@ def names(recorded: Graph) -> list[str]:
 INTS = {"w": "float32[10, 8]", "i": "int64[5]", "j": "int64[5]"}
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     ("function", "kernels"),
     [
@@ -148,6 +151,7 @@ def test_a_table_may_be_a_view() -> None:
     numpy.testing.assert_array_equal(Native(recorded)(*values)[0], meant(recorded, values)[0])
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("threads", [1, 2])
 def test_large_results_are_written_past_the_caches(threads: int) -> None:
     rng = numpy.random.default_rng(3)

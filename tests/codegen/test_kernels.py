@@ -106,13 +106,13 @@ def assert_rows(row: Operator, operands: list[list[numpy.ndarray]]) -> None:
     assert_native(graph_for(each, values), values)
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(8)
 @pytest.mark.parametrize("row", DTYPES_OF, ids=lambda r: r.name)
 def test_kernels_of_one_operator_give_its_meaning_in_every_dtype(row: Operator) -> None:
     assert_rows(row, [operands_of(row, d, *[(40,)] * len(row.examples[0].shapes)) for d in DTYPES_OF[row]])
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("row", DTYPES_OF, ids=lambda r: r.name)
 def test_kernels_of_one_operator_give_its_meaning_at_every_size(row: Operator) -> None:
     dtype, arity = DTYPES_OF[row][0], len(row.examples[0].shapes)
@@ -129,7 +129,7 @@ VIEWS: tuple[tuple[tuple[int, ...], Callable[[Any], Any]], ...] = (
 )
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("row", DTYPES_OF, ids=lambda r: r.name)
 @pytest.mark.parametrize("turn", [0, 1])
 def test_kernels_read_views_in_place(row: Operator, turn: int) -> None:
@@ -177,7 +177,7 @@ def test_more_axes_than_a_kernel_has_loops_are_walked() -> None:
 # -- dtypes ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("source", CARRIED)
 def test_casts_give_what_numpy_gives(source: str) -> None:
     x = random((200,), source, -300.0, 300.0)
@@ -238,7 +238,7 @@ def test_integers_wrap_inside_a_group(dtype: str) -> None:
     assert_native(graph_for(lambda x, y: (x * y + x) * y - x * x, values), values)
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("left", CARRIED)
 @pytest.mark.parametrize("right", ["int8", "uint64", "float32", "bool"])
 def test_operands_are_promoted_as_numpy_does(left: str, right: str) -> None:
@@ -267,14 +267,14 @@ def folded(row: Operator, shape: tuple[int, ...], dtype: str, axes: tuple[int, .
     assert_native(recorded, [x], ulp=100)
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(8)
 @pytest.mark.parametrize("axes", AXES)
 @pytest.mark.parametrize("row", REDUCTIONS, ids=lambda r: r.name)
 def test_reductions_fold_any_axes(row: Operator, axes: tuple[int, ...]) -> None:
     folded(row, (3, 4, 5), of_kinds(row)[0], axes, keepdims=len(axes) == 2)
 
 
-@pytest.mark.spread(8)
+@pytest.mark.spread(24)
 @pytest.mark.parametrize(
     ("row", "dtype"), [(r, d) for r in REDUCTIONS for d in of_kinds(r)], ids=lambda x: getattr(x, "name", x)
 )
@@ -316,7 +316,7 @@ def values_with_ties(shape: tuple[int, ...], dtype: str) -> numpy.ndarray:
     return values
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(9)
 @pytest.mark.parametrize(
     "dtype", ["float16", "float32", "float64", "bool", "int8", "uint8", "int64", "uint64"]
 )
@@ -337,7 +337,7 @@ def test_places_of_extremes_are_those_of_numpy(row: Operator, dtype: str) -> Non
     assert hosts == ({"cast"} if dtype == "float16" else set())
 
 
-@pytest.mark.spread(2)
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("shape", [(), (1,), (1, 1), (7, 1), (1, 1000), (1000, 1), (0, 3)])
 def test_places_of_extremes_in_any_shape(shape: tuple[int, ...]) -> None:
     x = random(shape, "float32")
@@ -383,6 +383,7 @@ WRITES: dict[str, tuple[tuple[Any, ...], tuple[int, ...]]] = {
 }
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", WRITES)
 @pytest.mark.parametrize("dtype", ["float32", "int8", "bool"])
 def test_what_is_written_is_the_only_difference(name: str, dtype: str) -> None:

@@ -82,7 +82,7 @@ def test_stages_of_typical_kernels_mean_the_same(name: str) -> None:
     hold_together(recorded, arguments, [inputs[n] for n in parameters], TWO, source=small)
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("name", FUNCTIONS)
 @settings(max_examples=3)
 @given(st.integers(1, 70), st.sampled_from(["float32", "float64"]), st.sampled_from(LEVELS))
@@ -133,7 +133,7 @@ def test_kernels_above_call_every_function_of_the_table() -> None:
     assert [row.name for row in INTRINSICS if f"{row.name}(" not in sources] == []
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("kind", ["float32", "float64"])
 @pytest.mark.parametrize("size", [1, 2, 7, 16, 33, 301])
 def test_stages_of_draws_mean_the_same_from_any_state_of_the_stream(size: int, kind: str) -> None:
@@ -184,7 +184,7 @@ def arrays(arguments: tuple[Any, ...]) -> list[numpy.ndarray]:
     return [a.asnumpy() for a in arguments]
 
 
-@pytest.mark.spread(2)
+@pytest.mark.spread(4)
 @pytest.mark.parametrize(
     "name", ["parallel", "feed forward", "attention", "several", "flattening", "one unit", "wide", "doubles"]
 )
