@@ -114,6 +114,7 @@ def drop_grad(self: ndarray) -> None:
 def unmark(array: ndarray) -> None:
     """Make ``array`` one like any other."""
     history.unlink(array)
+    history.ASKED.notify()
 
 
 def mark(array: ndarray, requirement: str, grad: ndarray | None, held: bool = False) -> None:
@@ -130,7 +131,7 @@ def mark(array: ndarray, requirement: str, grad: ndarray | None, held: bool = Fa
         )
     history.link(array, TapeNode(array, variable=Variable(requirement, grad, held)))
     if not held:
-        history.ASKED[0] = object()
+        history.ASKED.notify()
 
 
 def mark_variables(

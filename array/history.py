@@ -39,9 +39,8 @@ Pullback = Callable[..., "tuple[Any, ...]"]
 
 _order = count()
 
-# One object, another one since an array has, or lost, a history that no parameter's ``grad_req`` gave it. See NOTE [who asks
-# for gradients] in ``tracer/state/gradients.py``.
-ASKED: list[object] = [object()]
+# Told where an array gets or loses a variable by hand. See NOTE [who asks for gradients] in ``tracer/state/gradients.py``.
+ASKED = stamps.Watchers()
 
 
 def now() -> int:
@@ -148,7 +147,6 @@ def seen_as(array: ndarray, node: TapeNode | None) -> None:
 def unlink(array: ndarray) -> None:
     """``array`` has no history any more."""
     array._history = None
-    ASKED[0] = object()
 
 
 def node_of(array: Any) -> TapeNode | None:
@@ -266,7 +264,6 @@ def after_write(target: ndarray, node: TapeNode | None, before: Before) -> None:
     if node is None and (memory is None or before == NOTHING):
         unlink(target)
         return
-    ASKED[0] = object()
     memory = memory_of(target)
     owner = memory.owner()
     assert owner is not None

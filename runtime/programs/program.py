@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from blockfuse.array import modes, stamps
+from blockfuse.array.history import ASKED
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.pytree import Leaf, Structure, rebuild
 from blockfuse.codegen.scheduling.buffers import BufferKind
@@ -131,6 +132,8 @@ class Program:
     def _watch(self, arrays: list[numpy.ndarray]) -> None:
         for value in self.recording.watched:
             value._watchers.add(self)
+        if self.recording.follows:
+            ASKED.add(self)
         for array, leaf in zip(arrays, self._leaves(), strict=True):
             if leaf.operator is parameter:
                 stamps.watch_buffer(array, self)

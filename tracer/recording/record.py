@@ -237,7 +237,7 @@ def _asking(recording: Recording, recorder: Recorder, origins: dict[Node, Origin
     holders = [origin.holder for origin in origins.values()]
     parameters = [value for value in recording.watched if hasattr(value, "grad_req")]
     asked = Asked(parameters, [h for h in holders if isinstance(h, ndarray)])
-    recording.state.add_settings([asked])
+    recording.state.watched_others.append(asked)
     return "" if asked.holds() else "gradients go to an array that no parameter holds"
 
 

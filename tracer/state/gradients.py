@@ -1,19 +1,19 @@
 """What a recorded call that follows gradients rests on: who asks for them.
 
 NOTE [who asks for gradients]
-A parameter's ``grad_req`` says whether gradients go to it, and tells the parameter's watchers. Nobody tells of
-``attach_grad`` and ``drop_grad`` of other arrays, of the array of a parameter, or of what recorded writes put into memory.
-They are rare, so one object stands for all of them (``history.ASKED``): a guard compares it, and where it is another one the
-slow comparison looks at each array. Arguments are other arrays in each call, so entries look at theirs.
+A parameter's ``grad_req`` says whether gradients go to it, and tells the parameter's watchers. ``attach_grad`` and
+``drop_grad`` of other arrays, and of the array of a parameter, tell those of ``history.ASKED``: programs that follow
+gradients, which then look at each array. What a write puts into memory tells the watchers of the memory. Arguments are
+other arrays in each call, so entries look at theirs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from blockfuse.array.history import ASKED, node_of, variable_of
+from blockfuse.array.history import node_of, variable_of
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.comparisons import Comparison
 from blockfuse.ir.errors import GradientError
@@ -26,21 +26,16 @@ class Asked:
 
     parameters: Sequence[Any]
     arrays: Sequence[ndarray]  # others that the call read
-    seen: list[object] = field(default_factory=lambda: [None])  # what ``ASKED`` held when it was so
     text: str = "gradients of an array, other than by a parameter's grad_req"
 
     def holds(self) -> bool:
-        now = ASKED[0]
-        found = all(map(_as_required, self.parameters)) and not has_history(self.arrays)
-        if found:
-            self.seen[0] = now
-        return found
+        return all(map(_as_required, self.parameters)) and not has_history(self.arrays)
 
-    def condition(self, bind: Bind) -> str:
-        return f"{bind(ASKED)}[0] is {bind(self.seen)}[0]"
+    def condition(self, bind: Bind) -> str:  # noqa: ARG002 - watchers are told
+        return "True"
 
     def comparisons(self) -> tuple[Comparison, ...]:
-        """None: what it is compared with changes."""
+        """None: watchers are told."""
         return ()
 
 
