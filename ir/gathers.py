@@ -44,7 +44,7 @@ def gathered(pattern: Pattern, table: Layout, indices: Sequence[Layout]) -> Gath
     if not _stand_together(pattern):
         before, behind = [], before + behind
     shape = (*(n for n, _ in before), *common, *(n for n, _ in behind))
-    along = [sum(s for e, _, s in entries if _kind(e) == "along" and e[1] == n) for n in range(len(common))]
+    along = [sum(_step_along(n, *entry) for entry in entries) for n in range(len(common))]
     offset = table.offset + sum(_offset(*e) for e in entries)
     base = Layout(shape, (*(s for _, s in before), *along, *(s for _, s in behind)), offset)
     walked = {entry[1]: (size, stride) for entry, size, stride in entries if _kind(entry) == "array"}
@@ -85,6 +85,13 @@ def _stand_together(pattern: Pattern) -> bool:
     """Whether nothing is between the arrays, not even an ellipsis that stands for no axis."""
     positions = [n for n, entry in enumerate(pattern) if _is_advanced(entry)]
     return positions[-1] - positions[0] == len(positions) - 1
+
+
+def _step_along(axis: int, entry: Any, size: int, stride: int) -> int:
+    """How far a step along an axis of the arrays goes, where an entry counts along it: nowhere in an axis of size 1, whose one
+    element is broadcast.
+    """
+    return stride if _kind(entry) == "along" and entry[1] == axis and size > 1 else 0
 
 
 def _taken(entry: Any, size: int, stride: int) -> tuple[int, int]:

@@ -140,6 +140,17 @@ def test_an_index_is_read_in_its_own_way_also_where_it_is_a_value() -> None:
     numpy.testing.assert_array_equal(Native(recorded)(*values)[0], meant(recorded, values)[0])
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_an_axis_of_one_element_is_broadcast_along_the_indices(axis: int) -> None:
+    """All of the steps along it are none: what lies behind the table is nobody's."""
+    shapes = ((1, 5), (3, 2)) if axis else ((5, 1), (2, 3))
+    values = [numpy.arange(5.0).reshape(shapes[0]), numpy.array([0, -1, 2, 3, -5, 4]).reshape(shapes[1])]
+    recorded = graph_for(lambda w, i: indexing.along_axis(w, i, axis), values)
+    assert names(recorded) == ["take_at"]
+    wanted = numpy.take_along_axis(*values, axis=axis)
+    numpy.testing.assert_array_equal(Native(recorded)(*values)[0], wanted, strict=True)
+
+
 def test_a_table_may_be_a_view() -> None:
     def flipped(w: Any, i: Any) -> Any:
         view = movement.transpose(movement.flip(w, axis=(1,)), axes=(1, 0))
