@@ -15,7 +15,7 @@ from math import prod
 
 from blockfuse.ir.errors import TraceError
 from blockfuse.ir.graph import Graph, Node
-from blockfuse.ir.layout import Layout, row_major
+from blockfuse.ir.layout import Layout, broadcast, row_major
 from blockfuse.ir.lowering import (
     Contraction,
     Conversion,
@@ -26,6 +26,7 @@ from blockfuse.ir.lowering import (
     Movement,
     Pointwise,
     Reduction,
+    Scatter,
     Writing,
 )
 
@@ -158,6 +159,25 @@ def _picked(node: Node, rows_per_item: RowsPerItem, batch: int) -> int | None:
     return found.pop() if alike and len(found) == 1 else None
 
 
+def _scattered(node: Node, rows_per_item: RowsPerItem, batch: int) -> int | None:
+    """Each item adds its own values to its own part, at indices that it alone has or that all have."""
+    lowering, (whole, value, *indices) = node.operator.lowering, node.operands
+    assert isinstance(lowering, Scatter)
+    if not rows_per_item[whole]:
+        return None
+    gathered = lowering.walk(row_major(whole.shape), [row_major(i.shape) for i in indices], **node.attrs)
+    spread = broadcast(row_major(value.shape), gathered.base.shape)
+    others = [(value, spread), *zip(indices, (a.index for a in gathered.axes), strict=True)]
+    rows = _rows_of_layout(gathered.base, whole.type.size, batch)
+    same = all(
+        _rows_of_layout(layout, o.type.size, batch) == rows
+        if rows_per_item[o]
+        else layout.strides[:1] == (0,)
+        for o, layout in others
+    )
+    return rows_per_item[whole] if rows and same else None
+
+
 # class of a lowering -> the rows per item of a result some of whose operands grow
 _ROWS: dict[type[Lowering], Callable[[Node, RowsPerItem, int], int | None]] = {
     Pointwise: _computed,
@@ -167,4 +187,5 @@ _ROWS: dict[type[Lowering], Callable[[Node, RowsPerItem, int], int | None]] = {
     Contraction: _product,
     Writing: _written,
     Gather: _picked,
+    Scatter: _scattered,
 }

@@ -88,9 +88,7 @@ def _stand_together(pattern: Pattern) -> bool:
 
 
 def _step_along(axis: int, entry: Any, size: int, stride: int) -> int:
-    """How far a step along an axis of the arrays goes, where an entry counts along it: nowhere in an axis of size 1, whose one
-    element is broadcast.
-    """
+    """How far a step along an axis of the arrays goes in an entry that counts along it; an axis of size 1 is broadcast."""
     return stride if _kind(entry) == "along" and entry[1] == axis and size > 1 else 0
 
 

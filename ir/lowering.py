@@ -146,6 +146,17 @@ class Gather(Lowering):
 
 
 @dataclass(frozen=True)
+class Scatter(Lowering):
+    """A copy of the first operand, to which the second, broadcast, is added in C order at the indices of the others."""
+
+    walk: Callable[..., Gathered]  # as of Gather
+
+    @property
+    def may_raise(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
 class Drawing(Lowering):
     """The numbers of a reserved piece of the random stream: each follows from the piece and its index alone."""
 

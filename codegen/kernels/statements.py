@@ -74,10 +74,10 @@ def statement(node: Node, names: Names) -> Statement:
     )
     if isinstance(lowering, Conversion):
         return Statement(names[node], str(node.dtype), converted(operands[0], taken[0], made))
-    return Statement(names[node], str(node.dtype), Expression(_typed(lowering.expression, made), operands))
+    return Statement(names[node], str(node.dtype), Expression(typed(lowering.expression, made), operands))
 
 
-def _typed(template: str, dtype: numpy.dtype) -> str:
+def typed(template: str, dtype: numpy.dtype) -> str:
     """A template whose result has that dtype: Python's integer operators widen."""
     template = _bare(template)
     return f"{dtype}({template})" if dtype.kind in "iu" else template
@@ -101,7 +101,7 @@ def fold(node: Node, names: Names) -> Fold:
     assert isinstance(lowering, Reduction)
     (operand,) = node.operands
     element = converted(_read(operand, names), operand.dtype, node.dtype)
-    step = _typed(lowering.combine.format("{1}", acc="{0}"), node.dtype)
+    step = typed(lowering.combine.format("{1}", acc="{0}"), node.dtype)
     return Fold(
         names[node],
         str(node.dtype),

@@ -90,21 +90,21 @@ class Address:
 
     def pick(self, dtype: str, offsets: numpy.ndarray) -> numpy.ndarray:
         """Elements at ``offsets``."""
-        flat, indices = self._flat(dtype), offsets + (self.start - self.memory.first)
-        if indices.size and not (indices.min() >= 0 and indices.max() < flat.size):
-            raise MeaningError(
-                f"elements up to {indices.max()} of {flat.size} are picked, from {indices.min()} on"
-            )
+        flat, indices = self._flat(dtype), self._picked(offsets)
         self.memory.require(indices)
         found: numpy.ndarray = flat[indices]
         return found != 0 if dtype == "bool" else found
 
+    def put(self, dtype: str, offsets: numpy.ndarray, value: numpy.ndarray) -> None:
+        """Store elements at ``offsets``, where something is already; no two of them are equal."""
+        self._require_writable(dtype, value)
+        if len(numpy.unique(offsets)) < offsets.size:
+            raise MeaningError("several elements are stored in one place at once")
+        self._flat(dtype)[self._picked(offsets)] = value
+
     def write(self, dtype: str, strides: Sequence[int], value: numpy.ndarray, first: int = 0) -> None:
         """Store elements through strides, no two of them at one offset."""
-        if not self.memory.flat.flags.writeable:
-            raise MeaningError("an argument or a parameter is written to")
-        if value.dtype != dtype:
-            raise MeaningError(f"{value.dtype} is stored as {dtype}")
+        self._require_writable(dtype, value)
         if value.size and any(not step and n > 1 for n, step in zip(value.shape, strides, strict=True)):
             raise MeaningError(
                 f"strides {tuple(strides)} store several elements of {value.shape} in one place"
@@ -112,6 +112,22 @@ class Address:
         self._window(self._flat(dtype), value.shape, strides, first)[...] = value
         if self.memory.written is not None:
             self._window(self.memory.written, value.shape, strides, first)[...] = True
+
+    def _require_writable(self, dtype: str, value: numpy.ndarray) -> None:
+        if not self.memory.flat.flags.writeable:
+            raise MeaningError("an argument or a parameter is written to")
+        if value.dtype != dtype:
+            raise MeaningError(f"{value.dtype} is stored as {dtype}")
+
+    def _picked(self, offsets: numpy.ndarray) -> numpy.ndarray:
+        """The elements at ``offsets``, counted from the start of the memory."""
+        indices: numpy.ndarray = offsets + (self.start - self.memory.first)
+        size = self.memory.flat.size
+        if indices.size and not (indices.min() >= 0 and indices.max() < size):
+            raise MeaningError(
+                f"elements up to {indices.max()} of {size} are picked, from {indices.min()} on"
+            )
+        return indices
 
     def _flat(self, dtype: str) -> numpy.ndarray:
         """The memory as a kernel takes it: float16 moves as bits."""

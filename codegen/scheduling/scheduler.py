@@ -11,6 +11,7 @@ from blockfuse.codegen.kernels.kernel import FAULT
 from blockfuse.codegen.kernels.kernel_call import CopyFirst, KernelCall
 from blockfuse.codegen.kernels.lowering import copy_kernel, kernel_of, zero_kernel
 from blockfuse.codegen.kernels.machine import Machine
+from blockfuse.codegen.kernels.scatters import adds_natively, scatter_kernel
 from blockfuse.codegen.scheduling.buffers import planned
 from blockfuse.codegen.scheduling.merging import merged
 from blockfuse.codegen.scheduling.schedule import BlockSchedule, Schedule
@@ -21,7 +22,7 @@ from blockfuse.codegen.scheduling.values import Location, Values
 from blockfuse.ir.flow import Block, Flow, straight
 from blockfuse.ir.graph import Graph, Node, constant
 from blockfuse.ir.layout import Layout, broadcast, row_major, transpose
-from blockfuse.ir.lowering import Fused, Joining, Movement, Packing, Writing
+from blockfuse.ir.lowering import Fused, Joining, Movement, Packing, Scatter, Writing
 from blockfuse.ir.types import TensorType
 
 
@@ -173,6 +174,15 @@ class _Scheduler:
         type = replace(part.type, shape=written.shape)
         self._copy(spread, type, Location(target.buffer, written), node.dtype)
 
+    def _scatter(self, node: Node) -> None:
+        """A copy of the first operand, to which a kernel adds the second."""
+        whole, *others = node.operands
+        target = Location(self.values.add_computed(node), row_major(node.shape))
+        self._copy(self.values[whole], whole.type, target, node.dtype)
+        value, *indices = (self.values[other] for other in others)
+        call = scatter_kernel(node, value.layout, [index.layout for index in indices])
+        self._emit(call, [value, *indices, target])
+
     def _pack(self, node: Node) -> None:
         """Whole panels as one copy; the last one, if it is not whole, as zeros and a copy of what there is."""
         (weight,) = node.operands
@@ -239,6 +249,8 @@ _COPYING: dict[type, _Scheduling] = {
 
 def _scheduled_by(node: Node) -> _Scheduling:
     kind = type(node.operator.lowering)
+    if kind is Scatter and adds_natively(node):
+        return _Scheduler._scatter
     found = _LOWERED | (_COPYING if _is_movable(node) else {})
     return found.get(kind, _Scheduler._host_call)
 

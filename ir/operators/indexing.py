@@ -8,7 +8,7 @@ import numpy
 
 from blockfuse.ir.gathers import Gathered, Pattern, gathered
 from blockfuse.ir.layout import Layout
-from blockfuse.ir.lowering import Composite, Gather, Host
+from blockfuse.ir.lowering import Composite, Gather, Scatter
 from blockfuse.ir.operator import Example, row
 from blockfuse.ir.operators.filling import arange
 from blockfuse.ir.operators.movement import expand_dims, filled, reshape
@@ -95,7 +95,7 @@ take_at = row(
 add_at = row(
     "add_at",
     _add_at,
-    Host("adds by index", raises=True),
+    Scatter(_places),
     type_rule=lambda x, value, *arrays, pattern: x,
     gradient=_add_at_gradient,
     examples=(Example(((4, 3), (2, 3), (2,)), {"pattern": _ROWS}, high=4, integers=(2,)),),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from blockfuse.ir.graph import Graph, Node, constant, graph_of, hoisted, is_changing_leaf, leaf
-from blockfuse.ir.lowering import Gather, Movement
+from blockfuse.ir.lowering import Gather, Movement, Scatter
+
+# class of a lowering -> the first of the operands that decide whether it raises, where not all do
+_INDICES: dict[type, int] = {Gather: 1, Scatter: 2}
 
 
 def hoist(graph: Graph, prefix: str = "hoisted", batch: int = 0) -> tuple[Graph, Graph]:
@@ -37,16 +40,17 @@ def _fixed(graph: Graph) -> set[Node]:
 
 def _decisive(node: Node) -> tuple[Node, ...]:
     """The operands whose values decide whether an operator raises."""
-    return node.operands[1:] if isinstance(node.operator.lowering, Gather) else node.operands
+    return node.operands[_INDICES.get(type(node.operator.lowering), 0) :]
 
 
 def _pays(node: Node) -> bool:
-    """A small constant stands in the kernel's source; a view of a parameter costs nothing."""
-    if node.operator is constant:
-        return node.type.size > 1
-    while isinstance(node.operator.lowering, Movement):
-        node = node.operands[0]
-    return not node.is_leaf or node.operator is constant
+    """A number stands in the kernel's source; a view of it or of a parameter costs nothing."""
+    view = node
+    while isinstance(view.operator.lowering, Movement):
+        view = view.operands[0]
+    if view.operator is constant:
+        return view.type.size > 1
+    return not view.is_leaf
 
 
 def _replaced(graph: Graph, names: dict[Node, Node]) -> Graph:

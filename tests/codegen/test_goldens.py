@@ -73,6 +73,14 @@ KERNELS: dict[str, tuple[Callable[..., Any], dict[str, str]]] = {
         lambda x, i: indexing.along_axis(x, i, 1),
         {"x": "float32[64, 10]", "i": "int64[64, 3]"},
     ),
+    "embedding_gradient": (
+        lambda v, i: indexing.add_at(movement.filled(0, (1000, 128), v.dtype), v, i, pattern=(("array", 0),)),
+        {"v": "float32[64, 32, 128]", "i": "int32[64, 32]"},
+    ),
+    "picked_gradient": (
+        lambda x, v, i: indexing.add_at(x, v, i, pattern=(("along", 0, 2), ("array", 0))),
+        {"x": "bool[64, 10]", "v": "bool[64, 3]", "i": "int64[64, 3]"},
+    ),
     "elementwise_chain": (_chain, {"x": "float64[8, 5]", "y": "float32[5]"}),
     "map_of_rows_of_odd_length": (lambda x, y: x * 2 + y, {"x": "float32[8, 31]", "y": "float32[31]"}),
     "sum_of_columns": (lambda x: reductions.sum_(x * x, axis=(0,), keepdims=False), {"x": "float32[32, 10]"}),

@@ -26,7 +26,7 @@ from blockfuse.ir.errors import TraceError
 from blockfuse.ir.flow import straight
 from blockfuse.ir.graph import Graph
 from blockfuse.ir.operator import TABLE
-from blockfuse.ir.operators import contractions, movement, neural, pointwise, reductions
+from blockfuse.ir.operators import contractions, indexing, movement, neural, pointwise, reductions
 from blockfuse.ir.passes.expand import expand_composites
 from blockfuse.ir.types import tensor
 
@@ -156,6 +156,39 @@ def test_items_that_depend_on_each_other_are_refused(name: str) -> None:
         share_of(function, *shapes, fixed=fixed)
 
 
+ALONG = (("along", 0, 2), ("array", 0))
+COLUMNS = (("slice", None, None, None), ("array", 0))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "x", "value", "picks", "fixed", "wanted"),
+    [
+        (ALONG, (BATCH, 5), (BATCH, 3), (BATCH, 3), "", 1),
+        (ALONG, (BATCH, 5), (3,), (BATCH, 3), "v", 1),
+        (COLUMNS, (BATCH, 5), (BATCH, 3), (3,), "i", 1),
+        (COLUMNS, (BATCH, 5), (1, 3), (3,), "v i", 1),
+        (COLUMNS, (2, 5), (2, BATCH), (BATCH,), "x", None),
+        (COLUMNS, (BATCH, 5), (BATCH, 3), (3,), "v i", None),
+        ((("array", 0),), (9, 5), (BATCH, 5), (BATCH,), "x", None),
+        ((("array", 0),), (BATCH, 5), (BATCH, 5), (BATCH,), "", None),
+        ((("array", 0),), (BATCH, 5), (4, 5), (4,), "v i", None),
+        ((("array", 0), ("along", 1, 2)), (BATCH, 5), (BATCH, 5), (BATCH, 5), "", None),
+        (ALONG, (BATCH, 5), (BATCH, 3), (BATCH, 3), "i", None),
+    ],
+)
+def test_items_that_add_by_indices(
+    pattern: Any, x: Any, value: Any, picks: Any, fixed: str, wanted: int | None
+) -> None:
+    types = {"x": tensor(x, "float32"), "v": tensor(value, "float32"), "i": tensor(picks, "int64")}
+    recorded = graph(lambda x, v, i: indexing.add_at(x, v, i, pattern=pattern), **types)
+    growing = {i for i in recorded.inputs if i.attrs["name"] not in fixed.split()}
+    if wanted is None:
+        with pytest.raises(TraceError, match="add_at"):
+            rows_per_item_of(recorded, growing, BATCH)
+    else:
+        assert rows_per_item_of(recorded, growing, BATCH)[recorded.outputs[0]] == wanted
+
+
 # -- schedules for any number of items -------------------------------------------------------------------------
 
 
@@ -216,6 +249,21 @@ def test_products_of_any_number_of_rows(level: str, threads: int, inner: int, un
     weights = whole(units, inner, dtype=dtype), whole(units, dtype=dtype)
     for items in (*range(1, 45), 97, 200, 1111):
         program.check(items, whole(items, inner, dtype=dtype), *weights)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_any_number_of_items_add_by_their_own_indices(threads: int) -> None:
+    def net(items: int) -> Graph:
+        def function(x: Any, v: Any, i: Any) -> Any:
+            zeros = movement.filled(0, (items, 5), v.dtype)
+            return tuple(indexing.add_at(whole, v, i, pattern=ALONG) for whole in (x, zeros))
+
+        types = {"x": tensor((items, 5), "float32"), "v": tensor((items, 3), "float32")}
+        return graph(function, **types, i=tensor((items, 3), "int64"))
+
+    program = Growing(net, threads=threads)
+    for items in (1, 2, 7, 61, 3000):
+        program.check(items, whole(items, 5), whole(items, 3, seed=1), whole(items, 3, dtype="int64"))
 
 
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=6))

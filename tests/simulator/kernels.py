@@ -102,6 +102,44 @@ def test_rows_of_a_table_are_picked_in_wide_loads_or_not(width: int, wide: bool,
         assert program.fault
 
 
+# -- adding by index -----------------------------------------------------------------------------------------
+
+
+@given(picked(), st.integers(0, 99), st.sampled_from([32, 64]))
+@settings(max_examples=30)
+def test_kernels_add_what_numpy_adds(case: Picked, seed: int, threads: int) -> None:
+    wanted, rng = case.table.copy(), numpy.random.default_rng(seed)
+    shape = case.table[case.numpy_index].shape
+    assume(wanted.dtype != "float16" and all(shape))
+    value = (rng.normal(size=shape) * 10.0 ** rng.integers(-2, 3, shape)).astype(wanted.dtype)
+    values = [case.table, value, *case.arrays]
+    recorded = graph_for(lambda x, v, *a: indexing.add_at(x, v, *a, pattern=case.pattern), values)
+    program = Simulated(recorded, threads=threads)
+    numpy.add.at(wanted, case.numpy_index, value)
+    numpy.testing.assert_array_equal(program(*values)[0], wanted, strict=True)
+    assert not program.fault
+
+
+@pytest.mark.parametrize("shape", [(70, 3), (3, 70), (300,), (3, 5, 9)])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_many_elements_come_to_few_places_in_order(shape: tuple[int, ...], axis: int) -> None:
+    """The steps of an index are shared out among threads by the places that they come to."""
+    rng, axis = numpy.random.default_rng(3), min(axis, len(shape) - 1)
+    pattern = (*(("slice", None, None, None),) * axis, ("array", 0))
+    index = rng.integers(-shape[axis], shape[axis], 50)
+    picks = numpy.zeros(shape, "float32")[(*(slice(None),) * axis, index)].shape
+    value = (rng.normal(size=picks) * 10.0 ** rng.integers(-3, 4, picks)).astype("float32")
+    x = random(shape, "float32")
+    recorded = graph_for(lambda x, v, i: indexing.add_at(x, v, i, pattern=pattern), [x, value, index])
+    program, wanted = Simulated(recorded), x.copy()
+    assert "part" in program.sources[-1].text
+    numpy.add.at(wanted, (*(slice(None),) * axis, index), value)
+    numpy.testing.assert_array_equal(program(x, value, index)[0], wanted, strict=True)
+    index[20] = shape[axis]
+    program(x, value, index)
+    assert program.fault
+
+
 # -- pointwise -------------------------------------------------------------------------------------------------
 
 

@@ -61,6 +61,16 @@ KERNELS: dict[str, Columns] = {
         lambda w, i, p: indexing.take_at(w, i, pattern=(("array", 0),)) * 0.5 + p,
         {"w": "float32[1000, 128]", "i": "int64[64, 32]", "p": "float32[32, 128]"},
     ),
+    "embedding_gradient": (
+        lambda v, i: indexing.add_at(movement.filled(0, (1000, 128), v.dtype), v, i, pattern=(("array", 0),)),
+        {"v": "float32[64, 32, 128]", "i": "int64[64, 32]"},
+    ),
+    "picked_gradient": (
+        lambda v, i: indexing.add_at(
+            movement.filled(0, (64, 10), v.dtype), v, i, pattern=(("along", 0, 2), ("array", 0))
+        ),
+        {"v": "float32[64, 3]", "i": "int32[64, 3]"},
+    ),
     "picked": (lambda x, i: indexing.along_axis(x, i, 1), {"x": "float32[64, 10]", "i": "int32[64, 3]"}),
     "flipped": (lambda x: movement.flip(x, axis=(1,)) * 2, {"x": "float32[9, 40]"}),
     "transposed": (lambda x: movement.transpose(x, axes=(1, 0)), {"x": "float32[80, 50]"}),

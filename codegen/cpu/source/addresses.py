@@ -20,15 +20,19 @@ def offset(indices: tuple[str, ...], strides: tuple[int, ...]) -> str:
 
 
 def read(access: Access, indices: tuple[str, ...]) -> str:
-    steps = (clamped_index(index) for index in access.indices)
-    strides = (*access.strides, *(index.stride for index in access.indices))
-    text = f"{access.name}[{offset((*indices, *steps), strides)}]"
-    return f"{text} != 0" if access.dtype == "bool" else text
+    element = _element(access, indices)
+    return f"{element} != 0" if access.dtype == "bool" else element
 
 
 def write(access: Access, indices: tuple[str, ...], value: str) -> str:
     stored = f"uint8({value})" if access.dtype == "bool" else value
-    return f"{access.name}[{offset(indices, access.strides)}] = {stored}"
+    return f"{_element(access, indices)} = {stored}"
+
+
+def _element(access: Access, indices: tuple[str, ...]) -> str:
+    steps = (clamped_index(index) for index in access.indices)
+    strides = (*access.strides, *(index.stride for index in access.indices))
+    return f"{access.name}[{offset((*indices, *steps), strides)}]"
 
 
 def loaded(loads: tuple[Access, ...], indices: tuple[str, ...], body: tuple[Statement, ...]) -> list[str]:

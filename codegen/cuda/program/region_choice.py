@@ -28,6 +28,7 @@ from blockfuse.codegen.kernels.loop_kernels import (
     Fold,
     MapKernel,
     RowKernel,
+    ScatterKernel,
 )
 from blockfuse.codegen.kernels.product_kernels import ChainKernel, ProductKernel
 from blockfuse.codegen.scheduling.schedule import BlockSchedule, Schedule
@@ -190,6 +191,10 @@ def _of_columns(kernel: ColumnKernel, rows: int) -> float:
     return STEP_NS + walk + _time(rows * prod(kernel.extents), kernel.loads, _length([kernel.body]) + 1)
 
 
+def _of_scatter(_kernel: ScatterKernel, _rows: int) -> float:
+    return math.inf  # the host must see whether an index is beyond its axis
+
+
 def _of_draw(_kernel: DrawKernel, _rows: int) -> float:
     return math.inf  # where there are decisions, nothing is drawn
 
@@ -230,6 +235,7 @@ _NANOSECONDS: dict[type[Kernel], Callable[[Any, int], float]] = {
     FlatKernel: _of_flat,
     RowKernel: _of_rows,
     ColumnKernel: _of_columns,
+    ScatterKernel: _of_scatter,
     DrawKernel: _of_draw,
     ProductKernel: _of_product,
     ChainKernel: _of_chain,
