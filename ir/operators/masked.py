@@ -11,7 +11,7 @@ from blockfuse.ir.operator import Example, row
 from blockfuse.ir.operators.movement import reshape
 from blockfuse.ir.operators.neural import floated, in_float32, softmax_gradient
 from blockfuse.ir.operators.pointwise import broadcast_shapes, equal, exp, floating, isfinite, log, where
-from blockfuse.ir.operators.reductions import AXES, max_, reduced_shape, restored, sum_
+from blockfuse.ir.operators.reductions import AXES, kept, max_, reduced_shape, sum_
 from blockfuse.ir.types import TensorType
 
 # NOTE [elements that do not count]
@@ -116,9 +116,8 @@ def _logsumexp_meaning(x: numpy.ndarray, axis: tuple[int, ...], keepdims: bool) 
 
 def _logsumexp_gradient(g: Any, out: Any, x: Any, axis: tuple[int, ...], keepdims: bool) -> tuple[Any]:
     """The softmax; elements of a row of -inf have no share."""
-    whole = restored(out, x.shape, axis, keepdims)
-    shares = exp(x - where(isfinite(whole), whole, 0))
-    return (restored(g, x.shape, axis, keepdims) * shares,)
+    total = kept(out, axis, keepdims)
+    return (kept(g, axis, keepdims) * exp(x - where(isfinite(total), total, 0)),)
 
 
 def _logsumexp_type(x: TensorType, axis: tuple[int, ...], keepdims: bool) -> TensorType:

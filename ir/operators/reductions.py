@@ -43,9 +43,9 @@ def reduced_shape(shape: tuple[int, ...], axis: Axes, keepdims: bool) -> tuple[i
     return tuple(1 if i in axis else n for i, n in enumerate(shape) if keepdims or i not in axis)
 
 
-def restored(g: Any, shape: tuple[int, ...], axis: Axes, keepdims: bool) -> Any:
-    """A reduced value, broadcast back to the shape that was reduced."""
-    return broadcast_to(g if keepdims else expand_dims(g, axis=axis), shape=shape)
+def kept(reduced: Any, axis: Axes, keepdims: bool) -> Any:
+    """A reduced value that broadcasts against what was reduced: kernels of rows take it as one number a row."""
+    return reduced if keepdims else expand_dims(reduced, axis=axis)
 
 
 def _reduced_type(
@@ -96,7 +96,7 @@ def _count(x: Any, axis: Axes) -> int:
 
 
 def _sum_gradient(g: Any, out: Any, x: Any, axis: Axes, keepdims: bool) -> tuple[Any]:
-    return (restored(g, x.shape, axis, keepdims),)
+    return (broadcast_to(kept(g, axis, keepdims), shape=x.shape),)
 
 
 def _prod_gradient(g: Any, out: Any, x: Any, axis: Axes, keepdims: bool) -> tuple[Any]:
@@ -104,14 +104,14 @@ def _prod_gradient(g: Any, out: Any, x: Any, axis: Axes, keepdims: bool) -> tupl
     zero = equal(x, 0)
     zeros = sum_(cast(zero, dtype=str(x.dtype)), axis=axis, keepdims=True)
     others = prod(where(zero, 1, x), axis=axis, keepdims=True) / where(zero, 1, x)
-    whole = restored(g, x.shape, axis, keepdims)
-    return (where(equal(zeros, cast(zero, dtype=str(x.dtype))), whole * others, 0),)
+    alone = equal(zeros, cast(zero, dtype=str(x.dtype)))
+    return (where(alone, kept(g, axis, keepdims) * others, 0),)
 
 
 def _extreme_gradient(g: Any, out: Any, x: Any, axis: Axes, keepdims: bool) -> tuple[Any]:
     """Shared evenly among the elements that reach the extreme, as torch's ``amax`` does."""
-    winners = cast(equal(x, restored(out, x.shape, axis, keepdims)), dtype=str(x.dtype))
-    return (restored(g / sum_(winners, axis=axis, keepdims=keepdims), x.shape, axis, keepdims) * winners,)
+    winners = cast(equal(x, kept(out, axis, keepdims)), dtype=str(x.dtype))
+    return (kept(g, axis, keepdims) / sum_(winners, axis=axis, keepdims=True) * winners,)
 
 
 sum_ = reduction("sum", numpy.sum, Reduction("fold_add({acc}, {0})", 0, "fiu"), summing_dtype, _sum_gradient)
@@ -141,7 +141,7 @@ def _mean(x: Any, axis: Axes, keepdims: bool) -> Any:
 
 
 def _mean_gradient(g: Any, out: Any, x: Any, axis: Axes, keepdims: bool) -> tuple[Any]:
-    return (restored(g / _count(x, axis), x.shape, axis, keepdims),)
+    return (broadcast_to(kept(g / _count(x, axis), axis, keepdims), shape=x.shape),)
 
 
 mean = reduction("mean", numpy.mean, Composite(_mean), _mean_dtype, _mean_gradient)
@@ -165,7 +165,7 @@ def _std(x: Any, axis: Axes, keepdims: bool, ddof: float) -> Any:
 
 def _var_gradient(g: Any, out: Any, x: Any, axis: Axes, keepdims: bool, ddof: float) -> tuple[Any]:
     scale = 2 / max(_count(x, axis) - ddof, 0) if _count(x, axis) > ddof else math.nan
-    return (restored(g * scale, x.shape, axis, keepdims) * (x - mean(x, axis=axis, keepdims=True)),)
+    return (kept(g * scale, axis, keepdims) * (x - mean(x, axis=axis, keepdims=True)),)
 
 
 def _std_gradient(g: Any, out: Any, x: Any, axis: Axes, keepdims: bool, ddof: float) -> tuple[Any]:

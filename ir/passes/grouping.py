@@ -177,13 +177,21 @@ def _join(group: Group, producer: Node, readers: dict[Node, list[Node]]) -> bool
 
 def _axes_of_row(node: Node, domain: tuple[int, ...]) -> int:
     """How many trailing axes of ``domain`` are folded where ``node`` is one value per row; else 0."""
-    while isinstance(node.operator.lowering, Pointwise):
-        inner = [o for o in node.operands if o.shape == node.shape and not o.is_leaf]
-        if not inner:
-            return 0
-        node = inner[0]
+    seen, waiting = {node}, [node]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found.operator.lowering, Pointwise):
+            inner = [o for o in found.operands if o.shape == node.shape and o not in seen]
+            seen.update(inner)
+            waiting += inner
+        elif _folds_rows(found, domain):
+            return folded_axes(found)
+    return 0
+
+
+def _folds_rows(node: Node, domain: tuple[int, ...]) -> bool:
     fold = isinstance(node.operator.lowering, Reduction) and has_kernel(node) and _keeps_axes(node)
-    return folded_axes(node) if fold and node.operands[0].shape == domain else 0
+    return fold and node.operands[0].shape == domain
 
 
 def _join_reduction(group: Group, producer: Node, inner: list[Node]) -> bool:
