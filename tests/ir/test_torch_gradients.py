@@ -12,6 +12,7 @@ import pytest
 from blockfuse import autograd
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.operator import TABLE
+from blockfuse.ir.operators.movement import numpy_index
 from blockfuse.ir.operators.pointwise import FLAT
 
 torch = pytest.importorskip("torch")
@@ -46,9 +47,8 @@ def both(
         out.backward(ndarray(head))
     wanted = theirs(*tensors)
     assert tuple(wanted.shape) == out.shape
-    grads = torch.autograd.grad(
-        wanted, [tensors[n] for n in asked], torch.tensor(head), materialize_grads=True
-    )
+    theirs_head = torch.tensor(head).to(wanted.dtype)
+    grads = torch.autograd.grad(wanted, [tensors[n] for n in asked], theirs_head, materialize_grads=True)
     return [(arrays[n].grad, g) for n, g in zip(asked, grads, strict=True)]
 
 
@@ -206,6 +206,23 @@ def batch_norm(x: Any, gamma: Any, beta: Any, average: Any, variance: Any, epsil
     return (x - average) / torch.sqrt(variance + epsilon) * gamma + beta
 
 
+def masked_log_softmax(x: Any, mask: Any, axis: int) -> Any:
+    low = torch.where(mask, x, -1e30)
+    return torch.where(mask, F.log_softmax(low, axis), -INF)
+
+
+def written(x: Any, value: Any, index: Any) -> Any:
+    result = x.clone()
+    result[numpy_index(index)] = value
+    return result
+
+
+def expanded(x: Any, axis: tuple[int, ...]) -> Any:
+    for a in axis:
+        x = x.unsqueeze(a)
+    return x
+
+
 def layouts(x: Any, shape: tuple[int, ...]) -> Any:
     return torch.broadcast_to(x, shape)
 
@@ -213,6 +230,8 @@ def layouts(x: Any, shape: tuple[int, ...]) -> Any:
 ROWS_ONLY = (("array", 0),)
 ALONG_ROWS = (("along", 0, 2), ("array", 0))
 SQUARE = PLAIN[:, :3] + 3 * numpy.eye(3)
+PART = (("slice", 2, -1, -1), None, ("slice", 0, 4, 2))
+ONE_ROW = (1, ("slice", 0, 4, 1))
 STACK = RNG.normal(size=(2, 3, 4))
 OVER: tuple[dict[str, Any], ...] = tuple(
     {"axis": axis, "keepdims": keepdims} for axis in ((1,), (0, 1)) for keepdims in (False, True)
@@ -243,6 +262,7 @@ CASES: dict[str, list[Case]] = {
     "softmax": cases(lambda x, axis: F.softmax(x, axis), (PLAIN, TIES * 500, ODD), LAST),
     "log_softmax": cases(lambda x, axis: F.log_softmax(x, axis), (PLAIN, TIES * 500, ODD), LAST),
     "masked_softmax": cases(masked_softmax, ((PLAIN, MASK), (TIES, MASK)), LAST),
+    "masked_log_softmax": cases(masked_log_softmax, ((PLAIN, MASK), (TIES, MASK)), LAST),
     "layer_norm": cases(
         layer_norm,
         ((PLAIN, PLAIN[0], PLAIN[1]), (EQUAL, PLAIN[0], PLAIN[1]), (STACK, PLAIN[0], PLAIN[1])),
@@ -329,6 +349,17 @@ CASES: dict[str, list[Case]] = {
     "inverse": cases(torch.linalg.inv, (SQUARE,), ({},)),
     "solve": cases(torch.linalg.solve, ((SQUARE, PLAIN),), ({},)),
     "broadcast_to": cases(layouts, (PLAIN[:, :1], PLAIN[:1], PLAIN[0], PLAIN[0, 0]), ({"shape": (2, 3, 4)},)),
+    "cast": cases(lambda x, dtype: x.to(torch.float32), (PLAIN, PLAIN[:0]), ({"dtype": "float32"},)),
+    "reshape": cases(lambda x, shape: x.reshape(shape), (PLAIN, PLAIN.T), ({"shape": (2, 6)},)),
+    "expand_dims": cases(expanded, (PLAIN, PLAIN[:0]), ({"axis": (1,)}, {"axis": (0, 3)})),
+    "squeeze": cases(lambda x, axis: x.squeeze(axis), (PLAIN[:, :1], PLAIN[:0, :1]), ({"axis": (1,)},)),
+    "transpose": cases(lambda x, axes: x.permute(axes), (STACK, STACK[:0]), ({"axes": (2, 0, 1)},)),
+    "flip": cases(lambda x, axis: x.flip(axis), (PLAIN, PLAIN[:0]), ({"axis": (0,)}, {"axis": (0, 1)})),
+    "get_item": [
+        *cases(lambda x, index: x[1], (PLAIN,), ({"index": ONE_ROW},)),
+        *cases(lambda x, index: x.flip(0)[:, None, ::2], (PLAIN,), ({"index": PART},)),
+    ],
+    "set_item": cases(written, ((PLAIN, PLAIN[0]), (PLAIN, PLAIN[0, 0])), ({"index": ONE_ROW},)),
     "concatenate": cases(
         lambda *x, axis: torch.cat(x, axis), ((PLAIN, TIES), (PLAIN, PLAIN[:, :0], PLAIN)), ({"axis": 1},)
     ),
@@ -344,11 +375,22 @@ CASES: dict[str, list[Case]] = {
             ({"pattern": ALONG_ROWS},),
         ),
     ],
-    "add_at": cases(
-        lambda x, y, i, pattern: x.index_add(0, i, y),
-        ((PLAIN, PLAIN, numpy.array([2, 0, 2])),),
-        ({"pattern": ROWS_ONLY},),
-    ),
+    "add_at": [
+        *cases(
+            lambda x, y, i, pattern: x.index_add(0, i, y.expand(len(i), 4)),
+            (
+                (PLAIN, PLAIN, numpy.array([2, 0, 2])),
+                (PLAIN, PLAIN[0], numpy.array([2, 0, 2])),
+                (PLAIN, PLAIN[:0], numpy.zeros((0,), "int64")),
+            ),
+            ({"pattern": ROWS_ONLY},),
+        ),
+        *cases(
+            lambda x, y, i, pattern: x.scatter_add(1, i % 4, y),
+            ((PLAIN, PLAIN[:, :2], PLACES), (PLAIN, ODD[:, 1:3], PLACES)),
+            ({"pattern": ALONG_ROWS},),
+        ),
+    ],
 }
 
 
@@ -359,14 +401,7 @@ def test_rows_with_attributes(name: str) -> None:
         held(name, lambda *x, theirs=theirs, attrs=attrs: theirs(*x, **attrs), operands, attrs)
 
 
-# Rows whose gradients are those of the operators that they are written with, or that only move elements and are compared
-# with finite differences (tests/ir/test_operators.py), or that torch does not have.
-ELSEWHERE = frozenset(
-    (
-        *("cast", "reshape", "expand_dims", "squeeze", "transpose", "flip", "get_item", "set_item"),
-        *("masked_log_softmax", "checked", "drawn"),
-    )
-)
+ELSEWHERE = frozenset(("checked", "drawn"))  # which torch does not have
 
 
 def test_every_row_with_a_gradient_is_compared() -> None:
