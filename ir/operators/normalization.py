@@ -20,9 +20,14 @@ from blockfuse.ir.operators.reductions import Axes, mean, sum_
 
 def _layer_norm(x: Any, gamma: Any, beta: Any, axis: Axes, epsilon: float) -> Any:
     """Ba, Kiros and Hinton 2016, equation 3, over some axes."""
+    centred, scale = _centred_and_scale(x, axis, epsilon)
+    return centred * scale * gamma + beta
+
+
+def _centred_and_scale(x: Any, axis: Axes, epsilon: float) -> tuple[Any, Any]:
+    """Elements less their mean, and one over their deviation: kernels divide once a row."""
     centred = x - mean(x, axis=axis, keepdims=True)
-    deviation = sqrt(mean(square(centred), axis=axis, keepdims=True) + epsilon)
-    return centred / deviation * gamma + beta
+    return centred, _scale(centred, axis, epsilon)
 
 
 @in_float32
@@ -30,22 +35,21 @@ def _layer_norm_meaning(
     x: numpy.ndarray, gamma: numpy.ndarray, beta: numpy.ndarray, axis: Axes, epsilon: float
 ) -> numpy.ndarray:
     centred = x - x.mean(axis=axis, keepdims=True)
-    deviation = numpy.sqrt(numpy.square(centred).mean(axis=axis, keepdims=True) + epsilon)
-    return centred / deviation * gamma + beta
+    scale = 1 / numpy.sqrt(numpy.square(centred).mean(axis=axis, keepdims=True) + epsilon)
+    return centred * scale * gamma + beta
 
 
 def _layer_norm_gradient(
     g: Any, out: Any, x: Any, gamma: Any, beta: Any, axis: Axes, epsilon: float
 ) -> tuple[Any, ...]:
-    centred = x - mean(x, axis=axis, keepdims=True)
-    deviation = sqrt(mean(square(centred), axis=axis, keepdims=True) + epsilon)
-    normal = centred / deviation
+    centred, scale = _centred_and_scale(x, axis, epsilon)
+    normal = centred * scale
 
     def by_x() -> Any:
         scaled = g * gamma
         shared = mean(scaled, axis=axis, keepdims=True)
         along = mean(scaled * normal, axis=axis, keepdims=True)
-        return (scaled - shared - normal * along) / deviation
+        return (scaled - shared - normal * along) * scale
 
     return by_x, lambda: g * normal, g
 
@@ -65,21 +69,26 @@ layer_norm = row(
 
 def _rms_norm(x: Any, gamma: Any, axis: Axes, epsilon: float) -> Any:
     """Zhang and Sennrich 2019, equation 4, over some axes."""
-    return x / sqrt(mean(square(x), axis=axis, keepdims=True) + epsilon) * gamma
+    return x * _scale(x, axis, epsilon) * gamma
+
+
+def _scale(x: Any, axis: Axes, epsilon: float) -> Any:
+    """One over the root of the mean square."""
+    return 1 / sqrt(mean(square(x), axis=axis, keepdims=True) + epsilon)
 
 
 @in_float32
 def _rms_norm_meaning(x: numpy.ndarray, gamma: numpy.ndarray, axis: Axes, epsilon: float) -> numpy.ndarray:
-    return x / numpy.sqrt(numpy.square(x).mean(axis=axis, keepdims=True) + epsilon) * gamma
+    return x * (1 / numpy.sqrt(numpy.square(x).mean(axis=axis, keepdims=True) + epsilon)) * gamma
 
 
 def _rms_norm_gradient(g: Any, out: Any, x: Any, gamma: Any, axis: Axes, epsilon: float) -> tuple[Any, ...]:
-    root = sqrt(mean(square(x), axis=axis, keepdims=True) + epsilon)
-    normal = x / root
+    scale = _scale(x, axis, epsilon)
+    normal = x * scale
 
     def by_x() -> Any:
         scaled = g * gamma
-        return (scaled - normal * mean(scaled * normal, axis=axis, keepdims=True)) / root
+        return (scaled - normal * mean(scaled * normal, axis=axis, keepdims=True)) * scale
 
     return by_x, lambda: g * normal
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 import numpy
 
 from blockfuse.ir.granularity import folded_axes
-from blockfuse.ir.graph import Graph, Node, constant, users
+from blockfuse.ir.graph import Graph, Node, constant, graph_of, users
 from blockfuse.ir.lowering import Contraction, Drawing, Gather, Pointwise, Reduction
 from blockfuse.ir.operators.contractions import packed_product
 
@@ -83,6 +83,8 @@ class _Grouping:
                 break
             sink = reader
             members.add(sink)
+        if len(dict.fromkeys(self.readers[sink])) > 1:
+            sink, members = _narrowest(sink, members)
         return Group(sink, sink.shape, members)
 
     def _grown(self, sink: Node) -> Group:
@@ -119,6 +121,14 @@ class _Grouping:
             r in group.members and not isinstance(r.operator.lowering, Contraction | Gather)
             for r in self.readers[producer]
         )
+
+
+def _narrowest(sink: Node, members: set[Node]) -> tuple[Node, set[Node]]:
+    """The part of a draw up to the value that takes the least memory, from which several readers compute the rest."""
+    chain = [n for n in graph_of((), (sink,)).nodes if n in members]
+    smallest = min(n.dtype.itemsize for n in chain)
+    last = max(n for n, node in enumerate(chain) if node.dtype.itemsize == smallest)
+    return chain[last], set(chain[: last + 1])
 
 
 def _only_reads(node: Node, value: Node) -> bool:

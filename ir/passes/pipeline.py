@@ -14,6 +14,7 @@ from blockfuse.ir.passes.fold import fold_constants
 from blockfuse.ir.passes.fuse import fuse
 from blockfuse.ir.passes.hoist import hoist
 from blockfuse.ir.passes.products import pack_products
+from blockfuse.ir.passes.recompute import recompute
 from blockfuse.ir.passes.runs import split_reductions
 from blockfuse.ir.passes.simplify import simplify
 
@@ -70,6 +71,8 @@ def optimize(
         stages[name] = check(graph) if check else graph
     prologue, main = hoist(graph, prefix, batch)
     stages["hoist"] = main
+    main = recompute(main)
+    stages["recompute"] = main
     main = fuse(main)
     stages["fuse"] = main
     if check:

@@ -30,6 +30,7 @@ from blockfuse.ir.passes.fuse import fuse
 from blockfuse.ir.passes.hoist import hoist
 from blockfuse.ir.passes.pipeline import draws_of, optimize, passes_before_hoisting, prune
 from blockfuse.ir.passes.products import pack_products
+from blockfuse.ir.passes.recompute import recompute
 from blockfuse.ir.passes.runs import split_reductions
 from blockfuse.ir.passes.simplify import simplify
 from blockfuse.ir.verify import verify
@@ -543,6 +544,104 @@ def test_fuse_keeps_groups_small() -> None:
     assert max(sizes) <= 64
 
 
+# -- recompute -------------------------------------------------------------------------------------------------
+
+
+def two(value: Any) -> Any:
+    """Two readers in different groups."""
+    return reductions.sum_(value, axis=(0,), keepdims=False), pointwise.exp(value)
+
+
+def chained(value: Any) -> Any:
+    """One such value of another one."""
+    more = value + 1.0
+    return pointwise.exp(value), pointwise.exp(more), pointwise.tanh(more)
+
+
+def shared(function: Callable[..., Any], **types: str) -> tuple[list[str], Graph, Graph]:
+    """The groups of what two kernels read, the graph before, and with what is computed again."""
+    recorded = dedupe(expand_composites(graph(function, **types)))
+    found = verify(recompute(recorded))
+    fused = fuse(found)
+    names = [n.attrs["name"] for n in fused.nodes if isinstance(n.operator.lowering, Fused)]
+    return sorted(names), recorded, found
+
+
+@pytest.mark.parametrize(
+    ("function", "wanted"),
+    [
+        (lambda x, y: two(x * 2), ["multiply_exp", "multiply_sum"]),
+        (lambda x, y: two(pointwise.greater(x, 0) * 2.0), ["greater_multiply_exp", "greater_multiply_sum"]),
+        (lambda x, y: two(x - reductions.mean(x, axis=(1,), keepdims=True)), None),
+        (lambda x, y: two(x + y), ["add", "exp", "sum"]),
+        (lambda x, y: two(pointwise.tanh(x)), ["exp", "sum", "tanh"]),
+        (lambda x, y: two(x / 3), ["divide", "exp", "sum"]),
+        (lambda x, y: two(pointwise.cast(x, dtype="float64")), ["cast_exp", "cast_sum"]),
+        (lambda x, y: two(pointwise.cast(x * x, dtype="bool") * 1.0), None),
+        (lambda x, y: (x * 2, pointwise.exp(x * 2)), ["exp", "multiply"]),
+        (lambda x, y: (lambda v: (v + 1, v * 3))(reductions.sum_(x, axis=(1,), keepdims=False)), None),
+        (
+            lambda x, y: (lambda v: (x - v, x / (v * v)))(reductions.max_(x, axis=(1,), keepdims=True) * 3.0),
+            None,
+        ),
+        (lambda x, y: chained(reductions.sum_(x, axis=(0, 1), keepdims=False) * 2.0), None),
+        (
+            lambda x, y: (lambda v: (contractions.matmul(v, y), pointwise.exp(v)))(x * 2),
+            ["exp", "multiply"],
+        ),
+        (lambda x, y: (lambda v: (pointwise.exp(v), pointwise.exp(v) * 2 - v))(pointwise.negative(x)), None),
+    ],
+    ids=[
+        *("cheap", "two of them", "less the mean", "of two", "a function", "a division"),
+        *(
+            "larger than its operand",
+            "in two steps",
+            "an output",
+            "a fold",
+            "one a row",
+            "of others",
+            "of a product",
+            "one group",
+        ),
+    ],
+)
+def test_what_is_cheap_is_computed_by_each_of_its_readers(
+    function: Callable[..., Any], wanted: list[str] | None
+) -> None:
+    names, recorded, found = shared(function, x="float32[40, 40]", y="float32[40, 40]")
+    if wanted is not None:
+        assert names == wanted
+    rng = numpy.random.default_rng(3)
+    values = [rng.normal(size=(40, 40)).astype("float32") for _ in recorded.inputs]
+    for a, b in zip(meant(found, values), meant(recorded, values), strict=True):
+        numpy.testing.assert_array_equal(a, b)
+    assert recompute(found) == found
+
+
+def test_layer_norm_keeps_its_input_and_two_numbers_for_each_row() -> None:
+    def both_ways(x: Any, gamma: Any, beta: Any, g: Any) -> Any:
+        attrs = {"axis": (1,), "epsilon": 1e-5}
+        out = normalization.layer_norm(x, gamma, beta, **attrs)
+        by_x, by_gamma, _ = normalization.layer_norm.gradient(g, out, x, gamma, beta, **attrs)  # type: ignore[misc]
+        return out, by_x(), by_gamma().sum(axis=0)
+
+    types = {"x": "float32[40, 30]", "gamma": "float32[30]", "beta": "float32[30]", "g": "float32[40, 30]"}
+    main = optimize(graph(both_ways, **types), 64, verify).main
+    kernels = [n for n in main.nodes if isinstance(n.operator.lowering, Fused)]
+    assert sorted(n.shape for n in kernels) == [(30,), (40, 1), (40, 1), (40, 30), (40, 30)]
+
+
+def test_a_mask_is_kept_as_bytes_where_two_kernels_read_it() -> None:
+    def dropped(x: Any, g: Any) -> Any:
+        mask = drawing.dropout_mask(shape=(40, 30), p=0.4, dtype="float32")
+        return x * mask, g * mask
+
+    main = optimize(graph(dropped, x="float32[40, 30]", g="float32[40, 30]"), 64, verify).main
+    kernels = {n.attrs["name"]: n for n in main.nodes if isinstance(n.operator.lowering, Fused)}
+    assert kernels.keys() == {"drawn_greater_equal", "cast_multiply_multiply"}
+    assert kernels["drawn_greater_equal"].dtype == "bool"
+
+
 # -- the pipeline ----------------------------------------------------------------------------------------------
 
 
@@ -583,7 +682,7 @@ def test_every_stage_means_the_same() -> None:
 
 def test_stages_are_named_for_the_command_line() -> None:
     names = [name for name, _ in passes_before_hoisting(64)]
-    assert list(optimize(NET, 64).stages) == ["recorded", *names, "hoist", "fuse"]
+    assert list(optimize(NET, 64).stages) == ["recorded", *names, "hoist", "recompute", "fuse"]
 
 
 def test_no_pass_shares_or_reorders_draws() -> None:
