@@ -203,8 +203,11 @@ def _without_nan(beats: Callable[[Any, Any], Any]) -> Gradient:
     return lambda g, out, x, y: (lambda: share(g, x, y), lambda: share(g, y, x))
 
 
-fmax = ufunc(numpy.fmax, "fmax({0}, {1})", _without_nan(lambda x, y: greater(x, y)), kinds="")
-fmin = ufunc(numpy.fmin, "fmin({0}, {1})", _without_nan(lambda x, y: less(x, y)), kinds="")
+_NUMBER = (
+    "select({{0}} != {{0}}, {{1}}, select({{1}} != {{1}}, {{0}}, {}({{0}}, {{1}})))"  # of two, if one is
+)
+fmax = ufunc(numpy.fmax, _NUMBER.format("maximum"), _without_nan(lambda x, y: greater(x, y)), kinds="fiu")
+fmin = ufunc(numpy.fmin, _NUMBER.format("minimum"), _without_nan(lambda x, y: less(x, y)), kinds="fiu")
 hypot = ufunc(
     numpy.hypot,
     "hypot({0}, {1})",
@@ -267,7 +270,13 @@ def _logaddexp_gradient(g: Any, out: Any, x: Any, y: Any) -> tuple[Any, Any]:
     return lambda: share(x, y), lambda: share(y, x)
 
 
-logaddexp = ufunc(numpy.logaddexp, "", _logaddexp_gradient, kinds="", cost=80)
+logaddexp = ufunc(  # equal ones may be infinities, which have no distance
+    numpy.logaddexp,
+    f"select({{0}} == {{1}}, {{0}} + literal({{0}}, {math.log(2)}), maximum({{0}}, {{1}}) + softplus(-abs({{0}} - {{1}})))",
+    _logaddexp_gradient,
+    kinds="f",
+    cost=60,
+)
 sin = ufunc(numpy.sin, "sin({0})", lambda g, out, x: (g * cos(x),), kinds="f", cost=40)
 cos: Operator = ufunc(numpy.cos, "cos({0})", lambda g, out, x: (negative(g * sin(x)),), kinds="f", cost=40)
 tan = ufunc(
