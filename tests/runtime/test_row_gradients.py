@@ -9,8 +9,9 @@ import numpy
 import pytest
 
 import blockfuse
-from blockfuse import autograd
+from blockfuse import autograd, gluon, nn, np
 from blockfuse.array.ndarray import ndarray
+from blockfuse.codegen.kernels.loop_kernels import ScatterKernel
 from blockfuse.codegen.scheduling.steps import HostCall
 from blockfuse.ir.lowering import Fused
 from blockfuse.ir.operator import TABLE, Example, Operator
@@ -104,6 +105,43 @@ def test_compiled_gradients_are_those_of_python(row: Operator, example: Example)
     programs = [case.program for case in compiled._hybrid.cases.values()]  # type: ignore[attr-defined]
     assert programs[0] is not None, compiled.explain()  # type: ignore[attr-defined]
     assert hosted(programs[0]) <= HOSTED
+
+
+def test_a_step_through_an_embedding_is_native_and_raises_before_it_writes() -> None:
+    def trained(compile_it: bool) -> tuple[Any, Any]:
+        np.random.seed(3)
+        net = nn.Sequential(nn.Embedding(20, 8), nn.Dense(3))
+        net.initialize()
+        net(np.zeros((2, 4), dtype="int64"))
+        trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.1})
+
+        def step(tokens: ndarray, labels: ndarray) -> ndarray:
+            with autograd.record():
+                loss = gluon.loss.SoftmaxCrossEntropyLoss()(net(tokens), labels)
+            loss.backward()
+            trainer.step(len(tokens))
+            return loss.detach()
+
+        return blockfuse.hybridize(step) if compile_it else step, net
+
+    (compiled, net), (eager, plain) = trained(True), trained(False)
+    rng = numpy.random.default_rng(4)
+    for _ in range(4):
+        tokens, labels = np.array(rng.integers(-20, 20, (6, 4))), np.array(rng.integers(0, 3, 6))
+        numpy.testing.assert_allclose(
+            compiled(tokens, labels).asnumpy(), eager(tokens, labels).asnumpy(), rtol=1e-5
+        )
+    held = [p.data().asnumpy() for p in net.collect_params().values()]
+    for mine, other in zip(held, plain.collect_params().values(), strict=True):
+        numpy.testing.assert_allclose(mine, other.data().asnumpy(), rtol=1e-5, atol=1e-6)
+    (program,) = (case.program for case in compiled._hybrid.cases.values())
+    assert any(isinstance(launch.kernel, ScatterKernel) for launch in program.schedule.launches)
+    assert not hosted(program)
+    tokens[2, 1] = 20
+    with pytest.raises(IndexError):
+        compiled(tokens, labels)
+    for before, now in zip(held, net.collect_params().values(), strict=True):
+        numpy.testing.assert_array_equal(now.data().asnumpy(), before)
 
 
 def hosted(program: Any) -> set[str]:
