@@ -19,14 +19,9 @@ from blockfuse.codegen.cuda.source.rows import rows_source
 from blockfuse.codegen.cuda.source.scatters import scatter_source
 from blockfuse.codegen.cuda.source.transposes import transpose_source, transposed_axis
 from blockfuse.codegen.kernels.kernel import Kernel
-from blockfuse.codegen.kernels.loop_kernels import (
-    ColumnKernel,
-    DrawKernel,
-    MapKernel,
-    RowKernel,
-    ScatterKernel,
-)
+from blockfuse.codegen.kernels.loop_kernels import ColumnKernel, DrawKernel, MapKernel, RowKernel
 from blockfuse.codegen.kernels.product_kernels import ChainKernel, ProductKernel
+from blockfuse.codegen.kernels.scatter_kernel import ScatterKernel
 
 THREADS = 256  # in a block
 

@@ -1,4 +1,4 @@
-"""Kernels of loops over elements: maps, sweeps along rows, folds over other axes, scattered sums, random numbers."""
+"""Kernels of loops over elements: maps, sweeps along rows, folds over other axes, random numbers."""
 
 from __future__ import annotations
 
@@ -223,52 +223,6 @@ class ColumnKernel(Kernel):
     def reaches(self) -> list[list[Reach]]:
         loads = (Reach.of_walk(load.strides, self.extents) for load in self.loads)
         return [[reach] for reach in (*loads, Reach.of_walk(self.store.strides, self.extents[1:]))]
-
-
-# NOTE [scatters]
-# Elements of a domain are added to places of the result that indices pick. Several may come to one place, and are added in
-# the order of the domain, as NumPy adds them, so results are the same bits whoever adds. No two threads come to one place:
-#
-# - where the first axis of the domain leads to another part of the result with every step, its steps are the rows of a
-#   launch;
-# - otherwise the rows are the places along the axis that the first index walks: each thread goes through the whole domain,
-#   and adds what belongs into its rows.
-
-
-@dataclass(frozen=True)
-class ScatterKernel(Kernel):
-    """Elements added to those of the result, which is there before, at the places that indices pick: see NOTE [scatters].
-
-    What the result has in ``store`` are strides for indices of 0, and the steps of each index.
-    """
-
-    by_place: bool  # whether rows are places along the axis of the first index; otherwise the first axis of the domain
-    extents: tuple[int, ...]  # of the domain, without its rows
-    load: Access  # of what is added; here and below strides are those of the domain
-    index_loads: tuple[Access, ...]  # one for each index of the store
-    step: Term  # what ``acc``, an element of the result, becomes
-
-    def __post_init__(self) -> None:
-        assert [load.name for load in self.index_loads] == [index.name for index in self.store.indices]
-        scope = Scope((self.load, *self.index_loads))
-        scope.add("acc")
-        scope.read(self.step.names)
-
-    @property
-    def pointers(self) -> tuple[tuple[str, str], ...]:
-        return (*_typed((self.load, *self.index_loads)), FAULT, *_typed((self.store,)))
-
-    def reaches(self) -> list[list[Reach]] | None:
-        if self.by_place:
-            return None
-        walked = (Reach.of_walk(load.strides, self.extents) for load in (self.load, *self.index_loads))
-        stride, low, high = Reach.of_walk(self.store.strides, self.extents)
-        picked = Reach(stride, low, high + sum(i.stride * (i.size - 1) for i in self.store.indices))
-        return [[reach] for reach in (*walked, SHARED_REACH, picked)]
-
-    @property
-    def has_fault(self) -> bool:
-        return True
 
 
 @dataclass(frozen=True)

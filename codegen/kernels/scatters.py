@@ -7,7 +7,7 @@ from math import prod
 from blockfuse.codegen.kernels.expression import Expression, Name
 from blockfuse.codegen.kernels.kernel import Access, Index
 from blockfuse.codegen.kernels.kernel_call import KernelCall
-from blockfuse.codegen.kernels.loop_kernels import ScatterKernel
+from blockfuse.codegen.kernels.scatter_kernel import ScatterKernel
 from blockfuse.codegen.kernels.statements import typed
 from blockfuse.ir import layout as layouts
 from blockfuse.ir.graph import Node

@@ -14,10 +14,10 @@ from blockfuse.codegen.kernels.loop_kernels import (
     FlatKernel,
     MapKernel,
     RowKernel,
-    ScatterKernel,
     Sweep,
 )
 from blockfuse.codegen.kernels.product_kernels import ChainKernel, ProductKernel
+from blockfuse.codegen.kernels.scatter_kernel import ScatterKernel
 from blockfuse.codegen.meaning.expressions import Values, computed, value_of
 from blockfuse.codegen.meaning.folding import folded
 from blockfuse.codegen.meaning.memory import Address, MeaningError

@@ -71,10 +71,8 @@ def optimize(
         stages[name] = check(graph) if check else graph
     prologue, main = hoist(graph, prefix, batch)
     stages["hoist"] = main
-    main = recompute(main)
-    stages["recompute"] = main
-    main = fuse(main)
-    stages["fuse"] = main
+    stages["recompute"] = main = recompute(main)
+    stages["fuse"] = main = fuse(main)
     if check:
         check(prologue), check(main)
     return Optimized(stages, prologue, main)

@@ -15,7 +15,7 @@ from stages import hold_together
 
 from blockfuse.codegen.cpu.native import isa
 from blockfuse.codegen.kernels.kernel import Reach
-from blockfuse.codegen.kernels.loop_kernels import ScatterKernel
+from blockfuse.codegen.kernels.scatter_kernel import ScatterKernel
 from blockfuse.codegen.scheduling.steps import HostCall, Launch
 from blockfuse.ir.errors import FaultError
 from blockfuse.ir.operators import indexing, movement

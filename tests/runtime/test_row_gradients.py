@@ -11,7 +11,7 @@ import pytest
 import blockfuse
 from blockfuse import autograd, gluon, nn, np
 from blockfuse.array.ndarray import ndarray
-from blockfuse.codegen.kernels.loop_kernels import ScatterKernel
+from blockfuse.codegen.kernels.scatter_kernel import ScatterKernel
 from blockfuse.codegen.scheduling.steps import HostCall
 from blockfuse.ir.lowering import Fused
 from blockfuse.ir.operator import TABLE, Example, Operator

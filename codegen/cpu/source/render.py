@@ -12,15 +12,9 @@ from blockfuse.codegen.cpu.source.products import product_source
 from blockfuse.codegen.cpu.source.rows import rows_source
 from blockfuse.codegen.cpu.source.scatters import scatter_source
 from blockfuse.codegen.kernels.kernel import Kernel
-from blockfuse.codegen.kernels.loop_kernels import (
-    ColumnKernel,
-    DrawKernel,
-    FlatKernel,
-    MapKernel,
-    RowKernel,
-    ScatterKernel,
-)
+from blockfuse.codegen.kernels.loop_kernels import ColumnKernel, DrawKernel, FlatKernel, MapKernel, RowKernel
 from blockfuse.codegen.kernels.product_kernels import ProductKernel
+from blockfuse.codegen.kernels.scatter_kernel import ScatterKernel
 
 # class of a kernel -> what writes its source
 _SOURCE: dict[type[Kernel], Callable[[Any], str]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from blockfuse.codegen.cpu.source.addresses import head, read, write
 from blockfuse.codegen.kernels.kernel import Access
-from blockfuse.codegen.kernels.loop_kernels import ScatterKernel
+from blockfuse.codegen.kernels.scatter_kernel import ScatterKernel
 from blockfuse.codegen.kernels.source_lines import clamped_index, indented, text, variable, wrapped
 
 

@@ -28,9 +28,9 @@ from blockfuse.codegen.kernels.loop_kernels import (
     Fold,
     MapKernel,
     RowKernel,
-    ScatterKernel,
 )
 from blockfuse.codegen.kernels.product_kernels import ChainKernel, ProductKernel
+from blockfuse.codegen.kernels.scatter_kernel import ScatterKernel
 from blockfuse.codegen.scheduling.schedule import BlockSchedule, Schedule
 from blockfuse.codegen.scheduling.steps import HostCall, Launch
 from blockfuse.ir.errors import NoDeviceKernelError

@@ -32,7 +32,7 @@ from blockfuse.codegen.cuda.source.addresses import (
 from blockfuse.codegen.cuda.source.device_source import DeviceSource, Stage
 from blockfuse.codegen.cuda.source.maps import indices
 from blockfuse.codegen.kernels.kernel import Access
-from blockfuse.codegen.kernels.loop_kernels import ScatterKernel
+from blockfuse.codegen.kernels.scatter_kernel import ScatterKernel
 from blockfuse.codegen.kernels.source_lines import clamped_index, text, variable
 
 _MIN_WALK = 16  # elements that are worth several threads
