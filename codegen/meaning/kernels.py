@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy
 
-from blockfuse.codegen.kernels.kernel import Access, Index, Kernel
+from blockfuse.codegen.kernels.kernel import Access, Kernel
 from blockfuse.codegen.kernels.loop_kernels import (
     ColumnKernel,
     DrawKernel,
@@ -18,8 +18,9 @@ from blockfuse.codegen.kernels.loop_kernels import (
 )
 from blockfuse.codegen.kernels.product_kernels import ChainKernel, ProductKernel
 from blockfuse.codegen.kernels.scatter_kernel import ScatterKernel
-from blockfuse.codegen.meaning.expressions import Values, computed, value_of
+from blockfuse.codegen.meaning.expressions import Values, computed
 from blockfuse.codegen.meaning.folding import folded
+from blockfuse.codegen.meaning.indices import clamped, offsets, scatter_meaning
 from blockfuse.codegen.meaning.memory import Address, MeaningError
 from blockfuse.codegen.meaning.products import chain_meaning, product_meaning
 from blockfuse.ir.stream import KEPT, PIECE, generator_of
@@ -76,29 +77,8 @@ def _picked(
     load: Access, addresses: Addresses, indices: Values, shape: tuple[int, ...], begin: int
 ) -> numpy.ndarray:
     """Elements of a table at the offsets that indices name."""
-    places = {i.name: _clamped(i, indices[i.name], addresses["fault"]) for i in load.indices}
-    return addresses[load.name].pick(load.dtype, _offsets(load, places, shape, begin))
-
-
-def _offsets(access: Access, places: Values, shape: tuple[int, ...], begin: int) -> numpy.ndarray:
-    """Where the elements of a domain lie, each at its places along the axes of indices."""
-    offset = numpy.asarray(begin * access.strides[0] if access.strides else 0)
-    for axis, (extent, stride) in enumerate(zip(shape, access.strides, strict=True)):
-        walked = stride * numpy.arange(extent)
-        offset = offset + walked.reshape(-1, *(1,) * (len(shape) - axis - 1))
-    for index in access.indices:
-        offset = offset + index.stride * places[index.name]
-    return offset
-
-
-def _clamped(index: Index, indices: numpy.ndarray, fault: Address) -> numpy.ndarray:
-    """The nearest indices that there are; see NOTE [faults]."""
-    counted = indices.astype("int64")
-    counted = numpy.where(counted < 0, counted + index.size, counted)
-    nearest: numpy.ndarray = numpy.minimum(numpy.maximum(counted, 0), index.size - 1)
-    if (nearest != counted).any():
-        fault[0] = numpy.int64(1)
-    return nearest
+    places = {i.name: clamped(i, indices[i.name], addresses["fault"]) for i in load.indices}
+    return addresses[load.name].pick(load.dtype, offsets(load, places, shape, begin))
 
 
 # -- rows --------------------------------------------------------------------------------------------------------
@@ -155,49 +135,6 @@ def _columns(kernel: ColumnKernel, addresses: Addresses, begin: int, end: int) -
     _stored(kernel.store, addresses, result, (shape[0], *shape[2:]), begin)
 
 
-# -- scatters ----------------------------------------------------------------------------------------------------
-
-
-def _scatter(kernel: ScatterKernel, addresses: Addresses, begin: int, end: int) -> None:
-    """Of the elements that come to one place the first ones together, then the second ones, and so on."""
-    first, shape = (0, kernel.extents) if kernel.by_place else (begin, (end - begin, *kernel.extents))
-    places: Values = {}
-    for load, index in zip(kernel.index_loads, kernel.store.indices, strict=True):
-        places[index.name] = _clamped(index, _domain(load, addresses, shape, first), addresses["fault"])
-    offsets = numpy.broadcast_to(_offsets(kernel.store, places, shape, first), shape).reshape(-1)
-    values = _domain(kernel.load, addresses, shape, first).reshape(-1)
-    if kernel.by_place:
-        along = places[kernel.store.indices[0].name]
-        mine = numpy.broadcast_to((begin <= along) & (along < end), shape).reshape(-1)
-        offsets, values = offsets[mine], values[mine]
-    out, dtype = addresses[kernel.store.name], kernel.store.dtype
-    turns = _turns(offsets)
-    for turn in range(turns.max(initial=-1) + 1):
-        where = offsets[turns == turn]
-        named = {"acc": out.pick(dtype, where), kernel.load.name: values[turns == turn]}
-        out.put(dtype, where, value_of(kernel.step, named))
-
-
-def _domain(access: Access, addresses: Addresses, shape: tuple[int, ...], begin: int) -> numpy.ndarray:
-    """What an access reads, also in a domain without axes."""
-    return (
-        _loaded(access, addresses, shape, begin)
-        if shape
-        else addresses[access.name].read(access.dtype, (), ())
-    )
-
-
-def _turns(offsets: numpy.ndarray) -> numpy.ndarray:
-    """For each element how many before it are at the same offset."""
-    order = numpy.argsort(offsets, kind="stable")
-    ordered = offsets[order]
-    starts = numpy.flatnonzero(numpy.diff(ordered, prepend=-1))
-    counts = numpy.diff(starts, append=len(ordered))
-    turns = numpy.empty(len(offsets), "int64")
-    turns[order] = numpy.arange(len(ordered)) - numpy.repeat(starts, counts)
-    return turns
-
-
 # -- draws -------------------------------------------------------------------------------------------------------
 
 
@@ -220,7 +157,7 @@ _MEANING: dict[type[Kernel], Callable[[Any, Addresses, int, int], None]] = {
     FlatKernel: _flat,
     RowKernel: _rows,
     ColumnKernel: _columns,
-    ScatterKernel: _scatter,
+    ScatterKernel: scatter_meaning,
     DrawKernel: _draws,
     ProductKernel: product_meaning,
     ChainKernel: chain_meaning,
