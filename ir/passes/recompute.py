@@ -110,7 +110,7 @@ class _Candidates:
         for node in self.graph.nodes:
             if node not in parts:
                 now[node] = node.over(
-                    tuple(copy(o, self.owner[node]) if o in found else now[o] for o in node.operands)
+                    tuple(copy(o, self.owner[node]) if o in parts else now[o] for o in node.operands)
                 )
         made = {made: parts[node] for (node, _), made in copies.items()}
         return graph_of(self.graph.inputs, [now[o] for o in self.graph.outputs]), made

@@ -584,6 +584,7 @@ def shared(function: Callable[..., Any], **types: str) -> tuple[list[str], Graph
             lambda x, y: (lambda v: (x - v, x / (v * v)))(reductions.max_(x, axis=(1,), keepdims=True) * 3.0),
             None,
         ),
+        (lambda x, y: two(neural.log_softmax(x, axis=1)), None),
         (lambda x, y: chained(reductions.sum_(x, axis=(0, 1), keepdims=False) * 2.0), None),
         (
             lambda x, y: (lambda v: (contractions.matmul(v, y), pointwise.exp(v)))(x * 2),
@@ -599,6 +600,7 @@ def shared(function: Callable[..., Any], **types: str) -> tuple[list[str], Graph
             "an output",
             "a fold",
             "one a row",
+            "beside its own fold",
             "of others",
             "of a product",
             "one group",
