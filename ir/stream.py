@@ -16,7 +16,7 @@ left it, it gets an array (``PIECE``) with all that they follow from.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
@@ -29,6 +29,9 @@ MULTIPLIER = 0x2360ED051FC65DA44385DF649FCCF645  # NumPy's PCG_DEFAULT_MULTIPLIE
 STEPS = 40  # bits of a number of words
 PIECE = (1 + STEPS, 4)
 KEPT = 1 << 32  # in row 0: there is a kept half
+WORDS = (
+    6  # of a stream: state and increment, the low word of each first; whether a half is kept, and that half
+)
 _FORK = 1.0  # seconds that a fork waits for a draw to end
 _WORD, _STATE = (1 << 64) - 1, (1 << 128) - 1
 
@@ -86,6 +89,21 @@ class Stream:
     def seed(self, seed: int | None) -> None:
         """Start over; ``None`` takes a seed from the operating system."""
         self.generator = numpy.random.Generator(numpy.random.PCG64(seed))
+
+    def words(self) -> numpy.ndarray:
+        """Where the stream is, as ``WORDS`` words of uint64."""
+        bits = self.generator.bit_generator
+        with bits.lock:
+            state: Any = bits.state
+        position, increment = state["state"]["state"], state["state"]["inc"]
+        halves = [part for word in (position, increment) for part in (word & _WORD, word >> 64)]
+        return numpy.array([*halves, state["has_uint32"], state["uinteger"]], numpy.uint64)
+
+    def go_to(self, words: Sequence[int]) -> None:
+        """Draw from where the stream was when ``words`` gave these; the caller has seen that ``are_words`` holds."""
+        low, high, low_increment, high_increment, has_half, half = words
+        position, increment = low | high << 64, low_increment | high_increment << 64
+        self.generator = _generator(position, increment, has_half, half)
 
     def reserve(self, count: int, width: str) -> numpy.ndarray:
         """The piece with the next ``count`` numbers of the dtype ``width``, which the stream has then drawn."""
@@ -199,12 +217,23 @@ def generator_of(piece: numpy.ndarray) -> numpy.random.Generator:
     """A generator of its own whose next numbers are those of a piece."""
     low, high, kept = (int(word) for word in piece[0, :3])
     increment = int(piece[1, 2]) | int(piece[1, 3]) << 64
+    return _generator(low | high << 64, increment, kept // KEPT, kept % KEPT)
+
+
+def are_words(words: Sequence[int]) -> bool:
+    """Whether these can be words of a stream: its increment is odd, and a kept half is half a word."""
+    if len(words) != WORDS or not all(0 <= word <= _WORD for word in words):
+        return False
+    return words[2] % 2 == 1 and words[4] < 2 and words[5] < KEPT
+
+
+def _generator(position: int, increment: int, has_half: int, half: int) -> numpy.random.Generator:
     bits = numpy.random.PCG64(0)
     bits.state = {
         "bit_generator": "PCG64",
-        "state": {"state": low | high << 64, "inc": increment},
-        "has_uint32": kept // KEPT,
-        "uinteger": kept % KEPT,
+        "state": {"state": position, "inc": increment},
+        "has_uint32": has_half,
+        "uinteger": half,
     }
     return numpy.random.Generator(bits)
 

@@ -23,8 +23,9 @@ from blockfuse.array.functions.elementwise import exp, log
 from blockfuse.array.functions.selecting import take
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir import interpreter
+from blockfuse.ir.errors import UsageError
 from blockfuse.ir.operators import drawing, pointwise
-from blockfuse.ir.stream import STREAM
+from blockfuse.ir.stream import STREAM, are_words
 
 __all__ = [
     "bernoulli",
@@ -34,6 +35,7 @@ __all__ = [
     "choice",
     "exponential",
     "gamma",
+    "get_state",
     "gumbel",
     "laplace",
     "logistic",
@@ -48,6 +50,7 @@ __all__ = [
     "random",
     "random_sample",
     "seed",
+    "set_state",
     "shuffle",
     "standard_normal",
     "uniform",
@@ -63,6 +66,32 @@ def seed(seed: int | None = None, ctx: Device | None = None, device: Device | No
     check_device(ctx, device)
     interpreter.current().impure("seeds the random stream")
     STREAM.seed(None if seed is None else operator.index(seed))
+
+
+def get_state() -> ndarray:
+    """Where the stream is: six whole numbers (uint64) for ``set_state``, also of another process.
+
+    >>> state = get_state(); first = uniform(); set_state(state); float(first) == float(uniform())
+    True
+    """
+    interpreter.current().impure("looks where the random stream is")
+    return ndarray(STREAM.words())
+
+
+def set_state(state: ArrayLike) -> None:
+    """Draw from where the stream was when ``get_state`` gave ``state``.
+
+    Raises UsageError, leaving the stream where it is, for what ``get_state`` cannot have given.
+    """
+    interpreter.current().impure("moves the random stream")
+    given: Any = state._leave("set_state()") if isinstance(state, ndarray) else state
+    try:
+        words = [operator.index(word) for word in given]
+    except TypeError:
+        words = []
+    if not are_words(words):
+        raise UsageError(f"set_state takes what get_state gave, six whole numbers, not {state!r:.200}")
+    STREAM.go_to(words)
 
 
 # -- continuous ----------------------------------------------------------------------------------------------

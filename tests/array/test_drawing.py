@@ -25,6 +25,7 @@ from blockfuse.codegen.cpu.native.object_code import kernel_code
 from blockfuse.codegen.cpu.source.render import render
 from blockfuse.codegen.scheduling.steps import HostCall
 from blockfuse.ir import stream
+from blockfuse.ir.errors import UsageError
 from blockfuse.ir.operators import drawing, movement, pointwise, reductions
 from blockfuse.ir.stream import STREAM, generator_of, is_known
 
@@ -71,6 +72,45 @@ def test_a_piece_holds_what_numpy_would_draw_and_leaves_the_stream_there(seed: i
             assert piece[0, 3] == count
         assert found.tobytes() == wanted.tobytes()
         assert stream_state() == plain.bit_generator.state
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_a_state_of_the_stream_brings_its_draws_back(kept: int) -> None:
+    np.random.seed(5)
+    np.random.uniform(size=(4 + kept,))
+    state, where = np.random.get_state(), stream_state()
+    first = np.random.uniform(size=(5,)).asnumpy(), np.random.normal(size=(5,)).asnumpy()
+    np.random.seed(6)
+    np.random.set_state(state.asnumpy().tolist() if kept else state)
+    assert stream_state() == where
+    assert where["has_uint32"] == kept
+    again = np.random.uniform(size=(5,)).asnumpy(), np.random.normal(size=(5,)).asnumpy()
+    assert [a.tobytes() for a in first] == [a.tobytes() for a in again]
+
+
+@pytest.mark.parametrize(
+    ("place", "value"), [(slice(5), 0), (2, 2), (4, 2), (5, 1 << 32)], ids=["few", "even", "halves", "wide"]
+)
+def test_what_is_no_state_of_the_stream_leaves_it_where_it_is(place: Any, value: int) -> None:
+    before, words = stream_state(), np.random.get_state().asnumpy()
+    words[place] = value
+    for wrong in (words if place != slice(5) else words[:5], words.astype("float64"), "a state", None):
+        with pytest.raises(UsageError, match="what get_state gave"):
+            np.random.set_state(wrong)
+    assert stream_state() == before
+
+
+def test_a_call_that_reads_or_moves_the_stream_runs_in_python() -> None:
+    @blockfuse.hybridize
+    def again(x: Any) -> Any:
+        state = np.random.get_state()
+        first = x + np.random.uniform(size=(3,))
+        np.random.set_state(state)
+        return first - x - np.random.uniform(size=(3,))
+
+    for _ in range(3):
+        assert not again(np.zeros(3)).asnumpy().any()
+    assert "the random stream" in again.explain()
 
 
 def test_a_generator_that_is_not_ours_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
