@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from os import PathLike, fspath
 from typing import Any
 
@@ -23,6 +24,14 @@ from blockfuse.runtime.calls.function import HybridFunction, hybridize
 # trainer and its name, "3/hidden.weight/count" and "3/hidden.weight/0", "3/hidden.weight/1" and so on, its states. With the
 # parameters of the net (``net.save_parameters``) that is all a training needs to go on, bit for bit: schedules are formulas
 # of the count, and what else an optimizer is made of is in the program that makes it.
+
+
+@dataclass(frozen=True)
+class _States:
+    """What an optimizer remembered when a file was written, in the words of NOTE [files of states]."""
+
+    learning_rate: numpy.ndarray
+    entries: dict[int, dict[str, numpy.ndarray]]  # of each parameter that was updated, by its index
 
 
 class Trainer:
@@ -135,6 +144,10 @@ class Trainer:
 
     def save_states(self, fname: str | PathLike[str]) -> None:
         """Write what the optimizer remembers to an ``.npz`` file, at once or not at all; see NOTE [files of states]."""
+        parameter_files.write(fname, self._state_arrays())
+
+    def _state_arrays(self) -> dict[str, numpy.ndarray]:
+        """What the optimizer remembers, by names of NOTE [files of states]."""
         optimizer = self._optimizer
         arrays = {
             "optimizer": numpy.array(type(optimizer).__name__),
@@ -144,7 +157,7 @@ class Trainer:
             arrays[self._entry(index, "count")] = optimizer.counts[index]._leave("save_states()")
             for number, state in enumerate(states):
                 arrays[self._entry(index, str(number))] = state._leave("save_states()")
-        parameter_files.write(fname, arrays)
+        return arrays
 
     def _entry(self, index: int, what: str) -> str:
         return f"{index}/{self._params[index].label}/{what}"
@@ -157,9 +170,12 @@ class Trainer:
         Raises ParameterFileError, having changed nothing, if the file is of another optimizer or other parameters.
         """
         interpreter.current().impure("reads a file")
-        arrays = parameter_files.read(fname)
-        found = self._states_in(fname, arrays)
-        self._optimizer._lr[...] = arrays["learning_rate"]
+        self._restore(self._states_in(fname, parameter_files.read(fname)))
+
+    def _restore(self, remembered: _States) -> None:
+        """Go on from what ``_states_in`` found."""
+        found = remembered.entries
+        self._optimizer._lr[...] = remembered.learning_rate
         self._optimizer.counts.restore({index: int(entries["count"]) for index, entries in found.items()})
         held = self._updater.states
         for index in held.keys() - found.keys():
@@ -172,10 +188,8 @@ class Trainer:
             else:
                 held[index] = tuple(map(ndarray, states))
 
-    def _states_in(
-        self, fname: str | PathLike[str], arrays: dict[str, numpy.ndarray]
-    ) -> dict[int, dict[str, numpy.ndarray]]:
-        """The entries of each parameter, by its index."""
+    def _states_in(self, fname: str | PathLike[str], arrays: dict[str, numpy.ndarray]) -> _States:
+        """What the arrays of a file say; raises ParameterFileError where they do not fit."""
         kind = type(self._optimizer).__name__
         if str(arrays.get("optimizer", "")) != kind or "learning_rate" not in arrays:
             raise ParameterFileError(
@@ -194,7 +208,7 @@ class Trainer:
                 found.setdefault(index, {})[what] = arrays[name]
         faults += [fault for index, entries in found.items() for fault in self._misfits(index, entries)]
         parameter_files.refuse(fspath(fname), sorted(faults), missing=False)
-        return found
+        return _States(arrays["learning_rate"], found)
 
     def _misfits(self, index: int, entries: dict[str, numpy.ndarray]) -> list[str]:
         """What keeps entries from being a parameter's states."""

@@ -84,6 +84,11 @@ def set_state(state: ArrayLike) -> None:
     Raises UsageError, leaving the stream where it is, for what ``get_state`` cannot have given.
     """
     interpreter.current().impure("moves the random stream")
+    STREAM.go_to(checked_state(state))
+
+
+def checked_state(state: ArrayLike) -> list[int]:
+    """The words of what ``get_state`` gave; raises UsageError for what it cannot have given."""
     given: Any = state._leave("set_state()") if isinstance(state, ndarray) else state
     try:
         words = [operator.index(word) for word in given]
@@ -91,7 +96,7 @@ def set_state(state: ArrayLike) -> None:
         words = []
     if not are_words(words):
         raise UsageError(f"set_state takes what get_state gave, six whole numbers, not {state!r:.200}")
-    STREAM.go_to(words)
+    return words
 
 
 # -- continuous ----------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from blockfuse.ir.errors import CompilerWarning, MixedDtypesWarning
 from blockfuse.nn import initializers as init
 from blockfuse.nn import losses as loss
 from blockfuse.nn import optimizers as optimizer
+from blockfuse.nn.checkpoint import load_checkpoint, save_checkpoint
 from blockfuse.nn.optimizers import schedulers as lr_scheduler
 from blockfuse.nn.parameter import Constant, Parameter
 from blockfuse.nn.train_step import train_step
@@ -30,6 +31,7 @@ __all__ = [
     "gluon",
     "hybridize",
     "init",
+    "load_checkpoint",
     "loss",
     "lr_scheduler",
     "metric",
@@ -37,6 +39,7 @@ __all__ = [
     "np",
     "npx",
     "optimizer",
+    "save_checkpoint",
     "train_step",
 ]
 
