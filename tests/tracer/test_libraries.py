@@ -172,6 +172,12 @@ def test_known_code_is_compiled_after_few_recordings(name: str) -> None:
     compiled(KNOWN[name])
 
 
+def test_what_makes_a_named_tuple_is_known_at_the_first_call() -> None:
+    fast = blockfuse.hybridize(lambda x: x * Pair(1.0).second)
+    fast(x())
+    assert fast.explain().startswith("<lambda>(float32[3]): compiled"), fast.explain()
+
+
 @pytest.mark.parametrize("function", [logs, looks_up_a_logger, logs_if_enabled, copies, asserts])
 def test_known_code_is_not_looked_into(function: Callable[[Any], Any]) -> None:
     state = state_of([(function, "function")])

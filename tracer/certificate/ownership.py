@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import types
 from functools import lru_cache
+from typing import Any
 
 from blockfuse.array.sizes import TELLING
 from blockfuse.ir.graph import Source
@@ -15,6 +16,8 @@ from blockfuse.tracer.own_files import own_files
 _OURS = tuple(own_files("ir/", "array/", "tracer/", "codegen/", "runtime/", "nn/", "gluon/"))
 _INTERIOR = tuple(own_files("array/", "tracer/", "runtime/"))
 _DISPATCHED = "<__array_function__"
+
+_TUPLE_NEW = tuple.__new__
 
 QUIET: set[str] = set()  # files of ours in which nothing need be seen: asked at every event of a recording
 
@@ -30,9 +33,18 @@ def _is_our_file(file: str) -> bool:
 def is_trusted(frame: types.FrameType) -> bool:
     """Whether the code of a frame is ours or known code of a library, whose effects are known."""
     code = frame.f_code
-    if code.co_filename == "<string>":  # written by ``dataclass`` or ``namedtuple`` for a module
-        return str(frame.f_globals.get("__name__", "")).partition(".")[0] in ("blockfuse", "numpy")
+    if code.co_filename == "<string>":
+        return _is_written_by_library(code, frame.f_globals)
     return _is_our_file(code.co_filename) or about(code).known
+
+
+def _is_written_by_library(code: types.CodeType, names: dict[str, Any]) -> bool:
+    """Whether ``dataclass`` wrote it for a module of ours or of NumPy's, or ``namedtuple`` for anybody: that only makes a
+    tuple, and its namespace does not say for which module.
+    """
+    if code.co_names == ("_tuple_new",):
+        return names.get("_tuple_new") is _TUPLE_NEW
+    return str(names.get("__name__", "")).partition(".")[0] in ("blockfuse", "numpy")
 
 
 def is_interior(frame: types.FrameType) -> bool:
