@@ -1,13 +1,22 @@
-"""What a call teaches: it is recorded, and the recording becomes a program, or a reason why there is none."""
+"""What a call teaches: it is recorded, and the recording becomes a program, or a reason why there is none.
+
+NOTE [who writes]
+A recorded call that writes (a step of training) has run in Python, and its program was held against that. What stays is what
+the program wrote: so a step comes to the same bits whether it was recorded or not, and a training that goes on from a
+checkpoint, in a process that knows no programs yet, comes to those that it would have come to.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
+from blockfuse.codegen.variants import ExecutionPolicy
 from blockfuse.ir.errors import CudaError, TraceError
 from blockfuse.ir.locks import Busy, Turn
+from blockfuse.runtime.audit.comparison import Repetition, stream_state
 from blockfuse.runtime.audit.selfcheck import Changed, SelfCheck
 from blockfuse.runtime.calls.call import Call, Signature
 from blockfuse.runtime.calls.case import Case
@@ -17,7 +26,7 @@ from blockfuse.runtime.calls.owner import Owner
 from blockfuse.runtime.programs.backend import Backend
 from blockfuse.runtime.programs.failures import CompilerFailures
 from blockfuse.runtime.programs.program import Program
-from blockfuse.runtime.programs.updates import States, taken_back
+from blockfuse.runtime.programs.updates import States, Updated, taken_back
 from blockfuse.tracer.generalize.rehearsal import rehearse
 from blockfuse.tracer.recording.record import Code, Recording, record
 from blockfuse.tracer.recording.recorder import Recorder
@@ -66,19 +75,26 @@ class Learner:
         case.attempts += 1
         arguments = call.arguments
         run = partial(self._owner.run, arguments.args, arguments.kwargs)
+        stream = stream_state()
         recorder = Recorder(arguments.arrays)
         with taken_back(recorder):
             recording = record(run, recorder, self._roots, self._code)
         result, program = recording.result, None
+        again = Repetition(run, (), stream if recording.draws else None, States.of_recording(recording)).again
+        changes = recording.changes
         try:
             program = self._program(case, call, recording)
         except CudaError:  # of the device, which was asked for
             raise
         except Exception as error:
             self.failed(case, error, recording)
-        recording.release()  # the result is the caller's
         if program is not None:
             self._failures.warn_of_dtypes(program.schedule.steps, program.schedule.buffers)
+            if program.updates and not recording.problem:
+                updated = _updated(program, call, again)
+                if updated is not None and changes is not None and not changes.seen:
+                    result = program.finished(updated)
+        recording.release()  # the result is the caller's
         return result
 
     def _program(self, case: Case, call: Call, recording: Recording) -> Program | None:
@@ -189,3 +205,20 @@ class Learner:
         """raised: an operator did, for the values of this call."""
         other_ways = case.program is not None or bool(call.given) or raised
         case.retries.failed(case.calls, again, effects, other_ways)
+
+
+def _updated(
+    program: Program, call: Call, again: Callable[[], AbstractContextManager[None]]
+) -> Updated | None:
+    """What a program gives and would write for the call that it was just made from: NOTE [who writes].
+
+    again: the context in which the call meets and draws what it met and drew.
+    None where the program does not run the call, or somebody changes what it reads meanwhile.
+    """
+    arguments, version = call.arguments, program.version
+    numbers = program.convert(arguments.values)
+    if numbers is None or program.updates.reach(arguments.arrays):
+        return None
+    with again():
+        result = program.run_by(ExecutionPolicy.ADAPTIVE, arguments.arrays, numbers, set())
+    return result if type(result) is Updated and program.is_current(version) else None

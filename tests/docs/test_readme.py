@@ -21,7 +21,10 @@ def test_readme_leads_with_the_two_commands() -> None:
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/data.md", "docs/training.md"])
-def test_code_runs(document: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_code_runs(
+    document: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # for files that it writes
     names = {"__name__": "readme"}
     for code in blocks(document, "python"):
         exec(compile(code, document, "exec"), names)

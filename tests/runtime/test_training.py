@@ -772,3 +772,32 @@ def test_gradients_that_are_stale_in_some_calls_change_nothing_there() -> None:
             run()
         nets.append([p.data().asnumpy() for p in net.collect_params().values()])
     assert_close(nets[1], nets[0])
+
+
+def bits_after(net: nn.Block, optimizer: Momentum, step: Step, batch: tuple[ndarray, ndarray]) -> list[bytes]:
+    """The loss, everything that the step wrote, and where the random stream is then."""
+    loss = step(*batch).asnumpy()
+    return [a.tobytes() for a in (loss, *held_by(net, optimizer), np.random.get_state().asnumpy())]
+
+
+def test_a_step_comes_to_the_same_bits_whether_it_is_recorded_or_not() -> None:
+    def make() -> nn.Block:
+        return net_of(nn.Dense(40, activation="tanh"), nn.Dropout(0.4), nn.Dense(3), features=67)
+
+    first, other = make(), make()
+    optimizer, same = Momentum(first), Momentum(other)
+    step = blockfuse.hybridize(step_of(first, optimizer))
+    for batch in batches(3, 33, 67):
+        for (_, p), (_, q) in zip(
+            first.collect_params().items(), other.collect_params().items(), strict=True
+        ):
+            q.set_data(p.data())
+        for speed, copy in zip(optimizer.speeds, same.speeds, strict=True):
+            copy[...] = speed
+        same.count[...] = optimizer.count
+        state = np.random.get_state()
+        wanted = bits_after(first, optimizer, step, batch)
+        np.random.set_state(state)
+        recorded = blockfuse.hybridize(step_of(other, same))
+        assert bits_after(other, same, recorded, batch) == wanted
+        assert len(programs_of(recorded)) == 1
