@@ -7,13 +7,16 @@ BIN := $(VENV)/bin
 export PYTHONSAFEPATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help compare bench gpu test test-long fuzz mutants check format clean
+.PHONY: help compare train bench gpu test test-long fuzz mutants check format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1: \2/p' $(MAKEFILE_LIST)
 
 compare: $(VENV)/.installed ## run the examples eager and compiled, and compare results and times
 	$(BIN)/blockfuse compare
+
+train: $(VENV)/.installed-train ## train a net to tell digits apart, in less than a minute
+	PYTHONPATH=examples $(BIN)/python examples/digits.py
 
 bench: $(VENV)/.installed-bench ## measure against peers and the machine, about 20 minutes; OPTIONS="--quick" for a part
 	PYTHONPATH=src $(BIN)/python -m benchmarks $(OPTIONS)

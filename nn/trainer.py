@@ -124,10 +124,13 @@ class Trainer:
         self._optimizer.rescale_grad = factor
         self._updater(list(chosen), grads, weights)
 
-    def _prepare(self) -> None:
-        """Make the states of all parameters that have a value, so that the first step changes arrays alone."""
-        ready = {n: p for n, p in enumerate(self._params) if p.grad_req != "null" and p._data is not None}
-        self._updater.prepare(list(ready), [parameter.data() for parameter in ready.values()])
+    def _prepare(self, indices: Iterable[int] | None = None) -> None:
+        """Make the states of all parameters (or of some) that have a value, so that the first step changes arrays alone."""
+        chosen = range(len(self._params)) if indices is None else indices
+        ready = [
+            n for n in chosen if self._params[n].grad_req != "null" and self._params[n]._data is not None
+        ]
+        self._updater.prepare(ready, [self._params[n].data() for n in ready])
 
     def _to_update(self, ignore_stale_grad: bool) -> dict[int, Any]:
         """The parameters to change, by their index."""
@@ -187,6 +190,7 @@ class Trainer:
                     state[...] = value
             else:
                 held[index] = tuple(map(ndarray, states))
+        self._prepare(found)  # the next step changes arrays alone, as it would have without a file
 
     def _states_in(self, fname: str | PathLike[str], arrays: dict[str, numpy.ndarray]) -> _States:
         """What the arrays of a file say; raises ParameterFileError where they do not fit."""
