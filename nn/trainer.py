@@ -189,7 +189,7 @@ class Trainer:
                 for state, value in zip(held[index], states, strict=True):
                     state[...] = value
             else:
-                held[index] = tuple(map(ndarray, states))
+                held[index] = tuple(ndarray(state.copy()) for state in states)  # the file's are views
         self._prepare(found)  # the next step changes arrays alone, as it would have without a file
 
     def _states_in(self, fname: str | PathLike[str], arrays: dict[str, numpy.ndarray]) -> _States:

@@ -17,6 +17,7 @@ from blockfuse.runtime.cli.files import check_folder, write_whole
 from blockfuse.runtime.cli.inputs import BatchType, Input, InputType
 from blockfuse.runtime.cli.measure import Comparison, compared
 from blockfuse.runtime.cli.subjects import Subject, example_files, subjects
+from blockfuse.runtime.cli.training import LOSSES, Recipe, UntrainableError, known_optimizer, trained
 from blockfuse.runtime.programs.backend import BACKENDS, PRECISIONS, backend
 
 _BUSY = 0.7  # load of a processor: above this, threads of NumPy's BLAS wait milliseconds for each other
@@ -55,6 +56,16 @@ _BUSY = 0.7  # load of a processor: above this, threads of NumPy's BLAS wait mil
     type=click.FloatRange(min=0),
     help="Largest difference, over the largest element of a result.",
 )
+@click.option("--train", is_flag=True, help="Compare steps of training: forward, backward and the optimizer.")
+@click.option(
+    "--loss", type=click.Choice(list(LOSSES)), help="With --train.  [default: by the output of the net]"
+)
+@click.option("--optimizer", help="With --train.  [default: sgd, with momentum]")
+@click.option(
+    "--steps",
+    type=click.IntRange(min=1),
+    help="With --train: after which parameters are compared.  [default: 5]",
+)
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all numbers to this file.")
 @click.option("--plot", "plot_file", type=click.Path(path_type=Path), help="Draw the times: .png or .svg.")
 def compare(
@@ -65,13 +76,18 @@ def compare(
     threads: int | None,
     precision: str,
     tolerance: float | None,
+    train: bool,
+    loss: str | None,
+    optimizer: str | None,
+    steps: int | None,
     json_file: Path | None,
     plot_file: Path | None,
 ) -> None:
-    """Run nets eagerly and compiled, and compare their results and times.
+    """Run nets eagerly and compiled, and compare their results and times; or, with --train, steps of training.
 
     Without FILE, the nets of the examples. The exit status is 1 if a result is beyond the tolerance.
     """
+    recipe = _recipe(train, loss, optimizer, steps)
     for path in (json_file, plot_file):
         if path is not None:
             check_folder(path)
@@ -82,11 +98,15 @@ def compare(
     nets = [s for target in targets or _examples() for s in subjects(target, inputs)]
     runs = [(subject, batch) for subject in nets for batch in batches or (None,)]
     options = {"backend": name, "threads": threads, "precision": precision}
-    rows = list(_compared(runs, options, tolerance))
+    left_out: list[str] = []
+    rows = list(_compared(runs, options, tolerance, recipe, left_out))
+    if not rows:
+        raise UsageError("; ".join(left_out))
     console = report.stdout()
     console.print(report.table(rows, console.width))
     last = f"{report.verdict(rows)} ({machine.name}, threads: {machine.threads})"
-    console.print("", *report.reasons(rows), last, sep="\n", soft_wrap=True, markup=False)
+    remarks = [*report.reasons(rows), *(f"left out: {reason}" for reason in left_out)]
+    console.print("", *remarks, last, sep="\n", soft_wrap=True, markup=False)
     if busy:
         click.echo("other programs kept this machine busy: do not trust the times", err=True)
     if json_file is not None:
@@ -104,15 +124,37 @@ def _examples() -> list[str]:
     return files
 
 
+def _recipe(train: bool, loss: str | None, optimizer: str | None, steps: int | None) -> Recipe | None:
+    given = {"--loss": loss, "--optimizer": optimizer, "--steps": steps}
+    for option, value in given.items():
+        if value is not None and not train:
+            raise UsageError(f"{option} is for steps of training: add --train")
+    return Recipe(loss, known_optimizer(optimizer or "sgd"), steps or 5) if train else None
+
+
 def _compared(
-    runs: list[tuple[Subject, int | None]], options: dict[str, Any], tolerance: float | None
+    runs: list[tuple[Subject, int | None]],
+    options: dict[str, Any],
+    tolerance: float | None,
+    recipe: Recipe | None,
+    left_out: list[str],
 ) -> Iterator[Comparison]:
-    """A bar on standard error shows how far it is, where that is a terminal."""
+    """A bar on standard error shows how far it is, where that is a terminal.
+
+    left_out: takes why nets cannot be trained.
+    """
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("comparing", total=len(runs))
         for subject, batch in runs:
             progress.update(task, description=str(subject))
-            yield compared(subject, batch, options, tolerance)
+            try:
+                yield (
+                    compared(subject, batch, options, tolerance)
+                    if recipe is None
+                    else trained(subject, batch, options, tolerance, recipe)
+                )
+            except UntrainableError as reason:
+                left_out.append(str(reason))
             progress.advance(task)

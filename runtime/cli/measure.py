@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import timeit
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter, sleep
 from typing import Any
@@ -63,6 +63,7 @@ class Comparison:
     eager: Timing  # of calls that Python runs
     compiled: Timing  # of calls that a program runs
     first_call: float  # milliseconds: recording, compiling (or loading) and the eager call itself
+    training: str = ""  # of steps of training: by which loss and optimizer
 
     @property
     def ratio(self) -> float:
@@ -85,7 +86,8 @@ def compared(
         first_call = (perf_counter() - started) * 1e3
         outcome = settled(net, _arrays(inputs))
         results.append(_seeded(net, inputs))
-        difference = _worst([_difference(expected, r, tolerance) for r in results])
+        limits = dict.fromkeys(TOLERANCES, tolerance) if tolerance is not None else TOLERANCES
+        difference = worst([difference_of(expected, r, limits) for r in results])
         before, after = alternating([eager, net], _arrays(inputs))
     return Comparison(subject, inputs, outcome, difference, before, after, first_call)
 
@@ -118,12 +120,13 @@ def _hybridized(net: Any, options: dict[str, Any]) -> Any:
 # -- results -------------------------------------------------------------------------------------------------
 
 
-def _difference(expected: Any, found: Any, tolerance: float | None) -> Difference:
+def difference_of(expected: Any, found: Any, limits: Mapping[str, float]) -> Difference:
+    """How a result differs from the expected one. limits: as ``TOLERANCES``."""
     pairs = list(zip(_parts(expected), _parts(found), strict=False))
     apart = Difference(numpy.inf, numpy.inf, False)
     if len(_parts(expected)) != len(_parts(found)):
         return apart
-    return _worst([_array_difference(x, y, tolerance) if _alike(x, y) else apart for x, y in pairs])
+    return worst([_array_difference(x, y, limits) if _alike(x, y) else apart for x, y in pairs])
 
 
 def _parts(result: Any) -> list[Any]:
@@ -142,11 +145,10 @@ def _alike(x: Any, y: Any) -> bool:
     return isinstance(y, numpy.ndarray) and x.shape == y.shape and x.dtype == y.dtype
 
 
-def _array_difference(x: Any, y: Any, tolerance: float | None) -> Difference:
+def _array_difference(x: Any, y: Any, limits: Mapping[str, float]) -> Difference:
     if not isinstance(x, numpy.ndarray) or not x.size:
         return Difference(0.0, 0.0, True)
-    limit = TOLERANCES.get(x.dtype.name, 0.0)
-    limit = tolerance if tolerance is not None and limit else limit
+    limit = limits.get(x.dtype.name, 0.0)
     x, y = x.astype(numpy.float64), y.astype(numpy.float64)
     same = (x == y) | (numpy.isnan(x) & numpy.isnan(y))  # equal infinities and nan are no difference
     with numpy.errstate(invalid="ignore"):
@@ -157,7 +159,8 @@ def _array_difference(x: Any, y: Any, tolerance: float | None) -> Difference:
     return Difference(absolute, relative, relative <= limit)
 
 
-def _worst(differences: list[Difference]) -> Difference:
+def worst(differences: list[Difference]) -> Difference:
+    """What is true of all of them together."""
     return Difference(
         max(d.absolute for d in differences),
         max(d.relative for d in differences),

@@ -39,7 +39,10 @@ def stdout() -> Console:
 def table(comparisons: list[Comparison], width: int) -> Table:
     """One row a net and batch; times are medians in microseconds. ``width``: of the terminal, in characters."""
     result = Table(box=None, pad_edge=False, header_style="bold")
-    shown = [column for column in _COLUMNS if width >= _WIDE or column[1]]
+    columns = (
+        _COLUMNS if any(row.training for row in comparisons) else [c for c in _COLUMNS if c[0] != _TRAINED]
+    )
+    shown = [column for column in columns if width >= _WIDE or column[1]]
     for heading, _, justify, _ in shown:
         result.add_column(heading, justify=justify, no_wrap=True)
     for row in comparisons:
@@ -70,10 +73,12 @@ def _what_runs(row: Comparison, _wide: bool) -> Text:
 
 
 _WIDE = 112
+_TRAINED = "trained by"
 # heading, whether a narrow terminal shows it, alignment, cell of a row
 _COLUMNS: tuple[tuple[str, bool, Literal["left", "right"], Callable[[Comparison, bool], str | Text]], ...] = (
     ("net", True, "left", lambda row, wide: str(row.subject)),
     ("input", True, "left", lambda row, wide: " ".join(map(str, row.inputs))),
+    (_TRAINED, False, "left", lambda row, wide: row.training),
     ("eager us", True, "right", lambda row, wide: _time(row.eager, wide)),
     ("compiled us", True, "right", lambda row, wide: _time(row.compiled, wide)),
     ("ratio", True, "right", _ratio),
@@ -138,6 +143,7 @@ def _as_dict(row: Comparison) -> dict[str, Any]:
         "file": row.subject.file.name,
         "object": row.subject.name,
         "inputs": [{"shape": list(i.shape), "dtype": i.dtype} for i in row.inputs],
+        "training": row.training,
         "compiled": row.outcome.program is not None,
         "reason": row.outcome.reason,
         "operators": row.outcome.operators,
@@ -193,7 +199,8 @@ def plotted(comparisons: list[Comparison], suffix: str) -> bytes:
     axes.set_xscale("log")
     axes.set_yticks(positions, labels)
     axes.invert_yaxis()
-    axes.set_xlabel("microseconds a call, median and quartiles")
+    what = "a step of training" if any(c.training for c in comparisons) else "a call"
+    axes.set_xlabel(f"microseconds {what}, median and quartiles")
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(frameon=False, loc="outside upper right", ncols=2)
     picture = io.BytesIO()

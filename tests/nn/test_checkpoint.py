@@ -95,6 +95,16 @@ def test_a_checkpoint_may_be_taken_between_compiled_steps(file: Path) -> None:
     assert [step(*batch).asnumpy().tolist() for _ in range(3)] == wanted
 
 
+def test_a_step_of_ones_own_is_compiled_at_once_after_a_checkpoint(file: Path) -> None:
+    first, second = Training(), Training()
+    first.epochs(1)
+    blockfuse.save_checkpoint(file, first.net, first.trainer)
+    blockfuse.load_checkpoint(file, second.net, second.trainer)
+    step = blockfuse.hybridize(second.eagerly)
+    step(*next(iter(second.batches)))
+    assert ": compiled" in step.explain().splitlines()[0]
+
+
 def test_notes_come_back_as_python_values(file: Path) -> None:
     training = Training()
     notes = {

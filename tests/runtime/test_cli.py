@@ -15,6 +15,7 @@ from blockfuse.runtime.cli import measure, report
 from blockfuse.runtime.cli.inputs import Input, parsed
 from blockfuse.runtime.cli.main import main
 from blockfuse.runtime.cli.subjects import subjects
+from blockfuse.runtime.programs.updates import Updates
 
 NETS = '''"""Nets to compare."""
 import blockfuse
@@ -195,9 +196,61 @@ def test_results_of_other_shape_dtype_or_structure_differ() -> None:
 
     one = np.ones((2, 3))
     for other in (np.ones((3, 2)), one.astype("float64"), (one,), one * np.nan, one * np.inf):
-        assert not measure._difference(one, other, 0.1).within
+        assert not measure.difference_of(one, other, {"float32": 0.1, "float64": 0.1}).within
     for same in (one, (one, 3), one * np.nan, one * np.inf, np.ones((0, 3))):
-        assert measure._difference(same, same, None).within
+        assert measure.difference_of(same, same, measure.TOLERANCES).within
+
+
+# -- compare --train -----------------------------------------------------------------------------------------
+
+
+def test_compare_trains_a_net_both_ways(run, nets: str, tmp_path: Path) -> None:
+    status, out, _ = run("compare", f"{nets}:Net", "--train", "--batch", "4", "--json", tmp_path / "out.json")
+    assert status == 0
+    assert re.search(r"nets\.py:Net +4x6 +softmax, sgd .*x .* \d+ operators -> \d+ kernels", out)
+    assert "1 compiled, 0 eager; all results agree" in out
+    (row,) = json.loads((tmp_path / "out.json").read_text())["results"]
+    assert (row["training"], row["compiled"], row["within_tolerance"]) == ("softmax, sgd", True, True)
+    assert row["max_relative_difference"] < 1e-4
+
+
+def test_compare_trains_by_the_loss_and_optimizer_that_are_named(run, nets: str) -> None:
+    status, out, _ = run("compare", f"{nets}:Eager", "--train", "--loss", "hinge", "--optimizer", "Adam")
+    assert status == 0
+    assert re.search(r"nets\.py:Eager +1x6 +hinge, Adam .* eager\s*$", out, flags=re.MULTILINE)
+    assert re.search(r"^nets\.py:Eager: runs eagerly because .* nets\.py:16$", out, flags=re.MULTILINE)
+
+
+@pytest.mark.long
+def test_a_net_that_gives_one_number_is_trained_through_its_loop(run) -> None:
+    status, out, _ = run("compare", ROOT / "examples/through_a_loop.py", "--train", "--steps", "2")
+    assert status == 0
+    assert re.search(r"FixedHiddenMLP +2x20 +l2, sgd ", out)
+    assert "1 compiled, 0 eager; all results agree" in out
+
+
+def test_a_step_that_trains_otherwise_is_exit_status_1(
+    run, nets: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Updates.write
+    monkeypatch.setattr(
+        Updates, "write", lambda self, values: original(self, [value * 1.001 for value in values])
+    )
+    status, out, _ = run("compare", f"{nets}:Net", "--train", "--batch", "4")
+    assert status == 1
+    assert "results differ: nets.py:Net 4x6" in out
+
+
+def test_nets_that_cannot_be_trained_are_left_out_with_a_reason(run, nets: str) -> None:
+    file = Path(nets)
+    file.write_text(
+        NETS + "class Bare(nn.Block):\n    def forward(self, x):\n        return x\n"
+        'INPUTS = {"Bare": "2x3", "doubled": ["2", "2"], "Eager": "1x6"}\n'
+    )
+    status, out, _ = run("compare", file, "--train")
+    assert status == 0
+    assert "left out: nets.py:Bare has no parameters to train" in out
+    assert "left out: nets.py:doubled is a function: only blocks have parameters to train" in out
 
 
 # -- show ----------------------------------------------------------------------------------------------------
@@ -299,6 +352,13 @@ def test_svg_is_well_formed_and_keeps_to_its_size(run, tmp_path: Path, name: str
         (["compare", "--batch", "1,0"], "'1,0' is no list of batch sizes"),
         (["compare", "--backend", "tpu"], "'tpu' is not one of 'auto', 'cpu'"),
         (["compare", "--threads", "0"], "0 is not in the range x>=1"),
+        (["compare", "--loss", "l2"], "--loss is for steps of training: add --train"),
+        (["compare", "--train", "--loss", "l3"], "'l3' is not one of 'softmax', 'sigmoid', 'l2'"),
+        (["compare", "--train", "--optimizer", "adm"], "there is no optimizer 'adm'; use one of adabelief,"),
+        (
+            ["compare", "{nets}:doubled", "--train", "--input", "2", "--input", "2"],
+            "nets.py:doubled is a function: only blocks have parameters to train",
+        ),
         (["compare", "--plot", "p.pdf"], "write a name that ends in .png or .svg"),
         (["compare", "--json", "no/such/x.json"], "cannot write no/such/x.json: there is no such folder"),
         (["show", str(ROOT / "examples/seeds.py")], "seeds.py has several nets: write one of"),
