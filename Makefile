@@ -18,7 +18,12 @@ compare: $(VENV)/.installed ## run the examples eager and compiled, and compare 
 train: $(VENV)/.installed-train ## train a net to tell digits apart, in less than a minute
 	PYTHONPATH=examples $(BIN)/python examples/digits.py
 
-bench: $(VENV)/.installed-bench ## measure against peers and the machine, about 20 minutes; OPTIONS="--quick" for a part
+# PyTensor asks for an older Numba than ours, so it has an environment of its own.
+$(VENV)-pytensor: | $(BIN)/pip
+	$(PYTHON) -m venv $@
+	$@/bin/pip install --quiet --disable-pip-version-check "pytensor>=3.0"
+
+bench: $(VENV)/.installed-bench | $(VENV)-pytensor ## measure against peers and the machine, about 20 minutes; OPTIONS="--quick" for a part
 	PYTHONPATH=src $(BIN)/python -m benchmarks $(OPTIONS)
 
 gpu: $(VENV)/.installed-test ## check and measure on a CUDA device; OPTIONS="--json FILE --plot FILE"

@@ -17,9 +17,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks import report, rounds, starts
 from benchmarks.contender import CONTENDERS, MACHINE, OURS
 from benchmarks.nets import NETS, Net
+from benchmarks.training import TRAININGS, Training
 
 PARTS = ("nets", "first", "operators")
-_GROUPS = tuple(dict.fromkeys(net.group for net in NETS))
+TASKS: tuple[Net | Training, ...] = (*NETS, *TRAININGS)
+_GROUPS = tuple(dict.fromkeys(net.group for net in TASKS))
 _QUICK = {"small", "layers"}  # groups of nets
 _WIDTH = 190  # of tables that are piped
 
@@ -80,7 +82,7 @@ def main(
     out: Path,
 ) -> None:
     """Measure blockfuse, its peers and the machine; docs/benchmarks.md says how."""
-    chosen = [net for net in NETS if _is_wanted(net, wanted, quick)]
+    chosen = [net for net in TASKS if _is_wanted(net, wanted, quick)]
     if not chosen:
         raise click.UsageError(f"no net is called so; groups are {', '.join(_GROUPS)}")
     missing = {n: CONTENDERS[n].missing for n in names or CONTENDERS if CONTENDERS[n].missing}
@@ -112,7 +114,7 @@ def main(
         raise SystemExit(1)
 
 
-def _is_wanted(net: Net, wanted: tuple[str, ...], quick: bool) -> bool:
+def _is_wanted(net: Net | Training, wanted: tuple[str, ...], quick: bool) -> bool:
     if wanted:
         return any(text == net.group or text in net.name for text in wanted)
     return not quick or net.group in _QUICK
@@ -138,15 +140,26 @@ def _all(text: str, found: Iterator[list[Any]], steps: list[Any]) -> list[Any]:
 
 def _system(present: list[str]) -> dict[str, Any]:
     """Where and when, with which versions, and how busy the machine was before."""
-    packages = {CONTENDERS[n].packages[0] for n in present} | {"numpy", "numba", "llvmlite"}
+    versions = {p: metadata.version(p) for p in ("numpy", "numba", "llvmlite")}
+    versions |= {CONTENDERS[n].packages[0]: CONTENDERS[n].version for n in present}
     return {
         "time": strftime("%Y-%m-%d %H:%M:%S"),
-        "processor": platform.machine(),
+        "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
         "load_before": os.getloadavg()[0],
         "python": platform.python_version(),
-        "versions": {p: metadata.version(p) for p in sorted(packages)},
+        "versions": dict(sorted(versions.items())),
     }
+
+
+def _processor() -> str:
+    """Its name, as Linux knows it."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.machine()
+    names = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
 if __name__ == "__main__":

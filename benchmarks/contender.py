@@ -9,12 +9,17 @@ process may only use one core. What else is set stands in each file and in docs/
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib import metadata
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy
+
+_ROOT = Path(__file__).resolve().parent.parent
 
 
 class UnsupportedNetError(Exception):
@@ -40,16 +45,37 @@ class Way:
 
 @dataclass(frozen=True)
 class Contender:
-    """``packages``: what must be installed; the first is the one whose version is stated."""
+    """``packages``: what must be installed; the first is the one whose version is stated.
+
+    environment: a folder with a Python of its own, at the top of the repository, where its packages do not go together
+    with ours.
+    """
 
     title: str
     packages: tuple[str, ...]
     colour: str
+    environment: str = ""
+
+    @property
+    def python(self) -> str:
+        """The Python that runs it."""
+        return str(_ROOT / self.environment / "bin/python") if self.environment else sys.executable
 
     @property
     def missing(self) -> str:
         """The packages that are not installed."""
+        if self.environment:
+            return "" if Path(self.python).exists() else f"{', '.join(self.packages)}, in {self.environment}"
         return ", ".join(p for p in self.packages if find_spec(p) is None)
+
+    @property
+    def version(self) -> str:
+        """That of the first package."""
+        name = self.packages[0]
+        if not self.environment:
+            return metadata.version(name)
+        paths = [str(p) for p in (_ROOT / self.environment).glob("lib/python*/site-packages")]
+        return next((d.version for d in metadata.distributions(name=name, path=paths)), "unknown")
 
 
 # The name is that of the file here.
@@ -58,6 +84,7 @@ CONTENDERS = {
     "torch": Contender("torch eager", ("torch",), "#f2a071"),
     "torch_compile": Contender("torch.compile", ("torch",), "#d9481c"),
     "jax": Contender("JAX jit", ("jax", "jaxlib"), "#8e44ad"),
+    "pytensor": Contender("PyTensor", ("pytensor",), "#b8860b", ".venv-pytensor"),
     "onnxruntime": Contender("ONNX Runtime", ("onnxruntime", "onnx"), "#5d9732"),
     "openvino": Contender("OpenVINO", ("openvino", "onnx"), "#00a3a3"),
     "blockfuse": Contender("blockfuse", ("blockfuse",), "#2f6fde"),

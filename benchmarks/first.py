@@ -16,25 +16,24 @@ if __name__ == "__main__":
     output = os.dup(1)
     os.dup2(2, 1)  # what libraries print is no answer
     name, net_name, launched = sys.argv[1:]
-    contender = importlib.import_module(f"benchmarks.contenders.{name}")
+    importlib.import_module(f"benchmarks.contenders.{name}")
     imported = perf_counter()
-    from benchmarks.nets import net_named
+    from benchmarks.worker import built, checked, task_named
 
-    net = net_named(net_name)
-    way = contender.build(net, 1)[0]
+    way = built(name, task_named(net_name), 1)[0]
     for _ in range(2):
         way.value()
     done, used = perf_counter(), process_time()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    from benchmarks.worker import difference_of
-
+    complaint = way.complaint()
+    task = task_named(net_name)
     answer = {
         "all_s": done - float(launched),  # the clock is the system's
         "used_s": used,  # processor time since the process started
         "import_s": imported - started,
         "first_s": done - imported,
         "peak_bytes": peak,
-        "complaint": way.complaint(),
-        "agrees": difference_of(way, net.expected(*net.draw())) <= net.tolerance,
+        "complaint": complaint,
+        "agrees": checked(name, task, 1)[1] <= task.tolerance,
     }
     os.write(output, json.dumps(answer).encode() + b"\n")

@@ -10,6 +10,7 @@ from benchmarks.figures import Cells, by_key
 from benchmarks.nets import NETS
 from benchmarks.rounds import Cell
 from benchmarks.starts import Start
+from benchmarks.training import TRAININGS
 
 _SWEPT = "784-256-128-10"
 
@@ -29,7 +30,8 @@ def _times(cells: list[Cell]) -> Any:
     from matplotlib.figure import Figure  # the extra `plot`; slow to import
 
     threads = sorted({c.threads for c in cells})
-    names = [n.name for n in NETS if any(c.net == n.name for c in cells)]
+    known = [*(net.name for net in NETS), *(training.name for training in TRAININGS)]
+    names = [name for name in known if any(c.net == name for c in cells)]
     figure = Figure(figsize=(4 + 4.5 * len(threads), 1.6 + 0.3 * len(names)), layout="constrained")
     panels = figure.subplots(1, len(threads), sharey=True, squeeze=False)[0]
     for axes, number in zip(panels, threads, strict=True):

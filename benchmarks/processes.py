@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.contender import CONTENDERS
+
 _SOURCE = Path(__file__).resolve().parent.parent / "src"
 
 
@@ -18,7 +20,11 @@ class SilentWorkerError(Exception):
 
 
 def command(
-    module: str, arguments: Sequence[object], threads: int, settings: dict[str, object] | None = None
+    module: str,
+    arguments: Sequence[object],
+    threads: int,
+    settings: dict[str, object] | None = None,
+    python: str = sys.executable,
 ) -> list[str]:
     """``python -m module`` with the number of threads in every variable that some library reads when it is loaded."""
     variables: dict[str, object] = dict.fromkeys(
@@ -29,7 +35,7 @@ def command(
     return [
         "env",
         *(f"{key}={value}" for key, value in variables.items()),
-        *(sys.executable, "-P", "-m", module),
+        *(python, "-P", "-m", module),
         *map(str, arguments),
     ]
 
@@ -39,6 +45,7 @@ class Worker:
 
     def __init__(self, name: str, threads: int) -> None:
         self._arguments, self._threads = (name, threads), threads
+        self._python = CONTENDERS[name].python if name in CONTENDERS else sys.executable
         self._process: subprocess.Popen[bytes] | None = None
 
     def ask(self, request: dict[str, Any], retries: float) -> dict[str, Any]:
@@ -63,7 +70,7 @@ class Worker:
 
     def _start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            command("benchmarks.worker", self._arguments, self._threads),
+            command("benchmarks.worker", self._arguments, self._threads, python=self._python),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,10 +14,11 @@ from rich.text import Text
 
 from benchmarks.contender import CONTENDERS, MACHINE, OURS
 from benchmarks.figures import Cells, best_peer, by_key, figures, machine_share, ratio, ratio_of_quickest
-from benchmarks.nets import NETS
+from benchmarks.nets import NETS, Net
 from benchmarks.pictures import pictures
 from benchmarks.rounds import Cell
 from benchmarks.starts import Start
+from benchmarks.training import TRAININGS, Training
 
 SCHEMA = 1  # of the JSON
 
@@ -37,7 +38,9 @@ def tables(run: Run) -> Iterator[Table]:
     """One of nets for each number of threads, one of first calls, one of figures."""
     cells = by_key(run.cells)
     for threads in sorted({c.threads for c in run.cells}):
-        yield _nets(cells, threads)
+        for nets, what in ((NETS, "a call"), (TRAININGS, "a step of training")):
+            if any(c.net in {net.name for net in nets} and c.threads == threads for c in run.cells):
+                yield _nets(cells, threads, nets, what)
     if run.starts:
         yield _first_calls(run.starts)
     if run.operators:
@@ -104,14 +107,14 @@ def write(run: Run, folder: Path) -> None:
 # -- nets ----------------------------------------------------------------------------------------------------
 
 
-def _nets(cells: Cells, threads: int) -> Table:
+def _nets(cells: Cells, threads: int, nets: Sequence[Net | Training], what: str) -> Table:
     names = [n for n in CONTENDERS if n != MACHINE and any((n, threads) == (c, t) for _, c, t in cells)]
-    table = _table(f"microseconds a call, median ± half the quartiles' distance; threads: {threads}", "net")
+    table = _table(f"microseconds {what}, median ± half the quartiles' distance; threads: {threads}", "net")
     for name in names:
         table.add_column(CONTENDERS[name].title, justify="right")
     for heading in ("to best peer", "of quickest", "target", "of machine"):
         table.add_column(heading, justify="right")
-    for net in NETS:
+    for net in nets:
         if any((net.name, n, threads) in cells for n in names):
             best = best_peer(cells, net.name, threads)
             row = [_time(cells.get((net.name, n, threads)), best) for n in names]
@@ -159,14 +162,14 @@ def significant(value: float) -> str:
 
 def _first_calls(starts: list[Start]) -> Table:
     table = _table("from starting Python to the second result", "contender")
-    for heading in ("caches", "all s", "processor s", "import s", "build and two calls s", "peak MB"):
+    for heading in ("net", "caches", "all s", "processor s", "import s", "build and two calls s", "peak MB"):
         table.add_column(heading, justify="right")
     for start in starts:
         numbers = [f"{s:.2f}" for s in (start.all, start.used, start.importing, start.first)]
         shown = (
             [start.reason, "", "", "", ""] if start.reason else [*numbers, f"{start.peak_bytes / 1e6:.0f}"]
         )
-        table.add_row(CONTENDERS[start.contender].title, start.cache, *shown)
+        table.add_row(CONTENDERS[start.contender].title, start.net, start.cache, *shown)
     return table
 
 

@@ -20,9 +20,10 @@ from typing import Any
 
 from benchmarks.nets import Net
 from benchmarks.processes import SilentWorkerError, Worker
+from benchmarks.training import Training
 
 _PAUSE = 0.15  # seconds
-_PATIENCE = 180.0  # seconds for one answer: a compiler may be slow, but not that slow
+_PATIENCE = 600.0  # seconds for one answer: a compiler may be slow, but not that slow
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,9 @@ class Cell:
         return bool(self.times) and self.agrees
 
 
-def measured(nets: Iterable[Net], contenders: Iterable[tuple[str, int]], rounds: int) -> Iterator[list[Cell]]:
+def measured(
+    nets: Iterable[Net | Training], contenders: Iterable[tuple[str, int]], rounds: int
+) -> Iterator[list[Cell]]:
     """The cells of one net after the other. contenders: names with numbers of threads."""
     with ExitStack() as stack:
         workers = {key: Worker(*key) for key in contenders}
@@ -79,7 +82,7 @@ def measured(nets: Iterable[Net], contenders: Iterable[tuple[str, int]], rounds:
             yield _cells(net, workers, rounds)
 
 
-def _cells(net: Net, workers: dict[tuple[str, int], Worker], rounds: int) -> list[Cell]:
+def _cells(net: Net | Training, workers: dict[tuple[str, int], Worker], rounds: int) -> list[Cell]:
     answers = {key: _asked(worker, {"net": net.name}) for key, worker in workers.items()}
     samples: dict[tuple[str, int], list[tuple[float, float]]] = {key: [] for key in workers}
     for _ in range(rounds):
@@ -101,7 +104,9 @@ def _asked(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:
         return {"failed": str(reason)}
 
 
-def _cell(net: Net, key: tuple[str, int], answer: dict[str, Any], samples: list[tuple[float, float]]) -> Cell:
+def _cell(
+    net: Net | Training, key: tuple[str, int], answer: dict[str, Any], samples: list[tuple[float, float]]
+) -> Cell:
     return Cell(
         net.name,
         *key,

@@ -11,9 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
+from benchmarks.contender import CONTENDERS
 from benchmarks.processes import command
 
 NET = "20-256-10, batch 2"
+TRAINING = "784-256-128-10, batch 32, sgd"
+_TRAINS = {"numpy", "torch", "torch_compile", "jax", "pytensor", "blockfuse"}
 OPERATORS = (100, 300, 1000, 3000)
 _PATIENCE = 120.0  # seconds for the first call of the net
 _CHAIN_PATIENCE = 60.0  # seconds for the first call of a chain; longer ones are then not tried
@@ -38,15 +41,21 @@ class Start:
 
 
 def first_calls(names: list[str]) -> Iterator[list[Start]]:
-    """A cold and a warm start of each contender, medians of several where that is quick."""
+    """A cold and a warm start of each contender with a net and with a step, medians of several where that is quick."""
     for name in names:
-        starts: list[list[Start]] = []
-        while len(starts) < _REPEATS and (not starts or starts[0][0].all < _QUICK):
-            with tempfile.TemporaryDirectory() as folder:
-                starts.append([_start(name, NET, cache, folder, _PATIENCE) for cache in ("empty", "filled")])
-            if any(start.reason for start in starts[-1]):
-                break
-        yield [_median([pair[side] for pair in starts]) for side in (0, 1)]
+        nets = [NET] * (name != "pytensor") + [TRAINING] * (name in _TRAINS)
+        yield [start for net in nets for start in _starts(name, net)]
+
+
+def _starts(name: str, net: str) -> list[Start]:
+    """A cold and a warm one of one net, or step of training."""
+    starts: list[list[Start]] = []
+    while len(starts) < _REPEATS and (not starts or starts[0][0].all < _QUICK):
+        with tempfile.TemporaryDirectory() as folder:
+            starts.append([_start(name, net, cache, folder, _PATIENCE) for cache in ("empty", "filled")])
+        if any(start.reason for start in starts[-1]):
+            break
+    return [_median([pair[side] for pair in starts]) for side in (0, 1)]
 
 
 def against_operators(names: list[str], operators: tuple[int, ...] = OPERATORS) -> Iterator[list[Start]]:
@@ -64,6 +73,7 @@ def against_operators(names: list[str], operators: tuple[int, ...] = OPERATORS) 
 def _start(name: str, net: str, cache: str, folder: str, retries: float) -> Start:
     settings: dict[str, object] = {
         "BLOCKFUSE_CACHE": Path(folder) / "blockfuse",
+        "PYTENSOR_FLAGS": f"base_compiledir={folder}/pytensor",
         "TORCHINDUCTOR_CACHE_DIR": Path(folder) / "torch",
         "JAX_COMPILATION_CACHE_DIR": Path(folder) / "jax",
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": 0,
@@ -72,7 +82,7 @@ def _start(name: str, net: str, cache: str, folder: str, retries: float) -> Star
     start = Start(name, net, cache)
     try:
         done = subprocess.run(
-            command("benchmarks.first", (name, net, perf_counter()), 1, settings),
+            command("benchmarks.first", (name, net, perf_counter()), 1, settings, CONTENDERS[name].python),
             capture_output=True,
             timeout=retries,
             check=True,

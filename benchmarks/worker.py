@@ -19,6 +19,7 @@ import numpy
 
 from benchmarks.contender import UnsupportedNetError, Way
 from benchmarks.nets import Net, net_named
+from benchmarks.training import TRAININGS, Training
 
 _SAMPLE = 0.002  # seconds: a sample has as many calls as fit; short ones are seldom interrupted
 _TURN = 0.03  # seconds: longer calls are sampled less often in a turn
@@ -36,18 +37,21 @@ def main() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         if "net" in request:
-            timer, answer = _prepared(name, net_named(request["net"]), threads)
+            timer, answer = _prepared(name, task_named(request["net"]), threads)
         else:
             assert timer is not None
             answer = {"samples": _samples(timer, request["calls"])}
         answers.write(json.dumps(answer) + "\n")
 
 
-def _prepared(name: str, net: Net, threads: int) -> tuple[timeit.Timer | None, dict[str, Any]]:
+def task_named(name: str) -> Net | Training:
+    """A net to call, or to train."""
+    return next((training for training in TRAININGS if training.name == name), None) or net_named(name)
+
+
+def _prepared(name: str, net: Net | Training, threads: int) -> tuple[timeit.Timer | None, dict[str, Any]]:
     try:
-        ways = importlib.import_module(f"benchmarks.contenders.{name}").build(net, threads)
-        expected = net.expected(*net.draw())
-        difference = max(difference_of(way, expected) for way in ways)
+        ways, difference = checked(name, net, threads)
         complaint = "; ".join(filter(None, (way.complaint() for way in ways)))
     except UnsupportedNetError as reason:
         return None, {"unsupported": str(reason)}
@@ -64,6 +68,24 @@ def _prepared(name: str, net: Net, threads: int) -> tuple[timeit.Timer | None, d
         "way": ways[quickest].statement,
         "calls": numbers[quickest],
     }
+
+
+def checked(name: str, net: Net | Training, threads: int) -> tuple[list[Way], float]:
+    """A contender's ways, and the largest of their differences from what is right."""
+    ways = built(name, net, threads)
+    if isinstance(net, Training):
+        return ways, max(net.drift(way) for way in ways)
+    expected = net.expected(*net.draw())
+    return ways, max(difference_of(way, expected) for way in ways)
+
+
+def built(name: str, net: Net | Training, threads: int) -> list[Any]:
+    """A contender's ways to call a net, or to make a step of training; raises UnsupportedNetError where it has none."""
+    contender = importlib.import_module(f"benchmarks.contenders.{name}")
+    if isinstance(net, Training) and not hasattr(contender, "train"):
+        raise UnsupportedNetError("it does not train")
+    ways: list[Any] = (contender.train if isinstance(net, Training) else contender.build)(net, threads)
+    return ways
 
 
 def difference_of(way: Way, expected: numpy.ndarray) -> float:

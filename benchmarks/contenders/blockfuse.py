@@ -11,7 +11,8 @@ import numpy
 import blockfuse
 from benchmarks import nets
 from benchmarks.contender import Way
-from blockfuse import nn, np, npx
+from benchmarks.training import BETA1, BETA2, EPSILON, MOMENTUM, Step, Training
+from blockfuse import gluon, nn, np, npx
 from blockfuse.runtime.inspection import settled
 
 
@@ -128,3 +129,47 @@ def hybridized(net: nets.Net, parameters: list[numpy.ndarray], **options: Any) -
         parameter.set_data(np.array(value))
     block.hybridize(**options)
     return block
+
+
+_OPTIONS = {
+    "sgd": {"momentum": MOMENTUM},
+    "adam": {"beta1": BETA1, "beta2": BETA2, "epsilon": EPSILON},
+}
+
+
+def train(training: Training, threads: int) -> list[Step]:
+    """``train_step``; where a way ends with ``eager``, the same in Python."""
+    x, labels, _ = training.draw()
+    step, net = train_step(training)
+
+    def complaint() -> str:
+        outcome = settled(step, [np.array(x), np.array(labels)])
+        return "" if outcome.program else f"runs eagerly because {outcome.reason}"
+
+    def parameters() -> list[numpy.ndarray]:
+        return [p.data().asnumpy() for p in net.collect_params().values()]
+
+    return [
+        Step(
+            "step(x, y)",
+            {"step": step, "x": x, "y": labels},
+            lambda loss: numpy.asarray(loss),
+            complaint,
+            parameters,
+        )
+    ]
+
+
+def train_step(training: Training, **options: Any) -> tuple[Any, nn.Block]:
+    """The step as its users write it, and the net. options: of ``hybridize``."""
+    drawn = training.draw()[2]
+    net = nn.Sequential()
+    for weight in drawn[::2]:
+        last = weight is drawn[-2]
+        net.add(nn.Dense(len(weight), activation=None if last else "relu", in_units=weight.shape[1]))
+    net.initialize()
+    for parameter, value in zip(net.collect_params().values(), drawn, strict=True):
+        parameter.set_data(np.array(value))
+    options_of = {"learning_rate": training.rate, **_OPTIONS[training.optimizer]}
+    trainer = gluon.Trainer(net.collect_params(), training.optimizer, options_of)
+    return blockfuse.train_step(net, gluon.loss.SoftmaxCrossEntropyLoss(), trainer, **options), net

@@ -6,11 +6,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import jax
+import numpy
 from jax import lax
 from jax import numpy as jnp
 
 from benchmarks.contender import Way
 from benchmarks.nets import Net
+from benchmarks.training import Step, Training, adam, forward, sgd
 
 
 def layer_norm(x: Any, gain: Any, shift: Any) -> Any:
@@ -50,3 +52,45 @@ def build(net: Net, threads: int) -> list[Way]:
         arguments = jax.jit(lambda x, parameters: net.forward(F, x, *parameters))
         ways.append(Way("call(x, parameters).block_until_ready()", scope | {"call": arguments}))
     return ways
+
+
+class Jitted:
+    """A step that keeps parameters and states, whose buffers are given to the next."""
+
+    def __init__(self, training: Training) -> None:
+        parameters = [jnp.array(p) for p in training.draw()[2]]
+        states = [jnp.zeros_like(p) for p in parameters * (2 if training.optimizer == "adam" else 1)]
+        self.held = parameters, states, jnp.zeros(())
+
+        def loss_of(parameters: Any, x: Any, labels: Any) -> Any:
+            scores = jax.nn.log_softmax(forward(F, x, *parameters))
+            return -jnp.take_along_axis(scores, labels[:, None], axis=1).mean()
+
+        def step(held: Any, x: Any, labels: Any) -> Any:
+            parameters, states, count = held
+            loss, grads = jax.value_and_grad(loss_of)(parameters, x, labels)
+            count = count + 1
+            new = (
+                sgd(training.rate, parameters, grads, states)
+                if training.optimizer == "sgd"
+                else adam(training.rate, parameters, grads, states, count, jnp.sqrt)
+            )
+            return (*new, count), loss
+
+        self.step = jax.jit(step, donate_argnums=0)
+
+    def __call__(self, x: Any, labels: Any) -> Any:
+        self.held, loss = self.step(self.held, x, labels)
+        jax.block_until_ready(self.held)
+        return loss
+
+
+def train(training: Training, threads: int) -> list[Step]:
+    """``jit`` of the whole step with its parameters and states donated."""
+    x, labels, _ = training.draw()
+    step = Jitted(training)
+
+    def parameters() -> list[Any]:
+        return [numpy.array(p) for p in step.held[0]]
+
+    return [Step("step(x, y)", {"step": step, "x": x, "y": labels.astype("int32")}, parameters=parameters)]

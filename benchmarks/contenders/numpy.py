@@ -10,6 +10,7 @@ import numpy
 from benchmarks import nets
 from benchmarks.contender import UnsupportedNetError, Way
 from benchmarks.contenders import reference
+from benchmarks.training import BETA1, BETA2, EPSILON, MOMENTUM, Step, Training, gradients
 
 
 def relu(x: Any) -> Any:
@@ -65,3 +66,52 @@ def build(net: nets.Net, threads: int) -> list[Way]:
     fixed = net.forward in (nets.fixed_hidden, nets.chimera) and drawn[-3]
     parameters = [p if p.ndim == 1 or p is fixed else numpy.ascontiguousarray(p.T) for p in drawn]
     return [Way("call(F, x, *parameters)", {"call": net.forward, "F": F, "x": x, "parameters": parameters})]
+
+
+class ByHand:
+    """A step whose parameters and states are written in place."""
+
+    def __init__(self, training: Training) -> None:
+        self.training = training
+        self.parameters = [p.copy() for p in training.draw()[2]]
+        self.states = [numpy.zeros_like(p) for p in self.parameters]
+        self.squares = [numpy.zeros_like(p) for p in self.parameters]
+        self.count = 0
+        self.update = self._sgd if training.optimizer == "sgd" else self._adam
+
+    def __call__(self, x: numpy.ndarray, labels: numpy.ndarray) -> None:
+        self.count += 1
+        self.update(gradients(x, labels, self.parameters))
+
+    def _sgd(self, grads: list[numpy.ndarray]) -> None:
+        rate = numpy.float32(self.training.rate)
+        for parameter, velocity, grad in zip(self.parameters, self.states, grads, strict=True):
+            velocity *= numpy.float32(MOMENTUM)
+            grad *= rate
+            velocity -= grad
+            parameter += velocity
+
+    def _adam(self, grads: list[numpy.ndarray]) -> None:
+        pace = numpy.float32(self.training.rate / (1 - BETA1**self.count))
+        size = numpy.float32(1 / (1 - BETA2**self.count) ** 0.5)
+        for parameter, mean, square, grad in zip(
+            self.parameters, self.states, self.squares, grads, strict=True
+        ):
+            mean *= numpy.float32(BETA1)
+            mean += grad * numpy.float32(1 - BETA1)
+            square *= numpy.float32(BETA2)
+            grad *= grad
+            grad *= numpy.float32(1 - BETA2)
+            square += grad
+            numpy.sqrt(square, out=grad)
+            grad *= size
+            grad += numpy.float32(EPSILON)
+            numpy.divide(mean, grad, out=grad)
+            grad *= pace
+            parameter -= grad
+
+
+def train(training: Training, threads: int) -> list[Step]:
+    x, labels, _ = training.draw()
+    step = ByHand(training)
+    return [Step("step(x, y)", {"step": step, "x": x, "y": labels}, parameters=lambda: step.parameters)]

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from benchmarks.contender import Way
 from benchmarks.nets import Net
+from benchmarks.training import BETA1, BETA2, EPSILON, MOMENTUM, Step, Training, forward
 
 
 def halved(x: Any) -> Any:
@@ -55,3 +56,34 @@ def build(net: Net, threads: int) -> list[Way]:
         return net.forward(F, x, *parameters)
 
     return [Way("call(x)", {"call": call, "x": x})]
+
+
+def train(training: Training, threads: int) -> list[Step]:
+    """The optimizers of ``torch.optim``, one operator for all parameters (``foreach``) or one kernel (``fused``)."""
+    torch.set_num_threads(threads)
+    return [_step(training, {"foreach": True}), _step(training, {"fused": True})]
+
+
+def _step(training: Training, options: dict[str, bool]) -> Step:
+    x, labels, drawn = training.draw()
+    parameters = [torch.nn.Parameter(torch.from_numpy(p.copy())) for p in drawn]
+    optimizer = (
+        torch.optim.SGD(parameters, training.rate, MOMENTUM, **options)
+        if training.optimizer == "sgd"
+        else torch.optim.Adam(parameters, training.rate, (BETA1, BETA2), EPSILON, **options)
+    )
+
+    def step(x: Any, labels: Any) -> Any:
+        optimizer.zero_grad()
+        scores = forward(F, torch.from_numpy(x), *parameters)
+        loss = functional.cross_entropy(scores, torch.from_numpy(labels))
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return Step(
+        "step(x, y)",
+        {"step": step, "x": x, "y": labels},
+        lambda loss: loss.detach().numpy(),
+        parameters=lambda: [p.detach().numpy().copy() for p in parameters],
+    )

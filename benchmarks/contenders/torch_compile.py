@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from torch.nn import functional
 
 from benchmarks.contender import Way
-from benchmarks.contenders.torch import Module
+from benchmarks.contenders.torch import F, Module
 from benchmarks.nets import Net
+from benchmarks.training import Step, Training, adam, forward, sgd
 
 
 def build(net: Net, threads: int) -> list[Way]:
@@ -17,3 +21,41 @@ def build(net: Net, threads: int) -> list[Way]:
     x, parameters = net.draw()
     module = Module(net.forward, [torch.from_numpy(p) for p in parameters]).eval()
     return [Way("call(x)", {"call": torch.compile(module), "x": torch.from_numpy(x)})]
+
+
+def train(training: Training, threads: int) -> list[Step]:
+    """The whole step as one graph: ``torch.func.grad_and_value``, then the formulas of the optimizer, written in place."""
+    torch.set_num_threads(threads)
+    torch._inductor.config.freezing = False
+    torch._dynamo.reset()
+    x, labels, drawn = training.draw()
+    parameters = [torch.from_numpy(p.copy()) for p in drawn]
+    states = [torch.zeros_like(p) for p in parameters * (2 if training.optimizer == "adam" else 1)]
+    count = torch.zeros(())
+
+    def loss_of(parameters: list[Any], x: Any, labels: Any) -> Any:
+        return functional.cross_entropy(forward(F, x, *parameters), labels)
+
+    @torch.compile(fullgraph=True)
+    def compiled(x: Any, labels: Any) -> Any:
+        grads, loss = torch.func.grad_and_value(loss_of)(parameters, x, labels)
+        count.add_(1)
+        new, new_states = (
+            sgd(training.rate, parameters, grads, states)
+            if training.optimizer == "sgd"
+            else adam(training.rate, parameters, grads, states, count, torch.sqrt)
+        )
+        for old, value in zip((*parameters, *states), (*new, *new_states), strict=True):
+            old.copy_(value)
+        return loss
+
+    def step(x: Any, labels: Any) -> Any:
+        return compiled(torch.from_numpy(x), torch.from_numpy(labels))
+
+    return [
+        Step(
+            "step(x, y)",
+            {"step": step, "x": x, "y": labels},
+            parameters=lambda: [p.numpy().copy() for p in parameters],
+        )
+    ]

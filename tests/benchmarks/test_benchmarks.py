@@ -18,7 +18,8 @@ from benchmarks.contenders import machine as the_machine
 from benchmarks.contenders import numpy as by_hand
 from benchmarks.figures import Figure, best_peer, by_key, ratio, ratio_of_quickest
 from benchmarks.processes import SilentWorkerError, Worker, command
-from benchmarks.worker import difference_of
+from benchmarks.training import TRAININGS, Training
+from benchmarks.worker import built, difference_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = [net for net in nets.NETS if numpy.prod(net.shape) < 2000 and "1024" not in net.name] + [
@@ -90,6 +91,38 @@ def test_a_later_wrong_result_is_found() -> None:
     right = expected(SEED)
     results = iter([right, right, right + 1])
     assert difference_of(Way("next(results)", {"results": results}), right) > SEED.tolerance
+
+
+SMALL_STEPS = [training for training in TRAININGS if training.units == (64, 64, 10)]
+
+
+@pytest.mark.parametrize("training", SMALL_STEPS, ids=lambda training: training.name)
+def test_steps_of_training_come_to_the_parameters_of_float64(training: Training) -> None:
+    (step,) = ours.train(training, 1)
+    assert training.drift(step) <= training.tolerance
+    assert step.complaint() == ""
+    (step,) = by_hand.train(training, 1)
+    assert training.drift(step) <= training.tolerance
+
+
+@pytest.mark.parametrize(
+    "wrong", [lambda p: p * 1.001, lambda p: p[:1], lambda p: p * numpy.nan], ids=["size", "shape", "nan"]
+)
+def test_parameters_that_went_elsewhere_are_beyond_the_tolerance(wrong: Any) -> None:
+    (step,) = by_hand.train(SMALL_STEPS[0], 1)
+    elsewhere = replace(step, parameters=lambda: [wrong(p) for p in step.parameters()])
+    assert SMALL_STEPS[0].drift(elsewhere) > SMALL_STEPS[0].tolerance
+
+
+def test_a_contender_that_does_not_train_says_so() -> None:
+    with pytest.raises(UnsupportedNetError, match="it does not train"):
+        built("machine", SMALL_STEPS[0], 1)
+
+
+def test_a_peer_with_an_environment_of_its_own_is_looked_for_there() -> None:
+    peer = Contender("x", ("no_such_package",), "red", ".venv-nowhere")
+    assert peer.missing == "no_such_package, in .venv-nowhere"
+    assert peer.python.endswith(".venv-nowhere/bin/python")
 
 
 def test_a_wrong_result_is_flagged_and_not_compared_with() -> None:
