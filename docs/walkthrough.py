@@ -104,7 +104,8 @@ chapter(
     """
     After hybridize(), a call runs once more in Python while the recorder writes a node for each operator. Nodes are
     immutable and know the line they come from. The call's result is real, so a recording costs nobody an answer.
-    Read ir/graph.py and tracer/recording/record.py.
+    Read ir/graph.py.
+    Read record() and Recording in tracer/recording/record.py.
     Later tracer/recording/recorder.py.
     """,
 )
