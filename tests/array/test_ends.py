@@ -142,6 +142,7 @@ ACTIVATIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
 }
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("dtype", ["bool", "float32", "float64", *INTEGERS])
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activations_of_any_dtype(name: str, dtype: str) -> None:

@@ -199,6 +199,7 @@ def test_what_was_measured_is_drawn(tmp_path: Path) -> None:
     assert drawn == [["nets"], ["nets", "sweeps"], ["sweeps"], ["sweeps"]]
 
 
+@pytest.mark.long
 def test_a_start_tells_times_and_memory() -> None:
     (found,) = starts.first_calls(["numpy"])
     for start in found:
@@ -209,6 +210,7 @@ def test_a_start_tells_times_and_memory() -> None:
         assert start.peak_bytes > 1e6
 
 
+@pytest.mark.long
 def test_one_command_measures_and_writes(tmp_path: Path) -> None:
     chosen = ("--net", SEED.name, "--peer", "numpy", "--peer", OURS, "--peer", MACHINE)
     options = ("--threads", "1", "--rounds", "2", "--part", "nets", "--out", tmp_path)

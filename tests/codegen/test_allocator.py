@@ -151,6 +151,7 @@ def test_references_to_the_allocator_go_with_the_results(doubled: Any) -> None:
     assert abs(sys.getrefcount(allocator._allocator.capsule) - before) < 20
 
 
+@pytest.mark.long
 def test_what_outlives_the_modules_at_the_end_does_no_harm() -> None:
     program = """
 import numpy, sys, threading

@@ -145,6 +145,7 @@ print(*sorted(n for n in sys.modules if n.partition(".")[0] in ("cuda", "numba_c
 """
 
 
+@pytest.mark.long
 def test_calls_on_the_processor_touch_nothing_of_cuda() -> None:
     run = python("-c", CPU)
     assert run.returncode == 0, run.stderr

@@ -397,6 +397,7 @@ def test_what_a_key_does_while_it_is_compared_is_seen_by_the_call() -> None:
     assert given == (X * (weight * 3)).tolist()  # what is computed of weights alone was computed again
 
 
+@pytest.mark.long
 def test_a_key_that_ends_the_program_or_the_process_does_so_safely() -> None:
     key = Colliding("factor")
     scope: dict[Any, Any] = {key: 0, "factor": 2.0}

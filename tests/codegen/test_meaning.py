@@ -268,6 +268,7 @@ def _always() -> Iterator[None]:
         yield
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_always")
 @settings(max_examples=6, suppress_health_check=ANYTHING)
 @given(seed=st.integers(0, 10**6))

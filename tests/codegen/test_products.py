@@ -230,6 +230,7 @@ def test_the_left_operand_may_be_a_view(name: str) -> None:
     assert len(program.schedule.steps) == 1
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("name", VIEWS)
 def test_the_weight_may_be_a_view(name: str) -> None:
     shape, view = VIEWS[name]
@@ -255,6 +256,7 @@ PANELS: dict[str, tuple[tuple[int, ...], tuple[int, ...], Callable[[Any], Any], 
 }
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("name", PANELS)
 @pytest.mark.parametrize("threads", [1, 2])
 def test_panels_are_read_where_they_lie(name: str, threads: int) -> None:

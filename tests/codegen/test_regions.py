@@ -56,7 +56,7 @@ def agree(name: str) -> Any:
 # -- results -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.spread(2)
+@pytest.mark.spread(3)
 @pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_region_takes_the_ways_that_python_takes(name: str) -> None:
@@ -267,6 +267,7 @@ def test_numbers_have_dtypes_and_arrays_names_of_their_own(name: str) -> None:
     assert "ldv4(" not in text  # what a region reads may have been written by it
 
 
+@pytest.mark.spread(3)
 @every_program
 def test_all_threads_reach_all_barriers(name: str) -> None:
     """In a region, and in the kernels that it calls, conditions around barriers are the same for all threads."""

@@ -105,6 +105,7 @@ def test_eager_result_is_the_meaning(row: Operator, example: Example) -> None:
     numpy.testing.assert_array_equal(result.asnumpy(), meaning_of(row, operands, example.attrs))
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int8", "int64", "bool"])
 @pytest.mark.parametrize(
     ("row", "example"),
@@ -200,6 +201,7 @@ def differentiable(row: Operator, example: Example) -> tuple[tuple[numpy.ndarray
     return operands, out
 
 
+@pytest.mark.spread(2)
 @cases
 def test_gradient_is_that_of_finite_differences(row: Operator, example: Example) -> None:
     operands, out = differentiable(row, example)

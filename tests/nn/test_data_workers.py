@@ -48,6 +48,7 @@ def listed(batches: Any) -> list[Any]:
     return [batch.tolist() for batch in batches]
 
 
+@pytest.mark.spread(3)
 @KINDS
 @pytest.mark.parametrize("prefetch", [None, 0, 1, 50])
 def test_batches_come_in_order_and_several_times(how: dict[str, Any], prefetch: int | None) -> None:
@@ -184,6 +185,7 @@ def test_a_worker_that_is_killed_while_idle() -> None:
         list(batches)
 
 
+@pytest.mark.spread(4)
 @KINDS
 def test_a_batch_that_takes_too_long(how: dict[str, Any]) -> None:
     go_on = threading.Event()
@@ -263,6 +265,7 @@ def forked() -> int:
         return os.fork()
 
 
+@pytest.mark.spread(4)
 @KINDS
 def test_a_fork_in_the_middle_of_an_iteration(how: dict[str, Any]) -> None:
     batches = iter(loader(abs, **how))
@@ -297,6 +300,7 @@ def interrupted(how: dict[str, Any]) -> None:
     assert interrupts == 1
 
 
+@pytest.mark.spread(4)
 @KINDS
 def test_ctrl_c_loses_no_batch_and_reaches_no_worker(how: dict[str, Any]) -> None:
     run_in_a_group(lambda: interrupted(how))
@@ -378,11 +382,13 @@ def interrupted_often(how: dict[str, Any]) -> None:
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.spread(4)
 @KINDS
 def test_ctrl_c_at_any_moment_leaves_no_worker_and_no_other_error(how: dict[str, Any]) -> None:
     run_in_a_group(lambda: interrupted_often(how))
 
 
+@pytest.mark.spread(8)
 @KINDS
 @pytest.mark.parametrize(
     "end", [lambda: os._exit(0), lambda: os.kill(os.getpid(), signal.SIGKILL)], ids=["exit", "kill"]
@@ -422,6 +428,7 @@ def run_in_a_group(program: Callable[[], None], code: int = 0) -> None:
     assert os.waitstatus_to_exitcode(status) == code
 
 
+@pytest.mark.spread(4)
 @KINDS
 def test_workers_end_with_the_program(how: dict[str, Any]) -> None:
     program = f"""

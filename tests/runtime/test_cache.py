@@ -154,6 +154,7 @@ def _write_often(folder: Path, letter: bytes) -> None:
         assert found in (b"a" * 100_000, b"b" * 100_000)
 
 
+@pytest.mark.long
 def test_two_processes_may_write_at_once(folder: Path) -> None:
     processes = [
         get_context("spawn").Process(target=_write_often, args=(folder, letter)) for letter in (b"a", b"b")
@@ -259,6 +260,7 @@ def test_a_second_process_runs_without_numba(warm: Path) -> None:
     assert not run(warm)
 
 
+@pytest.mark.long
 def test_a_second_process_compiles_what_was_damaged(warm: Path) -> None:
     for path in warm.glob("??/*"):
         path.write_bytes(path.read_bytes()[:-1])

@@ -132,6 +132,7 @@ def test_compare_reads_the_inputs_of_a_file(run, nets: str) -> None:
     assert re.findall(r"nets\.py:(\w+) +(\S+)", out) == [("net", "7x6")]
 
 
+@pytest.mark.long
 def test_compare_without_a_file_runs_the_examples(run) -> None:
     status, out, _ = run("compare")
     assert status == 0
@@ -404,6 +405,7 @@ def program(*arguments: object, **settings: object) -> subprocess.CompletedProce
     return python("-m", "blockfuse", *arguments, **settings)
 
 
+@pytest.mark.long
 def test_piped_output_is_plain_text_and_no_bar(nets: str) -> None:
     done = program("compare", f"{nets}:Net")
     assert done.returncode == 0
@@ -412,6 +414,7 @@ def test_piped_output_is_plain_text_and_no_bar(nets: str) -> None:
     assert done.stderr.replace("other programs kept this machine busy: do not trust the times\n", "") == ""
 
 
+@pytest.mark.long
 def test_cache_info_and_clear(nets: str, tmp_path: Path) -> None:
     folder = tmp_path / "cache"
     program("show", f"{nets}:Net", BLOCKFUSE_CACHE=folder)

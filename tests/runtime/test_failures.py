@@ -314,6 +314,7 @@ assert grown < 48 << 20, f"{grown >> 20} MiB were not given back"
 """
 
 
+@pytest.mark.long
 def test_a_call_without_memory_gives_back_what_it_had() -> None:
     done = subprocess.run(
         [sys.executable, "-c", SHORT_OF_MEMORY], capture_output=True, text=True, check=False

@@ -532,6 +532,7 @@ def divmod_two(n: Any) -> Any:
     return divmod(n, 2)
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize(
     "use",
     [

@@ -346,6 +346,7 @@ assert net._entry is not None, net.explain()
 """
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("called", [False, True])
 def test_a_pickled_net_compiles_in_another_process(called: bool) -> None:
     x = inputs(1, 3, 7)[0]
@@ -442,6 +443,7 @@ def test_the_weights_of_a_net_that_is_gone_are_gone() -> None:
     assert weight() is None
 
 
+@pytest.mark.long
 def test_memory_stays_flat_over_compile_and_drop_rounds() -> None:
     for _ in range(30):
         _one_net()

@@ -396,6 +396,7 @@ def wrong(name: str) -> Iterator[None]:
 
 
 # "tanh" is in the forward, "sign" in the optimizer alone
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", ["tanh", "sign"])
 def test_an_audit_of_a_step_that_is_compiled_wrongly_leaves_what_was_there_before(name: str) -> None:
     net, step = signum_step()
@@ -412,6 +413,7 @@ def test_an_audit_of_a_step_that_is_compiled_wrongly_leaves_what_was_there_befor
         numpy.testing.assert_array_equal(parameter.data().asnumpy(), value)
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", ["tanh", "sign"])
 def test_a_step_that_is_compiled_wrongly_is_noticed_and_runs_in_python(name: str) -> None:
     (plain, eager), (other, step) = signum_step(), signum_step()

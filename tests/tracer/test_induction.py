@@ -214,7 +214,7 @@ def test_a_loop_over_a_range_without_a_decision_stays_a_straight_line() -> None:
     assert len(program_of(agrees(straight, scaled())).flow.blocks) == 1
 
 
-@pytest.mark.spread(2)
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("use", ["x + i", "x[i]", "(i, x)[1] * W[i]", "x * float(i)", "x * len([i] * i)"])
 def test_a_counter_that_is_used_as_a_value_keeps_its_loop_unrolled(use: str) -> None:
     lines = [
@@ -277,6 +277,7 @@ def test_a_counter_in_a_cell_or_a_container_is_right() -> None:
         agrees(function, scaled(scales=(0.01, 1, 3, 10, 100)))
 
 
+@pytest.mark.long
 def test_numbers_that_leave_64_bits_are_right() -> None:
     def large(x: Any) -> Any:
         i = 2**63 - 3

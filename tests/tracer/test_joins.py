@@ -26,6 +26,7 @@ def signs(shape: tuple[int, ...] = (3,)) -> list[tuple[Any, ...]]:
 # -- how few recordings are enough -----------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_independent_branches_need_a_recording_each_and_not_one_for_every_combination() -> None:
     def eight(x: Any, g: Any) -> Any:
         if g[0] > 0:

@@ -235,6 +235,7 @@ def test_a_block_that_is_recorded_may_write_its_keyword_argument() -> None:
         same(fast(np.array(x)), eager(np.array(x)))
 
 
+@pytest.mark.long
 def test_finalizers_use_arrays_while_operators_are_deferred() -> None:
     class Last:
         def __init__(self, x: Any) -> None:
