@@ -54,6 +54,28 @@ def _object_code(text: str, machine: Machine) -> bytes:
     return bytes(target.emit_object(module))
 
 
+class _Engine:
+    """An engine of LLVM's, which waits to be freed when nobody holds this any more.
+
+    Nobody refers to it weakly: while ``__del__`` runs, a weak reference still gives the object to whoever asks (a signal's
+    handler, another thread), with code that is about to go.
+    """
+
+    def __init__(self, code: bytes, machine: Machine) -> None:
+        self.engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target(machine))
+        self.engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+        self.engine.finalize_object()
+
+    def __del__(self) -> None:
+        engine = self.__dict__.pop("engine", None)
+        if engine is not None:
+            _gone.append(engine)
+            del engine
+            if len(_gone) >= _MAX_WAITING_ENGINES and not sys.is_finalizing():
+                with suppress(RuntimeError, MemoryError):  # no thread is to be had; then later
+                    _thread.start_new_thread(in_compiler_thread, (_gone.clear,))
+
+
 class Loaded:
     """Code in memory: addresses are good as long as this object lives.
 
@@ -65,31 +87,20 @@ class Loaded:
     """
 
     def __init__(self, code: bytes, machine: Machine) -> None:
-        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target(machine))
-        self._engine.add_object_file(llvm.ObjectFileRef.from_data(code))
-        self._engine.finalize_object()
+        self._held = _Engine(code, machine)
         self._addresses: dict[str, int] = {}
-
-    def __del__(self) -> None:
-        engine = self.__dict__.pop("_engine", None)
-        if engine is not None:
-            _gone.append(engine)
-            del engine
-            if len(_gone) >= _MAX_WAITING_ENGINES and not sys.is_finalizing():
-                with suppress(RuntimeError, MemoryError):  # no thread is to be had; then later
-                    _thread.start_new_thread(in_compiler_thread, (_gone.clear,))
 
     def address(self, symbol: str) -> int:
         """Where a function lies."""
         if symbol not in self._addresses:
             self._addresses[symbol] = in_compiler_thread(
-                lambda: int(self._engine.get_function_address(symbol))
+                lambda: int(self._held.engine.get_function_address(symbol))
             )
         return self._addresses[symbol]
 
     def variable(self, symbol: str) -> int:
         """Where a variable lies."""
-        return in_compiler_thread(lambda: int(self._engine.get_global_value_address(symbol)))
+        return in_compiler_thread(lambda: int(self._held.engine.get_global_value_address(symbol)))
 
 
 def for_good(value: Any) -> Any:
