@@ -9,15 +9,15 @@ is not loaded at all, and not stored either where nobody else needs it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from blockfuse.codegen.kernels.kernel import Access, Statement
 from blockfuse.codegen.kernels.loop_kernels import FlatKernel, MapKernel
 from blockfuse.codegen.scheduling.buffers import Buffer, BufferKind
-from blockfuse.codegen.scheduling.steps import HostCall, Launch, Pointer
+from blockfuse.codegen.scheduling.steps import Launch, Plain, Pointer
 
-Plain = Launch | HostCall  # steps before some of them become strips
 MAX_POINTERS = 12  # of a kernel: what a processor prefetches, and has registers for
 _MAX_STATEMENTS = 64
 _MAX_NAME_LETTERS = 48
@@ -31,7 +31,7 @@ def merged(steps: Sequence[Plain], block: Sequence[Plain], buffers: Sequence[Buf
             found.append(step)
         elif not _joins_earlier(step, found):
             found.append(_Merger([step]))
-    touched = [b for step in block for b in set(step.touched)]
+    touched = Counter(b for step in block for b in set(step.touched))
     return [step.finished(buffers, touched) if isinstance(step, _Merger) else step for step in found]
 
 
@@ -66,9 +66,8 @@ class _Merger:
     launches: list[Launch]
     loads: list[Access] = field(default_factory=list)
     body: list[Statement] = field(default_factory=list)
-    values: dict[tuple[int, int, int], str] = field(
-        default_factory=dict
-    )  # buffer, offset, stride -> its value
+    # buffer, offset, stride -> its value
+    values: dict[tuple[int, int, int], str] = field(default_factory=dict)
     pointers: dict[str, Pointer] = field(default_factory=dict)  # name of a load -> what it points to
 
     @property
@@ -98,14 +97,14 @@ class _Merger:
 
     # -- the kernel ----------------------------------------------------------------------------------------------
 
-    def finished(self, buffers: Sequence[Buffer], touched: Sequence[int]) -> Launch:
-        """touched: the buffers of each step of all, once a step."""
+    def finished(self, buffers: Sequence[Buffer], touched: Counter[int]) -> Launch:
+        """touched: how many steps of all touch a buffer."""
         if len(self.launches) == 1:
             return self.launches[0]
         stored = {buffer: self._computed(launch) for launch in self.launches for buffer in launch.written}
-        own = [b for launch in self.launches for b in set(launch.touched)]
+        own = Counter(b for launch in self.launches for b in set(launch.touched))
         *others, last = stored
-        kept = [b for b in others if not _is_private(buffers[b], touched.count(b) == own.count(b))]
+        kept = [b for b in others if not _is_private(buffers[b], touched[b] == own[b])]
         kept.append(last)
         names = {buffer: f"out{n}" for n, buffer in enumerate(kept[:-1])} | {kept[-1]: "out"}
         stores = tuple((self._store(buffer, names[buffer]), stored[buffer]) for buffer in kept)

@@ -15,7 +15,7 @@ from blockfuse.codegen.kernels.scatters import adds_natively, scatter_kernel
 from blockfuse.codegen.scheduling.buffers import planned
 from blockfuse.codegen.scheduling.merging import merged
 from blockfuse.codegen.scheduling.schedule import BlockSchedule, Schedule
-from blockfuse.codegen.scheduling.steps import HostCall, Launch, Pointer, Step, Strip, lives_of
+from blockfuse.codegen.scheduling.steps import HostCall, Launch, Plain, Pointer, Step, Strip, lives_of
 from blockfuse.codegen.scheduling.strips import in_strips
 from blockfuse.codegen.scheduling.updates import Update, with_updates
 from blockfuse.codegen.scheduling.values import Location, Values
@@ -100,7 +100,7 @@ class _Scheduler:
         self.steps[first:] = [*before, *behind]
         return len(before)
 
-    def _plain(self, first: int) -> list[Launch | HostCall]:
+    def _plain(self, first: int) -> list[Plain]:
         return [step for step in self.steps[first:] if not isinstance(step, Strip)]
 
     def _node(self, node: Node) -> None:

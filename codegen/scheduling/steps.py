@@ -130,7 +130,8 @@ class Strip:
         return [f"strip of {items}, {parts}, ~{self.work / 1000:.1f} us:", *inside]
 
 
-Step = Launch | HostCall | Strip
+Plain = Launch | HostCall  # before some launches become strips
+Step = Plain | Strip
 
 
 def lives_of(steps: Iterable[Step]) -> Lives:

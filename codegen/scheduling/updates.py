@@ -19,11 +19,9 @@ from dataclasses import dataclass, replace
 from blockfuse.codegen.kernels.loop_kernels import MapKernel
 from blockfuse.codegen.kernels.lowering import copy_kernel
 from blockfuse.codegen.scheduling.buffers import Buffer, BufferKind
-from blockfuse.codegen.scheduling.steps import HostCall, Launch, Pointer
+from blockfuse.codegen.scheduling.steps import HostCall, Launch, Plain, Pointer
 from blockfuse.codegen.scheduling.values import Location
 from blockfuse.ir.layout import row_major
-
-Plain = Launch | HostCall  # steps before some of them become strips
 
 
 @dataclass(frozen=True)

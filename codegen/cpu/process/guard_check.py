@@ -50,9 +50,8 @@ _OBJECTS = {"none": None, "true": True, "false": False, "exception": Exception}
 _WORDS = (*_FUNCTIONS, *_OBJECTS)
 HOLDS, FAILS, RAISES = 1, 0, -1  # answers of ``holds``
 _TP_MRO_OFFSET = 344  # PyTypeObject.tp_mro
-_ASPECT, _HOLDER, _COUNT, _PARTS = range(
-    4
-)  # words of a comparison; the last ones are as many as the third says
+# words of a comparison; the last ones are as many as the third says
+_ASPECT, _HOLDER, _COUNT, _PARTS = range(4)
 
 
 def guard_check_ir() -> str:
