@@ -7,13 +7,10 @@ user code never knows which one is active.
 
 from __future__ import annotations
 
-import gc
-import sys
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import Context, ContextVar, copy_context
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from blockfuse.ir.scoped import Scoped
 
 if TYPE_CHECKING:
     from blockfuse.ir.operator import Operator
@@ -72,49 +69,14 @@ class Retracing(Protocol):
         """All is found."""
 
 
-_current: ContextVar[Interpreter] = ContextVar("blockfuse_interpreter")
-_default: list[Interpreter] = []  # one entry once blockfuse.array is imported
+_current: Scoped[Interpreter] = Scoped("blockfuse_interpreter", cast("Interpreter", None))
 
-
-def current() -> Interpreter:
-    """The interpreter of this thread and context."""
-    return _current.get(None) or _default[0]
+current = _current.get  # the interpreter of this thread and context
+interpreting = _current.set_within  # ``with interpreting(interpreter):`` lets it give operators their meaning
+go_on_with = _current.set
+innermost, return_to = _current.innermost, _current.return_to
 
 
 def set_default(interpreter: Interpreter) -> None:
     """Install what runs outside of every ``interpreting`` block (called once, by ``blockfuse.array``)."""
-    _default[:] = [interpreter]
-
-
-def go_on_with(interpreter: Interpreter) -> None:
-    """Let ``interpreter`` be the current one.
-
-    NOTE [contexts that are interrupted]
-    CPython 3.11 collects garbage while it makes new variables of a context. Where a finalizer calls a net then, variables
-    that are being read go (so they are kept from one collection until the next ones), and what was current stays in
-    a cache if the variable is being deleted (so it is not: ``set`` comes without ``reset``).
-    """
-    _current.set(interpreter)
-
-
-_kept: deque[Context] = deque(maxlen=2)  # of the last collections
-
-
-def _keep(phase: str, _: dict[str, int]) -> None:
-    if phase == "start":
-        _kept.append(copy_context())
-
-
-if sys.version_info < (3, 12):  # later versions collect between two instructions
-    gc.callbacks.append(_keep)
-
-
-@contextmanager
-def interpreting(interpreter: Interpreter) -> Iterator[None]:
-    """Let ``interpreter`` give operators their meaning inside the ``with`` block."""
-    before = current()
-    try:
-        go_on_with(interpreter)
-        yield
-    finally:
-        go_on_with(before)
+    _current.default = interpreter

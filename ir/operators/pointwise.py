@@ -276,6 +276,7 @@ logaddexp = ufunc(  # equal ones may be infinities, which have no distance
     _logaddexp_gradient,
     kinds="f",
     cost=60,
+    low=-0.3,
 )
 sin = ufunc(numpy.sin, "sin({0})", lambda g, out, x: (g * cos(x),), kinds="f", cost=40)
 cos: Operator = ufunc(numpy.cos, "cos({0})", lambda g, out, x: (negative(g * sin(x)),), kinds="f", cost=40)

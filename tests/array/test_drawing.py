@@ -166,7 +166,7 @@ FOLLOWING: dict[str, tuple[Callable[[Any], Any], int]] = {
     "mask": (lambda u: pointwise.cast(pointwise.greater_equal(u, 0.4), dtype="float32") * 2.5, 1),
     "truth": (lambda u: pointwise.less(u, 0.4), 1),
     "square": (lambda u: u * u + 1.5, 1),
-    "twice": (lambda u: ((u + 1) * 2, u - 1), 3),
+    "twice": (lambda u: ((u + 1) * 2, u - 1), 2),
     "many": (lambda u: reduce(lambda v, n: v * 1.25 + n, range(6), u), 2),
     "sum": (lambda u: reductions.sum_(u * 2, axis=(0,), keepdims=False), 2),
     "outer": (lambda u: movement.expand_dims(u, axis=(1,)) * u, 2),

@@ -56,7 +56,7 @@ class Step:
     def check(self, arguments: list[numpy.ndarray], held: list[numpy.ndarray]) -> None:
         """``held`` are the arrays that are updated, in the order of the leaves."""
         graph = self.flow.blocks[0].graph
-        wanted = meant(graph, [*arguments, *held])
+        wanted = [a.copy() for a in meant(graph, [*arguments, *held])]  # an output may be a held array itself
         names = [i.attrs["name"] for i in graph.inputs]
         known = dict(zip(names, [*arguments, *held], strict=True))
         bound = self.compiled.parameters(known)

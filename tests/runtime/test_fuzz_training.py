@@ -126,7 +126,7 @@ def slopes(made: Program, number: int) -> tuple[float, list[float]]:
 
 @pytest.mark.sampled
 def test_gradients_of_random_nets_are_those_of_differences() -> None:
-    compared = 0
+    compared = endless = 0
     for number in range(rounds(30, 5000)):
         made = smooth_program(random.Random(number))
         if made is None:
@@ -137,7 +137,10 @@ def test_gradients_of_random_nets_are_those_of_differences() -> None:
                 slope, (wide, narrow) = slopes(made, number)
         except (GradientError, ValueError, IndexError):  # a net that gives no floats, or needs other shapes
             continue
-        if abs(wide - narrow) <= 1e-5 * max(abs(wide), 1):  # no corner in between
+        if not numpy.isfinite(slope) and numpy.isfinite(narrow):  # at the root of zero, in torch too
+            endless += 1
+        elif abs(wide - narrow) <= 1e-5 * max(abs(wide), 1):  # no corner in between
             assert slope == pytest.approx(narrow, rel=1e-3, abs=1e-4), f"program {number}\n{made.source}"
             compared += 1
     assert compared > rounds(2, 250)
+    assert endless <= rounds(0, 10)

@@ -298,9 +298,8 @@ class Hunt:
 
     def run(self) -> None:
         self._measure()
-        only = self.config.getoption("--mutants-only")
-        chosen = sample(self.config.getoption("--mutants"), self.config.getoption("--mutants-seed"))
-        chosen = [m for m in chosen if only in str(m)]
+        count, seed, only = (self.config.getoption(f"--mutants{name}") for name in ("", "-seed", "-only"))
+        chosen = sample(count, seed, only)
         changing = [m for m in chosen if m.without_line not in equivalents()]
         self._say(f"{len(chosen) - len(changing)} of {len(chosen)} mutants change nothing")
         chosen = changing

@@ -117,12 +117,15 @@ def mutants_of(file: str) -> list[Mutant]:
     return [mutant for function in _functions(tree) for mutant in _in_function(file, tree, *function)]
 
 
-def sample(count: int, seed: int) -> list[Mutant]:
-    """So many mutants, the same for the same seed: one from each function, in a random order, then further ones."""
+def sample(count: int, seed: int, only: str = "") -> list[Mutant]:
+    """So many mutants, the same for the same seed: one from each function, in a random order, then further ones.
+
+    only: a part of the line that tells of a mutant.
+    """
     pick = random.Random(seed)
     by_function: dict[tuple[str, str], list[Mutant]] = {}
     for file in files():
-        for mutant in mutants_of(file):
+        for mutant in (m for m in mutants_of(file) if only in str(m)):
             by_function.setdefault((file, mutant.function), []).append(mutant)
     groups = list(by_function.values())
     pick.shuffle(groups)

@@ -60,7 +60,7 @@ def program(pick: random.Random, strange: float = 0.25) -> Program:
     strange: how likely it has values that leave for Python; likewise hidden state, and writes.
     """
     while True:
-        with suppress(ValueError):
+        with suppress(ValueError, IndexError):
             return _drawn(pick, strange)
 
 

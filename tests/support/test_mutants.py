@@ -70,7 +70,7 @@ def test_mutants_compile() -> None:
 
 @pytest.mark.long
 def test_the_tests_of_a_broken_file_notice(tmp_path: Path) -> None:
-    options = ("--mutants=300", "--mutants-only=ir/layout.py", f"--mutants-folder={tmp_path}")
+    options = ("--mutants=40", "--mutants-only=ir/layout.py", f"--mutants-folder={tmp_path}")
     done = python(
         "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, "tests/ir/test_layouts.py", cwd=ROOT
     )

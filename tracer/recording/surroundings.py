@@ -26,14 +26,13 @@ class Surroundings:
     __slots__ = ("_errors", "_interpreter", "_profile", "_scopes", "_stream", "_trace")
 
     def __init__(self) -> None:
-        self._interpreter, self._scopes = interpreter.current(), modes.scopes_open()
+        self._interpreter, self._scopes = interpreter.innermost(), modes.scopes_open()
         self._profile, self._trace = sys.getprofile(), sys.gettrace()
         self._stream, self._errors = STREAM.own, _ERRORS and _ERRORS.get()
 
     def restore(self) -> None:
         """Nothing where all is as it was."""
-        if interpreter.current() is not self._interpreter:
-            interpreter.go_on_with(self._interpreter)
+        interpreter.return_to(self._interpreter)
         if sys.getprofile() is not self._profile:
             sys.setprofile(self._profile)
         if sys.gettrace() is not self._trace:
