@@ -68,7 +68,7 @@ def _holes(template: str) -> tuple[int, ...]:
 @lru_cache(maxsize=1024)
 def words(template: str) -> frozenset[str]:
     """What a template names: functions, and dtypes that convert."""
-    return frozenset(re.findall(r"[A-Za-z_]\w*", template))
+    return frozenset(re.findall(r"\b[A-Za-z_]\w*", template))
 
 
 @lru_cache(maxsize=1024)

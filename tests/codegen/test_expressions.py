@@ -31,6 +31,7 @@ def test_a_tree_knows_all_that_it_calls() -> None:
     names = [name for template in CLAMPED.templates for name in called(template)]
     assert sorted(names) == ["float32", "float32", "maximum"]
     assert words("select({0} > 0, {0}, inf)") == {"select", "inf"}
+    assert words("maximum({0}, 1e-05) * 2.5E7") == {"maximum"}
 
 
 def test_what_tests_write_is_what_kernels_have() -> None:
