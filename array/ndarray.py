@@ -20,8 +20,9 @@ import numpy
 
 from blockfuse.array.devices import Device
 from blockfuse.array.sizes import size_agnostic, tells_size
-from blockfuse.ir import interpreter
+from blockfuse.ir import hints, interpreter
 from blockfuse.ir.errors import DTypeError
+from blockfuse.ir.hints import no_attribute
 from blockfuse.ir.types import DTYPES
 
 _NUMBERS = frozenset(numpy.dtype(name).num for name in DTYPES)  # dtype.num is quick, dtype.name is not
@@ -82,7 +83,7 @@ class ndarray:
             if pending is not None:
                 pending.compute()
             return _DATA.__get__(self)  # another thread may have given it meanwhile
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        raise no_attribute(f"{type(self).__name__!r} object", self, name, hints.ARRAY)
 
     # -- what it is ------------------------------------------------------------------------------------------
 

@@ -1,5 +1,10 @@
 """Blocks, layers and parameters: ``from blockfuse import nn``."""
 
+import sys
+from typing import Any
+
+from blockfuse.ir import hints
+from blockfuse.ir.hints import no_attribute
 from blockfuse.nn.block import Block, HybridBlock
 from blockfuse.nn.layers.activations import (
     ELU,
@@ -64,3 +69,7 @@ __all__ = [
     "Swish",
     "SyncBatchNorm",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    raise no_attribute(f"module {__name__!r}", sys.modules[__name__], name, hints.LAYERS)

@@ -14,8 +14,9 @@ from typing import Any, Self
 from blockfuse.array import np, npx
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.stamps import Watchers
-from blockfuse.ir import interpreter
+from blockfuse.ir import hints, interpreter
 from blockfuse.ir.errors import UsageError
+from blockfuse.ir.hints import no_attribute
 from blockfuse.nn import summary
 from blockfuse.nn.block_owner import BlockOwner
 from blockfuse.nn.deferred import complete
@@ -117,6 +118,10 @@ class Block(Held):
         if not isinstance(prefix, str | None):
             raise TypeError(f"{type(self).__name__} takes prefix= as a text, not {prefix!r:.80}")
         self._shared_parameters = dict(params or {})
+
+    def __getattr__(self, name: str) -> Any:
+        """Only asked for what is not there."""
+        raise no_attribute(f"{type(self).__name__!r} object", self, name, hints.BLOCK)
 
     # -- calling ---------------------------------------------------------------------------------------------
 

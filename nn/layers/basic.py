@@ -16,6 +16,7 @@ from blockfuse.ir.operators.contractions import dense
 from blockfuse.nn.block import NAMESPACES, Block
 from blockfuse.nn.initializers import Init
 from blockfuse.nn.layers.activations import activation_named
+from blockfuse.nn.layers.counts import count_of
 from blockfuse.nn.parameter import Parameter
 
 
@@ -44,8 +45,8 @@ class Dense(Block):
         params: Any = None,
     ) -> None:
         super().__init__(prefix, params)
-        if units < 1 or in_units < 0:
-            raise UsageError(f"Dense needs one unit or more; found units={units}, in_units={in_units}")
+        units = count_of("Dense", "units", units)
+        in_units = count_of("Dense", "in_units", in_units, least=0)
         self._units, self._flatten = units, flatten
         self._activation = activation
         self._activate = None if activation is None else activation_named(activation)
@@ -64,7 +65,9 @@ class Dense(Block):
     def _features(self, x: Any) -> int:
         """How many features each row of ``x`` has."""
         if not isinstance(x, ndarray):
-            raise TypeError(f"{self._label} expects an array; found {type(x).__name__}")
+            raise TypeError(
+                f"{self._label} expects an array; found {type(x).__name__}: write np.array(values)"
+            )
         if not x.ndim:
             wanted = "(batch, ...)" if self._flatten else "(..., features)"
             raise ShapeError(f"{self._label} expects an input of shape {wanted}; found a number")
@@ -130,7 +133,10 @@ class Embedding(Block):
         params: Any = None,
     ) -> None:
         super().__init__(prefix, params)
-        self.weight = Parameter("weight", shape=(input_dim, output_dim), dtype=dtype, init=weight_initializer)
+        shape = tuple(
+            count_of("Embedding", n, v) for n, v in (("input_dim", input_dim), ("output_dim", output_dim))
+        )
+        self.weight = Parameter("weight", shape=shape, dtype=dtype, init=weight_initializer)
 
     def forward(self, x: Any) -> Any:
         indices = x if x.dtype.kind in "iu" else indexing.as_integers(x)

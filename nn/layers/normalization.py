@@ -12,6 +12,7 @@ from blockfuse.array.sizes import size_agnostic
 from blockfuse.ir.errors import ShapeError, UsageError
 from blockfuse.nn.block import Block
 from blockfuse.nn.initializers import Init
+from blockfuse.nn.layers.counts import count_of
 from blockfuse.nn.parameter import Parameter
 
 
@@ -22,12 +23,8 @@ class Normalization(Block):
 
     def __init__(self, axis: int, epsilon: float, in_channels: int, prefix: str | None, params: Any) -> None:
         super().__init__(prefix, params)
-        if in_channels < 0:
-            raise UsageError(
-                f"{type(self).__name__} needs in_channels of 1 or more, or 0 to learn it; found {in_channels}"
-            )
         self.axis, self.epsilon = axis, epsilon
-        self._in_channels = in_channels
+        self._in_channels = count_of(type(self).__name__, "in_channels", in_channels, least=0)
 
     def _of_channels(self, name: str, init: Init, learned: bool) -> Parameter:
         """One number for each channel."""

@@ -1,11 +1,14 @@
 """Neural-network blocks in plain Python, traced into graphs and fused into native CPU kernels."""
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from blockfuse import gluon, nn
 from blockfuse.array import autograd, np, npx
+from blockfuse.ir import hints
 from blockfuse.ir.errors import CompilerWarning, MixedDtypesWarning
+from blockfuse.ir.hints import no_attribute
 from blockfuse.nn import initializers as init
 from blockfuse.nn import losses as loss
 from blockfuse.nn import optimizers as optimizer
@@ -47,4 +50,4 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name == "metric":  # loaded when somebody asks for it, as `gluon` loads its own
         return import_module("blockfuse.metric")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise no_attribute(f"module {__name__!r}", sys.modules[__name__], name, hints.PACKAGE)

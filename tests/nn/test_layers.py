@@ -102,10 +102,12 @@ def test_dense_refuses_too_few_axes(flatten: bool, shape: tuple[int, ...], wante
     assert wanted in str(caught.value)
 
 
-@pytest.mark.parametrize(("units", "in_units"), [(0, 0), (-1, 3), (2, -1)])
-def test_dense_refuses_impossible_sizes(units: int, in_units: int) -> None:
-    with pytest.raises(UsageError, match=f"units={units}, in_units={in_units}"):
-        nn.Dense(units, in_units=in_units)
+@pytest.mark.parametrize("units", [2.5, "256", 0, -1, None, True])
+def test_units_that_are_no_count_are_named(units: Any) -> None:
+    with pytest.raises(UsageError, match=f"Dense takes units as an int of 1 or more; found units={units!r}"):
+        nn.Dense(units)
+    with pytest.raises(UsageError, match="Dense takes in_units as an int of 0 or more; found in_units=-1"):
+        nn.Dense(2, in_units=-1)
 
 
 def test_dense_after_a_failed_first_call_still_learns_its_features() -> None:
@@ -450,3 +452,10 @@ def test_a_layer_can_be_copied_and_pickled(layer: nn.Block, duplicate: Callable[
 )
 def test_a_layer_prints_what_it_is(layer: nn.Block, text: str) -> None:
     assert repr(layer) == text
+
+
+def test_a_list_is_answered_with_what_to_write() -> None:
+    layer = nn.Dense(2, in_units=2)
+    layer.initialize()
+    with pytest.raises(TypeError, match=r"expects an array; found list: write np.array\(values\)"):
+        layer([[1.0, 2.0]])

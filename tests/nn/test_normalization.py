@@ -446,7 +446,7 @@ def test_inputs_of_other_shapes_are_refused_by_name(
 
 
 def test_settings_without_sense_are_refused() -> None:
-    with pytest.raises(UsageError, match="in_channels of 1 or more"):
+    with pytest.raises(UsageError, match="in_channels as an int of 0 or more"):
         nn.BatchNorm(in_channels=-1)
     with pytest.raises(UsageError, match="num_groups=3, in_channels=4"):
         nn.GroupNorm(3, in_channels=4)

@@ -1,10 +1,13 @@
 """Gluon's module names for what lives elsewhere: ``from blockfuse.gluon import nn, Parameter``."""
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from blockfuse import nn
 from blockfuse.gluon import parameter
+from blockfuse.ir import hints
+from blockfuse.ir.hints import no_attribute
 from blockfuse.nn import Block, HybridBlock
 from blockfuse.nn import losses as loss
 from blockfuse.nn.parameter import Constant, Parameter
@@ -34,4 +37,4 @@ _LOADED_LATER = ("data", "metric", "utils")
 def __getattr__(name: str) -> Any:
     if name in _LOADED_LATER:
         return import_module(f"blockfuse.gluon.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise no_attribute(f"module {__name__!r}", sys.modules[__name__], name, hints.LAYERS)
