@@ -14,6 +14,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy
@@ -34,6 +35,7 @@ from blockfuse.ir.locks import BUSY, Turn
 from blockfuse.ir.stream import STREAM
 from blockfuse.runtime.programs.no_result import NoResult
 from blockfuse.runtime.programs.program import Program
+from blockfuse.tracer.recording.memory import Memory
 
 SECONDS = 1.0  # of each torture
 
@@ -144,6 +146,50 @@ def test_a_signal_handler_calls_the_net_that_it_interrupts(kind: Any) -> None:
     with alarms(nested(net), 0.001, 0.0007):
         for_a_while(net)
     settled(net, kind)
+
+
+SHIFTED = nn.Dense(4, in_units=5)  # a global: nothing of what its handler reads is hidden from a recording
+
+
+def shift(*_: Any) -> None:
+    SHIFTED.bias.set_data(SHIFTED.bias.data() + 1)
+
+
+def scaled(x: Any) -> Any:
+    return np.tanh(SHIFTED(x)) * 0.5
+
+
+@pytest.mark.parametrize(
+    "handler", [shift, partial(shift, 1), lambda *_: shift()], ids=["function", "partial", "caller"]
+)
+@pytest.mark.parametrize("place", ["node_of", "know", "write"])
+def test_what_a_handler_does_is_no_part_of_the_call_that_is_recorded(
+    place: str, handler: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it comes, also in the middle of what the recorder writes down."""
+    rightly, signals = getattr(Memory, place), iter(range(3))
+
+    def interrupted(memory: Memory, *arguments: Any) -> Any:
+        if next(signals, None) is not None:
+            signal.raise_signal(signal.SIGALRM)
+        return rightly(memory, *arguments)
+
+    SHIFTED.initialize(force_reinit=True)
+    call, x = blockfuse.hybridize(writing if place == "write" else scaled), np.ones((3, 5))
+    monkeypatch.setattr(Memory, place, interrupted)
+    with alarms(handler, 0):
+        for _ in range(8):
+            call(x)
+    assert call._entry is not None, call.explain()
+    before = SHIFTED.bias.data().asnumpy()
+    numpy.testing.assert_allclose(call(x).asnumpy(), scaled(x).asnumpy(), rtol=1e-5)
+    numpy.testing.assert_array_equal(SHIFTED.bias.data().asnumpy(), before)
+
+
+def writing(x: Any) -> Any:
+    y = SHIFTED(x)
+    y += 0
+    return np.tanh(y) * 0.5
 
 
 @pytest.mark.spread(2)

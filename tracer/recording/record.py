@@ -127,7 +127,7 @@ def _judge(recording: Recording, recorder: Recorder, witness: Witness) -> None:
     new = [(c, g) for c, g in witness.functions.items() if c not in state.codes]
     effects = witness.problem or _changed(state)
     recording.effects = bool(effects)
-    recording.raised = recorder.raised
+    recording.raised, recording.again = recorder.raised, recorder.interrupted
     recording.problem = recorder.problem or effects or _unseen(state)
     if not recording.problem and _reachable(recorder.given, recording):
         recording.problem = "an argument is an array that forward can reach without it"

@@ -27,6 +27,7 @@ from blockfuse.ir.operator import Operator
 from blockfuse.ir.operators import movement, pointwise
 from blockfuse.ir.types import TensorType, type_of
 from blockfuse.tracer.certificate.ownership import user_source
+from blockfuse.tracer.certificate.signal_handlers import is_running, signal_handlers
 from blockfuse.tracer.certificate.traced_numbers import (
     Escaped,
     Operand,
@@ -64,6 +65,8 @@ class Recorder(Eager):
     def __init__(self, arguments: list[ndarray]) -> None:
         self.problem = ""
         self.failure: Exception | None = None  # of ours; the call itself went on
+        self.interrupted = False  # by a handler of signals, which is no part of the call
+        self._handlers = signal_handlers()
         self._writing = _Writing(self)
         self.follows = False  # gradients
         self._updating = 0  # the thread that is writing to an array that was there before
@@ -110,7 +113,7 @@ class Recorder(Eager):
                         f"catches what {operator.name} raises for some values ({type(error).__name__})"
                     )
                 raise
-            if not self.problem:
+            if self._is_recording():
                 with self._writing:
                     self._record(result, operator, operands, attrs)
         return result
@@ -125,7 +128,7 @@ class Recorder(Eager):
     def update(
         self, target: ndarray, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]
     ) -> None:
-        if not self.problem:
+        if self._is_recording():
             with self._writing:
                 before = [self._operand(o) for o in operands]
                 self._refuse_shared(target)
@@ -138,7 +141,7 @@ class Recorder(Eager):
     @size_agnostic
     def assign(self, target: ndarray, index: Any, value: Any) -> None:
         items = index if isinstance(index, tuple) else (index,)
-        if not self.problem and not all(is_basic(i) for i in items):
+        if self._is_recording() and not all(is_basic(i) for i in items):
             self._stop("writes at an index made of arrays")
         if not self.problem:
             with self._writing:
@@ -168,9 +171,16 @@ class Recorder(Eager):
         return self._updating == get_ident()
 
     def escape(self, kind: str, array: ndarray) -> None:
-        if not self.problem:
+        if self._is_recording():
             with self._writing:
                 self._escape(kind, array)
+
+    def _is_recording(self) -> bool:
+        """Whether what happens now becomes part of the graph."""
+        if self._handlers and not self.problem and is_running(self._handlers, self.outermost):
+            self.interrupted = True
+            self.problem = "a signal was handled while it was recorded"  # NOTE [handlers of signals]
+        return not self.problem
 
     def _escape(self, kind: str, array: ndarray) -> None:
         node = self.memory.node_of(array)
@@ -221,7 +231,8 @@ class Recorder(Eager):
         return node
 
     def impure(self, what: str) -> None:
-        self._stop(what)
+        if self._is_recording():
+            self._stop(what)
 
     def add_argument(self, name: str, array: ndarray) -> None:
         """One that is only known when the call is over."""
@@ -236,7 +247,7 @@ class Recorder(Eager):
 
     def retracing(self, obstacle: str) -> Retracing | None:
         """See NOTE [going back]."""
-        if self.problem or not self._crossings.begun:
+        if not self._is_recording() or not self._crossings.begun:
             return None
         with self._writing:
             return self._crossings.walk(obstacle, self._here(), self.sequence)
