@@ -160,18 +160,20 @@ def _counts(entry: Any) -> Iterator[int]:
 
 
 def test_references_stay_as_many(kind: type) -> None:
+    """A call that kept one would keep it in every round; those that others come to hold meanwhile are in one of them."""
     net = compiled(kind())
-    other = np.ones((2, 2))
-    net(other)
-    net(X)
-    gc.collect()  # what other tests left holds references to None, too
-    before = list(_counts(net._entry))
-    for _ in range(500):
-        net(X)
-        net(x=X)
-    gc.collect()
-    after = list(_counts(net._entry))
-    assert max(abs(a - b) for a, b in zip(before, after, strict=True)) < 50
+    net(np.ones((2, 2)))
+
+    def change() -> int:
+        gc.collect()  # what other tests left holds references to None, too
+        before = list(_counts(net._entry))
+        for _ in range(300):
+            net(X)
+            net(x=X)
+        gc.collect()
+        return max(abs(a - b) for a, b in zip(before, _counts(net._entry), strict=True))
+
+    assert min(change() for _ in range(3)) < 50
 
 
 def test_functions_are_called_so_too() -> None:
