@@ -126,6 +126,7 @@ class Memory:
         self._whole, self._held, self.part = weakref.ref(node), node, None
         self.version = max(self.version, 1)  # it may be known since this write only
         self.recorded, self.lost = self.version, lost
+        stamps.recorded(self.owner())
 
     def need(self, reference: weakref.ref[Any]) -> None:
         """A node has an operand in it."""
@@ -144,6 +145,7 @@ class Memory:
         """A recorded operator wrote through an array at which gradients end: the others have lost theirs."""
         self.forgotten()
         self.recorded, self.lost = max(self.version, 1), True
+        stamps.recorded(self.owner())
 
     def written(self) -> None:
         """Somebody is about to write."""

@@ -61,11 +61,6 @@ class Watchers:
         return Watchers, ()
 
 
-# Id of a buffer's owner -> the owner, its watchers; an owner takes its entry along when it goes (by no line of Python,
-# in which Ctrl-C would be lost).
-_buffers: dict[int, tuple[weakref.ref[numpy.ndarray], Watchers]] = {}
-
-
 def owner_of(data: numpy.ndarray) -> numpy.ndarray:
     """The array that owns the memory of ``data``."""
     while isinstance(data.base, numpy.ndarray):
@@ -73,20 +68,57 @@ def owner_of(data: numpy.ndarray) -> numpy.ndarray:
     return data
 
 
+class BufferWatchers:
+    """Those who are told of one kind of change of memory."""
+
+    def __init__(self) -> None:
+        # Id of a buffer's owner -> the owner, its watchers; an owner takes its entry along when it goes (by no line of
+        # Python, in which Ctrl-C would be lost).
+        self._entries: dict[int, tuple[weakref.ref[numpy.ndarray], Watchers]] = {}
+
+    def of(self, data: numpy.ndarray) -> Watchers:
+        """Those who are told about the memory of ``data``, now and later."""
+        owner = owner_of(data)
+        key = id(owner)
+        entry = self._entries.get(key)
+        if entry is None:
+            new = weakref.ref(owner, partial(self._entries.pop, key)), Watchers()
+            entry = self._entries.setdefault(key, new)  # another thread may have been quicker
+        return entry[1]
+
+    def notify(self, owner: numpy.ndarray) -> None:
+        entry = self._entries.get(id(owner))
+        if entry is not None:
+            entry[1].notify()
+
+    def __bool__(self) -> bool:
+        """Whether there may be some."""
+        return bool(self._entries)
+
+
+_of_writes = BufferWatchers()
+_of_histories = BufferWatchers()
+
+
 def watchers_of(data: numpy.ndarray) -> Watchers:
     """Those who are told of every write into the memory of ``data``, now and later."""
-    owner = owner_of(data)
-    key = id(owner)
-    entry = _buffers.get(key)
-    if entry is None:
-        new = weakref.ref(owner, partial(_buffers.pop, key)), Watchers()
-        entry = _buffers.setdefault(key, new)  # another thread may have been quicker
-    return entry[1]
+    return _of_writes.of(data)
 
 
 def watch_buffer(data: numpy.ndarray, watcher: Watcher) -> None:
     """Tell ``watcher`` of every write into the memory of ``data``."""
-    watchers_of(data).add(watcher)
+    _of_writes.of(data).add(watcher)
+
+
+def watch_history(data: numpy.ndarray, watcher: Watcher) -> None:
+    """Tell ``watcher`` of every write into the memory of ``data`` that ``autograd`` records."""
+    _of_histories.of(data).add(watcher)
+
+
+def recorded(owner: numpy.ndarray | None) -> None:
+    """``autograd`` has recorded a write into the memory of an array, if there still is one."""
+    if _of_histories and owner is not None:
+        _of_histories.notify(owner)
 
 
 class Reader(Protocol):
@@ -117,16 +149,14 @@ def writing_to(owners: Sequence[numpy.ndarray]) -> None:
 
 def written(data: numpy.ndarray) -> None:
     """Memory of ``data`` was written."""
-    if _buffers:
+    if _of_writes:
         written_to((owner_of(data),))
 
 
 def written_to(owners: Sequence[numpy.ndarray]) -> None:
     """Memory of all these owners was written."""
     for owner in owners:
-        entry = _buffers.get(id(owner))
-        if entry is not None:
-            entry[1].notify()
+        _of_writes.notify(owner)
 
 
 # Id of a buffer's owner -> the owner: memory that NumPy's own arrays write too, which nobody sees. (No

@@ -137,6 +137,8 @@ class Program:
         for array, leaf in zip(arrays, self._leaves(), strict=True):
             if leaf.operator is parameter:
                 stamps.watch_buffer(array, self)
+            elif self.recording.follows:
+                stamps.watch_history(array, self)
 
     def _leaves(self) -> list[Any]:
         return [i for i in self.flow.inputs if i.operator in (parameter, captured)]
@@ -273,7 +275,7 @@ class Program:
         if entry is None or not self.updates:
             return entry
         if self.schedule.updates:
-            return self.updates.writing_by(entry, self.executable.commits())
+            return self.updates.writing_by(entry, self.executable.validity, self.executable.commits())
 
         def call(*arguments: Any) -> Any:
             results = entry(*arguments)

@@ -18,6 +18,7 @@ import numpy
 from blockfuse.array import stamps
 from blockfuse.array.history import Variable
 from blockfuse.array.ndarray import ndarray
+from blockfuse.codegen.validity import Validity
 from blockfuse.tracer.flow.origins import Origin
 from blockfuse.tracer.recording.record import Recording
 from blockfuse.tracer.recording.recorder import Recorder
@@ -69,13 +70,17 @@ class Updates:
         write(self._bound, [value._data for value in values])
         self._leave_gradients()
 
-    def writing_by(self, entry: Callable[..., Any], count: Callable[[], int]) -> Callable[..., Any]:
+    def writing_by(
+        self, entry: Callable[..., Any], validity: Validity, count: Callable[[], int]
+    ) -> Callable[..., Any]:
         """An entry that writes all values itself, with everyone told who must know.
 
         count: how often it ran to its end. Ctrl-C may come when it has, and before it is known what it gave.
         """
 
         def call(*arguments: Any) -> Any:
+            if not validity.holds:  # it will not write, and what it would write may have a history by now
+                return NotImplemented
             stamps.writing_to(self._bound)
             before = count()
             try:

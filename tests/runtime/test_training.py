@@ -754,6 +754,33 @@ def test_a_gradient_that_is_attached_anew_takes_the_place_of_the_parameters_own(
         assert_close(compiled, plain)
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_recorded_write_into_what_a_step_writes_is_followed_from_then_on(whole: bool) -> None:
+    """As eagerly, one step later: what the step itself writes is outside of record()."""
+    found = []
+    for hybridized in (False, True):
+        net, state = classifier(), np.zeros((3,))
+
+        def step(x: ndarray, net: nn.Block = net, state: ndarray = state) -> ndarray:
+            with autograd.record():
+                loss = (net(x) * (state + 1)).sum()
+            loss.backward()
+            state[...] = state * 0.5
+            return loss.detach()
+
+        run = blockfuse.hybridize(step) if hybridized else step
+        x, _ = batches(1)[0]
+        for _ in range(4):
+            run(x)
+        with autograd.record():
+            state[slice(None) if whole else slice(1)] = (net[0].weight.data() ** 2).sum()
+        run(x)
+        found.append([state.asnumpy(), *(p.grad().asnumpy() for p in net.collect_params().values())])
+        with pytest.raises(GradientError, match="written to outside of it"):
+            run(x)
+    assert_close(found[1], found[0])
+
+
 def test_gradients_that_are_stale_in_some_calls_change_nothing_there() -> None:
     nets = []
     for hybridized in (False, True):

@@ -455,6 +455,15 @@ def test_a_name_that_blocks_use_for_bookkeeping_is_state_elsewhere(name: str) ->
     assert ": compiled" in fast.explain(), fast.explain()
 
 
+@pytest.mark.parametrize("given", [{}, {"other": 1}])
+def test_an_attribute_that_a_function_gets_is_state(given: dict[str, int]) -> None:
+    def helper(x: Any) -> Any:
+        return x + 1
+
+    vars(helper).update(given)
+    agree(lambda x: helper(x) * getattr(helper, "scale", 3), lambda: setattr(helper, "scale", 2))
+
+
 def test_an_object_of_users_with_watchers_is_not_believed_to_tell_them() -> None:
     """A set takes what is added to it, and nobody hears of it again."""
     holder = SimpleNamespace(_watchers=set(), scale=2.0)

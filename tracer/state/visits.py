@@ -207,8 +207,7 @@ def _visit_function(search: Search, function: types.FunctionType, text: str) -> 
         return
     search.add_code(code, function.__globals__)
     search.state.functions.add(code)
-    if own_dict(function):
-        _visit_own(search, function, text)
+    _visit_own(search, function, text)
     for name in ("__code__", "__defaults__", "__kwdefaults__"):
         if getattr(function, name) is not None:
             search.item(function, name, getattr(function, name), f"{name} of {text}")
