@@ -252,8 +252,7 @@ def _deliver(node: TapeNode, value: ndarray) -> None:
         grad += value
     else:
         grad[...] = value
-    variable.fresh = True
-    interpreter.current().settles(variable)
+    variable.set_fresh(True)
 
 
 def _listed(arrays: Any) -> list[Any]:

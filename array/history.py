@@ -51,13 +51,23 @@ def now() -> int:
 class Variable:
     """An array that gradients are wanted of.
 
-    requirement: ``write``, ``add`` or ``null``. held: by a parameter. fresh: ``backward`` was here since somebody used it.
+    requirement: ``write``, ``add`` or ``null``. held: by a parameter. flag: whether ``backward`` was here since somebody
+    used the gradient; in memory, so that programs write it with the gradient itself.
     """
 
-    __slots__ = ("fresh", "grad", "held", "requirement")
+    __slots__ = ("flag", "grad", "held", "requirement")
 
     def __init__(self, requirement: str, grad: ndarray | None, held: bool = False) -> None:
-        self.requirement, self.grad, self.held, self.fresh = requirement, grad, held, False
+        self.requirement, self.grad, self.held = requirement, grad, held
+        self.flag = numpy.zeros((), bool)
+
+    @property
+    def fresh(self) -> bool:
+        return bool(self.flag)
+
+    def set_fresh(self, fresh: bool) -> None:
+        interpreter.current().settles(self)
+        self.flag[...] = fresh
 
     def room(self, like: ndarray) -> ndarray:
         """Where the gradient is: memory of zeros where nobody asked for it yet, as if it had always been there."""

@@ -64,6 +64,7 @@ def compile_flow(
     batch: the size of a batch that may become another one, see ``compile_for_every_size``.
     """
     flow = flow if isinstance(flow, Flow) else straight(flow)
+    flow = flow if machine.writes_updates else flow.with_all_updates()
     optimized = [
         optimize(block.graph, machine.vector_bytes, check, _prefix(number), batch)
         for number, block in enumerate(flow.blocks)

@@ -3,8 +3,8 @@
 NOTE [flows]
 A block computes its outputs from arguments, parameters and registers. Then it stores the first of them into
 registers, all at once, and either ends the call (the other outputs are the results, and behind them *updates*: the
-new values of leaves that the call writes to) or decides: its last output, one bool, says which block is next. A loop
-is a way back to an earlier decision, its carried values are registers. A successor that no call has taken yet is
+new values of leaves that the call writes to on this way) or decides: its last output, one bool, says which block is next.
+A loop is a way back to an earlier decision, its carried values are registers. A successor that no call has taken yet is
 unknown (None): there the call is given back to Python, which runs it from the start and records the new path.
 
 NOTE [stacks]
@@ -24,7 +24,7 @@ from typing import Generic, TypeVar
 
 import numpy
 
-from blockfuse.ir.graph import Graph, Node, evaluate
+from blockfuse.ir.graph import Graph, Node, evaluate, graph_of
 
 Value = TypeVar("Value")
 Successors = tuple[int | None, int | None]  # when the decision is true, when it is false
@@ -64,8 +64,20 @@ class Flow:
 
     @property
     def updates(self) -> tuple[Node, ...]:
-        """The leaves that a call writes to, the same on all ways."""
-        return next((b.updates for b in self.blocks if b.successors is None), ())
+        """The leaves that a call writes to on some way."""
+        return tuple(dict.fromkeys(leaf for block in self.blocks for leaf in block.updates))
+
+    def with_all_updates(self) -> Flow:
+        """Every way gives values for all leaves that some way writes to: those that they hold, where it does not."""
+        return replace(self, blocks=tuple(map(self._with_all_updates, self.blocks)))
+
+    def _with_all_updates(self, block: Block) -> Block:
+        if block.successors is not None or block.updates == self.updates:
+            return block
+        count = len(block.graph.outputs) - len(block.updates)
+        new = dict(zip(block.updates, block.graph.outputs[count:], strict=True))
+        outputs = (*block.graph.outputs[:count], *(new.get(leaf, leaf) for leaf in self.updates))
+        return replace(block, graph=graph_of(block.graph.inputs, outputs), updates=self.updates)
 
     def map(self, change: Callable[[Graph], Graph]) -> Flow:
         """The flow with every graph changed."""
@@ -122,7 +134,8 @@ def straight(graph: Graph) -> Flow:
 
 
 def walk(flow: Flow, values: list[numpy.ndarray]) -> list[numpy.ndarray] | None:
-    """The results by the NumPy meaning of every node, or None where the flow is unknown."""
+    """Results and updates by the NumPy meaning of every node, or None where the flow is unknown."""
+    flow = flow.with_all_updates()
     known: dict[Node, numpy.ndarray] = dict(zip(flow.inputs, values, strict=True))
     stacks = Stacks[numpy.ndarray](flow.room)
     number: int | None = 0

@@ -53,7 +53,7 @@ class Interpreter(Protocol):
         """The call asks for state of ``holder`` that no attribute shows. text: what it is, for people."""
 
     def settles(self, holder: Any) -> None:
-        """The call sets that state: what it asks for from now on is its own doing."""
+        """The call is about to set that state: what it asks for from now on is its own doing."""
 
     def visit(self, block: Any) -> None:
         """The ``forward`` of ``block`` is about to run."""

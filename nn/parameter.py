@@ -306,8 +306,7 @@ class Parameter(Held):
         """The gradient was used: until ``backward`` writes another one it is stale."""
         variable = history.variable_of(self.data())
         if variable is not None:
-            variable.fresh = False
-            interpreter.current().settles(variable)
+            variable.set_fresh(False)
 
     # -- devices: labels -------------------------------------------------------------------------------------
 

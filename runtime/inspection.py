@@ -111,7 +111,7 @@ def _guards_text(program: Program) -> str:
     state = program.state
     given = [i for i in program.flow.inputs if i.operator is argument]
     compared = [f"  {fact.text} is {_short(fact.value)}" for fact in state.items]
-    compared += [f"  {fact.text}" for fact in state.others]
+    compared += [f"  {fact.text}" for fact in (*state.others, *state.settings)]
     lines = ["checked natively at each call:"]
     lines += [f"  {i.attrs['name']}: {i.type}, C-contiguous" for i in given]
     lines += ["  the arguments are no more than these, and nobody records gradients or trains"]

@@ -48,7 +48,7 @@ class Confirmation:
         if len(drawn) < len(self._recording.draws):
             raise TraceError("it writes over the random numbers that it drew")
         updates = zip(self._recording.updates, self._recording.before, strict=True)
-        before = {update.origin.key: held for update, held in updates}
+        before = {origin.key: held for origin, held in updates}
         leaves = [ndarray(before.get(origin.key, origin.array())) for origin in halves.origins.values()]
         return applied(halves.forward, [*self._given, *leaves], drawn)
 

@@ -186,6 +186,7 @@ class Trace:
 
 def traced(flow: Flow, values: list[numpy.ndarray]) -> Trace:
     """The call with these arguments, parameters and captured arrays."""
+    flow = flow.with_all_updates()
     trace = Trace(inputs=list(flow.inputs), values=dict(zip(flow.inputs, values, strict=True)))
     now: dict[Node, Node] = {i: i for i in flow.inputs}
     stacks = Stacks[Node](flow.room)

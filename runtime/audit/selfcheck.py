@@ -53,7 +53,7 @@ class SelfCheck:
     def prove(self, program: Program, recording: Recording, arguments: Arguments) -> None:
         """Hold a new program against the recording it was made from; raises CheckError if they differ."""
         stream = stream_state() if recording.draws else None
-        states = States.of_recording(recording)
+        states = States.of_recording(recording, program.updates.origins)
         repetition = Repetition(self._run, (arguments.args, arguments.kwargs), stream, states)
         wanted = repetition.outcome() if recording.draws else repetition.outcome_of(recording.result)
         version = program.version

@@ -185,6 +185,8 @@ class Learner:
         try:
             self._entry.forget()
             recordings = [*case.recordings, recording]
+            if case.recordings:
+                recording.join(case.recordings[-1])
             program = Program(recordings, backend, call.form, stay_on_device=call.stay_on_device)
             if self._check is not None:
                 self._check.prove(program, recording, call.arguments)

@@ -70,7 +70,7 @@ class Program:
         self.executable = self.backend.load(self.schedule)  # in memory
         origin_of = dict(zip(self._leaves(), self.origins, strict=True))
         written = [origin_of[leaf] for leaf in self.flow.updates]
-        self.updates = Updates(written, [update.fresh for update in self.recording.updates])
+        self.updates = Updates(written)
         self._results = len(self.schedule_results()) - (0 if self.schedule.updates else len(self.updates))
         self.entry = self._telling_entry()  # of arrays only; None where calls go through Python
         self.bound: list[numpy.ndarray] = []  # the values behind the parameters of the schedule

@@ -16,10 +16,9 @@ from typing import Any
 import numpy
 
 from blockfuse.array import stamps
-from blockfuse.array.history import Variable
 from blockfuse.array.ndarray import ndarray
 from blockfuse.codegen.validity import Validity
-from blockfuse.tracer.flow.origins import Origin
+from blockfuse.tracer.flow.origins import Origin, Place
 from blockfuse.tracer.recording.record import Recording
 from blockfuse.tracer.recording.recorder import Recorder
 from blockfuse.tracer.state.changes import Changes
@@ -36,39 +35,34 @@ class Updated:
 class Updates:
     """The arrays that a program writes to, in the order of ``Flow.updates``."""
 
-    def __init__(self, origins: Sequence[Origin], fresh: Sequence[bool]) -> None:
-        """fresh: of each gradient, whether it still waits for somebody to use it when a call ends."""
-        self._origins, self._fresh = origins, fresh
+    def __init__(self, origins: Sequence[Origin]) -> None:
+        self.origins = origins
         self._bound: list[numpy.ndarray] = []
+        self._seen: list[numpy.ndarray] = []  # of these, what others than us may look at: no flags
         self._told: list[stamps.Watchers] = []
-        self._gradients: list[tuple[Variable, bool]] = []
 
     def __len__(self) -> int:
-        return len(self._origins)
+        return len(self.origins)
 
     def arrays(self) -> list[numpy.ndarray]:
         """The memory as it is now."""
-        return [origin.array() for origin in self._origins]
+        return [origin.array() for origin in self.origins]
 
     def bind(self) -> None:
         """Write into the memory as it is now, from now on."""
         self._bound = self.arrays()
-        self._told = list(map(stamps.watchers_of, self._bound))
-        self._gradients = [
-            (variable, fresh)
-            for origin, fresh in zip(self._origins, self._fresh, strict=True)
-            if (variable := origin.variable()) is not None
-        ]
+        pairs = zip(self.origins, self._bound, strict=True)
+        self._seen = [array for origin, array in pairs if origin.place is not Place.FLAG]
+        self._told = list(map(stamps.watchers_of, self._seen))
 
     def reach(self, arguments: Sequence[ndarray]) -> bool:
         """Whether an argument lies in memory that is written: what Python reads of it changes in the middle of the call."""
-        pairs = product(arguments, self._bound)
+        pairs = product(arguments, self._seen)
         return any(numpy.may_share_memory(argument._data, array) for argument, array in pairs)
 
     def write(self, values: Sequence[ndarray]) -> None:
         """All values, or none where Ctrl-C comes before."""
         write(self._bound, [value._data for value in values])
-        self._leave_gradients()
 
     def writing_by(
         self, entry: Callable[..., Any], validity: Validity, count: Callable[[], int]
@@ -81,7 +75,7 @@ class Updates:
         def call(*arguments: Any) -> Any:
             if not validity.holds:  # it will not write, and what it would write may have a history by now
                 return NotImplemented
-            stamps.writing_to(self._bound)
+            stamps.writing_to(self._seen)
             before = count()
             try:
                 result = entry(*arguments)
@@ -90,14 +84,9 @@ class Updates:
                     for watchers in self._told:
                         if watchers.present:
                             watchers.notify()
-                    self._leave_gradients()
             return result
 
         return call
-
-    def _leave_gradients(self) -> None:
-        for variable, fresh in self._gradients:
-            variable.fresh = fresh
 
 
 def write(arrays: Sequence[numpy.ndarray], values: Sequence[numpy.ndarray]) -> None:
@@ -123,10 +112,16 @@ class States:
         self._arrays, self._before, self._changes = arrays, before, changes
 
     @classmethod
-    def of_recording(cls, recording: Recording) -> States:
-        """Those of a recorded call; what is written here is no change since it began."""
-        arrays = [update.origin.array() for update in recording.updates]
-        return cls(arrays, recording.before, recording.changes)
+    def of_recording(cls, recording: Recording, origins: Sequence[Origin] | None = None) -> States:
+        """Those of a recorded call; what is written here is no change since it began.
+
+        origins: more of them, which other calls write to.
+        """
+        known = dict(zip((origin.key for origin in recording.updates), recording.before, strict=True))
+        chosen = recording.updates if origins is None else origins
+        arrays = [origin.array() for origin in chosen]
+        before = [known.get(origin.key, array) for origin, array in zip(chosen, arrays, strict=True)]
+        return cls(arrays, [held.copy() for held in before], recording.changes)
 
     @classmethod
     def now(cls, updates: Updates) -> States:
@@ -171,8 +166,10 @@ def taken_back(recorder: Recorder) -> Iterator[None]:
         raise
     except BaseException:
         if not recorder.problem:
-            pairs = list(recorder.memory.updated.values())
-            write([array._data for array, _ in pairs], [before for _, before in pairs])
+            memory = recorder.memory
+            arrays = [(array._data, before) for array, before in memory.updated.values()]
+            pairs = [*arrays, *((variable.flag, before) for variable, before in memory.flags.values())]
+            write([array for array, _ in pairs], [before for _, before in pairs])
         raise
 
 

@@ -16,6 +16,7 @@ import blockfuse
 from blockfuse import autograd, nn, np, npx
 from blockfuse.array import stamps
 from blockfuse.array.ndarray import ndarray
+from blockfuse.codegen.validity import Validity
 from blockfuse.ir.errors import AuditError, CompilerWarning, GradientError
 from blockfuse.ir.lowering import Pointwise
 from blockfuse.ir.operator import TABLE
@@ -137,7 +138,7 @@ def test_a_compiled_step_trains_as_the_eager_one() -> None:
         numpy.testing.assert_allclose(float(compiled(x, labels)), float(eager(x, labels)), rtol=1e-5)
     assert_close(held_by(*other), held_by(*plain))
     (program,) = programs_of(compiled)
-    assert len(program.updates) == 4 * 3 + 1
+    assert len(program.updates) == 4 * 4 + 1  # weight, gradient, its flag and state of each; a count
     assert "compiled" in compiled.explain()
 
 
@@ -293,10 +294,10 @@ def test_an_interrupt_leaves_all_or_nothing() -> None:
 def test_others_are_told_where_an_interrupt_comes_when_all_is_written() -> None:
     """Between the end of native code and the next instruction of Python nobody knows yet what the call gave."""
     array = np.zeros((2,))
-    written, watcher = Updates([Origin("array", array)], [False]), Told()
+    written, watcher = Updates([Origin("array", array)]), Told()
     written.bind()
     stamps.watch_buffer(array._data, watcher)
-    calls = [0]
+    calls, validity = [0], Validity(numpy.ones(1, numpy.int64))
 
     def entry() -> None:
         calls[0] += 1
@@ -305,10 +306,10 @@ def test_others_are_told_where_an_interrupt_comes_when_all_is_written() -> None:
     def refusing() -> Any:
         return NotImplemented
 
-    assert written.writing_by(refusing, lambda: calls[0])() is NotImplemented
+    assert written.writing_by(refusing, validity, lambda: calls[0])() is NotImplemented
     assert not watcher.told
     with pytest.raises(KeyboardInterrupt):
-        written.writing_by(entry, lambda: calls[0])()
+        written.writing_by(entry, validity, lambda: calls[0])()
     assert watcher.told
 
 
@@ -779,6 +780,26 @@ def test_a_recorded_write_into_what_a_step_writes_is_followed_from_then_on(whole
         with pytest.raises(GradientError, match="written to outside of it"):
             run(x)
     assert_close(found[1], found[0])
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_first_call_of_a_step_is_learnt_or_the_second_where_it_tells_shapes(known: bool) -> None:
+    """What a trainer makes when it is first used is there before."""
+    net = nn.Dense(2, in_units=3) if known else nn.Dense(2)
+    net.initialize()
+    trainer = blockfuse.Trainer(net.collect_params(), "adam", {"learning_rate": 0.1})
+
+    @blockfuse.hybridize
+    def step(x: ndarray) -> None:
+        with autograd.record():
+            loss = (net(x) ** 2).mean()
+        loss.backward()
+        trainer.step(1)
+
+    for _ in range(1 if known else 2):
+        step(np.ones((4, 3)))
+    assert programs_of(step), step.explain()
+    assert trainer.optimizer.num_update == (1 if known else 2)
 
 
 def test_gradients_that_are_stale_in_some_calls_change_nothing_there() -> None:

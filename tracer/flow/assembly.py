@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from blockfuse.ir.builder import node_of
 from blockfuse.ir.errors import TraceError
 from blockfuse.ir.flow import Block, Flow
-from blockfuse.ir.graph import Node, Source, carried, graph_of, leaf, literal
+from blockfuse.ir.graph import Node, Source, captured, carried, graph_of, leaf, literal
 from blockfuse.ir.operators.pointwise import not_equal
 from blockfuse.ir.passes.dedupe import frozen
 from blockfuse.ir.types import tensor
@@ -31,7 +32,7 @@ class End:
     stores: tuple[tuple[Node, Node], ...] = ()  # register, value
     outputs: tuple[Node, ...] = ()
     source: Source | None = None  # of the decision
-    updates: tuple[Node, ...] = ()  # leaves that take the last outputs
+    updates: tuple[tuple[Node, Node], ...] = ()  # leaf, its new value
 
 
 @dataclass
@@ -51,8 +52,9 @@ class Growing:
 class Assembly:
     """The blocks of all paths."""
 
-    def __init__(self, arguments: tuple[Node, ...], knowledge: Knowledge) -> None:
-        self.arguments, self.knowledge = arguments, knowledge
+    def __init__(self, arguments: tuple[Node, ...], knowledge: Knowledge, varying: Set[Hashable]) -> None:
+        """varying: keys of the origins that some path reads at every call."""
+        self.arguments, self.knowledge, self._varying = arguments, knowledge, varying
         self.blocks: dict[int, Growing] = {}
         self.agrees = True  # all paths compute the same in the blocks that they share
         self.origins: dict[Node, Origin] = {}
@@ -66,7 +68,7 @@ class Assembly:
             int, Node
         ] = {}  # position -> the stack that says from which block it was reached
         self._registers: dict[tuple[int, int], Node] = {}
-        self._leaves: dict[tuple[int, bool], Node] = {}  # key of an origin -> its leaf
+        self._leaves: dict[Hashable, Node] = {}  # key of an origin -> its leaf
         self._constants: dict[Any, Node] = {}  # bits -> the one node with them
         self._interned: dict[Node, Node] = {}  # any constant -> the one with its bits
 
@@ -78,7 +80,8 @@ class Assembly:
             name, repeats = origin.name, 1
             while name in names:
                 name, repeats = f"{origin.name}.{repeats}", repeats + 1
-            known = self._leaves[origin.key] = leaf(node.operator, name, node.type)
+            operator = captured if origin.key in self._varying else node.operator
+            known = self._leaves[origin.key] = leaf(operator, name, node.type)
             self.origins[known] = origin
         return known
 
@@ -145,8 +148,6 @@ class Assembly:
         ]
         if len(set(ends)) > 1:
             raise TraceError("the results of some paths have other types than those of others")
-        if len({b.end.updates for b in self.blocks.values() if b.end and b.end.position is None}) > 1:
-            raise TraceError("some paths write to other arrays than others do")
         order = self._order()
         numbers = {block: n for n, block in enumerate(order)}
         read = self._read()
@@ -237,7 +238,8 @@ class Assembly:
     def _outputs(self, name: int, read: set[Node]) -> tuple[Node, ...]:
         block, end = self.blocks[name], self.blocks[name].end
         assert end is not None
-        last = end.outputs if end.predicate is None else (_truth(end.predicate),)
+        returned = (*end.outputs, *(value for _, value in end.updates))
+        last = returned if end.predicate is None else (_truth(end.predicate),)
         return (*self._stores(block, read).values(), *self._pushes(name, read).values(), *last)
 
     def _block(self, name: int, numbers: dict[int, int], read: set[Node]) -> Block:
@@ -248,7 +250,7 @@ class Assembly:
         assert block.end is not None
         stores, pops = tuple(self._stores(block, read)), self._pops(block, read)
         if block.end.position is None:
-            return Block(graph, stores, pops=pops, updates=block.end.updates)
+            return Block(graph, stores, pops=pops, updates=tuple(leaf for leaf, _ in block.end.updates))
         no, yes = (None if b is None else numbers[b] for b in self._successors(name))
         return Block(graph, stores, tuple(self._pushes(name, read)), pops, (yes, no))
 

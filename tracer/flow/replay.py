@@ -30,7 +30,7 @@ from typing import Any
 from blockfuse.ir.builder import node_of
 from blockfuse.ir.errors import TraceError
 from blockfuse.ir.flow import Flow
-from blockfuse.ir.graph import Node, Source, constant, literal
+from blockfuse.ir.graph import Node, Source, captured, constant, literal
 from blockfuse.ir.lowering import Movement
 from blockfuse.ir.operators.pointwise import equal
 from blockfuse.ir.passes.dedupe import frozen
@@ -66,9 +66,11 @@ def flow_of(paths: list[Path]) -> tuple[Flow, list[Origin], list[str]]:
 
 
 def _put_together(paths: list[Path], knowledge: Knowledge) -> tuple[Flow, list[Origin], list[str]]:
+    leaves = [(leaf, origin) for path in paths for leaf, origin in path.origins.items()]
+    varying = {origin.key for leaf, origin in leaves if leaf.operator is captured}
     for _ in range(_MAX_REPLAYS):
         knowledge.grew = False
-        assembly = Assembly(paths[0].arguments, knowledge)
+        assembly = Assembly(paths[0].arguments, knowledge, varying)
         try:
             for path in paths:
                 Replay(assembly, path).run()
@@ -139,8 +141,10 @@ class Replay:
         self._compute(self.path.sequence[start:])
         for output in self.path.outputs:
             self._own(output)
-        outputs = tuple(self._read(o) for o in self.path.outputs)
-        self._end(End(None, outputs=outputs, updates=tuple(self._read(u) for u in self.path.updates)))
+        outputs, leaves = (tuple(map(self._read, nodes)) for nodes in (self.path.outputs, self.path.updates))
+        count = len(outputs) - len(leaves)
+        updates = tuple(zip(leaves, outputs[count:], strict=True))
+        self._end(End(None, outputs=outputs[:count], updates=updates))
         self.assembly.longest = max(self.assembly.longest, *Counter(self.trail.blocks).values())
 
     # -- blocks ----------------------------------------------------------------------------------------------

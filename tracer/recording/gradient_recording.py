@@ -24,7 +24,7 @@ from blockfuse.ir import interpreter
 from blockfuse.ir.errors import TraceError
 from blockfuse.ir.graph import Graph, Node, graph_of, leaf
 from blockfuse.ir.operators.movement import stop_gradient
-from blockfuse.tracer.flow.origins import Origin
+from blockfuse.tracer.flow.origins import Origin, Place
 from blockfuse.tracer.flow.path import Path
 from blockfuse.tracer.recording.recorder import Recorder
 
@@ -183,7 +183,7 @@ def _resolved(path: Path) -> dict[Node, Node]:
 
 
 def _refuse_leaves(origins: dict[Node, Origin], followed: frozenset[Node]) -> None:
-    if any(origin.is_gradient for origin in origins.values()):
+    if any(origin.place is not Place.VALUE for origin in origins.values()):
         raise TraceError("it reads gradients of parameters")
     if not followed <= origins.keys():
         raise TraceError("it follows gradients to arrays that it writes, or has made of numbers")

@@ -8,8 +8,8 @@ or a global) or was made from Python values during the call. It becomes a provis
 NOTE [updates]
 A write to an array that the call made becomes a new value of it. So does one to a parameter, to its gradient, or to an array
 that an attribute holds: the value at the end of the call is an *update*, which a program computes like a result and writes
-into the array when everything is computed. Other arrays in written memory have other values from then on, which nobody
-follows: they must not be used again.
+into the array when everything is computed. So are the flags that say whether a gradient is new. Other arrays in written
+memory have other values from then on, which nobody follows: they must not be used again.
 
 NOTE [NumPy's memory]
 Nobody sees writes to memory that NumPy may reach, so what was read there must still be there, at each use and at the end.
@@ -23,6 +23,7 @@ from typing import Any
 import numpy
 
 from blockfuse.array import stamps
+from blockfuse.array.history import Variable
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.graph import Node, captured, leaf
 from blockfuse.ir.types import type_of
@@ -41,6 +42,9 @@ class Memory:
         self._nodes: dict[int, Node] = {}  # id of an array -> its value now
         self._arrays: list[Any] = []  # keeps those ids good
         self.updated: dict[int, tuple[ndarray, numpy.ndarray]] = {}  # id of an array -> itself, what it held
+        self.flags: dict[
+            int, tuple[Variable, numpy.ndarray]
+        ] = {}  # id -> what has a flag that is set, what it held
         self._inside: dict[int, list[int]] = {}  # id of a buffer's owner -> ids of the arrays that lie in it
         self._outdated: set[int] = set()  # ids of arrays whose memory was written to by way of another one
         # id of an array that NumPy reaches -> what it held first
@@ -108,6 +112,10 @@ class Memory:
             return False
         self.updated[id(array)] = array, data.copy()
         return True
+
+    def settle(self, variable: Variable) -> None:
+        """Its flag is about to be set, which is an update, too."""
+        self.flags.setdefault(id(variable), (variable, variable.flag.copy()))
 
     def updated_leaves(self) -> tuple[Node, ...]:
         """The provisional leaves of updated arrays, in the order of the first writes."""

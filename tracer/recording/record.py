@@ -16,8 +16,9 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.array.pytree import Structure, Unstructured, containers, flatten_result
 from blockfuse.ir import interpreter
 from blockfuse.ir.graph import Node, Source, captured, leaf, literal, ordered, parameter
+from blockfuse.ir.types import tensor
 from blockfuse.tracer.certificate.witness import Witness
-from blockfuse.tracer.flow.origins import Origin
+from blockfuse.tracer.flow.origins import Origin, Place
 from blockfuse.tracer.flow.path import Path
 from blockfuse.tracer.recording.recorder import Recorder
 from blockfuse.tracer.state.changes import Changes
@@ -28,14 +29,6 @@ from blockfuse.tracer.state.visits import state_of
 
 _CHANGED = frozenset({"sys.gettrace", "sys.getprofile", "gc.isenabled"})  # they tell of a recording
 Code = tuple[types.CodeType, dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Update:
-    """An array that was there before the call, and that the call wrote to; see NOTE [updates]."""
-
-    origin: Origin
-    fresh: bool  # of a gradient: nobody has used it when the call ends
 
 
 @dataclass
@@ -51,7 +44,7 @@ class Recording:
     structure: Structure | None = None  # of the result
     statics: list[Any] = field(default_factory=list)  # what the result holds besides arrays
     state: State | None = None  # before the call
-    updates: list[Update] = field(default_factory=list)  # what the path computes behind its results
+    updates: list[Origin] = field(default_factory=list)  # what the path computes behind its results
     draws: list[Node] = field(default_factory=list)  # random nodes, in the order in which they drew
     watched: list[Any] = field(default_factory=list)  # blocks and parameters that tell when they change
     follows: bool = False  # gradients, so that they must not go elsewhere; NOTE [who asks for gradients]
@@ -62,6 +55,14 @@ class Recording:
     failure: Exception | None = None  # of ours, while it was recorded
     changes: Changes | None = None  # since the call began
     before: list[numpy.ndarray] = field(default_factory=list)  # what updated arrays held when it began
+
+    def join(self, other: Recording) -> None:
+        """Rest also on what a recording of another way rests on: one program is made of both."""
+        assert self.state is not None
+        assert other.state is not None
+        self.state.join(other.state)
+        self.watched = _unique([*self.watched, *other.watched])
+        self.follows = self.follows or other.follows
 
     def release(self) -> None:
         """The call is answered: what only it needed goes."""
@@ -92,6 +93,7 @@ def record(
     if asked:
         return Recording(call(), f"forward can ask {asked[0]}, which would tell of the recording")
     witness = Witness(recorder.induction.enter, state)
+    waiting = [value for value in state.watched if getattr(value, "_data", value) is None]
     recorder.outermost = sys._getframe()
     recorder.memory.known |= state.known.keys()
     with modes.unusual(), interpreter.interpreting(recorder):
@@ -103,6 +105,7 @@ def record(
             recorder.outermost = None  # this frame, which holds the recorder and all that the call met
     recording = Recording(
         result,
+        again=any(parameter._data is not None for parameter in waiting),  # and has its first value now
         state=state,
         code=code,
         watched=_unique([*state.watched, *recorder.visited]),
@@ -122,12 +125,12 @@ def _judge(recording: Recording, recorder: Recorder, witness: Witness) -> None:
     state, code = recording.state, recording.code
     assert state is not None
     recorder.memory.check_contents()
-    state.add_settings(Setting(ask, answer, text) for (ask, text), answer in witness.questions.values())
-    state.add_settings(recorder.questions)
+    state.settings += (Setting(ask, answer, text) for (ask, text), answer in witness.questions.values())
+    state.settings += recorder.questions
     new = [(c, g) for c, g in witness.functions.items() if c not in state.codes]
     effects = witness.problem or _changed(state)
     recording.effects = bool(effects)
-    recording.raised, recording.again = recorder.raised, recorder.interrupted
+    recording.raised, recording.again = recorder.raised, recording.again or recorder.interrupted
     recording.problem = recorder.problem or effects or _unseen(state)
     if not recording.problem and _reachable(recorder.given, recording):
         recording.problem = "an argument is an array that forward can reach without it"
@@ -186,7 +189,9 @@ def _finish(recording: Recording, recorder: Recorder, result: Any) -> None:
         return
     written = [array for array, _ in recorder.memory.updated.values()]
     outputs = tuple(recorder.memory.node_of(a) for a in (*arrays, *(recorder.pulled or ()), *written))
-    leaves, origins = _resolved(recording, recorder)
+    parameters = _parameters(recording.watched)
+    leaves, origins = _resolved(recording, recorder, parameters)
+    flags = _flags(recording, recorder, parameters, leaves, origins)
     recording.draws = recorder.draws
     recording.problem = (
         str(recording.problem)
@@ -202,10 +207,10 @@ def _finish(recording: Recording, recorder: Recorder, result: Any) -> None:
         tuple(recorder.sequence),
         frozenset(recorder.induction_nodes),
         tuple(recorder.events),
-        outputs,
+        (*outputs, *flags.values()),
         leaves,
         origins,
-        recorder.memory.updated_leaves(),
+        (*recorder.memory.updated_leaves(), *flags),
         recorder.obstacle,
     )
 
@@ -237,7 +242,7 @@ def _asking(recording: Recording, recorder: Recorder, origins: dict[Node, Origin
     holders = [origin.holder for origin in origins.values()]
     parameters = [value for value in recording.watched if hasattr(value, "grad_req")]
     asked = Asked(parameters, [h for h in holders if isinstance(h, ndarray)])
-    recording.state.watched_others.append(asked)
+    recording.state.asked.append(asked)
     return "" if asked.holds() else "gradients go to an array that no parameter holds"
 
 
@@ -271,11 +276,12 @@ def _sharing(arrays: list[ndarray], recorder: Recorder) -> str:
     return "two results share memory" if len(set(owners)) < len(owners) else ""
 
 
-def _resolved(recording: Recording, recorder: Recorder) -> tuple[dict[Node, Node], dict[Node, Origin]]:
+def _resolved(
+    recording: Recording, recorder: Recorder, parameters: dict[int, Origin]
+) -> tuple[dict[Node, Node], dict[Node, Origin]]:
     """Provisional leaf -> parameter, captured array or constant. See NOTE [which arrays are what]."""
     assert recording.state is not None
     memory, held = recorder.memory, recording.state.arrays
-    parameters = _parameters(recording.watched)
     buffers = {id(stamps.owner_of(a)) for a in held.values() if isinstance(a, numpy.ndarray)}
     leaves: dict[Node, Node] = {}
     origins: dict[Node, Origin] = {}
@@ -285,9 +291,8 @@ def _resolved(recording: Recording, recorder: Recorder) -> tuple[dict[Node, Node
         origin, kind = Origin(f"captured{len(origins)}", array), captured
         if id(array) in parameters or (isinstance(array, ndarray) and id(array) in held):
             origin = parameters.get(id(array)) or origin
-            changes = (
-                id(array) in memory.updated or origin.is_gradient
-            )  # at every call, of a gradient by backward
+            # at every call; a gradient is written by backward
+            changes = id(array) in memory.updated or origin.place is not Place.VALUE
             if not (stamps.is_exposed(data) or changes):
                 kind = parameter
         elif id(stamps.owner_of(data)) not in buffers:
@@ -305,18 +310,35 @@ def _resolved(recording: Recording, recorder: Recorder) -> tuple[dict[Node, Node
         leaves[provisional] = leaf(kind, origin.name, provisional.type)
         origins[leaves[provisional]] = origin
     updated = [i for i in memory.updated if i in found]
-    recording.updates = [Update(found[i], _is_fresh(found[i])) for i in updated]
+    recording.updates = [found[i] for i in updated]
     recording.before = [memory.updated[i][1] for i in updated]
     return leaves, origins
 
 
-def _is_fresh(origin: Origin) -> bool:
-    variable = variable_of(origin.holder._data) if origin.is_gradient else None
-    return variable is not None and variable.fresh
+def _flags(
+    recording: Recording,
+    recorder: Recorder,
+    parameters: dict[int, Origin],
+    leaves: dict[Node, Node],
+    origins: dict[Node, Origin],
+) -> dict[Node, Node]:
+    """Provisional leaf of a flag -> what it holds when the call is over. Adds the leaves to the others."""
+    flags: dict[Node, Node] = {}
+    for variable, before in recorder.memory.flags.values():
+        origin = parameters.get(id(variable))
+        if origin is None:
+            recording.problem = recording.problem or "gradients go to an array that no parameter holds"
+            continue
+        provisional, known = (leaf(captured, origin.name, tensor((), "bool")) for _ in range(2))
+        leaves[provisional], origins[known] = known, origin
+        flags[provisional] = literal(variable.flag)
+        recording.updates.append(origin)
+        recording.before.append(before)
+    return flags
 
 
 def _parameters(watched: list[Any]) -> dict[int, Origin]:
-    """Id of an array -> its parameter, under the longest name by which the net knows it."""
+    """Id of an array, or of the variable of one -> its parameter, under the longest name by which the net knows it."""
     found: dict[int, Origin] = {}
     for value in watched:
         walk = getattr(value, "_walk", None)  # a block; otherwise a parameter
@@ -326,6 +348,8 @@ def _parameters(watched: list[Any]) -> dict[int, Origin]:
             if isinstance(data, ndarray) and len(name) > len(found.get(id(data), Origin("", None)).name):
                 found[id(data)] = Origin(name, one)
                 variable = variable_of(data)
+                if variable is not None:
+                    found[id(variable)] = Origin(f"{name}.fresh", one, Place.FLAG)
                 if variable is not None and variable.grad is not None:
-                    found[id(variable.grad)] = Origin(f"{name}.grad", one, is_gradient=True)
+                    found[id(variable.grad)] = Origin(f"{name}.grad", one, Place.GRADIENT)
     return found

@@ -264,7 +264,9 @@ class Recorder(Eager):
             self.questions.append(Setting(ask, ask(), text))
 
     def settles(self, holder: Any) -> None:
-        self.settled[id(holder)] = holder
+        if self._is_recording():
+            self.settled[id(holder)] = holder
+            self.memory.settle(holder)
 
     def visit(self, block: Any) -> None:
         self.visited.append(block)

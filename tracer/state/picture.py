@@ -12,7 +12,6 @@ seen (an iterator, a file, a deque) makes the call run eagerly.
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +35,8 @@ class State:
     watched_items: list[Item] = field(default_factory=list)  # only after a watcher was told
     others: list[Fact] = field(default_factory=list)  # about more than one item; before every call
     watched_others: list[Fact] = field(default_factory=list)  # after a watcher was told
+    settings: list[Fact] = field(default_factory=list)  # that the call asked for; before every call
+    asked: list[Fact] = field(default_factory=list)  # who wants gradients; after a watcher was told
     arrays: dict[int, Any] = field(default_factory=dict)  # id -> array (ours or NumPy's) that the state holds
     watched: list[Any] = field(default_factory=list)  # blocks and parameters
     codes: set[types.CodeType] = field(default_factory=set)  # of every function that was reached
@@ -55,16 +56,19 @@ class State:
             and not is_of_library(kind)
         )
 
-    def add_settings(self, settings: Iterable[Fact]) -> None:
-        """What the call asked while it ran."""
-        self.others += settings
+    def join(self, other: State) -> None:
+        """Rest also on what ``other`` saw a call ask on another way; what code can reach is the same on all ways."""
+        known = {fact.text for fact in self.settings}
+        self.settings += [fact for fact in other.settings if fact.text not in known]
+        self.asked += other.asked
 
     @property
     def unreported(self) -> tuple[Fact, ...]:
         """What no watcher tells of."""
-        return (*self.items, *self.others)
+        return (*self.items, *self.others, *self.settings)
 
     def change(self) -> str:
         """What has changed first, or an empty text."""
-        everything = (*self.items, *self.watched_items, *self.others, *self.watched_others)
+        reported = (*self.watched_items, *self.watched_others, *self.asked)
+        everything = (*self.unreported, *reported)
         return next((fact.text for fact in everything if not fact.holds()), "")
