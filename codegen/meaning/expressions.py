@@ -88,12 +88,13 @@ def _mixed(low: Any, high: Any) -> Any:
 _DTYPES = ("float32", "float64", *(f"{u}int{bits}" for u in ("", "u") for bits in (8, 16, 32, 64)))
 _OWN = ("sqrt", "floor", "ceil", "trunc", "rint", "exp", "log", "tanh", "abs", "sign", "maximum", "minimum")
 _LIBRARY = ("hypot", "exp2", "expm1", "cbrt", "log2", "log10", "log1p", "sin", "cos", "tan", "sinh", "cosh")
+_DIVIDING = ("floor_divide", "remainder", "fmod", "left_shift", "right_shift", "signbit")
 _ARC = ("sin", "cos", "tan", "tan2", "sinh", "cosh", "tanh")
 
 # name in an expression -> what it means
 FUNCTIONS: dict[str, Any] = {
     **{name: partial(_converted, numpy.dtype(name)) for name in _DTYPES},
-    **{name: getattr(numpy, name) for name in (*_OWN, *_LIBRARY)},
+    **{name: getattr(numpy, name) for name in (*_OWN, *_LIBRARY, *_DIVIDING)},
     **{f"a{name}": getattr(numpy, f"arc{name}") for name in _ARC},
     "inf": math.inf,
     "nan": math.nan,

@@ -37,6 +37,14 @@ from blockfuse.codegen.values.basic import (
     trunc,
     truth,
 )
+from blockfuse.codegen.values.division import (
+    floor_divide,
+    fmod,
+    left_shift,
+    remainder,
+    right_shift,
+    signbit,
+)
 from blockfuse.codegen.values.exponential import exp, expm1, log
 from blockfuse.codegen.values.value import Value
 
@@ -52,6 +60,7 @@ FUNCTIONS: dict[str, Callable[..., Value]] = {
     **{f.__name__: f for f in (select, truth, negated, maximum, minimum, relu, sign, literal, one, infinity)},
     **{f.__name__: f for f in (fold_add, fold_multiply, fold_maximum, fold_minimum)},
     **{f.__name__: f for f in (high_product, mixed)},
+    **{f.__name__: f for f in (floor_divide, remainder, fmod, left_shift, right_shift, signbit)},
     **{f.__name__: f for f in (exp, expm1, log, tanh, sigmoid, softplus, erf, multiply_add)},
     "sqrt": sqrt,
     "floor": floor,
@@ -64,7 +73,10 @@ FUNCTIONS: dict[str, Callable[..., Value]] = {
 ARITY = dict.fromkeys(FUNCTIONS, 1) | {
     **dict.fromkeys(("pow", "hypot", "atan2", "maximum", "minimum", "literal"), 2),
     **dict.fromkeys(("high_product", "mixed"), 2),
+    **dict.fromkeys(("floor_divide", "remainder", "fmod", "left_shift", "right_shift"), 2),
     **dict.fromkeys(("fold_add", "fold_multiply", "fold_maximum", "fold_minimum"), 2),
     **dict.fromkeys(("select", "multiply_add"), 3),
 }
-BOOLEAN = frozenset({"truth", "negated"})  # functions with a bool as result, whatever their operand
+BOOLEAN = frozenset(
+    {"truth", "negated", "signbit"}
+)  # functions with a bool as result, whatever their operand

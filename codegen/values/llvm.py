@@ -119,6 +119,11 @@ class Value:
         upper = self.builder.lshr(product, ir.Constant(wide, self.bits))
         return self.new(self.builder.trunc(upper, self.element))
 
+    def quotient(self, other: Any) -> Self:
+        """Of two integers, towards zero."""
+        divide = self.builder.sdiv if self.signed else self.builder.udiv
+        return self.new(divide(self.ir, self.with_(other).ir))
+
     def __lshift__(self, other: Any) -> Self:
         return self.new(self.builder.shl(self.ir, self.with_(other).ir))
 

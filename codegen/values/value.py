@@ -11,6 +11,8 @@ class Value(Protocol):
     @property
     def is_float(self) -> bool: ...
     @property
+    def signed(self) -> bool: ...  # of an integer
+    @property
     def bits(self) -> int: ...
     @property
     def element(self) -> Any: ...  # its dtype, as the backend names it
@@ -22,6 +24,7 @@ class Value(Protocol):
     def bitcast(self, element: Any) -> Value: ...
     def chosen(self, x: Any, y: Any) -> Value: ...  # of a bool: x where it is true
     def high_product(self, other: Any) -> Value: ...  # of unsigned integers: the upper half
+    def quotient(self, other: Any) -> Value: ...  # of integers, towards zero; traps where C's does
     def call(self, name: str, *others: Any) -> Value: ...  # a function that the backend has itself
 
     def __neg__(self) -> Value: ...

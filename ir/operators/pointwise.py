@@ -151,19 +151,27 @@ reciprocal = ufunc(
     cost=6,
     low=0.5,
 )
-absolute = ufunc(numpy.absolute, "abs({0})", lambda g, out, x: (g * sign(x),), kinds="f", low=0.5)
+absolute = ufunc(numpy.absolute, "abs({0})", lambda g, out, x: (g * sign(x),), kinds="fiu", low=0.5)
 fabs = ufunc(numpy.fabs, "abs({0})", lambda g, out, x: (g * sign(x),), kinds="f", low=0.5)
-sign: Operator = ufunc(numpy.sign, "sign({0})", FLAT, kinds="f")
-floor_divide: Operator = ufunc(numpy.floor_divide, "floor_divide({0}, {1})", FLAT, kinds="", low=0.5)
+sign: Operator = ufunc(numpy.sign, "sign({0})", FLAT, kinds="fiu")
+floor_divide: Operator = ufunc(
+    numpy.floor_divide, "floor_divide({0}, {1})", FLAT, kinds="fiu", cost=80, low=0.5
+)
 remainder = ufunc(
     numpy.remainder,
     "remainder({0}, {1})",
     lambda g, out, x, y: (g, negative(g * floor_divide(x, y))),
-    kinds="",
+    kinds="fiu",
+    cost=80,
     low=0.5,
 )
 fmod = ufunc(
-    numpy.fmod, "fmod({0}, {1})", lambda g, out, x, y: (g, negative(g * trunc(x / y))), kinds="", low=0.5
+    numpy.fmod,
+    "fmod({0}, {1})",
+    lambda g, out, x, y: (g, negative(g * trunc(x / y))),
+    kinds="fiu",
+    cost=60,
+    low=0.5,
 )
 
 
@@ -233,12 +241,12 @@ bitwise_and = ufunc(numpy.bitwise_and, "({0} & {1})", FLAT, kinds="iub")
 bitwise_or = ufunc(numpy.bitwise_or, "({0} | {1})", FLAT, kinds="iub")
 bitwise_xor = ufunc(numpy.bitwise_xor, "({0} ^ {1})", FLAT, kinds="iub")
 invert = ufunc(numpy.invert, "(~{0})", FLAT, kinds="iu")
-left_shift = ufunc(numpy.left_shift, "", FLAT, kinds="")
-right_shift = ufunc(numpy.right_shift, "", FLAT, kinds="")
+left_shift = ufunc(numpy.left_shift, "left_shift({0}, {1})", FLAT, kinds="iu", cost=4)
+right_shift = ufunc(numpy.right_shift, "right_shift({0}, {1})", FLAT, kinds="iu", cost=4)
 isnan: Operator = ufunc(numpy.isnan, "({0} != {0})", FLAT, kinds="f")
 isinf = ufunc(numpy.isinf, "(abs({0}) == infinity({0}))", FLAT, kinds="f")
 isfinite = ufunc(numpy.isfinite, "(abs({0}) < infinity({0}))", FLAT, kinds="f")
-signbit = ufunc(numpy.signbit, "signbit({0})", FLAT, kinds="")
+signbit = ufunc(numpy.signbit, "signbit({0})", FLAT, kinds="f")
 
 # -- rounding ------------------------------------------------------------------------------------------------
 

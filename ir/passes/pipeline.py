@@ -13,6 +13,7 @@ from blockfuse.ir.passes.expand import expand_composites, expand_draws
 from blockfuse.ir.passes.fold import fold_constants
 from blockfuse.ir.passes.fuse import fuse
 from blockfuse.ir.passes.hoist import hoist
+from blockfuse.ir.passes.powers import multiply_out_powers
 from blockfuse.ir.passes.products import pack_products
 from blockfuse.ir.passes.recompute import recompute
 from blockfuse.ir.passes.runs import split_reductions
@@ -32,6 +33,7 @@ def passes_before_hoisting(vector_bytes: int) -> tuple[tuple[str, Pass], ...]:
         ("expand_draws", expand_draws),
         ("simplify", simplify),
         ("expand_composites", expand_composites),
+        ("multiply_out_powers", multiply_out_powers),
         ("pack_products", partial(pack_products, vector_bytes=vector_bytes)),
         ("split_reductions", split_reductions),
         ("fold_constants", fold_constants),

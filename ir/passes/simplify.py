@@ -18,10 +18,14 @@ from blockfuse.ir.operators.movement import broadcast_to, expand_dims, reshape, 
 from blockfuse.ir.operators.neural import relu
 from blockfuse.ir.operators.pointwise import (
     absolute,
+    add,
     cast,
     divide,
+    logical_and,
     logical_not,
+    logical_or,
     maximum,
+    minimum,
     multiply,
     negative,
     positive,
@@ -155,7 +159,20 @@ def _value_written(whole: Any, value: Any, **_: Any) -> Any:
     return broadcast_to(cast(value, dtype=str(whole.dtype)), shape=whole.shape)
 
 
-PLACEMENTS = (_reshape_of_reshape, _transpose_of_transpose, _nothing_moves, _written_whole)
+def _of_truths(node: Node) -> Node | None:
+    """Arithmetic of bools is logic, for which there are kernels."""
+    same = _LOGIC.get(node.operator)
+    if same is None or any(n.dtype != bool for n in (node, *node.operands)):
+        return None
+    return Node(same, node.operands, {}, node.type, node.source)
+
+
+_LOGIC = {
+    **dict.fromkeys((multiply, minimum), logical_and),
+    **dict.fromkeys((add, maximum), logical_or),
+}
+
+PLACEMENTS = (_reshape_of_reshape, _transpose_of_transpose, _nothing_moves, _written_whole, _of_truths)
 
 _RULES = (
     rule(lambda x: multiply(x, 1), lambda x: x),

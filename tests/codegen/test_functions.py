@@ -7,6 +7,7 @@ import numpy
 import pytest
 from graphs import LEVELS, natively
 
+from blockfuse.codegen.cuda.device.numpy_values import Number
 from blockfuse.codegen.values.functions import FUNCTIONS, ULP
 from blockfuse.ir.lowering import Pointwise, Reduction
 from blockfuse.ir.operator import TABLE, Operator
@@ -160,6 +161,41 @@ def test_pairs_of_special_values_are_those_of_numpy(name: str, dtype: str) -> No
         numpy.testing.assert_array_equal(
             numpy.signbit(found[wanted == 0]), numpy.signbit(wanted[wanted == 0])
         )
+
+
+WHOLE = ["floor_divide", "remainder", "fmod"]
+
+
+@pytest.mark.spread(5)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", WHOLE)
+def test_division_with_a_remainder_has_the_bits_of_numpy(name: str, dtype: str) -> None:
+    rng = numpy.random.default_rng(13)
+    numbers = [edges(dtype), rng.normal(size=60) * 10.0 ** rng.integers(-9, 9, 60), rng.integers(-9, 9, 30)]
+    x, y = (v.ravel() for v in numpy.meshgrid(*[numpy.concatenate(numbers).astype(dtype)] * 2))
+    assert_bits(name, x, y)
+
+
+@pytest.mark.spread(5)
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "int64", "uint64"])
+@pytest.mark.parametrize("name", [*WHOLE, "left_shift", "right_shift"])
+def test_whole_numbers_are_divided_and_shifted_as_by_numpy(name: str, dtype: str) -> None:
+    limits = numpy.iinfo(dtype)
+    edge = [v + n for v in (int(limits.min), int(limits.max), limits.max // 3) for n in (-1, 0, 1)]
+    values = numpy.array([v for v in (*range(-9, 70), *edge) if limits.min <= v <= limits.max], dtype)
+    assert_bits(name, *(v.ravel() for v in numpy.meshgrid(values, values)))
+
+
+def assert_bits(name: str, x: numpy.ndarray, y: numpy.ndarray) -> None:
+    """A kernel, the functions of a device's simulator and NumPy give the same; any nan is as good as another one."""
+    with numpy.errstate(all="ignore"):
+        wanted = TABLE[name].meaning(x, y)
+        for found in (natively(TABLE[name], x, y)[0], FUNCTIONS[name](Number(x), Number(y)).number):
+            numpy.testing.assert_array_equal(found, wanted, strict=True)
+            if wanted.dtype.kind == "f":
+                numpy.testing.assert_array_equal(
+                    numpy.signbit(found)[wanted == 0], numpy.signbit(wanted)[wanted == 0]
+                )
 
 
 @pytest.mark.spread(2)

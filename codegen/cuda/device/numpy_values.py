@@ -28,6 +28,10 @@ class Number:
         return self.element.kind == "f"
 
     @property
+    def signed(self) -> bool:
+        return self.element.kind == "i"
+
+    @property
     def bits(self) -> int:
         return 1 if self.element.kind == "b" else 8 * self.element.itemsize
 
@@ -100,6 +104,12 @@ class Number:
     def high_product(self, other: Number) -> Number:
         return Number(self.element.type(int(self.number) * int(other.number) >> self.bits))
 
+    def quotient(self, other: Any) -> Number:
+        """NumPy's is rounded down."""
+        divisor = self._plain(other)
+        rest = numpy.fmod(self.number, divisor)
+        return Number((self.number - rest) // divisor)
+
     def __lshift__(self, other: Any) -> Number:
         return Number(self.number << self._plain(other))
 
@@ -136,7 +146,7 @@ _ARC = {f"a{name}{h}": getattr(numpy, f"arc{name}{h}") for name in ("sin", "cos"
 
 # name -> the function that a device's library has under it
 LIBRARY: dict[str, Callable[..., Any]] = {
-    **{n: getattr(numpy, n) for n in ("sqrt", "floor", "ceil", "trunc", "rint", "fabs", "copysign")},
+    **{n: getattr(numpy, n) for n in ("sqrt", "floor", "ceil", "trunc", "rint", "fabs", "copysign", "fmod")},
     **{n: getattr(numpy, n) for n in ("exp2", "cbrt", "log2", "log10", "log1p", "hypot")},
     **{n: getattr(numpy, n) for n in ("sin", "cos", "tan", "sinh", "cosh")},
     **_ARC,
