@@ -26,6 +26,7 @@ from blockfuse.ir.lowering import (
     Movement,
     Pointwise,
     Reduction,
+    Scan,
     Scatter,
     Writing,
 )
@@ -82,6 +83,10 @@ def _computed(node: Node, rows_per_item: RowsPerItem, _batch: int) -> int | None
 
 def _folded(node: Node, rows_per_item: RowsPerItem, _batch: int) -> int | None:
     return None if 0 in node.attrs["axis"] else rows_per_item[node.operands[0]]
+
+
+def _along(node: Node, rows_per_item: RowsPerItem, _batch: int) -> int | None:
+    return rows_per_item[node.operands[0]] if node.attrs["axis"] else None
 
 
 def _joined(node: Node, rows_per_item: RowsPerItem, _batch: int) -> int | None:
@@ -183,6 +188,7 @@ _ROWS: dict[type[Lowering], Callable[[Node, RowsPerItem, int], int | None]] = {
     Pointwise: _computed,
     Conversion: _computed,
     Reduction: _folded,
+    Scan: _along,
     Joining: _joined,
     Contraction: _product,
     Writing: _written,

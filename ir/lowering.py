@@ -95,6 +95,13 @@ class Reduction(Lowering):
 
 
 @dataclass(frozen=True)
+class Scan(Lowering):
+    """Each element along an axis joined with all before it, one after the other."""
+
+    combine: str  # as of Reduction
+
+
+@dataclass(frozen=True)
 class Contraction(Lowering):
     """A product summed over a shared axis; the tiles of the backend do it."""
 

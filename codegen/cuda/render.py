@@ -1,7 +1,7 @@
 """Kernels as source for a device: Python that Numba compiles, that its simulator runs, and that a person can read.
 
-Each kind of kernel has its own way to share out the work among threads: maps, transposes, rows, columns, scatters and draws
-below ``source/``, products and chains of them below ``products/``.
+Each kind of kernel has its own way to share out the work among threads: products and chains of them below ``products/``, the
+others below ``source/``.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from blockfuse.codegen.cuda.source.device_source import DeviceSource
 from blockfuse.codegen.cuda.source.draws import draw_source
 from blockfuse.codegen.cuda.source.maps import map_source
 from blockfuse.codegen.cuda.source.rows import rows_source
+from blockfuse.codegen.cuda.source.scans import scan_source
 from blockfuse.codegen.cuda.source.scatters import scatter_source
 from blockfuse.codegen.cuda.source.transposes import transpose_source, transposed_axis
 from blockfuse.codegen.kernels.kernel import Kernel
 from blockfuse.codegen.kernels.loop_kernels import ColumnKernel, DrawKernel, MapKernel, RowKernel
 from blockfuse.codegen.kernels.product_kernels import ChainKernel, ProductKernel
+from blockfuse.codegen.kernels.scan_kernel import ScanKernel
 from blockfuse.codegen.kernels.scatter_kernel import ScatterKernel
 
 THREADS = 256  # in a block
@@ -46,6 +48,7 @@ _SOURCE: dict[type[Kernel], Callable[[Any, int, bool, bool], DeviceSource]] = {
     MapKernel: lambda kernel, threads, wide, alone: _map_source(kernel, threads, wide),
     RowKernel: lambda kernel, threads, wide, alone: rows_source(kernel, threads, wide),
     ColumnKernel: lambda kernel, threads, wide, alone: columns_source(kernel, threads, alone),
+    ScanKernel: lambda kernel, threads, wide, alone: scan_source(kernel, threads),
     ScatterKernel: lambda kernel, threads, wide, alone: scatter_source(kernel, threads),
     DrawKernel: lambda kernel, threads, wide, alone: draw_source(kernel, threads),
     ProductKernel: lambda kernel, threads, wide, alone: render_product(kernel, wide, alone),

@@ -1,7 +1,9 @@
-"""Fused groups as kernels: which kind of loops, and the pointwise ones."""
+"""Nodes as kernels: which kind of loops, and the pointwise ones."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from math import prod
 
 import numpy
@@ -12,6 +14,7 @@ from blockfuse.codegen.kernels.expression import Name
 from blockfuse.codegen.kernels.folds import columns_kernel, rows_kernel
 from blockfuse.codegen.kernels.kernel import Access, Index, Statement
 from blockfuse.codegen.kernels.kernel_call import CopyFirst, KernelCall, names_of_body
+from blockfuse.codegen.kernels.lines import scan_kernel, scans_natively
 from blockfuse.codegen.kernels.loop_kernels import MapKernel
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.kernels.products import product_kernel
@@ -20,12 +23,17 @@ from blockfuse.ir import layout as layouts
 from blockfuse.ir.granularity import row_domain
 from blockfuse.ir.graph import Graph, Node
 from blockfuse.ir.layout import Layout, row_major
-from blockfuse.ir.lowering import Contraction, Drawing, Gather, Pointwise, Reduction
+from blockfuse.ir.lowering import Contraction, Drawing, Gather, Lowering, Pointwise, Reduction, Scan
 from blockfuse.ir.types import TensorType
 
 
 def kernel_of(node: Node, operands: list[Layout], machine: Machine, batch: int = 0) -> KernelCall | CopyFirst:
-    """The kernel of a fused node; or which operand has to be copied first. batch: see ``product_kernel``."""
+    """The kernel of a fused node, or of one that stands alone; or which operand has to be copied first.
+
+    batch: see ``product_kernel``.
+    """
+    if type(node.operator.lowering) in _ALONE:
+        return _ALONE[type(node.operator.lowering)].kernel(node, operands)
     body: Graph = node.attrs["body"]
     kinds = [n.operator.lowering for n in body.nodes]
     if any(isinstance(k, Drawing) for k in kinds):
@@ -41,6 +49,26 @@ def kernel_of(node: Node, operands: list[Layout], machine: Machine, batch: int =
     if domain is not None:
         return rows_kernel(node, body, operands, domain)
     return columns_kernel(node, body, operands, reductions[0])
+
+
+@dataclass(frozen=True)
+class _Alone:
+    """How operators that share no kernel get theirs."""
+
+    computes: Callable[[Node], bool]  # whether there is one for these types
+    kernel: Callable[[Node, list[Layout]], KernelCall | CopyFirst]
+
+
+# class of a lowering -> its kernels
+_ALONE: dict[type[Lowering], _Alone] = {
+    Scan: _Alone(scans_natively, scan_kernel),
+}
+
+
+def has_own_kernel(node: Node) -> bool:
+    """Whether a kernel computes ``node``, which stands in no fused group."""
+    alone = _ALONE.get(type(node.operator.lowering))
+    return alone is not None and alone.computes(node)
 
 
 # -- pointwise -----------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import numpy
 
 from blockfuse.codegen.kernels.kernel import FAULT
 from blockfuse.codegen.kernels.kernel_call import CopyFirst, KernelCall
-from blockfuse.codegen.kernels.lowering import copy_kernel, kernel_of, zero_kernel
+from blockfuse.codegen.kernels.lowering import copy_kernel, has_own_kernel, kernel_of, zero_kernel
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.kernels.scatters import adds_natively, scatter_kernel
 from blockfuse.codegen.scheduling.buffers import planned
@@ -251,6 +251,8 @@ def _scheduled_by(node: Node) -> _Scheduling:
     kind = type(node.operator.lowering)
     if kind is Scatter and adds_natively(node):
         return _Scheduler._scatter
+    if has_own_kernel(node):
+        return _Scheduler._launch
     found = _LOWERED | (_COPYING if _is_movable(node) else {})
     return found.get(kind, _Scheduler._host_call)
 

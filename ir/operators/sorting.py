@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy
 
-from blockfuse.ir.lowering import Host
+from blockfuse.ir.lowering import Host, Scan
 from blockfuse.ir.operator import Example, Operator, row
 from blockfuse.ir.operators.indexing import along_axis
 from blockfuse.ir.operators.movement import flip
@@ -64,7 +64,7 @@ argsort = row(
 cumsum: Operator = row(
     "cumsum",
     numpy.cumsum,
-    Host("scans"),
+    Scan("({acc} + {0})"),
     type_rule=_scan_type,
     gradient=lambda g, out, x, axis: (_summed_from_behind(g, axis),),
     examples=_ONE_AXIS,
@@ -72,7 +72,7 @@ cumsum: Operator = row(
 cumprod: Operator = row(
     "cumprod",
     numpy.cumprod,
-    Host("scans"),
+    Scan("({acc} * {0})"),
     type_rule=_scan_type,
     gradient=_cumprod_gradient,
     examples=_ONE_AXIS,

@@ -23,6 +23,7 @@ from blockfuse.ir.operators import (
     normalization,
     pointwise,
     reductions,
+    sorting,
 )
 
 __all__ = ["golden"]  # the fixture
@@ -93,6 +94,9 @@ KERNELS: dict[str, tuple[Callable[..., Any], dict[str, str]]] = {
         {"x": "float32[32, 10]"},
     ),
     "places_of_maxima": (lambda x: reductions.argmax(x, axis=1), {"x": "float32[32, 10]"}),
+    "running_sums": (lambda x: sorting.cumsum(x, axis=1), {"x": "float32[8, 5]"}),
+    "running_sums_of_a_middle_axis": (lambda x: sorting.cumsum(x, axis=1), {"x": "bool[4, 5, 6]"}),
+    "running_products_of_columns": (lambda x: sorting.cumprod(x, axis=0), {"x": "float32[8, 5]"}),
     "draws": (lambda: drawing.dropout_mask(shape=(1000,), p=0.4, dtype="float32"), {}),
     "copy_of_a_transposed_matrix": (_turned, {"x": "float32[8, 5]"}),
     "concatenate": (

@@ -19,7 +19,16 @@ from blockfuse.codegen.cuda.source.device_source import DeviceSource, Stage
 from blockfuse.ir.graph import Graph
 from blockfuse.ir.lowering import Contraction
 from blockfuse.ir.operator import Operator
-from blockfuse.ir.operators import drawing, indexing, movement, neural, normalization, pointwise, reductions
+from blockfuse.ir.operators import (
+    drawing,
+    indexing,
+    movement,
+    neural,
+    normalization,
+    pointwise,
+    reductions,
+    sorting,
+)
 from blockfuse.ir.stream import STREAM
 
 
@@ -44,6 +53,22 @@ def assert_accurate(function: Callable[..., Any], values: list[numpy.ndarray], *
     ours, theirs = (numpy.abs(v.astype("float64") - wanted).max() for v in (found, plain))
     assert ours <= 2 * theirs + numpy.spacing(numpy.float32(numpy.abs(wanted).max()))
     return program
+
+
+# -- along the lines of an axis ------------------------------------------------------------------------------
+
+
+@given(
+    st.sampled_from(["float32", "float64", "int8", "bool"]),
+    st.lists(st.integers(1, 5), min_size=1, max_size=4),
+    st.data(),
+)
+@settings(max_examples=20)
+def test_kernels_scan_in_the_order_of_numpy(dtype: str, shape: list[int], data: st.DataObject) -> None:
+    axis = data.draw(st.integers(0, len(shape) - 1))
+    scan = data.draw(st.sampled_from([sorting.cumsum, sorting.cumprod]))
+    values = random(tuple(shape), dtype)
+    assert_simulated(lambda x: scan(movement.flip(x, axis=(axis,)), axis=axis), [values], ulp=0)
 
 
 # -- picking by index ----------------------------------------------------------------------------------------

@@ -11,7 +11,16 @@ from blockfuse.codegen.cuda.render import render
 from blockfuse.codegen.cuda.source.device_source import DeviceSource
 from blockfuse.codegen.kernels.kernel import Kernel
 from blockfuse.codegen.scheduling.steps import Launch
-from blockfuse.ir.operators import drawing, indexing, movement, neural, normalization, pointwise, reductions
+from blockfuse.ir.operators import (
+    drawing,
+    indexing,
+    movement,
+    neural,
+    normalization,
+    pointwise,
+    reductions,
+    sorting,
+)
 
 MACHINE = machine((9, 0))
 
@@ -82,6 +91,8 @@ KERNELS: dict[str, Columns] = {
     "layer_norm_of_a_block": _norm(8192),
     "norm_and_activations": (_norm_and_activations, {"x": "float32[64, 1024]"}),
     "places_of_maxima": (lambda x: reductions.argmax(x, axis=1), {"x": "float32[64, 1000]"}),
+    "running_sums": (lambda x: sorting.cumsum(x, axis=1), {"x": "float32[64, 100]"}),
+    "running_sums_of_a_middle_axis": (lambda x: sorting.cumsum(x, axis=1), {"x": "int8[4, 5, 6]"}),
     "draws": (lambda: drawing.dropout_mask(shape=(1000,), p=0.4, dtype="float32"), {}),
     "maximum_of_rows": (lambda x: reductions.max_(x, axis=(1,), keepdims=False), {"x": "int32[4, 60]"}),
     "sum_of_columns": (_total, {"x": "float32[32, 10]"}),

@@ -15,7 +15,7 @@ def head(kernel: Kernel) -> str:
 
 def offset(indices: tuple[str, ...], strides: tuple[int, ...]) -> str:
     """The sum of index times stride, without what is zero."""
-    terms = [i if s == 1 else f"{i} * {s}" for i, s in zip(indices, strides, strict=True) if s]
+    terms = [i if s == 1 else f"{i} * {s}" for i, s in zip(indices, strides, strict=True) if s and i != "0"]
     return " + ".join(terms).replace("+ -", "- ") or "0"
 
 

@@ -10,10 +10,12 @@ from blockfuse.codegen.cpu.source.draws import draw_source
 from blockfuse.codegen.cpu.source.maps import flat_source, map_source
 from blockfuse.codegen.cpu.source.products import product_source
 from blockfuse.codegen.cpu.source.rows import rows_source
+from blockfuse.codegen.cpu.source.scans import scan_source
 from blockfuse.codegen.cpu.source.scatters import scatter_source
 from blockfuse.codegen.kernels.kernel import Kernel
 from blockfuse.codegen.kernels.loop_kernels import ColumnKernel, DrawKernel, FlatKernel, MapKernel, RowKernel
 from blockfuse.codegen.kernels.product_kernels import ProductKernel
+from blockfuse.codegen.kernels.scan_kernel import ScanKernel
 from blockfuse.codegen.kernels.scatter_kernel import ScatterKernel
 
 # class of a kernel -> what writes its source
@@ -22,6 +24,7 @@ _SOURCE: dict[type[Kernel], Callable[[Any], str]] = {
     FlatKernel: flat_source,
     RowKernel: rows_source,
     ColumnKernel: columns_source,
+    ScanKernel: scan_source,
     ScatterKernel: scatter_source,
     DrawKernel: draw_source,
     ProductKernel: product_source,

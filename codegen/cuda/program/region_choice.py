@@ -30,6 +30,7 @@ from blockfuse.codegen.kernels.loop_kernels import (
     RowKernel,
 )
 from blockfuse.codegen.kernels.product_kernels import ChainKernel, ProductKernel
+from blockfuse.codegen.kernels.scan_kernel import ScanKernel
 from blockfuse.codegen.kernels.scatter_kernel import ScatterKernel
 from blockfuse.codegen.scheduling.schedule import BlockSchedule, Schedule
 from blockfuse.codegen.scheduling.steps import HostCall, Launch
@@ -191,6 +192,11 @@ def _of_columns(kernel: ColumnKernel, rows: int) -> float:
     return STEP_NS + walk + _time(rows * prod(kernel.extents), kernel.loads, _length([kernel.body]) + 1)
 
 
+def _of_scan(kernel: ScanKernel, rows: int) -> float:
+    walk = COLUMN_STEP_NS * kernel.extent
+    return STEP_NS + walk + _time(rows * prod(kernel.extents), [kernel.load, kernel.store], 1)
+
+
 def _of_scatter(_kernel: ScatterKernel, _rows: int) -> float:
     return math.inf  # the host must see whether an index is beyond its axis
 
@@ -235,6 +241,7 @@ _NANOSECONDS: dict[type[Kernel], Callable[[Any, int], float]] = {
     FlatKernel: _of_flat,
     RowKernel: _of_rows,
     ColumnKernel: _of_columns,
+    ScanKernel: _of_scan,
     ScatterKernel: _of_scatter,
     DrawKernel: _of_draw,
     ProductKernel: _of_product,

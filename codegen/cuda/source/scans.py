@@ -1,0 +1,54 @@
+"""Scans as device source: a thread walks a line to its end, so the order of additions is that of NumPy."""
+
+from __future__ import annotations
+
+from math import prod
+
+from blockfuse.codegen.cuda.source.addresses import (
+    function,
+    head,
+    looped,
+    max_rows,
+    multiple,
+    offset,
+    read,
+    split,
+    stored,
+    thread_of_grid,
+    unsigned,
+)
+from blockfuse.codegen.cuda.source.device_source import DeviceSource, Stage
+from blockfuse.codegen.kernels.scan_kernel import ScanKernel
+from blockfuse.codegen.kernels.source_lines import text, variable
+
+
+def scan_source(kernel: ScanKernel, threads: int) -> DeviceSource:
+    lines_of_row, types = prod(kernel.inner), kernel.pointers
+    lines = [
+        f"n = {thread_of_grid(threads)}",
+        f"if n >= {multiple('rows', lines_of_row)}:",
+        "    return",
+        *split("n", ["i", *("k" for _ in kernel.inner)], kernel.inner),
+        *_element(kernel, unsigned(0), text(kernel.first)),
+        *looped("step", kernel.extent - 1, _following(kernel)),
+    ]
+    limit = max_rows((kernel.load, kernel.store), kernel.extents)
+    stage = Stage(kernel.name, threads, lines_of_row, threads)
+    return DeviceSource(
+        kernel.name, function(head(kernel.name, types), lines), types, (stage,), max_rows=limit
+    )
+
+
+def _following(kernel: ScanKernel) -> list[str]:
+    return ["j = uint32(uint32(step) + uint32(1))", *_element(kernel, "j", text(kernel.step))]
+
+
+def _element(kernel: ScanKernel, along: str, value: str) -> list[str]:
+    """The next element, ``acc``, and where it is stored."""
+    walk = ("i", along, *("k" for _ in kernel.inner))
+    place = offset(walk, kernel.store.strides)
+    return [
+        f"{variable(kernel.load.name)} = {read(kernel.load, offset(walk, kernel.load.strides))}",
+        f"acc = {value}",
+        f"out[{place}] = {stored('acc', kernel.store.dtype)}",
+    ]
