@@ -42,8 +42,16 @@ from blockfuse.array.functions.normalization import (
     layer_norm,
     rms_norm,
 )
-from blockfuse.array.functions.picking import one_hot, pick, sequence_mask, topk
+from blockfuse.array.functions.picking import (
+    one_hot,
+    pick,
+    sequence_last,
+    sequence_mask,
+    sequence_reverse,
+    topk,
+)
 from blockfuse.array.functions.random import seed
+from blockfuse.array.functions.recurrent import rnn
 from blockfuse.array.functions.reducing import norm
 from blockfuse.array.functions.softmax import (
     log_softmax,
@@ -92,10 +100,13 @@ __all__ = [
     "reset_np",
     "reshape_like",
     "rms_norm",
+    "rnn",
     "save",
     "savez",
     "seed",
+    "sequence_last",
     "sequence_mask",
+    "sequence_reverse",
     "set_np",
     "sigmoid",
     "silu",

@@ -10,10 +10,10 @@ from blockfuse.array.arguments import ArrayLike, checked_dtype, one_axis
 from blockfuse.array.functions.coordinates import positions
 from blockfuse.array.functions.creation import asarray
 from blockfuse.array.functions.selecting import as_index, order, take_along_axis, within
-from blockfuse.array.functions.shaping import expand_dims, reshape, squeeze
+from blockfuse.array.functions.shaping import expand_dims, flip, reshape, squeeze
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.sizes import size_agnostic
-from blockfuse.ir.errors import UsageError
+from blockfuse.ir.errors import ShapeError, UsageError
 from blockfuse.ir.operators import indexing, pointwise
 
 
@@ -78,6 +78,7 @@ def _hits(indices: ndarray, x: ndarray, axis: int) -> ndarray:
     return hit.any(axis=axis + 1).astype(x.dtype)
 
 
+@size_agnostic
 def sequence_mask(
     data: ArrayLike,
     sequence_length: ArrayLike | None = None,
@@ -89,10 +90,68 @@ def sequence_mask(
     x = asarray(data)
     if not use_sequence_length or sequence_length is None:
         return x
-    if axis not in (0, 1):
-        raise UsageError(f"sequences run along axis 0 or 1, not {axis}")
-    lengths = reshape(asarray(sequence_length), (1, -1) if axis == 0 else (-1, 1))
+    lengths = _lengths(x, sequence_length, axis, "sequence_mask")
     time = positions(x.shape[axis], 1 - axis)
-    kept = pointwise.less(time, lengths)
+    kept = pointwise.less(time, reshape(lengths, (1, lengths.size) if axis == 0 else (lengths.size, 1)))
     behind = value if x.dtype.kind == "f" else ndarray(numpy.asarray(value).astype(x.dtype))
     return pointwise.where(reshape(kept, (*x.shape[:2], *(1,) * (x.ndim - 2))), x, behind)
+
+
+@size_agnostic
+def sequence_last(
+    data: ArrayLike,
+    sequence_length: ArrayLike | None = None,
+    use_sequence_length: bool = False,
+    axis: int = 0,
+) -> ndarray:
+    """The last element of each sequence; time is ``axis`` (0 or 1), the batch the other one.
+
+    Raises IndexError where a length is beyond the times.
+    """
+    x = asarray(data)
+    if not use_sequence_length or sequence_length is None:
+        _check_sequences(x, axis, "sequence_last")
+        return x[(*(slice(None),) * axis, -1)]
+    last = as_index(_lengths(x, sequence_length, axis, "sequence_last")) - 1
+    batch = positions(x.shape[1 - axis], 0)
+    return x[(last, batch) if axis == 0 else (batch, last)]
+
+
+@size_agnostic
+def sequence_reverse(
+    data: ArrayLike,
+    sequence_length: ArrayLike | None = None,
+    use_sequence_length: bool = False,
+    axis: int = 0,
+) -> ndarray:
+    """Each sequence with its times in reverse, what is behind its end left there; time is ``axis`` (0 or 1), the batch the
+    other one.
+    """
+    x = asarray(data)
+    if not use_sequence_length or sequence_length is None:
+        _check_sequences(x, axis, "sequence_reverse")
+        return flip(x, axis)
+    lengths = as_index(_lengths(x, sequence_length, axis, "sequence_reverse"))
+    lengths = reshape(lengths, (1, lengths.size) if axis == 0 else (lengths.size, 1))
+    time, batch = positions(x.shape[axis], 1 - axis), positions(x.shape[1 - axis], axis)
+    places = pointwise.where(pointwise.less(time, lengths), lengths - 1 - time, time)
+    return x[(places, batch) if axis == 0 else (batch, places)]
+
+
+@size_agnostic
+def _lengths(x: ndarray, given: ArrayLike, axis: int, name: str) -> ndarray:
+    _check_sequences(x, axis, name)
+    lengths = asarray(given)
+    if lengths.size != x.shape[1 - axis]:
+        raise ShapeError(
+            f"{name} needs one length for each of {x.shape[1 - axis]} sequences of shape {x.shape}; found {lengths.shape}"
+        )
+    return lengths
+
+
+@size_agnostic
+def _check_sequences(x: ndarray, axis: int, name: str) -> None:
+    if axis not in (0, 1):
+        raise UsageError(f"{name}: sequences run along axis 0 or 1, not {axis}")
+    if x.ndim < 2:
+        raise ShapeError(f"{name} needs an axis of times and one of the batch; found shape {x.shape}")

@@ -73,6 +73,17 @@ def test_names_of_gluon_are_there_when_asked_for() -> None:
 import blockfuse, sys
 assert "blockfuse.nn.data" not in sys.modules
 assert blockfuse.metric.Accuracy is blockfuse.gluon.metric.Accuracy
+from blockfuse.gluon.nn import Dense
+from blockfuse.gluon.loss import L2Loss
+import blockfuse.gluon.nn, blockfuse.gluon.loss, blockfuse.gluon.rnn
+assert blockfuse.gluon.nn is blockfuse.nn and blockfuse.nn.Dense is Dense
+assert blockfuse.gluon.loss is blockfuse.loss and blockfuse.loss.L2Loss is L2Loss
+from blockfuse.gluon import rnn
+from blockfuse.gluon.rnn import LSTM
+assert blockfuse.gluon.rnn is rnn and rnn.LSTM is LSTM
+from blockfuse.gluon.block import HybridBlock
+from blockfuse.gluon.trainer import Trainer
+assert blockfuse.gluon.HybridBlock is HybridBlock and blockfuse.Trainer is Trainer
 from blockfuse.gluon.data import vision
 assert blockfuse.gluon.data.vision is vision
 assert blockfuse.gluon.utils.split_data

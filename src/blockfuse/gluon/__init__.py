@@ -4,17 +4,15 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from blockfuse import nn
-from blockfuse.gluon import parameter
+from blockfuse.gluon import loss, nn, parameter
 from blockfuse.ir import hints
 from blockfuse.ir.hints import no_attribute
 from blockfuse.nn import Block, HybridBlock
-from blockfuse.nn import losses as loss
 from blockfuse.nn.parameter import Constant, Parameter
 from blockfuse.nn.trainer import Trainer
 
 if TYPE_CHECKING:
-    from blockfuse.gluon import data, metric, utils
+    from blockfuse.gluon import data, metric, rnn, utils
 
 __all__ = [
     "Block",
@@ -27,11 +25,12 @@ __all__ = [
     "metric",
     "nn",
     "parameter",
+    "rnn",
     "utils",
 ]
 
 # Loaded when somebody asks: who only calls nets needs neither them nor what they import (multiprocessing, gzip).
-_LOADED_LATER = ("data", "metric", "utils")
+_LOADED_LATER = ("data", "metric", "rnn", "utils")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,35 @@
+"""Recurrent layers and cells: ``from blockfuse.gluon import rnn``."""
+
+from blockfuse.nn.recurrent.cell import RecurrentCell
+from blockfuse.nn.recurrent.cells import GRUCell, LSTMCell, LSTMPCell, RNNCell
+from blockfuse.nn.recurrent.compound import BidirectionalCell, HybridSequentialRNNCell, SequentialRNNCell
+from blockfuse.nn.recurrent.layers import GRU, LSTM, RNN
+from blockfuse.nn.recurrent.modifiers import (
+    DropoutCell,
+    ModifierCell,
+    ResidualCell,
+    VariationalDropoutCell,
+    ZoneoutCell,
+)
+
+HybridRecurrentCell = RecurrentCell  # every block can be hybridized
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "BidirectionalCell",
+    "DropoutCell",
+    "GRUCell",
+    "HybridRecurrentCell",
+    "HybridSequentialRNNCell",
+    "LSTMCell",
+    "LSTMPCell",
+    "ModifierCell",
+    "RNNCell",
+    "RecurrentCell",
+    "ResidualCell",
+    "SequentialRNNCell",
+    "VariationalDropoutCell",
+    "ZoneoutCell",
+]

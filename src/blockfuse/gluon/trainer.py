@@ -1,0 +1,5 @@
+"""Gluon's ``gluon.trainer``."""
+
+from blockfuse.nn.trainer import Trainer
+
+__all__ = ["Trainer"]
