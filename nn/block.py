@@ -71,6 +71,7 @@ class Block(Held):
     # Assigning what is untracked tells nobody; what is in a registry tells by itself.
     __untracked__ = Held.__untracked__ | {
         "_entry",
+        "_fast_call",
         "_hybrid",
         "_numbered_name",
         "_hybrid_options",
@@ -80,6 +81,7 @@ class Block(Held):
 
     # the compiled call, which answers NotImplemented where Python must take over
     _entry: Callable[..., Any] | None
+    _fast_call: Callable[[Any, Any], Any] | None  # the same of args and kwargs
     _hybrid: Hybrid | None
     _hybrid_options: dict[str, Any] | None  # what the block was hybridized with
     _shared_parameters: dict[str, Parameter]
@@ -96,6 +98,7 @@ class Block(Held):
         kind = cls.__name__.lower()
         vars(self).update(
             _entry=None,
+            _fast_call=None,
             _hybrid=None,
             _hybrid_options=None,
             _shared_parameters={},
@@ -190,7 +193,7 @@ class Block(Held):
 
     def _compile_by(self, options: dict[str, Any] | None) -> None:
         self._hybrid = None if options is None else Hybrid(BlockOwner(self), options)
-        self._entry, self._hybrid_options = None, options
+        self._entry, self._fast_call, self._hybrid_options = None, None, options
         self._watchers.notify()
 
     def explain(self) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.stamps import Watcher
 from blockfuse.runtime.calls.dispatch import Hybrid
-from blockfuse.runtime.calls.owner import Entry, name_of
+from blockfuse.runtime.calls.owner import Entry, FastCall, name_of
 
 if TYPE_CHECKING:
     from blockfuse.nn.block import Block
@@ -32,11 +32,16 @@ class BlockOwner:
         entry: Entry | None = vars(self._block)["_entry"]
         return entry
 
-    def exchange_entry(self, entry: Entry | None) -> Entry | None:
-        attributes = vars(self._block)  # __setattr__ may be the user's
-        before: Entry | None = attributes["_entry"]
-        attributes["_entry"] = entry
-        return before
+    def ask_first(self, entry: Entry | None) -> None:
+        vars(self._block)["_entry"] = entry  # __setattr__ may be the user's
+
+    @property
+    def fast_call(self) -> FastCall | None:
+        fast_call: FastCall | None = vars(self._block)["_fast_call"]
+        return fast_call
+
+    def ask_in_other_forms(self, fast_call: FastCall | None) -> None:
+        vars(self._block)["_fast_call"] = fast_call
 
     def watch(self, watcher: Watcher) -> None:
         self._block._watchers.add(watcher)

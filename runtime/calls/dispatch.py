@@ -74,10 +74,9 @@ class Hybrid:
             result = self._entry.ask(args)
             if result is not NotImplemented:
                 return result
-        for fast_call in self._entry.fast_calls:
-            result = fast_call(args, kwargs)
-            if result is not NotImplemented:
-                return result
+        result = self._entry.ask_fast_call(args, kwargs)
+        if result is not NotImplemented:
+            return result
         conversion = ArrayConversion(args, kwargs, self._find_device)
         return self._restoring(conversion, self._routed)
 

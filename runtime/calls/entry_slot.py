@@ -1,4 +1,6 @@
-"""What the next call of a block or function tries first, before anybody looks for its case."""
+"""What the next call of a block or function tries first, before anybody looks for its case: an entry for arrays by position,
+and one for the last form of call that was another one.
+"""
 
 from __future__ import annotations
 
@@ -21,39 +23,48 @@ RunInPython = Callable[[Case, tuple[Any, ...], dict[str, Any]], Any]
 
 
 class EntrySlot:
-    """The entry of an owner, and its fast calls: both of the program that ran last.
+    """The entries of an owner, each of the program of its kind that ran last.
 
     A program that goes is not told of changes any more, so it must be forgotten here, too.
     """
 
     def __init__(self, owner: Owner, backend: Callable[[], Backend], audit: Audit | None) -> None:
         self._owner, self._backend, self._audit = owner, backend, audit
-        self.fast_calls: list[Callable[[Any, Any], Any]] = []  # of args and kwargs; they answer as entries do
+        self._quickened = False
 
     def ask(self, args: tuple[Any, ...]) -> Any:
         entry = self._owner.entry
         return NotImplemented if entry is None else entry(*args)
 
+    def ask_fast_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        fast_call = self._owner.fast_call
+        return NotImplemented if fast_call is None else fast_call(args, kwargs)
+
     def forget(self) -> None:
-        self.fast_calls = []
-        self._owner.exchange_entry(None)
+        self._owner.ask_first(None)
+        self._owner.ask_in_other_forms(None)
 
     def prefer(self, case: Case, program: Program, call: Call) -> None:
         """Let the next call try this program first, unless it is for arrays that are given twice."""
         if call.training or not call.arguments.has_distinct_arrays:
             return
-        self.fast_calls = program.calls if self._audit is None else []
-        if program.call is None:
-            return
-        entry = program.call if self._audit is None else self._audit.entry(case, program)
-        before = self._owner.exchange_entry(entry)
-        if before is None and program.entry is not None and is_asking_entry(self._owner.called):
+        if program.fast_call is not None and self._audit is None:
+            self._owner.ask_in_other_forms(program.fast_call)
+        if program.call is not None:
+            entry = program.call if self._audit is None else self._audit.entry(case, program)
+            self._owner.ask_first(entry)
+        self._quicken(program)
+
+    def _quicken(self, program: Program) -> None:
+        """See NOTE [calls of instances]."""
+        if not self._quickened and program.entry is not None and is_asking_entry(self._owner.called):
             self._backend().quicken(self._owner.called)
+            self._quickened = True
 
     def prefer_python(self, case: Case, call: Call, run: RunInPython) -> None:
         """Let the next call with arrays of these types run in Python without a search for its case."""
         if not call.training and call.arguments.are_positional_arrays:
-            self._owner.exchange_entry(_python_entry(case, call.arguments.types, run))
+            self._owner.ask_first(_python_entry(case, call.arguments.types, run))
 
 
 def _python_entry(case: Case, types: Types, run: RunInPython) -> Callable[..., Any]:

@@ -10,7 +10,7 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.array.stamps import Watcher
 from blockfuse.runtime.calls.dispatch import Hybrid
 from blockfuse.runtime.calls.options import OPTIONS
-from blockfuse.runtime.calls.owner import Entry, asks_entry, name_of
+from blockfuse.runtime.calls.owner import Entry, FastCall, asks_entry, name_of
 
 
 class HybridFunction:
@@ -18,9 +18,10 @@ class HybridFunction:
 
     __wrapped__: Callable[..., Any]
     _entry: Entry | None  # the compiled call, as of a block
+    _fast_call: FastCall | None
 
     def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
-        self._entry = None
+        self._entry, self._fast_call = None, None
         self._options = options
         self._hybrid = Hybrid(FunctionOwner(function, self), options)
         functools.update_wrapper(self, function)
@@ -63,9 +64,15 @@ class FunctionOwner:
     def entry(self) -> Entry | None:
         return self._hybrid._entry
 
-    def exchange_entry(self, entry: Entry | None) -> Entry | None:
-        before, self._hybrid._entry = self._hybrid._entry, entry
-        return before
+    def ask_first(self, entry: Entry | None) -> None:
+        self._hybrid._entry = entry
+
+    @property
+    def fast_call(self) -> FastCall | None:
+        return self._hybrid._fast_call
+
+    def ask_in_other_forms(self, fast_call: FastCall | None) -> None:
+        self._hybrid._fast_call = fast_call
 
     def watch(self, watcher: Watcher) -> None:
         """A function tells nobody of changes."""

@@ -9,6 +9,7 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.array.stamps import Watcher
 
 Entry = Callable[..., Any]  # of positional arguments; answers NotImplemented where dispatch must take over
+FastCall = Callable[[Any, Any], Any]  # the same of args and kwargs
 
 
 class Explained(Protocol):
@@ -36,8 +37,15 @@ class Owner(Protocol):
     def entry(self) -> Entry | None:
         """What a call asks first, also native code in its place (``asks_entry``)."""
 
-    def exchange_entry(self, entry: Entry | None) -> Entry | None:
-        """Let calls ask ``entry`` first from now on; what they asked before."""
+    def ask_first(self, entry: Entry | None) -> None:
+        """Let calls ask ``entry`` first from now on."""
+
+    @property
+    def fast_call(self) -> FastCall | None:
+        """What a call of another form than arrays by position asks then."""
+
+    def ask_in_other_forms(self, fast_call: FastCall | None) -> None:
+        """Let them ask this one from now on."""
 
     @property
     def called(self) -> type:

@@ -17,6 +17,7 @@ from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.codegen.validity import Validity
 from blockfuse.codegen.variants import ExecutionPolicy, Variant
+from blockfuse.ir.argument_parts import Part
 from blockfuse.ir.comparisons import Comparison
 from blockfuse.ir.errors import CudaError, UsageError
 from blockfuse.runtime import config
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 BACKENDS = ("auto", "cpu", "cuda")
 PRECISIONS = ("float32", "tf32", "bf16")
+
+
+Entry = Callable[..., Any]
+FastCall = Callable[[Any, Any], Any]
 
 
 class Plan(Protocol):
@@ -95,6 +100,11 @@ class Backend(Protocol):
         facts].
         """
 
+    def fast_call(
+        self, parts: Sequence[Part], named: bool, entry: Entry, convert: Entry | None, made: int, /
+    ) -> FastCall | None:
+        """A function of ``(args, kwargs)`` for calls of one form; see NOTE [forms of calls]."""
+
     def quicken(self, cls: type, /) -> None:
         """Let calls of instances of ``cls``, whose ``__call__`` asks ``_entry`` first, do that without a Python frame."""
 
@@ -126,6 +136,13 @@ class CpuBackend:
 
         keep = config.kept_bytes()
         return Executable(schedule, self.machine, self.store, ndarray, UNUSUAL, keep)
+
+    def fast_call(
+        self, parts: Sequence[Part], named: bool, entry: Entry, convert: Entry | None, made: int
+    ) -> FastCall | None:
+        from blockfuse.codegen.cpu.program.executable import fast_call
+
+        return fast_call(parts, named, entry, convert, made, self.machine, self.store, ndarray)
 
     def quicken(self, cls: type) -> None:
         from blockfuse.codegen.cpu.program.executable import quicken
@@ -182,6 +199,11 @@ class CudaBackend:
     def guard(self, executable: Any, facts: Sequence[Sequence[Comparison]]) -> None:
         """Its entry is Python, which looks itself."""
 
+    def fast_call(
+        self, parts: Sequence[Part], named: bool, entry: Entry, convert: Entry | None, made: int
+    ) -> FastCall | None:
+        return _host(self.store).fast_call(parts, named, entry, convert, made)
+
     def quicken(self, cls: type) -> None:
         """Calls reach a device through Python."""
 
@@ -211,6 +233,11 @@ class ShownBackend:
         """Nothing runs."""
 
     def guard(self, executable: Any, facts: Sequence[Sequence[Comparison]]) -> None:
+        """Nothing runs."""
+
+    def fast_call(
+        self, parts: Sequence[Part], named: bool, entry: Entry, convert: Entry | None, made: int
+    ) -> None:
         """Nothing runs."""
 
     def quicken(self, cls: type) -> None:
@@ -253,8 +280,12 @@ def backend(name: str = "auto", threads: int | None = None, precision: str = "fl
     check(name, threads, precision)
     if name == "cuda":
         return CudaBackend(cuda_device(), cache(), precision)
+    return _host(cache(), threads, moves=name == "auto")
+
+
+def _host(store: DiskCache, threads: int | None = None, moves: bool = False) -> CpuBackend:
     machine = _processor(config.isa_level(), threads or config.threads())
-    return CpuBackend(machine, cache(), moves=name == "auto")
+    return CpuBackend(machine, store, moves)
 
 
 @lru_cache

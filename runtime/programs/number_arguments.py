@@ -14,27 +14,28 @@ from blockfuse.tracer.certificate.traced_numbers import Operand
 
 _MAX_EXACT_INT = 2**53  # ints up to here are float64 numbers
 
-Convert = Callable[[Sequence[Any]], "list[ndarray] | None"]
+Convert = Callable[[Sequence[Any]], "list[Any] | None"]
 
 
-def conversion(operands: list[Operand]) -> Convert:
+def conversion(operands: list[Operand], kind: Callable[[numpy.ndarray], Any] = ndarray) -> Convert:
     """The static values of a call -> the arrays for ``operands``; None where only eager Python can say what happens.
 
     That is where an expression raises or gives another type than it did, or where a number does not fit its dtype.
+    kind: what to make of a NumPy array.
     """
     # __name__: so that a recording takes it for ours
     scope: dict[str, Any] = {
         "__name__": __name__,
         "inf": math.inf,
         "nan": math.nan,
-        "ndarray": ndarray,
+        "kind": kind,
         "array": numpy.array,
     }
     lines = [f"v{n} = {_expression(o)}" for n, o in enumerate(operands)]
     for number, operand in enumerate(operands):
         scope[f"t{number}"], scope[f"d{number}"] = operand.type, operand.dtype
         lines += [f"if not ({_condition(operand, number, scope)}):", "    return None"]
-    made = ", ".join(f"ndarray(array(v{n}, d{n}))" for n in range(len(operands)))
+    made = ", ".join(f"kind(array(v{n}, d{n}))" for n in range(len(operands)))
     body = "\n        ".join([*lines, f"return [{made}]"])
     exec(_CONVERT.format(body=body), scope)
     return scope["convert"]  # type: ignore[no-any-return]

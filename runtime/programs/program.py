@@ -11,19 +11,20 @@ import numpy
 from blockfuse.array import modes, stamps
 from blockfuse.array.history import ASKED
 from blockfuse.array.ndarray import ndarray
-from blockfuse.array.pytree import Leaf, Structure, rebuild
+from blockfuse.array.pytree import Branch, Leaf, Structure, rebuild
 from blockfuse.codegen.scheduling.buffers import BufferKind
 from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.codegen.variants import ExecutionPolicy, Variant
+from blockfuse.ir.argument_parts import PartKind
 from blockfuse.ir.errors import FaultError
 from blockfuse.ir.flow import Flow
 from blockfuse.ir.graph import captured, parameter
 from blockfuse.ir.locks import Turn
 from blockfuse.ir.types import type_of
 from blockfuse.runtime.arrays.foreign import pending_array, resident_of
-from blockfuse.runtime.programs.backend import Backend
+from blockfuse.runtime.programs.backend import Backend, FastCall
 from blockfuse.runtime.programs.compiling import compile_recordings
-from blockfuse.runtime.programs.fast_calls import calls_of_any_form, positional_call
+from blockfuse.runtime.programs.fast_calls import has_only_positional_arrays, parts_of
 from blockfuse.runtime.programs.guards import guarded, quick_check
 from blockfuse.runtime.programs.no_result import NoResult
 from blockfuse.runtime.programs.number_arguments import conversion
@@ -80,12 +81,15 @@ class Program:
         comparisons = [fact.comparisons() for fact in self.state.unreported] if form is not None else []
         self._guard = self.backend.guard(self.executable, comparisons)
         self._check = quick_check(self.state, self._guard)
-        self.call: Callable[..., Any] | None = None  # what runs it, of the positional arguments
-        self.calls: list[Callable[[Any, Any], Any]] = []  # the same of args and kwargs
+        # What runs it: of arrays by position, or of args and kwargs in another form; None where calls go through Python.
+        self.call: Callable[..., Any] | None = None
+        self.fast_call: FastCall | None = None
         entry = self._checked_entry() if form is not None else None
         if form is not None and entry is not None:
-            self.call = positional_call(form, self.convert, entry)
-            self.calls = calls_of_any_form(form, self.convert, entry)
+            if has_only_positional_arrays(form):
+                self.call = entry
+            else:
+                self.fast_call = self._fast_call(form, entry)
         self.refresh()
         self.seconds = time.perf_counter() - started  # to compile or load
 
@@ -292,7 +296,7 @@ class Program:
         if self.entry is None:
             return None
         entry = guarded(self.state, self.entry, self._guard)
-        if self.recording.structure == Leaf(0):
+        if self.recording.structure == _given_structure(self._results):
             return entry
 
         def call(*arguments: Any) -> Any:
@@ -301,13 +305,35 @@ class Program:
 
         return call
 
+    def _fast_call(self, form: Structure, entry: Callable[..., Any]) -> FastCall | None:
+        """``entry`` for calls of another form than arrays by position."""
+        parts = parts_of(form)
+        if parts is None:
+            return None
+        assert isinstance(form, Branch)
+        has_arrays = any(part.kind is PartKind.ARRAY for part in parts)
+        kind = (
+            _as_it_is if has_arrays else ndarray
+        )  # numbers beside arrays do not decide what the results are
+        convert = conversion(self.operands, kind) if self.operands else None
+        return self.backend.fast_call(parts, bool(form.parts[1].parts), entry, convert, len(self.operands))
+
     def schedule_results(self) -> list[Any]:
         return [b for b in self.schedule.buffers if b.kind is BufferKind.RESULT]
+
+
+def _given_structure(count: int) -> Structure:
+    """That of what an entry gives."""
+    return Leaf(0) if count == 1 else Branch(tuple, tuple(map(Leaf, range(count))))
 
 
 def _as_list(result: Any, count: int) -> list[ndarray]:
     """What an entry gave: one array, or a tuple of any other number of them."""
     return [result] if count == 1 else list(result)
+
+
+def _as_it_is(data: numpy.ndarray) -> numpy.ndarray:
+    return data
 
 
 def _given(array: ndarray, device: Device | None) -> Any:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import collections
+import functools
+import pickle
+import sys
 from typing import Any
 
 import numpy
@@ -34,6 +37,8 @@ def _sum(value: Any) -> Any:
         return len(value) if type(value) is str else -1
     if value is None or value is ...:
         return 7
+    if isinstance(value, slice | range | complex | bytes):
+        return len(repr(value))
     return value if isinstance(value, int | float) else value * 3
 
 
@@ -59,6 +64,7 @@ FORMS: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
     ((_a(),), {"y": _a(1), "z": 2}),
     ((_a(), [_a(1), (_a(2), None)]), {}),
     ((_a(), {"a": _a(1), "b": [_a(2), 4]}), {}),
+    ((_a(), [slice(1, None), slice(None, 2, -1), range(3), 2j, b"ab"]), {}),
     ((_a(), Point(_a(1), _a(2))), {}),
     ((_a(), []), {"y": {}}),
     ((_a().asnumpy(),), {}),
@@ -103,6 +109,10 @@ OTHERS: list[tuple[Any, Any]] = [
     (((_a(),), {"y": 1, "z": 2.5}), ((_a(),), {"z": 2.5, "y": 1})),
     (((_a(),), {"y": 1}), ((_a(), 1), {})),
     (((_a(), [_a(1)]), {}), ((_a(), [_a(1, (3, 1))]), {})),
+    (((_a(), range(0, 3, 2)), {}), ((_a(), range(0, 4, 2)), {})),
+    (((_a(), slice(1)), {}), ((_a(), slice(True)), {})),
+    (((_a(), b"a"), {}), ((_a(), "a"), {})),
+    (((_a(), 2**70), {}), ((_a(), 2**71), {})),
 ]
 
 
@@ -113,6 +123,88 @@ def test_calls_that_only_look_alike_are_told_apart(number: int) -> None:
         net = hybridize(_function)
         for args, kwargs in (first, first, first, second, first, second):
             _same(net(*args, **kwargs), _function(*args, **kwargs))
+
+
+def _misaligned(x: numpy.ndarray) -> numpy.ndarray:
+    memory = numpy.zeros(x.nbytes + 1, numpy.uint8)[1:]
+    made = memory.view(x.dtype).reshape(x.shape)
+    made[...] = x
+    return made
+
+
+LAYOUTS: dict[str, Any] = {
+    "in order": lambda x: x.copy(),
+    "rows of a larger array": lambda x: numpy.concatenate([x, x], 1)[:, : x.shape[1]],
+    "every second row": lambda x: numpy.repeat(x, 2, 0)[::2],
+    "backwards": lambda x: x[::-1].copy()[::-1],
+    "by columns": numpy.asfortranarray,
+    "not aligned": _misaligned,
+    "read only": lambda x: numpy.broadcast_to(x, x.shape),
+    "repeated": lambda x: numpy.broadcast_to(x[:1], x.shape),
+    "pickled": lambda x: pickle.loads(pickle.dumps(x)),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_numpy_arrays_of_every_layout_reach_the_entry(layout: str) -> None:
+    x = LAYOUTS[layout](_a(0, (4, 3)).asnumpy())
+    net = hybridize(lambda x, y: np.maximum(x, 0) + y)
+    y = _a(1, (4, 3))
+    for _ in range(3):
+        net(x.copy(), y._data)
+    before, references = _entries(net), sys.getrefcount(x)
+    got, mixed, ours = net(x, y._data), net(x, y), net(np.array(x), y)
+    assert _entries(net) == before + 3
+    assert [type(got), type(mixed), type(ours)] == [numpy.ndarray, ndarray, ndarray]
+    for one in (got, mixed._data, ours._data):
+        numpy.testing.assert_array_equal(one, numpy.maximum(x, 0) + y._data)
+    assert sys.getrefcount(x) == references
+
+
+def test_a_view_of_ours_that_lies_otherwise_reaches_the_entry() -> None:
+    net = hybridize(lambda x: x * 2)
+    x = _a(0, (4, 6))
+    for _ in range(3):
+        net(x[:, :3].copy())
+    before = _entries(net)
+    _same(net(x[:, :3]), x[:, :3] * 2)
+    assert _entries(net) == before + 1
+
+
+def test_calls_of_other_forms_run_no_python() -> None:
+    net = hybridize(lambda x, pair, scale: x * pair[0] + pair[1]["b"] * scale.get("k", 1))
+    x, a, b = (_a(n).asnumpy() for n in range(3))
+    call = functools.partial(net, x, (a, {"b": b}), scale={"k": 3})
+    for _ in range(3):
+        call()
+    frames: list[Any] = []
+    sys.setprofile(lambda frame, event, _: frames.append(frame) if event == "call" else None)
+    try:
+        got = call()
+    finally:
+        sys.setprofile(None)
+    assert frames == []
+    numpy.testing.assert_array_equal(got, x * a + b * 3)
+
+
+def test_references_of_calls_of_every_form_stay_as_many() -> None:
+    net = hybridize(lambda x, more, k=1.0, text="": x * more["a"] * k)
+    x, a, k, text, more = _a(), _a(1), 0.123, "some text", dict[str, Any]()
+    more["a"] = a
+    objects = (x, a, k, text, more, x._data)
+    for n in range(6):
+        net(x, more, k=k + n, text=text)
+    net(x, more, k=k, text=text)
+    entry = net._fast_call
+    assert entry is not None
+    given = (x, more), {"k": k, "text": text}
+    refused = (x, {"a": 3}), {"k": k, "text": text}
+    before = [*map(sys.getrefcount, objects)]
+    for _ in range(50):
+        assert entry(*given) is not NotImplemented
+        assert entry(*refused) is NotImplemented
+        assert entry((x,), None) is NotImplemented
+    assert [*map(sys.getrefcount, objects)] == before
 
 
 def test_results_of_every_structure_come_back_as_numpy_arrays() -> None:

@@ -19,8 +19,9 @@ TUPLE_ITEMS = 3  # words before the first item of a tuple: reference count, type
 C_CONTIGUOUS_AND_ALIGNED = 0x0001 | 0x0100
 OWNS_DATA, WRITEABLE = 0x0004, 0x0400
 NUMPY_DOMAIN = 389047  # of memory that ``tracemalloc`` is told of
+DESCR_KIND = 24  # the word of a dtype that says which one it is: kind, character, byte order, flags, number
 
-_NEW_FROM_DESCR, _SET_HANDLER = 94, 304  # indices in NumPy's _ARRAY_API table
+_NEW_COPY, _NEW_FROM_DESCR, _SET_HANDLER = 85, 94, 304  # indices in NumPy's _ARRAY_API table
 _MEMBER_OFFSET = 16  # PyMemberDef.offset; a member descriptor points to its PyMemberDef
 _DESCR_MEMBER = 40  # PyMemberDescrObject.d_member: object head, d_type, d_name, d_qualname
 
@@ -38,6 +39,16 @@ def library_address(name: str) -> int:
 def new_from_descr() -> int:
     """The address of ``PyArray_NewFromDescr``."""
     return _numpy_function(_NEW_FROM_DESCR)
+
+
+def new_copy() -> int:
+    """The address of ``PyArray_NewCopy``."""
+    return _numpy_function(_NEW_COPY)
+
+
+def dtype_word(dtype: numpy.dtype) -> int:
+    """What tells a dtype of numbers from others: an array that was pickled has a dtype object of its own."""
+    return _word(id(dtype) + DESCR_KIND)
 
 
 def made_with_handler(capsule: Any, size: int) -> numpy.ndarray:
@@ -87,8 +98,15 @@ def layout_is_known(wrapper: type) -> bool:
         and ctypes.c_int.from_address(id(probe) + ARRAY_NDIM).value == 2
         and [_word(_word(id(probe) + ARRAY_DIMS) + 8 * n) for n in range(2)] == [3, 5]
         and _word(id(probe) + ARRAY_DESCR) == id(probe.dtype)
+        and dtype_word(probe.dtype) == _word_of_kind(probe.dtype)
         and ctypes.c_int.from_address(id(probe) + ARRAY_FLAGS).value & 0x0FFF == probe.flags.num & 0x0FFF
     )
+
+
+def _word_of_kind(dtype: numpy.dtype) -> int:
+    """What ``dtype_word`` should be; the flags of NumPy 1 are 0 for numbers."""
+    text = f"{dtype.kind}{dtype.char}{dtype.byteorder}\0".encode()
+    return int.from_bytes(text + dtype.num.to_bytes(4, "little"), "little")
 
 
 def _word(address: int) -> int:

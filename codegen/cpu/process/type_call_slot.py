@@ -1,10 +1,11 @@
-"""What a class does when one of its instances is called: ask the instance's entry first, without a Python frame.
+"""What a class does when one of its instances is called: ask the instance's entries first, without a Python frame.
 
 NOTE [calls of instances]
 ``net(x)`` runs the function in the slot ``tp_call`` of the type. For a class with ``__call__`` in Python, CPython puts a
 function of its own there, which looks ``__call__`` up and makes a frame for it: a third of the time of a small net. Native
-code takes its place that does what the first lines of that ``__call__`` do anyway: ask ``self._entry``, and where it is
-None, answers NotImplemented or there are keywords, go on to CPython's function. So nothing changes but the time; who assigns
+code takes its place that does what that ``__call__`` comes to anyway: ask ``self._entry`` where there are no keywords, then
+``self._fast_call`` with ``(args, kwargs)`` (NOTE [forms of calls]), and where they are None or answer NotImplemented, go on
+to CPython's function. So nothing changes but the time; who assigns
 another ``__call__`` to the class, or derives one, gets CPython's function back from CPython (``update_slot`` in
 ``Objects/typeobject.c``). The slot is written only where a look at classes made for it shows that it is where 64-bit CPython
 3.11-3.13 has it.
@@ -22,14 +23,15 @@ from llvmlite import ir
 from blockfuse.codegen.cpu.native import engine
 from blockfuse.codegen.cpu.process import cpython
 from blockfuse.codegen.kernels.machine import Machine
-from blockfuse.codegen.values.emitter import I8, I64, NULL, POINTER, VOID, Emitter, Words
+from blockfuse.codegen.values.emitter import I8, I64, NULL, POINTER, VOID, Emitter, Words, constant
 
 _WORDS = (
     "get_attribute",
     "vectorcall",
     "release",
     "clear_error",
-    "name",
+    "entry",
+    "fast_call",
     "none",
     "not_implemented",
     "generic",
@@ -42,7 +44,7 @@ _FUNCTIONS = {
 }
 _TP_CALL_OFFSET = 128  # PyTypeObject.tp_call
 _OB_SIZE_OFFSET = 16  # of a tuple
-_ENTRY_NAME = "_entry"
+_NAMES = {"entry": "_entry", "fast_call": "_fast_call"}
 
 
 def type_call_ir() -> str:
@@ -57,30 +59,44 @@ def type_call_ir() -> str:
 
 
 def _emit_call(words: Words, this: ir.Value, arguments: ir.Value, keywords: ir.Value) -> None:
+    emit = words.emit
+    other_form, generic = emit.block("other_form"), emit.block("generic")
+    emit.require(emit.is_null(keywords), other_form)
+    items = emit.at(arguments, 8 * cpython.TUPLE_ITEMS, I8)
+    _ask(words, this, "entry", (items, emit.field(arguments, _OB_SIZE_OFFSET)), other_form)
+    emit.builder.branch(other_form)
+    emit.builder.position_at_end(other_form)
+    given, none = emit.local(I64, 2), words.get("none")
+    emit.put(given, 0, emit.address(arguments))
+    emit.put(given, 1, emit.builder.select(emit.is_null(keywords), none, emit.address(keywords)))
+    _ask(words, this, "fast_call", (given, constant(2)), generic)
+    emit.builder.branch(generic)
+    emit.builder.position_at_end(generic)
+    emit.builder.ret(words.call("generic", POINTER, this, arguments, keywords))
+
+
+def _ask(
+    words: Words, this: ir.Value, name: str, given: tuple[ir.Value, ir.Value], onwards: ir.Block
+) -> None:
+    """Answer with what an attribute gives for ``given``, arguments and their number; where it gives nothing, go on."""
     emit, builder = words.emit, words.emit.builder
-    generic = emit.block("generic")
 
     def release(value: ir.Value) -> None:
         words.call("release", VOID, value)
 
     def unless(condition: ir.Value, tidy: Callable[[], object]) -> None:
-        """Where the condition holds, tidy up and go on to CPython's function."""
         with builder.if_then(condition):
             tidy()
-            builder.branch(generic)
+            builder.branch(onwards)
 
-    emit.require(emit.is_null(keywords), generic)
-    entry = words.call("get_attribute", POINTER, this, words.pointer("name"))
-    unless(emit.is_null(entry), lambda: words.call("clear_error", VOID))
-    unless(_is(words, entry, "none"), lambda: release(entry))
-    items = emit.at(arguments, 8 * cpython.TUPLE_ITEMS, I8)
-    count = emit.field(arguments, _OB_SIZE_OFFSET)
-    result = words.call("vectorcall", POINTER, entry, items, count, NULL)
-    release(entry)
-    unless(_is(words, result, "not_implemented"), lambda: release(result))
-    builder.ret(result)
-    builder.position_at_end(generic)
-    builder.ret(words.call("generic", POINTER, this, arguments, keywords))
+    asked = words.call("get_attribute", POINTER, this, words.pointer(name))
+    unless(emit.is_null(asked), lambda: words.call("clear_error", VOID))
+    unless(_is(words, asked, "none"), lambda: release(asked))
+    result = words.call("vectorcall", POINTER, asked, *given, NULL)
+    release(asked)
+    with builder.if_then(builder.not_(_is(words, result, "not_implemented"))):
+        builder.ret(result)
+    release(result)
 
 
 def _is(words: Words, pointer: ir.Value, name: str) -> ir.Value:
@@ -95,7 +111,7 @@ _installed: engine.Loaded | None = None
 
 
 def install(cls: type, code: Callable[[], bytes], machine: Machine) -> None:
-    """Let calls of instances of ``cls`` ask ``_entry`` first; nothing where the type is not as it should be."""
+    """Let calls of instances of ``cls`` ask their entries first; nothing where the type is not as it should be."""
     global _installed
     generic = _generic()
     if not generic or _tp_call(cls).value != generic:
@@ -111,7 +127,8 @@ def install(cls: type, code: Callable[[], bytes], machine: Machine) -> None:
 def _value(name: str, generic: int) -> int:
     if name in _FUNCTIONS:
         return cpython.address_of(_FUNCTIONS[name])
-    objects = {"name": id(sys.intern(_ENTRY_NAME)), "none": id(None), "not_implemented": id(NotImplemented)}
+    objects = {"none": id(None), "not_implemented": id(NotImplemented)}
+    objects |= {word: id(sys.intern(text)) for word, text in _NAMES.items()}
     return objects.get(name, generic)
 
 

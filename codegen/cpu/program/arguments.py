@@ -11,6 +11,7 @@ from blockfuse.codegen.cpu.process.cpython import (
     ARRAY_FLAGS,
     ARRAY_NDIM,
     C_CONTIGUOUS_AND_ALIGNED,
+    DESCR_KIND,
     OB_TYPE,
 )
 from blockfuse.codegen.cpu.program.frame import Frame
@@ -27,6 +28,9 @@ class Arguments:
         self.frame, self.emit, self._objects = frame, frame.emit, objects
         self._buffers = frame.plan.buffers(BufferKind.ARGUMENT)
         self.items: ir.Value | None = None  # of the batch, where the program is for any number; once checked
+        self.all_plain: ir.Value | None = (
+            None  # whether all are NumPy's, none ours; None where there are none
+        )
 
     def require_mode(self, count: ir.Value) -> ir.Value:
         """Go on if the mode is right; whether that is so because no mode is unusual, and not because dispatch says it."""
@@ -58,7 +62,23 @@ class Arguments:
     def _checked(self, number: int, buffer: Buffer) -> ir.Value:
         """The address of an argument's elements."""
         emit, frame, type = self.emit, self.frame, buffer.type
-        given = emit.pointer(emit.word(self._objects, number))
+        array = self._array(emit.pointer(emit.word(self._objects, number)))
+        dtype = emit.pointer(emit.field(array, ARRAY_DESCR))
+        frame.require(emit.is_("==", emit.field(dtype, DESCR_KIND), frame.argument_dtype(number)))
+        frame.require(emit.is_("==", emit.field(array, ARRAY_NDIM, I32), type.ndim))
+        if type.ndim:
+            self._require_shape(emit.pointer(emit.field(array, ARRAY_DIMS)), buffer)
+        return emit.field(self._in_order(array), ARRAY_DATA)
+
+    def _array(self, given: ir.Value) -> ir.Value:
+        """The NumPy array that an argument is, or that lies behind an array of ours."""
+        emit, builder = self.emit, self.emit.builder
+        is_plain = emit.is_("==", emit.field(given, OB_TYPE), self.frame.words.get("array"))
+        self.all_plain = builder.and_(is_plain, self.all_plain) if self.all_plain else is_plain
+        return emit.choice(is_plain, lambda: given, lambda: self._array_behind(given))
+
+    def _array_behind(self, given: ir.Value) -> ir.Value:
+        emit, frame = self.emit, self.frame
         self._require_type(given, "wrapper")
         if frame.plan.schedule.updates:
             self._require_no_history(given)
@@ -66,15 +86,21 @@ class Arguments:
         there = emit.is_("!=", emit.address(array), 0)
         frame.require(there)  # a pending array has no data yet
         self._require_type(array, "array")
-        dtype = frame.dtype(frame.layout.arguments, number)
-        frame.require(emit.is_("==", emit.field(array, ARRAY_DESCR), dtype))
-        frame.require(emit.is_("==", emit.field(array, ARRAY_NDIM, I32), type.ndim))
-        if type.ndim:
-            self._require_shape(emit.pointer(emit.field(array, ARRAY_DIMS)), buffer)
+        return array
+
+    def _in_order(self, array: ir.Value) -> ir.Value:
+        """The array, or a copy of one whose elements do not lie in order.
+
+        A program that writes takes none: where its memory reaches, ``require_apart`` must see.
+        """
+        emit = self.emit
         wanted = constant(C_CONTIGUOUS_AND_ALIGNED, I32)
         flags = emit.builder.and_(emit.field(array, ARRAY_FLAGS, I32), wanted)
-        frame.require(emit.is_("==", flags, wanted))
-        return emit.field(array, ARRAY_DATA)
+        in_order = emit.is_("==", flags, wanted)
+        if self.frame.plan.schedule.updates:
+            self.frame.require(in_order)
+            return array
+        return emit.choice(in_order, lambda: array, lambda: self.frame.copied(array))
 
     def _require_no_history(self, given: ir.Value) -> None:
         """Where gradients are followed, one may go to the argument, or to what it was computed from."""

@@ -21,8 +21,9 @@ def emit_entry(module: ir.Module, plan: Plan, drive: ir.Function) -> None:
     """``entry(self, args, count)``: the METH_FASTCALL function of NOTE [the frame]. drive: runs the blocks.
 
     It answers NotImplemented, so that Python takes over, unless the program is valid, no unusual mode is on,
-    and the arguments are exactly as many C-contiguous arrays of the recorded types, none in memory that it writes; those
-    of a program that writes have no history.
+    and the arguments are exactly as many arrays of the recorded types, ours or NumPy's; what does not lie in C order is
+    copied. Those of a program that writes lie in C order and apart from what it writes, and have no history. Where all are
+    NumPy's, the results are.
     Dispatch knows the mode of its thread, and has looked at all facts: it gives the array that counts unusual modes as one
     argument more, and is not counted.
     """
@@ -48,7 +49,9 @@ def emit_entry(module: ir.Module, plan: Plan, drive: ir.Function) -> None:
     if plan.schedule.updates:
         _count(frame, "commits", constant(1))
     _count(frame, "calls", frame.emit.builder.zext(by_python, I64))  # others are counted by dispatch
-    frame.emit.builder.ret(results.wrap())
+    result = results.wrap(arguments.all_plain)
+    frame.drop_copies()
+    frame.emit.builder.ret(result)
     _emit_exits(frame)
 
 
@@ -102,8 +105,10 @@ def _count(frame: Frame, word: str, more: ir.Value) -> None:
 def _emit_exits(frame: Frame) -> None:
     builder = frame.emit.builder
     builder.position_at_end(frame.failed)
+    frame.drop_copies()
     builder.ret(NULL)
     builder.position_at_end(frame.refused)
+    frame.drop_copies()
     answer = frame.words.pointer("not_implemented")
     frame.words.call("incref", VOID, answer)
     builder.ret(answer)

@@ -13,6 +13,8 @@ from blockfuse.codegen.cpu.native import engine
 from blockfuse.codegen.cpu.native.object_code import kernel_code, object_code
 from blockfuse.codegen.cpu.process import cpython, type_call_slot
 from blockfuse.codegen.cpu.process.allocator import allocator_ir, caching_allocator
+from blockfuse.codegen.cpu.process.fast_call import fast_calls
+from blockfuse.codegen.cpu.process.fast_call_ir import fast_call_ir
 from blockfuse.codegen.cpu.process.guard_check import NativeGuard, guard_check, guard_check_ir
 from blockfuse.codegen.cpu.program.frame import frame_layout, header_index
 from blockfuse.codegen.cpu.program.frame_values import new_frame
@@ -29,6 +31,7 @@ from blockfuse.codegen.scheduling.steps import HostCall
 from blockfuse.codegen.store import Store
 from blockfuse.codegen.validity import Validity
 from blockfuse.codegen.variants import ExecutionPolicy, Variant
+from blockfuse.ir.argument_parts import Part
 from blockfuse.ir.comparisons import Comparison
 from blockfuse.ir.errors import FaultError
 
@@ -38,6 +41,23 @@ def quicken(cls: type, machine: Machine, store: Store) -> None:
     type_call_slot.install(
         cls, lambda: object_code("type_call", type_call_slot.type_call_ir, machine, store), machine
     )
+
+
+def fast_call(
+    parts: Sequence[Part],
+    named: bool,
+    entry: Any,
+    convert: Any | None,
+    made: int,
+    machine: Machine,
+    store: Store,
+    wrapper: type,
+) -> Callable[[Any, Any], Any] | None:
+    """See NOTE [forms of calls]; None on an interpreter whose objects are not known."""
+    if not cpython.layout_is_known(wrapper):
+        return None
+    calls = fast_calls(lambda: object_code("fast_call", fast_call_ir, machine, store), machine)
+    return calls.fast_call(parts, named, entry, convert, made)
 
 
 class Executable:

@@ -1,8 +1,8 @@
 """The frame of an entry: which words it has, and what every part of an entry's code does with them.
 
 NOTE [the frame]
-The entry's ``self`` is a NumPy array of words: the header (``HEADER``), the dtype objects of arguments and
-results, then the table.
+The entry's ``self`` is a NumPy array of words: the header (``HEADER``), what tells the dtypes of arguments, the dtype
+objects of results, then the table.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from llvmlite import ir
 from blockfuse.codegen.cpu.process.cpython import ARRAY_DATA
 from blockfuse.codegen.cpu.program.plan import Plan
 from blockfuse.codegen.scheduling.buffers import BufferKind
-from blockfuse.codegen.values.emitter import VOID, Emitter, Words
+from blockfuse.codegen.values.emitter import I32, I64, POINTER, VOID, Emitter, Words, constant
 
 HEADER = (
     *("valid", "unusual", "wrapper", "slot", "array", "new_array", "new_object", "incref", "decref"),
     *("not_implemented", "save_thread", "restore_thread", "aligned_alloc", "free", "workspace", "new_tuple"),
     *("binding", "calls", "pending", "none", "call", "draw", "mode", "sizes", "clear_error"),
     *("allocator", "allocator_state", "take", "give", "track", "commits", "guard", "holds", "history"),
+    "new_copy",
 )
 
 
@@ -33,8 +34,8 @@ def header_index(name: str) -> int:
 class FrameLayout:
     """Which word of the frame is the first of each part."""
 
-    arguments: int  # the dtype objects of arguments
-    results: int  # those of results
+    arguments: int  # words that tell the dtypes of arguments
+    results: int  # the dtype objects of results
     table: int
 
 
@@ -53,10 +54,15 @@ class Frame:
         self.base = emit.pointer(emit.field(this, ARRAY_DATA))
         self.words = Words(emit, self.base, HEADER)
         self.owned: list[ir.Value] = []  # new references, which go where the call is given up
+        self._copies = self._no_copies()
 
-    def dtype(self, first: int, number: int) -> ir.Value:
-        """The dtype object of an argument or a result. first: ``layout.arguments`` or ``layout.results``."""
-        return self.emit.word(self.base, first + number)
+    def argument_dtype(self, number: int) -> ir.Value:
+        """The word that tells the dtype of an argument."""
+        return self.emit.word(self.base, self.layout.arguments + number)
+
+    def result_dtype(self, number: int) -> ir.Value:
+        """The dtype object of a result."""
+        return self.emit.pointer(self.emit.word(self.base, self.layout.results + number))
 
     def require(self, condition: ir.Value) -> None:
         """Go on if ``condition`` holds, else let Python take over."""
@@ -77,3 +83,28 @@ class Frame:
         for value in self.owned:
             self.words.call("decref", VOID, value)
         self.emit.builder.branch(exit)
+
+    # -- copies of arguments -----------------------------------------------------------------------------------
+
+    def _no_copies(self) -> ir.Value:
+        """Room for the number of copies that there are, and for each of them."""
+        room = self.emit.local(I64, 1 + len(self.plan.buffers(BufferKind.ARGUMENT)))
+        self.emit.put(room, 0, 0)
+        return room
+
+    def copied(self, array: ir.Value) -> ir.Value:
+        """A copy in C order, which goes with the call."""
+        emit = self.emit
+        made = self.words.call("new_copy", POINTER, array, constant(0, I32))
+        self.require_memory(emit.address(made))
+        count = emit.builder.add(emit.word(self._copies, 0), constant(1))
+        emit.put(self._copies, count, emit.address(made))
+        emit.put(self._copies, 0, count)
+        return made
+
+    def drop_copies(self) -> None:
+        """At every end of a call."""
+        emit, count = self.emit, self.emit.word(self._copies, 0)
+        with emit.counted(0, count) as number:
+            copy = emit.word(self._copies, emit.builder.add(number, constant(1)))
+            self.words.call("decref", VOID, emit.pointer(copy))

@@ -48,9 +48,10 @@ def new_frame(
     if cpython.layout_is_known(wrapper):
         for name, value in _header(wrapper, unusual).items():
             frame[header_index(name)] = value
-    for first, kind in ((layout.arguments, BufferKind.ARGUMENT), (layout.results, BufferKind.RESULT)):
-        for number, (_, buffer) in enumerate(plan.buffers(kind)):
-            frame[first + number] = id(numpy.dtype(buffer.type.dtype.name))
+        for number, (_, buffer) in enumerate(plan.buffers(BufferKind.ARGUMENT)):
+            frame[layout.arguments + number] = cpython.dtype_word(buffer.type.dtype)
+    for number, (_, buffer) in enumerate(plan.buffers(BufferKind.RESULT)):
+        frame[layout.results + number] = id(numpy.dtype(buffer.type.dtype.name))
     table = frame[layout.table :]
     for number, kernel in enumerate(kernels):
         table[len(plan.schedule.buffers) + number] = kernel.address("kernel")
@@ -75,6 +76,7 @@ def _header(wrapper: type, unusual: numpy.ndarray) -> dict[str, int]:
         "none": id(None),
         "array": id(numpy.ndarray),
         "new_array": cpython.new_from_descr(),
+        "new_copy": cpython.new_copy(),
         "not_implemented": id(NotImplemented),
     }
     assert words.keys() <= set(HEADER)

@@ -37,8 +37,7 @@ class Results:
         """New NumPy arrays; their addresses go into the table."""
         emit, frame = self.emit, self.frame
         for order, (number, buffer) in enumerate(frame.plan.buffers(BufferKind.RESULT)):
-            dtype = emit.pointer(frame.dtype(frame.layout.results, order))
-            made = self._made(dtype, buffer, self._shape(buffer))
+            made = self._made(frame.result_dtype(order), buffer, self._shape(buffer))
             frame.require_memory(emit.address(made))
             emit.put(table, number, emit.field(made, ARRAY_DATA))
             frame.owned.append(made)
@@ -102,11 +101,14 @@ class Results:
         owning = builder.or_(self.emit.field(array, ARRAY_FLAGS, I32), constant(OWNS_DATA, I32))
         builder.store(owning, flags)
 
-    def wrap(self) -> ir.Value:
-        """The arrays as blockfuse arrays, which own them: one alone, several as a tuple."""
+    def wrap(self, plain: ir.Value | None) -> ir.Value:
+        """The arrays: one alone, several as a tuple.
+
+        plain: whether as NumPy's, which the arguments are; else as blockfuse's, which own them.
+        """
         emit, owned = self.emit, self.frame.owned
         for number, array in enumerate(list(owned)):
-            owned[number] = self._wrapped(array)
+            owned[number] = self._wrapped(array) if plain is None else self._as(plain, array)
         if len(owned) == 1:
             return owned[0]
         made = self.words.call("new_tuple", POINTER, len(owned))
@@ -114,6 +116,9 @@ class Results:
         for number, wrapper in enumerate(owned):
             emit.put(made, TUPLE_ITEMS + number, emit.address(wrapper))
         return made
+
+    def _as(self, plain: ir.Value, array: ir.Value) -> ir.Value:
+        return self.emit.choice(plain, lambda: array, lambda: self._wrapped(array))
 
     def _wrapped(self, array: ir.Value) -> ir.Value:
         emit, words = self.emit, self.words

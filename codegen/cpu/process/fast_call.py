@@ -1,0 +1,70 @@
+"""Calls of a known form without dispatch: native code takes the arguments apart and asks the entry, which takes arrays.
+
+NOTE [forms of calls]
+An entry takes arrays by position. For keywords, containers and numbers there is one more built-in function beside it, of
+``(args, kwargs)`` as a type's call slot has them. One function, compiled once for all programs, walks a table of the parts
+that the call must have (``ir/argument_parts.py``), in the order in which they stand, with what is still to be looked at on a
+stack. Arrays go to the entry as they come; numbers among them become arrays of the program by a function of Python's
+(``convert``, of all values that are no arrays). As the entry it answers NotImplemented where it cannot tell; dispatch then
+looks closer.
+
+Nothing here runs the user's code before all is looked at, so what containers hold stays what it was. The arrays are held
+until the entry has given its answer: another thread may empty a list meanwhile.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy
+
+from blockfuse.codegen.cpu.native import engine
+from blockfuse.codegen.cpu.process import cpython
+from blockfuse.codegen.cpu.process.fast_call_ir import END, FUNCTIONS, NUMBERS, OBJECTS, WORDS
+from blockfuse.codegen.kernels.machine import Machine
+from blockfuse.ir.argument_parts import Part
+
+
+class FastCalls:
+    """The function in memory. It stays for good: built-in functions point to it."""
+
+    def __init__(self, code: bytes, machine: Machine) -> None:
+        loaded = engine.load(code, machine)
+        words = (ctypes.c_int64 * len(WORDS)).from_address(loaded.variable("words"))
+        words[:] = [*map(cpython.address_of, FUNCTIONS.values()), *map(id, OBJECTS.values())]
+        self._loaded = loaded
+        self._definition = cpython.MethodDef(
+            b"fast_call", loaded.address("fast_call"), cpython.METH_FASTCALL, None
+        )
+
+    def fast_call(
+        self, parts: Sequence[Part], named: bool, entry: Any, convert: Any | None, made: int
+    ) -> Callable[[Any, Any], Any]:
+        """A function of ``(args, kwargs)`` that asks ``entry`` with the arrays in them, and behind these with what
+        ``convert`` makes of the values: ``made`` arrays, or None where it cannot.
+
+        parts: those of the tuple of positional arguments; named: behind them those of the keywords.
+        """
+        header = id(entry), 0 if convert is None else id(convert), made, len(parts) + 1, int(named)
+        words = [*header, *(word for part in parts for word in _words_of(part)), END]
+        objects = [known for part in parts for known in (part.type, *part.known)]
+        table = numpy.array(words, numpy.int64), entry, convert, *objects
+        return cpython.builtin(self._definition, table)  # type: ignore[no-any-return]
+
+
+def _words_of(part: Part) -> list[int]:
+    type = 0 if part.type is None else id(part.type)
+    return [NUMBERS[part.kind], type, part.count, len(part.known), *map(id, part.known)]
+
+
+_fast_calls: FastCalls | None = None
+
+
+def fast_calls(code: Callable[[], bytes], machine: Machine) -> FastCalls:
+    """The ones of this process; made at first use."""
+    global _fast_calls
+    if _fast_calls is None:
+        _fast_calls = engine.for_good(FastCalls(code(), machine))
+    return _fast_calls
