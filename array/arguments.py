@@ -9,7 +9,7 @@ from typing import Any
 import numpy
 
 from blockfuse.ir.errors import DTypeError, ShapeError
-from blockfuse.ir.types import DTYPES
+from blockfuse.ir.types import DTYPES, name_of
 
 ArrayLike = Any  # an ndarray, a NumPy array, a number, or nested lists of numbers
 
@@ -20,9 +20,10 @@ def checked_dtype(dtype: Any) -> numpy.dtype:
         found = numpy.dtype(dtype)
     except TypeError as error:
         raise DTypeError(f"{dtype!r} is not a dtype; use one of {', '.join(DTYPES)}") from error
-    if found.name not in DTYPES:
+    name = name_of(found if found.isnative else found.newbyteorder("="))
+    if name not in DTYPES:
         raise DTypeError(f"dtype {found} is not supported; use one of {', '.join(DTYPES)}")
-    return numpy.dtype(found.name)
+    return numpy.dtype(name)
 
 
 def one_axis(axis: Any, ndim: int) -> int:

@@ -17,6 +17,14 @@ DTYPES: tuple[str, ...] = (
 )
 
 
+_NAMES = {numpy.dtype(name).num: name for name in DTYPES}
+
+
+def name_of(dtype: numpy.dtype) -> str:
+    """``str(dtype)``, which NumPy takes several microseconds to write."""
+    return (_NAMES.get(dtype.num) if dtype.isnative else None) or str(dtype)
+
+
 class Extent(int):
     """The size of an axis, standing in an attribute for the whole axis, however large it is."""
 

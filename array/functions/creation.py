@@ -14,10 +14,12 @@ import numpy
 from blockfuse.array import stamps
 from blockfuse.array.arguments import ArrayLike, checked_dtype, shape_tuple
 from blockfuse.array.devices import Device, check_device
-from blockfuse.array.eager import numbers_of
+from blockfuse.array.eager import EAGER, numbers_of
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.sizes import size_agnostic
+from blockfuse.ir import interpreter
 from blockfuse.ir.operators import filling, movement, pointwise
+from blockfuse.ir.types import name_of
 
 # -- from values ---------------------------------------------------------------------------------------------
 
@@ -42,11 +44,21 @@ def array(
     if not copy:
         return asarray(object, dtype)
     wanted = None if dtype is None else checked_dtype(dtype)
-    source = object if type(object) is ndarray else _source(object, wanted)
-    made: ndarray = pointwise.cast(source, dtype=str(wanted or source.dtype))
+    made = _from_numpy(object, wanted) if type(object) is numpy.ndarray else None
+    if made is None:
+        source = object if type(object) is ndarray else _source(object, wanted)
+        made = pointwise.cast(source, dtype=name_of(wanted or source.dtype))
     return (
         made if made.ndim >= ndmin else movement.reshape(made, shape=(1,) * (ndmin - made.ndim) + made.shape)
     )
+
+
+def _from_numpy(data: numpy.ndarray, wanted: numpy.dtype | None) -> ndarray | None:
+    """A copy where nobody asks where its values came from; else the operator says it."""
+    if interpreter.current() is not EAGER:
+        return None
+    native = _native(data)
+    return ndarray(pointwise.cast.meaning(native, dtype=name_of(wanted or native.dtype)))
 
 
 def asarray(
@@ -105,7 +117,7 @@ def copy(a: ArrayLike) -> ndarray:
 
 def _filled(shape: Any, value: Any, dtype: Any, ctx: Device | None, device: Device | None) -> ndarray:
     check_device(ctx, device)
-    name = "float32" if dtype is None else str(checked_dtype(dtype))
+    name = "float32" if dtype is None else name_of(checked_dtype(dtype))
     return filling.full(shape=shape_tuple(shape), value=value, dtype=name)
 
 
@@ -203,7 +215,7 @@ def arange(
     first, last = (0, start) if stop is None else (start, stop)
     if step == 0:
         raise ValueError("arange needs a step that is not 0")
-    name = "float32" if dtype is None else str(checked_dtype(dtype))
+    name = "float32" if dtype is None else name_of(checked_dtype(dtype))
     return filling.arange(start=_number(first), stop=_number(last), step=_number(step), dtype=name)
 
 
@@ -234,7 +246,7 @@ def linspace(
     if axis != 0:
         raise ValueError("linspace takes numbers, so that axis can only be 0")
     first, last, count = _number(start), _number(stop), operator.index(num)
-    name = "float32" if dtype is None else str(checked_dtype(dtype))
+    name = "float32" if dtype is None else name_of(checked_dtype(dtype))
     points = filling.linspace(start=first, stop=last, num=count, endpoint=bool(endpoint), dtype=name)
     return (points, (last - first) / max(count - bool(endpoint), 1)) if retstep else points
 
