@@ -87,12 +87,13 @@ _OURS_ALONE = _Positions(sys.maxsize)
 
 
 def _positions(ours: Callable[..., Any], theirs: Callable[..., Any]) -> _Positions:
-    mine = inspect.signature(ours).parameters
+    code = ours.__code__  # of whose signature a recorded call would note that nobody changes the annotations
+    mine = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     try:
         found = inspect.signature(theirs).parameters.values()
     except ValueError:  # a few of NumPy's functions in C say nothing about themselves
         return _OURS_ALONE
-    if "ctx" in mine or any(p.kind is p.VAR_POSITIONAL for p in mine.values()):  # Gluon's order
+    if "ctx" in mine or code.co_flags & inspect.CO_VARARGS:  # Gluon's order
         return _OURS_ALONE
     names = tuple(p.name for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
     pairs = list(zip(mine, names, strict=False))
