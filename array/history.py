@@ -30,7 +30,7 @@ from blockfuse.array import stamps
 from blockfuse.array.memory import Memory, memory_if_known, memory_of, region_of
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.parts import Part, part_of
-from blockfuse.ir import interpreter
+from blockfuse.ir import interpreter, placement
 from blockfuse.ir.errors import GradientError
 
 # pullback(grad, out, *operands) -> for each operand its gradient, None where none flows, or a function that computes it
@@ -72,7 +72,7 @@ class Variable:
     def room(self, like: ndarray) -> ndarray:
         """Where the gradient is: memory of zeros where nobody asked for it yet, as if it had always been there."""
         if self.grad is None:
-            self.grad = ndarray(numpy.zeros(like.shape, like.dtype))
+            self.grad = ndarray(placement.zeros(like.shape, like.dtype))
         if not self.held:
             interpreter.current().impure("uses the gradient of an array that no parameter holds")
         return self.grad

@@ -16,8 +16,11 @@ from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.codegen.scheduling.scheduler import schedule
 from blockfuse.ir.errors import TraceError
 from blockfuse.ir.flow import Flow, straight
-from blockfuse.ir.graph import Graph, Node, evaluate
+from blockfuse.ir.graph import Graph, Node, captured, evaluate, hoisted
 from blockfuse.ir.passes.pipeline import Optimized, optimize, with_draws_in_front
+from blockfuse.ir.placement import side_by_side
+
+_SMALL_BYTES = 1 << 16  # of parameters and constants, of which a program may keep a copy
 
 Values = dict[str, numpy.ndarray]  # name of a leaf -> its value
 
@@ -42,13 +45,32 @@ class Compiled:
         return values
 
     def parameters(self, known: Mapping[str, numpy.ndarray]) -> list[numpy.ndarray]:
-        """What the schedule reads besides arguments, in C order. known: as ``with_hoisted`` takes it."""
+        """What the schedule reads besides arguments, in C order; on cache lines where they may be copies.
+
+        known: as ``with_hoisted`` takes it.
+        """
         values = self.with_hoisted(known)
         behind = (
             n.attrs["value"] if "value" in n.attrs else values[n.attrs["name"]]
             for n in self.schedule.parameters
         )
-        return [numpy.ascontiguousarray(v).reshape(v.shape) for v in behind]
+        arrays = [numpy.ascontiguousarray(v).reshape(v.shape) for v in behind]
+        moved = [n for n, array in enumerate(arrays) if self._may_be_copy(n, array, known)]
+        for number, copy in zip(moved, side_by_side([arrays[n] for n in moved]), strict=True):
+            arrays[number] = copy
+        return arrays
+
+    def _may_be_copy(self, number: int, array: numpy.ndarray, known: Mapping[str, numpy.ndarray]) -> bool:
+        """Not what is read as it is at each call, or written, and nothing large of which there would be two."""
+        leaf = self.schedule.parameters[number]
+        if leaf.operator is captured or any(
+            self.schedule.buffers[u].number == number for u in self.schedule.updates
+        ):
+            return False
+        is_own = leaf.operator is hoisted and not any(
+            numpy.may_share_memory(array, k) for k in known.values()
+        )
+        return is_own or array.nbytes <= _SMALL_BYTES
 
 
 def compile_flow(

@@ -17,7 +17,7 @@ from blockfuse.array.eager import EAGER
 from blockfuse.array.functions import creation
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.stamps import Watchers
-from blockfuse.ir import interpreter
+from blockfuse.ir import interpreter, placement
 from blockfuse.ir.errors import (
     DeferredInitializationError,
     GradientError,
@@ -217,7 +217,7 @@ class Parameter(Held):
     def _drawn(self, init: Init) -> ndarray:
         assert self._shape is not None
         with interpreting(EAGER):  # even if the call that told the shape is being recorded
-            data = ndarray(numpy.zeros(self._shape, self._dtype))
+            data = ndarray(placement.zeros(self._shape, self._dtype))
             create(init)(self.label, data)
         return data
 
@@ -247,7 +247,7 @@ class Parameter(Held):
 
     def _take(self, value: numpy.ndarray) -> None:
         """Start with a copy of ``value``."""
-        self._adopt(ndarray(numpy.array(value, self._dtype, order="C")))
+        self._adopt(ndarray(placement.copied(value, self._dtype)))
 
     def _load(self, value: numpy.ndarray, dtype: numpy.dtype) -> None:
         """Take ``value`` as ``dtype``: in place where the parameter has an array of that dtype."""
@@ -269,7 +269,7 @@ class Parameter(Held):
         """Change the dtype, and the value with it."""
         wanted = checked_dtype(dtype)
         if self._data is not None and wanted != self._dtype:
-            self._adopt(ndarray(self._data._data.astype(wanted)))
+            self._adopt(ndarray(placement.copied(self._data._data, wanted)))
         self._dtype = wanted
 
     # -- its gradient ----------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from blockfuse.ir.placement import LINE_BYTES
 from blockfuse.ir.types import TensorType
 
 
@@ -90,7 +91,7 @@ class Workspace:
         return self.fixed + self.growing * items_reserved(items)
 
 
-ALIGNMENT = 64  # bytes: one cache line, one AVX-512 vector
+ALIGNMENT = LINE_BYTES  # also one AVX-512 vector
 ITEMS = 16  # memory grows by so many items: with offsets of whole words an item, every offset is aligned
 
 

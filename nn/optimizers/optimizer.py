@@ -12,6 +12,7 @@ import numpy
 
 from blockfuse.array import np
 from blockfuse.array.ndarray import ndarray
+from blockfuse.ir import interpreter, placement
 from blockfuse.ir.errors import ShapeError, UsageError
 from blockfuse.nn.optimizers.counts import UpdateCounts
 
@@ -256,4 +257,6 @@ def create(name: str | Optimizer, **options: Any) -> Optimizer:
 
 def zeros_like(weight: ndarray, count: int) -> States:
     """So many states of zeros."""
-    return tuple(np.zeros_like(weight) for _ in range(count))
+    if interpreter.current().recording:
+        return tuple(np.zeros_like(weight) for _ in range(count))
+    return tuple(ndarray(placement.zeros(weight.shape, weight.dtype)) for _ in range(count))

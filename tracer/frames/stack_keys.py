@@ -22,6 +22,7 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.array.pytree import ATOMS
 from blockfuse.array.tape import is_taping
 from blockfuse.ir.graph import Node
+from blockfuse.ir.placement import owns_memory
 from blockfuse.tracer.certificate.ownership import is_interior
 from blockfuse.tracer.certificate.traced_numbers import is_traced, text_of
 from blockfuse.tracer.code.bytecode import anatomy
@@ -155,7 +156,7 @@ class _Variables:
             group = owners.setdefault(id(stamps.owner_of(array._data)), len(owners))
             node = self.known.node_of(array)
             history = standing(array) if follows else ()
-            key = (tuple(names), node.type, group, array._data.base is not None, history)
+            key = (tuple(names), node.type, group, owns_memory(array._data), history)
             slots.append(Slot(Key(key), node, self.known.shares_given_memory(array)))
         return (*slots, *self._induction_slots)
 

@@ -26,6 +26,7 @@ from blockfuse.array import stamps
 from blockfuse.array.history import Variable
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.graph import Node, captured, leaf
+from blockfuse.ir.placement import owns_memory
 from blockfuse.ir.types import type_of
 from blockfuse.tracer.state.contents import same_bytes
 
@@ -107,7 +108,7 @@ class Memory:
         if id(array) in self.updated:
             return True
         data = array._data
-        whole = data.base is None and data.flags.c_contiguous and data.size
+        whole = owns_memory(data) and data.flags.c_contiguous and data.size
         if not whole or stamps.is_exposed(data) or self.node_of(array) not in self.found:
             return False
         self.updated[id(array)] = array, data.copy()
@@ -151,7 +152,7 @@ class Memory:
 
     def is_part(self, array: ndarray) -> bool:
         """Whether an array is a view of another one."""
-        return array._data.base is not None
+        return not owns_memory(array._data)
 
     def shares_given_memory(self, array: ndarray) -> bool:
         """Whether an array lies in memory that was there before the call."""
