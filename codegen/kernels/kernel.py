@@ -20,7 +20,7 @@ runs in Python from the start. That keeps tables from being read outside, and co
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -130,6 +130,14 @@ class Kernel(ABC):
     def shared_weight_bytes(self) -> int:
         """Of a weight that a launch of any number of rows reads once for all of them."""
         return 0
+
+    def in_place(self, operands: Sequence[int]) -> Kernel | None:
+        """The same, with these operands in the memory of the result: each element is read before it is written.
+
+        None where a kernel reads one of them elsewhere, in another way, or as another dtype.
+        """
+        assert operands, "there are some"
+        return None
 
     def with_nontemporal_stores(self) -> Kernel:
         """The same, writing its result past the caches; the kernel itself where it cannot."""

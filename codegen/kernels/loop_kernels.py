@@ -73,10 +73,6 @@ class MapKernel(Kernel):
         return tuple(number for number, load in enumerate(self._operands) if load.indices)
 
     def in_place(self, operands: Sequence[int]) -> MapKernel | None:
-        """The same, with these operands in the memory of the result: each element is read before it is written.
-
-        None where one of them is read elsewhere, or as another dtype.
-        """
         same = [self._operands[number] for number in operands]
         if self.indices or any((a.strides, a.dtype) != (self.store.strides, self.store.dtype) for a in same):
             return None

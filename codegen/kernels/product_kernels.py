@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy
 
@@ -31,6 +32,7 @@ class ProductKernel(Kernel):
     """``left (rows, inner)`` times panels of a packed weight, plus a bias, then the epilogue.
 
     The rows of a launch are those of the result, or, where it is ``batched``, matrices; ``RegisterTiles`` may walk panels.
+    Tiles overlap where sizes are not multiples of theirs; a kernel that reads what it writes stores each element once.
     """
 
     dtype: str  # of the sums
@@ -51,12 +53,36 @@ class ProductKernel(Kernel):
     result: str  # the name of the value that is stored
     cut: RegisterTiles | BlockTile
     lies: OperandSteps | None = None  # None: rows of the left operand are dense, and panels packed
+    # further results, of a processor, and the names of their values
+    others: tuple[tuple[Access, str], ...] = ()
+    joined: tuple[str, ...] = ()  # the fused groups, where maps joined that of the product
 
     def __post_init__(self) -> None:
         scope = Scope(self.loads)
         scope.add(self.accumulator)
         scope.run(self.body)
-        scope.read([self.result])
+        scope.read([value for _, value in self.stores])
+        assert not (self.reads_results and (self.batched or not self.height)), (
+            "rows of a matrix end with a tile"
+        )
+
+    @property
+    def stores(self) -> tuple[tuple[Access, str], ...]:
+        """Every result, and the name of its value."""
+        return (*self.others, (self.store, self.result))
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        return self.joined or (self.name,)
+
+    @property
+    def results(self) -> int:
+        return len(self.stores)
+
+    @property
+    def reads_results(self) -> bool:
+        """Whether the epilogue takes what the memory of a result holds, from before the launch."""
+        return any(load.alias for load in self.loads)
 
     @property
     def steps(self) -> OperandSteps:
@@ -94,7 +120,20 @@ class ProductKernel(Kernel):
 
     @property
     def pointers(self) -> tuple[tuple[str, str], ...]:
-        return _typed(self.operands, (self,), self.store)
+        return _typed(self.operands, (self,), *(access for access, _ in self.stores))
+
+    def in_place(self, operands: Sequence[int]) -> ProductKernel | None:
+        names = [self.operands[number] for number in operands]
+        same = [load for load in self.loads if load.name in names]
+        summed = {access.name for access in (self.left, self.right, self.bias) if access}
+        fits = len(same) == len(names) and not summed.intersection(names)
+        if not fits or any((a.strides, a.dtype) != (self.store.strides, self.store.dtype) for a in same):
+            return None
+        if self.batched or not self.height:
+            return None
+        loads = (replace(a, name=self.store.name, alias=a.value) if a in same else a for a in self.loads)
+        rest = tuple(name for name in self.operands if name not in names)
+        return replace(self, loads=tuple(loads), operands=rest)
 
     def reaches(self) -> list[list[Reach]] | None:
         if self.by_panels:
@@ -102,12 +141,12 @@ class ProductKernel(Kernel):
         steps = self.steps
         panels = (steps.panel, steps.right, 1), (self.panels, self.inner, self.cut.panel)
         rows = (self.height,) if self.batched else ()
-        found: dict[str, list[Reach]] = {name: [] for name in (*self.operands, self.store.name)}
+        found: dict[str, list[Reach]] = {name: [] for name, _ in self.pointers}
         found[self.left.name].append(Reach.of_walk((*self.left.strides, steps.left), (*rows, self.inner)))
         found[self.right.name].append(Reach.of_walk((*(self.right.strides or (0,)), *panels[0]), panels[1]))
         if self.bias is not None:
             found[self.bias.name].append(Reach.of_walk((0, 1), (self.units,)))
-        for access in (*self.loads, self.store):
+        for access in (*self.loads, *(access for access, _ in self.stores)):
             found[access.name].append(Reach.of_walk(access.strides, (*rows, self.units)))
         return list(found.values())
 
@@ -130,7 +169,7 @@ class ChainKernel(Kernel):
 
 
 def _typed(
-    names: tuple[str, ...], products: tuple[ProductKernel, ...], store: Access
+    names: tuple[str, ...], products: tuple[ProductKernel, ...], *stores: Access
 ) -> tuple[tuple[str, str], ...]:
     dtypes = {access.name: access.dtype for product in products for access in product.accesses}
-    return (*((name, dtypes[name]) for name in names), (store.name, store.dtype))
+    return (*((name, dtypes[name]) for name in names), *((store.name, store.dtype) for store in stores))

@@ -33,10 +33,13 @@ def product_meaning(kernel: ProductKernel, addresses: Mapping[str, Address], beg
         bias = addresses[kernel.bias.name]
         sums = sums + bias.read(kernel.bias.dtype, domain.shape[-1:], (1,), domain.starts[-1])
     values = {kernel.accumulator: sums}
-    values |= {load.name: domain.read(load, addresses) for load in kernel.loads}
+    values |= {
+        load.value: numpy.array(domain.read(load, addresses)) for load in kernel.loads
+    }  # before stores
     computed(kernel.body, values)
-    result = numpy.broadcast_to(values[kernel.result], domain.shape)
-    addresses["out"].write(kernel.store.dtype, kernel.store.strides, result, domain.offset(kernel.store))
+    for store, value in kernel.stores:
+        result = numpy.broadcast_to(values[value], domain.shape)
+        addresses[store.name].write(store.dtype, store.strides, result, domain.offset(store))
 
 
 @dataclass(frozen=True)

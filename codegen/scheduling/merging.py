@@ -19,7 +19,7 @@ from blockfuse.codegen.scheduling.buffers import Buffer, BufferKind
 from blockfuse.codegen.scheduling.steps import Launch, Plain, Pointer
 
 MAX_POINTERS = 12  # of a kernel: what a processor prefetches, and has registers for
-_MAX_STATEMENTS = 64
+MAX_STATEMENTS = 64
 _MAX_NAME_LETTERS = 48
 
 
@@ -27,7 +27,7 @@ def merged(steps: Sequence[Plain], block: Sequence[Plain], buffers: Sequence[Buf
     """The steps, with maps joined where they may be. block: all steps that may need what these make."""
     found: list[Plain | _Merger] = []
     for step in steps:
-        if not (isinstance(step, Launch) and _is_flat(step)):
+        if not (isinstance(step, Launch) and is_flat(step)):
             found.append(step)
         elif not _joins_earlier(step, found):
             found.append(_Merger([step]))
@@ -35,7 +35,7 @@ def merged(steps: Sequence[Plain], block: Sequence[Plain], buffers: Sequence[Buf
     return [step.finished(buffers, touched) if isinstance(step, _Merger) else step for step in found]
 
 
-def _is_flat(launch: Launch) -> bool:
+def is_flat(launch: Launch) -> bool:
     kernel = launch.kernel
     if not isinstance(kernel, MapKernel) or kernel.extents or kernel.indices or kernel.nontemporal:
         return False
@@ -48,13 +48,13 @@ def _joins_earlier(launch: Launch, found: list[Plain | _Merger]) -> bool:
         if isinstance(step, _Merger) and step.takes(launch):
             step.launches.append(launch)
             return True
-        if _conflicts(launch, step):
+        if conflicts(launch, step):
             return False
     return False
 
 
-def _conflicts(launch: Launch, step: Plain | _Merger) -> bool:
-    """Whether a launch cannot run before a step."""
+def conflicts(launch: Plain, step: Plain | _Merger) -> bool:
+    """Whether a launch cannot run before a step, or behind it."""
     mine, its = set(launch.touched), set(step.touched)
     return bool(its.intersection(launch.written) or mine.intersection(step.written))
 
@@ -85,14 +85,14 @@ class _Merger:
             return False
         places: dict[int, set[tuple[int, int]]] = {}  # buffer -> offsets and strides
         for one in both:
-            for access, pointer in _accesses(one):
+            for access, pointer in accesses_of(one):
                 places.setdefault(pointer.buffer, set()).add((pointer.offset, access.strides[0]))
         written = {*self.written, *launch.written}
-        size = sum(len(_map_of(one).body) for one in both)
+        size = sum(len(map_of(one).body) for one in both)
         return (
             all(len(places[buffer]) == 1 for buffer in written)
             and sum(map(len, places.values())) <= MAX_POINTERS
-            and size <= _MAX_STATEMENTS
+            and size <= MAX_STATEMENTS
         )
 
     # -- the kernel ----------------------------------------------------------------------------------------------
@@ -104,13 +104,13 @@ class _Merger:
         stored = {buffer: self._computed(launch) for launch in self.launches for buffer in launch.written}
         own = Counter(b for launch in self.launches for b in set(launch.touched))
         *others, last = stored
-        kept = [b for b in others if not _is_private(buffers[b], touched[b] == own[b])]
+        kept = [b for b in others if not is_private(buffers[b], touched[b] == own[b])]
         kept.append(last)
         names = {buffer: f"out{n}" for n, buffer in enumerate(kept[:-1])} | {kept[-1]: "out"}
         stores = tuple((self._store(buffer, names[buffer]), stored[buffer]) for buffer in kept)
         loads = tuple(self._renamed(load, names) for load in self.loads)
         maps = tuple(launch.kernel.name for launch in self.launches)
-        kernel = FlatKernel(_joined_name(maps), stores[-1][0], loads, tuple(self.body), stores, maps)
+        kernel = FlatKernel(joined_name(maps), stores[-1][0], loads, tuple(self.body), stores, maps)
         read = (self.pointers[load.name] for load in loads if load.name in self.pointers)
         written = (Pointer(buffer, self._place(buffer)[1]) for buffer in kept)
         first = self.launches[0]
@@ -119,9 +119,9 @@ class _Merger:
 
     def _computed(self, launch: Launch) -> str:
         """The name of the value that a launch makes; its statements become those of the kernel."""
-        kernel = _map_of(launch)
+        kernel = map_of(launch)
         names: dict[str, str] = {}
-        *reads, (store, target) = _accesses(launch)
+        *reads, (store, target) = accesses_of(launch)
         for access, pointer in reads:
             names[access.value] = self._loaded(access, pointer)
         for one in kernel.body:
@@ -153,23 +153,23 @@ class _Merger:
         return replace(launch.kernel.store, name=name)
 
 
-def _joined_name(maps: tuple[str, ...]) -> str:
+def joined_name(maps: tuple[str, ...]) -> str:
     name = "_".join(maps)
     return name if len(name) <= _MAX_NAME_LETTERS else f"{maps[0]}_and_{len(maps) - 1}_more"
 
 
-def _accesses(launch: Launch) -> list[tuple[Access, Pointer]]:
+def accesses_of(launch: Launch) -> list[tuple[Access, Pointer]]:
     """Every load of a map with what it points to, then its store."""
-    kernel = _map_of(launch)
+    kernel = map_of(launch)
     pointers = dict(zip((name for name, _ in kernel.pointers), launch.pointers, strict=True))
     return [(access, pointers[access.name]) for access in (*kernel.loads, kernel.store)]
 
 
-def _map_of(launch: Launch) -> MapKernel:
+def map_of(launch: Launch) -> MapKernel:
     assert isinstance(launch.kernel, MapKernel)
     return launch.kernel
 
 
-def _is_private(buffer: Buffer, is_alone: bool) -> bool:
+def is_private(buffer: Buffer, is_alone: bool) -> bool:
     """Whether nobody else needs the memory of a value."""
     return is_alone and buffer.kind is BufferKind.WORKSPACE

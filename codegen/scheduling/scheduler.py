@@ -13,6 +13,7 @@ from blockfuse.codegen.kernels.lowering import copy_kernel, has_own_kernel, kern
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.kernels.scatters import adds_natively, scatter_kernel
 from blockfuse.codegen.scheduling.buffers import planned
+from blockfuse.codegen.scheduling.epilogues import with_epilogues
 from blockfuse.codegen.scheduling.merging import merged
 from blockfuse.codegen.scheduling.schedule import BlockSchedule, Schedule
 from blockfuse.codegen.scheduling.steps import HostCall, Launch, Plain, Pointer, Step, Strip, lives_of
@@ -70,7 +71,7 @@ class _Scheduler:
             self._node(node)
         commit = self._write_updates(first, updates, rest[len(results) :]) if updates else 0
         if not self.machine.block_tile:
-            commit = self._merge_maps(first, commit)
+            commit = self._join_maps(first, commit)
         if not self.batch:  # else it is for comparison only
             machine = self.machine
             self.steps[first:], commit = in_strips(self.steps[first:], values.buffers, machine, commit=commit)
@@ -93,12 +94,14 @@ class _Scheduler:
         self.steps[first:], commit = with_updates(self._plain(first), self.values.buffers, updates)
         return commit
 
-    def _merge_maps(self, first: int, commit: int) -> int:
-        """NOTE [merged maps], on both sides of the commit, whose number is given back."""
-        plain, buffers = self._plain(first), self.values.buffers
-        before, behind = (merged(steps, plain, buffers) for steps in (plain[:commit], plain[commit:]))
-        self.steps[first:] = [*before, *behind]
-        return len(before)
+    def _join_maps(self, first: int, commit: int) -> int:
+        """NOTE [maps behind a product] and NOTE [merged maps], on both sides of the commit, whose number is given back."""
+        for join in (merged,) if self.batch else (with_epilogues, merged):
+            plain, buffers = self._plain(first), self.values.buffers
+            before, behind = (join(steps, plain, buffers) for steps in (plain[:commit], plain[commit:]))
+            self.steps[first:] = [*before, *behind]
+            commit = len(before)
+        return commit
 
     def _plain(self, first: int) -> list[Plain]:
         return [step for step in self.steps[first:] if not isinstance(step, Strip)]

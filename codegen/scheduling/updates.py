@@ -7,7 +7,7 @@ which none can is the *commit*. There the program looks at the fault word once m
 
 A value that becomes an update is computed in the memory of the parameter, where its kernel stands behind the commit, no
 later step needs what was there before, and the kernel itself reads it nowhere but at the element that it writes next.
-(Tiles of products overlap, and rows are read several times, so such kernels may not read it at all.) Every other
+(Rows of folds are read several times, so such kernels may not read it at all; a product may in its epilogue.) Every other
 update is a copy at the end of the program.
 """
 
@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from blockfuse.codegen.kernels.loop_kernels import MapKernel
 from blockfuse.codegen.kernels.lowering import copy_kernel
 from blockfuse.codegen.scheduling.buffers import Buffer, BufferKind
 from blockfuse.codegen.scheduling.steps import HostCall, Launch, Plain, Pointer
@@ -109,10 +108,9 @@ def _in_place(launch: Launch, parameter: int) -> Launch | None:
     numbers = [n for n, pointer in enumerate(launch.pointers[:-1]) if pointer.buffer == parameter]
     if not numbers:
         return launch
-    kernel = launch.kernel
-    if not isinstance(kernel, MapKernel) or any(launch.pointers[n].offset for n in numbers):
+    if any(launch.pointers[n].offset for n in numbers):
         return None
-    changed = kernel.in_place(numbers)
+    changed = launch.kernel.in_place(numbers)
     pointers = tuple(p for n, p in enumerate(launch.pointers) if n not in numbers)
     return replace(launch, kernel=changed, pointers=pointers) if changed is not None else None
 

@@ -199,12 +199,20 @@ def _kernel_texts(program: Any) -> Iterator[str]:
         if not node.type.size:  # takes no launch
             continue
         name = node.attrs["name"]
-        launch = launches[name].pop(0)
+        launch = _taken(launches[name], node.type, schedule.buffers)
         text = f"  kernel {name}: {_type_text(node.type, schedule.batch)}{_from(node.source)}{_tiles(launch.kernel)}"
         others = len(launch.kernel.groups) - 1
         text += f", in one loop with {others} more" if others else ""
         text += f", about {launch.work / 1000:.1f} us"
         yield f"{text}, {_sharing(launch, program)}" if id(launch) in alone else text
+
+
+def _taken(waiting: list[Launch], type: TensorType, buffers: Sequence[Buffer]) -> Launch:
+    """The launch of a group, out of those of its name: the first that writes such a value, for some change places."""
+    fitting = (one for one in waiting if any(buffers[b].type == type for b in one.written))
+    launch = next(fitting, waiting[0])
+    waiting.remove(launch)
+    return launch
 
 
 def _tiles(kernel: Kernel) -> str:

@@ -32,7 +32,9 @@ class DotTile:
         sums = self._products()
         for row in range(self.spec.rows):
             of_row = sums[row * self.spec.units : (row + 1) * self.spec.units]
-            self.edges.finish(self.emit.builder.fadd(self._in_lanes(of_row), bias), row, first, mask)
+            total = self.emit.builder.fadd(self._in_lanes(of_row), bias)
+            with self.edges.if_own(row, self.spec.panels - 1):  # all panels
+                self.edges.finish(total, row, first, mask)
 
     def _products(self) -> list[ir.Value]:
         """For each row and column a vector whose lanes add up to the element."""

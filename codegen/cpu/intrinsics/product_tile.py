@@ -20,7 +20,7 @@ from blockfuse.codegen.values.emitter import Emitter
 
 
 def _native(machine: Machine, **columns: Any) -> Any:
-    """The intrinsic ``tile(*pointers, [matrix,] row, panel)``. columns: fields of ``TileSpec``."""
+    """The intrinsic ``tile(*pointers, [matrix,] row, panel[, own row, own panel])``. columns: fields of ``TileSpec``."""
     spec = TileSpec(**columns)
     lanes = machine.lanes(8 if spec.dtype == "float64" else 4)
     kind = DotTile if spec.panel == 1 else RegisterTile
@@ -47,24 +47,32 @@ class _TileMeaning:
     """One call of a tile. starts: its matrix, if there are several, its first row and its first column."""
 
     def __init__(self, spec: TileSpec, operands: tuple[Any, ...]) -> None:
-        *given, self.row, self.panel = operands
+        own = operands[-2:]  # row and panel, where nothing else is said
+        *given, self.row, self.panel = operands[:-2] if spec.reads_results else operands
         self.spec = spec
         self.addresses = dict(zip(spec.arguments, given, strict=False))
         self.matrix = given[len(spec.arguments) :]
         self.starts = (*self.matrix, self.row, self.panel * spec.panel)
         self.columns = min(spec.panels * spec.panel, spec.units - self.panel * spec.panel)
+        self.own = (
+            max(own[0] - self.row, 0),
+            max(own[1] - self.panel, 0) * spec.panel,
+        )  # of the rows and columns
 
     def stored(self) -> None:
-        spec = self.spec
+        spec, (row, column) = self.spec, self.own
         sums = self._sums()[:, : self.columns]
         if spec.bias is not None:
             bias = self.addresses[spec.bias]
             sums = sums + bias.read(spec.dtype, (self.columns,), (1,), self.starts[-1])
         if spec.epilogue is not None:
             loads = [self._load(*load) for load in spec.loads]
-            sums = numpy.broadcast_to(spec.epilogue(sums, *loads), (spec.rows, self.columns))
-        dtype, strides = spec.store
-        self.addresses["out"].write(dtype, strides[-2:], sums, self._index(strides, self.starts))
+            sums = spec.epilogue(sums, *loads)
+        results = sums if isinstance(sums, tuple) else (sums,)
+        whole = [numpy.array(numpy.broadcast_to(one, (spec.rows, self.columns))) for one in results]
+        for (name, dtype, strides), one in zip(spec.stores, whole, strict=True):
+            first = self._index(strides, self.starts) + self._index(strides[-2:], self.own)
+            self.addresses[name].write(dtype, strides[-2:], one[row:, column:], first)
 
     def _sums(self) -> Any:
         from blockfuse.codegen.meaning.products import times_panels  # only who checks kernels pays for it

@@ -38,7 +38,8 @@ class RegisterTile:
         totals = self._inner_loop(self.edges.start(columns, masks))
         for row in range(self.spec.rows):
             for number, column in enumerate(columns):
-                self.edges.finish(totals[row * len(columns) + number], row, column, masks[number])
+                with self.edges.if_own(row, number // self.across):
+                    self.edges.finish(totals[row * len(columns) + number], row, column, masks[number])
 
     def _column(self, panel: int, vector: int) -> ir.Value:
         number = self.emit.builder.add(self.edges.panel, constant(panel))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import FunctionType
 
@@ -21,6 +23,10 @@ class TileSpec:
     """What ``codegen.kernels.kernel.ProductKernel`` says, as it stands in the source of a kernel.
 
     Strides are in elements: of the matrix, where there are several, then of its rows, then of its columns.
+
+    NOTE [own elements]
+    The last tile overlaps its neighbour. Where the epilogue reads what a result's memory holds, each element may be stored
+    once, so such a tile is told from which row and panel on elements are its own.
     """
 
     dtype: str  # of both operands, and of the sums
@@ -37,8 +43,14 @@ class TileSpec:
     ]  # pointer, strides of the matrix, of panels, and of steps of the inner axis
     bias: str | None  # pointer
     loads: tuple[Load, ...]  # what the epilogue takes besides the sum
-    store: tuple[str, tuple[int, ...]]  # dtype, strides
-    epilogue: FunctionType | None  # (sum, *loads) -> what is stored
+    stores: tuple[Load, ...]  # results
+    epilogue: FunctionType | None  # (sum, *loads) -> what is stored, or several of these
+
+    @property
+    def reads_results(self) -> bool:
+        """See NOTE [own elements]."""
+        written = {name for name, _, _ in self.stores}
+        return any(name in written for name, _, _ in self.loads)
 
 
 class TileEdges:
@@ -47,7 +59,9 @@ class TileEdges:
     def __init__(self, spec: TileSpec, lanes: int, emit: Emitter, values: list[ir.Value]) -> None:
         self.spec, self.lanes, self.emit = spec, lanes, emit
         self.memory = Vectors(emit, lanes, dict(zip(spec.arguments, values, strict=False)))
-        *batch, self.row, self.panel = values[len(spec.arguments) :]
+        where = values[len(spec.arguments) :]
+        where, self.own = (where[:-2], where[-2:]) if spec.reads_results else (where, [])
+        *batch, self.row, self.panel = where
         self.matrix = batch[0] if batch else None
         self.vector = ir.VectorType(element_type(spec.dtype), lanes)
 
@@ -95,15 +109,26 @@ class TileEdges:
         return bias * self.spec.rows
 
     def finish(self, total: ir.Value, row: int, column: ir.Value, mask: ir.Value | None) -> None:
-        """Run the epilogue on a vector of sums, and store it."""
+        """Run the epilogue on a vector of sums, and store what it gives."""
         value = Value(self.emit.builder, total)
         if self.spec.epilogue is not None:
             loads = [self._epilogue_load(load, row, column, mask) for load in self.spec.loads]
             value = evaluated(self.spec.epilogue, value, value, *loads)
-        dtype, strides = self.spec.store
-        index = self.emit.builder.add(self.row_index(strides[:-1], row), column)
-        stored = as_stored(value, dtype)
-        self.memory.store(stored, self.memory.address("out", index, dtype), mask)
+        values = value if isinstance(value, tuple) else (value,)
+        for (name, dtype, strides), one in zip(self.spec.stores, values, strict=True):
+            index = self.emit.builder.add(self.row_index(strides[:-1], row), column)
+            self.memory.store(as_stored(one, dtype), self.memory.address(name, index, dtype), mask)
+
+    @contextmanager
+    def if_own(self, row: int, panel: int) -> Iterator[None]:
+        """What is emitted inside is done where a row and a panel of the tile are its own, see NOTE [own elements]."""
+        with ExitStack() as stack:
+            numbers = (self.row, row, self.spec.rows), (self.panel, panel, self.spec.panels)
+            for first, (start, number, count) in zip(self.own, numbers, strict=False):
+                if number < count - 1:  # the last one is
+                    index = self.emit.builder.add(start, constant(number))
+                    stack.enter_context(self.emit.builder.if_then(self.emit.is_(">=", index, first)))
+            yield
 
     def _epilogue_load(self, load: Load, row: int, column: ir.Value, mask: ir.Value | None) -> Value:
         name, dtype, strides = load

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from blockfuse.codegen.cpu.source.addresses import head
 from blockfuse.codegen.kernels.product_cuts import ProductTile
 from blockfuse.codegen.kernels.product_kernels import ProductKernel
 from blockfuse.codegen.kernels.source_lines import INDENT, assignment, indented, variable
+
+_NEAR_BYTES = 1 << 17  # of a weight that stays in the second-level cache beside what passes
 
 
 def product_source(kernel: ProductKernel) -> str:
@@ -13,33 +17,46 @@ def product_source(kernel: ProductKernel) -> str:
     lines = [*_epilogue(kernel), *_tile_calls(kernel), head(kernel)]
     if not kernel.height:
         return "\n".join(lines + indented(1, _open_walk(kernel))) + "\n"
-    call = [_call(kernel, tile)]
     if kernel.batched:
         lines += indented(1, ["for b in range(begin, end):"])
     rows = _row_blocks(tile, "0", str(kernel.height))
     groups = _panel_groups(kernel.panels, tile, whole=not kernel.by_panels)
     if not (kernel.batched or kernel.by_panels):
         rows = _row_blocks(tile, "begin", "end")
-    # Few rows walk the weight once; with many, a panel stays in the cache while all rows pass.
-    panels_first = kernel.by_panels or kernel.height > 2 * tile.rows
+    panels_first = kernel.by_panels or (kernel.height > 2 * tile.rows and not _walks_results(kernel))
+    call = [_call(kernel, tile, rows.own, groups.own)]
     walk = _nested(*((groups, rows) if panels_first else (rows, groups)), call)
     return "\n".join(lines + indented(2 if kernel.batched else 1, walk)) + "\n"
 
 
-_Loop = tuple[str, list[str]]  # the loop ("": there is none) and what starts its body
+def _walks_results(kernel: ProductKernel) -> bool:
+    """Whether rows stand around panels though there are many: what is read and written passes in its order.
+
+    Few rows walk the weight once; with many, a panel stays in the cache while all rows pass, unless all panels do.
+    """
+    weight = kernel.inner * kernel.units * (8 if kernel.dtype == "float64" else 4)
+    return kernel.reads_results and weight <= _NEAR_BYTES
+
+
+class _Loop(NamedTuple):
+    """A loop over tiles."""
+
+    head: str  # "": there is none
+    first: list[str]  # what starts its body
+    own: str  # the first row or panel that the tile before does not have: see NOTE [own elements]
 
 
 def _nested(outer: _Loop, inner: _Loop, body: list[str]) -> list[str]:
-    for loop, first in (inner, outer):
-        lines = [*first, *body]
-        body = [loop, *indented(1, lines)] if loop else lines
+    for loop in (inner, outer):
+        lines = [*loop.first, *body]
+        body = [loop.head, *indented(1, lines)] if loop.head else lines
     return body
 
 
 def _open_walk(kernel: ProductKernel) -> list[str]:
     """Any number of rows: tallest tiles, then lower ones that overlap their neighbours."""
     tallest, *rest = kernel.tiles
-    whole = f"for r in range(begin, whole, {tallest.rows}):", list[str]()
+    whole = _Loop(f"for r in range(begin, whole, {tallest.rows}):", [], "r")
     lines = [f"whole = end - (end - begin) % {tallest.rows}"]
     lines += _nested(_panel_groups(kernel.panels, tallest, whole=True), whole, [_call(kernel, tallest)])
     for tile in rest:
@@ -56,9 +73,11 @@ def _open_walk(kernel: ProductKernel) -> list[str]:
     return lines
 
 
-def _call(kernel: ProductKernel, tile: ProductTile) -> str:
-    names = ", ".join(name for name, _ in kernel.pointers)
-    return f"{_tile_name(kernel, tile)}({names}{', b' if kernel.batched else ''}, r, p)"
+def _call(kernel: ProductKernel, tile: ProductTile, *own: str) -> str:
+    """own: from which row and panel on elements are the tile's own."""
+    batch = ["b"] if kernel.batched else []
+    where = [*batch, "r", "p", *(own if kernel.reads_results else ())]
+    return f"{_tile_name(kernel, tile)}({', '.join([*(name for name, _ in kernel.pointers), *where])})"
 
 
 def _tile_name(kernel: ProductKernel, tile: ProductTile) -> str:
@@ -68,21 +87,22 @@ def _tile_name(kernel: ProductKernel, tile: ProductTile) -> str:
 def _row_blocks(tile: ProductTile, begin: str, end: str) -> _Loop:
     """The loop over tiles of rows, and the first row ``r`` of each; the last tile overlaps its neighbour."""
     if begin == "0" and end == str(tile.rows):
-        return "", ["r = 0"]
+        return _Loop("", ["r = 0"], "r")
     if tile.rows == 1:
-        return f"for r in range({begin}, {end}):", []
-    loop = f"for block in range({begin}, {end}, {tile.rows}):"
-    return loop, [f"r = minimum(block, {end} - {tile.rows})"]
+        return _Loop(f"for r in range({begin}, {end}):", [], "r")
+    head = f"for block in range({begin}, {end}, {tile.rows}):"
+    return _Loop(head, [f"r = minimum(block, {end} - {tile.rows})"], "block")
 
 
 def _panel_groups(panels: int, tile: ProductTile, whole: bool) -> _Loop:
     """The loop over groups of panels, and the first panel ``p`` of each; the last group overlaps its neighbour."""
     if whole and panels == tile.panels:
-        return "", ["p = 0"]
+        return _Loop("", ["p = 0"], "p")
     groups = f"range({-(-panels // tile.panels)})" if whole else "range(begin, end)"
     if tile.panels == 1:
-        return f"for p in {groups}:", []
-    return f"for group in {groups}:", [f"p = minimum({tile.panels} * group, {panels - tile.panels})"]
+        return _Loop(f"for p in {groups}:", [], "p")
+    first = f"{tile.panels} * group"
+    return _Loop(f"for group in {groups}:", [f"p = minimum({first}, {panels - tile.panels})"], first)
 
 
 def _epilogue(kernel: ProductKernel) -> list[str]:
@@ -90,7 +110,8 @@ def _epilogue(kernel: ProductKernel) -> list[str]:
         return []
     elements = [variable(a.value) for a in kernel.loads]
     lines = [f"def epilogue({', '.join([kernel.accumulator, *elements])}):"]
-    lines += indented(1, [*(assignment(s) for s in kernel.body), f"return {kernel.result}"])
+    results = ", ".join(variable(value) for _, value in kernel.stores)
+    lines += indented(1, [*(assignment(s) for s in kernel.body), f"return {results}"])
     return [*lines, ""]
 
 
@@ -114,7 +135,7 @@ def _tile_call(kernel: ProductKernel, tile: ProductTile) -> list[str]:
         "right": (kernel.right.name, (*kernel.right.strides, steps.panel, steps.right)),
         "bias": repr(kernel.bias.name) if kernel.bias else None,
         "loads": tuple((a.name, a.dtype, a.strides) for a in kernel.loads),
-        "store": (kernel.store.dtype, kernel.store.strides),
+        "stores": tuple((a.name, a.dtype, a.strides) for a, _ in kernel.stores),
         "epilogue": "epilogue" if kernel.body else None,
     }
     head = f"{_tile_name(kernel, tile)} = product_tile("
