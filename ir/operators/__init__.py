@@ -2,6 +2,7 @@
 
 from blockfuse.ir.operators import (
     contractions,
+    convolution,
     drawing,
     einsum,
     filling,
@@ -12,12 +13,15 @@ from blockfuse.ir.operators import (
     neural,
     normalization,
     pointwise,
+    pooling,
     reductions,
     sorting,
+    windows,
 )
 
 __all__ = [
     "contractions",
+    "convolution",
     "drawing",
     "einsum",
     "filling",
@@ -28,6 +32,8 @@ __all__ = [
     "neural",
     "normalization",
     "pointwise",
+    "pooling",
     "reductions",
     "sorting",
+    "windows",
 ]

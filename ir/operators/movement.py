@@ -22,7 +22,7 @@ def movement(
     name: str,
     meaning: Callable[..., Any],
     relayout: Callable[..., Layout | None],
-    gradient: Gradient,
+    gradient: Gradient | None,
     shape_rule: Callable[..., Shape],
     examples: tuple[Example, ...],
 ) -> Operator:

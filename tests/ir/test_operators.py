@@ -16,7 +16,7 @@ from blockfuse.ir.graph import argument
 from blockfuse.ir.layout import Layout, row_major
 from blockfuse.ir.lowering import Composite, Fused, Movement, Packing, Pointwise
 from blockfuse.ir.operator import TABLE, Example, Operator
-from blockfuse.ir.operators import contractions, movement, pointwise
+from blockfuse.ir.operators import contractions, movement, pointwise, windows
 from blockfuse.ir.stream import STREAM
 from blockfuse.ir.types import DTYPES, TensorType, tensor, type_of
 
@@ -185,7 +185,7 @@ def differences(
 
 
 # Rows between the passes and the kernels: nobody asks for their gradient. The others cut it off on purpose.
-WITHOUT_GRADIENT = {contractions.pack, contractions.packed_product}
+WITHOUT_GRADIENT = {contractions.pack, contractions.packed_product, windows.sliding_windows}
 CUT = {movement.stop_gradient}
 
 
