@@ -60,18 +60,22 @@ from blockfuse.array.functions.softmax import (
     masked_softmax,
     softmax,
 )
+from blockfuse.array.functions.windows import adaptive_avg_pooling, convolution, deconvolution, pooling
 
 __all__ = [
     "Device",
     "activation",
+    "adaptive_avg_pooling",
     "arange_like",
     "batch_dot",
     "batch_flatten",
     "batch_norm",
     "broadcast_like",
     "cast",
+    "convolution",
     "cpu",
     "current_device",
+    "deconvolution",
     "dropout",
     "embedding",
     "erf",
@@ -95,6 +99,7 @@ __all__ = [
     "num_gpus",
     "one_hot",
     "pick",
+    "pooling",
     "random",
     "relu",
     "reset_np",
