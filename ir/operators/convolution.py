@@ -136,6 +136,12 @@ def _window_matrix(
     return ordered.reshape(len(x), groups, channels * prod(kernel), prod(counts))
 
 
+def _rows(x: numpy.ndarray, groups: int) -> numpy.ndarray:
+    """(batch, *places, channels) as (batch, groups, channels / groups, places)."""
+    items, *places, channels = x.shape
+    return numpy.moveaxis(x, -1, 1).reshape(items, groups, channels // groups, prod(places))
+
+
 @in_float32
 def _convolution_meaning(
     x: numpy.ndarray,
@@ -152,7 +158,7 @@ def _convolution_meaning(
     result = numpy.empty((len(x), units, prod(counts)), numpy.result_type(x, weight))
     for part in _parts(len(x), prod(counts) * prod(kernel) * x.shape[-1]):
         windows = _window_matrix(x[part], kernel, stride, dilation, groups)
-        result[part] = numpy.matmul(matrix, windows).reshape(-1, units, prod(counts))
+        result[part] = numpy.matmul(matrix, windows).reshape(len(windows), units, prod(counts))
     last = numpy.moveaxis(result.reshape(len(x), units, *counts), 1, -1)
     return last + bias[0] if bias else last
 
@@ -174,7 +180,7 @@ def _deconvolution_meaning(
     last = numpy.moveaxis(result, 1, -1)  # the same memory
     columns = numpy.swapaxes(_matrix(weight, groups), 1, 2)
     for part in _parts(len(x), prod(counts) * prod(kernel) * channels):
-        rows = numpy.moveaxis(x[part], -1, 1).reshape(-1, groups, x.shape[-1] // groups, prod(counts))
+        rows = _rows(x[part], groups)
         found = numpy.matmul(columns, rows).reshape(len(rows), channels, *kernel, *counts)
         for tap in taps(kernel):
             start = tuple(t * d for t, d in zip(tap, dilation, strict=True))
@@ -197,7 +203,7 @@ def _weights_meaning(
     total = numpy.zeros((groups, units // groups, channels * prod(kernel)), numpy.result_type(x, grad))
     for part in _parts(len(x), prod(counts) * prod(kernel) * x.shape[-1]):
         windows = _window_matrix(x[part], kernel, stride, dilation, groups)
-        rows = numpy.moveaxis(grad[part], -1, 1).reshape(-1, groups, units // groups, prod(counts))
+        rows = _rows(grad[part], groups)
         total += numpy.matmul(rows, numpy.swapaxes(windows, -1, -2)).sum(axis=0, dtype=total.dtype)
     return numpy.moveaxis(total.reshape(units, channels, *kernel), 1, -1)
 

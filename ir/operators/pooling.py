@@ -80,6 +80,7 @@ def _sides(kernel: Sizes, stride: Sizes) -> list[tuple[int, Sizes, Sizes]]:
 def _folded_meaning(
     fold: numpy.ufunc, x: numpy.ndarray, kernel: Sizes, stride: Sizes, padding: Padding, value: Any
 ) -> numpy.ndarray:
+    _counts(x, kernel, stride, padding)  # raises for windows that do not fit
     x = numpy_padded(x, padding, value)
     for _, side, step in _sides(kernel, stride):
         counts = _counts(x, side, step, unpadded(side))
@@ -207,16 +208,20 @@ def _first_meaning(x: numpy.ndarray, kernel: Sizes, stride: Sizes) -> numpy.ndar
     return ordered.reshape(*ordered.shape[: n + 2], prod(kernel)).argmax(axis=-1)
 
 
+def _places_meaning(x: numpy.ndarray, kernel: Sizes, stride: Sizes) -> tuple[numpy.ndarray, ...]:
+    """Where the first maximum of each window is, as an index."""
+    first = _first_meaning(x, kernel, stride)
+    ends: tuple[numpy.ndarray, ...] = numpy.indices(first.shape, sparse=True)
+    taken = zip(ends[1:-1], stride, numpy.unravel_index(first, kernel), strict=True)
+    return (ends[0], *(end * s + place for end, s, place in taken), ends[-1])
+
+
 def _routed_meaning(
     g: numpy.ndarray, x: numpy.ndarray, kernel: Sizes, stride: Sizes, padding: Padding
 ) -> numpy.ndarray:
     wide = numpy_padded(x, padding, lowest(x.dtype))
-    first = _first_meaning(wide, kernel, stride)
     result = numpy.zeros_like(wide, dtype=g.dtype)
-    places = numpy.unravel_index(first, kernel)
-    ends = numpy.indices(first.shape, sparse=True)
-    inside = [end * s + place for end, s, place in zip(ends[1:-1], stride, places, strict=True)]
-    numpy.add.at(result, (ends[0], *inside, ends[-1]), g)
+    numpy.add.at(result, _places_meaning(wide, kernel, stride), g)
     return result[numpy_inside(padding, x.shape[1:-1])]
 
 
@@ -286,11 +291,8 @@ def _picked_type(
 def _picked_meaning(
     values: numpy.ndarray, x: numpy.ndarray, kernel: Sizes, stride: Sizes, padding: Padding
 ) -> numpy.ndarray:
-    first = _first_meaning(numpy_padded(x, padding, lowest(x.dtype)), kernel, stride)
-    places = numpy.unravel_index(first, kernel)
-    ends = numpy.indices(first.shape, sparse=True)
-    inside = [end * s + place for end, s, place in zip(ends[1:-1], stride, places, strict=True)]
-    return numpy.asarray(numpy_padded(values, padding)[(ends[0], *inside, ends[-1])])
+    places = _places_meaning(numpy_padded(x, padding, lowest(x.dtype)), kernel, stride)
+    return numpy.asarray(numpy_padded(values, padding)[places])
 
 
 def _max_picking(values: Any, x: Any, kernel: Sizes, stride: Sizes, padding: Padding) -> Any:

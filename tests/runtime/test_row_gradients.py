@@ -20,7 +20,7 @@ from blockfuse.ir.operators.pointwise import FLAT
 from blockfuse.nn.parameter import Parameter
 
 # Rows between the passes and the kernels, of which nobody asks for a gradient, and one that looks at values.
-WITHOUT = {contractions.pack, contractions.packed_product, TABLE["checked"]}
+WITHOUT = {contractions.pack, contractions.packed_product, TABLE["sliding_windows"], TABLE["checked"]}
 ROWS = [
     row
     for row in TABLE.values()
@@ -29,8 +29,8 @@ ROWS = [
 CASES = [(row, example) for row in ROWS for example in row.examples if example.shapes and row.name != "drawn"]
 IDS = [f"{row.name}-{row.examples.index(example)}" for row, example in CASES]
 
-# NumPy sorts and factorises.
-HOSTED = {"argsort", "det", "inverse", "solve", "sort"}
+# NumPy sorts, factorises, and gathers and adds windows.
+HOSTED = {"argsort", "det", "inverse", "picked", "routed", "solve", "sort"}
 
 
 def values_of(example: Example, seed: int) -> list[numpy.ndarray]:

@@ -1,0 +1,89 @@
+"""Layers that place the elements of images differently: mirrored borders, channels shuffled into pixels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from blockfuse.array import np
+from blockfuse.array.functions.windows import sizes_of
+from blockfuse.array.sizes import size_agnostic
+from blockfuse.ir.errors import ShapeError, UsageError
+from blockfuse.nn.block import Block
+from blockfuse.nn.layers.convolution import Extent
+
+
+class ReflectionPad2D(Block):
+    """Inputs (batch, channels, height, width) with a border that mirrors them, their outermost elements left out.
+
+    padding: the width of the border; or 8 numbers, two for each axis, as Gluon 1 has it.
+    """
+
+    def __init__(
+        self, padding: int | tuple[int, ...] = 0, prefix: str | None = None, params: Any = None
+    ) -> None:
+        super().__init__(prefix, params)
+        widths = (0, 0, 0, 0, *(padding,) * 4) if isinstance(padding, int) else tuple(padding)
+        if len(widths) != 8 or min(widths) < 0 or any(widths[:4]):
+            raise UsageError(
+                "ReflectionPad2D needs a padding from 0 on, or 8 numbers of which the first four are 0; found "
+                f"{padding!r}"
+            )
+        self._widths = tuple(zip(widths[::2], widths[1::2], strict=True))
+
+    @size_agnostic
+    def forward(self, x: Any) -> Any:
+        if x.ndim != 4:
+            raise ShapeError(f"{self._label} expects an input of 4 axes, NCHW; found one of shape {x.shape}")
+        return np.pad(x, self._widths, mode="reflect") if any(map(any, self._widths)) else x
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(padding={self._widths[2:]})"
+
+
+class PixelShuffle(Block):
+    """What shuffles have in common: ``prod(factor)`` channels become one that is larger along each axis."""
+
+    _axes = 2
+
+    def __init__(self, factor: Extent, prefix: str | None = None, params: Any = None) -> None:
+        super().__init__(prefix, params)
+        self._factors = sizes_of(factor, self._axes, "factor", 1)
+
+    @size_agnostic
+    def forward(self, x: Any) -> Any:
+        n, each = self._axes, 1
+        for factor in self._factors:
+            each *= factor
+        if x.ndim != n + 2 or x.shape[1] % each:
+            raise ShapeError(
+                f"{self._label} expects an input of {n + 2} axes, a multiple of {each} channels along axis 1; found one of "
+                f"shape {x.shape}"
+            )
+        batch, channels, *sizes = x.shape
+        apart = np.reshape(x, (batch, channels // each, *self._factors, *sizes))
+        pairs = [axis for place in range(n) for axis in (2 + n + place, 2 + place)]
+        beside = np.transpose(apart, (0, 1, *pairs))
+        large = (size * factor for size, factor in zip(sizes, self._factors, strict=True))
+        return np.reshape(beside, (batch, channels // each, *large))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._factors})"
+
+
+class PixelShuffle1D(PixelShuffle):
+    """(batch, channels * f, width) as (batch, channels, width * f): see ``PixelShuffle2D``."""
+
+    _axes = 1
+
+
+class PixelShuffle2D(PixelShuffle):
+    """(batch, channels * f * g, height, width) as (batch, channels, height * f, width * g); Shi et al. 2016.
+
+    factor: a number for both axes, or one for each.
+    """
+
+
+class PixelShuffle3D(PixelShuffle):
+    """Likewise along three axes: see ``PixelShuffle2D``."""
+
+    _axes = 3
