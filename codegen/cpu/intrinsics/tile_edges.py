@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import FunctionType
+from typing import Any
 
 from llvmlite import ir
 
@@ -110,7 +111,7 @@ class TileEdges:
 
     def finish(self, total: ir.Value, row: int, column: ir.Value, mask: ir.Value | None) -> None:
         """Run the epilogue on a vector of sums, and store what it gives."""
-        value = Value(self.emit.builder, total)
+        value: Any = Value(self.emit.builder, total)  # an epilogue of several results gives a tuple
         if self.spec.epilogue is not None:
             loads = [self._epilogue_load(load, row, column, mask) for load in self.spec.loads]
             value = evaluated(self.spec.epilogue, value, value, *loads)
