@@ -8,7 +8,7 @@ what it packs or hoists, and memory for values that it writes when everything is
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
+from math import prod
 
 import click
 import numpy
@@ -47,7 +47,7 @@ def memory_of(training: Training) -> Memory:
     assert outcome.program is not None, outcome.reason
     copies = {"sgd": 3, "adam": 4}[training.optimizer]  # the parameter, its gradient, states
     held = copies * sum(p.nbytes for p in parameters)
-    kept = 4 * training.batch * sum(after for _, after in pairwise(training.units))
+    kept = 4 * training.batch * sum(prod(after) for _, after in training.shapes)
     return Memory(held, kept, _of_program(outcome.program))
 
 

@@ -1,4 +1,4 @@
-"""The steps of training of the benchmark: dense nets with ReLU, softmax cross entropy, SGD with momentum or Adam.
+"""The steps of training of the benchmark: dense nets and LeNet-5, softmax cross entropy, SGD with momentum or Adam.
 
 NOTE [whole steps]
 A step takes a batch as NumPy's arrays, and leaves new parameters and states where the next step finds them: conversion,
@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import pairwise
+from math import prod
 from typing import Any
 
 import numpy
 
 from benchmarks.contender import Way
+from benchmarks.layers_by_hand import DenseLayer, Layer, PooledConvolution, Shape, gradients
 
 STEPS = 4  # before parameters are compared
 RATES = {"sgd": 0.01, "adam": 0.001}
@@ -27,18 +28,29 @@ MOMENTUM, BETA1, BETA2, EPSILON = 0.9, 0.9, 0.999, 1e-8
 class Training:
     """``target``: how many times faster than the best peer blockfuse wants to be."""
 
-    units: tuple[int, ...]  # of the input and of each layer
+    item: Shape  # of one input
+    layers: tuple[Layer, ...]
     batch: int
     optimizer: str  # a name of ``RATES``
     target: float | None = None
-    label: str = ""  # in place of the units
+    label: str = ""  # in place of the sizes
     group = "training"
     floor = None
     tolerance = 2e-3  # of the way gone
 
     @property
     def name(self) -> str:
-        return f"{self.label or '-'.join(map(str, self.units))}, batch {self.batch}, {self.optimizer}"
+        sizes = (*self.item, *(after for _, (after, *_) in self.shapes))
+        return f"{self.label or '-'.join(map(str, sizes))}, batch {self.batch}, {self.optimizer}"
+
+    @property
+    def shapes(self) -> list[tuple[Shape, Shape]]:
+        """Of the weight and of an item of the result of each layer."""
+        found, before = [], self.item
+        for layer in self.layers:
+            weight, before = layer.shapes(before)
+            found.append((weight, before))
+        return found
 
     @property
     def rate(self) -> float:
@@ -47,14 +59,20 @@ class Training:
     def draw(self) -> tuple[numpy.ndarray, numpy.ndarray, list[numpy.ndarray]]:
         """Inputs, labels and parameters (weights as units times inputs, and biases), the same in every process."""
         rng = numpy.random.default_rng(0)
-        x = rng.uniform(0, 1, (self.batch, self.units[0])).astype(numpy.float32)
-        labels = rng.integers(0, self.units[-1], self.batch)
+        x = rng.uniform(0, 1, (self.batch, *self.item)).astype(numpy.float32)
+        labels = rng.integers(0, self.shapes[-1][1][0], self.batch)
         parameters = []
-        for before, after in pairwise(self.units):
-            bound = (6 / before) ** 0.5
-            parameters.append(rng.uniform(-bound, bound, (after, before)).astype(numpy.float32))
-            parameters.append(rng.uniform(-0.1, 0.1, after).astype(numpy.float32))
+        for weight, _ in self.shapes:
+            bound = (6 / prod(weight[1:])) ** 0.5
+            parameters.append(rng.uniform(-bound, bound, weight).astype(numpy.float32))
+            parameters.append(rng.uniform(-0.1, 0.1, weight[0]).astype(numpy.float32))
         return x, labels, parameters
+
+    def forward(self, F: Any, x: Any, *parameters: Any) -> Any:
+        """Scores, by the vocabulary of a contender."""
+        for layer, weight, bias in zip(self.layers, parameters[::2], parameters[1::2], strict=True):
+            x = layer.forward(F, x, weight, bias)
+        return x
 
     def drift(self, step: Step) -> float:
         """How far a step's parameters are off after ``STEPS``, over the way that they should have gone."""
@@ -75,13 +93,6 @@ class Step(Way):
     """A step ready to be made, again and again. parameters: as NumPy's arrays, as they are then."""
 
     parameters: Callable[[], list[numpy.ndarray]] = field(default=list)
-
-
-def forward(F: Any, x: Any, *parameters: Any) -> Any:
-    """Scores, by the vocabulary of a contender."""
-    for weight, bias in zip(parameters[:-2:2], parameters[1:-2:2], strict=True):
-        x = F.relu(F.dense(x, weight, bias))
-    return F.dense(x, *parameters[-2:])
 
 
 def sgd(
@@ -114,7 +125,7 @@ def _trained(
     """The parameters after ``STEPS``, in float64."""
     states = [numpy.zeros_like(p) for p in parameters * (2 if training.optimizer == "adam" else 1)]
     for count in range(1, STEPS + 1):
-        grads = gradients(x, labels, parameters)
+        grads = gradients(training.layers, x, labels, parameters)
         if training.optimizer == "sgd":
             parameters, states = sgd(training.rate, parameters, grads, states)
         else:
@@ -122,38 +133,22 @@ def _trained(
     return parameters
 
 
-def gradients(x: numpy.ndarray, labels: numpy.ndarray, parameters: list[Any]) -> list[numpy.ndarray]:
-    """Of the mean cross entropy, by hand."""
-    weights, biases = parameters[::2], parameters[1::2]
-    values = [x]  # that each layer takes
-    for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-        values.append(numpy.maximum(values[-1] @ weight.T + bias, 0))
-    scores = values[-1] @ weights[-1].T + biases[-1]
-    scores -= scores.max(axis=1, keepdims=True)
-    numpy.exp(scores, out=scores)
-    scores /= scores.sum(axis=1, keepdims=True)
-    scores[numpy.arange(len(x)), labels] -= 1
-    scores /= len(x)
-    grads: list[numpy.ndarray] = []
-    for place in range(len(weights) - 1, -1, -1):
-        grads[:0] = scores.T @ values[place], scores.sum(axis=0)
-        if place:
-            scores = scores @ weights[place]
-            scores *= values[place] > 0
-    return grads
+def _dense(*units: int) -> tuple[Layer, ...]:
+    return (*map(DenseLayer, units[:-1]), DenseLayer(units[-1], relu=False))
 
 
-_PICTURES = (784, 256, 128, 10)
-_DEEP = (64,) * 17
+_LENET = (PooledConvolution(6, 5, 2), PooledConvolution(16, 5, 0), *_dense(120, 84, 10))
+_PICTURES = _dense(256, 128, 10)
 
 TRAININGS = tuple(
-    Training(units, batch, optimizer, target, label)
-    for units, batch, target, label in (
-        ((64, 64, 10), 32, 4.0, ""),
-        (_PICTURES, 32, 2.0, ""),
-        (_PICTURES, 128, 1.4, ""),
-        (_PICTURES, 512, 1.25, ""),
-        (_DEEP, 64, 2.0, "16 layers of 64"),
+    Training(item, layers, batch, optimizer, target, label)
+    for item, layers, batch, target, label in (
+        ((64,), _dense(64, 10), 32, 4.0, ""),
+        ((784,), _PICTURES, 32, 2.0, ""),
+        ((784,), _PICTURES, 128, 1.4, ""),
+        ((784,), _PICTURES, 512, 1.25, ""),
+        ((64,), _dense(*(64,) * 16), 64, 2.0, "16 layers of 64"),
+        ((1, 28, 28), _LENET, 64, 3.0, "LeNet-5"),
     )
     for optimizer in RATES
 )

@@ -11,6 +11,7 @@ import numpy
 import blockfuse
 from benchmarks import nets
 from benchmarks.contender import Way
+from benchmarks.layers_by_hand import PooledConvolution
 from benchmarks.training import BETA1, BETA2, EPSILON, MOMENTUM, Step, Training
 from blockfuse import gluon, nn, np, npx
 from blockfuse.runtime.inspection import settled
@@ -164,9 +165,16 @@ def train_step(training: Training, **options: Any) -> tuple[Any, nn.Block]:
     """The step as its users write it, and the net. options: of ``hybridize``."""
     drawn = training.draw()[2]
     net = nn.Sequential()
-    for weight in drawn[::2]:
-        last = weight is drawn[-2]
-        net.add(nn.Dense(len(weight), activation=None if last else "relu", in_units=weight.shape[1]))
+    for layer, weight in zip(training.layers, drawn[::2], strict=True):
+        if isinstance(layer, PooledConvolution):
+            channels, before = layer.channels, weight.shape[1]
+            net.add(
+                nn.Conv2D(channels, layer.kernel, 1, layer.padding, activation="relu", in_channels=before),
+                nn.MaxPool2D(),
+            )
+        else:
+            activation = "relu" if layer.relu else None
+            net.add(nn.Dense(layer.units, activation=activation, in_units=weight.shape[1]))
     net.initialize()
     for parameter, value in zip(net.collect_params().values(), drawn, strict=True):
         parameter.set_data(np.array(value))

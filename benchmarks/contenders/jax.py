@@ -12,13 +12,18 @@ from jax import numpy as jnp
 
 from benchmarks.contender import Way
 from benchmarks.nets import Net
-from benchmarks.training import Step, Training, adam, forward, sgd
+from benchmarks.training import Step, Training, adam, sgd
 
 
 def layer_norm(x: Any, gain: Any, shift: Any) -> Any:
     centred = x - x.mean(axis=-1, keepdims=True)
     variance = (centred * centred).mean(axis=-1, keepdims=True)
     return centred * lax.rsqrt(variance + 1e-5) * gain + shift
+
+
+def convolution(x: Any, weight: Any, bias: Any, padding: int) -> Any:
+    border = ((padding, padding),) * 2
+    return lax.conv_general_dilated(x, weight, (1, 1), border) + bias[:, None, None]
 
 
 def halved(x: Any) -> Any:
@@ -38,6 +43,9 @@ F = SimpleNamespace(
     layer_norm=layer_norm,
     halved=halved,
     sum=jnp.sum,
+    flat=lambda x: x.reshape(len(x), -1),
+    convolution=convolution,
+    max_pool=lambda x: lax.reduce_window(x, -jnp.inf, lax.max, (1, 1, 2, 2), (1, 1, 2, 2), "VALID"),
 )
 
 
@@ -63,7 +71,7 @@ class Jitted:
         self.held = parameters, states, jnp.zeros(())
 
         def loss_of(parameters: Any, x: Any, labels: Any) -> Any:
-            scores = jax.nn.log_softmax(forward(F, x, *parameters))
+            scores = jax.nn.log_softmax(training.forward(F, x, *parameters))
             return -jnp.take_along_axis(scores, labels[:, None], axis=1).mean()
 
         def step(held: Any, x: Any, labels: Any) -> Any:

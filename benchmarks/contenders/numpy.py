@@ -10,7 +10,8 @@ import numpy
 from benchmarks import nets
 from benchmarks.contender import UnsupportedNetError, Way
 from benchmarks.contenders import reference
-from benchmarks.training import BETA1, BETA2, EPSILON, MOMENTUM, Step, Training, gradients
+from benchmarks.layers_by_hand import gradients
+from benchmarks.training import BETA1, BETA2, EPSILON, MOMENTUM, Step, Training
 
 
 def relu(x: Any) -> Any:
@@ -81,7 +82,7 @@ class ByHand:
 
     def __call__(self, x: numpy.ndarray, labels: numpy.ndarray) -> None:
         self.count += 1
-        self.update(gradients(x, labels, self.parameters))
+        self.update(gradients(self.training.layers, x, labels, self.parameters))
 
     def _sgd(self, grads: list[numpy.ndarray]) -> None:
         rate = numpy.float32(self.training.rate)

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from benchmarks.contender import Way
 from benchmarks.nets import Net
-from benchmarks.training import BETA1, BETA2, EPSILON, MOMENTUM, Step, Training, forward
+from benchmarks.training import BETA1, BETA2, EPSILON, MOMENTUM, Step, Training
 
 
 def halved(x: Any) -> Any:
@@ -32,6 +32,9 @@ F = SimpleNamespace(
     layer_norm=lambda x, gain, shift: functional.layer_norm(x, gain.shape, gain, shift),
     halved=halved,
     sum=torch.sum,
+    flat=lambda x: x.flatten(1),
+    convolution=lambda x, weight, bias, padding: functional.conv2d(x, weight, bias, padding=padding),
+    max_pool=lambda x: functional.max_pool2d(x, 2),
 )
 
 
@@ -75,7 +78,7 @@ def _step(training: Training, options: dict[str, bool]) -> Step:
 
     def step(x: Any, labels: Any) -> Any:
         optimizer.zero_grad()
-        scores = forward(F, torch.from_numpy(x), *parameters)
+        scores = training.forward(F, torch.from_numpy(x), *parameters)
         loss = functional.cross_entropy(scores, torch.from_numpy(labels))
         loss.backward()
         optimizer.step()

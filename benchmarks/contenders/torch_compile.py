@@ -10,7 +10,7 @@ from torch.nn import functional
 from benchmarks.contender import Way
 from benchmarks.contenders.torch import F, Module
 from benchmarks.nets import Net
-from benchmarks.training import Step, Training, adam, forward, sgd
+from benchmarks.training import Step, Training, adam, sgd
 
 
 def build(net: Net, threads: int) -> list[Way]:
@@ -34,7 +34,7 @@ def train(training: Training, threads: int) -> list[Step]:
     count = torch.zeros(())
 
     def loss_of(parameters: list[Any], x: Any, labels: Any) -> Any:
-        return functional.cross_entropy(forward(F, x, *parameters), labels)
+        return functional.cross_entropy(training.forward(F, x, *parameters), labels)
 
     @torch.compile(fullgraph=True)
     def compiled(x: Any, labels: Any) -> Any:
