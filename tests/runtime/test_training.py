@@ -802,6 +802,46 @@ def test_the_first_call_of_a_step_is_learnt_or_the_second_where_it_tells_shapes(
     assert trainer.optimizer.num_update == (1 if known else 2)
 
 
+def entropy(net: nn.Block, x: ndarray, labels: ndarray) -> ndarray:
+    return -npx.log_softmax(net(x))[np.arange(len(x)), labels].mean()
+
+
+def rows(net: nn.Block, _: ndarray, labels: ndarray) -> ndarray:
+    """Two picks whose values no gradient needs, one of them without any element at all."""
+    return net[0].weight.data()[labels].sum() + net[0].weight.data()[labels[:0]].sum()
+
+
+@pytest.mark.parametrize("loss_of", [entropy, rows], ids=lambda loss_of: loss_of.__name__)
+def test_a_step_that_returns_nothing_raises_for_what_it_picks(loss_of: Any) -> None:
+    """NOTE [needed for its error]: also where no update needs the value."""
+    nets = [classifier(), classifier()]
+
+    def step_for(net: nn.Block) -> Callable[[ndarray, ndarray], None]:
+        def step(x: ndarray, labels: ndarray) -> None:
+            with autograd.record():
+                loss = loss_of(net, x, labels)
+            loss.backward()
+            for parameter in net.collect_params().values():
+                weight = parameter.data()
+                weight -= 0.1 * parameter.grad()
+
+        return step
+
+    eager, compiled = step_for(nets[0]), blockfuse.hybridize(step_for(nets[1]))
+    for x, labels in batches(4):
+        eager(x, labels), compiled(x, labels)
+    assert programs_of(compiled), compiled.explain()
+    assert_close(weights_of(nets[1]), weights_of(nets[0]))
+    before = weights_of(nets[1])
+    with pytest.raises(IndexError):
+        compiled(x, labels + 100)
+    assert_close(weights_of(nets[1]), before)
+
+
+def weights_of(net: nn.Block) -> list[numpy.ndarray]:
+    return [a.asnumpy() for p in net.collect_params().values() for a in (p.data(), p.grad())]
+
+
 def test_gradients_that_are_stale_in_some_calls_change_nothing_there() -> None:
     nets = []
     for hybridized in (False, True):

@@ -11,15 +11,15 @@ from typing import Any
 import numpy
 
 from blockfuse.array import modes, stamps
-from blockfuse.array.history import is_followed, variable_of
+from blockfuse.array.history import is_followed
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.pytree import Structure, Unstructured, containers, flatten_result
 from blockfuse.ir import interpreter
-from blockfuse.ir.graph import Node, Source, captured, leaf, literal, ordered, parameter
-from blockfuse.ir.types import tensor
+from blockfuse.ir.graph import Node, Source, ordered
 from blockfuse.tracer.certificate.witness import Witness
-from blockfuse.tracer.flow.origins import Origin, Place
+from blockfuse.tracer.flow.origins import Origin
 from blockfuse.tracer.flow.path import Path
+from blockfuse.tracer.recording.leaves import Leaves, parameters_of
 from blockfuse.tracer.recording.recorder import Recorder
 from blockfuse.tracer.state.changes import Changes
 from blockfuse.tracer.state.facts import Setting
@@ -154,7 +154,7 @@ def _judge(recording: Recording, recorder: Recorder, witness: Witness) -> None:
 def _reachable(arguments: list[ndarray], recording: Recording) -> bool:
     """Whether an argument is also a parameter or held by the state: a graph could not tell the two apart."""
     assert recording.state is not None
-    held = {*recording.state.arrays, *_parameters(recording.watched)}
+    held = {*recording.state.arrays, *parameters_of(recording.watched)}
     return any(id(a) in held for a in arguments)
 
 
@@ -187,30 +187,31 @@ def _finish(recording: Recording, recorder: Recorder, result: Any) -> None:
     recording.problem = _sharing(arrays, recorder)
     if recording.problem:
         return
-    written = [array for array, _ in recorder.memory.updated.values()]
-    outputs = tuple(recorder.memory.node_of(a) for a in (*arrays, *(recorder.pulled or ()), *written))
-    parameters = _parameters(recording.watched)
-    leaves, origins = _resolved(recording, recorder, parameters)
-    flags = _flags(recording, recorder, parameters, leaves, origins)
+    assert recording.state is not None
+    found = Leaves(recorder, recording.watched, recording.state.arrays)
     recording.draws = recorder.draws
+    results = tuple(recorder.memory.node_of(a) for a in (*arrays, *(recorder.pulled or ())))
+    unneeded = recorder.unneeded((*results, *found.updates.values()))
+    if unneeded and found.updates and recorder.pulled is None and recorder.is_behind_decisions(unneeded):
+        found.need(unneeded, recorder.sequence)
+        unneeded = []
     recording.problem = (
-        str(recording.problem)
+        found.problem
         or recorder.problem
-        or (
-            "" if recorder.pulled is not None else _following(arrays) or _asking(recording, recorder, origins)
-        )
-        or _drawing(recorder, outputs)
-        or _raising(recorder, outputs)
+        or ("" if recorder.pulled is not None else _following(arrays) or _asking(recording, recorder, found))
+        or _drawing(recorder, (*results, *found.updates.values()))
+        or _raising(unneeded)
     )
+    recording.updates, recording.before = found.written, found.before
     recording.path = Path(
         tuple(recorder.arguments),
         tuple(recorder.sequence),
         frozenset(recorder.induction_nodes),
         tuple(recorder.events),
-        (*outputs, *flags.values()),
-        leaves,
-        origins,
-        (*recorder.memory.updated_leaves(), *flags),
+        (*results, *found.updates.values()),
+        found.leaves,
+        found.origins,
+        tuple(found.updates),
         recorder.obstacle,
     )
 
@@ -231,7 +232,7 @@ def _following(arrays: list[ndarray]) -> str:
     return ""
 
 
-def _asking(recording: Recording, recorder: Recorder, origins: dict[Node, Origin]) -> str:
+def _asking(recording: Recording, recorder: Recorder, found: Leaves) -> str:
     """See NOTE [who asks for gradients]."""
     recording.follows = recorder.follows
     if not recording.follows:
@@ -239,7 +240,7 @@ def _asking(recording: Recording, recorder: Recorder, origins: dict[Node, Origin
     if has_history(recorder.given):
         return "gradients go to an argument, or to what it was computed from"
     assert recording.state is not None
-    holders = [origin.holder for origin in origins.values()]
+    holders = [origin.holder for origin in found.origins.values()]
     parameters = [value for value in recording.watched if hasattr(value, "grad_req")]
     asked = Asked(parameters, [h for h in holders if isinstance(h, ndarray)])
     recording.state.asked.append(asked)
@@ -255,13 +256,12 @@ def _drawing(recorder: Recorder, outputs: tuple[Node, ...]) -> str:
     return ""
 
 
-def _raising(recorder: Recorder, outputs: tuple[Node, ...]) -> str:
+def _raising(unneeded: list[Node]) -> str:
     """An index beyond its axis, say, is an error also where nobody needs what it picks."""
-    node = recorder.unneeded(outputs)
-    if node is None:
+    if not unneeded:
         return ""
-    where = f" at {node.source}" if node.source else ""
-    return f"forward calls {node.operator.name}, which may raise, where no result needs it{where}"
+    where = f" at {unneeded[0].source}" if unneeded[0].source else ""
+    return f"forward calls {unneeded[0].operator.name}, which may raise, where no result needs it{where}"
 
 
 def _sharing(arrays: list[ndarray], recorder: Recorder) -> str:
@@ -274,82 +274,3 @@ def _sharing(arrays: list[ndarray], recorder: Recorder) -> str:
     if not all(a._data.flags.writeable for a in arrays):
         return "a result is a view that must not be written"
     return "two results share memory" if len(set(owners)) < len(owners) else ""
-
-
-def _resolved(
-    recording: Recording, recorder: Recorder, parameters: dict[int, Origin]
-) -> tuple[dict[Node, Node], dict[Node, Origin]]:
-    """Provisional leaf -> parameter, captured array or constant. See NOTE [which arrays are what]."""
-    assert recording.state is not None
-    memory, held = recorder.memory, recording.state.arrays
-    buffers = {id(stamps.owner_of(a)) for a in held.values() if isinstance(a, numpy.ndarray)}
-    leaves: dict[Node, Node] = {}
-    origins: dict[Node, Origin] = {}
-    found: dict[int, Origin] = {}  # id of an array -> its origin
-    for provisional, array in memory.found.items():
-        data = array._data if isinstance(array, ndarray) else array
-        origin, kind = Origin(f"captured{len(origins)}", array), captured
-        if id(array) in parameters or (isinstance(array, ndarray) and id(array) in held):
-            origin = parameters.get(id(array)) or origin
-            # at every call; a gradient is written by backward
-            changes = id(array) in memory.updated or origin.place is not Place.VALUE
-            if not (stamps.is_exposed(data) or changes):
-                kind = parameter
-        elif id(stamps.owner_of(data)) not in buffers:
-            leaves[provisional] = literal(data)
-            if memory.is_elsewhere(array):
-                recording.problem = "forward reads memory by way of an array that nobody saw made"
-            if id(array) in memory.updated:
-                recording.problem = (
-                    "forward writes into an array that is no parameter and held by no attribute"
-                )
-            continue
-        if kind is captured and not data.flags.c_contiguous:
-            recording.problem = "forward reads an array that lies in NumPy's memory and is not C-contiguous"
-        found[id(array)] = origin
-        leaves[provisional] = leaf(kind, origin.name, provisional.type)
-        origins[leaves[provisional]] = origin
-    updated = [i for i in memory.updated if i in found]
-    recording.updates = [found[i] for i in updated]
-    recording.before = [memory.updated[i][1] for i in updated]
-    return leaves, origins
-
-
-def _flags(
-    recording: Recording,
-    recorder: Recorder,
-    parameters: dict[int, Origin],
-    leaves: dict[Node, Node],
-    origins: dict[Node, Origin],
-) -> dict[Node, Node]:
-    """Provisional leaf of a flag -> what it holds when the call is over. Adds the leaves to the others."""
-    flags: dict[Node, Node] = {}
-    for variable, before in recorder.memory.flags.values():
-        origin = parameters.get(id(variable))
-        if origin is None:
-            recording.problem = recording.problem or "gradients go to an array that no parameter holds"
-            continue
-        provisional, known = (leaf(captured, origin.name, tensor((), "bool")) for _ in range(2))
-        leaves[provisional], origins[known] = known, origin
-        flags[provisional] = literal(variable.flag)
-        recording.updates.append(origin)
-        recording.before.append(before)
-    return flags
-
-
-def _parameters(watched: list[Any]) -> dict[int, Origin]:
-    """Id of an array, or of the variable of one -> its parameter, under the longest name by which the net knows it."""
-    found: dict[int, Origin] = {}
-    for value in watched:
-        walk = getattr(value, "_walk", None)  # a block; otherwise a parameter
-        named = walk("") if walk is not None else [(getattr(value, "name", "parameter"), value)]
-        for name, one in named:
-            data = getattr(one, "_data", None)
-            if isinstance(data, ndarray) and len(name) > len(found.get(id(data), Origin("", None)).name):
-                found[id(data)] = Origin(name, one)
-                variable = variable_of(data)
-                if variable is not None:
-                    found[id(variable)] = Origin(f"{name}.fresh", one, Place.FLAG)
-                if variable is not None and variable.grad is not None:
-                    found[id(variable.grad)] = Origin(f"{name}.grad", one, Place.GRADIENT)
-    return found

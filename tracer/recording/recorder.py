@@ -118,12 +118,16 @@ class Recorder(Eager):
                     self._record(result, operator, operands, attrs)
         return result
 
-    def unneeded(self, outputs: tuple[Node, ...]) -> Node | None:
-        """An operator that may raise, and that neither a result nor a decision needs: no program would run it."""
+    def unneeded(self, outputs: tuple[Node, ...]) -> list[Node]:
+        """Operators that may raise, and that neither a result nor a decision needs: no program would run them."""
         decided = (event.predicate for event in self.events if isinstance(event, Decision))
         needed = {*ordered((*outputs, *decided)), *self._fixed}
-        raising = (n for n in self.sequence if n.operator.lowering.may_raise)
-        return next((n for n in raising if n not in needed), None)
+        return [n for n in self.sequence if n.operator.lowering.may_raise and n not in needed]
+
+    def is_behind_decisions(self, nodes: list[Node]) -> bool:
+        """Whether all were computed when all was decided."""
+        decided = (event.position for event in self.events if isinstance(event, Decision))
+        return {*nodes}.isdisjoint(self.sequence[: max(decided, default=0)])
 
     def update(
         self, target: ndarray, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]

@@ -1,0 +1,140 @@
+"""What the arrays that a recorded call found are (parameters, gradients, other state, constants), and what it writes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+
+from blockfuse.array import stamps
+from blockfuse.array.history import variable_of
+from blockfuse.array.ndarray import ndarray
+from blockfuse.ir.builder import node_of
+from blockfuse.ir.graph import Node, captured, leaf, literal, parameter
+from blockfuse.ir.operators.pointwise import add, cast, greater
+from blockfuse.ir.operators.reductions import sum_
+from blockfuse.ir.types import tensor
+from blockfuse.tracer.flow.origins import Origin, Place
+from blockfuse.tracer.recording.recorder import Recorder
+
+# NOTE [needed for its error]
+# A step that returns nothing may pick at an index beyond its axis where no update needs what it picks: an error in Python.
+# So its program needs it, for a word that is false before and behind, and that nobody reads.
+_WORD = ndarray(numpy.zeros((), bool))
+
+
+class Leaves:
+    """Those of one call. problem: why no graph can stand for it, or empty."""
+
+    def __init__(self, recorder: Recorder, watched: list[Any], held: dict[int, Any]) -> None:
+        """watched: blocks and parameters. held: id -> an array that the state of the call holds."""
+        self.problem = ""
+        self.leaves: dict[Node, Node] = {}  # provisional leaf -> parameter, captured array or constant
+        self.origins: dict[Node, Origin] = {}  # parameter or captured array -> where it lies
+        self.updates: dict[Node, Node] = {}  # provisional leaf -> what it holds when the call is over
+        self.written: list[Origin] = []  # of each update
+        self.before: list[numpy.ndarray] = []  # what it held when the call began
+        self._memory = recorder.memory
+        self._parameters = parameters_of(watched)
+        self._held = held
+        self._buffers = {id(stamps.owner_of(a)) for a in held.values() if isinstance(a, numpy.ndarray)}
+        for provisional, array in self._memory.found.items():
+            self._resolve(provisional, array)
+        self._add_updates()
+        self._add_flags()
+
+    def need(self, nodes: list[Node], sequence: list[Node]) -> None:
+        """NOTE [needed for its error] sequence: of all nodes, takes those that are computed for it."""
+        totals = []
+        for node in nodes:
+            axes = tuple(range(node.type.ndim))
+            totals.append(node_of(cast, (node,), {"dtype": "float64"}, node.source))
+            totals.append(node_of(sum_, (totals[-1],), {"axis": axes, "keepdims": False}, node.source))
+            sequence += totals[-2:]
+        total = totals[1]
+        for other in totals[3::2]:
+            total = node_of(add, (total, other), {}, other.source)
+            sequence.append(total)
+        never = node_of(greater, (total, total), {}, total.source)
+        sequence.append(never)
+        provisional = self._leaf(Origin("checked", _WORD), captured, leaf(captured, "checked", never.type))
+        self.updates = {provisional: never, **self.updates}
+        self.written.insert(0, self.origins[self.leaves[provisional]])
+        self.before.insert(0, _WORD._data.copy())
+
+    def _leaf(self, origin: Origin, kind: Any, provisional: Node) -> Node:
+        """``provisional``, which is found at ``origin``."""
+        found = self.leaves[provisional] = leaf(kind, origin.name, provisional.type)
+        self.origins[found] = origin
+        return provisional
+
+    # -- NOTE [which arrays are what] ------------------------------------------------------------------------
+
+    def _resolve(self, provisional: Node, array: ndarray | numpy.ndarray) -> None:
+        data = array._data if isinstance(array, ndarray) else array
+        origin, kind = Origin(f"captured{len(self.origins)}", array), captured
+        if id(array) in self._parameters or (isinstance(array, ndarray) and id(array) in self._held):
+            origin = self._parameters.get(id(array)) or origin
+            # at every call; a gradient is written by backward
+            changes = id(array) in self._memory.updated or origin.place is not Place.VALUE
+            if not (stamps.is_exposed(data) or changes):
+                kind = parameter
+        elif id(stamps.owner_of(data)) not in self._buffers:
+            self._resolve_constant(provisional, array, data)
+            return
+        if kind is captured and not data.flags.c_contiguous:
+            self._stop("forward reads an array that lies in NumPy's memory and is not C-contiguous")
+        self._leaf(origin, kind, provisional)
+
+    def _resolve_constant(
+        self, provisional: Node, array: ndarray | numpy.ndarray, data: numpy.ndarray
+    ) -> None:
+        self.leaves[provisional] = literal(data)
+        if self._memory.is_elsewhere(array):
+            self._stop("forward reads memory by way of an array that nobody saw made")
+        if id(array) in self._memory.updated:
+            self._stop("forward writes into an array that is no parameter and held by no attribute")
+
+    def _stop(self, problem: str) -> None:
+        self.problem = self.problem or problem
+
+    # -- NOTE [updates] --------------------------------------------------------------------------------------
+
+    def _add_updates(self) -> None:
+        pairs = zip(self._memory.updated_leaves(), self._memory.updated.values(), strict=True)
+        for provisional, (array, before) in pairs:
+            origin = self.origins.get(self.leaves[provisional])
+            if origin is not None:
+                self._add_update(provisional, self._memory.node_of(array), origin, before)
+
+    def _add_flags(self) -> None:
+        for variable, before in self._memory.flags.values():
+            origin = self._parameters.get(id(variable))
+            if origin is None:
+                self._stop("gradients go to an array that no parameter holds")
+                continue
+            provisional = self._leaf(origin, captured, leaf(captured, origin.name, tensor((), "bool")))
+            self._add_update(provisional, literal(variable.flag), origin, before)
+
+    def _add_update(self, provisional: Node, value: Node, origin: Origin, before: numpy.ndarray) -> None:
+        self.updates[provisional] = value
+        self.written.append(origin)
+        self.before.append(before)
+
+
+def parameters_of(watched: list[Any]) -> dict[int, Origin]:
+    """Id of an array, or of the variable of one -> its parameter, under the longest name by which the net knows it."""
+    found: dict[int, Origin] = {}
+    for value in watched:
+        walk = getattr(value, "_walk", None)  # a block; otherwise a parameter
+        named = walk("") if walk is not None else [(getattr(value, "name", "parameter"), value)]
+        for name, one in named:
+            data = getattr(one, "_data", None)
+            if isinstance(data, ndarray) and len(name) > len(found.get(id(data), Origin("", None)).name):
+                found[id(data)] = Origin(name, one)
+                variable = variable_of(data)
+                if variable is not None:
+                    found[id(variable)] = Origin(f"{name}.fresh", one, Place.FLAG)
+                if variable is not None and variable.grad is not None:
+                    found[id(variable.grad)] = Origin(f"{name}.grad", one, Place.GRADIENT)
+    return found
