@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy
 
 from blockfuse.array import stamps
-from blockfuse.array.memory import Memory, memory_if_known, memory_of, region_of
+from blockfuse.array.memory import UNTOUCHED, Memory, memory_if_known, memory_of, region_of
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.parts import Part, part_of
 from blockfuse.ir import interpreter, placement
@@ -219,7 +219,7 @@ def standing(array: ndarray) -> tuple[bool, ...]:
         node, linked, version = history
         is_variable = node is not None and node.variable is not None
         link = node is not None, is_variable, version == linked.version
-    return link if memory is None else (*link, *memory.standing())
+    return (*link, *(UNTOUCHED if memory is None else memory.standing()))
 
 
 def linked_node(array: ndarray) -> TapeNode | None:

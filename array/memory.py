@@ -21,6 +21,7 @@ class Node(Protocol):
 
     variable: Any
     order: int
+    operands: tuple[Any, ...]  # none where its gradient was computed
 
     def save_from(self, owner: numpy.ndarray, copies: dict[Any, ndarray]) -> None:
         """Memory of ``owner`` is about to be written: keep copies of the operands that lie in it.
@@ -100,11 +101,11 @@ class Memory:
             self._held is not None,
             self.part is not None and self.part[0]() is not None,
             self.variable is not None,
-            self.version == self.recorded,
+            self.version == self.recorded > 0,
             self.recorded > 0,
             self.computed,
             self.lost,
-            any(reference() is not None for reference in self.needed),
+            any(node.operands for reference in list(self.needed) if (node := reference()) is not None),
         )
 
     def made(self, node: Any) -> None:
@@ -166,6 +167,8 @@ class Memory:
             self.needed.discard(reference)  # no sooner, for Ctrl-C may come
         self.needed.difference_update([one for one in list(self.needed) if one() is None])
 
+
+UNTOUCHED = Memory(weakref.ref(numpy.empty(0))).standing()  # of memory that nothing is known of
 
 _memories: dict[int, Memory] = {}  # id of a buffer's owner, which takes its entry along when it goes
 

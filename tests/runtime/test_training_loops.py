@@ -201,6 +201,16 @@ def test_a_loop_is_recorded_once_and_runs_any_number_of_rounds_natively() -> Non
     assert case.program.executable.calls() > 3
 
 
+def test_batches_that_come_again_go_the_same_ways() -> None:
+    """What earlier steps computed with an array, and are done with, makes it no other array."""
+    compiled = blockfuse.hybridize(step_of(net_of(equilibrium)))
+    x, y = np.ones((4, 5)) * 0.3, np.ones((4, 1))
+    for limit in (1e-2, 1e-3, 0.3, 1e9, 1e-5, 1e-6):
+        compiled(x, y, np.array(limit))
+    assert ways_back(compiled) == 2, compiled.explain()
+    assert len(case_of(compiled).recordings) == 3
+
+
 def test_the_way_back_computes_what_eager_computes_bit_for_bit() -> None:
     """By the meaning of the recorded nodes: kernels round sums of products otherwise."""
     compiled = same_training(equilibrium, [1e-3] * 2)
