@@ -13,6 +13,7 @@ update is a copy at the end of the program.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -70,6 +71,13 @@ class _Writer:
         self.copies: list[Plain] = []
         self.commit = 1 + max((n for n, step in enumerate(steps) if _may_refuse(step)), default=-1)
         self._moved: dict[int, int] = {}  # buffer of a value -> the parameter in whose memory it is computed
+        # buffer -> numbers of the steps that write it, and of those that touch it
+        self._writing, self._touching = defaultdict[int, list[int]](list), defaultdict[int, list[int]](list)
+        for number, step in enumerate(steps):
+            for touched in {*step.touched}:
+                self._touching[touched].append(number)
+            for written in step.written:
+                self._writing[written].append(number)
 
     def write(self, update: Update) -> None:
         if not self._computes_in(update):
@@ -83,8 +91,7 @@ class _Writer:
         is_own = buffer.kind is BufferKind.WORKSPACE and not buffer.made_by_host
         if not is_own or value.layout != row_major(target.type.shape) or buffer.type != target.type:
             return False
-        writers = [n for n, step in enumerate(self.steps) if value.buffer in step.written]
-        readers = [n for n, step in enumerate(self.steps) if parameter in step.touched]
+        writers, readers = self._writing[value.buffer], self._touching[parameter]
         if len(writers) != 1 or writers[0] < self.commit or max(readers, default=-1) > writers[0]:
             return False
         launch = self.steps[writers[0]]
@@ -93,9 +100,17 @@ class _Writer:
         if in_place is None:
             return False
         self.steps[writers[0]] = in_place
-        self.steps = [_with_buffer(step, value.buffer, parameter) for step in self.steps]
-        self._moved[value.buffer] = parameter
+        self._move(value.buffer, parameter)
         return True
+
+    def _move(self, value: int, parameter: int) -> None:
+        """All steps that touch the buffer of a value touch that of a parameter instead."""
+        moved = self._touching.pop(value)
+        for number in moved:
+            self.steps[number] = _with_buffer(self.steps[number], value, parameter)
+        self._touching[parameter] += moved
+        self._writing[parameter] += self._writing.pop(value)
+        self._moved[value] = parameter
 
 
 def _may_refuse(step: Plain) -> bool:
