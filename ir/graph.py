@@ -6,7 +6,7 @@ Every node gives one value; operands come before their users.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -192,8 +192,11 @@ def _attr_text(value: Any) -> str:
 # -- building and rewriting ----------------------------------------------------------------------------------
 
 
-def ordered(outputs: Iterable[Node]) -> tuple[Node, ...]:
-    """Everything that ``outputs`` need, operands first, in the order of first use (no recursion: graphs run deep)."""
+def ordered(outputs: Iterable[Node], within: Container[Node] | None = None) -> tuple[Node, ...]:
+    """Everything that ``outputs`` need, operands first, in the order of first use (no recursion: graphs run deep).
+
+    within: the nodes that count, where not all do; what they need by way of others does not.
+    """
     done: dict[Node, None] = {}
     for output in outputs:
         stack = [(output, False)]
@@ -205,7 +208,8 @@ def ordered(outputs: Iterable[Node]) -> tuple[Node, ...]:
                 done[node] = None
                 continue
             stack.append((node, True))
-            stack.extend((operand, False) for operand in reversed(node.operands) if operand not in done)
+            following = (o for o in reversed(node.operands) if o not in done)
+            stack.extend((operand, False) for operand in following if within is None or operand in within)
     return tuple(done)
 
 

@@ -15,6 +15,7 @@ from blockfuse.ir.graph import (
     evaluate,
     graph_of,
     leaf,
+    ordered,
 )
 from blockfuse.ir.lowering import Fused, Movement, Pointwise, Reduction
 from blockfuse.ir.operator import Example, row
@@ -78,7 +79,7 @@ def _fused_node(group: Group, now: dict[Node, Node]) -> Node:
     """The group as one node: its operands become arguments x0, x1, ... of the body, one for each way of reading them (NOTE
     [granularity]); numbers stay in the body of who computes with numbers.
     """
-    members = [n for n in graph_of((), (group.sink,)).nodes if n in group.members]
+    members = ordered((group.sink,), group.members)
     domain = row_domain(members)
     operands: list[Node] = []
     arguments: list[Node] = []
@@ -118,7 +119,7 @@ def _has_scalars(node: Node) -> bool:
 _MAX_NAME_WORDS = 4  # of a kernel
 
 
-def _name(members: list[Node]) -> str:
+def _name(members: tuple[Node, ...]) -> str:
     words = [_word(m) for m in members]
     if len(words) > _MAX_NAME_WORDS:
         words[_MAX_NAME_WORDS - 1 :] = [f"and_{len(words) - _MAX_NAME_WORDS + 1}"]

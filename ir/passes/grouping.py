@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 import numpy
 
 from blockfuse.ir.granularity import folded_axes
-from blockfuse.ir.graph import Graph, Node, constant, graph_of, users
+from blockfuse.ir.graph import Graph, Node, constant, ordered, users
 from blockfuse.ir.lowering import Contraction, Drawing, Gather, Pointwise, Reduction
 from blockfuse.ir.operators.contractions import packed_product
 
@@ -125,7 +125,7 @@ class _Grouping:
 
 def _narrowest(sink: Node, members: set[Node]) -> tuple[Node, set[Node]]:
     """The part of a draw up to the value that takes the least memory, from which several readers compute the rest."""
-    chain = [n for n in graph_of((), (sink,)).nodes if n in members]
+    chain = ordered((sink,), members)
     smallest = min(n.dtype.itemsize for n in chain)
     last = max(n for n, node in enumerate(chain) if node.dtype.itemsize == smallest)
     return chain[last], set(chain[: last + 1])

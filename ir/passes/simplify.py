@@ -37,6 +37,8 @@ def simplify(graph: Graph) -> Graph:
     """No rule of ``RULES`` or ``PLACEMENTS`` applies any more."""
     while True:
         simpler = rewrite(graph, _simpler)
+        if simpler.outputs == graph.outputs:  # the very same nodes
+            return simpler
         if len(simpler.nodes) == len(graph.nodes) and simpler == graph:
             return simpler
         graph = simpler
