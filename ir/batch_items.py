@@ -19,6 +19,7 @@ from blockfuse.ir.layout import Layout, broadcast, row_major
 from blockfuse.ir.lowering import (
     Contraction,
     Conversion,
+    Elimination,
     Gather,
     Joining,
     Leaf,
@@ -108,6 +109,13 @@ def _product(node: Node, rows_per_item: RowsPerItem, _batch: int) -> int | None:
     return _together(stacks, (left, right), rows_per_item)
 
 
+def _matrices(node: Node, rows_per_item: RowsPerItem, _batch: int) -> int | None:
+    """Each matrix of a stack by itself; none whose rows are the batch."""
+    if any(rows_per_item[o] and o.type.ndim < 3 for o in node.operands):
+        return None
+    return _together(max(o.type.ndim for o in node.operands), node.operands, rows_per_item)
+
+
 # -- movement ------------------------------------------------------------------------------------------------
 
 
@@ -189,6 +197,7 @@ _ROWS: dict[type[Lowering], Callable[[Node, RowsPerItem, int], int | None]] = {
     Conversion: _computed,
     Reduction: _folded,
     Scan: _along,
+    Elimination: _matrices,
     Joining: _joined,
     Contraction: _product,
     Writing: _written,

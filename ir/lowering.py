@@ -163,6 +163,27 @@ class Scatter(Lowering):
         return True
 
 
+class Eliminated(Enum):
+    """What Gaussian elimination of a square matrix is for."""
+
+    DETERMINANT = "determinant"
+    INVERSE = "inverse"
+    SOLUTION = "solution"  # of equations whose right-hand sides are the second operand
+
+
+@dataclass(frozen=True)
+class Elimination(Lowering):
+    """Stacks of square matrices, each brought to a triangle; LAPACK does the large ones."""
+
+    result: Eliminated
+    numpy_call: ClassVar[float] = 8000
+    numpy_element: ClassVar[float] = 10.0
+
+    @property
+    def may_raise(self) -> bool:
+        return self.result is not Eliminated.DETERMINANT
+
+
 @dataclass(frozen=True)
 class Drawing(Lowering):
     """The numbers of a reserved piece of the random stream: each follows from the piece and its index alone."""

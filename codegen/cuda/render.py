@@ -19,11 +19,13 @@ from blockfuse.codegen.cuda.source.rows import rows_source
 from blockfuse.codegen.cuda.source.scans import scan_source
 from blockfuse.codegen.cuda.source.scatters import scatter_source
 from blockfuse.codegen.cuda.source.transposes import transpose_source, transposed_axis
+from blockfuse.codegen.kernels.elimination_kernel import EliminationKernel
 from blockfuse.codegen.kernels.kernel import Kernel
 from blockfuse.codegen.kernels.loop_kernels import ColumnKernel, DrawKernel, MapKernel, RowKernel
 from blockfuse.codegen.kernels.product_kernels import ChainKernel, ProductKernel
 from blockfuse.codegen.kernels.scan_kernel import ScanKernel
 from blockfuse.codegen.kernels.scatter_kernel import ScatterKernel
+from blockfuse.ir.errors import NoDeviceKernelError
 
 THREADS = 256  # in a block
 
@@ -43,12 +45,17 @@ def _map_source(kernel: MapKernel, threads: int, wide: bool) -> DeviceSource:
     return map_source(kernel, threads, wide) if axis is None else transpose_source(kernel, axis, threads)
 
 
+def _on_the_host(kernel: Kernel, *_options: object) -> DeviceSource:
+    raise NoDeviceKernelError(f"kernel {kernel.name} has no source for a device")
+
+
 # class of a kernel -> what writes its source, given threads, wide and alone
 _SOURCE: dict[type[Kernel], Callable[[Any, int, bool, bool], DeviceSource]] = {
     MapKernel: lambda kernel, threads, wide, alone: _map_source(kernel, threads, wide),
     RowKernel: lambda kernel, threads, wide, alone: rows_source(kernel, threads, wide),
     ColumnKernel: lambda kernel, threads, wide, alone: columns_source(kernel, threads, alone),
     ScanKernel: lambda kernel, threads, wide, alone: scan_source(kernel, threads),
+    EliminationKernel: _on_the_host,
     ScatterKernel: lambda kernel, threads, wide, alone: scatter_source(kernel, threads),
     DrawKernel: lambda kernel, threads, wide, alone: draw_source(kernel, threads),
     ProductKernel: lambda kernel, threads, wide, alone: render_product(kernel, wide, alone),

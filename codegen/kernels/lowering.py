@@ -10,6 +10,7 @@ import numpy
 
 from blockfuse.codegen.kernels.cost import cost_of, cost_of_picking, line_grain
 from blockfuse.codegen.kernels.draws import draw_kernel
+from blockfuse.codegen.kernels.eliminations import eliminates_natively, elimination_kernel
 from blockfuse.codegen.kernels.expression import Name
 from blockfuse.codegen.kernels.folds import columns_kernel, rows_kernel
 from blockfuse.codegen.kernels.kernel import Access, Index, Statement
@@ -23,7 +24,16 @@ from blockfuse.ir import layout as layouts
 from blockfuse.ir.granularity import row_domain
 from blockfuse.ir.graph import Graph, Node
 from blockfuse.ir.layout import Layout, row_major
-from blockfuse.ir.lowering import Contraction, Drawing, Gather, Lowering, Pointwise, Reduction, Scan
+from blockfuse.ir.lowering import (
+    Contraction,
+    Drawing,
+    Elimination,
+    Gather,
+    Lowering,
+    Pointwise,
+    Reduction,
+    Scan,
+)
 from blockfuse.ir.types import TensorType
 
 
@@ -62,6 +72,7 @@ class _Alone:
 # class of a lowering -> its kernels
 _ALONE: dict[type[Lowering], _Alone] = {
     Scan: _Alone(scans_natively, scan_kernel),
+    Elimination: _Alone(eliminates_natively, elimination_kernel),
 }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy
 
+from blockfuse.codegen.kernels.elimination_kernel import EliminationKernel
 from blockfuse.codegen.kernels.kernel import Access, Kernel
 from blockfuse.codegen.kernels.loop_kernels import (
     ColumnKernel,
@@ -19,6 +20,7 @@ from blockfuse.codegen.kernels.loop_kernels import (
 from blockfuse.codegen.kernels.product_kernels import ChainKernel, ProductKernel
 from blockfuse.codegen.kernels.scan_kernel import ScanKernel
 from blockfuse.codegen.kernels.scatter_kernel import ScatterKernel
+from blockfuse.codegen.meaning.eliminations import elimination_meaning
 from blockfuse.codegen.meaning.expressions import Values, computed
 from blockfuse.codegen.meaning.folding import folded
 from blockfuse.codegen.meaning.indices import clamped, offsets, scatter_meaning
@@ -160,6 +162,7 @@ _MEANING: dict[type[Kernel], Callable[[Any, Addresses, int, int], None]] = {
     RowKernel: _rows,
     ColumnKernel: _columns,
     ScanKernel: scan_meaning,
+    EliminationKernel: elimination_meaning,
     ScatterKernel: scatter_meaning,
     DrawKernel: _draws,
     ProductKernel: product_meaning,

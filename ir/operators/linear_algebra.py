@@ -1,4 +1,4 @@
-"""Operators of linear algebra, over stacks of matrices, by LAPACK."""
+"""Operators of linear algebra, over stacks of matrices."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy
 
 from blockfuse.ir.errors import ShapeError
-from blockfuse.ir.lowering import Host
+from blockfuse.ir.lowering import Eliminated, Elimination
 from blockfuse.ir.operator import Example, row
 from blockfuse.ir.operators.contractions import matmul, swapped
 from blockfuse.ir.operators.movement import expand_dims
@@ -54,7 +54,7 @@ def _solve_gradient(g: Any, out: Any, x: Any, y: Any) -> tuple[Any, Any]:
 det = row(
     "det",
     lambda x: numpy.asarray(numpy.linalg.det(x)),
-    Host("LAPACK"),
+    Elimination(Eliminated.DETERMINANT),
     type_rule=_det_type,
     gradient=_det_gradient,
     examples=(Example(((3, 3),)), Example(((2, 3, 3),))),
@@ -62,7 +62,7 @@ det = row(
 inverse = row(
     "inverse",
     numpy.linalg.inv,
-    Host("LAPACK", raises=True),
+    Elimination(Eliminated.INVERSE),
     type_rule=_square,
     gradient=_inverse_gradient,
     examples=(Example(((3, 3),)), Example(((2, 3, 3),))),
@@ -71,7 +71,7 @@ inverse = row(
 solve = row(
     "solve",
     numpy.linalg.solve,
-    Host("LAPACK", raises=True),
+    Elimination(Eliminated.SOLUTION),
     type_rule=_solve_type,
     gradient=_solve_gradient,
     examples=(Example(((3, 3), (3, 2))), Example(((2, 3, 3), (2, 3, 1)))),

@@ -18,6 +18,7 @@ from blockfuse.ir.operators import (
     contractions,
     drawing,
     indexing,
+    linear_algebra,
     movement,
     neural,
     normalization,
@@ -97,6 +98,9 @@ KERNELS: dict[str, tuple[Callable[..., Any], dict[str, str]]] = {
     "running_sums": (lambda x: sorting.cumsum(x, axis=1), {"x": "float32[8, 5]"}),
     "running_sums_of_a_middle_axis": (lambda x: sorting.cumsum(x, axis=1), {"x": "bool[4, 5, 6]"}),
     "running_products_of_columns": (lambda x: sorting.cumprod(x, axis=0), {"x": "float32[8, 5]"}),
+    "solution_of_equations": (linear_algebra.solve, {"x": "float32[5, 8, 8]", "y": "float32[8, 1]"}),
+    "inverse": (linear_algebra.inverse, {"x": "float64[3, 3]"}),
+    "determinant": (linear_algebra.det, {"x": "int32[9, 4, 4]"}),
     "draws": (lambda: drawing.dropout_mask(shape=(1000,), p=0.4, dtype="float32"), {}),
     "copy_of_a_transposed_matrix": (_turned, {"x": "float32[8, 5]"}),
     "concatenate": (

@@ -29,8 +29,8 @@ ROWS = [
 CASES = [(row, example) for row in ROWS for example in row.examples if example.shapes and row.name != "drawn"]
 IDS = [f"{row.name}-{row.examples.index(example)}" for row, example in CASES]
 
-# NumPy sorts, factorises, and gathers and adds windows.
-HOSTED = {"argsort", "det", "inverse", "picked", "routed", "solve", "sort"}
+# NumPy sorts, and gathers and adds windows.
+HOSTED = {"argsort", "picked", "routed", "sort"}
 
 
 def values_of(example: Example, seed: int) -> list[numpy.ndarray]:

@@ -7,11 +7,13 @@ from typing import Any
 
 from blockfuse.codegen.cpu.source.columns import columns_source
 from blockfuse.codegen.cpu.source.draws import draw_source
+from blockfuse.codegen.cpu.source.eliminations import elimination_source
 from blockfuse.codegen.cpu.source.maps import flat_source, map_source
 from blockfuse.codegen.cpu.source.products import product_source
 from blockfuse.codegen.cpu.source.rows import rows_source
 from blockfuse.codegen.cpu.source.scans import scan_source
 from blockfuse.codegen.cpu.source.scatters import scatter_source
+from blockfuse.codegen.kernels.elimination_kernel import EliminationKernel
 from blockfuse.codegen.kernels.kernel import Kernel
 from blockfuse.codegen.kernels.loop_kernels import ColumnKernel, DrawKernel, FlatKernel, MapKernel, RowKernel
 from blockfuse.codegen.kernels.product_kernels import ProductKernel
@@ -25,6 +27,7 @@ _SOURCE: dict[type[Kernel], Callable[[Any], str]] = {
     RowKernel: rows_source,
     ColumnKernel: columns_source,
     ScanKernel: scan_source,
+    EliminationKernel: elimination_source,
     ScatterKernel: scatter_source,
     DrawKernel: draw_source,
     ProductKernel: product_source,

@@ -20,6 +20,7 @@ import numpy
 from blockfuse.codegen.cuda.program.regions import Region, meets, region
 from blockfuse.codegen.cuda.source.device_source import DeviceSource
 from blockfuse.codegen.cuda.source.thread_groups import instructions
+from blockfuse.codegen.kernels.elimination_kernel import EliminationKernel
 from blockfuse.codegen.kernels.kernel import Access, Kernel, Statement
 from blockfuse.codegen.kernels.loop_kernels import (
     ColumnKernel,
@@ -197,6 +198,10 @@ def _of_scan(kernel: ScanKernel, rows: int) -> float:
     return STEP_NS + walk + _time(rows * prod(kernel.extents), [kernel.load, kernel.store], 1)
 
 
+def _of_elimination(_kernel: EliminationKernel, _rows: int) -> float:
+    return math.inf  # it runs on the host
+
+
 def _of_scatter(_kernel: ScatterKernel, _rows: int) -> float:
     return math.inf  # the host must see whether an index is beyond its axis
 
@@ -242,6 +247,7 @@ _NANOSECONDS: dict[type[Kernel], Callable[[Any, int], float]] = {
     RowKernel: _of_rows,
     ColumnKernel: _of_columns,
     ScanKernel: _of_scan,
+    EliminationKernel: _of_elimination,
     ScatterKernel: _of_scatter,
     DrawKernel: _of_draw,
     ProductKernel: _of_product,
