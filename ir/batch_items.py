@@ -29,6 +29,7 @@ from blockfuse.ir.lowering import (
     Reduction,
     Scan,
     Scatter,
+    Sort,
     Writing,
 )
 
@@ -197,6 +198,7 @@ _ROWS: dict[type[Lowering], Callable[[Node, RowsPerItem, int], int | None]] = {
     Conversion: _computed,
     Reduction: _folded,
     Scan: _along,
+    Sort: _along,
     Elimination: _matrices,
     Joining: _joined,
     Contraction: _product,

@@ -102,6 +102,13 @@ class Scan(Lowering):
 
 
 @dataclass(frozen=True)
+class Sort(Lowering):
+    """The elements along an axis in rising order, or the places where they stood: stable, and nan last."""
+
+    places: bool
+
+
+@dataclass(frozen=True)
 class Contraction(Lowering):
     """A product summed over a shared axis; the tiles of the backend do it."""
 

@@ -18,6 +18,7 @@ from blockfuse.codegen.cuda.source.maps import map_source
 from blockfuse.codegen.cuda.source.rows import rows_source
 from blockfuse.codegen.cuda.source.scans import scan_source
 from blockfuse.codegen.cuda.source.scatters import scatter_source
+from blockfuse.codegen.cuda.source.sorts import sort_source
 from blockfuse.codegen.cuda.source.transposes import transpose_source, transposed_axis
 from blockfuse.codegen.kernels.elimination_kernel import EliminationKernel
 from blockfuse.codegen.kernels.kernel import Kernel
@@ -25,6 +26,7 @@ from blockfuse.codegen.kernels.loop_kernels import ColumnKernel, DrawKernel, Map
 from blockfuse.codegen.kernels.product_kernels import ChainKernel, ProductKernel
 from blockfuse.codegen.kernels.scan_kernel import ScanKernel
 from blockfuse.codegen.kernels.scatter_kernel import ScatterKernel
+from blockfuse.codegen.kernels.sort_kernel import SortKernel
 from blockfuse.ir.errors import NoDeviceKernelError
 
 THREADS = 256  # in a block
@@ -55,6 +57,7 @@ _SOURCE: dict[type[Kernel], Callable[[Any, int, bool, bool], DeviceSource]] = {
     RowKernel: lambda kernel, threads, wide, alone: rows_source(kernel, threads, wide),
     ColumnKernel: lambda kernel, threads, wide, alone: columns_source(kernel, threads, alone),
     ScanKernel: lambda kernel, threads, wide, alone: scan_source(kernel, threads),
+    SortKernel: lambda kernel, threads, wide, alone: sort_source(kernel, threads),
     EliminationKernel: _on_the_host,
     ScatterKernel: lambda kernel, threads, wide, alone: scatter_source(kernel, threads),
     DrawKernel: lambda kernel, threads, wide, alone: draw_source(kernel, threads),

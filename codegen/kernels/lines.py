@@ -9,13 +9,15 @@ from blockfuse.codegen.kernels.expression import Expression, Name
 from blockfuse.codegen.kernels.kernel import Access
 from blockfuse.codegen.kernels.kernel_call import CopyFirst, KernelCall
 from blockfuse.codegen.kernels.scan_kernel import ScanKernel
+from blockfuse.codegen.kernels.sort_kernel import SortKernel
 from blockfuse.codegen.kernels.statements import converted, typed
 from blockfuse.ir import layout as layouts
 from blockfuse.ir.graph import Node
 from blockfuse.ir.layout import Layout, row_major
-from blockfuse.ir.lowering import Scan
+from blockfuse.ir.lowering import Scan, Sort
 
 _STEP_NANOSECONDS = 1.2  # of an addition that waits for the one before it
+_COMPARISON_NANOSECONDS = 0.2  # of two elements of a sort
 _ELEMENT_NANOSECONDS = 0.3  # where neighbours do not wait for each other
 
 
@@ -54,6 +56,35 @@ def scan_kernel(node: Node, operands: list[Layout]) -> KernelCall | CopyFirst:
     )
     beside = kernel.inner or kernel.rows_are_neighbours
     work = prod(node.shape) * (_ELEMENT_NANOSECONDS if beside else _STEP_NANOSECONDS)
+    return KernelCall(kernel, walk.rows if prod(node.shape) else 0, work)
+
+
+_MAX_SORTED = 32  # elements of a line, above which NumPy is quicker
+
+
+def sorts_natively(node: Node) -> bool:
+    """Whether a kernel computes ``node``: float16 and long lines are NumPy's."""
+    operand = node.operands[0]
+    return operand.dtype.name != "float16" and 0 < operand.shape[node.attrs["axis"]] <= _MAX_SORTED
+
+
+def sort_kernel(node: Node, operands: list[Layout]) -> KernelCall | CopyFirst:
+    """The kernel of a sort."""
+    lowering, (operand,) = node.operator.lowering, node.operands
+    assert isinstance(lowering, Sort)
+    walk = _walk(operands[0], node.attrs["axis"])
+    if walk is None:
+        return CopyFirst(0, node.shape)
+    extent = node.shape[node.attrs["axis"]]
+    kernel = SortKernel(
+        node.operator.name,
+        Access("out", str(node.dtype), walk.store),
+        extent,
+        walk.inner,
+        Access("x0", str(operand.dtype), walk.load),
+        lowering.places,
+    )
+    work = prod(node.shape) * (_STEP_NANOSECONDS + extent * _COMPARISON_NANOSECONDS)
     return KernelCall(kernel, walk.rows if prod(node.shape) else 0, work)
 
 

@@ -15,7 +15,7 @@ from blockfuse.codegen.kernels.expression import Name
 from blockfuse.codegen.kernels.folds import columns_kernel, rows_kernel
 from blockfuse.codegen.kernels.kernel import Access, Index, Statement
 from blockfuse.codegen.kernels.kernel_call import CopyFirst, KernelCall, names_of_body
-from blockfuse.codegen.kernels.lines import scan_kernel, scans_natively
+from blockfuse.codegen.kernels.lines import scan_kernel, scans_natively, sort_kernel, sorts_natively
 from blockfuse.codegen.kernels.loop_kernels import MapKernel
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.kernels.products import product_kernel
@@ -33,6 +33,7 @@ from blockfuse.ir.lowering import (
     Pointwise,
     Reduction,
     Scan,
+    Sort,
 )
 from blockfuse.ir.types import TensorType
 
@@ -72,6 +73,7 @@ class _Alone:
 # class of a lowering -> its kernels
 _ALONE: dict[type[Lowering], _Alone] = {
     Scan: _Alone(scans_natively, scan_kernel),
+    Sort: _Alone(sorts_natively, sort_kernel),
     Elimination: _Alone(eliminates_natively, elimination_kernel),
 }
 

@@ -20,11 +20,12 @@ from blockfuse.codegen.kernels.loop_kernels import (
 from blockfuse.codegen.kernels.product_kernels import ChainKernel, ProductKernel
 from blockfuse.codegen.kernels.scan_kernel import ScanKernel
 from blockfuse.codegen.kernels.scatter_kernel import ScatterKernel
+from blockfuse.codegen.kernels.sort_kernel import SortKernel
 from blockfuse.codegen.meaning.eliminations import elimination_meaning
 from blockfuse.codegen.meaning.expressions import Values, computed
 from blockfuse.codegen.meaning.folding import folded
 from blockfuse.codegen.meaning.indices import clamped, offsets, scatter_meaning
-from blockfuse.codegen.meaning.lines import scan_meaning
+from blockfuse.codegen.meaning.lines import scan_meaning, sort_meaning
 from blockfuse.codegen.meaning.memory import Address, MeaningError
 from blockfuse.codegen.meaning.products import chain_meaning, product_meaning
 from blockfuse.ir.stream import KEPT, PIECE, generator_of
@@ -162,6 +163,7 @@ _MEANING: dict[type[Kernel], Callable[[Any, Addresses, int, int], None]] = {
     RowKernel: _rows,
     ColumnKernel: _columns,
     ScanKernel: scan_meaning,
+    SortKernel: sort_meaning,
     EliminationKernel: elimination_meaning,
     ScatterKernel: scatter_meaning,
     DrawKernel: _draws,

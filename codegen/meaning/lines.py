@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy
 
 from blockfuse.codegen.kernels.scan_kernel import ScanKernel
+from blockfuse.codegen.kernels.sort_kernel import SortKernel
 from blockfuse.codegen.meaning.expressions import value_of
 from blockfuse.codegen.meaning.memory import Address
 
@@ -19,3 +20,11 @@ def scan_meaning(kernel: ScanKernel, addresses: Mapping[str, Address], begin: in
     for position in range(1, kernel.extent):
         found.append(value_of(kernel.step, {load.name: elements[:, position], "acc": found[-1]}))
     addresses[store.name].write(store.dtype, store.strides, numpy.stack(found, 1), begin * store.strides[0])
+
+
+def sort_meaning(kernel: SortKernel, addresses: Mapping[str, Address], begin: int, end: int) -> None:
+    load, store, shape = kernel.load, kernel.store, (end - begin, *kernel.extents)
+    elements = addresses[load.name].read(load.dtype, shape, load.strides, begin * load.strides[0])
+    order = numpy.argsort(elements, axis=1, kind="stable")
+    found = order if kernel.places else numpy.take_along_axis(elements, order, 1)
+    addresses[store.name].write(store.dtype, store.strides, found, begin * store.strides[0])

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy
 
-from blockfuse.ir.lowering import Host, Scan
+from blockfuse.ir.lowering import Scan, Sort
 from blockfuse.ir.operator import Example, Operator, row
 from blockfuse.ir.operators.indexing import along_axis
 from blockfuse.ir.operators.movement import flip
@@ -48,7 +48,7 @@ def _cumprod_gradient(g: Any, out: Any, x: Any, axis: int) -> tuple[Any]:
 sort = row(
     "sort",
     partial(numpy.sort, kind="stable"),
-    Host("sorts"),
+    Sort(places=False),
     type_rule=lambda x, axis: x,
     gradient=_sort_gradient,
     examples=_ONE_AXIS,
@@ -56,7 +56,7 @@ sort = row(
 argsort = row(
     "argsort",
     partial(numpy.argsort, kind="stable"),
-    Host("sorts"),
+    Sort(places=True),
     type_rule=_order_type,
     gradient=FLAT,
     examples=_ONE_AXIS,

@@ -8,9 +8,11 @@ from typing import Any
 
 from blockfuse.array.pytree import Branch, Number, Static, Structure
 from blockfuse.codegen.kernels.kernel import Kernel
+from blockfuse.codegen.kernels.lowering import has_own_kernel
 from blockfuse.codegen.scheduling.buffers import Buffer
 from blockfuse.codegen.scheduling.sharing import sharing
 from blockfuse.codegen.scheduling.steps import HostCall, Launch, Step, Strip
+from blockfuse.ir.graph import Node
 from blockfuse.ir.lowering import Fused
 from blockfuse.ir.types import TensorType
 from blockfuse.runtime.programs.failures import mixed_dtypes
@@ -108,12 +110,10 @@ _DTYPES = {"f": "float32", "d": "float64", "e": "float16", "?": "bool"}
 def _program_lines(case: Any) -> list[str]:
     program, schedule = case.program, case.program.schedule
     recorded = sum(len(block.graph.nodes) for block in program.flow.blocks)
-    fused = [
-        n for o in program.compiled.optimized for n in o.main.nodes if isinstance(n.operator.lowering, Fused)
-    ]
     hoisted = sum(len(o.prologue.outputs) for o in program.compiled.optimized)
+    count = len(_nodes_of_kernels(program))
     lines = [
-        f"  {recorded} operators recorded, {len(fused)} kernels, {hoisted} values computed once per parameter version"
+        f"  {recorded} operators recorded, {count} kernels, {hoisted} values computed once per parameter version"
     ]
     lines += _flow_lines(case)
     lines += [f"  number {o.text} is given at each call, as {o.dtype}" for o in program.operands]
@@ -186,19 +186,17 @@ def _size_line(program: Any) -> str:
 
 
 def _kernel_texts(program: Any) -> Iterator[str]:
-    """A line for each fused kernel: its result, the user's line, and what the cost model made of it."""
+    """A line for each kernel that computes: its result, the user's line, and what the cost model made of it."""
     schedule = program.schedule
     alone = {id(step) for step in schedule.steps if isinstance(step, Launch)}
     launches: dict[str, list[Launch]] = {}  # of groups by their names
     for launch in schedule.launches:
         for group in launch.kernel.groups:
             launches.setdefault(group, []).append(launch)
-    for node in (
-        n for o in program.compiled.optimized for n in o.main.nodes if isinstance(n.operator.lowering, Fused)
-    ):
+    for node in _nodes_of_kernels(program):
         if not node.type.size:  # takes no launch
             continue
-        name = node.attrs["name"]
+        name = node.attrs["name"] if isinstance(node.operator.lowering, Fused) else node.operator.name
         launch = _taken(launches[name], node.type, schedule.buffers)
         text = f"  kernel {name}: {_type_text(node.type, schedule.batch)}{_from(node.source)}{_tiles(launch.kernel)}"
         others = len(launch.kernel.groups) - 1
@@ -213,6 +211,12 @@ def _taken(waiting: list[Launch], type: TensorType, buffers: Sequence[Buffer]) -
     launch = next(fitting, waiting[0])
     waiting.remove(launch)
     return launch
+
+
+def _nodes_of_kernels(program: Any) -> list[Node]:
+    """Fused groups, and operators that have a kernel for themselves."""
+    nodes = [n for o in program.compiled.optimized for n in o.main.nodes]
+    return [n for n in nodes if isinstance(n.operator.lowering, Fused) or has_own_kernel(n)]
 
 
 def _tiles(kernel: Kernel) -> str:

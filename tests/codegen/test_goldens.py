@@ -101,6 +101,8 @@ KERNELS: dict[str, tuple[Callable[..., Any], dict[str, str]]] = {
     "solution_of_equations": (linear_algebra.solve, {"x": "float32[5, 8, 8]", "y": "float32[8, 1]"}),
     "inverse": (linear_algebra.inverse, {"x": "float64[3, 3]"}),
     "determinant": (linear_algebra.det, {"x": "int32[9, 4, 4]"}),
+    "sorted_rows": (lambda x: sorting.sort(x, axis=1), {"x": "float32[64, 10]"}),
+    "order_of_columns": (lambda x: sorting.argsort(x, axis=0), {"x": "bool[7, 20]"}),
     "draws": (lambda: drawing.dropout_mask(shape=(1000,), p=0.4, dtype="float32"), {}),
     "copy_of_a_transposed_matrix": (_turned, {"x": "float32[8, 5]"}),
     "concatenate": (

@@ -29,8 +29,8 @@ ROWS = [
 CASES = [(row, example) for row in ROWS for example in row.examples if example.shapes and row.name != "drawn"]
 IDS = [f"{row.name}-{row.examples.index(example)}" for row, example in CASES]
 
-# NumPy sorts, and gathers and adds windows.
-HOSTED = {"argsort", "picked", "routed", "sort"}
+# NumPy gathers and adds windows.
+HOSTED = {"picked", "routed"}
 
 
 def values_of(example: Example, seed: int) -> list[numpy.ndarray]:

@@ -71,6 +71,20 @@ def test_kernels_scan_in_the_order_of_numpy(dtype: str, shape: list[int], data: 
     assert_simulated(lambda x: scan(movement.flip(x, axis=(axis,)), axis=axis), [values], ulp=0)
 
 
+@given(
+    st.sampled_from(["float32", "float64", "int8", "bool"]),
+    st.lists(st.integers(1, 5), min_size=1, max_size=3),
+    st.data(),
+)
+@settings(max_examples=20)
+def test_kernels_sort_as_numpy(dtype: str, shape: list[int], data: st.DataObject) -> None:
+    axis = data.draw(st.integers(0, len(shape) - 1))
+    sort = data.draw(st.sampled_from([sorting.sort, sorting.argsort]))
+    choices = [numpy.nan, -1.0, 0.0, -0.0, 1.0] if dtype.startswith("float") else [0, 1, 2]
+    values = numpy.random.default_rng(data.draw(st.integers(0, 99))).choice(choices, shape).astype(dtype)
+    assert_simulated(lambda x: sort(movement.flip(x, axis=(axis,)), axis=axis), [values], ulp=0)
+
+
 # -- picking by index ----------------------------------------------------------------------------------------
 
 

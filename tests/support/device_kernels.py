@@ -93,6 +93,8 @@ KERNELS: dict[str, Columns] = {
     "places_of_maxima": (lambda x: reductions.argmax(x, axis=1), {"x": "float32[64, 1000]"}),
     "running_sums": (lambda x: sorting.cumsum(x, axis=1), {"x": "float32[64, 100]"}),
     "running_sums_of_a_middle_axis": (lambda x: sorting.cumsum(x, axis=1), {"x": "int8[4, 5, 6]"}),
+    "sorted_rows": (lambda x: sorting.sort(x, axis=1), {"x": "float32[64, 10]"}),
+    "order_of_columns": (lambda x: sorting.argsort(x, axis=0), {"x": "bool[7, 20]"}),
     "draws": (lambda: drawing.dropout_mask(shape=(1000,), p=0.4, dtype="float32"), {}),
     "maximum_of_rows": (lambda x: reductions.max_(x, axis=(1,), keepdims=False), {"x": "int32[4, 60]"}),
     "sum_of_columns": (_total, {"x": "float32[32, 10]"}),

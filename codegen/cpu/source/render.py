@@ -13,12 +13,14 @@ from blockfuse.codegen.cpu.source.products import product_source
 from blockfuse.codegen.cpu.source.rows import rows_source
 from blockfuse.codegen.cpu.source.scans import scan_source
 from blockfuse.codegen.cpu.source.scatters import scatter_source
+from blockfuse.codegen.cpu.source.sorts import sort_source
 from blockfuse.codegen.kernels.elimination_kernel import EliminationKernel
 from blockfuse.codegen.kernels.kernel import Kernel
 from blockfuse.codegen.kernels.loop_kernels import ColumnKernel, DrawKernel, FlatKernel, MapKernel, RowKernel
 from blockfuse.codegen.kernels.product_kernels import ProductKernel
 from blockfuse.codegen.kernels.scan_kernel import ScanKernel
 from blockfuse.codegen.kernels.scatter_kernel import ScatterKernel
+from blockfuse.codegen.kernels.sort_kernel import SortKernel
 
 # class of a kernel -> what writes its source
 _SOURCE: dict[type[Kernel], Callable[[Any], str]] = {
@@ -27,6 +29,7 @@ _SOURCE: dict[type[Kernel], Callable[[Any], str]] = {
     RowKernel: rows_source,
     ColumnKernel: columns_source,
     ScanKernel: scan_source,
+    SortKernel: sort_source,
     EliminationKernel: elimination_source,
     ScatterKernel: scatter_source,
     DrawKernel: draw_source,

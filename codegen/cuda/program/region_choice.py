@@ -33,6 +33,7 @@ from blockfuse.codegen.kernels.loop_kernels import (
 from blockfuse.codegen.kernels.product_kernels import ChainKernel, ProductKernel
 from blockfuse.codegen.kernels.scan_kernel import ScanKernel
 from blockfuse.codegen.kernels.scatter_kernel import ScatterKernel
+from blockfuse.codegen.kernels.sort_kernel import SortKernel
 from blockfuse.codegen.scheduling.schedule import BlockSchedule, Schedule
 from blockfuse.codegen.scheduling.steps import HostCall, Launch
 from blockfuse.ir.errors import NoDeviceKernelError
@@ -198,6 +199,11 @@ def _of_scan(kernel: ScanKernel, rows: int) -> float:
     return STEP_NS + walk + _time(rows * prod(kernel.extents), [kernel.load, kernel.store], 1)
 
 
+def _of_sort(kernel: SortKernel, rows: int) -> float:
+    walk = COLUMN_STEP_NS * kernel.extent
+    return STEP_NS + walk + _time(rows * prod(kernel.extents), [kernel.load, kernel.store], kernel.extent)
+
+
 def _of_elimination(_kernel: EliminationKernel, _rows: int) -> float:
     return math.inf  # it runs on the host
 
@@ -247,6 +253,7 @@ _NANOSECONDS: dict[type[Kernel], Callable[[Any, int], float]] = {
     RowKernel: _of_rows,
     ColumnKernel: _of_columns,
     ScanKernel: _of_scan,
+    SortKernel: _of_sort,
     EliminationKernel: _of_elimination,
     ScatterKernel: _of_scatter,
     DrawKernel: _of_draw,
