@@ -12,7 +12,7 @@ from blockfuse.ir import interpreter
 from blockfuse.ir.builder import Builder, Symbol, expanded
 from blockfuse.ir.graph import Graph, Node, constant, ordered, rewrite
 from blockfuse.ir.layout import row_major
-from blockfuse.ir.lowering import Writing
+from blockfuse.ir.lowering import Joining, Writing
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.operators.movement import broadcast_to, expand_dims, reshape, squeeze, transpose
 from blockfuse.ir.operators.neural import relu
@@ -161,6 +161,17 @@ def _value_written(whole: Any, value: Any, **_: Any) -> Any:
     return broadcast_to(cast(value, dtype=str(whole.dtype)), shape=whole.shape)
 
 
+def _without_empty_parts(node: Node) -> Node | None:
+    """Parts without elements are no parts; a single part is the whole. ``roll`` by 0 leaves both."""
+    if not isinstance(node.operator.lowering, Joining):
+        return None
+    parts = tuple(o for o in node.operands if o.type.size or _must_stay(o))
+    if len(parts) < 2 or len(parts) == len(node.operands):
+        return parts[0] if len(parts) == 1 else None
+    type = node.operator.result_type(*(part.type for part in parts), **node.attrs)
+    return Node(node.operator, parts, node.attrs, type, node.source)
+
+
 def _of_truths(node: Node) -> Node | None:
     """Arithmetic of bools is logic, for which there are kernels."""
     same = _LOGIC.get(node.operator)
@@ -174,7 +185,14 @@ _LOGIC = {
     **dict.fromkeys((add, maximum), logical_or),
 }
 
-PLACEMENTS = (_reshape_of_reshape, _transpose_of_transpose, _nothing_moves, _written_whole, _of_truths)
+PLACEMENTS = (
+    _reshape_of_reshape,
+    _transpose_of_transpose,
+    _nothing_moves,
+    _written_whole,
+    _without_empty_parts,
+    _of_truths,
+)
 
 _RULES = (
     rule(lambda x: multiply(x, 1), lambda x: x),

@@ -147,6 +147,18 @@ def test_simplify_makes_logic_of_arithmetic_with_bools(
     assert_stays(simplify, graph(function, x="bool[4]", y="int8[4]"))
 
 
+def test_simplify_leaves_out_parts_without_elements() -> None:
+    def joined(x: Any, empty: Any, y: Any) -> Any:
+        return movement.concatenate(x, empty, axis=0), movement.concatenate(empty, x, y, axis=0)
+
+    recorded = graph(joined, x="float32[2, 3]", empty="float32[0, 3]", y="float32[1, 3]")
+    alone, both = verify(simplify(recorded)).outputs
+    assert alone.is_leaf
+    assert [operand.shape for operand in both.operands] == [(2, 3), (1, 3)]
+    wider = {"x": "float32[2, 3]", "empty": "float64[0, 3]", "y": "float32[1, 3]"}
+    assert_stays(simplify, graph(joined, **wider))  # they decide the dtype
+
+
 def test_simplify_makes_one_reshape_of_several() -> None:
     assert_becomes(
         simplify,
