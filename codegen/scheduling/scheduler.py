@@ -261,5 +261,8 @@ def _scheduled_by(node: Node) -> _Scheduling:
 
 
 def _is_movable(node: Node) -> bool:
-    """Whether kernels can move the values of ``node``: float16 goes through NumPy."""
-    return all(n.dtype.name != "float16" and n.type.size for n in (node, *node.operands))
+    """Whether kernels can move the values of ``node``: those of float16 as they are, as no kernel converts them."""
+    dtypes = {n.dtype.name for n in (node, *node.operands)}
+    return all(n.type.size for n in (node, *node.operands)) and (
+        dtypes == {"float16"} or "float16" not in dtypes
+    )

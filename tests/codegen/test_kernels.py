@@ -402,7 +402,9 @@ def test_views_are_written_into_views() -> None:
     assert_native(graph_for(turned, values), values)
 
 
-@pytest.mark.parametrize("dtypes", [("float16", "float32"), ("float32", "float16"), ("int8", "float64")])
+@pytest.mark.parametrize(
+    "dtypes", [("float16", "float16"), ("float16", "float32"), ("float32", "float16"), ("int8", "float64")]
+)
 @pytest.mark.parametrize("rows", [0, 3])
 def test_what_is_joined_or_written_is_converted(dtypes: tuple[str, str], rows: int) -> None:
     x, y = random((5, 6), dtypes[0]), random((rows, 6), dtypes[1])
