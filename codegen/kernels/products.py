@@ -15,9 +15,11 @@ from blockfuse.ir import layout as layouts
 from blockfuse.ir.graph import Graph, Node, constant
 from blockfuse.ir.layout import Layout
 from blockfuse.ir.lowering import Contraction
+from blockfuse.ir.passes.products import has_few_columns
 
 _PAGE_BYTES = 4096  # lines so far apart share one set of a first-level cache
 _NEAR_PAGES = 64  # whose addresses a processor finds without a delay
+_LATENCY = 4  # cycles of a multiply-add
 _CACHE_WAYS = 8  # lines that a set holds, or 12; 1024^3 takes 5% longer with tiles of more rows
 
 
@@ -65,6 +67,20 @@ def few_columns_tiles(height: int, units: int, accumulators: int) -> tuple[Produ
         rows = min(range(1, max_rows + 1), key=lambda r: (-(-height // r) * (r + 1), -r))
         return (ProductTile(min(rows, height), units, 1, 1),)
     return tuple(ProductTile(rows, units, 1, 1) for rows in dict.fromkeys((max_rows, 1)))
+
+
+def column_tile(height: int, units: int, inner: int, lanes: int, accumulators: int) -> ProductTile:
+    """A tile of some rows and some columns, whose vectors run along the inner axis: see NOTE [weights where they lie]."""
+    widths = [width for width in (1, 2, 4, 8, 16) if width <= min(lanes, units)]
+    sizes = [(r, w) for w in widths for r in range(1, height + 1) if r * w + min(r, w) < accumulators + 4]
+
+    def cycles(size: tuple[int, int]) -> float:
+        rows, width = size
+        step = max(rows * width, rows + width, 2 * _LATENCY) / 2  # two multiply-adds, or two loads, a cycle
+        return -(-height // rows) * -(-units // width) * (step * inner / lanes + rows * (width + 4))
+
+    rows, width = min(sizes, key=cycles)
+    return ProductTile(rows, width, 1, 1)
 
 
 def product_kernel(
@@ -141,9 +157,13 @@ def _register_tiles(
 ) -> tuple[ProductTile, ...]:
     """One tile, or several for any number of rows (``height`` 0)."""
     panels, panel = product.operands[1].shape[-3], product.operands[1].shape[-1]
-    if panel == 1:
+    lanes = machine.lanes(product.dtype.itemsize)
+    if panel == 1 and has_few_columns(panels, lanes):
         return few_columns_tiles(height, panels, machine.accumulators)
-    vectors = panel // machine.lanes(product.dtype.itemsize)
+    if panel == 1:
+        assert height, "a product of any number of rows has panels"
+        return (column_tile(height, panels, product.operands[0].shape[-1], lanes, machine.accumulators),)
+    vectors = panel // lanes
     if not height:
         return open_tiles(panels, vectors, panel, machine.accumulators)
     conflicts = left.strides[-1] * product.dtype.itemsize % _PAGE_BYTES == 0
@@ -197,8 +217,10 @@ def _reads_panels(where: Layout, product: Node, machine: Machine) -> bool:
     if replace(where, shape=(panels, inner, panel), strides=where.strides[-3:], offset=0).dense:
         return True
     _, step, column = where.strides[-3:]
-    if machine.block_tile or panel == 1 or column != 1:
+    if machine.block_tile:
         return False
+    if panel == 1 or column != 1:
+        return panel == step == 1
     stride = step * product.dtype.itemsize
     few_tiles = product.shape[-2] <= 2 * machine.accumulators * machine.lanes(product.dtype.itemsize) // panel
     return few_tiles or (stride % _PAGE_BYTES > 0 and inner * stride <= _NEAR_PAGES * _PAGE_BYTES)

@@ -27,14 +27,14 @@ def prune(graph: Graph) -> Graph:
     return graph_of(graph.inputs, graph.outputs)
 
 
-def passes_before_hoisting(vector_bytes: int) -> tuple[tuple[str, Pass], ...]:
+def passes_before_hoisting(vector_bytes: int, batch: int = 0) -> tuple[tuple[str, Pass], ...]:
     """Name and pass, in order."""
     return (
         ("expand_draws", expand_draws),
         ("simplify", simplify),
         ("expand_composites", expand_composites),
         ("multiply_out_powers", multiply_out_powers),
-        ("pack_products", partial(pack_products, vector_bytes=vector_bytes)),
+        ("pack_products", partial(pack_products, vector_bytes=vector_bytes, batch=batch)),
         ("split_reductions", split_reductions),
         ("fold_constants", fold_constants),
         ("simplify_again", simplify),
@@ -68,7 +68,7 @@ def optimize(
     prefix: of the names of hoisted values, which must differ between the blocks of a flow. batch: see ``hoist``.
     """
     stages = {"recorded": graph}
-    for name, transform in passes_before_hoisting(vector_bytes):
+    for name, transform in passes_before_hoisting(vector_bytes, batch):
         graph = transform(graph)
         stages[name] = check(graph) if check else graph
     prologue, main = hoist(graph, prefix, batch)

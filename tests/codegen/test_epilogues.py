@@ -114,6 +114,20 @@ def test_what_is_added_to_a_gradient_is_added_by_its_product() -> None:
     check(step)
 
 
+@pytest.mark.parametrize("shape", [(3, 13), (1, 9), (7, 22), (5, 3)], ids=str)
+def test_a_state_that_a_product_is_added_to_is_written_once(shape: tuple[int, int]) -> None:
+    """The weight is read where it lies, and groups of columns overlap."""
+
+    def function(x: Any, weight: Any, state: Any) -> tuple[list[Any], list[Any]]:
+        return [], [weight, state + dense(x, weight)]
+
+    rows, units = shape
+    step = step_of(function, {"x": (rows, 130)}, {"weight": (units, 130), "state": shape})
+    kernels = [one.kernel for one in step.schedule.launches if isinstance(one.kernel, ProductKernel)]
+    assert [kernel.reads_results for kernel in kernels] == [True]
+    check(step)
+
+
 def test_numbers_of_the_step_do_not_hold_a_product_back() -> None:
     """They are computed behind all products, and read by what follows the first one."""
 

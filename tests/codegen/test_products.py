@@ -62,6 +62,27 @@ def test_repeated_runs_are_identical_to_the_bit(shape: tuple[int, int, int]) -> 
     assert all(shared(*values)[0].tobytes() == first for _ in range(10))
 
 
+FEW_ROWS = [(1, 40, 70), (1, 100, 9), (2, 100, 33), (3, 64, 9), (5, 90, 17), (7, 130, 50), (4, 70, 7)]
+
+
+@pytest.mark.spread(3)
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", FEW_ROWS, ids=str)
+def test_few_rows_read_a_weight_where_it_lies(shape: tuple[int, int, int], dtype: str, level: str) -> None:
+    rows, inner, units = shape
+    values = [whole(rows, inner, dtype=dtype), whole(units, inner, dtype=dtype), whole(units, dtype=dtype)]
+    values.append(whole(rows, units, dtype=dtype, seed=3))
+    recorded = graph_for(lambda x, w, b, z: neural.relu(dense(x, w, b)) + z, values)
+    program = assert_equal(recorded, values, level)
+    assert_equal(recorded, values, level, threads=2)
+    lanes = isa.machine(level).lanes(values[0].itemsize)
+    if rows * lanes <= inner:
+        (launch,) = program.schedule.launches
+        assert isinstance(launch.kernel, ProductKernel)
+        assert launch.kernel.cut.panel == 1
+
+
 MATMULS = [
     ((3, 4), (4, 5)),
     ((40, 33), (33, 17)),

@@ -58,13 +58,17 @@ class TileEdges:
     """Where the operands of a tile lie, with what its sums begin, and what becomes of them."""
 
     def __init__(self, spec: TileSpec, lanes: int, emit: Emitter, values: list[ir.Value]) -> None:
-        self.spec, self.lanes, self.emit = spec, lanes, emit
+        self.spec, self.lanes, self.emit, self._values = spec, lanes, emit, values
         self.memory = Vectors(emit, lanes, dict(zip(spec.arguments, values, strict=False)))
         where = values[len(spec.arguments) :]
         where, self.own = (where[:-2], where[-2:]) if spec.reads_results else (where, [])
         *batch, self.row, self.panel = where
         self.matrix = batch[0] if batch else None
         self.vector = ir.VectorType(element_type(spec.dtype), lanes)
+
+    def of_lanes(self, lanes: int) -> TileEdges:
+        """The same for vectors of so many lanes."""
+        return TileEdges(self.spec, lanes, self.emit, self._values)
 
     # -- indices and addresses ---------------------------------------------------------------------------------
 
@@ -89,11 +93,20 @@ class TileEdges:
 
     def mask(self, column: ir.Value) -> ir.Value:
         """Which lanes of the vector at ``column`` are columns of the result."""
+        columns = self._columns(column)
+        units = ir.Constant(columns.type, [self.spec.units] * self.lanes)
+        return self.emit.builder.icmp_signed("<", columns, units)
+
+    def lanes_from(self, column: ir.Value, first: ir.Value) -> ir.Value:
+        """Which lanes of the vector at ``column`` are column ``first`` or a later one."""
+        columns = self._columns(column)
+        return self.emit.builder.icmp_signed(">=", columns, self.memory.splat(first, columns.type))
+
+    def _columns(self, first: ir.Value) -> ir.Value:
+        """The number of the column in each lane."""
         indices = ir.VectorType(I64, self.lanes)
         steps = ir.Constant(indices, list(range(self.lanes)))
-        columns = self.emit.builder.add(self.memory.splat(column, indices), steps)
-        units = ir.Constant(indices, [self.spec.units] * self.lanes)
-        return self.emit.builder.icmp_signed("<", columns, units)
+        return self.emit.builder.add(self.memory.splat(first, indices), steps)
 
     # -- before and after the sums -----------------------------------------------------------------------------
 
