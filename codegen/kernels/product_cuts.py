@@ -22,6 +22,8 @@ class RegisterTiles:
     # one tile; or, where only a launch knows how many rows there are, the tallest one and those for what it leaves over
     tiles: tuple[ProductTile, ...]
     by_panels: bool = False  # a launch walks groups of panels instead of rows, of which there are few
+    # rows that pass all panels before the next ones do, so that they stay in the second-level cache; 0: all rows
+    block: int = 0
 
     @property
     def panel(self) -> int:

@@ -19,6 +19,8 @@ from blockfuse.ir.passes.products import has_few_columns
 
 _PAGE_BYTES = 4096  # lines so far apart share one set of a first-level cache
 _NEAR_PAGES = 64  # whose addresses a processor finds without a delay
+_NEAR_BYTES = 160 << 10  # of a second-level cache, beside a panel and what is written
+_FEW_PANELS = 4  # for which turning an operand costs as much as reading it across
 _LATENCY = 4  # cycles of a multiply-add
 _CACHE_WAYS = 8  # lines that a set holds, or 12; 1024^3 takes 5% longer with tiles of more rows
 
@@ -138,7 +140,18 @@ def _cut(
         return _block(product, height, machine)
     tiles = _register_tiles(product, height, left, machine, work)
     stacked = product.operands[0].type.ndim == 3
-    return RegisterTiles(tiles, by_panels=not stacked and height == tiles[0].rows)
+    block = _block_rows(tiles[0], product.operands[0].shape[-1] * product.dtype.itemsize)
+    by_panels = not stacked and height == tiles[0].rows
+    return RegisterTiles(tiles, by_panels, block if not height or height > block else 0)
+
+
+def _block_rows(tile: ProductTile, row_bytes: int) -> int:
+    """How many rows of the left operand pass all panels at a time, in whole tiles, so that they stay near.
+
+    0 where so many are no more than the columns of a panel: then panels that stay near are passed by all rows.
+    """
+    rows = _NEAR_BYTES // row_bytes // tile.rows * tile.rows
+    return rows if rows > tile.panel else 0
 
 
 def _block(product: Node, height: int, machine: Machine) -> BlockTile:
@@ -203,8 +216,22 @@ def _operand_strides(leaf: Node, where: Layout, product: Node, machine: Machine)
     is_dense = where.strides[-1] == 1 or leaf.shape[-1] == 1
     if leaf is not left:  # elements of the bias are neighbours
         return () if is_dense else None
-    reads_across = not machine.block_tile and right.shape[-1] > 1
-    return where.strides[:-1] if is_dense or reads_across else None
+    return where.strides[:-1] if is_dense or _reads_across(where, product, machine) else None
+
+
+def _reads_across(where: Layout, product: Node, machine: Machine) -> bool:
+    """Whether tiles read rows of the left operand whose elements are apart, rather than a copy of them.
+
+    Each step of the inner axis is another line, which next rows have elements in: they find it in the cache if that holds
+    all of them.
+    """
+    panels, inner, panel = product.operands[1].shape[-3:]
+    if machine.block_tile or panel == 1:
+        return False
+    return (
+        panels <= _FEW_PANELS
+        or inner * abs(where.strides[-1]) * product.dtype.itemsize <= _NEAR_PAGES * _PAGE_BYTES
+    )
 
 
 def _reads_panels(where: Layout, product: Node, machine: Machine) -> bool:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sampling import sampled
 
 from blockfuse.codegen.cpu.native import isa
+from blockfuse.codegen.kernels.product_cuts import RegisterTiles
 from blockfuse.codegen.kernels.product_kernels import ProductKernel
 from blockfuse.codegen.kernels.products import choose_tile
 from blockfuse.codegen.scheduling.steps import HostCall, Launch
@@ -81,6 +82,28 @@ def test_few_rows_read_a_weight_where_it_lies(shape: tuple[int, int, int], dtype
         (launch,) = program.schedule.launches
         assert isinstance(launch.kernel, ProductKernel)
         assert launch.kernel.cut.panel == 1
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("transposed", [False, True])
+def test_rows_pass_panels_in_blocks_that_stay_near(level: str, transposed: bool) -> None:
+    """Of a left operand that is read across, and too large to stay there, a copy is made."""
+    inner, rows = 500, 150
+    shapes = ((inner, rows) if transposed else (rows, inner)), (inner, 200)
+    values = [whole(*shape) for shape in shapes]
+
+    def function(x: Any, w: Any) -> Any:
+        return matmul(movement.transpose(x, axes=(1, 0)) if transposed else x, w)
+
+    for threads in (1, 2):
+        program = assert_equal(graph_for(function, values), values, level, threads)
+    *copies, launch = program.schedule.launches
+    assert isinstance(launch.kernel, ProductKernel)
+    assert isinstance(launch.kernel.cut, RegisterTiles)
+    assert 0 < launch.kernel.cut.block < rows
+    assert launch.kernel.steps.left == 1
+    copied = {program.schedule.buffers[copy.pointers[0].buffer].name for copy in copies}
+    assert ("x0" in copied) == transposed
 
 
 MATMULS = [

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from blockfuse.codegen.cpu.source.addresses import head
-from blockfuse.codegen.kernels.product_cuts import ProductTile
+from blockfuse.codegen.kernels.product_cuts import ProductTile, RegisterTiles
 from blockfuse.codegen.kernels.product_kernels import ProductKernel
 from blockfuse.codegen.kernels.source_lines import INDENT, assignment, indented, variable
 
@@ -17,16 +19,33 @@ def product_source(kernel: ProductKernel) -> str:
     lines = [*_epilogue(kernel), *_tile_calls(kernel), head(kernel)]
     if not kernel.height:
         return "\n".join(lines + indented(1, _open_walk(kernel))) + "\n"
+    depth = 1
     if kernel.batched:
         lines += indented(1, ["for b in range(begin, end):"])
-    rows = _row_blocks(tile, "0", str(kernel.height))
+        depth = 2
+    begin, end = ("0", str(kernel.height)) if kernel.batched or kernel.by_panels else ("begin", "end")
     groups = _panel_groups(kernel.panels, tile, whole=not kernel.by_panels)
-    if not (kernel.batched or kernel.by_panels):
-        rows = _row_blocks(tile, "begin", "end")
-    panels_first = kernel.by_panels or (kernel.height > 2 * tile.rows and not _walks_results(kernel))
+    rows = _row_blocks(tile, begin, end)
     call = [_call(kernel, tile, rows.own, groups.own)]
-    walk = _nested(*((groups, rows) if panels_first else (rows, groups)), call)
-    return "\n".join(lines + indented(2 if kernel.batched else 1, walk)) + "\n"
+    if kernel.by_panels:
+        walk = _nested(groups, rows, body=call)
+    elif kernel.height <= 2 * tile.rows or _walks_results(kernel):
+        walk = _nested(rows, groups, body=call)
+    else:
+        walk = _nested(*_blocks(kernel, begin, end, groups, partial(_row_blocks, tile)), body=call)
+    return "\n".join(lines + indented(depth, walk)) + "\n"
+
+
+def _blocks(
+    kernel: ProductKernel, begin: str, end: str, groups: _Loop, rows: Callable[[str, str, str], _Loop]
+) -> tuple[_Loop, ...]:
+    """Loops over rows of which a block passes one panel after the other; see ``RegisterTiles.block``."""
+    block = kernel.cut.block if isinstance(kernel.cut, RegisterTiles) else 0
+    if not block:
+        return groups, rows(begin, end, end)
+    head = f"for first in range({begin}, {end}, {block}):"
+    blocks = _Loop(head, [f"last = minimum(first + {block}, {end})"], "first")
+    return blocks, groups, rows("first", "last", end)
 
 
 def _walks_results(kernel: ProductKernel) -> bool:
@@ -46,8 +65,9 @@ class _Loop(NamedTuple):
     own: str  # the first row or panel that the tile before does not have: see NOTE [own elements]
 
 
-def _nested(outer: _Loop, inner: _Loop, body: list[str]) -> list[str]:
-    for loop in (inner, outer):
+def _nested(*loops: _Loop, body: list[str]) -> list[str]:
+    """Loops, the outermost first, around what the innermost one does."""
+    for loop in reversed(loops):
         lines = [*loop.first, *body]
         body = [loop.head, *indented(1, lines)] if loop.head else lines
     return body
@@ -56,15 +76,16 @@ def _nested(outer: _Loop, inner: _Loop, body: list[str]) -> list[str]:
 def _open_walk(kernel: ProductKernel) -> list[str]:
     """Any number of rows: tallest tiles, then lower ones that overlap their neighbours."""
     tallest, *rest = kernel.tiles
-    whole = _Loop(f"for r in range(begin, whole, {tallest.rows}):", [], "r")
+
+    def whole(begin: str, end: str, _: str) -> _Loop:
+        return _Loop(f"for r in range({begin}, {end}, {tallest.rows}):", [], "r")
+
+    groups = _panel_groups(kernel.panels, tallest, whole=True)
     lines = [f"whole = end - (end - begin) % {tallest.rows}"]
-    lines += _nested(_panel_groups(kernel.panels, tallest, whole=True), whole, [_call(kernel, tallest)])
+    lines += _nested(*_blocks(kernel, "begin", "whole", groups, whole), body=[_call(kernel, tallest)])
     for tile in rest:
-        walk = _nested(
-            _panel_groups(kernel.panels, tile, whole=True),
-            _row_blocks(tile, "whole", "end"),
-            [_call(kernel, tile)],
-        )
+        groups = _panel_groups(kernel.panels, tile, whole=True)
+        walk = _nested(groups, _row_blocks(tile, "whole", "end"), body=[_call(kernel, tile)])
         if tile is not rest[-1]:
             lines.append(f"if end - begin >= {tile.rows}:")
             lines += [*indented(1, walk), INDENT + "return"]
@@ -84,14 +105,17 @@ def _tile_name(kernel: ProductKernel, tile: ProductTile) -> str:
     return "tile" if tile is kernel.tiles[0] else f"tile{tile.rows}"
 
 
-def _row_blocks(tile: ProductTile, begin: str, end: str) -> _Loop:
-    """The loop over tiles of rows, and the first row ``r`` of each; the last tile overlaps its neighbour."""
+def _row_blocks(tile: ProductTile, begin: str, end: str, whole: str = "") -> _Loop:
+    """The loop over tiles of rows, and the first row ``r`` of each; the last tile overlaps its neighbour.
+
+    whole: where all rows end, if not there.
+    """
     if begin == "0" and end == str(tile.rows):
         return _Loop("", ["r = 0"], "r")
     if tile.rows == 1:
         return _Loop(f"for r in range({begin}, {end}):", [], "r")
     head = f"for block in range({begin}, {end}, {tile.rows}):"
-    return _Loop(head, [f"r = minimum(block, {end} - {tile.rows})"], "block")
+    return _Loop(head, [f"r = minimum(block, {whole or end} - {tile.rows})"], "block")
 
 
 def _panel_groups(panels: int, tile: ProductTile, whole: bool) -> _Loop:
