@@ -89,7 +89,7 @@ class CompilerWarning(RuntimeWarning):
 
 
 class MixedDtypesWarning(UserWarning):
-    """A product of matrices of several dtypes has no kernel: NumPy computes it, which takes much longer."""
+    """A large product of matrices of several dtypes is computed in the widest of them, which takes longer."""
 
 
 class AuditError(BlockfuseError):

@@ -6,18 +6,22 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+import numpy
+
 from blockfuse.ir.builder import expanded
 from blockfuse.ir.graph import Graph, Node, is_changing_leaf, rewrite
 from blockfuse.ir.operators.contractions import dense, matmul, pack, packed_product
 from blockfuse.ir.operators.movement import broadcast_to, expand_dims, reshape, transpose
-from blockfuse.ir.operators.pointwise import broadcast_shapes
+from blockfuse.ir.operators.pointwise import broadcast_shapes, cast
 from blockfuse.ir.operators.reductions import sum_
+from blockfuse.ir.types import name_of
 
 LINE = 4  # elements that a device fetches at once
 
 
 def pack_products(graph: Graph, vector_bytes: int, batch: int = 0) -> Graph:
-    """Every float ``dense`` and ``matmul`` is a ``packed_product`` (or a row sum), its weight in panels of two vectors.
+    """Every float ``dense`` and ``matmul`` is a ``packed_product`` (or a row sum) of one dtype, its weight in panels of two
+    vectors.
 
     A weight that is hoisted, or whose last panel is not whole, is packed. Any other one is seen as panels where it lies: a
     tile may read it there. For a few rows these are panels of one column, so that nothing of a weight (units, inner) moves.
@@ -36,21 +40,20 @@ def pack_products(graph: Graph, vector_bytes: int, batch: int = 0) -> Graph:
         return result
 
     def product(node: Node) -> Node:
-        tiled = node.operator in (dense, matmul) and node.dtype.name in ("float32", "float64")
-        if (
-            not tiled
-            or any(o.dtype != node.dtype for o in node.operands)
-            or not all(o.type.size for o in node.operands)
-        ):
+        if node.operator not in (dense, matmul) or not all(o.type.size for o in node.operands):
             return node
         weight = node.operands[1]
+        dtype = numpy.result_type(node.operands[0].dtype, weight.dtype)
+        if dtype.name not in ("float32", "float64"):
+            return node
         form = _Form(
+            dtype=dtype,
             transposed=node.operator is dense,
-            lanes=vector_bytes // node.dtype.itemsize,
+            lanes=vector_bytes // dtype.itemsize,
             is_hoisted=not (is_changing_leaf(weight) or weight in changing),
             is_open=bool(batch),
         )
-        return expanded(lambda *operands: _product(*operands, form=form), node)
+        return expanded(lambda *operands: _promoted_product(*operands, form=form), node)
 
     return rewrite(graph, packed)
 
@@ -59,6 +62,7 @@ def pack_products(graph: Graph, vector_bytes: int, batch: int = 0) -> Graph:
 class _Form:
     """What a product is brought from and to."""
 
+    dtype: numpy.dtype  # in which it is computed
     transposed: bool  # whether the weight is (units, inner)
     lanes: int  # of a vector; 0: a device
     is_hoisted: bool  # whether the panels of the weight are made in a prologue
@@ -71,6 +75,18 @@ class _Form:
         """
         may = self.transposed and self.lanes and not (self.is_hoisted or self.is_open)
         return bool(may) and rows * self.lanes <= inner
+
+
+def _promoted_product(x: Any, weight: Any, *bias: Any, form: _Form) -> Any:
+    """As NumPy promotes: both matrices to the dtype of their product, a bias and the product to that of their sum."""
+    x, weight = (_cast(value, form.dtype) for value in (x, weight))
+    if bias and numpy.result_type(form.dtype, bias[0].dtype) != form.dtype:
+        return _product(x, weight, form=form) + bias[0]
+    return _product(x, weight, *(_cast(b, form.dtype) for b in bias), form=form)
+
+
+def _cast(value: Any, dtype: numpy.dtype) -> Any:
+    return value if value.dtype == dtype else cast(value, dtype=name_of(dtype))
 
 
 def _product(x: Any, weight: Any, *bias: Any, form: _Form) -> Any:

@@ -15,7 +15,7 @@ from blockfuse.codegen.scheduling.steps import HostCall, Launch, Step, Strip
 from blockfuse.ir.graph import Node
 from blockfuse.ir.lowering import Fused
 from blockfuse.ir.types import TensorType
-from blockfuse.runtime.programs.failures import mixed_dtypes
+from blockfuse.runtime.programs.failures import promotions
 
 
 def explanation(name: str, cases: Mapping[Any, Any], segments: Any, pieces: Any) -> str:
@@ -118,6 +118,7 @@ def _program_lines(case: Any) -> list[str]:
     lines += _flow_lines(case)
     lines += [f"  number {o.text} is given at each call, as {o.dtype}" for o in program.operands]
     lines += [f"  a number is part of the signature because {case.note}"] if case.note else []
+    lines += [f"  {promotion}, as NumPy promotes" for promotion in promotions(program.flow)]
     kernels = Counter(_kernel_texts(program))
     lines += [text if count == 1 else f"{text}, {count} times" for text, count in kernels.items()]
     lines += [text for step in schedule.steps for text in _step_lines(step, program)]
@@ -132,7 +133,7 @@ def _program_lines(case: Any) -> list[str]:
 def _step_lines(step: Step, program: Any) -> list[str]:
     """What there is to say of a step that is more than one kernel, or none."""
     if isinstance(step, HostCall):
-        reason = _host_reason(step, program.schedule.buffers)
+        reason = getattr(step.operator.lowering, "reason", "") or "no kernel for this dtype or size"
         return [f"  numpy {step.operator.name}: {reason}" + (f", {step.source}" if step.source else "")]
     if isinstance(step, Strip):
         return [
@@ -258,9 +259,3 @@ def _flow_lines(case: Any) -> list[str]:
 
 def _from(source: Any) -> str:
     return f" from {source}" if source else ""
-
-
-def _host_reason(step: HostCall, buffers: Sequence[Buffer]) -> str:
-    dtypes = mixed_dtypes(step, buffers)
-    reason = f"no kernel for {dtypes}" if dtypes else getattr(step.operator.lowering, "reason", "")
-    return reason or "no kernel for this dtype or size"

@@ -89,7 +89,7 @@ class Learner:
         except Exception as error:
             self.failed(case, error, recording)
         if program is not None:
-            self._failures.warn_of_dtypes(program.schedule.steps, program.schedule.buffers)
+            self._failures.warn_of_promotions(program.flow)
             if program.updates and not recording.problem:
                 updated = _updated(program, call, again)
                 if updated is not None and changes is not None and not changes.seen:

@@ -203,7 +203,7 @@ class Pieces:
             forward = forward_program(halves, recording, backend)
             if prove is not None:
                 prove(forward, arguments.arrays)
-        self._failures.warn_of_dtypes(forward.schedule.steps, forward.schedule.buffers)
+        self._failures.warn_of_promotions(forward.flow)
         followed = [node_of(a) is not None for a in arguments.arrays]
         return Piece(
             *(self._owner.name, joint, halves, forward, recording, followed),

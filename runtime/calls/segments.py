@@ -90,7 +90,7 @@ class Segments:
             self.failed(error)
             return None
         self._programs.append(weakref.ref(program))
-        self._failures.warn_of_dtypes(program.schedule.steps, program.schedule.buffers)
+        self._failures.warn_of_promotions(program.flow)
         return _Run(program, given, self._check, self.failed)
 
     def failed(self, error: Exception) -> None:

@@ -1,24 +1,23 @@
-"""What goes wrong in the compiler is told once: by a warning that says what failed and where, and by explain()."""
+"""What goes wrong in the compiler, or costs much without need, is told once: by a warning and by explain(), with a line."""
 
 from __future__ import annotations
 
 import re
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from blockfuse.codegen.scheduling.buffers import Buffer
-from blockfuse.codegen.scheduling.steps import HostCall, Step
 from blockfuse.ir.errors import CheckError, CompilerWarning, MixedDtypesWarning
+from blockfuse.ir.flow import Flow
+from blockfuse.ir.graph import Node
 from blockfuse.ir.lowering import Contraction
 from blockfuse.tracer.certificate.ownership import user_source
 
 _PACKAGE = __name__.split(".")[0]
-_MIXED = (
-    "{0} computes {1} of {2}{3}: there is no kernel for that, and NumPy takes much longer. Give it one dtype: "
-    'x.astype("float32") for the input, or cast("float64") for the net'
-)
+_MUCH = 1 << 14  # elements of operands that have another dtype than their product
+_CURE = 'give it one dtype: x.astype("float32") for the input, or cast("float64") for the net'
 _ISSUE = "please report it with this text and what explain() says"
 
 
@@ -45,14 +44,15 @@ class CompilerFailures:
         message = f"{self._name} runs in Python, with right results, because {reason}\n{_ISSUE}"
         _warn(message, CompilerWarning)
 
-    def warn_of_dtypes(self, steps: Iterable[Step], buffers: Sequence[Buffer]) -> None:
-        """Warn of a product that has no kernel for its dtypes, once: an input of float64 is easily overlooked."""
-        for step in (s for s in steps if isinstance(s, HostCall)):
-            dtypes = mixed_dtypes(step, buffers)
-            if dtypes and dtypes not in self._told:
-                self._told.add(dtypes)
-                where = f", at {step.source}" if step.source else ""
-                _warn(_MIXED.format(self._name, step.operator.name, dtypes, where), MixedDtypesWarning)
+    def warn_of_promotions(self, flow: Flow) -> None:
+        """Warn of a large product of several dtypes, once for each: an input of float64 is easily overlooked."""
+        for promotion in promotions(flow):
+            if promotion.elements >= _MUCH and promotion.dtypes not in self._told:
+                self._told.add(promotion.dtypes)
+                _warn(
+                    f"{self._name} computes {promotion}, more slowly than in float32; {_CURE}",
+                    MixedDtypesWarning,
+                )
 
 
 def _warn(message: str, category: type[Warning]) -> None:
@@ -61,12 +61,29 @@ def _warn(message: str, category: type[Warning]) -> None:
     warnings.warn_explicit(message, category, file, line)
 
 
-def mixed_dtypes(step: HostCall, buffers: Sequence[Buffer]) -> str:
-    """The dtypes of a product that NumPy computes because there are several; empty for everything else."""
-    if not isinstance(step.operator.lowering, Contraction):
-        return ""
-    found = dict.fromkeys(str(buffers[number].type.dtype) for number, _ in step.operands)
-    return " with ".join(found) if len(found) > 1 else ""
+@dataclass(frozen=True)
+class Promotion:
+    """A product of several dtypes."""
+
+    product: Node
+    dtypes: str  # of its operands
+
+    @property
+    def elements(self) -> int:
+        """Of the operands that are computed with in another dtype than their own."""
+        return sum(o.type.size for o in self.product.operands if o.dtype != self.product.dtype)
+
+    def __str__(self) -> str:
+        where = f", at {self.product.source}" if self.product.source else ""
+        return f"{self.product.operator.name} of {self.dtypes} in {self.product.dtype}{where}"
+
+
+def promotions(flow: Flow) -> Iterator[Promotion]:
+    """The products for which operands change their dtype by NumPy's rules."""
+    for node in (node for block in flow.blocks for node in block.graph.nodes):
+        dtypes = dict.fromkeys(str(o.dtype) for o in node.operands)
+        if isinstance(node.operator.lowering, Contraction) and len(dtypes) > 1:
+            yield Promotion(node, " with ".join(dtypes))
 
 
 def _text(error: Exception) -> str:

@@ -144,8 +144,14 @@ def test_stacked_products_at_every_level(level: str) -> None:
     assert_equal(graph_for(lambda x, y: neural.relu(matmul(x, y)), values), values, level)
 
 
+def test_products_of_several_dtypes_are_of_one() -> None:
+    values = [whole(3, 4, dtype="float32"), whole(4, 5, dtype="float64")]
+    program = assert_equal(graph_for(matmul, values), values)
+    assert not any(isinstance(step, HostCall) for step in program.schedule.steps)
+
+
 @pytest.mark.parametrize(
-    "dtypes", [("float32", "float64"), ("int32", "int32"), ("float16", "float16"), ("bool", "bool")]
+    "dtypes", [("int8", "int32"), ("int32", "int32"), ("float16", "float16"), ("bool", "bool")]
 )
 def test_products_that_no_tile_computes_are_numpys(dtypes: tuple[str, str]) -> None:
     values = [whole(3, 4, dtype=dtypes[0]), whole(4, 5, dtype=dtypes[1])]

@@ -303,7 +303,39 @@ def test_pack_products_makes_a_product_with_a_vector_a_sum() -> None:
     )
 
 
-@pytest.mark.parametrize("types", [("int32", "int32"), ("float32", "float64"), ("float16", "float16")])
+def test_pack_products_promotes_both_matrices_and_a_bias_to_what_numpy_does() -> None:
+    assert_becomes(
+        pack,
+        graph(contractions.dense, x="float64[2, 3]", w="float32[4, 3]", b="float32[4]"),
+        """
+        graph(x: float64[2, 3], w: float32[4, 3], b: float32[4]):
+          %0 = reshape(x, shape=(2, 3)): float64[2, 3]
+          %1 = cast(w, dtype='float64'): float64[4, 3]
+          %2 = pack(%1, panel=8, transposed=True): float64[1, 3, 8]
+          %3 = cast(b, dtype='float64'): float64[4]
+          %4 = packed_product(%0, %2, %3, units=4): float64[2, 4]
+          %5 = reshape(%4, shape=(2, 4)): float64[2, 4]
+          return %5
+        """,
+    )
+    assert_becomes(
+        pack,
+        graph(contractions.dense, x="float32[3]", w="float32[4, 3]", b="float64[4]"),
+        """
+        graph(x: float32[3], w: float32[4, 3], b: float64[4]):
+          %0 = expand_dims(x, axis=(0,)): float32[1, 3]
+          %1 = reshape(%0, shape=(1, 3)): float32[1, 3]
+          %2 = pack(w, panel=16, transposed=True): float32[1, 3, 16]
+          %3 = packed_product(%1, %2, units=4): float32[1, 4]
+          %4 = reshape(%3, shape=(1, 4)): float32[1, 4]
+          %5 = reshape(%4, shape=(4,)): float32[4]
+          %6 = add(%5, b): float64[4]
+          return %6
+        """,
+    )
+
+
+@pytest.mark.parametrize("types", [("int32", "int32"), ("int8", "int64"), ("float16", "int8")])
 def test_pack_products_leaves_what_no_tile_computes(types: tuple[str, str]) -> None:
     assert_stays(pack, graph(contractions.matmul, x=f"{types[0]}[2, 3]", w=f"{types[1]}[3, 4]"))
     assert_stays(pack, graph(contractions.matmul, x="float32[2, 0]", w="float32[0, 4]"))

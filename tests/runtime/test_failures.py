@@ -40,7 +40,7 @@ STAGES = {
     "the prologue": ("codegen.compile", "evaluate"),
     "binding": ("codegen.cpu.program.executable", "Executable.bind"),
     "guards": ("runtime.programs.program", "guarded"),
-    "calls of other forms": ("runtime.programs.program", "parts_of"),
+    "the form of the call": ("runtime.programs.program", "has_only_positional_arrays"),
     "numbers": ("runtime.programs.program", "conversion"),
     "the check": ("runtime.audit.comparison", "outcome_of"),
     "the entry's answer": ("runtime.programs.program", "Program.ask_entry"),

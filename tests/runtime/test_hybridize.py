@@ -495,22 +495,67 @@ def test_results_of_several_arrays_go_when_nobody_holds_them() -> None:
         gc.enable()
 
 
-def test_products_of_several_dtypes_are_told_once_with_the_cure() -> None:
+def test_large_products_of_several_dtypes_are_told_once_with_the_cure() -> None:
     net = nn.Sequential()
-    net.add(nn.Dense(6, activation="relu", in_units=5), nn.Dense(4, in_units=6))
+    net.add(nn.Dense(128, activation="relu", in_units=150), nn.Dense(4, in_units=128))
     net.initialize()
     net.hybridize()
-    given = [numpy.ones((3, 5)), np.ones((2, 5), dtype="float64"), numpy.ones((4, 5))]
+    given = [numpy.ones((3, 150)), np.ones((2, 150), dtype="float64"), numpy.ones((4, 150))]
     with pytest.warns(MixedDtypesWarning) as told:
         found = [net(x).dtype for x in given * 3]
     assert set(found) == {numpy.dtype("float64")}
     assert len(told) == 1
     assert told[0].filename == __file__
     text = str(told[0].message)
-    assert "float64 with float32" in text
+    assert "dense of float64 with float32 in float64, at 0 (Dense)" in text
     assert 'x.astype("float32")' in text
     assert 'cast("float64")' in text
-    assert "no kernel for float64 with float32" in net.explain()
+    assert "dense of float64 with float32 in float64, at 1 (Dense)" in net.explain()
+    assert "numpy dense" not in net.explain()
+
+
+MIXED = [
+    *(
+        ("float64", "float32", "float32"),
+        ("float32", "float64", "float32"),
+        ("float32", "float32", "float64"),
+    ),
+    *(("float32", "float64", "float64"), ("uint8", "float32", "float32"), ("int64", "float32", "float32")),
+    *(("bool", "float64", "float32"), ("float16", "float32", "float32"), ("float32", "float16", "float64")),
+]
+
+
+@pytest.mark.parametrize("dtypes", MIXED, ids="-".join)
+def test_products_of_several_dtypes_are_numpys(dtypes: tuple[str, str, str]) -> None:
+    rng = numpy.random.default_rng(0)
+    shapes = (3, 20), (17, 20), (17,)
+    x, weight, bias = ((rng.uniform(0, 3, s)).astype(d) for s, d in zip(shapes, dtypes, strict=True))
+    for call, given in (
+        (lambda x, w, b: npx.fully_connected(x, w, b, num_hidden=17), (x, weight, bias)),
+        (lambda x, w: npx.fully_connected(x, w, no_bias=True, num_hidden=17), (x, weight)),
+        (lambda x, w: np.matmul(w, x), (x[0], weight)),
+    ):
+        net = blockfuse.hybridize(call)
+        want = call(*map(np.array, given)).asnumpy()
+        for _ in range(3):
+            got = net(*given)
+        assert got.dtype == want.dtype
+        tolerance = 1e-5 if "float32" in {str(numpy.result_type(*dtypes[:2])), str(want.dtype)} else 1e-12
+        numpy.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance)
+        assert "numpy dense" not in net.explain()
+        assert "numpy matmul" not in net.explain()
+
+
+def test_promoted_parameters_are_those_of_now() -> None:
+    net = nn.Dense(6, in_units=5)
+    net.initialize()
+    net.hybridize()
+    x = numpy.random.default_rng(0).normal(size=(3, 5))
+    for _ in range(3):
+        net(x)
+    net.weight.set_data(net.weight.data() * 2 + 1)
+    want = x @ net.weight.data().asnumpy().T.astype("float64") + net.bias.data().asnumpy()
+    numpy.testing.assert_allclose(net(x), want, rtol=1e-12)
 
 
 def test_products_of_one_dtype_and_other_operators_are_not_told() -> None:
