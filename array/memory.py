@@ -14,6 +14,7 @@ import numpy
 
 from blockfuse.array import stamps
 from blockfuse.array.ndarray import ndarray
+from blockfuse.ir.written import Written
 
 
 class Node(Protocol):
@@ -207,3 +208,17 @@ class _Writes:
 
 WRITES = _Writes()
 _writes: weakref.ref[Any] = weakref.ref(WRITES)
+
+
+def what_is_written(owners: Sequence[numpy.ndarray], node: type) -> Written:
+    """What native code looks at that writes memory of these owners. node: the type of nodes of the tape."""
+    return Written(
+        readers=stamps.readers,
+        reader=_writes,
+        memories=_memories,
+        memory=Memory,
+        node=node,
+        nothing=_nothing,
+        keys=tuple(map(id, owners)),
+        watchers=tuple(stamps.watchers_of(owner).members for owner in owners),
+    )

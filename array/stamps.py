@@ -42,6 +42,11 @@ class Watchers:
                     self._members.discard(other)
 
     @property
+    def members(self) -> set[weakref.ref[Watcher]]:
+        """Those who are or were there."""
+        return self._members
+
+    @property
     def present(self) -> bool:
         """Whether there may be some."""
         return bool(self._members)

@@ -20,6 +20,7 @@ from blockfuse.codegen.variants import ExecutionPolicy, Variant
 from blockfuse.ir.argument_parts import Part
 from blockfuse.ir.comparisons import Comparison
 from blockfuse.ir.errors import CudaError, UsageError
+from blockfuse.ir.written import Written
 from blockfuse.runtime import config
 from blockfuse.runtime.programs.disk_cache import DiskCache
 from blockfuse.runtime.programs.estimates import Estimate, estimate
@@ -79,6 +80,16 @@ class NativeGuard(Protocol):
         """Which of the facts these are."""
 
 
+class WritingEntry(Protocol):
+    """An entry that writes, with everyone told who must know."""
+
+    @property
+    def call(self) -> Entry: ...
+
+    def bind(self, written: Written, /) -> None:
+        """It writes there from now on."""
+
+
 class Backend(Protocol):
     """One way to run schedules."""
 
@@ -99,6 +110,11 @@ class Backend(Protocol):
         """Let the entry of an executable look at facts, by these comparisons, where native code can; see NOTE [guards of
         facts].
         """
+
+    def writing_entry(
+        self, executable: Any, by_python: Entry, tell: Callable[[], None], /
+    ) -> WritingEntry | None:
+        """The entry of an executable that writes, where native code can tell who must know; see NOTE [telling of writes]."""
 
     def fast_call(
         self, parts: Sequence[Part], named: bool, entry: Entry, convert: Entry | None, made: int, /
@@ -158,6 +174,12 @@ class CpuBackend:
         found: NativeGuard | None = executable.guard(facts)
         return found
 
+    def writing_entry(
+        self, executable: Any, by_python: Entry, tell: Callable[[], None]
+    ) -> WritingEntry | None:
+        found: WritingEntry | None = executable.writing_entry(by_python, tell)
+        return found
+
     def find_device(self) -> Device | None:
         rival = self.rival()
         return None if rival is None else rival.device
@@ -199,6 +221,9 @@ class CudaBackend:
     def guard(self, executable: Any, facts: Sequence[Sequence[Comparison]]) -> None:
         """Its entry is Python, which looks itself."""
 
+    def writing_entry(self, executable: Any, by_python: Entry, tell: Callable[[], None]) -> None:
+        """The same."""
+
     def fast_call(
         self, parts: Sequence[Part], named: bool, entry: Entry, convert: Entry | None, made: int
     ) -> FastCall | None:
@@ -233,6 +258,9 @@ class ShownBackend:
         """Nothing runs."""
 
     def guard(self, executable: Any, facts: Sequence[Sequence[Comparison]]) -> None:
+        """Nothing runs."""
+
+    def writing_entry(self, executable: Any, by_python: Entry, tell: Callable[[], None]) -> None:
         """Nothing runs."""
 
     def fast_call(

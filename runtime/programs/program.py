@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy
@@ -279,7 +280,8 @@ class Program:
         if entry is None or not self.updates:
             return entry
         if self.schedule.updates:
-            return self.updates.writing_by(entry, self.executable.validity, self.executable.commits())
+            make = partial(self.backend.writing_entry, self.executable)
+            return self.updates.writing_by(entry, self.executable.validity, self.executable.commits(), make)
 
         def call(*arguments: Any) -> Any:
             results = entry(*arguments)

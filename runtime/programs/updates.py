@@ -10,14 +10,19 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from itertools import product, repeat
 from typing import Any
 
 import numpy
 
 from blockfuse.array import stamps
+from blockfuse.array.eager import data_of
+from blockfuse.array.history import TapeNode
+from blockfuse.array.memory import what_is_written
 from blockfuse.array.ndarray import ndarray
 from blockfuse.codegen.validity import Validity
+from blockfuse.runtime.programs.backend import WritingEntry
 from blockfuse.tracer.flow.origins import Origin, Place
 from blockfuse.tracer.recording.record import Recording
 from blockfuse.tracer.recording.recorder import Recorder
@@ -40,6 +45,7 @@ class Updates:
         self._bound: list[numpy.ndarray] = []
         self._seen: list[numpy.ndarray] = []  # of these, what others than us may look at: no flags
         self._told: list[stamps.Watchers] = []
+        self._entry: WritingEntry | None = None
 
     def __len__(self) -> int:
         return len(self.origins)
@@ -52,8 +58,10 @@ class Updates:
         """Write into the memory as it is now, from now on."""
         self._bound = self.arrays()
         pairs = zip(self.origins, self._bound, strict=True)
-        self._seen = [array for origin, array in pairs if origin.place is not Place.FLAG]
-        self._told = list(map(stamps.watchers_of, self._seen))
+        self._seen[:] = [array for origin, array in pairs if origin.place is not Place.FLAG]
+        self._told[:] = map(stamps.watchers_of, self._seen)
+        if self._entry is not None:
+            self._entry.bind(what_is_written(self._seen, TapeNode))
 
     def reach(self, arguments: Sequence[ndarray]) -> bool:
         """Whether an argument lies in memory that is written: what Python reads of it changes in the middle of the call."""
@@ -62,31 +70,51 @@ class Updates:
 
     def write(self, values: Sequence[ndarray]) -> None:
         """All values, or none where Ctrl-C comes before."""
-        write(self._bound, [value._data for value in values])
+        write(self._bound, [data_of(value) for value in values])
 
     def writing_by(
-        self, entry: Callable[..., Any], validity: Validity, count: Callable[[], int]
+        self, entry: Callable[..., Any], validity: Validity, count: Callable[[], int], make: Make
     ) -> Callable[..., Any]:
         """An entry that writes all values itself, with everyone told who must know.
 
-        count: how often it ran to its end. Ctrl-C may come when it has, and before it is known what it gave.
+        count: how often it ran to its end. Ctrl-C may come when it has, and before it is known what it gave. make: gives the
+        native form of it, of what it means in Python and what tells the watchers, or None.
         """
+        tell = partial(_tell, self._told)
+        call = _writing_entry(entry, validity, count, self._seen, tell)
+        self._entry = make(call, tell)
+        return call if self._entry is None else self._entry.call
 
-        def call(*arguments: Any) -> Any:
-            if not validity.holds:  # it will not write, and what it would write may have a history by now
-                return NotImplemented
-            stamps.writing_to(self._seen)
-            before = count()
-            try:
-                result = entry(*arguments)
-            finally:
-                if count() != before:
-                    for watchers in self._told:
-                        if watchers.present:
-                            watchers.notify()
-            return result
 
-        return call
+Make = Callable[[Callable[..., Any], Callable[[], None]], WritingEntry | None]
+
+
+def _writing_entry(
+    entry: Callable[..., Any],
+    validity: Validity,
+    count: Callable[[], int],
+    written: Sequence[numpy.ndarray],
+    tell: Callable[[], None],
+) -> Callable[..., Any]:
+    def call(*arguments: Any) -> Any:
+        if not validity.holds:  # it will not write, and what it would write may have a history by now
+            return NotImplemented
+        stamps.writing_to(written)
+        before = count()
+        try:
+            result = entry(*arguments)
+        finally:
+            if count() != before:
+                tell()
+        return result
+
+    return call
+
+
+def _tell(watched: Sequence[stamps.Watchers]) -> None:
+    for watchers in watched:
+        if watchers.present:
+            watchers.notify()
 
 
 def write(arrays: Sequence[numpy.ndarray], values: Sequence[numpy.ndarray]) -> None:

@@ -306,10 +306,13 @@ def test_others_are_told_where_an_interrupt_comes_when_all_is_written() -> None:
     def refusing() -> Any:
         return NotImplemented
 
-    assert written.writing_by(refusing, validity, lambda: calls[0])() is NotImplemented
+    def by_python(*_: Any) -> None:
+        """No native code."""
+
+    assert written.writing_by(refusing, validity, lambda: calls[0], by_python)() is NotImplemented
     assert not watcher.told
     with pytest.raises(KeyboardInterrupt):
-        written.writing_by(entry, validity, lambda: calls[0])()
+        written.writing_by(entry, validity, lambda: calls[0], by_python)()
     assert watcher.told
 
 

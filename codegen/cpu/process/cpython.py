@@ -16,6 +16,7 @@ import numpy
 OB_TYPE = 8
 ARRAY_DATA, ARRAY_NDIM, ARRAY_DIMS, ARRAY_DESCR, ARRAY_FLAGS, ARRAY_HANDLER = 16, 24, 32, 56, 64, 88
 TUPLE_ITEMS = 3  # words before the first item of a tuple: reference count, type, size
+LIST_ITEMS = 24  # where a list says where its items lie
 C_CONTIGUOUS_AND_ALIGNED = 0x0001 | 0x0100
 OWNS_DATA, WRITEABLE = 0x0004, 0x0400
 NUMPY_DOMAIN = 389047  # of memory that ``tracemalloc`` is told of
@@ -99,6 +100,7 @@ def layout_is_known(wrapper: type) -> bool:
         and [_word(_word(id(probe) + ARRAY_DIMS) + 8 * n) for n in range(2)] == [3, 5]
         and _word(id(probe) + ARRAY_DESCR) == id(probe.dtype)
         and dtype_word(probe.dtype) == _word_of_kind(probe.dtype)
+        and _word(_word(id(items := [probe]) + LIST_ITEMS)) == id(items[0])
         and ctypes.c_int.from_address(id(probe) + ARRAY_FLAGS).value & 0x0FFF == probe.flags.num & 0x0FFF
     )
 

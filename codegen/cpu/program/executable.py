@@ -16,6 +16,8 @@ from blockfuse.codegen.cpu.process.allocator import allocator_ir, caching_alloca
 from blockfuse.codegen.cpu.process.fast_call import fast_calls
 from blockfuse.codegen.cpu.process.fast_call_ir import fast_call_ir
 from blockfuse.codegen.cpu.process.guard_check import NativeGuard, guard_check, guard_check_ir
+from blockfuse.codegen.cpu.process.writing_entry import WritingEntry, writing_entries
+from blockfuse.codegen.cpu.process.writing_entry_ir import writing_entry_ir
 from blockfuse.codegen.cpu.program.frame import frame_layout, header_index
 from blockfuse.codegen.cpu.program.frame_values import new_frame
 from blockfuse.codegen.cpu.program.native_program import program_ir
@@ -134,6 +136,15 @@ class Executable:
         self._frame[header_index("holds")] = check.address
         self._frame[header_index("guard")] = id(guard.table)
         return guard
+
+    def writing_entry(self, by_python: Callable[..., Any], tell: Callable[[], None]) -> WritingEntry | None:
+        """``entry`` with everyone told who must know of its writes; see NOTE [telling of writes]."""
+        if self.entry is None:
+            return None
+        code = partial(self._code, "writing_entry", writing_entry_ir)
+        valid, commits = (self._frame.ctypes.data + 8 * header_index(name) for name in ("valid", "commits"))
+        entries = writing_entries(code, self.plan.machine)
+        return entries.entry(self.entry, valid, commits, by_python, tell)
 
     # -- binding ---------------------------------------------------------------------------------------------
 

@@ -1,0 +1,25 @@
+"""What native code looks at before and after it writes to memory that others know: whether somebody must be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Written:
+    """The memory that a program writes, and who may have to know.
+
+    Before a write, ``readers`` read it; there is at most ``reader``, who asks ``memories`` for what is known of a memory. It
+    has nothing to do but to count where no value is needed (``needed``), and what lies there is a variable's, or nobody's
+    (``whole``, ``part``). After a write its watchers are told.
+    """
+
+    readers: set[Any]
+    reader: Any
+    memories: dict[int, Any]  # id of an owner -> what is known of its memory
+    memory: type  # of these, with slots for the attributes
+    node: type  # of what ``whole`` refers to, with a slot ``variable``
+    nothing: Any  # ``whole`` of a memory that has none
+    keys: tuple[int, ...]  # ids of the owners
+    watchers: tuple[set[Any], ...]  # of each
