@@ -1,11 +1,12 @@
-"""Memory of large results: on cache lines, and kept for the next result when an array is gone.
+"""Memory of results that are not small: on cache lines, and that of large ones kept for the next result when they are gone.
 
 NOTE [kept memory]
 The C library gives a large block back to the system as soon as it is freed, so that each call of a net with a large result
 finds new pages, and a page fault costs more than to write the page: 3.4 against 1.6 ms for ten million elements. NumPy lets
 an array have its own functions for memory (NEP 49). Those below keep up to ``BLOCKFUSE_KEEP`` MiB of freed blocks, and give
 a block to the next result of the same size. They are called with the interpreter lock held. A block starts with a line
-that says how large it is.
+that says how large it is. Blocks of less than ``MIN_KEPT_BYTES`` are the C library's, which keeps them itself; their lines
+say with an odd size that they are, and where the library's memory begins.
 
 An entry takes memory itself and makes NumPy's array around it, which then owns it: NumPy asks the present context for the
 functions to use, and to change a context needs memory, twice, where there may be none (CPython 3.11 ends the process then).
@@ -35,10 +36,11 @@ from blockfuse.codegen.values.emitter import (
     constant,
 )
 
-MIN_KEPT_BYTES = 1 << 20  # smaller results have NumPy's own memory
+MIN_OWN_BYTES = 1 << 14  # smaller results have NumPy's own memory
+MIN_KEPT_BYTES = 1 << 20
 _LINE_BYTES, _PAGE_BYTES, _HUGE_PAGE_BYTES = 64, 4096, 1 << 21
 _MADV_HUGEPAGE = 14  # Linux; NumPy asks for the same
-_LIBRARY = ("aligned_alloc", "free", "madvise")
+_LIBRARY = ("aligned_alloc", "malloc", "free", "madvise")
 _SLOTS = tuple(f"slot{n}" for n in range(4))  # each a block that is kept, or 0
 _WORDS = ("kept", "limit", *_LIBRARY, *_SLOTS)
 
@@ -69,7 +71,10 @@ class _Take:
 
     def build(self) -> None:
         builder, emit = self.builder, self.emit
-        more = builder.add(self.function.args[1], constant(_LINE_BYTES + _PAGE_BYTES - 1))
+        size = self.function.args[1]
+        with builder.if_then(emit.is_("<", size, MIN_KEPT_BYTES, signed=False)):
+            self._give_out_from_library(size)
+        more = builder.add(size, constant(_LINE_BYTES + _PAGE_BYTES - 1))
         nbytes = builder.and_(more, constant(-_PAGE_BYTES))
         for slot in _SLOTS:
             self._take_from(slot, nbytes)
@@ -81,6 +86,16 @@ class _Take:
                 builder.ret(NULL)
             self._give_out(again, nbytes)
         self._give_out(block, nbytes)
+
+    def _give_out_from_library(self, size: ir.Value) -> None:
+        builder, emit = self.builder, self.emit
+        made = self.state.call("malloc", POINTER, builder.add(size, constant(2 * _LINE_BYTES)))
+        with builder.if_then(emit.is_null(made)):
+            builder.ret(NULL)
+        end_of_line = builder.add(emit.address(made), constant(_LINE_BYTES - 1))
+        block = builder.and_(end_of_line, constant(-_LINE_BYTES))
+        emit.put(emit.pointer(block), 1, emit.address(made))
+        self._give_out(block, builder.or_(builder.shl(size, constant(1)), constant(1)))
 
     def _take_from(self, slot: str, nbytes: ir.Value) -> None:
         builder, emit, block = self.builder, self.emit, self.state.get(slot)
@@ -122,6 +137,9 @@ class _Give:
         builder, emit, state = self.emit.builder, self.emit, self.state
         block = _block_of(emit, self.function.args[1])
         nbytes = emit.word_at(block)
+        with builder.if_then(_is_of_library(emit, nbytes)):
+            state.call("free", VOID, emit.pointer(emit.word(emit.pointer(block), 1)))
+            builder.ret_void()
         with builder.if_then(emit.is_(">", nbytes, state.get("limit"), signed=False)):
             state.call("free", VOID, emit.pointer(block))
             builder.ret_void()
@@ -159,7 +177,7 @@ def _emit_again(module: ir.Module, take: ir.Function, give: ir.Function) -> None
     state, before, nbytes = function.args
     made = emit.call(take, state, nbytes)
     with emit.builder.if_then(emit.is_("!=", emit.address(made), 0)):
-        held = emit.builder.sub(emit.word_at(_block_of(emit, before)), constant(_LINE_BYTES))
+        held = _size(emit, _block_of(emit, before))
         is_less = emit.is_("<", held, nbytes, signed=False)
         fewer = emit.builder.select(is_less, held, nbytes)
         copy = module.declare_intrinsic("llvm.memcpy", [POINTER, POINTER, I64])
@@ -179,6 +197,18 @@ def _drop(state: Words) -> None:
 
 def _add_to_kept(state: Words, nbytes: ir.Value) -> None:
     state.put("kept", state.emit.builder.add(state.get("kept"), nbytes))
+
+
+def _is_of_library(emit: Emitter, nbytes: ir.Value) -> ir.Value:
+    """Whether a block is one of the C library's; nbytes: the first word of its line."""
+    return emit.is_("!=", emit.builder.and_(nbytes, constant(1)), 0)
+
+
+def _size(emit: Emitter, block: ir.Value) -> ir.Value:
+    """How many bytes of a block there are for an array."""
+    nbytes = emit.word_at(block)
+    kept = emit.builder.sub(nbytes, constant(_LINE_BYTES))
+    return emit.builder.select(_is_of_library(emit, nbytes), emit.builder.lshr(nbytes, constant(1)), kept)
 
 
 def _block_of(emit: Emitter, pointer: ir.Value) -> ir.Value:

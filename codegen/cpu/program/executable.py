@@ -23,7 +23,7 @@ from blockfuse.codegen.cpu.program.frame_values import new_frame
 from blockfuse.codegen.cpu.program.native_program import program_ir
 from blockfuse.codegen.cpu.program.plan import native_entry, plan
 from blockfuse.codegen.cpu.program.proven import Proven
-from blockfuse.codegen.cpu.program.results import may_be_large
+from blockfuse.codegen.cpu.program.results import may_have_own_memory
 from blockfuse.codegen.cpu.program.step_runner import StepRunner
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.scheduling.buffers import BufferKind
@@ -110,7 +110,7 @@ class Executable:
         return object_code(key_text, make, self.plan.machine, self._store)
 
     def _use_allocator(self, keep: int) -> None:
-        if any(may_be_large(b) for _, b in self.plan.buffers(BufferKind.RESULT)):
+        if any(may_have_own_memory(b) for _, b in self.plan.buffers(BufferKind.RESULT)):
             allocator = caching_allocator(
                 lambda: self._code("allocator", allocator_ir), self.plan.machine, keep
             )

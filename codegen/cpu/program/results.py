@@ -6,7 +6,7 @@ from math import prod
 
 from llvmlite import ir
 
-from blockfuse.codegen.cpu.process.allocator import MIN_KEPT_BYTES
+from blockfuse.codegen.cpu.process.allocator import MIN_OWN_BYTES
 from blockfuse.codegen.cpu.process.cpython import (
     ARRAY_DATA,
     ARRAY_FLAGS,
@@ -22,9 +22,9 @@ from blockfuse.codegen.scheduling.buffers import Buffer, BufferKind
 from blockfuse.codegen.values.emitter import I8, I32, I64, NULL, POINTER, VOID, constant
 
 
-def may_be_large(buffer: Buffer) -> bool:
+def may_have_own_memory(buffer: Buffer) -> bool:
     """Whether a result can be so large that it has memory of NOTE [kept memory]."""
-    return buffer.rows_per_item > 0 or buffer.type.nbytes >= MIN_KEPT_BYTES
+    return buffer.rows_per_item > 0 or buffer.type.nbytes >= MIN_OWN_BYTES
 
 
 class Results:
@@ -51,15 +51,15 @@ class Results:
         return sizes
 
     def _made(self, dtype: ir.Value, buffer: Buffer, sizes: ir.Value) -> ir.Value:
-        """A result, in memory that is kept where it is large."""
-        if not may_be_large(buffer):
+        """A result, in memory of ours where it is not small."""
+        if not may_have_own_memory(buffer):
             return self._new_array(dtype, buffer, sizes)
         nbytes = self._nbytes(buffer)
         keeps = self.emit.is_("!=", self.words.get("allocator"), 0)
-        large = self.emit.builder.and_(keeps, self.emit.is_(">=", nbytes, MIN_KEPT_BYTES))
+        own = self.emit.builder.and_(keeps, self.emit.is_(">=", nbytes, MIN_OWN_BYTES))
         return self.emit.choice(
-            large,
-            lambda: self._in_kept_memory(dtype, buffer, sizes, nbytes),
+            own,
+            lambda: self._in_own_memory(dtype, buffer, sizes, nbytes),
             lambda: self._new_array(dtype, buffer, sizes),
         )
 
@@ -78,7 +78,7 @@ class Results:
         each = buffer.rows_per_item * buffer.type.dtype.itemsize * prod(buffer.type.shape[1:])
         return self.emit.times(self.items, each)
 
-    def _in_kept_memory(self, dtype: ir.Value, buffer: Buffer, sizes: ir.Value, nbytes: ir.Value) -> ir.Value:
+    def _in_own_memory(self, dtype: ir.Value, buffer: Buffer, sizes: ir.Value, nbytes: ir.Value) -> ir.Value:
         """An array in memory of NOTE [kept memory], which it owns; null where there is not enough for it."""
         state = self.words.pointer("allocator_state")
         memory = self.words.call("take", POINTER, state, nbytes)
