@@ -15,15 +15,18 @@ from blockfuse.array.functions.activations import (
     smooth_l1,
     softsign,
 )
+from blockfuse.array.functions.control import cond, foreach, while_loop
 from blockfuse.array.functions.elementwise import erf, relu, sigmoid, softplus
 from blockfuse.array.functions.gluon import (
+    add_n,
     arange_like,
     broadcast_like,
     cast,
+    from_numpy,
+    gather_nd,
     is_np_array,
     nonzero,
     reset_np,
-    reshape_like,
     set_np,
     stop_gradient,
     waitall,
@@ -53,6 +56,14 @@ from blockfuse.array.functions.picking import (
 from blockfuse.array.functions.random import seed
 from blockfuse.array.functions.recurrent import rnn
 from blockfuse.array.functions.reducing import norm
+from blockfuse.array.functions.reshaping import (
+    reshape,
+    reshape_like,
+    slice,
+    slice_axis,
+    slice_channel,
+    slice_like,
+)
 from blockfuse.array.functions.softmax import (
     log_softmax,
     logsumexp,
@@ -66,12 +77,14 @@ __all__ = [
     "Device",
     "activation",
     "adaptive_avg_pooling",
+    "add_n",
     "arange_like",
     "batch_dot",
     "batch_flatten",
     "batch_norm",
     "broadcast_like",
     "cast",
+    "cond",
     "convolution",
     "cpu",
     "current_device",
@@ -79,7 +92,10 @@ __all__ = [
     "dropout",
     "embedding",
     "erf",
+    "foreach",
+    "from_numpy",
     "fully_connected",
+    "gather_nd",
     "gelu",
     "gpu",
     "group_norm",
@@ -103,6 +119,7 @@ __all__ = [
     "random",
     "relu",
     "reset_np",
+    "reshape",
     "reshape_like",
     "rms_norm",
     "rnn",
@@ -115,6 +132,10 @@ __all__ = [
     "set_np",
     "sigmoid",
     "silu",
+    "slice",
+    "slice_axis",
+    "slice_channel",
+    "slice_like",
     "smooth_l1",
     "softmax",
     "softplus",
@@ -122,4 +143,5 @@ __all__ = [
     "stop_gradient",
     "topk",
     "waitall",
+    "while_loop",
 ]

@@ -51,14 +51,30 @@ def arange_like(data: ArrayLike, start: float = 0.0, step: float = 1.0, axis: in
     return reshape(line, x.shape) if axis is None else line
 
 
-def reshape_like(lhs: ArrayLike, rhs: ArrayLike) -> ndarray:
-    """``lhs`` in the shape of ``rhs``."""
-    return reshape(lhs, asarray(rhs).shape)
-
-
 def broadcast_like(lhs: ArrayLike, rhs: ArrayLike) -> ndarray:
     """``lhs`` broadcast to the shape of ``rhs``."""
     return broadcast_to(lhs, asarray(rhs).shape)
+
+
+def from_numpy(data: Any, zero_copy: bool = True) -> ndarray:
+    """The values of a NumPy array, in its memory, or in memory of their own without ``zero_copy``."""
+    return asarray(data) if zero_copy else array(data)
+
+
+def add_n(*args: ArrayLike) -> ndarray:
+    """The sum of the arrays. Raises UsageError without any."""
+    if not args:
+        raise UsageError("add_n needs one array or more")
+    total = asarray(args[0])
+    for x in args[1:]:
+        total = total + x
+    return total
+
+
+def gather_nd(data: ArrayLike, indices: ArrayLike) -> ndarray:
+    """``data[indices[0], indices[1], ...]``: the first axis of ``indices`` runs over axes of ``data``."""
+    places = asarray(indices)
+    return asarray(data)[tuple(places[n] for n in range(places.shape[0]))]
 
 
 def cast(data: ArrayLike, dtype: Any) -> ndarray:

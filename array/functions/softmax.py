@@ -10,30 +10,69 @@ from blockfuse.array.functions.creation import asarray
 from blockfuse.array.functions.shaping import expand_dims
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.sizes import size_agnostic
+from blockfuse.ir.errors import ShapeError, UsageError
 from blockfuse.ir.interpreter import current
 from blockfuse.ir.operators import masked, neural, pointwise
 
 
 @size_agnostic
 def softmax(
-    data: ArrayLike, axis: int = -1, length: ArrayLike | None = None, temperature: float | None = None
+    data: ArrayLike,
+    axis: int = -1,
+    length: ArrayLike | None = None,
+    temperature: float | None = None,
+    use_length: bool | None = None,
+    dtype: Any = None,
 ) -> ndarray:
     """Shares that sum to 1 along ``axis``.
 
-    length: how many elements of each row along the last axis count; the others get 0.
+    length: how many elements along the axis count, one number for each place of the other axes; the others get 0.
+    use_length: whether ``length`` is used; as a rule where there is one. dtype: of the result.
     """
     x = _cooled(data, temperature)
     along = one_axis(axis, x.ndim)
-    if length is not None:
-        counts = expand_dims(asarray(length), along)
-        return masked_softmax(x, pointwise.less(positions(x.shape[along], x.ndim - along - 1), counts), along)
-    return current().apply(neural.softmax, (x,), {"axis": along})
+    if _uses(length, use_length):
+        shares = masked_softmax(x, _within(x, length, along), along)
+    else:
+        shares = current().apply(neural.softmax, (x,), {"axis": along})
+    return shares if dtype is None else shares.astype(dtype)
 
 
-def log_softmax(data: ArrayLike, axis: int = -1, temperature: float | None = None) -> ndarray:
-    """The logarithm of ``softmax``, without overflow."""
+@size_agnostic
+def log_softmax(
+    data: ArrayLike,
+    axis: int = -1,
+    length: ArrayLike | None = None,
+    temperature: float | None = None,
+    use_length: bool | None = None,
+    dtype: Any = None,
+) -> ndarray:
+    """The logarithm of ``softmax``, without overflow; -inf where an element does not count."""
     x = _cooled(data, temperature)
-    return neural.log_softmax(x, axis=one_axis(axis, x.ndim))
+    along = one_axis(axis, x.ndim)
+    if _uses(length, use_length):
+        logs = masked_log_softmax(x, _within(x, length, along), along)
+    else:
+        logs = neural.log_softmax(x, axis=along)
+    return logs if dtype is None else logs.astype(dtype)
+
+
+def _uses(length: ArrayLike | None, use_length: bool | None) -> bool:
+    if use_length and length is None:
+        raise UsageError("use_length=True asks for the elements that count: give length=")
+    return length is not None and use_length is not False
+
+
+@size_agnostic
+def _within(x: ndarray, length: ArrayLike, axis: int) -> ndarray:
+    """Whether each element along the axis counts. Raises ShapeError."""
+    counts, wanted = asarray(length), x.shape[:axis] + x.shape[axis + 1 :]
+    if counts.shape != wanted:
+        raise ShapeError(
+            f"length needs one number for each place of the other axes, shape {wanted}; found {counts.shape}"
+        )
+    found: ndarray = pointwise.less(positions(x.shape[axis], x.ndim - axis - 1), expand_dims(counts, axis))
+    return found
 
 
 def masked_softmax(

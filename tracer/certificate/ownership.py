@@ -15,6 +15,8 @@ from blockfuse.tracer.own_files import own_files
 
 _OURS = tuple(own_files("ir/", "array/", "tracer/", "codegen/", "runtime/", "nn/", "gluon/"))
 _INTERIOR = tuple(own_files("array/", "tracer/", "runtime/"))
+# These go round a loop and call what users wrote: how far they are is part of where a call stands.
+_CALLING_BACK = tuple(own_files("array/functions/control.py", "array/functions/recurrent.py"))
 _DISPATCHED = "<__array_function__"
 
 _TUPLE_NEW = tuple.__new__
@@ -49,7 +51,8 @@ def _is_written_by_library(code: types.CodeType, names: dict[str, Any]) -> bool:
 
 def is_interior(frame: types.FrameType) -> bool:
     """Whether the code of a frame is that of arrays, of the tracer itself or of dispatch, which only hand over."""
-    return frame.f_code.co_filename.startswith(_INTERIOR)
+    file = frame.f_code.co_filename
+    return file.startswith(_INTERIOR) and not file.startswith(_CALLING_BACK)
 
 
 def is_ours(frame: types.FrameType) -> bool:
