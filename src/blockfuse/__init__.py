@@ -20,7 +20,7 @@ from blockfuse.nn.trainer import Trainer
 from blockfuse.runtime.calls.function import hybridize
 
 if TYPE_CHECKING:
-    from blockfuse import metric
+    from blockfuse import image, metric
 
 __version__ = "0.1.0"
 
@@ -33,6 +33,7 @@ __all__ = [
     "autograd",
     "gluon",
     "hybridize",
+    "image",
     "init",
     "load_checkpoint",
     "loss",
@@ -48,6 +49,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "metric":  # loaded when somebody asks for it, as `gluon` loads its own
-        return import_module("blockfuse.metric")
+    if name in ("image", "metric"):  # loaded when somebody asks for it, as `gluon` loads its own
+        return import_module(f"blockfuse.{name}")
     raise no_attribute(f"module {__name__!r}", sys.modules[__name__], name, hints.PACKAGE)
