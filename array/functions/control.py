@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any
 
 from blockfuse.array.functions.creation import zeros
@@ -20,7 +21,7 @@ def foreach(body: Callable[[Any, Any], tuple[Any, Any]], data: Any, init_states:
     """
     states, outputs = init_states, []
     for n in range(_rounds(data)):
-        output, states = body(_mapped(lambda x, n=n: x[n], data), states)
+        output, states = body(_mapped(itemgetter(n), data), states)
         outputs.append(output)
     return _stacked(outputs), states
 
