@@ -30,6 +30,7 @@ from blockfuse.ir.lowering import (
     Scan,
     Scatter,
     Sort,
+    WindowContraction,
     Writing,
 )
 
@@ -117,6 +118,12 @@ def _matrices(node: Node, rows_per_item: RowsPerItem, _batch: int) -> int | None
     return _together(max(o.type.ndim for o in node.operands), node.operands, rows_per_item)
 
 
+def _windows(node: Node, rows_per_item: RowsPerItem, _batch: int) -> int | None:
+    """Windows lie within an item; all take the same weight."""
+    windows, *others = node.operands
+    return None if any(rows_per_item[o] for o in others) else rows_per_item[windows]
+
+
 # -- movement ------------------------------------------------------------------------------------------------
 
 
@@ -202,6 +209,7 @@ _ROWS: dict[type[Lowering], Callable[[Node, RowsPerItem, int], int | None]] = {
     Elimination: _matrices,
     Joining: _joined,
     Contraction: _product,
+    WindowContraction: _windows,
     Writing: _written,
     Gather: _picked,
     Scatter: _scattered,

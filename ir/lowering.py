@@ -119,6 +119,11 @@ class Contraction(Lowering):
 
 
 @dataclass(frozen=True)
+class WindowContraction(Contraction):
+    """The same over several axes of the left operand, which tiles walk where it lies: a convolution without a copy."""
+
+
+@dataclass(frozen=True)
 class Movement(Lowering):
     """The same elements, seen through another layout."""
 

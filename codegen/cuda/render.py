@@ -27,6 +27,7 @@ from blockfuse.codegen.kernels.product_kernels import ChainKernel, ProductKernel
 from blockfuse.codegen.kernels.scan_kernel import ScanKernel
 from blockfuse.codegen.kernels.scatter_kernel import ScatterKernel
 from blockfuse.codegen.kernels.sort_kernel import SortKernel
+from blockfuse.codegen.kernels.window_kernel import WindowKernel
 from blockfuse.ir.errors import NoDeviceKernelError
 
 THREADS = 256  # in a block
@@ -63,4 +64,5 @@ _SOURCE: dict[type[Kernel], Callable[[Any, int, bool, bool], DeviceSource]] = {
     DrawKernel: lambda kernel, threads, wide, alone: draw_source(kernel, threads),
     ProductKernel: lambda kernel, threads, wide, alone: render_product(kernel, wide, alone),
     ChainKernel: lambda kernel, threads, wide, alone: render_chain(kernel, wide),
+    WindowKernel: _on_the_host,
 }

@@ -20,6 +20,7 @@ from blockfuse.codegen.kernels.loop_kernels import MapKernel
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.kernels.products import product_kernel
 from blockfuse.codegen.kernels.statements import converted, literal, statement
+from blockfuse.codegen.kernels.windows import window_kernel
 from blockfuse.ir import layout as layouts
 from blockfuse.ir.granularity import row_domain
 from blockfuse.ir.graph import Graph, Node
@@ -34,6 +35,7 @@ from blockfuse.ir.lowering import (
     Reduction,
     Scan,
     Sort,
+    WindowContraction,
 )
 from blockfuse.ir.types import TensorType
 
@@ -49,6 +51,8 @@ def kernel_of(node: Node, operands: list[Layout], machine: Machine, batch: int =
     kinds = [n.operator.lowering for n in body.nodes]
     if any(isinstance(k, Drawing) for k in kinds):
         return draw_kernel(node, body)
+    if any(isinstance(k, WindowContraction) for k in kinds):
+        return window_kernel(node, body, operands, machine)
     if any(isinstance(k, Contraction) for k in kinds):
         return product_kernel(node, body, operands, machine, batch)
     reductions = [n for n in body.nodes if isinstance(n.operator.lowering, Reduction)]

@@ -21,6 +21,7 @@ from blockfuse.codegen.kernels.product_kernels import ChainKernel, ProductKernel
 from blockfuse.codegen.kernels.scan_kernel import ScanKernel
 from blockfuse.codegen.kernels.scatter_kernel import ScatterKernel
 from blockfuse.codegen.kernels.sort_kernel import SortKernel
+from blockfuse.codegen.kernels.window_kernel import WindowKernel
 from blockfuse.codegen.meaning.eliminations import elimination_meaning
 from blockfuse.codegen.meaning.expressions import Values, computed
 from blockfuse.codegen.meaning.folding import folded
@@ -28,6 +29,7 @@ from blockfuse.codegen.meaning.indices import clamped, offsets, scatter_meaning
 from blockfuse.codegen.meaning.lines import scan_meaning, sort_meaning
 from blockfuse.codegen.meaning.memory import Address, MeaningError
 from blockfuse.codegen.meaning.products import chain_meaning, product_meaning
+from blockfuse.codegen.meaning.windows import window_meaning
 from blockfuse.ir.stream import KEPT, PIECE, generator_of
 
 Addresses = Mapping[str, Address]  # pointer parameter -> what it points to
@@ -168,5 +170,6 @@ _MEANING: dict[type[Kernel], Callable[[Any, Addresses, int, int], None]] = {
     ScatterKernel: scatter_meaning,
     DrawKernel: _draws,
     ProductKernel: product_meaning,
+    WindowKernel: window_meaning,
     ChainKernel: chain_meaning,
 }

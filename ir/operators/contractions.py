@@ -8,7 +8,7 @@ from typing import Any
 import numpy
 
 from blockfuse.ir.errors import ShapeError
-from blockfuse.ir.lowering import Composite, Contraction, Packing
+from blockfuse.ir.lowering import Composite, Contraction, Packing, WindowContraction
 from blockfuse.ir.operator import Example, Operator, row
 from blockfuse.ir.operators.movement import expand_dims, reshape, transpose
 from blockfuse.ir.operators.pointwise import broadcast_shapes
@@ -169,6 +169,31 @@ packed_product = row(
     examples=(
         Example(((3, 4), (2, 4, 8), (13,)), {"units": 13}),
         Example(((2, 3, 4), (2, 1, 4, 8)), {"units": 5}),
+    ),
+)
+
+
+def _window_product(
+    x: numpy.ndarray, packed: numpy.ndarray, *bias: numpy.ndarray, units: int, axes: int
+) -> numpy.ndarray:
+    rows = x.reshape(*x.shape[:-axes], prod(x.shape[-axes:]))
+    return _packed_product(rows, packed, *bias, units=units)
+
+
+def _window_type(x: TensorType, packed: TensorType, *bias: TensorType, units: int, axes: int) -> TensorType:
+    dtype = numpy.result_type(x.dtype, packed.dtype, *(b.dtype for b in bias))
+    return TensorType((*x.shape[:-axes], units), dtype)
+
+
+# The same of windows that are only seen: the last ``axes`` of x (batch, *windows, *kernel, channels) are summed together.
+window_product = row(
+    "window_product",
+    _window_product,
+    WindowContraction(),
+    type_rule=_window_type,
+    examples=(
+        Example(((2, 3, 2, 2), (2, 4, 8), (13,)), {"units": 13, "axes": 2}),
+        Example(((1, 2, 3, 2, 1, 2), (1, 4, 8)), {"units": 5, "axes": 3}),
     ),
 )
 

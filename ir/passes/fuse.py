@@ -19,7 +19,7 @@ from blockfuse.ir.graph import (
 )
 from blockfuse.ir.lowering import Fused, Movement, Pointwise, Reduction
 from blockfuse.ir.operator import Example, row
-from blockfuse.ir.operators.contractions import packed_product
+from blockfuse.ir.operators.contractions import packed_product, window_product
 from blockfuse.ir.operators.pointwise import cast
 from blockfuse.ir.operators.reductions import sum_
 from blockfuse.ir.passes.grouping import Group, groups_of, is_gather
@@ -117,6 +117,7 @@ def _has_scalars(node: Node) -> bool:
 
 
 _MAX_NAME_WORDS = 4  # of a kernel
+_WORDS = {packed_product: "dense", window_product: "convolution"}  # operator -> what users know it by
 
 
 def _name(members: tuple[Node, ...]) -> str:
@@ -127,7 +128,7 @@ def _name(members: tuple[Node, ...]) -> str:
 
 
 def _word(member: Node) -> str:
-    if member.operator is packed_product:
-        return "dense"
+    if member.operator in _WORDS:
+        return _WORDS[member.operator]
     same = member.operator is cast and member.dtype == member.operands[0].dtype
     return "copy" if same else member.operator.name

@@ -25,7 +25,7 @@ import numpy
 from blockfuse.ir.granularity import folded_axes
 from blockfuse.ir.graph import Graph, Node, constant, ordered, users
 from blockfuse.ir.lowering import Contraction, Drawing, Gather, Pointwise, Reduction
-from blockfuse.ir.operators.contractions import packed_product
+from blockfuse.ir.operators.contractions import packed_product, window_product
 
 # Of a group with random numbers, which stand in its kernel several times.
 _MAX_DRAW_GROUP_OPERATORS = 8
@@ -261,7 +261,7 @@ def has_kernel(node: Node) -> bool:
         operand = node.operands[0]
         kept = all(n for a, n in enumerate(operand.shape) if a in node.attrs["axis"])
         return operand.dtype.kind in lowering.kinds and kept
-    return node.operator is packed_product
+    return node.operator in (packed_product, window_product)
 
 
 def is_gather(node: Node) -> bool:

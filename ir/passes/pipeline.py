@@ -17,6 +17,7 @@ from blockfuse.ir.passes.powers import multiply_out_powers
 from blockfuse.ir.passes.products import pack_products
 from blockfuse.ir.passes.recompute import recompute
 from blockfuse.ir.passes.runs import split_reductions
+from blockfuse.ir.passes.settle import settle_transposes
 from blockfuse.ir.passes.simplify import simplify
 
 Pass = Callable[[Graph], Graph]
@@ -34,6 +35,7 @@ def passes_before_hoisting(vector_bytes: int, batch: int = 0) -> tuple[tuple[str
         ("simplify", simplify),
         ("expand_composites", expand_composites),
         ("multiply_out_powers", multiply_out_powers),
+        ("settle_transposes", settle_transposes),
         ("pack_products", partial(pack_products, vector_bytes=vector_bytes, batch=batch)),
         ("split_reductions", split_reductions),
         ("fold_constants", fold_constants),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -10,10 +11,11 @@ import numpy
 
 from blockfuse.ir.builder import expanded
 from blockfuse.ir.graph import Graph, Node, is_changing_leaf, rewrite
-from blockfuse.ir.operators.contractions import dense, matmul, pack, packed_product
+from blockfuse.ir.operators.contractions import dense, matmul, pack, packed_product, window_product
 from blockfuse.ir.operators.movement import broadcast_to, expand_dims, reshape, transpose
 from blockfuse.ir.operators.pointwise import broadcast_shapes, cast
 from blockfuse.ir.operators.reductions import sum_
+from blockfuse.ir.operators.windows import sliding_windows
 from blockfuse.ir.types import name_of
 
 LINE = 4  # elements that a device fetches at once
@@ -53,6 +55,9 @@ def pack_products(graph: Graph, vector_bytes: int, batch: int = 0) -> Graph:
             is_hoisted=not (is_changing_leaf(weight) or weight in changing),
             is_open=bool(batch),
         )
+        windows = _windows_of(node)
+        if windows is not None and form.lanes and all(o.dtype == dtype for o in node.operands):
+            return expanded(partial(_of_windows, form=form), node.over((windows, *node.operands[1:])))
         return expanded(lambda *operands: _promoted_product(*operands, form=form), node)
 
     return rewrite(graph, packed)
@@ -105,6 +110,23 @@ def _product(x: Any, weight: Any, *bias: Any, form: _Form) -> Any:
         return reshape(packed_product(x, panels, *bias, units=units), shape=(*batch, x.shape[-2], units))
     rows = reshape(x, shape=(prod(x.shape[:-1]), x.shape[-1]))
     return reshape(packed_product(rows, panels, *bias, units=units), shape=(*x.shape[:-1], units))
+
+
+def _windows_of(node: Node) -> Node | None:
+    """The windows that a product takes as rows, if they are many: a tile may read them where they are seen."""
+    rows = node.operands[0]
+    if node.operator is not dense or rows.operator is not reshape:
+        return None
+    (windows,) = rows.operands
+    places = rows.shape[1:-1]
+    fits = windows.operator is sliding_windows and windows.shape[: len(places) + 1] == rows.shape[:-1]
+    return windows if fits and prod(places) > 1 else None
+
+
+def _of_windows(windows: Any, weight: Any, *bias: Any, form: _Form) -> Any:
+    lanes, units = form.lanes, weight.shape[0]
+    panels = _panels(weight, units, 2 * lanes if units > lanes else lanes, form)
+    return window_product(windows, panels, *bias, units=units, axes=windows.ndim // 2)
 
 
 def _panels(weight: Any, units: int, panel: int, form: _Form) -> Any:

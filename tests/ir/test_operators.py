@@ -185,7 +185,10 @@ def differences(
 
 
 # Rows between the passes and the kernels: nobody asks for their gradient. The others cut it off on purpose.
-WITHOUT_GRADIENT = {contractions.pack, contractions.packed_product, windows.sliding_windows}
+WITHOUT_GRADIENT = {
+    *(contractions.pack, contractions.packed_product, contractions.window_product),
+    windows.sliding_windows,
+}
 CUT = {movement.stop_gradient}
 
 

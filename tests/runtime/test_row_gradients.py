@@ -20,7 +20,10 @@ from blockfuse.ir.operators.pointwise import FLAT
 from blockfuse.nn.parameter import Parameter
 
 # Rows between the passes and the kernels, of which nobody asks for a gradient, and one that looks at values.
-WITHOUT = {contractions.pack, contractions.packed_product, TABLE["sliding_windows"], TABLE["checked"]}
+WITHOUT = {
+    *(contractions.pack, contractions.packed_product, contractions.window_product),
+    *(TABLE["sliding_windows"], TABLE["checked"]),
+}
 ROWS = [
     row
     for row in TABLE.values()

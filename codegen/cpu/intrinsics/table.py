@@ -7,5 +7,6 @@ from blockfuse.codegen.cpu.intrinsics.nontemporal import DRAIN, NEAR_MEMORY, STR
 from blockfuse.codegen.cpu.intrinsics.product_tile import PRODUCT_TILE
 from blockfuse.codegen.cpu.intrinsics.row_sweep import ROW_SWEEP
 from blockfuse.codegen.cpu.intrinsics.transpose import TRANSPOSE
+from blockfuse.codegen.cpu.intrinsics.window_tile import WINDOW_TILE
 
-INTRINSICS = (PRODUCT_TILE, ROW_SWEEP, TRANSPOSE, NEAR_MEMORY, STREAM, DRAIN, NOTE_FAULT)
+INTRINSICS = (PRODUCT_TILE, WINDOW_TILE, ROW_SWEEP, TRANSPOSE, NEAR_MEMORY, STREAM, DRAIN, NOTE_FAULT)

@@ -14,6 +14,7 @@ from blockfuse.codegen.cpu.source.rows import rows_source
 from blockfuse.codegen.cpu.source.scans import scan_source
 from blockfuse.codegen.cpu.source.scatters import scatter_source
 from blockfuse.codegen.cpu.source.sorts import sort_source
+from blockfuse.codegen.cpu.source.windows import window_source
 from blockfuse.codegen.kernels.elimination_kernel import EliminationKernel
 from blockfuse.codegen.kernels.kernel import Kernel
 from blockfuse.codegen.kernels.loop_kernels import ColumnKernel, DrawKernel, FlatKernel, MapKernel, RowKernel
@@ -21,6 +22,7 @@ from blockfuse.codegen.kernels.product_kernels import ProductKernel
 from blockfuse.codegen.kernels.scan_kernel import ScanKernel
 from blockfuse.codegen.kernels.scatter_kernel import ScatterKernel
 from blockfuse.codegen.kernels.sort_kernel import SortKernel
+from blockfuse.codegen.kernels.window_kernel import WindowKernel
 
 # class of a kernel -> what writes its source
 _SOURCE: dict[type[Kernel], Callable[[Any], str]] = {
@@ -34,6 +36,7 @@ _SOURCE: dict[type[Kernel], Callable[[Any], str]] = {
     ScatterKernel: scatter_source,
     DrawKernel: draw_source,
     ProductKernel: product_source,
+    WindowKernel: window_source,
 }
 
 

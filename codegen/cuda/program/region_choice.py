@@ -34,6 +34,7 @@ from blockfuse.codegen.kernels.product_kernels import ChainKernel, ProductKernel
 from blockfuse.codegen.kernels.scan_kernel import ScanKernel
 from blockfuse.codegen.kernels.scatter_kernel import ScatterKernel
 from blockfuse.codegen.kernels.sort_kernel import SortKernel
+from blockfuse.codegen.kernels.window_kernel import WindowKernel
 from blockfuse.codegen.scheduling.schedule import BlockSchedule, Schedule
 from blockfuse.codegen.scheduling.steps import HostCall, Launch
 from blockfuse.ir.errors import NoDeviceKernelError
@@ -220,6 +221,10 @@ def _of_chain(kernel: ChainKernel, rows: int) -> float:
     return sum(_of_product(layer, rows) for layer in kernel.layers)
 
 
+def _of_windows(_kernel: WindowKernel, _rows: int) -> float:
+    return math.inf  # a device multiplies windows that were copied
+
+
 def _of_product(kernel: ProductKernel, rows: int) -> float:
     matrices, height = (rows, kernel.height) if kernel.batched else (1, kernel.height or rows)
     products = matrices * height * kernel.inner * kernel.units
@@ -259,4 +264,5 @@ _NANOSECONDS: dict[type[Kernel], Callable[[Any, int], float]] = {
     DrawKernel: _of_draw,
     ProductKernel: _of_product,
     ChainKernel: _of_chain,
+    WindowKernel: _of_windows,
 }

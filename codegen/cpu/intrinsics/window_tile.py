@@ -1,0 +1,126 @@
+"""A product of windows in kernel source: some windows of a line times some panels; see NOTE [windows in tiles]."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from math import prod
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+
+from blockfuse.codegen.cpu.intrinsics.kernel_function import KernelFunction
+from blockfuse.codegen.cpu.intrinsics.numba_intrinsic import Intrinsic
+from blockfuse.codegen.cpu.intrinsics.product_tile import _TileMeaning as TileMeaning
+from blockfuse.codegen.cpu.intrinsics.register_tile import RegisterTile
+from blockfuse.codegen.cpu.intrinsics.tile_edges import TileEdges, TileSpec
+from blockfuse.codegen.kernels.machine import Machine
+from blockfuse.codegen.kernels.window_kernel import MAX_SUM_STEPS
+from blockfuse.codegen.values.emitter import Emitter, constant
+
+Axes = tuple[int, ...]
+
+
+class WindowEdges(TileEdges):
+    """Where the operands lie, whose left one begins at an offset of the line."""
+
+    def __init__(self, spec: TileSpec, lanes: int, emit: Emitter, values: list[ir.Value]) -> None:
+        pointers = len(spec.arguments)
+        super().__init__(spec, lanes, emit, [*values[:pointers], *values[pointers + 1 :]])
+        self.offset = values[pointers]
+
+    def left_rows(self) -> list[ir.Value]:
+        name, (window, _) = self.spec.left
+        found = []
+        for row in range(self.spec.rows):
+            line = self.emit.builder.add(self.row, constant(row))
+            index = self.emit.sum(self.offset, self.emit.times(line, window))
+            found.append(self.memory.address(name, index, self.spec.dtype))
+        return found
+
+
+class WindowTile(RegisterTile):
+    """A register tile whose inner axis is several loops. along: from one step of each to the next."""
+
+    def __init__(self, edges: TileEdges, inner: Axes, along: Axes) -> None:
+        super().__init__(edges)
+        self.inner, self.along = inner, along
+
+    def _inner_loop(self, start: list[ir.Value]) -> list[ir.Value]:
+        return self._nest(start, self._bases(), 0)
+
+    def _nest(self, sums: list[ir.Value], bases: Any, level: int) -> list[ir.Value]:
+        """The loops from ``level`` on; where many steps are added up, those of the last loop are by themselves."""
+        extent, step = self.inner[level], self.along[level]
+        below = prod(self.inner[level + 1 :])
+
+        def moved(k: ir.Value) -> Any:
+            rows, panels = bases
+            element, width = self.vector.element, self.spec.right[1][-1]
+            along, down = self.emit.times(k, step), self.emit.times(k, below * width)
+            return (
+                [self.emit.at(row, along, element) for row in rows],
+                [self.emit.at(panel, down, element) for panel in panels],
+            )
+
+        if level < len(self.inner) - 1:
+            return self.emit.carried(sums, 0, extent, 1, lambda now, k: self._nest(now, moved(k), level + 1))
+        if level == 0 or prod(self.inner) <= MAX_SUM_STEPS:
+            return self.emit.carried(sums, 0, extent, 1, lambda now, k: self._step(now, bases, k))
+        zeros = [ir.Constant(self.vector, None)] * len(sums)
+        parts = self.emit.carried(zeros, 0, extent, 1, lambda now, k: self._step(now, bases, k))
+        return [self.emit.builder.fadd(a, b) for a, b in zip(sums, parts, strict=True)]
+
+
+def _spec(inner: Axes, along: Axes, columns: dict[str, Any]) -> TileSpec:
+    """The inner axis as one, whose last steps are ``along``'s."""
+    name, (window,) = columns["left"]
+    return TileSpec(**{**columns, "inner": prod(inner), "left": (name, (window, along[-1]))})
+
+
+def _native(machine: Machine, inner: Axes, along: Axes, **columns: Any) -> Any:
+    """The intrinsic ``tile(*pointers, offset, line, window, panel)``."""
+    spec = _spec(inner, along, columns)
+    lanes = machine.lanes(8 if spec.dtype == "float64" else 4)
+
+    def typed(_: Any, *arguments: Any) -> Any:
+        def generate(_: Any, builder: ir.IRBuilder, _signature: Any, values: Any) -> ir.Value:
+            WindowTile(WindowEdges(spec, lanes, Emitter(builder), values), inner, along).build()
+            return ir.Constant(ir.IntType(8).as_pointer(), None)
+
+        return types.void(*arguments), generate
+
+    return Intrinsic(typed)
+
+
+# -- meaning -----------------------------------------------------------------------------------------------------
+
+
+def _meaning(inner: Axes, along: Axes, **columns: Any) -> Callable[..., None]:
+    spec = _spec(inner, along, columns)
+    return lambda *operands: _WindowMeaning(spec, operands, inner, along).stored()
+
+
+class _WindowMeaning(TileMeaning):
+    """One call of a tile."""
+
+    def __init__(self, spec: TileSpec, operands: tuple[Any, ...], inner: Axes, along: Axes) -> None:
+        pointers = len(spec.arguments)
+        super().__init__(spec, (*operands[:pointers], *operands[pointers + 1 :]))
+        self.offset, self.inner, self.along = operands[pointers], inner, along
+
+    def _sums(self) -> Any:
+        from blockfuse.codegen.meaning.products import times_panels  # only who checks kernels pays for it
+
+        spec, (name, (window, _)), (right, (step, width)) = self.spec, self.spec.left, self.spec.right
+        left = self.addresses[name].read(
+            spec.dtype, (spec.rows, *self.inner), (window, *self.along), int(self.offset + self.row * window)
+        )
+        panels = self.addresses[right].read(
+            spec.dtype, (spec.panels, spec.inner, spec.panel), (step, width, 1), int(self.panel * step)
+        )
+        return times_panels(left.reshape(spec.rows, spec.inner), panels)
+
+
+WINDOW_TILE = KernelFunction("window_tile", lambda machine: partial(_native, machine), _meaning)

@@ -1,0 +1,84 @@
+"""Products of windows as source: loops over lines, blocks of windows and panels around a tile that is an LLVM intrinsic."""
+
+from __future__ import annotations
+
+from math import prod
+
+from blockfuse.codegen.cpu.source.addresses import head, offset
+from blockfuse.codegen.kernels.source_lines import assignment, indented, variable
+from blockfuse.codegen.kernels.window_kernel import WindowKernel
+
+_NEAR_WEIGHT = 1 << 18  # bytes of a weight that all lines may go through: a second-level cache keeps them
+
+
+def window_source(kernel: WindowKernel) -> str:
+    lines, panels = _lines(kernel), _panels(kernel)
+    weight = prod(kernel.inner) * kernel.units * (8 if kernel.dtype == "float64" else 4)
+    loops = [panels, *lines] if weight > _NEAR_WEIGHT else [*lines, panels]
+    names = ", ".join(name for name, _ in kernel.pointers)
+    body = [f"tile({names}, at, line, r, p)"]
+    for loop, first in reversed(loops):
+        body = [loop, *indented(1, [*first, *body])] if loop else [*first, *body]
+    return "\n".join([*_epilogue(kernel), *_tile(kernel), head(kernel), *indented(1, body)]) + "\n"
+
+
+_Loop = tuple[str, list[str]]  # the loop ("": there is none) and what starts its body
+
+
+def _lines(kernel: WindowKernel) -> list[_Loop]:
+    """The loops over lines, with where each begins and its number, and over blocks of its windows."""
+    counters = ["b", *(f"l{n}" for n in range(len(kernel.extents)))]
+    strides = [prod(kernel.extents[n:]) for n in range(len(counters))]
+    at = offset(tuple(counters), kernel.left.strides[:-1])
+    first = [f"at = {at}", f"line = {offset(tuple(counters), tuple(strides))}"]
+    loops: list[_Loop] = [("for b in range(begin, end):", [])]
+    loops += [
+        (f"for {name} in range({n}):", []) for name, n in zip(counters[1:], kernel.extents, strict=True)
+    ]
+    loops[-1][1].extend(first)
+    rows, height = kernel.tile.rows, kernel.height
+    if rows == height:
+        loops[-1][1].append("r = 0")
+    else:  # the last block overlaps its neighbour
+        loops.append((f"for block in range(0, {height}, {rows}):", [f"r = minimum(block, {height - rows})"]))
+    return loops
+
+
+def _panels(kernel: WindowKernel) -> _Loop:
+    """The loop over groups of panels; the last group overlaps its neighbour."""
+    count, each = kernel.panels, kernel.tile.panels
+    if count == each:
+        return "", ["p = 0"]
+    groups = f"for group in range({-(-count // each)}):"
+    return groups, [f"p = minimum({each} * group, {count - each})"]
+
+
+def _epilogue(kernel: WindowKernel) -> list[str]:
+    if not kernel.body:
+        return []
+    elements = [variable(a.value) for a in kernel.loads]
+    lines = [f"def epilogue({', '.join([kernel.accumulator, *elements])}):"]
+    return [*lines, *indented(1, [*(assignment(s) for s in kernel.body), f"return {kernel.result}"]), ""]
+
+
+def _tile(kernel: WindowKernel) -> list[str]:
+    """The tile with everything that it is made from."""
+    tile, steps = kernel.tile, prod(kernel.inner)
+    columns = {
+        "inner": kernel.inner,
+        "along": kernel.along,
+        "dtype": repr(kernel.dtype),
+        "rows": tile.rows,
+        "panels": tile.panels,
+        "panel": tile.panel,
+        "unroll": 1,
+        "units": kernel.units,
+        "arguments": tuple(name for name, _ in kernel.pointers),
+        "left": (kernel.left.name, kernel.left.strides[-1:]),
+        "right": (kernel.right.name, (steps * tile.panel, tile.panel)),
+        "bias": repr(kernel.bias.name) if kernel.bias else None,
+        "loads": tuple((a.name, a.dtype, a.strides) for a in kernel.loads),
+        "store": (kernel.store.dtype, kernel.store.strides),
+        "epilogue": "epilogue" if kernel.body else None,
+    }
+    return ["tile = window_tile(", *(f"    {name}={value}," for name, value in columns.items()), ")", ""]

@@ -1,0 +1,109 @@
+"""Fused groups with a product of windows: how it walks them, which tile, which epilogue."""
+
+from __future__ import annotations
+
+from math import prod
+
+from blockfuse.codegen.kernels.cost import CACHE_BANDWIDTH
+from blockfuse.codegen.kernels.kernel import Access
+from blockfuse.codegen.kernels.kernel_call import CopyFirst, KernelCall, names_of_body
+from blockfuse.codegen.kernels.machine import Machine
+from blockfuse.codegen.kernels.products import choose_tile
+from blockfuse.codegen.kernels.statements import statement
+from blockfuse.codegen.kernels.window_kernel import MAX_SUM_STEPS, WindowKernel
+from blockfuse.ir import layout as layouts
+from blockfuse.ir.graph import Graph, Node, constant
+from blockfuse.ir.layout import Layout, row_major
+from blockfuse.ir.lowering import WindowContraction
+
+
+def window_kernel(
+    node: Node, body: Graph, operands: list[Layout], machine: Machine
+) -> KernelCall | CopyFirst:
+    """The kernel of a group with a product of windows; it does for any batch of more than one item."""
+    product = next(n for n in body.nodes if isinstance(n.operator.lowering, WindowContraction))
+    windows, right, *bias = product.operands
+    names, given = names_of_body(body), dict(zip(body.inputs, operands, strict=True))
+    epilogue = [n for n in body.nodes if n.operator is not constant and n is not product]
+    rows, extents, height, left = _lines(given[windows], product)
+    inner, along = _inner(given[windows], product.attrs["axes"])
+    loads = []
+    for number, leaf in enumerate(body.inputs):
+        seen = _seen(given[leaf], product, rows * prod(extents), height)
+        in_epilogue = any(leaf in n.operands for n in epilogue)
+        dense = given[leaf].dense or leaf not in (right, *bias)
+        if not dense or (in_epilogue and seen is None):
+            return CopyFirst(number, leaf.shape)
+        if in_epilogue and seen is not None:
+            loads.append(Access(names[leaf], str(leaf.dtype), seen))
+    units, panel = product.shape[-1], right.shape[-1]
+    vectors = panel // machine.lanes(product.dtype.itemsize)
+    kernel = WindowKernel(
+        name=node.attrs["name"],
+        dtype=str(product.dtype),
+        extents=extents,
+        height=height,
+        inner=inner,
+        along=along,
+        units=units,
+        left=Access(names[windows], str(windows.dtype), left),
+        right=Access(names[right], str(right.dtype), ()),
+        bias=Access(names[bias[0]], str(bias[0].dtype), ()) if bias else None,
+        accumulator=names[product],
+        loads=tuple(loads),
+        operands=tuple(names[leaf] for leaf in body.inputs),
+        body=tuple(statement(n, names) for n in epilogue),
+        store=Access("out", str(node.dtype), (height * units, units, 1)),
+        result=names[body.outputs[0]],
+        tile=choose_tile(height, right.shape[-3], vectors, panel, machine.accumulators),
+    )
+    return KernelCall(kernel, rows, _work(product, machine))
+
+
+def _work(product: Node, machine: Machine) -> float:
+    """As that of a product whose inner axis is that of windows."""
+    windows, right, *_ = product.operands
+    steps = prod(windows.shape[-product.attrs["axes"] :])
+    weight = prod(right.shape) * product.dtype.itemsize
+    lanes = machine.lanes(product.dtype.itemsize)
+    return max(2.0 * prod(product.shape) * steps / (16 * lanes), weight / CACHE_BANDWIDTH)
+
+
+def _lines(where: Layout, product: Node) -> tuple[int, tuple[int, ...], int, tuple[int, ...]]:
+    """Rows of the launch, extents of lines within, windows of a line, and the strides of all of them.
+
+    What is neighbours in memory is one axis, but items stay apart from what they hold.
+    """
+    places = product.type.ndim - 1
+    shape, strides = where.shape[:places], where.strides[:places]
+    (items, *sizes), (step, *steps) = shape, strides
+    made = row_major(product.shape).strides[1:places]
+    merged, (walked, _) = layouts.merge([tuple(sizes)] * 2, [tuple(steps), made])
+    *extents, height = merged
+    if items > 1:
+        return items, tuple(extents), height, (step, *walked)
+    if not extents:
+        return 1, (), height, (0, *walked)
+    return extents[0], tuple(extents[1:]), height, tuple(walked)
+
+
+def _inner(where: Layout, axes: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Extents and strides of the axes that are summed, the last one short enough for one sum."""
+    shape = where.shape[-axes:]
+    sizes, (steps, _) = layouts.merge([shape] * 2, [where.strides[-axes:], row_major(shape).strides])
+    if not sizes:
+        return (1,), (1,)
+    *outer, last = sizes
+    parts = next((n for n in range(-(-last // MAX_SUM_STEPS), 64) if last % n == 0), 1)
+    if parts == 1:
+        return tuple(sizes), tuple(steps)
+    return (*outer, parts, last // parts), (*steps[:-1], steps[-1] * (last // parts), steps[-1])
+
+
+def _seen(where: Layout, product: Node, lines: int, height: int) -> tuple[int, ...] | None:
+    """Strides (line, window, column) of a value that the epilogue reads; None where only a copy has them."""
+    if len(where.shape) > product.type.ndim:
+        return None
+    whole = layouts.broadcast(where, product.shape)
+    found = layouts.reshape(whole, (lines, height, product.shape[-1]))
+    return found.strides if found is not None and found.strides[-1] in (0, 1) else None
