@@ -29,13 +29,14 @@ def window_kernel(
     inner, along = _inner(given[windows], product.attrs["axes"])
     loads = []
     for number, leaf in enumerate(body.inputs):
-        seen = _seen(given[leaf], product, rows * prod(extents), height)
-        in_epilogue = any(leaf in n.operands for n in epilogue)
-        dense = given[leaf].dense or leaf not in (right, *bias)
-        if not dense or (in_epilogue and seen is None):
+        if leaf in (right, *bias) and not given[leaf].dense:
             return CopyFirst(number, leaf.shape)
-        if in_epilogue and seen is not None:
-            loads.append(Access(names[leaf], str(leaf.dtype), seen))
+        if not any(leaf in n.operands for n in epilogue):
+            continue
+        seen = _seen(given[leaf], product, rows * prod(extents), height)
+        if seen is None:
+            return CopyFirst(number, product.shape)
+        loads.append(Access(names[leaf], str(leaf.dtype), seen))
     units, panel = product.shape[-1], right.shape[-1]
     vectors = panel // machine.lanes(product.dtype.itemsize)
     kernel = WindowKernel(
@@ -101,9 +102,7 @@ def _inner(where: Layout, axes: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def _seen(where: Layout, product: Node, lines: int, height: int) -> tuple[int, ...] | None:
-    """Strides (line, window, column) of a value that the epilogue reads; None where only a copy has them."""
-    if len(where.shape) > product.type.ndim:
-        return None
+    """Strides (line, window, column) of a value that the epilogue reads; None where only a whole copy has them."""
     whole = layouts.broadcast(where, product.shape)
     found = layouts.reshape(whole, (lines, height, product.shape[-1]))
     return found.strides if found is not None and found.strides[-1] in (0, 1) else None

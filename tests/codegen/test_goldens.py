@@ -26,6 +26,7 @@ from blockfuse.ir.operators import (
     reductions,
     sorting,
 )
+from blockfuse.ir.operators.convolution import convolution
 
 __all__ = ["golden"]  # the fixture
 
@@ -52,6 +53,19 @@ def _turned(x: Any) -> Any:
 
 def _normed(x: Any, g: Any, b: Any) -> Any:
     return normalization.layer_norm(x, g, b, axis=(1,), epsilon=1e-5)
+
+
+def _convolved(x: Any, w: Any) -> Any:
+    return neural.relu(_convolution(x, w, stride=(1, 1)))
+
+
+def _added_to(x: Any, w: Any, b: Any, y: Any) -> Any:
+    return neural.relu(_convolution(x, w, b, stride=(2, 2)) + y)
+
+
+def _convolution(*operands: Any, stride: tuple[int, int]) -> Any:
+    ones, borders = (1, 1), ((1, 1), (1, 1))
+    return convolution(*operands, stride=stride, dilation=ones, padding=borders, groups=1)
 
 
 # name of the file -> (function, its arguments)
@@ -108,6 +122,16 @@ KERNELS: dict[str, tuple[Callable[..., Any], dict[str, str]]] = {
     "concatenate": (
         lambda x, y: movement.concatenate(x, y, axis=1),
         {"x": "float32[8, 5]", "y": "int32[8, 3]"},
+    ),
+    "convolution_of_one_image": (_convolved, {"x": "float32[1, 9, 9, 3]", "w": "float32[8, 3, 3, 3]"}),
+    "convolution_of_a_batch": (
+        _added_to,
+        {
+            "x": "float32[3, 8, 8, 4]",
+            "w": "float32[20, 3, 3, 4]",
+            "b": "float32[20]",
+            "y": "float32[3, 4, 4, 20]",
+        },
     ),
     "flags": (lambda x, c: pointwise.logical_and(pointwise.isnan(x), c), {"x": "float32[9]", "c": "bool[9]"}),
 }

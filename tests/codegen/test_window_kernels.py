@@ -1,0 +1,109 @@
+"""Products of windows: every geometry at every stage, from the graph to native code, against what convolution means."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy
+import pytest
+from graphs import LEVELS, graph_for
+from stages import hold_together
+from test_meaning import MACHINE, TWO
+
+from blockfuse.codegen.compile import compile_flow
+from blockfuse.codegen.cpu.native import isa
+from blockfuse.codegen.kernels.window_kernel import WindowKernel
+from blockfuse.ir.graph import Graph
+from blockfuse.ir.operators import movement, neural
+from blockfuse.ir.operators.convolution import convolution
+
+
+def kernels_of(recorded: Graph) -> list[WindowKernel]:
+    found = [step.kernel for step in compile_flow(recorded, MACHINE).schedule.launches]
+    return [kernel for kernel in found if isinstance(kernel, WindowKernel)]
+
+
+def held(
+    function: Any, operands: list[numpy.ndarray], machine: Any = TWO, source: bool = True
+) -> list[WindowKernel]:
+    recorded = graph_for(function, operands)
+    hold_together(recorded, operands, [], machine, source=source)
+    return kernels_of(recorded)
+
+
+@pytest.mark.spread(30)
+@pytest.mark.parametrize("seed", range(60))
+def test_stages_of_windows_of_any_geometry_mean_the_same(seed: int) -> None:
+    draw, rng = random.Random(seed), numpy.random.default_rng(seed)
+    axes, dtype = draw.choice([1, 2, 2, 3]), draw.choice(["float32", "float32", "float64"])
+    channels, units = draw.choice([1, 3, 5]), draw.choice([1, 4, 9, 16, 21, 33])
+    kernel, stride, dilation = (tuple(draw.randint(1, n) for _ in range(axes)) for n in (3, 2, 2))
+    pad = tuple((draw.randint(0, 1), draw.randint(0, 2)) for _ in range(axes))
+    sizes = tuple(
+        (k - 1) * d + draw.randint(1, 10 if axes < 3 else 4) for k, d in zip(kernel, dilation, strict=True)
+    )
+    first = draw.random() < 0.5
+
+    def function(x: Any, w: Any, b: Any) -> Any:
+        if first:
+            x = movement.transpose(x, axes=(0, *range(2, axes + 2), 1))
+        return neural.relu(convolution(x * 2, w, b, stride=stride, dilation=dilation, padding=pad, groups=1))
+
+    batch = draw.choice([1, 2, 3])
+    shape = (batch, channels, *sizes) if first else (batch, *sizes, channels)
+    operands = [rng.uniform(-1, 1, s).astype(dtype) for s in (shape, (units, *kernel, channels), (units,))]
+    held(function, operands, isa.machine(draw.choice(LEVELS)))
+
+
+def plain(*operands: Any, pad: int = 0, stride: int = 1) -> Any:
+    return convolution(*operands, stride=(stride,) * 2, dilation=(1, 1), padding=((pad, pad),) * 2, groups=1)
+
+
+def drawn(*shape: int) -> numpy.ndarray:
+    return numpy.random.default_rng(len(shape)).uniform(-1, 1, shape).astype("float32")
+
+
+def test_nothing_is_copied_but_for_a_border() -> None:
+    x, w = drawn(2, 6, 6, 3), drawn(5, 3, 3, 3)
+    plan = compile_flow(graph_for(lambda x, w: neural.relu(plain(x, w)), [x, w]), MACHINE).schedule
+    names = [launch.kernel.name for launch in plan.launches]
+    assert names[-1] == "convolution_relu"
+    assert set(names[:-1]) <= {"copy", "zeros"}
+    assert len(names) <= 4  # the weight goes into panels, of which the last is not whole
+
+
+def test_taps_that_are_neighbours_are_one_axis() -> None:
+    (kernel,) = held(plain, [drawn(2, 6, 6, 3), drawn(5, 3, 3, 3)])
+    assert (kernel.inner, kernel.along) == ((3, 9), (18, 1))
+    assert (kernel.extents, kernel.height) == ((4,), 4)
+
+
+def test_lines_that_are_neighbours_are_one() -> None:
+    (kernel,) = held(plain, [drawn(2, 6, 6, 3), drawn(5, 1, 1, 3)])
+    assert (kernel.inner, kernel.extents, kernel.height) == ((3,), (), 36)
+
+
+def test_one_image_is_shared_by_its_lines() -> None:
+    (kernel,) = held(plain, [drawn(1, 6, 6, 3), drawn(5, 3, 3, 3)])
+    assert (kernel.extents, kernel.left.strides) == ((), (18, 3))
+
+
+def test_long_windows_are_summed_in_parts() -> None:
+    (kernel,) = held(plain, [drawn(1, 3, 4, 500), drawn(3, 2, 2, 500)])
+    assert (kernel.inner, kernel.along) == ((2, 4, 250), (2000, 250, 1))
+
+
+def test_large_weights_go_round_outside_of_lines() -> None:
+    held(lambda x, w: plain(x, w, pad=1), [drawn(2, 3, 3, 150), drawn(70, 3, 3, 150)], source=False)
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 4, 20), (1, 4, 4, 1), (20,), (4, 1, 1), (), (2, 1, 1, 20)])
+def test_what_follows_reads_values_of_every_shape(shape: tuple[int, ...]) -> None:
+    operands = [drawn(2, 8, 8, 3), drawn(20, 3, 3, 3), drawn(*shape)]
+    (kernel,) = held(lambda x, w, y: neural.relu(plain(x, w, pad=1, stride=2) + y), operands)
+    assert kernel.body
+
+
+def test_a_single_window_is_a_row_of_an_ordinary_product() -> None:
+    assert not held(plain, [drawn(2, 3, 3, 3), drawn(5, 3, 3, 3)])
