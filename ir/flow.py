@@ -12,7 +12,9 @@ What one round of a loop leaves to the way back through that round (``backward``
 the first) is more than a register can hold. A *stack* is a carried leaf with as many values as were pushed and not popped
 yet: a block that ends *pushes* outputs of it, a block that begins *pops* the last value of some stacks, which it and the
 blocks behind it read by the leaf until it is popped again. A call for which a stack has no room is given back like one
-that comes to an unknown successor.
+that comes to an unknown successor. A block that begins may also *take* a stack: then a leaf stands for all its values, in
+the order in which they were pushed, along a new first axis, and the stack is empty. That is how loops of a known number of
+rounds leave what each round gave (NOTE [rolled loops] in ``ir/rerolling/reroll.py``).
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from typing import Generic, TypeVar
 
 import numpy
 
-from blockfuse.ir.graph import Graph, Node, evaluate, graph_of
+from blockfuse.ir.graph import Graph, Node, Source, evaluate, graph_of
 
 Value = TypeVar("Value")
 Successors = tuple[int | None, int | None]  # when the decision is true, when it is false
@@ -40,6 +42,9 @@ class Block:
     pops: tuple[Node, ...] = ()  # stacks whose last value is taken off when the block begins
     successors: Successors | None = None  # None where the call ends
     updates: tuple[Node, ...] = ()  # captured leaves, which take the last outputs where the call ends
+    takes: tuple[
+        tuple[Node, Node], ...
+    ] = ()  # stacks that are emptied when the block begins, and their leaves
 
     @property
     def kept(self) -> int:
@@ -48,11 +53,21 @@ class Block:
 
 
 @dataclass(frozen=True)
+class RolledLoop:
+    """Operators that were recorded again and again, and are a loop now."""
+
+    rounds: int
+    operators: int  # of a round
+    source: Source | None  # of the first of them
+
+
+@dataclass(frozen=True)
 class Flow:
     """Blocks; the first one is the start of the call."""
 
     blocks: tuple[Block, ...]
     room: int = 0  # values for which each stack has memory, where there are stacks
+    rolled: tuple[RolledLoop, ...] = ()  # outer loops before those in them
 
     def __str__(self) -> str:
         return "\n".join(_block_text(n, b, len(self.blocks) > 1) for n, b in enumerate(self.blocks))
@@ -92,12 +107,15 @@ class Flow:
 class Stacks(Generic[Value]):
     """What lies on the stacks of a flow while somebody goes through it: NOTE [stacks]."""
 
-    def __init__(self, room: int) -> None:
+    def __init__(self, room: int, stacked: Callable[[list[Value]], Value]) -> None:
+        """stacked: values side by side along a new first axis."""
         self._room, self._values = room, defaultdict[Node, list[Value]](list)
+        self._stacked = stacked
 
     def popped(self, block: Block) -> dict[Node, Value]:
         """What the stacks stand for in a block that begins."""
-        return {stack: self._values[stack].pop() for stack in block.pops}
+        found = {stack: self._values[stack].pop() for stack in block.pops}
+        return found | {whole: self._stacked(self._values.pop(stack)) for stack, whole in block.takes}
 
     def pushed(self, block: Block, outputs: Sequence[Value]) -> bool:
         """Push what a block that ends leaves; whether there was room."""
@@ -114,6 +132,7 @@ def _block_text(number: int, block: Block, several: bool) -> str:
     values = returned.split(", ") if returned else []
     lines = [f"block {number}:\n{body}" if several else body]
     lines += [f"  pop {stack.attrs['name']}" for stack in block.pops]
+    lines += [f"  take {stack.attrs['name']} as {whole.attrs['name']}" for stack, whole in block.takes]
     lines += [f"  {leaf.attrs['name']} <- {value}" for leaf, value in zip(block.stores, values, strict=False)]
     pushed = values[len(block.stores) : block.kept]
     lines += [f"  push {s.attrs['name']} <- {value}" for s, value in zip(block.pushes, pushed, strict=True)]
@@ -137,7 +156,7 @@ def walk(flow: Flow, values: list[numpy.ndarray]) -> list[numpy.ndarray] | None:
     """Results and updates by the NumPy meaning of every node, or None where the flow is unknown."""
     flow = flow.with_all_updates()
     known: dict[Node, numpy.ndarray] = dict(zip(flow.inputs, values, strict=True))
-    stacks = Stacks[numpy.ndarray](flow.room)
+    stacks = Stacks[numpy.ndarray](flow.room, numpy.stack)
     number: int | None = 0
     while number is not None:
         block = flow.blocks[number]

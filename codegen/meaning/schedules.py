@@ -86,6 +86,8 @@ class _Call:
                 if not self.below[stack]:
                     raise MeaningError("it takes a value off an empty stack")
                 self.memories[stack] = self.below[stack].pop()
+            for stack, count in block.takes:
+                self._take(stack, count)
             for index in range(block.first, block.end):
                 if index == block.commit:
                     self._commit()
@@ -114,6 +116,20 @@ class _Call:
             buffer = self.schedule.buffers[stack]
             self.memories[stack] = unwritten(buffer.type.size, buffer.type.dtype.name)
         return all(len(self.below[stack]) < self.schedule.buffers[stack].room for stack in block.pushes)
+
+    def _take(self, stack: int, count: int) -> None:
+        """All values of a stack in one memory, each where a line begins."""
+        values, buffer = self.below.pop(stack), self.schedule.buffers[stack]
+        if len(values) != count:
+            raise MeaningError(f"it takes {count} values of a stack that has {len(values)}")
+        step = buffer.step // buffer.type.dtype.itemsize
+        whole, written = unwritten(count * step, buffer.type.dtype.name), numpy.zeros(count * step, bool)
+        for number, value in enumerate(values):
+            part, size = slice(number * step, number * step + buffer.type.size), slice(buffer.type.size)
+            whole.flat[part] = value.flat[size]
+            written[part] = True if value.written is None else value.written[size]
+        whole.written = written
+        self.memories[stack] = whole
 
     def _exchange(self, block: BlockSchedule) -> None:
         for register, value in block.stores:

@@ -23,6 +23,9 @@ class BlockSchedule:
     successors: Successors | None = None  # blocks; None in it: unknown
     # the first step that may write to parameters, NOTE [the commit]; None where the block writes to none
     commit: int | None = None
+    takes: tuple[
+        tuple[int, int], ...
+    ] = ()  # stacks that it empties before it begins, and how many values they have
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class Schedule:
             lines += [f"  {self.buffers[r].name} <-> {self.buffers[v].name}" for r, v in block.stores]
             lines += [f"  push {self.buffers[s].name}" for s in block.pushes]
             lines += [f"  popped {self.buffers[s].name}" for s in block.pops]
+            lines += [f"  taken {count} of {self.buffers[s].name}" for s, count in block.takes]
             if block.predicate is not None:
                 lines.append(f"  {self.buffers[block.predicate].name}: {block.successors}")
         return "\n".join(lines)

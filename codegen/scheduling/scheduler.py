@@ -56,6 +56,8 @@ class _Scheduler:
 
     def _block(self, block: Block) -> BlockSchedule:
         graph, values, first = block.graph, self.values, len(self.steps)
+        for stack, whole in block.takes:
+            values.add_whole(stack, whole)
         for leaf in (*graph.inputs, *block.stores, *block.pushes):
             if leaf not in values:
                 values.add_input(leaf)
@@ -85,6 +87,7 @@ class _Scheduler:
             None if ends else values[rest[-1]].buffer,
             block.successors,
             first + commit if updates else None,
+            tuple((values[stack].buffer, whole.shape[0]) for stack, whole in block.takes),
         )
 
     def _write_updates(self, first: int, leaves: Sequence[Node], nodes: Sequence[Node]) -> int:

@@ -50,6 +50,13 @@ class Values:
         else:
             self.add_parameter(node, name)
 
+    def add_whole(self, stack: Node, whole: Node) -> None:
+        """All values of a stack as one: they lie side by side, each at the start of a line."""
+        number = self.locations[stack].buffer
+        step = self.buffers[number].step // whole.dtype.itemsize
+        layout = row_major(whole.shape)
+        self.locations[whole] = Location(number, Layout(whole.shape, (step, *layout.strides[1:])))
+
     def add_parameter(self, node: Node, name: str) -> None:
         self._add(node, BufferKind.PARAMETER, name, number=len(self.parameters))
         self.parameters.append(node)

@@ -10,9 +10,11 @@ import numpy
 
 from blockfuse.array.ndarray import ndarray
 from blockfuse.codegen.compile import compile_flow
+from blockfuse.ir.builder import node_of
 from blockfuse.ir.flow import Flow, Stacks
 from blockfuse.ir.graph import Graph, Node, Source, argument, constant, graph_of, leaf
 from blockfuse.ir.operator import Operator
+from blockfuse.ir.operators.movement import concatenate, expand_dims
 from blockfuse.runtime.audit.comparison import Difference, Outcome, Repetition
 from blockfuse.runtime.audit.fault_script import written
 from blockfuse.runtime.audit.rounding import Repeating, distance, largest
@@ -189,7 +191,7 @@ def traced(flow: Flow, values: list[numpy.ndarray]) -> Trace:
     flow = flow.with_all_updates()
     trace = Trace(inputs=list(flow.inputs), values=dict(zip(flow.inputs, values, strict=True)))
     now: dict[Node, Node] = {i: i for i in flow.inputs}
-    stacks = Stacks[Node](flow.room)
+    stacks = Stacks[Node](flow.room, lambda rows: _joined(trace, rows))
     number: int | None = 0
     while number is not None and len(trace.nodes) < MAX_STEPS:
         trace.blocks.append(number)
@@ -207,6 +209,12 @@ def traced(flow: Flow, values: list[numpy.ndarray]) -> Trace:
             break
         number = block.successors[0 if trace.values[ends[-1]].item() else 1]
     return trace
+
+
+def _joined(trace: Trace, values: list[Node]) -> Node:
+    """What is taken of a stack, written with operators."""
+    rows = tuple(_step(trace, node_of(expand_dims, (v,), {"axis": (0,)}, v.source), (v,)) for v in values)
+    return _step(trace, node_of(concatenate, rows, {"axis": 0}, values[0].source), rows)
 
 
 def _step(trace: Trace, node: Node, operands: tuple[Node, ...]) -> Node:

@@ -42,6 +42,8 @@ class Drive:
             builder.position_at_end(self.blocks[number])
             for stack in block.pops:
                 self._move(stack, -1)
+            for stack, values in block.takes:
+                self._move(stack, -values)
             before, behind = self._pieces_at_commit(number)
             self._run_pieces(before)
             if fault is not None:

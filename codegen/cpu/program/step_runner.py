@@ -125,6 +125,8 @@ class StepRunner:
             block = self._plan.schedule.blocks[number]
             for stack in block.pops:
                 self._move(stack, -1, table, arrays)
+            for stack, values in block.takes:
+                self._move(stack, -values, table, arrays)
             for piece in self._plan.block_pieces[number]:
                 self._run_piece(piece, table, arrays)
             self._check_fault(arrays)

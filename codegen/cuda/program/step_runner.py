@@ -43,6 +43,8 @@ class StepRunner:
             block = self._plan.schedule.blocks[number]
             for stack in block.pops:
                 table[stack] -= self._plan.schedule.buffers[stack].step
+            for stack, values in block.takes:
+                table[stack] -= values * self._plan.schedule.buffers[stack].step
             for piece in self._plan.block_pieces[number]:
                 self._run_piece(piece, table, memory)
             if block.predicate is not None:
