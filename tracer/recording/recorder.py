@@ -48,6 +48,7 @@ from blockfuse.tracer.state.facts import Setting
 DECISION = "bool()"  # the escape that says which way a path goes
 _MAX_DECISIONS = 2048  # on one path; more are not worth a program
 _MAX_EVENTS = 16384  # on one path, with those about induction variables
+_MAX_NODES = 1 << 18  # of one path: some minutes, and 0.8 GB, until there is a program
 
 
 class Recorder(Eager):
@@ -335,6 +336,10 @@ class Recorder(Eager):
         rule = operator.result_type(*(o.type for o in operands), **attrs)
         node = Node(operator, operands, attrs, rule, user_source())
         self.sequence.append(node)
+        if len(self.sequence) > _MAX_NODES:
+            self._stop(
+                f"calls more than {_MAX_NODES} operators; a while loop whose condition is an array is not unrolled"
+            )
         if interpreter.current() is self:
             self.untaped.add(node)
         if operator.random:
