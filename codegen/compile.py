@@ -19,6 +19,7 @@ from blockfuse.ir.flow import Flow, straight
 from blockfuse.ir.graph import Graph, Node, captured, evaluate, hoisted
 from blockfuse.ir.passes.pipeline import Optimized, optimize, with_draws_in_front
 from blockfuse.ir.placement import side_by_side
+from blockfuse.ir.rerolling.reroll import rerolled
 
 _SMALL_BYTES = 1 << 16  # of parameters and constants, of which a program may keep a copy
 
@@ -87,6 +88,8 @@ def compile_flow(
     """
     flow = flow if isinstance(flow, Flow) else straight(flow)
     flow = flow if machine.writes_updates else flow.with_all_updates()
+    if not (draws or batch):
+        flow = _rolled(flow, machine)
     optimized = [
         optimize(block.graph, machine.vector_bytes, check, _prefix(number), batch)
         for number, block in enumerate(flow.blocks)
@@ -106,10 +109,17 @@ def compile_for_every_size(
 
     Raises TraceError where there are none.
     """
+    if _rolled(flows[0], machine) is not flows[0]:
+        raise TraceError("a loop of it is native, which programs of one batch size have")
     first, second = (compile_flow(flow, machine, batch=n) for flow, n in zip(flows, sizes, strict=True))
     if [str(o.prologue) for o in first.optimized] != [str(o.prologue) for o in second.optimized]:
         raise TraceError("what is computed from parameters alone depends on the batch size")
     return replace(first, schedule=for_every_size(first.schedule, second.schedule, sizes, min_items, machine))
+
+
+def _rolled(flow: Flow, machine: Machine) -> Flow:
+    """See NOTE [rolled loops]. For a device rounds stay as they were recorded: no host reads a decision between them."""
+    return flow if machine.block_tile else rerolled(flow)
 
 
 def _prefix(number: int) -> str:

@@ -66,6 +66,11 @@ CONSTRUCTS = (
         "for _ in range(50):\n    if np.abs(x).sum() < 100:\n        break\n    x = x / 2\nreturn x",
     ),
     Construct(
+        "`for` over many steps",
+        "h, out = x[0], []\nfor t in range(100):\n    h = np.tanh(h * 0.5 + x[t % 2])\n    out.append(h)\n"
+        "return np.stack(out)",
+    ),
+    Construct(
         "`for` over layers",
         "for layer in self.layers:\n    x = layer(x)\nreturn x",
         "self.layers = nn.Sequential()\nfor _ in range(3):\n    self.layers.add(nn.Dense(8))",

@@ -253,6 +253,10 @@ def _flow_lines(case: Any) -> list[str]:
     lines = [
         f"  {len(blocks)} blocks between decisions, {loops} ways back (loops), {unknown} ways not taken yet"
     ]
+    lines += [
+        f"  {loop.rounds} rounds of {loop.operators} operators{_from(loop.source)} on are one loop"
+        for loop in case.program.flow.rolled
+    ]
     lines += [f"  a loop is unrolled because {reason}" for reason in dict.fromkeys(case.program.unrolled)]
     return lines + ([f"  some calls run eagerly because {case.reason}"] if case.reason else [])
 

@@ -9,7 +9,7 @@ from typing import Any
 from blockfuse.ir.builder import node_of
 from blockfuse.ir.errors import TraceError
 from blockfuse.ir.flow import Block, Flow
-from blockfuse.ir.graph import Node, Source, captured, carried, graph_of, leaf, literal
+from blockfuse.ir.graph import Graph, Node, Source, captured, carried, graph_of, leaf, literal, ordered
 from blockfuse.ir.operators.pointwise import not_equal
 from blockfuse.ir.passes.dedupe import frozen
 from blockfuse.ir.types import tensor
@@ -246,13 +246,19 @@ class Assembly:
         block = self.blocks[name]
         outputs = self._outputs(name, read)
         leaves = [n for n in graph_of((), outputs).nodes if n.operator is carried]
-        graph = graph_of((*self.arguments, *self.origins, *leaves), outputs)
+        graph = self._in_recorded_order(graph_of((*self.arguments, *self.origins, *leaves), outputs), block)
         assert block.end is not None
         stores, pops = tuple(self._stores(block, read)), self._pops(block, read)
         if block.end.position is None:
             return Block(graph, stores, pops=pops, updates=tuple(leaf for leaf, _ in block.end.updates))
         no, yes = (None if b is None else numbers[b] for b in self._successors(name))
         return Block(graph, stores, tuple(self._pushes(name, read)), pops, (yes, no))
+
+    @staticmethod
+    def _in_recorded_order(graph: Graph, block: Growing) -> Graph:
+        needed = set(graph.nodes)
+        recorded = [node for node in block.nodes if node in needed]
+        return replace(graph, nodes=tuple(n for n in ordered((*recorded, *graph.outputs)) if n in needed))
 
 
 def _truth(predicate: Node) -> Node:

@@ -1,0 +1,387 @@
+"""Loops of Python whose rounds are recorded one by one: what they become, and that nothing else comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy
+import pytest
+from flows import agrees, program_of, same, ways_back
+from stages import hold_program, hold_together
+
+import blockfuse
+from blockfuse import autograd, gluon, nn, np, npx
+from blockfuse.codegen.kernels.machine import Machine
+from blockfuse.ir.flow import Flow, walk
+from blockfuse.ir.rerolling import reroll
+from blockfuse.ir.rerolling.reroll import rerolled
+from blockfuse.ir.verify import verify
+from blockfuse.tracer.flow.replay import flow_of
+from blockfuse.tracer.recording import recorder
+from blockfuse.tracer.recording.record import record
+from blockfuse.tracer.recording.recorder import Recorder
+
+MACHINE = Machine(vector_bytes=32, accumulators=12, features="")
+
+
+@pytest.fixture(autouse=True)
+def _short_loops_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reroll, "_MIN_OPERATORS", 16)
+    monkeypatch.setattr(reroll, "_SHORT", 1)
+
+
+def given(*shapes: tuple[int, ...]) -> list[Any]:
+    generator = numpy.random.default_rng(3)
+    return [np.array(generator.uniform(0.1, 1.0, shape).astype("float32")) for shape in shapes]
+
+
+def recorded(function: Callable[..., Any], arguments: list[Any]) -> Flow:
+    function(*arguments)  # what the first call of a form of `np` looks up is not in a recording
+    recording = record(partial(function, *arguments), Recorder(arguments), [(function, "function")], [])
+    assert recording.path is not None, recording.problem
+    return flow_of([recording.path])[0]
+
+
+def rolled(function: Callable[..., Any], *shapes: tuple[int, ...]) -> Flow:
+    """The flow with loops, which gives the same bits, and whose schedule means the same."""
+    arguments = given(*shapes)
+    flow = recorded(function, arguments)
+    found = rerolled(flow)
+    for block in found.blocks:
+        verify(block.graph)
+    values = [a.asnumpy() for a in arguments]
+    results = [walk(f, values) for f in (flow, found)]
+    assert results[0] is not None
+    assert results[1] is not None
+    for one, other in zip(*results, strict=True):
+        numpy.testing.assert_array_equal(one, other)
+    hold_together(flow, values, [], MACHINE, compiled=False)
+    return found
+
+
+def nodes(flow: Flow) -> int:
+    return sum(len(block.graph.nodes) for block in flow.blocks)
+
+
+def rounds(flow: Flow) -> list[int]:
+    return [loop.rounds for loop in flow.rolled]
+
+
+# -- one loop ------------------------------------------------------------------------------------------------
+
+
+def test_a_loop_is_as_long_as_one_round() -> None:
+    def decay(count: int, x: Any) -> Any:
+        for _ in range(count):
+            x = np.tanh(x * 0.5) + x.mean()
+        return x
+
+    short, long = (rolled(partial(decay, count), (5,)) for count in (20, 60))
+    assert (rounds(short), rounds(long)) == ([20], [60])
+    assert nodes(short) == nodes(long) < 12
+
+
+def test_rows_are_picked_by_the_number_of_the_round() -> None:
+    def evenly(x: Any) -> Any:
+        state = np.zeros((3,))
+        for t in range(0, 20, 2):
+            state = state * 0.9 + x[t, ::2] + x[19 - t, 1:4] + x[t : t + 2, :3].sum(axis=0)
+        return state
+
+    assert rounds(rolled(evenly, (22, 6))) == [10]
+
+
+def test_rows_in_any_order_are_picked_by_a_table() -> None:
+    def permuted(x: Any) -> Any:
+        state = x[0]
+        for place in (3, 1, 4, 1, 5, 9, 2, 6, 5, 3):
+            state = np.tanh(state + x[place])
+        return state
+
+    assert rounds(rolled(permuted, (10, 3))) == [10]
+
+
+def test_numbers_that_change_are_a_table() -> None:
+    def scheduled(x: Any) -> Any:
+        for t in range(12):
+            x = np.tanh(x * (0.9**t) + t)
+        return x
+
+    assert rounds(rolled(scheduled, (4,))) == [12]
+
+
+def test_values_of_several_rounds_ago_are_carried() -> None:
+    def fibonacci(a: Any) -> Any:
+        values = [a, a + 1, a * 2]
+        for t in range(3, 20):
+            values.append(np.tanh(values[t - 1] - values[t - 3] * 0.5 + values[t - 2]))
+        return values[-1], values[-2], values[10]
+
+    assert rounds(rolled(fibonacci, (3,))) == [17]
+
+
+def test_what_is_the_same_in_all_rounds_is_computed_once() -> None:
+    def invariant(x: Any, w: Any) -> Any:
+        for _ in range(10):
+            x = np.tanh(x @ np.exp(w.T))
+        return x
+
+    flow = rolled(invariant, (2, 4), (4, 4))
+    assert [[n.operator.name for n in b.graph.nodes].count("exp") for b in flow.blocks] == [1, 0, 0]
+
+
+def test_conjugate_gradients_carry_four_arrays() -> None:
+    def solve(a: Any, b: Any) -> Any:
+        a = a @ a.T + 4 * np.eye(6)
+        x, r, p = np.zeros(b.shape), b, b
+        rs = (r * r).sum()
+        for _ in range(10):
+            ap = a @ p
+            step = rs / (p * ap).sum()
+            x, r = x + step * p, r - step * ap
+            before, rs = rs, (r * r).sum()
+            p = r + (rs / before) * p
+        return x
+
+    assert rounds(rolled(solve, (6, 6), (6,))) == [9]
+
+
+# -- what rounds leave behind ----------------------------------------------------------------------------------
+
+
+def test_appended_values_are_stacked_in_any_order() -> None:
+    def listed(xs: Any, h: Any) -> Any:
+        rows, out, back, joined = [], [], [], [h.reshape(1, 3)]
+        for t in range(12):
+            rows.append(xs[t] * 2)
+        for n, (one, other) in enumerate(zip(rows, rows[::-1], strict=True)):
+            h = np.tanh(h * one + other * n)
+            out.append(h)
+        for o in out[::-1]:
+            back.append(np.exp(o) * h)
+        for o in out:
+            joined.append(o.reshape(1, 3))
+        return np.stack(back, axis=1), np.concatenate(joined), out[4]
+
+    assert rounds(rolled(listed, (12, 3), (3,))) == [12, 12, 12]
+
+
+def test_rows_that_are_written_are_put_together_once() -> None:
+    def written(xs: Any, h: Any) -> Any:
+        rows, columns = np.zeros((12, 3)), np.ones((3, 15))
+        for t in range(12):
+            h = np.tanh(h * xs[t])
+            rows[t] = h
+            columns[:, 13 - t] = h
+        return rows, columns
+
+    flow = rolled(written, (12, 3), (3,))
+    assert rounds(flow) == [12]
+    assert "set_item" not in str(flow)
+    assert "where" not in str(flow)
+
+
+def test_elements_that_are_read_again_are_written_where_they_lie() -> None:
+    def gauss_seidel(a: Any, b: Any, x: Any) -> Any:
+        x = x.copy()
+        for i in range(10):
+            x[i] = (b[i] - (a[i] * x).sum() + a[i, i] * x[i]) / (a[i, i] + 5)
+        return x
+
+    assert rounds(rolled(gauss_seidel, (10, 10), (10,), (10,))) == [10]
+
+
+def test_a_table_is_filled_by_two_loops() -> None:
+    def table(a: Any, b: Any) -> Any:
+        out = np.zeros((8, 9))
+        for i in range(8):
+            for j in range(9):
+                out[i, j] = (a[i] * b[j]).sum() + i
+        return out
+
+    assert rounds(rolled(table, (8, 4), (9, 4))) in ([8], [8, 9], [72])
+
+
+def test_shortest_paths_read_a_row_and_a_column_of_what_they_carry() -> None:
+    def floyd_warshall(d: Any) -> Any:
+        for k in range(9):
+            d = np.minimum(d, d[:, k : k + 1] + d[k : k + 1, :])
+        return d
+
+    assert rounds(rolled(floyd_warshall, (9, 9))) == [9]
+
+
+# -- loops in loops --------------------------------------------------------------------------------------------
+
+
+def test_loops_in_loops_are_loops_in_loops() -> None:
+    def nested(xs: Any, h: Any) -> Any:
+        outer = []
+        for i in range(9):
+            inner = []
+            for j in range(10):
+                h = np.tanh(h * xs[j] + i)
+                inner.append(h)
+            outer.append(np.stack(inner))
+            h = h.sum() + h
+        return np.stack(outer), h, inner[3]
+
+    flow = rolled(nested, (10, 3), (3,))
+    assert rounds(flow) == [9, 10]
+    assert nodes(flow) < 30
+
+
+def test_sweeps_are_repeated() -> None:
+    def sweeps(a: Any, b: Any, x: Any) -> Any:
+        x, errors = x.copy(), []
+        for _ in range(9):
+            for i in range(8):
+                x[i] = (b[i] - (a[i] * x).sum() + a[i, i] * x[i]) / (a[i, i] + 5)
+            x = np.tanh(x)
+            errors.append(np.abs(a @ x - b).max())
+        return x, np.stack(errors)
+
+    assert rounds(rolled(sweeps, (8, 8), (8,), (8,))) == [
+        9,
+        8,
+        8,
+    ]  # a[i, i] + 5 has a loop of its own, run once
+
+
+# -- what stays as it is ---------------------------------------------------------------------------------------
+
+
+def test_rounds_that_differ_stay_as_they_were_recorded() -> None:
+    def uneven(x: Any) -> Any:
+        first = np.exp(x)
+        for t in range(12):
+            x = np.tanh(x + (first if t % 5 == 3 else x * t))
+        return x
+
+    def draws(x: Any) -> Any:
+        for _ in range(12):
+            x = np.tanh(x + np.random.uniform(size=(3,)))
+        return x
+
+    for function in (uneven, draws):
+        flow = recorded(function, given((3,)))
+        assert rerolled(flow) is flow
+
+
+def test_each_layer_has_weights_of_its_own() -> None:
+    net = nn.Sequential()
+    for _ in range(12):
+        net.add(nn.Dense(4, activation="relu"))
+    net.initialize()
+    net(np.ones((2, 4)))
+    flow = recorded(net.forward, given((2, 4)))
+    assert rerolled(flow) is flow
+
+
+def test_few_operators_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    def short(x: Any) -> Any:
+        for _ in range(12):
+            x = np.tanh(x)
+        return x
+
+    monkeypatch.setattr(reroll, "_MIN_OPERATORS", 200)
+    flow = recorded(short, given((3,)))
+    assert rerolled(flow) is flow
+
+
+def test_what_would_take_minutes_to_record_runs_in_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    def long(x: Any) -> Any:
+        for _ in range(70):
+            x = np.tanh(x)
+        return x
+
+    monkeypatch.setattr(recorder, "_MAX_NODES", 64)
+    hybrid = agrees(long, [tuple(given((3,)))], rounds=1)
+    assert "calls more than 64 operators" in hybrid.explain()
+
+
+def test_short_rounds_are_taken_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    def logistic(x: Any) -> Any:
+        for _ in range(101):
+            x = x * 3.3 * (1 - x)
+        return x
+
+    monkeypatch.setattr(reroll, "_SHORT", 32)
+    monkeypatch.setattr(reroll, "_MIN_OPERATORS", 100)
+    assert rounds(rolled(logistic, (2,))) == [10]
+
+
+# -- native ----------------------------------------------------------------------------------------------------
+
+
+def kalman(ys: Any, f: Any, h: Any, x: Any, p: Any) -> Any:
+    out = []
+    for t in range(ys.shape[0]):
+        x = f @ x
+        p = f @ p @ f.T + np.eye(4) * 0.1
+        gain = (p @ h.T) / ((h @ p @ h.T)[0, 0] + 1)
+        x = x + gain[:, 0] * (ys[t] - (h @ x)[0])
+        p = (np.eye(4) - gain @ h) @ p
+        out.append(x)
+    return np.stack(out), p
+
+
+def test_a_filter_runs_natively_and_says_so() -> None:
+    arguments = tuple(given((30,), (4, 4), (1, 4), (4,), (4, 4)))
+    arguments = (arguments[0], arguments[1] * 0.3, *arguments[2:])
+    hybrid = agrees(kalman, [arguments])
+    assert ways_back(hybrid) == 1
+    assert "30 rounds of" in hybrid.explain()
+    hold_program(program_of(hybrid), [a.asnumpy() for a in arguments])
+
+
+class Cell(nn.Block):
+    """A recurrent net over 12 steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.x2h, self.h2h, self.out = nn.Dense(8), nn.Dense(8), nn.Dense(1)
+
+    def forward(self, xs: Any) -> Any:
+        h, outs = np.zeros((2, 8)), []
+        for t in range(12):
+            h = np.tanh(self.x2h(xs[t]) + self.h2h(h))
+            outs.append(h)
+        return self.out(npx.relu(np.stack(outs)).mean(axis=0))
+
+
+def test_a_step_of_training_has_loops_forward_and_back() -> None:
+    nets = []
+    for compiled in (True, False):
+        np.random.seed(0)
+        net = Cell()
+        net.initialize()
+        x, y = np.random.uniform(size=(12, 2, 3)), np.random.uniform(size=(2, 1))
+        net(x)
+        trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.1})
+        step = blockfuse.train_step(net, lambda out, y: (out - y) ** 2, trainer)
+        for _ in range(3):
+            if compiled:
+                step(x, y)
+            else:
+                with autograd.record():
+                    loss = (net(x) - y) ** 2
+                loss.backward()
+                trainer.step(2)
+        nets.append(net)
+        assert not compiled or ways_back(step) >= 2, step.explain()
+    for one, other in zip(*(net.collect_params().values() for net in nets), strict=True):
+        same(one.data(), other.data())
+
+
+def test_other_sizes_of_the_batch_have_loops_of_their_own() -> None:
+    def batched(x: Any) -> Any:
+        for _ in range(10):
+            x = np.tanh(x * 0.5) + x.sum(axis=1, keepdims=True)
+        return x
+
+    hybrid = agrees(batched, [tuple(given((n, 3))) for n in (2, 3, 5)], rounds=2)
+    assert all(case.program.flow.rolled for case in hybrid._hybrid.cases.values() if case.program)
+    same(hybrid(*given((7, 3))), batched(*given((7, 3))))
