@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike, fspath
 from typing import Any
@@ -133,10 +132,9 @@ class Trainer:
         ]
         self._updater.prepare(ready, [self._params[n].data() for n in ready])
 
-    def __before_recording__(self) -> None:
-        """Make the states that the call is about to make; what is wrong with them, the call itself says."""
-        with suppress(Exception):
-            self._prepare(n for n in range(len(self._params)) if n not in self._updater.states)
+    def __made_so_far__(self) -> int:
+        """States, which the first step of a parameter makes."""
+        return len(self._updater.states)
 
     def _to_update(self, ignore_stale_grad: bool) -> dict[int, Any]:
         """The parameters to change, by their index."""

@@ -786,8 +786,8 @@ def test_a_recorded_write_into_what_a_step_writes_is_followed_from_then_on(whole
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_the_first_call_of_a_step_is_learnt_or_the_second_where_it_tells_shapes(known: bool) -> None:
-    """What a trainer makes when it is first used is there before."""
+def test_the_second_call_of_a_step_is_learnt(known: bool) -> None:
+    """In the first one parameters may learn their shapes, and a trainer makes its states."""
     net = nn.Dense(2, in_units=3) if known else nn.Dense(2)
     net.initialize()
     trainer = blockfuse.Trainer(net.collect_params(), "adam", {"learning_rate": 0.1})
@@ -799,10 +799,10 @@ def test_the_first_call_of_a_step_is_learnt_or_the_second_where_it_tells_shapes(
         loss.backward()
         trainer.step(1)
 
-    for _ in range(1 if known else 2):
+    for _ in range(2):
         step(np.ones((4, 3)))
     assert programs_of(step), step.explain()
-    assert trainer.optimizer.num_update == (1 if known else 2)
+    assert trainer.optimizer.num_update == 2
 
 
 def entropy(net: nn.Block, x: ndarray, labels: ndarray) -> ndarray:

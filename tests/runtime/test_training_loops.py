@@ -349,14 +349,38 @@ def step_of_two(net: nn.Block) -> Callable[..., ndarray]:
     return step
 
 
+def step_through_twice_in_a_loop(net: nn.Block) -> Callable[..., ndarray]:
+    """One line calls backward() again and again, and the gradients add up."""
+    net.collect_params().setattr("grad_req", "add")
+
+    def step(x: ndarray, y: ndarray, limit: ndarray) -> ndarray:
+        with autograd.record():
+            loss = ((net(x, limit) - y) ** 2).mean()
+        for number in range(3):
+            loss.backward(np.array(0.1 * number + 0.1), retain_graph=number < 2)
+        return loss.detach()
+
+    return step
+
+
+@pytest.mark.parametrize(
+    ("make", "loops"),
+    [
+        (step_through_twice, 3),
+        pytest.param(step_of_two, 4, marks=pytest.mark.long),
+        pytest.param(step_through_twice_in_a_loop, 4, marks=pytest.mark.long),
+    ],
+)
+def test_another_way_back_is_another_loop(make: Callable[[nn.Block], Any], loops: int) -> None:
+    compiled = same_training(equilibrium, [0.1, 0.01, 0.3, 0.03], make)
+    assert ways_back(compiled) >= loops, compiled.explain()
+    assert len(case_of(compiled).recordings) < 4
+
+
 @pytest.mark.long
-@pytest.mark.parametrize("make", [step_of_two, step_through_twice], ids=lambda make: make.__name__)
-def test_other_ways_back_are_right(make: Callable[[nn.Block], Any]) -> None:
-    compiled = same_training(equilibrium, [0.1, 0.1, 0.01, 0.3, 0.03], make)
-    if make is step_through_twice:
-        assert "for the second time" in compiled.explain()
-    else:
-        assert ways_back(compiled) >= 4
+def test_another_way_back_takes_other_branches_and_loops_within_loops() -> None:
+    for body in (branching, nested, scaled_in_place):
+        same_training(body, LIMITS[:8], step_through_twice)
 
 
 class Hidden(nn.Block):

@@ -20,7 +20,7 @@ Step = Callable[[ndarray, ndarray], Any]
 
 
 @pytest.mark.parametrize("body", [equilibrium, counting, accumulating], ids=lambda body: body.__name__)
-@pytest.mark.spread(2)
+@pytest.mark.spread(3)
 def test_a_loop_that_may_go_no_round_is_one_loop_back(body: Any) -> None:
     """Without a round its layer has no gradient, and the one of the step before stays."""
     compiled = same_training(body, [1e9, 0.3, 1e9, 0.1, 2.0, 1e9, 0.05])
@@ -143,6 +143,7 @@ def test_each_way_writes_what_eager_writes_there(make: Callable[[nn.Block], Step
     assert case.served + case.program.executable.calls() > 8
 
 
+@pytest.mark.long
 def test_a_trainer_that_comes_later_sees_which_gradients_a_program_made() -> None:
     net = choosing()
     trainer, step = trainer_of(net), blockfuse.hybridize(gradients_alone(net))
@@ -192,6 +193,7 @@ def test_a_program_rests_on_what_any_of_its_ways_asked() -> None:
 
 
 @pytest.mark.parametrize("last", [1, -1])
+@pytest.mark.spread(2)
 def test_an_array_that_one_way_reads_is_given_a_gradient(last: int) -> None:
     """Whichever way was recorded last."""
     found = []
@@ -215,6 +217,7 @@ def test_an_array_that_one_way_reads_is_given_a_gradient(last: int) -> None:
     numpy.testing.assert_allclose(found[1], found[0], rtol=1e-5)
 
 
+@pytest.mark.long
 def test_every_stage_of_ways_that_write_to_other_arrays_means_the_same() -> None:
     compiled = blockfuse.hybridize(whole_step(choosing()))
     for x, y in batches(6):

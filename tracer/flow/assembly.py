@@ -42,11 +42,12 @@ class Growing:
     nodes: list[Node] = field(default_factory=list)
     exports: dict[Node, Node] = field(default_factory=dict)
     end: End | None = None
-    kept: dict[Node, Node] = field(default_factory=dict)  # what ways back read of it -> its stack
-    retraced: list[int] = field(default_factory=list)  # blocks through which it goes back
-    asked: list[int] = field(
-        default_factory=list
-    )  # positions of which it must know from which block they were reached
+    # what a way back reads of it, the how manieth it is -> its stack
+    kept: dict[tuple[Node, int], Node] = field(default_factory=dict)
+    # blocks through which it goes back, for the how manieth time; positions of which it must know from which block they were
+    # reached, likewise
+    retraced: list[tuple[int, int]] = field(default_factory=list)
+    asked: list[tuple[int, int]] = field(default_factory=list)
 
 
 class Assembly:
@@ -64,9 +65,8 @@ class Assembly:
         self.exported: dict[Node, Node] = {}  # register -> the value that it holds
         self.goes_back = False  # over some decision
         self.longest = 0  # how often a path comes to one block
-        self.entrances: dict[
-            int, Node
-        ] = {}  # position -> the stack that says from which block it was reached
+        # position, how often ways back have come there before -> the stack that says from which block it was reached
+        self.entrances: dict[tuple[int, int], Node] = {}
         self._registers: dict[tuple[int, int], Node] = {}
         self._leaves: dict[Hashable, Node] = {}  # key of an origin -> its leaf
         self._constants: dict[Any, Node] = {}  # bits -> the one node with them
@@ -107,18 +107,19 @@ class Assembly:
             home.exports[node], self.exported[register] = register, node
         return home.exports[node]
 
-    def keep(self, node: Node, home: Growing) -> Node:
-        """The stack by which ways back read what ``home`` computed or read."""
-        if node not in home.kept:
+    def keep(self, node: Node, home: Growing, repeat: int) -> Node:
+        """The stack by which the first (0) or a later way back reads what ``home`` computed or read."""
+        if (node, repeat) not in home.kept:
             stack = leaf(carried, f"k{len(self.exported)}", node.type)
-            home.kept[node], self.exported[stack] = stack, node
-        return home.kept[node]
+            home.kept[node, repeat], self.exported[stack] = stack, node
+        return home.kept[node, repeat]
 
-    def entrance(self, position: int) -> Node:
-        """The stack that holds from which of its entries a position was reached."""
-        if position not in self.entrances:
-            self.entrances[position] = leaf(carried, f"e{position}", tensor((), "int64"))
-        return self.entrances[position]
+    def entrance(self, position: int, repeat: int) -> Node:
+        """The stack that tells the first (0) or a later way back from which of its entries a position was reached."""
+        if (position, repeat) not in self.entrances:
+            name = f"e{position}.{repeat}" if repeat else f"e{position}"
+            self.entrances[position, repeat] = leaf(carried, name, tensor((), "int64"))
+        return self.entrances[position, repeat]
 
     def carriers_of(
         self, node: Node, through: type = object
@@ -223,16 +224,21 @@ class Assembly:
         """Stack -> what the block leaves on it."""
         block = self.blocks[name]
         assert block.end is not None
-        pushes = {stack: node for node, stack in block.kept.items() if stack in read}
-        position = block.end.position
-        entrance = None if position is None else self.entrances.get(position)
-        if position is not None and entrance in read:
-            pushes[entrance] = self.constant(literal(self.knowledge.entries[position].index(name), "int64"))
+        pushes = {stack: node for (node, _), stack in block.kept.items() if stack in read}
+        for (position, _), entrance in self.entrances.items():
+            if position == block.end.position and entrance in read:
+                index = self.knowledge.entries[position].index(name)
+                pushes[entrance] = self.constant(literal(index, "int64"))
         return pushes
 
     def _pops(self, block: Growing, read: set[Node]) -> tuple[Node, ...]:
-        kept = [stack for name in block.retraced for stack in self.blocks[name].kept.values()]
-        entrances = [self.entrances[position] for position in block.asked]
+        kept = [
+            stack
+            for name, repeat in block.retraced
+            for (_, its), stack in self.blocks[name].kept.items()
+            if its == repeat
+        ]
+        entrances = [self.entrances[asked] for asked in block.asked]
         return tuple(stack for stack in (*kept, *entrances) if stack in read)
 
     def _outputs(self, name: int, read: set[Node]) -> tuple[Node, ...]:

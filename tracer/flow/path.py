@@ -54,6 +54,7 @@ class Retrace:
     """``backward()`` goes back over a decision: NOTE [going back] in ``tracer/recording/retracing.py``."""
 
     decision: int  # which event it is
+    repeat: int  # how often another ``backward()`` has gone back over it before
     pending: tuple[Pending, ...]
     point: Point  # where ``backward()`` is called
     begin: int  # how many nodes were recorded before it was

@@ -105,6 +105,7 @@ class Replay:
         self.assembly, self.path, self.knowledge = assembly, path, assembly.knowledge
         self.trail = Trail[Node | Gone]()
         self.back: int | None = None  # the stretch that ``backward()`` goes through
+        self.repeat = 0  # how often others have gone through it before
         self.begin = 0  # how many nodes were computed when it began
         self.index = {node: n for n, node in enumerate(path.sequence)}
         self.value: dict[Node, Node | Gone] = dict(zip(path.arguments, assembly.arguments, strict=True))
@@ -234,7 +235,8 @@ class Replay:
             return self.assembly.constant(seen.value)
         if seen.home is None or (seen.home in self.above and seen.home not in self.knowledge.repeated):
             return self._read_in(self.name, seen.value, seen.home)
-        return self.assembly.keep(self._read_in(name, seen.value, seen.home), self.assembly.blocks[name])
+        value = self._read_in(name, seen.value, seen.home)
+        return self.assembly.keep(value, self.assembly.blocks[name], self.repeat)
 
     def _use(self, node: Node, what: str, source: Source | None) -> None:
         """What Python used must be a constant, not what a register holds."""
@@ -288,21 +290,22 @@ class Replay:
         came, entries = self.trail.blocks[passed.stretch], self.knowledge.entries[passed.position]
         if len(entries) > 1:
             self._ask(event, passed, entries)
-        if came not in self.block.retraced:
-            self.block.retraced.append(came)
-        self.back = passed.stretch
+        if (came, event.repeat) not in self.block.retraced:
+            self.block.retraced.append((came, event.repeat))
+        self.back, self.repeat = passed.stretch, event.repeat
 
     def _ask(self, event: Retrace, passed: Passed, entries: list[int]) -> None:
         """From which of its entries a position was reached, one after the other; the last is what is left."""
-        if passed.position not in self.block.asked:
-            self.block.asked.append(passed.position)
+        asked = passed.position, event.repeat
+        if asked not in self.block.asked:
+            self.block.asked.append(asked)
         index = entries.index(self.trail.blocks[passed.stretch])
-        entrance, (pending, known) = self.assembly.entrance(passed.position), self._pending(event.pending)
+        entrance, (pending, known) = self.assembly.entrance(*asked), self._pending(event.pending)
         for number in range(min(index + 1, len(entries) - 1)):
             predicate = node_of(equal, (entrance, literal(number, entrance.dtype)), {}, None)
             self._compute((predicate,))
             point = Point(
-                (*event.point.frames, ("back", passed.position, number)),
+                (*event.point.frames, ("back", *asked, number)),
                 (*event.point.slots, *pending),
                 event.point.apart or not known,
             )

@@ -105,7 +105,8 @@ def record(
             recorder.outermost = None  # this frame, which holds the recorder and all that the call met
     recording = Recording(
         result,
-        again=any(parameter._data is not None for parameter in waiting),  # and has its first value now
+        again=any(parameter._data is not None for parameter in waiting)  # and has its first value now
+        or any(made() != before for made, before in state.makers),
         state=state,
         code=code,
         watched=_unique([*state.watched, *recorder.visited]),

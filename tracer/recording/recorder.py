@@ -252,7 +252,7 @@ class Recorder(Eager):
 
     def retracing(self, obstacle: str) -> Retracing | None:
         """See NOTE [going back]."""
-        if not self._is_recording() or not self._crossings.begun:
+        if not self._is_recording() or not self._crossings.made:
             return None
         with self._writing:
             return self._crossings.walk(obstacle, self._here(), self.sequence)

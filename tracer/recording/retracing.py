@@ -5,11 +5,14 @@ NOTE [going back]
 decisions as a whole, and leaves it by the earlier of the two, backwards. There a path has an event of its own,
 ``Retrace``: what ``backward()`` does next follows from the stretch of the call that it comes to, so from which one it is of
 those that lead to the decision, and from the gradients that are pending. So ways back join, and loops close, like ways
-forward (NOTE [retraced stretches] in ``tracer/flow/replay.py``).
+forward (NOTE [retraced stretches] in ``tracer/flow/replay.py``). Another ``backward()`` goes back over the same decisions
+once more. (Gradients of gradients go back over a way back, whose own decisions, from where it came, are no events of a path:
+there ways stand apart.)
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -35,13 +38,14 @@ class Crossing:
 
 
 class Crossings:
-    """The decisions of a path that no ``backward()`` has gone back over yet."""
+    """The decisions of a path that ``backward()`` may go back over."""
 
     def __init__(self, memory: Memory, events: list[Event]) -> None:
         self.memory, self.events = memory, events
-        self.left: list[Crossing] = []
-        self.begun = False  # there were some
-        self.gone = 0  # the order of the latest node that is behind some ``backward()``
+        self.made: list[Crossing] = []
+        self.repeats: Counter[int] = (
+            Counter()
+        )  # number of the event of a decision -> how often it was gone back over
         self.obstacle = ""  # why ways back cannot join
         self._walking = False
 
@@ -52,7 +56,7 @@ class Crossings:
         return Walk(self, point, sequence)
 
     def end_walk(self) -> None:
-        self._walking, self.gone = False, now()
+        self._walking = False
 
     def add(self, arrays: list[ndarray]) -> None:
         """The last event is a decision. arrays: of its slots."""
@@ -63,8 +67,7 @@ class Crossings:
             node = linked_node(array)
             if node is not None:
                 slots.setdefault(node, number)
-        self.begun = True
-        self.left.append(Crossing(now(), len(self.events) - 1, slots))
+        self.made.append(Crossing(now(), len(self.events) - 1, slots))
 
     def refuse(self, obstacle: str) -> None:
         self.obstacle = self.obstacle or obstacle
@@ -76,7 +79,7 @@ class Walk:
     def __init__(self, crossings: Crossings, point: Point, sequence: list[Node]) -> None:
         """point: where it is called. sequence: all recorded nodes."""
         self._crossings, self._point, self._sequence = crossings, point, sequence
-        self._begin = len(sequence)
+        self._begin, self._left = len(sequence), list(crossings.made)
 
     def visits(self, order: int, pending: Mapping[Any, tuple[Any, Any]]) -> None:
         with unwatched():
@@ -84,13 +87,13 @@ class Walk:
 
     def _visits(self, order: int, pending: Mapping[Any, tuple[Any, Any]]) -> None:
         crossings = self._crossings
-        if order < crossings.gone:
-            crossings.refuse("backward() comes to a computation for the second time")
-        while crossings.left and order < crossings.left[-1].order:
-            crossing = crossings.left.pop()
+        while self._left and order < self._left[-1].order:
+            crossing = self._left.pop()
+            event, repeat = crossing.event, crossings.repeats[crossing.event]
+            crossings.repeats[event] += 1
             gradients = tuple(self._gradients(crossing, pending))
             position = len(self._sequence)
-            crossings.events.append(Retrace(crossing.event, gradients, self._point, self._begin, position))
+            crossings.events.append(Retrace(event, repeat, gradients, self._point, self._begin, position))
 
     def ends(self) -> None:
         self._crossings.end_walk()

@@ -10,9 +10,9 @@ names the objects that ``bind`` gives names to.
 NOTE [declared attributes]
 Blocks and parameters tell their watchers when they change. Their classes declare what of them is no state:
 ``__untracked__`` names the attributes that are bookkeeping of the library, or that a program looks at itself;
-``__registries__`` those whose values are dicts that tell the watchers. Any other attribute is state. What an instance
-makes when it is first used (the states of a trainer) it may make before a call is recorded, in ``__before_recording__``,
-so that this call changes arrays alone.
+``__registries__`` those whose values are dicts that tell the watchers. Any other attribute is state. ``__made_so_far__``
+counts what an instance makes when it is first used (the states of a trainer): a call in which it made some changed Python
+state, and the next one may not.
 """
 
 from __future__ import annotations

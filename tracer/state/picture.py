@@ -12,6 +12,7 @@ seen (an iterator, a file, a deque) makes the call run eagerly.
 from __future__ import annotations
 
 import types
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +40,8 @@ class State:
     asked: list[Fact] = field(default_factory=list)  # who wants gradients; after a watcher was told
     arrays: dict[int, Any] = field(default_factory=dict)  # id -> array (ours or NumPy's) that the state holds
     watched: list[Any] = field(default_factory=list)  # blocks and parameters
+    # what counts what an instance makes once, and the count: NOTE [declared attributes]
+    makers: list[tuple[Callable[[], int], int]] = field(default_factory=list)
     codes: set[types.CodeType] = field(default_factory=set)  # of every function that was reached
     functions: set[types.CodeType] = field(default_factory=set)  # reached with what they enclose
     unseen: str = ""  # the first value whose state cannot be seen

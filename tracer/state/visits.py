@@ -230,9 +230,9 @@ def _visit_instance(search: Search, value: Any, text: str) -> None:
     if is_asked(type(value)):
         _visit_asked(search, value, text)
         return
-    make = getattr(type(value), "__before_recording__", None)
-    if make is not None:
-        make(value)
+    made = getattr(type(value), "__made_so_far__", None)
+    if made is not None:
+        search.state.makers.append((functools.partial(made, value), made(value)))
     if hasattr(type(value), "__next__"):
         search.cannot_see(f"{text} is an iterator ({type(value).__name__}), whose place cannot be seen")
         return
