@@ -43,12 +43,15 @@ def with_epilogues(steps: Sequence[Plain], block: Sequence[Plain], buffers: Sequ
 
 
 def _numbers_first(steps: Sequence[Plain]) -> list[Plain]:
-    """Steps of one number (a learning rate, a count) as early as they may run, so that what reads them may move up, too."""
+    """Steps of one number (a learning rate, a count) as early as they may run, so that what reads them may move up, too.
+
+    Not before what the host computes: draws stand first, for an entry to ask for.
+    """
     found: list[Plain] = []
     for step in steps:
         place = len(found)
         if isinstance(step, Launch) and is_flat(step) and step.rows == 1:
-            while place and not conflicts(step, found[place - 1]):
+            while place and isinstance(found[place - 1], Launch) and not conflicts(step, found[place - 1]):
                 place -= 1
         found.insert(place, step)
     return found

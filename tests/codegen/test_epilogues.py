@@ -17,6 +17,8 @@ from sampling import sampled
 from test_merging import Step, kernels_of
 
 from blockfuse.codegen.kernels.product_kernels import ProductKernel
+from blockfuse.codegen.scheduling.epilogues import with_epilogues
+from blockfuse.codegen.scheduling.steps import HostCall
 from blockfuse.ir.builder import Builder, Symbol
 from blockfuse.ir.flow import Block, Flow
 from blockfuse.ir.graph import argument, captured, graph_of, leaf
@@ -140,6 +142,14 @@ def test_numbers_of_the_step_do_not_hold_a_product_back() -> None:
     step = step_of(function, shapes, {"first": (20, 48), "second": (20, 48), "count": ()})
     assert [name for name, _ in kernels_of(step.schedule)] == ["add", *["dense_multiply_subtract"] * 2]
     check(step)
+
+
+def test_numbers_do_not_pass_what_the_host_computes() -> None:
+    """Draws stand first, for an entry to ask for."""
+    schedule = Native(graph(lambda x: x + 1, x="float32[]")).schedule
+    drawn = HostCall(pointwise.add, {}, (), len(schedule.buffers), "")
+    steps = [drawn, *schedule.launches]
+    assert with_epilogues(steps, steps, schedule.buffers) == steps
 
 
 def test_what_nobody_else_needs_is_not_stored() -> None:
