@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from blockfuse.codegen.compile import Compiled
 from blockfuse.codegen.kernels.kernel import Access, Kernel
-from blockfuse.codegen.kernels.loop_kernels import ColumnKernel, DrawKernel, MapKernel, RowKernel
+from blockfuse.codegen.kernels.loop_kernels import ColumnKernel, MapKernel, RowKernel
+from blockfuse.codegen.kernels.product_cuts import RegisterTiles
 from blockfuse.codegen.kernels.product_kernels import ProductKernel
 from blockfuse.codegen.scheduling.steps import HostCall
 from blockfuse.ir.graph import Graph, Node, users
@@ -109,14 +110,22 @@ def _kernel_features(kernel: Kernel) -> Iterator[str]:
         cut = f"batched {kernel.batched} by panels {kernel.by_panels} tiles {len(kernel.tiles)}"
         yield f"Product {kernel.dtype} {cut} bias {kernel.bias is not None}"
         yield f"Product epilogue {'; '.join(sorted(_strides(a) for a in kernel.loads))}"
+        yield f"Product results {kernel.results} read {kernel.reads_results} of blocks {_block(kernel)}"
         shared = len(kernel.pointers) - len(set(kernel.pointers))
         yield f"Product columns {_ends(kernel.units)} inner {_ends(kernel.inner)} shared {shared}"
+
+
+def _block(kernel: ProductKernel) -> bool:
+    """Whether rows pass panels in blocks."""
+    return isinstance(kernel.cut, RegisterTiles) and kernel.cut.block > 0
 
 
 def _loads(kernel: Kernel) -> tuple[Access, ...]:
     if isinstance(kernel, ProductKernel):
         return (kernel.left, kernel.right, *kernel.loads)
-    return () if isinstance(kernel, DrawKernel) else kernel.loads
+    loads: tuple[Access, ...] = getattr(kernel, "loads", ())
+    one: Access | None = getattr(kernel, "load", None)  # of scans, sorts, draws and scatters
+    return loads if one is None else (one, *loads)
 
 
 def _strides(access: Access) -> str:
