@@ -66,7 +66,7 @@ class Flow:
     """Blocks; the first one is the start of the call."""
 
     blocks: tuple[Block, ...]
-    room: int = 0  # values for which each stack has memory, where there are stacks
+    room: int = 0  # values for which a stack has memory, where nobody knows how many are pushed
     rolled: tuple[RolledLoop, ...] = ()  # outer loops before those in them
 
     def __str__(self) -> str:
@@ -103,13 +103,19 @@ class Flow:
         """All of them, in the order in which blocks push."""
         return tuple(dict.fromkeys(stack for block in self.blocks for stack in block.pushes))
 
+    @property
+    def rooms(self) -> dict[Node, int]:
+        """Stack -> for how many values there is memory; one more than are pushed where that is known."""
+        taken = {stack: whole.shape[0] + 1 for block in self.blocks for stack, whole in block.takes}
+        return {stack: taken.get(stack, self.room) for stack in self.stacks}
+
 
 class Stacks(Generic[Value]):
     """What lies on the stacks of a flow while somebody goes through it: NOTE [stacks]."""
 
-    def __init__(self, room: int, stacked: Callable[[list[Value]], Value]) -> None:
+    def __init__(self, flow: Flow, stacked: Callable[[list[Value]], Value]) -> None:
         """stacked: values side by side along a new first axis."""
-        self._room, self._values = room, defaultdict[Node, list[Value]](list)
+        self._rooms, self._values = flow.rooms, defaultdict[Node, list[Value]](list)
         self._stacked = stacked
 
     def popped(self, block: Block) -> dict[Node, Value]:
@@ -121,7 +127,7 @@ class Stacks(Generic[Value]):
         """Push what a block that ends leaves; whether there was room."""
         for stack, value in zip(block.pushes, outputs[len(block.stores) : block.kept], strict=True):
             self._values[stack].append(value)
-        return all(len(self._values[stack]) < self._room for stack in block.pushes)
+        return all(len(self._values[stack]) < self._rooms[stack] for stack in block.pushes)
 
 
 def _block_text(number: int, block: Block, several: bool) -> str:
@@ -156,7 +162,7 @@ def walk(flow: Flow, values: list[numpy.ndarray]) -> list[numpy.ndarray] | None:
     """Results and updates by the NumPy meaning of every node, or None where the flow is unknown."""
     flow = flow.with_all_updates()
     known: dict[Node, numpy.ndarray] = dict(zip(flow.inputs, values, strict=True))
-    stacks = Stacks[numpy.ndarray](flow.room, numpy.stack)
+    stacks = Stacks[numpy.ndarray](flow, numpy.stack)
     number: int | None = 0
     while number is not None:
         block = flow.blocks[number]

@@ -45,7 +45,7 @@ class _Scheduler:
     fault: int | None = None
 
     def finished(self, flow: Flow) -> Schedule:
-        self.values.stacks = dict.fromkeys(flow.stacks, flow.room)
+        self.values.stacks = flow.rooms
         blocks = tuple(self._block(b) for b in flow.blocks)
         buffers, workspace = planned(self.values.buffers, lives_of(self.steps))
         parameters = tuple(self.values.parameters)

@@ -30,7 +30,7 @@ from blockfuse.ir.rerolling.repeats import MIN_ROUNDS, Repeat, repeats_of
 _MIN_OPERATORS = 200  # of all rounds: fewer compile quickly as they are, and run as one kernel
 _SHORT = 64  # operators of single numbers or short rows
 _ATTEMPTS = 8  # repeats that are tried where others do not fit
-_STACK_BYTES = 1 << 26  # of all values that rounds leave behind them
+_STACK_BYTES = 1 << 30  # of all values that rounds leave behind them
 
 
 def rerolled(flow: Flow) -> Flow:
@@ -47,11 +47,8 @@ def rerolled(flow: Flow) -> Flow:
         blocks += plan.blocks(flow.inputs, places, firsts)
     loops = [loop for plan in plans for loop in plan.loops]
     rolled = Flow(tuple(blocks), flow.room, tuple(_told(loop) for loop in loops))
-    if not rolled.stacks:
-        return rolled
-    room = max(flow.room, *(loop.rounds + 1 for loop in loops))
-    each = sum(max(stack.type.nbytes, 64) for stack in rolled.stacks)
-    return flow if room * each > _STACK_BYTES + flow.room * each else replace(rolled, room=room)
+    kept = {stack: room for stack, room in rolled.rooms.items() if stack not in flow.rooms}
+    return flow if sum(stack.type.nbytes * room for stack, room in kept.items()) > _STACK_BYTES else rolled
 
 
 class _Plan:

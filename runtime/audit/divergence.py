@@ -191,7 +191,7 @@ def traced(flow: Flow, values: list[numpy.ndarray]) -> Trace:
     flow = flow.with_all_updates()
     trace = Trace(inputs=list(flow.inputs), values=dict(zip(flow.inputs, values, strict=True)))
     now: dict[Node, Node] = {i: i for i in flow.inputs}
-    stacks = Stacks[Node](flow.room, lambda rows: _joined(trace, rows))
+    stacks = Stacks[Node](flow, lambda rows: _joined(trace, rows))
     number: int | None = 0
     while number is not None and len(trace.nodes) < MAX_STEPS:
         trace.blocks.append(number)

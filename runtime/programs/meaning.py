@@ -33,7 +33,7 @@ def _applied(node: Node, now: Mapping[Node, Any]) -> Any:
 def _walked(flow: Flow, values: Iterable[Any], drawn: Mapping[Node, Any]) -> list[Any]:
     """What a flow whose decisions only count rounds gives at its end."""
     now = dict(zip(flow.inputs, values, strict=True))
-    stacks = Stacks[Any](flow.room, lambda rows: ndarray(numpy.stack([row._data for row in rows])))
+    stacks = Stacks[Any](flow, lambda rows: ndarray(numpy.stack([row._data for row in rows])))
     number: int | None = 0
     while True:
         assert number is not None, "rounds that are counted end"

@@ -271,7 +271,7 @@ def _place(address: Address) -> int:
 def walked(flow: Flow, known: dict[str, numpy.ndarray], trace: Trace | None = None) -> Outcome:
     """The results by the NumPy meaning of every node. known: leaf -> value, by name. trace: gets those of fused nodes."""
     flow, registers = flow.with_all_updates(), dict[Node, numpy.ndarray]()
-    stacks = Stacks[numpy.ndarray](flow.room, numpy.stack)
+    stacks = Stacks[numpy.ndarray](flow, numpy.stack)
     number: int | None = 0
     while number is not None:
         block = flow.blocks[number]
