@@ -78,7 +78,7 @@ def _tile(kernel: WindowKernel) -> list[str]:
         "right": (kernel.right.name, (steps * tile.panel, tile.panel)),
         "bias": repr(kernel.bias.name) if kernel.bias else None,
         "loads": tuple((a.name, a.dtype, a.strides) for a in kernel.loads),
-        "store": (kernel.store.dtype, kernel.store.strides),
+        "stores": ((kernel.store.name, kernel.store.dtype, kernel.store.strides),),
         "epilogue": "epilogue" if kernel.body else None,
     }
     return ["tile = window_tile(", *(f"    {name}={value}," for name, value in columns.items()), ")", ""]
