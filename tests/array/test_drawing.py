@@ -420,12 +420,44 @@ def test_a_call_that_the_entry_refuses_has_drawn_nothing() -> None:
     before = stream_state()
     entry = program_of(compiled).entry
     turned = np.ones((3, 4)).T
-    assert all(entry(*given) is NotImplemented for given in ((), (x, x), (turned,), (np.ones((4, 4)),)))
+    assert all(entry(*given) is NotImplemented for given in ((), (x, x), (np.ones((4, 4)),)))
     assert stream_state() == before
     found, end = compiled(turned), stream_state()
     STREAM.seed(4)
     assert numpy.allclose(found, noisy(turned), rtol=1e-5, atol=1e-6)
     assert end == stream_state()
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_call_that_meets_a_fault_has_drawn_what_python_draws(first: bool) -> None:
+    table = np.array(numpy.arange(12, dtype="float32").reshape(4, 3))
+
+    def picked(places: Any) -> Any:
+        noise = np.random.uniform(size=(2, 3)) if first else 0
+        rows = table[places]
+        return (rows + np.random.uniform(size=(2, 3)) + noise).tanh()
+
+    compiled, good, bad = blockfuse.hybridize(picked), np.array([0, 3]), np.array([1, 4])
+    compiled(good)
+    program = program_of(compiled)
+    calls = program.executable.calls()
+    found, ends = [], []
+    for call in (compiled, picked):
+        STREAM.seed(4)
+        found.append(call(good))
+        with pytest.raises(IndexError):
+            call(bad)
+        found.append(call(good))
+        ends.append(stream_state())
+    assert ends[0] == ends[1]
+    assert np.allclose(found[0], found[2])
+    assert np.allclose(found[1], found[3])
+    assert program.executable.calls() == calls + 2
+    before = stream_state()
+    references = sys.getrefcount(numpy.dtype("float32"))
+    assert all(program.entry(bad) is NotImplemented for _ in range(200))
+    assert stream_state() == before
+    assert abs(sys.getrefcount(numpy.dtype("float32")) - references) < 50
 
 
 def test_what_drawing_raises_is_raised_by_the_call_and_nothing_leaks(monkeypatch: pytest.MonkeyPatch) -> None:

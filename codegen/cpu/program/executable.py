@@ -36,6 +36,7 @@ from blockfuse.codegen.variants import ExecutionPolicy, Variant
 from blockfuse.ir.argument_parts import Part
 from blockfuse.ir.comparisons import Comparison
 from blockfuse.ir.errors import FaultError
+from blockfuse.ir.stream import STREAM
 
 
 def quicken(cls: type, machine: Machine, store: Store) -> None:
@@ -91,9 +92,9 @@ class Executable:
         self._runner = StepRunner(self.plan, self._program, self._frame)
         self.validity = Validity(self._frame[header_index("valid") :][:1])
         self._use_allocator(keep)
-        draw = partial(_drawn, self.plan.draws)
+        draw = partial(_drawn if schedule.fault is None else _drawn_for_now, self.plan.draws)
         self._owner = _Owner(self._frame, draw, (kernels, self._program, self._proven.sizes))
-        self._frame[header_index("draw")] = id(draw)
+        self._frame[header_index("draw")], self._frame[header_index("undraw")] = id(draw), id(_undrawn)
         self.entry = self._new_entry()
 
     # -- loading ---------------------------------------------------------------------------------------------
@@ -201,12 +202,25 @@ class Executable:
         return results
 
 
-def _drawn(draws: tuple[HostCall, ...]) -> tuple[numpy.ndarray, ...]:
+def _drawn(draws: tuple[HostCall, ...]) -> tuple[Any, ...]:
     """See NOTE [draws of an entry]. What raises for its parameters is not recorded: an error here is the generator's."""
     try:
         return tuple([host_result(draw, {}) for draw in draws])
     except FaultError as error:
         raise error.__cause__ or error from None
+
+
+def _drawn_for_now(draws: tuple[HostCall, ...]) -> tuple[Any, ...]:
+    """What is drawn, and behind it the stream and where it was, for ``_undrawn``."""
+    stream = STREAM.generator.bit_generator
+    before = stream.state
+    return (*_drawn(draws), stream, before)
+
+
+def _undrawn(drawn: tuple[Any, ...]) -> None:
+    """Set the stream back to where it was before ``_drawn_for_now`` gave these."""
+    *_, stream, before = drawn
+    stream.state = before
 
 
 class _Owner:

@@ -24,6 +24,7 @@ _FUNCTIONS = {
     "incref": "Py_IncRef",
     "decref": "Py_DecRef",
     "call": "PyObject_CallNoArgs",
+    "call_with": "PyObject_CallOneArg",
     "clear_error": "PyErr_Clear",
     "track": "PyTraceMalloc_Track",
     "save_thread": "PyEval_SaveThread",

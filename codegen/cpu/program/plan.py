@@ -71,12 +71,7 @@ class Plan:
 
     @cached_property
     def draws(self) -> tuple[HostCall, ...]:
-        """The draws at the start of the only block, if each is a value of the workspace: see NOTE [draws of an entry].
-
-        There are none where the entry may find a fault after it has drawn: Python would draw again.
-        """
-        if self.schedule.fault is not None:
-            return ()
+        """The draws at the start of the only block, if each is a value of the workspace: see NOTE [draws of an entry]."""
         first = []
         for step in self.schedule.steps if len(self.schedule.blocks) == 1 else ():
             if not (isinstance(step, HostCall) and step.operator.random and not step.operands):

@@ -3,7 +3,9 @@
 NOTE [draws of an entry]
 What a program draws through Python stands at its start and reads nothing. When nothing can send the call elsewhere any more,
 the entry calls one Python function for all of it (``draw`` of the frame), puts the arrays that it gives into the table, and
-runs the blocks. So a call that Python takes over has drawn nothing, and what drawing raises is raised by the call.
+runs the blocks. So a call that Python takes over has drawn nothing, and what drawing raises is raised by the call. A fault
+(NOTE [faults]) is known only afterwards: then another function (``undraw``), given all that the first one gave, sets the
+stream back to where it was.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from llvmlite import ir
 
 from blockfuse.codegen.cpu.process.cpython import ARRAY_DATA, TUPLE_ITEMS
 from blockfuse.codegen.cpu.process.safepoint import SAFEPOINT
-from blockfuse.codegen.cpu.program.drive import RAISED
+from blockfuse.codegen.cpu.program.drive import RAISED, UNKNOWN
 from blockfuse.codegen.cpu.program.frame import Frame
 from blockfuse.codegen.scheduling.sharing import items_for
 from blockfuse.codegen.values.emitter import POINTER, VOID, Words, constant
@@ -47,11 +49,25 @@ class Running:
                 array = self.emit.pointer(self.emit.word(drawn, TUPLE_ITEMS + number))
                 self.emit.put(self.table, step.result, self.emit.field(array, ARRAY_DATA))
             answer = self._run_blocks()
+            if self.plan.schedule.fault is not None:
+                gives_up = self.emit.is_("==", answer, UNKNOWN)
+                answer = self.emit.choice(gives_up, lambda: self._put_back(drawn), lambda: answer)
             self.words.call("decref", VOID, drawn)
             return answer
 
         there = self.emit.is_("!=", self.emit.address(drawn), 0)
         return self.emit.choice(there, run, lambda: constant(RAISED))
+
+    def _put_back(self, drawn: ir.Value) -> ir.Value:
+        """Nothing was drawn: still ``UNKNOWN``, or ``RAISED`` where a signal's handler raised meanwhile."""
+        done = self.words.call("call_with", POINTER, self.words.pointer("undraw"), drawn)
+
+        def put_back() -> ir.Value:
+            self.words.call("decref", VOID, done)
+            return constant(UNKNOWN)
+
+        is_done = self.emit.is_("!=", self.emit.address(done), 0)
+        return self.emit.choice(is_done, put_back, lambda: constant(RAISED))
 
     def _run_blocks(self) -> ir.Value:
         """The blocks, without the interpreter lock where they take long."""
