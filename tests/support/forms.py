@@ -316,6 +316,8 @@ picked matrix any
     npx.embedding(({1} > 0).astype('{whole}'), {0})
 picked table
     npx.sequence_mask({0}, ({0} > 0).sum(axis=0), True)
+    npx.sequence_reverse({0}, ({0} > 0).sum(axis=0), True)
+    npx.sequence_last({0}, ({0} > 0).sum(axis=0), True)
 draws any
     {0} + np.random.uniform(-1, 1, {sizes})
     np.random.uniform(size={sizes}, dtype='{wide}') > 0.5

@@ -189,6 +189,19 @@ def sequence_mask(x: Array, lengths: Array, use: bool) -> Array:
     return numpy.where(time < lengths.reshape(1, -1, *(1,) * (x.ndim - 2)), x, numpy.asarray(0, x.dtype))
 
 
+def sequence_reverse(x: Array, lengths: Array, use: bool) -> Array:
+    assert use
+    turned = x.copy()
+    for n, length in enumerate(lengths):
+        turned[:length, n] = x[:length, n][::-1]
+    return turned
+
+
+def sequence_last(x: Array, lengths: Array, use: bool) -> Array:
+    assert use
+    return x[lengths - 1, numpy.arange(x.shape[1])]
+
+
 def _take(a: Array, indices: Array, axis: int | None = None, mode: str = "raise") -> Array:
     """NumPy's, with float indices as Gluon has them."""
     places = indices if indices.dtype.kind in "iu" else indices.astype("int64")
@@ -247,5 +260,7 @@ npx = types.SimpleNamespace(
     arange_like=arange_like,
     reshape_like=lambda x, y: x.reshape(y.shape),
     sequence_mask=sequence_mask,
+    sequence_reverse=sequence_reverse,
+    sequence_last=sequence_last,
 )
 NAMESPACES = {"np": np, "npx": npx}
