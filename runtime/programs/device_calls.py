@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeGuard
 
+import numpy
+
 from blockfuse.array.modes import UNUSUAL
 from blockfuse.array.ndarray import ndarray
 from blockfuse.codegen.cuda.device.device import Device, Resident, Value
@@ -27,7 +29,7 @@ def entry_of(executable: Executable) -> Callable[..., Any]:
         values = [_value(a, device) for a in arguments]
         if not _fit(values, buffers, least) or not executable.is_proven(_items(values, buffers)):
             return NotImplemented
-        like = next((a for a in arguments if type(a) is not ndarray), None)
+        like = next((a for a in arguments if type(a) not in (ndarray, numpy.ndarray)), None)
         try:
             results = executable.run(values, make=None if like is None else maker(like))
         except FaultError:
@@ -36,6 +38,8 @@ def entry_of(executable: Executable) -> Callable[..., Any]:
             return NotImplemented
         executable.served[0] += 1
         made = [_made(r, device, like) for r in results]
+        if arguments and all(type(a) is numpy.ndarray for a in arguments):
+            made = [array._data for array in made]
         return made[0] if len(made) == 1 else tuple(made)
 
     return entry
@@ -43,11 +47,11 @@ def entry_of(executable: Executable) -> Callable[..., Any]:
 
 def _value(argument: Any, device: Device) -> Value | None:
     """What a program takes for an argument; None for what it does not know, or cannot take as it lies."""
-    if type(argument) is not ndarray:
+    if type(argument) not in (ndarray, numpy.ndarray):
         return taken(argument, device)
-    if argument._pending is not None:
+    if type(argument) is ndarray and argument._pending is not None:
         return resident_of(argument, device)
-    data = argument._data
+    data = argument if type(argument) is numpy.ndarray else argument._data
     return data if data.flags.c_contiguous and data.flags.aligned else None
 
 

@@ -197,6 +197,11 @@ def test_arrays_of_numpy_come_back_as_such() -> None:
         found = net(x)
         assert type(found) is numpy.ndarray
         assert close(found, wanted)
+    (program,) = [case.program for case in net._hybrid.cases.values()]
+    before = program.executable.calls()
+    assert type(net._entry(x)) is numpy.ndarray
+    assert type(net._entry(np.array(x))) is np.ndarray
+    assert program.executable.calls() == before + 2
 
 
 @pytest.mark.usefixtures("device")
