@@ -8,7 +8,8 @@ from typing import Any
 import numpy
 import pytest
 from flows import case_of, program_of, ways_back
-from stages import hold_program
+from stages import hold_program, hold_together
+from test_cuda_nets import DEVICE
 from test_training_loops import accumulating, counting, equilibrium, same_training
 
 import blockfuse
@@ -226,5 +227,9 @@ def test_every_stage_of_ways_that_write_to_other_arrays_means_the_same() -> None
     ends = [block.updates for block in flow.blocks if block.successors is None]
     assert len(ends) == 2
     assert set(flow.updates) == {*ends[0], *ends[1]} > {*ends[0]}
+    program = program_of(compiled)
     for x, y in batches(3):
-        hold_program(program_of(compiled), [x.asnumpy(), y.asnumpy()], source=True)
+        arrays = [x.asnumpy(), y.asnumpy()]
+        hold_program(program, arrays, source=True)
+        # On a device all ways give values for what any of them writes.
+        hold_together(flow, arrays, [o.array() for o in program.origins], DEVICE, compiled=False)
