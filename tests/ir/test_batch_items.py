@@ -59,6 +59,12 @@ ROWS: dict[str, tuple[Callable[..., Any], list[tuple[int, ...]], str, int]] = {
     "matmul of stacks": (contractions.matmul, [(BATCH, 2, 3), (BATCH, 3, 4)], "", 1),
     "fixed matrix of a stack": (contractions.matmul, [(2, 3), (BATCH, 3, 4)], "x0", 1),
     "matmul with a vector": (contractions.matmul, [(BATCH, 3), (3,)], "x1", 1),
+    "inner sort": (lambda x: TABLE["sort"](x, axis=1), [(BATCH, 3)], "", 1),
+    "inner running sums": (lambda x: TABLE["cumsum"](x, axis=2), [(BATCH, 3, 4)], "", 1),
+    "determinants": (TABLE["det"], [(BATCH, 3, 3)], "", 1),
+    "inverses": (TABLE["inverse"], [(BATCH, 3, 3)], "", 1),
+    "equations of one matrix": (TABLE["solve"], [(3, 3), (BATCH, 3, 2)], "x0", 1),
+    "equations with one right-hand side": (TABLE["solve"], [(BATCH, 3, 3), (3, 2)], "x1", 1),
     "flat": (lambda x: movement.reshape(x, shape=(BATCH * 3,)), [(BATCH, 3)], "", 3),
     "inner transpose": (lambda x: movement.transpose(x, axes=(0, 2, 1)), [(BATCH, 3, 4)], "", 1),
     "inner slice": (
@@ -119,7 +125,10 @@ MIXING: dict[str, tuple[Callable[..., Any], list[tuple[int, ...]], str]] = {
     "dense with a bias of the batch": (contractions.dense, [(4, 3), (BATCH, 3)], "x0"),
     "contracted": (contractions.matmul, [(BATCH,), (BATCH, 3)], "x1"),
     "rows of a stack": (contractions.matmul, [(BATCH, 3), (4, 3, 2)], "x1"),
-    "sorted": (lambda x: TABLE["sort"](x, axis=1), [(BATCH, 3)], ""),
+    "sorted over the batch": (lambda x: TABLE["sort"](x, axis=0), [(BATCH, 3)], ""),
+    "running sums over the batch": (lambda x: TABLE["cumsum"](x, axis=0), [(BATCH, 3)], ""),
+    "the batch as matrix": (TABLE["inverse"], [(BATCH, BATCH)], ""),
+    "the batch as equations": (TABLE["solve"], [(BATCH, BATCH), (BATCH, 2)], "x0"),
     "counted": (lambda x: x * TABLE["arange"](start=0, stop=BATCH, step=1, dtype="float32"), [(1,)], "x0"),
     "written rows": (
         lambda x, y: movement.set_item(x, y, index=index((0, 2, 1), (0, 3, 1))),
@@ -310,7 +319,7 @@ UNLIKE: dict[str, tuple[Callable[..., Any], str]] = {
         lambda x, n: x * 2 if n == BATCH else movement.concatenate(x * 2, x, axis=1),
         "other steps|leading",
     ),
-    "numpy": (lambda x, n: TABLE["sort"](x, axis=1), "NumPy"),
+    "numpy": (lambda x, n: pointwise.cast(x, dtype="float16"), "NumPy"),
 }
 
 
