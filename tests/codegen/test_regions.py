@@ -180,7 +180,7 @@ def test_explain_tells_what_is_one_launch_and_what_the_host_reads() -> None:
         return x * 1
 
     net = blockfuse.hybridize(sorted_twice, backend="cuda")
-    for x in (values(4), -values(4), values(4) * 9, values(4)):
+    for x in (values(40), -values(40), values(40) * 9, values(40)):
         net(np.array(x))
     text = net.explain()
     assert re.search(r"blocks \d.* are one launch, which decides between them on the device", text)
