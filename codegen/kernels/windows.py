@@ -8,13 +8,15 @@ from blockfuse.codegen.kernels.cost import CACHE_BANDWIDTH
 from blockfuse.codegen.kernels.kernel import Access
 from blockfuse.codegen.kernels.kernel_call import CopyFirst, KernelCall, names_of_body
 from blockfuse.codegen.kernels.machine import Machine
-from blockfuse.codegen.kernels.products import choose_tile
+from blockfuse.codegen.kernels.product_cuts import ProductTile
 from blockfuse.codegen.kernels.statements import statement
 from blockfuse.codegen.kernels.window_kernel import MAX_SUM_STEPS, WindowKernel
 from blockfuse.ir import layout as layouts
 from blockfuse.ir.graph import Graph, Node, constant
 from blockfuse.ir.layout import Layout, row_major
 from blockfuse.ir.lowering import WindowContraction
+
+_MIN_SUMS = 8  # that a processor needs at a time: two a cycle, each of four cycles
 
 
 def window_kernel(
@@ -56,7 +58,7 @@ def window_kernel(
         body=tuple(statement(n, names) for n in epilogue),
         store=Access("out", str(node.dtype), (height * units, units, 1)),
         result=names[body.outputs[0]],
-        tile=choose_tile(height, right.shape[-3], vectors, panel, machine.accumulators),
+        tile=_tile(height, right.shape[-3], vectors, panel, machine.accumulators),
     )
     return KernelCall(kernel, rows, _work(product, machine))
 
@@ -68,6 +70,23 @@ def _work(product: Node, machine: Machine) -> float:
     weight = prod(right.shape) * product.dtype.itemsize
     lanes = machine.lanes(product.dtype.itemsize)
     return max(2.0 * prod(product.shape) * steps / (16 * lanes), weight / CACHE_BANDWIDTH)
+
+
+def _tile(height: int, panels: int, vectors: int, panel: int, accumulators: int) -> ProductTile:
+    """Rows and panels of a tile that takes the fewest cycles for a line: two multiply-adds or two loads in each, and no
+    fewer than hide the latency of a multiply-add.
+    """
+
+    def cycles(rows: int) -> tuple[float, int]:
+        across = across_of(rows)
+        step = max(rows * across * vectors, rows + across * vectors, _MIN_SUMS)
+        return -(-height // rows) * -(-panels // across) * step, -rows
+
+    def across_of(rows: int) -> int:
+        return min(panels, max(1, accumulators // (rows * vectors)))
+
+    rows = min(range(1, min(height, max(1, accumulators // vectors)) + 1), key=cycles)
+    return ProductTile(rows, across_of(rows), panel, 1)
 
 
 def _lines(where: Layout, product: Node) -> tuple[int, tuple[int, ...], int, tuple[int, ...]]:

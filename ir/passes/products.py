@@ -58,6 +58,9 @@ def pack_products(graph: Graph, vector_bytes: int, batch: int = 0) -> Graph:
         windows = _windows_of(node)
         if windows is not None and form.lanes and all(o.dtype == dtype for o in node.operands):
             return expanded(partial(_of_windows, form=form), node.over((windows, *node.operands[1:])))
+        windows = _turned_windows_of(node)
+        if windows is not None and form.lanes and all(o.dtype == dtype for o in node.operands):
+            return expanded(partial(_over_items, form=form), node.over((windows, node.operands[1])))
         return expanded(lambda *operands: _promoted_product(*operands, form=form), node)
 
     return rewrite(graph, packed)
@@ -121,6 +124,31 @@ def _windows_of(node: Node) -> Node | None:
     places = rows.shape[1:-1]
     fits = windows.operator is sliding_windows and windows.shape[: len(places) + 1] == rows.shape[:-1]
     return windows if fits and prod(places) > 1 else None
+
+
+def _turned_windows_of(node: Node) -> Node | None:
+    """The windows whose rows a product of the turned rows sums over: that of a gradient by the weight."""
+    turned = node.operands[0]
+    if node.operator is not matmul or turned.operator is not transpose or turned.attrs["axes"] != (1, 0):
+        return None
+    (rows,) = (windows,) = turned.operands
+    while windows.operator is reshape:
+        (windows,) = windows.operands
+    if windows.operator is not sliding_windows:
+        return None
+    places = windows.type.ndim // 2
+    items, steps = prod(windows.shape[:places]), prod(windows.shape[places:])
+    return windows if rows.shape == (items, steps) and items > 1 and steps > 1 else None
+
+
+def _over_items(windows: Any, grad: Any, form: _Form) -> Any:
+    """All windows of all items, turned, times what belongs to each: (taps x channels, units)."""
+    ndim, units = windows.ndim, grad.shape[1]
+    places = ndim // 2
+    turned = transpose(windows, axes=(*range(places, ndim), *range(places)))
+    panels = _panels(grad, units, 2 * form.lanes if units > form.lanes else form.lanes, form)
+    found = window_product(turned, panels, units=units, axes=places)
+    return reshape(found, shape=(prod(found.shape[:-1]), units))
 
 
 def _of_windows(windows: Any, weight: Any, *bias: Any, form: _Form) -> Any:

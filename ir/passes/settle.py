@@ -9,6 +9,7 @@ from blockfuse.ir.builder import expanded
 from blockfuse.ir.graph import Graph, Node, rewrite
 from blockfuse.ir.lowering import Joining, Movement, Pointwise, Reduction
 from blockfuse.ir.operators.movement import reshape, transpose
+from blockfuse.ir.passes.simplify import transpose_of_transpose
 from blockfuse.ir.types import TensorType
 
 Axes = tuple[int, ...]
@@ -24,6 +25,8 @@ def settle_transposes(graph: Graph) -> Graph:
 
 
 def _settled(node: Node) -> Node:
+    if node.operator is transpose:
+        return transpose_of_transpose(node) or node
     lowering = node.operator.lowering
     axes = next((o.attrs["axes"] for o in node.operands if _turns(o, node)), None)
     if axes is None:
@@ -72,7 +75,8 @@ def _turned_back(operand: Node, axes: Axes) -> Node:
         )
     inverse = tuple(axes.index(a) for a in range(len(axes)))
     type = replace(operand.type, shape=tuple(operand.shape[a] for a in inverse))
-    return Node(transpose, (operand,), {"axes": inverse}, type, operand.source)
+    turned = Node(transpose, (operand,), {"axes": inverse}, type, operand.source)
+    return transpose_of_transpose(turned) or turned
 
 
 def _folded(node: Node, x: Any, axes: Axes, axis: Axes, keepdims: bool) -> Any:

@@ -128,7 +128,8 @@ def _reshape_of_reshape(node: Node) -> Node | None:
     return Node(reshape, (origin,), {"shape": node.shape}, node.type, node.source)
 
 
-def _transpose_of_transpose(node: Node) -> Node | None:
+def transpose_of_transpose(node: Node) -> Node | None:
+    """One transpose, or none, for two; None where there is one that does something."""
     if node.operator is not transpose:
         return None
     axes, origin = node.attrs["axes"], node.operands[0]
@@ -187,7 +188,7 @@ _LOGIC = {
 
 PLACEMENTS = (
     _reshape_of_reshape,
-    _transpose_of_transpose,
+    transpose_of_transpose,
     _nothing_moves,
     _written_whole,
     _without_empty_parts,

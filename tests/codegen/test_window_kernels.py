@@ -14,9 +14,10 @@ from test_meaning import MACHINE, TWO
 from blockfuse.codegen.compile import compile_flow
 from blockfuse.codegen.cpu.native import isa
 from blockfuse.codegen.kernels.window_kernel import WindowKernel
+from blockfuse.codegen.kernels.windows import _tile
 from blockfuse.ir.graph import Graph
 from blockfuse.ir.operators import movement, neural
-from blockfuse.ir.operators.convolution import convolution
+from blockfuse.ir.operators.convolution import convolution, convolution_weights
 
 
 def kernels_of(recorded: Graph) -> list[WindowKernel]:
@@ -107,3 +108,31 @@ def test_what_follows_reads_values_of_every_shape(shape: tuple[int, ...]) -> Non
 
 def test_a_single_window_is_a_row_of_an_ordinary_product() -> None:
     assert not held(plain, [drawn(2, 3, 3, 3), drawn(5, 3, 3, 3)])
+
+
+@pytest.mark.parametrize("units", [6, 40])
+def test_a_gradient_by_the_weight_sums_over_items_where_windows_are_seen(units: int) -> None:
+    def weights(x: Any, g: Any) -> Any:
+        ones, none = (1, 1), ((0, 0), (0, 0))
+        return convolution_weights(x, g, kernel=(2, 3), stride=ones, dilation=ones, padding=none, groups=1)
+
+    (kernel,) = held(weights, [drawn(2, 5, 6, 3), drawn(2, 4, 4, units)], source=False)
+    assert (kernel.height, kernel.inner) == (9, (2, 4, 4))
+
+
+@pytest.mark.parametrize(
+    ("height", "panels", "vectors", "rows", "across"),
+    [
+        (28, 1, 1, 7, 1),
+        (10, 1, 2, 5, 1),
+        (7, 8, 2, 4, 1),
+        (2, 8, 2, 2, 3),
+        (1, 8, 1, 1, 8),
+        (100, 1, 1, 10, 1),
+    ],
+)
+def test_tiles_hide_latencies_and_waste_few_rows(
+    height: int, panels: int, vectors: int, rows: int, across: int
+) -> None:
+    tile = _tile(height, panels, vectors, 8 * vectors, 12)
+    assert (tile.rows, tile.panels) == (rows, across)
