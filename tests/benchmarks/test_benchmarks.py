@@ -93,10 +93,15 @@ def test_a_later_wrong_result_is_found() -> None:
     assert difference_of(Way("next(results)", {"results": results}), right) > SEED.tolerance
 
 
-SMALL_STEPS = [training for training in TRAININGS if training.units == (64, 64, 10)]
+SMALL_STEPS = [training for training in TRAININGS if training.name.startswith("64-64-10")]
+CONVOLUTIONS = [
+    pytest.param(t, marks=pytest.mark.long)
+    for t in TRAININGS
+    if t.name.startswith("LeNet") and t.optimizer == "sgd"
+]
 
 
-@pytest.mark.parametrize("training", SMALL_STEPS, ids=lambda training: training.name)
+@pytest.mark.parametrize("training", [*SMALL_STEPS, *CONVOLUTIONS], ids=lambda training: training.name)
 def test_steps_of_training_come_to_the_parameters_of_float64(training: Training) -> None:
     (step,) = ours.train(training, 1)
     assert training.drift(step) <= training.tolerance
