@@ -89,18 +89,37 @@ _OURS_ALONE = _Positions(sys.maxsize)
 def _positions(ours: Callable[..., Any], theirs: Callable[..., Any]) -> _Positions:
     code = ours.__code__  # of whose signature a recorded call would note that nobody changes the annotations
     mine = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    try:
-        found = inspect.signature(theirs).parameters.values()
-    except ValueError:  # a few of NumPy's functions in C say nothing about themselves
+    names = positional_names(theirs)
+    if (
+        names is None or "ctx" in mine or code.co_flags & inspect.CO_VARARGS
+    ):  # the last two have Gluon's order
         return _OURS_ALONE
-    if "ctx" in mine or code.co_flags & inspect.CO_VARARGS:  # Gluon's order
-        return _OURS_ALONE
-    names = tuple(p.name for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
     pairs = list(zip(mine, names, strict=False))
     moved = (
         n for n, (my, name) in enumerate(pairs) if my != name and (name in ("out", *mine) or my in names)
     )
     return _Positions(next(moved, len(pairs)), names)
+
+
+def positional_names(function: Callable[..., Any]) -> tuple[str, ...] | None:
+    """Of a function of NumPy's; None where it says nothing about itself.
+
+    As ``inspect.signature`` finds them, which compiles the text that functions in C have: a recorded call must not.
+    """
+    declared = getattr(function, "__signature__", None)
+    if declared is not None:
+        kinds = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
+        return tuple(p.name for p in declared.parameters.values() if p.kind in kinds)
+    function = inspect.unwrap(function)
+    code = getattr(function, "__code__", None)
+    if code is not None:
+        return tuple(code.co_varnames[: code.co_argcount])
+    text = getattr(function, "__text_signature__", None)
+    if text is None:
+        return None
+    parts = text.strip("()").partition("*")[0].split(",")
+    names = (part.partition("=")[0].strip().lstrip("$") for part in parts)
+    return tuple(name for name in names if name not in ("", "/", "module"))
 
 
 for _ours, _theirs in ((np, numpy), (linalg, numpy.linalg)):

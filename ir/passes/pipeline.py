@@ -85,11 +85,11 @@ def optimize(
 def with_draws_in_front(optimized: Optimized, recorded: list[Node]) -> Optimized:
     """The draws of the main graph before everything else, in the order in which they were recorded.
 
-    They read nothing, so nothing has to stand before them, and launches in a row can be one strip or one graph. Graphs are
-    in the order in which results need their nodes, which may be another one; each expansion of a draw leaves its place.
+    They read nothing, so nothing has to stand before them, and launches in a row can be one strip or one graph. In the order
+    in which results need them, which may be another one, each expansion of a draw leaves its place.
     Raises TraceError where draws went, or their order cannot be told.
     """
-    before, after = (draws_of(optimized.stages[name]) for name in ("recorded", "expand_draws"))
+    before, after = (draws_of(prune(optimized.stages[name])) for name in ("recorded", "expand_draws"))
     main = optimized.main
     if before != recorded and len(before) == len(after):
         became = dict(zip(before, after, strict=True))

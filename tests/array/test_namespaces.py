@@ -1,6 +1,7 @@
 """``blockfuse.np`` and ``npx`` against NumPy, NumPy's own functions on our arrays, and random draws."""
 
 import doctest
+import inspect
 import math
 import pickle
 import types
@@ -17,6 +18,7 @@ from tolerances import assert_close
 
 from blockfuse.array import autograd, modes, np, npx
 from blockfuse.array.eager import Eager
+from blockfuse.array.forms import positional_names
 from blockfuse.array.functions import creation, random
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.errors import BlockfuseError, DTypeError, ShapeError, UsageError
@@ -954,3 +956,21 @@ def test_threads_draw_from_one_stream() -> None:
 def test_a_bias_has_a_number_for_each_unit(shape: tuple[int, ...]) -> None:
     with pytest.raises(ShapeError, match=r"needs \(2,\)"):
         npx.fully_connected(np.ones((1, 4)), np.ones((2, 4)), np.ones(shape))
+
+
+def test_positions_are_those_that_inspect_finds() -> None:
+    """By way of their text, which takes no compiler: the first call of a form in a process can be recorded."""
+    homes = numpy, numpy.linalg, numpy.ndarray
+    namesakes = [getattr(home, name) for home in homes for name in dir(home) if name[0] != "_"]
+    compared = 0
+    for function in namesakes:
+        if not (inspect.isroutine(function) or isinstance(function, numpy.ufunc)):
+            continue
+        try:
+            found = inspect.signature(function).parameters.values()
+        except ValueError:
+            continue
+        wanted = tuple(p.name for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
+        assert positional_names(function) == wanted, function
+        compared += 1
+    assert compared > 300

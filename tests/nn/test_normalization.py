@@ -323,7 +323,7 @@ def test_a_hybridized_net_learns_statistics_outside_of_a_step_and_switches_modes
         numpy.testing.assert_allclose(net(x).asnumpy(), plain(x).asnumpy(), rtol=1e-4, atol=1e-5)
         assert_same(net, plain)
     programs = {signature[2]: case.program for signature, case in net._hybrid.cases.items()}
-    assert [update.origin.name for update in programs[True].recording.updates] == [
+    assert [update.name for update in programs[True].recording.updates] == [
         "1.running_mean",
         "1.running_var",
     ]
@@ -412,7 +412,7 @@ def test_steps_of_training_in_turn_draw_and_learn_as_the_eager_ones_do() -> None
     for step in steps:
         (case,) = step._hybrid.cases.values()
         assert case.served + case.program.executable.calls() == 3
-        written = {update.origin.name for update in case.program.recording.updates}
+        written = {update.name for update in case.program.recording.updates}
         assert {"1.running_mean", "1.running_var"} <= written
 
 
