@@ -218,12 +218,11 @@ def test_a_size_of_the_batch_is_proven_where_its_tiles_are_new(runs: Any) -> Non
 def test_a_wrong_size_of_the_batch_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     rightly = products._row_blocks
 
-    def shifted(tile: Any, begin: str, end: str) -> Any:
+    def shifted(tile: Any, begin: str, end: str, whole: str = "") -> Any:
         """Tiles of four rows do not overlap their neighbours: the last rows are left out."""
-        loop, place = rightly(tile, begin, end)
-        if tile.rows != 4:
-            return loop, place
-        return loop, [line.replace(f"{end} - 4", begin) for line in place]
+        loop = rightly(tile, begin, end, whole)
+        lines = [line.replace(f"{whole or end} - 4", begin) for line in loop.first]
+        return loop._replace(first=lines) if tile.rows == 4 else loop
 
     monkeypatch.setattr(products, "_row_blocks", shifted)
     layers = net(40)
