@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +42,7 @@ class Scoped(Generic[T]):
     def __init__(self, name: str, default: T) -> None:
         self.default = default
         self._variable: ContextVar[_Scope | None] = ContextVar(name, default=None)
+        self._latest = _Latest()
 
     def get(self) -> T:
         """The value here and now."""
@@ -56,7 +58,7 @@ class Scoped(Generic[T]):
     @contextmanager
     def set_within(self, value: T) -> Iterator[None]:
         """Set the value inside of the ``with`` block."""
-        scope = _Scope(value, self.innermost(), is_block=True)
+        self._latest.scope = scope = _Scope(value, self.innermost(), is_block=True)
         try:
             self._variable.set(scope)
             yield
@@ -68,7 +70,7 @@ class Scoped(Generic[T]):
         outer = self.innermost()
         while outer is not None and not outer.is_block:
             outer = outer.outer
-        self._variable.set(_Scope(value, outer, is_block=False))
+        self.return_to(_Scope(value, outer, is_block=False))
 
     def innermost(self) -> Any:
         """The innermost scope that is open, for ``return_to``."""
@@ -81,13 +83,21 @@ class Scoped(Generic[T]):
 
     def return_to(self, scope: Any) -> None:
         """Have everything as it was when ``scope`` was the innermost one."""
+        self._latest.scope = scope
         self._variable.set(scope)
+
+
+class _Latest(threading.local):
+    """Keeps what a thread set last."""
+
+    scope: Any = None
 
 
 # NOTE [contexts that are interrupted]
 # CPython 3.11 collects garbage while it makes new variables of a context. Where a finalizer calls a net then, variables
-# that are being read go (so they are kept from one collection until the next ones), and what was current stays in
-# a cache if the variable is being deleted (so it is not: ``set`` comes without ``reset``).
+# that are being read go (so they are kept from one collection until the next ones); what the finalizer set is forgotten,
+# and freed, while the variable's cache still points to it (so each thread keeps what it set last); and what was current
+# stays in the cache if the variable is being deleted (so it is not: ``set`` comes without ``reset``).
 
 _kept: deque[Context] = deque(maxlen=2)  # of the last collections
 

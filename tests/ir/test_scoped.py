@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import signal
 import threading
@@ -16,7 +17,7 @@ from blockfuse import autograd
 from blockfuse.array import modes
 from blockfuse.array.eager import EAGER
 from blockfuse.ir import interpreter
-from blockfuse.ir.scoped import Scoped
+from blockfuse.ir.scoped import Scoped, _Scope
 
 
 @pytest.fixture
@@ -129,3 +130,38 @@ def test_interleaved_scopes_are_all_closed() -> None:
     assert modes.UNUSUAL[0] == 1
     second.__exit__(None, None, None)
     assert (modes.UNUSUAL[0], autograd.is_training()) == (0, False)
+
+
+def test_what_is_set_while_a_collection_interrupts_another_variable_is_not_freed(number: Scoped[int]) -> None:
+    """See NOTE [contexts that are interrupted]; a wrong value, or the end of the process, where it is."""
+    other, ran = Scoped("other", 0), []
+
+    class Last:
+        def __init__(self) -> None:
+            self.me = self
+
+        def __del__(self) -> None:
+            ran.append(number.get())
+            with number.set_within(1):
+                ran.append(number.get())
+
+    thresholds = gc.get_threshold()
+    try:
+        for turn in range(90):
+            gc.disable()
+            gc.collect(0)
+            Last()
+            scope = other.innermost()
+            gc.set_threshold(gc.get_count()[0] + turn % 9 + 1)
+            gc.enable()
+            other.return_to(scope)
+            with other.set_within(turn):
+                gc.disable()
+                spoiled = [_Scope(7, None, is_block=True) for _ in range(50)]
+                assert number.get() == 0
+            del spoiled
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.enable()
+    assert ran == [0, 1] * (len(ran) // 2)
+    assert len(ran) > 20
