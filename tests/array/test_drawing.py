@@ -29,6 +29,8 @@ from blockfuse.ir.errors import UsageError
 from blockfuse.ir.operators import drawing, movement, pointwise, reductions
 from blockfuse.ir.stream import STREAM, generator_of, is_known
 
+pytestmark = pytest.mark.spread(2)
+
 WIDTHS = ["float32", "float64"]
 COUNTS = [0, 1, 2, 3, 7, 8, 15, 16, 17, 18, 31, 1000, 1001]
 

@@ -11,6 +11,8 @@ import pytest
 import blockfuse
 from blockfuse import nn, np, npx
 
+pytestmark = pytest.mark.spread(3)
+
 INF, NAN = numpy.inf, numpy.nan
 INTEGERS = tuple(f"{u}int{bits}" for u in ("", "u") for bits in (8, 16, 32, 64))
 LOWEST = float(numpy.finfo("float32").min)

@@ -18,6 +18,8 @@ from blockfuse.ir.errors import TraceError
 from blockfuse.ir.operators import indexing, movement
 from blockfuse.ir.types import tensor
 
+pytestmark = pytest.mark.spread(3)
+
 
 class Tokens(nn.Block):
     """Embeddings with positions, then a layer."""

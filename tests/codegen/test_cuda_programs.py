@@ -37,7 +37,7 @@ CASES = (
 )
 
 
-@pytest.mark.spread(3)
+@pytest.mark.long
 @pytest.mark.parametrize("name", CASES)
 def test_a_program_gives_the_same_in_the_simulator(found: Any, name: str) -> None:
     assert found[name]["difference"] < 1e-6
@@ -45,6 +45,7 @@ def test_a_program_gives_the_same_in_the_simulator(found: Any, name: str) -> Non
     assert "on the processor: kernel" not in found[name]["explain"]
 
 
+@pytest.mark.long
 def test_every_case_is_a_test(found: Any) -> None:
     assert set(found) == set(CASES)
 

@@ -25,6 +25,8 @@ from blockfuse.runtime.cli.main import main
 from blockfuse.runtime.programs import backend as backends
 from blockfuse.runtime.programs import estimates
 
+pytestmark = pytest.mark.spread(3)
+
 
 @pytest.fixture
 def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDevice]:

@@ -24,6 +24,8 @@ from blockfuse.ir.errors import FaultError
 from blockfuse.ir.operators import linear_algebra
 from blockfuse.ir.operators.contractions import swapped
 
+pytestmark = pytest.mark.spread(3)
+
 Matrices = list[numpy.ndarray]
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "det": linear_algebra.det,

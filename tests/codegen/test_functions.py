@@ -13,6 +13,8 @@ from blockfuse.ir.lowering import Pointwise, Reduction
 from blockfuse.ir.operator import TABLE, Operator
 from blockfuse.ir.operators.contractions import dense
 
+pytestmark = pytest.mark.spread(3)
+
 LIBRARY = 3.0  # ulp: what a C library may be off; glibc 2.36 stays below 2.0
 LIMITS = {**ULP, "cbrt": 4.0}  # glibc's cbrt of float64 is the one that does not
 WIDER = {"float32": numpy.float64, "float64": numpy.longdouble}

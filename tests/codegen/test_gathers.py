@@ -21,6 +21,8 @@ from blockfuse.ir.errors import FaultError
 from blockfuse.ir.graph import Graph
 from blockfuse.ir.operators import contractions, indexing, movement, neural
 
+pytestmark = pytest.mark.spread(3)
+
 
 @given(picked(smallest=0), st.sampled_from(LEVELS))
 @sampled(10, 40)

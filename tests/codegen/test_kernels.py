@@ -24,6 +24,8 @@ from blockfuse.ir.passes.grouping import has_kernel
 from blockfuse.ir.types import DTYPES, tensor
 from blockfuse.ir.verify import verify
 
+pytestmark = pytest.mark.spread(3)
+
 CARRIED = [d for d in DTYPES if d != "float16"]  # NumPy computes float16
 TRIED = ("float32", "float64", "int8", "int32", "int64", "uint8", "uint64", "bool")
 SIZES = (0, 1, 3, 17, 1000)

@@ -53,6 +53,8 @@ from blockfuse.ir.operators import contractions, indexing, neural
 from blockfuse.ir.stream import STREAM
 from blockfuse.ir.types import TensorType
 
+pytestmark = pytest.mark.spread(3)
+
 MACHINE = isa.machine()
 TWO = isa.machine("", 2)
 ANYTHING = list(HealthCheck)

@@ -18,6 +18,8 @@ from blockfuse.codegen.scheduling.steps import HostCall, Launch
 from blockfuse.ir.operators import movement, neural, pointwise, reductions
 from blockfuse.ir.operators.contractions import dense, matmul
 
+pytestmark = pytest.mark.spread(3)
+
 # -- shapes ----------------------------------------------------------------------------------------------------
 
 sizes = st.integers(1, 70)

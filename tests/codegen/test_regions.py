@@ -27,6 +27,8 @@ from blockfuse.codegen.cuda.program.regions import END, Region
 from blockfuse.runtime.programs import backend as backends
 from blockfuse.runtime.programs import estimates
 
+pytestmark = pytest.mark.spread(3)
+
 __all__ = ["golden"]  # the fixture
 
 
@@ -76,7 +78,7 @@ def test_a_region_that_stopped_goes_on_where_it_was(
     agree(name)
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(8)
 @pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("seed", [14, 24, 26, 54, 57, 64, 66, 81])  # of those that have regions
 def test_random_programs_agree_with_eager(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

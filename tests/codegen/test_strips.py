@@ -23,6 +23,8 @@ from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.codegen.scheduling.steps import Strip
 from blockfuse.ir.operators import contractions, movement, neural, pointwise, reductions
 
+pytestmark = pytest.mark.spread(3)
+
 TWO = Machine(vector_bytes=64, accumulators=28, features="", threads=2, name="avx512")
 LAYERS = {"w": "float32[256, 256]", "v": "float32[256, 256]"}
 

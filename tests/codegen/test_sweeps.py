@@ -25,6 +25,8 @@ from blockfuse.codegen.kernels.loop_kernels import MapKernel, RowKernel
 from blockfuse.ir.graph import Graph
 from blockfuse.ir.operators import contractions, movement, neural, pointwise, reductions
 
+pytestmark = pytest.mark.spread(3)
+
 FLOATS = ("float32", "float64")
 
 

@@ -19,6 +19,8 @@ from blockfuse.ir.graph import Graph
 from blockfuse.ir.operators import movement, neural
 from blockfuse.ir.operators.convolution import convolution, convolution_weights
 
+pytestmark = pytest.mark.spread(3)
+
 
 def kernels_of(recorded: Graph) -> list[WindowKernel]:
     found = [step.kernel for step in compile_flow(recorded, MACHINE).schedule.launches]

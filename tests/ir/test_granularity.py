@@ -17,6 +17,8 @@ from blockfuse.ir.lowering import Fused
 from blockfuse.ir.operators import contractions, movement, neural, pointwise, reductions
 from blockfuse.ir.passes.fuse import fuse
 
+pytestmark = pytest.mark.spread(3)
+
 SIZES = {"float32": (1, 3, 17), "float64": (16,)}
 
 

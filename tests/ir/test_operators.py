@@ -20,6 +20,8 @@ from blockfuse.ir.operators import contractions, movement, pointwise, windows
 from blockfuse.ir.stream import STREAM
 from blockfuse.ir.types import DTYPES, TensorType, tensor, type_of
 
+pytestmark = pytest.mark.spread(2)
+
 REFUSALS = (TypeError, ValueError, numpy.linalg.LinAlgError)  # a meaning does not take such operands
 # The rows of ``ir/operators``; others (leaves, fused kernels) exist only inside graphs.
 ROWS = [r for r in TABLE.values() if r.examples]

@@ -21,6 +21,8 @@ from blockfuse import np
 from blockfuse.gluon import data
 from blockfuse.ir.errors import UsageError, WorkerError, WorkerTimeoutError
 
+pytestmark = pytest.mark.spread(2)
+
 PROCESSES, THREADS = {"num_workers": 2}, {"num_workers": 2, "thread_pool": True}
 KINDS = pytest.mark.parametrize("how", [PROCESSES, THREADS], ids=["processes", "threads"])
 

@@ -13,6 +13,8 @@ from blockfuse.gluon import rnn
 from blockfuse.ir.errors import ShapeError, UsageError
 from blockfuse.nn.recurrent import cells, compound, layers
 
+pytestmark = pytest.mark.spread(2)
+
 torch = pytest.importorskip("torch")
 
 T, N, C, H = 3, 2, 4, 5

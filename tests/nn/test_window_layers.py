@@ -16,6 +16,8 @@ from blockfuse import autograd, gluon, nn, np, npx
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.errors import ShapeError, UsageError
 
+pytestmark = pytest.mark.spread(3)
+
 RNG = numpy.random.default_rng(5)
 
 

@@ -24,6 +24,8 @@ from blockfuse.tracer.generalize.every_size import EverySize
 from blockfuse.tracer.recording.record import record
 from blockfuse.tracer.recording.recorder import Recorder
 
+pytestmark = pytest.mark.spread(3)
+
 SIZES = (*range(1, 36), 40, 47, 64, 100, 127, 128, 129, 255, 300)
 ROOT = Path(__file__).resolve().parents[2]
 

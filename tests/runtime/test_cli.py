@@ -215,6 +215,7 @@ def test_compare_trains_a_net_both_ways(run, nets: str, tmp_path: Path) -> None:
     assert row["max_relative_difference"] < 1e-4
 
 
+@pytest.mark.long
 def test_compare_trains_by_the_loss_and_optimizer_that_are_named(run, nets: str) -> None:
     status, out, _ = run("compare", f"{nets}:Eager", "--train", "--loss", "hinge", "--optimizer", "Adam")
     assert status == 0

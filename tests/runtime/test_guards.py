@@ -17,6 +17,8 @@ from tolerances import TOLERANCES
 import blockfuse
 from blockfuse import nn, np
 
+pytestmark = pytest.mark.spread(3)
+
 factor = 2.0
 settings = {"shift": 1.0, "deep": [1.0, {"x": 2.0}]}
 table = numpy.ones((4,), numpy.float32)

@@ -20,6 +20,8 @@ from blockfuse import MixedDtypesWarning, autograd, nn, np, npx
 from blockfuse.array.modes import UNUSUAL
 from blockfuse.runtime.calls import cases
 
+pytestmark = pytest.mark.spread(3)
+
 Point = collections.namedtuple("Point", "x y")
 
 

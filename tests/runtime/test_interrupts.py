@@ -37,6 +37,8 @@ from blockfuse.runtime.programs.no_result import NoResult
 from blockfuse.runtime.programs.program import Program
 from blockfuse.tracer.recording.memory import Memory
 
+pytestmark = pytest.mark.spread(3)
+
 SECONDS = 1.0  # of each torture
 
 

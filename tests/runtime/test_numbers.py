@@ -38,6 +38,8 @@ from blockfuse.tracer.certificate.traced_numbers import (
     value_of,
 )
 
+pytestmark = pytest.mark.spread(3)
+
 FLOATS = (0.25, 0.5, 2.0, 1.5, -1.0, 0.0, -0.0, 3.0, math.inf, -math.inf, math.nan, 1e-320, 1e300, 0.5)
 INTS = (3, 2, 1, 5, 0, -1, 127, 128, 300, 2**31, 2**53 + 1, 2**63, 10**30, 10**400, 2)
 DEFAULT = 0.5

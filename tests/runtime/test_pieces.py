@@ -20,6 +20,8 @@ from blockfuse.runtime.calls import pieces
 from blockfuse.runtime.programs.piece import Piece
 from blockfuse.runtime.programs.program import Program
 
+pytestmark = pytest.mark.spread(2)
+
 X = numpy.random.default_rng(5).normal(size=(4, 6)).astype("float32")
 LABELS = numpy.array([0, 2, 1, 1])
 

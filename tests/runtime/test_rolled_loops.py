@@ -23,6 +23,8 @@ from blockfuse.tracer.recording import recorder
 from blockfuse.tracer.recording.record import record
 from blockfuse.tracer.recording.recorder import Recorder
 
+pytestmark = pytest.mark.spread(2)
+
 MACHINE = Machine(vector_bytes=32, accumulators=12, features="")
 
 

@@ -1,6 +1,7 @@
 """Tests of many cases: `make test` runs some of them, `make test-long` all.
 
-The marker ``spread(n)``: every n-th of the parameters runs, or all where ``--all-examples`` is given.
+The marker ``spread(n)``, of a test or of all in a file: every n-th of the parameters runs, or all where ``--all-examples`` is
+given; what has no parameters runs always.
 ``@sampled(few, many)``: so many cases are generated, likewise; ``rounds(few, many)``: so many times a test goes round, which
 is marked ``sampled``.
 """
@@ -45,7 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     seen: Counter[str] = Counter()
     for item in items:
         marker = item.get_closest_marker("spread")
-        if marker is not None:
+        if marker is not None and hasattr(item, "callspec"):
             name = item.nodeid.partition("[")[0]
             if _ALL:
                 item.add_marker(pytest.mark.sampled)

@@ -14,6 +14,8 @@ from blockfuse import nn, np, npx
 from blockfuse.ir.flow import walk
 from blockfuse.ir.verify import verify
 
+pytestmark = pytest.mark.spread(2)
+
 # -- branches ------------------------------------------------------------------------------------------------
 
 

@@ -12,6 +12,8 @@ from flows import agrees, case_of, program_of, same, scaled, ways_back
 import blockfuse
 from blockfuse import nn, np
 
+pytestmark = pytest.mark.spread(2)
+
 FEW = (0.01, 1, 10)
 MANY = (0.001, 0.3, 3, 77, 1e3, 1e5, 1e7, 1e9, 1e11, 1e14, 1e17)
 LIMIT = 30

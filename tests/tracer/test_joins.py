@@ -14,6 +14,8 @@ import blockfuse
 from blockfuse import nn, np
 from blockfuse.ir.flow import walk
 
+pytestmark = pytest.mark.spread(3)
+
 SIGNS = list(itertools.product((-1.0, 1.0), repeat=3))
 
 
