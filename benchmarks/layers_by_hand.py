@@ -25,7 +25,7 @@ class DenseLayer:
         return (self.units, prod(before)), (self.units,)
 
     def forward(self, F: Any, x: Any, weight: Any, bias: Any) -> Any:
-        y = F.dense(x if len(x.shape) == 2 else F.flat(x), weight, bias)
+        y = F.dense(x if x.ndim == 2 else F.flat(x), weight, bias)
         return F.relu(y) if self.relu else y
 
     def kept(self, x: numpy.ndarray, weight: numpy.ndarray, bias: numpy.ndarray) -> Kept:

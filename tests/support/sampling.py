@@ -1,7 +1,7 @@
 """Tests of many cases: `make test` runs some of them, `make test-long` all.
 
-The marker ``spread(n)``, of a test or of all in a file: every n-th of the parameters runs, or all where ``--all-examples`` is
-given; what has no parameters runs always.
+The marker ``spread(n)``, of a test or of all in a file: every n-th of the parameters runs, or all where
+``--all-examples`` is given; what has no parameters runs always.
 ``@sampled(few, many)``: so many cases are generated, likewise; ``rounds(few, many)``: so many times a test goes round,
 which is marked ``sampled``.
 """
