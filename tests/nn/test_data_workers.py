@@ -413,6 +413,7 @@ def run_in_a_group(program: Callable[[], None], code: int = 0) -> None:
     child = forked()
     if not child:
         os.setsid()
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background may ignore it
         try:
             program()
             os._exit(0)
