@@ -65,7 +65,7 @@ def reshape(layout: Layout, shape: tuple[int, ...]) -> Layout | None:
     old_shape, (old_strides,) = merged
     strides: list[int] = []
     rest = list(zip(old_shape, old_strides, strict=True))[::-1]
-    left, step = rest.pop(0) if rest else (1, 1)
+    left, step = rest.pop(0)  # there is one: what has at most one element is dense
     for n in reversed(shape):
         if n == 1:
             strides.append(0)

@@ -58,7 +58,6 @@ SHARES: dict[str, float] = {
     "picked": 5,
     "draws": 1,
     "solved": 0.5,
-    "windows": 2,
     "writes": 4,
 }
 
@@ -340,18 +339,6 @@ solved square
     np.linalg.inv({0} / 9 + np.eye({last}, dtype='{wide}'))
 solved square solved
     np.linalg.solve({0} / 9 + np.eye({last}, dtype='{wide}'), {1})
-windows volume
-    npx.convolution({0}, {0}[:1, :, :1])
-    npx.convolution({0}, {0}[:2, :, :2], pad=1)
-    npx.convolution({0}, {0}[:1, :, -2:], {0}[0, 0, :1], stride=2, dilate=2, pad=1)
-    npx.convolution({0}, {0}[:1, :, :2], pad=1).transpose(0, 2, 1) * 2
-    npx.deconvolution({0}, np.swapaxes({0}[:2, :, :2], 0, 1), stride=2, adj=1)
-    npx.pooling({0}, (2,), 2, pad=1)
-    npx.pooling({0}, (2,), 1, pad=1, pool_type='avg', count_include_pad=False)
-    npx.pooling({0}, (2,), 2, 1, 'avg', 'full')
-    npx.pooling({0}, pool_type='max', global_pool=True)
-    npx.pooling(npx.relu({0}), pool_type='avg', global_pool=True)
-    npx.adaptive_avg_pooling({0}, 2)
 writes any
     {0}[{index}] = {number}
     {0}[...] = {number}
