@@ -22,7 +22,6 @@ from blockfuse.array.devices import Device
 from blockfuse.array.sizes import size_agnostic, tells_size
 from blockfuse.ir import hints, interpreter
 from blockfuse.ir.errors import DTypeError
-from blockfuse.ir.hints import no_attribute
 from blockfuse.ir.types import DTYPES
 
 _NUMBERS = frozenset(numpy.dtype(name).num for name in DTYPES)  # dtype.num is quick, dtype.name is not
@@ -85,7 +84,7 @@ class ndarray:
             return _DATA.__get__(self)  # another thread may have given it meanwhile
         if name in _PROTOCOLS:
             raise AttributeError  # NumPy looks for these before ``__array__``, each time
-        raise no_attribute(f"{type(self).__name__!r} object", self, name, hints.ARRAY)
+        raise hints.no_attribute(self, name, hints.ARRAY)
 
     # -- what it is ------------------------------------------------------------------------------------------
 

@@ -20,9 +20,9 @@ rounds leave what each round gave (NOTE [rolled loops] in ``ir/rerolling/reroll.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy
 
@@ -160,18 +160,28 @@ def straight(graph: Graph) -> Flow:
 
 def walk(flow: Flow, values: list[numpy.ndarray]) -> list[numpy.ndarray] | None:
     """Results and updates by the NumPy meaning of every node, or None where the flow is unknown."""
-    flow = flow.with_all_updates()
-    known: dict[Node, numpy.ndarray] = dict(zip(flow.inputs, values, strict=True))
-    stacks = Stacks[numpy.ndarray](flow, numpy.stack)
+    return walk_by(evaluate, numpy.stack, numpy.ndarray.item, flow.with_all_updates(), values)
+
+
+def walk_by(
+    meaning: Callable[[Graph, list[Value]], list[Value]],
+    stacked: Callable[[list[Value]], Value],
+    truth: Callable[[Value], Any],
+    flow: Flow,
+    values: Iterable[Value],
+) -> list[Value] | None:
+    """The same by anybody's meaning of a graph. stacked: see ``Stacks``; truth: of a predicate."""
+    known: dict[Node, Value] = dict(zip(flow.inputs, values, strict=True))
+    stacks = Stacks[Value](flow, stacked)
     number: int | None = 0
     while number is not None:
         block = flow.blocks[number]
         known.update(stacks.popped(block))
-        outputs = evaluate(block.graph, [known[i] for i in block.graph.inputs])
+        outputs = meaning(block.graph, [known[i] for i in block.graph.inputs])
         known.update(zip(block.stores, outputs, strict=False))
         if block.successors is None:
             return outputs[block.kept :]
         if not stacks.pushed(block, outputs):
             return None
-        number = block.successors[0 if outputs[-1].item() else 1]
+        number = block.successors[0 if truth(outputs[-1]) else 1]
     return None

@@ -7,6 +7,7 @@ default do what they always do; the message says what to write.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
 _DROPS = "layers drop and normalise by batch inside of autograd.record() or autograd.train_mode() only"
@@ -141,8 +142,10 @@ BLOCK: Mapping[str, str] = {
 }
 
 
-def no_attribute(what: str, holder: Any, name: str, hints: Mapping[str, str]) -> AttributeError:
-    """The error for a name that ``holder`` lacks. what: the holder in words, such as ``module 'blockfuse.nn'``."""
+def no_attribute(holder: Any, name: str, hints: Mapping[str, str]) -> AttributeError:
+    """The error for a name that ``holder`` lacks, a module or an object."""
+    is_module = isinstance(holder, ModuleType)
+    what = f"module {holder.__name__!r}" if is_module else f"{type(holder).__name__!r} object"
     hint = hints.get(name)
     said = f"{what} has no attribute {name!r}" + (f"; write {hint}" if hint else "")
     # the interpreter adds a name that is spelled alike where it knows both

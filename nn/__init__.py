@@ -4,7 +4,6 @@ import sys
 from typing import Any
 
 from blockfuse.ir import hints
-from blockfuse.ir.hints import no_attribute
 from blockfuse.nn.block import Block, HybridBlock
 from blockfuse.nn.layers.activations import (
     ELU,
@@ -122,4 +121,4 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    raise no_attribute(f"module {__name__!r}", sys.modules[__name__], name, hints.LAYERS)
+    raise hints.no_attribute(sys.modules[__name__], name, hints.LAYERS)

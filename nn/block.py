@@ -16,7 +16,6 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.array.stamps import Watchers
 from blockfuse.ir import hints, interpreter
 from blockfuse.ir.errors import UsageError
-from blockfuse.ir.hints import no_attribute
 from blockfuse.nn import summary
 from blockfuse.nn.block_owner import BlockOwner
 from blockfuse.nn.deferred import complete
@@ -124,7 +123,7 @@ class Block(Held):
 
     def __getattr__(self, name: str) -> Any:
         """Only asked for what is not there."""
-        raise no_attribute(f"{type(self).__name__!r} object", self, name, hints.BLOCK)
+        raise hints.no_attribute(self, name, hints.BLOCK)
 
     # -- calling ---------------------------------------------------------------------------------------------
 

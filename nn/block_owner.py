@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.stamps import Watcher
 from blockfuse.runtime.calls.dispatch import Hybrid
-from blockfuse.runtime.calls.owner import Entry, FastCall, name_of
+from blockfuse.runtime.calls.owner import name_of
+from blockfuse.runtime.programs.backend import Entry, FastCall
 
 if TYPE_CHECKING:
     from blockfuse.nn.block import Block

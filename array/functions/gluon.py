@@ -11,6 +11,7 @@ from blockfuse.array.functions.shaping import broadcast_to, reshape
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.errors import UsageError
 from blockfuse.ir.operators import filling
+from blockfuse.ir.operators.windows import added
 
 
 def set_np(shape: bool = True, array: bool = True, dtype: bool = False) -> None:
@@ -65,9 +66,7 @@ def add_n(*args: ArrayLike) -> ndarray:
     """The sum of the arrays. Raises UsageError without any."""
     if not args:
         raise UsageError("add_n needs one array or more")
-    total = asarray(args[0])
-    for x in args[1:]:
-        total = total + x
+    total: ndarray = added((asarray(args[0]), *args[1:]))
     return total
 
 

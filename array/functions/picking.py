@@ -90,11 +90,27 @@ def sequence_mask(
     x = asarray(data)
     if not use_sequence_length or sequence_length is None:
         return x
-    lengths = _lengths(x, sequence_length, axis, "sequence_mask")
-    time = positions(x.shape[axis], 1 - axis)
-    kept = pointwise.less(time, reshape(lengths, (1, lengths.size) if axis == 0 else (lengths.size, 1)))
+    kept = times_within(_lengths(x, sequence_length, axis, "sequence_mask"), x.shape[axis], axis)
     behind = value if x.dtype.kind == "f" else ndarray(numpy.asarray(value).astype(x.dtype))
-    return pointwise.where(reshape(kept, (*x.shape[:2], *(1,) * (x.ndim - 2))), x, behind)
+    return where_kept(kept, x, behind)
+
+
+@size_agnostic
+def times_within(lengths: ndarray, times: int, axis: int) -> ndarray:
+    """Whether a time, along ``axis``, lies within each sequence, along the other one of the two first axes."""
+    found: ndarray = pointwise.less(positions(times, 1 - axis), _beside_times(lengths, axis))
+    return found
+
+
+@size_agnostic
+def _beside_times(lengths: ndarray, axis: int) -> ndarray:
+    return reshape(lengths, (1, lengths.size) if axis == 0 else (lengths.size, 1))
+
+
+@size_agnostic
+def where_kept(kept: Any, x: Any, otherwise: Any) -> Any:
+    """``x`` for the items that ``kept`` (one truth each) says, ``otherwise`` for the rest."""
+    return pointwise.where(reshape(kept, (*kept.shape, *(1,) * (x.ndim - kept.ndim))), x, otherwise)
 
 
 @size_agnostic
@@ -131,8 +147,7 @@ def sequence_reverse(
     if not use_sequence_length or sequence_length is None:
         _check_sequences(x, axis, "sequence_reverse")
         return flip(x, axis)
-    lengths = as_index(_lengths(x, sequence_length, axis, "sequence_reverse"))
-    lengths = reshape(lengths, (1, lengths.size) if axis == 0 else (lengths.size, 1))
+    lengths = _beside_times(as_index(_lengths(x, sequence_length, axis, "sequence_reverse")), axis)
     time, batch = positions(x.shape[axis], 1 - axis), positions(x.shape[1 - axis], axis)
     places = pointwise.where(pointwise.less(time, lengths), lengths - 1 - time, time)
     return x[(places, batch) if axis == 0 else (batch, places)]

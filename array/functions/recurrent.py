@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from blockfuse.array.arguments import ArrayLike
-from blockfuse.array.functions.coordinates import positions
 from blockfuse.array.functions.creation import asarray, zeros
 from blockfuse.array.functions.elementwise import clip, fmax, fmin
 from blockfuse.array.functions.joining import concatenate, split, stack
 from blockfuse.array.functions.layers import dropout, fully_connected
+from blockfuse.array.functions.picking import times_within, where_kept
 from blockfuse.array.functions.shaping import reshape
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.sizes import size_agnostic
@@ -47,6 +48,23 @@ class Recurrence:
     step: Callable[..., States]  # (gates from the input, states, weights, activate, gate) -> the next states
     activate: Activate
     gate: Activate = neural.sigmoid
+
+    def weight_shapes(
+        self, features: int, hidden: int, projection: int | None = None
+    ) -> dict[str, tuple[int, ...]]:
+        """Name in ``Weights`` -> shape, of those that there are."""
+        rows = self.gates * hidden
+        shapes: dict[str, tuple[int, ...]] = {
+            "i2h_weight": (rows, features),
+            "h2h_weight": (rows, projection or hidden),
+            "i2h_bias": (rows,),
+            "h2h_bias": (rows,),
+        }
+        return shapes if projection is None else {**shapes, "h2r_weight": (projection, hidden)}
+
+    def state_sizes(self, hidden: int, projection: int | None = None) -> tuple[int, ...]:
+        """Of the hidden state, and of the cell state behind it."""
+        return (projection or hidden, hidden)[: 1 + self.cell]
 
     def project(self, x: Any, weights: Weights) -> Any:
         """What the input, of one time or of all, adds to the gates."""
@@ -118,8 +136,15 @@ class Clipping:
 
 
 @size_agnostic
-def at_time(x: Any, axis: int, time: int) -> Any:
-    return x[(slice(None),) * axis + (time,)]
+def times_of(sequence: Any, axis: int) -> int:
+    """Of an array with times along ``axis``, or a list of one array a time."""
+    return len(sequence) if isinstance(sequence, list) else sequence.shape[axis]
+
+
+@size_agnostic
+def at_time(sequence: Any, axis: int, time: int) -> Any:
+    """What such a sequence has at a time."""
+    return sequence[time] if isinstance(sequence, list) else sequence[(slice(None),) * axis + (time,)]
 
 
 @size_agnostic
@@ -130,15 +155,7 @@ def within_lengths(lengths: ArrayLike, times: int, batch: int, axis: int) -> nda
         raise ShapeError(
             f"lengths need one number for each of {batch} sequences; found an array of shape {given.shape}"
         )
-    time = positions(times, 1 - axis)
-    found: ndarray = pointwise.less(time, reshape(given, (1, batch) if axis == 0 else (batch, 1)))
-    return found
-
-
-@size_agnostic
-def where_kept(kept: Any, x: Any, otherwise: Any) -> Any:
-    """``x`` for the items that ``kept`` (one truth each) says, ``otherwise`` for the rest."""
-    return pointwise.where(reshape(kept, (*kept.shape, *(1,) * (x.ndim - kept.ndim))), x, otherwise)
+    return times_within(given, times, axis)
 
 
 @size_agnostic
@@ -156,10 +173,10 @@ def walk(
     and the next states.
     kept: see ``within_lengths``; behind its end the outputs of a sequence are 0 and its states stay.
     """
-    times = len(x) if isinstance(x, list) else x.shape[axis]
+    times = times_of(x, axis)
     outputs: list[Any] = [None] * times
     for time in reversed(range(times)) if backwards else range(times):
-        output, following = advance(x[time] if isinstance(x, list) else at_time(x, axis, time), states)
+        output, following = advance(at_time(x, axis, time), states)
         if kept is not None:
             now = at_time(kept, axis, time)
             output = where_kept(now, output, 0)
@@ -249,7 +266,7 @@ def rnn(
     layers = _cut(
         asarray(parameters), x.shape[2], state_size, num_layers, directions, recurrence, projection_size
     )
-    sizes = (projection_size or state_size, state_size)[: 1 + recurrence.cell]
+    sizes = recurrence.state_sizes(state_size, projection_size)
     shape = (num_layers * directions, x.shape[1])
     given = [
         _whole_state(found, (*shape, size), x)
@@ -287,7 +304,7 @@ def _cut(
         shapes += (matrices + ([(projection, hidden)] if projection else [])) * directions
     each = len(shapes) // (count * directions)
     shapes += [(rows,)] * (2 * count * directions)
-    needed = sum(n * (m[0] if m else 1) for n, *m in shapes)
+    needed = sum(map(prod, shapes))
     if vector.shape != (needed,):
         raise ShapeError(
             f"rnn of {count} layers of {hidden} over {features} features needs {needed} parameters; found an array "
@@ -305,6 +322,6 @@ def _cut(
 def _parts(vector: ndarray, shapes: Sequence[tuple[int, ...]]) -> Iterator[ndarray]:
     start = 0
     for shape in shapes:
-        size = shape[0] * (shape[1] if len(shape) > 1 else 1)
+        size = prod(shape)
         yield reshape(vector[start : start + size], shape)
         start += size

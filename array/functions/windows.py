@@ -22,7 +22,7 @@ from blockfuse.ir.operators.contractions import dense
 from blockfuse.ir.operators.convolution import convolution as convolve
 from blockfuse.ir.operators.convolution import deconvolution as deconvolve
 from blockfuse.ir.operators.neural import floated
-from blockfuse.ir.operators.windows import Padding, Sizes, added, padded
+from blockfuse.ir.operators.windows import Padding, Sizes, added, padded, unpadded
 
 _PLACES = {1: "W", 2: "HW", 3: "DHW"}  # how many axes -> their letters in a layout
 _POOL_TYPES = ("max", "avg", "sum", "lp")
@@ -69,12 +69,18 @@ def _checked(data: ArrayLike, axes: int, layout: str, name: str) -> ndarray:
     return x
 
 
-def _axes_of(kernel: Any, weight: ndarray | None = None) -> int:
-    axes = weight.ndim - 2 if weight is not None else len(kernel) if isinstance(kernel, tuple | list) else 0
+def _checked_axes(axes: int, what: str, found: Any) -> int:
     if axes not in _PLACES:
-        found = f"a weight of shape {weight.shape}" if weight is not None else f"kernel={kernel!r}"
-        raise UsageError(f"windows have 1, 2 or 3 axes; found {found}")
+        raise UsageError(f"windows have 1, 2 or 3 axes; found {what}{found!r}")
     return axes
+
+
+def _axes_of_pooled(x: ndarray) -> int:
+    if x.ndim - 2 not in _PLACES:
+        raise ShapeError(
+            f"pooling expects (batch, channels, *sizes) with 1 to 3 sizes; found shape {x.shape}"
+        )
+    return x.ndim - 2
 
 
 def _symmetric(pad: Sizes) -> Padding:
@@ -106,16 +112,11 @@ def convolution(
     Raises ShapeError where shapes do not fit, or the kernel is larger than the padded input.
     """
     w = asarray(weight)
-    axes = _axes_of(kernel, w)
+    axes = _checked_axes(w.ndim - 2, "a weight of shape ", w.shape)
     layout = checked_layout(layout, axes)
     x, rows = _checked(data, axes, layout, "convolution"), _last(w, layout)
-    units, *window, channels = rows.shape
-    if num_filter not in (None, units) or (
-        kernel is not None and sizes_of(kernel, axes, "kernel", 1) != tuple(window)
-    ):
-        raise ShapeError(
-            f"the weight of shape {w.shape} is not one of num_filter={num_filter} and kernel={kernel} in {layout}"
-        )
+    units, *_, channels = rows.shape
+    _check_weight(w, rows, units, num_filter, kernel, layout)
     found = x.shape[layout.index("C")]
     if num_group < 1 or channels * num_group != found or units % num_group:
         raise ShapeError(
@@ -132,6 +133,19 @@ def convolution(
         groups=num_group,
     )
     return _back(last, layout)
+
+
+def _check_weight(
+    weight: ndarray, rows: ndarray, filters: int, num_filter: int | None, kernel: Any, layout: str
+) -> None:
+    """What arguments say of a weight that says it itself. rows: the weight with channels last; filters: how many it has."""
+    window = rows.shape[1:-1]
+    if num_filter not in (None, filters) or (
+        kernel is not None and sizes_of(kernel, len(window), "kernel", 1) != window
+    ):
+        raise ShapeError(
+            f"the weight of shape {weight.shape} is not one of num_filter={num_filter} and kernel={kernel} in {layout}"
+        )
 
 
 def _biases(bias: ArrayLike | None, no_bias: bool, units: int) -> list[ndarray]:
@@ -167,16 +181,11 @@ def deconvolution(
     for sizes, and pad and adj follow from them. As in Gluon, ``no_bias`` is True unless it is given.
     """
     w = asarray(weight)
-    axes = _axes_of(kernel, w)
+    axes = _checked_axes(w.ndim - 2, "a weight of shape ", w.shape)
     layout = checked_layout(layout, axes)
     x, rows = _checked(data, axes, layout, "deconvolution"), _last(w, layout)
     units, *window, channels = rows.shape
-    if num_filter not in (None, channels * num_group) or (
-        kernel is not None and sizes_of(kernel, axes, "kernel", 1) != tuple(window)
-    ):
-        raise ShapeError(
-            f"the weight of shape {w.shape} is not one of num_filter={num_filter} and kernel={kernel} in {layout}"
-        )
+    _check_weight(w, rows, channels * num_group, num_filter, kernel, layout)
     if x.shape[layout.index("C")] != units or num_group < 1 or units % num_group:
         raise ShapeError(
             f"deconvolution of an input of shape {x.shape} with a weight of shape {w.shape}: the input needs {units} "
@@ -244,11 +253,10 @@ def pooling(
     global_pool: one window as large as the input.
     """
     x = asarray(data)
-    axes = x.ndim - 2 if global_pool or not isinstance(kernel, tuple | list) else _axes_of(kernel)
-    if axes not in _PLACES:
-        raise ShapeError(
-            f"pooling expects (batch, channels, *sizes) with 1 to 3 sizes; found shape {x.shape}"
-        )
+    if global_pool or not isinstance(kernel, tuple | list):
+        axes = _axes_of_pooled(x)
+    else:
+        axes = _checked_axes(len(kernel), "kernel=", kernel)
     layout = checked_layout(layout, axes)
     last = _last(_checked(x, axes, layout, "pooling"), layout)
     if pool_type not in _POOL_TYPES or pooling_convention not in _CONVENTIONS:
@@ -258,9 +266,8 @@ def pooling(
         )
     sizes = last.shape[1:-1]
     if global_pool:
-        return _back(
-            _pooled(last, sizes, (1,) * axes, ((0, 0),) * axes, pool_type, p_value, ((0, 0),) * axes), layout
-        )
+        none = unpadded(sizes)
+        return _back(_pooled(last, sizes, (1,) * axes, none, pool_type, p_value, none), layout)
     window = sizes_of(kernel, axes, "kernel", 1)
     strides = sizes_of(1 if stride is None else stride, axes, "stride", 1)
     around = sizes_of(pad, axes, "pad", 0)
@@ -269,7 +276,7 @@ def pooling(
     padding = _symmetric(around)
     if pooling_convention == "full":
         padding = _reaching_all(sizes, window, strides, around)
-    counted = _symmetric(around) if count_include_pad else _symmetric((0,) * axes)
+    counted = _symmetric(around) if count_include_pad else unpadded(window)
     return _back(_pooled(last, window, strides, padding, pool_type, p_value, counted), layout)
 
 
@@ -334,17 +341,14 @@ def adaptive_avg_pooling(data: ArrayLike, output_size: Any = 1, layout: str | No
     data: (batch, channels, *sizes), or as ``layout`` says.
     """
     x = asarray(data)
-    if x.ndim - 2 not in _PLACES:
-        raise ShapeError(
-            f"pooling expects (batch, channels, *sizes) with 1 to 3 sizes; found shape {x.shape}"
-        )
-    layout = checked_layout(layout, x.ndim - 2)
+    axes = _axes_of_pooled(x)
+    layout = checked_layout(layout, axes)
     last = _last(x, layout)
-    wanted = sizes_of(output_size, x.ndim - 2, "output_size", 1)
+    wanted = sizes_of(output_size, axes, "output_size", 1)
     sizes = last.shape[1:-1]
     if all(n % m == 0 for n, m in zip(sizes, wanted, strict=True)):
         kernel = tuple(n // m for n, m in zip(sizes, wanted, strict=True))
-        none = ((0, 0),) * len(kernel)
+        none = unpadded(kernel)
         return _back(_pooled(last, kernel, kernel, none, "avg", 0, none), layout)
     last = floated(last)
     for axis, windows in enumerate(wanted, 1):

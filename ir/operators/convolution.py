@@ -34,6 +34,7 @@ from blockfuse.ir.operators.windows import (
     padded,
     sliding_windows,
     taps,
+    unpadded,
     window_counts,
 )
 from blockfuse.ir.types import TensorType
@@ -183,7 +184,7 @@ def _deconvolution_meaning(
         rows = _rows(x[part], groups)
         found = numpy.matmul(columns, rows).reshape(len(rows), channels, *kernel, *counts)
         for tap in taps(kernel):
-            start = tuple(t * d for t, d in zip(tap, dilation, strict=True))
+            start = _scaled(tap, dilation)
             last[part][numpy_tap(counts, start, stride)] += numpy.moveaxis(found[:, :, *tap], 1, -1)
     return last[numpy_inside(padding, size)]
 
@@ -266,7 +267,7 @@ def _depthwise(x: Any, weight: Any, *bias: Any, stride: Sizes, dilation: Sizes) 
 
 
 def _tap_counts(x: Any, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Sizes:
-    return window_counts(x.shape[1:-1], kernel, stride, dilation, ((0, 0),) * len(kernel))
+    return window_counts(x.shape[1:-1], kernel, stride, dilation, unpadded(kernel))
 
 
 def _tap_rows(weight: Any) -> Any:

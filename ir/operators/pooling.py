@@ -17,6 +17,7 @@ from blockfuse.ir.operator import Example, Operator, row
 from blockfuse.ir.operators.filling import arange
 from blockfuse.ir.operators.movement import broadcast_to, filled, reshape
 from blockfuse.ir.operators.pointwise import (
+    add,
     cast,
     equal,
     isnan,
@@ -56,8 +57,7 @@ def lowest(dtype: numpy.dtype) -> float | int | bool:
 
 
 def _pooled_type(x: TensorType, kernel: Sizes, stride: Sizes, padding: Padding) -> TensorType:
-    counts = window_counts(x.shape[1:-1], kernel, stride, (1,) * len(kernel), padding)
-    return TensorType((x.shape[0], *counts, x.shape[-1]), x.dtype)
+    return TensorType((x.shape[0], *_counts(x, kernel, stride, padding), x.shape[-1]), x.dtype)
 
 
 def _counts(x: Any, kernel: Sizes, stride: Sizes, padding: Padding) -> Sizes:
@@ -104,10 +104,6 @@ def _sum_meaning(x: numpy.ndarray, kernel: Sizes, stride: Sizes, padding: Paddin
     return _folded_meaning(numpy.add, x, kernel, stride, padding, 0)
 
 
-def _add(x: Any, y: Any) -> Any:
-    return x + y
-
-
 def _fold(pair: Callable[[Any, Any], Any], whole: Operator, x: Any, kernel: Sizes, stride: Sizes) -> Any:
     """All taps of a few in one expression; else along one axis after the other. whole: folds axes of an array."""
     if _is_global(x, kernel):
@@ -143,7 +139,7 @@ def _max_pooling(x: Any, kernel: Sizes, stride: Sizes, padding: Padding) -> Any:
 
 
 def _sum_pooling(x: Any, kernel: Sizes, stride: Sizes, padding: Padding) -> Any:
-    return _fold(_add, sum_, padded(x, padding), kernel, stride)
+    return _fold(add, sum_, padded(x, padding), kernel, stride)
 
 
 # -- gradient of the sum: each element gets those of the windows it is in ---------------------------------------

@@ -20,8 +20,11 @@ def dedupe(graph: Graph) -> Graph:
 
 
 def _key(node: Node) -> tuple[Any, ...]:
-    attrs = tuple((k, frozen(v)) for k, v in sorted(node.attrs.items()))
-    return node.operator, node.operands, attrs, node.type
+    return node.operator, node.operands, frozen_attrs(node), node.type
+
+
+def frozen_attrs(node: Node) -> tuple[Any, ...]:
+    return tuple((k, frozen(v)) for k, v in sorted(node.attrs.items()))
 
 
 def frozen(value: Any) -> Any:

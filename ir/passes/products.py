@@ -55,12 +55,11 @@ def pack_products(graph: Graph, vector_bytes: int, batch: int = 0) -> Graph:
             is_hoisted=not (is_changing_leaf(weight) or weight in changing),
             is_open=bool(batch),
         )
-        windows = _windows_of(node)
-        if windows is not None and form.lanes and all(o.dtype == dtype for o in node.operands):
-            return expanded(partial(_of_windows, form=form), node.over((windows, *node.operands[1:])))
-        windows = _turned_windows_of(node)
-        if windows is not None and form.lanes and all(o.dtype == dtype for o in node.operands):
-            return expanded(partial(_over_items, form=form), node.over((windows, node.operands[1])))
+        if form.lanes and all(o.dtype == dtype for o in node.operands):
+            if (windows := _windows_of(node)) is not None:
+                return expanded(partial(_of_windows, form=form), node.over((windows, *node.operands[1:])))
+            if (windows := _turned_windows_of(node)) is not None:
+                return expanded(partial(_over_items, form=form), node.over((windows, node.operands[1])))
         return expanded(lambda *operands: _promoted_product(*operands, form=form), node)
 
     return rewrite(graph, packed)
@@ -146,14 +145,14 @@ def _over_items(windows: Any, grad: Any, form: _Form) -> Any:
     ndim, units = windows.ndim, grad.shape[1]
     places = ndim // 2
     turned = transpose(windows, axes=(*range(places, ndim), *range(places)))
-    panels = _panels(grad, units, 2 * form.lanes if units > form.lanes else form.lanes, form)
+    panels = _panels(grad, units, _wide_panel(units, form.lanes), form)
     found = window_product(turned, panels, units=units, axes=places)
     return reshape(found, shape=(prod(found.shape[:-1]), units))
 
 
 def _of_windows(windows: Any, weight: Any, *bias: Any, form: _Form) -> Any:
-    lanes, units = form.lanes, weight.shape[0]
-    panels = _panels(weight, units, 2 * lanes if units > lanes else lanes, form)
+    units = weight.shape[0]
+    panels = _panels(weight, units, _wide_panel(units, form.lanes), form)
     return window_product(windows, panels, *bias, units=units, axes=windows.ndim // 2)
 
 
@@ -182,6 +181,11 @@ def _panel(units: int, inner: int, lanes: int) -> int:
         return -(-units // LINE) * LINE
     if has_few_columns(units, lanes) and inner >= 4 * lanes:
         return 1
+    return _wide_panel(units, lanes)
+
+
+def _wide_panel(units: int, lanes: int) -> int:
+    """Two vectors, or one where they are enough."""
     return 2 * lanes if units > lanes else lanes
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
-from blockfuse.ir.builder import expanded
+from blockfuse.ir.builder import expanded, node_of
 from blockfuse.ir.graph import Graph, Node, rewrite
 from blockfuse.ir.lowering import Joining, Movement, Pointwise, Reduction
 from blockfuse.ir.operators.movement import reshape, transpose
@@ -34,12 +33,9 @@ def _settled(node: Node) -> Node:
     if isinstance(lowering, Reduction):
         return expanded(lambda x, axis, keepdims: _folded(node, x, axes, axis, keepdims), node)
     if isinstance(lowering, Pointwise):
-        shape = tuple(node.shape[axes.index(a)] for a in range(len(axes)))
-        inner = _over(node, axes, node.attrs, shape)
+        inner = _over(node, axes, node.attrs)
     elif isinstance(lowering, Joining):
-        along = axes[node.attrs["axis"]]
-        shape = tuple(node.shape[axes.index(a)] for a in range(len(axes)))
-        inner = _over(node, axes, {"axis": along}, shape)
+        inner = _over(node, axes, {"axis": axes[node.attrs["axis"]]})
     else:
         return node
     return Node(transpose, (inner,), {"axes": axes}, node.type, node.source)
@@ -56,8 +52,13 @@ def _turns(operand: Node, node: Node) -> bool:
     return fits and not origin.is_leaf
 
 
-def _over(node: Node, axes: Axes, attrs: dict[str, Any], shape: Axes) -> Node:
+def _inverse(axes: Axes) -> Axes:
+    return tuple(axes.index(a) for a in range(len(axes)))
+
+
+def _over(node: Node, axes: Axes, attrs: dict[str, Any]) -> Node:
     operands = tuple(_turned_back(o, axes) for o in node.operands)
+    shape = tuple(node.shape[a] for a in _inverse(axes))
     return Node(node.operator, operands, attrs, TensorType(shape, node.dtype), node.source)
 
 
@@ -70,18 +71,14 @@ def _turned_back(operand: Node, axes: Axes) -> Node:
     missing = len(axes) - operand.type.ndim
     if missing:
         shape = (1,) * missing + operand.shape
-        operand = Node(
-            reshape, (operand,), {"shape": shape}, replace(operand.type, shape=shape), operand.source
-        )
-    inverse = tuple(axes.index(a) for a in range(len(axes)))
-    type = replace(operand.type, shape=tuple(operand.shape[a] for a in inverse))
-    turned = Node(transpose, (operand,), {"axes": inverse}, type, operand.source)
+        operand = node_of(reshape, (operand,), {"shape": shape}, operand.source)
+    turned = node_of(transpose, (operand,), {"axes": _inverse(axes)}, operand.source)
     return transpose_of_transpose(turned) or turned
 
 
 def _folded(node: Node, x: Any, axes: Axes, axis: Axes, keepdims: bool) -> Any:
     """The same fold of what ``x`` is a transpose of; what is left of the axes is turned as ``x`` was."""
-    origin = transpose(x, axes=tuple(axes.index(a) for a in range(len(axes))))
+    origin = transpose(x, axes=_inverse(axes))
     inside = tuple(sorted(axes[a] for a in axis))
     result = node.operator(origin, axis=inside, keepdims=keepdims)
     if keepdims:

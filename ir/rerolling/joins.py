@@ -10,7 +10,7 @@ from blockfuse.ir.builder import node_of
 from blockfuse.ir.graph import Node
 from blockfuse.ir.lowering import Movement
 from blockfuse.ir.operators.movement import concatenate, expand_dims, reshape, squeeze
-from blockfuse.ir.passes.dedupe import frozen
+from blockfuse.ir.passes.dedupe import frozen_attrs
 from blockfuse.ir.rerolling.draft import Member, Rounds
 
 
@@ -121,6 +121,4 @@ def _seen(node: Node, members: Mapping[Node, Member]) -> Seen | None:
 
 
 def _views_text(views: Sequence[Node]) -> object:
-    return [
-        (view.operator, view.type, [(k, frozen(v)) for k, v in sorted(view.attrs.items())]) for view in views
-    ]
+    return [(view.operator, view.type, frozen_attrs(view)) for view in views]

@@ -11,7 +11,7 @@ import numpy
 from blockfuse.ir.graph import Node
 from blockfuse.ir.lowering import Movement
 from blockfuse.ir.operators.movement import get_item, set_item
-from blockfuse.ir.passes.dedupe import frozen
+from blockfuse.ir.passes.dedupe import frozen_attrs
 
 MIN_ROUNDS = 8
 _MAX_PERIOD = 2048  # nodes of a round
@@ -65,7 +65,7 @@ def skeleton(node: Node) -> Any:
     """The attributes, without the places of an index: they may move from round to round."""
     if node.operator in (get_item, set_item):
         return tuple(_entry_kind(entry) for entry in node.attrs["index"])
-    return tuple((name, frozen(value)) for name, value in sorted(node.attrs.items()))
+    return frozen_attrs(node)
 
 
 def _entry_kind(entry: Any) -> Any:

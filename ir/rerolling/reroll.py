@@ -94,7 +94,8 @@ class _Plan:
 
     def _planned(self, nodes: Sequence[Node]) -> list[Draft]:
         """Drafts for nodes in their order; what the last one ends with is left open."""
-        for repeat in islice(repeats_of(nodes), _ATTEMPTS):
+        found = repeats_of(nodes) if len(nodes) >= _MIN_OPERATORS else ()
+        for repeat in islice(found, _ATTEMPTS):
             if repeat.period * repeat.rounds < _MIN_OPERATORS:
                 continue
             repeat = _worth_a_round(nodes, repeat)

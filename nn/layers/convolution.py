@@ -47,7 +47,7 @@ class Convolution(Block):
                 f"{type(self).__name__} needs channels and in_channels that are multiples of groups; found "
                 f"channels={channels}, in_channels={in_channels}, groups={groups}"
             )
-        self._channels, self._groups, self._in_channels = channels, groups, in_channels
+        self._channels, self._groups = channels, groups
         self._layout = checked_layout(layout, self._axes)
         self._kernel = sizes_of(kernel_size, self._axes, "kernel_size", 1)
         self._strides = sizes_of(strides, self._axes, "strides", 1)
@@ -67,6 +67,10 @@ class Convolution(Block):
             units, inner = in_channels, self._channels // self._groups
         return (units, *self._kernel, inner) if self._layout[-1] == "C" else (units, inner, *self._kernel)
 
+    def _channels_before(self, shape: Sizes) -> int:
+        """Those of the input that a weight of this shape takes."""
+        return shape[0] if self._transposed else shape[self._layout.index("C")] * self._groups
+
     @size_agnostic
     def infer_shape(self, x: Any) -> None:
         channels = self._channels_of(x)
@@ -75,7 +79,6 @@ class Convolution(Block):
                 f"{self._label} expects a multiple of {self._groups} channels, as it has so many groups; found "
                 f"{channels} in an input of shape {x.shape}"
             )
-        self._in_channels = channels
         self.weight.shape = self._weight_shape(channels)
 
     @size_agnostic
@@ -94,10 +97,9 @@ class Convolution(Block):
         channels = self._channels_of(x)
         weight = self.weight.data()
         if weight.shape != self._weight_shape(channels):
-            wanted = weight.shape[0 if self._transposed else self._layout.index("C")]
-            wanted *= 1 if self._transposed else self._groups
             raise ShapeError(
-                f"{self._label} expects {wanted} channels along axis {self._layout.index('C')} ({self._layout}), as its "
+                f"{self._label} expects {self._channels_before(weight.shape)} channels along axis "
+                f"{self._layout.index('C')} ({self._layout}), as its "
                 f"weight has shape {weight.shape}; found {channels} in an input of shape {x.shape}"
             )
 
@@ -118,7 +120,7 @@ class Convolution(Block):
 
     def __repr__(self) -> str:
         shape = self.weight.shape or self._weight_shape(0)
-        inner = shape[0] if self._transposed else shape[self._layout.index("C")] * self._groups
+        inner = self._channels_before(shape)
         settings = {"kernel_size": self._kernel, "stride": self._strides, **self._unusual()}
         text = ", ".join(f"{name}={value}" for name, value in settings.items())
         end = f", Activation({self._activation})" if self._activation else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from blockfuse.array import np
@@ -51,9 +52,7 @@ class PixelShuffle(Block):
 
     @size_agnostic
     def forward(self, x: Any) -> Any:
-        n, each = self._axes, 1
-        for factor in self._factors:
-            each *= factor
+        n, each = self._axes, prod(self._factors)
         if x.ndim != n + 2 or x.shape[1] % each:
             raise ShapeError(
                 f"{self._label} expects an input of {n + 2} axes, a multiple of {each} channels along axis 1; found one of "

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from blockfuse.array import np
-from blockfuse.array.functions.recurrent import walk, within_lengths
+from blockfuse.array.functions.recurrent import times_of, walk, within_lengths
 from blockfuse.array.sizes import size_agnostic
 from blockfuse.ir.errors import ShapeError
 from blockfuse.nn.block import Block
@@ -16,7 +16,6 @@ from blockfuse.nn.recurrent.sequences import (
     batch_of,
     checked_sequence,
     time_axis,
-    times_of,
 )
 
 Step = Callable[[Any, Any], tuple[Any, Any]]  # (input, states) -> (output, next states)

@@ -46,19 +46,15 @@ class WeightedCell(RecurrentCell):
             )
         self._recurrence, self._hidden_size = recurrence, hidden_size
         self._output_size = projection_size or hidden_size
-        rows = recurrence.gates * hidden_size
-        shapes = ((rows, input_size), (rows, self._output_size), (rows,), (rows,))
-        for name, sizes, init in zip(_NAMES, shapes, initializers, strict=True):
+        shapes = recurrence.weight_shapes(input_size, hidden_size, projection_size)
+        for (name, shape), init in zip(shapes.items(), (*initializers, h2r_weight_initializer), strict=False):
             setattr(
-                self, name, Parameter(name, shape=sizes, dtype=dtype, init=init, allow_deferred_init=True)
+                self, name, Parameter(name, shape=shape, dtype=dtype, init=init, allow_deferred_init=True)
             )
-        if projection_size is not None:
-            shape = (projection_size, hidden_size)
-            self.h2r_weight = Parameter("h2r_weight", shape=shape, dtype=dtype, init=h2r_weight_initializer)
 
     def state_info(self, batch_size: int = 0) -> list[dict[str, Any]]:
         """The hidden state, and behind it the cell state of an LSTM: (batch, size) each."""
-        sizes = (self._output_size, self._hidden_size)[: 1 + self._recurrence.cell]
+        sizes = self._recurrence.state_sizes(self._hidden_size, self._output_size)
         return [{"shape": (batch_size, size), "__layout__": "NC"} for size in sizes]
 
     def infer_shape(self, inputs: Any, states: Any = None) -> None:  # noqa: ARG002 - what forward takes
@@ -81,7 +77,7 @@ class WeightedCell(RecurrentCell):
     def _steps(self, sequence: Any, states: list[Any], axis: int) -> tuple[Any, Step]:
         if not self._is_plain(WeightedCell):
             return sequence, self
-        first = sequence[0] if isinstance(sequence, list) else at_time(sequence, axis, 0)
+        first = at_time(sequence, axis, 0)
         interpreter.current().visit(self)  # as a call does
         complete(self, (first, states), {})
         self._check(first, states)
@@ -113,9 +109,6 @@ class WeightedCell(RecurrentCell):
     def __repr__(self) -> str:
         features = (self.i2h_weight.shape or (-1, -1))[1]
         return f"{type(self).__name__}({features} -> {self._output_size})"
-
-
-_NAMES = ("i2h_weight", "h2h_weight", "i2h_bias", "h2h_bias")
 
 
 class RNNCell(WeightedCell):

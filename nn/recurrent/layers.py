@@ -84,15 +84,7 @@ class RecurrentLayer(Block):
     def _add_weights(
         self, prefix: str, features: int, projection: int | None, dtype: Any, inits: dict[str, Init | None]
     ) -> None:
-        rows = self._recurrence.gates * self._hidden_size
-        shapes: dict[str, tuple[int, ...]] = {
-            "i2h_weight": (rows, features),
-            "h2h_weight": (rows, self._output_size),
-            "i2h_bias": (rows,),
-            "h2h_bias": (rows,),
-        }
-        if projection is not None:
-            shapes["h2r_weight"] = (projection, self._hidden_size)
+        shapes = self._recurrence.weight_shapes(features, self._hidden_size, projection)
         for name, shape in shapes.items():
             parameter = Parameter(
                 prefix + name, shape=shape, dtype=dtype, init=inits[name], allow_deferred_init=True
@@ -101,7 +93,7 @@ class RecurrentLayer(Block):
 
     def state_info(self, batch_size: int = 0) -> list[dict[str, Any]]:
         """The hidden state, and behind it the cell state of an LSTM: (layers * directions, batch, size) each."""
-        sizes = (self._output_size, self._hidden_size)[: 1 + self._recurrence.cell]
+        sizes = self._recurrence.state_sizes(self._hidden_size, self._output_size)
         count = self._num_layers * len(self._sides)
         return [{"shape": (count, batch_size, size), "__layout__": "LNC"} for size in sizes]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from blockfuse.array import np
+from blockfuse.array.functions.recurrent import at_time, times_of
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.sizes import size_agnostic
 from blockfuse.ir.errors import ShapeError, UsageError
@@ -34,11 +35,6 @@ def checked_sequence(inputs: Any, length: int | None, axis: int, label: str) -> 
 
 
 @size_agnostic
-def times_of(sequence: Any, axis: int) -> int:
-    return len(sequence) if isinstance(sequence, list) else sequence.shape[axis]
-
-
-@size_agnostic
 def batch_of(sequence: Any, axis: int) -> int:
     """How many sequences there are."""
     size: int = sequence[0].shape[0] if isinstance(sequence, list) else sequence.shape[1 - axis]
@@ -54,4 +50,4 @@ def as_array(sequence: Any, axis: int) -> Any:
 def as_list(sequence: Any, axis: int) -> list[Any]:
     if isinstance(sequence, list):
         return sequence
-    return [sequence[(slice(None),) * axis + (time,)] for time in range(sequence.shape[axis])]
+    return [at_time(sequence, axis, time) for time in range(times_of(sequence, axis))]

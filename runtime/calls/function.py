@@ -10,7 +10,8 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.array.stamps import Watcher
 from blockfuse.runtime.calls.dispatch import Hybrid
 from blockfuse.runtime.calls.options import OPTIONS
-from blockfuse.runtime.calls.owner import Entry, FastCall, asks_entry, name_of
+from blockfuse.runtime.calls.owner import asks_entry, name_of
+from blockfuse.runtime.programs.backend import Entry, FastCall
 
 
 class HybridFunction:

@@ -7,9 +7,7 @@ from typing import Any, Protocol
 
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.stamps import Watcher
-
-Entry = Callable[..., Any]  # of positional arguments; answers NotImplemented where dispatch must take over
-FastCall = Callable[[Any, Any], Any]  # the same of args and kwargs
+from blockfuse.runtime.programs.backend import Entry, FastCall
 
 
 class Explained(Protocol):

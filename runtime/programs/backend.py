@@ -24,6 +24,7 @@ from blockfuse.ir.written import Written
 from blockfuse.runtime import config
 from blockfuse.runtime.programs.disk_cache import DiskCache
 from blockfuse.runtime.programs.estimates import Estimate, estimate
+from blockfuse.runtime.programs.number_arguments import Convert
 
 if TYPE_CHECKING:
     from blockfuse.codegen.cuda.device.device import Device
@@ -32,8 +33,8 @@ BACKENDS = ("auto", "cpu", "cuda")
 PRECISIONS = ("float32", "tf32", "bf16")
 
 
-Entry = Callable[..., Any]
-FastCall = Callable[[Any, Any], Any]
+Entry = Callable[..., Any]  # of positional arguments; answers NotImplemented where dispatch must take over
+FastCall = Callable[[Any, Any], Any]  # the same of args and kwargs
 
 
 class Plan(Protocol):
@@ -117,7 +118,7 @@ class Backend(Protocol):
         """The entry of an executable that writes, where native code can tell who must know; see NOTE [telling of writes]."""
 
     def fast_call(
-        self, parts: Sequence[Part], named: bool, entry: Entry, convert: Entry | None, made: int, /
+        self, parts: Sequence[Part], named: bool, entry: Entry, convert: Convert | None, made: int, /
     ) -> FastCall | None:
         """A function of ``(args, kwargs)`` for calls of one form; see NOTE [forms of calls]."""
 
@@ -154,7 +155,7 @@ class CpuBackend:
         return Executable(schedule, self.machine, self.store, ndarray, UNUSUAL, keep)
 
     def fast_call(
-        self, parts: Sequence[Part], named: bool, entry: Entry, convert: Entry | None, made: int
+        self, parts: Sequence[Part], named: bool, entry: Entry, convert: Convert | None, made: int
     ) -> FastCall | None:
         from blockfuse.codegen.cpu.program.executable import fast_call
 
@@ -225,7 +226,7 @@ class CudaBackend:
         """The same."""
 
     def fast_call(
-        self, parts: Sequence[Part], named: bool, entry: Entry, convert: Entry | None, made: int
+        self, parts: Sequence[Part], named: bool, entry: Entry, convert: Convert | None, made: int
     ) -> FastCall | None:
         return _host(self.store).fast_call(parts, named, entry, convert, made)
 
@@ -264,7 +265,7 @@ class ShownBackend:
         """Nothing runs."""
 
     def fast_call(
-        self, parts: Sequence[Part], named: bool, entry: Entry, convert: Entry | None, made: int
+        self, parts: Sequence[Part], named: bool, entry: Entry, convert: Convert | None, made: int
     ) -> None:
         """Nothing runs."""
 

@@ -148,8 +148,11 @@ class States:
         known = dict(zip((origin.key for origin in recording.updates), recording.before, strict=True))
         chosen = recording.updates if origins is None else origins
         arrays = [origin.array() for origin in chosen]
-        before = [known.get(origin.key, array) for origin, array in zip(chosen, arrays, strict=True)]
-        return cls(arrays, [held.copy() for held in before], recording.changes)
+        before = [
+            known[origin.key] if origin.key in known else array.copy()
+            for origin, array in zip(chosen, arrays, strict=True)
+        ]
+        return cls(arrays, before, recording.changes)
 
     @classmethod
     def now(cls, updates: Updates) -> States:

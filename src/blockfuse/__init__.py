@@ -8,7 +8,6 @@ from blockfuse import gluon, nn
 from blockfuse.array import autograd, np, npx
 from blockfuse.ir import hints
 from blockfuse.ir.errors import CompilerWarning, MixedDtypesWarning
-from blockfuse.ir.hints import no_attribute
 from blockfuse.nn import initializers as init
 from blockfuse.nn import losses as loss
 from blockfuse.nn import optimizers as optimizer
@@ -51,4 +50,4 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in ("image", "metric"):  # loaded when somebody asks for it, as `gluon` loads its own
         return import_module(f"blockfuse.{name}")
-    raise no_attribute(f"module {__name__!r}", sys.modules[__name__], name, hints.PACKAGE)
+    raise hints.no_attribute(sys.modules[__name__], name, hints.PACKAGE)

@@ -4,6 +4,7 @@ import importlib.util
 import re
 import subprocess
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -122,18 +123,33 @@ OF_WORDS = ("high_product", "mixed")  # of unsigned integers: the kernels of dra
 PERIODIC = ("sin", "cos", "tan")  # libdevice reduces arguments from 2**16 on in float64
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_every_function_compiles(dtype: str) -> None:
-    left_out = OF_WORDS + (PERIODIC if dtype == "float32" else ())
-    calls = {name: ", ".join(["v"] * count) for name, count in ARITY.items() if name not in left_out}
+SHIFTS = ("left_shift", "right_shift")  # of integers
+
+
+def compiled(names: Iterable[str], dtype: str) -> str:
+    """PTX of one kernel that calls all of these functions."""
     lines = [
-        f"    out[uint32({n})] = {dtype}({name}({args}))" for n, (name, args) in enumerate(calls.items())
+        f"    out[uint32({n})] = {dtype}({name}({', '.join(['v'] * ARITY[name])}))"
+        for n, name in enumerate(names)
     ]
     lines += [f"    out[uint32(99)] = {dtype}(int32(v)) + {dtype}(int64(v))"]
     text = "\n".join(["def all(x0, out, rows):", "    v = x0[uint32(0)]", *lines]) + "\n"
     pointers = (("x0", dtype), ("out", dtype))
     (found,) = frontend.ptx(DeviceSource("all", text, pointers, (Stage("all", 32),)), machine((9, 0)))
+    return found
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_function_of_floats_compiles(dtype: str) -> None:
+    left_out = OF_WORDS + SHIFTS + (PERIODIC if dtype == "float32" else ())
+    found = compiled([name for name in ARITY if name not in left_out], dtype)
     assert ".f64" not in found or dtype == "float64"
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "int64"])
+def test_every_function_of_integers_compiles(dtype: str) -> None:
+    names = ("floor_divide", "remainder", "fmod", "minimum", "maximum", "abs_", "sign", *SHIFTS)
+    assert "shl." in compiled([name for name in names if name in ARITY], dtype)
 
 
 def test_sums_of_integers_may_overflow() -> None:

@@ -17,7 +17,7 @@ import pytest
 from differing import Chaotic, Fault, Run, native, quick
 from forms import FORMS, Form
 from graph_fuzz import Search
-from program_coverage import features, reachable
+from program_coverage import features, reachable, rows_of
 from random_graphs import Draft, Steering, drafted
 
 from blockfuse.array.functions import creation
@@ -27,11 +27,7 @@ from blockfuse.ir.operator import TABLE
 # Rows that no recorded call has: a gradient's, draws whose parameters are arrays, and what looks at such parameters.
 NEVER_RECORDED = {"add_at", "binomial", "checked", "gamma", "multinomial", "poisson"}
 # What slides windows, which no form draws: ``test_windows.py`` holds it against torch.
-WINDOWS = {"window_product"} | {
-    name
-    for name, row in TABLE.items()
-    if row.meaning.__module__.endswith(("convolution", "pooling", "windows"))
-}
+WINDOWS = {"window_product"} | rows_of("convolution", "pooling", "windows")
 
 
 def searched(seed: int, programs: int) -> tuple[Search, str]:

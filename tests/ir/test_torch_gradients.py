@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy
 import pytest
+from program_coverage import rows_of
 
 from blockfuse import autograd
 from blockfuse.array.ndarray import ndarray
@@ -402,9 +403,7 @@ def test_rows_with_attributes(name: str) -> None:
 
 
 ELSEWHERE = frozenset(("checked", "drawn"))  # which torch does not have
-WINDOWS = frozenset(
-    name for name, row in TABLE.items() if row.meaning.__module__.endswith(("convolution", "pooling"))
-)
+WINDOWS = rows_of("convolution", "pooling")  # ``test_windows.py`` holds them against torch
 
 
 def test_every_row_with_a_gradient_is_compared() -> None:

@@ -109,10 +109,15 @@ def batches(count: int, items: int = 4, features: int = 6) -> list[tuple[ndarray
     ]
 
 
-def held_by(net: nn.Block, optimizer: Momentum) -> list[numpy.ndarray]:
+def arrays_of(net: nn.Block, optimizer: Momentum) -> list[np.ndarray]:
     """Everything that a step writes."""
     arrays = [p.data() for p in net.collect_params().values()] + [p.grad() for p in optimizer.parameters]
-    return [a.asnumpy() for a in (*arrays, *optimizer.speeds, optimizer.count)]
+    return [*arrays, *optimizer.speeds, optimizer.count]
+
+
+def held_by(net: nn.Block, optimizer: Momentum) -> list[numpy.ndarray]:
+    """What these arrays hold now."""
+    return [a.asnumpy() for a in arrays_of(net, optimizer)]
 
 
 def twins(make: Callable[[], nn.Block], **options: Any) -> tuple[Any, Any, Step, Step, Any]:

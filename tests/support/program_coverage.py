@@ -17,6 +17,7 @@ from blockfuse.codegen.kernels.product_kernels import ProductKernel
 from blockfuse.codegen.scheduling.steps import HostCall
 from blockfuse.ir.graph import Graph, Node, users
 from blockfuse.ir.lowering import Fused, Leaf, Reduction
+from blockfuse.ir.operator import TABLE
 
 LANES = 8
 
@@ -180,3 +181,8 @@ class Coverage:
 def reachable(names: dict[str, object]) -> set[str]:
     """The rows that programs can call."""
     return {n for n, row in names.items() if not isinstance(getattr(row, "lowering", None), Leaf | Fused)}
+
+
+def rows_of(*modules: str) -> set[str]:
+    """The rows whose meaning stands in modules of these names."""
+    return {name for name, row in TABLE.items() if row.meaning.__module__.rpartition(".")[2] in modules}

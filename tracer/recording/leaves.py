@@ -32,8 +32,7 @@ class Leaves:
         self.leaves: dict[Node, Node] = {}  # provisional leaf -> parameter, captured array or constant
         self.origins: dict[Node, Origin] = {}  # parameter or captured array -> where it lies
         self.updates: dict[Node, Node] = {}  # provisional leaf -> what it holds when the call is over
-        self.written: list[Origin] = []  # of each update
-        self.before: list[numpy.ndarray] = []  # what it held when the call began
+        self.before: list[numpy.ndarray] = []  # what each update held when the call began
         self._memory = recorder.memory
         self._parameters = parameters_of(watched)
         self._held = held
@@ -42,6 +41,11 @@ class Leaves:
             self._resolve(provisional, array)
         self._add_updates()
         self._add_flags()
+
+    @property
+    def written(self) -> list[Origin]:
+        """Of each update."""
+        return [self.origins[self.leaves[provisional]] for provisional in self.updates]
 
     def need(self, nodes: list[Node], sequence: list[Node]) -> None:
         """NOTE [needed for its error] sequence: of all nodes, takes those that are computed for it."""
@@ -59,7 +63,6 @@ class Leaves:
         sequence.append(never)
         provisional = self._leaf(Origin("checked", _WORD), captured, leaf(captured, "checked", never.type))
         self.updates = {provisional: never, **self.updates}
-        self.written.insert(0, self.origins[self.leaves[provisional]])
         self.before.insert(0, _WORD._data.copy())
 
     def _leaf(self, origin: Origin, kind: Any, provisional: Node) -> Node:
@@ -103,9 +106,8 @@ class Leaves:
     def _add_updates(self) -> None:
         pairs = zip(self._memory.updated_leaves(), self._memory.updated.values(), strict=True)
         for provisional, (array, before) in pairs:
-            origin = self.origins.get(self.leaves[provisional])
-            if origin is not None:
-                self._add_update(provisional, self._memory.node_of(array), origin, before)
+            if self.leaves[provisional] in self.origins:
+                self._add_update(provisional, self._memory.node_of(array), before)
 
     def _add_flags(self) -> None:
         for variable, before in self._memory.flags.values():
@@ -114,11 +116,10 @@ class Leaves:
                 self._stop("gradients go to an array that no parameter holds")
                 continue
             provisional = self._leaf(origin, captured, leaf(captured, origin.name, tensor((), "bool")))
-            self._add_update(provisional, literal(variable.flag), origin, before)
+            self._add_update(provisional, literal(variable.flag), before)
 
-    def _add_update(self, provisional: Node, value: Node, origin: Origin, before: numpy.ndarray) -> None:
+    def _add_update(self, provisional: Node, value: Node, before: numpy.ndarray) -> None:
         self.updates[provisional] = value
-        self.written.append(origin)
         self.before.append(before)
 
 

@@ -40,10 +40,10 @@ def _native(machine: Machine, **columns: Any) -> Any:
 
 def _meaning(**columns: Any) -> Callable[..., None]:
     spec = TileSpec(**columns)
-    return lambda *operands: _TileMeaning(spec, operands).stored()
+    return lambda *operands: TileMeaning(spec, operands).stored()
 
 
-class _TileMeaning:
+class TileMeaning:
     """One call of a tile. starts: its matrix, if there are several, its first row and its first column."""
 
     def __init__(self, spec: TileSpec, operands: tuple[Any, ...]) -> None:

@@ -12,7 +12,7 @@ from numba.core import types
 
 from blockfuse.codegen.cpu.intrinsics.kernel_function import KernelFunction
 from blockfuse.codegen.cpu.intrinsics.numba_intrinsic import Intrinsic
-from blockfuse.codegen.cpu.intrinsics.product_tile import _TileMeaning as TileMeaning
+from blockfuse.codegen.cpu.intrinsics.product_tile import TileMeaning
 from blockfuse.codegen.cpu.intrinsics.register_tile import RegisterTile
 from blockfuse.codegen.cpu.intrinsics.tile_edges import TileEdges, TileSpec
 from blockfuse.codegen.kernels.machine import Machine

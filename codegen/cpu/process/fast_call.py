@@ -14,7 +14,6 @@ until the entry has given its answer: another thread may empty a list meanwhile.
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,7 +21,7 @@ import numpy
 
 from blockfuse.codegen.cpu.native import engine
 from blockfuse.codegen.cpu.process import cpython
-from blockfuse.codegen.cpu.process.fast_call_ir import END, FUNCTIONS, NUMBERS, OBJECTS, WORDS
+from blockfuse.codegen.cpu.process.fast_call_ir import END, NUMBERS, WORDS
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.ir.argument_parts import Part
 
@@ -32,8 +31,7 @@ class FastCalls:
 
     def __init__(self, code: bytes, machine: Machine) -> None:
         loaded = engine.load(code, machine)
-        words = (ctypes.c_int64 * len(WORDS)).from_address(loaded.variable("words"))
-        words[:] = [*map(cpython.address_of, FUNCTIONS.values()), *map(id, OBJECTS.values())]
+        WORDS.fill(loaded)
         self._loaded = loaded
         self._definition = cpython.MethodDef(
             b"fast_call", loaded.address("fast_call"), cpython.METH_FASTCALL, None

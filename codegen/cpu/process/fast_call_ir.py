@@ -11,24 +11,27 @@ from collections.abc import Callable
 from llvmlite import ir
 
 from blockfuse.codegen.cpu.process import cpython
+from blockfuse.codegen.cpu.process.api_words import ApiWords
+from blockfuse.codegen.cpu.process.records import each_record
 from blockfuse.codegen.values.emitter import I32, I64, NULL, POINTER, VOID, Emitter, Words, constant
 from blockfuse.ir.argument_parts import PartKind
 
-FUNCTIONS = {
-    "dict_size": "PyDict_Size",
-    "next": "PyDict_Next",
-    "list_size": "PyList_Size",
-    "element": "PyList_GetItem",
-    "is_equal": "PyObject_RichCompareBool",
-    "compare_text": "PyUnicode_Compare",
-    "repr": "PyObject_Repr",
-    "new_tuple": "PyTuple_New",
-    "vectorcall": "PyObject_Vectorcall",
-    "incref": "Py_IncRef",
-    "decref": "Py_DecRef",
-}
-OBJECTS = {"none": None, "not_implemented": NotImplemented, "text": str, "int": int, "slice": slice}
-WORDS = (*FUNCTIONS, *OBJECTS)
+WORDS = ApiWords(
+    functions={
+        "dict_size": "PyDict_Size",
+        "next": "PyDict_Next",
+        "list_size": "PyList_Size",
+        "element": "PyList_GetItem",
+        "is_equal": "PyObject_RichCompareBool",
+        "compare_text": "PyUnicode_Compare",
+        "repr": "PyObject_Repr",
+        "new_tuple": "PyTuple_New",
+        "vectorcall": "PyObject_Vectorcall",
+        "incref": "Py_IncRef",
+        "decref": "Py_DecRef",
+    },
+    objects={"none": None, "not_implemented": NotImplemented, "text": str, "int": int, "slice": slice},
+)
 # the header of a table; convert is 0 where there are no numbers, named 0 where there are no keywords
 HEADER = ("entry", "convert", "made", "parts", "named")
 # words of a part; the last ones are what is known of it
@@ -41,8 +44,7 @@ _SLICE_MEMBERS = (16, 24, 32)
 def fast_call_ir() -> str:
     """LLVM IR of ``fast_call(self, (args, kwargs), 2)``: METH_FASTCALL. self: a table."""
     module = ir.Module("fast_call")
-    words = ir.GlobalVariable(module, ir.ArrayType(I64, len(WORDS)), "words")
-    words.initializer = ir.Constant(words.value_type, None)
+    words = WORDS.declared(module)
     function = ir.Function(module, ir.FunctionType(POINTER, [POINTER, POINTER, I64]), "fast_call")
     _FastCall(function, words).build()
     return str(module)
@@ -84,7 +86,7 @@ class _FastCall:
         this, self._given, self._number_given = function.args
         self.emit = Emitter.of(function, "start")
         self.builder = self.emit.builder
-        self.words = Words(self.emit, words, WORDS)
+        self.words = WORDS.of(self.emit, words)
         self.refused = self.emit.block("refused")
         array = self.emit.pointer(self.emit.word(this, cpython.TUPLE_ITEMS))
         self.table = self.emit.pointer(self.emit.field(array, cpython.ARRAY_DATA))
@@ -122,28 +124,14 @@ class _FastCall:
         self.waiting.push(args)
 
     def _walk(self) -> None:
-        emit, builder = self.emit, self.builder
-        first, before = emit.address(emit.at(self.table, len(HEADER))), builder.block
-        each, following, end = (emit.block(name) for name in ("each", "following", "end"))
-        emit.go_to(each)
-        place = emit.merged([(first, before)])
-        self.part = emit.pointer(place)
-        cases = builder.switch(emit.word(self.part, KIND), end)
-        for kind, write in _CASES.items():
-            block = emit.block(kind.name.lower())
-            cases.add_case(constant(NUMBERS[kind]), block)
-            builder.position_at_end(block)
-            self.value = emit.pointer(self.waiting.pop())
+        first = self.emit.address(self.emit.at(self.table, len(HEADER)))
+        for kind, part in each_record(self.emit, first, NUMBERS, LENGTH, KNOWN):
+            self.part = part
+            self.value = self.emit.pointer(self.waiting.pop())
             self._require_type()
             if kind.is_value:
-                self.values.push(emit.address(self.value))
-            write(self)
-            builder.branch(following)
-        builder.position_at_end(following)
-        words = builder.add(emit.word(self.part, LENGTH), constant(KNOWN))
-        place.add_incoming(builder.add(place, emit.times(words, 8)), following)
-        builder.branch(each)
-        builder.position_at_end(end)
+                self.values.push(self.emit.address(self.value))
+            _CASES[kind](self)
 
     def _require_type(self) -> None:
         wanted = self.emit.word(self.part, TYPE)

@@ -14,7 +14,6 @@ elsewhere.
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,41 +23,43 @@ from llvmlite import ir
 
 from blockfuse.codegen.cpu.native import engine
 from blockfuse.codegen.cpu.process import cpython
+from blockfuse.codegen.cpu.process.api_words import ApiWords
+from blockfuse.codegen.cpu.process.records import each_record
 from blockfuse.codegen.kernels.machine import Machine
-from blockfuse.codegen.values.emitter import I32, I64, NULL, POINTER, VOID, Emitter, Words, constant
+from blockfuse.codegen.values.emitter import I32, I64, NULL, POINTER, VOID, Emitter, constant
 from blockfuse.ir.comparisons import Aspect, Comparison
 
-_FUNCTIONS = {
-    "get_item": "PyDict_GetItemWithError",
-    "contains": "PyDict_Contains",
-    "dict_size": "PyDict_Size",
-    "next": "PyDict_Next",
-    "list_size": "PyList_Size",
-    "element": "PyList_GetItem",
-    "cell": "PyCell_Get",
-    "dict": "PyObject_GenericGetDict",
-    "code": "PyFunction_GetCode",
-    "defaults": "PyFunction_GetDefaults",
-    "keyword_defaults": "PyFunction_GetKwDefaults",
-    "incref": "Py_IncRef",
-    "decref": "Py_DecRef",
-    "error": "PyErr_Occurred",
-    "is_error": "PyErr_ExceptionMatches",
-    "clear_error": "PyErr_Clear",
-}
-_OBJECTS = {"none": None, "true": True, "false": False, "exception": Exception}
-_WORDS = (*_FUNCTIONS, *_OBJECTS)
+_WORDS = ApiWords(
+    functions={
+        "get_item": "PyDict_GetItemWithError",
+        "contains": "PyDict_Contains",
+        "dict_size": "PyDict_Size",
+        "next": "PyDict_Next",
+        "list_size": "PyList_Size",
+        "element": "PyList_GetItem",
+        "cell": "PyCell_Get",
+        "dict": "PyObject_GenericGetDict",
+        "code": "PyFunction_GetCode",
+        "defaults": "PyFunction_GetDefaults",
+        "keyword_defaults": "PyFunction_GetKwDefaults",
+        "incref": "Py_IncRef",
+        "decref": "Py_DecRef",
+        "error": "PyErr_Occurred",
+        "is_error": "PyErr_ExceptionMatches",
+        "clear_error": "PyErr_Clear",
+    },
+    objects={"none": None, "true": True, "false": False, "exception": Exception},
+)
 HOLDS, FAILS, RAISES = 1, 0, -1  # answers of ``holds``
 _TP_MRO_OFFSET = 344  # PyTypeObject.tp_mro
 # words of a comparison; the last ones are as many as the third says
-_ASPECT, _HOLDER, _COUNT, _PARTS = range(4)
+_, _HOLDER, _COUNT, _PARTS = range(4)
 
 
 def guard_check_ir() -> str:
     """LLVM IR of ``holds(table)``, which answers ``HOLDS``, ``FAILS`` or ``RAISES``, and of ``check``: METH_NOARGS."""
     module = ir.Module("guard_check")
-    words = ir.GlobalVariable(module, ir.ArrayType(I64, len(_WORDS)), "words")
-    words.initializer = ir.Constant(words.value_type, None)
+    words = _WORDS.declared(module)
     holds = ir.Function(module, ir.FunctionType(I64, [POINTER]), "holds")
     _Holds(holds, words).build()
     _emit_check(module, words, holds)
@@ -69,7 +70,7 @@ def _emit_check(module: ir.Module, table: ir.Value, holds: ir.Function) -> None:
     """``check(self, _)``: True, False, or what was raised. self: a table."""
     function = ir.Function(module, ir.FunctionType(POINTER, [POINTER, POINTER]), "check")
     emit = Emitter.of(function)
-    words, answer = Words(emit, table, _WORDS), emit.call(holds, function.args[0])
+    words, answer = _WORDS.of(emit, table), emit.call(holds, function.args[0])
     with emit.builder.if_then(emit.is_("==", answer, RAISES)):
         emit.builder.ret(NULL)
     is_true = emit.is_("==", answer, HOLDS)
@@ -84,30 +85,16 @@ class _Holds:
     def __init__(self, function: ir.Function, words: ir.Value) -> None:
         self.emit = Emitter.of(function, "start")
         self.builder = self.emit.builder
-        self.words = Words(self.emit, words, _WORDS)
+        self.words = _WORDS.of(self.emit, words)
         self.failed, self.unknown = (self.emit.block(name) for name in ("failed", "unknown"))
         array = self.emit.pointer(self.emit.word(function.args[0], cpython.TUPLE_ITEMS))
         self.first = self.emit.field(array, cpython.ARRAY_DATA)
 
     def build(self) -> None:
-        emit, builder, before = self.emit, self.builder, self.builder.block
-        each, following, end = (emit.block(name) for name in ("each", "following", "end"))
-        emit.go_to(each)
-        place = emit.merged([(self.first, before)])
-        self.record = emit.pointer(place)
-        cases = builder.switch(emit.word(self.record, _ASPECT), end)
-        for aspect, write in _CASES.items():
-            block = emit.block(aspect.name.lower())
-            cases.add_case(constant(_NUMBERS[aspect]), block)
-            builder.position_at_end(block)
-            write(self)
-            builder.branch(following)
-        builder.position_at_end(following)
-        words = builder.add(emit.word(self.record, _COUNT), constant(_PARTS))
-        place.add_incoming(builder.add(place, emit.times(words, 8)), following)
-        builder.branch(each)
-        builder.position_at_end(end)
-        builder.ret(constant(HOLDS))
+        for aspect, record in each_record(self.emit, self.first, _NUMBERS, _COUNT, _PARTS):
+            self.record = record
+            _CASES[aspect](self)
+        self.builder.ret(constant(HOLDS))
         self._write_exits()
 
     def _write_exits(self) -> None:
@@ -239,8 +226,7 @@ class GuardCheck:
 
     def __init__(self, code: bytes, machine: Machine) -> None:
         loaded = engine.load(code, machine)
-        words = (ctypes.c_int64 * len(_WORDS)).from_address(loaded.variable("words"))
-        words[:] = [*map(cpython.address_of, _FUNCTIONS.values()), *map(id, _OBJECTS.values())]
+        _WORDS.fill(loaded)
         self._loaded = loaded
         self.address = loaded.address("holds")  # of ``holds(table)``
         self._definition = cpython.MethodDef(b"holds", loaded.address("check"), cpython.METH_NOARGS, None)

@@ -10,7 +10,6 @@ look and the entry.
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +17,7 @@ import numpy
 
 from blockfuse.codegen.cpu.native import engine
 from blockfuse.codegen.cpu.process import cpython
-from blockfuse.codegen.cpu.process.writing_entry_ir import FUNCTIONS, HEADER, OBJECTS, OFFSETS, WORDS
+from blockfuse.codegen.cpu.process.writing_entry_ir import HEADER, OFFSETS, WORDS
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.ir.written import Written
 
@@ -60,8 +59,7 @@ class WritingEntries:
 
     def __init__(self, code: bytes, machine: Machine) -> None:
         loaded = engine.load(code, machine)
-        words = (ctypes.c_int64 * len(WORDS)).from_address(loaded.variable("words"))
-        words[:] = [*map(cpython.address_of, FUNCTIONS.values()), *map(id, OBJECTS.values())]
+        WORDS.fill(loaded)
         self._loaded = loaded
         self._definition = cpython.MethodDef(
             b"writing_entry", loaded.address("call"), cpython.METH_FASTCALL, None

@@ -9,24 +9,26 @@ from __future__ import annotations
 from llvmlite import ir
 
 from blockfuse.codegen.cpu.process import cpython
+from blockfuse.codegen.cpu.process.api_words import ApiWords
 from blockfuse.codegen.validity import VALID
 from blockfuse.codegen.values.emitter import I8, I32, I64, NULL, POINTER, VOID, Emitter, Words, constant
 
-FUNCTIONS = {
-    "set_size": "PySet_Size",
-    "contains": "PySet_Contains",
-    "get_item": "PyDict_GetItemWithError",
-    "referent": "PyWeakref_GetObject",
-    "add": "PyNumber_Add",
-    "call": "PyObject_CallNoArgs",
-    "vectorcall": "PyObject_Vectorcall",
-    "fetch": "PyErr_Fetch",
-    "restore": "PyErr_Restore",
-    "incref": "Py_IncRef",
-    "decref": "Py_DecRef",
-}
-OBJECTS = {"none": None, "one": 1, "not_implemented": NotImplemented}
-WORDS = (*FUNCTIONS, *OBJECTS)
+WORDS = ApiWords(
+    functions={
+        "set_size": "PySet_Size",
+        "contains": "PySet_Contains",
+        "get_item": "PyDict_GetItemWithError",
+        "referent": "PyWeakref_GetObject",
+        "add": "PyNumber_Add",
+        "call": "PyObject_CallNoArgs",
+        "vectorcall": "PyObject_Vectorcall",
+        "fetch": "PyErr_Fetch",
+        "restore": "PyErr_Restore",
+        "incref": "Py_IncRef",
+        "decref": "Py_DecRef",
+    },
+    objects={"none": None, "one": 1, "not_implemented": NotImplemented},
+)
 OFFSETS = ("needed", "whole", "part", "version", "variable")  # of slots
 HEADER = (
     *("valid", "commits", "entry", "by_python", "tell"),  # addresses of two words, and three callables
@@ -38,8 +40,7 @@ HEADER = (
 def writing_entry_ir() -> str:
     """LLVM IR of ``call(holder, args, count)``: METH_FASTCALL."""
     module = ir.Module("writing_entry")
-    words = ir.GlobalVariable(module, ir.ArrayType(I64, len(WORDS)), "words")
-    words.initializer = ir.Constant(words.value_type, None)
+    words = WORDS.declared(module)
     function = ir.Function(module, ir.FunctionType(POINTER, [POINTER, POINTER, I64]), "call")
     _Call(function, words).build()
     return str(module)
@@ -52,7 +53,7 @@ class _Call:
         holder, self._given, self._number_given = function.args
         self.emit = Emitter.of(function, "start")
         self.builder = self.emit.builder
-        self.words = Words(self.emit, words, WORDS)
+        self.words = WORDS.of(self.emit, words)
         self.by_python = self.emit.block("by_python")
         items = self.emit.pointer(self.emit.field(holder, cpython.LIST_ITEMS))
         self.table = self.emit.pointer(self.emit.word(items, 0))

@@ -2,41 +2,19 @@
 
 from __future__ import annotations
 
-from math import prod
-
-from blockfuse.codegen.cuda.source.addresses import (
-    function,
-    head,
-    looped,
-    max_rows,
-    multiple,
-    offset,
-    read,
-    split,
-    stored,
-    thread_of_grid,
-    unsigned,
-)
-from blockfuse.codegen.cuda.source.device_source import DeviceSource, Stage
+from blockfuse.codegen.cuda.source.addresses import looped, offset, read, stored, unsigned
+from blockfuse.codegen.cuda.source.device_source import DeviceSource
+from blockfuse.codegen.cuda.source.lines import source_of_places
 from blockfuse.codegen.kernels.scan_kernel import ScanKernel
 from blockfuse.codegen.kernels.source_lines import text, variable
 
 
 def scan_source(kernel: ScanKernel, threads: int) -> DeviceSource:
-    lines_of_row, types = prod(kernel.inner), kernel.pointers
-    lines = [
-        f"n = {thread_of_grid(threads)}",
-        f"if n >= {multiple('rows', lines_of_row)}:",
-        "    return",
-        *split("n", ["i", *("k" for _ in kernel.inner)], kernel.inner),
+    body = [
         *_element(kernel, unsigned(0), text(kernel.first)),
         *looped("step", kernel.extent - 1, _following(kernel)),
     ]
-    limit = max_rows((kernel.load, kernel.store), kernel.extents)
-    stage = Stage(kernel.name, threads, lines_of_row, threads)
-    return DeviceSource(
-        kernel.name, function(head(kernel.name, types), lines), types, (stage,), max_rows=limit
-    )
+    return source_of_places(kernel, threads, ["i", *("k" for _ in kernel.inner)], kernel.inner, body)
 
 
 def _following(kernel: ScanKernel) -> list[str]:

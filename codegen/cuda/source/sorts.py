@@ -2,43 +2,22 @@
 
 from __future__ import annotations
 
-from math import prod
-
-from blockfuse.codegen.cuda.source.addresses import (
-    function,
-    head,
-    looped,
-    max_rows,
-    multiple,
-    offset,
-    read,
-    split,
-    stored,
-    thread_of_grid,
-)
-from blockfuse.codegen.cuda.source.device_source import DeviceSource, Stage
+from blockfuse.codegen.cuda.source.addresses import looped, offset, read, stored
+from blockfuse.codegen.cuda.source.device_source import DeviceSource
+from blockfuse.codegen.cuda.source.lines import source_of_places
 from blockfuse.codegen.kernels.sort_kernel import SortKernel
 from blockfuse.codegen.kernels.source_lines import indented
 
 
 def sort_source(kernel: SortKernel, threads: int) -> DeviceSource:
     """See NOTE [sorts]."""
-    elements, types = prod(kernel.extents), kernel.pointers
-    lines = [
-        f"n = {thread_of_grid(threads)}",
-        f"if n >= {multiple('rows', elements)}:",
-        "    return",
-        *split("n", _walk(kernel, "j"), kernel.extents),
+    body = [
         f"v = {_element(kernel, 'j')}",
         "rank = uint32(0)",
         *looped("step", kernel.extent, _counted(kernel)),
         f"out[{offset(_walk(kernel, 'rank'), kernel.store.strides)}] = {_result(kernel)}",
     ]
-    limit = max_rows((kernel.load, kernel.store), kernel.extents)
-    stage = Stage(kernel.name, threads, elements, threads)
-    return DeviceSource(
-        kernel.name, function(head(kernel.name, types), lines), types, (stage,), max_rows=limit
-    )
+    return source_of_places(kernel, threads, _walk(kernel, "j"), kernel.extents, body)
 
 
 def _counted(kernel: SortKernel) -> list[str]:

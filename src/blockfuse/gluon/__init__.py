@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from blockfuse.gluon import loss, nn, parameter
 from blockfuse.ir import hints
-from blockfuse.ir.hints import no_attribute
 from blockfuse.nn import Block, HybridBlock
 from blockfuse.nn.parameter import Constant, Parameter
 from blockfuse.nn.trainer import Trainer
@@ -36,4 +35,4 @@ _LOADED_LATER = ("data", "metric", "rnn", "utils")
 def __getattr__(name: str) -> Any:
     if name in _LOADED_LATER:
         return import_module(f"blockfuse.gluon.{name}")
-    raise no_attribute(f"module {__name__!r}", sys.modules[__name__], name, hints.LAYERS)
+    raise hints.no_attribute(sys.modules[__name__], name, hints.LAYERS)
