@@ -108,18 +108,32 @@ class Stream:
     def reserve(self, count: int, width: str) -> numpy.ndarray:
         """The piece with the next ``count`` numbers of the dtype ``width``, which the stream has then drawn."""
         bits = self.generator.bit_generator
+        with self._moving(bits):
+            before: Any = bits.state
+            assert before["bit_generator"] == "PCG64", "only ``seed`` makes generators"
+            bits.state = _after(before, count, width)
+        return _piece(before, count)
+
+    def take_back(self, bits: Any, before: Any, after: Any) -> None:
+        """Undo the draws that led a generator's ``bits`` from one state to another, unless somebody has drawn since: two
+        callers would get the same numbers.
+        """
+        with self._moving(bits):
+            if bits.state == after:
+                bits.state = before
+
+    @contextmanager
+    def _moving(self, bits: Any) -> Iterator[None]:
+        """Nobody else draws from ``bits``; see NOTE [draws that interrupt]."""
         here = get_ident()
         outermost = here not in self._reserving
         with bits.lock:
             try:
                 self._reserving.add(here)
-                before: Any = bits.state
-                assert before["bit_generator"] == "PCG64", "only ``seed`` makes generators"
-                bits.state = _after(before, count, width)
+                yield
             finally:
                 if outermost:
                     self._reserving.discard(here)
-        return _piece(before, count)
 
     # -- forks -----------------------------------------------------------------------------------------------
 

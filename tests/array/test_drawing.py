@@ -462,6 +462,19 @@ def test_a_call_that_meets_a_fault_has_drawn_what_python_draws(first: bool) -> N
     assert abs(sys.getrefcount(numpy.dtype("float32")) - references) < 50
 
 
+def test_draws_are_taken_back_only_while_nobody_else_has_drawn() -> None:
+    np.random.seed(3)
+    bits = STREAM.generator.bit_generator
+    before, first, after = bits.state, np.random.uniform().item(), bits.state
+    STREAM.take_back(bits, before, after)
+    assert np.random.uniform().item() == first
+    second = np.random.uniform().item()
+    STREAM.take_back(bits, before, after)
+    third = np.random.uniform().item()
+    np.random.seed(3)
+    assert [first, second, third] == [np.random.uniform().item() for _ in range(3)]
+
+
 def test_what_drawing_raises_is_raised_by_the_call_and_nothing_leaks(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled, x = blockfuse.hybridize(noisy), np.ones((4, 3))
     compiled(x)

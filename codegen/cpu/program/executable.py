@@ -211,16 +211,16 @@ def _drawn(draws: tuple[HostCall, ...]) -> tuple[Any, ...]:
 
 
 def _drawn_for_now(draws: tuple[HostCall, ...]) -> tuple[Any, ...]:
-    """What is drawn, and behind it the stream and where it was, for ``_undrawn``."""
+    """What is drawn, and behind it the stream, where it was and where it is, for ``_undrawn``."""
     stream = STREAM.generator.bit_generator
     before = stream.state
-    return (*_drawn(draws), stream, before)
+    return (*_drawn(draws), stream, before, stream.state)
 
 
 def _undrawn(drawn: tuple[Any, ...]) -> None:
     """Set the stream back to where it was before ``_drawn_for_now`` gave these."""
-    *_, stream, before = drawn
-    stream.state = before
+    *_, stream, before, after = drawn
+    STREAM.take_back(stream, before, after)
 
 
 class _Owner:

@@ -5,7 +5,7 @@ What a program draws through Python stands at its start and reads nothing. When 
 the entry calls one Python function for all of it (``draw`` of the frame), puts the arrays that it gives into the table, and
 runs the blocks. So a call that Python takes over has drawn nothing, and what drawing raises is raised by the call. A fault
 (NOTE [faults]) is known only afterwards: then another function (``undraw``), given all that the first one gave, sets the
-stream back to where it was.
+stream back to where it was, unless another thread has drawn meanwhile.
 """
 
 from __future__ import annotations
