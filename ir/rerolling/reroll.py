@@ -29,6 +29,7 @@ from blockfuse.ir.rerolling.repeats import MIN_ROUNDS, Repeat, repeats_of
 
 _MIN_OPERATORS = 200  # of all rounds: fewer compile quickly as they are, and run as one kernel
 _SHORT = 64  # operators of single numbers or short rows
+_MAX_LOOPS = 100  # of a block: each may be planned inside of the plan for the one before
 _ATTEMPTS = 8  # repeats that are tried where others do not fit
 _STACK_BYTES = 1 << 30  # of all values that rounds leave behind them
 
@@ -94,7 +95,7 @@ class _Plan:
 
     def _planned(self, nodes: Sequence[Node]) -> list[Draft]:
         """Drafts for nodes in their order; what the last one ends with is left open."""
-        found = repeats_of(nodes) if len(nodes) >= _MIN_OPERATORS else ()
+        found = repeats_of(nodes) if len(nodes) >= _MIN_OPERATORS and len(self.loops) < _MAX_LOOPS else ()
         for repeat in islice(found, _ATTEMPTS):
             if repeat.period * repeat.rounds < _MIN_OPERATORS:
                 continue
@@ -103,6 +104,8 @@ class _Plan:
                 loop = loop_of(nodes, repeat, f"loop{next(self._numbers)}")
             except TraceError:
                 continue
+            if len(loop.before) + len(loop.nodes) >= repeat.period * repeat.rounds:
+                continue  # it would be longer; and tables of tables of tables would never end
             self.loops.append(loop)
             return self._around(nodes, repeat, loop)
         draft = Draft()
