@@ -159,6 +159,7 @@ def _counts(entry: Any) -> Iterator[int]:
         yield sys.getrefcount(value)
 
 
+@pytest.mark.long
 def test_references_stay_as_many(kind: type) -> None:
     """A call that kept one would keep it in every round; those that others come to hold meanwhile are in one of them."""
     net = compiled(kind())

@@ -385,6 +385,7 @@ def test_two_threads_train_nets_of_their_own() -> None:
         assert_same(net, nets[2])
 
 
+@pytest.mark.long
 def test_steps_of_training_in_turn_draw_and_learn_as_the_eager_ones_do() -> None:
     def dropping() -> nn.Sequential:
         return of_batches(nn.Dropout(0.2), nn.BatchNorm(), nn.Dropout(0.5))

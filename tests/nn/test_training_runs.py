@@ -91,6 +91,7 @@ def assert_as_near_as_torch(units: tuple[int, ...], steps: int, optimizer: str) 
     assert ours < 1e-5 * wanted.max(), ours
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_short_training_is_as_near_to_float64_as_torchs(optimizer: str) -> None:
     assert_as_near_as_torch((24, 16, 5), 60, optimizer)

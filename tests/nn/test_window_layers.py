@@ -254,6 +254,7 @@ def trained(net: nn.Block, compile_it: bool) -> Callable[[ndarray, ndarray], nda
     return blockfuse.hybridize(step) if compile_it else step
 
 
+@pytest.mark.long
 @pytest.mark.spread(5)
 @pytest.mark.parametrize("name", NETS)
 def test_compiled_training_steps_go_where_eager_ones_go(name: str) -> None:

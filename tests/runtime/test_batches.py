@@ -155,7 +155,7 @@ NETS: dict[str, tuple[Callable[[], Any], Callable[[int], tuple[Any, ...]]]] = {
 }
 
 
-@pytest.mark.spread(8)
+@pytest.mark.spread(16)
 @pytest.mark.parametrize("name", NETS)
 def test_one_program_runs_every_size(name: str, recorded: list[int]) -> None:
     kind, make = NETS[name]
@@ -284,7 +284,7 @@ INELIGIBLE: dict[str, Callable[..., Any]] = {
 }
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(12)
 @pytest.mark.parametrize("name", INELIGIBLE)
 def test_what_depends_on_the_size_is_compiled_for_each_size(name: str) -> None:
     function = blockfuse.hybridize(INELIGIBLE[name])
@@ -308,7 +308,7 @@ def test_slices_that_are_whole_by_chance_are_not_taken_for_whole(pair: tuple[int
 # -- coincidences ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(8)
 @pytest.mark.parametrize("pair", [(6, 9), (9, 6), (6, 36), (3, 6), (12, 6), (61, 67), (122, 61)])
 @pytest.mark.parametrize("features", [6, 61])
 def test_a_size_that_equals_another_axis_is_no_trap(pair: tuple[int, int], features: int) -> None:
@@ -513,6 +513,7 @@ def test_results_stay_when_other_sizes_are_called() -> None:
 # -- threads ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("threads", [1, 3])
 def test_sizes_around_those_that_fork(threads: int) -> None:
     net = initialized(
@@ -523,6 +524,7 @@ def test_sizes_around_those_that_fork(threads: int) -> None:
     assert any_size(net)
 
 
+@pytest.mark.long
 def test_small_batches_of_large_layers_are_left_to_programs_of_their_own() -> None:
     net = initialized(layers(nn.Dense(700, in_units=700)), threads=4)
     sweep(net, lambda n: (numbers(n, 700),), sizes=(2, 5, 40, 3, 70), start=(50, 60))

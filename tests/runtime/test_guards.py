@@ -183,7 +183,7 @@ ATTRIBUTES: dict[str, Callable[[Any], Any]] = {
 }
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(8)
 @pytest.mark.parametrize("change", ATTRIBUTES.values(), ids=ATTRIBUTES)
 def test_a_changed_attribute_is_seen_by_the_next_call(change: Callable[[Any], Any]) -> None:
     broken(change)

@@ -194,7 +194,7 @@ def writing(x: Any) -> Any:
     return np.tanh(y) * 0.5
 
 
-@pytest.mark.spread(2)
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("kind", KINDS)
 def test_finalizers_and_callbacks_call_the_net_that_the_collector_interrupts(kind: Any) -> None:
     net = made(kind)

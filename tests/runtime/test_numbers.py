@@ -438,7 +438,7 @@ def halved(t: float) -> float:
     return t / 2
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(12)
 @pytest.mark.parametrize("name", LOOKED_AT)
 def test_a_number_that_python_looks_at_decides_at_every_call(name: str) -> None:
     function = LOOKED_AT[name]

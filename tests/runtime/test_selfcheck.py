@@ -199,6 +199,7 @@ def test_a_wrong_way_is_noticed_when_it_is_taken_first() -> None:
     assert re.search(r"compiled(.|\n)*some calls run eagerly because(.|\n)*sinh", call.explain())
 
 
+@pytest.mark.long
 def test_a_size_of_the_batch_is_proven_where_its_tiles_are_new(runs: Any) -> None:
     layers = net(40, 24)
     for size in (2, 3):

@@ -453,6 +453,7 @@ def test_memory_stays_flat_over_compile_and_drop_rounds() -> None:
     assert resident() - before < 3 << 19  # code and weights that are kept would be 4 MB
 
 
+@pytest.mark.long
 def test_calls_leave_nothing_behind() -> None:
     x = inputs(1, 64, 300)[0]
     net = compiled(layers(300, 300, 40), x)
@@ -465,6 +466,7 @@ def test_calls_leave_nothing_behind() -> None:
     assert resident() - before < 12 << 20
 
 
+@pytest.mark.long
 def test_edits_leave_nothing_behind() -> None:
     x = inputs(1, 2, 300)[0]
     net = compiled(layers(300, 300), x)

@@ -404,6 +404,7 @@ def wrong(name: str) -> Iterator[None]:
         object.__setattr__(row, "lowering", right)
 
 
+@pytest.mark.long
 # "tanh" is in the forward, "sign" in the optimizer alone
 @pytest.mark.spread(2)
 @pytest.mark.parametrize("name", ["tanh", "sign"])
@@ -445,6 +446,7 @@ def signum_step() -> tuple[nn.Block, Step]:
     return net, blockfuse.train_step(net, blockfuse.loss.SoftmaxCrossEntropyLoss(), trainer).__wrapped__
 
 
+@pytest.mark.long
 def test_a_step_with_a_number_that_changes_writes_once_a_call() -> None:
     plain, other = classifier(), classifier()
 
@@ -565,6 +567,7 @@ def test_small_batches(items: int) -> None:
         numpy.testing.assert_allclose(a.data().asnumpy(), b.data().asnumpy(), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     ("optimizer", "options"),
     [

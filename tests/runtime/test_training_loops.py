@@ -180,6 +180,7 @@ BODIES = (
 LIMITS = [0.3, 2.0, 0.1, 50.0, 0.5, 0.05, 4.0, 0.3, 1.0, 0.2, 0.03]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("body", BODIES, ids=lambda body: body.__name__)
 @pytest.mark.spread(10)
 def test_any_number_of_rounds_trains_as_eager_does(body: Forward) -> None:

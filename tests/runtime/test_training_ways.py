@@ -20,6 +20,7 @@ from blockfuse.ir.errors import StaleGradientError
 Step = Callable[[ndarray, ndarray], Any]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("body", [equilibrium, counting, accumulating], ids=lambda body: body.__name__)
 @pytest.mark.spread(3)
 def test_a_loop_that_may_go_no_round_is_one_loop_back(body: Any) -> None:
@@ -129,7 +130,7 @@ def batches(count: int) -> list[tuple[ndarray, ndarray]]:
 @pytest.mark.parametrize(
     "make", [whole_step, gradients_alone, first_half, patient, adding], ids=lambda make: make.__name__
 )
-@pytest.mark.spread(3)
+@pytest.mark.spread(6)
 def test_each_way_writes_what_eager_writes_there(make: Callable[[nn.Block], Step]) -> None:
     plain, other = choosing(), choosing()
     eager, compiled = make(plain), blockfuse.hybridize(make(other))

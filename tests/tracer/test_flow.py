@@ -184,6 +184,7 @@ def test_a_counter_keeps_a_loop_unrolled_and_right() -> None:
         same(hybrid(x), counted(x))
 
 
+@pytest.mark.long
 def test_a_list_that_grows_keeps_a_loop_unrolled_and_right() -> None:
     def listed(x: Any) -> Any:
         steps = []
@@ -296,6 +297,7 @@ def test_a_loop_that_python_counts_in_a_global_runs_eagerly() -> None:
         assert len(seen) == 5
 
 
+@pytest.mark.long
 def test_many_decisions_in_random_nets_agree_with_eager() -> None:
     chooser = random.Random(5)
     np.random.seed(5)

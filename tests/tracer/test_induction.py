@@ -216,7 +216,7 @@ def test_a_loop_over_a_range_without_a_decision_stays_a_straight_line() -> None:
     assert len(program_of(agrees(straight, scaled())).flow.blocks) == 1
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("use", ["x + i", "x[i]", "(i, x)[1] * W[i]", "x * float(i)", "x * len([i] * i)"])
 def test_a_counter_that_is_used_as_a_value_keeps_its_loop_unrolled(use: str) -> None:
     lines = [
@@ -233,6 +233,7 @@ def test_a_counter_that_is_used_as_a_value_keeps_its_loop_unrolled(use: str) -> 
     assert "unrolled because i is used as a value" in hybrid.explain()
 
 
+@pytest.mark.long
 def test_a_counter_used_on_one_way_only_is_right_on_all() -> None:
     def sometimes(x: Any, g: Any) -> Any:
         i = 0
@@ -353,6 +354,7 @@ def test_a_counter_that_some_rounds_change_otherwise_is_right() -> None:
     agrees(jumping, scaled(scales=MANY))
 
 
+@pytest.mark.long
 def test_recursion_with_counters_is_right() -> None:
     def deeper(x: Any, depth: int) -> Any:
         i = 0

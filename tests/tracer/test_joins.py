@@ -96,6 +96,7 @@ def test_branches_in_helpers_join() -> None:
     assert case_of(hybrid).attempts <= 4
 
 
+@pytest.mark.long
 def test_branches_in_a_loop_over_layers_join() -> None:
     class Skipping(nn.Block):
         def __init__(self) -> None:

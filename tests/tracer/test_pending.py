@@ -354,6 +354,7 @@ def test_a_value_that_is_dropped_is_gone_at_once() -> None:
     assert gone == [True] * 5
 
 
+@pytest.mark.long
 def test_calls_leave_no_cycles() -> None:
     def function(x: Any) -> Any:
         unused = (x * 100)[1:]
@@ -385,6 +386,7 @@ def test_the_tree_stops_growing() -> None:
     same(twin.segmented(x, -1.0), np.zeros(3))
 
 
+@pytest.mark.long
 def test_sets_of_wanted_values_stop_growing() -> None:
     def function(x: Any, chosen: int) -> Any:
         values = [x * n for n in range(8)]
