@@ -14,7 +14,7 @@ import numpy
 
 from blockfuse.array import stamps
 from blockfuse.array.ndarray import ndarray
-from blockfuse.ir.written import Written
+from blockfuse.ir.written import Registries, Written
 
 
 class Node(Protocol):
@@ -222,3 +222,8 @@ def what_is_written(owners: Sequence[numpy.ndarray], node: type) -> Written:
         keys=tuple(map(id, owners)),
         watchers=tuple(stamps.watchers_of(owner).members for owner in owners),
     )
+
+
+def registries() -> Registries:
+    """What native code looks at that writes memory of anybody."""
+    return Registries(stamps.readers, _writes, _memories, stamps.watched())

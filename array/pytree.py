@@ -95,6 +95,14 @@ def _flat(
     raise Unstructured(kind.__name__)
 
 
+def leaves(structure: Structure) -> Iterator[int]:
+    """The numbers of the arrays in it, from the left."""
+    if isinstance(structure, Leaf):
+        yield structure.number
+    for part in structure.parts if isinstance(structure, Branch) else ():
+        yield from leaves(part)
+
+
 def _is_value(value: Any) -> bool:
     return all(map(_is_value, value)) if type(value) is tuple else type(value) in _VALUES
 

@@ -11,8 +11,10 @@ misses nothing.
 from __future__ import annotations
 
 import weakref
+from collections import deque
 from collections.abc import Sequence
 from functools import partial
+from itertools import repeat
 from typing import Any, Protocol
 
 import numpy
@@ -100,6 +102,11 @@ class BufferWatchers:
         """Whether there may be some."""
         return bool(self._entries)
 
+    @property
+    def entries(self) -> dict[int, Any]:
+        """Ids of the owners of memory that somebody watches or watched."""
+        return self._entries
+
 
 _of_writes = BufferWatchers()
 _of_histories = BufferWatchers()
@@ -108,6 +115,11 @@ _of_histories = BufferWatchers()
 def watchers_of(data: numpy.ndarray) -> Watchers:
     """Those who are told of every write into the memory of ``data``, now and later."""
     return _of_writes.of(data)
+
+
+def watched() -> dict[int, Any]:
+    """Ids of the owners of memory for which writes somebody watches or watched."""
+    return _of_writes.entries
 
 
 def watch_buffer(data: numpy.ndarray, watcher: Watcher) -> None:
@@ -162,6 +174,18 @@ def written_to(owners: Sequence[numpy.ndarray]) -> None:
     """Memory of all these owners was written."""
     for owner in owners:
         _of_writes.notify(owner)
+
+
+def write(arrays: Sequence[numpy.ndarray], values: Sequence[numpy.ndarray]) -> None:
+    """Write each value into its array, with everyone told. One call of functions in C, between which no handler of a signal
+    runs.
+    """
+    owners = [*map(owner_of, arrays)]
+    writing_to(owners)
+    try:
+        deque(map(numpy.ndarray.__setitem__, arrays, repeat(Ellipsis), values), 0)
+    finally:
+        written_to(owners)
 
 
 # Id of a buffer's owner -> the owner: memory that NumPy's own arrays write too, which nobody sees. (No

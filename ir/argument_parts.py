@@ -11,6 +11,7 @@ class PartKind(Enum):
     """How a part is told."""
 
     ARRAY = auto()  # an array, at which the entry looks itself
+    OUT = auto()  # an array that takes a result: nobody must be told of a write to it
     NUMBER = auto()  # any of its type
     SAME = auto()  # this very object, such as None
     FLOAT = auto()  # the same bits

@@ -1,4 +1,4 @@
-"""What native code looks at before and after it writes to memory that others know: whether somebody must be told."""
+"""What native code looks at before and after it writes to memory: whether somebody must be told."""
 
 from __future__ import annotations
 
@@ -23,3 +23,17 @@ class Written:
     nothing: Any  # ``whole`` of a memory that has none
     keys: tuple[int, ...]  # ids of the owners
     watchers: tuple[set[Any], ...]  # of each
+
+
+@dataclass(frozen=True)
+class Registries:
+    """Where those are registered who must know of writes, whatever the memory.
+
+    Nobody need be told of a write where ``readers`` are at most ``reader``, and neither ``memories`` nor ``watched`` knows
+    the owner of the memory.
+    """
+
+    readers: set[Any]
+    reader: Any
+    memories: dict[int, Any]  # id of an owner -> what is known of its memory
+    watched: dict[int, Any]  # id of an owner -> who watches its memory

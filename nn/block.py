@@ -26,6 +26,7 @@ from blockfuse.nn.parameter_dict import ParameterDict
 from blockfuse.nn.sharing import share
 from blockfuse.nn.structure import Held, Registry, joined
 from blockfuse.runtime.arrays.conversion import run_converted
+from blockfuse.runtime.arrays.out import asks_for_out, called_with_out
 from blockfuse.runtime.calls.dispatch import Hybrid
 from blockfuse.runtime.calls.options import OPTIONS, Options
 from blockfuse.runtime.calls.owner import asks_entry
@@ -135,7 +136,22 @@ class Block(Held):
             if result is not NotImplemented:
                 return result
         hybrid = self._hybrid
-        return run_converted(self._run, args, kwargs) if hybrid is None else hybrid.call(args, kwargs)
+        if hybrid is not None:
+            return hybrid.call(args, kwargs)
+        if asks_for_out(self._defined_by, kwargs):
+            return called_with_out(self._run_converted, args, kwargs)
+        return self._run_converted(args, kwargs)
+
+    def _run_converted(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return run_converted(self._run, args, kwargs)
+
+    @property
+    def _defined_by(self) -> Callable[..., Any]:
+        """What the user wrote of the block's calls."""
+        forward = self.forward
+        if getattr(forward, "__func__", None) is Block.forward:
+            return getattr(self, "hybrid_forward", forward)
+        return forward
 
     def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What a call means: hooks, values that waited for it, ``forward``."""

@@ -29,6 +29,10 @@ class BlockOwner:
         return self._block._run(args, kwargs)
 
     @property
+    def definition(self) -> Callable[..., Any]:
+        return self._block._defined_by
+
+    @property
     def entry(self) -> Entry | None:
         entry: Entry | None = vars(self._block)["_entry"]
         return entry

@@ -21,6 +21,7 @@ from blockfuse.ir.errors import AuditError, CudaError
 from blockfuse.ir.interpreter import Interpreter
 from blockfuse.ir.locks import BUSY
 from blockfuse.runtime.arrays.conversion import ArrayConversion
+from blockfuse.runtime.arrays.out import asks_for_out, called_with_out
 from blockfuse.runtime.audit.audit import Audit
 from blockfuse.runtime.audit.selfcheck import Changed, SelfCheck
 from blockfuse.runtime.calls.call import Call
@@ -66,6 +67,8 @@ class Hybrid:
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A call that the entry did not take."""
+        if asks_for_out(self.owner.definition, kwargs):
+            return self._with_out(args, kwargs)
         current = interpreter.current()
         if current.recording:
             return self._while_recording(current, args, kwargs)
@@ -79,6 +82,23 @@ class Hybrid:
             return result
         conversion = ArrayConversion(args, kwargs, self._find_device)
         return self._restoring(conversion, self._routed)
+
+    def _with_out(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """See NOTE [results of a caller]."""
+        if not interpreter.current().recording:
+            result = self._entry.ask_fast_call(args, kwargs)
+            if result is not NotImplemented:
+                return result
+        result = called_with_out(self._without_out, args, kwargs)
+        try:
+            self._entry.prefer_out(args, kwargs)
+        except Exception as error:  # of the compiler: the next call comes here again
+            self._failures.tell(error)
+        return result
+
+    def _without_out(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        result = NotImplemented if kwargs else self._entry.ask(args)
+        return self.call(args, kwargs) if result is NotImplemented else result
 
     def _while_recording(self, current: Interpreter, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A call that is part of a graph, or on the tape."""

@@ -4,9 +4,12 @@ and one for the last form of call that was another one.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from itertools import zip_longest
 from typing import Any
+
+import numpy
 
 from blockfuse.array import modes
 from blockfuse.array.ndarray import ndarray
@@ -17,6 +20,7 @@ from blockfuse.runtime.calls.case import Case
 from blockfuse.runtime.calls.owner import Owner, is_asking_entry
 from blockfuse.runtime.programs.arguments import Types
 from blockfuse.runtime.programs.backend import Backend
+from blockfuse.runtime.programs.fast_calls import OUT
 from blockfuse.runtime.programs.program import Program
 
 RunInPython = Callable[[Case, tuple[Any, ...], dict[str, Any]], Any]
@@ -31,6 +35,9 @@ class EntrySlot:
     def __init__(self, owner: Owner, backend: Callable[[], Backend], audit: Audit | None) -> None:
         self._owner, self._backend, self._audit = owner, backend, audit
         self._quickened = False
+        # of the entry for arrays by position, and of the one for another form: weak, as they leave with their cases
+        self._program_of_arrays: Callable[[], Program | None] = _no_program
+        self._program_of_other_form: Callable[[], Program | None] = _no_program
 
     def ask(self, args: tuple[Any, ...]) -> Any:
         entry = self._owner.entry
@@ -41,6 +48,7 @@ class EntrySlot:
         return NotImplemented if fast_call is None else fast_call(args, kwargs)
 
     def forget(self) -> None:
+        self._program_of_arrays = self._program_of_other_form = _no_program
         self._owner.ask_first(None)
         self._owner.ask_in_other_forms(None)
 
@@ -50,10 +58,22 @@ class EntrySlot:
             return
         if program.fast_call is not None and self._audit is None:
             self._owner.ask_in_other_forms(program.fast_call)
+            self._program_of_other_form = weakref.ref(program)
         if program.call is not None:
+            self._program_of_arrays = weakref.ref(program)
             entry = program.call if self._audit is None else self._audit.entry(case, program)
             self._owner.ask_first(entry)
         self._quicken(program)
+
+    def prefer_out(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Let the next call that brings memory for its results reach the entry that gave those of this call, if one did."""
+        others = len(kwargs) > 1 or any(type(a) is not ndarray and type(a) is not numpy.ndarray for a in args)
+        program = self._program_of_other_form() if others else self._program_of_arrays()
+        if program is None or self._audit is not None:
+            return
+        call = program.call_with_out(tuple(kwargs).index(OUT))
+        if call is not None:
+            self._owner.ask_in_other_forms(call)
 
     def _quicken(self, program: Program) -> None:
         """See NOTE [calls of instances]."""
@@ -65,6 +85,10 @@ class EntrySlot:
         """Let the next call with arrays of these types run in Python without a search for its case."""
         if not call.training and call.arguments.are_positional_arrays:
             self._owner.ask_first(_python_entry(case, call.arguments.types, run))
+
+
+def _no_program() -> None:
+    """There is none."""
 
 
 def _python_entry(case: Case, types: Types, run: RunInPython) -> Callable[..., Any]:

@@ -55,7 +55,7 @@ class FunctionOwner:
     """A function as dispatch sees it (``runtime.calls.owner``): it holds no blocks and no parameters, as far as is known."""
 
     def __init__(self, function: Callable[..., Any], hybrid: HybridFunction) -> None:
-        self.subject = function
+        self.subject = self.definition = function
         self.name = name_of(function)
         self.run = functools.partial(_run, function)
         self.called = type(hybrid)

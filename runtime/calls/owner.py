@@ -24,6 +24,10 @@ class Owner(Protocol):
         """The block or function itself, from where the state of a call is reached."""
 
     @property
+    def definition(self) -> Callable[..., Any]:
+        """What the user wrote of it, whose arguments are those of a call."""
+
+    @property
     def name(self) -> str:
         """What messages call it."""
 

@@ -20,7 +20,7 @@ from blockfuse.codegen.variants import ExecutionPolicy, Variant
 from blockfuse.ir.argument_parts import Part
 from blockfuse.ir.comparisons import Comparison
 from blockfuse.ir.errors import CudaError, UsageError
-from blockfuse.ir.written import Written
+from blockfuse.ir.written import Registries, Written
 from blockfuse.runtime import config
 from blockfuse.runtime.programs.disk_cache import DiskCache
 from blockfuse.runtime.programs.estimates import Estimate, estimate
@@ -118,9 +118,19 @@ class Backend(Protocol):
         """The entry of an executable that writes, where native code can tell who must know; see NOTE [telling of writes]."""
 
     def fast_call(
-        self, parts: Sequence[Part], named: bool, entry: Entry, convert: Convert | None, made: int, /
+        self,
+        parts: Sequence[Part],
+        named: bool,
+        entry: Entry,
+        convert: Convert | None,
+        made: int,
+        registries: Registries | None = None,
+        /,
     ) -> FastCall | None:
-        """A function of ``(args, kwargs)`` for calls of one form; see NOTE [forms of calls]."""
+        """A function of ``(args, kwargs)`` for calls of one form; see NOTE [forms of calls].
+
+        registries: where some parts take results.
+        """
 
     def quicken(self, cls: type, /) -> None:
         """Let calls of instances of ``cls``, whose ``__call__`` asks ``_entry`` first, do that without a Python frame."""
@@ -155,11 +165,18 @@ class CpuBackend:
         return Executable(schedule, self.machine, self.store, ndarray, UNUSUAL, keep)
 
     def fast_call(
-        self, parts: Sequence[Part], named: bool, entry: Entry, convert: Convert | None, made: int
+        self,
+        parts: Sequence[Part],
+        named: bool,
+        entry: Entry,
+        convert: Convert | None,
+        made: int,
+        registries: Registries | None = None,
     ) -> FastCall | None:
         from blockfuse.codegen.cpu.program.executable import fast_call
 
-        return fast_call(parts, named, entry, convert, made, self.machine, self.store, ndarray)
+        around = self.machine, self.store, ndarray, UNUSUAL, registries
+        return fast_call(parts, named, entry, convert, made, *around)
 
     def quicken(self, cls: type) -> None:
         from blockfuse.codegen.cpu.program.executable import quicken
@@ -226,9 +243,15 @@ class CudaBackend:
         """The same."""
 
     def fast_call(
-        self, parts: Sequence[Part], named: bool, entry: Entry, convert: Convert | None, made: int
+        self,
+        parts: Sequence[Part],
+        named: bool,
+        entry: Entry,
+        convert: Convert | None,
+        made: int,
+        registries: Registries | None = None,
     ) -> FastCall | None:
-        return _host(self.store).fast_call(parts, named, entry, convert, made)
+        return _host(self.store).fast_call(parts, named, entry, convert, made, registries)
 
     def quicken(self, cls: type) -> None:
         """Calls reach a device through Python."""
@@ -265,7 +288,13 @@ class ShownBackend:
         """Nothing runs."""
 
     def fast_call(
-        self, parts: Sequence[Part], named: bool, entry: Entry, convert: Convert | None, made: int
+        self,
+        parts: Sequence[Part],
+        named: bool,
+        entry: Entry,
+        convert: Convert | None,
+        made: int,
+        registries: Registries | None = None,
     ) -> None:
         """Nothing runs."""
 

@@ -11,8 +11,9 @@ import numpy
 
 from blockfuse.array import modes, stamps
 from blockfuse.array.history import ASKED
+from blockfuse.array.memory import registries
 from blockfuse.array.ndarray import ndarray
-from blockfuse.array.pytree import Branch, Leaf, Structure, rebuild
+from blockfuse.array.pytree import Branch, Leaf, Structure, leaves, rebuild
 from blockfuse.codegen.scheduling.buffers import BufferKind
 from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.codegen.variants import ExecutionPolicy, Variant
@@ -25,7 +26,7 @@ from blockfuse.ir.types import type_of
 from blockfuse.runtime.arrays.foreign import pending_array, resident_of
 from blockfuse.runtime.programs.backend import Backend, FastCall
 from blockfuse.runtime.programs.compiling import compile_recordings
-from blockfuse.runtime.programs.fast_calls import has_only_positional_arrays, parts_of
+from blockfuse.runtime.programs.fast_calls import has_only_positional_arrays, parts_of, parts_with_out
 from blockfuse.runtime.programs.guards import guarded, quick_check
 from blockfuse.runtime.programs.no_result import NoResult
 from blockfuse.runtime.programs.number_arguments import conversion
@@ -85,6 +86,10 @@ class Program:
         # What runs it: of arrays by position, or of args and kwargs in another form; None where calls go through Python.
         self.call: Callable[..., Any] | None = None
         self.fast_call: FastCall | None = None
+        self._form = form
+        self._calls_with_out: dict[
+            int, FastCall | None
+        ] = {}  # place of ``out`` among the keywords -> what runs them
         entry = self._checked_entry() if form is not None else None
         if form is not None and entry is not None:
             if has_only_positional_arrays(form):
@@ -306,6 +311,28 @@ class Program:
             return result if result is NotImplemented else self._structured(_as_list(result, self._results))
 
         return call
+
+    def call_with_out(self, place: int) -> FastCall | None:
+        """What runs calls of args and kwargs, where ``out`` at this place among the keywords brings memory for each result.
+
+        None where the entry does not write there, or where results are not arrays alone.
+        """
+        if place not in self._calls_with_out:
+            self._calls_with_out[place] = self._new_call_with_out(place)
+        return self._calls_with_out[place]
+
+    def _new_call_with_out(self, place: int) -> FastCall | None:
+        form, structure = self._form, self.recording.structure
+        if form is None or self.entry is None or structure is None or self.backend.device is not None:
+            return None
+        if [*leaves(structure)] != [*range(len(self.schedule_results()))]:
+            return None
+        parts = parts_with_out(form, structure, place)
+        if parts is None:
+            return None
+        entry = guarded(self.state, self.entry, self._guard)
+        convert = conversion(self.operands, ndarray) if self.operands else None
+        return self.backend.fast_call(parts, True, entry, convert, len(self.operands), registries())
 
     def _fast_call(self, form: Structure, entry: Callable[..., Any]) -> FastCall | None:
         """``entry`` for calls of another form than arrays by position."""

@@ -6,12 +6,11 @@ gives values that are not written yet, for whoever checks them first.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from itertools import product, repeat
+from itertools import product
 from typing import Any
 
 import numpy
@@ -70,7 +69,7 @@ class Updates:
 
     def write(self, values: Sequence[ndarray]) -> None:
         """All values, or none where Ctrl-C comes before."""
-        write(self._bound, [data_of(value) for value in values])
+        stamps.write(self._bound, [data_of(value) for value in values])
 
     def writing_by(
         self, entry: Callable[..., Any], validity: Validity, count: Callable[[], int], make: Make
@@ -117,17 +116,6 @@ def _tell(watched: Sequence[stamps.Watchers]) -> None:
             watchers.notify()
 
 
-def write(arrays: Sequence[numpy.ndarray], values: Sequence[numpy.ndarray]) -> None:
-    """Write each value into its array, which owns its memory. One call of functions in C, between which no handler of a
-    signal runs.
-    """
-    stamps.writing_to(arrays)
-    try:
-        deque(map(numpy.ndarray.__setitem__, arrays, repeat(Ellipsis), values), 0)
-    finally:
-        stamps.written_to(arrays)
-
-
 class States:
     """Memory that calls write to, for calls that are made again: each begins with what the memory held ``before``."""
 
@@ -163,7 +151,7 @@ class States:
     def take_back(self) -> None:
         """The memory holds what it held before."""
         if self._arrays:
-            write(self._arrays, self._before)
+            stamps.write(self._arrays, self._before)
 
     def held(self) -> list[numpy.ndarray]:
         """Copies of what the memory holds now."""
@@ -177,11 +165,11 @@ class States:
             return
         now = self.held()
         with self._changes.overlooked() if self._changes is not None else nullcontext():
-            write(self._arrays, self._before)
+            stamps.write(self._arrays, self._before)
             try:
                 yield
             finally:
-                write(self._arrays, now)
+                stamps.write(self._arrays, now)
 
 
 @contextmanager
@@ -200,7 +188,7 @@ def taken_back(recorder: Recorder) -> Iterator[None]:
             memory = recorder.memory
             arrays = [(array._data, before) for array, before in memory.updated.values()]
             pairs = [*arrays, *((variable.flag, before) for variable, before in memory.flags.values())]
-            write([array for array, _ in pairs], [before for _, before in pairs])
+            stamps.write([array for array, _ in pairs], [before for _, before in pairs])
         raise
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import numpy
 
 OB_TYPE = 8
-ARRAY_DATA, ARRAY_NDIM, ARRAY_DIMS, ARRAY_DESCR, ARRAY_FLAGS, ARRAY_HANDLER = 16, 24, 32, 56, 64, 88
+ARRAY_DATA, ARRAY_NDIM, ARRAY_DIMS, ARRAY_STRIDES, ARRAY_BASE = 16, 24, 32, 40, 48
+ARRAY_DESCR, ARRAY_FLAGS, ARRAY_HANDLER = 56, 64, 88
 TUPLE_ITEMS = 3  # words before the first item of a tuple: reference count, type, size
 LIST_ITEMS = 24  # where a list says where its items lie
 C_CONTIGUOUS_AND_ALIGNED = 0x0001 | 0x0100
@@ -22,7 +23,7 @@ OWNS_DATA, WRITEABLE = 0x0004, 0x0400
 NUMPY_DOMAIN = 389047  # of memory that ``tracemalloc`` is told of
 DESCR_KIND = 24  # the word of a dtype that says which one it is: kind, character, byte order, flags, number
 
-_NEW_COPY, _NEW_FROM_DESCR, _SET_HANDLER = 85, 94, 304  # indices in NumPy's _ARRAY_API table
+_COPY_INTO, _NEW_COPY, _NEW_FROM_DESCR, _SET_HANDLER = 50, 85, 94, 304  # indices in NumPy's _ARRAY_API table
 _MEMBER_OFFSET = 16  # PyMemberDef.offset; a member descriptor points to its PyMemberDef
 _DESCR_MEMBER = 40  # PyMemberDescrObject.d_member: object head, d_type, d_name, d_qualname
 
@@ -45,6 +46,11 @@ def new_from_descr() -> int:
 def new_copy() -> int:
     """The address of ``PyArray_NewCopy``."""
     return _numpy_function(_NEW_COPY)
+
+
+def copy_into() -> int:
+    """The address of ``PyArray_CopyInto``."""
+    return _numpy_function(_COPY_INTO)
 
 
 def dtype_word(dtype: numpy.dtype) -> int:
@@ -98,6 +104,8 @@ def layout_is_known(wrapper: type) -> bool:
         and _word(id(probe) + ARRAY_DATA) == probe.ctypes.data
         and ctypes.c_int.from_address(id(probe) + ARRAY_NDIM).value == 2
         and [_word(_word(id(probe) + ARRAY_DIMS) + 8 * n) for n in range(2)] == [3, 5]
+        and [_word(_word(id(probe) + ARRAY_STRIDES) + 8 * n) for n in range(2)] == [20, 4]
+        and _word(id(view := probe[1:]) + ARRAY_BASE) == id(view.base)
         and _word(id(probe) + ARRAY_DESCR) == id(probe.dtype)
         and dtype_word(probe.dtype) == _word_of_kind(probe.dtype)
         and _word(_word(id(items := [probe]) + LIST_ITEMS)) == id(items[0])

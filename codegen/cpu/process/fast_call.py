@@ -8,6 +8,9 @@ stack. Arrays go to the entry as they come; numbers among them become arrays of 
 (``convert``, of all values that are no arrays). As the entry it answers NotImplemented where it cannot tell; dispatch then
 looks closer.
 
+Arrays that a caller brings for results (``out=``) go to the entry behind all others, and behind them a mark, where nobody
+must be told of a write to them (``outs_ir.py``). The answer is then what the caller gave as ``out``.
+
 Nothing here runs the user's code before all is looked at, so what containers hold stays what it was. The arrays are held
 until the entry has given its answer: another thread may empty a list meanwhile.
 """
@@ -15,6 +18,7 @@ until the entry has given its answer: another thread may empty a list meanwhile.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy
@@ -22,8 +26,25 @@ import numpy
 from blockfuse.codegen.cpu.native import engine
 from blockfuse.codegen.cpu.process import cpython
 from blockfuse.codegen.cpu.process.fast_call_ir import END, NUMBERS, WORDS
+from blockfuse.codegen.cpu.process.outs_ir import OUT_HEADER
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.ir.argument_parts import Part
+from blockfuse.ir.written import Registries
+
+
+@dataclass(frozen=True)
+class OutsTold:
+    """What native code knows of arrays that a caller brings for results."""
+
+    mark: Any  # the last argument of an entry that is given some; no user has it
+    registries: Registries
+    wrapper: type  # of our arrays
+
+    def words(self) -> list[int]:
+        """Those of ``OUT_HEADER``."""
+        known = self.registries
+        objects = (self.mark, known.readers, known.reader, known.memories, known.watched, self.wrapper)
+        return [*map(id, objects), *(cpython.slot_offset(self.wrapper, s) for s in ("_data", "_history"))]
 
 
 class FastCalls:
@@ -38,17 +59,25 @@ class FastCalls:
         )
 
     def fast_call(
-        self, parts: Sequence[Part], named: bool, entry: Any, convert: Any | None, made: int
+        self,
+        parts: Sequence[Part],
+        named: bool,
+        entry: Any,
+        convert: Any | None,
+        made: int,
+        outs: OutsTold | None,
     ) -> Callable[[Any, Any], Any]:
         """A function of ``(args, kwargs)`` that asks ``entry`` with the arrays in them, and behind these with what
         ``convert`` makes of the values: ``made`` arrays, or None where it cannot.
 
-        parts: those of the tuple of positional arguments; named: behind them those of the keywords.
+        parts: those of the tuple of positional arguments; named: behind them those of the keywords. outs: where some parts
+        take results, which the entry is given behind everything else.
         """
-        header = id(entry), 0 if convert is None else id(convert), made, len(parts) + 1, int(named)
+        told = [0] * len(OUT_HEADER) if outs is None else outs.words()
+        header = id(entry), 0 if convert is None else id(convert), made, len(parts) + 1, int(named), *told
         words = [*header, *(word for part in parts for word in _words_of(part)), END]
         objects = [known for part in parts for known in (part.type, *part.known)]
-        table = numpy.array(words, numpy.int64), entry, convert, *objects
+        table = numpy.array(words, numpy.int64), entry, convert, outs, *objects
         return cpython.builtin(self._definition, table)  # type: ignore[no-any-return]
 
 

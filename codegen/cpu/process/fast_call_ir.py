@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy
 from llvmlite import ir
 
 from blockfuse.codegen.cpu.process import cpython
 from blockfuse.codegen.cpu.process.api_words import ApiWords
+from blockfuse.codegen.cpu.process.outs_ir import OUT_HEADER, Outs, Stack
 from blockfuse.codegen.cpu.process.records import each_record
 from blockfuse.codegen.values.emitter import I32, I64, NULL, POINTER, VOID, Emitter, Words, constant
 from blockfuse.ir.argument_parts import PartKind
@@ -29,11 +31,25 @@ WORDS = ApiWords(
         "vectorcall": "PyObject_Vectorcall",
         "incref": "Py_IncRef",
         "decref": "Py_DecRef",
+        "get": "PyDict_GetItem",
+        "contains": "PyDict_Contains",
+        "set_size": "PySet_Size",
+        "set_contains": "PySet_Contains",
+        "new_int": "PyLong_FromVoidPtr",
+        "is_subtype": "PyType_IsSubtype",
     },
-    objects={"none": None, "not_implemented": NotImplemented, "text": str, "int": int, "slice": slice},
+    objects={
+        "none": None,
+        "not_implemented": NotImplemented,
+        "text": str,
+        "int": int,
+        "slice": slice,
+        "array": numpy.ndarray,
+        "out": "out",
+    },
 )
 # the header of a table; convert is 0 where there are no numbers, named 0 where there are no keywords
-HEADER = ("entry", "convert", "made", "parts", "named")
+HEADER = ("entry", "convert", "made", "parts", "named", *OUT_HEADER)
 # words of a part; the last ones are what is known of it
 KIND, TYPE, COUNT, LENGTH, KNOWN = range(5)
 _PY_EQ = 2
@@ -50,35 +66,6 @@ def fast_call_ir() -> str:
     return str(module)
 
 
-class _Stack:
-    """Words on the machine's stack, and how many there are."""
-
-    def __init__(self, emit: Emitter, capacity: ir.Value) -> None:
-        self.emit = emit
-        self.memory = emit.builder.alloca(I64, capacity)
-        self._count = emit.local(I64)
-        emit.put(self._count, 0, 0)
-
-    @property
-    def count(self) -> ir.Value:
-        return self.emit.word(self._count, 0)
-
-    def push(self, value: ir.Value) -> None:
-        self.emit.put(self.memory, self.count, value)
-        self.grow(constant(1))
-
-    def grow(self, count: ir.Value) -> None:
-        self.emit.put(self._count, 0, self.emit.builder.add(self.count, count))
-
-    def pop(self) -> ir.Value:
-        self.grow(constant(-1))
-        return self.emit.word(self.memory, self.count)
-
-    def each(self, use: Callable[[ir.Value], object]) -> None:
-        with self.emit.counted(0, self.count) as number:
-            use(self.emit.word(self.memory, number))
-
-
 class _FastCall:
     """Writes ``fast_call``: a loop over the parts, with a block for each kind."""
 
@@ -92,15 +79,16 @@ class _FastCall:
         self.table = self.emit.pointer(self.emit.field(array, cpython.ARRAY_DATA))
         self.header = Words(self.emit, self.table, HEADER)
         parts, made = self.header.get("parts"), self.header.get("made")
-        self.waiting = _Stack(self.emit, parts)  # what is still to be looked at, the next on top
-        self.containers = _Stack(self.emit, parts)  # lists and dicts so far
-        self.values = _Stack(self.emit, parts)
-        self.arrays = _Stack(self.emit, self.builder.add(parts, made))
+        self.waiting = Stack(self.emit, parts)  # what is still to be looked at, the next on top
+        self.containers = Stack(self.emit, parts)  # lists and dicts so far
+        self.values = Stack(self.emit, parts)
+        self.arrays = Stack(self.emit, self.emit.sum(parts, made, constant(1)))
+        self.outs = Outs(Stack(self.emit, parts), self.header, self.words, self.refused)
 
     def build(self) -> None:
         self._begin()
         self._walk()
-        self.arrays.each(lambda array: self.words.call("incref", VOID, self.emit.pointer(array)))
+        self._for_all_arrays("incref")
         converts = self.emit.is_("!=", self.header.get("convert"), 0)
         result = self.emit.choice(converts, self._asked_with_numbers, self._asked)
         self._end(result)
@@ -122,6 +110,8 @@ class _FastCall:
                 size = words.call("dict_size", I64, emit.pointer(kwargs))
                 emit.require(emit.is_("==", size, 0), self.refused)
         self.waiting.push(args)
+        with self.builder.if_then(self.outs.present()):
+            self.outs.require_no_other_reader()
 
     def _walk(self) -> None:
         first = self.emit.address(self.emit.at(self.table, len(HEADER)))
@@ -141,8 +131,19 @@ class _FastCall:
     # -- the answer --------------------------------------------------------------------------------------------
 
     def _asked(self) -> ir.Value:
+        """The entry's answer; where it wrote into what the caller brought, that."""
+        count = self.outs.put_behind(self.arrays)
         entry = self.header.pointer("entry")
-        return self.words.call("vectorcall", POINTER, entry, self.arrays.memory, self.arrays.count, NULL)
+        result = self.words.call("vectorcall", POINTER, entry, self.arrays.memory, count, NULL)
+        return self.emit.choice(self.outs.present(), lambda: self._out_for(result), lambda: result)
+
+    def _out_for(self, result: ir.Value) -> ir.Value:
+        """``out`` of the call; in the place of a refusal or an error this itself."""
+        emit, builder = self.emit, self.builder
+        refused = emit.is_("==", emit.address(result), self.words.get("not_implemented"))
+        kwargs = emit.pointer(emit.word(self._given, 1))
+        ends = builder.or_(emit.is_null(result), refused)
+        return emit.choice(ends, lambda: result, lambda: self.outs.in_place_of(result, kwargs))
 
     def _asked_with_numbers(self) -> ir.Value:
         """The same, with what ``convert`` makes of the values behind the arrays."""
@@ -176,8 +177,12 @@ class _FastCall:
         return made
 
     def _end(self, result: ir.Value) -> None:
-        self.arrays.each(lambda array: self.words.call("decref", VOID, self.emit.pointer(array)))
+        self._for_all_arrays("decref")
         self.builder.ret(result)
+
+    def _for_all_arrays(self, function: str) -> None:
+        for stack in (self.arrays, self.outs.stack):
+            stack.each(lambda array: self.words.call(function, VOID, self.emit.pointer(array)))
 
     def _not_implemented(self) -> ir.Value:
         answer = self.words.pointer("not_implemented")
@@ -188,6 +193,9 @@ class _FastCall:
 
     def array(self) -> None:
         self.arrays.push(self.emit.address(self.value))
+
+    def out(self) -> None:
+        self.outs.take(self.value)
 
     def number(self) -> None:
         """Its type was looked at."""
@@ -286,6 +294,7 @@ class _FastCall:
 
 _CASES: dict[PartKind, Callable[[_FastCall], None]] = {
     PartKind.ARRAY: _FastCall.array,
+    PartKind.OUT: _FastCall.out,
     PartKind.NUMBER: _FastCall.number,
     PartKind.SAME: _FastCall.same,
     PartKind.FLOAT: _FastCall.float,

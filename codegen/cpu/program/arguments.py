@@ -32,12 +32,15 @@ class Arguments:
             None  # whether all are NumPy's, none ours; None where there are none
         )
 
-    def require_mode(self, count: ir.Value) -> ir.Value:
-        """Go on if the mode is right; whether that is so because no mode is unusual, and not because dispatch says it."""
+    def require_mode(self, count: ir.Value, bring_results: ir.Value) -> ir.Value:
+        """Go on if the mode is right; whether that is so because no mode is unusual, and not because dispatch says it.
+
+        bring_results: whether arrays for results are among the arguments.
+        """
         emit, builder, words, given = self.emit, self.emit.builder, self.frame.words, len(self._buffers)
         unusual = builder.load(words.pointer("unusual"), typ=I64)
         usual = emit.is_("==", unusual, 0)
-        by_python = builder.and_(usual, emit.is_("==", count, given))
+        by_python = builder.and_(usual, builder.or_(bring_results, emit.is_("==", count, given)))
         by_dispatch, onwards = emit.block(), emit.block()
         builder.cbranch(by_python, onwards, by_dispatch)
         builder.position_at_end(by_dispatch)
@@ -129,11 +132,15 @@ class Arguments:
         else:
             self.frame.require(self.emit.is_("==", found, self.items))
 
+    def ranges(self, addresses: list[ir.Value]) -> list[tuple[ir.Value, ir.Value]]:
+        """Where each argument begins and ends."""
+        pairs = zip(self._buffers, addresses, strict=True)
+        return [(start, self.emit.builder.add(start, self._nbytes(b))) for (_, b), start in pairs]
+
     def require_apart(self, addresses: list[ir.Value]) -> None:
         """No argument lies in memory that the program writes to: it may be read after it was written."""
         emit, frame = self.emit, self.frame
-        for (_, buffer), start in zip(self._buffers, addresses, strict=True):
-            end = emit.builder.add(start, self._nbytes(buffer))
+        for start, end in self.ranges(addresses):
             for number in frame.plan.schedule.updates:
                 written = emit.word(frame.base, frame.layout.table + number)
                 beyond = emit.builder.add(written, constant(frame.plan.schedule.buffers[number].type.nbytes))

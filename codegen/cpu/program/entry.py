@@ -8,6 +8,7 @@ from blockfuse.codegen.cpu.process.guard_check import HOLDS, RAISES
 from blockfuse.codegen.cpu.program.arguments import Arguments
 from blockfuse.codegen.cpu.program.drive import RAISED, UNKNOWN
 from blockfuse.codegen.cpu.program.frame import Frame
+from blockfuse.codegen.cpu.program.outs import Outs
 from blockfuse.codegen.cpu.program.plan import Plan
 from blockfuse.codegen.cpu.program.results import Results
 from blockfuse.codegen.cpu.program.running import Running
@@ -24,6 +25,8 @@ def emit_entry(module: ir.Module, plan: Plan, drive: ir.Function) -> None:
     and the arguments are exactly as many arrays of the recorded types, ours or NumPy's; what does not lie in C order is
     copied. Those of a program that writes lie in C order and apart from what it writes, and have no history. Where all are
     NumPy's, the results are.
+    Behind the arguments may stand NumPy's arrays for the results, and the mark that dispatch gives: NOTE [results of a
+    caller].
     Dispatch knows the mode of its thread, and has looked at all facts: it gives the array that counts unusual modes as one
     argument more, and is not counted.
     """
@@ -32,7 +35,8 @@ def emit_entry(module: ir.Module, plan: Plan, drive: ir.Function) -> None:
     frame = Frame(Emitter.of(function, "start"), plan, this)
     _require_valid(frame)
     arguments = Arguments(frame, objects)
-    by_python = arguments.require_mode(count)
+    outs = Outs(frame, objects, count)
+    by_python = arguments.require_mode(count, outs.given)
     _require_guard(frame, by_python)
     addresses = arguments.check()
     arguments.require_apart(addresses)
@@ -42,14 +46,15 @@ def emit_entry(module: ir.Module, plan: Plan, drive: ir.Function) -> None:
         frame.emit.put(table, plan.items_index, arguments.items)
     for (number, _), address in zip(plan.buffers(BufferKind.ARGUMENT), addresses, strict=True):
         frame.emit.put(table, number, address)
-    results = Results(frame, arguments.items)
+    results = Results(frame, arguments.items, outs)
+    outs.check(results, arguments.ranges(addresses))
     results.make(table)
     running = Running(frame, arguments.items, table, drive)
     _give_up_unless_done(frame, Workspace(frame, arguments.items, table).around(running.run))
     if plan.schedule.updates:
         _count(frame, "commits", constant(1))
     _count(frame, "calls", frame.emit.builder.zext(by_python, I64))  # others are counted by dispatch
-    result = results.wrap(arguments.all_plain)
+    result = frame.emit.choice(outs.given, results.given_back, lambda: results.wrap(arguments.all_plain))
     frame.drop_copies()
     frame.emit.builder.ret(result)
     _emit_exits(frame)

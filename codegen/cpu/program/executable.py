@@ -13,7 +13,7 @@ from blockfuse.codegen.cpu.native import engine
 from blockfuse.codegen.cpu.native.object_code import kernel_code, object_code
 from blockfuse.codegen.cpu.process import cpython, type_call_slot
 from blockfuse.codegen.cpu.process.allocator import allocator_ir, caching_allocator
-from blockfuse.codegen.cpu.process.fast_call import fast_calls
+from blockfuse.codegen.cpu.process.fast_call import OutsTold, fast_calls
 from blockfuse.codegen.cpu.process.fast_call_ir import fast_call_ir
 from blockfuse.codegen.cpu.process.guard_check import NativeGuard, guard_check, guard_check_ir
 from blockfuse.codegen.cpu.process.writing_entry import WritingEntry, writing_entries
@@ -37,6 +37,7 @@ from blockfuse.ir.argument_parts import Part
 from blockfuse.ir.comparisons import Comparison
 from blockfuse.ir.errors import FaultError
 from blockfuse.ir.stream import STREAM
+from blockfuse.ir.written import Registries
 
 
 def quicken(cls: type, machine: Machine, store: Store) -> None:
@@ -55,12 +56,18 @@ def fast_call(
     machine: Machine,
     store: Store,
     wrapper: type,
+    unusual: numpy.ndarray,
+    registries: Registries | None,
 ) -> Callable[[Any, Any], Any] | None:
-    """See NOTE [forms of calls]; None on an interpreter whose objects are not known."""
+    """See NOTE [forms of calls]; None on an interpreter whose objects are not known.
+
+    unusual: what ``Executable`` was given. registries: where some parts take results.
+    """
     if not cpython.layout_is_known(wrapper):
         return None
     calls = fast_calls(lambda: object_code("fast_call", fast_call_ir, machine, store), machine)
-    return calls.fast_call(parts, named, entry, convert, made)
+    outs = None if registries is None else OutsTold(unusual, registries, wrapper)
+    return calls.fast_call(parts, named, entry, convert, made, outs)
 
 
 class Executable:
@@ -154,7 +161,9 @@ class Executable:
         start = frame_layout(self.plan).table
         for (number, _), array in zip(self.plan.buffers(BufferKind.PARAMETER), parameters, strict=True):
             self._frame[start + number] = array.ctypes.data
-        self._owner.binding = tuple(parameters)
+        self._owner.binding, self._owner.bounds = tuple(parameters), _bounds(parameters)
+        self._frame[header_index("bounds")] = self._owner.bounds.ctypes.data
+        self._frame[header_index("bound")] = len(parameters)
         self._frame[header_index("binding")] = id(self._owner.binding)
 
     def calls(self) -> int:
@@ -202,6 +211,12 @@ class Executable:
         return results
 
 
+def _bounds(arrays: Sequence[numpy.ndarray]) -> numpy.ndarray:
+    """The address of each array, and the one behind it."""
+    pairs = [(a.ctypes.data, a.ctypes.data + a.nbytes) for a in arrays]
+    return numpy.array(pairs, numpy.int64).reshape(-1, 2)
+
+
 def _drawn(draws: tuple[HostCall, ...]) -> tuple[Any, ...]:
     """See NOTE [draws of an entry]. What raises for its parameters is not recorded: an error here is the generator's."""
     try:
@@ -229,6 +244,7 @@ class _Owner:
     def __init__(self, frame: numpy.ndarray, draw: Callable[[], Any], others: tuple[Any, ...]) -> None:
         self.frame, self.draw, self.others = frame, draw, others
         self.binding: tuple[numpy.ndarray, ...] = ()
+        self.bounds = numpy.empty((0, 2), numpy.int64)
         self.definition: Any = None
         self.__array_interface__ = frame.__array_interface__
 

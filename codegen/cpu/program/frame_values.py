@@ -78,6 +78,7 @@ def _header(wrapper: type, unusual: numpy.ndarray) -> dict[str, int]:
         "array": id(numpy.ndarray),
         "new_array": cpython.new_from_descr(),
         "new_copy": cpython.new_copy(),
+        "copy_into": cpython.copy_into(),
         "not_implemented": id(NotImplemented),
     }
     assert words.keys() <= set(HEADER)

@@ -1,7 +1,8 @@
-"""The results of an entry: new arrays, and what Python gets of them."""
+"""The results of an entry: new arrays, or those of the caller, and what Python gets of them."""
 
 from __future__ import annotations
 
+from functools import partial
 from math import prod
 
 from llvmlite import ir
@@ -18,6 +19,7 @@ from blockfuse.codegen.cpu.process.cpython import (
     WRITEABLE,
 )
 from blockfuse.codegen.cpu.program.frame import Frame
+from blockfuse.codegen.cpu.program.outs import Outs
 from blockfuse.codegen.scheduling.buffers import Buffer, BufferKind
 from blockfuse.codegen.values.emitter import I8, I32, I64, NULL, POINTER, VOID, constant
 
@@ -30,17 +32,26 @@ def may_have_own_memory(buffer: Buffer) -> bool:
 class Results:
     """Makes and wraps the arrays that an entry returns."""
 
-    def __init__(self, frame: Frame, items: ir.Value | None) -> None:
-        self.frame, self.emit, self.words, self.items = frame, frame.emit, frame.words, items
+    def __init__(self, frame: Frame, items: ir.Value | None, outs: Outs) -> None:
+        self.frame, self.emit, self.words, self.items, self._outs = (
+            frame,
+            frame.emit,
+            frame.words,
+            items,
+            outs,
+        )
 
     def make(self, table: ir.Value) -> None:
-        """New NumPy arrays; their addresses go into the table."""
+        """NumPy arrays, new ones where kernels may not write to those of the caller; their addresses go into the table."""
         emit, frame = self.emit, self.frame
         for order, (number, buffer) in enumerate(frame.plan.buffers(BufferKind.RESULT)):
-            made = self._made(frame.result_dtype(order), buffer, self._shape(buffer))
+            made = self._outs.taken(order, partial(self._new, order, buffer))
             frame.require_memory(emit.address(made))
             emit.put(table, number, emit.field(made, ARRAY_DATA))
             frame.owned.append(made)
+
+    def _new(self, order: int, buffer: Buffer) -> ir.Value:
+        return self._made(self.frame.result_dtype(order), buffer, self._shape(buffer))
 
     def _shape(self, buffer: Buffer) -> ir.Value:
         sizes = self.emit.builder.alloca(I64, max(buffer.type.ndim, 1))
@@ -54,7 +65,7 @@ class Results:
         """A result, in memory of ours where it is not small."""
         if not may_have_own_memory(buffer):
             return self._new_array(dtype, buffer, sizes)
-        nbytes = self._nbytes(buffer)
+        nbytes = self.nbytes(buffer)
         keeps = self.emit.is_("!=", self.words.get("allocator"), 0)
         own = self.emit.builder.and_(keeps, self.emit.is_(">=", nbytes, MIN_OWN_BYTES))
         return self.emit.choice(
@@ -71,7 +82,7 @@ class Results:
         operands = (subtype, dtype, ndim, sizes, NULL, data, constant(flags, I32), NULL)
         return self.words.call("new_array", POINTER, *operands)
 
-    def _nbytes(self, buffer: Buffer) -> ir.Value:
+    def nbytes(self, buffer: Buffer) -> ir.Value:
         """How large a result is."""
         if not buffer.rows_per_item:
             return constant(buffer.type.nbytes)
@@ -100,6 +111,16 @@ class Results:
         flags = self.emit.at(array, ARRAY_FLAGS, I8)
         owning = builder.or_(self.emit.field(array, ARRAY_FLAGS, I32), constant(OWNS_DATA, I32))
         builder.store(owning, flags)
+
+    def given_back(self) -> ir.Value:
+        """None, with the results in the arrays of the caller."""
+        for order, array in enumerate(self.frame.owned):
+            self._outs.fill(order, array)
+        for array in self.frame.owned:
+            self.words.call("decref", VOID, array)
+        none = self.words.pointer("none")
+        self.words.call("incref", VOID, none)
+        return none
 
     def wrap(self, plain: ir.Value | None) -> ir.Value:
         """The arrays: one alone, several as a tuple.
