@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
+OUT = "out"  # the keyword by which a caller brings memory for results
+
 
 class PartKind(Enum):
     """How a part is told."""

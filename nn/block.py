@@ -15,6 +15,7 @@ from blockfuse.array import np, npx
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.stamps import Watchers
 from blockfuse.ir import hints, interpreter
+from blockfuse.ir.argument_parts import OUT
 from blockfuse.ir.errors import UsageError
 from blockfuse.nn import summary
 from blockfuse.nn.block_owner import BlockOwner
@@ -26,7 +27,7 @@ from blockfuse.nn.parameter_dict import ParameterDict
 from blockfuse.nn.sharing import share
 from blockfuse.nn.structure import Held, Registry, joined
 from blockfuse.runtime.arrays.conversion import run_converted
-from blockfuse.runtime.arrays.out import asks_for_out, called_with_out
+from blockfuse.runtime.arrays.out import called_with_out, takes_out
 from blockfuse.runtime.calls.dispatch import Hybrid
 from blockfuse.runtime.calls.options import OPTIONS, Options
 from blockfuse.runtime.calls.owner import asks_entry
@@ -130,6 +131,13 @@ class Block(Held):
 
     @asks_entry
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What ``forward`` gives for these arguments, with the hooks around it.
+
+        out: an array of blockfuse's or NumPy's to write the result into, which is returned then, or a tuple, list or dict
+        of such in the structure of the result, with None where no memory is brought. (Where ``forward`` has an argument
+        ``out``, or takes any keywords, it is forward's.) Raises TypeError, DTypeError, ShapeError or UsageError, with
+        nothing written, for what does not fit the result.
+        """
         entry = self._entry
         if entry is not None and not kwargs:
             result = entry(*args)
@@ -138,7 +146,7 @@ class Block(Held):
         hybrid = self._hybrid
         if hybrid is not None:
             return hybrid.call(args, kwargs)
-        if asks_for_out(self._defined_by, kwargs):
+        if OUT in kwargs and not takes_out(self._defined_by):
             return called_with_out(self._run_converted, args, kwargs)
         return self._run_converted(args, kwargs)
 

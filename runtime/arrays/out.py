@@ -21,19 +21,14 @@ import numpy
 from blockfuse.array import stamps
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir import interpreter
+from blockfuse.ir.argument_parts import OUT
 from blockfuse.ir.errors import DTypeError, ShapeError, UsageError
 from blockfuse.ir.interpreter import Interpreter
-from blockfuse.runtime.programs.fast_calls import OUT
 
 Run = Callable[[tuple[Any, ...], dict[str, Any]], Any]
 
 
-def asks_for_out(function: Callable[..., Any], kwargs: dict[str, Any]) -> bool:
-    """Whether a call of ``function`` brings memory for its results."""
-    return OUT in kwargs and not _takes_out(function)
-
-
-def _takes_out(function: Callable[..., Any]) -> bool:
+def takes_out(function: Callable[..., Any]) -> bool:
     """Whether ``out=`` is an argument of the function's own, as its signature says."""
     code = getattr(inspect.unwrap(function), "__code__", None)
     if code is None:

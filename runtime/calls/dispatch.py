@@ -17,11 +17,12 @@ from blockfuse.array.pytree import Unstructured
 from blockfuse.codegen.compiler_thread import is_interrupted
 from blockfuse.codegen.variants import Variant
 from blockfuse.ir import interpreter
+from blockfuse.ir.argument_parts import OUT
 from blockfuse.ir.errors import AuditError, CudaError
 from blockfuse.ir.interpreter import Interpreter
 from blockfuse.ir.locks import BUSY
 from blockfuse.runtime.arrays.conversion import ArrayConversion
-from blockfuse.runtime.arrays.out import asks_for_out, called_with_out
+from blockfuse.runtime.arrays.out import called_with_out, takes_out
 from blockfuse.runtime.audit.audit import Audit
 from blockfuse.runtime.audit.selfcheck import Changed, SelfCheck
 from blockfuse.runtime.calls.call import Call
@@ -67,7 +68,7 @@ class Hybrid:
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A call that the entry did not take."""
-        if asks_for_out(self.owner.definition, kwargs):
+        if OUT in kwargs and not takes_out(self.owner.definition):
             return self._with_out(args, kwargs)
         current = interpreter.current()
         if current.recording:

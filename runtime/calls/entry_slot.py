@@ -13,14 +13,15 @@ import numpy
 
 from blockfuse.array import modes
 from blockfuse.array.ndarray import ndarray
+from blockfuse.codegen.compiler_thread import is_interrupted
 from blockfuse.ir import interpreter
+from blockfuse.ir.argument_parts import OUT
 from blockfuse.runtime.audit.audit import Audit
 from blockfuse.runtime.calls.call import Call
 from blockfuse.runtime.calls.case import Case
 from blockfuse.runtime.calls.owner import Owner, is_asking_entry
 from blockfuse.runtime.programs.arguments import Types
 from blockfuse.runtime.programs.backend import Backend
-from blockfuse.runtime.programs.fast_calls import OUT
 from blockfuse.runtime.programs.program import Program
 
 RunInPython = Callable[[Case, tuple[Any, ...], dict[str, Any]], Any]
@@ -69,7 +70,7 @@ class EntrySlot:
         """Let the next call that brings memory for its results reach the entry that gave those of this call, if one did."""
         others = len(kwargs) > 1 or any(type(a) is not ndarray and type(a) is not numpy.ndarray for a in args)
         program = self._program_of_other_form() if others else self._program_of_arrays()
-        if program is None or self._audit is not None:
+        if program is None or self._audit is not None or is_interrupted():
             return
         call = program.call_with_out(tuple(kwargs).index(OUT))
         if call is not None:

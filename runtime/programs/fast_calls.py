@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from blockfuse.array.pytree import Branch, Leaf, Number, Static, Structure
-from blockfuse.ir.argument_parts import Part, PartKind
+from blockfuse.ir.argument_parts import OUT, Part, PartKind
 
-OUT = "out"
 MAX_PARTS = 1000  # that native code has room for
 
 

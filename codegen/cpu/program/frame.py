@@ -21,7 +21,7 @@ HEADER = (
     *("not_implemented", "save_thread", "restore_thread", "aligned_alloc", "free", "workspace", "new_tuple"),
     *("binding", "calls", "pending", "none", "call", "draw", "mode", "sizes", "clear_error"),
     *("allocator", "allocator_state", "take", "give", "track", "commits", "guard", "holds", "history"),
-    *("new_copy", "call_with", "undraw", "bounds", "bound", "copy_into"),
+    *("new_copy", "call_with", "undraw", "bounds", "bound", "copy_into", "memcpy"),
 )
 
 

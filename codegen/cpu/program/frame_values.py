@@ -66,7 +66,7 @@ def new_frame(
 
 def _header(wrapper: type, unusual: numpy.ndarray) -> dict[str, int]:
     words = {word: cpython.address_of(name) for word, name in _FUNCTIONS.items()}
-    words |= {name: cpython.library_address(name) for name in ("aligned_alloc", "free")}
+    words |= {name: cpython.library_address(name) for name in ("aligned_alloc", "free", "memcpy")}
     words |= {
         "unusual": unusual.ctypes.data,
         "mode": id(unusual),

@@ -164,14 +164,21 @@ class Outs:
         self._frame.words.call("incref", VOID, array)
         return array
 
-    def fill(self, order: int, array: ir.Value) -> None:
-        """Copy a result into the array of the caller, if it is not there."""
+    def fill(self, order: int, array: ir.Value, nbytes: ir.Value) -> None:
+        """Copy a result of so many bytes into the array of the caller, if it is not there."""
         emit, target = self._emit, self._array(order)
         elsewhere = emit.is_("!=", emit.address(array), emit.address(target))
-        with emit.builder.if_then(elsewhere):
-            answer = self._frame.words.call("copy_into", I32, target, array)
-            with emit.builder.if_then(emit.is_("!=", answer, 0)):
-                self._frame.give_up(self._frame.failed)
+        with emit.builder.if_then(elsewhere), emit.builder.if_else(self._in_order(target)) as (whole, gaps):
+            with whole:
+                addresses = (emit.field(one, ARRAY_DATA) for one in (target, array))
+                self._frame.words.call("memcpy", I64, *addresses, nbytes)
+            with gaps:
+                self._copy_into(target, array)
+
+    def _copy_into(self, target: ir.Value, array: ir.Value) -> None:
+        answer = self._frame.words.call("copy_into", I32, target, array)
+        with self._emit.builder.if_then(self._emit.is_("!=", answer, 0)):
+            self._frame.give_up(self._frame.failed)
 
 
 def _is_never_given_back(frame: Frame) -> bool:

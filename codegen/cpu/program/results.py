@@ -114,8 +114,9 @@ class Results:
 
     def given_back(self) -> ir.Value:
         """None, with the results in the arrays of the caller."""
-        for order, array in enumerate(self.frame.owned):
-            self._outs.fill(order, array)
+        buffers = [buffer for _, buffer in self.frame.plan.buffers(BufferKind.RESULT)]
+        for order, (array, buffer) in enumerate(zip(self.frame.owned, buffers, strict=True)):
+            self._outs.fill(order, array, self.nbytes(buffer))
         for array in self.frame.owned:
             self.words.call("decref", VOID, array)
         none = self.words.pointer("none")
