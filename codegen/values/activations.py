@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from blockfuse.codegen.values.basic import copysign, fabs, maximum, multiply_add, polynomial, select
-from blockfuse.codegen.values.exponential import exp, log_of_one_plus
+from blockfuse.codegen.values.exponential import exp, log_of_one_plus, normal_exponential
 from blockfuse.codegen.values.value import Value
 
 # tanh(x) = x + x**3 P(x**2) for |x| < 0.625, coefficients of Cephes (Moshier 1989): tanhf.c and tanh.c.
@@ -19,13 +19,17 @@ _TANH = {  # bits -> numerator and denominator of P
 }
 
 
+_TANH_IS_ONE = 20.0  # from there on, to rounding
+
+
 def tanh(x: Value) -> Value:
     size = fabs(x)
     z = x * x
     above, below = _TANH[x.bits]
     series = polynomial(z, above) / polynomial(z, below) if below else polynomial(z, above)
     near_zero = multiply_add(x * z, series, x)
-    far = 1.0 - 2.0 / (exp(size * 2.0) + 1.0)
+    bounded = select(size > _TANH_IS_ONE, x.constant(_TANH_IS_ONE), size)
+    far = 1.0 - 2.0 / (normal_exponential(bounded * 2.0) + 1.0)
     return copysign(select(size < 0.625, near_zero, far), x)
 
 
@@ -57,6 +61,8 @@ def erf(x: Value) -> Value:
         return x.call("erf")
     size = fabs(x)
     bounded = select(size > 4.0, x.constant(4.0), size)
-    far = copysign(1.0 - exp(multiply_add(polynomial(bounded, _ERF_FAR), bounded, -bounded)), x)
+    far = copysign(
+        1.0 - normal_exponential(multiply_add(polynomial(bounded, _ERF_FAR), bounded, -bounded)), x
+    )
     near = multiply_add(polynomial(x * x, _ERF_NEAR), x, x)
     return select(x != x, x, select(size > 0.927734375, far, near))

@@ -40,6 +40,12 @@ def exponential(x: Value) -> Value:
     return polynomial(r, (*_EXP[x.bits], 1.0, 1.0)) * first * power_of_two(x, second)
 
 
+def normal_exponential(x: Value) -> Value:
+    """The same where x is known to be such that the result is a normal number, or nan: scaled in one step."""
+    r, lifted = _remainder(x)
+    return polynomial(r, (*_EXP[x.bits], 1.0, 1.0)) * power_of_two(x, lifted.bitcast(x.integer))
+
+
 def expm1(x: Value) -> Value:
     """exp(x) - 1 = (p 2**a + (2**a - 2**-b)) 2**b with p = exp(r) - 1 and a + b = n: near zero n is 0, and p all of it."""
     r, first, second = _reduced(x)
@@ -49,32 +55,56 @@ def expm1(x: Value) -> Value:
 
 
 def _reduced(x: Value) -> tuple[Value, Value, Value]:
-    """x = n ln 2 + r, |r| <= ln 2 / 2, within the range of ``exp``: r, 2**a and b, where a + b = n are the halves of n.
-
-    n is rounded by adding 1.5 * 2**mantissa bits, which leaves it in the last bits of the sum: no conversion of a nan.
-    """
-    low, high, mantissa = (-104.0, 89.0, 23) if x.bits == 32 else (-746.0, 710.0, 52)
-    bounded = select(x < low, x.constant(low), select(x > high, x.constant(high), x))
-    magic = 1.5 * 2.0**mantissa
-    lifted = multiply_add(bounded, x.constant(math.log2(math.e)), magic)
-    n = lifted - magic
-    ln2_high, ln2_low = LN2[x.bits]
-    r = multiply_add(n, x.constant(-ln2_low), multiply_add(n, x.constant(-ln2_high), bounded))
+    """x = n ln 2 + r, |r| <= ln 2 / 2, within the range of ``exp``: r, 2**a and b, where a + b = n are the halves of n."""
+    low, high = (-104.0, 89.0) if x.bits == 32 else (-746.0, 710.0)
+    r, lifted = _remainder(select(x < low, x.constant(low), select(x > high, x.constant(high), x)))
     whole = lifted.bitcast(x.integer)  # n and, in bits that a shift by the mantissa drops, what was added
     half = whole >> 1
     return r, power_of_two(x, half), whole - half
 
 
-# The odd series of log((1 + s) / (1 - s)) - 2 s in s**2, from fdlibm's e_log.c (Sun Microsystems 1993).
-_LOG = (
-    1.479819860511658591e-01,
-    1.531383769920937332e-01,
-    1.818357216161805012e-01,
-    2.222219843214978396e-01,
-    2.857142874366239149e-01,
-    3.999999999940941908e-01,
-    6.666666666666735130e-01,
-)
+def _remainder(x: Value) -> tuple[Value, Value]:
+    """r of x = n ln 2 + r, and n as the last bits of a float.
+
+    n is rounded by adding 1.5 * 2**mantissa bits, which leaves it in the last bits of the sum: no conversion of a nan.
+    """
+    magic = 1.5 * 2.0 ** (23 if x.bits == 32 else 52)
+    lifted = multiply_add(x, x.constant(math.log2(math.e)), magic)
+    n = lifted - magic
+    ln2_high, ln2_low = LN2[x.bits]
+    return multiply_add(n, x.constant(-ln2_low), multiply_add(n, x.constant(-ln2_high), x)), lifted
+
+
+# The odd series of log((1 + s) / (1 - s)) - 2 s in s**2, for 1 + f = (1 + s) / (1 - s): where f is small, in float64 from
+# fdlibm's e_log.c (Sun Microsystems 1993), else the polynomial through its values at the Chebyshev nodes of all s**2.
+_LOG = {
+    32: (0.295821589, 0.399887318, 0.666666852),
+    64: (
+        1.479819860511658591e-01,
+        1.531383769920937332e-01,
+        1.818357216161805012e-01,
+        2.222219843214978396e-01,
+        2.857142874366239149e-01,
+        3.999999999940941908e-01,
+        6.666666666666735130e-01,
+    ),
+}
+_LOG_TO_TWO = {  # f up to 1, s**2 up to 1/9
+    32: (0.232243826, 0.217065655, 0.285923586, 0.399997063, 0.666666673),
+    64: (
+        0.15630577887041414,
+        0.07492143750164487,
+        0.10845178405016058,
+        0.11734279060054055,
+        0.1333517863154194,
+        0.15384543964856312,
+        0.1818181989796283,
+        0.22222222198236768,
+        0.285714285716001,
+        0.39999999999999525,
+        0.6666666666666666,
+    ),
+}
 
 
 def log(x: Value) -> Value:
@@ -91,7 +121,7 @@ def log(x: Value) -> Value:
     k_float = k.to(x.element) - select(subnormal, x.constant(math.log2(lift)), x.constant(0.0))
     s = f / (f + 2.0)
     z = s * s
-    series = polynomial(z, _LOG) * z
+    series = polynomial(z, _LOG[bits]) * z
     half_square = f * f * 0.5
     ln2_high, ln2_low = LN2[bits]
     small = multiply_add(s, half_square + series, k_float * ln2_low)
@@ -102,6 +132,8 @@ def log(x: Value) -> Value:
 
 
 def log_of_one_plus(t: Value) -> Value:
-    """log(1 + t) for 0 <= t <= 1; the rounding of 1 + t is put right to first order."""
-    u = t + 1.0
-    return log(u) - ((u - 1.0) - t) / u
+    """log(1 + t) for 0 <= t <= 1: the series of ``log`` in s = t / (2 + t), without a rounded sum 1 + t."""
+    s = t / (t + 2.0)
+    z = s * s
+    half_square = t * t * 0.5
+    return multiply_add(s, multiply_add(polynomial(z, _LOG_TO_TWO[t.bits]), z, half_square), -half_square) + t
