@@ -115,8 +115,14 @@ rms_norm = row(
 
 def _batch_norm(x: Any, gamma: Any, beta: Any, average: Any, variance: Any, epsilon: float) -> Any:
     """Ioffe and Szegedy 2015, algorithm 2, step 11."""
+    scale, shift = scale_and_shift(gamma, beta, average, variance, epsilon)
+    return x * scale + shift
+
+
+def scale_and_shift(gamma: Any, beta: Any, average: Any, variance: Any, epsilon: float) -> tuple[Any, Any]:
+    """What a batch norm multiplies with, and what it adds."""
     scale = gamma * (1 / sqrt(variance + epsilon))
-    return x * scale + (beta - average * scale)
+    return scale, beta - average * scale
 
 
 def _batch_norm_meaning(

@@ -8,6 +8,7 @@ from functools import partial
 
 from blockfuse.ir.errors import TraceError
 from blockfuse.ir.graph import Graph, Node, graph_of
+from blockfuse.ir.passes.batch_norms import fold_batch_norms
 from blockfuse.ir.passes.dedupe import dedupe
 from blockfuse.ir.passes.expand import expand_composites, expand_draws
 from blockfuse.ir.passes.fold import fold_constants
@@ -33,6 +34,7 @@ def passes_before_hoisting(vector_bytes: int, batch: int = 0) -> tuple[tuple[str
     return (
         ("expand_draws", expand_draws),
         ("simplify", simplify),
+        ("fold_batch_norms", fold_batch_norms),
         ("expand_composites", expand_composites),
         ("multiply_out_powers", multiply_out_powers),
         ("settle_transposes", settle_transposes),
