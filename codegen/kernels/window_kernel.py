@@ -19,7 +19,8 @@ class WindowKernel(Kernel):
     Rows of a tile are windows side by side, a stride apart. The inner axis is that of a window: taps that are neighbours in
     memory as in the weight are one axis, others are loops around it. So windows that overlap are read from the same
     lines of the cache, and nothing is copied. The rows of a launch are what is outermost: items of a batch, or lines of
-    an image where there is one item; what stands between them and the rows of tiles are ``extents``.
+    an image where there is one item; what stands between them and the rows of tiles are ``extents``. Groups are one more
+    loop around panels: a group has steps, panels and columns of its own.
     """
 
     dtype: str  # of the sums
@@ -27,7 +28,9 @@ class WindowKernel(Kernel):
     height: int  # windows of a line
     inner: tuple[int, ...]  # of each axis that is summed
     along: tuple[int, ...]  # from one step of each to the next, in the left operand
-    units: int  # columns of the result
+    channel_groups: int
+    apart: int  # from one group to the next, in the left operand
+    units: int  # columns of a group
     left: Access  # strides are (row of the launch, *extents, window)
     right: Access  # panels stand one behind the other
     bias: Access | None
@@ -50,7 +53,13 @@ class WindowKernel(Kernel):
         return prod(self.extents)
 
     @property
+    def columns(self) -> int:
+        """Of the result."""
+        return self.channel_groups * self.units
+
+    @property
     def panels(self) -> int:
+        """Of a group."""
         return -(-self.units // self.tile.panel)
 
     @property
@@ -69,14 +78,17 @@ class WindowKernel(Kernel):
 
     def reaches(self) -> list[list[Reach]]:
         found: dict[str, list[Reach]] = {name: [] for name, _ in self.pointers}
-        walk = (*self.left.strides, *self.along), (*self.extents, self.height, *self.inner)
+        walk = (
+            (*self.left.strides, self.apart, *self.along),
+            (*self.extents, self.height, self.channel_groups, *self.inner),
+        )
         found[self.left.name].append(Reach.of_walk(*walk))
-        weight = self.panels * prod(self.inner) * self.tile.panel
+        weight = self.channel_groups * self.panels * prod(self.inner) * self.tile.panel
         found[self.right.name].append(Reach.of_walk((0, 1), (weight,)))
         if self.bias is not None:
-            found[self.bias.name].append(Reach.of_walk((0, 1), (self.units,)))
+            found[self.bias.name].append(Reach.of_walk((0, 1), (self.columns,)))
         for access in (*self.loads, self.store):
             line = access.strides[0]
             of_row = (line * self.lines, line, *access.strides[1:])
-            found[access.name].append(Reach.of_walk(of_row, (self.lines, self.height, self.units)))
+            found[access.name].append(Reach.of_walk(of_row, (self.lines, self.height, self.columns)))
         return list(found.values())

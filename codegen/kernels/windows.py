@@ -29,6 +29,7 @@ def window_kernel(
     epilogue = [n for n in body.nodes if n.operator is not constant and n is not product]
     rows, extents, height, left = _lines(given[windows], product)
     inner, along = _inner(given[windows], product.attrs["axes"])
+    groups, apart = _groups(given[windows], product)
     loads = []
     for number, leaf in enumerate(body.inputs):
         if leaf in (right, *bias) and not given[leaf].dense:
@@ -39,7 +40,7 @@ def window_kernel(
         if seen is None:
             return CopyFirst(number, product.shape)
         loads.append(Access(names[leaf], str(leaf.dtype), seen))
-    units, panel = product.shape[-1], right.shape[-1]
+    columns, panel = product.shape[-1], right.shape[-1]
     vectors = panel // machine.lanes(product.dtype.itemsize)
     kernel = WindowKernel(
         name=node.attrs["name"],
@@ -48,7 +49,9 @@ def window_kernel(
         height=height,
         inner=inner,
         along=along,
-        units=units,
+        channel_groups=groups,
+        apart=apart,
+        units=product.attrs["units"],
         left=Access(names[windows], str(windows.dtype), left),
         right=Access(names[right], str(right.dtype), ()),
         bias=Access(names[bias[0]], str(bias[0].dtype), ()) if bias else None,
@@ -56,7 +59,7 @@ def window_kernel(
         loads=tuple(loads),
         operands=tuple(names[leaf] for leaf in body.inputs),
         body=tuple(statement(n, names) for n in epilogue),
-        store=Access("out", str(node.dtype), (height * units, units, 1)),
+        store=Access("out", str(node.dtype), (height * columns, columns, 1)),
         result=names[body.outputs[0]],
         tile=_tile(height, right.shape[-3], vectors, panel, machine.accumulators),
     )
@@ -65,8 +68,8 @@ def window_kernel(
 
 def _work(product: Node, machine: Machine) -> float:
     """As that of a product whose inner axis is that of windows."""
-    windows, right, *_ = product.operands
-    steps = prod(windows.shape[-product.attrs["axes"] :])
+    right = product.operands[1]
+    steps = right.shape[-2]
     weight = prod(right.shape) * product.dtype.itemsize
     lanes = machine.lanes(product.dtype.itemsize)
     return max(2.0 * prod(product.shape) * steps / (16 * lanes), weight / CACHE_BANDWIDTH)
@@ -99,12 +102,22 @@ def _lines(where: Layout, product: Node) -> tuple[int, tuple[int, ...], int, tup
     (items, *sizes), (step, *steps) = shape, strides
     made = row_major(product.shape).strides[1:places]
     merged, (walked, _) = layouts.merge([tuple(sizes)] * 2, [tuple(steps), made])
+    if not merged:
+        merged, walked = (1,), (0,)
     *extents, height = merged
     if items > 1:
         return items, tuple(extents), height, (step, *walked)
     if not extents:
         return 1, (), height, (0, *walked)
     return extents[0], tuple(extents[1:]), height, tuple(walked)
+
+
+def _groups(where: Layout, product: Node) -> tuple[int, int]:
+    """How many there are, and how far they are apart in the left operand."""
+    panels = product.operands[1]
+    if panels.type.ndim == 3:
+        return 1, 0
+    return panels.shape[0], where.strides[-product.attrs["axes"] - 1]
 
 
 def _inner(where: Layout, axes: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -15,22 +15,26 @@ from blockfuse.codegen.meaning.products import times_panels
 
 def window_meaning(kernel: WindowKernel, addresses: Mapping[str, Address], begin: int, end: int) -> None:
     """What a launch of rows ``begin`` to ``end`` does to memory."""
-    shape = ((end - begin) * kernel.lines, kernel.height, kernel.units)
+    shape = ((end - begin) * kernel.lines, kernel.height, kernel.columns)
     windows = addresses[kernel.left.name].read(
         kernel.dtype,
-        (end - begin, *kernel.extents, kernel.height, *kernel.inner),
-        (*kernel.left.strides, *kernel.along),
+        (end - begin, *kernel.extents, kernel.height, kernel.channel_groups, *kernel.inner),
+        (*kernel.left.strides, kernel.apart, *kernel.along),
         begin * kernel.left.strides[0],
     )
     steps = prod(kernel.inner)
     panels = addresses[kernel.right.name].read(
         kernel.dtype,
-        (kernel.panels, steps, kernel.tile.panel),
-        (steps * kernel.tile.panel, kernel.tile.panel, 1),
+        (kernel.channel_groups, kernel.panels, steps, kernel.tile.panel),
+        (kernel.panels * steps * kernel.tile.panel, steps * kernel.tile.panel, kernel.tile.panel, 1),
     )
-    sums = times_panels(windows.reshape(*shape[:2], steps), panels)[..., : kernel.units]
+    rows = windows.reshape(*shape[:2], kernel.channel_groups, steps)
+    each = [
+        times_panels(rows[..., g, :], panels[g])[..., : kernel.units] for g in range(kernel.channel_groups)
+    ]
+    sums = numpy.concatenate(each, axis=-1)
     if kernel.bias is not None:
-        sums = sums + addresses[kernel.bias.name].read(kernel.bias.dtype, (kernel.units,), (1,))
+        sums = sums + addresses[kernel.bias.name].read(kernel.bias.dtype, (kernel.columns,), (1,))
     first = begin * kernel.lines
     values = {kernel.accumulator: sums}
     for load in kernel.loads:

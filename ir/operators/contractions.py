@@ -177,15 +177,22 @@ def _window_product(
     x: numpy.ndarray, packed: numpy.ndarray, *bias: numpy.ndarray, units: int, axes: int
 ) -> numpy.ndarray:
     rows = x.reshape(*x.shape[:-axes], prod(x.shape[-axes:]))
-    return _packed_product(rows, packed, *bias, units=units)
+    if packed.ndim == 3:
+        return _packed_product(rows, packed, *bias, units=units)
+    each = _packed_product(rows[..., None, :], packed, units=units)
+    return each.reshape(*x.shape[: -axes - 1], len(packed) * units)
 
 
 def _window_type(x: TensorType, packed: TensorType, *bias: TensorType, units: int, axes: int) -> TensorType:
     dtype = numpy.result_type(x.dtype, packed.dtype, *(b.dtype for b in bias))
-    return TensorType((*x.shape[:-axes], units), dtype)
+    if packed.ndim == 3:
+        return TensorType((*x.shape[:-axes], units), dtype)
+    return TensorType((*x.shape[: -axes - 1], packed.shape[0] * units), dtype)
 
 
 # The same of windows that are only seen: the last ``axes`` of x (batch, *windows, *kernel, channels) are summed together.
+# In groups x is (batch, *windows, groups, ...), the weight (groups, panels, inner, panel), each of ``units`` columns, which
+# stand side by side in the result; then there is no bias.
 window_product = row(
     "window_product",
     _window_product,
@@ -194,6 +201,7 @@ window_product = row(
     examples=(
         Example(((2, 3, 2, 2), (2, 4, 8), (13,)), {"units": 13, "axes": 2}),
         Example(((1, 2, 3, 2, 1, 2), (1, 4, 8)), {"units": 5, "axes": 3}),
+        Example(((2, 3, 2, 2, 2), (2, 1, 4, 8)), {"units": 5, "axes": 2}),
     ),
 )
 

@@ -219,33 +219,27 @@ def _convolution(
     x = padded(x, padding)
     if groups > 1 and weight.shape[-1] == 1:
         return _depthwise(x, weight, *bias, stride=stride, dilation=dilation)
-    parts = []
-    for channels, units in zip(_split(x, -1, groups), _split(weight, 0, groups), strict=True):
-        windows = _window_rows(channels, weight.shape[1:-1], stride, dilation)
-        rows = reshape(units, shape=(units.shape[0], prod(units.shape[1:])))
-        parts.append(dense(windows, rows, *(bias if groups == 1 else ())))
-    if groups == 1:
-        return parts[0]
-    return added([concatenate(*parts, axis=x.ndim - 1), *bias])
+    windows = sliding_windows(x, kernel=weight.shape[1:-1], stride=stride, dilation=dilation)
+    if groups > 1:
+        return added([_grouped(windows, weight, groups), *bias])
+    counts, steps = windows.shape[: x.ndim - 1], prod(weight.shape[1:])
+    rows = reshape(windows, shape=(*counts, steps))
+    return dense(rows, reshape(weight, shape=(weight.shape[0], steps)), *bias)
 
 
-def _split(x: Any, axis: int, parts: int) -> list[Any]:
-    if parts == 1:
-        return [x]
-    axis %= x.ndim
-    each = x.shape[axis] // parts
-    whole = [("slice", 0, n, 1) for n in x.shape]
-    return [
-        get_item(x, index=(*whole[:axis], ("slice", n * each, (n + 1) * each, 1), *whole[axis + 1 :]))
-        for n in range(parts)
-    ]
+def _grouped(windows: Any, weight: Any, groups: int) -> Any:
+    """Windows as (batch, *windows, groups, 1, taps x channels), each row times the matrix of its group."""
+    n, units, steps = weight.ndim - 2, weight.shape[0], prod(weight.shape[1:])
+    apart = _in_groups(windows, groups)
+    own = transpose(apart, axes=(*range(n + 1), 2 * n + 1, *range(n + 1, 2 * n + 1), 2 * n + 2))
+    rows = reshape(own, shape=(*own.shape[: n + 2], 1, steps))
+    matrices = swapped(reshape(weight, shape=(groups, units // groups, steps)))
+    return reshape(matmul(rows, matrices), shape=(*windows.shape[: n + 1], units))
 
 
-def _window_rows(x: Any, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Any:
-    """Windows as (batch, *windows, taps x channels)."""
-    windows = sliding_windows(x, kernel=kernel, stride=stride, dilation=dilation)
-    n = len(kernel)
-    return reshape(windows, shape=(*windows.shape[: n + 1], prod(windows.shape[n + 1 :])))
+def _in_groups(x: Any, groups: int) -> Any:
+    """The last axis as two: groups, and what is in each."""
+    return reshape(x, shape=(*x.shape[:-1], groups, x.shape[-1] // groups))
 
 
 def _depthwise(x: Any, weight: Any, *bias: Any, stride: Sizes, dilation: Sizes) -> Any:
@@ -340,15 +334,25 @@ def _convolution_weights(
     units, channels = grad.shape[-1], x.shape[-1] // groups
     if groups > 1 and channels == 1:
         return _depthwise_weights(x, grad, kernel, stride, dilation)
-    parts = []
-    for own, grads in zip(_split(x, -1, groups), _split(grad, -1, groups), strict=True):
-        windows = _window_rows(own, kernel, stride, dilation)
-        items = prod(windows.shape[:-1])
-        rows = reshape(windows, shape=(items, windows.shape[-1]))
-        columns = reshape(grads, shape=(items, units // groups))
-        product = matmul(swapped(rows), columns)
-        parts.append(reshape(swapped(product), shape=(units // groups, *kernel, channels)))
-    return parts[0] if groups == 1 else concatenate(*parts, axis=0)
+    windows = sliding_windows(x, kernel=kernel, stride=stride, dilation=dilation)
+    columns = reshape(grad, shape=(prod(grad.shape[:-1]), units))
+    if groups > 1:
+        return _grouped_weights(windows, columns, groups)
+    rows = reshape(windows, shape=(columns.shape[0], prod(kernel) * channels))
+    return reshape(swapped(matmul(swapped(rows), columns)), shape=(units, *kernel, channels))
+
+
+def _grouped_weights(windows: Any, columns: Any, groups: int) -> Any:
+    """Windows as (*kernel, channels, groups, 1, all windows), each row times the columns of its group."""
+    n = windows.ndim // 2 - 1
+    items, units = columns.shape
+    apart = _in_groups(windows, groups)
+    turned = transpose(apart, axes=(*range(n + 1, 2 * n + 1), 2 * n + 2, 2 * n + 1, *range(n + 1)))
+    rows = reshape(turned, shape=(*turned.shape[: n + 2], 1, items))
+    matrices = transpose(_in_groups(columns, groups), axes=(1, 0, 2))
+    product = reshape(matmul(rows, matrices), shape=(*turned.shape[: n + 2], units // groups))
+    whole = transpose(product, axes=(n + 1, n + 2, *range(n + 1)))
+    return reshape(whole, shape=(units, *whole.shape[2:]))
 
 
 def _depthwise_weights(x: Any, grad: Any, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Any:

@@ -11,6 +11,7 @@ import numpy
 
 from blockfuse.ir.builder import expanded
 from blockfuse.ir.graph import Graph, Node, is_changing_leaf, rewrite
+from blockfuse.ir.lowering import Movement
 from blockfuse.ir.operators.contractions import dense, matmul, pack, packed_product, window_product
 from blockfuse.ir.operators.movement import broadcast_to, expand_dims, reshape, transpose
 from blockfuse.ir.operators.pointwise import broadcast_shapes, cast
@@ -60,6 +61,9 @@ def pack_products(graph: Graph, vector_bytes: int, batch: int = 0) -> Graph:
                 return expanded(partial(_of_windows, form=form), node.over((windows, *node.operands[1:])))
             if (windows := _turned_windows_of(node)) is not None:
                 return expanded(partial(_over_items, form=form), node.over((windows, node.operands[1])))
+            if (windows := _windows_in_groups(node)) is not None:
+                of_groups = partial(_of_groups, places=node.type.ndim - 3, form=form)
+                return expanded(of_groups, node.over((windows, node.operands[1])))
         return expanded(lambda *operands: _promoted_product(*operands, form=form), node)
 
     return rewrite(graph, packed)
@@ -107,11 +111,29 @@ def _product(x: Any, weight: Any, *bias: Any, form: _Form) -> Any:
     panel = 1 if reads_columns else _panel(units, x.shape[-1], form.lanes)
     panels = _panels(weight, units, panel, form)
     if weight.ndim > 2:
+        if not form.is_open and _are_rows_of_matrices(x, weight):
+            return _each_matrix(x, weight, form)
         batch = broadcast_shapes(x.shape[:-2], weight.shape[:-2])
         x, panels = _stacked(x, batch, 2), _stacked(panels, batch, 3)
         return reshape(packed_product(x, panels, *bias, units=units), shape=(*batch, x.shape[-2], units))
     rows = reshape(x, shape=(prod(x.shape[:-1]), x.shape[-1]))
     return reshape(packed_product(rows, panels, *bias, units=units), shape=(*x.shape[:-1], units))
+
+
+def _are_rows_of_matrices(x: Any, weight: Any) -> bool:
+    """Whether each row of a stack belongs to one of fewer matrices."""
+    is_deeper = x.ndim > weight.ndim and x.shape[-2] == 1
+    return bool(is_deeper and x.shape[-weight.ndim : -2] == weight.shape[:-2])
+
+
+def _each_matrix(x: Any, weight: Any, form: _Form) -> Any:
+    """One product for each matrix, of all its rows."""
+    rows, stack = x.shape[: -weight.ndim], weight.shape[:-2]
+    n = len(stack)
+    apart = reshape(x, shape=(prod(rows), *stack, x.shape[-1]))
+    product = _product(transpose(apart, axes=(*range(1, n + 1), 0, n + 1)), weight, form=form)
+    turned = transpose(product, axes=(n, *range(n), n + 1))
+    return reshape(turned, shape=(*rows, *stack, 1, turned.shape[-1]))
 
 
 def _windows_of(node: Node) -> Node | None:
@@ -138,6 +160,31 @@ def _turned_windows_of(node: Node) -> Node | None:
     places = windows.type.ndim // 2
     items, steps = prod(windows.shape[:places]), prod(windows.shape[places:])
     return windows if rows.shape == (items, steps) and items > 1 and steps > 1 else None
+
+
+def _windows_in_groups(node: Node) -> Node | None:
+    """The windows (batch, *windows, groups, ...) that a product takes as single rows, of each group with another matrix."""
+    rows, matrices = node.operands[:2]
+    if node.operator is not matmul or rows.operator is not reshape or matrices.type.ndim != 3:
+        return None
+    (windows,) = (origin,) = rows.operands
+    while origin.operator is not sliding_windows and isinstance(origin.operator.lowering, Movement):
+        origin = origin.operands[0]
+    *places, groups, row, _ = rows.shape
+    fits = (
+        origin.operator is sliding_windows
+        and windows.shape[: len(places) + 1] == (*places, groups)
+        and (groups, 1) == (matrices.shape[0], row)
+    )
+    return windows if fits and prod(places[1:]) > 1 else None
+
+
+def _of_groups(windows: Any, matrices: Any, places: int, form: _Form) -> Any:
+    """Rows of each group times its matrix: (batch, *windows, groups, 1, units). places: axes before the groups."""
+    groups, _, units = matrices.shape
+    panels = _panels(matrices, units, _wide_panel(units, form.lanes), form)
+    found = window_product(windows, panels, units=units, axes=windows.ndim - places - 1)
+    return reshape(found, shape=(*found.shape[:-1], groups, 1, units))
 
 
 def _over_items(windows: Any, grad: Any, form: _Form) -> Any:

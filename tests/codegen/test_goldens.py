@@ -63,9 +63,13 @@ def _added_to(x: Any, w: Any, b: Any, y: Any) -> Any:
     return neural.relu(_convolution(x, w, b, stride=(2, 2)) + y)
 
 
-def _convolution(*operands: Any, stride: tuple[int, int]) -> Any:
+def _in_groups(x: Any, w: Any, b: Any) -> Any:
+    return neural.relu(_convolution(x, w, b, stride=(1, 1), groups=2))
+
+
+def _convolution(*operands: Any, stride: tuple[int, int], groups: int = 1) -> Any:
     ones, borders = (1, 1), ((1, 1), (1, 1))
-    return convolution(*operands, stride=stride, dilation=ones, padding=borders, groups=1)
+    return convolution(*operands, stride=stride, dilation=ones, padding=borders, groups=groups)
 
 
 # name of the file -> (function, its arguments)
@@ -122,6 +126,10 @@ KERNELS: dict[str, tuple[Callable[..., Any], dict[str, str]]] = {
     "concatenate": (
         lambda x, y: movement.concatenate(x, y, axis=1),
         {"x": "float32[8, 5]", "y": "int32[8, 3]"},
+    ),
+    "convolution_in_groups": (
+        _in_groups,
+        {"x": "float32[2, 5, 8, 6]", "w": "float32[20, 3, 3, 3]", "b": "float32[20]"},
     ),
     "convolution_of_one_image": (_convolved, {"x": "float32[1, 9, 9, 3]", "w": "float32[8, 3, 3, 3]"}),
     "convolution_of_a_batch": (

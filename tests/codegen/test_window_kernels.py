@@ -40,7 +40,7 @@ def held(
 def test_stages_of_windows_of_any_geometry_mean_the_same(seed: int) -> None:
     draw, rng = random.Random(seed), numpy.random.default_rng(seed)
     axes, dtype = draw.choice([1, 2, 2, 3]), draw.choice(["float32", "float32", "float64"])
-    channels, units = draw.choice([1, 3, 5]), draw.choice([1, 4, 9, 16, 21, 33])
+    channels, units, groups = draw.choice([1, 3, 5]), draw.choice([1, 4, 9, 16, 21, 33]), seed % 3 + 1
     kernel, stride, dilation = (tuple(draw.randint(1, n) for _ in range(axes)) for n in (3, 2, 2))
     pad = tuple((draw.randint(0, 1), draw.randint(0, 2)) for _ in range(axes))
     sizes = tuple(
@@ -51,16 +51,21 @@ def test_stages_of_windows_of_any_geometry_mean_the_same(seed: int) -> None:
     def function(x: Any, w: Any, b: Any) -> Any:
         if first:
             x = movement.transpose(x, axes=(0, *range(2, axes + 2), 1))
-        return neural.relu(convolution(x * 2, w, b, stride=stride, dilation=dilation, padding=pad, groups=1))
+        found = convolution(x * 2, w, b, stride=stride, dilation=dilation, padding=pad, groups=groups)
+        return neural.relu(found)
 
     batch = draw.choice([1, 2, 3])
-    shape = (batch, channels, *sizes) if first else (batch, *sizes, channels)
-    operands = [rng.uniform(-1, 1, s).astype(dtype) for s in (shape, (units, *kernel, channels), (units,))]
+    shape = (batch, channels * groups, *sizes) if first else (batch, *sizes, channels * groups)
+    columns = units * groups
+    operands = [
+        rng.uniform(-1, 1, s).astype(dtype) for s in (shape, (columns, *kernel, channels), (columns,))
+    ]
     held(function, operands, isa.machine(draw.choice(LEVELS)))
 
 
-def plain(*operands: Any, pad: int = 0, stride: int = 1) -> Any:
-    return convolution(*operands, stride=(stride,) * 2, dilation=(1, 1), padding=((pad, pad),) * 2, groups=1)
+def plain(*operands: Any, pad: int = 0, stride: int = 1, groups: int = 1) -> Any:
+    borders = ((pad, pad),) * 2
+    return convolution(*operands, stride=(stride,) * 2, dilation=(1, 1), padding=borders, groups=groups)
 
 
 def drawn(*shape: int) -> numpy.ndarray:
@@ -120,6 +125,44 @@ def test_a_gradient_by_the_weight_sums_over_items_where_windows_are_seen(units: 
 
     (kernel,) = held(weights, [drawn(2, 5, 6, 3), drawn(2, 4, 4, units)], source=False)
     assert (kernel.height, kernel.inner) == (9, (2, 4, 4))
+
+
+def test_groups_are_one_kernel_however_many() -> None:
+    x, w, b = drawn(2, 4, 4, 96), drawn(64, 3, 3, 3), drawn(64)
+    recorded = graph_for(lambda x, w, b: neural.relu(plain(x, w, b, groups=32)), [x, w, b])
+    steps = compile_flow(recorded, MACHINE).schedule.launches
+    assert [step.kernel.name for step in steps if "convolution" in step.kernel.name] == [
+        "convolution_add_relu"
+    ]
+    (kernel,) = held(lambda x, w: plain(x, w, groups=32), [x, w])
+    assert (kernel.channel_groups, kernel.apart, kernel.units) == (32, 3, 2)
+
+
+def test_weights_of_large_groups_go_round_outside_of_lines() -> None:
+    (kernel,) = held(
+        lambda x, w: plain(x, w, groups=2), [drawn(2, 4, 4, 140), drawn(106, 3, 3, 70)], source=False
+    )
+    assert kernel.panels * kernel.tile.panel > kernel.units
+
+
+@pytest.mark.parametrize("units", [4, 16])
+def test_a_gradient_by_the_weight_of_groups_is_one_kernel(units: int) -> None:
+    def weights(x: Any, g: Any) -> Any:
+        ones, none = (1, 1), ((0, 0), (0, 0))
+        return convolution_weights(x, g, kernel=(2, 3), stride=ones, dilation=ones, padding=none, groups=2)
+
+    (kernel,) = held(weights, [drawn(2, 5, 6, 6), drawn(2, 4, 4, units)])
+    assert (kernel.channel_groups, kernel.units, kernel.inner) == (2, units // 2, (2, 4, 4))
+
+
+@pytest.mark.parametrize("kernel", [(3, 1), (1, 3)])
+def test_a_gradient_by_a_weight_of_one_channel_along_one_axis(kernel: tuple[int, int]) -> None:
+    def weights(x: Any, g: Any) -> Any:
+        ones, none = (1, 1), ((0, 0), (0, 0))
+        return convolution_weights(x, g, kernel=kernel, stride=ones, dilation=ones, padding=none, groups=1)
+
+    places = tuple(7 - k for k in kernel)
+    held(weights, [drawn(2, 6, 6, 1), drawn(2, *places, 5)], source=False)
 
 
 @pytest.mark.parametrize(

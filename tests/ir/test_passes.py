@@ -625,6 +625,18 @@ def test_fuse_copies_outputs_that_compute_nothing() -> None:
     assert twice.outputs[0] is not twice.outputs[1]
 
 
+@pytest.mark.parametrize(("vector_bytes", "batch"), [(64, 0), (0, 0), (64, 4)])
+def test_rows_that_share_matrices_are_one_product_a_matrix(vector_bytes: int, batch: int) -> None:
+    recorded = graph(contractions.matmul, x="float64[4, 3, 2, 1, 5]", w="float64[2, 5, 6]")
+    packed = verify(pack_products(recorded, vector_bytes=vector_bytes, batch=batch))
+    (product,) = (n for n in packed.nodes if n.operator is contractions.packed_product)
+    assert product.shape == (
+        (24, 1, 6) if batch else (2, 12, 6)
+    )  # of any number of rows, each stays with its item
+    values = [numpy.random.default_rng(1).normal(size=leaf.shape) for leaf in recorded.inputs]
+    numpy.testing.assert_allclose(meant(packed, values)[0], meant(recorded, values)[0], rtol=1e-12)
+
+
 def test_fuse_keeps_groups_small() -> None:
     def function(x: Any) -> Any:
         for _ in range(200):

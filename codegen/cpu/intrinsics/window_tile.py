@@ -23,12 +23,12 @@ Axes = tuple[int, ...]
 
 
 class WindowEdges(TileEdges):
-    """Where the operands lie, whose left one begins at an offset of the line."""
+    """Where the operands lie, whose left one begins at an offset of the line, and the others with those of the group."""
 
     def __init__(self, spec: TileSpec, lanes: int, emit: Emitter, values: list[ir.Value]) -> None:
         pointers = len(spec.arguments)
-        super().__init__(spec, lanes, emit, [*values[:pointers], *values[pointers + 1 :]])
-        self.offset = values[pointers]
+        super().__init__(spec, lanes, emit, [*values[:pointers], *values[pointers + 1 : -1]])
+        self.offset, self.group = values[pointers], values[-1]
 
     def left_rows(self) -> list[ir.Value]:
         name, (window, _) = self.spec.left
@@ -38,6 +38,24 @@ class WindowEdges(TileEdges):
             index = self.emit.sum(self.offset, self.emit.times(line, window))
             found.append(self.memory.address(name, index, self.spec.dtype))
         return found
+
+    def right_start(self) -> ir.Value:
+        return self.emit.times(self.group, _group_size(self.spec))
+
+    def start(self, columns: list[ir.Value], masks: list[ir.Value | None]) -> list[ir.Value]:
+        return super().start([self._of_result(column) for column in columns], masks)
+
+    def finish(self, total: ir.Value, row: int, column: ir.Value, mask: ir.Value | None) -> None:
+        super().finish(total, row, self._of_result(column), mask)
+
+    def _of_result(self, column: ir.Value) -> ir.Value:
+        """A column of the group among all."""
+        return self.emit.sum(self.emit.times(self.group, self.spec.units), column)
+
+
+def _group_size(spec: TileSpec) -> int:
+    """Elements of the packed weight of a group. spec: its units are those of a group."""
+    return -(-spec.units // spec.panel) * spec.inner * spec.panel
 
 
 class WindowTile(RegisterTile):
@@ -80,7 +98,7 @@ def _spec(inner: Axes, along: Axes, columns: dict[str, Any]) -> TileSpec:
 
 
 def _native(machine: Machine, inner: Axes, along: Axes, **columns: Any) -> Any:
-    """The intrinsic ``tile(*pointers, offset, line, window, panel)``."""
+    """The intrinsic ``tile(*pointers, offset, line, window, panel, group)``."""
     spec = _spec(inner, along, columns)
     lanes = machine.lanes(8 if spec.dtype == "float64" else 4)
 
@@ -107,8 +125,9 @@ class _WindowMeaning(TileMeaning):
 
     def __init__(self, spec: TileSpec, operands: tuple[Any, ...], inner: Axes, along: Axes) -> None:
         pointers = len(spec.arguments)
-        super().__init__(spec, (*operands[:pointers], *operands[pointers + 1 :]))
-        self.offset, self.inner, self.along = operands[pointers], inner, along
+        super().__init__(spec, (*operands[:pointers], *operands[pointers + 1 : -1]))
+        self.offset, self.group, self.inner, self.along = operands[pointers], operands[-1], inner, along
+        self.starts = (*self.starts[:-1], self.starts[-1] + self.group * spec.units)
 
     def _sums(self) -> Any:
         from blockfuse.codegen.meaning.products import times_panels  # only who checks kernels pays for it
@@ -117,8 +136,9 @@ class _WindowMeaning(TileMeaning):
         left = self.addresses[name].read(
             spec.dtype, (spec.rows, *self.inner), (window, *self.along), int(self.offset + self.row * window)
         )
+        first = int(self.group * _group_size(spec) + self.panel * step)
         panels = self.addresses[right].read(
-            spec.dtype, (spec.panels, spec.inner, spec.panel), (step, width, 1), int(self.panel * step)
+            spec.dtype, (spec.panels, spec.inner, spec.panel), (step, width, 1), first
         )
         return times_panels(left.reshape(spec.rows, spec.inner), panels)
 

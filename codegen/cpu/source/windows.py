@@ -12,11 +12,12 @@ _NEAR_WEIGHT = 1 << 18  # bytes of a weight that all lines may go through: a sec
 
 
 def window_source(kernel: WindowKernel) -> str:
-    lines, panels = _lines(kernel), _panels(kernel)
-    weight = prod(kernel.inner) * kernel.units * (8 if kernel.dtype == "float64" else 4)
-    loops = [panels, *lines] if weight > _NEAR_WEIGHT else [*lines, panels]
+    lines, panels = _lines(kernel), [_groups(kernel), _panels(kernel)]
+    weight = prod(kernel.inner) * kernel.columns * (8 if kernel.dtype == "float64" else 4)
+    loops = [*panels, *lines] if weight > _NEAR_WEIGHT else [*lines, *panels]
     names = ", ".join(name for name, _ in kernel.pointers)
-    body = [f"tile({names}, at, line, r, p)"]
+    at = offset(("at", "g"), (1, kernel.apart))
+    body = [f"tile({names}, {at}, line, r, p, g)"]
     for loop, first in reversed(loops):
         body = [loop, *indented(1, [*first, *body])] if loop else [*first, *body]
     return "\n".join([*_epilogue(kernel), *_tile(kernel), head(kernel), *indented(1, body)]) + "\n"
@@ -44,13 +45,18 @@ def _lines(kernel: WindowKernel) -> list[_Loop]:
     return loops
 
 
+def _groups(kernel: WindowKernel) -> _Loop:
+    return (
+        ("", ["g = 0"]) if kernel.channel_groups == 1 else (f"for g in range({kernel.channel_groups}):", [])
+    )
+
+
 def _panels(kernel: WindowKernel) -> _Loop:
-    """The loop over groups of panels; the last group overlaps its neighbour."""
+    """The loop over panels, as many at a time as a tile has; the last ones overlap their neighbours."""
     count, each = kernel.panels, kernel.tile.panels
     if count == each:
         return "", ["p = 0"]
-    groups = f"for group in range({-(-count // each)}):"
-    return groups, [f"p = minimum({each} * group, {count - each})"]
+    return f"for panel in range(0, {count}, {each}):", [f"p = minimum(panel, {count - each})"]
 
 
 def _epilogue(kernel: WindowKernel) -> list[str]:
