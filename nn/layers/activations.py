@@ -9,6 +9,7 @@ from blockfuse.ir.errors import ShapeError, UsageError
 from blockfuse.ir.operators import movement, neural, pointwise
 from blockfuse.nn.block import Block
 from blockfuse.nn.initializers import Constant, Init
+from blockfuse.nn.layers.counts import count_of
 from blockfuse.nn.parameter import Parameter
 
 
@@ -86,7 +87,9 @@ class PReLU(Block):
         params: Any = None,
     ) -> None:
         super().__init__(prefix, params)
-        self.alpha = Parameter("alpha", shape=(in_channels,), init=alpha_initializer)
+        self.alpha = Parameter(
+            "alpha", shape=(count_of("PReLU", "in_channels", in_channels),), init=alpha_initializer
+        )
 
     def forward(self, x: Any) -> Any:
         alpha = self.alpha.data()

@@ -13,6 +13,7 @@ from blockfuse.ir.operators.windows import Sizes
 from blockfuse.nn.block import Block
 from blockfuse.nn.initializers import Init
 from blockfuse.nn.layers.activations import activation_named
+from blockfuse.nn.layers.counts import count_of
 from blockfuse.nn.parameter import Parameter
 
 Extent = int | tuple[int, ...] | list[int]  # one number for all axes, or one for each
@@ -42,9 +43,12 @@ class Convolution(Block):
         params: Any = None,
     ) -> None:
         super().__init__(prefix, params)
-        if channels < 1 or groups < 1 or channels % groups or in_channels < 0 or in_channels % groups:
+        kind = type(self).__name__
+        channels, groups = count_of(kind, "channels", channels), count_of(kind, "groups", groups)
+        in_channels = count_of(kind, "in_channels", in_channels, least=0)
+        if channels % groups or in_channels % groups:
             raise UsageError(
-                f"{type(self).__name__} needs channels and in_channels that are multiples of groups; found "
+                f"{kind} needs channels and in_channels that are multiples of groups; found "
                 f"channels={channels}, in_channels={in_channels}, groups={groups}"
             )
         self._channels, self._groups = channels, groups

@@ -241,7 +241,8 @@ class GroupNorm(Affine):
         super().__init__(
             1, epsilon, center, scale, beta_initializer, gamma_initializer, in_channels, prefix, params
         )
-        if num_groups < 1 or in_channels % num_groups:
+        num_groups = count_of(type(self).__name__, "num_groups", num_groups)
+        if in_channels % num_groups:
             raise UsageError(
                 f"GroupNorm needs groups of equal size; found num_groups={num_groups}, in_channels={in_channels}"
             )

@@ -9,10 +9,11 @@ from blockfuse.array.functions.recurrent import RECURRENCES, Recurrence, Weights
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.sizes import size_agnostic
 from blockfuse.ir import interpreter
-from blockfuse.ir.errors import ShapeError, UsageError
+from blockfuse.ir.errors import ShapeError
 from blockfuse.nn.deferred import complete
 from blockfuse.nn.initializers import Init
 from blockfuse.nn.layers.activations import activation_named
+from blockfuse.nn.layers.counts import count_of
 from blockfuse.nn.parameter import Parameter
 from blockfuse.nn.recurrent.cell import RecurrentCell, Step, as_states
 from blockfuse.nn.recurrent.sequences import as_array
@@ -39,11 +40,11 @@ class WeightedCell(RecurrentCell):
         h2r_weight_initializer: Init | None = None,
     ) -> None:
         super().__init__(prefix, params)
-        if hidden_size < 1 or input_size < 0 or (projection_size is not None and projection_size < 1):
-            raise UsageError(
-                f"{type(self).__name__} needs sizes of 1 or more; found hidden_size={hidden_size}, "
-                f"input_size={input_size}, projection_size={projection_size}"
-            )
+        kind = type(self).__name__
+        hidden_size = count_of(kind, "hidden_size", hidden_size)
+        input_size = count_of(kind, "input_size", input_size, least=0)
+        if projection_size is not None:
+            projection_size = count_of(kind, "projection_size", projection_size)
         self._recurrence, self._hidden_size = recurrence, hidden_size
         self._output_size = projection_size or hidden_size
         shapes = recurrence.weight_shapes(input_size, hidden_size, projection_size)

@@ -12,6 +12,7 @@ from blockfuse.array.sizes import size_agnostic
 from blockfuse.ir.errors import ShapeError, UsageError
 from blockfuse.nn.block import Block
 from blockfuse.nn.initializers import Init
+from blockfuse.nn.layers.counts import count_of
 from blockfuse.nn.parameter import Parameter
 from blockfuse.nn.recurrent.cell import as_states, begin_states
 from blockfuse.nn.recurrent.sequences import time_axis
@@ -55,14 +56,19 @@ class RecurrentLayer(Block):
         h2r_weight_initializer: Init | None = None,
     ) -> None:
         super().__init__(prefix, params)
-        if min(hidden_size, num_layers, projection_size or 1) < 1 or input_size < 0 or not 0 <= dropout < 1:
-            raise UsageError(
-                f"{type(self).__name__} needs sizes of 1 or more and dropout below 1; found hidden_size={hidden_size}, "
-                f"num_layers={num_layers}, input_size={input_size}, dropout={dropout}, projection_size={projection_size}"
-            )
+        kind = type(self).__name__
+        hidden_size = count_of(kind, "hidden_size", hidden_size)
+        num_layers = count_of(kind, "num_layers", num_layers)
+        input_size = count_of(kind, "input_size", input_size, least=0)
         self._recurrence = RECURRENCES[self._mode]
-        if projection_size and not self._recurrence.cell:
-            raise UsageError(f"{type(self).__name__} has no projection_size: only LSTM projects its state")
+        if projection_size is not None:
+            projection_size = count_of(kind, "projection_size", projection_size)
+            if not self._recurrence.cell:
+                raise UsageError(f"{kind} has no projection_size: only LSTM projects its state")
+        if not 0 <= dropout < 1:
+            raise UsageError(
+                f"{kind} takes a dropout from 0 up to, but not including, 1; found dropout={dropout}"
+            )
         self._hidden_size, self._output_size = hidden_size, projection_size or hidden_size
         self._num_layers, self._dropout = num_layers, dropout
         self._layout, self._axis = layout, time_axis(layout)

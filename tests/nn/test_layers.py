@@ -11,6 +11,7 @@ import pytest
 
 from blockfuse import nn
 from blockfuse.array import autograd, ndarray, np, npx
+from blockfuse.gluon import rnn
 from blockfuse.ir.errors import NotInitializedError, ShapeError, UsageError
 from blockfuse.nn.layers.activations import ACTIVATIONS
 
@@ -100,6 +101,40 @@ def test_dense_refuses_too_few_axes(flatten: bool, shape: tuple[int, ...], wante
     with pytest.raises(ShapeError, match="expects an input of shape") as caught:
         layer(np.ones(shape))
     assert wanted in str(caught.value)
+
+
+# what makes a layer of one of its counts, the name of that count, and the least one
+COUNTS: list[tuple[Callable[[Any], nn.Block], str, int]] = [
+    (lambda n: nn.Conv2D(n, 3), "channels", 1),
+    (lambda n: nn.Conv1D(4, 3, groups=n), "groups", 1),
+    (lambda n: nn.Conv2DTranspose(4, 3, in_channels=n), "in_channels", 0),
+    (lambda n: nn.GroupNorm(n), "num_groups", 1),
+    (lambda n: nn.LayerNorm(in_channels=n), "in_channels", 0),
+    (lambda n: nn.PReLU(in_channels=n), "in_channels", 1),
+    (lambda n: nn.Embedding(n, 2), "input_dim", 1),
+    (lambda n: nn.Embedding(2, n), "output_dim", 1),
+    (lambda n: rnn.LSTM(n), "hidden_size", 1),
+    (lambda n: rnn.GRU(2, n), "num_layers", 1),
+    (lambda n: rnn.RNN(2, input_size=n), "input_size", 0),
+    (lambda n: rnn.LSTM(2, projection_size=n), "projection_size", 1),
+    (lambda n: rnn.GRUCell(n), "hidden_size", 1),
+    (lambda n: rnn.LSTMCell(2, input_size=n), "input_size", 0),
+    (lambda n: rnn.LSTMPCell(2, n), "projection_size", 1),
+]
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "least"), COUNTS, ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_counts_of_layers_that_are_none_are_named(
+    make: Callable[[Any], nn.Block], name: str, least: int
+) -> None:
+    make(numpy.int64(2))
+    for value in (least - 1, -3, 2.0, "2", True):
+        with pytest.raises(
+            UsageError, match=f"takes {name} as an int of {least} or more; found {name}={value!r}"
+        ):
+            make(value)
 
 
 @pytest.mark.parametrize("units", [2.5, "256", 0, -1, None, True])
