@@ -16,6 +16,7 @@ from blockfuse.array.functions.activations import (
     softsign,
 )
 from blockfuse.array.functions.control import cond, foreach, while_loop
+from blockfuse.array.functions.detection import multibox_prior, roi_align, roi_pooling
 from blockfuse.array.functions.elementwise import erf, relu, sigmoid, softplus
 from blockfuse.array.functions.gluon import (
     add_n,
@@ -64,6 +65,7 @@ from blockfuse.array.functions.reshaping import (
     slice_channel,
     slice_like,
 )
+from blockfuse.array.functions.resizing import upsampling
 from blockfuse.array.functions.softmax import (
     log_softmax,
     logsumexp,
@@ -71,6 +73,7 @@ from blockfuse.array.functions.softmax import (
     masked_softmax,
     softmax,
 )
+from blockfuse.array.functions.updating import index_add, index_update
 from blockfuse.array.functions.windows import adaptive_avg_pooling, convolution, deconvolution, pooling
 
 __all__ = [
@@ -99,6 +102,8 @@ __all__ = [
     "gelu",
     "gpu",
     "group_norm",
+    "index_add",
+    "index_update",
     "instance_norm",
     "is_np_array",
     "layer_norm",
@@ -110,6 +115,7 @@ __all__ = [
     "masked_log_softmax",
     "masked_softmax",
     "mish",
+    "multibox_prior",
     "nonzero",
     "norm",
     "num_gpus",
@@ -123,6 +129,8 @@ __all__ = [
     "reshape_like",
     "rms_norm",
     "rnn",
+    "roi_align",
+    "roi_pooling",
     "save",
     "savez",
     "seed",
@@ -142,6 +150,7 @@ __all__ = [
     "softsign",
     "stop_gradient",
     "topk",
+    "upsampling",
     "waitall",
     "while_loop",
 ]

@@ -60,6 +60,7 @@ from blockfuse.nn.layers.spatial import (
     PixelShuffle2D,
     PixelShuffle3D,
     ReflectionPad2D,
+    UpSampling,
 )
 from blockfuse.nn.parameter import Constant, Parameter
 from blockfuse.nn.parameter_dict import ParameterDict
@@ -117,6 +118,7 @@ __all__ = [
     "SiLU",
     "Swish",
     "SyncBatchNorm",
+    "UpSampling",
 ]
 
 

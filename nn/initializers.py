@@ -136,6 +136,25 @@ class Xavier(Initializer):
         arr[...] = _draw(self.rnd_type, math.sqrt(self.magnitude / fan) if fan else 0.0, arr.shape, arr)
 
 
+@dataclass(frozen=True)
+class Bilinear(Initializer):
+    """The weight of a transposed convolution that interpolates, in each pair of channels (Long, Shelhamer and Darrell 2015,
+    section 3.3): of images k high and wide.
+    """
+
+    def _init_weight(self, name: str, arr: ndarray) -> None:
+        _check_axes(self, name, arr)
+        height, width = (_tent(k) for k in arr.shape[-2:])
+        arr[...] = height[:, None] * width
+
+
+def _tent(k: int) -> numpy.ndarray:
+    """Weights of ``k`` pixels that fall from the middle, evenly."""
+    half = -(-k // 2)
+    middle = (2 * half - 1 - half % 2) / (2 * half)
+    return 1 - numpy.abs(numpy.arange(k) / half - middle)
+
+
 class MSRAPrelu(Xavier):
     """Xavier for layers followed by a (leaky) ReLU of the given slope (He, Zhang, Ren and Sun 2015)."""
 
@@ -176,7 +195,10 @@ REGISTRY: dict[str, Callable[[], Initializer]] = {
     "ones": One,
     "gaussian": Normal,
     "he": lambda: MSRAPrelu("in", slope=0.0),
-    **{kind.__name__.lower(): kind for kind in (Zero, One, Uniform, Normal, Orthogonal, Xavier, MSRAPrelu)},
+    **{
+        kind.__name__.lower(): kind
+        for kind in (Zero, One, Uniform, Normal, Orthogonal, Bilinear, Xavier, MSRAPrelu)
+    },
 }
 
 

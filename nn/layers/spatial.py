@@ -1,16 +1,19 @@
-"""Layers that place the elements of images differently: mirrored borders, channels shuffled into pixels."""
+"""Layers that place the elements of images differently: mirrored borders, larger images, channels shuffled into pixels."""
 
 from __future__ import annotations
 
 from math import prod
 from typing import Any
 
-from blockfuse.array import np
+from blockfuse.array import np, npx
 from blockfuse.array.functions.windows import sizes_of
 from blockfuse.array.sizes import size_agnostic
 from blockfuse.ir.errors import ShapeError, UsageError
 from blockfuse.nn.block import Block
+from blockfuse.nn.initializers import Init
 from blockfuse.nn.layers.convolution import Extent
+from blockfuse.nn.layers.counts import count_of
+from blockfuse.nn.parameter import Parameter
 
 
 class ReflectionPad2D(Block):
@@ -39,6 +42,67 @@ class ReflectionPad2D(Block):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(padding={self._widths[2:]})"
+
+
+class UpSampling(Block):
+    """Images (batch, channels, height, width) with each axis ``scale`` times as long, as ``npx.upsampling`` makes them.
+
+    sample_type: 'nearest' repeats elements; 'bilinear' has a ``weight`` (channels, 1, k, k), which begins as interpolation
+    and learns. in_channels: the channels of the input, for 'bilinear'; 0 learns them in the first call.
+
+    >>> UpSampling(2)
+    UpSampling(scale=2, sample_type=nearest)
+    """
+
+    def __init__(
+        self,
+        scale: int,
+        sample_type: str = "nearest",
+        weight_initializer: Init = "bilinear",
+        in_channels: int = 0,
+        prefix: str | None = None,
+        params: Any = None,
+    ) -> None:
+        super().__init__(prefix, params)
+        self._scale = count_of("UpSampling", "scale", scale)
+        if sample_type not in ("nearest", "bilinear"):
+            raise UsageError(f"UpSampling samples 'nearest' or 'bilinear', not {sample_type!r}")
+        self._sample_type = sample_type
+        shape = self._weight_shape(count_of("UpSampling", "in_channels", in_channels, least=0))
+        self.weight = (
+            Parameter("weight", shape=shape, init=weight_initializer, allow_deferred_init=True)
+            if sample_type == "bilinear"
+            else None
+        )
+
+    def _weight_shape(self, channels: int) -> tuple[int, ...]:
+        k = 2 * self._scale - self._scale % 2
+        return (channels, 1, k, k)
+
+    @size_agnostic
+    def infer_shape(self, x: Any) -> None:
+        self._check(x)
+        if self.weight is not None:
+            self.weight.shape = self._weight_shape(x.shape[1])
+
+    @size_agnostic
+    def _check(self, x: Any) -> None:
+        if x.ndim != 4:
+            raise ShapeError(f"{self._label} expects an input of 4 axes, NCHW; found one of shape {x.shape}")
+        channels = -1 if self.weight is None else (self.weight.shape or (-1,))[0]
+        if channels > 0 and x.shape[1] != channels:
+            raise ShapeError(
+                f"{self._label} expects {channels} channels along axis 1; found {x.shape[1]} in an input of shape {x.shape}"
+            )
+
+    @size_agnostic
+    def forward(self, x: Any) -> Any:
+        self._check(x)
+        weights = [] if self.weight is None else [self.weight.data()]
+        return npx.upsampling(x, *weights, scale=self._scale, sample_type=self._sample_type)
+
+    def __repr__(self) -> str:
+        return f"UpSampling(scale={self._scale}, sample_type={self._sample_type})"
 
 
 class PixelShuffle(Block):

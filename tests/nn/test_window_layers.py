@@ -16,6 +16,7 @@ from blockfuse import autograd, gluon, nn, np, npx
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.errors import ShapeError, UsageError
 
+torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.spread(3)
 
 RNG = numpy.random.default_rng(5)
@@ -273,3 +274,55 @@ def test_saved_parameters_come_back(tmp_path: Path) -> None:
     other.load_parameters(str(tmp_path / "lenet.params"))
     x = image(2, 1, 28, 28)
     numpy.testing.assert_array_equal(net(x).asnumpy(), other(x).asnumpy())
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+def test_up_sampling_is_torchs(scale: int) -> None:
+    x = RNG.normal(size=(2, 3, 4, 5)).astype("float32")
+    theirs = torch.tensor(x)
+    nearest, bilinear = nn.UpSampling(scale), nn.UpSampling(scale, "bilinear")
+    bilinear.initialize()
+    large = torch.nn.functional.interpolate(theirs, scale_factor=scale, mode="nearest")
+    numpy.testing.assert_array_equal(nearest(np.array(x)).asnumpy(), large)
+    found = bilinear(np.array(x)).asnumpy()
+    assert bilinear.weight.shape == (3, 1, 2 * scale - scale % 2, 2 * scale - scale % 2)
+    wanted = torch.nn.functional.interpolate(theirs, scale_factor=scale, mode="bilinear").numpy()
+    inside = (
+        slice(None),
+        slice(None),
+        slice(scale, -scale),
+        slice(scale, -scale),
+    )  # borders are next to zeros
+    numpy.testing.assert_allclose(found[inside], wanted[inside], rtol=1e-5, atol=1e-6)
+
+
+def test_up_sampling_has_the_gradients_of_torch_and_compiles() -> None:
+    x = np.array(RNG.normal(size=(2, 3, 2, 3)))
+    theirs = torch.tensor(x.asnumpy(), requires_grad=True)
+    layer = nn.UpSampling(2)
+    weights = RNG.normal(size=(2, 3, 4, 6)).astype("float32")
+    wanted = torch.nn.functional.interpolate(theirs, scale_factor=2, mode="nearest")
+    (wanted * torch.tensor(weights)).sum().backward()
+    x.attach_grad()
+    layer.hybridize()
+    for _ in range(2):
+        with autograd.record():
+            loss = (layer(x) * np.array(weights)).sum()
+        loss.backward()
+        numpy.testing.assert_allclose(x.grad.asnumpy(), theirs.grad, rtol=1e-5, atol=1e-6)
+    assert "compiled" in layer.explain()
+
+
+def test_images_of_several_sizes_come_to_one() -> None:
+    small, large = np.array(RNG.normal(size=(1, 2, 2, 3))), np.array(RNG.normal(size=(1, 2, 4, 6)))
+    beside = npx.upsampling(large, small, scale=2)
+    assert beside.shape == (1, 4, 8, 12)
+    numpy.testing.assert_array_equal(beside[:, 2:].asnumpy(), npx.upsampling(small, scale=4).asnumpy())
+    total = npx.upsampling(large, small, scale=2, multi_input_mode="sum")
+    numpy.testing.assert_array_equal(total.asnumpy(), (beside[:, :2] + beside[:, 2:]).asnumpy())
+    with pytest.raises(ShapeError, match=r"brings all images to \(4, 6\), which is no multiple of \(4, 5\)"):
+        npx.upsampling(small, np.zeros((1, 2, 4, 5)), scale=2)
+    with pytest.raises(UsageError, match="sample_type='cubic'"):
+        npx.upsampling(small, scale=2, sample_type="cubic")
+    with pytest.raises(ShapeError, match="UpSampling expects an input of 4 axes"):
+        nn.UpSampling(2)(np.zeros((2, 3)))
