@@ -45,7 +45,8 @@ class Recurrence:
     gates: int  # rows of the weights, in units of the hidden size
     cell: bool  # whether a second state stands behind the hidden one
     joins_biases: bool  # whether both are added alike, so that the product of the sequence adds them
-    step: Callable[..., States]  # (gates from the input, states, weights, activate, gate) -> the next states
+    # (gates from the input, from the hidden state, states, activate, gate, axis of the gates) -> the next states
+    step: Callable[..., States]
     activate: Activate
     gate: Activate = neural.sigmoid
 
@@ -73,35 +74,44 @@ class Recurrence:
 
     def advance(self, projected: Any, states: States, weights: Weights) -> States:
         """The states after one more time."""
-        return self.step(projected, states, weights, self.activate, self.gate)
+        bias = None if self.joins_biases else weights.h2h_bias
+        recurrent = fully_connected(states[0], weights.h2h_weight, bias, flatten=False)
+        hidden, *others = self.stepped(projected, recurrent, states, -1)
+        if weights.h2r_weight is not None:  # Sak et al. 2014
+            hidden = fully_connected(hidden, weights.h2r_weight, flatten=False)
+        return hidden, *others
+
+    def stepped(self, projected: Any, recurrent: Any, states: States, axis: int) -> States:
+        """The states that follow from what input and hidden state add to the gates, which lie one behind the other along
+        ``axis``.
+        """
+        return self.step(projected, recurrent, states, self.activate, self.gate, axis)
 
 
 # -- steps ---------------------------------------------------------------------------------------------------
 
 
-def _elman(projected: Any, states: States, weights: Weights, activate: Activate, gate: Activate) -> States:  # noqa: ARG001
+def _elman(projected: Any, recurrent: Any, _states: States, activate: Activate, *_others: Any) -> States:
     """Elman 1990: ``activate(W x + U h)``."""
-    return (activate(projected + fully_connected(states[0], weights.h2h_weight, flatten=False)),)
+    return (activate(projected + recurrent),)
 
 
-def _lstm(projected: Any, states: States, weights: Weights, activate: Activate, gate: Activate) -> States:
+def _lstm(
+    projected: Any, recurrent: Any, states: States, activate: Activate, gate: Activate, axis: int
+) -> States:
     """Hochreiter and Schmidhuber 1997 with the forget gate of Gers et al. 2000; gates in the order i, f, g, o."""
-    hidden, cell = states
-    gates = projected + fully_connected(hidden, weights.h2h_weight, flatten=False)
-    i, f, g, o = split(gates, 4, -1)
-    cell = gate(f) * cell + gate(i) * activate(g)
-    hidden = gate(o) * activate(cell)
-    if weights.h2r_weight is not None:  # Sak et al. 2014
-        hidden = fully_connected(hidden, weights.h2r_weight, flatten=False)
-    return hidden, cell
+    i, f, g, o = split(projected + recurrent, 4, axis)
+    cell = gate(f) * states[1] + gate(i) * activate(g)
+    return gate(o) * activate(cell), cell
 
 
-def _gru(projected: Any, states: States, weights: Weights, activate: Activate, gate: Activate) -> States:
+def _gru(
+    projected: Any, recurrent: Any, states: States, activate: Activate, gate: Activate, axis: int
+) -> States:
     """Cho et al. 2014, gates in the order r, z, n; as in cuDNN, r multiplies what the state adds to n, with its bias."""
     (hidden,) = states
-    recurrent = fully_connected(hidden, weights.h2h_weight, weights.h2h_bias, flatten=False)
-    r, z, n = split(projected, 3, -1)
-    of_r, of_z, of_n = split(recurrent, 3, -1)
+    r, z, n = split(projected, 3, axis)
+    of_r, of_z, of_n = split(recurrent, 3, axis)
     candidate = activate(n + gate(r + of_r) * of_n)
     update = gate(z + of_z)
     return (candidate + update * (hidden - candidate),)

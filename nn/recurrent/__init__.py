@@ -3,6 +3,17 @@
 from blockfuse.nn.recurrent.cell import RecurrentCell
 from blockfuse.nn.recurrent.cells import GRUCell, LSTMCell, LSTMPCell, RNNCell
 from blockfuse.nn.recurrent.compound import BidirectionalCell, HybridSequentialRNNCell, SequentialRNNCell
+from blockfuse.nn.recurrent.convolutional import (
+    Conv1DGRUCell,
+    Conv1DLSTMCell,
+    Conv1DRNNCell,
+    Conv2DGRUCell,
+    Conv2DLSTMCell,
+    Conv2DRNNCell,
+    Conv3DGRUCell,
+    Conv3DLSTMCell,
+    Conv3DRNNCell,
+)
 from blockfuse.nn.recurrent.layers import GRU, LSTM, RNN
 from blockfuse.nn.recurrent.modifiers import (
     DropoutCell,
@@ -19,6 +30,15 @@ __all__ = [
     "LSTM",
     "RNN",
     "BidirectionalCell",
+    "Conv1DGRUCell",
+    "Conv1DLSTMCell",
+    "Conv1DRNNCell",
+    "Conv2DGRUCell",
+    "Conv2DLSTMCell",
+    "Conv2DRNNCell",
+    "Conv3DGRUCell",
+    "Conv3DLSTMCell",
+    "Conv3DRNNCell",
     "DropoutCell",
     "GRUCell",
     "HybridRecurrentCell",
