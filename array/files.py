@@ -52,12 +52,12 @@ def savez(file: str | os.PathLike[str], /, *arrays: Any, **named: Any) -> None:
 
 
 def load(file: str | os.PathLike[str]) -> Any:
-    """What ``save`` wrote: a dict, or a list where no array had a name, also of one. Never runs pickled code."""
+    """What ``save`` wrote: an array, a dict, or a list where no array had a name. Never runs pickled code."""
     interpreter.current().impure("reads a file")
     with open(file, "rb") as stream:
         contents = numpy.load(stream, allow_pickle=False)
         if isinstance(contents, numpy.ndarray):
-            return [ndarray(contents)]
+            return ndarray(contents)
         arrays = {name: ndarray(contents[name]) for name in contents.files}
     names = [f"{_UNNAMED_PREFIX}{n}" for n in range(len(arrays))]
     return [arrays[name] for name in names] if list(arrays) == names else arrays

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,15 +17,19 @@ from blockfuse.array.functions import (
     elementwise,
     indexing,
     joining,
+    norms,
     products,
     reducing,
     repeating,
+    scanning,
     selecting,
     shaping,
+    standard,
 )
 from blockfuse.array.memory import note_view
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.outside import outside, read_only, writing_outside
+from blockfuse.ir.errors import UsageError
 from blockfuse.ir.operators import movement, pointwise
 
 # -- with a signature of their own ---------------------------------------------------------------------------
@@ -55,8 +60,15 @@ def astype(self: ndarray, dtype: Any, copy: bool = True) -> ndarray:
     return pointwise.cast(self, dtype=str(wanted))
 
 
-def sort(self: ndarray, axis: int = -1, kind: str | None = None, *, stable: bool | None = None) -> None:
-    self[...] = selecting.sort(self, axis, kind, stable=stable)
+def sort(
+    self: ndarray,
+    axis: int = -1,
+    kind: str | None = None,
+    *,
+    stable: bool | None = None,
+    descending: bool = False,
+) -> None:
+    self[...] = selecting.sort(self, axis, kind, stable=stable, descending=descending)
 
 
 def fill(self: ndarray, value: Any) -> None:
@@ -65,6 +77,15 @@ def fill(self: ndarray, value: Any) -> None:
 
 def tobytes(self: ndarray, order: Any = "C") -> bytes:
     return self._leave("tobytes()").tobytes(order)
+
+
+def array_namespace(self: ndarray, /, *, api_version: str | None = None) -> Any:  # noqa: ARG001 - all have one
+    """``blockfuse.np``, by the name that the array API standard has for asking. Raises UsageError for unknown versions."""
+    if api_version not in (None, *standard.VERSIONS):
+        raise UsageError(
+            f"api_version={api_version!r}; there is one of {', '.join(standard.VERSIONS)}, without complex numbers"
+        )
+    return sys.modules["blockfuse.array.np"]  # which imports this module
 
 
 # -- by NumPy ------------------------------------------------------------------------------------------------
@@ -136,8 +157,8 @@ _NAMED = (  # attached under their own names
     *(shaping.ravel, shaping.squeeze, shaping.expand_dims, shaping.swapaxes, shaping.flip, joining.split),
     *(repeating.repeat, repeating.tile, creation.copy, coordinates.diagonal),
     *(reducing.sum, reducing.mean, reducing.std, reducing.var, reducing.prod, reducing.max, reducing.min),
-    *(reducing.any, reducing.all, reducing.norm, reducing.ptp, reducing.argmax, reducing.argmin),
-    *(reducing.cumsum, reducing.cumprod, selecting.take, selecting.argsort, products.dot, products.trace),
+    *(reducing.any, reducing.all, norms.norm, reducing.ptp, reducing.argmax, reducing.argmin),
+    *(scanning.cumsum, scanning.cumprod, selecting.take, selecting.argsort, products.dot, products.trace),
     *(elementwise.nonzero, elementwise.clip, elementwise.round, selecting.searchsorted, tobytes),
     *map(_outside, ("argpartition", "choose", "compress")),
     *map(_writing, ("partition", "put")),
@@ -151,6 +172,7 @@ _RENAMED = {
     "as_np_ndarray": itself,
     "as_nd_ndarray": itself,
     "__getitem__": indexing.get,
+    "__array_namespace__": array_namespace,
 }
 _DEVICE = property(lambda self: devices.CPU)
 _PROPERTIES = {

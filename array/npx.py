@@ -46,6 +46,7 @@ from blockfuse.array.functions.normalization import (
     layer_norm,
     rms_norm,
 )
+from blockfuse.array.functions.norms import norm
 from blockfuse.array.functions.picking import (
     one_hot,
     pick,
@@ -56,7 +57,6 @@ from blockfuse.array.functions.picking import (
 )
 from blockfuse.array.functions.random import seed
 from blockfuse.array.functions.recurrent import rnn
-from blockfuse.array.functions.reducing import norm
 from blockfuse.array.functions.reshaping import (
     reshape,
     reshape_like,

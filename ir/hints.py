@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
+import numpy
+
 _DROPS = "layers drop and normalise by batch inside of autograd.record() or autograd.train_mode() only"
 _PLACE = "arrays lie in the memory of this machine; net.hybridize(backend='cuda') computes on a device"
 _TRAINS = "blockfuse.train_step(net, loss, trainer) makes a step that takes a batch"
@@ -44,6 +46,44 @@ PACKAGE: Mapping[str, str] = {
     "trace": "blockfuse.hybridize(function)",
     "vmap": "operators over the first axis of the batch",
     "zeros": "np.zeros(shape)",
+}
+_COMPLEX = "two arrays, the real and the imaginary parts: no array has complex numbers"
+NUMPY: Mapping[str, str] = {
+    "Inf": "np.inf",
+    "NaN": "np.nan",
+    "angle": _COMPLEX,
+    "asfortranarray": "np.asarray(x): where elements lie is no part of an array",
+    "asmatrix": "np.array(values), which has two axes where they have",
+    "asnumpy": "x.asnumpy()",
+    "c_": "np.column_stack(arrays)",
+    "cfloat": _COMPLEX,
+    "complex128": _COMPLEX,
+    "complex64": _COMPLEX,
+    "csingle": _COMPLEX,
+    "fft": "numpy.fft on x.asnumpy(): no array has complex numbers",
+    "float": "float, or np.float64",
+    "float_": "np.float64",
+    "in1d": "np.isin(element, test_elements)",
+    "int": "int, or np.int64",
+    "load": "npx.load(file)",
+    "ma": "np.where(mask, x, value), or the functions that begin with nan",
+    "matrix": "np.array(values), which has two axes where they have",
+    "mgrid": "np.indices(shape), or np.meshgrid(*vectors, indexing='ij')",
+    "ndenumerate": "np.ndindex(x.shape)",
+    "nditer": "np.ndindex(x.shape)",
+    "object_": "a list: arrays hold numbers",
+    "ogrid": "np.indices(shape, sparse=True)",
+    "product": "np.prod(x)",
+    "r_": "np.concatenate(arrays)",
+    "relu": "npx.relu(x)",
+    "save": "npx.save(file, x)",
+    "savez": "npx.savez(file, x, y)",
+    "sigmoid": "npx.sigmoid(x)",
+    "softmax": "npx.softmax(x, axis=-1)",
+    "str_": "a list: arrays hold numbers",
+    "testing": "numpy.testing, which takes these arrays",
+    "trapz": "np.trapezoid(y, x)",
+    "vectorize": "operators on whole arrays",
 }
 LAYERS: Mapping[str, str] = {
     "BCEWithLogitsLoss": "gluon.loss.SigmoidBinaryCrossEntropyLoss()",
@@ -140,6 +180,14 @@ BLOCK: Mapping[str, str] = {
     "trainable_weights": "net.collect_params().values()",
     "weights": "net.collect_params().values()",
 }
+
+
+def numpy_hints(name: str) -> Mapping[str, str]:
+    """What to write for a name that NumPy has, or once had, and ``np`` has not."""
+    found = getattr(numpy, name, None)
+    if name in NUMPY or name.startswith("_") or isinstance(found, type) or not callable(found):
+        return NUMPY
+    return {name: f"numpy.{name}, which takes these arrays and leaves compiled code"}
 
 
 def no_attribute(holder: Any, name: str, hints: Mapping[str, str]) -> AttributeError:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import operator
 from typing import Any
 
-from blockfuse.array.arguments import ArrayLike, checked_dtype
+import numpy
+
+from blockfuse.array.arguments import ArrayLike, checked_dtype, one_axis, shape_tuple
 from blockfuse.array.devices import Device, check_device
 from blockfuse.array.functions.creation import array, asarray, full, zeros
+from blockfuse.array.functions.shaping import moveaxis
 from blockfuse.array.ndarray import ndarray
+from blockfuse.ir.errors import ShapeError
 from blockfuse.ir.operators import filling, movement, pointwise
+from blockfuse.ir.types import Extent
 
 
 def eye(
@@ -79,20 +84,51 @@ def _matrix_of(x: ndarray, k: int) -> ndarray:
     return pointwise.where(on_diagonal, movement.concatenate(*pieces, axis=0), _zero(x))
 
 
-def diagonal(a: ArrayLike, offset: int = 0) -> ndarray:
-    """The elements of a matrix whose column is ``offset`` more than their row."""
+def diagonal(a: ArrayLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> ndarray:
+    """The elements of matrices whose column is ``offset`` more than their row, along a last axis.
+
+    axis1, axis2: the axes of rows and of columns.
+    """
     x = asarray(a)
-    if x.ndim != 2:
-        raise ValueError(f"diagonal needs a matrix, not an array with {x.ndim} axes")
-    rows, columns = x.shape
+    if x.ndim < 2:
+        raise ShapeError(f"diagonal needs a matrix or a stack of them, not an array of shape {x.shape}")
+    plane = one_axis(axis1, x.ndim), one_axis(axis2, x.ndim)
+    if plane[0] == plane[1]:
+        raise ValueError(f"axis1={axis1} and axis2={axis2} are the same axis of shape {x.shape}")
+    flat = _flat_matrices(moveaxis(x, plane, (-2, -1)))
+    whole = (("slice", 0, Extent(n), 1) for n in flat.shape[:-1])
+    along = _along_diagonal(x.shape[plane[0]], x.shape[plane[1]], operator.index(offset))
+    return movement.get_item(flat, index=(*whole, along))
+
+
+def _flat_matrices(x: ndarray) -> ndarray:
+    return movement.reshape(x, shape=(*x.shape[:-2], x.shape[-2] * x.shape[-1]))
+
+
+def _along_diagonal(rows: int, columns: int, offset: int) -> tuple[str, int, int, int]:
+    """The ``offset``-th diagonal in the elements of a matrix, one row after the other."""
     count = max(0, min(rows, columns - offset) if offset >= 0 else min(rows + offset, columns))
     start, step = offset if offset >= 0 else -offset * columns, columns + 1
-    along_diagonal = ("slice", start, start + (count - 1) * step + 1, step) if count else ("slice", 0, 0, 1)
-    return movement.get_item(movement.reshape(x, shape=(x.size,)), index=(along_diagonal,))
+    return ("slice", start, start + (count - 1) * step + 1, step) if count else ("slice", 0, 0, 1)
 
 
-def meshgrid(*xi: ArrayLike, indexing: str = "xy") -> list[ndarray]:
-    """Coordinate arrays of the grid that vectors span; ``indexing='xy'`` swaps the first two axes."""
+def indices(dimensions: Any, dtype: Any = None, sparse: bool = False) -> Any:
+    """The places of a grid's elements along each axis, int64 by default; ``sparse``: a tuple, which broadcasts."""
+    sizes, name = shape_tuple(dimensions), str(checked_dtype("int64" if dtype is None else dtype))
+    lines = [filling.arange(start=0, stop=n, step=1, dtype=name) for n in sizes]
+    spread = tuple(_along(line, axis, len(sizes)) for axis, line in enumerate(lines))
+    if sparse:
+        return spread
+    if not sizes:
+        return zeros((0,), name)
+    return movement.concatenate(*(movement.broadcast_to(x, shape=(1, *sizes)) for x in spread), axis=0)
+
+
+def meshgrid(*xi: ArrayLike, indexing: str = "xy", sparse: bool = False) -> tuple[ndarray, ...]:
+    """Coordinate arrays of the grid that vectors span; ``indexing='xy'`` swaps the first two axes.
+
+    sparse: each has its own axis only, and size 1 along the others.
+    """
     if indexing not in ("xy", "ij"):
         raise ValueError(f"indexing={indexing!r}; use 'xy' or 'ij'")
     vectors = [asarray(x) for x in xi]
@@ -101,7 +137,7 @@ def meshgrid(*xi: ArrayLike, indexing: str = "xy") -> list[ndarray]:
         order[:2] = [1, 0]
     shape = tuple(vectors[axis].size for axis in order)
     spread = [_along(x, order.index(n), len(order)) for n, x in enumerate(vectors)]
-    return [array(movement.broadcast_to(x, shape=shape)) for x in spread]
+    return tuple(array(x if sparse else movement.broadcast_to(x, shape=shape)) for x in spread)
 
 
 def _along(x: ndarray, axis: int, ndim: int) -> Any:
@@ -112,3 +148,25 @@ def positions(size: int, axes_after: int) -> ndarray:
     """0, 1, ... along an axis with ``axes_after`` more axes behind it."""
     line = filling.arange(start=0, stop=size, step=1, dtype="int64")
     return movement.reshape(line, shape=(size,) + (1,) * axes_after)
+
+
+# -- places of triangles and diagonals -----------------------------------------------------------------------
+
+
+def tril_indices(n: int, k: int = 0, m: int | None = None) -> tuple[ndarray, ndarray]:
+    """Rows and columns, int64, of the elements on and below the ``k``-th diagonal of a matrix ``n`` x ``m``."""
+    return _places(numpy.tril_indices(n, k, m))
+
+
+def triu_indices(n: int, k: int = 0, m: int | None = None) -> tuple[ndarray, ndarray]:
+    """Rows and columns, int64, of the elements on and above the ``k``-th diagonal of a matrix ``n`` x ``m``."""
+    return _places(numpy.triu_indices(n, k, m))
+
+
+def diag_indices(n: int, ndim: int = 2) -> tuple[ndarray, ...]:
+    """The places, int64, of the elements of a cube whose places along all axes are equal."""
+    return (filling.arange(start=0, stop=operator.index(n), step=1, dtype="int64"),) * ndim
+
+
+def _places(found: tuple[numpy.ndarray, numpy.ndarray]) -> tuple[ndarray, ndarray]:
+    return ndarray(found[0]), ndarray(found[1])

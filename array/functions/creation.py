@@ -62,10 +62,20 @@ def _from_numpy(data: numpy.ndarray, wanted: numpy.dtype | None) -> ndarray | No
 
 
 def asarray(
-    object: ArrayLike, dtype: Any = None, *, ctx: Device | None = None, device: Device | None = None
+    object: ArrayLike,
+    dtype: Any = None,
+    *,
+    ctx: Device | None = None,
+    device: Device | None = None,
+    copy: bool | None = None,
 ) -> ndarray:
-    """The values as an array, without a copy where they are one of the right dtype."""
+    """The values as an array, without a copy where they are one of the right dtype.
+
+    copy: True makes one always; with False a ValueError says that there must be one.
+    """
     check_device(ctx, device)
+    if copy is not None:
+        return _copied(object, dtype, copy)
     wanted = None if dtype is None else checked_dtype(dtype)
     as_it_is = wanted is None  # a dtype must not be compared with None: that is float64 to NumPy
     if type(object) is ndarray and (as_it_is or wanted == object.dtype):
@@ -79,6 +89,17 @@ def asarray(
 
 
 asanyarray = asarray
+
+
+def _copied(values: ArrayLike, dtype: Any, copy: bool) -> ndarray:
+    if copy:
+        return array(values, dtype)
+    shares = isinstance(values, ndarray | numpy.ndarray) and dtype in (None, values.dtype)
+    if not shares or not values.dtype.isnative:
+        raise ValueError(
+            f"copy=False, but {type(values).__name__} becomes an array of {dtype or 'numbers'} by a copy"
+        )
+    return asarray(values)
 
 
 def ascontiguousarray(a: ArrayLike, dtype: Any = None) -> ndarray:

@@ -130,6 +130,9 @@ def power(x: ArrayLike, y: ArrayLike, /, out: ndarray | None = None) -> ndarray:
     return current().apply(pointwise.power, (x, y) if ours else beside(x, y), {})
 
 
+pow = power
+
+
 def clip(
     a: ArrayLike,
     a_min: ArrayLike | None = None,
@@ -194,7 +197,7 @@ logical_not = unary(pointwise.logical_not)
 bitwise_and = binary(pointwise.bitwise_and)
 bitwise_or = binary(pointwise.bitwise_or)
 bitwise_xor = binary(pointwise.bitwise_xor)
-bitwise_not = invert = unary(pointwise.invert)
+bitwise_not = bitwise_invert = invert = unary(pointwise.invert)
 left_shift = bitwise_left_shift = binary(pointwise.left_shift)
 right_shift = bitwise_right_shift = binary(pointwise.right_shift)
 isnan = unary(pointwise.isnan)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+import numpy
+
 from blockfuse.array.arguments import ArrayLike, one_axis
 from blockfuse.array.functions.creation import asarray
 from blockfuse.array.functions.elementwise import alike
@@ -15,7 +17,9 @@ from blockfuse.array.functions.shaping import (
     atleast_2d,
     atleast_3d,
     axes_in_order,
+    broadcast_to,
     expand_dims,
+    moveaxis,
     ravel,
     reshape,
 )
@@ -84,6 +88,69 @@ def append(arr: ArrayLike, values: ArrayLike, axis: int | None = None) -> ndarra
     return concatenate(alike(arr, values), axis)
 
 
+def insert(arr: ArrayLike, obj: Any, values: ArrayLike, axis: int | None = None) -> ndarray:
+    """``values``, in the dtype of ``arr``, before the places ``obj`` (an int, ints or a slice) along ``axis``.
+
+    ``axis=None``: of the flattened array. Raises IndexError for a place beyond the axis.
+    """
+    if isinstance(obj, ndarray):
+        raise TypeError("where places are values of an array, they must be known first")
+    x, axis = (ravel(arr), 0) if axis is None else (asarray(arr), axis)
+    along, places = one_axis(axis, x.ndim), _places_to_insert(obj, x.shape[axis])
+    new = _to_insert(asarray(values, x.dtype), x, along, places)
+    order = numpy.insert(
+        numpy.arange(x.shape[along]), places, x.shape[along] + numpy.arange(new.shape[along])
+    )
+    joined = concatenate((x, new), along)
+    return joined[(*(slice(None),) * along, ndarray(order.astype("int64")))]
+
+
+def _places_to_insert(obj: Any, size: int) -> numpy.ndarray:
+    places = numpy.arange(*obj.indices(size)) if isinstance(obj, slice) else numpy.asarray(obj)
+    if places.dtype == bool:
+        places = numpy.flatnonzero(places)
+    return places if places.size else places.astype("int64")
+
+
+def _to_insert(values: ndarray, x: ndarray, axis: int, places: numpy.ndarray) -> ndarray:
+    """The values in the shape of ``x``, but along ``axis``; for one place, as many there as are given."""
+    if places.size == 1:
+        values = reshape(values, (1,) * (x.ndim - values.ndim) + values.shape)
+        if not places.ndim:
+            values = moveaxis(values, 0, axis)
+        count = values.shape[axis]
+    else:
+        count = places.size
+    return broadcast_to(values, (*x.shape[:axis], count, *x.shape[axis + 1 :]))
+
+
+def block(arrays: Any) -> ndarray:
+    """Nested lists of arrays as one array: the innermost lists joined along the last axis, and so on outwards."""
+    depth = _depth(arrays)
+    ndim = max(depth, *(x.ndim for x in _leaves(arrays)), 0)
+    return _joined(arrays, ndim, ndim - depth)
+
+
+def _depth(arrays: Any) -> int:
+    if not isinstance(arrays, list):
+        return 0
+    depths = {_depth(x) for x in arrays}
+    if len(depths) != 1:
+        raise ValueError("block takes lists that are nested equally deep, and not empty")
+    return depths.pop() + 1
+
+
+def _leaves(arrays: Any) -> list[ndarray]:
+    return [leaf for x in arrays for leaf in _leaves(x)] if isinstance(arrays, list) else [asarray(arrays)]
+
+
+def _joined(arrays: Any, ndim: int, axis: int) -> ndarray:
+    if isinstance(arrays, list):
+        return concatenate([_joined(x, ndim, axis + 1) for x in arrays], axis)
+    x = asarray(arrays)
+    return reshape(x, (1,) * (ndim - x.ndim) + x.shape)
+
+
 @size_agnostic
 def split(ary: ArrayLike, indices_or_sections: Any, axis: int = 0) -> list[ndarray]:
     """Equal parts (an int), or the parts between the given places, along ``axis``."""
@@ -123,6 +190,18 @@ def hsplit(ary: ArrayLike, indices_or_sections: Any) -> list[ndarray]:
 def vsplit(ary: ArrayLike, indices_or_sections: Any) -> list[ndarray]:
     """Parts below each other."""
     return split(ary, indices_or_sections, 0)
+
+
+def dsplit(ary: ArrayLike, indices_or_sections: Any) -> list[ndarray]:
+    """Parts along the third axis."""
+    return split(ary, indices_or_sections, 2)
+
+
+def unstack(x: ArrayLike, /, *, axis: int = 0) -> tuple[ndarray, ...]:
+    """The arrays that lie along an axis, without it."""
+    whole = asarray(x)
+    lead = (slice(None),) * one_axis(axis, whole.ndim)
+    return tuple(whole[(*lead, n)] for n in range(whole.shape[axis]))
 
 
 def roll(a: ArrayLike, shift: Any, axis: Any = None) -> ndarray:

@@ -9,8 +9,19 @@ import numpy
 
 from blockfuse.array.arguments import ArrayLike
 from blockfuse.array.functions.creation import asarray
-from blockfuse.array.functions.reducing import norm
-from blockfuse.array.functions.shaping import expand_dims, squeeze
+from blockfuse.array.functions.formulas import vecdot
+from blockfuse.array.functions.norms import matrix_norm, norm, vector_norm
+from blockfuse.array.functions.products import matmul, tensordot
+from blockfuse.array.functions.shaping import expand_dims, matrix_transpose, squeeze
+from blockfuse.array.functions.tensors import (
+    cross,
+    diagonal,
+    multi_dot,
+    outer,
+    tensorinv,
+    tensorsolve,
+    trace,
+)
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.outside import outside
 from blockfuse.ir.operators import linear_algebra
@@ -18,21 +29,35 @@ from blockfuse.ir.operators import linear_algebra
 __all__ = [
     "cholesky",
     "cond",
+    "cross",
     "det",
+    "diagonal",
     "eig",
     "eigh",
     "eigvals",
     "eigvalsh",
     "inv",
     "lstsq",
+    "matmul",
+    "matrix_norm",
     "matrix_power",
     "matrix_rank",
+    "matrix_transpose",
+    "multi_dot",
     "norm",
+    "outer",
     "pinv",
     "qr",
     "slogdet",
     "solve",
     "svd",
+    "svdvals",
+    "tensordot",
+    "tensorinv",
+    "tensorsolve",
+    "trace",
+    "vecdot",
+    "vector_norm",
 ]
 
 # -- with gradients: operators -------------------------------------------------------------------------------
@@ -91,3 +116,4 @@ pinv = _outside(numpy.linalg.pinv)
 qr = _outside(numpy.linalg.qr)
 slogdet = _outside(numpy.linalg.slogdet)
 svd = _outside(numpy.linalg.svd)
+svdvals = _outside(numpy.linalg.svdvals)

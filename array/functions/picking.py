@@ -9,7 +9,7 @@ import numpy
 from blockfuse.array.arguments import ArrayLike, checked_dtype, one_axis
 from blockfuse.array.functions.coordinates import positions
 from blockfuse.array.functions.creation import asarray
-from blockfuse.array.functions.selecting import as_index, order, take_along_axis, within
+from blockfuse.array.functions.selecting import argsort, as_index, take_along_axis, within
 from blockfuse.array.functions.shaping import expand_dims, flip, reshape, squeeze
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.sizes import size_agnostic
@@ -59,7 +59,7 @@ def topk(
         x, axis = reshape(x, (-1,)), 0
     along = one_axis(axis, x.ndim)
     count = k if 0 < k < x.shape[along] else x.shape[along]
-    first = order(x, along, not is_ascend)[(*(slice(None),) * along, slice(0, count))]
+    first = argsort(x, along, descending=not is_ascend)[(*(slice(None),) * along, slice(0, count))]
     indices = first.astype(dtype)
     if ret_typ == "indices":
         return indices

@@ -9,6 +9,7 @@ from typing import Any
 import numpy
 
 from blockfuse.array.arguments import ArrayLike, one_axis
+from blockfuse.array.functions.coordinates import diagonal
 from blockfuse.array.functions.creation import asarray
 from blockfuse.array.functions.elementwise import alike, binary
 from blockfuse.array.functions.reducing import sum
@@ -77,15 +78,32 @@ def _paired(axes: Any, ndim: int) -> tuple[int, ...]:
 
 
 @size_agnostic
-def einsum(subscripts: str, *operands: ArrayLike) -> ndarray:
+def einsum(subscripts: Any, *operands: Any, optimize: Any = True) -> ndarray:  # noqa: ARG001 - NumPy's wish
     """A sum of products, one letter for each axis: ``einsum('ij,jk->ik', a, b)``; '...' is any axes.
 
-    Raises ShapeError where letters and sizes do not agree.
+    Or with a list of numbers behind each array: ``einsum(a, [0, 1], b, [1, 2], [0, 2])``. ``optimize`` changes nothing: the
+    order of products is chosen for their sizes. Raises ShapeError where letters and sizes do not agree.
     """
+    if not isinstance(subscripts, str):
+        subscripts, operands = _lettered((subscripts, *operands))
     arrays = [asarray(x) for x in operands]
     explicit = _explicit(subscripts, arrays)
     einsum_row.result_type(*(TensorType(x.shape, x.dtype) for x in arrays), subscripts=explicit)
     return einsum_row(*arrays, subscripts=explicit)
+
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+def _lettered(given: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
+    """Arrays with lists of numbers behind them, and perhaps such a list for the result, as subscripts and arrays."""
+    arrays, lists = given[: len(given) // 2 * 2 : 2], given[1::2]
+    inputs = ",".join(map(_letters, lists))
+    return f"{inputs}->{_letters(given[-1])}" if len(given) % 2 else inputs, arrays
+
+
+def _letters(axes: Any) -> str:
+    return "".join("..." if axis is Ellipsis else _LETTERS[operator.index(axis)] for axis in axes)
 
 
 _SPARE = "ZYXWVUTSRQPONMLKJIHGFEDCBA"
@@ -120,17 +138,22 @@ def kron(a: ArrayLike, b: ArrayLike) -> ndarray:
     return reshape(wide_x * wide_y, tuple(n * m for n, m in zip(left, right, strict=True)))
 
 
-def trace(a: ArrayLike) -> ndarray:
-    """The sum of the diagonal of the first two axes."""
-    x = asarray(a)
-    size = min(x.shape[:2])
-    return sum(einsum("ii...->...i", x[:size, :size]), -1)
+def trace(a: ArrayLike, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None) -> ndarray:
+    """The sums of the ``offset``-th diagonals of the matrices of two axes."""
+    return sum(diagonal(a, offset, axis1, axis2), -1, dtype)
 
 
-def cross(a: ArrayLike, b: ArrayLike, axis: int = -1) -> ndarray:
-    """The vector product of three-dimensional vectors along ``axis``."""
-    x, y = moveaxis(a, axis, -1), moveaxis(b, axis, -1)
+def cross(
+    a: ArrayLike, b: ArrayLike, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
+) -> ndarray:
+    """The vector product of three-dimensional vectors along ``axisa`` and ``axisb``, into ``axisc``.
+
+    axis: all three.
+    """
+    if axis is not None:
+        axisa = axisb = axisc = axis
+    x, y = moveaxis(a, axisa, -1), moveaxis(b, axisb, -1)
     if x.shape[-1] != 3 or y.shape[-1] != 3:
         raise ShapeError(f"cross needs vectors of 3 elements, not shapes {x.shape} and {y.shape}")
     turned, twice = [1, 2, 0], [2, 0, 1]
-    return moveaxis(x[..., turned] * y[..., twice] - x[..., twice] * y[..., turned], -1, axis)
+    return moveaxis(x[..., turned] * y[..., twice] - x[..., twice] * y[..., turned], -1, axisc)

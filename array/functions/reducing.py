@@ -1,20 +1,21 @@
-"""Elements folded along axes: sums, means, extremes, scans."""
+"""Elements folded along axes: sums, means, extremes, their places."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy
 
 from blockfuse.array.arguments import ArrayLike, axes_tuple, checked_dtype, one_axis
-from blockfuse.array.functions.creation import asarray
-from blockfuse.array.functions.elementwise import absolute, isnan, where
-from blockfuse.array.functions.shaping import ravel, reshape
+from blockfuse.array.functions.creation import asarray, full_like
+from blockfuse.array.functions.masking import initial_of, mask, masked, nothing_but
+from blockfuse.array.functions.shaping import reshape
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.interpreter import current
 from blockfuse.ir.lowering import Reduction
 from blockfuse.ir.operator import Operator
-from blockfuse.ir.operators import movement, pointwise, reductions, sorting
+from blockfuse.ir.operators import movement, pointwise, reductions
 
 # Every function here takes ``axis`` (None: all axes; an int; a tuple) and ``keepdims`` (folded axes stay,
 # with size 1).
@@ -43,35 +44,101 @@ def _axis_of_a_number(axis: Any, x: ndarray) -> Any:
     return None if not x.ndim and axis in (0, -1) else axis
 
 
-def sum(a: ArrayLike, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> ndarray:
+# ``where``: a condition; elements for which it does not hold take no part. ``initial``: a number that is folded first.
+
+
+def sum(
+    a: ArrayLike,
+    axis: Any = None,
+    dtype: Any = None,
+    keepdims: bool = False,
+    *,
+    initial: float | None = None,
+    where: ArrayLike = True,
+) -> ndarray:
     """The sum of elements; int64 for integers and bools."""
-    return _reduced(reductions.sum_, a, axis, keepdims, dtype)
+    total = _reduced(reductions.sum_, a if where is True else masked(a, where, 0), axis, keepdims, dtype)
+    return total if initial is None else asarray(total + initial_of(initial, total.dtype))
 
 
-def prod(a: ArrayLike, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> ndarray:
+def prod(
+    a: ArrayLike,
+    axis: Any = None,
+    dtype: Any = None,
+    keepdims: bool = False,
+    *,
+    initial: float | None = None,
+    where: ArrayLike = True,
+) -> ndarray:
     """The product of elements; int64 for integers and bools."""
-    return _reduced(reductions.prod, a, axis, keepdims, dtype)
+    total = _reduced(reductions.prod, a if where is True else masked(a, where, 1), axis, keepdims, dtype)
+    return total if initial is None else asarray(total * initial_of(initial, total.dtype))
 
 
-def mean(a: ArrayLike, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> ndarray:
+def mean(
+    a: ArrayLike, axis: Any = None, dtype: Any = None, keepdims: bool = False, *, where: ArrayLike = True
+) -> ndarray:
     """The mean of elements; float64 for integers and bools."""
-    return _reduced(reductions.mean, a, axis, keepdims, dtype)
+    if where is True:
+        return _reduced(reductions.mean, a, axis, keepdims, dtype)
+    x = asarray(a) if dtype is None else asarray(a, dtype)
+    x = asarray(x, _AVERAGED.get(x.dtype.name, x.dtype))
+    count = sum(mask(x, where), axis, keepdims=keepdims)
+    found = sum(masked(x, where, 0), axis, keepdims=keepdims) / count
+    return asarray(found, dtype or reductions.mean_dtype(asarray(a).dtype))
+
+
+_AVERAGED = {"float16": "float32"}  # dtype -> the one that sums of it are taken in
 
 
 def var(
-    a: ArrayLike, axis: Any = None, dtype: Any = None, ddof: float = 0, keepdims: bool = False
+    a: ArrayLike,
+    axis: Any = None,
+    dtype: Any = None,
+    ddof: float = 0,
+    keepdims: bool = False,
+    *,
+    correction: float | None = None,
+    where: ArrayLike = True,
 ) -> ndarray:
-    """The mean squared distance from the mean; the sum of squares is divided by the count less ``ddof``."""
+    """The mean squared distance from the mean; the sum of squares is divided by the count less ``ddof``.
+
+    correction: the array API's word for ``ddof``.
+    """
+    free = _freedom(ddof, correction)
     _check_float(dtype)
-    return _reduced(reductions.var, a, axis, keepdims, dtype, ddof=ddof)
+    if where is True:
+        return _reduced(reductions.var, a, axis, keepdims, dtype, ddof=free)
+    x = asarray(a) if dtype is None else asarray(a, dtype)
+    wide = asarray(x, _AVERAGED.get(x.dtype.name, reductions.mean_dtype(x.dtype)))
+    distances = masked(pointwise.square(wide - mean(wide, axis, keepdims=True, where=where)), where, 0)
+    count = sum(mask(x, where), axis, keepdims=keepdims) - free
+    spread = sum(distances, axis, keepdims=keepdims) / pointwise.maximum(count, 0)
+    return asarray(spread, reductions.mean_dtype(x.dtype))
 
 
 def std(
-    a: ArrayLike, axis: Any = None, dtype: Any = None, ddof: float = 0, keepdims: bool = False
+    a: ArrayLike,
+    axis: Any = None,
+    dtype: Any = None,
+    ddof: float = 0,
+    keepdims: bool = False,
+    *,
+    correction: float | None = None,
+    where: ArrayLike = True,
 ) -> ndarray:
     """The square root of ``var``."""
+    free = _freedom(ddof, correction)
     _check_float(dtype)
-    return _reduced(reductions.std, a, axis, keepdims, dtype, ddof=ddof)
+    if where is True:
+        return _reduced(reductions.std, a, axis, keepdims, dtype, ddof=free)
+    return _root(var(a, axis, dtype, free, keepdims, where=where))
+
+
+def _freedom(ddof: float, correction: float | None) -> float:
+    if correction is not None and ddof:
+        raise ValueError("ddof= and correction= say the same; give one of them")
+    return ddof if correction is None else correction
 
 
 def _check_float(dtype: Any) -> None:
@@ -79,14 +146,52 @@ def _check_float(dtype: Any) -> None:
         raise TypeError(f"squares are added up in floats, not in {dtype}")
 
 
-def max(a: ArrayLike, axis: Any = None, keepdims: bool = False) -> ndarray:
-    """The largest element; nan where there is one. Raises ValueError over no elements."""
-    return _reduced(reductions.max_, a, axis, keepdims)
+def max(
+    a: ArrayLike,
+    axis: Any = None,
+    keepdims: bool = False,
+    *,
+    initial: float | None = None,
+    where: ArrayLike = True,
+) -> ndarray:
+    """The largest element; nan where there is one. Raises ValueError over no elements without an ``initial``."""
+    if initial is None and where is True:
+        return _reduced(reductions.max_, a, axis, keepdims)
+    return _extreme(reductions.max_, pointwise.maximum, a, axis, keepdims, initial, where)
 
 
-def min(a: ArrayLike, axis: Any = None, keepdims: bool = False) -> ndarray:
-    """The smallest element; nan where there is one. Raises ValueError over no elements."""
-    return _reduced(reductions.min_, a, axis, keepdims)
+def min(
+    a: ArrayLike,
+    axis: Any = None,
+    keepdims: bool = False,
+    *,
+    initial: float | None = None,
+    where: ArrayLike = True,
+) -> ndarray:
+    """The smallest element; nan where there is one. Raises ValueError over no elements without an ``initial``."""
+    if initial is None and where is True:
+        return _reduced(reductions.min_, a, axis, keepdims)
+    return _extreme(reductions.min_, pointwise.minimum, a, axis, keepdims, initial, where)
+
+
+def _extreme(
+    operator: Operator,
+    join: Operator,
+    a: ArrayLike,
+    axis: Any,
+    keepdims: bool,
+    initial: Any,
+    where: ArrayLike,
+) -> ndarray:
+    if initial is None:
+        raise ValueError("an extreme of elements that where= may leave none of needs an initial=")
+    x = asarray(a)
+    first, axes = initial_of(initial, x.dtype), axes_tuple(_axis_of_a_number(axis, x), x.ndim)
+    if not math.prod(x.shape[n] for n in axes):
+        return nothing_but(first, x, axes, keepdims)
+    found = _reduced(operator, x if where is True else masked(x, where, first), axis, keepdims)
+    joined: ndarray = join(found, first)
+    return joined
 
 
 amax, amin = max, min
@@ -97,14 +202,14 @@ def ptp(a: ArrayLike, axis: Any = None, keepdims: bool = False) -> ndarray:
     return max(a, axis, keepdims) - min(a, axis, keepdims)
 
 
-def any(a: ArrayLike, axis: Any = None, keepdims: bool = False) -> ndarray:
+def any(a: ArrayLike, axis: Any = None, keepdims: bool = False, *, where: ArrayLike = True) -> ndarray:
     """Whether an element is true."""
-    return _reduced(reductions.any_, a, axis, keepdims)
+    return _reduced(reductions.any_, a if where is True else masked(a, where, 0), axis, keepdims)
 
 
-def all(a: ArrayLike, axis: Any = None, keepdims: bool = False) -> ndarray:
+def all(a: ArrayLike, axis: Any = None, keepdims: bool = False, *, where: ArrayLike = True) -> ndarray:
     """Whether all elements are true."""
-    return _reduced(reductions.all_, a, axis, keepdims)
+    return _reduced(reductions.all_, a if where is True else masked(a, where, 1), axis, keepdims)
 
 
 def count_nonzero(a: ArrayLike, axis: Any = None, keepdims: bool = False) -> ndarray:
@@ -132,19 +237,30 @@ def _index_of(operator: Operator, a: ArrayLike, axis: int | None, keepdims: bool
 
 
 def average(
-    a: ArrayLike, axis: Any = None, weights: ArrayLike | None = None, keepdims: bool = False
-) -> ndarray:
-    """The weighted mean; weights are a vector along ``axis`` or shaped as ``a``."""
+    a: ArrayLike,
+    axis: Any = None,
+    weights: ArrayLike | None = None,
+    returned: bool = False,
+    *,
+    keepdims: bool = False,
+) -> Any:
+    """The weighted mean; weights are a vector along ``axis`` or shaped as ``a``.
+
+    returned: also the sum of the weights.
+    """
     x = asarray(a)
     if weights is None:
-        return mean(x, axis, keepdims=keepdims)
+        found = mean(x, axis, keepdims=keepdims)
+        count = math.prod(x.shape[n] for n in axes_tuple(axis, x.ndim))
+        return (found, full_like(found, count)) if returned else found
     shares = asarray(weights)
     if shares.shape != x.shape:
         along = one_axis(axis, x.ndim)
         shares = reshape(shares, tuple(n if i == along else 1 for i, n in enumerate(x.shape)))
     dtype = _averaging_dtype(x.dtype, shares.dtype)
     whole = sum(movement.broadcast_to(shares, shape=x.shape), axis, dtype, keepdims)
-    return sum(asarray(x, dtype) * asarray(shares, dtype), axis, keepdims=keepdims) / whole
+    found = sum(asarray(x, dtype) * asarray(shares, dtype), axis, keepdims=keepdims) / whole
+    return (found, whole) if returned else found
 
 
 def _averaging_dtype(values: numpy.dtype, shares: numpy.dtype) -> numpy.dtype:
@@ -153,109 +269,6 @@ def _averaging_dtype(values: numpy.dtype, shares: numpy.dtype) -> numpy.dtype:
     return common if values.kind == "f" else numpy.result_type(common, numpy.float64)
 
 
-def median(a: ArrayLike, axis: int | None = None, keepdims: bool = False) -> ndarray:
-    """The middle element, or the mean of the two in the middle; nan where there is one."""
-    x = asarray(a)
-    if axis is None:
-        middle = median(ravel(x), 0)
-        return reshape(middle, (1,) * x.ndim) if keepdims else middle
-    along = one_axis(axis, x.ndim)
-    size = x.shape[along]
-    lead = (slice(None),) * along
-    rising: ndarray = sorting.sort(x, axis=along)
-    middle = mean(rising[(*lead, slice((size - 1) // 2, size // 2 + 1))], along, keepdims=keepdims)
-    if x.dtype.kind != "f":
-        return middle
-    last = rising[(*lead, slice(size - 1, size))]  # sorting puts nan there
-    return asarray(where(isnan(sum(last, along, keepdims=keepdims)), numpy.nan, middle))
-
-
-# -- scans ---------------------------------------------------------------------------------------------------
-
-
-def _scanned(operator: Operator, a: ArrayLike, axis: int | None, dtype: Any) -> ndarray:
-    x = asarray(a) if dtype is None else asarray(a, dtype)
-    if axis is None:
-        x, axis = ravel(x), 0
-    result: ndarray = operator(x, axis=one_axis(axis, x.ndim))
-    return result if dtype is None else asarray(result, dtype)
-
-
-def cumsum(a: ArrayLike, axis: int | None = None, dtype: Any = None) -> ndarray:
-    """The sums of all elements up to each one along ``axis`` (``None``: of the flattened array)."""
-    return _scanned(sorting.cumsum, a, axis, dtype)
-
-
-def cumprod(a: ArrayLike, axis: int | None = None, dtype: Any = None) -> ndarray:
-    """The products of all elements up to each one along ``axis`` (``None``: of the flattened array)."""
-    return _scanned(sorting.cumprod, a, axis, dtype)
-
-
-def diff(a: ArrayLike, n: int = 1, axis: int = -1) -> ndarray:
-    """Each element less the one before, ``n`` times over."""
-    x = asarray(a)
-    lead = (slice(None),) * one_axis(axis, x.ndim)
-    for _ in range(n):
-        after, before = x[(*lead, slice(1, None))], x[(*lead, slice(None, -1))]
-        x = after != before if x.dtype == bool else after - before
-    return x
-
-
-def ediff1d(ary: ArrayLike) -> ndarray:
-    """The differences of neighbours in the flattened array."""
-    return diff(ravel(ary))
-
-
-# -- norms ---------------------------------------------------------------------------------------------------
-
-
-def norm(x: ArrayLike, ord: Any = None, axis: Any = None, keepdims: bool = False) -> ndarray:
-    """The norm of vectors (an int axis) or matrices (two axes); by default of the whole array as one vector.
-
-    ord: for vectors None, 0, 1, 2, inf, -inf or another number; for matrices None, 'fro', 1, -1, inf, -inf.
-    """
-    values = asarray(x)
-    if values.dtype.kind != "f":
-        values = asarray(values, "float64")
-    if axis is None and (ord is None or values.ndim == 1 or (ord in (2, "fro") and values.ndim != 2)):
-        flat = _vector_norm(ravel(values), ord, 0, False)
-        return reshape(flat, (1,) * values.ndim) if keepdims else flat
-    axes = axes_tuple(axis, values.ndim)
-    if len(axes) == 1:
-        return _vector_norm(values, ord, axes[0], keepdims)
-    if len(axes) != 2:
-        raise ValueError(f"a norm is taken over one or two axes, not over {axis}")
-    return _matrix_norm(values, ord, tuple(one_axis(a, values.ndim) for a in axis or (0, 1)), keepdims)
-
-
-def _vector_norm(x: ndarray, ord: Any, axis: int, keepdims: bool) -> ndarray:
-    if ord in (None, 2):
-        return _root(sum(x * x, axis, keepdims=keepdims))
-    if ord == numpy.inf:
-        return max(absolute(x), axis, keepdims)
-    if ord == -numpy.inf:
-        return min(absolute(x), axis, keepdims)
-    if ord == 0:
-        return sum(x != 0, axis, x.dtype, keepdims)
-    if ord == 1:
-        return sum(absolute(x), axis, keepdims=keepdims)
-    if not isinstance(ord, int | float):
-        raise ValueError(f"ord={ord!r} is no norm of vectors; use None, 0, 1, 2, inf, -inf or another number")
-    return sum(absolute(x) ** ord, axis, keepdims=keepdims) ** (1 / ord)
-
-
 def _root(x: ndarray) -> ndarray:
-    return pointwise.sqrt(x)
-
-
-def _matrix_norm(x: ndarray, ord: Any, axes: tuple[int, ...], keepdims: bool) -> ndarray:
-    if ord in (None, "fro"):
-        return _root(sum(x * x, axes, keepdims=keepdims))
-    if ord not in (1, -1, numpy.inf, -numpy.inf):
-        raise ValueError(
-            f"ord={ord!r} is no norm of matrices that is supported; use None, 'fro', 1, -1, inf or -inf"
-        )
-    summed, left = axes if ord in (1, -1) else axes[::-1]
-    totals = sum(absolute(x), summed, keepdims=True)
-    extreme = (max if ord > 0 else min)(totals, left, True)
-    return extreme if keepdims else reshape(extreme, tuple(n for i, n in enumerate(x.shape) if i not in axes))
+    root: ndarray = pointwise.sqrt(x)
+    return root

@@ -90,23 +90,40 @@ _KINDS = (None, "stable", "quicksort", "mergesort", "heapsort")
 
 
 def sort(
-    a: ArrayLike, axis: int | None = -1, kind: str | None = None, *, stable: bool | None = None
+    a: ArrayLike,
+    axis: int | None = -1,
+    kind: str | None = None,
+    *,
+    stable: bool | None = None,
+    descending: bool = False,
 ) -> ndarray:
-    """The elements in rising order along ``axis`` (``None``: of the flattened array), nan last."""
+    """The elements in rising order along ``axis`` (``None``: of the flattened array), nan last.
+
+    descending: in falling order, nan first.
+    """
     x, along = _to_sort(a, axis, kind, stable)
-    return sorting.sort(x, axis=along)
+    rising: ndarray = sorting.sort(x, axis=along)
+    return flip(rising, along) if descending else rising
 
 
 def argsort(
-    a: ArrayLike, axis: int | None = -1, kind: str | None = None, *, stable: bool | None = None
+    a: ArrayLike,
+    axis: int | None = -1,
+    kind: str | None = None,
+    *,
+    stable: bool | None = None,
+    descending: bool = False,
 ) -> ndarray:
     """The places of the elements in rising order, int64; equal elements keep their order, whatever ``kind``.
 
-    A number has place 0.
+    A number has place 0. descending: in falling order, nan first; equal elements keep their order in it, too.
     """
     values = asarray(a)
     x, along = _to_sort(values, axis if values.ndim else None, kind, stable)
-    return sorting.argsort(x, axis=along)
+    if not descending:
+        return sorting.argsort(x, axis=along)
+    behind = sorting.argsort(flip(x, along), axis=along)
+    return x.shape[along] - 1 - flip(behind, along)
 
 
 def _to_sort(a: ArrayLike, axis: int | None, kind: str | None, stable: bool | None) -> tuple[ndarray, int]:
@@ -118,14 +135,6 @@ def _to_sort(a: ArrayLike, axis: int | None, kind: str | None, stable: bool | No
     if axis is None:
         x, axis = ravel(x), 0
     return x, one_axis(axis, x.ndim)
-
-
-def order(x: ndarray, axis: int, descending: bool) -> ndarray:
-    """As ``argsort``, in rising or falling order; equal elements keep their order in both."""
-    if not descending:
-        return argsort(x, axis)
-    behind = argsort(flip(x, axis), axis)
-    return x.shape[axis] - 1 - flip(behind, axis)
 
 
 # -- what depends on values: escapes -------------------------------------------------------------------------
@@ -213,9 +222,16 @@ def copyto(dst: ndarray, src: ArrayLike, casting: Any = "same_kind", where: Arra
     dst[...] = src if where is True else pointwise.where(asarray(where), src, dst)
 
 
-def searchsorted(a: ArrayLike, v: ArrayLike, side: str = "left") -> ndarray:
-    """Where each element of ``v`` would go in the rising vector ``a``, int64."""
+def searchsorted(a: ArrayLike, v: ArrayLike, side: str = "left", sorter: ArrayLike | None = None) -> ndarray:
+    """Where each element of ``v`` would go in the rising vector ``a``, int64.
+
+    sorter: the places of the elements of ``a`` in rising order, where they are not in it.
+    """
+    if side not in ("left", "right"):
+        raise ValueError(f"side={side!r}; use 'left' or 'right'")
     rising, values = asarray(a), asarray(v)
+    if sorter is not None:
+        rising = take(rising, sorter)
     # NumPy compares int64 and uint64 as they are, but sorts them in as float64.
     if rising.dtype != values.dtype:
         common = numpy.result_type(rising.dtype, values.dtype)

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
-
-import numpy
 
 from blockfuse.array.arguments import ArrayLike, axes_tuple, full_shape, one_axis, shape_tuple
 from blockfuse.array.functions.creation import asarray
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.sizes import size_agnostic
 from blockfuse.ir.errors import ShapeError
-from blockfuse.ir.operators import movement
+from blockfuse.ir.operators import movement, pointwise
 
 # -- shape ---------------------------------------------------------------------------------------------------
 
 
 @size_agnostic
-def reshape(a: ArrayLike, shape: Any = None, order: str = "C", *, newshape: Any = None) -> ndarray:
+def reshape(
+    a: ArrayLike, shape: Any = None, order: str = "C", *, newshape: Any = None, copy: bool | None = None
+) -> ndarray:
     """The elements in another shape; one size may be -1. Raises ShapeError.
 
     order: 'C', or 'F' for the first axis running fastest. 'A' and 'K' are 'C': where elements lie in memory is no part of
-    an array, and compiled code may place them otherwise.
+    an array, and compiled code may place them otherwise. copy: True makes one always.
     """
-    x = asarray(a)
+    x = asarray(a, copy=True if copy else None)
     wanted = full_shape(newshape if shape is None else shape, x.size)
     if order == "F":
         return transpose(movement.reshape(transpose(x), shape=wanted[::-1]))
@@ -142,6 +143,26 @@ def fliplr(m: ArrayLike) -> ndarray:
     return flip(m, 1)
 
 
+def rot90(m: ArrayLike, k: int = 1, axes: Any = (0, 1)) -> ndarray:
+    """``m`` turned by ``k`` quarters of a circle in the plane of two axes, from the first towards the second."""
+    x = asarray(m)
+    planes = axes_in_order(tuple(axes), x.ndim)
+    if len(set(planes)) != 2 or len(planes) != 2:
+        raise ValueError(f"rot90 turns a plane of two different axes, not {axes}")
+    turns = operator.index(k) % 4
+    if turns in (0, 2):
+        return flip(x, planes) if turns else x[...]
+    swapped = swapaxes(x, *planes)
+    return flip(swapped, planes[0] if turns == 1 else planes[1])
+
+
+def rollaxis(a: ArrayLike, axis: int, start: int = 0) -> ndarray:
+    """``a`` with one axis moved to stand before the axis ``start``."""
+    x = asarray(a)
+    source, before = one_axis(axis, x.ndim), one_axis(start, x.ndim + 1)
+    return moveaxis(x, source, before - 1 if source < before else before)
+
+
 # -- broadcasting -------------------------------------------------------------------------------------------
 
 
@@ -155,8 +176,13 @@ def broadcast_to(array: ArrayLike, shape: Any) -> ndarray:
     return movement.broadcast_to(x, shape=wanted)
 
 
-def broadcast_arrays(*args: ArrayLike) -> list[ndarray]:
+def broadcast_arrays(*args: ArrayLike) -> tuple[ndarray, ...]:
     """The arrays in their common shape."""
     arrays = [asarray(x) for x in args]
-    shape = numpy.broadcast_shapes(*(x.shape for x in arrays))
-    return [broadcast_to(x, shape) for x in arrays]
+    shape = broadcast_shapes(*(x.shape for x in arrays))
+    return tuple(broadcast_to(x, shape) for x in arrays)
+
+
+def broadcast_shapes(*shapes: Any) -> tuple[int, ...]:
+    """The shape that arrays of these shapes have together. Raises ShapeError where they do not fit."""
+    return pointwise.broadcast_shapes(*map(shape_tuple, shapes))

@@ -61,7 +61,8 @@ def summing_dtype(dtype: numpy.dtype) -> numpy.dtype:
     return numpy.dtype("uint64") if dtype.kind == "u" else dtype
 
 
-def _mean_dtype(dtype: numpy.dtype) -> numpy.dtype:
+def mean_dtype(dtype: numpy.dtype) -> numpy.dtype:
+    """The dtype of a mean."""
     return dtype if dtype.kind == "f" else numpy.dtype("float64")
 
 
@@ -137,14 +138,14 @@ all_ = reduction("all", numpy.all, Reduction("({acc} & {0})", True, "b"), _bool_
 
 
 def _mean(x: Any, axis: Axes, keepdims: bool) -> Any:
-    return sum_(cast(x, dtype=str(_mean_dtype(x.dtype))), axis=axis, keepdims=keepdims) / _count(x, axis)
+    return sum_(cast(x, dtype=str(mean_dtype(x.dtype))), axis=axis, keepdims=keepdims) / _count(x, axis)
 
 
 def _mean_gradient(g: Any, out: Any, x: Any, axis: Axes, keepdims: bool) -> tuple[Any]:
     return (broadcast_to(kept(g / _count(x, axis), axis, keepdims), shape=x.shape),)
 
 
-mean = reduction("mean", numpy.mean, Composite(_mean), _mean_dtype, _mean_gradient)
+mean = reduction("mean", numpy.mean, Composite(_mean), mean_dtype, _mean_gradient)
 
 
 def _deviations(x: Any, axis: Axes) -> Any:
@@ -152,7 +153,7 @@ def _deviations(x: Any, axis: Axes) -> Any:
 
 
 def _var_type(x: TensorType, axis: Axes, keepdims: bool, ddof: float) -> TensorType:
-    return TensorType(reduced_shape(x.shape, axis, keepdims), _mean_dtype(x.dtype))
+    return TensorType(reduced_shape(x.shape, axis, keepdims), mean_dtype(x.dtype))
 
 
 def _var(x: Any, axis: Axes, keepdims: bool, ddof: float) -> Any:

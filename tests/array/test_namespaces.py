@@ -326,8 +326,8 @@ def test_values_of_what_is_made() -> None:
     assert np.arange(1, 4, 2).tolist() == [1, 3]
     assert np.linspace(0, 1, 3).tolist() == [0, 0.5, 1]
     assert np.tri(2).tolist() == [[1, 0], [1, 1]]
-    same(np.meshgrid(ndarray(V), ndarray(W)), list(numpy.meshgrid(V, W)))
-    same(np.meshgrid(ndarray(V), ndarray(W), indexing="ij"), list(numpy.meshgrid(V, W, indexing="ij")))
+    same(np.meshgrid(ndarray(V), ndarray(W)), numpy.meshgrid(V, W))
+    same(np.meshgrid(ndarray(V), ndarray(W), indexing="ij"), numpy.meshgrid(V, W, indexing="ij"))
     assert np.array(numpy.array([1, 2], ">f4")).dtype.isnative
 
 
@@ -428,19 +428,19 @@ def test_unknown_functions_of_numpy_escape_and_wrap_what_they_return() -> None:
     watching = Watching()
     with interpreting(watching):
         found = [
-            numpy.percentile(x, 30),
+            numpy.nanpercentile(x, 30),
             numpy.cbrt(x, dtype="float32"),
             numpy.add.accumulate(x),
-            numpy.max(x, where=True, initial=0),
+            numpy.nanmedian(x),
             numpy.linalg.svd(x, compute_uv=False),
         ]
     assert len(watching.escapes) == len(found)
-    assert watching.escapes[0] == "numpy.percentile()"
+    assert watching.escapes[0] == "numpy.nanpercentile()"
     wanted = [
-        numpy.percentile(A, 30),
+        numpy.nanpercentile(A, 30),
         numpy.cbrt(A),
         numpy.add.accumulate(A),
-        A.max(),
+        numpy.nanmedian(A),
         numpy.linalg.svd(A, compute_uv=False),
     ]
     same(found, wanted)
@@ -537,7 +537,7 @@ FORMS: list[tuple[Any, ...]] = [
     ("add", (A, 1), {"casting": "unsafe"}),
     ("cross", (M, M, 0)),
     ("roll", (A, (1, 2)), {"axis": (0, 1)}),
-    ("diff", (A,), {"prepend": 0}),
+    ("diff", (M,), {"prepend": 0}),
     ("diagonal", (C,), {"axis1": 1, "axis2": 2}),
     ("trace", (C, 1, 1, 2)),
     ("unique", (WHOLE,), {"equal_nan": False}),
@@ -812,7 +812,7 @@ def test_dropout_drops_only_in_training() -> None:
 def test_files(tmp_path: Path) -> None:
     path = tmp_path / "arrays.params"
     npx.save(path, ndarray(A))
-    same(npx.load(path), [A])
+    same(npx.load(path), A)
     npx.save(str(path), [ndarray(A), ndarray(V)])
     same(npx.load(path), [A, V])
     npx.save(path, {"layer.weight": ndarray(A), "file": ndarray(V)})
@@ -824,7 +824,7 @@ def test_files(tmp_path: Path) -> None:
 def test_an_array_alone_is_a_file_as_numpys(tmp_path: Path) -> None:
     npx.save(tmp_path / "a.npy", ndarray(A))
     numpy.testing.assert_array_equal(numpy.load(tmp_path / "a.npy"), A)
-    same(npx.load(tmp_path / "a.npy"), [A])
+    same(npx.load(tmp_path / "a.npy"), A)
     npx.save(tmp_path / "a.npz", ndarray(A))
     assert list(numpy.load(tmp_path / "a.npz")) == ["arr_0"]
     with pytest.raises(UsageError, match="would hold one array"):

@@ -17,6 +17,7 @@ TABLES: list[tuple[Any, Mapping[str, str]]] = [
     (blockfuse, hints.PACKAGE),
     (nn, hints.LAYERS),
     (gluon, hints.LAYERS),
+    (np, hints.NUMPY),
     (np.ones((2,)), hints.ARRAY),
     (nn.Dense(2), hints.BLOCK),
 ]
@@ -62,3 +63,10 @@ def test_a_compiled_call_may_ask_for_what_a_block_lacks() -> None:
     assert "compiled" in net.explain()
     net.gain = 1.0
     assert net(x).tolist() == [3.0] * 4
+
+
+def test_a_name_of_numpys_says_where_it_is() -> None:
+    with pytest.raises(
+        AttributeError, match=r"no attribute 'roots'; write numpy\.roots, which takes these arrays"
+    ):
+        _ = np.roots
