@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +23,6 @@ from blockfuse.array.functions import (
     scanning,
     selecting,
     shaping,
-    standard,
 )
 from blockfuse.array.memory import note_view
 from blockfuse.array.ndarray import ndarray
@@ -79,15 +77,6 @@ def tobytes(self: ndarray, order: Any = "C") -> bytes:
     return self._leave("tobytes()").tobytes(order)
 
 
-def array_namespace(self: ndarray, /, *, api_version: str | None = None) -> Any:  # noqa: ARG001 - all have one
-    """``blockfuse.np``, by the name that the array API standard has for asking. Raises UsageError for unknown versions."""
-    if api_version not in (None, *standard.VERSIONS):
-        raise UsageError(
-            f"api_version={api_version!r}; there is one of {', '.join(standard.VERSIONS)}, without complex numbers"
-        )
-    return sys.modules["blockfuse.array.np"]  # which imports this module
-
-
 # -- by NumPy ------------------------------------------------------------------------------------------------
 
 
@@ -127,8 +116,10 @@ def wait_to_read(self: ndarray) -> None:
     """Nothing is outstanding: operators have run when they return."""
 
 
-def to_device(self: ndarray, device: Device) -> ndarray:
+def to_device(self: ndarray, device: Device, /, *, stream: None = None) -> ndarray:
     devices.check_device(device)
+    if stream is not None:
+        raise UsageError(f"stream={stream!r}: the processor has no streams")
     return self
 
 
@@ -172,7 +163,6 @@ _RENAMED = {
     "as_np_ndarray": itself,
     "as_nd_ndarray": itself,
     "__getitem__": indexing.get,
-    "__array_namespace__": array_namespace,
 }
 _DEVICE = property(lambda self: devices.CPU)
 _PROPERTIES = {

@@ -177,9 +177,19 @@ class ndarray:
         view.setflags(write=False)  # a third of the time that ``flags`` takes
         return view
 
-    def __dlpack__(self, **options: Any) -> Any:
-        options["copy"] = True  # the consumer could write, and we would not see it
-        return self._leave("__dlpack__()").__dlpack__(**options)
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        """A copy, as the consumer could write, and we would not see it."""
+        if copy is False:
+            raise BufferError("arrays give copies to others: write copy=True, or leave copy= out")
+        data = self._leave("__dlpack__()")
+        return data.__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device, copy=True)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self._data.__dlpack_device__()

@@ -97,16 +97,25 @@ def _outside(function: Callable[..., Any]) -> Callable[..., Any]:
         return outside(function, (asarray(a), *arguments), options)
 
     run.__name__ = run.__qualname__ = function.__name__
+    run.__wrapped__ = function  # type: ignore[attr-defined]  # whose signature it has
     run.__doc__ = (
         f"As ``numpy.linalg.{function.__name__}``. It leaves the array world: no gradient, no compilation."
     )
     return run
 
 
+def eigh(a: ArrayLike, UPLO: str = "L", *, upper: bool | None = None) -> Any:
+    """Eigenvalues and eigenvectors of symmetric matrices, of which one triangle is looked at: NumPy's named tuple.
+
+    UPLO: 'L' or 'U'; ``upper`` is Gluon's word for it. It leaves the array world: no gradient, no compilation.
+    """
+    triangle = UPLO if upper is None else "U" if upper else "L"
+    return outside(numpy.linalg.eigh, (asarray(a), triangle), {})
+
+
 cholesky = _outside(numpy.linalg.cholesky)
 cond = _outside(numpy.linalg.cond)
 eig = _outside(numpy.linalg.eig)
-eigh = _outside(numpy.linalg.eigh)
 eigvals = _outside(numpy.linalg.eigvals)
 eigvalsh = _outside(numpy.linalg.eigvalsh)
 lstsq = _outside(numpy.linalg.lstsq)

@@ -37,6 +37,7 @@ def _writing_by_numpy(function: Callable[..., Any]) -> Callable[..., None]:
 
 def _named(run: Any, function: Callable[..., Any], what: str) -> Any:
     run.__name__ = run.__qualname__ = function.__name__
+    run.__wrapped__ = function  # whose signature it has
     run.__doc__ = f"As ``numpy.{function.__name__}``. {what}"
     return run
 
