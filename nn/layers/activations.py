@@ -10,6 +10,7 @@ from blockfuse.ir.operators import movement, neural, pointwise
 from blockfuse.nn.block import Block
 from blockfuse.nn.initializers import Constant, Init
 from blockfuse.nn.layers.counts import count_of
+from blockfuse.nn.layers.inputs import array_for
 from blockfuse.nn.parameter import Parameter
 
 
@@ -51,7 +52,7 @@ class Activation(Block):
         self._activation = activation
 
     def forward(self, x: Any) -> Any:
-        return self._activate(x)
+        return self._activate(array_for(self, x))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._activation})"
@@ -67,7 +68,7 @@ class LeakyReLU(Block):
         self._alpha = alpha
 
     def forward(self, x: Any) -> Any:
-        return neural.leaky_relu(x, slope=self._alpha)
+        return neural.leaky_relu(array_for(self, x), slope=self._alpha)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._alpha})"
@@ -94,12 +95,12 @@ class PReLU(Block):
     def forward(self, x: Any) -> Any:
         alpha = self.alpha.data()
         if alpha.size > 1:
-            if x.ndim < 2 or x.shape[1] != alpha.size:
+            if array_for(self, x).ndim < 2 or x.shape[1] != alpha.size:
                 raise ShapeError(
                     f"{self._label} expects {alpha.size} channels along axis 1; found shape {x.shape}"
                 )
             alpha = movement.reshape(alpha, shape=(alpha.size, *(1,) * (x.ndim - 2)))
-        return pointwise.where(pointwise.greater(x, 0), x, alpha * x)
+        return pointwise.where(pointwise.greater(array_for(self, x), 0), x, alpha * x)
 
 
 class ELU(Block):
@@ -110,14 +111,14 @@ class ELU(Block):
         self._alpha = alpha
 
     def forward(self, x: Any) -> Any:
-        return neural.elu(x, alpha=self._alpha)
+        return neural.elu(array_for(self, x), alpha=self._alpha)
 
 
 class SELU(Block):
     """The scaled ELU that keeps mean 0 and variance 1 (Klambauer et al. 2017)."""
 
     def forward(self, x: Any) -> Any:
-        return neural.elu(x, alpha=1.6732632423543772) * 1.0507009873554805
+        return neural.elu(array_for(self, x), alpha=1.6732632423543772) * 1.0507009873554805
 
 
 class GELU(Block):
@@ -130,7 +131,7 @@ class GELU(Block):
         self._approximate = approximation == "tanh"
 
     def forward(self, x: Any) -> Any:
-        return neural.gelu(x, approximate=self._approximate)
+        return neural.gelu(array_for(self, x), approximate=self._approximate)
 
 
 class Swish(Block):
@@ -141,11 +142,11 @@ class Swish(Block):
         self._beta = beta
 
     def forward(self, x: Any) -> Any:
-        return x * neural.sigmoid(x * self._beta)
+        return array_for(self, x) * neural.sigmoid(x * self._beta)
 
 
 class SiLU(Block):
     """``x * sigmoid(x)``."""
 
     def forward(self, x: Any) -> Any:
-        return neural.silu(x)
+        return neural.silu(array_for(self, x))

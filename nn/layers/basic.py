@@ -8,7 +8,6 @@ from math import prod
 from typing import Any
 
 from blockfuse.array import np, npx
-from blockfuse.array.ndarray import ndarray
 from blockfuse.array.sizes import size_agnostic
 from blockfuse.ir.errors import ShapeError, UsageError
 from blockfuse.ir.operators import indexing, movement
@@ -17,6 +16,7 @@ from blockfuse.nn.block import NAMESPACES, Block
 from blockfuse.nn.initializers import Init
 from blockfuse.nn.layers.activations import activation_named
 from blockfuse.nn.layers.counts import count_of
+from blockfuse.nn.layers.inputs import array_for
 from blockfuse.nn.parameter import Parameter
 
 
@@ -64,11 +64,7 @@ class Dense(Block):
     @size_agnostic
     def _features(self, x: Any) -> int:
         """How many features each row of ``x`` has."""
-        if not isinstance(x, ndarray):
-            raise TypeError(
-                f"{self._label} expects an array; found {type(x).__name__}: write np.array(values)"
-            )
-        if not x.ndim:
+        if not array_for(self, x).ndim:
             wanted = "(batch, ...)" if self._flatten else "(..., features)"
             raise ShapeError(f"{self._label} expects an input of shape {wanted}; found a number")
         return prod(x.shape[1:]) if self._flatten else x.shape[-1]
@@ -113,7 +109,11 @@ class Dropout(Block):
         self._rate, self._axes = rate, axes
 
     def forward(self, x: Any) -> Any:
-        return npx.dropout(x, p=self._rate, axes=self._axes) if self._rate else x
+        return (
+            npx.dropout(array_for(self, x), p=self._rate, axes=self._axes)
+            if self._rate
+            else array_for(self, x)
+        )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(p = {self._rate}, axes={self._axes})"
@@ -139,7 +139,7 @@ class Embedding(Block):
         self.weight = Parameter("weight", shape=shape, dtype=dtype, init=weight_initializer)
 
     def forward(self, x: Any) -> Any:
-        indices = x if x.dtype.kind in "iu" else indexing.as_integers(x)
+        indices = x if array_for(self, x).dtype.kind in "iu" else indexing.as_integers(x)
         return indexing.take_at(self.weight.data(), indices, pattern=(("array", 0),))
 
     def __repr__(self) -> str:
@@ -152,7 +152,7 @@ class Flatten(Block):
 
     @size_agnostic
     def forward(self, x: Any) -> Any:
-        if x.ndim < 1:
+        if array_for(self, x).ndim < 1:
             raise ShapeError(f"{self._label} expects an input of shape (batch, ...); found one without axes")
         return movement.reshape(x, shape=(x.shape[0], prod(x.shape[1:])))
 

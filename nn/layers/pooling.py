@@ -6,11 +6,11 @@ from typing import Any
 
 from blockfuse.array import npx
 from blockfuse.array.functions.windows import checked_layout, sizes_of
-from blockfuse.array.ndarray import ndarray
 from blockfuse.array.sizes import size_agnostic
 from blockfuse.ir.errors import ShapeError, UsageError
 from blockfuse.nn.block import Block
 from blockfuse.nn.layers.convolution import Extent
+from blockfuse.nn.layers.inputs import array_for
 
 
 class Pooling(Block):
@@ -44,9 +44,7 @@ class Pooling(Block):
 
     @size_agnostic
     def forward(self, x: Any) -> Any:
-        if not isinstance(x, ndarray):
-            raise TypeError(f"{self._label} expects an array; found {type(x).__name__}")
-        if x.ndim != self._axes + 2:
+        if array_for(self, x).ndim != self._axes + 2:
             raise ShapeError(
                 f"{self._label} expects an input of {self._axes + 2} axes, {self._layout}; found one of shape {x.shape}"
             )

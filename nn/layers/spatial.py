@@ -13,6 +13,7 @@ from blockfuse.nn.block import Block
 from blockfuse.nn.initializers import Init
 from blockfuse.nn.layers.convolution import Extent
 from blockfuse.nn.layers.counts import count_of
+from blockfuse.nn.layers.inputs import array_for
 from blockfuse.nn.parameter import Parameter
 
 
@@ -36,7 +37,7 @@ class ReflectionPad2D(Block):
 
     @size_agnostic
     def forward(self, x: Any) -> Any:
-        if x.ndim != 4:
+        if array_for(self, x).ndim != 4:
             raise ShapeError(f"{self._label} expects an input of 4 axes, NCHW; found one of shape {x.shape}")
         return np.pad(x, self._widths, mode="reflect") if any(map(any, self._widths)) else x
 
@@ -117,7 +118,7 @@ class PixelShuffle(Block):
     @size_agnostic
     def forward(self, x: Any) -> Any:
         n, each = self._axes, prod(self._factors)
-        if x.ndim != n + 2 or x.shape[1] % each:
+        if array_for(self, x).ndim != n + 2 or x.shape[1] % each:
             raise ShapeError(
                 f"{self._label} expects an input of {n + 2} axes, a multiple of {each} channels along axis 1; found one of "
                 f"shape {x.shape}"

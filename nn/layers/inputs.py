@@ -1,0 +1,15 @@
+"""What layers say of an input that is no array."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from blockfuse.array.ndarray import ndarray
+from blockfuse.nn.block import Block
+
+
+def array_for(block: Block, x: Any) -> Any:
+    """``x``, which must be an array. Raises TypeError with the layer, its place in the net and what was found."""
+    if not isinstance(x, ndarray):
+        raise TypeError(f"{block._label} expects an array; found {type(x).__name__}: write np.array(values)")
+    return x
