@@ -39,6 +39,7 @@ from blockfuse.array.functions.layers import (
     embedding,
     fully_connected,
 )
+from blockfuse.array.functions.linalg import solve_triangular
 from blockfuse.array.functions.normalization import (
     batch_norm,
     group_norm,
@@ -148,6 +149,7 @@ __all__ = [
     "softmax",
     "softplus",
     "softsign",
+    "solve_triangular",
     "stop_gradient",
     "topk",
     "upsampling",

@@ -176,16 +176,20 @@ class Scatter(Lowering):
 
 
 class Eliminated(Enum):
-    """What Gaussian elimination of a square matrix is for."""
+    """What a matrix is brought to a triangle for."""
 
     DETERMINANT = "determinant"
     INVERSE = "inverse"
     SOLUTION = "solution"  # of equations whose right-hand sides are the second operand
+    LOWER = "solution by a lower triangle"  # the same where the matrix is one already
+    UPPER = "solution by an upper triangle"
+    CHOLESKY = "Cholesky factor"
+    QR = "orthogonal factor and triangle"  # their elements, one after the other
 
 
 @dataclass(frozen=True)
 class Elimination(Lowering):
-    """Stacks of square matrices, each brought to a triangle; LAPACK does the large ones."""
+    """Stacks of matrices, each brought to a triangle by itself; LAPACK does the large ones."""
 
     result: Eliminated
     numpy_call: ClassVar[float] = 8000
@@ -193,7 +197,7 @@ class Elimination(Lowering):
 
     @property
     def may_raise(self) -> bool:
-        return self.result is not Eliminated.DETERMINANT
+        return self.result not in (Eliminated.DETERMINANT, Eliminated.QR)
 
 
 @dataclass(frozen=True)

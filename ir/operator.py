@@ -24,7 +24,8 @@ class Example:
     """Operands (by shape) and attributes on which the generated tests try a row.
 
     low, high: the range of float operands, inside the domain of the function and away from its kinks.
-    integers: the operands (by position) that are integers below ``high``.
+    integers: the operands (by position) that are integers below ``high``. definite: matrices are symmetric with positive
+    eigenvalues, and remain symmetric where they are varied.
     """
 
     shapes: tuple[tuple[int, ...], ...]
@@ -32,6 +33,7 @@ class Example:
     low: float = -2.0
     high: float = 2.0
     integers: tuple[int, ...] = ()
+    definite: bool = False
 
 
 @dataclass(frozen=True, eq=False)

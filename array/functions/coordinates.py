@@ -40,31 +40,24 @@ def identity(
     return eye(n, dtype=dtype, ctx=ctx, device=device)
 
 
-def _lower(rows: int, columns: int, k: int) -> Any:
-    """Whether an element lies on or below the ``k``-th diagonal."""
-    row = filling.arange(start=k, stop=k + rows, step=1, dtype="int64")
-    column = filling.arange(start=0, stop=columns, step=1, dtype="int64")
-    return pointwise.greater_equal(movement.reshape(row, shape=(rows, 1)), column)
-
-
 def tri(N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> ndarray:
     """Ones on and below the ``k``-th diagonal, zeros above."""
     name = "float32" if dtype is None else str(checked_dtype(dtype))
-    return pointwise.cast(_lower(N, N if M is None else M, k), dtype=name)
+    return pointwise.cast(filling.on_or_below(N, N if M is None else M, k), dtype=name)
 
 
 def tril(m: ArrayLike, k: int = 0) -> ndarray:
     """``m`` with zeros above the ``k``-th diagonal of its last two axes."""
     x = asarray(m)
     rows, columns = x.shape[-2:]
-    return pointwise.where(_lower(rows, columns, k), x, _zero(x))
+    return pointwise.where(filling.on_or_below(rows, columns, k), x, _zero(x))
 
 
 def triu(m: ArrayLike, k: int = 0) -> ndarray:
     """``m`` with zeros below the ``k``-th diagonal of its last two axes."""
     x = asarray(m)
     rows, columns = x.shape[-2:]
-    return pointwise.where(_lower(rows, columns, k - 1), _zero(x), x)
+    return pointwise.where(filling.on_or_below(rows, columns, k - 1), _zero(x), x)
 
 
 def _zero(like: ndarray) -> ndarray:

@@ -24,7 +24,8 @@ from blockfuse.array.functions.tensors import (
 )
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.outside import outside
-from blockfuse.ir.operators import linear_algebra
+from blockfuse.ir.operators import filling, linear_algebra, pointwise
+from blockfuse.ir.operators.contractions import swapped
 
 __all__ = [
     "cholesky",
@@ -81,6 +82,58 @@ def solve(a: ArrayLike, b: ArrayLike) -> ndarray:
     return linear_algebra.solve(x, y)
 
 
+def cholesky(a: ArrayLike, *, upper: bool = False) -> ndarray:
+    """The lower triangle whose product with its transpose is ``a``; of ``a`` only the lower triangle is looked at.
+
+    ``upper=True``: the upper triangle, from the upper triangle. The gradient is symmetric, as ``a`` is taken to be. Raises
+    ``numpy.linalg.LinAlgError`` where a matrix is not positive definite.
+    """
+    x = _checked(a)
+    return swapped(linear_algebra.cholesky(swapped(x))) if upper else linear_algebra.cholesky(x)
+
+
+def qr(a: ArrayLike, mode: str = "reduced") -> Any:
+    """An orthogonal factor ``Q`` and a triangle ``R`` whose product is each matrix, as NumPy's named tuple.
+
+    mode: 'reduced', 'complete' (``Q`` is square), 'r' (``R`` alone) or 'raw'; where 'complete' differs from 'reduced', and
+    for 'raw', it leaves the array world: no gradient, no compilation.
+    """
+    x = asarray(a)
+    if mode not in ("reduced", "complete", "r") or (mode == "complete" and x.shape[-2] > x.shape[-1]):
+        return outside(numpy.linalg.qr, (x, mode), {})
+    factor, triangle = linear_algebra.factors_of(linear_algebra.qr(x), x.shape)
+    return triangle if mode == "r" else _FACTORS(factor, triangle)
+
+
+_FACTORS: Any = type(numpy.linalg.qr(numpy.eye(1)))
+
+
+def solve_triangular(
+    a: ArrayLike,
+    b: ArrayLike,
+    trans: int | str = 0,
+    lower: bool = False,
+    unit_diagonal: bool = False,
+) -> ndarray:
+    """The ``x`` of ``a @ x = b`` where ``a`` is a triangle, as ``scipy.linalg.solve_triangular``; stacks as ``solve``.
+
+    lower: whether ``a`` is the lower triangle; the other one is not looked at. trans: 0 or 'N', 1 or 'T' (``a.T @ x = b``),
+    2 or 'C'. unit_diagonal: the diagonal is taken to be 1. Raises ``numpy.linalg.LinAlgError`` where 0 is on the diagonal.
+    """
+    if trans not in _TRANSPOSED:
+        raise ValueError(f"trans={trans!r}; use 0, 1 or 2, or 'N', 'T' or 'C'")
+    x, y = _checked(a), asarray(b)
+    if unit_diagonal:
+        x = pointwise.where(filling.eye(rows=x.shape[-1], columns=x.shape[-1], k=0, dtype="bool"), 1, x)
+    if _TRANSPOSED[trans]:
+        x, lower = swapped(x), not lower
+    solved = linear_algebra.solve_lower if lower else linear_algebra.solve_upper
+    return squeeze(solved(x, expand_dims(y, 1)), -1) if y.ndim == 1 else solved(x, y)
+
+
+_TRANSPOSED: dict[int | str, bool] = {0: False, "N": False, 1: True, "T": True, 2: True, "C": True}
+
+
 def _checked(a: ArrayLike) -> ndarray:
     x = asarray(a)
     linear_algebra.check_square(x.shape)
@@ -113,7 +166,6 @@ def eigh(a: ArrayLike, UPLO: str = "L", *, upper: bool | None = None) -> Any:
     return outside(numpy.linalg.eigh, (asarray(a), triangle), {})
 
 
-cholesky = _outside(numpy.linalg.cholesky)
 cond = _outside(numpy.linalg.cond)
 eig = _outside(numpy.linalg.eig)
 eigvals = _outside(numpy.linalg.eigvals)
@@ -122,7 +174,6 @@ lstsq = _outside(numpy.linalg.lstsq)
 matrix_power = _outside(numpy.linalg.matrix_power)
 matrix_rank = _outside(numpy.linalg.matrix_rank)
 pinv = _outside(numpy.linalg.pinv)
-qr = _outside(numpy.linalg.qr)
 slogdet = _outside(numpy.linalg.slogdet)
 svd = _outside(numpy.linalg.svd)
 svdvals = _outside(numpy.linalg.svdvals)

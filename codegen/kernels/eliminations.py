@@ -1,4 +1,4 @@
-"""Solutions, inverses and determinants of small matrices as kernels."""
+"""Small linear algebra as kernels: solutions, inverses, determinants and factors of matrices."""
 
 from __future__ import annotations
 
@@ -28,17 +28,16 @@ def eliminates_natively(node: Node) -> bool:
 
 
 def elimination_kernel(node: Node, operands: list[Layout]) -> KernelCall | CopyFirst:
-    """The kernel of a row of linear algebra; its rows are the matrices of the result."""
-    lowering, matrix, size = node.operator.lowering, node.operands[0], node.operands[0].shape[-1]
+    """The kernel of a row of linear algebra; its rows are the matrices of the first operand."""
+    lowering, (rows, columns) = node.operator.lowering, node.operands[0].shape[-2:]
     assert isinstance(lowering, Elimination)
-    square = lowering.result is not Eliminated.DETERMINANT
-    batch = node.shape[:-2] if square else node.shape
+    batch = numpy.broadcast_shapes(*(operand.shape[:-2] for operand in node.operands))
     shapes = [(*batch, *operand.shape[-2:]) for operand in node.operands]
     seen = [layouts.broadcast(o, shape) for o, shape in zip(operands, shapes, strict=True)]
-    rows, strides = layouts.merge(
+    counts, strides = layouts.merge(
         [batch] * (len(seen) + 1), _of_batch([*seen, row_major(node.shape)], len(batch))
     )
-    if len(rows) > 1:
+    if len(counts) > 1:
         crooked = next(
             n for n, layout in enumerate(operands) if not layout.dense or shapes[n] != layout.shape
         )
@@ -50,26 +49,29 @@ def elimination_kernel(node: Node, operands: list[Layout]) -> KernelCall | CopyF
     ]
     computed = numpy.dtype("float64")
     elements = [converted(Name(f"x{n}"), o.dtype, computed) for n, o in enumerate(node.operands)]
-    inner = row_major(node.shape).strides[-2:] if square else ()
-    columns = node.shape[-1] if square else 0
+    inner = row_major(node.shape).strides[len(batch) :]
     kernel = EliminationKernel(
         node.operator.name,
         Access("out", str(node.dtype), (*across[-1], *inner)),
-        size,
-        columns,
+        lowering.result,
+        (rows, columns),
+        node.shape[len(batch) :],
         loads[0],
         loads[1] if len(loads) > 1 else None,
         elements[0],
         elements[1] if len(elements) > 1 else None,
     )
-    count = prod(batch)
-    return KernelCall(kernel, count if matrix.type.size else 0, count * _work(size, columns))
+    return KernelCall(kernel, prod(batch), prod(batch) * _work(kernel))
 
 
 def _of_batch(layouts_seen: list[Layout], axes: int) -> list[tuple[int, ...]]:
     return [layout.strides[:axes] for layout in layouts_seen]
 
 
-def _work(size: int, columns: int) -> float:
+def _work(kernel: EliminationKernel) -> float:
     """Of one matrix."""
+    rows, size = kernel.shape
+    if kernel.result is Eliminated.QR:  # the triangle, then as much again for the orthogonal factor
+        return 2 * rows * size * (_LINE_NANOSECONDS + _STEP_NANOSECONDS * 2 * size)
+    columns = kernel.extents[-1] if kernel.extents else 0
     return size**2 * (_LINE_NANOSECONDS / 2 + _STEP_NANOSECONDS * (size / 3 + columns))

@@ -9,7 +9,8 @@ import numpy
 
 from blockfuse.ir.lowering import Composite, Host
 from blockfuse.ir.operator import Example, row
-from blockfuse.ir.operators.movement import filled
+from blockfuse.ir.operators.movement import filled, reshape
+from blockfuse.ir.operators.pointwise import greater_equal
 from blockfuse.ir.types import TensorType, tensor
 
 Shape = tuple[int, ...]
@@ -29,6 +30,13 @@ def _eye_meaning(rows: int, columns: int, k: int, dtype: str) -> numpy.ndarray:
 
 def _linspace_meaning(start: float, stop: float, num: int, endpoint: bool, dtype: str) -> numpy.ndarray:
     return numpy.asarray(numpy.linspace(start, stop, num, endpoint, dtype=dtype))
+
+
+def on_or_below(rows: int, columns: int, k: int = 0) -> Any:
+    """Which elements of a matrix lie on or below its ``k``-th diagonal."""
+    row_numbers = arange(start=k, stop=k + rows, step=1, dtype="int64")
+    column_numbers = arange(start=0, stop=columns, step=1, dtype="int64")
+    return greater_equal(reshape(row_numbers, shape=(rows, 1)), column_numbers)
 
 
 def _no_operands(g: Any, out: Any, **attrs: Any) -> tuple[Any, ...]:

@@ -10,8 +10,9 @@ from blockfuse.ir.errors import ShapeError
 from blockfuse.ir.lowering import Eliminated, Elimination
 from blockfuse.ir.operator import Example, row
 from blockfuse.ir.operators.contractions import matmul, swapped
-from blockfuse.ir.operators.movement import expand_dims
-from blockfuse.ir.operators.pointwise import broadcast_shapes, floating, negative
+from blockfuse.ir.operators.filling import on_or_below
+from blockfuse.ir.operators.movement import concatenate, expand_dims, get_item, reshape
+from blockfuse.ir.operators.pointwise import broadcast_shapes, floating, negative, where
 from blockfuse.ir.types import TensorType
 
 
@@ -75,4 +76,143 @@ solve = row(
     type_rule=_solve_type,
     gradient=_solve_gradient,
     examples=(Example(((3, 3), (3, 2))), Example(((2, 3, 3), (2, 3, 1)))),
+)
+
+# -- triangles -----------------------------------------------------------------------------------------------
+
+_BLOCK = 64  # unknowns that LAPACK finds at once; the others are found by products
+
+
+def lower_triangle(x: Any, k: int = 0) -> Any:
+    """``x`` with zeros above the ``k``-th diagonal of its last two axes."""
+    rows, columns = x.shape[-2:]
+    return where(on_or_below(rows, columns, k), x, 0)
+
+
+def _solve_lower(x: numpy.ndarray, y: numpy.ndarray) -> numpy.ndarray:
+    """Turned around, a lower triangle is an upper one."""
+    turned = (..., slice(None, None, -1), slice(None))
+    return _solve_upper(x[..., ::-1, ::-1], y[turned])[turned]
+
+
+def _solve_upper(x: numpy.ndarray, y: numpy.ndarray) -> numpy.ndarray:
+    """LAPACK's elimination finds nothing to do where there are zeros below the diagonal."""
+    half = x.shape[-1] // 2
+    if 2 * half <= _BLOCK:
+        return numpy.linalg.solve(numpy.triu(x), y)
+    last = _solve_upper(x[..., half:, half:], y[..., half:, :])
+    first = _solve_upper(x[..., :half, :half], y[..., :half, :] - x[..., :half, half:] @ last)
+    return numpy.concatenate([first, numpy.broadcast_to(last, (*first.shape[:-2], *last.shape[-2:]))], -2)
+
+
+def _solve_lower_gradient(g: Any, out: Any, x: Any, y: Any) -> tuple[Any, Any]:
+    grad_y = solve_upper(swapped(x), g)
+    return negative(lower_triangle(matmul(grad_y, swapped(out)))), grad_y
+
+
+def _solve_upper_gradient(g: Any, out: Any, x: Any, y: Any) -> tuple[Any, Any]:
+    grad_y = solve_lower(swapped(x), g)
+    return negative(swapped(lower_triangle(matmul(out, swapped(grad_y))))), grad_y
+
+
+# As ``solve``, where x is a triangle; its other triangle is not looked at.
+solve_lower = row(
+    "solve_lower",
+    _solve_lower,
+    Elimination(Eliminated.LOWER),
+    type_rule=_solve_type,
+    gradient=_solve_lower_gradient,
+    examples=(Example(((3, 3), (3, 2)), low=0.5), Example(((2, 3, 3), (2, 3, 1)), low=0.5)),
+)
+solve_upper = row(
+    "solve_upper",
+    _solve_upper,
+    Elimination(Eliminated.UPPER),
+    type_rule=_solve_type,
+    gradient=_solve_upper_gradient,
+    examples=(Example(((3, 3), (3, 2)), low=0.5), Example(((2, 3, 3), (2, 3, 1)), low=0.5)),
+)
+
+# -- factors -------------------------------------------------------------------------------------------------
+
+
+def _cholesky_gradient(g: Any, out: Any, x: Any) -> tuple[Any]:
+    """Symmetric, as ``x`` is taken to be (Murray 2016, "Differentiation of the Cholesky decomposition", section 3)."""
+    inner = matmul(swapped(out), g)
+    inner = (lower_triangle(inner) + lower_triangle(inner, -1)) / 2
+    outer = solve_upper(swapped(out), swapped(solve_upper(swapped(out), swapped(inner))))
+    return ((outer + swapped(outer)) / 2,)
+
+
+# The lower triangle whose product with its transpose is x, of which only the lower triangle is looked at.
+cholesky = row(
+    "cholesky",
+    numpy.linalg.cholesky,
+    Elimination(Eliminated.CHOLESKY),
+    type_rule=_square,
+    gradient=_cholesky_gradient,
+    examples=(Example(((3, 3),), definite=True), Example(((2, 3, 3),), definite=True)),
+)
+
+
+def _qr_meaning(x: numpy.ndarray) -> numpy.ndarray:
+    factors = numpy.linalg.qr(x)
+    return numpy.concatenate([factor.reshape(*x.shape[:-2], -1) for factor in factors], axis=-1)
+
+
+def _qr_type(x: TensorType) -> TensorType:
+    if x.ndim < 2:
+        raise ShapeError(f"a matrix (or a stack of them) is needed, not shape {x.shape}")
+    rows, columns = x.shape[-2:]
+    return TensorType((*x.shape[:-2], min(rows, columns) * (rows + columns)), floating(x.dtype)[0])
+
+
+def factors_of(packed: Any, shape: tuple[int, ...]) -> tuple[Any, Any]:
+    """The orthogonal factor and the triangle of matrices of ``shape``, from the result of ``qr``."""
+    *batch, rows, columns = shape
+    count = min(rows, columns)
+    whole = [("slice", 0, size, 1) for size in batch]
+    parts = ("slice", 0, rows * count, 1), ("slice", rows * count, count * (rows + columns), 1)
+    factor, triangle = (get_item(packed, index=(*whole, part)) for part in parts)
+    return (
+        reshape(factor, shape=(*batch, rows, count)),
+        reshape(triangle, shape=(*batch, count, columns)),
+    )
+
+
+def _qr_gradient(g: Any, out: Any, x: Any) -> tuple[Any]:
+    """Of wide matrices the first columns alone make the factor (Roberts and Roberts 2020, "QR and LQ decomposition")."""
+    (factor, triangle), (grad_factor, grad_triangle) = factors_of(out, x.shape), factors_of(g, x.shape)
+    rows, columns = x.shape[-2:]
+    if rows >= columns:
+        return (_tall_qr_gradient(grad_factor, grad_triangle, factor, triangle),)
+    rest = _columns(x, rows, columns)
+    grad_rest = _columns(grad_triangle, rows, columns)
+    grad_factor = grad_factor + matmul(rest, swapped(grad_rest))
+    square = _tall_qr_gradient(
+        grad_factor, _columns(grad_triangle, 0, rows), factor, _columns(triangle, 0, rows)
+    )
+    return (concatenate(square, matmul(factor, grad_rest), axis=x.ndim - 1),)
+
+
+def _columns(x: Any, start: int, stop: int) -> Any:
+    whole = [("slice", 0, size, 1) for size in x.shape[:-1]]
+    return get_item(x, index=(*whole, ("slice", start, stop, 1)))
+
+
+def _tall_qr_gradient(grad_factor: Any, grad_triangle: Any, factor: Any, triangle: Any) -> Any:
+    inner = matmul(triangle, swapped(grad_triangle)) - matmul(swapped(grad_factor), factor)
+    symmetric = lower_triangle(inner) + swapped(lower_triangle(inner, -1))
+    outer = grad_factor + matmul(factor, symmetric)
+    return swapped(solve_upper(triangle, swapped(outer)))
+
+
+# The elements of an orthogonal factor and of a triangle whose product is x, one after the other.
+qr = row(
+    "qr",
+    _qr_meaning,
+    Elimination(Eliminated.QR),
+    type_rule=_qr_type,
+    gradient=_qr_gradient,
+    examples=(Example(((4, 3),)), Example(((2, 3, 3),)), Example(((2, 4),))),
 )

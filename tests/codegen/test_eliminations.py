@@ -10,6 +10,7 @@ import pytest
 from graphs import Native, graph, graph_for
 from hypothesis import given
 from hypothesis import strategies as st
+from linear_algebra import definite
 from patterns import case_of
 from sampling import sampled
 from stages import hold_together
@@ -32,14 +33,35 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "inverse": linear_algebra.inverse,
     "solve": linear_algebra.solve,
     "solve of views": lambda x, y: linear_algebra.solve(swapped(x), y),
+    "solve_lower": linear_algebra.solve_lower,
+    "solve_upper of views": lambda x, y: linear_algebra.solve_upper(swapped(x), y),
+    "cholesky": linear_algebra.cholesky,
+    "qr": linear_algebra.qr,
 }
 
 
 def matrices(shape: tuple[int, ...], dtype: str, seed: int) -> numpy.ndarray:
     """Far from singular, with rows in such an order that pivots are searched for."""
     rng = numpy.random.default_rng(seed)
-    found = rng.uniform(-1, 1, shape) + numpy.eye(shape[-1])[rng.permutation(shape[-1])] * shape[-1]
+    return as_dtype(
+        rng.uniform(-1, 1, shape) + numpy.eye(shape[-1])[rng.permutation(shape[-1])] * shape[-1], dtype
+    )
+
+
+def as_dtype(found: numpy.ndarray, dtype: str) -> numpy.ndarray:
     return found.astype(dtype) if numpy.dtype(dtype).kind == "f" else (found * 9).astype(dtype)
+
+
+def matrices_for(name: str, stack: tuple[int, ...], size: int, dtype: str, seed: int) -> numpy.ndarray:
+    """Such as a function takes, and far from those that it does not."""
+    if name == "qr":
+        return as_dtype(numpy.random.default_rng(seed).normal(size=(*stack, size, 1 + seed % 9)), dtype)
+    if name == "cholesky":
+        return as_dtype(definite(numpy.random.default_rng(seed).uniform(-1, 1, (*stack, size, size))), dtype)
+    if name.startswith(("solve_lower", "solve_upper")):
+        found = numpy.random.default_rng(seed).uniform(-1, 1, (*stack, size, size))
+        return as_dtype(found + numpy.eye(size) * 3, dtype)
+    return matrices((*stack, size, size), dtype, seed)
 
 
 @st.composite
@@ -49,7 +71,7 @@ def operands(draw: st.DrawFn) -> tuple[str, Matrices]:
     size, columns = draw(st.integers(1, 9)), draw(st.integers(1, 4))
     stack = tuple(draw(st.lists(st.integers(1, 3), max_size=3)))
     dtype, seed = draw(st.sampled_from(["float32", "float64", "int8"])), draw(st.integers(0, 99))
-    x = matrices((*stack, size, size), dtype, seed)
+    x = matrices_for(name, stack, size, dtype, seed)
     if not name.startswith("solve"):
         return name, [x]
     stack = tuple(n if draw(st.booleans()) else 1 for n in stack)[draw(st.integers(0, len(stack))) :]
@@ -74,6 +96,10 @@ FUNCTIONS_OF_NUMPY: dict[str, Callable[..., Any]] = {
     "inverse": numpy.linalg.inv,
     "solve": numpy.linalg.solve,
     "solve of views": lambda x, y: numpy.linalg.solve(numpy.swapaxes(x, -1, -2), y),
+    "solve_lower": lambda x, y: numpy.linalg.solve(numpy.tril(x), y),
+    "solve_upper of views": lambda x, y: numpy.linalg.solve(numpy.triu(numpy.swapaxes(x, -1, -2)), y),
+    "cholesky": numpy.linalg.cholesky,
+    "qr": linear_algebra.qr.meaning,
 }
 
 

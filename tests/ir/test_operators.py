@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy
 import pytest
+from linear_algebra import definite, moved
 from numpy.lib.stride_tricks import as_strided
 from tolerances import GRADIENT, STEP, assert_close
 
@@ -37,7 +38,8 @@ def operands_of(example: Example, dtype: str) -> tuple[numpy.ndarray, ...]:
     def operand(position: int, shape: tuple[int, ...]) -> numpy.ndarray:
         if position in example.integers:
             return rng.integers(0, int(example.high), shape)
-        return rng.uniform(example.low, example.high, shape).astype(dtype)
+        drawn = rng.uniform(example.low, example.high, shape)
+        return (definite(drawn) if example.definite else drawn).astype(dtype)
 
     return tuple(operand(n, shape) for n, shape in enumerate(example.shapes))
 
@@ -171,7 +173,7 @@ def differences(
     row: Operator,
     operands: tuple[numpy.ndarray, ...],
     position: int,
-    attrs: dict[str, Any],
+    example: Example,
     seed: numpy.ndarray,
 ) -> numpy.ndarray:
     """Central finite differences of ``sum(row(*operands) * seed)`` by the elements of one operand."""
@@ -179,9 +181,8 @@ def differences(
     for index in numpy.ndindex(grad.shape):
         totals = []
         for step in (STEP, -STEP):
-            moved = [x.copy() for x in operands]
-            moved[position][index] += step
-            totals.append((meaning_of(row, tuple(moved), attrs) * seed).sum())
+            values = moved(operands, position, index, step, example.definite)
+            totals.append((meaning_of(row, values, example.attrs) * seed).sum())
         grad[index] = (totals[0] - totals[1]) / (2 * STEP)
     return grad
 
@@ -218,7 +219,7 @@ def test_gradient_is_that_of_finite_differences(row: Operator, example: Example)
             continue
         value = numpy.zeros_like(x) if grad is None else grad.asnumpy()
         assert value.shape == x.shape
-        wanted = differences(row, operands, position, example.attrs, seed)
+        wanted = differences(row, operands, position, example, seed)
         numpy.testing.assert_allclose(value, wanted, rtol=GRADIENT[0], atol=GRADIENT[1])
 
 
@@ -271,9 +272,8 @@ def test_gradient_of_the_gradient_is_that_of_finite_differences(row: Operator, e
         for index in numpy.ndindex(wanted.shape):
             totals = []
             for step in (STEP, -STEP):
-                moved = [x.copy() for x in operands]
-                moved[place][index] += step
-                totals.append(slopes(row, tuple(moved), example.attrs, seed)[1].item())
+                values_there = moved(operands, place, index, step, example.definite)
+                totals.append(slopes(row, values_there, example.attrs, seed)[1].item())
             wanted[index] = (totals[0] - totals[1]) / (2 * STEP)
         numpy.testing.assert_allclose(x.grad.asnumpy(), wanted, rtol=GRADIENT[0], atol=1e-6)
 

@@ -175,6 +175,10 @@ def variance(x: Any, axis: Any, keepdims: bool, ddof: float) -> Any:
     return torch.var(x, dim=axis, keepdim=keepdims, correction=ddof)
 
 
+def factored(x: Any) -> Any:
+    return torch.cat([part.flatten(-2) for part in torch.linalg.qr(x)], -1)
+
+
 def deviation(x: Any, axis: Any, keepdims: bool, ddof: float) -> Any:
     return torch.std(x, dim=axis, keepdim=keepdims, correction=ddof)
 
@@ -233,6 +237,7 @@ ALONG_ROWS = (("along", 0, 2), ("array", 0))
 SQUARE = PLAIN[:, :3] + 3 * numpy.eye(3)
 PART = (("slice", 2, -1, -1), None, ("slice", 0, 4, 2))
 ONE_ROW = (1, ("slice", 0, 4, 1))
+DEFINITE = PLAIN @ PLAIN.T + numpy.eye(3)
 STACK = RNG.normal(size=(2, 3, 4))
 OVER: tuple[dict[str, Any], ...] = tuple(
     {"axis": axis, "keepdims": keepdims} for axis in ((1,), (0, 1)) for keepdims in (False, True)
@@ -349,6 +354,14 @@ CASES: dict[str, list[Case]] = {
     "det": cases(torch.linalg.det, (SQUARE,), ({},)),
     "inverse": cases(torch.linalg.inv, (SQUARE,), ({},)),
     "solve": cases(torch.linalg.solve, ((SQUARE, PLAIN),), ({},)),
+    "solve_lower": cases(
+        lambda x, y: torch.linalg.solve_triangular(x, y, upper=False), ((SQUARE, PLAIN),), ({},)
+    ),
+    "solve_upper": cases(
+        lambda x, y: torch.linalg.solve_triangular(x, y, upper=True), ((SQUARE, PLAIN),), ({},)
+    ),
+    "cholesky": cases(torch.linalg.cholesky, (DEFINITE, numpy.stack([DEFINITE, SQUARE @ SQUARE.T])), ({},)),
+    "qr": cases(factored, (PLAIN.T, SQUARE, PLAIN, STACK), ({},)),
     "broadcast_to": cases(layouts, (PLAIN[:, :1], PLAIN[:1], PLAIN[0], PLAIN[0, 0]), ({"shape": (2, 3, 4)},)),
     "cast": cases(lambda x, dtype: x.to(torch.float32), (PLAIN, PLAIN[:0]), ({"dtype": "float32"},)),
     "reshape": cases(lambda x, shape: x.reshape(shape), (PLAIN, PLAIN.T), ({"shape": (2, 6)},)),

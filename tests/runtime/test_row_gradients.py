@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy
 import pytest
+from linear_algebra import definite
 
 import blockfuse
 from blockfuse import autograd, gluon, nn, np
@@ -41,9 +42,13 @@ def values_of(example: Example, seed: int) -> list[numpy.ndarray]:
     return [
         rng.integers(0, int(example.high), shape)
         if position in example.integers
-        else rng.uniform(example.low, example.high, shape).astype("float32")
+        else _floats(example, rng.uniform(example.low, example.high, shape)).astype("float32")
         for position, shape in enumerate(example.shapes)
     ]
+
+
+def _floats(example: Example, drawn: numpy.ndarray) -> numpy.ndarray:
+    return definite(drawn) if example.definite else drawn
 
 
 class Held:

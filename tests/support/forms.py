@@ -337,8 +337,12 @@ draws axes
 solved square
     np.linalg.det({0} + np.eye({last}, dtype='{wide}') * 9)
     np.linalg.inv({0} / 9 + np.eye({last}, dtype='{wide}'))
+    np.linalg.cholesky({0} / 9 @ np.swapaxes({0} / 9, -1, -2) + np.eye({last}, dtype='{wide}'))
+    np.linalg.qr({0} / 9 + np.eye({last}, dtype='{wide}'))[0]
+    np.linalg.qr({0} / 9 + np.eye({last}, dtype='{wide}'), 'r')
 solved square solved
     np.linalg.solve({0} / 9 + np.eye({last}, dtype='{wide}'), {1})
+    npx.solve_triangular({0} / 9 + np.eye({last}, dtype='{wide}') * 2, {1}, lower=True)
 writes any
     {0}[{index}] = {number}
     {0}[...] = {number}
