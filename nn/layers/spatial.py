@@ -88,7 +88,7 @@ class UpSampling(Block):
 
     @size_agnostic
     def _check(self, x: Any) -> None:
-        if x.ndim != 4:
+        if array_for(self, x).ndim != 4:
             raise ShapeError(f"{self._label} expects an input of 4 axes, NCHW; found one of shape {x.shape}")
         channels = -1 if self.weight is None else (self.weight.shape or (-1,))[0]
         if channels > 0 and x.shape[1] != channels:

@@ -47,6 +47,8 @@ LAYERS: list[tuple[Callable[[], Any], tuple[int, ...], set[int], set[int]]] = [
     (lambda: nn.InstanceNorm(in_channels=3), (2, 3, 8), {0, 2}, {1}),
     (lambda: nn.RMSNorm(in_channels=3), (2, 3), {0}, {1}),
     (lambda: nn.ReflectionPad2D(1), (2, 3, 8, 8), {0, 3, 5}, set()),
+    (lambda: nn.UpSampling(2), (2, 3, 8, 8), {0, 3, 5}, set()),
+    (lambda: nn.UpSampling(2, "bilinear", in_channels=3), (2, 3, 8, 8), {0, 3, 5}, {1}),
     *((lambda n=n: getattr(nn, f"PixelShuffle{n}D")(2), (2, 8, *SIZES[n]), {0, n + 1, n + 3}, set()) for n in SIZES),
     *((lambda kind=kind: getattr(rnn, kind)(4, input_size=3), (5, 2, 3), {0, 2, 4}, {2}) for kind in ("RNN", "LSTM", "GRU")),
 ]  # fmt: skip
