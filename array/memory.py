@@ -226,4 +226,4 @@ def what_is_written(owners: Sequence[numpy.ndarray], node: type) -> Written:
 
 def registries() -> Registries:
     """What native code looks at that writes memory of anybody."""
-    return Registries(stamps.readers, _writes, _memories, stamps.watched())
+    return Registries(stamps.readers, _writes, _memories, stamps.watched(), stamps.written)

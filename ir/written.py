@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,10 +31,11 @@ class Registries:
     """Where those are registered who must know of writes, whatever the memory.
 
     Nobody need be told of a write where ``readers`` are at most ``reader``, and neither ``memories`` nor ``watched`` knows
-    the owner of the memory.
+    the owner of the memory. Who began to watch meanwhile is told by ``tell``.
     """
 
     readers: set[Any]
     reader: Any
     memories: dict[int, Any]  # id of an owner -> what is known of its memory
     watched: dict[int, Any]  # id of an owner -> who watches its memory
+    tell: Callable[[Any], None]  # of an array

@@ -11,7 +11,11 @@ import numpy
 import pytest
 
 from blockfuse import autograd, hybridize, nn, np, npx
+from blockfuse.array import stamps
+from blockfuse.array.memory import registries
+from blockfuse.ir.argument_parts import Part, PartKind
 from blockfuse.ir.errors import DTypeError, GradientError, ShapeError, UsageError
+from blockfuse.runtime.programs.backend import backend
 
 Pair = collections.namedtuple("Pair", "a b")
 
@@ -289,6 +293,33 @@ def test_operators_that_wait_read_what_was_there() -> None:
     net.hybridize()
     for _ in range(4):
         numpy.testing.assert_allclose(net(x)[0].asnumpy(), want, rtol=1e-5)
+
+
+def test_who_begins_to_watch_the_memory_meanwhile_is_told() -> None:
+    """As another thread may, while kernels run."""
+
+    class Watcher:
+        told, raises = 0, False
+
+        def invalidate(self) -> None:
+            self.told += 1
+            if self.raises:
+                raise ValueError("told")
+
+    watcher, out = Watcher(), np.zeros(3)
+    parts = [Part(PartKind.TUPLE, tuple), Part(PartKind.DICT, dict, ("out",), 1), Part(PartKind.OUT)]
+    entry: Any = lambda *_: stamps.watch_buffer(out._data, watcher)  # noqa: E731
+    call = backend().fast_call(parts, True, entry, None, 0, registries())
+    assert call is not None
+    given = {"out": out}
+    before = sys.getrefcount(out)
+    assert call((), given) is out
+    assert watcher.told == 1
+    assert call((), given) is NotImplemented  # the memory is watched
+    out._data, watcher.raises = numpy.zeros(3, "f4"), True
+    with pytest.raises(ValueError, match="told"):
+        call((), given)
+    assert sys.getrefcount(out) == before
 
 
 # -- calls that end otherwise -----------------------------------------------------------------------------------

@@ -43,7 +43,8 @@ class OutsTold:
     def words(self) -> list[int]:
         """Those of ``OUT_HEADER``."""
         known = self.registries
-        objects = (self.mark, known.readers, known.reader, known.memories, known.watched, self.wrapper)
+        told = (known.readers, known.reader, known.memories, known.watched, known.tell)
+        objects = self.mark, *told, self.wrapper
         return [*map(id, objects), *(cpython.slot_offset(self.wrapper, s) for s in ("_data", "_history"))]
 
 

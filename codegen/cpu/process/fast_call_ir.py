@@ -32,6 +32,7 @@ WORDS = ApiWords(
         "incref": "Py_IncRef",
         "decref": "Py_DecRef",
         "get": "PyDict_GetItem",
+        "call": "PyObject_CallOneArg",
         "contains": "PyDict_Contains",
         "set_size": "PySet_Size",
         "set_contains": "PySet_Contains",

@@ -1,7 +1,7 @@
 """The arrays that a caller brings for results, in the native code of NOTE [forms of calls]: who must know of writes to them.
 
 Where that is nobody (``ir/written.py``), an array goes on to the entry, which looks at its memory: no program rests on it,
-and no gradient needs it. Else Python writes.
+and no gradient needs it. Else Python writes. Other threads may run meanwhile: who watches the memory afterwards is told.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from blockfuse.codegen.cpu.process import cpython
 from blockfuse.codegen.values.emitter import I8, I32, I64, POINTER, VOID, Emitter, Words, constant
 
 # words of a table's header; mark is 0 where results are new
-OUT_HEADER = ("mark", "readers", "reader", "memories", "watched", "wrapper", "slot", "history")
+OUT_HEADER = ("mark", "readers", "reader", "memories", "watched", "tell", "wrapper", "slot", "history")
 
 
 class Stack:
@@ -109,16 +109,19 @@ class Outs:
         return owner
 
     def _require_unknown(self, owner: ir.Value) -> None:
-        words, found = self._words, self.emit.local(I32)
-        key = words.call("new_int", POINTER, self.emit.pointer(owner))
+        key = self._key(owner)
         self._require(self.builder.not_(self.emit.is_null(key)))
-        self.builder.store(constant(0, I32), found)
-        for name in ("memories", "watched"):
-            known = words.call("contains", I32, self._header.pointer(name), key)
-            before = self.builder.load(found, typ=I32)
-            self.builder.store(self.builder.or_(before, known), found)
-        words.call("decref", VOID, key)
-        self._require(self.emit.is_("==", self.builder.load(found, typ=I32), 0))
+        known = self.builder.or_(self._is_in("memories", key), self._is_in("watched", key))
+        self._words.call("decref", VOID, key)
+        self._require(self.emit.is_("==", known, 0))
+
+    def _key(self, owner: ir.Value) -> ir.Value:
+        """The id of an owner, with a reference; null where there is no memory for it."""
+        return self._words.call("new_int", POINTER, self.emit.pointer(owner))
+
+    def _is_in(self, registry: str, key: ir.Value) -> ir.Value:
+        """1 where it is, 0 where not, -1 for an error."""
+        return self._words.call("contains", I32, self._header.pointer(registry), key)
 
     def put_behind(self, arrays: Stack) -> ir.Value:
         """Put them and the mark behind the arguments of an entry; how many words these are now."""
@@ -130,12 +133,37 @@ class Outs:
         return builder.add(mark, builder.zext(self.present(), I64))
 
     def in_place_of(self, result: ir.Value, kwargs: ir.Value) -> ir.Value:
-        """What the caller gave as ``out``, with a reference of its own, for what the entry gave."""
-        words = self._words
+        """What the caller gave as ``out``, with a new reference, for what the entry gave; null where telling raised."""
+        words, told = self._words, self.emit.local(I64)
         words.call("decref", VOID, result)
         out = words.call("get", POINTER, kwargs, words.pointer("out"))
         words.call("incref", VOID, out)
-        return out
+        self.emit.put(told, 0, self.emit.address(out))
+        self.stack.each(lambda array: self._tell_watchers(self.emit.pointer(array), out, told))
+        return self.emit.pointer(self.emit.word(told, 0))
+
+    def _tell_watchers(self, array: ir.Value, out: ir.Value, told: ir.Value) -> None:
+        """Of one array. told: becomes 0 where that raised, without a reference to ``out``."""
+        emit, words = self.emit, self._words
+        key = self._key(self._owner(array))
+        known = emit.choice(emit.is_null(key), lambda: constant(-1, I32), lambda: self._is_in("watched", key))
+        words.call("decref", VOID, key)
+        failed = emit.choice(
+            emit.is_("==", known, 1), lambda: self._told(array), lambda: emit.is_("==", known, -1)
+        )
+        self._give_up_where(failed, out, told)
+
+    def _told(self, array: ir.Value) -> ir.Value:
+        """Whether telling raised."""
+        answer = self._words.call("call", POINTER, self._header.pointer("tell"), array)
+        self._words.call("decref", VOID, answer)
+        return self.emit.is_null(answer)
+
+    def _give_up_where(self, failed: ir.Value, out: ir.Value, told: ir.Value) -> None:
+        there = self.emit.is_("!=", self.emit.word(told, 0), 0)
+        with self.builder.if_then(self.builder.and_(failed, there)):
+            self._words.call("decref", VOID, out)
+            self.emit.put(told, 0, 0)
 
     def _has_type(self, object: ir.Value, type: ir.Value) -> ir.Value:
         return self.emit.is_("==", self.emit.field(object, cpython.OB_TYPE), type)
