@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from math import prod
+from typing import Any, Literal
 
 import numpy
 
 from blockfuse.ir.errors import ShapeError
-from blockfuse.ir.lowering import Eliminated, Elimination
+from blockfuse.ir.lowering import Eliminated, Elimination, Host
 from blockfuse.ir.operator import Example, row
 from blockfuse.ir.operators.contractions import matmul, swapped
-from blockfuse.ir.operators.filling import on_or_below
+from blockfuse.ir.operators.filling import eye, on_or_below
 from blockfuse.ir.operators.movement import concatenate, expand_dims, get_item, reshape
-from blockfuse.ir.operators.pointwise import broadcast_shapes, floating, negative, where
+from blockfuse.ir.operators.pointwise import broadcast_shapes, equal, floating, negative, where
 from blockfuse.ir.types import TensorType
 
 
@@ -141,7 +142,7 @@ def _cholesky_gradient(g: Any, out: Any, x: Any) -> tuple[Any]:
     inner = matmul(swapped(out), g)
     inner = (lower_triangle(inner) + lower_triangle(inner, -1)) / 2
     outer = solve_upper(swapped(out), swapped(solve_upper(swapped(out), swapped(inner))))
-    return ((outer + swapped(outer)) / 2,)
+    return (_symmetric(outer),)
 
 
 # The lower triangle whose product with its transpose is x, of which only the lower triangle is looked at.
@@ -171,12 +172,16 @@ def factors_of(packed: Any, shape: tuple[int, ...]) -> tuple[Any, Any]:
     """The orthogonal factor and the triangle of matrices of ``shape``, from the result of ``qr``."""
     *batch, rows, columns = shape
     count = min(rows, columns)
-    whole = [("slice", 0, size, 1) for size in batch]
-    parts = ("slice", 0, rows * count, 1), ("slice", rows * count, count * (rows + columns), 1)
-    factor, triangle = (get_item(packed, index=(*whole, part)) for part in parts)
+    return _parted(packed, (*batch, rows, count), (*batch, count, columns))
+
+
+def _parted(packed: Any, first: tuple[int, ...], second: tuple[int, ...]) -> tuple[Any, Any]:
+    """Two arrays whose elements, but for the axes of stacks, lie one after the other in the last axis."""
+    stacks = packed.ndim - 1
+    middle, end = prod(first[stacks:]), packed.shape[-1]
     return (
-        reshape(factor, shape=(*batch, rows, count)),
-        reshape(triangle, shape=(*batch, count, columns)),
+        reshape(_columns(packed, 0, middle), shape=first),
+        reshape(_columns(packed, middle, end), shape=second),
     )
 
 
@@ -215,4 +220,75 @@ qr = row(
     type_rule=_qr_type,
     gradient=_qr_gradient,
     examples=(Example(((4, 3),)), Example(((2, 3, 3),)), Example(((2, 4),))),
+)
+
+# -- eigenvalues ---------------------------------------------------------------------------------------------
+
+# Every eigenvector has two signs. LAPACK's follows from how many rounds its iteration takes, which rounding decides.
+_ITERATION = Host("LAPACK's iteration decides the signs of eigenvectors", raises=True)
+
+
+def _eigh_meaning(x: numpy.ndarray, uplo: Literal["L", "U"]) -> numpy.ndarray:
+    values, vectors = numpy.linalg.eigh(x, uplo)
+    return numpy.concatenate([values, vectors.reshape(*x.shape[:-2], -1)], axis=-1)
+
+
+def _eigh_type(x: TensorType, uplo: str) -> TensorType:
+    size = _square(x).shape[-1]
+    return TensorType((*x.shape[:-2], size + size * size), _square(x).dtype)
+
+
+def eigen_of(packed: Any, shape: tuple[int, ...]) -> tuple[Any, Any]:
+    """The eigenvalues and the eigenvectors of matrices of ``shape``, from the result of ``eigh``."""
+    return _parted(packed, shape[:-1], shape)
+
+
+def _eigh_gradient(g: Any, out: Any, x: Any, uplo: str) -> tuple[Any]:
+    """Symmetric, as ``x`` is taken to be (Giles 2008, "Collected matrix derivative results", section 3.1).
+
+    Eigenvalues that are equal have no gradient of their vectors; where nobody asks for one, they have that of the values.
+    """
+    (values, vectors), (grad_values, grad_vectors) = eigen_of(out, x.shape), eigen_of(g, x.shape)
+    row, column, size = x.ndim - 2, x.ndim - 1, x.shape[-1]
+    turned = matmul(swapped(vectors), grad_vectors)
+    gaps = expand_dims(values, axis=(row,)) - expand_dims(values, axis=(column,))
+    on_diagonal = eye(rows=size, columns=size, k=0, dtype="bool")
+    nothing = equal(turned, 0)
+    mixed = where(nothing, 0, turned / where(on_diagonal | nothing, 1, gaps))
+    inner = where(on_diagonal, expand_dims(grad_values, axis=(row,)), mixed)
+    return (_symmetric(matmul(matmul(vectors, inner), swapped(vectors))),)
+
+
+def _eigvalsh_gradient(g: Any, out: Any, x: Any, uplo: str) -> tuple[Any]:
+    _, vectors = eigen_of(eigh(x, uplo=uplo), x.shape)
+    return (matmul(vectors * expand_dims(g, axis=(x.ndim - 2,)), swapped(vectors)),)
+
+
+def _symmetric(x: Any) -> Any:
+    return (x + swapped(x)) / 2
+
+
+# The eigenvalues of symmetric matrices, and after them the elements of a matrix whose columns are the eigenvectors.
+# uplo: 'L' or 'U', the triangle that is looked at.
+eigh = row(
+    "eigh",
+    _eigh_meaning,
+    _ITERATION,
+    type_rule=_eigh_type,
+    gradient=_eigh_gradient,
+    examples=(
+        Example(((3, 3),), {"uplo": "L"}, definite=True),
+        Example(((2, 3, 3),), {"uplo": "U"}, definite=True),
+    ),
+)
+eigvalsh = row(
+    "eigvalsh",
+    lambda x, uplo: numpy.linalg.eigvalsh(x, uplo),
+    _ITERATION,
+    type_rule=lambda x, uplo: TensorType(x.shape[:-1], _square(x).dtype),
+    gradient=_eigvalsh_gradient,
+    examples=(
+        Example(((3, 3),), {"uplo": "L"}, definite=True),
+        Example(((2, 3, 3),), {"uplo": "U"}, definite=True),
+    ),
 )

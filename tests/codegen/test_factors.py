@@ -12,7 +12,7 @@ from linear_algebra import definite
 from patterns import case_of
 
 import blockfuse
-from blockfuse import np, npx
+from blockfuse import autograd, np, npx
 from blockfuse.codegen.kernels.elimination_kernel import EliminationKernel
 from blockfuse.codegen.scheduling.steps import HostCall
 from blockfuse.ir.errors import FaultError, ShapeError
@@ -161,6 +161,40 @@ def test_the_upper_factor_comes_from_the_upper_triangle() -> None:
     wanted = numpy.linalg.cholesky(SQUARE + numpy.eye(3) * 9, upper=True)
     found = np.linalg.cholesky(np.array(SQUARE + numpy.eye(3) * 9), upper=True)
     numpy.testing.assert_array_equal(found.asnumpy(), wanted)
+
+
+@pytest.mark.parametrize("uplo", ["L", "u"])
+def test_eigenvalues_are_numpys_in_a_program_too(uplo: str) -> None:
+    def whitened(x: Any) -> Any:
+        values, vectors = np.linalg.eigh(x, uplo)
+        return vectors / np.sqrt(values), np.linalg.eigvalsh(x, uplo) * 2
+
+    compiled = blockfuse.hybridize(whitened)
+    for x in (DEFINITE, DEFINITE + SQUARE / 9, DEFINITE):
+        values, vectors = numpy.linalg.eigh(x, uplo)
+        found = compiled(np.array(x))
+        numpy.testing.assert_allclose(found[0].asnumpy(), vectors / numpy.sqrt(values), rtol=1e-12)
+        numpy.testing.assert_allclose(found[1].asnumpy(), values * 2, rtol=1e-12)
+    with pytest.raises(numpy.linalg.LinAlgError, match="did not converge"):
+        compiled(np.array(DEFINITE * numpy.nan))
+    steps = case_of(compiled).program.schedule.steps
+    assert [step.operator.name for step in steps if isinstance(step, HostCall)] == ["eigh", "eigvalsh"]
+
+
+def test_a_triangle_without_a_name_is_refused() -> None:
+    with pytest.raises(ValueError, match="UPLO='X'"):
+        np.linalg.eigh(np.array(DEFINITE), "X")
+
+
+@pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")
+def test_equal_eigenvalues_have_the_gradient_of_their_sum() -> None:
+    x = np.array(numpy.eye(3) * 2)
+    x.attach_grad()
+    with autograd.record():
+        values, _ = np.linalg.eigh(x)
+        total = (values**2).sum()
+    total.backward()
+    numpy.testing.assert_allclose(x.grad.asnumpy(), numpy.eye(3) * 4)
 
 
 # -- in loops ------------------------------------------------------------------------------------------------

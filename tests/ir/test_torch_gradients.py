@@ -175,6 +175,15 @@ def variance(x: Any, axis: Any, keepdims: bool, ddof: float) -> Any:
     return torch.var(x, dim=axis, keepdim=keepdims, correction=ddof)
 
 
+def eigen(x: Any, uplo: str) -> Any:
+    """With NumPy's signs, and with a symmetric gradient."""
+    values, vectors = torch.linalg.eigh((x + x.mT) / 2, UPLO=uplo)
+    signs = torch.sign(
+        (vectors * torch.tensor(numpy.linalg.eigh(x.detach().numpy())[1])).sum(-2, keepdim=True)
+    )
+    return torch.cat([values, (vectors * signs).flatten(-2)], -1)
+
+
 def factored(x: Any) -> Any:
     return torch.cat([part.flatten(-2) for part in torch.linalg.qr(x)], -1)
 
@@ -361,6 +370,10 @@ CASES: dict[str, list[Case]] = {
         lambda x, y: torch.linalg.solve_triangular(x, y, upper=True), ((SQUARE, PLAIN),), ({},)
     ),
     "cholesky": cases(torch.linalg.cholesky, (DEFINITE, numpy.stack([DEFINITE, SQUARE @ SQUARE.T])), ({},)),
+    "eigh": cases(eigen, (DEFINITE, numpy.stack([DEFINITE, numpy.diag([1.0, 3, 2])])), ({"uplo": "L"},)),
+    "eigvalsh": cases(
+        lambda x, uplo: torch.linalg.eigvalsh(x, UPLO=uplo), (DEFINITE, numpy.eye(3)), ({"uplo": "U"},)
+    ),
     "qr": cases(factored, (PLAIN.T, SQUARE, PLAIN, STACK), ({},)),
     "broadcast_to": cases(layouts, (PLAIN[:, :1], PLAIN[:1], PLAIN[0], PLAIN[0, 0]), ({"shape": (2, 3, 4)},)),
     "cast": cases(lambda x, dtype: x.to(torch.float32), (PLAIN, PLAIN[:0]), ({"dtype": "float32"},)),

@@ -33,8 +33,8 @@ ROWS = [
 CASES = [(row, example) for row in ROWS for example in row.examples if example.shapes and row.name != "drawn"]
 IDS = [f"{row.name}-{row.examples.index(example)}" for row, example in CASES]
 
-# NumPy gathers and adds windows.
-HOSTED = {"picked", "routed"}
+# NumPy gathers and adds windows, and LAPACK finds eigenvalues.
+HOSTED = {"picked", "routed", "eigh", "eigvalsh"}
 
 
 def values_of(example: Example, seed: int) -> list[numpy.ndarray]:
