@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
 import numpy
 
 from blockfuse.array.arguments import ArrayLike
-from blockfuse.array.functions.creation import asarray
+from blockfuse.array.functions.creation import array, asarray
 from blockfuse.array.functions.formulas import vecdot
 from blockfuse.array.functions.norms import matrix_norm, norm, vector_norm
 from blockfuse.array.functions.products import matmul, tensordot
@@ -24,7 +25,7 @@ from blockfuse.array.functions.tensors import (
 )
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.outside import outside
-from blockfuse.ir.operators import filling, linear_algebra, pointwise
+from blockfuse.ir.operators import filling, linear_algebra, movement, pointwise
 from blockfuse.ir.operators.contractions import swapped
 
 __all__ = [
@@ -90,6 +91,28 @@ def cholesky(a: ArrayLike, *, upper: bool = False) -> ndarray:
     """
     x = _checked(a)
     return swapped(linear_algebra.cholesky(swapped(x))) if upper else linear_algebra.cholesky(x)
+
+
+def matrix_power(a: ArrayLike, n: int) -> ndarray:
+    """Each square matrix times itself, ``n`` matrices in all, by squares; its inverse where ``n`` is negative.
+
+    Raises ShapeError where they are not square, TypeError where ``n`` is no integer, ``numpy.linalg.LinAlgError`` where a
+    negative power has no inverse.
+    """
+    x, power = _checked(a), operator.index(n)
+    count = abs(power)
+    if count == 0:
+        one = filling.eye(rows=x.shape[-1], columns=x.shape[-1], k=0, dtype=str(x.dtype))
+        return array(movement.broadcast_to(one, shape=x.shape))
+    square = inv(x) if power < 0 else x
+    if count == 3:
+        return square @ square @ square
+    result = None
+    while count > 1:
+        if count % 2:
+            result = square if result is None else result @ square
+        square, count = square @ square, count // 2
+    return square if result is None else result @ square
 
 
 def qr(a: ArrayLike, mode: str = "reduced") -> Any:
@@ -194,7 +217,6 @@ cond = _outside(numpy.linalg.cond)
 eig = _outside(numpy.linalg.eig)
 eigvals = _outside(numpy.linalg.eigvals)
 lstsq = _outside(numpy.linalg.lstsq)
-matrix_power = _outside(numpy.linalg.matrix_power)
 matrix_rank = _outside(numpy.linalg.matrix_rank)
 pinv = _outside(numpy.linalg.pinv)
 slogdet = _outside(numpy.linalg.slogdet)

@@ -137,6 +137,15 @@ def test_a_pivot_that_may_be_rounding_alone_is_a_fault(name: str) -> None:
         Native(graph(linear_algebra.inverse, x="float64[3, 3]"))(SINGULAR[name])
 
 
+def test_what_a_matrix_enlarges_is_rounding() -> None:
+    """Inverses by different orders of operations are 1e-6 apart, which is no fault of the compiler."""
+    places = numpy.arange(8.0)
+    x = np.array(1 / (1 + places + places[:, None]))
+    compiled = blockfuse.hybridize(lambda x: np.linalg.inv(x) * 2)
+    numpy.testing.assert_allclose(compiled(x).asnumpy(), numpy.linalg.inv(x.asnumpy()) * 2, rtol=1e-4)
+    assert case_of(compiled).program is not None, compiled.explain()
+
+
 def test_columns_of_any_scale_are_regular() -> None:
     scaled = matrices((3, 3), "float64", 1) * numpy.array([1e-200, 1.0, 1e100])
     (found,) = Native(graph(linear_algebra.inverse, x="float64[3, 3]"))(scaled)

@@ -197,6 +197,21 @@ def test_equal_eigenvalues_have_the_gradient_of_their_sum() -> None:
     numpy.testing.assert_allclose(x.grad.asnumpy(), numpy.eye(3) * 4)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+def test_powers_of_matrices_are_numpys(dtype: str) -> None:
+    x = (numpy.stack([SQUARE, DEFINITE]) * 3).astype(dtype)
+    for n in range(9):
+        found, wanted = np.linalg.matrix_power(np.array(x), n).asnumpy(), numpy.linalg.matrix_power(x, n)
+        assert found.dtype == wanted.dtype
+        numpy.testing.assert_array_equal(found, wanted)
+    for wrong in (1.5, "2"):
+        with pytest.raises(TypeError):
+            np.linalg.matrix_power(np.array(x), wrong)
+    if dtype != "int64":
+        found = np.linalg.matrix_power(np.array(x), -2)
+        numpy.testing.assert_array_equal(found.asnumpy(), numpy.linalg.matrix_power(x, -2))
+
+
 # -- in loops ------------------------------------------------------------------------------------------------
 
 
