@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy
 
@@ -17,7 +18,8 @@ from blockfuse.codegen.scheduling.scheduler import schedule
 from blockfuse.ir.errors import TraceError
 from blockfuse.ir.flow import Flow, straight
 from blockfuse.ir.graph import Graph, Node, captured, evaluate, hoisted
-from blockfuse.ir.passes.pipeline import Optimized, optimize, with_draws_in_front
+from blockfuse.ir.passes.narrow import narrow_weights
+from blockfuse.ir.passes.pipeline import Optimized, before_packing, optimize, with_draws_in_front
 from blockfuse.ir.placement import side_by_side
 from blockfuse.ir.rerolling.reroll import rerolled
 
@@ -34,6 +36,16 @@ class Compiled:
     optimized: tuple[Optimized, ...]  # of each block
     main: Flow  # the fused graphs
     schedule: Schedule
+    weights: str = "float32"  # to which form those of products are narrowed
+    batch: int = 0  # for which size it was recorded that may become another one, or 0
+
+    def rounding(self, flow: Flow) -> tuple[Flow, Flow]:
+        """A flow up to where weights are narrowed, and the same with those ``rounded`` that the program narrows.
+
+        flow: ``recorded``, or what was recorded as it is for another size of the batch.
+        """
+        before = flow.map(before_packing)
+        return before, before.map(partial(narrow_weights, form=self.weights, batch=self.batch))
 
     def with_hoisted(self, known: Mapping[str, numpy.ndarray]) -> Values:
         """The values of all leaves of the main graphs: those of the recorded leaves, and what the prologues make of them."""
@@ -90,8 +102,9 @@ def compile_flow(
     flow = flow if machine.writes_updates else flow.with_all_updates()
     if not (draws or batch):
         flow = _rolled(flow, machine)
+    weights = form_of_weights(flow, machine, draws)
     optimized = [
-        optimize(block.graph, machine.vector_bytes, check, _prefix(number), batch)
+        optimize(block.graph, machine.vector_bytes, check, _prefix(number), batch, weights)
         for number, block in enumerate(flow.blocks)
     ]
     if draws:
@@ -99,7 +112,7 @@ def compile_flow(
         optimized = [with_draws_in_front(only, list(draws))]
     blocks = (replace(block, graph=o.main) for block, o in zip(flow.blocks, optimized, strict=True))
     main = replace(flow, blocks=tuple(blocks))
-    return Compiled(flow, tuple(optimized), main, schedule(main, machine, batch))
+    return Compiled(flow, tuple(optimized), main, schedule(main, machine, batch), weights, batch)
 
 
 def compile_for_every_size(
@@ -115,6 +128,14 @@ def compile_for_every_size(
     if [str(o.prologue) for o in first.optimized] != [str(o.prologue) for o in second.optimized]:
         raise TraceError("what is computed from parameters alone depends on the batch size")
     return replace(first, schedule=for_every_size(first.schedule, second.schedule, sizes, min_items, machine))
+
+
+def form_of_weights(flow: Flow, machine: Machine, draws: Sequence[Node] = ()) -> str:
+    """To which form the weights of a program are narrowed; see NOTE [narrow weights].
+
+    A call that writes to parameters or draws random numbers trains, and learns from the float32 ones.
+    """
+    return "float32" if flow.updates or draws else machine.weights
 
 
 def _rolled(flow: Flow, machine: Machine) -> Flow:

@@ -43,7 +43,7 @@ def work_of_product(product: Node, machine: Machine) -> float:
     if machine.block_tile:
         return flops / DEVICE_FLOPS
     lanes = machine.lanes(product.dtype.itemsize)
-    return max(flops / (16 * lanes), prod(right.shape) * product.dtype.itemsize / CACHE_BANDWIDTH)
+    return max(flops / (16 * lanes), right.type.nbytes / CACHE_BANDWIDTH)
 
 
 def time_of_tiles(rows: int, height: int, threads: int) -> float:

@@ -32,6 +32,8 @@ class Machine:
     min_nontemporal_bytes: int = 0  # from what size on a result is written past the caches; 0: never
     # whether programs write updates to parameters themselves; else their values are results, for the caller to write
     writes_updates: bool = True
+    # the form to which weights of products are narrowed that are known before a call: NOTE [narrow weights]
+    weights: str = "float32"
     # how a device cuts a product for blocks of threads
     block_tile: Callable[[ProductShape], BlockTile] | None = None
 

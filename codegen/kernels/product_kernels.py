@@ -40,7 +40,7 @@ class ProductKernel(Kernel):
     inner: int
     units: int  # columns of the result
     left: Access  # strides are (row,) or (matrix, row); elements of a row are neighbours
-    right: Access  # strides are () or (matrix,)
+    right: Access  # strides are () or (matrix,); its dtype may be narrower: NOTE [narrow weights]
     bias: Access | None
     accumulator: str  # the name of a sum, with which the epilogue begins
     loads: tuple[
@@ -152,7 +152,7 @@ class ProductKernel(Kernel):
 
     @property
     def shared_weight_bytes(self) -> int:
-        return 0 if self.height else self.inner * self.units * numpy.dtype(self.dtype).itemsize
+        return 0 if self.height else self.inner * self.units * numpy.dtype(self.right.dtype).itemsize
 
 
 @dataclass(frozen=True)

@@ -70,9 +70,8 @@ def _work(product: Node, machine: Machine) -> float:
     """As that of a product whose inner axis is that of windows."""
     right = product.operands[1]
     steps = right.shape[-2]
-    weight = prod(right.shape) * product.dtype.itemsize
     lanes = machine.lanes(product.dtype.itemsize)
-    return max(2.0 * prod(product.shape) * steps / (16 * lanes), weight / CACHE_BANDWIDTH)
+    return max(2.0 * prod(product.shape) * steps / (16 * lanes), right.type.nbytes / CACHE_BANDWIDTH)
 
 
 def _tile(height: int, panels: int, vectors: int, panel: int, accumulators: int) -> ProductTile:

@@ -11,6 +11,7 @@ from blockfuse.codegen.kernels.kernel import Access
 from blockfuse.codegen.kernels.product_kernels import BETWEEN, ChainKernel, ProductKernel
 from blockfuse.codegen.meaning.expressions import computed
 from blockfuse.codegen.meaning.memory import Address, unwritten
+from blockfuse.ir.operators.narrow import widened
 
 
 def chain_meaning(kernel: ChainKernel, addresses: Mapping[str, Address], begin: int, end: int) -> None:
@@ -80,12 +81,12 @@ def _sums(kernel: ProductKernel, addresses: Mapping[str, Address], domain: _Doma
         _dot(domain.starts[:-1], kernel.left.strides),
     )
     right = addresses[kernel.right.name].read(
-        kernel.dtype,
+        kernel.right.dtype,
         (*rows[:-1], panels, inner, panel),
         (*kernel.right.strides, steps.panel, steps.right, 1),
         _dot(domain.starts[:-2], kernel.right.strides) + first * steps.panel,
     )
-    return times_panels(left, right)
+    return times_panels(left, widened(right))
 
 
 def _dot(starts: tuple[int, ...], strides: tuple[int, ...]) -> int:

@@ -11,6 +11,7 @@ from blockfuse.codegen.kernels.window_kernel import WindowKernel
 from blockfuse.codegen.meaning.expressions import computed
 from blockfuse.codegen.meaning.memory import Address
 from blockfuse.codegen.meaning.products import times_panels
+from blockfuse.ir.operators.narrow import widened
 
 
 def window_meaning(kernel: WindowKernel, addresses: Mapping[str, Address], begin: int, end: int) -> None:
@@ -24,13 +25,13 @@ def window_meaning(kernel: WindowKernel, addresses: Mapping[str, Address], begin
     )
     steps = prod(kernel.inner)
     panels = addresses[kernel.right.name].read(
-        kernel.dtype,
+        kernel.right.dtype,
         (kernel.channel_groups, kernel.panels, steps, kernel.tile.panel),
         (kernel.panels * steps * kernel.tile.panel, steps * kernel.tile.panel, kernel.tile.panel, 1),
     )
-    rows = windows.reshape(*shape[:2], kernel.channel_groups, steps)
+    rows, numbers = windows.reshape(*shape[:2], kernel.channel_groups, steps), widened(panels)
     each = [
-        times_panels(rows[..., g, :], panels[g])[..., : kernel.units] for g in range(kernel.channel_groups)
+        times_panels(rows[..., g, :], numbers[g])[..., : kernel.units] for g in range(kernel.channel_groups)
     ]
     sums = numpy.concatenate(each, axis=-1)
     if kernel.bias is not None:

@@ -11,6 +11,7 @@ from blockfuse.ir.errors import ShapeError
 from blockfuse.ir.lowering import Composite, Contraction, Packing, WindowContraction
 from blockfuse.ir.operator import Example, Operator, row
 from blockfuse.ir.operators.movement import expand_dims, reshape, transpose
+from blockfuse.ir.operators.narrow import widened, widened_dtype
 from blockfuse.ir.operators.pointwise import broadcast_shapes
 from blockfuse.ir.types import TensorType
 
@@ -148,7 +149,7 @@ pack = row(
 def _packed_product(
     x: numpy.ndarray, packed: numpy.ndarray, *bias: numpy.ndarray, units: int
 ) -> numpy.ndarray:
-    panels = numpy.swapaxes(packed, -1, -2)
+    panels = numpy.swapaxes(widened(packed), -1, -2)
     columns = panels.reshape(*panels.shape[:-3], -1, panels.shape[-1])[..., :units, :]
     product = numpy.matmul(x, numpy.swapaxes(columns, -1, -2))
     return product + bias[0] if bias else product
@@ -156,11 +157,12 @@ def _packed_product(
 
 def _packed_type(x: TensorType, packed: TensorType, *bias: TensorType, units: int) -> TensorType:
     batch = broadcast_shapes(x.shape[:-2], packed.shape[:-3])
-    dtype = numpy.result_type(x.dtype, packed.dtype, *(b.dtype for b in bias))
+    dtype = numpy.result_type(x.dtype, widened_dtype(packed.dtype), *(b.dtype for b in bias))
     return TensorType((*batch, x.shape[-2], units), dtype)
 
 
-# x (..., rows, inner) times a packed weight, plus a bias: what every contraction of two or more axes becomes.
+# x (..., rows, inner) times a packed weight, plus a bias: what every contraction of two or more axes becomes. The weight
+# may be narrower than x: NOTE [narrow weights].
 packed_product = row(
     "packed_product",
     _packed_product,
@@ -184,7 +186,7 @@ def _window_product(
 
 
 def _window_type(x: TensorType, packed: TensorType, *bias: TensorType, units: int, axes: int) -> TensorType:
-    dtype = numpy.result_type(x.dtype, packed.dtype, *(b.dtype for b in bias))
+    dtype = numpy.result_type(x.dtype, widened_dtype(packed.dtype), *(b.dtype for b in bias))
     if packed.ndim == 3:
         return TensorType((*x.shape[:-axes], units), dtype)
     return TensorType((*x.shape[: -axes - 1], packed.shape[0] * units), dtype)

@@ -15,7 +15,7 @@ def hoist(graph: Graph, prefix: str = "hoisted", batch: int = 0) -> tuple[Graph,
     batch: where this is not 0, a leading axis that is a multiple of it grows with the batch, and nothing with such an axis
     is hoisted.
     """
-    fixed = {n for n in fixed_nodes(graph) if not (batch and n.shape and n.shape[0] % batch == 0)}
+    fixed = fixed_nodes(graph, batch)
     read = {o for n in graph.nodes if n not in fixed for o in n.operands} | set(graph.outputs)
     border = [n for n in graph.nodes if n in fixed and n in read and _pays(n)]
     names = {node: leaf(hoisted, f"{prefix}{i}", node.type) for i, node in enumerate(border)}
@@ -23,7 +23,12 @@ def hoist(graph: Graph, prefix: str = "hoisted", batch: int = 0) -> tuple[Graph,
     return graph_of(given, border), _replaced(graph, names)
 
 
-def fixed_nodes(graph: Graph) -> set[Node]:
+def fixed_nodes(graph: Graph, batch: int = 0) -> set[Node]:
+    """What a prologue can compute: see ``hoist``."""
+    return {n for n in _fixed(graph) if not (batch and n.shape and n.shape[0] % batch == 0)}
+
+
+def _fixed(graph: Graph) -> set[Node]:
     """Nodes that read neither arguments, captured arrays nor random numbers, and cannot raise: a prologue could not."""
     fixed = {i for i in graph.inputs if not is_changing_leaf(i)}
     known: set[Node] = set()  # what depends on constants only

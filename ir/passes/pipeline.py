@@ -14,6 +14,7 @@ from blockfuse.ir.passes.expand import expand_composites, expand_draws
 from blockfuse.ir.passes.fold import fold_constants
 from blockfuse.ir.passes.fuse import fuse
 from blockfuse.ir.passes.hoist import hoist
+from blockfuse.ir.passes.narrow import narrow_weights
 from blockfuse.ir.passes.powers import multiply_out_powers
 from blockfuse.ir.passes.products import pack_products
 from blockfuse.ir.passes.recompute import recompute
@@ -29,15 +30,31 @@ def prune(graph: Graph) -> Graph:
     return graph_of(graph.inputs, graph.outputs)
 
 
-def passes_before_hoisting(vector_bytes: int, batch: int = 0) -> tuple[tuple[str, Pass], ...]:
-    """Name and pass, in order."""
+PASSES_BEFORE_PACKING: tuple[tuple[str, Pass], ...] = (
+    ("expand_draws", expand_draws),
+    ("simplify", simplify),
+    ("fold_batch_norms", fold_batch_norms),
+    ("expand_composites", expand_composites),
+    ("multiply_out_powers", multiply_out_powers),
+    ("settle_transposes", settle_transposes),
+)
+
+
+def before_packing(graph: Graph) -> Graph:
+    """The graph where products still have their weights as they are."""
+    for _, transform in PASSES_BEFORE_PACKING:
+        graph = transform(graph)
+    return graph
+
+
+def passes_before_hoisting(
+    vector_bytes: int, batch: int = 0, weights: str = "float32"
+) -> tuple[tuple[str, Pass], ...]:
+    """Name and pass, in order. weights: the form of those of products; see NOTE [narrow weights]."""
+    narrow = (("narrow_weights", partial(narrow_weights, form=weights, batch=batch)),)
     return (
-        ("expand_draws", expand_draws),
-        ("simplify", simplify),
-        ("fold_batch_norms", fold_batch_norms),
-        ("expand_composites", expand_composites),
-        ("multiply_out_powers", multiply_out_powers),
-        ("settle_transposes", settle_transposes),
+        *PASSES_BEFORE_PACKING,
+        *(narrow if weights != "float32" else ()),
         ("pack_products", partial(pack_products, vector_bytes=vector_bytes, batch=batch)),
         ("split_reductions", split_reductions),
         ("fold_constants", fold_constants),
@@ -66,13 +83,15 @@ def optimize(
     check: Callable[[Graph], Graph] | None = None,
     prefix: str = "hoisted",
     batch: int = 0,
+    weights: str = "float32",
 ) -> Optimized:
     """Run every pass; ``check`` (the verifier, in tests) sees each graph in between.
 
-    prefix: of the names of hoisted values, which must differ between the blocks of a flow. batch: see ``hoist``.
+    prefix: of the names of hoisted values, which must differ between the blocks of a flow. batch: see ``hoist``. weights:
+    see ``passes_before_hoisting``.
     """
     stages = {"recorded": graph}
-    for name, transform in passes_before_hoisting(vector_bytes, batch):
+    for name, transform in passes_before_hoisting(vector_bytes, batch, weights):
         graph = transform(graph)
         stages[name] = check(graph) if check else graph
     prologue, main = hoist(graph, prefix, batch)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 from typing import Any
@@ -12,8 +12,10 @@ import numpy
 from blockfuse.ir.builder import expanded
 from blockfuse.ir.graph import Graph, Node, is_changing_leaf, rewrite
 from blockfuse.ir.lowering import Movement
+from blockfuse.ir.operator import Operator
 from blockfuse.ir.operators.contractions import dense, matmul, pack, packed_product, window_product
 from blockfuse.ir.operators.movement import broadcast_to, expand_dims, reshape, transpose
+from blockfuse.ir.operators.narrow import bfloat16_bits, int8_codes, int8_scales, interleave, rounded
 from blockfuse.ir.operators.pointwise import broadcast_shapes, cast
 from blockfuse.ir.operators.reductions import sum_
 from blockfuse.ir.operators.windows import sliding_windows
@@ -49,12 +51,16 @@ def pack_products(graph: Graph, vector_bytes: int, batch: int = 0) -> Graph:
         dtype = numpy.result_type(node.operands[0].dtype, weight.dtype)
         if dtype.name not in ("float32", "float64"):
             return node
+        narrow = weight.attrs["form"] if weight.operator is rounded and vector_bytes else ""
+        if narrow:
+            node = node.over((node.operands[0], weight.operands[0], *node.operands[2:]))
         form = _Form(
             dtype=dtype,
             transposed=node.operator is dense,
             lanes=vector_bytes // dtype.itemsize,
             is_hoisted=not (is_changing_leaf(weight) or weight in changing),
             is_open=bool(batch),
+            narrow=narrow,
         )
         if form.lanes and all(o.dtype == dtype for o in node.operands):
             if (windows := _windows_of(node)) is not None:
@@ -78,6 +84,7 @@ class _Form:
     lanes: int  # of a vector; 0: a device
     is_hoisted: bool  # whether the panels of the weight are made in a prologue
     is_open: bool  # whether the number of rows may become another one
+    narrow: str  # in which form the panels are kept; "": in that of the product
 
     def reads_columns(self, rows: int, inner: int) -> bool:
         """Whether a weight of rows along the inner axis is read where it lies, one column at a time.
@@ -108,16 +115,17 @@ def _product(x: Any, weight: Any, *bias: Any, form: _Form) -> Any:
         return reshape(wide, shape=(*wide.shape[:-2], wide.shape[-1]))
     units = weight.shape[-2] if form.transposed else weight.shape[-1]
     reads_columns = form.reads_columns(prod(x.shape[:-1]), x.shape[-1])
-    panel = 1 if reads_columns else _panel(units, x.shape[-1], form.lanes)
-    panels = _panels(weight, units, panel, form)
+    panel = 1 if reads_columns else _panel(units, x.shape[-1], form)
+    packed = _packed(weight, units, panel, form)
     if weight.ndim > 2:
         if not form.is_open and _are_rows_of_matrices(x, weight):
             return _each_matrix(x, weight, form)
         batch = broadcast_shapes(x.shape[:-2], weight.shape[:-2])
-        x, panels = _stacked(x, batch, 2), _stacked(panels, batch, 3)
-        return reshape(packed_product(x, panels, *bias, units=units), shape=(*batch, x.shape[-2], units))
+        found = packed.over(batch).times(packed_product, _stacked(x, batch, 2), *bias, units=units)
+        return reshape(found, shape=(*batch, x.shape[-2], units))
     rows = reshape(x, shape=(prod(x.shape[:-1]), x.shape[-1]))
-    return reshape(packed_product(rows, panels, *bias, units=units), shape=(*x.shape[:-1], units))
+    found = packed.times(packed_product, rows, *bias, units=units)
+    return reshape(found, shape=(*x.shape[:-1], units))
 
 
 def _are_rows_of_matrices(x: Any, weight: Any) -> bool:
@@ -182,8 +190,8 @@ def _windows_in_groups(node: Node) -> Node | None:
 def _of_groups(windows: Any, matrices: Any, places: int, form: _Form) -> Any:
     """Rows of each group times its matrix: (batch, *windows, groups, 1, units). places: axes before the groups."""
     groups, _, units = matrices.shape
-    panels = _panels(matrices, units, _wide_panel(units, form.lanes), form)
-    found = window_product(windows, panels, units=units, axes=windows.ndim - places - 1)
+    packed = _packed(matrices, units, _wide_panel(units, form), form).in_one_row()
+    found = packed.times(window_product, windows, units=units, axes=windows.ndim - places - 1)
     return reshape(found, shape=(*found.shape[:-1], groups, 1, units))
 
 
@@ -192,15 +200,51 @@ def _over_items(windows: Any, grad: Any, form: _Form) -> Any:
     ndim, units = windows.ndim, grad.shape[1]
     places = ndim // 2
     turned = transpose(windows, axes=(*range(places, ndim), *range(places)))
-    panels = _panels(grad, units, _wide_panel(units, form.lanes), form)
-    found = window_product(turned, panels, units=units, axes=places)
+    packed = _packed(grad, units, _wide_panel(units, form), form)
+    found = packed.times(window_product, turned, units=units, axes=places)
     return reshape(found, shape=(prod(found.shape[:-1]), units))
 
 
 def _of_windows(windows: Any, weight: Any, *bias: Any, form: _Form) -> Any:
     units = weight.shape[0]
-    panels = _panels(weight, units, _wide_panel(units, form.lanes), form)
-    return window_product(windows, panels, *bias, units=units, axes=windows.ndim // 2)
+    packed = _packed(weight, units, _wide_panel(units, form), form)
+    return packed.times(window_product, windows, *bias, units=units, axes=windows.ndim // 2)
+
+
+@dataclass(frozen=True)
+class _Packed:
+    """A weight as tiles read it."""
+
+    panels: Any
+    scales: Any = None  # what the sums over it are multiplied by, if they are
+
+    def over(self, batch: tuple[int, ...]) -> _Packed:
+        """A stack of weights broadcast to ``batch``, whose axes become one."""
+        scales = None if self.scales is None else _stacked(self.scales, batch, 2)
+        return _Packed(_stacked(self.panels, batch, 3), scales)
+
+    def in_one_row(self) -> _Packed:
+        """A stack of weights whose columns stand side by side in the result."""
+        scales = None if self.scales is None else reshape(self.scales, shape=(prod(self.scales.shape),))
+        return replace(self, scales=scales)
+
+    def times(self, product: Operator, rows: Any, *bias: Any, **attrs: Any) -> Any:
+        if self.scales is None:
+            return product(rows, self.panels, *bias, **attrs)
+        found = product(rows, self.panels, **attrs) * self.scales
+        return found + bias[0] if bias else found
+
+
+def _packed(weight: Any, units: int, panel: int, form: _Form) -> _Packed:
+    """See NOTE [narrow weights]."""
+    if not form.narrow:
+        return _Packed(_panels(weight, units, panel, form))
+    if form.narrow == "bf16":
+        return _Packed(interleave(_panels(bfloat16_bits(weight), units, panel, form)))
+    inner = weight.ndim - (1 if form.transposed else 2)
+    scales = int8_scales(weight, axis=inner)
+    of_stack = expand_dims(scales, axis=(scales.ndim - 1,)) if weight.ndim > 2 else scales
+    return _Packed(_panels(int8_codes(weight, axis=inner), units, panel, form), of_stack)
 
 
 def _panels(weight: Any, units: int, panel: int, form: _Form) -> Any:
@@ -222,18 +266,18 @@ def has_few_columns(units: int, lanes: int) -> bool:
     return 4 * units <= 3 * lanes
 
 
-def _panel(units: int, inner: int, lanes: int) -> int:
+def _panel(units: int, inner: int, form: _Form) -> int:
     """Columns of a panel."""
-    if not lanes:
+    if not form.lanes:
         return -(-units // LINE) * LINE
-    if has_few_columns(units, lanes) and inner >= 4 * lanes:
+    if has_few_columns(units, form.lanes) and inner >= 4 * form.lanes:
         return 1
-    return _wide_panel(units, lanes)
+    return _wide_panel(units, form)
 
 
-def _wide_panel(units: int, lanes: int) -> int:
-    """Two vectors, or one where they are enough."""
-    return 2 * lanes if units > lanes else lanes
+def _wide_panel(units: int, form: _Form) -> int:
+    """Two vectors, or one where they are enough and no halves are interleaved."""
+    return 2 * form.lanes if units > form.lanes or form.narrow == "bf16" else form.lanes
 
 
 def _stacked(x: Any, batch: tuple[int, ...], kept: int) -> Any:

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -78,6 +79,8 @@ KERNELS: dict[str, tuple[Callable[..., Any], dict[str, str]]] = {
     "dense_relu_of_a_few_rows": (_layer, _weights(2, 20, 10)),
     "dense_relu_of_many_rows": (_layer, _weights(256, 784, 250)),
     "dense_relu_of_any_number_of_rows": (_layer, _weights(61, 784, 250)),
+    "dense_relu_of_bf16_weights": (_layer, _weights(1, 784, 256)),
+    "dense_relu_of_int8_weights": (_layer, _weights(4, 40, 10)),
     "stacked_product": (
         lambda x, y: contractions.matmul(x, y) * 0.125,
         {"x": "float32[6, 40, 16]", "y": "float32[6, 16, 40]"},
@@ -146,6 +149,8 @@ KERNELS: dict[str, tuple[Callable[..., Any], dict[str, str]]] = {
 
 
 BATCHES = {"dense_relu_of_any_number_of_rows": 61}  # name of the file -> what stands for any number
+# name of the file -> the form of weights
+WEIGHTS = {"dense_relu_of_bf16_weights": "bf16", "dense_relu_of_int8_weights": "int8"}
 
 
 @pytest.mark.parametrize("name", KERNELS)
@@ -154,7 +159,8 @@ def test_the_source_of_kernels_is_that_of_the_golden_file(
 ) -> None:
     function, types = KERNELS[name]
     recorded = graph(function, "w b g" if "w" in types or "g" in types else "", **types)
-    plan = compile_flow(recorded, MACHINE, batch=BATCHES.get(name, 0)).schedule
+    machine = replace(MACHINE, weights=WEIGHTS.get(name, MACHINE.weights))
+    plan = compile_flow(recorded, machine, batch=BATCHES.get(name, 0)).schedule
     sources = dict.fromkeys(render(s.kernel) for s in plan.steps if isinstance(s, Launch))
     golden(f"{name}.txt", "\n\n".join(sources))
 

@@ -17,7 +17,7 @@ from blockfuse.ir.graph import argument
 from blockfuse.ir.layout import Layout, row_major
 from blockfuse.ir.lowering import Composite, Fused, Movement, Packing, Pointwise
 from blockfuse.ir.operator import TABLE, Example, Operator
-from blockfuse.ir.operators import contractions, movement, pointwise, windows
+from blockfuse.ir.operators import contractions, movement, narrow, pointwise, windows
 from blockfuse.ir.stream import STREAM
 from blockfuse.ir.types import DTYPES, TensorType, tensor, type_of
 
@@ -190,6 +190,7 @@ def differences(
 # Rows between the passes and the kernels: nobody asks for their gradient. The others cut it off on purpose.
 WITHOUT_GRADIENT = {
     *(contractions.pack, contractions.packed_product, contractions.window_product),
+    *(narrow.bfloat16_bits, narrow.int8_codes, narrow.int8_scales, narrow.interleave, narrow.rounded),
     windows.sliding_windows,
 }
 CUT = {movement.stop_gradient}

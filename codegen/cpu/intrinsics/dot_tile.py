@@ -82,7 +82,7 @@ class DotTile:
         stride = self.spec.right[1][-2]
         start = self.emit.sum(self.edges.right_start(), self.emit.times(self.edges.panel, stride))
         indices = [self.emit.sum(start, constant(unit * stride)) for unit in range(self.spec.panels)]
-        return [self.memory.address(self.spec.right[0], index, self.spec.dtype) for index in indices]
+        return [self.edges.right_address(index) for index in indices]
 
     def _step(
         self,
@@ -95,15 +95,19 @@ class DotTile:
         """As many steps of the inner axis as a vector has lanes."""
         element, builder = self.vector.element, self.emit.builder
 
-        def loaded(base: ir.Value) -> Value:
+        def of_row(base: ir.Value) -> Value:
             return Value(builder, self.memory.load(self.emit.at(base, k, element), element, mask))
+
+        def of_column(base: ir.Value) -> Value:
+            return Value(builder, self.edges.right_vector(base, k, mask))
 
         # The fewer ones stay in registers, while the others come and go one by one.
         by_column = len(rows) <= len(columns)
         kept, others = (rows, columns) if by_column else (columns, rows)
-        held, results = [loaded(base) for base in kept], list(sums)
+        of_kept, of_other = (of_row, of_column) if by_column else (of_column, of_row)
+        held, results = [of_kept(base) for base in kept], list(sums)
         for other, base in enumerate(others):
-            one = loaded(base)
+            one = of_other(base)
             for number, value in enumerate(held):
                 row, column = (number, other) if by_column else (other, number)
                 at = row * len(columns) + column

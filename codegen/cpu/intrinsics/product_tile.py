@@ -17,6 +17,7 @@ from blockfuse.codegen.cpu.intrinsics.register_tile import RegisterTile
 from blockfuse.codegen.cpu.intrinsics.tile_edges import TileEdges, TileSpec
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.values.emitter import Emitter
+from blockfuse.ir.operators.narrow import widened
 
 
 def _native(machine: Machine, **columns: Any) -> Any:
@@ -84,12 +85,12 @@ class TileMeaning:
         )
         *matrix, stride, step = right
         panels = self.addresses[spec.right[0]].read(
-            spec.dtype,
+            spec.right_dtype,
             (spec.panels, spec.inner, spec.panel),
             (stride, step, 1),
             self._index(tuple(matrix), self.matrix) + self.panel * stride,
         )
-        return times_panels(left, panels)
+        return times_panels(left, widened(panels))
 
     def _load(self, name: str, dtype: str, strides: tuple[int, ...]) -> Any:
         shape = (self.spec.rows, self.columns)

@@ -110,18 +110,14 @@ class RegisterTile:
     def _panel_base(self, start: ir.Value, panel: int) -> ir.Value:
         number = self.emit.builder.add(self.edges.panel, constant(panel))
         index = self.emit.sum(start, self.emit.times(number, self.spec.right[1][-2]))
-        return self.memory.address(self.spec.right[0], index, self.spec.dtype)
+        return self.edges.right_address(index)
 
     def _step(self, totals: list[ir.Value], bases: Bases, k: ir.Value) -> list[ir.Value]:
         """One element of every row times one step of every panel."""
         rows, panels = bases
         builder, element = self.emit.builder, self.vector.element
         first, along = (self.emit.times(k, strides[-1]) for _, strides in (self.spec.right, self.spec.left))
-        right = []
-        for base in panels:
-            for vector in range(self.across):
-                index = builder.add(first, constant(vector * self.edges.lanes))
-                right.append(self.memory.load(self.emit.at(base, index, element), element))
+        right = [vector for base in panels for vector in self.edges.right_panel(base, first)]
         result = []
         for row, base in enumerate(rows):
             scalar = builder.load(self.emit.at(base, along, element), typ=element)

@@ -10,6 +10,7 @@ from typing import Any
 
 from llvmlite import ir
 
+from blockfuse.codegen.cpu.intrinsics.narrow_vectors import NEIGHBOURS, bfloat16_halves
 from blockfuse.codegen.cpu.intrinsics.values import Value, evaluated
 from blockfuse.codegen.cpu.intrinsics.vectors import Vectors, as_stored
 from blockfuse.codegen.values.emitter import I64, Emitter, constant
@@ -30,7 +31,7 @@ class TileSpec:
     once, so such a tile is told from which row and panel on elements are its own.
     """
 
-    dtype: str  # of both operands, and of the sums
+    dtype: str  # of the operands, and of the sums
     rows: int  # of the tile
     panels: int  # of the tile
     panel: int  # columns in a panel
@@ -46,6 +47,14 @@ class TileSpec:
     loads: tuple[Load, ...]  # what the epilogue takes besides the sum
     stores: tuple[Load, ...]  # results
     epilogue: FunctionType | None  # (sum, *loads) -> what is stored, or several of these
+    stored: str = (
+        ""  # dtype in which the right operand lies in memory, where it is narrower: NOTE [narrow weights]
+    )
+
+    @property
+    def right_dtype(self) -> str:
+        """Of the memory of the right operand."""
+        return self.stored or self.dtype
 
     @property
     def reads_results(self) -> bool:
@@ -84,6 +93,29 @@ class TileEdges:
         """The index at which the matrix of the right operand starts."""
         *matrix, _, _ = self.spec.right[1]
         return self.emit.times(self.matrix, matrix[0]) if matrix else constant(0)
+
+    def right_address(self, index: ir.Value) -> ir.Value:
+        """A pointer to element ``index`` of the right operand."""
+        return self.memory.address(self.spec.right[0], index, self.spec.right_dtype)
+
+    def right_at(self, base: ir.Value, index: ir.Value) -> ir.Value:
+        """A pointer to element ``index`` behind ``base``, which is one into the right operand."""
+        return self.emit.at(base, index, element_type(self.spec.right_dtype))
+
+    def right_vector(self, base: ir.Value, index: ir.Value, mask: ir.Value | None = None) -> ir.Value:
+        """Neighbours of the right operand as numbers of the dtype of the sums."""
+        element = element_type(self.spec.right_dtype)
+        found = self.memory.load(self.right_at(base, index), element, mask)
+        return NEIGHBOURS[self.spec.stored](self.emit.builder, found, self.vector)
+
+    def right_panel(self, base: ir.Value, index: ir.Value) -> list[ir.Value]:
+        """The vectors of one step of a panel, as numbers of the dtype of the sums."""
+        if self.spec.stored == "uint16":
+            whole = Vectors(self.emit, self.spec.panel, {})
+            bits = whole.load(self.right_at(base, index), element_type(self.spec.stored))
+            return bfloat16_halves(self.emit.builder, bits, self.vector)
+        starts = range(0, self.spec.panel, self.lanes)
+        return [self.right_vector(base, self.emit.builder.add(index, constant(start))) for start in starts]
 
     def row_index(self, strides: tuple[int, ...], row: int) -> ir.Value:
         """Where row ``row`` of the tile starts; strides are ([matrix,] row)."""

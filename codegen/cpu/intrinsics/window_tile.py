@@ -18,6 +18,7 @@ from blockfuse.codegen.cpu.intrinsics.tile_edges import TileEdges, TileSpec
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.kernels.window_kernel import MAX_SUM_STEPS
 from blockfuse.codegen.values.emitter import Emitter, constant
+from blockfuse.ir.operators.narrow import widened
 
 Axes = tuple[int, ...]
 
@@ -79,7 +80,7 @@ class WindowTile(RegisterTile):
             along, down = self.emit.times(k, step), self.emit.times(k, below * width)
             return (
                 [self.emit.at(row, along, element) for row in rows],
-                [self.emit.at(panel, down, element) for panel in panels],
+                [self.edges.right_at(panel, down) for panel in panels],
             )
 
         if level < len(self.inner) - 1:
@@ -138,9 +139,9 @@ class _WindowMeaning(TileMeaning):
         )
         first = int(self.group * _group_size(spec) + self.panel * step)
         panels = self.addresses[right].read(
-            spec.dtype, (spec.panels, spec.inner, spec.panel), (step, width, 1), first
+            spec.right_dtype, (spec.panels, spec.inner, spec.panel), (step, width, 1), first
         )
-        return times_panels(left.reshape(spec.rows, spec.inner), panels)
+        return times_panels(left.reshape(spec.rows, spec.inner), widened(panels))
 
 
 WINDOW_TILE = KernelFunction("window_tile", lambda machine: partial(_native, machine), _meaning)

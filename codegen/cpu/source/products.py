@@ -161,6 +161,7 @@ def _tile_call(kernel: ProductKernel, tile: ProductTile) -> list[str]:
         "loads": tuple((a.name, a.dtype, a.strides) for a in kernel.loads),
         "stores": tuple((a.name, a.dtype, a.strides) for a, _ in kernel.stores),
         "epilogue": "epilogue" if kernel.body else None,
+        **({} if kernel.right.dtype == kernel.dtype else {"stored": repr(kernel.right.dtype)}),
     }
     head = f"{_tile_name(kernel, tile)} = product_tile("
     return [head, *(f"    {k}={v}," for k, v in columns.items()), ")", ""]

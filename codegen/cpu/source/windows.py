@@ -86,5 +86,6 @@ def _tile(kernel: WindowKernel) -> list[str]:
         "loads": tuple((a.name, a.dtype, a.strides) for a in kernel.loads),
         "stores": ((kernel.store.name, kernel.store.dtype, kernel.store.strides),),
         "epilogue": "epilogue" if kernel.body else None,
+        **({} if kernel.right.dtype == kernel.dtype else {"stored": repr(kernel.right.dtype)}),
     }
     return ["tile = window_tile(", *(f"    {name}={value}," for name, value in columns.items()), ")", ""]
