@@ -15,9 +15,10 @@ from typing import Any
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.pytree import flatten
 from blockfuse.ir import interpreter
-from blockfuse.ir.errors import AuditError, UsageError
+from blockfuse.ir.errors import AuditError, CheckError, UsageError
 from blockfuse.runtime.audit.comparison import Outcome, Repetition, stream_state
 from blockfuse.runtime.audit.divergence import report
+from blockfuse.runtime.audit.standard import standard_of
 from blockfuse.runtime.programs.backend import Backend
 from blockfuse.runtime.programs.no_result import NoResult
 from blockfuse.runtime.programs.program import Program
@@ -100,13 +101,17 @@ class Audit:
                     f"{self._name}: the compiled call gave a result, the eager call raised"
                 ) from error
             return
-        difference = repetition.differs(found, wanted, program.flow)
-        if difference is None or not program.is_current(version):
-            return
         arrays: list[ndarray] = []
         values: list[Any] = []
         flatten(repetition.given, arrays, values)
-        arguments = [a._data for a in (*arrays, *(program.convert(values) or ()))]
-        raise AuditError(
-            report(self._name, program, self._backend(), repetition, arguments, wanted, difference)
-        )
+        arguments = [*arrays, *(program.convert(values) or ())]
+        try:
+            standard = standard_of(self._name, program, arguments, repetition, wanted)
+        except CheckError as error:
+            if program.is_current(version):
+                raise AuditError(str(error)) from None
+            return
+        difference = None if standard is None else standard.differs(found)
+        if standard is None or difference is None or not program.is_current(version):
+            return
+        raise AuditError(report(self._name, standard, self._backend(), arguments, difference))

@@ -15,9 +15,10 @@ from blockfuse.ir.flow import Flow, Stacks
 from blockfuse.ir.graph import Graph, Node, Source, argument, constant, graph_of, leaf
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.operators.movement import concatenate, expand_dims
-from blockfuse.runtime.audit.comparison import Difference, Outcome, Repetition
+from blockfuse.runtime.audit.comparison import Difference
 from blockfuse.runtime.audit.fault_script import written
 from blockfuse.runtime.audit.rounding import Repeating, distance, largest
+from blockfuse.runtime.audit.standard import Standard
 from blockfuse.runtime.programs.backend import Backend
 from blockfuse.runtime.programs.program import Program
 from blockfuse.tracer.certificate.ownership import user_source
@@ -81,37 +82,38 @@ def _site(name: str, source: Source | None) -> Site:
 
 
 def report(
-    name: str,
-    program: Program,
-    backend: Backend,
-    repetition: Repetition,
-    arguments: list[numpy.ndarray],
-    wanted: Outcome,
-    difference: Difference,
+    name: str, standard: Standard, backend: Backend, given: list[ndarray], difference: Difference
 ) -> str:
-    """What differs between a compiled call and its repetition, and, if it is an array, where that begins."""
-    arrays = arguments[: len(arguments) - len(program.operands)]  # the rest are numbers
+    """What differs between a compiled call and its standard, and, if it is an array, where that begins.
+
+    given: arrays and numbers.
+    """
+    arguments, repetition = [a._data for a in given], standard.repetition
+    arrays = arguments[: len(arguments) - len(standard.program.operands)]
     types = ", ".join(f"{a.dtype}{list(a.shape)}" for a in arrays)
-    text = sentence(f"{name}({types})", difference)
+    text = sentence(f"{name}({types})", standard, difference)
     if difference.index is None:
         return text
     log = Log()
     repetition.outcome(log)
-    evidence = Evidence(wanted.arrays[difference.index], difference.index, difference.size, log)
+    evidence = Evidence(standard.wanted.arrays[difference.index], difference.index, difference.size, log)
     with repetition.again():
-        return f"{text}\n{_described(name, program, backend, arguments, evidence)}"
+        return f"{text}\n{_described(name, standard, backend, arguments, evidence)}"
 
 
-def sentence(name: str, difference: Difference) -> str:
+def sentence(name: str, standard: Standard, difference: Difference) -> str:
     """What a difference is called in one line."""
-    return f"{name}: the compiled call differs from the eager call: {difference.text}"
+    other = "the eager call" if standard.flow is None else "eager operators on rounded weights"
+    return f"{name}: the compiled call differs from {other}: {difference.text}"
 
 
 def _described(
-    name: str, program: Program, backend: Backend, arguments: list[numpy.ndarray], evidence: Evidence
+    name: str, standard: Standard, backend: Backend, arguments: list[numpy.ndarray], evidence: Evidence
 ) -> str:
     """The way that the call took, the first operator that is wrong, and where a script for it is."""
-    trace = traced(program.flow_for(arguments), [*arguments, *(origin.array() for origin in program.origins)])
+    program = standard.program
+    flow = standard.flow or program.flow_for(arguments)
+    trace = traced(flow, [*arguments, *(origin.array() for origin in program.origins)])
     lines = [f"  blocks of the flow: {', '.join(map(str, trace.blocks))}"]
     if trace.outputs is None:
         return "\n".join([*lines, "  the recorded operators take a way that the program does not know"])

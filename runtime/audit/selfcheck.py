@@ -29,6 +29,7 @@ from blockfuse.codegen.variants import ExecutionPolicy, Variant
 from blockfuse.ir.errors import CheckError, TraceError
 from blockfuse.runtime.audit.comparison import Difference, Outcome, Repetition, outcome_of, stream_state
 from blockfuse.runtime.audit.divergence import report, sentence
+from blockfuse.runtime.audit.standard import Standard, standard_of
 from blockfuse.runtime.programs.arguments import Arguments
 from blockfuse.runtime.programs.backend import Backend
 from blockfuse.runtime.programs.meaning import program_applied
@@ -91,7 +92,9 @@ class SelfCheck:
         unchanged = partial(program.is_current, version)
         trial = _Trial(program, arguments.arrays, arguments.values, repetition, wanted, unchanged)
         self._hold(
-            trial, lambda trial: trial.require_same(outcome_of(result, False)), arguments.has_distinct_arrays
+            trial,
+            lambda _, standard: _require_same(standard, outcome_of(result, False)),
+            arguments.has_distinct_arrays,
         )
         program.executable.prove(unproven)
 
@@ -110,13 +113,15 @@ class SelfCheck:
         """
         self._hold(trial, partial(self._hold_once, apart=apart), apart)
 
-    def _hold(self, trial: _Trial, compare: Callable[[_Trial], None], apart: bool) -> None:
+    def _hold(self, trial: _Trial, compare: Callable[[_Trial, Standard], None], apart: bool) -> None:
         """Compare; then, as long as others change something, hold the program against new eager calls."""
         for _ in range(MAX_TRIALS):
             if trial.program.refresh() is not None:  # nor was it bound when it was made
                 break
             try:
-                compare(trial)
+                standard = trial.standard(self._name)
+                if standard is not None:
+                    compare(trial, standard)
             except (_Differs, CheckError) as error:
                 if trial.unchanged():
                     self._refuse(trial, error)
@@ -131,12 +136,12 @@ class SelfCheck:
     def _refuse(self, trial: _Trial, error: _Differs | CheckError) -> NoReturn:
         if isinstance(error, CheckError):
             raise error
-        raise CheckError(self._report(trial, error.difference)) from None
+        raise CheckError(self._report(trial, error)) from None
 
-    def _hold_once(self, trial: _Trial, apart: bool) -> None:
+    def _hold_once(self, trial: _Trial, standard: Standard, apart: bool) -> None:
         proven: set[Variant] = set()
         for policy in trial.program.executable.policies:
-            proven |= self._held(trial, policy)
+            proven |= self._held(trial, standard, policy)
         trial.program.executable.prove(proven)
         if not apart:
             return
@@ -144,10 +149,10 @@ class SelfCheck:
             result = trial.program.ask_entry(trial.arrays, trial.numbers)
             if result is NotImplemented:
                 return
-            found = trial.outcome_of(result)
-        trial.require_same(found)
+            found = trial.repetition.outcome_of(result)
+        _require_same(standard, found)
 
-    def _held(self, trial: _Trial, policy: ExecutionPolicy) -> set[Variant]:
+    def _held(self, trial: _Trial, standard: Standard, policy: ExecutionPolicy) -> set[Variant]:
         """The variants that a call took, right as they were."""
         ran: set[Variant] = set()
         with trial.repetition.again():
@@ -158,31 +163,29 @@ class SelfCheck:
                 raise CheckError(
                     f"{self._name}: the compiled call met an error that the eager call did not meet"
                 )
-            found = trial.outcome_of(result)
-        trial.require_same(found)
+            found = trial.repetition.outcome_of(result)
+        _require_same(standard, found)
         return ran
 
-    def _report(self, trial: _Trial, difference: Difference) -> str:
-        text = sentence(self._name, difference)
+    def _report(self, trial: _Trial, error: _Differs) -> str:
+        text = sentence(self._name, error.standard, error.difference)
         with suppress(Exception):  # what looks for the fault runs the compiler again
-            arguments = [a._data for a in (*trial.arrays, *trial.numbers)]
-            text = report(
-                self._name,
-                trial.program,
-                self._backend(),
-                trial.repetition,
-                arguments,
-                trial.wanted,
-                difference,
-            )
+            given = [*trial.arrays, *trial.numbers]
+            text = report(self._name, error.standard, self._backend(), given, error.difference)
         return text
+
+
+def _require_same(standard: Standard, found: Outcome) -> None:
+    difference = standard.differs(found)
+    if difference is not None:
+        raise _Differs(standard, difference)
 
 
 class _Differs(Exception):  # noqa: N818 - an answer
     """A compiled call gave something else."""
 
-    def __init__(self, difference: Difference) -> None:
-        self.difference = difference
+    def __init__(self, standard: Standard, difference: Difference) -> None:
+        self.standard, self.difference = standard, difference
 
 
 @dataclass(frozen=True)
@@ -200,13 +203,7 @@ class _Trial:
     def numbers(self) -> list[ndarray]:
         return self.program.convert(self.values) or []
 
-    def outcome_of(self, result: Any) -> Outcome:
-        return self.repetition.outcome_of(result)
-
-    def differs(self, found: Outcome) -> Difference | None:
-        return self.repetition.differs(found, self.wanted, self.program.flow)
-
-    def require_same(self, found: Outcome) -> None:
-        difference = self.differs(found)
-        if difference is not None:
-            raise _Differs(difference)
+    def standard(self, name: str) -> Standard | None:
+        """What the program must give; see ``standard_of``."""
+        given = [*self.arrays, *self.numbers]
+        return standard_of(name, self.program, given, self.repetition, self.wanted)

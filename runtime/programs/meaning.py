@@ -9,7 +9,7 @@ import numpy
 
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.pytree import Leaf
-from blockfuse.ir.flow import walk_by
+from blockfuse.ir.flow import Flow, walk_by
 from blockfuse.ir.graph import Graph, Node, constant
 from blockfuse.runtime.programs.program import Program
 from blockfuse.runtime.programs.updates import Updated
@@ -33,15 +33,21 @@ def _applied(node: Node, now: Mapping[Node, Any]) -> Any:
 def program_applied(program: Program, arguments: Sequence[ndarray]) -> Any:
     """What a program without decisions on values gives for these arguments, and would write."""
     drawn = {draw: _applied(draw, {}) for draw in program.recording.draws}
-    values = [*arguments, *(ndarray(origin.array()) for origin in program.origins)]
-    results = walk_by(
-        lambda graph, given: applied(graph, given, drawn),
-        lambda rows: ndarray(numpy.stack([row._data for row in rows])),
-        lambda predicate: predicate._data.item(),
-        program.flow,
-        values,
-    )
+    results = flow_applied(program, program.flow, arguments, drawn)
     assert results is not None, "rounds that are counted have room and end"
     count = len(results) - len(program.updates)
     result = results[0] if program.recording.structure == Leaf(0) else tuple(results[:count])
     return Updated(result, results[count:]) if program.updates else result
+
+
+def flow_applied(
+    program: Program, flow: Flow, arguments: Sequence[ndarray], drawn: Mapping[Node, Any] | None = None
+) -> list[Any] | None:
+    """The results and updates of a flow over the leaves of a program; None where the flow does not know the way."""
+    return walk_by(
+        lambda graph, given: applied(graph, given, drawn),
+        lambda rows: ndarray(numpy.stack([row._data for row in rows])),
+        lambda predicate: predicate._data.item(),
+        flow,
+        [*arguments, *(ndarray(origin.array()) for origin in program.origins)],
+    )

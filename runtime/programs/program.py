@@ -239,7 +239,7 @@ class Program:
         if self.entry is None or self.backend.device is not None:
             return NotImplemented
         result = self.entry(*arguments, *numbers, modes.UNUSUAL)
-        return result if result is NotImplemented else self._structured(_as_list(result, self._results))
+        return result if result is NotImplemented else self.structured(_as_list(result, self._results))
 
     def run_by(
         self,
@@ -258,7 +258,7 @@ class Program:
         if results is None:
             return NoResult.UNKNOWN
         arrays = [_result(r, device) for r in results]
-        result = self._structured(arrays)
+        result = self.structured(arrays)
         return Updated(result, arrays[-len(self.updates) :]) if self.updates else result
 
     def _asks_entry(self) -> bool:
@@ -268,7 +268,8 @@ class Program:
         """
         return len(self.schedule.blocks) == 1 or modes.is_training()
 
-    def _structured(self, results: list[ndarray]) -> Any:
+    def structured(self, results: list[ndarray]) -> Any:
+        """The arrays of a result, in its structure."""
         assert self.recording.structure is not None
         return rebuild(self.recording.structure, results.__getitem__, self.recording.statics)
 
@@ -308,7 +309,7 @@ class Program:
 
         def call(*arguments: Any) -> Any:
             result = entry(*arguments)
-            return result if result is NotImplemented else self._structured(_as_list(result, self._results))
+            return result if result is NotImplemented else self.structured(_as_list(result, self._results))
 
         return call
 
