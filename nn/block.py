@@ -194,11 +194,12 @@ class Block(Held):
         """Compile the next call, with all blocks in this one; ``active=False`` goes back to plain Python.
 
         backend: ``"cpu"``, ``"cuda"`` or ``"auto"`` (the processor, unless there is a device on which the estimate says
-        that the call takes less time). threads: at most that many, of the processor. precision: of products on a device,
-        ``"float32"`` (exact), ``"tf32"`` or ``"bf16"``. audit: the share (0 to 1) of compiled calls that are run again
-        eagerly; a difference raises AuditError. check: whether each program must give the eager result once before it
-        serves calls; where it does not, calls run in Python and a CompilerWarning says so. Gluon's options are taken and
-        ignored.
+        that the call takes less time). threads: at most that many, of the processor. precision: to which operands of
+        float32 products may be rounded: ``"float32"`` (not at all), ``"tf32"`` (a device), ``"bf16"``, or ``"int8"`` (a
+        processor; it rounds weights only, see docs/contract.md). audit: the share (0 to 1) of compiled calls that are run
+        again eagerly; a difference raises AuditError. check: whether each program must give the eager result once before
+        it serves calls; where it does not, calls run in Python and a CompilerWarning says so. Gluon's options are taken
+        and ignored.
 
         Raises CudaError, with nothing changed, where ``backend="cuda"`` cannot be had.
         """

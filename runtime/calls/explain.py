@@ -9,20 +9,27 @@ from typing import Any
 from blockfuse.array.pytree import Branch, Number, Static, Structure
 from blockfuse.codegen.kernels.kernel import Kernel
 from blockfuse.codegen.kernels.lowering import has_own_kernel
+from blockfuse.codegen.kernels.product_kernels import ProductKernel
+from blockfuse.codegen.kernels.window_kernel import WindowKernel
 from blockfuse.codegen.scheduling.buffers import Buffer
 from blockfuse.codegen.scheduling.sharing import sharing
 from blockfuse.codegen.scheduling.steps import HostCall, Launch, Step, Strip
 from blockfuse.ir.graph import Node
 from blockfuse.ir.lowering import Fused
+from blockfuse.ir.operators.narrow import NARROW
 from blockfuse.ir.types import TensorType
 from blockfuse.runtime.programs.failures import promotions
 
 
-def explanation(name: str, cases: Mapping[Any, Any], segments: Any, pieces: Any) -> str:
-    """One paragraph a signature, and one for the segments of calls that stay in Python."""
+def explanation(
+    name: str, cases: Mapping[Any, Any], segments: Any, pieces: Any, precision: str = "float32"
+) -> str:
+    """One paragraph a signature, and one for the segments of calls that stay in Python. precision: that was asked for."""
     lines = [_case_text(name, signature, case) for signature, case in cases.items()]
     lines += _segment_lines(cases.values(), segments) if cases else []
     lines += [_piece_text(name, signature, case) for signature, case in pieces.cases.items()]
+    if precision in NARROW and (segments.programs or pieces.cases):
+        lines.append("  segments, and calls inside of record(), keep weights in float32")
     if pieces.problem:
         lines.append(f"{name} inside of record(): eager\n  because {pieces.problem}")
     return "\n".join(lines if cases or pieces.cases else [f"{name}: hybridized, not called yet", *lines])
@@ -119,6 +126,7 @@ def _program_lines(case: Any) -> list[str]:
     lines += [f"  number {o.text} is given at each call, as {o.dtype}" for o in program.operands]
     lines += [f"  a number is part of the signature because {case.note}"] if case.note else []
     lines += [f"  {promotion}, as NumPy promotes" for promotion in promotions(program.flow)]
+    lines += _precision_lines(program)
     kernels = Counter(_kernel_texts(program))
     lines += [text if count == 1 else f"{text}, {count} times" for text, count in kernels.items()]
     lines += [text for step in schedule.steps for text in _step_lines(step, program)]
@@ -128,6 +136,14 @@ def _program_lines(case: Any) -> list[str]:
     lines.append(f"  {calls} calls, {case.eager_calls + case.attempts} of them eager{audited}")
     lines.append(f"  {case.attempts} recordings, {program.seconds * 1000:.0f} ms to compile or load")
     return [*lines, _size_line(program)]
+
+
+def _precision_lines(program: Any) -> list[str]:
+    """Why no weight of a program is narrow, where that was asked for."""
+    if program.compiled.weights == program.backend.machine.weights:
+        return []
+    does = "writes to parameters" if program.flow.updates else "draws random numbers"
+    return [f"  weights stay float32 because the call {does}"]
 
 
 def _step_lines(step: Step, program: Any) -> list[str]:
@@ -200,6 +216,7 @@ def _kernel_texts(program: Any) -> Iterator[str]:
         name = node.attrs["name"] if isinstance(node.operator.lowering, Fused) else node.operator.name
         launch = _taken(launches[name], node.type, schedule.buffers)
         text = f"  kernel {name}: {_type_text(node.type, schedule.batch)}{_from(node.source)}{_tiles(launch.kernel)}"
+        text += _form_text(launch.kernel, program)
         others = len(launch.kernel.groups) - 1
         text += f", in one loop with {others} more" if others else ""
         text += f", about {launch.work / 1000:.1f} us"
@@ -225,6 +242,21 @@ def _tiles(kernel: Kernel) -> str:
         return ""
     tile = kernel.tiles[0]
     return f", tiles of {tile.rows} x {tile.panels * tile.panel}"
+
+
+def _form_text(kernel: Kernel, program: Any) -> str:
+    """What a product has of the precision that was asked for; see NOTE [narrow weights]."""
+    if program.backend.machine.weights == "float32" or not isinstance(kernel, ProductKernel | WindowKernel):
+        return ""
+    if program.compiled.weights == "float32":
+        return ", weights in float32"
+    if kernel.right.dtype in _FORMS:
+        return f", weights in {_FORMS[kernel.right.dtype]}"
+    may_change = ", as the right matrix may change at each call" if kernel.dtype == "float32" else ""
+    return f", all in {kernel.dtype}{may_change}"
+
+
+_FORMS = {"uint16": "bf16", "int8": "int8"}  # dtype of a packed weight -> the precision
 
 
 def _sharing(step: Launch | Strip, program: Any) -> str:

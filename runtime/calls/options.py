@@ -20,6 +20,9 @@ class Options:
     """What a user chose, or the defaults."""
 
     backend: Callable[[], Backend]  # asked at each program: the environment may have changed
+    # the same for what keeps weights as they are: steps of training, and what surrounds uses of values in Python
+    exact: Callable[[], Backend]
+    precision: str  # of float32 products in whole programs
     audit: float  # fraction of the compiled calls that are run again eagerly
     check: bool  # whether a program must give the eager result once before it serves calls
 
@@ -31,4 +34,12 @@ class Options:
         check = given.get("check", True)
         if type(check) is not bool:
             raise UsageError(f"check is {check!r}; it must be True or False")
-        return cls(partial(backends.backend, *chosen), checked_fraction(given.get("audit", 0)), check)
+        name, threads, precision = chosen
+        exact = partial(backends.backend, name, threads, precision if name == "cuda" else "float32")
+        return cls(
+            partial(backends.backend, *chosen),
+            exact,
+            precision,
+            checked_fraction(given.get("audit", 0)),
+            check,
+        )

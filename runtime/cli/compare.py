@@ -49,7 +49,7 @@ _BUSY = 0.7  # load of a processor: above this, threads of NumPy's BLAS wait mil
     type=click.Choice(PRECISIONS),
     default="float32",
     show_default=True,
-    help="Of products on a device.",
+    help="To which products of float32 may round: tf32 on a device, int8 on a processor, bf16 on both.",
 )
 @click.option(
     "--tolerance",

@@ -26,6 +26,8 @@ _SETTLE = 0.1  # seconds: NumPy's BLAS threads spin up to that long after a prod
 _TOGETHER = 2.0  # seconds: for all rounds, unless calls take so long that the fewest need more
 # dtype -> largest difference over the largest element; what is not here must be equal
 TOLERANCES = {"float16": 5e-3, "float32": 2e-5, "float64": 1e-11}
+# precision -> the same for float32, after a few products of random weights
+_ROUNDED = {"tf32": 1e-3, "bf16": 2e-2, "int8": 4e-2}
 
 
 @dataclass(frozen=True)
@@ -86,10 +88,17 @@ def compared(
         first_call = (perf_counter() - started) * 1e3
         outcome = settled(net, _arrays(inputs))
         results.append(_seeded(net, inputs))
-        limits = dict.fromkeys(TOLERANCES, tolerance) if tolerance is not None else TOLERANCES
+        limits = _limits(tolerance, options.get("precision", "float32"))
         difference = worst([difference_of(expected, r, limits) for r in results])
         before, after = alternating([eager, net], _arrays(inputs))
     return Comparison(subject, inputs, outcome, difference, before, after, first_call)
+
+
+def _limits(tolerance: float | None, precision: str) -> dict[str, float]:
+    """The ``TOLERANCES`` of a comparison. tolerance: in place of all of them, if there is one."""
+    if tolerance is not None:
+        return dict.fromkeys(TOLERANCES, tolerance)
+    return {**TOLERANCES, "float32": _ROUNDED.get(precision, TOLERANCES["float32"])}
 
 
 def _arrays(inputs: tuple[Input, ...]) -> list[ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -30,7 +30,13 @@ if TYPE_CHECKING:
     from blockfuse.codegen.cuda.device.device import Device
 
 BACKENDS = ("auto", "cpu", "cuda")
-PRECISIONS = ("float32", "tf32", "bf16")
+# precision, of the operands of float32 products -> the backends that have it
+PRECISIONS = {
+    "float32": BACKENDS,
+    "tf32": ("cuda",),
+    "bf16": BACKENDS,
+    "int8": ("auto", "cpu"),
+}
 
 
 Entry = Callable[..., Any]  # of positional arguments; answers NotImplemented where dispatch must take over
@@ -325,8 +331,9 @@ def check(name: str, threads: int | None, precision: str) -> None:
         raise UsageError(f"threads is {threads!r}; it must be a whole number from 1 on")
     if precision not in PRECISIONS:
         raise UsageError(f"there is no precision {precision!r}; there are {', '.join(PRECISIONS)}")
-    if precision != "float32" and name != "cuda":
-        raise UsageError(f"precision={precision!r} is for backend='cuda': others compute products in float32")
+    if name not in PRECISIONS[precision]:
+        others = " or ".join(map(repr, PRECISIONS[precision]))
+        raise UsageError(f"precision={precision!r} is for backend={others}")
     if name == "cuda" and precision not in cuda_device().precisions:
         raise CudaError(
             f"precision={precision!r} needs cuBLASLt, which was not found: pip install 'blockfuse[cuda-blas]'"
@@ -334,16 +341,20 @@ def check(name: str, threads: int | None, precision: str) -> None:
 
 
 def backend(name: str = "auto", threads: int | None = None, precision: str = "float32") -> Backend:
-    """The backend of that name. threads: of the processor, at most. precision: of products on a device."""
+    """The backend of that name. threads: of the processor, at most. precision: of the operands of float32 products, of which
+    a processor narrows weights; ``"auto"`` stays there where it is not float32.
+    """
     check(name, threads, precision)
     if name == "cuda":
         return CudaBackend(cuda_device(), cache(), precision)
-    return _host(cache(), threads, moves=name == "auto")
+    return _host(cache(), threads, name == "auto" and precision == "float32", precision)
 
 
-def _host(store: DiskCache, threads: int | None = None, moves: bool = False) -> CpuBackend:
+def _host(
+    store: DiskCache, threads: int | None = None, moves: bool = False, weights: str = "float32"
+) -> CpuBackend:
     machine = _processor(config.isa_level(), threads or config.threads())
-    return CpuBackend(machine, store, moves)
+    return CpuBackend(replace(machine, weights=weights), store, moves)
 
 
 @lru_cache
