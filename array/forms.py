@@ -125,7 +125,7 @@ def positional_names(function: Callable[..., Any]) -> tuple[str, ...] | None:
 for _ours, _theirs in ((np, numpy), (linalg, numpy.linalg)):
     for _name in _ours.__all__:
         _function, _namesake = getattr(_ours, _name), getattr(_theirs, _name, None)
-        if inspect.isfunction(_function) and callable(_namesake):
+        if inspect.isfunction(_function) and callable(_namesake) and _function is not _namesake:
             setattr(_ours, _name, _in_all_forms(_function, _namesake, _ours.__name__))
 for _name in methods.NAMES:
     if hasattr(numpy.ndarray, _name) and _name not in methods.WRITING:
