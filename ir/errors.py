@@ -22,6 +22,8 @@
     │   └── DeviceLostError           ... this process cannot use the device any more
     ├── WorkerError                   a worker of a DataLoader died, or its error cannot be shown (also a RuntimeError)
     │   └── WorkerTimeoutError        ... a batch takes too long                            (also a TimeoutError)
+    ├── ModelFileError                a file of another library is not what it claims      (also a ValueError)
+    ├── UnsupportedOperatorsError     ... or uses operators that have no rule               (also a NotImplementedError)
     └── UsageError                    a command or call that asks for something impossible  (also a ValueError)
 
 A message says what was found, where, and what to do. What goes wrong in the compiler is no error of the call: that runs in
@@ -78,6 +80,14 @@ class ParameterFileError(BlockfuseError, ValueError):
 
 class MissingParameterError(ParameterFileError, AssertionError):
     """A parameter file without some of the net's parameters. Nothing was loaded."""
+
+
+class ModelFileError(BlockfuseError, ValueError):
+    """A file of another library is cut off, contradicts itself, or claims what it does not hold."""
+
+
+class UnsupportedOperatorsError(BlockfuseError, NotImplementedError):
+    """A model uses operators that have no rule; the message names all of them."""
 
 
 class CheckError(BlockfuseError):

@@ -20,6 +20,7 @@ from blockfuse.runtime.calls.function import hybridize
 
 if TYPE_CHECKING:
     from blockfuse import image, metric
+    from blockfuse.frontends.compiling import compile, missing
 
 __version__ = "0.1.0"
 
@@ -30,6 +31,7 @@ __all__ = [
     "Parameter",
     "Trainer",
     "autograd",
+    "compile",
     "gluon",
     "hybridize",
     "image",
@@ -38,6 +40,7 @@ __all__ = [
     "loss",
     "lr_scheduler",
     "metric",
+    "missing",
     "nn",
     "np",
     "npx",
@@ -50,4 +53,6 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in ("image", "metric"):  # loaded when somebody asks for it, as `gluon` loads its own
         return import_module(f"blockfuse.{name}")
+    if name in ("compile", "missing"):
+        return getattr(import_module("blockfuse.frontends.compiling"), name)
     raise hints.no_attribute(sys.modules[__name__], name, hints.PACKAGE)

@@ -18,6 +18,7 @@ ALLOWED = {
     "codegen": {"ir"},
     "runtime": {"ir", "array", "tracer", "codegen"},
     "nn": {"ir", "array", "runtime"},
+    "frontends": {"ir", "array", "runtime", "nn"},
 }
 # package that builds or runs native code -> the folders and files that may import it; the longest name counts
 NATIVE = {
@@ -36,7 +37,7 @@ NATIVE = {
         "codegen/cuda/products/cublas.py",
     ),
 }
-SLOW_TO_IMPORT = ("numba", "llvmlite", "click", "rich", "matplotlib", "cuda", "numba_cuda")
+SLOW_TO_IMPORT = ("numba", "llvmlite", "click", "rich", "matplotlib", "cuda", "numba_cuda", "onnx")
 
 FILES = [path.relative_to(ROOT) for folder in ALLOWED for path in sorted((ROOT / folder).rglob("*.py"))]
 

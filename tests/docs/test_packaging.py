@@ -10,7 +10,7 @@ import pytest
 from documents import python
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("ir", "array", "tracer", "codegen", "runtime", "nn")
+FOLDERS = ("ir", "array", "tracer", "codegen", "runtime", "nn", "frontends")
 FILES_ONLY = "examples"  # installed for `blockfuse compare`, which runs them as files; imported by nobody
 SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
 

@@ -20,7 +20,9 @@ def test_readme_leads_with_the_two_commands() -> None:
     assert all(re.search(rf"^{command}:", MAKEFILE, flags=re.MULTILINE) for command in commands)
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/data.md", "docs/sequences.md", "docs/training.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "docs/data.md", "docs/onnx.md", "docs/sequences.md", "docs/training.md"]
+)
 def test_code_runs(
     document: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -57,6 +59,7 @@ def test_commands_print_what_is_shown(tmp_path: Path) -> None:
         "docs/benchmarks.md",
         "docs/contract.md",
         "docs/data.md",
+        "docs/onnx.md",
         "docs/sequences.md",
         "docs/training.md",
     ],

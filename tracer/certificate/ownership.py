@@ -13,7 +13,7 @@ from blockfuse.tracer.certificate.layer_paths import is_within_call, layer_of, r
 from blockfuse.tracer.code.known_libraries import about, is_library
 from blockfuse.tracer.own_files import own_files
 
-_OURS = tuple(own_files("ir/", "array/", "tracer/", "codegen/", "runtime/", "nn/", "gluon/"))
+_OURS = tuple(own_files("ir/", "array/", "tracer/", "codegen/", "runtime/", "nn/", "gluon/", "frontends/"))
 _INTERIOR = tuple(own_files("array/", "tracer/", "runtime/"))
 # These go round a loop and call what users wrote: how far they are is part of where a call stands.
 _CALLING_BACK = tuple(own_files("array/functions/control.py", "array/functions/recurrent.py"))
