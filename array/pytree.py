@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, replace
@@ -117,6 +118,24 @@ def with_numbers(structure: Structure, indices: Container[int]) -> Structure:
         return replace(part, parts=tuple(map(changed, part.parts))) if isinstance(part, Branch) else part
 
     return changed(structure)
+
+
+def values_of(structure: Structure) -> list[Any]:
+    """The static values that a structure tells of, which are all that its texts say."""
+    if isinstance(structure, Branch):
+        return [value for part in structure.parts for value in values_of(part)]
+    return [_value_of(structure)] if isinstance(structure, Static) else []
+
+
+def _value_of(static: Static) -> Any:
+    """Raises ValueError for a text that is no value of the type."""
+    if static.type is float:
+        return float(static.text)
+    if static.type is type(Ellipsis):
+        return ...
+    if static.type in (slice, range):
+        return static.type(*ast.literal_eval(static.text.removeprefix(static.type.__name__)))
+    return ast.literal_eval(static.text)
 
 
 def containers(value: Any) -> list[Any]:

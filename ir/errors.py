@@ -13,6 +13,7 @@
     ├── ParameterFileError            a parameter file does not fit the net                (also a ValueError)
     │   └── MissingParameterError     ... it lacks entries                              (also an
     │                                     AssertionError)
+    ├── GraphFileError                a file of recorded graphs that cannot be what ``export`` wrote (also a ValueError)
     ├── CheckError                    a program gave something else than the call it was made from (internal: dispatch
     │                                     runs such calls in Python and warns)
     ├── AuditError                    a compiled call that was repeated eagerly gave something else
@@ -88,6 +89,10 @@ class ModelFileError(BlockfuseError, ValueError):
 
 class UnsupportedOperatorsError(BlockfuseError, NotImplementedError):
     """A model uses operators that have no rule; the message names all of them."""
+
+
+class GraphFileError(BlockfuseError, ValueError):
+    """A file of recorded graphs that is damaged, of another version, or no such file. Nothing was loaded."""
 
 
 class CheckError(BlockfuseError):

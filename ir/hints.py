@@ -159,7 +159,6 @@ BLOCK: Mapping[str, str] = {
     "double": "net.cast('float64')",
     "eval": f"nothing: {_DROPS}",
     "evaluate": "a loop over batches and a metric of gluon.metric",
-    "export": "net.save_parameters(file); programs are compiled where the net runs",
     "fit": _TRAINS,
     "get_weights": "[p.data() for p in net.collect_params().values()]",
     "half": "net.cast('float16')",

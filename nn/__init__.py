@@ -64,6 +64,7 @@ from blockfuse.nn.layers.spatial import (
 )
 from blockfuse.nn.parameter import Constant, Parameter
 from blockfuse.nn.parameter_dict import ParameterDict
+from blockfuse.nn.symbol_block import SymbolBlock
 
 __all__ = [
     "ELU",
@@ -117,6 +118,7 @@ __all__ = [
     "Sequential",
     "SiLU",
     "Swish",
+    "SymbolBlock",
     "SyncBatchNorm",
     "UpSampling",
 ]

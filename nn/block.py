@@ -17,7 +17,7 @@ from blockfuse.array.stamps import Watchers
 from blockfuse.ir import hints, interpreter
 from blockfuse.ir.argument_parts import OUT
 from blockfuse.ir.errors import UsageError
-from blockfuse.nn import summary
+from blockfuse.nn import exporting, summary
 from blockfuse.nn.block_owner import BlockOwner
 from blockfuse.nn.deferred import complete
 from blockfuse.nn.hooks import Hook, HookHandle
@@ -421,6 +421,23 @@ class Block(Held):
         self.collect_params().load(
             filename, device, allow_missing, ignore_extra, cast_dtype, dtype_source, ctx
         )
+
+    def export(
+        self,
+        path: str | PathLike[str],
+        epoch: int = 0,
+        remove_amp_cast: bool = True,  # noqa: ARG002 - Gluon's
+    ) -> tuple[str, str]:
+        """Write what was recorded of the calls so far to ``path-symbol.json``, and parameters to ``path-0000.params``.
+
+        ``SymbolBlock.imports`` makes a block of them, in another process too, without the classes of this one. It computes
+        what this block computes in predict mode, for the calls that were made before, of every size of the batch where that
+        makes no difference to what Python does. epoch: the number in the name of the second file. remove_amp_cast is taken
+        for Gluon's sake. Gives both names.
+
+        Raises UsageError, having written nothing, if the block is not hybridized, was not called, or runs in Python.
+        """
+        return exporting.export(self, path, epoch)
 
     def load_dict(self, param_dict: dict[str, Any], device: Any = None, **options: Any) -> None:
         """Take parameters from a dict of arrays; see ``ParameterDict.load_dict``."""

@@ -131,25 +131,28 @@ def qr(a: ArrayLike, mode: str = "reduced") -> Any:
 _FACTORS: Any = type(numpy.linalg.qr(numpy.eye(1)))
 
 
-def eigh(a: ArrayLike, UPLO: str = "L") -> Any:
+def eigh(a: ArrayLike, UPLO: str = "L", *, upper: bool | None = None) -> Any:
     """Eigenvalues in rising order and, as columns, eigenvectors of symmetric matrices, as NumPy's named tuple.
 
-    UPLO: the triangle that is looked at, 'L' or 'U'. The gradient is symmetric, as ``a`` is taken to be. A program calls
+    UPLO: the triangle that is looked at, 'L' or 'U'; ``upper`` is Gluon's word for it. The gradient is symmetric, as ``a`` is taken to be. A program calls
     NumPy for it. Raises ``numpy.linalg.LinAlgError`` where LAPACK finds none.
     """
     x = _checked(a)
-    return _EIGEN(*linear_algebra.eigen_of(linear_algebra.eigh(x, uplo=_triangle(UPLO)), x.shape))
+    found = linear_algebra.eigh(x, uplo=_triangle(UPLO, upper))
+    return _EIGEN(*linear_algebra.eigen_of(found, x.shape))
 
 
-def eigvalsh(a: ArrayLike, UPLO: str = "L") -> ndarray:
+def eigvalsh(a: ArrayLike, UPLO: str = "L", *, upper: bool | None = None) -> ndarray:
     """The eigenvalues that ``eigh`` gives."""
-    return linear_algebra.eigvalsh(_checked(a), uplo=_triangle(UPLO))
+    return linear_algebra.eigvalsh(_checked(a), uplo=_triangle(UPLO, upper))
 
 
 _EIGEN: Any = type(numpy.linalg.eigh(numpy.eye(1)))
 
 
-def _triangle(uplo: str) -> str:
+def _triangle(uplo: str, upper: bool | None) -> str:
+    if upper is not None:
+        return "U" if upper else "L"
     if uplo.upper() not in ("L", "U"):
         raise ValueError(f"UPLO={uplo!r}; use 'L' or 'U'")
     return uplo.upper()
@@ -202,15 +205,6 @@ def _outside(function: Callable[..., Any]) -> Callable[..., Any]:
         f"As ``numpy.linalg.{function.__name__}``. It leaves the array world: no gradient, no compilation."
     )
     return run
-
-
-def eigh(a: ArrayLike, UPLO: str = "L", *, upper: bool | None = None) -> Any:
-    """Eigenvalues and eigenvectors of symmetric matrices, of which one triangle is looked at: NumPy's named tuple.
-
-    UPLO: 'L' or 'U'; ``upper`` is Gluon's word for it. It leaves the array world: no gradient, no compilation.
-    """
-    triangle = UPLO if upper is None else "U" if upper else "L"
-    return outside(numpy.linalg.eigh, (asarray(a), triangle), {})
 
 
 cond = _outside(numpy.linalg.cond)

@@ -35,10 +35,12 @@ from blockfuse.runtime.calls.options import Options
 from blockfuse.runtime.calls.owner import Owner
 from blockfuse.runtime.calls.pieces import Pieces, are_asked_for
 from blockfuse.runtime.calls.segments import Segments
+from blockfuse.runtime.programs.arguments import Arguments
 from blockfuse.runtime.programs.failures import CompilerFailures
 from blockfuse.runtime.programs.no_result import NoResult
 from blockfuse.runtime.programs.program import Program
 from blockfuse.tracer.lazy.segments import Segmented
+from blockfuse.tracer.recording.record import Recording
 from blockfuse.tracer.recording.surroundings import Surroundings
 
 if TYPE_CHECKING:
@@ -206,6 +208,10 @@ class Hybrid:
             else:
                 program.executable.prove(unproven)
         return program.finished(result)
+
+    def recorded(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Recording | None:
+        """A call recorded for its path alone, or None where it has none."""
+        return self._learner.path_of(Arguments.taken_apart(args, kwargs))
 
     def _find_device(self) -> Device | None:
         return self._backend().find_device()

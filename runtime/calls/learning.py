@@ -23,6 +23,7 @@ from blockfuse.runtime.calls.case import Case
 from blockfuse.runtime.calls.cases import Cases
 from blockfuse.runtime.calls.entry_slot import EntrySlot
 from blockfuse.runtime.calls.owner import Owner
+from blockfuse.runtime.programs.arguments import Arguments
 from blockfuse.runtime.programs.backend import Backend
 from blockfuse.runtime.programs.failures import CompilerFailures
 from blockfuse.runtime.programs.program import Program
@@ -55,6 +56,20 @@ class Learner:
     def learn(self, case: Case, call: Call) -> Any | Busy:
         """The result of a call that is run eagerly and recorded; ``BUSY``, with nothing run, where that cannot be now."""
         return self._turn.run(partial(self._recorded, case, call))
+
+    def path_of(self, arguments: Arguments) -> Recording | None:
+        """A call run eagerly and recorded, from which no program is made; None where it has no path, or not now."""
+        recording = self._turn.run(partial(self._path_of, arguments))
+        return recording if isinstance(recording, Recording) and not recording.problem else None
+
+    def _path_of(self, arguments: Arguments) -> Recording:
+        recorder = Recorder(arguments.arrays)
+        run = partial(self._owner.run, arguments.args, arguments.kwargs)
+        with taken_back(recorder):
+            recording = record(run, recorder, self._roots, self._code)
+        recording.problem = recording.problem or arguments.problem_with(recording.result)
+        recording.release()
+        return recording
 
     def failed(self, case: Case, error: Exception, recording: Recording) -> None:
         """Something is wrong with us: calls that no program takes run in Python until something changes."""

@@ -69,7 +69,7 @@ class Program:
         self.origins = [o for o in paths.origins if not isinstance(o.holder, Operand)]
         self.operands: list[Operand] = [o.holder for o in paths.origins if isinstance(o.holder, Operand)]
         self.convert = conversion(self.operands)  # values of a call -> 0-d arrays for the operands
-        self._every_size = every_size
+        self.every_size = every_size
         self.executable = self.backend.load(self.schedule)  # in memory
         origin_of = dict(zip(self._leaves(), self.origins, strict=True))
         written = [origin_of[leaf] for leaf in self.flow.updates]
@@ -101,11 +101,11 @@ class Program:
 
     def flow_for(self, arguments: Sequence[numpy.ndarray]) -> Flow:
         """The flow in the types of these arguments: ``flow`` is for a reference size where the program is for all."""
-        if self._every_size is None:
+        if self.every_size is None:
             return self.flow
         shapes = [a.shape for a in arguments if a.ndim]
-        size = next(s[0] for s, grows in zip(shapes, self._every_size.growing, strict=False) if grows)
-        return flow_of([self._every_size.at(size)])[0]
+        size = next(s[0] for s, grows in zip(shapes, self.every_size.growing, strict=False) if grows)
+        return flow_of([self.every_size.at(size)])[0]
 
     @property
     def flow(self) -> Flow:

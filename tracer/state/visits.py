@@ -17,6 +17,7 @@ import numpy
 
 from blockfuse.array import stamps
 from blockfuse.array.ndarray import ndarray
+from blockfuse.array.saved_calls import SavedCalls
 from blockfuse.ir.operator import Operator
 from blockfuse.tracer.code.known_functions import STRANGE_MEMBERS
 from blockfuse.tracer.code.known_libraries import about, is_asked, is_library, is_library_module
@@ -65,6 +66,7 @@ _OPAQUE: tuple[type, ...] = (
     numpy.dtype,
     numpy.generic,
     Operator,
+    SavedCalls,
     re.Pattern,
     type(vars(collections.namedtuple("_", "field"))["field"]),  # reads one item of a named tuple
     range,

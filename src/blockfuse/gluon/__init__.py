@@ -8,6 +8,7 @@ from blockfuse.gluon import loss, nn, parameter
 from blockfuse.ir import hints
 from blockfuse.nn import Block, HybridBlock
 from blockfuse.nn.parameter import Constant, Parameter
+from blockfuse.nn.symbol_block import SymbolBlock
 from blockfuse.nn.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ __all__ = [
     "Constant",
     "HybridBlock",
     "Parameter",
+    "SymbolBlock",
     "Trainer",
     "data",
     "loss",
