@@ -12,7 +12,14 @@ from blockfuse.runtime.cli.subjects import Subject, example_files, subjects
 WITHOUT_NETS = {"__init__.py", "training.py"}
 FILES = sorted(f.name for f in (ROOT / "examples").glob("*.py") if f.name not in WITHOUT_NETS)
 # They train for a while: tests/docs/test_training_examples.py runs them.
-TRAINING = {"autoencoder.py", "digits.py", "equilibrium.py", "through_a_loop.py"}
+TRAINING = {
+    "autoencoder.py",
+    "characters.py",
+    "digits.py",
+    "equilibrium.py",
+    "lenet.py",
+    "through_a_loop.py",
+}
 NETS = [subject for file in example_files() for subject in subjects(file, ())]
 
 

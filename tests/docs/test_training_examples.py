@@ -16,6 +16,8 @@ Main = Callable[..., tuple[Any, dict[str, list[float]]]]  # of a number of epoch
 EXAMPLES = {
     "digits": (25, "accuracy", 0.97, True),
     "autoencoder": (6, "error of a pixel", 0.22, False),
+    "lenet": (8, "accuracy", 0.97, True),
+    "characters": (12, "loss of a letter", 1.7, False),
     "through_a_loop": (12, "error", 0.025, False),
     "equilibrium": (8, "accuracy", 0.97, True),
 }
@@ -34,7 +36,7 @@ def mains(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Main]]:
 
 @pytest.fixture
 def needs(example: str) -> None:
-    if example in ("digits", "autoencoder"):
+    if example in ("digits", "autoencoder", "lenet"):
         pytest.importorskip(
             "sklearn", reason="the pictures are in scikit-learn: pip install 'blockfuse[train]'"
         )

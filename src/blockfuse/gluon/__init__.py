@@ -12,7 +12,7 @@ from blockfuse.nn.symbol_block import SymbolBlock
 from blockfuse.nn.trainer import Trainer
 
 if TYPE_CHECKING:
-    from blockfuse.gluon import data, metric, rnn, utils
+    from blockfuse.gluon import data, metric, model_zoo, rnn, utils
 
 __all__ = [
     "Block",
@@ -24,6 +24,7 @@ __all__ = [
     "data",
     "loss",
     "metric",
+    "model_zoo",
     "nn",
     "parameter",
     "rnn",
@@ -31,7 +32,7 @@ __all__ = [
 ]
 
 # Loaded when somebody asks: who only calls nets needs neither them nor what they import (multiprocessing, gzip).
-_LOADED_LATER = ("data", "metric", "rnn", "utils")
+_LOADED_LATER = ("data", "metric", "model_zoo", "rnn", "utils")
 
 
 def __getattr__(name: str) -> Any:
