@@ -134,8 +134,8 @@ _FACTORS: Any = type(numpy.linalg.qr(numpy.eye(1)))
 def eigh(a: ArrayLike, UPLO: str = "L", *, upper: bool | None = None) -> Any:
     """Eigenvalues in rising order and, as columns, eigenvectors of symmetric matrices, as NumPy's named tuple.
 
-    UPLO: the triangle that is looked at, 'L' or 'U'; ``upper`` is Gluon's word for it. The gradient is symmetric, as ``a`` is taken to be. A program calls
-    NumPy for it. Raises ``numpy.linalg.LinAlgError`` where LAPACK finds none.
+    UPLO: the triangle that is looked at, 'L' or 'U'; ``upper`` is Gluon's word for it. The gradient is symmetric, as ``a``
+    is taken to be. A program calls NumPy for it. Raises ``numpy.linalg.LinAlgError`` where LAPACK finds none.
     """
     x = _checked(a)
     found = linear_algebra.eigh(x, uplo=_triangle(UPLO, upper))
