@@ -192,7 +192,7 @@ def grid_sample(
     sizes = x.shape[2:]
     places = [_among(grid[..., -1 - n], size, align_corners) for n, size in enumerate(sizes)]
     if mode == "nearest":
-        taps = [[(numpy.rint(p), None)] for p in places]
+        taps: list[list[tuple[Value, Value]]] = [[(numpy.rint(p), None)] for p in places]
     else:
         cubic = mode in ("cubic", "bicubic")
         if not cubic:
@@ -200,13 +200,13 @@ def grid_sample(
                 _moved_in(p, size, padding_mode, align_corners) for p, size in zip(places, sizes, strict=True)
             ]
         taps = [_neighbours(p, cubic) for p in places]
-    parts = []
+    total: Value = None
     for chosen in itertools.product(*taps):
         part = _picked(x, [element for element, _ in chosen], padding_mode, align_corners)
         for _, weight in chosen:
             part = part if weight is None else part * numpy.expand_dims(weight, 1)
-        parts.append(part)
-    return sum(parts[1:], parts[0]).astype(x.dtype)
+        total = part if total is None else total + part
+    return total.astype(x.dtype)
 
 
 def _among(place: Value, size: int, align_corners: int) -> Value:
