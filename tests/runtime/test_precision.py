@@ -127,18 +127,19 @@ def test_stacks_vectors_and_matmul(form: str) -> None:
 
 @pytest.mark.spread(2)
 @each_form
-def test_convolutions_read_narrow_weights(form: str) -> None:
-    net = nn.Conv2D(20, kernel_size=3, in_channels=4, padding=1, activation="relu")
-    net.initialize()
-    x = values(2, 4, 5, 5)
+@pytest.mark.parametrize("groups", [1, 2])
+def test_convolutions_read_narrow_weights(form: str, groups: int) -> None:
+    def made() -> Any:
+        net = nn.Conv2D(24, kernel_size=3, in_channels=4, padding=1, groups=groups, activation="relu")
+        net.initialize()
+        return net
+
+    net, exact, x = made(), made(), values(2, 4, 5, 5)
     (found,) = compiled(net, np.array(x), form=form)
-    assert f"convolution_{'relu' if form == 'bf16' else 'multiply_add_relu'}" in net.explain()
     assert f"weights in {form}" in net.explain()
     kernel = net.weight.data().asnumpy()
-    exact = nn.Conv2D(20, kernel_size=3, in_channels=4, padding=1, activation="relu")
-    exact.initialize()
     exact.cast("float64")
-    flat = narrowed(kernel.reshape(20, -1), form)
+    flat = narrowed(kernel.reshape(24, -1), form)
     exact.weight.set_data(np.array(flat.reshape(kernel.shape)))
     exact.bias.set_data(net.bias.data().astype("float64"))
     assert_near(found, exact(np.array(x.astype("float64"))).asnumpy())
