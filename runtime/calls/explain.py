@@ -18,7 +18,7 @@ from blockfuse.ir.graph import Node
 from blockfuse.ir.lowering import Fused
 from blockfuse.ir.operators.narrow import NARROW
 from blockfuse.ir.types import TensorType
-from blockfuse.runtime.programs.failures import promotions
+from blockfuse.runtime.programs.failures import CURE, promotions
 
 
 def explanation(
@@ -125,7 +125,8 @@ def _program_lines(case: Any) -> list[str]:
     lines += _flow_lines(case)
     lines += [f"  number {o.text} is given at each call, as {o.dtype}" for o in program.operands]
     lines += [f"  a number is part of the signature because {case.note}"] if case.note else []
-    lines += [f"  {promotion}, as NumPy promotes" for promotion in promotions(program.flow)]
+    promoted = [f"  {promotion}, as NumPy promotes" for promotion in promotions(program.flow)]
+    lines += [*promoted, f"  {CURE}"] if promoted else []
     lines += _precision_lines(program)
     kernels = Counter(_kernel_texts(program))
     lines += [text if count == 1 else f"{text}, {count} times" for text, count in kernels.items()]

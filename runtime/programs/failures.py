@@ -17,7 +17,7 @@ from blockfuse.tracer.certificate.ownership import user_source
 
 _PACKAGE = __name__.split(".")[0]
 _MUCH = 1 << 14  # elements of operands that have another dtype than their product
-_CURE = 'give it one dtype: x.astype("float32") for the input, or cast("float64") for the net'
+CURE = 'give it one dtype: x.astype("float32") for the input, or cast("float64") for the net'
 _ISSUE = "please report it with this text and what explain() says"
 
 
@@ -50,7 +50,7 @@ class CompilerFailures:
             if promotion.elements >= _MUCH and promotion.dtypes not in self._told:
                 self._told.add(promotion.dtypes)
                 _warn(
-                    f"{self._name} computes {promotion}, more slowly than in float32; {_CURE}",
+                    f"{self._name} computes {promotion}, more slowly than in float32; {CURE}",
                     MixedDtypesWarning,
                 )
 
