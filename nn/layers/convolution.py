@@ -6,7 +6,6 @@ from typing import Any
 
 from blockfuse.array import npx
 from blockfuse.array.functions.windows import checked_layout, sizes_of
-from blockfuse.array.ndarray import ndarray
 from blockfuse.array.sizes import size_agnostic
 from blockfuse.ir.errors import ShapeError, UsageError
 from blockfuse.ir.operators.windows import Sizes
@@ -14,6 +13,7 @@ from blockfuse.nn.block import Block
 from blockfuse.nn.initializers import Init
 from blockfuse.nn.layers.activations import activation_named
 from blockfuse.nn.layers.counts import count_of
+from blockfuse.nn.layers.inputs import array_for
 from blockfuse.nn.parameter import Parameter
 
 Extent = int | tuple[int, ...] | list[int]  # one number for all axes, or one for each
@@ -87,14 +87,13 @@ class Convolution(Block):
 
     @size_agnostic
     def _channels_of(self, x: Any) -> int:
-        if not isinstance(x, ndarray):
-            raise TypeError(f"{self._label} expects an array; found {type(x).__name__}")
-        if x.ndim != self._axes + 2:
+        shape = array_for(self, x).shape
+        if len(shape) != self._axes + 2:
             raise ShapeError(
-                f"{self._label} expects an input of {self._axes + 2} axes, {self._layout}; found one of shape {x.shape}"
-                + ("; write x[None] for one item" if x.ndim == self._axes + 1 else "")
+                f"{self._label} expects an input of {self._axes + 2} axes, {self._layout}; found one of shape {shape}"
+                + ("; write x[None] for one item" if len(shape) == self._axes + 1 else "")
             )
-        return x.shape[self._layout.index("C")]
+        return shape[self._layout.index("C")]
 
     @size_agnostic
     def _check(self, x: Any) -> None:

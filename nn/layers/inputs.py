@@ -8,7 +8,7 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.nn.block import Block
 
 
-def array_for(block: Block, x: Any) -> Any:
+def array_for(block: Block, x: Any) -> ndarray:
     """``x``, which must be an array. Raises TypeError with the layer, its place in the net and what was found."""
     if not isinstance(x, ndarray):
         raise TypeError(f"{block._label} expects an array; found {type(x).__name__}: write np.array(values)")

@@ -7,12 +7,12 @@ from typing import Any
 import numpy
 
 from blockfuse.array import npx
-from blockfuse.array.ndarray import ndarray
 from blockfuse.array.sizes import size_agnostic
 from blockfuse.ir.errors import ShapeError, UsageError
 from blockfuse.nn.block import Block
 from blockfuse.nn.initializers import Init
 from blockfuse.nn.layers.counts import count_of
+from blockfuse.nn.layers.inputs import array_for
 from blockfuse.nn.parameter import Parameter
 
 
@@ -40,14 +40,13 @@ class Normalization(Block):
     @size_agnostic
     def _channels(self, x: Any) -> int:
         """How many channels ``x`` has."""
-        if not isinstance(x, ndarray):
-            raise TypeError(f"{self._label} expects an array; found {type(x).__name__}")
-        if x.ndim < self._least_axes or not -x.ndim <= self.axis < x.ndim:
+        shape = array_for(self, x).shape
+        if len(shape) < self._least_axes or not -len(shape) <= self.axis < len(shape):
             raise ShapeError(
                 f"{self._label} expects {self._least_axes} axes or more, and channels along axis {self.axis}; found an "
-                f"input of shape {x.shape}"
+                f"input of shape {shape}"
             )
-        return x.shape[self.axis]
+        return shape[self.axis]
 
     @size_agnostic
     def _check(self, x: Any) -> None:

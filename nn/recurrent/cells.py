@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 from blockfuse.array.functions.recurrent import RECURRENCES, Recurrence, Weights, at_time
-from blockfuse.array.ndarray import ndarray
 from blockfuse.array.sizes import size_agnostic
 from blockfuse.ir import interpreter
 from blockfuse.ir.errors import ShapeError
@@ -14,6 +13,7 @@ from blockfuse.nn.deferred import complete
 from blockfuse.nn.initializers import Init
 from blockfuse.nn.layers.activations import activation_named
 from blockfuse.nn.layers.counts import count_of
+from blockfuse.nn.layers.inputs import array_for
 from blockfuse.nn.parameter import Parameter
 from blockfuse.nn.recurrent.cell import RecurrentCell, Step, as_states
 from blockfuse.nn.recurrent.sequences import as_array
@@ -86,9 +86,7 @@ class WeightedCell(RecurrentCell):
 
     @size_agnostic
     def _check_input(self, inputs: Any) -> None:
-        if not isinstance(inputs, ndarray):
-            raise TypeError(f"{self._label} expects an array; found {type(inputs).__name__}")
-        if inputs.ndim != 2:
+        if array_for(self, inputs).ndim != 2:
             raise ShapeError(
                 f"{self._label} expects an input of shape (batch, features); found {inputs.shape}"
                 + (": unroll() takes sequences" if inputs.ndim == 3 else "")

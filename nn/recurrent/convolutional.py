@@ -8,7 +8,6 @@ from typing import Any
 from blockfuse.array import np, npx
 from blockfuse.array.functions.recurrent import RECURRENCES
 from blockfuse.array.functions.windows import checked_layout, sizes_of
-from blockfuse.array.ndarray import ndarray
 from blockfuse.array.sizes import size_agnostic
 from blockfuse.ir import interpreter
 from blockfuse.ir.errors import ShapeError, UsageError
@@ -17,6 +16,7 @@ from blockfuse.nn.initializers import Init
 from blockfuse.nn.layers.activations import activation_named
 from blockfuse.nn.layers.convolution import Extent
 from blockfuse.nn.layers.counts import count_of
+from blockfuse.nn.layers.inputs import array_for
 from blockfuse.nn.parameter import Parameter
 from blockfuse.nn.recurrent.cell import RecurrentCell, Step, as_states
 from blockfuse.nn.recurrent.sequences import as_array
@@ -149,8 +149,7 @@ class ConvolutionalCell(RecurrentCell):
 
     @size_agnostic
     def _check(self, inputs: Any, states: Any) -> None:
-        if not isinstance(inputs, ndarray):
-            raise TypeError(f"{self._label} expects an array; found {type(inputs).__name__}")
+        array_for(self, inputs)
         if inputs.shape[1:] != self._input_shape or not inputs.ndim:
             wanted = ", ".join(map(str, self._input_shape))
             raise ShapeError(

@@ -13,6 +13,7 @@ from blockfuse.ir.errors import ShapeError, UsageError
 from blockfuse.nn.block import Block
 from blockfuse.nn.initializers import Init
 from blockfuse.nn.layers.counts import count_of
+from blockfuse.nn.layers.inputs import array_for
 from blockfuse.nn.parameter import Parameter
 from blockfuse.nn.recurrent.cell import as_states, begin_states
 from blockfuse.nn.recurrent.sequences import time_axis
@@ -156,8 +157,7 @@ class RecurrentLayer(Block):
 
     @size_agnostic
     def _check_input(self, x: Any) -> None:
-        if not isinstance(x, ndarray):
-            raise TypeError(f"{self._label} expects an array; found {type(x).__name__}")
+        array_for(self, x)
         features = (self._reg_params["l0_i2h_weight"].shape or (-1, -1))[1]
         if x.ndim != 3 or not x.shape[self._axis]:
             raise ShapeError(
