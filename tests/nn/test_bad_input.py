@@ -116,6 +116,7 @@ def test_every_layer_is_tried() -> None:
         "Lambda",
         "HybridLambda",
         "Identity",
+        "SymbolBlock",
     }
     bases = {"Block", "HybridBlock", "SyncBatchNorm", "Parameter", "ParameterDict", "Constant"}
     rest = {name for name in nn.__all__ if isinstance(getattr(nn, name), type)} - containers - bases
