@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from blockfuse.ir.errors import UsageError
 
 if TYPE_CHECKING:
-    from blockfuse.frontends.onnx.net import OnnxNet
+    from blockfuse.frontends.onnx.onnx_block import OnnxNet
 
 
 def compile(model: Any, **options: Any) -> OnnxNet:
@@ -47,4 +47,4 @@ def _importer(model: Any, asked: str) -> Any:
         )
     if find_spec("onnx") is None:
         raise UsageError("reading .onnx files needs the package onnx: pip install 'blockfuse[onnx]'")
-    return import_module("blockfuse.frontends.onnx.net")
+    return import_module("blockfuse.frontends.onnx.onnx_block")
