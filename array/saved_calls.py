@@ -75,6 +75,9 @@ class SavedCalls:
         self._values = [values_of(call.structure) for call in self.calls]  # what results hold besides arrays
         self._flow = lru_cache(MAX_SIZES)(self._flow_for)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SavedCalls, (self.calls, self.parameters)
+
     @size_agnostic
     def find(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, tuple[ndarray, ...]]:
         """Which call this is, and its arrays; raises UsageError if it is none of them."""

@@ -76,7 +76,7 @@ class Encoder(nn.Block):
 class Decoder(Encoder):
     """The likeliest words behind a beginning, one after the other; keys and values of those before are kept."""
 
-    def forward(self, tokens, count=6):
+    def forward(self, tokens, count=3):
         kept = [None] * len(self.layers)
         found = []
         for place in range(tokens.shape[1] + count - 1):

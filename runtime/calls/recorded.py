@@ -106,7 +106,8 @@ def _for_every_size(hybrid: Hybrid, form: Structure, program: Program) -> EveryS
     assert path is not None
     types = [node.type for node in path.arguments]
     leading = next((type.shape[0] for type in types if type.shape), 0)
-    if not leading or path.events or (known is not None and known.min_items == 1):
+    complete = known is not None and known.min_items == 1
+    if complete or not leading or path.events or program.recording.draws:
         return known
     try:
         # Anew: the first call of a net may have looked at sizes to tell the shapes of parameters.

@@ -78,7 +78,7 @@ def encoder(net: Any, tokens: Any, causal: bool = False) -> Any:
 def decoder(net: Any, tokens: Any) -> Any:
     """Without keeping anything: all words anew for each new one."""
     beginning = tokens.shape[1]
-    for _ in range(6):
+    for _ in range(3):
         tokens = torch.cat([tokens, encoder(net, tokens, causal=True)[:, -1:].argmax(-1).int()], 1)
     return tokens[:, beginning:]
 

@@ -1,6 +1,8 @@
 """``export`` and ``SymbolBlock.imports``: a net without its classes, and files that lie."""
 
+import copy
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -85,6 +87,24 @@ def test_a_loaded_net_gives_the_same_for_every_size_of_the_batch(mlp: Any, files
             with autograd.predict_mode():
                 numpy.testing.assert_allclose(net(x), mlp(x), 1e-6, 1e-7)
     assert "float32[any, 5]): compiled" in net.explain()
+
+
+def test_a_loaded_net_is_copied_and_pickled_like_others(mlp: Any, files: Any) -> None:
+    loaded, x = imported(files), inputs(2, 5)
+    for twin in (copy.deepcopy(loaded), pickle.loads(pickle.dumps(loaded))):
+        assert twin._calls is not loaded._calls
+        numpy.testing.assert_allclose(twin(x), mlp(x), 1e-6, 1e-7)
+
+
+def test_random_numbers_are_those_of_the_net(tmp_path: Path) -> None:
+    net = begun(nn.HybridLambda(lambda x: x + np.random.normal(size=(2, 3))), np.zeros((2, 3)))
+    np.random.seed(1)
+    files = exported(net, tmp_path)
+    loaded = imported(files)
+    assert loaded.collect_params() == {}
+    drawn = loaded(np.zeros((2, 3)))
+    np.random.seed(1)
+    assert (drawn == net(np.zeros((2, 3)))).all()
 
 
 @pytest.mark.long
