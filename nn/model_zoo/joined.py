@@ -11,7 +11,7 @@ from blockfuse.nn.layers.basic import Dropout, Flatten
 from blockfuse.nn.layers.convolution import Conv2D
 from blockfuse.nn.layers.normalization import BatchNorm
 from blockfuse.nn.layers.pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D
-from blockfuse.nn.model_zoo.net import VisionNet, branches, chain
+from blockfuse.nn.model_zoo.vision_net import VisionNet, branches, chain
 
 # 1 x 1, 3 x 3 behind its reduction, 5 x 5 behind its reduction, pooling; a pooling between stages (Szegedy et al. 2014,
 # table 1)

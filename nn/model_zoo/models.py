@@ -8,7 +8,7 @@ from typing import Any
 
 from blockfuse.ir.errors import UsageError
 from blockfuse.nn.model_zoo import joined, plain, residual
-from blockfuse.nn.model_zoo.net import VisionNet
+from blockfuse.nn.model_zoo.vision_net import VisionNet
 
 _SCALES = (1.0, 0.75, 0.5, 0.25)  # of the channels of a MobileNet
 

@@ -8,7 +8,7 @@ from blockfuse.nn.layers.basic import Dense, Dropout, Flatten
 from blockfuse.nn.layers.convolution import Conv2D
 from blockfuse.nn.layers.normalization import BatchNorm
 from blockfuse.nn.layers.pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D
-from blockfuse.nn.model_zoo.net import VisionNet, branches, chain
+from blockfuse.nn.model_zoo.vision_net import VisionNet, branches, chain
 
 # depth -> convolutions of each of the five stages (table 1 of the paper)
 VGG_STAGES = {11: (1, 1, 2, 2, 2), 13: (2,) * 5, 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}

@@ -12,7 +12,7 @@ from blockfuse.nn.layers.basic import Dropout, Flatten
 from blockfuse.nn.layers.convolution import Conv2D
 from blockfuse.nn.layers.normalization import BatchNorm
 from blockfuse.nn.layers.pooling import GlobalAvgPool2D, MaxPool2D
-from blockfuse.nn.model_zoo.net import VisionNet, chain, normalized
+from blockfuse.nn.model_zoo.vision_net import VisionNet, chain, normalized
 
 # depth -> blocks of each stage, and whether they are bottlenecks (He et al. 2015, table 1)
 RESNET_STAGES = {

@@ -31,6 +31,7 @@ def is_native(compiled: Any) -> bool:
 # -- triangles -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("trans", [0, "T", 2])
 @pytest.mark.parametrize("lower", [True, False])
 @pytest.mark.parametrize("unit_diagonal", [True, False])
@@ -46,6 +47,7 @@ def test_triangles_are_solved_in_every_form(trans: Any, lower: bool, unit_diagon
         )
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("lower", [True, False])
 def test_large_triangles_are_solved_in_blocks(lower: bool) -> None:
     a, b = RNG.normal(size=(150, 150)) / 20 + numpy.eye(150) * 2, RNG.normal(size=(2, 150, 3))
@@ -90,6 +92,7 @@ RAISING: dict[str, tuple[Callable[[Any], Any], numpy.ndarray, tuple[numpy.ndarra
 }
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("name", RAISING)
 def test_a_compiled_call_does_with_odd_matrices_what_eager_does(name: str) -> None:
     function, plain, odd = RAISING[name]
@@ -240,6 +243,7 @@ def power_iteration(A: Any) -> Any:
     return Q
 
 
+@pytest.mark.long
 def test_a_kalman_filter_is_native() -> None:
     step = numpy.eye(4) + numpy.eye(4, k=2) * 0.1
     values = [np.array(x) for x in (RNG.normal(size=(40, 2)), step, numpy.eye(2, 4))]

@@ -84,6 +84,7 @@ def test_inputs_come_by_position_by_name_and_in_a_dict(compiled):
         numpy.testing.assert_allclose(y, compiled(x), rtol=1e-5)
 
 
+@pytest.mark.long
 def test_one_program_serves_every_batch_size(compiled):
     assert "OnnxNet(float32[any, 4])" in compiled.explain()
     for rows in (5, 9, 64):
@@ -179,6 +180,7 @@ def test_a_loop_on_values_is_a_native_loop():
     assert ": eager" not in net.explain()
 
 
+@pytest.mark.long
 def test_a_branch_on_values_is_a_branch_of_the_program():
     then = helper.make_graph([helper.make_node("Neg", ["x"], ["t"])], "then", [], [value("t")])
     other = helper.make_graph([helper.make_node("Exp", ["x"], ["e"])], "else", [], [value("e")])

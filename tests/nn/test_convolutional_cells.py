@@ -52,6 +52,7 @@ def by_torch(x: Any, states: list[Any], weights: dict[str, Any], kind: str) -> l
     return [(1 - update) * torch.tanh(n + torch.sigmoid(r + hr) * hn) + update * states[0]]
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("name", CELLS)
 def test_a_cell_and_its_gradients_are_those_of_torch(name: str) -> None:
     kind, cell = name[6:-4], made(name)
@@ -77,6 +78,7 @@ def test_a_cell_and_its_gradients_are_those_of_torch(name: str) -> None:
         )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["Conv2DLSTMCell", "Conv1DGRUCell"])
 def test_channels_may_be_last(name: str) -> None:
     axes = int(name[4])
@@ -93,6 +95,7 @@ def test_channels_may_be_last(name: str) -> None:
     )
 
 
+@pytest.mark.spread(2)
 def test_steps_and_an_unrolled_cell_agree_and_compile() -> None:
     cell = made("Conv2DLSTMCell")
     x = np.array(RNG.normal(size=(TIMES, BATCH, *cell._input_shape)))

@@ -12,7 +12,7 @@ from blockfuse.ir.errors import UsageError
 from blockfuse.nn.layers.pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D
 from blockfuse.nn.model_zoo import joined, plain, residual
 from blockfuse.nn.model_zoo.models import MODELS
-from blockfuse.nn.model_zoo.net import VisionNet
+from blockfuse.nn.model_zoo.vision_net import VisionNet
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
