@@ -21,7 +21,6 @@ PACKAGE: Mapping[str, str] = {
     "Model": "nn.Block: layers in __init__, the computation in forward",
     "Module": "nn.Block: layers in __init__, the computation in forward",
     "Tensor": "np.ndarray",
-    "compile": "net.hybridize(), or blockfuse.hybridize(function)",
     "cuda": _PLACE,
     "enable_grad": "with autograd.record():",
     "from_numpy": "np.array(values)",

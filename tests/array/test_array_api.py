@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy
 import pytest
-import torch
 
 from blockfuse import np
 from blockfuse.array import array_api
@@ -176,6 +175,7 @@ def test_copies_are_made_when_asked_for() -> None:
 
 
 def test_arrays_of_other_libraries() -> None:
+    torch = pytest.importorskip("torch")
     theirs = torch.arange(3.0)
     shared = np.from_dlpack(theirs)
     theirs[0] = 7
