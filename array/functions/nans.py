@@ -111,7 +111,8 @@ def nanvar(
         return reducing.var(x, axis, ddof=ddof, keepdims=keepdims)
     distances = square(x - nanmean(x, axis, keepdims=True))
     free = _numbers(x, axis, keepdims) - ddof
-    spread = reducing.sum(_filled(distances, 0), axis, keepdims=keepdims) / where(free > 0, free, 1)
+    present = where(isnan(x), 0, distances)  # infinities have no distance, which is nan, too
+    spread = reducing.sum(present, axis, keepdims=keepdims) / where(free > 0, free, 1)
     return asarray(where(free > 0, spread, numpy.nan), x.dtype)
 
 

@@ -100,6 +100,8 @@ Borders = tuple[ndarray, ndarray]
 
 def _edge(x: ndarray, axis: int, before: int, after: int) -> Borders:
     n = x.shape[axis]
+    if not n and max(before, after):
+        raise ShapeError(f"axis {axis} has no element, so it has no outermost ones for a border")
     return repeat(part_of(x, axis, 0, 1), before, axis), repeat(part_of(x, axis, n - 1, n), after, axis)
 
 

@@ -113,10 +113,10 @@ class Repetition:
     def differs(self, found: Outcome, wanted: Outcome, flow: Flow) -> Difference | None:
         """How ``found`` differs from what the call gives, ``wanted``, in a way that rounding does not explain."""
         difference = difference_of(found, wanted, flow)
-        return None if difference is None or self._is_rounding(difference, wanted) else difference
+        return None if difference is None or self._is_rounding(difference, found, wanted) else difference
 
-    def _is_rounding(self, difference: Difference, wanted: Outcome) -> bool:
-        spread = 0.0
+    def _is_rounding(self, difference: Difference, found: Outcome, wanted: Outcome) -> bool:
+        noises: list[numpy.ndarray] = []
         for seed in range(NOISES):
             try:
                 noisy = self.outcome(Noisy(seed))
@@ -125,9 +125,17 @@ class Repetition:
             if noisy.kinds != wanted.kinds or not _equal_but_floats(noisy, wanted):
                 return True
             if difference.index is not None:
-                index = difference.index
-                spread = max(spread, distance(noisy.arrays[index], wanted.arrays[index]))
-        return difference.size <= SPREADS * spread
+                noises.append(noisy.arrays[difference.index])
+        if difference.index is None:
+            return False
+        return _is_within(noises, found.arrays[difference.index], wanted.arrays[difference.index])
+
+
+def _is_within(noises: list[numpy.ndarray], found: numpy.ndarray, wanted: numpy.ndarray) -> bool:
+    """Whether an array is as near as disturbed ones, where rounding does not decide what is infinite or nan."""
+    steady = numpy.all([numpy.isfinite(noisy) == numpy.isfinite(wanted) for noisy in noises], axis=0)
+    spread = max(distance(noisy[steady], wanted[steady]) for noisy in noises)
+    return distance(found[steady], wanted[steady]) <= SPREADS * spread
 
 
 def difference_of(found: Outcome, wanted: Outcome, flow: Flow) -> Difference | None:

@@ -75,7 +75,11 @@ class Noisy(Repeating):
             return value
         width = NOISE_ULPS * float(numpy.finfo(data.dtype).eps)
         noise = self._signs.choice([-width, width], data.shape)
-        return ndarray(numpy.asarray(data + data * noise).astype(data.dtype))
+        with numpy.errstate(all="ignore"):
+            moved = numpy.asarray(data + data * noise).astype(data.dtype)
+        return ndarray(
+            numpy.where(numpy.isfinite(moved), moved, data)
+        )  # infinities, and the largest numbers, stay
 
 
 PIECE_ELEMENTS = 1 << 18  # compared at a time: large results must not be copied whole

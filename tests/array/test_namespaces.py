@@ -974,3 +974,9 @@ def test_positions_are_those_that_inspect_finds() -> None:
         assert positional_names(function) == wanted, function
         compared += 1
     assert compared > 300
+
+
+def test_an_axis_without_elements_has_no_edge() -> None:
+    with pytest.raises(ShapeError, match="axis 0 has no element"):
+        np.pad(np.zeros((0, 5)), ((1, 1), (0, 0)), mode="edge")
+    assert np.pad(np.zeros((0, 5)), ((0, 0), (1, 1)), mode="edge").shape == (0, 7)

@@ -54,6 +54,9 @@ COMPILED: list[Case] = [
         for name in ("nansum", "nanprod", "nanmean", "nanvar", "nanmax", "nanmin", "nancumsum")
     ),
     ("nanvar", (GAPS,), {"axis": 1, "ddof": 1}),
+    *(
+        (name, (ENDS[start:],)) for name in ("nanvar", "nanstd", "nanmean") for start in (0, 1)
+    ),  # infinities, too
     ("nansum", (GAPS.astype("float16"),), {"axis": 1, "dtype": "float64"}),
     ("nanmax", (C,), {"axis": (0, -1)}),
     ("nancumsum", (GAPS,), {"axis": 1}),

@@ -245,6 +245,21 @@ def test_the_script_passes_once_the_fault_is_gone() -> None:
     assert left.value.code is False
 
 
+@pytest.mark.parametrize("far", [float("inf"), float("-inf"), float("nan"), 3.4e38])
+def test_a_wrong_element_beside_one_that_is_not_finite_is_caught(wrong_tanh: None, far: float) -> None:  # noqa: ARG001
+    """Noise leaves infinities what they are; what it makes infinite says nothing about other elements."""
+
+    def forward(x: Any) -> Any:
+        return np.tanh(x[0]) + x[1] * 1.5
+
+    call = blockfuse.hybridize(forward, audit=1, check=False)
+    x = np.ones((2, 3))
+    call(x)
+    x[1, 2] = far
+    with pytest.raises(AuditError, match="array 0 of the result"):
+        call(x)
+
+
 def test_a_wrong_result_of_right_operators_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     call = blockfuse.hybridize(lambda x: (np.tanh(x), x > 0), audit=1)
     call(np.ones((2,)))
