@@ -290,6 +290,7 @@ def _reaching_all(sizes: Sizes, kernel: Sizes, stride: Sizes, pad: Sizes) -> Pad
     return tuple(found)
 
 
+@size_agnostic
 def _pooled(
     x: Any,
     kernel: Sizes,
@@ -316,6 +317,7 @@ def _root(powers: Any, p_value: int) -> Any:
     return pointwise.where(nothing, 0, pointwise.where(nothing, 1, powers) ** (1 / p_value))
 
 
+@size_agnostic
 def _divided(
     total: Any, sizes: Sizes, kernel: Sizes, stride: Sizes, padding: Padding, counted: Padding
 ) -> Any:

@@ -693,3 +693,28 @@ def test_a_layer_in_a_new_file_of_the_library_declares_that_sizes_do_not_matter(
     net = initialized(scope["Centred"]())
     sweep(net, lambda n: (numbers(n, 5),))
     assert len(any_size(net)) == bool(declared)
+
+
+@pytest.mark.spread(4)
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.AvgPool2D(3, 2, 1, count_include_pad=False),
+        nn.GlobalAvgPool1D(),
+        nn.AvgPool2D(2),
+        nn.AvgPool3D(2, ceil_mode=True),
+        nn.Conv2D(4, 3, in_channels=4, groups=2),
+        nn.Conv1DTranspose(4, 3, in_channels=4),
+        nn.UpSampling(2),
+        nn.UpSampling(2, "bilinear", in_channels=4),
+        nn.GroupNorm(2, in_channels=4),
+    ],
+    ids=repr,
+)
+def test_one_program_of_a_layer_of_images_serves_every_batch(layer: nn.Block) -> None:
+    layer.initialize()
+    layer.hybridize()
+    axes = 1 if "1D" in repr(layer) else 3 if "3D" in repr(layer) else 2
+    for batch in (2, 3, 5, 7):
+        layer(np.ones((batch, 4, *(8,) * axes)))
+    assert "float32[any," in layer.explain()
