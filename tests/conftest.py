@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["golden_plugin", "mutants", "sampling", "seeds", "turns"]
+pytest_plugins = ["golden_plugin", "mutants", "repeatable", "sampling", "turns"]
 
 _FOLDER = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
 _ENVIRONMENT = pytest.MonkeyPatch()
