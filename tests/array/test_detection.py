@@ -97,6 +97,7 @@ def test_roi_align_is_that_of_mask_r_cnn(
     numpy.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.long
 def test_regions_are_read_by_programs() -> None:
     def features(x: Any, rois: Any) -> Any:
         return npx.roi_pooling(x, rois, (2, 3), 0.5), npx.roi_align(x, rois, (2, 3), 0.5, 2)

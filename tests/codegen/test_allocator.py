@@ -77,6 +77,7 @@ def test_no_more_is_kept_than_the_limit(doubled: Any) -> None:
     assert 0 < kept() <= limit
 
 
+@pytest.mark.long
 def test_a_result_may_be_resized_and_read_after_its_function_is_gone(doubled: Any) -> None:
     array = doubled()._data
     del doubled
@@ -138,6 +139,7 @@ def test_sizes_that_grow_take_it_from_the_size_on_where_it_pays() -> None:
         assert (address(result) % 64 == 0) or rows < 5
 
 
+@pytest.mark.long
 def test_nothing_is_kept_where_the_setting_says_so() -> None:
     program = """
 import os

@@ -60,7 +60,7 @@ NETS: dict[str, tuple[Callable[[Any], Any], tuple[int, ...]]] = {
 }
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(12)
 @pytest.mark.parametrize("name", NETS)
 @pytest.mark.parametrize("cc", [(8, 0), (10, 0)], ids=["sm_80", "sm_100"])
 def test_programs_compile_without_a_device(name: str, cc: tuple[int, int]) -> None:

@@ -134,6 +134,7 @@ def test_a_loop_on_large_values_asks_the_device_for_each_decision(device: FakeDe
     assert device.taken().count("download") == 1 + 7 + 1
 
 
+@pytest.mark.long
 def test_draws_are_those_of_the_processor_and_only_pieces_of_the_stream_are_uploaded(
     device: FakeDevice,
 ) -> None:

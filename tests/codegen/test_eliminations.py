@@ -110,6 +110,7 @@ def test_all_stages_mean_the_same(case: tuple[str, Matrices]) -> None:
     hold_together(graph_for(FUNCTIONS[name], values), values, [], isa.machine(), source=True, compiled=False)
 
 
+@pytest.mark.long
 def test_numpy_has_the_large_ones() -> None:
     for size, native in ((MAX_SIZE, True), (MAX_SIZE + 1, False)):
         recorded = graph(linear_algebra.inverse, x=f"float64[{size}, {size}]")
@@ -137,6 +138,7 @@ def test_a_pivot_that_may_be_rounding_alone_is_a_fault(name: str) -> None:
         Native(graph(linear_algebra.inverse, x="float64[3, 3]"))(SINGULAR[name])
 
 
+@pytest.mark.long
 def test_what_a_matrix_enlarges_is_rounding() -> None:
     """Inverses by different orders of operations are 1e-6 apart, which is no fault of the compiler."""
     places = numpy.arange(8.0)

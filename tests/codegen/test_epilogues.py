@@ -74,6 +74,7 @@ def test_an_optimizer_is_the_epilogue_of_a_gradient(batch: int, units: int, inne
     check(step)
 
 
+@pytest.mark.long
 def test_a_weight_is_written_behind_those_who_read_it() -> None:
     """The gradient of the input needs the weight of before; its product comes later, and runs first."""
 

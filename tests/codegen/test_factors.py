@@ -120,6 +120,7 @@ def test_a_compiled_call_does_with_odd_matrices_what_eager_does(name: str) -> No
 # -- signs ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_signs_are_lapacks_or_asked_of_it() -> None:
     """Columns that cancel, that are clear already, whose scales differ, and triangles: rounding decides some of them."""
     native = Native(graph(linear_algebra.qr, x="float64[4, 3]"))

@@ -108,7 +108,7 @@ def assert_rows(row: Operator, operands: list[list[numpy.ndarray]]) -> None:
     assert_native(graph_for(each, values), values)
 
 
-@pytest.mark.spread(8)
+@pytest.mark.spread(16)
 @pytest.mark.parametrize("row", DTYPES_OF, ids=lambda r: r.name)
 def test_kernels_of_one_operator_give_its_meaning_in_every_dtype(row: Operator) -> None:
     assert_rows(row, [operands_of(row, d, *[(40,)] * len(row.examples[0].shapes)) for d in DTYPES_OF[row]])
@@ -582,7 +582,7 @@ def _broadcast(x: Any, y: Any) -> bool:
 
 
 @given(recorded=graphs(), seed=st.integers(0, 3))
-@sampled(10, 40)
+@sampled(5, 40)
 def test_random_graphs_give_what_their_nodes_mean(recorded: Graph, seed: int) -> None:
     note(str(recorded))
     rng = numpy.random.default_rng(seed)

@@ -72,7 +72,7 @@ def values_for(type: TensorType, seed: int = 0) -> numpy.ndarray:
 # -- kernels of all kinds ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("name", test_goldens.KERNELS)
 def test_stages_of_typical_kernels_mean_the_same(name: str) -> None:
     function, types = test_goldens.KERNELS[name]
@@ -84,7 +84,7 @@ def test_stages_of_typical_kernels_mean_the_same(name: str) -> None:
     hold_together(recorded, arguments, [inputs[n] for n in parameters], TWO, source=small)
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(12)
 @pytest.mark.parametrize("name", FUNCTIONS)
 @settings(max_examples=3)
 @given(st.integers(1, 70), st.sampled_from(["float32", "float64"]), st.sampled_from(LEVELS))
@@ -186,7 +186,7 @@ def arrays(arguments: tuple[Any, ...]) -> list[numpy.ndarray]:
     return [a.asnumpy() for a in arguments]
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(8)
 @pytest.mark.parametrize(
     "name", ["parallel", "feed forward", "attention", "several", "flattening", "one unit", "wide", "doubles"]
 )

@@ -131,6 +131,7 @@ def test_what_is_not_element_by_element_stays_apart(function: Callable[..., Any]
     assert len(program.schedule.launches) == count
 
 
+@pytest.mark.long
 def test_a_large_program_has_kernels_of_a_limited_size() -> None:
     def function(*values: Any) -> Any:
         return tuple(a + b for a, b in pairwise(values))

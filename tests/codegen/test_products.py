@@ -26,7 +26,7 @@ sizes = st.integers(1, 70)
 
 
 @given(sizes, sizes, sizes, st.sampled_from(["float32", "float64"]), st.sampled_from(LEVELS), st.booleans())
-@sampled(10, 40)
+@sampled(5, 40)
 def test_dense_of_any_shape(rows: int, inner: int, units: int, dtype: str, level: str, biased: bool) -> None:
     values = [whole(rows, inner, dtype=dtype), whole(units, inner, dtype=dtype)]
     values += [whole(units, dtype=dtype)] * biased
@@ -36,7 +36,7 @@ def test_dense_of_any_shape(rows: int, inner: int, units: int, dtype: str, level
 LARGE = [(300, 128, 200), (129, 300, 257), (1, 1024, 1100), (14, 700, 333), (513, 64, 31), (257, 1, 300)]
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("shape", LARGE, ids=str)
 def test_dense_of_large_shapes_on_one_thread_and_two(shape: tuple[int, int, int], level: str) -> None:
@@ -68,7 +68,7 @@ def test_repeated_runs_are_identical_to_the_bit(shape: tuple[int, int, int]) -> 
 FEW_ROWS = [(1, 40, 70), (1, 100, 9), (2, 100, 33), (3, 64, 9), (5, 90, 17), (7, 130, 50), (4, 70, 7)]
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", FEW_ROWS, ids=str)
@@ -86,6 +86,7 @@ def test_few_rows_read_a_weight_where_it_lies(shape: tuple[int, int, int], dtype
         assert launch.kernel.cut.panel == 1
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("transposed", [False, True])
 def test_rows_pass_panels_in_blocks_that_stay_near(level: str, transposed: bool) -> None:
@@ -201,6 +202,7 @@ def test_epilogues_run_on_the_accumulators(name: str, level: str) -> None:
     assert [s.kernel.name for s in program.schedule.steps if isinstance(s, Launch)][-1].startswith("dense")
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("batch", [(), (3,)])
 @pytest.mark.parametrize("shape", [(6, 21), (21,), (6, 1), (), (3, 1, 1)])
 def test_epilogues_of_stacked_products(batch: tuple[int, ...], shape: tuple[int, ...]) -> None:
@@ -282,7 +284,7 @@ def test_the_left_operand_may_be_a_view(name: str) -> None:
     assert len(program.schedule.steps) == 1
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("name", VIEWS)
 def test_the_weight_may_be_a_view(name: str) -> None:
     shape, view = VIEWS[name]
@@ -308,7 +310,7 @@ PANELS: dict[str, tuple[tuple[int, ...], tuple[int, ...], Callable[[Any], Any], 
 }
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("name", PANELS)
 @pytest.mark.parametrize("threads", [1, 2])
 def test_panels_are_read_where_they_lie(name: str, threads: int) -> None:
@@ -358,7 +360,7 @@ def test_tiles_fit_the_registers_and_the_product(
 # -- few columns -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.spread(5)
+@pytest.mark.spread(10)
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def agree(name: str) -> Any:
 # -- results -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(6)
 @pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_region_takes_the_ways_that_python_takes(name: str) -> None:
@@ -227,6 +227,7 @@ def test_a_region_has_only_so_many_launches_and_blocks(limit: str, monkeypatch: 
     assert len(taken) == len(set(taken))
 
 
+@pytest.mark.long
 def test_an_estimate_counts_a_region_as_one_decision() -> None:
     net = hybridized(PROGRAMS["nested loops"][0](), "cpu")
     for arguments in calls_of("nested loops"):
@@ -255,7 +256,7 @@ def test_the_source_of_a_region_is_that_of_the_golden_file(golden: Callable[[str
 every_program = pytest.mark.parametrize("name", PROGRAMS)
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(6)
 @every_program
 def test_numbers_have_dtypes_and_arrays_names_of_their_own(name: str) -> None:
     text = region_of(name).source.text

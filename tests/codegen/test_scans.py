@@ -54,7 +54,7 @@ def wanted(name: str, values: numpy.ndarray, axis: int, turned: bool) -> numpy.n
 
 
 @given(scanned(), st.booleans(), st.sampled_from(LEVELS), st.sampled_from([1, 2]))
-@sampled(8, 80)
+@sampled(4, 80)
 def test_kernels_scan_as_numpy(
     case: tuple[str, numpy.ndarray, int], turned: bool, level: str, threads: int
 ) -> None:

@@ -45,7 +45,7 @@ def launched(native: Native) -> ScatterKernel:
 
 
 @given(added(), st.sampled_from(LEVELS), st.sampled_from([1, 2]))
-@sampled(8, 80)
+@sampled(4, 80)
 def test_kernels_add_what_numpy_adds(case: tuple[Picked, numpy.ndarray], level: str, threads: int) -> None:
     picks, value = case
     values = [picks.table, value, *picks.arrays]

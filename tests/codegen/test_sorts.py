@@ -40,7 +40,7 @@ def wanted(name: str, values: numpy.ndarray, axis: int) -> numpy.ndarray:
 
 
 @given(lines(), st.booleans(), st.sampled_from(LEVELS), st.sampled_from([1, 2]))
-@sampled(6, 80)
+@sampled(3, 80)
 def test_kernels_sort_as_numpy(
     case: tuple[str, numpy.ndarray, int], turned: bool, level: str, threads: int
 ) -> None:

@@ -172,7 +172,7 @@ def test_what_mixes_items_gives_what_one_thread_gives(mixing: Callable[[Any], An
 
 
 @pytest.mark.usefixtures("_always")
-@sampled(4, 12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@sampled(2, 12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10**6))
 @example(seed=29)  # both go wrong where the proof takes everything for an item's own
 @example(seed=34)

@@ -81,6 +81,7 @@ def test_a_learning_rate_that_was_set_comes_back(file: Path) -> None:
     assert second.trainer.learning_rate == 0.5
 
 
+@pytest.mark.long
 def test_a_checkpoint_may_be_taken_between_compiled_steps(file: Path) -> None:
     training = Training()
     step = blockfuse.train_step(training.net, training.loss, training.trainer)

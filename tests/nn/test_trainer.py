@@ -340,6 +340,7 @@ def trained(net: nn.Block, name: str, options: dict[str, Any]) -> tuple[Trainer,
     return trainer, [a.asnumpy() for a in (*(p.data() for p in net.collect_params().values()), *states)]
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     ("name", "options"),
     [

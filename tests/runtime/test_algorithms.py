@@ -114,7 +114,7 @@ def check_blocks(algorithm: Algorithm, sizes: Iterable[int], companions: str, dt
         agrees(net, algorithm, calls, held, dtype)
 
 
-@pytest.mark.spread(12)
+@pytest.mark.spread(24)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda algorithm: algorithm.name)
 def test_an_algorithm_gives_what_it_means(algorithm: Algorithm, dtype: str) -> None:

@@ -284,7 +284,7 @@ INELIGIBLE: dict[str, Callable[..., Any]] = {
 }
 
 
-@pytest.mark.spread(12)
+@pytest.mark.spread(24)
 @pytest.mark.parametrize("name", INELIGIBLE)
 def test_what_depends_on_the_size_is_compiled_for_each_size(name: str) -> None:
     function = blockfuse.hybridize(INELIGIBLE[name])
@@ -308,7 +308,7 @@ def test_slices_that_are_whole_by_chance_are_not_taken_for_whole(pair: tuple[int
 # -- coincidences ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.spread(8)
+@pytest.mark.spread(16)
 @pytest.mark.parametrize("pair", [(6, 9), (9, 6), (6, 36), (3, 6), (12, 6), (61, 67), (122, 61)])
 @pytest.mark.parametrize("features", [6, 61])
 def test_a_size_that_equals_another_axis_is_no_trap(pair: tuple[int, int], features: int) -> None:
@@ -327,6 +327,7 @@ def test_an_argument_of_a_fixed_size_is_not_the_batch() -> None:
         function(numbers(4, 6), numbers(5, 5))
 
 
+@pytest.mark.long
 def test_arguments_whose_sizes_part_are_not_one_batch() -> None:
     function = blockfuse.hybridize(lambda x, y: (x * 2, y.sum(axis=1)))
     for first, second in ((4, 4), (8, 8), (16, 16), (5, 7), (1, 9), (9, 1), (8, 3), (4, 4)):
@@ -363,6 +364,7 @@ def test_a_constant_as_long_as_the_batch_once_is_none_of_it() -> None:
 _factor = 2.0
 
 
+@pytest.mark.long
 def test_state_that_changes_with_the_size_is_seen() -> None:
     global _factor
     function = blockfuse.hybridize(lambda x: x * _factor)
@@ -422,6 +424,7 @@ def test_size_one_tells_nothing_of_other_sizes() -> None:
     assert "(float32[1, 3]): compiled" in function.explain()
 
 
+@pytest.mark.long
 def test_size_one_and_another_are_enough(recorded: list[int]) -> None:
     net = initialized(layers(nn.Dense(8, in_units=5, activation="relu"), nn.Dense(3, in_units=8)))
     sweep(net, lambda n: (numbers(n, 5),), start=(1, 7))
@@ -472,6 +475,7 @@ def test_recordings_with_other_constants_or_operators_are_not_one_path() -> None
             EverySize(recording(forward, 5), recording(forward, 7))
 
 
+@pytest.mark.long
 def test_parameters_may_change_between_sizes(recorded: list[int]) -> None:
     net = initialized(layers(nn.Dense(8, in_units=5, activation="relu"), nn.Dense(3, in_units=8)))
     for round_, size in enumerate((4, 9, 30, 2, 17, 64, 9)):
@@ -488,6 +492,7 @@ def test_parameters_may_change_between_sizes(recorded: list[int]) -> None:
     assert any_size(net)
 
 
+@pytest.mark.long
 def test_memory_layouts_and_numpy_arguments_are_taken_at_every_size() -> None:
     net = initialized(layers(nn.Dense(8, in_units=6), nn.Dense(3, in_units=8)))
     sweep(net, lambda n: (numbers(n, 6),), sizes=())
@@ -549,6 +554,7 @@ def test_threads_that_call_with_different_sizes_get_their_own_results() -> None:
 # -- how much is compiled --------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_random_sizes_settle_without_recording(recorded: list[int]) -> None:
     net = initialized(layers(nn.Dense(16, in_units=8, activation="relu"), nn.Dense(4, in_units=16)))
     draw = numpy.random.default_rng(5)
@@ -570,6 +576,7 @@ def random_calls(function: Any, count: int) -> Iterator[tuple[Any, Any]]:
         yield function(x), x
 
 
+@pytest.mark.long
 def test_without_such_a_program_random_sizes_stop_compiling(recorded: list[int]) -> None:
     function = blockfuse.hybridize(lambda x: x * x.shape[0])
     for found, x in random_calls(function, 600):
@@ -597,6 +604,7 @@ def test_a_size_that_comes_back_often_is_compiled_all_the_same(recorded: list[in
     assert "(float32[11, 3]): compiled" in function.explain()
 
 
+@pytest.mark.long
 def test_what_is_known_of_batches_does_not_grow_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_sizes, "MAX_BATCHES", 6)
     monkeypatch.setattr(cases, "MAX_SIGNATURES", 6)
@@ -608,6 +616,7 @@ def test_what_is_known_of_batches_does_not_grow_for_ever(monkeypatch: pytest.Mon
     assert len(any_size(function)) <= 6
 
 
+@pytest.mark.long
 def test_state_that_changes_at_every_call_ends_in_eager_calls(recorded: list[int]) -> None:
     class Counter(nn.Block):
         scale = 1.0
@@ -695,7 +704,7 @@ def test_a_layer_in_a_new_file_of_the_library_declares_that_sizes_do_not_matter(
     assert len(any_size(net)) == bool(declared)
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(8)
 @pytest.mark.parametrize(
     "layer",
     [

@@ -122,6 +122,7 @@ def test_compare_runs_each_batch(run, nets: str) -> None:
     assert re.findall(r"Net +(\S+)", out) == ["1x6", "4x6"]
 
 
+@pytest.mark.long
 def test_compare_reads_the_inputs_of_a_file(run, nets: str) -> None:
     file = Path(nets)
     file.write_text(NETS + 'INPUTS = {"make_net": "5x6", "doubled": ["2x3:float64", "2x3:float64"]}\n')
@@ -179,6 +180,7 @@ def test_every_key_of_the_json_is_documented(run, nets: str, tmp_path: Path) -> 
         assert f"`{key}`" in text, key
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(("name", "start"), [("p.png", b"\x89PNG"), ("p.svg", b"<?xml")])
 def test_plot_draws_a_picture(run, nets: str, tmp_path: Path, name: str, start: bytes) -> None:
     pytest.importorskip("matplotlib")
@@ -243,6 +245,7 @@ def test_a_step_that_trains_otherwise_is_exit_status_1(
     assert "results differ: nets.py:Net 4x6" in out
 
 
+@pytest.mark.long
 def test_nets_that_cannot_be_trained_are_left_out_with_a_reason(run, nets: str) -> None:
     file = Path(nets)
     file.write_text(

@@ -106,6 +106,7 @@ def test_shapes_ranks_and_dtypes_may_change_from_call_to_call() -> None:
     assert len(nets[1]._hybrid.cases) == 12
 
 
+@pytest.mark.long
 def test_more_signatures_than_are_kept_are_right(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cases, "MAX_SIGNATURES", 6)
     nets = made(block(lambda x: x * 2 + x.shape[1]))
@@ -483,6 +484,7 @@ def test_calls_through_python_take_turns_with_one_workspace_and_keep_their_resul
     same(found, [net.forward(x) for x in inputs])
 
 
+@pytest.mark.long
 def test_results_of_several_arrays_go_when_nobody_holds_them() -> None:
     call = blockfuse.hybridize(lambda x: (x * 2, {"sum": [x.sum(), 3]}))
     x = np.ones((1 << 16,))
@@ -497,6 +499,7 @@ def test_results_of_several_arrays_go_when_nobody_holds_them() -> None:
         gc.enable()
 
 
+@pytest.mark.long
 def test_large_products_of_several_dtypes_are_told_once_with_the_cure() -> None:
     net = nn.Sequential()
     net.add(nn.Dense(128, activation="relu", in_units=150), nn.Dense(4, in_units=128))

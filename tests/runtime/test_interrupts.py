@@ -141,7 +141,7 @@ def settled(net: Any, kind: Any) -> None:
 # -- signals, finalizers, weak references --------------------------------------------------------------------------
 
 
-@pytest.mark.spread(2)
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_signal_handler_calls_the_net_that_it_interrupts(kind: Any) -> None:
     net = made(kind)
@@ -429,7 +429,7 @@ def test_a_call_that_finds_its_program_outdated_is_interrupted_by_one_that_does_
 # -- forks -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.spread(2)
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_child_forked_while_others_call_compile_change_and_draw_goes_on(kind: Any) -> None:
     net = made(kind)

@@ -159,7 +159,7 @@ GIVEN: dict[str, Callable[..., Any]] = {
 }
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(8)
 @pytest.mark.parametrize("name", GIVEN)
 def test_a_number_that_array_operators_take_is_given_at_each_call(name: str) -> None:
     fast = agree(GIVEN[name], FLOATS)
@@ -173,7 +173,7 @@ def test_a_number_that_array_operators_take_is_given_at_each_call(name: str) -> 
     assert len(programs(fast)) <= 3
 
 
-@sampled(10, 100)
+@sampled(5, 100)
 @given(st.lists(st.floats(width=64), min_size=1, max_size=8))
 def test_any_float_is_rounded_as_numpy_rounds_it(values: list[float]) -> None:
     for value, dtype in itertools.product(values, ("float16", "float32", "float64", "int8")):
@@ -212,7 +212,7 @@ def test_what_is_rounded_above_are_programs() -> None:
         assert fast.explain().count("given at each call") == 4, fast.explain()
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(12)
 @pytest.mark.parametrize(
     "dtype", ["int8", "uint8", "int32", "int64", "float16", "float32", "float64", "bool"]
 )
@@ -233,7 +233,7 @@ def agree_once(fast: Any, function: Callable[..., Any], *arguments: Any) -> None
     assert_same(outcome(lambda: fast(*arguments)), outcome(lambda: function(*arguments)))
 
 
-@sampled(10, 100)
+@sampled(5, 100)
 @given(st.lists(st.integers(-(2**70), 2**70) | st.integers(-300, 300), min_size=1, max_size=8))
 def test_any_int_agrees(values: list[int]) -> None:
     for value in values:
@@ -438,7 +438,7 @@ def halved(t: float) -> float:
     return t / 2
 
 
-@pytest.mark.spread(12)
+@pytest.mark.spread(24)
 @pytest.mark.parametrize("name", LOOKED_AT)
 def test_a_number_that_python_looks_at_decides_at_every_call(name: str) -> None:
     function = LOOKED_AT[name]
@@ -479,12 +479,13 @@ def put(x: Any, n: int) -> Any:
     return x * 1
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("name", INT_USES)
 def test_an_int_that_python_looks_at_decides_at_every_call(name: str) -> None:
     agree(INT_USES[name], (1, 2, 0, -1, 3, 6, 130, 300, 2))
 
 
+@pytest.mark.long
 def test_a_value_whose_call_cannot_be_compiled_does_not_keep_others_from_it() -> None:
     def function(x: Any, t: float) -> Any:
         return x if t < 0.4 else x * t
@@ -496,6 +497,7 @@ def test_a_value_whose_call_cannot_be_compiled_does_not_keep_others_from_it() ->
     assert programs(fast)
 
 
+@pytest.mark.long
 def test_the_reason_names_the_use() -> None:
     def function(x: Any, t: float) -> Any:
         return x * math.sin(t)
@@ -607,6 +609,7 @@ def test_a_traced_number_passes_for_a_number() -> None:
 # -- several numbers, other places -------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_one_number_is_given_though_another_is_looked_at() -> None:
     def function(x: Any, t: float, n: int, mode: str) -> Any:
         for _ in range(n):
@@ -651,6 +654,7 @@ def test_numbers_in_keywords_and_containers_are_given(style: str) -> None:
     assert "given at each call" in fast.explain()
 
 
+@pytest.mark.long
 def test_numbers_of_other_types_have_other_programs() -> None:
     def function(x: Any, t: Any) -> Any:
         return x * t
@@ -678,6 +682,7 @@ class Tail(nn.Block):
         return x + t
 
 
+@pytest.mark.long
 def test_a_number_passes_through_blocks_and_parameters_may_change() -> None:
     net, plain = Scaled(), Scaled()
     for block in (net, plain):
@@ -712,6 +717,7 @@ def test_numpy_arrays_transposed_arrays_and_the_same_array_twice_take_numbers_to
             fast(*wrong)
 
 
+@pytest.mark.long
 def test_a_changed_global_is_seen_beside_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
     def function(x: Any, t: float) -> Any:
         return x * t * DEFAULT
@@ -724,6 +730,7 @@ def test_a_changed_global_is_seen_beside_a_number(monkeypatch: pytest.MonkeyPatc
         assert_same(fast(x(), n / 4), function(x(), n / 4))
 
 
+@pytest.mark.long
 def test_several_ways_and_numbers_make_one_program() -> None:
     def function(x: Any, t: float) -> Any:
         if x.sum() > 0:
@@ -739,6 +746,7 @@ def test_several_ways_and_numbers_make_one_program() -> None:
     assert recordings(fast) <= 3 * len(inputs)
 
 
+@pytest.mark.long
 def test_a_way_that_looks_at_the_number_is_seen_when_it_is_first_taken() -> None:
     def function(x: Any, t: float) -> Any:
         return x * t if x.sum() > 0 else x * math.floor(t)
@@ -778,6 +786,7 @@ def test_a_call_with_a_new_number_is_quicker_than_eager() -> None:
     assert best[0] < best[1], best
 
 
+@pytest.mark.long
 def test_values_that_serve_many_native_calls_earn_new_programs() -> None:
     fast = blockfuse.hybridize(lambda x, t: x * t if t > 0 else x)
     x = np.ones((3,))

@@ -113,6 +113,7 @@ def test_every_form_of_call_and_structure_of_results() -> None:
     assert "several" not in _frames(lambda: compiled(x, 7.5, out=out, more={"z": z}))
 
 
+@pytest.mark.long
 def test_every_size_of_the_batch_is_native() -> None:
     net = _dense()
     net.hybridize()

@@ -162,6 +162,7 @@ class Averaging(nn.Block):
         return x - mean
 
 
+@pytest.mark.long
 def test_states_are_updated_once_for_each_forward() -> None:
     def scenario(net: Any) -> list[Any]:
         return [*one_step(net), net[1].mean.asnumpy()]

@@ -98,7 +98,7 @@ class Loops:
         return self._pick.choice(("a", "b", "c", *picked))
 
 
-@sampled(10, 300, suppress_health_check=list(HealthCheck))
+@sampled(5, 300, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 10**9))
 @example(23195)  # tables of what rounds read, of tables, of tables
 def test_loops_give_what_was_recorded_however_they_are_rolled(seed: int) -> None:

@@ -113,7 +113,7 @@ def check(seed: int, length: int) -> None:
         raise AssertionError(f"{shown}\n{hybrid.explain()}\n{type(error).__name__}: {error}") from error
 
 
-@sampled(5, 60, suppress_health_check=list(HealthCheck))
+@sampled(2, 60, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 10**9), st.integers(3, 11))
 def test_random_functions_give_what_they_give_plain(seed: int, length: int) -> None:
     check(seed, length)

@@ -90,7 +90,7 @@ def result_of(row: Operator, example: Example, values: list[numpy.ndarray]) -> A
         return numpy.asarray(row.meaning(*values, **example.attrs))
 
 
-@pytest.mark.spread(80)
+@pytest.mark.spread(160)
 @pytest.mark.parametrize(("row", "example"), CASES, ids=IDS)
 def test_compiled_gradients_are_those_of_python(row: Operator, example: Example) -> None:
     values = values_of(example, 5)

@@ -202,6 +202,7 @@ def test_a_loop_is_recorded_once_and_runs_any_number_of_rounds_natively() -> Non
     assert case.program.executable.calls() > 3
 
 
+@pytest.mark.long
 def test_batches_that_come_again_go_the_same_ways() -> None:
     """What earlier steps computed with an array, and are done with, makes it no other array."""
     compiled = blockfuse.hybridize(step_of(net_of(equilibrium)))

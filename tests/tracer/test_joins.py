@@ -242,6 +242,7 @@ def test_a_view_of_an_argument_that_only_some_ways_replace_is_the_arguments() ->
         x[:] = np.array(before)
 
 
+@pytest.mark.long
 def test_a_list_that_only_some_ways_fill_is_not_shared() -> None:
     def helper(steps: list[Any], x: Any, g: Any) -> Any:
         if g[0] > 0:
@@ -325,6 +326,7 @@ def test_what_python_reads_from_a_constant_array_is_not_carried_over() -> None:
     agrees(counting, [(x * s, g) for s in (0.001, 1, 50) for x, g in signs()])
 
 
+@pytest.mark.long
 def test_flow_that_c_code_drives_is_not_taken_for_a_loop() -> None:
     def step(x: Any, _: int) -> Any:
         return x / 2 if x.sum() > 1 else x * 1
