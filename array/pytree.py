@@ -16,7 +16,7 @@ _VALUES = (*ATOMS, slice, range)
 
 @dataclass(frozen=True)
 class Leaf:
-    """An array stood here; ``number`` counts them from the left."""
+    """An array stood here; ``number`` counts them from the left. In a result one array may stand in several places."""
 
     number: int
 
@@ -62,33 +62,38 @@ class Unstructured(Exception):  # noqa: N818 - an answer, not a failure: the cal
 
 def flatten(value: Any, arrays: list[ndarray], statics: list[Any] | None = None) -> Structure:
     """The structure of ``value``; its arrays are appended to ``arrays``, the other values to ``statics``."""
-    return _flat(value, arrays, [] if statics is None else statics, {})
+    return _flat(value, arrays, [] if statics is None else statics, {}, None)
 
 
 def flatten_result(value: Any, arrays: list[ndarray], statics: list[Any]) -> Structure:
-    """The same of a result, where tuples of values are values: ``return y, self.size`` gives the very tuple."""
-    return _flat(value, arrays, statics, {}, whole=True)
+    """The same of a result, where tuples of values are values: ``return y, self.size`` gives the very tuple.
+
+    An array that stands in it twice, as in ``return state, [state]``, is one: its leaves have one number.
+    """
+    return _flat(value, arrays, statics, {}, {})
 
 
 def _flat(
-    value: Any, arrays: list[ndarray], statics: list[Any], met: dict[int, int], whole: bool = False
+    value: Any, arrays: list[ndarray], statics: list[Any], met: dict[int, int], known: dict[int, int] | None
 ) -> Structure:
-    """met: id of each list and dict so far -> its number. whole: a tuple of values stays one."""
+    """met: id of each list and dict so far -> its number. known: of a result, id of each array so far -> its number."""
     kind = type(value)
     if kind is ndarray:
-        arrays.append(value)
-        return Leaf(len(arrays) - 1)
+        number = len(arrays) if known is None else known.setdefault(id(value), len(arrays))
+        if number == len(arrays):
+            arrays.append(value)
+        return Leaf(number)
     if kind is list or kind is dict:
         if id(value) in met:
             return Again(met[id(value)])
         met[id(value)] = len(met)
     if kind is tuple or kind is list or (isinstance(value, tuple) and hasattr(value, "_fields")):
-        if whole and _is_value(value):
+        if known is not None and _is_value(value):
             statics.append(value)
             return Static(repr(value), kind)
-        return Branch(kind, tuple(_flat(v, arrays, statics, met, whole) for v in value))
+        return Branch(kind, tuple(_flat(v, arrays, statics, met, known) for v in value))
     if kind is dict:
-        parts = tuple(_flat(v, arrays, statics, met, whole) for v in value.values())
+        parts = tuple(_flat(v, arrays, statics, met, known) for v in value.values())
         return Branch(kind, parts, _checked_keys(value), tuple((type(k), repr(k)) for k in value))
     if kind in _VALUES:
         statics.append(value)

@@ -15,7 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from blockfuse.array.pytree import ATOMS, Again, Branch, Leaf, Static, Structure, rebuild, values_of
+from blockfuse.array.pytree import (
+    ATOMS,
+    Again,
+    Branch,
+    Leaf,
+    Static,
+    Structure,
+    leaves,
+    rebuild,
+    values_of,
+)
 from blockfuse.array.saved_calls import SavedCall
 from blockfuse.ir.errors import GraphFileError, UsageError
 from blockfuse.ir.exchange import Data, data_of_type, flow_of_data, for_size, type_of_data
@@ -162,7 +172,7 @@ def _call_of(data: Data, parameters: dict[str, TensorType]) -> SavedCall:
     call = SavedCall(form, types, least, data["flow"], _structure_of(data["gives"]))
     _check_counts(form)
     _check_counts(call.structure)
-    if _arrays_in(form) != len(types) or not isinstance(form, Branch) or len(form.parts) != 2:
+    if [*leaves(form)] != [*range(len(types))] or not isinstance(form, Branch) or len(form.parts) != 2:
         raise GraphFileError("the arguments of a call are not as many as their types")
     if any((None in sizes) != (sizes[:1] == (None,)) or (None in sizes and not least) for sizes, _ in types):
         raise GraphFileError("a size that is the batch's is no leading one")
@@ -196,16 +206,14 @@ def _check_flow(call: SavedCall, parameters: dict[str, TensorType]) -> None:
 
 
 def _arrays_in(structure: Structure) -> int:
-    if isinstance(structure, Branch):
-        return sum(map(_arrays_in, structure.parts))
-    return int(isinstance(structure, Leaf))
+    return len(set(leaves(structure)))
 
 
 def _check_counts(structure: Structure) -> None:
-    """Whether arrays and containers are counted from the left."""
+    """Whether arrays and containers are counted from the left, an array that stands there again by its number."""
     met: list[int] = []
     rebuild(structure, met.append, values_of(structure))
-    if met != list(range(len(met))):
+    if [*dict.fromkeys(met)] != [*range(len(set(met)))]:
         raise GraphFileError(f"arrays are counted {met}")
 
 

@@ -56,6 +56,7 @@ def _repeat_each(x: ndarray, repeats: Any, axis: int) -> ndarray:
     return x[(*(slice(None),) * axis, ndarray(indices))]
 
 
+@size_agnostic
 def pad(array: ArrayLike, pad_width: Any, mode: str = "constant", constant_values: Any = 0) -> ndarray:
     """``array`` with a border: of one value ('constant'), of the outermost elements ('edge'), or mirrored
     ('reflect'
@@ -70,6 +71,8 @@ def pad(array: ArrayLike, pad_width: Any, mode: str = "constant", constant_value
     for axis, ((before, after), fill) in enumerate(zip(widths, values, strict=True)):
         if before < 0 or after < 0:
             raise ValueError(f"pad_width {pad_width} has a negative number")
+        if not (before or after):
+            continue
         if mode == "constant":
             sides = _constant(x, axis, before, fill[0]), _constant(x, axis, after, fill[1])
         else:
@@ -91,6 +94,7 @@ def _pairs(given: Any, ndim: int) -> list[tuple[Any, Any]]:
     return [(row[0].item(), row[1].item()) for row in rows]
 
 
+@size_agnostic
 def _constant(x: ndarray, axis: int, width: int, value: float) -> ndarray:
     return full((*x.shape[:axis], width, *x.shape[axis + 1 :]), value, x.dtype)
 
@@ -98,6 +102,7 @@ def _constant(x: ndarray, axis: int, width: int, value: float) -> ndarray:
 Borders = tuple[ndarray, ndarray]
 
 
+@size_agnostic
 def _edge(x: ndarray, axis: int, before: int, after: int) -> Borders:
     n = x.shape[axis]
     if not n and max(before, after):
@@ -105,6 +110,7 @@ def _edge(x: ndarray, axis: int, before: int, after: int) -> Borders:
     return repeat(part_of(x, axis, 0, 1), before, axis), repeat(part_of(x, axis, n - 1, n), after, axis)
 
 
+@size_agnostic
 def _mirrored(x: ndarray, axis: int, before: int, after: int, skip: int) -> Borders:
     n = x.shape[axis]
     if max(before, after) > max(n - skip, 0):
@@ -116,6 +122,7 @@ def _mirrored(x: ndarray, axis: int, before: int, after: int, skip: int) -> Bord
     )
 
 
+@size_agnostic
 def _wrapped(x: ndarray, axis: int, before: int, after: int) -> Borders:
     n = x.shape[axis]
     if max(before, after) > n:

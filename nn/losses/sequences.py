@@ -8,6 +8,7 @@ from typing import Any
 from blockfuse.array import np, npx
 from blockfuse.array.arguments import ArrayLike
 from blockfuse.array.ndarray import ndarray
+from blockfuse.array.sizes import size_agnostic
 from blockfuse.ir.errors import ShapeError, UsageError
 from blockfuse.ir.operators.neural import floated
 from blockfuse.nn.losses.loss import Loss
@@ -54,10 +55,10 @@ class CTCLoss(Loss):
                 f"{labels.shape}"
             )
         wide = scores.astype("float32") if scores.dtype == "float16" else scores
-        steps = wide if self._layout == "TNC" else np.swapaxes(wide, 0, 1)
+        items = wide if self._layout == "NTC" else np.swapaxes(wide, 0, 1)
         rows = labels if self._label_layout == "NT" else labels.T
         loss = _negative_log_likelihood(
-            npx.log_softmax(steps),
+            npx.log_softmax(items),
             rows,
             None if pred_lengths is None else np.asarray(pred_lengths),
             _lengths(rows) if label_lengths is None else np.asarray(label_lengths).astype("int64"),
@@ -65,6 +66,7 @@ class CTCLoss(Loss):
         return self._weighted(loss.astype(scores.dtype), sample_weight)
 
 
+@size_agnostic
 def _lengths(labels: ndarray) -> ndarray:
     """How many labels stand before the first padding of each row."""
     most = labels.shape[1]
@@ -75,17 +77,18 @@ def _lengths(labels: ndarray) -> ndarray:
     )
 
 
+@size_agnostic
 def _negative_log_likelihood(
     logs: ndarray, labels: ndarray, pred_lengths: ndarray | None, label_lengths: ndarray
 ) -> ndarray:
-    """logs: ``(time, batch, classes)``. The forward variables of section 4.1, as logarithms."""
+    """logs: ``(batch, time, classes)``. The forward variables of section 4.1, as logarithms."""
     blank = logs.shape[2] - 1
     symbols = _with_blanks(labels, blank)
-    emitted = np.maximum(np.take_along_axis(logs, symbols[None], 2), _IMPOSSIBLE)
+    emitted = np.maximum(np.take_along_axis(logs, symbols[:, None], 2), _IMPOSSIBLE)
     skips = np.logical_and(symbols[:, 2:] != symbols[:, :-2], symbols[:, 2:] != blank)
-    reached = np.where(np.arange(symbols.shape[1]) < 2, emitted[0], _IMPOSSIBLE)
-    for time in range(1, logs.shape[0]):
-        following = _step(reached, skips) + emitted[time]
+    reached = np.where(np.arange(symbols.shape[1]) < 2, emitted[:, 0], _IMPOSSIBLE)
+    for time in range(1, logs.shape[1]):
+        following = _step(reached, skips) + emitted[:, time]
         if pred_lengths is not None:
             following = np.where(np.expand_dims(time < pred_lengths, 1), following, reached)
         reached = following
@@ -94,6 +97,7 @@ def _negative_log_likelihood(
     return possible
 
 
+@size_agnostic
 def _with_blanks(labels: ndarray, blank: int) -> ndarray:
     """A blank before, between and behind the labels; those that are padding become blanks too."""
     symbols = np.where(labels == _PADDING, blank, labels)
@@ -102,6 +106,7 @@ def _with_blanks(labels: ndarray, blank: int) -> ndarray:
     return np.concatenate([start, np.full((labels.shape[0], 1), blank, symbols.dtype)], 1)
 
 
+@size_agnostic
 def _step(reached: ndarray, skips: ndarray) -> ndarray:
     """A symbol is reached from itself, from the one before, and past a blank between two different labels."""
     nothing = np.full((reached.shape[0], 2), _IMPOSSIBLE, reached.dtype)

@@ -225,6 +225,18 @@ def test_shared_parameters_and_keywords_and_several_arrays(tmp_path: Path) -> No
         gluon.SymbolBlock.imports(files[0], "data")
 
 
+def test_a_cell_gives_its_state_as_output_too(tmp_path: Path) -> None:
+    cell = gluon.rnn.GRUCell(4, input_size=3)
+    cell.initialize()
+    cell.hybridize()
+    x, state = inputs(2, 3), [inputs(2, 4, seed=1)]
+    expected, _ = cell(x, state)
+    files = exported(cell, tmp_path)
+    found, (after,) = gluon.SymbolBlock.imports(files[0], ["x", "state"], files[1])(x, state)
+    assert found is after
+    numpy.testing.assert_allclose(found, expected, 1e-6, 1e-6)
+
+
 def test_what_cannot_be_exported_says_why(tmp_path: Path) -> None:
     net = nn.HybridLambda(lambda x: x + x.asnumpy())
     with pytest.raises(UsageError, match="is not hybridized: call hybridize"):

@@ -229,6 +229,39 @@ def test_structures_of_results_are_the_eager_ones() -> None:
         agree(made(block(forward)), ((numbers(),), {}))
 
 
+def test_an_array_that_a_result_holds_twice_is_one_array_of_a_program_too() -> None:
+    def forward(x: Any) -> Any:
+        y = np.tanh(x)
+        return {"state": [y, x + 1], "out": y}
+
+    nets = made(block(forward))
+    agree(nets, ((numbers(),), {}))
+    assert compiled(nets[1])
+    result = nets[1](numbers())
+    assert result["state"][0] is result["out"]
+    assert result["state"][1] is not result["out"]
+    with blockfuse.autograd.record():  # two halves
+        result = nets[1](numbers())
+    assert result["state"][0] is result["out"]
+    memory = {"state": [np.zeros((3, 4)), np.zeros((3, 4))], "out": np.zeros((3, 4))}
+    function = blockfuse.hybridize(forward)
+    for _ in range(3):
+        same(function(numbers(), out=memory), forward(numbers()))
+    assert memory["state"][0] is not memory["out"]
+
+
+def test_two_views_in_a_result_stay_views() -> None:
+    def forward(x: Any) -> Any:
+        y = np.tanh(x)
+        return y, y[0]
+
+    nets = made(block(forward))
+    for _ in range(3):
+        whole, part = nets[1](numbers())
+        part[:] = 7
+        assert whole[0].asnumpy().tolist() == [7.0] * 4
+
+
 def test_lists_and_dicts_in_results_are_new_at_every_call() -> None:
     _, fast = made(block(lambda x: {"all": [x * 2, []], "more": {}}))
     for _ in range(4):
