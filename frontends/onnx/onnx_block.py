@@ -15,8 +15,8 @@ from blockfuse.array import np
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.sizes import size_agnostic
 from blockfuse.frontends.onnx import rules
-from blockfuse.frontends.onnx.reading import opset_of, read, without_rule
-from blockfuse.frontends.onnx.source import Source, source_of
+from blockfuse.frontends.onnx.reading import label_of, opset_of, read, without_rule
+from blockfuse.frontends.onnx.source import Declared, Source, source_of
 from blockfuse.ir.errors import DTypeError, ShapeError, UnsupportedOperatorsError, UsageError
 from blockfuse.nn.block import Block
 from blockfuse.nn.parameter import Constant, Parameter
@@ -34,7 +34,9 @@ def compiled(model_or_path: Any, options: dict[str, Any]) -> OnnxNet:
     model = read(model_or_path)
     unknown = without_rule(model)
     if unknown:
-        raise UnsupportedOperatorsError(f"there is no rule for {'; '.join(unknown)}")
+        raise UnsupportedOperatorsError(
+            f"{label_of(model_or_path)}: there is no rule for {'; '.join(unknown)}"
+        )
     label = model.graph.name if isinstance(model_or_path, onnx.ModelProto) else Path(model_or_path).name
     source = source_of(model, opset_of(model))
     net = _class(source.text, label, source.symbols)(source, label)
@@ -45,19 +47,21 @@ def compiled(model_or_path: Any, options: dict[str, Any]) -> OnnxNet:
 class OnnxNet(Block):
     """A net from an ONNX file, called with arrays in the order of its inputs, by name, or with a dict by name.
 
-    inputs, outputs: the names that the file gives them. source: the file's graph as Python, which ``forward`` runs.
-    Initializers of floats are parameters under their own names, all other large arrays are constants. A call gives
-    one array, or a tuple of them; NumPy's arrays give NumPy's. Raises DTypeError and ShapeError where an argument is
-    not what the file says.
+    inputs, outputs: the names that the file gives them. declared: what it tells of each input. source: the file's graph as
+    Python, which ``forward`` runs. Initializers of floats are parameters under their own names, all other large arrays are
+    constants. A call gives one array, or a tuple of them; NumPy's arrays give NumPy's. Raises DTypeError and ShapeError
+    where an argument is not what the file says.
     """
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    declared: tuple[Declared, ...]
     source: str
 
     def __init__(self, source: Source, label: str) -> None:
         super().__init__()
-        self.inputs, self.outputs = source.inputs, source.outputs
+        self.inputs, self.outputs = tuple(known.name for known in source.inputs), source.outputs
+        self.declared = source.inputs
         self.source, self._file, self._symbols = source.text, label, source.symbols
         for name, value in source.parameters.items():
             parameter = Parameter(name, shape=value.shape, dtype=value.dtype)

@@ -22,16 +22,21 @@ DOMAINS = ("", "ai.onnx")
 
 def read(model_or_path: Any) -> onnx.ModelProto:
     """The model, checked, with functions put in place; raises ModelFileError where it is not well formed."""
-    model = _loaded(model_or_path)
+    model, label = _loaded(model_or_path), label_of(model_or_path)
     try:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError) as error:
-        raise ModelFileError(f"the model is not well formed: {error}") from error
+        raise ModelFileError(f"{label} is not well formed: {error}") from error
     if not _is_known(model):
         raise ModelFileError(
-            f"the model uses opset {opset_of(model)}; there are rules for {OLDEST} to {NEWEST}"
+            f"{label} uses opset {opset_of(model)}; there are rules for {OLDEST} to {NEWEST}"
         )
     return _expanded(onnx.inliner.inline_local_functions(model) if model.functions else model)
+
+
+def label_of(model_or_path: Any) -> str:
+    """What errors call the model."""
+    return "the model" if isinstance(model_or_path, onnx.ModelProto) else os.fspath(model_or_path)
 
 
 def _complete(node: onnx.NodeProto, opset: int) -> None:

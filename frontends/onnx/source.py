@@ -25,6 +25,22 @@ DEPTH = 32  # graphs in graphs
 
 
 @dataclass(frozen=True)
+class Declared:
+    """What a file tells of an input: None for what it leaves open."""
+
+    name: str
+    dtype: str | None
+    shape: tuple[int | str | None, ...] | None  # a text names a size that a call decides
+
+    @property
+    def sizes(self) -> tuple[int | None, ...] | None:
+        """The shape, None for sizes that a call decides."""
+        if self.shape is None:
+            return None
+        return tuple(size if isinstance(size, int) else None for size in self.shape)
+
+
+@dataclass(frozen=True)
 class Source:
     """A graph as source, and what that names."""
 
@@ -32,7 +48,7 @@ class Source:
     parameters: dict[str, numpy.ndarray]  # name -> an initializer that can be learnt
     constants: dict[str, numpy.ndarray]  # name -> any other large array
     symbols: tuple[str, ...]  # the rules that the source calls
-    inputs: tuple[str, ...]
+    inputs: tuple[Declared, ...]
     outputs: tuple[str, ...]
 
 
@@ -83,9 +99,9 @@ class _Writer:
             self.emit(
                 1, f"{', '.join(arguments)}{',' * (len(inputs) == 1)} = ordered({listed!r}, args, named)"
             )
-        for value, argument in zip(inputs, arguments, strict=True):
-            dtype, shape = declared(value)
-            self.emit(1, f"{argument} = given({value.name!r}, {argument}, {dtype!r}, {shape!r})")
+        told = tuple(map(declared, inputs))
+        for known, argument in zip(told, arguments, strict=True):
+            self.emit(1, f"{argument} = given({known.name!r}, {argument}, {known.dtype!r}, {known.sizes!r})")
         self.body(graph, names, 1)
         results = [self.used(names, value.name, graph) for value in graph.output]
         self.emit(
@@ -96,7 +112,7 @@ class _Writer:
             self.parameters,
             self.constants,
             tuple(self.symbols),
-            tuple(value.name for value in inputs),
+            told,
             tuple(value.name for value in graph.output),
         )
 
@@ -168,7 +184,8 @@ class _Writer:
             options.append(f"outputs={max((n + 1 for n, name in enumerate(outputs) if name), default=1)}")
         self.symbols[row.symbol] = None
         if "results" in row.parameters:
-            options.append(f"results={tuple(declared(value) for value in _graph_of(node, 'body').output)!r}")
+            told = map(declared, _graph_of(node, "body").output)
+            options.append(f"results={tuple((known.dtype, known.sizes) for known in told)!r}")
         call = f"{row.symbol}({', '.join([*values, *options])})"
         self.emit(
             depth, f"{self.targets(outputs, names)} = {call}{'' if not row.several else self.part(outputs)}"
@@ -221,22 +238,21 @@ def _initializers(graph: onnx.GraphProto) -> Iterator[tuple[str, numpy.ndarray]]
         raise ModelFileError("sparse initializers are not supported")
 
 
-def declared(value: onnx.ValueInfoProto) -> tuple[str | None, tuple[int | None, ...] | None]:
-    """The dtype and the shape that a file tells of a value: None for what it leaves open."""
-    if not value.type.HasField("tensor_type"):
-        return None, None
+def declared(value: onnx.ValueInfoProto) -> Declared:
+    """What a file tells of a value."""
     kind = value.type.tensor_type
-    if not kind.elem_type:
-        return None, None
+    if not value.type.HasField("tensor_type") or not kind.elem_type:
+        return Declared(value.name, None, None)
     if kind.elem_type not in ELEMENT_TYPES:
         raise ModelFileError(
             f"value {value.name!r} has the element type {kind.elem_type}, which is not supported"
         )
-    if not kind.HasField("shape"):
-        return ELEMENT_TYPES[kind.elem_type], None
-    return ELEMENT_TYPES[kind.elem_type], tuple(
-        size.dim_value if size.HasField("dim_value") else None for size in kind.shape.dim
-    )
+    shape = tuple(map(_size, kind.shape.dim)) if kind.HasField("shape") else None
+    return Declared(value.name, ELEMENT_TYPES[kind.elem_type], shape)
+
+
+def _size(size: onnx.TensorShapeProto.Dimension) -> int | str | None:
+    return int(size.dim_value) if size.HasField("dim_value") else size.dim_param or None
 
 
 def literal(value: numpy.ndarray) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import sys
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,17 +24,24 @@ class Input:
 
     shape: tuple[int, ...]
     dtype: str = "float32"
+    value: float | None = None  # of all elements; None: random ones
+    growing: tuple[int, ...] = (0,)  # the axes that are as long as the batch
 
     def __str__(self) -> str:
         sizes = "x".join(map(str, self.shape))
         return sizes if self.dtype == "float32" else f"{sizes}:{self.dtype}"
 
     def with_batch(self, batch: int | None) -> Input:
-        """The same with another first axis."""
-        return self if batch is None else replace(self, shape=(batch, *self.shape[1:]))
+        """The same for another size of the batch."""
+        if batch is None:
+            return self
+        sizes = (batch if axis in self.growing else size for axis, size in enumerate(self.shape))
+        return replace(self, shape=tuple(sizes))
 
     def array(self, number: int) -> ndarray:
-        """Random values, the same each time: between -1 and 1, or whole numbers below 10."""
+        """The value, or random ones, the same each time: between -1 and 1, or whole numbers below 10."""
+        if self.value is not None:
+            return ndarray(numpy.full(self.shape, self.value, self.dtype))
         draw = numpy.random.default_rng(_SEED + number)
         floating = self.dtype.startswith("float")
         values = draw.uniform(-1, 1, self.shape) if floating else draw.integers(0, 10, self.shape)
@@ -62,6 +71,31 @@ class InputType(click.ParamType[Input]):
             return parsed(value)
         except UsageError as error:
             self.fail(str(error), param, ctx)
+
+
+class NamedType(click.ParamType[tuple[str, float]]):
+    """The type of ``--size`` and ``--value``: a name, and a number from ``least`` on."""
+
+    def __init__(self, name: str, kind: type[int] | type[float], least: float) -> None:
+        self.name, self._kind, self._least = name, kind, least
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, float]:
+        if isinstance(value, tuple):
+            return value
+        name, _, number = value.rpartition("=")
+        try:
+            found = self._kind(number)
+        except ValueError:
+            found = -math.inf
+        if not name or not found >= self._least or not math.isfinite(found):
+            self.fail(f"{value!r} is no {self.name}", param, ctx)
+        return name, found
+
+
+SIZE = NamedType("NAME=SIZE", int, 1)
+VALUE = NamedType("NAME=NUMBER", float, -sys.float_info.max)
 
 
 class BatchType(click.ParamType[tuple[int, ...]]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import timeit
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter, sleep
 from typing import Any
 
@@ -16,6 +16,7 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.array.pytree import Unstructured, flatten
 from blockfuse.ir.errors import UsageError
 from blockfuse.runtime.calls.function import HybridFunction
+from blockfuse.runtime.cli import onnx_files
 from blockfuse.runtime.cli.inputs import Input
 from blockfuse.runtime.cli.subjects import Subject, naming_errors
 from blockfuse.runtime.inspection import Outcome, settled
@@ -26,6 +27,8 @@ _SETTLE = 0.1  # seconds: NumPy's BLAS threads spin up to that long after a prod
 _TOGETHER = 2.0  # seconds: for all rounds, unless calls take so long that the fewest need more
 # dtype -> largest difference over the largest element; what is not here must be equal
 TOLERANCES = {"float16": 5e-3, "float32": 2e-5, "float64": 1e-11}
+# the same between two libraries, which add in other orders and have exponentials of their own
+_OTHER_ORDER = {"float16": 1e-2, "float32": 2e-4, "float64": 1e-9}
 # precision -> the same for float32, after a few products of random weights
 _ROUNDED = {"tf32": 1e-3, "bf16": 2e-2, "int8": 4e-2}
 
@@ -55,6 +58,17 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Elsewhere:
+    """The same net in ONNX Runtime."""
+
+    difference: (
+        Difference | None
+    )  # between its results and the compiled ones; None where it does not run the net
+    timing: Timing | None
+    reason: str = ""  # why it does not
+
+
+@dataclass(frozen=True)
 class Comparison:
     """One net with one size of input."""
 
@@ -66,18 +80,25 @@ class Comparison:
     compiled: Timing  # of calls that a program runs
     first_call: float  # milliseconds: recording, compiling (or loading) and the eager call itself
     training: str = ""  # of steps of training: by which loss and optimizer
+    elsewhere: Elsewhere | None = None  # of calls of an ONNX file
 
     @property
     def ratio(self) -> float:
         """How many times faster the compiled call is."""
         return self.eager.median / self.compiled.median
 
+    @property
+    def agrees(self) -> bool:
+        """Whether all results are within the tolerance."""
+        other = self.elsewhere.difference if self.elsewhere else None
+        return self.difference.within and (other is None or other.within)
+
 
 def compared(
     subject: Subject, batch: int | None, options: dict[str, Any], tolerance: float | None
 ) -> Comparison:
     """Run ``subject`` both ways. options: for ``hybridize``; tolerance: in place of ``TOLERANCES``."""
-    inputs = tuple(given.with_batch(batch) for given in subject.inputs)
+    inputs = subject.inputs_for(batch)
     net = subject.make()
     with naming_errors(str(subject)):
         net = _hybridized(net, options)
@@ -90,8 +111,27 @@ def compared(
         results.append(_seeded(net, inputs))
         limits = _limits(tolerance, options.get("precision", "float32"))
         difference = worst([difference_of(expected, r, limits) for r in results])
-        before, after = alternating([eager, net], _arrays(inputs))
-    return Comparison(subject, inputs, outcome, difference, before, after, first_call)
+        call, elsewhere = _elsewhere(subject, inputs, results[-1], tolerance, options.get("threads"))
+        before, after, *others = alternating([eager, net, *([call] if call else [])], _arrays(inputs))
+    if elsewhere and others:
+        elsewhere = replace(elsewhere, timing=others[0])
+    return Comparison(subject, inputs, outcome, difference, before, after, first_call, "", elsewhere)
+
+
+def _elsewhere(
+    subject: Subject, inputs: tuple[Input, ...], result: Any, tolerance: float | None, threads: int | None
+) -> tuple[Callable[..., Any] | None, Elsewhere | None]:
+    """A call in ONNX Runtime, if it runs the net, and what came of it. result: of the compiled net."""
+    if not onnx_files.is_onnx(subject.file):
+        return None, None
+    if not onnx_files.has_runtime():
+        return None, Elsewhere(None, None, "ONNX Runtime is not installed")
+    try:
+        call = onnx_files.in_runtime(subject.file, _arrays(inputs), threads)
+    except UsageError as error:
+        return None, Elsewhere(None, None, str(error))
+    limits = _OTHER_ORDER if tolerance is None else dict.fromkeys(TOLERANCES, tolerance)
+    return call, Elsewhere(difference_of(result, onnx_files.arrays_of(call()), limits), None)
 
 
 def _limits(tolerance: float | None, precision: str) -> dict[str, float]:

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.ir.errors import UsageError
-from blockfuse.runtime.cli.measure import Comparison, Timing
+from blockfuse.runtime.cli.measure import Comparison, Difference, Timing
 
 SCHEMA = 1  # of the JSON; docs/cli.md describes it
 _PIPED_WIDTH = 140
@@ -39,9 +39,8 @@ def stdout() -> Console:
 def table(comparisons: list[Comparison], width: int) -> Table:
     """One row a net and batch; times are medians in microseconds. ``width``: of the terminal, in characters."""
     result = Table(box=None, pad_edge=False, header_style="bold")
-    columns = (
-        _COLUMNS if any(row.training for row in comparisons) else [c for c in _COLUMNS if c[0] != _TRAINED]
-    )
+    empty = {heading for heading, has in _SOMETIMES.items() if not any(map(has, comparisons))}
+    columns = [column for column in _COLUMNS if column[0] not in empty]
     shown = [column for column in columns if width >= _WIDE or column[1]]
     for heading, _, justify, _ in shown:
         result.add_column(heading, justify=justify, no_wrap=True)
@@ -59,9 +58,9 @@ def _ratio(row: Comparison, _wide: bool) -> Text:
     return Text(f"{row.ratio:.1f}x", style="green" if row.ratio > 1.2 else "")
 
 
-def _difference(row: Comparison, _wide: bool) -> Text:
-    text = f"{row.difference.relative:.0e}" if row.difference.absolute else "equal"
-    return Text(text, style="" if row.difference.within else "bold red")
+def _difference_text(difference: Difference) -> Text:
+    text = f"{difference.relative:.0e}" if difference.absolute else "equal"
+    return Text(text, style="" if difference.within else "bold red")
 
 
 def _what_runs(row: Comparison, _wide: bool) -> Text:
@@ -72,29 +71,46 @@ def _what_runs(row: Comparison, _wide: bool) -> Text:
     return Text(f"{_counted(outcome.operators, 'operator')} -> {_counted(outcome.kernels, 'kernel')}{calls}")
 
 
+def _time_elsewhere(row: Comparison, wide: bool) -> str:
+    return _time(row.elsewhere.timing, wide) if row.elsewhere and row.elsewhere.timing else ""
+
+
+def _difference_elsewhere(row: Comparison, _wide: bool) -> Text:
+    found = row.elsewhere and row.elsewhere.difference
+    return _difference_text(found) if found else Text("")
+
+
 _WIDE = 112
-_TRAINED = "trained by"
+# heading of a column that stands where some comparison has it -> whether one has
+_SOMETIMES: dict[str, Callable[[Comparison], Any]] = {
+    "trained by": lambda row: row.training,
+    "onnxruntime us": lambda row: row.elsewhere and row.elsewhere.timing,
+    "to onnxruntime": lambda row: row.elsewhere and row.elsewhere.difference,
+}
 # heading, whether a narrow terminal shows it, alignment, cell of a row
 _COLUMNS: tuple[tuple[str, bool, Literal["left", "right"], Callable[[Comparison, bool], str | Text]], ...] = (
     ("net", True, "left", lambda row, wide: str(row.subject)),
     ("input", True, "left", lambda row, wide: " ".join(map(str, row.inputs))),
-    (_TRAINED, False, "left", lambda row, wide: row.training),
+    ("trained by", False, "left", lambda row, wide: row.training),
     ("eager us", True, "right", lambda row, wide: _time(row.eager, wide)),
     ("compiled us", True, "right", lambda row, wide: _time(row.compiled, wide)),
     ("ratio", True, "right", _ratio),
+    ("onnxruntime us", True, "right", _time_elsewhere),
     ("first ms", False, "right", lambda row, wide: f"{row.first_call:.0f}"),
-    ("difference", True, "right", _difference),
+    ("difference", True, "right", lambda row, wide: _difference_text(row.difference)),
+    ("to onnxruntime", True, "right", _difference_elsewhere),
     ("what runs", False, "left", _what_runs),
 )
 
 
 def reasons(comparisons: list[Comparison]) -> list[str]:
-    """Why nets, or some of their calls, run eagerly."""
+    """Why nets, or some of their calls, run eagerly, or not in ONNX Runtime."""
+    absent = {f"{c.subject}: {c.elsewhere.reason}" for c in comparisons if c.elsewhere and c.elsewhere.reason}
     found = {(str(c.subject), c.outcome.reason): c.outcome for c in comparisons if c.outcome.reason}
     return [
         f"{net}: {'runs' if outcome.program is None else 'some calls run'} eagerly because {reason}"
         for (net, reason), outcome in found.items()
-    ]
+    ] + sorted(absent)
 
 
 def _counted(number: int, noun: str) -> str:
@@ -103,7 +119,7 @@ def _counted(number: int, noun: str) -> str:
 
 def verdict(comparisons: list[Comparison]) -> str:
     """The last line."""
-    apart = [c for c in comparisons if not c.difference.within]
+    apart = [c for c in comparisons if not c.agrees]
     eager = sum(c.outcome.program is None for c in comparisons)
     text = f"{len(comparisons) - eager} compiled, {eager} eager; "
     if not apart:
@@ -156,6 +172,20 @@ def _as_dict(row: Comparison) -> dict[str, Any]:
         "compiled_us": _quartiles(row.compiled),
         "ratio": row.ratio,
         "first_call_ms": row.first_call,
+        "onnxruntime": _elsewhere(row),
+    }
+
+
+def _elsewhere(row: Comparison) -> dict[str, Any] | None:
+    other = row.elsewhere
+    if other is None or other.difference is None or other.timing is None:
+        return None
+    return {
+        "version": _version("onnxruntime"),
+        "us": _quartiles(other.timing),
+        "max_absolute_difference": _number(other.difference.absolute),
+        "max_relative_difference": _number(other.difference.relative),
+        "within_tolerance": other.difference.within,
     }
 
 

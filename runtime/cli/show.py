@@ -9,7 +9,7 @@ import click
 from blockfuse.ir.errors import UsageError
 from blockfuse.runtime.calls.function import HybridFunction
 from blockfuse.runtime.cli.files import check_folder, write_whole
-from blockfuse.runtime.cli.inputs import Input, InputType
+from blockfuse.runtime.cli.inputs import SIZE, VALUE, Input, InputType
 from blockfuse.runtime.cli.picture import picture
 from blockfuse.runtime.cli.subjects import Subject, naming_errors, subjects
 from blockfuse.runtime.inspection import STAGES, settled
@@ -33,6 +33,14 @@ from blockfuse.runtime.programs.program import Program
     multiple=True,
     help="An argument, as 2x20 or 2,20:float64; repeat for more.",
 )
+@click.option("--size", "sizes", type=SIZE, multiple=True, help="A size that an .onnx file names, as n=4.")
+@click.option(
+    "--value",
+    "values",
+    type=VALUE,
+    multiple=True,
+    help="All numbers of an .onnx file's input, as rate=16000.",
+)
 @click.option(
     "--backend",
     "name",
@@ -45,7 +53,13 @@ from blockfuse.runtime.programs.program import Program
     "--svg", "svg_file", type=click.Path(path_type=Path), help="Draw the graph as recorded and as fused."
 )
 def show(
-    target: str, stages: tuple[str, ...], inputs: tuple[Input, ...], name: str, svg_file: Path | None
+    target: str,
+    stages: tuple[str, ...],
+    inputs: tuple[Input, ...],
+    sizes: tuple[tuple[str, int], ...],
+    values: tuple[tuple[str, float], ...],
+    name: str,
+    svg_file: Path | None,
 ) -> None:
     """Show what a net becomes: its graph, passes, schedule, kernel source, guards.
 
@@ -53,7 +67,7 @@ def show(
     """
     if svg_file is not None:
         check_folder(svg_file)
-    found = subjects(target, inputs)
+    found = subjects(target, inputs, dict(sizes), dict(values))
     if len(found) > 1:
         raise UsageError(
             f"{target} has several nets: write one of {', '.join(f'{s.file}:{s.name}' for s in found)}"

@@ -1,13 +1,14 @@
 """From ``FILE:OBJECT`` to nets that can be called: the file is run, the net made, its inputs found.
 
 NOTE [which nets of a file]
-``FILE:OBJECT`` names a block, a hybridized function, a block class, or a function without arguments that returns
-a block. ``FILE`` alone stands for the names in the file's ``INPUTS`` where that is a dict; else for the blocks and
-hybridized functions that the file made; else for its block classes and functions ``make...``.
+An ``.onnx`` file is one net. ``FILE:OBJECT`` names a block, a hybridized function, a block class, or a function without
+arguments that returns a block. ``FILE`` alone stands for the names in the file's ``INPUTS`` where that is a dict; else for
+the blocks and hybridized functions that the file made; else for its block classes and functions ``make...``.
 
 NOTE [inputs of a net]
-``--input``; else the file's ``INPUTS`` (text as for ``--input``, a list of such for several arguments, or a dict of
-these by object); else one row for the first layer, where that is a ``Dense`` whose ``in_units`` are known.
+``--input``; else what an ``.onnx`` file declares (NOTE [inputs of an ONNX file]); else the file's ``INPUTS`` (text as for
+``--input``, a list of such for several arguments, or a dict of these by object); else one row for the first layer, where
+that is a ``Dense`` whose ``in_units`` are known.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from typing import Any
 from blockfuse.array.functions import random
 from blockfuse.ir.errors import UsageError
 from blockfuse.runtime.calls.function import HybridFunction
+from blockfuse.runtime.cli import onnx_files
 from blockfuse.runtime.cli.inputs import Input, parsed
 from blockfuse.tracer.certificate.ownership import is_trusted
 
@@ -40,7 +42,13 @@ class Subject:
     make: Callable[[], Any]
 
     def __str__(self) -> str:
-        return f"{self.file.name}:{self.name}"
+        return f"{self.file.name}:{self.name}" if self.name else self.file.name
+
+    def inputs_for(self, batch: int | None) -> tuple[Input, ...]:
+        """The inputs for another size of the batch."""
+        if batch is not None and not any(given.growing for given in self.inputs):
+            raise UsageError(f"{self} has inputs of fixed sizes only: leave --batch away")
+        return tuple(given.with_batch(batch) for given in self.inputs)
 
 
 def example_files() -> list[str]:
@@ -48,9 +56,25 @@ def example_files() -> list[str]:
     return [str(f) for f in sorted(EXAMPLES.glob("*.py")) if "\nINPUTS = " in f.read_text(encoding="utf-8")]
 
 
-def subjects(target: str, inputs: tuple[Input, ...]) -> list[Subject]:
-    """The nets that ``target``, a ``FILE[:OBJECT]``, stands for."""
+def subjects(
+    target: str,
+    inputs: tuple[Input, ...],
+    sizes: Mapping[str, int] | None = None,
+    values: Mapping[str, float] | None = None,
+) -> list[Subject]:
+    """The nets that ``target``, a ``FILE[:OBJECT]``, stands for.
+
+    sizes, values: of inputs, where ``target`` is an ``.onnx`` file; of others they are refused.
+    """
     file, name = _split(target)
+    if onnx_files.is_onnx(file):
+        if name:
+            raise UsageError(f"{file} is one net: leave {name!r} away")
+        net = onnx_files.compiled(file)
+        made_up = onnx_files.made_up(net, inputs, sizes or {}, values or {})
+        return [Subject(file, "", made_up, lambda: net)]
+    if sizes or values:
+        raise UsageError(f"--size and --value are for inputs of .onnx files, and {file} is none")
     module = _run(file)
     candidates = {name: _object(module, file, name)} if name else _candidates(module, file)
     found = [

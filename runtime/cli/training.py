@@ -90,7 +90,7 @@ def trained(
 
     Raises UntrainableError for what has no parameters, or gives no array of floats.
     """
-    inputs = tuple(given.with_batch(batch) for given in subject.inputs)
+    inputs = subject.inputs_for(batch)
     with naming_errors(str(subject)):
         training = _training(subject, inputs, recipe)
         limits = dict.fromkeys(TOLERANCES, tolerance) if tolerance is not None else TOLERANCES
