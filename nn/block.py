@@ -25,7 +25,9 @@ from blockfuse.nn.initializers import Init
 from blockfuse.nn.parameter import Parameter
 from blockfuse.nn.parameter_dict import ParameterDict
 from blockfuse.nn.sharing import share
+from blockfuse.nn.signatures import SignatureOfInit
 from blockfuse.nn.structure import Held, Registry, joined
+from blockfuse.nn.wrong_arguments import check_keywords, refusal
 from blockfuse.runtime.arrays.conversion import run_converted
 from blockfuse.runtime.arrays.out import called_with_out, takes_out
 from blockfuse.runtime.calls.dispatch import Hybrid
@@ -69,6 +71,8 @@ class Block(Held):
     array([2., 4.])
     """
 
+    __signature__ = SignatureOfInit()
+
     # Assigning what is untracked tells nobody; what is in a registry tells by itself.
     __untracked__ = Held.__untracked__ | {
         "_entry",
@@ -93,8 +97,10 @@ class Block(Held):
     _forward_pre_hooks: dict[int, Hook]
     _watchers: Watchers
 
-    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
+    def __new__(cls, *_args: Any, **kwargs: Any) -> Self:
         # Here rather than in __init__, so that a subclass may call super().__init__() late or not at all.
+        if kwargs and not hints.KEYWORDS.keys().isdisjoint(kwargs):
+            check_keywords(cls, kwargs)
         self = super().__new__(cls)
         kind = cls.__name__.lower()
         vars(self).update(
@@ -172,7 +178,13 @@ class Block(Held):
                 break
         hooks = tuple(self._forward_hooks.values())
         given = args if hooks else ()  # else only forward sees them: NOTE [when two points are one]
-        result = self.forward(*args, **kwargs)
+        try:
+            result = self.forward(*args, **kwargs)
+        except TypeError as error:
+            said = refusal(error, self, args, kwargs)
+            if said:
+                raise TypeError(said) from None
+            raise
         if result is None:
             raise UsageError(f"forward() of {self._label} returned None: return the result")
         for hook in hooks:
@@ -186,7 +198,8 @@ class Block(Held):
         """Compute; to be overridden, or else Gluon 1's ``hybrid_forward(self, F, x, **params)`` is called."""
         compute = getattr(self, "hybrid_forward", None)
         if compute is None:
-            raise NotImplementedError(f"{type(self).__name__} does not define forward(self, ...)")
+            named = "; rename its call(...)" if hasattr(type(self), "call") else ""
+            raise NotImplementedError(f"{type(self).__name__} does not define forward(self, ...){named}")
         values = {name: parameter.data() for name, parameter in self._reg_params.items()}
         return compute(NAMESPACES, *args, **kwargs, **values)
 

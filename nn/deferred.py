@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from blockfuse.ir.locks import BUSY, Turn
+from blockfuse.nn.wrong_arguments import refusal
 
 if TYPE_CHECKING:
     from blockfuse.nn.block import Block
@@ -18,7 +19,13 @@ def complete(block: Block, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Non
 
     def infer() -> None:
         if any(parameter._waiting is not None for parameter in block._reg_params.values()):
-            block.infer_shape(*args, **kwargs)
+            try:
+                block.infer_shape(*args, **kwargs)
+            except TypeError as error:
+                said = refusal(error, block, args, kwargs)
+                if said:
+                    raise TypeError(said) from None
+                raise
 
     if _drawing.run(infer, MAX_WAIT_SECONDS) is BUSY:
         infer()

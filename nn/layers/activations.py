@@ -35,7 +35,7 @@ ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
 def activation_named(name: str) -> Callable[[Any], Any]:
     """The function of that name; UsageError lists the names."""
     if name not in ACTIVATIONS:
-        raise UsageError(f"there is no activation {name!r}; use one of {', '.join(ACTIVATIONS)}")
+        raise UsageError(f"there is no activation {name!r:.80}; use one of {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[name]
 
 

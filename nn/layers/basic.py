@@ -47,7 +47,7 @@ class Dense(Block):
         super().__init__(prefix, params)
         units = count_of("Dense", "units", units)
         in_units = count_of("Dense", "in_units", in_units, least=0)
-        self._units, self._flatten = units, flatten
+        self._units, self._flatten, self._learns = units, flatten, not in_units
         self._activation = activation
         self._activate = None if activation is None else activation_named(activation)
         self.weight = Parameter(
@@ -76,17 +76,20 @@ class Dense(Block):
         if features != weight.shape[1]:
             raise ShapeError(
                 f"{self._label} expects {weight.shape[1]} features in a row, as its weight has shape "
-                f"{weight.shape}; found {features} in an input of shape {x.shape}"
-                + (
-                    ", which is a batch of numbers; write x[None] for one row"
-                    if x.ndim == 1 and self._flatten
-                    else ""
-                )
+                f"{weight.shape}; found {features} in an input of shape {x.shape}" + self._advice(x)
             )
         if self._flatten and x.ndim != 2:
             x = movement.reshape(x, shape=(x.shape[0], features))
         y = dense(x, weight) if bias is None else dense(x, weight, bias.data())
         return y if self._activate is None else self._activate(y)
+
+    def _advice(self, x: Any) -> str:
+        """What to write where one row was taken for a batch of numbers, now or in the first call."""
+        if x.ndim == 1 and self._flatten:
+            return ", which is a batch of numbers; write x[None] for one row"
+        if self.weight.shape == (self._units, 1) and self._learns:
+            return "; it learned from the first input, of rows of one number: write x[None] where that was one row"
+        return ""
 
     def __repr__(self) -> str:
         units, features = self.weight.shape or (self._units, -1)
@@ -104,8 +107,9 @@ class Dropout(Block):
         self, rate: float, axes: tuple[int, ...] = (), prefix: str | None = None, params: Any = None
     ) -> None:
         super().__init__(prefix, params)
-        if not 0 <= rate < 1:
-            raise UsageError(f"Dropout needs a rate from 0 up to, but not including, 1; found {rate}")
+        number: Any = rate
+        if not isinstance(number, int | float) or not 0 <= number < 1:
+            raise UsageError(f"Dropout needs a rate from 0 up to, but not including, 1; found {rate!r:.80}")
         self._rate, self._axes = rate, axes
 
     def forward(self, x: Any) -> Any:

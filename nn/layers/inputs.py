@@ -11,5 +11,14 @@ from blockfuse.nn.block import Block
 def array_for(block: Block, x: Any) -> ndarray:
     """``x``, which must be an array. Raises TypeError with the layer, its place in the net and what was found."""
     if not isinstance(x, ndarray):
-        raise TypeError(f"{block._label} expects an array; found {type(x).__name__}: write np.array(values)")
+        kind = type(x).__name__
+        raise TypeError(f"{block._label} expects an array; found {kind}: write {_CURES.get(kind, _CURE)}")
     return x
+
+
+_CURE = "np.array(values)"
+_CURES = {  # type of the input -> what to write
+    "DataFrame": "np.array(frame.to_numpy())",
+    "Series": "np.array(series.to_numpy())",
+    "Tensor": "np.array(tensor.detach().cpu().numpy())",
+}

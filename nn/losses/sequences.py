@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import reduce
-from typing import Any
+from typing import Unpack
 
 from blockfuse.array import np, npx
 from blockfuse.array.arguments import ArrayLike
@@ -12,6 +12,7 @@ from blockfuse.array.sizes import size_agnostic
 from blockfuse.ir.errors import ShapeError, UsageError
 from blockfuse.ir.operators.neural import floated
 from blockfuse.nn.losses.loss import Loss
+from blockfuse.nn.signatures import Names
 
 _IMPOSSIBLE = -1e30  # the logarithm of 0 that sums of logarithms, and their gradients, can be taken of
 _PADDING = -1  # behind the end of a label
@@ -30,7 +31,11 @@ class CTCLoss(Loss):
     """
 
     def __init__(
-        self, layout: str = "NTC", label_layout: str = "NT", weight: float | None = None, **names: Any
+        self,
+        layout: str = "NTC",
+        label_layout: str = "NT",
+        weight: float | None = None,
+        **names: Unpack[Names],
     ) -> None:
         super().__init__(weight, 0, **names)
         if layout not in ("NTC", "TNC") or label_layout not in ("NT", "TN"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
 from blockfuse.array import np, npx
 from blockfuse.array.arguments import ArrayLike
@@ -10,6 +10,7 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.operators.neural import floated
 from blockfuse.nn.losses.classification import divergence
 from blockfuse.nn.losses.loss import Loss, smallest_added
+from blockfuse.nn.signatures import Names
 
 _LEAST_SQUARE = 1e-24  # of a length: shorter vectors count as this long, so that zeros have no direction
 
@@ -21,7 +22,7 @@ class CosineEmbeddingLoss(Loss):
     """
 
     def __init__(
-        self, weight: float | None = None, batch_axis: int = 0, margin: float = 0, **names: Any
+        self, weight: float | None = None, batch_axis: int = 0, margin: float = 0, **names: Unpack[Names]
     ) -> None:
         super().__init__(weight, batch_axis, **names)
         self._margin = margin
@@ -53,7 +54,7 @@ class TripletLoss(Loss):
     """
 
     def __init__(
-        self, margin: float = 1, weight: float | None = None, batch_axis: int = 0, **names: Any
+        self, margin: float = 1, weight: float | None = None, batch_axis: int = 0, **names: Unpack[Names]
     ) -> None:
         super().__init__(weight, batch_axis, **names)
         self._margin = margin
@@ -83,7 +84,11 @@ class SDMLLoss(Loss):
     """
 
     def __init__(
-        self, smoothing_parameter: float = 0.3, weight: float | None = 1.0, batch_axis: int = 0, **names: Any
+        self,
+        smoothing_parameter: float = 0.3,
+        weight: float | None = 1.0,
+        batch_axis: int = 0,
+        **names: Unpack[Names],
     ) -> None:
         super().__init__(weight, batch_axis, **names)
         self._smoothing = smoothing_parameter

@@ -5,12 +5,12 @@ In the formulas ``t`` is the count of updates, this one included.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar, Unpack
 
 from blockfuse.array import np
 from blockfuse.array.ndarray import ndarray
 from blockfuse.nn.optimizers.descent import norm
-from blockfuse.nn.optimizers.optimizer import Hyper, Optimizer, States, like, register, zeros_like
+from blockfuse.nn.optimizers.optimizer import Hyper, Optimizer, Options, States, like, register, zeros_like
 
 
 class Moments(Optimizer):
@@ -24,7 +24,7 @@ class Moments(Optimizer):
         beta1: float = 0.9,
         beta2: float = 0.999,
         epsilon: float = 1e-8,
-        **options: Any,
+        **options: Unpack[Options],
     ) -> None:
         super().__init__(learning_rate=learning_rate, **options)
         self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
@@ -78,7 +78,7 @@ class AdamW(Moments):
         beta2: float = 0.999,
         epsilon: float = 1e-6,
         correct_bias: bool = True,
-        **options: Any,
+        **options: Unpack[Options],
     ) -> None:
         super().__init__(learning_rate, beta1, beta2, epsilon, **options)
         self.correct_bias = correct_bias
@@ -126,7 +126,7 @@ class Nadam(Moments):
         beta2: float = 0.999,
         epsilon: float = 1e-8,
         schedule_decay: float = 0.004,
-        **options: Any,
+        **options: Unpack[Options],
     ) -> None:
         super().__init__(learning_rate, beta1, beta2, epsilon, **options)
         self.schedule_decay = schedule_decay
@@ -161,7 +161,7 @@ class AdaBelief(Moments):
         beta1: float = 0.9,
         beta2: float = 0.999,
         epsilon: float = 1e-6,
-        **options: Any,
+        **options: Unpack[Options],
     ) -> None:
         super().__init__(learning_rate, beta1, beta2, epsilon, **options)
 
@@ -193,7 +193,7 @@ class LAMB(Moments):
         lower_bound: float | None = None,
         upper_bound: float | None = None,
         bias_correction: bool = True,
-        **options: Any,
+        **options: Unpack[Options],
     ) -> None:
         super().__init__(learning_rate, beta1, beta2, epsilon, **options)
         self.lower_bound, self.upper_bound = lower_bound, upper_bound

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar, Unpack
 
 from blockfuse.array import np
 from blockfuse.array.ndarray import ndarray
-from blockfuse.nn.optimizers.optimizer import Hyper, Optimizer, States, like, register, zeros_like
+from blockfuse.nn.optimizers.optimizer import Hyper, Optimizer, Options, States, like, register, zeros_like
 
 
 @register
@@ -23,7 +23,7 @@ class AdaGrad(Optimizer):
         learning_rate: float | None = None,
         epsilon: float = 1e-6,
         eps: float | None = None,
-        **options: Any,
+        **options: Unpack[Options],
     ) -> None:
         super().__init__(learning_rate=learning_rate, **options)
         self.epsilon = epsilon if eps is None else eps
@@ -62,7 +62,7 @@ class RMSProp(Optimizer):
         clip_weights: float | None = None,
         gamma1: float | None = None,
         gamma2: float | None = None,
-        **options: Any,
+        **options: Unpack[Options],
     ) -> None:
         super().__init__(learning_rate=learning_rate, **options)
         self.rho = rho if gamma1 is None else gamma1
@@ -103,7 +103,11 @@ class AdaDelta(Optimizer):
     default_learning_rate: ClassVar[float] = 1.0
 
     def __init__(
-        self, learning_rate: float | None = None, rho: float = 0.9, epsilon: float = 1e-6, **options: Any
+        self,
+        learning_rate: float | None = None,
+        rho: float = 0.9,
+        epsilon: float = 1e-6,
+        **options: Unpack[Options],
     ) -> None:
         super().__init__(learning_rate=learning_rate, **options)
         self.rho, self.epsilon = rho, epsilon

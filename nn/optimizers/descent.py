@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar, Unpack
 
 from blockfuse.array import np
 from blockfuse.array.ndarray import ndarray
-from blockfuse.nn.optimizers.optimizer import Hyper, Optimizer, States, like, register, zeros_like
+from blockfuse.nn.optimizers.optimizer import Hyper, Optimizer, Options, States, like, register, zeros_like
 
 
 @register
@@ -18,7 +18,9 @@ class SGD(Optimizer):
 
     default_learning_rate: ClassVar[float] = 0.1
 
-    def __init__(self, learning_rate: float | None = None, momentum: float = 0.0, **options: Any) -> None:
+    def __init__(
+        self, learning_rate: float | None = None, momentum: float = 0.0, **options: Unpack[Options]
+    ) -> None:
         super().__init__(learning_rate=learning_rate, **options)
         self.momentum = momentum
 
@@ -42,7 +44,9 @@ class NAG(Optimizer):
 
     default_learning_rate: ClassVar[float] = 0.1
 
-    def __init__(self, learning_rate: float | None = None, momentum: float = 0.9, **options: Any) -> None:
+    def __init__(
+        self, learning_rate: float | None = None, momentum: float = 0.9, **options: Unpack[Options]
+    ) -> None:
         super().__init__(learning_rate=learning_rate, **options)
         self.momentum = momentum
 
@@ -69,7 +73,7 @@ class Signum(Optimizer):
         learning_rate: float | None = None,
         momentum: float = 0.9,
         wd_lh: float = 0.0,
-        **options: Any,
+        **options: Unpack[Options],
     ) -> None:
         super().__init__(learning_rate=learning_rate, **options)
         self.momentum, self.wd_lh = momentum, wd_lh
@@ -102,7 +106,7 @@ class LARS(Optimizer):
         momentum: float = 0.0,
         eta: float = 0.001,
         epsilon: float = 1e-8,
-        **options: Any,
+        **options: Unpack[Options],
     ) -> None:
         super().__init__(learning_rate=learning_rate, **options)
         self.momentum, self.eta, self.epsilon = momentum, eta, epsilon

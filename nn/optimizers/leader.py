@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar, Unpack
 
 from blockfuse.array import np
 from blockfuse.array.ndarray import ndarray
 from blockfuse.nn.optimizers.adam import Moments
-from blockfuse.nn.optimizers.optimizer import Hyper, Optimizer, States, like, register, zeros_like
+from blockfuse.nn.optimizers.optimizer import Hyper, Optimizer, Options, States, like, register, zeros_like
 
 
 @register
@@ -22,7 +22,11 @@ class Ftrl(Optimizer):
     decouples_decay: ClassVar[bool] = True
 
     def __init__(
-        self, learning_rate: float | None = None, lamda1: float = 0.01, beta: float = 1.0, **options: Any
+        self,
+        learning_rate: float | None = None,
+        lamda1: float = 0.01,
+        beta: float = 1.0,
+        **options: Unpack[Options],
     ) -> None:
         super().__init__(learning_rate=learning_rate, **options)
         self.lamda1, self.beta = lamda1, beta
@@ -56,7 +60,7 @@ class FTML(Moments):
         beta1: float = 0.6,
         beta2: float = 0.999,
         epsilon: float = 1e-8,
-        **options: Any,
+        **options: Unpack[Options],
     ) -> None:
         super().__init__(learning_rate, beta1, beta2, epsilon, **options)
 

@@ -6,7 +6,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypedDict, TypeVar
 
 import numpy
 
@@ -15,6 +15,7 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.ir import interpreter, placement
 from blockfuse.ir.errors import ShapeError, UsageError
 from blockfuse.nn.optimizers.counts import UpdateCounts
+from blockfuse.nn.signatures import SignatureOfInit
 
 # NOTE [what changes from step to step]
 # A training step is recorded and compiled with its optimizer. So all that changes from one step to the next is the content
@@ -37,6 +38,18 @@ class Hyper:
     lr: ndarray  # the learning rate with the parameter's multiplier, float64 without axes
     wd: float  # the weight decay with the parameter's multiplier
     count: ndarray  # how many updates the parameter has had, this one included: float64 without axes
+
+
+class Options(TypedDict, total=False):
+    """What every optimizer takes besides its own options; see ``Optimizer``."""
+
+    rescale_grad: float
+    wd: float
+    clip_gradient: float | None
+    lr_scheduler: Scheduler | None
+    begin_num_update: int
+    multi_precision: bool
+    param_dict: Mapping[Any, Any] | None
 
 
 class Optimizer:
@@ -62,6 +75,7 @@ class Optimizer:
     array([0., 1.])
     """
 
+    __signature__ = SignatureOfInit()
     default_learning_rate: ClassVar[float] = 0.01
     decouples_decay: ClassVar[bool] = False  # whether ``step`` itself decays the weight, by ``hyper.wd``
 

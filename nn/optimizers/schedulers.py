@@ -8,11 +8,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from blockfuse.array import np
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.errors import UsageError
+from blockfuse.nn.signatures import SignatureOfInit
+
+
+class WarmUp(TypedDict, total=False):
+    """What every schedule takes besides its base rate; see ``LRScheduler``."""
+
+    warmup_steps: int
+    warmup_begin_lr: float
+    warmup_mode: str
+
+
+class Base(WarmUp, total=False):
+    """What every schedule takes."""
+
+    base_lr: float
 
 
 class LRScheduler:
@@ -24,6 +39,8 @@ class LRScheduler:
 
     Called with an int it gives a float, with an array of one an array of float64.
     """
+
+    __signature__ = SignatureOfInit()
 
     def __init__(
         self,
@@ -71,7 +88,9 @@ class FactorScheduler(LRScheduler):
     [1.0, 1.0, 0.5, 0.25]
     """
 
-    def __init__(self, step: int, factor: float = 1, stop_factor_lr: float = 1e-8, **base: Any) -> None:
+    def __init__(
+        self, step: int, factor: float = 1, stop_factor_lr: float = 1e-8, **base: Unpack[Base]
+    ) -> None:
         super().__init__(**base)
         if step < 1:
             raise UsageError(f"step={step}: a rate is kept for one update or more")
@@ -93,7 +112,7 @@ class MultiFactorScheduler(LRScheduler):
     [1.0, 0.5, 0.25]
     """
 
-    def __init__(self, step: Iterable[int], factor: float = 1, **base: Any) -> None:
+    def __init__(self, step: Iterable[int], factor: float = 1, **base: Unpack[Base]) -> None:
         super().__init__(**base)
         self.step = list(step)
         if min(self.step, default=0) < 1 or self.step != sorted(set(self.step)):
@@ -115,7 +134,7 @@ def _check_factor(factor: float) -> None:
 class _Falling(LRScheduler):
     """From ``base_lr`` after the warm-up to ``final_lr`` at ``max_update``, and no further."""
 
-    def __init__(self, max_update: int, final_lr: float, **base: Any) -> None:
+    def __init__(self, max_update: int, final_lr: float, **base: Unpack[Base]) -> None:
         super().__init__(**base)
         if max_update < 1 or max_update <= self.warmup_steps:
             raise UsageError(
@@ -140,7 +159,12 @@ class PolyScheduler(_Falling):
     """
 
     def __init__(
-        self, max_update: int, base_lr: float = 0.01, pwr: float = 2, final_lr: float = 0, **base: Any
+        self,
+        max_update: int,
+        base_lr: float = 0.01,
+        pwr: float = 2,
+        final_lr: float = 0,
+        **base: Unpack[WarmUp],
     ):
         super().__init__(max_update, final_lr, base_lr=base_lr, **base)
         self.power = pwr
@@ -157,7 +181,9 @@ class CosineScheduler(_Falling):
     0.5
     """
 
-    def __init__(self, max_update: int, base_lr: float = 0.01, final_lr: float = 0, **base: Any) -> None:
+    def __init__(
+        self, max_update: int, base_lr: float = 0.01, final_lr: float = 0, **base: Unpack[WarmUp]
+    ) -> None:
         super().__init__(max_update, final_lr, base_lr=base_lr, **base)
 
     def _left(self, done: ndarray) -> ndarray:

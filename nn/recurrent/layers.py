@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from blockfuse.array import np
 from blockfuse.array.functions.recurrent import RECURRENCES, Clipping, Weights, layered
@@ -19,6 +19,22 @@ from blockfuse.nn.recurrent.cell import as_states, begin_states
 from blockfuse.nn.recurrent.sequences import time_axis
 
 _SIDES = ("l", "r")  # of the first letter of a parameter: forwards, backwards
+
+
+class Options(TypedDict, total=False):
+    """What recurrent layers take by name only; see ``RecurrentLayer``."""
+
+    i2h_weight_initializer: Init | None
+    h2h_weight_initializer: Init | None
+    i2h_bias_initializer: Init
+    h2h_bias_initializer: Init
+    input_size: int
+    dtype: Any
+    use_sequence_length: bool
+    prefix: str | None
+    params: Any
+    projection_size: int | None
+    h2r_weight_initializer: Init | None
 
 
 class RecurrentLayer(Block):
@@ -185,12 +201,19 @@ class RNN(RecurrentLayer):
     """
 
     def __init__(
-        self, hidden_size: int, num_layers: int = 1, activation: str = "relu", *args: Any, **kwargs: Any
+        self,
+        hidden_size: int,
+        num_layers: int = 1,
+        activation: str = "relu",
+        layout: str = "TNC",
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        **options: Unpack[Options],
     ) -> None:
         if activation not in ("relu", "tanh"):
             raise UsageError(f"RNN has the activations 'relu' and 'tanh', not {activation!r}")
         self._mode = f"rnn_{activation}"
-        super().__init__(hidden_size, num_layers, *args, **kwargs)
+        super().__init__(hidden_size, num_layers, layout, dropout, bidirectional, **options)
 
 
 class LSTM(RecurrentLayer):
@@ -212,13 +235,16 @@ class LSTM(RecurrentLayer):
         self,
         hidden_size: int,
         num_layers: int = 1,
-        *args: Any,
+        layout: str = "TNC",
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
         state_clip_min: float | None = None,
         state_clip_max: float | None = None,
         state_clip_nan: bool = False,
-        **kwargs: Any,
+        **options: Unpack[Options],
     ) -> None:
-        super().__init__(hidden_size, num_layers, *args, **kwargs)
+        super().__init__(hidden_size, num_layers, layout, dropout, bidirectional, **options)
         self._clipping = Clipping(state_clip_min, state_clip_max, state_clip_nan)
 
 

@@ -17,6 +17,7 @@ TABLES: list[tuple[Any, Mapping[str, str]]] = [
     (blockfuse, hints.PACKAGE),
     (nn, hints.LAYERS),
     (gluon, hints.LAYERS),
+    (gluon, hints.GLUON),
     (np, hints.NUMPY),
     (np.ones((2,)), hints.ARRAY),
     (nn.Dense(2), hints.BLOCK),

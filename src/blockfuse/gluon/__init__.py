@@ -38,4 +38,4 @@ _LOADED_LATER = ("data", "metric", "model_zoo", "rnn", "utils")
 def __getattr__(name: str) -> Any:
     if name in _LOADED_LATER:
         return import_module(f"blockfuse.gluon.{name}")
-    raise hints.no_attribute(sys.modules[__name__], name, hints.LAYERS)
+    raise hints.no_attribute(sys.modules[__name__], name, {**hints.LAYERS, **hints.GLUON})
