@@ -123,10 +123,12 @@ def _write(target: numpy.ndarray, operator: Operator, values: list[Any], attrs: 
 
 
 def numpy_index(index: Any) -> Any:
-    """A user's index with our arrays replaced by NumPy's."""
+    """A user's index with our arrays replaced by NumPy's; Gluon's indices are often float32."""
     if isinstance(index, tuple):
         return tuple(numpy_index(i) for i in index)
-    return index._data if isinstance(index, ndarray) else index
+    if not isinstance(index, ndarray):
+        return index
+    return index._data.astype("int64") if index._data.dtype.kind == "f" else index._data
 
 
 EAGER = Eager()

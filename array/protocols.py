@@ -58,12 +58,11 @@ def array_ufunc(
     target = targets[0]
     if target is None and any(isinstance(x, numpy.ndarray) and x.dtype.name not in DTYPES for x in inputs):
         return outside(function, inputs, options)
-    if target is not None and not (
-        type(target) is ndarray and method == "__call__" and ufunc in ROWS and not options
-    ):
+    called = method == "__call__" and ufunc in _FUNCTIONS and options.keys() <= {"where"}
+    if target is not None and not (type(target) is ndarray and called):
         return written_outside(target, function, inputs, options)
-    if method == "__call__" and ufunc in _FUNCTIONS and not options:
-        return _FUNCTIONS[ufunc](*inputs) if target is None else _FUNCTIONS[ufunc](*inputs, out=target)
+    if called:
+        return _FUNCTIONS[ufunc](*inputs, out=target, **options)
     if method == "reduce" and ufunc in _REDUCTIONS and options.keys() <= {"axis", "keepdims"}:
         axis = inputs[1] if len(inputs) > 1 else options.pop("axis", 0)
         return _REDUCTIONS[ufunc](inputs[0], axis=axis, **options)

@@ -14,12 +14,12 @@ from typing import Any
 import numpy
 
 from blockfuse.array import stamps
-from blockfuse.array.eager import EAGER, from_sequence, numpy_index
+from blockfuse.array.eager import EAGER, from_sequence
+from blockfuse.array.functions.assigning import written_at
 from blockfuse.array.functions.creation import asarray
 from blockfuse.array.functions.indexing import basic_index, is_basic
 from blockfuse.array.history import TapeNode, after_write, before_write, link, node_of, seen_as
 from blockfuse.array.ndarray import ndarray
-from blockfuse.array.parts import Part
 from blockfuse.ir import interpreter
 from blockfuse.ir.errors import GradientError
 from blockfuse.ir.interpreter import Interpreter, Retracing, interpreting
@@ -76,7 +76,7 @@ class Tape:
         with interpreting(self.below):
             before = before_write(target)
             if any(parents) and target.dtype.kind == "f":
-                pullback = pullback_of_writing(target, index)
+                pullback = pullback_of_writing(target, index, value)
                 node = TapeNode(target._data, parents, (target, value), pullback, looks=False)
             self.below.assign(target, index, value)
             after_write(target, node, before)
@@ -197,17 +197,21 @@ def pullback_of(operator: Operator, attrs: dict[str, Any]) -> Any:
     return Expansion(operator, attrs)
 
 
-def pullback_of_writing(target: ndarray, index: Any) -> Any:
+def pullback_of_writing(target: ndarray, index: Any, value: Any) -> Any:
     """What takes the gradient of an array in which ``index`` was assigned to those of the array before and the value."""
     items = index if isinstance(index, tuple) else (index,)
     if all(map(is_basic, items)):
         spelled = basic_index(target._data.shape, items)
         return lambda g, *_: movement.set_item.gradient(g, None, g, None, index=spelled)  # type: ignore[misc]
-    size, shape, picked = target._data.size, target._data.shape, numpy_index(index)
-    positions = numpy.arange(size).reshape(shape)[picked]
-    numbers = numpy.arange(positions.size).reshape(positions.shape)
-    winners = numpy.empty(shape, numpy.int64)
-    winners[picked] = numbers
-    part, stays = Part(shape, positions.shape, None, positions), ndarray(winners[picked] == numbers)
-    # Of several values for one element, one has stayed.
-    return lambda g, *_: (lambda: part.drop(g), lambda: pointwise.where(stays, part.pick(g), 0))
+    kept = tuple(
+        i if is_basic(i) else _snapshot(i) for i in items
+    )  # somebody may write to it before gradients go back
+    written = written_at(target, kept, value)
+    return lambda g, *_: (
+        lambda: written.write(g, pointwise.cast(0, dtype=str(g.dtype))),
+        lambda: written.pick(g),
+    )
+
+
+def _snapshot(index: Any) -> Any:
+    return index.copy() if isinstance(index, ndarray) else numpy.array(index)

@@ -166,9 +166,13 @@ class Gather(Lowering):
 
 @dataclass(frozen=True)
 class Scatter(Lowering):
-    """A copy of the first operand, to which the second, broadcast, is added in C order at the indices of the others."""
+    """A copy of the first operand, to which the second, broadcast, is added in C order at the indices of the others.
+
+    adds: otherwise it is written there, so that of several elements for one place the last stays.
+    """
 
     walk: Callable[..., Gathered]  # as of Gather
+    adds: bool = True
 
     @property
     def may_raise(self) -> bool:

@@ -8,6 +8,7 @@ import numpy
 
 from blockfuse.array.arguments import ArrayLike
 from blockfuse.array.eager import data_of
+from blockfuse.array.functions import partly
 from blockfuse.array.functions.creation import array, asarray
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.interpreter import current
@@ -16,15 +17,22 @@ from blockfuse.ir.operators import neural, pointwise
 
 
 class Unary(Protocol):
-    """``out`` takes the result; otherwise it is a new array. A Python number counts as float32."""
+    """``out`` takes the result; otherwise it is a new array. A Python number counts as float32.
 
-    def __call__(self, x: ArrayLike, /, out: ndarray | None = None) -> ndarray: ...
+    where: which elements are computed: others keep what ``out`` has there, and are 0 in a new array.
+    """
+
+    def __call__(
+        self, x: ArrayLike, /, out: ndarray | None = None, *, where: ArrayLike = True
+    ) -> ndarray: ...
 
 
 class Binary(Protocol):
     """As ``Unary``; operands are broadcast, and a Python number beside an array takes the array's dtype."""
 
-    def __call__(self, x: ArrayLike, y: ArrayLike, /, out: ndarray | None = None) -> ndarray: ...
+    def __call__(
+        self, x: ArrayLike, y: ArrayLike, /, out: ndarray | None = None, *, where: ArrayLike = True
+    ) -> ndarray: ...
 
 
 # NOTE [thin wrappers]
@@ -34,8 +42,10 @@ class Binary(Protocol):
 def unary(operator: Operator) -> Unary:
     """The function of one array for a row."""
 
-    def function(x: ArrayLike, /, out: ndarray | None = None) -> ndarray:
+    def function(x: ArrayLike, /, out: ndarray | None = None, *, where: ArrayLike = True) -> ndarray:
         operand = x if type(x) is ndarray else asarray(x)
+        if where is not True:
+            return partly.computed(operator, (operand,), where, out)
         if out is not None:
             return into(out, operator, operand)
         return current().apply(operator, (operand,), {})
@@ -46,9 +56,13 @@ def unary(operator: Operator) -> Unary:
 def binary(operator: Operator) -> Binary:
     """The function of two arrays for a row."""
 
-    def function(x: ArrayLike, y: ArrayLike, /, out: ndarray | None = None) -> ndarray:
+    def function(
+        x: ArrayLike, y: ArrayLike, /, out: ndarray | None = None, *, where: ArrayLike = True
+    ) -> ndarray:
         if type(x) is not ndarray and type(y) is not ndarray:
             x, y = beside(x, y)
+        if where is not True:
+            return partly.computed(operator, (x, y), where, out)
         if out is not None:
             return into(out, operator, x, y)
         return current().apply(operator, (x, y), {})
@@ -117,11 +131,14 @@ fmin = binary(pointwise.fmin)
 hypot = binary(pointwise.hypot)
 
 
-def power(x: ArrayLike, y: ArrayLike, /, out: ndarray | None = None) -> ndarray:
+def power(x: ArrayLike, y: ArrayLike, /, out: ndarray | None = None, *, where: ArrayLike = True) -> ndarray:
     """``x ** y`` of each element, with the operator's short cuts (``square`` for 2, ``sqrt`` for 0.5).
 
     Those of bools have another dtype than NumPy's function, and those of halves another root of -inf.
     """
+    if where is not True:
+        ours = type(x) is ndarray or type(y) is ndarray
+        return partly.computed(pointwise.power, (x, y) if ours else beside(x, y), where, out)
     if out is not None:
         return into(out, pointwise.power, x, y)
     if type(x) is ndarray and x.dtype.name not in ("bool", "float16"):

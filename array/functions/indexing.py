@@ -12,6 +12,7 @@ from blockfuse.array.eager import data_of
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.sizes import size_agnostic
 from blockfuse.ir import interpreter
+from blockfuse.ir.gathers import Pattern
 from blockfuse.ir.operators import indexing, movement
 from blockfuse.ir.types import Extent
 
@@ -74,6 +75,15 @@ def _index_in(item: Any, axis: int, size: int) -> int:
 
 
 def _advanced(x: ndarray, items: tuple[Item, ...]) -> ndarray:
+    pattern, arrays = indices_of(items)
+    for mask in (
+        a for a in arrays if a.dtype == bool
+    ):  # the shape of the result depends on the mask's values
+        interpreter.current().escape("a boolean mask", mask)
+    return indexing.take_at(x, *arrays, pattern=pattern)
+
+
+def indices_of(items: tuple[Item, ...]) -> tuple[Pattern, tuple[ndarray, ...]]:
     """An index with arrays: these become operands, the rest a pattern with ``("array", n)`` for them."""
     operands: list[Any] = []
     pattern: list[Any] = []
@@ -82,13 +92,11 @@ def _advanced(x: ndarray, items: tuple[Item, ...]) -> ndarray:
             pattern.append(_plain(item))
             continue
         values = item if isinstance(item, ndarray) else ndarray(_index_array(item))
-        if values.dtype == bool:  # the shape of the result depends on the mask's values
-            interpreter.current().escape("a boolean mask", values)
-        elif values.dtype.kind == "f":  # Gluon's indices are often float32
+        if values.dtype.kind == "f":  # Gluon's indices are often float32
             values = indexing.as_integers(values)
         pattern.append(("array", len(operands)))
         operands.append(values)
-    return indexing.take_at(x, *operands, pattern=tuple(pattern))
+    return tuple(pattern), tuple(operands)
 
 
 def _plain(item: Item) -> Any:

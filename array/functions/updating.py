@@ -8,6 +8,7 @@ from blockfuse.array.functions.selecting import as_index
 from blockfuse.array.functions.shaping import broadcast_to
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.errors import ShapeError
+from blockfuse.ir.gathers import Pattern
 from blockfuse.ir.operators import indexing, pointwise
 
 
@@ -20,16 +21,18 @@ def index_add(a: ArrayLike, ind: ArrayLike, val: ArrayLike) -> ndarray:
     """
     x, places = asarray(a), _places(ind)
     values = pointwise.cast(_values(x, places, val), dtype=str(x.dtype))
-    pattern = tuple(("array", n) for n in range(len(places)))
-    return indexing.add_at(x, values, *places, pattern=pattern)
+    return indexing.add_at(x, values, *places, pattern=_pattern(places))
 
 
 def index_update(a: ArrayLike, ind: ArrayLike, val: ArrayLike) -> ndarray:
     """A copy of ``a`` with ``val`` at the places ``ind``, of several for one place the last: see ``index_add``."""
     x, places = asarray(a), _places(ind)
-    values, result = _values(x, places, val), x.copy()
-    result[tuple(places)] = values
-    return result
+    values = pointwise.cast(_values(x, places, val), dtype=str(x.dtype))
+    return indexing.put_at(x, values, *places, pattern=_pattern(places))
+
+
+def _pattern(places: list[ndarray]) -> Pattern:
+    return tuple(("array", n) for n in range(len(places)))
 
 
 def _places(ind: ArrayLike) -> list[ndarray]:

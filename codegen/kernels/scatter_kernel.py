@@ -1,8 +1,9 @@
-"""The kernel of scattered sums: elements added to those of a result that is there, at the places that indices pick.
+"""The kernel of scattered elements: added to those of a result that is there, or put there, at places that indices pick.
 
 NOTE [scatters]
-Elements of a domain are added to places of the result that indices pick. Several may come to one place, and are added in
-the order of the domain, as NumPy adds them, so results are the same bits whoever adds. No two threads come to one place:
+Elements of a domain are added to, or put at, places of the result that indices pick. Several may come to one place, and do
+so in the order of the domain, as in NumPy, so results are the same bits whoever adds, and the last of them stays. No two
+threads come to one place:
 
 - where the first axis of the domain leads to another part of the result with every step, its steps are the rows of a
   launch;
@@ -20,14 +21,14 @@ from blockfuse.codegen.kernels.kernel import FAULT, SHARED_REACH, Access, Kernel
 
 @dataclass(frozen=True)
 class ScatterKernel(Kernel):
-    """Elements added to those of the result, which is there before, at the places that indices pick: see NOTE [scatters].
+    """Elements that join those of the result, which is there before, at the places that indices pick: see NOTE [scatters].
 
     What the result has in ``store`` are strides for indices of 0, and the steps of each index.
     """
 
     by_place: bool  # whether rows are places along the axis of the first index; otherwise the first axis of the domain
     extents: tuple[int, ...]  # of the domain, without its rows
-    load: Access  # of what is added; here and below strides are those of the domain
+    load: Access  # of what is added or put; here and below strides are those of the domain
     index_loads: tuple[Access, ...]  # one for each index of the store
     step: Term  # what ``acc``, an element of the result, becomes
 
@@ -53,3 +54,8 @@ class ScatterKernel(Kernel):
     @property
     def has_fault(self) -> bool:
         return True
+
+    @property
+    def adds(self) -> bool:
+        """Whether it reads what it changes."""
+        return "acc" in self.step.names

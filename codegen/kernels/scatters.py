@@ -1,4 +1,4 @@
-"""Scattered sums as kernels: values added to a result that is there, at the places that arrays of indices hold."""
+"""Scattered elements as kernels: added to a result that is there, or written, at places that arrays of indices hold."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MIN_SHARED_ELEMENTS = (
 )
 
 
-def adds_natively(node: Node) -> bool:
+def scatters_natively(node: Node) -> bool:
     """Whether a kernel computes ``node``: elements of one dtype, which is not float16, at integers."""
     whole, value, *indices = node.operands
     alike = whole.dtype == value.dtype and whole.dtype.name != "float16"
@@ -29,7 +29,7 @@ def adds_natively(node: Node) -> bool:
 
 
 def scatter_kernel(node: Node, value: Layout, indices: list[Layout]) -> KernelCall:
-    """The kernel that adds; its operands are the value, the indices, and the result, a copy of the first operand."""
+    """The kernel that adds or writes; its operands are the value, the indices, and the result, a copy of the first one."""
     lowering = node.operator.lowering
     assert isinstance(lowering, Scatter)
     found = lowering.walk(row_major(node.shape), indices, **node.attrs)
@@ -47,7 +47,7 @@ def scatter_kernel(node: Node, value: Layout, indices: list[Layout]) -> KernelCa
         shape if by_place else shape[1:],
         Access("x0", str(node.dtype), strides[0]),
         tuple(Access(name, str(array.dtype), s) for name, array, s in arrays),
-        Expression(*_sum(node)),
+        Expression(*_sum(node)) if lowering.adds else Name("x0"),
     )
     beside = prod(n for n, *index in zip(shape, *strides[1:-1], strict=True) if not any(index))
     work = prod(shape) * (_ELEMENT_NANOSECONDS + _PLACE_NANOSECONDS / beside) if beside else 0.0

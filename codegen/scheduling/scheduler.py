@@ -11,7 +11,7 @@ from blockfuse.codegen.kernels.kernel import FAULT
 from blockfuse.codegen.kernels.kernel_call import CopyFirst, KernelCall
 from blockfuse.codegen.kernels.lowering import copy_kernel, has_own_kernel, kernel_of, zero_kernel
 from blockfuse.codegen.kernels.machine import Machine
-from blockfuse.codegen.kernels.scatters import adds_natively, scatter_kernel
+from blockfuse.codegen.kernels.scatters import scatter_kernel, scatters_natively
 from blockfuse.codegen.scheduling.buffers import planned
 from blockfuse.codegen.scheduling.epilogues import with_epilogues
 from blockfuse.codegen.scheduling.merging import merged
@@ -181,7 +181,7 @@ class _Scheduler:
         self._copy(spread, type, Location(target.buffer, written), node.dtype)
 
     def _scatter(self, node: Node) -> None:
-        """A copy of the first operand, to which a kernel adds the second."""
+        """A copy of the first operand, to which a kernel adds the second, or writes it."""
         whole, *others = node.operands
         target = Location(self.values.add_computed(node), row_major(node.shape))
         self._copy(self.values[whole], whole.type, target, node.dtype)
@@ -255,7 +255,7 @@ _COPYING: dict[type, _Scheduling] = {
 
 def _scheduled_by(node: Node) -> _Scheduling:
     kind = type(node.operator.lowering)
-    if kind is Scatter and adds_natively(node):
+    if kind is Scatter and scatters_natively(node):
         return _Scheduler._scatter
     if has_own_kernel(node):
         return _Scheduler._launch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy
@@ -99,6 +100,40 @@ add_at = row(
     type_rule=lambda x, value, *arrays, pattern: x,
     gradient=_add_at_gradient,
     examples=(Example(((4, 3), (2, 3), (2,)), {"pattern": _ROWS}, high=4, integers=(2,)),),
+)
+
+
+def _put_at(
+    x: numpy.ndarray, value: numpy.ndarray, *arrays: numpy.ndarray, pattern: Pattern
+) -> numpy.ndarray:
+    result = numpy.array(x)
+    result[_numpy_pattern(pattern, x.shape, arrays)] = value
+    return result
+
+
+def _put_at_gradient(g: Any, out: Any, x: Any, value: Any, *arrays: Any, pattern: Pattern) -> tuple[Any, ...]:
+    """Of several values for one place, one has stayed: it finds its own number there."""
+    picked = take_at(g, *arrays, pattern=pattern)
+    numbers = reshape(
+        arange(start=0, stop=prod(picked.shape), step=1, dtype="int64"), shape=tuple(picked.shape)
+    )
+    winners = put_at(filled(-1, g.shape, numbers.dtype), numbers, *arrays, pattern=pattern)
+    stays = equal(take_at(winners, *arrays, pattern=pattern), numbers)
+    overwritten = put_at(g, filled(0, (), g.dtype), *arrays, pattern=pattern)
+    return (overwritten, where(stays, picked, 0), *(None for _ in arrays))
+
+
+# A copy of x with value, which is of its dtype, at x[pattern]: what an assignment there means without memory.
+put_at = row(
+    "put_at",
+    _put_at,
+    Scatter(_places, adds=False),
+    type_rule=lambda x, value, *arrays, pattern: x,
+    gradient=_put_at_gradient,
+    examples=(
+        Example(((4, 3), (2, 3), (2,)), {"pattern": _ROWS}, high=4, integers=(2,)),
+        Example(((2, 4, 4), (3,), (3,), (3,)), {"pattern": _PAIRS}, high=4, integers=(2, 3)),
+    ),
 )
 
 

@@ -1,4 +1,4 @@
-"""Kernels that add at the places of index arrays, against NumPy bit for bit, and what an index beyond its axis does."""
+"""Kernels that add or put at the places of index arrays, against NumPy bit for bit; an index beyond its axis."""
 
 from __future__ import annotations
 
@@ -24,8 +24,11 @@ ROWS = (("array", 0),)
 EMBEDDED = "float32[50, 24]"
 
 
-def added_to(case: Picked) -> Any:
-    return lambda x, value, *arrays: indexing.add_at(x, value, *arrays, pattern=case.pattern)
+OPERATORS = st.sampled_from((indexing.add_at, indexing.put_at))
+
+
+def scattered(case: Picked, operator: Any = indexing.add_at) -> Any:
+    return lambda x, value, *arrays: operator(x, value, *arrays, pattern=case.pattern)
 
 
 @st.composite
@@ -44,25 +47,31 @@ def launched(native: Native) -> ScatterKernel:
     return kernel
 
 
-@given(added(), st.sampled_from(LEVELS), st.sampled_from([1, 2]))
+@given(added(), OPERATORS, st.sampled_from(LEVELS), st.sampled_from([1, 2]))
 @sampled(4, 80)
-def test_kernels_add_what_numpy_adds(case: tuple[Picked, numpy.ndarray], level: str, threads: int) -> None:
+def test_kernels_do_what_numpy_does(
+    case: tuple[Picked, numpy.ndarray], operator: Any, level: str, threads: int
+) -> None:
     picks, value = case
     values = [picks.table, value, *picks.arrays]
-    native = Native(graph_for(added_to(picks), values), level, threads)
+    native = Native(graph_for(scattered(picks, operator), values), level, threads)
     wanted = picks.table.copy()
-    numpy.add.at(wanted, picks.numpy_index, value)
+    if operator is indexing.add_at:
+        numpy.add.at(wanted, picks.numpy_index, value)
+    else:
+        wanted[picks.numpy_index] = value
     numpy.testing.assert_array_equal(native(*values)[0], wanted, strict=True)
     hosted = any(isinstance(step, HostCall) for step in native.schedule.steps)
     assert hosted == (picks.table.dtype == "float16")
 
 
-@given(added())
+@given(added(), OPERATORS)
 @sampled(10, 60)
-def test_all_stages_mean_the_same(case: tuple[Picked, numpy.ndarray]) -> None:
+def test_all_stages_mean_the_same(case: tuple[Picked, numpy.ndarray], operator: Any) -> None:
     picks, value = case
     values = [picks.table, value, *picks.arrays]
-    hold_together(graph_for(added_to(picks), values), values, [], isa.machine(), source=True, compiled=False)
+    recorded = graph_for(scattered(picks, operator), values)
+    hold_together(recorded, values, [], isa.machine(), source=True, compiled=False)
 
 
 @given(added(), st.data())
@@ -76,7 +85,7 @@ def test_an_index_beyond_its_axis_is_a_fault(case: tuple[Picked, numpy.ndarray],
     wrong = array.copy()
     wrong.reshape(-1)[data.draw(st.integers(0, array.size - 1))] = data.draw(st.sampled_from((size, 127)))
     values = [picks.table, value, *picks.arrays]
-    native = Native(graph_for(added_to(picks), values), threads=2)
+    native = Native(graph_for(scattered(picks), values), threads=2)
     with pytest.raises(FaultError):
         native(*values[: 2 + number], wrong, *values[3 + number :])
 
@@ -105,6 +114,20 @@ def test_threads_share_rows_that_do_not_meet_or_else_places(types: Any, pattern:
     native = Native(recorded)
     assert launched(native).by_place == by_place
     numpy.testing.assert_array_equal(native(*values)[0], meant(recorded, values)[0], strict=True)
+
+
+def test_of_several_values_for_one_place_the_last_stays_with_two_threads_too() -> None:
+    rng = numpy.random.default_rng(2)
+    x, value = numpy.zeros((97, 64), "float32"), rng.normal(size=(20000, 64)).astype("float32")
+    index = rng.integers(0, 97, 20000)
+    native = Native(
+        graph_for(lambda x, v, i: indexing.put_at(x, v, i, pattern=ROWS), [x, value, index]), threads=2
+    )
+    (step,) = (s for s in native.schedule.launches if isinstance(s.kernel, ScatterKernel))
+    assert step.rows >= 2 * step.grain
+    wanted = x.copy()
+    wanted[index] = value
+    numpy.testing.assert_array_equal(native(x, value, index)[0], wanted, strict=True)
 
 
 def test_two_threads_add_in_the_order_of_one() -> None:

@@ -402,6 +402,22 @@ CASES: dict[str, list[Case]] = {
             ({"pattern": ALONG_ROWS},),
         ),
     ],
+    "put_at": [
+        *cases(
+            lambda x, y, i, pattern: x.index_copy(0, i, y.expand(len(i), 4)),
+            (
+                (PLAIN, PLAIN[:2], numpy.array([2, 0])),
+                (PLAIN, PLAIN[0], numpy.array([2, 0])),
+                (PLAIN, PLAIN[:0], numpy.zeros((0,), "int64")),
+            ),
+            ({"pattern": ROWS_ONLY},),
+        ),
+        *cases(
+            lambda x, y, i, pattern: x.scatter(1, i % 4, y),
+            ((PLAIN, PLAIN[:, :1], PLACES[:, :1]), (PLAIN, ODD[:, 1:2], PLACES[:, :1])),
+            ({"pattern": ALONG_ROWS},),
+        ),
+    ],
     "add_at": [
         *cases(
             lambda x, y, i, pattern: x.index_add(0, i, y.expand(len(i), 4)),

@@ -353,6 +353,9 @@ writes any
 writes axes
     {0}[{place}] = 1
     {0}[:1] -= 1
+    {0}[[{place}]] = {number}
+    {0}[np.array([{place}, {place}])] *= {number}
+    {0}[{0} > 1] = {number}
 writes any into
     {0} += {1}
     {0} -= {1}

@@ -15,6 +15,7 @@ from typing import Any
 import numpy
 
 from blockfuse.array.eager import Eager, data_of
+from blockfuse.array.functions.assigning import as_written, written_at
 from blockfuse.array.functions.indexing import basic_index, is_basic
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.sizes import size_agnostic
@@ -147,7 +148,8 @@ class Recorder(Eager):
     def assign(self, target: ndarray, index: Any, value: Any) -> None:
         items = index if isinstance(index, tuple) else (index,)
         if self._is_recording() and not all(is_basic(i) for i in items):
-            self._stop("writes at an index made of arrays")
+            self._assign_at_arrays(target, index, value)
+            return
         if not self.problem:
             with self._writing:
                 before, written = (
@@ -162,6 +164,20 @@ class Recorder(Eager):
                 new = written if isinstance(written, Node) else self._written_number(written, target.dtype)
                 spelled = basic_index(target.shape, items)
                 self._rebind(target, self._node(movement.set_item, (before, new), {"index": spelled}))
+
+    @size_agnostic
+    def _assign_at_arrays(self, target: ndarray, index: Any, value: Any) -> None:
+        """The new value is computed beside, by operators that are recorded."""
+        with self._writing:
+            self._refuse_shared(target)
+            if is_traced(value):
+                self._require_float(value, target.dtype)
+        made = written_at(target, index, value).write(target, as_written(value, target.dtype))
+        with unwatched(), self._while_updating():
+            super().assign(target, index, plain(value))
+        if not self.problem:
+            with self._writing:
+                self._rebind(target, self.memory.node_of(made))
 
     @contextmanager
     def _while_updating(self) -> Iterator[None]:
@@ -305,9 +321,13 @@ class Recorder(Eager):
 
     def _written_number(self, number: Any, dtype: numpy.dtype) -> Node:
         """A number on its way into an array; NumPy refuses some numbers where the array is no float."""
-        if is_traced(number) and not (dtype.name in ("float32", "float64") and isinstance(number, float)):
-            raise Escaped(f"written into an array of {dtype}", indices_of(number))
+        if is_traced(number):
+            self._require_float(number, dtype)
         return self._number(number, literal(plain(number)))
+
+    def _require_float(self, number: Any, dtype: numpy.dtype) -> None:
+        if not (dtype.name in ("float32", "float64") and isinstance(number, float)):
+            raise Escaped(f"written into an array of {dtype}", indices_of(number))
 
     def _operand(self, operand: Any) -> Any:
         """A node, or a Python number (traced or not) as it is."""

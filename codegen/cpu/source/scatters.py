@@ -47,7 +47,7 @@ def _place(kernel: ScatterKernel, load: Access, walk: tuple[str, ...]) -> list[s
 
 def _step(kernel: ScatterKernel, walk: tuple[str, ...]) -> list[str]:
     return [
-        f"acc = {read(kernel.store, walk)}",
+        *[f"acc = {read(kernel.store, walk)}"] * kernel.adds,
         f"{variable(kernel.load.name)} = {read(kernel.load, walk)}",
         write(kernel.store, walk, text(kernel.step)),
     ]

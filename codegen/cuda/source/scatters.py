@@ -135,7 +135,7 @@ def _step(cut: _Cut) -> list[str]:
     kernel = cut.kernel
     element = f"out[{table_offset(cut.names, kernel.store)}]"
     return [
-        f"acc = {seen(element, kernel.store.dtype)}",
+        *[f"acc = {seen(element, kernel.store.dtype)}"] * kernel.adds,
         f"{variable(kernel.load.name)} = {read(kernel.load, offset(cut.names, kernel.load.strides))}",
         f"{element} = {stored(text(kernel.step), kernel.store.dtype)}",
     ]
