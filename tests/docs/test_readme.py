@@ -11,6 +11,7 @@ from benchmarks.nets import NETS
 from blockfuse.codegen.cpu.native import isa
 from blockfuse.runtime import config
 
+NEEDED = {"docs/onnx.md": "onnx", "docs/sklearn.md": "sklearn"}  # document -> the package that it is about
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
@@ -21,11 +22,13 @@ def test_readme_leads_with_the_two_commands() -> None:
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", "docs/data.md", "docs/onnx.md", "docs/sequences.md", "docs/training.md"]
+    "document",
+    ["README.md", "docs/data.md", "docs/onnx.md", "docs/sequences.md", "docs/sklearn.md", "docs/training.md"],
 )
 def test_code_runs(
     document: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip(NEEDED.get(document, "numpy"))
     monkeypatch.chdir(tmp_path)  # for files that it writes
     names = {"__name__": "readme"}
     for code in blocks(document, "python"):
@@ -61,6 +64,7 @@ def test_commands_print_what_is_shown(tmp_path: Path) -> None:
         "docs/data.md",
         "docs/onnx.md",
         "docs/sequences.md",
+        "docs/sklearn.md",
         "docs/training.md",
     ],
 )

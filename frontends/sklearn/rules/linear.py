@@ -7,6 +7,7 @@ from typing import Any
 from blockfuse.array import np, npx
 from blockfuse.frontends.sklearn.rules.table import (
     Arrays,
+    Compute,
     Config,
     Estimator,
     Method,
