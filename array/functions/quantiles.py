@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy
-import numpy.ma  # which numpy.quantile imports when it first runs: in a recording that is an effect
 
 from blockfuse.array.arguments import ArrayLike, axes_tuple
 from blockfuse.array.functions import reducing

@@ -21,6 +21,7 @@ import types
 import typing
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -232,6 +233,23 @@ def test_what_known_code_is_given_is_guarded(name: str) -> None:
     finally:
         settings.rate = 2.0
     assert fast(x()).tolist() == KNOWN[name](x()).tolist()
+
+
+def test_what_numpy_imports_when_it_needs_it_is_its_own_business(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same function as one of NumPy's and as one of the user's."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for file in (numpy.lib._function_base_impl.__file__, str(tmp_path / "user.py")):
+        name = f"late_{len(list(tmp_path.iterdir()))}"
+        (tmp_path / f"{name}.py").write_text("import sys\nsys.late = 2\n")
+        scope: dict[str, Any] = {}
+        exec(compile(f"def late(value):\n    import {name}\n    return value * 2", file, "exec"), scope)
+        late = scope["late"]
+        fast = blockfuse.hybridize(lambda value, late=late: late(value))
+        for _ in range(3):
+            assert fast(x()).tolist() == [2, 4, 6]
+        assert fast.explain().split("\n")[0].endswith("compiled") == (file != str(tmp_path / "user.py"))
 
 
 def test_a_way_of_copying_that_is_registered_later_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:

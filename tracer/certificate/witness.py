@@ -8,10 +8,16 @@ others (NOTE [strangers]) and stores nothing to globals, enclosing variables and
 lines name or store what is read from the byte code, whether the call comes to them is seen by ``sys.settrace`` (where
 a debugger has its place, every such line counts). Changes to containers are found by comparing the reachable state
 before and after (``tracer/state/``).
+
+NOTE [imports of libraries]
+NumPy imports parts of itself when a function first needs them. What such an import does, once in a process, is the
+library's own business and no call's: nobody watches until it is over, where the code that imports is known. An import
+that user code makes is watched: its module may do anything.
 """
 
 from __future__ import annotations
 
+import importlib
 import sys
 import types
 from collections.abc import Callable
@@ -32,6 +38,8 @@ from blockfuse.tracer.code.naming import named_in
 from blockfuse.tracer.code.settings import Question, idle
 from blockfuse.tracer.state.picture import State
 
+_IMPORTING = importlib._bootstrap._find_and_load.__code__  # type: ignore[attr-defined]  # what finds and runs a module
+
 
 class Witness:
     """Watches one call. ``problem`` is the first thing that a graph could not repeat, or empty."""
@@ -47,6 +55,7 @@ class Witness:
         self._follows_lines = False
         self.measured: list[tuple[ndarray, Source | None]] = []  # see NOTE [sizes that Python saw]
         self.catches = ""
+        self._import: types.FrameType | None = None  # that goes on: NOTE [imports of libraries]
 
     def watching(self, call: Callable[[], Any]) -> Any:
         """The result of ``call``, seen by this witness."""
@@ -75,7 +84,13 @@ class Witness:
     def _see(self, frame: types.FrameType, event: str, function: Any) -> None:
         if frame.f_code.co_filename in QUIET:
             return
-        if event == "call":
+        if self._import is not None:
+            if frame is self._import and event == "return":
+                self._import = None
+        elif event == "call":
+            if frame.f_code is _IMPORTING and frame.f_back is not None and is_trusted(frame.f_back):
+                self._import = frame
+                return
             if not is_trusted(frame):
                 self._see_function(frame)
             elif frame.f_code in TELLING:
@@ -134,7 +149,7 @@ class Witness:
 
     def _follow(self, frame: types.FrameType, event: str, _: Any) -> Any:  # noqa: ARG002 - Python passes it
         """See the lines of functions that would have effects, whether they come to it; and let others see steps."""
-        if self.problem or is_trusted(frame):
+        if self.problem or self._import is not None or is_trusted(frame):
             return None
         line = self._see_line if self._effects_of(frame.f_code) else None
         step = self._follow_steps(frame)
