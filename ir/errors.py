@@ -100,7 +100,7 @@ class CheckError(BlockfuseError):
 
 
 class CompilerWarning(RuntimeWarning):
-    """Something went wrong in the compiler: the calls that it was for run in Python, with right results."""
+    """Something keeps calls from being compiled, a fault of ours or a profiler: they run in Python, with right results."""
 
 
 class MixedDtypesWarning(UserWarning):

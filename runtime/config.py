@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from blockfuse.ir.errors import UsageError
+from blockfuse.runtime.cpu_quota import processors_granted
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,10 @@ class Setting:
 
 
 def _default_threads() -> str:
-    return str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    """All processors that the process may use; of a quota the whole ones, as threads that wait use it up, too."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    granted = processors_granted()
+    return str(allowed if granted is None else max(1, min(allowed, int(granted))))
 
 
 def _threads(text: str) -> int:

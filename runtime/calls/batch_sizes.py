@@ -17,6 +17,7 @@ from blockfuse.runtime.calls.call import Signature
 from blockfuse.runtime.calls.recently_used import RecentlyUsed
 from blockfuse.runtime.programs.backend import Backend
 from blockfuse.runtime.programs.program import Program
+from blockfuse.runtime.reasons import SIZES
 from blockfuse.tracer.generalize.every_size import EverySize
 from blockfuse.tracer.recording.record import Recording
 
@@ -141,7 +142,9 @@ def _adds_size_one(batch: Batch, sizes: Sizes) -> bool:
 
 
 def _batch_lines(batch: Batch) -> list[str]:
-    lines = [f"no program for every size of the leading axes: {batch.reason}"] * bool(batch.reason)
+    lines = []
+    if batch.reason:
+        lines += [f"no program for every size of the leading axes: {batch.reason}", f"  {SIZES.line}"]
     if batch.eager_calls:
         lines.append(
             f"{batch.eager_calls} calls of further sizes eager, since {len(batch.tried)} were recorded"

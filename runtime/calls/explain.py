@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from numpy import dtype
+
 from blockfuse.array.pytree import Branch, Number, Static, Structure
-from blockfuse.codegen.kernels.kernel import Kernel
-from blockfuse.codegen.kernels.lowering import has_own_kernel
-from blockfuse.codegen.kernels.product_kernels import ProductKernel
-from blockfuse.codegen.kernels.window_kernel import WindowKernel
-from blockfuse.codegen.scheduling.buffers import Buffer
-from blockfuse.codegen.scheduling.sharing import sharing
-from blockfuse.codegen.scheduling.steps import HostCall, Launch, Step, Strip
-from blockfuse.ir.graph import Node
-from blockfuse.ir.lowering import Fused
+from blockfuse.codegen.scheduling.steps import HostCall
 from blockfuse.ir.operators.narrow import NARROW
-from blockfuse.ir.types import TensorType
-from blockfuse.runtime.programs.failures import CURE, promotions
+from blockfuse.runtime import reasons
+from blockfuse.runtime.calls.kernel_lines import grouped, kernel_lines, nodes_of_kernels, step_lines
+from blockfuse.runtime.programs.failures import promotions
+from blockfuse.runtime.reasons import cure_lines
 
 
 def explanation(
@@ -31,7 +26,7 @@ def explanation(
     if precision in NARROW and (segments.programs or pieces.cases):
         lines.append("  segments, and calls inside of record(), keep weights in float32")
     if pieces.problem:
-        lines.append(f"{name} inside of record(): eager\n  because {pieces.problem}")
+        lines.append("\n".join([f"{name} inside of record(): eager", *because(pieces.problem)]))
     return "\n".join(lines if cases or pieces.cases else [f"{name}: hybridized, not called yet", *lines])
 
 
@@ -50,8 +45,13 @@ def _segment_lines(cases: Iterable[Any], segments: Any) -> list[str]:
     return lines + ([f"  a segment runs in NumPy because {segments.problem}"] if segments.problem else [])
 
 
+def because(reason: str, what: str = "") -> list[str]:
+    """Why calls run in Python, and what to write instead."""
+    return [f"  {what}because {reason}", *(f"  {line}" for line in cure_lines(reason))]
+
+
 def _call_text(name: str, structure: Structure, types: Any, training: bool) -> str:
-    shapes = [f"{_DTYPES.get(char, char)}{_shape_text(shape)}" for shape, char, _ in types]
+    shapes = [f"{dtype(char).name}{_shape_text(shape)}" for shape, char, _ in types]
     return f"{name}({', '.join([*shapes, *_values(structure)])}){' in train mode' if training else ''}"
 
 
@@ -60,7 +60,7 @@ def _piece_text(name: str, signature: Any, case: Any) -> str:
     structure, types, training, _ = signature
     head = f"{_call_text(name, structure, types, training)} inside of record(): "
     if case.piece is None:
-        return f"{head}eager, {case.calls} calls\n  because {case.reason or 'not recorded yet'}"
+        return "\n".join([f"{head}eager, {case.calls} calls", *because(case.reason or "not recorded yet")])
     piece, halves = case.piece, case.piece.halves
     saved = halves.kept[len(halves.leaves) + len(halves.shown) :]
     size = sum(node.type.size * node.dtype.itemsize for node in saved)
@@ -85,8 +85,7 @@ def _case_text(name: str, signature: Any, case: Any) -> str:
     structure, types, training = signature
     head = f"{_call_text(name, structure, types, training)}: "
     if case.program is None:
-        reason = case.reason or "not recorded yet"
-        return f"{head}eager, {case.calls} calls\n  because {reason}"
+        return "\n".join([f"{head}eager, {case.calls} calls", *because(case.reason or "not recorded yet")])
     return head + "\n".join(["compiled", *_program_lines(case)])
 
 
@@ -111,26 +110,25 @@ def _shape_text(shape: tuple[int | None, ...]) -> str:
     return f"[{', '.join('any' if n is None else str(n) for n in shape)}]"
 
 
-_DTYPES = {"f": "float32", "d": "float64", "e": "float16", "?": "bool"}
-
-
 def _program_lines(case: Any) -> list[str]:
-    program, schedule = case.program, case.program.schedule
+    program = case.program
     recorded = sum(len(block.graph.nodes) for block in program.flow.blocks)
     hoisted = sum(len(o.prologue.outputs) for o in program.compiled.optimized)
-    count = len(_nodes_of_kernels(program))
+    count = len(nodes_of_kernels(program))
     lines = [
         f"  {recorded} operators recorded, {count} kernels, {hoisted} values computed once per parameter version"
     ]
     lines += _flow_lines(case)
     lines += [f"  number {o.text} is given at each call, as {o.dtype}" for o in program.operands]
-    lines += [f"  a number is part of the signature because {case.note}"] if case.note else []
-    promoted = [f"  {promotion}, as NumPy promotes" for promotion in promotions(program.flow)]
-    lines += [*promoted, f"  {CURE}"] if promoted else []
+    if case.note:
+        lines += [f"  a number is part of the signature because {case.note}", f"  {reasons.NUMBERS.line}"]
+    promoted = grouped(
+        (f"  {p.text}", p.product.source, ", as NumPy promotes") for p in promotions(program.flow)
+    )
+    lines += [*promoted, f"  {reasons.DTYPES.line}"] if promoted else []
     lines += _precision_lines(program)
-    kernels = Counter(_kernel_texts(program))
-    lines += [text if count == 1 else f"{text}, {count} times" for text, count in kernels.items()]
-    lines += [text for step in schedule.steps for text in _step_lines(step, program)]
+    lines += kernel_lines(program)
+    lines += step_lines(program)
     lines += _backend_lines(program)
     calls = program.executable.calls() + case.calls
     audited = f", {case.audited} audited" if case.audited else ""
@@ -145,19 +143,6 @@ def _precision_lines(program: Any) -> list[str]:
         return []
     does = "writes to parameters" if program.flow.updates else "draws random numbers"
     return [f"  weights stay float32 because the call {does}"]
-
-
-def _step_lines(step: Step, program: Any) -> list[str]:
-    """What there is to say of a step that is more than one kernel, or none."""
-    if isinstance(step, HostCall):
-        reason = getattr(step.operator.lowering, "reason", "") or "no kernel for this dtype or size"
-        return [f"  numpy {step.operator.name}: {reason}" + (f", {step.source}" if step.source else "")]
-    if isinstance(step, Strip):
-        return [
-            f"  {len(step.launches)} launches with one fork, {_sharing(step, program)}: each takes {step.grain} to "
-            f"{step.part} items through all of them"
-        ]
-    return []
 
 
 def _backend_lines(program: Any) -> list[str]:
@@ -203,77 +188,6 @@ def _size_line(program: Any) -> str:
     return f"  about {work:.1f} us of kernels {call}, workspace of {schedule.workspace}"
 
 
-def _kernel_texts(program: Any) -> Iterator[str]:
-    """A line for each kernel that computes: its result, the user's line, and what the cost model made of it."""
-    schedule = program.schedule
-    alone = {id(step) for step in schedule.steps if isinstance(step, Launch)}
-    launches: dict[str, list[Launch]] = {}  # of groups by their names
-    for launch in schedule.launches:
-        for group in launch.kernel.groups:
-            launches.setdefault(group, []).append(launch)
-    for node in _nodes_of_kernels(program):
-        if not node.type.size:  # takes no launch
-            continue
-        name = node.attrs["name"] if isinstance(node.operator.lowering, Fused) else node.operator.name
-        launch = _taken(launches[name], node.type, schedule.buffers)
-        text = f"  kernel {name}: {_type_text(node.type, schedule.batch)}{_from(node.source)}{_tiles(launch.kernel)}"
-        text += _form_text(launch.kernel, program)
-        others = len(launch.kernel.groups) - 1
-        text += f", in one loop with {others} more" if others else ""
-        text += f", about {launch.work / 1000:.1f} us"
-        yield f"{text}, {_sharing(launch, program)}" if id(launch) in alone else text
-
-
-def _taken(waiting: list[Launch], type: TensorType, buffers: Sequence[Buffer]) -> Launch:
-    """The launch of a group, out of those of its name: the first that writes such a value, for some change places."""
-    fitting = (one for one in waiting if any(buffers[b].type == type for b in one.written))
-    launch = next(fitting, waiting[0])
-    waiting.remove(launch)
-    return launch
-
-
-def _nodes_of_kernels(program: Any) -> list[Node]:
-    """Fused groups, and operators that have a kernel for themselves."""
-    nodes = [n for o in program.compiled.optimized for n in o.main.nodes]
-    return [n for n in nodes if isinstance(n.operator.lowering, Fused) or has_own_kernel(n)]
-
-
-def _tiles(kernel: Kernel) -> str:
-    if not kernel.tiles:
-        return ""
-    tile = kernel.tiles[0]
-    return f", tiles of {tile.rows} x {tile.panels * tile.panel}"
-
-
-def _form_text(kernel: Kernel, program: Any) -> str:
-    """What a product has of the precision that was asked for; see NOTE [narrow weights]."""
-    if program.backend.machine.weights == "float32" or not isinstance(kernel, ProductKernel | WindowKernel):
-        return ""
-    if program.compiled.weights == "float32":
-        return ", weights in float32"
-    if kernel.right.dtype in _FORMS:
-        return f", weights in {_FORMS[kernel.right.dtype]}"
-    may_change = ", as the right matrix may change at each call" if kernel.dtype == "float32" else ""
-    return f", all in {kernel.dtype}{may_change}"
-
-
-_FORMS = {"uint16": "bf16", "int8": "int8"}  # dtype of a packed weight -> the precision
-
-
-def _sharing(step: Launch | Strip, program: Any) -> str:
-    return f"for {sharing(step, program.backend.machine, program.schedule.batch)}"
-
-
-def _type_text(type: TensorType, batch: int) -> str:
-    """A type; of one that grows with the batch, the leading size in items."""
-    if not batch or not type.ndim or type.shape[0] % batch:
-        return str(type)
-    rows_per_item = type.shape[0] // batch
-    rows = "any" if rows_per_item == 1 else f"{rows_per_item} * any"
-    shape = (rows, *map(str, type.shape[1:]))
-    return f"{type.dtype}[{', '.join(shape)}]"
-
-
 def _flow_lines(case: Any) -> list[str]:
     """What is known of the decisions, and why some ways run eagerly."""
     blocks = case.program.flow.blocks
@@ -290,8 +204,10 @@ def _flow_lines(case: Any) -> list[str]:
         f"  {loop.rounds} rounds of {loop.operators} operators{_from(loop.source)} on are one loop"
         for loop in case.program.flow.rolled
     ]
-    lines += [f"  a loop is unrolled because {reason}" for reason in dict.fromkeys(case.program.unrolled)]
-    return lines + ([f"  some calls run eagerly because {case.reason}"] if case.reason else [])
+    unrolled = dict.fromkeys(case.program.unrolled)
+    lines += [f"  a loop is unrolled because {reason}" for reason in unrolled]
+    lines += [f"  {reasons.LOOPS.line}"] * bool(unrolled)
+    return lines + (because(case.reason, "some calls run eagerly ") if case.reason else [])
 
 
 def _from(source: Any) -> str:

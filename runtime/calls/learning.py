@@ -15,7 +15,7 @@ from typing import Any
 
 from blockfuse.codegen.variants import ExecutionPolicy
 from blockfuse.ir.errors import CudaError, TraceError
-from blockfuse.ir.locks import Busy, Turn
+from blockfuse.ir.locks import BUSY, Busy, Turn
 from blockfuse.runtime.audit.comparison import Repetition, stream_state
 from blockfuse.runtime.audit.selfcheck import Changed, SelfCheck
 from blockfuse.runtime.calls.call import Call, Signature
@@ -55,10 +55,14 @@ class Learner:
 
     def learn(self, case: Case, call: Call) -> Any | Busy:
         """The result of a call that is run eagerly and recorded; ``BUSY``, with nothing run, where that cannot be now."""
+        if self._failures.profiled(partial(setattr, case, "reason")):
+            return BUSY
         return self._turn.run(partial(self._recorded, case, call))
 
     def path_of(self, arguments: Arguments) -> Recording | None:
         """A call run eagerly and recorded, from which no program is made; None where it has no path, or not now."""
+        if self._failures.profiled():
+            return None
         recording = self._turn.run(partial(self._path_of, arguments))
         return recording if isinstance(recording, Recording) and not recording.problem else None
 

@@ -20,6 +20,7 @@ from rich.text import Text
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.ir.errors import UsageError
 from blockfuse.runtime.cli.measure import Comparison, Difference, Timing
+from blockfuse.runtime.reasons import cure_lines
 
 SCHEMA = 1  # of the JSON; docs/cli.md describes it
 _PIPED_WIDTH = 140
@@ -108,8 +109,12 @@ def reasons(comparisons: list[Comparison]) -> list[str]:
     absent = {f"{c.subject}: {c.elsewhere.reason}" for c in comparisons if c.elsewhere and c.elsewhere.reason}
     found = {(str(c.subject), c.outcome.reason): c.outcome for c in comparisons if c.outcome.reason}
     return [
-        f"{net}: {'runs' if outcome.program is None else 'some calls run'} eagerly because {reason}"
+        line
         for (net, reason), outcome in found.items()
+        for line in (
+            f"{net}: {'runs' if outcome.program is None else 'some calls run'} eagerly because {reason}",
+            *cure_lines(reason),
+        )
     ] + sorted(absent)
 
 

@@ -15,6 +15,7 @@ from blockfuse.runtime.cli.subjects import Subject, naming_errors, subjects
 from blockfuse.runtime.inspection import STAGES, settled
 from blockfuse.runtime.programs.backend import shown
 from blockfuse.runtime.programs.program import Program
+from blockfuse.runtime.reasons import cure_lines
 
 
 @click.command()
@@ -91,7 +92,8 @@ def _program(subject: Subject, name: str) -> Program:
             net.hybridize(backend="cpu")
         outcome = settled(net, arguments)
     if outcome.program is None:
-        click.echo(f"{subject} runs eagerly: {outcome.reason}", err=True)
+        said = (f"{subject} runs eagerly: {outcome.reason}", *cure_lines(outcome.reason))
+        click.echo("\n".join(said), err=True)
         raise SystemExit(1)
     if name == "cpu":
         return outcome.program

@@ -17,6 +17,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from blockfuse.ir.errors import UsageError
+
 _MAGIC = b"blockfuse2"
 _DIGEST = hashlib.sha256().digest_size
 _HEADER = len(_MAGIC) + _DIGEST
@@ -72,20 +74,28 @@ class DiskCache:
             self._give_up(f"cannot write {path}: {error.strerror}")
 
     def clear(self) -> int:
-        """Delete every file; how many there were."""
+        """Delete every file; how many there were. Raises UsageError where that is not allowed."""
         files = self._files()
-        for path in files:
-            path.unlink(missing_ok=True)
+        try:
+            for path in files:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise UsageError(f"cannot delete {path}: {error.strerror}") from error
         return len(files)
 
     def info(self) -> CacheInfo:
         """Folder, number of files, bytes, and why the folder is not used if it is not."""
-        self._usable()
-        files = self._files()
-        return CacheInfo(self.folder, len(files), sum(f.stat().st_size for f in files), self.problem)
+        with warnings.catch_warnings(action="ignore"):  # what it says is in the answer
+            self._usable()
+        sizes = [_size(path) for path in self._files()]
+        return CacheInfo(self.folder, len(sizes), sum(sizes), self.problem)
 
     def _files(self) -> list[Path]:
-        return [p for p in self.folder.glob("??/*") if p.is_file()] if self.folder.is_dir() else []
+        """None where the folder, or one above it, must not be read."""
+        try:
+            return [p for p in self.folder.glob("??/*") if p.is_file()] if self.folder.is_dir() else []
+        except OSError:
+            return []
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / key[2:]
@@ -112,6 +122,14 @@ class DiskCache:
         if not self.problem:
             self.problem = problem
             warnings.warn(f"compiled code is not kept: {problem}", RuntimeWarning, stacklevel=2)
+
+
+def _size(path: Path) -> int:
+    """Of a file, which somebody may just have deleted."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _header(key: str, code: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -13,11 +14,12 @@ from blockfuse.ir.errors import CheckError, CompilerWarning, MixedDtypesWarning
 from blockfuse.ir.flow import Flow
 from blockfuse.ir.graph import Node
 from blockfuse.ir.lowering import Contraction
+from blockfuse.runtime.reasons import DTYPES, cure_lines
 from blockfuse.tracer.certificate.ownership import user_source
 
 _PACKAGE = __name__.split(".")[0]
 _MUCH = 1 << 14  # elements of operands that have another dtype than their product
-CURE = 'give it one dtype: x.astype("float32") for the input, or cast("float64") for the net'
+_PROFILED = "a profiler is active, and recording needs its place"
 _ISSUE = "please report it with this text and what explain() says"
 
 
@@ -44,13 +46,27 @@ class CompilerFailures:
         message = f"{self._name} runs in Python, with right results, because {reason}\n{_ISSUE}"
         _warn(message, CompilerWarning)
 
+    def profiled(self, keep: Callable[[str], Any] = lambda _: None) -> bool:
+        """Whether a profiler has the place that a recording needs: ``keep`` is given the reason, and one warning says so."""
+        if sys.getprofile() is None:
+            return False
+        keep(_PROFILED)
+        if _PROFILED not in self._told:
+            self._told.add(_PROFILED)
+            cure = "; ".join(cure_lines(_PROFILED))
+            _warn(
+                f"{self._name} runs in Python, with right results, because {_PROFILED}; {cure}",
+                CompilerWarning,
+            )
+        return True
+
     def warn_of_promotions(self, flow: Flow) -> None:
         """Warn of a large product of several dtypes, once for each: an input of float64 is easily overlooked."""
         for promotion in promotions(flow):
             if promotion.elements >= _MUCH and promotion.dtypes not in self._told:
                 self._told.add(promotion.dtypes)
                 _warn(
-                    f"{self._name} computes {promotion}, more slowly than in float32; {CURE}",
+                    f"{self._name} computes {promotion}, more slowly than in float32; {DTYPES.cure}",
                     MixedDtypesWarning,
                 )
 
@@ -73,9 +89,12 @@ class Promotion:
         """Of the operands that are computed with in another dtype than their own."""
         return sum(o.type.size for o in self.product.operands if o.dtype != self.product.dtype)
 
+    @property
+    def text(self) -> str:
+        return f"{self.product.operator.name} of {self.dtypes} in {self.product.dtype}"
+
     def __str__(self) -> str:
-        where = f", at {self.product.source}" if self.product.source else ""
-        return f"{self.product.operator.name} of {self.dtypes} in {self.product.dtype}{where}"
+        return self.text + (f", at {self.product.source}" if self.product.source else "")
 
 
 def promotions(flow: Flow) -> Iterator[Promotion]:

@@ -19,6 +19,7 @@ from blockfuse.codegen import store
 from blockfuse.codegen.compile import compile_flow
 from blockfuse.codegen.cpu.native import isa
 from blockfuse.codegen.cpu.program.executable import Executable
+from blockfuse.ir.errors import UsageError
 from blockfuse.ir.graph import Graph
 from blockfuse.ir.operators import contractions, pointwise
 from blockfuse.runtime.programs.disk_cache import DiskCache
@@ -155,6 +156,30 @@ def _write_often(folder: Path, letter: bytes) -> None:
 
 
 @pytest.mark.long
+def test_a_home_that_must_not_be_read_gives_a_sentence(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    monkeypatch.setattr(Path, "is_dir", refused)
+    found = DiskCache(folder).info()
+    assert (found.files, found.size) == (0, 0)
+    assert found.problem == f"cannot make {folder}: Permission denied"
+
+
+def test_files_that_must_not_be_deleted_are_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    cache = DiskCache(folder)
+    cache.put("abcdef", b"code")
+    monkeypatch.setattr(Path, "unlink", refused)
+    with pytest.raises(UsageError, match=r"cannot delete .*cdef: Permission denied"):
+        cache.clear()
+
+
 def test_two_processes_may_write_at_once(folder: Path) -> None:
     processes = [
         get_context("spawn").Process(target=_write_often, args=(folder, letter)) for letter in (b"a", b"b")

@@ -23,6 +23,7 @@ def test_every_setting_has_a_name_a_default_and_a_sentence() -> None:
 
 
 def test_threads_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "processors_granted", lambda: None)
     assert config.threads() == len(os.sched_getaffinity(0))
     monkeypatch.setenv("BLOCKFUSE_THREADS", "3")
     assert config.threads() == 3

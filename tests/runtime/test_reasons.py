@@ -1,0 +1,189 @@
+"""Every reason that the library can give why calls run in Python has its cure, from one table."""
+
+from __future__ import annotations
+
+import ast
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy
+import pytest
+from documents import ROOT
+
+from blockfuse import hybridize, nn, np, npx
+from blockfuse.runtime.reasons import REASONS, cure_lines, reason_of
+
+# functions that are told why something cannot be, and which of their arguments says so
+TOLD = {
+    "TraceError": 0,
+    "_stop": 0,
+    "impure": 0,
+    "cannot_see": 0,
+    "settle": 0,
+    "give_up": 0,
+    "Effect": 0,
+    "_object": 0,
+    "Recording": 1,
+}
+ATTRIBUTES = ("problem", "reason", "obstacle")
+FOLDERS = ("tracer", "runtime/calls", "runtime/programs", "array", "nn", "ir/passes")
+# What holds a reason back that has a row by its place, says that all is well or that no user meets it.
+OTHERWISE = {
+    "tracer/generalize/every_size.py",  # of programs for every size: the row of sizes
+    "ir/builder.py",  # of expansions of our own operators
+    "runtime/programs/disk_cache.py",  # no code is kept: another warning
+}
+
+
+def texts_of(node: ast.expr | None) -> Iterator[str]:
+    """The literal texts of an expression, with X for what is known at run time only."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value:
+        yield node.value
+    elif isinstance(node, ast.JoinedStr):
+        yield "".join(v.value if isinstance(v, ast.Constant) else "X" for v in node.values)
+    elif isinstance(node, ast.IfExp):
+        yield from texts_of(node.body)
+        yield from texts_of(node.orelse)
+    elif isinstance(node, ast.BoolOp):
+        for value in node.values:
+            yield from texts_of(value)
+    elif isinstance(node, ast.BinOp):
+        yield from texts_of(node.left)
+
+
+def reasons_in(file: Path) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        given: list[ast.expr | None] = []
+        if isinstance(node, ast.Call):
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if name in TOLD and len(node.args) > TOLD[name]:
+                given.append(node.args[TOLD[name]])
+        elif isinstance(node, ast.Assign):
+            named = [t.attr for t in node.targets if isinstance(t, ast.Attribute)]
+            given += [node.value] if set(named) & set(ATTRIBUTES) else []
+        elif (
+            isinstance(node, ast.FunctionDef)
+            and isinstance(node.returns, ast.Name)
+            and node.returns.id == "str"
+        ):
+            said = "problem" in node.name or node.name in FUNCTIONS
+            given += [n.value for n in ast.walk(node) if isinstance(n, ast.Return)] if said else []
+        for one in given:
+            yield from ((getattr(one, "lineno", 0), text) for text in texts_of(one))
+
+
+# functions of tracer/recording/record.py that give a problem or an empty text
+FUNCTIONS = {
+    "_held",
+    "_following",
+    "_asking",
+    "_drawing",
+    "_raising",
+    "_sharing",
+    "_unseen",
+    "_changed",
+    "problem_with",
+}
+
+FOUND = sorted(
+    {
+        (f"{file.relative_to(ROOT)}", text)
+        for folder in FOLDERS
+        for file in (ROOT / folder).rglob("*.py")
+        if str(file.relative_to(ROOT)) not in OTHERWISE
+        for _, text in reasons_in(file)
+    }
+)
+
+
+MADE_OF_OTHERS = {"X", "XX", "X X", "X X at X", "for X", "forward can reach X"}
+
+
+@pytest.mark.parametrize("text", sorted({text for _, text in FOUND} - MADE_OF_OTHERS))
+def test_a_reason_has_its_cure(text: str) -> None:
+    assert reason_of(text) is not None, [file for file, one in FOUND if one == text]
+
+
+def test_there_are_reasons_to_cure() -> None:
+    assert len(FOUND) > 80
+
+
+def test_every_row_is_met() -> None:
+    """By a text of the library; or by the place where a line stands."""
+    met = {id(reason_of(text)) for _, text in FOUND}
+    placed = {"Numbers in the signature", "Profilers", "Random numbers of NumPy", "Settings of the process"}
+    assert [r.name for r in REASONS if r.texts and id(r) not in met and r.name not in placed] == []
+
+
+def test_the_page_shows_the_table() -> None:
+    page = runpy.run_path(str(ROOT / "docs" / "reasons.py"))
+    shown = (ROOT / "docs" / "reasons.md").read_text(encoding="utf-8")
+    assert page["page"]() == shown, "run python docs/reasons.py --write"
+    for reason in REASONS:
+        assert f"## {reason.name}\n" in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("forward uses values in Python (item()) at net.py:3", "Values in Python"),
+        ("f calls print at net.py:3", "Functions that are not known"),
+        ("forward calls more than 262144 operators; a while loop whose condition", "Too many operators"),
+        ("forward calls inv, which may raise, where no result needs it", "Operators that may raise"),
+        ("forward assigns the attribute calls at net.py:3", "State that forward changes"),
+        ("forward calls log, which writes to the log, at net.py:3", "Settings of the process"),
+        ("forward changes Python state: self.n", "State that forward changes"),
+        ("forward can reach time as clock, which is not known to be pure", "Functions that are not known"),
+        ("a profiler is active, and recording needs its place", "Profilers"),
+        ("compiling it failed: KeyError: 't1'", "Failures of the compiler"),
+    ],
+)
+def test_a_reason_is_of_its_kind(text: str, name: str) -> None:
+    found = reason_of(text)
+    assert found is not None
+    assert found.name == name
+    assert cure_lines(text) == [f"cure: {found.cure}; see docs/reasons.md#{found.anchor}"]
+
+
+def test_explain_says_what_to_write() -> None:
+    @hybridize
+    def shown(x: np.ndarray) -> np.ndarray:
+        print(end="")  # noqa: T201 - what is refused
+        return x * 2
+
+    for _ in range(2):
+        shown(np.ones((2,), dtype="int32"))
+    lines = shown.explain().splitlines()
+    assert lines[0].startswith("shown(int32[2]): eager")
+    assert lines[1].startswith("  because shown calls print at ")
+    assert lines[2].startswith("  cure: call it where the net is called")
+
+
+def test_lines_that_differ_in_their_place_are_one() -> None:
+    net = nn.Sequential(*(nn.Dense(8, activation="relu", in_units=8) for _ in range(6)))
+    net.initialize()
+    net.hybridize()
+    net(np.ones((2, 8)))
+    kernels = [line for line in net.explain().splitlines() if "kernel dense_relu" in line]
+    assert len(kernels) == 1
+    assert "from 0 (Dense), 1 (Dense), ..., 5 (Dense)" in kernels[0]
+    assert kernels[0].endswith(", 6 times")
+
+
+def test_steps_by_numpy_are_grouped_with_their_cure() -> None:
+    @hybridize
+    def spectra(x: np.ndarray) -> np.ndarray:
+        return np.linalg.eigvalsh(x) + np.linalg.eigvalsh(x * 2)
+
+    spectra(np.array(numpy.eye(3)))
+    said = [line for line in spectra.explain().splitlines() if "numpy eig" in line or "cure" in line]
+    assert len(said) == 2
+    assert said[0].endswith(", 2 times")
+    assert "#steps-by-numpy" in said[1]
+
+
+def test_an_integer_has_the_name_of_its_dtype() -> None:
+    picked = hybridize(lambda x, y: npx.relu(x) + y.astype("float32"))
+    picked(np.ones((2,)), np.ones((2,), dtype="uint8"))
+    assert "(float32[2], uint8[2])" in picked.explain()
