@@ -1,4 +1,4 @@
-"""``blockfuse.compile``: what another library made, compiled."""
+"""``blockfuse.compile``: what another library made, compiled; ``blockfuse.to_onnx``: the way back."""
 
 from __future__ import annotations
 
@@ -78,14 +78,37 @@ def missing(model: Any) -> tuple[str, ...]:
     return names
 
 
+def to_onnx(net: Any, example: Any, path: str | os.PathLike[str] | None = None) -> Any:
+    """What ``net`` computes in predict mode as an ``onnx.ModelProto`` of opset 18, written to ``path`` if that is given.
+
+    net: a block or a hybridized function of arrays. example: what to call it with: an array, or the shape of one of float32
+    (a tuple of ints), or a list of such where it takes several. Inputs have the names that ``forward`` gives them,
+    parameters their structural names; outputs are ``output``, ``output_0`` and so on, or the keys of a dict. The size of the
+    batch is open where the net does the same for every size (``explain()`` tells), else it is that of the example.
+
+    Raises UnsupportedOperatorsError, which names all that ONNX has no form of: ways that depend on values, and operators;
+    UsageError where there is no graph of the net, or the package ``onnx`` is missing.
+
+    >>> from blockfuse import nn
+    >>> net = nn.Dense(2, activation="relu", in_units=3)
+    >>> net.initialize()
+    >>> [node.op_type for node in to_onnx(net, (1, 3)).graph.node]
+    ['Gemm', 'Relu']
+    """
+    _require("onnx", "writing .onnx files")
+    return import_module("blockfuse.frontends.onnx.writing.model").to_onnx(net, example, path)
+
+
 def _importer(model: Any, asked: str) -> Any:
     """The module for the library that made ``model``, loaded now."""
     for row in IMPORTERS:
         if row.takes(model):
-            if find_spec(row.package) is None:
-                raise UsageError(
-                    f"taking {row.model} needs the package {row.package}: pip install 'blockfuse[{row.package}]'"
-                )
+            _require(row.package, f"taking {row.model}")
             return import_module(row.module)
     kinds = ", or ".join(row.model for row in IMPORTERS)
     raise TypeError(f"{asked}() takes {kinds}, not {type(model).__name__}")
+
+
+def _require(package: str, doing: str) -> None:
+    if find_spec(package) is None:
+        raise UsageError(f"{doing} needs the package {package}: pip install 'blockfuse[{package}]'")

@@ -210,7 +210,7 @@ class Hybrid:
         return program.finished(result)
 
     def recorded(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Recording | None:
-        """A call recorded for its path alone, or None where it has none."""
+        """A call recorded for its path alone, unless it has a problem; None where that cannot be now."""
         return self._learner.path_of(Arguments.taken_apart(args, kwargs))
 
     def _find_device(self) -> Device | None:

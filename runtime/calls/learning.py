@@ -60,11 +60,11 @@ class Learner:
         return self._turn.run(partial(self._recorded, case, call))
 
     def path_of(self, arguments: Arguments) -> Recording | None:
-        """A call run eagerly and recorded, from which no program is made; None where it has no path, or not now."""
+        """A call run eagerly and recorded, from which no program is made; None where that cannot be now."""
         if self._failures.profiled():
             return None
         recording = self._turn.run(partial(self._path_of, arguments))
-        return recording if isinstance(recording, Recording) and not recording.problem else None
+        return recording if isinstance(recording, Recording) else None
 
     def _path_of(self, arguments: Arguments) -> Recording:
         recorder = Recorder(arguments.arrays)
@@ -72,6 +72,7 @@ class Learner:
         with taken_back(recorder):
             recording = record(run, recorder, self._roots, self._code)
         recording.problem = recording.problem or arguments.problem_with(recording.result)
+        self._code = recording.code
         recording.release()
         return recording
 

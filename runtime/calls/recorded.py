@@ -112,12 +112,14 @@ def _for_every_size(hybrid: Hybrid, form: Structure, program: Program) -> EveryS
     try:
         # Anew: the first call of a net may have looked at sizes to tell the shapes of parameters.
         again = hybrid.recorded(*_zeros(form, [(t.shape, t.dtype) for t in types]))
-        return known if again is None else _with_another_size(hybrid, form, again) or known
+        if again is None or again.problem:
+            return known
+        return with_another_size(hybrid, form, again) or known
     except Exception:  # the net does not take zeros
         return known
 
 
-def _with_another_size(hybrid: Hybrid, form: Structure, recording: Recording) -> EverySize | None:
+def with_another_size(hybrid: Hybrid, form: Structure, recording: Recording) -> EverySize | None:
     """From a recording, and one of another size on zeros."""
     assert recording.path is not None
     types = [node.type for node in recording.path.arguments]
@@ -127,7 +129,7 @@ def _with_another_size(hybrid: Hybrid, form: Structure, recording: Recording) ->
         try:
             zeros = _zeros(form, [(s, t.dtype) for s, t in zip(shapes, types, strict=True)])
             other = hybrid.recorded(*zeros)
-            if other is not None:
+            if other is not None and not other.problem:
                 return EverySize(other, recording)
         except Exception:  # the net takes no such batch
             continue

@@ -20,7 +20,7 @@ from blockfuse.runtime.calls.function import hybridize
 
 if TYPE_CHECKING:
     from blockfuse import image, metric
-    from blockfuse.frontends.compiling import compile, missing
+    from blockfuse.frontends.compiling import compile, missing, to_onnx
 
 __version__ = "0.1.0"
 
@@ -46,6 +46,7 @@ __all__ = [
     "npx",
     "optimizer",
     "save_checkpoint",
+    "to_onnx",
     "train_step",
 ]
 
@@ -53,6 +54,6 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in ("image", "metric"):  # loaded when somebody asks for it, as `gluon` loads its own
         return import_module(f"blockfuse.{name}")
-    if name in ("compile", "missing"):
+    if name in ("compile", "missing", "to_onnx"):
         return getattr(import_module("blockfuse.frontends.compiling"), name)
     raise hints.no_attribute(sys.modules[__name__], name, hints.PACKAGE)
