@@ -42,7 +42,17 @@ INNER = {
     *("bfloat16_bits", "interleave"),
 }
 REFUSED = {  # in all calls or some
-    *("add_at", "arctan2", "convolution_weights", "cumprod", "eigh", "eigvalsh", "hypot", "inverse"),
+    *(
+        "add_at",
+        "put_at",
+        "arctan2",
+        "convolution_weights",
+        "cumprod",
+        "eigh",
+        "eigvalsh",
+        "hypot",
+        "inverse",
+    ),
     *("left_shift", "max_picking", "max_unpooling", "qr", "right_shift", "signbit", "sliding_windows"),
     *("cholesky", "solve", "solve_lower", "solve_upper", "sum_unpooling", "take_at"),
 }

@@ -156,9 +156,7 @@ def _write_often(folder: Path, letter: bytes) -> None:
 
 
 @pytest.mark.long
-def test_a_home_that_must_not_be_read_gives_a_sentence(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_home_that_must_not_be_read_gives_a_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object, **__: object) -> bool:
         raise PermissionError(13, "Permission denied")
 

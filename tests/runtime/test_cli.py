@@ -311,7 +311,7 @@ def test_show_names_layers_that_no_line_of_the_user_calls_by_their_place(run, tm
 def test_show_of_an_eager_net_says_why(run, nets: str) -> None:
     status, out, err = run("show", f"{nets}:Eager", "--stage", "graph")
     assert (status, out) == (1, "")
-    assert re.fullmatch(r"nets\.py:Eager runs eagerly: .*nets\.py:16\n", err)
+    assert re.fullmatch(r"nets\.py:Eager runs eagerly: .*nets\.py:16\ncure: .*\n", err)
 
 
 @pytest.mark.parametrize("name", ["seeds.py:fixed_hidden_mlp", "transformer_mlp.py", "exercise_2.py"])
