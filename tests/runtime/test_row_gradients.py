@@ -8,6 +8,7 @@ from typing import Any
 import numpy
 import pytest
 from linear_algebra import definite
+from program_coverage import rows_of
 
 import blockfuse
 from blockfuse import autograd, gluon, nn, np
@@ -24,6 +25,7 @@ from blockfuse.nn.parameter import Parameter
 WITHOUT = {
     *(contractions.pack, contractions.packed_product, contractions.window_product),
     *(TABLE["sliding_windows"], TABLE["checked"]),
+    *map(TABLE.__getitem__, rows_of("narrow")),
 }
 ROWS = [
     row

@@ -340,9 +340,12 @@ solved square
     np.linalg.cholesky({0} / 9 @ np.swapaxes({0} / 9, -1, -2) + np.eye({last}, dtype='{wide}'))
     np.linalg.qr({0} / 9 + np.eye({last}, dtype='{wide}'))[0]
     np.linalg.qr({0} / 9 + np.eye({last}, dtype='{wide}'), 'r')
+    np.linalg.eigvalsh({0} / 9 + np.swapaxes({0} / 9, -1, -2))
+    np.linalg.eigh({0} / 9 + np.swapaxes({0} / 9, -1, -2))[0]
 solved square solved
     np.linalg.solve({0} / 9 + np.eye({last}, dtype='{wide}'), {1})
     npx.solve_triangular({0} / 9 + np.eye({last}, dtype='{wide}') * 2, {1}, lower=True)
+    npx.solve_triangular({0} / 9 + np.eye({last}, dtype='{wide}') * 2, {1})
 writes any
     {0}[{index}] = {number}
     {0}[...] = {number}

@@ -251,7 +251,9 @@ npx = types.SimpleNamespace(
     dropout=_dropout,
     logsumexp=logsumexp,
     norm=numpy.linalg.norm,
-    solve_triangular=lambda a, b, lower: numpy.linalg.solve((numpy.tril if lower else numpy.triu)(a), b),
+    solve_triangular=lambda a, b, lower=False: numpy.linalg.solve(
+        (numpy.tril if lower else numpy.triu)(a), b
+    ),
     fully_connected=fully_connected,
     batch_dot=batch_dot,
     embedding=embedding,
