@@ -141,7 +141,7 @@ def test_rows_of_a_table_are_picked_in_wide_loads_or_not(width: int, wide: bool,
         assert program.fault
 
 
-# -- adding by index -----------------------------------------------------------------------------------------
+# -- adding and putting by index ------------------------------------------------------------------------------
 
 
 @given(picked(), st.integers(0, 99), st.sampled_from([32, 64]))
@@ -157,6 +157,18 @@ def test_kernels_add_what_numpy_adds(case: Picked, seed: int, threads: int) -> N
     numpy.add.at(wanted, case.numpy_index, value)
     numpy.testing.assert_array_equal(program(*values)[0], wanted, strict=True)
     assert not program.fault
+
+
+@given(picked(), st.integers(0, 99), st.sampled_from([32, 64]))
+@settings(max_examples=15)
+def test_kernels_put_what_numpy_puts(case: Picked, seed: int, threads: int) -> None:
+    wanted, rng = case.table.copy(), numpy.random.default_rng(seed)
+    shape = case.table[case.numpy_index].shape
+    assume(wanted.dtype != "float16" and all(shape))
+    values = [case.table, rng.normal(size=shape).astype(wanted.dtype), *case.arrays]
+    recorded = graph_for(lambda x, v, *a: indexing.put_at(x, v, *a, pattern=case.pattern), values)
+    wanted[case.numpy_index] = values[1]
+    numpy.testing.assert_array_equal(Simulated(recorded, threads=threads)(*values)[0], wanted, strict=True)
 
 
 @pytest.mark.parametrize("shape", [(70, 3), (3, 70), (300,), (3, 5, 9)])
