@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy
 
+from blockfuse.ir.cells import cell_of
 from blockfuse.ir.lowering import Leaf
 from blockfuse.ir.operator import Operator, row
 from blockfuse.ir.types import TensorType, type_of
@@ -30,8 +31,11 @@ class Source:
 
     @property
     def location(self) -> str:
-        """The whole file and the line, or the layer."""
-        return f"{self.file}:{self.line}" if self.line else self.file
+        """The whole file and the line, the cell of a notebook and the line, or the layer."""
+        if not self.line:
+            return self.file
+        cell = cell_of(self.file)
+        return f"{self.file}:{self.line}" if cell is None else f"cell {cell}, line {self.line}"
 
 
 @dataclass(frozen=True, eq=False)

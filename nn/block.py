@@ -33,6 +33,7 @@ from blockfuse.runtime.arrays.out import called_with_out, takes_out
 from blockfuse.runtime.calls.dispatch import Hybrid
 from blockfuse.runtime.calls.options import OPTIONS, Options
 from blockfuse.runtime.calls.owner import asks_entry
+from blockfuse.runtime.tracebacks import fold
 
 # Gluon's options of ``hybridize`` are taken and mean nothing: memory and partitions look after themselves.
 GLUON_OPTIONS = (
@@ -144,17 +145,21 @@ class Block(Held):
         ``out``, or takes any keywords, it is forward's.) Raises TypeError, DTypeError, ShapeError or UsageError, with
         nothing written, for what does not fit the result.
         """
-        entry = self._entry
-        if entry is not None and not kwargs:
-            result = entry(*args)
-            if result is not NotImplemented:
-                return result
-        hybrid = self._hybrid
-        if hybrid is not None:
-            return hybrid.call(args, kwargs)
-        if OUT in kwargs and not takes_out(self._defined_by):
-            return called_with_out(self._run_converted, args, kwargs)
-        return self._run_converted(args, kwargs)
+        try:
+            entry = self._entry
+            if entry is not None and not kwargs:
+                result = entry(*args)
+                if result is not NotImplemented:
+                    return result
+            hybrid = self._hybrid
+            if hybrid is not None:
+                return hybrid.call(args, kwargs)
+            if OUT in kwargs and not takes_out(self._defined_by):
+                return called_with_out(self._run_converted, args, kwargs)
+            return self._run_converted(args, kwargs)
+        except Exception as error:
+            fold(error)
+            raise
 
     def _run_converted(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return run_converted(self._run, args, kwargs)

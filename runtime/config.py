@@ -60,6 +60,12 @@ def _level(text: str) -> str:
     return text
 
 
+def _frames(text: str) -> bool:
+    if text not in ("", "full"):
+        raise UsageError(f"BLOCKFUSE_TRACEBACK is {text!r}; it may be full")
+    return text == "full"
+
+
 def _architecture(text: str) -> tuple[int, int] | None:
     found = re.fullmatch(r"sm_(\d+)(\d)", text)
     if text and found is None:
@@ -74,6 +80,7 @@ SETTINGS = (
     Setting("BLOCKFUSE_CACHE", "", lambda t: Path(t or _default_cache()), "Folder of compiled code."),
     Setting("BLOCKFUSE_KEEP", "64", _mebibytes, "MiB of memory of large results kept for the next results."),
     Setting("BLOCKFUSE_ISA", "", _level, "Use at most these instructions: avx512, avx2 or baseline."),
+    Setting("BLOCKFUSE_TRACEBACK", "", _frames, "Which frames tracebacks show: all of them (full)."),
     Setting(
         "BLOCKFUSE_CUDA_ARCH",
         "",
@@ -107,6 +114,11 @@ def kept_bytes() -> int:
 def isa_level() -> str:
     """The highest instruction set level, or "" for all that the processor has."""
     return str(_value("BLOCKFUSE_ISA"))
+
+
+def shows_all_frames() -> bool:
+    """Whether tracebacks show our own frames."""
+    return bool(_value("BLOCKFUSE_TRACEBACK"))
 
 
 def cuda_architecture() -> tuple[int, int] | None:

@@ -23,6 +23,7 @@ from blockfuse.runtime.calls.owner import Owner, is_asking_entry
 from blockfuse.runtime.programs.arguments import Types
 from blockfuse.runtime.programs.backend import Backend
 from blockfuse.runtime.programs.program import Program
+from blockfuse.runtime.tracebacks import fold
 
 RunInPython = Callable[[Case, tuple[Any, ...], dict[str, Any]], Any]
 
@@ -103,7 +104,11 @@ def _python_entry(case: Case, types: Types, run: RunInPython) -> Callable[..., A
             return NotImplemented
         case.calls += 1
         case.eager_calls += 1
-        return run(case, arguments, {})
+        try:
+            return run(case, arguments, {})
+        except Exception as error:  # native code may have called this in the place of a block
+            fold(error)
+            raise
 
     return call
 

@@ -12,6 +12,7 @@ from blockfuse.runtime.calls.dispatch import Hybrid
 from blockfuse.runtime.calls.options import OPTIONS
 from blockfuse.runtime.calls.owner import asks_entry, name_of
 from blockfuse.runtime.programs.backend import Entry, FastCall
+from blockfuse.runtime.tracebacks import fold
 
 
 class HybridFunction:
@@ -29,12 +30,16 @@ class HybridFunction:
 
     @asks_entry
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        entry = self._entry
-        if entry is not None and not kwargs:
-            result = entry(*args)
-            if result is not NotImplemented:
-                return result
-        return self._hybrid.call(args, kwargs)
+        try:
+            entry = self._entry
+            if entry is not None and not kwargs:
+                result = entry(*args)
+                if result is not NotImplemented:
+                    return result
+            return self._hybrid.call(args, kwargs)
+        except Exception as error:
+            fold(error)
+            raise
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """As a method, each instance and class calls the plain function: its state is the instance's."""

@@ -1,13 +1,18 @@
 """The packages in pyproject.toml, the folders on disk and the links in src/blockfuse/ agree."""
 
+import contextlib
 import importlib
 import os
+import re
 import subprocess
 import tomllib
 from pathlib import Path
 
 import pytest
 from documents import python
+
+import blockfuse
+from blockfuse.runtime.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("ir", "array", "tracer", "codegen", "runtime", "nn", "frontends")
@@ -94,3 +99,27 @@ assert not hasattr(blockfuse, "metrics") and not hasattr(gluon, "dataset")
 """
     done = python("-c", code)
     assert done.returncode == 0, done.stderr
+
+
+def test_all_say_the_same_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert blockfuse.__version__ == project["version"]
+    assert python("-m", "blockfuse", "--version").stdout == f"blockfuse {project['version']}\n"
+    headings = re.findall(
+        r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
+    released = [heading for heading in headings if heading != "Unreleased"]
+    assert all(re.fullmatch(r"\[?\d+\.\d+\.\d+\]?( - \d{4}-\d\d-\d\d)?", heading) for heading in released)
+    assert not released or project["version"] in released[0]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete_as_the_page_says(
+    shell: str, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert f"{shell}_source" in page
+    monkeypatch.setenv("_BLOCKFUSE_COMPLETE", f"{shell}_source")
+    with contextlib.suppress(SystemExit):
+        main([])
+    assert b"_BLOCKFUSE_COMPLETE" in capsysbinary.readouterr().out
