@@ -236,7 +236,8 @@ def test_every_pointwise_row_is_a_function(name: str) -> None:
 
 
 def test_names_of_np_are_those_of_numpy() -> None:
-    assert {name for name in np.__all__ if not hasattr(numpy, name)} == set()
+    gone = {"row_stack"}  # from NumPy 2.5 on
+    assert {name for name in np.__all__ if not hasattr(numpy, name)} <= gone
 
 
 @given(hnp.array_shapes(max_dims=3), st.data())
