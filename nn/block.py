@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from os import PathLike
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from blockfuse.array import np, npx
 from blockfuse.array.ndarray import ndarray
@@ -22,6 +22,7 @@ from blockfuse.nn.block_owner import BlockOwner
 from blockfuse.nn.deferred import complete
 from blockfuse.nn.hooks import Hook, HookHandle
 from blockfuse.nn.initializers import Init
+from blockfuse.nn.names_elsewhere import TORCH, Names, from_torch, to_torch
 from blockfuse.nn.parameter import Parameter
 from blockfuse.nn.parameter_dict import ParameterDict
 from blockfuse.nn.sharing import share
@@ -83,6 +84,7 @@ class Block(Held):
         "_hybrid_options",
         "_shared_parameters",
     }
+    _torch_names: ClassVar[dict[str, str]] = {}  # of a parameter -> what torch's layer of this kind calls it
     __registries__ = ("_children", "_reg_params", "_forward_hooks", "_forward_pre_hooks")
 
     # the compiled call, which answers NotImplemented where Python must take over
@@ -415,12 +417,16 @@ class Block(Held):
         share(self, shared or {})
         return self
 
-    def save_parameters(self, filename: str | PathLike[str], deduplicate: bool = False) -> None:
-        """Write all parameters to an ``.npz`` file, at once or not at all.
+    def save_parameters(
+        self, filename: str | PathLike[str], deduplicate: bool = False, *, names: Names | None = None
+    ) -> None:
+        """Write all parameters to an ``.npz`` file, or in safetensors where its name ends so, at once or not at all.
 
-        deduplicate: write a shared parameter under its first name only.
+        deduplicate: write a shared parameter under its first name only. names: what the file calls parameters instead of
+        their structural names: ``"torch"`` as torch calls those of such layers, a dict, or a function of a name.
         """
-        self.collect_params().save(filename, deduplicate)
+        chosen = to_torch(self) if names == TORCH else names
+        self.collect_params().save(filename, deduplicate, chosen)
 
     def load_parameters(
         self,
@@ -431,13 +437,17 @@ class Block(Held):
         cast_dtype: bool = False,
         dtype_source: str = "current",
         ctx: Any = None,
+        *,
+        names: Names | None = None,
     ) -> None:
-        """Read parameters from a file; see ``ParameterDict.load_dict``.
+        """Read parameters from an ``.npz`` or ``.safetensors`` file; see ``ParameterDict.load_dict``.
 
+        names: structural names in place of those in the file: ``"torch"`` where these are of torch's layers of the same
+        kinds, a dict, or a function of a name; None for a name leaves a value away.
         Raises ParameterFileError, having changed nothing, if names, shapes or dtypes do not fit.
         """
         self.collect_params().load(
-            filename, device, allow_missing, ignore_extra, cast_dtype, dtype_source, ctx
+            filename, device, allow_missing, ignore_extra, cast_dtype, dtype_source, ctx, self._ours(names)
         )
 
     def export(
@@ -457,9 +467,21 @@ class Block(Held):
         """
         return exporting.export(self, path, epoch)
 
-    def load_dict(self, param_dict: dict[str, Any], device: Any = None, **options: Any) -> None:
-        """Take parameters from a dict of arrays; see ``ParameterDict.load_dict``."""
-        self.collect_params().load_dict(param_dict, device, **options)
+    def load_dict(
+        self, param_dict: dict[str, Any], device: Any = None, *, names: Names | None = None, **options: Any
+    ) -> None:
+        """Take parameters from a dict of arrays, such as a ``state_dict`` of torch with ``names="torch"``.
+
+        names: as of ``load_parameters``; see ``ParameterDict.load_dict``.
+        """
+        self.collect_params().load_dict(param_dict, device, names=self._ours(names), **options)
+
+    def _ours(self, names: Names | None) -> Names | None:
+        return from_torch(self) if names == TORCH else names
+
+    def _torch_name(self, name: str) -> str:
+        """What torch's layer of this kind calls a parameter: NOTE [names of torch]."""
+        return self._torch_names.get(name, name)
 
     # -- hooks -----------------------------------------------------------------------------------------------
 

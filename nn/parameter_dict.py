@@ -13,6 +13,7 @@ from blockfuse.array.functions import creation
 from blockfuse.ir.errors import UsageError
 from blockfuse.nn import parameter_files
 from blockfuse.nn.initializers import Init, Uniform, create
+from blockfuse.nn.names_elsewhere import Names, renamed
 from blockfuse.nn.parameter import Constant, Parameter, check_devices, warn_of_values
 from blockfuse.nn.structure import Registry
 
@@ -107,14 +108,18 @@ class ParameterDict(Registry[Parameter]):
 
     # -- files -----------------------------------------------------------------------------------------------
 
-    def save(self, filename: str | PathLike[str], deduplicate: bool = False) -> None:
-        """Write all values to an ``.npz`` file (under whatever name), at once or not at all.
+    def save(
+        self, filename: str | PathLike[str], deduplicate: bool = False, names: Names | None = None
+    ) -> None:
+        """Write all values to an ``.npz`` file (under whatever name but ``.safetensors``), at once or not at all.
 
-        deduplicate: write a shared parameter under its first name only.
+        deduplicate: write a shared parameter under its first name only. names: our names -> those in the file.
         """
-        names = {id(parameter): name for name, parameter in reversed(self.items())} if deduplicate else {}
-        kept = {name: p for name, p in self.items() if names.get(id(p), name) == name}
-        parameter_files.write(filename, {name: p.data()._data for name, p in kept.items()})
+        first = {id(parameter): name for name, parameter in reversed(self.items())} if deduplicate else {}
+        kept = {name: p.data()._data for name, p in self.items() if first.get(id(p), name) == name}
+        if names is not None:
+            kept = renamed(kept, names, "save_parameters()")
+        parameter_files.write(filename, kept)
 
     def load(
         self,
@@ -125,12 +130,12 @@ class ParameterDict(Registry[Parameter]):
         cast_dtype: bool = False,
         dtype_source: str = "current",
         ctx: Any = None,
+        names: Names | None = None,
     ) -> None:
         """Read values from a file that ``save`` wrote; see ``load_dict``."""
         values = parameter_files.read(filename)
-        self.load_dict(
-            values, device, allow_missing, ignore_extra, cast_dtype, dtype_source, ctx, f"{filename}"
-        )
+        options = (allow_missing, ignore_extra, cast_dtype, dtype_source, ctx, f"{filename}", names)
+        self.load_dict(values, device, *options)
 
     def load_dict(
         self,
@@ -142,9 +147,11 @@ class ParameterDict(Registry[Parameter]):
         dtype_source: str = "current",
         ctx: Any = None,
         source: str = "the dict",
+        names: Names | None = None,
     ) -> None:
         """Take values by name; a shared parameter takes what stands under any of its names.
 
+        names: the names of values -> ours.
         cast_dtype: let dtypes differ, and keep the parameter's (dtype_source ``current``) or take the value's
         (``saved``).
         Raises ParameterFileError, having changed nothing, if names, shapes or dtypes do not fit.
@@ -152,10 +159,10 @@ class ParameterDict(Registry[Parameter]):
         check_devices(device, ctx)
         if dtype_source not in ("current", "saved"):
             raise UsageError(f"dtype_source={dtype_source!r} is neither 'current' nor 'saved'")
-        found = {
-            name.removeprefix("arg:").removeprefix("aux:"): _values_of(value)
-            for name, value in values.items()
-        }
+        given = {name.removeprefix("arg:").removeprefix("aux:"): value for name, value in values.items()}
+        if names is not None:
+            given = renamed(given, names, source)
+        found = {name: _values_of(value) for name, value in given.items()}
         filled = {id(self[name]) for name in found if name in self}
         missing = [name for name, parameter in self.items() if id(parameter) not in filled]
         faults = [f"  {name} is missing" for name in missing if not allow_missing]

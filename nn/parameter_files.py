@@ -1,4 +1,4 @@
-"""Parameter files: arrays by name in NumPy's ``.npz`` format, without pickle."""
+"""Parameter files: arrays by name in NumPy's ``.npz`` format, without pickle, or in safetensors where the name ends so."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import secrets
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import IO
 
 import numpy
 
 from blockfuse.ir.errors import MissingParameterError, ParameterFileError
+from blockfuse.nn import safetensors_files
 
 
 def write(filename: str | os.PathLike[str], arrays: Mapping[str, numpy.ndarray]) -> None:
@@ -19,11 +21,7 @@ def write(filename: str | os.PathLike[str], arrays: Mapping[str, numpy.ndarray])
     draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(draft, "xb") as file:
-            # numpy.savez would refuse an array called "file", and append ".npz" to the name
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-                for name, array in arrays.items():
-                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                        numpy.lib.format.write_array(member, array, allow_pickle=False)
+            (safetensors_files.write if _is_safetensors(filename) else _write_npz)(file, arrays)
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, target)
@@ -31,21 +29,34 @@ def write(filename: str | os.PathLike[str], arrays: Mapping[str, numpy.ndarray])
         draft.unlink(missing_ok=True)
 
 
+def _write_npz(file: IO[bytes], arrays: Mapping[str, numpy.ndarray]) -> None:
+    """As numpy.savez, which would refuse an array called "file", and append ".npz" to the name."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                numpy.lib.format.write_array(member, array, allow_pickle=False)
+
+
+def _is_safetensors(filename: str | os.PathLike[str]) -> bool:
+    return os.fspath(filename).endswith(".safetensors")
+
+
 def read(filename: str | os.PathLike[str]) -> dict[str, numpy.ndarray]:
-    """The arrays of a file that ``write`` or ``numpy.savez`` made.
+    """The arrays of a file that ``write``, ``numpy.savez`` or another writer of safetensors made.
 
     Raises ParameterFileError if it is none, is cut short or damaged, or holds Python objects.
     """
+    kind = "safetensors" if _is_safetensors(filename) else ".npz without pickle"
     try:
         with open(filename, "rb") as raw:  # numpy.load would leave a broken file open
+            if _is_safetensors(filename):
+                return safetensors_files.read(raw)
             file = numpy.load(raw, allow_pickle=False)
             if not isinstance(file, numpy.lib.npyio.NpzFile):
                 raise ValueError("it holds one array without a name")
             return {name: file[name] for name in file.files}
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ParameterFileError(
-            f"{os.fspath(filename)} is no parameter file (.npz without pickle): {error}"
-        ) from error
+    except (ValueError, EOFError, LookupError, TypeError, RecursionError, zipfile.BadZipFile) as error:
+        raise ParameterFileError(f"{os.fspath(filename)} is no parameter file ({kind}): {error}") from error
 
 
 def refuse(source: str, faults: list[str], missing: bool) -> None:

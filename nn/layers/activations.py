@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from blockfuse.ir.errors import ShapeError, UsageError
 from blockfuse.ir.operators import movement, neural, pointwise
@@ -79,6 +79,8 @@ class PReLU(Block):
 
     Channels lie along axis 1.
     """
+
+    _torch_names: ClassVar[dict[str, str]] = {"alpha": "weight"}
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy
 
@@ -20,6 +20,8 @@ class Normalization(Block):
     """What all of them have: numbers for each element of an axis, the channels, whose count the first call may tell."""
 
     _least_axes = 1  # of an input
+
+    _torch_names: ClassVar[dict[str, str]] = {"gamma": "weight", "beta": "bias"}
 
     def __init__(self, axis: int, epsilon: float, in_channels: int, prefix: str | None, params: Any) -> None:
         super().__init__(prefix, params)

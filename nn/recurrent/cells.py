@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from blockfuse.array.functions.recurrent import RECURRENCES, Recurrence, Weights, at_time
 from blockfuse.array.sizes import size_agnostic
@@ -26,6 +26,13 @@ class WeightedCell(RecurrentCell):
     """
 
     i2h_weight: Parameter
+
+    _torch_names: ClassVar[dict[str, str]] = {
+        "i2h_weight": "weight_ih",
+        "h2h_weight": "weight_hh",
+        "i2h_bias": "bias_ih",
+        "h2h_bias": "bias_hh",
+    }
 
     def __init__(
         self,

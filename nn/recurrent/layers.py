@@ -18,6 +18,14 @@ from blockfuse.nn.parameter import Parameter
 from blockfuse.nn.recurrent.cell import as_states, begin_states
 from blockfuse.nn.recurrent.sequences import time_axis
 
+# what torch calls the kinds of weights, before the layer
+_TORCH_KINDS = {
+    "i2h_weight": "weight_ih",
+    "h2h_weight": "weight_hh",
+    "i2h_bias": "bias_ih",
+    "h2h_bias": "bias_hh",
+    "h2r_weight": "weight_hr",
+}
 _SIDES = ("l", "r")  # of the first letter of a parameter: forwards, backwards
 
 
@@ -113,6 +121,11 @@ class RecurrentLayer(Block):
                 prefix + name, shape=shape, dtype=dtype, init=inits[name], allow_deferred_init=True
             )
             setattr(self, prefix + name, parameter)
+
+    def _torch_name(self, name: str) -> str:
+        side_and_layer, kind = name.split("_", 1)
+        back = "_reverse" if side_and_layer[0] == "r" else ""
+        return f"{_TORCH_KINDS[kind]}_l{side_and_layer[1:]}{back}"
 
     def state_info(self, batch_size: int = 0) -> list[dict[str, Any]]:
         """The hidden state, and behind it the cell state of an LSTM: (layers * directions, batch, size) each."""
