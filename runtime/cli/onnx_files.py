@@ -60,8 +60,8 @@ def _input(label: str, told: Any, sizes: Mapping[str, int], batch: Any) -> Input
     if told.shape is None:
         raise UsageError(f"{label}: input {told.name!r} is no array, so it cannot be made up")
     shape = tuple(
-        size if isinstance(size, int) else sizes.get(size, 1 if size == batch else _OPEN)
-        for size in told.shape
+        size if isinstance(size, int) else sizes.get(size, 1 if axis in _growing(told, batch) else _OPEN)
+        for axis, size in enumerate(told.shape)
     )
     return Input(shape, told.dtype)
 

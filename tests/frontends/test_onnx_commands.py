@@ -80,6 +80,16 @@ def test_a_size_has_the_batch_wherever_the_file_names_it(tmp_path):
     assert [given.shape for given in subjects(str(file), ())[0].inputs_for(7)] == [(7, 2), (2, 7)]
 
 
+def test_sizes_without_names_are_the_batch_in_front_alone(tmp_path):
+    inputs = (("x", F32, (None, None)), ("y", F32, (None, 3, None)))
+    file = written(
+        tmp_path / "open.onnx", [("MatMul", ["x", "y"], ["z"])], inputs, [("z", F32, ("a", "b", "c"))]
+    )
+    (subject,) = subjects(str(file), ())
+    assert [given.shape for given in subject.inputs] == [(1, 16), (1, 3, 16)]
+    assert [given.shape for given in subject.inputs_for(4)] == [(4, 16), (4, 3, 16)]
+
+
 @pytest.mark.parametrize("wrong", [0.0, 1.0])
 def test_compare_holds_a_file_against_onnx_runtime(run, net, tmp_path, monkeypatch, wrong):
     monkeypatch.setattr(onnx_files, "has_runtime", lambda: True)
