@@ -252,7 +252,9 @@ def declared(value: onnx.ValueInfoProto) -> Declared:
 
 
 def _size(size: onnx.TensorShapeProto.Dimension) -> int | str | None:
-    return int(size.dim_value) if size.HasField("dim_value") else size.dim_param or None
+    """A size that is below 0 is open: some converters write -1."""
+    known = size.HasField("dim_value") and size.dim_value >= 0
+    return int(size.dim_value) if known else size.dim_param or None
 
 
 def literal(value: numpy.ndarray) -> str:

@@ -125,6 +125,12 @@ def test_other_arguments_are_refused(compiled, args, error, says):
         compiled(*args)
 
 
+def test_a_size_of_minus_one_is_open():
+    net = blockfuse.compile(model([helper.make_node("Relu", ["x"], ["y"])], [value("x", shape=(-1, 4))]))
+    assert net.declared[0].shape == (None, 4)
+    assert net(batch(3)).shape == (3, 4)
+
+
 def test_a_result_is_never_the_argument_itself():
     net = blockfuse.compile(model([helper.make_node("Identity", ["x"], ["y"])]))
     x = batch()
