@@ -44,15 +44,16 @@ IMPORTERS = (
         _made_by("sklearn"),
         "blockfuse.frontends.sklearn.estimator",
     ),
+    Importer("torch", "a torch.nn.Module", _made_by("torch"), "blockfuse.frontends.torch.torch_net"),
 )
 
 
 def compile(model: Any, **options: Any) -> Any:
     """What another library made, compiled: called as that library calls it, with NumPy's arrays or ours.
 
-    model: the path of an ``.onnx`` file or an ``onnx.ModelProto``, which becomes a hybridized block; or an estimator
-    or a pipeline of scikit-learn, which becomes an object with the same methods. options: those of
-    ``Block.hybridize``. ``explain()`` of the result says what was compiled.
+    model: the path of an ``.onnx`` file or an ``onnx.ModelProto``, which becomes a hybridized block; an estimator
+    or a pipeline of scikit-learn, which becomes an object with the same methods; or a ``torch.nn.Module``, which becomes
+    what is called as it is. options: those of ``Block.hybridize``. ``explain()`` of the result says what was compiled.
 
     An ONNX file: floats that it holds are parameters under their names there, ``net.collect_params()``; the block gives
     one array or a tuple of them; ``net.source`` is the file's graph as Python. Raises UnsupportedOperatorsError, which
@@ -61,20 +62,28 @@ def compile(model: Any, **options: Any) -> Any:
     An estimator: what has no rule runs in scikit-learn, and so does every call that scikit-learn refuses, so that errors
     are its own. See ``docs/onnx.md`` and ``docs/sklearn.md``.
 
+    A module of torch: tensors give tensors. example: a tensor, or a tuple of arguments, for a first call at once. weights:
+    ``"live"`` sees every change of a parameter, ``"frozen"`` packs a copy, until ``refresh()``. Torch runs what has no rule,
+    and calls that are to have gradients. See ``docs/torch.md``.
+
     Raises UsageError where the library is missing, TypeError for another kind of model.
 
     >>> compile(3)
     Traceback (most recent call last):
         ...
     TypeError: compile() takes the path of an .onnx file or an onnx.ModelProto, or an estimator or a pipeline of \
-scikit-learn, not int
+scikit-learn, or a torch.nn.Module, not int
     """
     return _importer(model, "compile").compiled(model, options)
 
 
-def missing(model: Any) -> tuple[str, ...]:
-    """All in ``model`` that has no rule, each with how often it is used or why; empty where ``compile`` takes everything."""
-    names: tuple[str, ...] = _importer(model, "missing").lacking(model)
+def missing(model: Any, example: Any = None) -> tuple[str, ...]:
+    """All in ``model`` that has no rule, each with how often it is used or why; empty where ``compile`` takes everything.
+
+    example: a tensor or a tuple of arguments for a ``torch.nn.Module``, whose functions show when it is called.
+    """
+    given = () if example is None else (example,)
+    names: tuple[str, ...] = _importer(model, "missing").lacking(model, *given)
     return names
 
 

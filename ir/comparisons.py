@@ -15,6 +15,7 @@ class Aspect(Enum):
     KEYS = auto()  # of a dict: all keys, in order
     PAIRS = auto()  # of a dict: all keys and values in turn, in order
     ELEMENTS = auto()  # of a list: all, in order
+    EMPTY = auto()  # that a set has no elements
     CELL = auto()  # what a cell holds
     CLASS = auto()  # what an object is an instance of
     DICT = auto()  # where an object keeps its attributes

@@ -30,6 +30,8 @@ from typing import Any
 
 import numpy
 
+from blockfuse.array import foreign
+
 _BUILTINS = (
     *("abs", "all", "any", "ascii", "bin", "callable", "chr", "divmod", "format", "getattr", "hasattr"),
     *("hex", "isinstance", "issubclass", "iter", "len", "max", "min", "next", "oct", "ord", "pow", "repr"),
@@ -130,7 +132,7 @@ def _first(values: Iterable[Any]) -> str:
 
 def _strange_instance(value: Any) -> str:
     """Of a value that is no function and no type: whether it is a callable of C."""
-    if isinstance(value, types.FunctionType) or id(value) in _FUNCTIONS or id(type(value)) in _TYPES:
+    if isinstance(value, types.FunctionType) or _is_known_function(value) or _is_listed(type(value)):
         return ""
     if isinstance(value, numpy.ufunc):  # ``numpy.frompyfunc`` makes some that call what nobody sees
         only_objects = all(set(loop) <= set("O->") for loop in value.types)
@@ -141,7 +143,7 @@ def _strange_instance(value: Any) -> str:
 
 def is_known(function: Any) -> bool:
     """Whether a built-in function, bound to what it belongs to, is known."""
-    if id(function) in _FUNCTIONS:
+    if _is_known_function(function):
         return True
     owner = getattr(function, "__self__", None)
     if owner is None or isinstance(owner, types.ModuleType):
@@ -154,12 +156,20 @@ def is_known(function: Any) -> bool:
 
 
 def _strange_member(kind: type, name: str) -> str:
-    strange = id(kind) not in _TYPES or name in STRANGE_MEMBERS.get(kind, ())
+    strange = not _is_listed(kind) or name in STRANGE_MEMBERS.get(kind, ())
     return f"{_full_name(kind)}.{name}" if strange else ""
 
 
 def _is_known_type(kind: type) -> bool:
-    return id(kind) in _TYPES or bool(kind.__flags__ & _HEAP and not _has_c_methods(kind))
+    return _is_listed(kind) or bool(kind.__flags__ & _HEAP and not _has_c_methods(kind))
+
+
+def _is_listed(kind: type) -> bool:
+    return id(kind) in _TYPES or id(kind) in foreign.KINDS
+
+
+def _is_known_function(value: Any) -> bool:
+    return id(value) in _FUNCTIONS or foreign.is_known(value)
 
 
 _HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement, or by a C module as if it were

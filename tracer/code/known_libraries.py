@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy
 
+from blockfuse.array import foreign
 from blockfuse.tracer.code.bytecode import once_per_code
 from blockfuse.tracer.code.settings import ASKS, LEVELS, Question
 
@@ -146,6 +147,10 @@ def about(code: types.CodeType) -> Code:
     file, name = code.co_filename, code.co_qualname
     if file.startswith(_NUMPY):
         return _about_numpy(file.removeprefix(_NUMPY).removesuffix(".py"), name)
+    found = foreign.code_of_library(file)
+    if found is not None:
+        library, path = found
+        return Code(library.is_known(path, name))
     module = _module_of(file)
     if module is None:
         return Code()

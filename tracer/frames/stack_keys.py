@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy
 
 from blockfuse.array import stamps
+from blockfuse.array.foreign import standing_for
 from blockfuse.array.history import standing
 from blockfuse.array.modes import is_training
 from blockfuse.array.ndarray import ndarray
@@ -197,6 +198,7 @@ class _Variables:
 
     def _key(self, value: Any, names: Names) -> Hashable:
         """What stands for a value: the text of an immutable value, the identity of an object; arrays are slots."""
+        value = standing_for(value)
         kind = type(value)
         if kind is ndarray:
             self.arrays.setdefault(id(value), ([], value))[0].append(names)
@@ -225,6 +227,7 @@ class _Variables:
 
     def _is_comparable(self, value: Any, depth: int) -> bool:
         """Whether equal keys of two values mean that Python can do nothing different with them."""
+        value = standing_for(value)
         kind = type(value)
         if kind is ndarray or kind in _IMMUTABLE or is_traced(value) or id(value) in self.known.known:
             return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import types
 from typing import Any
 
+from blockfuse.array import foreign
 from blockfuse.tracer.code.known_libraries import is_library_module
 
 IMMUTABLE = 1 << 8  # Py_TPFLAGS_IMMUTABLETYPE: nothing about such a type changes
@@ -27,10 +28,16 @@ TRUSTED_MODULES = (
 )
 
 
+def is_trusted_module(name: str) -> bool:
+    """Whether what a module defines stays as it is."""
+    root = name.partition(".")[0]
+    return root in TRUSTED_MODULES or root in foreign.packages()
+
+
 def may_change(cls: type) -> bool:
     """Whether attributes of a class may be assigned; the classes of trusted modules stay as they are."""
     module: Any = cls.__module__  # of some types of C a descriptor
-    trusted = isinstance(module, str) and module.partition(".")[0] in TRUSTED_MODULES
+    trusted = isinstance(module, str) and is_trusted_module(module)
     return not trusted and not cls.__flags__ & IMMUTABLE
 
 

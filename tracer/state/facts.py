@@ -17,6 +17,7 @@ state, and the next one may not.
 
 from __future__ import annotations
 
+import collections
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,6 +45,8 @@ _OF_FUNCTIONS = {
     "__kwdefaults__": Aspect.KEYWORD_DEFAULTS,
 }
 _OF_CONTAINERS: dict[type, Aspect] = {dict: Aspect.PAIRS, list: Aspect.ELEMENTS}
+# An ordered dict has an order of its own beside that of the dict in it, which matters where there are items.
+_OF_EMPTY_CONTAINERS = {**_OF_CONTAINERS, collections.OrderedDict: Aspect.PAIRS, set: Aspect.EMPTY}
 
 
 class Fact(Protocol):
@@ -262,7 +265,7 @@ class Contents:
         return f"[id(p) for p in {holder}] == {ids}"
 
     def comparisons(self) -> tuple[Comparison, ...]:
-        aspect = _OF_CONTAINERS.get(type(self.holder))
+        aspect = (_OF_CONTAINERS if self.items else _OF_EMPTY_CONTAINERS).get(type(self.holder))
         return () if aspect is None else (Comparison(aspect, self.holder, self.items),)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy
 
-from blockfuse.array import stamps
+from blockfuse.array import foreign, stamps
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.saved_calls import SavedCalls
 from blockfuse.ir.operator import Operator
@@ -24,10 +24,10 @@ from blockfuse.tracer.code.known_libraries import about, is_asked, is_library, i
 from blockfuse.tracer.code.naming import ATTRIBUTE, CELL
 from blockfuse.tracer.state.classes import (
     IMMUTABLE,
-    TRUSTED_MODULES,
     code_of,
     is_of_library,
     is_python,
+    is_trusted_module,
     may_change,
     module_of,
     slots,
@@ -92,6 +92,10 @@ def state_of(
 def _visit(search: Search, value: Any, text: str) -> None:
     if isinstance(value, ndarray | numpy.ndarray):
         _visit_array(search, value, text)
+    elif type(value) in foreign.HELD:
+        _visit_foreign(search, value, text)
+    elif isinstance(value, tuple(foreign.OPAQUE)):
+        return
     elif is_watched(value):
         _visit_watched(search, value, text)
     elif value is sys.modules:
@@ -108,6 +112,14 @@ def _visit_array(search: Search, value: Any, text: str) -> None:
         search.state.others.append(Values(value, value.copy(), f"the values of {text}"))
     elif stamps.is_exposed(value._data):
         search.state.others.append(Values(value._data, value._data.copy(), f"the values of {text}"))
+
+
+def _visit_foreign(search: Search, value: Any, text: str) -> None:
+    """See NOTE [another library's arrays]."""
+    array, fact = foreign.HELD[type(value)].held(value, text)
+    search.state.arrays[id(array)] = array
+    search.state.others.append(fact)
+    _visit_own(search, value, text)
 
 
 def _visit_watched(search: Search, value: Any, text: str) -> None:
@@ -139,7 +151,7 @@ def _visit_contents(search: Search, value: Any, text: str) -> None:
 
 def _visit_module(search: Search, module: types.ModuleType, text: str) -> None:
     root = module.__name__.partition(".")[0]
-    if root not in TRUSTED_MODULES:
+    if not is_trusted_module(root):
         search.state.others.append(Kind(module, type(module), f"the class of {text}"))
         _named(search, module, vars(module), text)
     elif root != "blockfuse":  # its functions are not replaced, but not all of them are known
@@ -198,7 +210,7 @@ def _named(search: Search, holder: Any, stored: Any, text: str) -> None:
 
 def _visit_function(search: Search, function: types.FunctionType, text: str) -> None:
     code = function.__code__
-    if (function.__module__ or "").partition(".")[0] in TRUSTED_MODULES:
+    if is_trusted_module(function.__module__ or ""):
         return
     if about(code).known:  # such as what a decorator of the library was given
         _visit_cells(search, function)
@@ -259,9 +271,10 @@ def _visit_own(search: Search, value: Any, text: str) -> None:
     """The attributes of an instance or function itself."""
     own_slots = [] if isinstance(value, types.FunctionType) else slots(type(value))
     used_by_library = not isinstance(value, types.FunctionType) and is_of_library(type(value))
+    unread = foreign.unread(type(value)) - search.names
     for name in (*own_slots, *own_dict(value)):
         held = attribute_of(value, name)
-        if held is not MISSING:
+        if held is not MISSING and name not in unread:
             if used_by_library:
                 search.refuse_strange(held, f"{text}.{name}")
             search.item(value, name, held, f"{text}.{name}")

@@ -37,6 +37,7 @@ _WORDS = ApiWords(
         "next": "PyDict_Next",
         "list_size": "PyList_Size",
         "element": "PyList_GetItem",
+        "set_size": "PySet_Size",
         "cell": "PyCell_Get",
         "dict": "PyObject_GenericGetDict",
         "code": "PyFunction_GetCode",
@@ -167,6 +168,9 @@ class _Holds:
             found = self.words.call("element", POINTER, holder, number)
             self.require_same(self.require_found(found), self.part(number))
 
+    def empty(self) -> None:
+        self.require_count("set_size")
+
     def cell(self) -> None:
         self._take(self.words.call("cell", POINTER, self.holder()))
 
@@ -197,6 +201,7 @@ _CASES: dict[Aspect, Callable[[_Holds], None]] = {
     Aspect.KEYS: _Holds.keys,
     Aspect.PAIRS: _Holds.pairs,
     Aspect.ELEMENTS: _Holds.elements,
+    Aspect.EMPTY: _Holds.empty,
     Aspect.CELL: _Holds.cell,
     Aspect.CLASS: lambda holds: holds.field(cpython.OB_TYPE),
     Aspect.DICT: _Holds.dict,

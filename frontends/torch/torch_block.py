@@ -1,0 +1,84 @@
+"""A torch module as a block: what is recorded, checked and compiled of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from blockfuse.array import foreign
+from blockfuse.array.ndarray import ndarray
+from blockfuse.frontends.torch import tensors
+from blockfuse.frontends.torch.following import FOLLOWED, Following
+from blockfuse.frontends.torch.knowledge import LIBRARY
+from blockfuse.ir import interpreter
+from blockfuse.nn.block import Block
+
+foreign.register(LIBRARY)
+
+
+class Carried(Exception):  # noqa: N818 - a result, not a failure
+    """What torch gave, where our arrays cannot hold it."""
+
+    def __init__(self, result: Any) -> None:
+        super().__init__("a result that is no array")
+        self.result = result
+
+
+class TorchBlock(Block):
+    """Runs a module: while a call is recorded under ``Following``, otherwise by torch alone.
+
+    So what stays in Python runs as fast as torch does, and audits hold programs against torch itself.
+    """
+
+    __untracked__ = Block.__untracked__ | {"runs"}
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.runs = 0  # of torch alone
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        if interpreter.current().recording:
+            return self._followed(args, kwargs)
+        self.runs += 1
+        given = _replaced((args, kwargs), ndarray, _given_to_torch)
+        result = self.module(*given[0], **given[1])
+        try:
+            return _replaced(result, torch.Tensor, tensors.plain_array)
+        except (TypeError, RuntimeError):
+            raise Carried(result) from None
+
+    def _followed(self, args: Any, kwargs: Any) -> Any:
+        following = Following()
+        given = _replaced((args, kwargs), ndarray, following.argument)
+        token = FOLLOWED.set(following)
+        stream = torch.default_generator.get_state()
+        try:
+            with following:
+                result = self.module(*given[0], **given[1])
+        finally:
+            FOLLOWED.reset(token)
+        if not torch.equal(stream, torch.default_generator.get_state()):
+            interpreter.current().impure("draws from torch's random numbers")
+        try:
+            return _replaced(result, torch.Tensor, following.result)
+        except (TypeError, RuntimeError):
+            interpreter.current().impure("gives what our arrays cannot hold")
+            raise Carried(result) from None
+
+
+def _given_to_torch(array: ndarray) -> torch.Tensor:
+    data = array._leave("torch")
+    return torch.from_numpy(data if data.flags.writeable else data.copy())
+
+
+def _replaced(value: Any, kind: type, by: Any) -> Any:
+    """``value`` with ``by(part)`` in the place of each part of a kind."""
+    if isinstance(value, kind):
+        return by(value)
+    if type(value) is tuple or type(value) is list:
+        return type(value)(_replaced(v, kind, by) for v in value)
+    if type(value) is dict:
+        return {k: _replaced(v, kind, by) for k, v in value.items()}
+    return value

@@ -1,0 +1,257 @@
+"""A torch module whose calls are compiled: tensors in and out, or NumPy's arrays, and torch itself where it must run.
+
+NOTE [when torch runs]
+A program computes values and nothing else. So torch runs the module where somebody wants more: gradients, autocast,
+transforms of functions, modes that see each function, hooks for all modules; and where an argument is no plain tensor in the
+processor's memory. Arguments are read by ``Tensor.numpy()``, which refuses what does not lie there as it says (negative and
+conjugate bits, sparse and quantized tensors, other devices).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy
+import torch
+from torch.nn.modules import module as hooks
+
+from blockfuse.frontends.torch import tensors
+from blockfuse.frontends.torch.following import Following
+from blockfuse.frontends.torch.torch_block import Carried, TorchBlock
+from blockfuse.ir.errors import UsageError
+
+WEIGHTS = ("live", "frozen")
+LEFT = "it cannot be compiled"
+_HOOKS = tuple(
+    vars(hooks)[name]
+    for name in (
+        *("_global_forward_hooks", "_global_forward_pre_hooks"),
+        *("_global_backward_hooks", "_global_backward_pre_hooks"),
+    )
+)
+_is_grad_enabled = torch.is_grad_enabled
+_is_autocast_enabled = torch._C._is_any_autocast_enabled
+_function_modes = torch._C._len_torch_function_stack
+_dispatch_modes = torch._C._len_torch_dispatch_stack
+_transforms = torch._C._functorch.peek_interpreter_stack
+_tracing = torch._C._get_tracing_state
+_default_dtype = torch.get_default_dtype
+_float32 = torch.float32
+_Tensor, _from_numpy = torch.Tensor, torch.from_numpy
+
+
+def unusual() -> str:
+    """Why torch must run whatever is called now, or an empty text."""
+    if _is_autocast_enabled():
+        return "autocast is on"
+    if _function_modes() or _dispatch_modes():
+        return "a mode of torch sees each function"
+    if _transforms() is not None:
+        return "a transform of functions is on"
+    if _tracing() is not None:
+        return "torch.jit traces"
+    if any(_HOOKS):
+        return "there are hooks for all modules"
+    return "" if _default_dtype() is _float32 else f"the default dtype is {_default_dtype()}"
+
+
+class TorchNet:
+    """A module, called as the module is: ``net(x)``.
+
+    Tensors give tensors, NumPy's arrays give NumPy's. ``weights="live"`` reads parameters and buffers where they lie, so
+    whatever changes them is seen; ``"frozen"`` keeps a copy, packed for products, until ``refresh()``. Where gradients are
+    asked for (grad mode is on, and something requires them), autocast is on, or an argument is no plain tensor in the
+    processor's memory, torch runs the module.
+    """
+
+    def __init__(self, module: torch.nn.Module, weights: str, options: Mapping[str, Any]) -> None:
+        if weights not in WEIGHTS:
+            raise UsageError(f"weights={weights!r}; there are {', '.join(map(repr, WEIGHTS))}")
+        self.module, self.weights, self._options = module, weights, dict(options)
+        self._in_torch: Counter[str] = Counter()  # why calls ran in torch -> how often
+        self._compile()
+
+    def _compile(self) -> None:
+        self._run = self.module if self.weights == "live" else _frozen(self.module)
+        self._block = TorchBlock(self._run)
+        self._block.hybridize(**self._options)
+        self._left = _Left()
+
+    def refresh(self) -> None:
+        """Copy and pack the weights that the module has now, where they are frozen."""
+        if self.weights == "frozen":
+            self._compile()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module gives for these arguments."""
+        if kwargs or _is_grad_enabled() or unusual() or self._left.signatures:
+            return self._other(args, kwargs)
+        for value in args:
+            if type(value) is not _Tensor:
+                return self._other(args, kwargs)
+        try:
+            given = [value.numpy() for value in args]
+        except (TypeError, RuntimeError):
+            return self._other(args, kwargs)
+        result = self._computed(given, {})
+        return _from_numpy(result) if type(result) is numpy.ndarray else as_tensors(result)
+
+    def _other(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A call of another form, or one that torch must run."""
+        found = _Arguments()
+        problem = unusual() or self._wants_gradients(args, kwargs)
+        if not problem:
+            given = found.converted((args, kwargs))
+            problem = found.problem or (LEFT if self._left.skips(given) else "")
+        if problem:
+            self._in_torch[problem] += 1
+            return self._run(*args, **kwargs)
+        result = self._computed(*given)
+        return as_tensors(result) if found.tensors else result
+
+    def _computed(self, args: Any, kwargs: Any) -> Any:
+        """What the block gives, noting whether torch computed it."""
+        runs = self._block.runs
+        try:
+            return self._block(*args, **kwargs)
+        except Carried as carried:
+            return carried.result
+        finally:
+            if self._block.runs != runs:
+                self._left.note((args, kwargs))
+
+    def _wants_gradients(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        if not _is_grad_enabled():
+            return ""
+        wanted = any(p.requires_grad for p in self._run.parameters()) or any(
+            t.requires_grad for t in tensors.tensors_in((args, kwargs))
+        )
+        return (
+            "gradients are recorded: call it under torch.no_grad(), or let nothing require them"
+            if wanted
+            else ""
+        )
+
+    def explain(self) -> str:
+        """What was compiled, what runs in torch, and why."""
+        text = self._block.explain().replace(type(self._block).__name__, type(self.module).__name__)
+        ran = [f"{count} calls ran in torch: {why}" for why, count in self._in_torch.items()]
+        return "\n".join([text, *ran])
+
+    def __repr__(self) -> str:
+        return f"<compiled {self.module!r}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TorchNet, (self.module, self.weights, self._options)
+
+
+def compiled(module: torch.nn.Module, options: dict[str, Any]) -> TorchNet:
+    """The module with compiled calls; an example (a tensor or a tuple of arguments) is called at once."""
+    example, weights = options.pop("example", None), options.pop("weights", "live")
+    net = TorchNet(module, weights, options)
+    if example is not None:
+        with torch.no_grad():
+            net(*_arguments(example))
+    return net
+
+
+def lacking(module: torch.nn.Module, example: Any = None) -> tuple[str, ...]:
+    """The functions without a rule that a call meets, all at once; a copy of the module runs it."""
+    if example is None:
+        raise UsageError(
+            "missing() runs a torch.nn.Module: give an example, a tensor or a tuple of arguments"
+        )
+    found: dict[str, None] = {}
+    runs = copy.deepcopy(module)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        following = Following(found)
+        given = [
+            following.argument(tensors.plain_array(a)) if isinstance(a, torch.Tensor) else a
+            for a in _arguments(example)
+        ]
+        with following:
+            runs(*given)
+    return tuple(found)
+
+
+def _arguments(example: Any) -> tuple[Any, ...]:
+    return example if isinstance(example, tuple) else (example,)
+
+
+def _frozen(module: torch.nn.Module) -> torch.nn.Module:
+    """A copy that nobody else writes to; its parameters may be packed."""
+    kept = copy.deepcopy(module).requires_grad_(False)
+    for parameter in kept.parameters():
+        parameter._blockfuse_frozen = True
+    return kept
+
+
+class _Left:
+    """Signatures of calls that cannot be compiled: torch runs them at once, but for some, as state may have changed."""
+
+    def __init__(self) -> None:
+        self.signatures: dict[Any, list[int]] = {}  # signature -> runs in a row, calls until the next look
+
+    def note(self, given: Any) -> None:
+        counts = self.signatures.setdefault(_signature(given), [0, 0])
+        counts[0] += 1
+        counts[1] = min(1 << counts[0], 1024) if counts[0] > 2 else 0
+
+    def skips(self, given: Any) -> bool:
+        if not self.signatures:
+            return False
+        counts = self.signatures.get(_signature(given))
+        if counts is None:
+            return False
+        counts[1] -= 1
+        return counts[1] >= 0
+
+
+def _signature(value: Any) -> Any:
+    """Equal for calls that are recorded or not recorded alike."""
+    kind = type(value)
+    if kind is tuple or kind is list:
+        return kind, tuple(map(_signature, value))
+    if kind is dict:
+        return tuple((key, _signature(item)) for key, item in value.items())
+    return (value.shape, value.dtype) if kind is numpy.ndarray else kind
+
+
+class _Arguments:
+    """Arguments with NumPy's arrays in the place of tensors. problem: why torch must run, or empty."""
+
+    def __init__(self) -> None:
+        self.problem, self.tensors = "", False
+
+    def converted(self, value: Any) -> Any:
+        kind = type(value)
+        if kind is tuple or kind is list:
+            return kind(self.converted(v) for v in value)
+        if kind is dict:
+            return {k: self.converted(v) for k, v in value.items()}
+        if not isinstance(value, torch.Tensor):
+            return value
+        self.tensors = True
+        if kind is not _Tensor and kind is not torch.nn.Parameter:
+            self.problem = f"an argument is a {kind.__name__}"
+            return value
+        try:
+            return (value.detach() if value.requires_grad else value).numpy()
+        except (TypeError, RuntimeError) as error:
+            self.problem = (
+                f"an argument of {value.dtype} cannot be read where it lies ({str(error).splitlines()[0]})"
+            )
+            return value
+
+
+def as_tensors(value: Any) -> Any:
+    """A result with tensors in the place of NumPy's arrays."""
+    kind = type(value)
+    if kind is numpy.ndarray:
+        return _from_numpy(value)
+    if kind is tuple or kind is list:
+        return kind(as_tensors(v) for v in value)
+    return {k: as_tensors(v) for k, v in value.items()} if kind is dict else value
