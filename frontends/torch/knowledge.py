@@ -58,7 +58,7 @@ _UNREAD = frozenset(
             "_load_state_dict_post_hooks",
         ),
         *("_non_persistent_buffers_set", "_is_full_backward_hook", "_forward_hooks_with_kwargs"),
-        *("_forward_hooks_always_called", "_forward_pre_hooks_with_kwargs"),
+        *("_compiled_call_impl", "_forward_hooks_always_called", "_forward_pre_hooks_with_kwargs"),
     }
 )
 

@@ -43,7 +43,7 @@ class TorchBlock(Block):
             return self._followed(args, kwargs)
         self.runs += 1
         given = _replaced((args, kwargs), ndarray, _given_to_torch)
-        result = self.module(*given[0], **given[1])
+        result = run_by_torch(self.module, *given)
         try:
             return _replaced(result, torch.Tensor, tensors.plain_array)
         except (TypeError, RuntimeError):
@@ -56,7 +56,7 @@ class TorchBlock(Block):
         stream = torch.default_generator.get_state()
         try:
             with following:
-                result = self.module(*given[0], **given[1])
+                result = run_by_torch(self.module, *given)
         finally:
             FOLLOWED.reset(token)
         if not torch.equal(stream, torch.default_generator.get_state()):
@@ -66,6 +66,12 @@ class TorchBlock(Block):
         except (TypeError, RuntimeError):
             interpreter.current().impure("gives what our arrays cannot hold")
             raise Carried(result) from None
+
+
+def run_by_torch(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What a module gives in torch, also where its calls were handed to us."""
+    call = module if module._compiled_call_impl is None else module._call_impl
+    return call(*args, **kwargs)
 
 
 def _given_to_torch(array: ndarray) -> torch.Tensor:

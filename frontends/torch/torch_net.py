@@ -20,7 +20,7 @@ from torch.nn.modules import module as hooks
 
 from blockfuse.frontends.torch import tensors
 from blockfuse.frontends.torch.following import Following
-from blockfuse.frontends.torch.torch_block import Carried, TorchBlock
+from blockfuse.frontends.torch.torch_block import Carried, TorchBlock, run_by_torch
 from blockfuse.ir.errors import UsageError
 
 WEIGHTS = ("live", "frozen")
@@ -108,7 +108,7 @@ class TorchNet:
             problem = found.problem or (LEFT if self._left.skips(given) else "")
         if problem:
             self._in_torch[problem] += 1
-            return self._run(*args, **kwargs)
+            return run_by_torch(self._run, args, kwargs)
         result = self._computed(*given)
         return as_tensors(result) if found.tensors else result
 
@@ -148,6 +148,21 @@ class TorchNet:
         return TorchNet, (self.module, self.weights, self._options)
 
 
+def install(module: torch.nn.Module, weights: str = "live", **options: Any) -> TorchNet:
+    """Let plain ``module(x)`` take compiled programs, as ``blockfuse.compile(module)`` would; also what is returned.
+
+    ``uninstall(module)`` gives the calls back to torch. Copies and pickles of the module do without.
+    """
+    net = TorchNet(module, weights, options)
+    module._compiled_call_impl = net.__call__
+    return net
+
+
+def uninstall(module: torch.nn.Module) -> None:
+    """Give the calls of ``module`` back to torch."""
+    module._compiled_call_impl = None
+
+
 def compiled(module: torch.nn.Module, options: dict[str, Any]) -> TorchNet:
     """The module with compiled calls; an example (a tensor or a tuple of arguments) is called at once."""
     example, weights = options.pop("example", None), options.pop("weights", "live")
@@ -173,7 +188,7 @@ def lacking(module: torch.nn.Module, example: Any = None) -> tuple[str, ...]:
             for a in _arguments(example)
         ]
         with following:
-            runs(*given)
+            run_by_torch(runs, tuple(given), {})
     return tuple(found)
 
 

@@ -52,7 +52,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("image", "metric"):  # loaded when somebody asks for it, as `gluon` loads its own
+    if name in ("image", "metric", "torch"):  # loaded when somebody asks for it, as `gluon` loads its own
         return import_module(f"blockfuse.{name}")
     if name in ("compile", "missing", "to_onnx"):
         return getattr(import_module("blockfuse.frontends.compiling"), name)

@@ -37,7 +37,18 @@ NATIVE = {
         "codegen/cuda/products/cublas.py",
     ),
 }
-SLOW_TO_IMPORT = ("numba", "llvmlite", "click", "rich", "matplotlib", "cuda", "numba_cuda", "onnx", "sklearn")
+SLOW_TO_IMPORT = (
+    "numba",
+    "llvmlite",
+    "click",
+    "rich",
+    "matplotlib",
+    "cuda",
+    "numba_cuda",
+    "onnx",
+    "sklearn",
+    "torch",
+)
 
 FILES = [path.relative_to(ROOT) for folder in ALLOWED for path in sorted((ROOT / folder).rglob("*.py"))]
 

@@ -11,7 +11,11 @@ from benchmarks.nets import NETS
 from blockfuse.codegen.cpu.native import isa
 from blockfuse.runtime import config
 
-NEEDED = {"docs/onnx.md": "onnx", "docs/sklearn.md": "sklearn"}  # document -> the package that it is about
+NEEDED = {
+    "docs/onnx.md": "onnx",
+    "docs/sklearn.md": "sklearn",
+    "docs/torch.md": "torch",
+}  # document -> the package that it is about
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
@@ -23,7 +27,15 @@ def test_readme_leads_with_the_two_commands() -> None:
 
 @pytest.mark.parametrize(
     "document",
-    ["README.md", "docs/data.md", "docs/onnx.md", "docs/sequences.md", "docs/sklearn.md", "docs/training.md"],
+    [
+        "README.md",
+        "docs/data.md",
+        "docs/onnx.md",
+        "docs/sequences.md",
+        "docs/sklearn.md",
+        "docs/torch.md",
+        "docs/training.md",
+    ],
 )
 def test_code_runs(
     document: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -65,6 +77,7 @@ def test_commands_print_what_is_shown(tmp_path: Path) -> None:
         "docs/onnx.md",
         "docs/sequences.md",
         "docs/sklearn.md",
+        "docs/torch.md",
         "docs/training.md",
     ],
 )

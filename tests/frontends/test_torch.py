@@ -406,3 +406,24 @@ def test_several_results_and_arguments_in_containers() -> None:
             pair = (torch.rand(3), torch.rand(3))
             found, expected = net(pair, scale=2.0), module(pair, scale=2.0)
             torch.testing.assert_close(found, expected)
+
+
+def test_an_installed_module_is_called_as_ever() -> None:
+    X, module = torch.rand(2, 20), mlp()
+    expected = module(X).detach()
+    net = blockfuse.torch.install(module, threads=1)
+    with torch.no_grad():
+        for _ in range(3):
+            torch.testing.assert_close(module(X), expected, rtol=2e-4, atol=2e-5)
+        assert is_compiled(net)
+        assert copy.deepcopy(module)._compiled_call_impl is None
+    module(X).sum().backward()
+    assert module[0].weight.grad is not None
+    blockfuse.torch.uninstall(module)
+    assert module._compiled_call_impl is None
+
+
+def test_an_installed_part_of_a_net_is_followed() -> None:
+    X, module = torch.rand(2, 20), nn.Sequential(mlp(), nn.Tanh())
+    blockfuse.torch.install(module[0], threads=1)
+    assert is_compiled(checked(module, X))
