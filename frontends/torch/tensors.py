@@ -1,6 +1,6 @@
 """Tensors that were there before a call: parameters, buffers, and whatever else the module's code can reach.
 
-NOTE [weights where they lie]
+NOTE [weights in torch's memory]
 An array of ours lies in the memory of such a tensor, so whoever writes to the tensor, by whatever way, is seen: a program
 reads that memory at each call. What must stay is where the memory is, and how it is laid out: a fact like others.
 """
