@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy
@@ -52,6 +53,9 @@ def _unwrapped(values: Any) -> Any:
     if isinstance(values, list | tuple):
         return [_unwrapped(v) for v in values]
     return values._leave("building an array from a list") if isinstance(values, ndarray) else values
+
+
+_UNNOTICED = nullcontext()
 
 
 class Eager:
@@ -107,6 +111,10 @@ class Eager:
 
     def visit(self, block: Any) -> None:
         """Nothing rests on the block's state."""
+
+    def assigning(self, holder: Any, name: str) -> AbstractContextManager[Any]:  # noqa: ARG002 - recorders look
+        """Nothing rests on the attribute."""
+        return _UNNOTICED
 
 
 def _write(target: numpy.ndarray, operator: Operator, values: list[Any], attrs: dict[str, Any]) -> None:

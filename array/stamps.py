@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from itertools import repeat
+from itertools import chain, repeat
 from typing import Any, Protocol
 
 import numpy
@@ -27,21 +27,37 @@ class Watcher(Protocol):
         """The state may have changed: check it before the next use."""
 
 
+def tells_interpreter(assign: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a ``__setattr__`` that lets the interpreter know what it assigns."""
+    assign.tells_interpreter = True  # type: ignore[attr-defined]
+    return assign
+
+
 class Watchers:
     """The watchers of one object; dead ones leave by themselves, copies and pickles start without any."""
 
-    __slots__ = ("_members",)
+    __slots__ = ("_indifferent", "_members")
 
     def __init__(self) -> None:
         self._members: set[weakref.ref[Watcher]] = set()  # not a WeakSet, whose steps are Python's
+        # attribute -> members that rest on nothing about it
+        self._indifferent: dict[str, set[weakref.ref[Watcher]]] = {}
 
-    def add(self, watcher: Watcher) -> None:
+    def add(self, watcher: Watcher, but: Iterable[str] = ()) -> None:
+        """but: attributes that may be assigned without a word to it."""
         reference = weakref.ref(watcher)
+        for attribute in but:
+            self._indifferent.setdefault(attribute, set()).add(reference)
         if reference not in self._members:
             self._members.add(reference)
             for other in list(self._members):
                 if other() is None:
-                    self._members.discard(other)
+                    self._leave(other)
+
+    def _leave(self, reference: weakref.ref[Watcher]) -> None:
+        self._members.discard(reference)
+        for others in list(self._indifferent.values()):
+            others.discard(reference)
 
     @property
     def members(self) -> set[weakref.ref[Watcher]]:
@@ -53,19 +69,28 @@ class Watchers:
         """Whether there may be some."""
         return bool(self._members)
 
-    def notify(self) -> None:
-        for reference in list(self._members):
+    def indifferent_to(self, attribute: str) -> set[weakref.ref[Watcher]]:
+        """Those of the members to whom it is nothing that the attribute is assigned, now and later."""
+        return self._indifferent.setdefault(attribute, set())
+
+    def notify(self, attribute: str = "") -> None:
+        """attribute: that was assigned, where nothing else has changed."""
+        indifferent = self._indifferent.get(attribute, _NOBODY)
+        for reference in list(self._members - indifferent):
             watcher = reference()
             if watcher is not None:
                 watcher.invalidate()
             else:
-                self._members.discard(reference)
+                self._leave(reference)
 
     def __deepcopy__(self, memo: object) -> Watchers:
         return Watchers()
 
     def __reduce__(self) -> tuple[type[Watchers], tuple[()]]:
         return Watchers, ()
+
+
+_NOBODY: frozenset[Any] = frozenset()
 
 
 def owner_of(data: numpy.ndarray) -> numpy.ndarray:
@@ -176,14 +201,14 @@ def written_to(owners: Sequence[numpy.ndarray]) -> None:
         _of_writes.notify(owner)
 
 
-def write(arrays: Sequence[numpy.ndarray], values: Sequence[numpy.ndarray]) -> None:
+def write(arrays: Sequence[numpy.ndarray], values: Sequence[numpy.ndarray], also: Iterable[Any] = ()) -> None:
     """Write each value into its array, with everyone told. One call of functions in C, between which no handler of a signal
-    runs.
+    runs. also: an iterator of C's that calls more of them.
     """
     owners = [*map(owner_of, arrays)]
     writing_to(owners)
     try:
-        deque(map(numpy.ndarray.__setitem__, arrays, repeat(Ellipsis), values), 0)
+        deque(chain(map(numpy.ndarray.__setitem__, arrays, repeat(Ellipsis), values), also), 0)
     finally:
         written_to(owners)
 

@@ -7,6 +7,7 @@ whatever is recorded for gradients is part of a program like everything else.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from itertools import repeat
 from typing import Any
@@ -109,6 +110,9 @@ class Tape:
 
     def visit(self, block: Any) -> None:
         self.below.visit(block)
+
+    def assigning(self, holder: Any, name: str) -> AbstractContextManager[Any]:
+        return self.below.assigning(holder, name)
 
 
 def _kept(operand: Any, node: TapeNode | None, copies: bool) -> Any:

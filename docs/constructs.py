@@ -104,6 +104,15 @@ CONSTRUCTS = (
         "a counter in an attribute", "self.calls += 1\nreturn np.tanh(x) * self.calls + 1", "self.calls = 0"
     ),
     Construct(
+        "an array kept in an attribute",
+        "self.weights = npx.softmax(x)\nreturn np.tanh(self.weights) * 2",
+    ),
+    Construct(
+        "a state that a block reads and assigns",
+        "self.state = np.tanh(x * 0.5 + self.state)\nreturn self.state * 2",
+        "self.state = np.zeros((256,))",
+    ),
+    Construct(
         "a list that outlives the call",
         "self.seen.append(x.shape)\nreturn np.tanh(x) * 2 + 1",
         "self.seen = []",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy
@@ -105,6 +106,9 @@ class Builder:
 
     def visit(self, block: Any) -> None:
         raise TraceError("an expansion calls operators, not blocks")
+
+    def assigning(self, holder: Any, name: str) -> AbstractContextManager[Any]:
+        raise TraceError(f"an expansion cannot assign {name}")
 
 
 def node_of(

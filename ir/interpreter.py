@@ -8,6 +8,7 @@ user code never knows which one is active.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from blockfuse.ir.scoped import Scoped
@@ -57,6 +58,9 @@ class Interpreter(Protocol):
 
     def visit(self, block: Any) -> None:
         """The ``forward`` of ``block`` is about to run."""
+
+    def assigning(self, holder: Any, name: str) -> AbstractContextManager[Any]:
+        """The context in which ``holder.name`` is assigned, and those who watch it are told."""
 
 
 class Retracing(Protocol):

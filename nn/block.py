@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 
 from blockfuse.array import np, npx
 from blockfuse.array.ndarray import ndarray
-from blockfuse.array.stamps import Watchers
+from blockfuse.array.stamps import Watchers, tells_interpreter
 from blockfuse.ir import hints, interpreter
 from blockfuse.ir.argument_parts import OUT
 from blockfuse.ir.errors import UsageError
@@ -275,6 +275,7 @@ class Block(Held):
 
     # -- structure -------------------------------------------------------------------------------------------
 
+    @tells_interpreter
     def __setattr__(self, name: str, value: Any) -> None:
         if name in type(self).__untracked__:
             object.__setattr__(self, name, value)
@@ -286,13 +287,14 @@ class Block(Held):
                     f"{self._label}.{name} is a {type(before).__name__} and cannot become a "
                     f"{type(value).__name__}; delete it first"
                 )
-        if isinstance(value, Parameter):
-            value = self._adopted(name, value)
-        object.__setattr__(self, name, value)
-        if isinstance(value, Block):
-            self._children[name] = value
-        if not _same(before, value):
-            self._watchers.notify()
+        with interpreter.current().assigning(self, name):
+            if isinstance(value, Parameter):
+                value = self._adopted(name, value)
+            object.__setattr__(self, name, value)
+            if isinstance(value, Block):
+                self._children[name] = value
+            if not _same(before, value):
+                self._watchers.notify(name)
 
     def _adopted(self, name: str, parameter: Parameter) -> Parameter:
         """``parameter``, or the shared one in its place, registered as ``name``."""

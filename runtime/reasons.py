@@ -137,6 +137,30 @@ REASONS: tuple[Reason, ...] = (
         "y = net(x)\nlog.warning('large: %s', x.shape)",
     ),
     Reason(
+        "Attributes that forward assigns",
+        (
+            "which it may have read before",
+            "which holds a block or a parameter",
+            "assigns the attribute .*, which is a",
+            r"which is a \S+, and neither array, number nor container",
+            "before it assigns it",
+            "which it also assigns",
+            "forward assigns .*; the next call is recorded",
+            "attributes are given no gradients",
+            "what forward assigns to",
+            "or another attribute, is a list or dict",
+            "or to another attribute, is a",
+            "could have gradients, which a program",
+            "an argument is an array that forward reads from an attribute",
+            "by a function that is not looked into",
+        ),
+        "Programs assign arrays, numbers, text and new containers of them, and read before what is an array.",
+        "hold it as an array (np.zeros(()) in __init__), write self.name = value in forward, outside of "
+        "record() or in a train_step, and assign a copy of what is held elsewhere",
+        "self.calls += 1\nreturn x * self.calls",
+        "self.calls = self.calls + 1  # np.zeros(()) in __init__\nreturn x * self.calls",
+    ),
+    Reason(
         "State that forward changes",
         (
             r"(assigns|deletes) the (attribute|global)",

@@ -70,7 +70,7 @@ class Audit:
         due = self._calls + 1 >= self._next
         draws = bool(program.recording.draws)
         if due:
-            states = States.now(program.updates)
+            states = States.now(program.updates, program.attributes)
             stream = stream_state() if draws else None
             repetition = Repetition(self._call, copy.deepcopy(given), stream, states)
         version = program.version
@@ -104,7 +104,8 @@ class Audit:
         arrays: list[ndarray] = []
         values: list[Any] = []
         flatten(repetition.given, arrays, values)
-        arguments = [*arrays, *(program.convert(values) or ())]
+        with repetition.states.rewound():
+            arguments = [*arrays, *(program.convert(values) or ())]
         try:
             standard = standard_of(self._name, program, arguments, repetition, wanted)
         except CheckError as error:

@@ -20,21 +20,22 @@ import numpy
 
 from blockfuse.array import modes
 from blockfuse.array.ndarray import ndarray
-from blockfuse.array.pytree import Structure, Unstructured, flatten_result
+from blockfuse.array.pytree import Unstructured, flatten_result
 from blockfuse.ir import interpreter
 from blockfuse.ir.flow import Flow
 from blockfuse.ir.lowering import Composite, Contraction, Reduction
 from blockfuse.ir.stream import STREAM
 from blockfuse.runtime.audit.rounding import NOISES, SPREADS, Noisy, Repeating, distance, largest
 from blockfuse.runtime.programs.updates import NO_STATES, States, Updated
+from blockfuse.tracer.state.assignments import flatten_assigned
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What a call gave: the structure of its result, the arrays in it, and where the random stream is then."""
 
-    structure: Structure
-    arrays: list[numpy.ndarray]
+    structure: Any  # also of the attributes that it assigned
+    arrays: list[numpy.ndarray]  # of the result, of these attributes, and in the memory that it wrote to
     stream: Any = None  # None for a call that does not draw
 
     @property
@@ -42,16 +43,21 @@ class Outcome:
         return self.structure, [(a.dtype.name, a.shape) for a in self.arrays]
 
 
-def outcome_of(result: Any, draws: bool, held: Sequence[numpy.ndarray] = ()) -> Outcome:
+def outcome_of(
+    result: Any, draws: bool, held: Sequence[numpy.ndarray] = (), assigned: tuple[Any, ...] = ()
+) -> Outcome:
     """draws: whether the call draws random numbers, so that the stream is part of what it gave.
 
-    held: by the memory that the call wrote to.
+    held: by the memory that the call wrote to. assigned: what the attributes hold that it assigned.
     """
     arrays: list[ndarray] = []
     if type(result) is Updated:
-        result, held = result.result, [value._data for value in result.values]
+        held = held if result.values is None else [value._data for value in result.values]
+        result = result.result
     try:
-        structure = flatten_result(result, arrays, [])
+        structure: Any = flatten_result(result, arrays, [])
+        if assigned:
+            structure = structure, flatten_assigned(assigned, arrays, [])
     except Unstructured as error:
         raise TypeError(f"the result holds a {error}") from error
     return Outcome(structure, [*(a._data for a in arrays), *held], stream_state() if draws else None)
@@ -91,7 +97,8 @@ class Repetition:
 
     def outcome_of(self, result: Any) -> Outcome:
         """What the call gave, by its result and by what is now in the memory that it wrote to."""
-        return outcome_of(result, self.stream is not None, self.states.held())
+        states, assigned = self.states, result.assigned if type(result) is Updated else None
+        return outcome_of(result, self.stream is not None, states.held(), states.changed(assigned))
 
     @contextmanager
     def again(self) -> Iterator[None]:

@@ -27,7 +27,7 @@ from typing import Any, NoReturn
 from blockfuse.array.ndarray import ndarray
 from blockfuse.codegen.variants import ExecutionPolicy, Variant
 from blockfuse.ir.errors import CheckError, TraceError
-from blockfuse.runtime.audit.comparison import Difference, Outcome, Repetition, outcome_of, stream_state
+from blockfuse.runtime.audit.comparison import Difference, Outcome, Repetition, stream_state
 from blockfuse.runtime.audit.divergence import report, sentence
 from blockfuse.runtime.audit.standard import Standard, standard_of
 from blockfuse.runtime.programs.arguments import Arguments
@@ -79,7 +79,7 @@ class SelfCheck:
 
         version: of the program before the call.
         """
-        states = States.now(program.updates)
+        states = States.now(program.updates, program.attributes)
         repetition = Repetition(self._run, (arguments.args, arguments.kwargs), states=states)
         try:
             wanted = repetition.outcome()
@@ -93,7 +93,7 @@ class SelfCheck:
         trial = _Trial(program, arguments.arrays, arguments.values, repetition, wanted, unchanged)
         self._hold(
             trial,
-            lambda _, standard: _require_same(standard, outcome_of(result, False)),
+            lambda _, standard: _require_same(standard, repetition.outcome_of(result)),
             arguments.has_distinct_arrays,
         )
         program.executable.prove(unproven)
@@ -101,7 +101,7 @@ class SelfCheck:
     def prove_graph(self, program: Program, arguments: list[ndarray]) -> None:
         """Hold a straight program against its operators, one by one; raises CheckError if they differ."""
         stream = stream_state() if program.recording.draws else None
-        states = States.now(program.updates)
+        states = States.now(program.updates, program.attributes)
         repetition = Repetition(partial(program_applied, program), (arguments,), stream, states)
         unchanged = partial(program.is_current, program.version)
         self.hold(_Trial(program, arguments, [], repetition, repetition.outcome(), unchanged))
@@ -201,7 +201,8 @@ class _Trial:
 
     @property
     def numbers(self) -> list[ndarray]:
-        return self.program.convert(self.values) or []
+        with self.repetition.states.rewound():
+            return self.program.convert(self.values) or []
 
     def standard(self, name: str) -> Standard | None:
         """What the program must give; see ``standard_of``."""

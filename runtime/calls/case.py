@@ -11,6 +11,7 @@ from blockfuse.runtime.calls.retries import RetryPolicy
 from blockfuse.runtime.programs.program import Program
 from blockfuse.tracer.lazy.segments import Segmented
 from blockfuse.tracer.recording.record import Recording
+from blockfuse.tracer.state.assignments import Key
 
 MAX_CHANGING_CALLS = 64  # with segments that are new; then operators run one by one
 
@@ -23,6 +24,7 @@ class Case:
     recordings: list[Recording] = field(default_factory=list)  # the paths in the program
     reason: str = ""  # why calls, or those that take a path which the program does not have, run in Python
     note: str = ""  # why numbers are part of the signature
+    kept: frozenset[Key] = frozenset()  # attributes that are state of its calls, although others assign them
     attempts: int = 0  # recordings
     calls: int = 0  # that dispatch saw; the native entry counts its own
     audited: int = 0  # calls whose result was compared by an audit

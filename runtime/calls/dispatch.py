@@ -143,6 +143,8 @@ class Hybrid:
             case.calls += 1
             program = case.program
             if program is not None:
+                if program.assigned:  # attributes may hold arguments and results
+                    conversion.expose()
                 result = self._by_program(case, program, call)
                 if type(result) is not NoResult:
                     return result

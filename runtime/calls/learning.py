@@ -31,6 +31,7 @@ from blockfuse.runtime.programs.updates import States, Updated, taken_back
 from blockfuse.tracer.generalize.rehearsal import rehearse
 from blockfuse.tracer.recording.record import Code, Recording, record
 from blockfuse.tracer.recording.recorder import Recorder
+from blockfuse.tracer.state.assignments import Attribute, Attributes, Key
 
 MAX_RECORDINGS = 64  # for one signature; what takes another way runs eagerly
 
@@ -51,6 +52,7 @@ class Learner:
         self._cases, self._entry = cases, entry
         self._failures, self._check = failures, check
         self._code: list[Code] = []  # functions that recordings met outside of the known state
+        self._assigned: dict[Key, Attribute] = {}  # attributes that recordings met
         self._turn = Turn()
 
     def learn(self, case: Case, call: Call) -> Any | Busy:
@@ -70,7 +72,7 @@ class Learner:
         recorder = Recorder(arguments.arrays)
         run = partial(self._owner.run, arguments.args, arguments.kwargs)
         with taken_back(recorder):
-            recording = record(run, recorder, self._roots, self._code)
+            recording = record(run, recorder, self._roots, self._code, left_out=self._assigned)
         recording.problem = recording.problem or arguments.problem_with(recording.result)
         self._code = recording.code
         recording.release()
@@ -98,9 +100,10 @@ class Learner:
         stream = stream_state()
         recorder = Recorder(arguments.arrays)
         with taken_back(recorder):
-            recording = record(run, recorder, self._roots, self._code)
+            recording = record(run, recorder, self._roots, self._code, left_out=self._left_out(case))
         result, program = recording.result, None
-        again = Repetition(run, (), stream if recording.draws else None, States.of_recording(recording)).again
+        states = States.of_recording(recording)
+        again = Repetition(run, (), stream if recording.draws else None, states).again
         changes = recording.changes
         try:
             program = self._program(case, call, recording)
@@ -122,6 +125,7 @@ class Learner:
         if recording.failure is not None:
             raise recording.failure
         self._code = recording.code
+        self._note_assignments(case, recording)
         recording.problem = recording.problem or call.arguments.problem_with(recording.result)
         if not recording.problem and call.given:
             recording, rehearsed = self._rehearsed(recording, call)
@@ -140,6 +144,17 @@ class Learner:
         self._add(case, recording, call, backend)
         recording.release()  # that of a rehearsal, perhaps
         return case.program
+
+    def _left_out(self, case: Case) -> Attributes:
+        """The attributes that are no state of a call: NOTE [assigned attributes]."""
+        return {key: attribute for key, attribute in self._assigned.items() if key not in case.kept}
+
+    def _note_assignments(self, case: Case, recording: Recording) -> None:
+        """What the next recording leaves out."""
+        if recording.met.keys() & case.kept:  # what some calls read, others may not assign
+            recording.again, recording.effects = False, True
+        self._assigned.update(recording.met)
+        case.kept |= recording.kept
 
     def _rehearsed(self, recording: Recording, call: Call) -> tuple[Recording, Call]:
         """The recording with its numbers as inputs, and the call with those that may be."""
@@ -204,9 +219,11 @@ class Learner:
         """A program for the known paths and the new one; if they do not fit together, for the known ones."""
         try:
             self._entry.forget()
-            recordings = [*case.recordings, recording]
-            if case.recordings:
-                recording.join(case.recordings[-1])
+            # they rest on one picture of state
+            before = [r for r in case.recordings if r.left_out.keys() == recording.left_out.keys()]
+            recordings = [*before, recording]
+            if before:
+                recording.join(before[-1])
             program = Program(recordings, backend, call.form, stay_on_device=call.stay_on_device)
             if self._check is not None:
                 self._check.prove(program, recording, call.arguments)
@@ -214,7 +231,7 @@ class Learner:
             if call.specialization is not None and not case.recordings:
                 call.specialization.programs += 1
                 call.specialization.counters.append(program.executable.counter())
-            case.recordings.append(recording)
+            case.recordings = recordings
             case.retries.succeeded()
             self._entry.prefer(case, program, call)
         except TraceError as error:
@@ -238,9 +255,9 @@ def _updated(
     None where the program does not run the call, or somebody changes what it reads meanwhile.
     """
     arguments, version = call.arguments, program.version
-    numbers = program.convert(arguments.values)
-    if numbers is None or program.updates.reach(arguments.arrays):
-        return None
     with again():
+        numbers = program.convert(arguments.values)
+        if numbers is None or program.updates.reach([*arguments.arrays, *numbers]):
+            return None
         result = program.run_by(ExecutionPolicy.ADAPTIVE, arguments.arrays, numbers, set())
     return result if type(result) is Updated and program.is_current(version) else None

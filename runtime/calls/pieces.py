@@ -189,6 +189,11 @@ class Pieces:
         if recording.failure is not None:
             raise recording.failure
         self._code = recording.code
+        if recording.met:
+            recording.again = False
+            raise TraceError(
+                f"forward assigns {next(iter(recording.met.values()))}, and attributes are given no gradients by programs"
+            )
         problem = recording.problem or gradients.problem or arguments.problem_with(recording.result)
         backend = self._backend()
         if not problem and not isinstance(backend, CpuBackend):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy
@@ -86,10 +87,10 @@ def _of_case(hybrid: Hybrid, form: Structure, case: Case, names: Names) -> Saved
     types = [node.type for node in recording.path.arguments]
     every = _for_every_size(hybrid, form, case.program)
     if every is None:
-        data = _data([r.path for r in case.recordings if r.path is not None], names)
+        data = _data([r.path for r in case.recordings if r.path is not None], recording, names)
         fixed = tuple((type.shape, type.dtype.name) for type in types)
         return SavedCall(form, fixed, 0, data, recording.structure)
-    one, other = (_data([every.at(size)], names) for size in every.references)
+    one, other = (_data([every.at(size)], recording, names) for size in every.references)
     grows = iter(every.growing)
     growing = [bool(type.shape) and next(grows) for type in types]
     arrays: tuple[tuple[Sizes, str], ...] = tuple(
@@ -136,8 +137,11 @@ def with_another_size(hybrid: Hybrid, form: Structure, recording: Recording) -> 
     return None
 
 
-def _data(paths: list[Path], names: Names) -> Data:
-    flow, origins, _ = flow_of(paths)
+def _data(paths: list[Path], recording: Recording, names: Names) -> Data:
+    if recording.read:
+        raise UsageError(f"it reads {recording.read[0].text}, which it also assigns")
+    count = recording.results  # behind them is what attributes are assigned
+    flow, origins, _ = flow_of([p if p.updates else replace(p, outputs=p.outputs[:count]) for p in paths])
     leaves = [i for i in flow.inputs if i.operator in (parameter, captured)]
     if any(isinstance(origin.holder, Operand) for origin in origins):
         raise UsageError("it computes with numbers that change from call to call: give them as arrays")

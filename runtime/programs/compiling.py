@@ -14,7 +14,9 @@ from blockfuse.ir.flow import Flow
 from blockfuse.ir.graph import Node
 from blockfuse.runtime.programs.backend import Backend
 from blockfuse.runtime.programs.estimates import Estimate
+from blockfuse.runtime.programs.ways_to_assign import Ways, ways_of
 from blockfuse.tracer.flow.origins import Origin
+from blockfuse.tracer.flow.path import Path
 from blockfuse.tracer.flow.replay import flow_of
 from blockfuse.tracer.generalize.every_size import EverySize
 from blockfuse.tracer.recording.record import Recording
@@ -29,6 +31,7 @@ class CompiledPaths:
     estimate: Estimate | None  # that decided for this backend, where there was a choice
     origins: list[Origin]  # where the leaves of the flow come from
     unrolled: list[str]  # why some loops are not loops of the flow
+    ways: Ways  # what they assign to attributes
 
 
 def compile_recordings(
@@ -36,11 +39,12 @@ def compile_recordings(
 ) -> CompiledPaths:
     """Raises TraceError where the paths do not fit together, or no schedule serves every size."""
     _require_one_structure(recordings)
-    flows, origins, unrolled = _flows(recordings, every_size)
+    paths, ways = ways_of(recordings)
+    flows, origins, unrolled = _flows(paths, every_size)
     compiled = partial(_compiled, flows, recordings[-1].draws, every_size)
     largest = max(every_size.sizes) if every_size else 0
     chosen, estimate, found = _for_best_backend(compiled, largest, backend, stay_on_device)
-    return CompiledPaths(found, chosen, estimate, origins, unrolled)
+    return CompiledPaths(found, chosen, estimate, origins, unrolled, ways)
 
 
 def _require_one_structure(recordings: list[Recording]) -> None:
@@ -51,14 +55,14 @@ def _require_one_structure(recordings: list[Recording]) -> None:
 
 
 def _flows(
-    recordings: list[Recording], every_size: EverySize | None
+    paths: list[Path], every_size: EverySize | None
 ) -> tuple[tuple[Flow, ...], list[Origin], list[str]]:
     """What was recorded, as one flow, or as two where ``every_size`` tells them for two sizes of the batch.
 
     With where the leaves of the first come from, and which loops of it were unrolled.
     """
     if every_size is None:
-        flow, origins, unrolled = flow_of([r.path for r in recordings if r.path is not None])
+        flow, origins, unrolled = flow_of(paths)
         return (flow,), origins, unrolled
     one, other = (flow_of([every_size.at(size)]) for size in every_size.references)
     return (one[0], other[0]), one[1], one[2]

@@ -10,7 +10,7 @@ import numpy
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.pytree import Leaf
 from blockfuse.ir.flow import Flow, walk_by
-from blockfuse.ir.graph import Graph, Node, constant
+from blockfuse.ir.graph import Graph, Node, argument, constant
 from blockfuse.runtime.programs.program import Program
 from blockfuse.runtime.programs.updates import Updated
 
@@ -44,10 +44,11 @@ def flow_applied(
     program: Program, flow: Flow, arguments: Sequence[ndarray], drawn: Mapping[Node, Any] | None = None
 ) -> list[Any] | None:
     """The results and updates of a flow over the leaves of a program; None where the flow does not know the way."""
+    given, found = iter(arguments), (ndarray(origin.array()) for origin in program.origins)
     return walk_by(
         lambda graph, given: applied(graph, given, drawn),
         lambda rows: ndarray(numpy.stack([row._data for row in rows])),
         lambda predicate: predicate._data.item(),
         flow,
-        [*arguments, *(ndarray(origin.array()) for origin in program.origins)],
+        [next(given if leaf.operator is argument else found) for leaf in flow.inputs],
     )

@@ -20,10 +20,11 @@ from blockfuse.codegen.variants import ExecutionPolicy, Variant
 from blockfuse.ir.argument_parts import PartKind
 from blockfuse.ir.errors import FaultError
 from blockfuse.ir.flow import Flow
-from blockfuse.ir.graph import captured, parameter
+from blockfuse.ir.graph import argument, captured, parameter
 from blockfuse.ir.locks import Turn
 from blockfuse.ir.types import type_of
 from blockfuse.runtime.arrays.foreign import pending_array, resident_of
+from blockfuse.runtime.programs.assigned_attributes import AssignedAttributes
 from blockfuse.runtime.programs.backend import Backend, FastCall
 from blockfuse.runtime.programs.compiling import compile_recordings
 from blockfuse.runtime.programs.fast_calls import has_only_positional_arrays, parts_of, parts_with_out
@@ -35,6 +36,7 @@ from blockfuse.tracer.certificate.traced_numbers import Operand
 from blockfuse.tracer.flow.replay import flow_of
 from blockfuse.tracer.generalize.every_size import EverySize
 from blockfuse.tracer.recording.record import Recording
+from blockfuse.tracer.state.assignments import Attribute
 from blockfuse.tracer.state.gradients import has_history
 from blockfuse.tracer.state.picture import State
 
@@ -66,9 +68,12 @@ class Program:
         self.compiled, self.backend, self.estimate = paths.compiled, paths.backend, paths.estimate
         self.unrolled = paths.unrolled
         # Where the leaves of the flow come from: state of Python, or expressions of numbers among the arguments.
-        self.origins = [o for o in paths.origins if not isinstance(o.holder, Operand)]
+        # Attributes that are read at each call are given like arguments.
+        read = [o.holder for o in paths.origins if isinstance(o.holder, Attribute)]
+        self.origins = [o for o in paths.origins if not isinstance(o.holder, Operand | Attribute)]
         self.operands: list[Operand] = [o.holder for o in paths.origins if isinstance(o.holder, Operand)]
-        self.convert = conversion(self.operands)  # values of a call -> 0-d arrays for the operands
+        self.assigned = AssignedAttributes(paths.ways, read)
+        self._convert = conversion(self.operands)  # values of a call -> 0-d arrays for the operands
         self.every_size = every_size
         self.executable = self.backend.load(self.schedule)  # in memory
         origin_of = dict(zip(self._leaves(), self.origins, strict=True))
@@ -139,9 +144,22 @@ class Program:
     def _arrays(self) -> list[numpy.ndarray]:
         return [origin.array() for origin in self.origins]
 
+    def convert(self, values: Sequence[Any]) -> list[Any] | None:
+        """What the flow takes besides the arrays of a call: numbers, of its values, or what attributes hold now.
+
+        None where it cannot take them.
+        """
+        return self.assigned.arrays() if self.assigned.read else self._convert(values)
+
+    @property
+    def attributes(self) -> tuple[Attribute, ...]:
+        """That the call assigns."""
+        return self.assigned.attributes
+
     def _watch(self, arrays: list[numpy.ndarray]) -> None:
+        left_out = self.recording.left_out
         for value in self.recording.watched:
-            value._watchers.add(self)
+            value._watchers.add(self, [name for holder, name in left_out if holder == id(value)])
         if self.recording.follows:
             ASKED.add(self)
         for array, leaf in zip(arrays, self._leaves(), strict=True):
@@ -149,6 +167,12 @@ class Program:
                 stamps.watch_buffer(array, self)
             elif self.recording.follows:
                 stamps.watch_history(array, self)
+
+    @property
+    def _types_read(self) -> list[Any]:
+        """Of the attributes that are read."""
+        given = [i for i in self.flow.inputs if i.operator is argument]
+        return [i.type for i in given[len(given) - len(self.assigned.read) :]]
 
     def _leaves(self) -> list[Any]:
         return [i for i in self.flow.inputs if i.operator in (parameter, captured)]
@@ -212,13 +236,22 @@ class Program:
     ) -> Any:
         """The result for arguments of the right signature and mode (any memory layout, host calls), for ``finished``.
 
-        values: the static ones among the arguments. UNKNOWN where the flow has not been seen, PYTHON where a number
-        is none that the program can take, where an operator raises, where an argument lies in memory that the call
-        writes, or where gradients go on to one. unproven: takes the variants that ran and that nobody has proven.
+        values: the static ones among the arguments. UNKNOWN where the flow has not been seen, OUTDATED where an attribute
+        that is read holds an array of another type, PYTHON where a number is none that the program can take, where an
+        operator raises, where an argument lies in memory that the call writes or is held by an attribute that is read,
+        or where gradients go on to one. unproven: takes the variants that ran and that nobody has proven.
         """
         numbers = self.convert(values)
-        if numbers is None or self.updates.reach(arguments) or self._goes_on_to(arguments):
+        if numbers is None:
             return NoResult.PYTHON
+        given = [*arguments, *numbers]
+        if self.updates.reach(given) or self._goes_on_to(given):
+            return NoResult.PYTHON
+        if self.assigned.read:
+            if any(a is b for a in arguments for b in numbers):
+                return NoResult.PYTHON
+            if [type_of(a._data) for a in numbers] != self._types_read:
+                return NoResult.OUTDATED
         if self._asks_entry():
             result = self.ask_entry(arguments, numbers)
             if result is not NotImplemented:
@@ -234,12 +267,18 @@ class Program:
     def ask_entry(self, arguments: Sequence[ndarray], numbers: Sequence[ndarray]) -> Any:
         """What the native entry gives where the mode is right; NotImplemented where it does not run the call.
 
-        It writes updates itself.
+        It writes updates itself; attributes are not assigned yet.
         """
         if self.entry is None or self.backend.device is not None:
             return NotImplemented
         result = self.entry(*arguments, *numbers, modes.UNUSUAL)
-        return result if result is NotImplemented else self.structured(_as_list(result, self._results))
+        if result is NotImplemented:
+            return result
+        arrays = _as_list(result, self._results)
+        result = self.structured(arrays)
+        if not self.assigned:
+            return result
+        return Updated(result, None, self.assigned.assignment(arrays, [*arguments, *numbers]))
 
     def run_by(
         self,
@@ -259,7 +298,10 @@ class Program:
             return NoResult.UNKNOWN
         arrays = [_result(r, device) for r in results]
         result = self.structured(arrays)
-        return Updated(result, arrays[-len(self.updates) :]) if self.updates else result
+        if not self.updates and not self.assigned:
+            return result
+        values = arrays[-len(self.updates) :] if self.updates else None
+        return Updated(result, values, self.assigned.assignment(arrays, [*arguments, *numbers]))
 
     def _asks_entry(self) -> bool:
         """Whether the entry may know how to run a call, told that the mode is right.
@@ -268,16 +310,21 @@ class Program:
         """
         return len(self.schedule.blocks) == 1 or modes.is_training()
 
-    def structured(self, results: list[ndarray]) -> Any:
+    def structured(self, results: Sequence[ndarray]) -> Any:
         """The arrays of a result, in its structure."""
         assert self.recording.structure is not None
         return rebuild(self.recording.structure, results.__getitem__, self.recording.statics)
 
     def finished(self, result: Any) -> Any:
-        """A result of ``run``, with everything written that belongs to it."""
+        """A result of ``run``, with everything written and assigned that belongs to it: all of it, or nothing."""
         if type(result) is not Updated:
             return result
-        self.updates.write(result.values)
+        assigned = result.assigned
+        try:
+            self.updates.write(result.values or (), assigned.steps() if assigned else ())
+        finally:
+            if assigned:
+                assigned.tell()
         return result.result
 
     def _telling_entry(self) -> Callable[..., Any] | None:
@@ -285,6 +332,8 @@ class Program:
         entry, count = self.backend.entry(self.executable), self._results
         if entry is None or not self.updates:
             return entry
+        if self.assigned:  # Ctrl-C could come between what it writes and what Python assigns
+            return None
         if self.schedule.updates:
             make = partial(self.backend.writing_entry, self.executable)
             return self.updates.writing_by(entry, self.executable.validity, self.executable.commits(), make)
@@ -304,7 +353,14 @@ class Program:
         if self.entry is None:
             return None
         entry = guarded(self.state, self.entry, self._guard)
-        if self.recording.structure == _given_structure(self._results):
+        structure = self.recording.structure
+        assert structure is not None
+        if self.assigned or self.assigned.read:
+            results = [*leaves(structure)]
+            plain = structure == _given_structure(len(results))
+            result = (_first if len(results) == 1 else _leading(len(results))) if plain else self.structured
+            return self.assigned.around(entry, self._results, result, results)
+        if structure == _given_structure(self._results):
             return entry
 
         def call(*arguments: Any) -> Any:
@@ -325,6 +381,8 @@ class Program:
     def _new_call_with_out(self, place: int) -> FastCall | None:
         form, structure = self._form, self.recording.structure
         if form is None or self.entry is None or structure is None or self.backend.device is not None:
+            return None
+        if self.assigned or self.assigned.read:
             return None
         if [*leaves(structure)] != [*range(len(self.schedule_results()))]:
             return None
@@ -355,6 +413,14 @@ class Program:
 def _given_structure(count: int) -> Structure:
     """That of what an entry gives."""
     return Leaf(0) if count == 1 else Branch(tuple, tuple(map(Leaf, range(count))))
+
+
+def _first(arrays: Sequence[Any]) -> Any:
+    return arrays[0]
+
+
+def _leading(count: int) -> Callable[[Sequence[Any]], Any]:
+    return lambda arrays: tuple(arrays[:count])
 
 
 def _as_list(result: Any, count: int) -> list[ndarray]:

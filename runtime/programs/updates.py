@@ -6,7 +6,7 @@ gives values that are not written yet, for whoever checks them first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -21,19 +21,22 @@ from blockfuse.array.history import TapeNode
 from blockfuse.array.memory import what_is_written
 from blockfuse.array.ndarray import ndarray
 from blockfuse.codegen.validity import Validity
+from blockfuse.runtime.programs.assigned_attributes import Assignment
 from blockfuse.runtime.programs.backend import WritingEntry
 from blockfuse.tracer.flow.origins import Origin, Place
 from blockfuse.tracer.recording.record import Recording
 from blockfuse.tracer.recording.recorder import Recorder
+from blockfuse.tracer.state.assignments import Attribute, is_same, restore
 from blockfuse.tracer.state.changes import Changes
 
 
 @dataclass(frozen=True)
 class Updated:
-    """A result, and the values that are not written yet."""
+    """A result, and what belongs to it that is not written or assigned yet."""
 
     result: Any
-    values: Sequence[ndarray]
+    values: Sequence[ndarray] | None  # of arrays; None where they are written
+    assigned: Assignment | None = None  # of attributes
 
 
 class Updates:
@@ -67,9 +70,9 @@ class Updates:
         pairs = product(arguments, self._seen)
         return any(numpy.may_share_memory(argument._data, array) for argument, array in pairs)
 
-    def write(self, values: Sequence[ndarray]) -> None:
-        """All values, or none where Ctrl-C comes before."""
-        stamps.write(self._bound, [data_of(value) for value in values])
+    def write(self, values: Sequence[ndarray], also: Iterable[Any] = ()) -> None:
+        """All values, or none where Ctrl-C comes before. also: functions in C that are called as it is gone through."""
+        stamps.write(self._bound if values else (), [data_of(value) for value in values], also)
 
     def writing_by(
         self, entry: Callable[..., Any], validity: Validity, count: Callable[[], int], make: Make
@@ -116,6 +119,9 @@ def _tell(watched: Sequence[stamps.Watchers]) -> None:
             watchers.notify()
 
 
+_UNCHANGED = "unchanged"  # stands for a value
+
+
 class States:
     """Memory that calls write to, for calls that are made again: each begins with what the memory held ``before``."""
 
@@ -124,8 +130,11 @@ class States:
         arrays: Sequence[numpy.ndarray],
         before: Sequence[numpy.ndarray],
         changes: Changes | None = None,  # is not told of what is written here
+        attributes: Sequence[Attribute] = (),
+        values: Sequence[Any] = (),  # that they had
     ) -> None:
         self._arrays, self._before, self._changes = arrays, before, changes
+        self._attributes, self._values = attributes, values
 
     @classmethod
     def of_recording(cls, recording: Recording, origins: Sequence[Origin] | None = None) -> States:
@@ -140,18 +149,33 @@ class States:
             known[origin.key] if origin.key in known else array.copy()
             for origin, array in zip(chosen, arrays, strict=True)
         ]
-        return cls(arrays, before, recording.changes)
+        assigned = recording.assigned
+        if assigned is None:
+            return cls(arrays, before, recording.changes)
+        return cls(arrays, before, recording.changes, assigned.attributes, assigned.before)
 
     @classmethod
-    def now(cls, updates: Updates) -> States:
-        """Those of a program whose call is about to begin."""
+    def now(cls, updates: Updates, attributes: Sequence[Attribute]) -> States:
+        """Those of a program whose call is about to begin. attributes: that it assigns."""
         arrays = updates.arrays()
-        return cls(arrays, [a.copy() for a in arrays])
+        values = [attribute.value for attribute in attributes]
+        return cls(arrays, [a.copy() for a in arrays], None, attributes, values)
 
     def take_back(self) -> None:
-        """The memory holds what it held before."""
+        """Memory and attributes hold what they held before."""
         if self._arrays:
             stamps.write(self._arrays, self._before)
+        restore(self._attributes, self._values)
+
+    def assigned(self) -> tuple[Any, ...]:
+        """What the attributes hold now."""
+        return tuple(attribute.value for attribute in self._attributes)
+
+    def changed(self, assigned: Assignment | None = None) -> tuple[Any, ...]:
+        """What the attributes hold now, or when ``assigned`` is done, if that is something else than before."""
+        now = assigned.by_attribute if assigned else {a.key: a.value for a in self._attributes}
+        pairs = zip(self._attributes, self._values, strict=True)
+        return tuple(_UNCHANGED if is_same(now.get(a.key, v), v) else now[a.key] for a, v in pairs)
 
     def held(self) -> list[numpy.ndarray]:
         """Copies of what the memory holds now."""
@@ -159,17 +183,18 @@ class States:
 
     @contextmanager
     def rewound(self) -> Iterator[None]:
-        """The memory holds what it held before; afterwards again what it holds now."""
-        if not self._arrays:
+        """Memory and attributes hold what they held before; afterwards again what they hold now."""
+        if not self._arrays and not self._attributes:
             yield
             return
-        now = self.held()
+        now, values = self.held(), self.assigned()
         with self._changes.overlooked() if self._changes is not None else nullcontext():
-            stamps.write(self._arrays, self._before)
+            self.take_back()
             try:
                 yield
             finally:
                 stamps.write(self._arrays, now)
+                restore(self._attributes, values)
 
 
 @contextmanager
@@ -189,6 +214,7 @@ def taken_back(recorder: Recorder) -> Iterator[None]:
             arrays = [(array._data, before) for array, before in memory.updated.values()]
             pairs = [*arrays, *((variable.flag, before) for variable, before in memory.flags.values())]
             stamps.write([array for array, _ in pairs], [before for _, before in pairs])
+            recorder.assignments.take_back()
         raise
 
 

@@ -439,8 +439,6 @@ IMPURE: dict[str, tuple[Callable[[Any, Any], Any], dict[str, Callable[[], Any]]]
         (plain_filled, {"plain": lambda: numpy.ones(4, numpy.float32)}),
         (plain_out, {"plain": lambda: numpy.ones(4, numpy.float32)}),
         (plain_item, {"plain": lambda: numpy.ones(4, numpy.float32)}),
-        (array_written, {"array": lambda: np.ones((4,))}),
-        (array_replaced, {"array": lambda: np.ones((4,))}),
         (writes_property, {"counting": Counting}),
         (counts_in_getter, {"counting": Counting}),
         (counts_in_getattr, {"counting": Counting}),
@@ -467,6 +465,8 @@ def test_a_forward_with_effects_runs_eagerly_and_says_why(name: str) -> None:
     [
         (parameter_written, {"weight": lambda: nn.Constant(numpy.ones(4, numpy.float32))}),
         (array_filled, {"array": lambda: np.ones((4,))}),
+        (array_written, {"array": lambda: np.ones((4,))}),
+        (array_replaced, {"array": lambda: np.ones((4,))}),
     ],
 )
 def test_a_forward_that_writes_to_what_it_holds_is_a_program_that_does(forward: Any, attributes: Any) -> None:

@@ -29,14 +29,18 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.array.sizes import AGNOSTIC, TELLING
 from blockfuse.ir.collector import resume_collector, stop_collector
 from blockfuse.ir.graph import Source
-from blockfuse.tracer.certificate.ownership import QUIET, is_trusted, user_frame, user_source
+from blockfuse.tracer.certificate.ownership import QUIET, is_ours, is_trusted, user_frame, user_source
 from blockfuse.tracer.certificate.sizes import handles_exceptions
+from blockfuse.tracer.code.attributes import Loads, Way, assigned_names, loads_of
 from blockfuse.tracer.code.effects import Effect, Effects, effects_of
 from blockfuse.tracer.code.known_functions import is_known, name_of
-from blockfuse.tracer.code.known_libraries import Code, about
-from blockfuse.tracer.code.naming import named_in
+from blockfuse.tracer.code.known_libraries import Code, about, is_library
+from blockfuse.tracer.code.naming import computes_names, named_in
 from blockfuse.tracer.code.settings import Question, idle
+from blockfuse.tracer.state.assignments import Assignments
+from blockfuse.tracer.state.facts import is_watched
 from blockfuse.tracer.state.picture import State
+from blockfuse.tracer.state.stored import MISSING, attribute_of, data_descriptor
 
 _IMPORTING = importlib._bootstrap._find_and_load.__code__  # type: ignore[attr-defined]  # what finds and runs a module
 
@@ -44,11 +48,18 @@ _IMPORTING = importlib._bootstrap._find_and_load.__code__  # type: ignore[attr-d
 class Witness:
     """Watches one call. ``problem`` is the first thing that a graph could not repeat, or empty."""
 
-    def __init__(self, follow: Callable[[types.FrameType], Any], state: State) -> None:
-        """follow: gives the function that sees the steps of a frame which starts, or None. state: before the call."""
+    def __init__(
+        self, follow: Callable[[types.FrameType], Any], state: State, assignments: Assignments
+    ) -> None:
+        """follow: gives the function that sees the steps of a frame which starts, or None. state: before the call.
+        assignments: is told what may read attributes, and says which assignments it is told of.
+        """
         self.problem = ""
         self._follow_steps = follow
-        self._state = state
+        self._state, self._assignments = state, assignments
+        left_out = (name for _, name in state.left_out)
+        self._assignable = frozenset[str](left_out).union(*map(assigned_names, state.codes))
+        self._loads: dict[int, Loads] = {}  # id of code that ran -> attributes that may be assigned
         self._effects: dict[int, Effects] = {}  # id of code that ran -> its effects
         self.questions: dict[str, tuple[Question, Any]] = {}  # what known code asked, and the first answer
         self.functions: dict[types.CodeType, dict[str, Any]] = {}  # user code that ran -> its globals
@@ -96,6 +107,8 @@ class Witness:
             elif frame.f_code in TELLING:
                 self._see_measure(frame)
             self._see_library(frame, about(frame.f_code))
+            if self._assignable and not is_ours(frame) and is_library(frame.f_code):
+                self._see_given(frame)
         elif event == "c_call" and not is_trusted(frame) and not is_known(function):
             conditions = idle(function, frame)
             if not conditions or not all(ask() for ask, _ in conditions):
@@ -111,6 +124,12 @@ class Witness:
             except Exception:  # the function itself is about to say so
                 self._object("cannot be asked again", frame, frame.f_lineno)
 
+    def _see_given(self, frame: types.FrameType) -> None:
+        """What a function of a library is given it may look at."""
+        for value in frame.f_locals.values():
+            if id(value) in self._state.known and is_watched(value):
+                self._assignments.reads_all_of(value)
+
     def _ask(self, questions: list[Question]) -> None:
         for ask, text in questions:
             if text not in self.questions:
@@ -122,10 +141,19 @@ class Witness:
             self.functions[code] = frame.f_globals
             if self.problem:
                 return
+            first = self._loads_of(code).get(code.co_firstlineno, ())
+            for load in first:  # Python need not report this line again
+                self._assignments.reads(MISSING, load.name)
             for line, effects in self._effects_of(code).items():
                 entered = line == code.co_firstlineno  # Python need not report this line again
                 if entered or not self._follows_lines:
                     self._object(effects[0].what, frame, line)
+            if not self._follows_lines:
+                for loads in self._loads_of(code).values():
+                    for load in loads:
+                        self._assignments.reads(MISSING, load.name)
+            if self._assignable and computes_names(code):
+                self._assignments.reads_all()
             if not self.catches and handles_exceptions(code):
                 self.catches = f"{code.co_name} handles exceptions"
 
@@ -142,16 +170,44 @@ class Witness:
             self._effects[id(code)] = found
         return found
 
+    def _loads_of(self, code: types.CodeType) -> Loads:
+        """Lines of user code that load attributes which somebody may assign."""
+        found = self._loads.get(id(code))
+        if found is None:
+            lines = loads_of(code).items() if self._assignable else ()
+            chosen = {line: tuple(x for x in loads if x.name in self._assignable) for line, loads in lines}
+            found = self._loads[id(code)] = {line: loads for line, loads in chosen.items() if loads}
+        return found
+
     def _come_to(self, line: int, frame: types.FrameType) -> None:
+        for load in self._loads_of(frame.f_code).get(line, ()):
+            self._assignments.reads(self._at(load.way, frame), load.name)
         for effect in self._effects_of(frame.f_code).get(line, ()):
-            if not (effect.variable and self._state.is_new(frame.f_locals.get(effect.variable))):
+            if not self._is_harmless(effect, frame):
                 self._object(effect.what, frame, line)
+
+    def _is_harmless(self, effect: Effect, frame: types.FrameType) -> bool:
+        if len(effect.way) == 1 and self._state.is_new(frame.f_locals.get(effect.way[0])):
+            return True
+        holder = self._at(effect.way, frame)
+        return holder is not MISSING and self._assignments.foresees(holder, effect.name)
+
+    def _at(self, way: Way, frame: types.FrameType) -> Any:
+        """The object at the end of a way, where all before it stay what they are; else ``MISSING``."""
+        if not way or way[0] not in frame.f_locals:
+            return MISSING
+        found = frame.f_locals[way[0]]
+        for name in way[1:]:
+            certain = id(found) in self._state.known and data_descriptor(type(found), name) is None
+            found = attribute_of(found, name) if certain else MISSING
+        return found
 
     def _follow(self, frame: types.FrameType, event: str, _: Any) -> Any:  # noqa: ARG002 - Python passes it
         """See the lines of functions that would have effects, whether they come to it; and let others see steps."""
         if self.problem or self._import is not None or is_trusted(frame):
             return None
-        line = self._see_line if self._effects_of(frame.f_code) else None
+        seen = self._effects_of(frame.f_code) or self._loads_of(frame.f_code)
+        line = self._see_line if seen else None
         step = self._follow_steps(frame)
         if step is None and line is None:
             return None

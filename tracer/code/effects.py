@@ -7,6 +7,7 @@ import re
 import types
 from dataclasses import dataclass
 
+from blockfuse.tracer.code.attributes import Way, line_of, way_before
 from blockfuse.tracer.code.bytecode import once_per_code
 
 _STORES = {
@@ -33,10 +34,13 @@ _FORMATS = ("FORMAT_VALUE", "FORMAT_WITH_SPEC")
 
 @dataclass(frozen=True)
 class Effect:
-    """What a line may do. variable: it does no harm where that holds an object which the call itself has made."""
+    """What a line may do. way, name: of the attribute that it assigns, if they are known; what may be done without harm to
+    an object which the call itself has made, or which tells of it.
+    """
 
     what: str
-    variable: str = ""
+    way: Way = ()
+    name: str = ""
 
 
 Effects = dict[int, tuple[Effect, ...]]  # line -> what it may do beside computing
@@ -54,10 +58,6 @@ def effects_of(code: types.CodeType) -> Effects:
     return {line: effects for line, effects in found.items() if effects}
 
 
-def line_of(instruction: dis.Instruction, code: types.CodeType) -> int:
-    return (instruction.positions and instruction.positions.lineno) or code.co_firstlineno
-
-
 def _effects(
     instructions: list[dis.Instruction], code: types.CodeType, formatting: bool
 ) -> tuple[Effect, ...]:
@@ -65,8 +65,8 @@ def _effects(
     for index, one in enumerate(instructions):
         following = instructions[index + 1].opname if index + 1 < len(instructions) else ""
         if one.opname in _STORES and not (one.opname == "STORE_ATTR" and code.co_name == "__init__"):
-            variable = _target(instructions, index) if one.opname == "STORE_ATTR" else ""
-            effects.append(Effect(f"{_STORES[one.opname]} {one.argval}", variable))
+            way = way_before(instructions, _begin(instructions, index)) if one.opname == "STORE_ATTR" else ()
+            effects.append(Effect(f"{_STORES[one.opname]} {one.argval}", way, one.argval))
         elif one.opname in ("STORE_DEREF", "DELETE_DEREF") and one.argval in code.co_freevars:
             effects.append(Effect(f"assigns {one.argval} of the enclosing function"))
         elif one.opname.startswith("LOAD_") and isinstance(one.argval, str) and one.argval in _INSIDES:
@@ -84,14 +84,8 @@ def _is_by_locale(text: object, formatting: bool, written: bool) -> bool:
     return bool(alone or _INSIDE.search(text))
 
 
-def _target(instructions: list[dis.Instruction], index: int) -> str:
-    """The variable whose attribute the store at ``index`` assigns, if it is the same all along the line; or empty."""
+def _begin(instructions: list[dis.Instruction], index: int) -> int:
+    """The instruction behind those that load the object whose attribute the store at ``index`` assigns."""
     copies = [n for n, i in enumerate(instructions) if i.opname == "COPY"]
-    if instructions[index - 1].opname == "SWAP" and len(copies) == 1:  # ``x.y += 1``
-        index = copies[0]
-    before = instructions[index - 1]
-    if index == 0 or not before.opname.startswith("LOAD_FAST"):
-        return ""
-    name = before.argval[-1] if isinstance(before.argval, tuple) else before.argval
-    stored = [i.argval for i in instructions if i.opname.startswith("STORE_FAST")]
-    return "" if any(name == s or name in s for s in stored) else str(name)
+    is_in_place = instructions[index - 1].opname == "SWAP" and len(copies) == 1  # ``x.y += 1``
+    return copies[0] if is_in_place else index

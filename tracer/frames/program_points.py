@@ -8,6 +8,7 @@ back to the earlier one is a loop, and two paths that come to it join. That is s
   values, the same known objects, lists of such, and arrays of the same types, shared in the same way, in the variables
   that it still needs;
 - or has not moved since a moment that both paths share (``Waiting``).
+- and attributes that the call has assigned are the same ones, and hold what variables would have to hold.
 What else Python could read is part of the certified state and has not changed. A frame that waits in C code which calls
 back (``functools.reduce``) or resumes a generator has a state that nobody sees, so it is not plain. Neither is one with
 objects among its variables that cannot be compared.

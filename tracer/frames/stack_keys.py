@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import sys
 import types
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from typing import Any, Protocol
 
 import numpy
@@ -55,6 +55,15 @@ class Arrays(Protocol):
     def writes_since(self, time: int) -> set[int]: ...
 
 
+class Assigned(Protocol):
+    """An attribute that the call has assigned."""
+
+    @property
+    def holder(self) -> Any: ...
+    @property
+    def key(self) -> tuple[int, str]: ...
+
+
 class StackKeys:
     """Takes the points of one path."""
 
@@ -67,10 +76,16 @@ class StackKeys:
         self._since: list[int] = []  # number of a waiting frame -> time when it was first seen
         self._marks: dict[int, tuple[Any, object]] = {}  # id -> an object that cannot be compared, its mark
 
-    def here(self, outermost: types.FrameType | None, on_induction: bool = False) -> Point:
+    def here(
+        self,
+        outermost: types.FrameType | None,
+        on_induction: bool = False,
+        assigned: Iterable[tuple[Assigned, Any]] = (),
+    ) -> Point:
         """The present point. outermost: the frame that called the recorded call (not part of it).
 
         on_induction: the decision is about an induction variable, before the instruction where the innermost frame stands.
+        assigned: the attributes that were assigned so far, and what they hold.
         """
         frames = _frames(outermost)
         numbers = self._numbers(frames)
@@ -87,7 +102,9 @@ class StackKeys:
             keys.append(Waiting(numbers[n], Key(view.waiting(n, frame))) if plain is None else Key(plain))
             hidden |= set() if plain is not None else self.known.writes_since(self._since[numbers[n]])
         keys.append(("modes", is_training(), is_taping()))
+        comparable = view.assigned(assigned, keys)
         apart = any(f.f_code.co_flags & _RESUMED for f in frames) or not hidden <= view.arrays.keys()
+        apart = apart or not comparable
         self.time += 1
         self.arrays = [array for _, array in view.arrays.values()]
         return Point(tuple(keys), view.slots(self.follows), apart)
@@ -149,6 +166,15 @@ class _Variables:
     def waiting(self, number: int, frame: types.FrameType) -> Hashable:
         """All variables of a frame that waits, as far as they can be compared: an array may also be on its stack."""
         return self._values(number, frame, dict(sorted(frame.f_locals.items())))
+
+    def assigned(self, attributes: Iterable[tuple[Assigned, Any]], keys: list[Hashable]) -> bool:
+        """Add a key for each attribute that was assigned; whether these tell all that there is to them."""
+        comparable = True
+        for attribute, value in attributes:
+            names = ("attribute", *attribute.key)
+            keys.append((*names, Same(attribute.holder), Key(self._key(value, names))))
+            comparable = comparable and self._is_comparable(value, 0)
+        return comparable
 
     def slots(self, follows: bool) -> tuple[Slot, ...]:
         owners: dict[int, int] = {}

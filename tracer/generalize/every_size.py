@@ -26,6 +26,7 @@ from blockfuse.ir.passes.expand import expand_composites
 from blockfuse.ir.types import Extent, TensorType
 from blockfuse.tracer.flow.path import Path
 from blockfuse.tracer.recording.record import Recording
+from blockfuse.tracer.state.assignments import meaning_of
 
 _MIN_REFERENCE_SIZE = 61  # prime to begin with as size of a batch that stands for all
 
@@ -88,6 +89,8 @@ class EverySize:
             map(repr, second.statics)
         ):
             raise TraceError("its results have another structure for another size")
+        if meaning_of(first.assigned) != meaning_of(second.assigned):
+            raise TraceError("it assigns other attributes, or other values to them, for another size")
         if len(self.first.sequence) != len(self.second.sequence):
             raise TraceError("it does other things for another size")
 

@@ -33,6 +33,7 @@ from blockfuse.tracer.flow.origins import Origin
 from blockfuse.tracer.flow.path import Decision, Path
 from blockfuse.tracer.recording.record import Recording, record
 from blockfuse.tracer.recording.recorder import Recorder
+from blockfuse.tracer.state.assignments import meaning_of
 
 Operands = dict[Operand, Operand]  # to itself: all paths that use an operand must find the same object
 
@@ -72,7 +73,7 @@ def rehearse(
     rehearser = _Rehearser(arrays, first.path)
     try:
         with numpy.errstate(all="ignore"):
-            second = record(lambda: call(arguments), rehearser, roots, first.code)
+            second = record(lambda: call(arguments), rehearser, roots, first.code, left_out=first.left_out)
         rehearser.compare_end(second, first)
     except Escaped as escaped:
         return Refusal(escaped.indices & indices or indices, str(escaped))
@@ -182,6 +183,7 @@ class _Rehearser(Recorder):
         _require(len(path.sequence) == len(self.path.sequence))
         _require(len(path.events) == len(self.path.events))
         _require(second.structure == first.structure)
+        _require(meaning_of(second.assigned) == meaning_of(first.assigned))
         for mine, theirs in zip(path.outputs, self.path.outputs, strict=True):
             self._require_same(mine, theirs)
         for mine in self._same.keys() & self.memory.found.keys():
@@ -215,6 +217,8 @@ def _beforehand(first: Recording) -> str:
     assert first.state is not None
     if first.draws:
         return "forward draws random numbers"
+    if first.read:
+        return f"forward reads {first.read[0].text}, which it also assigns"
     telling = next((f.text for f in first.state.items if any(f.value is t for t in _TELLING_OBJECTS)), "")
     if telling:
         return f"forward can reach {telling}, which tells objects apart"

@@ -10,12 +10,13 @@ from blockfuse.array import stamps
 from blockfuse.array.history import variable_of
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.builder import node_of
-from blockfuse.ir.graph import Node, captured, leaf, literal, parameter
+from blockfuse.ir.graph import Node, argument, captured, leaf, literal, parameter
 from blockfuse.ir.operators.pointwise import add, cast, greater
 from blockfuse.ir.operators.reductions import sum_
 from blockfuse.ir.types import tensor
 from blockfuse.tracer.flow.origins import Origin, Place
 from blockfuse.tracer.recording.recorder import Recorder
+from blockfuse.tracer.state.assignments import Attribute
 
 # NOTE [needed for its error]
 # A step that returns nothing may pick at an index beyond its axis where no update needs what it picks: an error in Python.
@@ -26,8 +27,16 @@ _WORD = ndarray(numpy.zeros((), bool))
 class Leaves:
     """Those of one call. problem: why no graph can stand for it, or empty."""
 
-    def __init__(self, recorder: Recorder, watched: list[Any], held: dict[int, Any]) -> None:
-        """watched: blocks and parameters. held: id -> an array that the state of the call holds."""
+    def __init__(
+        self,
+        recorder: Recorder,
+        watched: list[Any],
+        held: dict[int, Any],
+        given: dict[int, Attribute],
+    ) -> None:
+        """watched: blocks and parameters. held: id -> an array that the state of the call holds. given: id of an array ->
+        the attribute that held it, and that is read at each call.
+        """
         self.problem = ""
         self.leaves: dict[Node, Node] = {}  # provisional leaf -> parameter, captured array or constant
         self.origins: dict[Node, Origin] = {}  # parameter or captured array -> where it lies
@@ -35,7 +44,7 @@ class Leaves:
         self.before: list[numpy.ndarray] = []  # what each update held when the call began
         self._memory = recorder.memory
         self._parameters = parameters_of(watched)
-        self._held = held
+        self._held, self._given = held, given
         self._buffers = {id(stamps.owner_of(a)) for a in held.values() if isinstance(a, numpy.ndarray)}
         for provisional, array in self._memory.found.items():
             self._resolve(provisional, array)
@@ -75,6 +84,14 @@ class Leaves:
 
     def _resolve(self, provisional: Node, array: ndarray | numpy.ndarray) -> None:
         data = array._data if isinstance(array, ndarray) else array
+        attribute = self._given.get(id(array))
+        if attribute is not None:
+            self._leaf(Origin(attribute.text, attribute), argument, provisional)
+            if id(array) in self._memory.updated:
+                self._stop(
+                    f"forward writes into the array that {attribute.text} holds, which it also assigns"
+                )
+            return
         origin, kind = Origin(f"captured{len(self.origins)}", array), captured
         if id(array) in self._parameters or (isinstance(array, ndarray) and id(array) in self._held):
             origin = self._parameters.get(id(array)) or origin

@@ -6,6 +6,7 @@ import sys
 import types
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy
@@ -13,7 +14,7 @@ import numpy
 from blockfuse.array import modes, stamps
 from blockfuse.array.history import is_followed
 from blockfuse.array.ndarray import ndarray
-from blockfuse.array.pytree import Structure, Unstructured, containers, flatten_result
+from blockfuse.array.pytree import Structure, Unstructured, containers, flatten_result, leaves
 from blockfuse.ir import interpreter
 from blockfuse.ir.graph import Node, Source, ordered
 from blockfuse.tracer.certificate.witness import Witness
@@ -21,6 +22,13 @@ from blockfuse.tracer.flow.origins import Origin
 from blockfuse.tracer.flow.path import Path
 from blockfuse.tracer.recording.leaves import Leaves, parameters_of
 from blockfuse.tracer.recording.recorder import Recorder
+from blockfuse.tracer.state.assignments import (
+    Assigned,
+    Attribute,
+    Attributes,
+    Key,
+    flatten_assigned,
+)
 from blockfuse.tracer.state.changes import Changes
 from blockfuse.tracer.state.facts import Setting
 from blockfuse.tracer.state.gradients import Asked, has_history
@@ -29,6 +37,7 @@ from blockfuse.tracer.state.visits import state_of
 
 _CHANGED = frozenset({"sys.gettrace", "sys.getprofile", "gc.isenabled"})  # they tell of a recording
 Code = tuple[types.CodeType, dict[str, Any]]
+_NONE: Attributes = MappingProxyType({})
 
 
 @dataclass
@@ -44,6 +53,12 @@ class Recording:
     structure: Structure | None = None  # of the result
     statics: list[Any] = field(default_factory=list)  # what the result holds besides arrays
     state: State | None = None  # before the call
+    left_out: Attributes = field(default_factory=dict)  # of the picture of state: NOTE [assigned attributes]
+    # other attributes that the call assigned, which the next recording may leave out; and some that none must leave out
+    met: Attributes = field(default_factory=dict)
+    kept: frozenset[Key] = frozenset()
+    assigned: Assigned | None = None  # what the call assigned of those that are left out
+    read: list[Attribute] = field(default_factory=list)  # what it may have read of them: arrays
     updates: list[Origin] = field(default_factory=list)  # what the path computes behind its results
     draws: list[Node] = field(default_factory=list)  # random nodes, in the order in which they drew
     watched: list[Any] = field(default_factory=list)  # blocks and parameters that tell when they change
@@ -55,6 +70,12 @@ class Recording:
     failure: Exception | None = None  # of ours, while it was recorded
     changes: Changes | None = None  # since the call began
     before: list[numpy.ndarray] = field(default_factory=list)  # what updated arrays held when it began
+
+    @property
+    def results(self) -> int:
+        """How many arrays the result holds."""
+        assert self.structure is not None
+        return len({*leaves(self.structure)})
 
     def join(self, other: Recording) -> None:
         """Rest also on what a recording of another way rests on: one program is made of both."""
@@ -75,22 +96,25 @@ def record(
     roots: Iterable[tuple[Any, str]],
     code: list[Code],
     behind: Callable[[Any], None] = lambda _: None,
+    left_out: Attributes = _NONE,
 ) -> Recording:
     """Run ``call`` once, eagerly, and write down what it did.
 
     recorder: a new one, for the arrays among the arguments. roots: the callable, from where its state is reached.
     code: functions that earlier recordings met outside of that reach. behind: what we compute of the result, recorded as
-    well. An exception of ``call`` goes through. No profiler may be active: the witness takes its place.
+    well. left_out: attributes that earlier recordings met as assigned. An exception of ``call`` goes through. No profiler
+    may be active: the witness takes its place.
     """
     try:
-        state = state_of(roots, code)
+        state = state_of(roots, code, left_out)
         changes = Changes(state.watched, state.arrays.values(), recorder.is_writing)
     except Exception as error:
         return Recording(call(), "its state cannot be read", failure=error)
     asked = sorted(_CHANGED & {strange.what for strange in state.strange.values()})
     if asked:
         return Recording(call(), f"forward can ask {asked[0]}, which would tell of the recording")
-    witness = Witness(recorder.induction.enter, state)
+    recorder.assignments.begin(state.watched, left_out)
+    witness = Witness(recorder.induction.enter, state, recorder.assignments)
     waiting = [value for value in state.watched if getattr(value, "_data", value) is None]
     recorder.outermost = sys._getframe()
     recorder.memory.known |= state.known.keys()
@@ -109,6 +133,7 @@ def record(
         code=code,
         watched=_unique([*state.watched, *recorder.visited]),
         functions=list(witness.functions),
+        left_out=left_out,
         failure=recorder.failure,
         changes=changes,
     )
@@ -127,9 +152,10 @@ def _judge(recording: Recording, recorder: Recorder, witness: Witness) -> None:
     state.settings += (Setting(ask, answer, text) for (ask, text), answer in witness.questions.values())
     state.settings += recorder.questions
     new = [(c, g) for c, g in witness.functions.items() if c not in state.codes]
-    effects = witness.problem or _changed(state)
-    recording.effects = bool(effects)
-    recording.raised, recording.again = recorder.raised, recording.again or recorder.interrupted
+    effects = witness.problem or _assigning(recording, recorder) or _changed(state)
+    recording.effects = bool(effects) and not (recording.met or recording.kept)
+    recording.again |= bool(recording.met or recording.kept) or recorder.interrupted
+    recording.raised = recorder.raised
     recording.problem = recorder.problem or effects or _unseen(state)
     if not recording.problem and _reachable(recorder.given, recording):
         recording.problem = "an argument is an array that forward can reach without it"
@@ -148,6 +174,41 @@ def _judge(recording: Recording, recorder: Recorder, witness: Witness) -> None:
         seen = [(recorder.memory.value_of(a), where) for a, where in witness.measured]
         recording.measured = [*((n, where) for n, where in seen if n is not None), *recorder.escaped]
         recording.catches = witness.catches
+
+
+def _assigning(recording: Recording, recorder: Recorder) -> str:
+    """Why the picture of state has to be another one, or why no program can assign what the call did: NOTE [assigned
+    attributes].
+    """
+    assert recording.state is not None
+    found = [a for a in recorder.memory.found.values() if id(a) not in recording.state.arrays]
+    read = recorder.assignments.read(found)
+    if any(recorder.assignments.initial[a.key] is array for a in read for array in recorder.given):
+        recording.again = True  # another array may be given next
+        return "an argument is an array that forward reads from an attribute, too"
+    refused = [a for a in read if not _is_given(a, read, recording, recorder)]
+    if refused:
+        recording.kept = frozenset(attribute.key for attribute in refused)
+        return f"forward reads {refused[0].text} before it assigns it"
+    recording.read = read
+    assignments = recorder.assignments
+    new = assignments.new()
+    recording.met = {attribute.key: attribute for attribute in new if not assignments.problem_with(attribute)}
+    unfit = next((a for a in new if a.key not in recording.met), None)
+    if unfit is not None:
+        recording.met = {}
+        return f"forward assigns the attribute {unfit.name}, {assignments.problem_with(unfit)}"
+    return f"forward assigns {new[0]}; the next call is recorded without it as state" if new else ""
+
+
+def _is_given(attribute: Attribute, read: list[Attribute], recording: Recording, recorder: Recorder) -> bool:
+    """Whether what an attribute held can be given at each call: it is an array, which nothing else of the state holds."""
+    assert recording.state is not None
+    initial = recorder.assignments.initial
+    array = initial[attribute.key]
+    others = [initial[a.key] for a in read if a is not attribute]
+    known = recording.state.arrays.keys() | parameters_of(recording.watched).keys()
+    return type(array) is ndarray and id(array) not in known and not any(array is a for a in others)
 
 
 def _reachable(arguments: list[ndarray], recording: Recording) -> bool:
@@ -183,11 +244,15 @@ def _finish(recording: Recording, recorder: Recorder, result: Any) -> None:
     except Unstructured as kind:
         recording.problem = f"forward returns a {kind.args[0]}, which is neither array, number nor container"
         return
+    recording.problem = _add_assigned(recording, recorder, result, arrays)
+    if recording.problem:
+        return
     recording.problem = _sharing(arrays, recorder)
     if recording.problem:
         return
     assert recording.state is not None
-    found = Leaves(recorder, recording.watched, recording.state.arrays)
+    given = {id(recorder.assignments.initial[a.key]): a for a in recording.read}
+    found = Leaves(recorder, recording.watched, recording.state.arrays, given)
     recording.draws = recorder.draws
     results = tuple(recorder.memory.node_of(a) for a in (*arrays, *(recorder.pulled or ())))
     unneeded = recorder.unneeded((*results, *found.updates.values()))
@@ -215,6 +280,38 @@ def _finish(recording: Recording, recorder: Recorder, result: Any) -> None:
     )
 
 
+def _add_assigned(recording: Recording, recorder: Recorder, result: Any, arrays: list[ndarray]) -> str:
+    """Fill in what the call assigned; its arrays are appended to those of the result. The problem with it, or no text."""
+    initial = recorder.assignments.initial
+    given = [*recorder.given, *(initial[a.key] for a in recording.read)]
+    for array in given:
+        recorder.memory.node_of(array)  # also if no operator has met it
+    chosen = [
+        (attribute, value)
+        for attribute, value in recorder.assignments.values()
+        if attribute.key in recording.left_out
+        and not (attribute in recording.read and value is initial[attribute.key])
+    ]
+    if not chosen:
+        return ""
+    attributes, values = zip(*chosen, strict=True)
+    where = f"what forward assigns to {attributes[0]}"
+    assert recording.state is not None
+    ids = [id(c) for c in containers((result, values))]
+    if recording.state.known.keys() & set(ids) or len(set(ids)) < len(ids):
+        return f"{where}, or another attribute, is a list or dict that somebody else holds, too"
+    if recorder.pulled is not None:
+        return f"{where} could have gradients, which a program of a call inside of record() does not give to attributes"
+    statics: list[Any] = []
+    try:
+        structure, numbers = flatten_assigned(values, arrays, statics, given)
+    except Unstructured as kind:
+        return f"{where}, or to another attribute, is a {kind.args[0]}, which is neither array, number nor container"
+    before = tuple(recorder.assignments.before[attribute.key] for attribute in attributes)
+    recording.assigned = Assigned(attributes, before, structure, statics, numbers)
+    return ""
+
+
 def _held(recording: Recording, result: Any) -> str:
     """A program makes the lists and dicts of its result anew, so nobody else may hold them."""
     assert recording.state is not None
@@ -236,7 +333,7 @@ def _asking(recording: Recording, recorder: Recorder, found: Leaves) -> str:
     recording.follows = recorder.follows
     if not recording.follows:
         return ""
-    if has_history(recorder.given):
+    if has_history([*recorder.given, *(recorder.assignments.initial[a.key] for a in recording.read)]):
         return "gradients go to an argument, or to what it was computed from"
     assert recording.state is not None
     holders = [origin.holder for origin in found.origins.values()]

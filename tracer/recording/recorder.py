@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from threading import get_ident
 from typing import Any
 
@@ -44,7 +44,9 @@ from blockfuse.tracer.frames.program_points import Point
 from blockfuse.tracer.frames.stack_keys import StackKeys
 from blockfuse.tracer.recording.memory import Memory
 from blockfuse.tracer.recording.retracing import Crossings
+from blockfuse.tracer.state.assignments import Assignments
 from blockfuse.tracer.state.facts import Setting
+from blockfuse.tracer.state.stored import MISSING, own_dict
 
 DECISION = "bool()"  # the escape that says which way a path goes
 _MAX_DECISIONS = 2048  # on one path; more are not worth a program
@@ -87,6 +89,7 @@ class Recorder(Eager):
             leaf(argument, f"x{n}" if n else "x", type_of(a._data)) for n, a in enumerate(arguments)
         ]
         self.memory = Memory(dict(zip(self.arguments, arguments, strict=True)), self._stop)
+        self.assignments = Assignments(self._stop)
         self.sequence: list[Node] = []  # every node, in the order of the calls
         self.events: list[Event] = []
         self.decisions = 0  # about arrays
@@ -233,7 +236,7 @@ class Recorder(Eager):
 
     def _here(self, on_induction: bool = False) -> Point:
         with unwatched():
-            here = self._stack.here(self.outermost, on_induction)
+            here = self._stack.here(self.outermost, on_induction, self.assignments.values())
         self.memory.time = self._stack.time
         return here
 
@@ -291,6 +294,15 @@ class Recorder(Eager):
 
     def visit(self, block: Any) -> None:
         self.visited.append(block)
+
+    def assigning(self, holder: Any, name: str) -> AbstractContextManager[Any]:
+        return _Assigning(self, holder, name)
+
+    def assigned(self, holder: Any, name: str, before: Any) -> None:
+        """See NOTE [assigned attributes]."""
+        if self._is_recording():
+            with self._writing:
+                self.assignments.note(holder, name, before, user_source())
 
     # -- nodes -----------------------------------------------------------------------------------------------
 
@@ -392,6 +404,25 @@ class Recorder(Eager):
             source = user_source()
             where = f"{source.function} " if source else ""
             self.problem = f"{where}{what}" + (f" at {source}" if source else "")
+
+
+class _Assigning:
+    """While an attribute is assigned, what changes is changed by the recorded call."""
+
+    __slots__ = ("_before", "_holder", "_name", "_recorder", "_updating")
+
+    def __init__(self, recorder: Recorder, holder: Any, name: str) -> None:
+        self._recorder, self._holder, self._name = recorder, holder, name
+
+    def __enter__(self) -> None:
+        recorder = self._recorder
+        self._before = own_dict(self._holder).get(self._name, MISSING)
+        self._updating, recorder._updating = recorder._updating, get_ident()
+
+    def __exit__(self, kind: object, _: object, __: object) -> None:
+        self._recorder._updating = self._updating
+        if kind is None:
+            self._recorder.assigned(self._holder, self._name, self._before)
 
 
 class _Writing:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import collections
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -76,7 +76,7 @@ class Item:
 
     def holds(self) -> bool:
         found = _looked_up(self.holder, self.key)
-        return found is self.value or (self.by_value and _is_equal(found, self.value))
+        return found is self.value or (self.by_value and is_equal(found, self.value))
 
     def condition(self, bind: Bind) -> str:
         if isinstance(self.holder, types.CellType):
@@ -118,9 +118,10 @@ class Names:
     holder: Any
     names: tuple[str, ...]
     text: str
+    but: frozenset[str] = frozenset()  # others, which it may have
 
     def holds(self) -> bool:
-        return tuple(own_names(self.holder)) == self.names
+        return tuple(n for n in own_names(self.holder) if n not in self.but) == self.names
 
     def condition(self, bind: Bind) -> str:
         """Of all of them: their number and the last one stay where one goes, another comes, and the last comes again."""
@@ -142,8 +143,13 @@ class Names:
 
 def own_names(holder: Any) -> list[str]:
     """Its own attributes, but for those that its class declares to be no state."""
-    declared = {*_declared(holder, "__untracked__"), *registries_of(holder)}
+    declared = {*untracked_of(holder), *registries_of(holder)}
     return [name for name in own_dict(holder) if name not in declared]
+
+
+def untracked_of(holder: Any) -> Iterable[str]:
+    """The attributes that are no state."""
+    return tuple(_declared(holder, "__untracked__"))
 
 
 def registries_of(holder: Any) -> tuple[str, ...]:
@@ -252,7 +258,7 @@ class Contents:
     def holds(self) -> bool:
         found = items_of(self.holder)
         return len(found) == len(self.items) and all(
-            a is b or (type(a) in ATOMS and _is_equal(a, b)) for a, b in zip(found, self.items, strict=True)
+            a is b or (type(a) in ATOMS and is_equal(a, b)) for a, b in zip(found, self.items, strict=True)
         )
 
     def condition(self, bind: Bind) -> str:
@@ -287,7 +293,7 @@ class Setting:
         return ()
 
 
-def _is_equal(one: Any, other: Any) -> bool:
+def is_equal(one: Any, other: Any) -> bool:
     """Of numbers and text: to the bit, and of one type."""
     return type(one) is type(other) and repr(one) == repr(other)
 

@@ -46,6 +46,9 @@ class State:
     functions: set[types.CodeType] = field(default_factory=set)  # reached with what they enclose
     unseen: str = ""  # the first value whose state cannot be seen
     strange: dict[tuple[str, str], Strange] = field(default_factory=dict)  # scope, name -> what code comes by
+    left_out: tuple[
+        tuple[int, str], ...
+    ] = ()  # ids of blocks, names of attributes: NOTE [assigned attributes]
     known: dict[int, Any] = field(default_factory=dict)  # id -> object, kept so that ids stay
 
     def is_new(self, value: Any) -> bool:

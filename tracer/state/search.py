@@ -38,9 +38,13 @@ class Search:
         self,
         visit: Callable[[Search, Any, str], None],
         more_code: Iterable[tuple[types.CodeType, dict[str, Any]]],
+        left_out: Iterable[tuple[int, str]] = (),
     ) -> None:
-        """visit: looks into a value that is met for the first time. more_code: functions with their globals."""
+        """visit: looks into a value that is met for the first time. more_code: functions with their globals. left_out: ids
+        of blocks and names of attributes that are not looked at.
+        """
         self._look_into = visit
+        self.left_out = tuple(left_out)
         self._more_code = tuple(more_code)
         self.names: set[str] = set()  # that code may look up
         self.dynamic = False  # code asks for attributes by names that are made at run time
@@ -51,7 +55,7 @@ class Search:
         self._begin()
 
     def _begin(self) -> None:
-        self.state = State()
+        self.state = State(left_out=self.left_out)
         self.named_before: set[tuple[int, str]] = set()  # ids of classes and modules
 
     def run(self, roots: Iterable[tuple[Any, str]]) -> State:

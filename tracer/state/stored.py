@@ -31,6 +31,15 @@ def attribute_of(holder: Any, name: str) -> Any:
         return MISSING
 
 
+def data_descriptor(kind: type, name: str) -> Any:
+    """What of a class decides what assigning an attribute does (a property, a slot); None where the object stores it."""
+    for base in kind.__mro__:
+        if name in vars(base):
+            found = vars(base)[name]
+            return found if hasattr(type(found), "__set__") or hasattr(type(found), "__delete__") else None
+    return None
+
+
 def own_dict(holder: Any) -> Any:
     """``holder.__dict__``, read past any ``__getattr__`` and ``__getattribute__``; empty where there is none."""
     try:

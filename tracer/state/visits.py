@@ -84,9 +84,13 @@ _OPAQUE: tuple[type, ...] = (
 def state_of(
     roots: Iterable[tuple[Any, str]],
     more_code: Iterable[tuple[types.CodeType, dict[str, Any]]] = (),
+    left_out: Iterable[tuple[int, str]] = (),
 ) -> State:
-    """A picture of the state that code reachable from ``roots`` can read, and ``more_code`` with its globals."""
-    return Search(_visit, more_code).run(roots)
+    """A picture of the state that code reachable from ``roots`` can read, and ``more_code`` with its globals.
+
+    left_out: ids of blocks and names of attributes that are no state.
+    """
+    return Search(_visit, more_code, left_out).run(roots)
 
 
 def _visit(search: Search, value: Any, text: str) -> None:
@@ -132,11 +136,13 @@ def _visit_watched(search: Search, value: Any, text: str) -> None:
                 search.refuse_strange(item, f"{registry} of {text}")
                 search.visit(item, text)
     ours = registries_of(value) and type(value).__module__.partition(".")[0] == "blockfuse"
-    for name in own_names(value):
+    left_out = frozenset(name for holder, name in search.left_out if holder == id(value))
+    names = tuple(name for name in own_names(value) if name not in left_out)
+    for name in names:
         if ours:
             search.refuse_strange(own_dict(value)[name], f"{text}.{name}")
         search.item(value, name, own_dict(value)[name], f"{text}.{name}", watched=True)
-    search.state.watched_others.append(Names(value, tuple(own_names(value)), f"the attributes of {text}"))
+    search.state.watched_others.append(Names(value, names, f"the attributes of {text}", left_out))
     _visit_kind(search, value, text, watched=True)
 
 
