@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import random
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +21,12 @@ import blockfuse  # noqa: E402
 from blockfuse.frontends.torch import tensors  # noqa: E402
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Draw torch's numbers by the seed of the run."""
+    torch.manual_seed(random.randrange(1 << 31))
 
 
 class FixedHiddenMLP(nn.Module):
