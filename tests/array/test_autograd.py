@@ -1044,6 +1044,7 @@ def test_histories_go_with_their_arrays() -> None:
     assert live_nodes() == before
 
 
+@pytest.mark.long
 def test_long_chains_are_followed_and_freed() -> None:
     x = variable([1.0])
     with autograd.record():

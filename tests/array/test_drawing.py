@@ -175,7 +175,7 @@ FOLLOWING: dict[str, tuple[Callable[[Any], Any], int]] = {
 }
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(8)
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", FOLLOWING)
 def test_what_follows_from_numbers_alone_is_computed_with_them(name: str, width: str) -> None:
@@ -475,6 +475,7 @@ def test_draws_are_taken_back_only_while_nobody_else_has_drawn() -> None:
     assert [first, second, third] == [np.random.uniform().item() for _ in range(3)]
 
 
+@pytest.mark.long
 def test_what_drawing_raises_is_raised_by_the_call_and_nothing_leaks(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled, x = blockfuse.hybridize(noisy), np.ones((4, 3))
     compiled(x)

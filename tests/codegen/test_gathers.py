@@ -39,7 +39,7 @@ def test_kernels_pick_what_numpy_picks(case: Picked, level: str) -> None:
 
 
 @given(picked(), st.data())
-@sampled(8, 25)
+@sampled(4, 25)
 def test_an_index_beyond_its_axis_is_a_fault(case: Picked, data: st.DataObject) -> None:
     def pick(x: Any, *arrays: Any) -> Any:
         return indexing.take_at(x, *arrays, pattern=case.pattern)

@@ -26,7 +26,7 @@ sizes = st.integers(1, 70)
 
 
 @given(sizes, sizes, sizes, st.sampled_from(["float32", "float64"]), st.sampled_from(LEVELS), st.booleans())
-@sampled(5, 40)
+@sampled(2, 40)
 def test_dense_of_any_shape(rows: int, inner: int, units: int, dtype: str, level: str, biased: bool) -> None:
     values = [whole(rows, inner, dtype=dtype), whole(units, inner, dtype=dtype)]
     values += [whole(units, dtype=dtype)] * biased

@@ -270,7 +270,7 @@ def test_numbers_have_dtypes_and_arrays_names_of_their_own(name: str) -> None:
     assert "ldv4(" not in text  # what a region reads may have been written by it
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(6)
 @every_program
 def test_all_threads_reach_all_barriers(name: str) -> None:
     """In a region, and in the kernels that it calls, conditions around barriers are the same for all threads."""

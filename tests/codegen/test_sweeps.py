@@ -100,7 +100,7 @@ def check(recorded: Graph, x: numpy.ndarray, level: str = "") -> None:
 # -- every length ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(12)
 @pytest.mark.parametrize("name", FUNCTIONS)
 @settings(max_examples=5)
 @given(st.integers(1, 200), st.sampled_from(FLOATS), st.sampled_from(LEVELS))

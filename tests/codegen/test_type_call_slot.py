@@ -114,9 +114,9 @@ def test_what_the_entry_refuses_goes_through_python(kind: type) -> None:
     assert net(x=X).tolist() == [[2, -4, 6]]
     assert net(np.ones((2, 2))).tolist() == [[2, 2], [2, 2]]
     assert type(net(numpy.ones((1, 3), "float32"))) is numpy.ndarray
-    with pytest.raises(TypeError, match="forward"):
+    with pytest.raises(TypeError, match=r"takes \(x\)"):
         net()
-    with pytest.raises(TypeError, match="forward"):
+    with pytest.raises(TypeError, match=r"takes \(x\)"):
         net(X, X)
     net.hybridize(False)
     assert net(X).tolist() == [[2, -4, 6]]

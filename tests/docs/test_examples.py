@@ -27,7 +27,7 @@ def test_every_file_says_what_its_nets_take() -> None:
     assert [Path(f).name for f in example_files()] == FILES
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("net", NETS, ids=str)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_net_gives_the_same_compiled(net: Subject, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:

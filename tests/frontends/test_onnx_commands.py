@@ -6,7 +6,7 @@ import re
 import numpy
 import pytest
 
-from blockfuse.runtime.cli import measure, onnx_files
+from blockfuse.runtime.cli import measure, onnx_files, report
 from blockfuse.runtime.cli.inputs import Input
 from blockfuse.runtime.cli.main import main
 from blockfuse.runtime.cli.subjects import subjects
@@ -95,6 +95,7 @@ def test_compare_holds_a_file_against_onnx_runtime(run, net, tmp_path, monkeypat
     monkeypatch.setattr(onnx_files, "has_runtime", lambda: True)
     monkeypatch.setattr(onnx_files, "in_runtime", played(wrong))
     monkeypatch.setattr(measure.onnx_files, "in_runtime", played(wrong))
+    monkeypatch.setattr(report, "_version", lambda package: f"a version of {package}")
     status, out, _ = run("compare", net, "--size", "steps=2", "--value", "k=3", "--json", tmp_path / "o.json")
     assert status == (1 if wrong else 0)
     assert re.search(r"onnxruntime us .*to onnxruntime", out)

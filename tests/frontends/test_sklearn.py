@@ -433,6 +433,7 @@ def test_columns_of_data_frames_go_different_ways(frame):
 # -- compiled -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_calls_are_compiled():
     model = fitted(make_pipeline(StandardScaler(), linear.SGDClassifier(loss="log_loss")))
     net = blockfuse.compile(model, threads=1)

@@ -72,7 +72,7 @@ def test_a_vector_may_be_read_in_every_way_at_once(name: str, dtype: str) -> Non
 
 
 # Shapes that can be broadcast to the rows of (a, b, c), with the folded axis kept and without it.
-@pytest.mark.spread(6)
+@pytest.mark.spread(12)
 @pytest.mark.parametrize("sizes", [(3, 4, 5), (4, 4, 5), (4, 4, 4), (1, 4, 4), (4, 4, 1)])
 @pytest.mark.parametrize("keepdims", [False, True])
 def test_what_is_read_per_row_is_broadcast_as_its_reader_says(

@@ -251,7 +251,7 @@ def slopes(
     return asked, total
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(8)
 @cases
 def test_gradient_of_the_gradient_is_that_of_finite_differences(row: Operator, example: Example) -> None:
     operands, out = differentiable(row, example)

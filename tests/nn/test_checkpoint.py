@@ -96,6 +96,7 @@ def test_a_checkpoint_may_be_taken_between_compiled_steps(file: Path) -> None:
     assert [step(*batch).asnumpy().tolist() for _ in range(3)] == wanted
 
 
+@pytest.mark.long
 def test_a_step_of_ones_own_is_compiled_at_once_after_a_checkpoint(file: Path) -> None:
     first, second = Training(), Training()
     first.epochs(1)

@@ -302,7 +302,7 @@ def interrupted(how: dict[str, Any]) -> None:
     assert interrupts == 1
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(8)
 @KINDS
 def test_ctrl_c_loses_no_batch_and_reaches_no_worker(how: dict[str, Any]) -> None:
     run_in_a_group(lambda: interrupted(how))

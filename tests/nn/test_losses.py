@@ -214,6 +214,7 @@ def test_sparse_labels_compile_to_one_kernel() -> None:
     assert "float32[any, 5]" in criterion.explain()
 
 
+@pytest.mark.long
 def test_classes_along_the_first_axis_of_several_sizes_compiled() -> None:
     criterion = losses.SoftmaxCELoss(axis=0, batch_axis=1)
     criterion.hybridize()
@@ -362,6 +363,7 @@ def test_ctc_of_sequences_that_end_early() -> None:
     check(found, numpy.array(wanted))
 
 
+@pytest.mark.long
 def test_ctc_compiled_as_eager() -> None:
     scores = RNG.normal(size=(6, 4, 4))
     criterion = losses.CTCLoss()

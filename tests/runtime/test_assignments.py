@@ -91,6 +91,7 @@ def test_assignments_at_arrays_are_numpys(name: str) -> None:
     hold(CASES[name], *values, wanted=CASES[name](*values))
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", PARTLY)
 def test_functions_of_some_elements_are_numpys(name: str) -> None:
     function = PARTLY[name]

@@ -284,7 +284,7 @@ INELIGIBLE: dict[str, Callable[..., Any]] = {
 }
 
 
-@pytest.mark.spread(24)
+@pytest.mark.spread(48)
 @pytest.mark.parametrize("name", INELIGIBLE)
 def test_what_depends_on_the_size_is_compiled_for_each_size(name: str) -> None:
     function = blockfuse.hybridize(INELIGIBLE[name])
@@ -704,7 +704,7 @@ def test_a_layer_in_a_new_file_of_the_library_declares_that_sizes_do_not_matter(
     assert len(any_size(net)) == bool(declared)
 
 
-@pytest.mark.spread(8)
+@pytest.mark.spread(16)
 @pytest.mark.parametrize(
     "layer",
     [

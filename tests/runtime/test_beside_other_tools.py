@@ -115,8 +115,7 @@ class Coverage:
         self.see = _Tracer(see)
 
     def __enter__(self) -> None:
-        ctypes.pythonapi.PyEval_SetTrace.argtypes = (_Tracer, ctypes.py_object)
-        ctypes.pythonapi.PyEval_SetTrace(self.see, self)
+        ctypes.pythonapi.PyEval_SetTrace(self.see, ctypes.py_object(self))
 
     def __exit__(self, *_: object) -> None:
         sys.settrace(None)

@@ -159,6 +159,7 @@ def test_a_failure_beside_a_program_leaves_the_program(monkeypatch: pytest.Monke
     assert "some calls run eagerly because compiling it failed: KeyError: 't1'" in call.explain()
 
 
+@pytest.mark.long
 def test_no_program_of_one_size_takes_the_place_of_one_for_every_size_that_failed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

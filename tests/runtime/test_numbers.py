@@ -173,7 +173,7 @@ def test_a_number_that_array_operators_take_is_given_at_each_call(name: str) -> 
     assert len(programs(fast)) <= 3
 
 
-@sampled(5, 100)
+@sampled(2, 100)
 @given(st.lists(st.floats(width=64), min_size=1, max_size=8))
 def test_any_float_is_rounded_as_numpy_rounds_it(values: list[float]) -> None:
     for value, dtype in itertools.product(values, ("float16", "float32", "float64", "int8")):
@@ -233,7 +233,7 @@ def agree_once(fast: Any, function: Callable[..., Any], *arguments: Any) -> None
     assert_same(outcome(lambda: fast(*arguments)), outcome(lambda: function(*arguments)))
 
 
-@sampled(5, 100)
+@sampled(2, 100)
 @given(st.lists(st.integers(-(2**70), 2**70) | st.integers(-300, 300), min_size=1, max_size=8))
 def test_any_int_agrees(values: list[int]) -> None:
     for value in values:
@@ -438,7 +438,7 @@ def halved(t: float) -> float:
     return t / 2
 
 
-@pytest.mark.spread(24)
+@pytest.mark.spread(48)
 @pytest.mark.parametrize("name", LOOKED_AT)
 def test_a_number_that_python_looks_at_decides_at_every_call(name: str) -> None:
     function = LOOKED_AT[name]

@@ -98,6 +98,7 @@ def test_threads_with_signatures_of_their_own_compile_each() -> None:
     together(work, THREADS)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_switching")
 def test_more_signatures_than_are_kept_in_several_threads() -> None:
     hybrid = blockfuse.hybridize(lambda x: x + float(x.sum()))
@@ -110,6 +111,7 @@ def test_more_signatures_than_are_kept_in_several_threads() -> None:
     together(work, THREADS)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_switching")
 def test_threads_take_ways_that_are_not_known_yet() -> None:
     def ways(x: Any) -> Any:

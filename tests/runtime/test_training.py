@@ -853,6 +853,7 @@ def weights_of(net: nn.Block) -> list[numpy.ndarray]:
     return [a.asnumpy() for p in net.collect_params().values() for a in (p.data(), p.grad())]
 
 
+@pytest.mark.long
 def test_gradients_that_are_stale_in_some_calls_change_nothing_there() -> None:
     nets = []
     for hybridized in (False, True):

@@ -52,6 +52,7 @@ def test_early_return_from_a_helper_is_a_branch() -> None:
     agrees(outer, scaled())
 
 
+@pytest.mark.long
 def test_an_array_is_true_as_in_numpy_for_every_dtype() -> None:
     def truth(x: Any) -> Any:
         return x + 1 if x.sum() else x - 1

@@ -334,6 +334,7 @@ def test_every_way_to_write_the_limit_is_right(test: str) -> None:
     agrees(scope["written"], scaled(scales=MANY))
 
 
+@pytest.mark.long
 def test_a_counter_that_some_rounds_change_otherwise_is_right() -> None:
     def jumping(x: Any) -> Any:
         i, j, k = 0, 9, 0

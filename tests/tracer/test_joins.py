@@ -302,6 +302,7 @@ def test_arrays_of_other_types_do_not_join() -> None:
     agrees(widened, signs())
 
 
+@pytest.mark.long
 def test_what_python_reads_from_a_constant_array_is_not_carried_over() -> None:
     def constants(x: Any, g: Any) -> Any:
         y = np.zeros((3,))

@@ -244,6 +244,7 @@ def test_equal_keys_of_other_types_are_told_apart() -> None:
 # -- state that changes before every call ----------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_an_attribute_that_changes_before_every_call_is_not_recorded_every_time() -> None:
     net, plain = Scaling(), Scaling()
     net.hybridize()
