@@ -168,4 +168,4 @@ def _own(value: Any, arguments: tuple[Any, ...]) -> Any:
         return tuple(_own(item, arguments) for item in value)
     if not isinstance(value, ndarray):
         return np.array(value, dtype=value.dtype)
-    return value.copy() if any(value is argument for argument in arguments) else value
+    return value.copy()

@@ -142,6 +142,35 @@ def test_a_result_is_never_the_argument_itself():
 # -- control flow ----------------------------------------------------------------------------------------------------
 
 
+def test_constants_that_are_cut_and_results_that_are_broadcast_are_compiled():
+    """The state of a layer is a part of zeros whose sizes the graph computes, and a result is the same for all rows."""
+    nodes = [
+        helper.make_node("ConstantOfShape", ["sizes"], ["zeros"]),
+        helper.make_node("Slice", ["zeros", "from", "to"], ["state"]),
+        helper.make_node(
+            "GRU", ["x", "w", "r", "", "", "state"], ["h"], hidden_size=3, direction="bidirectional"
+        ),
+        helper.make_node("ReduceSum", ["h", "last"], ["sum"]),
+        helper.make_node("Expand", ["sum", "wide"], ["y"]),
+    ]
+    ints = {"sizes": [4, 1, 3], "from": [2], "to": [4], "last": [-1], "wide": [1, 1, 1, 5]}
+    initializers = [tensor(name, numpy.array(values)) for name, values in ints.items()]
+    initializers += [
+        tensor(n, RANDOM.normal(size=(2, 9, k)).astype("float32")) for n, k in (("w", 4), ("r", 3))
+    ]
+    sizes = value("x", shape=("n", 1, 4)), value("y", shape=("n", 2, 1, 5))
+    net = blockfuse.compile(model(nodes, [sizes[0]], [sizes[1]], initializers))
+    x = RANDOM.normal(size=(2, 1, 4)).astype("float32")
+    first = net(x)
+    assert first.shape == (2, 2, 1, 5)
+    first[0] = 0  # nobody else's
+    second = net(x)
+    assert "1 of them eager" in net.explain()
+    assert (second == second[..., :1]).all()
+    net.hybridize(False)
+    numpy.testing.assert_allclose(second, net(x), rtol=1e-5, atol=1e-6)
+
+
 def halving():
     """Halved while the sum of absolute values is above one, with the number of rounds."""
     body = helper.make_graph(

@@ -863,3 +863,56 @@ def test_an_argument_that_changes_while_it_is_used_and_back_is_seen() -> None:
     fast = blockfuse.hybridize(function)
     for _ in range(16):
         numpy.testing.assert_array_equal(fast(values), numpy.full(3, 2, numpy.float32))
+
+
+# -- constants of NumPy's memory -----------------------------------------------------------------------------------
+
+
+def cut(x: Any) -> Any:
+    """Reads a part of a constant."""
+    return x + np.asarray(numpy.arange(6, dtype="float32").reshape(2, 3))[1]
+
+
+def named_twice(x: Any) -> Any:
+    """Has two arrays of one constant's memory."""
+    table = numpy.arange(6, dtype="float32").reshape(2, 3)
+    return x + np.asarray(table)[0] * np.asarray(table)[1]
+
+
+def written_by_a_part(x: Any) -> Any:
+    table = np.asarray(numpy.zeros((2, 3), "float32"))
+    part = table[0]
+    part += x[0]
+    return table * 1
+
+
+def written_by_another_name(x: Any) -> Any:
+    table = numpy.zeros((2, 3), "float32")
+    first, second = np.asarray(table), np.asarray(table)
+    first[...] = x
+    return second + x
+
+
+def written_by_numpy(x: Any) -> Any:
+    table = numpy.zeros((2, 3), "float32")
+    part = np.asarray(table)[0]
+    before = part + x
+    table[0] = 5
+    return before - part
+
+
+@pytest.mark.parametrize("function", [cut, named_twice])
+def test_parts_and_names_of_a_constant_are_compiled(function: Any) -> None:
+    fast = blockfuse.hybridize(function)
+    for n in range(4):
+        x = np.full((1, 3), n)
+        numpy.testing.assert_allclose(fast(x).asnumpy(), function(x).asnumpy(), rtol=1e-6)
+    assert ": compiled" in fast.explain()
+
+
+@pytest.mark.parametrize("function", [written_by_a_part, written_by_another_name, written_by_numpy])
+def test_memory_of_numpy_that_is_written_is_no_constant(function: Any) -> None:
+    fast = blockfuse.hybridize(function)
+    for n in range(4):
+        x = np.full((1, 3), n)
+        assert fast(x).tolist() == function(x).tolist()

@@ -147,8 +147,13 @@ class Memory:
         return self.node_of(array) in self.found or self.shares_given_memory(array)
 
     def is_elsewhere(self, array: ndarray | numpy.ndarray) -> bool:
-        """Whether other arrays of the call lie in the memory of an array, which then is no constant of its own."""
-        return len(self._inside[id(stamps.owner_of(_data(array)))]) > 1
+        """Whether an array that was found lies in memory that the call was given or made, so that it is no constant.
+
+        What was found there first decides: views that operators made of it later, and other names of the same memory, are
+        no other memory, and whoever writes to one of them is seen.
+        """
+        first = self._inside[id(stamps.owner_of(_data(array)))][0]
+        return all(first != id(found) for found in self.found.values())
 
     def is_part(self, array: ndarray) -> bool:
         """Whether an array is a view of another one."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy
 
-from blockfuse.array import npx
+from blockfuse.array import np, npx
 from blockfuse.frontends.onnx.rules.elementwise import elu, hard_sigmoid, leaky_relu, thresholded_relu
 from blockfuse.frontends.onnx.rules.table import Value, rule
 from blockfuse.ir.errors import UsageError
@@ -92,6 +92,8 @@ def _layer(
     """All directions of a layer. count: how many states there are; initial: those before the first time, or None."""
     layout, direction = options["layout"], options["direction"]
     x = numpy.swapaxes(x, 0, 1) if layout else x
+    # Parts of a constant are no views of it: a program takes none whose memory others may write.
+    initial = tuple(s if s is None else np.array(s) for s in initial)
     initial = tuple(s if s is None or not layout else numpy.swapaxes(s, 0, 1) for s in initial)
     directions, hidden = w.shape[0], r.shape[2]
     names = _activations(options["activations"], default, options["alpha"], options["beta"], directions)
@@ -105,7 +107,7 @@ def _layer(
             product,
             r[n],
             None if b is None else b[n, gates:],
-            None if peepholes is None else peepholes[n],
+            None if peepholes is None else np.array(peepholes)[n],
             names[n * each : (n + 1) * each],
             options["clip"],
             direction == "reverse" or n == 1,

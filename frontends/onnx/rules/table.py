@@ -13,8 +13,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
 from typing import Any, TypeVar
+
+import numpy
 
 Value = Any  # an array of ours, or NumPy's where it is known before the call
 Static = Any  # a value that Python reads
@@ -58,10 +60,26 @@ def rule(
     """Declare that the decorated function is ``operator`` in the opsets ``since`` to ``until``."""
 
     def declared(function: Function) -> Function:
-        RULES.setdefault(operator, []).append(Rule(operator, since, until, function, several))
+        RULES.setdefault(operator, []).append(Rule(operator, since, until, _owning(function), several))
         return function
 
     return declared
+
+
+def _owning(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function``, whose constants are no views of each other: a program takes none whose memory others may write."""
+
+    @wraps(function)
+    def owning(*inputs: Any, **attributes: Any) -> Any:
+        return _owned(function(*inputs, **attributes))
+
+    return owning
+
+
+def _owned(value: Any) -> Any:
+    if type(value) is tuple:
+        return tuple(map(_owned, value))
+    return value.copy() if type(value) is numpy.ndarray and value.base is not None else value
 
 
 def rule_of(operator: str, opset: int) -> Rule | None:
