@@ -153,7 +153,7 @@ class Learner:
         """What the next recording leaves out."""
         if recording.met.keys() & case.kept:  # what some calls read, others may not assign
             recording.again, recording.effects = False, True
-        self._assigned.update(recording.met)
+        self._assigned = {**recording.met, **self._assigned}
         case.kept |= recording.kept
 
     def _rehearsed(self, recording: Recording, call: Call) -> tuple[Recording, Call]:

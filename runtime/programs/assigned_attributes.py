@@ -8,7 +8,8 @@ do not.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -28,12 +29,14 @@ Values = Callable[
 class Way:
     """What one way through a program assigns."""
 
-    def __init__(self, assigned: Assigned | None) -> None:
+    def __init__(self, assigned: Assigned | None, arguments: int, read: Sequence[Attribute]) -> None:
+        """arguments, read: see ``AssignedAttributes``."""
+        self.numbers = () if assigned is None else assigned.among(arguments, read)
         self.attributes = () if assigned is None else assigned.attributes
         self._holders = [attribute.holder for attribute in self.attributes]
         self._names = [attribute.name for attribute in self.attributes]
         self._told = [_told(attribute) for attribute in self.attributes]
-        self.values: Values = _no_values if assigned is None else _values_of(assigned)
+        self.values: Values = _no_values if assigned is None else _values_of(assigned, self.numbers)
 
     def steps(self, values: tuple[Any, ...]) -> Iterator[Any]:
         """Assigns one attribute a step, in C."""
@@ -89,12 +92,15 @@ class Assignment:
 class AssignedAttributes:
     """Those of one program."""
 
-    def __init__(self, ways: Ways, read: Sequence[Attribute]) -> None:
-        """read: those that are given at each call, behind its arguments."""
+    def __init__(self, ways: Ways, arguments: int, read: Sequence[Attribute], held: Container[int]) -> None:
+        """arguments: how many arrays there are among them; read: what is given behind them at each call. held: ids of arrays
+        that the state of the call holds.
+        """
+        self._held = held
         self.read = tuple(read)
         self._holders_read, self._names_read = [a.holder for a in read], [a.name for a in read]
-        self._ways, self._decisive = [*map(Way, ways.assigned)], ways.decisive
-        self._numbers = {number for assigned in ways.assigned if assigned for number in assigned.numbers}
+        self._ways, self._decisive = [Way(a, arguments, read) for a in ways.assigned], ways.decisive
+        self._numbers = {number for way in self._ways for number in way.numbers}
         attributes = {a.key: a for way in self._ways for a in way.attributes}
         self.attributes = tuple(attributes.values())  # that some way assigns
 
@@ -103,15 +109,17 @@ class AssignedAttributes:
         return bool(self.attributes)
 
     def arrays(self) -> list[ndarray] | None:
-        """What the attributes hold that are read; None where that is not an array."""
+        """What the attributes hold that are read; None where that is not an array, or is one in two places, as nobody knows
+        whether the call asks for that.
+        """
         try:
             found = [*map(_READ, self._holders_read, self._names_read)]
         except AttributeError:
             return None
         for value in found:
-            if type(value) is not ndarray:
+            if type(value) is not ndarray or id(value) in self._held:
                 return None
-        return found
+        return found if len({*map(id, found)}) == len(found) else None
 
     def assignment(self, arrays: Sequence[ndarray], given: Sequence[ndarray]) -> Assignment:
         """arrays: that the program gives. given: its arguments, and what is read."""
@@ -181,15 +189,15 @@ def _no_values(arrays: Sequence[Any], given: Sequence[Any]) -> tuple[Any, ...]: 
     return ()
 
 
-def _values_of(assigned: Assigned) -> Values:
+def _values_of(assigned: Assigned, numbers: tuple[int, ...]) -> Values:
     """The same as ``assigned.values``, quickly where attributes are arrays that the program gives, or nothing but values."""
-    structure, numbers = assigned.structure, assigned.numbers
+    structure = assigned.structure
     if isinstance(structure, Static):
         [values] = assigned.statics
         return lambda _, __: values
     parts = structure.parts if isinstance(structure, Branch) else ()
     if min(numbers, default=-1) < 0 or not all(isinstance(part, Leaf) for part in parts):
-        return assigned.values
+        return partial(assigned.values, numbers)
     first, *others = (numbers[part.number] for part in parts)
     if others:
         pick = itemgetter(first, *others)

@@ -72,7 +72,8 @@ class Program:
         read = [o.holder for o in paths.origins if isinstance(o.holder, Attribute)]
         self.origins = [o for o in paths.origins if not isinstance(o.holder, Operand | Attribute)]
         self.operands: list[Operand] = [o.holder for o in paths.origins if isinstance(o.holder, Operand)]
-        self.assigned = AssignedAttributes(paths.ways, read)
+        self._given = sum(leaf.operator is argument for leaf in self.flow.inputs)
+        self.assigned = AssignedAttributes(paths.ways, self._given - len(read), read, self.state.arrays)
         self._convert = conversion(self.operands)  # values of a call -> 0-d arrays for the operands
         self.every_size = every_size
         self.executable = self.backend.load(self.schedule)  # in memory
@@ -172,7 +173,7 @@ class Program:
     def _types_read(self) -> list[Any]:
         """Of the attributes that are read."""
         given = [i for i in self.flow.inputs if i.operator is argument]
-        return [i.type for i in given[len(given) - len(self.assigned.read) :]]
+        return [i.type for i in given[self._given - len(self.assigned.read) :]]
 
     def _leaves(self) -> list[Any]:
         return [i for i in self.flow.inputs if i.operator in (parameter, captured)]

@@ -16,7 +16,7 @@ from blockfuse.ir.graph import Node, literal
 from blockfuse.ir.types import TensorType
 from blockfuse.tracer.flow.path import Path
 from blockfuse.tracer.recording.record import Recording
-from blockfuse.tracer.state.assignments import Assigned, meaning_of
+from blockfuse.tracer.state.assignments import Assigned, Key, meaning_of
 
 
 @dataclass(frozen=True)
@@ -79,5 +79,10 @@ def _renumbered(recording: Recording, slots: Sequence[TensorType]) -> Assigned |
     if recording.assigned is None:
         return None
     count, places = recording.results, _places(recording, slots)
-    numbers = tuple(n if n < count else count + places[n - count] for n in recording.assigned.numbers)
-    return replace(recording.assigned, numbers=numbers)
+
+    def place(number: int | Key) -> int | Key:
+        if isinstance(number, int) and number >= count:
+            return count + places[number - count]
+        return number
+
+    return replace(recording.assigned, numbers=tuple(map(place, recording.assigned.numbers)))

@@ -283,8 +283,8 @@ def _finish(recording: Recording, recorder: Recorder, result: Any) -> None:
 def _add_assigned(recording: Recording, recorder: Recorder, result: Any, arrays: list[ndarray]) -> str:
     """Fill in what the call assigned; its arrays are appended to those of the result. The problem with it, or no text."""
     initial = recorder.assignments.initial
-    given = [*recorder.given, *(initial[a.key] for a in recording.read)]
-    for array in given:
+    read = {attribute.key: initial[attribute.key] for attribute in recording.read}
+    for array in [*recorder.given, *read.values()]:
         recorder.memory.node_of(array)  # also if no operator has met it
     chosen = [
         (attribute, value)
@@ -304,7 +304,7 @@ def _add_assigned(recording: Recording, recorder: Recorder, result: Any, arrays:
         return f"{where} could have gradients, which a program of a call inside of record() does not give to attributes"
     statics: list[Any] = []
     try:
-        structure, numbers = flatten_assigned(values, arrays, statics, given)
+        structure, numbers = flatten_assigned(values, arrays, statics, recorder.given, read)
     except Unstructured as kind:
         return f"{where}, or to another attribute, is a {kind.args[0]}, which is neither array, number nor container"
     before = tuple(recorder.assignments.before[attribute.key] for attribute in attributes)

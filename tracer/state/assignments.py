@@ -18,6 +18,7 @@ import types
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from blockfuse.array.ndarray import ndarray
@@ -218,13 +219,20 @@ class Assigned:
     before: tuple[Any, ...]  # what they held when the call began
     structure: Structure  # of the tuple of values
     statics: list[Any]  # what these hold besides arrays
-    numbers: tuple[
-        int, ...
-    ]  # which of the results each of their arrays is; ~n: array n of those that were given
+    # Which of the results each of their arrays is; ~n: array n of those that were given. The key of an attribute that was
+    # read: of what it held, which each program is given in an order of its own.
+    numbers: tuple[int | Key, ...]
 
-    def values(self, results: Sequence[Any], given: Sequence[Any]) -> tuple[Any, ...]:
-        """results: of the call, and behind them arrays that only attributes hold. given: arguments, and what was read."""
-        arrays = [results[n] if n >= 0 else given[~n] for n in self.numbers]
+    def among(self, arguments: int, read: Sequence[Attribute]) -> tuple[int, ...]:
+        """``numbers`` where what was ``read`` is given behind so many arguments."""
+        places = {attribute.key: ~n for n, attribute in enumerate(read, arguments)}
+        return tuple(n if isinstance(n, int) else places[n] for n in self.numbers)
+
+    def values(self, numbers: Sequence[int], results: Sequence[Any], given: Sequence[Any]) -> tuple[Any, ...]:
+        """numbers: of ``among``. results: of the call, and behind them arrays that only attributes hold. given: arguments,
+        and what was read.
+        """
+        arrays = [results[n] if n >= 0 else given[~n] for n in numbers]
         made: tuple[Any, ...] = rebuild(self.structure, arrays.__getitem__, self.statics)
         return made
 
@@ -238,14 +246,19 @@ def meaning_of(assigned: Assigned | None) -> Any:
 
 
 def flatten_assigned(
-    values: tuple[Any, ...], arrays: list[ndarray], statics: list[Any], given: Sequence[ndarray] = ()
-) -> tuple[Structure, tuple[int, ...]]:
-    """The structure of assigned values, and which of ``arrays`` theirs are (``~n``: of ``given``): those that are in neither
-    are appended. Raises Unstructured.
+    values: tuple[Any, ...],
+    arrays: list[ndarray],
+    statics: list[Any],
+    given: Sequence[ndarray] = (),
+    read: Mapping[Key, ndarray] = MappingProxyType({}),
+) -> tuple[Structure, tuple[int | Key, ...]]:
+    """The structure of assigned values, and which of ``arrays`` theirs are (``~n``: of ``given``; a key: of ``read``): those
+    that are nowhere are appended. Raises Unstructured.
     """
     found: list[ndarray] = []
     structure = flatten_result(values, found, statics)
-    numbers = {id(array): ~n for n, array in reversed([*enumerate(given)])}
+    numbers: dict[int, int | Key] = {id(array): ~n for n, array in reversed([*enumerate(given)])}
+    numbers |= {id(array): key for key, array in read.items()}
     numbers |= {id(array): n for n, array in enumerate(arrays)}
     for array in found:
         if id(array) not in numbers:
