@@ -28,7 +28,7 @@ from blockfuse.runtime.programs.backend import Backend
 from blockfuse.runtime.programs.failures import CompilerFailures
 from blockfuse.runtime.programs.program import Program
 from blockfuse.runtime.programs.updates import States, Updated, taken_back
-from blockfuse.tracer.generalize.rehearsal import rehearse
+from blockfuse.tracer.generalize.rehearsal import Refusal, rehearse
 from blockfuse.tracer.recording.record import Code, Recording, record
 from blockfuse.tracer.recording.recorder import Recorder
 from blockfuse.tracer.state.assignments import Attribute, Attributes, Key
@@ -158,27 +158,30 @@ class Learner:
 
     def _rehearsed(self, recording: Recording, call: Call) -> tuple[Recording, Call]:
         """The recording with its numbers as inputs, and the call with those that may be."""
-        arguments, specialization = call.arguments, call.specialization
+        specialization = call.specialization
         assert specialization is not None
         while call.given:
-            found = rehearse(
-                recording,
-                partial(self._run_again, recording),
-                self._roots,
-                (arguments.structure, arguments.arrays, arguments.values),
-                call.given,
-                self._cases.specializations.operands,
-            )
+            found = self._rehearsal(recording, call)
             if isinstance(found, Recording):
                 return found, call
             specialization.refuse(found)
             call = call.specialized(found.indices)
         return recording, call
 
-    def _run_again(self, recording: Recording, given: tuple[Any, Any]) -> Any:
-        """The call once more, from what was there when it was recorded; what it writes is not kept."""
+    def _rehearsal(self, recording: Recording, call: Call) -> Recording | Refusal:
+        """The call once more, from what was there when it was recorded; what it writes and assigns is not kept, but is there
+        as long as the recording is judged.
+        """
+        arguments = call.arguments
         with States.of_recording(recording).rewound():
-            return self._owner.run(*given)
+            return rehearse(
+                recording,
+                lambda given: self._owner.run(*given),
+                self._roots,
+                (arguments.structure, arguments.arrays, arguments.values),
+                call.given,
+                self._cases.specializations.operands,
+            )
 
     def _program_for_every_size(
         self, call: Call, recording: Recording, backend: Backend
