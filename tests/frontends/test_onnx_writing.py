@@ -281,6 +281,38 @@ def test_inputs_outputs_and_parameters_have_names(tmp_path):
         numpy.testing.assert_allclose(a.asnumpy(), b.asnumpy(), rtol=1e-5, atol=1e-6)
 
 
+class Named(nn.Block):
+    """Names of arguments and parameters that outputs ask for too."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter("weight", shape=(3,), init="ones")
+
+    def forward(self, x):
+        return {"x": x + 1, "weight": x * self.weight.data(), "y_0": x * 2, "y": [x * 3]}
+
+
+def test_outputs_that_have_the_name_of_another_value_get_a_number():
+    net = Named()
+    net.initialize()
+    x = numpy.arange(3, dtype="float32")
+    model = blockfuse.to_onnx(net, x, None)
+    assert [output.name for output in model.graph.output] == ["x_2", "weight_2", "y_0", "y_0_2"]
+    assert [y.tolist() for y in blockfuse.compile(model)(x)] == [[1, 2, 3], [0, 1, 2], [0, 2, 4], [0, 3, 6]]
+
+
+def test_infinities_divide_to_the_next_whole_number_below():
+    x, y = (
+        np.array([v.ravel() for v in numpy.meshgrid([-2.5, -0.0, 0.0, 1.5], [-numpy.inf, numpy.inf])][n])
+        for n in (0, 1)
+    )
+    check(Row(np.floor_divide, {}), [x, y])
+
+
+def test_of_no_truths_none_holds_and_all():
+    check(Row(lambda x: ((x > 0).any(axis=0), (x > 0).all(axis=0)), {}), [np.ones((0, 3))])
+
+
 def test_a_net_is_as_it_was():
     net = nn.Sequential(nn.Dense(3), nn.Dropout(0.5))
     net.initialize()

@@ -200,17 +200,22 @@ def _remainder(on: _Arithmetic, x: Value, y: Value) -> Value:
     if on.dtype.kind != "f":
         return on("Mod", x, y)
     rest = on("Mod", x, y, fmod=1)
-    other_sign = on.truth("Less", on("Mul", on("Sign", rest), on("Sign", y)), 0.0)
-    return on.where(other_sign, on("Add", rest, y), rest)
+    return on.where(_other_sign(on, rest, y), on("Add", rest, y), rest)
+
+
+def _other_sign(on: _Arithmetic, x: Value, y: Value) -> Value:
+    return on.truth("Less", on("Mul", on("Sign", x), on("Sign", y)), 0.0)
 
 
 @_written("floor_divide", "fiu")
 def _floor_divide(on: _Arithmetic, x: Value, y: Value) -> Value:
-    """What is left when the remainder is gone divides without a rest."""
-    count = on("Div", on("Sub", x, _remainder(on, x, y)), y)
+    """What is left when the rest is gone divides without one; a rest of the other sign is of the next number below."""
     if on.dtype.kind != "f":
-        return count
-    return on.where(on.truth("Equal", y, 0.0), on("Div", x, y), on("Round", count))
+        return on("Div", on("Sub", x, on("Mod", x, y)), y)
+    rest = on("Mod", x, y, fmod=1)
+    count = on("Round", on("Div", on("Sub", x, rest), y))
+    below = on.where(_other_sign(on, rest, y), on("Sub", count, 1.0), count)
+    return on.where(on.truth("Equal", y, 0.0), on("Div", x, y), below)
 
 
 def _number_of(kind: str, on: _Arithmetic, x: Value, y: Value) -> Value:

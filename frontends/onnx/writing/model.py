@@ -100,9 +100,7 @@ def _model(net: Any, line: StraightLine, count: int) -> onnx.ModelProto:
     writer = Writer(line.sizes)
     values_of = {name: p.data()._data for name, p in _parameters(net).items() if p._data is not None}
     inputs = _inputs(writer, line, _input_names(net, count), values_of)
-    names = list(_output_names(line.structure, "output", net))
-    for name in names:
-        writer.reserve(name)
+    names = [writer.reserved(name) for name in _output_names(line.structure, "output", net)]
     values = writer.graph(line.graphs)
     _require_forms(net, line, writer)
     outputs = [writer.named(value, name) for value, name in zip(values, names, strict=True)]

@@ -38,8 +38,9 @@ for _name, _kind in (
 
 
 def _truths(kind: str, writer: Writer, call: Call, x: Value, axis: tuple[int, ...], keepdims: bool) -> Value:
-    numbers = writer.cast(writer.cast(x, bool), "int32")
-    return writer.cast(folded(writer, kind, numbers, axis, keepdims), bool)
+    """Extremes of nothing are the least and the largest number: none holds, and all."""
+    found = folded(writer, kind, writer.cast(writer.cast(x, bool), "int32"), axis, keepdims)
+    return writer.node("Greater", [found, writer.number(0, found)], bool, found.shape)
 
 
 form("any")(partial(_truths, "ReduceMax"))

@@ -239,9 +239,9 @@ class Writer:
         self.nodes[-1].output[0] = self.nodes[-1].name = name
         return replace(node, name=name)
 
-    def reserve(self, name: str) -> None:
-        """Keep a name for an output."""
-        self._names[name] += 1
+    def reserved(self, name: str) -> str:
+        """A name for an output: this one, unless an input or another output has it."""
+        return self._name(name)
 
 
 @cache
