@@ -149,7 +149,7 @@ class ParameterDict(Registry[Parameter]):
         source: str = "the dict",
         names: Names | None = None,
     ) -> None:
-        """Take values by name; a shared parameter takes what stands under any of its names.
+        """Take values by name; a shared parameter takes what stands under any of its names, which must be one value.
 
         names: the names of values -> ours.
         cast_dtype: let dtypes differ, and keep the parameter's (dtype_source ``current``) or take the value's
@@ -171,12 +171,23 @@ class ParameterDict(Registry[Parameter]):
         faults += [
             self[name]._misfit(name, value, cast_dtype) for name, value in found.items() if name in self
         ]
+        faults += self._conflicts(found)
         parameter_files.refuse(
             source, [fault for fault in faults if fault], bool(missing) and not allow_missing
         )
         for name, value in found.items():
             if name in self:
                 self[name]._load(value, value.dtype if dtype_source == "saved" else self[name].dtype)
+
+    def _conflicts(self, found: dict[str, numpy.ndarray]) -> list[str]:
+        """The values of shared parameters that stand under another name with another value."""
+        first: dict[int, str] = {}
+        named = [(name, first.setdefault(id(self[name]), name)) for name in found if name in self]
+        return [
+            f"  {name} is the parameter {other}, and has another value"
+            for name, other in named
+            if name != other and not numpy.array_equal(found[name], found[other], equal_nan=True)
+        ]
 
     def __repr__(self) -> str:
         lines = "".join(f"  {name}: {parameter!r}\n" for name, parameter in self.items())

@@ -138,6 +138,21 @@ def test_a_shared_parameter_is_found_under_any_of_its_names() -> None:
     assert values(net)["0.weight"] == numpy.eye(3).tolist()
 
 
+def test_two_values_for_one_parameter_are_refused() -> None:
+    net = shared_net()
+    net.initialize()
+    before = values(net)
+    eye, bias = numpy.eye(3, dtype="float32"), numpy.full(3, numpy.nan, "float32")
+    given = {"0.weight": eye, "1.weight": eye * 2, "0.bias": bias, "1.bias": bias.copy()}
+    with pytest.raises(
+        ParameterFileError, match=r"1\.weight is the parameter 0\.weight, and has another value$"
+    ):
+        net.load_dict(given)
+    assert values(net) == before
+    net.load_dict({**given, "1.weight": eye.copy()})
+    assert values(net)["0.weight"] == eye.tolist()
+
+
 # -- what does not fit ---------------------------------------------------------------------------------------
 
 
