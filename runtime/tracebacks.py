@@ -41,7 +41,9 @@ def fold(error: BaseException) -> None:
     for one in _chain(error):
         frames = list(_frames(one.__traceback__))
         if frames and not (is_ours(frames[-1].tb_frame) and not isinstance(one, _OF_USERS)):
-            one.__traceback__ = _folded(frames)
+            BaseException.with_traceback(
+                one, _folded(frames)
+            )  # what users define may refuse to be assigned to
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -152,3 +152,19 @@ def test_a_debugger_finds_the_user_s_variables() -> None:
     error = raised(made(False), np.ones((2, 3)), ShapeError)
     innermost = list(traceback.walk_tb(error.__traceback__))[-1][0]
     assert innermost.f_locals["x"].shape == (2, 3)
+
+
+class UnassignableError(Exception):
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(name)
+
+
+def test_an_exception_that_cannot_be_assigned_to_arrives() -> None:
+    class Net(nn.Block):
+        def forward(self, x: np.ndarray) -> np.ndarray:
+            raise UnassignableError(x)
+
+    with pytest.raises(UnassignableError) as caught:
+        Net()(np.ones(2))
+    assert [entry.name for entry in caught.traceback][-1] == "forward"
+    assert len(caught.traceback) == 2
