@@ -69,6 +69,9 @@ ASKING: dict[Any, bool] = {
     ),
 }
 
+# What differs between tensors of one shape and dtype, and is no fact about a call.
+ASKING_LAYOUT = frozenset((T.stride, T.is_contiguous, T.storage_offset, T.is_inference, torch.is_inference))
+
 # Function -> what `explain()` calls the escape.
 ESCAPES: dict[Any, str] = {
     T.__bool__: "bool()",

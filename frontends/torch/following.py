@@ -97,8 +97,11 @@ class Following(TorchFunctionMode):
 
     def _asked(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What a tensor is, without its elements."""
-        if asking.ASKING[func] and id(args[0]) in self.arrays:
-            _tell_size(self.arrays[id(args[0])])
+        tensor = args[0]
+        if func in asking.ASKING_LAYOUT and not (self._is_constant(tensor) or tensors.is_held(tensor)):
+            self._stop(f"{name_of(func)} asks how the elements of an argument lie")
+        if asking.ASKING[func] and id(tensor) in self.arrays:
+            _tell_size(self.arrays[id(tensor)])
         return func(*args, **kwargs)
 
     def _made_alike(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -112,8 +115,12 @@ class Following(TorchFunctionMode):
         """What torch gives, and our arrays for it."""
         given = list(tensors_in((args, kwargs)))
         if not any(self._is_followed(t) for t in given):
+            self._look_for_unseen(given)
             return self._constant(func(*args, **kwargs))
-        operands = self._with_arrays((args, kwargs))
+        try:
+            operands = self._with_arrays((args, kwargs))
+        except NoRule as reason:  # an operand of a kind that our arrays do not have
+            return self._not_covered(func, given, func(*args, **kwargs), str(reason))
         result = func(*args, **kwargs)
         try:
             pairs = list(_paired(result, _by_rule(func, result, operands)))
@@ -130,7 +137,8 @@ class Following(TorchFunctionMode):
         problem = disagreement(tensor, array, _memory_of(tensor) not in self._outside)
         if problem:
             self._stop(f"{name_of(func)}: our rule and torch differ ({problem})")
-            array = self._copied(tensor)
+            self._constant(tensor)
+            return
         elif id(array) in self._standing:  # for an operand, which may be written to
             array = array[...] if _shares(tensor, array) else array.copy()
         self._know(tensor, array)
@@ -152,7 +160,10 @@ class Following(TorchFunctionMode):
         array = self._array(target)
         if not self._is_alone(target, array):
             return self._written_by_torch(func, args, kwargs, "writes to memory that other tensors see")
-        operands = self._with_arrays((args, kwargs))
+        try:
+            operands = self._with_arrays((args, kwargs))
+        except NoRule as reason:
+            return self._written_by_torch(func, args, kwargs, f"has no rule for this: {reason}")
         result = func(*args, **kwargs)
         try:
             if func is torch.Tensor.__setitem__:
@@ -190,6 +201,7 @@ class Following(TorchFunctionMode):
         given = list(tensors_in((args, kwargs)))
         result = func(*args, **kwargs)
         if not any(self._is_followed(t) for t in given):
+            self._look_for_unseen(given)
             return self._constant(result)
         return self._not_covered(func, given, result, "")
 
@@ -247,6 +259,11 @@ class Following(TorchFunctionMode):
     def _is_followed(self, tensor: torch.Tensor) -> bool:
         """Whether an array stands for a tensor, or will."""
         return id(tensor) in self.arrays or tensors.is_held(tensor)
+
+    def _look_for_unseen(self, given: list[torch.Tensor]) -> None:
+        """A tensor that comes from where nobody looked may hold anything in the next call."""
+        if not all(self._is_constant(t) for t in given):
+            self._stop("a tensor that nobody saw made")
 
     def _is_constant(self, tensor: torch.Tensor) -> bool:
         return id(tensor) in self._constants

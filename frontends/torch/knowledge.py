@@ -37,7 +37,7 @@ _KNOWN: dict[str, tuple[str, ...]] = {
 }
 # Functions of C that tell what is settled at the border of a call, or that no call changes.
 _ASKING = (
-    *("is_grad_enabled", "get_default_dtype", "is_inference_mode_enabled", "typename"),
+    *("is_grad_enabled", "get_default_dtype", "typename"),
     *("device", "Size", "finfo", "iinfo"),
 )
 _INSIDE = (
@@ -103,7 +103,7 @@ _CHANGING = (
         "fork",
         "wait",
     ),
-    *("_from_dlpack", "frombuffer"),
+    *("_from_dlpack", "frombuffer", "is_inference_mode_enabled"),
 )
 
 

@@ -1,4 +1,10 @@
-"""A torch module as a block: what is recorded, checked and compiled of it."""
+"""A torch module as a block: what is recorded, checked and compiled of it.
+
+NOTE [what a call is recorded for]
+Python code can ask whether two arguments are one tensor (attention does), and whether grad mode is on. Arrays do not tell. So
+where a call is not the usual one, it brings a keyword: for each tensor the place of the first that is the same one, and
+whether grad mode is on. Values of Python are guarded as they are, and so each situation has a program of its own.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +21,8 @@ from blockfuse.ir import interpreter
 from blockfuse.nn.block import Block
 
 foreign.register(LIBRARY)
+
+SITUATION = "_blockfuse_situation"  # the keyword of what else a call is recorded for
 
 
 class Carried(Exception):  # noqa: N818 - a result, not a failure
@@ -42,8 +50,9 @@ class TorchBlock(Block):
         if interpreter.current().recording:
             return self._followed(args, kwargs)
         self.runs += 1
-        given = _replaced((args, kwargs), ndarray, _given_to_torch)
-        result = run_by_torch(self.module, *given)
+        result = run_by_torch(self.module, *_situated(_replaced((args, kwargs), ndarray, _given_to_torch)))
+        if result is None:
+            raise Carried(None)
         try:
             return _replaced(result, torch.Tensor, tensors.plain_array)
         except (TypeError, RuntimeError):
@@ -51,7 +60,7 @@ class TorchBlock(Block):
 
     def _followed(self, args: Any, kwargs: Any) -> Any:
         following = Following()
-        given = _replaced((args, kwargs), ndarray, following.argument)
+        given = _situated(_replaced((args, kwargs), ndarray, following.argument))
         token = FOLLOWED.set(following)
         stream = torch.default_generator.get_state()
         try:
@@ -61,6 +70,9 @@ class TorchBlock(Block):
             FOLLOWED.reset(token)
         if not torch.equal(stream, torch.default_generator.get_state()):
             interpreter.current().impure("draws from torch's random numbers")
+        if result is None:
+            interpreter.current().impure("gives None")
+            raise Carried(None)
         try:
             return _replaced(result, torch.Tensor, following.result)
         except (TypeError, RuntimeError):
@@ -72,6 +84,18 @@ def run_by_torch(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[st
     """What a module gives in torch, also where its calls were handed to us."""
     call = module if module._compiled_call_impl is None else module._call_impl
     return call(*args, **kwargs)
+
+
+def _situated(given: tuple[Any, dict[str, Any]]) -> tuple[Any, Any]:
+    """Arguments with one tensor wherever the caller gave one: NOTE [what a call is recorded for]."""
+    args, kwargs = given
+    same = kwargs.pop(SITUATION, (None, False))[0]
+    if same is None:
+        return args, kwargs
+    every = list(tensors.tensors_in((args, kwargs)))
+    firsts = iter(same)
+    args, kwargs = _replaced((args, kwargs), torch.Tensor, lambda _: every[next(firsts)])
+    return args, kwargs
 
 
 def _given_to_torch(array: ndarray) -> torch.Tensor:

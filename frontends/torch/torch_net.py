@@ -20,7 +20,7 @@ from torch.nn.modules import module as hooks
 
 from blockfuse.frontends.torch import tensors
 from blockfuse.frontends.torch.following import Following
-from blockfuse.frontends.torch.torch_block import Carried, TorchBlock, run_by_torch
+from blockfuse.frontends.torch.torch_block import SITUATION, Carried, TorchBlock, run_by_torch
 from blockfuse.ir.errors import UsageError
 
 WEIGHTS = ("live", "frozen")
@@ -90,8 +90,10 @@ class TorchNet:
         if kwargs or _is_grad_enabled() or unusual() or self._left.signatures:
             return self._other(args, kwargs)
         for value in args:
-            if type(value) is not _Tensor:
+            if type(value) is not _Tensor or value.requires_grad or value.__dict__:
                 return self._other(args, kwargs)
+        if len(args) > 1 and len(set(map(id, args))) < len(args):
+            return self._other(args, kwargs)
         try:
             given = [value.numpy() for value in args]
         except (TypeError, RuntimeError):
@@ -109,8 +111,9 @@ class TorchNet:
         if problem:
             self._in_torch[problem] += 1
             return run_by_torch(self._run, args, kwargs)
-        result = self._computed(*given)
-        return as_tensors(result) if found.tensors else result
+        given_args, given_kwargs = given
+        result = self._computed(given_args, {**given_kwargs, **found.situation()})
+        return as_tensors(result) if found.seen else result
 
     def _computed(self, args: Any, kwargs: Any) -> Any:
         """What the block gives, noting whether torch computed it."""
@@ -239,7 +242,15 @@ class _Arguments:
     """Arguments with NumPy's arrays in the place of tensors. problem: why torch must run, or empty."""
 
     def __init__(self) -> None:
-        self.problem, self.tensors = "", False
+        self.problem = ""
+        self.seen: list[int] = []  # ids of tensors
+
+    def situation(self) -> dict[str, Any]:
+        """What else the call is recorded for, as a keyword, where it is not the usual."""
+        grads, same = _is_grad_enabled(), None
+        if len(set(self.seen)) < len(self.seen):
+            same = tuple(map(self.seen.index, self.seen))
+        return {SITUATION: (same, grads)} if grads or same else {}
 
     def converted(self, value: Any) -> Any:
         kind = type(value)
@@ -249,17 +260,24 @@ class _Arguments:
             return {k: self.converted(v) for k, v in value.items()}
         if not isinstance(value, torch.Tensor):
             return value
-        self.tensors = True
-        if kind is not _Tensor and kind is not torch.nn.Parameter:
-            self.problem = f"an argument is a {kind.__name__}"
+        self.seen.append(id(value))
+        if kind is not _Tensor or value.__dict__ or value.requires_grad:
+            self.problem = _peculiar(value)
             return value
         try:
-            return (value.detach() if value.requires_grad else value).numpy()
+            return value.numpy()
         except (TypeError, RuntimeError) as error:
             self.problem = (
                 f"an argument of {value.dtype} cannot be read where it lies ({str(error).splitlines()[0]})"
             )
             return value
+
+
+def _peculiar(tensor: torch.Tensor) -> str:
+    """What code can see of an argument, and arrays do not show."""
+    if type(tensor) is not _Tensor:
+        return f"an argument is a {type(tensor).__name__}"
+    return "an argument has attributes" if tensor.__dict__ else "an argument requires gradients: detach it"
 
 
 def as_tensors(value: Any) -> Any:

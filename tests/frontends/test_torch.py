@@ -434,3 +434,75 @@ def test_an_installed_part_of_a_net_is_followed() -> None:
     X, module = torch.rand(2, 20), nn.Sequential(mlp(), nn.Tanh())
     blockfuse.torch.install(module[0], threads=1)
     assert is_compiled(checked(module, X))
+
+
+class Asking(nn.Module):
+    """Computes by what it asks of its arguments."""
+
+    def __init__(self, ask):
+        super().__init__()
+        self.ask = ask
+
+    def forward(self, *args):
+        return args[0] * 2 if self.ask(*args) else args[0] * 3
+
+
+_ASKED = {
+    "order": (lambda x: x.is_contiguous(), lambda: (torch.rand(3, 3),), lambda: (torch.rand(3, 3).t(),)),
+    "gradients": (
+        lambda x: x.requires_grad,
+        lambda: (torch.rand(3),),
+        lambda: (torch.rand(3, requires_grad=True),),
+    ),
+    "kind": (
+        lambda x: isinstance(x, nn.Parameter),
+        lambda: (torch.rand(3),),
+        lambda: (nn.Parameter(torch.rand(3)),),
+    ),
+    "identity": (
+        lambda x, y: x is y,
+        lambda: (torch.rand(3), torch.rand(3)),
+        lambda: (torch.rand(3),) * 2,
+    ),
+}
+
+
+@pytest.mark.parametrize("what", _ASKED)
+def test_what_code_asks_of_arguments_is_told_for_each_call(what):
+    ask, usual, other = _ASKED[what]
+    module = Asking(ask)
+    net = blockfuse.compile(module)
+    with torch.no_grad():
+        for make in (usual, usual, other, other, usual):
+            args = make()
+            assert torch.equal(net(*args), module(*args))
+
+
+def test_whether_grad_mode_is_on_is_told_for_each_call():
+    module = Asking(lambda x: torch.is_grad_enabled())
+    net, x = blockfuse.compile(module), torch.rand(3)
+    for on in (False, False, True, True, False):
+        with torch.set_grad_enabled(on):
+            assert torch.equal(net(x), module(x))
+
+
+_UNSEEN = {
+    "parameter of an argument": lambda x: nn.Parameter(x) * 2,
+    "no array of ours": lambda x: x * x.bfloat16(),
+    "nothing": lambda x: None,
+    "vmap": lambda x: torch.vmap(lambda row: row * 2)(x),
+}
+
+
+@pytest.mark.parametrize("what", _UNSEEN)
+def test_what_arrays_cannot_hold_or_nobody_saw_runs_in_torch(what):
+    class Net(nn.Module):
+        def forward(self, x):
+            return _UNSEEN[what](x)
+
+    net = blockfuse.compile(Net())
+    with torch.no_grad():
+        for _ in range(3):
+            x = torch.rand(2, 3)
+            found, expected = net(x), _UNSEEN[what](x)
+            assert found is None if expected is None else torch.equal(found, expected)
