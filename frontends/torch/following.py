@@ -139,7 +139,7 @@ class Following(TorchFunctionMode):
             self._stop(f"{name_of(func)}: our rule and torch differ ({problem})")
             self._constant(tensor)
             return
-        elif id(array) in self._standing:  # for an operand, which may be written to
+        if id(array) in self._standing:  # for an operand, which may be written to
             array = array[...] if _shares(tensor, array) else array.copy()
         self._know(tensor, array)
 

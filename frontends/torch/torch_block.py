@@ -1,8 +1,8 @@
 """A torch module as a block: what is recorded, checked and compiled of it.
 
 NOTE [what a call is recorded for]
-Python code can ask whether two arguments are one tensor (attention does), and whether grad mode is on. Arrays do not tell. So
-where a call is not the usual one, it brings a keyword: for each tensor the place of the first that is the same one, and
+Python code can ask whether two arguments are one tensor (attention does), and whether grad mode is on. Arrays do not tell.
+So a call that is not the usual one brings a keyword: for each tensor the place of the first that is the same one, and
 whether grad mode is on. Values of Python are guarded as they are, and so each situation has a program of its own.
 """
 
