@@ -52,6 +52,7 @@ class Following(TorchFunctionMode):
         self._outside: set[int] = set()  # memory of torch's that was there before
         self._standing: set[int] = set()  # ids of arrays that stand for a tensor
         self._constants: set[int] = set()  # ids of tensors that the call made of Python's values
+        self._places: dict[int, int] = {}  # id of a tensor -> its memory of torch's
 
     def argument(self, array: ndarray) -> torch.Tensor:
         """The tensor of an argument, in its memory."""
@@ -68,9 +69,10 @@ class Following(TorchFunctionMode):
 
     def result(self, tensor: torch.Tensor) -> ndarray:
         """The array of a tensor that the call gives."""
-        if getattr(interpreter.current(), "problem", ""):  # what torch has computed counts
+        array = None if _is_given_up() else self._array(tensor)
+        if array is None or _is_given_up():  # what torch has computed counts
             return tensors.plain_array(tensor)
-        return self._array(tensor)
+        return array
 
     # -- functions of torch ----------------------------------------------------------------------------------
 
@@ -244,6 +246,7 @@ class Following(TorchFunctionMode):
 
     def _keep(self, tensor: torch.Tensor) -> None:
         self._kept.append(tensor)
+        self._places[id(tensor)] = _memory_of(tensor)
         sharing = self._sharing.setdefault(_memory_of(tensor), [])
         if all(tensor is not other for other in sharing):
             sharing.append(tensor)
@@ -266,7 +269,14 @@ class Following(TorchFunctionMode):
             self._stop("a tensor that nobody saw made")
 
     def _is_constant(self, tensor: torch.Tensor) -> bool:
+        self._look_for_other_memory(tensor)
         return id(tensor) in self._constants
+
+    def _look_for_other_memory(self, tensor: torch.Tensor) -> None:
+        """No function mode is told of ``set_``."""
+        place = _memory_of(tensor)
+        if self._places.get(id(tensor), place) != place:
+            self._stop("a tensor was given the memory of another one")
 
     def _is_given(self, tensor: torch.Tensor) -> bool:
         """Whether a tensor lies in memory that was there before the call."""
@@ -278,6 +288,7 @@ class Following(TorchFunctionMode):
 
     def _array(self, tensor: torch.Tensor) -> ndarray:
         """What stands for a tensor, made now for one that was there before or holds Python's values."""
+        self._look_for_other_memory(tensor)
         found = self.arrays.get(id(tensor))
         if found is None and tensors.is_held(tensor):
             found = tensors.held_array(tensor)
@@ -315,6 +326,10 @@ def _by_rule(func: Any, like: Any, operands: tuple[Any, Any]) -> Any:
     """What a rule gives; torch does not warn of infinities."""
     with numpy.errstate(all="ignore"):
         return RULES[func](like, *operands[0], **operands[1])
+
+
+def _is_given_up() -> bool:
+    return bool(getattr(interpreter.current(), "problem", ""))
 
 
 def _memory_of(tensor: torch.Tensor) -> int:

@@ -487,6 +487,8 @@ def test_whether_grad_mode_is_on_is_told_for_each_call():
 
 
 _UNSEEN = {
+    "set_": lambda x: (x * 1).set_(x * 2),
+    "set_ of nothing": lambda x: torch.empty(0).set_(x) * 2,
     "parameter of an argument": lambda x: nn.Parameter(x) * 2,
     "no array of ours": lambda x: x * x.bfloat16(),
     "nothing": lambda x: None,

@@ -245,7 +245,8 @@ def clamp_max(like: Tensor, x: Array, max: Value) -> Array:
 @rule("lerp")
 def lerp(like: Tensor, x: Array, end: Array, weight: Value) -> Array:
     """A point between two, from the nearer end as torch goes."""
-    return x + _in(weight, like.dtype) * (end - x)
+    part, between = _in(weight, like.dtype), end - x
+    return np.where(np.abs(part) < 0.5, x + part * between, end - between * (1 - part))
 
 
 @rule("addcmul")
