@@ -194,7 +194,8 @@ class Pieces:
             raise TraceError(
                 f"forward assigns {next(iter(recording.met.values()))}, and attributes are given no gradients by programs"
             )
-        problem = recording.problem or gradients.problem or arguments.problem_with(recording.result)
+        told = "forward asks whether two objects are one" if recording.told_apart else ""
+        problem = recording.problem or told or gradients.problem or arguments.problem_with(recording.result)
         backend = self._backend()
         if not problem and not isinstance(backend, CpuBackend):
             problem = "there are no programs of it for a device"

@@ -239,14 +239,15 @@ class Program:
 
         values: the static ones among the arguments. UNKNOWN where the flow has not been seen, OUTDATED where an attribute
         that is read holds an array of another type, PYTHON where a number is none that the program can take, where an
-        operator raises, where an argument lies in memory that the call writes or is held by an attribute that is read,
-        or where gradients go on to one. unproven: takes the variants that ran and that nobody has proven.
+        operator raises, where an argument lies in memory that the call writes, is held by an attribute that is read or by
+        other state that the code asks for by ``is``, or where gradients go on to one. unproven: takes the variants that ran
+        and that nobody has proven.
         """
         numbers = self.convert(values)
         if numbers is None:
             return NoResult.PYTHON
         given = [*arguments, *numbers]
-        if self.updates.reach(given) or self._goes_on_to(given):
+        if self.updates.reach(given) or self._goes_on_to(given) or self._tells_apart(arguments):
             return NoResult.PYTHON
         if self.assigned.read:
             if any(a is b for a in arguments for b in numbers):
@@ -264,6 +265,10 @@ class Program:
     def _goes_on_to(self, arguments: Sequence[ndarray]) -> bool:
         """Whether a gradient that the call follows goes to an argument: the program would end it there."""
         return self.recording.follows and has_history(arguments)
+
+    def _tells_apart(self, arguments: Sequence[ndarray]) -> bool:
+        """Whether the code asks by ``is`` for what an argument is, which was another array when it was recorded."""
+        return not self.recording.told_apart.isdisjoint(map(id, arguments))
 
     def ask_entry(self, arguments: Sequence[ndarray], numbers: Sequence[ndarray]) -> Any:
         """What the native entry gives where the mode is right; NotImplemented where it does not run the call.
@@ -351,7 +356,7 @@ class Program:
 
     def _checked_entry(self) -> Callable[..., Any] | None:
         """The native entry, wrapped only where there is something to check or to rebuild; None where there is none."""
-        if self.entry is None:
+        if self.entry is None or self.recording.told_apart:
             return None
         entry = guarded(self.state, self.entry, self._guard)
         structure = self.recording.structure
@@ -383,7 +388,7 @@ class Program:
         form, structure = self._form, self.recording.structure
         if form is None or self.entry is None or structure is None or self.backend.device is not None:
             return None
-        if self.assigned or self.assigned.read:
+        if self.assigned or self.assigned.read or self.recording.told_apart:
             return None
         if [*leaves(structure)] != [*range(len(self.schedule_results()))]:
             return None

@@ -28,6 +28,7 @@ from blockfuse.ir.operator import Operator
 from blockfuse.ir.passes.dedupe import frozen
 from blockfuse.ir.types import TensorType
 from blockfuse.tracer.certificate.traced_numbers import Escaped, Operand, TracedNumber
+from blockfuse.tracer.code.identity import asks_identity
 from blockfuse.tracer.code.naming import globals_in
 from blockfuse.tracer.flow.origins import Origin
 from blockfuse.tracer.flow.path import Decision, Path
@@ -209,7 +210,6 @@ def _require(condition: bool) -> None:
 _TELLING = frozenset({"type", "id", "dir", "vars", "locals", "eval", "exec", "sum"})
 _TELLING_OBJECTS = (type, id, dir, vars, sum, operator.is_, operator.is_not)
 _HARMLESS_NAMES = frozenset({"__init__", "__call__", "__class__", "__name__", "__doc__"})
-_SINGLETONS = (None, True, False, ...)
 
 
 def _beforehand(first: Recording) -> str:
@@ -228,21 +228,12 @@ def _beforehand(first: Recording) -> str:
 @lru_cache(maxsize=4096)
 def _telling(code: types.CodeType) -> str:
     """What in the code could tell a traced number from a number, or would run where a rehearsal stops."""
-    names = (globals_in(code) & _TELLING) | {n for n in code.co_names if n in ("is_", "is_not")}
+    names = globals_in(code) & _TELLING
     names |= {n for n in code.co_names if n.startswith("__") and n not in _HARMLESS_NAMES}
     if names:
         return f"{code.co_name} uses {min(names)}, which may tell objects apart"
-    before: dis.Instruction | None = None
-    for instruction in dis.get_instructions(code):
-        if instruction.opname == "PUSH_EXC_INFO":
-            return f"{code.co_name} handles exceptions"
-        if instruction.opname == "IS_OP" and not _is_singleton(before):
-            return f"{code.co_name} asks whether two objects are one"
-        before = instruction
+    if asks_identity(code):
+        return f"{code.co_name} asks whether two objects are one"
+    if any(instruction.opname == "PUSH_EXC_INFO" for instruction in dis.get_instructions(code)):
+        return f"{code.co_name} handles exceptions"
     return ""
-
-
-def _is_singleton(instruction: dis.Instruction | None) -> bool:
-    if instruction is None or instruction.opname != "LOAD_CONST":
-        return False
-    return any(instruction.argval is s for s in _SINGLETONS)

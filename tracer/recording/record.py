@@ -18,6 +18,7 @@ from blockfuse.array.pytree import Structure, Unstructured, containers, flatten_
 from blockfuse.ir import interpreter
 from blockfuse.ir.graph import Node, Source, ordered
 from blockfuse.tracer.certificate.witness import Witness
+from blockfuse.tracer.code.identity import asks_identity
 from blockfuse.tracer.flow.origins import Origin
 from blockfuse.tracer.flow.path import Path
 from blockfuse.tracer.recording.leaves import Leaves, parameters_of
@@ -67,6 +68,8 @@ class Recording:
     catches: str = ""  # which function handles exceptions, for people
     code: list[Code] = field(default_factory=list)  # functions that no search for state finds
     functions: list[types.CodeType] = field(default_factory=list)  # user code that ran
+    # ids of arrays that the code can reach, where it asks whether objects are one: no argument of a program may be one
+    told_apart: frozenset[int] = frozenset()
     failure: Exception | None = None  # of ours, while it was recorded
     changes: Changes | None = None  # since the call began
     before: list[numpy.ndarray] = field(default_factory=list)  # what updated arrays held when it began
@@ -84,6 +87,7 @@ class Recording:
         self.state.join(other.state)
         self.watched = _unique([*self.watched, *other.watched])
         self.follows = self.follows or other.follows
+        self.told_apart |= other.told_apart
 
     def release(self) -> None:
         """The call is answered: what only it needed goes."""
@@ -157,7 +161,12 @@ def _judge(recording: Recording, recorder: Recorder, witness: Witness) -> None:
     recording.again |= bool(recording.met or recording.kept) or recorder.interrupted
     recording.raised = recorder.raised
     recording.problem = recorder.problem or effects or _unseen(state)
-    if not recording.problem and _reachable(recorder.given, recording):
+    held = frozenset((*state.arrays, *parameters_of(recording.watched)))
+    if any(map(asks_identity, recording.functions)):
+        recording.told_apart = held
+    if not recording.problem and not held.isdisjoint(
+        map(id, recorder.given)
+    ):  # a graph could not tell the two apart
         recording.problem = "an argument is an array that forward can reach without it"
         recording.again = True  # another array may be given next
     unseen = [c for c, _ in code if c.co_freevars and c not in state.functions]
@@ -209,13 +218,6 @@ def _is_given(attribute: Attribute, read: list[Attribute], recording: Recording,
     others = [initial[a.key] for a in read if a is not attribute]
     known = recording.state.arrays.keys() | parameters_of(recording.watched).keys()
     return type(array) is ndarray and id(array) not in known and not any(array is a for a in others)
-
-
-def _reachable(arguments: list[ndarray], recording: Recording) -> bool:
-    """Whether an argument is also a parameter or held by the state: a graph could not tell the two apart."""
-    assert recording.state is not None
-    held = {*recording.state.arrays, *parameters_of(recording.watched)}
-    return any(id(a) in held for a in arguments)
 
 
 def _unseen(state: State) -> str:
