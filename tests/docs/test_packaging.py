@@ -36,6 +36,8 @@ def test_each_folder_has_its_package_dir_line() -> None:
 
 @pytest.mark.parametrize("package", [p for p in SETUPTOOLS["packages"] if not p.endswith(FILES_ONLY)])
 def test_package_has_an_init_file_and_imports(package: str) -> None:
+    if package.startswith("blockfuse.frontends."):
+        pytest.importorskip(package.split(".")[2])  # the library whose models it takes
     module = importlib.import_module(package)
     assert module.__file__ is not None
     assert Path(module.__file__).name == "__init__.py"

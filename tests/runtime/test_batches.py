@@ -35,9 +35,9 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows by one entry with every recording."""
     calls: list[int] = []
 
-    def counted(*arguments: Any) -> Any:
+    def counted(*arguments: Any, **options: Any) -> Any:
         calls.append(1)
-        return learning_record(*arguments)
+        return learning_record(*arguments, **options)
 
     learning_record = learning.record
     monkeypatch.setattr(learning, "record", counted)

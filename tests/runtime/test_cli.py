@@ -238,7 +238,9 @@ def test_a_step_that_trains_otherwise_is_exit_status_1(
 ) -> None:
     original = Updates.write
     monkeypatch.setattr(
-        Updates, "write", lambda self, values: original(self, [value * 1.001 for value in values])
+        Updates,
+        "write",
+        lambda self, values, *also: original(self, [value * 1.001 for value in values], *also),
     )
     status, out, _ = run("compare", f"{nets}:Net", "--train", "--batch", "4")
     assert status == 1
