@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 
 # A Python that starts here must not take our folder array/ for the standard library's module of that name.
 export PYTHONSAFEPATH := 1
+# Tests start many processes, each of which would compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help compare train bench gpu test test-long fuzz mutants check format clean
