@@ -90,7 +90,7 @@ CONSTRUCTS = (
     Construct("NumPy functions that we do not have", "return np.tanh(numpy.partition(x, 3)) * 2 + 1"),
     Construct("writes at boolean masks", "y = np.tanh(x) * 2\ny[y > 1] = 0\nreturn np.exp(y) + 1"),
     Construct("boolean masks", "y = np.tanh(x) * 2\nreturn np.exp(y) + y[y > 1].sum()"),
-    Construct("writes at arrays of indices", "y = x * 2\ny[x.argmax(axis=0)] = 1\nreturn np.exp(y)"),
+    Construct("writes at arrays of indices", "y = x * 2\ny[x.argmax(axis=0)] = 1\nreturn np.tanh(y)"),
     Construct("picking by arrays of indices", "return npx.pick(x, (x[:, 0] > 0).astype('int32')) * 2"),
     Construct(
         "an index beyond its axis, caught",

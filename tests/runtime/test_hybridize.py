@@ -548,7 +548,7 @@ def test_large_products_of_several_dtypes_are_told_once_with_the_cure() -> None:
     assert "dense of float64 with float32 in float64, at 0 (Dense)" in text
     assert 'x.astype("float32")' in text
     assert 'cast("float64")' in text
-    assert "dense of float64 with float32 in float64, at 1 (Dense)" in net.explain()
+    assert "dense of float64 with float32 in float64 from 0 (Dense), 1 (Dense)" in net.explain()
     assert 'x.astype("float32") for the input, or cast("float64") for the net' in net.explain()
     assert "numpy dense" not in net.explain()
 
