@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from blockfuse.ir.errors import UsageError
 from blockfuse.runtime.cli import report
 from blockfuse.runtime.cli.files import check_folder, write_whole
-from blockfuse.runtime.cli.inputs import SIZE, VALUE, BatchType, Input, InputType
+from blockfuse.runtime.cli.inputs import BatchType, Input, input_options
 from blockfuse.runtime.cli.measure import Comparison, compared
 from blockfuse.runtime.cli.subjects import Subject, example_files, subjects
 from blockfuse.runtime.cli.training import LOSSES, Recipe, UntrainableError, known_optimizer, trained
@@ -25,21 +25,7 @@ _BUSY = 0.7  # load of a processor: above this, threads of NumPy's BLAS wait mil
 
 @click.command()
 @click.argument("targets", metavar="[FILE[:OBJECT]]...", nargs=-1)
-@click.option(
-    "--input",
-    "inputs",
-    type=InputType(),
-    multiple=True,
-    help="An argument, as 2x20 or 2,20:float64; repeat for more.",
-)
-@click.option("--size", "sizes", type=SIZE, multiple=True, help="A size that an .onnx file names, as n=4.")
-@click.option(
-    "--value",
-    "values",
-    type=VALUE,
-    multiple=True,
-    help="All numbers of an .onnx file's input, as rate=16000.",
-)
+@input_options
 @click.option("--batch", "batches", type=BatchType(), help="Sizes of the first axis, as 1,32,256.")
 @click.option(
     "--backend",

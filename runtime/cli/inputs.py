@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import numpy
 
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.errors import UsageError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 _DTYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
 _SEED = 20_240_607
@@ -96,6 +99,32 @@ class NamedType(click.ParamType[tuple[str, float]]):
 
 SIZE = NamedType("NAME=SIZE", int, 1)
 VALUE = NamedType("NAME=NUMBER", float, -sys.float_info.max)
+
+
+def input_options(command: Command) -> Command:
+    """The options by which a command is told what to call nets with."""
+    options = (
+        click.option(
+            "--input",
+            "inputs",
+            type=InputType(),
+            multiple=True,
+            help="An argument, as 2x20 or 2,20:float64; repeat for more.",
+        ),
+        click.option(
+            "--size", "sizes", type=SIZE, multiple=True, help="A size that an .onnx file names, as n=4."
+        ),
+        click.option(
+            "--value",
+            "values",
+            type=VALUE,
+            multiple=True,
+            help="All numbers of an .onnx file's input, as rate=16000.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 class BatchType(click.ParamType[tuple[int, ...]]):

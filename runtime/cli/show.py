@@ -9,7 +9,7 @@ import click
 from blockfuse.ir.errors import UsageError
 from blockfuse.runtime.calls.function import HybridFunction
 from blockfuse.runtime.cli.files import check_folder, write_whole
-from blockfuse.runtime.cli.inputs import SIZE, VALUE, Input, InputType
+from blockfuse.runtime.cli.inputs import Input, input_options
 from blockfuse.runtime.cli.picture import picture
 from blockfuse.runtime.cli.subjects import Subject, naming_errors, subjects
 from blockfuse.runtime.inspection import STAGES, settled
@@ -27,21 +27,7 @@ from blockfuse.runtime.reasons import cure_lines
     multiple=True,
     help="Which; repeat for more.  [default: all]",
 )
-@click.option(
-    "--input",
-    "inputs",
-    type=InputType(),
-    multiple=True,
-    help="An argument, as 2x20 or 2,20:float64; repeat for more.",
-)
-@click.option("--size", "sizes", type=SIZE, multiple=True, help="A size that an .onnx file names, as n=4.")
-@click.option(
-    "--value",
-    "values",
-    type=VALUE,
-    multiple=True,
-    help="All numbers of an .onnx file's input, as rate=16000.",
-)
+@input_options
 @click.option(
     "--backend",
     "name",

@@ -47,21 +47,14 @@ class Way:
             if not members <= indifferent:
                 watchers.notify(name)
 
-    def finisher(self) -> Callable[[Sequence[Any], Sequence[Any]], None]:
-        """Assigns all attributes, with those told who rest on them; or none, where Ctrl-C comes before. Of arrays that the
+    def finish(self, arrays: Sequence[Any], given: Sequence[Any]) -> None:
+        """Assign all attributes, with those told who rest on them; or none, where Ctrl-C comes before. Of arrays that the
         program gives and is given.
         """
-        holders, names, told, values = self._holders, self._names, self._told, self.values
-
-        def finish(arrays: Sequence[Any], given: Sequence[Any]) -> None:
-            try:
-                deque(map(_ASSIGN, holders, names, values(arrays, given)), 0)
-            finally:
-                for members, indifferent, watchers, name in told:
-                    if not members <= indifferent:
-                        watchers.notify(name)
-
-        return finish
+        try:
+            deque(self.steps(self.values(arrays, given)), 0)
+        finally:
+            self.tell()
 
 
 def _told(attribute: Attribute) -> tuple[set[Any], set[Any], Watchers, str]:
@@ -170,7 +163,7 @@ class AssignedAttributes:
 
     def _finisher(self) -> Callable[[Sequence[Any], Sequence[Any]], None]:
         """Assigns what a call does, of arrays that the entry gives and is given."""
-        finishers = [way.finisher() for way in self._ways]
+        finishers = [way.finish for way in self._ways]
         [only, *others], decisive = finishers, self._decisive or 0
 
         def finish(arrays: Sequence[Any], given: Sequence[Any]) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import cProfile
-import ctypes
 import sys
-import types
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from line_tracing import lines_seen
 
 from blockfuse import CompilerWarning, autograd, nn, np
 
@@ -99,27 +98,6 @@ def test_cprofile_sees_the_calls_and_keeps_its_place() -> None:
 
 # -- tracers of C ----------------------------------------------------------------------------------------------
 
-_Tracer = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.py_object, ctypes.c_int, ctypes.c_void_p)
-_LINE = 2
-
-
-class Coverage:
-    """Sees lines as coverage.py does: by a function of C, which Python can neither call nor set again."""
-
-    def __init__(self, lines: set[int]) -> None:
-        def see(_: object, frame: types.FrameType, event: int, __: object) -> int:
-            if event == _LINE and frame.f_code.co_filename == __file__:
-                lines.add(frame.f_lineno)
-            return 0
-
-        self.see = _Tracer(see)
-
-    def __enter__(self) -> None:
-        ctypes.pythonapi.PyEval_SetTrace(self.see, ctypes.py_object(self))
-
-    def __exit__(self, *_: object) -> None:
-        sys.settrace(None)
-
 
 def lines_of(function: Callable[..., Any]) -> set[int]:
     """Those with a statement, but for the head."""
@@ -146,20 +124,18 @@ def failing(net: Net, x: Any) -> str:
 
 @pytest.mark.parametrize("shape", [(2, 4), (5, 4)])
 def test_a_tracer_of_c_sees_the_lines_behind_a_recording(shape: tuple[int, ...]) -> None:
-    net, seen = made(), set[int]()
-    traced = Coverage(seen)
-    with traced:
+    net = made()
+    with lines_seen(__file__) as traced:
         calling(net, np.ones(shape))
         assert sys.gettrace() is traced
-    assert lines_of(calling) <= seen
-    assert lines_of(Net.forward) <= seen
+    assert lines_of(calling) <= set(traced)
+    assert lines_of(Net.forward) <= set(traced)
     assert "compiled" in net.explain()
 
 
 def test_a_tracer_of_c_sees_the_lines_behind_a_recording_that_raised() -> None:
-    net, seen = made(), set[int]()
-    traced = Coverage(seen)
-    with traced:
+    net = made()
+    with lines_seen(__file__) as traced:
         failing(net, np.ones((2, 7)))
         assert sys.gettrace() is traced
-    assert lines_of(failing) <= seen
+    assert lines_of(failing) <= set(traced)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import abc
 import collections
 import contextlib
-import ctypes
 import datetime
 import decimal
 import functools
@@ -28,6 +27,7 @@ from typing import Any
 
 import numpy
 import pytest
+from line_tracing import lines_seen
 
 import blockfuse
 from blockfuse import nn, np
@@ -580,27 +580,10 @@ def test_the_bases_of_a_block_are_exchanged() -> None:
 # -- who else looks on -------------------------------------------------------------------------------------------
 
 
-_LINE = 2  # PyTrace_LINE
-_Trace = ctypes.PYFUNCTYPE(
-    ctypes.c_int, ctypes.py_object, ctypes.py_object, ctypes.c_int, ctypes.c_void_p
-)  # a Py_tracefunc
-
-
 def lines_of(run: Callable[[], Any]) -> list[int]:
-    """Lines of this file that a trace function of C sees: it has no function of each frame, as one of Python has."""
-    seen: list[int] = []
-
-    @_Trace
-    def trace(_: Any, frame: types.FrameType, event: int, __: Any) -> int:
-        if event == _LINE and frame.f_code.co_filename == __file__:
-            seen.append(frame.f_lineno)
-        return 0
-
-    ctypes.pythonapi.PyEval_SetTrace(trace, ctypes.py_object(seen))
-    try:
+    """Lines of this file that a trace function of C sees."""
+    with lines_seen(__file__) as seen:
         run()
-    finally:
-        sys.settrace(None)
     return seen
 
 

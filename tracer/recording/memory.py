@@ -152,8 +152,8 @@ class Memory:
         What was found there first decides: views that operators made of it later, and other names of the same memory, are
         no other memory, and whoever writes to one of them is seen.
         """
-        first = self._inside[id(stamps.owner_of(_data(array)))][0]
-        return all(first != id(found) for found in self.found.values())
+        first, *others = self._inside[id(stamps.owner_of(_data(array)))]
+        return bool(others) and all(first != id(found) for found in self.found.values())
 
     def is_part(self, array: ndarray) -> bool:
         """Whether an array is a view of another one."""

@@ -164,9 +164,8 @@ def _judge(recording: Recording, recorder: Recorder, witness: Witness) -> None:
     held = frozenset((*state.arrays, *parameters_of(recording.watched)))
     if any(map(asks_identity, recording.functions)):
         recording.told_apart = held
-    if not recording.problem and not held.isdisjoint(
-        map(id, recorder.given)
-    ):  # a graph could not tell the two apart
+    reachable = not held.isdisjoint(map(id, recorder.given))  # a graph could not tell the two apart
+    if reachable and not recording.problem:
         recording.problem = "an argument is an array that forward can reach without it"
         recording.again = True  # another array may be given next
     unseen = [c for c, _ in code if c.co_freevars and c not in state.functions]

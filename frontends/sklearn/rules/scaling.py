@@ -24,13 +24,8 @@ def _present(asked: Any, value: Any, arrays: list[Any]) -> bool:
 
 
 def _shifted(x: Any, config: Config, arrays: Arrays) -> Any:
-    """Less one array, over another, each where it is asked for, and in the dtype of x."""
-    centred, scaled = config
-    if centred:
-        x = (x - arrays[0].astype(x.dtype)).astype(x.dtype)
-    if scaled:
-        x = (x / arrays[-1].astype(x.dtype)).astype(x.dtype)
-    return x
+    """The same, computed in the dtype of x."""
+    return _shifted_in_double(x, config, tuple(array.astype(x.dtype) for array in arrays))
 
 
 @rule("StandardScaler", "float", {"transform": _shifted}, missing=True)
@@ -41,6 +36,7 @@ def _standard(scaler: Estimator, arrays: list[Any]) -> Config:
 
 
 def _shifted_in_double(x: Any, config: Config, arrays: Arrays) -> Any:
+    """Less one array, over another, each where it is asked for; the dtype of x stays."""
     centred, scaled = config
     if centred:
         x = (x - arrays[0]).astype(x.dtype)
