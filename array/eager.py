@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
+from operator import setitem
 from typing import Any
 
 import numpy
@@ -55,9 +56,6 @@ def _unwrapped(values: Any) -> Any:
     return values._leave("building an array from a list") if isinstance(values, ndarray) else values
 
 
-_UNNOTICED = nullcontext()
-
-
 class Eager:
     """Computes with NumPy, records nothing."""
 
@@ -76,19 +74,11 @@ class Eager:
         self, target: ndarray, operator: Operator, operands: tuple[Any, ...], attrs: dict[str, Any]
     ) -> None:
         values = [data_of(o) for o in operands]
-        stamps.writing(target._data)
-        try:
-            _write(target._data, operator, values, attrs)
-        finally:  # told before, another thread could take the old values for the new ones
-            stamps.written(target._data)
+        stamps.writing((target._data,), _write, target._data, operator, values, attrs)
 
     def assign(self, target: ndarray, index: Any, value: Any) -> None:
         key, values = numpy_index(index), data_of(value)
-        stamps.writing(target._data)
-        try:
-            target._data[key] = values
-        finally:
-            stamps.written(target._data)
+        stamps.writing((target._data,), setitem, target._data, key, values)
 
     def escape(self, kind: str, array: ndarray) -> None:
         """Nothing is recorded, so nothing escapes."""
@@ -112,9 +102,9 @@ class Eager:
     def visit(self, block: Any) -> None:
         """Nothing rests on the block's state."""
 
-    def assigning(self, holder: Any, name: str) -> AbstractContextManager[Any]:  # noqa: ARG002 - recorders look
+    def assigning(self, holder: Any, name: str) -> AbstractContextManager[Any] | None:  # noqa: ARG002 - recorders look
         """Nothing rests on the attribute."""
-        return _UNNOTICED
+        return None
 
 
 def _write(target: numpy.ndarray, operator: Operator, values: list[Any], attrs: dict[str, Any]) -> None:

@@ -220,7 +220,7 @@ def what_is_written(owners: Sequence[numpy.ndarray], node: type) -> Written:
         node=node,
         nothing=_nothing,
         keys=tuple(map(id, owners)),
-        watchers=tuple(stamps.watchers_of(owner).members for owner in owners),
+        watchers=tuple(map(stamps.watchers_of, owners)),
     )
 
 

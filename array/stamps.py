@@ -6,6 +6,12 @@ call, the program watches it; whoever changes it tells the watchers, and a call 
 Any thread may watch or tell at any moment, also one that was interrupted while it did: what is shared here is changed by
 single operations on sets and dicts, and gone through as a list that one operation makes. Who watches before it looks
 misses nothing.
+
+NOTE [changes under way]
+Between a change and the word to its watchers a signal handler or another thread may call a program that rests on what was
+there before. So watchers are told twice, before the change and after it, and in between everyone can see that the change is
+under way (``are_changing``): a program that was told, or is made meanwhile, is not bound to what is there then, and calls
+run in Python. No lock is needed, and a change that an exception ends is over.
 """
 
 from __future__ import annotations
@@ -14,17 +20,22 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from itertools import chain, repeat
-from typing import Any, Protocol
+from itertools import chain, count, repeat
+from typing import Any, Protocol, TypeVar
 
 import numpy
+
+T = TypeVar("T")
 
 
 class Watcher(Protocol):
     """Something that rests on state, such as a compiled program."""
 
-    def invalidate(self) -> None:
-        """The state may have changed: check it before the next use."""
+    def invalidate(self) -> bool | None:
+        """The state may have changed: check it before the next use.
+
+        True from who need not be told again before it watches anew.
+        """
 
 
 def tells_interpreter(assign: Callable[..., Any]) -> Callable[..., Any]:
@@ -34,11 +45,16 @@ def tells_interpreter(assign: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Watchers:
-    """The watchers of one object; dead ones leave by themselves, copies and pickles start without any."""
+    """The watchers of one object; dead ones leave by themselves, copies and pickles start without any.
 
-    __slots__ = ("_indifferent", "_members")
+    Where all of them have been told, and none has watched anew since, a further change is told to nobody: ``_told`` is then
+    what ``_latest`` is, another object after each that watches. Native code compares the two.
+    """
+
+    __slots__ = ("_indifferent", "_latest", "_members", "_told")
 
     def __init__(self) -> None:
+        self._latest = self._told = object()
         self._members: set[weakref.ref[Watcher]] = set()  # not a WeakSet, whose steps are Python's
         # attribute -> members that rest on nothing about it
         self._indifferent: dict[str, set[weakref.ref[Watcher]]] = {}
@@ -53,6 +69,7 @@ class Watchers:
             for other in list(self._members):
                 if other() is None:
                     self._leave(other)
+        self._latest = object()  # when it is a member, for who tells meanwhile
 
     def _leave(self, reference: weakref.ref[Watcher]) -> None:
         self._members.discard(reference)
@@ -65,23 +82,39 @@ class Watchers:
         return self._members
 
     @property
-    def present(self) -> bool:
-        """Whether there may be some."""
-        return bool(self._members)
+    def waiting(self) -> bool:
+        """Whether there may be some who must be told."""
+        return self._told is not self._latest
 
     def indifferent_to(self, attribute: str) -> set[weakref.ref[Watcher]]:
         """Those of the members to whom it is nothing that the attribute is assigned, now and later."""
         return self._indifferent.setdefault(attribute, set())
 
+    def changing(self, change: Callable[..., Any], *arguments: Any, attribute: str = "") -> None:
+        """Call ``change``, which changes their object. attribute: that it assigns, where nothing else changes."""
+        if self.waiting:
+            changing((self,), partial(self.notify, attribute), change, *arguments)
+            return
+        try:
+            change(*arguments)
+        finally:
+            self.notify(attribute)  # those who came since then
+
     def notify(self, attribute: str = "") -> None:
-        """attribute: that was assigned, where nothing else has changed."""
+        """attribute: that is assigned, where nothing else changes."""
+        latest = self._latest
+        if self._told is latest:
+            return
         indifferent = self._indifferent.get(attribute, _NOBODY)
+        all_know = self._members.isdisjoint(indifferent)
         for reference in list(self._members - indifferent):
             watcher = reference()
-            if watcher is not None:
-                watcher.invalidate()
-            else:
+            if watcher is None:
                 self._leave(reference)
+            elif not watcher.invalidate():
+                all_know = False
+        if all_know:
+            self._told = latest
 
     def __deepcopy__(self, memo: object) -> Watchers:
         return Watchers()
@@ -91,6 +124,37 @@ class Watchers:
 
 
 _NOBODY: frozenset[Any] = frozenset()
+
+
+# -- changes -----------------------------------------------------------------------------------------------------
+
+_numbers = count()
+_under_way: dict[int, Sequence[Any]] = {}  # number of a change -> what changes
+
+
+def changing(what: Sequence[Any], tell: Callable[[], None], change: Callable[..., T], *arguments: Any) -> T:
+    """What ``change`` gives, with its watchers told: NOTE [changes under way].
+
+    what: the ``Watchers`` of objects, and owners of memory. tell: tells those who watch them.
+    """
+    number = next(_numbers)
+    try:  # of all that may raise, and of Ctrl-C: NOTE [turns]
+        _under_way[number] = what
+        tell()
+        return change(*arguments)
+    finally:
+        try:
+            tell()
+        finally:
+            _under_way.pop(number, None)
+
+
+def are_changing(what: Iterable[Any]) -> bool:
+    """Whether a change of any of these is under way: ``Watchers`` of objects, and owners of memory."""
+    if not _under_way:
+        return False
+    ids = {*map(id, what)}
+    return any(id(one) in ids for changed in list(_under_way.values()) for one in changed)
 
 
 def owner_of(data: numpy.ndarray) -> numpy.ndarray:
@@ -135,6 +199,7 @@ class BufferWatchers:
 
 _of_writes = BufferWatchers()
 _of_histories = BufferWatchers()
+_watched = _of_writes.entries
 
 
 def watchers_of(data: numpy.ndarray) -> Watchers:
@@ -144,7 +209,7 @@ def watchers_of(data: numpy.ndarray) -> Watchers:
 
 def watched() -> dict[int, Any]:
     """Ids of the owners of memory for which writes somebody watches or watched."""
-    return _of_writes.entries
+    return _watched
 
 
 def watch_buffer(data: numpy.ndarray, watcher: Watcher) -> None:
@@ -173,14 +238,7 @@ class Reader(Protocol):
 readers: set[weakref.ref[Any]] = set()  # changed by one-step methods only, for any thread may look
 
 
-def writing(data: numpy.ndarray) -> None:
-    """Memory of ``data`` is about to be written."""
-    if readers:
-        writing_to((owner_of(data),))
-
-
-def writing_to(owners: Sequence[numpy.ndarray]) -> None:
-    """Memory of all these owners is about to be written."""
+def _read(owners: Sequence[numpy.ndarray]) -> None:
     for reference in tuple(readers):
         reader = reference()
         if reader is None:
@@ -189,28 +247,37 @@ def writing_to(owners: Sequence[numpy.ndarray]) -> None:
             reader.read(owners)
 
 
+def writing(arrays: Sequence[numpy.ndarray], write: Callable[..., T], *arguments: Any) -> T:
+    """What ``write`` gives, which writes the memory of ``arrays``, with readers and watchers told."""
+    if readers or _watched:
+        owners = [*map(owner_of, arrays)]
+        if readers:
+            _read(owners)
+        return changing(owners, partial(_tell, owners), write, *arguments)
+    try:
+        return write(*arguments)
+    finally:
+        if _watched:  # since then
+            _tell([*map(owner_of, arrays)])
+
+
+def _tell(owners: Sequence[numpy.ndarray]) -> None:
+    if _watched:
+        for owner in owners:
+            _of_writes.notify(owner)
+
+
 def written(data: numpy.ndarray) -> None:
-    """Memory of ``data`` was written."""
-    if _of_writes:
-        written_to((owner_of(data),))
-
-
-def written_to(owners: Sequence[numpy.ndarray]) -> None:
-    """Memory of all these owners was written."""
-    for owner in owners:
-        _of_writes.notify(owner)
+    """Memory of ``data`` was written by native code in which nobody could watch it, or is left by its holder."""
+    _tell((owner_of(data),))
 
 
 def write(arrays: Sequence[numpy.ndarray], values: Sequence[numpy.ndarray], also: Iterable[Any] = ()) -> None:
     """Write each value into its array, with everyone told. One call of functions in C, between which no handler of a signal
     runs. also: an iterator of C's that calls more of them.
     """
-    owners = [*map(owner_of, arrays)]
-    writing_to(owners)
-    try:
-        deque(chain(map(numpy.ndarray.__setitem__, arrays, repeat(Ellipsis), values), also), 0)
-    finally:
-        written_to(owners)
+    writes = map(numpy.ndarray.__setitem__, arrays, repeat(Ellipsis), values)
+    writing(arrays, deque, chain(writes, also), 0)
 
 
 # Id of a buffer's owner -> the owner: memory that NumPy's own arrays write too, which nobody sees. (No
@@ -223,7 +290,8 @@ def expose(data: numpy.ndarray) -> None:
     if not is_exposed(data):
         owner = owner_of(data)
         key = id(owner)
-        writing(owner)
+        if readers:
+            _read((owner,))
         _exposed[key] = weakref.ref(owner, partial(_exposed.pop, key))
         written(data)  # from now on perhaps without a word: who rests on it must look for itself
 

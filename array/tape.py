@@ -111,7 +111,7 @@ class Tape:
     def visit(self, block: Any) -> None:
         self.below.visit(block)
 
-    def assigning(self, holder: Any, name: str) -> AbstractContextManager[Any]:
+    def assigning(self, holder: Any, name: str) -> AbstractContextManager[Any] | None:
         return self.below.assigning(holder, name)
 
 

@@ -59,8 +59,8 @@ class Interpreter(Protocol):
     def visit(self, block: Any) -> None:
         """The ``forward`` of ``block`` is about to run."""
 
-    def assigning(self, holder: Any, name: str) -> AbstractContextManager[Any]:
-        """The context in which ``holder.name`` is assigned, and those who watch it are told."""
+    def assigning(self, holder: Any, name: str) -> AbstractContextManager[Any] | None:
+        """The context in which ``holder.name`` is assigned, and those who watch it are told; None where any will do."""
 
 
 class Retracing(Protocol):

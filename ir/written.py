@@ -13,7 +13,7 @@ class Written:
 
     Before a write, ``readers`` read it; there is at most ``reader``, who asks ``memories`` for what is known of a memory. It
     has nothing to do but to count where no value is needed (``needed``), and what lies there is a variable's, or nobody's
-    (``whole``, ``part``). After a write its watchers are told.
+    (``whole``, ``part``). Before and after it watchers are told, if the slots ``_told`` and ``_latest`` of theirs differ.
     """
 
     readers: set[Any]
@@ -23,7 +23,7 @@ class Written:
     node: type  # of what ``whole`` refers to, with a slot ``variable``
     nothing: Any  # ``whole`` of a memory that has none
     keys: tuple[int, ...]  # ids of the owners
-    watchers: tuple[set[Any], ...]  # of each
+    watchers: tuple[Any, ...]  # of each
 
 
 @dataclass(frozen=True)

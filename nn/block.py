@@ -287,14 +287,22 @@ class Block(Held):
                     f"{self._label}.{name} is a {type(before).__name__} and cannot become a "
                     f"{type(value).__name__}; delete it first"
                 )
-        with interpreter.current().assigning(self, name):
-            if isinstance(value, Parameter):
-                value = self._adopted(name, value)
+        noticed = interpreter.current().assigning(self, name)
+        if noticed is None:
+            self._assign(name, value, before)
+        else:
+            with noticed:
+                self._assign(name, value, before)
+
+    def _assign(self, name: str, value: Any, before: Any) -> None:
+        if isinstance(value, Parameter):
+            value = self._adopted(name, value)
+        if _same(before, value):
             object.__setattr__(self, name, value)
-            if isinstance(value, Block):
-                self._children[name] = value
-            if not _same(before, value):
-                self._watchers.notify(name)
+        else:
+            self._watchers.changing(object.__setattr__, self, name, value, attribute=name)
+        if isinstance(value, Block):
+            self._children[name] = value
 
     def _adopted(self, name: str, parameter: Parameter) -> Parameter:
         """``parameter``, or the shared one in its place, registered as ``name``."""
@@ -310,10 +318,9 @@ class Block(Held):
         return parameter
 
     def __delattr__(self, name: str) -> None:
-        object.__delattr__(self, name)
+        self._watchers.changing(object.__delattr__, self, name)
         self._children.pop(name, None)
         self._reg_params.pop(name, None)
-        self._watchers.notify()
 
     def register_child(self, block: Block, name: str | None = None) -> None:
         """Hold ``block`` under ``name`` (by default a number), without an attribute."""

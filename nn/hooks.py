@@ -17,13 +17,12 @@ class HookHandle:
 
     def __init__(self, hooks: dict[int, Hook], hook: Hook, watchers: Watchers) -> None:
         self._hooks, self._watchers, self._number = hooks, watchers, next(_numbers)
-        hooks[self._number] = hook
-        watchers.notify()
+        watchers.changing(hooks.__setitem__, self._number, hook)
 
     def detach(self) -> None:
         """Take the hook away; a second time does nothing."""
-        if self._hooks.pop(self._number, None) is not None:
-            self._watchers.notify()
+        if self._number in self._hooks:
+            self._watchers.changing(self._hooks.pop, self._number, None)
 
     def __enter__(self) -> Self:
         return self

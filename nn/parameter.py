@@ -88,10 +88,13 @@ class Parameter(Held):
         self._watchers = Watchers()
 
     def __setattr__(self, name: str, value: Any) -> None:
-        object.__setattr__(self, name, value)
         told = name == "__class__" or (name[0] != "_" and name not in ("shape", "dtype"))
-        if told and "_watchers" in vars(self):
-            self._watchers.notify()  # a forward may ask for it; what sets the value tells by itself
+        if told and "_watchers" in vars(
+            self
+        ):  # a forward may ask for it; what sets the value tells by itself
+            self._watchers.changing(object.__setattr__, self, name, value)
+        else:
+            object.__setattr__(self, name, value)
 
     # -- what it is ------------------------------------------------------------------------------------------
 
@@ -222,14 +225,16 @@ class Parameter(Held):
         return data
 
     def _adopt(self, data: ndarray) -> None:
-        """Hold ``data`` from now on, and tell whoever rests on the array before it."""
+        """Hold ``data`` from now on, with those told who rest on the array before it."""
         before = self._data
+        self._watchers.changing(self._hold, data)
+        if before is not None:
+            stamps.written(before._data)
+
+    def _hold(self, data: ndarray) -> None:
         self._data, self._waiting = data, None
         self._shape, self._dtype = data.shape, data.dtype
         self._follow_gradients()
-        if before is not None:
-            stamps.written(before._data)
-        self._watchers.notify()
 
     def set_data(self, data: Any) -> None:
         """Write ``data`` into the array, in the parameter's dtype; one that waits for its shape takes this.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 from blockfuse.array.stamps import Watchers
@@ -63,26 +63,26 @@ class Registry(dict[str, Entry]):
         before = super().get(name)
         if before is entry:
             return
-        super().__setitem__(name, entry)
+        self._changing(super().__setitem__, name, entry)
         self._release(name, before)
         if self._owner is not None and (entry._held_by is None or entry._held_by[0]() is None):
             entry._held_by = (self._owner, name)
-        self._notify()
 
     def __delitem__(self, name: str) -> None:
         before = super().get(name)
-        super().__delitem__(name)
+        self._changing(super().__delitem__, name)
         self._release(name, before)
-        self._notify()
 
     def _release(self, name: str, entry: Held | None) -> None:
         if entry is not None and self._owner is not None and entry._held_by == (self._owner, name):
             entry._held_by = None
 
-    def _notify(self) -> None:
+    def _changing(self, change: Callable[..., Any], *arguments: Any) -> None:
         owner = self._owner() if self._owner is not None else None
         if owner is not None:
-            owner._watchers.notify()
+            owner._watchers.changing(change, *arguments)
+        else:
+            change(*arguments)
 
     # dict's own versions of these would go past the two methods above
 

@@ -13,6 +13,7 @@ from functools import partial
 from operator import itemgetter
 from typing import Any
 
+from blockfuse.array import stamps
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.pytree import Branch, Leaf, Static
 from blockfuse.array.stamps import Watchers
@@ -42,19 +43,25 @@ class Way:
         """Assigns one attribute a step, in C."""
         return map(_ASSIGN, self._holders, self._names, values)
 
-    def tell(self) -> None:
+    def changing(self, assign: Callable[..., Any], *arguments: Any) -> None:
+        """Call ``assign``, which assigns all attributes, with those told who rest on them."""
+        told = [watchers for members, indifferent, watchers, _ in self._told if not members <= indifferent]
+        if told:
+            stamps.changing(told, self._tell, assign, *arguments)
+            return
+        try:
+            assign(*arguments)
+        finally:
+            self._tell()  # who came since then
+
+    def _tell(self) -> None:
         for members, indifferent, watchers, name in self._told:
             if not members <= indifferent:
                 watchers.notify(name)
 
     def finish(self, arrays: Sequence[Any], given: Sequence[Any]) -> None:
-        """Assign all attributes, with those told who rest on them; or none, where Ctrl-C comes before. Of arrays that the
-        program gives and is given.
-        """
-        try:
-            deque(self.steps(self.values(arrays, given)), 0)
-        finally:
-            self.tell()
+        """Assign all attributes, or none, where Ctrl-C comes before. Of arrays that the program gives and is given."""
+        self.changing(deque, self.steps(self.values(arrays, given)), 0)
 
 
 def _told(attribute: Attribute) -> tuple[set[Any], set[Any], Watchers, str]:
@@ -78,8 +85,9 @@ class Assignment:
         """See ``Way``."""
         return self._way.steps(self._values)
 
-    def tell(self) -> None:
-        self._way.tell()
+    def changing(self, assign: Callable[..., Any], *arguments: Any) -> None:
+        """See ``Way``."""
+        self._way.changing(assign, *arguments)
 
 
 class AssignedAttributes:

@@ -21,7 +21,7 @@ from blockfuse.ir.argument_parts import PartKind
 from blockfuse.ir.errors import FaultError
 from blockfuse.ir.flow import Flow
 from blockfuse.ir.graph import argument, captured, parameter
-from blockfuse.ir.locks import Turn
+from blockfuse.ir.locks import Busy, Turn
 from blockfuse.ir.types import type_of
 from blockfuse.runtime.arrays.foreign import pending_array, resident_of
 from blockfuse.runtime.programs.assigned_attributes import AssignedAttributes
@@ -131,10 +131,11 @@ class Program:
 
     # -- validity --------------------------------------------------------------------------------------------
 
-    def invalidate(self) -> None:
-        """Something that the program rests on may have changed (called by watchers)."""
+    def invalidate(self) -> bool:
+        """Something that the program rests on may have changed (called by watchers): it watches anew before it runs."""
         self.version = object()
         self.executable.validity.withdraw()
+        return True
 
     def __del__(self) -> None:
         """Nobody tells a program that is gone of changes, so an entry that another thread still holds must not run."""
@@ -182,42 +183,45 @@ class Program:
         """Why the program cannot serve a call; None where it is right for the present state, and bound to the present
         parameters.
 
-        OUTDATED where it does not hold any more, BUSY where another thread binds it, or this one was interrupted while
-        it did.
+        OUTDATED where it does not hold any more, BUSY where another thread binds it or changes what it rests on, or this
+        one was interrupted while it did.
         """
-        holds = self._binding.run(self._refreshed, MAX_WAIT_SECONDS)
-        if holds is True:
-            return None
-        return NoResult.OUTDATED if holds is False else NoResult.BUSY
+        answer = self._binding.run(self._refreshed, MAX_WAIT_SECONDS)
+        return NoResult.BUSY if isinstance(answer, Busy) else answer
 
-    def _refreshed(self) -> bool:
+    def _refreshed(self) -> NoResult | None:
         validity = self.executable.validity
         if validity.holds:
-            return not self.state.change()
+            return NoResult.OUTDATED if self.state.change() else None
         validity.begin()
-        if self.state.change() or not self._rebind():
-            return False
+        arrays = self._arrays()
+        # They may lie elsewhere now. Watched before they are read, so that every write since is told.
+        self._watch(arrays)
+        if self._are_changing(arrays):
+            return NoResult.BUSY
+        if self.state.change() or not self._may_bind(arrays):
+            return NoResult.OUTDATED
+        self._bind(arrays)
         validity.complete()
-        return True
+        return None
+
+    def _are_changing(self, arrays: list[numpy.ndarray]) -> bool:
+        """See NOTE [changes under way]."""
+        holders = [value._watchers for value in self.recording.watched]
+        return stamps.are_changing([*holders, *map(stamps.owner_of, arrays)])
 
     def is_current(self, version: object) -> bool:
         """Whether nothing that the program rests on was seen to change since it was of this version."""
         same = self.version is version and self.executable.validity.holds
         return same and (self._check is None or self._check() or not self.state.change())
 
-    def _rebind(self) -> bool:
-        """Bind the present parameters, if they are of the recorded types, and all writes to them can be seen."""
-        arrays = self._arrays()
-        # They may lie elsewhere now. Watched before they are read, so that every write since is told.
-        self._watch(arrays)
-        pairs = list(zip(arrays, self._leaves(), strict=True))
-        if any(
+    def _may_bind(self, arrays: list[numpy.ndarray]) -> bool:
+        """Whether they are of the recorded types, and all writes to parameters can be seen."""
+        pairs = zip(arrays, self._leaves(), strict=True)
+        return not any(
             type_of(a) != leaf.type or (leaf.operator is parameter and stamps.is_exposed(a))
             for a, leaf in pairs
-        ):
-            return False
-        self._bind(arrays)
-        return True
+        )
 
     def _bind(self, arrays: list[numpy.ndarray]) -> None:
         """Run the prologues and point native code at their results and the parameters."""
@@ -325,12 +329,11 @@ class Program:
         """A result of ``run``, with everything written and assigned that belongs to it: all of it, or nothing."""
         if type(result) is not Updated:
             return result
-        assigned = result.assigned
-        try:
-            self.updates.write(result.values or (), assigned.steps() if assigned else ())
-        finally:
-            if assigned:
-                assigned.tell()
+        values, assigned = result.values or (), result.assigned
+        if assigned:
+            assigned.changing(self.updates.write, values, assigned.steps())
+        else:
+            self.updates.write(values)
         return result.result
 
     def _telling_entry(self) -> Callable[..., Any] | None:
@@ -342,7 +345,7 @@ class Program:
             return None
         if self.schedule.updates:
             make = partial(self.backend.writing_entry, self.executable)
-            return self.updates.writing_by(entry, self.executable.validity, self.executable.commits(), make)
+            return self.updates.writing_by(entry, self.executable.validity, make)
 
         def call(*arguments: Any) -> Any:
             results = entry(*arguments)

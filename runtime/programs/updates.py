@@ -74,16 +74,13 @@ class Updates:
         """All values, or none where Ctrl-C comes before. also: functions in C that are called as it is gone through."""
         stamps.write(self._bound if values else (), [data_of(value) for value in values], also)
 
-    def writing_by(
-        self, entry: Callable[..., Any], validity: Validity, count: Callable[[], int], make: Make
-    ) -> Callable[..., Any]:
+    def writing_by(self, entry: Callable[..., Any], validity: Validity, make: Make) -> Callable[..., Any]:
         """An entry that writes all values itself, with everyone told who must know.
 
-        count: how often it ran to its end. Ctrl-C may come when it has, and before it is known what it gave. make: gives the
-        native form of it, of what it means in Python and what tells the watchers, or None.
+        make: gives the native form of it, of what it means in Python and what tells the watchers, or None.
         """
         tell = partial(_tell, self._told)
-        call = _writing_entry(entry, validity, count, self._seen, tell)
+        call = _writing_entry(entry, validity, self._seen)
         self._entry = make(call, tell)
         return call if self._entry is None else self._entry.call
 
@@ -94,29 +91,19 @@ Make = Callable[[Callable[..., Any], Callable[[], None]], WritingEntry | None]
 def _writing_entry(
     entry: Callable[..., Any],
     validity: Validity,
-    count: Callable[[], int],
     written: Sequence[numpy.ndarray],
-    tell: Callable[[], None],
 ) -> Callable[..., Any]:
     def call(*arguments: Any) -> Any:
         if not validity.holds:  # it will not write, and what it would write may have a history by now
             return NotImplemented
-        stamps.writing_to(written)
-        before = count()
-        try:
-            result = entry(*arguments)
-        finally:
-            if count() != before:
-                tell()
-        return result
+        return stamps.writing(written, entry, *arguments)
 
     return call
 
 
 def _tell(watched: Sequence[stamps.Watchers]) -> None:
     for watchers in watched:
-        if watchers.present:
-            watchers.notify()
+        watchers.notify()
 
 
 _UNCHANGED = "unchanged"  # stands for a value

@@ -71,35 +71,54 @@ def test_a_step_runs_no_python_and_counts_its_writes(training: Training) -> None
     assert (training.weight.asnumpy() != before).all()
 
 
-def test_watchers_are_told_after_the_write(training: Training) -> None:
+def test_watchers_are_told_before_the_write_and_after_it(training: Training) -> None:
     class Reading(Told):
+        found: tuple[numpy.ndarray, ...] = ()
+
         def invalidate(self) -> None:
-            super().invalidate()
-            self.found = training.weight.asnumpy()
+            self.found = (*self.found, training.weight.asnumpy())
 
     watcher = Reading()
     stamps.watch_buffer(training.weight._data, watcher)
     before = training.weight.asnumpy()
     training.step(*training.batch)
-    assert watcher.times == 1
-    assert (watcher.found != before).all()
-    numpy.testing.assert_array_equal(watcher.found, training.weight.asnumpy())
+    first, second = watcher.found
+    numpy.testing.assert_array_equal(first, before)
+    assert (second != before).all()
+    numpy.testing.assert_array_equal(second, training.weight.asnumpy())
     del watcher
     training.step(*training.batch)  # forgets the one that is gone
     assert training.python_frames() == []
 
 
-def test_what_a_watcher_raises_is_raised_with_all_written(training: Training) -> None:
-    class Raising:
+def test_who_was_told_and_does_not_wait_costs_no_python(training: Training) -> None:
+    """As a net that was evaluated between two epochs."""
+    layer, x = training.net, np.ones((2, 4))
+    net = blockfuse.hybridize(lambda x: layer(x) * 2)
+    for _ in range(4):
+        net(x)
+    assert net._entry is not None, net.explain()
+    assert "notify" in training.python_frames()
+    assert training.python_frames() == []
+    for _ in range(2):
+        numpy.testing.assert_allclose(net(x).asnumpy(), layer(x).asnumpy() * 2, rtol=1e-5)
+        training.step(*training.batch)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_a_watcher_raises_is_raised_with_all_written_or_nothing(training: Training, times: int) -> None:
+    class Raising(Told):
         def invalidate(self) -> None:
-            raise KeyError("told")
+            super().invalidate()
+            if self.times == times:
+                raise KeyError("told")
 
     watcher = Raising()
     stamps.watch_buffer(training.weight._data, watcher)
     before = training.weight.asnumpy()
     with pytest.raises(KeyError, match="told"):
         training.step(*training.batch)
-    assert (training.weight.asnumpy() != before).all()
+    assert (training.weight.asnumpy() != before).all() == (times == 2)
 
 
 def test_values_that_a_history_needs_are_kept(training: Training) -> None:

@@ -2,10 +2,11 @@
 
 NOTE [telling of writes]
 Whoever will read memory for operators that were called already must read it before it is written, and whoever rests on it
-must be told afterwards. Mostly nobody has to do anything but to count the writes, and to find that out in Python took a
-quarter of a small step of training. Native code looks at the same sets and dicts (``ir/written.py``); where there is more to
-do, it leaves the whole call to a function of Python's, ``by_python``, which does it all. Nothing runs Python between that
-look and the entry.
+must be told (NOTE [changes under way] in ``array.stamps``). Mostly nobody has to do anything but to count the writes, and to
+find that out in Python took a quarter of a small step of training. Native code looks at the same sets and dicts
+(``ir/written.py``); where there is more to do, it leaves the whole call to a function of Python's, ``by_python``, which does
+it all. Nothing runs Python between that look and the entry; a long entry lets other threads run, which may begin to watch:
+they are told when it has ended.
 """
 
 from __future__ import annotations
@@ -51,6 +52,9 @@ class WritingEntry:
 def _offsets(written: Written) -> dict[str, int]:
     names = dict(zip(OFFSETS, ("needed", "_whole", "part", "version"), strict=False))
     offsets = {word: cpython.slot_offset(written.memory, slot) for word, slot in names.items()}
+    offsets |= {
+        name: cpython.slot_offset(type(written.watchers[0]), f"_{name}") for name in ("told", "latest")
+    }
     return {**offsets, "variable": cpython.slot_offset(written.node, "variable")}
 
 

@@ -1,7 +1,7 @@
 """The native code of NOTE [telling of writes].
 
 A holder is a list of one table. A table is a tuple. Its first item is an array of words: those of ``HEADER``, then for each
-memory its key and its set of watchers. The others are the objects that words are addresses of.
+memory its key and its watchers. The others are the objects that words are addresses of.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ WORDS = ApiWords(
     },
     objects={"none": None, "one": 1, "not_implemented": NotImplemented},
 )
-OFFSETS = ("needed", "whole", "part", "version", "variable")  # of slots
+OFFSETS = ("needed", "whole", "part", "version", "variable", "told", "latest")  # of slots
 HEADER = (
     *("valid", "commits", "entry", "by_python", "tell"),  # addresses of two words, and three callables
     *("readers", "reader", "memories", "nothing", "count"),
@@ -67,6 +67,7 @@ class _Call:
         self.count = self.header.get("count")
         self._require_valid()
         self._require_no_other_reader()
+        self.emit.require(self.emit.is_("==", self._waiting(), 0), self.by_python)
         self._count_writes()
         before = self._commits()
         result = self._asked("entry")
@@ -160,16 +161,20 @@ class _Call:
     # -- after ---------------------------------------------------------------------------------------------------
 
     def _tell_watchers(self) -> None:
-        """Python does, where there are some, also where the entry has raised."""
+        """Python does, where some have come while the entry ran, also where it has raised."""
+        with self.builder.if_then(self.emit.is_("!=", self._waiting(), 0)):
+            self._tell()
+
+    def _waiting(self) -> ir.Value:
+        """Of how many memories there are watchers who must be told."""
         emit, total = self.emit, self.emit.local(I64)
         emit.put(total, 0, 0)
         with emit.counted(0, self.count) as number:
             place = self.builder.add(emit.times(number, 2), constant(1))
             watchers = emit.pointer(emit.word(self.owners, place))
-            size = self.words.call("set_size", I64, watchers)
-            emit.put(total, 0, self.builder.add(emit.word(total, 0), size))
-        with self.builder.if_then(emit.is_("!=", emit.word(total, 0), 0)):
-            self._tell()
+            waiting = emit.is_("!=", self._slot(watchers, "told"), self._slot(watchers, "latest"))
+            emit.put(total, 0, self.builder.add(emit.word(total, 0), self.builder.zext(waiting, I64)))
+        return emit.word(total, 0)
 
     def _tell(self) -> None:
         """What was raised before goes on; where nothing was, what telling raises does, with the result lost."""

@@ -172,14 +172,7 @@ class Executable:
 
     def counter(self) -> Callable[[], int]:
         """What tells how often the entry ran, also when this object is gone."""
-        return self._word("calls")
-
-    def commits(self) -> Callable[[], int]:
-        """What tells how often the entry came to NOTE [the commit]."""
-        return self._word("commits")
-
-    def _word(self, name: str) -> Callable[[], int]:
-        return partial(memoryview(self._frame.data).__getitem__, header_index(name))
+        return partial(memoryview(self._frame.data).__getitem__, header_index("calls"))
 
     # -- running from Python -----------------------------------------------------------------------------------
 

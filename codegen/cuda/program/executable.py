@@ -87,10 +87,6 @@ class Executable:
         served = self.served
         return lambda: served[0]
 
-    def commits(self) -> Callable[[], int]:
-        """What tells how often updates were written: whoever calls it writes them."""
-        return lambda: 0
-
     # -- running ---------------------------------------------------------------------------------------------
 
     policies = (ExecutionPolicy.ADAPTIVE,)

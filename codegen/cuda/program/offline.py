@@ -36,10 +36,6 @@ class Offline:
         """What tells how often it ran."""
         return self.calls
 
-    def commits(self) -> Callable[[], int]:
-        """What tells how often it ran."""
-        return self.calls
-
     policies: tuple[ExecutionPolicy, ...] = ()
 
     def prove(self, variants: Iterable[Variant]) -> None:
