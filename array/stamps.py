@@ -16,6 +16,7 @@ run in Python. No lock is needed, and a change that an exception ends is over.
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -130,6 +131,7 @@ _NOBODY: frozenset[Any] = frozenset()
 
 _numbers = count()
 _under_way: dict[int, Sequence[Any]] = {}  # number of a change -> what changes
+os.register_at_fork(after_in_child=_under_way.clear)  # the threads that change something are not there
 
 
 def changing(what: Sequence[Any], tell: Callable[[], None], change: Callable[..., T], *arguments: Any) -> T:

@@ -7,6 +7,7 @@ new ones.
 import tempfile
 from pathlib import Path
 
+import numpy.testing  # noqa: F401 - NumPy imports it at first use: a child forked meanwhile waits for ever
 import pytest
 from hypothesis import settings
 
