@@ -22,7 +22,7 @@ from blockfuse.nn.block_owner import BlockOwner
 from blockfuse.nn.deferred import complete
 from blockfuse.nn.hooks import Hook, HookHandle
 from blockfuse.nn.initializers import Init
-from blockfuse.nn.names_elsewhere import TORCH, Names, from_torch, to_torch
+from blockfuse.nn.names_elsewhere import TORCH, Renaming, from_torch, to_torch
 from blockfuse.nn.parameter import Parameter
 from blockfuse.nn.parameter_dict import ParameterDict
 from blockfuse.nn.sharing import share
@@ -427,7 +427,7 @@ class Block(Held):
         return self
 
     def save_parameters(
-        self, filename: str | PathLike[str], deduplicate: bool = False, *, names: Names | None = None
+        self, filename: str | PathLike[str], deduplicate: bool = False, *, names: Renaming | None = None
     ) -> None:
         """Write all parameters to an ``.npz`` file, or in safetensors where its name ends so, at once or not at all.
 
@@ -447,7 +447,7 @@ class Block(Held):
         dtype_source: str = "current",
         ctx: Any = None,
         *,
-        names: Names | None = None,
+        names: Renaming | None = None,
     ) -> None:
         """Read parameters from an ``.npz`` or ``.safetensors`` file; see ``ParameterDict.load_dict``.
 
@@ -477,7 +477,7 @@ class Block(Held):
         return exporting.export(self, path, epoch)
 
     def load_dict(
-        self, param_dict: dict[str, Any], device: Any = None, *, names: Names | None = None, **options: Any
+        self, param_dict: dict[str, Any], device: Any = None, *, names: Renaming | None = None, **options: Any
     ) -> None:
         """Take parameters from a dict of arrays, such as a ``state_dict`` of torch with ``names="torch"``.
 
@@ -485,7 +485,7 @@ class Block(Held):
         """
         self.collect_params().load_dict(param_dict, device, names=self._ours(names), **options)
 
-    def _ours(self, names: Names | None) -> Names | None:
+    def _ours(self, names: Renaming | None) -> Renaming | None:
         return from_torch(self) if names == TORCH else names
 
     def _torch_name(self, name: str) -> str:

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 TORCH = "torch"
 # A function, or a mapping in which names that are not there stay as they are; None leaves a value away.
-Names = Callable[[str], str | None] | Mapping[str, str | None] | str
+Renaming = Callable[[str], str | None] | Mapping[str, str | None] | str
 Value = TypeVar("Value")
 
 _COUNTER = "num_batches_tracked"  # of torch's batch norms, which no result depends on
 
 
-def renamed(values: Mapping[str, Value], names: Names, asked: str) -> dict[str, Value]:
+def renamed(values: Mapping[str, Value], names: Renaming, asked: str) -> dict[str, Value]:
     """The values under other names; raises UsageError where two get one name."""
     if not isinstance(names, Mapping) and not callable(names):
         raise UsageError(

@@ -13,7 +13,7 @@ from blockfuse.array.functions import creation
 from blockfuse.ir.errors import UsageError
 from blockfuse.nn import parameter_files
 from blockfuse.nn.initializers import Init, Uniform, create
-from blockfuse.nn.names_elsewhere import Names, renamed
+from blockfuse.nn.names_elsewhere import Renaming, renamed
 from blockfuse.nn.parameter import Constant, Parameter, check_devices, warn_of_values
 from blockfuse.nn.structure import Registry
 
@@ -109,7 +109,7 @@ class ParameterDict(Registry[Parameter]):
     # -- files -----------------------------------------------------------------------------------------------
 
     def save(
-        self, filename: str | PathLike[str], deduplicate: bool = False, names: Names | None = None
+        self, filename: str | PathLike[str], deduplicate: bool = False, names: Renaming | None = None
     ) -> None:
         """Write all values to an ``.npz`` file (under whatever name but ``.safetensors``), at once or not at all.
 
@@ -130,7 +130,7 @@ class ParameterDict(Registry[Parameter]):
         cast_dtype: bool = False,
         dtype_source: str = "current",
         ctx: Any = None,
-        names: Names | None = None,
+        names: Renaming | None = None,
     ) -> None:
         """Read values from a file that ``save`` wrote; see ``load_dict``."""
         values = parameter_files.read(filename)
@@ -147,7 +147,7 @@ class ParameterDict(Registry[Parameter]):
         dtype_source: str = "current",
         ctx: Any = None,
         source: str = "the dict",
-        names: Names | None = None,
+        names: Renaming | None = None,
     ) -> None:
         """Take values by name; a shared parameter takes what stands under any of its names, which must be one value.
 

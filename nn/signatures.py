@@ -8,7 +8,7 @@ from inspect import Parameter
 from typing import Any, TypedDict, get_args
 
 
-class Names(TypedDict, total=False):
+class GluonNames(TypedDict, total=False):
     """What every block takes for Gluon 1's sake."""
 
     prefix: str | None

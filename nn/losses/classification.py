@@ -12,7 +12,7 @@ from blockfuse.ir.errors import ShapeError, UsageError
 from blockfuse.ir.operators import filling
 from blockfuse.ir.operators.neural import floated
 from blockfuse.nn.losses.loss import Loss, magnitude, smallest_added
-from blockfuse.nn.signatures import Names
+from blockfuse.nn.signatures import GluonNames
 
 # -- one of two classes --------------------------------------------------------------------------------------
 
@@ -59,7 +59,7 @@ class SigmoidBinaryCrossEntropyLoss(Loss):
         from_sigmoid: bool = False,
         weight: float | None = None,
         batch_axis: int = 0,
-        **names: Unpack[Names],
+        **names: Unpack[GluonNames],
     ) -> None:
         super().__init__(weight, batch_axis, **names)
         self._from_sigmoid = from_sigmoid
@@ -92,7 +92,7 @@ class LogisticLoss(Loss):
         weight: float | None = None,
         batch_axis: int = 0,
         label_format: str = "signed",
-        **names: Unpack[Names],
+        **names: Unpack[GluonNames],
     ) -> None:
         super().__init__(weight, batch_axis, **names)
         if label_format not in ("signed", "binary"):
@@ -110,7 +110,7 @@ class HingeLoss(Loss):
     """``max(0, margin - pred * label)`` for labels -1 and 1."""
 
     def __init__(
-        self, margin: float = 1, weight: float | None = None, batch_axis: int = 0, **names: Unpack[Names]
+        self, margin: float = 1, weight: float | None = None, batch_axis: int = 0, **names: Unpack[GluonNames]
     ) -> None:
         super().__init__(weight, batch_axis, **names)
         self._margin = margin
@@ -156,7 +156,7 @@ class SoftmaxCrossEntropyLoss(Loss):
         from_logits: bool = False,
         weight: float | None = None,
         batch_axis: int = 0,
-        **names: Unpack[Names],
+        **names: Unpack[GluonNames],
     ) -> None:
         super().__init__(weight, batch_axis, **names)
         self._axis, self._sparse_label, self._from_logits = axis, sparse_label, from_logits
@@ -228,7 +228,7 @@ class KLDivLoss(Loss):
         axis: int = -1,
         weight: float | None = None,
         batch_axis: int = 0,
-        **names: Unpack[Names],
+        **names: Unpack[GluonNames],
     ) -> None:
         super().__init__(weight, batch_axis, **names)
         self._from_logits, self._axis = from_logits, axis

@@ -10,7 +10,7 @@ from blockfuse.array.arguments import ArrayLike
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.errors import UsageError
 from blockfuse.nn.losses.loss import Loss, smallest_added
-from blockfuse.nn.signatures import Names
+from blockfuse.nn.signatures import GluonNames
 
 
 class L2Loss(Loss):
@@ -20,7 +20,7 @@ class L2Loss(Loss):
     array([0., 1.])
     """
 
-    def __init__(self, weight: float | None = 1.0, batch_axis: int = 0, **names: Unpack[Names]) -> None:
+    def __init__(self, weight: float | None = 1.0, batch_axis: int = 0, **names: Unpack[GluonNames]) -> None:
         super().__init__(0.5 if weight is None else weight / 2, batch_axis, **names)
 
     def forward(self, pred: ArrayLike, label: ArrayLike, sample_weight: ArrayLike | None = None) -> ndarray:
@@ -43,7 +43,7 @@ class HuberLoss(Loss):
     """
 
     def __init__(
-        self, rho: float = 1, weight: float | None = None, batch_axis: int = 0, **names: Unpack[Names]
+        self, rho: float = 1, weight: float | None = None, batch_axis: int = 0, **names: Unpack[GluonNames]
     ) -> None:
         super().__init__(weight, batch_axis, **names)
         if not rho > 0:
@@ -89,7 +89,7 @@ class PoissonNLLLoss(Loss):
         from_logits: bool = True,
         batch_axis: int = 0,
         compute_full: bool = False,
-        **names: Unpack[Names],
+        **names: Unpack[GluonNames],
     ) -> None:
         super().__init__(weight, batch_axis, **names)
         self._from_logits, self._compute_full = from_logits, compute_full

@@ -12,7 +12,7 @@ from blockfuse.array.sizes import size_agnostic
 from blockfuse.ir.errors import ShapeError, UsageError
 from blockfuse.ir.operators.neural import floated
 from blockfuse.nn.losses.loss import Loss
-from blockfuse.nn.signatures import Names
+from blockfuse.nn.signatures import GluonNames
 
 _IMPOSSIBLE = -1e30  # the logarithm of 0 that sums of logarithms, and their gradients, can be taken of
 _PADDING = -1  # behind the end of a label
@@ -35,7 +35,7 @@ class CTCLoss(Loss):
         layout: str = "NTC",
         label_layout: str = "NT",
         weight: float | None = None,
-        **names: Unpack[Names],
+        **names: Unpack[GluonNames],
     ) -> None:
         super().__init__(weight, 0, **names)
         if layout not in ("NTC", "TNC") or label_layout not in ("NT", "TN"):

@@ -10,7 +10,7 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.operators.neural import floated
 from blockfuse.nn.losses.classification import divergence
 from blockfuse.nn.losses.loss import Loss, smallest_added
-from blockfuse.nn.signatures import Names
+from blockfuse.nn.signatures import GluonNames
 
 _LEAST_SQUARE = 1e-24  # of a length: shorter vectors count as this long, so that zeros have no direction
 
@@ -22,7 +22,7 @@ class CosineEmbeddingLoss(Loss):
     """
 
     def __init__(
-        self, weight: float | None = None, batch_axis: int = 0, margin: float = 0, **names: Unpack[Names]
+        self, weight: float | None = None, batch_axis: int = 0, margin: float = 0, **names: Unpack[GluonNames]
     ) -> None:
         super().__init__(weight, batch_axis, **names)
         self._margin = margin
@@ -54,7 +54,7 @@ class TripletLoss(Loss):
     """
 
     def __init__(
-        self, margin: float = 1, weight: float | None = None, batch_axis: int = 0, **names: Unpack[Names]
+        self, margin: float = 1, weight: float | None = None, batch_axis: int = 0, **names: Unpack[GluonNames]
     ) -> None:
         super().__init__(weight, batch_axis, **names)
         self._margin = margin
@@ -88,7 +88,7 @@ class SDMLLoss(Loss):
         smoothing_parameter: float = 0.3,
         weight: float | None = 1.0,
         batch_axis: int = 0,
-        **names: Unpack[Names],
+        **names: Unpack[GluonNames],
     ) -> None:
         super().__init__(weight, batch_axis, **names)
         self._smoothing = smoothing_parameter
