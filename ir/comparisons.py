@@ -23,6 +23,9 @@ class Aspect(Enum):
     CODE = auto()  # of a function, as the two below
     DEFAULTS = auto()
     KEYWORD_DEFAULTS = auto()
+    PLACE = (
+        auto()
+    )  # where a tensor of a type lies: not by identity, but by the words of ``ir/tensor_layout.py``
 
 
 @dataclass(frozen=True)

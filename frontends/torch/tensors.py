@@ -18,19 +18,10 @@ import torch
 
 from blockfuse.array import stamps
 from blockfuse.array.ndarray import ndarray
+from blockfuse.frontends.torch.tensor_layout import DTYPES, fields_of
+from blockfuse.ir.comparisons import Aspect, Comparison
+from blockfuse.ir.tensor_layout import TensorLayout, TensorPlace
 
-DTYPES = frozenset(
-    (
-        torch.float16,
-        torch.float32,
-        torch.float64,
-        torch.int8,
-        torch.int16,
-        torch.int32,
-        torch.int64,
-        torch.uint8,
-    )
-) | {torch.bool}
 KINDS = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
 
 
@@ -41,6 +32,9 @@ class Place:
     holder: torch.Tensor
     found: tuple[Any, ...]
     text: str
+    fields: (
+        tuple[TensorLayout, TensorPlace] | None
+    )  # the same in the tensor itself, where native code can look
 
     def holds(self) -> bool:
         return place_of(self.holder) == self.found
@@ -48,9 +42,12 @@ class Place:
     def condition(self, bind: Callable[[Any], str]) -> str:
         return f"{bind(place_of)}({bind(self.holder)}) == {bind(self.found)}"
 
-    def comparisons(self) -> tuple[Any, ...]:
-        """Only Python can look."""
-        return ()
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """By what stood in the tensor when it was found."""
+        if self.fields is None or type(self.holder) not in KINDS:
+            return ()
+        known, place = self.fields
+        return (Comparison(Aspect.PLACE, self.holder, (type(self.holder), place.words(known))),)
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,8 @@ _lock = threading.Lock()
 
 def place_of(tensor: torch.Tensor) -> tuple[Any, ...]:
     """Equal as long as the elements of a tensor lie where they did."""
-    return (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, tensor.requires_grad)
+    layout = tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
+    return (*layout, tensor.requires_grad, tensor.is_neg())
 
 
 def held(tensor: torch.Tensor, text: str) -> tuple[ndarray, Place]:
@@ -80,7 +78,7 @@ def held(tensor: torch.Tensor, text: str) -> tuple[ndarray, Place]:
         known = _held.get(id(tensor))
         if known is None or known.tensor() is not tensor or known.place != place:
             known = _held[id(tensor)] = _made(tensor, place)
-    return known.array, Place(tensor, place, f"where {text} lies")
+    return known.array, Place(tensor, place, f"where {text} lies", fields_of(tensor))
 
 
 def _made(tensor: torch.Tensor, place: tuple[Any, ...]) -> Held:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable
 from types import CodeType, FunctionType
 from typing import Any
@@ -213,6 +214,82 @@ def test_what_does_not_hold_from_the_start_is_not_looked_at() -> None:
     guard = native_guard((wrong,), (Comparison(Aspect.ITEM, holder, ("key", VALUES[0])),), (elsewhere,))
     assert guard.covered == {1}
     assert guard.holds()
+
+
+# -- versions of dicts -----------------------------------------------------------------------------------------
+
+
+IN_PLACE: dict[str, Callable[[dict[Any, Any]], Any]] = {
+    "store": lambda d: d.__setitem__("key", VALUES[2]),
+    "new": lambda d: d.__setitem__("new", VALUES[2]),
+    "delete": lambda d: d.__delitem__("key"),
+    "update": lambda d: d.update(key=VALUES[2]),
+    "merge": lambda d: d.__ior__({"key": VALUES[2]}),
+    "pop": lambda d: d.pop("key"),
+    "last": lambda d: d.popitem(),
+    "clear": lambda d: d.clear(),
+    "default": lambda d: d.setdefault("new", VALUES[2]),
+    "code": lambda d: exec("key = None", {}, d),
+    "again": lambda d: d.update(key=d.pop("key")),
+}
+
+
+@pytest.mark.parametrize("act", IN_PLACE)
+@pytest.mark.parametrize("kind", [dict, OrderedDict])
+def test_each_way_to_change_a_dict_is_seen(act: str, kind: type[dict[Any, Any]]) -> None:
+    holder: dict[str, Any] = kind(key=VALUES[0], other=VALUES[1])
+    pairs = Comparison(Aspect.PAIRS, holder, tuple(p for pair in holder.items() for p in pair))
+    guard = native_guard((pairs,))
+    for _ in range(3):
+        assert guard.holds()
+    IN_PLACE[act](holder)
+    for _ in range(3):
+        assert guard.holds() is holds_in_python(pairs) is False
+    holder.clear()
+    holder.update(key=VALUES[0], other=VALUES[1])
+    for _ in range(3):
+        assert guard.holds()
+
+
+def test_attributes_that_are_stored_quickly_are_seen() -> None:
+    instance = Plain()
+    instance.value = VALUES[0]  # type: ignore[attr-defined]
+    guard = native_guard((Comparison(Aspect.ITEM, vars(instance), ("value", VALUES[0])),))
+
+    def store(value: Any) -> None:
+        instance.value = value  # type: ignore[attr-defined]
+
+    for _ in range(100):
+        assert guard.holds()
+        store(VALUES[1])
+        assert not guard.holds()
+        store(VALUES[0])
+
+
+def test_one_changed_dict_of_several_is_looked_at_with_the_others() -> None:
+    holders: list[dict[str, Any]] = [{"key": value} for value in VALUES]
+    guard = native_guard(*((Comparison(Aspect.ITEM, h, ("key", h["key"])),) for h in holders))
+    for holder in holders:
+        assert guard.holds()
+        before = holder["key"]
+        holder["unrelated"] = 1
+        assert guard.holds()
+        holder["key"] = None
+        holders[0]["more"] = 1
+        assert not guard.holds()
+        assert not guard.holds()
+        holder["key"] = before
+
+
+def test_dicts_with_other_keys_are_looked_up_each_time() -> None:
+    key, asked = Colliding("key"), []
+    key.act = lambda: bool(asked.append(1))
+    holder: dict[Any, Any] = {key: 1, "key": VALUES[0]}
+    guard = native_guard((Comparison(Aspect.ITEM, holder, ("key", VALUES[0])),))
+    del asked[:]
+    for _ in range(3):
+        assert guard.holds()
+    assert len(asked) == 3
 
 
 # -- references and exceptions ---------------------------------------------------------------------------------

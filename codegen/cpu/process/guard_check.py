@@ -8,6 +8,8 @@ Python's own look-up of a key would: ``__eq__`` of another key of the same hash.
 ``Exception``, such as KeyboardInterrupt, which goes on. A table is a tuple of its words and of all objects in it: it keeps
 them alive, and the collector of cycles sees them.
 
+Comparisons of dicts are made where one of these changed (``dict_versions.py``), the others in each call.
+
 A comparison that says no when the table is made stays with Python: such as one of an object that keeps its ``__dict__``
 elsewhere.
 """
@@ -24,7 +26,9 @@ from llvmlite import ir
 from blockfuse.codegen.cpu.native import engine
 from blockfuse.codegen.cpu.process import cpython
 from blockfuse.codegen.cpu.process.api_words import ApiWords
+from blockfuse.codegen.cpu.process.dict_versions import Versions, has_versions, version_words
 from blockfuse.codegen.cpu.process.records import each_record
+from blockfuse.codegen.cpu.process.tensor_fields import compare_place
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.values.emitter import I32, I64, NULL, POINTER, VOID, Emitter, constant
 from blockfuse.ir.comparisons import Aspect, Comparison
@@ -81,7 +85,7 @@ def _emit_check(module: ir.Module, table: ir.Value, holds: ir.Function) -> None:
 
 
 class _Holds:
-    """Writes ``holds``: a loop over the comparisons, with a block for each aspect."""
+    """Writes ``holds``: loops over the comparisons, with a block for each aspect."""
 
     def __init__(self, function: ir.Function, words: ir.Value) -> None:
         self.emit = Emitter.of(function, "start")
@@ -89,14 +93,22 @@ class _Holds:
         self.words = _WORDS.of(self.emit, words)
         self.failed, self.unknown = (self.emit.block(name) for name in ("failed", "unknown"))
         array = self.emit.pointer(self.emit.word(function.args[0], cpython.TUPLE_ITEMS))
-        self.first = self.emit.field(array, cpython.ARRAY_DATA)
+        self.versions = Versions(self.emit, self.emit.pointer(self.emit.field(array, cpython.ARRAY_DATA)))
 
     def build(self) -> None:
-        for aspect, record in each_record(self.emit, self.first, _NUMBERS, _COUNT, _PARTS):
-            self.record = record
-            _CASES[aspect](self)
+        self.versions.look()
+        self._compare("always", [a for a in _CASES if a not in _OF_DICTS] + [*_OF_DICTS])
+        with self.builder.if_then(self.builder.not_(self.versions.are_known()), likely=False):
+            self._compare("of_dicts", _OF_DICTS)
+            self.versions.know()
         self.builder.ret(constant(HOLDS))
         self._write_exits()
+
+    def _compare(self, name: str, aspects: Iterable[Aspect]) -> None:
+        numbers = {aspect: _NUMBERS[aspect] for aspect in aspects}
+        for aspect, record in each_record(self.emit, self.versions.first(name), numbers, _COUNT, _PARTS):
+            self.record = record
+            _CASES[aspect](self)
 
     def _write_exits(self) -> None:
         """``unknown``: the interpreter gave no object, and perhaps raised something."""
@@ -183,6 +195,12 @@ class _Holds:
         self.words.call("decref", VOID, found)  # others hold it, or it is not what it should be
         self.require_same(address, self.part())
 
+    def place(self) -> None:
+        self.field(cpython.OB_TYPE)
+        array = self.emit.pointer(self.part(1))
+        place = self.emit.field(array, cpython.ARRAY_DATA)
+        compare_place(self.emit, self.holder(), place, self.failed)
+
     def field(self, offset: int) -> None:
         self.require_same(self.emit.field(self.holder(), offset), self.part())
 
@@ -209,7 +227,9 @@ _CASES: dict[Aspect, Callable[[_Holds], None]] = {
     Aspect.CODE: lambda holds: holds.of_function("code"),
     Aspect.DEFAULTS: lambda holds: holds.of_function("defaults"),
     Aspect.KEYWORD_DEFAULTS: lambda holds: holds.of_function("keyword_defaults"),
+    Aspect.PLACE: _Holds.place,
 }
+_OF_DICTS = (Aspect.ITEM, Aspect.MISSING, Aspect.KEYS, Aspect.PAIRS)
 _END = 0  # in place of an aspect
 _NUMBERS = {aspect: number for number, aspect in enumerate(_CASES, start=_END + 1)}
 
@@ -249,15 +269,21 @@ class GuardCheck:
         return NativeGuard(cpython.builtin(self._definition, table), table, frozenset(covered))
 
 
-def _table(comparisons: Iterable[Comparison]) -> tuple[Any, ...]:
+def _table(comparisons: Sequence[Comparison]) -> tuple[Any, ...]:
     """The words of a table, and everything they point to."""
-    words: list[int] = []
-    objects: list[Any] = []
-    for comparison in comparisons:
-        parts = comparison.parts
-        words += [_NUMBERS[comparison.aspect], id(comparison.holder), len(parts), *map(id, parts)]
-        objects += [comparison.holder, *parts]
-    return numpy.array([*words, _END], numpy.int64), *objects
+    of_dicts = [c for c in comparisons if c.aspect in _OF_DICTS and has_versions()]
+    chosen = set(map(id, of_dicts))
+    always = [c for c in comparisons if id(c) not in chosen]
+    dicts = {id(c.holder): c.holder for c in of_dicts}
+    words = version_words([*dicts.values()], _words(always), _words(of_dicts))
+    objects = [o for c in comparisons for o in (c.holder, *c.parts)]
+    return numpy.array(words, numpy.int64), *objects
+
+
+def _words(comparisons: Iterable[Comparison]) -> list[int]:
+    """Records of comparisons, and their end."""
+    records = ([_NUMBERS[c.aspect], id(c.holder), len(c.parts), *map(id, c.parts)] for c in comparisons)
+    return [*(word for record in records for word in record), _END]
 
 
 _check: GuardCheck | None = None
