@@ -51,7 +51,7 @@ class ForeignLibrary:
     ]  # type -> attributes of instances that only matter to code which names them
     held: Callable[
         [Any, str], tuple[ndarray, Remembered]
-    ]  # that of one that was there before the call, named so
+    ]  # that of one that was there before the call, named so; raises TypeError or RuntimeError where there is none
 
 
 _OF_C = (types.BuiltinFunctionType, types.MethodDescriptorType, types.MethodWrapperType)

@@ -189,6 +189,25 @@ def test_every_change_of_a_parameter_is_seen(write: str) -> None:
         assert net(X).shape != before.shape or not torch.equal(net(X), before)
 
 
+@pytest.mark.parametrize("kind", ["negative", "bfloat16", "sparse"])
+def test_weights_that_are_no_arrays_are_left_to_torch(kind: str) -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            x = torch.rand(3)
+            odd = {"negative": torch._neg_view(x), "bfloat16": x.bfloat16(), "sparse": x.to_sparse()}
+            self.register_buffer("scale", odd[kind])
+
+        def forward(self, x: Any) -> Any:
+            return x + self.scale.to_dense()
+
+    net, X = blockfuse.compile(Scaled(), threads=1), torch.rand(3)
+    with torch.no_grad():
+        for _ in range(3):
+            torch.testing.assert_close(net(X), net.module(X))
+    assert not is_compiled(net)
+
+
 def test_frozen_weights_stay_until_refresh() -> None:
     X, module = torch.rand(2, 20), mlp()
     net = blockfuse.compile(module, weights="frozen", threads=1)

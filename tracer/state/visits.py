@@ -120,7 +120,11 @@ def _visit_array(search: Search, value: Any, text: str) -> None:
 
 def _visit_foreign(search: Search, value: Any, text: str) -> None:
     """See NOTE [another library's arrays]."""
-    array, fact = foreign.HELD[type(value)].held(value, text)
+    try:
+        array, fact = foreign.HELD[type(value)].held(value, text)
+    except (TypeError, RuntimeError) as error:  # of the library: its elements are no array's
+        search.cannot_see(f"{text} cannot be read where it lies ({str(error).splitlines()[0]})")
+        return
     search.state.arrays[id(array)] = array
     search.state.others.append(fact)
     _visit_own(search, value, text)
