@@ -3,8 +3,9 @@
 NOTE [when torch runs]
 A program computes values and nothing else. So torch runs the module where somebody wants more: gradients, autocast,
 transforms of functions, modes that see each function, hooks for all modules; and where an argument is no plain tensor in the
-processor's memory. Arguments are read by ``Tensor.numpy()``, which refuses what does not lie there as it says (negative and
-conjugate bits, sparse and quantized tensors, other devices).
+processor's memory. Native code asks first (NOTE [calls with tensors]), and takes the calls in which nothing is unusual.
+Others come to Python, which decides, and reads arguments by ``Tensor.numpy()``: it refuses what does not lie there as it
+says (negative and conjugate bits, sparse and quantized tensors, other devices).
 """
 
 from __future__ import annotations
@@ -16,22 +17,20 @@ from typing import Any
 
 import numpy
 import torch
-from torch.nn.modules import module as hooks
+from torch.autograd import forward_ad
 
 from blockfuse.frontends.torch import tensors
+from blockfuse.frontends.torch.border import GLOBAL_HOOKS, NO_LEVEL, border
 from blockfuse.frontends.torch.following import Following
 from blockfuse.frontends.torch.torch_block import SITUATION, Carried, TorchBlock, run_by_torch
 from blockfuse.ir.errors import UsageError
+from blockfuse.runtime.calls.options import Options
+from blockfuse.runtime.calls.owner import asks_entry
+from blockfuse.runtime.programs.backend import Entry
+from blockfuse.runtime.programs.failures import CompilerFailures
 
 WEIGHTS = ("live", "frozen")
 LEFT = "it cannot be compiled"
-_HOOKS = tuple(
-    vars(hooks)[name]
-    for name in (
-        *("_global_forward_hooks", "_global_forward_pre_hooks"),
-        *("_global_backward_hooks", "_global_backward_pre_hooks"),
-    )
-)
 _is_grad_enabled = torch.is_grad_enabled
 _is_autocast_enabled = torch._C._is_any_autocast_enabled
 _function_modes = torch._C._len_torch_function_stack
@@ -53,7 +52,9 @@ def unusual() -> str:
         return "a transform of functions is on"
     if _tracing() is not None:
         return "torch.jit traces"
-    if any(_HOOKS):
+    if forward_ad._current_level != NO_LEVEL:
+        return "tensors may have tangents (forward-mode gradients)"
+    if any(GLOBAL_HOOKS):
         return "there are hooks for all modules"
     return "" if _default_dtype() is _float32 else f"the default dtype is {_default_dtype()}"
 
@@ -67,6 +68,9 @@ class TorchNet:
     processor's memory, torch runs the module.
     """
 
+    _entry: Entry | None  # of tensors by position, in native code; NotImplemented where Python must look
+    _fast_call = None
+
     def __init__(self, module: torch.nn.Module, weights: str, options: Mapping[str, Any]) -> None:
         if weights not in WEIGHTS:
             raise UsageError(f"weights={weights!r}; there are {', '.join(map(repr, WEIGHTS))}")
@@ -75,18 +79,25 @@ class TorchNet:
         self._compile()
 
     def _compile(self) -> None:
+        self._entry = None
         self._run = self.module if self.weights == "live" else _frozen(self.module)
         self._block = TorchBlock(self._run)
         self._block.hybridize(**self._options)
-        self._left = _Left()
+        self._left, self._is_asked_for_entry = _Left(), False
 
     def refresh(self) -> None:
         """Copy and pack the weights that the module has now, where they are frozen."""
         if self.weights == "frozen":
             self._compile()
 
+    @asks_entry
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the module gives for these arguments."""
+        entry = self._entry
+        if entry is not None and not kwargs:
+            result = entry(*args)
+            if result is not NotImplemented:
+                return result
         if kwargs or _is_grad_enabled() or unusual() or self._left.signatures:
             return self._other(args, kwargs)
         for value in args:
@@ -125,6 +136,19 @@ class TorchNet:
         finally:
             if self._block.runs != runs:
                 self._left.note((args, kwargs))
+            elif not self._is_asked_for_entry and self._block._entry is not None:
+                self._is_asked_for_entry = True
+                self._take_calls_natively()
+
+    def _take_calls_natively(self) -> None:
+        """Have an entry where native code can look at torch's tensors; see NOTE [calls of instances], too."""
+        try:
+            known = border(as_tensors)
+            backend = Options.read(self._options).backend()
+            self._entry = None if known is None else backend.tensor_call(self._block, known)
+            backend.quicken(type(self))
+        except Exception as error:  # of the compiler: calls go on as they are
+            CompilerFailures(type(self.module).__name__).tell(error)
 
     def _wants_gradients(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         if not _is_grad_enabled():
@@ -157,7 +181,7 @@ def install(module: torch.nn.Module, weights: str = "live", **options: Any) -> T
     ``uninstall(module)`` gives the calls back to torch. Copies and pickles of the module do without.
     """
     net = TorchNet(module, weights, options)
-    module._compiled_call_impl = net.__call__
+    module._compiled_call_impl = net
     return net
 
 

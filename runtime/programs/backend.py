@@ -20,6 +20,7 @@ from blockfuse.codegen.variants import ExecutionPolicy, Variant
 from blockfuse.ir.argument_parts import Part
 from blockfuse.ir.comparisons import Comparison
 from blockfuse.ir.errors import CudaError, UsageError
+from blockfuse.ir.tensor_border import TensorBorder
 from blockfuse.ir.written import Registries, Written
 from blockfuse.runtime import config
 from blockfuse.runtime.programs.disk_cache import DiskCache
@@ -140,6 +141,9 @@ class Backend(Protocol):
     def quicken(self, cls: type, /) -> None:
         """Let calls of instances of ``cls``, whose ``__call__`` asks ``_entry`` first, do that without a Python frame."""
 
+    def tensor_call(self, owner: Any, border: TensorBorder, /) -> Entry | None:
+        """What takes calls with tensors and asks ``owner._entry``; None where Python must: NOTE [calls with tensors]."""
+
     def find_device(self) -> Device | None:
         """Where arrays of other libraries may lie."""
 
@@ -188,6 +192,11 @@ class CpuBackend:
 
         if not is_interrupted():
             quicken(cls, self.machine, self.store)
+
+    def tensor_call(self, owner: Any, border: TensorBorder) -> Entry | None:
+        from blockfuse.codegen.cpu.program.executable import tensor_call
+
+        return in_compiler_thread(lambda: tensor_call(owner, border, self.machine, self.store, ndarray))
 
     def entry(self, executable: Any) -> Callable[..., Any] | None:
         found: Callable[..., Any] | None = executable.entry
@@ -261,6 +270,9 @@ class CudaBackend:
     def quicken(self, cls: type) -> None:
         """Calls reach a device through Python."""
 
+    def tensor_call(self, owner: Any, border: TensorBorder) -> None:
+        """The same."""
+
     def find_device(self) -> Device | None:
         return self.device
 
@@ -304,6 +316,9 @@ class ShownBackend:
         """Nothing runs."""
 
     def quicken(self, cls: type) -> None:
+        """Nothing runs."""
+
+    def tensor_call(self, owner: Any, border: TensorBorder) -> None:
         """Nothing runs."""
 
     def find_device(self) -> None:

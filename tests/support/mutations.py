@@ -73,6 +73,7 @@ _LEFT_OUT = (
     "tensor_call.py",
     "tensor_call_ir.py",
     "tensor_fields.py",
+    "tensor_result_ir.py",
     "store.py",
     "object_code.py",
     "meaning.py",

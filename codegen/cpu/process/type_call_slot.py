@@ -29,6 +29,7 @@ _WORDS = (
     "get_attribute",
     "vectorcall",
     "release",
+    "count",
     "clear_error",
     "entry",
     "fast_call",
@@ -40,6 +41,7 @@ _FUNCTIONS = {
     "get_attribute": "PyObject_GetAttr",
     "vectorcall": "PyObject_Vectorcall",
     "release": "Py_DecRef",
+    "count": "PyDict_Size",
     "clear_error": "PyErr_Clear",
 }
 _TP_CALL_OFFSET = 128  # PyTypeObject.tp_call
@@ -61,7 +63,7 @@ def type_call_ir() -> str:
 def _emit_call(words: Words, this: ir.Value, arguments: ir.Value, keywords: ir.Value) -> None:
     emit = words.emit
     other_form, generic = emit.block("other_form"), emit.block("generic")
-    emit.require(emit.is_null(keywords), other_form)
+    _require_no_keywords(words, keywords, other_form)
     items = emit.at(arguments, 8 * cpython.TUPLE_ITEMS, I8)
     _ask(words, this, "entry", (items, emit.field(arguments, _OB_SIZE_OFFSET)), other_form)
     emit.builder.branch(other_form)
@@ -73,6 +75,15 @@ def _emit_call(words: Words, this: ir.Value, arguments: ir.Value, keywords: ir.V
     emit.builder.branch(generic)
     emit.builder.position_at_end(generic)
     emit.builder.ret(words.call("generic", POINTER, this, arguments, keywords))
+
+
+def _require_no_keywords(words: Words, keywords: ir.Value, otherwise: ir.Block) -> None:
+    """Who calls ``f(*args, **kwargs)`` brings an empty dict."""
+    emit = words.emit
+    count = emit.choice(
+        emit.is_null(keywords), lambda: constant(0), lambda: words.call("count", I64, keywords)
+    )
+    emit.require(emit.is_("==", count, 0), otherwise)
 
 
 def _ask(

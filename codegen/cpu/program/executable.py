@@ -16,6 +16,8 @@ from blockfuse.codegen.cpu.process.allocator import allocator_ir, caching_alloca
 from blockfuse.codegen.cpu.process.fast_call import OutsTold, fast_calls
 from blockfuse.codegen.cpu.process.fast_call_ir import fast_call_ir
 from blockfuse.codegen.cpu.process.guard_check import NativeGuard, guard_check, guard_check_ir
+from blockfuse.codegen.cpu.process.tensor_call import tensor_calls
+from blockfuse.codegen.cpu.process.tensor_call_ir import tensor_call_ir
 from blockfuse.codegen.cpu.process.writing_entry import WritingEntry, writing_entries
 from blockfuse.codegen.cpu.process.writing_entry_ir import writing_entry_ir
 from blockfuse.codegen.cpu.program.frame import frame_layout, header_index
@@ -37,6 +39,7 @@ from blockfuse.ir.argument_parts import Part
 from blockfuse.ir.comparisons import Comparison
 from blockfuse.ir.errors import FaultError
 from blockfuse.ir.stream import STREAM
+from blockfuse.ir.tensor_border import TensorBorder
 from blockfuse.ir.written import Registries
 
 
@@ -68,6 +71,17 @@ def fast_call(
     calls = fast_calls(lambda: object_code("fast_call", fast_call_ir, machine, store), machine)
     outs = None if registries is None else OutsTold(unusual, registries, wrapper)
     return calls.fast_call(parts, named, entry, convert, made, outs)
+
+
+def tensor_call(
+    owner: Any, border: TensorBorder, machine: Machine, store: Store, wrapper: type
+) -> Callable[..., Any] | None:
+    """See NOTE [calls with tensors]; None where Python must take them."""
+    if not cpython.layout_is_known(wrapper):
+        return None
+    calls = tensor_calls(lambda: object_code("tensor_call", tensor_call_ir, machine, store), machine)
+    check = guard_check(lambda: object_code("guard_check", guard_check_ir, machine, store), machine)
+    return calls.call(owner, border, check)
 
 
 class Executable:
