@@ -296,7 +296,7 @@ def test_numbers_of_arguments(net: Any) -> None:
 
 
 @pytest.mark.spread(3)
-@pytest.mark.parametrize("dtype", set(tensor_layout.DTYPES) - {torch.float16}, ids=str)
+@pytest.mark.parametrize("dtype", sorted({*tensor_layout.DTYPES} - {torch.float16}, key=str), ids=str)
 @pytest.mark.parametrize("shape", [(), (3,), (2, 1, 3, 1, 2)])
 def test_dtypes_and_shapes_go_in_and_out(dtype: Any, shape: tuple[int, ...]) -> None:
     class Twice(nn.Module):
