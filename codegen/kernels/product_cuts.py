@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MAX_FETCH = 4  # tiles that share a panel, a power of two: NOTE [fetching ahead]
+NEAR_WEIGHT_BYTES = 1 << 17  # of a weight that stays in the second-level cache beside what passes
+
 
 @dataclass(frozen=True)
 class ProductTile:
@@ -13,6 +16,8 @@ class ProductTile:
     panels: int
     panel: int  # columns of each
     unroll: int  # steps along the inner axis
+    # of how many tiles that pass a panel each fetches a share of the next one: NOTE [fetching ahead]; 0: none does
+    fetch: int = 0
 
 
 @dataclass(frozen=True)

@@ -152,7 +152,12 @@ class ProductKernel(Kernel):
 
     @property
     def shared_weight_bytes(self) -> int:
-        return 0 if self.height else self.inner * self.units * numpy.dtype(self.right.dtype).itemsize
+        return 0 if self.height else self.weight_bytes
+
+    @property
+    def weight_bytes(self) -> int:
+        """Of the right operand, or of one of its matrices."""
+        return self.inner * self.units * numpy.dtype(self.right.dtype).itemsize
 
 
 @dataclass(frozen=True)

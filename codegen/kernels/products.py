@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 
 from blockfuse.codegen.kernels.cost import AWAKE_WORK, time_of_tiles, work_of_product
 from blockfuse.codegen.kernels.kernel import Access
 from blockfuse.codegen.kernels.kernel_call import CopyFirst, KernelCall, names_of_body
 from blockfuse.codegen.kernels.machine import Machine, ProductShape
-from blockfuse.codegen.kernels.product_cuts import BlockTile, ProductTile, RegisterTiles
+from blockfuse.codegen.kernels.product_cuts import (
+    MAX_FETCH,
+    NEAR_WEIGHT_BYTES,
+    BlockTile,
+    ProductTile,
+    RegisterTiles,
+)
 from blockfuse.codegen.kernels.product_kernels import OperandSteps, ProductKernel
 from blockfuse.codegen.kernels.statements import statement
 from blockfuse.ir import layout as layouts
@@ -141,8 +148,22 @@ def _cut(
     tiles = _register_tiles(product, height, left, machine, work)
     stacked = product.operands[0].type.ndim == 3
     block = _block_rows(tiles[0], product.operands[0].shape[-1] * product.dtype.itemsize)
+    block = block if not height or height > block else 0
     by_panels = not stacked and height == tiles[0].rows
-    return RegisterTiles(tiles, by_panels, block if not height or height > block else 0)
+    weight = product.operands[1]
+    if prod(weight.shape[-3:]) * weight.dtype.itemsize > NEAR_WEIGHT_BYTES:
+        threads = machine.threads if work > AWAKE_WORK and not (by_panels or stacked) else 1
+        tallest, *rest = tiles
+        passing = (block or height or MAX_FETCH * tallest.rows) // (tallest.rows * threads)
+        tiles = (_fetching(tallest, passing), *(_fetching(tile, 1) for tile in rest))
+    return RegisterTiles(tiles, by_panels, block)
+
+
+def _fetching(tile: ProductTile, passing: int) -> ProductTile:
+    """The tile, fetching ahead if it is of one panel. passing: how many tiles pass it before the next one."""
+    if tile.panel == 1 or tile.panels > 1 or tile.unroll > 1:
+        return tile
+    return replace(tile, fetch=1 << (min(max(passing, 1), MAX_FETCH).bit_length() - 1))
 
 
 def _block_rows(tile: ProductTile, row_bytes: int) -> int:

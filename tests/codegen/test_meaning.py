@@ -353,7 +353,9 @@ def product_kernels(draw: Any) -> ProductKernel:
     units = panels if dots else panels * panel - draw(st.integers(0, panel - 1))
     rows = draw(st.integers(1, 4))
     across = panels if dots else draw(st.integers(1, panels))
-    tile = ProductTile(rows, across, panel, 1 if dots else draw(st.sampled_from([1, 2, 4])))
+    unroll = 1 if dots else draw(st.sampled_from([1, 2, 4]))
+    fetch = 0 if dots or unroll > 1 else draw(st.sampled_from([0, 1, 2, 4]))
+    tile = ProductTile(rows, across, panel, unroll, fetch)
     height = rows if shape == "panels" else rows + draw(st.integers(0, 5))
     batched = shape == "matrices"
     stack = (height * units,) if batched else ()

@@ -21,7 +21,10 @@ from blockfuse.ir.operators.narrow import widened
 
 
 def _native(machine: Machine, **columns: Any) -> Any:
-    """The intrinsic ``tile(*pointers, [matrix,] row, panel[, own row, own panel])``. columns: fields of ``TileSpec``."""
+    """The intrinsic ``tile(*pointers, [matrix,] row, panel[, own row, own panel][, rows passed before])``.
+
+    columns: fields of ``TileSpec``.
+    """
     spec = TileSpec(**columns)
     lanes = machine.lanes(8 if spec.dtype == "float64" else 4)
     kind = DotTile if spec.panel == 1 else RegisterTile
@@ -48,6 +51,8 @@ class TileMeaning:
     """One call of a tile. starts: its matrix, if there are several, its first row and its first column."""
 
     def __init__(self, spec: TileSpec, operands: tuple[Any, ...]) -> None:
+        if spec.has_turn:  # which says what is fetched, and nothing of what is computed
+            operands = operands[:-1]
         own = operands[-2:]  # row and panel, where nothing else is said
         *given, self.row, self.panel = operands[:-2] if spec.reads_results else operands
         self.spec = spec

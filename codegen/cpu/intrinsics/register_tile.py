@@ -13,14 +13,18 @@ from __future__ import annotations
 
 from llvmlite import ir
 
+from blockfuse.codegen.cpu.intrinsics.panel_fetch import PanelFetch
 from blockfuse.codegen.cpu.intrinsics.tile_edges import TileEdges, multiply_add
 from blockfuse.codegen.cpu.intrinsics.values import Value
-from blockfuse.codegen.values.emitter import constant
+from blockfuse.codegen.values.emitter import VOID, constant
 
 Bases = tuple[
     list[ir.Value], list[ir.Value]
 ]  # pointers to the rows of the left operand, to panels of the right one
 _MAX_SUM_STEPS = 400  # steps of the inner axis in one sum
+_BLOCK_STEPS = (
+    8  # what the size of a block is a multiple of, and so of every stride: the same sums for all of them
+)
 
 
 class RegisterTile:
@@ -30,6 +34,10 @@ class RegisterTile:
         self.edges, self.spec, self.emit, self.memory = edges, edges.spec, edges.emit, edges.memory
         self.vector = edges.vector
         self.across = self.spec.panel // edges.lanes  # vectors in a panel
+        self.fetch = PanelFetch(edges) if self.spec.fetch else None
+        self.stride = (
+            self.fetch.steps if self.fetch else self.spec.unroll
+        )  # steps of one round of the inner loop
 
     def build(self) -> None:
         is_masked = self.spec.units % self.spec.panel != 0
@@ -46,10 +54,10 @@ class RegisterTile:
         return self.emit.sum(self.emit.times(number, self.spec.panel), constant(vector * self.edges.lanes))
 
     def _inner_loop(self, start: list[ir.Value]) -> list[ir.Value]:
-        """Multiply and add along the inner axis: steps of ``unroll``, in blocks where there are many, then what is left."""
+        """Multiply and add along the inner axis: rounds of steps, in blocks where there are many, then what is left."""
         spec = self.spec
         bases = self._bases()
-        whole = spec.inner - spec.inner % spec.unroll
+        whole = spec.inner - spec.inner % (_BLOCK_STEPS if spec.inner > _MAX_SUM_STEPS else self.stride)
         if whole > _MAX_SUM_STEPS:
             totals = self._in_blocks(start, bases, whole)
         elif whole:
@@ -64,9 +72,9 @@ class RegisterTile:
         """The sums of blocks of equal size, one after the other added to ``start``."""
         emit, builder = self.emit, self.emit.builder
         count = -(-whole // _MAX_SUM_STEPS)
-        size = -(-whole // (count * self.spec.unroll)) * self.spec.unroll
-        with builder.goto_entry_block():
-            totals = [builder.alloca(self.vector) for _ in start]
+        size = -(-whole // (count * _BLOCK_STEPS)) * _BLOCK_STEPS
+        memory = emit.local(self.vector, len(start))
+        totals = [emit.at(memory, n, self.vector) for n in range(len(start))]
         for total, value in zip(totals, start, strict=True):
             builder.store(value, total)
         before = builder.block
@@ -76,6 +84,7 @@ class RegisterTile:
         following = builder.add(first, constant(size))
         is_last = emit.is_(">=", following, whole)
         zeros = [ir.Constant(self.vector, None)] * len(start)
+        self._keep(memory)
         sums = self._sums(zeros, bases, first, builder.select(is_last, constant(whole), following))
         for total, value in zip(totals, sums, strict=True):
             builder.store(builder.fadd(builder.load(total, typ=self.vector), value), total)
@@ -84,17 +93,26 @@ class RegisterTile:
         builder.position_at_end(after)
         return [builder.load(total, typ=self.vector) for total in totals]
 
+    def _keep(self, memory: ir.Value) -> None:
+        """No code, but LLVM must think that it reads and writes ``memory``, and so leaves registers to the inner loop."""
+        kind = ir.FunctionType(VOID, [memory.type])
+        self.emit.builder.call(ir.InlineAsm(kind, "", "r,~{memory}", side_effect=True), [memory])
+
     def _sums(self, start: list[ir.Value], bases: Bases, first: ir.Value, end: ir.Value) -> list[ir.Value]:
         """``start`` and the products of the steps from ``first`` on, several sums taking turns."""
         size, unroll = len(start), self.spec.unroll
         zeros = [ir.Constant(self.vector, None)] * (size * (unroll - 1))
 
         def steps(sums: list[ir.Value], k: ir.Value) -> list[ir.Value]:
-            sets = (sums[n * size : (n + 1) * size] for n in range(unroll))
-            numbers = (self.emit.builder.add(k, constant(n)) for n in range(unroll))
-            return [v for one, at in zip(sets, numbers, strict=True) for v in self._step(one, bases, at)]
+            sets = [sums[n * size : (n + 1) * size] for n in range(unroll)]
+            if self.fetch:
+                self.fetch.lines(bases[1], k)
+            for n in range(self.stride):
+                at = self.emit.builder.add(k, constant(n))
+                sets[n % unroll] = self._step(sets[n % unroll], bases, at)
+            return [v for one in sets for v in one]
 
-        sums = self.emit.carried([*start, *zeros], first, end, unroll, steps)
+        sums = self.emit.carried([*start, *zeros], first, end, self.stride, steps)
         return [self._total(sums[n::size]) for n in range(size)]
 
     def _total(self, parts: list[ir.Value]) -> ir.Value:

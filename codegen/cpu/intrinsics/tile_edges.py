@@ -50,6 +50,12 @@ class TileSpec:
     stored: str = (
         ""  # dtype in which the right operand lies in memory, where it is narrower: NOTE [narrow weights]
     )
+    fetch: int = 0  # tiles that share fetching the next panel: NOTE [fetching ahead]
+
+    @property
+    def has_turn(self) -> bool:
+        """Whether a tile is told how many rows passed its panels before."""
+        return self.fetch > 1
 
     @property
     def right_dtype(self) -> str:
@@ -70,6 +76,7 @@ class TileEdges:
         self.spec, self.lanes, self.emit, self._values = spec, lanes, emit, values
         self.memory = Vectors(emit, lanes, dict(zip(spec.arguments, values, strict=False)))
         where = values[len(spec.arguments) :]
+        where, self.passed = (where[:-1], where[-1]) if spec.has_turn else (where, constant(0))
         where, self.own = (where[:-2], where[-2:]) if spec.reads_results else (where, [])
         *batch, self.row, self.panel = where
         self.matrix = batch[0] if batch else None

@@ -7,11 +7,9 @@ from functools import partial
 from typing import NamedTuple
 
 from blockfuse.codegen.cpu.source.addresses import head
-from blockfuse.codegen.kernels.product_cuts import ProductTile, RegisterTiles
+from blockfuse.codegen.kernels.product_cuts import NEAR_WEIGHT_BYTES, ProductTile, RegisterTiles
 from blockfuse.codegen.kernels.product_kernels import ProductKernel
 from blockfuse.codegen.kernels.source_lines import INDENT, assignment, indented, variable
-
-_NEAR_BYTES = 1 << 17  # of a weight that stays in the second-level cache beside what passes
 
 
 def product_source(kernel: ProductKernel) -> str:
@@ -26,13 +24,14 @@ def product_source(kernel: ProductKernel) -> str:
     begin, end = ("0", str(kernel.height)) if kernel.batched or kernel.by_panels else ("begin", "end")
     groups = _panel_groups(kernel.panels, tile, whole=not kernel.by_panels)
     rows = _row_blocks(tile, begin, end)
-    call = [_call(kernel, tile, rows.own, groups.own)]
+    loops: tuple[_Loop, ...]
     if kernel.by_panels:
-        walk = _nested(groups, rows, body=call)
-    elif kernel.height <= 2 * tile.rows or _walks_results(kernel):
-        walk = _nested(rows, groups, body=call)
+        loops = groups, rows
+    elif _walks_rows(kernel):
+        loops = rows, groups
     else:
-        walk = _nested(*_blocks(kernel, begin, end, groups, partial(_row_blocks, tile)), body=call)
+        *_, rows = loops = _blocks(kernel, begin, end, groups, partial(_row_blocks, tile))
+    walk = _nested(*loops, body=[_call(kernel, tile, rows, groups)])
     return "\n".join(lines + indented(depth, walk)) + "\n"
 
 
@@ -48,13 +47,13 @@ def _blocks(
     return blocks, groups, rows("first", "last", end)
 
 
-def _walks_results(kernel: ProductKernel) -> bool:
-    """Whether rows stand around panels though there are many: what is read and written passes in its order.
+def _walks_rows(kernel: ProductKernel) -> bool:
+    """Whether rows stand around panels, of which all stay near: few rows, or many that what is read and written passes with.
 
-    Few rows walk the weight once; with many, a panel stays in the cache while all rows pass, unless all panels do.
+    Else a panel stays near while all rows pass.
     """
-    weight = kernel.inner * kernel.units * (8 if kernel.dtype == "float64" else 4)
-    return kernel.reads_results and weight <= _NEAR_BYTES
+    is_near = kernel.weight_bytes <= NEAR_WEIGHT_BYTES
+    return is_near and (kernel.height <= 2 * kernel.tiles[0].rows or kernel.reads_results)
 
 
 class _Loop(NamedTuple):
@@ -63,6 +62,7 @@ class _Loop(NamedTuple):
     head: str  # "": there is none
     first: list[str]  # what starts its body
     own: str  # the first row or panel that the tile before does not have: see NOTE [own elements]
+    passed: str = "0"  # of rows: how many came before
 
 
 def _nested(*loops: _Loop, body: list[str]) -> list[str]:
@@ -78,14 +78,16 @@ def _open_walk(kernel: ProductKernel) -> list[str]:
     tallest, *rest = kernel.tiles
 
     def whole(begin: str, end: str, _: str) -> _Loop:
-        return _Loop(f"for r in range({begin}, {end}, {tallest.rows}):", [], "r")
+        return _Loop(f"for r in range({begin}, {end}, {tallest.rows}):", [], "r", f"r - {begin}")
 
     groups = _panel_groups(kernel.panels, tallest, whole=True)
     lines = [f"whole = end - (end - begin) % {tallest.rows}"]
-    lines += _nested(*_blocks(kernel, "begin", "whole", groups, whole), body=[_call(kernel, tallest)])
+    *_, rows = loops = _blocks(kernel, "begin", "whole", groups, whole)
+    lines += _nested(*loops, body=[_call(kernel, tallest, rows, groups)])
     for tile in rest:
         groups = _panel_groups(kernel.panels, tile, whole=True)
-        walk = _nested(groups, _row_blocks(tile, "whole", "end"), body=[_call(kernel, tile)])
+        rows = _row_blocks(tile, "whole", "end")
+        walk = _nested(groups, rows, body=[_call(kernel, tile, rows, groups)])
         if tile is not rest[-1]:
             lines.append(f"if end - begin >= {tile.rows}:")
             lines += [*indented(1, walk), INDENT + "return"]
@@ -94,11 +96,12 @@ def _open_walk(kernel: ProductKernel) -> list[str]:
     return lines
 
 
-def _call(kernel: ProductKernel, tile: ProductTile, *own: str) -> str:
-    """own: from which row and panel on elements are the tile's own."""
+def _call(kernel: ProductKernel, tile: ProductTile, rows: _Loop, panels: _Loop) -> str:
     batch = ["b"] if kernel.batched else []
-    where = [*batch, "r", "p", *(own if kernel.reads_results else ())]
-    return f"{_tile_name(kernel, tile)}({', '.join([*(name for name, _ in kernel.pointers), *where])})"
+    own = [rows.own, panels.own] if kernel.reads_results else []
+    turn = [rows.passed] if tile.fetch > 1 else []
+    where = [*(name for name, _ in kernel.pointers), *batch, "r", "p", *own, *turn]
+    return f"{_tile_name(kernel, tile)}({', '.join(where)})"
 
 
 def _tile_name(kernel: ProductKernel, tile: ProductTile) -> str:
@@ -112,10 +115,12 @@ def _row_blocks(tile: ProductTile, begin: str, end: str, whole: str = "") -> _Lo
     """
     if begin == "0" and end == str(tile.rows):
         return _Loop("", ["r = 0"], "r")
+    counter = "r" if tile.rows == 1 else "block"
+    passed = counter if begin == "0" else f"{counter} - {begin}"
     if tile.rows == 1:
-        return _Loop(f"for r in range({begin}, {end}):", [], "r")
+        return _Loop(f"for r in range({begin}, {end}):", [], "r", passed)
     head = f"for block in range({begin}, {end}, {tile.rows}):"
-    return _Loop(head, [f"r = minimum(block, {whole or end} - {tile.rows})"], "block")
+    return _Loop(head, [f"r = minimum(block, {whole or end} - {tile.rows})"], "block", passed)
 
 
 def _panel_groups(panels: int, tile: ProductTile, whole: bool) -> _Loop:
@@ -162,6 +167,7 @@ def _tile_call(kernel: ProductKernel, tile: ProductTile) -> list[str]:
         "stores": tuple((a.name, a.dtype, a.strides) for a, _ in kernel.stores),
         "epilogue": "epilogue" if kernel.body else None,
         **({} if kernel.right.dtype == kernel.dtype else {"stored": repr(kernel.right.dtype)}),
+        **({"fetch": tile.fetch} if tile.fetch else {}),
     }
     head = f"{_tile_name(kernel, tile)} = product_tile("
     return [head, *(f"    {k}={v}," for k, v in columns.items()), ")", ""]

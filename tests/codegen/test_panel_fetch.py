@@ -1,0 +1,174 @@
+"""Tiles fetch the panel that comes next: which tiles do, which lines each asks for, and that no result depends on it."""
+
+import ctypes
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy
+import pytest
+from graphs import LEVELS, Native, graph
+from llvmlite import ir
+
+from blockfuse.codegen.compile import compile_flow
+from blockfuse.codegen.cpu.intrinsics.panel_fetch import PanelFetch
+from blockfuse.codegen.cpu.intrinsics.tile_edges import TileEdges, TileSpec
+from blockfuse.codegen.cpu.native import engine, isa
+from blockfuse.codegen.cpu.source.render import render
+from blockfuse.codegen.kernels import products
+from blockfuse.codegen.kernels.product_kernels import ProductKernel
+from blockfuse.codegen.values.emitter import I64, POINTER, VOID, Emitter
+from blockfuse.ir.graph import Graph
+from blockfuse.ir.operators import neural
+from blockfuse.ir.operators.contractions import dense
+
+# -- which tiles -------------------------------------------------------------------------------------------------
+
+
+def layer(rows: int, inner: int, units: int) -> Graph:
+    return graph(
+        lambda x, w, b: neural.relu(dense(x, w, b)),
+        parameters="w b",
+        x=f"float32[{rows}, {inner}]",
+        w=f"float32[{units}, {inner}]",
+        b=f"float32[{units}]",
+    )
+
+
+def kernel_of(rows: int, inner: int, units: int, threads: int = 1, batch: int = 0) -> ProductKernel:
+    """For twelve accumulators of eight lanes."""
+    machine = replace(isa.machine("", threads), vector_bytes=32, accumulators=12, name="")
+    *_, launch = compile_flow(layer(rows, inner, units), machine, batch=batch).schedule.launches
+    assert isinstance(launch.kernel, ProductKernel)
+    return launch.kernel
+
+
+FETCHES = {
+    (1, 1024, 1024): 0,  # several panels at a time
+    (2, 1024, 1024): 0,
+    (4, 1024, 1024): 1,
+    (8, 1024, 1024): 2,
+    (12, 1024, 1024): 2,
+    (16, 1024, 1024): 4,
+    (256, 1024, 1024): 4,
+    (16, 256, 128): 0,  # a second-level cache holds the weight
+    (16, 256, 144): 4,
+    (16, 40000, 5): 0,  # vectors run along the inner axis
+    (4, 8000, 8): 0,  # accumulators take turns
+}
+
+
+@pytest.mark.parametrize("shape", FETCHES, ids=str)
+def test_as_many_tiles_fetch_as_pass_a_panel_of_a_large_weight(shape: tuple[int, int, int]) -> None:
+    (tile,) = kernel_of(*shape).tiles
+    assert tile.fetch == FETCHES[shape]
+
+
+def test_threads_share_the_tiles_that_pass_a_panel() -> None:
+    assert [kernel_of(16, 1024, 1024, threads).tiles[0].fetch for threads in (1, 2, 4)] == [4, 2, 1]
+
+
+def test_of_any_number_of_rows_the_tallest_tiles_share_a_panel() -> None:
+    found = [(tile.rows, tile.fetch) for tile in kernel_of(32, 1024, 1024, batch=32).tiles]
+    assert found == [(6, 4), (4, 1), (2, 0), (1, 0)]
+
+
+@pytest.mark.parametrize(("units", "outer"), [(128, "for block"), (1024, "for p")])
+def test_few_rows_pass_one_panel_after_the_other_if_the_weight_is_large(units: int, outer: str) -> None:
+    source = render(kernel_of(8, 256, units))
+    loops = [line.strip() for line in source.splitlines() if line.strip().startswith("for ")]
+    assert loops[0].startswith(outer)
+    assert loops[1].startswith("for ")
+
+
+# -- which lines -------------------------------------------------------------------------------------------------
+
+
+def fetched(spec: TileSpec, memory: numpy.ndarray, panel: int, passed: int) -> list[int]:
+    """The addresses that a tile asks for, one after the other."""
+    module = ir.Module("test")
+    kind = ir.FunctionType(VOID, [POINTER, I64, I64, I64])
+    function = ir.Function(module, kind, "function")
+    emit = Emitter.of(function)
+    pointer, row, number, rows = function.args
+    edges = TileEdges(spec, 8, emit, [pointer, pointer, row, number, *([rows] if spec.has_turn else [])])
+    fetch = PanelFetch(edges)
+    index = emit.times(number, spec.right[1][0])
+    base = edges.right_address(index)
+
+    def body(_: list[ir.Value], k: ir.Value) -> list[ir.Value]:
+        fetch.lines([base], k)
+        return []
+
+    emit.carried([], 0, spec.inner - spec.inner % spec.fetch, fetch.steps, body)
+    emit.builder.ret_void()
+    return _addresses(str(module), memory, panel, passed)
+
+
+def _addresses(text: str, memory: numpy.ndarray, panel: int, passed: int) -> list[int]:
+    """Run the code, with a function that notes addresses instead of prefetching."""
+    declared = next(line for line in text.splitlines() if line.startswith("declare") and "prefetch" in line)
+    noting = """
+@log = global [65536 x i64] zeroinitializer
+@count = global i64 0
+define void @noted(ptr %address, i32 %read, i32 %level, i32 %data) noinline {
+  %number = load i64, ptr @count
+  %at = getelementptr [65536 x i64], ptr @log, i64 0, i64 %number
+  %word = ptrtoint ptr %address to i64
+  store i64 %word, ptr %at
+  %more = add i64 %number, 1
+  store i64 %more, ptr @count
+  ret void
+}
+"""
+    text = text.replace(declared, noting).replace('@"llvm.prefetch.p0"', "@noted")
+    machine = isa.machine()
+    loaded = engine.load(engine.object_code(text, machine), machine)
+    call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, *[ctypes.c_int64] * 3)(loaded.address("function"))
+    call(memory.ctypes.data, passed, panel, passed)
+    count = ctypes.c_int64.from_address(loaded.variable("count")).value
+    return list((ctypes.c_int64 * count).from_address(loaded.variable("log")))
+
+
+@pytest.mark.parametrize("fetch", [1, 2, 4])
+@pytest.mark.parametrize("panel", [8, 16, 32])
+@pytest.mark.parametrize("kind", ["packed", "in rows", "uint16", "int8", "float64"])
+def test_tiles_that_pass_a_panel_share_the_lines_of_the_next_one(kind: str, panel: int, fetch: int) -> None:
+    inner, panels, rows = 12, 5, 3
+    stored = kind if kind in ("uint16", "int8") else ""
+    dtype = "float64" if kind == "float64" else "float32"
+    strides = (panel, panels * panel) if kind == "in rows" else (inner * panel, panel)
+    spec = TileSpec(
+        *(dtype, rows, 1, panel, 1, inner, panels * panel, ("x0", "x1"), ("x0", (inner, 1)), ("x1", strides)),
+        *(None, (), (), None, stored, fetch),
+    )
+    size = numpy.dtype(spec.right_dtype).itemsize
+    memory = numpy.zeros(panels * inner * panel * size, numpy.uint8)
+    start = memory.ctypes.data + 2 * strides[0] * size  # that of panel 2
+    step, steps = strides[1] * size, inner // fetch
+    every = list(range(0, panel * size, 64))
+    for turn in range(fetch + 2):
+        first = min(turn, fetch - 1) * steps
+        lines = [start + k * step + line for k in range(first, first + steps) for line in every]
+        assert fetched(spec, memory, 1, turn * rows) == lines
+
+
+# -- that no result depends on it --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("shape", [(16, 1003, 70), (9, 300, 150), (64, 401, 90)], ids=str)
+def test_results_are_the_same_to_the_bit_whatever_is_fetched(
+    shape: tuple[int, int, int], level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, inner, units = shape
+    rng = numpy.random.default_rng(5)
+    values = [rng.standard_normal(s).astype("float32") for s in ((rows, inner), (units, inner), (units,))]
+    found: dict[int, bytes] = {}
+    original: Callable[..., Any] = products._fetching
+    for fetch in (0, 1, 2, 4):
+        monkeypatch.setattr(products, "_fetching", lambda tile, _, n=fetch: replace(tile, fetch=n))
+        found[fetch] = Native(layer(*shape), level)(*values)[0].tobytes()
+    monkeypatch.setattr(products, "_fetching", original)
+    assert Native(layer(*shape), level)(*values)[0].tobytes() == found[0]
+    assert set(found.values()) == {found[0]}
