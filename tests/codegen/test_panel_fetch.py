@@ -1,9 +1,7 @@
 """Tiles fetch the panel that comes next: which tiles do, which lines each asks for, and that no result depends on it."""
 
 import ctypes
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy
 import pytest
@@ -83,32 +81,7 @@ def test_few_rows_pass_one_panel_after_the_other_if_the_weight_is_large(units: i
 
 # -- which lines -------------------------------------------------------------------------------------------------
 
-
-def fetched(spec: TileSpec, memory: numpy.ndarray, panel: int, passed: int) -> list[int]:
-    """The addresses that a tile asks for, one after the other."""
-    module = ir.Module("test")
-    kind = ir.FunctionType(VOID, [POINTER, I64, I64, I64])
-    function = ir.Function(module, kind, "function")
-    emit = Emitter.of(function)
-    pointer, row, number, rows = function.args
-    edges = TileEdges(spec, 8, emit, [pointer, pointer, row, number, *([rows] if spec.has_turn else [])])
-    fetch = PanelFetch(edges)
-    index = emit.times(number, spec.right[1][0])
-    base = edges.right_address(index)
-
-    def body(_: list[ir.Value], k: ir.Value) -> list[ir.Value]:
-        fetch.lines([base], k)
-        return []
-
-    emit.carried([], 0, spec.inner - spec.inner % spec.fetch, fetch.steps, body)
-    emit.builder.ret_void()
-    return _addresses(str(module), memory, panel, passed)
-
-
-def _addresses(text: str, memory: numpy.ndarray, panel: int, passed: int) -> list[int]:
-    """Run the code, with a function that notes addresses instead of prefetching."""
-    declared = next(line for line in text.splitlines() if line.startswith("declare") and "prefetch" in line)
-    noting = """
+NOTING = """
 @log = global [65536 x i64] zeroinitializer
 @count = global i64 0
 define void @noted(ptr %address, i32 %read, i32 %level, i32 %data) noinline {
@@ -121,17 +94,47 @@ define void @noted(ptr %address, i32 %read, i32 %level, i32 %data) noinline {
   ret void
 }
 """
-    text = text.replace(declared, noting).replace('@"llvm.prefetch.p0"', "@noted")
-    machine = isa.machine()
-    loaded = engine.load(engine.object_code(text, machine), machine)
-    call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, *[ctypes.c_int64] * 3)(loaded.address("function"))
-    call(memory.ctypes.data, passed, panel, passed)
-    count = ctypes.c_int64.from_address(loaded.variable("count")).value
-    return list((ctypes.c_int64 * count).from_address(loaded.variable("log")))
+
+
+class Fetched:
+    """Called as a tile, it gives the addresses that the tile asks for, one after the other."""
+
+    def __init__(self, spec: TileSpec) -> None:
+        machine = isa.machine()
+        text = self._text(spec)
+        declared = next(n for n in text.splitlines() if n.startswith("declare") and "prefetch" in n)
+        text = text.replace(declared, NOTING).replace('@"llvm.prefetch.p0"', "@noted")
+        self.loaded = engine.load(engine.object_code(text, machine), machine)
+        kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p, *[ctypes.c_int64] * 3)
+        self.function = kind(self.loaded.address("function"))
+
+    def _text(self, spec: TileSpec) -> str:
+        module = ir.Module(f"test{spec}")
+        function = ir.Function(module, ir.FunctionType(VOID, [POINTER, I64, I64, I64]), "function")
+        emit = Emitter.of(function)
+        pointer, row, number, passed = function.args
+        values = [pointer, pointer, row, number, *([passed] if spec.has_turn else [])]
+        edges = TileEdges(spec, 8, emit, values)
+        fetch = PanelFetch(edges)
+        base = edges.right_address(emit.times(number, spec.right[1][0]))
+
+        def body(_: list[ir.Value], k: ir.Value) -> list[ir.Value]:
+            fetch.lines([base], k)
+            return []
+
+        emit.carried([], 0, spec.inner - spec.inner % spec.fetch, fetch.steps, body)
+        emit.builder.ret_void()
+        return str(module)
+
+    def __call__(self, memory: numpy.ndarray, panel: int, passed: int) -> list[int]:
+        count = ctypes.c_int64.from_address(self.loaded.variable("count"))
+        count.value = 0
+        self.function(memory.ctypes.data, passed, panel, passed)
+        return list((ctypes.c_int64 * count.value).from_address(self.loaded.variable("log")))
 
 
 @pytest.mark.parametrize("fetch", [1, 2, 4])
-@pytest.mark.parametrize("panel", [8, 16, 32])
+@pytest.mark.parametrize("panel", [8, 32])
 @pytest.mark.parametrize("kind", ["packed", "in rows", "uint16", "int8", "float64"])
 def test_tiles_that_pass_a_panel_share_the_lines_of_the_next_one(kind: str, panel: int, fetch: int) -> None:
     inner, panels, rows = 12, 5, 3
@@ -146,29 +149,28 @@ def test_tiles_that_pass_a_panel_share_the_lines_of_the_next_one(kind: str, pane
     memory = numpy.zeros(panels * inner * panel * size, numpy.uint8)
     start = memory.ctypes.data + 2 * strides[0] * size  # that of panel 2
     step, steps = strides[1] * size, inner // fetch
-    every = list(range(0, panel * size, 64))
+    fetched = Fetched(spec)
     for turn in range(fetch + 2):
         first = min(turn, fetch - 1) * steps
-        lines = [start + k * step + line for k in range(first, first + steps) for line in every]
-        assert fetched(spec, memory, 1, turn * rows) == lines
+        lines = [
+            start + k * step + at for k in range(first, first + steps) for at in range(0, panel * size, 64)
+        ]
+        assert fetched(memory, 1, turn * rows) == lines
 
 
 # -- that no result depends on it --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("shape", [(16, 1003, 70), (9, 300, 150), (64, 401, 90)], ids=str)
+@pytest.mark.parametrize("shape", [(16, 1003, 70), (9, 300, 150)], ids=str)
 def test_results_are_the_same_to_the_bit_whatever_is_fetched(
     shape: tuple[int, int, int], level: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows, inner, units = shape
     rng = numpy.random.default_rng(5)
     values = [rng.standard_normal(s).astype("float32") for s in ((rows, inner), (units, inner), (units,))]
-    found: dict[int, bytes] = {}
-    original: Callable[..., Any] = products._fetching
-    for fetch in (0, 1, 2, 4):
+    found = set()
+    for fetch in (0, 1, 4):
         monkeypatch.setattr(products, "_fetching", lambda tile, _, n=fetch: replace(tile, fetch=n))
-        found[fetch] = Native(layer(*shape), level)(*values)[0].tobytes()
-    monkeypatch.setattr(products, "_fetching", original)
-    assert Native(layer(*shape), level)(*values)[0].tobytes() == found[0]
-    assert set(found.values()) == {found[0]}
+        found.add(Native(layer(*shape), level)(*values)[0].tobytes())
+    assert len(found) == 1
