@@ -74,6 +74,11 @@ def register(library: ForeignLibrary) -> None:
     OPAQUE.extend(kind for kind in library.opaque if kind not in OPAQUE)
 
 
+def leave_unread(kind: type, names: frozenset[str]) -> None:
+    """Let attributes of instances of ``kind`` be no state for code which does not name them, besides what it inherits."""
+    _unread[kind] = names | unread(kind)
+
+
 def is_known(function: Any) -> bool:
     """Whether a function of C is one that a frontend knows."""
     return type(function) in _OF_C and function in _known

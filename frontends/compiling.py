@@ -44,6 +44,12 @@ IMPORTERS = (
         _made_by("sklearn"),
         "blockfuse.frontends.sklearn.estimator",
     ),
+    Importer(  # before torch, whose modules policies are
+        "stable_baselines3",
+        "an algorithm or a policy of stable-baselines3",
+        _made_by("stable_baselines3"),
+        "blockfuse.frontends.stable_baselines3.compiled_policy",
+    ),
     Importer("torch", "a torch.nn.Module", _made_by("torch"), "blockfuse.frontends.torch.torch_net"),
 )
 
@@ -52,8 +58,9 @@ def compile(model: Any, **options: Any) -> Any:
     """What another library made, compiled: called as that library calls it, with NumPy's arrays or ours.
 
     model: the path of an ``.onnx`` file or an ``onnx.ModelProto``, which becomes a hybridized block; an estimator
-    or a pipeline of scikit-learn, which becomes an object with the same methods; or a ``torch.nn.Module``, which becomes
-    what is called as it is. options: those of ``Block.hybridize``. ``explain()`` of the result says what was compiled.
+    or a pipeline of scikit-learn, or a policy or an algorithm of stable-baselines3, which become objects with the same
+    methods; or a ``torch.nn.Module``, which becomes what is called as it is. options: those of ``Block.hybridize``.
+    ``explain()`` of the result says what was compiled.
 
     An ONNX file: floats that it holds are parameters under their names there, ``net.collect_params()``; the block gives
     one array or a tuple of them; ``net.source`` is the file's graph as Python. Raises UnsupportedOperatorsError, which
@@ -66,13 +73,15 @@ def compile(model: Any, **options: Any) -> Any:
     ``"live"`` sees every change of a parameter, ``"frozen"`` packs a copy, until ``refresh()``. Torch runs what has no rule,
     and calls that are to have gradients. See ``docs/torch.md``.
 
+    A policy, or an algorithm that has one: ``predict`` is compiled, drawn actions too. See ``docs/stable_baselines3.md``.
+
     Raises UsageError where the library is missing, TypeError for another kind of model.
 
     >>> compile(3)
     Traceback (most recent call last):
         ...
     TypeError: compile() takes the path of an .onnx file or an onnx.ModelProto, or an estimator or a pipeline of \
-scikit-learn, or a torch.nn.Module, not int
+scikit-learn, or an algorithm or a policy of stable-baselines3, or a torch.nn.Module, not int
     """
     return _importer(model, "compile").compiled(model, options)
 

@@ -14,6 +14,7 @@ from blockfuse.runtime import config
 NEEDED = {
     "docs/onnx.md": "onnx",
     "docs/sklearn.md": "sklearn",
+    "docs/stable_baselines3.md": "stable_baselines3",
     "docs/torch.md": "torch",
 }  # document -> the package that it is about
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -33,6 +34,7 @@ def test_readme_leads_with_the_two_commands() -> None:
         "docs/onnx.md",
         "docs/sequences.md",
         "docs/sklearn.md",
+        "docs/stable_baselines3.md",
         "docs/torch.md",
         "docs/training.md",
     ],
@@ -77,6 +79,7 @@ def test_commands_print_what_is_shown(tmp_path: Path) -> None:
         "docs/onnx.md",
         "docs/sequences.md",
         "docs/sklearn.md",
+        "docs/stable_baselines3.md",
         "docs/torch.md",
         "docs/training.md",
     ],
