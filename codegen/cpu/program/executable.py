@@ -102,9 +102,14 @@ class Executable:
         wrapper: type,
         unusual: numpy.ndarray,
         keep: int = 1 << 26,
+        with_entry: bool = True,
     ) -> None:
-        """keep: bytes of large results that are kept for the next ones, NOTE [kept memory]."""
+        """keep: bytes of large results that are kept for the next ones, NOTE [kept memory].
+
+        with_entry: whether there is an ``entry``; nothing is compiled for it where only ``run`` is asked for.
+        """
         self.plan = plan(schedule, machine)
+        self._with_entry = with_entry and native_entry(self.plan) and cpython.layout_is_known(wrapper)
         self._store, self._wrapper = store, wrapper
         kernels = [self._kernel(n, source) for n, source in enumerate(self.plan.sources)]
         self._program = self._load_program()
@@ -126,7 +131,9 @@ class Executable:
         return engine.load(kernel_code(kernel, source, machine, self._store), machine)
 
     def _load_program(self) -> engine.Loaded:
-        return engine.load(self._code(self.plan.key_text(), lambda: program_ir(self.plan)), self.plan.machine)
+        key_text = f"{self.plan.key_text()}\nentry={self._with_entry}"
+        code = self._code(key_text, lambda: program_ir(self.plan, self._with_entry))
+        return engine.load(code, self.plan.machine)
 
     def _code(self, key_text: str, make: Callable[[], str]) -> bytes:
         return object_code(key_text, make, self.plan.machine, self._store)
@@ -140,7 +147,7 @@ class Executable:
                 self._frame[header_index(name)] = value
 
     def _new_entry(self) -> Any:
-        if not (native_entry(self.plan) and cpython.layout_is_known(self._wrapper)):
+        if not self._with_entry:
             return None
         definition = cpython.MethodDef(b"entry", self._program.address("entry"), cpython.METH_FASTCALL, None)
         self._owner.definition = definition

@@ -21,13 +21,16 @@ from blockfuse.codegen.cpu.program.plan import Plan, is_native, native_entry
 from blockfuse.codegen.values.emitter import VOID, Emitter
 
 
-def program_ir(plan: Plan) -> str:
-    """LLVM IR: ``piece0``, ... (table) for the runs of launches; ``entry`` where no host call is between them."""
+def program_ir(plan: Plan, with_entry: bool = True) -> str:
+    """LLVM IR: ``piece0``, ... (table) for the runs of launches; ``entry`` where no host call is between them.
+
+    with_entry: without, there are pieces alone, which is most of the work of compiling a small program saved.
+    """
     module = ir.Module("program")
     pieces = {n: emit_piece(module, plan, n) for n, steps in enumerate(plan.pieces) if is_native(plan, steps)}
     if plan.is_parallel:
         _emit_alone(module)
-    if native_entry(plan):
+    if with_entry and native_entry(plan):
         pause = safepoint(module, plan.safepoint_index) if plan.decides else None
         emit_entry(module, plan, Drive(module, plan, pieces, pause).build())
     return str(module)
