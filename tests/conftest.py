@@ -4,6 +4,7 @@ Generated inputs are the same in every run, so that what passed once passes on e
 new ones.
 """
 
+import gc
 import tempfile
 from pathlib import Path
 
@@ -38,6 +39,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_FOLDER] = folder
     cache = Path(folder.name) / "cache"
     _ENVIRONMENT.setenv("BLOCKFUSE_CACHE", str(cache))  # read at every use; subprocesses inherit it
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Thousands of tests, and libraries that they import, stay to the end: no search for garbage looks at them again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
