@@ -195,6 +195,7 @@ def write_through_array(self: Any, x: Any) -> Any:
     return x * self.plain
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     "forward",
     [
@@ -344,7 +345,7 @@ def own_diagonal(self: Any, x: Any) -> Any:
     return y
 
 
-@pytest.mark.spread(2)
+@pytest.mark.spread(5)
 @pytest.mark.parametrize(
     "forward",
     [
@@ -426,7 +427,7 @@ RESULTS: dict[str, Callable[..., Any]] = {
 }
 
 
-@pytest.mark.spread(2)
+@pytest.mark.spread(5)
 @pytest.mark.parametrize("name", RESULTS)
 def test_results_share_memory_as_in_eager(name: str) -> None:
     agrees(RESULTS[name])
@@ -438,6 +439,7 @@ def scribble(result: Any) -> None:
             leaf[...] = n + 3
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("name", RESULTS)
 def test_writes_to_results_reach_what_they_reach_in_eager(name: str) -> None:
     agrees(RESULTS[name], after=scribble)
@@ -512,7 +514,7 @@ def written_both(self: Any, x: Any, y: Any) -> Any:
     return x * y
 
 
-@pytest.mark.spread(2)
+@pytest.mark.spread(5)
 @pytest.mark.parametrize("make", [same_twice, overlapping, with_its_transposed, with_its_reversed])
 @pytest.mark.parametrize("forward", [*PAIRS, written_first, written_both])
 def test_arguments_that_share_memory_are_as_in_eager(forward: Any, make: Any) -> None:
@@ -656,6 +658,7 @@ CHANGES: dict[str, Callable[[numpy.ndarray], None]] = {
 }
 
 
+@pytest.mark.spread(3)
 @pytest.mark.filterwarnings("ignore")  # NumPy's, of setting attributes in place
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("use", [_as_argument, _as_global, _in_python, _folded])

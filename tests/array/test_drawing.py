@@ -152,7 +152,7 @@ def numbers_of(count: int, width: str) -> Callable[[Any], Any]:
     return lambda piece: drawing.drawn(piece, shape=(count,), dtype=width)
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(7)
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("kept", [False, True])
 @pytest.mark.parametrize("count", COUNTS)
@@ -175,7 +175,7 @@ FOLLOWING: dict[str, tuple[Callable[[Any], Any], int]] = {
 }
 
 
-@pytest.mark.spread(8)
+@pytest.mark.spread(17)
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", FOLLOWING)
 def test_what_follows_from_numbers_alone_is_computed_with_them(name: str, width: str) -> None:
@@ -582,6 +582,7 @@ def test_bounds_that_are_arrays_are_kept_too() -> None:
     assert (drawn[:, 2] == 5).all()
 
 
+@pytest.mark.long
 def test_compiled_draws_of_halves_are_those_of_eager_calls() -> None:
     def draws(x: Any) -> Any:
         return np.random.uniform(size=(64,), dtype="float16"), np.random.uniform(1, 2, size=(64,)) + x

@@ -70,7 +70,7 @@ WRAPPING: list[Callable[..., Any]] = [
 ]
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(7)
 @pytest.mark.parametrize("function", WRAPPING)
 def test_integers_wrap_as_in_numpy(function: Callable[..., Any]) -> None:
     with numpy.errstate(all="ignore"):
@@ -157,7 +157,7 @@ def test_activations_of_any_dtype(name: str, dtype: str) -> None:
     numpy.testing.assert_allclose(found, wanted, rtol=32 * float(numpy.finfo(found.dtype).eps), atol=tails)
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(7)
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activations_compile_for_bytes_and_halves(name: str) -> None:
     function = ACTIVATIONS[name][0]
@@ -180,7 +180,7 @@ FIFTIES = numpy.full(2000, 50, "float16")
 FOLDS = ("sum", "mean", "var", "std", "prod", "max", "average", "median", "cumsum", "count_nonzero", "argmax")
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(7)
 @pytest.mark.parametrize("name", FOLDS)
 @pytest.mark.parametrize("axis", [None, 0, 1])
 def test_folds_of_halves_are_those_of_numpy(name: str, axis: int | None) -> None:
@@ -259,7 +259,7 @@ ONES: list[Callable[..., Any]] = [
 ]
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(7)
 @pytest.mark.parametrize("columns", [1, 3])
 @pytest.mark.parametrize("function", ONES)
 def test_constants_of_one_element_are_multiplied(function: Callable[..., Any], columns: int) -> None:

@@ -215,6 +215,7 @@ def half(x: Any) -> Any:
     return [], [x / 2]
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("most", [None, 40])
 def test_while_loop_without_outputs_and_limit_is_native(most: int | None) -> None:
     def halved(x: Any) -> Any:

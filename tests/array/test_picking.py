@@ -53,7 +53,7 @@ FORMS: dict[str, Callable[..., Any]] = {
 }
 
 
-@pytest.mark.spread(2)
+@pytest.mark.spread(7)
 @pytest.mark.parametrize("name", FORMS)
 def test_forms_of_picking_give_what_eager_gives(name: str) -> None:
     rng = numpy.random.default_rng(6)

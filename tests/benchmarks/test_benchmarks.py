@@ -48,7 +48,7 @@ def shown(finished: report.Run) -> str:
     return text.get()
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(7)
 @pytest.mark.parametrize("net", SMALL, ids=lambda net: net.name)
 def test_blocks_and_numpy_agree_with_float64(net: nets.Net) -> None:
     (way,) = ours.build(net, 1)
@@ -101,6 +101,7 @@ CONVOLUTIONS = [
 ]
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("training", [*SMALL_STEPS, *CONVOLUTIONS], ids=lambda training: training.name)
 def test_steps_of_training_come_to_the_parameters_of_float64(training: Training) -> None:
     (step,) = ours.train(training, 1)

@@ -39,7 +39,7 @@ def check(net: nets.Net, **options: Any) -> None:
     )
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(7)
 @pytest.mark.parametrize("net", SMALL, ids=lambda net: net.name)
 def test_no_more_than_twice_the_error_of_numpy(net: nets.Net) -> None:
     check(net, threads=1)

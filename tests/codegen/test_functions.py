@@ -103,7 +103,7 @@ OWN = {*ULP, "sqrt", "floor", "ceil", "trunc", "rint", "sign", "absolute", "relu
 AT_LEVELS = [(name, level) for name in UNARY for level in (LEVELS if name in OWN else LEVELS[:1])]
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(11)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("name", "level"), AT_LEVELS)
 def test_functions_stay_within_their_ulp(name: str, level: str, dtype: str) -> None:
@@ -136,7 +136,7 @@ def test_functions_of_two_numbers_stay_within_the_ulp_of_the_library(name: str) 
 # -- special values --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.spread(2)
+@pytest.mark.spread(7)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", UNARY)
 def test_special_values_are_those_of_numpy(name: str, dtype: str) -> None:
@@ -200,7 +200,7 @@ def assert_bits(name: str, x: numpy.ndarray, y: numpy.ndarray) -> None:
                 )
 
 
-@pytest.mark.spread(2)
+@pytest.mark.spread(7)
 @pytest.mark.parametrize(
     ("name", "x", "wanted"),
     [

@@ -114,7 +114,7 @@ def test_kernels_of_one_operator_give_its_meaning_in_every_dtype(row: Operator) 
     assert_rows(row, [operands_of(row, d, *[(40,)] * len(row.examples[0].shapes)) for d in DTYPES_OF[row]])
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(61)
 @pytest.mark.parametrize("row", DTYPES_OF, ids=lambda r: r.name)
 def test_kernels_of_one_operator_give_its_meaning_at_every_size(row: Operator) -> None:
     dtype, arity = DTYPES_OF[row][0], len(row.examples[0].shapes)
@@ -131,7 +131,7 @@ VIEWS: tuple[tuple[tuple[int, ...], Callable[[Any], Any]], ...] = (
 )
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(41)
 @pytest.mark.parametrize("row", DTYPES_OF, ids=lambda r: r.name)
 @pytest.mark.parametrize("turn", [0, 1])
 def test_kernels_read_views_in_place(row: Operator, turn: int) -> None:
@@ -386,7 +386,7 @@ WRITES: dict[str, tuple[tuple[Any, ...], tuple[int, ...]]] = {
 }
 
 
-@pytest.mark.spread(2)
+@pytest.mark.spread(13)
 @pytest.mark.parametrize("name", WRITES)
 @pytest.mark.parametrize("dtype", ["float32", "int8", "bool"])
 def test_what_is_written_is_the_only_difference(name: str, dtype: str) -> None:
@@ -442,7 +442,7 @@ GROUPS: dict[str, Callable[..., Any]] = {
 }
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(7)
 @pytest.mark.parametrize("name", GROUPS)
 @pytest.mark.parametrize("shape", [(5, 17), (3, 1000), (130, 64)])
 def test_groups_are_as_accurate_as_numpy(name: str, shape: tuple[int, int]) -> None:

@@ -72,7 +72,7 @@ def values_for(type: TensorType, seed: int = 0) -> numpy.ndarray:
 # -- kernels of all kinds ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(11)
 @pytest.mark.parametrize("name", test_goldens.KERNELS)
 def test_stages_of_typical_kernels_mean_the_same(name: str) -> None:
     function, types = test_goldens.KERNELS[name]

@@ -41,6 +41,7 @@ def check(function: Callable[..., Any], *values: numpy.ndarray, level: str = "",
         numpy.testing.assert_allclose(found, wanted, rtol=rtol, atol=atol)
 
 
+@pytest.mark.spread(3)
 @pytest.mark.usefixtures("_always")
 @pytest.mark.parametrize("size", [2, 15, 16, 63, 1024, 1025, 5003])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -133,7 +133,7 @@ MATMULS = [
 ]
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(11)
 @pytest.mark.parametrize("shapes", MATMULS, ids=str)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_matmul_stacks_and_broadcasts(shapes: tuple[tuple[int, ...], tuple[int, ...]], dtype: str) -> None:
@@ -192,7 +192,7 @@ EPILOGUES: dict[str, tuple[Callable[[Any, Any], Any], tuple[int, ...], str]] = {
 }
 
 
-@pytest.mark.spread(5)
+@pytest.mark.spread(7)
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("name", EPILOGUES)
 def test_epilogues_run_on_the_accumulators(name: str, level: str) -> None:

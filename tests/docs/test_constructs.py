@@ -8,7 +8,7 @@ from documents import ROOT
 CONSTRUCTS = runpy.run_path(str(ROOT / "docs" / "constructs.py"))
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(11)
 @pytest.mark.parametrize("number", range(len(CONSTRUCTS["CONSTRUCTS"])))
 def test_each_construct_runs_as_the_contract_says(number: int) -> None:
     construct = CONSTRUCTS["CONSTRUCTS"][number]

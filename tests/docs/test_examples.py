@@ -27,7 +27,7 @@ def test_every_file_says_what_its_nets_take() -> None:
     assert [Path(f).name for f in example_files()] == FILES
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(11)
 @pytest.mark.parametrize("net", NETS, ids=str)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_net_gives_the_same_compiled(net: Subject, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,7 +41,7 @@ def test_net_gives_the_same_compiled(net: Subject, batch: int, monkeypatch: pyte
     assert row.outcome.program is not None, row.outcome.reason
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("file", [file for file in FILES if file not in TRAINING])
 def test_file_runs_as_a_script(file: str) -> None:
     done = python("-W", "error", ROOT / "examples" / file)

@@ -26,6 +26,7 @@ def test_readme_leads_with_the_two_commands() -> None:
     assert all(re.search(rf"^{command}:", MAKEFILE, flags=re.MULTILINE) for command in commands)
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     "document",
     [

@@ -189,6 +189,7 @@ def in_sklearn(method):
     return [line for line in method.explain().splitlines() if "in scikit-learn" in line]
 
 
+@pytest.mark.spread(3)
 @pytest.mark.usefixtures("eagerly")
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize(("estimator", "y"), CASES, ids=lambda value: repr(value).split("\n")[0][:50])

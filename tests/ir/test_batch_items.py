@@ -239,7 +239,7 @@ def whole(*shape: int, dtype: str = "float32", seed: int = 0) -> numpy.ndarray:
     return numpy.random.default_rng([seed, *shape]).integers(-4, 5, shape).astype(dtype)
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(7)
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize(

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.lib.stride_tricks import as_strided
 from patterns import Picked, picked
+from sampling import sampled
 
 from blockfuse.ir import layout as layouts
 from blockfuse.ir.gathers import gathered
@@ -149,7 +150,7 @@ def test_neighbours_that_are_stepped_through_evenly_become_one_axis() -> None:
 
 
 @given(picked())
-@settings(max_examples=400)
+@sampled(100, 400)
 def test_elements_that_index_arrays_pick_are_those_of_numpy(case: Picked) -> None:
     wanted = case.table[case.numpy_index]
     found = gathered(case.pattern, row_major(case.table.shape), [row_major(a.shape) for a in case.arrays])

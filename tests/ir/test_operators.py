@@ -79,7 +79,7 @@ def test_type_rule_gives_the_type_of_the_meaning(row: Operator, example: Example
     assert row.result_type(*map(type_of, operands), **example.attrs) == type_of(result)
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(7)
 @cases
 def test_type_rule_promotes_as_numpy(row: Operator, example: Example) -> None:
     if isinstance(row.lowering, Fused):
@@ -251,7 +251,7 @@ def slopes(
     return asked, total
 
 
-@pytest.mark.spread(8)
+@pytest.mark.spread(17)
 @cases
 def test_gradient_of_the_gradient_is_that_of_finite_differences(row: Operator, example: Example) -> None:
     operands, out = differentiable(row, example)

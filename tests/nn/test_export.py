@@ -77,6 +77,7 @@ def test_names_are_gluons_and_the_epoch_is_a_number(mlp: Any, tmp_path: Path) ->
     assert sorted(file.name for file in tmp_path.iterdir()) == ["net-0012.params", "net-symbol.json"]
 
 
+@pytest.mark.long
 def test_a_loaded_net_gives_the_same_for_every_size_of_the_batch(mlp: Any, files: Any) -> None:
     net = imported(files)
     for compiled in (False, True):

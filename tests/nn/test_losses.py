@@ -121,7 +121,7 @@ def test_shapes_and_batch_axis(
     check(criterion(given(pred[:0]), given(label[:0])), wanted[:0, 0])
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(7)
 @pytest.mark.parametrize(("criterion", "pred", "label", "wanted"), ELEMENTWISE, ids=IDS)
 def test_compiled_as_eager(
     criterion: losses.Loss, pred: numpy.ndarray, label: numpy.ndarray, wanted: numpy.ndarray

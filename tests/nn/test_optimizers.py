@@ -544,6 +544,7 @@ def test_schedules_are_their_closed_forms() -> None:
             assert float(array) == found
 
 
+@pytest.mark.long
 def test_schedules_compile_to_a_program_of_the_count() -> None:
     for schedule, wanted in closed_forms():
         compiled = blockfuse.hybridize(schedule)

@@ -177,6 +177,7 @@ def test_learning_rates_are_set_or_scheduled() -> None:
         scheduled.set_learning_rate(0.1)
 
 
+@pytest.mark.long
 def test_a_recorded_step_is_the_eager_one() -> None:
     inputs = numpy.random.default_rng(2).normal(size=(8, 16, 5)).astype("float32")
     options = {"wd": 0.01, "clip_gradient": 0.1}

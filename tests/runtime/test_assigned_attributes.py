@@ -336,6 +336,7 @@ COMPILED: dict[str, Callable[[], Any]] = {
 }
 
 
+@pytest.mark.spread(11)
 @pytest.mark.parametrize("name", COMPILED)
 def test_a_program_assigns_what_the_eager_call_assigns(name: str) -> None:
     drawing = name == "random_numbers"

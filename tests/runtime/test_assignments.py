@@ -85,13 +85,14 @@ def hold(forward: Callable[..., Any], *values: numpy.ndarray, wanted: numpy.ndar
             numpy.testing.assert_allclose(found, slope, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.spread(7)
 @pytest.mark.parametrize("name", CASES)
 def test_assignments_at_arrays_are_numpys(name: str) -> None:
     values = X, V, ROWS, COLUMNS
     hold(CASES[name], *values, wanted=CASES[name](*values))
 
 
-@pytest.mark.spread(2)
+@pytest.mark.spread(7)
 @pytest.mark.parametrize("name", PARTLY)
 def test_functions_of_some_elements_are_numpys(name: str) -> None:
     function = PARTLY[name]

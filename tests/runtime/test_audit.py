@@ -274,6 +274,7 @@ def test_a_wrong_result_of_right_operators_is_caught(monkeypatch: pytest.MonkeyP
         call(numpy.ones(2, "float32"))
 
 
+@pytest.mark.long
 def test_numbers_and_batches_that_change_are_repeated(wrong_tanh: None) -> None:  # noqa: ARG001
     def scaled(x: Any, t: float) -> Any:
         return np.tanh(x * t) + 1

@@ -202,7 +202,7 @@ def _written(x: Any) -> Any:
     return y
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(31)
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_one_program_runs_every_size_of_a_function(name: str, recorded: list[int]) -> None:
     function = blockfuse.hybridize(FUNCTIONS[name])
@@ -538,6 +538,7 @@ def test_small_batches_of_large_layers_are_left_to_programs_of_their_own() -> No
     assert "(float32[40, 700]): compiled" not in net.explain()
 
 
+@pytest.mark.long
 def test_threads_that_call_with_different_sizes_get_their_own_results() -> None:
     net = initialized(layers(nn.Dense(64, in_units=32, activation="relu"), nn.Dense(48, in_units=64)))
     sweep(net, lambda n: (numbers(n, 32),), sizes=())
@@ -660,7 +661,7 @@ STEPS: tuple[Callable[[Any], Any], ...] = (
 _LAST = 5  # steps that have no program for every size
 
 
-@sampled(2, 25)
+@sampled(1, 25)
 @given(
     st.lists(st.integers(0, len(STEPS) - 1), min_size=1, max_size=6),
     st.lists(st.integers(1, 90), min_size=3, max_size=8),

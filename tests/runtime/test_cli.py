@@ -207,6 +207,7 @@ def test_results_of_other_shape_dtype_or_structure_differ() -> None:
 # -- compare --train -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_compare_trains_a_net_both_ways(run, nets: str, tmp_path: Path) -> None:
     status, out, _ = run("compare", f"{nets}:Net", "--train", "--batch", "4", "--json", tmp_path / "out.json")
     assert status == 0
@@ -316,6 +317,7 @@ def test_show_of_an_eager_net_says_why(run, nets: str) -> None:
     assert re.fullmatch(r"nets\.py:Eager runs eagerly: .*nets\.py:16\ncure: .*\n", err)
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", ["seeds.py:fixed_hidden_mlp", "transformer_mlp.py", "exercise_2.py"])
 def test_svg_is_well_formed_and_keeps_to_its_size(run, tmp_path: Path, name: str) -> None:
     run("show", ROOT / "examples" / name, "--svg", tmp_path / "net.svg")

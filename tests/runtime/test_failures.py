@@ -90,6 +90,7 @@ def agrees(call: Any, plain: Callable[..., Any], *arguments: Any) -> None:
     )
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_that_fails_is_told_once_and_tried_again_when_something_changes(
     stage: str, monkeypatch: pytest.MonkeyPatch

@@ -173,7 +173,7 @@ def test_a_number_that_array_operators_take_is_given_at_each_call(name: str) -> 
     assert len(programs(fast)) <= 3
 
 
-@sampled(2, 100)
+@sampled(1, 100)
 @given(st.lists(st.floats(width=64), min_size=1, max_size=8))
 def test_any_float_is_rounded_as_numpy_rounds_it(values: list[float]) -> None:
     for value, dtype in itertools.product(values, ("float16", "float32", "float64", "int8")):
@@ -438,7 +438,7 @@ def halved(t: float) -> float:
     return t / 2
 
 
-@pytest.mark.spread(48)
+@pytest.mark.spread(97)
 @pytest.mark.parametrize("name", LOOKED_AT)
 def test_a_number_that_python_looks_at_decides_at_every_call(name: str) -> None:
     function = LOOKED_AT[name]

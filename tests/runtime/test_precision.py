@@ -91,7 +91,7 @@ class Function(nn.HybridBlock):
 # -- results ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.spread(2)
+@pytest.mark.spread(5)
 @each_form
 @pytest.mark.parametrize(
     ("widths", "rows"),

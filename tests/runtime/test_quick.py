@@ -72,6 +72,7 @@ FORMS: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.spread(7)
 @pytest.mark.parametrize("number", range(len(FORMS)))
 def test_calls_of_every_form_reach_the_entry(number: int) -> None:
     args, kwargs = FORMS[number]
@@ -116,7 +117,7 @@ OTHERS: list[tuple[Any, Any]] = [
 ]
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(7)
 @pytest.mark.parametrize("number", range(len(OTHERS)))
 def test_calls_that_only_look_alike_are_told_apart(number: int) -> None:
     for first, second in (OTHERS[number], OTHERS[number][::-1]):

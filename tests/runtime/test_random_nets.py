@@ -119,7 +119,7 @@ def test_random_functions_give_what_they_give_plain(seed: int, length: int) -> N
     check(seed, length)
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(12)
 @pytest.mark.parametrize("seed", range(12))
 def test_long_random_functions_give_what_they_give_plain(seed: int) -> None:
     check(seed, 24)

@@ -47,7 +47,7 @@ def check(seed: int, folder: Path) -> None:
         assert same == identical
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(7)
 @pytest.mark.parametrize("seed", [17, 39, 43, 1000, 1047, 1060, 2031, 2056])
 def test_programs_that_once_went_wrong_agree_with_eager(seed: int, tmp_path: Path) -> None:
     check(seed, tmp_path)

@@ -134,6 +134,7 @@ WARM = textwrap.dedent(
 PYTHON = (sys.executable, "-P", "-c", WARM)
 
 
+@pytest.mark.long
 def test_a_warm_first_call_does_not_import_numba(tmp_path: Path) -> None:
     source = str(Path(__file__).parents[2] / "src")
     with_numba = []

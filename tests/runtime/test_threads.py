@@ -202,6 +202,7 @@ def test_two_nets_in_two_threads() -> None:
     together(work, 2)
 
 
+@pytest.mark.long
 def test_large_nets_share_the_pool() -> None:
     nets = [layers(256, 512, 256), layers(256, 300, 64), nn.Lambda(lambda x: npx.softmax(x * 2, axis=-1))]
     nets[2].initialize()

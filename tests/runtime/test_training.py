@@ -255,6 +255,7 @@ def test_the_gradient_is_that_of_the_way_taken() -> None:
     assert case.served + case.program.executable.calls() > 1
 
 
+@pytest.mark.long
 def test_dropout_draws_the_same_masks() -> None:
     def dropping() -> nn.Sequential:
         return net_of(nn.Dense(16, activation="relu"), nn.Dropout(0.5), nn.Dense(3))
@@ -638,6 +639,7 @@ def test_a_trainer_takes_the_gradients_of_a_compiled_call_for_new_ones() -> None
         trainer.step(1)
 
 
+@pytest.mark.long
 def test_gradients_of_gradients_follow_what_changes() -> None:
     def penalised(net: nn.Block) -> Step:
         weight = net[0].weight
@@ -878,6 +880,7 @@ def bits_after(net: nn.Block, optimizer: Momentum, step: Step, batch: tuple[ndar
     return [a.tobytes() for a in (loss, *held_by(net, optimizer), np.random.get_state().asnumpy())]
 
 
+@pytest.mark.long
 def test_a_step_comes_to_the_same_bits_whether_it_is_recorded_or_not() -> None:
     def make() -> nn.Block:
         return net_of(nn.Dense(40, activation="tanh"), nn.Dropout(0.4), nn.Dense(3), features=67)

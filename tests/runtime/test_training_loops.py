@@ -270,6 +270,7 @@ def test_every_stage_of_a_way_back_means_the_same() -> None:
         hold_program(program, [x, y, numpy.array(limit, "float32")], source=True)
 
 
+@pytest.mark.long
 def test_a_call_with_more_rounds_than_there_is_room_for_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(assembly, "_STACK_BYTES", 1)
     compiled = same_training(equilibrium, [1e-2] * 3)
@@ -314,6 +315,7 @@ def step_in_one_function(net: nn.Block) -> Callable[..., ndarray]:
     return step
 
 
+@pytest.mark.long
 def test_a_loop_inside_of_the_scope_of_record_is_native() -> None:
     compiled = same_training(equilibrium, [0.1, 0.1, 0.003, 0.3, 1e-4], step_in_one_function)
     assert len(case_of(compiled).recordings) < 4

@@ -68,7 +68,7 @@ def arrays(result: Any) -> list[numpy.ndarray]:
     return [a.asnumpy() for a in (result if isinstance(result, tuple) else (result,))]
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(11)
 @pytest.mark.parametrize("name", BODIES)
 def test_what_is_written_over_is_read_first(name: str) -> None:
     plain, other = Holder(), Holder()

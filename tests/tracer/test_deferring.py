@@ -209,7 +209,7 @@ class _Program:
         return [*values, [s for s in seen if not isinstance(s, ndarray)]]
 
 
-@pytest.mark.spread(12)
+@pytest.mark.spread(31)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("seed", range(40))
 def test_random_programs(seed: int) -> None:

@@ -112,6 +112,7 @@ def test_a_loop_in_a_sub_block_closes() -> None:
     assert ways_back(net) == 1
 
 
+@pytest.mark.long
 def test_several_carried_arrays_and_nested_loops_close() -> None:
     def nested(x: Any, y: Any) -> Any:
         x, y = x * 1, y * 1

@@ -80,6 +80,7 @@ def test_a_for_loop_with_a_branch_closes() -> None:
     closes(branching)
 
 
+@pytest.mark.long
 def test_while_else_for_else_and_continue_close() -> None:
     def searching(x: Any) -> Any:
         i = 20
@@ -101,6 +102,7 @@ def test_while_else_for_else_and_continue_close() -> None:
     closes(searching, loops=2)
 
 
+@pytest.mark.long
 def test_nested_loops_with_counters_close() -> None:
     def nested(x: Any) -> Any:
         rounds = 0
@@ -134,6 +136,7 @@ def test_two_counters_and_a_copy_of_one_close() -> None:
     closes(double)
 
 
+@pytest.mark.long
 def test_loops_with_counters_in_sub_blocks_and_helpers_close() -> None:
     def settle(x: Any, most: int) -> Any:
         done = 0

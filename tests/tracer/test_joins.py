@@ -81,6 +81,7 @@ def test_branches_in_sub_blocks_join() -> None:
     assert case_of(net).eager_calls == 0
 
 
+@pytest.mark.long
 def test_branches_in_helpers_join() -> None:
     def gate(x: Any, sign: Any) -> Any:
         if sign > 0:
@@ -289,6 +290,7 @@ def test_names_of_one_array_and_of_two_equal_ones_are_told_apart() -> None:
     agrees(aliased, signs())
 
 
+@pytest.mark.long
 def test_arrays_of_other_types_do_not_join() -> None:
     def widened(x: Any, g: Any) -> Any:
         if g[0] > 0:
@@ -382,6 +384,7 @@ def test_an_exception_handler_and_finally_join() -> None:
     agrees(careful, signs())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("order", [(0, 7, 3, 5, 1, 2, 4, 6), (7, 6, 5, 4, 3, 2, 1, 0)])
 def test_the_order_of_the_calls_does_not_matter(order: tuple[int, ...]) -> None:
     def three(x: Any, g: Any) -> Any:

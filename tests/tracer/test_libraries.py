@@ -168,6 +168,7 @@ KNOWN: dict[str, Callable[[Any], Any]] = {
 }
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("name", KNOWN)
 def test_known_code_is_compiled_after_few_recordings(name: str) -> None:
     compiled(KNOWN[name])
