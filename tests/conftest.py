@@ -42,10 +42,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_finish() -> None:
+def pytest_collection_finish(session: pytest.Session) -> None:
     """Thousands of tests, and libraries that they import, stay to the end: no search for garbage looks at them again."""
-    gc.collect()
-    gc.freeze()
+    if not session.config.getoption("--mutants"):  # which look for our functions among all that there is
+        gc.collect()
+        gc.freeze()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
