@@ -153,7 +153,7 @@ for _ in range(4):
     assert f(x)[0] == 2
 assert allocator._allocator.kept == 0
 """
-    subprocess.run([sys.executable, "-P", "-c", program], check=True, timeout=120)
+    subprocess.run([sys.executable, "-P", "-c", program], check=True, timeout=600)
 
 
 def test_arrays_pass_between_numpy_and_the_allocator(doubled: Any) -> None:
@@ -201,7 +201,7 @@ for _ in range(5):
     numpy.kept = sys.kept = threading.current_thread().kept = (double(large), caller)
 """
     for _ in range(3):
-        subprocess.run([sys.executable, "-P", "-c", program], check=True, timeout=120)
+        subprocess.run([sys.executable, "-P", "-c", program], check=True, timeout=600)
 
 
 def references() -> int:

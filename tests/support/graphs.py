@@ -55,14 +55,20 @@ _MEMORY = Memory()
 class Native:
     """The native program of a graph; called with an array for each input it gives the list of results."""
 
-    def __init__(self, recorded: Graph, level: str = "", threads: int = 1) -> None:
+    def __init__(self, recorded: Graph, level: str = "", threads: int = 1, with_entry: bool = False) -> None:
+        """with_entry: most of what compiling a small program takes; `make test-long` compiles it always."""
         machine = isa.machine(level, threads)
         self.graph = recorded
         self.compiled = compile_flow(recorded, machine, check=verify)
         self.schedule = self.compiled.schedule
-        # Most of what compiling a small program takes is its entry, which nobody calls here.
-        everything = bool(rounds(0, 1))
-        self.executable = Executable(self.schedule, machine, _MEMORY, ndarray, UNUSUAL, with_entry=everything)
+        self.executable = Executable(
+            self.schedule,
+            machine,
+            _MEMORY,
+            ndarray,
+            UNUSUAL,
+            with_entry=with_entry or bool(rounds(0, 1)),
+        )
         self.sources = self.executable.plan.sources
 
     def __call__(self, *values: numpy.ndarray) -> list[numpy.ndarray]:

@@ -39,7 +39,7 @@ from blockfuse.runtime.audit.rounding import NOISES, SPREADS, Noisy, rounds_alik
 
 MODULE = "program"
 HYBRID = "hybrid: "
-_LIMIT = 60  # seconds that one step may take
+_LIMIT = 300  # seconds that one step may take, also where others are at work
 _numbers = itertools.count()
 
 
