@@ -96,6 +96,7 @@ def test_functions_of_integers_give_the_dtypes_of_numpy(name: str, dtype: str) -
     close(found, wanted)
 
 
+@pytest.mark.spread(11)
 @pytest.mark.parametrize("dtype", ["bool", *INTEGERS])
 def test_an_average_of_integers_does_not_wrap(dtype: str) -> None:
     x = ends(dtype)
@@ -226,7 +227,7 @@ MIXTURES = [
 ]
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(13)
 @pytest.mark.parametrize("dtypes", MIXTURES)
 @pytest.mark.parametrize("subscripts", EINSUMS)
 def test_einsum_computes_in_the_dtype_of_its_result(subscripts: str, dtypes: tuple[str, ...]) -> None:
@@ -277,7 +278,7 @@ def test_logsumexp_of_infinities(dtype: str) -> None:
     close(found, numpy.array([-INF, 0, INF, INF, NAN, 1 + math.log(2)]))
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(11)
 @pytest.mark.parametrize("dtype", ["bool", *INTEGERS])
 def test_logsumexp_of_integers_does_not_wrap(dtype: str) -> None:
     x = ends(dtype)

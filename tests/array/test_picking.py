@@ -70,6 +70,7 @@ def test_forms_of_picking_give_what_eager_gives(name: str) -> None:
         assert host <= {"argsort", "argmax", "cast"}
 
 
+@pytest.mark.spread(7)
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int8", "bool"])
 @pytest.mark.parametrize("numbers", [(1.0, 0.0), (2.7, -1.0)])
 def test_one_hot_is_that_of_numpy_for_every_index(dtype: str, numbers: tuple[float, float]) -> None:

@@ -247,6 +247,7 @@ def picked_then_compared(w: Any, i: Any) -> Any:
 PICKING = (picked, halved_then_picked, sorted_then_picked, picked_then_compared)
 
 
+@pytest.mark.spread(7)
 @pytest.mark.parametrize("function", PICKING)
 @pytest.mark.parametrize("foreign", [False, True], ids=["host", "device"])
 @pytest.mark.parametrize("refused", [(), ("take_at",)], ids=["kernels", "on the processor"])
@@ -335,7 +336,7 @@ CONSTRUCTS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-@pytest.mark.spread(2)
+@pytest.mark.spread(7)
 @pytest.mark.parametrize("name", CONSTRUCTS)
 @pytest.mark.parametrize("foreign", [False, True], ids=["host", "device"])
 def test_a_construct_gives_the_same_on_the_device(device: FakeDevice, name: str, foreign: bool) -> None:

@@ -68,6 +68,7 @@ def test_a_region_takes_the_ways_that_python_takes(name: str) -> None:
     assert plan.pieces == ()
 
 
+@pytest.mark.spread(19)
 @pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("decisions", [1, 2, 5])
 @pytest.mark.parametrize("name", ["nested loops", "swapped", "a counter", "branches"])
@@ -290,6 +291,7 @@ def waits(line: ast.stmt) -> bool:
     return ast.unparse(line) == "cuda.syncthreads()"
 
 
+@pytest.mark.spread(17)
 @every_program
 def test_a_barrier_follows_every_kernel_and_every_decision(name: str) -> None:
     function = ast.parse(region_of(name).source.text).body[-1]

@@ -278,7 +278,7 @@ def test_steps_write_into_the_memory_that_is_there(name: str) -> None:
     numpy.testing.assert_array_equal(grad.asnumpy(), GRADS[0])
 
 
-@pytest.mark.spread(2)
+@pytest.mark.spread(7)
 @pytest.mark.parametrize(
     ("name", "options"),
     [

@@ -706,6 +706,7 @@ def test_a_state_among_the_arguments_is_right() -> None:
         assert net.h is y[0]
 
 
+@pytest.mark.long
 def test_every_size_of_the_batch_has_one_program() -> None:
     given = [np.array(numpy.full((n, 5), 0.1 * n, "float32")) for n in (2, 3, 7, 2, 1, 9, 4)]
     net = runs_as_eager(kind_of(one_array), given=given)
@@ -935,6 +936,7 @@ def weights_of(net: Any) -> list[Any]:
     return [vars(block)[name] for block in net._blocks() for name in names if name in vars(block)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("make", [Products, lambda: Sums(8), lambda: Heads(8, 2), Decoder])
 def test_attention_that_keeps_its_weights_is_one_program(make: Callable[[], Any]) -> None:
     generator = numpy.random.default_rng(3)

@@ -284,6 +284,7 @@ INELIGIBLE: dict[str, Callable[..., Any]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.spread(48)
 @pytest.mark.parametrize("name", INELIGIBLE)
 def test_what_depends_on_the_size_is_compiled_for_each_size(name: str) -> None:
@@ -507,6 +508,7 @@ def test_memory_layouts_and_numpy_arguments_are_taken_at_every_size() -> None:
     close(net(empty), eager(net, empty))
 
 
+@pytest.mark.long
 def test_results_stay_when_other_sizes_are_called() -> None:
     net = initialized(layers(nn.Dense(40, in_units=6), nn.Dense(30, in_units=40)))
     inputs = [numbers(size, 6, seed=size) for size in (4, 8, 300, 2, 90, 7, 300)]
@@ -594,6 +596,7 @@ def test_a_forward_that_cannot_be_recorded_is_not_tried_for_every_size(recorded:
     assert len(recorded) <= 12
 
 
+@pytest.mark.long
 def test_a_size_that_comes_back_often_is_compiled_all_the_same(recorded: list[int]) -> None:
     function = blockfuse.hybridize(lambda x: x * x.shape[0])
     for size in range(1, 12):

@@ -564,6 +564,7 @@ MIXED = [
 ]
 
 
+@pytest.mark.spread(19)
 @pytest.mark.parametrize("dtypes", MIXED, ids="-".join)
 def test_products_of_several_dtypes_are_numpys(dtypes: tuple[str, str, str]) -> None:
     rng = numpy.random.default_rng(0)

@@ -701,6 +701,7 @@ def test_a_number_passes_through_blocks_and_parameters_may_change() -> None:
         assert_same(net(x(), 0.3), plain(x(), 0.3))
 
 
+@pytest.mark.long
 def test_numpy_arrays_transposed_arrays_and_the_same_array_twice_take_numbers_too() -> None:
     def function(x: Any, t: float, y: Any) -> Any:
         return x * t + y

@@ -145,6 +145,7 @@ def test_convolutions_read_narrow_weights(form: str, groups: int) -> None:
     assert_near(found, exact(np.array(x.astype("float64"))).asnumpy())
 
 
+@pytest.mark.long
 @pytest.mark.spread(2)
 @each_form
 def test_every_batch_size_has_one_program(form: str) -> None:
@@ -180,6 +181,7 @@ def test_nan_and_infinities_are_seen() -> None:
     assert numpy.isfinite(numpy.delete(int8, 3, 1)).all()
 
 
+@pytest.mark.long
 @pytest.mark.spread(2)
 @each_form
 def test_loops_and_branches(form: str) -> None:
@@ -256,6 +258,7 @@ def test_steps_of_training_stay() -> None:
     assert "weights stay float32 because the call writes to parameters" in net.explain()
 
 
+@pytest.mark.long
 def test_calls_that_draw_stay() -> None:
     net = Function(lambda x, w: np.matmul(x, w) + np.random.uniform(size=(20,)), 30, 20)
     net.hybridize(precision="bf16")

@@ -346,6 +346,7 @@ def test_a_step_of_training_has_loops_forward_and_back() -> None:
         same(one.data(), other.data())
 
 
+@pytest.mark.long
 def test_other_sizes_of_the_batch_have_loops_of_their_own() -> None:
     def batched(x: Any) -> Any:
         for _ in range(10):

@@ -343,6 +343,7 @@ def test_a_wrong_segment_is_left_to_numpy() -> None:
     assert "a segment runs in NumPy because" in call.explain()
 
 
+@pytest.mark.long
 def test_softmax_and_layer_norm_pass() -> None:
     call = blockfuse.hybridize(lambda x: npx.softmax(x) + npx.layer_norm(x, np.ones((9,)), np.zeros((9,))))
     for size in (1, 2, 3, 9):

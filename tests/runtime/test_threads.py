@@ -187,6 +187,7 @@ def test_a_refresh_that_is_overtaken_does_not_bind_old_parameters() -> None:
     assert net(x).asnumpy()[0, 0] == 8
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_switching")
 def test_two_nets_in_two_threads() -> None:
     nets = [layers(8, 16, 3), layers(8, 12, 12, 3)]

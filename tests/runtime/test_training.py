@@ -229,6 +229,7 @@ def halving() -> Halving:
     return net
 
 
+@pytest.mark.long
 def test_the_gradient_is_that_of_the_way_taken() -> None:
     plain, other = halving(), halving()
     first, second = Momentum(plain, 0.01), Momentum(other, 0.01)

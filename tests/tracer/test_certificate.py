@@ -121,7 +121,7 @@ WORLD: dict[str, tuple[Callable[[Any], Any], Callable[[], Any], Callable[[], Any
 }
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(7)
 @pytest.mark.parametrize("name", WORLD)
 def test_what_is_outside_of_python_may_change(
     name: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch

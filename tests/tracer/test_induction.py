@@ -119,6 +119,7 @@ def test_nested_loops_with_counters_close() -> None:
     closes(nested, loops=2)
 
 
+@pytest.mark.long
 def test_two_counters_and_a_copy_of_one_close() -> None:
     def double(x: Any) -> Any:
         i = j = 0
@@ -310,7 +311,7 @@ def test_numbers_that_leave_64_bits_are_right() -> None:
         agrees(function, scaled(scales=(0.01, 1, 3, 1e9, 1e15)))
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(7)
 @pytest.mark.parametrize(
     "test",
     [

@@ -263,6 +263,7 @@ def test_a_list_that_only_some_ways_fill_is_not_shared() -> None:
     agrees(outer, signs())
 
 
+@pytest.mark.long
 def test_a_list_made_in_the_call_lets_ways_join_while_it_is_the_same() -> None:
     def kept(x: Any, g: Any) -> Any:
         both = [x * 2, x * 3]

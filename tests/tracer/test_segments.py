@@ -138,6 +138,7 @@ def _masked(x: Any) -> Any:
     return y, y.sum()
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize(
     ("function", "count"),
     [
