@@ -37,6 +37,7 @@ class Writer:
         self._values: dict[Node, Value] = {}
         self._constants: dict[tuple[str, tuple[int, ...], bytes], Value] = {}
         self._made: dict[str, tuple[str, tuple[Value, ...], dict[str, Any]]] = {}  # value -> how
+        self._outputs: dict[str, str] = {}  # value -> the name of the output that it is
         self._names: Counter[str] = Counter()
         self._batch: tuple[str, int] | None = None  # an input, and its axis that is as long as the batch
         self._line = ""
@@ -234,10 +235,20 @@ class Writer:
         return found if places else ordered
 
     def named(self, value: Value, name: str) -> Value:
-        """The value under this name, for an output."""
-        node = self.node("Identity", [value], value.dtype, value.shape)
-        self.nodes[-1].output[0] = self.nodes[-1].name = name
-        return replace(node, name=name)
+        """The value under this name, for an output: by the node that makes it, where that has no other."""
+        is_made = any(value.name in node.output for node in self.nodes)
+        if not is_made:  # an input, a constant, or one that is an output already
+            value = replace(value, name=self._outputs.get(value.name, value.name))
+            value = self.node("Identity", [value], value.dtype, value.shape)
+        self._rename(value.name, name)
+        return replace(value, name=name)
+
+    def _rename(self, before: str, name: str) -> None:
+        self._outputs[before] = name
+        for node in self.nodes:
+            for names in (node.input, node.output):
+                names[:] = [name if other == before else other for other in names]
+            node.name = name if node.name == before else node.name
 
     def reserved(self, name: str) -> str:
         """A name for an output: this one, unless an input or another output has it."""
