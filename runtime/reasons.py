@@ -279,6 +279,13 @@ REASONS: tuple[Reason, ...] = (
         "x = x * 0.5\nreturn x",
     ),
     Reason(
+        "Tensors that are no arrays",
+        ("cannot be read where it lies",),
+        "What a module of torch holds is read where it lies, as an array of NumPy's: not if it is sparse or "
+        "quantized, of a dtype that NumPy lacks, on another device, or marked as negated or conjugated.",
+        "hold a dense tensor of a dtype that NumPy has, such as w.float(), w.to_dense(), w.resolve_neg()",
+    ),
+    Reason(
         "Gradients",
         (
             "whose gradient can still be asked for",
