@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy
 import pytest
-from tolerances import TOLERANCES
+from tolerances import TOLERANCES, assert_close
 
 import blockfuse
 from blockfuse import nn, np
@@ -642,3 +642,40 @@ def test_a_block_whose_state_is_compared_does_not_stop_the_recording_of_the_one_
     for _ in range(3):
         assert net(x).tolist() == [2, 2]
     assert "Outer(float32[2]): compiled" in net.explain()
+
+
+class Beside(nn.Block):
+    """Reads the array of a parameter by an attribute, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = nn.Dense(4, in_units=4)
+        self.kept: Any = None
+
+    def forward(self, x: Any) -> Any:
+        return self.dense(x) + self.kept.sum()
+
+
+ANEW: dict[str, Callable[[Beside], Any]] = {
+    "drawn": lambda net: net.initialize(force_reinit=True),
+    "cast": lambda net: [net.cast("float64"), net.cast("float32")],
+}
+
+
+@pytest.mark.parametrize("anew", ANEW)
+@pytest.mark.parametrize("held", ["value", "gradient"])
+def test_an_array_that_a_parameter_gives_up_stays_what_others_hold(held: str, anew: str) -> None:
+    """A program found both in one place as long as they were one array."""
+    net, x = Beside(), np.ones((2, 4))
+    net.initialize()
+    weight = net.dense.weight
+    net.kept = weight.data() if held == "value" else weight.grad()
+    net.kept[...] = 3
+    net.hybridize()
+    for _ in range(4):
+        net(x)
+    ANEW[anew](net)
+    for number in range(4):
+        (weight.data() if held == "value" else weight.grad())[...] = number
+        assert_close(net(x).asnumpy(), net._run((x,), {}).asnumpy())
+    assert ": compiled" in net.explain(), net.explain()

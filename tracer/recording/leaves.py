@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy
@@ -10,6 +12,7 @@ from blockfuse.array import stamps
 from blockfuse.array.history import variable_of
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.builder import node_of
+from blockfuse.ir.comparisons import Comparison
 from blockfuse.ir.graph import Node, argument, captured, leaf, literal, parameter
 from blockfuse.ir.operators.pointwise import add, cast, greater
 from blockfuse.ir.operators.reductions import sum_
@@ -17,6 +20,7 @@ from blockfuse.ir.types import tensor
 from blockfuse.tracer.flow.origins import Origin, Place
 from blockfuse.tracer.recording.recorder import Recorder
 from blockfuse.tracer.state.assignments import Attribute
+from blockfuse.tracer.state.facts import Bind
 
 # NOTE [needed for its error]
 # A step that returns nothing may pick at an index beyond its axis where no update needs what it picks: an error in Python.
@@ -156,3 +160,32 @@ def parameters_of(watched: list[Any]) -> dict[int, Origin]:
                 if variable is not None and variable.grad is not None:
                     found[id(variable.grad)] = Origin(f"{name}.grad", one, Place.GRADIENT)
     return found
+
+
+@dataclass(frozen=True)
+class HeldTwice:
+    """A parameter, or its gradient, still is an array that other state holds, too: a program finds both at the parameter."""
+
+    array: Any
+    origin: Origin  # of the parameter
+
+    @property
+    def text(self) -> str:
+        return f"the array of {self.origin.name}, which something else holds as well"
+
+    def holds(self) -> bool:
+        found = parameters_of([self.origin.holder]).get(id(self.array))
+        return found is not None and found.place is self.origin.place
+
+    def condition(self, bind: Bind) -> str:  # noqa: ARG002 - watchers are told
+        return "True"
+
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """None: watchers are told."""
+        return ()
+
+
+def held_twice(held: dict[int, Any], watched: list[Any]) -> Iterator[HeldTwice]:
+    """Of the arrays that state holds, and of the parameters among what is watched. held: id -> array."""
+    parameters = parameters_of(watched)
+    return (HeldTwice(held[key], parameters[key]) for key in held.keys() & parameters.keys())

@@ -21,7 +21,7 @@ from blockfuse.tracer.certificate.witness import Witness
 from blockfuse.tracer.code.identity import asks_identity
 from blockfuse.tracer.flow.origins import Origin
 from blockfuse.tracer.flow.path import Path
-from blockfuse.tracer.recording.leaves import Leaves, parameters_of
+from blockfuse.tracer.recording.leaves import Leaves, held_twice, parameters_of
 from blockfuse.tracer.recording.recorder import Recorder
 from blockfuse.tracer.state.assignments import (
     Assigned,
@@ -161,6 +161,7 @@ def _judge(recording: Recording, recorder: Recorder, witness: Witness) -> None:
     recording.again |= bool(recording.met or recording.kept) or recorder.interrupted
     recording.raised = recorder.raised
     recording.problem = recorder.problem or effects or _unseen(state)
+    state.watched_others += held_twice(state.arrays, recording.watched)
     held = frozenset((*state.arrays, *parameters_of(recording.watched)))
     if any(map(asks_identity, recording.functions)):
         recording.told_apart = held
