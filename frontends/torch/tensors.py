@@ -23,6 +23,8 @@ from blockfuse.ir.comparisons import Aspect, Comparison
 from blockfuse.ir.tensor_layout import TensorLayout, TensorPlace
 
 KINDS = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
+# of one whose own memory, which ``numpy()`` would give, holds nothing
+_is_around_another = torch._is_functional_tensor
 
 
 @dataclass(frozen=True)
@@ -106,9 +108,18 @@ def _in_order(data: numpy.ndarray) -> tuple[numpy.ndarray, tuple[int, ...] | Non
 def plain_data(tensor: torch.Tensor) -> numpy.ndarray:
     """NumPy's array in the memory of a tensor; raises TypeError or RuntimeError where there is none."""
     with torch._C.DisableTorchFunction():
-        if type(tensor) not in KINDS or tensor.dtype not in DTYPES:
+        if type(tensor) not in KINDS or tensor.dtype not in DTYPES or _is_around_another(tensor):
             raise TypeError(f"a {type(tensor).__name__} of {tensor.dtype}")
         return tensor.detach().numpy()
+
+
+def given_data(tensor: torch.Tensor) -> numpy.ndarray:
+    """The same of an argument, which is exactly a ``Tensor``, in a dtype that our arrays have."""
+    if tensor.is_complex():
+        raise TypeError("our arrays are real")
+    if _is_around_another(tensor):
+        raise TypeError("it stands for another tensor")
+    return tensor.numpy()
 
 
 def plain_array(tensor: torch.Tensor) -> ndarray:

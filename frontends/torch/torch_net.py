@@ -5,7 +5,7 @@ A program computes values and nothing else. So torch runs the module where someb
 transforms of functions, modes that see each function, hooks for all modules; and where an argument is no plain tensor in the
 processor's memory. Native code asks first (NOTE [calls with tensors]), and takes the calls in which nothing is unusual.
 Others come to Python, which decides, and reads arguments by ``Tensor.numpy()``: it refuses what does not lie there as it
-says (negative and conjugate bits, sparse and quantized tensors, other devices).
+says (negative and conjugate bits, sparse and quantized tensors, other devices). ``given_data`` refuses the rest.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class TorchNet:
         if len(args) > 1 and len(set(map(id, args))) < len(args):
             return self._other(args, kwargs)
         try:
-            given = [value.numpy() for value in args]
+            given = [tensors.given_data(value) for value in args]
         except (TypeError, RuntimeError):
             return self._other(args, kwargs)
         result = self._computed(given, {})
@@ -289,7 +289,7 @@ class _Arguments:
             self.problem = _peculiar(value)
             return value
         try:
-            return value.numpy()
+            return tensors.given_data(value)
         except (TypeError, RuntimeError) as error:
             self.problem = (
                 f"an argument of {value.dtype} cannot be read where it lies ({str(error).splitlines()[0]})"

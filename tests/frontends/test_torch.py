@@ -244,6 +244,48 @@ def test_torch_runs_where_somebody_looks_on() -> None:
         assert net.explain().count("ran in torch") == 2
 
 
+class Doubled(nn.Module):
+    """Takes tensors of any kind."""
+
+    def forward(self, X: Any) -> Any:
+        return X * 2
+
+
+@pytest.mark.parametrize("call", ["by position", "by keyword", "in a list"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        lambda: torch.complex(torch.rand(2, 3), torch.rand(2, 3)),
+        lambda: torch.rand(2, 3, dtype=torch.complex128),
+        lambda: torch._to_functional_tensor(torch.rand(2, 3)),
+    ],
+)
+def test_tensors_that_our_arrays_cannot_hold_are_left_to_torch(kind: Callable[[], Any], call: str) -> None:
+    module = InList(Doubled()) if call == "in a list" else Doubled()
+    net, odd = blockfuse.compile(module), kind()
+    with torch.no_grad():
+        for X in (odd, torch.rand(2, 3), odd):
+            found = {
+                "by position": lambda X: net(X),
+                "by keyword": lambda X: net(X=X),
+                "in a list": lambda X: net([X]),
+            }[call](X)
+            assert torch._is_functional_tensor(found) == torch._is_functional_tensor(X)
+            assert (found == X * 2).all()
+    assert "cannot be read where it lies" in net.explain()
+
+
+class InList(nn.Module):
+    """Hands the one tensor of a list on."""
+
+    def __init__(self, taken: Any) -> None:
+        super().__init__()
+        self.taken = taken
+
+    def forward(self, given: list[Any]) -> Any:
+        return self.taken(given[0])
+
+
 @pytest.mark.parametrize("kind", ["negative", "meta", "subclass", "strided"])
 def test_odd_tensors_are_right_or_left_to_torch(kind: str) -> None:
     net, X = checked(mlp(), torch.rand(2, 20)), torch.rand(2, 20)
