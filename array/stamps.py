@@ -93,13 +93,7 @@ class Watchers:
 
     def changing(self, change: Callable[..., Any], *arguments: Any, attribute: str = "") -> None:
         """Call ``change``, which changes their object. attribute: that it assigns, where nothing else changes."""
-        if self.waiting:
-            changing((self,), partial(self.notify, attribute), change, *arguments)
-            return
-        try:
-            change(*arguments)
-        finally:
-            self.notify(attribute)  # those who came since then
+        changing((self,) if self.waiting else (), partial(self.notify, attribute), change, *arguments)
 
     def notify(self, attribute: str = "") -> None:
         """attribute: that is assigned, where nothing else changes."""
@@ -137,8 +131,14 @@ os.register_at_fork(after_in_child=_under_way.clear)  # the threads that change 
 def changing(what: Sequence[Any], tell: Callable[[], None], change: Callable[..., T], *arguments: Any) -> T:
     """What ``change`` gives, with its watchers told: NOTE [changes under way].
 
-    what: the ``Watchers`` of objects, and owners of memory. tell: tells those who watch them.
+    what: the ``Watchers`` of objects, and owners of memory; none where nobody waits to be told. tell: tells those who watch
+    them, or have begun to since then.
     """
+    if not what:
+        try:
+            return change(*arguments)
+        finally:
+            tell()
     number = next(_numbers)
     try:  # of all that may raise, and of Ctrl-C: NOTE [turns]
         _under_way[number] = what
@@ -251,27 +251,21 @@ def _read(owners: Sequence[numpy.ndarray]) -> None:
 
 def writing(arrays: Sequence[numpy.ndarray], write: Callable[..., T], *arguments: Any) -> T:
     """What ``write`` gives, which writes the memory of ``arrays``, with readers and watchers told."""
-    if readers or _watched:
-        owners = [*map(owner_of, arrays)]
-        if readers:
-            _read(owners)
-        return changing(owners, partial(_tell, owners), write, *arguments)
-    try:
-        return write(*arguments)
-    finally:
-        if _watched:  # since then
-            _tell([*map(owner_of, arrays)])
+    owners = [*map(owner_of, arrays)] if readers or _watched else ()
+    if readers:
+        _read(owners)
+    return changing(owners, partial(_tell, arrays), write, *arguments)
 
 
-def _tell(owners: Sequence[numpy.ndarray]) -> None:
+def _tell(arrays: Sequence[numpy.ndarray]) -> None:
     if _watched:
-        for owner in owners:
-            _of_writes.notify(owner)
+        for array in arrays:
+            _of_writes.notify(owner_of(array))
 
 
 def written(data: numpy.ndarray) -> None:
     """Memory of ``data`` was written by native code in which nobody could watch it, or is left by its holder."""
-    _tell((owner_of(data),))
+    _tell((data,))
 
 
 def write(arrays: Sequence[numpy.ndarray], values: Sequence[numpy.ndarray], also: Iterable[Any] = ()) -> None:

@@ -46,13 +46,7 @@ class Way:
     def changing(self, assign: Callable[..., Any], *arguments: Any) -> None:
         """Call ``assign``, which assigns all attributes, with those told who rest on them."""
         told = [watchers for members, indifferent, watchers, _ in self._told if not members <= indifferent]
-        if told:
-            stamps.changing(told, self._tell, assign, *arguments)
-            return
-        try:
-            assign(*arguments)
-        finally:
-            self._tell()  # who came since then
+        stamps.changing(told, self._tell, assign, *arguments)
 
     def _tell(self) -> None:
         for members, indifferent, watchers, name in self._told:

@@ -87,12 +87,6 @@ def _words_of(part: Part) -> list[int]:
     return [NUMBERS[part.kind], type, part.count, len(part.known), *map(id, part.known)]
 
 
-_fast_calls: FastCalls | None = None
-
-
 def fast_calls(code: Callable[[], bytes], machine: Machine) -> FastCalls:
     """The ones of this process; made at first use."""
-    global _fast_calls
-    if _fast_calls is None:
-        _fast_calls = engine.for_good(FastCalls(code(), machine))
-    return _fast_calls
+    return engine.only_one(FastCalls, lambda: FastCalls(code(), machine))

@@ -286,12 +286,6 @@ def _words(comparisons: Iterable[Comparison]) -> list[int]:
     return [*(word for record in records for word in record), _END]
 
 
-_check: GuardCheck | None = None
-
-
 def guard_check(code: Callable[[], bytes], machine: Machine) -> GuardCheck:
     """The one of this process; made at first use."""
-    global _check
-    if _check is None:
-        _check = engine.for_good(GuardCheck(code(), machine))
-    return _check
+    return engine.only_one(GuardCheck, lambda: GuardCheck(code(), machine))

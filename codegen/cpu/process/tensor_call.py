@@ -93,12 +93,6 @@ def _dtype(told: TensorDtype) -> list[int]:
     return [words[name] for name in DTYPE]
 
 
-_calls: TensorCalls | None = None
-
-
 def tensor_calls(code: Callable[[], bytes], machine: Machine) -> TensorCalls:
     """The ones of this process; made at first use."""
-    global _calls
-    if _calls is None:
-        _calls = engine.for_good(TensorCalls(code(), machine))
-    return _calls
+    return engine.only_one(TensorCalls, lambda: TensorCalls(code(), machine))

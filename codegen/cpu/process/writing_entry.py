@@ -83,12 +83,6 @@ class WritingEntries:
         return WritingEntry(self._definition, words, (entry, by_python, tell))
 
 
-_entries: WritingEntries | None = None
-
-
 def writing_entries(code: Callable[[], bytes], machine: Machine) -> WritingEntries:
     """The ones of this process; made at first use."""
-    global _entries
-    if _entries is None:
-        _entries = engine.for_good(WritingEntries(code(), machine))
-    return _entries
+    return engine.only_one(WritingEntries, lambda: WritingEntries(code(), machine))
