@@ -287,9 +287,12 @@ def test_dicts_with_other_keys_are_looked_up_each_time() -> None:
     holder: dict[Any, Any] = {key: 1, "key": VALUES[0]}
     guard = native_guard((Comparison(Aspect.ITEM, holder, ("key", VALUES[0])),))
     del asked[:]
-    for _ in range(3):
+    assert holder["key"] is VALUES[0]
+    of_one = len(asked)  # with some hashes of texts two probes of a look-up meet the same key
+    assert of_one
+    for times in range(2, 5):
         assert guard.holds()
-    assert len(asked) == 3
+        assert len(asked) == times * of_one
 
 
 # -- references and exceptions ---------------------------------------------------------------------------------
