@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from functools import lru_cache
 
 import llvmlite.binding as llvm
@@ -9,11 +10,13 @@ import llvmlite.binding as llvm
 from blockfuse.codegen.compiler_thread import in_compiler_thread
 from blockfuse.codegen.kernels.machine import Machine
 
+# machine -> vector registers of what each of its kind has, SSE2 and NEON, that are left for accumulators
+_BASELINE_ACCUMULATORS = {"x86_64": 8, "aarch64": 28}
 # name -> (a feature that it needs, vector bytes, vector registers left for accumulators)
 LEVELS: dict[str, tuple[str, int, int]] = {
     "avx512": ("avx512f", 64, 28),
     "avx2": ("avx2", 32, 12),
-    "baseline": ("", 16, 8),
+    "baseline": ("", 16, _BASELINE_ACCUMULATORS.get(platform.machine(), 8)),
 }
 MIN_NONTEMPORAL_BYTES = 1 << 24  # half of a usual last-level cache; see NOTE [nontemporal stores]
 # level -> how the names of features begin that need more than it; one left on would bring back all that it rests on

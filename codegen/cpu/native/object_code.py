@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import lru_cache
 from importlib.util import find_spec
@@ -23,7 +24,9 @@ def kernel_code(kernel: Kernel, source: str, machine: Machine, store: Store) -> 
 
 def object_code(key_text: str, make: Callable[[], str], machine: Machine, store: Store) -> bytes:
     """Object code of the IR that ``make`` gives, from the store where it is there."""
-    parts = (key_text, machine.features, _packages(), generator_version("cpu"))
+    # The layout of objects, which native entries read, is that of a version of CPython.
+    python = sys.implementation.cache_tag
+    parts = (key_text, machine.features, python, _packages(), generator_version("cpu"))
     return in_compiler_thread(lambda: kept(store, parts, lambda: engine.object_code(make(), machine)))
 
 

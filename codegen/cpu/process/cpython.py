@@ -1,6 +1,6 @@
 """The parts of CPython's and NumPy's objects that native entry code reads, checked against live objects before use.
 
-Offsets are those of 64-bit CPython 3.11-3.13 (``Include/object.h``) and NumPy 2 (``PyArrayObject_fields`` in
+Offsets are those of 64-bit CPython 3.11-3.14 (``Include/object.h``) and NumPy 2 (``PyArrayObject_fields`` in
 ``ndarraytypes.h``); functions come by address from the interpreter and from NumPy's own C API table.
 """
 
@@ -16,7 +16,9 @@ import numpy
 OB_TYPE = 8
 ARRAY_DATA, ARRAY_NDIM, ARRAY_DIMS, ARRAY_STRIDES, ARRAY_BASE = 16, 24, 32, 40, 48
 ARRAY_DESCR, ARRAY_FLAGS, ARRAY_HANDLER = 56, 64, 88
-TUPLE_ITEMS = 3  # words before the first item of a tuple: reference count, type, size
+TUPLE_ITEMS = tuple.__basicsize__ // 8  # words before its first item; CPython 3.14 put a hash there
+OB_SIZE, FLOAT_VALUE, TYPE_MRO = 16, 16, 344
+SLICE_MEMBERS = (16, 24, 32)
 LIST_ITEMS = 24  # where a list says where its items lie
 C_CONTIGUOUS_AND_ALIGNED = 0x0001 | 0x0100
 OWNS_DATA, WRITEABLE = 0x0004, 0x0400
@@ -109,6 +111,12 @@ def layout_is_known(wrapper: type) -> bool:
         and _word(id(probe) + ARRAY_DESCR) == id(probe.dtype)
         and dtype_word(probe.dtype) == _word_of_kind(probe.dtype)
         and _word(_word(id(items := [probe]) + LIST_ITEMS)) == id(items[0])
+        and _word(id(pair := (probe, None)) + OB_SIZE) == len(pair)
+        and [_word(id(pair) + 8 * (TUPLE_ITEMS + n)) for n in range(2)] == [*map(id, pair)]
+        and ctypes.c_double.from_address(id(number := len(pair) + 0.5) + FLOAT_VALUE).value == number
+        and _word(id(wrapper) + TYPE_MRO) == id(wrapper.__mro__)
+        and [_word(id(part := slice(1, 2, 3)) + n) for n in SLICE_MEMBERS]
+        == [*map(id, (part.start, part.stop, part.step))]
         and ctypes.c_int.from_address(id(probe) + ARRAY_FLAGS).value & 0x0FFF == probe.flags.num & 0x0FFF
     )
 

@@ -54,8 +54,6 @@ HEADER = ("entry", "convert", "made", "parts", "named", *OUT_HEADER)
 # words of a part; the last ones are what is known of it
 KIND, TYPE, COUNT, LENGTH, KNOWN = range(5)
 _PY_EQ = 2
-_SIZE, _VALUE = 16, 16  # fields of a tuple and of a float
-_SLICE_MEMBERS = (16, 24, 32)
 
 
 def fast_call_ir() -> str:
@@ -205,8 +203,8 @@ class _FastCall:
         self._require(self.emit.is_("==", self.emit.address(self.value), self._known()))
 
     def float(self) -> None:
-        wanted = self.emit.field(self.emit.pointer(self._known()), _VALUE)
-        self._require(self.emit.is_("==", self.emit.field(self.value, _VALUE), wanted))
+        wanted = self.emit.field(self.emit.pointer(self._known()), cpython.FLOAT_VALUE)
+        self._require(self.emit.is_("==", self.emit.field(self.value, cpython.FLOAT_VALUE), wanted))
 
     def equal(self) -> None:
         known = self.emit.pointer(self._known())
@@ -217,7 +215,7 @@ class _FastCall:
         emit, words = self.emit, self.words
         is_slice = emit.is_("==", emit.word(self.part, TYPE), words.get("slice"))
         with self.builder.if_then(is_slice):
-            for offset in _SLICE_MEMBERS:
+            for offset in cpython.SLICE_MEMBERS:
                 self._require_int_or_none(emit.field(self.value, offset))
         text = words.call("repr", POINTER, self.value)
         with self.builder.if_then(emit.is_null(text)):
@@ -234,7 +232,7 @@ class _FastCall:
         self._require(self.builder.or_(is_int, self.emit.is_("==", member, self.words.get("none"))))
 
     def tuple(self) -> None:
-        count = self._count(self.emit.field(self.value, _SIZE))
+        count = self._count(self.emit.field(self.value, cpython.OB_SIZE))
         self._push_items(
             count, lambda n: self.emit.word(self.value, self.builder.add(n, constant(cpython.TUPLE_ITEMS)))
         )

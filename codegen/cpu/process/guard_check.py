@@ -56,7 +56,6 @@ _WORDS = ApiWords(
     objects={"none": None, "true": True, "false": False, "exception": Exception},
 )
 HOLDS, FAILS, RAISES = 1, 0, -1  # answers of ``holds``
-_TP_MRO_OFFSET = 344  # PyTypeObject.tp_mro
 # words of a comparison; the last ones are as many as the third says
 _, _HOLDER, _COUNT, _PARTS = range(4)
 
@@ -223,7 +222,7 @@ _CASES: dict[Aspect, Callable[[_Holds], None]] = {
     Aspect.CELL: _Holds.cell,
     Aspect.CLASS: lambda holds: holds.field(cpython.OB_TYPE),
     Aspect.DICT: _Holds.dict,
-    Aspect.ORDER: lambda holds: holds.field(_TP_MRO_OFFSET),
+    Aspect.ORDER: lambda holds: holds.field(cpython.TYPE_MRO),
     Aspect.CODE: lambda holds: holds.of_function("code"),
     Aspect.DEFAULTS: lambda holds: holds.of_function("defaults"),
     Aspect.KEYWORD_DEFAULTS: lambda holds: holds.of_function("keyword_defaults"),

@@ -45,7 +45,6 @@ _FUNCTIONS = {
     "clear_error": "PyErr_Clear",
 }
 _TP_CALL_OFFSET = 128  # PyTypeObject.tp_call
-_OB_SIZE_OFFSET = 16  # of a tuple
 _NAMES = {"entry": "_entry", "fast_call": "_fast_call"}
 
 
@@ -65,7 +64,7 @@ def _emit_call(words: Words, this: ir.Value, arguments: ir.Value, keywords: ir.V
     other_form, generic = emit.block("other_form"), emit.block("generic")
     _require_no_keywords(words, keywords, other_form)
     items = emit.at(arguments, 8 * cpython.TUPLE_ITEMS, I8)
-    _ask(words, this, "entry", (items, emit.field(arguments, _OB_SIZE_OFFSET)), other_form)
+    _ask(words, this, "entry", (items, emit.field(arguments, cpython.OB_SIZE)), other_form)
     emit.builder.branch(other_form)
     emit.builder.position_at_end(other_form)
     given, none = emit.local(I64, 2), words.get("none")
