@@ -15,7 +15,7 @@ from typing import Any
 
 from blockfuse.codegen.variants import ExecutionPolicy
 from blockfuse.ir.errors import CudaError, TraceError
-from blockfuse.ir.locks import BUSY, Busy, Turn
+from blockfuse.ir.locks import BUSY, Busy
 from blockfuse.runtime.audit.comparison import Repetition, stream_state
 from blockfuse.runtime.audit.selfcheck import Changed, SelfCheck
 from blockfuse.runtime.calls.call import Call, Signature
@@ -31,6 +31,7 @@ from blockfuse.runtime.programs.updates import States, Updated, taken_back
 from blockfuse.tracer.generalize.rehearsal import Refusal, rehearse
 from blockfuse.tracer.recording.record import Code, Recording, record
 from blockfuse.tracer.recording.recorder import Recorder
+from blockfuse.tracer.recording.turn import RecordingTurn
 from blockfuse.tracer.state.assignments import Attribute, Attributes, Key
 
 MAX_RECORDINGS = 64  # for one signature; what takes another way runs eagerly
@@ -53,7 +54,7 @@ class Learner:
         self._failures, self._check = failures, check
         self._code: list[Code] = []  # functions that recordings met outside of the known state
         self._assigned: dict[Key, Attribute] = {}  # attributes that recordings met
-        self._turn = Turn()
+        self._turn = RecordingTurn()
 
     def learn(self, case: Case, call: Call) -> Any | Busy:
         """The result of a call that is run eagerly and recorded; ``BUSY``, with nothing run, where that cannot be now."""

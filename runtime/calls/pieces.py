@@ -16,7 +16,7 @@ from blockfuse.array.tape import Tape
 from blockfuse.codegen.compiler_thread import is_interrupted
 from blockfuse.ir.errors import GradientError, TraceError
 from blockfuse.ir.interpreter import Interpreter, interpreting
-from blockfuse.ir.locks import BUSY, Turn
+from blockfuse.ir.locks import BUSY
 from blockfuse.runtime.audit.confirmation import Confirmation
 from blockfuse.runtime.audit.selfcheck import Changed, SelfCheck
 from blockfuse.runtime.calls.owner import Owner
@@ -31,6 +31,7 @@ from blockfuse.runtime.programs.piece import Piece
 from blockfuse.tracer.recording.gradient_recording import GradientRecording
 from blockfuse.tracer.recording.record import Code, Recording, record
 from blockfuse.tracer.recording.recorder import Recorder
+from blockfuse.tracer.recording.turn import RecordingTurn
 
 MAX_PIECES = 64  # kept; the one used longest ago goes
 FREE_PIECES = (
@@ -98,7 +99,7 @@ class Pieces:
         self._begun = 0  # cases
         self._last: PieceCase | None = None  # whose call had nothing but arrays
         self._code: list[Code] = []  # functions that recordings met outside of the known state
-        self._turn = Turn()
+        self._turn = RecordingTurn()
 
     def quick(self, args: tuple[Any, ...]) -> Any:
         """The result of a call on the tape by the piece that gave the last one; NoResult where it does not."""

@@ -1,0 +1,87 @@
+"""Whose turn it is to record, also where one thread at a time may."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy
+import pytest
+
+from blockfuse import nn, np
+from blockfuse.ir.locks import BUSY, Turn
+from blockfuse.tracer.recording import turn
+from blockfuse.tracer.recording.turn import RecordingTurn
+
+
+@pytest.fixture
+def _one_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As CPython 3.12 needs it."""
+    monkeypatch.setattr(turn, "_IN_ALL", Turn())
+
+
+class Waiting(nn.Block):
+    """Stays within its forward until it is told to go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Dense(3, in_units=4)
+
+    def forward(self, x: Any) -> Any:
+        started.set()
+        go_on.wait(20)
+        return self.scale(x)
+
+
+started, go_on = threading.Event(), threading.Event()
+
+
+def _in_thread(work: Any) -> threading.Thread:
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
+
+
+def _taken_at_once(first: RecordingTurn, second: RecordingTurn) -> Any:
+    """What the second turn gives in another thread while the first is had."""
+    found: list[Any] = []
+
+    def other() -> None:
+        found.append(second.run(lambda: "mine"))
+
+    first.run(lambda: _in_thread(other).join(20))
+    return found[0]
+
+
+@pytest.mark.usefixtures("_one_in_all")
+def test_one_thread_in_all_records() -> None:
+    assert _taken_at_once(RecordingTurn(), RecordingTurn()) is BUSY
+    assert RecordingTurn().run(lambda: 3) == 3
+
+
+def test_nets_record_side_by_side_where_the_interpreter_bears_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turn, "_IN_ALL", None)
+    one = RecordingTurn()
+    assert _taken_at_once(one, RecordingTurn()) == "mine"
+    assert _taken_at_once(one, one) is BUSY
+
+
+@pytest.mark.usefixtures("_one_in_all")
+def test_a_net_runs_in_python_while_another_is_recorded_and_is_recorded_later() -> None:
+    started.clear()
+    go_on.clear()
+    slow, net, x = Waiting(), nn.Dense(2, in_units=4), np.ones((2, 4))
+    for block in (slow, net):
+        block.initialize()
+    wanted = net(x).asnumpy()
+    slow.hybridize()
+    net.hybridize()
+    thread = _in_thread(lambda: slow(x))
+    assert started.wait(20)
+    for _ in range(5):
+        numpy.testing.assert_array_equal(net(x).asnumpy(), wanted)
+    assert "compiled" not in net.explain()
+    go_on.set()
+    thread.join(20)
+    net(x)
+    assert "compiled" in net.explain()
