@@ -83,6 +83,13 @@ REASONS: tuple[Reason, ...] = (
         "net(batch)\ncProfile.run('for x in batches: net(x)')",
     ),
     Reason(
+        "Forks while another thread records",
+        ("forked while another thread of its parent recorded",),
+        "CPython 3.12 still counts the thread that looked on, which is not in the child, and crashes where "
+        "another one begins.",
+        "call the nets once before the process forks, start workers by spawn, or use another version of CPython",
+    ),
+    Reason(
         "Random numbers of NumPy",
         (r"draws from numpy\.random", r"calls .*numpy\.random", r"numpy\.random\S* (as|in) "),
         "The stream of numpy.random belongs to Python: a program would draw nothing from it.",

@@ -58,13 +58,13 @@ class Learner:
 
     def learn(self, case: Case, call: Call) -> Any | Busy:
         """The result of a call that is run eagerly and recorded; ``BUSY``, with nothing run, where that cannot be now."""
-        if self._failures.profiled(partial(setattr, case, "reason")):
+        if self._failures.prevents_recording(partial(setattr, case, "reason")):
             return BUSY
         return self._turn.run(partial(self._recorded, case, call))
 
     def path_of(self, arguments: Arguments) -> Recording | None:
         """A call run eagerly and recorded, from which no program is made; None where that cannot be now."""
-        if self._failures.profiled():
+        if self._failures.prevents_recording():
             return None
         recording = self._turn.run(partial(self._path_of, arguments))
         return recording if isinstance(recording, Recording) else None

@@ -132,7 +132,7 @@ class Pieces:
                 self._last = case if arguments.are_positional_arrays else self._last
                 return result
         if case.piece is None and case.wants_recording and not is_interrupted():
-            if self._failures.profiled(partial(setattr, case, "reason")):
+            if self._failures.prevents_recording(partial(setattr, case, "reason")):
                 return self._owner.run(args, kwargs)
             result = self._turn.run(partial(self._recorded, case, arguments))
             if result is not BUSY:

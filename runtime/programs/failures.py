@@ -16,10 +16,12 @@ from blockfuse.ir.graph import Node
 from blockfuse.ir.lowering import Contraction
 from blockfuse.runtime.reasons import DTYPES, cure_lines
 from blockfuse.tracer.certificate.ownership import user_source
+from blockfuse.tracer.recording.turn import is_cut_off
 
 _PACKAGE = __name__.split(".")[0]
 _MUCH = 1 << 14  # elements of operands that have another dtype than their product
 _PROFILED = "a profiler is active, and recording needs its place"
+_CUT_OFF = "this process was forked while another thread of its parent recorded"
 _ISSUE = "please report it with this text and what explain() says"
 
 
@@ -46,17 +48,17 @@ class CompilerFailures:
         message = f"{self._name} runs in Python, with right results, because {reason}\n{_ISSUE}"
         _warn(message, CompilerWarning)
 
-    def profiled(self, keep: Callable[[str], Any] = lambda _: None) -> bool:
-        """Whether a profiler has the place that a recording needs: ``keep`` is given the reason, and one warning says so."""
-        if sys.getprofile() is None:
+    def prevents_recording(self, keep: Callable[[str], Any] = lambda _: None) -> bool:
+        """Whether nothing can be recorded now: ``keep`` is given the reason, and one warning says so."""
+        reason = _why_not_recorded()
+        if not reason:
             return False
-        keep(_PROFILED)
-        if _PROFILED not in self._told:
-            self._told.add(_PROFILED)
-            cure = "; ".join(cure_lines(_PROFILED))
+        keep(reason)
+        if reason not in self._told:
+            self._told.add(reason)
+            cure = "; ".join(cure_lines(reason))
             _warn(
-                f"{self._name} runs in Python, with right results, because {_PROFILED}; {cure}",
-                CompilerWarning,
+                f"{self._name} runs in Python, with right results, because {reason}; {cure}", CompilerWarning
             )
         return True
 
@@ -69,6 +71,12 @@ class CompilerFailures:
                     f"{self._name} computes {promotion}, more slowly than in float32; {DTYPES.cure}",
                     MixedDtypesWarning,
                 )
+
+
+def _why_not_recorded() -> str:
+    if sys.getprofile() is not None:
+        return _PROFILED
+    return _CUT_OFF if is_cut_off() else ""
 
 
 def _warn(message: str, category: type[Warning]) -> None:

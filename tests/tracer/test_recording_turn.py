@@ -7,17 +7,18 @@ from typing import Any
 
 import numpy
 import pytest
+from test_threads import in_child
 
-from blockfuse import nn, np
-from blockfuse.ir.locks import BUSY, Turn
+from blockfuse import CompilerWarning, nn, np
+from blockfuse.ir.locks import BUSY
 from blockfuse.tracer.recording import turn
-from blockfuse.tracer.recording.turn import RecordingTurn
+from blockfuse.tracer.recording.turn import RecordingTurn, _OfProcess
 
 
 @pytest.fixture
 def _one_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """As CPython 3.12 needs it."""
-    monkeypatch.setattr(turn, "_IN_ALL", Turn())
+    monkeypatch.setattr(turn, "_IN_ALL", _OfProcess())
 
 
 class Waiting(nn.Block):
@@ -85,3 +86,37 @@ def test_a_net_runs_in_python_while_another_is_recorded_and_is_recorded_later() 
     thread.join(20)
     net(x)
     assert "compiled" in net.explain()
+
+
+@pytest.mark.usefixtures("_one_in_all")
+@pytest.mark.parametrize("meanwhile", [False, True])
+def test_a_child_records_unless_another_thread_did_at_the_fork(meanwhile: bool) -> None:
+    net, x = nn.Dense(2, in_units=4), np.ones((2, 4))
+    net.initialize()
+    wanted = net(x).asnumpy()
+    net.hybridize()
+
+    def child() -> None:
+        if meanwhile:
+            with pytest.warns(
+                CompilerWarning, match="forked while another thread of its parent recorded; cure"
+            ):
+                net(x)
+            assert "because this process was forked" in net.explain()
+        for _ in range(3):
+            numpy.testing.assert_allclose(net(x).asnumpy(), wanted, rtol=1e-6)
+        assert ("compiled" in net.explain()) is not meanwhile
+
+    def other() -> None:
+        started.set()
+        go_on.wait(20)
+
+    started.clear()
+    go_on.clear()
+    thread = _in_thread(lambda: RecordingTurn().run(other) if meanwhile else started.set())
+    assert started.wait(20)
+    try:
+        in_child(child)
+    finally:
+        go_on.set()
+        thread.join(20)
