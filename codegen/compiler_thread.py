@@ -21,6 +21,7 @@ import threading
 import types
 from collections.abc import Callable
 from contextlib import suppress
+from importlib import import_module
 from typing import Any, TypeVar
 
 from blockfuse.ir.collector import resume_collector, stop_collector
@@ -62,6 +63,10 @@ class _Work:
     def _run(self) -> None:
         here = threading.get_ident()
         try:
+            # What Numba imports brings it. A fork that waits for the work would call the hooks that the module registers
+            # meanwhile, which give back a lock, only when it is over.
+            import_module("concurrent.futures.thread")
+
             with _work_lock:
                 _workers.add(here)
                 stop_collector()

@@ -281,7 +281,9 @@ def in_child(work: Callable[[], None], seconds: int = 30) -> None:
         child = os.fork()
     if child == 0:
         code = 1
-        warnings.filterwarnings("ignore", ".*forked while another thread", blockfuse.CompilerWarning)  # on CPython 3.12
+        warnings.filterwarnings(
+            "ignore", ".*forked while another thread", blockfuse.CompilerWarning
+        )  # on CPython 3.12
         try:
             threading.Timer(seconds, lambda: os._exit(3)).start()
             work()
