@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from blockfuse.tracer.code.bytecode import once_per_code
+from blockfuse.tracer.code.bytecode import instructions_of, once_per_code
 
 Way = tuple[str, ...]  # to an object: a variable, then attributes; empty where the byte code does not tell
 
@@ -28,7 +28,7 @@ Loads = dict[int, tuple[Load, ...]]  # line -> what it loads
 def loads_of(code: types.CodeType) -> Loads:
     """Of the instructions of ``code`` itself; text may be the name of an attribute, too."""
     lines: dict[int, list[dis.Instruction]] = {}
-    for instruction in dis.get_instructions(code):
+    for instruction in instructions_of(code):
         lines.setdefault(line_of(instruction, code), []).append(instruction)
     found = {line: tuple(_loads(instructions)) for line, instructions in lines.items()}
     return {line: loads for line, loads in found.items() if loads}
@@ -39,7 +39,7 @@ def assigned_names(code: types.CodeType) -> frozenset[str]:
     """The attributes that ``code`` itself assigns, to objects that it has not just made."""
     if code.co_name == "__init__":
         return frozenset()
-    return frozenset(i.argval for i in dis.get_instructions(code) if i.opname == "STORE_ATTR")
+    return frozenset(i.argval for i in instructions_of(code) if i.opname == "STORE_ATTR")
 
 
 def line_of(instruction: dis.Instruction, code: types.CodeType) -> int:

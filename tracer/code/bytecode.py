@@ -11,7 +11,7 @@ from typing import TypeVar
 Found = TypeVar("Found")
 _MAX_REMEMBERED_CODES = 4096  # code objects
 
-# for each value the index of the GET_ITER or BEFORE_WITH that made it (the way out of a ``with``); None: something else
+# for each value the index of what made it, if that is a GET_ITER, or the step of a ``with`` that makes the way out of it
 Stack = tuple[int | None, ...]
 
 _LEAVING = frozenset(
@@ -23,12 +23,18 @@ _LEAVING = frozenset(
 _ONLY_PUSH = frozenset(
     {
         *("LOAD_CONST", "LOAD_FAST", "LOAD_FAST_CHECK", "LOAD_GLOBAL", "LOAD_DEREF", "LOAD_CLOSURE"),
-        *("PUSH_NULL", "FOR_ITER", "LOAD_FAST_AND_CLEAR", "PUSH_EXC_INFO"),
+        *("PUSH_NULL", "FOR_ITER", "LOAD_FAST_AND_CLEAR", "PUSH_EXC_INFO", "LOAD_COMMON_CONSTANT"),
     }
 )
 _ONLY_POP = ("POP_", "STORE_FAST", "STORE_DEREF", "STORE_GLOBAL", "END_FOR", "RETURN_VALUE")
 _READS = ("LOAD_FAST", "LOAD_FAST_CHECK", "LOAD_FAST_AND_CLEAR", "DELETE_FAST")
 _KNOWN = (*_READS, "STORE_FAST")
+# What CPython 3.14 names anew -> the name of before
+_EARLIER = {
+    "LOAD_FAST_BORROW": "LOAD_FAST",
+    "LOAD_FAST_BORROW_LOAD_FAST_BORROW": "LOAD_FAST_LOAD_FAST",
+    "LOAD_SMALL_INT": "LOAD_CONST",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,14 +87,24 @@ def once_per_code(find: Callable[[types.CodeType], Found]) -> Callable[[types.Co
     return remembered
 
 
+def instructions_of(code: types.CodeType) -> Iterator[dis.Instruction]:
+    """The instructions of ``code`` in the words of CPython 3.13; the number of an operation stays that of this version."""
+    for instruction in dis.get_instructions(code):
+        name = instruction.opname
+        if name == "BINARY_OP" and instruction.argrepr == "[]":
+            yield instruction._replace(opname="BINARY_SUBSCR")
+        else:
+            yield instruction._replace(opname=_EARLIER[name]) if name in _EARLIER else instruction
+
+
 @once_per_code
 def anatomy(code: types.CodeType) -> Anatomy:
     """The anatomy of ``code``, found once."""
     indices: dict[int, int] = {}
     instructions: list[dis.Instruction] = []
-    for instruction in dis.get_instructions(code):
+    for instruction in instructions_of(code):
         indices[instruction.offset] = len(instructions)
-        if instruction.opname != "EXTENDED_ARG":
+        if instruction.opname not in ("EXTENDED_ARG", "NOT_TAKEN"):
             instructions += _apart(instruction)
     for offset in range(0, len(code.co_code), 2):
         indices.setdefault(offset, indices.get(offset - 2, 0))  # a cache
@@ -169,10 +185,12 @@ def _after(instruction: dis.Instruction, index: int, stack: Stack, jump: bool) -
         return (*stack[:-1], index)
     if name == "BEFORE_WITH":
         return (*stack[:-1], index, None)
-    if name == "SWAP":
-        return tuple(
-            None if n == depth - 1 or n == depth - (argument or 1) else s for n, s in enumerate(stack)
-        )
+    if name == "LOAD_SPECIAL" and instruction.argrepr == "__exit__":
+        return (*stack[:-1], index, None)  # the object may be beside it
+    if name == "SWAP" and 0 < (argument or 1) <= depth:
+        swapped = list(stack)
+        swapped[-1], swapped[-(argument or 1)] = swapped[-(argument or 1)], swapped[-1]
+        return tuple(swapped)
     if name in _ONLY_PUSH or (effect == 0 and not _replaces(name)):
         return stack + (None,) * effect if effect >= 0 else stack[:depth]
     if name.startswith(_ONLY_POP) and effect < 0:

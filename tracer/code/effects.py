@@ -8,7 +8,7 @@ import types
 from dataclasses import dataclass
 
 from blockfuse.tracer.code.attributes import Way, line_of, way_before
-from blockfuse.tracer.code.bytecode import once_per_code
+from blockfuse.tracer.code.bytecode import instructions_of, once_per_code
 
 _STORES = {
     "STORE_GLOBAL": "assigns the global",
@@ -51,7 +51,7 @@ def effects_of(code: types.CodeType) -> Effects:
     """Of the instructions of ``code`` itself."""
     lines: dict[int, list[dis.Instruction]] = {}
     formatting = "__format__" in code.co_names
-    for instruction in dis.get_instructions(code):
+    for instruction in instructions_of(code):
         lines.setdefault(line_of(instruction, code), []).append(instruction)
         formatting |= instruction.opname == "LOAD_GLOBAL" and instruction.argval == "format"
     found = {line: _effects(instructions, code, formatting) for line, instructions in lines.items()}

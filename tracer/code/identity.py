@@ -6,7 +6,7 @@ import dis
 import types
 from itertools import pairwise
 
-from blockfuse.tracer.code.bytecode import once_per_code
+from blockfuse.tracer.code.bytecode import instructions_of, once_per_code
 
 _SINGLETONS = (None, True, False, ...)
 
@@ -16,9 +16,12 @@ def asks_identity(code: types.CodeType) -> bool:
     """By ``is`` or by ``operator.is_``, of other objects than None, True, False and the ellipsis."""
     if not {"is_", "is_not"}.isdisjoint(code.co_names):
         return True
-    steps = pairwise(dis.get_instructions(code))
+    steps = pairwise(instructions_of(code))
     return any(step.opname == "IS_OP" and not _is_singleton(before) for before, step in steps)
 
 
 def _is_singleton(instruction: dis.Instruction) -> bool:
+    """CPython 3.14 asks by itself whether ``any`` and ``all`` are those of the language, which is no question of the code."""
+    if instruction.opname == "LOAD_COMMON_CONSTANT":
+        return True
     return instruction.opname == "LOAD_CONST" and any(instruction.argval is s for s in _SINGLETONS)

@@ -85,11 +85,13 @@ def scope_at(frame: types.FrameType, index: int) -> Any:
     A scope of ``autograd`` restores the modes of before, and these follow from the scopes around it.
     """
     form = anatomy(frame.f_code)
-    start = form.start_of(index) if form.instructions[index].opname == "BEFORE_WITH" else None
-    names = [] if start is None else [i.opname for i in form.instructions[start:index]]
+    entered = index - (form.instructions[index].opname == "LOAD_SPECIAL")  # behind a copy of what is entered
+    is_with = form.instructions[index].opname in ("BEFORE_WITH", "LOAD_SPECIAL")
+    start = form.start_of(entered) if is_with else None
+    names = [] if start is None else [i.opname for i in form.instructions[start:entered]]
     if sum(name.startswith("CALL") for name in names) != 1 or not all(n.startswith(_PLAIN) for n in names):
         return None
-    found = _called_at(frame, index - 1)
+    found = _called_at(frame, entered - 1)
     return found if any(found is scope for scope in _SCOPES) else None
 
 
