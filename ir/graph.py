@@ -142,10 +142,20 @@ class Graph:
         for node in self.nodes:
             if node.operator is constant and node.type.size == 1:
                 continue
-            line = f"  {names[node]} = {_call_text(node, names)}: {node.type}"
+            line = f"  {line_of(node, names)}"
             lines.append(f"{line:<78}  # {node.source}" if sources and node.source else line)
         lines.append(f"  return {', '.join(names[o] for o in self.outputs)}")
         return "\n".join(lines)
+
+
+def line_of(node: Node, names: dict[Node, str]) -> str:
+    """What the text of a graph says of an operator. names: of values, as ``names_of`` gives them."""
+    return f"{names[node]} = {_call_text(node, names)}: {node.type}"
+
+
+def operators_of(graph: Graph) -> list[Node]:
+    """The nodes that compute something."""
+    return [node for node in graph.nodes if not node.is_leaf]
 
 
 class _Names(dict[Node, str]):

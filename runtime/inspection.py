@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from blockfuse.codegen.cuda.program.plan import Plan as DevicePlan
 from blockfuse.codegen.scheduling.steps import HostCall
 from blockfuse.ir.flow import Flow
-from blockfuse.ir.graph import Graph, Node, argument
+from blockfuse.ir.graph import argument, operators_of
+from blockfuse.runtime.calls.case import Case
 from blockfuse.runtime.calls.dispatch import Hybrid
 from blockfuse.runtime.calls.explain import decision_lines
 from blockfuse.runtime.programs.program import Program
+from blockfuse.runtime.reasons import cure_lines
 from blockfuse.tracer.recording.record import Recording
 
 MAX_CALLS = 16  # after which a signature that is still recorded again counts as eager
@@ -58,12 +60,17 @@ def settled(net: Any, arguments: list[Any]) -> Outcome:
             break
     if case is None:
         return Outcome(None, "an argument is no array, number or container")
+    return _outcome(case)
+
+
+def latest(net: Any) -> Outcome | None:
+    """What became of the signature that ``net``, which is hybridized, was called with last; None if it never was."""
+    case = max(list(net._hybrid.cases.values()), key=lambda case: case.used, default=None)
+    return None if case is None else _outcome(case)
+
+
+def _outcome(case: Case) -> Outcome:
     return Outcome(case.program, case.reason, tuple(case.recordings))
-
-
-def operators_of(graph: Graph) -> list[Node]:
-    """The nodes that compute something."""
-    return [node for node in graph.nodes if not node.is_leaf]
 
 
 # -- stages --------------------------------------------------------------------------------------------------
@@ -107,6 +114,12 @@ def _source_text(program: Program) -> str:
     return "\n\n".join(["\n".join(said)] * bool(said) + [source.strip() for source in plan.sources])
 
 
+def kernel_sources(program: Program) -> list[tuple[str, str]]:
+    """The name of each kernel, as its source has it, and the source."""
+    sources = [source.strip() for source in program.executable.plan.sources]
+    return [(re.findall(r"^def (\w+)", source, flags=re.MULTILINE)[-1], source) for source in sources]
+
+
 def _guards_text(program: Program) -> str:
     state = program.state
     given = [i for i in program.flow.inputs if i.operator is argument]
@@ -147,3 +160,13 @@ STAGES: dict[str, Callable[[Program], str]] = {
     "source": _source_text,
     "guards": _guards_text,
 }
+
+
+def stages_text(program: Program, stages: Sequence[str]) -> str:
+    """Of several stages each below its name."""
+    return "\n".join(f"-- {stage} {'-' * (76 - len(stage))}\n{STAGES[stage](program)}\n" for stage in stages)
+
+
+def eager_lines(name: str, reason: str) -> list[str]:
+    """Why a net has no stages."""
+    return [f"{name} runs eagerly: {reason}", *cure_lines(reason)]

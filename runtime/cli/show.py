@@ -10,12 +10,11 @@ from blockfuse.ir.errors import UsageError
 from blockfuse.runtime.calls.function import HybridFunction
 from blockfuse.runtime.cli.files import check_folder, write_whole
 from blockfuse.runtime.cli.inputs import Input, input_options
-from blockfuse.runtime.cli.picture import picture
 from blockfuse.runtime.cli.subjects import Subject, naming_errors, subjects
-from blockfuse.runtime.inspection import STAGES, settled
+from blockfuse.runtime.inspection import STAGES, eager_lines, settled, stages_text
+from blockfuse.runtime.pages.flow_picture import file_of
 from blockfuse.runtime.programs.backend import shown
 from blockfuse.runtime.programs.program import Program
-from blockfuse.runtime.reasons import cure_lines
 
 
 @click.command()
@@ -62,11 +61,12 @@ def show(
     program = _program(found[0], name)
     if svg_file is not None:
         write_whole(
-            svg_file, picture(str(found[0]), {"recorded": program.flow, "fused": program.compiled.main})
+            svg_file, file_of(str(found[0]), {"recorded": program.flow, "fused": program.compiled.main})
         )
-    for stage in stages or (() if svg_file else STAGES):
-        text = STAGES[stage](program)
-        click.echo(text if len(stages) == 1 else f"-- {stage} {'-' * (76 - len(stage))}\n{text}\n")
+    if len(stages) == 1:
+        click.echo(STAGES[stages[0]](program))
+    elif stages or svg_file is None:
+        click.echo(stages_text(program, stages or tuple(STAGES)))
 
 
 def _program(subject: Subject, name: str) -> Program:
@@ -78,8 +78,7 @@ def _program(subject: Subject, name: str) -> Program:
             net.hybridize(backend="cpu")
         outcome = settled(net, arguments)
     if outcome.program is None:
-        said = (f"{subject} runs eagerly: {outcome.reason}", *cure_lines(outcome.reason))
-        click.echo("\n".join(said), err=True)
+        click.echo("\n".join(eager_lines(str(subject), outcome.reason)), err=True)
         raise SystemExit(1)
     if name == "cpu":
         return outcome.program

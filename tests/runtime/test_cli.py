@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -328,12 +329,23 @@ def test_svg_is_well_formed_and_keeps_to_its_size(run, tmp_path: Path, name: str
     assert any("recorded" in t for t in texts)
     assert any("fused" in t for t in texts)
     width, height = float(svg.get("width")), float(svg.get("height"))
-    for group in svg.iterfind("svg:g", space):
-        left, top = map(float, re.findall(r"[\d.]+", group.get("transform")))
-        for box in group.iterfind("svg:rect", space):
-            x, y, w, h = (float(box.get(k)) for k in ("x", "y", "width", "height"))
-            assert 0 <= left + x < left + x + w <= width
-            assert 0 <= top + y < top + y + h <= height
+    found = list(rectangles(svg, 0.0, 0.0))
+    assert len(found) > 5
+    for left, top, right, bottom in found:
+        assert 0 <= left < right <= width
+        assert 0 <= top < bottom <= height
+
+
+def rectangles(parent: ElementTree.Element, left: float, top: float) -> Iterator[tuple[float, ...]]:
+    """The corners of those in an element, and in groups that are moved."""
+    for child in parent:
+        name = child.tag.rsplit("}", 1)[-1]
+        if name == "rect":
+            x, y, width, height = (float(child.get(k)) for k in ("x", "y", "width", "height"))
+            yield left + x, top + y, left + x + width, top + y + height
+        elif name == "g":
+            moved = map(float, re.findall(r"[\d.]+", child.get("transform") or "0 0"))
+            yield from rectangles(child, *map(sum, zip((left, top), moved, strict=True)))
 
 
 # -- mistakes ------------------------------------------------------------------------------------------------

@@ -1,0 +1,262 @@
+"""A block of a flow as boxes: what is drawn of it, what each reads, and what is said of it.
+
+Arguments, registers, operators and results are boxes; parameters and constants are named in the box that reads
+them, so that lines show only what is computed. A kernel lists the operators fused into it. A graph of many
+operators is drawn as groups of them, each of which is a drawing of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from blockfuse.ir.flow import Block
+from blockfuse.ir.graph import Node, argument, carried, line_of, names_of, operators_of
+from blockfuse.ir.lowering import Fused
+
+LINE = 16  # height of a line of text
+PAD = 10  # inner margin of a box
+_CHARACTER = 6.7  # width, at 11 px
+_LONGEST = 44  # characters of a line; the tip has all
+_MOST_FUSED = 8  # operators that a kernel lists; the tip has all
+READABLE = 40  # operators in one drawing; more are groups
+_GROUP = 24  # operators of a group
+
+Texts = tuple[tuple[str, str], ...]  # class and text of each line
+
+
+@dataclass(frozen=True)
+class Box:
+    """above: the boxes whose values it reads, with the types of these. tip: shown where the pointer rests."""
+
+    kind: str
+    lines: Texts
+    above: tuple[tuple[int, str], ...] = ()
+    tip: str = ""
+
+    @property
+    def width(self) -> float:
+        return max(len(text) for _, text in self.lines) * _CHARACTER + 2 * PAD
+
+    @property
+    def height(self) -> float:
+        return len(self.lines) * LINE + 2 * PAD - 6
+
+
+@dataclass(frozen=True)
+class Group:
+    """Neighbouring operators of a graph that one layer, or one function, computes. name: of that place."""
+
+    name: str
+    operators: tuple[Node, ...]
+
+
+def boxes_of(block: Block, names: Sequence[str]) -> list[Box]:
+    """All of a block. names: of the blocks of its flow."""
+    drawing = _Drawing(block, names_of(block.graph))
+    for node in (*_shown_leaves(block), *operators_of(block.graph)):
+        drawing.add_node(node)
+    return [*drawing.boxes, *_endings(block, names, drawing)]
+
+
+def boxes_of_groups(block: Block, names: Sequence[str], groups: Iterable[Group]) -> list[Box]:
+    """The block with a box for each group of operators."""
+    drawing = _Drawing(block, names_of(block.graph))
+    for leaf in _shown_leaves(block):
+        drawing.add_node(leaf)
+    for group in groups:
+        drawing.add_group(group)
+    return [*drawing.boxes, *_endings(block, names, drawing)]
+
+
+def boxes_within(block: Block, group: Group, names: dict[Node, str]) -> list[Box]:
+    """The operators of one group, with what they read of others and what others read of them.
+
+    names: of the values of the block.
+    """
+    drawing, own = _Drawing(block, names), set(group.operators)
+    outside = [o for node in group.operators for o in node.operands if o not in own]
+    for node in dict.fromkeys(o for o in outside if not o.is_leaf or _is_drawn(o)):
+        drawing.add_outside(node)
+    for node in group.operators:
+        drawing.add_node(node)
+    results = [
+        Box("result", (("name", f"{drawing.names[node]} is read below"),), drawing.reads((node,)))
+        for node in _read_elsewhere(block, own)
+    ]
+    return [*drawing.boxes, *results]
+
+
+def groups_of(block: Block) -> list[Group]:
+    """The operators of a block in groups, if it has too many for one drawing; else none.
+
+    Groups are cut from the order of the graph, so that none reads one behind it.
+    """
+    operators = operators_of(block.graph)
+    if len(operators) <= READABLE:
+        return []
+    most = max(_GROUP, -(-len(operators) // READABLE))
+    groups: list[Group] = []
+    for node in operators:
+        place = _place(node)
+        if groups and groups[-1].name == place and len(groups[-1].operators) < most:
+            groups[-1] = Group(place, (*groups[-1].operators, node))
+        else:
+            groups.append(Group(place, (node,)))
+    return groups if len(groups) <= READABLE else _joined(groups, most)
+
+
+def _joined(groups: list[Group], most: int) -> list[Group]:
+    """Neighbours together, as far as they stay small."""
+    result: list[Group] = []
+    for group in groups:
+        if result and len(result[-1].operators) + len(group.operators) <= most:
+            first = result[-1].name.split(" to ")[0]
+            name = first if first == group.name else f"{first} to {group.name}"
+            result[-1] = Group(name, (*result[-1].operators, *group.operators))
+        else:
+            result.append(group)
+    return result
+
+
+def _place(node: Node) -> str:
+    """The layer, or the file and function."""
+    source = node.source
+    if source is None:
+        return "operators"
+    return str(source) if not source.line else f"{str(source).rsplit(':', 1)[0]} {source.function}"
+
+
+@dataclass
+class _Drawing:
+    """The boxes so far. names: of all values; numbers: value -> the box that has it."""
+
+    block: Block
+    names: dict[Node, str]
+    boxes: list[Box] = field(default_factory=list)
+    numbers: dict[Node, int] = field(default_factory=dict)
+
+    def reads(self, operands: Iterable[Node]) -> tuple[tuple[int, str], ...]:
+        """Of those that have a box, the box and what they are."""
+        found: dict[int, dict[str, None]] = {}
+        for operand in operands:
+            if operand in self.numbers:
+                texts = found.setdefault(self.numbers[operand], {})
+                texts[f"{self.names[operand]}: {operand.type}"] = None
+        return tuple((number, ", ".join(types)) for number, types in found.items())
+
+    def add_node(self, node: Node) -> None:
+        kind = "argument" if node.is_leaf else "kernel" if _is_kernel(node) else "operator"
+        self.numbers[node] = len(self.boxes)
+        lines = tuple((k, _short(text)) for k, text in _lines(node))
+        self.boxes.append(Box(kind, lines, self.reads(node.operands), self._tip(node)))
+
+    def add_outside(self, node: Node) -> None:
+        """A value that another drawing computes."""
+        lines = ("name", _short(f"{self.names[node]} = {_title(node)}" if not node.is_leaf else _title(node)))
+        self.numbers[node] = len(self.boxes)
+        self.boxes.append(Box("argument", (lines, ("", str(node.type))), (), self._tip(node)))
+
+    def add_group(self, group: Group) -> None:
+        number = len(self.boxes)
+        above = self.reads(o for node in group.operators for o in node.operands)
+        self.numbers.update(dict.fromkeys(group.operators, number))
+        counted: dict[str, int] = {}
+        for node in group.operators:
+            counted[_title(node)] = counted.get(_title(node), 0) + 1
+        what = [f"{name} x {n}" if n > 1 else name for name, n in counted.items()]
+        shown = what if len(what) <= 3 else [*what[:3], "..."]
+        lines = (
+            ("name", _short(group.name)),
+            ("", counted_text(group)),
+            ("given", _short(", ".join(shown))),
+        )
+        self.boxes.append(Box("group", lines, above, f"{group.name}\n{', '.join(what)}"))
+
+    def _tip(self, node: Node) -> str:
+        text = f"{self.names[node]}: {node.type}" if node.is_leaf else line_of(node, self.names)
+        return f"{text}\n{node.source.location}" if node.source else text
+
+
+def counted_text(group: Group) -> str:
+    """How many operators, or kernels, a group has."""
+    kind = "kernel" if all(map(_is_kernel, group.operators)) else "operator"
+    return f"{len(group.operators)} {kind}{'' if len(group.operators) == 1 else 's'}"
+
+
+def _shown_leaves(block: Block) -> list[Node]:
+    read = {o for node in block.graph.nodes for o in node.operands} | set(block.graph.outputs)
+    return [leaf for leaf in block.graph.inputs if _is_drawn(leaf) and leaf in read]
+
+
+def _read_elsewhere(block: Block, own: set[Node]) -> list[Node]:
+    """The operators among ``own`` whose values others, or the outputs, read."""
+    others = (o for node in block.graph.nodes if node not in own for o in node.operands)
+    return list(dict.fromkeys(o for o in (*others, *block.graph.outputs) if o in own))
+
+
+def _is_drawn(leaf: Node) -> bool:
+    return leaf.operator is argument or leaf.operator is carried
+
+
+def _is_kernel(node: Node) -> bool:
+    return isinstance(node.operator.lowering, Fused)
+
+
+def _title(node: Node) -> str:
+    name: str = node.attrs["name"] if node.is_leaf or _is_kernel(node) else node.operator.name
+    return name
+
+
+def _lines(node: Node) -> Texts:
+    lines = [("name", _title(node)), ("", str(node.type))]
+    if node.is_leaf:
+        return tuple(lines)
+    inner = [i.operator.name for i in operators_of(node.attrs["body"])] if _is_kernel(node) else []
+    hidden = len(inner) - _MOST_FUSED if len(inner) > _MOST_FUSED + 1 else 0
+    lines += [("", f"  {name}") for name in inner[: len(inner) - hidden]]
+    lines += [("", f"  and {hidden} more")] * bool(hidden)
+    lines += [("given", _given(o)) for o in node.operands if o.is_leaf and not _is_drawn(o)]
+    return (*lines, ("source", str(node.source))) if node.source else tuple(lines)
+
+
+def _given(leaf: Node) -> str:
+    """A parameter or constant."""
+    if "name" in leaf.attrs:
+        return f"{leaf.attrs['name']} {list(leaf.shape)}"
+    return f"{leaf.attrs['value'].item():g}" if leaf.type.size == 1 else f"constant {list(leaf.shape)}"
+
+
+def _short(text: str) -> str:
+    """The beginning and the end, where a line is too long."""
+    half = _LONGEST // 2
+    return text if len(text) <= _LONGEST else f"{text[: half - 1]}\N{HORIZONTAL ELLIPSIS}{text[-half:]}"
+
+
+def _endings(block: Block, names: Sequence[str], drawing: _Drawing) -> list[Box]:
+    """What becomes of each output."""
+    outputs = block.graph.outputs
+    end = len(outputs) - len(block.updates)
+    targets = (*block.stores, *block.pushes)
+    stores = [_target(leaf) for leaf in targets]
+    rest = outputs[block.kept : end]
+    if block.successors is not None:
+        yes, no = ("Python" if s is None else names[s] for s in block.successors)
+        lines: list[tuple[str, Texts]] = [
+            ("decision", (("name", "decision"), ("", f"true: {yes}"), ("", f"false: {no}")))
+        ]
+    else:
+        numbers = [""] if len(rest) == 1 else [f" {number}" for number in range(len(rest))]
+        lines = [
+            ("result", (("name", f"result{number}"), ("", str(node.type))))
+            for number, node in zip(numbers, rest, strict=True)
+        ]
+    ends = [*stores, *lines, *(_target(leaf) for leaf in block.updates)]
+    return [
+        Box(kind, texts, drawing.reads((output,)), f"{texts[0][1]}: {drawing.names[output]}")
+        for (kind, texts), output in zip(ends, outputs, strict=True)
+    ]
+
+
+def _target(leaf: Node) -> tuple[str, Texts]:
+    return "result", (("name", _short(f"to {leaf.attrs['name']}")),)
