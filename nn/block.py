@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from os import PathLike
+from reprlib import recursive_repr
 from types import SimpleNamespace
 from typing import Any, ClassVar, Self
 
@@ -17,7 +18,7 @@ from blockfuse.array.stamps import Watchers, tells_interpreter
 from blockfuse.ir import hints, interpreter
 from blockfuse.ir.argument_parts import OUT
 from blockfuse.ir.errors import UsageError
-from blockfuse.nn import exporting, summary
+from blockfuse.nn import exporting, net_table, summary
 from blockfuse.nn.block_owner import BlockOwner
 from blockfuse.nn.deferred import complete
 from blockfuse.nn.hooks import Hook, HookHandle
@@ -34,6 +35,7 @@ from blockfuse.runtime.arrays.out import called_with_out, takes_out
 from blockfuse.runtime.calls.dispatch import Hybrid
 from blockfuse.runtime.calls.options import OPTIONS, Options
 from blockfuse.runtime.calls.owner import asks_entry
+from blockfuse.runtime.pages.outline import Explanation
 from blockfuse.runtime.tracebacks import fold
 
 # Gluon's options of ``hybridize`` are taken and mean nothing: memory and partitions look after themselves.
@@ -241,11 +243,10 @@ class Block(Held):
         self._watchers.notify()
 
     def explain(self) -> str:
-        """What was compiled, what runs in Python, and why."""
+        """What was compiled, what runs in Python, and why: print it, or let a notebook show it."""
         if self._hybrid is None:
-            return f"{self._label} runs in plain Python: call hybridize() to compile it"
-        text: str = self._hybrid.explain()
-        return text
+            return Explanation(f"{self._label} runs in plain Python: call hybridize() to compile it")
+        return self._hybrid.explain()
 
     # -- names -----------------------------------------------------------------------------------------------
 
@@ -523,6 +524,14 @@ class Block(Held):
         """Run on ``inputs``, and print a table of blocks with the shapes of their results and parameters."""
         summary.show(self, inputs)
 
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows; None, which is the text, where a class of the user's lets that fail."""
+        try:
+            return net_table.html(self)
+        except Exception:  # a cell that ends with a net must not end with an error
+            return None
+
+    @recursive_repr("...")
     def __repr__(self) -> str:
         children = "".join(
             f"  ({name}): {child!r}".replace("\n", "\n  ") + "\n" for name, child in self._children.items()

@@ -14,9 +14,6 @@ class Owner(Protocol):
 
     _watchers: Watchers
 
-    @property
-    def structural_name(self) -> str: ...
-
 
 class Held:
     """Something that a block holds under a name: another block or a parameter.
@@ -31,10 +28,15 @@ class Held:
     @property
     def structural_name(self) -> str:
         """The names from the outermost block down, such as ``hidden.weight``; empty for that block itself."""
-        owner = self._held_by[0]() if self._held_by else None
-        if self._held_by is None or owner is None:
-            return ""
-        return joined(owner.structural_name, self._held_by[1])
+        names: list[str] = []
+        held, met = self._held_by, {id(self)}
+        while held is not None and (owner := held[0]()) is not None:
+            names.append(held[1])
+            if id(owner) in met:  # blocks that hold each other
+                break
+            met.add(id(owner))
+            held = owner._held_by
+        return ".".join(reversed(names))
 
 
 def joined(prefix: str, name: str) -> str:

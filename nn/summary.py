@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def table(block: Block, inputs: tuple[Any, ...]) -> str:
     def note(called: Block, _inputs: Any, output: Any) -> None:
         own = [p for p in called.params.values() if id(p) not in counted]
         counted.update(map(id, own))
-        rows.append((called._label, _shapes(output), f"{_elements(own):,}"))
+        rows.append((called._label, _shapes(output), f"{elements_of(own):,}"))
 
     distinct = {id(b): b for b in block._blocks()}.values()
     handles = [b.register_forward_hook(note) for b in distinct]
@@ -35,9 +35,13 @@ def table(block: Block, inputs: tuple[Any, ...]) -> str:
     finally:
         for handle in handles:
             handle.detach()
-    parameters = block.collect_params().distinct()
+    return _text(rows, total_text(block.collect_params().distinct()))
+
+
+def total_text(parameters: Sequence[Any]) -> str:
+    """How many numbers there are to learn."""
     trained = [p for p in parameters if p.grad_req != "null"]
-    return _text(rows, f"{_elements(parameters):,} parameters, {_elements(trained):,} of them trained")
+    return f"{elements_of(parameters):,} parameters, {elements_of(trained):,} of them trained"
 
 
 def _text(rows: list[tuple[str, str, str]], total: str) -> str:
@@ -58,5 +62,6 @@ def _shapes(output: Any) -> str:
     return str(getattr(output, "shape", type(output).__name__))
 
 
-def _elements(parameters: Iterable[Any]) -> int:
+def elements_of(parameters: Iterable[Any]) -> int:
+    """How many numbers the parameters of known shape hold."""
     return sum(math.prod(p.shape) for p in parameters if p.shape is not None and -1 not in p.shape)

@@ -8,6 +8,7 @@ from blockfuse.frontends.sklearn import composites, reading, rules
 from blockfuse.frontends.sklearn.method import CompiledMethod
 from blockfuse.frontends.sklearn.rules.table import METHODS, Estimator
 from blockfuse.runtime.calls.options import OPTIONS
+from blockfuse.runtime.pages.outline import Explanation
 
 assert "Pipeline" in rules.RULES, f"importing {composites.__name__} completes the table"
 
@@ -71,4 +72,4 @@ class CompiledEstimator:
     def explain(self) -> str:
         """What was compiled of each method that was called, and what ran in scikit-learn, and why."""
         methods = [self.__dict__[name] for name in METHODS if name in self.__dict__]
-        return "\n".join(method.explain() for method in methods) or "nothing was called yet"
+        return Explanation("\n".join(method.explain() for method in methods) or "nothing was called yet")

@@ -14,6 +14,7 @@ from blockfuse.frontends.sklearn.plan import Plan
 from blockfuse.frontends.sklearn.reading import read
 from blockfuse.frontends.sklearn.rules.table import Estimator, Node, NoRuleError
 from blockfuse.ir.errors import CompilerWarning
+from blockfuse.runtime.pages.outline import Explanation
 
 PLANS = 16  # kept of one method: what it was called with in turn
 DIFFERS = "scikit-learn computes something else here than the rule says"
@@ -101,7 +102,7 @@ class CompiledMethod:
         """What was compiled, and why calls ran in scikit-learn."""
         programs = [plan.program.explain() for plan in self._plans]
         reasons = [f"{count} calls in scikit-learn: {reason}" for reason, count in self._refusals.items()]
-        return "\n".join([self._title(), *programs, *reasons])
+        return Explanation("\n".join([self._title(), *programs, *reasons]))
 
 
 def _check(x: Any, arrays: list[Any]) -> None:

@@ -24,6 +24,7 @@ from blockfuse.frontends.torch.torch_block import TorchBlock
 from blockfuse.frontends.torch.torch_net import unusual
 from blockfuse.ir.errors import CompilerWarning
 from blockfuse.runtime.calls.options import OPTIONS
+from blockfuse.runtime.pages.outline import Explanation
 
 DIFFERS = "stable-baselines3 computes something else here than the rule says"
 REFUSED = "the distribution of actions has parameters that it refuses"
@@ -206,7 +207,7 @@ class CompiledPolicy(_Wrapper):
         """What was compiled, and why calls ran in stable-baselines3."""
         nets = [net.explain() for net in self._nets.values()]
         ran = [f"{count} calls in stable-baselines3: {reason}" for reason, count in self._refusals.items()]
-        return "\n".join([*nets, *ran]) or "nothing was called yet"
+        return Explanation("\n".join([*nets, *ran]) or "nothing was called yet")
 
 
 class PolicyNet:

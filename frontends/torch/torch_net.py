@@ -26,6 +26,7 @@ from blockfuse.frontends.torch.torch_block import SITUATION, Carried, TorchBlock
 from blockfuse.ir.errors import UsageError
 from blockfuse.runtime.calls.options import Options
 from blockfuse.runtime.calls.owner import asks_entry
+from blockfuse.runtime.pages.outline import Explanation
 from blockfuse.runtime.programs.backend import Entry
 from blockfuse.runtime.programs.failures import CompilerFailures
 
@@ -166,7 +167,7 @@ class TorchNet:
         """What was compiled, what runs in torch, and why."""
         text = self._block.explain().replace(type(self._block).__name__, type(self.module).__name__)
         ran = [f"{count} calls ran in torch: {why}" for why, count in self._in_torch.items()]
-        return "\n".join([text, *ran])
+        return Explanation("\n".join([text, *ran]))
 
     def __repr__(self) -> str:
         return f"<compiled {self.module!r}>"

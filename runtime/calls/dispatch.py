@@ -29,12 +29,13 @@ from blockfuse.runtime.calls.call import Call
 from blockfuse.runtime.calls.case import Case
 from blockfuse.runtime.calls.cases import Cases
 from blockfuse.runtime.calls.entry_slot import EntrySlot
-from blockfuse.runtime.calls.explain import explanation
+from blockfuse.runtime.calls.explain import explanation, standing
 from blockfuse.runtime.calls.learning import Learner
 from blockfuse.runtime.calls.options import Options
 from blockfuse.runtime.calls.owner import Owner
 from blockfuse.runtime.calls.pieces import Pieces, are_asked_for
 from blockfuse.runtime.calls.segments import Segments
+from blockfuse.runtime.pages.outline import Explanation
 from blockfuse.runtime.programs.arguments import Arguments
 from blockfuse.runtime.programs.failures import CompilerFailures
 from blockfuse.runtime.programs.no_result import NoResult
@@ -218,7 +219,12 @@ class Hybrid:
     def _find_device(self) -> Device | None:
         return self._backend().find_device()
 
-    def explain(self) -> str:
+    @property
+    def standing(self) -> tuple[str, str]:
+        """In a few words, what became of all calls so far; and whether that is good, or a warning."""
+        return standing(self.cases.values(), self.pieces)
+
+    def explain(self) -> Explanation:
         """Per signature: what was compiled, what was fused, what runs eagerly and why, how often, and what it cost.
 
         Where the block runs in Python, the same for each block in it.
@@ -227,6 +233,6 @@ class Hybrid:
         text = "\n".join(filter(None, (text, str(self.cases.batches))))
         cases, pieces = list(self.cases.values()), list(self.pieces.cases.values())
         if all(case.program is not None for case in cases) and all(p.piece is not None for p in pieces):
-            return text
+            return Explanation(text)
         parts = [f"{name}: {hybrid.explain()}" for name, hybrid in self.owner.compiled_children()]
-        return "\n".join([text, *(indent(part, "  ") for part in parts)])
+        return Explanation("\n".join([text, *(indent(part, "  ") for part in parts)]))

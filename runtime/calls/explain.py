@@ -30,6 +30,18 @@ def explanation(
     return "\n".join(lines if cases or pieces.cases else [f"{name}: hybridized, not called yet", *lines])
 
 
+def standing(cases: Iterable[Any], pieces: Any) -> tuple[str, str]:
+    """How many signatures are compiled and how many run in Python, and whether that is good or a warning."""
+    programs = [case.program is not None for case in list(cases)]
+    programs += [case.piece is not None for case in list(pieces.cases.values())]
+    if not programs:
+        return "hybridized, not called yet", ""
+    compiled, eager = sum(programs), programs.count(False)
+    said = [f"{compiled} compiled"] * bool(compiled) + [f"{eager} eager"] * bool(eager)
+    text = said[0].split()[1] if len(programs) == 1 else ", ".join(said)
+    return text, "warn" if eager else "good"
+
+
 def _segment_lines(cases: Iterable[Any], segments: Any) -> list[str]:
     """How the operators of calls in Python run; blocks in the block have an explanation of their own."""
     lines = []

@@ -11,6 +11,9 @@ from blockfuse.array.stamps import Watcher
 from blockfuse.runtime.calls.dispatch import Hybrid
 from blockfuse.runtime.calls.options import OPTIONS
 from blockfuse.runtime.calls.owner import asks_entry, name_of
+from blockfuse.runtime.pages.document import fragment
+from blockfuse.runtime.pages.markup import element
+from blockfuse.runtime.pages.outline import outline
 from blockfuse.runtime.programs.backend import Entry, FastCall
 from blockfuse.runtime.tracebacks import fold
 
@@ -51,8 +54,11 @@ class HybridFunction:
     def __reduce__(self) -> tuple[Any, ...]:
         return HybridFunction, (self.__wrapped__, self._options)
 
+    def _repr_html_(self) -> str:
+        return fragment(element("p", repr(self)), outline(self.explain()))
+
     def explain(self) -> str:
-        """What was compiled, what runs in Python, and why."""
+        """What was compiled, what runs in Python, and why: print it, or let a notebook show it."""
         return self._hybrid.explain()
 
 
