@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from blockfuse.ir.errors import UsageError
 from blockfuse.runtime.cli import report
+from blockfuse.runtime.cli.comparisons import BUSY, Comparisons, is_busy
 from blockfuse.runtime.cli.files import check_folder, write_whole
 from blockfuse.runtime.cli.inputs import BatchType, Input, input_options
 from blockfuse.runtime.cli.measure import Comparison, compared
-from blockfuse.runtime.cli.subjects import Subject, example_files, subjects
+from blockfuse.runtime.cli.subjects import Subject, example_files, naming_errors, subjects
 from blockfuse.runtime.cli.training import LOSSES, Recipe, UntrainableError, known_optimizer, trained
 from blockfuse.runtime.programs.backend import BACKENDS, PRECISIONS, backend
-
-_BUSY = 0.7  # load of a processor: above this, threads of NumPy's BLAS wait milliseconds for each other
 
 
 @click.command()
@@ -61,6 +59,12 @@ _BUSY = 0.7  # load of a processor: above this, threads of NumPy's BLAS wait mil
     help="With --train: after which parameters are compared.  [default: 5]",
 )
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all numbers to this file.")
+@click.option(
+    "--html",
+    "html_file",
+    type=click.Path(path_type=Path),
+    help="Write a page with results, times, graphs and sources.",
+)
 @click.option("--plot", "plot_file", type=click.Path(path_type=Path), help="Draw the times: .png or .svg.")
 def compare(
     targets: tuple[str, ...],
@@ -77,6 +81,7 @@ def compare(
     optimizer: str | None,
     steps: int | None,
     json_file: Path | None,
+    html_file: Path | None,
     plot_file: Path | None,
 ) -> None:
     """Run nets eagerly and compiled, and compare their results and times; or, with --train, steps of training.
@@ -85,13 +90,13 @@ def compare(
     installed. The exit status is 1 if a result is beyond the tolerance.
     """
     recipe = _recipe(train, loss, optimizer, steps)
-    for path in (json_file, plot_file):
+    for path in (json_file, html_file, plot_file):
         if path is not None:
             check_folder(path)
     if plot_file is not None:
         report.check_plot(plot_file)
     machine = backend(name, threads, precision).machine
-    busy = os.getloadavg()[0] > _BUSY * len(os.sched_getaffinity(0))
+    busy = is_busy()
     nets = [
         s for target in targets or _examples() for s in subjects(target, inputs, dict(sizes), dict(values))
     ]
@@ -101,18 +106,19 @@ def compare(
     rows = list(_compared(runs, options, tolerance, recipe, left_out))
     if not rows:
         raise UsageError("; ".join(left_out))
+    found = Comparisons(tuple(rows), machine, tuple(left_out), busy)
     console = report.stdout()
     console.print(report.table(rows, console.width))
-    last = f"{report.verdict(rows)} ({machine.name}, threads: {machine.threads})"
-    remarks = [*report.reasons(rows), *(f"left out: {reason}" for reason in left_out)]
-    console.print("", *remarks, last, sep="\n", soft_wrap=True, markup=False)
+    console.print("", *found.lines, sep="\n", soft_wrap=True, markup=False)
     if busy:
-        click.echo("other programs kept this machine busy: do not trust the times", err=True)
+        click.echo(BUSY, err=True)
     if json_file is not None:
         write_whole(json_file, report.as_json(rows, machine))
+    if html_file is not None:
+        write_whole(html_file, found.page())
     if plot_file is not None:
         write_whole(plot_file, report.plotted(rows, plot_file.suffix))
-    if not all(row.agrees for row in rows):
+    if not found.agree:
         raise SystemExit(1)
 
 
@@ -149,11 +155,13 @@ def _compared(
         for subject, batch in runs:
             progress.update(task, description=str(subject))
             try:
-                yield (
-                    compared(subject, batch, options, tolerance)
-                    if recipe is None
-                    else trained(subject, batch, options, tolerance, recipe)
-                )
+                with naming_errors(str(subject)):
+                    found = (
+                        compared(subject, batch, options, tolerance)
+                        if recipe is None
+                        else trained(subject, batch, options, tolerance, recipe)
+                    )
+                yield found
             except UntrainableError as reason:
                 left_out.append(str(reason))
             progress.advance(task)

@@ -18,7 +18,7 @@ from blockfuse.ir.errors import UsageError
 from blockfuse.runtime.calls.function import HybridFunction
 from blockfuse.runtime.cli import onnx_files
 from blockfuse.runtime.cli.inputs import Input
-from blockfuse.runtime.cli.subjects import Subject, naming_errors
+from blockfuse.runtime.cli.subjects import Subject
 from blockfuse.runtime.inspection import Outcome, settled
 
 _ROUNDS = (5, 15)  # fewest, most
@@ -100,19 +100,18 @@ def compared(
     """Run ``subject`` both ways. options: for ``hybridize``; tolerance: in place of ``TOLERANCES``."""
     inputs = subject.inputs_for(batch)
     net = subject.make()
-    with naming_errors(str(subject)):
-        net = _hybridized(net, options)
-        eager = _eager(net)
-        expected = _seeded(eager, inputs)
-        started = perf_counter()
-        results = [_seeded(net, inputs)]
-        first_call = (perf_counter() - started) * 1e3
-        outcome = settled(net, _arrays(inputs))
-        results.append(_seeded(net, inputs))
-        limits = _limits(tolerance, options.get("precision", "float32"))
-        difference = worst([difference_of(expected, r, limits) for r in results])
-        call, elsewhere = _elsewhere(subject, inputs, results[-1], tolerance, options.get("threads"))
-        before, after, *others = alternating([eager, net, *([call] if call else [])], _arrays(inputs))
+    net = _hybridized(net, options)
+    eager = _eager(net)
+    expected = _seeded(eager, inputs)
+    started = perf_counter()
+    results = [_seeded(net, inputs)]
+    first_call = (perf_counter() - started) * 1e3
+    outcome = settled(net, _arrays(inputs))
+    results.append(_seeded(net, inputs))
+    limits = _limits(tolerance, options.get("precision", "float32"))
+    difference = worst([difference_of(expected, r, limits) for r in results])
+    call, elsewhere = _elsewhere(subject, inputs, results[-1], tolerance, options.get("threads"))
+    before, after, *others = alternating([eager, net, *([call] if call else [])], _arrays(inputs))
     if elsewhere and others:
         elsewhere = replace(elsewhere, timing=others[0])
     return Comparison(subject, inputs, outcome, difference, before, after, first_call, "", elsewhere)

@@ -7,10 +7,10 @@ import json
 import math
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy
 from rich.console import Console
@@ -20,6 +20,7 @@ from rich.text import Text
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.ir.errors import UsageError
 from blockfuse.runtime.cli.measure import Comparison, Difference, Timing
+from blockfuse.runtime.pages.document import Column
 from blockfuse.runtime.reasons import cure_lines
 
 SCHEMA = 1  # of the JSON; docs/cli.md describes it
@@ -37,50 +38,65 @@ def stdout() -> Console:
 # -- the table -----------------------------------------------------------------------------------------------
 
 
-def table(comparisons: list[Comparison], width: int) -> Table:
+def table(comparisons: Sequence[Comparison], width: int) -> Table:
     """One row a net and batch; times are medians in microseconds. ``width``: of the terminal, in characters."""
     result = Table(box=None, pad_edge=False, header_style="bold")
-    empty = {heading for heading, has in _SOMETIMES.items() if not any(map(has, comparisons))}
-    columns = [column for column in _COLUMNS if column[0] not in empty]
-    shown = [column for column in columns if width >= _WIDE or column[1]]
-    for heading, _, justify, _ in shown:
-        result.add_column(heading, justify=justify, no_wrap=True)
-    for row in comparisons:
-        result.add_row(*(cell(row, width >= _WIDE) for *_, cell in shown))
+    shown = columns(comparisons, width >= _WIDE)
+    for column in shown:
+        result.add_column(column.heading, justify="right" if column.kind else "left", no_wrap=True)
+    for cells in zip(*(column.cells for column in shown), strict=True):
+        result.add_row(*(Text(text, style=_STYLES[colour]) for text, colour in cells))
     return result
 
 
-def _time(timing: Timing, with_spread: bool) -> str:
+def columns(comparisons: Sequence[Comparison], wide: bool = True) -> list[Column]:
+    """What the table says, for text and for HTML. wide: whether there is room for all of it."""
+    empty = {heading for heading, has in _SOMETIMES.items() if not any(map(has, comparisons))}
+    return [
+        Column(heading, kind, [_coloured(cell(row, wide)) for row in comparisons])
+        for heading, narrow_too, kind, cell in _COLUMNS
+        if heading not in empty and (wide or narrow_too)
+    ]
+
+
+def _coloured(cell: str | Cell) -> Cell:
+    return (cell, "") if isinstance(cell, str) else cell
+
+
+def time_text(timing: Timing, with_spread: bool = True) -> str:
+    """The median, and half the distance of the quartiles over it."""
     digits = max(0, 2 - math.floor(math.log10(timing.median)))
     return f"{timing.median:.{digits}f}" + (f" ±{100 * timing.spread:.0f}%" if with_spread else "")
 
 
-def _ratio(row: Comparison, _wide: bool) -> Text:
-    return Text(f"{row.ratio:.1f}x", style="green" if row.ratio > 1.2 else "")
+def _ratio(row: Comparison, _wide: bool) -> Cell:
+    return f"{row.ratio:.1f}x", "good" if row.ratio > 1.2 else ""
 
 
-def _difference_text(difference: Difference) -> Text:
+def _difference_cell(difference: Difference) -> Cell:
     text = f"{difference.relative:.0e}" if difference.absolute else "equal"
-    return Text(text, style="" if difference.within else "bold red")
+    return text, "" if difference.within else "bad"
 
 
-def _what_runs(row: Comparison, _wide: bool) -> Text:
+def _what_runs(row: Comparison, _wide: bool) -> Cell:
     outcome = row.outcome
     if outcome.program is None:
-        return Text("eager", style="yellow")
+        return "eager", "warn"
     calls = f" + {_counted(outcome.numpy_calls, 'NumPy call')}" if outcome.numpy_calls else ""
-    return Text(f"{_counted(outcome.operators, 'operator')} -> {_counted(outcome.kernels, 'kernel')}{calls}")
+    return f"{_counted(outcome.operators, 'operator')} -> {_counted(outcome.kernels, 'kernel')}{calls}", ""
 
 
 def _time_elsewhere(row: Comparison, wide: bool) -> str:
-    return _time(row.elsewhere.timing, wide) if row.elsewhere and row.elsewhere.timing else ""
+    return time_text(row.elsewhere.timing, wide) if row.elsewhere and row.elsewhere.timing else ""
 
 
-def _difference_elsewhere(row: Comparison, _wide: bool) -> Text:
+def _difference_elsewhere(row: Comparison, _wide: bool) -> Cell:
     found = row.elsewhere and row.elsewhere.difference
-    return _difference_text(found) if found else Text("")
+    return _difference_cell(found) if found else ("", "")
 
 
+Cell = tuple[str, str]  # text, and what its colour says of it
+_STYLES = {"": "", "good": "green", "warn": "yellow", "bad": "bold red"}  # the colour -> in a terminal
 _WIDE = 112
 # heading of a column that stands where some comparison has it -> whether one has
 _SOMETIMES: dict[str, Callable[[Comparison], Any]] = {
@@ -88,23 +104,23 @@ _SOMETIMES: dict[str, Callable[[Comparison], Any]] = {
     "onnxruntime us": lambda row: row.elsewhere and row.elsewhere.timing,
     "to onnxruntime": lambda row: row.elsewhere and row.elsewhere.difference,
 }
-# heading, whether a narrow terminal shows it, alignment, cell of a row
-_COLUMNS: tuple[tuple[str, bool, Literal["left", "right"], Callable[[Comparison, bool], str | Text]], ...] = (
-    ("net", True, "left", lambda row, wide: str(row.subject)),
-    ("input", True, "left", lambda row, wide: " ".join(map(str, row.inputs))),
-    ("trained by", False, "left", lambda row, wide: row.training),
-    ("eager us", True, "right", lambda row, wide: _time(row.eager, wide)),
-    ("compiled us", True, "right", lambda row, wide: _time(row.compiled, wide)),
+# heading, whether a narrow terminal shows it, alignment if not to the left, cell of a row
+_COLUMNS: tuple[tuple[str, bool, str, Callable[[Comparison, bool], str | Cell]], ...] = (
+    ("net", True, "", lambda row, wide: str(row.subject)),
+    ("input", True, "", lambda row, wide: " ".join(map(str, row.inputs))),
+    ("trained by", False, "", lambda row, wide: row.training),
+    ("eager us", True, "right", lambda row, wide: time_text(row.eager, wide)),
+    ("compiled us", True, "right", lambda row, wide: time_text(row.compiled, wide)),
     ("ratio", True, "right", _ratio),
     ("onnxruntime us", True, "right", _time_elsewhere),
     ("first ms", False, "right", lambda row, wide: f"{row.first_call:.0f}"),
-    ("difference", True, "right", lambda row, wide: _difference_text(row.difference)),
+    ("difference", True, "right", lambda row, wide: _difference_cell(row.difference)),
     ("to onnxruntime", True, "right", _difference_elsewhere),
-    ("what runs", False, "left", _what_runs),
+    ("what runs", False, "", _what_runs),
 )
 
 
-def reasons(comparisons: list[Comparison]) -> list[str]:
+def reasons(comparisons: Sequence[Comparison]) -> list[str]:
     """Why nets, or some of their calls, run eagerly, or not in ONNX Runtime."""
     absent = {f"{c.subject}: {c.elsewhere.reason}" for c in comparisons if c.elsewhere and c.elsewhere.reason}
     found = {(str(c.subject), c.outcome.reason): c.outcome for c in comparisons if c.outcome.reason}
@@ -122,7 +138,7 @@ def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def verdict(comparisons: list[Comparison]) -> str:
+def verdict(comparisons: Sequence[Comparison]) -> str:
     """The last line."""
     apart = [c for c in comparisons if not c.agrees]
     eager = sum(c.outcome.program is None for c in comparisons)
@@ -135,7 +151,7 @@ def verdict(comparisons: list[Comparison]) -> str:
 # -- for programs --------------------------------------------------------------------------------------------
 
 
-def as_json(comparisons: list[Comparison], machine: Machine) -> bytes:
+def as_json(comparisons: Sequence[Comparison], machine: Machine) -> bytes:
     """Everything that was measured."""
     packages = ("blockfuse", "numpy", "numba", "llvmlite")
     document = {
@@ -216,11 +232,22 @@ def check_plot(path: Path) -> None:
         raise UsageError("--plot needs matplotlib: pip install 'blockfuse[plot]'") from error
 
 
-def plotted(comparisons: list[Comparison], suffix: str) -> bytes:
+def label(row: Comparison) -> str:
+    """Of a net and its inputs, in pictures."""
+    return f"{row.subject}  {' '.join(map(str, row.inputs))}"
+
+
+def axis_title(comparisons: Sequence[Comparison]) -> str:
+    """What the times in a picture are."""
+    what = "a step of training" if any(c.training for c in comparisons) else "a call"
+    return f"microseconds {what}, median and quartiles"
+
+
+def plotted(comparisons: Sequence[Comparison], suffix: str) -> bytes:
     """Bars of both times for each net, on a logarithmic axis."""
     from matplotlib.figure import Figure
 
-    labels = [f"{c.subject}  {' '.join(map(str, c.inputs))}" for c in comparisons]
+    labels = [label(c) for c in comparisons]
     positions = numpy.arange(len(comparisons))
     figure = Figure(figsize=(8, 1.2 + 0.42 * len(comparisons)), layout="constrained")
     axes = figure.subplots()
@@ -234,8 +261,7 @@ def plotted(comparisons: list[Comparison], suffix: str) -> bytes:
     axes.set_xscale("log")
     axes.set_yticks(positions, labels)
     axes.invert_yaxis()
-    what = "a step of training" if any(c.training for c in comparisons) else "a call"
-    axes.set_xlabel(f"microseconds {what}, median and quartiles")
+    axes.set_xlabel(axis_title(comparisons))
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(frameon=False, loc="outside upper right", ncols=2)
     picture = io.BytesIO()

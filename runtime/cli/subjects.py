@@ -36,13 +36,13 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"  # beside runtime/, 
 class Subject:
     """A net that can be made, and what to call it with."""
 
-    file: Path
+    file: Path  # Path() where it comes from none
     name: str
     inputs: tuple[Input, ...]
     make: Callable[[], Any]
 
     def __str__(self) -> str:
-        return f"{self.file.name}:{self.name}" if self.name else self.file.name
+        return ":".join(filter(None, (self.file.name, self.name)))
 
     def inputs_for(self, batch: int | None) -> tuple[Input, ...]:
         """The inputs for another size of the batch."""
@@ -156,7 +156,7 @@ def _candidates(module: types.ModuleType, file: Path) -> dict[str, Any]:
     found = _all_candidates(module)
     if not found:
         raise UsageError(f"{file} has no block and no function make...() that returns one")
-    made = {name: value for name, value in found.items() if _is_net(value)}
+    made = {name: value for name, value in found.items() if is_net(value)}
     return made or found
 
 
@@ -164,11 +164,12 @@ def _all_candidates(module: types.ModuleType) -> dict[str, Any]:
     return {
         name: value
         for name, value in vars(module).items()
-        if not name.startswith("_") and (_is_net(value) or _makes_net(module, name, value))
+        if not name.startswith("_") and (is_net(value) or _makes_net(module, name, value))
     }
 
 
-def _is_net(value: Any) -> bool:
+def is_net(value: Any) -> bool:
+    """Whether it is a block or a hybridized function."""
     return isinstance(value, HybridFunction) or (_has_blocks_methods(value) and not isinstance(value, type))
 
 
@@ -191,7 +192,7 @@ def _makes_net(module: types.ModuleType, name: str, value: Any) -> bool:
 
 def _subject(file: Path, name: str, value: Any, inputs: tuple[Input, ...]) -> Subject:
     label = f"{file.name}:{name}"
-    if not _is_net(value) and not callable(value):
+    if not is_net(value) and not callable(value):
         raise UsageError(
             f"{label} is of type {type(value).__name__}, not a block or a function that returns one"
         )
@@ -206,8 +207,8 @@ def _ready(label: str, value: Any) -> Any:
     """The net with values in its parameters."""
     random.seed(0)
     with naming_errors(label):
-        net = value if _is_net(value) else value()
-        if not _is_net(net):
+        net = value if is_net(value) else value()
+        if not is_net(net):
             raise UsageError(f"{label} returned {type(net).__name__}, not a block")
         if not isinstance(net, HybridFunction) and _lacks_values(net):
             net.initialize()

@@ -21,7 +21,7 @@ from blockfuse.ir.errors import UsageError
 from blockfuse.runtime.calls.function import HybridFunction
 from blockfuse.runtime.cli.inputs import Input
 from blockfuse.runtime.cli.measure import Comparison, alternating, difference_of, worst
-from blockfuse.runtime.cli.subjects import Subject, naming_errors
+from blockfuse.runtime.cli.subjects import Subject
 from blockfuse.runtime.inspection import settled
 
 # dtype -> largest difference over the largest element, after all steps; what is not here must be equal
@@ -91,20 +91,19 @@ def trained(
     Raises UntrainableError for what has no parameters, or gives no array of floats.
     """
     inputs = subject.inputs_for(batch)
-    with naming_errors(str(subject)):
-        training = _training(subject, inputs, recipe)
-        limits = dict.fromkeys(TOLERANCES, tolerance) if tolerance is not None else TOLERANCES
-        eager = training.begun({})
-        expected = training.after(recipe.steps, eager, eager.step.__wrapped__)
-        compiled = training.begun(options)
-        started = perf_counter()
-        first = compiled.step(*training.batch(0))
-        first_call = (perf_counter() - started) * 1e3
-        compiled = replace(compiled, losses=(first,))
-        found = training.after(recipe.steps, compiled, compiled.step)
-        difference = worst([difference_of(a, b, limits) for a, b in zip(expected, found, strict=True)])
-        outcome = settled(compiled.step, training.batch(0))
-        before, after = alternating([eager.step.__wrapped__, compiled.step], training.batch(0))
+    training = _training(subject, inputs, recipe)
+    limits = dict.fromkeys(TOLERANCES, tolerance) if tolerance is not None else TOLERANCES
+    eager = training.begun({})
+    expected = training.after(recipe.steps, eager, eager.step.__wrapped__)
+    compiled = training.begun(options)
+    started = perf_counter()
+    first = compiled.step(*training.batch(0))
+    first_call = (perf_counter() - started) * 1e3
+    compiled = replace(compiled, losses=(first,))
+    found = training.after(recipe.steps, compiled, compiled.step)
+    difference = worst([difference_of(a, b, limits) for a, b in zip(expected, found, strict=True)])
+    outcome = settled(compiled.step, training.batch(0))
+    before, after = alternating([eager.step.__wrapped__, compiled.step], training.batch(0))
     how = f"{training.loss}, {recipe.optimizer}"
     return Comparison(subject, inputs, outcome, difference, before, after, first_call, how)
 

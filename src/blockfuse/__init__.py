@@ -21,6 +21,7 @@ from blockfuse.runtime.calls.function import hybridize
 if TYPE_CHECKING:
     from blockfuse import image, metric
     from blockfuse.frontends.compiling import compile, missing, to_onnx
+    from blockfuse.runtime.cli.in_python import compare, show
 
 __version__ = "0.1.0"
 
@@ -31,6 +32,7 @@ __all__ = [
     "Parameter",
     "Trainer",
     "autograd",
+    "compare",
     "compile",
     "gluon",
     "hybridize",
@@ -46,6 +48,7 @@ __all__ = [
     "npx",
     "optimizer",
     "save_checkpoint",
+    "show",
     "to_onnx",
     "train_step",
 ]
@@ -56,4 +59,6 @@ def __getattr__(name: str) -> Any:
         return import_module(f"blockfuse.{name}")
     if name in ("compile", "missing", "to_onnx"):
         return getattr(import_module("blockfuse.frontends.compiling"), name)
+    if name in ("compare", "show"):
+        return getattr(import_module("blockfuse.runtime.cli.in_python"), name)
     raise hints.no_attribute(sys.modules[__name__], name, hints.PACKAGE)

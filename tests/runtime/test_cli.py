@@ -9,6 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import webpages
 from documents import ROOT, python
 
 from blockfuse.runtime.calls.dispatch import Hybrid
@@ -348,6 +349,46 @@ def rectangles(parent: ElementTree.Element, left: float, top: float) -> Iterator
             yield from rectangles(child, *map(sum, zip((left, top), moved, strict=True)))
 
 
+# -- the page --------------------------------------------------------------------------------------------------
+
+
+def test_html_is_one_page_with_all_that_was_printed(run, nets: str, tmp_path: Path) -> None:
+    _, out, _ = run("compare", f"{nets}:Net", f"{nets}:Eager", "--html", tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert text.startswith("<!DOCTYPE html>\n<html lang=")
+    page = webpages.read(text.removeprefix("<!DOCTYPE html>\n"))  # which refuses whatever loads something
+    said = re.sub(r"\s+", "", page.text)
+    words = [word for line in out.split("\n") for word in re.split(r"\s{2,}", line.removeprefix("cure: "))]
+    assert [word for word in words if re.sub(r"\s+", "", word) not in said] == []
+    assert [f.text for f in page.all("figcaption")] == ["recorded", "fused"]
+    sources = [d for d in page.all("details") if d.text.startswith("source of ")]
+    assert len(sources) == 2
+    assert all("def " in source.text for source in sources)
+    assert "open" not in sources[0].attributes
+    assert "@media (prefers-color-scheme: dark)" in page.all("style")[0].text
+
+
+def test_html_of_training_and_of_hostile_names(run, tmp_path: Path) -> None:
+    file = tmp_path / "a<b>&'.py"
+    file.write_text(
+        "from blockfuse import nn\n"
+        "class Net(nn.Block):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.register_child(nn.Dense(2, in_units=3), '<script>alert(1)</script>')\n"
+        "    def forward(self, x):\n"
+        "        return next(iter(self._children.values()))(x)  # </style><script>\n"
+        "net = Net()\n"
+        "INPUTS = '2x3'\n"
+    )
+    run("compare", str(file), "--train", "--steps", "2", "--html", tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    page = webpages.read(text.removeprefix("<!DOCTYPE html>\n"))
+    assert "<script" not in text
+    assert "a<b>&'.py:net" in page.text
+    assert "<script>alert(1)</script>.weight" in page.text
+
+
 # -- mistakes ------------------------------------------------------------------------------------------------
 
 
@@ -380,6 +421,7 @@ def rectangles(parent: ElementTree.Element, left: float, top: float) -> Iterator
             ["compare", "{nets}:doubled", "--train", "--input", "2", "--input", "2"],
             "nets.py:doubled is a function: only blocks have parameters to train",
         ),
+        (["compare", "--html", "/nowhere/p.html"], "cannot write /nowhere/p.html: there is no such folder"),
         (["compare", "--plot", "p.pdf"], "write a name that ends in .png or .svg"),
         (["compare", "--json", "no/such/x.json"], "cannot write no/such/x.json: there is no such folder"),
         (["show", str(ROOT / "examples/seeds.py")], "seeds.py has several nets: write one of"),
