@@ -7,11 +7,12 @@ operators is drawn as groups of them, each of which is a drawing of its own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from blockfuse.ir.flow import Block
-from blockfuse.ir.graph import Node, argument, carried, line_of, names_of, operators_of
+from blockfuse.ir.graph import Node, argument, carried, line_of, names_of, operators_of, parameter
 from blockfuse.ir.lowering import Fused
 
 LINE = 16  # height of a line of text
@@ -96,35 +97,46 @@ def groups_of(block: Block) -> list[Group]:
     if len(operators) <= READABLE:
         return []
     most = max(_GROUP, -(-len(operators) // READABLE))
-    groups: list[Group] = []
+    runs: list[list[Node]] = []
     for node in operators:
-        place = _place(node)
-        if groups and groups[-1].name == place and len(groups[-1].operators) < most:
-            groups[-1] = Group(place, (*groups[-1].operators, node))
+        alike = runs and _place(runs[-1][0]) == _place(node)
+        if alike and len(runs[-1]) < most:
+            runs[-1].append(node)
         else:
-            groups.append(Group(place, (node,)))
-    return groups if len(groups) <= READABLE else _joined(groups, most)
+            runs.append([node])
+    parts = runs if len(runs) <= READABLE else _joined(runs, most)
+    return [Group(_span(part), tuple(part)) for part in parts]
 
 
-def _joined(groups: list[Group], most: int) -> list[Group]:
+def _joined(runs: list[list[Node]], most: int) -> list[list[Node]]:
     """Neighbours together, as far as they stay small."""
-    result: list[Group] = []
-    for group in groups:
-        if result and len(result[-1].operators) + len(group.operators) <= most:
-            first = result[-1].name.split(" to ")[0]
-            name = first if first == group.name else f"{first} to {group.name}"
-            result[-1] = Group(name, (*result[-1].operators, *group.operators))
+    result: list[list[Node]] = []
+    for run in runs:
+        if result and len(result[-1]) + len(run) <= most:
+            result[-1] = [*result[-1], *run]
         else:
-            result.append(group)
+            result.append(run)
     return result
 
 
+def _span(operators: list[Node]) -> str:
+    """From the first layer to the last one whose parameters they read; where there is none, from place to place."""
+    read = [o.attrs["name"] for node in operators for o in node.operands if o.operator is parameter]
+    layers = [name.rpartition(".")[0] for name in read if "." in name]
+    places = [_place(node) for node in operators]
+    names = places if len(set(places)) > 1 or not layers else layers
+    return names[0] if names[0] == names[-1] else f"{names[0]} to {names[-1]}"
+
+
 def _place(node: Node) -> str:
-    """The layer, or the file and function."""
+    """The layer, or the file and function, or the cell and function."""
     source = node.source
     if source is None:
         return "operators"
-    return str(source) if not source.line else f"{str(source).rsplit(':', 1)[0]} {source.function}"
+    if not source.line:
+        return str(source)
+    file = re.sub(r"(:|, line )\d+$", "", str(source))
+    return f"{file} {source.function}"
 
 
 @dataclass
@@ -175,7 +187,8 @@ class _Drawing:
 
     def _tip(self, node: Node) -> str:
         text = f"{self.names[node]}: {node.type}" if node.is_leaf else line_of(node, self.names)
-        return f"{text}\n{node.source.location}" if node.source else text
+        source = node.source  # without its folder, as pages are for others to read, too
+        return f"{text}\n{source}{f', in {source.function}' if source.line else ''}" if source else text
 
 
 def counted_text(group: Group) -> str:

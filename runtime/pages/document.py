@@ -44,7 +44,9 @@ def table(columns: Sequence[Column]) -> Element:
     body = [
         element("tr", *(_cell(c.kind, *cell) for c, cell in zip(columns, row, strict=True))) for row in rows
     ]
-    return element("div", element("table", element("thead", head), element("tbody", *body)), kind="scroll")
+    return element(
+        "div", element("table", element("thead", head), element("tbody", *body), kind="cells"), kind="scroll"
+    )
 
 
 def _cell(kind: str, text: str, colour: str) -> Element:

@@ -76,7 +76,7 @@ def figure_of(name: str, flow: Flow) -> Element:
 def _parts(block: Block, groups: list[Group]) -> Iterator[Element]:
     names = names_of(block.graph)
     for group in groups:
-        inner = drawn(boxes_within(block, group, names))
+        inner = _with_margin(drawn(boxes_within(block, group, names)))
         yield folded(f"{group.name}: {counted_text(group)}", _scrolling(inner))
 
 
@@ -119,10 +119,7 @@ def drawn_flow(flow: Flow, groups: Sequence[Sequence[Group]] = ()) -> Drawing:
         for n, block in enumerate(flow.blocks)
     ]
     if len(shown) == 1:
-        inner = drawn(shown[0])
-        return Drawing(
-            (inner.moved(_MARGIN, _MARGIN),), inner.width + 2 * _MARGIN, inner.height + 2 * _MARGIN
-        )
+        return _with_margin(drawn(shown[0]))
     return _joined(shown, list(_jumps(flow.blocks)), names)
 
 
@@ -228,6 +225,10 @@ def _jump(
         element("path", kind="tip", d=tip),
         kind=f"line {'back' if jump.back else 'jump'}",
     )
+
+
+def _with_margin(inner: Drawing) -> Drawing:
+    return Drawing((inner.moved(_MARGIN, _MARGIN),), inner.width + 2 * _MARGIN, inner.height + 2 * _MARGIN)
 
 
 # -- one graph -----------------------------------------------------------------------------------------------

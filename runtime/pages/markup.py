@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 _VOID = frozenset({"input", "meta"})  # have no end
+_LINES = frozenset({"g", "svg"})  # each child begins a line: spaces in between mean nothing there
 # What no document may hold: control characters, halves of pairs, and two that are no characters.
 _NO_CHARACTER = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
@@ -27,6 +28,8 @@ class Element:
         attributes = "".join(f' {name}="{escape(_clean(value))}"' for name, value in self.attributes)
         yield f"<{self.tag}{attributes}>"
         for child in self.children:
+            if self.tag in _LINES:
+                yield "\n"
             yield from (escape(_clean(child), quote=False),) if isinstance(child, str) else child._parts()
         if self.tag not in _VOID:
             yield f"</{self.tag}>"

@@ -37,15 +37,16 @@ PICTURE = """
 .blockfuse path.grid { stroke-opacity: .3; stroke-width: 1 }
 """
 
+# Cells are named by two classes and an element, as notebooks align cells to the right by rules of nearly that weight.
 TEXT = """
 .blockfuse { font: 14px/1.45 system-ui, 'DejaVu Sans', sans-serif; text-align: left; overflow-wrap: break-word }
 .blockfuse .scroll { overflow: auto; max-width: 100%; max-height: 85vh }
 .blockfuse table { border-collapse: collapse; font-size: 13px; margin: .5em 0; font-variant-numeric: tabular-nums }
-.blockfuse th, .blockfuse td { padding: .25em 1.1em .25em 0; text-align: left; white-space: nowrap; vertical-align: top;
-  border: 0; border-bottom: 1px solid rgba(128, 136, 155, .3); background: none }
-.blockfuse th { font-weight: 600; border-bottom-color: rgba(128, 136, 155, .7) }
-.blockfuse th.right, .blockfuse td.right { text-align: right }
-.blockfuse td.long { white-space: normal; min-width: 14em }
+.blockfuse table.cells th, .blockfuse table.cells td { padding: .25em 1.1em .25em 0; text-align: left;
+  white-space: nowrap; vertical-align: top; border: 0; border-bottom: 1px solid rgba(128, 136, 155, .3); background: none }
+.blockfuse table.cells th { font-weight: 600; border-bottom-color: rgba(128, 136, 155, .7) }
+.blockfuse table.cells th.right, .blockfuse table.cells td.right { text-align: right }
+.blockfuse table.cells td.long { white-space: normal; min-width: 14em }
 .blockfuse .quiet { opacity: .7 }
 .blockfuse .good { color: #2e9d5b; color: color-mix(in srgb, #2e9d5b 72%, currentColor) }
 .blockfuse .bad { color: #db4a4a; color: color-mix(in srgb, #db4a4a 72%, currentColor); font-weight: 600 }

@@ -32,6 +32,7 @@ def test_readme_leads_with_the_two_commands() -> None:
     [
         "README.md",
         "docs/data.md",
+        "docs/notebooks.md",
         "docs/onnx.md",
         "docs/sequences.md",
         "docs/sklearn.md",
@@ -77,6 +78,7 @@ def test_commands_print_what_is_shown(tmp_path: Path) -> None:
         "docs/benchmarks.md",
         "docs/contract.md",
         "docs/data.md",
+        "docs/notebooks.md",
         "docs/onnx.md",
         "docs/sequences.md",
         "docs/sklearn.md",
@@ -94,3 +96,12 @@ def test_table_has_rows_of_the_benchmark() -> None:
     rows = re.findall(r"^\| (.*?) \|", table, flags=re.MULTILINE)[1:]
     assert len(rows) > 5
     assert set(rows) <= {net.name for net in NETS}
+
+
+def test_the_picture_of_notebooks_is_what_their_code_becomes(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(blocks("docs/notebooks.md", "python")[0])
+    command = "-m blockfuse show net.py --input 2x5 --svg made.svg"
+    assert command.removeprefix("-m ").replace("made.svg", "FILE") in (ROOT / "docs/notebooks.md").read_text()
+    run = python(*command.split(), cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "made.svg").read_text() == (ROOT / "docs/notebooks.svg").read_text()
