@@ -69,13 +69,15 @@ class Comparisons:
 
     def _elements(self) -> list[Element]:
         *remarks, verdict = self.lines
+        opened = len(self.rows) <= _OPENED  # then each section says its own
+        above = [line for line in remarks if not opened or line not in report.reasons(self.rows)]
         return [
             element("p", element("b", verdict, kind="good" if self.agree else "bad")),
             *([element("p", BUSY, kind="warn")] * self.busy),
             document.table(report.columns(self.rows)),
             element("div", self._bars(), kind="scroll"),
-            *([element("div", *map(_remark, remarks))] if remarks else []),
-            *(_section(row, opened=len(self.rows) <= _OPENED) for row in self.rows),
+            *map(_remark, above),
+            *(_section(row, opened) for row in self.rows),
         ]
 
     def _bars(self) -> Element:

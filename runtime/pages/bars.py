@@ -48,11 +48,11 @@ def bars(labels: Sequence[str], groups: Sequence[Sequence[Bar]], what: str) -> E
     for label, group in zip(labels, groups, strict=True):
         elements.append(_text("name", 0.0, top + 12, label))
         top += _LABEL
+        elements += [_grid(axis.x(p), top, len(group)) for p in axis.powers]
         for bar in group:
             elements += _bar(bar, top, axis)
             top += _BAR + 2
         top += _ROOM
-    grid = [element("path", kind="grid", d=f"M{axis.x(p):.1f} 0 V{top:.1f}") for p in axis.powers]
     marks = [_text("", axis.x(p), top + 12, f"{p:g}", text_anchor="middle") for p in axis.powers]
     caption = _text("caption", _LEFT, top + 30, what)
     width, height = float(_LEFT + _AXIS + _RIGHT), top + _FOOT
@@ -60,7 +60,12 @@ def bars(labels: Sequence[str], groups: Sequence[Sequence[Bar]], what: str) -> E
         "viewBox": f"0 0 {width:.1f} {height:.1f}",
         "style": f"width: 100%; min-width: 560px; max-width: {width:.0f}px",
     }
-    return element("svg", *grid, *elements, *marks, caption, role="img", **size)
+    return element("svg", *elements, *marks, caption, role="img", **size)
+
+
+def _grid(x: float, top: float, count: int) -> Element:
+    """A line behind the bars of one group, which leaves labels free."""
+    return element("path", kind="grid", d=f"M{x:.1f} {top - 2:.1f} v{count * (_BAR + 2) + 4}")
 
 
 def _bar(bar: Bar, top: float, axis: _Axis) -> list[Element]:

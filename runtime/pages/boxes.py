@@ -2,7 +2,7 @@
 
 Arguments, registers, operators and results are boxes; parameters and constants are named in the box that reads
 them, so that lines show only what is computed. A kernel lists the operators fused into it. A graph of many
-operators is drawn as groups of them, each of which is a drawing of its own.
+operators is drawn in parts, each of which is a drawing of its own.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ PAD = 10  # inner margin of a box
 _CHARACTER = 6.7  # width, at 11 px
 _LONGEST = 44  # characters of a line; the tip has all
 _MOST_FUSED = 8  # operators that a kernel lists; the tip has all
-READABLE = 40  # operators in one drawing; more are groups
-_GROUP = 24  # operators of a group
+READABLE = 40  # operators in one drawing; more are parts
+_PART = 24  # operators of a part
 
 Texts = tuple[tuple[str, str], ...]  # class and text of each line
 
@@ -45,7 +45,7 @@ class Box:
 
 
 @dataclass(frozen=True)
-class Group:
+class Part:
     """Neighbouring operators of a graph that one layer, or one function, computes. name: of that place."""
 
     name: str
@@ -60,26 +60,26 @@ def boxes_of(block: Block, names: Sequence[str]) -> list[Box]:
     return [*drawing.boxes, *_endings(block, names, drawing)]
 
 
-def boxes_of_groups(block: Block, names: Sequence[str], groups: Iterable[Group]) -> list[Box]:
-    """The block with a box for each group of operators."""
+def boxes_of_parts(block: Block, names: Sequence[str], parts: Iterable[Part]) -> list[Box]:
+    """The block with a box for each part."""
     drawing = _Drawing(block, names_of(block.graph))
     for leaf in _shown_leaves(block):
         drawing.add_node(leaf)
-    for group in groups:
-        drawing.add_group(group)
+    for part in parts:
+        drawing.add_part(part)
     return [*drawing.boxes, *_endings(block, names, drawing)]
 
 
-def boxes_within(block: Block, group: Group, names: dict[Node, str]) -> list[Box]:
-    """The operators of one group, with what they read of others and what others read of them.
+def boxes_within(block: Block, part: Part, names: dict[Node, str]) -> list[Box]:
+    """The operators of one part, with what they read of others and what others read of them.
 
     names: of the values of the block.
     """
-    drawing, own = _Drawing(block, names), set(group.operators)
-    outside = [o for node in group.operators for o in node.operands if o not in own]
+    drawing, own = _Drawing(block, names), set(part.operators)
+    outside = [o for node in part.operators for o in node.operands if o not in own]
     for node in dict.fromkeys(o for o in outside if not o.is_leaf or _is_drawn(o)):
         drawing.add_outside(node)
-    for node in group.operators:
+    for node in part.operators:
         drawing.add_node(node)
     results = [
         Box("result", (("name", f"{drawing.names[node]} is read below"),), drawing.reads((node,)))
@@ -88,15 +88,15 @@ def boxes_within(block: Block, group: Group, names: dict[Node, str]) -> list[Box
     return [*drawing.boxes, *results]
 
 
-def groups_of(block: Block) -> list[Group]:
-    """The operators of a block in groups, if it has too many for one drawing; else none.
+def parts_of(block: Block) -> list[Part]:
+    """The operators of a block in parts, if it has too many for one drawing; else none.
 
-    Groups are cut from the order of the graph, so that none reads one behind it.
+    They are cut from the order of the graph, so that none reads one behind it.
     """
     operators = operators_of(block.graph)
     if len(operators) <= READABLE:
         return []
-    most = max(_GROUP, -(-len(operators) // READABLE))
+    most = max(_PART, -(-len(operators) // READABLE))
     runs: list[list[Node]] = []
     for node in operators:
         alike = runs and _place(runs[-1][0]) == _place(node)
@@ -104,8 +104,8 @@ def groups_of(block: Block) -> list[Group]:
             runs[-1].append(node)
         else:
             runs.append([node])
-    parts = runs if len(runs) <= READABLE else _joined(runs, most)
-    return [Group(_span(part), tuple(part)) for part in parts]
+    cut = runs if len(runs) <= READABLE else _joined(runs, most)
+    return [Part(_span(run), tuple(run)) for run in cut]
 
 
 def _joined(runs: list[list[Node]], most: int) -> list[list[Node]]:
@@ -169,21 +169,21 @@ class _Drawing:
         self.numbers[node] = len(self.boxes)
         self.boxes.append(Box("argument", (lines, ("", str(node.type))), (), self._tip(node)))
 
-    def add_group(self, group: Group) -> None:
+    def add_part(self, part: Part) -> None:
         number = len(self.boxes)
-        above = self.reads(o for node in group.operators for o in node.operands)
-        self.numbers.update(dict.fromkeys(group.operators, number))
+        above = self.reads(o for node in part.operators for o in node.operands)
+        self.numbers.update(dict.fromkeys(part.operators, number))
         counted: dict[str, int] = {}
-        for node in group.operators:
+        for node in part.operators:
             counted[_title(node)] = counted.get(_title(node), 0) + 1
         what = [f"{name} x {n}" if n > 1 else name for name, n in counted.items()]
         shown = what if len(what) <= 3 else [*what[:3], "..."]
         lines = (
-            ("name", _short(group.name)),
-            ("", counted_text(group)),
+            ("name", _short(part.name)),
+            ("", counted_text(part)),
             ("given", _short(", ".join(shown))),
         )
-        self.boxes.append(Box("group", lines, above, f"{group.name}\n{', '.join(what)}"))
+        self.boxes.append(Box("part", lines, above, f"{part.name}\n{', '.join(what)}"))
 
     def _tip(self, node: Node) -> str:
         text = f"{self.names[node]}: {node.type}" if node.is_leaf else line_of(node, self.names)
@@ -191,10 +191,10 @@ class _Drawing:
         return f"{text}\n{source}{f', in {source.function}' if source.line else ''}" if source else text
 
 
-def counted_text(group: Group) -> str:
-    """How many operators, or kernels, a group has."""
-    kind = "kernel" if all(map(_is_kernel, group.operators)) else "operator"
-    return f"{len(group.operators)} {kind}{'' if len(group.operators) == 1 else 's'}"
+def counted_text(part: Part) -> str:
+    """How many operators, or kernels, a part has."""
+    kind = "kernel" if all(map(_is_kernel, part.operators)) else "operator"
+    return f"{len(part.operators)} {kind}{'' if len(part.operators) == 1 else 's'}"
 
 
 def _shown_leaves(block: Block) -> list[Node]:

@@ -11,12 +11,12 @@ from blockfuse.runtime.pages.boxes import (
     LINE,
     PAD,
     Box,
-    Group,
+    Part,
     boxes_of,
-    boxes_of_groups,
+    boxes_of_parts,
     boxes_within,
     counted_text,
-    groups_of,
+    parts_of,
 )
 from blockfuse.runtime.pages.layered import Item, Layers, Line, layered
 from blockfuse.runtime.pages.markup import Element, element, folded
@@ -62,22 +62,22 @@ def file_of(title: str, flows: dict[str, Flow]) -> bytes:
 
 
 def figure_of(name: str, flow: Flow) -> Element:
-    """A flow for a page: of many operators as groups, with a folded drawing for each."""
-    groups = [groups_of(block) for block in flow.blocks]
-    parts = [
-        part
-        for block, found in zip(flow.blocks, groups, strict=True)
-        for part in (_parts(block, found) if found else ())
+    """A flow for a page: of many operators as parts, with a folded drawing for each."""
+    parts = [parts_of(block) for block in flow.blocks]
+    details = [
+        detail
+        for block, found in zip(flow.blocks, parts, strict=True)
+        for detail in (_details(block, found) if found else ())
     ]
     caption = element("figcaption", name)
-    return element("figure", caption, _scrolling(drawn_flow(flow, groups)), *parts)
+    return element("figure", caption, _scrolling(drawn_flow(flow, parts)), *details)
 
 
-def _parts(block: Block, groups: list[Group]) -> Iterator[Element]:
+def _details(block: Block, parts: list[Part]) -> Iterator[Element]:
     names = names_of(block.graph)
-    for group in groups:
-        inner = _with_margin(drawn(boxes_within(block, group, names)))
-        yield folded(f"{group.name}: {counted_text(group)}", _scrolling(inner))
+    for part in parts:
+        inner = _with_margin(drawn(boxes_within(block, part, names)))
+        yield folded(f"{part.name}: {counted_text(part)}", _scrolling(inner))
 
 
 def _scrolling(drawing: Drawing) -> Element:
@@ -111,11 +111,11 @@ class _Jump:
         return self.target <= self.source
 
 
-def drawn_flow(flow: Flow, groups: Sequence[Sequence[Group]] = ()) -> Drawing:
-    """All blocks with the ways between them. groups: of each block, where it has some."""
+def drawn_flow(flow: Flow, parts: Sequence[Sequence[Part]] = ()) -> Drawing:
+    """All blocks with the ways between them. parts: of each block, where it has some."""
     names = [f"block {number}" for number in range(len(flow.blocks))]
     shown = [
-        boxes_of_groups(block, names, groups[n]) if groups and groups[n] else boxes_of(block, names)
+        boxes_of_parts(block, names, parts[n]) if parts and parts[n] else boxes_of(block, names)
         for n, block in enumerate(flow.blocks)
     ]
     if len(shown) == 1:
@@ -135,20 +135,20 @@ def _joined(shown: list[list[Box]], jumps: list[_Jump], names: list[str]) -> Dra
     left = _MARGIN + _TRACK * (1 + max((tracks[j] for j in jumps if j.back), default=-1)) + 14.0
     right_tracks = 1 + max((tracks[j] for j in jumps if not j.back), default=-1)
     placed = [_placed(boxes) for boxes in shown]
-    inner = max(layers.width for layers in placed)
-    frame = inner + 2 * _FRAME
+    frame = max(layers.width for layers in placed) + 2 * _FRAME
     elements: list[Element] = []
     frames: list[tuple[float, float]] = []  # of each block the upper edge, and the middle of its decision
     top = float(_MARGIN)
-    for number, (boxes, layers) in enumerate(zip(shown, placed, strict=True)):
+    for name, boxes, layers in zip(names, shown, placed, strict=True):
         height = layers.height + _CAPTION + 2 * _FRAME
-        elements.append(element("rect", kind="frame", x=left, y=top, width=frame, height=height, rx=8))
-        elements.append(_text("caption", left + _FRAME, top + 19, names[number]))
-        x, y = left + _FRAME + (inner - layers.width) / 2, top + _CAPTION + _FRAME
-        elements.append(_elements(boxes, layers).moved(x, y))
-        frames.append((top, y + _decision_middle(boxes, layers)))
+        elements += [
+            element("rect", kind="frame", x=left, y=top, width=frame, height=height, rx=8),
+            _text("caption", left + _FRAME, top + 19, name),
+            _elements(boxes, layers).moved(left + (frame - layers.width) / 2, top + _CAPTION + _FRAME),
+        ]
+        frames.append((top, top + _CAPTION + _FRAME + _decision_middle(boxes, layers)))
         top += height + _BETWEEN
-    ends = _decision_ends(shown, placed, left, inner)
+    ends = _decision_ends(shown, placed, left + frame / 2)
     elements += [
         _jump(jump, tracks[jump], frames, ends, (left, left + frame), _arrival(jump, jumps)) for jump in jumps
     ]
@@ -186,16 +186,13 @@ def _decision(boxes: list[Box]) -> int | None:
     return next((n for n, box in enumerate(boxes) if box.kind == "decision"), None)
 
 
-def _decision_ends(
-    shown: list[list[Box]], placed: list[Layers], left: float, inner: float
-) -> list[tuple[float, float]]:
-    """Of each block the left and right edge of its decision."""
+def _decision_ends(shown: list[list[Box]], placed: list[Layers], middle: float) -> list[tuple[float, float]]:
+    """Of each block the left and right edge of its decision, if it has one. middle: of all blocks."""
     ends = []
     for boxes, layers in zip(shown, placed, strict=True):
-        number, shift = _decision(boxes), left + _FRAME + (inner - layers.width) / 2
-        x = layers.corners[number][0] if number is not None else 0.0
-        width = boxes[number].width if number is not None else 0.0
-        ends.append((shift + x, shift + x + width))
+        number = _decision(boxes)
+        x = middle - layers.width / 2 + (0.0 if number is None else layers.corners[number][0])
+        ends.append((x, x + (0.0 if number is None else boxes[number].width)))
     return ends
 
 

@@ -18,7 +18,7 @@ PICTURE = """
 .blockfuse rect.result, .blockfuse rect.decision { fill: rgba(222, 140, 60, .16); stroke: #cf8a46 }
 .blockfuse rect.decision { stroke-width: 2 }
 .blockfuse rect.kernel { fill: rgba(70, 120, 225, .16); stroke: #5a86dd }
-.blockfuse rect.group { fill: rgba(140, 100, 210, .13); stroke: #9276cf }
+.blockfuse rect.part { fill: rgba(140, 100, 210, .13); stroke: #9276cf }
 .blockfuse rect.frame { fill: none; stroke-dasharray: 3 3; stroke-opacity: .6 }
 .blockfuse path { fill: none; stroke: #8d96a8; stroke-width: 1.3 }
 .blockfuse path.wide { stroke: transparent; stroke-width: 9 }

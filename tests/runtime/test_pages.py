@@ -20,7 +20,7 @@ from blockfuse.ir.flow import Block, Flow, straight
 from blockfuse.ir.graph import Graph, operators_of
 from blockfuse.ir.operators.pointwise import greater, tanh
 from blockfuse.runtime.pages.bars import Bar, bars
-from blockfuse.runtime.pages.boxes import READABLE, boxes_of, boxes_of_groups, groups_of
+from blockfuse.runtime.pages.boxes import READABLE, boxes_of, boxes_of_parts, parts_of
 from blockfuse.runtime.pages.document import fragment, page
 from blockfuse.runtime.pages.flow_picture import drawn_flow, figure_of, file_of
 from blockfuse.runtime.pages.layered import ACROSS, DOWN, Item, layered
@@ -252,28 +252,28 @@ def test_no_two_arrows_beside_blocks_lie_on_each_other(
         assert x0 != x1 or b0 < t1 or b1 < t0
 
 
-# -- groups ----------------------------------------------------------------------------------------------------
+# -- parts -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("count", [10, READABLE, 60, 500])
-def test_many_operators_are_groups_that_hold_each_once(count: int) -> None:
+def test_many_operators_are_parts_that_hold_each_once(count: int) -> None:
     block = Block(long_graph(count))
-    groups = groups_of(block)
+    parts = parts_of(block)
     if count <= READABLE:
-        assert groups == []
+        assert parts == []
         return
-    assert len(groups) <= READABLE + 2
-    assert [node for group in groups for node in group.operators] == operators_of(block.graph)
-    drawn = boxes_of_groups(block, ["block 0"], groups)
+    assert len(parts) <= READABLE + 2
+    assert [node for part in parts for node in part.operators] == operators_of(block.graph)
+    drawn = boxes_of_parts(block, ["block 0"], parts)
     assert all(above < number for number, box in enumerate(drawn) for above, _ in box.above)
-    assert [box.kind for box in drawn].count("group") == len(groups)
+    assert [box.kind for box in drawn].count("part") == len(parts)
 
 
 def test_every_operator_of_a_large_graph_can_be_unfolded() -> None:
     figure = webpages.read(str(figure_of("recorded", straight(long_graph(500)))))
     names = [t.text for t in figure.all("text", "name")]
     assert names.count("tanh") == names.count("add") == 250
-    assert len(figure.all("details")) == len(groups_of(Block(long_graph(500))))
+    assert len(figure.all("details")) == len(parts_of(Block(long_graph(500))))
 
 
 def test_long_names_are_cut_in_boxes_and_whole_in_tips() -> None:
