@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
 import re
+from types import ModuleType
 from typing import Any
 
 import numpy
@@ -14,7 +16,7 @@ from blockfuse import autograd, nn, np
 from blockfuse.ir.errors import ShapeError, UsageError
 from blockfuse.nn.net_table import rows_of
 from blockfuse.runtime.calls.dispatch import Hybrid
-from blockfuse.runtime.cli import measure, report
+from blockfuse.runtime.cli import in_python, measure, report, stages
 from blockfuse.runtime.cli.comparisons import Comparisons
 from blockfuse.runtime.inspection import STAGES
 
@@ -314,6 +316,13 @@ def test_errors_of_a_net_are_told_and_leave_it_as_it_was() -> None:
         with pytest.raises(ShapeError, match="expects 5 features"):
             function(net, np.ones((2, 7)))
     assert net._hybrid is None
+
+
+@pytest.mark.parametrize("module", [in_python, stages])
+def test_examples_give_what_they_say(module: ModuleType) -> None:
+    found = doctest.testmod(module)
+    assert found.attempted
+    assert not found.failed
 
 
 # -- show ------------------------------------------------------------------------------------------------------
