@@ -18,6 +18,7 @@ from blockfuse.runtime.pages.outline import outline
 from blockfuse.runtime.programs.program import Program
 
 _DRAWN = 2000  # operators: more are not drawn, as no browser likes pictures of that size
+_SIDE_BY_SIDE = 6  # sources; more are folded together, too
 _FOLDED = ("graph", "passes", "schedule", "guards")  # stages shown as they are printed
 
 
@@ -66,10 +67,10 @@ def stage_elements(outcome: Outcome) -> list[Element]:
     program = outcome.program
     if program is None:
         return []
-    sources = kernel_sources(program)
+    sources = [folded(f"source of {n}", document.source(text)) for n, text in kernel_sources(program)]
     return [
         *_figures(program, outcome.operators),
-        *(folded(f"source of {name}", document.source(text)) for name, text in sources),
+        *(sources if len(sources) <= _SIDE_BY_SIDE else [folded(f"{len(sources)} sources", *sources)]),
         *(folded(stage, document.source(STAGES[stage](program))) for stage in _FOLDED),
     ]
 

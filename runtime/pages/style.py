@@ -59,6 +59,7 @@ TEXT = """
 .blockfuse details { margin: .3em 0 }
 .blockfuse details details { margin-left: 1.1em }
 .blockfuse details.net details { margin-left: 0 }
+.blockfuse details.net details details { margin-left: 1.1em }
 .blockfuse summary { cursor: pointer }
 .blockfuse details.net summary { font-weight: 600 }
 .blockfuse details.net details summary { font-weight: 400 }
