@@ -265,10 +265,11 @@ def _box(box: Box, left: float, top: float) -> Element:
 
 
 def _line(boxes: list[Box], layers: Layers, line: Line, says: str) -> Element:
-    """A curve from the lower edge of one box to the upper edge of its reader, straight through layers on the way."""
+    """From the lower edge of one box to the upper edge of its reader, in curves between layers and straight in them."""
     (left, top), (end_left, end) = layers.corners[line.upper], layers.corners[line.lower]
     x, y = left + boxes[line.upper].width / 2, top + boxes[line.upper].height
-    parts = [f"M{x:.1f} {y:.1f}"]
+    parts = [f"M{x:.1f} {y:.1f}"] + [f"V{line.leaves:.1f}"] * (line.leaves > y)
+    y = line.leaves
     for passing, upper, lower in line.passes:
         parts.append(f"{_curve(x, y, passing, upper)} V{lower:.1f}")
         x, y = passing, lower

@@ -39,10 +39,14 @@ class Item:
 
 @dataclass(frozen=True)
 class Line:
-    """From an item down to a reader: the middles of the layers in between that it passes, as (x, top, bottom)."""
+    """From an item down to a reader: the middles of the layers in between that it passes, as (x, top, bottom).
+
+    leaves: the lower edge of the layer of the upper item, which may be below that item.
+    """
 
     upper: int
     lower: int
+    leaves: float
     passes: tuple[tuple[float, float, float], ...] = ()
 
 
@@ -87,7 +91,12 @@ def layered(items: Sequence[Item]) -> Layers:
     return Layers(
         tuple((p.left, tops[p.layer]) for p in places[: len(items)]),
         tuple(
-            Line(upper, lower, tuple(_pass(places[n], tops, depths) for n in way))
+            Line(
+                upper,
+                lower,
+                _lower_edge(places[upper], tops, depths),
+                tuple(_pass(places[n], tops, depths) for n in way),
+            )
             for (upper, lower), way in routes.items()
         ),
         max(place.left + place.width for place in places),
@@ -102,7 +111,12 @@ def _tops(places: list[_Place], rows: list[list[int]]) -> tuple[list[float], lis
 
 
 def _pass(place: _Place, tops: list[float], depths: list[float]) -> tuple[float, float, float]:
-    return place.centre, tops[place.layer], tops[place.layer] + depths[place.layer]
+    return place.centre, tops[place.layer], _lower_edge(place, tops, depths)
+
+
+def _lower_edge(place: _Place, tops: list[float], depths: list[float]) -> float:
+    """Of its layer."""
+    return tops[place.layer] + depths[place.layer]
 
 
 # -- layers and the ways through them --------------------------------------------------------------------------

@@ -108,6 +108,9 @@ def test_lines_join_what_is_read_and_pass_beside_everything(items: list[Item]) -
         (above, n) for n, item in enumerate(items) for above in item.above
     }
     for line in layers.lines:
+        level = layers.corners[line.upper][1]
+        beside = [i.height for (_, top), i in zip(layers.corners, items, strict=True) if top == level]
+        assert line.leaves == pytest.approx(level + max(beside))
         heights = [edge for _, *edges in line.passes for edge in edges]
         assert heights == sorted(heights)
         for x, top, bottom in line.passes:
