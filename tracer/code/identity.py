@@ -21,7 +21,7 @@ def asks_identity(code: types.CodeType) -> bool:
 
 
 def _is_singleton(instruction: dis.Instruction) -> bool:
-    """CPython 3.14 asks by itself whether ``any`` and ``all`` are those of the language, which is no question of the code."""
+    """CPython 3.14 asks by itself whether ``any`` is that of the language: no question of the code."""
     if instruction.opname == "LOAD_COMMON_CONSTANT":
         return True
     return instruction.opname == "LOAD_CONST" and any(instruction.argval is s for s in _SINGLETONS)
