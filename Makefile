@@ -9,7 +9,7 @@ export PYTHONSAFEPATH := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help compare train bench gpu test test-long fuzz mutants check format clean
+.PHONY: help compare train bench gpu test test-long docs fuzz mutants check format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1: \2/p' $(MAKEFILE_LIST)
@@ -37,8 +37,11 @@ PARALLEL := --numprocesses=auto --maxprocesses=8 --dist=worksteal
 test: $(VENV)/.installed-test ## run the tests, but those of test-long
 	$(BIN)/pytest $(PARALLEL)
 
-test-long: $(VENV)/.installed-test ## run the tests that take long by nature, and all cases of those of which some run in test
+test-long: $(VENV)/.installed-test $(VENV)/.installed-docs ## run the tests that take long by nature, and all cases of those of which some run in test
 	$(BIN)/pytest $(PARALLEL) -m "long or sampled" --all-examples
+
+docs: $(VENV)/.installed-docs ## make the documentation site, build/site/index.html; a warning is an error
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet --jobs=auto --conf-dir=docs --doctree-dir=build/doctrees . build/site
 
 fuzz: $(VENV)/.installed-test ## run random programs, new ones each time, for 10 minutes or MINUTES=...
 	PYTHONPATH=src:tests/support $(BIN)/python tests/support/graph_fuzz.py --minutes $(or $(MINUTES),10) & graphs=$$!; \
@@ -62,7 +65,7 @@ format: $(VENV)/.installed-check ## format and repair what ruff can
 	$(BIN)/ruff check --fix .
 
 clean: ## remove what the targets wrote, except the environment .venv
-	rm -rf build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist docs/reference *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 # Each stamp says that the package and the extra it names are installed as pyproject.toml describes them.

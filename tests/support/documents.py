@@ -14,9 +14,21 @@ def blocks(document: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
 
 
-def links(document: str) -> list[Path]:
-    """What the document links to, web addresses aside."""
+def shown_blocks(document: str) -> list[tuple[str, str]]:
+    """Each block of Python, and the block of text right below it, which is what it prints; empty where there is none."""
     text = (ROOT / document).read_text(encoding="utf-8")
+    pattern = r"^```python\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?"
+    return re.findall(pattern, text, flags=re.MULTILINE | re.DOTALL)
+
+
+def links(document: str) -> list[Path]:
+    """What the document links to, web addresses aside; code has no links."""
+    text = re.sub(
+        r"^```.*?^```$|`[^`\n]*`",
+        "",
+        (ROOT / document).read_text(encoding="utf-8"),
+        flags=re.MULTILINE | re.DOTALL,
+    )
     found = re.findall(r"\]\(([^)#\s]+)[^)]*\)", text)
     return [(ROOT / document).parent / target for target in found if "://" not in target]
 
