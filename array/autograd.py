@@ -20,13 +20,13 @@ from blockfuse.array import history, modes
 from blockfuse.array.backward import gradients, head_gradient
 from blockfuse.array.function import Function
 from blockfuse.array.history import TapeNode, Variable, node_of, variable_of
-from blockfuse.array.modes import is_training, training
+from blockfuse.array.modes import training
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.tape import Tape, is_taping, untaped
 from blockfuse.ir import interpreter
 from blockfuse.ir.errors import GradientError, UsageError
 from blockfuse.ir.interpreter import interpreting
-from blockfuse.ir.operators.movement import stop_gradient
+from blockfuse.ir.operators import movement
 
 __all__ = [
     "Function",
@@ -54,6 +54,15 @@ def record(train_mode: bool | None = True) -> Iterator[None]:
     """Note what operators do, so that gradients can be asked for; layers behave as in training.
 
     train_mode: False has them behave as in prediction, None leaves them as they are.
+
+    >>> from blockfuse import autograd, np
+    >>> x = np.array([1, 2])
+    >>> x.attach_grad()
+    >>> with autograd.record():
+    ...     y = x * x
+    >>> y.backward()
+    >>> x.grad
+    array([2., 4.])
     """
     with _moded(train_mode), interpreting(Tape(untaped(interpreter.current()))):
         yield
@@ -61,13 +70,25 @@ def record(train_mode: bool | None = True) -> Iterator[None]:
 
 @contextmanager
 def pause(train_mode: bool | None = False) -> Iterator[None]:
-    """Note nothing for gradients, inside of ``record()``; layers behave as in prediction."""
+    """Note nothing for gradients, inside of ``record()``; layers behave as in prediction.
+
+    >>> from blockfuse import autograd, np
+    >>> x = np.array([1, 2])
+    >>> x.attach_grad()
+    >>> with autograd.record():
+    ...     with autograd.pause():
+    ...         scale = x * 10
+    ...     y = x * scale
+    >>> y.backward()
+    >>> x.grad
+    array([10., 20.])
+    """
     with _moded(train_mode), interpreting(untaped(interpreter.current())):
         yield
 
 
 def _moded(train_mode: bool | None) -> AbstractContextManager[None]:
-    return training(is_training() if train_mode is None else train_mode)
+    return training(modes.is_training() if train_mode is None else train_mode)
 
 
 def train_mode() -> AbstractContextManager[None]:
@@ -81,12 +102,35 @@ def train_mode() -> AbstractContextManager[None]:
 
 
 def predict_mode() -> AbstractContextManager[None]:
-    """Layers behave as in prediction (the default)."""
+    """Layers behave as in prediction (the default).
+
+    >>> from blockfuse import autograd
+    >>> with autograd.record():
+    ...     with autograd.predict_mode():
+    ...         autograd.is_recording(), autograd.is_training()
+    (True, False)
+    """
     return training(False)
 
 
+def is_training() -> bool:
+    """Whether layers behave as in training.
+
+    >>> from blockfuse import autograd
+    >>> with autograd.train_mode():
+    ...     autograd.is_training()
+    True
+    """
+    return modes.is_training()
+
+
 def is_recording() -> bool:
-    """Whether operators are noted for gradients."""
+    """Whether operators are noted for gradients.
+
+    >>> from blockfuse import autograd
+    >>> autograd.is_recording()
+    False
+    """
     return is_taping()
 
 
@@ -134,12 +178,37 @@ def mark(array: ndarray, requirement: str, grad: ndarray | None, held: bool = Fa
         history.ASKED.notify()
 
 
+def stop_gradient(x: Any) -> Any:
+    """The same elements; gradients end here.
+
+    >>> from blockfuse import autograd, np
+    >>> x = np.array([1, 2])
+    >>> x.attach_grad()
+    >>> with autograd.record():
+    ...     y = x * autograd.stop_gradient(x)
+    >>> y.backward()
+    >>> x.grad
+    array([1., 2.])
+    """
+    return movement.stop_gradient(x)
+
+
 def mark_variables(
     variables: ndarray | Sequence[ndarray],
     gradients: ndarray | Sequence[ndarray],
     grad_reqs: str | Sequence[str] = "write",
 ) -> None:
-    """``attach_grad`` for several arrays, with the arrays into which their gradients go."""
+    """``attach_grad`` for several arrays, with the arrays into which their gradients go.
+
+    >>> from blockfuse import autograd, np
+    >>> x, grad = np.array([1, 2]), np.zeros(2)
+    >>> autograd.mark_variables([x], [grad])
+    >>> with autograd.record():
+    ...     y = x * x
+    >>> y.backward()
+    >>> grad
+    array([2., 4.])
+    """
     arrays, grads = _listed(variables), _listed(gradients)
     reqs = [grad_reqs] * len(arrays) if isinstance(grad_reqs, str) else list(grad_reqs)
     if not len(arrays) == len(grads) == len(reqs):
@@ -173,6 +242,15 @@ def backward(
 
     head_grads: the gradient of each head; ones by default. retain_graph: whether another ``backward`` of the same heads
     may follow. Raises GradientError where nothing recorded leads to a head.
+
+    >>> from blockfuse import autograd, np
+    >>> x = np.array([1, 2])
+    >>> x.attach_grad()
+    >>> with autograd.record():
+    ...     a, b = x * x, x * 3
+    >>> autograd.backward([a, b])
+    >>> x.grad
+    array([5., 7.])
     """
     with training(train_mode):
         found = gradients(_starts(_listed(heads), head_grads), keep=retain_graph)
@@ -193,6 +271,16 @@ def grad(
 
     create_graph: records the gradients themselves, so that there are gradients of them. retain_graph: as in ``backward``;
     by default what ``create_graph`` says.
+
+    >>> from blockfuse import autograd, np
+    >>> x = np.array([1, 2])
+    >>> x.attach_grad()
+    >>> with autograd.record():
+    ...     y = x**3
+    ...     (slope,) = autograd.grad(y, [x], create_graph=True)
+    >>> slope.backward()
+    >>> slope, x.grad
+    (array([ 3., 12.]), array([ 6., 12.]))
     """
     keep = create_graph if retain_graph is None else retain_graph
     nodes = [_wanted(n, array) for n, array in enumerate(_listed(variables))]
@@ -263,7 +351,14 @@ def _listed(arrays: Any) -> list[Any]:
 
 
 def set_recording(is_record: bool) -> bool:
-    """Note what operators do from now on, or stop it, without a scope; the state before."""
+    """Note what operators do from now on, or stop it, without a scope; the state before.
+
+    >>> from blockfuse import autograd
+    >>> before = autograd.set_recording(True)
+    >>> autograd.is_recording()
+    True
+    >>> _ = autograd.set_recording(before)
+    """
     before, base = is_recording(), untaped(interpreter.current())
     modes.stay_unusual("recording", is_record)
     interpreter.go_on_with(Tape(base) if is_record else base)
@@ -271,5 +366,12 @@ def set_recording(is_record: bool) -> bool:
 
 
 def set_training(train_mode: bool) -> bool:
-    """Let layers behave as in training from now on, or not, without a scope; the state before."""
+    """Let layers behave as in training from now on, or not, without a scope; the state before.
+
+    >>> from blockfuse import autograd
+    >>> before = autograd.set_training(True)
+    >>> autograd.is_training()
+    True
+    >>> _ = autograd.set_training(before)
+    """
     return modes.set_training(train_mode)

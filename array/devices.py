@@ -10,7 +10,12 @@ from blockfuse.ir.errors import UsageError
 
 @dataclass(frozen=True)
 class Device:
-    """A place for arrays; prints as ``cpu(0)``."""
+    """A place for arrays; prints as ``cpu(0)``.
+
+    >>> from blockfuse import npx
+    >>> npx.Device("cpu", 0)
+    cpu(0)
+    """
 
     device_type: str = "cpu"
     device_id: int = 0
@@ -20,22 +25,42 @@ class Device:
 
 
 def cpu(device_id: int = 0) -> Device:
-    """The processor."""
+    """The processor.
+
+    >>> from blockfuse import np, npx
+    >>> np.ones(2, ctx=npx.cpu())
+    array([1., 1.])
+    """
     return Device("cpu", device_id)
 
 
 def gpu(device_id: int = 0) -> Device:
-    """The name of a graphics processor; arrays stay in the machine's memory."""
+    """The name of a graphics processor; arrays stay in the machine's memory.
+
+    >>> from blockfuse import npx
+    >>> npx.gpu(1)
+    gpu(1)
+    """
     return Device("gpu", device_id)
 
 
 def num_gpus() -> int:
-    """How many graphics processors arrays can live on: none."""
+    """How many graphics processors arrays can live on: none.
+
+    >>> from blockfuse import npx
+    >>> npx.num_gpus()
+    0
+    """
     return 0
 
 
 def current_device() -> Device:
-    """Where new arrays are made."""
+    """Where new arrays are made.
+
+    >>> from blockfuse import npx
+    >>> npx.current_device()
+    cpu(0)
+    """
     return CPU
 
 

@@ -20,6 +20,13 @@ def save(file: str | os.PathLike[str], arr: Any) -> None:
     """Write an array, a list of arrays, or a dict from names to arrays to exactly the path given.
 
     An array alone is written as NumPy's ``save`` does, if the path does not end in ``.npz``.
+
+    >>> import tempfile
+    >>> from blockfuse import np, npx
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     npx.save(f"{folder}/array", np.arange(3))
+    ...     npx.load(f"{folder}/array")
+    array([0., 1., 2.])
     """
     several = isinstance(arr, dict | list | tuple)
     if several and _ends_in(file, ".npy"):
@@ -39,7 +46,15 @@ def _ends_in(file: str | os.PathLike[str], ending: str) -> bool:
 
 
 def savez(file: str | os.PathLike[str], /, *arrays: Any, **named: Any) -> None:
-    """Write arrays, those without a name by their place."""
+    """Write arrays, those without a name by their place.
+
+    >>> import tempfile
+    >>> from blockfuse import np, npx
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     npx.savez(f"{folder}/arrays.npz", np.ones(2), bias=np.zeros(1))
+    ...     sorted(npx.load(f"{folder}/arrays.npz"))
+    ['arr_0', 'bias']
+    """
     unnamed = {f"{_UNNAMED_PREFIX}{n}": x for n, x in enumerate(arrays)}
     clash = unnamed.keys() & named.keys()
     if clash:
@@ -52,7 +67,15 @@ def savez(file: str | os.PathLike[str], /, *arrays: Any, **named: Any) -> None:
 
 
 def load(file: str | os.PathLike[str]) -> Any:
-    """What ``save`` wrote: an array, a dict, or a list where no array had a name. Never runs pickled code."""
+    """What ``save`` wrote: an array, a dict, or a list where no array had a name. Never runs pickled code.
+
+    >>> import tempfile
+    >>> from blockfuse import np, npx
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     npx.save(f"{folder}/arrays", {"a": np.ones(2), "b": np.zeros(1)})
+    ...     npx.load(f"{folder}/arrays")
+    {'a': array([1., 1.]), 'b': array([0.])}
+    """
     interpreter.current().impure("reads a file")
     with open(file, "rb") as stream:
         contents = numpy.load(stream, allow_pickle=False)

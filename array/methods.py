@@ -34,24 +34,29 @@ from blockfuse.ir.operators import movement, pointwise
 
 
 def reshape(self: ndarray, *shape: Any, order: str = "C") -> ndarray:
+    """The elements in another shape, in the same memory; -1 stands for what is left over."""
     return shaping.reshape(self, shape[0] if len(shape) == 1 else shape, order)
 
 
 def transpose(self: ndarray, *axes: Any) -> ndarray:
+    """A view with the axes in another order, or in reverse."""
     return shaping.transpose(
         self, axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None
     )
 
 
 def broadcast_to(self: ndarray, *shape: Any) -> ndarray:
+    """A view in a larger shape, in which elements repeat; it cannot be written."""
     return shaping.broadcast_to(self, shape[0] if len(shape) == 1 else shape)
 
 
 def flatten(self: ndarray, order: str = "C") -> ndarray:
+    """A copy with one axis."""
     return creation.array(shaping.ravel(self, order))
 
 
 def astype(self: ndarray, dtype: Any, copy: bool = True) -> ndarray:
+    """The elements in another dtype: a copy, or without ``copy`` the array itself where it has that dtype."""
     wanted = checked_dtype(dtype)
     if not copy and wanted == self.dtype:
         return self
@@ -66,14 +71,17 @@ def sort(
     stable: bool | None = None,
     descending: bool = False,
 ) -> None:
+    """Sort along an axis, in place."""
     self[...] = selecting.sort(self, axis, kind, stable=stable, descending=descending)
 
 
 def fill(self: ndarray, value: Any) -> None:
+    """Write one value to all elements."""
     self[...] = value
 
 
 def tobytes(self: ndarray, order: Any = "C") -> bytes:
+    """The bytes of the elements, in C order."""
     return self._leave("tobytes()").tobytes(order)
 
 
@@ -83,22 +91,24 @@ def tobytes(self: ndarray, order: Any = "C") -> bytes:
 def _outside(name: str) -> Callable[..., Any]:
     """A method of NumPy's arrays that we have no operator for: an escape."""
     theirs = getattr(numpy.ndarray, name)
+    about = f"As ``numpy.ndarray.{name}``. NumPy computes it: no gradient, no compilation."
 
     def method(self: ndarray, *arguments: Any, **options: Any) -> Any:
         return outside(theirs, (self, *arguments), options)
 
-    method.__name__ = method.__qualname__ = name
+    method.__name__, method.__qualname__, method.__doc__ = name, name, about
     return method
 
 
 def _writing(name: str) -> Callable[..., Any]:
     """A method of NumPy's that writes into the array."""
     theirs = getattr(numpy.ndarray, name)
+    about = f"As ``numpy.ndarray.{name}``. It writes into the array; NumPy computes it."
 
     def method(self: ndarray, *arguments: Any, **options: Any) -> None:
         writing_outside(theirs, self, arguments, options)
 
-    method.__name__ = method.__qualname__ = name
+    method.__name__, method.__qualname__, method.__doc__ = name, name, about
     return method
 
 
@@ -117,6 +127,7 @@ def wait_to_read(self: ndarray) -> None:
 
 
 def to_device(self: ndarray, device: Device, /, *, stream: None = None) -> ndarray:
+    """The array: there is one device. Raises UsageError for what is none."""
     devices.check_device(device)
     if stream is not None:
         raise UsageError(f"stream={stream!r}: the processor has no streams")
@@ -124,6 +135,7 @@ def to_device(self: ndarray, device: Device, /, *, stream: None = None) -> ndarr
 
 
 def itself(self: ndarray) -> ndarray:
+    """The array: it is real, and one of ``np``."""
     return self
 
 
@@ -164,15 +176,17 @@ _RENAMED = {
     "as_nd_ndarray": itself,
     "__getitem__": indexing.get,
 }
-_DEVICE = property(lambda self: devices.CPU)
+_DEVICE = property(lambda self: devices.CPU, doc="Where the array is: ``cpu(0)``.")
 _PROPERTIES = {
     "T": property(shaping.transpose),
     "mT": property(shaping.matrix_transpose),
     "real": property(itself),
     "imag": property(creation.zeros_like),
     "grad": property(autograd.grad_of),
-    "flags": property(lambda self: read_only(self, "flags").flags),
-    "flat": property(lambda self: read_only(self, "flat").flat),
+    "flags": property(lambda self: read_only(self, "flags").flags, doc="NumPy's flags of the memory."),
+    "flat": property(
+        lambda self: read_only(self, "flat").flat, doc="The elements one after the other, to read."
+    ),
     **dict.fromkeys(("ctx", "context", "device"), _DEVICE),
 }
 

@@ -58,6 +58,19 @@ class ndarray:
     Made by ``blockfuse.np.array`` and friends. It behaves as a NumPy array does (broadcasting, promotion of
     NumPy 2, views that share memory), works with NumPy's own functions, and is what a block's ``forward``
     receives.
+
+    >>> from blockfuse import np
+    >>> x = np.array([[1, 2], [3, 4]])
+    >>> x.dtype, x.shape
+    (dtype('float32'), (2, 2))
+    >>> x[0] = 10
+    >>> x.mean(axis=1)
+    array([10. ,  3.5])
+    >>> x @ x.T
+    array([[200.,  70.],
+           [ 70.,  25.]])
+    >>> x.asnumpy().tolist()
+    [[10.0, 10.0], [3.0, 4.0]]
     """
 
     __slots__ = ("__weakref__", "_data", "_history", "_pending")
@@ -91,31 +104,37 @@ class ndarray:
     @property
     @tells_size
     def shape(self) -> tuple[int, ...]:
+        """How many elements there are along each axis."""
         return (self._pending or self._data).shape
 
     @property
     def dtype(self) -> numpy.dtype:
+        """What elements are, as NumPy's dtype."""
         return (self._pending or self._data).dtype
 
     @property
     @size_agnostic
     def ndim(self) -> int:
+        """How many axes there are."""
         return len(self.shape)
 
     @property
     @tells_size
     @size_agnostic
     def size(self) -> int:
+        """How many elements there are."""
         return prod(self.shape)
 
     @property
     def itemsize(self) -> int:
+        """Bytes of an element."""
         return self.dtype.itemsize
 
     @property
     @tells_size
     @size_agnostic
     def nbytes(self) -> int:
+        """Bytes of all elements."""
         return self.size * self.itemsize
 
     @tells_size
@@ -136,12 +155,15 @@ class ndarray:
         return self._leave("asnumpy()").copy()
 
     def item(self, *index: int) -> Any:
+        """The only element, or the one at an index, as a number of Python."""
         return self._leave("item()").item(*index)
 
     def asscalar(self) -> Any:
+        """The only element as a number of Python."""
         return self.item()
 
     def tolist(self) -> Any:
+        """The elements as numbers of Python, in lists of lists."""
         return self._leave("tolist()").tolist()
 
     def __bool__(self) -> bool:

@@ -90,6 +90,13 @@ def missing(model: Any, example: Any = None) -> tuple[str, ...]:
     """All in ``model`` that has no rule, each with how often it is used or why; empty where ``compile`` takes everything.
 
     example: a tensor or a tuple of arguments for a ``torch.nn.Module``, whose functions show when it is called.
+
+    >>> from onnx import TensorProto, helper
+    >>> import blockfuse
+    >>> x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [2]) for name in "xy")
+    >>> graph = helper.make_graph([helper.make_node("Unique", ["x"], ["y"])], "g", [x], [y])
+    >>> blockfuse.missing(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]))
+    ()
     """
     given = () if example is None else (example,)
     names: tuple[str, ...] = _importer(model, "missing").lacking(model, *given)

@@ -30,6 +30,19 @@
 A message says what was found, where, and what to do. What goes wrong in the compiler is no error of the call: that runs in
 Python, and a CompilerWarning (a RuntimeWarning) says so once. A MixedDtypesWarning says what is slow, and what to write
 instead.
+
+>>> from blockfuse import nn, np
+>>> nn.Dense(2, in_units=3)(np.ones((1, 4)))
+Traceback (most recent call last):
+    ...
+blockfuse.ir.errors.NotInitializedError: parameter weight has no value yet: call initialize() on the block that holds it
+>>> net = nn.Dense(2, in_units=3)
+>>> net.initialize()
+>>> try:
+...     net(np.ones((1, 4)))
+... except ValueError as error:  # each is an error of Python, too
+...     print(type(error).__name__)
+ShapeError
 """
 
 from __future__ import annotations

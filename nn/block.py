@@ -216,14 +216,25 @@ class Block(Held):
         """Compile the next call, with all blocks in this one; ``active=False`` goes back to plain Python.
 
         backend: ``"cpu"``, ``"cuda"`` or ``"auto"`` (the processor, unless there is a device on which the estimate says
-        that the call takes less time). threads: at most that many, of the processor. precision: to which operands of
-        float32 products may be rounded: ``"float32"`` (not at all), ``"tf32"`` (a device), ``"bf16"``, or ``"int8"`` (a
-        processor; it rounds weights only, see docs/contract.md). audit: the share (0 to 1) of compiled calls that are run
-        again eagerly; a difference raises AuditError. check: whether each program must give the eager result once before
-        it serves calls; where it does not, calls run in Python and a CompilerWarning says so. Gluon's options are taken
-        and ignored.
+        that the call takes less time).
+        threads: at most that many, of the processor.
+        precision: to which operands of float32 products may be rounded: ``"float32"`` (not at all), ``"tf32"`` (a device),
+        ``"bf16"``, or ``"int8"`` (a processor; it rounds weights only, see docs/contract.md).
+        audit: the share (0 to 1) of compiled calls that are run again eagerly; a difference raises AuditError.
+        check: whether each program must give the eager result once before it serves calls; where it does not, calls run in
+        Python and a CompilerWarning says so.
 
-        Raises CudaError, with nothing changed, where ``backend="cuda"`` cannot be had.
+        Gluon's options are taken and ignored. Raises TypeError for other options, and CudaError, with nothing changed, where
+        ``backend="cuda"`` cannot be had.
+
+        >>> from blockfuse import nn, np
+        >>> net = nn.Dense(2, in_units=3)
+        >>> net.initialize()
+        >>> x = np.ones((1, 3))
+        >>> expected = net(x)
+        >>> net.hybridize(threads=1)
+        >>> np.allclose(net(x), expected), np.allclose(net(x), expected)  # recorded, native
+        (True, True)
         """
         for name in options:
             if name not in OPTIONS + GLUON_OPTIONS:
@@ -243,7 +254,12 @@ class Block(Held):
         self._watchers.notify()
 
     def explain(self) -> str:
-        """What was compiled, what runs in Python, and why: print it, or let a notebook show it."""
+        """What was compiled, what runs in Python, why, and what to write: print it, or let a notebook show it.
+
+        >>> from blockfuse import nn
+        >>> nn.Dense(2).explain()
+        'Dense runs in plain Python: call hybridize() to compile it'
+        """
         if self._hybrid is None:
             return Explanation(f"{self._label} runs in plain Python: call hybridize() to compile it")
         return self._hybrid.explain()
@@ -338,6 +354,11 @@ class Block(Held):
         """All parameters by structural name, such as ``hidden.weight``; a shared one under each of its names.
 
         select: a regular expression that the start of a name must match, such as ``".*bias"``.
+
+        >>> from blockfuse import nn
+        >>> net = nn.Sequential(nn.Dense(2, in_units=3), nn.Dense(1, in_units=2))
+        >>> list(net.collect_params(".*bias"))
+        ['0.bias', '1.bias']
         """
         self._warn_of_lists()
         chosen = re.compile(select or "")
@@ -375,7 +396,14 @@ class Block(Held):
                     )
 
     def apply(self, fn: Callable[[Block], Any]) -> Self:
-        """Call ``fn`` on all children, then on the block itself."""
+        """Call ``fn`` on all children, then on the block itself.
+
+        >>> from blockfuse import nn
+        >>> _ = nn.Sequential(nn.Flatten(), nn.Dense(2)).apply(lambda block: print(type(block).__name__))
+        Flatten
+        Dense
+        Sequential
+        """
         for child in self._children.values():
             child.apply(fn)
         fn(self)
@@ -394,11 +422,26 @@ class Block(Held):
         """Give all parameters a value, by their own initializer or else by ``init`` (``Uniform()``).
 
         Parameters of unknown shape get theirs in the first call. Warns about those that have a value already.
+        force_reinit: draw new values for these as well.
+
+        >>> from blockfuse import init, nn
+        >>> net = nn.Dense(1, in_units=2)
+        >>> net.initialize(init.One())
+        >>> net.weight.data()
+        array([[1., 1.]])
         """
         self.collect_params().initialize(init, device, verbose, force_reinit, ctx)
 
     def cast(self, dtype: Any) -> None:
-        """Change the dtype of all parameters."""
+        """Change the dtype of all parameters.
+
+        >>> from blockfuse import nn, np
+        >>> net = nn.Dense(2, in_units=3)
+        >>> net.initialize()
+        >>> net.cast("float64")
+        >>> net(np.ones((1, 3), dtype="float64")).dtype
+        dtype('float64')
+        """
         for child in self._children.values():
             child.cast(dtype)
         for parameter in self._reg_params.values():
@@ -423,6 +466,12 @@ class Block(Held):
         """Use the parameters of another block (its ``collect_params()``) in place of own ones of their names.
 
         Raises ShapeError, having changed nothing, where shapes differ; warns about names it does not have.
+
+        >>> from blockfuse import nn
+        >>> first = nn.Dense(1, in_units=2)
+        >>> second = nn.Dense(1, in_units=2).share_parameters(first.collect_params())
+        >>> second.weight is first.weight
+        True
         """
         share(self, shared or {})
         return self
@@ -432,8 +481,19 @@ class Block(Held):
     ) -> None:
         """Write all parameters to an ``.npz`` file, or in safetensors where its name ends so, at once or not at all.
 
-        deduplicate: write a shared parameter under its first name only. names: what the file calls parameters instead of
-        their structural names: ``"torch"`` as torch calls those of such layers, a dict, or a function of a name.
+        deduplicate: write a shared parameter under its first name only.
+        names: what the file calls parameters instead of their structural names: ``"torch"`` as torch calls those of such
+        layers, a dict, or a function of a name.
+
+        >>> import tempfile
+        >>> from blockfuse import nn, np
+        >>> net, other = nn.Dense(1, in_units=2), nn.Dense(1, in_units=2)
+        >>> net.initialize()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     net.save_parameters(f"{folder}/net.npz")
+        ...     other.load_parameters(f"{folder}/net.npz")
+        >>> np.array_equal(net.weight.data(), other.weight.data())
+        True
         """
         chosen = to_torch(self) if names == TORCH else names
         self.collect_params().save(filename, deduplicate, chosen)
@@ -470,8 +530,9 @@ class Block(Held):
 
         ``SymbolBlock.imports`` makes a block of them, in another process too, without the classes of this one. It computes
         what this block computes in predict mode, for the calls that were made before, of every size of the batch where that
-        makes no difference to what Python does. epoch: the number in the name of the second file. remove_amp_cast is taken
-        for Gluon's sake. Gives both names.
+        makes no difference to what Python does. Gives both names. ``remove_amp_cast`` is taken for Gluon's sake.
+
+        epoch: the number in the name of the second file.
 
         Raises UsageError, having written nothing, if the block is not hybridized, was not called, or runs in Python.
         """
@@ -483,6 +544,12 @@ class Block(Held):
         """Take parameters from a dict of arrays, such as a ``state_dict`` of torch with ``names="torch"``.
 
         names: as of ``load_parameters``; see ``ParameterDict.load_dict``.
+
+        >>> from blockfuse import nn, np
+        >>> net = nn.Dense(1, in_units=2)
+        >>> net.load_dict({"weight": np.ones((1, 2)), "bias": np.zeros(1)})
+        >>> net(np.array([[3, 4]]))
+        array([[7.]])
         """
         self.collect_params().load_dict(param_dict, device, names=self._ours(names), **options)
 
@@ -496,7 +563,15 @@ class Block(Held):
     # -- hooks -----------------------------------------------------------------------------------------------
 
     def register_forward_hook(self, hook: Hook) -> HookHandle:
-        """Call ``hook(block, inputs, output)`` after each ``forward``; what it returns is ignored."""
+        """Call ``hook(block, inputs, output)`` after each ``forward``; what it returns is ignored.
+
+        >>> from blockfuse import nn, np
+        >>> net = nn.Flatten()
+        >>> handle = net.register_forward_hook(lambda block, inputs, output: print(output.shape))
+        >>> y = net(np.ones((2, 3, 4)))
+        (2, 12)
+        >>> handle.detach()
+        """
         return HookHandle(self._forward_hooks, hook, self._watchers)
 
     def register_forward_pre_hook(self, hook: Hook) -> HookHandle:
@@ -521,7 +596,14 @@ class Block(Held):
             self._compile_by(self._hybrid_options)
 
     def summary(self, *inputs: Any) -> None:
-        """Run on ``inputs``, and print a table of blocks with the shapes of their results and parameters."""
+        """Run on ``inputs``, and print a table of blocks with the shapes of their results and parameters.
+
+        >>> from blockfuse import nn, np
+        >>> net = nn.Dense(2, in_units=3)
+        >>> net.initialize()
+        >>> net.summary(np.ones((1, 3)))  # doctest: +ELLIPSIS
+        block...
+        """
         summary.show(self, inputs)
 
     def _repr_html_(self) -> str | None:

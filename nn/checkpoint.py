@@ -56,6 +56,19 @@ def load_checkpoint(fname: str | PathLike[str], net: Block, trainer: Trainer) ->
     """Go on from what ``save_checkpoint`` wrote; gives what the program noted, as Python's numbers, texts and lists.
 
     Raises ParameterFileError, having changed nothing, if the file is none of this net and this trainer.
+
+    >>> import os, tempfile
+    >>> import blockfuse
+    >>> from blockfuse import gluon, nn
+    >>> net = nn.Dense(1, in_units=2)
+    >>> net.initialize()
+    >>> trainer = gluon.Trainer(net.collect_params(), "adam")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = os.path.join(folder, "training.npz")
+    ...     blockfuse.save_checkpoint(file, net, trainer, epoch=3)
+    ...     notes = blockfuse.load_checkpoint(file, net, trainer)
+    >>> notes["epoch"]
+    3
     """
     interpreter.current().impure("reads a file")
     arrays = parameter_files.read(fname)

@@ -11,7 +11,16 @@ from blockfuse.ir.errors import UsageError
 
 
 def check_sha1(filename: str | os.PathLike[str], sha1_hash: str) -> bool:
-    """Whether the file's SHA-1 is the one given in hexadecimal digits."""
+    """Whether the file's SHA-1 is the one given in hexadecimal digits.
+
+    >>> import pathlib, tempfile
+    >>> from blockfuse import gluon
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = pathlib.Path(folder, "words")
+    ...     _ = file.write_text("hello")
+    ...     gluon.utils.check_sha1(file, "aaf4c61ddcc5e8a2dabede0f3b482cd9aea9434d")
+    True
+    """
     interpreter.current().impure("reads a file")
     with open(filename, "rb") as stream:
         return hashlib.file_digest(stream, "sha1").hexdigest() == sha1_hash.lower()
@@ -25,7 +34,14 @@ def download(
     *_: Any,
     **__: Any,
 ) -> str:
-    """The path of a file that is there already; blockfuse downloads nothing, and raises UsageError otherwise."""
+    """The path of a file that is there already; blockfuse downloads nothing, and raises UsageError otherwise.
+
+    >>> from blockfuse import gluon
+    >>> gluon.utils.download("words.zip")
+    Traceback (most recent call last):
+        ...
+    blockfuse.ir.errors.UsageError: blockfuse downloads nothing: get words.zip and put it at ./words.zip (it is not there)
+    """
     target = os.fspath(path or ".")
     if os.path.isdir(target):
         target = os.path.join(target, url.split("/")[-1])

@@ -47,7 +47,14 @@ class Initializer:
 
 @dataclass(frozen=True)
 class Zero(Initializer):
-    """Zeros."""
+    """Zeros.
+
+    >>> from blockfuse import init, nn
+    >>> net = nn.Dense(1, in_units=3, weight_initializer=init.Zero())
+    >>> net.initialize()
+    >>> net.weight.data()
+    array([[0., 0., 0.]])
+    """
 
     def _init_weight(self, name: str, arr: ndarray) -> None:  # noqa: ARG002 - an initializer is told the name
         arr[...] = 0
@@ -55,7 +62,14 @@ class Zero(Initializer):
 
 @dataclass(frozen=True)
 class One(Initializer):
-    """Ones."""
+    """Ones.
+
+    >>> from blockfuse import nn
+    >>> net = nn.Dense(1, in_units=3, weight_initializer="ones")
+    >>> net.initialize()
+    >>> net.weight.data()
+    array([[1., 1., 1.]])
+    """
 
     def _init_weight(self, name: str, arr: ndarray) -> None:  # noqa: ARG002
         arr[...] = 1
@@ -63,7 +77,14 @@ class One(Initializer):
 
 @dataclass(frozen=True, eq=False)
 class Constant(Initializer):
-    """One number, or an array of the parameter's shape."""
+    """One number, or an array of the parameter's shape.
+
+    >>> from blockfuse import init, nn
+    >>> net = nn.Dense(1, in_units=2)
+    >>> net.initialize(init.Constant(0.5))
+    >>> net.weight.data()
+    array([[0.5, 0.5]])
+    """
 
     value: Any
 
@@ -83,7 +104,14 @@ class Constant(Initializer):
 
 @dataclass(frozen=True)
 class Uniform(Initializer):
-    """Evenly between ``-scale`` and ``scale``."""
+    """Evenly between ``-scale`` and ``scale``.
+
+    >>> from blockfuse import init, nn, np
+    >>> net = nn.Dense(10, in_units=10)
+    >>> net.initialize(init.Uniform(0.01))
+    >>> bool(np.abs(net.weight.data()).max() <= 0.01)
+    True
+    """
 
     scale: float = 0.07
 
@@ -93,7 +121,12 @@ class Uniform(Initializer):
 
 @dataclass(frozen=True)
 class Normal(Initializer):
-    """Normally around 0 with standard deviation ``sigma``."""
+    """Normally around 0 with standard deviation ``sigma``.
+
+    >>> from blockfuse import init, nn
+    >>> net = nn.Dense(10, in_units=10)
+    >>> net.initialize(init.Normal(0.01))
+    """
 
     sigma: float = 0.01
 
@@ -103,7 +136,15 @@ class Normal(Initializer):
 
 @dataclass(frozen=True)
 class Orthogonal(Initializer):
-    """An orthogonal matrix times ``scale`` (Saxe et al. 2014), rows against all other axes."""
+    """An orthogonal matrix times ``scale`` (Saxe et al. 2014), rows against all other axes.
+
+    >>> from blockfuse import init, nn, np
+    >>> net = nn.Dense(3, in_units=3)
+    >>> net.initialize(init.Orthogonal(scale=1))
+    >>> W = net.weight.data()
+    >>> np.allclose(np.dot(W, W.T), np.eye(3), atol=1e-5)
+    True
+    """
 
     scale: float = 1.414
     rand_type: str = "uniform"
@@ -121,6 +162,12 @@ class Xavier(Initializer):
     """Scaled so that variances stay even from layer to layer (Glorot and Bengio 2010).
 
     factor_type: ``in``, ``out`` or ``avg``, the fans that ``magnitude`` is divided by.
+
+    >>> from blockfuse import init, nn, np
+    >>> net = nn.Dense(10, in_units=10)
+    >>> net.initialize(init.Xavier())
+    >>> bool(np.abs(net.weight.data()).max() <= (3 / 10) ** 0.5)
+    True
     """
 
     rnd_type: str = "uniform"
@@ -140,6 +187,12 @@ class Xavier(Initializer):
 class Bilinear(Initializer):
     """The weight of a transposed convolution that interpolates, in each pair of channels (Long, Shelhamer and Darrell 2015,
     section 3.3): of images k high and wide.
+
+    >>> from blockfuse import init, nn
+    >>> net = nn.Conv2DTranspose(1, kernel_size=4, strides=2, in_channels=1, weight_initializer=init.Bilinear())
+    >>> net.initialize()
+    >>> net.weight.data()[0, 0, 1]
+    array([0.1875, 0.5625, 0.5625, 0.1875])
     """
 
     def _init_weight(self, name: str, arr: ndarray) -> None:
@@ -156,7 +209,12 @@ def _tent(k: int) -> numpy.ndarray:
 
 
 class MSRAPrelu(Xavier):
-    """Xavier for layers followed by a (leaky) ReLU of the given slope (He, Zhang, Ren and Sun 2015)."""
+    """Xavier for layers followed by a (leaky) ReLU of the given slope (He, Zhang, Ren and Sun 2015).
+
+    >>> from blockfuse import init, nn
+    >>> net = nn.Dense(10, in_units=10)
+    >>> net.initialize(init.MSRAPrelu(slope=0.1))
+    """
 
     def __init__(self, factor_type: str = "avg", slope: float = 0.25) -> None:
         super().__init__("gaussian", factor_type, 2.0 / (1 + slope**2))
@@ -203,7 +261,18 @@ REGISTRY: dict[str, Callable[[], Initializer]] = {
 
 
 def register(kind: type[Initializer]) -> type[Initializer]:
-    """Let ``kind`` be asked for by its name in lower case (a class decorator)."""
+    """Let ``kind`` be asked for by its name in lower case (a class decorator).
+
+    >>> from blockfuse import init, nn
+    >>> @init.register
+    ... class Threes(init.Initializer):
+    ...     def _init_weight(self, name, arr):
+    ...         arr[:] = 3
+    >>> net = nn.Dense(1, in_units=2)
+    >>> net.initialize("threes")
+    >>> net.weight.data()
+    array([[3., 3.]])
+    """
     REGISTRY[kind.__name__.lower()] = kind
     return kind
 

@@ -23,6 +23,14 @@ class ParameterDict(Registry[Parameter]):
 
     ``block.params`` has a block's own parameters, and ``get`` adds to it; ``block.collect_params()`` gives
     one of all parameters below a block by structural name; a shared one has several.
+
+    >>> from blockfuse import nn
+    >>> net = nn.Dense(2, in_units=3)
+    >>> params = net.collect_params()
+    >>> params.initialize()
+    >>> {name: parameter.shape for name, parameter in params.items()}
+    {'weight': (2, 3), 'bias': (2,)}
+    >>> params.setattr("grad_req", "null")
     """
 
     def __setitem__(self, name: str, entry: Parameter) -> None:

@@ -21,6 +21,18 @@ class SymbolBlock(Block):
     It is hybridized, explained, saved and differentiated like every block. It takes the calls that the net was given before
     it was exported (of every size of the batch, where the net does the same for all), and raises UsageError for others, in
     train mode, and where data lead to a way that no call had taken.
+
+    >>> import tempfile
+    >>> from blockfuse import nn, np
+    >>> net = nn.Dense(2, in_units=3)
+    >>> net.initialize()
+    >>> net.hybridize()
+    >>> y = net(np.ones((1, 3)))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     files = net.export(f"{folder}/net")
+    ...     again = nn.SymbolBlock.imports(files[0], ["data"], files[1])
+    >>> np.allclose(again(np.ones((1, 3))), y)
+    True
     """
 
     def __init__(self, content: GraphFile, source: str) -> None:

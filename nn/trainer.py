@@ -42,11 +42,16 @@ class Trainer:
     optimizer, optimizer_params: the name of an optimizer and its options, or one that is made already.
     kvstore, update_on_kvstore: taken for Gluon's sake; there is one machine.
 
-        trainer = Trainer(net.collect_params(), "sgd", {"learning_rate": 0.1})
-        with autograd.record():
-            loss = criterion(net(X), y)
-        loss.backward()
-        trainer.step(batch_size=len(X))
+    >>> from blockfuse import autograd, gluon, nn, np
+    >>> net = nn.Dense(1, in_units=2)
+    >>> net.initialize()
+    >>> trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.1})
+    >>> with autograd.record():
+    ...     loss = (net(np.ones((4, 2))) - 1) ** 2
+    >>> loss.backward()
+    >>> trainer.step(batch_size=4)
+    >>> trainer.learning_rate
+    0.1
     """
 
     def __init__(
@@ -69,6 +74,7 @@ class Trainer:
 
     @property
     def optimizer(self) -> Optimizer:
+        """The optimizer, whose options may be changed."""
         return self._optimizer
 
     @property

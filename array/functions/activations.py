@@ -18,27 +18,52 @@ def _tanh(x: ArrayLike) -> ndarray:
 
 
 def log_sigmoid(x: ArrayLike) -> ndarray:
-    """``log(sigmoid(x))`` without overflow."""
+    """``log(sigmoid(x))`` without overflow.
+
+    >>> from blockfuse import np, npx
+    >>> npx.log_sigmoid(np.array([-1000, 1000]))
+    array([-1000.,    -0.])
+    """
     return neural.log_sigmoid(asarray(x))
 
 
 def softsign(x: ArrayLike) -> ndarray:
-    """``x / (1 + abs(x))``."""
+    """``x / (1 + abs(x))``.
+
+    >>> from blockfuse import np, npx
+    >>> npx.softsign(np.array([-1, 0, 3]))
+    array([-0.5 ,  0.  ,  0.75])
+    """
     return neural.softsign(asarray(x))
 
 
 def silu(x: ArrayLike) -> ndarray:
-    """``x * sigmoid(x)``."""
+    """``x * sigmoid(x)``.
+
+    >>> from blockfuse import np, npx
+    >>> npx.silu(np.array([-1, 0, 1])).round(3)
+    array([-0.269,  0.   ,  0.731])
+    """
     return neural.silu(asarray(x))
 
 
 def mish(x: ArrayLike) -> ndarray:
-    """``x * tanh(softplus(x))``."""
+    """``x * tanh(softplus(x))``.
+
+    >>> from blockfuse import np, npx
+    >>> npx.mish(np.array([-1, 0, 1])).round(3)
+    array([-0.303,  0.   ,  0.865])
+    """
     return neural.mish(asarray(x))
 
 
 def gelu(x: ArrayLike, approximation: str = "erf") -> ndarray:
-    """``x`` times the share of the normal distribution below it; approximation: 'erf' (exact) or 'tanh'."""
+    """``x`` times the share of the normal distribution below it; approximation: 'erf' (exact) or 'tanh'.
+
+    >>> from blockfuse import np, npx
+    >>> npx.gelu(np.array([-1, 0, 1])).round(3)
+    array([-0.159,  0.   ,  0.841])
+    """
     if approximation not in ("erf", "tanh"):
         raise UsageError(f"approximation={approximation!r}; use 'erf' or 'tanh'")
     return neural.gelu(asarray(x), approximate=approximation == "tanh")
@@ -60,7 +85,12 @@ _ACTIVATIONS: dict[str, Callable[..., ndarray]] = {
 
 
 def activation(data: ArrayLike, act_type: str = "relu") -> ndarray:
-    """The activation of the given name; raises UsageError with the list of names."""
+    """The activation of the given name; raises UsageError with the list of names.
+
+    >>> from blockfuse import np, npx
+    >>> npx.activation(np.array([-1, 2]), "relu")
+    array([0., 2.])
+    """
     if act_type not in _ACTIVATIONS:
         raise UsageError(f"there is no activation {act_type!r}; use one of {', '.join(_ACTIVATIONS)}")
     return _ACTIVATIONS[act_type](data)
@@ -77,6 +107,10 @@ def leaky_relu(
 
     act_type: 'leaky' (``slope * x`` there), 'prelu' (``gamma * x``, gamma along axis 1), 'elu' (``slope``
     times ``exp(x) - 1``), 'selu', 'gelu' (also 'gelu_erf' and 'gelu_tanh').
+
+    >>> from blockfuse import np, npx
+    >>> npx.leaky_relu(np.array([-2, 0, 3]), slope=0.1)
+    array([-0.2,  0. ,  3. ])
     """
     x = asarray(data)
     if act_type == "leaky":
@@ -102,7 +136,12 @@ def _prelu(x: ndarray, gamma: ArrayLike | None) -> ndarray:
 
 
 def smooth_l1(data: ArrayLike, scalar: float = 1.0) -> ndarray:
-    """``(scalar * x) ** 2 / 2`` near zero, ``abs(x) - 0.5 / scalar ** 2`` from ``1 / scalar ** 2`` on."""
+    """``(scalar * x) ** 2 / 2`` near zero, ``abs(x) - 0.5 / scalar ** 2`` from ``1 / scalar ** 2`` on.
+
+    >>> from blockfuse import np, npx
+    >>> npx.smooth_l1(np.array([-2, 0.5, 3]))
+    array([1.5  , 0.125, 2.5  ])
+    """
     x = neural.floated(asarray(data))
     size, edge = pointwise.absolute(x), 1.0 / scalar**2
     return pointwise.where(pointwise.less(size, edge), pointwise.square(x * scalar) * 0.5, size - 0.5 * edge)

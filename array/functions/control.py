@@ -18,6 +18,10 @@ def foreach(body: Callable[[Any, Any], tuple[Any, Any]], data: Any, init_states:
 
     data, states, outputs: an array each, or lists of arrays. Gives the outputs, stacked along a new first axis, and the last
     states. Raises ShapeError where arrays of ``data`` differ in their first size, or have no elements along it.
+
+    >>> from blockfuse import np, npx
+    >>> npx.foreach(lambda x, total: (x + total, x + total), np.array([1, 2, 3]), np.array(0.0))
+    (array([1., 3., 6.]), array(6.))
     """
     states, outputs = init_states, []
     for n in range(_rounds(data)):
@@ -44,6 +48,10 @@ def while_loop(
     output: an array, a list of arrays, or ``[]`` or None for nothing. Gives the outputs, stacked along a new first axis with
     zeros behind them up to ``max_iterations`` (``[]`` where there are none, or no round was made), and the last variables.
     Without outputs and a limit the loop of a compiled call is native.
+
+    >>> from blockfuse import np, npx
+    >>> npx.while_loop(lambda n, x: x < 10, lambda n, x: (x, (n + 1, x * 2)), (np.array(0), np.array(1)), max_iterations=5)
+    (array([1., 2., 4., 8., 0.]), [array(4.), array(16.)])
     """
     variables = _each(loop_vars)
     if max_iterations == 0 or not cond(*variables):
@@ -101,6 +109,11 @@ def cond(pred: Any, then_func: Callable[..., Any], else_func: Callable[..., Any]
     """``then_func(*inputs)`` where ``pred`` is true, ``else_func(*inputs)`` where not.
 
     pred: an array of one element, or a function of the inputs that gives one.
+
+    >>> from blockfuse import np, npx
+    >>> x = np.array([1, 2])
+    >>> npx.cond(x.sum() > 2, lambda a: a * 10, lambda a: -a, [x])
+    array([10., 20.])
     """
     given = _each(inputs)
     return then_func(*given) if (pred(*given) if callable(pred) else pred) else else_func(*given)

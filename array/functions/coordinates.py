@@ -26,7 +26,13 @@ def eye(
     ctx: Device | None = None,
     device: Device | None = None,
 ) -> ndarray:
-    """A matrix of ``N`` rows and ``M`` columns with ones on its ``k``-th diagonal."""
+    """A matrix of ``N`` rows and ``M`` columns with ones on its ``k``-th diagonal.
+
+    >>> from blockfuse import np
+    >>> np.eye(2)
+    array([[1., 0.],
+           [0., 1.]])
+    """
     check_device(ctx, device)
     name = "float32" if dtype is None else str(checked_dtype(dtype))
     rows, columns = operator.index(N), operator.index(N if M is None else M)
@@ -47,7 +53,13 @@ def tri(N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> ndarray:
 
 
 def tril(m: ArrayLike, k: int = 0) -> ndarray:
-    """``m`` with zeros above the ``k``-th diagonal of its last two axes."""
+    """``m`` with zeros above the ``k``-th diagonal of its last two axes.
+
+    >>> from blockfuse import np
+    >>> np.tril(np.ones((2, 2)))
+    array([[1., 0.],
+           [1., 1.]])
+    """
     x = asarray(m)
     rows, columns = x.shape[-2:]
     return pointwise.where(filling.on_or_below(rows, columns, k), x, _zero(x))
@@ -121,6 +133,12 @@ def meshgrid(*xi: ArrayLike, indexing: str = "xy", sparse: bool = False) -> tupl
     """Coordinate arrays of the grid that vectors span; ``indexing='xy'`` swaps the first two axes.
 
     sparse: each has its own axis only, and size 1 along the others.
+
+    >>> from blockfuse import np
+    >>> np.meshgrid(np.arange(2), np.arange(2))
+    (array([[0., 1.],
+           [0., 1.]]), array([[0., 0.],
+           [1., 1.]]))
     """
     if indexing not in ("xy", "ij"):
         raise ValueError(f"indexing={indexing!r}; use 'xy' or 'ij'")

@@ -145,7 +145,12 @@ def _filled(shape: Any, value: Any, dtype: Any, ctx: Device | None, device: Devi
 def zeros(
     shape: Any, dtype: Any = None, order: str = "C", ctx: Device | None = None, device: Device | None = None
 ) -> ndarray:
-    """Zeros, float32 by default."""
+    """Zeros, float32 by default.
+
+    >>> from blockfuse import np
+    >>> np.zeros((2, 3)).dtype
+    dtype('float32')
+    """
     _check_order(order)
     return _filled(shape, 0, dtype, ctx, device)
 
@@ -169,7 +174,13 @@ def full(
     ctx: Device | None = None,
     device: Device | None = None,
 ) -> ndarray:
-    """An array of one value, or of values that broadcast; float32 from a number, bool from a bool."""
+    """An array of one value, or of values that broadcast; float32 from a number, bool from a bool.
+
+    >>> from blockfuse import np
+    >>> np.full((2, 2), 7)
+    array([[7., 7.],
+           [7., 7.]])
+    """
     _check_order(order)
     if isinstance(fill_value, bool) and dtype is None:
         dtype = bool
@@ -262,7 +273,12 @@ def linspace(
     ctx: Device | None = None,
     device: Device | None = None,
 ) -> Any:
-    """``num`` evenly spaced numbers from ``start`` to ``stop``; with ``retstep`` also the step."""
+    """``num`` evenly spaced numbers from ``start`` to ``stop``; with ``retstep`` also the step.
+
+    >>> from blockfuse import np
+    >>> np.linspace(0, 1, 5)
+    array([0.  , 0.25, 0.5 , 0.75, 1.  ])
+    """
     check_device(ctx, device)
     if axis != 0:
         raise ValueError("linspace takes numbers, so that axis can only be 0")

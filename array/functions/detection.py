@@ -34,6 +34,12 @@ def roi_pooling(data: ArrayLike, rois: ArrayLike, pooled_size: Any, spatial_scal
     one outside of the features is 0. Returns (count, channels, *pooled_size). Regions have no gradient.
 
     Raises ShapeError where shapes do not fit, IndexError for images that there are not.
+
+    >>> from blockfuse import np, npx
+    >>> regions = np.array([[0, 0, 0, 3, 3]])
+    >>> npx.roi_pooling(np.arange(16).reshape(1, 1, 4, 4), regions, (2, 2), 1.0)
+    array([[[[ 5.,  7.],
+             [13., 15.]]]])
     """
     x, images, corners = _regions(data, rois, "roi_pooling")
     places = pointwise.cast(_rounded(corners * spatial_scale), dtype="int64")
@@ -65,6 +71,11 @@ def roi_align(
     smaller than a pixel. Returns (count, channels, *pooled_size). Regions have no gradient.
 
     Raises ShapeError where shapes do not fit, IndexError for images that there are not.
+
+    >>> from blockfuse import np, npx
+    >>> regions = np.array([[0, 0, 0, 3, 3]])
+    >>> npx.roi_align(np.arange(16).reshape(1, 1, 4, 4), regions, (2, 2), 1.0).shape
+    (1, 1, 2, 2)
     """
     if position_sensitive:
         raise UsageError("roi_align has no position_sensitive=True: it gives all channels of each part")
@@ -189,6 +200,10 @@ def multibox_prior(
     ratios: a box of size s and ratio r is ``s / sqrt(r)`` high and ``s * sqrt(r) * height / width`` wide. clip: cut off what
     is outside of the image. steps, offsets: from pixel to pixel in shares of the image, and of the centre in a pixel, both
     (y, x); -1: one over the number of pixels.
+
+    >>> from blockfuse import np, npx
+    >>> npx.multibox_prior(np.ones((1, 3, 2, 2)), sizes=(0.5, 0.25), ratios=(1, 2)).shape
+    (1, 12, 4)
     """
     x = asarray(data)
     if x.ndim < 2 or not sizes or not ratios or min((*sizes, *ratios)) <= 0:

@@ -1,4 +1,16 @@
-"""Functions of one element of each operand: arithmetic, comparison, rounding, exponents, angles."""
+"""Functions of one element of each operand: arithmetic, comparison, rounding, exponents, angles.
+
+>>> from blockfuse import np, npx
+>>> np.add(np.array([[1], [2]]), np.array([10, 20]))
+array([[11., 21.],
+       [12., 22.]])
+>>> npx.relu(np.array([-1, 2]))
+array([0., 2.])
+>>> np.floor_divide(np.array([7, -7], dtype="int32"), 2)
+array([ 3, -4], dtype=int32)
+>>> np.sqrt(np.array([4, 9]), out=np.zeros(2), where=np.array([True, False]))
+array([2., 0.])
+"""
 
 from __future__ import annotations
 
@@ -162,6 +174,10 @@ def clip(
     """Each element, moved into the closed range from ``a_min`` to ``a_max``; ``None`` leaves a side open.
 
     ``min`` and ``max`` are the array API's words for the two.
+
+    >>> from blockfuse import np
+    >>> np.clip(np.array([-5, 0.5, 5]), 0, 1)
+    array([0. , 0.5, 1. ])
     """
     x = asarray(a)
     lower = _bound(min if a_min is None else a_min, x.dtype, -1)
@@ -226,7 +242,12 @@ signbit = unary(pointwise.signbit)
 def isclose(
     a: ArrayLike, b: ArrayLike, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
 ) -> ndarray:
-    """Whether elements differ by at most ``atol + rtol * abs(b)``."""
+    """Whether elements differ by at most ``atol + rtol * abs(b)``.
+
+    >>> from blockfuse import np
+    >>> np.isclose(np.array([1.0]), np.array([1.0 + 1e-7]))
+    array([ True])
+    """
     x, y = asarray(a), asarray(b)
     y = y if y.dtype.kind == "f" else asarray(y, "float64")
     near = logical_and(less_equal(absolute(x - y), atol + rtol * absolute(y)), isfinite(y))
@@ -301,7 +322,12 @@ softplus = unary(neural.softplus)
 
 
 def where(condition: ArrayLike, x: ArrayLike | None = None, y: ArrayLike | None = None) -> Any:
-    """Elements of ``x`` where the condition holds, else of ``y``; without both, the places where it holds."""
+    """Elements of ``x`` where the condition holds, else of ``y``; without both, the places where it holds.
+
+    >>> from blockfuse import np
+    >>> np.where(np.array([True, False]), 1.0, 2.0)
+    array([1., 2.])
+    """
     if x is None and y is None:
         return nonzero(condition)
     if x is None or y is None:

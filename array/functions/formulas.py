@@ -32,7 +32,12 @@ from blockfuse.ir.operators.pointwise import floating
 
 
 def heaviside(x1: ArrayLike, x2: ArrayLike) -> ndarray:
-    """0 below 0, 1 above, ``x2`` at 0; nan stays."""
+    """0 below 0, 1 above, ``x2`` at 0; nan stays.
+
+    >>> from blockfuse import np
+    >>> np.heaviside(np.array([-1, 0, 1]), 0.5)
+    array([0. , 0.5, 1. ])
+    """
     x, at_zero = _floats(x1, x2)
     step = where(x == 0, at_zero, where(x > 0, 1.0, where(x < 0, 0.0, x)))
     return asarray(step, x.dtype)
@@ -78,7 +83,13 @@ def divmod(x1: ArrayLike, x2: ArrayLike) -> tuple[ndarray, ndarray]:
 
 
 def select(condlist: Sequence[ArrayLike], choicelist: Sequence[ArrayLike], default: ArrayLike = 0) -> ndarray:
-    """Of each place the element of the first choice whose condition holds, or the default."""
+    """Of each place the element of the first choice whose condition holds, or the default.
+
+    >>> from blockfuse import np
+    >>> x = np.arange(4)
+    >>> np.select([x < 1, x > 2], [x, x * 10], 5)
+    array([ 0.,  5.,  5., 30.])
+    """
     if len(condlist) != len(choicelist) or not condlist:
         raise ValueError(
             f"select takes as many choices as conditions, one at least; found {len(choicelist)} and {len(condlist)}"
@@ -93,7 +104,12 @@ def select(condlist: Sequence[ArrayLike], choicelist: Sequence[ArrayLike], defau
 
 
 def polyval(p: ArrayLike, x: ArrayLike) -> ndarray:
-    """The polynomial with the coefficients ``p``, the highest power first, at ``x``."""
+    """The polynomial with the coefficients ``p``, the highest power first, at ``x``.
+
+    >>> from blockfuse import np
+    >>> np.polyval([1, 0, -1], np.array([2, 3]))
+    array([3., 8.])
+    """
     coefficients, (_, at) = asarray(p), alike(p, x)
     if coefficients.ndim != 1:
         raise ValueError(f"polyval takes coefficients along one axis, not of shape {coefficients.shape}")

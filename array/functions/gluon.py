@@ -15,7 +15,11 @@ from blockfuse.ir.operators.windows import added
 
 
 def set_np(shape: bool = True, array: bool = True, dtype: bool = False) -> None:
-    """Do nothing: arrays follow NumPy always, but for float32 as the default. Raises UsageError for other wishes."""
+    """Do nothing: arrays follow NumPy always, but for float32 as the default. Raises UsageError for other wishes.
+
+    >>> from blockfuse import npx
+    >>> npx.set_np()
+    """
     if dtype:
         raise UsageError(
             "set_np(dtype=True) asks for float64 as the default dtype; here it is float32 always, "
@@ -26,25 +30,49 @@ def set_np(shape: bool = True, array: bool = True, dtype: bool = False) -> None:
 
 
 def reset_np() -> None:
-    """Do nothing: arrays follow NumPy always."""
+    """Do nothing: arrays follow NumPy always.
+
+    >>> from blockfuse import npx
+    >>> npx.reset_np()
+    """
 
 
 def is_np_array() -> bool:
-    """Whether arrays follow NumPy: always."""
+    """Whether arrays follow NumPy: always.
+
+    >>> from blockfuse import npx
+    >>> npx.is_np_array()
+    True
+    """
     return True
 
 
 def waitall() -> None:
-    """Do nothing: operators have run when they return."""
+    """Do nothing: operators have run when they return.
+
+    >>> from blockfuse import npx
+    >>> npx.waitall()
+    """
 
 
 def nonzero(data: ArrayLike) -> ndarray:
-    """The places of elements that are not zero, one a row, int64 (``np.nonzero``: one array an axis): an escape."""
+    """The places of elements that are not zero, one a row, int64 (``np.nonzero``: one array an axis): an escape.
+
+    >>> from blockfuse import np, npx
+    >>> npx.nonzero(np.array([[0, 1], [2, 0]]))
+    array([[0, 1],
+           [1, 0]])
+    """
     return argwhere(data)
 
 
 def arange_like(data: ArrayLike, start: float = 0.0, step: float = 1.0, axis: int | None = None) -> ndarray:
-    """``start``, ``start + step``, ... in the shape of ``data``, or as many as its ``axis`` is long."""
+    """``start``, ``start + step``, ... in the shape of ``data``, or as many as its ``axis`` is long.
+
+    >>> from blockfuse import np, npx
+    >>> npx.arange_like(np.ones((2, 3)), axis=1)
+    array([0., 1., 2.])
+    """
     x = asarray(data)
     count = x.size if axis is None else x.shape[axis]
     dtype = str(x.dtype) if x.dtype.kind == "f" else "float32"
@@ -53,17 +81,37 @@ def arange_like(data: ArrayLike, start: float = 0.0, step: float = 1.0, axis: in
 
 
 def broadcast_like(lhs: ArrayLike, rhs: ArrayLike) -> ndarray:
-    """``lhs`` broadcast to the shape of ``rhs``."""
+    """``lhs`` broadcast to the shape of ``rhs``.
+
+    >>> from blockfuse import np, npx
+    >>> npx.broadcast_like(np.array([[1, 2]]), np.ones((2, 2)))
+    array([[1., 2.],
+           [1., 2.]])
+    """
     return broadcast_to(lhs, asarray(rhs).shape)
 
 
 def from_numpy(data: Any, zero_copy: bool = True) -> ndarray:
-    """The values of a NumPy array, in its memory, or in memory of their own without ``zero_copy``."""
+    """The values of a NumPy array, in its memory, or in memory of their own without ``zero_copy``.
+
+    >>> import numpy
+    >>> from blockfuse import npx
+    >>> theirs = numpy.zeros(2)
+    >>> ours = npx.from_numpy(theirs)
+    >>> theirs[0] = 7
+    >>> ours
+    array([7., 0.])
+    """
     return asarray(data) if zero_copy else array(data)
 
 
 def add_n(*args: ArrayLike) -> ndarray:
-    """The sum of the arrays. Raises UsageError without any."""
+    """The sum of the arrays. Raises UsageError without any.
+
+    >>> from blockfuse import np, npx
+    >>> npx.add_n(np.array([1, 2]), np.array([10, 20]), np.array([100, 200]))
+    array([111., 222.])
+    """
     if not args:
         raise UsageError("add_n needs one array or more")
     total: ndarray = added((asarray(args[0]), *args[1:]))
@@ -71,16 +119,36 @@ def add_n(*args: ArrayLike) -> ndarray:
 
 
 def gather_nd(data: ArrayLike, indices: ArrayLike) -> ndarray:
-    """``data[indices[0], indices[1], ...]``: the first axis of ``indices`` runs over axes of ``data``."""
+    """``data[indices[0], indices[1], ...]``: the first axis of ``indices`` runs over axes of ``data``.
+
+    >>> from blockfuse import np, npx
+    >>> npx.gather_nd(np.array([[1, 2], [3, 4]]), np.array([[0, 1], [1, 0]], dtype="int64"))
+    array([2., 3.])
+    """
     places = asarray(indices)
     return asarray(data)[tuple(places[n] for n in range(places.shape[0]))]
 
 
 def cast(data: ArrayLike, dtype: Any) -> ndarray:
-    """The values in another dtype."""
+    """The values in another dtype.
+
+    >>> from blockfuse import np, npx
+    >>> npx.cast(np.array([1.5, -1.5]), "int32")
+    array([ 1, -1], dtype=int32)
+    """
     return array(data, dtype)
 
 
 def stop_gradient(data: ArrayLike) -> ndarray:
-    """The same elements; gradients end here."""
+    """The same elements; gradients end here.
+
+    >>> from blockfuse import autograd, np, npx
+    >>> x = np.array([1, 2])
+    >>> x.attach_grad()
+    >>> with autograd.record():
+    ...     y = x * npx.stop_gradient(x)
+    >>> y.backward()
+    >>> x.grad
+    array([1., 2.])
+    """
     return asarray(data).detach()

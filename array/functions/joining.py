@@ -32,7 +32,12 @@ from blockfuse.ir.types import Extent
 
 @size_agnostic
 def concatenate(seq: Sequence[ArrayLike], axis: int | None = 0) -> ndarray:
-    """The arrays joined along ``axis`` (``None``: flattened). Raises ShapeError where other axes differ."""
+    """The arrays joined along ``axis`` (``None``: flattened). Raises ShapeError where other axes differ.
+
+    >>> from blockfuse import np
+    >>> np.concatenate([np.ones(2), np.zeros(1)])
+    array([1., 1., 0.])
+    """
     parts = [ravel(x) if axis is None else asarray(x) for x in seq]
     if not parts:
         raise ValueError("concatenate needs at least one array")
@@ -49,7 +54,13 @@ concat = concatenate
 
 @size_agnostic
 def stack(arrays: Sequence[ArrayLike], axis: int = 0) -> ndarray:
-    """The arrays, all of one shape, along a new axis."""
+    """The arrays, all of one shape, along a new axis.
+
+    >>> from blockfuse import np
+    >>> np.stack([np.ones(2), np.zeros(2)])
+    array([[1., 1.],
+           [0., 0.]])
+    """
     parts = [asarray(x) for x in arrays]
     if len({x.shape for x in parts}) > 1:
         raise ShapeError(
@@ -153,7 +164,12 @@ def _joined(arrays: Any, ndim: int, axis: int) -> ndarray:
 
 @size_agnostic
 def split(ary: ArrayLike, indices_or_sections: Any, axis: int = 0) -> list[ndarray]:
-    """Equal parts (an int), or the parts between the given places, along ``axis``."""
+    """Equal parts (an int), or the parts between the given places, along ``axis``.
+
+    >>> from blockfuse import np
+    >>> np.split(np.arange(4), 2)
+    [array([0., 1.]), array([2., 3.])]
+    """
     x = asarray(ary)
     sections = indices_or_sections
     if isinstance(sections, int) and x.shape[axis] % sections:
@@ -205,7 +221,12 @@ def unstack(x: ArrayLike, /, *, axis: int = 0) -> tuple[ndarray, ...]:
 
 
 def roll(a: ArrayLike, shift: Any, axis: Any = None) -> ndarray:
-    """The elements moved on by ``shift`` places, those that leave at the end coming in at the start."""
+    """The elements moved on by ``shift`` places, those that leave at the end coming in at the start.
+
+    >>> from blockfuse import np
+    >>> np.roll(np.arange(4), 1)
+    array([3., 0., 1., 2.])
+    """
     x = asarray(a)
     if axis is None:
         return reshape(roll(ravel(x), shift, 0), x.shape)

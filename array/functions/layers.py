@@ -31,6 +31,10 @@ def fully_connected(
 
     flatten: all axes of ``x`` behind the first are features; otherwise only the last one is. Raises
     ShapeError where their number is not the weight's.
+
+    >>> from blockfuse import np, npx
+    >>> npx.fully_connected(np.ones((1, 3)), np.ones((2, 3)), np.array([0, 10]))
+    array([[ 3., 13.]])
     """
     data = x if type(x) is ndarray else asarray(x)
     matrix = weight if type(weight) is ndarray else asarray(weight)
@@ -64,7 +68,12 @@ def _refuse(x: ndarray, weight: ndarray, num_hidden: int | None, flatten: bool) 
 
 @size_agnostic
 def batch_flatten(data: ArrayLike) -> ndarray:
-    """All axes behind the first as one."""
+    """All axes behind the first as one.
+
+    >>> from blockfuse import np, npx
+    >>> npx.batch_flatten(np.ones((2, 3, 4))).shape
+    (2, 12)
+    """
     x = asarray(data)
     batch = x.shape[0] if x.ndim else 1
     return movement.reshape(x, shape=(batch, prod(x.shape[1:])))
@@ -74,6 +83,13 @@ def dropout(data: ArrayLike, p: float = 0.5, mode: str = "training", axes: Any =
     """Each element 0 with probability ``p``, else divided by ``1 - p``; identity outside of training.
 
     mode: 'training', or 'always' to drop in prediction too. axes: along these, all elements share one fate.
+
+    >>> from blockfuse import autograd, np, npx
+    >>> npx.dropout(np.ones(3), p=0.5)
+    array([1., 1., 1.])
+    >>> with autograd.train_mode():
+    ...     sorted(set(npx.dropout(np.ones(100), p=0.5).tolist()))
+    [0.0, 2.0]
     """
     if not 0 <= p <= 1:
         raise UsageError(f"dropout needs a probability from 0 to 1, not {p}")
@@ -91,7 +107,13 @@ def dropout(data: ArrayLike, p: float = 0.5, mode: str = "training", axes: Any =
 def embedding(
     data: ArrayLike, weight: ArrayLike, input_dim: int | None = None, output_dim: int | None = None
 ) -> ndarray:
-    """The rows of ``weight`` that ``data`` names. Raises IndexError beyond its last row."""
+    """The rows of ``weight`` that ``data`` names. Raises IndexError beyond its last row.
+
+    >>> from blockfuse import np, npx
+    >>> npx.embedding(np.array([2, 0]), np.array([[1, 2], [3, 4], [5, 6]]))
+    array([[5., 6.],
+           [1., 2.]])
+    """
     rows = asarray(weight)
     if rows.ndim != 2:
         raise ShapeError(f"embedding needs a weight of shape (rows, size); found {rows.shape}")
@@ -105,7 +127,12 @@ def embedding(
 
 @size_agnostic
 def batch_dot(a: ArrayLike, b: ArrayLike, transpose_a: bool = False, transpose_b: bool = False) -> ndarray:
-    """The products of two stacks of matrices, each of them transposed first if asked for."""
+    """The products of two stacks of matrices, each of them transposed first if asked for.
+
+    >>> from blockfuse import np, npx
+    >>> npx.batch_dot(np.ones((4, 2, 3)), np.ones((4, 5, 3)), transpose_b=True).shape
+    (4, 2, 5)
+    """
     x, y = asarray(a), asarray(b)
     left = swapaxes(x, -1, -2) if transpose_a else x
     right = swapaxes(y, -1, -2) if transpose_b else y

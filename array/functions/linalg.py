@@ -66,17 +66,33 @@ __all__ = [
 
 
 def det(a: ArrayLike) -> ndarray:
-    """The determinant of each square matrix. Raises ShapeError where they are not square."""
+    """The determinant of each square matrix. Raises ShapeError where they are not square.
+
+    >>> from blockfuse import np
+    >>> round(float(np.linalg.det(np.array([[2, 0], [0, 3]]))), 5)
+    6.0
+    """
     return linear_algebra.det(_checked(a))
 
 
 def inv(a: ArrayLike) -> ndarray:
-    """The inverse of each square matrix. Raises ``numpy.linalg.LinAlgError`` where there is none."""
+    """The inverse of each square matrix. Raises ``numpy.linalg.LinAlgError`` where there is none.
+
+    >>> from blockfuse import np
+    >>> np.linalg.inv(np.array([[2, 0], [0, 4]]))
+    array([[0.5 , 0.  ],
+           [0.  , 0.25]])
+    """
     return linear_algebra.inverse(_checked(a))
 
 
 def solve(a: ArrayLike, b: ArrayLike) -> ndarray:
-    """The ``x`` of ``a @ x = b``; ``b`` is a vector, or has a matrix for each matrix of ``a``."""
+    """The ``x`` of ``a @ x = b``; ``b`` is a vector, or has a matrix for each matrix of ``a``.
+
+    >>> from blockfuse import np
+    >>> np.linalg.solve(np.array([[2, 0], [0, 4]]), np.array([2, 4]))
+    array([1., 1.])
+    """
     x, y = _checked(a), asarray(b)
     if y.ndim == 1:
         return squeeze(linear_algebra.solve(x, expand_dims(y, 1)), -1)
@@ -88,6 +104,11 @@ def cholesky(a: ArrayLike, *, upper: bool = False) -> ndarray:
 
     ``upper=True``: the upper triangle, from the upper triangle. The gradient is symmetric, as ``a`` is taken to be. Raises
     ``numpy.linalg.LinAlgError`` where a matrix is not positive definite.
+
+    >>> from blockfuse import np
+    >>> np.linalg.cholesky(np.array([[4, 0], [0, 9]]))
+    array([[2., 0.],
+           [0., 3.]])
     """
     x = _checked(a)
     return swapped(linear_algebra.cholesky(swapped(x))) if upper else linear_algebra.cholesky(x)
@@ -98,6 +119,11 @@ def matrix_power(a: ArrayLike, n: int) -> ndarray:
 
     Raises ShapeError where they are not square, TypeError where ``n`` is no integer, ``numpy.linalg.LinAlgError`` where a
     negative power has no inverse.
+
+    >>> from blockfuse import np
+    >>> np.linalg.matrix_power(np.array([[1, 1], [0, 1]]), 5)
+    array([[1., 5.],
+           [0., 1.]])
     """
     x, power = _checked(a), operator.index(n)
     count = abs(power)
@@ -120,6 +146,11 @@ def qr(a: ArrayLike, mode: str = "reduced") -> Any:
 
     mode: 'reduced', 'complete' (``Q`` is square), 'r' (``R`` alone) or 'raw'; where 'complete' differs from 'reduced', and
     for 'raw', it leaves the array world: no gradient, no compilation.
+
+    >>> from blockfuse import np
+    >>> q, r = np.linalg.qr(np.array([[2, 1], [0, 3]]))
+    >>> np.allclose(np.dot(q, r), np.array([[2, 1], [0, 3]]))
+    True
     """
     x = asarray(a)
     if mode not in ("reduced", "complete", "r") or (mode == "complete" and x.shape[-2] > x.shape[-1]):
@@ -169,6 +200,10 @@ def solve_triangular(
 
     lower: whether ``a`` is the lower triangle; the other one is not looked at. trans: 0 or 'N', 1 or 'T' (``a.T @ x = b``),
     2 or 'C'. unit_diagonal: the diagonal is taken to be 1. Raises ``numpy.linalg.LinAlgError`` where 0 is on the diagonal.
+
+    >>> from blockfuse import np, npx
+    >>> npx.solve_triangular(np.array([[2, 1], [0, 4]]), np.array([4, 8]))
+    array([1., 2.])
     """
     if trans not in _TRANSPOSED:
         raise ValueError(f"trans={trans!r}; use 0, 1 or 2, or 'N', 'T' or 'C'")

@@ -34,6 +34,10 @@ def nan_to_num(
     """Each element, with a number in the place of nan and of the infinities (default: the largest and the least).
 
     copy: False writes into ``x``.
+
+    >>> from blockfuse import np
+    >>> np.nan_to_num(np.array([1, np.nan]))
+    array([1., 0.])
     """
     given = asarray(x)
     filled = (
@@ -84,7 +88,12 @@ def _numbers(a: ArrayLike, axis: Any, keepdims: bool) -> ndarray:
 
 
 def nansum(a: ArrayLike, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> ndarray:
-    """The sum of the elements that are not nan; 0 where there is none."""
+    """The sum of the elements that are not nan; 0 where there is none.
+
+    >>> from blockfuse import np
+    >>> np.nansum(np.array([1, np.nan, 2]))
+    array(3.)
+    """
     return reducing.sum(_filled(a, 0), axis, dtype, keepdims)
 
 

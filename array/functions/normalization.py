@@ -20,7 +20,13 @@ from blockfuse.ir.operators import normalization, pointwise, reductions
 def layer_norm(
     data: ArrayLike, gamma: ArrayLike, beta: ArrayLike, axis: int = -1, eps: float = 1e-5
 ) -> ndarray:
-    """Mean 0 and variance 1 along ``axis``, then times ``gamma`` plus ``beta`` (vectors along that axis)."""
+    """Mean 0 and variance 1 along ``axis``, then times ``gamma`` plus ``beta`` (vectors along that axis).
+
+    >>> from blockfuse import np, npx
+    >>> npx.layer_norm(np.array([[1, 3], [10, 30]]), np.ones(2), np.zeros(2)).round(2)
+    array([[-1.,  1.],
+           [-1.,  1.]])
+    """
     x = asarray(data)
     along = one_axis(axis, x.ndim)
     scale, shift = _along(gamma, x, along, "gamma"), _along(beta, x, along, "beta")
@@ -29,7 +35,12 @@ def layer_norm(
 
 @size_agnostic
 def rms_norm(data: ArrayLike, gamma: ArrayLike, axis: int = -1, eps: float = 1e-5) -> ndarray:
-    """A mean square of 1 along ``axis``, then times ``gamma`` (a vector along that axis)."""
+    """A mean square of 1 along ``axis``, then times ``gamma`` (a vector along that axis).
+
+    >>> from blockfuse import np, npx
+    >>> npx.rms_norm(np.array([[3, 4]]), np.ones(2)).round(2)
+    array([[0.85, 1.13]])
+    """
     x = asarray(data)
     along = one_axis(axis, x.ndim)
     return normalization.rms_norm(x, _along(gamma, x, along, "gamma"), axis=(along,), epsilon=float(eps))
@@ -43,6 +54,10 @@ def group_norm(
     ``beta``, one number for each channel.
 
     Raises ShapeError where the channels are no multiple of the groups.
+
+    >>> from blockfuse import np, npx
+    >>> npx.group_norm(np.array([[1, 3, 10, 30]]), np.ones(4), np.zeros(4), num_groups=2).round(2)
+    array([[-1.,  1., -1.,  1.]])
     """
     x = asarray(data)
     _need_axes(x, 2, "group_norm", "(batch, channels, ...)")
@@ -67,6 +82,11 @@ def instance_norm(
 ) -> ndarray:
     """Mean 0 and variance 1 in each channel (``axis``) of each item, then times ``gamma`` plus ``beta``, one number for each
     channel.
+
+    >>> from blockfuse import np, npx
+    >>> npx.instance_norm(np.array([[[1, 3], [10, 30]]]), np.ones(2), np.zeros(2)).round(2)
+    array([[[-1.,  1.],
+            [-1.,  1.]]])
     """
     x = asarray(data)
     _need_axes(x, 3, "instance_norm", "(batch, channels, width, ...)")
@@ -104,6 +124,12 @@ def batch_norm(
     output_mean_var: give ``[result, mean, 1 / sqrt(variance + eps)]``, of which the last two have no gradient.
 
     Raises ShapeError in training where a channel has no elements, as there is no mean of them.
+
+    >>> from blockfuse import np, npx
+    >>> one, zero = np.ones(2), np.zeros(2)
+    >>> npx.batch_norm(np.array([[1, 2], [3, 4]]), one, zero, zero, one).round(2)
+    array([[1., 2.],
+           [3., 4.]])
     """
     given = asarray(x)
     data = given.astype(str(numpy.result_type(given.dtype, numpy.float32)), copy=False)

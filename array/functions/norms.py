@@ -19,6 +19,10 @@ def norm(x: ArrayLike, ord: Any = None, axis: Any = None, keepdims: bool = False
     """The norm of vectors (an int axis) or matrices (two axes); by default of the whole array as one vector.
 
     ord: for vectors None, 0, 1, 2, inf, -inf or another number; for matrices None, 'fro', 1, -1, inf, -inf.
+
+    >>> from blockfuse import np, npx
+    >>> npx.norm(np.array([[3, 4], [6, 8]]), axis=1)
+    array([ 5., 10.])
     """
     values = asarray(x)
     if values.dtype.kind != "f":

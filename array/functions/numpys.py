@@ -1,6 +1,12 @@
 """What NumPy computes for us: functions without an operator, and what is no function of arrays.
 
 They leave the array world: no gradient, no compiled code for them. What is around them is compiled in segments.
+
+>>> from blockfuse import np
+>>> np.bincount(np.array([0, 2, 2], dtype="int64"))
+array([1, 0, 2])
+>>> np.histogram(np.array([1, 2, 2, 3]), bins=2)
+(array([1, 3]), array([1., 2., 3.]))
 """
 
 from __future__ import annotations

@@ -20,7 +20,13 @@ from blockfuse.ir.operators import indexing, pointwise
 def one_hot(
     data: ArrayLike, depth: int, on_value: float = 1.0, off_value: float = 0.0, dtype: Any = "float32"
 ) -> ndarray:
-    """``on_value`` at the place that each integer names along a new last axis of size ``depth``."""
+    """``on_value`` at the place that each integer names along a new last axis of size ``depth``.
+
+    >>> from blockfuse import np, npx
+    >>> npx.one_hot(np.array([2, 0]), 3)
+    array([[0., 0., 1.],
+           [1., 0., 0.]])
+    """
     name = str(checked_dtype(dtype))
     return indexing.one_hot(
         asarray(data), depth=int(depth), on_value=on_value, off_value=off_value, dtype=name
@@ -31,7 +37,12 @@ def one_hot(
 def pick(
     data: ArrayLike, index: ArrayLike, axis: int = -1, mode: str = "clip", keepdims: bool = False
 ) -> ndarray:
-    """One element along ``axis`` for each place of the others; an index out of range is clipped, or wraps."""
+    """One element along ``axis`` for each place of the others; an index out of range is clipped, or wraps.
+
+    >>> from blockfuse import np, npx
+    >>> npx.pick(np.array([[1, 2, 3], [4, 5, 6]]), np.array([2, 0]))
+    array([3., 4.])
+    """
     x = asarray(data)
     along = one_axis(axis, x.ndim)
     indices = within(as_index(index), x.shape[along], mode)
@@ -53,6 +64,10 @@ def topk(
 
     ret_typ: 'indices' (of ``dtype``), 'value', 'both' (values, indices) or 'mask' (1 where an element is
     among them).
+
+    >>> from blockfuse import np, npx
+    >>> npx.topk(np.array([3, 9, 5]), k=2, ret_typ="value")
+    array([9., 5.])
     """
     x = asarray(data)
     if axis is None:
@@ -86,7 +101,14 @@ def sequence_mask(
     value: float = 0.0,
     axis: int = 0,
 ) -> ndarray:
-    """``value`` behind the end of each sequence; time is ``axis`` (0 or 1), the batch the other one. The dtype stays."""
+    """``value`` behind the end of each sequence; time is ``axis`` (0 or 1), the batch the other one. The dtype stays.
+
+    >>> from blockfuse import np, npx
+    >>> npx.sequence_mask(np.array([[1, 2], [3, 4], [5, 6]]), np.array([3, 2]), use_sequence_length=True)
+    array([[1., 2.],
+           [3., 4.],
+           [5., 0.]])
+    """
     x = asarray(data)
     if not use_sequence_length or sequence_length is None:
         return x
@@ -123,6 +145,10 @@ def sequence_last(
     """The last element of each sequence; time is ``axis`` (0 or 1), the batch the other one.
 
     Raises IndexError where a length is beyond the times.
+
+    >>> from blockfuse import np, npx
+    >>> npx.sequence_last(np.array([[1, 2], [3, 4], [5, 6]]), np.array([3, 2]), use_sequence_length=True)
+    array([5., 4.])
     """
     x = asarray(data)
     if not use_sequence_length or sequence_length is None:
@@ -142,6 +168,12 @@ def sequence_reverse(
 ) -> ndarray:
     """Each sequence with its times in reverse, what is behind its end left there; time is ``axis`` (0 or 1), the batch the
     other one.
+
+    >>> from blockfuse import np, npx
+    >>> npx.sequence_reverse(np.array([[1, 2], [3, 4], [5, 6]]), np.array([3, 2]), use_sequence_length=True)
+    array([[5., 4.],
+           [3., 2.],
+           [1., 6.]])
     """
     x = asarray(data)
     if not use_sequence_length or sequence_length is None:

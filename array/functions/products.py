@@ -25,7 +25,12 @@ matmul = binary(contractions.matmul)
 
 
 def dot(a: ArrayLike, b: ArrayLike) -> ndarray:
-    """The product over the last axis of ``a`` and the last but one of ``b``; a scalar multiplies."""
+    """The product over the last axis of ``a`` and the last but one of ``b``; a scalar multiplies.
+
+    >>> from blockfuse import np
+    >>> np.dot(np.array([[1, 2], [3, 4]]), np.array([1, 10]))
+    array([21., 43.])
+    """
     x, y = alike(a, b)
     _check_inner(x, y, "dot")
     if x.ndim and 1 <= y.ndim <= 2:
@@ -56,7 +61,13 @@ def inner(a: ArrayLike, b: ArrayLike) -> ndarray:
 
 
 def outer(a: ArrayLike, b: ArrayLike) -> ndarray:
-    """Each element of the flattened ``a`` times each of the flattened ``b``."""
+    """Each element of the flattened ``a`` times each of the flattened ``b``.
+
+    >>> from blockfuse import np
+    >>> np.outer(np.array([1, 2]), np.array([1, 10]))
+    array([[ 1., 10.],
+           [ 2., 20.]])
+    """
     return contractions.outer(*alike(a, b))
 
 
@@ -83,6 +94,10 @@ def einsum(subscripts: Any, *operands: Any, optimize: Any = True) -> ndarray:  #
 
     Or with a list of numbers behind each array: ``einsum(a, [0, 1], b, [1, 2], [0, 2])``. ``optimize`` changes nothing: the
     order of products is chosen for their sizes. Raises ShapeError where letters and sizes do not agree.
+
+    >>> from blockfuse import np
+    >>> np.einsum("ij,ij->i", np.ones((2, 3)), np.ones((2, 3)))
+    array([3., 3.])
     """
     if not isinstance(subscripts, str):
         subscripts, operands = _lettered((subscripts, *operands))

@@ -38,6 +38,10 @@ def quantile(
 
     q: a number, or a list of numbers, which become the first axis of the result. method: NumPy's names of ways to go
     between two elements; ``interpolation`` is Gluon's word for it.
+
+    >>> from blockfuse import np
+    >>> np.quantile(np.array([0, 1, 2, 3, 4]), 0.25)
+    array(1.)
     """
     x, shares = asarray(a), _shares(q)
     method = method if interpolation is None else interpolation
@@ -128,6 +132,10 @@ def interp(
     """The values at ``x`` of the line through the points ``(xp, fp)``, float64; ``xp`` rises.
 
     left, right: the values before the first and after the last point (default: those of the points).
+
+    >>> from blockfuse import np
+    >>> np.interp(np.array([0.5, 5]), np.array([0, 1]), np.array([0, 10]))
+    array([ 5., 10.])
     """
     at, xs, ys = (asarray(v, "float64") for v in (x, xp, fp))
     if xs.ndim != 1 or xs.shape != ys.shape or not xs.size:

@@ -82,6 +82,13 @@ def set_state(state: ArrayLike) -> None:
     """Draw from where the stream was when ``get_state`` gave ``state``.
 
     Raises UsageError, leaving the stream where it is, for what ``get_state`` cannot have given.
+
+    >>> from blockfuse import np
+    >>> state = np.random.get_state()
+    >>> first = np.random.uniform(size=3)
+    >>> np.random.set_state(state)
+    >>> np.array_equal(np.random.uniform(size=3), first)
+    True
     """
     interpreter.current().impure("moves the random stream")
     STREAM.go_to(checked_state(state))
@@ -111,7 +118,13 @@ def uniform(
     ctx: Device | None = None,
     device: Device | None = None,
 ) -> ndarray:
-    """Evenly spread from ``low`` (inclusive) to ``high`` (exclusive)."""
+    """Evenly spread from ``low`` (inclusive) to ``high`` (exclusive).
+
+    >>> from blockfuse import np
+    >>> x = np.random.uniform(-1, 1, size=(2, 3))
+    >>> x.shape, bool((abs(x) <= 1).all())
+    ((2, 3), True)
+    """
     check_device(ctx, device)
     width = checked(_width(low, high), "not be negative", "high - low")
     if isinstance(width, int | float) and not isfinite(width):
@@ -134,25 +147,46 @@ def normal(
     ctx: Device | None = None,
     device: Device | None = None,
 ) -> ndarray:
-    """Gaussian with mean ``loc`` and deviation ``scale``."""
+    """Gaussian with mean ``loc`` and deviation ``scale``.
+
+    >>> from blockfuse import np
+    >>> np.random.normal(10, 0.5, size=(2, 3)).shape
+    (2, 3)
+    """
     check_device(ctx, device)
     return shifted_and_scaled(drawing.normal, loc, scale, size, dtype)
 
 
 def exponential(scale: ArrayLike = 1.0, size: Any = None, dtype: Any = None) -> ndarray:
-    """Exponential with mean ``scale``."""
+    """Exponential with mean ``scale``.
+
+    >>> from blockfuse import np
+    >>> bool((np.random.exponential(2.0, size=5) >= 0).all())
+    True
+    """
     return shifted_and_scaled(drawing.exponential, 0.0, scale, size, dtype)
 
 
 def gamma(shape: ArrayLike, scale: ArrayLike = 1.0, size: Any = None, dtype: Any = None) -> ndarray:
-    """Gamma with the given shape parameter and scale."""
+    """Gamma with the given shape parameter and scale.
+
+    >>> from blockfuse import np
+    >>> bool((np.random.gamma(2.0, 3.0, size=5) > 0).all())
+    True
+    """
     scale = checked(scale, "not be negative", "scale")
     drawn = drawn_from(drawing.gamma, size, dtype, shape, scale, operands=(shape,))
     return drawn if equal_numbers(scale, 1) else typed(drawn * scale, drawn)
 
 
 def beta(a: ArrayLike, b: ArrayLike, size: Any = None, dtype: Any = None) -> ndarray:
-    """Beta with parameters ``a`` and ``b``."""
+    """Beta with parameters ``a`` and ``b``.
+
+    >>> from blockfuse import np
+    >>> x = np.random.beta(2.0, 3.0, size=5)
+    >>> bool(((x >= 0) & (x <= 1)).all())
+    True
+    """
     a, b = checked(a, "be above 0", "a"), checked(b, "be above 0", "b")
     left = drawn_from(drawing.gamma, size, dtype, a, b, operands=(a,))
     right = drawn_from(drawing.gamma, size, dtype, a, b, operands=(b,))
@@ -160,39 +194,69 @@ def beta(a: ArrayLike, b: ArrayLike, size: Any = None, dtype: Any = None) -> nda
 
 
 def chisquare(df: ArrayLike, size: Any = None, dtype: Any = None) -> ndarray:
-    """Chi-square with ``df`` degrees of freedom."""
+    """Chi-square with ``df`` degrees of freedom.
+
+    >>> from blockfuse import np
+    >>> np.random.chisquare(3, size=5).shape
+    (5,)
+    """
     return gamma(asarray(checked(df, "be above 0", "df")) / 2, 2.0, size, dtype)
 
 
 def laplace(loc: ArrayLike = 0.0, scale: ArrayLike = 1.0, size: Any = None, dtype: Any = None) -> ndarray:
-    """Laplace with mean ``loc`` and scale ``scale``: the difference of two exponential draws."""
+    """Laplace with mean ``loc`` and scale ``scale``: the difference of two exponential draws.
+
+    >>> from blockfuse import np
+    >>> np.random.laplace(size=5).shape
+    (5,)
+    """
     scale = checked(scale, "not be negative", "scale")
     first, second = (drawn_from(drawing.exponential, size, dtype, loc, scale) for _ in range(2))
     return typed((first - second) * scale + loc, first)
 
 
 def gumbel(loc: ArrayLike = 0.0, scale: ArrayLike = 1.0, size: Any = None, dtype: Any = None) -> ndarray:
-    """Gumbel with mode ``loc`` and scale ``scale``."""
+    """Gumbel with mode ``loc`` and scale ``scale``.
+
+    >>> from blockfuse import np
+    >>> np.random.gumbel(size=5).shape
+    (5,)
+    """
     scale = checked(scale, "not be negative", "scale")
     drawn = drawn_from(drawing.exponential, size, dtype, loc, scale)
     return typed(log(drawn) * -1 * scale + loc, drawn)
 
 
 def logistic(loc: ArrayLike = 0.0, scale: ArrayLike = 1.0, size: Any = None, dtype: Any = None) -> ndarray:
-    """Logistic with mean ``loc`` and scale ``scale``: the difference of two Gumbel draws."""
+    """Logistic with mean ``loc`` and scale ``scale``: the difference of two Gumbel draws.
+
+    >>> from blockfuse import np
+    >>> np.random.logistic(size=5).shape
+    (5,)
+    """
     scale = checked(scale, "not be negative", "scale")
     first, second = (drawn_from(drawing.exponential, size, dtype, loc, scale) for _ in range(2))
     return typed((log(first) - log(second)) * scale + loc, first)
 
 
 def lognormal(mean: ArrayLike = 0.0, sigma: ArrayLike = 1.0, size: Any = None, dtype: Any = None) -> ndarray:
-    """``exp`` of a normal draw."""
+    """``exp`` of a normal draw.
+
+    >>> from blockfuse import np
+    >>> bool((np.random.lognormal(size=5) > 0).all())
+    True
+    """
     sigma = checked(sigma, "not be negative", "sigma")
     return exp(normal(mean, sigma, size, dtype))
 
 
 def random(size: Any = None, dtype: Any = None) -> ndarray:
-    """Evenly spread in [0, 1)."""
+    """Evenly spread in [0, 1).
+
+    >>> from blockfuse import np
+    >>> np.random.random((2, 3)).dtype
+    dtype('float32')
+    """
     return uniform(size=() if size is None else size, dtype=dtype)
 
 
@@ -200,17 +264,32 @@ random_sample = random
 
 
 def rand(*size: int, dtype: Any = None) -> ndarray:
-    """Evenly spread in [0, 1), of the given sizes."""
+    """Evenly spread in [0, 1), of the given sizes.
+
+    >>> from blockfuse import np
+    >>> np.random.rand(2, 3).shape
+    (2, 3)
+    """
     return uniform(size=size, dtype=dtype)
 
 
 def randn(*size: int, dtype: Any = None) -> ndarray:
-    """Gaussian with mean 0 and deviation 1, of the given sizes."""
+    """Gaussian with mean 0 and deviation 1, of the given sizes.
+
+    >>> from blockfuse import np
+    >>> np.random.randn(2, 3).shape
+    (2, 3)
+    """
     return normal(size=size, dtype=dtype)
 
 
 def standard_normal(size: Any = None, dtype: Any = None) -> ndarray:
-    """Gaussian with mean 0 and deviation 1."""
+    """Gaussian with mean 0 and deviation 1.
+
+    >>> from blockfuse import np
+    >>> np.random.standard_normal((2, 3)).shape
+    (2, 3)
+    """
     return normal(size=size, dtype=dtype)
 
 
@@ -225,7 +304,13 @@ def randint(
     ctx: Device | None = None,
     device: Device | None = None,
 ) -> ndarray:
-    """Whole numbers from ``low`` (0 where only one bound is given) to below ``high``."""
+    """Whole numbers from ``low`` (0 where only one bound is given) to below ``high``.
+
+    >>> from blockfuse import np
+    >>> x = np.random.randint(1, 7, size=10)
+    >>> x.dtype, bool(((x >= 1) & (x < 7)).all())
+    (dtype('int64'), True)
+    """
     check_device(ctx, device)
     first, last = (0, low) if high is None else (low, high)
     if first >= last:
@@ -237,7 +322,12 @@ def randint(
 def bernoulli(
     prob: ArrayLike | None = None, logit: ArrayLike | None = None, size: Any = None, dtype: Any = None
 ) -> ndarray:
-    """1 with probability ``prob`` (or with the odds ``exp(logit)``), else 0."""
+    """1 with probability ``prob`` (or with the odds ``exp(logit)``), else 0.
+
+    >>> from blockfuse import np
+    >>> np.random.bernoulli([0.0, 1.0])
+    array([0., 1.])
+    """
     if (prob is None) == (logit is None):
         raise ValueError("bernoulli takes either prob or logit")
     probability = (
@@ -248,24 +338,44 @@ def bernoulli(
 
 
 def binomial(n: ArrayLike, p: ArrayLike, size: Any = None, dtype: Any = "int64") -> ndarray:
-    """How many of ``n`` trials succeed."""
+    """How many of ``n`` trials succeed.
+
+    >>> from blockfuse import np
+    >>> np.random.binomial(10, [0.0, 1.0])
+    array([ 0, 10])
+    """
     return drawn_from(drawing.binomial, size, dtype, n, p, operands=(asarray(n, "int64"), p))
 
 
 def poisson(lam: ArrayLike = 1.0, size: Any = None, dtype: Any = "int64") -> ndarray:
-    """Poisson with mean ``lam``."""
+    """Poisson with mean ``lam``.
+
+    >>> from blockfuse import np
+    >>> np.random.poisson(4.0, size=3).dtype
+    dtype('int64')
+    """
     return drawn_from(drawing.poisson, size, dtype, lam, operands=(lam,))
 
 
 def multinomial(n: int, pvals: ArrayLike, size: Any = None) -> ndarray:
-    """How often each outcome comes in ``n`` trials with the given probabilities."""
+    """How often each outcome comes in ``n`` trials with the given probabilities.
+
+    >>> from blockfuse import np
+    >>> int(np.random.multinomial(10, [0.2, 0.3, 0.5]).sum())
+    10
+    """
     probabilities = asarray(pvals)
     shape = (*(() if size is None else shape_tuple(size)), probabilities.shape[-1])
     return drawing.multinomial(probabilities, n=operator.index(n), shape=shape, dtype="int64")
 
 
 def choice(a: ArrayLike, size: Any = None, replace: bool = True, p: ArrayLike | None = None) -> ndarray:
-    """Elements of ``a`` (or numbers below it), equally likely or with probabilities ``p``."""
+    """Elements of ``a`` (or numbers below it), equally likely or with probabilities ``p``.
+
+    >>> from blockfuse import np
+    >>> np.random.choice(5, size=5, replace=False).sum()
+    array(10)
+    """
     count, source = _population(a)
     shape = () if size is None else shape_tuple(size)
     weights = () if p is None else (asarray(p),)
@@ -274,14 +384,26 @@ def choice(a: ArrayLike, size: Any = None, replace: bool = True, p: ArrayLike | 
 
 
 def permutation(x: ArrayLike) -> ndarray:
-    """The rows of ``x`` (or the numbers below it) in a random order."""
+    """The rows of ``x`` (or the numbers below it) in a random order.
+
+    >>> from blockfuse import np
+    >>> np.sort(np.random.permutation(4))
+    array([0, 1, 2, 3])
+    """
     count, source = _population(x)
     indices: ndarray = drawing.permutation(shape=(count,), dtype="int64")
     return indices if source is None else take(source, indices, 0)
 
 
 def shuffle(x: ndarray) -> None:
-    """Bring the rows of ``x`` into a random order, in place."""
+    """Bring the rows of ``x`` into a random order, in place.
+
+    >>> from blockfuse import np
+    >>> x = np.arange(4)
+    >>> np.random.shuffle(x)
+    >>> np.sort(x)
+    array([0., 1., 2., 3.])
+    """
     x[...] = permutation(x)
 
 

@@ -267,6 +267,11 @@ def rnn(
     batch, size); zeros where there are none.
 
     Gives the outputs; with ``state_outputs`` a list of outputs and last states. Raises ShapeError where sizes do not fit.
+
+    >>> from blockfuse import np, npx
+    >>> weights = np.zeros(2 * 3 + 2 * 2 + 2 * 2)
+    >>> npx.rnn(np.ones((5, 1, 3)), weights, np.zeros((1, 1, 2)), state_size=2, mode="rnn_tanh").shape
+    (5, 1, 2)
     """
     if mode not in RECURRENCES:
         raise UsageError(f"mode={mode!r}; use {', '.join(map(repr, RECURRENCES))}")

@@ -56,7 +56,14 @@ def sum(
     initial: float | None = None,
     where: ArrayLike = True,
 ) -> ndarray:
-    """The sum of elements; int64 for integers and bools."""
+    """The sum of elements; int64 for integers and bools.
+
+    >>> from blockfuse import np
+    >>> np.sum(np.array([[1, 2], [3, 4]]), axis=0)
+    array([4., 6.])
+    >>> np.sum(np.array([1, 2], dtype="int32")).dtype
+    dtype('int64')
+    """
     total = _reduced(reductions.sum_, a if where is True else masked(a, where, 0), axis, keepdims, dtype)
     return total if initial is None else asarray(total + initial_of(initial, total.dtype))
 
@@ -78,7 +85,13 @@ def prod(
 def mean(
     a: ArrayLike, axis: Any = None, dtype: Any = None, keepdims: bool = False, *, where: ArrayLike = True
 ) -> ndarray:
-    """The mean of elements; float64 for integers and bools."""
+    """The mean of elements; float64 for integers and bools.
+
+    >>> from blockfuse import np
+    >>> np.mean(np.array([[1, 2], [3, 4]]), axis=1, keepdims=True)
+    array([[1.5],
+           [3.5]])
+    """
     if where is True:
         return _reduced(reductions.mean, a, axis, keepdims, dtype)
     x = asarray(a) if dtype is None else asarray(a, dtype)
@@ -154,7 +167,12 @@ def max(
     initial: float | None = None,
     where: ArrayLike = True,
 ) -> ndarray:
-    """The largest element; nan where there is one. Raises ValueError over no elements without an ``initial``."""
+    """The largest element; nan where there is one. Raises ValueError over no elements without an ``initial``.
+
+    >>> from blockfuse import np
+    >>> np.max(np.array([[1, 5], [3, 4]]), axis=1)
+    array([5., 4.])
+    """
     if initial is None and where is True:
         return _reduced(reductions.max_, a, axis, keepdims)
     return _extreme(reductions.max_, pointwise.maximum, a, axis, keepdims, initial, where)
@@ -203,7 +221,12 @@ def ptp(a: ArrayLike, axis: Any = None, keepdims: bool = False) -> ndarray:
 
 
 def any(a: ArrayLike, axis: Any = None, keepdims: bool = False, *, where: ArrayLike = True) -> ndarray:
-    """Whether an element is true."""
+    """Whether an element is true.
+
+    >>> from blockfuse import np
+    >>> np.any(np.array([0, 1]) > 0)
+    array(True)
+    """
     return _reduced(reductions.any_, a if where is True else masked(a, where, 0), axis, keepdims)
 
 
@@ -218,7 +241,12 @@ def count_nonzero(a: ArrayLike, axis: Any = None, keepdims: bool = False) -> nda
 
 
 def argmax(a: ArrayLike, axis: int | None = None, keepdims: bool = False) -> ndarray:
-    """The place of the first largest element along ``axis`` (``None``: in the flattened array), int64."""
+    """The place of the first largest element along ``axis`` (``None``: in the flattened array), int64.
+
+    >>> from blockfuse import np
+    >>> np.argmax(np.array([[1, 5], [3, 4]]), axis=1)
+    array([1, 1])
+    """
     return _index_of(reductions.argmax, a, axis, keepdims)
 
 

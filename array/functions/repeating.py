@@ -18,7 +18,12 @@ from blockfuse.ir.operators import pointwise
 
 
 def tile(A: ArrayLike, reps: Any) -> ndarray:
-    """``A`` laid out ``reps`` times along each axis."""
+    """``A`` laid out ``reps`` times along each axis.
+
+    >>> from blockfuse import np
+    >>> np.tile(np.array([1, 2]), 2)
+    array([1., 2., 1., 2.])
+    """
     x, times = asarray(A), shape_tuple(reps)
     times = (1,) * (x.ndim - len(times)) + times
     shape = (1,) * (len(times) - x.ndim) + x.shape
@@ -30,7 +35,12 @@ def tile(A: ArrayLike, reps: Any) -> ndarray:
 
 @size_agnostic
 def repeat(a: ArrayLike, repeats: Any, axis: int | None = None) -> ndarray:
-    """Each element ``repeats`` times along ``axis`` (default: of the flattened array)."""
+    """Each element ``repeats`` times along ``axis`` (default: of the flattened array).
+
+    >>> from blockfuse import np
+    >>> np.repeat(np.array([1, 2]), 2)
+    array([1., 1., 2., 2.])
+    """
     x = asarray(a)
     if axis is None:
         return repeat(ravel(x), repeats, 0)
@@ -63,6 +73,10 @@ def pad(array: ArrayLike, pad_width: Any, mode: str = "constant", constant_value
     leaves the outermost elements out, 'symmetric' repeats them), or of the other end ('wrap').
 
     pad_width: a number, ``(before, after)``, or one such pair for each axis.
+
+    >>> from blockfuse import np
+    >>> np.pad(np.array([1, 2]), 1)
+    array([0., 1., 2., 0.])
     """
     x = asarray(array)
     widths, values = _pairs(pad_width, x.ndim), _pairs(constant_values, x.ndim)

@@ -103,7 +103,12 @@ def reshape_like(
     rhs_begin: int | None = None,
     rhs_end: int | None = None,
 ) -> ndarray:
-    """``lhs`` in the shape of ``rhs``; with ends, only its axes from ``lhs_begin`` to ``lhs_end`` become such of ``rhs``."""
+    """``lhs`` in the shape of ``rhs``; with ends, only its axes from ``lhs_begin`` to ``lhs_end`` become such of ``rhs``.
+
+    >>> from blockfuse import np, npx
+    >>> npx.reshape_like(np.arange(6), np.ones((2, 3))).shape
+    (2, 3)
+    """
     x, like = asarray(lhs), asarray(rhs)
     replaced = builtins.slice(lhs_begin, lhs_end).indices(x.ndim)
     if replaced[0] > replaced[1]:
@@ -113,7 +118,13 @@ def reshape_like(
 
 
 def slice(data: ArrayLike, begin: Any, end: Any, step: Any = None) -> ndarray:
-    """``data[begin:end:step]`` with one number, or None, for each of the first axes."""
+    """``data[begin:end:step]`` with one number, or None, for each of the first axes.
+
+    >>> from blockfuse import np, npx
+    >>> npx.slice(np.arange(6).reshape(2, 3), (0, 1), (2, 3))
+    array([[1., 2.],
+           [4., 5.]])
+    """
     begins, ends = _ends(begin), _ends(end)
     steps = _ends(step) if step is not None else (None,) * len(begins)
     if not len(begins) == len(ends) == len(steps):
@@ -127,7 +138,13 @@ def _ends(given: Any) -> tuple[Any, ...]:
 
 @size_agnostic
 def slice_axis(data: ArrayLike, axis: int, begin: int | None, end: int | None) -> ndarray:
-    """The elements from ``begin`` to ``end`` along one axis."""
+    """The elements from ``begin`` to ``end`` along one axis.
+
+    >>> from blockfuse import np, npx
+    >>> npx.slice_axis(np.arange(6).reshape(2, 3), 1, 0, 2)
+    array([[0., 1.],
+           [3., 4.]])
+    """
     x = asarray(data)
     whole = builtins.slice(None)
     return x[(*(whole,) * one_axis(axis, x.ndim), builtins.slice(begin, end))]
@@ -138,6 +155,11 @@ def slice_like(data: ArrayLike, shape_like: ArrayLike, axes: Any = None) -> ndar
     """The first elements of ``data``, as many as ``shape_like`` has along each axis, or along ``axes``.
 
     Raises ShapeError where ``data`` has fewer.
+
+    >>> from blockfuse import np, npx
+    >>> npx.slice_like(np.arange(6).reshape(2, 3), np.ones((2, 2)))
+    array([[0., 1.],
+           [3., 4.]])
     """
     x, like = asarray(data), asarray(shape_like)
     if axes is None and x.ndim != like.ndim:
@@ -157,6 +179,11 @@ def slice_like(data: ArrayLike, shape_like: ArrayLike, axes: Any = None) -> ndar
 def slice_channel(
     data: ArrayLike, num_outputs: int, axis: int = 1, squeeze_axis: bool = False
 ) -> list[ndarray]:
-    """Equal parts along an axis, without that axis if asked for and its parts have size 1."""
+    """Equal parts along an axis, without that axis if asked for and its parts have size 1.
+
+    >>> from blockfuse import np, npx
+    >>> npx.slice_channel(np.arange(4).reshape(1, 4), 2)
+    [array([[0., 1.]]), array([[2., 3.]])]
+    """
     parts = split(data, num_outputs, axis)
     return [shaping.squeeze(part, axis) for part in parts] if squeeze_axis else parts

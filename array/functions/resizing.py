@@ -36,6 +36,11 @@ def upsampling(
     (Long, Shelhamer and Darrell 2015, section 3.3) it interpolates. num_filter: the channels; checked.
 
     Raises ShapeError where shapes do not fit.
+
+    >>> from blockfuse import np, npx
+    >>> npx.upsampling(np.array([[[[1, 2]]]]), scale=2)
+    array([[[[1., 1., 2., 2.],
+             [1., 1., 2., 2.]]]])
     """
     if sample_type not in _SAMPLE_TYPES or multi_input_mode not in _MODES or scale < 1:
         raise UsageError(

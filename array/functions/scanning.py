@@ -25,7 +25,12 @@ def _scanned(operator: Operator, a: ArrayLike, axis: int | None, dtype: Any) -> 
 
 
 def cumsum(a: ArrayLike, axis: int | None = None, dtype: Any = None) -> ndarray:
-    """The sums of all elements up to each one along ``axis`` (``None``: of the flattened array)."""
+    """The sums of all elements up to each one along ``axis`` (``None``: of the flattened array).
+
+    >>> from blockfuse import np
+    >>> np.cumsum(np.array([1, 2, 3]))
+    array([1., 3., 6.])
+    """
     return _scanned(sorting.cumsum, a, axis, dtype)
 
 
@@ -77,6 +82,10 @@ def diff(
     """Each element less the one before, ``n`` times over.
 
     prepend, append: what stands before the first and behind the last element along ``axis``; a number, or an array.
+
+    >>> from blockfuse import np
+    >>> np.diff(np.array([1, 4, 9]))
+    array([3., 5.])
     """
     x = asarray(a)
     if n < 0:

@@ -24,6 +24,10 @@ def take(a: ArrayLike, indices: ArrayLike, axis: int | None = None, mode: str = 
 
     mode: what an index out of range does: 'raise', 'clip' (the nearest element) or 'wrap' (counts on from the
     start).
+
+    >>> from blockfuse import np
+    >>> np.take(np.array([10, 20, 30]), np.array([2, 0]))
+    array([30., 10.])
     """
     x = asarray(a)
     if axis is None:
@@ -100,6 +104,10 @@ def sort(
     """The elements in rising order along ``axis`` (``None``: of the flattened array), nan last.
 
     descending: in falling order, nan first.
+
+    >>> from blockfuse import np
+    >>> np.sort(np.array([3, 1, 2]))
+    array([1., 2., 3.])
     """
     x, along = _to_sort(a, axis, kind, stable)
     rising: ndarray = sorting.sort(x, axis=along)
@@ -117,6 +125,10 @@ def argsort(
     """The places of the elements in rising order, int64; equal elements keep their order, whatever ``kind``.
 
     A number has place 0. descending: in falling order, nan first; equal elements keep their order in it, too.
+
+    >>> from blockfuse import np
+    >>> np.argsort(np.array([3, 1, 2]))
+    array([1, 2, 0])
     """
     values = asarray(a)
     x, along = _to_sort(values, axis if values.ndim else None, kind, stable)
@@ -147,7 +159,12 @@ def unique(
     return_counts: bool = False,
     axis: int | None = None,
 ) -> Any:
-    """The different elements in rising order. Their number depends on values: an escape."""
+    """The different elements in rising order. Their number depends on values: an escape.
+
+    >>> from blockfuse import np
+    >>> np.unique(np.array([2, 1, 2]))
+    array([1., 2.])
+    """
     extras: Any = {
         "return_index": return_index,
         "return_inverse": return_inverse,
@@ -226,6 +243,10 @@ def searchsorted(a: ArrayLike, v: ArrayLike, side: str = "left", sorter: ArrayLi
     """Where each element of ``v`` would go in the rising vector ``a``, int64.
 
     sorter: the places of the elements of ``a`` in rising order, where they are not in it.
+
+    >>> from blockfuse import np
+    >>> np.searchsorted(np.array([1, 3, 5]), np.array([4, 0]))
+    array([2, 0])
     """
     if side not in ("left", "right"):
         raise ValueError(f"side={side!r}; use 'left' or 'right'")

@@ -16,7 +16,12 @@ from blockfuse.array.outside import outside
 
 
 def isin(element: ArrayLike, test_elements: ArrayLike, *, invert: bool = False) -> ndarray:
-    """Whether each element is among ``test_elements`` (``invert``: is not)."""
+    """Whether each element is among ``test_elements`` (``invert``: is not).
+
+    >>> from blockfuse import np
+    >>> np.isin(np.array([1, 2, 3]), np.array([2]))
+    array([False,  True, False])
+    """
     x, among = asarray(element), ravel(test_elements)
     found = reducing.any(equal(expand_dims(x, -1), among), -1)
     return logical_not(found) if invert else found
@@ -46,7 +51,12 @@ def unique_values(x: ArrayLike) -> ndarray:
 
 
 def union1d(ar1: ArrayLike, ar2: ArrayLike) -> ndarray:
-    """The elements of either array, each once, in rising order."""
+    """The elements of either array, each once, in rising order.
+
+    >>> from blockfuse import np
+    >>> np.union1d(np.array([1, 2]), np.array([2, 3]))
+    array([1., 2., 3.])
+    """
     return array(outside(numpy.union1d, (asarray(ar1), asarray(ar2)), {}))
 
 

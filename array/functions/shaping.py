@@ -24,6 +24,11 @@ def reshape(
 
     order: 'C', or 'F' for the first axis running fastest. 'A' and 'K' are 'C': where elements lie in memory is no part of
     an array, and compiled code may place them otherwise. copy: True makes one always.
+
+    >>> from blockfuse import np
+    >>> np.reshape(np.arange(4), (2, -1))
+    array([[0., 1.],
+           [2., 3.]])
     """
     x = asarray(a, copy=True if copy else None)
     wanted = full_shape(newshape if shape is None else shape, x.size)
@@ -40,7 +45,12 @@ def ravel(a: ArrayLike, order: str = "C") -> ndarray:
 
 
 def expand_dims(a: ArrayLike, axis: Any) -> ndarray:
-    """``a`` with an axis of size 1 at the place(s) ``axis`` of the result."""
+    """``a`` with an axis of size 1 at the place(s) ``axis`` of the result.
+
+    >>> from blockfuse import np
+    >>> np.expand_dims(np.ones(3), 0).shape
+    (1, 3)
+    """
     x = asarray(a)
     count = len(axis) if isinstance(axis, tuple | list) else 1
     return movement.expand_dims(x, axis=axes_tuple(axis, x.ndim + count))
@@ -83,7 +93,12 @@ def _each(arys: tuple[ArrayLike, ...], change: Callable[[ndarray], ndarray]) -> 
 
 
 def transpose(a: ArrayLike, axes: Any = None) -> ndarray:
-    """The axes in the given order (default: reversed)."""
+    """The axes in the given order (default: reversed).
+
+    >>> from blockfuse import np
+    >>> np.transpose(np.ones((2, 3, 4))).shape
+    (4, 3, 2)
+    """
     x = asarray(a)
     order = tuple(range(x.ndim))[::-1] if axes is None else tuple(one_axis(axis, x.ndim) for axis in axes)
     if sorted(order) != list(range(x.ndim)):
@@ -128,7 +143,12 @@ def axes_in_order(axis: Any, ndim: int) -> list[int]:
 
 
 def flip(m: ArrayLike, axis: Any = None) -> ndarray:
-    """The elements in reverse order along the named axes (default: all)."""
+    """The elements in reverse order along the named axes (default: all).
+
+    >>> from blockfuse import np
+    >>> np.flip(np.array([1, 2, 3]))
+    array([3., 2., 1.])
+    """
     x = asarray(m)
     return movement.flip(x, axis=axes_tuple(axis, x.ndim))
 
@@ -168,7 +188,13 @@ def rollaxis(a: ArrayLike, axis: int, start: int = 0) -> ndarray:
 
 @size_agnostic
 def broadcast_to(array: ArrayLike, shape: Any) -> ndarray:
-    """``array`` seen in a larger shape, read-only. Raises ShapeError where it does not fit."""
+    """``array`` seen in a larger shape, read-only. Raises ShapeError where it does not fit.
+
+    >>> from blockfuse import np
+    >>> np.broadcast_to(np.array([1, 2]), (2, 2))
+    array([[1., 2.],
+           [1., 2.]])
+    """
     x, wanted = asarray(array), shape_tuple(shape)
     lead = len(wanted) - x.ndim
     if lead < 0 or any(n not in (1, m) for n, m in zip(x.shape, wanted[lead:], strict=True)):

@@ -28,6 +28,11 @@ def softmax(
 
     length: how many elements along the axis count, one number for each place of the other axes; the others get 0.
     use_length: whether ``length`` is used; as a rule where there is one. dtype: of the result.
+
+    >>> from blockfuse import np, npx
+    >>> npx.softmax(np.array([[0, 0], [0, 1000]]))
+    array([[0.5, 0.5],
+           [0. , 1. ]])
     """
     x = _cooled(data, temperature)
     along = one_axis(axis, x.ndim)
@@ -47,7 +52,12 @@ def log_softmax(
     use_length: bool | None = None,
     dtype: Any = None,
 ) -> ndarray:
-    """The logarithm of ``softmax``, without overflow; -inf where an element does not count."""
+    """The logarithm of ``softmax``, without overflow; -inf where an element does not count.
+
+    >>> from blockfuse import np, npx
+    >>> npx.log_softmax(np.array([0, 1000]))
+    array([-1000.,     0.])
+    """
     x = _cooled(data, temperature)
     along = one_axis(axis, x.ndim)
     if _uses(length, use_length):
@@ -78,7 +88,12 @@ def _within(x: ndarray, length: ArrayLike, axis: int) -> ndarray:
 def masked_softmax(
     data: ArrayLike, mask: ArrayLike, axis: int = -1, temperature: float | None = None
 ) -> ndarray:
-    """``softmax`` over the elements where ``mask`` is true; the others get 0."""
+    """``softmax`` over the elements where ``mask`` is true; the others get 0.
+
+    >>> from blockfuse import np, npx
+    >>> npx.masked_softmax(np.array([5, 5, 5]), np.array([True, False, True]))
+    array([0.5, 0. , 0.5])
+    """
     x, kept = _cooled(data, temperature), asarray(mask, bool)
     return masked.masked_softmax(x, kept, axis=one_axis(axis, x.ndim))
 
@@ -86,7 +101,12 @@ def masked_softmax(
 def masked_log_softmax(
     data: ArrayLike, mask: ArrayLike, axis: int = -1, temperature: float | None = None
 ) -> ndarray:
-    """``log_softmax`` over the elements where ``mask`` is true; the others get -inf."""
+    """``log_softmax`` over the elements where ``mask`` is true; the others get -inf.
+
+    >>> from blockfuse import np, npx
+    >>> npx.masked_log_softmax(np.array([5, 5, 5]), np.array([True, False, True])).round(3)
+    array([-0.693,   -inf, -0.693])
+    """
     x, kept = _cooled(data, temperature), asarray(mask, bool)
     return masked.masked_log_softmax(x, kept, axis=one_axis(axis, x.ndim))
 
@@ -97,6 +117,11 @@ def _cooled(data: ArrayLike, temperature: float | None) -> ndarray:
 
 
 def logsumexp(a: ArrayLike, axis: Any = None, keepdims: bool = False) -> ndarray:
-    """``log(sum(exp(a)))`` without overflow."""
+    """``log(sum(exp(a)))`` without overflow.
+
+    >>> from blockfuse import np, npx
+    >>> npx.logsumexp(np.array([1000, 1000]))
+    array(1000.6932)
+    """
     x = asarray(a)
     return masked.logsumexp(x, axis=axes_tuple(axis, x.ndim), keepdims=bool(keepdims))

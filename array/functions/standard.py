@@ -28,13 +28,23 @@ VERSIONS = (
 
 
 def astype(x: ndarray, dtype: Any, /, *, copy: bool = True, device: Device | None = None) -> ndarray:
-    """The values in another dtype; ``copy=False`` gives ``x`` itself where it has that dtype."""
+    """The values in another dtype; ``copy=False`` gives ``x`` itself where it has that dtype.
+
+    >>> from blockfuse import np
+    >>> np.astype(np.array([1.5, -1.5]), np.int32)
+    array([ 1, -1], dtype=int32)
+    """
     check_device(device)
     return x.astype(dtype, copy=copy)
 
 
 def can_cast(from_: Any, to: Any, casting: Any = "safe") -> bool:
-    """Whether values of a dtype, or of an array, go into a dtype by NumPy's rules."""
+    """Whether values of a dtype, or of an array, go into a dtype by NumPy's rules.
+
+    >>> from blockfuse import np
+    >>> np.can_cast("float32", "float64")
+    True
+    """
     return numpy.can_cast(from_.dtype if isinstance(from_, ndarray) else from_, to, casting)
 
 

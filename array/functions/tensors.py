@@ -27,7 +27,12 @@ def diagonal(x: ArrayLike, /, *, offset: int = 0) -> ndarray:
 
 
 def trace(x: ArrayLike, /, *, offset: int = 0, dtype: Any = None) -> ndarray:
-    """The sums of the ``offset``-th diagonals of matrices."""
+    """The sums of the ``offset``-th diagonals of matrices.
+
+    >>> from blockfuse import np
+    >>> np.linalg.trace(np.array([[1, 2], [3, 4]]))
+    array(5.)
+    """
     return products.trace(x, offset, -2, -1, dtype)
 
 
@@ -40,7 +45,12 @@ def outer(x1: ArrayLike, x2: ArrayLike, /) -> ndarray:
 
 
 def multi_dot(arrays: Sequence[ArrayLike]) -> ndarray:
-    """The product of two matrices or more, one after the other; the first and the last may be vectors."""
+    """The product of two matrices or more, one after the other; the first and the last may be vectors.
+
+    >>> from blockfuse import np
+    >>> np.linalg.multi_dot([np.ones((1, 2)), np.ones((2, 3)), np.ones((3, 1))])
+    array([[6.]])
+    """
     if len(arrays) < 2:
         raise ValueError(f"multi_dot takes two arrays or more, not {len(arrays)}")
     return reduce(products.dot, map(asarray, arrays))

@@ -18,6 +18,10 @@ def index_add(a: ArrayLike, ind: ArrayLike, val: ArrayLike) -> ndarray:
     ind: integers (axes, places), which index the first axes of ``a``; (places,) and () index the first one. val: broadcast
     to (places, *the other axes). The result has the dtype of ``a``.
     Raises IndexError for places beyond an axis, ShapeError where shapes do not fit.
+
+    >>> from blockfuse import np, npx
+    >>> npx.index_add(np.zeros(3), np.array([[0, 2, 2]], dtype="int64"), np.array([1, 2, 3]))
+    array([1., 0., 5.])
     """
     x, places = asarray(a), _places(ind)
     values = pointwise.cast(_values(x, places, val), dtype=str(x.dtype))
@@ -25,7 +29,12 @@ def index_add(a: ArrayLike, ind: ArrayLike, val: ArrayLike) -> ndarray:
 
 
 def index_update(a: ArrayLike, ind: ArrayLike, val: ArrayLike) -> ndarray:
-    """A copy of ``a`` with ``val`` at the places ``ind``, of several for one place the last: see ``index_add``."""
+    """A copy of ``a`` with ``val`` at the places ``ind``, of several for one place the last: see ``index_add``.
+
+    >>> from blockfuse import np, npx
+    >>> npx.index_update(np.zeros(3), np.array([[0, 2]], dtype="int64"), np.array([1, 2]))
+    array([1., 0., 2.])
+    """
     x, places = asarray(a), _places(ind)
     values = pointwise.cast(_values(x, places, val), dtype=str(x.dtype))
     return indexing.put_at(x, values, *places, pattern=_pattern(places))

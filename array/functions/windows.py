@@ -110,6 +110,10 @@ def convolution(
     data: (batch, channels, *sizes), or as ``layout`` says. weight: (num_filter, channels / num_group, *kernel), or in that
     layout too. pad: zeros on both sides of each axis. kernel, num_filter: what the weight already says; checked.
     Raises ShapeError where shapes do not fit, or the kernel is larger than the padded input.
+
+    >>> from blockfuse import np, npx
+    >>> npx.convolution(np.array([[[1, 2, 3, 4]]]), np.array([[[1, -1]]]), kernel=2, num_filter=1, no_bias=True)
+    array([[[-1., -1., -1.]]])
     """
     w = asarray(weight)
     axes = _checked_axes(w.ndim - 2, "a weight of shape ", w.shape)
@@ -179,6 +183,10 @@ def deconvolution(
     data: (batch, channels, *sizes), or as ``layout`` says. weight: (channels, num_filter / num_group, *kernel), or in that
     layout too. Each axis of n becomes ``(n - 1) * stride - 2 * pad + (kernel - 1) * dilate + 1 + adj``; target_shape asks
     for sizes, and pad and adj follow from them. As in Gluon, ``no_bias`` is True unless it is given.
+
+    >>> from blockfuse import np, npx
+    >>> npx.deconvolution(np.array([[[1, 2]]]), np.array([[[1, 10]]]), kernel=2, stride=2, num_filter=1)
+    array([[[ 1., 10.,  2., 20.]]])
     """
     w = asarray(weight)
     axes = _checked_axes(w.ndim - 2, "a weight of shape ", w.shape)
@@ -251,6 +259,10 @@ def pooling(
     stride: 1 unless given. pooling_convention: 'valid' takes windows that fit, 'full' one more where elements are left, but
     none that begins behind the input. count_include_pad: whether borders count as elements of an average.
     global_pool: one window as large as the input.
+
+    >>> from blockfuse import np, npx
+    >>> npx.pooling(np.array([[[1, 3, 5, 9]]]), kernel=2, stride=2)
+    array([[[3., 9.]]])
     """
     x = asarray(data)
     if global_pool or not isinstance(kernel, tuple | list):
@@ -341,6 +353,11 @@ def adaptive_avg_pooling(data: ArrayLike, output_size: Any = 1, layout: str | No
     ``ceil((i + 1) * n / m)``.
 
     data: (batch, channels, *sizes), or as ``layout`` says.
+
+    >>> from blockfuse import np, npx
+    >>> npx.adaptive_avg_pooling(np.arange(16).reshape(1, 1, 4, 4), 2)
+    array([[[[ 2.5,  4.5],
+             [10.5, 12.5]]]])
     """
     x = asarray(data)
     axes = _axes_of_pooled(x)

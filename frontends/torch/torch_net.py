@@ -180,6 +180,16 @@ def install(module: torch.nn.Module, weights: str = "live", **options: Any) -> T
     """Let plain ``module(x)`` take compiled programs, as ``blockfuse.compile(module)`` would; also what is returned.
 
     ``uninstall(module)`` gives the calls back to torch. Copies and pickles of the module do without.
+
+    >>> import torch
+    >>> import blockfuse
+    >>> import blockfuse
+    >>> module = torch.nn.Linear(3, 2)
+    >>> net = blockfuse.torch.install(module)
+    >>> y = module(torch.ones(1, 3))  # recorded and compiled
+    >>> module(torch.ones(1, 3)).shape
+    torch.Size([1, 2])
+    >>> blockfuse.torch.uninstall(module)
     """
     net = TorchNet(module, weights, options)
     module._compiled_call_impl = net
@@ -187,7 +197,17 @@ def install(module: torch.nn.Module, weights: str = "live", **options: Any) -> T
 
 
 def uninstall(module: torch.nn.Module) -> None:
-    """Give the calls of ``module`` back to torch."""
+    """Give the calls of ``module`` back to torch.
+
+    >>> import torch
+    >>> import blockfuse
+    >>> import blockfuse
+    >>> module = torch.nn.Linear(3, 2)
+    >>> net = blockfuse.torch.install(module)
+    >>> blockfuse.torch.uninstall(module)
+    >>> module(torch.ones(1, 3)).shape
+    torch.Size([1, 2])
+    """
     module._compiled_call_impl = None
 
 

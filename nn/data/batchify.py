@@ -139,7 +139,13 @@ class Pad:
 
 
 class Group:
-    """A function for each part of samples that are tuples: ``Group(Pad(), Stack())`` for a text and its label."""
+    """A function for each part of samples that are tuples: ``Group(Pad(), Stack())`` for a text and its label.
+
+    >>> from blockfuse import gluon
+    >>> batchify = gluon.data.batchify
+    >>> batchify.Group(batchify.Stack(), batchify.AsList())([(1.5, "a"), (2.5, "b")])
+    (array([1.5, 2.5]), ['a', 'b'])
+    """
 
     def __init__(self, fn: Any, *others: Callable[[Samples], Any]) -> None:
         """The functions side by side, or one list of them."""
@@ -154,7 +160,12 @@ class Group:
 
 
 class AsList:
-    """The samples as they are, in a list: for text."""
+    """The samples as they are, in a list: for text.
+
+    >>> from blockfuse import gluon
+    >>> gluon.data.batchify.AsList()(["a", "b"])
+    ['a', 'b']
+    """
 
     def __call__(self, data: Samples) -> list[Any]:
         return list(data)

@@ -133,7 +133,13 @@ class _OfFirst:
 
 
 class SimpleDataset(Dataset):
-    """Anything with indices and a length as a dataset: ``SimpleDataset([1, 2, 3])``."""
+    """Anything with indices and a length as a dataset: ``SimpleDataset([1, 2, 3])``.
+
+    >>> from blockfuse import gluon
+    >>> data = gluon.data.SimpleDataset([1, 2, 3])
+    >>> len(data), data[1]
+    (3, 2)
+    """
 
     def __init__(self, data: Any) -> None:
         self._data = data

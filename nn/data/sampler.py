@@ -28,7 +28,19 @@ class Indices(tuple[int, ...]):
 
 
 class Sampler:
-    """The base of all samplers: a subclass defines ``__iter__()``, over indices, and ``__len__()``."""
+    """The base of all samplers: a subclass defines ``__iter__()``, over indices, and ``__len__()``.
+
+    >>> from blockfuse import gluon
+    >>> class Backwards(gluon.data.Sampler):
+    ...     def __init__(self, length):
+    ...         self.length = length
+    ...     def __iter__(self):
+    ...         return iter(range(self.length - 1, -1, -1))
+    ...     def __len__(self):
+    ...         return self.length
+    >>> list(gluon.data.BatchSampler(Backwards(5), 2))
+    [[4, 3], [2, 1], [0]]
+    """
 
     def __iter__(self) -> Iterator[Any]:
         raise NotImplementedError(f"{type(self).__name__} does not define __iter__(self)")
@@ -38,7 +50,12 @@ class Sampler:
 
 
 class SequentialSampler(Sampler):
-    """``start``, ``start + 1``, ...: ``length`` of them."""
+    """``start``, ``start + 1``, ...: ``length`` of them.
+
+    >>> from blockfuse import gluon
+    >>> list(gluon.data.SequentialSampler(3, start=10))
+    [10, 11, 12]
+    """
 
     def __init__(self, length: int, start: int = 0) -> None:
         self._range = range(start, start + _checked_length(length))
@@ -68,7 +85,12 @@ class RandomSampler(Sampler):
 
 
 class FilterSampler(Sampler):
-    """The indices of the samples for which ``fn(sample)`` holds; all samples are looked at when it is made."""
+    """The indices of the samples for which ``fn(sample)`` holds; all samples are looked at when it is made.
+
+    >>> from blockfuse import gluon
+    >>> list(gluon.data.FilterSampler(lambda sample: sample > 1, gluon.data.SimpleDataset([3, 1, 2])))
+    [0, 2]
+    """
 
     def __init__(self, fn: Callable[[Any], Any], dataset: Sized) -> None:
         self._indices = [index for index in range(len(dataset)) if fn(dataset[index])]

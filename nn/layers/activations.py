@@ -59,7 +59,12 @@ class Activation(Block):
 
 
 class LeakyReLU(Block):
-    """``x`` where it is positive, ``alpha * x`` elsewhere."""
+    """``x`` where it is positive, ``alpha * x`` elsewhere.
+
+    >>> from blockfuse import nn, np
+    >>> nn.LeakyReLU(0.1)(np.array([-2, 0, 3]))
+    array([-0.2,  0. ,  3. ])
+    """
 
     def __init__(self, alpha: float, prefix: str | None = None, params: Any = None) -> None:
         super().__init__(prefix, params)
@@ -78,6 +83,12 @@ class PReLU(Block):
     """``x`` where it is positive, ``alpha * x`` elsewhere; alpha is learned, one for all or one a channel.
 
     Channels lie along axis 1.
+
+    >>> from blockfuse import nn, np
+    >>> net = nn.PReLU()
+    >>> net.initialize()
+    >>> net(np.array([[-2, 0, 3]]))
+    array([[-0.5,  0. ,  3. ]])
     """
 
     _torch_names: ClassVar[dict[str, str]] = {"alpha": "weight"}
@@ -106,7 +117,12 @@ class PReLU(Block):
 
 
 class ELU(Block):
-    """``x`` where it is positive, ``alpha * (exp(x) - 1)`` elsewhere (Clevert et al. 2016)."""
+    """``x`` where it is positive, ``alpha * (exp(x) - 1)`` elsewhere (Clevert et al. 2016).
+
+    >>> from blockfuse import nn, np
+    >>> nn.ELU(alpha=0.5)(np.array([-100, 0, 2]))
+    array([-0.5,  0. ,  2. ])
+    """
 
     def __init__(self, alpha: float = 1.0, prefix: str | None = None, params: Any = None) -> None:
         super().__init__(prefix, params)
@@ -117,14 +133,24 @@ class ELU(Block):
 
 
 class SELU(Block):
-    """The scaled ELU that keeps mean 0 and variance 1 (Klambauer et al. 2017)."""
+    """The scaled ELU that keeps mean 0 and variance 1 (Klambauer et al. 2017).
+
+    >>> from blockfuse import nn, np
+    >>> nn.SELU()(np.array([-1, 0, 1])).round(3)
+    array([-1.111,  0.   ,  1.051])
+    """
 
     def forward(self, x: Any) -> Any:
         return neural.elu(array_for(self, x), alpha=1.6732632423543772) * 1.0507009873554805
 
 
 class GELU(Block):
-    """``x`` times the normal distribution function of ``x``, by ``erf`` or by the ``tanh`` approximation."""
+    """``x`` times the normal distribution function of ``x``, by ``erf`` or by the ``tanh`` approximation.
+
+    >>> from blockfuse import nn, np
+    >>> nn.GELU()(np.array([-1, 0, 1])).round(3)
+    array([-0.159,  0.   ,  0.841])
+    """
 
     def __init__(self, approximation: str = "erf", prefix: str | None = None, params: Any = None) -> None:
         super().__init__(prefix, params)
@@ -137,7 +163,12 @@ class GELU(Block):
 
 
 class Swish(Block):
-    """``x * sigmoid(beta * x)`` (Ramachandran, Zoph and Le 2017)."""
+    """``x * sigmoid(beta * x)`` (Ramachandran, Zoph and Le 2017).
+
+    >>> from blockfuse import nn, np
+    >>> nn.Swish(beta=2)(np.array([-1, 0, 1])).round(3)
+    array([-0.119,  0.   ,  0.881])
+    """
 
     def __init__(self, beta: float = 1.0, prefix: str | None = None, params: Any = None) -> None:
         super().__init__(prefix, params)
@@ -148,7 +179,12 @@ class Swish(Block):
 
 
 class SiLU(Block):
-    """``x * sigmoid(x)``."""
+    """``x * sigmoid(x)``.
+
+    >>> from blockfuse import nn, np
+    >>> nn.SiLU()(np.array([-1, 0, 1])).round(3)
+    array([-0.269,  0.   ,  0.731])
+    """
 
     def forward(self, x: Any) -> Any:
         return neural.silu(array_for(self, x))

@@ -101,6 +101,14 @@ class Dropout(Block):
     """In training, zeros a share ``rate`` of the elements and scales the others by ``1 / (1 - rate)``.
 
     axes: along these, elements are dropped together.
+
+    >>> from blockfuse import autograd, nn, np
+    >>> net = nn.Dropout(0.5)
+    >>> net(np.ones(4))
+    array([1., 1., 1., 1.])
+    >>> with autograd.train_mode():
+    ...     sorted(set(net(np.ones(100)).tolist()))
+    [0.0, 2.0]
     """
 
     def __init__(
@@ -124,7 +132,14 @@ class Dropout(Block):
 
 
 class Embedding(Block):
-    """The rows of a table of shape ``(input_dim, output_dim)`` at the given indices (which may be floats)."""
+    """The rows of a table of shape ``(input_dim, output_dim)`` at the given indices (which may be floats).
+
+    >>> from blockfuse import nn, np
+    >>> net = nn.Embedding(10, 4)
+    >>> net.initialize()
+    >>> net(np.array([[1, 2, 3]])).shape
+    (1, 3, 4)
+    """
 
     def __init__(
         self,
@@ -152,7 +167,12 @@ class Embedding(Block):
 
 
 class Flatten(Block):
-    """``(batch, ...)`` as ``(batch, features)``."""
+    """``(batch, ...)`` as ``(batch, features)``.
+
+    >>> from blockfuse import nn, np
+    >>> nn.Flatten()(np.ones((2, 3, 4))).shape
+    (2, 12)
+    """
 
     @size_agnostic
     def forward(self, x: Any) -> Any:
@@ -162,7 +182,12 @@ class Flatten(Block):
 
 
 class Identity(Block):
-    """The input."""
+    """The input.
+
+    >>> from blockfuse import nn, np
+    >>> nn.Identity()(np.array([1, 2]))
+    array([1., 2.])
+    """
 
     def forward(self, x: Any) -> Any:
         return x
@@ -191,7 +216,12 @@ class Lambda(Block):
 
 
 class HybridLambda(Lambda):
-    """``Lambda``; a function whose first parameter is named ``F`` gets ``np`` and ``npx`` in it (Gluon 1)."""
+    """``Lambda``; a function whose first parameter is named ``F`` gets ``np`` and ``npx`` in it (Gluon 1).
+
+    >>> from blockfuse import nn, np
+    >>> nn.HybridLambda(lambda F, x: F.npx.relu(x) + 1)(np.array([-1, 2]))
+    array([1., 3.])
+    """
 
     def __init__(
         self, function: str | Callable[..., Any], prefix: str | None = None, params: Any = None

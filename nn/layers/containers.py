@@ -88,11 +88,26 @@ def _blocks_among(given: Iterable[Any]) -> Iterator[Block]:
 
 
 class HybridSequential(Sequential):
-    """``Sequential``; in Gluon only this one is compiled."""
+    """``Sequential``; in Gluon only this one is compiled.
+
+    >>> from blockfuse import nn, np
+    >>> net = nn.HybridSequential(nn.Dense(8, activation="relu"), nn.Dense(2))
+    >>> net.initialize()
+    >>> net(np.ones((1, 3))).shape
+    (1, 2)
+    """
 
 
 class Concatenate(Sequential):
-    """Blocks called on the same arguments, their results joined along an axis."""
+    """Blocks called on the same arguments, their results joined along an axis.
+
+    >>> from blockfuse import nn, np
+    >>> net = nn.Concatenate(axis=1)
+    >>> net.add(nn.Dense(2), nn.Identity())
+    >>> net.initialize()
+    >>> net(np.ones((1, 3))).shape
+    (1, 5)
+    """
 
     def __init__(self, axis: int = -1, prefix: str | None = None, params: Any = None) -> None:
         super().__init__(prefix=prefix, params=params)
@@ -108,4 +123,11 @@ class Concatenate(Sequential):
 
 
 class HybridConcatenate(Concatenate):
-    """``Concatenate``; in Gluon only this one is compiled."""
+    """``Concatenate``; in Gluon only this one is compiled.
+
+    >>> from blockfuse import nn, np
+    >>> net = nn.HybridConcatenate(axis=1)
+    >>> net.add(nn.Identity(), nn.Identity())
+    >>> net(np.ones((1, 3))).shape
+    (1, 6)
+    """

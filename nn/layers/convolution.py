@@ -243,7 +243,14 @@ class TransposedConvolution(Convolution):
 
 
 class Conv1DTranspose(TransposedConvolution):
-    """A transposed convolution along one axis: see ``Conv2DTranspose``."""
+    """A transposed convolution along one axis: see ``Conv2DTranspose``.
+
+    >>> from blockfuse import nn, np
+    >>> net = nn.Conv1DTranspose(4, kernel_size=2, strides=2)
+    >>> net.initialize()
+    >>> net(np.ones((1, 3, 5))).shape
+    (1, 4, 10)
+    """
 
     _axes = 1
 
@@ -260,6 +267,13 @@ class Conv2DTranspose(TransposedConvolution):
 
 
 class Conv3DTranspose(TransposedConvolution):
-    """A transposed convolution along three axes: see ``Conv2DTranspose``."""
+    """A transposed convolution along three axes: see ``Conv2DTranspose``.
+
+    >>> from blockfuse import nn, np
+    >>> net = nn.Conv3DTranspose(4, kernel_size=2, strides=2)
+    >>> net.initialize()
+    >>> net(np.ones((1, 3, 2, 2, 2))).shape
+    (1, 4, 4, 4, 4)
+    """
 
     _axes = 3

@@ -160,6 +160,12 @@ class SyncBatchNorm(BatchNorm):
     """``BatchNorm``, which Gluon has for the statistics of several devices: on one machine they are the same.
 
     num_devices: taken for Gluon's sake.
+
+    >>> from blockfuse import nn, np
+    >>> net = nn.SyncBatchNorm()
+    >>> net.initialize()
+    >>> net(np.ones((2, 3, 4, 4))).shape
+    (2, 3, 4, 4)
     """
 
     def __init__(
@@ -196,7 +202,15 @@ class SyncBatchNorm(BatchNorm):
 
 
 class LayerNorm(Affine):
-    """Brings an axis to mean 0 and variance 1, then scales by gamma and shifts by beta (Ba et al. 2016)."""
+    """Brings an axis to mean 0 and variance 1, then scales by gamma and shifts by beta (Ba et al. 2016).
+
+    >>> from blockfuse import nn, np
+    >>> net = nn.LayerNorm()
+    >>> net.initialize()
+    >>> net(np.array([[1, 3], [10, 30]])).round(2)
+    array([[-1.,  1.],
+           [-1.,  1.]])
+    """
 
     def __init__(
         self,
@@ -223,6 +237,12 @@ class LayerNorm(Affine):
 class GroupNorm(Affine):
     """Brings each of ``num_groups`` groups of the channels (axis 1) of each item to mean 0 and variance 1, then scales and
     shifts each channel (Wu and He 2018).
+
+    >>> from blockfuse import nn, np
+    >>> net = nn.GroupNorm(num_groups=2)
+    >>> net.initialize()
+    >>> net(np.array([[1, 3, 10, 30]])).round(2)
+    array([[-1.,  1., -1.,  1.]])
     """
 
     _least_axes = 2
@@ -275,6 +295,13 @@ class GroupNorm(Affine):
 class InstanceNorm(Affine):
     """Brings each channel (``axis``) of each item to mean 0 and variance 1, then shifts it, and scales it if ``scale`` asks
     for it (Ulyanov et al. 2016).
+
+    >>> from blockfuse import nn, np
+    >>> net = nn.InstanceNorm()
+    >>> net.initialize()
+    >>> net(np.array([[[1, 3], [10, 30]]])).round(2)
+    array([[[-1.,  1.],
+            [-1.,  1.]]])
     """
 
     _least_axes = 3
@@ -304,7 +331,14 @@ class InstanceNorm(Affine):
 
 
 class RMSNorm(Normalization):
-    """Brings an axis to a mean square of 1, then scales by gamma, which ``scale`` has learned (Zhang and Sennrich 2019)."""
+    """Brings an axis to a mean square of 1, then scales by gamma, which ``scale`` has learned (Zhang and Sennrich 2019).
+
+    >>> from blockfuse import nn, np
+    >>> net = nn.RMSNorm()
+    >>> net.initialize()
+    >>> net(np.array([[3, 4]])).round(2)
+    array([[0.85, 1.13]])
+    """
 
     def __init__(
         self,

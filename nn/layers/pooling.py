@@ -103,7 +103,12 @@ class GlobalPooling(Pooling):
 
 
 class MaxPool1D(Pooling):
-    """The maxima of windows along one axis: see ``MaxPool2D``."""
+    """The maxima of windows along one axis: see ``MaxPool2D``.
+
+    >>> from blockfuse import nn, np
+    >>> nn.MaxPool1D()(np.array([[[1, 3, 5, 9]]]))
+    array([[[3., 9.]]])
+    """
 
     _axes = 1
 
@@ -120,58 +125,109 @@ class MaxPool2D(Pooling):
 
 
 class MaxPool3D(Pooling):
-    """The maxima of windows along three axes: see ``MaxPool2D``."""
+    """The maxima of windows along three axes: see ``MaxPool2D``.
+
+    >>> from blockfuse import nn, np
+    >>> nn.MaxPool3D()(np.ones((1, 3, 4, 4, 4))).shape
+    (1, 3, 2, 2, 2)
+    """
 
     _axes = 3
 
 
 class AvgPool1D(AveragePooling):
-    """The averages of windows along one axis: see ``AvgPool2D``."""
+    """The averages of windows along one axis: see ``AvgPool2D``.
+
+    >>> from blockfuse import nn, np
+    >>> nn.AvgPool1D()(np.array([[[1, 3, 5, 9]]]))
+    array([[[2., 7.]]])
+    """
 
     _axes = 1
 
 
 class AvgPool2D(AveragePooling):
-    """The average of each window of each channel; arguments as of ``MaxPool2D``."""
+    """The average of each window of each channel; arguments as of ``MaxPool2D``.
+
+    >>> from blockfuse import nn, np
+    >>> nn.AvgPool2D()(np.arange(16).reshape(1, 1, 4, 4))
+    array([[[[ 2.5,  4.5],
+             [10.5, 12.5]]]])
+    """
 
 
 class AvgPool3D(AveragePooling):
-    """The averages of windows along three axes: see ``AvgPool2D``."""
+    """The averages of windows along three axes: see ``AvgPool2D``.
+
+    >>> from blockfuse import nn, np
+    >>> nn.AvgPool3D()(np.ones((1, 3, 4, 4, 4))).shape
+    (1, 3, 2, 2, 2)
+    """
 
     _axes = 3
 
 
 class GlobalMaxPool1D(GlobalPooling):
-    """The maximum of each channel of (batch, channels, width)."""
+    """The maximum of each channel of (batch, channels, width).
+
+    >>> from blockfuse import nn, np
+    >>> nn.GlobalMaxPool1D()(np.array([[[1, 3, 5]]]))
+    array([[[5.]]])
+    """
 
     _axes = 1
 
 
 class GlobalMaxPool2D(GlobalPooling):
-    """The maximum of each channel of (batch, channels, height, width), as (batch, channels, 1, 1)."""
+    """The maximum of each channel of (batch, channels, height, width), as (batch, channels, 1, 1).
+
+    >>> from blockfuse import nn, np
+    >>> nn.GlobalMaxPool2D()(np.ones((2, 3, 5, 5))).shape
+    (2, 3, 1, 1)
+    """
 
 
 class GlobalMaxPool3D(GlobalPooling):
-    """The maximum of each channel of (batch, channels, depth, height, width)."""
+    """The maximum of each channel of (batch, channels, depth, height, width).
+
+    >>> from blockfuse import nn, np
+    >>> nn.GlobalMaxPool3D()(np.ones((2, 3, 5, 5, 5))).shape
+    (2, 3, 1, 1, 1)
+    """
 
     _axes = 3
 
 
 class GlobalAvgPool1D(GlobalPooling):
-    """The average of each channel of (batch, channels, width)."""
+    """The average of each channel of (batch, channels, width).
+
+    >>> from blockfuse import nn, np
+    >>> nn.GlobalAvgPool1D()(np.array([[[1, 3, 5]]]))
+    array([[[3.]]])
+    """
 
     _axes = 1
     _type = "avg"
 
 
 class GlobalAvgPool2D(GlobalPooling):
-    """The average of each channel of (batch, channels, height, width), as (batch, channels, 1, 1)."""
+    """The average of each channel of (batch, channels, height, width), as (batch, channels, 1, 1).
+
+    >>> from blockfuse import nn, np
+    >>> nn.GlobalAvgPool2D()(np.ones((2, 3, 5, 5))).shape
+    (2, 3, 1, 1)
+    """
 
     _type = "avg"
 
 
 class GlobalAvgPool3D(GlobalPooling):
-    """The average of each channel of (batch, channels, depth, height, width)."""
+    """The average of each channel of (batch, channels, depth, height, width).
+
+    >>> from blockfuse import nn, np
+    >>> nn.GlobalAvgPool3D()(np.ones((2, 3, 5, 5, 5))).shape
+    (2, 3, 1, 1, 1)
+    """
 
     _axes = 3
     _type = "avg"

@@ -21,6 +21,13 @@ class ReflectionPad2D(Block):
     """Inputs (batch, channels, height, width) with a border that mirrors them, their outermost elements left out.
 
     padding: the width of the border; or 8 numbers, two for each axis, as Gluon 1 has it.
+
+    >>> from blockfuse import nn, np
+    >>> nn.ReflectionPad2D(1)(np.array([[[[1, 2], [3, 4]]]]))
+    array([[[[4., 3., 4., 3.],
+             [2., 1., 2., 1.],
+             [4., 3., 4., 3.],
+             [2., 1., 2., 1.]]]])
     """
 
     def __init__(
@@ -135,7 +142,12 @@ class PixelShuffle(Block):
 
 
 class PixelShuffle1D(PixelShuffle):
-    """(batch, channels * f, width) as (batch, channels, width * f): see ``PixelShuffle2D``."""
+    """(batch, channels * f, width) as (batch, channels, width * f): see ``PixelShuffle2D``.
+
+    >>> from blockfuse import nn, np
+    >>> nn.PixelShuffle1D(2)(np.array([[[1, 2], [3, 4]]]))
+    array([[[1., 3., 2., 4.]]])
+    """
 
     _axes = 1
 
@@ -144,10 +156,20 @@ class PixelShuffle2D(PixelShuffle):
     """(batch, channels * f * g, height, width) as (batch, channels, height * f, width * g); Shi et al. 2016.
 
     factor: a number for both axes, or one for each.
+
+    >>> from blockfuse import nn, np
+    >>> nn.PixelShuffle2D(2)(np.arange(4).reshape(1, 4, 1, 1))
+    array([[[[0., 1.],
+             [2., 3.]]]])
     """
 
 
 class PixelShuffle3D(PixelShuffle):
-    """Likewise along three axes: see ``PixelShuffle2D``."""
+    """Likewise along three axes: see ``PixelShuffle2D``.
+
+    >>> from blockfuse import nn, np
+    >>> nn.PixelShuffle3D(2)(np.ones((1, 8, 3, 3, 3))).shape
+    (1, 1, 6, 6, 6)
+    """
 
     _axes = 3

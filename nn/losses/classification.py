@@ -85,7 +85,12 @@ SigmoidBCELoss = SigmoidBinaryCrossEntropyLoss
 
 
 class LogisticLoss(Loss):
-    """``log(1 + exp(-pred * label))`` for labels -1 and 1; label_format ``"binary"``: labels are 0 and 1."""
+    """``log(1 + exp(-pred * label))`` for labels -1 and 1; label_format ``"binary"``: labels are 0 and 1.
+
+    >>> from blockfuse import gluon, np
+    >>> gluon.loss.LogisticLoss()(np.array([[0], [100]]), np.array([[1], [1]])).round(3)
+    array([0.693, 0.   ])
+    """
 
     def __init__(
         self,
@@ -107,7 +112,12 @@ class LogisticLoss(Loss):
 
 
 class HingeLoss(Loss):
-    """``max(0, margin - pred * label)`` for labels -1 and 1."""
+    """``max(0, margin - pred * label)`` for labels -1 and 1.
+
+    >>> from blockfuse import gluon, np
+    >>> gluon.loss.HingeLoss()(np.array([[0.5], [-2]]), np.array([[1], [-1]]))
+    array([0.5, 0. ])
+    """
 
     def __init__(
         self, margin: float = 1, weight: float | None = None, batch_axis: int = 0, **names: Unpack[GluonNames]
@@ -125,7 +135,12 @@ class HingeLoss(Loss):
 
 
 class SquaredHingeLoss(HingeLoss):
-    """``max(0, margin - pred * label)**2`` for labels -1 and 1."""
+    """``max(0, margin - pred * label)**2`` for labels -1 and 1.
+
+    >>> from blockfuse import gluon, np
+    >>> gluon.loss.SquaredHingeLoss()(np.array([[0.5], [-2]]), np.array([[1], [-1]]))
+    array([0.25, 0.  ])
+    """
 
     def forward(self, pred: ArrayLike, label: ArrayLike, sample_weight: ArrayLike | None = None) -> ndarray:
         return self._finished(np.square(self._missing(pred, label)), sample_weight)
@@ -220,6 +235,11 @@ class KLDivLoss(Loss):
 
     from_logits: ``pred`` holds logarithms of probabilities; otherwise ``log_softmax`` along ``axis`` makes them. As in Gluon
     a sample's loss is the mean, not the sum, over its classes. Where the label is 0, so is the loss.
+
+    >>> from blockfuse import gluon, np
+    >>> shares = np.array([[0.5, 0.5]])
+    >>> gluon.loss.KLDivLoss()(np.log(shares), shares)
+    array([0.])
     """
 
     def __init__(

@@ -29,7 +29,12 @@ class L2Loss(Loss):
 
 
 class L1Loss(Loss):
-    """The absolute error: the mean of ``abs(label - pred)``."""
+    """The absolute error: the mean of ``abs(label - pred)``.
+
+    >>> from blockfuse import gluon, np
+    >>> gluon.loss.L1Loss()(np.array([[1, 2], [3, -4]]), np.zeros((2, 2)))
+    array([1.5, 3.5])
+    """
 
     def forward(self, pred: ArrayLike, label: ArrayLike, sample_weight: ArrayLike | None = None) -> ndarray:
         values, targets = self._pair(pred, label)
@@ -40,6 +45,10 @@ class HuberLoss(Loss):
     """Squared near the label and straight from ``rho`` on (Huber 1964, scaled to slope 1).
 
     ``error**2 / (2 * rho)`` up to ``abs(error) = rho``, then ``abs(error) - rho / 2``.
+
+    >>> from blockfuse import gluon, np
+    >>> gluon.loss.HuberLoss()(np.array([[0.5], [3]]), np.zeros((2, 1)))
+    array([0.125, 2.5  ])
     """
 
     def __init__(
@@ -63,6 +72,10 @@ class LogCoshLoss(Loss):
 
     Computed as ``log1p(2 * sinh(error / 2)**2)`` up to 1, where the logarithm of a number close to 1 would lose its
     digits, and as ``abs(error) + log1p(exp(-2 * abs(error))) - log(2)`` beyond, where ``cosh`` would overflow.
+
+    >>> from blockfuse import gluon, np
+    >>> gluon.loss.LogCoshLoss()(np.array([[0], [1]]), np.zeros((2, 1))).round(3)
+    array([0.   , 0.434])
     """
 
     def forward(self, pred: ArrayLike, label: ArrayLike, sample_weight: ArrayLike | None = None) -> ndarray:
@@ -81,6 +94,10 @@ class PoissonNLLLoss(Loss):
     ``exp(pred) - label * pred`` where ``pred`` is the logarithm of the mean (``from_logits``), else
     ``pred - label * log(pred + epsilon)``. compute_full: add ``log(label!)`` for labels above 1, by Stirling's formula
     ``label * log(label) - label + log(2 * pi * label) / 2``.
+
+    >>> from blockfuse import gluon, np
+    >>> gluon.loss.PoissonNLLLoss(from_logits=False)(np.array([[2.0]]), np.array([[2.0]])).round(3)
+    array([0.614])
     """
 
     def __init__(

@@ -19,6 +19,11 @@ class CosineEmbeddingLoss(Loss):
     """``1 - cos`` of the angle between two vectors with label 1, ``max(0, cos - margin)`` with label -1.
 
     Vectors lie along the last axis; labels have the shape of the vectors without it.
+
+    >>> from blockfuse import gluon, np
+    >>> x, y = np.array([[1, 0], [1, 0]]), np.array([[2, 0], [0, 1]])
+    >>> gluon.loss.CosineEmbeddingLoss()(x, y, np.array([1, 1]))
+    array([0., 1.])
     """
 
     def __init__(
@@ -51,6 +56,10 @@ class TripletLoss(Loss):
 
     ``max(0, sum((positive - pred)**2 - (negative - pred)**2) + margin)``, summed over each sample (Schroff, Kalenichenko
     and Philbin 2015, equation 3).
+
+    >>> from blockfuse import gluon, np
+    >>> gluon.loss.TripletLoss()(np.array([[0.0]]), np.array([[1.0]]), np.array([[1.0]]))
+    array([1.])
     """
 
     def __init__(
@@ -81,6 +90,11 @@ class SDMLLoss(Loss):
 
     Row ``i`` of ``x1`` matches row ``i`` of ``x2``, both ``(batch, features)``. Softmax over minus the squared distances to
     all rows of ``x2`` is held against shares of ``1 - smoothing_parameter`` for the match, and the rest for the others.
+
+    >>> from blockfuse import gluon, np
+    >>> x = np.array([[1, 0], [0, 1]])
+    >>> gluon.loss.SDMLLoss()(x, x).shape
+    (2,)
     """
 
     def __init__(

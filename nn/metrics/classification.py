@@ -57,6 +57,12 @@ class TopKAccuracy(EvalMetric):
     """The share of labels among the ``top_k`` classes with the largest scores; of equal scores the lower class comes first.
 
     ``mean(#{c: s[c] > s[label]} + #{c < label: s[c] = s[label]} < top_k)``
+
+    >>> from blockfuse import gluon, np
+    >>> metric = gluon.metric.TopKAccuracy(top_k=2)
+    >>> metric.update(np.array([2, 0]), np.array([[0.1, 0.5, 0.4], [0.1, 0.5, 0.4]]))
+    >>> metric.get()
+    ('top_k_accuracy_2', 0.5)
     """
 
     def __init__(
@@ -87,7 +93,14 @@ def within(classes: numpy.ndarray, count: int) -> numpy.ndarray:
 
 
 class BinaryAccuracy(EvalMetric):
-    """The share of labels, 0 or 1, that are predicted: ``mean(label == (pred > threshold))``."""
+    """The share of labels, 0 or 1, that are predicted: ``mean(label == (pred > threshold))``.
+
+    >>> from blockfuse import gluon, np
+    >>> metric = gluon.metric.BinaryAccuracy(threshold=0.6)
+    >>> metric.update(np.array([1, 0]), np.array([0.7, 0.5]))
+    >>> metric.get()
+    ('binary_accuracy', 1.0)
+    """
 
     def __init__(
         self,
@@ -124,6 +137,12 @@ class Fbeta(EvalMetric):
     class_type: 'binary' (labels 0 and 1; predictions above ``threshold``, or two scores), 'multiclass' (scores along axis 1)
     or 'multilabel' (each column a question of its own, above ``threshold``).
     average: over classes or columns: 'micro' adds up their counts, 'macro' takes the mean of their values, None gives all.
+
+    >>> from blockfuse import gluon, np
+    >>> metric = gluon.metric.Fbeta(beta=2)
+    >>> metric.update(np.array([1, 0, 1]), np.array([1, 0, 1]))
+    >>> metric.get()
+    ('fbeta', 1.0)
     """
 
     def __init__(
@@ -231,6 +250,12 @@ class MCC(EvalMetric):
     """Matthews' correlation of labels and predictions, 0 or 1; 0 where all labels or all predictions are equal.
 
     ``(TP * TN - FP * FN) / sqrt((TP + FP) * (TP + FN) * (TN + FP) * (TN + FN))``
+
+    >>> from blockfuse import gluon, np
+    >>> metric = gluon.metric.MCC()
+    >>> metric.update(np.array([1, 0, 1]), np.array([1, 0, 1]))
+    >>> metric.get()
+    ('mcc', 1.0)
     """
 
     def __init__(

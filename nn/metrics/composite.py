@@ -107,7 +107,14 @@ def np(
     name: str | None = None,
     allow_extra_outputs: bool = False,
 ) -> CustomMetric:
-    """A function of NumPy arrays as a metric (``CustomMetric``)."""
+    """A function of NumPy arrays as a metric (``CustomMetric``).
+
+    >>> from blockfuse import gluon, np
+    >>> metric = gluon.metric.np(lambda label, pred: float(abs(label - pred).max()), name="worst")
+    >>> metric.update(np.array([1, 2]), np.array([1, 4]))
+    >>> metric.get()
+    ('worst', 2.0)
+    """
     return CustomMetric(numpy_feval, name, allow_extra_outputs)
 
 
@@ -130,7 +137,15 @@ Kind = TypeVar("Kind", bound=type[EvalMetric])
 
 
 def register(klass: Kind) -> Kind:
-    """Let ``create`` find a metric by the name of its class, in lower case; a decorator."""
+    """Let ``create`` find a metric by the name of its class, in lower case; a decorator.
+
+    >>> from blockfuse import gluon
+    >>> @gluon.metric.register
+    ... class Biggest(gluon.metric.Loss):
+    ...     pass
+    >>> type(gluon.metric.create("biggest")).__name__
+    'Biggest'
+    """
     _NAMED[klass.__name__.lower()] = klass
     return klass
 

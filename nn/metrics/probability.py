@@ -57,7 +57,14 @@ class CrossEntropy(EvalMetric):
 
 
 class NegativeLogLikelihood(CrossEntropy):
-    """``CrossEntropy`` under its other name: ``-mean(log(pred[label] + eps))``."""
+    """``CrossEntropy`` under its other name: ``-mean(log(pred[label] + eps))``.
+
+    >>> from blockfuse import gluon, np
+    >>> metric = gluon.metric.NegativeLogLikelihood()
+    >>> metric.update(np.array([0]), np.array([[0.5, 0.5]]))
+    >>> round(metric.get()[1], 3)
+    0.693
+    """
 
     def __init__(
         self,
@@ -73,7 +80,14 @@ class NegativeLogLikelihood(CrossEntropy):
 
 
 class Perplexity(CrossEntropy):
-    """``exp`` of the cross-entropy over all labels since ``reset``: ``exp(-mean(log(pred[label] + eps)))``."""
+    """``exp`` of the cross-entropy over all labels since ``reset``: ``exp(-mean(log(pred[label] + eps)))``.
+
+    >>> from blockfuse import gluon, np
+    >>> metric = gluon.metric.Perplexity()
+    >>> metric.update(np.array([0, 1]), np.array([[0.5, 0.5], [0.5, 0.5]]))
+    >>> round(metric.get()[1], 6)
+    2.0
+    """
 
     def __init__(
         self,
@@ -93,7 +107,14 @@ class Perplexity(CrossEntropy):
 
 
 class Loss(EvalMetric):
-    """The mean of all elements of predictions, which are losses: ``mean(pred)``. Labels may be None."""
+    """The mean of all elements of predictions, which are losses: ``mean(pred)``. Labels may be None.
+
+    >>> from blockfuse import gluon, np
+    >>> metric = gluon.metric.Loss()
+    >>> metric.update(None, np.array([1, 3]))
+    >>> metric.get()
+    ('loss', 2.0)
+    """
 
     def __init__(self, name: str = "loss", output_names: Names = None, label_names: Names = None) -> None:
         super().__init__(name, output_names, label_names)

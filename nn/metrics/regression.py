@@ -30,7 +30,14 @@ class MAE(EvalMetric):
 
 
 class MSE(EvalMetric):
-    """The mean squared error: ``mean((label - pred)**2)`` over all elements."""
+    """The mean squared error: ``mean((label - pred)**2)`` over all elements.
+
+    >>> from blockfuse import gluon, np
+    >>> metric = gluon.metric.MSE()
+    >>> metric.update(np.array([[0], [0]]), np.array([[1], [3]]))
+    >>> metric.get()
+    ('mse', 5.0)
+    """
 
     def __init__(self, name: str = "mse", output_names: Names = None, label_names: Names = None) -> None:
         super().__init__(name, output_names, label_names)
@@ -44,6 +51,12 @@ class RMSE(MSE):
     """The root of the mean squared error over all elements since ``reset``: ``sqrt(mean((label - pred)**2))``.
 
     (Gluon 1 took the mean of each batch's root instead.)
+
+    >>> from blockfuse import gluon, np
+    >>> metric = gluon.metric.RMSE()
+    >>> metric.update(np.array([[0], [0]]), np.array([[3], [3]]))
+    >>> metric.get()
+    ('rmse', 3.0)
     """
 
     def __init__(self, name: str = "rmse", output_names: Names = None, label_names: Names = None) -> None:
@@ -54,7 +67,14 @@ class RMSE(MSE):
 
 
 class MeanPairwiseDistance(EvalMetric):
-    """The mean distance of rows: ``mean(sum(abs(label - pred)**p, axis=-1)**(1 / p))``."""
+    """The mean distance of rows: ``mean(sum(abs(label - pred)**p, axis=-1)**(1 / p))``.
+
+    >>> from blockfuse import gluon, np
+    >>> metric = gluon.metric.MeanPairwiseDistance()
+    >>> metric.update(np.array([[0, 0]]), np.array([[3, 4]]))
+    >>> metric.get()
+    ('mpd', 5.0)
+    """
 
     def __init__(
         self, name: str = "mpd", output_names: Names = None, label_names: Names = None, p: float = 2
@@ -71,7 +91,14 @@ class MeanPairwiseDistance(EvalMetric):
 
 
 class MeanCosineSimilarity(EvalMetric):
-    """The mean cosine of rows: ``mean(sum(label * pred, -1) / max(norm(label) * norm(pred), eps))``."""
+    """The mean cosine of rows: ``mean(sum(label * pred, -1) / max(norm(label) * norm(pred), eps))``.
+
+    >>> from blockfuse import gluon, np
+    >>> metric = gluon.metric.MeanCosineSimilarity()
+    >>> metric.update(np.array([[1, 0]]), np.array([[2, 0]]))
+    >>> metric.get()
+    ('cos_sim', 1.0)
+    """
 
     def __init__(
         self, name: str = "cos_sim", output_names: Names = None, label_names: Names = None, eps: float = 1e-8
@@ -126,6 +153,12 @@ class PearsonCorrelation(EvalMetric):
     """The correlation over all elements since ``reset``; nan where labels or predictions are all equal.
 
     ``sum((x - mean(x)) * (y - mean(y))) / sqrt(sum((x - mean(x))**2) * sum((y - mean(y))**2))``
+
+    >>> from blockfuse import gluon, np
+    >>> metric = gluon.metric.PearsonCorrelation()
+    >>> metric.update(np.array([1, 2, 3]), np.array([2, 4, 6]))
+    >>> round(metric.get()[1], 6)
+    1.0
     """
 
     def __init__(self, name: str = "pearsonr", output_names: Names = None, label_names: Names = None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from blockfuse.ir.errors import UsageError
@@ -29,9 +29,17 @@ MODELS: dict[str, Callable[..., VisionNet]] = {
 
 
 def get_model(name: str, **options: Any) -> VisionNet:
-    """The net of this name, in upper or lower case, also with points for ``_``; options: see ``constructor``.
+    """The net of this name, in upper or lower case, also with points for ``_``.
+
+    options: ``classes``, how many there are (1000), and what else the net takes.
 
     Raises UsageError for a name that there is none of.
+
+    >>> from blockfuse import gluon, np
+    >>> net = gluon.model_zoo.get_model("lenet", classes=10)
+    >>> net.initialize()
+    >>> net(np.ones((1, 1, 28, 28))).shape
+    (1, 10)
     """
     make = MODELS.get(name.lower().replace(".", "_"))
     if make is None:
@@ -39,9 +47,13 @@ def get_model(name: str, **options: Any) -> VisionNet:
     return _made(name, make, **options)
 
 
+@cache
 def constructor(name: str) -> Callable[..., VisionNet]:
     """``make(pretrained=False, ctx=None, root=None, classes=1000)``, which raises UsageError for ``pretrained=True``."""
-    return partial(_made, name, MODELS[name])
+    make = partial(_made, name, MODELS[name])
+    about = f"``get_model({name!r}, **options)``. options: ``classes`` and what else the net takes."
+    vars(make).update(__name__=name, __module__=__name__, __doc__=about)
+    return make
 
 
 def _made(

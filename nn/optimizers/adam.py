@@ -54,6 +54,13 @@ class Adam(Moments):
     weight -= lr * (mean / (1 - beta1**t)) / (sqrt(square / (1 - beta2**t)) + epsilon)``
 
     Gluon adds epsilon to ``sqrt(square)`` before that is freed of its start: small gradients' first steps are shorter there.
+
+    >>> from blockfuse import np, optimizer
+    >>> w = np.ones(2)
+    >>> adam = optimizer.Adam(learning_rate=0.1)
+    >>> adam.update(0, w, np.array([1, -5]), adam.create_state(0, w))
+    >>> w.round(3)
+    array([0.9, 1.1])
     """
 
     def step(self, weight: ndarray, grad: ndarray, states: States, hyper: Hyper) -> tuple[ndarray, States]:
@@ -67,6 +74,12 @@ class AdamW(Moments):
     """Adam with the weight's decay apart from the gradient (Loshchilov and Hutter 2019, algorithm 2).
 
     ``weight -= lr * wd * weight`` beside Adam's step. correct_bias: divide the averages by ``1 - beta**t``.
+
+    >>> from blockfuse import gluon, nn
+    >>> net = nn.Dense(1, in_units=2)
+    >>> trainer = gluon.Trainer(net.collect_params(), "adamw", {"learning_rate": 0.001, "wd": 0.01})
+    >>> trainer.learning_rate
+    0.001
     """
 
     decouples_decay: ClassVar[bool] = True
@@ -97,6 +110,13 @@ class Adamax(Moments):
 
     ``mean = beta1 * mean + (1 - beta1) * grad; largest = max(beta2 * largest, abs(grad));
     weight -= lr / (1 - beta1**t) * mean / (largest + epsilon)``
+
+    >>> from blockfuse import np, optimizer
+    >>> w = np.ones(2)
+    >>> by = optimizer.Adamax(learning_rate=0.1)
+    >>> by.update(0, w, np.array([1, -5]), by.create_state(0, w))
+    >>> w.round(3)
+    array([0.9, 1.1])
     """
 
     default_learning_rate: ClassVar[float] = 0.002
@@ -117,6 +137,13 @@ class Nadam(Moments):
     / (sqrt(square / (1 - beta2**t)) + epsilon)``
 
     The product is a state of each parameter; Gluon's is one for all, and is multiplied once for each.
+
+    >>> from blockfuse import np, optimizer
+    >>> w = np.ones(2)
+    >>> by = optimizer.Nadam(learning_rate=0.1)
+    >>> by.update(0, w, np.array([1, -5]), by.create_state(0, w))
+    >>> w.round(3)
+    array([0.894, 1.106])
     """
 
     def __init__(
@@ -153,6 +180,13 @@ class AdaBelief(Moments):
 
     ``mean = beta1 * mean + (1 - beta1) * grad; spread = beta2 * spread + (1 - beta2) * (grad - mean)**2 + epsilon;
     weight -= lr * (mean / (1 - beta1**t)) / (sqrt(spread / (1 - beta2**t)) + epsilon)``
+
+    >>> from blockfuse import np, optimizer
+    >>> w = np.ones(2)
+    >>> by = optimizer.AdaBelief(learning_rate=0.01)
+    >>> by.update(0, w, np.array([1, -5]), by.create_state(0, w))
+    >>> w.round(3)
+    array([0.989, 1.011])
     """
 
     def __init__(
@@ -180,6 +214,13 @@ class LAMB(Moments):
 
     Where a norm is 0 their ratio counts as 1. lower_bound, upper_bound: of the weight's norm. bias_correction: divide the
     averages by ``1 - beta**t``.
+
+    >>> from blockfuse import np, optimizer
+    >>> w = np.ones(2)
+    >>> by = optimizer.LAMB(learning_rate=0.01)
+    >>> by.update(0, w, np.array([1, -5]), by.create_state(0, w))
+    >>> w.round(3)
+    array([0.99, 1.01])
     """
 
     decouples_decay: ClassVar[bool] = True

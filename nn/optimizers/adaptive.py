@@ -16,6 +16,13 @@ class AdaGrad(Optimizer):
     ``history += grad**2; weight -= lr * grad / (sqrt(history) + epsilon)``
 
     eps: Gluon 1's name of epsilon.
+
+    >>> from blockfuse import np, optimizer
+    >>> w = np.ones(2)
+    >>> adagrad = optimizer.AdaGrad(learning_rate=0.1)
+    >>> adagrad.update(0, w, np.array([1, -5]), adagrad.create_state(0, w))
+    >>> w.round(3)
+    array([0.9, 1.1])
     """
 
     def __init__(
@@ -48,6 +55,13 @@ class RMSProp(Optimizer):
 
     momentum: of the centered form alone, as in Gluon. clip_weights: the largest absolute value of a weight. gamma1, gamma2:
     Gluon 1's names of rho and momentum.
+
+    >>> from blockfuse import np, optimizer
+    >>> w = np.ones(2)
+    >>> by = optimizer.RMSProp(learning_rate=0.01, centered=True)
+    >>> by.update(0, w, np.array([1, -5]), by.create_state(0, w))
+    >>> w.round(3)
+    array([0.967, 1.033])
     """
 
     default_learning_rate: ClassVar[float] = 0.001
@@ -98,6 +112,13 @@ class AdaDelta(Optimizer):
 
     ``square = rho * square + (1 - rho) * grad**2; change = grad * sqrt(moved + epsilon) / sqrt(square + epsilon);
     moved = rho * moved + (1 - rho) * change**2; weight -= lr * change``
+
+    >>> from blockfuse import np, optimizer
+    >>> w = np.ones(2)
+    >>> by = optimizer.AdaDelta(rho=0.95)
+    >>> by.update(0, w, np.array([1, -5]), by.create_state(0, w))
+    >>> w.round(3)
+    array([0.996, 1.004])
     """
 
     default_learning_rate: ClassVar[float] = 1.0

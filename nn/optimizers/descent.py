@@ -14,6 +14,13 @@ class SGD(Optimizer):
     """Stochastic gradient descent, with momentum (Polyak 1964) where that is not 0.
 
     ``velocity = momentum * velocity - lr * grad; weight += velocity``
+
+    >>> from blockfuse import np, optimizer
+    >>> w = np.ones(2)
+    >>> sgd = optimizer.SGD(learning_rate=0.1)
+    >>> sgd.update(0, w, np.array([1, -5]), sgd.create_state(0, w))
+    >>> w
+    array([0.9, 1.5])
     """
 
     default_learning_rate: ClassVar[float] = 0.1
@@ -40,6 +47,13 @@ class NAG(Optimizer):
     """Nesterov's accelerated gradient (Sutskever et al. 2013, section 2), in terms of the weight that looks ahead.
 
     ``velocity = momentum * velocity - lr * grad; weight += momentum * velocity - lr * grad``
+
+    >>> from blockfuse import np, optimizer
+    >>> w = np.ones(2)
+    >>> by = optimizer.NAG(learning_rate=0.1, momentum=0.9)
+    >>> by.update(0, w, np.array([1, -5]), by.create_state(0, w))
+    >>> w.round(3)
+    array([0.81, 1.95])
     """
 
     default_learning_rate: ClassVar[float] = 0.1
@@ -66,6 +80,13 @@ class Signum(Optimizer):
     ``average = momentum * average + (1 - momentum) * grad; weight = (1 - lr * wd_lh) * weight - lr * sign(average)``
 
     Without momentum it is the sign of the gradient. wd_lh: weight decay that is apart from the gradient.
+
+    >>> from blockfuse import np, optimizer
+    >>> w = np.ones(2)
+    >>> signum = optimizer.Signum(learning_rate=0.1)
+    >>> signum.update(0, w, np.array([1, -5]), signum.create_state(0, w))
+    >>> w.round(3)
+    array([0.9, 1.1])
     """
 
     def __init__(
@@ -95,6 +116,13 @@ class LARS(Optimizer):
     ``velocity = momentum * velocity - lr * pace * (grad + wd * weight); weight += velocity``
 
     Biases, gains and shifts, known by their having one axis at most, have pace 1.
+
+    >>> from blockfuse import np, optimizer
+    >>> w = np.ones(2)
+    >>> by = optimizer.LARS(learning_rate=0.1, momentum=0.9)
+    >>> by.update(0, w, np.array([1, -5]), by.create_state(0, w))
+    >>> w.round(3)
+    array([0.9, 1.5])
     """
 
     default_learning_rate: ClassVar[float] = 0.1

@@ -16,6 +16,13 @@ class Ftrl(Optimizer):
 
     ``z += grad - (sqrt(n + grad**2) - sqrt(n)) / lr * weight; n += grad**2;
     weight = (sign(z) * lamda1 - z) / ((beta + sqrt(n)) / lr + wd)`` where ``abs(z) > lamda1``, else 0
+
+    >>> from blockfuse import np, optimizer
+    >>> w = np.ones(2)
+    >>> by = optimizer.Ftrl(learning_rate=0.1, lamda1=0.01)
+    >>> by.update(0, w, np.array([1, -5]), by.create_state(0, w))
+    >>> w.round(3)
+    array([0.45 , 0.917])
     """
 
     default_learning_rate: ClassVar[float] = 0.1
@@ -50,6 +57,13 @@ class FTML(Moments):
     ``square = beta2 * square + (1 - beta2) * grad**2;
     d = (1 - beta1**t) / lr * (sqrt(square / (1 - beta2**t)) + epsilon);
     z = beta1 * z + (1 - beta1) * grad - (d - beta1 * d_before) * weight; weight = -z / d``
+
+    >>> from blockfuse import np, optimizer
+    >>> w = np.ones(2)
+    >>> by = optimizer.FTML(learning_rate=0.1)
+    >>> by.update(0, w, np.array([1, -5]), by.create_state(0, w))
+    >>> w.round(3)
+    array([0.9, 1.1])
     """
 
     default_learning_rate: ClassVar[float] = 0.0025

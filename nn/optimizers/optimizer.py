@@ -33,7 +33,20 @@ _GLUON_OPTIONS = ("aggregate_num", "lazy_update", "param_idx2name", "sym", "use_
 
 @dataclass(frozen=True)
 class Hyper:
-    """What a step is told besides the weight, its gradient and its states."""
+    """What a step is told besides the weight, its gradient and its states.
+
+    >>> from blockfuse import np, optimizer
+    >>> class Signed(optimizer.Optimizer):
+    ...     def states(self, weight):
+    ...         return ()
+    ...     def step(self, weight, grad, states, hyper):
+    ...         return weight - hyper.lr * np.sign(grad), ()
+    >>> w = np.ones(2)
+    >>> by = Signed(learning_rate=0.25)
+    >>> by.update(0, w, np.array([1, -5]), by.create_state(0, w))
+    >>> w
+    array([0.75, 1.25])
+    """
 
     lr: ndarray  # the learning rate with the parameter's multiplier, float64 without axes
     wd: float  # the weight decay with the parameter's multiplier
@@ -248,7 +261,15 @@ Kind = TypeVar("Kind", bound=type[Optimizer])
 
 
 def register(kind: Kind) -> Kind:
-    """Let an optimizer be asked for by its name in lower case (a class decorator)."""
+    """Let an optimizer be asked for by its name in lower case (a class decorator).
+
+    >>> from blockfuse import optimizer
+    >>> @optimizer.register
+    ... class Tenth(optimizer.SGD):
+    ...     pass
+    >>> type(optimizer.create("tenth")).__name__
+    'Tenth'
+    """
     REGISTRY[kind.__name__.lower()] = kind
     return kind
 

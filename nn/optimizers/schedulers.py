@@ -15,6 +15,8 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.errors import UsageError
 from blockfuse.nn.signatures import SignatureOfInit
 
+__all__ = ["CosineScheduler", "FactorScheduler", "LRScheduler", "MultiFactorScheduler", "PolyScheduler"]
+
 
 class WarmUp(TypedDict, total=False):
     """What every schedule takes besides its base rate; see ``LRScheduler``."""
@@ -38,6 +40,14 @@ class LRScheduler:
     ``warmup_begin_lr`` where ``warmup_mode`` is ``"constant"``.
 
     Called with an int it gives a float, with an array of one an array of float64.
+
+    >>> from blockfuse import lr_scheduler
+    >>> class Halving(lr_scheduler.LRScheduler):
+    ...     def rate(self, count):
+    ...         return self.base_lr * 0.5 ** (count - self.warmup_steps)
+    >>> schedule = Halving(base_lr=1.0, warmup_steps=2)
+    >>> [float(schedule(count)) for count in range(5)]
+    [0.0, 0.5, 1.0, 0.5, 0.25]
     """
 
     __signature__ = SignatureOfInit()

@@ -55,5 +55,13 @@ class Updater:
 
 
 def get_updater(optimizer: Optimizer) -> Updater:
-    """An updater of the optimizer, in Gluon's words."""
+    """An updater of the optimizer, in Gluon's words.
+
+    >>> from blockfuse import np, optimizer
+    >>> update = optimizer.get_updater(optimizer.SGD(learning_rate=0.5))
+    >>> w = np.ones(2)
+    >>> update(0, np.array([1, 2]), w)
+    >>> w
+    array([0.5, 0. ])
+    """
     return Updater(optimizer)

@@ -25,6 +25,13 @@ class RecurrentCell(Block):
     """One time of a recurrence: ``output, states = cell(input, states)``, of shapes (batch, features).
 
     A subclass defines ``state_info`` and ``forward(inputs, states)``.
+
+    >>> from blockfuse import gluon, np
+    >>> cell = gluon.rnn.RNNCell(2, input_size=3)
+    >>> cell.initialize()
+    >>> outputs, states = cell.unroll(5, np.ones((1, 5, 3)), merge_outputs=True)
+    >>> outputs.shape
+    (1, 5, 2)
     """
 
     def state_info(self, batch_size: int = 0) -> list[dict[str, Any]]:

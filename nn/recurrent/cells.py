@@ -188,19 +188,42 @@ class LSTMCell(_GatedCell):
     """Hochreiter and Schmidhuber 1997, with gates in the order i, f, g, o; its states are the hidden and the cell state.
 
     activation: of what enters the cell state and of what leaves it. recurrent_activation: of the gates.
+
+    >>> from blockfuse import gluon, np
+    >>> cell = gluon.rnn.LSTMCell(2, input_size=3)
+    >>> cell.initialize()
+    >>> output, states = cell(np.ones((1, 3)), cell.begin_state(batch_size=1))
+    >>> output.shape, len(states)
+    ((1, 2), 2)
     """
 
     _mode = "lstm"
 
 
 class GRUCell(_GatedCell):
-    """Cho et al. 2014, with gates in the order r, z, n, where r multiplies ``U h + c`` of n, as in cuDNN."""
+    """Cho et al. 2014, with gates in the order r, z, n, where r multiplies ``U h + c`` of n, as in cuDNN.
+
+    >>> from blockfuse import gluon, np
+    >>> cell = gluon.rnn.GRUCell(2, input_size=3)
+    >>> cell.initialize()
+    >>> output, states = cell(np.ones((1, 3)), cell.begin_state(batch_size=1))
+    >>> output.shape, len(states)
+    ((1, 2), 1)
+    """
 
     _mode = "gru"
 
 
 class LSTMPCell(WeightedCell):
-    """An LSTM whose hidden state is projected to ``projection_size`` (Sak et al. 2014), by ``h2r_weight``."""
+    """An LSTM whose hidden state is projected to ``projection_size`` (Sak et al. 2014), by ``h2r_weight``.
+
+    >>> from blockfuse import gluon, np
+    >>> cell = gluon.rnn.LSTMPCell(4, projection_size=2, input_size=3)
+    >>> cell.initialize()
+    >>> output, states = cell(np.ones((1, 3)), cell.begin_state(batch_size=1))
+    >>> output.shape, [state.shape for state in states]
+    ((1, 2), [(1, 2), (1, 4)])
+    """
 
     def __init__(
         self,

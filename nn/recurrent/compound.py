@@ -83,13 +83,28 @@ class SequentialRNNCell(CompoundCell):
 
 
 class HybridSequentialRNNCell(SequentialRNNCell):
-    """``SequentialRNNCell``; in Gluon only this one is compiled."""
+    """``SequentialRNNCell``; in Gluon only this one is compiled.
+
+    >>> from blockfuse import gluon, np
+    >>> cell = gluon.rnn.HybridSequentialRNNCell()
+    >>> cell.add(gluon.rnn.RNNCell(4))
+    >>> cell.add(gluon.rnn.GRUCell(2))
+    >>> cell.initialize()
+    >>> cell.unroll(5, np.ones((1, 5, 3)), merge_outputs=True)[0].shape
+    (1, 5, 2)
+    """
 
 
 class BidirectionalCell(CompoundCell):
     """One cell over a sequence and one over its times in reverse, whose outputs stand side by side (Schuster 1997).
 
     It has no single step: call ``unroll()``.
+
+    >>> from blockfuse import gluon, np
+    >>> cell = gluon.rnn.BidirectionalCell(gluon.rnn.RNNCell(2), gluon.rnn.RNNCell(2))
+    >>> cell.initialize()
+    >>> cell.unroll(5, np.ones((1, 5, 3)), merge_outputs=True)[0].shape
+    (1, 5, 4)
     """
 
     def __init__(

@@ -168,7 +168,14 @@ class ConvolutionalCell(RecurrentCell):
 
 
 class Conv1DRNNCell(ConvolutionalCell):
-    """``RNNCell`` with convolutions along one axis, of inputs (batch, channels, width): see ``ConvolutionalCell``."""
+    """``RNNCell`` with convolutions along one axis, of inputs (batch, channels, width): see ``ConvolutionalCell``.
+
+    >>> from blockfuse import gluon, np
+    >>> cell = gluon.rnn.Conv1DRNNCell((3, 8), hidden_channels=2, i2h_kernel=3, h2h_kernel=3, i2h_pad=1)
+    >>> cell.initialize()
+    >>> cell(np.ones((1, 3, 8)), cell.begin_state(batch_size=1))[0].shape
+    (1, 2, 8)
+    """
 
     _axes, _mode = 1, "rnn_tanh"
 
@@ -189,42 +196,91 @@ class Conv2DRNNCell(ConvolutionalCell):
 
 
 class Conv3DRNNCell(ConvolutionalCell):
-    """``RNNCell`` with convolutions of volumes (batch, channels, depth, height, width): see ``ConvolutionalCell``."""
+    """``RNNCell`` with convolutions of volumes (batch, channels, depth, height, width): see ``ConvolutionalCell``.
+
+    >>> from blockfuse import gluon, np
+    >>> cell = gluon.rnn.Conv3DRNNCell((3, 4, 4, 4), hidden_channels=2, i2h_kernel=3, h2h_kernel=3, i2h_pad=1)
+    >>> cell.initialize()
+    >>> cell(np.ones((1, 3, 4, 4, 4)), cell.begin_state(batch_size=1))[0].shape
+    (1, 2, 4, 4, 4)
+    """
 
     _axes, _mode = 3, "rnn_tanh"
 
 
 class Conv1DLSTMCell(ConvolutionalCell):
-    """``LSTMCell`` with convolutions along one axis: see ``ConvolutionalCell``."""
+    """``LSTMCell`` with convolutions along one axis: see ``ConvolutionalCell``.
+
+    >>> from blockfuse import gluon, np
+    >>> cell = gluon.rnn.Conv1DLSTMCell((3, 8), hidden_channels=2, i2h_kernel=3, h2h_kernel=3, i2h_pad=1)
+    >>> cell.initialize()
+    >>> cell(np.ones((1, 3, 8)), cell.begin_state(batch_size=1))[0].shape
+    (1, 2, 8)
+    """
 
     _axes, _mode = 1, "lstm"
 
 
 class Conv2DLSTMCell(ConvolutionalCell):
-    """``LSTMCell`` with convolutions of images: see ``ConvolutionalCell``."""
+    """``LSTMCell`` with convolutions of images: see ``ConvolutionalCell``.
+
+    >>> from blockfuse import gluon, np
+    >>> cell = gluon.rnn.Conv2DLSTMCell((3, 8, 8), hidden_channels=2, i2h_kernel=3, h2h_kernel=3, i2h_pad=1)
+    >>> cell.initialize()
+    >>> cell(np.ones((1, 3, 8, 8)), cell.begin_state(batch_size=1))[0].shape
+    (1, 2, 8, 8)
+    """
 
     _axes, _mode = 2, "lstm"
 
 
 class Conv3DLSTMCell(ConvolutionalCell):
-    """``LSTMCell`` with convolutions of volumes: see ``ConvolutionalCell``."""
+    """``LSTMCell`` with convolutions of volumes: see ``ConvolutionalCell``.
+
+    >>> from blockfuse import gluon, np
+    >>> cell = gluon.rnn.Conv3DLSTMCell((3, 4, 4, 4), hidden_channels=2, i2h_kernel=3, h2h_kernel=3, i2h_pad=1)
+    >>> cell.initialize()
+    >>> cell(np.ones((1, 3, 4, 4, 4)), cell.begin_state(batch_size=1))[0].shape
+    (1, 2, 4, 4, 4)
+    """
 
     _axes, _mode = 3, "lstm"
 
 
 class Conv1DGRUCell(ConvolutionalCell):
-    """``GRUCell`` with convolutions along one axis: see ``ConvolutionalCell``."""
+    """``GRUCell`` with convolutions along one axis: see ``ConvolutionalCell``.
+
+    >>> from blockfuse import gluon, np
+    >>> cell = gluon.rnn.Conv1DGRUCell((3, 8), hidden_channels=2, i2h_kernel=3, h2h_kernel=3, i2h_pad=1)
+    >>> cell.initialize()
+    >>> cell(np.ones((1, 3, 8)), cell.begin_state(batch_size=1))[0].shape
+    (1, 2, 8)
+    """
 
     _axes, _mode = 1, "gru"
 
 
 class Conv2DGRUCell(ConvolutionalCell):
-    """``GRUCell`` with convolutions of images: see ``ConvolutionalCell``."""
+    """``GRUCell`` with convolutions of images: see ``ConvolutionalCell``.
+
+    >>> from blockfuse import gluon, np
+    >>> cell = gluon.rnn.Conv2DGRUCell((3, 8, 8), hidden_channels=2, i2h_kernel=3, h2h_kernel=3, i2h_pad=1)
+    >>> cell.initialize()
+    >>> cell(np.ones((1, 3, 8, 8)), cell.begin_state(batch_size=1))[0].shape
+    (1, 2, 8, 8)
+    """
 
     _axes, _mode = 2, "gru"
 
 
 class Conv3DGRUCell(ConvolutionalCell):
-    """``GRUCell`` with convolutions of volumes: see ``ConvolutionalCell``."""
+    """``GRUCell`` with convolutions of volumes: see ``ConvolutionalCell``.
+
+    >>> from blockfuse import gluon, np
+    >>> cell = gluon.rnn.Conv3DGRUCell((3, 4, 4, 4), hidden_channels=2, i2h_kernel=3, h2h_kernel=3, i2h_pad=1)
+    >>> cell.initialize()
+    >>> cell(np.ones((1, 3, 4, 4, 4)), cell.begin_state(batch_size=1))[0].shape
+    (1, 2, 4, 4, 4)
+    """
 
     _axes, _mode = 3, "gru"

@@ -211,6 +211,12 @@ class RNN(RecurrentLayer):
     """Elman's layer with ``activation`` 'relu' or 'tanh'; see ``RecurrentLayer``.
 
     dropout: between layers, in training. input_size: the number of features; 0 learns it in the first call.
+
+    >>> from blockfuse import gluon, np
+    >>> net = gluon.rnn.RNN(4, activation="tanh", layout="NTC", bidirectional=True)
+    >>> net.initialize()
+    >>> net(np.ones((1, 5, 3))).shape
+    (1, 5, 8)
     """
 
     def __init__(
@@ -265,6 +271,12 @@ class GRU(RecurrentLayer):
     """Gated recurrent units, with gates in the order r, z, n, as in cuDNN: r multiplies ``U h + c`` of n.
 
     See ``RecurrentLayer`` and ``RNN``.
+
+    >>> from blockfuse import gluon, np
+    >>> net = gluon.rnn.GRU(4, num_layers=2)
+    >>> net.initialize()
+    >>> net(np.ones((5, 1, 3))).shape
+    (5, 1, 4)
     """
 
     _mode = "gru"

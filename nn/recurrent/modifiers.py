@@ -21,7 +21,16 @@ def _checked_rates(cell: RecurrentCell, **rates: float) -> None:
 
 
 class DropoutCell(RecurrentCell):
-    """Dropout of the input, without states. axes: along these, elements of one time are dropped together."""
+    """Dropout of the input, without states. axes: along these, elements of one time are dropped together.
+
+    >>> from blockfuse import gluon, np
+    >>> cell = gluon.rnn.SequentialRNNCell()
+    >>> cell.add(gluon.rnn.RNNCell(4))
+    >>> cell.add(gluon.rnn.DropoutCell(0.5))
+    >>> cell.initialize()
+    >>> cell.unroll(5, np.ones((1, 5, 3)), merge_outputs=True)[0].shape
+    (1, 5, 4)
+    """
 
     def __init__(
         self, rate: float, axes: tuple[int, ...] = (), prefix: str | None = None, params: Any = None
@@ -48,7 +57,13 @@ class DropoutCell(RecurrentCell):
 
 
 class ModifierCell(RecurrentCell):
-    """What changes a cell has its states; ``base_cell`` is that cell."""
+    """What changes a cell has its states; ``base_cell`` is that cell.
+
+    >>> from blockfuse import gluon
+    >>> cell = gluon.rnn.ResidualCell(gluon.rnn.RNNCell(3))
+    >>> cell.base_cell
+    RNNCell(-1 -> 3)
+    """
 
     def __init__(self, base_cell: RecurrentCell, prefix: str | None = None, params: Any = None) -> None:
         super().__init__(prefix, params)
@@ -71,7 +86,14 @@ class ModifierCell(RecurrentCell):
 
 
 class ResidualCell(ModifierCell):
-    """The cell's output plus its input, which must have one shape (He et al. 2016; Wu et al. 2016)."""
+    """The cell's output plus its input, which must have one shape (He et al. 2016; Wu et al. 2016).
+
+    >>> from blockfuse import gluon, np
+    >>> cell = gluon.rnn.ResidualCell(gluon.rnn.RNNCell(3))
+    >>> cell.initialize()
+    >>> cell.unroll(5, np.ones((1, 5, 3)), merge_outputs=True)[0].shape
+    (1, 5, 3)
+    """
 
     def forward(self, inputs: Any, states: Any) -> tuple[Any, list[Any]]:
         output, following = self.base_cell(inputs, states)
@@ -95,6 +117,12 @@ class ZoneoutCell(ModifierCell):
 
     zoneout_outputs, zoneout_states: the probabilities. Called time by time, the cell keeps its last output until it is
     ``reset()``.
+
+    >>> from blockfuse import gluon, np
+    >>> cell = gluon.rnn.ZoneoutCell(gluon.rnn.RNNCell(4), zoneout_states=0.1)
+    >>> cell.initialize()
+    >>> cell.unroll(5, np.ones((1, 5, 3)), merge_outputs=True)[0].shape
+    (1, 5, 4)
     """
 
     def __init__(
@@ -156,6 +184,12 @@ class VariationalDropoutCell(ModifierCell):
 
     drop_inputs, drop_states, drop_outputs: of the inputs, of the first state, of the outputs. Called time by time, the
     cell keeps its masks until ``reset()``.
+
+    >>> from blockfuse import gluon, np
+    >>> cell = gluon.rnn.VariationalDropoutCell(gluon.rnn.RNNCell(4), drop_states=0.2)
+    >>> cell.initialize()
+    >>> cell.unroll(5, np.ones((1, 5, 3)), merge_outputs=True)[0].shape
+    (1, 5, 4)
     """
 
     def __init__(

@@ -40,6 +40,12 @@ class MNIST(_Images):
 
     root: the folder of ``train-images-idx3-ubyte`` and the other three files, packed (``.gz``) or not.
     transform: ``transform(image, label)`` of each sample.
+
+    >>> from blockfuse import gluon
+    >>> gluon.data.vision.MNIST(root="pictures")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    blockfuse.ir.errors.UsageError: MNIST reads train-images-idx3-ubyte, ...
     """
 
     _name = "mnist"
@@ -56,7 +62,14 @@ class MNIST(_Images):
 
 
 class FashionMNIST(MNIST):
-    """Articles of clothing in the format of MNIST (Xiao et al. 2017)."""
+    """Articles of clothing in the format of MNIST (Xiao et al. 2017).
+
+    >>> from blockfuse import gluon
+    >>> gluon.data.vision.FashionMNIST(root="pictures")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    blockfuse.ir.errors.UsageError: FashionMNIST reads train-images-idx3-ubyte, ...
+    """
 
     _name = "fashion-mnist"
 
@@ -66,6 +79,12 @@ class CIFAR10(_Images):
 
     root: the folder of the binary version: ``data_batch_1.bin`` to ``data_batch_5.bin`` and ``test_batch.bin``.
     transform: ``transform(image, label)`` of each sample.
+
+    >>> from blockfuse import gluon
+    >>> gluon.data.vision.CIFAR10(root="pictures")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    blockfuse.ir.errors.UsageError: CIFAR10 reads data_batch_1.bin, ...
     """
 
     def __init__(
@@ -81,6 +100,12 @@ class CIFAR100(_Images):
 
     root: the folder of the binary version: ``train.bin`` and ``test.bin``.
     fine_label: label by kind rather than by group.
+
+    >>> from blockfuse import gluon
+    >>> gluon.data.vision.CIFAR100(root="pictures")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    blockfuse.ir.errors.UsageError: CIFAR100 reads train.bin (or the same with .gz) from pictures, ...
     """
 
     def __init__(

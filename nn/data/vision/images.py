@@ -26,6 +26,14 @@ def imread(filename: str | os.PathLike[str], flag: int = 1) -> ndarray:
     """The pixels of a file: uint8, (height, width, 3) in the order red, green, blue, or (height, width, 1) with ``flag=0``.
 
     Raises UsageError where the file is no image, or Pillow is not installed.
+
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> from blockfuse import image
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Image.new("RGB", (8, 6)).save(f"{folder}/black.png")
+    ...     image.imread(f"{folder}/black.png").shape
+    (6, 8, 3)
     """
     interpreter.current().impure("reads a file")
     if flag not in _MODES:
@@ -50,7 +58,12 @@ def _pillow() -> Any:
 
 
 def imresize(src: Any, w: int, h: int, interp: int = 1) -> ndarray:
-    """The image in another size; interp: 0 nearest, 1 bilinear, as ``transforms.Resize`` has them."""
+    """The image in another size; interp: 0 nearest, 1 bilinear, as ``transforms.Resize`` has them.
+
+    >>> from blockfuse import image, np
+    >>> image.imresize(np.zeros((12, 8, 3), dtype="uint8"), 4, 6).shape
+    (6, 4, 3)
+    """
     width, height = checked_size((w, h))
     return resized(image_of(src, "imresize"), width, height, checked_interpolation(interp))
 
@@ -63,6 +76,16 @@ class ImageFolderDataset(Dataset):
     of ``.jpg``, ``.jpeg`` and ``.png``, and arrays in ``.npy``.
 
     Raises UsageError where there is no such folder, or it has no folders with images.
+
+    >>> import os, tempfile
+    >>> from PIL import Image
+    >>> from blockfuse import gluon
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     os.mkdir(f"{folder}/cats")
+    ...     Image.new("RGB", (8, 6)).save(f"{folder}/cats/black.png")
+    ...     data = gluon.data.vision.ImageFolderDataset(folder)
+    ...     data.synsets, data[0][0].shape, data[0][1]
+    (['cats'], (6, 8, 3), 0)
     """
 
     def __init__(self, root: Folder, flag: int = 1, transform: Transform | None = None) -> None:

@@ -54,7 +54,12 @@ class Compose(Sequential):
 
 
 class Cast(Block):
-    """The image in another dtype."""
+    """The image in another dtype.
+
+    >>> from blockfuse import gluon, np
+    >>> gluon.data.vision.transforms.Cast("float32")(np.zeros((2, 2, 3), dtype="uint8")).dtype
+    dtype('float32')
+    """
 
     def __init__(self, dtype: Any = "float32") -> None:
         super().__init__()
@@ -68,6 +73,10 @@ class ToTensor(Block):
     """``(..., height, width, channels)`` from 0 to 255 as ``(..., channels, height, width)`` from 0 to 1, float32.
 
     Also floats are divided by 255: leave it out for images that lie between 0 and 1 already.
+
+    >>> from blockfuse import gluon, np
+    >>> gluon.data.vision.transforms.ToTensor()(np.full((2, 2, 3), 255, dtype="uint8")).shape
+    (3, 2, 2)
     """
 
     def forward(self, x: Any) -> ndarray:
@@ -76,7 +85,12 @@ class ToTensor(Block):
 
 
 class Normalize(Block):
-    """``(x - mean) / std`` of ``(..., channels, height, width)``: numbers, or one for each channel."""
+    """``(x - mean) / std`` of ``(..., channels, height, width)``: numbers, or one for each channel.
+
+    >>> from blockfuse import gluon, np
+    >>> gluon.data.vision.transforms.Normalize(mean=0.5, std=0.25)(np.ones((1, 1, 2)))
+    array([[[2., 2.]]])
+    """
 
     def __init__(self, mean: Any = 0.0, std: Any = 1.0) -> None:
         super().__init__()
@@ -106,6 +120,10 @@ class Resize(Block):
 
     keep_ratio: an int is the length of the shorter side.
     interpolation: 0 nearest, 1 bilinear.
+
+    >>> from blockfuse import gluon, np
+    >>> gluon.data.vision.transforms.Resize((8, 6))(np.zeros((12, 8, 3), dtype="uint8")).shape
+    (6, 8, 3)
     """
 
     def __init__(self, size: Any, keep_ratio: bool = False, interpolation: int = 1) -> None:
@@ -126,7 +144,12 @@ class Resize(Block):
 
 
 class CenterCrop(Block):
-    """The middle of the image, of a size; of a smaller image the largest part of that shape, resized."""
+    """The middle of the image, of a size; of a smaller image the largest part of that shape, resized.
+
+    >>> from blockfuse import gluon, np
+    >>> gluon.data.vision.transforms.CenterCrop(2)(np.zeros((6, 4, 3))).shape
+    (2, 2, 3)
+    """
 
     def __init__(self, size: Any, interpolation: int = 1) -> None:
         super().__init__()
@@ -149,6 +172,10 @@ class RandomResizedCrop(Block):
     """A part of the image, resized: a share of its area drawn from ``scale``, of a ratio of width to height from ``ratio``.
 
     The logarithm of the ratio is drawn evenly (Szegedy et al. 2015). After ten parts that do not fit it is the middle.
+
+    >>> from blockfuse import gluon, np
+    >>> gluon.data.vision.transforms.RandomResizedCrop(4)(np.zeros((12, 8, 3), dtype="uint8")).shape
+    (4, 4, 3)
     """
 
     def __init__(
@@ -203,12 +230,22 @@ class _RandomFlip(Block):
 
 
 class RandomFlipLeftRight(_RandomFlip):
-    """The image, with probability ``p`` its first column last."""
+    """The image, with probability ``p`` its first column last.
+
+    >>> from blockfuse import gluon, np
+    >>> gluon.data.vision.transforms.RandomFlipLeftRight()(np.zeros((6, 4, 3))).shape
+    (6, 4, 3)
+    """
 
     _axis = -2
 
 
 class RandomFlipTopBottom(_RandomFlip):
-    """The image, with probability ``p`` its first row last."""
+    """The image, with probability ``p`` its first row last.
+
+    >>> from blockfuse import gluon, np
+    >>> gluon.data.vision.transforms.RandomFlipTopBottom()(np.zeros((6, 4, 3))).shape
+    (6, 4, 3)
+    """
 
     _axis = -3
