@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,17 @@ PAGES = {
     "errors": ("Errors and warnings", ("ir.errors",)),
 }
 
-# These list their names elsewhere: where their files are, or in the documentation.
-LISTS = {"gluon.data": "nn.data", "gluon.data.vision": "nn.data.vision"}
+# Module as programs write it -> the one that lists its names.
+LISTS = {
+    "gluon.data": "nn.data",
+    "gluon.data.batchify": "nn.data.batchify",
+    "gluon.data.vision": "nn.data.vision",
+    "gluon.data.vision.transforms": "nn.data.vision.transforms",
+    "gluon.metric": "nn.metrics",
+}
+
+# Module as programs write it -> the package that it cannot be imported without.
+NEEDS = {"torch": "torch"}
 
 
 @dataclass(frozen=True)
@@ -64,11 +74,16 @@ class Name:
     @property
     def file(self) -> str:
         """The module that defines it."""
-        return str(getattr(self.value, "__module__", "") or "")
+        return str(getattr(defined(self.value), "__module__", "") or "")
 
     @property
     def ours(self) -> bool:
         return self.kind in ("class", "function") and self.file.startswith("blockfuse.")
+
+
+def defined(value: Any) -> Any:
+    """A function of ours without what other modules add to it: more forms of calls."""
+    return inspect.unwrap(value, stop=lambda f: not str(f.__wrapped__.__module__).startswith("blockfuse."))
 
 
 def space(path: str) -> Any:
@@ -80,7 +95,9 @@ def space(path: str) -> Any:
 
 
 def public(path: str) -> tuple[Name, ...]:
-    """What a module lists, or else the classes and functions that it defines, in its order."""
+    """What a module lists, or else the classes and functions that it defines; none where a package is missing."""
+    if not _there(path):
+        return ()
     module, lists = space(path), space(LISTS.get(path, path))
     own = [
         n for n, v in vars(lists).items() if getattr(v, "__module__", "") == lists.__name__ and n[0] != "_"
@@ -90,6 +107,10 @@ def public(path: str) -> tuple[Name, ...]:
     return tuple(
         Name(path, n, getattr(module, n)) for n in sorted(listed, key=lambda n: order.get(n, len(order)))
     )
+
+
+def _there(path: str) -> bool:
+    return find_spec(NEEDS.get(path, "blockfuse")) is not None
 
 
 @cache
@@ -142,8 +163,13 @@ def text(title: str, paths: tuple[str, ...]) -> str:
     for path in paths:
         if len(paths) > 1:
             lines += _title(path or "blockfuse", "-")
+        if not _there(path):
+            lines += [
+                f"Not described here: the package ``{NEEDS[path]}`` was missing when this page was made.",
+                "",
+            ]
         for about, group in _groups(public(path)).items():
-            lines += _title(about, "~")
+            lines += [*_title(about, "~"), *_shown(group[0].file)]
             lines += [line for name in group for line in _entry(name)]
         lines += _listing("Modules", [n for n in public(path) if n.kind == "module"])
         lines += _listing("NumPy's own", [n for n in public(path) if n.kind != "module" and not n.ours])
@@ -162,6 +188,13 @@ def _groups(listed: tuple[Name, ...]) -> dict[str, list[Name]]:
 def _about(name: Name) -> str:
     first = (import_module(name.file).__doc__ or "").split("\n")[0]
     return re.sub(r"`+", "``", first.split(": ")[0].rstrip("."))
+
+
+def _shown(module: str) -> list[str]:
+    """What the docstring of a file shows of all that the file defines: a tree, an example."""
+    about, begin, example = (import_module(module).__doc__ or "").partition(">>> ")
+    tree = [line for line in about.splitlines() if line.startswith("    ")] if "├──" in about else []
+    return [*["::", "", *tree, ""] * bool(tree), *(begin + example).splitlines(), ""]
 
 
 def _entry(name: Name) -> list[str]:
@@ -185,21 +218,21 @@ def _title(words: str, line: str) -> list[str]:
 
 # -- docstrings ------------------------------------------------------------------------------------------------
 
-ARGUMENTS = re.compile(r"(\*{0,2}\w+(?:, \*{0,2}\w+)*): (.*)")
+ARGUMENTS = re.compile(r"((?:\\\*){0,2}\w+(?:, (?:\\\*){0,2}\w+)*): (.*)")
 
 
 def as_rst(_app: Any, _what: str, _name: str, value: Any, _options: Any, lines: list[str]) -> None:
     """Make RST of a docstring, in which only ``code`` is marked: an asterisk is one, lines on arguments are a list."""
     takes = _arguments(value)
     made, inside = [], False
-    for line in lines:
+    for line in _plain("\n".join(lines)).split("\n"):
         found = ARGUMENTS.fullmatch(line)
         if found and all(map(takes, re.findall(r"\w+", found[1]))):
-            made += [*[""] * (not inside), f"* ``{found[1]}``: {_plain(found[2])}"]
+            made += [*[""] * (not inside), "* ``{}``: {}".format(found[1].replace("\\", ""), found[2])]
             inside = True
         else:
             inside = inside and bool(line.strip())
-            made.append("  " * inside + _plain(line))
+            made.append("  " * inside + line)
     lines[:] = made
 
 
@@ -213,9 +246,7 @@ def _arguments(value: Any) -> Callable[[str], bool]:
     return lambda name: name.islower() and (any_name or name in parameters)
 
 
-def _plain(line: str) -> str:
-    if line.lstrip().startswith((">>>", "...")):
-        return line
-    return "".join(
-        part if part.startswith("``") else part.replace("*", r"\*") for part in re.split(r"(``.*?``)", line)
-    )
+def _plain(text: str) -> str:
+    """Without marks, but for ``code``, which may go on in the next line, and examples."""
+    parts = re.split(r"(``.*?``|^ *>>> .*?(?:\n *\n|\Z))", text, flags=re.MULTILINE | re.DOTALL)
+    return "".join(part.replace("*", r"\*") if n % 2 == 0 else part for n, part in enumerate(parts))

@@ -1,6 +1,5 @@
 """Functions that only Gluon has: shapes by codes, slices by ends, softmax of lengths, control flow as functions."""
 
-import doctest
 from typing import Any
 
 import numpy
@@ -8,16 +7,11 @@ import pytest
 
 import blockfuse
 from blockfuse.array import autograd, np, npx
-from blockfuse.array.functions import reshaping
 from blockfuse.ir.errors import ShapeError, UsageError
 
 
 def array(*shape: int) -> Any:
     return np.array(numpy.arange(numpy.prod(shape), dtype="float32").reshape(shape))
-
-
-def test_examples_in_docstrings() -> None:
-    assert doctest.testmod(reshaping).failed == 0
 
 
 # -- shapes --------------------------------------------------------------------------------------------------

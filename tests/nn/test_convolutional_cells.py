@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 from typing import Any
 
 import numpy
@@ -12,7 +11,6 @@ import blockfuse
 from blockfuse import autograd, np
 from blockfuse.gluon import rnn
 from blockfuse.ir.errors import ShapeError, UsageError
-from blockfuse.nn.recurrent import convolutional
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -127,7 +125,3 @@ def test_what_does_not_fit_is_refused() -> None:
         cell(np.zeros((2, 5, 4)), cell.begin_state(2))
     with pytest.raises(ShapeError, match="expects states of shapes"):
         cell(np.zeros((2, 2, 5, 4)), cell.begin_state(3))
-
-
-def test_examples_in_docstrings() -> None:
-    assert doctest.testmod(convolutional).failed == 0

@@ -1,6 +1,5 @@
 """Datasets, samplers, batchify and the order of batches, without workers."""
 
-import doctest
 from collections import namedtuple
 from typing import Any
 
@@ -12,13 +11,6 @@ from blockfuse import np
 from blockfuse.gluon import data
 from blockfuse.gluon.data import batchify
 from blockfuse.ir.errors import DTypeError, ShapeError, UsageError
-from blockfuse.nn.data import batchify as batchify_module
-from blockfuse.nn.data import dataset, loader, sampler
-
-
-@pytest.mark.parametrize("module", [dataset, sampler, batchify_module, loader], ids=lambda m: m.__name__)
-def test_examples_in_docstrings(module: Any) -> None:
-    assert doctest.testmod(module).failed == 0
 
 
 def listed(batches: Any) -> list[Any]:

@@ -1,6 +1,5 @@
 """Slices for devices, gradients clipped by their norm, and files that are not downloaded."""
 
-import doctest
 import hashlib
 import math
 from pathlib import Path
@@ -13,12 +12,6 @@ import blockfuse
 from blockfuse import np, npx
 from blockfuse.gluon import utils
 from blockfuse.ir.errors import ShapeError, UsageError
-from blockfuse.nn import batch_slices, gradient_norm
-
-
-@pytest.mark.parametrize("module", [batch_slices, gradient_norm], ids=lambda m: m.__name__)
-def test_examples_in_docstrings(module: Any) -> None:
-    assert doctest.testmod(module).failed == 0
 
 
 @pytest.mark.parametrize("size", range(1, 9))

@@ -1,6 +1,5 @@
 """Losses against formulas in float64 and against torch: forms of labels, weights, shapes, edge values."""
 
-import doctest
 import itertools
 import math
 from collections.abc import Callable
@@ -14,7 +13,6 @@ from blockfuse import gluon
 from blockfuse.array import np
 from blockfuse.ir.errors import ShapeError, UsageError
 from blockfuse.nn import losses
-from blockfuse.nn.losses import classification, loss, regression, sequences, similarity
 
 RNG = numpy.random.default_rng(3)
 SCORES = RNG.normal(size=(6, 5)) * 3
@@ -465,8 +463,3 @@ def test_names_of_gluon() -> None:
 def test_impossible_settings_are_refused(wrong: Callable[[], Any]) -> None:
     with pytest.raises(UsageError):
         wrong()
-
-
-@pytest.mark.parametrize("module", [classification, loss, regression, sequences, similarity])
-def test_examples_of_the_docstrings(module: Any) -> None:
-    assert doctest.testmod(module).failed == 0

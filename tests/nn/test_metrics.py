@@ -1,6 +1,5 @@
 """Metrics against their formulas over everything at once, in float64, batch by batch and otherwise."""
 
-import doctest
 import math
 from collections.abc import Callable
 from typing import Any
@@ -11,8 +10,6 @@ import pytest
 import blockfuse
 from blockfuse import gluon, metric, np
 from blockfuse.ir.errors import ShapeError, UsageError
-from blockfuse.nn.metrics import classification, composite, probability, regression
-from blockfuse.nn.metrics import metric as base
 
 RANDOM = numpy.random.default_rng(5)
 N, C = 57, 5
@@ -22,13 +19,6 @@ PROBABILITIES = SCORES / SCORES.sum(1, keepdims=True)
 BITS = RANDOM.integers(0, 2, N)
 SHARES = RANDOM.random(N).astype("float32")
 X, Y = RANDOM.normal(size=(2, N, 3))
-
-
-@pytest.mark.parametrize(
-    "module", [base, classification, regression, probability, composite], ids=lambda m: m.__name__
-)
-def test_examples_in_docstrings(module: Any) -> None:
-    assert doctest.testmod(module).failed == 0
 
 
 def softmax(x: numpy.ndarray) -> Any:

@@ -1,6 +1,5 @@
 """Optimizers against the formulas of their papers in float64, against torch, and what they have in common."""
 
-import doctest
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +12,6 @@ from blockfuse import optimizer
 from blockfuse.array import np
 from blockfuse.ir.errors import ShapeError, UsageError
 from blockfuse.nn.optimizers import optimizer as base
-from blockfuse.nn.optimizers import updater as updating
 from blockfuse.nn.optimizers.counts import UpdateCounts
 
 RNG = numpy.random.default_rng(7)
@@ -578,8 +576,3 @@ def test_a_schedule_of_ones_own() -> None:
             return self.base_lr / num_update
 
     assert optimizer.SGD(lr_scheduler=Gluons(base_lr=1.0), begin_num_update=4).learning_rate == 0.25
-
-
-@pytest.mark.parametrize("module", [base, updating, S])
-def test_examples_of_the_docstrings(module: Any) -> None:
-    assert doctest.testmod(module).failed == 0

@@ -1,6 +1,5 @@
 """Recurrent layers against torch's: outputs, states, gradients, lengths; shapes that wait, files, and what is refused."""
 
-import doctest
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ from blockfuse import gluon, nn, train_step
 from blockfuse.array import autograd, ndarray, np, npx
 from blockfuse.gluon import rnn
 from blockfuse.ir.errors import ShapeError, UsageError
-from blockfuse.nn.recurrent import cells, compound, layers
 
 pytestmark = pytest.mark.spread(2)
 
@@ -301,8 +299,3 @@ def test_lengths_of_another_batch_are_refused() -> None:
 def test_impossible_layers_are_refused(make: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         make()
-
-
-@pytest.mark.parametrize("module", [cells, compound, layers], ids=lambda m: m.__name__)
-def test_examples_in_docstrings(module: Any) -> None:
-    assert doctest.testmod(module).failed == 0

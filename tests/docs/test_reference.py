@@ -1,0 +1,156 @@
+"""The reference has every public name, with a docstring whose examples run."""
+
+import doctest
+import importlib
+import inspect
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from documents import ROOT
+
+REFERENCE = runpy.run_path(str(ROOT / "docs" / "reference.py"))
+HOMES = list(REFERENCE["homes"]().values())
+LIBRARY = ("array", "codegen", "frontends", "ir", "nn", "runtime", "tracer")
+EXAMPLES = {  # file with examples -> packages that they or the file need
+    path: {*re.findall(r">>> (?:from|import) (\w+)", text), *path.parts[1:-1][: path.parts[0] == "frontends"]}
+    for folder in LIBRARY
+    for path, text in (
+        (p.relative_to(ROOT), p.read_text(encoding="utf-8")) for p in sorted((ROOT / folder).rglob("*.py"))
+    )
+    if ">>> " in text
+}
+
+# What NumPy says of a function of its name holds here, too, and what ``get_model`` says of all models: an example a file.
+FAMILIES = ("np", "np.linalg", "gluon.model_zoo.vision", "ir.errors")
+
+
+def own_text(name: Any) -> str:
+    """The docstring, but not one that a class has from its base, or an object from its class."""
+    text = vars(name.value).get("__doc__") if name.kind == "class" else name.value.__doc__
+    return "" if text == type(name.value).__doc__ else text or ""
+
+
+def test_every_module_that_programs_import_is_on_a_page() -> None:
+    listed = {path for _, paths in REFERENCE["PAGES"].values() for path in paths}
+    gluons = {f"gluon.{name}" for name in importlib.import_module("blockfuse.gluon").__all__}
+    modules = {
+        n for n in importlib.import_module("blockfuse").__all__ if inspect.ismodule(REFERENCE["space"](n))
+    }
+    same = {"gluon.nn", "gluon.parameter", "metric"}  # whose names are on other pages
+    found = modules | {g for g in gluons if inspect.ismodule(REFERENCE["space"](g))}
+    missing = {m.replace("loss", "gluon.loss") if m == "loss" else m for m in found} - listed - same
+    assert not missing
+
+
+@pytest.mark.parametrize("page", REFERENCE["PAGES"])
+def test_page_has_every_name_of_its_modules(page: str) -> None:
+    title, paths = REFERENCE["PAGES"][page]
+    text = REFERENCE["text"](title, paths)
+    names = [name for path in paths for name in REFERENCE["public"](path)]
+    assert len(names) > 1
+    entries = {line.split(":: ")[1].replace("blockfuse::", "") for line in text.splitlines() if ":: " in line}
+    listed = text.replace(",", "").split()
+    assert [n.path for n in names if n.path not in entries and f"``{n.path}``" not in listed] == []
+
+
+def test_names_of_ours_are_described_once() -> None:
+    assert len({id(name.value) for name in HOMES}) == len(HOMES)
+    assert {"np.absolute", "nn.Block", "gluon.loss.L2Loss", "compile", "Trainer"} <= {n.path for n in HOMES}
+
+
+def test_every_name_has_a_docstring() -> None:
+    assert [name.path for name in HOMES if not own_text(name)] == []
+
+
+def test_every_public_method_of_blocks_and_arrays_has_a_docstring() -> None:
+    lacking = []
+    for name in (n for n in HOMES if n.path in ("nn.Block", "nn.ParameterDict", "np.ndarray", "Trainer")):
+        members = {
+            m: v
+            for m, v in vars(name.value).items()
+            if m[0] != "_" and (callable(v) or isinstance(v, property))
+        }
+        lacking += [f"{name.path}.{m}" for m, v in members.items() if not inspect.getdoc(v)]
+    assert lacking == []
+
+
+def test_every_name_has_an_example() -> None:
+    lacking = [name for name in HOMES if ">>> " not in own_text(name)]
+    table = "blockfuse.array.functions.elementwise"  # whose functions are rows
+    assert [n.path for n in lacking if n.space not in FAMILIES and n.file != table] == []
+    shown = {module_of(path) for path in EXAMPLES}
+    assert [n.path for n in lacking if n.file not in shown] == []
+
+
+def module_of(path: Path) -> str:
+    return ".".join(("blockfuse", *path.with_suffix("").parts)).removesuffix(".__init__")
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=str)
+def test_examples_give_what_they_show(path: Path) -> None:
+    for package in EXAMPLES[path]:
+        pytest.importorskip(package)
+    found = doctest.testmod(importlib.import_module(module_of(path)))
+    assert found.attempted > 0
+    assert found.failed == 0
+
+
+# -- docstrings as pages ---------------------------------------------------------------------------------------
+
+
+def as_rst(function: Any) -> list[str]:
+    lines = inspect.cleandoc(function.__doc__).splitlines()
+    REFERENCE["as_rst"](None, "function", "name", function, None, lines)
+    return lines
+
+
+def test_arguments_become_a_list() -> None:
+    def scaled(x: float, *by: float, out: Any = None) -> None:
+        """Multiply (2 * x).
+
+        x: the first
+        of several lines. by, out: not at the start of a line.
+        out: ``a * b``.
+
+        Raises: this is no argument.
+        """
+
+    assert as_rst(scaled) == [
+        r"Multiply (2 \* x).",
+        "",
+        "",
+        "* ``x``: the first",
+        "  of several lines. by, out: not at the start of a line.",
+        "* ``out``: ``a * b``.",
+        "",
+        "Raises: this is no argument.",
+    ]
+
+
+def test_examples_stay_as_they_are() -> None:
+    def twice(x: float) -> None:
+        """Twice, which is ``2 *
+        x`` and not x * x.
+
+        >>> twice(2 * 3)
+        array([2 * 3])
+
+        >>> twice(4)
+
+        Or x * 2.
+        """
+
+    assert as_rst(twice) == [
+        "Twice, which is ``2 *",
+        r"x`` and not x \* x.",
+        "",
+        ">>> twice(2 * 3)",
+        "array([2 * 3])",
+        "",
+        ">>> twice(4)",
+        "",
+        r"Or x \* 2.",
+    ]
