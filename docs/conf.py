@@ -19,8 +19,8 @@ REFERENCE = runpy.run_path(str(HERE / "reference.py"))
 
 # What stands where in the navigation; a page that is not named here is a how-to.
 NAVIGATION = {
-    "Start": ["tutorial", "control", "iterative", "training"],
-    "How to": [],
+    "Start": ["tutorial"],
+    "How to": ["control", "iterative", "training"],
     "Reference": ["reference/index", "names", "contract", "reasons", "cli"],
     "Inside": ["architecture", "testing", "benchmarks", "cuda", "/CONTRIBUTING", "/CHANGELOG"],
 }
@@ -36,7 +36,7 @@ include_patterns = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/**"]
 exclude_patterns = [".*", "build", "src"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 myst_heading_anchors = 3
-suppress_warnings = ["misc.highlighting_failure"]
+smartquotes = False  # quotes in texts about code are those of code
 
 add_module_names = False
 autodoc_typehints = "signature"
