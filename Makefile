@@ -41,7 +41,8 @@ test-long: $(VENV)/.installed-test $(VENV)/.installed-docs ## run the tests that
 	$(BIN)/pytest $(PARALLEL) -m "long or sampled" --all-examples
 
 docs: $(VENV)/.installed-docs ## make the documentation site, build/site/index.html; a warning is an error
-	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet --jobs=auto --conf-dir=docs --doctree-dir=build/doctrees . build/site
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet --jobs=auto --conf-dir=docs --doctree-dir=build/doctrees . build/site \
+		|| { rm -rf build/doctrees; exit 1; } # pages that are not read again would not warn again
 
 fuzz: $(VENV)/.installed-test ## run random programs, new ones each time, for 10 minutes or MINUTES=...
 	PYTHONPATH=src:tests/support $(BIN)/python tests/support/graph_fuzz.py --minutes $(or $(MINUTES),10) & graphs=$$!; \

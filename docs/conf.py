@@ -73,6 +73,19 @@ def with_navigation(_app: Any, document: str, text: list[str]) -> None:
             text[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {part}\n\n{entries}\n```\n"
 
 
+def with_navigation_read_again(*_: Any) -> list[str]:
+    """Pages may have come or gone since the last time."""
+    return [root_doc]
+
+
+def without_folders(app: Any, doctree: Any) -> None:
+    """A link to a folder leads somewhere in a checkout alone: here it is its text."""
+    page = (ROOT / app.env.docname).parent
+    for link in list(doctree.findall(addnodes.pending_xref)):
+        if link["reftype"] == "myst" and page.joinpath(link["reftarget"]).is_dir():
+            link.replace_self(link.children)
+
+
 def write_reference(_app: Any) -> None:
     REFERENCE["write"](HERE / "reference")
 
@@ -105,6 +118,8 @@ def write_first_page(app: Any, error: Exception | None) -> None:
 def setup(app: Any) -> None:
     app.connect("builder-inited", write_reference)
     app.connect("source-read", with_navigation)
+    app.connect("env-get-outdated", with_navigation_read_again)
+    app.connect("doctree-read", without_folders)
     app.connect("autodoc-process-docstring", REFERENCE["as_rst"])
     app.connect("doctree-read", name_sources, priority=400)  # before viewcode looks, at 500
     app.connect("html-page-context", leave_out_navigation, priority=400)  # before the theme, at 500

@@ -199,12 +199,15 @@ def _shown(module: str) -> list[str]:
 
 def _entry(name: Name) -> list[str]:
     home = homes()[id(name.value)]
-    if home != name:
-        again = ["   :no-index:"] * (
-            name.name == home.name
-        )  # else texts that say the name alone would be ambiguous
-        return [f".. py:{name.kind}:: {name.path}", *again, "", f"   The same as :py:obj:`{home.path}`.", ""]
-    return [f".. auto{name.kind}:: blockfuse::{name.path}", *["   :members:"] * (name.kind == "class"), ""]
+    if home == name:
+        return [
+            f".. auto{name.kind}:: blockfuse::{name.path}",
+            *["   :members:"] * (name.kind == "class"),
+            "",
+        ]
+    # Indexed twice, a class would be ambiguous where signatures say its name alone.
+    hidden = ["   :no-index:"] * (name.name == home.name)
+    return [f".. py:{name.kind}:: {name.path}", *hidden, "", f"   The same as :py:obj:`{home.path}`.", ""]
 
 
 def _listing(title: str, listed: list[Name]) -> list[str]:
