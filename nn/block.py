@@ -36,6 +36,7 @@ from blockfuse.runtime.calls.dispatch import Hybrid
 from blockfuse.runtime.calls.options import OPTIONS, Options
 from blockfuse.runtime.calls.owner import asks_entry
 from blockfuse.runtime.pages.outline import Explanation
+from blockfuse.runtime.calls.warming import warm_up
 from blockfuse.runtime.tracebacks import fold
 
 # Gluon's options of ``hybridize`` are taken and mean nothing: memory and partitions look after themselves.
@@ -252,6 +253,24 @@ class Block(Held):
         self._hybrid = None if options is None else Hybrid(BlockOwner(self), options)
         self._entry, self._fast_call, self._hybrid_options = None, None, options
         self._watchers.notify()
+
+    def warm_up(self, *args: Any, dtype: Any = "float32", **kwargs: Any) -> tuple[str, ...]:
+        """Compile now what calls with such arguments need, so that nobody waits for it: () where all of it is compiled, else
+        texts that say why such calls run in Python, with the cure.
+
+        args, kwargs: of a call in predict mode; a tuple of whole numbers stands for an array of that shape and of ``dtype``
+        (of halves, or of zeros where dtype has no fractions). Where data decide, give arrays that lead the usual ways. The
+        block is called a few times, as a user would: what ``forward`` prints or draws happens. Raises UsageError before
+        ``hybridize()``, and what the call raises.
+
+        >>> from blockfuse import nn
+        >>> net = nn.Dense(3, in_units=4)
+        >>> net.initialize()
+        >>> net.hybridize()
+        >>> net.warm_up((8, 4))
+        ()
+        """
+        return warm_up(self, self._hybrid, args, kwargs, dtype)
 
     def explain(self) -> str:
         """What was compiled, what runs in Python, why, and what to write: print it, or let a notebook show it.

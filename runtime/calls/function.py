@@ -14,6 +14,7 @@ from blockfuse.runtime.calls.owner import asks_entry, name_of
 from blockfuse.runtime.pages.document import fragment
 from blockfuse.runtime.pages.markup import element
 from blockfuse.runtime.pages.outline import outline
+from blockfuse.runtime.calls.warming import warm_up
 from blockfuse.runtime.programs.backend import Entry, FastCall
 from blockfuse.runtime.tracebacks import fold
 
@@ -56,6 +57,10 @@ class HybridFunction:
 
     def _repr_html_(self) -> str:
         return fragment(element("p", repr(self)), outline(self.explain()))
+
+    def warm_up(self, *args: Any, dtype: Any = "float32", **kwargs: Any) -> tuple[str, ...]:
+        """As ``Block.warm_up``: () where calls with such arguments are compiled now, else why they run in Python."""
+        return warm_up(self, self._hybrid, args, kwargs, dtype)
 
     def explain(self) -> str:
         """What was compiled, what runs in Python, and why: print it, or let a notebook show it."""
