@@ -22,9 +22,8 @@ from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.scheduling.buffers import ALIGNMENT, Buffer, BufferKind, arena, rounded
 from blockfuse.codegen.scheduling.sharing import is_shared
 from blockfuse.codegen.scheduling.steps import Launch, Pointer, Step, Strip, lives_of
+from blockfuse.codegen.scheduling.strip_memory import STRIP_MEMORY_BYTES
 from blockfuse.ir.types import TensorType
-
-STRIP_MEMORY_BYTES = 1 << 19  # bytes of a thread's own memory: a part of its second-level cache
 
 
 def in_strips(

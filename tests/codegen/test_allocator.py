@@ -71,7 +71,7 @@ def test_results_that_live_at_once_have_memory_of_their_own(doubled: Any) -> Non
 
 def test_no_more_is_kept_than_the_limit(doubled: Any) -> None:
     assert allocator._allocator is not None
-    limit = int(allocator._allocator._state[allocator._WORDS.index("limit")])
+    limit = int(allocator._allocator._state[allocator.WORDS.index("limit")])
     results = [doubled(float(n)) for n in range(60)]
     del results
     assert 0 < kept() <= limit

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import _thread
-import ctypes
 import hashlib
 import sys
 import weakref
-from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any
 
 import llvmlite.binding as llvm
 
 from blockfuse.codegen.compiler_thread import at_fork, before_work, in_compiler_thread
 from blockfuse.codegen.cpu.native.abandoned_locks import free_locks, renew_locks
 from blockfuse.codegen.kernels.machine import Machine
-
-T = TypeVar("T")
 
 _loaded: weakref.WeakValueDictionary[tuple[bytes, str], Loaded] = weakref.WeakValueDictionary()
 _gone: list[Any] = []  # engines whose code nobody holds any more
@@ -104,23 +100,6 @@ class Loaded:
     def variable(self, symbol: str) -> int:
         """Where a variable lies."""
         return in_compiler_thread(lambda: int(self._held.engine.get_global_value_address(symbol)))
-
-
-def for_good(value: Any) -> Any:
-    """``value``, which nobody frees any more: when the interpreter ends, arrays, types and threads outlive modules."""
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(value))
-    return value
-
-
-_only: dict[type, Any] = {}  # class -> its one object
-
-
-def only_one(kind: type[T], make: Callable[[], T]) -> T:
-    """The object of class ``kind`` that this process has, for good; made at first use."""
-    found: T | None = _only.get(kind)
-    if found is None:
-        found = _only[kind] = for_good(make())
-    return found
 
 
 def load(code: bytes, machine: Machine) -> Loaded:

@@ -32,12 +32,17 @@ _DESCR_MEMBER = 40  # PyMemberDescrObject.d_member: object head, d_type, d_name,
 
 def address_of(name: str) -> int:
     """Where a function of the interpreter's C API lies."""
-    return ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0
+    return function_address(ctypes.pythonapi, name)
 
 
 def library_address(name: str) -> int:
     """Where a function of the C library lies."""
-    return ctypes.cast(getattr(ctypes.CDLL(None), name), ctypes.c_void_p).value or 0
+    return function_address(ctypes.CDLL(None), name)
+
+
+def function_address(library: ctypes.CDLL, name: str) -> int:
+    """Where a function of a library lies; raises AttributeError where it has none."""
+    return ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0
 
 
 def new_from_descr() -> int:

@@ -26,6 +26,7 @@ import numpy
 from blockfuse.codegen.cpu.native import engine
 from blockfuse.codegen.cpu.process import cpython
 from blockfuse.codegen.cpu.process.fast_call_ir import END, NUMBERS, WORDS
+from blockfuse.codegen.cpu.process.for_good import only_one
 from blockfuse.codegen.cpu.process.outs_ir import OUT_HEADER
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.ir.argument_parts import Part
@@ -89,4 +90,4 @@ def _words_of(part: Part) -> list[int]:
 
 def fast_calls(code: Callable[[], bytes], machine: Machine) -> FastCalls:
     """The ones of this process; made at first use."""
-    return engine.only_one(FastCalls, lambda: FastCalls(code(), machine))
+    return only_one(FastCalls, lambda: FastCalls(code(), machine))

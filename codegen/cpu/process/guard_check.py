@@ -27,6 +27,7 @@ from blockfuse.codegen.cpu.native import engine
 from blockfuse.codegen.cpu.process import cpython
 from blockfuse.codegen.cpu.process.api_words import ApiWords
 from blockfuse.codegen.cpu.process.dict_versions import Versions, has_versions, version_words
+from blockfuse.codegen.cpu.process.for_good import only_one
 from blockfuse.codegen.cpu.process.records import each_record
 from blockfuse.codegen.cpu.process.tensor_fields import compare_place
 from blockfuse.codegen.kernels.machine import Machine
@@ -287,4 +288,4 @@ def _words(comparisons: Iterable[Comparison]) -> list[int]:
 
 def guard_check(code: Callable[[], bytes], machine: Machine) -> GuardCheck:
     """The one of this process; made at first use."""
-    return engine.only_one(GuardCheck, lambda: GuardCheck(code(), machine))
+    return only_one(GuardCheck, lambda: GuardCheck(code(), machine))

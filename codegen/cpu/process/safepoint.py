@@ -12,10 +12,9 @@ from __future__ import annotations
 
 from llvmlite import ir
 
+from blockfuse.codegen.cpu.process.frame_words import SAFEPOINT
 from blockfuse.codegen.values.emitter import I32, I64, POINTER, VOID, Emitter, Words, constant
 
-# Words of the table. thread: whose interpreter was given away.
-SAFEPOINT = ("clock", "save", "restore", "signals", "thread")
 ALIVE, ENDED = 1, -1  # at least so many decisions until the next safepoint; a handler raised
 # Nanoseconds between safepoints. A thread that waits for the interpreter insists on it after 5 ms
 # (``sys.setswitchinterval``) without a release: one that comes sooner only wakes it, too late, and lets it begin to wait

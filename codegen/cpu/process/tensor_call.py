@@ -19,6 +19,7 @@ import numpy
 
 from blockfuse.codegen.cpu.native import engine
 from blockfuse.codegen.cpu.process import cpython
+from blockfuse.codegen.cpu.process.for_good import only_one
 from blockfuse.codegen.cpu.process.guard_check import GuardCheck
 from blockfuse.codegen.cpu.process.tensor_call_ir import DTYPE, HEADER, QUESTION, WORDS
 from blockfuse.codegen.kernels.machine import Machine
@@ -95,4 +96,4 @@ def _dtype(told: TensorDtype) -> list[int]:
 
 def tensor_calls(code: Callable[[], bytes], machine: Machine) -> TensorCalls:
     """The ones of this process; made at first use."""
-    return engine.only_one(TensorCalls, lambda: TensorCalls(code(), machine))
+    return only_one(TensorCalls, lambda: TensorCalls(code(), machine))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+from collections.abc import Callable
 
 import numpy
 
 from blockfuse.codegen.compiler_thread import in_compiler_thread
-from blockfuse.codegen.cpu.native import engine
 from blockfuse.codegen.cpu.process.cpython import library_address
-from blockfuse.codegen.cpu.process.thread_pool_state import (
+from blockfuse.codegen.cpu.process.for_good import Code, for_good
+from blockfuse.codegen.cpu.process.thread_pool_layout import (
     ALLOWED,
     AWAY,
     DONE,
@@ -23,27 +24,26 @@ from blockfuse.codegen.cpu.process.thread_pool_state import (
     WORKER_WORDS,
     WORKERS,
 )
-from blockfuse.codegen.kernels.machine import Machine
-from blockfuse.codegen.scheduling.buffers import ALIGNMENT
-from blockfuse.codegen.scheduling.strips import STRIP_MEMORY_BYTES
+from blockfuse.codegen.scheduling.strip_memory import STRIP_MEMORY_BYTES
+from blockfuse.ir.placement import LINE_BYTES
 
 
 class Pool:
     """``threads - 1`` workers; ``fork``, ``fork_awake`` and ``state`` are addresses for native code."""
 
-    def __init__(self, threads: int, code: bytes, machine: Machine) -> None:
-        self._code = engine.load(code, machine)
+    def __init__(self, threads: int, code: Code) -> None:
+        self._code = code
         self.fork, self.fork_awake = (self._code.address(name) for name in ("fork", "fork_awake"))
         self._words = _new_state(threads)
         self.state = self._words.ctypes.data
-        self._memory = numpy.empty((threads - 1) * STRIP_MEMORY_BYTES + ALIGNMENT, numpy.uint8)
+        self._memory = numpy.empty((threads - 1) * STRIP_MEMORY_BYTES + LINE_BYTES, numpy.uint8)
         for number in range(threads - 1):
             self._start(number)
 
     def _start(self, number: int) -> None:
         """A worker, with memory of its own."""
         first = WORKERS + WORKER_WORDS * number  # of its words
-        memory = self._memory.ctypes.data + -self._memory.ctypes.data % ALIGNMENT
+        memory = self._memory.ctypes.data + -self._memory.ctypes.data % LINE_BYTES
         self._words[first + MEMORY] = memory + number * STRIP_MEMORY_BYTES
         work = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)(self._code.address("work"))
         name = f"blockfuse-{number}"
@@ -73,14 +73,14 @@ def _new_state(threads: int) -> numpy.ndarray:
 _pools: dict[int, Pool] = {}  # threads -> the pool of this process
 
 
-def pool(threads: int, code: bytes, machine: Machine) -> Pool:
-    """The pool with that many threads, the caller's included; made at first use."""
-    return in_compiler_thread(lambda: _pool(threads, code, machine))
+def pool(threads: int, code: Callable[[], Code]) -> Pool:
+    """The pool with that many threads, the caller's included; made at first use. code: that of ``pool_ir``."""
+    return in_compiler_thread(lambda: _pool(threads, code))
 
 
-def _pool(threads: int, code: bytes, machine: Machine) -> Pool:
+def _pool(threads: int, code: Callable[[], Code]) -> Pool:
     if threads not in _pools:
-        _pools[threads] = engine.for_good(Pool(threads, code, machine))
+        _pools[threads] = for_good(Pool(threads, code()))
     return _pools[threads]
 
 

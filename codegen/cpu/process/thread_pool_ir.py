@@ -23,13 +23,8 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from blockfuse.codegen.cpu.process.thread_pool_state import (
-    DONE,
-    FORK_OPERANDS,
-    MEMORY,
-    PoolState,
-    run_alone,
-)
+from blockfuse.codegen.cpu.process.thread_pool_layout import DONE, MEMORY
+from blockfuse.codegen.cpu.process.thread_pool_state import FORK_OPERANDS, PoolState, run_alone
 from blockfuse.codegen.values.emitter import I64, POINTER, VOID, Emitter, constant
 
 _AWAKE_NS = 200_000  # that a worker looks for the next job before it sleeps

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from llvmlite import ir
 
+from blockfuse.codegen.cpu.process.thread_pool_layout import (
+    ALLOWED,
+    AWAY,
+    FIELDS,
+    SET_WORDS,
+    THREAD,
+    WORKER_WORDS,
+    WORKERS,
+)
 from blockfuse.codegen.values.emitter import I32, I64, POINTER, VOID, Emitter, Words, constant
 
-LIBRARY = ("sem_wait", "sem_post", "sem_trywait", "sched_getcpu", "sched_setaffinity", "clock_gettime")
-# Words of the state; then the caller's semaphore, two sets of processors, and for each worker its semaphore (4 words),
-# thread number and memory.
-FIELDS = (
-    *("busy", "workers", "function", "table", "rows", "part", "parts", "next", "inside"),
-    *("caller", "awake", "last", "woken", *LIBRARY),
-)
-DONE = 24  # index of the caller's semaphore
-ALLOWED, AWAY = 32, 48  # indices of the processors of this process; of those without the caller's
-SET_WORDS = 16
-WORKERS = 64  # index of the first worker's words
-WORKER_WORDS = 8  # one cache line
-THREAD, MEMORY = 4, 5  # among the words of a worker
 _CLOCK_MONOTONIC = 1  # Linux's number
 
 

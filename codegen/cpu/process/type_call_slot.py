@@ -22,6 +22,7 @@ from llvmlite import ir
 
 from blockfuse.codegen.cpu.native import engine
 from blockfuse.codegen.cpu.process import cpython
+from blockfuse.codegen.cpu.process.for_good import for_good
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.values.emitter import I8, I64, NULL, POINTER, VOID, Emitter, Words, constant
 
@@ -127,7 +128,7 @@ def install(cls: type, code: Callable[[], bytes], machine: Machine) -> None:
     if not generic or _tp_call(cls).value != generic:
         return
     if _installed is None:
-        loaded = engine.for_good(engine.load(code(), machine))
+        loaded = for_good(engine.load(code(), machine))
         words = (ctypes.c_int64 * len(_WORDS)).from_address(loaded.variable("words"))
         words[:] = [_value(name, generic) for name in _WORDS]
         _installed = loaded

@@ -18,6 +18,7 @@ import numpy
 
 from blockfuse.codegen.cpu.native import engine
 from blockfuse.codegen.cpu.process import cpython
+from blockfuse.codegen.cpu.process.for_good import only_one
 from blockfuse.codegen.cpu.process.writing_entry_ir import HEADER, OFFSETS, WORDS
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.ir.written import Written
@@ -85,4 +86,4 @@ class WritingEntries:
 
 def writing_entries(code: Callable[[], bytes], machine: Machine) -> WritingEntries:
     """The ones of this process; made at first use."""
-    return engine.only_one(WritingEntries, lambda: WritingEntries(code(), machine))
+    return only_one(WritingEntries, lambda: WritingEntries(code(), machine))

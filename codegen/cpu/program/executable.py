@@ -12,15 +12,18 @@ import numpy
 from blockfuse.codegen.cpu.native import engine
 from blockfuse.codegen.cpu.native.object_code import kernel_code, object_code
 from blockfuse.codegen.cpu.process import cpython, type_call_slot
-from blockfuse.codegen.cpu.process.allocator import allocator_ir, caching_allocator
+from blockfuse.codegen.cpu.process.allocator import caching_allocator
+from blockfuse.codegen.cpu.process.allocator_ir import allocator_ir
 from blockfuse.codegen.cpu.process.fast_call import OutsTold, fast_calls
 from blockfuse.codegen.cpu.process.fast_call_ir import fast_call_ir
+from blockfuse.codegen.cpu.process.frame_words import header_index
 from blockfuse.codegen.cpu.process.guard_check import NativeGuard, guard_check, guard_check_ir
 from blockfuse.codegen.cpu.process.tensor_call import tensor_calls
 from blockfuse.codegen.cpu.process.tensor_call_ir import tensor_call_ir
+from blockfuse.codegen.cpu.process.thread_pool_ir import pool_ir
 from blockfuse.codegen.cpu.process.writing_entry import WritingEntry, writing_entries
 from blockfuse.codegen.cpu.process.writing_entry_ir import writing_entry_ir
-from blockfuse.codegen.cpu.program.frame import frame_layout, header_index
+from blockfuse.codegen.cpu.program.frame import frame_layout
 from blockfuse.codegen.cpu.program.frame_values import new_frame
 from blockfuse.codegen.cpu.program.native_program import program_ir
 from blockfuse.codegen.cpu.program.plan import native_entry, plan
@@ -34,7 +37,7 @@ from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.codegen.scheduling.steps import HostCall
 from blockfuse.codegen.store import Store
 from blockfuse.codegen.validity import Validity
-from blockfuse.codegen.variants import ExecutionPolicy, Variant
+from blockfuse.codegen.variants import ExecutionPolicy, Variant, bits_of
 from blockfuse.ir.argument_parts import Part
 from blockfuse.ir.comparisons import Comparison
 from blockfuse.ir.errors import FaultError
@@ -126,14 +129,18 @@ class Executable:
     # -- loading ---------------------------------------------------------------------------------------------
 
     def _kernel(self, number: int, source: str) -> engine.Loaded:
-        machine = self.plan.machine
+        return engine.load(self._kernel_code(number, source), self.plan.machine)
+
+    def _kernel_code(self, number: int, source: str) -> bytes:
         kernel = next(k for k, n in self.plan.kernel_of.items() if n == number)
-        return engine.load(kernel_code(kernel, source, machine, self._store), machine)
+        return kernel_code(kernel, source, self.plan.machine, self._store)
 
     def _load_program(self) -> engine.Loaded:
+        return engine.load(self._program_code(), self.plan.machine)
+
+    def _program_code(self) -> bytes:
         key_text = f"{self.plan.key_text()}\nentry={self._with_entry}"
-        code = self._code(key_text, lambda: program_ir(self.plan, self._with_entry))
-        return engine.load(code, self.plan.machine)
+        return self._code(key_text, lambda: program_ir(self.plan, self._with_entry))
 
     def _code(self, key_text: str, make: Callable[[], str]) -> bytes:
         return object_code(key_text, make, self.plan.machine, self._store)
@@ -141,7 +148,7 @@ class Executable:
     def _use_allocator(self, keep: int) -> None:
         if any(may_have_own_memory(b) for _, b in self.plan.buffers(BufferKind.RESULT)):
             allocator = caching_allocator(
-                lambda: self._code("allocator", allocator_ir), self.plan.machine, keep
+                lambda: engine.load(self._code("allocator", allocator_ir), self.plan.machine), keep
             )
             for name, value in allocator.words().items():
                 self._frame[header_index(name)] = value
@@ -174,6 +181,30 @@ class Executable:
         valid, commits = (self._frame.ctypes.data + 8 * header_index(name) for name in ("valid", "commits"))
         entries = writing_entries(code, self.plan.machine)
         return entries.entry(self.entry, valid, commits, by_python, tell)
+
+    # -- apart from this process -----------------------------------------------------------------------------
+
+    def codes(self) -> dict[str, bytes]:
+        """The object code that it runs, by what it is: ``kernel0``, ..., ``program``, and of the process ``pool`` and
+        ``allocator`` where it needs them.
+        """
+        codes = {f"kernel{n}": self._kernel_code(n, source) for n, source in enumerate(self.plan.sources)}
+        codes["program"] = self._program_code()
+        if self.plan.is_parallel:
+            codes["pool"] = self._code("pool", pool_ir)
+        if self._frame[header_index("allocator")]:
+            codes["allocator"] = self._code("allocator", allocator_ir)
+        return codes
+
+    def ways(self) -> list[int]:
+        """The words that say which ways are proven; see NOTE [variants]."""
+        first = frame_layout(self.plan).table + self.plan.ways_index
+        words = self._frame[first : first + -(-bits_of(self.plan.schedule) // 64)]
+        return [int(word) for word in words]
+
+    def is_proven(self, variant: Variant) -> bool:
+        """Whether calls may take it."""
+        return not self._proven.missing({variant})
 
     # -- binding ---------------------------------------------------------------------------------------------
 

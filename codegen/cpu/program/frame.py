@@ -12,22 +12,10 @@ from dataclasses import dataclass
 from llvmlite import ir
 
 from blockfuse.codegen.cpu.process.cpython import ARRAY_DATA
+from blockfuse.codegen.cpu.process.frame_words import HEADER
 from blockfuse.codegen.cpu.program.plan import Plan
 from blockfuse.codegen.scheduling.buffers import BufferKind
 from blockfuse.codegen.values.emitter import I32, I64, POINTER, VOID, Emitter, Words, constant
-
-HEADER = (
-    *("valid", "unusual", "wrapper", "slot", "array", "new_array", "new_object", "incref", "decref"),
-    *("not_implemented", "save_thread", "restore_thread", "aligned_alloc", "free", "workspace", "new_tuple"),
-    *("binding", "calls", "pending", "none", "call", "draw", "mode", "sizes", "clear_error"),
-    *("allocator", "allocator_state", "take", "give", "track", "commits", "guard", "holds", "history"),
-    *("new_copy", "call_with", "undraw", "bounds", "bound", "copy_into", "memcpy"),
-)
-
-
-def header_index(name: str) -> int:
-    """Which word of the frame a word of the header is."""
-    return HEADER.index(name)
 
 
 @dataclass(frozen=True)

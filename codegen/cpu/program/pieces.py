@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from blockfuse.codegen.cpu.program.plan import POOL, Plan
+from blockfuse.codegen.cpu.process.thread_pool_layout import POOL
+from blockfuse.codegen.cpu.program.plan import Plan
 from blockfuse.codegen.kernels.cost import AWAKE_WORK, PARALLEL_WORK
 from blockfuse.codegen.scheduling.buffers import Buffer, BufferKind
 from blockfuse.codegen.scheduling.sharing import is_shared, shared_from

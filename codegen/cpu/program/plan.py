@@ -6,7 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
-from blockfuse.codegen.cpu.process.safepoint import SAFEPOINT
+from blockfuse.codegen.cpu.process.frame_words import SAFEPOINT
+from blockfuse.codegen.cpu.process.thread_pool_layout import POOL
 from blockfuse.codegen.cpu.source.render import render
 from blockfuse.codegen.kernels.kernel import Kernel
 from blockfuse.codegen.kernels.machine import Machine
@@ -15,8 +16,6 @@ from blockfuse.codegen.scheduling.schedule import BlockSchedule, Schedule
 from blockfuse.codegen.scheduling.sharing import is_shared
 from blockfuse.codegen.scheduling.steps import HostCall, lives_of
 from blockfuse.codegen.variants import bits_of
-
-POOL = ("fork", "fork_awake", "state")  # words of the table
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 import numpy
 
-from blockfuse.codegen.cpu.program.frame import frame_layout, header_index
+from blockfuse.codegen.cpu.process.frame_words import header_index
+from blockfuse.codegen.cpu.program.frame import frame_layout
 from blockfuse.codegen.cpu.program.plan import Plan
 from blockfuse.codegen.variants import SIZE_SLOTS, Size, Variant, size_of
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from llvmlite import ir
 
 from blockfuse.codegen.cpu.process.cpython import ARRAY_DATA, TUPLE_ITEMS
-from blockfuse.codegen.cpu.process.safepoint import SAFEPOINT
+from blockfuse.codegen.cpu.process.frame_words import SAFEPOINT
 from blockfuse.codegen.cpu.program.drive import RAISED, UNKNOWN
 from blockfuse.codegen.cpu.program.frame import Frame
 from blockfuse.codegen.scheduling.sharing import items_for
