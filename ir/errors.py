@@ -14,6 +14,7 @@
     │   └── MissingParameterError     ... it lacks entries                              (also an
     │                                     AssertionError)
     ├── GraphFileError                a file of recorded graphs that cannot be what ``export`` wrote (also a ValueError)
+    ├── FrozenFileError               a frozen net that is damaged, or made for another machine  (also a ValueError)
     ├── CheckError                    a program gave something else than the call it was made from (internal: dispatch
     │                                     runs such calls in Python and warns)
     ├── AuditError                    a compiled call that was repeated eagerly gave something else
@@ -106,6 +107,10 @@ class UnsupportedOperatorsError(BlockfuseError, NotImplementedError):
 
 class GraphFileError(BlockfuseError, ValueError):
     """A file of recorded graphs that is damaged, of another version, or no such file. Nothing was loaded."""
+
+
+class FrozenFileError(BlockfuseError, ValueError):
+    """A file of a frozen net that is damaged, for another machine or version, or no such file. Nothing was mapped."""
 
 
 class CheckError(BlockfuseError):

@@ -107,15 +107,16 @@ def _data_of(content: GraphFile) -> Data:
 
 def _data_of_call(call: SavedCall) -> Data:
     return {
-        "takes": _data_of_structure(call.form),
+        "takes": data_of_structure(call.form),
         "types": [[dtype, list(sizes)] for sizes, dtype in call.types],
         "min_items": call.min_items,
         "flow": call.data,
-        "gives": _data_of_structure(call.structure),
+        "gives": data_of_structure(call.structure),
     }
 
 
-def _data_of_structure(structure: Structure) -> Data:
+def data_of_structure(structure: Structure) -> Data:
+    """Arguments or a result in JSON; raises UsageError for what no file holds."""
     if isinstance(structure, Leaf):
         return {"array": structure.number}
     if isinstance(structure, Again):
@@ -127,8 +128,8 @@ def _data_of_structure(structure: Structure) -> Data:
         raise UsageError(
             f"an argument or result is a {getattr(structure, 'type', structure)}, which no file holds"
         )
-    keys = [_data_of_structure(Static(text, kind)) for kind, text in structure.key_texts]
-    parts = [_data_of_structure(part) for part in structure.parts]
+    keys = [data_of_structure(Static(text, kind)) for kind, text in structure.key_texts]
+    parts = [data_of_structure(part) for part in structure.parts]
     return {structure.type.__name__: parts, **({"keys": keys} if keys else {})}
 
 

@@ -1,26 +1,34 @@
-"""Neural-network blocks in plain Python, traced into graphs and fused into native CPU kernels."""
+"""Neural-network blocks in plain Python, traced into graphs and fused into native CPU kernels.
+
+Nothing is loaded before it is asked for: ``blockfuse.frozen`` runs nets in processes that load nothing else of the package.
+"""
 
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from blockfuse import gluon, nn
-from blockfuse.array import autograd, np, npx
-from blockfuse.ir import hints
-from blockfuse.ir.errors import CompilerWarning, MixedDtypesWarning
-from blockfuse.nn import initializers as init
-from blockfuse.nn import losses as loss
-from blockfuse.nn import optimizers as optimizer
-from blockfuse.nn.checkpoint import load_checkpoint, save_checkpoint
-from blockfuse.nn.optimizers import schedulers as lr_scheduler
-from blockfuse.nn.parameter import Constant, Parameter
-from blockfuse.nn.train_step import train_step
-from blockfuse.nn.trainer import Trainer
-from blockfuse.runtime.calls.function import hybridize
-
 if TYPE_CHECKING:
-    from blockfuse import image, metric
+    from blockfuse import frozen, gluon, image, metric, nn
     from blockfuse.frontends.compiling import compile, missing, to_onnx
+    from blockfuse.frozen.freezing import freeze
+    from blockfuse.public import (
+        CompilerWarning,
+        Constant,
+        MixedDtypesWarning,
+        Parameter,
+        Trainer,
+        autograd,
+        hybridize,
+        init,
+        load_checkpoint,
+        loss,
+        lr_scheduler,
+        np,
+        npx,
+        optimizer,
+        save_checkpoint,
+        train_step,
+    )
     from blockfuse.runtime.cli.in_python import compare, show
 
 __version__ = "0.1.0"
@@ -34,6 +42,8 @@ __all__ = [
     "autograd",
     "compare",
     "compile",
+    "freeze",
+    "frozen",
     "gluon",
     "hybridize",
     "image",
@@ -53,12 +63,34 @@ __all__ = [
     "train_step",
 ]
 
+_LATE_MODULES = ("frozen", "image", "metric", "torch")
+_LATE_FUNCTIONS = {
+    "compare": "blockfuse.runtime.cli.in_python",
+    "compile": "blockfuse.frontends.compiling",
+    "freeze": "blockfuse.frozen.freezing",
+    "missing": "blockfuse.frontends.compiling",
+    "show": "blockfuse.runtime.cli.in_python",
+    "to_onnx": "blockfuse.frontends.compiling",
+}
+
 
 def __getattr__(name: str) -> Any:
-    if name in ("image", "metric", "torch"):  # loaded when somebody asks for it, as `gluon` loads its own
+    if name in _LATE_MODULES:
         return import_module(f"blockfuse.{name}")
-    if name in ("compile", "missing", "to_onnx"):
-        return getattr(import_module("blockfuse.frontends.compiling"), name)
-    if name in ("compare", "show"):
-        return getattr(import_module("blockfuse.runtime.cli.in_python"), name)
+    if name in _LATE_FUNCTIONS:
+        return getattr(import_module(_LATE_FUNCTIONS[name]), name)
+    _load()
+    if name in globals():
+        return globals()[name]
+    hints = import_module("blockfuse.ir.hints")
     raise hints.no_attribute(sys.modules[__name__], name, hints.PACKAGE)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _load() -> None:
+    """All other public names, as attributes of the package."""
+    public = import_module("blockfuse.public")
+    globals().update({name: vars(public)[name] for name in __all__ if name in vars(public)})

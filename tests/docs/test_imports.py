@@ -20,6 +20,7 @@ ALLOWED = {
     "codegen": {"ir"},
     "runtime": {"ir", "array", "tracer", "codegen"},
     "nn": {"ir", "array", "runtime"},
+    "frozen": {"ir", "array", "tracer", "codegen", "runtime", "nn"},
     "frontends": {"ir", "array", "runtime", "nn"},
 }
 # package that builds or runs native code -> the folders and files that may import it; the longest name counts

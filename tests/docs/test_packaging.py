@@ -15,7 +15,7 @@ import blockfuse
 from blockfuse.runtime.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("ir", "array", "tracer", "codegen", "runtime", "nn", "frontends")
+FOLDERS = ("ir", "array", "tracer", "codegen", "runtime", "nn", "frozen", "frontends")
 FILES_ONLY = "examples"  # installed for `blockfuse compare`, which runs them as files; imported by nobody
 SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
 

@@ -15,6 +15,7 @@ FOLDERS = (
     "docs",
     "examples",
     "frontends",
+    "frozen",
     "ir",
     "nn",
     "runtime",
@@ -22,7 +23,7 @@ FOLDERS = (
     "tests",
     "tracer",
 )
-LIBRARY = ("array", "codegen", "frontends", "ir", "nn", "runtime", "tracer")
+LIBRARY = ("array", "codegen", "frontends", "frozen", "ir", "nn", "runtime", "tracer")
 READMES = tuple(f"{folder}/README.md" for folder in FOLDERS if (ROOT / folder / "README.md").exists())
 PAGES = tuple(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md")))
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/walkthrough.py", *PAGES, *READMES)

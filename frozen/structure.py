@@ -1,0 +1,96 @@
+"""Arguments and results of a frozen net as data: where arrays stand in them, and what stands beside.
+
+The words are those of ``array/pytree.py``, as ``blockfuse.freeze`` writes them: ``{"array": number}``, ``{"value": text,
+"type": name}``, ``{"again": number}`` for a list or dict that was met before, and ``{"tuple": [...]}``, ``{"list": [...]}``,
+``{"dict": [...], "keys": [...]}``.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from typing import Any
+
+from blockfuse.ir.errors import UsageError
+
+Data = Any  # of JSON
+
+_VALUES = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), slice, range)
+
+
+def form_of(value: Any, arrays: list[Any]) -> Data:
+    """The data of a call's arguments; what may be an array is appended to ``arrays``. Raises UsageError for the rest."""
+    return _form(value, arrays, {})
+
+
+def _form(value: Any, arrays: list[Any], met: dict[int, int]) -> Data:
+    """met: id of each list and dict so far -> its number."""
+    kind = type(value)
+    if kind in (list, dict):
+        if id(value) in met:
+            return {"again": met[id(value)]}
+        met[id(value)] = len(met)
+    if kind in (tuple, list):
+        return {kind.__name__: [_form(part, arrays, met) for part in value]}
+    if kind is dict:
+        keys = [{"value": repr(key), "type": type(key).__name__} for key in value]
+        parts = [_form(part, arrays, met) for part in value.values()]
+        return {"dict": parts, **({"keys": keys} if keys else {})}
+    if kind in _VALUES:
+        return {"value": repr(value), "type": kind.__name__}
+    if hasattr(value, "__array__"):
+        arrays.append(value)
+        return {"array": len(arrays) - 1}
+    raise UsageError(
+        f"an argument is a {kind.__name__}; a frozen net takes arrays, plain values and containers of such"
+    )
+
+
+def is_arrays_by_position(form: Data) -> bool:
+    """Whether the form is that of a call with arrays alone, none of them by name."""
+    positional, named = form["tuple"]
+    return not named["dict"] and all("array" in part for part in positional["tuple"])
+
+
+def are_in_order(gives: Data, count: int) -> bool:
+    """Whether a result is one array, or a tuple of as many, as native code gives them."""
+    if count == 1:
+        return bool(gives == {"array": 0})
+    return bool(gives == {"tuple": [{"array": number} for number in range(count)]})
+
+
+def built(data: Data, arrays: Callable[[int], Any]) -> Any:
+    """The value that data tell of."""
+    return _built(data, arrays, [])
+
+
+def _built(data: Data, arrays: Callable[[int], Any], met: list[Any]) -> Any:
+    if "array" in data:
+        return arrays(data["array"])
+    if "again" in data:
+        return met[data["again"]]
+    if "value" in data:
+        return _value(data)
+    if "tuple" in data:
+        return tuple([_built(part, arrays, met) for part in data["tuple"]])
+    if "list" in data:
+        made: list[Any] = []
+        met.append(made)
+        made.extend(_built(part, arrays, met) for part in data["list"])
+        return made
+    table: dict[Any, Any] = {}
+    met.append(table)
+    keys = map(_value, data.get("keys", ()))
+    table.update(zip(keys, (_built(part, arrays, met) for part in data["dict"]), strict=True))
+    return table
+
+
+def _value(data: Data) -> Any:
+    text, kind = data["value"], data["type"]
+    if kind == "float":
+        return float(text)
+    if kind == "ellipsis":
+        return ...
+    if kind in ("slice", "range"):
+        return {"slice": slice, "range": range}[kind](*ast.literal_eval(text.removeprefix(kind)))
+    return ast.literal_eval(text)
