@@ -1,9 +1,10 @@
 """Compiled code on disk, under the hash of everything it depends on.
 
 NOTE [what is trusted]
-The folder holds native code that will run. It is used only if it and its files belong to this user and nobody
-else may write them; every file starts with the hash of its key and its code, so that one that is damaged, or in
-the place of another, is found. Files appear whole, by renaming.
+The folder holds native code that will run. It is used only if it and its files belong to this user or to root, who
+installs the interpreter, too, and nobody else may write them; every file starts with the hash of its key and its code, so
+that one that is damaged, or in the place of another, is found. Files appear whole, by renaming. A folder that this user may
+not write, such as one that was filled when an image was built, is read, and nothing is added.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from blockfuse.ir.errors import UsageError
 _MAGIC = b"blockfuse2"
 _DIGEST = hashlib.sha256().digest_size
 _HEADER = len(_MAGIC) + _DIGEST
+_ROOT = 0  # number of the user who may do everything
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,14 @@ class CacheInfo:
 
 
 class DiskCache:
-    """A folder of object code. If the folder cannot be used, nothing is kept, and one warning says why."""
+    """A folder of object code. If the folder cannot be used, nothing is kept, and one warning says why, and what to do."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.problem = ""
+        self.problem = ""  # for which nothing is read
         self._checked = False
+        self._is_read_only = False
+        self._has_warned = False
 
     def get(self, key: str) -> bytes | None:
         """The code kept under ``key``, or None."""
@@ -49,10 +53,14 @@ class DiskCache:
         path = self._path(key)
         try:
             with path.open("rb") as stream:
-                if not _is_ours(os.fstat(stream.fileno())):
-                    self._give_up(f"{path} belongs to another user or others may write it")
+                distrust = _distrust(path, os.fstat(stream.fileno()))
+                if distrust:
+                    self._give_up(distrust + self._cure)
                     return None
                 content = stream.read()
+        except PermissionError:
+            self._give_up(f"{path} must not be read by this user{self._cure}")
+            return None
         except OSError:
             return None
         code = content[_HEADER:]
@@ -67,6 +75,13 @@ class DiskCache:
         if not self._usable():
             return
         path = self._path(key)
+        if self._is_read_only:
+            self._warn(
+                f"{self.folder} cannot be written, and lacks code that was asked for: call warm_up() for all shapes where "
+                "it is filled, with the same versions and on such a processor, or name a folder of this user's in "
+                "BLOCKFUSE_CACHE"
+            )
+            return
         try:
             path.parent.mkdir(mode=0o700, exist_ok=True)
             _write_whole(path, _header(key, code) + code)
@@ -111,17 +126,30 @@ class DiskCache:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             status = self.folder.stat()
         except OSError as error:
-            self._give_up(f"cannot make {self.folder}: {error.strerror}")
+            cure = self._cure if isinstance(error, PermissionError) else ""
+            self._give_up(f"cannot make {self.folder}: {error.strerror}{cure}")
             return
-        if not _is_ours(status):
-            self._give_up(f"{self.folder} belongs to another user or others may write it")
-        elif not os.access(self.folder, os.W_OK):
-            self._give_up(f"{self.folder} cannot be written")
+        distrust = _distrust(self.folder, status)
+        if distrust:
+            self._give_up(distrust + self._cure)
+        self._is_read_only = not os.access(self.folder, os.W_OK)
+
+    @property
+    def _cure(self) -> str:
+        return (
+            f". Only code of this user's or root's runs that nobody else may write: chown -R root {self.folder} and "
+            f"chmod -R a+rX,go-w {self.folder} where it is made, or name a folder of this user's in BLOCKFUSE_CACHE"
+        )
 
     def _give_up(self, problem: str) -> None:
-        if not self.problem:
-            self.problem = problem
-            warnings.warn(f"compiled code is not kept: {problem}", RuntimeWarning, stacklevel=2)
+        """Nothing is read or written from now on."""
+        self.problem = self.problem or problem
+        self._warn(problem)
+
+    def _warn(self, problem: str) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            warnings.warn(f"compiled code is not kept: {problem}", RuntimeWarning, stacklevel=3)
 
 
 def _size(path: Path) -> int:
@@ -148,5 +176,8 @@ def _write_whole(path: Path, content: bytes) -> None:
         raise
 
 
-def _is_ours(status: os.stat_result) -> bool:
-    return status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+def _distrust(path: Path, status: os.stat_result) -> str:
+    """Why code that lies there must not run, or no text."""
+    if status.st_uid not in (os.getuid(), _ROOT):
+        return f"{path} belongs to another user (number {status.st_uid})"
+    return f"others may write {path}" if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) else ""

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import textwrap
 import warnings
 from multiprocessing import get_context
@@ -22,6 +23,7 @@ from blockfuse.codegen.cpu.program.executable import Executable
 from blockfuse.ir.errors import UsageError
 from blockfuse.ir.graph import Graph
 from blockfuse.ir.operators import contractions, pointwise
+from blockfuse.runtime.programs import disk_cache
 from blockfuse.runtime.programs.disk_cache import DiskCache
 
 KEY, OTHER = "a1" * 32, "b2" * 32
@@ -115,6 +117,105 @@ def test_a_folder_that_cannot_be_written_is_done_without(folder: Path) -> None:
         DiskCache(folder).put(KEY, b"code")
 
 
+@pytest.fixture
+def _as_another_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this process has made is root's, and it runs as somebody who may not write that."""
+    monkeypatch.setattr(disk_cache, "_ROOT", os.getuid())
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+
+
+@pytest.mark.usefixtures("_as_another_user")
+def test_a_cache_of_root_is_read_and_left_as_it_is(folder: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "access", lambda *_: True)
+        DiskCache(folder).put(KEY, b"code")
+    cache = DiskCache(folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert cache.get(KEY) == b"code"
+        assert cache.get(OTHER) is None
+    with pytest.warns(
+        RuntimeWarning, match=r"lacks code that was asked for: call warm_up\(\) .* BLOCKFUSE_CACHE"
+    ) as caught:
+        cache.put(OTHER, b"other")
+    assert len(caught) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cache.put(OTHER, b"other")
+        assert cache.get(KEY) == b"code"
+        assert cache.get(OTHER) is None
+    assert len(list(folder.glob("??/*"))) == 1
+
+
+@pytest.mark.usefixtures("_as_another_user")
+def test_a_cache_of_root_that_others_may_write_is_refused(folder: Path) -> None:
+    folder.mkdir(mode=0o775)
+    folder.chmod(0o775)
+    with pytest.warns(RuntimeWarning, match=r"others may write .*chmod -R a\+rX,go-w"):
+        assert DiskCache(folder).get(KEY) is None
+
+
+def test_a_cache_of_another_user_is_refused_with_the_cure(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    DiskCache(folder).put(KEY, b"code")
+    monkeypatch.setattr(disk_cache, "_ROOT", -1)
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    cache = DiskCache(folder)
+    cure = r"belongs to another user \(number \d+\)\. .*chown -R root .* or name a folder of this user's in BLOCKFUSE_CACHE"
+    with pytest.warns(RuntimeWarning, match=cure) as caught:
+        assert cache.get(KEY) is None
+    assert len(caught) == 1
+    assert_silent(cache)
+
+
+def test_a_file_of_another_user_in_a_folder_of_root_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    DiskCache(folder).put(KEY, b"code")
+    cache = DiskCache(folder)
+    assert cache.get(KEY) == b"code"
+    monkeypatch.setattr(disk_cache, "_ROOT", -1)
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    with pytest.warns(RuntimeWarning, match="belongs to another user"):
+        assert cache.get(KEY) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_another_user_runs_what_root_has_compiled() -> None:
+    folder = Path(tempfile.mkdtemp())
+    try:
+        DiskCache(folder / "cache").put(KEY, b"code")
+        answers = [_read_by_nobody(folder / "cache")]
+        for path in (folder, folder / "cache", *(folder / "cache").rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        answers.append(_read_by_nobody(folder / "cache"))
+    finally:
+        shutil.rmtree(folder)
+    refused, read = answers
+    assert refused.startswith("None cannot make") or "must not be read by this user" in refused
+    assert read == "b'code' "
+
+
+def _read_by_nobody(folder: Path) -> str:
+    """What a user who is nobody finds, and the problem."""
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.setuid(65534)
+            with warnings.catch_warnings(action="ignore"):
+                cache = DiskCache(folder)
+                os.write(write, f"{cache.get(KEY)!r} {cache.problem}".encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    os.close(write)
+    with os.fdopen(read) as answers:
+        return answers.read()
+
+
 def assert_silent(cache: DiskCache) -> None:
     """Neither kept nor warned about again."""
     with warnings.catch_warnings():
@@ -164,7 +265,7 @@ def test_a_home_that_must_not_be_read_gives_a_sentence(folder: Path, monkeypatch
     monkeypatch.setattr(Path, "is_dir", refused)
     found = DiskCache(folder).info()
     assert (found.files, found.size) == (0, 0)
-    assert found.problem == f"cannot make {folder}: Permission denied"
+    assert found.problem.startswith(f"cannot make {folder}: Permission denied. Only code of this user's")
 
 
 def test_files_that_must_not_be_deleted_are_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
