@@ -1,0 +1,54 @@
+"""The service as a WSGI application: rows as ``.npy`` in the body of POST /predict, scores as ``.npy`` in the answer.
+
+Any server of WSGI runs it; ``server.py`` is one of the standard library's parts. Of blockfuse it needs ``frozen`` alone.
+"""
+
+from collections.abc import Callable, Iterable
+from io import BytesIO
+from typing import Any
+
+import numpy
+
+from blockfuse import frozen
+
+MAX_BYTES = 1 << 20  # of a request
+
+Answer = tuple[str, bytes]  # status and body
+
+
+def application(net: frozen.FrozenNet) -> Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]:
+    """What a server calls for each request."""
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        status, body = _answered(net, environ)
+        kind = "application/octet-stream" if status == "200 OK" else "text/plain; charset=utf-8"
+        start_response(status, [("Content-Type", kind), ("Content-Length", str(len(body)))])
+        return [body]
+
+    return answer
+
+
+def _answered(net: frozen.FrozenNet, environ: dict[str, Any]) -> Answer:
+    route = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+    if route == ("GET", "/health"):
+        return "200 OK", b"ready"
+    if route != ("POST", "/predict"):
+        return "404 Not Found", b"POST /predict, or GET /health"
+    length = environ.get("CONTENT_LENGTH") or ""
+    if not length.isdecimal():
+        return "411 Length Required", b"a request says how long it is"
+    if int(length) > MAX_BYTES:
+        return "413 Content Too Large", f"at most {MAX_BYTES} bytes".encode()
+    try:
+        rows = numpy.load(BytesIO(environ["wsgi.input"].read(int(length))), allow_pickle=False)
+        scores = net(rows)
+    except (ValueError, EOFError, OSError) as error:  # no .npy, or rows that the net does not take
+        return "400 Bad Request", str(error).encode()
+    return "200 OK", npy(scores)
+
+
+def npy(array: numpy.ndarray) -> bytes:
+    """An array as bytes that ``numpy.load`` reads."""
+    written = BytesIO()
+    numpy.save(written, array, allow_pickle=False)
+    return written.getvalue()
