@@ -26,7 +26,7 @@ from blockfuse.codegen.cpu.linking.shared_object import Image, link
 from blockfuse.codegen.cpu.program.executable import Executable
 from blockfuse.codegen.cpu.program.frame import frame_layout
 from blockfuse.codegen.scheduling.buffers import ALIGNMENT, Buffer, BufferKind
-from blockfuse.codegen.scheduling.steps import HostCall
+from blockfuse.codegen.scheduling.steps import HostCall, lives_of
 from blockfuse.codegen.variants import SIZE_SLOTS, Variant, size_of
 from blockfuse.frozen import file_format, machine
 from blockfuse.frozen.mapping import imported
@@ -118,9 +118,8 @@ class _Frozen:
     def _program_of(self, case: Case) -> Program:
         program = case.program
         if program is None:
-            raise UsageError(
-                "\n  ".join(["it runs in Python because " + case.reason, *cure_lines(case.reason)])
-            )
+            reason = case.reason or "no recording of it became a program: call warm_up() with such arguments"
+            raise UsageError("\n  ".join([f"it runs in Python because {reason}", *cure_lines(reason)]))
         if program.refresh() is not None:
             raise UsageError("what it rests on has changed since it was called: call it again, then freeze()")
         problem = _problem(program) or self._problem_of_arguments()
@@ -195,6 +194,18 @@ def _problem(program: Program) -> str:
     return ""
 
 
+def _read(program: Program) -> Iterator[numpy.ndarray]:
+    """What a program is bound to, but empty arrays where no step reads it: weights of which only packed forms are read."""
+    schedule = program.schedule
+    touched: set[int | None] = set(lives_of(schedule.steps))
+    for block in schedule.blocks:
+        touched |= {*block.pushes, *(n for pair in block.stores for n in pair), block.predicate}
+    executable: Any = program.executable  # the processor's
+    buffers = executable.plan.buffers(BufferKind.PARAMETER)
+    for (number, _), array in zip(buffers, program.bound, strict=True):
+        yield array if number in touched else array.ravel()[:0]
+
+
 def _holds_numbers(form: Structure) -> bool:
     return isinstance(form, Number) or any(map(_holds_numbers, getattr(form, "parts", ())))
 
@@ -229,7 +240,7 @@ class _File:
             {what: self._named(what, f, code) for what, code in f.executable.codes().items()}
             for f in self._programs
         ]
-        parameters = [[self._placed(array) for array in f.program.bound] for f in self._programs]
+        parameters = [[self._placed(array) for array in _read(f.program)] for f in self._programs]
         try:
             image = link(self._objects, bytes(self._payload) or bytes(ALIGNMENT))
         except LinkError as error:

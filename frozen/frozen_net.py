@@ -46,21 +46,28 @@ class FrozenCall:
 
     def run(self, arrays: Sequence[numpy.ndarray]) -> Any:
         """The result for arrays that ``takes`` is true of, however they lie in memory."""
-        items = self._batch(arrays)
-        if self._sizes is not None and items is not None:
-            least, most = self._sizes
-            if not least <= items <= most:
-                raise UsageError(
-                    f"a batch of {items}: the file is for {least} to {most}; freeze(net, path, max_batch=...) makes more"
-                )
-            self._program.admit(items)
-        ready = [numpy.require(a, a.dtype.newbyteorder("="), ["C", "A"]).reshape(a.shape) for a in arrays]
-        if len(set(map(id, ready))) < len(ready):
+        if len(set(map(id, arrays))) < len(arrays):
             raise UsageError("an array is passed twice, as in no call that was frozen: pass a copy of it")
+        items = self._batch(arrays) if self._sizes is not None else None
+        ready = [numpy.require(a, a.dtype.newbyteorder("="), ["C", "A"]).reshape(a.shape) for a in arrays]
+        if items is not None:
+            self._admit(items)
         result = self.entry(*ready)
+        while result is NotImplemented and items is not None and not self._program.admits(items):
+            self._admit(items)  # another thread has admitted another size in its place
+            result = self.entry(*ready)
         if result is NotImplemented:
             raise UsageError(self._why)
         return self.finished(result)
+
+    def _admit(self, items: int) -> None:
+        """Let the entry run this size of the batch, if the file is for it."""
+        least, most = self._sizes
+        if not least <= items <= most:
+            raise UsageError(
+                f"a batch of {items}: the file is for {least} to {most}; freeze(net, path, max_batch=...) makes more"
+            )
+        self._program.admit(items)
 
     def finished(self, result: Any) -> Any:
         """What the net returned, of what native code gave."""

@@ -62,6 +62,10 @@ class LoadedProgram:
         """Let the entry run a size of the batch; see NOTE [variants]."""
         self._sizes[items % len(self._sizes)] = items
 
+    def admits(self, items: int) -> bool:
+        """Whether it is one that the entry runs."""
+        return bool(self._sizes[items % len(self._sizes)] == items)
+
     def _bounds(self, start: int, nbytes: int) -> tuple[int, int]:
         return self._base + start, self._base + start + nbytes
 

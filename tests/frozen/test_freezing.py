@@ -233,6 +233,51 @@ def test_many_python_threads_call_it_at_once(path: str) -> None:
     assert not wrong
 
 
+def test_sizes_that_share_a_slot_are_called_from_several_threads(path: str) -> None:
+    net = mlp()
+    blockfuse.freeze(net, path, max_batch=1100)
+    loaded = frozen.load(path)
+    inputs = [normal(n, 20) for n in (30, 30 + 1024)]
+    expected = [numpy.array(net(x)) for x in inputs]
+    found = []
+
+    def call(number: int) -> None:
+        results = [loaded(inputs[number]) for _ in range(200)]
+        found.append(all((result == expected[number]).all() for result in results))
+
+    threads = [threading.Thread(target=call, args=(n % 2,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [True] * 4
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_weights_that_are_narrow_stay_narrow(path: str, precision: str) -> None:
+    net = nn.Dense(1024, in_units=1024)
+    net.initialize()
+    net.hybridize(precision=precision)
+    assert net.warm_up((1, 1024)) == ()
+    net, loaded = both(net, path)
+    x = normal(1, 1024)
+    numpy.testing.assert_array_equal(loaded(x), net(x))
+    assert Path(path).stat().st_size < 0.6 * 4 * 1024 * 1024
+
+
+def test_an_array_that_is_passed_twice_is_refused(path: str) -> None:
+    @blockfuse.hybridize
+    def told_apart(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return x + 1 if x is y else x + y
+
+    x = normal(3)
+    told_apart.warm_up(x, x + 1)
+    _, loaded = both(told_apart, path)
+    numpy.testing.assert_array_equal(loaded(x, x.copy()), x + x)
+    with pytest.raises(UsageError, match="an array is passed twice"):
+        loaded(x, x)
+
+
 def test_it_travels_to_processes_that_fork_or_spawn(path: str) -> None:
     net, loaded = both(mlp(), path)
     x = normal(2, 20)
