@@ -67,7 +67,8 @@ def freeze(net: Any, path: str | os.PathLike[str], *, max_batch: int = 256) -> s
             raise UsageError(
                 f"{_name(net)} was not called in predict mode since hybridize(): call it, then freeze()"
             )
-        programs = [_Frozen(net, hybrid, signature, max_batch) for signature in signatures]
+        # A program for every size takes over the calls of single sizes, perhaps while sizes are proven.
+        programs = [_Frozen(net, hybrid, s, max_batch) for s in signatures if s in hybrid.cases]
     target = os.fspath(path)
     _put(target, file_format.sealed(*_File(programs).content()))
     return target
@@ -112,7 +113,8 @@ class _Frozen:
 
     def _case(self) -> Case:
         case = self._hybrid.cases.get(self._signature)
-        assert case is not None
+        if case is None:
+            raise UsageError("what it rests on has changed meanwhile: call it again, then freeze()")
         return case
 
     def _program_of(self, case: Case) -> Program:
