@@ -35,8 +35,8 @@ from blockfuse.runtime.arrays.out import called_with_out, takes_out
 from blockfuse.runtime.calls.dispatch import Hybrid
 from blockfuse.runtime.calls.options import OPTIONS, Options
 from blockfuse.runtime.calls.owner import asks_entry
-from blockfuse.runtime.pages.outline import Explanation
 from blockfuse.runtime.calls.warming import warm_up
+from blockfuse.runtime.pages.outline import Explanation
 from blockfuse.runtime.tracebacks import fold
 
 # Gluon's options of ``hybridize`` are taken and mean nothing: memory and partitions look after themselves.

@@ -11,10 +11,10 @@ from blockfuse.array.stamps import Watcher
 from blockfuse.runtime.calls.dispatch import Hybrid
 from blockfuse.runtime.calls.options import OPTIONS
 from blockfuse.runtime.calls.owner import asks_entry, name_of
+from blockfuse.runtime.calls.warming import warm_up
 from blockfuse.runtime.pages.document import fragment
 from blockfuse.runtime.pages.markup import element
 from blockfuse.runtime.pages.outline import outline
-from blockfuse.runtime.calls.warming import warm_up
 from blockfuse.runtime.programs.backend import Entry, FastCall
 from blockfuse.runtime.tracebacks import fold
 
