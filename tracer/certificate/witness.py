@@ -42,7 +42,10 @@ from blockfuse.tracer.state.facts import is_watched
 from blockfuse.tracer.state.picture import State
 from blockfuse.tracer.state.stored import MISSING, attribute_of, data_descriptor
 
-_IMPORTING = importlib._bootstrap._find_and_load.__code__  # type: ignore[attr-defined]  # what finds and runs a module
+# what finds and runs a module, and what looks for modules among the names that are imported
+_IMPORTING = frozenset(
+    getattr(importlib._bootstrap, name).__code__ for name in ("_find_and_load", "_handle_fromlist")
+)
 
 
 class Witness:
@@ -99,7 +102,7 @@ class Witness:
             if frame is self._import and event == "return":
                 self._import = None
         elif event == "call":
-            if frame.f_code is _IMPORTING and frame.f_back is not None and is_trusted(frame.f_back):
+            if frame.f_code in _IMPORTING and frame.f_back is not None and is_trusted(frame.f_back):
                 self._import = frame
                 return
             if not is_trusted(frame):
