@@ -50,6 +50,9 @@ IMPORTERS = (
         _made_by("stable_baselines3"),
         "blockfuse.frontends.stable_baselines3.compiled_policy",
     ),
+    Importer(  # before torch, whose modules layers are where Keras computes with torch
+        "keras", "a layer or a model of Keras", _made_by("keras"), "blockfuse.frontends.keras.keras_net"
+    ),
     Importer("torch", "a torch.nn.Module", _made_by("torch"), "blockfuse.frontends.torch.torch_net"),
 )
 
@@ -59,7 +62,8 @@ def compile(model: Any, **options: Any) -> Any:
 
     model: the path of an ``.onnx`` file or an ``onnx.ModelProto``, which becomes a hybridized block; an estimator
     or a pipeline of scikit-learn, or a policy or an algorithm of stable-baselines3, which become objects with the same
-    methods; or a ``torch.nn.Module``, which becomes what is called as it is. options: those of ``Block.hybridize``.
+    methods; or a model of Keras or a ``torch.nn.Module``, which become what is called as they are. options: those of
+    ``Block.hybridize``.
     ``explain()`` of the result says what was compiled.
 
     An ONNX file: floats that it holds are parameters under their names there, ``net.collect_params()``; the block gives
@@ -73,6 +77,9 @@ def compile(model: Any, **options: Any) -> Any:
     ``"live"`` sees every change of a parameter, ``"frozen"`` packs a copy, until ``refresh()``. Torch runs what has no rule,
     and calls that are to have gradients. See ``docs/torch.md``.
 
+    A model or a layer of Keras: its weights are always live; Keras runs what has no rule, and calls in training mode. See
+    ``docs/keras.md``.
+
     A policy, or an algorithm that has one: ``predict`` is compiled, drawn actions too. See ``docs/stable_baselines3.md``.
 
     Raises UsageError where the library is missing, TypeError for another kind of model.
@@ -81,7 +88,7 @@ def compile(model: Any, **options: Any) -> Any:
     Traceback (most recent call last):
         ...
     TypeError: compile() takes the path of an .onnx file or an onnx.ModelProto, or an estimator or a pipeline of \
-scikit-learn, or an algorithm or a policy of stable-baselines3, or a torch.nn.Module, not int
+scikit-learn, or an algorithm or a policy of stable-baselines3, or a layer or a model of Keras, or a torch.nn.Module, not int
     """
     return _importer(model, "compile").compiled(model, options)
 

@@ -5,6 +5,7 @@ new ones.
 """
 
 import gc
+import os
 import tempfile
 from pathlib import Path
 
@@ -33,6 +34,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    # NumPy's: the one that needs nothing else.
+    os.environ.setdefault("KERAS_BACKEND", "numpy")  # noqa: TID251 - Keras reads it when it is imported
     if hasattr(config, "workerinput"):
         return  # one of several processes: it inherits the folder, and finds there what the others have compiled
     folder = tempfile.TemporaryDirectory(prefix="blockfuse-tests-", ignore_cleanup_errors=True)

@@ -32,6 +32,7 @@ _KNOWN: dict[str, tuple[str, ...]] = {
     "_lowrank.py": (),
     "backends/__init__.py": ("ContextProp.__get__",),  # settings of other devices
     "backends/mha/__init__.py": ("get_fastpath_enabled",),
+    "utils/_pytree.py": ("-register", "-_register", "-_private_register", "-_deregister"),
     "nn/utils/parametrize.py": ("ParametrizationList.forward", "ParametrizationList._call"),
     "__init__.py": (),
 }

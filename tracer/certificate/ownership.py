@@ -14,9 +14,14 @@ from blockfuse.tracer.code.known_libraries import about, is_library
 from blockfuse.tracer.own_files import own_files
 
 _OURS = tuple(own_files("ir/", "array/", "tracer/", "codegen/", "runtime/", "nn/", "gluon/", "frontends/"))
-_INTERIOR = tuple(own_files("array/", "tracer/", "runtime/", "frontends/torch/"))
+_INTERIOR = tuple(own_files("array/", "tracer/", "runtime/", "frontends/keras/", "frontends/torch/"))
 # These go round a loop and call what users wrote: how far they are is part of where a call stands.
-_CALLING_BACK = tuple(own_files("array/functions/control.py", "array/functions/recurrent.py"))
+_CALLING_BACK = tuple(
+    own_files(
+        *("array/functions/control.py", "array/functions/recurrent.py"),
+        *("frontends/keras/rules/control.py", "frontends/keras/rules/recurrent.py"),
+    )
+)
 _DISPATCHED = "<__array_function__"
 
 _TUPLE_NEW = tuple.__new__

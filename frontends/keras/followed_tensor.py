@@ -1,0 +1,101 @@
+"""What stands for one of our arrays in Keras's code while a call is recorded.
+
+NOTE [dispatch by type]
+Keras has a kind of tensor of its own, ``KerasTensor``, by which it builds graphs: functions of ``keras.ops`` and operators
+that are given one make an ``Operation`` and hand it to ``symbolic_call``. A ``FollowedTensor`` is one that has values. So
+Keras itself brings each operation to us, by the type of what it is given, whatever its backend is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from blockfuse.array.ndarray import ndarray
+
+if TYPE_CHECKING:
+    from blockfuse.frontends.keras.following import Following
+
+FOLLOWED: ContextVar[Following | None] = ContextVar(
+    "blockfuse_followed_by_keras", default=None
+)  # the call of this thread
+
+
+class FollowedTensor(keras.KerasTensor):
+    """A tensor of Keras whose values are an array of ours. Whoever asks for the values themselves stops the recording."""
+
+    record_history = False
+    sparse = ragged = False
+    ragged_rank = row_splits_dtype = None
+    name = "followed"
+    __array_priority__ = 100
+
+    def __init__(self, following: Following, array: ndarray) -> None:
+        self.following, self.array = following, array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The sizes, of which Python is told."""
+        return self.array.shape
+
+    @property
+    def dtype(self) -> str:
+        """Keras's name of it."""
+        return self.array.dtype.name
+
+    @property
+    def ndim(self) -> int:
+        """How many axes there are."""
+        return self.array.ndim
+
+    def __bool__(self) -> bool:
+        return bool(self.array)  # a decision
+
+    def __int__(self) -> int:
+        return int(self.array)
+
+    def __float__(self) -> float:
+        return float(self.array)
+
+    def __index__(self) -> int:
+        return self.array.__index__()
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[n] for n in range(len(self.array)))
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __repr__(self) -> str:
+        return repr(self.array)
+
+    def __getitem__(self, index: Any) -> Any:
+        return keras.src.ops.numpy.GetItem().symbolic_call(self, index)
+
+    # -- what other libraries ask ----------------------------------------------------------------------------
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        return self.following.left(self, "numpy").__array__(*(() if dtype is None else (dtype,)))
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        return self.following.outside(
+            f"numpy.{ufunc.__name__}", getattr(ufunc, method), inputs, options, "numpy"
+        )
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return self.following.outside(f"numpy.{function.__name__}", function, args, kwargs, "numpy")
+
+    def __jax_array__(self) -> Any:
+        return self.following.left(self, "jax")
+
+    @classmethod
+    def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        following = FOLLOWED.get()
+        name = f"torch.{getattr(function, '__name__', function)}"
+        return following.outside(name, function, args, kwargs or {}, "torch")  # type: ignore[union-attr]
