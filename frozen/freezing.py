@@ -55,6 +55,19 @@ def freeze(net: Any, path: str | os.PathLike[str], *, max_batch: int = 256) -> s
 
     Raises UsageError, having written nothing, for what is not native throughout: calls that run in Python or steps by NumPy,
     draws, writes to parameters, states or attributes, numbers that change from call to call.
+
+    >>> import tempfile
+    >>> import blockfuse
+    >>> import numpy
+    >>> net = blockfuse.nn.Dense(3, in_units=4)
+    >>> net.initialize()
+    >>> net.hybridize()
+    >>> net.warm_up((2, 4))
+    ()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     frozen = blockfuse.frozen.load(blockfuse.freeze(net, f"{folder}/net.frozen"))
+    >>> frozen(numpy.ones((2, 4), "float32")).shape
+    (2, 3)
     """
     hybrid = getattr(net, "_hybrid", None)
     if not isinstance(hybrid, Hybrid):

@@ -88,6 +88,17 @@ class FrozenNet:
     It computes what the hybridized net computed in predict mode when it was frozen, to the bit on such a machine, from any
     thread, and never compiles. Parameters cannot be changed; a new file takes the place of an old one by another ``load``.
     Raises UsageError for calls of other forms, dtypes, shapes and sizes, and where data lead a way that no call had taken.
+
+    >>> import tempfile
+    >>> import blockfuse
+    >>> import numpy
+    >>> doubled = blockfuse.hybridize(lambda x: x * 2)
+    >>> doubled.warm_up((3,))
+    ()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     frozen = blockfuse.frozen.load(blockfuse.freeze(doubled, f"{folder}/doubled"))
+    >>> frozen(numpy.ones(3, "float32")).tolist()
+    [2.0, 2.0, 2.0]
     """
 
     def __init__(self, path: str, threads: int | None, calls: Sequence[FrozenCall]) -> None:

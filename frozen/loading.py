@@ -15,6 +15,13 @@ def load(path: str | os.PathLike[str], threads: int | None = None) -> FrozenNet:
 
     Load only files of people whom you trust: their native code runs in this process. Raises FrozenFileError, having mapped
     nothing, where the file is damaged, or made for another processor, interpreter or layout of NumPy's objects.
+
+    >>> import tempfile
+    >>> import blockfuse
+    >>> with tempfile.NamedTemporaryFile() as file:
+    ...     blockfuse.frozen.load(file.name)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    blockfuse.ir.errors.FrozenFileError: ...
     """
     name = os.fspath(path)
     description = file_format.read(name)

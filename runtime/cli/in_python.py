@@ -63,6 +63,11 @@ def show(net: Any, *inputs: Any) -> Stages:
     net became, and nothing is run. A net that is not hybridized is, until this returns.
 
     Raises TypeError for what is no net or no array, what the net raises, and UsageError without inputs if there was no call.
+
+    >>> import blockfuse
+    >>> from blockfuse import np
+    >>> print(blockfuse.show(lambda x: np.exp(x) + 1, np.ones(3))["graph"].splitlines()[0])
+    graph(x: float32[3]):
     """
     hybrid = getattr(net, "_hybrid", None)
     if not inputs:

@@ -63,7 +63,7 @@ __all__ = [
     "train_step",
 ]
 
-_LATE_MODULES = ("frozen", "image", "metric", "torch")
+_LATE_MODULES = ("dask", "frozen", "image", "metric", "torch")
 _LATE_FUNCTIONS = {
     "compare": "blockfuse.runtime.cli.in_python",
     "compile": "blockfuse.frontends.compiling",

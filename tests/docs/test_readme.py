@@ -12,6 +12,7 @@ from blockfuse.codegen.cpu.native import isa
 from blockfuse.runtime import config
 
 NEEDED = {
+    "docs/dask.md": "dask",
     "docs/keras.md": "keras",
     "docs/onnx.md": "onnx",
     "docs/sklearn.md": "sklearn",
