@@ -26,8 +26,8 @@ PAGES = {
     "autograd": ("autograd: gradients", ("autograd",)),
     "loss": ("gluon.loss: losses", ("gluon.loss",)),
     "optimizer": (
-        "optimizer, lr_scheduler: optimizers and their learning rates",
-        ("optimizer", "lr_scheduler"),
+        "optimizer, lr_scheduler, kvstore: optimizers, their learning rates, and workers",
+        ("optimizer", "lr_scheduler", "kvstore"),
     ),
     "metric": ("gluon.metric: metrics", ("gluon.metric",)),
     "init": ("init: first values of parameters", ("init",)),

@@ -19,7 +19,8 @@ def train_step(
     each sample (whatever ``loss(net(X), y)`` gives).
 
     It is a Python function like any that a user writes, hybridized: forward, backward and the optimizer are one program.
-    ``options`` are those of ``hybridize``.
+    ``options`` are those of ``hybridize``. Where the trainer has a ``kvstore`` of several workers, ``X`` and ``y`` are this
+    one's part of the batch, and the step is compiled in pieces, around the sum of gradients.
 
     >>> import blockfuse
     >>> from blockfuse import gluon, nn, np
@@ -45,5 +46,5 @@ class TrainStep:
         with autograd.record():
             value = self.loss(self.net(*inputs), label)
         value.backward()
-        self.trainer.step(value.size)
+        self.trainer.step(self.trainer.of_all_workers(value.size))
         return value

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike, fspath
 from typing import Any
@@ -14,6 +15,8 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.ir import interpreter
 from blockfuse.ir.errors import ParameterFileError, StaleGradientError, UsageError
 from blockfuse.nn import parameter_files
+from blockfuse.nn.kvstore import KVStore
+from blockfuse.nn.kvstore import create as create_store
 from blockfuse.nn.optimizers.optimizer import Optimizer, create
 from blockfuse.nn.optimizers.updater import Updater
 from blockfuse.nn.parameter import Parameter
@@ -40,7 +43,9 @@ class Trainer:
     params: what ``net.collect_params()`` gives, or a list of parameters; a shared one counts once, and those whose
     ``grad_req`` is ``"null"`` stay as they are.
     optimizer, optimizer_params: the name of an optimizer and its options, or one that is made already.
-    kvstore, update_on_kvstore: taken for Gluon's sake; there is one machine.
+    kvstore: ``"device"`` or ``"local"``, this process alone; ``"dist_sync"``, all that ``mpiexec`` started (or what
+    ``kvstore.create`` gave): they begin with the parameters of the first, sum their gradients in each step, and stay
+    bit-equal. ``batch_size`` is then that of all together. update_on_kvstore: taken for Gluon's sake; each worker updates.
 
     >>> from blockfuse import autograd, gluon, nn, np
     >>> net = nn.Dense(1, in_units=2)
@@ -59,7 +64,7 @@ class Trainer:
         params: Mapping[str, Parameter] | Iterable[Parameter],
         optimizer: str | Optimizer,
         optimizer_params: Mapping[str, Any] | None = None,
-        kvstore: Any = "device",  # noqa: ARG002
+        kvstore: str | KVStore | None = "device",
         compression_params: Any = None,
         update_on_kvstore: bool | None = None,  # noqa: ARG002
     ) -> None:
@@ -71,6 +76,9 @@ class Trainer:
         self._updater = Updater(self._optimizer)
         self._scale = self._optimizer.rescale_grad
         self._compiled: HybridFunction | None = None  # updates all parameters that are trained
+        self._store = create_store(kvstore or "local") if not isinstance(kvstore, KVStore) else kvstore
+        self._has_same_start = False
+        self._take_first_values()
 
     @property
     def optimizer(self) -> Optimizer:
@@ -98,8 +106,47 @@ class Trainer:
         self.allreduce_grads()
         self.update(batch_size, ignore_stale_grad)
 
+    def of_all_workers(self, count: int) -> int:
+        """The sum of every worker's ``count``: the size of a batch of which each has a part."""
+        if self._store.num_workers == 1:
+            return count
+        return int(self._store.summed([numpy.array([count])], "sizes of batches")[0][0])
+
     def allreduce_grads(self) -> None:
-        """Do nothing: the gradients of one machine are summed already."""
+        """Add up the gradients of all workers of ``kvstore``, those that are new; nothing for one process.
+
+        Raises UsageError, at all workers, where these are not the same of all, or parameters were not the same at the start.
+        """
+        if self._store.num_workers == 1:
+            return
+        fresh = {n: p for n, p in self._trained() if p._data is not None and p._has_fresh_grad()}
+        self._store.require_same(repr(list(fresh)), "the parameters with new gradients, by their index,")
+        self._require_same_start()
+        grads = [parameter.grad() for parameter in fresh.values()]
+        summed = self._store.summed([grad.asnumpy() for grad in grads], "gradients")
+        for grad, total in zip(grads, summed, strict=True):
+            grad[...] = total
+
+    def _take_first_values(self) -> None:
+        """Begin with the parameters of the first worker, as far as they have values already."""
+        if self._store.num_workers == 1:
+            return
+        begun = [p for p in self._params if p._data is not None]
+        self._store.require_same(repr([p.label for p in begun]), "the parameters that are initialized")
+        values = self._store.first([p.data().asnumpy() for p in begun], "parameters")
+        for parameter, value in zip(begun, values, strict=True):
+            parameter.set_data(value)
+
+    def _require_same_start(self) -> None:
+        """Parameters that got their values after this was made are the same everywhere, or it is an error."""
+        if not self._has_same_start:
+            values = [p.data().asnumpy() for p in self._params if p._data is not None]
+            digests = [hashlib.sha256(v.tobytes()).hexdigest()[:8] for v in values]
+            self._store.require_same(
+                " ".join(digests),
+                "the parameters before the first step (call the net once before its trainer is made)",
+            )
+            self._has_same_start = True
 
     def update(self, batch_size: Any, ignore_stale_grad: bool = False) -> None:
         """``step`` without ``allreduce_grads``: between the two, gradients may be changed."""
@@ -142,9 +189,12 @@ class Trainer:
         """States, which the first step of a parameter makes."""
         return len(self._updater.states)
 
+    def _trained(self) -> Iterator[tuple[int, Parameter]]:
+        return ((n, p) for n, p in enumerate(self._params) if p.grad_req != "null")
+
     def _to_update(self, ignore_stale_grad: bool) -> dict[int, Any]:
         """The parameters to change, by their index."""
-        trained = {n: p for n, p in enumerate(self._params) if p.grad_req != "null"}
+        trained = dict(self._trained())
         fresh = {n: p for n, p in trained.items() if p._data is not None and p._has_fresh_grad()}
         if len(fresh) < len(trained) and not ignore_stale_grad:
             stale = [p for n, p in trained.items() if n not in fresh]

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from blockfuse import frozen, gluon, image, metric, nn
+    from blockfuse import frozen, gluon, image, kvstore, metric, nn
     from blockfuse.frontends.compiling import compile, missing, to_onnx
     from blockfuse.frozen.freezing import freeze
     from blockfuse.public import (
@@ -48,6 +48,7 @@ __all__ = [
     "hybridize",
     "image",
     "init",
+    "kvstore",
     "load_checkpoint",
     "loss",
     "lr_scheduler",
@@ -63,7 +64,7 @@ __all__ = [
     "train_step",
 ]
 
-_LATE_MODULES = ("dask", "frozen", "image", "metric", "torch")
+_LATE_MODULES = ("dask", "frozen", "image", "kvstore", "metric", "torch")
 _LATE_FUNCTIONS = {
     "compare": "blockfuse.runtime.cli.in_python",
     "compile": "blockfuse.frontends.compiling",
