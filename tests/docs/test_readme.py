@@ -18,6 +18,7 @@ NEEDED = {
     "docs/sklearn.md": "sklearn",
     "docs/stable_baselines3.md": "stable_baselines3",
     "docs/torch.md": "torch",
+    "docs/workers.md": "mpi4py",
 }  # document -> the package that it is about
 PAGES = ("README.md", *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")))
 SLOW = ("docs/iterative.md",)  # nested loops compile for seconds
