@@ -121,6 +121,15 @@ def test_estimators_of_scikit_learn() -> None:
     same(y.compute(scheduler="threads"), linear.predict(rows))
 
 
+def test_frozen_nets(tmp_path: Path) -> None:
+    net = layers()
+    for rows in (1, 2, 3, 30):
+        net.warm_up((rows, 6))
+    frozen = blockfuse.frozen.load(blockfuse.freeze(net, tmp_path / "net.frozen"))
+    y = blockfuse.dask.map_blocks(frozen, da.from_array(ROWS, chunks=(30, 6)))
+    same(y.compute(scheduler="threads"), net(ROWS))
+
+
 # -- processes -----------------------------------------------------------------------------------------------------
 
 

@@ -35,6 +35,8 @@ from blockfuse.ir.locks import BUSY, Turn
 from blockfuse.ir.stream import STREAM
 from blockfuse.runtime.programs.no_result import NoResult
 from blockfuse.runtime.programs.program import Program
+from blockfuse.tracer.certificate import witness
+from blockfuse.tracer.recording import record
 from blockfuse.tracer.recording.memory import Memory
 
 pytestmark = pytest.mark.spread(3)
@@ -424,6 +426,22 @@ def test_a_call_that_finds_its_program_outdated_is_interrupted_by_one_that_does_
     assert call(x).asnumpy()[0] == 2
     assert inner == [NoResult.OUTDATED, 2]
     assert call(x).asnumpy()[0] == 2
+
+
+def test_the_collector_rests_from_the_picture_of_the_state_to_the_end_of_the_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a finalizer writes while somebody records would be taken for the call's doing."""
+    found: list[bool] = []
+    for module, name in ((record, "Changes"), (witness, "_numpy_stream"), (record, "_judge")):
+        real = getattr(module, name)
+        monkeypatch.setattr(
+            module, name, lambda *args, real=real: (found.append(gc.isenabled()), real(*args))[1]
+        )
+    net = made(Plain)
+    net(np.ones((2, 5)))
+    assert found == [False] * 4
+    assert gc.isenabled()
 
 
 # -- forks -------------------------------------------------------------------------------------------------------

@@ -27,7 +27,6 @@ import numpy
 
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.sizes import AGNOSTIC, TELLING
-from blockfuse.ir.collector import resume_collector, stop_collector
 from blockfuse.ir.graph import Source
 from blockfuse.tracer.certificate.ownership import QUIET, is_ours, is_trusted, user_frame, user_source
 from blockfuse.tracer.certificate.sizes import handles_exceptions
@@ -74,7 +73,6 @@ class Witness:
     def watching(self, call: Callable[[], Any]) -> Any:
         """The result of ``call``, seen by this witness."""
         draws = _numpy_stream()
-        stop_collector()  # finalizers of other objects would be taken for the call's doing
         self._follows_lines = sys.gettrace() is None
         see, follow = self._see, self._follow
         if self._follows_lines:
@@ -89,7 +87,6 @@ class Witness:
                 sys.setprofile(None)
             if sys.gettrace() is follow:
                 sys.settrace(None)
-            resume_collector()
             if not self.problem and draws != _numpy_stream():
                 self.problem = (
                     "forward draws from numpy.random, whose stream is Python state: use blockfuse.np.random"

@@ -16,6 +16,7 @@ from blockfuse.array.history import is_followed
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.pytree import Structure, Unstructured, containers, flatten_result, leaves
 from blockfuse.ir import interpreter
+from blockfuse.ir.collector import resume_collector, stop_collector
 from blockfuse.ir.graph import Node, Source, ordered
 from blockfuse.tracer.certificate.witness import Witness
 from blockfuse.tracer.code.identity import asks_identity
@@ -109,14 +110,34 @@ def record(
     well. left_out: attributes that earlier recordings met as assigned. An exception of ``call`` goes through. No profiler
     may be active: the witness takes its place.
     """
+    # Finalizers of other objects would be taken for the call's doing, from the picture of the state to the end of the call.
+    stop_collector()
+    failure: Exception | None = None
     try:
-        state = state_of(roots, code, left_out)
-        changes = Changes(state.watched, state.arrays.values(), recorder.is_writing)
-    except Exception as error:
-        return Recording(call(), "its state cannot be read", failure=error)
-    asked = sorted(_CHANGED & {strange.what for strange in state.strange.values()})
-    if asked:
-        return Recording(call(), f"forward can ask {asked[0]}, which would tell of the recording")
+        try:
+            state = state_of(roots, code, left_out)
+            changes = Changes(state.watched, state.arrays.values(), recorder.is_writing)
+        except Exception as error:
+            failure, problem = error, "its state cannot be read"
+        else:
+            asked = sorted(_CHANGED & {strange.what for strange in state.strange.values()})
+            if not asked:
+                return _recorded(call, recorder, state, changes, code, behind, left_out)
+            problem = f"forward can ask {asked[0]}, which would tell of the recording"
+    finally:
+        resume_collector()
+    return Recording(call(), problem, failure=failure)
+
+
+def _recorded(
+    call: Callable[[], Any],
+    recorder: Recorder,
+    state: State,
+    changes: Changes,
+    code: list[Code],
+    behind: Callable[[Any], None],
+    left_out: Attributes,
+) -> Recording:
     recorder.assignments.begin(state.watched, left_out)
     witness = Witness(recorder.induction.enter, state, recorder.assignments)
     waiting = [value for value in state.watched if getattr(value, "_data", value) is None]
