@@ -12,7 +12,7 @@ from test_goldens import KERNELS
 from blockfuse.array.modes import UNUSUAL
 from blockfuse.array.ndarray import ndarray
 from blockfuse.codegen.compile import compile_flow
-from blockfuse.codegen.cpu.linking.identity import IDENTITY
+from blockfuse.codegen.cpu.linking.identity import IDENTITY, IDENTITY_BYTES
 from blockfuse.codegen.cpu.linking.relocatable import LinkError, relocatable
 from blockfuse.codegen.cpu.linking.shared_object import Image, link
 from blockfuse.codegen.cpu.native import engine, isa
@@ -45,9 +45,13 @@ def values(recorded: Any) -> list[numpy.ndarray]:
     return made
 
 
+def identity_of(image: Image) -> str:
+    return image.content[image.identity :][:IDENTITY_BYTES].hex()
+
+
 def base_of(image: Image, path: Path) -> int:
     path.write_bytes(image.content)
-    description = {"imports": image.imports, "identity": str(path), "identity_at": image.identity}
+    description = {"imports": image.imports, "identity": identity_of(image), "identity_at": image.identity}
     return mapping.mapped(str(path), description)
 
 
@@ -167,5 +171,11 @@ def test_an_object_that_is_cut_is_refused() -> None:
         relocatable(code[: len(code) // 2])
 
 
-def test_the_hash_tells_images_apart() -> None:
-    assert IDENTITY.encode() in link({"one": engine.object_code(CODE, isa.machine())}, bytes(64)).content
+def test_the_hash_tells_images_apart_in_which_the_same_code_lies_elsewhere() -> None:
+    machine = isa.machine()
+    texts = {n: f"define i64 @kernel() {{\n  ret i64 {n}\n}}\n" for n in (7, 8)}
+    objects = {f"object{n}": engine.object_code(text, machine) for n, text in texts.items()}
+    one, other = link(objects, bytes(64)), link(dict(reversed(objects.items())), bytes(64))
+    assert IDENTITY.encode() in one.content
+    assert one.functions != other.functions
+    assert identity_of(one) != identity_of(other)

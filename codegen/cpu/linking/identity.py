@@ -1,4 +1,4 @@
-"""What says which image a process has mapped: the hash of all that was linked, and where it lies."""
+"""What says which image a process has mapped: the hash of all that lies in it, and where."""
 
 IDENTITY = "blockfuse_identity"  # its symbol
 IDENTITY_BYTES = 32  # of SHA-256

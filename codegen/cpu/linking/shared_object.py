@@ -6,7 +6,7 @@ is written (slots, data), and a payload that is only read, such as parameters. A
 not written. References within the image are distances, and settled here. What other libraries must have is called through
 slots, which whoever loads the image fills (``imports``): so these are the functions that code compiled in that process
 calls, and no older ones that a library keeps under the same name. Symbols tell debuggers and profilers the functions' names.
-``IDENTITY`` is the hash of all that was linked: it says which image a process has mapped.
+``IDENTITY`` is the hash of all the rest of the image: who knows it knows where everything lies in what a process has mapped.
 
 A loader of our own, for relocatable objects, would be some lines shorter; but memory that is first written and then run is
 forbidden on some systems, is copied into each process, and is unknown to ``gdb`` and ``perf``.
@@ -56,12 +56,7 @@ class Image:
 
 def link(objects: Mapping[str, bytes], payload: bytes) -> Image:
     """The image of objects, under names of the caller's. Raises LinkError for what is not known how to link."""
-    digest = hashlib.sha256(payload)
-    for name, code in sorted(objects.items()):
-        digest.update(name.encode() + b"\0" + code)
-    return _Linker(
-        {name: relocatable(code) for name, code in objects.items()}, payload, digest.digest()
-    ).image()
+    return _Linker({name: relocatable(code) for name, code in objects.items()}, payload).image()
 
 
 @dataclass
@@ -90,8 +85,8 @@ class _Area:
 class _Linker:
     """See NOTE [the image]. Areas are filled first, then placed one behind the other, then references are settled."""
 
-    def __init__(self, objects: Mapping[str, Relocatable], payload: bytes, identity: bytes) -> None:
-        self._objects, self._payload, self._identity = objects, payload, identity
+    def __init__(self, objects: Mapping[str, Relocatable], payload: bytes) -> None:
+        self._objects, self._payload = objects, payload
         self._constants, self._code, self._data = _Area(), _Area(), _Area()
         references = [
             (o, s, r) for o, object in objects.items() for s in object.sections for r in s.relocations
@@ -173,6 +168,7 @@ class _Linker:
         self._write_tables(content)
         content += self._payload
         self._write_sections(content)
+        _put(content, self._identity_at, hashlib.sha256(content).digest())
         functions = {(o, f.name): self._address(o, f) for o, f in self._names}
         imports = {name: self._import_slot(name) for name in self._imports}
         return Image(bytes(content), functions, imports, self._identity_at, self._payload_at)
@@ -221,7 +217,6 @@ class _Linker:
         _put(content, self._hash_at, struct.pack(f"<{3 + count}I", 1, count, 1, 0, *range(2, count), 0))
         moves = (struct.pack("<QQQ", here, _RELATIVE, address) for here, address in self._moved)
         _put(content, self._moves_at, b"".join(moves))
-        _put(content, self._identity_at, self._identity)
         _put(content, self._data.start + self._dynamic, self._dynamic_table())
 
     def _header(self, sections_at: int) -> bytes:
