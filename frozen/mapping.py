@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from blockfuse.codegen.cpu.linking.identity import IDENTITY
+from blockfuse.codegen.cpu.linking.identity import IDENTITY, IDENTITY_BYTES
 from blockfuse.codegen.cpu.process.cpython import function_address
 from blockfuse.ir.errors import FrozenFileError
 
@@ -18,7 +18,7 @@ _images: dict[
     str, int
 ] = {}  # identity -> where the image lies; for good, as those who run its code hold no reference
 _handles: dict[int, str] = {}  # of the system's loader -> identity
-_names: dict[str, int] = {}  # path -> how many images were looked for there
+_names: dict[str, int] = {}  # absolute path -> how many images were looked for there
 
 
 def imported(name: str) -> int:
@@ -63,20 +63,29 @@ def _map(path: str, description: Data) -> int:
 
 def _base_of(path: str, description: Data) -> int:
     """Where the loader maps the file. Each time under another name, as it takes a name that it knows for the same file."""
-    folder, name = os.path.split(os.path.abspath(path))
-    _names[path] = _names.get(path, -1) + 1
-    named = os.path.join(folder, *["."] * _names[path], name)
+    place = os.path.abspath(path)
+    folder, name = os.path.split(place)
+    _names[place] = _names.get(place, -1) + 1
+    named = os.path.join(folder, *["."] * _names[place], name)
     try:
         library = ctypes.CDLL(named)
-        start: int = ctypes.addressof(ctypes.c_char.in_dll(library, IDENTITY)) - description["identity_at"]
+        identity_at = ctypes.addressof(ctypes.c_char.in_dll(library, IDENTITY))
     except (OSError, ValueError) as error:
         raise FrozenFileError(
             f"the system does not load it ({error}): is its file system mounted noexec?"
         ) from error
-    # The same file as that of another image has been written over where it lay, and what was mapped of it with it.
-    if _handles.setdefault(library._handle, description["identity"]) != description["identity"]:
+    found = ctypes.string_at(identity_at, IDENTITY_BYTES).hex()
+    _require_same(_handles.setdefault(library._handle, found), found, description["identity"])
+    start: int = identity_at - description["identity_at"]
+    return start
+
+
+def _require_same(before: str, found: str, described: str) -> None:
+    """Raises FrozenFileError unless what is mapped is what was there before, and what the description tells of."""
+    if before != found:  # the loader gives what it has of a file, which lies in memory as the file is now
         raise FrozenFileError(
             "it was written over while this process had it mapped: put a new file in its place, as freeze() does, and "
             "start the process anew"
         )
-    return start
+    if found != described:
+        raise FrozenFileError("another file was put in its place while it was loaded: load it again")

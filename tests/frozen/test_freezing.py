@@ -565,6 +565,38 @@ def test_a_file_that_is_written_over_where_it_lies_is_refused(tmp_path: Path) ->
     numpy.testing.assert_array_equal(frozen.load(target)(x), other(x))
 
 
+def test_a_file_that_is_replaced_while_it_is_loaded_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = mlp(), mlp()
+    target = Path(blockfuse.freeze(one, tmp_path / "one"))
+    blockfuse.freeze(other, tmp_path / "other")
+    read = file_format.read
+
+    def replacing(path: str) -> Any:
+        description = read(path)
+        os.replace(tmp_path / "other", target)
+        return description
+
+    with monkeypatch.context() as patched:
+        patched.setattr(file_format, "read", replacing)
+        with pytest.raises(FrozenFileError, match="another file was put in its place while it was loaded"):
+            frozen.load(target)
+    x = normal(2, 20)
+    numpy.testing.assert_array_equal(frozen.load(target)(x), other(x))
+
+
+def test_a_new_file_is_found_by_a_relative_path_after_an_absolute_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    x = normal(2, 20)
+    for path in (tmp_path / "net", "net", tmp_path / "net"):
+        net = mlp()
+        blockfuse.freeze(net, path)
+        numpy.testing.assert_array_equal(frozen.load(path)(x), net(x))
+
+
 def test_debuggers_find_the_kernels_by_name(whole: Path) -> None:
     library = ctypes.CDLL(str(whole))
     names = [name for name in file_names(whole) if name.endswith(".kernel")]
