@@ -11,6 +11,8 @@ import ast
 from collections.abc import Callable
 from typing import Any
 
+import numpy
+
 from blockfuse.ir.errors import UsageError
 
 Data = Any  # of JSON
@@ -39,11 +41,18 @@ def _form(value: Any, arrays: list[Any], met: dict[int, int]) -> Data:
     if kind in _VALUES:
         return {"value": repr(value), "type": kind.__name__}
     if hasattr(value, "__array__"):
+        _require_all_count(value)
         arrays.append(value)
         return {"array": len(arrays) - 1}
     raise UsageError(
         f"an argument is a {kind.__name__}; a frozen net takes arrays, plain values and containers of such"
     )
+
+
+def _require_all_count(array: Any) -> None:
+    """Raises UsageError for what would lose its mask."""
+    if isinstance(array, numpy.ma.MaskedArray):
+        raise UsageError("a masked array has values that count and values that do not: pass x.filled(...)")
 
 
 def is_arrays_by_position(form: Data) -> bool:

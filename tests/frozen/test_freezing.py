@@ -214,6 +214,13 @@ def test_arrays_in_other_memory_layouts(path: str) -> None:
     numpy.testing.assert_array_equal(loaded(np.array(x)), expected)
 
 
+def test_an_array_with_masked_values_is_refused(path: str) -> None:
+    _, loaded = both(mlp(), path)
+    for mask in (True, False):
+        with pytest.raises(UsageError, match=r"a masked array .* pass x.filled"):
+            loaded(numpy.ma.masked_array(normal(3, 20), mask=mask))
+
+
 def test_many_python_threads_call_it_at_once(path: str) -> None:
     net, loaded = both(mlp(), path)
     inputs = [normal(n + 1, 20) for n in range(8)]
