@@ -5,6 +5,7 @@ Nothing is loaded before it is asked for: ``blockfuse.frozen`` runs nets in proc
 
 import sys
 from importlib import import_module
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -74,8 +75,17 @@ _LATE_FUNCTIONS = {
     "to_onnx": "blockfuse.frontends.compiling",
 }
 
+# Threads that import modules of one package at once may see each other's half-made ones, as Python lets them rather than
+# wait for each other. No module of the package asks for an attribute here while it is imported.
+_lock = RLock()
+
 
 def __getattr__(name: str) -> Any:
+    with _lock:
+        return _loaded(name)
+
+
+def _loaded(name: str) -> Any:
     if name in _LATE_MODULES:
         return import_module(f"blockfuse.{name}")
     if name in _LATE_FUNCTIONS:

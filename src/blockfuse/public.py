@@ -1,6 +1,7 @@
 """All that ``import blockfuse`` offers but for what is loaded by itself; loaded when somebody asks for the first of it."""
 
-from blockfuse import gluon, nn
+import blockfuse.gluon as gluon
+import blockfuse.nn as nn
 from blockfuse.array import autograd, np, npx
 from blockfuse.ir.errors import CompilerWarning, MixedDtypesWarning
 from blockfuse.nn import initializers as init

@@ -2,7 +2,7 @@
 
 import sys
 
-from blockfuse import nn
+import blockfuse.nn as nn
 from blockfuse.nn import *
 
 sys.modules[__name__] = nn

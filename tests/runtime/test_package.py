@@ -1,0 +1,65 @@
+"""Names of the package are loaded when somebody asks for them: by one thread at a time, not over what others have set."""
+
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import blockfuse
+
+
+def run(program: str) -> str:
+    """What a fresh process prints."""
+    environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-P", "-c", textwrap.dedent(program)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_one_thread_at_a_time_loads_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where several do, Python may give one of them a module that another has made the half of."""
+    loading = [0]
+    most = [0]
+
+    def watched(load: Callable[[str], Any]) -> Callable[[str], Any]:
+        def loaded(name: str) -> Any:
+            loading[0] += 1
+            most[0] = max(most[0], loading[0])
+            time.sleep(0.01)
+            loading[0] -= 1
+            return load(name)
+
+        return loaded
+
+    monkeypatch.setattr(blockfuse, "import_module", watched(blockfuse.import_module))
+    names = ("image", "metric", "freeze", "compile", "nothing", "kvstore")
+    threads = [threading.Thread(target=getattr, args=(blockfuse, name, None)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1]
+
+
+def test_no_module_asks_the_package_for_a_name_while_it_is_imported() -> None:
+    """It may be the one for which the thread waits that loads names."""
+    program = """
+        import sys
+        import blockfuse
+        asked = []
+        def refusing(name):
+            asked.append(name)
+            raise AttributeError(name)
+        blockfuse.__getattr__ = refusing
+        import blockfuse.public, blockfuse.gluon.nn, blockfuse.image, blockfuse.kvstore, blockfuse.metric
+        import blockfuse.frontends.compiling, blockfuse.frozen.freezing, blockfuse.runtime.cli.in_python
+        print(asked)
+    """
+    assert run(program) == "[]"
