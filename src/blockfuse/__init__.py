@@ -102,6 +102,8 @@ def __dir__() -> list[str]:
 
 
 def _load() -> None:
-    """All other public names, as attributes of the package."""
+    """All other public names, as attributes of the package; one that somebody has set, as tests do, stays."""
     public = import_module("blockfuse.public")
-    globals().update({name: vars(public)[name] for name in __all__ if name in vars(public)})
+    for name in __all__:
+        if name in vars(public):
+            globals().setdefault(name, vars(public)[name])

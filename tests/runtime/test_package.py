@@ -63,3 +63,9 @@ def test_no_module_asks_the_package_for_a_name_while_it_is_imported() -> None:
         print(asked)
     """
     assert run(program) == "[]"
+
+
+def test_what_somebody_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blockfuse, "Trainer", object)
+    assert not hasattr(blockfuse, "nothing")
+    assert blockfuse.Trainer is object
