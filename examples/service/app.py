@@ -12,6 +12,7 @@ import numpy
 from blockfuse import frozen
 
 MAX_BYTES = 1 << 20  # of a request
+MAX_DIGITS = 20  # of the number that says how long a request is
 MAX_DRAINED_BYTES = (
     16 << 20
 )  # of one that is too large: clients look for an answer when they have sent everything
@@ -38,17 +39,24 @@ def _answered(net: frozen.FrozenNet, environ: dict[str, Any]) -> Answer:
     if route != ("POST", "/predict"):
         return "404 Not Found", b"POST /predict, or GET /health"
     length = environ.get("CONTENT_LENGTH") or ""
-    if not length.isdecimal():
+    if not length.isdecimal() or len(length) > MAX_DIGITS:
         return "411 Length Required", b"a request says how long it is"
     if int(length) > MAX_BYTES:
         _pass_over(environ["wsgi.input"], min(int(length), MAX_DRAINED_BYTES))
         return "413 Content Too Large", f"at most {MAX_BYTES} bytes".encode()
     try:
-        rows = numpy.load(BytesIO(environ["wsgi.input"].read(int(length))), allow_pickle=False)
-        scores = net(rows)
-    except (ValueError, EOFError, OSError) as error:  # no .npy, or rows that the net does not take
+        scores = net(_rows(environ["wsgi.input"].read(int(length))))
+    except ValueError as error:  # no .npy, or rows that the net does not take
         return "400 Bad Request", str(error).encode()
     return "200 OK", npy(scores)
+
+
+def _rows(body: bytes) -> numpy.ndarray:
+    """Raises ValueError for what is no ``.npy``, whichever part of NumPy's reader fails of it: the fault is the client's."""
+    try:
+        return numpy.lib.format.read_array(BytesIO(body), allow_pickle=False)
+    except Exception as error:
+        raise ValueError(f"the body is no .npy: {error}") from error
 
 
 def _pass_over(body: Any, length: int) -> None:

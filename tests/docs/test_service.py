@@ -1,5 +1,6 @@
 """The example of a service answers right, by processes that are forked or spawned, whatever comes to it."""
 
+import http.client
 import io
 import os
 import re
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -101,6 +103,15 @@ def pickled() -> bytes:
     return written.getvalue()
 
 
+def with_header(text: str) -> bytes:
+    """A body that says what array it is, and holds none."""
+    header = text.encode().ljust(118)
+    return b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header
+
+
+HEADER = "{{'descr': '<f4', 'fortran_order': False, 'shape': ({},)}}"
+
+
 @pytest.mark.parametrize(
     ("method", "route", "body", "status"),
     [
@@ -113,17 +124,45 @@ def pickled() -> bytes:
             b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'fortran_order': False, 'shape': (9",
             400,
         ),
+        ("POST", "/predict", b"PK\3\4, and no archive", 400),
+        ("POST", "/predict", with_header(HEADER.format(10**15)), 400),
+        ("POST", "/predict", with_header(HEADER.format(10**25)), 400),
+        ("POST", "/predict", with_header("{'descr': '<f4', ((("), 400),
+        ("POST", "/predict", with_header("{1: 2, 'descr': 3}"), 400),
         ("POST", "/predict", bytes(2 << 20), 413),
         ("GET", "/predict", b"", 404),
         ("POST", "/elsewhere", b"", 404),
         ("DELETE", "/health", b"", 404),
     ],
-    ids=["empty", "garbage", "pickle", "cut", "huge", "get", "route", "delete"],
+    ids=[
+        "empty",
+        "garbage",
+        "pickle",
+        "cut",
+        "zip",
+        "vast",
+        "overflow",
+        "open",
+        "keys",
+        "huge",
+        "get",
+        "route",
+        "delete",
+    ],
 )
 def test_other_requests_are_refused(
     service: SimpleNamespace, method: str, route: str, body: bytes, status: int
 ) -> None:
     assert service.ask(service.port, method, route, body)[0] == status
+    assert is_right(service)
+
+
+def test_a_length_of_thousands_of_digits_is_refused(service: SimpleNamespace) -> None:
+    with closing(http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)) as connection:
+        connection.putrequest("POST", "/predict")
+        connection.putheader("Content-Length", "9" * 5000)
+        connection.endheaders()
+        assert connection.getresponse().status == 411
     assert is_right(service)
 
 
