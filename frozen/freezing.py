@@ -289,14 +289,15 @@ class _File:
     def _description(
         self, image: Image, codes: list[dict[str, str]], parameters: list[list[tuple[int, int]]]
     ) -> Data:
-        features = {f.program.backend.machine for f in self._programs}
-        first = next(iter(features))
+        machines = list(dict.fromkeys(f.program.backend.machine for f in self._programs))
         described = [
             program_data(f.executable, image, code, places)
             for f, code, places in zip(self._programs, codes, parameters, strict=True)
         ]
         return {
-            "machine": machine.described(first.features, first.name),
+            "machine": machine.described(
+                ",".join(m.features for m in machines), " and ".join(dict.fromkeys(m.name for m in machines))
+            ),
             "identity": image.content[image.identity :][:32].hex(),
             "identity_at": image.identity,
             "imports": dict(image.imports),

@@ -40,7 +40,7 @@ _OTHER_NAMES = {
 
 
 def described(features: str, level: str) -> Data:
-    """This machine and interpreter. features: of LLVM, as ``+avx2,-avx512f``, that code was compiled with."""
+    """This machine and interpreter. features: of LLVM, as ``+avx2,-avx512f``, that any of the code was compiled with."""
     on = {name[1:] for name in features.split(",") if name.startswith("+")}
     used = {_plain(_OTHER_NAMES.get(name, name)) for name in on} & processor_flags()
     return {**_surroundings(), "level": level, "instructions": sorted(used)}

@@ -538,6 +538,21 @@ def test_the_instructions_that_code_may_use_are_named_as_linux_names_them(whole:
         assert {"avx2", "fma", "bmi1", "abm"} <= set(description["instructions"])
 
 
+def test_code_for_several_processors_asks_for_the_instructions_of_all(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = []
+    for level in ("baseline", "avx2"), ("avx2", "baseline"), ("avx2",):
+        net = blockfuse.hybridize(lambda x: np.tanh(x))
+        for size, isa in enumerate(level, 3):
+            monkeypatch.setenv("BLOCKFUSE_ISA", isa)
+            assert net.warm_up((size,) * size) == ()
+        description = file_format.read(blockfuse.freeze(net, path))["machine"]
+        assert description["level"] == " and ".join(level)
+        needed.append(description["instructions"])
+    assert needed[0] == needed[1] == needed[2]
+
+
 def test_a_file_below_another_name_or_loaded_twice_is_the_same_net(whole: Path, tmp_path: Path) -> None:
     x = normal(3, 20)
     expected = frozen.load(whole)(x)
