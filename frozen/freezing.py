@@ -124,6 +124,17 @@ class _Frozen:
         """Of the processor's backend, as ``_problem`` sees to."""
         return self.program.executable
 
+    def version(self) -> object:
+        """Of the present parameters, to which the program is bound; raises UsageError where it cannot be."""
+        if self.program.refresh() is not None:
+            raise _changed(self._shown())
+        return self.program.version
+
+    def require_unchanged(self, version: object) -> None:
+        """Raises UsageError where another thread has changed since what the program rests on."""
+        if not self.program.is_current(version):
+            raise _changed(self._shown())
+
     def _case(self) -> Case:
         case = self._hybrid.cases.get(self._signature)
         if case is None:
@@ -186,6 +197,12 @@ class _Frozen:
             for s, char, _ in self.types
         )
         return f"a call with ({', '.join(arrays)})"
+
+
+def _changed(call: str) -> UsageError:
+    return UsageError(
+        f"what {call} rests on changed while it was frozen, in another thread: freeze between steps of training"
+    )
 
 
 def _problem(program: Program) -> str:
@@ -255,7 +272,7 @@ class _File:
             {what: self._named(what, f, code) for what, code in f.executable.codes().items()}
             for f in self._programs
         ]
-        parameters = [[self._placed(array) for array in _read(f.program)] for f in self._programs]
+        parameters = self._parameters()
         try:
             image = link(self._objects, bytes(self._payload) or bytes(ALIGNMENT))
         except LinkError as error:
@@ -266,6 +283,14 @@ class _File:
                 f"the native code calls functions that no library of the system has: {', '.join(lacking)}"
             )
         return image.content, self._description(image, codes, parameters)
+
+    def _parameters(self) -> list[list[tuple[int, int]]]:
+        """Where those of each program lie in the payload, all of one moment."""
+        versions = [f.version() for f in self._programs]
+        places = [[self._placed(array) for array in _read(f.program)] for f in self._programs]
+        for frozen, version in zip(self._programs, versions, strict=True):
+            frozen.require_unchanged(version)
+        return places
 
     def _named(self, what: str, frozen: _Frozen, code: bytes) -> str:
         """The name of object code in the image; equal code is there once."""

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import pytest
 
 import blockfuse
 from blockfuse import frozen, nn, np
-from blockfuse.frozen import file_format, machine
+from blockfuse.frozen import file_format, freezing, machine
 from blockfuse.ir.errors import FrozenFileError, UsageError
 
 GENERATOR = numpy.random.default_rng(11)
@@ -200,6 +200,32 @@ def test_parameters_are_those_of_the_moment_and_are_there_once(path: str) -> Non
     numpy.testing.assert_array_equal(frozen.load(path)(x), net(x))
     numpy.testing.assert_array_equal(loaded(x), before)  # who has the old file mapped keeps it
     assert size < 60_000  # two programs (for one item and for any) share 8 kB of parameters
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_parameters_that_change_while_they_are_written_are_refused(
+    path: str, monkeypatch: pytest.MonkeyPatch, in_place: bool
+) -> None:
+    net = mlp()
+    read = freezing._read
+
+    def changing(program: Any) -> Iterator[numpy.ndarray]:
+        arrays = read(program)
+        yield next(arrays)
+        for layer in net:  # as another thread may
+            if in_place:
+                layer.weight.data()[:] = 1
+            else:
+                layer.weight.set_data(np.ones_like(layer.weight.data()))
+        yield from arrays
+
+    with monkeypatch.context() as patched:
+        patched.setattr(freezing, "_read", changing)
+        with pytest.raises(UsageError, match="changed while it was frozen, in another thread"):
+            blockfuse.freeze(net, path)
+    assert not Path(path).exists()
+    x = normal(2, 20)
+    numpy.testing.assert_array_equal(frozen.load(blockfuse.freeze(net, path))(x), net(x))
 
 
 def test_arrays_in_other_memory_layouts(path: str) -> None:
