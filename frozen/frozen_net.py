@@ -101,8 +101,8 @@ class FrozenNet:
     [2.0, 2.0, 2.0]
     """
 
-    def __init__(self, path: str, threads: int | None, calls: Sequence[FrozenCall]) -> None:
-        self._path, self._threads, self._calls = path, threads, tuple(calls)
+    def __init__(self, path: str, threads: int | None, identity: str, calls: Sequence[FrozenCall]) -> None:
+        self._path, self._threads, self._identity, self._calls = path, threads, identity, tuple(calls)
         # What calls with arrays alone ask first, and what is then to be done with a result, if anything.
         self._direct: tuple[tuple[Callable[..., Any], Callable[[Any], Any] | None], ...] = tuple(
             (call.entry, None if call.in_order else call.finished) for call in calls if call.is_direct
@@ -131,9 +131,16 @@ class FrozenNet:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from blockfuse.frozen.loading import load
+        from blockfuse.frozen.loading import loaded
 
-        return load, (self._path, self._threads)
+        return loaded, (self._path, self._threads, self._identity)
+
+    def __copy__(self) -> FrozenNet:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> FrozenNet:
+        """Itself, as nothing of it can be changed, and its file may be another one now."""
+        return self
 
     def __repr__(self) -> str:
         return f"<frozen net of {self._path}: {' or '.join(map(str, self._calls))}>"

@@ -7,6 +7,7 @@ import os
 from blockfuse.frozen import file_format, machine, mapping
 from blockfuse.frozen.frozen_net import FrozenCall, FrozenNet
 from blockfuse.frozen.program import LoadedProgram
+from blockfuse.ir.errors import FrozenFileError
 from blockfuse.runtime import config
 
 
@@ -23,12 +24,18 @@ def load(path: str | os.PathLike[str], threads: int | None = None) -> FrozenNet:
     Traceback (most recent call last):
     blockfuse.ir.errors.FrozenFileError: ...
     """
-    name = os.fspath(path)
+    return loaded(os.fspath(path), threads, None)
+
+
+def loaded(name: str, threads: int | None, identity: str | None) -> FrozenNet:
+    """The net of a file, which must have this identity, if any is asked for: that of a net that was pickled."""
     description = file_format.read(name)
     with file_format.naming(name):
+        if identity not in (None, description["identity"]):
+            raise FrozenFileError("another file lies there now than the one of the net that was pickled")
         machine.require_fits(description["machine"])
         base = mapping.mapped(name, description)
         around = description["process"], base, threads or config.threads(), config.kept_bytes()
         programs = [LoadedProgram(data, *around) for data in description["programs"]]
         calls = [FrozenCall(data, programs[data["program"]]) for data in description["calls"]]
-    return FrozenNet(os.path.abspath(name), threads, calls)
+    return FrozenNet(os.path.abspath(name), threads, description["identity"], calls)

@@ -1,5 +1,6 @@
 """A frozen net gives, in a process that loads no compiler, what the hybridized one gave, to the bit, or says why not."""
 
+import copy
 import ctypes
 import os
 import pickle
@@ -323,6 +324,17 @@ def test_it_travels_to_processes_that_fork_or_spawn(path: str) -> None:
         os._exit(0)
     os.waitpid(child, 0)
     assert os.read(read, 1 << 16) == expected
+
+
+def test_a_pickle_is_of_the_net_and_not_of_what_lies_in_its_place(path: str) -> None:
+    net, loaded = both(mlp(), path)
+    pickled = pickle.dumps(loaded)
+    blockfuse.freeze(mlp(), path)
+    with pytest.raises(FrozenFileError, match="another file lies there now"):
+        pickle.loads(pickled)
+    x = normal(2, 20)
+    for copied in (copy.copy(loaded), copy.deepcopy([loaded])[0]):
+        numpy.testing.assert_array_equal(copied(x), net(x))
 
 
 def test_a_way_that_runs_in_python_is_refused_with_the_reason(path: str) -> None:
