@@ -3,6 +3,7 @@
 Nothing is loaded before it is asked for: ``blockfuse.frozen`` runs nets in processes that load nothing else of the package.
 """
 
+import os
 import sys
 from importlib import import_module
 from threading import RLock
@@ -78,6 +79,15 @@ _LATE_FUNCTIONS = {
 # Threads that import modules of one package at once may see each other's half-made ones, as Python lets them rather than
 # wait for each other. No module of the package asks for an attribute here while it is imported.
 _lock = RLock()
+
+
+def _in_child() -> None:
+    """A thread that held it is not there."""
+    global _lock
+    _lock = RLock()
+
+
+os.register_at_fork(after_in_child=_in_child)
 
 
 def __getattr__(name: str) -> Any:
