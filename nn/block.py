@@ -90,6 +90,9 @@ class Block(Held):
     _torch_names: ClassVar[dict[str, str]] = {}  # of a parameter -> what torch's layer of this kind calls it
     __registries__ = ("_children", "_reg_params", "_forward_hooks", "_forward_pre_hooks")
 
+    # Whether a recorded ``forward`` goes by rules for code of another library, which ``forward`` runs otherwise.
+    _is_followed_by_rules: ClassVar[bool] = False
+
     # the compiled call, which answers NotImplemented where Python must take over
     _entry: Callable[..., Any] | None
     _fast_call: Callable[[Any, Any], Any] | None  # the same of args and kwargs
@@ -176,6 +179,10 @@ class Block(Held):
         if getattr(forward, "__func__", None) is Block.forward:
             return getattr(self, "hybrid_forward", forward)
         return forward
+
+    def _disagreement(self, recorded: Any, result: Any) -> str:  # noqa: ARG002 - forward has one meaning
+        """How a recorded result differs from that of the code that rules stood for, or an empty text."""
+        return ""
 
     def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What a call means: hooks, values that waited for it, ``forward``."""

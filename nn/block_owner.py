@@ -33,6 +33,13 @@ class BlockOwner:
         return self._block._defined_by
 
     @property
+    def is_followed_by_rules(self) -> bool:
+        return self._block._is_followed_by_rules
+
+    def disagreement(self, recorded: Any, result: Any) -> str:
+        return self._block._disagreement(recorded, result)
+
+    @property
     def entry(self) -> Entry | None:
         entry: Entry | None = vars(self._block)["_entry"]
         return entry

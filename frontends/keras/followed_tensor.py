@@ -69,6 +69,9 @@ class FollowedTensor(keras.KerasTensor):
     def __iter__(self) -> Iterator[Any]:
         return (self[n] for n in range(len(self.array)))
 
+    def __eq__(self, other: Any) -> Any:  # which Keras's symbolic tensors leave to Python
+        return keras.src.ops.numpy.Equal().symbolic_call(self, other)
+
     def __hash__(self) -> int:
         return id(self)
 

@@ -10,6 +10,7 @@ import numpy
 from blockfuse.array import foreign
 from blockfuse.array.ndarray import ndarray
 from blockfuse.frontends.keras import dispatching, rules
+from blockfuse.frontends.keras.agreement import disagreement
 from blockfuse.frontends.keras.backends import as_numpy, as_tensor, is_tensor, libraries
 from blockfuse.frontends.keras.followed_tensor import FOLLOWED
 from blockfuse.frontends.keras.following import Following, signature_of
@@ -40,6 +41,7 @@ class KerasBlock(Block):
     variables: those of the model, from which the search for state begins. mirrors: of the variables that programs read.
     """
 
+    _is_followed_by_rules = True
     __untracked__ = Block.__untracked__ | {"mirrors", "unknown"}
 
     def __init__(self, model: keras.Layer) -> None:
@@ -57,6 +59,9 @@ class KerasBlock(Block):
         self.unknown.clear()
         if len(new) > len(self.variables):
             self.variables = tuple(new.values())
+
+    def _disagreement(self, recorded: Any, result: Any) -> str:
+        return disagreement(recorded, result)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         if interpreter.current().recording:
@@ -86,18 +91,27 @@ class KerasBlock(Block):
             return self._by_keras(args, kwargs)
         if _unlike_arrays(result):
             interpreter.current().impure("gives what our arrays cannot hold")
-            raise Carried(result)
+            raise Carried(replaced(result, ndarray, lambda x: as_tensor(x._leave("Keras"))))
         return result
 
 
 def _arrays(result: Any) -> Any:
     try:
-        found = replaced(result, object, lambda x: ndarray(numpy.array(as_numpy(x))) if is_tensor(x) else x)
+        found = replaced(result, object, _array)
     except (TypeError, ValueError):  # of a dtype or a layout that NumPy does not have
         raise Carried(result) from None
     if _unlike_arrays(found):
         raise Carried(result)
     return found
+
+
+def _array(value: Any) -> Any:
+    """Of a tensor; NumPy's sums of all elements are scalars."""
+    return (
+        ndarray(numpy.array(as_numpy(value)))
+        if is_tensor(value) or isinstance(value, numpy.generic)
+        else value
+    )
 
 
 def _unlike_arrays(result: Any) -> bool:

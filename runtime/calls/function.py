@@ -94,6 +94,13 @@ class FunctionOwner:
     def watch(self, watcher: Watcher) -> None:
         """A function tells nobody of changes."""
 
+    @property
+    def is_followed_by_rules(self) -> bool:
+        return False
+
+    def disagreement(self, recorded: Any, result: Any) -> str:  # noqa: ARG002 - there is one code
+        return ""
+
     def compile_children(self) -> None:
         """There are none."""
 

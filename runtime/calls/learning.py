@@ -102,8 +102,8 @@ class Learner:
         recorder = Recorder(arguments.arrays)
         with taken_back(recorder):
             recording = record(run, recorder, self._roots, self._code, left_out=self._left_out(case))
-        result, program = recording.result, None
         states = States.of_recording(recording)
+        result, program = self._by_itself(arguments, recording, states), None
         again = Repetition(run, (), stream if recording.draws else None, states).again
         changes = recording.changes
         try:
@@ -119,6 +119,23 @@ class Learner:
                 if updated is not None and changes is not None and not changes.seen:
                     result = program.finished(updated)
         recording.release()  # the result is the caller's
+        return result
+
+    def _by_itself(self, arguments: Arguments, recording: Recording, states: States) -> Any:
+        """The result of a recorded call. Where rules stood for code that was not followed, that code gives it, too, and the
+        recording is worth nothing if they differ. What has effects is not run twice; no program comes of it.
+        """
+        if not (recording.repeatable and self._owner.is_followed_by_rules) or recording.failure is not None:
+            return recording.result
+        with states.rewound():
+            result = self._owner.run(arguments.args, arguments.kwargs)
+        difference = self._owner.disagreement(recording.result, result)
+        if not difference:
+            return recording.result
+        recording.again = False
+        recording.problem = (
+            f"its own code gives something else than the rules that stand for it: {difference}"
+        )
         return result
 
     def _program(self, case: Case, call: Call, recording: Recording) -> Program | None:

@@ -36,6 +36,13 @@ class Owner(Protocol):
         """What a call means: the eager call of args and kwargs."""
 
     @property
+    def is_followed_by_rules(self) -> bool:
+        """Whether recordings hold what rules give, and ``run``, outside of them, asks other code."""
+
+    def disagreement(self, recorded: Any, result: Any) -> str:
+        """How what was recorded differs from the result of that code beyond rounding, or an empty text."""
+
+    @property
     def entry(self) -> Entry | None:
         """What a call asks first, also native code in its place (``asks_entry``)."""
 

@@ -623,3 +623,71 @@ def test_what_is_asked_of_compile_is_checked() -> None:
         blockfuse.compile(mlp(), weights="frozen")
     with pytest.raises(UsageError, match="give an example"):
         blockfuse.missing(NestMLP())
+
+
+# -- where rules give something else than Keras does -----------------------------------------------------------
+
+
+def calling(call: Callable[..., Any]) -> Any:
+    """A built model with this method ``call``."""
+    model = type("Calling", (keras.Model,), {"call": call})()
+    model(drawn(3, 5))
+    return model
+
+
+def test_tensors_are_compared_by_their_elements_as_operators_do() -> None:
+    model = calling(lambda self, x: ops.where(x == 0, 1.0, x))
+    net = blockfuse.compile(model)
+    for x in (drawn(3, 5), numpy.zeros((3, 5), "float32"), drawn(3, 5)):
+        assert_same(net(x), model(x))
+    assert "compiled" in net.explain()
+
+
+def test_a_decision_by_equality_is_taken_by_values() -> None:
+    model = calling(lambda self, x: x + 2 if ops.sum(x) == 0 else x - 3)
+    net = blockfuse.compile(model)
+    for _ in range(3):
+        for x in (numpy.zeros((3, 5), "float32"), drawn(3, 5)):
+            assert_same(net(x), model(x))
+
+
+def plus_integers(_: Any, x: Any) -> Any:
+    return ops.arange(5) + x  # float64 by NumPy's own operator, float32 by keras.ops.add
+
+
+def through_two_names(_: Any, x: Any) -> Any:
+    x = x * 1
+    y = x
+    y += 1  # writes into x, too, but with JAX
+    return x * y
+
+
+def first_of_two_zeros(_: Any, x: Any) -> Any:
+    return ops.argmax(ops.stack([x * 0, -x * 0], axis=-1), axis=-1)  # Keras holds -0 for less than 0
+
+
+@pytest.mark.parametrize("call", [plus_integers, through_two_names, first_of_two_zeros])
+def test_what_operators_of_the_backend_do_otherwise_comes_from_keras(call: Callable[..., Any]) -> None:
+    model = calling(call)
+    net = blockfuse.compile(model)
+    for x in (drawn(3, 5), drawn(3, 5), drawn(2, 5), drawn(3, 5)):
+        assert_same(net(x), model(x))
+
+
+def test_a_call_that_assigns_runs_once_for_each_call() -> None:
+    class Counting(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.calls = 0
+
+        def call(self, x: Any) -> Any:
+            self.calls += 1
+            return x * self.calls
+
+    model = Counting()
+    model(drawn(3, 5))
+    net = blockfuse.compile(model)
+    before, x = model.calls, drawn(3, 5)
+    for n in range(1, 5):
+        assert_same(net(x), x * numpy.float32(before + n))
+    assert model.calls == before + 4

@@ -48,6 +48,7 @@ class Recording:
 
     result: Any  # the call's own
     problem: str = ""  # why the path must not be used, for people; empty if it may
+    repeatable: bool = False  # the call did nothing but give its result
     again: bool = False  # there is a problem, but the next recording may have none
     effects: bool = False  # the call had some, which may have been the last ones
     raised: bool = False  # an operator raised for its values, so other calls go another way
@@ -181,6 +182,7 @@ def _judge(recording: Recording, recorder: Recorder, witness: Witness) -> None:
     recording.effects = bool(effects) and not (recording.met or recording.kept)
     recording.again |= bool(recording.met or recording.kept) or recorder.interrupted
     recording.raised = recorder.raised
+    recording.repeatable = not (recorder.problem or effects)
     recording.problem = recorder.problem or effects or _unseen(state)
     state.watched_others += held_twice(state.arrays, recording.watched)
     held = frozenset((*state.arrays, *parameters_of(recording.watched)))
