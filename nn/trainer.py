@@ -103,7 +103,10 @@ class Trainer:
 
         Raises StaleGradientError, having changed nothing, if there are some and they are not to be ignored.
         """
-        self.allreduce_grads()
+        if self._store.num_workers > 1:
+            fresh = self._fresh_everywhere()
+            self._to_update(ignore_stale_grad)  # what raises, at all workers, has not added up gradients
+            self._add_up(fresh)
         self.update(batch_size, ignore_stale_grad)
 
     def of_all_workers(self, count: int) -> int:
@@ -117,12 +120,18 @@ class Trainer:
 
         Raises UsageError, at all workers, where these are not the same of all, or parameters were not the same at the start.
         """
-        if self._store.num_workers == 1:
-            return
+        if self._store.num_workers > 1:
+            self._add_up(self._fresh_everywhere())
+
+    def _fresh_everywhere(self) -> list[Parameter]:
+        """The parameters with new gradients, which all workers have for the same."""
         fresh = {n: p for n, p in self._trained() if p._data is not None and p._has_fresh_grad()}
         self._store.require_same(repr(list(fresh)), "the parameters with new gradients, by their index,")
         self._require_same_start()
-        grads = [parameter.grad() for parameter in fresh.values()]
+        return list(fresh.values())
+
+    def _add_up(self, fresh: list[Parameter]) -> None:
+        grads = [parameter.grad() for parameter in fresh]
         summed = self._store.summed([grad.asnumpy() for grad in grads], "gradients")
         for grad, total in zip(grads, summed, strict=True):
             grad[...] = total

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blockfuse import autograd, gluon, kvstore, nn, np, train_step
-from blockfuse.ir.errors import UsageError
+from blockfuse.ir.errors import StaleGradientError, UsageError
 from blockfuse.nn.kvstore import KVStore
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -294,3 +294,23 @@ def test_a_step_of_one_process_stays_one_program() -> None:
         step(np.array(x), np.array(label))
     assert "compiled" in step.explain()
     near(bits(net), trained(kvstore.create(), begun(0.3)))
+
+
+def test_a_step_that_is_refused_has_not_added_up_gradients() -> None:
+    def work(store: KVStore) -> list[float]:
+        used, unused = begun(1.0), begun(1.0)
+        parameters = [*used.collect_params().values(), *unused.collect_params().values()]
+        trainer = gluon.Trainer(parameters, "sgd", {"learning_rate": 1.0}, kvstore=store)
+        with autograd.record():
+            loss = used(np.ones((1, 5))).sum()
+        loss.backward()
+        before = [p.grad().tolist() for p in used.collect_params().values()]
+        with pytest.raises(StaleGradientError):
+            trainer.step(1)
+        assert [p.grad().tolist() for p in used.collect_params().values()] == before
+        trainer.step(1, ignore_stale_grad=True)
+        return [p.data().tolist() for p in used.collect_params().values()]
+
+    one, *others = workers(2, work)
+    assert isinstance(one, list), one
+    assert all(other == one for other in others)
