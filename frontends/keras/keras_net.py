@@ -27,6 +27,12 @@ from blockfuse.frontends.keras.replacing import flat, replaced
 from blockfuse.ir.errors import UsageError
 
 _BATCH = 32  # of ``keras.Model.predict``
+_OF_PREDICT = (
+    "predict",
+    "predict_step",
+    "make_predict_function",
+    "__call__",
+)  # which a user's class may change
 _NUMBERS = (bool, int, float, str, type(None))
 
 
@@ -159,10 +165,20 @@ class KerasNet:
 
         x: an array, or a list or a dict of arrays; everything else, and other options, go to ``Model.predict``.
         """
-        if not options and self._is_one_batch(x, batch_size or _BATCH) and self._is_usual():
+        if (
+            not options
+            and self._predicts_by_calls
+            and self._is_one_batch(x, batch_size or _BATCH)
+            and self._is_usual()
+        ):
             return _in_numpy(self._computed((x,), self._predicting))
         parts = flat(x)
-        if options or not parts or not all(type(part) is numpy.ndarray and part.ndim for part in parts):
+        if (
+            options
+            or not self._predicts_by_calls
+            or not parts
+            or not all(type(part) is numpy.ndarray and part.ndim for part in parts)
+        ):
             return self.model.predict(x, batch_size=batch_size, verbose=verbose, **options)
         count, size = len(parts[0]), batch_size or _BATCH
         if count == 0 or any(len(part) != count for part in parts):
@@ -175,6 +191,15 @@ class KerasNet:
         columns = zip(*map(flat, found), strict=True)
         whole = iter([numpy.concatenate(column) for column in columns])
         return replaced(found[0], numpy.ndarray, lambda _: next(whole))
+
+    @property
+    def _predicts_by_calls(self) -> bool:
+        """Whether ``predict`` is Keras's own and gives what calls of batches give."""
+        return not any(
+            name in vars(self.model)
+            or getattr(type(self.model), name, None) is not getattr(keras.Model, name)
+            for name in _OF_PREDICT
+        )
 
     def _is_one_batch(self, x: Any, size: int) -> bool:
         """Whether an argument of ``predict`` is what the model is called with."""

@@ -691,3 +691,23 @@ def test_a_call_that_assigns_runs_once_for_each_call() -> None:
     for n in range(1, 5):
         assert_same(net(x), x * numpy.float32(before + n))
     assert model.calls == before + 4
+
+
+class Scaled(keras.Model):
+    """A model whose ``predict`` gives something else than its calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = layers.Dense(4)
+
+    def call(self, x: Any) -> Any:
+        return self.dense(x)
+
+    def predict_step(self, data: Any) -> Any:
+        return super().predict_step(data) * 100
+
+
+def test_predict_takes_the_steps_of_the_users_class() -> None:
+    model, x = Scaled(), drawn(3, 5)
+    net = blockfuse.compile(model)
+    assert_same(net.predict(x), model.predict(x, verbose=0))
