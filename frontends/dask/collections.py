@@ -132,7 +132,10 @@ def _row(model: Model, row: list[numpy.ndarray]) -> numpy.ndarray:
 
 
 def _called(*blocks: numpy.ndarray, model: Carried, like: numpy.ndarray) -> numpy.ndarray:
-    """A block of the result. like: one without rows."""
+    """A block of the result, in memory of its own: the model may write into what it gave. like: one without rows."""
+    rows = [len(block) for block in blocks]
+    if len(set(rows)) > 1:  # which nobody knew when the tasks were made
+        raise ShapeError(f"blocks of the arrays that belong together have different numbers of rows: {rows}")
     result: numpy.ndarray = model.model(*blocks)
     wanted, found = (len(blocks[0]), *like.shape[1:]), result.shape
     if found != wanted or result.dtype != like.dtype:
@@ -140,7 +143,7 @@ def _called(*blocks: numpy.ndarray, model: Carried, like: numpy.ndarray) -> nump
             f"for a block of {wanted[0]} rows the model gives {result.dtype}{list(found)}; for a row of zeros it gave what "
             f"makes {like.dtype}{list(wanted)}"
         )
-    return result
+    return result.copy()
 
 
 def _called_with_frame(

@@ -237,3 +237,30 @@ def test_empty_blocks_are_empty_results() -> None:
     net, X = layers(), da.from_array(ROWS, chunks=(25, 6))
     y = blockfuse.dask.map_blocks(net, X[X[:, 0].compute() > 100])
     assert y.compute(scheduler="threads").shape == (0, 3)
+
+
+class Buffered:
+    """Gives each time the same memory."""
+
+    def __init__(self) -> None:
+        self.buffer = numpy.zeros((100, 6), "float32")
+
+    def __call__(self, x: numpy.ndarray) -> numpy.ndarray:
+        found = self.buffer[: len(x)]
+        found[...] = x * 2
+        return found
+
+
+def test_blocks_of_a_result_do_not_share_the_memory_that_a_model_writes_to() -> None:
+    X = da.from_array(ROWS, chunks=(30, -1))
+    found = blockfuse.dask.map_blocks(Buffered(), X).compute(scheduler="sync")
+    numpy.testing.assert_array_equal(found, ROWS * 2)
+
+
+def test_blocks_of_unknown_numbers_of_rows_must_belong_together() -> None:
+    one = da.from_array(numpy.ones((4, 6), "float32"), chunks=(4, -1))
+    pair = one[da.from_array(numpy.array([True, True, True, False]), chunks=4)]
+    single = one[da.from_array(numpy.array([True, False, False, False]), chunks=4)]
+    together = blockfuse.dask.map_blocks(lambda a, b: a + b, pair, single)
+    with pytest.raises(ShapeError, match=r"different numbers of rows: \[3, 1\]"):
+        together.compute(scheduler="sync")
