@@ -711,3 +711,23 @@ def test_predict_takes_the_steps_of_the_users_class() -> None:
     model, x = Scaled(), drawn(3, 5)
     net = blockfuse.compile(model)
     assert_same(net.predict(x), model.predict(x, verbose=0))
+
+
+def test_an_attribute_is_seen_by_a_name_made_at_run_time_though_keras_has_one_of_that_name() -> None:
+    class Named(layers.Layer):
+        def __init__(self, name_of_factor: str) -> None:
+            super().__init__()
+            self.name_of_factor = name_of_factor
+            setattr(self, name_of_factor, 2.0)
+
+        def call(self, x: Any) -> Any:
+            return x * getattr(self, self.name_of_factor)
+
+    x = drawn(3, 5)
+    for name in ("history", "loss_weights", "noise_shape"):
+        layer = Named(name)
+        net = blockfuse.compile(layer)
+        for _ in range(3):
+            net(x)
+        setattr(layer, name, 5.0)
+        assert_same(net(x), x * numpy.float32(5))

@@ -62,9 +62,9 @@ class Search:
         """The state that can be reached from values, each with a text that says what it is."""
         roots = tuple(roots)
         try:
-            known = -1
-            while len(self.names) != known:
-                known = len(self.names)
+            known: tuple[int, bool] | None = None
+            while (len(self.names), self.dynamic) != known:
+                known = len(self.names), self.dynamic
                 self._begin()
                 for code, module in self._more_code:
                     self.add_code(code, module)

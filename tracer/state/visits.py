@@ -277,6 +277,9 @@ def _visit_asked(search: Search, value: Any, text: str) -> None:
     _visit_kind(search, value, text)
 
 
+_PLAIN = (bool, int, float, complex, str, bytes, type(None))
+
+
 def _visit_own(search: Search, value: Any, text: str) -> None:
     """The attributes of an instance or function itself."""
     own_slots = [] if isinstance(value, types.FunctionType) else slots(type(value))
@@ -284,7 +287,9 @@ def _visit_own(search: Search, value: Any, text: str) -> None:
     unread = foreign.unread(type(value)) - search.names
     for name in (*own_slots, *own_dict(value)):
         held = attribute_of(value, name)
-        if held is not MISSING and name not in unread:
+        # Of what a library has for itself, users' numbers and texts may have the names; what else it has is not looked at.
+        named_at_run_time = search.dynamic and type(held) in _PLAIN
+        if held is not MISSING and (name not in unread or named_at_run_time):
             if used_by_library:
                 search.refuse_strange(held, f"{text}.{name}")
             search.item(value, name, held, f"{text}.{name}")
