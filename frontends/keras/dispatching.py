@@ -19,8 +19,9 @@ from typing import Any
 import keras
 from keras.src.backend.common import KerasVariable, keras_tensor
 
-from blockfuse.frontends.keras.followed_tensor import FOLLOWED
+from blockfuse.frontends.keras.followed_tensor import FOLLOWED, FollowedTensor
 from blockfuse.frontends.keras.making import MAKERS
+from blockfuse.frontends.keras.replacing import flat
 from blockfuse.ir.errors import UsageError
 
 OLDEST, NEWEST = (3, 15), (3, 16)  # releases whose functions are as they are expected here
@@ -94,12 +95,24 @@ def _marked(function: Callable[..., Any], instead_of: Callable[..., Any]) -> Any
 
 def _call_layer(self: Any, *args: Any, **kwargs: Any) -> Any:
     following = FOLLOWED.get()
-    return call_layer(self, *args, **kwargs) if following is None else following.layer(self, args, kwargs)
+    if following is not None:
+        return following.layer(self, args, kwargs)
+    args, kwargs = _with_values(args, kwargs)
+    return call_layer(self, *args, **kwargs)
+
+
+def _with_values(args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """Arguments of Keras's own code, with tensors of the backend for those that a model kept beyond its call."""
+    kept = next((part for part in flat((args, kwargs)) if type(part) is FollowedTensor), None)
+    return (args, kwargs) if kept is None else kept.following.plain((args, kwargs))
 
 
 def _symbolic_call(self: Any, *args: Any, **kwargs: Any) -> Any:
     following = FOLLOWED.get()
-    return _operate(self, *args, **kwargs) if following is None else following.operation(self, args, kwargs)
+    if following is not None:
+        return following.operation(self, args, kwargs)
+    given_args, given_kwargs = _with_values(args, kwargs)
+    return _operate(self, *args, **kwargs) if given_args is args else self(*given_args, **given_kwargs)
 
 
 def _new_operation(cls: Any, *args: Any, **kwargs: Any) -> Any:

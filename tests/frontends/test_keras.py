@@ -731,3 +731,28 @@ def test_an_attribute_is_seen_by_a_name_made_at_run_time_though_keras_has_one_of
             net(x)
         setattr(layer, name, 5.0)
         assert_same(net(x), x * numpy.float32(5))
+
+
+def test_a_tensor_that_a_call_kept_has_its_values_afterwards() -> None:
+    class Keeping(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense, self.kept = layers.Dense(2), []
+
+        def call(self, x: Any) -> Any:
+            y = self.dense(x)
+            self.kept.append(y)
+            return y * 2
+
+    model, x = Keeping(), drawn(3, 5)
+    model(x)
+    net = blockfuse.compile(model)
+    for _ in range(4):
+        net(x)
+    wanted = in_numpy(model.dense(x))
+    later = layers.Dense(3)
+    later(wanted)
+    for kept in list(model.kept)[1:]:
+        assert_same(in_numpy(kept + 1), wanted + 1)
+        assert_same(in_numpy(ops.mean(kept)), wanted.mean())
+        assert_same(in_numpy(later(kept)), later(wanted))
