@@ -345,6 +345,13 @@ REASONS: tuple[Reason, ...] = (
         "processor compute",
     ),
     Reason(
+        "Rules that differ from their library",
+        ("its own code gives something else than the rules",),
+        "A model of another library is followed by rules for its operations and held against that library, "
+        "whose result counts.",
+        "write the operation that is named in another way, or leave the model to its library",
+    ),
+    Reason(
         "Failures of the compiler",
         (
             "compiling it failed",
