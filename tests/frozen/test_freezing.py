@@ -65,6 +65,7 @@ def run(program: str, *arguments: str) -> str:
 # -- the same results ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_every_size_of_the_batch_gives_the_bits_of_the_hybridized_net(path: str) -> None:
     net, loaded = both(mlp(), path)
     for size in (1, 2, 3, 7, 31, 64, 100, 256):
@@ -146,6 +147,7 @@ def test_a_way_that_no_call_had_taken_is_refused(path: str) -> None:
         loaded(-x)
 
 
+@pytest.mark.long
 def test_large_results_and_threads(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BLOCKFUSE_THREADS", "2")
     net = hybridized(

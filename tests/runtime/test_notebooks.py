@@ -150,6 +150,7 @@ def test_blocks_that_hold_each_other_are_shown() -> None:
     assert shown(net).all("table")
 
 
+@pytest.mark.long
 def test_thousands_of_layers_are_folded() -> None:
     net = nn.Sequential(*(nn.Dense(2, in_units=2) for _ in range(5000)))
     found = shown(net)
