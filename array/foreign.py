@@ -10,7 +10,7 @@ frontend sees each call of them.
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -52,6 +52,23 @@ class ForeignLibrary:
     held: Callable[
         [Any, str], tuple[ndarray, Remembered]
     ]  # that of one that was there before the call, named so; raises TypeError or RuntimeError where there is none
+
+
+def known_by(table: Mapping[str, tuple[str, ...]]) -> Callable[[str, str], bool]:
+    """What ``ForeignLibrary.is_known`` asks of a table.
+
+    table: the begin of a path -> the known functions there, all but those after "-" where there is no other.
+    """
+
+    def is_known(path: str, name: str) -> bool:
+        rows = next((rows for begin, rows in table.items() if path.startswith(begin)), None)
+        if rows is None:
+            return False
+        if all(row[0] == "-" for row in rows):
+            return not any(name.startswith(row[1:]) for row in rows)
+        return name in rows
+
+    return is_known
 
 
 _OF_C = (types.BuiltinFunctionType, types.MethodDescriptorType, types.MethodWrapperType)

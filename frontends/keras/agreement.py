@@ -11,7 +11,8 @@ from typing import Any
 import numpy
 
 from blockfuse.array.ndarray import ndarray
-from blockfuse.frontends.keras.replacing import flat, replaced
+from blockfuse.frontends.closeness import is_close
+from blockfuse.frontends.nested import flat, replaced
 
 # dtype -> how far an element may be off, relative to itself and to the largest one of the result: a model is many sums, in
 # other orders here and there
@@ -29,13 +30,4 @@ def disagreement(ours: Any, theirs: Any) -> str:
 def _difference(ours: numpy.ndarray, theirs: numpy.ndarray) -> str:
     if (ours.dtype, ours.shape) != (theirs.dtype, theirs.shape):
         return f"{ours.dtype}{list(ours.shape)}, not {theirs.dtype}{list(theirs.shape)}"
-    if ours.dtype.name not in _TOLERANCES:
-        return "" if numpy.array_equal(ours, theirs) else f"elements of {ours.dtype}{list(ours.shape)}"
-    return "" if _is_close(ours, theirs) else f"elements of {ours.dtype}{list(ours.shape)}"
-
-
-def _is_close(ours: numpy.ndarray, theirs: numpy.ndarray) -> bool:
-    relative, absolute = _TOLERANCES[ours.dtype.name]
-    a, b = ours.astype("float64"), theirs.astype("float64")
-    largest = float(numpy.max(numpy.abs(b[numpy.isfinite(b)]), initial=0.0))
-    return numpy.allclose(a, b, rtol=relative, atol=absolute * largest, equal_nan=True)
+    return "" if is_close(ours, theirs, _TOLERANCES) else f"elements of {ours.dtype}{list(ours.shape)}"

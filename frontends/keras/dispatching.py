@@ -21,7 +21,7 @@ from keras.src.backend.common import KerasVariable, keras_tensor
 
 from blockfuse.frontends.keras.followed_tensor import FOLLOWED, FollowedTensor
 from blockfuse.frontends.keras.making import MAKERS
-from blockfuse.frontends.keras.replacing import flat
+from blockfuse.frontends.nested import flat
 from blockfuse.ir.errors import UsageError
 
 OLDEST, NEWEST = (3, 15), (3, 16)  # releases whose functions are as they are expected here

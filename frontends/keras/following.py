@@ -28,8 +28,8 @@ from blockfuse.frontends.keras import variables
 from blockfuse.frontends.keras.backends import as_numpy, as_tensor, is_tensor
 from blockfuse.frontends.keras.followed_tensor import FOLLOWED, FollowedTensor
 from blockfuse.frontends.keras.making import MAKERS
-from blockfuse.frontends.keras.replacing import flat, replaced
 from blockfuse.frontends.keras.rules.table import CONTROL_RULES, LAYER_RULES, RULES, NoRule
+from blockfuse.frontends.nested import flat, replaced
 from blockfuse.ir import interpreter
 from blockfuse.ir.types import DTYPES
 
@@ -60,7 +60,7 @@ class Following:
         if rule is None:
             return self._in_keras(operation, args, kwargs, "has no rule")
         try:
-            operands = replaced((args, kwargs), (FollowedTensor, KerasVariable, object), self._operand)
+            operands = replaced((args, kwargs), object, self._operand)
             with numpy.errstate(all="ignore"):
                 found = rule(operation, *operands[0], **operands[1])
         except Exception as reason:  # a form of call that no rule covers

@@ -9,14 +9,15 @@ import numpy
 
 from blockfuse.array import foreign
 from blockfuse.array.ndarray import ndarray
+from blockfuse.frontends.foreign_result import ForeignResult
 from blockfuse.frontends.keras import dispatching, rules
 from blockfuse.frontends.keras.agreement import disagreement
 from blockfuse.frontends.keras.backends import as_numpy, as_tensor, is_tensor, libraries
 from blockfuse.frontends.keras.followed_tensor import FOLLOWED
 from blockfuse.frontends.keras.following import Following, signature_of
 from blockfuse.frontends.keras.knowledge import LIBRARY, TREES
-from blockfuse.frontends.keras.replacing import flat, replaced
 from blockfuse.frontends.keras.variables import Mirror
+from blockfuse.frontends.nested import flat, replaced
 from blockfuse.ir import interpreter
 from blockfuse.nn.block import Block
 
@@ -24,14 +25,6 @@ assert rules.__all__, "importing the package fills the tables"
 dispatching.install()
 for _library in (*libraries(), TREES, LIBRARY):
     foreign.register(_library)
-
-
-class Carried(Exception):  # noqa: N818 - a result, not a failure
-    """What Keras gave, where our arrays cannot hold it."""
-
-    def __init__(self, result: Any) -> None:
-        super().__init__("a result that is no array")
-        self.result = result
 
 
 class KerasBlock(Block):
@@ -91,7 +84,7 @@ class KerasBlock(Block):
             return self._by_keras(args, kwargs)
         if _unlike_arrays(result):
             interpreter.current().impure("gives what our arrays cannot hold")
-            raise Carried(replaced(result, ndarray, lambda x: as_tensor(x._leave("Keras"))))
+            raise ForeignResult(replaced(result, ndarray, lambda x: as_tensor(x._leave("Keras"))))
         return result
 
 
@@ -99,9 +92,9 @@ def _arrays(result: Any) -> Any:
     try:
         found = replaced(result, object, _array)
     except (TypeError, ValueError):  # of a dtype or a layout that NumPy does not have
-        raise Carried(result) from None
+        raise ForeignResult(result) from None
     if _unlike_arrays(found):
-        raise Carried(result)
+        raise ForeignResult(result)
     return found
 
 

@@ -11,6 +11,7 @@ import keras
 import numpy
 from keras.src.backend.common import global_state
 
+from blockfuse.frontends.foreign_result import ForeignResult
 from blockfuse.frontends.keras.backends import (
     BACKEND,
     BACKENDS,
@@ -22,8 +23,8 @@ from blockfuse.frontends.keras.backends import (
 )
 from blockfuse.frontends.keras.followed_tensor import FOLLOWED
 from blockfuse.frontends.keras.following import Following
-from blockfuse.frontends.keras.keras_block import Carried, KerasBlock
-from blockfuse.frontends.keras.replacing import flat, replaced
+from blockfuse.frontends.keras.keras_block import KerasBlock
+from blockfuse.frontends.nested import flat, replaced
 from blockfuse.ir.errors import UsageError
 
 _BATCH = 32  # of ``keras.Model.predict``
@@ -154,8 +155,8 @@ class KerasNet:
                 mirror.renew()
         try:
             return self._block(*args, **kwargs)
-        except Carried as carried:
-            return carried.result
+        except ForeignResult as foreign:
+            return foreign.result
         finally:
             if self._block.unknown:
                 self._block.learn_variables()

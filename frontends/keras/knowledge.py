@@ -146,15 +146,6 @@ _UNREAD_OF_VARIABLES = frozenset(
 )
 
 
-def _is_known(path: str, name: str) -> bool:
-    rows = next((rows for begin, rows in _KNOWN.items() if path.startswith(begin)), None)
-    if rows is None:
-        return False
-    if all(row[0] == "-" for row in rows):
-        return not any(name.startswith(row[1:]) for row in rows)
-    return name in rows
-
-
 def _array_of(value: Any) -> ndarray | None:
     if type(value) is FollowedTensor:  # one with a mask is more than its array
         return None if getattr(value, "_keras_mask", None) is not None else value.array
@@ -185,7 +176,7 @@ TREES = foreign.ForeignLibrary(
 LIBRARY = foreign.ForeignLibrary(
     package="keras",
     folder=f"{Path(keras.__file__).parent}/",
-    is_known=_is_known,
+    is_known=foreign.known_by(_KNOWN),
     functions=(),
     kinds=(FollowedTensor, keras.Variable),
     opaque=(),

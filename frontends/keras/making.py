@@ -9,7 +9,7 @@ import keras
 import numpy
 
 from blockfuse.frontends.keras.backends import BACKEND
-from blockfuse.frontends.keras.replacing import flat
+from blockfuse.frontends.nested import flat
 
 
 def _named(dtype: Any) -> str:

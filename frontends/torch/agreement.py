@@ -6,11 +6,12 @@ import numpy
 import torch
 
 from blockfuse.array.ndarray import ndarray
+from blockfuse.frontends.closeness import is_close
 from blockfuse.frontends.torch.tensors import plain_data
 
 # dtype -> how far an element may be off, relative to itself and to the largest one of the result: two sums of many numbers
 # in different orders
-_TOLERANCES = {"float16": (4e-3, 2e-3), "float32": (1e-4, 1e-5), "float64": (1e-10, 1e-12)}
+TOLERANCES = {"float16": (4e-3, 2e-3), "float32": (1e-4, 1e-5), "float64": (1e-10, 1e-12)}
 
 
 def disagreement(tensor: torch.Tensor, array: object, may_follow: bool) -> str:
@@ -31,24 +32,7 @@ def disagreement(tensor: torch.Tensor, array: object, may_follow: bool) -> str:
         return f"shape {ours.shape}, not {theirs.shape}"
     if numpy.array_equal(ours, theirs, equal_nan=ours.dtype.kind == "f"):
         return ""
-    if not may_follow or not is_close(ours, theirs):
+    if not may_follow or not is_close(ours, theirs, TOLERANCES):
         return "elements"
     numpy.copyto(theirs, ours)
     return ""
-
-
-def is_close(ours: numpy.ndarray, theirs: numpy.ndarray) -> bool:
-    """Whether elements are equal but for rounding."""
-    if ours.dtype.name not in _TOLERANCES:
-        return bool(numpy.array_equal(ours, theirs))
-    relative, absolute = _TOLERANCES[ours.dtype.name]
-    a, b = ours.astype("float64"), theirs.astype("float64")
-    finite = numpy.isfinite(b)
-    if not numpy.array_equal(numpy.isfinite(a), finite):
-        return False
-    if not numpy.array_equal(a[~finite], b[~finite], equal_nan=True):
-        return False
-    size = float(numpy.max(numpy.abs(b[finite]), initial=0.0))
-    return bool(
-        numpy.all(numpy.abs(a[finite] - b[finite]) <= relative * numpy.abs(b[finite]) + absolute * size)
-    )

@@ -108,15 +108,6 @@ _CHANGING = (
 )
 
 
-def _is_known(path: str, name: str) -> bool:
-    rows = next((rows for begin, rows in _KNOWN.items() if path.startswith(begin)), None)
-    if rows is None:
-        return False
-    if all(row[0] == "-" for row in rows):
-        return not any(name.startswith(row[1:]) for row in rows)
-    return name in rows
-
-
 def _array_of(tensor: Any) -> ndarray | None:
     from_call = FOLLOWED.get()
     found = None if from_call is None else from_call.array_of(tensor)
@@ -128,7 +119,7 @@ def _array_of(tensor: Any) -> ndarray | None:
 LIBRARY = foreign.ForeignLibrary(
     package="torch",
     folder=f"{Path(torch.__file__).parent}/",
-    is_known=_is_known,
+    is_known=foreign.known_by(_KNOWN),
     functions=_functions(),
     kinds=(
         *(torch.Tensor, torch.Tensor.__mro__[1], torch.nn.Parameter, torch.nn.Buffer, torch.Size),

@@ -14,6 +14,8 @@ import torch
 
 from blockfuse.array import foreign
 from blockfuse.array.ndarray import ndarray
+from blockfuse.frontends.foreign_result import ForeignResult
+from blockfuse.frontends.nested import replaced
 from blockfuse.frontends.torch import tensors
 from blockfuse.frontends.torch.following import FOLLOWED, Following
 from blockfuse.frontends.torch.knowledge import LIBRARY
@@ -23,14 +25,6 @@ from blockfuse.nn.block import Block
 foreign.register(LIBRARY)
 
 SITUATION = "_blockfuse_situation"  # the keyword of what else a call is recorded for
-
-
-class Carried(Exception):  # noqa: N818 - a result, not a failure
-    """What torch gave, where our arrays cannot hold it."""
-
-    def __init__(self, result: Any) -> None:
-        super().__init__("a result that is no array")
-        self.result = result
 
 
 class TorchBlock(Block):
@@ -50,17 +44,17 @@ class TorchBlock(Block):
         if interpreter.current().recording:
             return self._followed(args, kwargs)
         self.runs += 1
-        result = run_by_torch(self.module, *_situated(_replaced((args, kwargs), ndarray, _given_to_torch)))
+        result = run_by_torch(self.module, *_situated(replaced((args, kwargs), ndarray, _given_to_torch)))
         if result is None:
-            raise Carried(None)
+            raise ForeignResult(None)
         try:
-            return _replaced(result, torch.Tensor, tensors.plain_array)
+            return replaced(result, torch.Tensor, tensors.plain_array)
         except (TypeError, RuntimeError):
-            raise Carried(result) from None
+            raise ForeignResult(result) from None
 
     def _followed(self, args: Any, kwargs: Any) -> Any:
         following = Following()
-        given = _situated(_replaced((args, kwargs), ndarray, following.argument))
+        given = _situated(replaced((args, kwargs), ndarray, following.argument))
         token = FOLLOWED.set(following)
         stream = torch.default_generator.get_state()
         try:
@@ -72,12 +66,12 @@ class TorchBlock(Block):
             interpreter.current().impure("draws from torch's random numbers")
         if result is None:
             interpreter.current().impure("gives None")
-            raise Carried(None)
+            raise ForeignResult(None)
         try:
-            return _replaced(result, torch.Tensor, following.result)
+            return replaced(result, torch.Tensor, following.result)
         except (TypeError, RuntimeError):
             interpreter.current().impure("gives what our arrays cannot hold")
-            raise Carried(result) from None
+            raise ForeignResult(result) from None
 
 
 def run_by_torch(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -94,21 +88,10 @@ def _situated(given: tuple[Any, dict[str, Any]]) -> tuple[Any, Any]:
         return args, kwargs
     every = list(tensors.tensors_in((args, kwargs)))
     firsts = iter(same)
-    args, kwargs = _replaced((args, kwargs), torch.Tensor, lambda _: every[next(firsts)])
+    args, kwargs = replaced((args, kwargs), torch.Tensor, lambda _: every[next(firsts)])
     return args, kwargs
 
 
 def _given_to_torch(array: ndarray) -> torch.Tensor:
     data = array._leave("torch")
     return torch.from_numpy(data if data.flags.writeable else data.copy())
-
-
-def _replaced(value: Any, kind: type, by: Any) -> Any:
-    """``value`` with ``by(part)`` in the place of each part of a kind."""
-    if isinstance(value, kind):
-        return by(value)
-    if type(value) is tuple or type(value) is list:
-        return type(value)(_replaced(v, kind, by) for v in value)
-    if type(value) is dict:
-        return {k: _replaced(v, kind, by) for k, v in value.items()}
-    return value

@@ -19,10 +19,11 @@ import numpy
 import torch
 from torch.autograd import forward_ad
 
+from blockfuse.frontends.foreign_result import ForeignResult
 from blockfuse.frontends.torch import tensors
 from blockfuse.frontends.torch.border import GLOBAL_HOOKS, NO_LEVEL, border
 from blockfuse.frontends.torch.following import Following
-from blockfuse.frontends.torch.torch_block import SITUATION, Carried, TorchBlock, run_by_torch
+from blockfuse.frontends.torch.torch_block import SITUATION, TorchBlock, run_by_torch
 from blockfuse.ir.errors import UsageError
 from blockfuse.runtime.calls.options import Options
 from blockfuse.runtime.calls.owner import asks_entry
@@ -132,8 +133,8 @@ class TorchNet:
         runs = self._block.runs
         try:
             return self._block(*args, **kwargs)
-        except Carried as carried:
-            return carried.result
+        except ForeignResult as foreign:
+            return foreign.result
         finally:
             if self._block.runs != runs:
                 self._left.note((args, kwargs))

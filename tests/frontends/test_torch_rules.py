@@ -12,8 +12,9 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402, N812
 
+from blockfuse.frontends.closeness import is_close  # noqa: E402
 from blockfuse.frontends.torch import tensors  # noqa: E402
-from blockfuse.frontends.torch.agreement import is_close  # noqa: E402
+from blockfuse.frontends.torch.agreement import TOLERANCES  # noqa: E402
 from blockfuse.frontends.torch.following import Following  # noqa: E402
 from blockfuse.frontends.torch.torch_block import TorchBlock  # noqa: E402
 
@@ -178,7 +179,7 @@ def test_a_rule_gives_what_torch_gives(expression: str) -> None:
         array = following.result(other)
         assert array.shape == tuple(one.shape)
         assert array.dtype == str(one.dtype).removeprefix("torch.")
-        assert is_close(array.asnumpy(), one.numpy())
+        assert is_close(array.asnumpy(), one.numpy(), TOLERANCES)
 
 
 @pytest.mark.spread(5)

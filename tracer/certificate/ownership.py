@@ -14,7 +14,9 @@ from blockfuse.tracer.code.known_libraries import about, is_library
 from blockfuse.tracer.own_files import own_files
 
 _OURS = tuple(own_files("ir/", "array/", "tracer/", "codegen/", "runtime/", "nn/", "gluon/", "frontends/"))
-_INTERIOR = tuple(own_files("array/", "tracer/", "runtime/", "frontends/keras/", "frontends/torch/"))
+_INTERIOR = tuple(
+    own_files("array/", "tracer/", "runtime/", "frontends/keras/", "frontends/nested.py", "frontends/torch/")
+)
 # These go round a loop and call what users wrote: how far they are is part of where a call stands.
 _CALLING_BACK = tuple(
     own_files(
