@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy
@@ -32,6 +30,7 @@ from blockfuse.frozen import file_format, machine
 from blockfuse.frozen.mapping import imported
 from blockfuse.ir.errors import UsageError
 from blockfuse.nn.graph_files import data_of_structure
+from blockfuse.nn.whole_file import written_whole
 from blockfuse.runtime.calls.call import Signature
 from blockfuse.runtime.calls.case import Case
 from blockfuse.runtime.calls.dispatch import Hybrid
@@ -83,19 +82,10 @@ def freeze(net: Any, path: str | os.PathLike[str], *, max_batch: int = 256) -> s
         # A program for every size takes over the calls of single sizes, perhaps while sizes are proven.
         programs = [_Frozen(net, hybrid, s, max_batch) for s in signatures if s in hybrid.cases]
     target = os.fspath(path)
-    _put(target, file_format.sealed(*_File(programs).content()))
+    content = file_format.sealed(*_File(programs).content())
+    with written_whole(target) as file:
+        file.write(content)
     return target
-
-
-def _put(path: str, content: bytes) -> None:
-    """Write beside the place, then put it there: nobody finds a part of a file, and who runs the old one goes on."""
-    target = Path(os.path.realpath(path))
-    draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        draft.write_bytes(content)
-        os.replace(draft, target)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _name(net: Any) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from blockfuse.ir.errors import GraphFileError, UsageError
 from blockfuse.ir.exchange import Data, data_of_type, flow_of_data, for_size, type_of_data
 from blockfuse.ir.graph import argument, parameter
 from blockfuse.ir.types import TensorType
+from blockfuse.nn.whole_file import written_whole
 
 FORMAT = "blockfuse graphs"
 VERSION = 1  # of the format; a file of a newer one is refused
@@ -60,13 +60,8 @@ def write(filename: str, content: GraphFile) -> None:
     """Write the file beside its place, then put it there: readers see old or new."""
     body = _data_of(content)
     whole = {"format": FORMAT, "version": VERSION, "digest": _digest(body), "body": body}
-    target = Path(os.path.realpath(filename))
-    draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        draft.write_text(json.dumps(whole, allow_nan=False), encoding="utf-8")
-        os.replace(draft, target)
-    finally:
-        draft.unlink(missing_ok=True)
+    with written_whole(filename) as file:
+        file.write(json.dumps(whole, allow_nan=False).encode())
 
 
 def read(filename: str | os.PathLike[str]) -> GraphFile:

@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import os
-import secrets
 import zipfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import IO
 
 import numpy
 
 from blockfuse.ir.errors import MissingParameterError, ParameterFileError
 from blockfuse.nn import safetensors_files
+from blockfuse.nn.whole_file import written_whole
 
 
 def write(filename: str | os.PathLike[str], arrays: Mapping[str, numpy.ndarray]) -> None:
     """Write ``arrays`` to a file beside ``filename``, then put it there: readers see old or new."""
-    target = Path(os.path.realpath(filename))
-    draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(draft, "xb") as file:
-            (safetensors_files.write if _is_safetensors(filename) else _write_npz)(file, arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, target)
-    finally:
-        draft.unlink(missing_ok=True)
+    with written_whole(filename) as file:
+        (safetensors_files.write if _is_safetensors(filename) else _write_npz)(file, arrays)
 
 
 def _write_npz(file: IO[bytes], arrays: Mapping[str, numpy.ndarray]) -> None:

@@ -168,7 +168,7 @@ class Trainer:
 
     def _apply(self, chosen: dict[int, Parameter], factor: Any) -> None:
         """Compiled where a block around them is, if nobody records and all parameters are updated together."""
-        trained = sum(parameter.grad_req != "null" for parameter in self._params)
+        trained = len(dict(self._trained()))
         recording = interpreter.current().recording
         options = next(filter(None, map(_compiled_with, chosen.values())), None)
         if options is None or recording or len(chosen) < trained:
@@ -188,11 +188,9 @@ class Trainer:
 
     def _prepare(self, indices: Iterable[int] | None = None) -> None:
         """Make the states of all parameters (or of some) that have a value, so that the first step changes arrays alone."""
-        chosen = range(len(self._params)) if indices is None else indices
-        ready = [
-            n for n in chosen if self._params[n].grad_req != "null" and self._params[n]._data is not None
-        ]
-        self._updater.prepare(ready, [self._params[n].data() for n in ready])
+        chosen = range(len(self._params)) if indices is None else frozenset(indices)
+        ready = {n: p for n, p in self._trained() if n in chosen and p._data is not None}
+        self._updater.prepare(list(ready), [parameter.data() for parameter in ready.values()])
 
     def __made_so_far__(self) -> int:
         """States, which the first step of a parameter makes."""

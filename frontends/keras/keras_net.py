@@ -166,23 +166,13 @@ class KerasNet:
 
         x: an array, or a list or a dict of arrays; everything else, and other options, go to ``Model.predict``.
         """
-        if (
-            not options
-            and self._predicts_by_calls
-            and self._is_one_batch(x, batch_size or _BATCH)
-            and self._is_usual()
-        ):
-            return _in_numpy(self._computed((x,), self._predicting))
-        parts = flat(x)
-        if (
-            options
-            or not self._predicts_by_calls
-            or not parts
-            or not all(type(part) is numpy.ndarray and part.ndim for part in parts)
-        ):
+        size = batch_size or _BATCH
+        if options or not self._predicts_by_calls:
             return self.model.predict(x, batch_size=batch_size, verbose=verbose, **options)
-        count, size = len(parts[0]), batch_size or _BATCH
-        if count == 0 or any(len(part) != count for part in parts):
+        if self._is_one_batch(x, size) and self._is_usual():
+            return _in_numpy(self._computed((x,), self._predicting))
+        count = _rows(flat(x))
+        if not count:
             return self.model.predict(x, batch_size=batch_size, verbose=verbose)
         x = replaced(x, numpy.ndarray, _in_floatx)
         if count <= size:
@@ -222,6 +212,14 @@ class KerasNet:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return KerasNet, (self.model, self._options)
+
+
+def _rows(parts: list[Any]) -> int:
+    """How many rows all parts have; 0 where they are not NumPy's arrays, or do not have the same number."""
+    if not parts or not all(type(part) is numpy.ndarray and part.ndim for part in parts):
+        return 0
+    counts = {len(part) for part in parts}
+    return counts.pop() if len(counts) == 1 else 0
 
 
 def _in_numpy(found: Any) -> Any:

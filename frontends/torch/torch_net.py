@@ -184,7 +184,6 @@ def install(module: torch.nn.Module, weights: str = "live", **options: Any) -> T
 
     >>> import torch
     >>> import blockfuse
-    >>> import blockfuse
     >>> module = torch.nn.Linear(3, 2)
     >>> net = blockfuse.torch.install(module)
     >>> y = module(torch.ones(1, 3))  # recorded and compiled
@@ -201,7 +200,6 @@ def uninstall(module: torch.nn.Module) -> None:
     """Give the calls of ``module`` back to torch.
 
     >>> import torch
-    >>> import blockfuse
     >>> import blockfuse
     >>> module = torch.nn.Linear(3, 2)
     >>> net = blockfuse.torch.install(module)
