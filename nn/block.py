@@ -18,7 +18,7 @@ from blockfuse.array.stamps import Watchers, tells_interpreter
 from blockfuse.ir import hints, interpreter
 from blockfuse.ir.argument_parts import OUT
 from blockfuse.ir.errors import UsageError
-from blockfuse.nn import exporting, net_table, summary
+from blockfuse.nn import exporting, summary
 from blockfuse.nn.block_owner import BlockOwner
 from blockfuse.nn.deferred import complete
 from blockfuse.nn.hooks import Hook, HookHandle
@@ -36,7 +36,7 @@ from blockfuse.runtime.calls.dispatch import Hybrid
 from blockfuse.runtime.calls.options import OPTIONS, Options
 from blockfuse.runtime.calls.owner import asks_entry
 from blockfuse.runtime.calls.warming import warm_up
-from blockfuse.runtime.pages.outline import Explanation
+from blockfuse.runtime.explanation import Explanation
 from blockfuse.runtime.tracebacks import fold
 
 # Gluon's options of ``hybridize`` are taken and mean nothing: memory and partitions look after themselves.
@@ -634,6 +634,8 @@ class Block(Held):
 
     def _repr_html_(self) -> str | None:
         """What a notebook shows; None, which is the text, where a class of the user's lets that fail."""
+        from blockfuse.nn import net_table  # loaded when a notebook asks
+
         try:
             return net_table.html(self)
         except Exception:  # a cell that ends with a net must not end with an error

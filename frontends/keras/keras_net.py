@@ -26,6 +26,7 @@ from blockfuse.frontends.keras.following import Following
 from blockfuse.frontends.keras.keras_block import KerasBlock
 from blockfuse.frontends.nested import flat, replaced
 from blockfuse.ir.errors import UsageError
+from blockfuse.runtime.explanation import Explanation
 
 _BATCH = 32  # of ``keras.Model.predict``
 _OF_PREDICT = (
@@ -205,7 +206,7 @@ class KerasNet:
         """What was compiled, what runs in Keras, and why."""
         text = self._block.explain().replace(type(self._block).__name__, self.model.name)
         ran = [f"{count} calls ran in Keras: {why}" for why, count in self._in_keras.items()]
-        return "\n".join([text, *ran])
+        return Explanation("\n".join([text, *ran]))
 
     def __repr__(self) -> str:
         return f"<compiled {self.model!r}>"

@@ -8,7 +8,7 @@ from blockfuse.frontends.sklearn import composites, reading, rules
 from blockfuse.frontends.sklearn.method import CompiledMethod
 from blockfuse.frontends.sklearn.rules.table import METHODS, Estimator
 from blockfuse.runtime.calls.options import OPTIONS
-from blockfuse.runtime.pages.outline import Explanation
+from blockfuse.runtime.explanation import Explanation
 
 assert "Pipeline" in rules.RULES, f"importing {composites.__name__} completes the table"
 

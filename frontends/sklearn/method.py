@@ -14,7 +14,7 @@ from blockfuse.frontends.sklearn.plan import Plan
 from blockfuse.frontends.sklearn.reading import read
 from blockfuse.frontends.sklearn.rules.table import Estimator, Node, NoRuleError
 from blockfuse.ir.errors import CompilerWarning
-from blockfuse.runtime.pages.outline import Explanation
+from blockfuse.runtime.explanation import Explanation
 
 PLANS = 16  # kept of one method: what it was called with in turn
 DIFFERS = "scikit-learn computes something else here than the rule says"

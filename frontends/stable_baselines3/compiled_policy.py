@@ -24,7 +24,7 @@ from blockfuse.frontends.torch.torch_block import TorchBlock
 from blockfuse.frontends.torch.torch_net import unusual
 from blockfuse.ir.errors import CompilerWarning
 from blockfuse.runtime.calls.options import OPTIONS
-from blockfuse.runtime.pages.outline import Explanation
+from blockfuse.runtime.explanation import Explanation
 
 DIFFERS = "stable-baselines3 computes something else here than the rule says"
 REFUSED = "the distribution of actions has parameters that it refuses"

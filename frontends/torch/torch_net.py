@@ -27,7 +27,7 @@ from blockfuse.frontends.torch.torch_block import SITUATION, TorchBlock, run_by_
 from blockfuse.ir.errors import UsageError
 from blockfuse.runtime.calls.options import Options
 from blockfuse.runtime.calls.owner import asks_entry
-from blockfuse.runtime.pages.outline import Explanation
+from blockfuse.runtime.explanation import Explanation
 from blockfuse.runtime.programs.backend import Entry
 from blockfuse.runtime.programs.failures import CompilerFailures
 

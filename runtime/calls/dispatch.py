@@ -35,7 +35,7 @@ from blockfuse.runtime.calls.options import Options
 from blockfuse.runtime.calls.owner import Owner
 from blockfuse.runtime.calls.pieces import Pieces, are_asked_for
 from blockfuse.runtime.calls.segments import Segments
-from blockfuse.runtime.pages.outline import Explanation
+from blockfuse.runtime.explanation import Explanation
 from blockfuse.runtime.programs.arguments import Arguments
 from blockfuse.runtime.programs.failures import CompilerFailures
 from blockfuse.runtime.programs.no_result import NoResult

@@ -12,9 +12,6 @@ from blockfuse.runtime.calls.dispatch import Hybrid
 from blockfuse.runtime.calls.options import OPTIONS
 from blockfuse.runtime.calls.owner import asks_entry, name_of
 from blockfuse.runtime.calls.warming import warm_up
-from blockfuse.runtime.pages.document import fragment
-from blockfuse.runtime.pages.markup import element
-from blockfuse.runtime.pages.outline import outline
 from blockfuse.runtime.programs.backend import Entry, FastCall
 from blockfuse.runtime.tracebacks import fold
 
@@ -56,7 +53,9 @@ class HybridFunction:
         return HybridFunction, (self.__wrapped__, self._options)
 
     def _repr_html_(self) -> str:
-        return fragment(element("p", repr(self)), outline(self.explain()))
+        from blockfuse.runtime.pages import document, markup, outline
+
+        return document.fragment(markup.element("p", repr(self)), outline.outline(self.explain()))
 
     def warm_up(self, *args: Any, dtype: Any = "float32", **kwargs: Any) -> tuple[str, ...]:
         """As ``Block.warm_up``: () where calls with such arguments are compiled now, else why they run in Python."""

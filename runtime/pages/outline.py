@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
-from blockfuse.runtime.pages.document import fragment
 from blockfuse.runtime.pages.markup import Element, element, folded
 
 _CURE = "cure: "
 _SHOWN = 12  # of the parts at one depth; more are folded
 _DEEPEST = 20  # levels that stay apart
 _STATE = re.compile(r": (compiled|eager)\b")
-
-
-class Explanation(str):
-    """A text that a notebook shows as HTML, and an interactive Python as lines."""
-
-    __slots__ = ()
-
-    def _repr_html_(self) -> str:
-        return fragment(outline(self))
-
-    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
-        """IPython's way to ask for text."""
-        printer.text(str(self))
 
 
 def outline(text: str) -> Element:

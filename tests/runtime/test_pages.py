@@ -19,13 +19,13 @@ from blockfuse import np
 from blockfuse.ir.flow import Block, Flow, straight
 from blockfuse.ir.graph import Graph, operators_of
 from blockfuse.ir.operators.pointwise import greater, tanh
+from blockfuse.runtime.explanation import Explanation
 from blockfuse.runtime.pages.bars import Bar, bars
 from blockfuse.runtime.pages.boxes import READABLE, boxes_of, boxes_of_parts, parts_of
 from blockfuse.runtime.pages.document import fragment, page
 from blockfuse.runtime.pages.flow_picture import drawn_flow, figure_of, file_of
 from blockfuse.runtime.pages.layered import ACROSS, DOWN, Item, layered
 from blockfuse.runtime.pages.markup import element
-from blockfuse.runtime.pages.outline import Explanation
 
 HOSTILE = (
     "<script>alert('&amp;')</script>",
