@@ -82,8 +82,8 @@ def net_of(*layers: nn.Block, features: int = 6) -> nn.Sequential:
     return net
 
 
-def classifier() -> nn.Sequential:
-    return net_of(nn.Dense(8, activation="relu"), nn.Dense(3))
+def classifier(activation: str = "relu") -> nn.Sequential:
+    return net_of(nn.Dense(8, activation=activation), nn.Dense(3))
 
 
 def loss_of(net: nn.Block, x: ndarray, labels: ndarray) -> ndarray:
