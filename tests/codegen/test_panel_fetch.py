@@ -1,6 +1,7 @@
-"""Tiles fetch the panel that comes next: which tiles do, which lines each asks for, and that no result depends on it."""
+"""Tiles fetch the next panel, and what their end needs: which do, which lines, and that no result depends on it."""
 
 import ctypes
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy
@@ -9,7 +10,7 @@ from graphs import LEVELS, Native, graph
 from llvmlite import ir
 
 from blockfuse.codegen.compile import compile_flow
-from blockfuse.codegen.cpu.intrinsics.panel_fetch import PanelFetch
+from blockfuse.codegen.cpu.intrinsics.panel_fetch import PanelFetch, fetch_end
 from blockfuse.codegen.cpu.intrinsics.tile_edges import TileEdges, TileSpec
 from blockfuse.codegen.cpu.native import engine, isa
 from blockfuse.codegen.cpu.source.render import render
@@ -18,7 +19,8 @@ from blockfuse.codegen.kernels.product_kernels import ProductKernel
 from blockfuse.codegen.values.emitter import I64, POINTER, VOID, Emitter
 from blockfuse.ir.graph import Graph
 from blockfuse.ir.operators import neural
-from blockfuse.ir.operators.contractions import dense
+from blockfuse.ir.operators.contractions import dense, matmul
+from blockfuse.ir.operators.movement import transpose
 
 # -- which tiles -------------------------------------------------------------------------------------------------
 
@@ -79,6 +81,30 @@ def test_few_rows_pass_one_panel_after_the_other_if_the_weight_is_large(units: i
     assert loops[1].startswith("for ")
 
 
+def gradient(rows: int, inner: int, units: int) -> Graph:
+    """What a step of training does with a weight, the transposed product first."""
+    return graph(
+        lambda x, y, w: w - matmul(transpose(x, axes=(1, 0)), y) * 0.1,
+        x=f"float32[{inner}, {rows}]",
+        y=f"float32[{inner}, {units}]",
+        w=f"float32[{rows}, {units}]",
+    )
+
+
+@pytest.mark.parametrize(
+    ("shape", "fetches"),
+    [((256, 128, 784), True), ((64, 32, 784), True), ((64, 32, 512), False), ((10, 128, 128), False)],
+    ids=str,
+)
+def test_tiles_fetch_their_end_if_rows_pass_panels_and_results_are_too_large_for_near_caches(
+    shape: tuple[int, int, int], fetches: bool
+) -> None:
+    machine = replace(isa.machine(), vector_bytes=32, accumulators=12, name="")
+    *_, launch = compile_flow(gradient(*shape), machine).schedule.launches
+    assert isinstance(launch.kernel, ProductKernel)
+    assert ("fetches_end=True" in render(launch.kernel)) is fetches
+
+
 # -- which lines -------------------------------------------------------------------------------------------------
 
 NOTING = """
@@ -97,32 +123,28 @@ define void @noted(ptr %address, i32 %read, i32 %level, i32 %data) noinline {
 
 
 class Fetched:
-    """Called as a tile, it gives the addresses that the tile asks for, one after the other."""
+    """Called as a tile, it gives the addresses that the tile asks for, one after the other. ask: what emits that."""
 
-    def __init__(self, spec: TileSpec) -> None:
+    def __init__(self, spec: TileSpec, ask: Callable[[TileEdges], None]) -> None:
         machine = isa.machine()
-        text = self._text(spec)
+        text = self._text(spec, ask)
         declared = next(n for n in text.splitlines() if n.startswith("declare") and "prefetch" in n)
         text = text.replace(declared, NOTING).replace('@"llvm.prefetch.p0"', "@noted")
         self.loaded = engine.load(engine.object_code(text, machine), machine)
         kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p, *[ctypes.c_int64] * 3)
         self.function = kind(self.loaded.address("function"))
 
-    def _text(self, spec: TileSpec) -> str:
+    def _text(self, spec: TileSpec, ask: Callable[[TileEdges], None]) -> str:
         module = ir.Module(f"test{spec}")
         function = ir.Function(module, ir.FunctionType(VOID, [POINTER, I64, I64, I64]), "function")
         emit = Emitter.of(function)
         pointer, row, number, passed = function.args
-        values = [pointer, pointer, row, number, *([passed] if spec.has_turn else [])]
-        edges = TileEdges(spec, 8, emit, values)
-        fetch = PanelFetch(edges)
-        base = edges.right_address(emit.times(number, spec.right[1][0]))
-
-        def body(_: list[ir.Value], k: ir.Value) -> list[ir.Value]:
-            fetch.lines([base], k)
-            return []
-
-        emit.carried([], 0, spec.inner - spec.inner % spec.fetch, fetch.steps, body)
+        own = [row, number] if spec.reads_results else []
+        ask(
+            TileEdges(
+                spec, 8, emit, [pointer, pointer, row, number, *own, *([passed] if spec.has_turn else [])]
+            )
+        )
         emit.builder.ret_void()
         return str(module)
 
@@ -131,6 +153,17 @@ class Fetched:
         count.value = 0
         self.function(memory.ctypes.data, passed, panel, passed)
         return list((ctypes.c_int64 * count.value).from_address(self.loaded.variable("log")))
+
+
+def ask_for_panel(edges: TileEdges) -> None:
+    spec, emit, fetch = edges.spec, edges.emit, PanelFetch(edges)
+    base = edges.right_address(emit.times(edges.panel, spec.right[1][0]))
+
+    def body(_: list[ir.Value], k: ir.Value) -> list[ir.Value]:
+        fetch.lines([base], k)
+        return []
+
+    emit.carried([], 0, spec.inner - spec.inner % spec.fetch, fetch.steps, body)
 
 
 @pytest.mark.parametrize("fetch", [1, 2, 4])
@@ -149,13 +182,31 @@ def test_tiles_that_pass_a_panel_share_the_lines_of_the_next_one(kind: str, pane
     memory = numpy.zeros(panels * inner * panel * size, numpy.uint8)
     start = memory.ctypes.data + 2 * strides[0] * size  # that of panel 2
     step, steps = strides[1] * size, inner // fetch
-    fetched = Fetched(spec)
+    fetched = Fetched(spec, ask_for_panel)
     for turn in range(fetch + 2):
         first = min(turn, fetch - 1) * steps
         lines = [
             start + k * step + at for k in range(first, first + steps) for at in range(0, panel * size, 64)
         ]
         assert fetched(memory, 1, turn * rows) == lines
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("panel", [8, 32])
+def test_a_tile_asks_for_the_lines_that_its_epilogue_reads_and_writes_and_for_each_once(
+    panel: int, dtype: str
+) -> None:
+    rows, row, number, units = 3, 6, 2, 160
+    there = "x0", dtype, (units, 1)
+    spec = TileSpec(
+        *(dtype, rows, 1, panel, 1, 12, units, ("x0", "x1"), ("x0", (12, 1)), ("x1", (12 * panel, panel))),
+        *(None, (there, ("x1", dtype, (0, 0))), (there,), None, "", 0, True),
+    )
+    size = numpy.dtype(dtype).itemsize
+    memory = numpy.zeros(units * (row + rows) * size, numpy.uint8)
+    starts = [memory.ctypes.data + ((row + n) * units + number * panel) * size for n in range(rows)]
+    lines = [start + at for start in starts for at in range(0, panel * size, 64)]
+    assert Fetched(spec, fetch_end)(memory, number, row) == lines
 
 
 # -- that no result depends on it --------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What a register tile fetches ahead, from memory that no near cache holds: the panel that comes after its own.
+"""What a register tile fetches ahead, from memory that no near cache holds: the next panel, and what its end needs.
 
 NOTE [fetching ahead]
 All tiles of rows pass a panel before the next one comes. The first of them would wait for memory at each step, while the
@@ -9,6 +9,13 @@ Tiles beyond ``fetch`` ask for the last part again, which costs little. What fol
 layer, where weights lie side by side. Nothing is read that a tile may not read: prefetching what is not there does nothing.
 
 Tiles of several panels do not fetch: these are as many streams, which processors follow side by side.
+
+NOTE [fetching the end]
+Where rows pass a panel, the results of one tile and the next lie whole rows apart, which no processor's prefetching follows.
+An epilogue that reads as much (the gradient of a weight, with its optimizer: the weight, momentum, the gradient's memory)
+would wait for all of it after the sums. So such a tile asks for these lines when it begins; the sums take longer than they
+need to come. AMD EPYC (Zen 3), whole steps of training, times in ratio from alternating runs: 784-256-128-10 with SGD 0.89
+at batch 128 and 512, with Adam 0.84. For results alone it is no gain: their stores wait in the processor's queue.
 """
 
 from __future__ import annotations
@@ -17,10 +24,10 @@ import numpy
 from llvmlite import ir
 
 from blockfuse.codegen.cpu.intrinsics.tile_edges import TileEdges
-from blockfuse.codegen.values.emitter import I32, POINTER, VOID, constant
+from blockfuse.codegen.values.emitter import I32, POINTER, VOID, Emitter, constant
 from blockfuse.ir.placement import LINE_BYTES
 
-_READ, _SECOND_LEVEL, _DATA = 0, 2, 1  # of ``llvm.prefetch``
+_READ, _WRITE, _SECOND_LEVEL, _FIRST_LEVEL, _DATA = 0, 1, 2, 3, 1  # of ``llvm.prefetch``
 
 
 class PanelFetch:
@@ -49,8 +56,26 @@ class PanelFetch:
         )
 
     def _fetch(self, address: ir.Value) -> None:
-        module, name = self.emit.builder.module, "llvm.prefetch.p0"
-        kind = ir.FunctionType(VOID, [POINTER, I32, I32, I32])
-        function = module.globals.get(name) or ir.Function(module, kind, name)
-        hints = (constant(hint, I32) for hint in (_READ, _SECOND_LEVEL, _DATA))
-        self.emit.builder.call(function, [self.emit.builder.bitcast(address, POINTER), *hints])
+        _prefetch(self.emit, address, _READ, _SECOND_LEVEL)
+
+
+def fetch_end(edges: TileEdges) -> None:
+    """What the epilogue of a tile reads and writes: NOTE [fetching the end]."""
+    spec, emit = edges.spec, edges.emit
+    written = {name: (dtype, strides) for name, dtype, strides in spec.stores}
+    read = {name: (dtype, strides) for name, dtype, strides in spec.loads if strides[-1]}
+    first = emit.times(edges.panel, spec.panel)
+    for row in range(spec.rows):
+        for name, (dtype, strides) in {**read, **written}.items():
+            start = emit.builder.add(edges.row_index(strides[:-1], row), first)
+            for column in range(0, spec.panels * spec.panel, LINE_BYTES // numpy.dtype(dtype).itemsize):
+                address = edges.memory.address(name, emit.builder.add(start, constant(column)), dtype)
+                _prefetch(emit, address, _WRITE if name in written else _READ, _FIRST_LEVEL)
+
+
+def _prefetch(emit: Emitter, address: ir.Value, access: int, level: int) -> None:
+    module, name = emit.builder.module, "llvm.prefetch.p0"
+    kind = ir.FunctionType(VOID, [POINTER, I32, I32, I32])
+    function = module.globals.get(name) or ir.Function(module, kind, name)
+    hints = (constant(hint, I32) for hint in (access, level, _DATA))
+    emit.builder.call(function, [emit.builder.bitcast(address, POINTER), *hints])

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from blockfuse.codegen.cpu.intrinsics.panel_fetch import PanelFetch
+from blockfuse.codegen.cpu.intrinsics.panel_fetch import PanelFetch, fetch_end
 from blockfuse.codegen.cpu.intrinsics.tile_edges import TileEdges, multiply_add
 from blockfuse.codegen.cpu.intrinsics.values import Value
 from blockfuse.codegen.values.emitter import VOID, constant
@@ -43,6 +43,8 @@ class RegisterTile:
         is_masked = self.spec.units % self.spec.panel != 0
         columns = [self._column(p, v) for p in range(self.spec.panels) for v in range(self.across)]
         masks = [self.edges.mask(c) if is_masked else None for c in columns]
+        if self.spec.fetches_end:
+            fetch_end(self.edges)
         totals = self._inner_loop(self.edges.start(columns, masks))
         for row in range(self.spec.rows):
             for number, column in enumerate(columns):

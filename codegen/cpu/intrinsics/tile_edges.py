@@ -51,6 +51,7 @@ class TileSpec:
         ""  # dtype in which the right operand lies in memory, where it is narrower: NOTE [narrow weights]
     )
     fetch: int = 0  # tiles that share fetching the next panel: NOTE [fetching ahead]
+    fetches_end: bool = False  # whether a tile begins by that: NOTE [fetching the end]
 
     @property
     def has_turn(self) -> bool:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+import numpy
+
 from blockfuse.codegen.cpu.source.addresses import head
 from blockfuse.codegen.kernels.product_cuts import NEAR_WEIGHT_BYTES, ProductTile, RegisterTiles
 from blockfuse.codegen.kernels.product_kernels import ProductKernel
@@ -54,6 +56,13 @@ def _walks_rows(kernel: ProductKernel) -> bool:
     """
     is_near = kernel.weight_bytes <= NEAR_WEIGHT_BYTES
     return is_near and (kernel.height <= 2 * kernel.tiles[0].rows or kernel.reads_results)
+
+
+def _ends_far_away(kernel: ProductKernel) -> bool:
+    """Whether epilogues read lines far apart, more than the near caches hold: see NOTE [fetching the end]."""
+    read = {access.name: numpy.dtype(access.dtype).itemsize for access in kernel.loads if access.strides[-1]}
+    is_far = kernel.height * kernel.units * sum(read.values()) > NEAR_WEIGHT_BYTES
+    return is_far and not kernel.by_panels and not _walks_rows(kernel)
 
 
 class _Loop(NamedTuple):
@@ -168,6 +177,7 @@ def _tile_call(kernel: ProductKernel, tile: ProductTile) -> list[str]:
         "epilogue": "epilogue" if kernel.body else None,
         **({} if kernel.right.dtype == kernel.dtype else {"stored": repr(kernel.right.dtype)}),
         **({"fetch": tile.fetch} if tile.fetch else {}),
+        **({"fetches_end": True} if _ends_far_away(kernel) else {}),
     }
     head = f"{_tile_name(kernel, tile)} = product_tile("
     return [head, *(f"    {k}={v}," for k, v in columns.items()), ")", ""]
