@@ -285,6 +285,55 @@ def test_wrong_arguments_raise_what_eager_raises() -> None:
     agree(nets, ((numbers(),), {}))
 
 
+def decoded(h: Any, table: Any, count: int = 6) -> Any:
+    """The next state is computed behind the last token, too, where nobody needs it."""
+    tokens = []
+    for _ in range(count):
+        token = np.argmax(np.dot(table, h))
+        tokens.append(token)
+        h = np.tanh(h) + table[token]
+    return np.stack(tokens)
+
+
+def picked(x: Any, index: Any) -> tuple[Any, Any]:
+    """One of the results needs what is picked, to which the other is the smaller one."""
+    x[index] + x[2 * index]
+    return x * 2, x.sum() > 0
+
+
+def unused(x: Any, index: Any) -> Any:
+    x[index[:0]], np.linalg.inv(x)
+    return np.arange(3)
+
+
+@pytest.mark.parametrize(
+    ("function", "good", "bad", "error"),
+    [
+        (decoded, ((3,), (5, 3)), None, None),
+        (picked, ((3, 3), 1), ((3, 3), 2), IndexError),
+        (picked, ((3, 3), 0), ((3, 3), -4), IndexError),
+        (unused, ((3, 3), [1, 7]), (numpy.ones((3, 3)), [1, 7]), numpy.linalg.LinAlgError),
+    ],
+)
+def test_what_may_raise_and_nobody_needs_is_compiled_and_raises(
+    function: Any, good: Any, bad: Any, error: Any
+) -> None:
+    """NOTE [needed for its error]."""
+
+    def given(what: Any) -> Any:
+        return tuple(numbers(2, one) if isinstance(one, tuple) else np.array(one) for one in what)
+
+    fast = blockfuse.hybridize(function)
+    for _ in range(3):
+        same(fast(*given(good)), function(*given(good)))
+    assert fast.explain().splitlines()[0].endswith("compiled"), fast.explain()
+    if bad is not None:
+        for call in (function, fast, fast):
+            with pytest.raises(error):
+                call(*given(bad))
+    same(fast(*given(good)), function(*given(good)))
+
+
 # -- arrays ----------------------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.builder import node_of
 from blockfuse.ir.comparisons import Comparison
 from blockfuse.ir.graph import Node, argument, captured, leaf, literal, parameter
-from blockfuse.ir.operators.pointwise import add, cast, greater
+from blockfuse.ir.operators.pointwise import add, cast, greater, where
 from blockfuse.ir.operators.reductions import sum_
 from blockfuse.ir.types import tensor
 from blockfuse.tracer.flow.origins import Origin, Place
@@ -23,8 +23,9 @@ from blockfuse.tracer.state.assignments import Attribute
 from blockfuse.tracer.state.facts import Bind
 
 # NOTE [needed for its error]
-# A step that returns nothing may pick at an index beyond its axis where no update needs what it picks: an error in Python.
-# So its program needs it, for a word that is false before and behind, and that nobody reads.
+# A call may pick at an index beyond its axis where nothing needs what it picks (the last token of a loop that decodes): an
+# error in Python. So its program needs it: a result is chosen by a word that is always false from itself and itself. A step
+# that returns nothing, or not more than it writes, has this word as an update instead, of an array that nobody reads.
 _WORD = ndarray(numpy.zeros((), bool))
 
 
@@ -62,18 +63,7 @@ class Leaves:
 
     def need(self, nodes: list[Node], sequence: list[Node]) -> None:
         """NOTE [needed for its error] sequence: of all nodes, takes those that are computed for it."""
-        totals = []
-        for node in nodes:
-            axes = tuple(range(node.type.ndim))
-            totals.append(node_of(cast, (node,), {"dtype": "float64"}, node.source))
-            totals.append(node_of(sum_, (totals[-1],), {"axis": axes, "keepdims": False}, node.source))
-            sequence += totals[-2:]
-        total = totals[1]
-        for other in totals[3::2]:
-            total = node_of(add, (total, other), {}, other.source)
-            sequence.append(total)
-        never = node_of(greater, (total, total), {}, total.source)
-        sequence.append(never)
+        never = _never(nodes, sequence)
         provisional = self._leaf(Origin("checked", _WORD), captured, leaf(captured, "checked", never.type))
         self.updates = {provisional: never, **self.updates}
         self.before.insert(0, _WORD._data.copy())
@@ -142,6 +132,32 @@ class Leaves:
     def _add_update(self, provisional: Node, value: Node, before: numpy.ndarray) -> None:
         self.updates[provisional] = value
         self.before.append(before)
+
+
+def with_errors_of(nodes: list[Node], results: tuple[Node, ...], sequence: list[Node]) -> tuple[Node, ...]:
+    """The results, of which the smallest needs ``nodes``: NOTE [needed for its error]. sequence: as for ``Leaves.need``."""
+    never = _never(nodes, sequence)
+    smallest = min(results, key=lambda result: result.type.nbytes)
+    chosen = node_of(where, (never, smallest, smallest), {}, never.source)
+    sequence.append(chosen)
+    return tuple(chosen if result is smallest else result for result in results)
+
+
+def _never(nodes: list[Node], sequence: list[Node]) -> Node:
+    """A false that needs all of them."""
+    totals = []
+    for node in nodes:
+        axes = tuple(range(node.type.ndim))
+        totals.append(node_of(cast, (node,), {"dtype": "float64"}, node.source))
+        totals.append(node_of(sum_, (totals[-1],), {"axis": axes, "keepdims": False}, node.source))
+        sequence += totals[-2:]
+    total = totals[1]
+    for other in totals[3::2]:
+        total = node_of(add, (total, other), {}, other.source)
+        sequence.append(total)
+    never = node_of(greater, (total, total), {}, total.source)
+    sequence.append(never)
+    return never
 
 
 def parameters_of(watched: list[Any]) -> dict[int, Origin]:

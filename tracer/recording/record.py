@@ -22,7 +22,7 @@ from blockfuse.tracer.certificate.witness import Witness
 from blockfuse.tracer.code.identity import asks_identity
 from blockfuse.tracer.flow.origins import Origin
 from blockfuse.tracer.flow.path import Path
-from blockfuse.tracer.recording.leaves import Leaves, held_twice, parameters_of
+from blockfuse.tracer.recording.leaves import Leaves, held_twice, parameters_of, with_errors_of
 from blockfuse.tracer.recording.recorder import Recorder
 from blockfuse.tracer.state.assignments import (
     Assigned,
@@ -281,9 +281,12 @@ def _finish(recording: Recording, recorder: Recorder, result: Any) -> None:
     recording.draws = recorder.draws
     results = tuple(recorder.memory.node_of(a) for a in (*arrays, *(recorder.pulled or ())))
     unneeded = recorder.unneeded((*results, *found.updates.values()))
-    if unneeded and found.updates and recorder.pulled is None and recorder.is_behind_decisions(unneeded):
-        found.need(unneeded, recorder.sequence)
-        unneeded = []
+    if unneeded and recorder.pulled is None and recorder.is_behind_decisions(unneeded):
+        if found.updates:
+            found.need(unneeded, recorder.sequence)
+        elif results:
+            results = with_errors_of(unneeded, results, recorder.sequence)
+        unneeded = [] if found.updates or results else unneeded
     recording.problem = (
         found.problem
         or recorder.problem
