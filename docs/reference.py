@@ -83,7 +83,11 @@ class Name:
 
 def defined(value: Any) -> Any:
     """A function of ours without what other modules add to it: more forms of calls."""
-    return inspect.unwrap(value, stop=lambda f: not str(f.__wrapped__.__module__).startswith("blockfuse."))
+
+    def is_last(function: Any) -> bool:  # ufuncs of older NumPys are in no module
+        return not str(getattr(function.__wrapped__, "__module__", "")).startswith("blockfuse.")
+
+    return inspect.unwrap(value, stop=is_last)
 
 
 def space(path: str) -> Any:
@@ -246,7 +250,7 @@ def _arguments(value: Any) -> Callable[[str], bool]:
     except (TypeError, ValueError):  # a property, or a class of which C code makes objects
         return lambda _name: False
     any_name = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    return lambda name: name.islower() and (any_name or name in parameters)
+    return lambda name: name in parameters or (any_name and name.islower())
 
 
 def _plain(text: str) -> str:
