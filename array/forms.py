@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy
 
 from blockfuse.array import methods, np
+from blockfuse.array.docstrings import before_example
 from blockfuse.array.functions import linalg
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.outside import or_numpys
@@ -122,11 +123,26 @@ def positional_names(function: Callable[..., Any]) -> tuple[str, ...] | None:
     return tuple(name for name in names if name not in ("", "/", "module"))
 
 
+def _with_source(ours: Callable[..., Any], name: str, space: str) -> str:
+    """The docstring with where its meaning is from, and what becomes of other forms of calls."""
+    text = ours.__doc__ or ""
+    if "Source: " in text:  # what NumPy computes says so itself
+        return text
+    alias = f"``{ours.__name__}`` under another name. " * (ours.__name__ != name)
+    return before_example(
+        text,
+        f"{alias}Source: ``{space}.{name}``. Forms of a call that this signature lacks are left to NumPy: no gradient, no "
+        "compilation.",
+    )
+
+
 for _ours, _theirs in ((np, numpy), (linalg, numpy.linalg)):
     for _name in _ours.__all__:
         _function, _namesake = getattr(_ours, _name), getattr(_theirs, _name, None)
         if inspect.isfunction(_function) and callable(_namesake) and _function is not _namesake:
-            setattr(_ours, _name, _in_all_forms(_function, _namesake, _ours.__name__))
+            _wrapped = _in_all_forms(_function, _namesake, _ours.__name__)
+            _wrapped.__doc__ = _with_source(_function, _name, _theirs.__name__)
+            setattr(_ours, _name, _wrapped)
 for _name in methods.NAMES:
     if hasattr(numpy.ndarray, _name) and _name not in methods.WRITING:
         _function, _namesake = getattr(ndarray, _name), getattr(numpy.ndarray, _name)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy
 
 from blockfuse.array.arguments import ArrayLike
+from blockfuse.array.docstrings import as_numpys
 from blockfuse.array.functions.creation import array, asarray
 from blockfuse.array.functions.formulas import vecdot
 from blockfuse.array.functions.norms import matrix_norm, norm, vector_norm
@@ -66,7 +67,12 @@ __all__ = [
 
 
 def det(a: ArrayLike) -> ndarray:
-    """The determinant of each square matrix. Raises ShapeError where they are not square.
+    """The determinant of each square matrix.
+
+    a: (..., n, n).
+
+    Returns (...); float32 and float64 stay, others give float64, float16 raises TypeError. Raises ShapeError where they
+    are not square.
 
     >>> from blockfuse import np
     >>> round(float(np.linalg.det(np.array([[2, 0], [0, 3]]))), 5)
@@ -76,7 +82,12 @@ def det(a: ArrayLike) -> ndarray:
 
 
 def inv(a: ArrayLike) -> ndarray:
-    """The inverse of each square matrix. Raises ``numpy.linalg.LinAlgError`` where there is none.
+    """The inverse of each square matrix.
+
+    a: (..., n, n).
+
+    Returns (..., n, n); float32 and float64 stay, others give float64, float16 raises TypeError. Raises ShapeError
+    where they are not square, ``numpy.linalg.LinAlgError`` where there is no inverse.
 
     >>> from blockfuse import np
     >>> np.linalg.inv(np.array([[2, 0], [0, 4]]))
@@ -87,7 +98,14 @@ def inv(a: ArrayLike) -> ndarray:
 
 
 def solve(a: ArrayLike, b: ArrayLike) -> ndarray:
-    """The ``x`` of ``a @ x = b``; ``b`` is a vector, or has a matrix for each matrix of ``a``.
+    """The ``x`` of ``a @ x = b``.
+
+    a: (..., n, n).
+    b: a vector (n,), or matrices (..., n, m).
+
+    Returns the shape of ``b``, its first axes those that both broadcast to; float32 and float64 give what they promote
+    to, others float64, float16 raises TypeError. Raises ShapeError where shapes do not fit,
+    ``numpy.linalg.LinAlgError`` where there is no solution.
 
     >>> from blockfuse import np
     >>> np.linalg.solve(np.array([[2, 0], [0, 4]]), np.array([2, 4]))
@@ -102,8 +120,11 @@ def solve(a: ArrayLike, b: ArrayLike) -> ndarray:
 def cholesky(a: ArrayLike, *, upper: bool = False) -> ndarray:
     """The lower triangle whose product with its transpose is ``a``; of ``a`` only the lower triangle is looked at.
 
-    ``upper=True``: the upper triangle, from the upper triangle. The gradient is symmetric, as ``a`` is taken to be. Raises
-    ``numpy.linalg.LinAlgError`` where a matrix is not positive definite.
+    a: (..., n, n), symmetric.
+    upper: True gives the upper triangle, from the upper triangle. The gradient is symmetric, as ``a`` is taken to be.
+
+    Returns (..., n, n); float32 and float64 stay, others give float64, float16 raises TypeError. Raises ShapeError
+    where they are not square, ``numpy.linalg.LinAlgError`` where a matrix is not positive definite.
 
     >>> from blockfuse import np
     >>> np.linalg.cholesky(np.array([[4, 0], [0, 9]]))
@@ -117,8 +138,10 @@ def cholesky(a: ArrayLike, *, upper: bool = False) -> ndarray:
 def matrix_power(a: ArrayLike, n: int) -> ndarray:
     """Each square matrix times itself, ``n`` matrices in all, by squares; its inverse where ``n`` is negative.
 
-    Raises ShapeError where they are not square, TypeError where ``n`` is no integer, ``numpy.linalg.LinAlgError`` where a
-    negative power has no inverse.
+    a: (..., m, m).
+
+    Returns (..., m, m) in the dtype of ``a``; inverses of integers are float64. Raises ShapeError where they are not
+    square, TypeError where ``n`` is no integer, ``numpy.linalg.LinAlgError`` where a negative power has no inverse.
 
     >>> from blockfuse import np
     >>> np.linalg.matrix_power(np.array([[1, 1], [0, 1]]), 5)
@@ -142,10 +165,14 @@ def matrix_power(a: ArrayLike, n: int) -> ndarray:
 
 
 def qr(a: ArrayLike, mode: str = "reduced") -> Any:
-    """An orthogonal factor ``Q`` and a triangle ``R`` whose product is each matrix, as NumPy's named tuple.
+    """An orthogonal factor ``Q`` and a triangle ``R`` whose product is each matrix.
 
-    mode: 'reduced', 'complete' (``Q`` is square), 'r' (``R`` alone) or 'raw'; where 'complete' differs from 'reduced', and
-    for 'raw', it leaves the array world: no gradient, no compilation.
+    a: (..., n, m); k is the smaller of both sizes.
+    mode: 'reduced', 'complete' (``Q`` is square), 'r' (``R`` alone) or 'raw'; where 'complete' differs from 'reduced',
+    and for 'raw', it leaves the array world: no gradient, no compilation.
+
+    Returns NumPy's named tuple of (..., n, k) and (..., k, m); float32 and float64 stay, others give float64, float16
+    raises TypeError.
 
     >>> from blockfuse import np
     >>> q, r = np.linalg.qr(np.array([[2, 1], [0, 3]]))
@@ -163,10 +190,19 @@ _FACTORS: Any = type(numpy.linalg.qr(numpy.eye(1)))
 
 
 def eigh(a: ArrayLike, UPLO: str = "L", *, upper: bool | None = None) -> Any:
-    """Eigenvalues in rising order and, as columns, eigenvectors of symmetric matrices, as NumPy's named tuple.
+    """Eigenvalues in rising order and, as columns, eigenvectors of symmetric matrices.
 
-    UPLO: the triangle that is looked at, 'L' or 'U'; ``upper`` is Gluon's word for it. The gradient is symmetric, as ``a``
-    is taken to be. A program calls NumPy for it. Raises ``numpy.linalg.LinAlgError`` where LAPACK finds none.
+    a: (..., n, n).
+    UPLO: the triangle that is looked at, 'L' or 'U'; ``upper`` is Gluon's word for it. The gradient is symmetric, as
+    ``a`` is taken to be. A program calls NumPy for it.
+
+    Returns NumPy's named tuple of (..., n) and (..., n, n); float32 and float64 stay, others give float64, float16
+    raises TypeError. Raises ShapeError where they are not square.
+
+    >>> from blockfuse import np
+    >>> values, vectors = np.linalg.eigh(np.array([[2, 1], [1, 2]]))
+    >>> values.round(4)
+    array([1., 3.])
     """
     x = _checked(a)
     found = linear_algebra.eigh(x, uplo=_triangle(UPLO, upper))
@@ -174,7 +210,18 @@ def eigh(a: ArrayLike, UPLO: str = "L", *, upper: bool | None = None) -> Any:
 
 
 def eigvalsh(a: ArrayLike, UPLO: str = "L", *, upper: bool | None = None) -> ndarray:
-    """The eigenvalues that ``eigh`` gives."""
+    """The eigenvalues that ``eigh`` gives, in rising order.
+
+    a: (..., n, n), symmetric.
+    UPLO, upper: as of ``eigh``.
+
+    Returns (..., n); float32 and float64 stay, others give float64, float16 raises TypeError. Raises ShapeError where
+    they are not square.
+
+    >>> from blockfuse import np
+    >>> np.linalg.eigvalsh(np.array([[2, 1], [1, 2]])).round(4)
+    array([1., 3.])
+    """
     return linear_algebra.eigvalsh(_checked(a), uplo=_triangle(UPLO, upper))
 
 
@@ -196,10 +243,17 @@ def solve_triangular(
     lower: bool = False,
     unit_diagonal: bool = False,
 ) -> ndarray:
-    """The ``x`` of ``a @ x = b`` where ``a`` is a triangle, as ``scipy.linalg.solve_triangular``; stacks as ``solve``.
+    """The ``x`` of ``a @ x = b`` where ``a`` is a triangle. Source: ``scipy.linalg.solve_triangular``; stacks are those of
+    ``np.linalg.solve``.
 
-    lower: whether ``a`` is the lower triangle; the other one is not looked at. trans: 0 or 'N', 1 or 'T' (``a.T @ x = b``),
-    2 or 'C'. unit_diagonal: the diagonal is taken to be 1. Raises ``numpy.linalg.LinAlgError`` where 0 is on the diagonal.
+    a: (..., n, n).
+    b: a vector (n,), or matrices (..., n, m).
+    lower: whether ``a`` is the lower triangle; the other one is not looked at.
+    trans: 0 or 'N', 1 or 'T' (``a.T @ x = b``), 2 or 'C'.
+    unit_diagonal: the diagonal is taken to be 1.
+
+    Returns the shape of ``b``, its first axes those that both broadcast to; float32 and float64 give what they promote
+    to, others float64, float16 raises TypeError. Raises ``numpy.linalg.LinAlgError`` where 0 is on the diagonal.
 
     >>> from blockfuse import np, npx
     >>> npx.solve_triangular(np.array([[2, 1], [0, 4]]), np.array([4, 8]))
@@ -228,26 +282,145 @@ def _checked(a: ArrayLike) -> ndarray:
 # -- without: escapes ----------------------------------------------------------------------------------------
 
 
-def _outside(function: Callable[..., Any]) -> Callable[..., Any]:
+def _outside(function: Callable[..., Any], text: str) -> Callable[..., Any]:
     """NumPy's function, run on the data of an array; every array that it returns is one of ours."""
 
     def run(a: ArrayLike, *arguments: Any, **options: Any) -> Any:
         return outside(function, (asarray(a), *arguments), options)
 
-    run.__name__ = run.__qualname__ = function.__name__
-    run.__wrapped__ = function  # type: ignore[attr-defined]  # whose signature it has
-    run.__doc__ = (
-        f"As ``numpy.linalg.{function.__name__}``. It leaves the array world: no gradient, no compilation."
-    )
-    return run
+    return as_numpys(run, function, text)
 
 
-cond = _outside(numpy.linalg.cond)
-eig = _outside(numpy.linalg.eig)
-eigvals = _outside(numpy.linalg.eigvals)
-lstsq = _outside(numpy.linalg.lstsq)
-matrix_rank = _outside(numpy.linalg.matrix_rank)
-pinv = _outside(numpy.linalg.pinv)
-slogdet = _outside(numpy.linalg.slogdet)
-svd = _outside(numpy.linalg.svd)
-svdvals = _outside(numpy.linalg.svdvals)
+cond = _outside(
+    numpy.linalg.cond,
+    """How many times larger relative errors of a solution can be than those of a system: the condition number.
+
+    x: (..., n, m), square unless ``p`` is None, 2 or -2.
+    p: which norm; None is 2.
+
+    Returns (...); float32 and float64 stay, others give float64, float16 raises TypeError.
+
+    >>> from blockfuse import np
+    >>> np.linalg.cond(np.array([[4, 0], [0, 1]])).round(4)
+    array(4.)
+    """,
+)
+eig = _outside(
+    numpy.linalg.eig,
+    """Eigenvalues and, as columns, eigenvectors of square matrices.
+
+    a: (..., n, n).
+
+    Returns NumPy's named tuple of (..., n) and (..., n, n); float32 and float64 stay, others give float64, float16
+    raises TypeError. Where one is not real, NumPy's own arrays of complex numbers.
+
+    >>> from blockfuse import np
+    >>> np.linalg.eig(np.array([[2, 0], [0, 3]])).eigenvalues
+    array([2., 3.])
+    """,
+)
+eigvals = _outside(
+    numpy.linalg.eigvals,
+    """The eigenvalues of square matrices, in no order.
+
+    a: (..., n, n).
+
+    Returns (..., n); float32 and float64 stay, others give float64, float16 raises TypeError. Where one is not real,
+    NumPy's own array of complex numbers.
+
+    >>> from blockfuse import np
+    >>> np.linalg.eigvals(np.array([[2, 0], [0, 3]]))
+    array([2., 3.])
+    """,
+)
+lstsq = _outside(
+    numpy.linalg.lstsq,
+    """The ``x`` for which the sum of squares of ``a @ x - b`` is least.
+
+    a: (n, m).
+    b: (n,), or (n, k).
+    rcond: singular values below that share of the largest count as 0.
+
+    Returns four: ``x`` (m,) or (m, k), the sums of squares (k,), the rank of ``a``, and its singular values; float32
+    and float64 stay, others give float64, float16 raises TypeError.
+
+    >>> from blockfuse import np
+    >>> np.linalg.lstsq(np.array([[1, 0], [1, 1], [1, 2]]), np.array([1, 3, 5]))[0].round(4)
+    array([1., 2.])
+    """,
+)
+matrix_rank = _outside(
+    numpy.linalg.matrix_rank,
+    """How many singular values of each matrix are larger than rounding errors.
+
+    A: (..., n, m).
+    tol: a value that they must be above instead.
+    hermitian: whether matrices are symmetric, for which there is a faster way.
+
+    Returns (...), int64; float16 raises TypeError.
+
+    >>> from blockfuse import np
+    >>> np.linalg.matrix_rank(np.array([[1, 2], [2, 4]]))
+    array(1)
+    """,
+)
+pinv = _outside(
+    numpy.linalg.pinv,
+    """The pseudo-inverse (Moore and Penrose) of each matrix.
+
+    a: (..., n, m).
+    rcond: singular values below that share of the largest count as 0.
+
+    Returns (..., m, n); float32 and float64 stay, others give float64, float16 raises TypeError.
+
+    >>> from blockfuse import np
+    >>> np.linalg.pinv(np.array([[2, 0], [0, 0]])).round(4)
+    array([[0.5, 0. ],
+           [0. , 0. ]])
+    """,
+)
+slogdet = _outside(
+    numpy.linalg.slogdet,
+    """The sign of the determinant of each square matrix, and the logarithm of its size.
+
+    a: (..., n, n).
+
+    Returns NumPy's named tuple of two arrays (...); float32 and float64 stay, others give float64, float16 raises
+    TypeError.
+
+    >>> from blockfuse import np
+    >>> sign, log = np.linalg.slogdet(np.array([[0, 1], [1, 0]]))
+    >>> sign
+    array(-1.)
+    """,
+)
+svd = _outside(
+    numpy.linalg.svd,
+    """Factors ``U``, ``S`` and ``Vh`` of each matrix: ``U`` and ``Vh`` orthogonal, singular values ``S`` in falling order
+    between them.
+
+    a: (..., n, m).
+    full_matrices: False gives only as many vectors as there are values, k = min(n, m).
+    compute_uv: False gives ``S`` alone.
+
+    Returns NumPy's named tuple of (..., n, n), (..., k) and (..., m, m); float32 and float64 stay, others give float64,
+    float16 raises TypeError.
+
+    >>> from blockfuse import np
+    >>> np.linalg.svd(np.array([[3, 0], [0, 4]])).S.round(4)
+    array([4., 3.])
+    """,
+)
+svdvals = _outside(
+    numpy.linalg.svdvals,
+    """The singular values of each matrix, in falling order.
+
+    x: (..., n, m).
+
+    Returns (..., min(n, m)); float32 and float64 stay, others give float64, float16 raises TypeError.
+
+    >>> from blockfuse import np
+    >>> np.linalg.svdvals(np.array([[3, 0], [0, 4]])).round(4)
+    array([4., 3.])
+    """,
+)
