@@ -26,7 +26,12 @@ def eye(
     ctx: Device | None = None,
     device: Device | None = None,
 ) -> ndarray:
-    """A matrix of ``N`` rows and ``M`` columns with ones on its ``k``-th diagonal.
+    """A matrix with ones on its ``k``-th diagonal, and zeros elsewhere.
+
+    N, M: how many rows and columns; ``M`` is ``N`` by default.
+    k: 1 is the diagonal above the main one, -1 that below.
+
+    Returns (N, M), float32 unless ``dtype`` says otherwise.
 
     >>> from blockfuse import np
     >>> np.eye(2)
@@ -42,18 +47,38 @@ def eye(
 def identity(
     n: int, dtype: Any = None, *, ctx: Device | None = None, device: Device | None = None
 ) -> ndarray:
-    """The square matrix with ones on its diagonal."""
+    """The square matrix with ones on its diagonal.
+
+    Returns (n, n), float32 unless ``dtype`` says otherwise.
+
+    >>> from blockfuse import np
+    >>> np.identity(2)
+    array([[1., 0.],
+           [0., 1.]])
+    """
     return eye(n, dtype=dtype, ctx=ctx, device=device)
 
 
 def tri(N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> ndarray:
-    """Ones on and below the ``k``-th diagonal, zeros above."""
+    """Ones on and below the ``k``-th diagonal, zeros above.
+
+    Returns (N, M), (N, N) by default, float32 unless ``dtype`` says otherwise.
+
+    >>> from blockfuse import np
+    >>> np.tri(2, 3)
+    array([[1., 0., 0.],
+           [1., 1., 0.]])
+    """
     name = "float32" if dtype is None else str(checked_dtype(dtype))
     return pointwise.cast(filling.on_or_below(N, N if M is None else M, k), dtype=name)
 
 
 def tril(m: ArrayLike, k: int = 0) -> ndarray:
     """``m`` with zeros above the ``k``-th diagonal of its last two axes.
+
+    m: (..., rows, columns).
+
+    Returns its shape and dtype.
 
     >>> from blockfuse import np
     >>> np.tril(np.ones((2, 2)))
@@ -66,7 +91,17 @@ def tril(m: ArrayLike, k: int = 0) -> ndarray:
 
 
 def triu(m: ArrayLike, k: int = 0) -> ndarray:
-    """``m`` with zeros below the ``k``-th diagonal of its last two axes."""
+    """``m`` with zeros below the ``k``-th diagonal of its last two axes.
+
+    m: (..., rows, columns).
+
+    Returns its shape and dtype.
+
+    >>> from blockfuse import np
+    >>> np.triu(np.ones((2, 2)))
+    array([[1., 1.],
+           [0., 1.]])
+    """
     x = asarray(m)
     rows, columns = x.shape[-2:]
     return pointwise.where(filling.on_or_below(rows, columns, k - 1), _zero(x), x)
@@ -77,7 +112,19 @@ def _zero(like: ndarray) -> ndarray:
 
 
 def diag(v: ArrayLike, k: int = 0) -> ndarray:
-    """The ``k``-th diagonal of a matrix, or the matrix that has a vector as its ``k``-th diagonal."""
+    """The ``k``-th diagonal of a matrix, or the matrix that has a vector as its ``k``-th diagonal.
+
+    v: (rows, columns), or (n,).
+
+    Returns a vector, or (n + abs(k), n + abs(k)), in the dtype of ``v``.
+
+    >>> from blockfuse import np
+    >>> np.diag(np.array([[1, 2], [3, 4]]), k=1)
+    array([2.])
+    >>> np.diag(np.array([1, 2]))
+    array([[1., 0.],
+           [0., 2.]])
+    """
     x = asarray(v)
     return _matrix_of(x, k) if x.ndim == 1 else diagonal(x, k)
 
@@ -92,7 +139,15 @@ def _matrix_of(x: ndarray, k: int) -> ndarray:
 def diagonal(a: ArrayLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> ndarray:
     """The elements of matrices whose column is ``offset`` more than their row, along a last axis.
 
+    a: two axes or more.
     axis1, axis2: the axes of rows and of columns.
+
+    Returns the other axes and one of the diagonal, in the dtype of ``a``. Raises ShapeError for fewer than two axes,
+    ValueError where both are one.
+
+    >>> from blockfuse import np
+    >>> np.diagonal(np.array([[1, 2], [3, 4]]))
+    array([1., 4.])
     """
     x = asarray(a)
     if x.ndim < 2:
@@ -118,7 +173,19 @@ def _along_diagonal(rows: int, columns: int, offset: int) -> tuple[str, int, int
 
 
 def indices(dimensions: Any, dtype: Any = None, sparse: bool = False) -> Any:
-    """The places of a grid's elements along each axis, int64 by default; ``sparse``: a tuple, which broadcasts."""
+    """The places of a grid's elements along each axis.
+
+    dimensions: the n sizes of the grid.
+    sparse: give n arrays that broadcast against each other.
+
+    Returns (n, *dimensions), or a tuple of n arrays where sparse, int64 unless ``dtype`` says otherwise.
+
+    >>> from blockfuse import np
+    >>> rows, columns = np.indices((2, 2))
+    >>> rows
+    array([[0, 0],
+           [1, 1]])
+    """
     sizes, name = shape_tuple(dimensions), str(checked_dtype("int64" if dtype is None else dtype))
     lines = [filling.arange(start=0, stop=n, step=1, dtype=name) for n in sizes]
     spread = tuple(_along(line, axis, len(sizes)) for axis, line in enumerate(lines))
@@ -130,9 +197,13 @@ def indices(dimensions: Any, dtype: Any = None, sparse: bool = False) -> Any:
 
 
 def meshgrid(*xi: ArrayLike, indexing: str = "xy", sparse: bool = False) -> tuple[ndarray, ...]:
-    """Coordinate arrays of the grid that vectors span; ``indexing='xy'`` swaps the first two axes.
+    """Coordinate arrays of the grid that vectors span.
 
+    xi: n vectors.
+    indexing: 'ij', or 'xy', which swaps the first two axes.
     sparse: each has its own axis only, and size 1 along the others.
+
+    Returns a tuple of n arrays of n axes, each in the dtype of its vector. Raises ValueError for other words.
 
     >>> from blockfuse import np
     >>> np.meshgrid(np.arange(2), np.arange(2))
@@ -165,17 +236,40 @@ def positions(size: int, axes_after: int) -> ndarray:
 
 
 def tril_indices(n: int, k: int = 0, m: int | None = None) -> tuple[ndarray, ndarray]:
-    """Rows and columns, int64, of the elements on and below the ``k``-th diagonal of a matrix ``n`` x ``m``."""
+    """The places of the elements on and below the ``k``-th diagonal of a matrix (n, m).
+
+    Returns their rows and their columns, vectors of int64. ``m`` is ``n`` by default.
+
+    >>> from blockfuse import np
+    >>> rows, columns = np.tril_indices(2)
+    >>> np.array([[1, 2], [3, 4]])[rows, columns]
+    array([1., 3., 4.])
+    """
     return _places(numpy.tril_indices(n, k, m))
 
 
 def triu_indices(n: int, k: int = 0, m: int | None = None) -> tuple[ndarray, ndarray]:
-    """Rows and columns, int64, of the elements on and above the ``k``-th diagonal of a matrix ``n`` x ``m``."""
+    """The places of the elements on and above the ``k``-th diagonal of a matrix (n, m).
+
+    Returns their rows and their columns, vectors of int64. ``m`` is ``n`` by default.
+
+    >>> from blockfuse import np
+    >>> rows, columns = np.triu_indices(2)
+    >>> np.array([[1, 2], [3, 4]])[rows, columns]
+    array([1., 2., 4.])
+    """
     return _places(numpy.triu_indices(n, k, m))
 
 
 def diag_indices(n: int, ndim: int = 2) -> tuple[ndarray, ...]:
-    """The places, int64, of the elements of a cube whose places along all axes are equal."""
+    """The places of the elements of a cube whose places along all axes are equal.
+
+    Returns ``ndim`` vectors (n,), int64.
+
+    >>> from blockfuse import np
+    >>> np.array([[1, 2], [3, 4]])[np.diag_indices(2)]
+    array([1., 4.])
+    """
     return (filling.arange(start=0, stop=operator.index(n), step=1, dtype="int64"),) * ndim
 
 

@@ -35,9 +35,19 @@ def array(
 ) -> ndarray:
     """A new array of the given values.
 
-    Raises DTypeError for ragged lists, objects and strings.
+    object: a number, nested lists of numbers or of arrays, or an array, also of NumPy or another library.
+    dtype: of the result. Without it an array keeps its own; Python's floats and ints become float32, bools stay bool.
+    ctx, device: Gluon's and NumPy's word for where; there is one device.
+    copy: False gives ``object`` itself where it is an array of the right dtype.
+    ndmin: the least number of axes; those that are missing are put in front, of size 1.
 
-    >>> array([1, 2]).dtype
+    Returns the shape of the values, in that dtype. Raises DTypeError for ragged lists, objects and strings.
+
+    >>> from blockfuse import np
+    >>> np.array([[1, 2], [3, 4]])
+    array([[1., 2.],
+           [3., 4.]])
+    >>> np.array([1, 2]).dtype
     dtype('float32')
     """
     check_device(ctx, device)
@@ -71,7 +81,15 @@ def asarray(
 ) -> ndarray:
     """The values as an array, without a copy where they are one of the right dtype.
 
+    object, dtype: as of ``array``.
     copy: True makes one always; with False a ValueError says that there must be one.
+
+    Returns the shape of the values, in ``dtype`` or that which ``array`` chooses.
+
+    >>> from blockfuse import np
+    >>> x = np.array([1, 2])
+    >>> np.asarray(x) is x
+    True
     """
     check_device(ctx, device)
     if copy is not None:
@@ -103,7 +121,14 @@ def _copied(values: ArrayLike, dtype: Any, copy: bool) -> ndarray:
 
 
 def ascontiguousarray(a: ArrayLike, dtype: Any = None) -> ndarray:
-    """As ``asarray``, with one axis at least."""
+    """As ``asarray``, with one axis at least.
+
+    Returns the shape of the values, (1,) of a number, in ``dtype`` or that which ``array`` chooses.
+
+    >>> from blockfuse import np
+    >>> np.ascontiguousarray(7)
+    array([7.])
+    """
     x = asarray(a, dtype)
     return x if x.ndim else movement.reshape(x, shape=(1,))
 
@@ -129,7 +154,17 @@ def _native(values: Any) -> numpy.ndarray:
 
 
 def copy(a: ArrayLike) -> ndarray:
-    """The same values in memory of their own."""
+    """The same values in memory of their own.
+
+    Returns the shape and dtype of ``a``.
+
+    >>> from blockfuse import np
+    >>> x = np.array([1, 2])
+    >>> y = np.copy(x)
+    >>> y[0] = 7
+    >>> x
+    array([1., 2.])
+    """
     return array(a)
 
 
@@ -145,11 +180,18 @@ def _filled(shape: Any, value: Any, dtype: Any, ctx: Device | None, device: Devi
 def zeros(
     shape: Any, dtype: Any = None, order: str = "C", ctx: Device | None = None, device: Device | None = None
 ) -> ndarray:
-    """Zeros, float32 by default.
+    """Zeros.
+
+    shape: an int, or a tuple.
+    order: 'C', 'K' or 'A', which are one.
+    ctx, device: there is one device.
+
+    Returns that shape, float32 unless ``dtype`` says otherwise. Raises ValueError for order 'F'.
 
     >>> from blockfuse import np
-    >>> np.zeros((2, 3)).dtype
-    dtype('float32')
+    >>> np.zeros((2, 3))
+    array([[0., 0., 0.],
+           [0., 0., 0.]])
     """
     _check_order(order)
     return _filled(shape, 0, dtype, ctx, device)
@@ -158,7 +200,19 @@ def zeros(
 def ones(
     shape: Any, dtype: Any = None, order: str = "C", ctx: Device | None = None, device: Device | None = None
 ) -> ndarray:
-    """Ones, float32 by default."""
+    """Ones.
+
+    shape: an int, or a tuple.
+    order: 'C', 'K' or 'A', which are one.
+    ctx, device: there is one device.
+
+    Returns that shape, float32 unless ``dtype`` says otherwise. Raises ValueError for order 'F'.
+
+    >>> from blockfuse import np
+    >>> np.ones((2, 3), dtype="int32")
+    array([[1, 1, 1],
+           [1, 1, 1]], dtype=int32)
+    """
     _check_order(order)
     return _filled(shape, 1, dtype, ctx, device)
 
@@ -174,7 +228,15 @@ def full(
     ctx: Device | None = None,
     device: Device | None = None,
 ) -> ndarray:
-    """An array of one value, or of values that broadcast; float32 from a number, bool from a bool.
+    """An array of one value, or of values that broadcast.
+
+    shape: an int, or a tuple.
+    fill_value: a number, or an array.
+    order: 'C', 'K' or 'A', which are one.
+    ctx, device: there is one device.
+
+    Returns that shape in ``dtype``; without it, float32 of a number, bool of a bool, and that of an array. Raises
+    ValueError for order 'F'.
 
     >>> from blockfuse import np
     >>> np.full((2, 2), 7)
@@ -198,14 +260,28 @@ def _check_order(order: str) -> None:
 def zeros_like(
     a: ArrayLike, dtype: Any = None, *, ctx: Device | None = None, device: Device | None = None
 ) -> ndarray:
-    """Zeros of the shape and dtype of ``a``."""
+    """Zeros in the shape of another array.
+
+    Returns the shape of ``a``, and its dtype unless ``dtype`` says otherwise.
+
+    >>> from blockfuse import np
+    >>> np.zeros_like(np.array([1, 2], dtype="int32"))
+    array([0, 0], dtype=int32)
+    """
     return full_like(a, 0, dtype, ctx=ctx, device=device)
 
 
 def ones_like(
     a: ArrayLike, dtype: Any = None, *, ctx: Device | None = None, device: Device | None = None
 ) -> ndarray:
-    """Ones of the shape and dtype of ``a``."""
+    """Ones in the shape of another array.
+
+    Returns the shape of ``a``, and its dtype unless ``dtype`` says otherwise.
+
+    >>> from blockfuse import np
+    >>> np.ones_like(np.array([1, 2], dtype="int32"))
+    array([1, 1], dtype=int32)
+    """
     return full_like(a, 1, dtype, ctx=ctx, device=device)
 
 
@@ -221,7 +297,14 @@ def full_like(
     ctx: Device | None = None,
     device: Device | None = None,
 ) -> ndarray:
-    """One value in the shape and dtype of ``a``."""
+    """One value in the shape of another array.
+
+    Returns the shape of ``a``, and its dtype unless ``dtype`` says otherwise.
+
+    >>> from blockfuse import np
+    >>> np.full_like(np.array([[1, 2]]), 7)
+    array([[7., 7.]])
+    """
     like = asarray(a)
     return full(like.shape, fill_value, like.dtype if dtype is None else dtype, ctx=ctx, device=device)
 
@@ -238,10 +321,18 @@ def arange(
     ctx: Device | None = None,
     device: Device | None = None,
 ) -> ndarray:
-    """``start``, ``start + step``, ... below ``stop``; float32 by default.
+    """``start``, ``start + step``, ... up to ``stop``, which is not reached; from 0 where one number is given.
 
-    >>> arange(3)
+    start, stop, step: numbers.
+    ctx, device: there is one device.
+
+    Returns (ceil((stop - start) / step),), float32 unless ``dtype`` says otherwise. Raises ValueError for a step of 0.
+
+    >>> from blockfuse import np
+    >>> np.arange(3)
     array([0., 1., 2.])
+    >>> np.arange(1, 2, 0.25)
+    array([1.  , 1.25, 1.5 , 1.75])
     """
     check_device(ctx, device)
     first, last = (0, start) if stop is None else (start, stop)
@@ -273,7 +364,14 @@ def linspace(
     ctx: Device | None = None,
     device: Device | None = None,
 ) -> Any:
-    """``num`` evenly spaced numbers from ``start`` to ``stop``; with ``retstep`` also the step.
+    """Evenly spaced numbers from ``start`` to ``stop``.
+
+    num: how many.
+    endpoint: False leaves ``stop`` out.
+    retstep: whether the distance is given, too.
+
+    Returns (num,), or a pair of it and the distance, float32 unless ``dtype`` says otherwise. Raises ValueError for an
+    axis other than 0.
 
     >>> from blockfuse import np
     >>> np.linspace(0, 1, 5)
@@ -291,6 +389,16 @@ def linspace(
 def logspace(
     start: float, stop: float, num: int = 50, endpoint: bool = True, base: float = 10.0, dtype: Any = None
 ) -> ndarray:
-    """Powers of ``base`` with evenly spaced exponents."""
+    """Powers of ``base`` with evenly spaced exponents from ``start`` to ``stop``.
+
+    num: how many.
+    endpoint: False leaves ``base ** stop`` out.
+
+    Returns (num,), float32 unless ``dtype`` says otherwise.
+
+    >>> from blockfuse import np
+    >>> np.logspace(0, 2, 3)
+    array([  1.,  10., 100.])
+    """
     exponents = linspace(start, stop, num, endpoint, dtype="float64")
     return array(pointwise.power(base, exponents), "float32" if dtype is None else dtype)

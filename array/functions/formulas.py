@@ -34,6 +34,10 @@ from blockfuse.ir.operators.pointwise import floating
 def heaviside(x1: ArrayLike, x2: ArrayLike) -> ndarray:
     """0 below 0, 1 above, ``x2`` at 0; nan stays.
 
+    x1, x2: arrays of shapes that broadcast.
+
+    Returns their common shape, in the float dtype that both promote to.
+
     >>> from blockfuse import np
     >>> np.heaviside(np.array([-1, 0, 1]), 0.5)
     array([0. , 0.5, 1. ])
@@ -44,7 +48,16 @@ def heaviside(x1: ArrayLike, x2: ArrayLike) -> ndarray:
 
 
 def copysign(x1: ArrayLike, x2: ArrayLike) -> ndarray:
-    """The size of each element of ``x1`` with the sign of ``x2``."""
+    """The size of each element of ``x1`` with the sign of ``x2``.
+
+    x1, x2: arrays of shapes that broadcast.
+
+    Returns their common shape, in the float dtype that both promote to.
+
+    >>> from blockfuse import np
+    >>> np.copysign(np.array([1, -2]), np.array([-0.0, 3]))
+    array([-1.,  2.])
+    """
     x, sign = _floats(x1, x2)
     size = absolute(x)
     return asarray(where(signbit(sign), negative(size), size))
@@ -58,7 +71,16 @@ def _floats(x1: ArrayLike, x2: ArrayLike) -> tuple[ndarray, ndarray]:
 
 
 def sinc(x: ArrayLike) -> ndarray:
-    """``sin(pi * x) / (pi * x)``, 1 at 0."""
+    """``sin(pi * x) / (pi * x)``, 1 at 0.
+
+    x: an array of any shape.
+
+    Returns its shape; floats keep their dtype, others give float64.
+
+    >>> from blockfuse import np
+    >>> np.sinc(np.array([0, 0.5, 1.5])).round(4)
+    array([ 1.    ,  0.6366, -0.2122])
+    """
     values = asarray(x)
     angle = asarray(values, floating(values.dtype)[0]) * math.pi
     at_zero = angle == 0
@@ -66,7 +88,16 @@ def sinc(x: ArrayLike) -> ndarray:
 
 
 def modf(x: ArrayLike) -> tuple[ndarray, ndarray]:
-    """What is behind the point and what is before it, both with the sign of the element."""
+    """What is behind the point and what is before it, both with the sign of the element.
+
+    x: an array of any shape.
+
+    Returns two arrays of its shape; floats keep their dtype, others give float64.
+
+    >>> from blockfuse import np
+    >>> np.modf(np.array([1.5, -2.25]))
+    (array([ 0.5 , -0.25]), array([ 1., -2.]))
+    """
     values = asarray(x)
     dtype = numpy.trunc.resolve_dtypes((values.dtype, None))[-1]
     values = (
@@ -78,12 +109,27 @@ def modf(x: ArrayLike) -> tuple[ndarray, ndarray]:
 
 
 def divmod(x1: ArrayLike, x2: ArrayLike) -> tuple[ndarray, ndarray]:
-    """``floor_divide`` and ``remainder``."""
+    """``floor_divide`` and ``remainder``.
+
+    x1, x2: arrays of shapes that broadcast.
+
+    Returns two arrays of their common shape, in the dtype that both promote to, but int8 for bool.
+
+    >>> from blockfuse import np
+    >>> np.divmod(np.array([7, -7]), 4)
+    (array([ 1., -2.]), array([3., 1.]))
+    """
     return floor_divide(x1, x2), remainder(x1, x2)
 
 
 def select(condlist: Sequence[ArrayLike], choicelist: Sequence[ArrayLike], default: ArrayLike = 0) -> ndarray:
     """Of each place the element of the first choice whose condition holds, or the default.
+
+    condlist, choicelist: as many arrays, one at least, of shapes that broadcast.
+    default: a number, or an array.
+
+    Returns the common shape, in the dtype that the choices promote to. Raises ValueError where there are not as many
+    choices as conditions.
 
     >>> from blockfuse import np
     >>> x = np.arange(4)
@@ -104,7 +150,12 @@ def select(condlist: Sequence[ArrayLike], choicelist: Sequence[ArrayLike], defau
 
 
 def polyval(p: ArrayLike, x: ArrayLike) -> ndarray:
-    """The polynomial with the coefficients ``p``, the highest power first, at ``x``.
+    """The polynomial with the coefficients ``p``, the highest power first, at ``x`` (Horner's rule).
+
+    p: (n,).
+    x: an array of any shape.
+
+    Returns the shape of ``x``, in the dtype that both promote to.
 
     >>> from blockfuse import np
     >>> np.polyval([1, 0, -1], np.array([2, 3]))
@@ -120,12 +171,34 @@ def polyval(p: ArrayLike, x: ArrayLike) -> ndarray:
 
 
 def diagflat(v: ArrayLike, k: int = 0) -> ndarray:
-    """The matrix with the flattened ``v`` as its ``k``-th diagonal."""
+    """The matrix with the flattened ``v`` as its ``k``-th diagonal.
+
+    v: an array of n elements.
+
+    Returns (n + abs(k), n + abs(k)) in the dtype of ``v``.
+
+    >>> from blockfuse import np
+    >>> np.diagflat(np.array([1, 2]), k=1)
+    array([[0., 1., 0.],
+           [0., 0., 2.],
+           [0., 0., 0.]])
+    """
     return diag(ravel(v), k)
 
 
 def trapezoid(y: ArrayLike, x: ArrayLike | None = None, dx: float = 1.0, axis: int = -1) -> ndarray:
-    """The area under the line through the points ``y`` along ``axis``, at the places ``x`` or ``dx`` apart."""
+    """The area under the line through the points ``y`` along an axis.
+
+    y: an array of one axis or more.
+    x: where the points are, along that axis, or for each one.
+    dx: how far apart they are where ``x`` is not given.
+
+    Returns the shape of ``y`` without the axis; floats keep their dtype, others give float64.
+
+    >>> from blockfuse import np
+    >>> np.trapezoid(np.array([1, 2, 4]), x=np.array([0, 1, 3]))
+    array(7.5)
+    """
     values = asarray(y)
     along = one_axis(axis, values.ndim)
     lead = (slice(None),) * along
@@ -144,7 +217,16 @@ def _widths(x: ArrayLike | None, dx: float, values: ndarray, axis: int) -> Any:
 
 
 def vecdot(x1: ArrayLike, x2: ArrayLike, /, *, axis: int = -1) -> ndarray:
-    """The sum along an axis, counted from behind, of the products of elements."""
+    """The sum along an axis, counted from behind, of the products of elements.
+
+    x1, x2: arrays of one axis or more, of shapes that broadcast.
+
+    Returns their common shape without the axis, in the dtype that both promote to.
+
+    >>> from blockfuse import np
+    >>> np.vecdot(np.array([[1, 2], [3, 4]]), np.array([1, 10]))
+    array([21., 43.])
+    """
     x, y = alike(x1, x2)
     along = one_axis(axis, min(x.ndim, y.ndim)) - min(x.ndim, y.ndim)
     product = x * y

@@ -32,7 +32,13 @@ from blockfuse.ir.types import Extent
 
 @size_agnostic
 def concatenate(seq: Sequence[ArrayLike], axis: int | None = 0) -> ndarray:
-    """The arrays joined along ``axis`` (``None``: flattened). Raises ShapeError where other axes differ.
+    """Arrays joined along an axis.
+
+    seq: one array or more, of shapes that agree but along ``axis``.
+    axis: None flattens all.
+
+    Returns the shape with the sum of the sizes along the axis, in the dtype that all promote to. Raises ShapeError
+    where other axes differ, ValueError without an array.
 
     >>> from blockfuse import np
     >>> np.concatenate([np.ones(2), np.zeros(1)])
@@ -54,7 +60,12 @@ concat = concatenate
 
 @size_agnostic
 def stack(arrays: Sequence[ArrayLike], axis: int = 0) -> ndarray:
-    """The arrays, all of one shape, along a new axis.
+    """Arrays along a new axis.
+
+    arrays: n arrays of one shape.
+    axis: the place of the new one in the result.
+
+    Returns that shape with n at ``axis``, in the dtype that all promote to. Raises ShapeError where shapes differ.
 
     >>> from blockfuse import np
     >>> np.stack([np.ones(2), np.zeros(2)])
@@ -70,7 +81,18 @@ def stack(arrays: Sequence[ArrayLike], axis: int = 0) -> ndarray:
 
 
 def vstack(arrays: Sequence[ArrayLike]) -> ndarray:
-    """The arrays below each other; vectors are rows."""
+    """Arrays below each other; vectors are rows.
+
+    arrays: of shapes (n, *rest), or (m,), which is (1, m).
+
+    Returns (sum of n, *rest), in the dtype that all promote to. Raises ShapeError where other axes differ.
+
+    >>> from blockfuse import np
+    >>> np.vstack([np.array([1, 2]), np.array([[3, 4], [5, 6]])])
+    array([[1., 2.],
+           [3., 4.],
+           [5., 6.]])
+    """
     return concatenate([atleast_2d(x) for x in arrays], 0)
 
 
@@ -78,31 +100,85 @@ row_stack = vstack
 
 
 def hstack(arrays: Sequence[ArrayLike]) -> ndarray:
-    """The arrays beside each other: along the second axis, vectors along their only one."""
+    """Arrays beside each other: along the second axis, vectors along their only one.
+
+    arrays: of shapes that agree but along this axis.
+
+    Returns the shape with the sum of the sizes along it, in the dtype that all promote to. Raises ShapeError where
+    other axes differ.
+
+    >>> from blockfuse import np
+    >>> np.hstack([np.array([[1], [2]]), np.array([[3, 4], [5, 6]])])
+    array([[1., 3., 4.],
+           [2., 5., 6.]])
+    """
     parts = [atleast_1d(x) for x in arrays]
     return concatenate(parts, 0 if parts and parts[0].ndim == 1 else 1)
 
 
 def dstack(arrays: Sequence[ArrayLike]) -> ndarray:
-    """The arrays along the third axis."""
+    """Arrays along the third axis; a matrix (n, m) is (n, m, 1), a vector (m,) is (1, m, 1).
+
+    Returns the shape with the sum of the sizes along it, in the dtype that all promote to. Raises ShapeError where
+    other axes differ.
+
+    >>> from blockfuse import np
+    >>> np.dstack([np.array([1, 2]), np.array([3, 4])])
+    array([[[1., 3.],
+            [2., 4.]]])
+    """
     return concatenate([atleast_3d(x) for x in arrays], 2)
 
 
 def column_stack(arrays: Sequence[ArrayLike]) -> ndarray:
-    """The arrays beside each other; vectors are columns."""
+    """Arrays beside each other; vectors are columns.
+
+    arrays: of shapes (n, m), or (n,), which is (n, 1).
+
+    Returns (n, sum of m), in the dtype that all promote to. Raises ShapeError where other axes differ.
+
+    >>> from blockfuse import np
+    >>> np.column_stack([np.array([1, 2]), np.array([3, 4])])
+    array([[1., 3.],
+           [2., 4.]])
+    """
     parts = [asarray(x) for x in arrays]
     return concatenate([reshape(x, (x.size, 1)) if x.ndim < 2 else x for x in parts], 1)
 
 
 def append(arr: ArrayLike, values: ArrayLike, axis: int | None = None) -> ndarray:
-    """``values`` after ``arr`` (flattened without ``axis``)."""
+    """``values`` after ``arr``.
+
+    arr, values: arrays of shapes that agree but along ``axis``.
+    axis: None flattens both.
+
+    Returns a vector, or the shape with both sizes along the axis, in the dtype that both promote to. Raises ShapeError
+    where other axes differ.
+
+    >>> from blockfuse import np
+    >>> np.append(np.array([1, 2]), 3)
+    array([1., 2., 3.])
+    """
     return concatenate(alike(arr, values), axis)
 
 
 def insert(arr: ArrayLike, obj: Any, values: ArrayLike, axis: int | None = None) -> ndarray:
-    """``values``, in the dtype of ``arr``, before the places ``obj`` (an int, ints or a slice) along ``axis``.
+    """``values``, in the dtype of ``arr``, before places along an axis.
 
-    ``axis=None``: of the flattened array. Raises IndexError for a place beyond the axis.
+    arr: an array of any shape.
+    obj: an int, ints or a slice.
+    values: of a shape that broadcasts to what is inserted.
+    axis: None flattens.
+
+    Returns the shape of ``arr`` with as many places more along the axis, in its dtype. Raises IndexError for a place
+    beyond the axis.
+
+    >>> from blockfuse import np
+    >>> np.insert(np.array([1, 2, 3]), 1, np.array([7]))
+    array([1., 7., 2., 3.])
+    >>> np.insert(np.array([[1, 2], [3, 4]]), 2, 9, axis=1)
+    array([[1., 2., 9.],
+           [3., 4., 9.]])
     """
     if isinstance(obj, ndarray):
         raise TypeError("where places are values of an array, they must be known first")
@@ -136,7 +212,18 @@ def _to_insert(values: ndarray, x: ndarray, axis: int, places: numpy.ndarray) ->
 
 
 def block(arrays: Any) -> ndarray:
-    """Nested lists of arrays as one array: the innermost lists joined along the last axis, and so on outwards."""
+    """Nested lists of arrays as one array: the innermost lists joined along the last axis, and so on outwards.
+
+    arrays: lists that are nested equally deep, of arrays whose other axes agree.
+
+    Returns an array of at least as many axes as lists are deep, in the dtype that all promote to. Raises ValueError for
+    lists of several depths, or empty ones.
+
+    >>> from blockfuse import np
+    >>> np.block([[np.ones((1, 2)), np.zeros((1, 1))], [np.full((1, 3), 5)]])
+    array([[1., 1., 0.],
+           [5., 5., 5.]])
+    """
     depth = _depth(arrays)
     ndim = max(depth, *(x.ndim for x in _leaves(arrays)), 0)
     return _joined(arrays, ndim, ndim - depth)
@@ -164,7 +251,13 @@ def _joined(arrays: Any, ndim: int, axis: int) -> ndarray:
 
 @size_agnostic
 def split(ary: ArrayLike, indices_or_sections: Any, axis: int = 0) -> list[ndarray]:
-    """Equal parts (an int), or the parts between the given places, along ``axis``.
+    """An array cut into parts along an axis.
+
+    ary: an array of one axis or more.
+    indices_or_sections: an int for so many equal parts, or the places before which to cut.
+
+    Returns a list of arrays in the dtype of ``ary``, whose shapes differ along the axis. Raises ShapeError where an int
+    does not divide the size.
 
     >>> from blockfuse import np
     >>> np.split(np.arange(4), 2)
@@ -181,7 +274,15 @@ def split(ary: ArrayLike, indices_or_sections: Any, axis: int = 0) -> list[ndarr
 
 @size_agnostic
 def array_split(ary: ArrayLike, indices_or_sections: Any, axis: int = 0) -> list[ndarray]:
-    """As ``split``; where an int does not divide the size, the first parts have one element more."""
+    """As ``split``; where an int does not divide the size, the first parts have one element more.
+
+    Returns a list of arrays in the dtype of ``ary``, whose shapes differ along the axis. Raises ValueError for fewer
+    than one part.
+
+    >>> from blockfuse import np
+    >>> np.array_split(np.arange(3), 2)
+    [array([0., 1.]), array([2.])]
+    """
     x = asarray(ary)
     along = one_axis(axis, x.ndim)
     cuts = _cuts(indices_or_sections, x.shape[along])
@@ -199,22 +300,54 @@ def _cuts(sections: Any, size: int) -> list[int]:
 
 
 def hsplit(ary: ArrayLike, indices_or_sections: Any) -> list[ndarray]:
-    """Parts beside each other."""
+    """``split`` along the second axis, of vectors along their only one: parts beside each other.
+
+    Returns a list of arrays in the dtype of ``ary``, whose shapes differ along the axis.
+
+    >>> from blockfuse import np
+    >>> np.hsplit(np.array([[1, 2], [3, 4]]), 2)
+    [array([[1.],
+           [3.]]), array([[2.],
+           [4.]])]
+    """
     return split(ary, indices_or_sections, 1 if asarray(ary).ndim > 1 else 0)
 
 
 def vsplit(ary: ArrayLike, indices_or_sections: Any) -> list[ndarray]:
-    """Parts below each other."""
+    """``split`` along the first axis: parts below each other.
+
+    Returns a list of arrays in the dtype of ``ary``, whose shapes differ along the axis.
+
+    >>> from blockfuse import np
+    >>> np.vsplit(np.array([[1, 2], [3, 4]]), 2)
+    [array([[1., 2.]]), array([[3., 4.]])]
+    """
     return split(ary, indices_or_sections, 0)
 
 
 def dsplit(ary: ArrayLike, indices_or_sections: Any) -> list[ndarray]:
-    """Parts along the third axis."""
+    """``split`` along the third axis.
+
+    Returns a list of arrays in the dtype of ``ary``, whose shapes differ along the axis.
+
+    >>> from blockfuse import np
+    >>> np.dsplit(np.array([[[1, 2, 3]]]), [1])
+    [array([[[1.]]]), array([[[2., 3.]]])]
+    """
     return split(ary, indices_or_sections, 2)
 
 
 def unstack(x: ArrayLike, /, *, axis: int = 0) -> tuple[ndarray, ...]:
-    """The arrays that lie along an axis, without it."""
+    """The arrays that lie along an axis, without it; ``stack`` undoes it.
+
+    x: an array of one axis or more, of size n.
+
+    Returns a tuple of n arrays of the other axes, in the dtype of ``x``.
+
+    >>> from blockfuse import np
+    >>> np.unstack(np.array([[1, 2], [3, 4]]), axis=1)
+    (array([1., 3.]), array([2., 4.]))
+    """
     whole = asarray(x)
     lead = (slice(None),) * one_axis(axis, whole.ndim)
     return tuple(whole[(*lead, n)] for n in range(whole.shape[axis]))
@@ -222,6 +355,12 @@ def unstack(x: ArrayLike, /, *, axis: int = 0) -> tuple[ndarray, ...]:
 
 def roll(a: ArrayLike, shift: Any, axis: Any = None) -> ndarray:
     """The elements moved on by ``shift`` places, those that leave at the end coming in at the start.
+
+    a: an array of any shape.
+    shift: an int, or one for each of several axes.
+    axis: None moves in the flattened array.
+
+    Returns the shape and dtype of ``a``.
 
     >>> from blockfuse import np
     >>> np.roll(np.arange(4), 1)

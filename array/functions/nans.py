@@ -31,9 +31,14 @@ def nan_to_num(
     posinf: float | None = None,
     neginf: float | None = None,
 ) -> ndarray:
-    """Each element, with a number in the place of nan and of the infinities (default: the largest and the least).
+    """Each element, with a number in the place of nan and of the infinities (default: the largest and the least of the
+    dtype).
 
+    x: an array of any shape.
     copy: False writes into ``x``.
+    nan, posinf, neginf: the numbers.
+
+    Returns its shape and dtype.
 
     >>> from blockfuse import np
     >>> np.nan_to_num(np.array([1, np.nan]))
@@ -62,13 +67,27 @@ def _has_nan(x: ndarray) -> bool:
 
 
 def isposinf(x: ArrayLike) -> ndarray:
-    """Whether each element is positive infinity."""
+    """Whether each element is positive infinity.
+
+    Returns the shape of ``x``, bool.
+
+    >>> from blockfuse import np
+    >>> np.isposinf(np.array([1, np.inf, -np.inf]))
+    array([False,  True, False])
+    """
     values = asarray(x)
     return logical_and(isinf(values), logical_not(signbit(values)))
 
 
 def isneginf(x: ArrayLike) -> ndarray:
-    """Whether each element is negative infinity."""
+    """Whether each element is negative infinity.
+
+    Returns the shape of ``x``, bool.
+
+    >>> from blockfuse import np
+    >>> np.isneginf(np.array([1, np.inf, -np.inf]))
+    array([False, False,  True])
+    """
     values = asarray(x)
     return logical_and(isinf(values), signbit(values))
 
@@ -90,6 +109,13 @@ def _numbers(a: ArrayLike, axis: Any, keepdims: bool) -> ndarray:
 def nansum(a: ArrayLike, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> ndarray:
     """The sum of the elements that are not nan; 0 where there is none.
 
+    a: an array of any shape.
+    axis: an int, a tuple, or None for all axes.
+    keepdims: whether these stay, with size 1.
+    dtype: of the result.
+
+    Returns the shape of ``a`` without the axes; floats keep their dtype, others give int64 (unsigned: uint64).
+
     >>> from blockfuse import np
     >>> np.nansum(np.array([1, np.nan, 2]))
     array(3.)
@@ -98,12 +124,30 @@ def nansum(a: ArrayLike, axis: Any = None, dtype: Any = None, keepdims: bool = F
 
 
 def nanprod(a: ArrayLike, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> ndarray:
-    """The product of the elements that are not nan; 1 where there is none."""
+    """The product of the elements that are not nan; 1 where there is none.
+
+    axis, keepdims, dtype: as of ``nansum``.
+
+    Returns the shape of ``a`` without the axes; floats keep their dtype, others give int64 (unsigned: uint64).
+
+    >>> from blockfuse import np
+    >>> np.nanprod(np.array([2, np.nan, 3]))
+    array(6.)
+    """
     return reducing.prod(_filled(a, 1), axis, dtype, keepdims)
 
 
 def nanmean(a: ArrayLike, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> ndarray:
-    """The mean of the elements that are not nan; nan where there is none."""
+    """The mean of the elements that are not nan; nan where there is none.
+
+    axis, keepdims, dtype: as of ``nansum``.
+
+    Returns the shape of ``a`` without the axes; floats keep their dtype, others give float64.
+
+    >>> from blockfuse import np
+    >>> np.nanmean(np.array([[1, np.nan], [3, 5]]), axis=1)
+    array([1., 4.])
+    """
     x = asarray(a, dtype)
     if not _has_nan(x):
         return reducing.mean(x, axis, keepdims=keepdims)
@@ -114,7 +158,17 @@ def nanmean(a: ArrayLike, axis: Any = None, dtype: Any = None, keepdims: bool = 
 def nanvar(
     a: ArrayLike, axis: Any = None, dtype: Any = None, ddof: float = 0, keepdims: bool = False
 ) -> ndarray:
-    """The mean squared distance of the elements that are not nan from their mean; nan where ``ddof`` leaves none."""
+    """The mean squared distance of the elements that are not nan from their mean; nan where ``ddof`` leaves none.
+
+    axis, keepdims, dtype: as of ``nansum``.
+    ddof: what the count is lessened by before the division.
+
+    Returns the shape of ``a`` without the axes; floats keep their dtype, others give float64.
+
+    >>> from blockfuse import np
+    >>> np.nanvar(np.array([1, np.nan, 5]))
+    array(4.)
+    """
     x = asarray(a, dtype)
     if not _has_nan(x):
         return reducing.var(x, axis, ddof=ddof, keepdims=keepdims)
@@ -128,7 +182,14 @@ def nanvar(
 def nanstd(
     a: ArrayLike, axis: Any = None, dtype: Any = None, ddof: float = 0, keepdims: bool = False
 ) -> ndarray:
-    """The square root of ``nanvar``."""
+    """The square root of ``nanvar``, whose arguments it takes.
+
+    Returns the shape of ``a`` without the axes; floats keep their dtype, others give float64.
+
+    >>> from blockfuse import np
+    >>> np.nanstd(np.array([1, np.nan, 5]))
+    array(2.)
+    """
     root: ndarray = pointwise.sqrt(nanvar(a, axis, dtype, ddof, keepdims))
     return root
 
@@ -137,13 +198,31 @@ def nanstd(
 
 
 def nanmax(a: ArrayLike, axis: Any = None, keepdims: bool = False) -> ndarray:
-    """The largest element that is not nan; nan where there is none. Raises ValueError over no elements."""
+    """The largest element that is not nan; nan where there is none.
+
+    axis, keepdims: as of ``nansum``.
+
+    Returns the shape of ``a`` without the axes, in its dtype. Raises ValueError over no elements.
+
+    >>> from blockfuse import np
+    >>> np.nanmax(np.array([[1, np.nan], [3, 5]]), axis=0)
+    array([3., 5.])
+    """
     found = reducing.max(_filled(a, -numpy.inf), axis, keepdims)
     return _nan_if_nothing(found, a, axis, keepdims)
 
 
 def nanmin(a: ArrayLike, axis: Any = None, keepdims: bool = False) -> ndarray:
-    """The smallest element that is not nan; nan where there is none. Raises ValueError over no elements."""
+    """The smallest element that is not nan; nan where there is none.
+
+    axis, keepdims: as of ``nansum``.
+
+    Returns the shape of ``a`` without the axes, in its dtype. Raises ValueError over no elements.
+
+    >>> from blockfuse import np
+    >>> np.nanmin(np.array([[1, np.nan], [3, 5]]), axis=0)
+    array([1., 5.])
+    """
     found = reducing.min(_filled(a, numpy.inf), axis, keepdims)
     return _nan_if_nothing(found, a, axis, keepdims)
 
@@ -159,10 +238,30 @@ def _nan_if_nothing(found: ndarray, a: ArrayLike, axis: Any, keepdims: bool) -> 
 
 
 def nancumsum(a: ArrayLike, axis: int | None = None, dtype: Any = None) -> ndarray:
-    """The sums of all elements up to each one, with 0 for nan."""
+    """The sums of all elements up to each one along an axis, with 0 for nan.
+
+    axis: None goes through the flattened array.
+    dtype: of the result.
+
+    Returns the shape of ``a``, or a vector; floats keep their dtype, others give int64 (unsigned: uint64).
+
+    >>> from blockfuse import np
+    >>> np.nancumsum(np.array([1, np.nan, 2]))
+    array([1., 1., 3.])
+    """
     return scanning.cumsum(_filled(a, 0), axis, dtype)
 
 
 def nancumprod(a: ArrayLike, axis: int | None = None, dtype: Any = None) -> ndarray:
-    """The products of all elements up to each one, with 1 for nan."""
+    """The products of all elements up to each one along an axis, with 1 for nan.
+
+    axis: None goes through the flattened array.
+    dtype: of the result.
+
+    Returns the shape of ``a``, or a vector; floats keep their dtype, others give int64 (unsigned: uint64).
+
+    >>> from blockfuse import np
+    >>> np.nancumprod(np.array([2, np.nan, 3]))
+    array([2., 2., 6.])
+    """
     return scanning.cumprod(_filled(a, 1), axis, dtype)

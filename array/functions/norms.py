@@ -18,7 +18,14 @@ from blockfuse.array.ndarray import ndarray
 def norm(x: ArrayLike, ord: Any = None, axis: Any = None, keepdims: bool = False) -> ndarray:
     """The norm of vectors (an int axis) or matrices (two axes); by default of the whole array as one vector.
 
-    ord: for vectors None, 0, 1, 2, inf, -inf or another number; for matrices None, 'fro', 1, -1, inf, -inf.
+    x: an array of any shape.
+    ord: for vectors None (2), 0, 1, 2, inf, -inf or another number; for matrices None ('fro'), 'fro', 1, -1, inf, -inf.
+    axis: an int, two, or None.
+    keepdims: whether these stay, with size 1.
+
+    Returns the shape of ``x`` without the axes; floats keep their dtype, others give float64.
+
+    Source: ``numpy.linalg.norm``; ``np.linalg.norm`` leaves other norms of matrices to NumPy: no gradient, no compilation.
 
     >>> from blockfuse import np, npx
     >>> npx.norm(np.array([[3, 4], [6, 8]]), axis=1)
@@ -70,7 +77,15 @@ def _matrix_norm(x: ndarray, ord: Any, axes: tuple[int, ...], keepdims: bool) ->
 def vector_norm(x: ArrayLike, /, *, axis: Any = None, keepdims: bool = False, ord: float = 2) -> ndarray:
     """The norm of vectors that lie along one or several axes, or of all elements as one vector (``axis=None``).
 
+    x: an array of any shape.
     ord: 0, 1, 2, inf, -inf or another number.
+    keepdims: whether the axes stay, with size 1.
+
+    Returns the shape of ``x`` without the axes; floats keep their dtype, others give float64.
+
+    >>> from blockfuse import np
+    >>> np.linalg.vector_norm(np.array([[3, 4], [6, 8]]), axis=1)
+    array([ 5., 10.])
     """
     values = asarray(x)
     axes = axes_tuple(axis, values.ndim)
@@ -81,5 +96,16 @@ def vector_norm(x: ArrayLike, /, *, axis: Any = None, keepdims: bool = False, or
 
 
 def matrix_norm(x: ArrayLike, /, *, keepdims: bool = False, ord: Any = "fro") -> ndarray:
-    """The norm of the matrices of the last two axes; ``ord`` as of ``norm``."""
+    """The norm of the matrices of the last two axes.
+
+    x: (..., n, m).
+    ord: 'fro', 1, -1, inf or -inf.
+    keepdims: whether both axes stay, with size 1.
+
+    Returns (...); floats keep their dtype, others give float64.
+
+    >>> from blockfuse import np
+    >>> np.linalg.matrix_norm(np.array([[3, 4], [0, 12]]))
+    array(13.)
+    """
     return norm(x, ord, (-2, -1), keepdims)

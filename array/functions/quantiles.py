@@ -36,8 +36,14 @@ def quantile(
 ) -> ndarray:
     """The value below which a share ``q`` (0 to 1) of the elements lies; nan where there is one.
 
-    q: a number, or a list of numbers, which become the first axis of the result. method: NumPy's names of ways to go
-    between two elements; ``interpolation`` is Gluon's word for it.
+    a: an array of any shape.
+    q: a number, or a list of numbers.
+    axis: an int, a tuple, or None for all axes.
+    method: NumPy's names of ways to go between two elements; ``interpolation`` is Gluon's word for it.
+    keepdims: whether the axes stay, with size 1.
+
+    Returns the shape of ``a`` without the axes, behind one axis of ``q`` where that is a list; floats keep their dtype,
+    others give float64, unless ``method`` picks an element. Raises ShapeError over no elements, TypeError for bools.
 
     >>> from blockfuse import np
     >>> np.quantile(np.array([0, 1, 2, 3, 4]), 0.25)
@@ -64,13 +70,32 @@ def percentile(
     keepdims: bool = False,
     interpolation: str | None = None,
 ) -> ndarray:
-    """As ``quantile``, with shares of 100."""
+    """As ``quantile``, whose arguments it takes, with shares ``q`` of 100.
+
+    Returns the shape of ``a`` without the axes, behind one axis of ``q`` where that is a list; floats keep their dtype,
+    others give float64, unless ``method`` picks an element. Raises ShapeError over no elements, TypeError for bools.
+
+    >>> from blockfuse import np
+    >>> np.percentile(np.array([0, 1, 2, 3, 4]), [25, 50])
+    array([1., 2.])
+    """
     shares = _shares(q) / 100
     return quantile(a, shares, axis, method=method, keepdims=keepdims, interpolation=interpolation)
 
 
 def median(a: ArrayLike, axis: Any = None, keepdims: bool = False) -> ndarray:
-    """The middle element, or the mean of the two in the middle; nan where there is one."""
+    """The middle element, or the mean of the two in the middle; nan where there is one, and of no elements.
+
+    a: an array of any shape.
+    axis: an int, a tuple, or None for all axes.
+    keepdims: whether these stay, with size 1.
+
+    Returns the shape of ``a`` without the axes; floats keep their dtype, others give float64.
+
+    >>> from blockfuse import np
+    >>> np.median(np.array([[7, 1, 3], [4, 2, 9]]), axis=1)
+    array([3., 4.])
+    """
     x = asarray(a)
     axes = axes_tuple(axis, x.ndim)
     size = _count(x, axes)
@@ -129,9 +154,13 @@ def interp(
     left: ArrayLike | None = None,
     right: ArrayLike | None = None,
 ) -> ndarray:
-    """The values at ``x`` of the line through the points ``(xp, fp)``, float64; ``xp`` rises.
+    """The values at ``x`` of the line through the points ``(xp, fp)``.
 
+    x: an array of any shape.
+    xp, fp: (n,) both; ``xp`` rises.
     left, right: the values before the first and after the last point (default: those of the points).
+
+    Returns the shape of ``x``, float64. Raises UsageError where there are not as many ``xp`` as ``fp``.
 
     >>> from blockfuse import np
     >>> np.interp(np.array([0.5, 5]), np.array([0, 1]), np.array([0, 10]))

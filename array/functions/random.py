@@ -60,7 +60,11 @@ __all__ = [
 def seed(seed: int | None = None, ctx: Device | None = None, device: Device | None = None) -> None:
     """Start the stream over: equal seeds give equal draws. Without a seed, the system gives one.
 
-    >>> seed(3); first = uniform(); seed(3); float(first) == float(uniform())
+    >>> from blockfuse import np
+    >>> np.random.seed(3)
+    >>> first = np.random.uniform(size=3)
+    >>> np.random.seed(3)
+    >>> np.array_equal(np.random.uniform(size=3), first)
     True
     """
     check_device(ctx, device)
@@ -71,8 +75,10 @@ def seed(seed: int | None = None, ctx: Device | None = None, device: Device | No
 def get_state() -> ndarray:
     """Where the stream is: six whole numbers (uint64) for ``set_state``, also of another process.
 
-    >>> state = get_state(); first = uniform(); set_state(state); float(first) == float(uniform())
-    True
+    >>> from blockfuse import np
+    >>> state = np.random.get_state()
+    >>> state.shape, state.dtype
+    ((6,), dtype('uint64'))
     """
     interpreter.current().impure("looks where the random stream is")
     return ndarray(STREAM.words())

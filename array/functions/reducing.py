@@ -56,7 +56,16 @@ def sum(
     initial: float | None = None,
     where: ArrayLike = True,
 ) -> ndarray:
-    """The sum of elements; int64 for integers and bools.
+    """The sum of elements.
+
+    a: an array of any shape.
+    axis: an int, a tuple, or None for all axes.
+    keepdims: whether these stay, with size 1.
+    initial: a number that is added.
+    where: bools that broadcast against ``a``; other elements count as 0.
+
+    Returns the shape of ``a`` without the axes; floats keep their dtype, others give int64 (unsigned: uint64), or
+    ``dtype``.
 
     >>> from blockfuse import np
     >>> np.sum(np.array([[1, 2], [3, 4]]), axis=0)
@@ -77,7 +86,19 @@ def prod(
     initial: float | None = None,
     where: ArrayLike = True,
 ) -> ndarray:
-    """The product of elements; int64 for integers and bools."""
+    """The product of elements.
+
+    axis, keepdims: as of ``sum``.
+    initial: a number that it is multiplied by.
+    where: bools; other elements count as 1.
+
+    Returns the shape of ``a`` without the axes; floats keep their dtype, others give int64 (unsigned: uint64), or
+    ``dtype``.
+
+    >>> from blockfuse import np
+    >>> np.prod(np.array([[1, 2], [3, 4]]), axis=0)
+    array([3., 8.])
+    """
     total = _reduced(reductions.prod, a if where is True else masked(a, where, 1), axis, keepdims, dtype)
     return total if initial is None else asarray(total * initial_of(initial, total.dtype))
 
@@ -85,7 +106,12 @@ def prod(
 def mean(
     a: ArrayLike, axis: Any = None, dtype: Any = None, keepdims: bool = False, *, where: ArrayLike = True
 ) -> ndarray:
-    """The mean of elements; float64 for integers and bools.
+    """The mean of elements.
+
+    axis, keepdims: as of ``sum``.
+    where: bools; other elements do not count.
+
+    Returns the shape of ``a`` without the axes; floats keep their dtype, others give float64, or ``dtype``.
 
     >>> from blockfuse import np
     >>> np.mean(np.array([[1, 2], [3, 4]]), axis=1, keepdims=True)
@@ -116,7 +142,18 @@ def var(
 ) -> ndarray:
     """The mean squared distance from the mean; the sum of squares is divided by the count less ``ddof``.
 
+    axis, keepdims: as of ``sum``.
+    where: bools; other elements do not count.
     correction: the array API's word for ``ddof``.
+
+    Returns the shape of ``a`` without the axes; floats keep their dtype, others give float64, or ``dtype``. Raises
+    ValueError where both words are given.
+
+    >>> from blockfuse import np
+    >>> np.var(np.array([1, 5]))
+    array(4.)
+    >>> np.var(np.array([1, 5]), ddof=1)
+    array(8.)
     """
     free = _freedom(ddof, correction)
     _check_float(dtype)
@@ -140,7 +177,14 @@ def std(
     correction: float | None = None,
     where: ArrayLike = True,
 ) -> ndarray:
-    """The square root of ``var``."""
+    """The square root of ``var``, whose arguments it takes.
+
+    Returns the shape of ``a`` without the axes; floats keep their dtype, others give float64, or ``dtype``.
+
+    >>> from blockfuse import np
+    >>> np.std(np.array([[1, 5], [2, 2]]), axis=1)
+    array([2., 0.])
+    """
     free = _freedom(ddof, correction)
     _check_float(dtype)
     if where is True:
@@ -167,7 +211,14 @@ def max(
     initial: float | None = None,
     where: ArrayLike = True,
 ) -> ndarray:
-    """The largest element; nan where there is one. Raises ValueError over no elements without an ``initial``.
+    """The largest element; nan where there is one.
+
+    axis, keepdims: as of ``sum``.
+    initial: a number that counts, too.
+    where: bools; other elements do not count.
+
+    Returns the shape of ``a`` without the axes, in its dtype. Raises ValueError over no elements without an
+    ``initial``.
 
     >>> from blockfuse import np
     >>> np.max(np.array([[1, 5], [3, 4]]), axis=1)
@@ -186,7 +237,19 @@ def min(
     initial: float | None = None,
     where: ArrayLike = True,
 ) -> ndarray:
-    """The smallest element; nan where there is one. Raises ValueError over no elements without an ``initial``."""
+    """The smallest element; nan where there is one.
+
+    axis, keepdims: as of ``sum``.
+    initial: a number that counts, too.
+    where: bools; other elements do not count.
+
+    Returns the shape of ``a`` without the axes, in its dtype. Raises ValueError over no elements without an
+    ``initial``.
+
+    >>> from blockfuse import np
+    >>> np.min(np.array([[1, 5], [3, 4]]), axis=1)
+    array([1., 3.])
+    """
     if initial is None and where is True:
         return _reduced(reductions.min_, a, axis, keepdims)
     return _extreme(reductions.min_, pointwise.minimum, a, axis, keepdims, initial, where)
@@ -216,12 +279,26 @@ amax, amin = max, min
 
 
 def ptp(a: ArrayLike, axis: Any = None, keepdims: bool = False) -> ndarray:
-    """The largest element less the smallest."""
+    """The largest element less the smallest.
+
+    axis, keepdims: as of ``sum``.
+
+    Returns the shape of ``a`` without the axes, in its dtype. Raises ValueError over no elements, TypeError for bools.
+
+    >>> from blockfuse import np
+    >>> np.ptp(np.array([[1, 5], [3, 4]]), axis=1)
+    array([4., 1.])
+    """
     return max(a, axis, keepdims) - min(a, axis, keepdims)
 
 
 def any(a: ArrayLike, axis: Any = None, keepdims: bool = False, *, where: ArrayLike = True) -> ndarray:
-    """Whether an element is true.
+    """Whether an element is true, which all but 0 are.
+
+    axis, keepdims: as of ``sum``.
+    where: bools; other elements do not count.
+
+    Returns the shape of ``a`` without the axes, bool: False over no elements.
 
     >>> from blockfuse import np
     >>> np.any(np.array([0, 1]) > 0)
@@ -231,17 +308,41 @@ def any(a: ArrayLike, axis: Any = None, keepdims: bool = False, *, where: ArrayL
 
 
 def all(a: ArrayLike, axis: Any = None, keepdims: bool = False, *, where: ArrayLike = True) -> ndarray:
-    """Whether all elements are true."""
+    """Whether all elements are true, which all but 0 are.
+
+    axis, keepdims: as of ``sum``.
+    where: bools; other elements do not count.
+
+    Returns the shape of ``a`` without the axes, bool: True over no elements.
+
+    >>> from blockfuse import np
+    >>> np.all(np.array([[1, 0], [2, 3]]), axis=1)
+    array([False,  True])
+    """
     return _reduced(reductions.all_, a if where is True else masked(a, where, 1), axis, keepdims)
 
 
 def count_nonzero(a: ArrayLike, axis: Any = None, keepdims: bool = False) -> ndarray:
-    """How many elements are not zero."""
+    """How many elements are not zero.
+
+    axis, keepdims: as of ``sum``.
+
+    Returns the shape of ``a`` without the axes, int64.
+
+    >>> from blockfuse import np
+    >>> np.count_nonzero(np.array([[1, 0], [2, 3]]), axis=1)
+    array([1, 2])
+    """
     return _reduced(reductions.count_nonzero, a, axis, keepdims)
 
 
 def argmax(a: ArrayLike, axis: int | None = None, keepdims: bool = False) -> ndarray:
-    """The place of the first largest element along ``axis`` (``None``: in the flattened array), int64.
+    """The place of the first largest element, or of the first nan.
+
+    axis: along which; None: in the flattened array.
+    keepdims: whether it stays, with size 1.
+
+    Returns the shape of ``a`` without the axis, int64. Raises ValueError over no elements.
 
     >>> from blockfuse import np
     >>> np.argmax(np.array([[1, 5], [3, 4]]), axis=1)
@@ -251,7 +352,17 @@ def argmax(a: ArrayLike, axis: int | None = None, keepdims: bool = False) -> nda
 
 
 def argmin(a: ArrayLike, axis: int | None = None, keepdims: bool = False) -> ndarray:
-    """The place of the first smallest element along ``axis`` (``None``: in the flattened array), int64."""
+    """The place of the first smallest element, or of the first nan.
+
+    axis: along which; None: in the flattened array.
+    keepdims: whether it stays, with size 1.
+
+    Returns the shape of ``a`` without the axis, int64. Raises ValueError over no elements.
+
+    >>> from blockfuse import np
+    >>> np.argmin(np.array([[1, 5], [3, 4]]), axis=1)
+    array([0, 0])
+    """
     return _index_of(reductions.argmin, a, axis, keepdims)
 
 
@@ -272,9 +383,17 @@ def average(
     *,
     keepdims: bool = False,
 ) -> Any:
-    """The weighted mean; weights are a vector along ``axis`` or shaped as ``a``.
+    """The weighted mean.
 
+    axis, keepdims: as of ``sum``.
+    weights: a vector along ``axis``, or an array of the shape of ``a``.
     returned: also the sum of the weights.
+
+    Returns the shape of ``a`` without the axes, or a pair of such arrays; floats keep their dtype, others give float64.
+
+    >>> from blockfuse import np
+    >>> np.average(np.array([1, 5]), weights=np.array([3, 1]))
+    array(2.)
     """
     x = asarray(a)
     if weights is None:

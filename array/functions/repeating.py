@@ -20,6 +20,11 @@ from blockfuse.ir.operators import pointwise
 def tile(A: ArrayLike, reps: Any) -> ndarray:
     """``A`` laid out ``reps`` times along each axis.
 
+    A: an array of any shape.
+    reps: an int for the last axis, or one for each axis; axes that one of both lacks are put in front.
+
+    Returns the product of sizes and repetitions along each axis, in the dtype of ``A``.
+
     >>> from blockfuse import np
     >>> np.tile(np.array([1, 2]), 2)
     array([1., 2., 1., 2.])
@@ -35,7 +40,13 @@ def tile(A: ArrayLike, reps: Any) -> ndarray:
 
 @size_agnostic
 def repeat(a: ArrayLike, repeats: Any, axis: int | None = None) -> ndarray:
-    """Each element ``repeats`` times along ``axis`` (default: of the flattened array).
+    """Each element ``repeats`` times along an axis.
+
+    a: an array of any shape.
+    repeats: an int, or one for each place of the axis.
+    axis: None flattens.
+
+    Returns the shape of ``a`` but for the axis, in its dtype.
 
     >>> from blockfuse import np
     >>> np.repeat(np.array([1, 2]), 2)
@@ -68,11 +79,15 @@ def _repeat_each(x: ndarray, repeats: Any, axis: int) -> ndarray:
 
 @size_agnostic
 def pad(array: ArrayLike, pad_width: Any, mode: str = "constant", constant_values: Any = 0) -> ndarray:
-    """``array`` with a border: of one value ('constant'), of the outermost elements ('edge'), or mirrored
-    ('reflect'
-    leaves the outermost elements out, 'symmetric' repeats them), or of the other end ('wrap').
+    """An array with a border.
 
+    array: of any shape.
     pad_width: a number, ``(before, after)``, or one such pair for each axis.
+    mode: 'constant' (``constant_values``), 'edge' (the outermost elements), 'reflect' (mirrored, without the outermost
+    elements), 'symmetric' (with them), or 'wrap' (of the other end).
+
+    Returns the sizes with both widths added, in the dtype of ``array``. Raises ShapeError for a border of what an axis
+    without elements has, ValueError for negative widths.
 
     >>> from blockfuse import np
     >>> np.pad(np.array([1, 2]), 1)

@@ -25,7 +25,12 @@ def _scanned(operator: Operator, a: ArrayLike, axis: int | None, dtype: Any) -> 
 
 
 def cumsum(a: ArrayLike, axis: int | None = None, dtype: Any = None) -> ndarray:
-    """The sums of all elements up to each one along ``axis`` (``None``: of the flattened array).
+    """The sums of all elements up to each one along an axis.
+
+    axis: None goes through the flattened array.
+
+    Returns the shape of ``a``, or a vector; floats keep their dtype, others give int64 (unsigned: uint64), or
+    ``dtype``.
 
     >>> from blockfuse import np
     >>> np.cumsum(np.array([1, 2, 3]))
@@ -35,21 +40,51 @@ def cumsum(a: ArrayLike, axis: int | None = None, dtype: Any = None) -> ndarray:
 
 
 def cumprod(a: ArrayLike, axis: int | None = None, dtype: Any = None) -> ndarray:
-    """The products of all elements up to each one along ``axis`` (``None``: of the flattened array)."""
+    """The products of all elements up to each one along an axis.
+
+    axis: None goes through the flattened array.
+
+    Returns the shape of ``a``, or a vector; floats keep their dtype, others give int64 (unsigned: uint64), or
+    ``dtype``.
+
+    >>> from blockfuse import np
+    >>> np.cumprod(np.array([1, 2, 3]))
+    array([1., 2., 6.])
+    """
     return _scanned(sorting.cumprod, a, axis, dtype)
 
 
 def cumulative_sum(
     x: ArrayLike, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
 ) -> ndarray:
-    """As ``cumsum``, of one axis or with ``axis``; ``include_initial`` puts a 0 before the first."""
+    """As ``cumsum``, of one axis or with ``axis``.
+
+    include_initial: whether a 0 stands before the first.
+
+    Returns the shape of ``x``, with one more along the axis if so; floats keep their dtype, others give int64
+    (unsigned: uint64), or ``dtype``. Raises ValueError for several axes of which none is named.
+
+    >>> from blockfuse import np
+    >>> np.cumulative_sum(np.array([1, 2, 3]), include_initial=True)
+    array([0., 1., 3., 6.])
+    """
     return _from_the_first(sorting.cumsum, x, axis, dtype, 0 if include_initial else None)
 
 
 def cumulative_prod(
     x: ArrayLike, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
 ) -> ndarray:
-    """As ``cumprod``, of one axis or with ``axis``; ``include_initial`` puts a 1 before the first."""
+    """As ``cumprod``, of one axis or with ``axis``.
+
+    include_initial: whether a 1 stands before the first.
+
+    Returns the shape of ``x``, with one more along the axis if so; floats keep their dtype, others give int64
+    (unsigned: uint64), or ``dtype``. Raises ValueError for several axes of which none is named.
+
+    >>> from blockfuse import np
+    >>> np.cumulative_prod(np.array([1, 2, 3]), include_initial=True)
+    array([1., 1., 2., 6.])
+    """
     return _from_the_first(sorting.cumprod, x, axis, dtype, 1 if include_initial else None)
 
 
@@ -81,7 +116,11 @@ def diff(
 ) -> ndarray:
     """Each element less the one before, ``n`` times over.
 
+    a: one axis or more.
     prepend, append: what stands before the first and behind the last element along ``axis``; a number, or an array.
+
+    Returns ``n`` elements less along the axis, in the dtype of ``a``; of bools, whether neighbours differ. Raises
+    ValueError for a negative ``n``.
 
     >>> from blockfuse import np
     >>> np.diff(np.array([1, 4, 9]))
@@ -103,7 +142,17 @@ def diff(
 
 
 def ediff1d(ary: ArrayLike, to_end: ArrayLike | None = None, to_begin: ArrayLike | None = None) -> ndarray:
-    """The differences of neighbours in the flattened array, between what is given for the two ends."""
+    """The differences of neighbours in the flattened array, between what is given for the two ends.
+
+    ary: n elements.
+    to_begin, to_end: numbers or arrays, of b and e elements.
+
+    Returns (b + n - 1 + e,) in the dtype of ``ary``. Raises TypeError for ends that cannot be cast to it.
+
+    >>> from blockfuse import np
+    >>> np.ediff1d(np.array([1, 4, 9]), to_begin=0)
+    array([0., 3., 5.])
+    """
     x = ravel(ary)
     between = diff(x)
     first = () if to_begin is None else (_beside(x, to_begin),)

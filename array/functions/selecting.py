@@ -20,10 +20,15 @@ from blockfuse.ir.operators import indexing, pointwise, sorting
 
 @size_agnostic
 def take(a: ArrayLike, indices: ArrayLike, axis: int | None = None, mode: str = "raise") -> ndarray:
-    """The elements at ``indices`` along ``axis`` (``None``: of the flattened array).
+    """The elements at places along an axis.
 
-    mode: what an index out of range does: 'raise', 'clip' (the nearest element) or 'wrap' (counts on from the
-    start).
+    a: an array of any shape.
+    indices: integers of any shape; floats, as Gluon programs use them, are cut.
+    axis: None flattens.
+    mode: what a place beyond the axis does: 'raise', 'clip' (the nearest element) or 'wrap' (counts on from the start).
+
+    Returns the shape of ``a`` with that of ``indices`` in the place of the axis, in the dtype of ``a``. Raises
+    IndexError for places beyond the axis.
 
     >>> from blockfuse import np
     >>> np.take(np.array([10, 20, 30]), np.array([2, 0]))
@@ -62,7 +67,20 @@ def within(indices: ndarray, size: int, mode: str) -> ndarray:
 
 
 def take_along_axis(arr: ArrayLike, indices: ArrayLike, axis: int | None = -1) -> ndarray:
-    """For each element of ``indices``, the element at that place along ``axis``."""
+    """For each element of ``indices``, the element at that place along an axis.
+
+    arr: an array of any shape.
+    indices: integers, with as many axes, that broadcast against ``arr`` but along ``axis``.
+    axis: None flattens ``arr``.
+
+    Returns the shape of ``indices`` in the dtype of ``arr``. Raises IndexError for places beyond the axis.
+
+    >>> from blockfuse import np
+    >>> x = np.array([[3, 1], [2, 5]])
+    >>> np.take_along_axis(x, np.argsort(x, axis=1), axis=1)
+    array([[1., 3.],
+           [2., 5.]])
+    """
     x = asarray(arr)
     if axis is None:
         x, axis = ravel(x), 0
@@ -70,12 +88,34 @@ def take_along_axis(arr: ArrayLike, indices: ArrayLike, axis: int | None = -1) -
 
 
 def compress(condition: ArrayLike, a: ArrayLike, axis: int | None = None) -> ndarray:
-    """The elements along ``axis`` where ``condition`` holds. Their number depends on values: an escape."""
+    """The elements along an axis where a condition holds.
+
+    condition: a vector.
+    a: an array of any shape.
+    axis: None flattens.
+
+    Returns the shape of ``a`` but for the axis, in its dtype. Its size depends on values: an escape, of the condition.
+
+    >>> from blockfuse import np
+    >>> np.compress(np.array([True, False, True]), np.array([[1, 2, 3]]), axis=1)
+    array([[1., 3.]])
+    """
     return take(a, nonzero(condition)[0], axis)
 
 
 def delete(arr: ArrayLike, obj: Any, axis: int | None = None) -> ndarray:
-    """The array without the elements at the places ``obj`` (ints or a slice) along ``axis``."""
+    """The array without the elements at places along an axis.
+
+    arr: an array of any shape.
+    obj: ints, or a slice.
+    axis: None flattens.
+
+    Returns the shape of ``arr`` but for the axis, in its dtype. Raises IndexError for places beyond the axis.
+
+    >>> from blockfuse import np
+    >>> np.delete(np.array([10, 20, 30]), 1)
+    array([10., 30.])
+    """
     x = asarray(arr)
     if axis is None:
         x, axis = ravel(x), 0
@@ -101,9 +141,14 @@ def sort(
     stable: bool | None = None,
     descending: bool = False,
 ) -> ndarray:
-    """The elements in rising order along ``axis`` (``None``: of the flattened array), nan last.
+    """The elements in rising order, nan last.
 
+    a: an array of any shape.
+    axis: None flattens.
+    kind, stable: any of NumPy's; the sort is stable.
     descending: in falling order, nan first.
+
+    Returns the shape of ``a``, or a vector, in its dtype. Raises ValueError for kinds that NumPy has not.
 
     >>> from blockfuse import np
     >>> np.sort(np.array([3, 1, 2]))
@@ -122,9 +167,13 @@ def argsort(
     stable: bool | None = None,
     descending: bool = False,
 ) -> ndarray:
-    """The places of the elements in rising order, int64; equal elements keep their order, whatever ``kind``.
+    """The places of the elements in rising order; equal elements keep their order, whatever ``kind``.
 
-    A number has place 0. descending: in falling order, nan first; equal elements keep their order in it, too.
+    a: an array of any shape; a number has place 0.
+    axis: None flattens.
+    descending: in falling order, nan first; equal elements keep their order in it, too.
+
+    Returns the shape of ``a``, or a vector, int64. Raises ValueError for kinds that NumPy has not.
 
     >>> from blockfuse import np
     >>> np.argsort(np.array([3, 1, 2]))
@@ -159,7 +208,14 @@ def unique(
     return_counts: bool = False,
     axis: int | None = None,
 ) -> Any:
-    """The different elements in rising order. Their number depends on values: an escape.
+    """The different elements in rising order.
+
+    ar: an array of any shape.
+    return_index, return_inverse, return_counts: also where each is first, which one each element is, how often each is.
+    axis: along which slices are compared; None flattens.
+
+    Returns a vector in the dtype of ``ar``, or a tuple of it and what is asked for, int64. Its size depends on values:
+    an escape, without a gradient.
 
     >>> from blockfuse import np
     >>> np.unique(np.array([2, 1, 2]))
@@ -175,25 +231,62 @@ def unique(
 
 
 def argwhere(a: ArrayLike) -> ndarray:
-    """The places of elements that are not zero, one a row."""
+    """The places of elements that are not zero, one a row.
+
+    a: an array of n axes.
+
+    Returns (elements, n), int64. Its size depends on values: an escape, without a gradient.
+
+    >>> from blockfuse import np
+    >>> np.argwhere(np.array([[0, 1], [2, 0]]))
+    array([[0, 1],
+           [1, 0]])
+    """
     return ndarray(numpy.argwhere(asarray(a)._leave("argwhere()")))
 
 
 def flatnonzero(a: ArrayLike) -> ndarray:
-    """The places of elements that are not zero in the flattened array."""
+    """The places of elements that are not zero in the flattened array.
+
+    Returns a vector, int64. Its size depends on values: an escape, without a gradient.
+
+    >>> from blockfuse import np
+    >>> np.flatnonzero(np.array([[0, 1], [2, 0]]))
+    array([1, 2])
+    """
     return nonzero(ravel(a))[0]
 
 
 def allclose(
     a: ArrayLike, b: ArrayLike, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
 ) -> bool:
-    """Whether all elements differ by at most ``atol + rtol * abs(b)``: a bool of Python."""
+    """Whether all elements differ by at most ``atol + rtol * abs(b)``.
+
+    a, b: arrays of shapes that broadcast.
+    equal_nan: whether two nan are close.
+
+    Returns a bool of Python: an escape.
+
+    >>> from blockfuse import np
+    >>> np.allclose(np.array([1, 2]), np.array([1, 2 + 1e-6]))
+    True
+    """
     x, y = asarray(a)._leave("allclose()"), asarray(b)._leave("allclose()")
     return bool(numpy.allclose(x, y, rtol, atol, equal_nan))
 
 
 def array_equal(a1: ArrayLike, a2: ArrayLike, equal_nan: bool = False) -> bool:
-    """Whether shape and all elements are equal: a bool of Python."""
+    """Whether shape and all elements are equal.
+
+    a1, a2: arrays.
+    equal_nan: whether two nan are equal.
+
+    Returns a bool of Python: an escape.
+
+    >>> from blockfuse import np
+    >>> np.array_equal(np.array([1, 2]), np.array([[1, 2]]))
+    False
+    """
     x, y = asarray(a1)._leave("array_equal()"), asarray(a2)._leave("array_equal()")
     return bool(numpy.array_equal(x, y, equal_nan))
 
@@ -202,7 +295,17 @@ def array_equal(a1: ArrayLike, a2: ArrayLike, equal_nan: bool = False) -> bool:
 
 
 def shares_memory(a: ArrayLike, b: ArrayLike) -> bool:
-    """Whether a write into one array can be seen in the other."""
+    """Whether a write into one array can be seen in the other.
+
+    a, b: arrays of any shape and dtype.
+
+    Returns a bool of Python.
+
+    >>> from blockfuse import np
+    >>> x = np.array([1, 2, 3])
+    >>> np.shares_memory(x, x[1:]), np.shares_memory(x, x + 0)
+    (True, False)
+    """
     return bool(numpy.shares_memory(asarray(a)._data, asarray(b)._data))
 
 
@@ -210,27 +313,70 @@ may_share_memory = shares_memory
 
 
 def result_type(*arrays_and_dtypes: Any) -> numpy.dtype:
-    """The dtype that the operands have together, by NumPy's promotion."""
+    """The dtype that operands have together, by NumPy's promotion.
+
+    arrays_and_dtypes: arrays of any shape, dtypes, or numbers of Python, of which the kind counts.
+
+    Returns a dtype.
+
+    >>> from blockfuse import np
+    >>> np.result_type(np.array([1, 2], dtype="int32"), 1.5)
+    dtype('float64')
+    """
     return numpy.result_type(*(x.dtype if isinstance(x, ndarray) else x for x in arrays_and_dtypes))
 
 
 def shape(a: ArrayLike) -> tuple[int, ...]:
-    """The sizes of the axes."""
+    """The sizes of the axes of an array.
+
+    Returns a tuple of ints.
+
+    >>> from blockfuse import np
+    >>> np.shape([[1, 2, 3]])
+    (1, 3)
+    """
     return asarray(a).shape
 
 
 def ndim(a: ArrayLike) -> int:
-    """The number of axes."""
+    """The number of axes of an array.
+
+    Returns an int.
+
+    >>> from blockfuse import np
+    >>> np.ndim([[1, 2, 3]])
+    2
+    """
     return asarray(a).ndim
 
 
 def size(a: ArrayLike, axis: int | None = None) -> int:
-    """The number of elements, or the size of one axis."""
+    """The number of elements of an array, or the size of one axis.
+
+    Returns an int.
+
+    >>> from blockfuse import np
+    >>> np.size(np.ones((2, 3))), np.size(np.ones((2, 3)), 1)
+    (6, 3)
+    """
     return asarray(a).size if axis is None else asarray(a).shape[axis]
 
 
 def copyto(dst: ndarray, src: ArrayLike, casting: Any = "same_kind", where: ArrayLike = True) -> None:
-    """Write ``src`` into ``dst``, where the condition holds. Raises TypeError where ``casting`` allows no cast."""
+    """Write ``src`` into ``dst``, where a condition holds.
+
+    dst: the array that is written to.
+    src, where: of shapes that broadcast to its own.
+    casting: which casts are allowed.
+
+    Returns None: the shape and dtype of ``dst`` stay. Raises TypeError where ``casting`` allows no cast.
+
+    >>> from blockfuse import np
+    >>> x = np.zeros(3)
+    >>> np.copyto(x, np.array([1, 2, 3]), where=np.array([True, False, True]))
+    >>> x
+    array([1., 0., 3.])
+    """
     given = getattr(src, "dtype", None) or numpy.result_type(src)
     if not numpy.can_cast(given, dst.dtype, casting):
         raise TypeError(
@@ -240,9 +386,14 @@ def copyto(dst: ndarray, src: ArrayLike, casting: Any = "same_kind", where: Arra
 
 
 def searchsorted(a: ArrayLike, v: ArrayLike, side: str = "left", sorter: ArrayLike | None = None) -> ndarray:
-    """Where each element of ``v`` would go in the rising vector ``a``, int64.
+    """Where each element of ``v`` would go in the rising vector ``a``.
 
+    a: (n,).
+    v: an array of any shape.
+    side: 'left' of elements that are equal, or 'right'.
     sorter: the places of the elements of ``a`` in rising order, where they are not in it.
+
+    Returns the shape of ``v``, int64 from 0 to n. Raises ValueError for other sides.
 
     >>> from blockfuse import np
     >>> np.searchsorted(np.array([1, 3, 5]), np.array([4, 0]))

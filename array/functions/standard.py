@@ -28,7 +28,12 @@ VERSIONS = (
 
 
 def astype(x: ndarray, dtype: Any, /, *, copy: bool = True, device: Device | None = None) -> ndarray:
-    """The values in another dtype; ``copy=False`` gives ``x`` itself where it has that dtype.
+    """The values in another dtype.
+
+    x: an array of any shape.
+    copy: False gives ``x`` itself where it has that dtype.
+
+    Returns the shape of ``x`` in ``dtype``. Raises DTypeError for a dtype that arrays do not have.
 
     >>> from blockfuse import np
     >>> np.astype(np.array([1.5, -1.5]), np.int32)
@@ -41,6 +46,10 @@ def astype(x: ndarray, dtype: Any, /, *, copy: bool = True, device: Device | Non
 def can_cast(from_: Any, to: Any, casting: Any = "safe") -> bool:
     """Whether values of a dtype, or of an array, go into a dtype by NumPy's rules.
 
+    casting: 'no', 'equiv', 'safe', 'same_kind' or 'unsafe'.
+
+    Returns a bool of Python. A number of Python has no dtype, and raises TypeError.
+
     >>> from blockfuse import np
     >>> np.can_cast("float32", "float64")
     True
@@ -49,7 +58,17 @@ def can_cast(from_: Any, to: Any, casting: Any = "safe") -> bool:
 
 
 def isdtype(dtype: Any, kind: Any) -> bool:
-    """Whether a dtype is of a kind, such as 'integral' or 'real floating', or of one of several."""
+    """Whether a dtype is of a kind.
+
+    kind: 'bool', 'signed integer', 'unsigned integer', 'integral', 'real floating', 'numeric' or a dtype, or a tuple of
+    these.
+
+    Returns a bool of Python.
+
+    >>> from blockfuse import np
+    >>> np.isdtype(np.float32, "real floating"), np.isdtype("int32", ("bool", "real floating"))
+    (True, False)
+    """
     return numpy.isdtype(numpy.dtype(dtype), kind)
 
 
@@ -57,17 +76,38 @@ def isdtype(dtype: Any, kind: Any) -> bool:
 
 
 def real(x: ArrayLike) -> ndarray:
-    """The array itself: no array has complex numbers."""
+    """The array itself: no array has complex numbers.
+
+    Returns the shape and dtype of ``x``.
+
+    >>> from blockfuse import np
+    >>> np.real(np.array([1, 2]))
+    array([1., 2.])
+    """
     return asarray(x)
 
 
 def imag(x: ArrayLike) -> ndarray:
-    """Zeros: no array has complex numbers."""
+    """Zeros: no array has complex numbers.
+
+    Returns the shape and dtype of ``x``.
+
+    >>> from blockfuse import np
+    >>> np.imag(np.array([1, 2]))
+    array([0., 0.])
+    """
     return zeros_like(x)
 
 
 def conj(x: ArrayLike) -> ndarray:
-    """The same numbers: no array has complex ones."""
+    """The same numbers in memory of their own: no array has complex ones.
+
+    Returns the shape and dtype of ``x``.
+
+    >>> from blockfuse import np
+    >>> np.conj(np.array([1, 2]))
+    array([1., 2.])
+    """
     copy: ndarray = pointwise.cast(asarray(x), dtype=str(asarray(x).dtype))
     return copy
 
@@ -76,12 +116,26 @@ conjugate = conj
 
 
 def isreal(x: ArrayLike) -> ndarray:
-    """True for each element: no array has complex numbers."""
+    """True for each element: no array has complex numbers.
+
+    Returns the shape of ``x``, bool.
+
+    >>> from blockfuse import np
+    >>> np.isreal(np.array([1, 2]))
+    array([ True,  True])
+    """
     return zeros_like(x, bool) == 0
 
 
 def iscomplex(x: ArrayLike) -> ndarray:
-    """False for each element: no array has complex numbers."""
+    """False for each element: no array has complex numbers.
+
+    Returns the shape of ``x``, bool.
+
+    >>> from blockfuse import np
+    >>> np.iscomplex(np.array([1, 2]))
+    array([False, False])
+    """
     return zeros_like(x, bool)
 
 
@@ -89,7 +143,18 @@ def iscomplex(x: ArrayLike) -> ndarray:
 
 
 def from_dlpack(x: Any, /, *, device: Device | None = None, copy: bool | None = None) -> ndarray:
-    """An array of another library, in its memory where that may be written, or in a copy."""
+    """An array of another library, in its memory where that may be written, or in a copy.
+
+    x: what has ``__dlpack__``.
+    copy: True makes one always.
+
+    Returns its shape and dtype. Raises DTypeError for a dtype that arrays do not have.
+
+    >>> import numpy
+    >>> from blockfuse import np
+    >>> np.from_dlpack(numpy.array([1.5, 2], "float32"))
+    array([1.5, 2. ])
+    """
     check_device(device)
     found = numpy.from_dlpack(x)
     return array(found) if copy or (copy is None and not found.flags.writeable) else asarray(found)

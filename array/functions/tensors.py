@@ -17,17 +17,40 @@ from blockfuse.ir.operators import linear_algebra
 
 
 def cross(x1: ArrayLike, x2: ArrayLike, /, *, axis: int = -1) -> ndarray:
-    """The vector product of three-dimensional vectors along ``axis``."""
+    """The vector product of three-dimensional vectors along an axis.
+
+    x1, x2: arrays with 3 elements along ``axis``, the others broadcast.
+
+    Returns the common shape, in the dtype that both promote to. Raises ShapeError for other than 3 elements.
+
+    >>> from blockfuse import np
+    >>> np.linalg.cross(np.array([1, 0, 0]), np.array([0, 1, 0]))
+    array([0., 0., 1.])
+    """
     return products.cross(x1, x2, axis=axis)
 
 
 def diagonal(x: ArrayLike, /, *, offset: int = 0) -> ndarray:
-    """The ``offset``-th diagonals of matrices."""
+    """The ``offset``-th diagonals of matrices.
+
+    x: (..., n, m).
+
+    Returns (..., k) for the k elements of a diagonal, in the dtype of ``x``. Raises ShapeError for fewer than two axes.
+
+    >>> from blockfuse import np
+    >>> np.linalg.diagonal(np.array([[1, 2], [3, 4]]))
+    array([1., 4.])
+    """
     return coordinates.diagonal(x, offset, -2, -1)
 
 
 def trace(x: ArrayLike, /, *, offset: int = 0, dtype: Any = None) -> ndarray:
     """The sums of the ``offset``-th diagonals of matrices.
+
+    x: (..., n, m).
+
+    Returns (...); floats keep their dtype, others give int64 (unsigned: uint64), or ``dtype``. Raises ShapeError for
+    fewer than two axes.
 
     >>> from blockfuse import np
     >>> np.linalg.trace(np.array([[1, 2], [3, 4]]))
@@ -37,7 +60,17 @@ def trace(x: ArrayLike, /, *, offset: int = 0, dtype: Any = None) -> ndarray:
 
 
 def outer(x1: ArrayLike, x2: ArrayLike, /) -> ndarray:
-    """Each element of a vector times each of another."""
+    """Each element of a vector times each of another.
+
+    x1, x2: (n,) and (m,).
+
+    Returns (n, m) in the dtype that both promote to. Raises ShapeError for other than vectors.
+
+    >>> from blockfuse import np
+    >>> np.linalg.outer(np.array([1, 2]), np.array([1, 10]))
+    array([[ 1., 10.],
+           [ 2., 20.]])
+    """
     first, second = asarray(x1), asarray(x2)
     if first.ndim != 1 or second.ndim != 1:
         raise ShapeError(f"outer takes two vectors, not arrays of shapes {first.shape} and {second.shape}")
@@ -46,6 +79,11 @@ def outer(x1: ArrayLike, x2: ArrayLike, /) -> ndarray:
 
 def multi_dot(arrays: Sequence[ArrayLike]) -> ndarray:
     """The product of two matrices or more, one after the other; the first and the last may be vectors.
+
+    arrays: (n, k), (k, l), ..., (p, m).
+
+    Returns (n, m) without the axis of a vector, in the dtype that all promote to. Raises ValueError for one array,
+    ShapeError where shapes do not fit.
 
     >>> from blockfuse import np
     >>> np.linalg.multi_dot([np.ones((1, 2)), np.ones((2, 3)), np.ones((3, 1))])
@@ -57,7 +95,17 @@ def multi_dot(arrays: Sequence[ArrayLike]) -> ndarray:
 
 
 def tensorinv(a: ArrayLike, ind: int = 2) -> ndarray:
-    """The inverse of ``a`` as a map from its axes behind ``ind`` to those before. Raises ShapeError where sizes differ."""
+    """The inverse of ``a`` as a map from its axes behind ``ind`` to those before.
+
+    a: (*front, *back), with ``ind`` axes in front, both of one number of elements.
+
+    Returns (*back, *front); float32 and float64 stay, others give float64, float16 raises TypeError. Raises ShapeError
+    where sizes differ, ``numpy.linalg.LinAlgError`` where there is no inverse.
+
+    >>> from blockfuse import np
+    >>> np.linalg.tensorinv(np.eye(4).reshape(2, 2, 4) * 2).shape
+    (4, 2, 2)
+    """
     x = asarray(a)
     if ind <= 0:
         raise ValueError(f"ind={ind}: one axis or more stands before the others")
@@ -71,7 +119,18 @@ def tensorinv(a: ArrayLike, ind: int = 2) -> ndarray:
 
 
 def tensorsolve(a: ArrayLike, b: ArrayLike, axes: Any = None) -> ndarray:
-    """The ``x`` with ``tensordot(a, x, x.ndim) = b``; ``axes`` of ``a`` are moved behind the others before."""
+    """The ``x`` with ``tensordot(a, x, x.ndim) = b``.
+
+    a: (*shape of b, *rest), both of one number of elements.
+    axes: those of ``a`` that are moved behind the others before.
+
+    Returns (*rest); float32 and float64 stay, others give float64, float16 raises TypeError. Raises ShapeError where
+    sizes differ, ``numpy.linalg.LinAlgError`` where there is no solution.
+
+    >>> from blockfuse import np
+    >>> np.linalg.tensorsolve(np.eye(4).reshape(2, 2, 4) * 2, np.array([[2, 4], [6, 8]]))
+    array([1., 2., 3., 4.])
+    """
     x, y = asarray(a), asarray(b)
     if axes is not None:
         x = moveaxis(x, tuple(axes), tuple(range(x.ndim - len(axes), x.ndim)))
