@@ -19,7 +19,9 @@ _UNNAMED_PREFIX = "arr_"  # how NumPy names arrays that are saved without a name
 def save(file: str | os.PathLike[str], arr: Any) -> None:
     """Write an array, a list of arrays, or a dict from names to arrays to exactly the path given.
 
-    An array alone is written as NumPy's ``save`` does, if the path does not end in ``.npz``.
+    arr: of any shapes and dtypes. An array alone is written as NumPy's ``save`` does, if the path does not end in ``.npz``.
+
+    Returns None. Raises UsageError for several arrays and a path that ends in ``.npy``.
 
     >>> import tempfile
     >>> from blockfuse import np, npx
@@ -46,7 +48,9 @@ def _ends_in(file: str | os.PathLike[str], ending: str) -> bool:
 
 
 def savez(file: str | os.PathLike[str], /, *arrays: Any, **named: Any) -> None:
-    """Write arrays, those without a name by their place.
+    """Write arrays of any shapes and dtypes to one file, those without a name by their place.
+
+    Returns None. Raises UsageError for the name of an array without one, such as ``arr_0``.
 
     >>> import tempfile
     >>> from blockfuse import np, npx
@@ -67,7 +71,9 @@ def savez(file: str | os.PathLike[str], /, *arrays: Any, **named: Any) -> None:
 
 
 def load(file: str | os.PathLike[str]) -> Any:
-    """What ``save`` wrote: an array, a dict, or a list where no array had a name. Never runs pickled code.
+    """What ``save`` wrote. Never runs pickled code.
+
+    Returns an array, a dict, or a list where no array had a name, of the shapes and dtypes that were written.
 
     >>> import tempfile
     >>> from blockfuse import np, npx

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from blockfuse.array.devices import Device, cpu, current_device, gpu, num_gpus
+from blockfuse.array.docstrings import before_example
 from blockfuse.array.files import load, save, savez
 from blockfuse.array.functions import random
 from blockfuse.array.functions.activations import (
@@ -156,3 +157,14 @@ __all__ = [
     "waitall",
     "while_loop",
 ]
+
+# What these mean is neither a formula nor in a paper; the docstrings of all others say where their meaning is from.
+_GLUONS = """
+activation add_n arange_like batch_dot batch_flatten broadcast_like cast cond convolution deconvolution
+embedding foreach from_numpy fully_connected gather_nd index_add index_update load log_softmax masked_log_softmax
+masked_softmax nonzero one_hot pick pooling reshape reshape_like rnn save savez sequence_last sequence_mask
+sequence_reverse slice slice_axis slice_channel slice_like softmax stop_gradient topk upsampling while_loop
+"""
+for _name in _GLUONS.split():
+    _function = globals()[_name]
+    _function.__doc__ = before_example(_function.__doc__, "Source: Gluon's function of this name.")

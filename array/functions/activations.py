@@ -20,6 +20,10 @@ def _tanh(x: ArrayLike) -> ndarray:
 def log_sigmoid(x: ArrayLike) -> ndarray:
     """``log(sigmoid(x))`` without overflow.
 
+    x: an array of any shape.
+
+    Returns its shape; floats keep their dtype, others give float64.
+
     >>> from blockfuse import np, npx
     >>> npx.log_sigmoid(np.array([-1000, 1000]))
     array([-1000.,    -0.])
@@ -28,7 +32,11 @@ def log_sigmoid(x: ArrayLike) -> ndarray:
 
 
 def softsign(x: ArrayLike) -> ndarray:
-    """``x / (1 + abs(x))``.
+    """``x / (1 + abs(x))`` (Turian, Bergstra and Bengio 2009).
+
+    x: an array of any shape.
+
+    Returns its shape; floats keep their dtype, others give float64.
 
     >>> from blockfuse import np, npx
     >>> npx.softsign(np.array([-1, 0, 3]))
@@ -38,7 +46,11 @@ def softsign(x: ArrayLike) -> ndarray:
 
 
 def silu(x: ArrayLike) -> ndarray:
-    """``x * sigmoid(x)``.
+    """``x * sigmoid(x)`` (Elfwing, Uchibe and Doya 2018).
+
+    x: an array of any shape.
+
+    Returns its shape; floats keep their dtype, others give float64.
 
     >>> from blockfuse import np, npx
     >>> npx.silu(np.array([-1, 0, 1])).round(3)
@@ -48,7 +60,11 @@ def silu(x: ArrayLike) -> ndarray:
 
 
 def mish(x: ArrayLike) -> ndarray:
-    """``x * tanh(softplus(x))``.
+    """``x * tanh(softplus(x))`` (Misra 2019).
+
+    x: an array of any shape.
+
+    Returns its shape; floats keep their dtype, others give float64.
 
     >>> from blockfuse import np, npx
     >>> npx.mish(np.array([-1, 0, 1])).round(3)
@@ -58,7 +74,12 @@ def mish(x: ArrayLike) -> ndarray:
 
 
 def gelu(x: ArrayLike, approximation: str = "erf") -> ndarray:
-    """``x`` times the share of the normal distribution below it; approximation: 'erf' (exact) or 'tanh'.
+    """``x`` times the share of the normal distribution below it (Hendrycks and Gimpel 2016).
+
+    x: an array of any shape.
+    approximation: 'erf' (exact) or 'tanh'.
+
+    Returns its shape; floats keep their dtype, others give float64. Raises UsageError for other approximations.
 
     >>> from blockfuse import np, npx
     >>> npx.gelu(np.array([-1, 0, 1])).round(3)
@@ -85,7 +106,14 @@ _ACTIVATIONS: dict[str, Callable[..., ndarray]] = {
 
 
 def activation(data: ArrayLike, act_type: str = "relu") -> ndarray:
-    """The activation of the given name; raises UsageError with the list of names.
+    """The activation of a given name.
+
+    data: an array of any shape.
+    act_type: 'relu', 'sigmoid', 'tanh', 'softrelu' (``softplus``), 'softsign', 'log_sigmoid', 'mish', 'gelu', 'silu' or
+    'swish' (``silu``).
+
+    Returns the shape of ``data``, in the dtype that the function of that name gives. Raises UsageError with the list of
+    names.
 
     >>> from blockfuse import np, npx
     >>> npx.activation(np.array([-1, 2]), "relu")
@@ -105,8 +133,13 @@ def leaky_relu(
 ) -> ndarray:
     """A rectifier with something left below zero.
 
-    act_type: 'leaky' (``slope * x`` there), 'prelu' (``gamma * x``, gamma along axis 1), 'elu' (``slope``
-    times ``exp(x) - 1``), 'selu', 'gelu' (also 'gelu_erf' and 'gelu_tanh').
+    data: an array of any shape; with 'prelu' (batch, channels, ...).
+    act_type: 'leaky' (``slope * x`` there), 'prelu' (``gamma * x``, gamma along axis 1; He et al. 2015), 'elu'
+    (``slope`` times ``exp(x) - 1``; Clevert et al. 2016), 'selu' (Klambauer et al. 2017), 'gelu' (also 'gelu_erf' and
+    'gelu_tanh').
+
+    Returns the shape of ``data``; floats keep their dtype, others give float64, but 'prelu' what ``data`` and gamma
+    promote to. Raises UsageError for other types, and for 'prelu' without gamma.
 
     >>> from blockfuse import np, npx
     >>> npx.leaky_relu(np.array([-2, 0, 3]), slope=0.1)
@@ -136,7 +169,12 @@ def _prelu(x: ndarray, gamma: ArrayLike | None) -> ndarray:
 
 
 def smooth_l1(data: ArrayLike, scalar: float = 1.0) -> ndarray:
-    """``(scalar * x) ** 2 / 2`` near zero, ``abs(x) - 0.5 / scalar ** 2`` from ``1 / scalar ** 2`` on.
+    """``(scalar * x) ** 2 / 2`` near zero, ``abs(x) - 0.5 / scalar ** 2`` from ``1 / scalar ** 2`` on (Girshick 2015,
+    equation 3).
+
+    data: an array of any shape.
+
+    Returns its shape; floats keep their dtype, others give float64.
 
     >>> from blockfuse import np, npx
     >>> npx.smooth_l1(np.array([-2, 0.5, 3]))

@@ -16,8 +16,11 @@ from blockfuse.ir.errors import ShapeError, UsageError
 def foreach(body: Callable[[Any, Any], tuple[Any, Any]], data: Any, init_states: Any) -> tuple[Any, Any]:
     """Every ``data[n]`` and the states before it given to ``body(data, states)``, which gives an output and the next states.
 
-    data, states, outputs: an array each, or lists of arrays. Gives the outputs, stacked along a new first axis, and the last
-    states. Raises ShapeError where arrays of ``data`` differ in their first size, or have no elements along it.
+    data, init_states: an array each, or lists of arrays, of any dtype; those of ``data`` have one size along their
+    first axis.
+
+    Returns the outputs, stacked along a new first axis, and the last states, in their dtypes. Raises ShapeError where
+    arrays of ``data`` differ in their first size, or have no elements along it.
 
     >>> from blockfuse import np, npx
     >>> npx.foreach(lambda x, total: (x + total, x + total), np.array([1, 2, 3]), np.array(0.0))
@@ -45,9 +48,11 @@ def while_loop(
 ) -> tuple[Any, Any]:
     """While ``cond(*loop_vars)``, and at most ``max_iterations`` times: ``output, loop_vars = func(*loop_vars)``.
 
-    output: an array, a list of arrays, or ``[]`` or None for nothing. Gives the outputs, stacked along a new first axis with
-    zeros behind them up to ``max_iterations`` (``[]`` where there are none, or no round was made), and the last variables.
-    Without outputs and a limit the loop of a compiled call is native.
+    output: an array, a list of arrays, or ``[]`` or None for nothing. Without outputs and a limit the loop of a
+    compiled call is native.
+
+    Returns the outputs, stacked along a new first axis with zeros behind them up to ``max_iterations`` (``[]`` where
+    there are none, or no round was made), and the last variables, all in their dtypes.
 
     >>> from blockfuse import np, npx
     >>> npx.while_loop(lambda n, x: x < 10, lambda n, x: (x, (n + 1, x * 2)), (np.array(0), np.array(1)), max_iterations=5)
@@ -109,6 +114,8 @@ def cond(pred: Any, then_func: Callable[..., Any], else_func: Callable[..., Any]
     """``then_func(*inputs)`` where ``pred`` is true, ``else_func(*inputs)`` where not.
 
     pred: an array of one element, or a function of the inputs that gives one.
+
+    Returns what the function gives, of any shape and dtype.
 
     >>> from blockfuse import np, npx
     >>> x = np.array([1, 2])

@@ -29,10 +29,11 @@ from blockfuse.ir.operators.windows import added
 def roi_pooling(data: ArrayLike, rois: ArrayLike, pooled_size: Any, spatial_scale: float) -> ndarray:
     """The maximum in each of ``pooled_size`` parts of each region (Girshick 2015, Fast R-CNN, section 2.1).
 
-    data: features (batch, channels, height, width). rois: regions (count, 5), whose corners times ``spatial_scale``,
-    rounded, are pixels of ``data``, both inside. Part i of m goes from ``floor(i * n / m)`` up to ``ceil((i + 1) * n / m)``;
-    one outside of the features is 0. Returns (count, channels, *pooled_size). Regions have no gradient.
+    data: features (batch, channels, height, width).
+    rois: regions (count, 5), whose corners times ``spatial_scale``, rounded, are pixels of ``data``, both inside. Part
+    i of m goes from ``floor(i * n / m)`` up to ``ceil((i + 1) * n / m)``; one outside of the features is 0.
 
+    Returns (count, channels, *pooled_size); floats keep their dtype, others give float64. Regions have no gradient.
     Raises ShapeError where shapes do not fit, IndexError for images that there are not.
 
     >>> from blockfuse import np, npx
@@ -65,12 +66,14 @@ def roi_align(
     """The average of points in each of ``pooled_size`` parts of each region, bilinear between pixels (He, Gkioxari, Dollar
     and Girshick 2017, Mask R-CNN, section 3).
 
-    data: features (batch, channels, height, width). rois: regions (count, 5), whose corners times ``spatial_scale`` are
-    places in ``data``. sample_ratio: points along each axis of a part; -1: as many as a part of the region has pixels, which
-    is an escape, as it depends on the regions. aligned: whether pixels have their centres at halves; otherwise no region is
-    smaller than a pixel. Returns (count, channels, *pooled_size). Regions have no gradient.
+    data: features (batch, channels, height, width).
+    rois: regions (count, 5), whose corners times ``spatial_scale`` are places in ``data``.
+    sample_ratio: points along each axis of a part; -1: as many as a part of the region has pixels, which is an escape,
+    as it depends on the regions.
+    aligned: whether pixels have their centres at halves; otherwise no region is smaller than a pixel.
 
-    Raises ShapeError where shapes do not fit, IndexError for images that there are not.
+    Returns (count, channels, *pooled_size); float32 and float64 stay, float16 gives float32, others float64. Regions
+    have no gradient. Raises ShapeError where shapes do not fit, IndexError for images that there are not.
 
     >>> from blockfuse import np, npx
     >>> regions = np.array([[0, 0, 0, 3, 3]])
@@ -193,13 +196,17 @@ def multibox_prior(
     steps: Sequence[float] = (-1.0, -1.0),
     offsets: Sequence[float] = (0.5, 0.5),
 ) -> ndarray:
-    """Anchor boxes (1, height * width * (sizes + ratios - 1), 4) around each pixel of ``data``, as corners (x1, y1, x2, y2)
-    in shares of the image (Liu et al. 2016, SSD, section 2.2).
+    """Anchor boxes around each pixel of ``data``, as corners (x1, y1, x2, y2) in shares of the image (Liu et al. 2016,
+    SSD, section 2.2).
 
-    data: (..., height, width). A pixel has boxes of all sizes with the first ratio, then of the first size with all other
-    ratios: a box of size s and ratio r is ``s / sqrt(r)`` high and ``s * sqrt(r) * height / width`` wide. clip: cut off what
-    is outside of the image. steps, offsets: from pixel to pixel in shares of the image, and of the centre in a pixel, both
-    (y, x); -1: one over the number of pixels.
+    data: (..., height, width). A pixel has boxes of all sizes with the first ratio, then of the first size with all
+    other ratios: a box of size s and ratio r is ``s / sqrt(r)`` high and ``s * sqrt(r) * height / width`` wide.
+    clip: cut off what is outside of the image.
+    steps, offsets: from pixel to pixel in shares of the image, and of the centre in a pixel, both (y, x); -1: one over
+    the number of pixels.
+
+    Returns (1, height * width * (sizes + ratios - 1), 4), float32. Raises UsageError for fewer than two axes, or no
+    sizes or ratios above 0.
 
     >>> from blockfuse import np, npx
     >>> npx.multibox_prior(np.ones((1, 3, 2, 2)), sizes=(0.5, 0.25), ratios=(1, 2)).shape

@@ -56,7 +56,11 @@ def waitall() -> None:
 
 
 def nonzero(data: ArrayLike) -> ndarray:
-    """The places of elements that are not zero, one a row, int64 (``np.nonzero``: one array an axis): an escape.
+    """The places of elements that are not zero, one a row (``np.nonzero``: one array an axis).
+
+    data: an array of n axes.
+
+    Returns (elements, n), int64. Its size depends on values: an escape, without a gradient.
 
     >>> from blockfuse import np, npx
     >>> npx.nonzero(np.array([[0, 1], [2, 0]]))
@@ -68,6 +72,10 @@ def nonzero(data: ArrayLike) -> ndarray:
 
 def arange_like(data: ArrayLike, start: float = 0.0, step: float = 1.0, axis: int | None = None) -> ndarray:
     """``start``, ``start + step``, ... in the shape of ``data``, or as many as its ``axis`` is long.
+
+    data: an array of any shape, whose values do not matter.
+
+    Returns that shape, or a vector; the dtype of ``data`` where that is a float, else float32.
 
     >>> from blockfuse import np, npx
     >>> npx.arange_like(np.ones((2, 3)), axis=1)
@@ -83,6 +91,8 @@ def arange_like(data: ArrayLike, start: float = 0.0, step: float = 1.0, axis: in
 def broadcast_like(lhs: ArrayLike, rhs: ArrayLike) -> ndarray:
     """``lhs`` broadcast to the shape of ``rhs``.
 
+    Returns the shape of ``rhs`` in the dtype of ``lhs``, read-only. Raises ShapeError where it does not fit.
+
     >>> from blockfuse import np, npx
     >>> npx.broadcast_like(np.array([[1, 2]]), np.ones((2, 2)))
     array([[1., 2.],
@@ -93,6 +103,8 @@ def broadcast_like(lhs: ArrayLike, rhs: ArrayLike) -> ndarray:
 
 def from_numpy(data: Any, zero_copy: bool = True) -> ndarray:
     """The values of a NumPy array, in its memory, or in memory of their own without ``zero_copy``.
+
+    Returns its shape and dtype. Raises DTypeError for a dtype that arrays do not have.
 
     >>> import numpy
     >>> from blockfuse import npx
@@ -106,7 +118,11 @@ def from_numpy(data: Any, zero_copy: bool = True) -> ndarray:
 
 
 def add_n(*args: ArrayLike) -> ndarray:
-    """The sum of the arrays. Raises UsageError without any.
+    """The sum of arrays.
+
+    args: one array or more, of shapes that broadcast.
+
+    Returns their common shape, in the dtype that all promote to. Raises UsageError without any.
 
     >>> from blockfuse import np, npx
     >>> npx.add_n(np.array([1, 2]), np.array([10, 20]), np.array([100, 200]))
@@ -121,6 +137,11 @@ def add_n(*args: ArrayLike) -> ndarray:
 def gather_nd(data: ArrayLike, indices: ArrayLike) -> ndarray:
     """``data[indices[0], indices[1], ...]``: the first axis of ``indices`` runs over axes of ``data``.
 
+    data: an array of any shape.
+    indices: integers, (axes, *places).
+
+    Returns (*places, *other axes) in the dtype of ``data``. Raises IndexError for places beyond an axis.
+
     >>> from blockfuse import np, npx
     >>> npx.gather_nd(np.array([[1, 2], [3, 4]]), np.array([[0, 1], [1, 0]], dtype="int64"))
     array([2., 3.])
@@ -132,6 +153,8 @@ def gather_nd(data: ArrayLike, indices: ArrayLike) -> ndarray:
 def cast(data: ArrayLike, dtype: Any) -> ndarray:
     """The values in another dtype.
 
+    Returns the shape of ``data`` in ``dtype``. Raises DTypeError for a dtype that arrays do not have.
+
     >>> from blockfuse import np, npx
     >>> npx.cast(np.array([1.5, -1.5]), "int32")
     array([ 1, -1], dtype=int32)
@@ -141,6 +164,8 @@ def cast(data: ArrayLike, dtype: Any) -> ndarray:
 
 def stop_gradient(data: ArrayLike) -> ndarray:
     """The same elements; gradients end here.
+
+    Returns the shape and dtype of ``data``.
 
     >>> from blockfuse import autograd, np, npx
     >>> x = np.array([1, 2])

@@ -27,10 +27,16 @@ def fully_connected(
     no_bias: bool | None = None,
     flatten: bool = True,
 ) -> ndarray:
-    """``x @ weight.T + bias`` with weight (units, in).
+    """``x @ weight.T + bias``.
 
-    flatten: all axes of ``x`` behind the first are features; otherwise only the last one is. Raises
-    ShapeError where their number is not the weight's.
+    x: (batch, ...).
+    weight: (units, in).
+    bias: (units,).
+    flatten: all axes of ``x`` behind the first are features; otherwise only the last one is.
+    num_hidden: the units; checked.
+
+    Returns (batch, units), or (..., units) without flatten, in the dtype that all promote to. Raises ShapeError where
+    the number of features is not the weight's.
 
     >>> from blockfuse import np, npx
     >>> npx.fully_connected(np.ones((1, 3)), np.ones((2, 3)), np.array([0, 10]))
@@ -70,6 +76,10 @@ def _refuse(x: ndarray, weight: ndarray, num_hidden: int | None, flatten: bool) 
 def batch_flatten(data: ArrayLike) -> ndarray:
     """All axes behind the first as one.
 
+    data: (batch, ...).
+
+    Returns (batch, size of the others) in the dtype of ``data``.
+
     >>> from blockfuse import np, npx
     >>> npx.batch_flatten(np.ones((2, 3, 4))).shape
     (2, 12)
@@ -80,9 +90,15 @@ def batch_flatten(data: ArrayLike) -> ndarray:
 
 
 def dropout(data: ArrayLike, p: float = 0.5, mode: str = "training", axes: Any = ()) -> ndarray:
-    """Each element 0 with probability ``p``, else divided by ``1 - p``; identity outside of training.
+    """Each element 0 with probability ``p``, else divided by ``1 - p``; identity outside of training (Srivastava et al.
+    2014).
 
-    mode: 'training', or 'always' to drop in prediction too. axes: along these, all elements share one fate.
+    data: an array of any shape.
+    mode: 'training', or 'always' to drop in prediction too.
+    axes: along these, all elements share one fate.
+
+    Returns the shape of ``data``, in its dtype where that is a float, else in what it promotes to with float32. Raises
+    UsageError for other probabilities and modes.
 
     >>> from blockfuse import autograd, np, npx
     >>> npx.dropout(np.ones(3), p=0.5)
@@ -107,7 +123,14 @@ def dropout(data: ArrayLike, p: float = 0.5, mode: str = "training", axes: Any =
 def embedding(
     data: ArrayLike, weight: ArrayLike, input_dim: int | None = None, output_dim: int | None = None
 ) -> ndarray:
-    """The rows of ``weight`` that ``data`` names. Raises IndexError beyond its last row.
+    """The rows of ``weight`` that ``data`` names.
+
+    data: integers of any shape; floats are cut.
+    weight: (rows, size).
+    input_dim, output_dim: these two; checked.
+
+    Returns (*shape of data, size) in the dtype of ``weight``. Raises IndexError beyond its last row, ShapeError for a
+    weight of other sizes.
 
     >>> from blockfuse import np, npx
     >>> npx.embedding(np.array([2, 0]), np.array([[1, 2], [3, 4], [5, 6]]))
@@ -128,6 +151,10 @@ def embedding(
 @size_agnostic
 def batch_dot(a: ArrayLike, b: ArrayLike, transpose_a: bool = False, transpose_b: bool = False) -> ndarray:
     """The products of two stacks of matrices, each of them transposed first if asked for.
+
+    a, b: (..., n, k) and (..., k, m), or (..., k, n) and (..., m, k) where they are to be transposed.
+
+    Returns (..., n, m) in the dtype that both promote to. Raises ShapeError where the sizes k differ.
 
     >>> from blockfuse import np, npx
     >>> npx.batch_dot(np.ones((4, 2, 3)), np.ones((4, 5, 3)), transpose_b=True).shape

@@ -20,7 +20,14 @@ from blockfuse.ir.operators import normalization, pointwise, reductions
 def layer_norm(
     data: ArrayLike, gamma: ArrayLike, beta: ArrayLike, axis: int = -1, eps: float = 1e-5
 ) -> ndarray:
-    """Mean 0 and variance 1 along ``axis``, then times ``gamma`` plus ``beta`` (vectors along that axis).
+    """Mean 0 and variance 1 along an axis, then times ``gamma`` plus ``beta`` (Ba et al. 2016).
+
+    data: an array of one axis or more.
+    gamma, beta: vectors along ``axis``.
+    eps: what is added to the variance.
+
+    Returns the shape of ``data``; floats keep the dtype that all promote to, others give float64. Raises ShapeError for
+    vectors of another size.
 
     >>> from blockfuse import np, npx
     >>> npx.layer_norm(np.array([[1, 3], [10, 30]]), np.ones(2), np.zeros(2)).round(2)
@@ -35,7 +42,14 @@ def layer_norm(
 
 @size_agnostic
 def rms_norm(data: ArrayLike, gamma: ArrayLike, axis: int = -1, eps: float = 1e-5) -> ndarray:
-    """A mean square of 1 along ``axis``, then times ``gamma`` (a vector along that axis).
+    """A mean square of 1 along an axis, then times ``gamma`` (Zhang and Sennrich 2019).
+
+    data: an array of one axis or more.
+    gamma: a vector along ``axis``.
+    eps: what is added to the mean square.
+
+    Returns the shape of ``data``; floats keep the dtype that both promote to, others give float64. Raises ShapeError
+    for a vector of another size.
 
     >>> from blockfuse import np, npx
     >>> npx.rms_norm(np.array([[3, 4]]), np.ones(2)).round(2)
@@ -50,10 +64,15 @@ def rms_norm(data: ArrayLike, gamma: ArrayLike, axis: int = -1, eps: float = 1e-
 def group_norm(
     data: ArrayLike, gamma: ArrayLike, beta: ArrayLike, num_groups: int = 1, eps: float = 1e-3
 ) -> ndarray:
-    """Mean 0 and variance 1 in each of ``num_groups`` groups of channels (axis 1) of each item, then times ``gamma`` plus
-    ``beta``, one number for each channel.
+    """Mean 0 and variance 1 in each of ``num_groups`` groups of channels of each item, then times ``gamma`` plus ``beta``
+    (Wu and He 2018).
 
-    Raises ShapeError where the channels are no multiple of the groups.
+    data: (batch, channels, ...).
+    gamma, beta: (channels,).
+    eps: what is added to the variance.
+
+    Returns the shape of ``data``; floats keep the dtype that all promote to, others give float64. Raises ShapeError
+    where the channels are no multiple of the groups.
 
     >>> from blockfuse import np, npx
     >>> npx.group_norm(np.array([[1, 3, 10, 30]]), np.ones(4), np.zeros(4), num_groups=2).round(2)
@@ -80,8 +99,14 @@ def group_norm(
 def instance_norm(
     data: ArrayLike, gamma: ArrayLike, beta: ArrayLike, eps: float = 1e-3, axis: int = 1
 ) -> ndarray:
-    """Mean 0 and variance 1 in each channel (``axis``) of each item, then times ``gamma`` plus ``beta``, one number for each
-    channel.
+    """Mean 0 and variance 1 in each channel of each item, then times ``gamma`` plus ``beta`` (Ulyanov et al. 2016).
+
+    data: (batch, channels, width, ...), with the channels along ``axis``.
+    gamma, beta: (channels,).
+    eps: what is added to the variance.
+
+    Returns the shape of ``data``; floats keep the dtype that all promote to, others give float64. Raises ShapeError for
+    fewer axes or other vectors, UsageError for axis 0.
 
     >>> from blockfuse import np, npx
     >>> npx.instance_norm(np.array([[[1, 3], [10, 30]]]), np.ones(2), np.zeros(2)).round(2)
@@ -115,15 +140,21 @@ def batch_norm(
     min_calib_range: float | None = None,  # noqa: ARG001
     max_calib_range: float | None = None,  # noqa: ARG001
 ) -> Any:
-    """Each channel (``axis``) brought to mean 0 and variance 1, then times ``gamma`` (1 with ``fix_gamma``) plus ``beta``.
+    """Each channel brought to mean 0 and variance 1, then times ``gamma`` (1 with ``fix_gamma``) plus ``beta`` (Ioffe and
+    Szegedy 2015).
 
-    In training mean and variance (without Bessel's correction, which torch's running ones have) are those of the batch, and
-    the running ones follow them: ``running = running * momentum + batch * (1 - momentum)``. In prediction, or with
-    ``use_global_stats``, the running ones are used, and stay. float16 is computed in float32; whole numbers become floats.
+    x: (batch, channels, ...), with the channels along ``axis``.
+    gamma, beta, running_mean, running_var: (channels,).
+    eps: what is added to the variance.
 
-    output_mean_var: give ``[result, mean, 1 / sqrt(variance + eps)]``, of which the last two have no gradient.
+    In training mean and variance (without Bessel's correction, which torch's running ones have) are those of the batch,
+    and the running ones follow them: ``running = running * momentum + batch * (1 - momentum)``. In prediction, or with
+    ``use_global_stats``, the running ones are used, and stay. float16 is computed in float32; whole numbers become
+    floats.
 
-    Raises ShapeError in training where a channel has no elements, as there is no mean of them.
+    Returns the shape of ``x``, and its dtype where that is a float; with ``output_mean_var`` ``[result, mean, 1 /
+    sqrt(variance + eps)]``, of which the last two are (channels,) and have no gradient. Raises ShapeError in training
+    where a channel has no elements, as there is no mean of them.
 
     >>> from blockfuse import np, npx
     >>> one, zero = np.ones(2), np.zeros(2)

@@ -20,7 +20,11 @@ from blockfuse.ir.operators import indexing, pointwise
 def one_hot(
     data: ArrayLike, depth: int, on_value: float = 1.0, off_value: float = 0.0, dtype: Any = "float32"
 ) -> ndarray:
-    """``on_value`` at the place that each integer names along a new last axis of size ``depth``.
+    """``on_value`` at the place that each integer names along a new last axis, ``off_value`` elsewhere.
+
+    data: integers of any shape.
+
+    Returns (*shape of data, depth), float32 unless ``dtype`` says otherwise.
 
     >>> from blockfuse import np, npx
     >>> npx.one_hot(np.array([2, 0]), 3)
@@ -37,7 +41,14 @@ def one_hot(
 def pick(
     data: ArrayLike, index: ArrayLike, axis: int = -1, mode: str = "clip", keepdims: bool = False
 ) -> ndarray:
-    """One element along ``axis`` for each place of the others; an index out of range is clipped, or wraps.
+    """One element along an axis for each place of the others.
+
+    data: an array of one axis or more.
+    index: integers of its shape without ``axis``, or with size 1 there.
+    mode: 'clip' or 'wrap', for places beyond the axis.
+    keepdims: whether it stays, with size 1.
+
+    Returns the shape of ``data`` without the axis, in its dtype. Raises ValueError for other modes.
 
     >>> from blockfuse import np, npx
     >>> npx.pick(np.array([[1, 2, 3], [4, 5, 6]]), np.array([2, 0]))
@@ -60,10 +71,16 @@ def topk(
     is_ascend: bool = False,
     dtype: Any = "float32",
 ) -> Any:
-    """The ``k`` largest (or smallest) elements along ``axis``, in order; equal ones by place.
+    """The largest (or smallest) elements along an axis, in order; equal ones by place.
 
-    ret_typ: 'indices' (of ``dtype``), 'value', 'both' (values, indices) or 'mask' (1 where an element is
-    among them).
+    data: an array of any shape.
+    axis: None flattens.
+    k: how many, all for 0.
+    is_ascend: whether the smallest.
+    ret_typ: 'indices', 'value', 'both' (values, indices) or 'mask' (1 where an element is among them).
+
+    Returns the shape of ``data`` with k along the axis: indices in ``dtype``, values in that of ``data``. A mask is
+    like ``data``. Raises UsageError for other types.
 
     >>> from blockfuse import np, npx
     >>> npx.topk(np.array([3, 9, 5]), k=2, ret_typ="value")
@@ -101,7 +118,12 @@ def sequence_mask(
     value: float = 0.0,
     axis: int = 0,
 ) -> ndarray:
-    """``value`` behind the end of each sequence; time is ``axis`` (0 or 1), the batch the other one. The dtype stays.
+    """``value`` behind the end of each sequence.
+
+    data: (times, batch, ...), or (batch, times, ...) with ``axis=1``.
+    sequence_length: (batch,); without it, or without ``use_sequence_length``, nothing changes.
+
+    Returns its shape and dtype. Raises ShapeError for other lengths, UsageError for other axes.
 
     >>> from blockfuse import np, npx
     >>> npx.sequence_mask(np.array([[1, 2], [3, 4], [5, 6]]), np.array([3, 2]), use_sequence_length=True)
@@ -142,9 +164,13 @@ def sequence_last(
     use_sequence_length: bool = False,
     axis: int = 0,
 ) -> ndarray:
-    """The last element of each sequence; time is ``axis`` (0 or 1), the batch the other one.
+    """The last element of each sequence.
 
-    Raises IndexError where a length is beyond the times.
+    data: (times, batch, ...), or (batch, times, ...) with ``axis=1``.
+    sequence_length: (batch,), used with ``use_sequence_length``.
+
+    Returns (batch, ...) in the dtype of ``data``. Raises IndexError where a length is beyond the times, ShapeError for
+    other lengths, UsageError for other axes.
 
     >>> from blockfuse import np, npx
     >>> npx.sequence_last(np.array([[1, 2], [3, 4], [5, 6]]), np.array([3, 2]), use_sequence_length=True)
@@ -166,8 +192,12 @@ def sequence_reverse(
     use_sequence_length: bool = False,
     axis: int = 0,
 ) -> ndarray:
-    """Each sequence with its times in reverse, what is behind its end left there; time is ``axis`` (0 or 1), the batch the
-    other one.
+    """Each sequence with its times in reverse, what is behind its end left there.
+
+    data: (times, batch, ...), or (batch, times, ...) with ``axis=1``.
+    sequence_length: (batch,), used with ``use_sequence_length``.
+
+    Returns its shape and dtype. Raises ShapeError for other lengths, UsageError for other axes.
 
     >>> from blockfuse import np, npx
     >>> npx.sequence_reverse(np.array([[1, 2], [3, 4], [5, 6]]), np.array([3, 2]), use_sequence_length=True)

@@ -179,8 +179,8 @@ def walk(
 ) -> tuple[list[Any], States]:
     """The outputs at all times, in the order of the sequence, and the last states.
 
-    x: an array with its times along ``axis``, or a list of one input a time. advance: takes an input and states to an output
-    and the next states.
+    x: an array with its times along ``axis``, or a list of one input a time.
+    advance: takes an input and states to an output and the next states.
     kept: see ``within_lengths``; behind its end the outputs of a sequence are 0 and its states stay.
     """
     times = times_of(x, axis)
@@ -208,8 +208,9 @@ def layered(
 ) -> tuple[Any, list[States]]:
     """Layers one above the other, each in one direction or in both, whose outputs stand side by side.
 
-    layers: the weights of each, those of the way back second. states: of each layer and direction. rate: of dropout
-    between layers. Gives the outputs of the last layer, and the last states.
+    layers: the weights of each, those of the way back second.
+    states: of each layer and direction.
+    rate: of dropout between layers. Gives the outputs of the last layer, and the last states.
     """
     kept = None if lengths is None else within_lengths(lengths, x.shape[axis], x.shape[1 - axis], axis)
     given, last = iter(states), []
@@ -260,13 +261,18 @@ def rnn(
     lstm_state_clip_max: float | None = None,
     lstm_state_clip_nan: bool = False,
 ) -> Any:
-    """Recurrent layers over ``data`` of shape (time, batch, features), as ``rnn.LSTM`` and its like, of one vector.
+    """Recurrent layers over a sequence, as ``rnn.LSTM`` and its like, of one vector of parameters.
 
-    parameters: the weights of all layers and directions (i2h, h2h, and h2r of a projection), then all biases in that order.
-    mode: 'rnn_relu', 'rnn_tanh', 'lstm' or 'gru'. p: dropout between layers. state, state_cell: (layers * directions,
-    batch, size); zeros where there are none.
+    data: (time, batch, features).
+    parameters: the weights of all layers and directions (i2h, h2h, and h2r of a projection), then all biases in that
+    order.
+    mode: 'rnn_relu', 'rnn_tanh', 'lstm' or 'gru'.
+    p: dropout between layers.
+    state, state_cell: (layers * directions, batch, size); zeros where there are none.
 
-    Gives the outputs; with ``state_outputs`` a list of outputs and last states. Raises ShapeError where sizes do not fit.
+    Returns (time, batch, directions * size) in the float dtype that ``data`` and ``parameters`` promote to; with
+    ``state_outputs`` a list of it and the last states. Raises ShapeError where sizes do not fit, UsageError for other
+    modes.
 
     >>> from blockfuse import np, npx
     >>> weights = np.zeros(2 * 3 + 2 * 2 + 2 * 2)

@@ -23,12 +23,15 @@ Code = tuple[int, tuple[int, ...]]  # a size or a code, and the two sizes that a
 def reshape(a: ArrayLike, newshape: Any, reverse: bool = False, order: str = "C") -> ndarray:
     """The elements in another shape, said by sizes and codes, which take the sizes of ``a`` one after the other.
 
-    -1: what is left (once). -2: the size as it is. -3: leave out a size, which is 1. -4: all other sizes as they are. -5:
-    the product of two sizes. -6: two sizes, which follow, of one; one of them may be -1. reverse: go from the last size to
-    the first. Raises ShapeError where sizes do not fit, UsageError where codes make no sense.
+    -1: what is left (once). -2: the size as it is. -3: leave out a size, which is 1. -4: all other sizes as they are.
+    -5: the product of two sizes. -6: two sizes, which follow, of one; one of them may be -1. reverse: go from the last
+    size to the first.
 
-    >>> from blockfuse.array import np
-    >>> reshape(np.zeros((8, 3, 4)), (-6, 2, -1, -5)).shape
+    Returns that shape in the dtype of ``a``. Raises ShapeError where sizes do not fit, UsageError where codes make no
+    sense.
+
+    >>> from blockfuse import np, npx
+    >>> npx.reshape(np.zeros((8, 3, 4)), (-6, 2, -1, -5)).shape
     (2, 4, 12)
     """
     x = asarray(a)
@@ -105,6 +108,8 @@ def reshape_like(
 ) -> ndarray:
     """``lhs`` in the shape of ``rhs``; with ends, only its axes from ``lhs_begin`` to ``lhs_end`` become such of ``rhs``.
 
+    Returns that shape in the dtype of ``lhs``. Raises ShapeError for another number of elements.
+
     >>> from blockfuse import np, npx
     >>> npx.reshape_like(np.arange(6), np.ones((2, 3))).shape
     (2, 3)
@@ -119,6 +124,8 @@ def reshape_like(
 
 def slice(data: ArrayLike, begin: Any, end: Any, step: Any = None) -> ndarray:
     """``data[begin:end:step]`` with one number, or None, for each of the first axes.
+
+    Returns those elements in the dtype of ``data``. Raises UsageError where there are not as many ends as beginnings.
 
     >>> from blockfuse import np, npx
     >>> npx.slice(np.arange(6).reshape(2, 3), (0, 1), (2, 3))
@@ -140,6 +147,8 @@ def _ends(given: Any) -> tuple[Any, ...]:
 def slice_axis(data: ArrayLike, axis: int, begin: int | None, end: int | None) -> ndarray:
     """The elements from ``begin`` to ``end`` along one axis.
 
+    Returns the shape of ``data`` but for that axis, in its dtype.
+
     >>> from blockfuse import np, npx
     >>> npx.slice_axis(np.arange(6).reshape(2, 3), 1, 0, 2)
     array([[0., 1.],
@@ -154,7 +163,8 @@ def slice_axis(data: ArrayLike, axis: int, begin: int | None, end: int | None) -
 def slice_like(data: ArrayLike, shape_like: ArrayLike, axes: Any = None) -> ndarray:
     """The first elements of ``data``, as many as ``shape_like`` has along each axis, or along ``axes``.
 
-    Raises ShapeError where ``data`` has fewer.
+    Returns the shape of ``shape_like``, along other axes that of ``data``, in its dtype. Raises ShapeError where
+    ``data`` has fewer.
 
     >>> from blockfuse import np, npx
     >>> npx.slice_like(np.arange(6).reshape(2, 3), np.ones((2, 2)))
@@ -179,7 +189,12 @@ def slice_like(data: ArrayLike, shape_like: ArrayLike, axes: Any = None) -> ndar
 def slice_channel(
     data: ArrayLike, num_outputs: int, axis: int = 1, squeeze_axis: bool = False
 ) -> list[ndarray]:
-    """Equal parts along an axis, without that axis if asked for and its parts have size 1.
+    """Equal parts along an axis.
+
+    squeeze_axis: whether parts of size 1 lose the axis.
+
+    Returns a list of ``num_outputs`` arrays in the dtype of ``data``, whose sizes along the axis are equal. Raises
+    ShapeError where there are no equal parts.
 
     >>> from blockfuse import np, npx
     >>> npx.slice_channel(np.arange(4).reshape(1, 4), 2)

@@ -28,14 +28,17 @@ def upsampling(
     multi_input_mode: str = "concat",
     **_hints: Any,
 ) -> ndarray:
-    """Images (batch, channels, height, width) with each axis ``scale`` times as long.
+    """Images with both axes ``scale`` times as long.
 
-    sample_type: 'nearest' repeats elements. Several images become as large as the first one does, and stand side by side
-    along the channels ('concat'), or are added ('sum'). 'bilinear' takes an image and a weight (channels, 1, k, k) with
-    ``k = 2 * scale - scale % 2``, and is a transposed convolution of each channel; with the weight of ``init.Bilinear()``
-    (Long, Shelhamer and Darrell 2015, section 3.3) it interpolates. num_filter: the channels; checked.
+    data: (batch, channels, height, width), one or several.
+    sample_type: 'nearest' repeats elements. Several images become as large as the first one does, and stand side by
+    side along the channels ('concat'), or are added ('sum'). 'bilinear' takes an image and a weight (channels, 1, k, k)
+    with ``k = 2 * scale - scale % 2``, and is a transposed convolution of each channel; with the weight of
+    ``init.Bilinear()`` (Long, Shelhamer and Darrell 2015, section 3.3) it interpolates.
+    num_filter: the channels; checked.
 
-    Raises ShapeError where shapes do not fit.
+    Returns (batch, channels, height * scale, width * scale) in the dtype that all promote to. Raises ShapeError where
+    shapes do not fit, UsageError for other words.
 
     >>> from blockfuse import np, npx
     >>> npx.upsampling(np.array([[[[1, 2]]]]), scale=2)

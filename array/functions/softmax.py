@@ -24,10 +24,15 @@ def softmax(
     use_length: bool | None = None,
     dtype: Any = None,
 ) -> ndarray:
-    """Shares that sum to 1 along ``axis``.
+    """Shares that sum to 1 along an axis: ``exp(data) / sum(exp(data))`` without overflow.
 
+    data: an array of one axis or more.
+    temperature: what it is divided by.
     length: how many elements along the axis count, one number for each place of the other axes; the others get 0.
-    use_length: whether ``length`` is used; as a rule where there is one. dtype: of the result.
+    use_length: whether ``length`` is used; as a rule where there is one.
+
+    Returns the shape of ``data``; floats keep their dtype, others give float64, unless ``dtype`` says otherwise. Raises
+    ShapeError for lengths of another shape.
 
     >>> from blockfuse import np, npx
     >>> npx.softmax(np.array([[0, 0], [0, 1000]]))
@@ -52,7 +57,9 @@ def log_softmax(
     use_length: bool | None = None,
     dtype: Any = None,
 ) -> ndarray:
-    """The logarithm of ``softmax``, without overflow; -inf where an element does not count.
+    """The logarithm of ``softmax``, whose arguments it takes, without overflow; -inf where an element does not count.
+
+    Returns the shape of ``data``; floats keep their dtype, others give float64, unless ``dtype`` says otherwise.
 
     >>> from blockfuse import np, npx
     >>> npx.log_softmax(np.array([0, 1000]))
@@ -90,6 +97,11 @@ def masked_softmax(
 ) -> ndarray:
     """``softmax`` over the elements where ``mask`` is true; the others get 0.
 
+    data, mask: arrays of shapes that broadcast.
+    temperature: what ``data`` is divided by.
+
+    Returns their common shape; floats keep their dtype, others give float64.
+
     >>> from blockfuse import np, npx
     >>> npx.masked_softmax(np.array([5, 5, 5]), np.array([True, False, True]))
     array([0.5, 0. , 0.5])
@@ -102,6 +114,11 @@ def masked_log_softmax(
     data: ArrayLike, mask: ArrayLike, axis: int = -1, temperature: float | None = None
 ) -> ndarray:
     """``log_softmax`` over the elements where ``mask`` is true; the others get -inf.
+
+    data, mask: arrays of shapes that broadcast.
+    temperature: what ``data`` is divided by.
+
+    Returns their common shape; floats keep their dtype, others give float64.
 
     >>> from blockfuse import np, npx
     >>> npx.masked_log_softmax(np.array([5, 5, 5]), np.array([True, False, True])).round(3)
@@ -118,6 +135,12 @@ def _cooled(data: ArrayLike, temperature: float | None) -> ndarray:
 
 def logsumexp(a: ArrayLike, axis: Any = None, keepdims: bool = False) -> ndarray:
     """``log(sum(exp(a)))`` without overflow.
+
+    a: an array of any shape.
+    axis: an int, a tuple, or None for all axes.
+    keepdims: whether these stay, with size 1.
+
+    Returns the shape of ``a`` without the axes; floats keep their dtype, others give float64.
 
     >>> from blockfuse import np, npx
     >>> npx.logsumexp(np.array([1000, 1000]))

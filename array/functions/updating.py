@@ -15,9 +15,11 @@ from blockfuse.ir.operators import indexing, pointwise
 def index_add(a: ArrayLike, ind: ArrayLike, val: ArrayLike) -> ndarray:
     """A copy of ``a`` with ``val`` added at the places ``ind``; what is added to one place several times adds up.
 
-    ind: integers (axes, places), which index the first axes of ``a``; (places,) and () index the first one. val: broadcast
-    to (places, *the other axes). The result has the dtype of ``a``.
-    Raises IndexError for places beyond an axis, ShapeError where shapes do not fit.
+    ind: integers (axes, places), which index the first axes of ``a``; (places,) and () index the first one.
+    val: broadcast to (places, *the other axes).
+
+    Returns the shape and dtype of ``a``. Raises IndexError for places beyond an axis, ShapeError where shapes do not
+    fit.
 
     >>> from blockfuse import np, npx
     >>> npx.index_add(np.zeros(3), np.array([[0, 2, 2]], dtype="int64"), np.array([1, 2, 3]))
@@ -29,7 +31,12 @@ def index_add(a: ArrayLike, ind: ArrayLike, val: ArrayLike) -> ndarray:
 
 
 def index_update(a: ArrayLike, ind: ArrayLike, val: ArrayLike) -> ndarray:
-    """A copy of ``a`` with ``val`` at the places ``ind``, of several for one place the last: see ``index_add``.
+    """A copy of ``a`` with ``val`` at the places ``ind``, of several for one place the last.
+
+    ind, val: as of ``index_add``.
+
+    Returns the shape and dtype of ``a``. Raises IndexError for places beyond an axis, ShapeError where shapes do not
+    fit.
 
     >>> from blockfuse import np, npx
     >>> npx.index_update(np.zeros(3), np.array([[0, 2]], dtype="int64"), np.array([1, 2]))

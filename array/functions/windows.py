@@ -107,9 +107,15 @@ def convolution(
 ) -> ndarray:
     """The cross-correlation of ``data`` with ``weight``, along 1, 2 or 3 axes.
 
-    data: (batch, channels, *sizes), or as ``layout`` says. weight: (num_filter, channels / num_group, *kernel), or in that
-    layout too. pad: zeros on both sides of each axis. kernel, num_filter: what the weight already says; checked.
-    Raises ShapeError where shapes do not fit, or the kernel is larger than the padded input.
+    data: (batch, channels, *sizes), or as ``layout`` says.
+    weight: (num_filter, channels / num_group, *kernel), or in that layout too.
+    bias: (num_filter,).
+    stride, dilate: a number, or one for each axis.
+    pad: zeros on both sides of each axis.
+    kernel, num_filter: what the weight already says; checked.
+
+    Returns (batch, num_filter, *sizes) with ``(n + 2 * pad - (kernel - 1) * dilate - 1) // stride + 1`` of n, in the
+    dtype that all promote to. Raises ShapeError where shapes do not fit, or the kernel is larger than the padded input.
 
     >>> from blockfuse import np, npx
     >>> npx.convolution(np.array([[[1, 2, 3, 4]]]), np.array([[[1, -1]]]), kernel=2, num_filter=1, no_bias=True)
@@ -180,9 +186,13 @@ def deconvolution(
 ) -> ndarray:
     """A transposed convolution: what a convolution with this weight does to gradients, along 1, 2 or 3 axes.
 
-    data: (batch, channels, *sizes), or as ``layout`` says. weight: (channels, num_filter / num_group, *kernel), or in that
-    layout too. Each axis of n becomes ``(n - 1) * stride - 2 * pad + (kernel - 1) * dilate + 1 + adj``; target_shape asks
-    for sizes, and pad and adj follow from them. As in Gluon, ``no_bias`` is True unless it is given.
+    data: (batch, channels, *sizes), or as ``layout`` says.
+    weight: (channels, num_filter / num_group, *kernel), or in that layout too.
+    bias: (num_filter,). As in Gluon, ``no_bias`` is True unless it is given.
+
+    Returns (batch, num_filter, *sizes) with ``(n - 1) * stride - 2 * pad + (kernel - 1) * dilate + 1 + adj`` of n, in
+    the dtype that all promote to; ``target_shape`` asks for sizes, and pad and adj follow from them. Raises ShapeError
+    where shapes do not fit.
 
     >>> from blockfuse import np, npx
     >>> npx.deconvolution(np.array([[[1, 2]]]), np.array([[[1, 10]]]), kernel=2, stride=2, num_filter=1)
@@ -255,10 +265,16 @@ def pooling(
 ) -> ndarray:
     """The maximum, average, sum or p-norm of the windows along 1, 2 or 3 axes of each channel.
 
-    data: (batch, channels, *sizes), or as ``layout`` says. pool_type: 'max', 'avg', 'sum' or 'lp', whose p is ``p_value``.
-    stride: 1 unless given. pooling_convention: 'valid' takes windows that fit, 'full' one more where elements are left, but
-    none that begins behind the input. count_include_pad: whether borders count as elements of an average.
+    data: (batch, channels, *sizes), or as ``layout`` says.
+    pool_type: 'max', 'avg', 'sum' or 'lp', whose p is ``p_value``.
+    stride: 1 unless given.
+    pooling_convention: 'valid' takes windows that fit, 'full' one more where elements are left, but none that begins
+    behind the input.
+    count_include_pad: whether borders count as elements of an average.
     global_pool: one window as large as the input.
+
+    Returns (batch, channels, *windows) in the dtype of ``data``; averages and norms of integers are float64. Raises
+    ShapeError for other numbers of axes, UsageError for other words, and where ``pad`` is as large as the kernel.
 
     >>> from blockfuse import np, npx
     >>> npx.pooling(np.array([[[1, 3, 5, 9]]]), kernel=2, stride=2)
@@ -353,6 +369,10 @@ def adaptive_avg_pooling(data: ArrayLike, output_size: Any = 1, layout: str | No
     ``ceil((i + 1) * n / m)``.
 
     data: (batch, channels, *sizes), or as ``layout`` says.
+    output_size: a number of windows, or one for each axis.
+
+    Returns (batch, channels, *output_size); floats keep their dtype, others give float64. Raises ShapeError for other
+    numbers of axes.
 
     >>> from blockfuse import np, npx
     >>> npx.adaptive_avg_pooling(np.arange(16).reshape(1, 1, 4, 4), 2)
