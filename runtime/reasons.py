@@ -52,6 +52,24 @@ REASONS: tuple[Reason, ...] = (
         "net.step.hybridize()  # and the loop stays in Python",
     ),
     Reason(
+        "Rounds that differ",
+        ("takes more than .* decisions, none of them twice",),
+        "A loop is closed where a round begins with the Python values of an earlier one, or with whole "
+        "numbers that went on by steps. Floats that change tell the rounds apart: each would be code of its own.",
+        "keep numbers that change from round to round as arrays",
+        "t, h = 0.0, 0.1\nwhile t < end:\n    x, t = x + h * slope(x), t + h",
+        "t, h = np.array(0.0), np.array(0.1)  # the rest stays",
+    ),
+    Reason(
+        "Long loops",
+        ("takes more than .* decisions in a call that is recorded",),
+        "Every round of a call that is recorded is looked at, which takes some tenths of a millisecond for each.",
+        "call it first with values for which it takes fewer rounds: a loop that was recorded once runs natively "
+        "for as many as it takes",
+        "x = settle(x, np.array(1e-9))",
+        "settle(x, np.array(1e-2))\nx = settle(x, np.array(1e-9))",
+    ),
+    Reason(
         "Operators that may raise",
         ("which may raise, where no result needs it", "catches what .* raises for some values"),
         "Eager calls raise for a matrix without an inverse, or an index beyond its axis, even if nobody "

@@ -7,6 +7,7 @@ import runpy
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
@@ -14,6 +15,8 @@ from documents import ROOT
 
 from blockfuse import hybridize, nn, np, npx
 from blockfuse.runtime.reasons import REASONS, cure_lines, reason_of
+from blockfuse.tracer.flow import assembly
+from blockfuse.tracer.recording import recorder
 
 # functions that are told why something cannot be, and which of their arguments says so
 TOLD = {
@@ -131,6 +134,9 @@ def test_the_page_shows_the_table() -> None:
         ("forward uses values in Python (item()) at net.py:3", "Values in Python"),
         ("f calls print at net.py:3", "Functions that are not known"),
         ("forward calls more than 262144 operators; a while loop whose condition", "Too many operators"),
+        ("forward takes more than 512 ways between decisions", "Too many operators"),
+        ("forward takes more than 64 decisions, none of them twice", "Rounds that differ"),
+        ("f takes more than 2048 decisions in a call that is recorded at net.py:3", "Long loops"),
         ("forward calls inv, which may raise, where no result needs it", "Operators that may raise"),
         ("forward assigns the attribute calls at net.py:3", "State that forward changes"),
         ("forward calls log, which writes to the log, at net.py:3", "Settings of the process"),
@@ -163,6 +169,47 @@ def test_explain_says_what_to_write() -> None:
     assert lines[0].startswith("shown(int32[2]): eager")
     assert lines[1].startswith("  because shown calls print at ")
     assert lines[2].startswith("  cure: call it where the net is called")
+
+
+@hybridize
+def decays(x: np.ndarray, least: np.ndarray) -> np.ndarray:
+    """Half of it, until little is left; the step is a float, and so tells the rounds apart."""
+    step = 0.5
+    while np.abs(x).max() > least:
+        x, step = x - step * x, 0.99 * step
+    return x
+
+
+@hybridize
+def halves(x: np.ndarray, least: np.ndarray) -> np.ndarray:
+    while np.abs(x).max() > least:
+        x = x / 2
+    return x
+
+
+def reason_after(function: Any, least: float) -> str:
+    given = np.array([1.0, -3.0]), np.array(least)
+    found = function(*given)
+    numpy.testing.assert_allclose(found.asnumpy(), function.__wrapped__(*given).asnumpy(), rtol=1e-5)
+    return str(function.explain())
+
+
+def test_rounds_that_floats_tell_apart_are_not_compiled_by_the_dozen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assembly, "_MAX_STRAIGHT_BLOCKS", 6)
+    shown = reason_after(decays, 1e-2)
+    assert "more than 6 decisions, none of them twice" in shown
+    assert "docs/reasons.md#rounds-that-differ" in shown
+    assert reason_after(halves, 1e-2).splitlines()[0].endswith("compiled")
+
+
+def test_a_loop_of_many_rounds_is_recorded_by_a_call_of_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "_MAX_DECISIONS", 12)
+    settles = hybridize(halves.__wrapped__)
+    assert "docs/reasons.md#long-loops" in reason_after(settles, 1e-9)
+    settles = hybridize(halves.__wrapped__)
+    for least in (1e-1, 1e-9, 1e-20):
+        assert reason_after(settles, least).splitlines()[0].endswith("compiled")
+    assert settles.explain().count("eager") == 1  # "3 calls, 1 of them eager"
 
 
 def test_lines_that_differ_in_their_place_are_one() -> None:

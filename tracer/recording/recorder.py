@@ -211,8 +211,10 @@ class Recorder(Eager):
         if node in self._fixed:
             self.escaped.append((node, user_source()))
             self.use(node, "a constant array")
-        elif kind != DECISION or array.size != 1 or self.decisions >= _MAX_DECISIONS:
+        elif kind != DECISION or array.size != 1:
             self._stop(f"uses values in Python ({kind})")
+        elif self.decisions >= _MAX_DECISIONS:
+            self._stop(f"takes more than {_MAX_DECISIONS} decisions in a call that is recorded")
         else:
             self.decisions += 1
             self.decide(node, bool(array._data))
