@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy
 
-from blockfuse.ir.builder import expanded
+from blockfuse.ir.builder import expanded, node_of
 from blockfuse.ir.graph import Graph, Node, is_changing_leaf, rewrite
 from blockfuse.ir.lowering import Movement
 from blockfuse.ir.operator import Operator
@@ -25,8 +25,8 @@ LINE = 4  # elements that a device fetches at once
 
 
 def pack_products(graph: Graph, vector_bytes: int, batch: int = 0) -> Graph:
-    """Every float ``dense`` and ``matmul`` is a ``packed_product`` (or a row sum) of one dtype, its weight in panels of two
-    vectors.
+    """Every float ``dense`` and ``matmul`` is a ``packed_product`` of one dtype, its weight in panels of two vectors, or a
+    sum.
 
     A weight that is hoisted, or whose last panel is not whole, is packed. Any other one is seen as panels where it lies: a
     tile may read it there. For a few rows these are panels of one column, so that nothing of a weight (units, inner) moves.
@@ -47,6 +47,8 @@ def pack_products(graph: Graph, vector_bytes: int, batch: int = 0) -> Graph:
     def product(node: Node) -> Node:
         if node.operator not in (dense, matmul) or not all(o.type.size for o in node.operands):
             return node
+        if node.operator is matmul and vector_bytes and not batch:
+            node = _of_vector(node, vector_bytes, changing)
         weight = node.operands[1]
         dtype = numpy.result_type(node.operands[0].dtype, weight.dtype)
         if dtype.name not in ("float32", "float64"):
@@ -75,6 +77,25 @@ def pack_products(graph: Graph, vector_bytes: int, batch: int = 0) -> Graph:
     return rewrite(graph, packed)
 
 
+def _of_vector(node: Node, vector_bytes: int, changing: set[Node]) -> Node:
+    """A product of a matrix and a vector, as the vector times a weight of rows or of columns, whichever lies in memory.
+
+    As it is where rows are apart from each other in memory, or shorter than a vector register.
+    """
+    left, right = node.operands
+    if left.dtype != right.dtype or {left.type.ndim, right.type.ndim} != {1, 2}:
+        return node
+    vector, matrix = (left, right) if left.type.ndim == 1 else (right, left)
+    as_columns, as_rows = (matmul, dense) if vector is left else (dense, matmul)
+    if matrix.operator is transpose and tuple(matrix.attrs["axes"]) == (1, 0):
+        return node_of(as_rows, (vector, matrix.operands[0]), {}, node.source)
+    is_hoisted = not (is_changing_leaf(matrix) or matrix in changing)
+    is_long = matrix.shape[-1] * matrix.dtype.itemsize >= vector_bytes
+    if vector is left or isinstance(matrix.operator.lowering, Movement) or not (is_hoisted or is_long):
+        return node
+    return node_of(as_columns, (vector, matrix), {}, node.source)
+
+
 @dataclass(frozen=True)
 class _Form:
     """What a product is brought from and to."""
@@ -85,6 +106,11 @@ class _Form:
     is_hoisted: bool  # whether the panels of the weight are made in a prologue
     is_open: bool  # whether the number of rows may become another one
     narrow: str  # in which form the panels are kept; "": in that of the product
+
+    @property
+    def adds_up_rows(self) -> bool:
+        """Whether one row times a matrix is a sum of rows of that: nothing of it is read at strides, or packed."""
+        return bool(self.lanes) and not (self.transposed or self.is_hoisted or self.is_open)
 
     def reads_columns(self, rows: int, inner: int) -> bool:
         """Whether a weight of rows along the inner axis is read where it lies, one column at a time.
@@ -110,6 +136,9 @@ def _cast(value: Any, dtype: numpy.dtype) -> Any:
 def _product(x: Any, weight: Any, *bias: Any, form: _Form) -> Any:
     if weight.ndim == 1:
         return sum_(x * weight, axis=(x.ndim - 1,), keepdims=False)
+    if form.adds_up_rows and weight.ndim == 2 and prod(x.shape[:-1]) == 1:
+        found = sum_(reshape(x, shape=(x.shape[-1], 1)) * weight, axis=(0,), keepdims=False)
+        return reshape(found, shape=(*x.shape[:-1], weight.shape[-1]))
     if x.ndim == 1:
         wide = _product(expand_dims(x, axis=(0,)), weight, *bias, form=form)
         return reshape(wide, shape=(*wide.shape[:-2], wide.shape[-1]))

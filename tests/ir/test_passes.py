@@ -290,17 +290,50 @@ def test_pack_products_stacks_what_is_broadcast() -> None:
     )
 
 
-def test_pack_products_makes_a_product_with_a_vector_a_sum() -> None:
-    assert_becomes(
-        pack,
-        graph(contractions.matmul, x="float32[2, 20]", w="float32[20]"),
-        """
-        graph(x: float32[2, 20], w: float32[20]):
-          %0 = multiply(x, w): float32[2, 20]
-          %1 = sum(%0, axis=(1,), keepdims=False): float32[2]
-          return %1
-        """,
-    )
+def turned(x: Any) -> Any:
+    return movement.transpose(x, axes=(1, 0))
+
+
+def product_of(x: str, w: str, of: Callable[..., Any] = lambda x, w: (x, w), parameters: str = "") -> Graph:
+    return graph(lambda x, w: contractions.matmul(*of(x, w)), parameters=parameters, x=x, w=w)
+
+
+@pytest.mark.parametrize(
+    ("found", "kinds"),
+    [
+        # a matrix by a vector: the vector times a weight of rows, read where they lie, or packed before the call
+        (product_of("float32[2, 20]", "float32[20]"), ["packed_product"]),
+        (product_of("float32[2, 20]", "float32[20]", parameters="x"), ["pack", "packed_product"]),
+        (product_of("float32[20, 2]", "float32[20]", lambda x, w: (turned(x), w)), ["sum"]),
+        (product_of("float32[2, 3]", "float32[3]"), ["sum"]),
+        (
+            product_of(
+                "float32[4, 20]",
+                "float32[20]",
+                lambda x, w: (movement.get_item(x, index=(("slice", 0, 2, 1), ("slice", 0, 20, 1))), w),
+            ),
+            ["sum"],
+        ),
+        (product_of("float64[2, 20]", "float32[20]"), ["sum"]),
+        (product_of("float32[4, 2, 20]", "float32[20]"), ["sum"]),
+        # a vector, or one row, by a matrix: a sum of its rows
+        (product_of("float32[20]", "float32[20, 5]"), ["sum"]),
+        (product_of("float32[1, 20]", "float32[20, 5]"), ["sum"]),
+        (product_of("float32[20]", "float32[20, 5]", parameters="w"), ["pack", "packed_product"]),
+        (product_of("float32[2, 20]", "float32[20, 5]"), ["pack", "packed_product"]),
+        (product_of("float32[20]", "float32[5, 20]", lambda x, w: (x, turned(w))), ["packed_product"]),
+    ],
+    ids=range(12),
+)
+def test_pack_products_makes_a_product_with_a_vector_one_or_a_sum(found: Graph, kinds: list[str]) -> None:
+    names = [node.operator.name for node in verify(pack(found)).nodes]
+    assert [name for name in names if name in ("pack", "packed_product", "sum")] == kinds
+
+
+def test_pack_products_makes_a_product_with_a_vector_a_sum_where_the_batch_may_grow() -> None:
+    names = {n.operator.name for n in pack_products(product_of("float32[2, 20]", "float32[20]"), 32, 2).nodes}
+    assert "sum" in names
+    assert "packed_product" not in names
 
 
 def test_pack_products_promotes_both_matrices_and_a_bias_to_what_numpy_does() -> None:
