@@ -109,7 +109,7 @@ class _Form:
 
     @property
     def adds_up_rows(self) -> bool:
-        """Whether one row times a matrix is a sum of rows of that: nothing of it is read at strides, or packed."""
+        """Whether a vector times a matrix is a sum of rows of that: nothing of it is read at strides, or packed."""
         return bool(self.lanes) and not (self.transposed or self.is_hoisted or self.is_open)
 
     def reads_columns(self, rows: int, inner: int) -> bool:
@@ -136,9 +136,8 @@ def _cast(value: Any, dtype: numpy.dtype) -> Any:
 def _product(x: Any, weight: Any, *bias: Any, form: _Form) -> Any:
     if weight.ndim == 1:
         return sum_(x * weight, axis=(x.ndim - 1,), keepdims=False)
-    if form.adds_up_rows and weight.ndim == 2 and prod(x.shape[:-1]) == 1:
-        found = sum_(reshape(x, shape=(x.shape[-1], 1)) * weight, axis=(0,), keepdims=False)
-        return reshape(found, shape=(*x.shape[:-1], weight.shape[-1]))
+    if x.ndim == 1 and form.adds_up_rows and weight.ndim == 2:
+        return sum_(expand_dims(x, axis=(1,)) * weight, axis=(0,), keepdims=False)
     if x.ndim == 1:
         wide = _product(expand_dims(x, axis=(0,)), weight, *bias, form=form)
         return reshape(wide, shape=(*wide.shape[:-2], wide.shape[-1]))

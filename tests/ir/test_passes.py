@@ -316,9 +316,9 @@ def product_of(x: str, w: str, of: Callable[..., Any] = lambda x, w: (x, w), par
         ),
         (product_of("float64[2, 20]", "float32[20]"), ["sum"]),
         (product_of("float32[4, 2, 20]", "float32[20]"), ["sum"]),
-        # a vector, or one row, by a matrix: a sum of its rows
+        # a vector by a matrix: a sum of its rows, but one row is a product like several
         (product_of("float32[20]", "float32[20, 5]"), ["sum"]),
-        (product_of("float32[1, 20]", "float32[20, 5]"), ["sum"]),
+        (product_of("float32[1, 20]", "float32[20, 5]"), ["pack", "packed_product"]),
         (product_of("float32[20]", "float32[20, 5]", parameters="w"), ["pack", "packed_product"]),
         (product_of("float32[2, 20]", "float32[20, 5]"), ["pack", "packed_product"]),
         (product_of("float32[20]", "float32[5, 20]", lambda x, w: (x, turned(w))), ["packed_product"]),
