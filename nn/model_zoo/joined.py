@@ -36,7 +36,7 @@ DENSENET_STAGES = {
 
 
 def googlenet(classes: int = 1000, share: int = 1) -> VisionNet:
-    """GoogLeNet without its auxiliary outputs (Szegedy et al. 2014, table 1). share: one of so many channels, to try it."""
+    """GoogLeNet without its auxiliary outputs (Szegedy et al. 2014, table 1)."""
     features = chain(
         _relu(64 // share, 7, 2), MaxPool2D(3, 2, 1), _relu(64 // share, 1), _relu(192 // share, 3)
     )
@@ -72,7 +72,7 @@ class Growing(Block):
 
 
 def densenet(depth: int, classes: int = 1000) -> VisionNet:
-    """DenseNet-BC of one of the depths of the paper."""
+    """DenseNet-BC (Huang et al. 2016, table 1)."""
     return densenet_of(*DENSENET_STAGES[depth], classes)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
 from blockfuse.ir.errors import UsageError
 from blockfuse.nn.model_zoo import joined, plain, residual
+from blockfuse.nn.model_zoo.descriptions import described, signature
 from blockfuse.nn.model_zoo.vision_net import VisionNet
 
 _SCALES = (1.0, 0.75, 0.5, 0.25)  # of the channels of a MobileNet
@@ -31,9 +33,11 @@ MODELS: dict[str, Callable[..., VisionNet]] = {
 def get_model(name: str, **options: Any) -> VisionNet:
     """The net of this name, in upper or lower case, also with points for ``_``.
 
-    options: ``classes``, how many there are (1000), and what else the net takes.
+    options: ``classes``, how many there are, and what else the net takes: see the function of the name in
+    ``gluon.model_zoo.vision``.
 
-    Raises UsageError for a name that there is none of.
+    Raises UsageError for a name that there is none of and for ``pretrained=True``, TypeError for options that the net
+    does not take.
 
     >>> from blockfuse import gluon, np
     >>> net = gluon.model_zoo.get_model("lenet", classes=10)
@@ -51,8 +55,11 @@ def get_model(name: str, **options: Any) -> VisionNet:
 def constructor(name: str) -> Callable[..., VisionNet]:
     """``make(pretrained=False, ctx=None, root=None, classes=1000)``, which raises UsageError for ``pretrained=True``."""
     make = partial(_made, name, MODELS[name])
-    about = f"``get_model({name!r}, **options)``. options: ``classes`` and what else the net takes."
-    vars(make).update(__name__=name, __module__=__name__, __doc__=about)
+    shown = {
+        "__doc__": described(name, MODELS[name]),
+        "__signature__": signature(MODELS[name], inspect.signature(make)),
+    }
+    vars(make).update(shown, __name__=name, __module__=__name__)
     return make
 
 

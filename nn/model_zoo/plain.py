@@ -15,7 +15,7 @@ VGG_STAGES = {11: (1, 1, 2, 2, 2), 13: (2,) * 5, 16: (2, 2, 3, 3, 3), 19: (2, 2,
 
 
 def lenet(classes: int = 10) -> VisionNet:
-    """LeNet-5, with the full connection of its second stage (LeCun et al. 1998, section II.B); 28 x 28 pictures."""
+    """LeNet-5, with the full connection of its second stage (LeCun et al. 1998, section II.B)."""
     return VisionNet(
         chain(
             Conv2D(6, 5, padding=2, activation="tanh"),
@@ -31,7 +31,7 @@ def lenet(classes: int = 10) -> VisionNet:
 
 
 def alexnet(classes: int = 1000, units: int = 4096) -> VisionNet:
-    """One column of AlexNet (Krizhevsky 2014, "One weird trick", section 5); 224 x 224 pictures."""
+    """One column of AlexNet (Krizhevsky 2014, "One weird trick", section 5)."""
     features = chain(Conv2D(64, 11, 4, 2, activation="relu"), MaxPool2D(3, 2))
     features.add(Conv2D(192, 5, padding=2, activation="relu"), MaxPool2D(3, 2))
     features.add(Conv2D(channels, 3, padding=1, activation="relu") for channels in (384, 256, 256))
@@ -42,7 +42,7 @@ def alexnet(classes: int = 1000, units: int = 4096) -> VisionNet:
 def vgg(
     depth: int, batch_norm: bool = False, classes: int = 1000, units: int = 4096, width: int = 64
 ) -> VisionNet:
-    """Stages of 3 x 3 convolutions (Simonyan and Zisserman 2014, table 1). width: channels of the first stage."""
+    """VGG: stages of 3 x 3 convolutions (Simonyan and Zisserman 2014, table 1)."""
     features = chain()
     for stage, count in enumerate(VGG_STAGES[depth]):
         for _ in range(count):
@@ -59,7 +59,7 @@ def _wide(units: int) -> list[Block]:
 
 
 def nin(classes: int = 1000, width: int = 96) -> VisionNet:
-    """Network in network: small nets for filters, no wide layer (Lin et al. 2013, section 3). width: of the first stage."""
+    """Network in network: small nets for filters, no wide layer, ReLU at the end too (Lin et al. 2013, section 3)."""
     features = chain()
     for channels, kernel, stride, padding in (
         (width, 11, 4, 0),

@@ -65,7 +65,7 @@ class Preactivated(Block):
 
 
 def resnet(depth: int, version: int = 1, classes: int = 1000, width: int = 64) -> VisionNet:
-    """ResNet of one of the depths of the paper; version 2 has norm and activation first. width: of the first stage."""
+    """ResNet (He et al. 2015, table 1); version 2 has norm and activation before convolutions (He et al. 2016)."""
     counts, bottleneck = RESNET_STAGES[depth]
     features = chain(
         Conv2D(width, 7, 2, 3, use_bias=False), BatchNorm(), Activation("relu"), MaxPool2D(3, 2, 1)
@@ -125,20 +125,10 @@ def _block_v2(channels: int, after: int, stride: int, bottleneck: bool, changes:
 
 
 def mobilenet(multiplier: float = 1.0, classes: int = 1000) -> VisionNet:
-    """MobileNet: depthwise and pointwise convolutions in turn (Howard et al. 2017, table 1). multiplier: of all channels."""
+    """MobileNet: depthwise and pointwise convolutions in turn (Howard et al. 2017, table 1), a multiplier for channels."""
     before = int(32 * multiplier)
     features = chain(normalized(before, 3, 2))
-    for channels, stride in (
-        (64, 1),
-        (128, 2),
-        (128, 1),
-        (256, 2),
-        (256, 1),
-        (512, 2),
-        *[(512, 1)] * 5,
-        (1024, 2),
-        (1024, 1),
-    ):
+    for channels, stride in DEPTHWISE:
         after = int(channels * multiplier)
         features.add(normalized(before, 3, stride, groups=before), normalized(after, 1))
         before = after
@@ -147,7 +137,7 @@ def mobilenet(multiplier: float = 1.0, classes: int = 1000) -> VisionNet:
 
 
 def mobilenet_v2(multiplier: float = 1.0, classes: int = 1000, last: int = 1280) -> VisionNet:
-    """MobileNetV2: inverted residuals with linear bottlenecks (Sandler et al. 2018, table 2). last: channels at the end."""
+    """MobileNetV2: inverted residuals with linear bottlenecks (Sandler et al. 2018, table 2)."""
     before = _rounded(32 * multiplier)
     features = chain(*_relu6(before, 3, 2))
     for widening, channels, count, first in INVERTED_STAGES:

@@ -1,5 +1,6 @@
 """The nets of the model zoo against torch on the same weights, made of its functions layer by layer."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from blockfuse.array import np
 from blockfuse.ir.errors import UsageError
 from blockfuse.nn.layers.pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D
 from blockfuse.nn.model_zoo import joined, plain, residual
+from blockfuse.nn.model_zoo.descriptions import LEARNED, made_for
 from blockfuse.nn.model_zoo.models import MODELS
 from blockfuse.nn.model_zoo.vision_net import VisionNet
 
@@ -169,13 +171,25 @@ SIZES = {
 }
 
 
+def test_help_says_the_sizes_of_the_papers() -> None:
+    assert {name: LEARNED[name] for name in SIZES} == SIZES
+    assert "learns 25,557,032 numbers" in gluon.model_zoo.vision.resnet50_v1.__doc__
+
+
 @pytest.mark.long
-@pytest.mark.parametrize("name", SIZES)
-def test_a_net_has_as_many_weights_as_the_papers(name: str) -> None:
+@pytest.mark.parametrize("name", MODELS)
+def test_a_net_has_as_many_weights_as_help_says(name: str) -> None:
     net = gluon.model_zoo.vision.get_model(name)
     net.initialize(init="zeros")
-    net(np.zeros((1, 3, 224, 224)))
-    assert count(net) == SIZES[name]
+    net(np.zeros((1, *made_for(name))))
+    assert count(net) == LEARNED[name]
+
+
+def test_help_shows_the_options_of_each_net() -> None:
+    shown = inspect.signature(gluon.model_zoo.vision.vgg16_bn).parameters
+    assert list(shown) == ["pretrained", "ctx", "device", "root", "classes", "units", "width"]
+    assert shown["classes"].default == 1000
+    assert "here depth 16, batch_norm True." in gluon.model_zoo.vision.vgg16_bn.__doc__
 
 
 def test_constructors_have_gluons_names_and_options() -> None:
