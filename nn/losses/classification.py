@@ -44,13 +44,19 @@ def _weighted_hits(label: ndarray, pos_weight: ArrayLike) -> ndarray:
 
 
 class SigmoidBinaryCrossEntropyLoss(Loss):
-    """Cross entropy of independent yes-or-no questions; labels from 0 to 1.
+    """Cross entropy of independent yes-or-no questions, averaged over those of each sample.
 
     ``-(label * log(p) + (1 - label) * log(1 - p))`` with ``p = sigmoid(pred)``, computed without overflow; from_sigmoid:
-    ``pred`` is ``p`` already, and 1e-12 is added under the logarithms. pos_weight: the part with ``label`` is multiplied
-    by it; it broadcasts against the labels.
+    ``pred`` is ``p`` already, and 1e-12 is added under the logarithms.
 
-    >>> SigmoidBinaryCrossEntropyLoss()(np.array([[0, 0], [500, -500]]), np.array([[1, 0], [1, 0]]))
+    Called as ``loss(pred, label, sample_weight=None, pos_weight=None)``.
+    pred, label: ``(batch, ...)`` of one shape, labels from 0 to 1.
+    pos_weight: the part with ``label`` is multiplied by it; it broadcasts against the labels, otherwise ShapeError.
+
+    See ``Loss`` for other arguments, dtypes and errors.
+
+    >>> from blockfuse import gluon, np
+    >>> gluon.loss.SigmoidBinaryCrossEntropyLoss()(np.array([[0, 0], [500, -500]]), np.array([[1, 0], [1, 0]]))
     array([0.6931472, 0.       ])
     """
 
@@ -85,7 +91,10 @@ SigmoidBCELoss = SigmoidBinaryCrossEntropyLoss
 
 
 class LogisticLoss(Loss):
-    """``log(1 + exp(-pred * label))`` for labels -1 and 1; label_format ``"binary"``: labels are 0 and 1.
+    """``log(1 + exp(-pred * label))`` for labels -1 and 1, averaged over each sample.
+
+    pred, label: ``(batch, ...)`` of one shape. label_format: ``"signed"``, or ``"binary"`` for labels 0 and 1, otherwise
+    UsageError. See ``Loss`` for other arguments, dtypes and errors.
 
     >>> from blockfuse import gluon, np
     >>> gluon.loss.LogisticLoss()(np.array([[0], [100]]), np.array([[1], [1]])).round(3)
@@ -112,7 +121,9 @@ class LogisticLoss(Loss):
 
 
 class HingeLoss(Loss):
-    """``max(0, margin - pred * label)`` for labels -1 and 1.
+    """``max(0, margin - pred * label)`` for labels -1 and 1, averaged over each sample.
+
+    pred, label: ``(batch, ...)`` of one shape. See ``Loss`` for other arguments, dtypes and errors.
 
     >>> from blockfuse import gluon, np
     >>> gluon.loss.HingeLoss()(np.array([[0.5], [-2]]), np.array([[1], [-1]]))
@@ -135,7 +146,9 @@ class HingeLoss(Loss):
 
 
 class SquaredHingeLoss(HingeLoss):
-    """``max(0, margin - pred * label)**2`` for labels -1 and 1.
+    """``max(0, margin - pred * label)**2`` for labels -1 and 1, averaged over each sample.
+
+    pred, label: ``(batch, ...)`` of one shape. See ``Loss`` for other arguments, dtypes and errors.
 
     >>> from blockfuse import gluon, np
     >>> gluon.loss.SquaredHingeLoss()(np.array([[0.5], [-2]]), np.array([[1], [-1]]))
@@ -150,17 +163,19 @@ class SquaredHingeLoss(HingeLoss):
 
 
 class SoftmaxCrossEntropyLoss(Loss):
-    """``-log(softmax(pred))`` at the label.
+    """``-log(softmax(pred))`` at the label, averaged over the labels of each sample.
 
-    axis: that of the classes. sparse_label: labels are numbers of classes, in the shape of ``pred`` without ``axis`` (it may
-    be there with size 1); one beyond the classes counts as the nearest one, as in Gluon. Otherwise labels are shares of all
-    classes, in the shape of ``pred``. from_logits: ``pred`` holds logarithms of probabilities already. A sample_weight
-    has the shape of sparse labels, or Gluon's with size 1 along ``axis``.
+    pred: scores with the classes along ``axis``, ``(batch, classes)`` or ``(batch, ..., classes)``. label: numbers of
+    classes, of any dtype, in the shape of ``pred`` without ``axis`` (it may be there with size 1); one beyond the classes
+    counts as the nearest one, as in Gluon. sparse_label: False takes shares of all classes, in the shape of ``pred``.
+    from_logits: ``pred`` holds logarithms of probabilities already. A sample_weight has the shape of sparse labels, or
+    Gluon's with size 1 along ``axis``. See ``Loss`` for other arguments, dtypes and errors.
 
+    >>> from blockfuse import gluon, np
     >>> scores = np.array([[0, 0, 0], [1000, 0, 0]])
-    >>> SoftmaxCrossEntropyLoss()(scores, np.array([2, 0]))
+    >>> gluon.loss.SoftmaxCrossEntropyLoss()(scores, np.array([2, 0]))
     array([1.0986123, 0.       ])
-    >>> SoftmaxCrossEntropyLoss(sparse_label=False)(scores, np.array([[0, 0, 1], [1, 0, 0]]))
+    >>> gluon.loss.SoftmaxCrossEntropyLoss(sparse_label=False)(scores, np.array([[0, 0, 1], [1, 0, 0]]))
     array([1.0986123, 0.       ])
     """
 
@@ -233,8 +248,10 @@ def _size_behind(x: ndarray, axis: int) -> int:
 class KLDivLoss(Loss):
     """How far predicted shares are from the label's (Kullback and Leibler 1951): ``label * (log(label) - pred)``.
 
-    from_logits: ``pred`` holds logarithms of probabilities; otherwise ``log_softmax`` along ``axis`` makes them. As in Gluon
-    a sample's loss is the mean, not the sum, over its classes. Where the label is 0, so is the loss.
+    pred, label: ``(batch, ..., classes)`` of one shape, the label's shares adding up to 1 along ``axis``.
+    from_logits: ``pred`` holds logarithms of probabilities; otherwise ``log_softmax`` along ``axis`` makes them. As in
+    Gluon a sample's loss is the mean, not the sum, over its classes. Where the label is 0, so is the loss. See ``Loss`` for
+    other arguments, dtypes and errors.
 
     >>> from blockfuse import gluon, np
     >>> shares = np.array([[0.5, 0.5]])

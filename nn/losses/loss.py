@@ -29,12 +29,25 @@ class Loss(Block):
     weight: a number that all losses are multiplied by.
     batch_axis: the axis of samples; over all others a loss is averaged.
 
-    A label that has not the prediction's shape is reshaped to it, where both have as many elements for each sample; its
-    dtype becomes the prediction's. A loss is called with ``sample_weight=`` to count elements differently: see NOTE
-    [sample weights].
+    Called as ``loss(pred, label, sample_weight=None)`` with arrays, of NumPy too. The result has the dtype of ``pred``, of
+    whole numbers the float that NumPy makes of them. A label that has not the prediction's shape is reshaped to it, where
+    both have as many elements for each sample; its dtype becomes the prediction's.
+    sample_weight: what losses are multiplied by before the mean: ``(batch,)`` or ``(batch, 1)`` for each sample, or a shape
+    that broadcasts to the label's, for each element. See NOTE [sample weights].
 
-    >>> L2 = type("L2", (Loss,), {"forward": lambda self, pred, label: self._averaged(np.square(pred - label))})
-    >>> L2()(np.array([[1, 2], [3, 4]]), np.array([[1, 2], [3, 2]]))
+    Raises ShapeError where a label or a weight does not fit.
+
+    >>> from blockfuse import gluon, np
+    >>> pred, label = np.array([[1, 2], [3, 4]]), np.array([[1, 2], [3, 2]])
+    >>> gluon.loss.L2Loss()(pred, label, sample_weight=np.array([1, 0.5]))
+    array([0. , 0.5])
+
+    A loss of your own defines ``forward`` and averages what it gives for each element:
+
+    >>> class Squares(gluon.loss.Loss):
+    ...     def forward(self, pred, label):
+    ...         return self._averaged(np.square(pred - label))
+    >>> Squares()(pred, label)
     array([0., 2.])
     """
 

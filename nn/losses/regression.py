@@ -16,7 +16,10 @@ from blockfuse.nn.signatures import GluonNames
 class L2Loss(Loss):
     """Half the squared error: the mean of ``weight / 2 * (label - pred)**2``.
 
-    >>> L2Loss()(np.array([[1, 2], [3, 4]]), np.array([[1, 2], [3, 2]]))
+    pred, label: ``(batch, ...)`` of one shape. See ``Loss`` for ``batch_axis``, ``sample_weight``, dtypes and errors.
+
+    >>> from blockfuse import gluon, np
+    >>> gluon.loss.L2Loss()(np.array([[1, 2], [3, 4]]), np.array([[1, 2], [3, 2]]))
     array([0., 1.])
     """
 
@@ -31,6 +34,8 @@ class L2Loss(Loss):
 class L1Loss(Loss):
     """The absolute error: the mean of ``abs(label - pred)``.
 
+    pred, label: ``(batch, ...)`` of one shape. See ``Loss`` for other arguments, dtypes and errors.
+
     >>> from blockfuse import gluon, np
     >>> gluon.loss.L1Loss()(np.array([[1, 2], [3, -4]]), np.zeros((2, 2)))
     array([1.5, 3.5])
@@ -44,7 +49,8 @@ class L1Loss(Loss):
 class HuberLoss(Loss):
     """Squared near the label and straight from ``rho`` on (Huber 1964, scaled to slope 1).
 
-    ``error**2 / (2 * rho)`` up to ``abs(error) = rho``, then ``abs(error) - rho / 2``.
+    ``error**2 / (2 * rho)`` up to ``abs(error) = rho``, then ``abs(error) - rho / 2``, averaged over each sample.
+    pred, label: ``(batch, ...)`` of one shape. rho: above 0, otherwise UsageError. See ``Loss`` for other arguments.
 
     >>> from blockfuse import gluon, np
     >>> gluon.loss.HuberLoss()(np.array([[0.5], [3]]), np.zeros((2, 1)))
@@ -72,6 +78,7 @@ class LogCoshLoss(Loss):
 
     Computed as ``log1p(2 * sinh(error / 2)**2)`` up to 1, where the logarithm of a number close to 1 would lose its
     digits, and as ``abs(error) + log1p(exp(-2 * abs(error))) - log(2)`` beyond, where ``cosh`` would overflow.
+    pred, label: ``(batch, ...)`` of one shape. See ``Loss`` for other arguments, dtypes and errors.
 
     >>> from blockfuse import gluon, np
     >>> gluon.loss.LogCoshLoss()(np.array([[0], [1]]), np.zeros((2, 1))).round(3)
@@ -89,11 +96,14 @@ class LogCoshLoss(Loss):
 
 
 class PoissonNLLLoss(Loss):
-    """The negative logarithm of a Poisson distribution's probability of the label, a count.
+    """The negative logarithm of a Poisson distribution's probability of a count.
 
-    ``exp(pred) - label * pred`` where ``pred`` is the logarithm of the mean (``from_logits``), else
-    ``pred - label * log(pred + epsilon)``. compute_full: add ``log(label!)`` for labels above 1, by Stirling's formula
-    ``label * log(label) - label + log(2 * pi * label) / 2``.
+    ``exp(pred) - target * pred`` where ``pred`` is the logarithm of the mean (``from_logits``), else ``pred - target *
+    log(pred + epsilon)``; averaged over each sample. compute_full: add ``log(target!)`` for targets above 1, by Stirling's
+    formula ``target * log(target) - target + log(2 * pi * target) / 2``.
+
+    Called as ``loss(pred, target, sample_weight=None, epsilon=1e-8)`` with arrays ``(batch, ...)`` of one shape. See
+    ``Loss`` for other arguments, dtypes and errors.
 
     >>> from blockfuse import gluon, np
     >>> gluon.loss.PoissonNLLLoss(from_logits=False)(np.array([[2.0]]), np.array([[2.0]])).round(3)

@@ -21,12 +21,21 @@ _PADDING = -1  # behind the end of a label
 class CTCLoss(Loss):
     """``-log`` of the probability of the label, summed over all its alignments (Graves et al. 2006, section 4.1).
 
-    pred: scores before the softmax, in ``layout`` ``"NTC"`` or ``"TNC"``; the last class is the blank. label: numbers of
-    classes in label_layout ``"NT"`` or ``"TN"``, filled up with -1. pred_lengths, label_lengths, both ``(batch,)``: how many
-    steps and labels count; by default all steps, and the labels before the first -1. The loss of a label that has no
-    alignment, being too long, is infinite.
+    Called as ``loss(pred, label, pred_lengths=None, label_lengths=None, sample_weight=None)``, it gives ``(batch,)`` in the
+    dtype of ``pred``; float16 is computed in float32.
+    pred: scores before the softmax, in ``layout`` ``"NTC"``, (batch, time, classes), or ``"TNC"``; the last class is the
+    blank.
+    label: numbers of classes in label_layout ``"NT"`` or ``"TN"``, filled up with -1.
+    pred_lengths, label_lengths: ``(batch,)``, how many steps and labels count; by default all steps, and the labels before
+    the first -1.
 
-    >>> CTCLoss()(np.zeros((1, 2, 3)), np.array([[0, -1]]))  # "a-", "-a" and "aa", each with probability 1/9
+    The loss of a label that has no alignment, being too long, is infinite. See ``Loss`` for ``weight`` and
+    ``sample_weight``.
+
+    Raises UsageError for other layouts, ShapeError where ``pred`` has not three axes, or ``label`` not two.
+
+    >>> from blockfuse import gluon, np
+    >>> gluon.loss.CTCLoss()(np.zeros((1, 2, 3)), np.array([[0, -1]]))  # "a-", "-a" and "aa", each with probability 1/9
     array([1.0986123])
     """
 

@@ -16,9 +16,11 @@ _LEAST_SQUARE = 1e-24  # of a length: shorter vectors count as this long, so tha
 
 
 class CosineEmbeddingLoss(Loss):
-    """``1 - cos`` of the angle between two vectors with label 1, ``max(0, cos - margin)`` with label -1.
+    """``1 - cos`` of the angle between two vectors with label 1, ``max(0, cos - margin)`` with any other, Gluon's -1.
 
-    Vectors lie along the last axis; labels have the shape of the vectors without it.
+    Called as ``loss(input1, input2, label, sample_weight=None)``. input1, input2: ``(batch, ..., features)`` of one shape,
+    vectors along the last axis; labels have the shape of the inputs without it. A vector of zeros has ``cos`` 0. See
+    ``Loss`` for other arguments, dtypes and errors.
 
     >>> from blockfuse import gluon, np
     >>> x, y = np.array([[1, 0], [1, 0]]), np.array([[2, 0], [0, 1]])
@@ -56,6 +58,8 @@ class TripletLoss(Loss):
 
     ``max(0, sum((positive - pred)**2 - (negative - pred)**2) + margin)``, summed over each sample (Schroff, Kalenichenko
     and Philbin 2015, equation 3).
+    Called as ``loss(pred, positive, negative, sample_weight=None)`` with arrays ``(batch, ...)`` of one shape. See ``Loss``
+    for other arguments, dtypes and errors.
 
     >>> from blockfuse import gluon, np
     >>> gluon.loss.TripletLoss()(np.array([[0.0]]), np.array([[1.0]]), np.array([[1.0]]))
@@ -88,8 +92,9 @@ class TripletLoss(Loss):
 class SDMLLoss(Loss):
     """Pairs of matching samples told apart from all other pairs of a batch (Bonadiman, Kumar and Mittal 2019).
 
-    Row ``i`` of ``x1`` matches row ``i`` of ``x2``, both ``(batch, features)``. Softmax over minus the squared distances to
-    all rows of ``x2`` is held against shares of ``1 - smoothing_parameter`` for the match, and the rest for the others.
+    Called as ``loss(x1, x2, sample_weight=None)``: row ``i`` of ``x1`` matches row ``i`` of ``x2``, both ``(batch,
+    features)``. Softmax over minus the squared distances to all rows of ``x2`` is held against shares of ``1 -
+    smoothing_parameter`` for the match, and the rest for the others. See ``Loss`` for other arguments, dtypes and errors.
 
     >>> from blockfuse import gluon, np
     >>> x = np.array([[1, 0], [0, 1]])
