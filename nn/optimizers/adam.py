@@ -55,6 +55,8 @@ class Adam(Moments):
 
     Gluon adds epsilon to ``sqrt(square)`` before that is freed of its start: small gradients' first steps are shorter there.
 
+    learning_rate: 0.001 by default. See ``Optimizer`` for other options.
+
     >>> from blockfuse import np, optimizer
     >>> w = np.ones(2)
     >>> adam = optimizer.Adam(learning_rate=0.1)
@@ -73,13 +75,17 @@ class Adam(Moments):
 class AdamW(Moments):
     """Adam with the weight's decay apart from the gradient (Loshchilov and Hutter 2019, algorithm 2).
 
-    ``weight -= lr * wd * weight`` beside Adam's step. correct_bias: divide the averages by ``1 - beta**t``.
+    ``weight -= lr * wd * weight`` beside Adam's step, whose beta1, beta2 and epsilon mean what they do in ``Adam``.
+    correct_bias: divide the averages by ``1 - beta**t``.
 
-    >>> from blockfuse import gluon, nn
-    >>> net = nn.Dense(1, in_units=2)
-    >>> trainer = gluon.Trainer(net.collect_params(), "adamw", {"learning_rate": 0.001, "wd": 0.01})
-    >>> trainer.learning_rate
-    0.001
+    learning_rate: 0.001 by default. See ``Optimizer`` for other options.
+
+    >>> from blockfuse import np, optimizer
+    >>> w = np.ones(2)
+    >>> by = optimizer.AdamW(learning_rate=0.01, wd=0.5)
+    >>> by.update(0, w, np.array([1, -5]), by.create_state(0, w))
+    >>> w.round(3)
+    array([0.985, 1.005])
     """
 
     decouples_decay: ClassVar[bool] = True
@@ -111,6 +117,8 @@ class Adamax(Moments):
     ``mean = beta1 * mean + (1 - beta1) * grad; largest = max(beta2 * largest, abs(grad));
     weight -= lr / (1 - beta1**t) * mean / (largest + epsilon)``
 
+    learning_rate: 0.002 by default. See ``Optimizer`` for other options.
+
     >>> from blockfuse import np, optimizer
     >>> w = np.ones(2)
     >>> by = optimizer.Adamax(learning_rate=0.1)
@@ -137,6 +145,8 @@ class Nadam(Moments):
     / (sqrt(square / (1 - beta2**t)) + epsilon)``
 
     The product is a state of each parameter; Gluon's is one for all, and is multiplied once for each.
+
+    learning_rate: 0.001 by default. See ``Optimizer`` for other options.
 
     >>> from blockfuse import np, optimizer
     >>> w = np.ones(2)
@@ -181,6 +191,8 @@ class AdaBelief(Moments):
     ``mean = beta1 * mean + (1 - beta1) * grad; spread = beta2 * spread + (1 - beta2) * (grad - mean)**2 + epsilon;
     weight -= lr * (mean / (1 - beta1**t)) / (sqrt(spread / (1 - beta2**t)) + epsilon)``
 
+    learning_rate: 0.001 by default. See ``Optimizer`` for other options.
+
     >>> from blockfuse import np, optimizer
     >>> w = np.ones(2)
     >>> by = optimizer.AdaBelief(learning_rate=0.01)
@@ -214,6 +226,8 @@ class LAMB(Moments):
 
     Where a norm is 0 their ratio counts as 1. lower_bound, upper_bound: of the weight's norm. bias_correction: divide the
     averages by ``1 - beta**t``.
+
+    learning_rate: 0.001 by default. See ``Optimizer`` for other options.
 
     >>> from blockfuse import np, optimizer
     >>> w = np.ones(2)

@@ -15,7 +15,7 @@ class AdaGrad(Optimizer):
 
     ``history += grad**2; weight -= lr * grad / (sqrt(history) + epsilon)``
 
-    eps: Gluon 1's name of epsilon.
+    learning_rate: 0.01 by default. eps: Gluon 1's name of epsilon. See ``Optimizer`` for other options.
 
     >>> from blockfuse import np, optimizer
     >>> w = np.ones(2)
@@ -55,6 +55,8 @@ class RMSProp(Optimizer):
 
     momentum: of the centered form alone, as in Gluon. clip_weights: the largest absolute value of a weight. gamma1, gamma2:
     Gluon 1's names of rho and momentum.
+
+    learning_rate: 0.001 by default. See ``Optimizer`` for other options.
 
     >>> from blockfuse import np, optimizer
     >>> w = np.ones(2)
@@ -112,6 +114,8 @@ class AdaDelta(Optimizer):
 
     ``square = rho * square + (1 - rho) * grad**2; change = grad * sqrt(moved + epsilon) / sqrt(square + epsilon);
     moved = rho * moved + (1 - rho) * change**2; weight -= lr * change``
+
+    learning_rate: 1 by default. See ``Optimizer`` for other options.
 
     >>> from blockfuse import np, optimizer
     >>> w = np.ones(2)

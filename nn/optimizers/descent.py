@@ -15,6 +15,8 @@ class SGD(Optimizer):
 
     ``velocity = momentum * velocity - lr * grad; weight += velocity``
 
+    learning_rate: 0.1 by default. See ``Optimizer`` for other options.
+
     >>> from blockfuse import np, optimizer
     >>> w = np.ones(2)
     >>> sgd = optimizer.SGD(learning_rate=0.1)
@@ -48,6 +50,8 @@ class NAG(Optimizer):
 
     ``velocity = momentum * velocity - lr * grad; weight += momentum * velocity - lr * grad``
 
+    learning_rate: 0.1 by default. See ``Optimizer`` for other options.
+
     >>> from blockfuse import np, optimizer
     >>> w = np.ones(2)
     >>> by = optimizer.NAG(learning_rate=0.1, momentum=0.9)
@@ -80,6 +84,8 @@ class Signum(Optimizer):
     ``average = momentum * average + (1 - momentum) * grad; weight = (1 - lr * wd_lh) * weight - lr * sign(average)``
 
     Without momentum it is the sign of the gradient. wd_lh: weight decay that is apart from the gradient.
+
+    learning_rate: 0.01 by default. See ``Optimizer`` for other options.
 
     >>> from blockfuse import np, optimizer
     >>> w = np.ones(2)
@@ -116,6 +122,8 @@ class LARS(Optimizer):
     ``velocity = momentum * velocity - lr * pace * (grad + wd * weight); weight += velocity``
 
     Biases, gains and shifts, known by their having one axis at most, have pace 1.
+
+    learning_rate: 0.1 by default. See ``Optimizer`` for other options.
 
     >>> from blockfuse import np, optimizer
     >>> w = np.ones(2)

@@ -17,6 +17,8 @@ class Ftrl(Optimizer):
     ``z += grad - (sqrt(n + grad**2) - sqrt(n)) / lr * weight; n += grad**2;
     weight = (sign(z) * lamda1 - z) / ((beta + sqrt(n)) / lr + wd)`` where ``abs(z) > lamda1``, else 0
 
+    learning_rate: 0.1 by default. wd: divides as the formula says. See ``Optimizer`` for other options.
+
     >>> from blockfuse import np, optimizer
     >>> w = np.ones(2)
     >>> by = optimizer.Ftrl(learning_rate=0.1, lamda1=0.01)
@@ -57,6 +59,8 @@ class FTML(Moments):
     ``square = beta2 * square + (1 - beta2) * grad**2;
     d = (1 - beta1**t) / lr * (sqrt(square / (1 - beta2**t)) + epsilon);
     z = beta1 * z + (1 - beta1) * grad - (d - beta1 * d_before) * weight; weight = -z / d``
+
+    learning_rate: 0.0025 by default. See ``Optimizer`` for other options.
 
     >>> from blockfuse import np, optimizer
     >>> w = np.ones(2)

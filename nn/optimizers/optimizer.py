@@ -35,6 +35,10 @@ _GLUON_OPTIONS = ("aggregate_num", "lazy_update", "param_idx2name", "sym", "use_
 class Hyper:
     """What a step is told besides the weight, its gradient and its states.
 
+    lr: the learning rate with the parameter's multiplier, an array of float64 without axes.
+    wd: the weight decay with the parameter's multiplier, a number of Python.
+    count: how many updates the parameter has had, this one included, an array of float64 without axes.
+
     >>> from blockfuse import np, optimizer
     >>> class Signed(optimizer.Optimizer):
     ...     def states(self, weight):
@@ -69,17 +73,27 @@ class Optimizer:
     """The base of all optimizers. A subclass defines ``step``, and ``states`` where it remembers something.
 
     rescale_grad: gradients are multiplied by it; ``Trainer.step`` sets it to 1 / batch size.
-    wd: the weight decay. clip_gradient: the largest absolute value of an element of a gradient.
-    learning_rate, lr_scheduler: a number, or a function from the count of updates to one; where both are given, the number
-    becomes the ``base_lr`` of the schedule.
+    wd: the weight decay, a share of the weight that is added to its gradient.
+    clip_gradient: the largest absolute value of an element of a gradient, above 0; None does not clip.
+    learning_rate: a number; by default the ``default_learning_rate`` of the class, 0.01 of this one.
+    lr_scheduler: a function from the count of updates to a learning rate; where both are given, the number becomes the
+    ``base_lr`` of the schedule.
+    begin_num_update: the count of updates to start with.
     multi_precision: weights of float16 have a copy in float32 that is what training changes. (Steps are computed in float32
     in any case.)
     param_dict: parameters by index, whose ``lr_mult`` and ``wd_mult`` count.
+    unknown: ``aggregate_num``, ``lazy_update``, ``param_idx2name``, ``sym`` and ``use_fused_step`` are taken for Gluon's
+    sake.
 
     A gradient is multiplied, then clipped, then ``wd`` times the weight is added, unless the step takes care of decay; then
     comes the step. New values are written into the weight's memory, and into that of the states, when all are computed.
+    Weights have any float dtype and shape; states in their shape are float32 for float16, else of the weight's dtype.
 
-    >>> class Half(Optimizer):
+    Raises TypeError for options that the class does not have, UsageError for a ``clip_gradient`` that is not above 0. Warns
+    where the ``learning_rate`` takes the place of another ``base_lr``.
+
+    >>> from blockfuse import np, optimizer
+    >>> class Half(optimizer.Optimizer):
     ...     def step(self, weight, grad, states, hyper):
     ...         return weight - grad * 0.5, states
     >>> weight = np.array([1, 2])
@@ -127,11 +141,15 @@ class Optimizer:
     # -- for subclasses --------------------------------------------------------------------------------------
 
     def states(self, weight: ndarray) -> States:  # noqa: ARG002 - most optimizers ask for it
-        """What is remembered of a weight from step to step, as it is at first."""
+        """What is remembered of a weight from step to step, as it is at first: a tuple of arrays. Nothing by default."""
         return ()
 
     def step(self, weight: ndarray, grad: ndarray, states: States, hyper: Hyper) -> tuple[ndarray, States]:
-        """The new weight and the new states: a formula of arrays that writes nothing."""
+        """The new weight and the new states: a formula of arrays that writes nothing.
+
+        weight, grad: of one shape and dtype, the gradient scaled, clipped and decayed. states: what ``states`` gave, or the
+        last step. hyper: a ``Hyper``.
+        """
         raise NotImplementedError(
             f"{type(self).__name__} does not define step(self, weight, grad, states, hyper)"
         )
@@ -153,7 +171,7 @@ class Optimizer:
         return float(self._rate(self.counts.most()))
 
     def set_learning_rate(self, lr: float) -> None:
-        """Set the learning rate; raises UsageError where a schedule does."""
+        """Set the learning rate to the number ``lr``. Raises UsageError where a schedule sets it."""
         if self.lr_scheduler is not None:
             raise UsageError(
                 "the learning rate follows lr_scheduler and cannot be set; change the schedule's base_lr instead"
@@ -171,7 +189,7 @@ class Optimizer:
     # -- updates ---------------------------------------------------------------------------------------------
 
     def create_state(self, index: Any, weight: ndarray) -> States:  # noqa: ARG002 - Gluon's signature
-        """The first states of a weight; with ``multi_precision`` a half's copy in float32 comes first."""
+        """The first states of the weight of an index; with ``multi_precision`` a half's copy in float32 comes first."""
         wide = _wide(weight)
         return (*((wide,) if self._keeps_copy(weight) else ()), *self.states(wide))
 
@@ -181,7 +199,10 @@ class Optimizer:
         return self.multi_precision and weight.dtype == _HALF
 
     def update(self, index: Any, weight: Any, grad: Any, state: Any) -> None:
-        """One step of a weight, or of several where all four arguments are lists; ``state`` is of ``create_state``.
+        """One step of a weight, or of several where all four arguments are lists.
+
+        index: what the weight is known by in ``param_dict`` and in the counts of updates. weight: is written to. grad: in
+        the shape of the weight. state: of ``create_state``, and written to.
 
         Raises ShapeError, having changed nothing, where a gradient has not its weight's shape.
         """
@@ -261,7 +282,9 @@ Kind = TypeVar("Kind", bound=type[Optimizer])
 
 
 def register(kind: Kind) -> Kind:
-    """Let an optimizer be asked for by its name in lower case (a class decorator).
+    """Let an optimizer be asked for by the name of its class in lower case; gives the class, as a decorator does.
+
+    kind: a subclass of ``Optimizer``. One that has the name already is replaced.
 
     >>> from blockfuse import optimizer
     >>> @optimizer.register
@@ -275,9 +298,13 @@ def register(kind: Kind) -> Kind:
 
 
 def create(name: str | Optimizer, **options: Any) -> Optimizer:
-    """The optimizer of that name; one that is made already is returned.
+    """The optimizer of that name, in upper or lower case, with ``options``; one that is made already is returned.
 
-    >>> create("sgd", learning_rate=0.5)
+    Raises UsageError for a name that there is none of, and for options of an optimizer that is made already; TypeError for
+    options that the optimizer does not have.
+
+    >>> from blockfuse import optimizer
+    >>> optimizer.create("sgd", learning_rate=0.5)
     SGD(learning_rate=0.5)
     """
     if isinstance(name, str):

@@ -38,8 +38,11 @@ class LRScheduler:
     base_lr: the learning rate after the warm-up; an optimizer that is given a ``learning_rate`` of its own sets it.
     warmup_steps: below so many updates the rate rises from ``warmup_begin_lr`` to ``base_lr`` in a straight line, or is
     ``warmup_begin_lr`` where ``warmup_mode`` is ``"constant"``.
+    warmup_begin_lr: at most ``base_lr``.
+    warmup_mode: ``"linear"`` or ``"constant"``.
 
-    Called with an int it gives a float, with an array of one an array of float64.
+    Called with an int it gives a float, with an array of one an array of float64. Raises UsageError for what cannot be
+    meant: a warm-up that falls, a number of steps below 0, another mode.
 
     >>> from blockfuse import lr_scheduler
     >>> class Halving(lr_scheduler.LRScheduler):
@@ -91,9 +94,12 @@ class LRScheduler:
 
 
 class FactorScheduler(LRScheduler):
-    """``base_lr`` times ``factor`` after every ``step`` updates, down to ``stop_factor_lr``.
+    """``base_lr`` times ``factor`` after every ``step`` updates, down to ``stop_factor_lr``. Gluon's FactorScheduler.
 
-    >>> halving = FactorScheduler(step=10, factor=0.5, base_lr=1.0)
+    Raises UsageError for a step below 1 and a factor above 1. See ``LRScheduler`` for the other arguments.
+
+    >>> from blockfuse import lr_scheduler
+    >>> halving = lr_scheduler.FactorScheduler(step=10, factor=0.5, base_lr=1.0)
     >>> [halving(count) for count in (1, 10, 11, 21)]
     [1.0, 1.0, 0.5, 0.25]
     """
@@ -115,9 +121,14 @@ class FactorScheduler(LRScheduler):
 
 
 class MultiFactorScheduler(LRScheduler):
-    """``base_lr`` times ``factor`` for each number in the rising list ``step`` that the count has passed.
+    """``base_lr`` times ``factor`` for each number in the list ``step`` that the count has passed. Gluon's
+    MultiFactorScheduler.
 
-    >>> steps = MultiFactorScheduler(step=[5, 8], factor=0.5, base_lr=1.0)
+    Raises UsageError where ``step`` does not rise from 1 or more, and for a factor above 1. See ``LRScheduler`` for the
+    other arguments.
+
+    >>> from blockfuse import lr_scheduler
+    >>> steps = lr_scheduler.MultiFactorScheduler(step=[5, 8], factor=0.5, base_lr=1.0)
     >>> [steps(count) for count in (5, 6, 9)]
     [1.0, 0.5, 0.25]
     """
@@ -162,9 +173,13 @@ class _Falling(LRScheduler):
 
 
 class PolyScheduler(_Falling):
-    """Falls as ``(1 - count / max_update)**pwr``.
+    """``(base_lr - final_lr) * (1 - done)**pwr + final_lr``, where ``done`` is the share of the updates behind the warm-up.
 
-    >>> PolyScheduler(max_update=10, base_lr=1.0)(5)
+    max_update: the count at which ``final_lr`` is reached, and kept. Raises UsageError where the warm-up would not end
+    before it. See ``LRScheduler`` for the other arguments. Gluon's PolyScheduler.
+
+    >>> from blockfuse import lr_scheduler
+    >>> lr_scheduler.PolyScheduler(max_update=10, base_lr=1.0)(5)
     0.25
     """
 
@@ -185,9 +200,13 @@ class PolyScheduler(_Falling):
 
 
 class CosineScheduler(_Falling):
-    """Falls along half a wave of the cosine (Loshchilov and Hutter 2017, equation 5, without restarts).
+    """Falls along half a wave of the cosine (Loshchilov and Hutter 2017, equation 5, without restarts), to ``final_lr``.
 
-    >>> CosineScheduler(max_update=10, base_lr=1.0)(5)
+    max_update: the count at which ``final_lr`` is reached, and kept. Raises UsageError where the warm-up would not end
+    before it. See ``LRScheduler`` for the other arguments.
+
+    >>> from blockfuse import lr_scheduler
+    >>> lr_scheduler.CosineScheduler(max_update=10, base_lr=1.0)(5)
     0.5
     """
 

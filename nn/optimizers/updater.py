@@ -11,7 +11,10 @@ from blockfuse.nn.optimizers.optimizer import Optimizer, States
 
 
 class Updater:
-    """Called with indices, gradients and weights, it changes the weights.
+    """Called with indices, gradients and weights, it changes the weights, and keeps what the optimizer remembers of each.
+
+    optimizer: an ``Optimizer``. ``updater(index, grad, weight)`` takes one of each, or lists of them. Raises ShapeError
+    where a gradient has not its weight's shape.
 
     >>> from blockfuse import np, optimizer
     >>> weight = np.array([1, 2])
@@ -38,7 +41,7 @@ class Updater:
     def prepare(self, indices: Sequence[Any], weights: Sequence[ndarray]) -> None:
         """Make the states and counts of weights that have none yet: a step then changes arrays alone.
 
-        Raises UsageError for a weight that has another shape or dtype than it had.
+        indices, weights: lists of one length. Raises UsageError for a weight that has another shape or dtype than it had.
         """
         for index, weight in zip(indices, weights, strict=True):
             if index not in self.states:
@@ -55,7 +58,7 @@ class Updater:
 
 
 def get_updater(optimizer: Optimizer) -> Updater:
-    """An updater of the optimizer, in Gluon's words.
+    """An ``Updater`` of the optimizer, as Gluon's function of this name gives it.
 
     >>> from blockfuse import np, optimizer
     >>> update = optimizer.get_updater(optimizer.SGD(learning_rate=0.5))

@@ -377,6 +377,12 @@ def test_a_wrong_gradient_changes_nothing() -> None:
     assert opt.num_update == 0
 
 
+def test_help_says_the_learning_rate_that_is_the_default() -> None:
+    for kind in base.REGISTRY.values():
+        if kind.__module__.startswith("blockfuse."):
+            assert f"learning_rate: {kind.default_learning_rate:g} by default." in (kind.__doc__ or "")
+
+
 def test_learning_rate_is_set_and_scheduled() -> None:
     opt = optimizer.SGD(learning_rate=0.5)
     assert opt.learning_rate == 0.5
