@@ -15,9 +15,11 @@ from blockfuse.nn.metrics.metric import EvalMetric, Names, classes_of
 class Accuracy(EvalMetric):
     """The share of labels that are predicted: ``mean(label == class)``.
 
-    Predictions are classes, in the shape of the labels, or scores of classes along ``axis``, whose largest counts.
+    Labels are whole numbers from 0 on, of any dtype and shape. Predictions are classes, in the shape of the labels, or
+    scores of classes along ``axis``, whose largest counts. See ``EvalMetric`` for the other arguments and errors.
 
-    >>> metric = Accuracy()
+    >>> from blockfuse import gluon
+    >>> metric = gluon.metric.Accuracy()
     >>> metric.update([0, 1, 1], [[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]])
     >>> metric.get()[1] == 2 / 3
     True
@@ -58,6 +60,9 @@ class TopKAccuracy(EvalMetric):
 
     ``mean(#{c: s[c] > s[label]} + #{c < label: s[c] = s[label]} < top_k)``
 
+    Labels are classes ``(...)``, predictions scores ``(..., classes)``. The name gets ``top_k`` at its end. Raises
+    UsageError for a ``top_k`` below 1. See ``EvalMetric`` for the other arguments and errors.
+
     >>> from blockfuse import gluon, np
     >>> metric = gluon.metric.TopKAccuracy(top_k=2)
     >>> metric.update(np.array([2, 0]), np.array([[0.1, 0.5, 0.4], [0.1, 0.5, 0.4]]))
@@ -94,6 +99,9 @@ def within(classes: numpy.ndarray, count: int) -> numpy.ndarray:
 
 class BinaryAccuracy(EvalMetric):
     """The share of labels, 0 or 1, that are predicted: ``mean(label == (pred > threshold))``.
+
+    Predictions have the size of the labels, or two scores for each along the last axis, of which the larger counts. See
+    ``EvalMetric`` for the other arguments and errors.
 
     >>> from blockfuse import gluon, np
     >>> metric = gluon.metric.BinaryAccuracy(threshold=0.6)
@@ -134,9 +142,11 @@ class Fbeta(EvalMetric):
 
     ``(1 + beta**2) * TP / ((1 + beta**2) * TP + beta**2 * FN + FP)``, and 0 where that is 0 / 0.
 
-    class_type: 'binary' (labels 0 and 1; predictions above ``threshold``, or two scores), 'multiclass' (scores along axis 1)
-    or 'multilabel' (each column a question of its own, above ``threshold``).
-    average: over classes or columns: 'micro' adds up their counts, 'macro' takes the mean of their values, None gives all.
+    class_type: 'binary' (labels 0 and 1; predictions above ``threshold``, or two scores), 'multiclass' (scores along axis
+    1) or 'multilabel' (each column a question of its own, above ``threshold``).
+    average: over classes or columns: 'micro' adds up their counts, 'macro' averages their values, None gives all of them.
+
+    Raises UsageError for others of both. See ``EvalMetric`` for the other arguments and errors.
 
     >>> from blockfuse import gluon, np
     >>> metric = gluon.metric.Fbeta(beta=2)
@@ -226,9 +236,10 @@ _OUTCOMES = {"binary": _of_two, "multiclass": _of_classes, "multilabel": _of_col
 
 
 class F1(Fbeta):
-    """The harmonic mean of precision and recall: ``2 * TP / (2 * TP + FN + FP)``; see ``Fbeta``.
+    """The harmonic mean of precision and recall: ``2 * TP / (2 * TP + FN + FP)``. All arguments are those of ``Fbeta``.
 
-    >>> metric = F1()
+    >>> from blockfuse import gluon
+    >>> metric = gluon.metric.F1()
     >>> metric.update([1, 1, 0, 0], [0.9, 0.2, 0.7, 0.1])
     >>> metric.get()
     ('f1', 0.5)
@@ -249,7 +260,8 @@ class F1(Fbeta):
 class MCC(EvalMetric):
     """Matthews' correlation of labels and predictions, 0 or 1; 0 where all labels or all predictions are equal.
 
-    ``(TP * TN - FP * FN) / sqrt((TP + FP) * (TP + FN) * (TN + FP) * (TN + FN))``
+    ``(TP * TN - FP * FN) / sqrt((TP + FP) * (TP + FN) * (TN + FP) * (TN + FN))`` of counts over everything since ``reset``.
+    Predictions above ``threshold`` are positive, as in ``BinaryAccuracy``. See ``EvalMetric`` for the other arguments.
 
     >>> from blockfuse import gluon, np
     >>> metric = gluon.metric.MCC()

@@ -24,7 +24,10 @@ from blockfuse.nn.metrics.regression import (
 class CompositeEvalMetric(EvalMetric):
     """Several metrics that are given the same; ``get`` gives lists of names and values.
 
-    >>> metric = CompositeEvalMetric(["acc", "ce"])
+    metrics: a list of what ``create`` takes. See ``EvalMetric`` for the other arguments.
+
+    >>> from blockfuse import gluon
+    >>> metric = gluon.metric.CompositeEvalMetric(["acc", "ce"])
     >>> metric.update([0], [[1.0, 0.0]])
     >>> metric.get()[0]
     ['accuracy', 'cross-entropy']
@@ -45,6 +48,7 @@ class CompositeEvalMetric(EvalMetric):
         self.metrics.append(create(metric))
 
     def get_metric(self, index: int) -> EvalMetric:
+        """The metric at a place: ``index`` counts from 0."""
         return self.metrics[index]
 
     def reset(self) -> None:
@@ -52,12 +56,12 @@ class CompositeEvalMetric(EvalMetric):
             metric.reset()
 
     def update(self, labels: Any, preds: Any) -> None:
-        """Take in a batch, in each metric."""
+        """Take in a batch of ``labels`` and ``preds``, in each metric."""
         for metric in self.metrics:
             metric.update(labels, preds)
 
     def update_dict(self, label: dict[str, Any], pred: dict[str, Any]) -> None:
-        """Take in a batch of named arrays, of which each metric chooses."""
+        """Take in a batch of named arrays, ``label`` and ``pred``, of which each metric chooses."""
         for metric in self.metrics:
             metric.update_dict(label, pred)
 
@@ -70,10 +74,13 @@ class CompositeEvalMetric(EvalMetric):
 class CustomMetric(EvalMetric):
     """A function ``feval(label, pred)`` of NumPy arrays: the mean of its values, or, where it gives (sum, count), of those.
 
-    name: by default the function's.
+    name: by default the function's, ``"custom"`` of a lambda.
     allow_extra_outputs: leave out predictions beyond the number of labels.
 
-    >>> metric = CustomMetric(lambda label, pred: abs(label - pred).max(), name="worst")
+    See ``EvalMetric`` for the other arguments.
+
+    >>> from blockfuse import gluon
+    >>> metric = gluon.metric.CustomMetric(lambda label, pred: abs(label - pred).max(), name="worst")
     >>> metric.update([1.0, 2.0], [1.5, 4.0])
     >>> metric.get()
     ('worst', 2.0)
@@ -92,7 +99,7 @@ class CustomMetric(EvalMetric):
         self._feval, self._allow_extra_outputs = feval, allow_extra_outputs
 
     def update(self, labels: Any, preds: Any) -> None:
-        """Take in a batch."""
+        """Take in a batch: one value of the function for each array of ``labels`` and ``preds``."""
         if self._allow_extra_outputs and isinstance(labels, list | tuple) and isinstance(preds, list | tuple):
             preds = preds[: len(labels)]
         super().update(labels, preds)
@@ -107,7 +114,7 @@ def np(
     name: str | None = None,
     allow_extra_outputs: bool = False,
 ) -> CustomMetric:
-    """A function of NumPy arrays as a metric (``CustomMetric``).
+    """A function of NumPy arrays as a metric: ``CustomMetric(numpy_feval, name, allow_extra_outputs)``.
 
     >>> from blockfuse import gluon, np
     >>> metric = gluon.metric.np(lambda label, pred: float(abs(label - pred).max()), name="worst")
@@ -137,7 +144,9 @@ Kind = TypeVar("Kind", bound=type[EvalMetric])
 
 
 def register(klass: Kind) -> Kind:
-    """Let ``create`` find a metric by the name of its class, in lower case; a decorator.
+    """Let ``create`` find a metric by the name of its class, in lower case; gives the class, as a decorator does.
+
+    klass: a subclass of ``EvalMetric``. One that has the name already is replaced.
 
     >>> from blockfuse import gluon
     >>> @gluon.metric.register
@@ -160,7 +169,10 @@ for _metric in (
 def create(metric: Any, *args: Any, **kwargs: Any) -> EvalMetric:
     """A metric by its name, of a function, or several of a list; a metric stays what it is.
 
-    >>> create("acc").get_name_value()
+    args, kwargs: of the metric's class. Raises UsageError for a name that there is none of.
+
+    >>> from blockfuse import gluon
+    >>> gluon.metric.create("acc").get_name_value()
     [('accuracy', nan)]
     """
     if isinstance(metric, EvalMetric):

@@ -15,18 +15,21 @@ Names = Sequence[str] | None
 
 
 class EvalMetric:
-    """A mean over all that was given since ``reset``; float64 throughout.
+    """The base of all metrics: a mean over all that was given since ``reset``; float64 throughout.
 
-    A metric of your own overrides ``update`` and adds to ``sum_metric`` and ``num_inst``, whose quotient is the value. What
-    ``update`` is given are arrays, or lists of arrays of which each counts like one more batch.
-
+    name: what ``get`` calls it.
     output_names, label_names: which entries of the dicts of ``update_dict`` count; all by default.
 
-    >>> class Largest(EvalMetric):
+    ``update(labels, preds)`` takes in a batch: arrays of blockfuse or NumPy, lists of numbers, or lists of arrays of which
+    each counts like one more batch; ``get`` gives the value so far, mostly a float of Python.
+
+    A metric of your own overrides ``update`` and adds to ``sum_metric`` and ``num_inst``, whose quotient is the value.
+
+    >>> from blockfuse import gluon, np
+    >>> class Largest(gluon.metric.EvalMetric):
     ...     def update(self, labels, preds):
     ...         self.sum_metric = max(self.sum_metric, float(preds.max()))
     ...         self.num_inst = 1
-    >>> from blockfuse.array import np
     >>> metric = Largest("largest")
     >>> metric.update(None, np.array([1, 3, 2]))
     >>> metric.get()
@@ -44,7 +47,11 @@ class EvalMetric:
         self.num_inst: float = 0
 
     def update(self, labels: Any, preds: Any) -> None:
-        """Take in a batch. Raises, having changed nothing, where labels and predictions do not fit."""
+        """Take in a batch of ``labels`` and ``preds``: an array of each, or lists of as many arrays.
+
+        Raises, having changed nothing, ShapeError where labels and predictions do not fit, UsageError for values that the
+        metric has no meaning for: classes that are no whole numbers, texts.
+        """
         interpreter.current().impure("updates a metric")
         measured = [self._measured(label, pred) for label, pred in pairs_of(labels, preds)]
         for one in measured:
@@ -59,20 +66,22 @@ class EvalMetric:
         self.num_inst += int(measured[1])
 
     def update_dict(self, label: dict[str, Any], pred: dict[str, Any]) -> None:
-        """Take in a batch of named arrays."""
+        """Take in a batch of named arrays: those of ``label`` that ``label_names`` lists, those of ``pred`` in
+        ``output_names``.
+        """
         labels = [label[name] for name in (label if self.label_names is None else self.label_names)]
         preds = [pred[name] for name in (pred if self.output_names is None else self.output_names)]
         self.update(labels, preds)
 
     def get(self) -> tuple[Any, Any]:
-        """(name, value); nan before anything was given."""
+        """(name, value); the value is mostly a float, nan before anything was given."""
         return self.name, self._value() if self.num_inst else float("nan")
 
     def _value(self) -> Any:
         return self.sum_metric / self.num_inst
 
     def get_name_value(self) -> list[tuple[str, Any]]:
-        """(name, value) of each metric in it."""
+        """[(name, value)], with a pair for each metric in it."""
         name, value = self.get()
         return list(zip(name, value, strict=True)) if isinstance(name, list) else [(name, value)]
 

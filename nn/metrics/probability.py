@@ -15,10 +15,13 @@ from blockfuse.nn.metrics.metric import EvalMetric, Names, classes_of
 class CrossEntropy(EvalMetric):
     """The mean negative logarithm of what labels are given: ``-mean(log(pred[label] + eps))``.
 
-    Predictions are probabilities of classes along ``axis``; with ``from_logits`` what softmax is taken of, without ``eps``.
-    ignore_label: labels that do not count.
+    Labels are classes ``(...)`` of any dtype; predictions are probabilities of classes along ``axis``, and with
+    ``from_logits`` what softmax is taken of, without ``eps``. ignore_label: labels that do not count.
 
-    >>> metric = CrossEntropy()
+    Raises UsageError for probabilities below 0. See ``EvalMetric`` for the other arguments and errors.
+
+    >>> from blockfuse import gluon
+    >>> metric = gluon.metric.CrossEntropy()
     >>> metric.update([0, 1], [[0.5, 0.5], [0.75, 0.25]])
     >>> round(metric.get()[1], 6)
     1.039721
@@ -57,7 +60,7 @@ class CrossEntropy(EvalMetric):
 
 
 class NegativeLogLikelihood(CrossEntropy):
-    """``CrossEntropy`` under its other name: ``-mean(log(pred[label] + eps))``.
+    """``CrossEntropy`` under its other name, with the same arguments: ``-mean(log(pred[label] + eps))``.
 
     >>> from blockfuse import gluon, np
     >>> metric = gluon.metric.NegativeLogLikelihood()
@@ -81,6 +84,8 @@ class NegativeLogLikelihood(CrossEntropy):
 
 class Perplexity(CrossEntropy):
     """``exp`` of the cross-entropy over all labels since ``reset``: ``exp(-mean(log(pred[label] + eps)))``.
+
+    All arguments are those of ``CrossEntropy``.
 
     >>> from blockfuse import gluon, np
     >>> metric = gluon.metric.Perplexity()
@@ -107,7 +112,7 @@ class Perplexity(CrossEntropy):
 
 
 class Loss(EvalMetric):
-    """The mean of all elements of predictions, which are losses: ``mean(pred)``. Labels may be None.
+    """The mean of all elements of predictions, which are losses: ``mean(pred)``. See ``EvalMetric`` for the arguments.
 
     >>> from blockfuse import gluon, np
     >>> metric = gluon.metric.Loss()
@@ -120,7 +125,7 @@ class Loss(EvalMetric):
         super().__init__(name, output_names, label_names)
 
     def update(self, labels: Any, preds: Any) -> None:  # noqa: ARG002 - a metric is given both
-        """Take in a batch of losses."""
+        """Take in a batch of losses, ``preds`` of any shape; ``labels`` may be None."""
         super().update(preds, preds)
 
     def _measured(self, label: numpy.ndarray, pred: numpy.ndarray) -> tuple[float, int]:  # noqa: ARG002

@@ -15,7 +15,10 @@ from blockfuse.nn.metrics.metric import EvalMetric, Names, same_size
 class MAE(EvalMetric):
     """The mean absolute error: ``mean(abs(label - pred))`` over all elements.
 
-    >>> metric = MAE()
+    Labels and predictions have one shape, up to axes of size 1. See ``EvalMetric`` for the arguments and errors.
+
+    >>> from blockfuse import gluon
+    >>> metric = gluon.metric.MAE()
     >>> metric.update([1, 2], [[1.5], [3.0]])
     >>> metric.get()
     ('mae', 0.75)
@@ -31,6 +34,8 @@ class MAE(EvalMetric):
 
 class MSE(EvalMetric):
     """The mean squared error: ``mean((label - pred)**2)`` over all elements.
+
+    Labels and predictions have one shape, up to axes of size 1. See ``EvalMetric`` for the arguments and errors.
 
     >>> from blockfuse import gluon, np
     >>> metric = gluon.metric.MSE()
@@ -50,7 +55,8 @@ class MSE(EvalMetric):
 class RMSE(MSE):
     """The root of the mean squared error over all elements since ``reset``: ``sqrt(mean((label - pred)**2))``.
 
-    (Gluon 1 took the mean of each batch's root instead.)
+    (Gluon 1 took the mean of each batch's root instead.) Labels and predictions have one shape, up to axes of size 1. See
+    ``EvalMetric`` for the arguments and errors.
 
     >>> from blockfuse import gluon, np
     >>> metric = gluon.metric.RMSE()
@@ -68,6 +74,9 @@ class RMSE(MSE):
 
 class MeanPairwiseDistance(EvalMetric):
     """The mean distance of rows: ``mean(sum(abs(label - pred)**p, axis=-1)**(1 / p))``.
+
+    Labels and predictions have one shape (..., features); a vector is one row. Raises UsageError for a ``p`` that is not
+    above 0. See ``EvalMetric`` for the other arguments and errors.
 
     >>> from blockfuse import gluon, np
     >>> metric = gluon.metric.MeanPairwiseDistance()
@@ -92,6 +101,9 @@ class MeanPairwiseDistance(EvalMetric):
 
 class MeanCosineSimilarity(EvalMetric):
     """The mean cosine of rows: ``mean(sum(label * pred, -1) / max(norm(label) * norm(pred), eps))``.
+
+    Labels and predictions have one shape (..., features); a vector is one row. See ``EvalMetric`` for the other arguments
+    and errors.
 
     >>> from blockfuse import gluon, np
     >>> metric = gluon.metric.MeanCosineSimilarity()
@@ -152,7 +164,9 @@ class _Moments:
 class PearsonCorrelation(EvalMetric):
     """The correlation over all elements since ``reset``; nan where labels or predictions are all equal.
 
-    ``sum((x - mean(x)) * (y - mean(y))) / sqrt(sum((x - mean(x))**2) * sum((y - mean(y))**2))``
+    ``sum((x - mean(x)) * (y - mean(y))) / sqrt(sum((x - mean(x))**2) * sum((y - mean(y))**2))``, joined from batch to batch
+    without loss of digits (Chan et al. 1979). Labels and predictions have one shape, up to axes of size 1. See
+    ``EvalMetric`` for the arguments and errors.
 
     >>> from blockfuse import gluon, np
     >>> metric = gluon.metric.PearsonCorrelation()
