@@ -14,12 +14,13 @@ from blockfuse.ir.errors import ShapeError, UsageError
 
 
 def split_data(data: Any, num_slice: int, batch_axis: int = 0, even_split: bool = True) -> list[ndarray]:
-    """The array in ``num_slice`` slices along an axis, which share its memory.
+    """The array in ``num_slice`` slices along an axis, which share its memory and keep its dtype.
 
+    data: an array of blockfuse or NumPy, or lists of numbers. batch_axis: the axis that is cut.
     even_split: raise ShapeError where sizes would differ; otherwise the first slices are larger by one.
 
-    >>> from blockfuse.array import np
-    >>> [part.shape for part in split_data(np.zeros((5, 2)), 2, even_split=False)]
+    >>> from blockfuse import gluon, np
+    >>> [part.shape for part in gluon.utils.split_data(np.zeros((5, 2)), 2, even_split=False)]
     [(3, 2), (2, 2)]
     """
     x = asarray(data)
@@ -48,8 +49,10 @@ def split_and_load(
 ) -> list[ndarray]:
     """A slice of the array for each device; devices are labels, and all slices lie in the machine's memory.
 
-    >>> from blockfuse.array import np, npx
-    >>> [part.shape for part in split_and_load(np.zeros((4, 2)), [npx.cpu(0), npx.cpu(1)])]
+    data, batch_axis, even_split: as of ``split_data``. ctx_list, device_list: the devices, under Gluon's old and new name.
+
+    >>> from blockfuse import gluon, np, npx
+    >>> [part.shape for part in gluon.utils.split_and_load(np.zeros((4, 2)), [npx.cpu(0), npx.cpu(1)])]
     [(2, 2), (2, 2)]
     """
     devices = list(device_list or ctx_list or ())

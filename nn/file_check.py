@@ -11,7 +11,9 @@ from blockfuse.ir.errors import UsageError
 
 
 def check_sha1(filename: str | os.PathLike[str], sha1_hash: str) -> bool:
-    """Whether the file's SHA-1 is the one given in hexadecimal digits.
+    """Whether the SHA-1 of the file ``filename`` is ``sha1_hash``, hexadecimal digits in upper or lower case.
+
+    Raises FileNotFoundError where there is no such file.
 
     >>> import pathlib, tempfile
     >>> from blockfuse import gluon
@@ -35,6 +37,10 @@ def download(
     **__: Any,
 ) -> str:
     """The path of a file that is there already; blockfuse downloads nothing, and raises UsageError otherwise.
+
+    url: its end is the file's name where ``path`` is a folder; by default the current one. overwrite: True asks for a new
+    download, and so raises. sha1_hash: what the file must have, otherwise it counts as missing. More of Gluon's arguments
+    are taken and ignored.
 
     >>> from blockfuse import gluon
     >>> gluon.utils.download("words.zip")

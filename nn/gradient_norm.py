@@ -17,14 +17,16 @@ _EPSILON = 1e-8  # Gluon's, beside the norm that is divided by
 def clip_global_norm(arrays: Sequence[ndarray], max_norm: float, check_isfinite: bool = True) -> Any:
     """Scale arrays, in place, so that the norm of all their elements is at most ``max_norm``; gives the norm before.
 
-    ``norm = sqrt(sum(x**2))``, and each array becomes ``x * min(1, max_norm / (norm + 1e-8))``: where that factor is 1, no
-    bit changes. Squares of float16 are added in float32.
-
+    arrays: a list of one array or more (otherwise UsageError), of float dtypes.
     check_isfinite: give a Python number and, where it is nan or inf, warn and leave the arrays as they are. Without it no
     value is looked at, so that a compiled step can hold the call; the norm is an array, and one nan makes all arrays nan.
 
+    ``norm = sqrt(sum(x**2))``, and each array becomes ``x * min(1, max_norm / (norm + 1e-8))``: where that factor is 1, no
+    bit changes. Squares of float16 are added in float32. Gluon's function of this name.
+
+    >>> from blockfuse import gluon, np
     >>> grad = np.array([3.0, 4.0])
-    >>> clip_global_norm([grad], 1.0)
+    >>> gluon.utils.clip_global_norm([grad], 1.0)
     5.0
     >>> grad
     array([0.6, 0.8])

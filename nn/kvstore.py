@@ -25,9 +25,11 @@ _TOGETHER = ("dist", "dist_sync", "dist_device_sync", "dist_sync_device", "horov
 
 
 class KVStore:
-    """The workers of a training. Made by ``create``.
+    """The workers of a training, which ``create`` makes.
 
-    type: the name that it was made with. rank: the number of this worker, from 0. num_workers: of all.
+    type: the name that it was made with. communicator: of mpi4py; None for one process alone.
+
+    ``rank`` is the number of this worker, from 0; ``num_workers`` is that of all.
 
     >>> from blockfuse import kvstore, np
     >>> store = kvstore.create("local")
@@ -55,6 +57,8 @@ class KVStore:
     def pushpull(self, key: Any, value: Any, out: Any = None, priority: int = 0) -> None:  # noqa: ARG002
         """Write the sum of every worker's ``value`` to ``out``, or to ``value`` itself. Arrays, or lists of arrays.
 
+        key: what messages call them. priority: taken for Gluon's sake.
+
         Raises UsageError at all workers where their arrays differ in number, shape or dtype.
         """
         values, outs = _listed(value), _listed(value if out is None else out)
@@ -63,7 +67,10 @@ class KVStore:
             target[...] = result
 
     def broadcast(self, key: Any, value: Any, out: Any, priority: int = 0) -> None:  # noqa: ARG002
-        """Write the first worker's ``value`` to everybody's ``out``. Arrays, or lists of arrays."""
+        """Write the first worker's ``value`` to everybody's ``out``: arrays, or lists of arrays.
+
+        key, priority, and errors: as of ``pushpull``.
+        """
         first = self.first([one.asnumpy() for one in _listed(value)], f"values of {key!r}")
         for target, result in zip(_listed(out), first, strict=True):
             target[...] = result
@@ -71,7 +78,10 @@ class KVStore:
     # -- over plain arrays -----------------------------------------------------------------------------------
 
     def summed(self, arrays: Sequence[numpy.ndarray], what: str) -> list[numpy.ndarray]:
-        """The sums over all workers. See NOTE [sums over workers]."""
+        """The sums of NumPy's ``arrays`` over all workers, bit-equal at all of them. See NOTE [sums over workers].
+
+        what: what messages call them. Raises UsageError, at all workers, where number, shapes or dtypes differ.
+        """
         if self.num_workers == 1:
             return list(arrays)
         self.require_same(repr([(a.shape, str(a.dtype)) for a in arrays]), f"the {what}")
@@ -90,7 +100,7 @@ class KVStore:
         return mine.reshape(-1)[: flat.size]
 
     def first(self, arrays: Sequence[numpy.ndarray], what: str) -> list[numpy.ndarray]:
-        """The arrays of the first worker."""
+        """The first worker's ``arrays``, of NumPy. what, and errors: as of ``summed``."""
         if self.num_workers == 1:
             return list(arrays)
         self.require_same(repr([(a.shape, str(a.dtype)) for a in arrays]), f"the {what}")
@@ -102,7 +112,10 @@ class KVStore:
         return flat
 
     def require_same(self, text: str, what: str) -> None:
-        """Raise UsageError, at all workers, where they come with different texts; what: of which these tell."""
+        """Raise UsageError, at all workers, where they come with different texts.
+
+        text: this worker's. what: of which these tell, for the message.
+        """
         if self.num_workers == 1:
             return
         mine = numpy.frombuffer(hashlib.sha256(f"{what}: {text}".encode()).digest(), numpy.uint8)
