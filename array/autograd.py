@@ -51,7 +51,7 @@ REQUIREMENTS = ("write", "add", "null")
 
 @contextmanager
 def record(train_mode: bool | None = True) -> Iterator[None]:
-    """Note what operators do, so that gradients can be asked for; layers behave as in training.
+    """Note what operators do, so that gradients can be asked for; layers behave as in training. A context manager.
 
     train_mode: False has them behave as in prediction, None leaves them as they are.
 
@@ -70,7 +70,9 @@ def record(train_mode: bool | None = True) -> Iterator[None]:
 
 @contextmanager
 def pause(train_mode: bool | None = False) -> Iterator[None]:
-    """Note nothing for gradients, inside of ``record()``; layers behave as in prediction.
+    """Note nothing for gradients, inside of ``record()``; layers behave as in prediction. A context manager.
+
+    train_mode: True has them behave as in training, None leaves them as they are.
 
     >>> from blockfuse import autograd, np
     >>> x = np.array([1, 2])
@@ -92,17 +94,18 @@ def _moded(train_mode: bool | None) -> AbstractContextManager[None]:
 
 
 def train_mode() -> AbstractContextManager[None]:
-    """Layers behave as in training: dropout drops.
+    """Layers behave as in training: dropout drops, batch norm takes the batch's statistics. A context manager.
 
-    >>> with train_mode():
-    ...     is_training()
+    >>> from blockfuse import autograd
+    >>> with autograd.train_mode():
+    ...     autograd.is_training()
     True
     """
     return training(True)
 
 
 def predict_mode() -> AbstractContextManager[None]:
-    """Layers behave as in prediction (the default).
+    """Layers behave as in prediction (the default), also inside of ``record()``. A context manager.
 
     >>> from blockfuse import autograd
     >>> with autograd.record():
@@ -179,7 +182,7 @@ def mark(array: ndarray, requirement: str, grad: ndarray | None, held: bool = Fa
 
 
 def stop_gradient(x: Any) -> Any:
-    """The same elements; gradients end here.
+    """The elements of ``x``, in its shape and dtype; gradients end here.
 
     >>> from blockfuse import autograd, np
     >>> x = np.array([1, 2])
@@ -199,6 +202,11 @@ def mark_variables(
     grad_reqs: str | Sequence[str] = "write",
 ) -> None:
     """``attach_grad`` for several arrays, with the arrays into which their gradients go.
+
+    variables, gradients: an array each, or lists of as many, pairs of one shape and float dtype.
+    grad_reqs: ``"write"``, ``"add"`` or ``"null"``, for all or one for each.
+
+    Raises UsageError where the lists differ in length, GradientError where a gradient has no place in its array.
 
     >>> from blockfuse import autograd, np
     >>> x, grad = np.array([1, 2]), np.zeros(2)
@@ -240,8 +248,13 @@ def backward(
 ) -> None:
     """Compute the gradients of all variables that ``heads`` depend on, and write or add them to ``grad``.
 
-    head_grads: the gradient of each head; ones by default. retain_graph: whether another ``backward`` of the same heads
-    may follow. Raises GradientError where nothing recorded leads to a head.
+    heads: an array of any shape, or several; what is differentiated is the sum of ``head * head_grad`` over all elements.
+    head_grads: the gradient of each head, in its shape; ones by default.
+    retain_graph: whether another ``backward`` of the same heads may follow.
+    train_mode: whether layers behave as in training while gradients are computed.
+
+    Raises GradientError where nothing recorded leads to a head, or what was recorded is used up; ShapeError where a
+    gradient has not its head's shape.
 
     >>> from blockfuse import autograd, np
     >>> x = np.array([1, 2])
@@ -267,10 +280,14 @@ def grad(
     create_graph: bool = False,
     train_mode: bool = True,
 ) -> list[ndarray]:
-    """The gradients of ``heads`` with respect to ``variables``, as new arrays; ``grad`` of the variables stays.
+    """The gradients of ``heads`` with respect to ``variables``, as new arrays in their shapes and dtypes; their ``grad``
+    stays.
 
-    create_graph: records the gradients themselves, so that there are gradients of them. retain_graph: as in ``backward``;
-    by default what ``create_graph`` says.
+    heads, head_grads, train_mode: as of ``backward``.
+    create_graph: records the gradients themselves, so that there are gradients of them.
+    retain_graph: as in ``backward``; by default what ``create_graph`` says.
+
+    Raises GradientError as ``backward`` does, and where the heads do not depend on a variable.
 
     >>> from blockfuse import autograd, np
     >>> x = np.array([1, 2])
@@ -351,7 +368,9 @@ def _listed(arrays: Any) -> list[Any]:
 
 
 def set_recording(is_record: bool) -> bool:
-    """Note what operators do from now on, or stop it, without a scope; the state before.
+    """Note what operators do from now on, or stop it, without a scope. Gives what was so before.
+
+    is_record: whether to note it.
 
     >>> from blockfuse import autograd
     >>> before = autograd.set_recording(True)
@@ -366,7 +385,9 @@ def set_recording(is_record: bool) -> bool:
 
 
 def set_training(train_mode: bool) -> bool:
-    """Let layers behave as in training from now on, or not, without a scope; the state before.
+    """Let layers behave as in training from now on, or as in prediction, without a scope. Gives what was so before.
+
+    train_mode: whether as in training.
 
     >>> from blockfuse import autograd
     >>> before = autograd.set_training(True)

@@ -19,27 +19,39 @@ from blockfuse.ir.operators.movement import stop_gradient
 
 
 class Function:
-    """Subclass it with ``forward(self, *arrays)`` and ``backward(self, *gradients)``, and call an instance once.
+    """A computation whose gradient you give: define ``forward(self, *arrays)`` and ``backward(self, *gradients)``, call it
+    once.
 
-    ``backward`` gets one gradient for each result of ``forward``, and gives one for each operand, or None.
+    ``forward`` gives an array or several. ``backward`` gets a gradient for each of them, in its shape, and gives one for
+    each operand, in its shape, or None. What ``forward`` keeps by ``save_for_backward`` is in ``saved_tensors`` then.
 
-    >>> from blockfuse.array import np
-    >>> class Doubled(Function):
+    A call raises UsageError for an instance that was called before. Going back through it raises GradientError where there
+    is not a gradient, or None, for each operand, and ShapeError where one has another shape.
+
+    >>> from blockfuse import autograd, np
+    >>> class Clipped(autograd.Function):
     ...     def forward(self, x):
-    ...         return x * 2
-    ...     def backward(self, dy):
-    ...         return dy * 2
-    >>> Doubled()(np.array([1.0, 2.0]))
-    array([2., 4.])
+    ...         return np.minimum(x, 1)
+    ...     def backward(self, dy):  # as if it had not clipped
+    ...         return dy
+    >>> x = np.array([0.5, 2.0])
+    >>> x.attach_grad()
+    >>> with autograd.record():
+    ...     y = Clipped()(x)
+    >>> y.backward()
+    >>> y, x.grad
+    (array([0.5, 1. ]), array([1., 1.]))
     """
 
     _used = False
     saved_tensors: tuple[Any, ...] = ()
 
     def forward(self, *inputs: Any) -> Any:
+        """Compute; to be defined. ``inputs`` are what the instance is called with; nothing in it is noted for gradients."""
         raise NotImplementedError(f"{type(self).__name__} needs a method forward(self, *arrays)")
 
     def backward(self, *output_grads: Any) -> Any:
+        """The gradient of each operand, or None; to be defined. ``output_grads`` has one for each result of ``forward``."""
         raise NotImplementedError(f"{type(self).__name__} needs a method backward(self, *gradients)")
 
     def save_for_backward(self, *arrays: Any) -> None:

@@ -60,6 +60,8 @@ __all__ = [
 def seed(seed: int | None = None, ctx: Device | None = None, device: Device | None = None) -> None:
     """Start the stream over: equal seeds give equal draws. Without a seed, the system gives one.
 
+    seed: a whole number from 0 on, otherwise ValueError or TypeError. ctx, device: see ``uniform``.
+
     >>> from blockfuse import np
     >>> np.random.seed(3)
     >>> first = np.random.uniform(size=3)
@@ -126,6 +128,14 @@ def uniform(
 ) -> ndarray:
     """Evenly spread from ``low`` (inclusive) to ``high`` (exclusive).
 
+    low, high: numbers or arrays that broadcast.
+    size: the shape of the result, an int or a tuple; by default that to which the parameters broadcast.
+    dtype: of the result, float32 by default.
+    ctx, device: taken for Gluon's sake; UsageError for what is no device.
+
+    Raises ValueError where ``high`` is below ``low`` and where ``size`` does not fit the parameters, OverflowError for an
+    infinite range.
+
     >>> from blockfuse import np
     >>> x = np.random.uniform(-1, 1, size=(2, 3))
     >>> x.shape, bool((abs(x) <= 1).all())
@@ -153,7 +163,9 @@ def normal(
     ctx: Device | None = None,
     device: Device | None = None,
 ) -> ndarray:
-    """Gaussian with mean ``loc`` and deviation ``scale``.
+    """Gaussian with mean ``loc`` and deviation ``scale``, numbers or arrays that broadcast; gradients go to both.
+
+    Raises ValueError for a ``scale`` below 0. size, dtype, ctx, device: see ``uniform``.
 
     >>> from blockfuse import np
     >>> np.random.normal(10, 0.5, size=(2, 3)).shape
@@ -164,7 +176,9 @@ def normal(
 
 
 def exponential(scale: ArrayLike = 1.0, size: Any = None, dtype: Any = None) -> ndarray:
-    """Exponential with mean ``scale``.
+    """Exponential with mean ``scale``, a number or an array.
+
+    Raises ValueError for a ``scale`` below 0. size, dtype: see ``uniform``.
 
     >>> from blockfuse import np
     >>> bool((np.random.exponential(2.0, size=5) >= 0).all())
@@ -174,7 +188,10 @@ def exponential(scale: ArrayLike = 1.0, size: Any = None, dtype: Any = None) -> 
 
 
 def gamma(shape: ArrayLike, scale: ArrayLike = 1.0, size: Any = None, dtype: Any = None) -> ndarray:
-    """Gamma with the given shape parameter and scale.
+    """Gamma with the parameter ``shape``, multiplied by ``scale``: numbers or arrays that broadcast. Its mean is their
+    product.
+
+    Raises ValueError for one below 0. size, dtype: see ``uniform``.
 
     >>> from blockfuse import np
     >>> bool((np.random.gamma(2.0, 3.0, size=5) > 0).all())
@@ -186,7 +203,9 @@ def gamma(shape: ArrayLike, scale: ArrayLike = 1.0, size: Any = None, dtype: Any
 
 
 def beta(a: ArrayLike, b: ArrayLike, size: Any = None, dtype: Any = None) -> ndarray:
-    """Beta with parameters ``a`` and ``b``.
+    """Beta with parameters ``a`` and ``b``, numbers or arrays that broadcast: ``x / (x + y)`` of two gamma draws.
+
+    Raises ValueError for one that is not above 0. size, dtype: see ``uniform``.
 
     >>> from blockfuse import np
     >>> x = np.random.beta(2.0, 3.0, size=5)
@@ -200,7 +219,9 @@ def beta(a: ArrayLike, b: ArrayLike, size: Any = None, dtype: Any = None) -> nda
 
 
 def chisquare(df: ArrayLike, size: Any = None, dtype: Any = None) -> ndarray:
-    """Chi-square with ``df`` degrees of freedom.
+    """Chi-square with ``df`` degrees of freedom, a number or an array: twice a gamma draw with the parameter ``df / 2``.
+
+    Raises ValueError for a ``df`` that is not above 0. size, dtype: see ``uniform``.
 
     >>> from blockfuse import np
     >>> np.random.chisquare(3, size=5).shape
@@ -210,7 +231,9 @@ def chisquare(df: ArrayLike, size: Any = None, dtype: Any = None) -> ndarray:
 
 
 def laplace(loc: ArrayLike = 0.0, scale: ArrayLike = 1.0, size: Any = None, dtype: Any = None) -> ndarray:
-    """Laplace with mean ``loc`` and scale ``scale``: the difference of two exponential draws.
+    """Laplace with mean ``loc`` and scale ``scale``, numbers or arrays: the difference of two exponential draws.
+
+    Raises ValueError for a ``scale`` below 0. size, dtype: see ``uniform``.
 
     >>> from blockfuse import np
     >>> np.random.laplace(size=5).shape
@@ -222,7 +245,9 @@ def laplace(loc: ArrayLike = 0.0, scale: ArrayLike = 1.0, size: Any = None, dtyp
 
 
 def gumbel(loc: ArrayLike = 0.0, scale: ArrayLike = 1.0, size: Any = None, dtype: Any = None) -> ndarray:
-    """Gumbel with mode ``loc`` and scale ``scale``.
+    """Gumbel with mode ``loc`` and scale ``scale``, numbers or arrays: ``loc - scale * log(x)`` of an exponential draw.
+
+    Raises ValueError for a ``scale`` below 0. size, dtype: see ``uniform``.
 
     >>> from blockfuse import np
     >>> np.random.gumbel(size=5).shape
@@ -234,7 +259,9 @@ def gumbel(loc: ArrayLike = 0.0, scale: ArrayLike = 1.0, size: Any = None, dtype
 
 
 def logistic(loc: ArrayLike = 0.0, scale: ArrayLike = 1.0, size: Any = None, dtype: Any = None) -> ndarray:
-    """Logistic with mean ``loc`` and scale ``scale``: the difference of two Gumbel draws.
+    """Logistic with mean ``loc`` and scale ``scale``, numbers or arrays: the difference of two Gumbel draws.
+
+    Raises ValueError for a ``scale`` below 0. size, dtype: see ``uniform``.
 
     >>> from blockfuse import np
     >>> np.random.logistic(size=5).shape
@@ -246,7 +273,9 @@ def logistic(loc: ArrayLike = 0.0, scale: ArrayLike = 1.0, size: Any = None, dty
 
 
 def lognormal(mean: ArrayLike = 0.0, sigma: ArrayLike = 1.0, size: Any = None, dtype: Any = None) -> ndarray:
-    """``exp`` of a normal draw.
+    """``exp`` of a normal draw with mean ``mean`` and deviation ``sigma``, numbers or arrays.
+
+    Raises ValueError for a ``sigma`` below 0. size, dtype: see ``uniform``.
 
     >>> from blockfuse import np
     >>> bool((np.random.lognormal(size=5) > 0).all())
@@ -257,7 +286,7 @@ def lognormal(mean: ArrayLike = 0.0, sigma: ArrayLike = 1.0, size: Any = None, d
 
 
 def random(size: Any = None, dtype: Any = None) -> ndarray:
-    """Evenly spread in [0, 1).
+    """Evenly spread in [0, 1), in the shape ``size``, an int or a tuple; one number by default. dtype: float32 by default.
 
     >>> from blockfuse import np
     >>> np.random.random((2, 3)).dtype
@@ -270,7 +299,7 @@ random_sample = random
 
 
 def rand(*size: int, dtype: Any = None) -> ndarray:
-    """Evenly spread in [0, 1), of the given sizes.
+    """Evenly spread in [0, 1); ``size`` are the sizes of the axes, and dtype is float32 by default.
 
     >>> from blockfuse import np
     >>> np.random.rand(2, 3).shape
@@ -280,7 +309,7 @@ def rand(*size: int, dtype: Any = None) -> ndarray:
 
 
 def randn(*size: int, dtype: Any = None) -> ndarray:
-    """Gaussian with mean 0 and deviation 1, of the given sizes.
+    """Gaussian with mean 0 and deviation 1; ``size`` are the sizes of the axes, and dtype is float32 by default.
 
     >>> from blockfuse import np
     >>> np.random.randn(2, 3).shape
@@ -290,7 +319,7 @@ def randn(*size: int, dtype: Any = None) -> ndarray:
 
 
 def standard_normal(size: Any = None, dtype: Any = None) -> ndarray:
-    """Gaussian with mean 0 and deviation 1.
+    """Gaussian with mean 0 and deviation 1. size, dtype: see ``uniform``.
 
     >>> from blockfuse import np
     >>> np.random.standard_normal((2, 3)).shape
@@ -312,6 +341,10 @@ def randint(
 ) -> ndarray:
     """Whole numbers from ``low`` (0 where only one bound is given) to below ``high``.
 
+    size: the shape of the result, an int or a tuple. dtype: any that has a place for them. ctx, device: see ``uniform``.
+
+    Raises ValueError where ``low`` is not below ``high``, or the dtype has no place for a number between them.
+
     >>> from blockfuse import np
     >>> x = np.random.randint(1, 7, size=10)
     >>> x.dtype, bool(((x >= 1) & (x < 7)).all())
@@ -328,7 +361,10 @@ def randint(
 def bernoulli(
     prob: ArrayLike | None = None, logit: ArrayLike | None = None, size: Any = None, dtype: Any = None
 ) -> ndarray:
-    """1 with probability ``prob`` (or with the odds ``exp(logit)``), else 0.
+    """1 with probability ``prob``, or with ``sigmoid(logit)``, else 0. Either is a number or an array.
+
+    size: see ``uniform``. dtype: any, float32 by default. Raises ValueError where both or none is given, and for a ``prob``
+    that is not from 0 to 1.
 
     >>> from blockfuse import np
     >>> np.random.bernoulli([0.0, 1.0])
@@ -344,7 +380,10 @@ def bernoulli(
 
 
 def binomial(n: ArrayLike, p: ArrayLike, size: Any = None, dtype: Any = "int64") -> ndarray:
-    """How many of ``n`` trials succeed.
+    """How many of ``n`` trials succeed, each with probability ``p``: numbers or arrays that broadcast.
+
+    size: see ``uniform``. dtype: int64 by default. Raises ValueError for an ``n`` below 0 and a ``p`` that is not from 0 to
+    1.
 
     >>> from blockfuse import np
     >>> np.random.binomial(10, [0.0, 1.0])
@@ -354,7 +393,9 @@ def binomial(n: ArrayLike, p: ArrayLike, size: Any = None, dtype: Any = "int64")
 
 
 def poisson(lam: ArrayLike = 1.0, size: Any = None, dtype: Any = "int64") -> ndarray:
-    """Poisson with mean ``lam``.
+    """Poisson with mean ``lam``, a number or an array.
+
+    size: see ``uniform``. dtype: int64 by default. Raises ValueError for a ``lam`` below 0.
 
     >>> from blockfuse import np
     >>> np.random.poisson(4.0, size=3).dtype
@@ -364,7 +405,9 @@ def poisson(lam: ArrayLike = 1.0, size: Any = None, dtype: Any = "int64") -> nda
 
 
 def multinomial(n: int, pvals: ArrayLike, size: Any = None) -> ndarray:
-    """How often each outcome comes in ``n`` trials with the given probabilities.
+    """How often each outcome comes in ``n`` trials with the probabilities ``pvals``, a vector.
+
+    size: how many such counts, an int or a tuple. The result is int64, ``(*size, outcomes)``.
 
     >>> from blockfuse import np
     >>> int(np.random.multinomial(10, [0.2, 0.3, 0.5]).sum())
@@ -376,7 +419,12 @@ def multinomial(n: int, pvals: ArrayLike, size: Any = None) -> ndarray:
 
 
 def choice(a: ArrayLike, size: Any = None, replace: bool = True, p: ArrayLike | None = None) -> ndarray:
-    """Elements of ``a`` (or numbers below it), equally likely or with probabilities ``p``.
+    """Elements of ``a`` along its first axis, in its dtype; of a whole number, the numbers below it, int64.
+
+    size: the shape of the draws, an int or a tuple; one by default. replace: whether an element may come again.
+    p: the probability of each element, a vector; all are equally likely by default.
+
+    Raises ValueError where more are asked for than there are without replacing, and where ``p`` has another size.
 
     >>> from blockfuse import np
     >>> np.random.choice(5, size=5, replace=False).sum()
@@ -390,7 +438,7 @@ def choice(a: ArrayLike, size: Any = None, replace: bool = True, p: ArrayLike | 
 
 
 def permutation(x: ArrayLike) -> ndarray:
-    """The rows of ``x`` (or the numbers below it) in a random order.
+    """The rows of ``x`` in a random order, as a new array; of a whole number, the numbers below it, int64.
 
     >>> from blockfuse import np
     >>> np.sort(np.random.permutation(4))
@@ -402,7 +450,7 @@ def permutation(x: ArrayLike) -> ndarray:
 
 
 def shuffle(x: ndarray) -> None:
-    """Bring the rows of ``x`` into a random order, in place.
+    """Bring the rows of ``x``, an array of any shape and dtype, into a random order, in place.
 
     >>> from blockfuse import np
     >>> x = np.arange(4)
