@@ -66,10 +66,22 @@ class Children(Registry["Block"]):
 class Block(Held):
     """A part of a neural network: a layer, several of them, or the whole net.
 
-    A subclass makes its layers in ``__init__`` as attributes, and computes in ``forward``. What it holds as
-    an attribute is found by ``initialize``, ``save_parameters`` and the like; what it holds in a list is not.
+    A subclass makes its layers in ``__init__`` as attributes, and computes in ``forward``. What it holds as an attribute is
+    found by ``initialize``, ``save_parameters`` and the like; what it holds in a list is not, and a warning says so.
 
-    >>> class Twice(Block):
+    A call gives what ``forward`` gives for its arguments: arrays of blockfuse or NumPy, also in lists, tuples and dicts.
+    For NumPy's arrays it gives NumPy's; ``out=`` says into which memory. Parameters are float32 unless ``cast`` says
+    otherwise.
+
+    prefix: a text, taken for Gluon 1's sake.
+    params: the ``params`` of another block, whose parameters take the place of own ones of their names; UsageError where
+    that block has children (``share_parameters`` takes all).
+
+    A call raises NotInitializedError before ``initialize()``, UsageError where ``forward`` returns None, TypeError where it
+    does not take the arguments.
+
+    >>> from blockfuse import nn, np
+    >>> class Twice(nn.Block):
     ...     def forward(self, X):
     ...         return X + X
     >>> Twice()(np.array([1, 2]))
@@ -209,7 +221,22 @@ class Block(Held):
         return result
 
     def infer_shape(self, *args: Any, **kwargs: Any) -> None:
-        """Set the ``shape`` of the parameters whose shape depends on the arguments; to be overridden."""
+        """Set the ``shape`` of the parameters whose shape depends on the arguments of a call; to be overridden.
+
+        >>> from blockfuse import nn, np
+        >>> class Scaled(nn.Block):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.scale = nn.Parameter("scale", shape=(-1,), init="ones", allow_deferred_init=True)
+        ...     def infer_shape(self, x):
+        ...         self.scale.shape = x.shape[-1:]
+        ...     def forward(self, x):
+        ...         return x * self.scale.data()
+        >>> net = Scaled()
+        >>> net.initialize()
+        >>> net(np.array([[1, 2]]))
+        array([[1., 2.]])
+        """
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute; to be overridden, or else Gluon 1's ``hybrid_forward(self, F, x, **params)`` is called."""
@@ -294,7 +321,7 @@ class Block(Held):
 
     @property
     def name(self) -> str:
-        """A name that no other block has, such as ``dense0``, or the one that was assigned."""
+        """A name that no other block has, such as ``dense0``, or the text that was assigned."""
         name: str = vars(self).get("name", self._numbered_name)
         return name
 
@@ -304,7 +331,7 @@ class Block(Held):
 
     @property
     def prefix(self) -> str:
-        """Gluon 1's prefix of parameter names."""
+        """What Gluon 1 puts before names of parameters: ``name`` and ``_``. Names here do without."""
         return f"{self.name}_"
 
     def name_scope(self) -> AbstractContextManager[None]:
@@ -366,18 +393,25 @@ class Block(Held):
         self._reg_params.pop(name, None)
 
     def register_child(self, block: Block, name: str | None = None) -> None:
-        """Hold ``block`` under ``name`` (by default a number), without an attribute."""
+        """Hold ``block`` under ``name`` (by default a number), without an attribute. Raises TypeError for what is no block.
+
+        >>> from blockfuse import nn
+        >>> net = nn.Block()
+        >>> net.register_child(nn.Dense(2), "head")
+        >>> list(net.collect_params())
+        ['head.weight', 'head.bias']
+        """
         if name is None:
             name = next(str(n) for n in itertools.count(len(self._children)) if str(n) not in self._children)
         self._children[name] = block
 
     @property
     def params(self) -> ParameterDict:
-        """The block's own parameters, without those of its children; ``params.get`` makes new ones."""
+        """The block's own parameters, a ``ParameterDict`` without those of its children; ``params.get`` makes new ones."""
         return self._reg_params
 
     def collect_params(self, select: str | None = None) -> ParameterDict:
-        """All parameters by structural name, such as ``hidden.weight``; a shared one under each of its names.
+        """A ``ParameterDict`` of all parameters by structural name, ``hidden.weight``; a shared one under each of its names.
 
         select: a regular expression that the start of a name must match, such as ``".*bias"``.
 
@@ -422,7 +456,7 @@ class Block(Held):
                     )
 
     def apply(self, fn: Callable[[Block], Any]) -> Self:
-        """Call ``fn`` on all children, then on the block itself.
+        """Call ``fn`` on all children, then on the block itself. Gives the block.
 
         >>> from blockfuse import nn
         >>> _ = nn.Sequential(nn.Flatten(), nn.Dense(2)).apply(lambda block: print(type(block).__name__))
@@ -447,8 +481,13 @@ class Block(Held):
     ) -> None:
         """Give all parameters a value, by their own initializer or else by ``init`` (``Uniform()``).
 
-        Parameters of unknown shape get theirs in the first call. Warns about those that have a value already.
-        force_reinit: draw new values for these as well.
+        init: a name such as ``"xavier"``, an initializer, or a ``function(name, array)`` that fills the array.
+        verbose: log each, to the logger ``blockfuse``.
+        force_reinit: draw new values for parameters that have one already; otherwise these stay, and a warning names them.
+        device, ctx: taken for Gluon's sake.
+
+        Parameters of unknown shape get theirs in the first call. Raises UsageError for a name of no initializer, ShapeError
+        where an initializer does not fit a parameter's shape.
 
         >>> from blockfuse import init, nn
         >>> net = nn.Dense(1, in_units=2)
@@ -459,7 +498,10 @@ class Block(Held):
         self.collect_params().initialize(init, device, verbose, force_reinit, ctx)
 
     def cast(self, dtype: Any) -> None:
-        """Change the dtype of all parameters.
+        """Change the dtype of all parameters, and their values, mostly to float16, float32 or float64.
+
+        A call computes in what parameters and arguments promote to: give it arrays of that ``dtype``. Raises DTypeError for
+        one that arrays cannot have.
 
         >>> from blockfuse import nn, np
         >>> net = nn.Dense(2, in_units=3)
@@ -475,23 +517,27 @@ class Block(Held):
         self._watchers.notify()
 
     def zero_grad(self) -> None:
-        """Set all gradients to zero."""
+        """Set all gradients to zero, as is needed before a step where ``grad_req`` is ``"add"``."""
         self.collect_params().zero_grad()
 
     def setattr(self, name: str, value: Any) -> None:
-        """Set one attribute of all parameters, as in ``setattr("grad_req", "null")``."""
+        """Set one attribute of all parameters to ``value``, as in ``setattr("grad_req", "null")``.
+
+        Raises UsageError for an attribute that parameters do not have, and for a value that it cannot take.
+        """
         self.collect_params().setattr(name, value)
 
     def reset_device(self, device: Any = None, ctx: Any = None) -> None:
-        """Gluon's move to another device: there is one."""
+        """Gluon's move to another device: there is one, and nothing happens. device, ctx: UsageError for what is none."""
         self.collect_params().reset_device(device, ctx)
 
     reset_ctx = reset_device
 
     def share_parameters(self, shared: dict[str, Parameter] | None) -> Self:
-        """Use the parameters of another block (its ``collect_params()``) in place of own ones of their names.
+        """Use the parameters of another block in place of own ones of their names. Gives this block.
 
-        Raises ShapeError, having changed nothing, where shapes differ; warns about names it does not have.
+        shared: the other's ``collect_params()``. Raises ShapeError, having changed nothing, where shapes differ; warns
+        about names that this block does not have.
 
         >>> from blockfuse import nn
         >>> first = nn.Dense(1, in_units=2)
@@ -507,9 +553,12 @@ class Block(Held):
     ) -> None:
         """Write all parameters to an ``.npz`` file, or in safetensors where its name ends so, at once or not at all.
 
+        filename: where to, taken as it is: no ending is added.
         deduplicate: write a shared parameter under its first name only.
         names: what the file calls parameters instead of their structural names: ``"torch"`` as torch calls those of such
         layers, a dict, or a function of a name.
+
+        Raises NotInitializedError, having written nothing, for a parameter without a value.
 
         >>> import tempfile
         >>> from blockfuse import nn, np
@@ -536,11 +585,15 @@ class Block(Held):
         *,
         names: Renaming | None = None,
     ) -> None:
-        """Read parameters from an ``.npz`` or ``.safetensors`` file; see ``ParameterDict.load_dict``.
+        """Read parameters from the file ``filename``, an ``.npz`` of arrays by structural name, or ``.safetensors``.
 
         names: structural names in place of those in the file: ``"torch"`` where these are of torch's layers of the same
         kinds, a dict, or a function of a name; None for a name leaves a value away.
-        Raises ParameterFileError, having changed nothing, if names, shapes or dtypes do not fit.
+        allow_missing, ignore_extra, cast_dtype, dtype_source: as of ``ParameterDict.load_dict``. device, ctx: taken for
+        Gluon's sake.
+
+        Raises ParameterFileError, having changed nothing, if names, shapes or dtypes do not fit or the file cannot be read,
+        MissingParameterError where parameters are missing; FileNotFoundError where there is no file.
         """
         self.collect_params().load(
             filename, device, allow_missing, ignore_extra, cast_dtype, dtype_source, ctx, self._ours(names)
@@ -561,15 +614,26 @@ class Block(Held):
         epoch: the number in the name of the second file.
 
         Raises UsageError, having written nothing, if the block is not hybridized, was not called, or runs in Python.
+
+        >>> import os, tempfile
+        >>> from blockfuse import nn, np
+        >>> net = nn.Dense(2, in_units=3)
+        >>> net.initialize()
+        >>> net.hybridize()
+        >>> y = net(np.ones((1, 3)))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     [os.path.basename(name) for name in net.export(f"{folder}/net")]
+        ['net-symbol.json', 'net-0000.params']
         """
         return exporting.export(self, path, epoch)
 
     def load_dict(
         self, param_dict: dict[str, Any], device: Any = None, *, names: Renaming | None = None, **options: Any
     ) -> None:
-        """Take parameters from a dict of arrays, such as a ``state_dict`` of torch with ``names="torch"``.
+        """Take parameters from ``param_dict``, a dict of arrays such as a ``state_dict`` of torch with ``names="torch"``.
 
-        names: as of ``load_parameters``; see ``ParameterDict.load_dict``.
+        names: as of ``load_parameters``. device: taken for Gluon's sake.
+        options: ``allow_missing`` and others of ``ParameterDict.load_dict``, whose errors it raises.
 
         >>> from blockfuse import nn, np
         >>> net = nn.Dense(1, in_units=2)
@@ -589,7 +653,10 @@ class Block(Held):
     # -- hooks -----------------------------------------------------------------------------------------------
 
     def register_forward_hook(self, hook: Hook) -> HookHandle:
-        """Call ``hook(block, inputs, output)`` after each ``forward``; what it returns is ignored.
+        """Call ``hook(block, inputs, output)`` after each ``forward``; what it returns is ignored. inputs: a tuple of the
+        arguments.
+
+        Gives a handle, whose ``detach()`` takes the hook away; in a ``with`` statement its end does.
 
         >>> from blockfuse import nn, np
         >>> net = nn.Flatten()
@@ -601,7 +668,14 @@ class Block(Held):
         return HookHandle(self._forward_hooks, hook, self._watchers)
 
     def register_forward_pre_hook(self, hook: Hook) -> HookHandle:
-        """Call ``hook(block, inputs)`` before each ``forward``; what it returns is ignored."""
+        """Call ``hook(block, inputs)`` before each ``forward``; what it returns is ignored. Gives a handle to ``detach()``.
+
+        >>> from blockfuse import nn, np
+        >>> net = nn.Flatten()
+        >>> with net.register_forward_pre_hook(lambda block, inputs: print(inputs[0].shape)):
+        ...     y = net(np.ones((2, 3, 4)))
+        (2, 3, 4)
+        """
         return HookHandle(self._forward_pre_hooks, hook, self._watchers)
 
     # -- copies and text -------------------------------------------------------------------------------------

@@ -28,17 +28,23 @@ _RANDOM = "random"
 def save_checkpoint(fname: str | PathLike[str], net: Block, trainer: Trainer, **notes: Any) -> None:
     """Write all that a training needs to go on from here, bit for bit: to one file, at once or not at all.
 
-    notes: what else the program wants back, such as its epoch: numbers, texts, arrays or lists of them.
+    fname: the file, an ``.npz`` under whatever name. net, trainer: whose parameters and states, with the place of
+    ``np.random``.
+    notes: what else the program wants back, such as its epoch: numbers, texts, arrays or lists of them; otherwise
+    UsageError.
+
+    Raises NotInitializedError, having written nothing, for a parameter without a value.
 
     >>> import os, tempfile
-    >>> from blockfuse import gluon, nn, np
+    >>> import blockfuse
+    >>> from blockfuse import gluon, nn
     >>> net = nn.Dense(1, in_units=2)
     >>> net.initialize()
     >>> trainer = gluon.Trainer(net.collect_params(), "adam")
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = os.path.join(folder, "training.npz")
-    ...     save_checkpoint(file, net, trainer, epoch=3, losses=[0.5, 0.25])
-    ...     load_checkpoint(file, net, trainer)
+    ...     blockfuse.save_checkpoint(file, net, trainer, epoch=3, losses=[0.5, 0.25])
+    ...     blockfuse.load_checkpoint(file, net, trainer)
     {'epoch': 3, 'losses': [0.5, 0.25]}
     """
     interpreter.current().impure("writes a file")
@@ -55,7 +61,10 @@ def save_checkpoint(fname: str | PathLike[str], net: Block, trainer: Trainer, **
 def load_checkpoint(fname: str | PathLike[str], net: Block, trainer: Trainer) -> dict[str, Any]:
     """Go on from what ``save_checkpoint`` wrote; gives what the program noted, as Python's numbers, texts and lists.
 
-    Raises ParameterFileError, having changed nothing, if the file is none of this net and this trainer.
+    fname: the file. net, trainer: made as those that were saved.
+
+    Raises ParameterFileError, having changed nothing, if the file is none of this net and this trainer; FileNotFoundError
+    where there is no file.
 
     >>> import os, tempfile
     >>> import blockfuse

@@ -42,13 +42,23 @@ class Waiting:
 
 
 class Parameter(Held):
-    """An array that a block learns, known before its shape need be.
+    """An array that a block learns, known before its shape need be. A block holds it as an attribute.
 
-    shape: sizes that are not known yet are -1 (or 0, or None).
+    name: what messages call it while no block holds it.
+    grad_req: whether gradients overwrite (``"write"``), add up (``"add"``) or are not computed (``"null"``).
+    shape: a size or several; those that are not known yet are -1 (or 0, or None).
+    dtype: that of the array, float32 by default.
+    lr_mult, wd_mult: what an optimizer's learning rate and weight decay are multiplied by.
     init: what draws the first value; it beats the initializer that ``Block.initialize`` is given.
     allow_deferred_init: wait for the shape instead of failing when ``initialize`` is called too early.
+    differentiable: False makes ``grad_req`` ``"null"`` for good.
+    stype, grad_stype: only ``"default"``: there is no sparse storage.
 
-    >>> weight = Parameter("weight", shape=(2, 3), init="ones")
+    Raises UsageError for another ``grad_req`` or storage, ShapeError for sizes below -1, DTypeError for a dtype that arrays
+    cannot have.
+
+    >>> from blockfuse import nn
+    >>> weight = nn.Parameter("weight", shape=(2, 3), init="ones")
     >>> weight.initialize()
     >>> weight.data().shape
     (2, 3)
@@ -105,7 +115,11 @@ class Parameter(Held):
 
     @property
     def shape(self) -> tuple[int, ...] | None:
-        """The sizes, -1 where unknown; None while not even their number is known."""
+        """The sizes, -1 where unknown; None while not even their number is known.
+
+        It can be assigned as long as it contradicts nothing that is known, otherwise ShapeError; a whole one draws the
+        value that waited for it.
+        """
         return self._shape
 
     @shape.setter
@@ -135,6 +149,7 @@ class Parameter(Held):
 
     @property
     def dtype(self) -> numpy.dtype:
+        """That of the value, now or once there is one; assigning it is ``cast``."""
         return self._dtype
 
     @dtype.setter
@@ -143,7 +158,9 @@ class Parameter(Held):
 
     @property
     def grad_req(self) -> str:
-        """Whether gradients overwrite (``write``), add up (``add``) or are not computed (``null``)."""
+        """Whether gradients overwrite (``write``), add up (``add``) or are not computed (``null``); UsageError for another
+        word.
+        """
         return self._grad_req
 
     @grad_req.setter
@@ -171,7 +188,10 @@ class Parameter(Held):
     # -- its value -------------------------------------------------------------------------------------------
 
     def data(self, device: Any = None, ctx: Any = None) -> ndarray:  # noqa: ARG002 - all devices are one
-        """The array itself: writing into it changes the parameter."""
+        """The array itself: writing into it changes the parameter. device, ctx: taken for Gluon's sake.
+
+        Raises NotInitializedError while there is none, DeferredInitializationError while it waits for its shape.
+        """
         if self._data is None:
             raise self._missing()
         return self._data
@@ -199,6 +219,9 @@ class Parameter(Held):
         ctx: Any = None,
     ) -> None:
         """Draw a value by ``init``, else by the parameter's own, else by ``default_init`` (``Uniform()``).
+
+        force_reinit: draw a new value where there is one already; otherwise a warning says that it stays.
+        device, ctx: taken for Gluon's sake.
 
         Raises ShapeError if the shape is not known and may not wait for the first call.
         """
@@ -239,7 +262,7 @@ class Parameter(Held):
     def set_data(self, data: Any) -> None:
         """Write ``data`` into the array, in the parameter's dtype; one that waits for its shape takes this.
 
-        Raises ShapeError if the shapes differ.
+        Raises ShapeError if the shapes differ, NotInitializedError before ``initialize``.
         """
         if self._data is None and self._waiting is None:
             raise self._missing()
@@ -271,7 +294,7 @@ class Parameter(Held):
         return ""
 
     def cast(self, dtype: Any) -> None:
-        """Change the dtype, and the value with it."""
+        """Change the dtype, and the value with it, to ``dtype``. Raises DTypeError for one that arrays cannot have."""
         wanted = checked_dtype(dtype)
         if self._data is not None and wanted != self._dtype:
             self._adopt(ndarray(placement.copied(self._data._data, wanted)))
@@ -280,7 +303,21 @@ class Parameter(Held):
     # -- its gradient ----------------------------------------------------------------------------------------
 
     def grad(self, device: Any = None, ctx: Any = None) -> ndarray:  # noqa: ARG002 - all devices are one
-        """What ``backward`` wrote or added up; zeros before. Raises GradientError where ``grad_req`` is ``null``."""
+        """What ``backward`` wrote or added up, in shape and dtype of the value; zeros before. device, ctx: taken for Gluon's
+        sake.
+
+        Raises GradientError where ``grad_req`` is ``null`` or the dtype no float, NotInitializedError where there is no
+        value.
+
+        >>> from blockfuse import autograd, nn, np
+        >>> net = nn.Dense(1, in_units=2, use_bias=False)
+        >>> net.initialize()
+        >>> with autograd.record():
+        ...     y = net(np.array([[1, 2]]))
+        >>> y.backward()
+        >>> net.weight.grad()
+        array([[1., 2.]])
+        """
         grad = autograd.grad_of(self.data())
         if grad is None:
             raise GradientError(
@@ -316,11 +353,11 @@ class Parameter(Held):
     # -- devices: labels -------------------------------------------------------------------------------------
 
     def list_device(self) -> list[Device]:
-        """Where the value is."""
+        """Where the value is: a list of the one device."""
         return [current_device()]
 
     def reset_device(self, device: Any = None, ctx: Any = None) -> None:
-        """Gluon's move to another device: there is one."""
+        """Gluon's move to another device: there is one, and nothing happens. device, ctx: UsageError for what is none."""
         check_devices(device, ctx)
 
     list_ctx, reset_ctx = list_device, reset_device
@@ -341,9 +378,11 @@ class Parameter(Held):
 class Constant(Parameter):
     """An array that training leaves alone: ``Constant(value)``, or Gluon 1's ``Constant(name, value)``.
 
-    It has its value from the start; ``initialize`` does not change it.
+    value: an array, a number or lists of numbers; arrays keep their dtype. It has its value from the start; ``initialize``
+    does not change it, and ``grad()`` raises GradientError.
 
-    >>> Constant([[1, 2]]).data()
+    >>> from blockfuse import nn
+    >>> nn.Constant([[1, 2]]).data()
     array([[1., 2.]])
     """
 
@@ -358,7 +397,7 @@ class Constant(Parameter):
 
     @property
     def grad_req(self) -> str:
-        """Always ``null``."""
+        """Always ``null``; assigning something else warns and changes nothing."""
         return "null"
 
     @grad_req.setter
@@ -371,7 +410,7 @@ class Constant(Parameter):
             )
 
     def initialize(self, *_args: Any, **_kwargs: Any) -> None:
-        """Nothing: a constant has its value."""
+        """Nothing, whatever the arguments: a constant has its value."""
 
 
 def _is_fresh(parameter: Parameter) -> bool:

@@ -19,7 +19,7 @@ from blockfuse.nn.structure import Registry
 
 
 class ParameterDict(Registry[Parameter]):
-    """Parameters by name, with what a user does to all of them.
+    """Parameters by name, with what a user does to all of them: a dict from texts to ``Parameter``.
 
     ``block.params`` has a block's own parameters, and ``get`` adds to it; ``block.collect_params()`` gives
     one of all parameters below a block by structural name; a shared one has several.
@@ -39,9 +39,16 @@ class ParameterDict(Registry[Parameter]):
         super().__setitem__(name, entry)
 
     def get(self, name: str, default: Any = None, **options: Any) -> Any:
-        """The parameter ``name``; in a block's own ``params`` it is made if it is not there.
+        """The parameter ``name``, or ``default``; in a block's own ``params``, and with options, it is made if it is not
+        there.
 
-        options: what ``Parameter`` takes, such as ``shape`` and ``init``.
+        options: what ``Parameter`` takes, such as ``shape`` and ``init``; a shape is also told to a parameter that is
+        there, which raises ShapeError where it has another. One that is made here may wait for its shape.
+
+        >>> from blockfuse import nn
+        >>> block = nn.Block()
+        >>> block.params.get("weight", shape=(2, 3))
+        Parameter weight (shape=(2, 3), dtype=float32)
         """
         if name in self:
             found = self[name]
@@ -55,7 +62,7 @@ class ParameterDict(Registry[Parameter]):
         return self[name]
 
     def get_constant(self, name: str, value: Any = None) -> Parameter:
-        """The constant ``name``, made of ``value`` if it is not there."""
+        """The ``Constant`` ``name``, made of ``value`` if it is not there; without a value, KeyError."""
         if name not in self:
             if value is None:
                 raise KeyError(f"there is no constant {name!r}; give a value to make it")
@@ -63,7 +70,7 @@ class ParameterDict(Registry[Parameter]):
         return self[name]
 
     def distinct(self) -> list[Parameter]:
-        """Each parameter once, shared ones too."""
+        """A list with each parameter once, shared ones too."""
         return list({id(parameter): parameter for parameter in self.values()}.values())
 
     def initialize(
@@ -76,7 +83,7 @@ class ParameterDict(Registry[Parameter]):
     ) -> None:
         """Give each parameter a value, by its own initializer or else by ``init`` (``Uniform()``).
 
-        Warns about parameters that have a value already; ``force_reinit=True`` draws them anew.
+        All arguments, warnings and errors are those of ``nn.Block.initialize``: init, device, verbose, force_reinit, ctx.
         """
         check_devices(device, ctx)
         default = create(init or Uniform())
@@ -98,18 +105,21 @@ class ParameterDict(Registry[Parameter]):
             parameter.zero_grad()
 
     def setattr(self, name: str, value: Any) -> None:
-        """Set one attribute of every parameter, as in ``setattr("lr_mult", 0.1)``."""
+        """Set one attribute of every parameter to ``value``, as in ``setattr("lr_mult", 0.1)``.
+
+        Raises UsageError for an attribute that parameters do not have, and for a value that it cannot take.
+        """
         for parameter in self.distinct():
             if not hasattr(parameter, name):
                 raise UsageError(f"parameters have no attribute {name!r}")
             setattr(parameter, name, value)
 
     def list_device(self) -> list[Device]:
-        """Where the values are."""
+        """Where the values are: a list of the one device."""
         return [current_device()]
 
     def reset_device(self, device: Any = None, ctx: Any = None) -> None:
-        """Gluon's move to another device: there is one."""
+        """Gluon's move to another device: there is one, and nothing happens. device, ctx: UsageError for what is none."""
         check_devices(device, ctx)
 
     list_ctx, reset_ctx = list_device, reset_device
@@ -119,9 +129,14 @@ class ParameterDict(Registry[Parameter]):
     def save(
         self, filename: str | PathLike[str], deduplicate: bool = False, names: Renaming | None = None
     ) -> None:
-        """Write all values to an ``.npz`` file (under whatever name but ``.safetensors``), at once or not at all.
+        """Write all values to the file ``filename``, at once or not at all: ``.safetensors`` where its name ends so, else
+        ``.npz``.
 
-        deduplicate: write a shared parameter under its first name only. names: our names -> those in the file.
+        deduplicate: write a shared parameter under its first name only.
+        names: our names -> those in the file, a dict or a function.
+
+        Raises NotInitializedError, having written nothing, for a parameter without a value; UsageError where two get one
+        name.
         """
         first = {id(parameter): name for name, parameter in reversed(self.items())} if deduplicate else {}
         kept = {name: p.data()._data for name, p in self.items() if first.get(id(p), name) == name}
@@ -140,7 +155,13 @@ class ParameterDict(Registry[Parameter]):
         ctx: Any = None,
         names: Renaming | None = None,
     ) -> None:
-        """Read values from a file that ``save`` wrote; see ``load_dict``."""
+        """Read values from the file ``filename`` that ``save`` or ``numpy.savez`` wrote.
+
+        device, allow_missing, ignore_extra, cast_dtype, dtype_source, ctx, names: as of ``load_dict``.
+
+        Raises ParameterFileError, having changed nothing, where the file cannot be read or ``load_dict`` refuses its
+        values.
+        """
         values = parameter_files.read(filename)
         options = (allow_missing, ignore_extra, cast_dtype, dtype_source, ctx, f"{filename}", names)
         self.load_dict(values, device, *options)
@@ -159,10 +180,24 @@ class ParameterDict(Registry[Parameter]):
     ) -> None:
         """Take values by name; a shared parameter takes what stands under any of its names, which must be one value.
 
-        names: the names of values -> ours.
-        cast_dtype: let dtypes differ, and keep the parameter's (dtype_source ``current``) or take the value's
-        (``saved``).
-        Raises ParameterFileError, having changed nothing, if names, shapes or dtypes do not fit.
+        values: name -> an array of blockfuse, NumPy or torch, or a parameter. Names may begin with MXNet's ``arg:`` and
+        ``aux:``.
+        allow_missing: leave parameters that ``values`` lacks as they are.
+        ignore_extra: leave values aside that the net has no parameter for.
+        cast_dtype: let dtypes differ, and keep the parameter's (dtype_source ``"current"``) or take the value's
+        (``"saved"``).
+        device, ctx: taken for Gluon's sake.
+        source: what messages call ``values``.
+        names: the names of values -> ours, a dict or a function; None for a name leaves a value away.
+
+        Raises ParameterFileError, having changed nothing, if names, shapes or dtypes do not fit, MissingParameterError
+        where parameters are missing; UsageError for another dtype_source, and where two values get one name.
+
+        >>> from blockfuse import nn, np
+        >>> net = nn.Dense(1, in_units=2)
+        >>> net.collect_params().load_dict({"weight": np.ones((1, 2))}, allow_missing=True)
+        >>> net.weight.data()
+        array([[1., 1.]])
         """
         check_devices(device, ctx)
         if dtype_source not in ("current", "saved"):

@@ -16,11 +16,13 @@ from blockfuse.nn.parameter import Parameter, check_devices
 
 
 class SymbolBlock(Block):
-    """A net as ``export`` wrote it: its recorded calls, in predict mode, over parameters of its own.
+    """A net as ``export`` wrote it: its recorded calls, in predict mode, over parameters of its own. Made by ``imports``.
 
     It is hybridized, explained, saved and differentiated like every block. It takes the calls that the net was given before
     it was exported (of every size of the batch, where the net does the same for all), and raises UsageError for others, in
     train mode, and where data lead to a way that no call had taken.
+
+    content, source: what the file holds, and its name.
 
     >>> import tempfile
     >>> from blockfuse import nn, np
@@ -59,11 +61,13 @@ class SymbolBlock(Block):
         ignore_extra: bool = False,
         ctx: Any = None,
     ) -> Self:
-        """The net of a file that ``export`` wrote, with the parameters of ``param_file`` if that is given.
+        """The net of the file ``symbol_file`` that ``export`` wrote, with the parameters of ``param_file`` if that is given.
 
         input_names: names for the arrays that it takes, ``data`` if it is one; only their number matters.
-        Raises GraphFileError for a file of graphs, and ParameterFileError for one of parameters, that is not what ``export``
-        wrote for this net. Files may come from anybody: nothing in them is run but operators of the table.
+        allow_missing, ignore_extra: as of ``ParameterDict.load_dict``. device, ctx: taken for Gluon's sake.
+
+        Raises GraphFileError for a file of graphs, and ParameterFileError for one of parameters, that is not what
+        ``export`` wrote for this net. Files may come from anybody: nothing in them is run but operators of the table.
         """
         check_devices(device, ctx)
         content = graph_files.read(symbol_file)

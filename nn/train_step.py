@@ -19,8 +19,15 @@ def train_step(
     each sample (whatever ``loss(net(X), y)`` gives).
 
     It is a Python function like any that a user writes, hybridized: forward, backward and the optimizer are one program.
-    ``options`` are those of ``hybridize``. Where the trainer has a ``kvstore`` of several workers, ``X`` and ``y`` are this
-    one's part of the batch, and the step is compiled in pieces, around the sum of gradients.
+    The trainer divides gradients by the number of losses.
+
+    net: a block, initialized. loss: a loss of ``gluon.loss``, or a function of predictions and labels that gives an array.
+    trainer: a ``Trainer`` of the net's parameters. options: those of ``nn.Block.hybridize``.
+
+    Where the trainer has a ``kvstore`` of several workers, ``X`` and ``y`` are this one's part of the batch, and the step
+    is compiled in pieces, around the sum of gradients.
+
+    A step raises what forward, backward and ``Trainer.step`` raise, having changed nothing.
 
     >>> import blockfuse
     >>> from blockfuse import gluon, nn, np

@@ -38,14 +38,19 @@ class _States:
 
 
 class Trainer:
-    """Changes parameters by their gradients.
+    """Changes parameters by their gradients. Gluon's Trainer.
 
     params: what ``net.collect_params()`` gives, or a list of parameters; a shared one counts once, and those whose
     ``grad_req`` is ``"null"`` stay as they are.
     optimizer, optimizer_params: the name of an optimizer and its options, or one that is made already.
     kvstore: ``"device"`` or ``"local"``, this process alone; ``"dist_sync"``, all that ``mpiexec`` started (or what
     ``kvstore.create`` gave): they begin with the parameters of the first, sum their gradients in each step, and stay
-    bit-equal. ``batch_size`` is then that of all together. update_on_kvstore: taken for Gluon's sake; each worker updates.
+    bit-equal. ``batch_size`` is then that of all together.
+    compression_params: only None: nothing compresses gradients.
+    update_on_kvstore: taken for Gluon's sake; each worker updates.
+
+    Raises UsageError for a name of no optimizer or kvstore and for compression, TypeError for options that the optimizer
+    does not have.
 
     >>> from blockfuse import autograd, gluon, nn, np
     >>> net = nn.Dense(1, in_units=2)
@@ -91,13 +96,13 @@ class Trainer:
         return self._optimizer.learning_rate
 
     def set_learning_rate(self, lr: float) -> None:
-        """Set the learning rate; raises UsageError where a schedule does."""
+        """Set the learning rate to the number ``lr``. Raises UsageError where a schedule sets it."""
         self._optimizer.set_learning_rate(lr)
 
     # -- steps -----------------------------------------------------------------------------------------------
 
     def step(self, batch_size: Any, ignore_stale_grad: bool = False) -> None:
-        """Change all parameters by their gradients, which are divided by ``batch_size`` first.
+        """Change all parameters by their gradients, which are divided by ``batch_size``, a number above 0, first.
 
         ignore_stale_grad: leave parameters alone that have no new gradient since the last step.
 
@@ -158,7 +163,10 @@ class Trainer:
             self._has_same_start = True
 
     def update(self, batch_size: Any, ignore_stale_grad: bool = False) -> None:
-        """``step`` without ``allreduce_grads``: between the two, gradients may be changed."""
+        """``step`` without ``allreduce_grads``: between the two, gradients may be changed.
+
+        batch_size, ignore_stale_grad, and errors: as of ``step``.
+        """
         chosen = self._to_update(ignore_stale_grad)
         if not chosen:
             return
@@ -213,7 +221,12 @@ class Trainer:
     # -- states in files -------------------------------------------------------------------------------------
 
     def save_states(self, fname: str | PathLike[str]) -> None:
-        """Write what the optimizer remembers to an ``.npz`` file, at once or not at all; see NOTE [files of states]."""
+        """Write what the optimizer remembers to the file ``fname``, an ``.npz``, at once or not at all; see NOTE [files of
+        states].
+
+        With ``save_parameters`` that is all a training needs to go on bit for bit; ``save_checkpoint`` writes both as one
+        file.
+        """
         parameter_files.write(fname, self._state_arrays())
 
     def _state_arrays(self) -> dict[str, numpy.ndarray]:
@@ -233,7 +246,7 @@ class Trainer:
         return f"{index}/{self._params[index].label}/{what}"
 
     def load_states(self, fname: str | PathLike[str]) -> None:
-        """Read what ``save_states`` wrote, into the memory of the states that are there.
+        """Read what ``save_states`` wrote to the file ``fname``, into the memory of the states that are there.
 
         A parameter that is not in the file has not been updated: its states start anew.
 
