@@ -40,10 +40,17 @@ def activation_named(name: str) -> Callable[[Any], Any]:
 
 
 class Activation(Block):
-    """The activation of the given name.
+    """The activation of the given name, element by element: the result has the shape of the input.
 
-    >>> Activation("relu")
+    activation: ``"relu"``, ``"sigmoid"``, ``"tanh"``, ``"softrelu"`` (``log(1 + exp(x))``), ``"softsign"``,
+    ``"log_sigmoid"``, ``"mish"``, ``"gelu"`` or ``"silu"``; otherwise UsageError. They are functions of ``npx``, which say
+    what they do to dtypes.
+
+    >>> from blockfuse import nn, np
+    >>> nn.Activation("relu")
     Activation(relu)
+    >>> nn.Activation("relu")(np.array([-1, 2]))
+    array([0., 2.])
     """
 
     def __init__(self, activation: str, prefix: str | None = None, params: Any = None) -> None:
@@ -59,7 +66,9 @@ class Activation(Block):
 
 
 class LeakyReLU(Block):
-    """``x`` where it is positive, ``alpha * x`` elsewhere.
+    """``x`` where it is positive, ``alpha * x`` elsewhere; in the shape of ``x``.
+
+    alpha: the slope, 0 or more; otherwise UsageError.
 
     >>> from blockfuse import nn, np
     >>> nn.LeakyReLU(0.1)(np.array([-2, 0, 3]))
@@ -80,9 +89,10 @@ class LeakyReLU(Block):
 
 
 class PReLU(Block):
-    """``x`` where it is positive, ``alpha * x`` elsewhere; alpha is learned, one for all or one a channel.
+    """``x`` where it is positive, ``alpha * x`` elsewhere; alpha is learned, one for all or one a channel (He et al. 2015).
 
-    Channels lie along axis 1.
+    alpha_initializer: what draws the first ``alpha``.
+    in_channels: 1 for one slope, else the number of channels, along axis 1 of the input; ShapeError where it has others.
 
     >>> from blockfuse import nn, np
     >>> net = nn.PReLU()
@@ -117,7 +127,7 @@ class PReLU(Block):
 
 
 class ELU(Block):
-    """``x`` where it is positive, ``alpha * (exp(x) - 1)`` elsewhere (Clevert et al. 2016).
+    """``x`` where it is positive, ``alpha * (exp(x) - 1)`` elsewhere; in the shape of ``x`` (Clevert et al. 2016).
 
     >>> from blockfuse import nn, np
     >>> nn.ELU(alpha=0.5)(np.array([-100, 0, 2]))
@@ -133,7 +143,9 @@ class ELU(Block):
 
 
 class SELU(Block):
-    """The scaled ELU that keeps mean 0 and variance 1 (Klambauer et al. 2017).
+    """The scaled ELU that keeps mean 0 and variance 1 (Klambauer et al. 2017); in the shape of ``x``.
+
+    ``1.0507 * x`` where ``x`` is positive, ``1.0507 * 1.6733 * (exp(x) - 1)`` elsewhere, with more digits.
 
     >>> from blockfuse import nn, np
     >>> nn.SELU()(np.array([-1, 0, 1])).round(3)
@@ -145,7 +157,9 @@ class SELU(Block):
 
 
 class GELU(Block):
-    """``x`` times the normal distribution function of ``x``, by ``erf`` or by the ``tanh`` approximation.
+    """``x`` times the normal distribution function of ``x`` (Hendrycks and Gimpel 2016); in the shape of ``x``.
+
+    approximation: ``"erf"`` computes that, ``"tanh"`` the paper's approximation of it; otherwise UsageError.
 
     >>> from blockfuse import nn, np
     >>> nn.GELU()(np.array([-1, 0, 1])).round(3)
@@ -163,7 +177,7 @@ class GELU(Block):
 
 
 class Swish(Block):
-    """``x * sigmoid(beta * x)`` (Ramachandran, Zoph and Le 2017).
+    """``x * sigmoid(beta * x)``, in the shape of ``x`` (Ramachandran, Zoph and Le 2017).
 
     >>> from blockfuse import nn, np
     >>> nn.Swish(beta=2)(np.array([-1, 0, 1])).round(3)
@@ -179,7 +193,7 @@ class Swish(Block):
 
 
 class SiLU(Block):
-    """``x * sigmoid(x)``.
+    """``x * sigmoid(x)``, in the shape of ``x``: ``Swish`` with ``beta`` 1 (Hendrycks and Gimpel 2016).
 
     >>> from blockfuse import nn, np
     >>> nn.SiLU()(np.array([-1, 0, 1])).round(3)

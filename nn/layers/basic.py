@@ -21,14 +21,26 @@ from blockfuse.nn.parameter import Parameter
 
 
 class Dense(Block):
-    """A fully connected layer: ``activation(x @ weight.T + bias)`` with a weight ``(units, in_units)``.
+    """A fully connected layer: ``activation(x @ weight.T + bias)``. Gluon's Dense.
 
-    flatten: all axes of the input but the first are its features, so that those of ``(batch,)`` are one; otherwise the
-    last axis is.
-    in_units: the number of features; 0 learns it in the first call.
+    units: the number of results for each item. activation: a name that ``Activation`` takes, or None.
+    use_bias: whether there is a ``bias``, (units,).
+    flatten: all axes of the input but the first are its features, so that those of ``(batch,)`` are one, and the result is
+    (batch, units); otherwise the last axis is, and (..., features) becomes (..., units).
+    dtype: of the parameters. The result has what they and the input promote to.
+    weight_initializer, bias_initializer: what draws their first values; None takes that of ``initialize``.
+    in_units: the number of features; 0 learns it in the first call. ``weight`` is (units, in_units).
 
-    >>> Dense(3, activation="relu", in_units=4)
+    Raises UsageError for sizes that are none and an unknown activation; a call raises ShapeError for another number of
+    features.
+
+    >>> from blockfuse import nn, np
+    >>> net = nn.Dense(3, activation="relu", in_units=4)
+    >>> net
     Dense(4 -> 3, Activation(relu))
+    >>> net.initialize()
+    >>> net(np.ones((2, 4))).shape
+    (2, 3)
     """
 
     def __init__(
@@ -98,7 +110,11 @@ class Dense(Block):
 
 
 class Dropout(Block):
-    """In training, zeros a share ``rate`` of the elements and scales the others by ``1 / (1 - rate)``.
+    """In training, zeros a share ``rate`` of the elements and scales the others by ``1 / (1 - rate)`` (Srivastava et al.
+    2014).
+
+    In prediction the input, of any shape and float dtype, stays as it is. Raises UsageError for a rate below 0, or 1 and
+    more.
 
     axes: along these, elements are dropped together.
 
@@ -132,7 +148,13 @@ class Dropout(Block):
 
 
 class Embedding(Block):
-    """The rows of a table of shape ``(input_dim, output_dim)`` at the given indices (which may be floats).
+    """The rows of a table of shape ``(input_dim, output_dim)``, its ``weight``, at the given indices.
+
+    Indices (...) of any dtype, floats without their fraction, become (..., output_dim); a negative one counts from the end,
+    and one beyond the table raises IndexError.
+
+    dtype: of the table. weight_initializer: what draws it first; None takes that of ``initialize``.
+    sparse_grad: taken for Gluon's sake; gradients are whole tables.
 
     >>> from blockfuse import nn, np
     >>> net = nn.Embedding(10, 4)
@@ -167,7 +189,9 @@ class Embedding(Block):
 
 
 class Flatten(Block):
-    """``(batch, ...)`` as ``(batch, features)``.
+    """``(batch, ...)`` as ``(batch, features)``, in its dtype; ``(batch,)`` becomes ``(batch, 1)``.
+
+    A call raises ShapeError for an array without axes.
 
     >>> from blockfuse import nn, np
     >>> nn.Flatten()(np.ones((2, 3, 4))).shape
@@ -182,7 +206,7 @@ class Flatten(Block):
 
 
 class Identity(Block):
-    """The input.
+    """The input, of any shape and dtype.
 
     >>> from blockfuse import nn, np
     >>> nn.Identity()(np.array([1, 2]))
@@ -194,10 +218,15 @@ class Identity(Block):
 
 
 class Lambda(Block):
-    """A function as a block; a string names one of ``npx`` or ``np``.
+    """A function as a block: what it is called with goes to the function, and what that gives is the result.
 
-    >>> Lambda("tanh")
+    function: one of arrays, or the name of one of ``npx`` or ``np``; UsageError for another name.
+
+    >>> from blockfuse import nn, np
+    >>> nn.Lambda("tanh")
     Lambda(tanh)
+    >>> nn.Lambda(lambda x: x * 2)(np.array([1, 2]))
+    array([2., 4.])
     """
 
     def __init__(
@@ -217,6 +246,8 @@ class Lambda(Block):
 
 class HybridLambda(Lambda):
     """``Lambda``; a function whose first parameter is named ``F`` gets ``np`` and ``npx`` in it (Gluon 1).
+
+    function: one of arrays, or the name of one of ``npx`` or ``np``.
 
     >>> from blockfuse import nn, np
     >>> nn.HybridLambda(lambda F, x: F.npx.relu(x) + 1)(np.array([-1, 2]))

@@ -16,13 +16,17 @@ from blockfuse.nn.block import Block
 class Sequential(Block):
     """Blocks called one after the other, each on the result of the one before.
 
-    A tuple or list that one returns becomes several arguments of the next.
+    blocks: side by side or in lists; more come by ``add``. Indices and ``len`` are those of a list: ``net[0]``,
+    ``net[1:]``, which is a ``Sequential`` of the same blocks. A tuple or list that one returns becomes several arguments of
+    the next.
 
-    >>> from blockfuse.nn.layers.activations import Activation
-    >>> net = Sequential(Activation("relu"))
-    >>> net.add(Activation("tanh"))
-    >>> len(net)
-    2
+    Raises TypeError for what is no block.
+
+    >>> from blockfuse import nn
+    >>> net = nn.Sequential(nn.Activation("relu"))
+    >>> net.add(nn.Activation("tanh"))
+    >>> len(net), net[1]
+    (2, Activation(tanh))
     """
 
     def __init__(
@@ -88,7 +92,7 @@ def _blocks_among(given: Iterable[Any]) -> Iterator[Block]:
 
 
 class HybridSequential(Sequential):
-    """``Sequential``; in Gluon only this one is compiled.
+    """``Sequential``, whose arguments it takes; in Gluon only this one is compiled.
 
     >>> from blockfuse import nn, np
     >>> net = nn.HybridSequential(nn.Dense(8, activation="relu"), nn.Dense(2))
@@ -99,7 +103,9 @@ class HybridSequential(Sequential):
 
 
 class Concatenate(Sequential):
-    """Blocks called on the same arguments, their results joined along an axis.
+    """Blocks called on the same arguments, their results joined along ``axis``: sizes of other axes are the same for all.
+
+    Blocks come by ``add``. Raises TypeError for an axis that is no int.
 
     >>> from blockfuse import nn, np
     >>> net = nn.Concatenate(axis=1)
@@ -123,7 +129,7 @@ class Concatenate(Sequential):
 
 
 class HybridConcatenate(Concatenate):
-    """``Concatenate``; in Gluon only this one is compiled.
+    """``Concatenate``, whose ``axis`` it takes; in Gluon only this one is compiled.
 
     >>> from blockfuse import nn, np
     >>> net = nn.HybridConcatenate(axis=1)

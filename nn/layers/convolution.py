@@ -142,9 +142,12 @@ class Convolution(Block):
 
 
 class Conv1D(Convolution):
-    """A convolution along one axis, of inputs (batch, channels, width): see ``Conv2D``.
+    """A convolution along one axis, of inputs (batch, channels, width): see ``Conv2D`` for arguments, sizes and errors.
 
-    >>> Conv1D(4, kernel_size=3, in_channels=2)
+    layout: 'NCW', which is also None, or 'NWC'.
+
+    >>> from blockfuse import nn
+    >>> nn.Conv1D(4, kernel_size=3, in_channels=2)
     Conv1D(2 -> 4, kernel_size=(3,), stride=(1,))
     """
 
@@ -154,20 +157,37 @@ class Conv1D(Convolution):
 class Conv2D(Convolution):
     """A convolution (cross-correlation) of inputs (batch, channels, height, width), plus a bias for each channel.
 
-    channels: of the result. kernel_size, strides, padding (zeros on both sides), dilation: a number for both axes, or one
-    for each. groups: so many parts of the channels are convolved by themselves. layout: 'NCHW' or 'NHWC'.
+    channels: of the result.
+    kernel_size, strides, padding, dilation: a number for both axes, or one for each; padding is zeros on both sides.
+    groups: so many parts of the channels are convolved by themselves.
+    layout: 'NCHW', which is also None, or 'NHWC'.
+    activation: a name that ``Activation`` takes, or None. use_bias: whether there is a ``bias``, (channels,).
+    weight_initializer, bias_initializer: what draws their first values; None takes that of ``initialize``.
     in_channels: the channels of the input; 0 learns them in the first call.
+
+    An axis of n becomes ``(n + 2 * padding - dilation * (kernel_size - 1) - 1) // strides + 1``.
     weight: (channels, in_channels / groups, *kernel_size), or (channels, *kernel_size, in_channels / groups) for 'NHWC'.
 
-    >>> Conv2D(6, kernel_size=5, padding=2, activation="relu", in_channels=1)
+    Raises UsageError for sizes that are none, another layout or activation, and channels that groups do not divide; a call
+    raises ShapeError for another number of axes or channels, and where windows do not fit into the input.
+
+    >>> from blockfuse import nn, np
+    >>> net = nn.Conv2D(6, kernel_size=5, padding=2, activation="relu", in_channels=1)
+    >>> net
     Conv2D(1 -> 6, kernel_size=(5, 5), stride=(1, 1), padding=(2, 2), Activation(relu))
+    >>> net.initialize()
+    >>> net(np.ones((2, 1, 8, 8))).shape
+    (2, 6, 8, 8)
     """
 
 
 class Conv3D(Convolution):
-    """A convolution along three axes, of inputs (batch, channels, depth, height, width): see ``Conv2D``.
+    """A convolution along three axes, of inputs (batch, channels, depth, height, width): see ``Conv2D`` for all else.
 
-    >>> Conv3D(4, kernel_size=(1, 3, 3), in_channels=2)
+    layout: 'NCDHW', which is also None, or 'NDHWC'.
+
+    >>> from blockfuse import nn
+    >>> nn.Conv3D(4, kernel_size=(1, 3, 3), in_channels=2)
     Conv3D(2 -> 4, kernel_size=(1, 3, 3), stride=(1, 1, 1))
     """
 
@@ -243,7 +263,9 @@ class TransposedConvolution(Convolution):
 
 
 class Conv1DTranspose(TransposedConvolution):
-    """A transposed convolution along one axis: see ``Conv2DTranspose``.
+    """A transposed convolution along one axis, of inputs (batch, channels, width): see ``Conv2DTranspose`` and ``Conv2D``.
+
+    layout: 'NCW', which is also None, or 'NWC'.
 
     >>> from blockfuse import nn, np
     >>> net = nn.Conv1DTranspose(4, kernel_size=2, strides=2)
@@ -258,16 +280,26 @@ class Conv1DTranspose(TransposedConvolution):
 class Conv2DTranspose(TransposedConvolution):
     """What ``Conv2D`` does to gradients, as a layer: it makes images larger, ``strides`` times.
 
+    output_padding: below strides; so many rows and columns more of the result. All other arguments, and errors, are those
+    of ``Conv2D``, of inputs (batch, channels, height, width).
+
     An axis of n becomes ``(n - 1) * strides - 2 * padding + dilation * (kernel_size - 1) + 1 + output_padding``.
     weight: (in_channels, channels / groups, *kernel_size), or (in_channels, *kernel_size, channels / groups) for 'NHWC'.
 
-    >>> Conv2DTranspose(3, kernel_size=4, strides=2, padding=1, in_channels=8)
+    >>> from blockfuse import nn, np
+    >>> net = nn.Conv2DTranspose(3, kernel_size=4, strides=2, padding=1, in_channels=8)
+    >>> net
     Conv2DTranspose(8 -> 3, kernel_size=(4, 4), stride=(2, 2), padding=(1, 1))
+    >>> net.initialize()
+    >>> net(np.ones((1, 8, 5, 5))).shape
+    (1, 3, 10, 10)
     """
 
 
 class Conv3DTranspose(TransposedConvolution):
-    """A transposed convolution along three axes: see ``Conv2DTranspose``.
+    """A transposed convolution along three axes, of inputs (batch, channels, depth, height, width).
+
+    layout: 'NCDHW', which is also None, or 'NDHWC'. See ``Conv2DTranspose`` and ``Conv2D`` for all else.
 
     >>> from blockfuse import nn, np
     >>> net = nn.Conv3DTranspose(4, kernel_size=2, strides=2)

@@ -91,17 +91,30 @@ class Affine(Normalization):
 
 
 class BatchNorm(Affine):
-    """Brings each channel to mean 0 and variance 1 over all other axes (Ioffe and Szegedy 2015).
+    """Brings each channel to mean 0 and variance 1 over all other axes (Ioffe and Szegedy 2015); shapes stay.
 
     In training it takes mean and variance of the batch, and lets the parameters ``running_mean`` and ``running_var`` follow
-    them; in prediction it takes these. See ``npx.batch_norm``.
+    them; in prediction it takes these: ``(x - mean) / sqrt(var + epsilon) * gamma + beta``. See ``npx.batch_norm``.
 
-    axis: the channels. momentum: the share of the running statistics that each batch leaves. scale: False takes gamma as 1.
+    axis: the channels. momentum: the share of the running statistics that each batch leaves.
+    epsilon: is added to variances.
+    center, scale: whether beta and gamma are learned; False leaves them 0 and 1.
     use_global_stats: take the running statistics in training, too, and leave them.
+    beta_initializer, gamma_initializer, running_mean_initializer, running_variance_initializer: what draws the first values
+    of the parameters, which are (channels,).
     in_channels: the number of channels; 0 learns it in the first call.
 
-    >>> BatchNorm(in_channels=3)
+    A call raises ShapeError for another number of channels.
+
+    >>> from blockfuse import autograd, nn, np
+    >>> nn.BatchNorm(in_channels=3)
     BatchNorm(axis=1, eps=1e-05, momentum=0.9, fix_gamma=False, use_global_stats=False, in_channels=3)
+    >>> net = nn.BatchNorm()
+    >>> net.initialize()
+    >>> with autograd.train_mode():
+    ...     net(np.array([[1, 10], [3, 30]])).round(2)
+    array([[-1., -1.],
+           [ 1.,  1.]])
     """
 
     def __init__(
@@ -128,7 +141,7 @@ class BatchNorm(Affine):
         self.running_var = self._of_channels("running_var", running_variance_initializer, learned=False)
 
     def cast(self, dtype: Any) -> None:
-        """Change the dtype of all parameters; float16 leaves them float32, as running statistics need the digits."""
+        """Change the dtype of all parameters; ``"float16"`` leaves them float32, as running statistics need the digits."""
         super().cast("float32" if numpy.dtype(dtype) == numpy.float16 else dtype)
 
     @size_agnostic
@@ -157,9 +170,9 @@ class BatchNorm(Affine):
 
 
 class SyncBatchNorm(BatchNorm):
-    """``BatchNorm``, which Gluon has for the statistics of several devices: on one machine they are the same.
+    """``BatchNorm`` with axis 1, which Gluon has for the statistics of several devices: on one machine they are the same.
 
-    num_devices: taken for Gluon's sake.
+    num_devices: taken for Gluon's sake. All other arguments, and errors, are those of ``BatchNorm``.
 
     >>> from blockfuse import nn, np
     >>> net = nn.SyncBatchNorm()
@@ -202,7 +215,15 @@ class SyncBatchNorm(BatchNorm):
 
 
 class LayerNorm(Affine):
-    """Brings an axis to mean 0 and variance 1, then scales by gamma and shifts by beta (Ba et al. 2016).
+    """Brings an axis to mean 0 and variance 1, then scales by gamma and shifts by beta (Ba et al. 2016); shapes stay.
+
+    axis: that of the elements which are one row; gamma and beta have its size.
+    epsilon: is added to variances.
+    center, scale: whether beta and gamma are learned; False leaves them 0 and 1.
+    beta_initializer, gamma_initializer: what draws their first values.
+    in_channels: the size of the axis; 0 learns it in the first call.
+
+    A call raises ShapeError for another size.
 
     >>> from blockfuse import nn, np
     >>> net = nn.LayerNorm()
@@ -236,7 +257,11 @@ class LayerNorm(Affine):
 
 class GroupNorm(Affine):
     """Brings each of ``num_groups`` groups of the channels (axis 1) of each item to mean 0 and variance 1, then scales and
-    shifts each channel (Wu and He 2018).
+    shifts each channel (Wu and He 2018); shapes stay.
+
+    in_channels: the number of channels; 0 learns it in the first call. Other arguments: those of ``LayerNorm``.
+
+    Raises UsageError for channels that the groups do not divide; a call raises ShapeError for such, and for another number.
 
     >>> from blockfuse import nn, np
     >>> net = nn.GroupNorm(num_groups=2)
@@ -294,7 +319,11 @@ class GroupNorm(Affine):
 
 class InstanceNorm(Affine):
     """Brings each channel (``axis``) of each item to mean 0 and variance 1, then shifts it, and scales it if ``scale`` asks
-    for it (Ulyanov et al. 2016).
+    for it (Ulyanov et al. 2016); shapes stay.
+
+    axis: not 0, the batch, otherwise UsageError. Other arguments: those of ``LayerNorm``.
+
+    A call raises ShapeError for fewer than three axes, and for another number of channels.
 
     >>> from blockfuse import nn, np
     >>> net = nn.InstanceNorm()
@@ -331,7 +360,9 @@ class InstanceNorm(Affine):
 
 
 class RMSNorm(Normalization):
-    """Brings an axis to a mean square of 1, then scales by gamma, which ``scale`` has learned (Zhang and Sennrich 2019).
+    """Brings an axis to a mean square of 1, then scales by gamma (Zhang and Sennrich 2019); shapes stay.
+
+    scale: whether gamma is learned; False leaves it 1. Other arguments, and errors: those of ``LayerNorm``.
 
     >>> from blockfuse import nn, np
     >>> net = nn.RMSNorm()

@@ -103,7 +103,9 @@ class GlobalPooling(Pooling):
 
 
 class MaxPool1D(Pooling):
-    """The maxima of windows along one axis: see ``MaxPool2D``.
+    """The maxima of windows along one axis, of inputs (batch, channels, width): see ``MaxPool2D`` for arguments and errors.
+
+    layout: 'NCW', which is also None, or 'NWC'.
 
     >>> from blockfuse import nn, np
     >>> nn.MaxPool1D()(np.array([[[1, 3, 5, 9]]]))
@@ -114,18 +116,31 @@ class MaxPool1D(Pooling):
 
 
 class MaxPool2D(Pooling):
-    """The maximum of each window of each channel, of inputs (batch, channels, height, width).
+    """The maximum of each window of each channel, of inputs (batch, channels, height, width), in their dtype.
 
-    pool_size, strides (the pool_size unless given), padding: a number for both axes, or one for each. ceil_mode: one more
-    window where elements are left, but none that begins behind the input. layout: 'NCHW' or 'NHWC'.
+    pool_size, strides, padding: a number for both axes, or one for each; strides are the pool_size unless given.
+    ceil_mode: one more window where elements are left, but none that begins behind the input.
+    layout: 'NCHW', which is also None, or 'NHWC'.
 
-    >>> MaxPool2D(pool_size=3, strides=2)
+    An axis of n becomes ``(n + 2 * padding - pool_size) // strides + 1``, with ceil_mode rounded up.
+
+    Raises UsageError for sizes that are none, a padding that is not below the pool_size and another layout; a call raises
+    ShapeError for another number of axes, and where windows do not fit into the input.
+
+    >>> from blockfuse import nn, np
+    >>> nn.MaxPool2D(pool_size=3, strides=2)
     MaxPool2D(size=(3, 3), stride=(2, 2), padding=(0, 0), ceil_mode=False, global_pool=False, pool_type=max, layout=NCHW)
+    >>> nn.MaxPool2D()(np.arange(16).reshape(1, 1, 4, 4))
+    array([[[[ 5.,  7.],
+             [13., 15.]]]])
     """
 
 
 class MaxPool3D(Pooling):
-    """The maxima of windows along three axes: see ``MaxPool2D``.
+    """The maxima of windows along three axes, of inputs (batch, channels, depth, height, width): see ``MaxPool2D`` for all
+    else.
+
+    layout: 'NCDHW', which is also None, or 'NDHWC'.
 
     >>> from blockfuse import nn, np
     >>> nn.MaxPool3D()(np.ones((1, 3, 4, 4, 4))).shape
@@ -136,7 +151,9 @@ class MaxPool3D(Pooling):
 
 
 class AvgPool1D(AveragePooling):
-    """The averages of windows along one axis: see ``AvgPool2D``.
+    """The averages of windows along one axis, of inputs (batch, channels, width): see ``AvgPool2D`` and ``MaxPool2D``.
+
+    layout: 'NCW', which is also None, or 'NWC'.
 
     >>> from blockfuse import nn, np
     >>> nn.AvgPool1D()(np.array([[[1, 3, 5, 9]]]))
@@ -147,7 +164,9 @@ class AvgPool1D(AveragePooling):
 
 
 class AvgPool2D(AveragePooling):
-    """The average of each window of each channel; arguments as of ``MaxPool2D``.
+    """The average of each window of each channel, of inputs (batch, channels, height, width); whole numbers become floats.
+
+    count_include_pad: whether zeros of the padding count. Other arguments, sizes and errors: those of ``MaxPool2D``.
 
     >>> from blockfuse import nn, np
     >>> nn.AvgPool2D()(np.arange(16).reshape(1, 1, 4, 4))
@@ -157,7 +176,9 @@ class AvgPool2D(AveragePooling):
 
 
 class AvgPool3D(AveragePooling):
-    """The averages of windows along three axes: see ``AvgPool2D``.
+    """The averages of windows along three axes, of inputs (batch, channels, depth, height, width).
+
+    layout: 'NCDHW', which is also None, or 'NDHWC'. See ``AvgPool2D`` and ``MaxPool2D`` for all else.
 
     >>> from blockfuse import nn, np
     >>> nn.AvgPool3D()(np.ones((1, 3, 4, 4, 4))).shape
@@ -168,7 +189,9 @@ class AvgPool3D(AveragePooling):
 
 
 class GlobalMaxPool1D(GlobalPooling):
-    """The maximum of each channel of (batch, channels, width).
+    """The maximum of each channel of (batch, channels, width), as (batch, channels, 1), in its dtype.
+
+    layout: 'NCW', which is also None, or 'NWC', which gives (batch, 1, channels).
 
     >>> from blockfuse import nn, np
     >>> nn.GlobalMaxPool1D()(np.array([[[1, 3, 5]]]))
@@ -179,7 +202,9 @@ class GlobalMaxPool1D(GlobalPooling):
 
 
 class GlobalMaxPool2D(GlobalPooling):
-    """The maximum of each channel of (batch, channels, height, width), as (batch, channels, 1, 1).
+    """The maximum of each channel of (batch, channels, height, width), as (batch, channels, 1, 1), in its dtype.
+
+    layout: 'NCHW', which is also None, or 'NHWC', which gives (batch, 1, 1, channels).
 
     >>> from blockfuse import nn, np
     >>> nn.GlobalMaxPool2D()(np.ones((2, 3, 5, 5))).shape
@@ -188,7 +213,9 @@ class GlobalMaxPool2D(GlobalPooling):
 
 
 class GlobalMaxPool3D(GlobalPooling):
-    """The maximum of each channel of (batch, channels, depth, height, width).
+    """The maximum of each channel of (batch, channels, depth, height, width), as (batch, channels, 1, 1, 1), in its dtype.
+
+    layout: 'NCDHW', which is also None, or 'NDHWC', which gives (batch, 1, 1, 1, channels).
 
     >>> from blockfuse import nn, np
     >>> nn.GlobalMaxPool3D()(np.ones((2, 3, 5, 5, 5))).shape
@@ -199,7 +226,9 @@ class GlobalMaxPool3D(GlobalPooling):
 
 
 class GlobalAvgPool1D(GlobalPooling):
-    """The average of each channel of (batch, channels, width).
+    """The average of each channel of (batch, channels, width), as (batch, channels, 1).
+
+    layout: 'NCW', which is also None, or 'NWC', which gives (batch, 1, channels).
 
     >>> from blockfuse import nn, np
     >>> nn.GlobalAvgPool1D()(np.array([[[1, 3, 5]]]))
@@ -213,6 +242,8 @@ class GlobalAvgPool1D(GlobalPooling):
 class GlobalAvgPool2D(GlobalPooling):
     """The average of each channel of (batch, channels, height, width), as (batch, channels, 1, 1).
 
+    layout: 'NCHW', which is also None, or 'NHWC', which gives (batch, 1, 1, channels).
+
     >>> from blockfuse import nn, np
     >>> nn.GlobalAvgPool2D()(np.ones((2, 3, 5, 5))).shape
     (2, 3, 1, 1)
@@ -222,7 +253,9 @@ class GlobalAvgPool2D(GlobalPooling):
 
 
 class GlobalAvgPool3D(GlobalPooling):
-    """The average of each channel of (batch, channels, depth, height, width).
+    """The average of each channel of (batch, channels, depth, height, width), as (batch, channels, 1, 1, 1).
+
+    layout: 'NCDHW', which is also None, or 'NDHWC', which gives (batch, 1, 1, 1, channels).
 
     >>> from blockfuse import nn, np
     >>> nn.GlobalAvgPool3D()(np.ones((2, 3, 5, 5, 5))).shape

@@ -20,7 +20,9 @@ from blockfuse.nn.parameter import Parameter
 class ReflectionPad2D(Block):
     """Inputs (batch, channels, height, width) with a border that mirrors them, their outermost elements left out.
 
-    padding: the width of the border; or 8 numbers, two for each axis, as Gluon 1 has it.
+    padding: the width of the border, 0 or more; or 8 numbers, two for each axis, as Gluon 1 has it; otherwise UsageError.
+
+    A call raises ShapeError for another number of axes.
 
     >>> from blockfuse import nn, np
     >>> nn.ReflectionPad2D(1)(np.array([[[[1, 2], [3, 4]]]]))
@@ -56,10 +58,19 @@ class UpSampling(Block):
     """Images (batch, channels, height, width) with each axis ``scale`` times as long, as ``npx.upsampling`` makes them.
 
     sample_type: 'nearest' repeats elements; 'bilinear' has a ``weight`` (channels, 1, k, k), which begins as interpolation
-    and learns. in_channels: the channels of the input, for 'bilinear'; 0 learns them in the first call.
+    and learns.
+    weight_initializer: what draws it first.
+    in_channels: the channels of the input, for 'bilinear'; 0 learns them in the first call.
 
-    >>> UpSampling(2)
+    Raises UsageError for another type and a scale that is no int from 1 on; a call raises ShapeError for another number of
+    axes.
+
+    >>> from blockfuse import nn, np
+    >>> nn.UpSampling(2)
     UpSampling(scale=2, sample_type=nearest)
+    >>> nn.UpSampling(2)(np.array([[[[1, 2]]]]))
+    array([[[[1., 1., 2., 2.],
+             [1., 1., 2., 2.]]]])
     """
 
     def __init__(
@@ -142,7 +153,9 @@ class PixelShuffle(Block):
 
 
 class PixelShuffle1D(PixelShuffle):
-    """(batch, channels * f, width) as (batch, channels, width * f): see ``PixelShuffle2D``.
+    """(batch, channels * f, width) as (batch, channels, width * f), in its dtype (Shi et al. 2016).
+
+    factor: f, an int from 1 on, otherwise UsageError. A call raises ShapeError for channels that it does not divide.
 
     >>> from blockfuse import nn, np
     >>> nn.PixelShuffle1D(2)(np.array([[[1, 2], [3, 4]]]))
@@ -153,9 +166,9 @@ class PixelShuffle1D(PixelShuffle):
 
 
 class PixelShuffle2D(PixelShuffle):
-    """(batch, channels * f * g, height, width) as (batch, channels, height * f, width * g); Shi et al. 2016.
+    """(batch, channels * f * g, height, width) as (batch, channels, height * f, width * g), in its dtype (Shi et al. 2016).
 
-    factor: a number for both axes, or one for each.
+    factor: a number for both axes, or one for each. Errors: as of ``PixelShuffle1D``.
 
     >>> from blockfuse import nn, np
     >>> nn.PixelShuffle2D(2)(np.arange(4).reshape(1, 4, 1, 1))
@@ -165,7 +178,9 @@ class PixelShuffle2D(PixelShuffle):
 
 
 class PixelShuffle3D(PixelShuffle):
-    """Likewise along three axes: see ``PixelShuffle2D``.
+    """(batch, channels * f * g * h, depth, height, width) as (batch, channels, depth * f, height * g, width * h).
+
+    factor: a number for all axes, or one for each. Errors: as of ``PixelShuffle1D``.
 
     >>> from blockfuse import nn, np
     >>> nn.PixelShuffle3D(2)(np.ones((1, 8, 3, 3, 3))).shape
