@@ -22,9 +22,10 @@ Step = Callable[[Any, Any], tuple[Any, Any]]  # (input, states) -> (output, next
 
 
 class RecurrentCell(Block):
-    """One time of a recurrence: ``output, states = cell(input, states)``, of shapes (batch, features).
+    """The base of all cells: one time of a recurrence, ``output, states = cell(inputs, states)``, over (batch, features).
 
-    A subclass defines ``state_info`` and ``forward(inputs, states)``.
+    States are a list of arrays; ``begin_state`` makes the first, and ``unroll`` goes through a sequence. A subclass defines
+    ``state_info`` and ``forward(inputs, states)``.
 
     >>> from blockfuse import gluon, np
     >>> cell = gluon.rnn.RNNCell(2, input_size=3)
@@ -35,13 +36,15 @@ class RecurrentCell(Block):
     """
 
     def state_info(self, batch_size: int = 0) -> list[dict[str, Any]]:
-        """The ``shape`` of each state, with its layout."""
+        """A dict for each state: its ``shape`` for so many items, ``batch_size``, and its layout."""
         raise NotImplementedError(f"{type(self).__name__} does not define state_info(self, batch_size)")
 
     def begin_state(
         self, batch_size: int = 0, func: Callable[..., Any] = np.zeros, **kwargs: Any
     ) -> list[Any]:
-        """States to begin with, ``func(shape=..., **kwargs)`` of each: zeros."""
+        """States to begin with for ``batch_size`` items, ``func(shape=..., **kwargs)`` of each: zeros, in the dtype of the
+        parameters.
+        """
         return begin_states(self, batch_size, func, kwargs)
 
     def reset(self) -> None:
@@ -62,11 +65,22 @@ class RecurrentCell(Block):
     ) -> tuple[Any, list[Any]]:
         """The outputs and last states of a whole sequence.
 
-        inputs: an array of ``layout`` (NTC or TNC), or a list of ``length`` arrays (batch, features).
-        merge_outputs: True for one array of outputs, else a list of one a time. valid_length: how many times of each
-        sequence count, an array (batch,): the outputs behind them are 0, and the states are those of its last time.
+        length: how many times the inputs have; None takes those that are there.
+        inputs: an array of ``layout`` (``"NTC"``: batch, time, features, or ``"TNC"``), or a list of arrays (batch,
+        features).
+        begin_state: the first states; zeros by default.
+        merge_outputs: True for one array of outputs in the layout, else a list of one a time.
+        valid_length: how many times of each sequence count, an array (batch,): the outputs behind them are 0, and the
+        states are those of its last time.
 
-        Raises ShapeError where the inputs have another length.
+        Raises ShapeError where the inputs have another length, and UsageError for another layout.
+
+        >>> from blockfuse import gluon, np
+        >>> cell = gluon.rnn.GRUCell(4)
+        >>> cell.initialize()
+        >>> outputs, states = cell.unroll(5, np.ones((2, 5, 3)), valid_length=np.array([3, 5]))
+        >>> len(outputs), outputs[0].shape, bool(outputs[4][0].any())
+        (5, (2, 4), False)
         """
         axis = time_axis(layout)
         sequence = checked_sequence(inputs, length, axis, self._label)

@@ -118,11 +118,22 @@ class WeightedCell(RecurrentCell):
 
 
 class RNNCell(WeightedCell):
-    """``activation(W x + b + U h + c)`` (Elman 1990).
+    """``activation(W x + b + U h + c)`` of inputs x (batch, features) and the state h (batch, hidden_size) (Elman 1990).
 
-    >>> cell = RNNCell(3, input_size=2)
+    The next state is also the output.
+
+    hidden_size: the number of results. activation: a name that ``nn.Activation`` takes.
+    i2h_weight_initializer, h2h_weight_initializer, i2h_bias_initializer, h2h_bias_initializer: what draws W, U, b and c
+    first; None takes that of ``initialize``.
+    input_size: the number of features; 0 learns it in the first call.
+    dtype: of the parameters, ``i2h_weight`` (hidden_size, features), ``h2h_weight``, ``i2h_bias``, ``h2h_bias``.
+
+    Raises UsageError for sizes that are none and another activation; a call raises ShapeError for inputs and states of
+    other shapes. See ``RecurrentCell`` for ``begin_state`` and ``unroll``.
+
+    >>> from blockfuse import gluon, np
+    >>> cell = gluon.rnn.RNNCell(3, input_size=2)
     >>> cell.initialize()
-    >>> from blockfuse.array import np
     >>> output, states = cell(np.ones((4, 2)), cell.begin_state(4))
     >>> output.shape
     (4, 3)
@@ -185,9 +196,13 @@ class _GatedCell(WeightedCell):
 
 
 class LSTMCell(_GatedCell):
-    """Hochreiter and Schmidhuber 1997, with gates in the order i, f, g, o; its states are the hidden and the cell state.
+    """Long short-term memory (Hochreiter and Schmidhuber 1997), with gates in the order i, f, g, o.
 
-    activation: of what enters the cell state and of what leaves it. recurrent_activation: of the gates.
+    Its states are the hidden and the cell state, (batch, hidden_size) each; the output is the hidden one. Weights have
+    ``4 * hidden_size`` rows.
+
+    activation: of what enters the cell state and of what leaves it. recurrent_activation: of the gates. All other
+    arguments, and errors: those of ``RNNCell``.
 
     >>> from blockfuse import gluon, np
     >>> cell = gluon.rnn.LSTMCell(2, input_size=3)
@@ -201,7 +216,12 @@ class LSTMCell(_GatedCell):
 
 
 class GRUCell(_GatedCell):
-    """Cho et al. 2014, with gates in the order r, z, n, where r multiplies ``U h + c`` of n, as in cuDNN.
+    """Gated recurrent unit (Cho et al. 2014), with gates in the order r, z, n, where r multiplies ``U h + c`` of n, as in
+    cuDNN.
+
+    Its state and output are (batch, hidden_size); weights have ``3 * hidden_size`` rows.
+
+    activation: of n. recurrent_activation: of r and z. All other arguments, and errors: those of ``RNNCell``.
 
     >>> from blockfuse import gluon, np
     >>> cell = gluon.rnn.GRUCell(2, input_size=3)
@@ -216,6 +236,10 @@ class GRUCell(_GatedCell):
 
 class LSTMPCell(WeightedCell):
     """An LSTM whose hidden state is projected to ``projection_size`` (Sak et al. 2014), by ``h2r_weight``.
+
+    Its states are the hidden one (batch, projection_size), which is the output, and the cell state (batch, hidden_size).
+
+    h2r_weight_initializer: what draws the projection first. All other arguments, and errors: those of ``RNNCell``.
 
     >>> from blockfuse import gluon, np
     >>> cell = gluon.rnn.LSTMPCell(4, projection_size=2, input_size=3)

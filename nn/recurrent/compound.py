@@ -37,12 +37,12 @@ class CompoundCell(RecurrentCell):
 
 
 class SequentialRNNCell(CompoundCell):
-    """Cells one above the other: the output of one is the input of the next.
+    """Cells one above the other: the output of one is the input of the next. States are those of all, the first's first.
 
-    >>> from blockfuse.nn.recurrent.cells import GRUCell
-    >>> stacked = SequentialRNNCell()
-    >>> stacked.add(GRUCell(4))
-    >>> stacked.add(GRUCell(2))
+    >>> from blockfuse import gluon
+    >>> stacked = gluon.rnn.SequentialRNNCell()
+    >>> stacked.add(gluon.rnn.GRUCell(4))
+    >>> stacked.add(gluon.rnn.GRUCell(2))
     >>> [info["shape"] for info in stacked.state_info(3)]
     [(3, 4), (3, 2)]
     """
@@ -96,9 +96,11 @@ class HybridSequentialRNNCell(SequentialRNNCell):
 
 
 class BidirectionalCell(CompoundCell):
-    """One cell over a sequence and one over its times in reverse, whose outputs stand side by side (Schuster 1997).
+    """One cell over a sequence and one over its times in reverse, whose outputs stand side by side (Schuster and Paliwal
+    1997).
 
-    It has no single step: call ``unroll()``.
+    l_cell, r_cell: the cell forwards and the one backwards; TypeError for what is no cell. States are those of the first,
+    then those of the second. It has no single step, and raises NotImplementedError when it is called: use ``unroll()``.
 
     >>> from blockfuse import gluon, np
     >>> cell = gluon.rnn.BidirectionalCell(gluon.rnn.RNNCell(2), gluon.rnn.RNNCell(2))

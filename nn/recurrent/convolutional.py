@@ -23,16 +23,7 @@ from blockfuse.nn.recurrent.sequences import as_array
 
 
 class ConvolutionalCell(RecurrentCell):
-    """What convolutional cells have in common (Shi et al. 2015, section 3.1, without peepholes).
-
-    input_shape: of one item, as conv_layout says ('NCHW': channels, height, width). hidden_channels: those of the states,
-    whose other sizes are those of the input convolved with i2h_kernel, i2h_pad and i2h_dilate. h2h_kernel: odd numbers, as
-    the convolution of the state keeps its sizes.
-
-    Parameters: ``i2h_weight`` (gates * hidden_channels, channels, *i2h_kernel), ``h2h_weight`` (gates * hidden_channels,
-    hidden_channels, *h2h_kernel), or in the other layout, ``i2h_bias`` and ``h2h_bias``; gates in the order of the cells
-    without convolutions. An unrolled cell convolves the inputs of all times at once.
-    """
+    """What convolutional cells have in common; ``Conv2DRNNCell`` describes it."""
 
     i2h_weight: Parameter
     h2h_weight: Parameter
@@ -168,7 +159,9 @@ class ConvolutionalCell(RecurrentCell):
 
 
 class Conv1DRNNCell(ConvolutionalCell):
-    """``RNNCell`` with convolutions along one axis, of inputs (batch, channels, width): see ``ConvolutionalCell``.
+    """``RNNCell`` with convolutions along one axis, of inputs (batch, channels, width).
+
+    Arguments, shapes of states and errors: see ``Conv2DRNNCell``. Gates and their order: those of ``RNNCell``.
 
     >>> from blockfuse import gluon, np
     >>> cell = gluon.rnn.Conv1DRNNCell((3, 8), hidden_channels=2, i2h_kernel=3, h2h_kernel=3, i2h_pad=1)
@@ -181,9 +174,29 @@ class Conv1DRNNCell(ConvolutionalCell):
 
 
 class Conv2DRNNCell(ConvolutionalCell):
-    """``RNNCell`` with convolutions of images (batch, channels, height, width): see ``ConvolutionalCell``.
+    """``RNNCell`` with convolutions of images (batch, channels, height, width) (Shi et al. 2015, section 3.1, without
+    peepholes).
 
-    >>> cell = Conv2DRNNCell((3, 8, 8), hidden_channels=4, i2h_kernel=3, h2h_kernel=3, i2h_pad=1)
+    Called as ``output, states = cell(inputs, states)``; all have the same shape but for their channels.
+
+    input_shape: of one item, without the batch, in the order of conv_layout.
+    hidden_channels: those of the output and of each state, whose other sizes are those of the input convolved with
+    i2h_kernel.
+    i2h_kernel, i2h_pad, i2h_dilate: of the convolution of the input, a number for all axes, or one for each.
+    h2h_kernel, h2h_dilate: of the convolution of the state, which keeps its sizes: the kernel has odd numbers.
+    i2h_weight_initializer, h2h_weight_initializer, i2h_bias_initializer, h2h_bias_initializer: what draws the first values.
+    conv_layout: 'NCHW', which is also None, or 'NHWC'; of other cells with so many axes.
+    activation: a name that ``nn.Activation`` takes.
+
+    Parameters: ``i2h_weight`` (gates * hidden_channels, channels, *i2h_kernel), ``h2h_weight`` (gates * hidden_channels,
+    hidden_channels, *h2h_kernel), or in the other layout, ``i2h_bias`` and ``h2h_bias``. An unrolled cell convolves the
+    inputs of all times at once.
+
+    Raises UsageError for an h2h_kernel with even numbers, sizes that are none, another layout or activation; a call raises
+    ShapeError for inputs and states of other shapes.
+
+    >>> from blockfuse import gluon, np
+    >>> cell = gluon.rnn.Conv2DRNNCell((3, 8, 8), hidden_channels=4, i2h_kernel=3, h2h_kernel=3, i2h_pad=1)
     >>> cell
     Conv2DRNNCell((3, 8, 8) -> (4, 8, 8), i2h_kernel=(3, 3), h2h_kernel=(3, 3))
     >>> cell.initialize()
@@ -196,7 +209,9 @@ class Conv2DRNNCell(ConvolutionalCell):
 
 
 class Conv3DRNNCell(ConvolutionalCell):
-    """``RNNCell`` with convolutions of volumes (batch, channels, depth, height, width): see ``ConvolutionalCell``.
+    """``RNNCell`` with convolutions of volumes, of inputs (batch, channels, depth, height, width).
+
+    Arguments, shapes of states and errors: see ``Conv2DRNNCell``. Gates and their order: those of ``RNNCell``.
 
     >>> from blockfuse import gluon, np
     >>> cell = gluon.rnn.Conv3DRNNCell((3, 4, 4, 4), hidden_channels=2, i2h_kernel=3, h2h_kernel=3, i2h_pad=1)
@@ -209,7 +224,9 @@ class Conv3DRNNCell(ConvolutionalCell):
 
 
 class Conv1DLSTMCell(ConvolutionalCell):
-    """``LSTMCell`` with convolutions along one axis: see ``ConvolutionalCell``.
+    """``LSTMCell`` with convolutions along one axis, of inputs (batch, channels, width).
+
+    Arguments, shapes of states and errors: see ``Conv2DRNNCell``. Gates and their order: those of ``LSTMCell``.
 
     >>> from blockfuse import gluon, np
     >>> cell = gluon.rnn.Conv1DLSTMCell((3, 8), hidden_channels=2, i2h_kernel=3, h2h_kernel=3, i2h_pad=1)
@@ -222,7 +239,9 @@ class Conv1DLSTMCell(ConvolutionalCell):
 
 
 class Conv2DLSTMCell(ConvolutionalCell):
-    """``LSTMCell`` with convolutions of images: see ``ConvolutionalCell``.
+    """``LSTMCell`` with convolutions of images, of inputs (batch, channels, height, width).
+
+    Arguments, shapes of states and errors: see ``Conv2DRNNCell``. Gates and their order: those of ``LSTMCell``.
 
     >>> from blockfuse import gluon, np
     >>> cell = gluon.rnn.Conv2DLSTMCell((3, 8, 8), hidden_channels=2, i2h_kernel=3, h2h_kernel=3, i2h_pad=1)
@@ -235,7 +254,9 @@ class Conv2DLSTMCell(ConvolutionalCell):
 
 
 class Conv3DLSTMCell(ConvolutionalCell):
-    """``LSTMCell`` with convolutions of volumes: see ``ConvolutionalCell``.
+    """``LSTMCell`` with convolutions of volumes, of inputs (batch, channels, depth, height, width).
+
+    Arguments, shapes of states and errors: see ``Conv2DRNNCell``. Gates and their order: those of ``LSTMCell``.
 
     >>> from blockfuse import gluon, np
     >>> cell = gluon.rnn.Conv3DLSTMCell((3, 4, 4, 4), hidden_channels=2, i2h_kernel=3, h2h_kernel=3, i2h_pad=1)
@@ -248,7 +269,9 @@ class Conv3DLSTMCell(ConvolutionalCell):
 
 
 class Conv1DGRUCell(ConvolutionalCell):
-    """``GRUCell`` with convolutions along one axis: see ``ConvolutionalCell``.
+    """``GRUCell`` with convolutions along one axis, of inputs (batch, channels, width).
+
+    Arguments, shapes of states and errors: see ``Conv2DRNNCell``. Gates and their order: those of ``GRUCell``.
 
     >>> from blockfuse import gluon, np
     >>> cell = gluon.rnn.Conv1DGRUCell((3, 8), hidden_channels=2, i2h_kernel=3, h2h_kernel=3, i2h_pad=1)
@@ -261,7 +284,9 @@ class Conv1DGRUCell(ConvolutionalCell):
 
 
 class Conv2DGRUCell(ConvolutionalCell):
-    """``GRUCell`` with convolutions of images: see ``ConvolutionalCell``.
+    """``GRUCell`` with convolutions of images, of inputs (batch, channels, height, width).
+
+    Arguments, shapes of states and errors: see ``Conv2DRNNCell``. Gates and their order: those of ``GRUCell``.
 
     >>> from blockfuse import gluon, np
     >>> cell = gluon.rnn.Conv2DGRUCell((3, 8, 8), hidden_channels=2, i2h_kernel=3, h2h_kernel=3, i2h_pad=1)
@@ -274,7 +299,9 @@ class Conv2DGRUCell(ConvolutionalCell):
 
 
 class Conv3DGRUCell(ConvolutionalCell):
-    """``GRUCell`` with convolutions of volumes: see ``ConvolutionalCell``.
+    """``GRUCell`` with convolutions of volumes, of inputs (batch, channels, depth, height, width).
+
+    Arguments, shapes of states and errors: see ``Conv2DRNNCell``. Gates and their order: those of ``GRUCell``.
 
     >>> from blockfuse import gluon, np
     >>> cell = gluon.rnn.Conv3DGRUCell((3, 4, 4, 4), hidden_channels=2, i2h_kernel=3, h2h_kernel=3, i2h_pad=1)

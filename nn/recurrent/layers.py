@@ -46,17 +46,7 @@ class Options(TypedDict, total=False):
 
 
 class RecurrentLayer(Block):
-    """What all of them are: ``layer(x)`` gives the outputs of all times, ``layer(x, states)`` those and the last states.
-
-    x: (time, batch, features), or (batch, time, features) in the layout NTC; outputs likewise, with the hidden size, of both
-    directions side by side, for features. states: a list of one array for each kind of state, of shape (layers *
-    directions, batch, size), as ``begin_state`` makes them; one alone need be in no list.
-    sequence_length: how many times of each sequence count, (batch,): the outputs behind them are 0, and the last states
-    are those of the last time that counts.
-
-    Parameters are named ``l0_i2h_weight``, ``l0_h2h_weight``, ``l0_i2h_bias``, ``l0_h2h_bias`` by layer, and ``r0_...`` of
-    the way back.
-    """
+    """What recurrent layers have in common; ``RNN`` describes it."""
 
     _mode: str  # of ``RECURRENCES``
 
@@ -208,9 +198,30 @@ class RecurrentLayer(Block):
 
 
 class RNN(RecurrentLayer):
-    """Elman's layer with ``activation`` 'relu' or 'tanh'; see ``RecurrentLayer``.
+    """Elman's recurrence over sequences: ``layer(x)`` gives all outputs, ``layer(x, states)`` those and the last states.
 
-    dropout: between layers, in training. input_size: the number of features; 0 learns it in the first call.
+    Called as ``layer(x, states=None, sequence_length=None)``.
+    x: (time, batch, features), or (batch, time, features) in the layout ``"NTC"``; outputs likewise, with the hidden size,
+    of both directions side by side, for features.
+    states: a list of one array for each kind of state, (layers * directions, batch, size), as ``begin_state(batch_size)``
+    makes them; one alone need be in no list.
+    sequence_length: how many times of each sequence count, (batch,): the outputs behind them are 0, and the last states are
+    those of the last time that counts.
+
+    hidden_size, num_layers: results of a layer, and layers one above the other. activation: 'relu' or 'tanh'.
+    layout: ``"TNC"`` or ``"NTC"``.
+    dropout: the share that is dropped between layers, in training.
+    bidirectional: whether each layer goes through the sequence backwards, too.
+    i2h_weight_initializer, h2h_weight_initializer, i2h_bias_initializer, h2h_bias_initializer: what draws the first values.
+    input_size: the number of features; 0 learns it in the first call. dtype: of the parameters.
+    use_sequence_length: whether calls must have a sequence_length.
+    projection_size, h2r_weight_initializer: of an ``LSTM`` alone.
+
+    Parameters are named ``l0_i2h_weight``, ``l0_h2h_weight``, ``l0_i2h_bias``, ``l0_h2h_bias`` by layer, and ``r0_...`` of
+    the way back.
+
+    Raises UsageError for sizes that are none, another layout or activation, and a projection; a call raises ShapeError for
+    inputs and states of other shapes.
 
     >>> from blockfuse import gluon, np
     >>> net = gluon.rnn.RNN(4, activation="tanh", layout="NTC", bidirectional=True)
@@ -236,12 +247,16 @@ class RNN(RecurrentLayer):
 
 
 class LSTM(RecurrentLayer):
-    """Long short-term memory with gates in the order i, f, g, o; its states are the hidden and the cell state.
+    """Long short-term memory over whole sequences, with gates in the order i, f, g, o (Hochreiter and Schmidhuber 1997).
 
-    See ``RecurrentLayer`` and ``RNN``. projection_size: project the hidden state to that size (Sak et al. 2014), by
-    parameters ``l0_h2r_weight``. state_clip_min, state_clip_max: bounds of the cell state; state_clip_nan: NaN becomes one.
+    Its states are the hidden and the cell state. Calls, all other arguments, and errors: those of ``RNN``.
 
-    >>> layer = LSTM(5, num_layers=2, input_size=3)
+    projection_size: project the hidden state to that size (Sak et al. 2014), by parameters ``l0_h2r_weight``.
+    h2r_weight_initializer: what draws these first.
+    state_clip_min, state_clip_max: bounds of the cell state. state_clip_nan: NaN becomes one of them.
+
+    >>> from blockfuse import gluon, np
+    >>> layer = gluon.rnn.LSTM(5, num_layers=2, input_size=3)
     >>> layer.initialize()
     >>> output, (hidden, cell) = layer(np.zeros((7, 4, 3)), layer.begin_state(4))
     >>> output.shape, cell.shape
@@ -268,9 +283,9 @@ class LSTM(RecurrentLayer):
 
 
 class GRU(RecurrentLayer):
-    """Gated recurrent units, with gates in the order r, z, n, as in cuDNN: r multiplies ``U h + c`` of n.
+    """Gated recurrent units over whole sequences, gates in the order r, z, n (Cho et al. 2014).
 
-    See ``RecurrentLayer`` and ``RNN``.
+    As in cuDNN, r multiplies ``U h + c`` of n. Calls, arguments and errors: those of ``RNN``.
 
     >>> from blockfuse import gluon, np
     >>> net = gluon.rnn.GRU(4, num_layers=2)

@@ -21,7 +21,10 @@ def _checked_rates(cell: RecurrentCell, **rates: float) -> None:
 
 
 class DropoutCell(RecurrentCell):
-    """Dropout of the input, without states. axes: along these, elements of one time are dropped together.
+    """Dropout of the input in training, without states.
+
+    rate: the share that is zeroed, from 0 to below 1, otherwise UsageError.
+    axes: along these, elements of one time are dropped together.
 
     >>> from blockfuse import gluon, np
     >>> cell = gluon.rnn.SequentialRNNCell()
@@ -40,7 +43,7 @@ class DropoutCell(RecurrentCell):
         self._rate, self._axes = rate, axes
 
     def state_info(self, batch_size: int = 0) -> list[dict[str, Any]]:  # noqa: ARG002
-        """None."""
+        """None, whatever ``batch_size`` is: an empty list."""
         return []
 
     def forward(self, inputs: Any, states: Any) -> tuple[Any, list[Any]]:
@@ -57,7 +60,9 @@ class DropoutCell(RecurrentCell):
 
 
 class ModifierCell(RecurrentCell):
-    """What changes a cell has its states; ``base_cell`` is that cell.
+    """The base of cells that change another one; ``base_cell`` is that cell, and it has its states.
+
+    Raises TypeError for what is no cell.
 
     >>> from blockfuse import gluon
     >>> cell = gluon.rnn.ResidualCell(gluon.rnn.RNNCell(3))
@@ -72,13 +77,13 @@ class ModifierCell(RecurrentCell):
         self.base_cell = base_cell
 
     def state_info(self, batch_size: int = 0) -> list[dict[str, Any]]:
-        """Those of the cell that is changed."""
+        """Those of the cell that is changed, for ``batch_size`` items."""
         return self.base_cell.state_info(batch_size)
 
     def begin_state(
         self, batch_size: int = 0, func: Callable[..., Any] = np.zeros, **kwargs: Any
     ) -> list[Any]:
-        """Those of the cell that is changed."""
+        """Those of the cell that is changed; batch_size, func, kwargs: as of ``RecurrentCell.begin_state``."""
         return self.base_cell.begin_state(batch_size, func, **kwargs)
 
     def __repr__(self) -> str:
@@ -86,7 +91,7 @@ class ModifierCell(RecurrentCell):
 
 
 class ResidualCell(ModifierCell):
-    """The cell's output plus its input, which must have one shape (He et al. 2016; Wu et al. 2016).
+    """The output of ``base_cell`` plus its input, which must have one shape (He et al. 2016; Wu et al. 2016).
 
     >>> from blockfuse import gluon, np
     >>> cell = gluon.rnn.ResidualCell(gluon.rnn.RNNCell(3))
@@ -113,10 +118,10 @@ class ResidualCell(ModifierCell):
 
 
 class ZoneoutCell(ModifierCell):
-    """In training, elements of outputs and states that keep their last value with some probability (Krueger et al. 2017).
+    """``base_cell`` in training, elements of whose outputs and states keep their last value by chance (Krueger et al. 2017).
 
-    zoneout_outputs, zoneout_states: the probabilities. Called time by time, the cell keeps its last output until it is
-    ``reset()``.
+    zoneout_outputs, zoneout_states: the probabilities, from 0 to below 1, otherwise UsageError. Called time by time, the
+    cell keeps its last output until it is ``reset()``.
 
     >>> from blockfuse import gluon, np
     >>> cell = gluon.rnn.ZoneoutCell(gluon.rnn.RNNCell(4), zoneout_states=0.1)
@@ -180,10 +185,10 @@ def _mixed(new: Any, old: Any, rate: float) -> Any:
 
 
 class VariationalDropoutCell(ModifierCell):
-    """In training, dropout with one mask for all times of a sequence (Gal and Ghahramani 2016).
+    """``base_cell`` in training with dropout that has one mask for all times of a sequence (Gal and Ghahramani 2016).
 
-    drop_inputs, drop_states, drop_outputs: of the inputs, of the first state, of the outputs. Called time by time, the
-    cell keeps its masks until ``reset()``.
+    drop_inputs, drop_states, drop_outputs: the share of the inputs, of the first state, of the outputs, from 0 to below 1,
+    otherwise UsageError. Called time by time, the cell keeps its masks until ``reset()``.
 
     >>> from blockfuse import gluon, np
     >>> cell = gluon.rnn.VariationalDropoutCell(gluon.rnn.RNNCell(4), drop_states=0.2)
