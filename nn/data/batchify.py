@@ -18,11 +18,13 @@ Samples = Sequence[Any]
 
 
 def default_batchify_fn(data: Samples) -> Any:
-    """Stack samples; a list of batches of samples that are tuples or lists, a dict of batches of dicts.
+    """Stack the samples ``data``; a list of batches of samples that are tuples or lists, a dict of batches of dicts.
 
-    Arrays keep their dtype. Of Python's numbers, floats become float32 as everywhere, ints int64.
+    Arrays keep their dtype. Of Python's numbers, floats become float32 as everywhere, ints int64. Raises ShapeError or
+    DTypeError where samples differ, DTypeError for texts, UsageError for no samples.
 
-    >>> default_batchify_fn([(1.5, 0), (2.5, 1)])
+    >>> from blockfuse import gluon
+    >>> gluon.data.default_batchify_fn([(1.5, 0), (2.5, 1)])
     [array([1.5, 2.5]), array([0, 1])]
     """
     _check_some(data)
@@ -60,7 +62,10 @@ def _parts(data: Samples, count: int) -> list[tuple[Any, ...]]:
 class Stack:
     """Samples of one shape and dtype along a new first axis.
 
-    >>> Stack()([[1, 2], [3, 4]])
+    use_shared_mem: taken for Gluon's sake. A call raises ShapeError or DTypeError where samples differ.
+
+    >>> from blockfuse import gluon
+    >>> gluon.data.batchify.Stack()([[1, 2], [3, 4]])
     array([[1, 2],
            [3, 4]])
     """
@@ -85,10 +90,15 @@ class Pad:
 
     val: what stands behind the end of a sample.
     dtype: of the batch; by default that of the samples.
-    round_to: sizes become multiples of it, so that fewer of them occur.
+    round_to: sizes become multiples of it, so that fewer of them occur; 1 or more, otherwise UsageError.
+    use_shared_mem: taken for Gluon's sake.
     ret_length: give (batch, sizes of the samples' first axis, int64) instead.
 
-    >>> Pad(val=-1)([[1, 2, 3], [4]])
+    A call raises ShapeError where samples differ in the number of axes, DTypeError where the batch's dtype has no place for
+    ``val``.
+
+    >>> from blockfuse import gluon
+    >>> gluon.data.batchify.Pad(val=-1)([[1, 2, 3], [4]])
     array([[ 1,  2,  3],
            [ 4, -1, -1]])
     """
@@ -140,6 +150,9 @@ class Pad:
 
 class Group:
     """A function for each part of samples that are tuples: ``Group(Pad(), Stack())`` for a text and its label.
+
+    fn, others: the functions, side by side or in one list. A call gives a tuple with a batch for each, and raises
+    ShapeError for samples of another number of parts.
 
     >>> from blockfuse import gluon
     >>> batchify = gluon.data.batchify

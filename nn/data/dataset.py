@@ -22,7 +22,8 @@ Rows = Callable[
 class Dataset:
     """The base of all datasets: a subclass defines ``__getitem__(index)`` and ``__len__()``.
 
-    >>> class Squares(Dataset):
+    >>> from blockfuse import gluon
+    >>> class Squares(gluon.data.Dataset):
     ...     def __len__(self):
     ...         return 5
     ...     def __getitem__(self, index):
@@ -54,7 +55,10 @@ class Dataset:
         return self.sample(FilterSampler(fn, self))
 
     def shard(self, num_shards: int, index: int) -> Dataset:
-        """Part ``index`` of ``num_shards``, whose sizes differ by one at most; the first parts are the larger ones."""
+        """Part ``index``, from 0, of ``num_shards``, whose sizes differ by one at most; the first parts are the larger ones.
+
+        Raises UsageError for an index that there is no part of.
+        """
         if not 0 <= index < num_shards:
             raise UsageError(f"shard {index} of {num_shards}: shards count from 0 to num_shards - 1")
         least, larger = divmod(len(self), num_shards)
@@ -62,7 +66,7 @@ class Dataset:
         return self.sample(range(start, start + least + (index < larger)))
 
     def take(self, count: int | None) -> Dataset:
-        """The first ``count`` samples, or all where there are fewer (or ``count`` is None)."""
+        """The first ``count`` samples, or all where there are fewer or ``count`` is None; UsageError for one below 0."""
         if count is not None and count < 0:
             raise UsageError(f"take({count}): a dataset has no negative number of samples")
         return self.sample(range(len(self) if count is None else min(count, len(self))))
@@ -82,7 +86,9 @@ class Dataset:
         return transformed if lazy else SimpleDataset(list(transformed))
 
     def transform_first(self, fn: Callable[[Any], Any], lazy: bool = True) -> Dataset:
-        """``fn`` of the first element of each sample that is a tuple: of images, and not of their labels."""
+        """``fn`` of the first element of each sample that is a tuple: of images, and not of their labels. lazy: as of
+        ``transform``.
+        """
         return self.transform(_OfFirst(fn), lazy)
 
 
@@ -133,7 +139,7 @@ class _OfFirst:
 
 
 class SimpleDataset(Dataset):
-    """Anything with indices and a length as a dataset: ``SimpleDataset([1, 2, 3])``.
+    """Anything with indices and a length as a dataset: sample ``i`` is ``data[i]``.
 
     >>> from blockfuse import gluon
     >>> data = gluon.data.SimpleDataset([1, 2, 3])
@@ -158,11 +164,13 @@ class SimpleDataset(Dataset):
 class ArrayDataset(Dataset):
     """Arrays, lists or datasets of one length side by side: sample ``i`` is the tuple of their elements at ``i``.
 
-    Of a single one, sample ``i`` is its element. Rows of arrays are copies; a slice gives slices. A ``DataLoader`` batches
-    arrays by one indexing operation.
+    Of a single one, sample ``i`` is its element. Rows of arrays are copies, in their dtype; a slice gives slices. A
+    ``DataLoader`` batches arrays by one indexing operation.
 
-    >>> from blockfuse.array import np
-    >>> data = ArrayDataset(np.arange(6).reshape(3, 2), ["a", "b", "c"])
+    args: one array or more, otherwise UsageError; ShapeError where lengths differ.
+
+    >>> from blockfuse import gluon, np
+    >>> data = gluon.data.ArrayDataset(np.arange(6).reshape(3, 2), ["a", "b", "c"])
     >>> data[1]
     (array([2., 3.]), 'b')
     """

@@ -17,23 +17,26 @@ from blockfuse.nn.data.source import BatchSource
 
 
 class DataLoader:
-    """Goes through a dataset in batches, each time anew.
+    """Goes through a dataset in batches, each time anew; ``len`` is the number of batches.
 
     dataset: a ``Dataset``, or anything with a length and elements.
-    batch_size, shuffle, sampler, last_batch: in which order, how many at a time (see ``BatchSampler``); or
+    batch_size, shuffle, sampler, last_batch: how many at a time, in which order (see ``BatchSampler``); or
     batch_sampler: lists of indices.
-    batchify_fn: makes a batch of a list of samples.
-    num_workers: how many processes make batches ahead, or threads with ``thread_pool``. They are started for each iteration,
-    with the dataset as it is then. An ``ArrayDataset`` of arrays needs none and starts none.
+    batchify_fn: makes a batch of a list of samples; ``default_batchify_fn`` unless given.
+    num_workers: how many processes make batches ahead, or threads with ``thread_pool``. They are started for each
+    iteration, with the dataset as it is then. An ``ArrayDataset`` of arrays needs none and starts none.
     prefetch: how many batches are asked for ahead; twice as many as workers by default.
-    timeout: seconds that one batch may take.
+    timeout: seconds that one batch of a worker may take, otherwise WorkerTimeoutError.
+    pin_memory, pin_device_id, try_nopython, auto_reload: taken for Gluon's sake.
 
-    An error of a worker is raised where its batch would have come, with the worker's traceback, and ends the iteration.
+    An error of a worker is raised where its batch would have come, with the worker's traceback, and ends the iteration; a
+    worker that dies raises WorkerError. Raises UsageError where the order is said twice, or not how many.
+
     Each batch draws from a stream of its own that follows from ``np.random``'s: a seed repeats batches, whoever makes them.
 
-    >>> from blockfuse.array import np
-    >>> from blockfuse.nn.data.dataset import ArrayDataset
-    >>> for X, y in DataLoader(ArrayDataset(np.arange(10).reshape(5, 2), [0, 1, 2, 3, 4]), batch_size=2):
+    >>> from blockfuse import gluon, np
+    >>> data = gluon.data.ArrayDataset(np.arange(10).reshape(5, 2), [0, 1, 2, 3, 4])
+    >>> for X, y in gluon.data.DataLoader(data, batch_size=2):
     ...     print(X.shape, y)
     (2, 2) [0 1]
     (2, 2) [2 3]

@@ -50,7 +50,7 @@ class Sampler:
 
 
 class SequentialSampler(Sampler):
-    """``start``, ``start + 1``, ...: ``length`` of them.
+    """``start``, ``start + 1``, ...: ``length`` of them. Raises UsageError for a length below 0.
 
     >>> from blockfuse import gluon
     >>> list(gluon.data.SequentialSampler(3, start=10))
@@ -70,7 +70,10 @@ class SequentialSampler(Sampler):
 class RandomSampler(Sampler):
     """The numbers below ``length`` in a random order, another one each time; ``np.random.seed`` repeats it.
 
-    >>> sorted(RandomSampler(4))
+    Raises UsageError for a length below 0.
+
+    >>> from blockfuse import gluon
+    >>> sorted(gluon.data.RandomSampler(4))
     [0, 1, 2, 3]
     """
 
@@ -85,7 +88,7 @@ class RandomSampler(Sampler):
 
 
 class FilterSampler(Sampler):
-    """The indices of the samples for which ``fn(sample)`` holds; all samples are looked at when it is made.
+    """The indices of the samples of ``dataset`` for which ``fn(sample)`` holds; all are looked at when it is made.
 
     >>> from blockfuse import gluon
     >>> list(gluon.data.FilterSampler(lambda sample: sample > 1, gluon.data.SimpleDataset([3, 1, 2])))
@@ -105,9 +108,12 @@ class FilterSampler(Sampler):
 class IntervalSampler(Sampler):
     """Every ``interval``-th number below ``length``; with ``rollover`` then again from 1, 2, ..., so that all come.
 
-    >>> list(IntervalSampler(7, interval=3))
+    Raises UsageError for an interval below 1 and a length below 0.
+
+    >>> from blockfuse import gluon
+    >>> list(gluon.data.IntervalSampler(7, interval=3))
     [0, 3, 6, 1, 4, 2, 5]
-    >>> list(IntervalSampler(7, interval=3, rollover=False))
+    >>> list(gluon.data.IntervalSampler(7, interval=3, rollover=False))
     [0, 3, 6]
     """
 
@@ -130,12 +136,16 @@ LAST_BATCH = ("keep", "discard", "rollover")
 class BatchSampler(Sampler):
     """Lists of ``batch_size`` indices of a sampler.
 
+    sampler: any iterable of indices with a length. batch_size: 1 or more.
     last_batch: what becomes of indices that do not fill a batch: 'keep' gives a smaller batch, 'discard' drops them,
     'rollover' begins the next iteration with them.
 
-    >>> list(BatchSampler(SequentialSampler(5), 2, "keep"))
+    Raises UsageError for another size or word.
+
+    >>> from blockfuse import gluon
+    >>> list(gluon.data.BatchSampler(gluon.data.SequentialSampler(5), 2, "keep"))
     [[0, 1], [2, 3], [4]]
-    >>> rolling = BatchSampler(SequentialSampler(5), 2, "rollover")
+    >>> rolling = gluon.data.BatchSampler(gluon.data.SequentialSampler(5), 2, "rollover")
     >>> list(rolling), list(rolling)
     ([[0, 1], [2, 3]], [[4, 0], [1, 2], [3, 4]])
     """

@@ -36,10 +36,14 @@ class _Images(ArrayDataset):
 
 
 class MNIST(_Images):
-    """Handwritten digits (LeCun et al. 1998): 60000 images of 28 x 28 x 1 and labels 0 to 9, or 10000 to test with.
+    """Handwritten digits (LeCun et al. 1998): 60000 images of 28 x 28 x 1, uint8, and labels 0 to 9, int32.
 
-    root: the folder of ``train-images-idx3-ubyte`` and the other three files, packed (``.gz``) or not.
+    root: the folder of ``train-images-idx3-ubyte`` and the other three files, packed (``.gz``) or not; by default
+    ``~/.mxnet/datasets/mnist``.
+    train: False takes the 10000 images to test with.
     transform: ``transform(image, label)`` of each sample.
+
+    Raises UsageError where files are missing, for nothing is downloaded, or not whole.
 
     >>> from blockfuse import gluon
     >>> gluon.data.vision.MNIST(root="pictures")  # doctest: +ELLIPSIS
@@ -62,7 +66,9 @@ class MNIST(_Images):
 
 
 class FashionMNIST(MNIST):
-    """Articles of clothing in the format of MNIST (Xiao et al. 2017).
+    """Articles of clothing in the format of ``MNIST`` (Xiao et al. 2017), whose arguments and errors it has.
+
+    root: by default ``~/.mxnet/datasets/fashion-mnist``.
 
     >>> from blockfuse import gluon
     >>> gluon.data.vision.FashionMNIST(root="pictures")  # doctest: +ELLIPSIS
@@ -75,10 +81,14 @@ class FashionMNIST(MNIST):
 
 
 class CIFAR10(_Images):
-    """Photographs of ten kinds of things (Krizhevsky 2009): 50000 images of 32 x 32 x 3, or 10000 to test with.
+    """Photographs of ten kinds of things (Krizhevsky 2009): 50000 images of 32 x 32 x 3, uint8, and labels 0 to 9, int32.
 
-    root: the folder of the binary version: ``data_batch_1.bin`` to ``data_batch_5.bin`` and ``test_batch.bin``.
+    root: the folder of the binary version, ``data_batch_1.bin`` to ``data_batch_5.bin`` and ``test_batch.bin``, packed
+    (``.gz``) or not; by default ``~/.mxnet/datasets/cifar10``.
+    train: False takes the 10000 images to test with.
     transform: ``transform(image, label)`` of each sample.
+
+    Raises UsageError where files are missing, for nothing is downloaded, or not whole.
 
     >>> from blockfuse import gluon
     >>> gluon.data.vision.CIFAR10(root="pictures")  # doctest: +ELLIPSIS
@@ -96,10 +106,10 @@ class CIFAR10(_Images):
 
 
 class CIFAR100(_Images):
-    """Photographs of 100 kinds of things in 20 groups, as those of CIFAR10.
+    """Photographs of 100 kinds of things in 20 groups, as those of ``CIFAR10``, whose other arguments and errors it has.
 
-    root: the folder of the binary version: ``train.bin`` and ``test.bin``.
-    fine_label: label by kind rather than by group.
+    root: the folder of the binary version, ``train.bin`` and ``test.bin``; by default ``~/.mxnet/datasets/cifar100``.
+    fine_label: label by kind, 0 to 99, rather than by group, 0 to 19.
 
     >>> from blockfuse import gluon
     >>> gluon.data.vision.CIFAR100(root="pictures")  # doctest: +ELLIPSIS

@@ -23,9 +23,12 @@ _ARRAYS = ".npy"
 
 
 def imread(filename: str | os.PathLike[str], flag: int = 1) -> ndarray:
-    """The pixels of a file: uint8, (height, width, 3) in the order red, green, blue, or (height, width, 1) with ``flag=0``.
+    """The pixels of the file ``filename``: uint8, (height, width, 3) in the order red, green, blue.
 
-    Raises UsageError where the file is no image, or Pillow is not installed.
+    flag: 1, or 0 for grey pixels (height, width, 1).
+
+    Raises UsageError where the file is no image, or Pillow is not installed, and for another flag; FileNotFoundError where
+    there is no file.
 
     >>> import tempfile
     >>> from PIL import Image
@@ -58,7 +61,10 @@ def _pillow() -> Any:
 
 
 def imresize(src: Any, w: int, h: int, interp: int = 1) -> ndarray:
-    """The image in another size; interp: 0 nearest, 1 bilinear, as ``transforms.Resize`` has them.
+    """The image ``src``, (height, width, channels) of any dtype, which it keeps, in the size (h, w, channels).
+
+    interp: 0 nearest, 1 bilinear, as ``transforms.Resize`` has them; UsageError for another, ShapeError for an image
+    without channels.
 
     >>> from blockfuse import image, np
     >>> image.imresize(np.zeros((12, 8, 3), dtype="uint8"), 4, 6).shape
@@ -71,11 +77,13 @@ def imresize(src: Any, w: int, h: int, interp: int = 1) -> ndarray:
 class ImageFolderDataset(Dataset):
     """Images in folders, one for each class: samples ``(image, label)``, read when they are asked for.
 
-    root: the folder of the classes' folders, which are labelled in the order of their names, as ``synsets`` lists them.
-    flag: see ``imread``. transform: ``transform(image, label)`` of each sample. ``items`` lists the paths and labels: those
-    of ``.jpg``, ``.jpeg`` and ``.png``, and arrays in ``.npy``.
+    root: the folder of the classes' folders, which are labelled 0, 1, ... in the order of their names, as ``synsets`` lists
+    them.
+    flag: see ``imread``, which gives the images.
+    transform: ``transform(image, label)`` of each sample.
 
-    Raises UsageError where there is no such folder, or it has no folders with images.
+    ``items`` lists the paths and labels: those of ``.jpg``, ``.jpeg`` and ``.png``, and arrays in ``.npy``. Other files are
+    left out with a warning. Raises UsageError where there is no such folder, or it has no folders with images.
 
     >>> import os, tempfile
     >>> from PIL import Image

@@ -42,10 +42,12 @@ __all__ = [
 
 
 class Compose(Sequential):
-    """Transforms one after the other; functions are taken as well as blocks.
+    """Transforms one after the other, a list of blocks and functions. Raises UsageError for what is neither.
 
-    >>> from blockfuse.array import np
-    >>> Compose([Resize(8), ToTensor()])(np.zeros((4, 4, 3), dtype="uint8")).shape
+    >>> from blockfuse import gluon, np
+    >>> transforms = gluon.data.vision.transforms
+    >>> both = transforms.Compose([transforms.Resize(8), transforms.ToTensor(), lambda image: image * 2])
+    >>> both(np.zeros((4, 4, 3), dtype="uint8")).shape
     (3, 8, 8)
     """
 
@@ -54,7 +56,7 @@ class Compose(Sequential):
 
 
 class Cast(Block):
-    """The image in another dtype.
+    """An array of any shape in another dtype. Raises DTypeError for one that arrays cannot have.
 
     >>> from blockfuse import gluon, np
     >>> gluon.data.vision.transforms.Cast("float32")(np.zeros((2, 2, 3), dtype="uint8")).dtype
@@ -72,7 +74,8 @@ class Cast(Block):
 class ToTensor(Block):
     """``(..., height, width, channels)`` from 0 to 255 as ``(..., channels, height, width)`` from 0 to 1, float32.
 
-    Also floats are divided by 255: leave it out for images that lie between 0 and 1 already.
+    Also floats are divided by 255: leave it out for images that lie between 0 and 1 already. A call raises ShapeError for
+    fewer than three axes.
 
     >>> from blockfuse import gluon, np
     >>> gluon.data.vision.transforms.ToTensor()(np.full((2, 2, 3), 255, dtype="uint8")).shape
@@ -85,7 +88,10 @@ class ToTensor(Block):
 
 
 class Normalize(Block):
-    """``(x - mean) / std`` of ``(..., channels, height, width)``: numbers, or one for each channel.
+    """``(x - mean) / std`` of ``(..., channels, height, width)``, floats, whose dtype stays.
+
+    mean, std: numbers, or one for each channel. Raises UsageError for a std of 0; a call raises UsageError for whole
+    numbers, and ShapeError for another number of channels.
 
     >>> from blockfuse import gluon, np
     >>> gluon.data.vision.transforms.Normalize(mean=0.5, std=0.25)(np.ones((1, 1, 2)))
@@ -116,10 +122,13 @@ def _by_channel(values: Any) -> numpy.ndarray:
 
 
 class Resize(Block):
-    """The image in another size: an int for both sides, or ``(width, height)``.
+    """The image ``(..., height, width, channels)`` in another size, in its dtype.
 
+    size: an int for both sides, or ``(width, height)``.
     keep_ratio: an int is the length of the shorter side.
-    interpolation: 0 nearest, 1 bilinear.
+    interpolation: 0 nearest, 1 bilinear, which does not average over an image that shrinks (OpenCV's INTER_LINEAR).
+
+    Raises UsageError for another interpolation; a call raises ShapeError for fewer than three axes.
 
     >>> from blockfuse import gluon, np
     >>> gluon.data.vision.transforms.Resize((8, 6))(np.zeros((12, 8, 3), dtype="uint8")).shape
@@ -144,7 +153,10 @@ class Resize(Block):
 
 
 class CenterCrop(Block):
-    """The middle of the image, of a size; of a smaller image the largest part of that shape, resized.
+    """The middle of the image ``(..., height, width, channels)``, of a size; of a smaller image the largest part of that
+    shape, resized.
+
+    size, interpolation, and errors: those of ``Resize``.
 
     >>> from blockfuse import gluon, np
     >>> gluon.data.vision.transforms.CenterCrop(2)(np.zeros((6, 4, 3))).shape
@@ -169,9 +181,14 @@ def _middle(image: ndarray, width: int, height: int) -> ndarray:
 
 
 class RandomResizedCrop(Block):
-    """A part of the image, resized: a share of its area drawn from ``scale``, of a ratio of width to height from ``ratio``.
+    """A part of the image ``(..., height, width, channels)``, resized, in its dtype (Szegedy et al. 2015).
 
-    The logarithm of the ratio is drawn evenly (Szegedy et al. 2015). After ten parts that do not fit it is the middle.
+    size, interpolation: those of ``Resize``.
+    scale: between which shares of the image's area that of the part is drawn.
+    ratio: between which ratios of width to height; the logarithm is drawn evenly.
+
+    After ten parts that do not fit it is the middle. Draws are ``np.random``'s. Raises UsageError for bounds that are not
+    above 0, or the larger one first.
 
     >>> from blockfuse import gluon, np
     >>> gluon.data.vision.transforms.RandomResizedCrop(4)(np.zeros((12, 8, 3), dtype="uint8")).shape
@@ -230,22 +247,26 @@ class _RandomFlip(Block):
 
 
 class RandomFlipLeftRight(_RandomFlip):
-    """The image, with probability ``p`` its first column last.
+    """The image ``(..., height, width, channels)``, with probability ``p`` its first column last, in its dtype.
+
+    Draws are ``np.random``'s. Raises UsageError for a ``p`` that is not from 0 to 1.
 
     >>> from blockfuse import gluon, np
-    >>> gluon.data.vision.transforms.RandomFlipLeftRight()(np.zeros((6, 4, 3))).shape
-    (6, 4, 3)
+    >>> gluon.data.vision.transforms.RandomFlipLeftRight(p=1)(np.arange(3).reshape(1, 3, 1)).flatten()
+    array([2., 1., 0.])
     """
 
     _axis = -2
 
 
 class RandomFlipTopBottom(_RandomFlip):
-    """The image, with probability ``p`` its first row last.
+    """The image ``(..., height, width, channels)``, with probability ``p`` its first row last, in its dtype.
+
+    Draws are ``np.random``'s. Raises UsageError for a ``p`` that is not from 0 to 1.
 
     >>> from blockfuse import gluon, np
-    >>> gluon.data.vision.transforms.RandomFlipTopBottom()(np.zeros((6, 4, 3))).shape
-    (6, 4, 3)
+    >>> gluon.data.vision.transforms.RandomFlipTopBottom(p=1)(np.arange(3).reshape(3, 1, 1)).flatten()
+    array([2., 1., 0.])
     """
 
     _axis = -3
