@@ -84,7 +84,14 @@ def compile(model: Any, **options: Any) -> Any:
 
     Raises UsageError where the library is missing, TypeError for another kind of model.
 
-    >>> compile(3)
+    >>> import blockfuse
+    >>> import numpy
+    >>> from sklearn.linear_model import LinearRegression
+    >>> X = numpy.arange(6.0).reshape(3, 2)
+    >>> model = blockfuse.compile(LinearRegression().fit(X, X.sum(axis=1)))
+    >>> model.predict(X).round(6)
+    array([1., 5., 9.])
+    >>> blockfuse.compile(3)
     Traceback (most recent call last):
         ...
     TypeError: compile() takes the path of an .onnx file or an onnx.ModelProto, or an estimator or a pipeline of \
@@ -121,10 +128,11 @@ def to_onnx(net: Any, example: Any, path: str | os.PathLike[str] | None = None) 
     Raises UnsupportedOperatorsError, which names all that ONNX has no form of: ways that depend on values, and operators;
     UsageError where there is no graph of the net, or the package ``onnx`` is missing.
 
+    >>> import blockfuse
     >>> from blockfuse import nn
     >>> net = nn.Dense(2, activation="relu", in_units=3)
     >>> net.initialize()
-    >>> [node.op_type for node in to_onnx(net, (1, 3)).graph.node]
+    >>> [node.op_type for node in blockfuse.to_onnx(net, (1, 3)).graph.node]
     ['Gemm', 'Relu']
     """
     _require("onnx", "writing .onnx files")

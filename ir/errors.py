@@ -53,6 +53,7 @@ class BlockfuseError(Exception):
     """The root of all errors of ours, for who wants to catch any of them. Errors of Python and NumPy stay what they are.
 
     >>> from blockfuse import nn
+    >>> from blockfuse.ir.errors import BlockfuseError
     >>> try:
     ...     nn.Dense(2).weight.data()
     ... except BlockfuseError as error:
@@ -360,6 +361,7 @@ class CudaError(BlockfuseError, RuntimeError):
     ``backend="cpu"`` works everywhere, and ``backend="auto"`` takes a device only where there is one.
 
     >>> from blockfuse import nn
+    >>> from blockfuse.ir.errors import CudaError
     >>> net = nn.Dense(2)
     >>> try:
     ...     net.hybridize(backend="cuda")
@@ -383,6 +385,7 @@ class DeviceLostError(CudaError):
 
     Go on with ``net.hybridize(backend="cpu")``, or start the process anew (children by the start method ``"spawn"``).
 
+    >>> from blockfuse.ir.errors import CudaError, DeviceLostError
     >>> issubclass(DeviceLostError, CudaError)  # ``except CudaError`` catches it
     True
     """

@@ -71,13 +71,25 @@ def map_partitions(
     """What ``model`` gives for the rows of a Dask data frame, as a data frame with the same index and partitions.
 
     model: as of ``map_blocks``; it gives a vector, or a matrix with a row for each of the frame's.
-    columns: those that it takes, in this order; all of them by default. names: of the columns of the result, ``"0"``,
-    ``"1"`` and so on by default. dtype: of the values that it gets.
+    frame: of ``dask.dataframe``, columns of numbers.
+    columns: those that it takes, in this order; all of them by default.
+    names: of the columns of the result, ``"0"``, ``"1"`` and so on by default.
+    dtype: of the values that it gets.
 
-    Raises UsageError for columns that the frame lacks and names that do not fit the result, and ShapeError as ``map_blocks``
-    does.
+    Raises UsageError for columns that the frame lacks and names that do not fit the result, and ShapeError as
+    ``map_blocks`` does.
 
-    >>> scores = map_partitions(net, frame, ["age", "income"], names=["score"])  # doctest: +SKIP
+    >>> import pandas
+    >>> import pyarrow  # which Dask asks for
+    >>> import dask.dataframe
+    >>> import blockfuse
+    >>> net = blockfuse.nn.Dense(1)
+    >>> net.initialize()
+    >>> people = pandas.DataFrame({"age": [30.0, 40.0], "income": [1.0, 2.0]})
+    >>> frame = dask.dataframe.from_pandas(people, npartitions=2)
+    >>> scores = blockfuse.dask.map_partitions(net, frame, ["age", "income"], names=["score"])
+    >>> scores.compute(scheduler="threads").shape
+    (2, 1)
     """
     columns = list(frame.columns if columns is None else columns)
     missing = [name for name in columns if name not in frame.columns]

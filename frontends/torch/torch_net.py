@@ -178,9 +178,13 @@ class TorchNet:
 
 
 def install(module: torch.nn.Module, weights: str = "live", **options: Any) -> TorchNet:
-    """Let plain ``module(x)`` take compiled programs, as ``blockfuse.compile(module)`` would; also what is returned.
+    """Let plain ``module(x)`` take compiled programs, as ``blockfuse.compile(module)`` would; what that gives is also
+    returned.
 
-    ``uninstall(module)`` gives the calls back to torch. Copies and pickles of the module do without.
+    weights: ``"live"`` sees every change of a parameter, ``"frozen"`` packs a copy; UsageError for another word.
+    options: those of ``nn.Block.hybridize``.
+
+    Tensors give tensors. ``uninstall(module)`` gives the calls back to torch. Copies and pickles of the module do without.
 
     >>> import torch
     >>> import blockfuse
@@ -197,7 +201,7 @@ def install(module: torch.nn.Module, weights: str = "live", **options: Any) -> T
 
 
 def uninstall(module: torch.nn.Module) -> None:
-    """Give the calls of ``module`` back to torch.
+    """Give the calls of ``module``, which ``install`` took, back to torch.
 
     >>> import torch
     >>> import blockfuse

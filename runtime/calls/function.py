@@ -130,8 +130,9 @@ def hybridize(function: Callable[..., Any] | None = None, /, **options: Any) -> 
 
     Options are those of ``Block.hybridize``: ``backend``, ``threads``, ``precision``, ``audit``, ``check``.
 
-    >>> from blockfuse.array import np
-    >>> @hybridize
+    >>> import blockfuse
+    >>> from blockfuse import np
+    >>> @blockfuse.hybridize
     ... def scaled(x, y):
     ...     return np.maximum(x, y) * 2
     >>> scaled(np.array([1, -1]), np.array([0, 3]))
