@@ -83,11 +83,7 @@ class Name:
 
 def defined(value: Any) -> Any:
     """A function of ours without what other modules add to it: more forms of calls."""
-
-    def is_last(function: Any) -> bool:  # ufuncs of older NumPys are in no module
-        return not str(getattr(function.__wrapped__, "__module__", "")).startswith("blockfuse.")
-
-    return inspect.unwrap(value, stop=is_last)
+    return inspect.unwrap(value, stop=lambda f: not str(f.__wrapped__.__module__).startswith("blockfuse."))
 
 
 def space(path: str) -> Any:
@@ -244,13 +240,14 @@ def as_rst(_app: Any, _what: str, _name: str, value: Any, _options: Any, lines: 
 
 
 def _arguments(value: Any) -> Callable[[str], bool]:
-    """Whether it takes an argument of a name."""
+    """Whether it takes an argument of a name: when it is made, or when a block is called."""
     try:
         parameters = inspect.signature(value).parameters
     except (TypeError, ValueError):  # a property, or a class of which C code makes objects
         return lambda _name: False
+    called = inspect.signature(value.forward).parameters if hasattr(value, "forward") else {}
     any_name = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    return lambda name: name in parameters or (any_name and name.islower())
+    return lambda name: name.islower() and (any_name or name in parameters or name in called)
 
 
 def _plain(text: str) -> str:

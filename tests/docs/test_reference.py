@@ -88,6 +88,64 @@ def test_every_name_has_an_example() -> None:
     assert [n.path for n in lacking if n.file not in shown] == []
 
 
+# What is said of all blocks and all metrics where their bases are described.
+OF_FAMILIES = {"prefix", "params", "name", "output_names", "label_names"}
+OTHERS = [name for name in HOMES if name.space not in ("np", "np.linalg", "npx")]
+PUBLIC = {f"{name.file}.{name.value.__name__}" for name in OTHERS}
+
+
+def test_every_argument_is_described() -> None:
+    lacking = {
+        path: missing
+        for name in OTHERS
+        for path, value in ((name.path, name.value), *methods(name, own=True))
+        if (missing := undescribed(value, name.space))
+    }
+    assert lacking == {}
+
+
+def test_every_public_method_is_described_by_its_class_or_a_base() -> None:
+    found = (method for name in OTHERS for method in methods(name, own=False))
+    assert [path for path, value in found if not inspect.getdoc(value)] == []
+
+
+def test_arguments_of_families_are_described_by_their_bases() -> None:
+    said = "".join(own_text(n) for n in HOMES if n.path in ("nn.Block", "gluon.metric.EvalMetric"))
+    assert [a for a in OF_FAMILIES if not re.search(rf"\b{a}\b", said)] == []
+
+
+def methods(name: Any, own: bool) -> list[tuple[str, Any]]:
+    """The public methods and properties that a class defines, all or with a docstring of their own."""
+    found = [(m, f) for m, f in vars(name.value).items() if m[0] != "_"] if name.kind == "class" else []
+    chosen = [(m, f) for m, f in found if isinstance(f, classmethod | property) or inspect.isroutine(f)]
+    return [(f"{name.path}.{m}", getattr(name.value, m)) for m, f in chosen if f.__doc__ or not own]
+
+
+def undescribed(value: Any, space: str) -> list[str]:
+    """The arguments that its docstring does not speak of."""
+    said = described(value, space)
+    return [name for name in arguments(value) if not re.search(rf"\b{name}\b", said)]
+
+
+def arguments(value: Any) -> list[str]:
+    try:
+        parameters = inspect.signature(value).parameters.values()
+    except (TypeError, ValueError):  # a property, or a class of which C code makes objects
+        return []
+    named = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    return [name for name in named if name[0] != "_" and name not in {"self", *OF_FAMILIES}]
+
+
+def described(value: Any, space: str) -> str:
+    """A docstring, and those of the names that it quotes: of the same module, where there are several."""
+    said = value.__doc__ or ""
+    quoted = set(re.findall(r"``(?:[\w.]+\.)?(\w+)``", said))
+    near = [n for n in HOMES if n.name in quoted]
+    apart = [n for n in near if n.space == space] + [n for n in near if n.space != space]
+    first = {n.name: n for n in reversed(apart)}
+    return "\n".join([said, *(own_text(n) for n in first.values())])
+
+
 def module_of(path: Path) -> str:
     return ".".join(("blockfuse", *path.with_suffix("").parts)).removesuffix(".__init__")
 
@@ -102,6 +160,9 @@ def test_examples_give_what_they_show(path: Path) -> None:
     there = [test for test in found if all(map(find_spec, packages(test)))]
     if not there:
         pytest.skip("needs packages that are not installed")
+    for test in there:
+        if {test.name, test.name.rpartition(".")[0]} & PUBLIC:  # the reader has what the example imports
+            test.globs = {}
     assert [test.name for test in there if doctest.DocTestRunner().run(test).failed] == []
 
 
