@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -224,11 +225,11 @@ def _title(words: str, line: str) -> list[str]:
 ARGUMENTS = re.compile(r"((?:\\\*){0,2}\w+(?:, (?:\\\*){0,2}\w+)*): (.*)")
 
 
-def as_rst(_app: Any, _what: str, _name: str, value: Any, _options: Any, lines: list[str]) -> None:
+def as_rst(_app: Any, _what: str, name: str, value: Any, _options: Any, lines: list[str]) -> None:
     """Make RST of a docstring, in which only ``code`` is marked: an asterisk is one, lines on arguments are a list."""
     takes = _arguments(value)
     made, inside = [], False
-    for line in _plain("\n".join(lines)).split("\n"):
+    for line in _plain("\n".join(lines), name.removeprefix("blockfuse.")).split("\n"):
         found = ARGUMENTS.fullmatch(line)
         if found and all(map(takes, re.findall(r"\w+", found[1]))):
             made += [*[""] * (not inside), "* ``{}``: {}".format(found[1].replace("\\", ""), found[2])]
@@ -250,7 +251,38 @@ def _arguments(value: Any) -> Callable[[str], bool]:
     return lambda name: name.islower() and (any_name or name in parameters or name in called)
 
 
-def _plain(text: str) -> str:
-    """Without marks, but for ``code``, which may go on in the next line, and examples."""
+def _plain(text: str, about: str) -> str:
+    """Without marks, but for ``code``, which may go on in the next line, and examples. about: the name of the docstring."""
     parts = re.split(r"(``.*?``|^ *>>> .*?(?:\n *\n|\Z))", text, flags=re.MULTILINE | re.DOTALL)
-    return "".join(part.replace("*", r"\*") if n % 2 == 0 else part for n, part in enumerate(parts))
+    texts = [part.replace("*", r"\*") for part in parts[::2]]
+    marked = [_linked(code, before, about) for code, before in zip(parts[1::2], texts, strict=False)]
+    return "".join(part for pair in zip_longest(texts, marked, fillvalue="") for part in pair)
+
+
+REFERS = ("see ", "as of ", "those of ")  # what stands before a name that is described elsewhere
+
+
+def _linked(code: str, before: str, about: str) -> str:
+    """A link, if the code is a class, something of a module, or a name that the reader is referred to."""
+    word = code.strip("`")
+    refers = "." in word or word[:1].isupper() or before.replace("\n", " ").endswith(REFERS)
+    found = _described(word, about) if refers and re.fullmatch(r"[\w.]+", word) else ""
+    return f":py:obj:`{word} <{found}>`" if found and found != about else code
+
+
+def _described(word: str, about: str) -> str:
+    """The full name of what ``word`` means in the docstring of ``about``; empty where no page has it."""
+    places = [about[:n] for n in range(len(about), 0, -1) if about[n : n + 1] in (".", "")]
+    paths = (f"{place}.{word}".lstrip(".") for place in (*places, ""))
+    elsewhere = [name.path for name in homes().values() if name.name == word and name.kind == "class"]
+    return next((path for path in paths if path in _paths()), elsewhere[0] if len(elsewhere) == 1 else "")
+
+
+@cache
+def _paths() -> set[str]:
+    """What has an entry: names, and what classes have that is described."""
+    listed = homes().values()
+    members = {
+        f"{n.path}.{m}" for n in listed if n.kind == "class" for m, f in vars(n.value).items() if f.__doc__
+    }
+    return {name.path for name in listed} | members

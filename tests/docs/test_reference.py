@@ -209,6 +209,26 @@ def test_arguments_become_a_list() -> None:
     ]
 
 
+def test_names_that_are_described_elsewhere_become_links() -> None:
+    def grad(heads: Any) -> None:
+        """See ``backward`` of ``Loss``, ``nn.Block.apply``, ``backward`` and ``NoName``: as of
+        ``record``.
+
+        heads: see ``grad``.
+        """
+
+    lines = inspect.cleandoc(grad.__doc__ or "").replace("See", "see").splitlines()
+    REFERENCE["as_rst"](None, "function", "blockfuse.autograd.grad", grad, None, lines)
+    assert lines == [
+        "see :py:obj:`backward <autograd.backward>` of ``Loss``, :py:obj:`nn.Block.apply <nn.Block.apply>`, "
+        "``backward`` and ``NoName``: as of",
+        ":py:obj:`record <autograd.record>`.",
+        "",
+        "",
+        "* ``heads``: see ``grad``.",
+    ]
+
+
 def test_examples_stay_as_they_are() -> None:
     def twice(x: float) -> None:
         """Twice, which is ``2 *
