@@ -19,6 +19,7 @@ from torch.nn import functional as F  # noqa: E402, N812
 
 import blockfuse  # noqa: E402
 from blockfuse.frontends.torch import tensors  # noqa: E402
+from blockfuse.ir.errors import UsageError  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -219,7 +220,7 @@ def test_frozen_weights_stay_until_refresh() -> None:
         for _ in range(2):
             torch.testing.assert_close(net(X), module(X), rtol=2e-4, atol=2e-5)
     assert is_compiled(net)
-    with pytest.raises(ValueError, match="weights="):
+    with pytest.raises(UsageError, match="weights="):
         blockfuse.compile(module, weights="hot")
 
 
