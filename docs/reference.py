@@ -84,7 +84,11 @@ class Name:
 
 def defined(value: Any) -> Any:
     """A function of ours without what other modules add to it: more forms of calls."""
-    return inspect.unwrap(value, stop=lambda f: not str(f.__wrapped__.__module__).startswith("blockfuse."))
+
+    def is_last(function: Any) -> bool:  # ufuncs of older NumPys are in no module
+        return not str(getattr(function.__wrapped__, "__module__", "")).startswith("blockfuse.")
+
+    return inspect.unwrap(value, stop=is_last)
 
 
 def space(path: str) -> Any:
@@ -248,7 +252,7 @@ def _arguments(value: Any) -> Callable[[str], bool]:
         return lambda _name: False
     called = inspect.signature(value.forward).parameters if hasattr(value, "forward") else {}
     any_name = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    return lambda name: name.islower() and (any_name or name in parameters or name in called)
+    return lambda name: name in parameters or name in called or (any_name and name.islower())
 
 
 def _plain(text: str, about: str) -> str:
