@@ -28,6 +28,7 @@ from blockfuse.codegen.scheduling.steps import HostCall, lives_of
 from blockfuse.codegen.variants import SIZE_SLOTS, Variant, size_of
 from blockfuse.frozen import file_format, machine
 from blockfuse.frozen.mapping import imported
+from blockfuse.frozen.portable import Placed, portable_part
 from blockfuse.ir.errors import UsageError
 from blockfuse.nn.graph_files import data_of_structure
 from blockfuse.nn.whole_file import written_whole
@@ -44,16 +45,18 @@ _SHARED = ("pool", "allocator")  # code that a process has once
 _FUNCTIONS = {"pool": ("fork", "fork_awake", "work"), "allocator": ("take", "zeros", "again", "give")}
 
 
-def freeze(net: Any, path: str | os.PathLike[str], *, max_batch: int = 256) -> str:
+def freeze(net: Any, path: str | os.PathLike[str], *, max_batch: int = 256, portable: bool = False) -> str:
     """Write what a hybridized net, or function, computes in predict mode to ``path``, for ``blockfuse.frozen.load``.
 
     The file has the programs of the calls that were made so far, as native code, and the parameters of now: it is for
     processors that have the instructions of this one (fewer where ``BLOCKFUSE_ISA`` said so before the calls), and for this
     version of Python. max_batch: the largest batch, where a program is for every size; the net is called a few times with
-    made-up arrays to prove these. Gives the path.
+    made-up arrays to prove these. portable: the file also holds what ``net.export`` writes, so that
+    ``frozen.load(path, allow_compile=True)`` compiles it on machines of other kinds. Gives the path.
 
     Raises UsageError, having written nothing, for what is not native throughout: calls that run in Python or steps by NumPy,
-    draws, writes to parameters, states or attributes, numbers that change from call to call.
+    draws, writes to parameters, states or attributes, numbers that change from call to call. With portable=True also for
+    what ``net.export`` cannot write.
 
     >>> import tempfile
     >>> import blockfuse
@@ -73,6 +76,8 @@ def freeze(net: Any, path: str | os.PathLike[str], *, max_batch: int = 256) -> s
         raise UsageError(f"{_name(net)} is not hybridized: call hybridize(), then the net, then freeze()")
     if type(max_batch) is not int or max_batch < 1:
         raise UsageError(f"max_batch is {max_batch!r}; it must be a whole number from 1 on")
+    if type(portable) is not bool:
+        raise UsageError(f"portable is {portable!r}; it must be True or False")
     with autograd.pause():
         signatures = [signature for signature in list(hybrid.cases) if not signature[2]]
         if not signatures:
@@ -81,8 +86,8 @@ def freeze(net: Any, path: str | os.PathLike[str], *, max_batch: int = 256) -> s
             )
         # A program for every size takes over the calls of single sizes, perhaps while sizes are proven.
         programs = [_Frozen(net, hybrid, s, max_batch) for s in signatures if s in hybrid.cases]
+        content = file_format.sealed(*_File(programs, net if portable else None).content())
     target = os.fspath(path)
-    content = file_format.sealed(*_File(programs).content())
     with written_whole(target) as file:
         file.write(content)
     return target
@@ -247,22 +252,24 @@ def _made_up(form: Structure, types: Any, items: int) -> tuple[tuple[Any, ...], 
 class _File:
     """What a file holds of programs."""
 
-    def __init__(self, programs: list[_Frozen]) -> None:
-        self._programs = programs
+    def __init__(self, programs: list[_Frozen], recorded: Any) -> None:
+        """recorded: the net, if the calls that were recorded of it are to be in the file, too."""
+        self._programs, self._recorded = programs, recorded
         self._objects: dict[str, bytes] = {}
         self._names: dict[bytes, str] = {}  # object code -> its name
         self._payload = bytearray()
         self._places: dict[
             bytes, tuple[int, int]
         ] = {}  # hash of a parameter's bytes -> where it lies in the payload
+        self._placed_arrays: list[Placed] = []
 
-    def content(self) -> tuple[bytes, Data]:
-        """The image, and the description."""
+    def content(self) -> tuple[bytes, Data, bytes]:
+        """The image, the description, and the portable part."""
         codes = [
             {what: self._named(what, f, code) for what, code in f.executable.codes().items()}
             for f in self._programs
         ]
-        parameters = self._parameters()
+        parameters, portable = self._of_one_moment()
         try:
             image = link(self._objects, bytes(self._payload) or bytes(ALIGNMENT))
         except LinkError as error:
@@ -272,15 +279,20 @@ class _File:
             raise UsageError(
                 f"the native code calls functions that no library of the system has: {', '.join(lacking)}"
             )
-        return image.content, self._description(image, codes, parameters)
+        return image.content, self._description(image, codes, parameters), portable
 
-    def _parameters(self) -> list[list[tuple[int, int]]]:
-        """Where those of each program lie in the payload, all of one moment."""
+    def _of_one_moment(self) -> tuple[list[list[tuple[int, int]]], bytes]:
+        """Where the parameters of each program lie in the payload, and the portable part, if it is asked for."""
         versions = [f.version() for f in self._programs]
         places = [[self._placed(array) for array in _read(f.program)] for f in self._programs]
+        portable = b"" if self._recorded is None else self._portable()
         for frozen, version in zip(self._programs, versions, strict=True):
             frozen.require_unchanged(version)
-        return places
+        return places, portable
+
+    def _portable(self) -> bytes:
+        origins = (origin for f in self._programs for origin in f.program.origins)
+        return portable_part(self._recorded, origins, self._placed_arrays)
 
     def _named(self, what: str, frozen: _Frozen, code: bytes) -> str:
         """The name of object code in the image; equal code is there once."""
@@ -299,6 +311,7 @@ class _File:
             self._payload += bytes(-len(self._payload) % ALIGNMENT)
             self._places[key] = len(self._payload), len(content)
             self._payload += content
+            self._placed_arrays.append(Placed(self._places[key][0], array))
         return self._places[key]
 
     def _description(
@@ -315,6 +328,7 @@ class _File:
             ),
             "identity": image.content[image.identity :][:32].hex(),
             "identity_at": image.identity,
+            "payload": image.payload,
             "imports": dict(image.imports),
             "process": {
                 name: {f: image.functions[name, f] for f in _FUNCTIONS[name]}
@@ -373,6 +387,7 @@ def _call_data(frozen: _Frozen, number: int) -> Data:
         "gives": data_of_structure(structure),
         "types": [[numpy.dtype(char).name, list(shape)] for shape, char, _ in frozen.types],
         "sizes": frozen.sizes,
+        "decides": len(frozen.program.schedule.blocks) > 1,
         "size_slots": SIZE_SLOTS,
         "results": len(frozen.program.schedule_results()),
         "refuses": "native code gave the call back: " + " or ".join(_refusals(frozen.program, frozen.reason)),

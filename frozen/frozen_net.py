@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy
@@ -14,19 +16,26 @@ from blockfuse.ir.errors import UsageError
 Data = Any  # of JSON
 
 
-class FrozenCall:
-    """The calls of one form, and the program that runs them."""
+Direct = tuple[
+    Callable[..., Any], Callable[[Any], Any] | None
+]  # native code, and what is done with its result
 
-    def __init__(self, data: Data, program: LoadedProgram) -> None:
-        self.form, self._gives, self._types = data["takes"], data["gives"], data["types"]
-        self._sizes, self._results, self._why = data["sizes"], data["results"], data["refuses"]
-        self._program, self.entry = program, program.entry
-        self.is_direct = is_arrays_by_position(self.form)
-        self.in_order = are_in_order(self._gives, self._results)
-        if self._sizes is not None:
-            least, most = self._sizes
-            for items in range(least, min(most + 1, data["size_slots"])):
-                program.admit(items)
+
+class Call(ABC):
+    """The calls of one form: which arrays they take, checked before anything runs."""
+
+    def __init__(self, data: Data) -> None:
+        self.form, self._types, self._sizes = data["takes"], data["types"], data["sizes"]
+        self._why = data["refuses"]
+
+    @property
+    def direct(self) -> Direct | None:
+        """What may be asked before anything is checked, if anything."""
+        return None
+
+    @abstractmethod
+    def _result(self, arrays: Sequence[numpy.ndarray]) -> Any:
+        """For arrays that are checked, and lie as native code reads them."""
 
     def takes(self, arrays: Sequence[numpy.ndarray]) -> bool:
         """Whether arrays have the dtypes and shapes of these calls, of any size of the batch."""
@@ -48,38 +57,75 @@ class FrozenCall:
         """The result for arrays that ``takes`` is true of, however they lie in memory."""
         if len(set(map(id, arrays))) < len(arrays):
             raise UsageError("an array is passed twice, as in no call that was frozen: pass a copy of it")
-        items = self._batch(arrays) if self._sizes is not None else None
         ready = [numpy.require(a, a.dtype.newbyteorder("="), ["C", "A"]).reshape(a.shape) for a in arrays]
-        if items is not None:
-            self._admit(items)
-        result = self.entry(*ready)
-        while result is NotImplemented and items is not None and not self._program.admits(items):
-            self._admit(items)  # another thread has admitted another size in its place
-            result = self.entry(*ready)
-        if result is NotImplemented:
-            raise UsageError(self._why)
-        return self.finished(result)
+        self._require_size(arrays)
+        return self._result(ready)
 
-    def _admit(self, items: int) -> None:
-        """Let the entry run this size of the batch, if the file is for it."""
-        least, most = self._sizes
-        if not least <= items <= most:
+    def _items(self, arrays: Sequence[numpy.ndarray]) -> int | None:
+        """The size of the batch; None where there is none."""
+        return None if self._sizes is None else self._batch(arrays)
+
+    def _require_size(self, arrays: Sequence[numpy.ndarray]) -> None:
+        """Raises UsageError unless the file is for this size of the batch."""
+        items, (least, most) = self._items(arrays), self._sizes or (0, 0)
+        if items is not None and not least <= items <= most:
             raise UsageError(
                 f"a batch of {items}: the file is for {least} to {most}; freeze(net, path, max_batch=...) makes more"
             )
-        self._program.admit(items)
-
-    def finished(self, result: Any) -> Any:
-        """What the net returned, of what native code gave."""
-        if self.in_order:
-            return result
-        arrays = [result] if self._results == 1 else list(result)
-        return built(self._gives, arrays.__getitem__)
 
     def __str__(self) -> str:
         shown = (f"{d}[{', '.join('any' if n is None else str(n) for n in s)}]" for d, s in self._types)
         limits = "" if self._sizes is None else f" up to any = {self._sizes[1]}"
         return f"({', '.join(shown)}){limits}"
+
+
+class NativeCall(Call):
+    """Calls that a program of the file runs."""
+
+    def __init__(self, data: Data, program: LoadedProgram) -> None:
+        super().__init__(data)
+        self._gives, self._results, self._program = data["gives"], data["results"], program
+        self._in_order = are_in_order(self._gives, self._results)
+        if self._sizes is not None:
+            least, most = self._sizes
+            for items in range(least, min(most + 1, data["size_slots"])):
+                program.admit(items)
+
+    @property
+    def direct(self) -> Direct | None:
+        """The entry, for calls with arrays alone."""
+        if not is_arrays_by_position(self.form):
+            return None
+        return self._program.entry, None if self._in_order else self._finished
+
+    def _result(self, arrays: Sequence[numpy.ndarray]) -> Any:
+        items = self._items(arrays)
+        if items is not None:
+            self._program.admit(items)
+        result = self._program.entry(*arrays)
+        while result is NotImplemented and items is not None and not self._program.admits(items):
+            self._program.admit(items)  # another thread has admitted another size in its place
+            result = self._program.entry(*arrays)
+        if result is NotImplemented:
+            raise UsageError(self._why)
+        return self._finished(result)
+
+    def _finished(self, result: Any) -> Any:
+        """What the net returned, of what native code gave."""
+        if self._in_order:
+            return result
+        arrays = [result] if self._results == 1 else list(result)
+        return built(self._gives, arrays.__getitem__)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a net was loaded from, and how: what a pickle of it holds."""
+
+    path: str
+    threads: int | None  # of large launches
+    allow_compile: bool  # where the native code does not run
+    identity: str | None = None  # of the image that is wanted; None: of any
 
 
 class FrozenNet:
@@ -104,12 +150,9 @@ class FrozenNet:
     [2.0, 2.0, 2.0]
     """
 
-    def __init__(self, path: str, threads: int | None, identity: str, calls: Sequence[FrozenCall]) -> None:
-        self._path, self._threads, self._identity, self._calls = path, threads, identity, tuple(calls)
-        # What calls with arrays alone ask first, and what is then to be done with a result, if anything.
-        self._direct: tuple[tuple[Callable[..., Any], Callable[[Any], Any] | None], ...] = tuple(
-            (call.entry, None if call.in_order else call.finished) for call in calls if call.is_direct
-        )
+    def __init__(self, source: Source, calls: Sequence[Call]) -> None:
+        self._source, self._calls = source, tuple(calls)
+        self._direct = tuple(direct for call in calls if (direct := call.direct))  # what is asked first
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not kwargs:
@@ -130,13 +173,13 @@ class FrozenNet:
         found = ", ".join(f"{a.dtype}[{', '.join(map(str, a.shape))}]" for a in arrays)
         known = " or ".join(map(str, self._calls))
         raise UsageError(
-            f"{self._path} is for calls with {known}; this one has ({found}){_other(form, self._calls)}"
+            f"{self._source.path} is for calls with {known}; this one has ({found}){_other(form, self._calls)}"
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
         from blockfuse.frozen.loading import loaded
 
-        return loaded, (self._path, self._threads, self._identity)
+        return loaded, (self._source,)
 
     def __copy__(self) -> FrozenNet:
         return self
@@ -146,10 +189,10 @@ class FrozenNet:
         return self
 
     def __repr__(self) -> str:
-        return f"<frozen net of {self._path}: {' or '.join(map(str, self._calls))}>"
+        return f"<frozen net of {self._source.path}: {' or '.join(map(str, self._calls))}>"
 
 
-def _other(form: Data, calls: Sequence[FrozenCall]) -> str:
+def _other(form: Data, calls: Sequence[Call]) -> str:
     """What to say where not the arrays are wrong, but what stands around them."""
     return (
         "" if any(call.form == form for call in calls) else ", in another form (names, containers or values)"

@@ -1,21 +1,34 @@
-"""``load``: a file of a frozen net becomes a function, checked, mapped and joined; nothing is compiled."""
+"""``load``: a file of a frozen net becomes a function, checked, mapped and joined; nothing is compiled unless asked for."""
 
 from __future__ import annotations
 
 import os
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 from blockfuse.frozen import file_format, machine, mapping
-from blockfuse.frozen.frozen_net import FrozenCall, FrozenNet
+from blockfuse.frozen.frozen_net import Call, FrozenNet, NativeCall, Source
 from blockfuse.frozen.program import LoadedProgram
-from blockfuse.ir.errors import FrozenFileError
+from blockfuse.ir.errors import FrozenFileError, OtherMachineError
 from blockfuse.runtime import config
 
+Data = Any  # of JSON
 
-def load(path: str | os.PathLike[str], threads: int | None = None) -> FrozenNet:
+
+def load(
+    path: str | os.PathLike[str], threads: int | None = None, *, allow_compile: bool = False
+) -> FrozenNet:
     """The net that ``blockfuse.freeze`` wrote to ``path``. threads: of large launches, else ``BLOCKFUSE_THREADS``.
 
+    allow_compile: where the native code of the file does not run, compile its graphs anew, if ``freeze(..., portable=True)``
+    put them there. It takes seconds and needs Numba, and one warning says so; results are the same to rounding.
+
     Load only files of people whom you trust: their native code runs in this process. Raises FrozenFileError, having mapped
-    nothing, where the file is damaged, or made for another processor, interpreter or layout of NumPy's objects.
+    nothing, where the file is damaged, and OtherMachineError, which is one, where it was made for another processor,
+    interpreter or layout of NumPy's objects.
 
     >>> import tempfile
     >>> import blockfuse
@@ -24,18 +37,49 @@ def load(path: str | os.PathLike[str], threads: int | None = None) -> FrozenNet:
     Traceback (most recent call last):
     blockfuse.ir.errors.FrozenFileError: ...
     """
-    return loaded(os.fspath(path), threads, None)
+    return loaded(Source(os.fspath(path), threads, allow_compile))
 
 
-def loaded(name: str, threads: int | None, identity: str | None) -> FrozenNet:
-    """The net of a file, which must have this identity, if any is asked for: that of a net that was pickled."""
-    description = file_format.read(name)
-    with file_format.naming(name):
-        if identity not in (None, description["identity"]):
+def loaded(source: Source) -> FrozenNet:
+    """The net of a file, which must have the identity that is asked for, if any: that of a net that was pickled."""
+    description = file_format.read(source.path)
+    with file_format.naming(source.path):
+        if source.identity not in (None, description["identity"]):
             raise FrozenFileError("another file lies there now than the one of the net that was pickled")
-        machine.require_fits(description["machine"])
-        base = mapping.mapped(name, description)
-        around = description["process"], base, threads or config.threads(), config.kept_bytes()
-        programs = [LoadedProgram(data, *around) for data in description["programs"]]
-        calls = [FrozenCall(data, programs[data["program"]]) for data in description["calls"]]
-    return FrozenNet(os.path.abspath(name), threads, description["identity"], calls)
+        calls = _calls(source, description)
+    known = replace(source, path=os.path.abspath(source.path), identity=description["identity"])
+    return FrozenNet(known, calls)
+
+
+def _calls(source: Source, description: Data) -> Sequence[Call]:
+    try:
+        return _native_calls(source, description)
+    except OtherMachineError as error:
+        if not source.allow_compile or description["portable"] is None:
+            raise OtherMachineError(f"{error}{_cure(source, description)}") from None
+        return _compiled_calls(source, description, str(error))
+
+
+def _native_calls(source: Source, description: Data) -> list[NativeCall]:
+    machine.require_fits(description["machine"])
+    base = mapping.mapped(source.path, description)
+    around = description["process"], base, source.threads or config.threads(), config.kept_bytes()
+    programs = [LoadedProgram(data, *around) for data in description["programs"]]
+    return [NativeCall(data, programs[data["program"]]) for data in description["calls"]]
+
+
+def _cure(source: Source, description: Data) -> str:
+    if description["portable"] is not None:
+        return "; load(path, allow_compile=True) compiles it here, which takes seconds"
+    also = "; it cannot be compiled here" if source.allow_compile else ""
+    return f"{also}; freeze(net, path, portable=True) makes files that load(path, allow_compile=True) compiles anywhere"
+
+
+def _compiled_calls(source: Source, description: Data, problem: str) -> Sequence[Call]:
+    from blockfuse.frozen.compiled_calls import compiled_calls  # which loads the rest of the package
+
+    started = time.perf_counter()
+    calls = compiled_calls(source, description)
+    seconds = time.perf_counter() - started
+    warnings.warn(f"{source.path}: {problem}. It was compiled anew, in {seconds:.1f} s", stacklevel=5)
+    return calls

@@ -20,7 +20,7 @@ import numpy
 
 from blockfuse.codegen.cpu.process import allocator, cpython, frame_words, thread_pool_layout
 from blockfuse.codegen.scheduling import strip_memory
-from blockfuse.ir.errors import FrozenFileError
+from blockfuse.ir.errors import OtherMachineError
 
 Data = Any  # of JSON
 
@@ -47,16 +47,16 @@ def described(features: str, level: str) -> Data:
 
 
 def require_fits(made_for: Data) -> None:
-    """Raises FrozenFileError, with what to do, unless code that was made for that runs here."""
+    """Raises OtherMachineError, with what to do, unless code that was made for that runs here."""
     here = _surroundings()
     for name, what in _SURROUNDINGS.items():
         if made_for[name] != here[name]:
-            raise FrozenFileError(
+            raise OtherMachineError(
                 f"it is for {what} {made_for[name]}, and this is {here[name]}: freeze the net again where it is to run"
             )
     missing = sorted(set(made_for["instructions"]) - processor_flags())
     if missing:
-        raise FrozenFileError(
+        raise OtherMachineError(
             f"it needs instructions that this processor lacks ({', '.join(missing)}): freeze the net again here, or "
             f"for older processors under BLOCKFUSE_ISA=avx2 or BLOCKFUSE_ISA=baseline; it was made for {made_for['level']}"
         )

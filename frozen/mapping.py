@@ -9,7 +9,7 @@ from typing import Any
 
 from blockfuse.codegen.cpu.linking.identity import IDENTITY, IDENTITY_BYTES
 from blockfuse.codegen.cpu.process.cpython import function_address
-from blockfuse.ir.errors import FrozenFileError
+from blockfuse.ir.errors import FrozenFileError, OtherMachineError
 
 Data = Any  # of JSON
 
@@ -54,7 +54,7 @@ def _map(path: str, description: Data) -> int:
     addresses = {name: imported(name) for name in description["imports"]}
     lacking = sorted(name for name, address in addresses.items() if not address)
     if lacking:
-        raise FrozenFileError(f"it calls functions that the libraries here lack: {', '.join(lacking)}")
+        raise OtherMachineError(f"it calls functions that the libraries here lack: {', '.join(lacking)}")
     base = _base_of(path, description)
     for name, slot in description["imports"].items():
         ctypes.c_uint64.from_address(base + slot).value = addresses[name]
@@ -71,7 +71,7 @@ def _base_of(path: str, description: Data) -> int:
         library = ctypes.CDLL(named)
         identity_at = ctypes.addressof(ctypes.c_char.in_dll(library, IDENTITY))
     except (OSError, ValueError) as error:
-        raise FrozenFileError(
+        raise OtherMachineError(
             f"the system does not load it ({error}): is its file system mounted noexec?"
         ) from error
     found = ctypes.string_at(identity_at, IDENTITY_BYTES).hex()

@@ -15,7 +15,7 @@ from blockfuse.codegen.cpu.process.thread_pool import pool
 from blockfuse.codegen.cpu.process.thread_pool_layout import POOL
 from blockfuse.codegen.validity import VALID
 from blockfuse.frozen.mapping import ImageCode
-from blockfuse.ir.errors import FrozenFileError
+from blockfuse.ir.errors import OtherMachineError
 
 Data = Any  # of JSON
 
@@ -41,7 +41,7 @@ class LoadedProgram:
         base: where the image lies. threads: at most. keep: bytes of large results that are kept for the next ones.
         """
         if not cpython.layout_is_known(_Wrapper):
-            raise FrozenFileError("objects of this interpreter do not lie as native code expects them")
+            raise OtherMachineError("objects of this interpreter do not lie as native code expects them")
         self._data, self._base = data, base
         self._frame = numpy.zeros(data["words"], numpy.int64)
         self._parameters = [self._bounds(*place) for place in data["parameters"]]

@@ -14,7 +14,8 @@
     │   └── MissingParameterError     ... it lacks entries                              (also an
     │                                     AssertionError)
     ├── GraphFileError                a file of recorded graphs that cannot be what ``export`` wrote (also a ValueError)
-    ├── FrozenFileError               a frozen net that is damaged, or made for another machine  (also a ValueError)
+    ├── FrozenFileError               a frozen net that is damaged                         (also a ValueError)
+    │   └── OtherMachineError             ... or made for another machine or version
     ├── CheckError                    a program gave something else than the call it was made from (internal: dispatch
     │                                     runs such calls in Python and warns)
     ├── AuditError                    a compiled call that was repeated eagerly gave something else
@@ -255,9 +256,9 @@ class GraphFileError(BlockfuseError, ValueError):
 
 
 class FrozenFileError(BlockfuseError, ValueError):
-    """``frozen.load`` is given a file that is damaged, or for another processor, interpreter or version. Nothing was mapped.
+    """``frozen.load`` is given a file that is damaged, or that another version wrote. Nothing was mapped.
 
-    Freeze the net anew on such a machine. Where there is no such file, it is Python's FileNotFoundError.
+    Freeze the net anew. Where there is no such file, it is Python's FileNotFoundError.
 
     >>> import tempfile
     >>> from blockfuse import frozen
@@ -265,6 +266,17 @@ class FrozenFileError(BlockfuseError, ValueError):
     ...     frozen.load(empty.name)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     blockfuse.ir.errors.FrozenFileError: ...: it is no file that blockfuse.freeze wrote, or is cut
+    """
+
+
+class OtherMachineError(FrozenFileError):
+    """``frozen.load`` is given a net whose native code does not run here: another processor, interpreter or library.
+
+    Nothing was mapped. Freeze the net on such a machine, or with ``portable=True``, and load it with ``allow_compile=True``.
+
+    >>> from blockfuse.ir.errors import FrozenFileError, OtherMachineError
+    >>> issubclass(OtherMachineError, FrozenFileError)
+    True
     """
 
 

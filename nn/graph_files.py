@@ -58,18 +58,28 @@ class GraphFile:
 
 def write(filename: str, content: GraphFile) -> None:
     """Write the file beside its place, then put it there: readers see old or new."""
+    with written_whole(filename) as file:
+        file.write(text_of(content))
+
+
+def text_of(content: GraphFile) -> bytes:
+    """What such a file holds."""
     body = _data_of(content)
     whole = {"format": FORMAT, "version": VERSION, "digest": _digest(body), "body": body}
-    with written_whole(filename) as file:
-        file.write(json.dumps(whole, allow_nan=False).encode())
+    return json.dumps(whole, allow_nan=False).encode()
 
 
 def read(filename: str | os.PathLike[str]) -> GraphFile:
     """What ``write`` wrote. Raises GraphFileError for everything else."""
+    return content_of(Path(filename).read_bytes(), os.fspath(filename))
+
+
+def content_of(text: bytes, source: str) -> GraphFile:
+    """What ``text_of`` was given. Raises GraphFileError for everything else. source: whose text it is, for people."""
     try:
-        return _content_of(json.loads(Path(filename).read_bytes()))
+        return _content_of(json.loads(text))
     except GraphFileError as error:
-        raise GraphFileError(f"{os.fspath(filename)}: {error}") from error
+        raise GraphFileError(f"{source}: {error}") from error
     except (
         ValueError,
         LookupError,
@@ -80,7 +90,7 @@ def read(filename: str | os.PathLike[str]) -> GraphFile:
         MemoryError,
     ) as error:
         raise GraphFileError(
-            f"{os.fspath(filename)} is no file that export() wrote, or is damaged ({type(error).__name__}: {error})"
+            f"{source} is no file that export() wrote, or is damaged ({type(error).__name__}: {error})"
         ) from error
 
 

@@ -67,7 +67,7 @@ class Hybrid:
         self._learner = Learner(owner, self._backend, self.cases, self._entry, self._failures, self._check)
         problem = "results are audited" if options.audit else ""
         self.pieces = Pieces(owner, options.exact, self._failures, self._check, problem)
-        self._precision = options.precision
+        self.precision = options.precision
         self._others = Case()  # calls whose signatures are not kept
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -229,7 +229,7 @@ class Hybrid:
 
         Where the block runs in Python, the same for each block in it.
         """
-        text = explanation(self.owner.name, dict(self.cases), self._segments, self.pieces, self._precision)
+        text = explanation(self.owner.name, dict(self.cases), self._segments, self.pieces, self.precision)
         text = "\n".join(filter(None, (text, str(self.cases.batches))))
         cases, pieces = list(self.cases.values()), list(self.pieces.cases.values())
         if all(case.program is not None for case in cases) and all(p.piece is not None for p in pieces):

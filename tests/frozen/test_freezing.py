@@ -5,9 +5,6 @@ import ctypes
 import os
 import pickle
 import shutil
-import subprocess
-import sys
-import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,32 +12,12 @@ from typing import Any
 
 import numpy
 import pytest
+from frozen_nets import hybridized, mlp, normal, run, sum_of_two
 
 import blockfuse
 from blockfuse import frozen, nn, np
 from blockfuse.frozen import file_format, freezing, machine
 from blockfuse.ir.errors import FrozenFileError, UsageError
-
-GENERATOR = numpy.random.default_rng(11)
-
-
-def normal(*shape: int) -> numpy.ndarray:
-    return GENERATOR.normal(size=shape).astype("float32")
-
-
-def hybridized(net: nn.Block, *calls: tuple[Any, ...]) -> nn.Block:
-    net.initialize()
-    net.hybridize()
-    for call in calls:
-        assert net.warm_up(*call) == ()
-    return net
-
-
-def mlp() -> nn.Block:
-    return hybridized(
-        nn.Sequential(nn.Dense(64, activation="tanh", in_units=20), nn.Dense(10)),
-        *[((size, 20),) for size in (1, 2, 5)],
-    )
 
 
 @pytest.fixture
@@ -51,15 +28,6 @@ def path(tmp_path: Path) -> str:
 def both(net: Callable[..., Any], path: str) -> tuple[Callable[..., Any], frozen.FrozenNet]:
     blockfuse.freeze(net, path)
     return net, frozen.load(path)
-
-
-def run(program: str, *arguments: str) -> str:
-    """What a fresh process prints."""
-    environment = {"PYTHONPATH": os.pathsep.join(sys.path), "BLOCKFUSE_CACHE": "/nonexistent"}
-    command = [sys.executable, "-P", "-c", textwrap.dedent(program), *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
 
 
 # -- the same results ------------------------------------------------------------------------------------------
@@ -302,13 +270,8 @@ def test_weights_that_are_narrow_stay_narrow(path: str, precision: str) -> None:
 
 
 def test_an_array_that_is_passed_twice_is_refused(path: str) -> None:
-    @blockfuse.hybridize
-    def told_apart(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return x + 1 if x is y else x + y
-
     x = normal(3)
-    told_apart.warm_up(x, x + 1)
-    _, loaded = both(told_apart, path)
+    _, loaded = both(sum_of_two(), path)
     numpy.testing.assert_array_equal(loaded(x, x.copy()), x + x)
     with pytest.raises(UsageError, match="an array is passed twice"):
         loaded(x, x)
@@ -557,18 +520,18 @@ def test_files_for_others_are_refused_before_they_are_mapped(
 def test_a_file_of_another_version_of_the_format_is_refused(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(file_format, "VERSION", 2)
-    target = made_for_version_two(whole, tmp_path)
+    monkeypatch.setattr(file_format, "VERSION", 3)
+    target = made_for_version_three(whole, tmp_path)
     monkeypatch.undo()
     with pytest.raises(
-        FrozenFileError, match="it is of version 2 of the format; this blockfuse reads version 1"
+        FrozenFileError, match="it is of version 3 of the format; this blockfuse reads version 2"
     ):
         frozen.load(target)
 
 
-def made_for_version_two(whole: Path, folder: Path) -> Path:
-    (folder / "two").write_bytes(file_format.sealed(whole.read_bytes()[:4096], {}))
-    return folder / "two"
+def made_for_version_three(whole: Path, folder: Path) -> Path:
+    (folder / "three").write_bytes(file_format.sealed(whole.read_bytes()[:4096], {}))
+    return folder / "three"
 
 
 def test_the_instructions_that_code_may_use_are_named_as_linux_names_them(whole: Path) -> None:
