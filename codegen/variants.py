@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from math import lcm
 
 from blockfuse.codegen.kernels.cost import AWAKE_WORK, PARALLEL_WORK
 from blockfuse.codegen.kernels.machine import Machine
@@ -72,10 +73,46 @@ def size_of(schedule: Schedule, machine: Machine, items: int) -> Size:
     return Size(items.bit_length(), steps, items)
 
 
+def sizes_of(schedule: Schedule, machine: Machine, least: int, most: int) -> list[Size]:
+    """All variants of batches of ``least`` to ``most`` items, each with the smallest such size.
+
+    What a step does changes at few sizes; between them it depends on the rows that the tallest tiles leave over.
+    """
+    found: dict[Size, Size] = {}
+    for items in sorted(_telling_sizes(schedule, machine, least, most)):
+        found.setdefault(size := size_of(schedule, machine, items), size)
+    return list(found)
+
+
+def _telling_sizes(schedule: Schedule, machine: Machine, least: int, most: int) -> set[int]:
+    growing = [s for s in schedule.steps if not isinstance(s, HostCall) and s.grows]
+    turns = {1 << n for n in range(most.bit_length())}.union(
+        *(_turns(s, schedule.batch, machine) for s in growing)
+    )
+    period = lcm(
+        *(launch.kernel.tiles[0].rows for s in growing for launch in s.launches if launch.kernel.tiles)
+    )
+    return {n for turn in {least, *turns} for n in range(max(turn, least), min(turn + period, most + 1))}
+
+
+def _turns(step: Launch | Strip, batch: int, machine: Machine) -> set[int]:
+    """From how many items on a step is shared, has several parts, and has rows for its tiles."""
+    turns = {shared_from(step, batch, limit) for limit in _limits(machine)}
+    if isinstance(step, Strip):
+        turns.add(step.part + 1)
+    for launch in step.launches:
+        rows = launch.rows // step.items if isinstance(step, Strip) else step.rows_per_item
+        turns |= {-(-tile.rows // rows) for tile in launch.kernel.tiles}
+    return turns
+
+
+def _limits(machine: Machine) -> tuple[float, ...]:
+    return (AWAKE_WORK, PARALLEL_WORK) if machine.threads > 1 else ()
+
+
 def _of_step(step: Launch | Strip, batch: int, machine: Machine, items: int) -> tuple[int, ...]:
     """Who shares it, how many parts a strip has (one or more), and which tiles its products take."""
-    limits = (AWAKE_WORK, PARALLEL_WORK) if machine.threads > 1 else ()
-    sharing = sum(items >= shared_from(step, batch, limit) for limit in limits)
+    sharing = sum(items >= shared_from(step, batch, limit) for limit in _limits(machine))
     if isinstance(step, Launch):
         return sharing, *_tiles(step, items * step.rows_per_item)
     tiles = (_tiles(launch, items * launch.rows // step.items) for launch in step.launches)

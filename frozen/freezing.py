@@ -11,8 +11,9 @@ that were made, sizes up to ``max_batch`` by calls that ``freeze`` makes, one fo
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy
@@ -25,7 +26,7 @@ from blockfuse.codegen.cpu.program.executable import Executable
 from blockfuse.codegen.cpu.program.frame import frame_layout
 from blockfuse.codegen.scheduling.buffers import ALIGNMENT, Buffer, BufferKind
 from blockfuse.codegen.scheduling.steps import HostCall, lives_of
-from blockfuse.codegen.variants import SIZE_SLOTS, Variant, size_of
+from blockfuse.codegen.variants import SIZE_SLOTS, Size, sizes_of
 from blockfuse.frozen import file_format, machine
 from blockfuse.frozen.mapping import imported
 from blockfuse.frozen.portable import Placed, portable_part
@@ -114,6 +115,10 @@ class _Frozen:
         """Why some of its calls run in Python, or no text."""
         return self._case().reason
 
+    def names(self) -> Data | None:
+        """As ``structure.Names``, where the code of the call says them."""
+        return _names(self._hybrid.owner.definition)
+
     @property
     def executable(self) -> Any:
         """Of the processor's backend, as ``_problem`` sees to."""
@@ -167,24 +172,36 @@ class _Frozen:
             return None
         if schedule.min_items > max_batch:
             raise UsageError(f"it is for batches from {schedule.min_items} on, and max_batch is {max_batch}")
-        for items, variant in self._variants(max_batch):
+        self._require_memory(max_batch)
+        for variant in self._variants(max_batch):
             if not self.executable.is_proven(variant):
-                args, kwargs = _made_up(self.form, self.types, items)
+                args, kwargs = _made_up(self.form, self.types, variant.items)
                 self._net(*args, **kwargs)
         self.program = self._program_of(self._case())
-        if not all(self.executable.is_proven(variant) for _, variant in self._variants(max_batch)):
+        if not all(map(self.executable.is_proven, self._variants(max_batch))):
             raise UsageError(
                 "not all sizes of its batch could be proven, see the warnings: choose another max_batch"
             )
         return schedule.min_items, max_batch
 
-    def _variants(self, max_batch: int) -> list[tuple[int, Variant]]:
-        """A size for each code that sizes up to ``max_batch`` run; see NOTE [variants]."""
-        schedule, threads = self.program.schedule, self.program.backend.machine
-        found: dict[Variant, int] = {}
-        for items in range(schedule.min_items, max_batch + 1):
-            found.setdefault(size_of(schedule, threads, items), items)
-        return [(items, variant) for variant, items in found.items()]
+    def _require_memory(self, items: int) -> None:
+        """Raises UsageError for a batch that cannot be tried here: Linux would rather end the process than say so."""
+        each = sum(
+            b.type.nbytes / self.program.schedule.batch
+            for b in self.program.schedule.buffers
+            if b.rows_per_item
+        )
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if items * each > there / 4:  # the call is repeated in Python
+            raise UsageError(
+                f"a batch of {items} takes {items * each / 2**30:.3g} GiB, and this machine has {there / 2**30:.3g}: "
+                "choose a smaller max_batch, of which freeze() tries batches"
+            )
+
+    def _variants(self, max_batch: int) -> list[Size]:
+        """All that sizes up to ``max_batch`` run; see NOTE [variants]."""
+        schedule = self.program.schedule
+        return sizes_of(schedule, self.program.backend.machine, schedule.min_items, max_batch)
 
     def _shown(self) -> str:
         arrays = (
@@ -192,6 +209,22 @@ class _Frozen:
             for s, char, _ in self.types
         )
         return f"a call with ({', '.join(arrays)})"
+
+
+def _names(function: Callable[..., Any]) -> Data | None:
+    """What arguments of a function are known by; None where nobody knows, or they are not all the caller's."""
+    try:
+        parameters = inspect.signature(function, follow_wrapped=False).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    if getattr(function, "__name__", "") == "hybrid_forward":
+        return None
+    named = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    by_position = [p for p in parameters if p.kind in (named, inspect.Parameter.POSITIONAL_ONLY)]
+    return {
+        "positional": [p.name if p.kind is named else None for p in by_position],
+        "keywords": [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY],
+    }
 
 
 def _changed(call: str) -> UsageError:
@@ -384,6 +417,7 @@ def _call_data(frozen: _Frozen, number: int) -> Data:
     return {
         "program": number,
         "takes": data_of_structure(frozen.form),
+        "names": frozen.names(),
         "gives": data_of_structure(structure),
         "types": [[numpy.dtype(char).name, list(shape)] for shape, char, _ in frozen.types],
         "sizes": frozen.sizes,

@@ -10,7 +10,16 @@ from typing import Any
 import numpy
 
 from blockfuse.frozen.program import LoadedProgram
-from blockfuse.frozen.structure import are_in_order, built, form_of, is_arrays_by_position
+from blockfuse.frozen.structure import (
+    Arguments,
+    Arrangement,
+    Names,
+    are_in_order,
+    built,
+    form_of,
+    is_arrays_by_position,
+    shown,
+)
 from blockfuse.ir.errors import UsageError
 
 Data = Any  # of JSON
@@ -27,6 +36,8 @@ class Call(ABC):
     def __init__(self, data: Data) -> None:
         self.form, self._types, self._sizes = data["takes"], data["types"], data["sizes"]
         self._why = data["refuses"]
+        self._names = None if data["names"] is None else Names.of_data(data["names"])
+        self._arrangement = Arrangement.of_form(self.form)
 
     @property
     def direct(self) -> Direct | None:
@@ -36,6 +47,10 @@ class Call(ABC):
     @abstractmethod
     def _result(self, arrays: Sequence[numpy.ndarray]) -> Any:
         """For arrays that are checked, and lie as native code reads them."""
+
+    def arranged(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments | None:
+        """The same arguments by position and by name as in these calls; None where they are not given otherwise."""
+        return None if self._names is None else self._names.arranged(args, kwargs, self._arrangement)
 
     def takes(self, arrays: Sequence[numpy.ndarray]) -> bool:
         """Whether arrays have the dtypes and shapes of these calls, of any size of the batch."""
@@ -74,9 +89,9 @@ class Call(ABC):
             )
 
     def __str__(self) -> str:
-        shown = (f"{d}[{', '.join('any' if n is None else str(n) for n in s)}]" for d, s in self._types)
+        arrays = [f"{d}[{', '.join('any' if n is None else str(n) for n in s)}]" for d, s in self._types]
         limits = "" if self._sizes is None else f" up to any = {self._sizes[1]}"
-        return f"({', '.join(shown)}){limits}"
+        return f"{shown(self.form, arrays)}{limits}"
 
 
 class NativeCall(Call):
@@ -154,7 +169,7 @@ class FrozenNet:
         self._source, self._calls = source, tuple(calls)
         self._direct = tuple(direct for call in calls if (direct := call.direct))  # what is asked first
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         if not kwargs:
             for entry, finished in self._direct:
                 result = entry(*args)
@@ -164,17 +179,17 @@ class FrozenNet:
 
     def _checked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A call of another form, of arrays that lie otherwise, or one that the net does not take."""
-        given: list[Any] = []
-        form = form_of((args, kwargs), given)
-        arrays = [numpy.asarray(value) for value in given]
+        as_given = _taken_apart(args, kwargs)
         for call in self._calls:
+            arranged = call.arranged(args, kwargs)
+            form, arrays = as_given if arranged is None else _taken_apart(*arranged)
             if call.form == form and call.takes(arrays):
                 return call.run(arrays)
-        found = ", ".join(f"{a.dtype}[{', '.join(map(str, a.shape))}]" for a in arrays)
+        form, arrays = as_given
+        found = shown(form, [f"{a.dtype}[{', '.join(map(str, a.shape))}]" for a in arrays])
         known = " or ".join(map(str, self._calls))
-        raise UsageError(
-            f"{self._source.path} is for calls with {known}; this one has ({found}){_other(form, self._calls)}"
-        )
+        other = "" if any(call.form == form for call in self._calls) else ", in another form"
+        raise UsageError(f"{self._source.path} is for calls with {known}; this one has {found}{other}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         from blockfuse.frozen.loading import loaded
@@ -192,8 +207,7 @@ class FrozenNet:
         return f"<frozen net of {self._source.path}: {' or '.join(map(str, self._calls))}>"
 
 
-def _other(form: Data, calls: Sequence[Call]) -> str:
-    """What to say where not the arrays are wrong, but what stands around them."""
-    return (
-        "" if any(call.form == form for call in calls) else ", in another form (names, containers or values)"
-    )
+def _taken_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Data, list[numpy.ndarray]]:
+    given: list[Any] = []
+    form = form_of((args, kwargs), given)
+    return form, [numpy.asarray(value) for value in given]

@@ -21,14 +21,15 @@ Data = Any  # of JSON
 def load(
     path: str | os.PathLike[str], threads: int | None = None, *, allow_compile: bool = False
 ) -> FrozenNet:
-    """The net that ``blockfuse.freeze`` wrote to ``path``. threads: of large launches, else ``BLOCKFUSE_THREADS``.
+    """The net that ``blockfuse.freeze`` wrote to ``path``.
 
+    threads: of large launches, else ``BLOCKFUSE_THREADS``; at most as many as the net had when it was frozen.
     allow_compile: where the native code of the file does not run, compile its graphs anew, if ``freeze(..., portable=True)``
     put them there. It takes seconds and needs Numba, and one warning says so; results are the same to rounding.
 
     Load only files of people whom you trust: their native code runs in this process. Raises FrozenFileError, having mapped
     nothing, where the file is damaged, and OtherMachineError, which is one, where it was made for another processor,
-    interpreter or layout of NumPy's objects.
+    interpreter or layout of NumPy's objects; UsageError where threads is no whole number from 1 on.
 
     >>> import tempfile
     >>> import blockfuse
@@ -37,6 +38,7 @@ def load(
     Traceback (most recent call last):
     blockfuse.ir.errors.FrozenFileError: ...
     """
+    config.require_threads(threads)
     return loaded(Source(os.fspath(path), threads, allow_compile))
 
 
@@ -63,7 +65,7 @@ def _calls(source: Source, description: Data) -> Sequence[Call]:
 def _native_calls(source: Source, description: Data) -> list[NativeCall]:
     machine.require_fits(description["machine"])
     base = mapping.mapped(source.path, description)
-    around = description["process"], base, source.threads or config.threads(), config.kept_bytes()
+    around = description["process"], base, config.threads(source.threads), config.kept_bytes()
     programs = [LoadedProgram(data, *around) for data in description["programs"]]
     return [NativeCall(data, programs[data["program"]]) for data in description["calls"]]
 

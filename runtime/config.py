@@ -96,9 +96,16 @@ def _value(name: str) -> Any:
     return setting.read(os.environ.get(name, setting.default))
 
 
-def threads() -> int:
-    """How many threads a launch may use, the caller's included."""
-    return int(_value("BLOCKFUSE_THREADS"))
+def threads(asked: int | None = None) -> int:
+    """How many threads a launch may use, the caller's included. asked: what a caller wants instead, if anything."""
+    require_threads(asked)
+    return int(_value("BLOCKFUSE_THREADS")) if asked is None else asked
+
+
+def require_threads(asked: int | None) -> None:
+    """Raises UsageError for what is no number of threads."""
+    if asked is not None and (type(asked) is not int or asked < 1):
+        raise UsageError(f"threads is {asked!r}; it must be a whole number from 1 on")
 
 
 def cache_folder() -> Path:

@@ -341,8 +341,7 @@ def check(name: str, threads: int | None, precision: str) -> None:
     """Complain about a backend that cannot be: an unknown one, a number of threads, a device that is not there."""
     if name not in BACKENDS:
         raise UsageError(f"there is no backend {name!r}; there are {', '.join(BACKENDS)}")
-    if threads is not None and (type(threads) is not int or threads < 1):
-        raise UsageError(f"threads is {threads!r}; it must be a whole number from 1 on")
+    config.require_threads(threads)
     if precision not in PRECISIONS:
         raise UsageError(f"there is no precision {precision!r}; there are {', '.join(PRECISIONS)}")
     if name not in PRECISIONS[precision]:
@@ -367,7 +366,7 @@ def backend(name: str = "auto", threads: int | None = None, precision: str = "fl
 def _host(
     store: DiskCache, threads: int | None = None, moves: bool = False, weights: str = "float32"
 ) -> CpuBackend:
-    machine = _processor(config.isa_level(), threads or config.threads())
+    machine = _processor(config.isa_level(), config.threads(threads))
     return CpuBackend(replace(machine, weights=weights), store, moves)
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import ctypes
+import functools
 import os
 import pickle
 import shutil
@@ -434,6 +435,144 @@ def test_what_is_not_hybridized_or_not_called_is_told(path: str) -> None:
     for wrong in (0, -1, 2.0, True):
         with pytest.raises(UsageError, match="max_batch is"):
             blockfuse.freeze(net, path, max_batch=wrong)
+
+
+def test_a_batch_for_which_there_is_no_memory_is_refused_at_once(path: str) -> None:
+    for most in (10**9, 10**30):
+        with pytest.raises(
+            UsageError, match=rf"a batch of {most} takes [\d.e+]+ GiB, .* choose a smaller max_batch"
+        ):
+            blockfuse.freeze(mlp(), path, max_batch=most)
+    assert not Path(path).exists()
+
+
+def test_a_large_batch_is_proven_by_few_calls(path: str) -> None:
+    net = hybridized(nn.Dense(3, in_units=2), *[((size, 2),) for size in (1, 2, 5)])
+    frozen.load(blockfuse.freeze(net, path, max_batch=300_000))
+    x = normal(300_000, 2)
+    numpy.testing.assert_array_equal(frozen.load(path)(x), net(x))
+
+
+@pytest.mark.parametrize("threads", [0, -1, True, False, 2.5, "2", numpy.int64(2)])
+def test_what_is_no_number_of_threads_is_refused(whole: Path, threads: Any) -> None:
+    with pytest.raises(UsageError, match=r"threads is .*; it must be a whole number from 1 on"):
+        frozen.load(whole, threads=threads)
+    with pytest.raises(UsageError, match=r"threads is .*; it must be a whole number from 1 on"):
+        frozen.load(whole, threads)
+
+
+def test_more_threads_than_the_code_is_for_are_as_many_as_it_is_for(whole: Path) -> None:
+    program = """
+        import sys, threading, numpy
+        from pathlib import Path
+        from blockfuse import frozen
+        net = frozen.load(sys.argv[1], threads=100_000)
+        net(numpy.ones((256, 20), "float32"))
+        print(len(list(Path("/proc/self/task").iterdir())) < 100)
+    """
+    assert run(program, str(whole)) == "True"
+
+
+# -- names of arguments ----------------------------------------------------------------------------------------
+
+
+@blockfuse.hybridize
+def weighted(x: np.ndarray, /, y: np.ndarray, *, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return x + 2 * y + 4 * a + 8 * b
+
+
+@blockfuse.hybridize
+def in_order(**named: np.ndarray) -> np.ndarray:
+    total = np.array(0.0)
+    for number, value in enumerate(named.values()):
+        total = total + value * number
+    return total
+
+
+class Named(nn.Block):
+    def forward(self, x: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        return x * scale
+
+
+ONE, TWO, THREE, FOUR = (numpy.full(3, value, "float32") for value in (1, 2, 3, 4))
+
+
+@pytest.fixture(scope="module")
+def frozen_weighted(tmp_path_factory: pytest.TempPathFactory) -> frozen.FrozenNet:
+    for _ in range(4):
+        weighted(ONE, TWO, a=THREE, b=FOUR)
+    return frozen.load(blockfuse.freeze(weighted, tmp_path_factory.mktemp("names") / "weighted"))
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [
+        ((ONE, TWO), {"a": THREE, "b": FOUR}),
+        ((ONE, TWO), {"b": FOUR, "a": THREE}),
+        ((ONE,), {"b": FOUR, "y": TWO, "a": THREE}),
+    ],
+    ids=["as recorded", "other order", "by name"],
+)
+def test_arguments_by_name_mean_what_they_mean_to_the_net(
+    frozen_weighted: frozen.FrozenNet, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    numpy.testing.assert_array_equal(frozen_weighted(*args, **kwargs), weighted(*args, **kwargs))
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "found"),
+    [
+        ((ONE, TWO), {"a": THREE}, "(float32[3], float32[3], a=float32[3])"),
+        ((ONE, TWO), {"a": THREE, "b": FOUR, "c": ONE}, "c=float32[3])"),
+        ((ONE, TWO, THREE), {"b": FOUR}, "(float32[3], float32[3], float32[3], b=float32[3])"),
+        ((ONE, TWO), {"y": TWO, "a": THREE, "b": FOUR}, "(float32[3], float32[3], y=float32[3], a="),
+        ((), {"x": ONE, "y": TWO, "a": THREE, "b": FOUR}, "(x=float32[3], y="),
+        ((ONE, TWO), {"a": THREE, "b": 4.0}, "b=4.0)"),
+        ((ONE, TWO), {"a": [THREE], "b": {"c": FOUR}}, "a=[float32[3]], b={'c': float32[3]})"),
+        ((ONE, TWO), {"a": THREE, "": FOUR}, "a=float32[3], =float32[3])"),
+    ],
+    ids=["missing", "unknown", "by position", "twice", "position only", "number", "containers", "empty"],
+)
+def test_other_names_are_refused_with_the_call_as_it_was_given(
+    frozen_weighted: frozen.FrozenNet, args: tuple[Any, ...], kwargs: dict[str, Any], found: str
+) -> None:
+    with pytest.raises(UsageError, match="in another form") as raised:
+        frozen_weighted(*args, **kwargs)
+    assert "is for calls with (float32[3], float32[3], a=float32[3], b=float32[3]); this one has (" in str(
+        raised.value
+    )
+    assert found in str(raised.value)
+
+
+def test_the_order_of_names_that_a_net_sees_in_order_counts(path: str) -> None:
+    for _ in range(4):
+        in_order(a=ONE, b=TWO)
+    _, loaded = both(in_order, path)
+    numpy.testing.assert_array_equal(loaded(a=ONE, b=TWO), TWO)
+    with pytest.raises(UsageError, match=r"this one has \(b=float32\[3\], a=float32\[3\]\), in another form"):
+        loaded(b=TWO, a=ONE)
+
+
+def test_a_block_takes_its_arguments_by_name(path: str) -> None:
+    net, loaded = both(hybridized(Named(), (ONE, TWO)), path)
+    for args, kwargs in (((), {"scale": TWO, "x": ONE}), ((ONE,), {"scale": TWO})):
+        numpy.testing.assert_array_equal(loaded(*args, **kwargs), net(*args, **kwargs))
+    with pytest.raises(UsageError, match="in another form"):
+        loaded(ONE, TWO, self=ONE)
+
+
+def test_names_that_only_a_wrapper_knows_are_not_guessed(path: str) -> None:
+    @functools.wraps(Named.forward)
+    def turned(*args: np.ndarray, **kwargs: np.ndarray) -> np.ndarray:
+        return args[0] - next(iter(kwargs.values()))
+
+    wrapped = blockfuse.hybridize(turned)
+    for _ in range(4):
+        wrapped(ONE, scale=TWO)
+    _, loaded = both(wrapped, path)
+    numpy.testing.assert_array_equal(loaded(ONE, scale=TWO), ONE - TWO)
+    with pytest.raises(UsageError, match="in another form"):
+        loaded(x=ONE, scale=TWO)
 
 
 def test_calls_in_train_mode_are_left_out(path: str) -> None:
