@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +29,8 @@ def map_blocks(model: Model, *arrays: da.Array) -> da.Array:
 
     The model is called once here, with a row of zeros, for dtype and shape of the result.
 
-    Raises UsageError for arrays whose blocks of rows differ, and ShapeError for a result that has not a row for each, or,
-    when it is computed, is otherwise than for the row of zeros.
+    Raises UsageError for arrays whose blocks of rows differ or whose other sizes are unknown, and ShapeError for a result
+    that has not a row for each, or, when it is computed, is otherwise than for the row of zeros.
 
     >>> import blockfuse
     >>> import dask.array
@@ -122,6 +123,13 @@ def _check_blocks(arrays: Sequence[Any]) -> None:
     if not arrays or not all(isinstance(a, da.Array) and a.ndim for a in arrays):
         found = ", ".join(type(a).__name__ for a in arrays) or "nothing"
         raise UsageError(f"map_blocks() takes Dask arrays with an axis of rows; found {found}")
+    for place, array in enumerate(arrays, 1):
+        unknown = [axis for axis, size in enumerate(array.shape) if axis and math.isnan(size)]
+        if unknown:
+            raise UsageError(
+                f"array {place} has blocks of unknown sizes along axis {unknown[0]}: call compute_chunk_sizes() of it; only "
+                "the number of rows may be unknown"
+            )
     if len({a.chunks[0] for a in arrays}) > 1:
         blocks = ", ".join(str(a.chunks[0]) for a in arrays)
         raise UsageError(

@@ -233,6 +233,17 @@ def test_what_does_not_fit_is_told_before_anything_is_computed() -> None:
         blockfuse.dask.map_blocks(net, da.from_array(ROWS[:, :5], chunks=(25, 5)))
 
 
+def test_sizes_of_rows_that_nobody_knows_are_told() -> None:
+    known, mask = da.from_array(ROWS, chunks=(25, 3)), da.from_array(numpy.arange(6) < 6, chunks=3)
+    unknown = known[:, mask]
+    with pytest.raises(
+        UsageError, match=r"array 2 has blocks of unknown sizes along axis 1: call compute_chunk_sizes"
+    ):
+        blockfuse.dask.map_blocks(lambda x, y: x + y, known, unknown)
+    y = blockfuse.dask.map_blocks(layers(), unknown.compute_chunk_sizes())
+    assert y.compute(scheduler="threads").shape == (100, 3)
+
+
 def test_empty_blocks_are_empty_results() -> None:
     net, X = layers(), da.from_array(ROWS, chunks=(25, 6))
     y = blockfuse.dask.map_blocks(net, X[X[:, 0].compute() > 100])
