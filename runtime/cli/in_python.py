@@ -60,7 +60,7 @@ def show(net: Any, *inputs: Any) -> Stages:
     """What ``net`` becomes: its graph before and after fusion, schedule, sources and guards, as ``blockfuse show``.
 
     net: a block, or a function of arrays. inputs: the arrays of a call; without any, what the last call of a hybridized
-    net became, and nothing is run. A net that is not hybridized is, until this returns.
+    net became, and nothing is run. A net that is not hybridized is, until this returns. Draws go on as if nothing had been.
 
     Raises TypeError for what is no net or no array, what the net raises, and UsageError without inputs if there was no call.
 
@@ -81,7 +81,8 @@ def show(net: Any, *inputs: Any) -> Stages:
     made = subject.make()
     arrays = [given.array(number) for number, given in enumerate(subject.inputs)]
     if isinstance(made, HybridFunction) or hybrid is not None:
-        return Stages(subject.name, settled(made, arrays))
+        with _draws_go_on():
+            return Stages(subject.name, settled(made, arrays))
     with _left_as_it_was(net):
         net.hybridize()
         return Stages(subject.name, settled(net, arrays))
@@ -149,10 +150,19 @@ def _left_as_it_was(net: Any) -> Iterator[None]:
     """Every block is hybridized afterwards as it was before, and draws go on from where they were."""
     blocks = {id(block): block for block in net._blocks()}.values() if hasattr(net, "_blocks") else ()
     before = [(block, block._hybrid_options) for block in blocks]
+    with _draws_go_on():
+        try:
+            yield
+        finally:
+            for block, options in before:
+                block._compile_by(options)
+
+
+@contextmanager
+def _draws_go_on() -> Iterator[None]:
+    """Draws go on from where they were, whatever was drawn meanwhile."""
     stream = random.get_state()
     try:
         yield
     finally:
         random.set_state(stream)
-        for block, options in before:
-            block._compile_by(options)

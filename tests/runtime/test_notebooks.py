@@ -272,6 +272,47 @@ def test_compare_leaves_net_stream_and_arguments_as_they_were() -> None:
     assert np.abs(net(X) - before).max() < 1e-6
 
 
+def drawn(x: np.ndarray) -> np.ndarray:
+    return x + np.random.normal(size=(5,)) * np.random.uniform(size=(5,))
+
+
+class Drawn(nn.Block):
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return drawn(x)
+
+
+@pytest.mark.parametrize("look", [blockfuse.show, blockfuse.compare])
+@pytest.mark.parametrize(
+    "make", [lambda: drawn, lambda: blockfuse.hybridize(drawn), Drawn], ids=["plain", "function", "block"]
+)
+@pytest.mark.parametrize("calls", [0, 5])
+def test_draws_go_on_as_if_nobody_had_looked(look: Any, make: Any, calls: int) -> None:
+    net = make()
+    for active in (False, True):
+        if isinstance(net, Drawn):
+            net.hybridize(active)
+        for _ in range(calls):
+            net(X)
+        np.random.seed(3)
+        expected = [net(X).asnumpy() for _ in range(3)]
+        np.random.seed(3)
+        found = [net(X).asnumpy()]
+        look(net, X)
+        found += [net(X).asnumpy(), net(X).asnumpy()]
+        numpy.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_draws_go_on_where_a_look_fails() -> None:
+    def failing(x: np.ndarray) -> np.ndarray:
+        raise OSError(f"no {x + np.random.normal(size=(5,))}")
+
+    for look in (blockfuse.show, blockfuse.compare):
+        state = np.random.get_state().asnumpy()
+        with pytest.raises(OSError, match="no"):
+            look(blockfuse.hybridize(failing), X)
+        assert (np.random.get_state().asnumpy() == state).all()
+
+
 def test_compare_takes_functions_and_several_arrays() -> None:
     found = blockfuse.compare(lambda x, y: np.exp(x) + y, X, np.arange(5))
     assert isinstance(found, Comparisons)
