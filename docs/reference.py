@@ -18,7 +18,7 @@ import blockfuse
 
 # Page -> its title, and the modules whose names it lists, as programs write them below ``blockfuse``.
 PAGES = {
-    "package": ("blockfuse", ("", "frozen", "torch", "dask", "image", "gluon", "gluon.utils")),
+    "package": ("blockfuse", ("", "frozen", "torch", "dask", "joblib", "image", "gluon", "gluon.utils")),
     "nn": ("nn: blocks, parameters, layers", ("nn",)),
     "np": ("np: arrays and functions", ("np",)),
     "linalg": ("np.linalg: linear algebra", ("np.linalg",)),
@@ -51,7 +51,7 @@ LISTS = {
 }
 
 # Module as programs write it -> the package that it cannot be imported without.
-NEEDS = {"torch": "torch", "dask": "dask"}
+NEEDS = {"torch": "torch", "dask": "dask", "joblib": "joblib"}
 
 
 @dataclass(frozen=True)

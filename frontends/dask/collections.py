@@ -10,7 +10,7 @@ import dask
 import numpy
 from dask import array as da
 
-from blockfuse.frontends.dask.carried import Carried, carried
+from blockfuse.frontends.carried import Carried, carried
 from blockfuse.ir.errors import ShapeError, UsageError
 
 if TYPE_CHECKING:

@@ -66,7 +66,7 @@ __all__ = [
     "train_step",
 ]
 
-_LATE_MODULES = ("dask", "frozen", "image", "kvstore", "metric", "torch")
+_LATE_MODULES = ("dask", "frozen", "image", "joblib", "kvstore", "metric", "torch")
 _LATE_FUNCTIONS = {
     "compare": "blockfuse.runtime.cli.in_python",
     "compile": "blockfuse.frontends.compiling",

@@ -13,6 +13,7 @@ from blockfuse.runtime import config
 
 NEEDED = {
     "docs/dask.md": "dask",
+    "docs/joblib.md": "joblib",
     "docs/keras.md": "keras",
     "docs/onnx.md": "onnx",
     "docs/sklearn.md": "sklearn",

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy
 import pytest
+from unpacked import Unpacked
 
 from blockfuse import compile, hybridize, nn, np
 from blockfuse.ir.errors import ShapeError, UsageError
@@ -20,25 +21,9 @@ import dask.array as da  # noqa: E402
 from dask.distributed import Client, LocalCluster  # noqa: E402
 
 import blockfuse.dask  # noqa: E402
-from blockfuse.frontends.dask import carried as carrying  # noqa: E402
+from blockfuse.frontends import carried as carrying  # noqa: E402
 
 ROWS = numpy.random.default_rng(5).normal(size=(100, 6)).astype("float32")
-
-
-class Unpacked(nn.Block):
-    """Writes down where it is unpacked."""
-
-    def __init__(self, log: Path) -> None:
-        super().__init__()
-        self.dense, self.log = nn.Dense(3, in_units=6), str(log)
-
-    def __setstate__(self, state: Any) -> None:
-        super().__setstate__(state)
-        with open(self.log, "a") as file:
-            file.write(f"{os.getpid()}\n")
-
-    def forward(self, x: Any) -> Any:
-        return self.dense(x)
 
 
 def layers() -> Any:

@@ -7,7 +7,10 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-import cloudpickle
+try:
+    import cloudpickle
+except ImportError:  # joblib brings its own
+    from joblib.externals import cloudpickle
 
 _MAX_UNPACKED = 8  # models of one process, with their programs; those of a notebook's earlier cells go
 _unpacked: dict[str, Carried] = {}  # token -> what was unpacked last, the oldest first
@@ -25,12 +28,29 @@ class Carried:
         self.token, self.content = token, content
         self.model: Callable[..., Any] = cloudpickle.loads(content)
 
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """What the model gives, in this process."""
+        return self.model(*args, **kwargs)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return unpacked, (self.token, self.content)
 
 
 def carried(model: Callable[..., Any]) -> Carried:
-    """``model`` as it is now."""
+    """``model`` as it is now, for tasks of workers: a callable that each process unpacks once and shares among its tasks.
+
+    model: a block, a hybridized function, a frozen net, or what ``blockfuse.compile`` gave. A worker compiles it when the
+    first task calls it, or loads what the cache of its machine has; a frozen net is mapped.
+
+    Raises what pickling the model raises.
+
+    >>> import blockfuse
+    >>> from joblib import Parallel, delayed
+    >>> double = blockfuse.joblib.carried(blockfuse.hybridize(lambda x: x * 2))
+    >>> tasks = [delayed(double)(blockfuse.np.array([float(n)])) for n in range(3)]
+    >>> [float(y[0]) for y in Parallel(n_jobs=2, backend="threading")(tasks)]
+    [0.0, 2.0, 4.0]
+    """
     return Carried(uuid.uuid4().hex, cloudpickle.dumps(model))
 
 
