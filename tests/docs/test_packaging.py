@@ -67,7 +67,7 @@ def test_a_source_distribution_has_what_a_checkout_has() -> None:
     manifest = {
         word for line in (ROOT / "MANIFEST.in").read_text("utf-8").splitlines() for word in line.split()
     }
-    always = {"LICENSE", "MANIFEST.in", "README.md", "pyproject.toml"}
+    always = {"LICENSE", "MANIFEST.in", "README.md", "pyproject.toml", "setup.py"}
     assert tops - manifest - always - set(FOLDERS) == {".ci", ".gitignore"}
 
 
