@@ -81,10 +81,13 @@ def _in_predict_mode() -> contextlib.AbstractContextManager[None]:
 
 
 def compiled_calls(source: Source, description: Data) -> list[CompiledCall]:
-    """All calls of a file, compiled for this process; raises FrozenFileError where they cannot be."""
+    """All calls of a file, compiled for this process.
+
+    Raises OtherMachineError without a compiler, FrozenFileError where the portable part is damaged or of another version.
+    """
     lacking = [name for name in ("llvmlite", "numba") if find_spec(name) is None]
     if lacking:
-        raise OtherMachineError(f"it cannot be compiled here: {' and '.join(lacking)} are not installed")
+        raise OtherMachineError(f"it cannot be compiled here without {' and '.join(lacking)}")
     image, part = file_format.read_portable(source.path, description)
     try:
         net, precision = portable.net_of(image[description["payload"] :], part, source.path)

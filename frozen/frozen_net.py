@@ -147,7 +147,8 @@ class FrozenNet:
     """What ``frozen.load`` gives: a function of NumPy's arrays, for the calls that the net was given before it was frozen.
 
     It computes what the hybridized net computed in predict mode when it was frozen, to the bit on such a machine, from any
-    thread, and never compiles. Parameters cannot be changed; a new file takes the place of an old one by another ``load``.
+    thread; to rounding where ``load`` was allowed to compile it anew. Parameters cannot be changed; a new file takes the
+    place of an old one by another ``load``.
 
     path, threads: those of ``load``. identity: the hash of the image. calls: what the file has.
 

@@ -81,7 +81,10 @@ def _compiled_calls(source: Source, description: Data, problem: str) -> Sequence
     from blockfuse.frozen.compiled_calls import compiled_calls  # which loads the rest of the package
 
     started = time.perf_counter()
-    calls = compiled_calls(source, description)
+    try:
+        calls = compiled_calls(source, description)
+    except OtherMachineError as error:
+        raise OtherMachineError(f"{problem}; {error}") from None
     seconds = time.perf_counter() - started
     warnings.warn(f"{source.path}: {problem}. It was compiled anew, in {seconds:.1f} s", stacklevel=5)
     return calls
