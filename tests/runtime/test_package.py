@@ -48,6 +48,33 @@ def test_one_thread_at_a_time_loads_modules(monkeypatch: pytest.MonkeyPatch) -> 
     assert most == [1]
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(8))
+def test_threads_that_ask_for_names_at_once_all_get_them(seed: int) -> None:
+    program = f"""
+        import random, sys, threading
+        import blockfuse
+        sys.setswitchinterval(1e-5)
+        names = random.Random({seed}).sample(
+            ["nn", "np", "gluon", "metric", "freeze", "frozen", "hybridize", "compile", "image", "loss", "show"], 6
+        )
+        barrier, missing = threading.Barrier(len(names)), []
+        def ask(name):
+            barrier.wait()
+            try:
+                getattr(blockfuse, name)
+            except Exception as error:
+                missing.append((name, error))
+        threads = [threading.Thread(target=ask, args=(name,), daemon=True) for name in names]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        print(missing, any(thread.is_alive() for thread in threads))
+    """
+    assert run(program) == "[] False"
+
+
 def test_no_module_asks_the_package_for_a_name_while_it_is_imported() -> None:
     """It may be the one for which the thread waits that loads names."""
     program = """
