@@ -150,7 +150,7 @@ class FrozenNet:
     thread; to rounding where ``load`` was allowed to compile it anew. Parameters cannot be changed; a new file takes the
     place of an old one by another ``load``.
 
-    path, threads: those of ``load``. identity: the hash of the image. calls: what the file has.
+    source: what ``load`` was given, and the hash of the image. calls: what the file has.
 
     Raises UsageError for calls of other forms, dtypes, shapes and sizes, and where data lead a way that no call had taken.
 

@@ -425,7 +425,10 @@ PROMISED: dict[str, Calls] = {
         "UsageError": lambda: without("onnx", lambda: blockfuse.compile("net.onnx")),
     },
     "freeze": {"UsageError": lambda: blockfuse.freeze(nn.Flatten(), FOLDER)},
-    "frozen.load": {"FrozenFileError": lambda: broken(blockfuse.frozen.load)},
+    "frozen.load": {
+        "FrozenFileError": lambda: broken(blockfuse.frozen.load),
+        "UsageError": lambda: blockfuse.frozen.load(FOLDER, threads=0),
+    },
     "nn.SymbolBlock.imports": {"GraphFileError": lambda: broken(nn.SymbolBlock.imports)},
 }
 
@@ -445,6 +448,7 @@ ELSEWHERE = {
     ("dask.map_partitions", "ShapeError"): "tests/frontends/test_dask.py",
     ("dask.map_partitions", "UsageError"): "tests/frontends/test_dask.py",
     ("frozen.FrozenNet", "UsageError"): "tests/frozen/test_freezing.py",
+    ("frozen.load", "OtherMachineError"): "tests/frozen/test_portable.py",
     ("nn.Block.hybridize", "AuditError"): "tests/runtime/test_audit.py",
     ("nn.Block.hybridize", "CudaError"): "tests/codegen/test_cuda_runtime.py",
     ("nn.SymbolBlock", "UsageError"): "tests/nn/test_export.py",
