@@ -45,8 +45,8 @@ class TorchBlock(Block):
             return self._followed(args, kwargs)
         self.runs += 1
         result = run_by_torch(self.module, *_situated(replaced((args, kwargs), ndarray, _given_to_torch)))
-        if result is None:
-            raise ForeignResult(None)
+        if result is None or _has_gradients(result):
+            raise ForeignResult(result)
         try:
             return replaced(result, torch.Tensor, tensors.plain_array)
         except (TypeError, RuntimeError):
@@ -67,11 +67,19 @@ class TorchBlock(Block):
         if result is None:
             interpreter.current().impure("gives None")
             raise ForeignResult(None)
+        if _has_gradients(result):
+            interpreter.current().impure("gives what requires gradients")
+            raise ForeignResult(result)
         try:
             return replaced(result, torch.Tensor, following.result)
         except (TypeError, RuntimeError):
             interpreter.current().impure("gives what our arrays cannot hold")
             raise ForeignResult(result) from None
+
+
+def _has_gradients(result: Any) -> bool:
+    """Whether torch remembers what a result was computed of: a tensor that is no parameter may require gradients, too."""
+    return any(tensor.requires_grad for tensor in tensors.tensors_in(result))
 
 
 def run_by_torch(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -235,6 +235,28 @@ def test_gradients_are_torchs() -> None:
     assert "1 calls ran in torch: gradients are recorded" in net.explain()
 
 
+class Scaled(nn.Module):
+    """Multiplies by a tensor that is no parameter, and requires gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.rand(3, requires_grad=True)
+
+    def forward(self, x: Any) -> Any:
+        return x * self.scale
+
+
+def test_gradients_of_a_tensor_that_is_no_parameter_are_torchs() -> None:
+    net, X = blockfuse.compile(Scaled(), threads=1), torch.rand(3)
+    for _ in range(2):
+        with torch.no_grad():
+            assert all(not net(X).requires_grad for _ in range(3))
+        for _ in range(3):
+            net(X).sum().backward()
+    torch.testing.assert_close(net.module.scale.grad, X * 6)
+    assert is_compiled(net)
+
+
 def test_torch_runs_where_somebody_looks_on() -> None:
     net, X = checked(mlp(), torch.rand(2, 20)), torch.rand(2, 20)
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
