@@ -112,7 +112,7 @@ class TorchNet:
         except (TypeError, RuntimeError):
             return self._other(args, kwargs)
         result = self._computed(given, {})
-        return _from_numpy(result) if type(result) is numpy.ndarray else as_tensors(result)
+        return as_tensors(result)
 
     def _other(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A call of another form, or one that torch must run."""
@@ -331,8 +331,8 @@ def _peculiar(tensor: torch.Tensor) -> str:
 def as_tensors(value: Any) -> Any:
     """A result with tensors in the place of NumPy's arrays."""
     kind = type(value)
-    if kind is numpy.ndarray:
-        return _from_numpy(value)
+    if kind is numpy.ndarray:  # read-only where elements are seen many times
+        return _from_numpy(value if value.flags.writeable else value.copy())
     if kind is tuple or kind is list:
         return kind(as_tensors(v) for v in value)
     return {k: as_tensors(v) for k, v in value.items()} if kind is dict else value
