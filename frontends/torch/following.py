@@ -37,6 +37,9 @@ FOLLOWED: ContextVar[Following | None] = ContextVar(
     "blockfuse_followed", default=None
 )  # the call of this thread
 
+# With a mask of paddings an encoder for predictions goes another way from here on, which leaves zeros where nothing is.
+_TURNS_ASIDE = torch._nested_tensor_from_mask_left_aligned
+
 
 class Following(TorchFunctionMode):
     """Follows one call. missing: names of functions without a rule are put there, where somebody collects them."""
@@ -53,6 +56,7 @@ class Following(TorchFunctionMode):
         self._standing: set[int] = set()  # ids of arrays that stand for a tensor
         self._constants: set[int] = set()  # ids of tensors that the call made of Python's values
         self._places: dict[int, int] = {}  # id of a tensor -> its memory of torch's
+        self._aside: Any = None  # what hides this mode from the rest of a call
 
     def argument(self, array: ndarray) -> torch.Tensor:
         """The tensor of an argument, in its memory."""
@@ -73,6 +77,12 @@ class Following(TorchFunctionMode):
         if array is None or _is_given_up():  # what torch has computed counts
             return tensors.plain_array(tensor)
         return array
+
+    def __exit__(self, *error: Any) -> None:
+        aside, self._aside = self._aside, None
+        if aside is not None:
+            aside.__exit__(*error)
+        super().__exit__(*error)
 
     # -- functions of torch ----------------------------------------------------------------------------------
 
@@ -95,7 +105,16 @@ class Following(TorchFunctionMode):
             return self._write(func, args, kwargs)
         if func in RULES:
             return self._repeat(func, args, kwargs)
-        return self._without_rule(func, args, kwargs)
+        result = self._without_rule(func, args, kwargs)
+        if func is _TURNS_ASIDE and self.missing is None:
+            self._step_aside(func)
+        return result
+
+    def _step_aside(self, func: Any) -> None:
+        """Give the call up and see no more of it: torch asks for modes from here on, and computes otherwise with one."""
+        self._stop(f"{name_of(func)} has no rule")
+        self._aside = torch._C.DisableTorchFunction()
+        self._aside.__enter__()
 
     def _asked(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What a tensor is, without its elements."""

@@ -328,11 +328,19 @@ def _peculiar(tensor: torch.Tensor) -> str:
     return "an argument has attributes" if tensor.__dict__ else "an argument requires gradients: detach it"
 
 
+def _as_tensor(array: numpy.ndarray) -> torch.Tensor:
+    """In the same memory, unless elements are seen many times, or from their end."""
+    try:
+        return _from_numpy(array if array.flags.writeable else array.copy())
+    except ValueError:
+        return _from_numpy(array.copy())
+
+
 def as_tensors(value: Any) -> Any:
     """A result with tensors in the place of NumPy's arrays."""
     kind = type(value)
-    if kind is numpy.ndarray:  # read-only where elements are seen many times
-        return _from_numpy(value if value.flags.writeable else value.copy())
+    if kind is numpy.ndarray:
+        return _as_tensor(value)
     if kind is tuple or kind is list:
         return kind(as_tensors(v) for v in value)
     return {k: as_tensors(v) for k, v in value.items()} if kind is dict else value

@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402, N812
 
+import blockfuse  # noqa: E402
 from blockfuse.frontends.closeness import is_close  # noqa: E402
 from blockfuse.frontends.torch import tensors  # noqa: E402
 from blockfuse.frontends.torch.agreement import TOLERANCES  # noqa: E402
@@ -45,6 +46,8 @@ w2, w1, w3 = (
 )
 q, k, v = (torch.linspace(-1, n, 48).reshape(2, 2, 3, 4) for n in (1, 2, 3))
 at = torch.tensor([[0, 2], [1, 1]])
+label = torch.tensor([2, 0])
+ties = torch.tensor([[1.0, 0.0, 1.0, -1.0, 0.0], [2.0, 2.0, 1.0, 2.0, 1.0]])
 
 CASES = """
 x + y; x + 1; 1 - x; x - i; i + 1.5; i + whole; small + 3; b + 1; h + scalar; h + x; x + d; scalar + i; 2 / x; x / 0
@@ -135,13 +138,58 @@ torch.zeros_like(x) + x; torch.ones(3) * x; torch.arange(3) * x; torch.full((2, 
 torch.tensor([1.0, 2.0, 3.0]) - x; torch.linspace(0, 1, 3) * x; len(x) * x; x.size(-1) + x; x * x.dim()
 x.view(x.size(0), -1); [row * 2 for row in x]; x.numel() - x; sum(r.sum() for r in x.split(1))
 torch.squeeze(x[:1], 0); torch.swapaxes(x, 0, 1); F.mse_loss(x, y); F.l1_loss(x, y); F.cosine_similarity(x, y)
-F.pairwise_distance(x, y); x.square().sum().sqrt(); torch.outer(x[0], i[0])
+F.pairwise_distance(x, y); x.square().sum().sqrt(); torch.outer(x[0], i[0]); F.smooth_l1_loss(x, y)
+F.smooth_l1_loss(x, y, beta=0.5, reduction="sum"); F.smooth_l1_loss(x, y, beta=0.0, reduction="none")
+F.huber_loss(x, y, delta=2.0); F.soft_margin_loss(x, y.sign())
+F.kl_div(x.log_softmax(1), y.softmax(1), reduction="batchmean")
+F.kl_div(x, y.relu(), reduction="sum"); F.kl_div(x, y, log_target=True, reduction="batchmean")
+F.poisson_nll_loss(x, i.abs()); F.poisson_nll_loss(x.abs(), y.abs(), log_input=False, full=True, reduction="sum")
+F.binary_cross_entropy(x.sigmoid(), b.float()); F.binary_cross_entropy(b.float(), y.sigmoid(), reduction="none")
+F.binary_cross_entropy(x.sigmoid(), y.sigmoid(), weight=y[0], reduction="sum")
+F.binary_cross_entropy_with_logits(x * 30, b.float(), reduction="none")
+F.binary_cross_entropy_with_logits(x, y.sigmoid(), weight=x, pos_weight=y[1])
+F.cross_entropy(x, label); F.cross_entropy(x, label, weight=y[0].abs(), reduction="sum"); F.cross_entropy(x[0], label[0])
+F.cross_entropy(x, label, ignore_index=2, reduction="none"); F.cross_entropy(x, label, ignore_index=2)
+F.cross_entropy(x, label * 0 - 100); F.cross_entropy(x, label, label_smoothing=0.2)
+F.cross_entropy(x, label, y[0].abs(), label_smoothing=0.2, ignore_index=0)
+F.cross_entropy(x, label, y[0].abs(), label_smoothing=0.2, ignore_index=0, reduction="none")
+F.cross_entropy(cube, at[:, :1].expand(2, 4)); F.cross_entropy(cube, at[:, :1].expand(2, 4), label_smoothing=0.1)
+F.cross_entropy(x, y.softmax(1)); F.cross_entropy(x, y.softmax(1), weight=y[1].abs(), label_smoothing=0.3)
+F.cross_entropy(cube, cube.softmax(1), reduction="none"); F.nll_loss(x, label); F.nll_loss(cube, at[:, :1].expand(2, 4))
+F.nll_loss(x, label, y[0], reduction="none"); F.nll_loss(odd, label * 0, ignore_index=0, reduction="sum")
+F.multi_margin_loss(x, label); F.multi_margin_loss(x, label, p=2, margin=0.5, weight=y[1], reduction="none")
+F.multilabel_margin_loss(x, torch.tensor([[2, -1, 0], [1, 0, 2]]))
+F.multilabel_margin_loss(x[0], label[torch.tensor([0, 0, 1])])
+F.multilabel_margin_loss(x, label[:, None].expand(2, 3) * 0 - 1, reduction="none"); F.multilabel_soft_margin_loss(x, b * 1.0)
+F.hinge_embedding_loss(x, y.sign()); F.hinge_embedding_loss(x, b * 2 - 1, margin=0.5, reduction="sum")
+F.margin_ranking_loss(x, y, y.sign(), 0.25); F.margin_ranking_loss(x, y, i.sign()); F.cosine_embedding_loss(x, y, label - 1)
+F.cosine_embedding_loss(x[0], y[0], whole - 2, margin=0.1); F.triplet_margin_loss(x, y, x * y)
+F.triplet_margin_loss(x, y, x * y, swap=True, margin=2.0, reduction="none"); F.gaussian_nll_loss(x, y, x.abs())
+x.sort(); x.sort(0, descending=True); odd.sort(1); odd.sort(1, descending=True); torch.sort(i, stable=True, dim=-1)
+torch.sort(ties, descending=True, stable=True); torch.sort(ties, stable=True); small.sort(descending=True)
+x.argsort(); torch.argsort(ties, dim=0, descending=True, stable=True); torch.msort(y); x.topk(2)
+torch.topk(y, 2, 0, largest=False)
+cube.topk(1, 1).values; torch.kthvalue(x, 2); torch.kthvalue(x, 1, 0, keepdim=True); x.scatter(1, at, y)
+x.scatter(1, at[:, :1], 9.0); torch.scatter(x, 0, at % 2, y); x.scatter_add(1, at, y); i.scatter_add(0, at[:1] % 2, j)
+x.scatter_reduce(1, at, y, "sum"); x.clone().scatter_(1, at, y); x.clone().scatter_add_(0, at % 2, y)
+x.index_add(1, label, y[:, :2]); x.index_add(0, label * 0, y, alpha=2); x.index_copy(0, label // 2, y)
+x.index_fill(1, label, -1.0); torch.take(x, at); torch.take(x, -at); x.take_along_dim(at, 1); x.gather(1, at[:1])
+cube.gather(2, at[:, None].expand(2, 3, 2)); cube.gather(0, at[:1, :, None] % 2); torch.trace(x); torch.diag(x)
+torch.diag(x[0], 1); x.fliplr(); x.flipud(); torch.diff(x); torch.diff(i, 2, dim=-1)
+torch.meshgrid(x[0], y[1], indexing="ij")
+torch.meshgrid(x[0], y[:, 1], indexing="xy"); torch.logaddexp(x, y); torch.xlogy(b * 1.0, odd); torch.xlogy(x, 2.0)
+torch.logit(x.sigmoid()); torch.logit(x, eps=0.1); torch.isclose(x, y); torch.isclose(odd, odd, equal_nan=True)
+torch.aminmax(x, dim=1); torch.nansum(odd[:1, :2]); odd.nanmean(0); scalar.softmax(0); scalar.log_softmax(-1)
+F.prelu(scalar, y[0, :1]); F.one_hot(label, 3); F.interpolate(image, size=(7, 3), mode="bilinear")
+F.interpolate(image, scale_factor=2, mode="bilinear", align_corners=True); F.interpolate(line, 9, mode="linear")
+F.interpolate(image, scale_factor=(1.7, 0.6), mode="bilinear"); F.interpolate(box, scale_factor=1.5, mode="trilinear")
+F.interpolate(image, scale_factor=1.7, mode="bilinear", recompute_scale_factor=True)
 """
 EXPRESSIONS = [one.strip() for line_ in CASES.strip().splitlines() for one in line_.split(";")]
 
 # What rules leave to torch: the call is not compiled, and right.
 LEFT = """
-x[b]; x[[0, 1]]; torch.special.i0(x); torch.kthvalue(x, 1); x.sort(); torch.topk(x, 2)
+x[b]; x[[0, 1]]; torch.special.i0(x); torch.mode(x); x.masked_select(b); torch.cummax(x, 1)
 F.max_pool2d(image, 2, return_indices=True); F.one_hot(at); F.dropout(x, 0.5); x.to(torch.bfloat16)
 torch.div(i, j, rounding_mode="trunc"); x.unique(); torch.fft.fft(x); x.to(torch.complex64); x.nonzero()
 x.view(torch.int32)
@@ -180,6 +228,58 @@ def test_a_rule_gives_what_torch_gives(expression: str) -> None:
         assert array.shape == tuple(one.shape)
         assert array.dtype == str(one.dtype).removeprefix("torch.")
         assert is_close(array.asnumpy(), one.numpy(), TOLERANCES)
+
+
+REFUSED: dict[str, tuple[Any, Any, Any]] = {
+    "embedding": (lambda n: F.embedding(n, y.T), label, label - 1),
+    "gather": (lambda n: x.gather(1, n), at, at - 1),
+    "index_select": (lambda n: x.index_select(1, n), label, label + 1),
+    "scatter": (lambda n: x.scatter(1, n, y), at, at - 1),
+    "one_hot": (lambda n: F.one_hot(n, 3), label, label - 1),
+    "cross_entropy": (lambda n: F.cross_entropy(x, n), label, label - 1),
+    "nll_loss": (lambda n: F.nll_loss(x, n), label, label + 1),
+    "binary_cross_entropy": (lambda p: F.binary_cross_entropy(p, b * 1.0), y.sigmoid(), x),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_torch_refuses_is_refused_by_programs(name: str) -> None:
+    function, good, bad = REFUSED[name]
+    module = nn.Module()
+    module.forward = function
+    net = blockfuse.compile(module, threads=1)
+    with torch.no_grad():
+        for _ in range(2):
+            torch.testing.assert_close(net(good), function(good))
+        assert ": compiled" in net.explain()
+        with pytest.raises((IndexError, RuntimeError)) as theirs:
+            function(bad)
+        with pytest.raises(theirs.type, match=re.escape(str(theirs.value))):
+            net(bad)
+        torch.testing.assert_close(net(good), function(good))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, n: F.cross_entropy(x, n),
+        lambda x, n: x.scatter_add(1, n[:, None], x),
+        lambda x, n: x.sort(1, descending=True).values + x.topk(2).values.sum(1, keepdim=True),
+        lambda x, n: torch.zeros(3, 3).index_add(0, n, x),
+        lambda x, n: x.argsort(0, descending=True) + n[:, None],
+        lambda x, n: (x.topk(2).indices, x.sort(descending=True)[1], x.flip(0)),
+        lambda x, n: x.sort(0, descending=True).values + F.one_hot(n, 3),
+    ],
+)
+def test_rules_hold_for_batches_of_any_size(function: Any) -> None:
+    module = nn.Module()
+    module.forward = function
+    net = blockfuse.compile(module, threads=1)
+    with torch.no_grad():
+        for count in (2, 3, 5, 2, 9):
+            given = torch.rand(count, 3), torch.arange(count) % 3
+            torch.testing.assert_close(net(*given), function(*given))
+    assert ": compiled" in net.explain()
 
 
 @pytest.mark.spread(5)

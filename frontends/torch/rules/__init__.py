@@ -10,6 +10,7 @@ from blockfuse.frontends.torch.rules import (
     recurrent,
     reducing,
     shaping,
+    sorting,
     windows,
 )
 
@@ -23,5 +24,6 @@ __all__ = [
     "recurrent",
     "reducing",
     "shaping",
+    "sorting",
     "windows",
 ]

@@ -55,7 +55,7 @@ def prelu(like: Tensor, x: Array, weight: Array) -> Array:
     slopes = weight
     if len(shape_of(weight)) == 1 and x.ndim > 1 and shape_of(weight) != (1,):
         slopes = weight.reshape((-1, *(1,) * (x.ndim - 2)))
-    return np.where(x > 0, x, x * slopes)
+    return np.where(x > 0, x, x * slopes).reshape(tuple(like.shape))
 
 
 @rule("elu")

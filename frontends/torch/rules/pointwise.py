@@ -10,7 +10,7 @@ import torch
 from blockfuse.array import np, npx
 from blockfuse.array.ndarray import ndarray
 from blockfuse.frontends.torch.rules.table import RULES, WRITING, Array, Tensor, Value, declare, rule
-from blockfuse.frontends.torch.rules.values import cast, common, refuse_if
+from blockfuse.frontends.torch.rules.values import cast, common, full, refuse_if
 
 # Names -> what it is of ours, in the dtype of the result.
 _FLOATS: dict[str, Callable[[Any], Any]] = {
@@ -204,6 +204,37 @@ def rpow(like: Tensor, x: Value, other: Value) -> Array:
 def float_power(like: Tensor, x: Value, exponent: Value) -> Array:
     """A power in float64."""
     return np.power(_in(x, like.dtype), _in(exponent, like.dtype))
+
+
+@rule("logaddexp")
+def logaddexp(like: Tensor, x: Array, other: Array) -> Array:
+    """The logarithm of a sum of exponentials."""
+    return np.logaddexp(_in(x, like.dtype), _in(other, like.dtype))
+
+
+@rule("xlogy")
+def xlogy(like: Tensor, x: Value, other: Value) -> Array:
+    """``x log(y)``, 0 where ``x`` is, unless ``y`` is no number."""
+    left, right = (cast(v, like.dtype) if isinstance(v, ndarray) else full(like, v) for v in (x, other))
+    product = np.where(left == 0, np.zeros((), left.dtype), left * np.log(right))
+    return np.where(np.isnan(right), right, product)
+
+
+@rule("logit")
+def logit(like: Tensor, x: Array, eps: float | None = None) -> Array:
+    """The inverse of a sigmoid, of bounded probabilities."""
+    inside = cast(x, like.dtype)
+    inside = inside if eps is None else np.minimum(np.maximum(inside, eps), 1 - eps)
+    return np.log(inside / (1 - inside))
+
+
+@rule("isclose")
+def isclose(
+    like: Tensor, x: Array, other: Array, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> Array:
+    """Whether elements are equal, but for rounding."""
+    refuse_if(x.dtype != other.dtype or x.dtype.kind != "f", "whole numbers")
+    return np.isclose(x, other, rtol, atol, equal_nan)
 
 
 # -- more operands ---------------------------------------------------------------------------------------------

@@ -116,6 +116,27 @@ def count_nonzero(like: Tensor, x: Array, dim: Any = None) -> Array:
     return _folded(like, cast(x != 0, torch.int64), dim, False, np.sum)
 
 
+@rule("aminmax")
+def aminmax(like: Any, x: Array, *, dim: int | None = None, keepdim: bool = False) -> Any:
+    """The smallest and the largest element."""
+    return _folded(like, x, dim, keepdim, np.min), _folded(like, x, dim, keepdim, np.max)
+
+
+@rule("nansum")
+def nansum(like: Tensor, x: Array, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Array:
+    """The sum of what is a number."""
+    refuse_if(dtype is not None or x.dtype.kind != "f", "another dtype")
+    return _folded(like, np.where(np.isnan(x), np.zeros((), x.dtype), x), dim, keepdim, np.sum)
+
+
+@rule("nanmean")
+def nanmean(like: Tensor, x: Array, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Array:
+    """The mean of what is a number."""
+    refuse_if(dtype is not None, "another dtype")
+    count = _folded(like, cast(~np.isnan(x), like.dtype), dim, keepdim, np.sum)
+    return nansum(like, x, dim, keepdim) / count
+
+
 # -- spread ----------------------------------------------------------------------------------------------------
 
 
@@ -188,15 +209,17 @@ def logsumexp(like: Tensor, x: Array, dim: Any, keepdim: bool = False) -> Array:
 @rule("softmax")
 def softmax(like: Tensor, x: Array, dim: int, dtype: Any = None) -> Array:
     """Exponentials that add up to 1."""
-    refuse_if(not x.ndim, "a number")
-    return npx.softmax(cast(x, like.dtype), axis=axis_of(dim, x.ndim))
+    return npx.softmax(np.atleast_1d(cast(x, like.dtype)), axis=axis_of(dim, x.ndim)).reshape(
+        tuple(like.shape)
+    )
 
 
 @rule("log_softmax")
 def log_softmax(like: Tensor, x: Array, dim: int, dtype: Any = None) -> Array:
     """Their logarithms."""
-    refuse_if(not x.ndim, "a number")
-    return npx.log_softmax(cast(x, like.dtype), axis=axis_of(dim, x.ndim))
+    return npx.log_softmax(np.atleast_1d(cast(x, like.dtype)), axis=axis_of(dim, x.ndim)).reshape(
+        tuple(like.shape)
+    )
 
 
 @rule("cumsum")

@@ -8,10 +8,19 @@ from typing import Any
 
 import torch
 
-from blockfuse.array import np
+from blockfuse.array import np, npx
 from blockfuse.array.ndarray import ndarray
 from blockfuse.frontends.torch.rules.table import RULES, Array, Tensor, Value, rule
-from blockfuse.frontends.torch.rules.values import axis_of, cast, index_of, ints, refuse_if, shape_of
+from blockfuse.frontends.torch.rules.values import (
+    axis_of,
+    cast,
+    index_of,
+    ints,
+    places,
+    refuse_if,
+    required,
+    shape_of,
+)
 
 T = torch.Tensor
 
@@ -143,7 +152,7 @@ def repeat_interleave(like: Tensor, x: Array, repeats: Any, dim: int | None = No
 def flip(like: Tensor, x: Array, *dims: Any) -> Array:
     """Axes from their ends."""
     axes = tuple(axis_of(axis, x.ndim) for axis in ints(dims))
-    return np.flip(x, axes) if axes else x.copy()
+    return np.flip(x, axes).copy() if axes else x.copy()
 
 
 @rule("roll")
@@ -233,31 +242,136 @@ def getitem(like: Tensor, x: Array, index: Any) -> Array:
 def index_select(like: Tensor, x: Array, dim: int, index: Array) -> Array:
     """Elements picked along an axis."""
     refuse_if(not x.ndim or len(shape_of(index)) != 1, "a number")
-    return np.take(x, index, axis=axis_of(dim, x.ndim))
+    return np.take(x, places(index), axis=axis_of(dim, x.ndim))
 
 
 @rule("gather")
 def gather(like: Tensor, x: Array, dim: int, index: Array, *, sparse_grad: bool = False) -> Array:
-    """One element for each index along an axis."""
-    axis = axis_of(dim, x.ndim)
-    shapes = shape_of(x), shape_of(index)
-    refuse_if(
-        not x.ndim or any(a != b for n, (a, b) in enumerate(zip(*shapes, strict=True)) if n != axis), "parts"
+    """One element for each index along an axis, of the first elements of the others."""
+    refuse_if(not x.ndim or not shape_of(index), "a number")
+    return np.take_along_axis(
+        _first(x, shape_of(index), axis_of(dim, x.ndim)), places(index), axis_of(dim, x.ndim)
     )
-    return np.take_along_axis(x, index, axis)
+
+
+def _first(x: Array, shape: Sequence[int], axis: int) -> Array:
+    """The first elements of each other axis, as many as ``shape`` has."""
+    sizes = shape_of(x)
+    if all(size == sizes[n] for n, size in enumerate(shape) if n != axis):
+        return x
+    return x[tuple(slice(None) if n == axis else slice(size) for n, size in enumerate(shape))]
+
+
+@rule("take_along_dim")
+def take_along_dim(like: Tensor, x: Array, indices: Array, dim: int | None = None) -> Array:
+    """One element for each index along an axis."""
+    refuse_if(dim is None or not x.ndim, "all axes as one")
+    assert dim is not None
+    axis = axis_of(dim, x.ndim)
+    others = [shape[:axis] + shape[axis + 1 :] for shape in (shape_of(x), shape_of(indices))]
+    refuse_if(others[0] != others[1], "axes that are seen many times")
+    return np.take_along_axis(x, places(indices), axis)
+
+
+def _coordinates(index: Array, axis: int) -> Array:
+    """Where each element of an index along an axis lies: integers of shape (axes, places)."""
+    shape = shape_of(index)
+    places_of = [
+        np.arange(size, dtype="int64").reshape((-1, *(1,) * (len(shape) - n - 1)))
+        for n, size in enumerate(shape)
+    ]
+    places_of[axis] = cast(places(index), torch.int64)
+    return np.stack([np.broadcast_to(one, shape).reshape(-1) for one in places_of])
+
+
+def _scattered(x: Array, dim: int, index: Array, source: Value, write: Any) -> Array:
+    refuse_if(not x.ndim or not shape_of(index) or 0 in shape_of(index), "a number, or no elements")
+    if isinstance(source, ndarray) and shape_of(source):
+        source = source[tuple(map(slice, shape_of(index)))].reshape(-1)
+    values = source if isinstance(source, ndarray) else np.full((), source, x.dtype)
+    return write(x, _coordinates(index, axis_of(dim, x.ndim)), values)
+
+
+@rule("scatter")
+def scatter(
+    like: Tensor,
+    x: Array,
+    dim: int,
+    index: Array,
+    src: Value = None,
+    *,
+    value: Value = None,
+    reduce: Any = None,
+) -> Array:
+    """Elements written where an index says, of several for one place the last."""
+    refuse_if(reduce is not None, "a reduction")
+    return _scattered(x, dim, index, value if src is None else src, npx.index_update)
+
+
+@rule("scatter_reduce")
+def scatter_reduce(
+    like: Tensor, x: Array, dim: int, index: Array, src: Array, reduce: str, *, include_self: bool = True
+) -> Array:
+    """Elements added where an index says."""
+    refuse_if(reduce != "sum" or not include_self, f"reduce={reduce!r}, or without what is there")
+    return _scattered(x, dim, index, src, npx.index_add)
+
+
+@rule("scatter_add")
+def scatter_add(like: Tensor, x: Array, dim: int, index: Array, src: Array) -> Array:
+    """Elements added where an index says."""
+    return _scattered(x, dim, index, src, npx.index_add)
+
+
+def _along(x: Array, dim: int, index: Array, values: Value, write: Any) -> Array:
+    """A write to whole slices along an axis."""
+    refuse_if(not x.ndim or len(shape_of(index)) != 1, "a number")
+    axis = axis_of(dim, x.ndim)
+    moved = (
+        values if not isinstance(values, ndarray) or not shape_of(values) else np.moveaxis(values, axis, 0)
+    )
+    found = write(np.moveaxis(x, axis, 0), cast(places(index), torch.int64)[None], moved)
+    return np.moveaxis(found, 0, axis)
+
+
+@rule("index_add")
+def index_add(like: Tensor, x: Array, dim: int, index: Array, source: Array, *, alpha: Value = 1) -> Array:
+    """Slices added where an index says."""
+    return _along(x, dim, index, source if alpha == 1 else source * alpha, npx.index_add)
+
+
+@rule("index_copy")
+def index_copy(like: Tensor, x: Array, dim: int, index: Array, source: Array) -> Array:
+    """Slices written where an index says."""
+    return _along(x, dim, index, source, npx.index_update)
+
+
+@rule("index_fill")
+def index_fill(like: Tensor, x: Array, dim: int, index: Array, value: Value) -> Array:
+    """A number written to slices."""
+    return _along(
+        x, dim, index, value if isinstance(value, ndarray) else np.full((), value, x.dtype), npx.index_update
+    )
+
+
+@rule("take")
+def take(like: Tensor, x: Array, index: Array) -> Array:
+    """Elements picked as if there were one axis."""
+    return np.take(x.reshape(-1), index)
 
 
 @rule("embedding")
 def embedding(like: Tensor, weight: Array, indices: Any, *_options: Any, **_: Any) -> Array:
     """Rows of a table."""
     refuse_if(not isinstance(indices, ndarray) or len(shape_of(weight)) != 2, "a table")
-    return np.take(weight, indices, axis=0)
+    return np.take(weight, places(indices), axis=0)
 
 
 @rule("one_hot")
 def one_hot(like: Tensor, x: Array, num_classes: int = -1) -> Array:
     """A one where an index says."""
     refuse_if(num_classes < 0, "a number of classes that depends on values")
+    x = required(x, (x >= 0) & (x < num_classes))
     return cast(x[..., None] == np.arange(num_classes, dtype="int64"), torch.int64)
 
 
@@ -271,6 +385,45 @@ def tril(like: Tensor, x: Array, diagonal: int = 0) -> Array:
 def triu(like: Tensor, x: Array, diagonal: int = 0) -> Array:
     """Zeros below a diagonal."""
     return np.triu(x, diagonal)
+
+
+@rule("trace")
+def trace(like: Tensor, x: Array) -> Array:
+    """The sum of a diagonal."""
+    return np.trace(cast(x, like.dtype))
+
+
+@rule("diag")
+def diag(like: Tensor, x: Array, diagonal: int = 0) -> Array:
+    """The elements of a diagonal, or a matrix with these."""
+    return np.diag(x, diagonal)
+
+
+@rule("fliplr")
+def fliplr(like: Tensor, x: Array) -> Array:
+    """The second axis from its end."""
+    return np.flip(x, (1,)).copy()
+
+
+@rule("flipud")
+def flipud(like: Tensor, x: Array) -> Array:
+    """The first axis from its end."""
+    return np.flip(x, (0,)).copy()
+
+
+@rule("diff")
+def diff(like: Tensor, x: Array, n: int = 1, dim: int = -1, **ends: Any) -> Array:
+    """Differences of neighbours."""
+    refuse_if(any(v is not None for v in ends.values()) or x.dtype == bool, "ends, or flags")
+    return np.diff(x, n, axis_of(dim, x.ndim))
+
+
+@rule("meshgrid")
+def meshgrid(like: Any, *tensors: Any, indexing: str | None = None) -> Any:
+    """The places of a grid."""
+    given = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], list | tuple) else tensors
+    refuse_if(any(len(shape_of(x)) != 1 for x in given), "numbers")
+    return np.meshgrid(*given, indexing=indexing or "ij")
 
 
 @rule("diagonal")

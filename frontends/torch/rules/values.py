@@ -103,6 +103,24 @@ def refuse_if(condition: Any, what: str) -> None:
         raise NoRule(what)
 
 
+_BEYOND = {"int64": 1 << 62, "int32": (1 << 31) - 1, "int16": (1 << 15) - 1, "int8": 127, "uint8": 255}
+
+
+def places(index: Array) -> Array:
+    """Indices where torch takes none from the end: negative ones are beyond any axis, and so raise as torch does."""
+    beyond = _BEYOND.get(index.dtype.name)
+    refuse_if(beyond is None, "an index that is no integer")
+    return (
+        index if index.dtype.name == "uint8" else np.where(index < 0, np.full((), beyond, index.dtype), index)
+    )
+
+
+def required(x: Array, holds: Array) -> Array:
+    """``x``; where a flag is not set the program fails, and torch runs the call, which raises an error of its own."""
+    flag = np.where(np.all(holds), np.zeros((), "int64"), np.full((), _BEYOND["int64"], "int64"))
+    return np.take(x[None], flag, axis=0)
+
+
 def index_of(given: Any) -> Any:
     """An index of torch's as one of ours; raises NoRule where they mean different things."""
     items = given if isinstance(given, tuple) else (given,)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy
+
 from blockfuse.array import np, npx
+from blockfuse.array.ndarray import ndarray
 from blockfuse.frontends.torch.rules.table import Array, Tensor, rule
 from blockfuse.frontends.torch.rules.values import each, refuse_if, shape_of
 
@@ -206,4 +209,44 @@ def nearest(like: Tensor, x: Array, *_sizes: Any, **_options: Any) -> Array:
         factor, rest = divmod(like.shape[axis], shape_of(x)[axis])
         refuse_if(rest, "a factor that is not whole")
         x = np.repeat(x, factor, axis=axis) if factor > 1 else x
+    return x
+
+
+def _scales(axes: int, given: tuple[Any, ...]) -> list[float | None]:
+    """By how much each axis grows, where numbers say so; they come one by one, or in a list behind the sizes."""
+    numbers = [one for one in given if isinstance(one, int | float)]
+    listed = [float(n) for one in given if isinstance(one, list | tuple) for n in one]
+    found = listed or numbers
+    return [*found] if len(found) == axes else [None] * axes
+
+
+def _shares(size: int, count: int, align: bool, scale: float | None) -> numpy.ndarray:
+    """How much of each of ``size`` elements each of ``count`` new ones is: a point on the line between two."""
+    if align:
+        steps = (size - 1) / (count - 1) if count > 1 else 0.0
+        points = numpy.arange(count) * steps
+    else:
+        points = (numpy.arange(count) + 0.5) * (1 / scale if scale else size / count) - 0.5
+    points = numpy.clip(points, 0, None)
+    below = numpy.minimum(points.astype(int), size - 1)
+    shares, rows = numpy.zeros((count, size)), numpy.arange(count)
+    numpy.add.at(shares, (rows, below), 1 - (points - below))
+    numpy.add.at(shares, (rows, numpy.minimum(below + 1, size - 1)), points - below)
+    return shares
+
+
+@rule("upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d")
+def linearly(like: Tensor, x: Array, size: Any, align_corners: bool, *scales: Any) -> Array:
+    """Points on lines between neighbours, along one axis after the other."""
+    refuse_if(0 in shape_of(x) or x.dtype.kind != "f", "no elements, or whole numbers")
+    axes = range(2, x.ndim)
+    factors = (
+        _scales(len(axes), scales)
+        if size is None or (scales and scales[0] is not None)
+        else [None] * len(axes)
+    )
+    for axis, factor in zip(axes, factors, strict=True):
+        shares = _shares(shape_of(x)[axis], like.shape[axis], align_corners, factor)
+        turned = np.swapaxes(x, axis, -1)
+        x = np.swapaxes(np.matmul(turned, ndarray(shares.T.astype(x.dtype))), axis, -1)
     return x
