@@ -77,8 +77,8 @@ def compile(model: Any, **options: Any) -> Any:
     ``"live"`` sees every change of a parameter, ``"frozen"`` packs a copy, until ``refresh()``. Torch runs what has no rule,
     and calls that are to have gradients. See ``docs/torch.md``.
 
-    A model or a layer of Keras: its weights are always live; Keras runs what has no rule, and calls in training mode. See
-    ``docs/keras.md``.
+    A model or a layer of Keras: ``weights`` as for a module of torch; Keras runs what has no rule, and calls in training
+    mode. See ``docs/keras.md``.
 
     A policy, or an algorithm that has one: ``predict`` is compiled, drawn actions too. See ``docs/stable_baselines3.md``.
 

@@ -4,15 +4,26 @@ NOTE [dispatch by type]
 Keras has a kind of tensor of its own, ``KerasTensor``, by which it builds graphs: functions of ``keras.ops`` and operators
 that are given one make an ``Operation`` and hand it to ``symbolic_call``. A ``FollowedTensor`` is one that has values. So
 Keras itself brings each operation to us, by the type of what it is given, whatever its backend is.
+
+NOTE [sizes that Keras looks at]
+A program for every batch size stands for calls that were never recorded, so nothing may have depended on the size
+(``tracer/certificate/sizes.py``). Keras looks at sizes all the time: to infer the shapes of results, of which we take dtypes
+alone (``Following.infers``), and in a few functions that only look at ranks and channels, or hand the batch on to a shape;
+these are listed here. Whoever else asks has been told.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import keras
+from keras import layers
+from keras.src.backend.common.backend_utils import check_conv_input_channels
+from keras.src.models.functional import Functional
 
 from blockfuse.array.ndarray import ndarray
 
@@ -22,6 +33,30 @@ if TYPE_CHECKING:
 FOLLOWED: ContextVar[Following | None] = ContextVar(
     "blockfuse_followed_by_keras", default=None
 )  # the call of this thread
+
+
+# Functions of Keras that look at sizes: NOTE [sizes that Keras looks at].
+_AGNOSTIC = frozenset(
+    function.__code__
+    for function in (
+        Functional._adjust_input_rank,
+        keras.src.ops.nn.softmax,
+        check_conv_input_channels,
+        layers.Flatten.call,
+        layers.Reshape.call,
+        layers.DepthwiseConv2D.call,
+        layers.MultiHeadAttention._compute_attention,
+        layers.MultiHeadAttention._masked_softmax,
+    )
+)
+_TELLS = keras.src.ops.core.shape.__code__  # hands them on
+
+
+def _is_agnostic(reader: FrameType | None) -> bool:
+    """Whether a frame that looks at sizes computes the same for each batch of at least two."""
+    if reader is not None and reader.f_code is _TELLS:
+        reader = reader.f_back
+    return reader is not None and reader.f_code in _AGNOSTIC
 
 
 class FollowedTensor(keras.KerasTensor):
@@ -38,7 +73,9 @@ class FollowedTensor(keras.KerasTensor):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The sizes, of which Python is told."""
+        """The sizes, of which Python is told, unless who asks does nothing by them: NOTE [sizes that Keras looks at]."""
+        if self.following.infers or _is_agnostic(sys._getframe(1)):
+            return (self.array._pending or self.array._data).shape
         return self.array.shape
 
     @property

@@ -42,6 +42,7 @@ class Following:
         self.mirrors: dict[int, variables.Mirror] = {}  # id of a variable that was read -> its mirror
         self.unknown: list[Any] = []  # variables that the search for state did not come to
         self.failed = False  # whether the call has raised
+        self.infers = False  # whether Keras looks at tensors for what it then throws away
         self._training: Any = None  # what the layer around was called with
         self._layers: list[str] = []  # names of the layers that run, from the outermost in
 
@@ -72,12 +73,21 @@ class Following:
         """Tensors for arrays, in the dtypes that Keras infers."""
         if type(operation).compute_output_spec is keras.Operation.compute_output_spec:
             return replaced(found, ndarray, self.tensor)
-        specs = flat(operation.compute_output_spec(*args, **kwargs))
+        with self._inferring():
+            specs = flat(operation.compute_output_spec(*args, **kwargs))
         arrays = flat(found)
         cast = iter(
             [a if a.dtype.name == s.dtype else a.astype(s.dtype) for a, s in zip(arrays, specs, strict=True)]
         )
         return replaced(found, ndarray, lambda _: self.tensor(next(cast)))
+
+    @contextmanager
+    def _inferring(self) -> Iterator[None]:
+        before, self.infers = self.infers, True
+        try:
+            yield
+        finally:
+            self.infers = before
 
     def _operand(self, value: Any) -> Any:
         if isinstance(value, FollowedTensor):
@@ -164,7 +174,8 @@ class Following:
         given = signature_of(type(layer)).bind_partial(layer, *args, **kwargs).arguments
         tensors = {name: value for name, value in given.items() if name != "self" and _has_tensors(value)}
         first = next((value for name, value in given.items() if name != "self"), None)
-        layer._assert_input_compatibility(first)
+        with self._inferring():
+            layer._assert_input_compatibility(first)
         self._take_training(layer, given, kwargs)
         self._take_masks(layer, tensors, given, kwargs)
         mask = kwargs.get("mask")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Mapping
 from operator import itemgetter
@@ -28,6 +29,7 @@ from blockfuse.frontends.nested import flat, replaced
 from blockfuse.ir.errors import UsageError
 from blockfuse.runtime.explanation import Explanation
 
+WEIGHTS = ("live", "frozen")
 _BATCH = 32  # of ``keras.Model.predict``
 _OF_PREDICT = (
     "predict",
@@ -41,9 +43,7 @@ _NUMBERS = (bool, int, float, str, type(None))
 def compiled(model: keras.Layer, options: dict[str, Any]) -> KerasNet:
     """The model with compiled calls; an example (an array or a tuple of arguments) is called at once."""
     example, weights = options.pop("example", None), options.pop("weights", "live")
-    if weights != "live":
-        raise UsageError(f"weights={weights!r}: a Keras model's are always 'live', which costs no packing")
-    net = KerasNet(model, options)
+    net = KerasNet(model, options, weights)
     if example is not None:
         net(*_arguments(example))
     return net
@@ -99,22 +99,34 @@ def unusual() -> str:
 class KerasNet:
     """A model, called as the model is: ``net(x)``; ``net.predict(x)`` as ``Model.predict``.
 
-    Tensors of the backend give tensors, NumPy's arrays give NumPy's. Whatever changes variables is seen at the next call.
+    Tensors of the backend give tensors, NumPy's arrays give NumPy's. ``weights="live"`` sees whatever changes variables at
+    the next call; ``"frozen"`` computes with a copy of the model, at whose variables nobody looks, until ``refresh()``.
     Calls with ``training=True``, symbolic tensors, and inside of scopes of Keras that change what variables or dtypes are,
     run in Keras.
     """
 
-    def __init__(self, model: keras.Layer, options: Mapping[str, Any]) -> None:
+    def __init__(self, model: keras.Layer, options: Mapping[str, Any], weights: str = "live") -> None:
+        if weights not in WEIGHTS:
+            raise UsageError(f"weights={weights!r}; there are {', '.join(map(repr, WEIGHTS))}")
         if BACKEND not in BACKENDS:
             raise UsageError(
                 f"the backends of Keras that are known are {', '.join(BACKENDS)}; found {BACKEND}"
             )
-        self.model, self._options = model, dict(options)
+        self.model, self.weights, self._options = model, weights, dict(options)
         self._in_keras: Counter[str] = Counter()  # why calls ran in Keras -> how often
-        self._block = KerasBlock(model)
+        self._predicting = {"training": False} if model._call_has_training_arg else {}
+        self._compile()
+
+    def _compile(self) -> None:
+        self._run = self.model if self.weights == "live" else _copied(self.model)
+        self._block = KerasBlock(self._run)
         self._block.hybridize(**self._options)
         self._settings = _settings()
-        self._predicting = {"training": False} if model._call_has_training_arg else {}
+
+    def refresh(self) -> None:
+        """Compute with the weights that the model has now, where they are frozen."""
+        if self.weights == "frozen":
+            self._compile()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the model gives for these arguments."""
@@ -123,7 +135,7 @@ class KerasNet:
         problem = self._problem(args, kwargs)
         if problem:
             self._in_keras[problem] += 1
-            return self.model(*args, **kwargs)
+            return self._run(*args, **kwargs)
         tensors = any(type(part) is KIND and KIND is not numpy.ndarray for part in flat((args, kwargs)))
         given_args, given_kwargs = replaced((args, kwargs), object, _data)
         found = self._computed(given_args, given_kwargs)
@@ -151,9 +163,8 @@ class KerasNet:
         return "gradients are recorded: call it under torch.no_grad()" if wanted else ""
 
     def _computed(self, args: Any, kwargs: Any) -> Any:
-        for mirror in list(self._block.mirrors.values()):
-            if not mirror.is_new():
-                mirror.renew()
+        if self.weights == "live":
+            self._renew()
         try:
             return self._block(*args, **kwargs)
         except ForeignResult as foreign:
@@ -162,6 +173,12 @@ class KerasNet:
             if self._block.unknown:
                 self._block.learn_variables()
 
+    def _renew(self) -> None:
+        """See what variables have now: NOTE [weights as they are now]."""
+        for mirror in list(self._block.mirrors.values()):
+            if not mirror.is_new():
+                mirror.renew()
+
     def predict(self, x: Any, batch_size: int | None = None, verbose: Any = 0, **options: Any) -> Any:
         """NumPy's arrays of what the model gives for ``x``, in batches as ``Model.predict`` makes them.
 
@@ -169,12 +186,12 @@ class KerasNet:
         """
         size = batch_size or _BATCH
         if options or not self._predicts_by_calls:
-            return self.model.predict(x, batch_size=batch_size, verbose=verbose, **options)
+            return self._run.predict(x, batch_size=batch_size, verbose=verbose, **options)
         if self._is_one_batch(x, size) and self._is_usual():
             return _in_numpy(self._computed((x,), self._predicting))
         count = _rows(flat(x))
         if not count:
-            return self.model.predict(x, batch_size=batch_size, verbose=verbose)
+            return self._run.predict(x, batch_size=batch_size, verbose=verbose)
         x = replaced(x, numpy.ndarray, _in_floatx)
         if count <= size:
             return self._predicted(x)
@@ -188,8 +205,7 @@ class KerasNet:
     def _predicts_by_calls(self) -> bool:
         """Whether ``predict`` is Keras's own and gives what calls of batches give."""
         return not any(
-            name in vars(self.model)
-            or getattr(type(self.model), name, None) is not getattr(keras.Model, name)
+            name in vars(self._run) or getattr(type(self._run), name, None) is not getattr(keras.Model, name)
             for name in _OF_PREDICT
         )
 
@@ -212,7 +228,26 @@ class KerasNet:
         return f"<compiled {self.model!r}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return KerasNet, (self.model, self._options)
+        return KerasNet, (self.model, self._options, self.weights)
+
+
+def _copied(model: keras.Layer) -> keras.Layer:
+    """A model with the same weights, which nobody else changes; copies are Keras's own."""
+    if not model.built:
+        raise UsageError("weights='frozen' copies a model that has its weights: call it once, or build it")
+    try:
+        copied = copy.deepcopy(model)
+    except Exception as error:  # of Keras, or of a class of the user's
+        raise UsageError(f"weights='frozen' copies the model, and Keras cannot ({error})") from error
+    pairs = zip(model.get_weights(), copied.get_weights(), strict=False)
+    if len(model.weights) != len(copied.weights) or not all(map(_are_equal, pairs)):
+        raise UsageError("weights='frozen' copies the model, and Keras's copy has other weights")
+    return copied
+
+
+def _are_equal(pair: tuple[numpy.ndarray, numpy.ndarray]) -> bool:
+    one, other = pair
+    return one.tobytes() == other.tobytes()
 
 
 def _rows(parts: list[Any]) -> int:

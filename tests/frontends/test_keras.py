@@ -190,13 +190,56 @@ def test_a_loop_of_python_is_one_native_loop() -> None:
     assert "1 recordings" in net.explain() or "2 recordings" in net.explain()
 
 
-def test_batches_of_every_size_are_right() -> None:
-    model = mlp()
-    net = blockfuse.compile(model)
-    for size in (1, 2, 5, 3, 1):
-        x = drawn(size, 20)
+@pytest.mark.parametrize("name", ["sequential", "functional", "images", "lstm", "attention"])
+def test_one_program_serves_batches_of_every_size(name: str) -> None:
+    make, draw = MODELS[name]
+    model, one = make(), draw()
+    model(one)
+    net = blockfuse.compile(model, threads=1)
+    for size in (1, 2, 5, 3, 17, 1):
+        x = drawn(size, *one.shape[1:]) if name != "attention" else indices(size, 7)
         for _ in range(2):
             assert_same(net(x), model(x))
+    assert "32[any" in net.explain(), net.explain()
+
+
+class Averaging(keras.Model):
+    """Computes with the number of its rows, as Keras tells it or as the tensor does."""
+
+    def __init__(self, ask: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.ask, self.dense = ask, layers.Dense(3)
+
+    def call(self, x: Any) -> Any:
+        return self.dense(x) * (2 if self.ask(x) > 4 else 1) + self.ask(x)
+
+
+@pytest.mark.parametrize(
+    "ask", [lambda x: x.shape[0], lambda x: ops.shape(x)[0], len, lambda x: ops.size(x) // 5]
+)
+def test_a_call_that_computes_with_the_size_of_the_batch_is_right(ask: Callable[[Any], Any]) -> None:
+    model = Averaging(ask)
+    model(drawn(2, 5))
+    net = blockfuse.compile(model, threads=1)
+    for size in (2, 3, 7, 2, 12):
+        x = drawn(size, 5)
+        for _ in range(2):
+            assert_same(net(x), model(x))
+    assert "float32[any" not in net.explain()
+
+
+def test_a_batch_that_the_model_does_not_take_is_refused() -> None:
+    model = keras.Sequential([keras.Input(batch_shape=(2, 20)), layers.Dense(4)])
+    net = blockfuse.compile(model, threads=1)
+    for _ in range(3):
+        assert_same(net(x := drawn(2, 20)), model(x))
+    try:
+        expected = model(drawn(3, 20))
+    except Exception as error:
+        with pytest.raises(type(error)):
+            net(drawn(3, 20))
+    else:
+        assert net(drawn(3, 20)).shape == expected.shape
 
 
 # -- weights -------------------------------------------------------------------------------------------------------
@@ -618,9 +661,36 @@ def test_rounds_of_keras_are_compiled() -> None:
     assert ": compiled" in net.explain(), net.explain()
 
 
+def test_frozen_weights_stay_until_refresh() -> None:
+    model, x = mlp(), drawn(2, 20)
+    net = blockfuse.compile(model, weights="frozen", threads=1)
+    before = [net(x) for _ in range(3)][-1]
+    assert_same(before, model(x))
+    model.layers[0].kernel.assign(model.layers[0].kernel * 2 + 1)
+    assert numpy.array_equal(net(x), before)
+    assert numpy.allclose(net.predict(x), before, atol=1e-5)
+    assert_same(blockfuse.compile(model, threads=1)(x), model(x))
+    assert numpy.array_equal(net(x), before)
+    net.refresh()
+    for _ in range(3):
+        assert_same(net(x), model(x))
+    assert ": compiled" in net.explain()
+    assert pickle.loads(pickle.dumps(net)).weights == "frozen"
+
+
+def test_weights_that_cannot_be_copied_are_not_frozen() -> None:
+    with pytest.raises(UsageError, match="call it once, or build it"):
+        blockfuse.compile(NestMLP(), weights="frozen")
+    model = calling(lambda self, x: x * 2)
+    model.lock = threading.Lock()
+    model.get_config = lambda: {}[0]
+    with pytest.raises(UsageError, match="Keras cannot"):
+        blockfuse.compile(model, weights="frozen")
+
+
 def test_what_is_asked_of_compile_is_checked() -> None:
-    with pytest.raises(UsageError, match="weights='frozen'"):
-        blockfuse.compile(mlp(), weights="frozen")
+    with pytest.raises(UsageError, match="weights='hot'"):
+        blockfuse.compile(mlp(), weights="hot")
     with pytest.raises(UsageError, match="give an example"):
         blockfuse.missing(NestMLP())
 

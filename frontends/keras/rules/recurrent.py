@@ -31,12 +31,28 @@ def recurrent(
     refuse_if(training and drops, "draws")
     x, seen = sequences.array, _only(mask)
     refuse_if(0 in shape_of(x), "no elements")
-    given = layer.get_initial_state(batch_size=x.shape[0]) if initial_state is None else initial_state
-    states = [state.array for state in (given if isinstance(given, list | tuple) else [given])]
+    states = _zeros(layer, x) if initial_state is None else _arrays_of(initial_state)
     inputs, step = _usual(following, layer, x) or (x, _own(following, layer, training))
     outputs, last = _walk(inputs, states, step, layer, None if seen is None else seen.array)
     found = following.tensor(np.stack(outputs, axis=1) if layer.return_sequences else outputs[-1])
     return (found, *map(following.tensor, last)) if layer.return_state else found
+
+
+# The usual cells begin with zeros.
+_CELLS = (layers.SimpleRNNCell, layers.GRUCell, layers.LSTMCell)
+
+
+def _zeros(layer: Any, x: Array) -> list[Array]:
+    """The states before the first time."""
+    if type(layer.cell) not in _CELLS:
+        return _arrays_of(layer.get_initial_state(batch_size=x.shape[0]))
+    sizes = layer.cell.state_size
+    every = sizes if isinstance(sizes, list | tuple) else [sizes]
+    return [np.zeros((shape_of(x)[0], size), layer.cell.compute_dtype) for size in every]
+
+
+def _arrays_of(states: Any) -> list[Array]:
+    return [state.array for state in (states if isinstance(states, list | tuple) else [states])]
 
 
 def _only(mask: Any) -> Any:
