@@ -46,6 +46,8 @@ def backend(
 ) -> Callable[..., Any]:
     """What ``torch.compile(backend="blockfuse")`` calls with each graph.
 
+    graph, example_inputs: a module of FX operators, and tensors of the kinds that it will be called with, as torch gives
+    them.
     options: those of ``Block.hybridize``, and ``weights``, as ``blockfuse.compile`` has it.
 
     Raises UsageError for a ``mode``, which is a word of another backend.

@@ -442,6 +442,7 @@ ELSEWHERE = {
     ("compile", "UnsupportedOperatorsError"): "tests/frontends/test_onnx.py",
     ("to_onnx", "UnsupportedOperatorsError"): "tests/frontends/test_onnx_writing.py",
     ("to_onnx", "UsageError"): "tests/frontends/test_onnx_writing.py",
+    ("torch.backend", "UsageError"): "tests/frontends/test_torch_dynamo.py",
     ("torch.install", "UsageError"): "tests/frontends/test_torch.py",
     ("dask.map_blocks", "ShapeError"): "tests/frontends/test_dask.py",
     ("dask.map_blocks", "UsageError"): "tests/frontends/test_dask.py",
