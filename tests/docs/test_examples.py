@@ -41,8 +41,15 @@ def test_net_gives_the_same_compiled(net: Subject, batch: int, monkeypatch: pyte
     assert row.outcome.program is not None, row.outcome.reason
 
 
+SCRIPTS = [  # generators.py and attention.py compile for seconds
+    pytest.param(file, marks=[pytest.mark.long] * (file in ("attention.py", "generators.py")))
+    for file in FILES
+    if file not in TRAINING
+]
+
+
 @pytest.mark.spread(6)
-@pytest.mark.parametrize("file", [file for file in FILES if file not in TRAINING])
+@pytest.mark.parametrize("file", SCRIPTS)
 def test_file_runs_as_a_script(file: str) -> None:
     done = python("-W", "error", ROOT / "examples" / file)
     assert (done.returncode, done.stderr) == (0, "")

@@ -306,6 +306,7 @@ def unused(x: Any, index: Any) -> Any:
     return np.arange(3)
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize(
     ("function", "good", "bad", "error"),
     [

@@ -237,6 +237,7 @@ def ways(draw: Any) -> list[tuple[int | None, int | None] | None]:
     return [*draw(st.lists(st.tuples(target, target), min_size=count - 1, max_size=count - 1)), None]
 
 
+@pytest.mark.long
 @given(ways())
 def test_no_two_arrows_beside_blocks_lie_on_each_other(
     ways: list[tuple[int | None, int | None] | None],
