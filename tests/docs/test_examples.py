@@ -48,7 +48,7 @@ SCRIPTS = [  # generators.py and attention.py compile for seconds
 ]
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(5)
 @pytest.mark.parametrize("file", SCRIPTS)
 def test_file_runs_as_a_script(file: str) -> None:
     done = python("-W", "error", ROOT / "examples" / file)
