@@ -55,8 +55,9 @@ REASONS: tuple[Reason, ...] = (
         "Rounds that differ",
         ("takes more than .* decisions, none of them twice",),
         "A loop is closed where a round begins with the Python values of an earlier one, or with whole "
-        "numbers that went on by steps. Floats that change tell the rounds apart: each would be code of its own.",
-        "keep numbers that change from round to round as arrays",
+        "numbers that went on by steps. Floats that change tell the rounds apart: each would be code of its own, "
+        "as are decisions that stand one behind the other.",
+        "keep numbers that change from round to round as arrays, and choose by np.where what few lines decide",
         "t, h = 0.0, 0.1\nwhile t < end:\n    x, t = x + h * slope(x), t + h",
         "t, h = np.array(0.0), np.array(0.1)  # the rest stays",
     ),

@@ -187,6 +187,11 @@ def halves(x: np.ndarray, least: np.ndarray) -> np.ndarray:
     return x
 
 
+@hybridize
+def decays_and_halves(x: np.ndarray, least: np.ndarray) -> np.ndarray:
+    return halves.__wrapped__(decays.__wrapped__(x, 4 * least), least)
+
+
 def reason_after(function: Any, least: float) -> str:
     given = np.array([1.0, -3.0]), np.array(least)
     found = function(*given)
@@ -196,9 +201,10 @@ def reason_after(function: Any, least: float) -> str:
 
 def test_rounds_that_floats_tell_apart_are_not_compiled_by_the_dozen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(assembly, "_MAX_STRAIGHT_BLOCKS", 6)
-    shown = reason_after(decays, 1e-2)
-    assert "more than 6 decisions, none of them twice" in shown
-    assert "docs/reasons.md#rounds-that-differ" in shown
+    for function in (decays, decays_and_halves):
+        shown = reason_after(function, 1e-3)
+        assert "more than 6 decisions, none of them twice" in shown
+        assert "docs/reasons.md#rounds-that-differ" in shown
     assert reason_after(halves, 1e-2).splitlines()[0].endswith("compiled")
 
 

@@ -18,7 +18,7 @@ from blockfuse.tracer.flow.origins import Origin
 from blockfuse.tracer.frames.program_points import InductionVariable
 
 _MAX_BLOCKS = 512  # of one flow
-# of one without loops: its calls go most of these ways once, and compiling them takes a second for every ten or so
+# outside of loops: calls go most of these ways once, and compiling them takes a second for every ten or so
 _MAX_STRAIGHT_BLOCKS = 64
 _STACK_BYTES = 1 << 26  # of all stacks of a flow
 _STACK_STEP = 64  # bytes that a value on a stack takes at least
@@ -144,7 +144,7 @@ class Assembly:
     def flow(self) -> Flow:
         if len(self.blocks) > _MAX_BLOCKS:
             raise TraceError(f"forward takes more than {_MAX_BLOCKS} ways between decisions")
-        if len(self.blocks) > _MAX_STRAIGHT_BLOCKS and not self.repeated():
+        if len(self.blocks) > _MAX_STRAIGHT_BLOCKS < len(self.blocks.keys() - self.repeated()):
             raise TraceError(f"forward takes more than {_MAX_STRAIGHT_BLOCKS} decisions, none of them twice")
         ends = [
             tuple(o.type for o in b.end.outputs)
