@@ -100,6 +100,8 @@ def stop(*_: Any) -> None:
     raise Stop
 
 
+# Python drops what is raised in callbacks of the collector, and tells of it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs alarms")
 def test_no_interrupt_leaves_a_scope_of_gradients_open() -> None:
     def scopes() -> None:
