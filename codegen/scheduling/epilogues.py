@@ -191,12 +191,17 @@ class _Joined:
         return load if name is None else replace(load, name=name, alias=load.value)
 
     def _fits(self) -> bool:
-        """Whether what is written is read at the element alone, and there are not too many of anything."""
+        """Whether tiles reach everything (neighbours, or one element for all), what is written is read at the element alone,
+        and there are not too many of anything.
+        """
         kernel = _product_of(self.product)
+        reached = all(load.strides[-1] in (0, 1) for load in self.loads)
         summed = {a.name for a in (kernel.left, kernel.right, kernel.bias) if a}
         places = [place for place in self.values if place[0] in self.results]
         return (
-            all(self.operands[name].buffer not in self.results for name in summed)
+            reached
+            and all(result.access.strides[-1] == 1 for result in self.results.values())
+            and all(self.operands[name].buffer not in self.results for name in summed)
             and len(places) == len(self.results)
             and len({p.buffer for p in self.operands.values()} | self.results.keys()) <= MAX_POINTERS
             and len(self.body) <= MAX_STATEMENTS

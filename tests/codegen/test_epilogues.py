@@ -131,6 +131,30 @@ def test_a_state_that_a_product_is_added_to_is_written_once(shape: tuple[int, in
     check(step)
 
 
+@pytest.mark.parametrize("rows", [1, 4])
+@pytest.mark.parametrize("step", [1, 2, -1, 17])
+def test_what_lies_apart_is_read_by_a_map_behind_the_product(step: int, rows: int) -> None:
+    """Tiles load neighbours; the map walks elements of a vector of as many as the product has."""
+
+    def function(x: Any, weight: Any, other: Any) -> Any:
+        found = movement.reshape(dense(x, weight), shape=(rows * 16,))
+        every = movement.get_item(other, index=(("slice", 0, rows * 16 * abs(step), abs(step)),))
+        return found * (every if step > 0 else movement.flip(every, axis=(0,)))
+
+    native = Native(
+        graph(
+            function,
+            x=f"float32[{rows}, 40]",
+            weight="float32[16, 40]",
+            other=f"float32[{rows * 16 * abs(step)}]",
+        )
+    )
+    x, weight, other = whole(rows, 40), whole(16, 40, seed=1), whole(rows * 16 * abs(step), seed=2)
+    (found,) = native(x, weight, other)
+    every = other[:: abs(step)] if step > 0 else other[::-1]
+    numpy.testing.assert_array_equal(found, (x @ weight.T).reshape(-1) * every)
+
+
 def test_numbers_of_the_step_do_not_hold_a_product_back() -> None:
     """They are computed behind all products, and read by what follows the first one."""
 
