@@ -12,6 +12,9 @@ from blockfuse.ir.errors import UsageError
 class Device:
     """A place for arrays; prints as ``cpu(0)``.
 
+    device_type: 'cpu' or 'gpu', of which only the first holds arrays.
+    device_id: which one of several.
+
     >>> from blockfuse import npx
     >>> npx.Device("cpu", 0)
     cpu(0)
@@ -25,7 +28,7 @@ class Device:
 
 
 def cpu(device_id: int = 0) -> Device:
-    """The processor.
+    """The processor; ``device_id`` is any number.
 
     >>> from blockfuse import np, npx
     >>> np.ones(2, ctx=npx.cpu())
@@ -35,7 +38,7 @@ def cpu(device_id: int = 0) -> Device:
 
 
 def gpu(device_id: int = 0) -> Device:
-    """The name of a graphics processor; arrays stay in the machine's memory.
+    """The name of a graphics processor, the ``device_id``-th; arrays stay in the machine's memory.
 
     >>> from blockfuse import npx
     >>> npx.gpu(1)

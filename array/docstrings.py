@@ -84,6 +84,7 @@ def as_numpys(run: Any, function: Callable[..., Any], text: str) -> Any:
     run.__name__ = run.__qualname__ = function.__name__
     run.__wrapped__ = function  # whose signature it has
     space = getattr(function, "__module__", "numpy")  # its functions in C may not say one
-    source = f"Source: ``{space}.{function.__name__}``, which computes it: no gradient, no compilation."
+    numpys = f"``{space}.{function.__name__}``"
+    source = f"Source: {numpys}, which computes it, and has all arguments: no gradient, no compilation."
     run.__doc__ = before_example(text, source)
     return run

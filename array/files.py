@@ -20,6 +20,7 @@ def save(file: str | os.PathLike[str], arr: Any) -> None:
     """Write an array, a list of arrays, or a dict from names to arrays to exactly the path given.
 
     arr: of any shapes and dtypes. An array alone is written as NumPy's ``save`` does, if the path does not end in ``.npz``.
+    file: the path.
 
     Returns None. Raises UsageError for several arrays and a path that ends in ``.npy``.
 
@@ -72,6 +73,8 @@ def savez(file: str | os.PathLike[str], /, *arrays: Any, **named: Any) -> None:
 
 def load(file: str | os.PathLike[str]) -> Any:
     """What ``save`` wrote. Never runs pickled code.
+
+    file: a path.
 
     Returns an array, a dict, or a list where no array had a name, of the shapes and dtypes that were written.
 

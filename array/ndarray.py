@@ -55,8 +55,8 @@ class Pending(Protocol):
 class ndarray:
     """An n-dimensional array of float16/32/64, int8/16/32/64, uint8 or bool.
 
-    Made by ``blockfuse.np.array`` and friends. It behaves as a NumPy array does (broadcasting, promotion of
-    NumPy 2, views that share memory), works with NumPy's own functions, and is what a block's ``forward``
+    Made by ``blockfuse.np.array`` and friends, around ``data`` of NumPy's. It behaves as a NumPy array does (broadcasting,
+    promotion of NumPy 2, views that share memory), works with NumPy's own functions, and is what a block's ``forward``
     receives.
 
     >>> from blockfuse import np

@@ -30,6 +30,7 @@ def eye(
 
     N, M: how many rows and columns; ``M`` is ``N`` by default.
     k: 1 is the diagonal above the main one, -1 that below.
+    ctx, device: there is one device.
 
     Returns (N, M), float32 unless ``dtype`` says otherwise.
 
@@ -48,6 +49,8 @@ def identity(
     n: int, dtype: Any = None, *, ctx: Device | None = None, device: Device | None = None
 ) -> ndarray:
     """The square matrix with ones on its diagonal.
+
+    ctx, device: there is one device.
 
     Returns (n, n), float32 unless ``dtype`` says otherwise.
 

@@ -262,6 +262,8 @@ def zeros_like(
 ) -> ndarray:
     """Zeros in the shape of another array.
 
+    ctx, device: there is one device.
+
     Returns the shape of ``a``, and its dtype unless ``dtype`` says otherwise.
 
     >>> from blockfuse import np
@@ -275,6 +277,8 @@ def ones_like(
     a: ArrayLike, dtype: Any = None, *, ctx: Device | None = None, device: Device | None = None
 ) -> ndarray:
     """Ones in the shape of another array.
+
+    ctx, device: there is one device.
 
     Returns the shape of ``a``, and its dtype unless ``dtype`` says otherwise.
 
@@ -298,6 +302,9 @@ def full_like(
     device: Device | None = None,
 ) -> ndarray:
     """One value in the shape of another array.
+
+    fill_value: a number, or an array that broadcasts to it.
+    ctx, device: there is one device.
 
     Returns the shape of ``a``, and its dtype unless ``dtype`` says otherwise.
 
@@ -369,6 +376,7 @@ def linspace(
     num: how many.
     endpoint: False leaves ``stop`` out.
     retstep: whether the distance is given, too.
+    ctx, device: there is one device.
 
     Returns (num,), or a pair of it and the distance, float32 unless ``dtype`` says otherwise. Raises ValueError for an
     axis other than 0.

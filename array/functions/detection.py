@@ -71,6 +71,7 @@ def roi_align(
     sample_ratio: points along each axis of a part; -1: as many as a part of the region has pixels, which is an escape,
     as it depends on the regions.
     aligned: whether pixels have their centres at halves; otherwise no region is smaller than a pixel.
+    position_sensitive: True is not there, and raises UsageError.
 
     Returns (count, channels, *pooled_size); float32 and float64 stay, float16 gives float32, others float64. Regions
     have no gradient. Raises ShapeError where shapes do not fit, IndexError for images that there are not.

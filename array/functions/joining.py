@@ -119,6 +119,8 @@ def hstack(arrays: Sequence[ArrayLike]) -> ndarray:
 def dstack(arrays: Sequence[ArrayLike]) -> ndarray:
     """Arrays along the third axis; a matrix (n, m) is (n, m, 1), a vector (m,) is (1, m, 1).
 
+    arrays: a sequence of them; at least one.
+
     Returns the shape with the sum of the sizes along it, in the dtype that all promote to. Raises ShapeError where
     other axes differ.
 

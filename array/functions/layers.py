@@ -34,6 +34,7 @@ def fully_connected(
     bias: (units,).
     flatten: all axes of ``x`` behind the first are features; otherwise only the last one is.
     num_hidden: the units; checked.
+    no_bias: True leaves ``bias`` out.
 
     Returns (batch, units), or (..., units) without flatten, in the dtype that all promote to. Raises ShapeError where
     the number of features is not the weight's.
@@ -153,6 +154,7 @@ def batch_dot(a: ArrayLike, b: ArrayLike, transpose_a: bool = False, transpose_b
     """The products of two stacks of matrices, each of them transposed first if asked for.
 
     a, b: (..., n, k) and (..., k, m), or (..., k, n) and (..., m, k) where they are to be transposed.
+    transpose_a, transpose_b: whether they are.
 
     Returns (..., n, m) in the dtype that both promote to. Raises ShapeError where the sizes k differ.
 

@@ -355,6 +355,7 @@ matrix_rank = _outside(
 
     A: (..., n, m).
     tol: a value that they must be above instead.
+    rtol: in place of tol, a share of the largest.
     hermitian: whether matrices are symmetric, for which there is a faster way.
 
     Returns (...), int64; float16 raises TypeError.
@@ -369,7 +370,8 @@ pinv = _outside(
     """The pseudo-inverse (Moore and Penrose) of each matrix.
 
     a: (..., n, m).
-    rcond: singular values below that share of the largest count as 0.
+    rcond, rtol: singular values below that share of the largest count as 0; one of both.
+    hermitian: whether matrices are symmetric, for which there is a faster way.
 
     Returns (..., m, n); float32 and float64 stay, others give float64, float16 raises TypeError.
 
@@ -402,6 +404,7 @@ svd = _outside(
     a: (..., n, m).
     full_matrices: False gives only as many vectors as there are values, k = min(n, m).
     compute_uv: False gives ``S`` alone.
+    hermitian: whether matrices are symmetric, for which there is a faster way.
 
     Returns NumPy's named tuple of (..., n, n), (..., k) and (..., m, m); float32 and float64 stay, others give float64,
     float16 raises TypeError.

@@ -146,6 +146,7 @@ def batch_norm(
     x: (batch, channels, ...), with the channels along ``axis``.
     gamma, beta, running_mean, running_var: (channels,).
     eps: what is added to the variance.
+    cudnn_off, min_calib_range, max_calib_range: Gluon's choices of a kernel, which mean nothing here.
 
     In training mean and variance (without Bessel's correction, which torch's running ones have) are those of the batch,
     and the running ones follow them: ``running = running * momentum + batch * (1 - momentum)``. In prediction, or with

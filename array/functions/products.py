@@ -150,6 +150,8 @@ def _paired(axes: Any, ndim: int) -> tuple[int, ...]:
 def einsum(subscripts: Any, *operands: Any, optimize: Any = True) -> ndarray:  # noqa: ARG001 - NumPy's wish
     """A sum of products, one letter for each axis: ``einsum('ij,jk->ik', a, b)``; '...' is any axes.
 
+    subscripts: the letters of each operand, and of the result behind '->'; every operand has one for each axis.
+
     Or with a list of numbers behind each array: ``einsum(a, [0, 1], b, [1, 2], [0, 2])``. ``optimize`` changes nothing:
     the order of products is chosen for their sizes.
 

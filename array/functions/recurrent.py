@@ -269,6 +269,9 @@ def rnn(
     mode: 'rnn_relu', 'rnn_tanh', 'lstm' or 'gru'.
     p: dropout between layers.
     state, state_cell: (layers * directions, batch, size); zeros where there are none.
+    bidirectional: whether a second direction goes from the last step to the first.
+    sequence_length: (batch,), how many steps of each item count, with ``use_sequence_length``.
+    lstm_state_clip_min, lstm_state_clip_max: between which the cell of an LSTM is kept; ``lstm_state_clip_nan``: also nan.
 
     Returns (time, batch, directions * size) in the float dtype that ``data`` and ``parameters`` promote to; with
     ``state_outputs`` a list of it and the last states. Raises ShapeError where sizes do not fit, UsageError for other

@@ -27,6 +27,8 @@ def reshape(a: ArrayLike, newshape: Any, reverse: bool = False, order: str = "C"
     -5: the product of two sizes. -6: two sizes, which follow, of one; one of them may be -1. reverse: go from the last
     size to the first.
 
+    newshape: the sizes and codes, a number or a sequence. order: as of ``np.reshape``.
+
     Returns that shape in the dtype of ``a``. Raises ShapeError where sizes do not fit, UsageError where codes make no
     sense.
 
@@ -107,6 +109,8 @@ def reshape_like(
     rhs_end: int | None = None,
 ) -> ndarray:
     """``lhs`` in the shape of ``rhs``; with ends, only its axes from ``lhs_begin`` to ``lhs_end`` become such of ``rhs``.
+
+    rhs_begin, rhs_end: the same of ``rhs``; negative ends count from the end.
 
     Returns that shape in the dtype of ``lhs``. Raises ShapeError for another number of elements.
 

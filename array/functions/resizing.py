@@ -36,6 +36,7 @@ def upsampling(
     with ``k = 2 * scale - scale % 2``, and is a transposed convolution of each channel; with the weight of
     ``init.Bilinear()`` (Long, Shelhamer and Darrell 2015, section 3.3) it interpolates.
     num_filter: the channels; checked.
+    multi_input_mode: 'concat' or 'sum', for several images.
 
     Returns (batch, channels, height * scale, width * scale) in the dtype that all promote to. Raises ShapeError where
     shapes do not fit, UsageError for other words.

@@ -172,6 +172,7 @@ def argsort(
     a: an array of any shape; a number has place 0.
     axis: None flattens.
     descending: in falling order, nan first; equal elements keep their order in it, too.
+    stable: changes nothing, as ``kind``: the sort is stable.
 
     Returns the shape of ``a``, or a vector, int64. Raises ValueError for kinds that NumPy has not.
 

@@ -172,6 +172,7 @@ def swapaxes(a: ArrayLike, axis1: int, axis2: int) -> ndarray:
     """``a`` with two axes exchanged.
 
     a: an array of any shape.
+    axis1, axis2: negative ones count from the end.
 
     Returns the shape with their sizes exchanged, in the dtype of ``a``.
 

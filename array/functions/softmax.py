@@ -117,6 +117,7 @@ def masked_log_softmax(
 
     data, mask: arrays of shapes that broadcast.
     temperature: what ``data`` is divided by.
+    axis: along which the elements of a distribution lie.
 
     Returns their common shape; floats keep their dtype, others give float64.
 

@@ -32,6 +32,7 @@ def astype(x: ndarray, dtype: Any, /, *, copy: bool = True, device: Device | Non
 
     x: an array of any shape.
     copy: False gives ``x`` itself where it has that dtype.
+    device: there is one.
 
     Returns the shape of ``x`` in ``dtype``. Raises DTypeError for a dtype that arrays do not have.
 
@@ -47,6 +48,7 @@ def can_cast(from_: Any, to: Any, casting: Any = "safe") -> bool:
     """Whether values of a dtype, or of an array, go into a dtype by NumPy's rules.
 
     casting: 'no', 'equiv', 'safe', 'same_kind' or 'unsafe'.
+    from_: a dtype or an array; to: a dtype.
 
     Returns a bool of Python. A number of Python has no dtype, and raises TypeError.
 
@@ -147,6 +149,7 @@ def from_dlpack(x: Any, /, *, device: Device | None = None, copy: bool | None = 
 
     x: what has ``__dlpack__``.
     copy: True makes one always.
+    device: there is one.
 
     Returns its shape and dtype. Raises DTypeError for a dtype that arrays do not have.
 

@@ -89,10 +89,12 @@ PUBLIC = {f"{name.file}.{name.value.__name__}" for name in OTHERS}
 
 
 def test_every_argument_is_described() -> None:
+    """NumPy describes those of functions that it computes; methods of arrays are described by what they do."""
     lacking = {
         path: missing
-        for name in OTHERS
-        for path, value in ((name.path, name.value), *methods(name, own=True))
+        for name in HOMES
+        if "which computes it, and has all arguments" not in own_text(name)
+        for path, value in ((name.path, name.value), *(methods(name, own=True) if name in OTHERS else ()))
         if (missing := undescribed(value, name.space))
     }
     assert lacking == {}
