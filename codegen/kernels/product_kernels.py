@@ -13,6 +13,11 @@ from blockfuse.codegen.kernels.product_cuts import BlockTile, ProductTile, Regis
 BETWEEN = "here"  # the left operand of a product of a chain that is not the first
 
 
+def tiles_load(strides: tuple[int, ...]) -> bool:
+    """Whether an epilogue can load elements that lie so: those of its columns are neighbours, or all the same one."""
+    return strides[-1] in (0, 1)
+
+
 @dataclass(frozen=True)
 class OperandSteps:
     """How tiles of a processor walk the operands of a product, in elements."""

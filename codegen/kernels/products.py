@@ -16,7 +16,7 @@ from blockfuse.codegen.kernels.product_cuts import (
     ProductTile,
     RegisterTiles,
 )
-from blockfuse.codegen.kernels.product_kernels import OperandSteps, ProductKernel
+from blockfuse.codegen.kernels.product_kernels import OperandSteps, ProductKernel, tiles_load
 from blockfuse.codegen.kernels.statements import statement
 from blockfuse.ir import layout as layouts
 from blockfuse.ir.graph import Graph, Node, constant
@@ -275,6 +275,6 @@ def _reads_panels(where: Layout, product: Node, machine: Machine) -> bool:
 
 
 def _epilogue_strides(where: Layout, product: Node) -> tuple[int, ...] | None:
-    """Strides of a value that the epilogue reads: its columns are neighbours, or all the same."""
+    """Strides of a value that the epilogue reads, or None where only a copy has such that tiles load."""
     seen = layouts.broadcast(where, product.shape)
-    return seen.strides if seen.strides[-1] in (0, 1) else None
+    return seen.strides if tiles_load(seen.strides) else None

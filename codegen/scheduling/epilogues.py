@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from blockfuse.codegen.kernels.kernel import Access, Statement
-from blockfuse.codegen.kernels.product_kernels import ProductKernel
+from blockfuse.codegen.kernels.product_kernels import ProductKernel, tiles_load
 from blockfuse.codegen.scheduling.buffers import Buffer
 from blockfuse.codegen.scheduling.merging import (
     MAX_POINTERS,
@@ -191,15 +191,14 @@ class _Joined:
         return load if name is None else replace(load, name=name, alias=load.value)
 
     def _fits(self) -> bool:
-        """Whether tiles reach everything (neighbours, or one element for all), what is written is read at the element alone,
-        and there are not too many of anything.
+        """Whether tiles load and store everything, what is written is read at the element alone, and there are not too many
+        of anything.
         """
         kernel = _product_of(self.product)
-        reached = all(load.strides[-1] in (0, 1) for load in self.loads)
         summed = {a.name for a in (kernel.left, kernel.right, kernel.bias) if a}
         places = [place for place in self.values if place[0] in self.results]
         return (
-            reached
+            all(tiles_load(load.strides) for load in self.loads)
             and all(result.access.strides[-1] == 1 for result in self.results.values())
             and all(self.operands[name].buffer not in self.results for name in summed)
             and len(places) == len(self.results)

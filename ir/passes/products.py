@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
@@ -36,11 +37,14 @@ def pack_products(graph: Graph, vector_bytes: int, batch: int = 0) -> Graph:
     reads whole lines: a weight is one panel, as libraries want it, its lines padded to ``LINE`` elements. batch: not 0 where
     nobody knows how many rows there are.
     """
-    changing: set[Node] = set()  # what can be another value at the next call
+    changing: set[Node] = set()  # what is computed and can be another value at the next call
+
+    def changes(node: Node) -> bool:
+        return is_changing_leaf(node) or node in changing
 
     def packed(node: Node) -> Node:
         result = product(node)
-        if any(is_changing_leaf(n) or n in changing for n in (node, *node.operands)):
+        if any(map(changes, (node, *node.operands))):
             changing.add(result)
         return result
 
@@ -48,7 +52,7 @@ def pack_products(graph: Graph, vector_bytes: int, batch: int = 0) -> Graph:
         if node.operator not in (dense, matmul) or not all(o.type.size for o in node.operands):
             return node
         if node.operator is matmul and vector_bytes and not batch:
-            node = _of_vector(node, vector_bytes, changing)
+            node = _of_vector(node, vector_bytes, changes)
         weight = node.operands[1]
         dtype = numpy.result_type(node.operands[0].dtype, weight.dtype)
         if dtype.name not in ("float32", "float64"):
@@ -60,7 +64,7 @@ def pack_products(graph: Graph, vector_bytes: int, batch: int = 0) -> Graph:
             dtype=dtype,
             transposed=node.operator is dense,
             lanes=vector_bytes // dtype.itemsize,
-            is_hoisted=not (is_changing_leaf(weight) or weight in changing),
+            is_hoisted=not changes(weight),
             is_open=bool(batch),
             narrow=narrow,
         )
@@ -77,7 +81,7 @@ def pack_products(graph: Graph, vector_bytes: int, batch: int = 0) -> Graph:
     return rewrite(graph, packed)
 
 
-def _of_vector(node: Node, vector_bytes: int, changing: set[Node]) -> Node:
+def _of_vector(node: Node, vector_bytes: int, changes: Callable[[Node], bool]) -> Node:
     """A product of a matrix and a vector, as the vector times a weight of rows or of columns, whichever lies in memory.
 
     As it is where rows are apart from each other in memory, or shorter than a vector register.
@@ -89,9 +93,8 @@ def _of_vector(node: Node, vector_bytes: int, changing: set[Node]) -> Node:
     as_columns, as_rows = (matmul, dense) if vector is left else (dense, matmul)
     if matrix.operator is transpose and tuple(matrix.attrs["axes"]) == (1, 0):
         return node_of(as_rows, (vector, matrix.operands[0]), {}, node.source)
-    is_hoisted = not (is_changing_leaf(matrix) or matrix in changing)
-    is_long = matrix.shape[-1] * matrix.dtype.itemsize >= vector_bytes
-    if vector is left or isinstance(matrix.operator.lowering, Movement) or not (is_hoisted or is_long):
+    is_short = matrix.shape[-1] * matrix.dtype.itemsize < vector_bytes
+    if vector is left or isinstance(matrix.operator.lowering, Movement) or (is_short and changes(matrix)):
         return node
     return node_of(as_columns, (vector, matrix), {}, node.source)
 

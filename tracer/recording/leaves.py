@@ -25,7 +25,7 @@ from blockfuse.tracer.state.facts import Bind
 # NOTE [needed for its error]
 # A call may pick at an index beyond its axis where nothing needs what it picks (the last token of a loop that decodes): an
 # error in Python. So its program needs it: a result is chosen by a word that is always false from itself and itself. A step
-# that returns nothing, or not more than it writes, has this word as an update instead, of an array that nobody reads.
+# that writes has this word as an update instead, of an array that nobody reads.
 _WORD = ndarray(numpy.zeros((), bool))
 
 

@@ -281,12 +281,13 @@ def _finish(recording: Recording, recorder: Recorder, result: Any) -> None:
     recording.draws = recorder.draws
     results = tuple(recorder.memory.node_of(a) for a in (*arrays, *(recorder.pulled or ())))
     unneeded = recorder.unneeded((*results, *found.updates.values()))
-    if unneeded and recorder.pulled is None and recorder.is_behind_decisions(unneeded):
+    may_need = recorder.pulled is None and (found.updates or results)
+    if unneeded and may_need and recorder.is_behind_decisions(unneeded):
         if found.updates:
             found.need(unneeded, recorder.sequence)
-        elif results:
+        else:
             results = with_errors_of(unneeded, results, recorder.sequence)
-        unneeded = [] if found.updates or results else unneeded
+        unneeded = []
     recording.problem = (
         found.problem
         or recorder.problem

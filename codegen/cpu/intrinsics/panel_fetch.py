@@ -46,7 +46,8 @@ class PanelFetch:
         elements = LINE_BYTES // numpy.dtype(self.spec.right_dtype).itemsize
         for base in panels:
             for line in range(0, self.spec.panel, elements):
-                self._fetch(self.edges.right_at(base, builder.add(first, constant(line))))
+                address = self.edges.right_at(base, builder.add(first, constant(line)))
+                _prefetch(emit, address, _READ, _SECOND_LEVEL)
 
     def _part(self) -> ir.Value:
         """The step at which the part of this tile starts."""
@@ -54,9 +55,6 @@ class PanelFetch:
         return self.emit.times(
             self.emit.smaller(tile, constant(self.steps - 1)), self.spec.inner // self.steps
         )
-
-    def _fetch(self, address: ir.Value) -> None:
-        _prefetch(self.emit, address, _READ, _SECOND_LEVEL)
 
 
 def fetch_end(edges: TileEdges) -> None:
