@@ -6,6 +6,14 @@ from dataclasses import dataclass
 
 MAX_FETCH = 4  # tiles that share a panel, a power of two: NOTE [fetching ahead]
 NEAR_WEIGHT_BYTES = 1 << 17  # of a weight that stays in the second-level cache beside what passes
+MAX_SUM_STEPS = 400  # of the inner axis in one sum: see NOTE [the tile]
+SUM_STEPS = 8  # what the steps of one of several sums are a multiple of, and so of every stride: the same sums for all
+
+
+def steps_of_sums(inner: int) -> int:
+    """Steps of one of the sums of equal length that a long inner axis is summed in; the last one may be shorter."""
+    whole = inner - inner % SUM_STEPS
+    return -(-whole // (-(-whole // MAX_SUM_STEPS) * SUM_STEPS)) * SUM_STEPS
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,8 @@ class RegisterTiles:
     by_panels: bool = False  # a launch walks groups of panels instead of rows, of which there are few
     # rows that pass all panels before the next ones do, so that they stay in the second-level cache; 0: all rows
     block: int = 0
+    # where this is not 0: as many rows do so for the steps of one sum, then for the next ones: NOTE [slices]
+    sliced: int = 0
 
     @property
     def panel(self) -> int:

@@ -90,6 +90,13 @@ class ProductKernel(Kernel):
         return any(load.alias for load in self.loads)
 
     @property
+    def totals(self) -> Access | None:
+        """The result whose memory holds sums between slices; None where tiles take all steps: see NOTE [slices]."""
+        if self.reads_results or not (isinstance(self.cut, RegisterTiles) and self.cut.sliced):
+            return None
+        return next((access for access, _ in self.stores if access.dtype == self.dtype), None)
+
+    @property
     def steps(self) -> OperandSteps:
         """How tiles walk the operands."""
         return self.lies or OperandSteps.packed(self.inner, self.cut.panel)

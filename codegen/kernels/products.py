@@ -15,6 +15,7 @@ from blockfuse.codegen.kernels.product_cuts import (
     BlockTile,
     ProductTile,
     RegisterTiles,
+    steps_of_sums,
 )
 from blockfuse.codegen.kernels.product_kernels import OperandSteps, ProductKernel, tiles_load
 from blockfuse.codegen.kernels.statements import statement
@@ -27,6 +28,7 @@ from blockfuse.ir.passes.products import has_few_columns
 _PAGE_BYTES = 4096  # lines so far apart share one set of a first-level cache
 _NEAR_PAGES = 64  # whose addresses a processor finds without a delay
 _NEAR_BYTES = 160 << 10  # of a second-level cache, beside a panel and what is written
+_DEEP_BYTES = 1024 * 4  # of a row that is longer, too few pass a panel that stays near
 _FEW_PANELS = 4  # for which turning an operand costs as much as reading it across
 _LATENCY = 4  # cycles of a multiply-add
 _CACHE_WAYS = 8  # lines that a set holds, or 12; 1024^3 takes 5% longer with tiles of more rows
@@ -150,13 +152,14 @@ def _cut(
     block = _block_rows(tiles[0], product.operands[0].shape[-1] * product.dtype.itemsize)
     block = block if not height or height > block else 0
     by_panels = not stacked and height == tiles[0].rows
+    sliced = 0 if stacked or by_panels else _sliced_rows(product, tiles[0])
     weight = product.operands[1]
     if prod(weight.shape[-3:]) * weight.dtype.itemsize > NEAR_WEIGHT_BYTES:
         threads = machine.threads if work > AWAKE_WORK and not (by_panels or stacked) else 1
         tallest, *rest = tiles
-        passing = (block or height or MAX_FETCH * tallest.rows) // (tallest.rows * threads)
+        passing = (sliced or block or height or MAX_FETCH * tallest.rows) // (tallest.rows * threads)
         tiles = (_fetching(tallest, passing), *(_fetching(tile, 1) for tile in rest))
-    return RegisterTiles(tiles, by_panels, block)
+    return RegisterTiles(tiles, by_panels, block, sliced)
 
 
 def _fetching(tile: ProductTile, passing: int) -> ProductTile:
@@ -173,6 +176,14 @@ def _block_rows(tile: ProductTile, row_bytes: int) -> int:
     """
     rows = _NEAR_BYTES // row_bytes // tile.rows * tile.rows
     return rows if rows > tile.panel else 0
+
+
+def _sliced_rows(product: Node, tile: ProductTile) -> int:
+    """How many rows pass all panels with the steps of one sum: see NOTE [slices]; 0: tiles take all steps."""
+    inner, itemsize = product.operands[0].shape[-1], product.dtype.itemsize
+    if inner * itemsize <= _DEEP_BYTES or tile.panel == 1 or tile.panels > 1 or tile.unroll > 1:
+        return 0
+    return _NEAR_BYTES // (steps_of_sums(inner) * itemsize) // tile.rows * tile.rows
 
 
 def _block(product: Node, height: int, machine: Machine) -> BlockTile:

@@ -8,8 +8,6 @@ from math import prod
 from blockfuse.codegen.kernels.kernel import Access, Kernel, Reach, Scope, Statement
 from blockfuse.codegen.kernels.product_cuts import ProductTile
 
-MAX_SUM_STEPS = 400  # in one sum: see NOTE [the tile]
-
 
 @dataclass(frozen=True)
 class WindowKernel(Kernel):

@@ -8,9 +8,9 @@ from blockfuse.codegen.kernels.cost import CACHE_BANDWIDTH
 from blockfuse.codegen.kernels.kernel import Access
 from blockfuse.codegen.kernels.kernel_call import CopyFirst, KernelCall, names_of_body
 from blockfuse.codegen.kernels.machine import Machine
-from blockfuse.codegen.kernels.product_cuts import ProductTile
+from blockfuse.codegen.kernels.product_cuts import MAX_SUM_STEPS, ProductTile
 from blockfuse.codegen.kernels.statements import statement
-from blockfuse.codegen.kernels.window_kernel import MAX_SUM_STEPS, WindowKernel
+from blockfuse.codegen.kernels.window_kernel import WindowKernel
 from blockfuse.ir import layout as layouts
 from blockfuse.ir.graph import Graph, Node, constant
 from blockfuse.ir.layout import Layout, row_major

@@ -38,7 +38,7 @@ from blockfuse.codegen.cpu.source.meaning import source_meaning
 from blockfuse.codegen.cpu.source.render import render
 from blockfuse.codegen.kernels.kernel import Access, Index
 from blockfuse.codegen.kernels.loop_kernels import ColumnKernel, DrawKernel, MapKernel, RowKernel, Sweep
-from blockfuse.codegen.kernels.product_cuts import BlockTile, ProductTile, RegisterTiles
+from blockfuse.codegen.kernels.product_cuts import MAX_SUM_STEPS, BlockTile, ProductTile, RegisterTiles
 from blockfuse.codegen.kernels.product_kernels import ChainKernel, ProductKernel
 from blockfuse.codegen.meaning.expressions import value_of
 from blockfuse.codegen.meaning.kernels import kernel_meaning
@@ -345,7 +345,7 @@ def product_kernels(draw: Any) -> ProductKernel:
     """Any tile over any operands, also such that no scheduler would choose."""
     dtype = draw(st.sampled_from(["float32", "float64"]))
     lanes = MACHINE.lanes(numpy.dtype(dtype).itemsize)
-    inner = draw(st.sampled_from([0, 1, 2, 17, 399, 400, 401, 1000]))
+    inner = draw(st.sampled_from([0, 1, 2, 17, 399, 400, 401, 1003]))
     shape = draw(st.sampled_from(["rows", "panels", "matrices", "open"]))
     dots = draw(st.booleans()) and shape != "panels"
     panel = 1 if dots else lanes * draw(st.integers(1, 2))
@@ -384,7 +384,9 @@ def product_kernels(draw: Any) -> ProductKernel:
     right = Access("x1", dtype, (panels_apart,) if batched else ())
     store = Access("out", dtype, (*stack, units, 1))
     result = f"t{len(body)}"
-    cut = RegisterTiles(tiles, by_panels=shape == "panels")
+    may_slice = inner > MAX_SUM_STEPS and shape in ("rows", "open") and not dots
+    sliced = draw(st.sampled_from([0, rows, 2 * rows])) if may_slice else 0
+    cut = RegisterTiles(tiles, by_panels=shape == "panels", sliced=sliced)
     return ProductKernel(
         *("net", store, dtype, height, inner, units, left, right, bias, "t0"),
         *(tuple(read), tuple(names), tuple(body), result, cut),

@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from sampling import sampled
 
 from blockfuse.codegen.cpu.native import isa
+from blockfuse.codegen.kernels import products
 from blockfuse.codegen.kernels.product_cuts import RegisterTiles
 from blockfuse.codegen.kernels.product_kernels import ProductKernel
 from blockfuse.codegen.kernels.products import choose_tile
 from blockfuse.codegen.scheduling.steps import HostCall, Launch
 from blockfuse.ir.operators import movement, neural, pointwise, reductions
 from blockfuse.ir.operators.contractions import dense, matmul
+from blockfuse.ir.types import tensor
 
 pytestmark = pytest.mark.spread(3)
 
@@ -107,6 +109,47 @@ def test_rows_pass_panels_in_blocks_that_stay_near(level: str, transposed: bool)
     assert launch.kernel.steps.left == 1
     copied = {program.schedule.buffers[copy.pointers[0].buffer].name for copy in copies}
     assert ("x0" in copied) == transposed
+
+
+@pytest.mark.spread(3)
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_slices_of_a_long_inner_axis_give_the_same_bits_as_tiles_of_all_steps(
+    dtype: str, level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With rows and columns that the last tile shares with its neighbour, and steps that are left over."""
+    rng = numpy.random.default_rng(8)
+    shapes = {"x": (47, 1229), "w": (70, 1229), "b": (70,), "z": (47, 70)}
+    values = [rng.standard_normal(shape).astype(dtype) for shape in shapes.values()]
+    recorded = graph(
+        lambda x, w, b, z: neural.relu(dense(x, w, b)) * z,
+        parameters="w b",
+        **{name: tensor(shape, numpy.dtype(dtype)) for name, shape in shapes.items()},
+    )
+    found = set()
+    for deep in (1 << 10, 1 << 20):
+        monkeypatch.setattr(products, "_DEEP_BYTES", deep)
+        for threads in (1, 2):
+            program = Native(recorded, level, threads)
+            kernel = program.schedule.launches[-1].kernel
+            assert isinstance(kernel, ProductKernel)
+            assert (kernel.totals is not None) == (deep < 1 << 20)
+            found.add(program(*values)[0].tobytes())
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("function", [pointwise.isfinite, neural.relu])
+def test_totals_between_slices_need_memory_of_their_own_dtype(function: Callable[..., Any]) -> None:
+    values = [whole(50, 2001), whole(2001, 40)]
+    program = assert_equal(
+        graph(
+            lambda x, w: function(matmul(x, w)), parameters="w", x="float32[50, 2001]", w="float32[2001, 40]"
+        ),
+        values,
+    )
+    kernel = program.schedule.launches[-1].kernel
+    assert isinstance(kernel, ProductKernel)
+    assert (kernel.totals is None) == (kernel.store.dtype == "bool")
 
 
 MATMULS = [

@@ -23,7 +23,7 @@ from __future__ import annotations
 import numpy
 from llvmlite import ir
 
-from blockfuse.codegen.cpu.intrinsics.tile_edges import TileEdges
+from blockfuse.codegen.cpu.intrinsics.tile_edges import Load, TileEdges
 from blockfuse.codegen.values.emitter import I32, POINTER, VOID, Emitter, constant
 from blockfuse.ir.placement import LINE_BYTES
 
@@ -41,8 +41,10 @@ class PanelFetch:
         """Fetch what belongs to step ``k`` of a tile whose panels start at ``panels``."""
         *_, stride, step = self.spec.right[1]
         emit, builder = self.emit, self.emit.builder
-        of_step = builder.udiv(k, constant(self.steps))
-        first = emit.sum(constant(stride), emit.times(builder.add(self._part(), of_step), step))
+        begin = self.edges.first_step
+        of_step = builder.udiv(builder.sub(k, begin), constant(self.steps))
+        line_step = emit.sum(begin, self._part(), of_step)
+        first = emit.sum(constant(stride), emit.times(line_step, step))
         elements = LINE_BYTES // numpy.dtype(self.spec.right_dtype).itemsize
         for base in panels:
             for line in range(0, self.spec.panel, elements):
@@ -53,22 +55,33 @@ class PanelFetch:
         """The step at which the part of this tile starts."""
         tile = self.emit.builder.udiv(self.edges.passed, constant(self.spec.rows))
         return self.emit.times(
-            self.emit.smaller(tile, constant(self.steps - 1)), self.spec.inner // self.steps
+            self.emit.smaller(tile, constant(self.steps - 1)), self.spec.steps // self.steps
         )
 
 
 def fetch_end(edges: TileEdges) -> None:
     """What the epilogue of a tile reads and writes: NOTE [fetching the end]."""
-    spec, emit = edges.spec, edges.emit
+    spec = edges.spec
     written = {name: (dtype, strides) for name, dtype, strides in spec.stores}
     read = {name: (dtype, strides) for name, dtype, strides in spec.loads if strides[-1]}
-    first = emit.times(edges.panel, spec.panel)
     for row in range(spec.rows):
         for name, (dtype, strides) in {**read, **written}.items():
-            start = emit.builder.add(edges.row_index(strides[:-1], row), first)
-            for column in range(0, spec.panels * spec.panel, LINE_BYTES // numpy.dtype(dtype).itemsize):
-                address = edges.memory.address(name, emit.builder.add(start, constant(column)), dtype)
-                _prefetch(emit, address, _WRITE if name in written else _READ, _FIRST_LEVEL)
+            _fetch_row(edges, row, (name, dtype, strides), _WRITE if name in written else _READ)
+
+
+def fetch_result(edges: TileEdges, result: Load) -> None:
+    """The lines of a result that a tile reads and writes."""
+    for row in range(edges.spec.rows):
+        _fetch_row(edges, row, result, _WRITE)
+
+
+def _fetch_row(edges: TileEdges, row: int, operand: Load, access: int) -> None:
+    """What a tile's columns of one row need of an operand."""
+    spec, emit, (name, dtype, strides) = edges.spec, edges.emit, operand
+    start = emit.builder.add(edges.row_index(strides[:-1], row), emit.times(edges.panel, spec.panel))
+    for column in range(0, spec.panels * spec.panel, LINE_BYTES // numpy.dtype(dtype).itemsize):
+        address = edges.memory.address(name, emit.builder.add(start, constant(column)), dtype)
+        _prefetch(emit, address, access, _FIRST_LEVEL)
 
 
 def _prefetch(emit: Emitter, address: ir.Value, access: int, level: int) -> None:

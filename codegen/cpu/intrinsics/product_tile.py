@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,20 +14,22 @@ from blockfuse.codegen.cpu.intrinsics.dot_tile import DotTile
 from blockfuse.codegen.cpu.intrinsics.kernel_function import KernelFunction
 from blockfuse.codegen.cpu.intrinsics.numba_intrinsic import Intrinsic
 from blockfuse.codegen.cpu.intrinsics.register_tile import RegisterTile
-from blockfuse.codegen.cpu.intrinsics.tile_edges import TileEdges, TileSpec
+from blockfuse.codegen.cpu.intrinsics.sliced_tile import SlicedTile
+from blockfuse.codegen.cpu.intrinsics.tile_edges import Load, TileEdges, TileSpec
 from blockfuse.codegen.kernels.machine import Machine
+from blockfuse.codegen.kernels.product_cuts import SUM_STEPS
 from blockfuse.codegen.values.emitter import Emitter
 from blockfuse.ir.operators.narrow import widened
 
 
 def _native(machine: Machine, **columns: Any) -> Any:
-    """The intrinsic ``tile(*pointers, [matrix,] row, panel[, own row, own panel][, rows passed before])``.
+    """The intrinsic ``tile(*pointers, [matrix,] row, panel[, own row, own panel][, rows passed before][, first step])``.
 
     columns: fields of ``TileSpec``.
     """
     spec = TileSpec(**columns)
     lanes = machine.lanes(8 if spec.dtype == "float64" else 4)
-    kind = DotTile if spec.panel == 1 else RegisterTile
+    kind = DotTile if spec.panel == 1 else SlicedTile if spec.totals else RegisterTile
 
     def typed(context: Any, *arguments: Any) -> Any:
         def generate(_: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
@@ -47,15 +49,22 @@ def _meaning(**columns: Any) -> Callable[..., None]:
     return lambda *operands: TileMeaning(spec, operands).stored()
 
 
+def _end_of_slice(spec: TileSpec, first: int) -> int:
+    end = first + spec.steps
+    return end if end < spec.inner - spec.inner % SUM_STEPS else spec.inner
+
+
 class TileMeaning:
     """One call of a tile. starts: its matrix, if there are several, its first row and its first column."""
 
     def __init__(self, spec: TileSpec, operands: tuple[Any, ...]) -> None:
+        operands, first = (operands[:-1], operands[-1]) if spec.totals else (operands, 0)
         if spec.has_turn:  # which says what is fetched, and nothing of what is computed
             operands = operands[:-1]
         own = operands[-2:]  # row and panel, where nothing else is said
-        *given, self.row, self.panel = operands[:-2] if spec.reads_results else operands
+        *given, self.row, self.panel = operands[:-2] if spec.has_own else operands
         self.spec = spec
+        self.steps = range(first, _end_of_slice(spec, first))
         self.addresses = dict(zip(spec.arguments, given, strict=False))
         self.matrix = given[len(spec.arguments) :]
         self.starts = (*self.matrix, self.row, self.panel * spec.panel)
@@ -66,17 +75,29 @@ class TileMeaning:
         )  # of the rows and columns
 
     def stored(self) -> None:
-        spec, (row, column) = self.spec, self.own
+        spec = self.spec
         sums = self._sums()[:, : self.columns]
-        if spec.bias is not None:
+        if self.steps.start:
+            sums = sums + self._load(*self._totals())
+        elif spec.bias is not None:
             bias = self.addresses[spec.bias]
             sums = sums + bias.read(spec.dtype, (self.columns,), (1,), self.starts[-1])
+        if self.steps.stop < spec.inner:
+            self._store([self._totals()], sums)
+            return
         if spec.epilogue is not None:
             loads = [self._load(*load) for load in spec.loads]
             sums = spec.epilogue(sums, *loads)
-        results = sums if isinstance(sums, tuple) else (sums,)
+        self._store(spec.stores, sums)
+
+    def _totals(self) -> Load:
+        return next(store for store in self.spec.stores if store[0] == self.spec.totals)
+
+    def _store(self, stores: Sequence[Load], values: Any) -> None:
+        spec, (row, column) = self.spec, self.own
+        results = values if isinstance(values, tuple) else (values,)
         whole = [numpy.array(numpy.broadcast_to(one, (spec.rows, self.columns))) for one in results]
-        for (name, dtype, strides), one in zip(spec.stores, whole, strict=True):
+        for (name, dtype, strides), one in zip(stores, whole, strict=True):
             first = self._index(strides, self.starts) + self._index(strides[-2:], self.own)
             self.addresses[name].write(dtype, strides[-2:], one[row:, column:], first)
 
@@ -86,14 +107,17 @@ class TileMeaning:
         spec, (_, right) = self.spec, self.spec.right
         name, strides = spec.left
         left = self.addresses[name].read(
-            spec.dtype, (spec.rows, spec.inner), strides[-2:], self._index(strides[:-1], self.starts[:-1])
+            spec.dtype,
+            (spec.rows, len(self.steps)),
+            strides[-2:],
+            self._index(strides[:-1], self.starts[:-1]) + self.steps.start * strides[-1],
         )
         *matrix, stride, step = right
         panels = self.addresses[spec.right[0]].read(
             spec.right_dtype,
-            (spec.panels, spec.inner, spec.panel),
+            (spec.panels, len(self.steps), spec.panel),
             (stride, step, 1),
-            self._index(tuple(matrix), self.matrix) + self.panel * stride,
+            self._index(tuple(matrix), self.matrix) + self.panel * stride + self.steps.start * step,
         )
         return times_panels(left, widened(panels))
 

@@ -3,7 +3,7 @@
 NOTE [the tile]
 Accumulators start from the bias. The inner loop loads one step of each panel, broadcasts one element of each
 row and multiplies and adds; with ``unroll`` > 1 that many independent accumulators take turns, so that a few
-of them still hide the latency of a multiply-add. A long inner axis is summed in blocks of up to ``_MAX_SUM_STEPS``
+of them still hide the latency of a multiply-add. A long inner axis is summed in blocks of up to ``MAX_SUM_STEPS``
 steps, whose sums are added up on the stack: a single sum of 1024 products is 2.5 times as far off as NumPy's.
 Then the epilogue runs on the vectors, and each element is stored once. The last panel is zero beyond
 ``units``; its bias loads, epilogue loads and stores are masked.
@@ -11,20 +11,20 @@ Then the epilogue runs on the vectors, and each element is stored once. The last
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from llvmlite import ir
 
 from blockfuse.codegen.cpu.intrinsics.panel_fetch import PanelFetch, fetch_end
 from blockfuse.codegen.cpu.intrinsics.tile_edges import TileEdges, multiply_add
 from blockfuse.codegen.cpu.intrinsics.values import Value
+from blockfuse.codegen.kernels.product_cuts import MAX_SUM_STEPS, SUM_STEPS, steps_of_sums
 from blockfuse.codegen.values.emitter import VOID, constant
 
 Bases = tuple[
     list[ir.Value], list[ir.Value]
 ]  # pointers to the rows of the left operand, to panels of the right one
-_MAX_SUM_STEPS = 400  # steps of the inner axis in one sum
-_BLOCK_STEPS = (
-    8  # what the size of a block is a multiple of, and so of every stride: the same sums for all of them
-)
+Masks = list[ir.Value | None]  # which lanes of each vector are columns of the result; None: all
 
 
 class RegisterTile:
@@ -45,11 +45,20 @@ class RegisterTile:
         masks = [self.edges.mask(c) if is_masked else None for c in columns]
         if self.spec.fetches_end:
             fetch_end(self.edges)
-        totals = self._inner_loop(self.edges.start(columns, masks))
+        self.compute(columns, masks)
+
+    def compute(self, columns: list[ir.Value], masks: Masks) -> None:
+        """All sums, and what follows from them."""
+        self.each_own(self._inner_loop(self.edges.start(columns, masks)), columns, masks, self.edges.finish)
+
+    def each_own(
+        self, totals: list[ir.Value], columns: list[ir.Value], masks: Masks, then: Callable[..., None]
+    ) -> None:
+        """``then(total, row, column, mask)`` for each vector of the tile's own."""
         for row in range(self.spec.rows):
             for number, column in enumerate(columns):
                 with self.edges.if_own(row, number // self.across):
-                    self.edges.finish(totals[row * len(columns) + number], row, column, masks[number])
+                    then(totals[row * len(columns) + number], row, column, masks[number])
 
     def _column(self, panel: int, vector: int) -> ir.Value:
         number = self.emit.builder.add(self.edges.panel, constant(panel))
@@ -58,23 +67,22 @@ class RegisterTile:
     def _inner_loop(self, start: list[ir.Value]) -> list[ir.Value]:
         """Multiply and add along the inner axis: rounds of steps, in blocks where there are many, then what is left."""
         spec = self.spec
-        bases = self._bases()
-        whole = spec.inner - spec.inner % (_BLOCK_STEPS if spec.inner > _MAX_SUM_STEPS else self.stride)
-        if whole > _MAX_SUM_STEPS:
+        bases = self.bases()
+        whole = spec.inner - spec.inner % (SUM_STEPS if spec.inner > MAX_SUM_STEPS else self.stride)
+        if whole > MAX_SUM_STEPS:
             totals = self._in_blocks(start, bases, whole)
         elif whole:
-            totals = self._sums(start, bases, constant(0), constant(whole))
+            totals = self.sums(start, bases, constant(0), constant(whole))
         else:
             totals = start
         for k in range(whole, spec.inner):
-            totals = self._step(totals, bases, constant(k))
+            totals = self.step(totals, bases, constant(k))
         return totals
 
     def _in_blocks(self, start: list[ir.Value], bases: Bases, whole: int) -> list[ir.Value]:
         """The sums of blocks of equal size, one after the other added to ``start``."""
         emit, builder = self.emit, self.emit.builder
-        count = -(-whole // _MAX_SUM_STEPS)
-        size = -(-whole // (count * _BLOCK_STEPS)) * _BLOCK_STEPS
+        size = steps_of_sums(self.spec.inner)
         memory = emit.local(self.vector, len(start))
         totals = [emit.at(memory, n, self.vector) for n in range(len(start))]
         for total, value in zip(totals, start, strict=True):
@@ -87,7 +95,7 @@ class RegisterTile:
         is_last = emit.is_(">=", following, whole)
         zeros = [ir.Constant(self.vector, None)] * len(start)
         self._keep(memory)
-        sums = self._sums(zeros, bases, first, builder.select(is_last, constant(whole), following))
+        sums = self.sums(zeros, bases, first, builder.select(is_last, constant(whole), following))
         for total, value in zip(totals, sums, strict=True):
             builder.store(builder.fadd(builder.load(total, typ=self.vector), value), total)
         first.add_incoming(following, builder.block)
@@ -100,7 +108,7 @@ class RegisterTile:
         kind = ir.FunctionType(VOID, [memory.type])
         self.emit.builder.call(ir.InlineAsm(kind, "", "r,~{memory}", side_effect=True), [memory])
 
-    def _sums(self, start: list[ir.Value], bases: Bases, first: ir.Value, end: ir.Value) -> list[ir.Value]:
+    def sums(self, start: list[ir.Value], bases: Bases, first: ir.Value, end: ir.Value) -> list[ir.Value]:
         """``start`` and the products of the steps from ``first`` on, several sums taking turns."""
         size, unroll = len(start), self.spec.unroll
         zeros = [ir.Constant(self.vector, None)] * (size * (unroll - 1))
@@ -111,7 +119,7 @@ class RegisterTile:
                 self.fetch.lines(bases[1], k)
             for n in range(self.stride):
                 at = self.emit.builder.add(k, constant(n))
-                sets[n % unroll] = self._step(sets[n % unroll], bases, at)
+                sets[n % unroll] = self.step(sets[n % unroll], bases, at)
             return [v for one in sets for v in one]
 
         sums = self.emit.carried([*start, *zeros], first, end, self.stride, steps)
@@ -123,7 +131,8 @@ class RegisterTile:
             parts = [self.emit.builder.fadd(a, b) for a, b in pairs]
         return parts[0]
 
-    def _bases(self) -> Bases:
+    def bases(self) -> Bases:
+        """Where the tile's rows and panels begin."""
         rows, start = self.edges.left_rows(), self.edges.right_start()
         return rows, [self._panel_base(start, panel) for panel in range(self.spec.panels)]
 
@@ -132,7 +141,7 @@ class RegisterTile:
         index = self.emit.sum(start, self.emit.times(number, self.spec.right[1][-2]))
         return self.edges.right_address(index)
 
-    def _step(self, totals: list[ir.Value], bases: Bases, k: ir.Value) -> list[ir.Value]:
+    def step(self, totals: list[ir.Value], bases: Bases, k: ir.Value) -> list[ir.Value]:
         """One element of every row times one step of every panel."""
         rows, panels = bases
         builder, element = self.emit.builder, self.vector.element

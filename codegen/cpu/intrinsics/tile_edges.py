@@ -13,6 +13,7 @@ from llvmlite import ir
 from blockfuse.codegen.cpu.intrinsics.narrow_vectors import NEIGHBOURS, bfloat16_halves
 from blockfuse.codegen.cpu.intrinsics.values import Value, evaluated
 from blockfuse.codegen.cpu.intrinsics.vectors import Vectors, as_stored
+from blockfuse.codegen.kernels.product_cuts import steps_of_sums
 from blockfuse.codegen.values.emitter import I64, Emitter, constant
 from blockfuse.codegen.values.functions import FUNCTIONS
 from blockfuse.codegen.values.llvm import element_type
@@ -27,7 +28,7 @@ class TileSpec:
     Strides are in elements: of the matrix, where there are several, then of its rows, then of its columns.
 
     NOTE [own elements]
-    The last tile overlaps its neighbour. Where the epilogue reads what a result's memory holds, each element may be stored
+    The last tile overlaps its neighbour. Where a tile reads what a result's memory holds, each element may be stored
     once, so such a tile is told from which row and panel on elements are its own.
     """
 
@@ -52,6 +53,9 @@ class TileSpec:
     )
     fetch: int = 0  # tiles that share fetching the next panel: NOTE [fetching ahead]
     fetches_end: bool = False  # whether a tile begins by that: NOTE [fetching the end]
+    totals: str = (
+        ""  # the result whose memory holds sums between slices; "": a tile takes all steps: NOTE [slices]
+    )
 
     @property
     def has_turn(self) -> bool:
@@ -64,8 +68,18 @@ class TileSpec:
         return self.stored or self.dtype
 
     @property
+    def steps(self) -> int:
+        """Of the inner axis that a tile takes, at most."""
+        return steps_of_sums(self.inner) if self.totals else self.inner
+
+    @property
+    def has_own(self) -> bool:
+        """Whether a tile is told which elements are its own: see NOTE [own elements]."""
+        return bool(self.totals) or self.reads_results
+
+    @property
     def reads_results(self) -> bool:
-        """See NOTE [own elements]."""
+        """Whether the epilogue takes what the memory of a result holds."""
         written = {name for name, _, _ in self.stores}
         return any(name in written for name, _, _ in self.loads)
 
@@ -77,8 +91,9 @@ class TileEdges:
         self.spec, self.lanes, self.emit, self._values = spec, lanes, emit, values
         self.memory = Vectors(emit, lanes, dict(zip(spec.arguments, values, strict=False)))
         where = values[len(spec.arguments) :]
+        where, self.first_step = (where[:-1], where[-1]) if spec.totals else (where, constant(0))
         where, self.passed = (where[:-1], where[-1]) if spec.has_turn else (where, constant(0))
-        where, self.own = (where[:-2], where[-2:]) if spec.reads_results else (where, [])
+        where, self.own = (where[:-2], where[-2:]) if spec.has_own else (where, [])
         *batch, self.row, self.panel = where
         self.matrix = batch[0] if batch else None
         self.vector = ir.VectorType(element_type(spec.dtype), lanes)

@@ -16,7 +16,7 @@ from blockfuse.codegen.cpu.intrinsics.product_tile import TileMeaning
 from blockfuse.codegen.cpu.intrinsics.register_tile import RegisterTile
 from blockfuse.codegen.cpu.intrinsics.tile_edges import TileEdges, TileSpec
 from blockfuse.codegen.kernels.machine import Machine
-from blockfuse.codegen.kernels.window_kernel import MAX_SUM_STEPS
+from blockfuse.codegen.kernels.product_cuts import MAX_SUM_STEPS
 from blockfuse.codegen.values.emitter import Emitter, constant
 from blockfuse.ir.operators.narrow import widened
 
@@ -67,7 +67,7 @@ class WindowTile(RegisterTile):
         self.inner, self.along = inner, along
 
     def _inner_loop(self, start: list[ir.Value]) -> list[ir.Value]:
-        return self._nest(start, self._bases(), 0)
+        return self._nest(start, self.bases(), 0)
 
     def _nest(self, sums: list[ir.Value], bases: Any, level: int) -> list[ir.Value]:
         """The loops from ``level`` on; where many steps are added up, those of the last loop are by themselves."""
@@ -86,9 +86,9 @@ class WindowTile(RegisterTile):
         if level < len(self.inner) - 1:
             return self.emit.carried(sums, 0, extent, 1, lambda now, k: self._nest(now, moved(k), level + 1))
         if level == 0 or prod(self.inner) <= MAX_SUM_STEPS:
-            return self.emit.carried(sums, 0, extent, 1, lambda now, k: self._step(now, bases, k))
+            return self.emit.carried(sums, 0, extent, 1, lambda now, k: self.step(now, bases, k))
         zeros = [ir.Constant(self.vector, None)] * len(sums)
-        parts = self.emit.carried(zeros, 0, extent, 1, lambda now, k: self._step(now, bases, k))
+        parts = self.emit.carried(zeros, 0, extent, 1, lambda now, k: self.step(now, bases, k))
         return [self.emit.builder.fadd(a, b) for a, b in zip(sums, parts, strict=True)]
 
 

@@ -9,7 +9,13 @@ from typing import NamedTuple
 import numpy
 
 from blockfuse.codegen.cpu.source.addresses import head
-from blockfuse.codegen.kernels.product_cuts import NEAR_WEIGHT_BYTES, ProductTile, RegisterTiles
+from blockfuse.codegen.kernels.product_cuts import (
+    NEAR_WEIGHT_BYTES,
+    SUM_STEPS,
+    ProductTile,
+    RegisterTiles,
+    steps_of_sums,
+)
 from blockfuse.codegen.kernels.product_kernels import ProductKernel
 from blockfuse.codegen.kernels.source_lines import INDENT, assignment, indented, variable
 
@@ -40,13 +46,21 @@ def product_source(kernel: ProductKernel) -> str:
 def _blocks(
     kernel: ProductKernel, begin: str, end: str, groups: _Loop, rows: Callable[[str, str, str], _Loop]
 ) -> tuple[_Loop, ...]:
-    """Loops over rows of which a block passes one panel after the other; see ``RegisterTiles.block``."""
-    block = kernel.cut.block if isinstance(kernel.cut, RegisterTiles) else 0
+    """Loops over rows of which a block passes one panel after the other; see ``RegisterTiles``."""
+    assert isinstance(kernel.cut, RegisterTiles)
+    block = kernel.cut.sliced if kernel.totals else kernel.cut.block
     if not block:
         return groups, rows(begin, end, end)
     head = f"for first in range({begin}, {end}, {block}):"
     blocks = _Loop(head, [f"last = minimum(first + {block}, {end})"], "first")
-    return blocks, groups, rows("first", "last", end)
+    slices = (_slices(kernel),) if kernel.totals else ()
+    return blocks, *slices, groups, rows("first", "last", end)
+
+
+def _slices(kernel: ProductKernel) -> _Loop:
+    """The loop over the steps of one sum: see NOTE [slices]. What is left over belongs to the last one."""
+    whole, steps = kernel.inner - kernel.inner % SUM_STEPS, steps_of_sums(kernel.inner)
+    return _Loop(f"for k in range(0, {whole}, {steps}):", [], "k")
 
 
 def _walks_rows(kernel: ProductKernel) -> bool:
@@ -62,7 +76,7 @@ def _ends_far_away(kernel: ProductKernel) -> bool:
     """Whether epilogues read lines far apart, more than the near caches hold: see NOTE [fetching the end]."""
     read = {access.name: numpy.dtype(access.dtype).itemsize for access in kernel.loads if access.strides[-1]}
     is_far = kernel.height * kernel.units * sum(read.values()) > NEAR_WEIGHT_BYTES
-    return is_far and not kernel.by_panels and not _walks_rows(kernel)
+    return is_far and not kernel.by_panels and not kernel.totals and not _walks_rows(kernel)
 
 
 class _Loop(NamedTuple):
@@ -107,9 +121,11 @@ def _open_walk(kernel: ProductKernel) -> list[str]:
 
 def _call(kernel: ProductKernel, tile: ProductTile, rows: _Loop, panels: _Loop) -> str:
     batch = ["b"] if kernel.batched else []
-    own = [rows.own, panels.own] if kernel.reads_results else []
+    is_sliced = kernel.totals is not None and tile is kernel.tiles[0]
+    own = [rows.own, panels.own] if kernel.reads_results or is_sliced else []
     turn = [rows.passed] if tile.fetch > 1 else []
-    where = [*(name for name, _ in kernel.pointers), *batch, "r", "p", *own, *turn]
+    step = ["k"] if is_sliced else []
+    where = [*(name for name, _ in kernel.pointers), *batch, "r", "p", *own, *turn, *step]
     return f"{_tile_name(kernel, tile)}({', '.join(where)})"
 
 
@@ -178,6 +194,7 @@ def _tile_call(kernel: ProductKernel, tile: ProductTile) -> list[str]:
         **({} if kernel.right.dtype == kernel.dtype else {"stored": repr(kernel.right.dtype)}),
         **({"fetch": tile.fetch} if tile.fetch else {}),
         **({"fetches_end": True} if _ends_far_away(kernel) else {}),
+        **({"totals": repr(kernel.totals.name)} if kernel.totals and tile is kernel.tiles[0] else {}),
     }
     head = f"{_tile_name(kernel, tile)} = product_tile("
     return [head, *(f"    {k}={v}," for k, v in columns.items()), ")", ""]
