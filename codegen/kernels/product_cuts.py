@@ -37,7 +37,7 @@ class RegisterTiles:
     by_panels: bool = False  # a launch walks groups of panels instead of rows, of which there are few
     # rows that pass all panels before the next ones do, so that they stay in the second-level cache; 0: all rows
     block: int = 0
-    # where this is not 0: as many rows do so for the steps of one sum, then for the next ones: NOTE [slices]
+    # where this is not 0: as many rows do so for the steps of one sum, then for the next ones: NOTE [long inner axes]
     sliced: int = 0
 
     @property

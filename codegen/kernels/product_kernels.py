@@ -91,7 +91,7 @@ class ProductKernel(Kernel):
 
     @property
     def totals(self) -> Access | None:
-        """The result whose memory holds sums between slices; None where tiles take all steps: see NOTE [slices]."""
+        """The result whose memory holds sums between slices; None where tiles take all steps: see NOTE [long inner axes]."""
         if self.reads_results or not (isinstance(self.cut, RegisterTiles) and self.cut.sliced):
             return None
         return next((access for access, _ in self.stores if access.dtype == self.dtype), None)

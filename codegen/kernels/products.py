@@ -179,7 +179,7 @@ def _block_rows(tile: ProductTile, row_bytes: int) -> int:
 
 
 def _sliced_rows(product: Node, tile: ProductTile) -> int:
-    """How many rows pass all panels with the steps of one sum: see NOTE [slices]; 0: tiles take all steps."""
+    """How many rows pass all panels with the steps of one sum: see NOTE [long inner axes]; 0: tiles take all steps."""
     inner, itemsize = product.operands[0].shape[-1], product.dtype.itemsize
     if inner * itemsize <= _DEEP_BYTES or tile.panel == 1 or tile.panels > 1 or tile.unroll > 1:
         return 0

@@ -111,7 +111,8 @@ def _kernel_features(kernel: Kernel) -> Iterator[str]:
         cut = f"batched {kernel.batched} by panels {kernel.by_panels} tiles {len(kernel.tiles)}"
         yield f"Product {kernel.dtype} {cut} bias {kernel.bias is not None}"
         yield f"Product epilogue {'; '.join(sorted(_strides(a) for a in kernel.loads))}"
-        yield f"Product results {kernel.results} read {kernel.reads_results} of blocks {_block(kernel)} slices {kernel.totals is not None}"
+        cut = f"of blocks {_block(kernel)} of slices {kernel.totals is not None}"
+        yield f"Product results {kernel.results} read {kernel.reads_results} {cut}"
         shared = len(kernel.pointers) - len(set(kernel.pointers))
         yield f"Product columns {_ends(kernel.units)} inner {_ends(kernel.inner)} shared {shared}"
 

@@ -1,6 +1,6 @@
 """A register tile that takes the steps of one sum at a time, and keeps totals in the memory of a result.
 
-NOTE [slices]
+NOTE [long inner axes]
 Rows that pass a panel stay in the second-level cache only while few steps of the inner axis make them short: of 2048 steps
 18 rows do, so that the weight is read once for every 18 rows. So where the inner axis is long, a block of rows passes all
 panels with the steps of one sum, then with those of the next one. Until the last of them, a result's own memory holds the

@@ -53,9 +53,8 @@ class TileSpec:
     )
     fetch: int = 0  # tiles that share fetching the next panel: NOTE [fetching ahead]
     fetches_end: bool = False  # whether a tile begins by that: NOTE [fetching the end]
-    totals: str = (
-        ""  # the result whose memory holds sums between slices; "": a tile takes all steps: NOTE [slices]
-    )
+    # the result whose memory holds sums between slices; "": a tile takes all steps: NOTE [long inner axes]
+    totals: str = ""
 
     @property
     def has_turn(self) -> bool:

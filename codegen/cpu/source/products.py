@@ -58,7 +58,7 @@ def _blocks(
 
 
 def _slices(kernel: ProductKernel) -> _Loop:
-    """The loop over the steps of one sum: see NOTE [slices]. What is left over belongs to the last one."""
+    """The loop over the steps of one sum: see NOTE [long inner axes]. What is left over belongs to the last one."""
     whole, steps = kernel.inner - kernel.inner % SUM_STEPS, steps_of_sums(kernel.inner)
     return _Loop(f"for k in range(0, {whole}, {steps}):", [], "k")
 
