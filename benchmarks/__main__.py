@@ -21,6 +21,7 @@ from benchmarks.training import TRAININGS, Training
 
 PARTS = ("nets", "first", "operators")
 TASKS: tuple[Net | Training, ...] = (*NETS, *TRAININGS)
+_NAMES = {net.name for net in TASKS}
 _GROUPS = tuple(dict.fromkeys(net.group for net in TASKS))
 _QUICK = {"small", "layers"}  # groups of nets
 _WIDTH = 190  # of tables that are piped
@@ -41,7 +42,7 @@ def _threads(_context: click.Context, _option: click.Parameter, text: str) -> li
     "--net",
     "wanted",
     multiple=True,
-    help="Nets whose name contains this, or a group of nets; repeat for more.",
+    help="The net of this name, nets whose name contains it, or a group of nets; repeat for more.",
 )
 @click.option(
     "--peer",
@@ -63,6 +64,9 @@ def _threads(_context: click.Context, _option: click.Parameter, text: str) -> li
     help="Turns of a contender at a net.",
 )
 @click.option(
+    "--fresh", is_flag=True, help="A process of its own for each turn, to see what differs between processes."
+)
+@click.option(
     "--quick", is_flag=True, help="Small nets and layers only, three rounds, no starts of processes."
 )
 @click.option(
@@ -78,6 +82,7 @@ def main(
     threads: list[int],
     parts: tuple[str, ...],
     count: int,
+    fresh: bool,
     quick: bool,
     out: Path,
 ) -> None:
@@ -95,7 +100,7 @@ def main(
         missing,
         _all(
             "nets",
-            rounds.measured(chosen, pairs, min(count, 3) if quick else count),
+            rounds.measured(chosen, pairs, min(count, 3) if quick else count, fresh),
             chosen if "nets" in parts else [],
         ),
         _all("first calls", starts.first_calls(starting), starting if "first" in parts else []),
@@ -116,7 +121,9 @@ def main(
 
 def _is_wanted(net: Net | Training, wanted: tuple[str, ...], quick: bool) -> bool:
     if wanted:
-        return any(text == net.group or text in net.name for text in wanted)
+        return any(
+            net.name == text if text in _NAMES else net.group == text or text in net.name for text in wanted
+        )
     return not quick or net.group in _QUICK
 
 

@@ -1,8 +1,9 @@
 """What a contender is, and the list of them; each has a file of its name in ``contenders/``.
 
 NOTE [how each contender is set up]
-Every contender gets the input in its own kind of array, already on its device, and gives its own kind of array back;
-weights are frozen into the program where the contender can do that. Where a contender can be called in several ways
+Every contender gets the input in its own kind of array, already on its device, and gives its own kind of array back; in
+rows *NumPy in and out* it gets and gives arrays of NumPy, whatever that takes.
+Weights are frozen into the program where the contender can do that. Where a contender can be called in several ways
 (an input bound once or passed at each call), it offers them all and the quickest is timed. With one thread the
 process may only use one core. What else is set stands in each file and in docs/benchmarks.md.
 """
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy
 
@@ -30,13 +31,15 @@ class UnsupportedNetError(Exception):
 class Way:
     """A net ready to be called: a statement in a scope, and how its value becomes a NumPy array.
 
-    ``complaint`` says after a few calls why the net does not run as it should, or nothing.
+    ``complaint`` says after a few calls why the net does not run as it should, or nothing. arrays: whose it takes and gives,
+    those of the contender (``own``), NumPy's, or both, where these are the same.
     """
 
     statement: str
     scope: dict[str, Any] = field(repr=False)
     as_numpy: Callable[[Any], numpy.ndarray] = numpy.asarray
     complaint: Callable[[], str] = str
+    arrays: Literal["own", "numpy", "both"] = "own"
 
     def value(self) -> numpy.ndarray:
         """The result of one call."""
@@ -82,11 +85,15 @@ class Contender:
 CONTENDERS = {
     "numpy": Contender("NumPy by hand", ("numpy",), "#8a8f98"),
     "torch": Contender("torch eager", ("torch",), "#f2a071"),
+    "aot_inductor": Contender("AOTInductor", ("torch",), "#a83a12"),
     "torch_compile": Contender("torch.compile", ("torch",), "#d9481c"),
     "jax": Contender("JAX jit", ("jax", "jaxlib"), "#8e44ad"),
     "pytensor": Contender("PyTensor", ("pytensor",), "#b8860b", ".venv-pytensor"),
     "onnxruntime": Contender("ONNX Runtime", ("onnxruntime", "onnx"), "#5d9732"),
     "openvino": Contender("OpenVINO", ("openvino", "onnx"), "#00a3a3"),
+    "litert": Contender("LiteRT", ("ai_edge_litert", "flatbuffers"), "#c2185b"),
+    "numba": Contender("Numba by hand", ("numba", "scipy"), "#1b7f5c"),
+    "c": Contender("C by hand", ("numpy",), "#5d4037"),
     "blockfuse": Contender("blockfuse", ("blockfuse",), "#2f6fde"),
     "machine": Contender("the machine", ("llvmlite",), "#222222"),
 }

@@ -18,6 +18,7 @@ _EMPTY = "one element + 1"
 _COLD, _WARM, _MANY = 0.6, 0.1, 10.0  # seconds
 _STEP_COLD, _STEP_WARM = 2.0, 0.3  # seconds
 _AROUND = 1.0  # microseconds
+_BETWEEN_PROCESSES = 10.0  # percent
 _TWO_CORES = 1.8
 _LARGE = 1e7  # FLOP or bytes: neither started quickly nor kept in a near cache
 
@@ -74,6 +75,7 @@ def figures(cells: Cells, starts: list[Start], operators: list[Start]) -> list[F
         *_machine(cells),
         *_shares(cells),
         *_calls(cells),
+        *_processes(cells),
         *_starts(starts),
         *(
             Figure(
@@ -114,6 +116,15 @@ def _calls(cells: Cells) -> Iterator[Figure]:
     empty = cells.get((_EMPTY, OURS, 1))
     if empty and empty.times:
         yield Figure(f"everything around the kernels ({_EMPTY})", empty.median, "us", _AROUND, False)
+
+
+def _processes(cells: Cells) -> Iterator[Figure]:
+    """How much slower than the quickest process the slowest one was."""
+    for cell in cells.values():
+        if cell.contender == OURS and len(cell.processes) > 1:
+            text = f"{cell.net}, {cell.threads} threads: slowest of {len(cell.processes)} processes over the quickest"
+            more = 100 * (max(cell.processes) / min(cell.processes) - 1)
+            yield Figure(text, more, "%", _BETWEEN_PROCESSES, at_least=False)
 
 
 def _starts(starts: list[Start]) -> Iterator[Figure]:

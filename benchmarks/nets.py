@@ -9,7 +9,7 @@ result is compared with ``expected``: the same formula in float64 NumPy.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -41,6 +41,9 @@ class Net:
     floor: Floor | None = None
     floor_target: float | None = None  # the share of the machine's speed, one thread
     tolerance: float = 2e-5  # of the largest element of the result
+    arrays: Literal["own", "numpy"] = (
+        "own"  # whose arrays a call takes and gives: the contender's, or NumPy's
+    )
 
     def draw(self) -> tuple[numpy.ndarray, list[numpy.ndarray]]:
         """Input and parameters, the same in every process."""
@@ -212,7 +215,7 @@ _PICTURE_TARGETS = {1: 2.0, 32: 1.6, 256: 1.3}
 _DEEP = (64,) * 17
 _WIDE = (1024,) * 4
 
-NETS = (
+_NETS = (
     _mlp("20-256-10", "small", 2, (20, 256, 10), 8.0),
     Net("FixedHiddenMLP, batch 2", "small", (2, 20), fixed_hidden, _fixed_hidden, 8.0),
     Net("chimera, batch 2", "small", (2, 20), chimera, _chimera, 8.0),
@@ -248,6 +251,25 @@ NETS = (
     *(_rows("softmax chain", softmax_chain, rows, _nothing) for rows in (4, 400, 40_000)),
     *(_rows("layer norm chain", norm_chain, rows, _norm(256)) for rows in (4, 400, 40_000)),
     *(_mlp("784-256-128-10", "batches", b, _PICTURES) for b in (2, 4, 16, 64, 128, 512)),
+)
+
+
+def _with_numpy(name: str, target: float | None = None) -> Net:
+    """A net of the list, called with arrays of NumPy."""
+    net = next(net for net in _NETS if net.name == name)
+    return replace(
+        net, name=f"{name}, NumPy in and out", group="numpy", target=target, floor=None, arrays="numpy"
+    )
+
+
+NETS = (
+    *_NETS,
+    _with_numpy("20-256-10, batch 2", 2.0),
+    _with_numpy("FixedHiddenMLP, batch 2"),
+    _with_numpy("784-256-128-10, batch 1", 1.5),
+    _with_numpy("784-256-128-10, batch 32", 1.08),
+    _with_numpy("16 layers of 64, batch 1", 1.5),
+    _with_numpy("elementwise chain, 1e5"),
 )
 
 

@@ -23,6 +23,7 @@ from benchmarks.processes import SilentWorkerError, Worker
 from benchmarks.training import Training
 
 _PAUSE = 0.15  # seconds
+_Samples = list[tuple[float, float]]  # of one turn: time passed, processor time
 _PATIENCE = 600.0  # seconds for one answer: a compiler may be slow, but not that slow
 
 
@@ -40,6 +41,7 @@ class Cell:
     complaint: str = ""  # it ran, but not as it should
     way: str = ""  # how the contender says that it ran
     reason: str = ""  # why there are no times
+    processes: tuple[float, ...] = ()  # the median of each, where each turn had one of its own
 
     @property
     def median(self) -> float:
@@ -71,30 +73,39 @@ class Cell:
 
 
 def measured(
-    nets: Iterable[Net | Training], contenders: Iterable[tuple[str, int]], rounds: int
+    nets: Iterable[Net | Training], contenders: Iterable[tuple[str, int]], rounds: int, fresh: bool = False
 ) -> Iterator[list[Cell]]:
-    """The cells of one net after the other. contenders: names with numbers of threads."""
+    """The cells of one net after the other.
+
+    contenders: names with numbers of threads. fresh: each turn has a process of its own, as where memory lies differs from
+    one to the next.
+    """
     with ExitStack() as stack:
         workers = {key: Worker(*key) for key in contenders}
         for worker in workers.values():
             stack.callback(worker.stop)
         for net in nets:
-            yield _cells(net, workers, rounds)
+            yield _cells(net, workers, rounds, fresh)
 
 
-def _cells(net: Net | Training, workers: dict[tuple[str, int], Worker], rounds: int) -> list[Cell]:
+def _cells(
+    net: Net | Training, workers: dict[tuple[str, int], Worker], rounds: int, fresh: bool
+) -> list[Cell]:
     answers = {key: _asked(worker, {"net": net.name}) for key, worker in workers.items()}
-    samples: dict[tuple[str, int], list[tuple[float, float]]] = {key: [] for key in workers}
-    for _ in range(rounds):
-        for key in workers:
+    turns: dict[tuple[str, int], list[_Samples]] = {key: [] for key in workers}
+    for number in range(rounds):
+        for key, worker in workers.items():
+            if fresh and number and "calls" in answers[key]:
+                worker.stop()
+                answers[key] = _asked(worker, {"net": net.name})
             if "calls" in answers[key]:
                 sleep(_PAUSE)
-                turn = _asked(workers[key], {"calls": answers[key]["calls"]})
+                turn = _asked(worker, {"calls": answers[key]["calls"]})
                 if "samples" in turn:
-                    samples[key] += turn["samples"]
+                    turns[key].append(turn["samples"])
                 else:
-                    answers[key], samples[key] = turn, []
-    return [_cell(net, key, answers[key], samples[key]) for key in workers]
+                    answers[key], turns[key] = turn, []
+    return [_cell(net, key, answers[key], turns[key], fresh) for key in workers]
 
 
 def _asked(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:
@@ -105,8 +116,9 @@ def _asked(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _cell(
-    net: Net | Training, key: tuple[str, int], answer: dict[str, Any], samples: list[tuple[float, float]]
+    net: Net | Training, key: tuple[str, int], answer: dict[str, Any], turns: list[_Samples], fresh: bool
 ) -> Cell:
+    samples = [sample for turn in turns for sample in turn]
     return Cell(
         net.name,
         *key,
@@ -117,4 +129,5 @@ def _cell(
         answer.get("complaint", ""),
         answer.get("way", ""),
         answer.get("unsupported") or answer.get("failed", ""),
+        tuple(statistics.median(passed for passed, _ in turn) for turn in turns) if fresh else (),
     )

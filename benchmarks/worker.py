@@ -84,7 +84,12 @@ def built(name: str, net: Net | Training, threads: int) -> list[Any]:
     contender = importlib.import_module(f"benchmarks.contenders.{name}")
     if isinstance(net, Training) and not hasattr(contender, "train"):
         raise UnsupportedNetError("it does not train")
-    ways: list[Any] = (contender.train if isinstance(net, Training) else contender.build)(net, threads)
+    if isinstance(net, Training):
+        steps: list[Any] = contender.train(net, threads)
+        return steps
+    ways = [way for way in contender.build(net, threads) if way.arrays in (net.arrays, "both")]
+    if not ways:
+        raise UnsupportedNetError(f"it has no way to take and give arrays that are {net.arrays}")
     return ways
 
 

@@ -115,7 +115,10 @@ def build(net: nets.Net, threads: int) -> list[Way]:
         outcome = settled(call, [x])
         return "" if outcome.program else f"runs eagerly because {outcome.reason}"
 
-    return [Way("call(x)", {"call": call, "x": x}, lambda y: numpy.asarray(y.asnumpy()), complaint)]
+    return [
+        Way("call(x)", {"call": call, "x": x}, lambda y: numpy.asarray(y.asnumpy()), complaint),
+        Way("call(x)", {"call": call, "x": drawn}, complaint=complaint, arrays="numpy"),
+    ]
 
 
 def hybridized(net: nets.Net, parameters: list[numpy.ndarray], **options: Any) -> Any:
@@ -156,7 +159,7 @@ def train(training: Training, threads: int) -> list[Step]:
             {"step": step, "x": x, "y": labels},
             lambda loss: numpy.asarray(loss),
             complaint,
-            parameters,
+            parameters=parameters,
         )
     ]
 

@@ -66,7 +66,8 @@ def build(net: nets.Net, threads: int) -> list[Way]:
     x, drawn = net.draw()
     fixed = net.forward in (nets.fixed_hidden, nets.chimera) and drawn[-3]
     parameters = [p if p.ndim == 1 or p is fixed else numpy.ascontiguousarray(p.T) for p in drawn]
-    return [Way("call(F, x, *parameters)", {"call": net.forward, "F": F, "x": x, "parameters": parameters})]
+    scope = {"call": net.forward, "F": F, "x": x, "parameters": parameters}
+    return [Way("call(F, x, *parameters)", scope, arrays="both")]
 
 
 class ByHand:

@@ -29,6 +29,6 @@ def build(net: Net, threads: int) -> list[Way]:
         return numpy.asarray(bound.copy_outputs_to_cpu()[0])
 
     return [
-        Way("call(names, feed)[0]", scope),
+        Way("call(names, feed)[0]", scope, arrays="both"),
         Way("call(bound)", {"call": session.run_with_iobinding, "bound": bound}, result),
     ]

@@ -29,6 +29,6 @@ def build(net: Net, threads: int) -> list[Way]:
 
     passed = "call(x, share_inputs=True, share_outputs=True)[0]"
     return [
-        Way(passed, {"call": request.infer, "x": x}, numpy.array),
+        Way(passed, {"call": request.infer, "x": x}, numpy.array, arrays="both"),
         Way("call(share_outputs=True)", {"call": bound.infer, "x": x}, result),  # the tensor does not hold x
     ]

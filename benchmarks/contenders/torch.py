@@ -58,7 +58,13 @@ def build(net: Net, threads: int) -> list[Way]:
     def call(x: Any) -> Any:
         return net.forward(F, x, *parameters)
 
-    return [Way("call(x)", {"call": call, "x": x})]
+    return ways_of(call, x)
+
+
+def ways_of(call: Callable[..., Any], x: Any) -> list[Way]:
+    """With a tensor, and with the array of NumPy that it lies in."""
+    scope = {"call": call, "x": x.numpy(), "tensor": torch.from_numpy}
+    return [Way("call(x)", {"call": call, "x": x}), Way("call(tensor(x)).numpy()", scope, arrays="numpy")]
 
 
 def train(training: Training, threads: int) -> list[Step]:

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from benchmarks.contender import Way
-from benchmarks.contenders.torch import F, Module
+from benchmarks.contenders.torch import F, Module, ways_of
 from benchmarks.nets import Net
 from benchmarks.training import Step, Training, adam, sgd
 
@@ -20,7 +20,7 @@ def build(net: Net, threads: int) -> list[Way]:
     torch.no_grad().__enter__()  # for the rest of this process; freezing asks for it
     x, parameters = net.draw()
     module = Module(net.forward, [torch.from_numpy(p) for p in parameters]).eval()
-    return [Way("call(x)", {"call": torch.compile(module), "x": torch.from_numpy(x)})]
+    return ways_of(torch.compile(module), torch.from_numpy(x))
 
 
 def train(training: Training, threads: int) -> list[Step]:

@@ -16,7 +16,7 @@ from benchmarks.contender import CONTENDERS, MACHINE, OURS, PEERS, Contender, Un
 from benchmarks.contenders import blockfuse as ours
 from benchmarks.contenders import machine as the_machine
 from benchmarks.contenders import numpy as by_hand
-from benchmarks.figures import Figure, best_peer, by_key, ratio, ratio_of_quickest
+from benchmarks.figures import Figure, best_peer, by_key, figures, ratio, ratio_of_quickest
 from benchmarks.processes import SilentWorkerError, Worker, command
 from benchmarks.training import TRAININGS, Training
 from benchmarks.worker import built, difference_of
@@ -51,26 +51,61 @@ def shown(finished: report.Run) -> str:
 @pytest.mark.spread(7)
 @pytest.mark.parametrize("net", SMALL, ids=lambda net: net.name)
 def test_blocks_and_numpy_agree_with_float64(net: nets.Net) -> None:
-    (way,) = ours.build(net, 1)
+    (way,) = built(OURS, net, 1)
     assert difference_of(way, expected(net)) <= net.tolerance
     assert way.complaint() == ""
     try:
-        (way,) = by_hand.build(net, 1)
+        (way,) = built("numpy", net, 1)
         assert difference_of(way, expected(net)) <= net.tolerance
     except UnsupportedNetError as reason:
         assert str(reason) == "NumPy has no erf"  # noqa: PT017 - most nets raise nothing
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("net", SMALL, ids=lambda net: net.name)
+@pytest.mark.parametrize("name", ["numba", "c"])
+def test_programs_by_hand_agree_with_float64(name: str, net: nets.Net) -> None:
+    if CONTENDERS[name].missing:
+        pytest.skip(CONTENDERS[name].missing)
+    try:
+        (way,) = built(name, net, 1)
+    except UnsupportedNetError as reason:
+        pytest.skip(str(reason))
+    assert difference_of(way, expected(net)) <= net.tolerance
+
+
+@pytest.mark.parametrize("name", [OURS, "numpy"])
+def test_nets_with_numpy_take_and_give_its_arrays(name: str) -> None:
+    net = nets.net_named(f"{SEED.name}, NumPy in and out")
+    (way,) = built(name, net, 1)
+    assert type(way.scope["x"]) is type(eval(way.statement, way.scope)) is numpy.ndarray
+    assert way.complaint() == ""
+
+
+def test_a_contender_without_a_way_for_numpy_says_so() -> None:
+    with pytest.raises(UnsupportedNetError, match="arrays that are numpy"):
+        built(MACHINE, replace(SEED, arrays="numpy"), 1)
+
+
+def test_fresh_processes_are_told_apart() -> None:
+    ((cell,),) = rounds.measured([SEED], [("numpy", 1)], 2, fresh=True)
+    assert len(cell.processes) == 2
+    assert min(cell.processes) <= cell.median <= max(cell.processes)
+    ours = replace(cell, contender=OURS, processes=(2.0, 3.0))
+    (figure,) = (f for f in figures(by_key([ours]), [], []) if "of 2 processes" in f.text)
+    assert (figure.value, figure.met) == (50, False)
+
+
 def test_a_chain_of_operators_is_compiled_whole() -> None:
     net = nets.net_named("40 operators")
-    (way,) = ours.build(net, 1)
+    (way,) = built(OURS, net, 1)
     assert difference_of(way, expected(net)) <= net.tolerance
     assert way.complaint() == ""
 
 
 def test_a_net_that_runs_eagerly_is_told() -> None:
     net = replace(nets.chain(1), forward=lambda F, x, weight, bias: x * float(x.sum()))
-    (way,) = ours.build(net, 1)
+    (way,) = built(OURS, net, 1)
     assert difference_of(way, expected(net)) <= net.tolerance
     assert "float" in way.complaint()
 
