@@ -62,6 +62,10 @@ class EliminationKernel(Kernel):
         return self.result is not Eliminated.DETERMINANT
 
     @property
+    def has_doubts(self) -> bool:
+        return self.has_fault  # rounding, nan and infinities: see NOTE [elimination]
+
+    @property
     def pointers(self) -> tuple[tuple[str, str], ...]:
         read = ((access.name, access.dtype) for access in self.loads)
         return (*read, *[FAULT] * self.has_fault, (self.store.name, self.store.dtype))

@@ -117,6 +117,11 @@ class Kernel(ABC):
         return False
 
     @property
+    def has_doubts(self) -> bool:
+        """Whether it may also store into that word where eager does not raise: only Python can tell then."""
+        return False
+
+    @property
     def tables(self) -> tuple[int, ...]:
         """The numbers of the pointers of which no more is read than what is picked."""
         return ()

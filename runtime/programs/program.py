@@ -124,6 +124,11 @@ class Program:
         return self.compiled.schedule
 
     @property
+    def has_doubts(self) -> bool:
+        """Whether it may give a call back to Python that does not raise there: see NOTE [elimination]."""
+        return any(launch.kernel.has_doubts for launch in self.schedule.launches)
+
+    @property
     def state(self) -> State:
         """The Python state that the program rests on."""
         assert self.recording.state is not None

@@ -176,6 +176,28 @@ def test_a_compiled_call_does_with_singular_matrices_what_eager_does(name: str) 
     assert any(isinstance(kernel, EliminationKernel) for kernel in kernels)
 
 
+def behind_a_decision(x: Any) -> Any:
+    return np.linalg.inv(x * 2 if x.sum() > 9 else x)
+
+
+def in_a_segment(x: Any) -> Any:
+    return np.linalg.inv(np.tanh(x * float(x.shape[0] * np.ones(()))) * 2) + 1
+
+
+@pytest.mark.parametrize("function", [np.linalg.inv, np.linalg.cholesky, behind_a_decision, in_a_segment])
+@pytest.mark.parametrize("first", [numpy.nan, 1.0], ids=["nan first", "nan later"])
+def test_a_call_that_only_lapack_can_judge_is_no_fault_of_the_program(
+    function: Callable[[Any], Any], first: float
+) -> None:
+    compiled = blockfuse.hybridize(lambda x: function(x))  # a warning would be an error
+    regular = numpy.array([[2.0, 1.0], [1.0, 3.0]])
+    for factor in (first, numpy.nan, 1.0, 1.0, numpy.nan, 1.0):
+        x = np.array(regular * factor)
+        numpy.testing.assert_allclose(compiled(x).asnumpy(), function(x).asnumpy(), rtol=1e-5)
+    if function is not in_a_segment:
+        assert case_of(compiled).program.entry is not None
+
+
 @pytest.mark.parametrize(
     "matrix",
     [
