@@ -354,6 +354,46 @@ def test_a_program_assigns_what_the_eager_call_assigns(name: str) -> None:
     assert "differs" not in net.explain(), net.explain()
 
 
+def in_one_line(statements: str) -> Forward:
+    """A forward whose body stands on the line of its ``def``, which no formatter would leave there."""
+    made: dict[str, Any] = {"np": np, "npx": npx}
+    exec(f"def forward(self, x): {statements}", made)
+    return made["forward"]  # type: ignore[no-any-return]
+
+
+@pytest.mark.spread(1)
+@pytest.mark.parametrize(
+    "statements",
+    [
+        "self.h = npx.softmax(x); return self.h + 1",
+        "self.h = x * 2; self.out.h = x * 3; return self.out(x)",
+    ],
+)
+def test_a_body_on_the_line_of_def_is_compiled_all_the_same(statements: str) -> None:
+    assert is_compiled(runs_as_eager(kind_of(in_one_line(statements)), given=inputs(9)))
+
+
+@pytest.mark.spread(1)
+@pytest.mark.parametrize("name", ["other", "block"])
+def test_what_a_line_of_def_assigns_to_others_is_seen_at_every_call_of_it(name: str) -> None:
+    class Plain:
+        h = 0.0
+
+    other = Plain()
+    keep = in_one_line("self.h = x")
+    other_first = in_one_line("keep(other, 1.0); keep(self, x * 2); return x + 1")
+    block_first = in_one_line("keep(self, x * 2); keep(other, 1.0); return x + 1")
+    forward = other_first if name == "other" else block_first
+    forward.__globals__.update(keep=keep, other=other)  # type: ignore[attr-defined]
+    net = kind_of(forward)()
+    net.hybridize()
+    for x in inputs(6):
+        other.h = 0.0
+        net(x)
+        assert other.h == 1.0
+        require_equal(plain(net.h), plain(x * 2))
+
+
 # -- what stays in Python --------------------------------------------------------------------------------------------
 
 

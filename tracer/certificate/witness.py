@@ -21,6 +21,7 @@ import importlib
 import sys
 import types
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import numpy
@@ -137,25 +138,27 @@ class Witness:
 
     def _see_function(self, frame: types.FrameType) -> None:
         code = frame.f_code
-        if code not in self.functions:
-            self.functions[code] = frame.f_globals
-            if self.problem:
-                return
-            first = self._loads_of(code).get(code.co_firstlineno, ())
-            for load in first:  # Python need not report this line again
-                self._assignments.reads(MISSING, load.name)
+        is_new = code not in self.functions
+        self.functions.setdefault(code, frame.f_globals)
+        if self.problem:
+            return
+        if self._follows_lines:
+            self._come_to(code.co_firstlineno, frame)  # Python need not report this line again
+        if is_new:
+            self._see_code(frame)
+
+    def _see_code(self, frame: types.FrameType) -> None:
+        """What holds for every call of a function."""
+        code = frame.f_code
+        if not self._follows_lines:
             for line, effects in self._effects_of(code).items():
-                entered = line == code.co_firstlineno  # Python need not report this line again
-                if entered or not self._follows_lines:
-                    self._object(effects[0].what, frame, line)
-            if not self._follows_lines:
-                for loads in self._loads_of(code).values():
-                    for load in loads:
-                        self._assignments.reads(MISSING, load.name)
-            if self._assignable and computes_names(code):
-                self._assignments.reads_all()
-            if not self.catches and handles_exceptions(code):
-                self.catches = f"{code.co_name} handles exceptions"
+                self._object(effects[0].what, frame, line)
+            for load in chain.from_iterable(self._loads_of(code).values()):
+                self._assignments.reads(MISSING, load.name)
+        if self._assignable and computes_names(code):
+            self._assignments.reads_all()
+        if not self.catches and handles_exceptions(code):
+            self.catches = f"{code.co_name} handles exceptions"
 
     def _effects_of(self, code: types.CodeType) -> Effects:
         """Lines of user code that store something outside of the function or name a stranger -> what they do."""
