@@ -9,6 +9,7 @@ from typing import Any, Self, overload
 from numpy import integer
 
 from blockfuse.array.arguments import one_axis
+from blockfuse.ir.errors import UsageError
 from blockfuse.ir.operators import movement
 from blockfuse.nn.block import Block
 
@@ -105,7 +106,8 @@ class HybridSequential(Sequential):
 class Concatenate(Sequential):
     """Blocks called on the same arguments, their results joined along ``axis``: sizes of other axes are the same for all.
 
-    Blocks come by ``add``. Raises TypeError for an axis that is no int.
+    Blocks come by ``add``. Raises TypeError for an axis that is no int and, when called, for a block that gives no array;
+    UsageError where there is no block.
 
     >>> from blockfuse import nn, np
     >>> net = nn.Concatenate(axis=1)
@@ -124,7 +126,13 @@ class Concatenate(Sequential):
         self.axis = axis
 
     def forward(self, *args: Any) -> Any:
+        if not self._children:
+            raise UsageError(f"{type(self).__name__} has no blocks: give it some by add(...)")
         results = [block(*args) for block in self._children.values()]
+        for name, result in zip(self._children, results, strict=True):
+            if not hasattr(result, "ndim"):
+                kind = f"{type(result).__name__}: {type(self).__name__} joins arrays"
+                raise TypeError(f"block {name} gives a {kind}")
         return movement.concatenate(*results, axis=one_axis(self.axis, results[0].ndim))
 
 

@@ -189,7 +189,10 @@ PROMISED: dict[str, Calls] = {
     "nn.Embedding": {"IndexError": lambda: of(nn.Embedding(1, 2), 3)},
     "nn.Flatten": {"ShapeError": lambda: nn.Flatten()(ones())},
     "nn.Lambda": {"UsageError": lambda: nn.Lambda(UNKNOWN)},
-    "nn.Concatenate": {"TypeError": lambda: nn.Concatenate(axis=UNKNOWN)},  # type: ignore[arg-type]
+    "nn.Concatenate": {
+        "TypeError": lambda: nn.Concatenate(axis=UNKNOWN),  # type: ignore[arg-type]
+        "UsageError": lambda: nn.Concatenate()(ones(1)),
+    },
     "nn.Sequential": {"TypeError": lambda: nn.Sequential(3)},  # type: ignore[arg-type]
     "nn.Sequential.add": {"TypeError": lambda: nn.Sequential().add(3)},  # type: ignore[arg-type]
     "nn.Conv2D": {

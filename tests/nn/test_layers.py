@@ -420,6 +420,18 @@ def test_concatenate_joins_the_results_of_all_blocks() -> None:
     assert rows(POINTS).shape == (4, 3)
 
 
+@pytest.mark.parametrize("kind", [nn.Concatenate, nn.HybridConcatenate])
+@pytest.mark.parametrize("arguments", [(), (POINTS,)])
+def test_nothing_cannot_be_joined(kind: Any, arguments: tuple[Any, ...]) -> None:
+    net = kind()
+    net.hybridize()
+    with pytest.raises(UsageError, match=f"{kind.__name__} has no blocks: give it some by add"):
+        net(*arguments)
+    net.add(nn.Identity(), nn.Lambda(lambda x: (x, x)))
+    with pytest.raises(TypeError, match=f"block 1 gives a tuple: {kind.__name__} joins arrays"):
+        net(POINTS)
+
+
 def test_a_layer_that_was_added_later_is_not_initialised() -> None:
     net = stacked(nn.Dense(3))
     net.initialize()
