@@ -48,7 +48,7 @@ def axes_tuple(axis: Any, ndim: int) -> tuple[int, ...]:
 
 def shape_tuple(shape: Any) -> tuple[int, ...]:
     """An int or a sequence of ints as a shape."""
-    if isinstance(shape, numpy.ndarray) and shape.ndim == 1:
+    if getattr(shape, "ndim", 0) == 1:  # an array of sizes
         shape = shape.tolist()
     return tuple(operator.index(n) for n in (shape if isinstance(shape, tuple | list) else (shape,)))
 

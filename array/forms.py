@@ -1,7 +1,7 @@
 """Every form of a call that NumPy takes: importing this module teaches ``np``, ``np.linalg`` and arrays' methods.
 
-Ours know the forms that programs use. Any other (``where=``, ``order="F"``, an unusual norm) is computed by NumPy, which is
-an escape; so nothing that NumPy takes fails.
+Ours know the forms that programs use. Any other (a spaced grid between arrays, an unusual norm), which their signature
+lacks or they refuse, is computed by NumPy, which is an escape; so nothing that NumPy takes fails.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ NumPy writes into an argument, it gets a copy, and what the copy holds afterward
 
 from __future__ import annotations
 
+import dis
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +15,7 @@ import numpy
 
 from blockfuse.array.functions.creation import asarray
 from blockfuse.array.ndarray import ndarray
-from blockfuse.ir.errors import DTypeError, GradientError, UsageError
+from blockfuse.ir.errors import CompilerWarning, DTypeError, GradientError, UsageError
 from blockfuse.ir.types import DTYPES
 
 # What a call may do to its arguments, not what it gives.
@@ -49,20 +51,43 @@ def writing_outside(function: Callable[..., Any], target: Any, inputs: Any, opti
 def or_numpys(
     refusal: TypeError | ValueError, function: Callable[..., Any], arguments: Any, options: dict[str, Any]
 ) -> Any:
-    """What NumPy gives for a form of a call that ours refuses; if it refuses too, our words are the better ones."""
+    """What NumPy gives for a form of a call that ours refuses; if it refuses too, our words are the better ones.
+
+    Ours refuses a form by its signature or by a ``raise``. Whatever else went wrong is a fault of ours: NumPy gives what is
+    right, and a warning says so.
+    """
     target = options.get("out")
     foreign = target is not None and type(target) is not ndarray  # nobody would see that it is written
     if foreign or isinstance(refusal, DTypeError | UsageError) or not _holds_ours((arguments, options)):
         raise refusal
     if target is not None:
         rest = {key: value for key, value in options.items() if key != "out"}
-        return written_outside(target, function, arguments, rest)
-    try:
-        return outside(function, arguments, options)
-    except GradientError:
-        raise
-    except Exception:
-        raise refusal from None
+        result = written_outside(target, function, arguments, rest)
+    else:
+        try:
+            result = outside(function, arguments, options)
+        except GradientError:
+            raise
+        except Exception:
+            raise refusal from None
+    if not _is_meant(refusal):
+        name = getattr(function, "__name__", function)
+        text = f"{name} met {type(refusal).__name__} ({refusal}) inside of blockfuse; NumPy computed it, with right results"
+        warnings.warn(f"{text}: please report the call with this text", CompilerWarning, stacklevel=3)
+    return result
+
+
+_RAISE = dis.opmap["RAISE_VARARGS"]
+
+
+def _is_meant(refusal: Exception) -> bool:
+    """Whether a signature or a ``raise`` gave it, the function's that was called or another's."""
+    at = refusal.__traceback__
+    if at is None or at.tb_next is None:  # the call did not come to the function
+        return True
+    while at.tb_next is not None:
+        at = at.tb_next
+    return at.tb_frame.f_code.co_code[at.tb_lasti] == _RAISE
 
 
 def _holds_ours(value: Any) -> bool:

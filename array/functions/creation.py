@@ -353,9 +353,11 @@ def _number(value: Any) -> float:
     """A bound of a range as a Python number (a one-element array gives up its value)."""
     if isinstance(value, int | float):
         return value
-    number: float = (
-        value.item() if isinstance(value, numpy.generic | numpy.ndarray | ndarray) else float(value)
-    )
+    if not isinstance(value, numpy.generic | numpy.ndarray | ndarray):
+        return float(value)
+    if value.size != 1:
+        raise ValueError(f"a range begins and ends with numbers, not with an array of shape {value.shape}")
+    number: float = value.item()
     return number
 
 

@@ -292,9 +292,10 @@ def array_split(ary: ArrayLike, indices_or_sections: Any, axis: int = 0) -> list
 
 
 def _cuts(sections: Any, size: int) -> list[int]:
-    if isinstance(sections, int):
+    if isinstance(sections, int | numpy.integer):
         if sections < 1:
             raise ValueError(f"an array splits into 1 or more parts, not {sections}")
+        sections = int(sections)
         each, extra = divmod(size, sections)
         return [0] + [each * n + min(n, extra) for n in range(1, sections + 1)]
     inner = [min(i, size) if i >= 0 else max(0, i + size) for i in map(operator.index, sections)]

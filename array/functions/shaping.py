@@ -6,6 +6,8 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+from numpy import integer
+
 from blockfuse.array.arguments import ArrayLike, axes_tuple, full_shape, one_axis, shape_tuple
 from blockfuse.array.functions.creation import asarray
 from blockfuse.array.ndarray import ndarray
@@ -150,7 +152,7 @@ def transpose(a: ArrayLike, axes: Any = None) -> ndarray:
     """The axes in another order.
 
     a: an array of any shape.
-    axes: one number for each axis of the result, which axis of ``a`` it is; None reverses all.
+    axes: one number for each axis of the result, which axis of ``a`` it is, or one number; None reverses all.
 
     Returns the sizes in that order, in the dtype of ``a``. Raises ValueError where they do not name each axis once.
 
@@ -159,7 +161,8 @@ def transpose(a: ArrayLike, axes: Any = None) -> ndarray:
     (4, 3, 2)
     """
     x = asarray(a)
-    order = tuple(range(x.ndim))[::-1] if axes is None else tuple(one_axis(axis, x.ndim) for axis in axes)
+    given = (axes,) if isinstance(axes, int | integer) else axes
+    order = tuple(range(x.ndim))[::-1] if given is None else tuple(one_axis(axis, x.ndim) for axis in given)
     if sorted(order) != list(range(x.ndim)):
         raise ValueError(f"axes {axes} do not name each of the {x.ndim} axes once")
     return movement.transpose(x, axes=order)

@@ -160,7 +160,9 @@ class SelfCheck:
             if result is NoResult.UNKNOWN:
                 return set()
             if result is NoResult.PYTHON and trial.program.has_doubts:
-                return set()  # nor has eager raised: what runs here is proven by the first call that gets through
+                return (
+                    set()
+                )  # nor has eager raised: what runs here is proven by the first call that gets through
             if result is NoResult.PYTHON:
                 raise CheckError(
                     f"{self._name}: the compiled call met an error that the eager call did not meet"

@@ -17,9 +17,9 @@ from tolerances import assert_close
 
 from blockfuse.array import modes, np, npx
 from blockfuse.array.eager import Eager
-from blockfuse.array.forms import positional_names
+from blockfuse.array.forms import _in_all_forms, positional_names
 from blockfuse.array.ndarray import ndarray
-from blockfuse.ir.errors import BlockfuseError, DTypeError, ShapeError, UsageError
+from blockfuse.ir.errors import BlockfuseError, CompilerWarning, DTypeError, ShapeError, UsageError
 from blockfuse.ir.interpreter import interpreting
 from blockfuse.ir.lowering import Pointwise
 from blockfuse.ir.operator import TABLE
@@ -584,6 +584,9 @@ METHODS: list[tuple[Any, ...]] = [
     ("choose", WHOLE, ([1, 2],), {"mode": "clip"}),
     ("compress", A, ([True, False, True], 0)),
     ("searchsorted", numpy.sort(V), (V,)),
+    ("transpose", V, (0,)),
+    ("transpose", C, (numpy.int64(2), 0, 1)),
+    ("reshape", A, (numpy.array([2, 6]),)),
     ("conj", A, ()),
     ("diagonal", C, (0, 1, 2)),
     ("trace", C, (0, 1, 2)),
@@ -598,6 +601,40 @@ def test_every_form_of_a_method_is_numpys(form: tuple[Any, ...]) -> None:
     name, x, arguments, options = (*form, {})[:4]
     found = getattr(ndarray(x.copy()), name)(*ours(arguments), **ours_of(options))
     same(found, getattr(x, name)(*arguments, **options))
+
+
+def adds_to_a_tuple(x: Any) -> Any:
+    return x.shape + 1
+
+
+def asks_a_number_for_its_length(x: Any) -> Any:
+    return len(x.size)
+
+
+def calls_another_wrongly(x: Any) -> Any:
+    return adds_to_a_tuple(x, 1)  # type: ignore[call-arg]
+
+
+def refuses(x: Any) -> Any:
+    raise TypeError(f"no form of ours for {x}")
+
+
+def takes_nothing() -> Any:
+    pass
+
+
+@pytest.mark.parametrize("ours", [adds_to_a_tuple, asks_a_number_for_its_length, calls_another_wrongly])
+def test_a_fault_of_ours_is_told_from_a_form_that_is_left_to_numpy(ours: Any) -> None:
+    function = _in_all_forms(ours, numpy.sum, "here")
+    with pytest.warns(CompilerWarning, match="sum met TypeError .* please report"):
+        same(function(ndarray(A.copy())), numpy.sum(A))
+    with pytest.raises(TypeError):  # nobody computes it
+        function(A)
+
+
+@pytest.mark.parametrize("ours", [refuses, takes_nothing])
+def test_a_form_that_is_refused_is_numpys_without_a_word(ours: Any) -> None:
+    same(_in_all_forms(ours, numpy.sum, "here")(ndarray(A.copy())), numpy.sum(A))
 
 
 def test_attributes_of_numpys_arrays() -> None:
