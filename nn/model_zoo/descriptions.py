@@ -15,6 +15,7 @@ LEARNED = {
     "nin": 7_439_608,
     "squeezenet1_1": 1_235_496,
     "googlenet": 6_998_552,
+    "inception_v3": 23_834_568,
     "resnet20": 272_474,
     "vgg11": 132_863_336,
     "vgg11_bn": 132_868_840,
@@ -48,7 +49,7 @@ LEARNED = {
     "mobilenet_v2_0_25": 1_519_112,
 }
 # name -> the shape of pictures that the net is made for, where that is not the usual one
-MADE_FOR = {"lenet": (1, 28, 28), "resnet20": (3, 32, 32)}
+MADE_FOR = {"lenet": (1, 28, 28), "resnet20": (3, 32, 32), "inception_v3": (3, 299, 299)}
 USUAL = (3, 224, 224)
 
 OPTIONS = {
@@ -61,7 +62,7 @@ OPTIONS = {
 # option -> a small value, with which the example takes milliseconds
 SMALL = {"classes": 10, "units": 8, "width": 4, "share": 16}
 # name -> the least side of pictures that its windows fit into, rounded up, where 32 is too small
-SIDES = {"lenet": 28, "alexnet": 64, "nin": 68, "squeezenet1_1": 36}
+SIDES = {"lenet": 28, "alexnet": 64, "nin": 68, "squeezenet1_1": 36, "inception_v3": 76}
 
 
 def made_for(name: str) -> tuple[int, int, int]:

@@ -8,7 +8,7 @@ from functools import cache, partial
 from typing import Any
 
 from blockfuse.ir.errors import UsageError
-from blockfuse.nn.model_zoo import joined, plain, residual
+from blockfuse.nn.model_zoo import inception, joined, plain, residual
 from blockfuse.nn.model_zoo.descriptions import described, signature
 from blockfuse.nn.model_zoo.vision_net import VisionNet
 
@@ -21,6 +21,7 @@ MODELS: dict[str, Callable[..., VisionNet]] = {
     "nin": plain.nin,
     "squeezenet1_1": plain.squeezenet,
     "googlenet": joined.googlenet,
+    "inception_v3": inception.inception_v3,
     "resnet20": residual.resnet20,
     **{f"vgg{d}{end}": partial(plain.vgg, d, bool(end)) for d in plain.VGG_STAGES for end in ("", "_bn")},
     **{f"resnet{d}_v{v}": partial(residual.resnet, d, v) for d in residual.RESNET_STAGES for v in (1, 2)},

@@ -11,7 +11,7 @@ from blockfuse import gluon, nn
 from blockfuse.array import np
 from blockfuse.ir.errors import UsageError
 from blockfuse.nn.layers.pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D
-from blockfuse.nn.model_zoo import joined, plain, residual
+from blockfuse.nn.model_zoo import inception, joined, plain, residual
 from blockfuse.nn.model_zoo.descriptions import LEARNED, made_for
 from blockfuse.nn.model_zoo.models import MODELS
 from blockfuse.nn.model_zoo.vision_net import VisionNet
@@ -38,7 +38,7 @@ def dense(b: Any, x: Any) -> Any:
 
 def batch_norm(b: Any, x: Any) -> Any:
     mean, var, gamma, beta = map(value, (b.running_mean, b.running_var, b.gamma, b.beta))
-    return F.batch_norm(x, mean, var, gamma, beta, eps=1e-5)
+    return F.batch_norm(x, mean, var, gamma, beta, eps=b.epsilon)
 
 
 def chained(b: Any, x: Any) -> Any:
@@ -90,6 +90,7 @@ NETS: dict[str, tuple[Callable[[], VisionNet], int]] = {
     "nin": (lambda: plain.nin(10, width=12), 67),
     "squeezenet1_1": (lambda: plain.squeezenet(10), 35),
     "googlenet": (lambda: joined.googlenet(10, share=8), 32),
+    "inception_v3": (lambda: inception.inception_v3(10, share=16), 76),
     "resnet20": (lambda: residual.resnet20(width=4), 16),
     "resnet18_v1": (lambda: residual.resnet(18, 1, 10, width=8), 32),
     "resnet18_v2": (lambda: residual.resnet(18, 2, 10, width=8), 32),
@@ -166,6 +167,7 @@ SIZES = {
     "mobilenet_v2_1_0": 3_504_872,
     "squeezenet1_1": 1_235_496,
     "googlenet": 6_998_552,
+    "inception_v3": 23_834_568,
     "vgg11": 132_863_336,
     "alexnet": 61_100_840,
 }
@@ -205,5 +207,5 @@ def test_constructors_have_gluons_names_and_options() -> None:
         vision.resnet18_v1(pretrained=True)
     with pytest.raises(UsageError, match="there is no model 'resnet19'; there are alexnet, densenet121"):
         vision.get_model("resnet19")
-    with pytest.raises(AttributeError, match="inception_v3"):
-        vision.inception_v3()
+    with pytest.raises(AttributeError, match="resnext50"):
+        vision.resnext50()
