@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy
+from numpy.linalg import LinAlgError as LinAlgError  # for ``except np.linalg.LinAlgError``
 
 from blockfuse.array.arguments import ArrayLike
 from blockfuse.array.docstrings import as_numpys

@@ -108,7 +108,7 @@ def test_a_matrix_without_an_inverse_is_caught_as_in_eager() -> None:
     def inverted(x: Any) -> Any:
         try:
             y = np.linalg.inv(x)
-        except numpy.linalg.LinAlgError:
+        except np.linalg.LinAlgError:
             y = x * 2
         return y + 1
 
