@@ -14,6 +14,7 @@ from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.kernels.scatters import scatter_kernel, scatters_natively
 from blockfuse.codegen.scheduling.buffers import planned
 from blockfuse.codegen.scheduling.epilogues import with_epilogues
+from blockfuse.codegen.scheduling.kept_registers import kept_registers
 from blockfuse.codegen.scheduling.merging import merged
 from blockfuse.codegen.scheduling.schedule import BlockSchedule, Schedule
 from blockfuse.codegen.scheduling.steps import HostCall, Launch, Plain, Pointer, Step, Strip, lives_of
@@ -42,6 +43,7 @@ class _Scheduler:
     values: Values = field(default_factory=Values)
     steps: list[Step] = field(default_factory=list)
     read: set[Node] = field(default_factory=set)  # of the present block: what some operator reads
+    kept: dict[Node, Node] = field(default_factory=dict)  # of the present block: see NOTE [kept registers]
     fault: int | None = None
 
     def finished(self, flow: Flow) -> Schedule:
@@ -69,6 +71,7 @@ class _Scheduler:
         values.results = {node: n for n, node in enumerate(results)}
         values.kept = {*stored, *(() if ends else rest)} - values.results.keys()
         self.read = {operand for node in graph.nodes for operand in node.operands}
+        self.kept = kept_registers(block, lambda node: _scheduled_by(node) is not _Scheduler._host_call)
         for node in graph.nodes:
             self._node(node)
         commit = self._write_updates(first, updates, rest[len(results) :]) if updates else 0
@@ -77,11 +80,11 @@ class _Scheduler:
         if not self.batch:  # else it is for comparison only
             machine = self.machine
             self.steps[first:], commit = in_strips(self.steps[first:], values.buffers, machine, commit=commit)
-        registers = (values[leaf].buffer for leaf in block.stores)
+        stores = [pair for pair in zip(block.stores, stored, strict=True) if pair[1] not in self.kept]
         return BlockSchedule(
             first,
             len(self.steps),
-            tuple(zip(registers, (values[node].buffer for node in stored), strict=True)),
+            tuple((values[leaf].buffer, values[node].buffer) for leaf, node in stores),
             tuple(values[leaf].buffer for leaf in block.pushes),
             tuple(values[leaf].buffer for leaf in block.pops),
             None if ends else values[rest[-1]].buffer,
@@ -181,10 +184,13 @@ class _Scheduler:
         self._copy(spread, type, Location(target.buffer, written), node.dtype)
 
     def _scatter(self, node: Node) -> None:
-        """A copy of the first operand, to which a kernel adds the second, or writes it."""
+        """A copy of the first operand, or it itself, to which a kernel adds the second, or writes it."""
         whole, *others = node.operands
-        target = Location(self.values.add_computed(node), row_major(node.shape))
-        self._copy(self.values[whole], whole.type, target, node.dtype)
+        if node in self.kept:
+            target = self.values.locations[node] = self.values[whole]
+        else:
+            target = Location(self.values.add_computed(node), row_major(node.shape))
+            self._copy(self.values[whole], whole.type, target, node.dtype)
         value, *indices = (self.values[other] for other in others)
         call = scatter_kernel(node, value.layout, [index.layout for index in indices])
         self._emit(call, [value, *indices, target])

@@ -11,7 +11,7 @@ from blockfuse.ir.builder import node_of
 from blockfuse.ir.errors import TraceError
 from blockfuse.ir.graph import Node, literal
 from blockfuse.ir.operator import Operator
-from blockfuse.ir.operators.indexing import take_at
+from blockfuse.ir.operators.indexing import put_at, take_at
 from blockfuse.ir.operators.movement import broadcast_to, get_item, index_shape, reshape, set_item
 from blockfuse.ir.operators.pointwise import add, cast, equal, logical_and, where
 
@@ -69,6 +69,27 @@ def written(node: Node, x: Node, value: Node, starts: Starts, emit: Emit) -> Nod
     return changed if part is x else made(set_item, x, changed, index=opened)
 
 
+def put(node: Node, x: Node, value: Node, starts: Starts, emit: Emit) -> Node:
+    """The same as ``written``, as one operator that touches nothing but the part; every start must lie within its axis.
+
+    Raises TraceError where that cannot be said so.
+    """
+    index = node.attrs["index"]
+    slices = [entry for entry in index if isinstance(entry, tuple)]
+    if None in index or any(step < 1 for *_, step in slices):
+        raise TraceError("a part is written backwards, or with axes that x has not")
+    if any(_length(index[place]) != 1 for place in starts):
+        raise TraceError("a part of several elements is written where an index computes")
+    made, arrays = _Made(node, emit), [starts[place] for place in sorted(starts)]
+    pattern = tuple(
+        ("array", sorted(starts).index(place)) if place in starts else entry
+        for place, entry in enumerate(index)
+    )
+    kept = tuple(e for place, e in enumerate(index) if place not in starts)
+    value = made.broadcast(value, index, x)
+    return made(put_at, x, made(reshape, value, shape=index_shape((), kept)), *arrays, pattern=pattern)
+
+
 class _Made:
     """Makes nodes that come from one recorded node."""
 
@@ -89,17 +110,21 @@ class _Made:
 
     def fitted(self, value: Node, index: Index, part: Node, starts: Starts) -> Node:
         """A value that is written, in the dtype and with the axes of the part in which it is written."""
-        shape = index_shape((), index)
-        if value.type.ndim > len(shape):
-            value = self(reshape, value, shape=value.shape[value.type.ndim - len(shape) :])
-        if value.dtype != part.dtype:
-            value = self(cast, value, dtype=str(part.dtype))
-        sizes = iter(shape)
+        sizes = iter(index_shape((), index))
         axes = [
             p in starts and not isinstance(e, tuple) for p, e in enumerate(index) if _has_axis(p, e, starts)
         ]
-        whole = self(broadcast_to, value, shape=shape)
+        whole = self.broadcast(value, index, part)
         return self(reshape, whole, shape=tuple(1 if added else next(sizes) for added in axes))
+
+    def broadcast(self, value: Node, index: Index, like: Node) -> Node:
+        """A value that is written at an index, in the dtype of what it is written to and the shape of that part."""
+        shape = index_shape((), index)
+        if value.type.ndim > len(shape):
+            value = self(reshape, value, shape=value.shape[value.type.ndim - len(shape) :])
+        if value.dtype != like.dtype:
+            value = self(cast, value, dtype=str(like.dtype))
+        return self(broadcast_to, value, shape=shape)
 
     def mask(self, opened: Index, shape: tuple[int, ...], starts: Starts) -> Node:
         """Which elements of the part are written."""

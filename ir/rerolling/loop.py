@@ -28,9 +28,11 @@ from blockfuse.ir.lowering import Leaf, Movement
 from blockfuse.ir.operators.movement import concatenate, expand_dims, get_item, set_item
 from blockfuse.ir.operators.pointwise import add, less, multiply
 from blockfuse.ir.passes.dedupe import frozen
-from blockfuse.ir.rerolling.dynamic_index import Starts, picked, taken, written
+from blockfuse.ir.rerolling.dynamic_index import Starts, picked, put, taken, written
 from blockfuse.ir.rerolling.repeats import Repeat, skeleton
 from blockfuse.ir.types import tensor
+
+MIN_KEPT = 256  # elements: all of fewer are written as quickly as one
 
 Slot = tuple[Node, ...]  # of each round
 
@@ -124,13 +126,20 @@ class _Folding:
         if starts:
             if first.operator is get_item:
                 return picked(first, operands[0], starts, self._emit)
-            return written(first, operands[0], operands[1], starts, self._emit)
+            write = put if self._is_kept(operands[0]) else written
+            return write(first, operands[0], operands[1], starts, self._emit)
         node = replace(first, operands=operands)  # another one, also where it reads the same
         if not all(self._is_outside(o) for o in operands) or first.operator.lowering.may_raise:
             return self._emit(node)
         self.outside.add(node)
         self.loop.before.append(node)
         return node
+
+    def _is_kept(self, whole: Node) -> bool:
+        """Whether what is written now is all that rounds change in a large array, which may then stay where it is."""
+        place = len(self.loop.values)
+        carried_by = [(register, at) for register, at, first in self.carried if len(first) == 1]
+        return (whole, place) in carried_by and whole.type.size >= MIN_KEPT and whole.dtype != "float16"
 
     def _is_outside(self, node: Node) -> bool:
         return node.operator is constant or node in self.outside

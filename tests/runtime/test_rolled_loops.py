@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ from stages import hold_program
 
 import blockfuse
 from blockfuse import autograd, gluon, nn, np
+from blockfuse.codegen.scheduling.kept_registers import kept_registers
 from blockfuse.ir.flow import Flow
 from blockfuse.ir.rerolling import reroll
 from blockfuse.ir.rerolling.reroll import rerolled
@@ -170,6 +172,86 @@ def test_shortest_paths_read_a_row_and_a_column_of_what_they_carry() -> None:
         return d
 
     assert rounds(rolled(floyd_warshall, (9, 9))) == [9]
+
+
+def kept(function: Callable[..., Any], *shapes: tuple[int, ...]) -> tuple[int, int]:
+    """Into how many arrays rounds of a loop put elements, and into how many where they lie; the results are right."""
+    flow = rolled(function, *shapes)
+    assert flow.rolled, flow
+    written = [n for b in flow.blocks for n in b.graph.nodes if n.operator.name == "put_at"]
+    kept = [v for b in flow.blocks for v in kept_registers(b, lambda _: True)]
+    return len(written), len(kept)
+
+
+def test_a_cache_is_written_where_it_lies() -> None:
+    def decode(x: Any, w: Any) -> Any:
+        keys, values, out = np.zeros((2, 12, 4)), np.zeros((2, 12, 4)), []
+        for t in range(12):
+            keys[:, t] = (x @ w).reshape(2, 4)
+            values[:, -1 - t] = x.reshape(2, 4) * 2
+            seen = (keys * values[:, ::-1]).sum(axis=1)
+            x = np.tanh(x + seen.reshape(8))
+            out.append(x)
+        return np.stack(out), keys
+
+    assert kept(decode, (8,), (8, 8)) == (2, 2)
+
+
+def test_elements_are_put_in_any_place_and_of_any_kind() -> None:
+    def spread(x: Any) -> Any:
+        square, again, counts = np.zeros((12, 12)), np.ones((6, 3)), np.zeros((12, 2), dtype="int32")
+        for t, place in enumerate((3, 1, 4, 1, 5, 0, 2, -1, 5, 3, 5, 0)):
+            square[t, 11 - t] = x[0]
+            again[place, ::2] = x[:2]
+            counts[t : t + 1] = x[1] * 10
+            x = np.tanh(x + square.sum() + again[1] + counts.sum())
+        return x, square, again, counts
+
+    assert kept(spread, (3,)) == (3, 3)
+
+
+def test_what_was_there_before_is_kept_for_who_needs_it() -> None:
+    def before(x: Any) -> Any:
+        table, out = np.zeros((12, 3)), []
+        for t in range(12):
+            old = table.copy()
+            table[t] = x
+            x = np.tanh(x + (table - old).sum(axis=0))
+            out.append(old.sum(axis=0))
+        return np.stack(out), table
+
+    def round_ago(x: Any) -> Any:
+        table = np.zeros((12, 3))
+        last = table.copy()
+        for t in range(12):
+            old = table.copy()
+            table[t] = x
+            x = np.tanh(x + last.sum(axis=0) + table[::-1][0])
+            last = old
+        return x, last, table
+
+    def over_itself(x: Any) -> Any:
+        table = np.zeros((3, 3)) + x
+        for t in (0, 1, 2, 0, 2, 1, 0, 1, 2, 0):
+            table[t] = table[0, ::-1]
+            x = np.tanh(x + table.sum(axis=0))
+        return x, table
+
+    assert [kept(function, (3,)) for function in (before, round_ago, over_itself)] == [(1, 0)] * 3
+
+
+def test_arrays_that_begin_as_one_are_written_apart() -> None:
+    def shared(x: Any, begin: Any) -> Any:
+        one, other = begin.copy(), begin.copy()
+        view = begin[2:4]
+        for t in range(12):
+            one[t] = x
+            other[11 - t] = x * 2
+            x = np.tanh(one.sum(axis=0) - other[::2].sum(axis=0) + view[0])
+        return x, one, other, begin * 1
+
+    assert kept(shared, (3,), (12, 3)) == (2, 2)
+    agrees(shared, [tuple(given((3,), (12, 3)))])
 
 
 # -- loops in loops --------------------------------------------------------------------------------------------

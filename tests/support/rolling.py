@@ -13,7 +13,7 @@ from stages import hold_together
 from blockfuse import np
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.ir.flow import Flow, walk
-from blockfuse.ir.rerolling import reroll
+from blockfuse.ir.rerolling import loop, reroll
 from blockfuse.ir.rerolling.reroll import rerolled
 from blockfuse.ir.verify import verify
 from blockfuse.tracer.flow.replay import flow_of
@@ -25,9 +25,10 @@ MACHINE = Machine(vector_bytes=32, accumulators=12, features="")
 
 @pytest.fixture
 def short_loops(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loops of a few operators are rolled, too."""
+    """Loops of a few operators are rolled, too, and small arrays written where they lie."""
     monkeypatch.setattr(reroll, "_MIN_OPERATORS", 16)
     monkeypatch.setattr(reroll, "_SHORT", 1)
+    monkeypatch.setattr(loop, "MIN_KEPT", 1)
 
 
 def given(*shapes: tuple[int, ...]) -> list[Any]:
