@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy
 
+from benchmarks import sequence_nets
 from benchmarks.contenders import reference
 
 Shape = tuple[int, ...]
@@ -210,6 +211,22 @@ def _rows(
     return Net(f"{name}, {rows}x256", "rows", (rows, 256), forward, parameters, 1.2, floor, tolerance=5e-5)
 
 
+def _recurrent(
+    kind: str, gates: int, forward: Callable[..., Any], batch: int, target: float, times: int = 32
+) -> Net:
+    floor = Floor("fma", sequence_nets.recurrent_flops(gates, times, batch, 64, 128))
+    draw = sequence_nets.recurrent(gates, 64, 128)
+    return Net(
+        f"{kind} 64-128, {times} steps, batch {batch}",
+        "sequences",
+        (times, batch, 64),
+        forward,
+        draw,
+        target,
+        floor if batch > 1 else None,
+    )
+
+
 _PICTURES = (784, 256, 128, 10)
 _PICTURE_TARGETS = {1: 2.0, 32: 1.6, 256: 1.3}
 _DEEP = (64,) * 17
@@ -250,6 +267,25 @@ _NETS = (
     *(_elements("exp chain", exp_chain, 10**n) for n in (3, 5, 7)),
     *(_rows("softmax chain", softmax_chain, rows, _nothing) for rows in (4, 400, 40_000)),
     *(_rows("layer norm chain", norm_chain, rows, _norm(256)) for rows in (4, 400, 40_000)),
+    *(_recurrent("LSTM", 4, sequence_nets.lstm, batch, goal) for batch, goal in ((1, 1.4), (16, 1.15))),
+    *(_recurrent("GRU", 3, sequence_nets.gru, batch, goal) for batch, goal in ((1, 1.4), (16, 1.15))),
+    Net(
+        "encoder, 4 layers of 128, 128 times",
+        "sequences",
+        (128, 128),
+        sequence_nets.encoder,
+        sequence_nets.transformer(),
+        1.2,
+        Floor("fma", sequence_nets.encoder_flops(128)),
+    ),
+    Net(
+        "greedy decoding, 4 layers of 128, 128 words",
+        "sequences",
+        (1, 128),
+        sequence_nets.greedy,
+        sequence_nets.language_model(128),
+        1.3,
+    ),
     *(_mlp("784-256-128-10", "batches", b, _PICTURES) for b in (2, 4, 16, 64, 128, 512)),
 )
 

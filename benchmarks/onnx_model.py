@@ -9,6 +9,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.nets import Net
+from benchmarks.sequence_nets import HEAD, HEADS, by_layer, scores
 
 _OPSET, _IR = 20, 10
 
@@ -35,16 +36,20 @@ class _Writer:
     def __init__(self) -> None:
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
+        self.arrays: dict[str, numpy.ndarray] = {}  # name of a constant -> its value
 
     def constant(self, value: Any, dtype: Any = numpy.float32) -> _Value:
         array = numpy.asarray(value, dtype)
         name = f"c{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(array, name))
+        self.arrays[name] = array
         return _Value(name, array.ndim, self)
 
-    def node(self, kind: str, *inputs: Any, rank: int | None = None, **attributes: Any) -> _Value:
+    def node(
+        self, kind: str, *inputs: Any, rank: int | None = None, into: str = "", **attributes: Any
+    ) -> _Value:
         values = [i if isinstance(i, _Value) else self.constant(i) for i in inputs]
-        name = f"v{len(self.nodes)}"
+        name = into or f"v{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, [v.name for v in values], [name], **attributes))
         return _Value(name, values[0].rank if rank is None else rank, self)
 
@@ -77,6 +82,40 @@ class _Writer:
 
     def sum(self, x: Any) -> _Value:
         return self.node("ReduceSum", x, keepdims=0, rank=0)
+
+    def _by_gates(self, array: _Value, order: tuple[int, ...]) -> numpy.ndarray:
+        """Weights or a bias of one direction, with the gates in ONNX's order."""
+        blocks = numpy.split(self.arrays[array.name], len(order))
+        return numpy.concatenate([blocks[n] for n in order])[None]
+
+    def _recurrent(
+        self, kind: str, order: tuple[int, ...], x: Any, parameters: Any, **attributes: Any
+    ) -> _Value:
+        of_input, of_state, *biases = (self._by_gates(p, order) for p in parameters)
+        bias, hidden = numpy.concatenate(biases, axis=1), of_state.shape[2]
+        found = self.node(kind, x, of_input, of_state, bias, hidden_size=hidden, rank=4, **attributes)
+        return self.node("Squeeze", found, self.constant([1], numpy.int64), rank=3)
+
+    def lstm(self, x: Any, *parameters: Any) -> _Value:
+        return self._recurrent("LSTM", (0, 3, 1, 2), x, parameters)
+
+    def gru(self, x: Any, *parameters: Any) -> _Value:
+        return self._recurrent("GRU", (1, 0, 2), x, parameters, linear_before_reset=1)
+
+    def heads(self, joined: Any, heads: int) -> list[_Value]:
+        """Queries, keys and values (heads, times, width of a head) of all side by side."""
+        shape = self.constant([0, 3, heads, -1], numpy.int64)
+        parts = self.node("Transpose", self.node("Reshape", joined, shape, rank=4), perm=[1, 2, 0, 3])
+        return [self.node("Gather", parts, self.constant(n, numpy.int64), axis=0, rank=3) for n in range(3)]
+
+    def attended(self, q: Any, k: Any, v: Any) -> _Value:
+        turned = self.node("Transpose", k, perm=[0, 2, 1])
+        found = self.node("MatMul", q, turned) * HEAD**-0.5
+        seen = self.node("Transpose", self.node("MatMul", self.softmax(found), v), perm=[1, 0, 2])
+        return self.node("Reshape", seen, self.constant([0, -1], numpy.int64), rank=2)
+
+    def attention(self, joined: Any, heads: int) -> _Value:
+        return self.attended(*self.heads(joined, heads))
 
     def halved(self, x: Any) -> _Value:
         """The Python loop, rewritten by hand as a ``Loop`` without a limit of rounds."""
@@ -112,13 +151,44 @@ def model_of(net: Net) -> bytes:
     writer = _Writer()
     x, parameters = net.draw()
     result = net.forward(writer, _Value("x", x.ndim, writer), *map(writer.constant, parameters))
-    graph = helper.make_graph(
-        writer.nodes,
-        "net",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape)],
-        [helper.make_tensor_value_info(result.name, TensorProto.FLOAT, [None] * result.rank)],
-        writer.constants,
-    )
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape)]
+    outputs = [helper.make_tensor_value_info(result.name, TensorProto.FLOAT, [None] * result.rank)]
+    return _model(writer, inputs, outputs)
+
+
+def step_of(net: Net) -> bytes:
+    """One step of decoding, as it is usually written: keys and values come in as ``past0...`` (heads, places before,
+    width of a head), and go out longer as ``present0...``, first those of keys. Its other results are the word that is said
+    and its vector.
+    """
+    writer = _Writer()
+    x, (words, places, *drawn) = net.draw()
+    parameters = [writer.constant(p) for p in drawn]
+    layers = len(by_layer(parameters[4:]))
+    presents: dict[int, _Value] = {}
+
+    def attend(layer: int, joined: _Value) -> _Value:
+        q, k, v = writer.heads(joined, HEADS)
+        for number, now in ((layer, k), (layers + layer, v)):
+            past = _Value(f"past{number}", 3, writer)
+            presents[number] = writer.node("Concat", past, now, axis=1, into=f"present{number}")
+        return writer.attended(q, presents[layer], presents[layers + layer])
+
+    place = writer.node("Gather", writer.constant(places), _Value("place", 1, writer), axis=0)
+    found = scores(writer, _Value("x", 2, writer) + place, parameters, attend)
+    said = writer.node("ArgMax", found, axis=1, keepdims=0, rank=1, into="said")
+    writer.node("Gather", writer.constant(words), said, axis=0, into="following")
+    cache = [HEADS, None, HEAD]
+    value = helper.make_tensor_value_info
+    inputs = [value("x", TensorProto.FLOAT, x.shape), value("place", TensorProto.INT64, [1])]
+    inputs += [value(f"past{n}", TensorProto.FLOAT, cache) for n in range(2 * layers)]
+    outputs = [value("said", TensorProto.INT64, [1]), value("following", TensorProto.FLOAT, x.shape)]
+    outputs += [value(f"present{n}", TensorProto.FLOAT, cache) for n in range(2 * layers)]
+    return _model(writer, inputs, outputs)
+
+
+def _model(writer: _Writer, inputs: list[Any], outputs: list[Any]) -> bytes:
+    graph = helper.make_graph(writer.nodes, "net", inputs, outputs, writer.constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR)
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())

@@ -9,11 +9,13 @@ from typing import Any
 import numpy
 
 import blockfuse
-from benchmarks import nets
+from benchmarks import nets, sequence_nets
 from benchmarks.contender import Way
+from benchmarks.contenders.blockfuse_sequences import Decoder, Encoder
 from benchmarks.layers_by_hand import PooledConvolution
 from benchmarks.training import BETA1, BETA2, EPSILON, MOMENTUM, Step, Training
 from blockfuse import gluon, nn, np, npx
+from blockfuse.gluon import rnn
 from blockfuse.runtime.inspection import settled
 
 
@@ -98,6 +100,10 @@ BLOCKS: dict[Callable[..., Any], Callable[[nets.Net, list[numpy.ndarray]], nn.Bl
     nets.chimera: chimera,
     nets.feed_forward: lambda net, parameters: FeedForward(net.shape[-1]),
     nets.norm_chain: lambda net, parameters: NormChain(net.shape[-1]),
+    sequence_nets.lstm: lambda net, parameters: rnn.LSTM(parameters[1].shape[1], input_size=net.shape[-1]),
+    sequence_nets.gru: lambda net, parameters: rnn.GRU(parameters[1].shape[1], input_size=net.shape[-1]),
+    sequence_nets.encoder: lambda net, parameters: Encoder(parameters),
+    sequence_nets.greedy: lambda net, parameters: Decoder(parameters),
 }
 FUNCTIONS: dict[Callable[..., Any], Callable[[Any], Any]] = {
     nets.add_one: lambda x: x + 1.0,

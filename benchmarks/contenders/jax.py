@@ -12,6 +12,7 @@ from jax import numpy as jnp
 
 from benchmarks.contender import Way
 from benchmarks.nets import Net
+from benchmarks.sequence_nets import HEADS, by_layer, scores
 from benchmarks.training import Step, Training, adam, sgd
 
 
@@ -31,6 +32,68 @@ def halved(x: Any) -> Any:
     return lax.while_loop(lambda x: jnp.abs(x).sum() > 1, lambda x: x / 2, x)
 
 
+def lstm(x: Any, of_input: Any, of_state: Any, bias: Any, other_bias: Any) -> Any:
+    """A scan over time, with the product of the inputs before it."""
+
+    def step(states: Any, now: Any) -> Any:
+        h, c = states
+        i, f, g, o = jnp.split(now + h @ of_state.T, 4, axis=-1)
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        h = jax.nn.sigmoid(o) * jnp.tanh(c)
+        return (h, c), h
+
+    zeros = jnp.zeros((x.shape[1], of_state.shape[1]))
+    return lax.scan(step, (zeros, zeros), x @ of_input.T + (bias + other_bias))[1]
+
+
+def gru(x: Any, of_input: Any, of_state: Any, bias: Any, other_bias: Any) -> Any:
+    def step(h: Any, now: Any) -> Any:
+        r, z, n = jnp.split(now, 3, axis=-1)
+        of_r, of_z, of_n = jnp.split(h @ of_state.T + other_bias, 3, axis=-1)
+        z = jax.nn.sigmoid(z + of_z)
+        h = (1 - z) * jnp.tanh(n + jax.nn.sigmoid(r + of_r) * of_n) + z * h
+        return h, h
+
+    return lax.scan(step, jnp.zeros((x.shape[1], of_state.shape[1])), x @ of_input.T + bias)[1]
+
+
+def attention(joined: Any, heads: int) -> Any:
+    q, k, v = joined.reshape(len(joined), 3, heads, -1).transpose(1, 2, 0, 3)
+    weights = jax.nn.softmax(q @ k.transpose(0, 2, 1) / q.shape[-1] ** 0.5, axis=-1)
+    return (weights @ v).transpose(1, 0, 2).reshape(len(joined), -1)
+
+
+def said_next(held: Any, place: Any, words: Any, places: Any, *parameters: Any) -> Any:
+    """A step of decoding. held: x, keys and values of each layer (heads, places, width of a head)."""
+    x, keys, values = held[0], list(held[1]), list(held[2])
+
+    def attend(layer: int, joined: Any) -> Any:
+        q, k, v = joined.reshape(3, HEADS, 1, -1)
+        keys[layer] = lax.dynamic_update_slice_in_dim(keys[layer], k, place, 1)
+        values[layer] = lax.dynamic_update_slice_in_dim(values[layer], v, place, 1)
+        found = q @ keys[layer].transpose(0, 2, 1) / q.shape[-1] ** 0.5
+        seen = jnp.arange(len(places)) <= place
+        return (jax.nn.softmax(jnp.where(seen, found, -jnp.inf), axis=-1) @ values[layer]).reshape(1, -1)
+
+    said = scores(F, x + places[place], parameters, attend).argmax()
+    return (words[said][None], tuple(keys), tuple(values)), said
+
+
+def begun(x: Any, words: Any, places: Any, *parameters: Any) -> Any:
+    cache = jnp.zeros((HEADS, len(places), words.shape[1] // HEADS))
+    caches = (cache,) * len(by_layer(parameters[4:]))
+    return x, caches, caches
+
+
+def decoded(x: Any, words: Any, places: Any, *parameters: Any) -> Any:
+    """The loop, rewritten by hand as a scan."""
+
+    def step(held: Any, place: Any) -> Any:
+        return said_next(held, place, words, places, *parameters)
+
+    return lax.scan(step, begun(x, words, places, *parameters), jnp.arange(len(places)))[1]
+
+
 F = SimpleNamespace(
     dense=lambda x, weight, bias: x @ weight.T + bias,
     relu=jax.nn.relu,
@@ -46,6 +109,10 @@ F = SimpleNamespace(
     flat=lambda x: x.reshape(len(x), -1),
     convolution=convolution,
     max_pool=lambda x: lax.reduce_window(x, -jnp.inf, lax.max, (1, 1, 2, 2), (1, 1, 2, 2), "VALID"),
+    lstm=lstm,
+    gru=gru,
+    attention=attention,
+    decoded=decoded,
 )
 
 

@@ -64,6 +64,9 @@ F = SimpleNamespace(
 
 def build(net: nets.Net, threads: int) -> list[Way]:
     x, drawn = net.draw()
+    if net.group == "sequences":
+        scope = {"call": net.forward, "F": reference, "x": x, "parameters": drawn}
+        return [Way("call(F, x, *parameters)", scope)]
     fixed = net.forward in (nets.fixed_hidden, nets.chimera) and drawn[-3]
     parameters = [p if p.ndim == 1 or p is fixed else numpy.ascontiguousarray(p.T) for p in drawn]
     scope = {"call": net.forward, "F": F, "x": x, "parameters": parameters}

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+import sys
+from functools import partial
 from typing import Any
 
 import numpy
+
+from benchmarks.sequence_nets import HEADS, by_layer, scores
 
 exp, tanh, sum, dot = numpy.exp, numpy.tanh, numpy.sum, numpy.dot  # the names of the vocabulary
 
@@ -43,3 +47,58 @@ def halved(x: Any) -> Any:
     while numpy.abs(x).sum() > 1:
         x = x / 2
     return x
+
+
+# -- sequences -----------------------------------------------------------------------------------------------
+
+
+def lstm(x: Any, of_input: Any, of_state: Any, bias: Any, other_bias: Any) -> Any:
+    projected, outputs = x @ of_input.T + (bias + other_bias), []
+    h = c = numpy.zeros((x.shape[1], of_state.shape[1]), x.dtype)
+    for now in projected:
+        i, f, g, o = numpy.split(now + h @ of_state.T, 4, axis=-1)
+        c = sigmoid(f) * c + sigmoid(i) * numpy.tanh(g)
+        h = sigmoid(o) * numpy.tanh(c)
+        outputs.append(h)
+    return numpy.stack(outputs)
+
+
+def gru(x: Any, of_input: Any, of_state: Any, bias: Any, other_bias: Any) -> Any:
+    projected, outputs = x @ of_input.T + bias, []
+    h = numpy.zeros((x.shape[1], of_state.shape[1]), x.dtype)
+    for now in projected:
+        r, z, n = numpy.split(now, 3, axis=-1)
+        of_r, of_z, of_n = numpy.split(h @ of_state.T + other_bias, 3, axis=-1)
+        z = sigmoid(z + of_z)
+        h = (1 - z) * numpy.tanh(n + sigmoid(r + of_r) * of_n) + z * h
+        outputs.append(h)
+    return numpy.stack(outputs)
+
+
+def attention(joined: Any, heads: int) -> Any:
+    """Of queries, keys and values side by side (times, 3 * width), where every time sees all."""
+    q, k, v = (
+        part.reshape(len(part), heads, -1).transpose(1, 0, 2) for part in numpy.split(joined, 3, axis=-1)
+    )
+    weights = softmax(q @ k.transpose(0, 2, 1) / math.sqrt(q.shape[-1]))
+    return (weights @ v).transpose(1, 0, 2).reshape(len(joined), -1)
+
+
+def decoded(x: Any, words: Any, places: Any, *parameters: Any) -> Any:
+    """Keys and values of all words before lie in arrays that have their full size."""
+    width, layers, said = words.shape[1], len(by_layer(parameters[4:])), []
+    shape = (layers, HEADS, len(places), width // HEADS)
+    keys, values = numpy.zeros(shape, x.dtype), numpy.zeros(shape, x.dtype)
+
+    def attend(place: int, layer: int, joined: Any) -> Any:
+        q, k, v = joined.reshape(3, HEADS, -1)
+        keys[layer, :, place], values[layer, :, place] = k, v
+        until = slice(place + 1)
+        seen = softmax((keys[layer, :, until] @ q[:, :, None])[:, :, 0] / math.sqrt(q.shape[-1]))
+        return (seen[:, None] @ values[layer, :, until]).reshape(1, -1)
+
+    for place, vector in enumerate(places):
+        found = scores(sys.modules[__name__], x + vector, parameters, partial(attend, place))
+        said.append(found.argmax())
+        x = words[said[-1]][None]
+    return numpy.array(said)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch.nn import functional
 
 from benchmarks.contender import Way
 from benchmarks.nets import Net
+from benchmarks.sequence_nets import HEADS, by_layer, scores
 from benchmarks.training import BETA1, BETA2, EPSILON, MOMENTUM, Step, Training
 
 
@@ -18,6 +20,36 @@ def halved(x: Any) -> Any:
     while torch.abs(x).sum() > 1:
         x = x / 2
     return x
+
+
+def recurrent(kernel: Callable[..., Any], states: int, x: Any, *parameters: Any) -> Any:
+    """torch's own layer, over (time, batch, features)."""
+    begun = [x.new_zeros(1, x.shape[1], parameters[1].shape[1]) for _ in range(states)]
+    return kernel(x, begun if states > 1 else begun[0], parameters, True, 1, 0.0, False, False, False)[0]
+
+
+def attention(joined: Any, heads: int) -> Any:
+    q, k, v = joined.view(len(joined), 3, heads, -1).permute(1, 2, 0, 3)
+    return functional.scaled_dot_product_attention(q[None], k[None], v[None])[0].transpose(0, 1).flatten(1)
+
+
+def decoded(x: Any, words: Any, places: Any, *parameters: Any) -> Any:
+    """Keys and values are written where they lie, and read as far as they are written."""
+    width = words.shape[1]
+    caches = torch.empty(len(by_layer(parameters[4:])), 2, HEADS, len(places), width // HEADS)
+    said = torch.empty(len(places), dtype=torch.int64)
+
+    def attend(place: int, layer: int, joined: Any) -> Any:
+        q, *now = joined.view(3, HEADS, 1, -1)
+        cache = caches[layer]
+        cache[0, :, place], cache[1, :, place] = (part[:, 0] for part in now)
+        keys, values = cache[:, None, :, : place + 1]
+        return functional.scaled_dot_product_attention(q[None], keys, values).view(1, -1)
+
+    for place, vector in enumerate(places):
+        said[place] = scores(F, x + vector, parameters, partial(attend, place)).argmax()
+        x = words[said[place], None]
+    return said
 
 
 F = SimpleNamespace(
@@ -35,6 +67,10 @@ F = SimpleNamespace(
     flat=lambda x: x.flatten(1),
     convolution=lambda x, weight, bias, padding: functional.conv2d(x, weight, bias, padding=padding),
     max_pool=lambda x: functional.max_pool2d(x, 2),
+    lstm=partial(recurrent, torch._VF.lstm, 2),
+    gru=partial(recurrent, torch._VF.gru, 1),
+    attention=attention,
+    decoded=decoded,
 )
 
 

@@ -7,13 +7,16 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from benchmarks.contender import Way
+from benchmarks.contender import UnsupportedNetError, Way
 from benchmarks.contenders.torch import F, Module, ways_of
 from benchmarks.nets import Net
+from benchmarks.sequence_nets import greedy, gru, lstm
 from benchmarks.training import Step, Training, adam, sgd
 
 
 def build(net: Net, threads: int) -> list[Way]:
+    if net.forward in (lstm, gru, greedy):
+        raise UnsupportedNetError("it writes out loops over time, for minutes")
     torch.set_num_threads(threads)
     torch._inductor.config.freezing = True
     torch._dynamo.reset()  # the nets before this one count against its limit of recompilations

@@ -22,9 +22,11 @@ from benchmarks.training import TRAININGS, Training
 from benchmarks.worker import built, difference_of
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = [net for net in nets.NETS if numpy.prod(net.shape) < 2000 and "1024" not in net.name] + [
-    nets.net_named("transformer feed-forward, 128x256")
-]
+SMALL = [
+    net
+    for net in nets.NETS
+    if numpy.prod(net.shape) < 2000 and "1024" not in net.name and net.group != "sequences"
+] + [nets.net_named("transformer feed-forward, 128x256")]
 SEED = nets.net_named(starts.NET)
 
 
