@@ -53,7 +53,11 @@ REASONS: tuple[Reason, ...] = (
     ),
     Reason(
         "Rounds that differ",
-        ("takes more than .* decisions, none of them twice",),
+        (
+            "takes more than .* decisions, none of them twice",
+            "what changes in the rounds of a long loop is used as a value",
+            "goes round a loop too often to do it once more",
+        ),
         "A loop is closed where a round begins with the Python values of an earlier one, or with whole "
         "numbers that went on by steps. Floats that change tell the rounds apart: each would be code of its own, "
         "as are decisions that stand one behind the other.",

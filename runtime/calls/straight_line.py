@@ -94,6 +94,8 @@ def _of_recording(
     path, structure = recording.path, recording.structure
     assert path is not None
     assert structure is not None
+    if path.forgets:
+        raise UsageError("it goes round a loop too often to be written out")
     decisions = [e.source for e in path.events if isinstance(e, Decision) and not e.on_induction]
     every = None
     if not path.events and not recording.draws and any(array.shape for array in arguments):

@@ -23,6 +23,7 @@ import types
 from collections.abc import Callable
 from itertools import chain
 from typing import Any
+from weakref import ref
 
 import numpy
 
@@ -67,7 +68,8 @@ class Witness:
         self.questions: dict[str, tuple[Question, Any]] = {}  # what known code asked, and the first answer
         self.functions: dict[types.CodeType, dict[str, Any]] = {}  # user code that ran -> its globals
         self._follows_lines = False
-        self.measured: list[tuple[ndarray, Source | None]] = []  # see NOTE [sizes that Python saw]
+        # see NOTE [sizes that Python saw]; arrays of forgotten rounds go
+        self.measured: list[tuple[ref[ndarray], Source | None]] = []
         self.catches = ""
         self._import: types.FrameType | None = None  # that goes on: NOTE [imports of libraries]
 
@@ -237,7 +239,7 @@ class Witness:
     def _see_measure(self, frame: types.FrameType) -> None:
         reader = frame.f_back
         if reader is None or not (is_trusted(reader) and reader.f_code in AGNOSTIC):
-            self.measured.append((frame.f_locals["self"], user_source()))
+            self.measured.append((ref(frame.f_locals["self"]), user_source()))
 
     def _object(self, what: str, frame: types.FrameType, line: int) -> None:
         if self.problem:

@@ -23,6 +23,7 @@ class Path:
     origins: dict[Node, Origin]  # leaf -> where the parameter or captured array lies
     updates: tuple[Node, ...] = ()  # provisional leaves whose new values are the last outputs
     obstacle: str = ""  # why ways back over decisions cannot join
+    forgets: bool = False  # rounds that were recorded: NOTE [forgotten rounds]
     knowledge: Knowledge = field(default_factory=Knowledge)  # of the flow that begins with this path
 
 
@@ -37,6 +38,9 @@ class Decision:
     position: int  # how many nodes were recorded before
     source: Source | None
     follows: bool = False  # gradients, so that ``backward()`` may come back to it
+    closes: bool = False  # a loop, also if the number is a constant of the path
+    # numbers of the slots whose induction variables went on in rounds that were forgotten here; None where none were
+    forgets: frozenset[int] | None = None
 
 
 @dataclass(frozen=True)

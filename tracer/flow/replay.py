@@ -259,7 +259,9 @@ class Replay:
 
     def _decide(self, number: int, decision: Decision) -> None:
         point = decision.point
-        if decision.on_induction and self._known(decision.predicate).operator is constant:
+        predicate = self._known(decision.predicate) if decision.on_induction and not decision.closes else None
+        if predicate is not None and predicate.operator is constant:
+            _agree(bool(predicate.attrs["value"]) == decision.outcome)
             self._see(point)
             return
         for slot in point.slots:
@@ -274,7 +276,18 @@ class Replay:
     def _go(self, position: int, is_apart: bool, decision: Decision) -> None:
         # Only one block leads to a position apart: nothing differs there but dead variables of frames that wait.
         self._arrive(position, () if is_apart else decision.point.slots, decision)
+        if decision.forgets is not None:
+            self._require_carried(position, is_apart, decision)
         self._begin(self.knowledge.number((position, decision.outcome)))
+
+    def _require_carried(self, position: int, is_apart: bool, decision: Decision) -> None:
+        """See NOTE [forgotten rounds]."""
+        assert decision.forgets is not None
+        counters = [decision.point.slots[n].node for n in decision.forgets]
+        if is_apart or any(self.home.get(node) != -position for node in counters):
+            raise TraceError(
+                f"what changes in the rounds of a long loop is used as a value at {decision.source}"
+            )
 
     # -- ways back -------------------------------------------------------------------------------------------
 

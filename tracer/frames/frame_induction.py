@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from blockfuse.ir.graph import Node, Source, literal
@@ -33,6 +33,7 @@ from blockfuse.tracer.frames.program_points import InductionValue, InductionVari
 _NUMBER, _TRUTH = tensor((), "int64"), tensor((), "bool")
 _MAX_MAGNITUDE = 1 << 61
 _MAX_STEP = 1 << 20
+_LONG = 1 << 14  # rounds of a loop that is closed before it is recorded as a whole
 _COMPARISONS: dict[str, tuple[Operator, Callable[[int, int], bool]]] = {
     "<": (pointwise.less, int.__lt__),
     "<=": (pointwise.less_equal, int.__le__),
@@ -57,7 +58,12 @@ class Writer(Protocol):
     ) -> Node: ...
 
     def decide(
-        self, predicate: Node, outcome: bool, on_induction: bool = False, source: Source | None = None
+        self,
+        predicate: Node,
+        outcome: bool,
+        on_induction: bool = False,
+        source: Source | None = None,
+        closes: bool = False,
     ) -> None: ...
 
     def use(self, node: Node, what: str) -> None: ...
@@ -100,6 +106,20 @@ class FrameInduction:
             return (_end(found.values), found.values.step), found.induction
         return (found.values, found.position), None
 
+    def return_to(self, now: dict[Node, Node], gone: frozenset[Node]) -> None:
+        """See NOTE [forgotten rounds]. What no point shows is not read before it is set."""
+        self._values = {
+            name: replace(known, node=now.get(known.node, known.node))
+            for name, known in self._values.items()
+            if known.node in now or known.node not in gone
+        }
+        for index, iteration in list(self._iterations.items()):
+            known = iteration.induction
+            if known is not None and known.node in now:
+                iteration.induction = replace(known, node=now[known.node])
+            elif known is not None and known.node in gone:
+                del self._iterations[index]
+
     # -- sites -----------------------------------------------------------------------------------------------
 
     def step(self) -> None:
@@ -116,7 +136,7 @@ class FrameInduction:
     def _test(self, _: int, site: Test) -> None:
         left, right = (self._operand(o) for o in site.operands)
         if left is not None and right is not None and site.operator in _COMPARISONS:
-            self._decide(site.operator, left, right)
+            self._decide(site.operator, left, right, abs(left[0] - right[0]))
         else:
             self._use(*site.operands)
 
@@ -125,11 +145,14 @@ class FrameInduction:
         if induction is not None:
             self._decide("!=", (induction.value, induction.node), (0, _number(0)))
 
-    def _decide(self, operator: str, left: tuple[int, Node], right: tuple[int, Node]) -> None:
+    def _decide(
+        self, operator: str, left: tuple[int, Node], right: tuple[int, Node], rounds: int = 0
+    ) -> None:
+        """rounds: how often that will be decided."""
         compare, meaning = _COMPARISONS[operator]
         source = _source(self._frame)
         predicate = self._writer.induction_step(compare, (left[1], right[1]), _TRUTH, source)
-        self._writer.decide(predicate, meaning(left[0], right[0]), True, source)
+        self._writer.decide(predicate, meaning(left[0], right[0]), True, source, rounds >= _LONG)
 
     def _update(self, _: int, site: Update) -> None:
         variables = self._plan.variables
@@ -188,7 +211,8 @@ class FrameInduction:
     def _next_of_range(self, iteration: _Iteration, induction: InductionValue, target: str | None) -> None:
         values, end = iteration.values, _end(iteration.values)
         ahead = "<" if values.step > 0 else ">"
-        self._decide(ahead, (induction.value, induction.node), (end, _number(end)))
+        self._decide(ahead, (induction.value, induction.node), (end, _number(end)), len(values))
+        induction = iteration.induction or induction  # another node, where rounds were forgotten
         if iteration.position == len(values):
             return
         if target is None:

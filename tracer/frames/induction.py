@@ -15,6 +15,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+from blockfuse.ir.graph import Node
 from blockfuse.tracer.frames.frame_induction import FrameInduction, Writer
 from blockfuse.tracer.frames.induction_sites import plan
 from blockfuse.tracer.frames.program_points import InductionValue
@@ -40,6 +41,11 @@ class InductionTracker:
             self._frames.pop(frame, None)
         elif event == "opcode" and not self._writer.problem:
             self._frames[frame].step()
+
+    def return_to(self, now: dict[Node, Node], gone: frozenset[Node]) -> None:
+        """See NOTE [forgotten rounds]. now: node -> which one a variable holds now. gone: all that were forgotten."""
+        for frame in self._frames.values():
+            frame.return_to(now, gone)
 
     # -- what a point shows ----------------------------------------------------------------------------------
 

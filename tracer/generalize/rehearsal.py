@@ -139,9 +139,14 @@ class _Rehearser(Recorder):
         _require(not self.problem)
 
     def decide(
-        self, predicate: Node, outcome: bool, on_induction: bool = False, source: Source | None = None
+        self,
+        predicate: Node,
+        outcome: bool,
+        on_induction: bool = False,
+        source: Source | None = None,
+        closes: bool = False,
     ) -> None:
-        super().decide(predicate, outcome, on_induction, source)
+        super().decide(predicate, outcome, on_induction, source, closes)
         self._compare_events()
 
     def use(self, node: Node, what: str) -> None:
@@ -215,6 +220,8 @@ _HARMLESS_NAMES = frozenset({"__init__", "__call__", "__class__", "__name__", "_
 def _beforehand(first: Recording) -> str:
     """Why a traced number could be told from a number by the code of a recording, or no text."""
     assert first.state is not None
+    if first.path is not None and first.path.forgets:
+        return "forward goes round a loop too often to do it once more"
     if first.draws:
         return "forward draws random numbers"
     if first.read:

@@ -80,7 +80,7 @@ class GradientRecording:
         if self._recorder.problem:
             return
         try:
-            if self._recorder.decisions:
+            if self._recorder.may_join:
                 raise TraceError("its flow depends on data")
             self._pull(result)
         except Unstructured:

@@ -17,8 +17,10 @@ Nobody sees writes to memory that NumPy may reach, so what was read there must s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
+from weakref import ref
 
 import numpy
 
@@ -29,6 +31,15 @@ from blockfuse.ir.graph import Node, captured, leaf
 from blockfuse.ir.placement import owns_memory
 from blockfuse.ir.types import type_of
 from blockfuse.tracer.state.contents import same_bytes
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How much of each kind there was at some moment."""
+
+    arrays: int
+    writes: int
+    others: tuple[int, int, int]  # what was found, updated, flagged
 
 
 class Memory:
@@ -53,6 +64,9 @@ class Memory:
         self._made: dict[int, int] = {}  # id of an array -> when it was first met
         self._written: dict[int, int] = {}  # id of an array -> when it was last written to
         self._given: set[int] = set()  # ids of the owners of arguments
+        self._writes: list[ndarray] = []  # arrays in the order in which they were written to
+        # id of an array of a forgotten round that was there still -> itself, held weakly
+        self._gone: dict[int, ref[ndarray]] = {}
         for node, array in arguments.items():
             self.give(node, array)
 
@@ -67,6 +81,8 @@ class Memory:
         """The value that an array holds now."""
         known = self._nodes.get(id(array))
         if known is None:
+            if id(array) in self._gone and self._gone[id(array)]() is array:
+                self._stop("uses an array of an earlier round, which no variable held,")
             known = leaf(captured, f"found{len(self.found)}", type_of(_data(array)))
             self.found[known] = array
             self.know(array, known)
@@ -100,6 +116,7 @@ class Memory:
         """The array now holds ``node``."""
         self._nodes[id(array)] = node
         self._written[id(array)] = self.time
+        self._writes.append(array)
         inside = self._inside[id(stamps.owner_of(array._data))]
         self._outdated.update(other for other in inside if other != id(array))
 
@@ -126,6 +143,44 @@ class Memory:
     def writes_since(self, time: int) -> set[int]:
         """Ids of arrays that are older than ``time`` and were written to after it."""
         return {i for i, when in self._written.items() if when > time >= self._made[i]}
+
+    # -- NOTE [forgotten rounds] -----------------------------------------------------------------------------
+
+    def mark(self) -> Mark:
+        return Mark(len(self._arrays), len(self._writes), self._others())
+
+    def _others(self) -> tuple[int, int, int]:
+        return len(self.found), len(self.updated), len(self.flags)
+
+    def only_added(self, mark: Mark, held: Iterable[ndarray]) -> bool:
+        """Whether the call has only made arrays since then, and written to none but these and what is held."""
+        known = {*map(id, held), *map(id, self._arrays[mark.arrays :: 2])}
+        return mark.others == self._others() and all(id(a) in known for a in self._writes[mark.writes :])
+
+    def return_to(self, mark: Mark, before: list[ndarray], held: dict[int, Node]) -> None:
+        """Let arrays hold these values, by their ids; all others that were made since then, or held before, are gone."""
+        fresh = self._arrays[mark.arrays :: 2]
+        kept = [array for array in fresh if id(array) in held]
+        dropped = [array for array in (*before, *fresh) if id(array) not in held]
+        for array in dropped:
+            self._forget(array)
+        self._gone = {i: gone for i, gone in self._gone.items() if gone() is not None}
+        self._gone |= {id(array): ref(array) for array in dropped}
+        self._arrays[mark.arrays :] = [a for array in kept for a in (array, stamps.owner_of(array._data))]
+        del self._writes[mark.writes :]
+        for array in kept:
+            self._gone.pop(id(array), None)
+        for i, node in held.items():
+            self._nodes[i] = node
+
+    def _forget(self, array: ndarray) -> None:
+        for known in (self._nodes, self._made, self._written, self._contents):
+            known.pop(id(array), None)
+        self._outdated.discard(id(array))
+        owner = id(stamps.owner_of(array._data))
+        inside = [i for i in self._inside.pop(owner, ()) if i != id(array)]
+        if inside:
+            self._inside[owner] = inside
 
     def check_contents(self) -> None:
         """NOTE [NumPy's memory] The call is over."""

@@ -175,6 +175,7 @@ def _judge(recording: Recording, recorder: Recorder, witness: Witness) -> None:
     state, code = recording.state, recording.code
     assert state is not None
     recorder.memory.check_contents()
+    recorder.close()
     state.settings += (Setting(ask, answer, text) for (ask, text), answer in witness.questions.values())
     state.settings += recorder.questions
     new = [(c, g) for c, g in witness.functions.items() if c not in state.codes]
@@ -203,7 +204,8 @@ def _judge(recording: Recording, recorder: Recorder, witness: Witness) -> None:
         )
     if not recording.problem:
         _finish(recording, recorder, recording.result)
-        seen = [(recorder.memory.value_of(a), where) for a, where in witness.measured]
+        there = ((a(), where) for a, where in witness.measured)
+        seen = [(recorder.memory.value_of(a), where) for a, where in there if a is not None]
         recording.measured = [*((n, where) for n, where in seen if n is not None), *recorder.escaped]
         recording.catches = witness.catches
 
@@ -306,6 +308,7 @@ def _finish(recording: Recording, recorder: Recorder, result: Any) -> None:
         found.origins,
         tuple(found.updates),
         recorder.obstacle,
+        bool(recorder.rounds.forgotten),
     )
 
 
@@ -374,7 +377,7 @@ def _asking(recording: Recording, recorder: Recorder, found: Leaves) -> str:
 
 def _drawing(recorder: Recorder, outputs: tuple[Node, ...]) -> str:
     """Random numbers are drawn as often and in the order as Python draws them, or not by a program."""
-    if recorder.draws and recorder.decisions:
+    if recorder.draws and recorder.may_join:
         return "forward draws random numbers in a call whose flow depends on data"
     if set(recorder.draws) - set(ordered(outputs)):
         return "forward draws random numbers that no result needs"

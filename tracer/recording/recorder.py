@@ -19,6 +19,7 @@ from blockfuse.array.functions.assigning import as_written, written_at
 from blockfuse.array.functions.indexing import basic_index, is_basic
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.sizes import size_agnostic
+from blockfuse.array.tape import is_taping
 from blockfuse.ir import interpreter
 from blockfuse.ir.builder import operands_as_nodes
 from blockfuse.ir.errors import TraceError
@@ -42,6 +43,7 @@ from blockfuse.tracer.flow.path import Decision, Event, Use, Write
 from blockfuse.tracer.frames.induction import InductionTracker
 from blockfuse.tracer.frames.program_points import Point
 from blockfuse.tracer.frames.stack_keys import StackKeys
+from blockfuse.tracer.recording.forgetting import KEPT_EVENTS, Rounds
 from blockfuse.tracer.recording.memory import Memory
 from blockfuse.tracer.recording.retracing import Crossings
 from blockfuse.tracer.state.assignments import Assignments
@@ -51,6 +53,8 @@ from blockfuse.tracer.state.stored import MISSING, own_dict
 DECISION = "bool()"  # the escape that says which way a path goes
 _MAX_DECISIONS = 2048  # on one path; more are not worth a program
 _MAX_EVENTS = 16384  # on one path, with those about induction variables
+_MAX_POINTS = 1 << 20  # with those of forgotten rounds: a minute or two
+_OPEN_EVENTS = 2 * KEPT_EVENTS  # before it is known whether loops over numbers can be closed
 _MAX_NODES = 1 << 18  # of one path: some minutes, and 0.8 GB, until there is a program
 
 
@@ -104,6 +108,9 @@ class Recorder(Eager):
         self._fixed: set[Node] = set()  # values that depend on constants only
         self._stack = StackKeys(self.memory, self.induction)
         self._crossings = Crossings(self.memory, self.events)
+        self._closes = False  # loops over numbers alone, for which every round has a decision
+        self._unclosed = False  # that was of no use
+        self.rounds = Rounds(self.sequence, self.events, self.memory, self.induction)
 
     # -- what the program does -------------------------------------------------------------------------------
 
@@ -213,28 +220,59 @@ class Recorder(Eager):
             self.use(node, "a constant array")
         elif kind != DECISION or array.size != 1:
             self._stop(f"uses values in Python ({kind})")
-        elif self.decisions >= _MAX_DECISIONS:
+        elif self.decisions - self.rounds.decisions >= _MAX_DECISIONS:
             self._stop(f"takes more than {_MAX_DECISIONS} decisions in a call that is recorded")
         else:
             self.decisions += 1
             self.decide(node, bool(array._data))
 
     def decide(
-        self, predicate: Node, outcome: bool, on_induction: bool = False, source: Source | None = None
+        self,
+        predicate: Node,
+        outcome: bool,
+        on_induction: bool = False,
+        source: Source | None = None,
+        closes: bool = False,
     ) -> None:
-        """A path goes one way. on_induction: by an induction variable."""
-        if not self.decisions:
+        """A path goes one way. on_induction: by an induction variable. closes: of a loop that is too long to write out."""
+        closes = closes and not (self._unclosed or self.outlived or self._stack.follows or is_taping())
+        self._closes |= closes
+        if not self.may_join:
             return  # nothing can have closed or joined yet: the number is a constant
+        if self._stack.time >= _MAX_POINTS:
+            self._stop(f"takes more than {_MAX_POINTS} decisions in a call that is recorded")
+            return
         if len(self.events) >= _MAX_EVENTS:
             self._stop("counts too many rounds")
             return
         here = self._here(on_induction)
         position, source = len(self.sequence), source or user_source()
         follows = self._stack.follows
-        self.events.append(Decision(predicate, outcome, on_induction, here, position, source, follows))
-        if follows:
-            with unwatched():
+        self.events.append(
+            Decision(predicate, outcome, on_induction, here, position, source, follows, closes)
+        )
+        with unwatched():
+            if follows:
                 self._crossings.add(self._stack.arrays)
+            else:
+                self._forget(self.rounds.decided(self._stack.arrays))
+        if len(self.events) > _OPEN_EVENTS:
+            self.close()
+
+    def _forget(self, nodes: list[Node]) -> None:
+        for known in (self.untaped, self._fixed, self.induction_nodes):
+            known.difference_update(nodes)
+
+    @property
+    def may_join(self) -> bool:
+        """Whether a loop may have closed, or ways may have joined, so that numbers need be no constants."""
+        return bool(self.decisions or self._closes)
+
+    def close(self) -> None:
+        """Loops over numbers whose rounds tell each other apart stay as they were recorded."""
+        if self._closes and not self.decisions and not self.rounds.forgotten:
+            self._closes, self._unclosed = False, True
+            self.rounds.drop()
 
     def _here(self, on_induction: bool = False) -> Point:
         with unwatched():
@@ -244,7 +282,7 @@ class Recorder(Eager):
 
     def use(self, node: Node, what: str) -> None:
         """Python used the value of a node that is a constant of this path."""
-        if self.decisions:
+        if self.may_join:
             self.events.append(Use(node, what, len(self.sequence), user_source()))
 
     def induction_step(
@@ -393,7 +431,7 @@ class Recorder(Eager):
                 self._stop("writes into an array that it did not make")
         elif self.memory.is_part(target):
             self._stop("writes into memory that several arrays share")
-        elif self.decisions:
+        elif self.may_join:
             self.events.append(Write(self.memory.node_of(target), len(self.sequence), user_source()))
 
     def failed(self, error: Exception) -> None:
