@@ -277,14 +277,14 @@ class Replay:
         # Only one block leads to a position apart: nothing differs there but dead variables of frames that wait.
         self._arrive(position, () if is_apart else decision.point.slots, decision)
         if decision.forgets is not None:
-            self._require_carried(position, is_apart, decision)
+            self._require_carried(is_apart, decision)
         self._begin(self.knowledge.number((position, decision.outcome)))
 
-    def _require_carried(self, position: int, is_apart: bool, decision: Decision) -> None:
+    def _require_carried(self, is_apart: bool, decision: Decision) -> None:
         """See NOTE [forgotten rounds]."""
         assert decision.forgets is not None
         counters = [decision.point.slots[n].node for n in decision.forgets]
-        if is_apart or any(self.home.get(node) != -position for node in counters):
+        if is_apart or any(self._known(node).operator is constant for node in counters):
             raise TraceError(
                 f"what changes in the rounds of a long loop is used as a value at {decision.source}"
             )

@@ -34,6 +34,7 @@ _NUMBER, _TRUTH = tensor((), "int64"), tensor((), "bool")
 _MAX_MAGNITUDE = 1 << 61
 _MAX_STEP = 1 << 20
 _LONG = 1 << 14  # rounds of a loop that is closed before it is recorded as a whole
+_SHORT = 64  # operators of rounds that are one decision together
 _COMPARISONS: dict[str, tuple[Operator, Callable[[int, int], bool]]] = {
     "<": (pointwise.less, int.__lt__),
     "<=": (pointwise.less_equal, int.__le__),
@@ -52,6 +53,8 @@ class Writer(Protocol):
     """What is told of induction variables (the recorder)."""
 
     problem: str
+    decisions: int  # about arrays, so far
+    sequence: list[Node]
 
     def induction_step(
         self, operator: Operator, operands: tuple[Node, ...], type: TensorType, source: Source
@@ -73,11 +76,32 @@ class Writer(Protocol):
 
 @dataclass
 class _Iteration:
-    """How far a ``for`` is."""
+    """How far a ``for`` is.
+
+    NOTE [strides]
+    A long loop over a range asks once for ``stride`` rounds whether there are so many more, and not for the few that remain;
+    if no array decided in the first round. How far a round is among them is part of where a call stands (``phase``).
+    """
 
     values: Any
     position: int = 0
     induction: InductionValue | None = None  # of a range, what comes next
+    stride: int = 1
+    begun: tuple[int, int] = (0, 0)  # how many decisions and nodes there were before the first round
+    remains: bool = False  # there are fewer rounds than a stride
+
+    @property
+    def remainder(self) -> int:
+        """The position from which on there are fewer rounds than a stride."""
+        return len(self.values) - (len(self.values) - 1) % self.stride
+
+    @property
+    def phase(self) -> int:
+        if self.stride == 1:
+            return 0
+        if self.remains:
+            return self.stride + 1 + self.position - self.remainder
+        return (self.position - 1) % self.stride + 1
 
 
 class FrameInduction:
@@ -103,7 +127,7 @@ class FrameInduction:
         if found is None:
             return None
         if found.induction is not None:
-            return (_end(found.values), found.values.step), found.induction
+            return (_end(found.values), found.values.step, found.stride, found.phase), found.induction
         return (found.values, found.position), None
 
     def return_to(self, now: dict[Node, Node], gone: frozenset[Node]) -> None:
@@ -209,10 +233,15 @@ class FrameInduction:
         iteration.position += 1
 
     def _next_of_range(self, iteration: _Iteration, induction: InductionValue, target: str | None) -> None:
-        values, end = iteration.values, _end(iteration.values)
-        ahead = "<" if values.step > 0 else ">"
-        self._decide(ahead, (induction.value, induction.node), (end, _number(end)), len(values))
-        induction = iteration.induction or induction  # another node, where rounds were forgotten
+        values = iteration.values
+        if len(values) >= _LONG and iteration.position < 2:
+            self._pace(iteration)
+        if iteration.phase <= 1:
+            end = values.start + iteration.remainder * values.step if iteration.stride > 1 else _end(values)
+            ahead = "<" if values.step > 0 else ">"
+            self._decide(ahead, (induction.value, induction.node), (end, _number(end)), len(values))
+            induction = iteration.induction or induction  # another node, where rounds were forgotten
+            iteration.remains = iteration.stride > 1 and iteration.position == iteration.remainder
         if iteration.position == len(values):
             return
         if target is None:
@@ -222,6 +251,14 @@ class FrameInduction:
         following = self._change("+", induction.node, values.step)
         iteration.induction = InductionValue(induction.variable, induction.value + values.step, following)
         iteration.position += 1
+
+    def _pace(self, iteration: _Iteration) -> None:
+        """See NOTE [strides]."""
+        now = self._writer.decisions, len(self._writer.sequence)
+        if iteration.position == 0:
+            iteration.begun = now
+        elif now[0] == iteration.begun[0]:
+            iteration.stride = max(1, _SHORT // max(1, now[1] - iteration.begun[1]))
 
     # -- numbers ---------------------------------------------------------------------------------------------
 

@@ -74,7 +74,11 @@ class Rounds:
             now, way = _Round(visits[-1], number), self._way(visits[-1], number)
             if way is not None:
                 known = self._known.setdefault(way, [])
-                if number >= KEPT_EVENTS and known and self._is_again(known[-1], now, arrays):
+                if (
+                    (decision.closes or number >= KEPT_EVENTS)
+                    and known
+                    and self._is_again(known[-1], now, arrays)
+                ):
                     return self._forget(now, arrays)
                 known.append(now)
                 self._order.append((number, way))
@@ -164,6 +168,7 @@ class _Same:
 
     def __init__(self) -> None:
         self._nodes: dict[Node, Node] = {}
+        self._fixed: set[Node] = set()  # of the first round: what it computes of constants alone
 
     def begins(self, one: Event, other: Event) -> bool:
         """Take what the slots of two points hold for the same; False where that cannot be."""
@@ -182,6 +187,8 @@ class _Same:
             and len(one.operands) == len(other.operands)
             and all(map(self._is, one.operands, other.operands))
         )
+        if all(o.operator is constant or o in self._fixed for o in one.operands):
+            self._fixed.add(one)
         return alike and self._nodes.setdefault(one, other) is other
 
     def holds(self, one: Event, other: Event, later: int) -> bool:
@@ -191,7 +198,8 @@ class _Same:
         if not isinstance(one, Decision) or not isinstance(other, Decision):
             assert isinstance(one, Write | Use)
             assert isinstance(other, Write | Use)
-            return self._is(one.node, other.node)
+            fixed = isinstance(one, Write) or one.node.operator is constant or one.node in self._fixed
+            return fixed and self._is(one.node, other.node)
         slots = zip(one.point.slots, other.point.slots, strict=True)
         return self._is(one.predicate, other.predicate) and all(self._is(a.node, b.node) for a, b in slots)
 

@@ -43,7 +43,7 @@ from blockfuse.tracer.flow.path import Decision, Event, Use, Write
 from blockfuse.tracer.frames.induction import InductionTracker
 from blockfuse.tracer.frames.program_points import Point
 from blockfuse.tracer.frames.stack_keys import StackKeys
-from blockfuse.tracer.recording.forgetting import KEPT_EVENTS, Rounds
+from blockfuse.tracer.recording.forgetting import Rounds
 from blockfuse.tracer.recording.memory import Memory
 from blockfuse.tracer.recording.retracing import Crossings
 from blockfuse.tracer.state.assignments import Assignments
@@ -54,7 +54,7 @@ DECISION = "bool()"  # the escape that says which way a path goes
 _MAX_DECISIONS = 2048  # on one path; more are not worth a program
 _MAX_EVENTS = 16384  # on one path, with those about induction variables
 _MAX_POINTS = 1 << 20  # with those of forgotten rounds: a minute or two
-_OPEN_EVENTS = 2 * KEPT_EVENTS  # before it is known whether loops over numbers can be closed
+_OPEN_EVENTS = 64  # before it is known whether loops over numbers can be closed
 _MAX_NODES = 1 << 18  # of one path: some minutes, and 0.8 GB, until there is a program
 
 
