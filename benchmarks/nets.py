@@ -17,6 +17,7 @@ import numpy
 
 from benchmarks import sequence_nets
 from benchmarks.contenders import reference
+from benchmarks.picture_nets import PICTURES, PictureNet
 
 Shape = tuple[int, ...]
 
@@ -227,6 +228,14 @@ def _recurrent(
     )
 
 
+def _picture(name: str, net: PictureNet, batch: int, target: float) -> Net:
+    floor = Floor("fma", 2.0 * batch * net.multiplications)
+    shape = (batch, *net.item)
+    return Net(
+        f"{name}, batch {batch}", "pictures", shape, net, net.parameters, target, floor, tolerance=5e-5
+    )
+
+
 _PICTURES = (784, 256, 128, 10)
 _PICTURE_TARGETS = {1: 2.0, 32: 1.6, 256: 1.3}
 _DEEP = (64,) * 17
@@ -267,6 +276,7 @@ _NETS = (
     *(_elements("exp chain", exp_chain, 10**n) for n in (3, 5, 7)),
     *(_rows("softmax chain", softmax_chain, rows, _nothing) for rows in (4, 400, 40_000)),
     *(_rows("layer norm chain", norm_chain, rows, _norm(256)) for rows in (4, 400, 40_000)),
+    *(_picture(*row) for row in PICTURES),
     *(_recurrent("LSTM", 4, sequence_nets.lstm, batch, goal) for batch, goal in ((1, 1.4), (16, 1.15))),
     *(_recurrent("GRU", 3, sequence_nets.gru, batch, goal) for batch, goal in ((1, 1.4), (16, 1.15))),
     Net(

@@ -17,8 +17,8 @@ _OPSET, _IR = 20, 10
 class _Value:
     """A name in the graph, with the arithmetic that formulas use."""
 
-    def __init__(self, name: str, rank: int, writer: _Writer) -> None:
-        self.name, self.rank, self.writer = name, rank, writer
+    def __init__(self, name: str, ndim: int, writer: _Writer) -> None:
+        self.name, self.ndim, self.writer = name, ndim, writer
 
     def __add__(self, other: Any) -> _Value:
         return self.writer.node("Add", self, other)
@@ -46,12 +46,12 @@ class _Writer:
         return _Value(name, array.ndim, self)
 
     def node(
-        self, kind: str, *inputs: Any, rank: int | None = None, into: str = "", **attributes: Any
+        self, kind: str, *inputs: Any, ndim: int | None = None, into: str = "", **attributes: Any
     ) -> _Value:
         values = [i if isinstance(i, _Value) else self.constant(i) for i in inputs]
         name = into or f"v{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, [v.name for v in values], [name], **attributes))
-        return _Value(name, values[0].rank if rank is None else rank, self)
+        return _Value(name, values[0].ndim if ndim is None else ndim, self)
 
     def dense(self, x: Any, weight: Any, bias: Any) -> _Value:
         return self.node("Gemm", x, weight, bias, transB=1)
@@ -80,8 +80,33 @@ class _Writer:
     def layer_norm(self, x: Any, gain: Any, shift: Any) -> _Value:
         return self.node("LayerNormalization", x, gain, shift, axis=-1, epsilon=1e-5)
 
+    def flat(self, x: Any) -> _Value:
+        return self.node("Flatten", x, ndim=2)
+
+    def convolution(
+        self, x: Any, weight: Any, bias: Any, padding: int, stride: int = 1, groups: int = 1
+    ) -> _Value:
+        inputs = [x, weight] if bias is None else [x, weight, bias]
+        return self.node("Conv", *inputs, pads=[padding] * 4, strides=[stride] * 2, group=groups)
+
+    def batch_norm(self, x: Any, gain: Any, shift: Any, mean: Any, variance: Any) -> _Value:
+        """Both that read models join it to the convolution before it."""
+        return self.node("BatchNormalization", x, gain, shift, mean, variance, epsilon=1e-5)
+
+    def relu6(self, x: Any) -> _Value:
+        return self.node("Clip", x, 0.0, 6.0)
+
+    def max_pool(self, x: Any) -> _Value:
+        return self.node("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
+
+    def wide_pool(self, x: Any) -> _Value:
+        return self.node("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
+
+    def mean_of_channels(self, x: Any) -> _Value:
+        return self.flat(self.node("GlobalAveragePool", x))
+
     def sum(self, x: Any) -> _Value:
-        return self.node("ReduceSum", x, keepdims=0, rank=0)
+        return self.node("ReduceSum", x, keepdims=0, ndim=0)
 
     def _by_gates(self, array: _Value, order: tuple[int, ...]) -> numpy.ndarray:
         """Weights or a bias of one direction, with the gates in ONNX's order."""
@@ -93,8 +118,8 @@ class _Writer:
     ) -> _Value:
         of_input, of_state, *biases = (self._by_gates(p, order) for p in parameters)
         bias, hidden = numpy.concatenate(biases, axis=1), of_state.shape[2]
-        found = self.node(kind, x, of_input, of_state, bias, hidden_size=hidden, rank=4, **attributes)
-        return self.node("Squeeze", found, self.constant([1], numpy.int64), rank=3)
+        found = self.node(kind, x, of_input, of_state, bias, hidden_size=hidden, ndim=4, **attributes)
+        return self.node("Squeeze", found, self.constant([1], numpy.int64), ndim=3)
 
     def lstm(self, x: Any, *parameters: Any) -> _Value:
         return self._recurrent("LSTM", (0, 3, 1, 2), x, parameters)
@@ -105,14 +130,14 @@ class _Writer:
     def heads(self, joined: Any, heads: int) -> list[_Value]:
         """Queries, keys and values (heads, times, width of a head) of all side by side."""
         shape = self.constant([0, 3, heads, -1], numpy.int64)
-        parts = self.node("Transpose", self.node("Reshape", joined, shape, rank=4), perm=[1, 2, 0, 3])
-        return [self.node("Gather", parts, self.constant(n, numpy.int64), axis=0, rank=3) for n in range(3)]
+        parts = self.node("Transpose", self.node("Reshape", joined, shape, ndim=4), perm=[1, 2, 0, 3])
+        return [self.node("Gather", parts, self.constant(n, numpy.int64), axis=0, ndim=3) for n in range(3)]
 
     def attended(self, q: Any, k: Any, v: Any) -> _Value:
         turned = self.node("Transpose", k, perm=[0, 2, 1])
         found = self.node("MatMul", q, turned) * HEAD**-0.5
         seen = self.node("Transpose", self.node("MatMul", self.softmax(found), v), perm=[1, 0, 2])
-        return self.node("Reshape", seen, self.constant([0, -1], numpy.int64), rank=2)
+        return self.node("Reshape", seen, self.constant([0, -1], numpy.int64), ndim=2)
 
     def attention(self, joined: Any, heads: int) -> _Value:
         return self.attended(*self.heads(joined, heads))
@@ -140,10 +165,10 @@ class _Writer:
                 numpy_helper.from_array(numpy.float32(1), "one"),
             ],
         )
-        size = self.node("ReduceL1", x, keepdims=0, rank=0)
+        size = self.node("ReduceL1", x, keepdims=0, ndim=0)
         first = self.node("Greater", size, 1.0)
         most = self.constant(numpy.iinfo(numpy.int64).max, numpy.int64)
-        return self.node("Loop", most, first, x, body=body, rank=x.rank)
+        return self.node("Loop", most, first, x, body=body, ndim=x.ndim)
 
 
 def model_of(net: Net) -> bytes:
@@ -152,7 +177,7 @@ def model_of(net: Net) -> bytes:
     x, parameters = net.draw()
     result = net.forward(writer, _Value("x", x.ndim, writer), *map(writer.constant, parameters))
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape)]
-    outputs = [helper.make_tensor_value_info(result.name, TensorProto.FLOAT, [None] * result.rank)]
+    outputs = [helper.make_tensor_value_info(result.name, TensorProto.FLOAT, [None] * result.ndim)]
     return _model(writer, inputs, outputs)
 
 
@@ -176,7 +201,7 @@ def step_of(net: Net) -> bytes:
 
     place = writer.node("Gather", writer.constant(places), _Value("place", 1, writer), axis=0)
     found = scores(writer, _Value("x", 2, writer) + place, parameters, attend)
-    said = writer.node("ArgMax", found, axis=1, keepdims=0, rank=1, into="said")
+    said = writer.node("ArgMax", found, axis=1, keepdims=0, ndim=1, into="said")
     writer.node("Gather", writer.constant(words), said, axis=0, into="following")
     cache = [HEADS, None, HEAD]
     value = helper.make_tensor_value_info

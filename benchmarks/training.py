@@ -17,7 +17,8 @@ from typing import Any
 import numpy
 
 from benchmarks.contender import Way
-from benchmarks.layers_by_hand import DenseLayer, Layer, PooledConvolution, Shape, gradients
+from benchmarks.layers_by_hand import DenseLayer, Layer, Shape, gradients
+from benchmarks.picture_nets import LENET_LAYERS
 
 STEPS = 4  # before parameters are compared
 RATES = {"sgd": 0.01, "adam": 0.001}
@@ -137,7 +138,6 @@ def _dense(*units: int) -> tuple[Layer, ...]:
     return (*map(DenseLayer, units[:-1]), DenseLayer(units[-1], relu=False))
 
 
-_LENET = (PooledConvolution(6, 5, 2), PooledConvolution(16, 5, 0), *_dense(120, 84, 10))
 _PICTURES = _dense(256, 128, 10)
 
 TRAININGS = tuple(
@@ -148,7 +148,7 @@ TRAININGS = tuple(
         ((784,), _PICTURES, 128, 1.4, ""),
         ((784,), _PICTURES, 512, 1.25, ""),
         ((64,), _dense(*(64,) * 16), 64, 2.0, "16 layers of 64"),
-        ((1, 28, 28), _LENET, 64, 3.0, "LeNet-5"),
+        ((1, 28, 28), LENET_LAYERS, 64, 3.0, "LeNet-5"),
     )
     for optimizer in RATES
 )

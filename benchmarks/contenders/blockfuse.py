@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,8 @@ import blockfuse
 from benchmarks import nets, sequence_nets
 from benchmarks.contender import Way
 from benchmarks.contenders.blockfuse_sequences import Decoder, Encoder
-from benchmarks.layers_by_hand import PooledConvolution
+from benchmarks.layers_by_hand import Layer, PooledConvolution, Shape
+from benchmarks.picture_nets import Learned, Mean, Normed, PictureLayer, PictureNet, Residual, drawn
 from benchmarks.training import BETA1, BETA2, EPSILON, MOMENTUM, Step, Training
 from blockfuse import gluon, nn, np, npx
 from blockfuse.gluon import rnn
@@ -68,6 +70,60 @@ class NormChain(nn.Block):
 
     def forward(self, X: Any) -> Any:
         return npx.relu(self.norm(X * 0.5 + 1.0))
+
+
+def learned(layer: Layer, before: Shape) -> list[nn.Block]:
+    """A layer of the steps of training."""
+    if isinstance(layer, PooledConvolution):
+        kernel, padding = layer.kernel, layer.padding
+        convolution = nn.Conv2D(layer.channels, kernel, 1, padding, activation="relu", in_channels=before[0])
+        return [convolution, nn.MaxPool2D()]
+    return [nn.Dense(layer.units, activation="relu" if layer.relu else None, in_units=prod(before))]
+
+
+class Relu6(nn.Block):
+    def forward(self, X: Any) -> Any:
+        return X.clip(0, 6)
+
+
+class Sum(nn.Block):
+    """A body and its shortcut, or what both were given."""
+
+    def __init__(self, layer: Residual, before: Shape) -> None:
+        super().__init__()
+        self.body = pictures(layer.body, before)
+        self.shortcut = pictures((layer.shortcut,), before) if layer.shortcut else None
+        self.relu = layer.relu
+
+    def forward(self, X: Any) -> Any:
+        Y = self.body(X) + (self.shortcut(X) if self.shortcut else X)
+        return npx.relu(Y) if self.relu else Y
+
+
+def pictures(layers: tuple[PictureLayer, ...], before: Shape) -> nn.Block:
+    block = nn.Sequential()
+    for layer in layers:
+        block.add(*picture_layer(layer, before))
+        before = drawn((layer,), numpy.random.default_rng(0), before)[1]
+    return block
+
+
+def picture_layer(layer: PictureLayer, before: Shape) -> list[nn.Block]:
+    if isinstance(layer, Learned):
+        return learned(layer.layer, before)
+    if isinstance(layer, Residual):
+        return [Sum(layer, before)]
+    if isinstance(layer, Normed):
+        size = (layer.channels, layer.kernel, layer.stride, layer.kernel // 2)
+        groups = layer.channels if layer.depthwise else 1
+        convolution = nn.Conv2D(*size, groups=groups, use_bias=False, in_channels=before[0])
+        activations: dict[str, list[nn.Block]] = {"relu": [nn.Activation("relu")], "relu6": [Relu6()]}
+        return [
+            convolution,
+            nn.BatchNorm(in_channels=layer.channels),
+            *activations.get(layer.activation, []),
+        ]
+    return [nn.GlobalAvgPool2D(), nn.Flatten()] if isinstance(layer, Mean) else [nn.MaxPool2D(3, 2, 1)]
 
 
 F = SimpleNamespace(
@@ -131,14 +187,20 @@ def hybridized(net: nets.Net, parameters: list[numpy.ndarray], **options: Any) -
     """The net as its users write it. options: of ``hybridize``."""
     if net.forward in FUNCTIONS:
         return blockfuse.hybridize(FUNCTIONS[net.forward], **options)
-    make = BLOCKS.get(net.forward)
-    block = make(net, parameters) if make else Formula(net.forward, parameters)
+    block = block_of(net, parameters)
     block.initialize()
     for parameter, value in zip(block.collect_params().values(), parameters, strict=True):
         assert parameter.shape == value.shape, (parameter, value.shape)
         parameter.set_data(np.array(value))
     block.hybridize(**options)
     return block
+
+
+def block_of(net: nets.Net, parameters: list[numpy.ndarray]) -> nn.Block:
+    if isinstance(net.forward, PictureNet):
+        return pictures(net.forward.layers, net.forward.item)
+    make = BLOCKS.get(net.forward)
+    return make(net, parameters) if make else Formula(net.forward, parameters)
 
 
 _OPTIONS = {
@@ -174,16 +236,9 @@ def train_step(training: Training, **options: Any) -> tuple[Any, nn.Block]:
     """The step as its users write it, and the net. options: of ``hybridize``."""
     drawn = training.draw()[2]
     net = nn.Sequential()
-    for layer, weight in zip(training.layers, drawn[::2], strict=True):
-        if isinstance(layer, PooledConvolution):
-            channels, before = layer.channels, weight.shape[1]
-            net.add(
-                nn.Conv2D(channels, layer.kernel, 1, layer.padding, activation="relu", in_channels=before),
-                nn.MaxPool2D(),
-            )
-        else:
-            activation = "relu" if layer.relu else None
-            net.add(nn.Dense(layer.units, activation=activation, in_units=weight.shape[1]))
+    befores = (training.item, *(after for _, after in training.shapes))
+    for layer, before in zip(training.layers, befores, strict=False):
+        net.add(*learned(layer, before))
     net.initialize()
     for parameter, value in zip(net.collect_params().values(), drawn, strict=True):
         parameter.set_data(np.array(value))

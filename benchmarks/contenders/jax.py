@@ -22,9 +22,21 @@ def layer_norm(x: Any, gain: Any, shift: Any) -> Any:
     return centred * lax.rsqrt(variance + 1e-5) * gain + shift
 
 
-def convolution(x: Any, weight: Any, bias: Any, padding: int) -> Any:
+def convolution(x: Any, weight: Any, bias: Any, padding: int, stride: int = 1, groups: int = 1) -> Any:
     border = ((padding, padding),) * 2
-    return lax.conv_general_dilated(x, weight, (1, 1), border) + bias[:, None, None]
+    y = lax.conv_general_dilated(x, weight, (stride, stride), border, feature_group_count=groups)
+    return y if bias is None else y + bias[:, None, None]
+
+
+def batch_norm(x: Any, gain: Any, shift: Any, mean: Any, variance: Any) -> Any:
+    scale = gain * lax.rsqrt(variance + 1e-5)
+    return x * scale[:, None, None] + (shift - mean * scale)[:, None, None]
+
+
+def pool(x: Any, size: int, padding: int) -> Any:
+    """The maximum of squares two apart."""
+    border = ((0, 0), (0, 0), (padding, padding), (padding, padding))
+    return lax.reduce_window(x, -jnp.inf, lax.max, (1, 1, size, size), (1, 1, 2, 2), border)
 
 
 def halved(x: Any) -> Any:
@@ -108,7 +120,11 @@ F = SimpleNamespace(
     sum=jnp.sum,
     flat=lambda x: x.reshape(len(x), -1),
     convolution=convolution,
-    max_pool=lambda x: lax.reduce_window(x, -jnp.inf, lax.max, (1, 1, 2, 2), (1, 1, 2, 2), "VALID"),
+    batch_norm=batch_norm,
+    relu6=jax.nn.relu6,
+    max_pool=lambda x: pool(x, 2, 0),
+    wide_pool=lambda x: pool(x, 3, 1),
+    mean_of_channels=lambda x: x.mean((2, 3)),
     lstm=lstm,
     gru=gru,
     attention=attention,

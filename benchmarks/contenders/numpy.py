@@ -59,6 +59,13 @@ F = SimpleNamespace(
     halved=halved,
     layer_norm=reference.layer_norm,
     sum=numpy.sum,
+    flat=reference.flat,
+    relu6=reference.relu6,
+    convolution=reference.convolution,
+    batch_norm=reference.batch_norm,
+    max_pool=reference.max_pool,
+    wide_pool=reference.wide_pool,
+    mean_of_channels=reference.mean_of_channels,
 )
 
 
@@ -68,7 +75,7 @@ def build(net: nets.Net, threads: int) -> list[Way]:
         scope = {"call": net.forward, "F": reference, "x": x, "parameters": drawn}
         return [Way("call(F, x, *parameters)", scope)]
     fixed = net.forward in (nets.fixed_hidden, nets.chimera) and drawn[-3]
-    parameters = [p if p.ndim == 1 or p is fixed else numpy.ascontiguousarray(p.T) for p in drawn]
+    parameters = [numpy.ascontiguousarray(p.T) if p.ndim == 2 and p is not fixed else p for p in drawn]
     scope = {"call": net.forward, "F": F, "x": x, "parameters": parameters}
     return [Way("call(F, x, *parameters)", scope, arrays="both")]
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy
+from numpy.lib.stride_tricks import sliding_window_view
 
 from benchmarks.sequence_nets import HEADS, by_layer, scores
 
@@ -47,6 +48,48 @@ def halved(x: Any) -> Any:
     while numpy.abs(x).sum() > 1:
         x = x / 2
     return x
+
+
+def flat(x: Any) -> Any:
+    return x.reshape(len(x), -1)
+
+
+def relu6(x: Any) -> Any:
+    return numpy.clip(x, 0, 6)
+
+
+def convolution(x: Any, weight: Any, bias: Any, padding: int, stride: int = 1, groups: int = 1) -> Any:
+    """Of images (batch, channels, height, width); the weight is (units, channels of a group, height, width)."""
+    windows = _windows(x, weight.shape[-1], padding, stride)
+    pairs = zip(numpy.split(windows, groups, 1), numpy.split(weight, groups), strict=True)
+    parts = [numpy.tensordot(*pair, ((1, 4, 5), (1, 2, 3))) for pair in pairs]
+    y = numpy.concatenate(parts, axis=-1)
+    return (y if bias is None else y + bias).transpose(0, 3, 1, 2)
+
+
+def max_pool(x: Any) -> Any:
+    return _windows(x, 2, 0, 2).max(axis=(4, 5))
+
+
+def wide_pool(x: Any) -> Any:
+    """The maximum of three by three, two apart; borders are minus infinity."""
+    return _windows(x, 3, 1, 2, -numpy.inf).max(axis=(4, 5))
+
+
+def _windows(x: Any, kernel: int, padding: int, stride: int, border: float = 0.0) -> Any:
+    widths = ((0, 0), (0, 0), (padding, padding), (padding, padding))
+    padded = numpy.pad(x, widths, constant_values=border)
+    return sliding_window_view(padded, (kernel, kernel), axis=(2, 3))[:, :, ::stride, ::stride]
+
+
+def batch_norm(x: Any, gain: Any, shift: Any, mean: Any, variance: Any) -> Any:
+    """With statistics that were gathered before."""
+    scale = gain / numpy.sqrt(variance + 1e-5)
+    return x * scale[:, None, None] + (shift - mean * scale)[:, None, None]
+
+
+def mean_of_channels(x: Any) -> Any:
+    return x.mean(axis=(2, 3))
 
 
 # -- sequences -----------------------------------------------------------------------------------------------

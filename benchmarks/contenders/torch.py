@@ -65,8 +65,14 @@ F = SimpleNamespace(
     halved=halved,
     sum=torch.sum,
     flat=lambda x: x.flatten(1),
-    convolution=lambda x, weight, bias, padding: functional.conv2d(x, weight, bias, padding=padding),
+    convolution=lambda x, weight, bias, padding, stride=1, groups=1: functional.conv2d(
+        x, weight, bias, stride, padding, 1, groups
+    ),
+    batch_norm=lambda x, gain, shift, mean, variance: functional.batch_norm(x, mean, variance, gain, shift),
+    relu6=functional.relu6,
     max_pool=lambda x: functional.max_pool2d(x, 2),
+    wide_pool=lambda x: functional.max_pool2d(x, 3, 2, 1),
+    mean_of_channels=lambda x: x.mean((2, 3)),
     lstm=partial(recurrent, torch._VF.lstm, 2),
     gru=partial(recurrent, torch._VF.gru, 1),
     attention=attention,
