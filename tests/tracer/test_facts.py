@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from native_guards import native_guard
 
+import blockfuse
+from blockfuse import np
 from blockfuse.ir.comparisons import Comparison
 from blockfuse.runtime.programs.guards import quick_check
 from blockfuse.tracer.state.facts import (
@@ -250,3 +252,28 @@ def test_a_new_kind_of_fact_is_one_class() -> None:
     numbers[0] = 10
     assert not check()
     assert state.change() == "a number"
+
+
+class StandIn:
+    """A proxy: it says of itself to be a dict, and is none."""
+
+    def __init__(self, items: dict[str, float]) -> None:
+        object.__setattr__(self, "items_of_another", items)
+
+    @property
+    def __class__(self) -> Any:
+        return dict
+
+    def __getitem__(self, name: str) -> float:
+        return self.items_of_another[name]
+
+
+STANDS_IN = StandIn({"scale": 2.0})
+
+
+def test_a_proxy_of_a_container_is_no_container_whose_items_are_known() -> None:
+    fast = blockfuse.hybridize(lambda x: x * STANDS_IN["scale"])
+    for scale in (2.0, 2.0, 2.0, 3.0):
+        STANDS_IN.items_of_another["scale"] = scale
+        assert fast(np.ones(2)).tolist() == [scale, scale]
+    assert "whose state cannot be seen" in fast.explain()

@@ -297,6 +297,9 @@ def _visit_own(search: Search, value: Any, text: str) -> None:
 
 
 def _visit_container(search: Search, value: Any, text: str) -> None:
+    if not issubclass(type(value), _CONTAINERS):  # a proxy only says of itself to be one
+        search.cannot_see(f"{text} is a {type(value).__name__}, whose state cannot be seen")
+        return
     _visit_contents(search, value, text)
     if type(value) not in (list, tuple, dict, set, frozenset):
         _visit_own(search, value, text)
@@ -321,8 +324,9 @@ def _visit_attributes(*names: str) -> Callable[[Search, Any, str], None]:
     return visit
 
 
+_CONTAINERS = (list, tuple, dict, set, frozenset)
 _VISITS: tuple[tuple[Any, Callable[[Search, Any, str], None]], ...] = (
-    ((list, tuple, dict, set, frozenset), _visit_container),
+    (_CONTAINERS, _visit_container),
     (types.ModuleType, _visit_module),
     (type, lambda search, value, text: _visit_class(search, value)),
     (types.FunctionType, _visit_function),
