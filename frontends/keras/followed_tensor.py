@@ -116,7 +116,10 @@ class FollowedTensor(keras.KerasTensor):
         return repr(self.array)
 
     def __getitem__(self, index: Any) -> Any:
-        return keras.src.ops.numpy.GetItem().symbolic_call(self, index)
+        key = (
+            index if isinstance(index, tuple | list) else (index,)
+        )  # one slice alone is none of Keras's keys
+        return keras.src.ops.numpy.GetItem().symbolic_call(self, key)
 
     # -- what other libraries ask ----------------------------------------------------------------------------
 

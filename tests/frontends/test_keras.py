@@ -178,6 +178,14 @@ def test_models_compile_and_give_what_keras_gives(name: str) -> None:
     assert ": compiled" in net.explain(), net.explain()
 
 
+def test_a_slice_alone_is_an_index() -> None:
+    model = calling(lambda _, x: ops.concatenate([x[1:], x[:1]]))
+    net = blockfuse.compile(model, threads=1)
+    for _ in range(3):
+        assert_same(net(x := drawn(3, 5)), model(x))
+    assert ": compiled" in net.explain(), net.explain()
+
+
 def test_a_loop_of_python_is_one_native_loop() -> None:
     model = FixedHiddenMLP()
     x = drawn(2, 20)
