@@ -14,11 +14,13 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import keras
 from keras.src.backend.common import KerasVariable, keras_tensor
 
+from blockfuse.frontends.keras.backends import BACKEND
 from blockfuse.frontends.keras.followed_tensor import FOLLOWED, FollowedTensor
 from blockfuse.frontends.keras.making import MAKERS
 from blockfuse.frontends.nested import flat
@@ -68,6 +70,8 @@ def install() -> None:
             module.any_symbolic_tensors = _any_symbolic_tensors  # type: ignore[attr-defined]
     for name in MAKERS:
         _replace(name, _making(getattr(keras.ops, name)))
+    if BACKEND == "tensorflow":
+        import_module("blockfuse.frontends.keras.tensorflow_functions").install()
 
 
 def _replace(name: str, function: Callable[..., Any]) -> None:

@@ -137,6 +137,9 @@ class FollowedTensor(keras.KerasTensor):
     def __jax_array__(self) -> Any:
         return self.following.left(self, "jax")
 
+    def __tf_tensor__(self, dtype: Any = None, name: Any = None) -> Any:
+        raise TypeError("a tensor of a call that is recorded")  # TensorFlow then asks who can help
+
     @classmethod
     def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         following = FOLLOWED.get()

@@ -19,8 +19,10 @@ from blockfuse.frontends.keras.backends import (
     KIND,
     as_numpy,
     as_tensor,
+    builds_a_graph,
     is_tensor,
     may_have_gradients,
+    requires_gradients,
 )
 from blockfuse.frontends.keras.followed_tensor import FOLLOWED
 from blockfuse.frontends.keras.following import Following
@@ -93,7 +95,7 @@ def unusual() -> str:
     state = _of_thread.__dict__
     if any(map(state.get, _SCOPES)):
         return next(why for scope, why in _SCOPES.items() if state.get(scope))
-    return ""
+    return "TensorFlow builds a graph" if builds_a_graph() else ""
 
 
 class KerasNet:
@@ -155,12 +157,13 @@ class KerasNet:
         return unusual() or self._wants_gradients(args, kwargs)
 
     def _wants_gradients(self, args: Any, kwargs: Any) -> str:
-        """Where Keras computes with torch: gradients would be lost."""
-        if BACKEND != "torch" or not may_have_gradients():
+        """Where the backend follows tensors, gradients would be lost."""
+        if not may_have_gradients():
             return ""
         tensors: list[Any] = [part for part in flat((args, kwargs)) if type(part) is KIND]
-        wanted = any(t.requires_grad for t in tensors) or (tensors and self.model.trainable_variables)
-        return "gradients are recorded: call it under torch.no_grad()" if wanted else ""
+        wanted = any(map(requires_gradients, tensors)) or (tensors and self.model.trainable_variables)
+        where = "under torch.no_grad()" if BACKEND == "torch" else "outside of the tape"
+        return f"gradients are recorded: call it {where}" if wanted else ""
 
     def _computed(self, args: Any, kwargs: Any) -> Any:
         if self.weights == "live":

@@ -13,7 +13,7 @@ from keras.src.utils import tracking
 from blockfuse.array import foreign
 from blockfuse.array.ndarray import ndarray
 from blockfuse.frontends.keras import variables
-from blockfuse.frontends.keras.backends import BACKEND, KIND
+from blockfuse.frontends.keras.backends import BACKEND, KIND, UNCHANGING
 from blockfuse.frontends.keras.followed_tensor import FollowedTensor
 
 # Files and folders of Keras -> its known functions, all but those after "-" where there is no other.
@@ -59,6 +59,7 @@ _UNREAD = frozenset(
             "_self_setattr_tracking",
             "_self_unconditional_checkpoint_dependencies",
         ),
+        "_compiled_trainable_state",
         *("_compile_config", "_compile_loss", "_compile_metrics", "_loss_tracker", "_distribute_strategy"),
         *(
             "optimizer",
@@ -141,9 +142,17 @@ _UNREAD_OF_MODULES = frozenset(
         ),
     }
 )
-_UNREAD_OF_VARIABLES = frozenset(
-    {"_value", "_initializer", "_regularizer", "_constraint", "_path", "_name", "_layout", "_aggregation"}
+# Where they are objects that TensorFlow tracks: what it saves of them, and how.
+_UNREAD_OF_TRACKED = frozenset(
+    {
+        *("_tracked", "_self_unconditional_checkpoint_dependencies", "_self_unconditional_dependency_names"),
+        *("_self_unconditional_deferred_dependencies", "_self_update_uid", "_self_name_based_restores"),
+        *("_self_saveable_object_factories", "_self_setattr_tracking", "_saved_model_arg_spec"),
+    }
 )
+_UNREAD_OF_VARIABLES = _UNREAD_OF_TRACKED | {
+    *("_value", "_initializer", "_regularizer", "_constraint", "_path", "_name", "_layout", "_aggregation")
+}
 
 
 def _array_of(value: Any) -> ndarray | None:
@@ -181,13 +190,13 @@ LIBRARY = foreign.ForeignLibrary(
     kinds=(FollowedTensor, keras.Variable),
     opaque=(),
     unread={
-        **dict.fromkeys((keras.Layer, keras.Operation), _UNREAD | _UNREAD_OF_MODULES),
+        **dict.fromkeys((keras.Layer, keras.Operation), _UNREAD | _UNREAD_OF_MODULES | _UNREAD_OF_TRACKED),
         **dict.fromkeys(
             (tracking.TrackedList, tracking.TrackedDict, tracking.TrackedSet), frozenset({"tracker"})
         ),
         keras.Variable: _UNREAD_OF_VARIABLES,
     },
-    arrays=(FollowedTensor, keras.Variable, *((KIND,) if BACKEND == "jax" else ())),
+    arrays=(FollowedTensor, keras.Variable, *((KIND,) if BACKEND in UNCHANGING else ())),
     array_of=_array_of,
     held=variables.held,
 )

@@ -2,10 +2,10 @@
 
 NOTE [weights as they are now]
 A variable of Keras holds a tensor of the backend. JAX's never change: ``assign``, ``fit`` and ``load_weights`` put another
-one there. NumPy's and torch's may also be written where they lie, and TensorFlow's are, of which nobody tells. So a program
-has arrays of its own, and before each call the net looks at the variables that programs read: at which tensor is there, and,
-where tensors can be written, at its elements, byte by byte. What is new is written into our array, and whoever packed it is
-told.
+one there. NumPy's and torch's may also be written where they lie, and what TensorFlow holds there is a variable of its own:
+nobody tells of such writes. So a program has arrays of its own, and before each call the net looks at the variables that
+programs read: at which tensor is there, and, where tensors can be written, at its elements, byte by byte. What is new is
+written into our array, and whoever packed it is told.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from blockfuse.frontends.keras.backends import (
     never_changes,
 )
 from blockfuse.ir.comparisons import Aspect, Comparison
-from blockfuse.ir.errors import BlockfuseError
 from blockfuse.ir.interpreter import interpreting
 
 _compare = ctypes.CDLL(None).memcmp
@@ -72,7 +71,7 @@ class Mirror:
             return True
         if self._words and is_there(value, self._words[0]):
             return not _compare(*self._words)
-        return elements_of(value).tobytes() == self.array._data.tobytes()
+        return _are_equal(elements_of(value), self.array._data)
 
     def renew(self) -> None:
         """Write what the variable has now into the array; threads that do so at one time write the same."""
@@ -82,6 +81,14 @@ class Mirror:
             with interpreting(EAGER):
                 self.array[...] = as_numpy(value)
             self._see(value)
+
+
+def _are_equal(theirs: numpy.ndarray, ours: numpy.ndarray) -> bool:
+    """Byte by byte: nan equals itself here, and 0 is not -0."""
+    if (theirs.dtype, theirs.shape) != (ours.dtype, ours.shape):
+        return False
+    theirs = numpy.ascontiguousarray(theirs)
+    return not _compare(theirs.ctypes.data, ours.ctypes.data, ours.nbytes)
 
 
 @dataclass(frozen=True)
@@ -157,5 +164,5 @@ def known(tensor: Any) -> ndarray | None:
 def _made(make: Callable[[Any], Any], value: Any) -> Any:
     try:
         return make(value)
-    except (BlockfuseError, ValueError) as error:
+    except Exception as error:  # of a dtype that our arrays or NumPy's do not have
         raise TypeError(str(error)) from error
