@@ -419,6 +419,15 @@ REASONS: tuple[Reason, ...] = (
         "t = np.zeros(())\nwhile t < steps:\n    x = np.where(x.sum() > 0, x * t, x)\n    t += 1",
     ),
     Reason(
+        "Rounds of growing arrays",
+        (),
+        "Rounds that have the same operators on arrays of other shapes, as where a cache grows by np.concatenate or is "
+        "read as far as it is written, have code of their own each, so compiling takes as long as there are rounds.",
+        "give the array its full size before the loop, write keys[t] = k, and mask the places to come",
+        "keys = np.concatenate([keys, k])\nweights = npx.softmax(q @ keys.T)",
+        "keys[t] = k[0]\nweights = npx.masked_softmax(q @ keys.T, (np.arange(n) <= t)[None])",
+    ),
+    Reason(
         "Steps by NumPy",
         (),
         "No kernel computes this operator for this dtype or size, so the program calls NumPy, between "
@@ -436,12 +445,13 @@ REASONS: tuple[Reason, ...] = (
     ),
 )  # fmt: skip
 _BY_NAME = {reason.name: reason for reason in REASONS}
-NUMBERS, SIZES, LOOPS, STEPS, DTYPES = (
+NUMBERS, SIZES, LOOPS, GROWING, STEPS, DTYPES = (
     _BY_NAME[name]
     for name in (
         "Numbers in the signature",
         "Sizes of the batch",
         "Loops that are written out",
+        "Rounds of growing arrays",
         "Steps by NumPy",
         "Several dtypes in one product",
     )

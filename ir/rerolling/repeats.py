@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy
 
-from blockfuse.ir.graph import Node
+from blockfuse.ir.graph import Node, constant
 from blockfuse.ir.lowering import Movement
 from blockfuse.ir.operators.movement import get_item, set_item
 from blockfuse.ir.passes.dedupe import frozen_attrs
@@ -39,6 +40,26 @@ def repeats_of(nodes: Sequence[Node]) -> Iterator[Repeat]:
         found = _steady(nodes, index, start, end, period)
         if found.rounds >= MIN_ROUNDS and _computes(nodes[found.start : found.start + period]):
             yield found
+
+
+def growing_rounds(nodes: Sequence[Node]) -> Repeat | None:
+    """Rounds of the same operators on the same weights, of the same lines, whose values have another shape every time; None
+    where there are none. nodes: as of ``repeats_of``.
+    """
+    numbers: dict[Any, int] = {}
+    kinds = [numbers.setdefault((n.operator, n.source), len(numbers)) for n in nodes]
+    for start, end, period in _candidates(numpy.array(kinds, "int32")):
+        rounds = (end - start) // period
+        places = [nodes[start + place : start + rounds * period : period] for place in range(period)]
+        changes = any(all(a.shape != b.shape for a, b in pairwise(place)) for place in places)
+        if changes and any(_share_a_weight(place) for place in places):
+            return Repeat(start, period, rounds)
+    return None
+
+
+def _share_a_weight(nodes: Sequence[Node]) -> bool:
+    weights = [{o for o in node.operands if o.is_leaf and o.operator is not constant} for node in nodes]
+    return bool(set.intersection(*weights))
 
 
 def _computes(nodes: Sequence[Node]) -> bool:

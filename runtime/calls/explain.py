@@ -9,7 +9,9 @@ from numpy import dtype
 
 from blockfuse.array.pytree import Branch, Number, Static, Structure
 from blockfuse.codegen.scheduling.steps import HostCall
+from blockfuse.ir.graph import Graph, constant
 from blockfuse.ir.operators.narrow import NARROW
+from blockfuse.ir.rerolling.repeats import growing_rounds
 from blockfuse.runtime import reasons
 from blockfuse.runtime.calls.kernel_lines import grouped, kernel_lines, nodes_of_kernels, step_lines
 from blockfuse.runtime.programs.failures import promotions
@@ -204,7 +206,7 @@ def _flow_lines(case: Any) -> list[str]:
     """What is known of the decisions, and why some ways run eagerly."""
     blocks = case.program.flow.blocks
     if len(blocks) == 1:
-        return []
+        return _growing_lines(blocks[0].graph)
     loops = sum(
         1 for number, b in enumerate(blocks) for s in b.successors or () if s is not None and s <= number
     )
@@ -220,6 +222,17 @@ def _flow_lines(case: Any) -> list[str]:
     lines += [f"  a loop is unrolled because {reason}" for reason in unrolled]
     lines += [f"  {reasons.LOOPS.line}"] * bool(unrolled)
     return lines + (because(case.reason, "some calls run eagerly ") if case.reason else [])
+
+
+def _growing_lines(graph: Graph) -> list[str]:
+    """Whether rounds of a loop are written out because each has other shapes."""
+    nodes = [node for node in graph.nodes if node.operator is not constant]
+    found = growing_rounds(nodes)
+    if found is None:
+        return []
+    first = next((n.source for n in nodes[found.start : found.end] if n.source), None)
+    rounds = f"{found.rounds} rounds of {found.period} operators{_from(first)} on"
+    return [f"  {rounds} are written out because each has other shapes", f"  {reasons.GROWING.line}"]
 
 
 def _from(source: Any) -> str:

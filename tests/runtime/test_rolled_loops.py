@@ -16,6 +16,7 @@ from blockfuse import autograd, gluon, nn, np
 from blockfuse.codegen.scheduling.kept_registers import kept_registers
 from blockfuse.ir.flow import Flow
 from blockfuse.ir.rerolling import reroll
+from blockfuse.ir.rerolling.repeats import growing_rounds
 from blockfuse.ir.rerolling.reroll import rerolled
 from blockfuse.tracer.recording import recorder
 
@@ -388,6 +389,29 @@ def test_a_filter_runs_natively_and_says_so() -> None:
     assert ways_back(hybrid) == 1
     assert "30 rounds of 6 operators" in hybrid.explain()
     hold_program(program_of(hybrid), [a.asnumpy() for a in arguments])
+
+
+def test_rounds_of_growing_arrays_are_told_with_a_cure() -> None:
+    def grown(x: Any, w: Any) -> Any:
+        keys = x
+        for _ in range(9):
+            x = np.tanh((x * keys.mean(axis=0)) @ w)
+            keys = np.concatenate([keys, x])
+        return x
+
+    hybrid = agrees(grown, [tuple(given((1, 3), (3, 3)))], rounds=1)
+    assert "written out because each has other shapes" in hybrid.explain()
+    assert "give the array its full size" in hybrid.explain()
+
+
+def test_layers_of_other_sizes_are_no_growing_loop() -> None:
+    def layered(x: Any, *weights: Any) -> Any:
+        for weight in weights:
+            x = np.tanh(x @ weight)
+        return x
+
+    flow = recorded(layered, given((2, 3), *((n, n + 1) for n in range(3, 14))))
+    assert growing_rounds([n for n in flow.blocks[0].graph.nodes if n.operator.name != "constant"]) is None
 
 
 class Cell(nn.Block):
