@@ -56,6 +56,7 @@ REASONS: tuple[Reason, ...] = (
         (
             "takes more than .* decisions, none of them twice",
             "what changes in the rounds of a long loop is used as a value",
+            "uses an array of an earlier round, which no variable held",
             "goes round a loop too often to do it once more",
         ),
         "A loop is closed where a round begins with the Python values of an earlier one, or with whole "
@@ -67,7 +68,10 @@ REASONS: tuple[Reason, ...] = (
     ),
     Reason(
         "Long loops",
-        ("takes more than .* decisions in a call that is recorded",),
+        (
+            "takes more than .* decisions in a call that is recorded",
+            "goes round loops for more than .* operators in a call that is recorded",
+        ),
         "Every round of a call that is recorded is looked at, which takes some tenths of a millisecond for each.",
         "call it first with values for which it takes fewer rounds: a loop that was recorded once runs natively "
         "for as many as it takes",

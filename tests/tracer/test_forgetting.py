@@ -301,6 +301,21 @@ def test_draws_in_rounds_are_those_of_python() -> None:
         assert found[0] == pytest.approx(found[1], rel=1e-5)
 
 
+@pytest.mark.parametrize("limit", ["_MAX_POINTS", "_MAX_OPERATORS"])
+def test_a_loop_that_would_be_recorded_for_minutes_is_pythons(
+    limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, limit, 80)
+
+    def settle(x: Any, end: Any) -> Any:
+        n = np.array(0)
+        while n < end:
+            x, n = x * 0.75 + 1, n + 1
+        return x
+
+    assert "docs/reasons.md#long-loops" in held(settle, (5.0, ROUNDS))
+
+
 def test_a_long_loop_is_no_straight_line() -> None:
     def settle(x: Any) -> Any:
         for _ in range(ROUNDS):

@@ -56,6 +56,7 @@ class Rounds:
         self._sequence, self._events, self._memory, self._induction = sequence, events, memory, induction
         self.forgotten = 0  # events
         self.decisions = 0  # about arrays, among them
+        self.nodes = 0  # forgotten likewise
         self._points: dict[Hashable, int] = {}
         self._visits: dict[int, _Visit] = {}  # number of an event -> itself
         self._at: dict[int, list[int]] = {}  # point -> the events that visit it
@@ -148,6 +149,7 @@ class Rounds:
         now = {slot.node: node for slot, node in zip(last.point.slots, nodes, strict=True)}
         self._induction.return_to(now, frozenset(gone))
         self.forgotten += round.end - round.begin
+        self.nodes += len(gone)
         self.decisions += sum(_is_about_arrays(e) for e in events[round.begin + 1 :])
         self._forget_visits(round.begin)
         self._visits[round.begin] = replace(visit, arrays=arrays)

@@ -53,7 +53,9 @@ from blockfuse.tracer.state.stored import MISSING, own_dict
 DECISION = "bool()"  # the escape that says which way a path goes
 _MAX_DECISIONS = 2048  # on one path; more are not worth a program
 _MAX_EVENTS = 16384  # on one path, with those about induction variables
-_MAX_POINTS = 1 << 20  # with those of forgotten rounds: a minute or two
+# in all rounds, with those that are forgotten: about a minute
+_MAX_POINTS = 1 << 17
+_MAX_OPERATORS = 1 << 19
 _OPEN_EVENTS = 64  # before it is known whether loops over numbers can be closed
 _MAX_NODES = 1 << 18  # of one path: some minutes, and 0.8 GB, until there is a program
 
@@ -241,6 +243,11 @@ class Recorder(Eager):
             return  # nothing can have closed or joined yet: the number is a constant
         if self._stack.time >= _MAX_POINTS:
             self._stop(f"takes more than {_MAX_POINTS} decisions in a call that is recorded")
+            return
+        if self.rounds.nodes + len(self.sequence) > _MAX_OPERATORS:
+            self._stop(
+                f"goes round loops for more than {_MAX_OPERATORS} operators in a call that is recorded"
+            )
             return
         if len(self.events) >= _MAX_EVENTS:
             self._stop("counts too many rounds")
