@@ -66,6 +66,7 @@ def test_a_loop_on_values_is_native_however_often_it_goes_round(forgotten: list[
     assert forgotten[0] > ROUNDS / 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rounds", [range(121), range(122), range(5, 137), range(400, 0, -3)])
 def test_a_loop_over_a_long_range_is_native(rounds: range, forgotten: list[int]) -> None:
     def settle(x: Any, limit: Any) -> Any:
@@ -79,6 +80,7 @@ def test_a_loop_over_a_long_range_is_native(rounds: range, forgotten: list[int])
     assert forgotten[0] > 4
 
 
+@pytest.mark.long
 def test_a_long_range_may_be_left_early(forgotten: list[int]) -> None:
     def settle(x: Any, limit: Any) -> Any:
         for _ in range(ROUNDS):
@@ -93,6 +95,7 @@ def test_a_long_range_may_be_left_early(forgotten: list[int]) -> None:
     assert forgotten[0] > 4
 
 
+@pytest.mark.long
 def test_decisions_that_begin_late_in_a_long_range_are_right() -> None:
     def settle(x: Any, limit: Any) -> Any:
         for i in range(ROUNDS):
@@ -104,6 +107,7 @@ def test_decisions_that_begin_late_in_a_long_range_are_right() -> None:
     held(settle, (5.0, 500.0), (1.0, 20.0), (1.0, 110.0), (1.0, 121.0), (1.0, 120.0))
 
 
+@pytest.mark.long
 def test_a_loop_with_a_counter_of_python_is_native(forgotten: list[int]) -> None:
     def settle(x: Any, limit: Any) -> Any:
         n = 0
@@ -128,6 +132,7 @@ def test_one_round_that_differs_is_a_way_of_its_own(forgotten: list[int]) -> Non
     assert forgotten[0] > 4
 
 
+@pytest.mark.long
 def test_ways_within_rounds_are_all_kept(forgotten: list[int]) -> None:
     def collatz(x: Any) -> Any:
         n = np.array(0)
@@ -146,6 +151,7 @@ def test_ways_within_rounds_are_all_kept(forgotten: list[int]) -> None:
     assert forgotten[0] > ROUNDS / 4
 
 
+@pytest.mark.long
 def test_a_number_of_one_round_that_is_used_leaves_the_call_to_python() -> None:
     def settle(x: Any) -> Any:
         for i in range(ROUNDS):
@@ -157,6 +163,7 @@ def test_a_number_of_one_round_that_is_used_leaves_the_call_to_python() -> None:
     held(settle, (5.0,), (1.0,))
 
 
+@pytest.mark.long
 def test_a_counter_that_is_used_behind_its_loop_is_right() -> None:
     def settle(x: Any) -> Any:
         n = 0
@@ -181,6 +188,7 @@ def test_a_counter_that_is_returned_is_right() -> None:
         assert hybrid(np.array(1.0), np.array(limit))[1] == max(0, 2 * (limit - 1))
 
 
+@pytest.mark.long
 def test_a_constant_array_that_went_on_is_right() -> None:
     def settle(x: Any, limit: Any) -> Any:
         n = np.zeros(())
@@ -192,6 +200,7 @@ def test_a_constant_array_that_went_on_is_right() -> None:
     held(settle, (1.0, 50.0), (1.0, 20.0))
 
 
+@pytest.mark.long
 def test_loops_of_few_rounds_in_a_long_one_are_right(forgotten: list[int]) -> None:
     def settle(x: Any, limit: Any) -> Any:
         while x < limit:
@@ -208,6 +217,7 @@ def test_loops_of_few_rounds_in_a_long_one_are_right(forgotten: list[int]) -> No
     assert forgotten[0] > 20
 
 
+@pytest.mark.long
 def test_lists_that_grow_tell_rounds_apart(forgotten: list[int]) -> None:
     def settle(x: Any) -> Any:
         seen = []
@@ -220,6 +230,7 @@ def test_lists_that_grow_tell_rounds_apart(forgotten: list[int]) -> None:
     assert not forgotten[0]
 
 
+@pytest.mark.long
 def test_a_number_of_python_that_changes_late_is_right() -> None:
     def settle(x: Any) -> Any:
         scale, steps = 1.0, [0.5] * 80 + [0.25] * 40
@@ -232,6 +243,7 @@ def test_a_number_of_python_that_changes_late_is_right() -> None:
     held(settle, (5.0,), (1.0,))
 
 
+@pytest.mark.long
 def test_values_of_earlier_rounds_are_carried_or_the_call_is_pythons(forgotten: list[int]) -> None:
     class Box:
         value: Any = None
@@ -259,6 +271,7 @@ def test_values_of_earlier_rounds_are_carried_or_the_call_is_pythons(forgotten: 
     assert forgotten[0] > ROUNDS / 2
 
 
+@pytest.mark.long
 def test_writes_in_rounds_are_right(forgotten: list[int]) -> None:
     def settle(x: Any, end: Any) -> Any:
         total, n = np.zeros(3), np.array(0)
@@ -272,6 +285,7 @@ def test_writes_in_rounds_are_right(forgotten: list[int]) -> None:
     assert forgotten[0] > ROUNDS / 2
 
 
+@pytest.mark.long
 def test_an_exception_in_a_late_round_is_raised() -> None:
     def settle(x: Any) -> Any:
         for i in range(ROUNDS):
@@ -286,6 +300,7 @@ def test_an_exception_in_a_late_round_is_raised() -> None:
             hybrid(np.array(1.0))
 
 
+@pytest.mark.long
 def test_draws_in_rounds_are_those_of_python() -> None:
     def walk(x: Any) -> Any:
         for _ in range(ROUNDS):
@@ -301,6 +316,7 @@ def test_draws_in_rounds_are_those_of_python() -> None:
         assert found[0] == pytest.approx(found[1], rel=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("limit", ["_MAX_POINTS", "_MAX_OPERATORS"])
 def test_a_loop_that_would_be_recorded_for_minutes_is_pythons(
     limit: str, monkeypatch: pytest.MonkeyPatch
@@ -316,6 +332,7 @@ def test_a_loop_that_would_be_recorded_for_minutes_is_pythons(
     assert "docs/reasons.md#long-loops" in held(settle, (5.0, ROUNDS))
 
 
+@pytest.mark.long
 def test_a_long_loop_is_no_straight_line() -> None:
     def settle(x: Any) -> Any:
         for _ in range(ROUNDS):
@@ -326,6 +343,7 @@ def test_a_long_loop_is_no_straight_line() -> None:
         straight_line(FunctionOwner(settle, blockfuse.hybridize(settle)), [np.array(1.0)], {})
 
 
+@pytest.mark.long
 @sampled(1, 30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10**6))
 def test_random_programs_agree_with_eager(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
