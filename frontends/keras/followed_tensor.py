@@ -116,9 +116,8 @@ class FollowedTensor(keras.KerasTensor):
         return repr(self.array)
 
     def __getitem__(self, index: Any) -> Any:
-        key = (
-            index if isinstance(index, tuple | list) else (index,)
-        )  # one slice alone is none of Keras's keys
+        # One slice alone is none of Keras's keys.
+        key = index if isinstance(index, tuple | list) else (index,)
         return keras.src.ops.numpy.GetItem().symbolic_call(self, key)
 
     # -- what other libraries ask ----------------------------------------------------------------------------
