@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks import report, rounds, starts
-from benchmarks.contender import CONTENDERS, MACHINE, OURS
+from benchmarks.contender import CONTENDERS, MACHINE, OTHER_WAYS, OURS
 from benchmarks.nets import NETS, Net
 from benchmarks.training import TRAININGS, Training
 
@@ -94,7 +94,7 @@ def main(
     present = [n for n in names or CONTENDERS if n not in missing]
     parts = parts or (("nets",) if quick else PARTS)
     pairs = [(n, t) for t in threads for n in present if t == 1 or n != MACHINE]
-    starting = [n for n in present if n != MACHINE]
+    starting = [n for n in present if n not in (MACHINE, *OTHER_WAYS)]
     run = report.Run(
         _system(present),
         missing,

@@ -95,7 +95,10 @@ CONTENDERS = {
     "numba": Contender("Numba by hand", ("numba", "scipy"), "#1b7f5c"),
     "c": Contender("C by hand", ("numpy",), "#5d4037"),
     "blockfuse": Contender("blockfuse", ("blockfuse",), "#2f6fde"),
+    "called_from_torch": Contender("blockfuse, called from torch", ("torch",), "#7ba7ee"),
+    "from_onnx_file": Contender("blockfuse, from an ONNX file", ("onnx",), "#123e8c"),
     "machine": Contender("the machine", ("llvmlite",), "#222222"),
 }
 OURS, MACHINE = "blockfuse", "machine"
-PEERS = tuple(name for name in CONTENDERS if name not in (OURS, MACHINE))
+OTHER_WAYS = ("called_from_torch", "from_onnx_file")  # to call us, beside the library that made the net
+PEERS = tuple(name for name in CONTENDERS if name not in (OURS, MACHINE, *OTHER_WAYS))

@@ -12,7 +12,16 @@ import pytest
 from rich.console import Console
 
 from benchmarks import nets, report, rounds, starts
-from benchmarks.contender import CONTENDERS, MACHINE, OURS, PEERS, Contender, UnsupportedNetError, Way
+from benchmarks.contender import (
+    CONTENDERS,
+    MACHINE,
+    OTHER_WAYS,
+    OURS,
+    PEERS,
+    Contender,
+    UnsupportedNetError,
+    Way,
+)
 from benchmarks.contenders import blockfuse as ours
 from benchmarks.contenders import machine as the_machine
 from benchmarks.contenders import numpy as by_hand
@@ -187,6 +196,7 @@ def test_the_best_peer_is_neither_ours_nor_the_machine() -> None:
     assert best.contender == "jax"
     assert OURS not in PEERS
     assert MACHINE not in PEERS
+    assert set(OTHER_WAYS).isdisjoint(PEERS)
 
 
 def test_a_missing_peer_is_named() -> None:
