@@ -12,7 +12,9 @@ from benchmarks import nets
 from benchmarks.contenders import blockfuse as ours
 from blockfuse import np
 
-SMALL = [net for net in nets.NETS if numpy.prod(net.shape) <= 300_000 and net.group != "batches"]
+SMALL = [
+    net for net in nets.NETS if numpy.prod(net.shape) <= 300_000 and net.group not in ("batches", "pictures")
+]
 FEW = [net for net in SMALL if net.name in ("20-256-10, batch 2", "37-111-53-7, batch 5", "chimera, batch 2")]
 FEW += [
     net for net in SMALL if net.name in ("softmax chain, 4x256", "layer norm chain, 4x256", "exp chain, 1e3")
