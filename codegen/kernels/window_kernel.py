@@ -9,16 +9,22 @@ from blockfuse.codegen.kernels.kernel import Access, Kernel, Reach, Scope, State
 from blockfuse.codegen.kernels.product_cuts import ProductTile
 
 
+def goes_on(accesses: tuple[Access, ...], height: int) -> bool:
+    """Whether a line of each begins where the one before ends."""
+    return all(a.strides[0] == height * a.strides[1] for a in accesses)
+
+
 @dataclass(frozen=True)
 class WindowKernel(Kernel):
     """``left (lines, rows, inner)`` times panels of a packed weight, plus a bias, then the epilogue.
 
     NOTE [windows in tiles]
-    Rows of a tile are windows side by side, a stride apart. The inner axis is that of a window: taps that are neighbours in
-    memory as in the weight are one axis, others are loops around it. So windows that overlap are read from the same
-    lines of the cache, and nothing is copied. The rows of a launch are what is outermost: items of a batch, or lines of
-    an image where there is one item; what stands between them and the rows of tiles are ``extents``. Groups are one more
-    loop around panels: a group has steps, panels and columns of its own.
+    Rows of a tile are windows side by side, a stride apart. The inner axis is that of a window: taps that are neighbours
+    in memory as in the weight are one axis, others are loops around it. So windows that overlap are read from the same
+    lines of the cache, and nothing is copied. Where the epilogue reads and writes line after line, a tile goes on from
+    one line to the next, so that no line has to be a multiple of its rows. The rows of a launch are what is outermost:
+    items of a batch, or lines of an image where there is one item; what stands between them and the rows of tiles are
+    ``extents``. Groups are one more loop around panels: a group has steps, panels and columns of its own.
     """
 
     dtype: str  # of the sums
@@ -38,8 +44,10 @@ class WindowKernel(Kernel):
     body: tuple[Statement, ...]  # the epilogue
     result: str  # the name of the value that is stored
     tile: ProductTile
+    crosses: bool  # whether tiles go on from a line to the next, of the last extent or, where there is none, of the launch
 
     def __post_init__(self) -> None:
+        assert not self.crosses or goes_on((*self.loads, self.store), self.height)
         scope = Scope(self.loads)
         scope.add(self.accumulator)
         scope.run(self.body)

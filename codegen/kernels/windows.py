@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import prod
 
 from blockfuse.codegen.kernels.cost import CACHE_BANDWIDTH
@@ -10,12 +11,13 @@ from blockfuse.codegen.kernels.kernel_call import CopyFirst, KernelCall, names_o
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.kernels.product_cuts import MAX_SUM_STEPS, ProductTile
 from blockfuse.codegen.kernels.statements import statement
-from blockfuse.codegen.kernels.window_kernel import WindowKernel
+from blockfuse.codegen.kernels.window_kernel import WindowKernel, goes_on
 from blockfuse.ir import layout as layouts
 from blockfuse.ir.graph import Graph, Node, constant
 from blockfuse.ir.layout import Layout, row_major
 from blockfuse.ir.lowering import WindowContraction
 
+_CROSSING = 15 / 16  # of the cycles: what addresses of rows on two lines take is not worth less
 _MIN_SUMS = 8  # that a processor needs at a time: two a cycle, each of four cycles
 
 
@@ -42,6 +44,17 @@ def window_kernel(
         loads.append(Access(names[leaf], str(leaf.dtype), seen))
     columns, panel = product.shape[-1], right.shape[-1]
     vectors = panel // machine.lanes(product.dtype.itemsize)
+    store = Access("out", str(node.dtype), (height * columns, columns, 1))
+    tile = partial(
+        _tile, panels=right.shape[-3], vectors=vectors, panel=panel, accumulators=machine.accumulators
+    )
+    (by_lines, cycles), crosses = tile(height), False
+    chosen = by_lines
+    if goes_on((*loads, store), height):
+        lines = extents[-1] if extents else rows
+        across, fewer = tile(lines * height, most=lines * height if extents else height)
+        crosses = fewer < lines * cycles * _CROSSING
+        chosen = across if crosses else by_lines
     kernel = WindowKernel(
         name=node.attrs["name"],
         dtype=str(product.dtype),
@@ -59,9 +72,10 @@ def window_kernel(
         loads=tuple(loads),
         operands=tuple(names[leaf] for leaf in body.inputs),
         body=tuple(statement(n, names) for n in epilogue),
-        store=Access("out", str(node.dtype), (height * columns, columns, 1)),
+        store=store,
         result=names[body.outputs[0]],
-        tile=_tile(height, right.shape[-3], vectors, panel, machine.accumulators),
+        tile=chosen,
+        crosses=crosses,
     )
     return KernelCall(kernel, rows, _work(product, machine))
 
@@ -74,12 +88,14 @@ def _work(product: Node, machine: Machine) -> float:
     return max(2.0 * prod(product.shape) * steps / (16 * lanes), right.type.nbytes / CACHE_BANDWIDTH)
 
 
-def _tile(height: int, panels: int, vectors: int, panel: int, accumulators: int) -> ProductTile:
-    """Rows and panels of a tile that takes the fewest cycles for a line: two multiply-adds or two loads in each, and no
-    fewer than hide the latency of a multiply-add.
+def _tile(
+    height: int, panels: int, vectors: int, panel: int, accumulators: int, most: int = 0
+) -> tuple[ProductTile, int]:
+    """Rows and panels of a tile that takes the fewest cycles for a line, and how many: two multiply-adds or two loads in
+    each, and no fewer than hide the latency of a multiply-add. most: rows of a tile, where it may not have ``height``.
     """
 
-    def cycles(rows: int) -> tuple[float, int]:
+    def cycles(rows: int) -> tuple[int, int]:
         across = across_of(rows)
         step = max(rows * across * vectors, rows + across * vectors, _MIN_SUMS)
         return -(-height // rows) * -(-panels // across) * step, -rows
@@ -87,8 +103,8 @@ def _tile(height: int, panels: int, vectors: int, panel: int, accumulators: int)
     def across_of(rows: int) -> int:
         return min(panels, max(1, accumulators // (rows * vectors)))
 
-    rows = min(range(1, min(height, max(1, accumulators // vectors)) + 1), key=cycles)
-    return ProductTile(rows, across_of(rows), panel, 1)
+    rows = min(range(1, min(most or height, max(1, accumulators // vectors)) + 1), key=cycles)
+    return ProductTile(rows, across_of(rows), panel, 1), cycles(rows)[0]
 
 
 def _lines(where: Layout, product: Node) -> tuple[int, tuple[int, ...], int, tuple[int, ...]]:

@@ -179,5 +179,13 @@ def test_a_gradient_by_a_weight_of_one_channel_along_one_axis(kernel: tuple[int,
 def test_tiles_hide_latencies_and_waste_few_rows(
     height: int, panels: int, vectors: int, rows: int, across: int
 ) -> None:
-    tile = _tile(height, panels, vectors, 8 * vectors, 12)
+    tile = _tile(height, panels, vectors, 8 * vectors, 12)[0]
     assert (tile.rows, tile.panels) == (rows, across)
+
+
+@pytest.mark.parametrize(("batch", "stride"), [(1, 1), (1, 2), (3, 1), (3, 2)])
+def test_tiles_go_on_from_a_line_to_the_next_where_lines_leave_rows_over(batch: int, stride: int) -> None:
+    operands = [drawn(batch, 7 * stride, 7 * stride, 8), drawn(16, 3, 3, 8)]
+    (kernel,) = held(lambda x, w: neural.relu(plain(x, w, pad=1, stride=stride)), operands)
+    assert kernel.crosses
+    assert kernel.height % kernel.tile.rows

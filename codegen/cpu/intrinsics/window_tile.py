@@ -7,6 +7,7 @@ from functools import partial
 from math import prod
 from typing import Any
 
+import numpy
 from llvmlite import ir
 from numba.core import types
 
@@ -21,24 +22,34 @@ from blockfuse.codegen.values.emitter import Emitter, constant
 from blockfuse.ir.operators.narrow import widened
 
 Axes = tuple[int, ...]
+Line = tuple[int, int] | None  # windows of a line, and from one to the next, where tiles go on to it
 
 
 class WindowEdges(TileEdges):
     """Where the operands lie, whose left one begins at an offset of the line, and the others with those of the group."""
 
-    def __init__(self, spec: TileSpec, lanes: int, emit: Emitter, values: list[ir.Value]) -> None:
+    def __init__(self, spec: TileSpec, line: Line, lanes: int, emit: Emitter, values: list[ir.Value]) -> None:
         pointers = len(spec.arguments)
         super().__init__(spec, lanes, emit, [*values[:pointers], *values[pointers + 1 : -1]])
-        self.offset, self.group = values[pointers], values[-1]
+        self.line, self.offset, self.group = line, values[pointers], values[-1]
 
     def left_rows(self) -> list[ir.Value]:
-        name, (window, _) = self.spec.left
-        found = []
-        for row in range(self.spec.rows):
-            line = self.emit.builder.add(self.row, constant(row))
-            index = self.emit.sum(self.offset, self.emit.times(line, window))
-            found.append(self.memory.address(name, index, self.spec.dtype))
-        return found
+        numbers = [self.emit.builder.add(self.row, constant(row)) for row in range(self.spec.rows)]
+        name = self.spec.left[0]
+        return [
+            self.memory.address(name, self.emit.sum(self.offset, self._of_window(number)), self.spec.dtype)
+            for number in numbers
+        ]
+
+    def _of_window(self, number: ir.Value) -> ir.Value:
+        """Where a window begins, counted from the first line."""
+        window = self.spec.left[1][0]
+        if self.line is None:
+            return self.emit.times(number, window)
+        height, step = self.line
+        line = self.emit.builder.udiv(number, constant(height))
+        bend = self.emit.times(line, step - height * window)
+        return self.emit.sum(self.emit.times(number, window), bend)
 
     def right_start(self) -> ir.Value:
         return self.emit.times(self.group, _group_size(self.spec))
@@ -98,14 +109,15 @@ def _spec(inner: Axes, along: Axes, columns: dict[str, Any]) -> TileSpec:
     return TileSpec(**{**columns, "inner": prod(inner), "left": (name, (window, along[-1]))})
 
 
-def _native(machine: Machine, inner: Axes, along: Axes, **columns: Any) -> Any:
+def _native(machine: Machine, inner: Axes, along: Axes, line: Line = None, **columns: Any) -> Any:
     """The intrinsic ``tile(*pointers, offset, line, window, panel, group)``."""
     spec = _spec(inner, along, columns)
     lanes = machine.lanes(8 if spec.dtype == "float64" else 4)
 
     def typed(_: Any, *arguments: Any) -> Any:
         def generate(_: Any, builder: ir.IRBuilder, _signature: Any, values: Any) -> ir.Value:
-            WindowTile(WindowEdges(spec, lanes, Emitter(builder), values), inner, along).build()
+            edges = WindowEdges(spec, line, lanes, Emitter(builder), values)
+            WindowTile(edges, inner, along).build()
             return ir.Constant(ir.IntType(8).as_pointer(), None)
 
         return types.void(*arguments), generate
@@ -116,27 +128,32 @@ def _native(machine: Machine, inner: Axes, along: Axes, **columns: Any) -> Any:
 # -- meaning -----------------------------------------------------------------------------------------------------
 
 
-def _meaning(inner: Axes, along: Axes, **columns: Any) -> Callable[..., None]:
+def _meaning(inner: Axes, along: Axes, line: Line = None, **columns: Any) -> Callable[..., None]:
     spec = _spec(inner, along, columns)
-    return lambda *operands: _WindowMeaning(spec, operands, inner, along).stored()
+    return lambda *operands: _WindowMeaning(spec, operands, inner, along, line).stored()
 
 
 class _WindowMeaning(TileMeaning):
     """One call of a tile."""
 
-    def __init__(self, spec: TileSpec, operands: tuple[Any, ...], inner: Axes, along: Axes) -> None:
+    def __init__(
+        self, spec: TileSpec, operands: tuple[Any, ...], inner: Axes, along: Axes, line: Line
+    ) -> None:
         pointers = len(spec.arguments)
         super().__init__(spec, (*operands[:pointers], *operands[pointers + 1 : -1]))
         self.offset, self.group, self.inner, self.along = operands[pointers], operands[-1], inner, along
+        self.line = line
         self.starts = (*self.starts[:-1], self.starts[-1] + self.group * spec.units)
 
     def _sums(self) -> Any:
         from blockfuse.codegen.meaning.products import times_panels  # only who checks kernels pays for it
 
         spec, (name, (window, _)), (right, (step, width)) = self.spec, self.spec.left, self.spec.right
-        left = self.addresses[name].read(
-            spec.dtype, (spec.rows, *self.inner), (window, *self.along), int(self.offset + self.row * window)
-        )
+        numbers = [int(self.row) + row for row in range(spec.rows)]
+        height, down = self.line or (max(numbers) + 1, 0)
+        starts = [int(self.offset) + n // height * down + n % height * window for n in numbers]
+        memory = self.addresses[name]
+        left = numpy.stack([memory.read(spec.dtype, self.inner, self.along, start) for start in starts])
         first = int(self.group * _group_size(spec) + self.panel * step)
         panels = self.addresses[right].read(
             spec.right_dtype, (spec.panels, spec.inner, spec.panel), (step, width, 1), first

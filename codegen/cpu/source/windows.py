@@ -28,21 +28,29 @@ _Loop = tuple[str, list[str]]  # the loop ("": there is none) and what starts it
 
 def _lines(kernel: WindowKernel) -> list[_Loop]:
     """The loops over lines, with where each begins and its number, and over blocks of its windows."""
-    counters = ["b", *(f"l{n}" for n in range(len(kernel.extents)))]
-    strides = [prod(kernel.extents[n:]) for n in range(len(counters))]
-    at = offset(tuple(counters), kernel.left.strides[:-1])
-    first = [f"at = {at}", f"line = {offset(tuple(counters), tuple(strides))}"]
-    loops: list[_Loop] = [("for b in range(begin, end):", [])]
-    loops += [
-        (f"for {name} in range({n}):", []) for name, n in zip(counters[1:], kernel.extents, strict=True)
-    ]
-    loops[-1][1].extend(first)
     rows, height = kernel.tile.rows, kernel.height
-    if rows == height:
+    if kernel.crosses and not kernel.extents:  # all lines of the launch are one
+        first = [f"at = {offset(('begin',), kernel.left.strides[:1])}", "line = begin"]
+        count = f"count = (end - begin) * {height}"
+        return [("", [*first, count]), _blocks(rows, "count", f"count - {rows}")]
+    extents = kernel.extents[:-1] if kernel.crosses else kernel.extents
+    within = kernel.extents[-1] if kernel.crosses else 1  # lines that are one
+    counters = ["b", *(f"l{n}" for n in range(len(extents)))]
+    strides = tuple(prod(extents[n:]) * within for n in range(len(counters)))
+    at = offset(tuple(counters), kernel.left.strides[: len(counters)])
+    loops: list[_Loop] = [("for b in range(begin, end):", [])]
+    loops += [(f"for {name} in range({n}):", []) for name, n in zip(counters[1:], extents, strict=True)]
+    loops[-1][1].extend([f"at = {at}", f"line = {offset(tuple(counters), strides)}"])
+    if rows == within * height:
         loops[-1][1].append("r = 0")
-    else:  # the last block overlaps its neighbour
-        loops.append((f"for block in range(0, {height}, {rows}):", [f"r = minimum(block, {height - rows})"]))
+    else:
+        loops.append(_blocks(rows, str(within * height), str(within * height - rows)))
     return loops
+
+
+def _blocks(rows: int, count: str, last: str) -> _Loop:
+    """The last block overlaps its neighbour."""
+    return f"for block in range(0, {count}, {rows}):", [f"r = minimum(block, {last})"]
 
 
 def _groups(kernel: WindowKernel) -> _Loop:
@@ -67,6 +75,12 @@ def _epilogue(kernel: WindowKernel) -> list[str]:
     return [*lines, *indented(1, [*(assignment(s) for s in kernel.body), f"return {kernel.result}"]), ""]
 
 
+def _bends(kernel: WindowKernel) -> bool:
+    """Whether windows of a tile may be apart by another step, where a line ends."""
+    line, window = kernel.left.strides[-2:]
+    return kernel.crosses and line != kernel.height * window
+
+
 def _tile(kernel: WindowKernel) -> list[str]:
     """The tile with everything that it is made from."""
     tile, steps = kernel.tile, prod(kernel.inner)
@@ -81,6 +95,7 @@ def _tile(kernel: WindowKernel) -> list[str]:
         "units": kernel.units,
         "arguments": tuple(name for name, _ in kernel.pointers),
         "left": (kernel.left.name, kernel.left.strides[-1:]),
+        **({"line": (kernel.height, kernel.left.strides[-2])} if _bends(kernel) else {}),
         "right": (kernel.right.name, (steps * tile.panel, tile.panel)),
         "bias": repr(kernel.bias.name) if kernel.bias else None,
         "loads": tuple((a.name, a.dtype, a.strides) for a in kernel.loads),
