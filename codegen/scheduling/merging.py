@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy
+
 from blockfuse.codegen.kernels.kernel import Access, Statement
 from blockfuse.codegen.kernels.loop_kernels import FlatKernel, MapKernel
 from blockfuse.codegen.scheduling.buffers import Buffer, BufferKind
@@ -20,6 +22,7 @@ from blockfuse.codegen.scheduling.steps import Launch, Plain, Pointer
 
 MAX_POINTERS = 12  # of a kernel: what a processor prefetches, and has registers for
 MAX_STATEMENTS = 64
+_NEAR_BYTES = 1 << 12  # a tenth of a first-level cache
 _MAX_NAME_LETTERS = 48
 
 
@@ -59,6 +62,13 @@ def conflicts(launch: Plain, step: Plain | _Merger) -> bool:
     return bool(its.intersection(launch.written) or mine.intersection(step.written))
 
 
+def _fills_much(launch: Launch) -> bool:
+    """Whether it writes one value into more memory than is near: another such buffer would only live longer for it."""
+    kernel = launch.kernel
+    is_one = isinstance(kernel, MapKernel) and not any(s for load in kernel.loads for s in load.strides)
+    return is_one and launch.rows * numpy.dtype(kernel.store.dtype).itemsize > _NEAR_BYTES
+
+
 @dataclass
 class _Merger:
     """Launches that become one."""
@@ -90,7 +100,8 @@ class _Merger:
         written = {*self.written, *launch.written}
         size = sum(len(map_of(one).body) for one in both)
         return (
-            all(len(places[buffer]) == 1 for buffer in written)
+            not all(map(_fills_much, both))
+            and all(len(places[buffer]) == 1 for buffer in written)
             and sum(map(len, places.values())) <= MAX_POINTERS
             and size <= MAX_STATEMENTS
         )

@@ -1,10 +1,11 @@
 """Strips: launches in a row that work item by item, so that one fork is enough for all of them.
 
 NOTE [strips]
-A thread that runs all launches for its own items needs nothing of another thread's if, of every buffer that some launch of
-the strip writes, each item has a part of its own, and every launch reads and writes of it, for an item, that part only.
-This is a matter of strides (``Kernel.reaches``), whatever the kernels compute. Values that nobody needs outside of the
-strip then lie in memory that belongs to the thread, one item's part after the other's, and never leave its cache.
+A thread that runs all launches for its own items needs nothing of another thread's if, of every buffer that some launch
+of the strip writes, each item has a part of its own, and every launch reads and writes of it, for an item, that part
+only. This is a matter of strides (``Kernel.reaches``), whatever the kernels compute. Values that nobody needs outside
+of the strip then lie in memory that belongs to the thread, one item's part after the other's, and never leave its
+cache. For the sake of that alone one thread has strips, of convolutions.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from math import prod
 
 import numpy
@@ -19,6 +21,7 @@ import numpy
 from blockfuse.codegen.kernels.cost import FAR_BANDWIDTH
 from blockfuse.codegen.kernels.kernel import Reach
 from blockfuse.codegen.kernels.machine import Machine
+from blockfuse.codegen.kernels.window_kernel import WindowKernel
 from blockfuse.codegen.scheduling.buffers import ALIGNMENT, Buffer, BufferKind, arena, rounded
 from blockfuse.codegen.scheduling.sharing import is_shared
 from blockfuse.codegen.scheduling.steps import Launch, Pointer, Step, Strip, lives_of
@@ -34,8 +37,6 @@ def in_strips(
     batch: the number of items for which rows and types are, where the schedule is for any number. commit: the number of
     a step that no strip reaches across (NOTE [the commit]); it is given back as it is then.
     """
-    if machine.threads == 1:
-        return list(steps), commit
     before = list(_runs(steps[:commit], buffers, batch))
     runs = [*before, *_runs(steps[commit:], buffers, batch)]
     users = Counter(buffer for run, _ in runs for buffer in {b for step in run for b in step.touched})
@@ -60,13 +61,11 @@ def _runs(steps: Sequence[Step], buffers: list[Buffer], batch: int) -> Iterator[
     for step in steps:
         longer = proof.with_(step) if proof else None
         if longer is None:
-            if run:
-                yield run, proof.items if proof else 0
+            yield from _cut(run, proof) if run else ()
             run, longer = [], _Proof(buffers, batch).with_(step)
         run.append(step)
         proof = longer
-    if run:
-        yield run, proof.items if proof else 0
+    yield from _cut(run, proof) if run else ()
 
 
 class _Proof:
@@ -111,6 +110,26 @@ class _Proof:
         return not rest and rows * stride == each and lowest >= 0 and highest < each
 
 
+def _cut(run: list[Step], proof: _Proof | None) -> Iterator[tuple[list[Step], int]]:
+    """The run with its items, in two before launches of little work that want more items at a time: last products of few
+    rows would keep all others from being a strip.
+    """
+    if proof is None:
+        yield run, 0
+        return
+    grains = [_items_at_a_time(launch, proof.items) for launch in proof.launches]
+    works = list(accumulate(launch.work for launch in proof.launches))
+    ends = (n for n in range(1, len(run)) if grains[n] > max(grains[:n]) and works[n - 1] > 7 / 8 * works[-1])
+    end = next(ends, len(run))
+    yield run[:end], proof.items
+    if end < len(run):
+        yield run[end:], proof.items
+
+
+def _items_at_a_time(launch: Launch, items: int) -> int:
+    return -(-launch.grain * items // launch.rows)
+
+
 # -- what pays -----------------------------------------------------------------------------------------------
 
 
@@ -133,12 +152,12 @@ def _strip(
         buffers, lives_of(launches), lambda n, b: _bytes_an_item(b, items) if n in own else None
     )
     bytes_per_item = max(bytes_per_item, ALIGNMENT)
-    grain = max(-(-launch.grain * items // launch.rows) for launch in launches)
+    grain = max(_items_at_a_time(launch, items) for launch in launches)
     strip = Strip(
         launches,
         items,
         grain,
-        STRIP_MEMORY_BYTES // bytes_per_item,
+        _most_items(bytes_per_item, grain, machine),
         bytes_per_item,
         len(buffers),
         bool(batch),
@@ -155,23 +174,48 @@ def _strip(
     return strip
 
 
+def _most_items(bytes_per_item: int, grain: int, machine: Machine) -> int:
+    """That a thread takes at a time. One thread has strips for the sake of its cache alone, which weights share."""
+    if machine.threads == 1:
+        return min(
+            max(grain, STRIP_MEMORY_BYTES // 2 // bytes_per_item), STRIP_MEMORY_BYTES // bytes_per_item
+        )
+    return STRIP_MEMORY_BYTES // bytes_per_item
+
+
 def _bytes_an_item(buffer: Buffer, items: int) -> int:
     return rounded(buffer.type.nbytes // items, ALIGNMENT)
 
 
 def _pays(strip: Strip, buffers: list[Buffer], machine: Machine) -> bool:
     """Whether it is worth a fork, its values fit in a thread's memory, and weights are not read much more often for it."""
-    if strip.part < 2 * strip.grain:
+    if machine.threads == 1:
+        if strip.grows or not _is_far(strip, buffers):
+            return False
+    elif strip.part < 2 * strip.grain:
         return False
-    if strip.grows:
+    elif strip.grows:
         return True
-    if not is_shared(strip, machine):
+    elif not is_shared(strip, machine):
         return False
     weights = {b for b in strip.touched if b < len(buffers) and buffers[b].kind is BufferKind.PARAMETER}
     weights.difference_update(*map(_tables, strip.launches))
     passes = -(-strip.items // (machine.threads * strip.part)) - 1
     again = passes * sum(prod(buffers[b].type.shape) * buffers[b].type.dtype.itemsize for b in weights)
     return again / FAR_BANDWIDTH <= strip.work / machine.threads / 8
+
+
+def _is_far(strip: Strip, buffers: list[Buffer]) -> bool:
+    """Whether convolutions keep more for all items than a near cache holds, and no more than that for a few.
+
+    Products of rows have weights as large as what lies between them, and are left as they are.
+    """
+    if strip.part < strip.grain or not any(
+        isinstance(launch.kernel, WindowKernel) for launch in strip.launches
+    ):
+        return False
+    kept = (b for b in strip.touched if b < len(buffers) and buffers[b].kind is BufferKind.WORKSPACE)
+    return any(buffers[b].type.nbytes > STRIP_MEMORY_BYTES for b in kept)
 
 
 def _tables(launch: Launch) -> set[int]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy
 import pytest
-from graphs import Native, graph, graph_for, meant
+from graphs import Native, graph, graph_for, meant, whole
 from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 from sampling import sampled
@@ -22,6 +23,7 @@ from blockfuse.codegen.scheduling.buffers import BufferKind
 from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.codegen.scheduling.steps import Strip
 from blockfuse.ir.operators import contractions, movement, neural, pointwise, reductions
+from blockfuse.ir.operators.convolution import convolution
 
 pytestmark = pytest.mark.spread(3)
 
@@ -221,3 +223,48 @@ def test_the_same_bits_come_back_however_the_rows_are_shared_out() -> None:
     native = Native(recorded, threads=3)
     first = native(x)[0].tobytes()
     assert all(native(x)[0].tobytes() == first for _ in range(50))
+
+
+def test_one_thread_does_convolutions_item_by_item_whose_values_no_near_cache_holds_together() -> None:
+    def layers(x: Any, w: Any) -> Any:
+        for _ in range(2):
+            x = neural.relu(
+                convolution(x, w, stride=(1, 1), dilation=(1, 1), padding=((1, 1), (1, 1)), groups=1)
+            )
+        return x
+
+    def of(batch: int, size: int) -> Schedule:
+        types = {"x": f"float32[{batch}, {size}, {size}, 16]", "w": "float32[16, 3, 3, 16]"}
+        return compile_flow(graph(layers, "w", **types), replace(TWO, threads=1)).schedule
+
+    (found,) = (step for step in of(16, 32).steps if isinstance(step, Strip))
+    assert [launch.kernel.name for launch in found.launches].count("convolution_relu") == 2
+    assert found.part * found.bytes_per_item <= 1 << 19
+    assert not strips_in(of(2, 32))  # all of it is near
+    assert not strips_in(of(2, 128))  # not even one item is
+
+
+def test_zeros_for_several_borders_are_written_where_they_are_needed() -> None:
+    """One kernel for all of them would have all buffers live at a time."""
+    x, w = numpy.ones((1, 40, 40, 16), "f4"), numpy.ones((16, 3, 3, 16), "f4")
+
+    def layers(x: Any, w: Any) -> Any:
+        for _ in range(3):
+            x = convolution(x, w, stride=(1, 1), dilation=(1, 1), padding=((1, 1), (1, 1)), groups=1)
+        return x
+
+    native = Native(graph_for(layers, [x, w]))
+    assert not any("copy_copy" in launch.kernel.name for launch in native.schedule.launches)
+    assert numpy.array_equal(native(x, w)[0], meant(native.graph, [x, w])[0])
+
+
+def test_items_in_turn_on_one_thread_give_what_all_at_once_would() -> None:
+    def layers(x: Any, w: Any) -> Any:
+        for _ in range(2):
+            x = convolution(x, w, stride=(1, 1), dilation=(1, 1), padding=((1, 1), (1, 1)), groups=1)
+        return reductions.max_(x, axis=(1, 2), keepdims=False)
+
+    x, w = whole(16, 32, 32, 16), whole(16, 3, 3, 16)
+    native = Native(graph_for(layers, [x, w]))
+    assert strips_in(native.schedule)
+    assert numpy.array_equal(native(x, w)[0], meant(native.graph, [x, w])[0])
