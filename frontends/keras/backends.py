@@ -97,6 +97,16 @@ def as_tensor(data: numpy.ndarray) -> Any:
     return keras.src.backend.convert_to_tensor(data.copy(), dtype=data.dtype.name)
 
 
+def writes_in_place() -> bool:
+    """Whether ``x += 1`` writes into a tensor of the backend."""
+    return BACKEND in ("numpy", "torch")
+
+
+def promotes_as_numpy() -> bool:
+    """Whether operators of the backend's tensors are those of NumPy."""
+    return BACKEND == "numpy"
+
+
 def builds_a_graph() -> bool:
     """Whether TensorFlow puts calls into a graph, which runs later."""
     return BACKEND == "tensorflow" and not import_module("tensorflow").executing_eagerly()

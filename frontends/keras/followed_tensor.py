@@ -144,3 +144,29 @@ class FollowedTensor(keras.KerasTensor):
         following = FOLLOWED.get()
         name = f"torch.{getattr(function, '__name__', function)}"
         return following.outside(name, function, args, kwargs or {}, "torch")  # type: ignore[union-attr]
+
+
+# -- operators ---------------------------------------------------------------------------------------------------
+
+_BINARY = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul")
+_COMPARISONS = ("lt", "le", "gt", "ge")
+
+
+def _method(name: str, keras_method: Any) -> Any:
+    """An operator as a backend's own tensor has it, where that is not what Keras's function of that name gives."""
+
+    def method(self: FollowedTensor, other: Any) -> Any:
+        found = self.following.by_backend(self, name, other)
+        return keras_method(self, other) if found is NotImplemented else found
+
+    return method
+
+
+for _name in (*_BINARY, *(f"r{name}" for name in _BINARY), *_COMPARISONS):
+    _dunder = f"__{_name}__"
+    setattr(FollowedTensor, _dunder, _method(_dunder, getattr(keras.KerasTensor, _dunder)))
+for _name in _BINARY:
+    _dunder = f"__i{_name}__"
+    setattr(
+        FollowedTensor, _dunder, lambda self, other, name=_dunder: self.following.written(self, name, other)
+    )

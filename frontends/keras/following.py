@@ -24,8 +24,15 @@ from keras.src.backend.common import KerasVariable
 
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.sizes import size_agnostic
+from blockfuse.array.stamps import owner_of
 from blockfuse.frontends.keras import variables
-from blockfuse.frontends.keras.backends import as_numpy, as_tensor, is_tensor
+from blockfuse.frontends.keras.backends import (
+    as_numpy,
+    as_tensor,
+    is_tensor,
+    promotes_as_numpy,
+    writes_in_place,
+)
 from blockfuse.frontends.keras.followed_tensor import FOLLOWED, FollowedTensor
 from blockfuse.frontends.keras.making import MAKERS
 from blockfuse.frontends.keras.rules.table import CONTROL_RULES, LAYER_RULES, RULES, NoRule
@@ -43,6 +50,7 @@ class Following:
         self.unknown: list[Any] = []  # variables that the search for state did not come to
         self.failed = False  # whether the call has raised
         self.infers = False  # whether Keras looks at tensors for what it then throws away
+        self._made: dict[int, numpy.ndarray] = {}  # id of memory that rules made -> itself
         self._training: Any = None  # what the layer around was called with
         self._layers: list[str] = []  # names of the layers that run, from the outermost in
 
@@ -67,7 +75,14 @@ class Following:
         except Exception as reason:  # a form of call that no rule covers
             said = str(reason) if isinstance(reason, NoRule) else f"{type(reason).__name__}: {reason}"
             return self._in_keras(operation, args, kwargs, f"has no rule for this ({said})")
-        return self._as_keras_says(operation, args, kwargs, found)
+        return self._learned(operands, self._as_keras_says(operation, args, kwargs, found))
+
+    def _learned(self, operands: Any, result: Any) -> Any:
+        """The result of a rule, whose memory is known now, if it is no part of what the rule was given."""
+        given = {id(owner_of(a._data)) for a in flat(operands) if isinstance(a, ndarray)}
+        made = [owner_of(t.array._data) for t in flat(result) if isinstance(t, FollowedTensor)]
+        self._made |= {id(owner): owner for owner in made if id(owner) not in given}
+        return result
 
     def _as_keras_says(self, operation: Any, args: Any, kwargs: Any, found: Any) -> Any:
         """Tensors for arrays, in the dtypes that Keras infers."""
@@ -233,6 +248,24 @@ class Following:
         for name, value in tensors.items():
             if f"{name}_mask" in names and given.get(f"{name}_mask") is None:
                 kwargs[f"{name}_mask"] = replaced(value, FollowedTensor, _mask_of)
+
+    def by_backend(self, tensor: FollowedTensor, name: str, other: Any) -> Any:
+        """What an operator of NumPy's arrays gives, whose promotions are not Keras's; else NotImplemented."""
+        if not promotes_as_numpy() or not isinstance(other, FollowedTensor | int | float | numpy.generic):
+            return NotImplemented
+        with numpy.errstate(all="ignore"):
+            found = getattr(tensor.array, name)(self._operand(other))
+        return self._learned((tensor.array, other), self.tensor(found))
+
+    def written(self, tensor: FollowedTensor, name: str, other: Any) -> Any:
+        """What ``x += 1`` gives: NumPy's and torch's tensors are written to, others are new ones.
+
+        Only what rules made is: Keras computes a recorded call once more, from the same arguments and variables.
+        """
+        if not writes_in_place() or id(owner_of(tensor.array._data)) not in self._made:
+            return NotImplemented
+        tensor.array = getattr(tensor.array, name)(self._operand(other))
+        return tensor
 
     # -- what leaves -----------------------------------------------------------------------------------------
 
