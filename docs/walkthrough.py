@@ -181,7 +181,7 @@ chapter(
     A fused node becomes a kernel, which is data: loads, statements, folds and a store, with the strides to walk. So its
     meaning is a few lines of NumPy over flat memory, without any compiler, and a test can say which of two stages is wrong.
     Here the kernel of the decision is asked whether the largest of six numbers is greater than one.
-    Read codegen/kernels/kernel.py and codegen/kernels/loop_kernels.py.
+    Read codegen/kernels/kernel.py, then RowKernel in codegen/kernels/loop_kernels.py.
     Later codegen/meaning/kernels.py, codegen/kernels/lowering.py, which makes them of fused nodes, and
     codegen/kernels/products.py.
     """,

@@ -28,6 +28,7 @@ NETS = {
 }
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", NETS)
 def test_they_are_those_of_each_size(name: str) -> None:
     schedule, machine = NETS[name]()

@@ -280,7 +280,7 @@ def _starts(mpiexec: Path) -> bool:
         return False
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [pytest.param(n, marks=pytest.mark.long) for n in (2, 3)])
 def test_processes_of_mpi_train_as_one_would(count: int, tmp_path: Path) -> None:
     pytest.importorskip("mpi4py")
     mpiexec = Path(sys.executable).with_name("mpiexec")

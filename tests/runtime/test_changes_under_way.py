@@ -137,6 +137,7 @@ def require_eager(nets: list[Any]) -> None:
         numpy.testing.assert_allclose(net(x).asnumpy(), net._run((x,), {}).asnumpy(), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("make", CHANGES)
 def test_at_each_line_of_a_change_compiled_calls_give_what_python_gives(
     make: Callable[[Net], Change],
