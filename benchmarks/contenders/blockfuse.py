@@ -12,9 +12,9 @@ import numpy
 import blockfuse
 from benchmarks import nets, sequence_nets
 from benchmarks.contender import Way
-from benchmarks.sequence_blocks import Decoder, Encoder
 from benchmarks.layers_by_hand import Layer, PooledConvolution, Shape
 from benchmarks.picture_nets import Learned, Mean, Normed, PictureLayer, PictureNet, Residual, drawn
+from benchmarks.sequence_blocks import Decoder, Encoder
 from benchmarks.training import BETA1, BETA2, EPSILON, MOMENTUM, Step, Training
 from blockfuse import gluon, nn, np, npx
 from blockfuse.gluon import rnn
