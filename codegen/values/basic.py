@@ -83,9 +83,10 @@ def _like(x: Value, other: Any) -> Value:
 
 def polynomial(x: Value, coefficients: tuple[float, ...]) -> Value:
     """Coefficients of the highest power first. Pairs of them are added at once, then follows Horner's scheme in x**2: one
-    product more, but half the latency, and it is latency that the reordering window of a core is too small to hide.
+    product more, but half the latency, and it is latency that the reordering window of a core is too small to hide. A
+    device hides it behind other threads, and pairs would take registers from these.
     """
-    if len(coefficients) < _LONG:
+    if len(coefficients) < _LONG or x.hides_latency:
         return _horner(x, [x.constant(c) for c in coefficients])
     odd = len(coefficients) % 2
     pairs = zip(coefficients[odd::2], coefficients[odd + 1 :: 2], strict=True)

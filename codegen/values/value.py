@@ -19,6 +19,9 @@ class Value(Protocol):
     @property
     def integer(self) -> Any: ...  # the dtype of integers with as many bits as a float has
 
+    @property
+    def hides_latency(self) -> bool: ...  # whether a processor has many of them under way at a time
+
     def constant(self, number: Any) -> Value: ...
     def to(self, element: Any) -> Value: ...
     def bitcast(self, element: Any) -> Value: ...

@@ -6,9 +6,9 @@ import numpy
 import pytest
 
 from benchmarks import sequence_nets
-from benchmarks.contenders import blockfuse as ours
+from benchmarks.contender import OURS
 from benchmarks.nets import Net
-from benchmarks.worker import difference_of
+from benchmarks.worker import built, difference_of
 
 WIDTH, PLACES = 32, 12
 NETS = (
@@ -40,6 +40,6 @@ def test_torch_gives_what_the_formula_means(net: Net) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("net", NETS, ids=lambda net: net.name)
 def test_blocks_are_one_program_that_gives_the_same(net: Net) -> None:
-    (way,) = ours.build(net, 1)
+    (way,) = built(OURS, net, 1)
     assert difference_of(way, net.expected(*net.draw())) <= net.tolerance
     assert way.complaint() == ""

@@ -14,6 +14,8 @@ from blockfuse.codegen.values.exponential import exponential
 class Number:
     """A number, or an array of them."""
 
+    hides_latency = True
+
     def __init__(self, number: Any) -> None:
         self.number = number
 

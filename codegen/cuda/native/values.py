@@ -26,6 +26,7 @@ class Value(llvm.Value):
     """A value of one thread."""
 
     __slots__ = ()
+    hides_latency = True
 
     def call(self, name: str, *others: Self) -> Self:
         if name in _FOLDS:
