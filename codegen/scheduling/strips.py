@@ -157,7 +157,7 @@ def _strip(
         launches,
         items,
         grain,
-        _most_items(bytes_per_item, grain, machine),
+        _most_items(STRIP_MEMORY_BYTES // bytes_per_item, grain, items, machine),
         bytes_per_item,
         len(buffers),
         bool(batch),
@@ -174,13 +174,16 @@ def _strip(
     return strip
 
 
-def _most_items(bytes_per_item: int, grain: int, machine: Machine) -> int:
-    """That a thread takes at a time. One thread has strips for the sake of its cache alone, which weights share."""
-    if machine.threads == 1:
-        return min(
-            max(grain, STRIP_MEMORY_BYTES // 2 // bytes_per_item), STRIP_MEMORY_BYTES // bytes_per_item
-        )
-    return STRIP_MEMORY_BYTES // bytes_per_item
+def _most_items(room: int, grain: int, items: int, machine: Machine) -> int:
+    """That a thread takes at a time. One thread has strips for the sake of its cache alone, which weights share.
+
+    room: items that its memory holds. 0 where parts of equal size would have fewer items than ``grain``.
+    """
+    if machine.threads > 1:
+        return room  # of which half is enough for the grain, or there is no strip
+    parts = min(-(-items // max(1, room // 2)), items // grain)
+    most = -(-items // max(1, parts))
+    return most if most <= room else 0
 
 
 def _bytes_an_item(buffer: Buffer, items: int) -> int:

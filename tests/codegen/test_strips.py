@@ -5,23 +5,26 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy
 import pytest
-from graphs import Native, graph, graph_for, meant, whole
+from graphs import LEVELS, Native, graph, graph_for, meant, whole
 from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 from sampling import sampled
 
 from blockfuse import nn, np
 from blockfuse.codegen.compile import compile_flow
+from blockfuse.codegen.cpu.native import isa
 from blockfuse.codegen.cpu.program import pieces
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.scheduling import sharing, strips
 from blockfuse.codegen.scheduling.buffers import BufferKind
 from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.codegen.scheduling.steps import Strip
+from blockfuse.ir.graph import Graph
 from blockfuse.ir.operators import contractions, movement, neural, pointwise, reductions
 from blockfuse.ir.operators.convolution import convolution
 
@@ -268,3 +271,28 @@ def test_items_in_turn_on_one_thread_give_what_all_at_once_would() -> None:
     native = Native(graph_for(layers, [x, w]))
     assert strips_in(native.schedule)
     assert numpy.array_equal(native(x, w)[0], meant(native.graph, [x, w])[0])
+
+
+def test_on_one_thread_no_part_has_fewer_items_than_a_tile_has_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tile of more rows than a part has reads and writes before it. 17 items in parts of 6 at most are 6, 6 and 5."""
+
+    def layers(x: Any, w: Any, v: Any) -> Any:
+        x = convolution(x, w, stride=(1, 1), dilation=(1, 1), padding=((1, 1), (1, 1)), groups=1)
+        return contractions.dense(movement.reshape(neural.relu(x), shape=(x.shape[0], 512)), v)
+
+    def of(items: int, room: int) -> Graph:
+        monkeypatch.setattr(strips, "STRIP_MEMORY_BYTES", room * (8 * 8 * 8 + 10 * 10 * 3 + 16) * 4)
+        types = {"x": f"float32[{items}, 8, 8, 3]", "w": "float32[8, 3, 3, 3]", "v": "float32[256, 512]"}
+        return graph(layers, "w v", **types)
+
+    monkeypatch.setattr(strips, "FAR_BANDWIDTH", 1e9)
+    found = 0
+    for items, room, level in product((17, 21, 31), (8, 9, 12), LEVELS):
+        for step in compile_flow(of(items, room), isa.machine(level)).schedule.steps:
+            if isinstance(step, Strip):
+                found += 1
+                assert step.items // -(-step.items // step.part) >= step.grain
+    assert found
+    x, w, v = whole(17, 8, 8, 3), whole(8, 3, 3, 3), whole(256, 512)
+    native = Native(of(17, 9))
+    assert numpy.array_equal(native(x, w, v)[0], meant(native.graph, [x, w, v])[0])
