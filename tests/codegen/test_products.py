@@ -138,6 +138,20 @@ def test_slices_of_a_long_inner_axis_give_the_same_bits_as_tiles_of_all_steps(
     assert len(found) == 1
 
 
+@pytest.mark.parametrize("level", LEVELS)
+def test_few_rows_of_a_long_inner_axis_pass_a_weight_that_is_near_in_slices_too(level: str) -> None:
+    """More rows than a tile has, and at most twice as many."""
+    found = []
+    for rows in (7, 17, 29):
+        types = {"x": f"float32[{rows}, 1031]", "w": "float32[15, 1031]"}
+        recorded = graph(lambda x, w: neural.relu(dense(x, w)), parameters="w", **types)
+        program = assert_equal(recorded, [whole(rows, 1031), whole(15, 1031)], level)
+        kernel = program.schedule.launches[-1].kernel
+        assert isinstance(kernel, ProductKernel)
+        found.append(kernel.totals and rows <= 2 * kernel.tiles[0].rows)
+    assert any(found)
+
+
 @pytest.mark.parametrize("function", [pointwise.isfinite, neural.relu])
 def test_totals_between_slices_need_memory_of_their_own_dtype(function: Callable[..., Any]) -> None:
     values = [whole(50, 2001), whole(2001, 40)]

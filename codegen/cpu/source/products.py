@@ -66,9 +66,9 @@ def _slices(kernel: ProductKernel) -> _Loop:
 def _walks_rows(kernel: ProductKernel) -> bool:
     """Whether rows stand around panels, of which all stay near: few rows, or many that what is read and written passes with.
 
-    Else a panel stays near while all rows pass.
+    Else a panel stays near while all rows pass, or passes with the steps of one sum at a time.
     """
-    is_near = kernel.weight_bytes <= NEAR_WEIGHT_BYTES
+    is_near = kernel.weight_bytes <= NEAR_WEIGHT_BYTES and not kernel.totals
     return is_near and (kernel.height <= 2 * kernel.tiles[0].rows or kernel.reads_results)
 
 
