@@ -20,6 +20,7 @@ import numpy
 
 from blockfuse.array import autograd
 from blockfuse.array.pytree import Number, Structure, rebuild, values_of
+from blockfuse.codegen.cpu.linking.libraries import imported
 from blockfuse.codegen.cpu.linking.relocatable import LinkError
 from blockfuse.codegen.cpu.linking.shared_object import Image, link
 from blockfuse.codegen.cpu.program.executable import Executable
@@ -28,7 +29,6 @@ from blockfuse.codegen.scheduling.buffers import ALIGNMENT, Buffer, BufferKind
 from blockfuse.codegen.scheduling.steps import HostCall, lives_of
 from blockfuse.codegen.variants import SIZE_SLOTS, Size, sizes_of
 from blockfuse.frozen import file_format, machine
-from blockfuse.frozen.mapping import imported
 from blockfuse.frozen.portable import Placed, portable_part
 from blockfuse.ir.errors import UsageError
 from blockfuse.nn.graph_files import data_of_structure

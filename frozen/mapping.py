@@ -8,27 +8,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from blockfuse.codegen.cpu.linking.identity import IDENTITY, IDENTITY_BYTES
-from blockfuse.codegen.cpu.process.cpython import function_address
+from blockfuse.codegen.cpu.linking.libraries import imported
 from blockfuse.ir.errors import FrozenFileError, OtherMachineError
 
 Data = Any  # of JSON
 
-_LIBRARIES = (None, "libm.so.6")  # all that the process has loaded, and what it may lack
 _images: dict[
     str, int
 ] = {}  # identity -> where the image lies; for good, as those who run its code hold no reference
 _handles: dict[int, str] = {}  # of the system's loader -> identity
 _names: dict[str, int] = {}  # absolute path -> how many images were looked for there
-
-
-def imported(name: str) -> int:
-    """The address of a function of the C or the mathematical library; 0 where there is none."""
-    for library in _LIBRARIES:
-        try:
-            return function_address(ctypes.CDLL(library), name)
-        except (AttributeError, OSError):
-            continue
-    return 0
 
 
 class ImageCode:

@@ -149,10 +149,10 @@ class Fetched:
         return str(module)
 
     def __call__(self, memory: numpy.ndarray, panel: int, passed: int) -> list[int]:
-        count = ctypes.c_int64.from_address(self.loaded.variable("count"))
+        count = ctypes.c_int64.from_address(self.loaded.address("count"))
         count.value = 0
         self.function(memory.ctypes.data, passed, panel, passed)
-        return list((ctypes.c_int64 * count.value).from_address(self.loaded.variable("log")))
+        return list((ctypes.c_int64 * count.value).from_address(self.loaded.address("log")))
 
 
 def ask_for_panel(edges: TileEdges) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 WRITES, TAKES_MEMORY, RUNS = 1, 2, 4  # flags of a section
 _SYMBOLS, _RELOCATIONS, _EMPTY = 2, 4, 8  # types of a section: SHT_SYMTAB, SHT_RELA, SHT_NOBITS
-_FUNCTION = 2  # type of a symbol: STT_FUNC
+_VARIABLE, _FUNCTION, _FILE = 1, 2, 4  # types of a symbol: STT_OBJECT, STT_FUNC, STT_FILE
 _HEAD = b"\x7fELF\x02\x01\x01"  # 64 bits, little endian
 _RELOCATABLE, X86_64 = 1, 62
 _SPECIAL = 0xFF00  # section numbers from here on are no sections
@@ -28,7 +28,7 @@ class Symbol:
     name: str
     section: int | None
     value: int  # offset in the section
-    is_function: bool
+    type: int
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,11 @@ class Section:
 
 @dataclass(frozen=True)
 class Relocatable:
-    """The sections of an object that lie in memory, and its functions."""
+    """The sections of an object that lie in memory, and its functions and variables."""
 
     sections: tuple[Section, ...]
     functions: tuple[Symbol, ...]
+    variables: tuple[Symbol, ...]
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,10 @@ def _read(code: bytes) -> Relocatable:
     for header in headers:
         if header.type == _RELOCATIONS and header.target in kept:
             kept[header.target].relocations.extend(_relocations(code, header, symbols))
-    functions = tuple(s for s in symbols if s.is_function and s.section in kept)
-    return Relocatable(tuple(kept.values()), functions)
+    placed = [s for s in symbols if s.section in kept]
+    functions = tuple(s for s in placed if s.type == _FUNCTION)
+    variables = tuple(s for s in placed if s.type == _VARIABLE)
+    return Relocatable(tuple(kept.values()), functions, variables)
 
 
 def _headers(code: bytes) -> Iterator[_Header]:
@@ -130,9 +133,9 @@ def _text(code: bytes, names: _Header, index: int) -> str:
 def _symbols(code: bytes, table: _Header, names: _Header) -> Iterator[Symbol]:
     for start in range(table.offset, table.offset + table.size, 24):
         name, info, _, section, value, _ = struct.unpack_from("<IBBHQQ", code, start)
-        if section >= _SPECIAL and info & 15 != 4:  # but the name of the file
+        if section >= _SPECIAL and info & 15 != _FILE:
             raise LinkError(f"the symbol {_text(code, names, name)} is in section {section:#x}")
-        yield Symbol(_text(code, names, name), section or None, value, info & 15 == _FUNCTION)
+        yield Symbol(_text(code, names, name), section or None, value, info & 15)
 
 
 def _relocations(code: bytes, header: _Header, symbols: list[Symbol]) -> Iterator[Relocation]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import hashlib
+import platform
 import sys
 import weakref
 from contextlib import suppress
@@ -12,12 +13,15 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from blockfuse.codegen.compiler_thread import at_fork, before_work, in_compiler_thread
+from blockfuse.codegen.cpu.linking.in_memory import MappedCode
+from blockfuse.codegen.cpu.linking.libraries import imported
 from blockfuse.codegen.cpu.native.abandoned_locks import free_locks, renew_locks
 from blockfuse.codegen.kernels.machine import Machine
 
 _loaded: weakref.WeakValueDictionary[tuple[bytes, str], Loaded] = weakref.WeakValueDictionary()
 _gone: list[Any] = []  # engines whose code nobody holds any more
 _MAX_WAITING_ENGINES = 16  # to go
+_LINKED = platform.machine() == "x86_64"  # by our own linker
 
 before_work(free_locks)
 at_fork(renew_locks)
@@ -54,7 +58,11 @@ def _object_code(text: str, machine: Machine) -> bytes:
 
 
 class _Engine:
-    """An engine of LLVM's, which waits to be freed when nobody holds this any more.
+    """An engine of LLVM's, for machines that our linker does not know; it waits to be freed when nobody holds this any more.
+
+    One for each object, because it gives everything back when it goes. LLJIT links five times as fast, but keeps 10 KB of
+    every library that it ever linked (llvmlite 0.50). Like all that LLVM does, an engine goes in a thread of its own (NOTE
+    [the compiler thread]): with the next code that is loaded, or when several wait.
 
     Nobody refers to it weakly: while ``__del__`` runs, a weak reference still gives the object to whoever asks (a signal's
     handler, another thread), with code that is about to go.
@@ -64,6 +72,10 @@ class _Engine:
         self.engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target(machine))
         self.engine.add_object_file(llvm.ObjectFileRef.from_data(code))
         self.engine.finalize_object()
+
+    def address(self, symbol: str) -> int:
+        """Where a function or a variable lies."""
+        return in_compiler_thread(lambda: int(self.engine.get_global_value_address(symbol)))
 
     def __del__(self) -> None:
         engine = self.__dict__.pop("engine", None)
@@ -75,31 +87,20 @@ class _Engine:
                     _thread.start_new_thread(in_compiler_thread, (_gone.clear,))
 
 
-class Loaded:
-    """Code in memory: addresses are good as long as this object lives.
+def _resolved(name: str) -> int:
+    """The address of a function that somebody told LLVM of, or of a library; 0 where there is none."""
+    return llvm.address_of_symbol(name) or imported(name)
 
-    NOTE [engines]
-    An engine of LLVM's for each object, because it gives everything back when it goes. LLJIT links five times as fast
-    (0.13 against 0.6 ms), but keeps 10 KB of every library that it ever linked (llvmlite 0.50). Like all that LLVM does,
-    an engine goes in a thread of its own (NOTE [the compiler thread]): with the next code that is loaded, or when several
-    wait.
-    """
+
+class Loaded:
+    """Code in memory: addresses are good as long as this object lives (NOTE [code in memory] in ``in_memory.py``)."""
 
     def __init__(self, code: bytes, machine: Machine) -> None:
-        self._held = _Engine(code, machine)
-        self._addresses: dict[str, int] = {}
+        self._held = MappedCode(code, _resolved) if _LINKED else _Engine(code, machine)
 
     def address(self, symbol: str) -> int:
-        """Where a function lies."""
-        if symbol not in self._addresses:
-            self._addresses[symbol] = in_compiler_thread(
-                lambda: int(self._held.engine.get_function_address(symbol))
-            )
-        return self._addresses[symbol]
-
-    def variable(self, symbol: str) -> int:
-        """Where a variable lies."""
-        return in_compiler_thread(lambda: int(self._held.engine.get_global_value_address(symbol)))
+        """Where a function or a variable lies."""
+        return self._held.address(symbol)
 
 
 def load(code: bytes, machine: Machine) -> Loaded:

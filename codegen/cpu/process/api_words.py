@@ -39,5 +39,5 @@ class ApiWords:
 
     def fill(self, loaded: Loaded) -> None:
         """Write the addresses of this process."""
-        words = (ctypes.c_int64 * len(self.names)).from_address(loaded.variable(_VARIABLE))
+        words = (ctypes.c_int64 * len(self.names)).from_address(loaded.address(_VARIABLE))
         words[:] = [*map(cpython.address_of, self.functions.values()), *map(id, self.objects.values())]

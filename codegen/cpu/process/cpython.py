@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy
 
+from blockfuse.codegen.cpu.linking.libraries import function_address
+
 OB_TYPE = 8
 ARRAY_DATA, ARRAY_NDIM, ARRAY_DIMS, ARRAY_STRIDES, ARRAY_BASE = 16, 24, 32, 40, 48
 ARRAY_DESCR, ARRAY_FLAGS, ARRAY_HANDLER = 56, 64, 88
@@ -38,11 +40,6 @@ def address_of(name: str) -> int:
 def library_address(name: str) -> int:
     """Where a function of the C library lies."""
     return function_address(ctypes.CDLL(None), name)
-
-
-def function_address(library: ctypes.CDLL, name: str) -> int:
-    """Where a function of a library lies; raises AttributeError where it has none."""
-    return ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0
 
 
 def new_from_descr() -> int:

@@ -129,7 +129,7 @@ def install(cls: type, code: Callable[[], bytes], machine: Machine) -> None:
         return
     if _installed is None:
         loaded = for_good(engine.load(code(), machine))
-        words = (ctypes.c_int64 * len(_WORDS)).from_address(loaded.variable("words"))
+        words = (ctypes.c_int64 * len(_WORDS)).from_address(loaded.address("words"))
         words[:] = [_value(name, generic) for name in _WORDS]
         _installed = loaded
     _tp_call(cls).value = _installed.address("call")
