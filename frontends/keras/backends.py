@@ -75,6 +75,9 @@ def _read_by_tensorflow(value: Any) -> numpy.ndarray:
     return _read_variable(value._handle, value._dtype)._numpy()
 
 
+if BACKEND == "jax":
+    from jax.numpy import asarray as _on_jax
+
 if BACKEND == "tensorflow":
     from tensorflow.python.ops.gen_resource_variable_ops import read_variable_op as _read_variable
     from tensorflow.python.ops.resource_variable_ops import ResourceVariable as _RESOURCE  # noqa: N814
@@ -93,7 +96,9 @@ def is_there(value: Any, place: int) -> bool:
 
 
 def as_tensor(data: numpy.ndarray) -> Any:
-    """A tensor of the backend with these elements, in memory of its own."""
+    """A tensor of the backend with these elements, in memory of its own; of 32 bits where JAX has no more."""
+    if BACKEND == "jax":
+        return _on_jax(data.copy())  # a dtype of 64 bits that is asked for by name would be a warning
     return keras.src.backend.convert_to_tensor(data.copy(), dtype=data.dtype.name)
 
 
