@@ -25,6 +25,10 @@ $(VENV)-pytensor: | $(BIN)/pip
 	$(PYTHON) -m venv $@
 	$@/bin/pip install --quiet --disable-pip-version-check "pytensor>=3.0"
 
+$(VENV)-peers: pyproject.toml
+	$(PYTHON) -m venv $@
+	$@/bin/pip install --quiet --disable-pip-version-check --editable '.[peers]'
+
 bench: $(VENV)/.installed-bench | $(VENV)-pytensor ## measure against peers and the machine, about 20 minutes; OPTIONS="--quick" for a part
 	PYTHONPATH=src $(BIN)/python -m benchmarks $(OPTIONS)
 
@@ -39,6 +43,15 @@ test: $(VENV)/.installed-test ## run the tests, but those of test-long
 
 test-long: $(VENV)/.installed-test $(VENV)/.installed-docs ## run the tests that take long by nature, and all cases of those of which some run in test
 	$(BIN)/pytest $(PARALLEL) -m "long or sampled" --all-examples
+
+# Each backend of Keras in a process of its own: it is chosen when Keras is imported.
+test-peers: | $(VENV)-peers ## run the tests with torch, JAX, Keras, TensorFlow and ONNX Runtime, in an environment of their own
+	$(VENV)-peers/bin/pytest $(PARALLEL) --ignore-glob="*/test_keras*.py"
+	$(VENV)-peers/bin/pytest tests/frontends -m "long" --ignore-glob="*/test_keras*.py"
+	for backend in numpy torch jax; do \
+		KERAS_BACKEND=$$backend $(VENV)-peers/bin/pytest tests/frontends/test_keras.py -m "long or not long" || exit 1; \
+	done
+	KERAS_BACKEND=tensorflow $(VENV)-peers/bin/pytest tests/frontends/test_keras_tensorflow.py -m "long or not long"
 
 docs: $(VENV)/.installed-docs ## make the documentation site, build/site/index.html; a warning is an error
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet --jobs=auto --conf-dir=docs --doctree-dir=build/doctrees . build/site \
