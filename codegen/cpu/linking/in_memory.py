@@ -20,7 +20,7 @@ from blockfuse.codegen.cpu.linking.relocatable import LinkError, relocatable
 _libc = ctypes.CDLL(None, use_errno=True)
 _READ, _WRITE, _RUN = mmap.PROT_READ, mmap.PROT_WRITE, mmap.PROT_EXEC
 _OBJECT = ""  # its name in a layout that has no other
-_gone: deque[ctypes.Array[ctypes.c_char]] = deque(maxlen=64)  # memory of code that nobody holds any more
+_gone: deque[object] = deque(maxlen=64)  # memory of code that nobody holds any more
 
 
 class MappedCode:
@@ -47,10 +47,12 @@ class MappedCode:
         named = (*object.functions, *object.variables)
         self._addresses = {symbol.name: base + layout.address(_OBJECT, symbol) for symbol in named}
 
-    def __del__(self) -> None:
+    def __del__(
+        self, keep: Callable[[object], None] = _gone.append
+    ) -> None:  # names of the module may be gone by then
         memory = self.__dict__.pop("_memory", None)
         if memory is not None:
-            _gone.append(memory)
+            keep(memory)
 
     def address(self, symbol: str) -> int:
         """Where a function or a variable lies."""
