@@ -308,9 +308,12 @@ def test_layers_and_policies_may_be_exchanged() -> None:
 def test_calls_of_the_library_in_between_change_nothing(algorithm: Any) -> None:
     model = made(algorithm)
     net = blockfuse.compile(model, threads=1)
-    for _ in range(4):
+    for _ in range(2):
+        holds(net, model, sampled(NUMBERS))  # the first meets functions of torch's that were not seen before
+    recordings = re.findall(r"\d+ recordings", net.explain())
+    for _ in range(3):
         holds(net, model, sampled(NUMBERS))
-    assert re.findall(r"(\d+) recordings", net.explain()) == ["1"]
+    assert re.findall(r"\d+ recordings", net.explain()) == recordings
 
 
 # -- what stable-baselines3 computes itself ------------------------------------------------------------------
@@ -469,7 +472,7 @@ def test_layers_that_cannot_be_compiled_cost_some_tries_only() -> None:
         """Calls what has no rule."""
 
         def forward(self, x: Any) -> Any:
-            return torch.kthvalue(x, 1, keepdim=True).values * x
+            return torch.sinc(x) * x
 
     model = made(
         PPO,
@@ -479,7 +482,7 @@ def test_layers_that_cannot_be_compiled_cost_some_tries_only() -> None:
     for _ in range(40):
         holds(net, model, sampled(NUMBERS))
     assert "its layers cannot be compiled" in net.explain()
-    assert "kthvalue" in net.explain()
+    assert "sinc" in net.explain()
 
 
 def test_autocast_is_left_to_torch() -> None:
