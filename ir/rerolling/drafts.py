@@ -1,10 +1,10 @@
 """Blocks of a flow that are still written: what each computes is known, and what it leaves to later ones is found last.
 
 NOTE [homes]
-A node is computed in one block, its home; blocks behind that one read it from a register. Views and constants have no
-home: whoever reads them makes them. A recorded node of some round of a loop is what the loop leaves of it: of the last round
-its value, of all others a row of the values of all rounds. These lie on a stack (NOTE [stacks] in ``ir/flow.py``), which the
-block behind the loop takes as one array.
+A node is computed in one block, its home; blocks behind that one read it from a register. Views, constants and arrays made
+of nothing (``arange(8)``) have no home: whoever reads them makes them. A recorded node of some round of a loop is what the
+loop leaves of it: of the last round its value, of all others a row of the values of all rounds. These lie on a stack (NOTE
+[stacks] in ``ir/flow.py``), which the block behind the loop takes as one array.
 """
 
 from __future__ import annotations

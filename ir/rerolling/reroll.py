@@ -20,7 +20,7 @@ from itertools import count, islice
 from blockfuse.ir.errors import TraceError
 from blockfuse.ir.flow import Block, Flow, RolledLoop, Successors
 from blockfuse.ir.graph import Node, constant, literal
-from blockfuse.ir.lowering import Movement, Pointwise
+from blockfuse.ir.lowering import Host, Movement, Pointwise
 from blockfuse.ir.rerolling.draft import Draft, Member, Rounds
 from blockfuse.ir.rerolling.drafts import Drafts
 from blockfuse.ir.rerolling.joined_writes import with_joined_writes
@@ -109,7 +109,7 @@ class _Plan:
             self.loops.append(loop)
             return self._around(nodes, repeat, loop)
         draft = Draft()
-        self._known.home |= {n: draft for n in nodes if not isinstance(n.operator.lowering, Movement)}
+        self._known.home |= {n: draft for n in nodes if _has_home(n)}
         return [draft]
 
     def _around(self, nodes: Sequence[Node], repeat: Repeat, loop: Loop) -> list[Draft]:
@@ -127,6 +127,12 @@ class _Plan:
         end.stores.append((loop.counter, loop.next_counter))
         end.ends, end.following = (loop.more,), (rounds[0], behind[0])
         return [*before, *rounds, *behind]
+
+
+def _has_home(node: Node) -> bool:
+    """See NOTE [homes]. What the host makes of nothing is made once for all calls, wherever it is read."""
+    is_made_once = isinstance(node.operator.lowering, Host) and not node.operands and not node.operator.random
+    return not (isinstance(node.operator.lowering, Movement) or is_made_once)
 
 
 def _told(loop: Loop) -> RolledLoop:

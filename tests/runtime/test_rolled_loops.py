@@ -94,6 +94,18 @@ def test_what_is_the_same_in_all_rounds_is_computed_once() -> None:
     assert [[n.operator.name for n in b.graph.nodes].count("exp") for b in flow.blocks] == [1, 0, 0]
 
 
+def test_what_is_made_of_nothing_is_made_where_it_is_read() -> None:
+    def masked(x: Any) -> Any:
+        for t in range(12):
+            x = x + np.where(np.arange(6) <= t, np.tanh(x), x[::-1])
+            x = np.where(np.arange(6) <= t, x, np.sin(x))
+        return x
+
+    flow = rolled(masked, (6,))
+    assert rounds(flow) == [12]
+    assert sorted(register.shape for register in flow.blocks[0].stores) == [(), (6,)]  # the number, and x
+
+
 def test_conjugate_gradients_carry_four_arrays() -> None:
     def solve(a: Any, b: Any) -> Any:
         a = a @ a.T + 4 * np.eye(6)
