@@ -30,7 +30,8 @@ def pack_products(graph: Graph, vector_bytes: int, batch: int = 0) -> Graph:
     sum.
 
     A weight that is hoisted, or whose last panel is not whole, is packed. Any other one is seen as panels where it lies: a
-    tile may read it there. For a few rows these are panels of one column, so that nothing of a weight (units, inner) moves.
+    tile may read it there. For a few rows these are panels of one column, so that nothing of a weight (units, inner) moves,
+    nor of keys that a query is multiplied with.
 
     vector_bytes: width of the machine's vectors; a weight with fewer columns gets panels of one vector, one with few columns
     and a long inner axis panels of one column, so that vectors run along the inner axis. 0: a device, which
@@ -68,6 +69,8 @@ def pack_products(graph: Graph, vector_bytes: int, batch: int = 0) -> Graph:
             is_open=bool(batch),
             narrow=narrow,
         )
+        if (turned := _of_rows_seen_turned(node, form)) is not None:
+            return expanded(partial(_promoted_product, form=replace(form, transposed=True)), turned)
         if form.lanes and all(o.dtype == dtype for o in node.operands):
             if (windows := _windows_of(node)) is not None:
                 return expanded(partial(_of_windows, form=form), node.over((windows, *node.operands[1:])))
@@ -97,6 +100,19 @@ def _of_vector(node: Node, vector_bytes: int, changes: Callable[[Node], bool]) -
     if vector is left or isinstance(matrix.operator.lowering, Movement) or (is_short and changes(matrix)):
         return node
     return node_of(as_columns, (vector, matrix), {}, node.source)
+
+
+def _of_rows_seen_turned(node: Node, form: _Form) -> Node | None:
+    """A product with rows that are seen as columns, over the rows, if read where they lie: a query times keys."""
+    x, weight = node.operands[:2]
+    if node.operator is not matmul or weight.operator is not transpose:
+        return None
+    (rows,) = weight.operands
+    *stack, columns, inner = range(rows.type.ndim)
+    if tuple(weight.attrs["axes"]) != (*stack, inner, columns) or not 1 < x.type.ndim <= rows.type.ndim:
+        return None
+    reads = replace(form, transposed=True).reads_columns(x.shape[-2], x.shape[-1])
+    return node.over((x, rows)) if reads else None
 
 
 @dataclass(frozen=True)
@@ -145,7 +161,8 @@ def _product(x: Any, weight: Any, *bias: Any, form: _Form) -> Any:
         wide = _product(expand_dims(x, axis=(0,)), weight, *bias, form=form)
         return reshape(wide, shape=(*wide.shape[:-2], wide.shape[-1]))
     units = weight.shape[-2] if form.transposed else weight.shape[-1]
-    reads_columns = form.reads_columns(prod(x.shape[:-1]), x.shape[-1])
+    rows_of_weight = x.shape[-2] if weight.ndim > 2 else prod(x.shape[:-1])
+    reads_columns = form.reads_columns(rows_of_weight, x.shape[-1])
     panel = 1 if reads_columns else _panel(units, x.shape[-1], form)
     packed = _packed(weight, units, panel, form)
     if weight.ndim > 2:

@@ -364,7 +364,27 @@ PANELS: dict[str, tuple[tuple[int, ...], tuple[int, ...], Callable[[Any], Any], 
     "lines a page apart, for many rows": ((70, 9), (9, 1024), lambda w: w, False),
     "more pages than are near": ((70, 280), (280, 272), lambda w: w, False),
     "columns that are no whole panels": ((7, 9), (9, 65), lambda w: w, False),
+    "rows seen turned, for a few rows": ((2, 70), (37, 70), lambda w: _turned(w), True),
+    "rows of matrices seen turned, for a few rows": ((4, 1, 32), (4, 61, 32), lambda w: _turned(w), True),
+    "the same of part of each row": ((4, 1, 33), (4, 61, 80), lambda w: _turned(_half_rows(w)), True),
+    "the same, one row for all": ((1, 1, 64), (3, 9, 64), lambda w: _turned(w), True),
+    "the same, one matrix for all rows": ((2, 64), (3, 9, 64), lambda w: _turned(w), True),
+    "rows of matrices seen turned, for many rows": ((4, 9, 32), (4, 61, 32), lambda w: _turned(w), False),
+    "axes of matrices turned": (
+        (4, 1, 64),
+        (61, 4, 64),
+        lambda w: movement.transpose(w, axes=(1, 2, 0)),
+        False,
+    ),
 }
+
+
+def _turned(w: Any) -> Any:
+    return movement.transpose(w, axes=(*range(w.ndim - 2), w.ndim - 1, w.ndim - 2))
+
+
+def _half_rows(w: Any) -> Any:
+    return movement.get_item(w, index=(("slice", 0, 4, 1), ("slice", 0, 61, 1), ("slice", 7, 40, 1)))
 
 
 @pytest.mark.spread(6)
