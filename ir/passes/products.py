@@ -103,7 +103,10 @@ def _of_vector(node: Node, vector_bytes: int, changes: Callable[[Node], bool]) -
 
 
 def _of_rows_seen_turned(node: Node, form: _Form) -> Node | None:
-    """A product with rows that are seen as columns, over the rows, if read where they lie: a query times keys."""
+    """A product with rows that are seen as columns, over the rows, if read where they lie: a query times keys.
+
+    For half as many rows as ``reads_columns`` allows: 4 x 32 times 128 x 32, which stay near, take a fifth longer so.
+    """
     x, weight = node.operands[:2]
     if node.operator is not matmul or weight.operator is not transpose:
         return None
@@ -111,7 +114,7 @@ def _of_rows_seen_turned(node: Node, form: _Form) -> Node | None:
     *stack, columns, inner = range(rows.type.ndim)
     if tuple(weight.attrs["axes"]) != (*stack, inner, columns) or not 1 < x.type.ndim <= rows.type.ndim:
         return None
-    reads = replace(form, transposed=True).reads_columns(x.shape[-2], x.shape[-1])
+    reads = replace(form, transposed=True).reads_columns(2 * x.shape[-2], x.shape[-1])
     return node.over((x, rows)) if reads else None
 
 

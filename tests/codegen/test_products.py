@@ -368,7 +368,7 @@ PANELS: dict[str, tuple[tuple[int, ...], tuple[int, ...], Callable[[Any], Any], 
     "rows of matrices seen turned, for a few rows": ((4, 1, 32), (4, 61, 32), lambda w: _turned(w), True),
     "the same of part of each row": ((4, 1, 33), (4, 61, 80), lambda w: _turned(_half_rows(w)), True),
     "the same, one row for all": ((1, 1, 64), (3, 9, 64), lambda w: _turned(w), True),
-    "the same, one matrix for all rows": ((2, 64), (3, 9, 64), lambda w: _turned(w), True),
+    "the same, one stack of rows for all": ((2, 64), (3, 9, 64), lambda w: _turned(w), True),
     "rows of matrices seen turned, for many rows": ((4, 9, 32), (4, 61, 32), lambda w: _turned(w), False),
     "axes of matrices turned": (
         (4, 1, 64),
