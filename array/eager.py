@@ -10,6 +10,7 @@ from typing import Any
 import numpy
 
 from blockfuse.array import stamps
+from blockfuse.array.defaults import as_by_default
 from blockfuse.array.memory import note_view
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir import interpreter
@@ -30,9 +31,8 @@ def data_of(operand: Any) -> Any:
 
 
 def from_sequence(values: Any) -> numpy.ndarray:
-    """Nested lists as an array; Python floats become float32, as everywhere in ``blockfuse.np``."""
-    array = numbers_of(values)
-    return array.astype(numpy.float32) if array.dtype == numpy.float64 else array
+    """Nested lists as an array; Python floats become the default's, as everywhere in ``blockfuse.np``."""
+    return as_by_default(numbers_of(values))
 
 
 def numbers_of(values: Any) -> numpy.ndarray:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy
 
 from blockfuse.array import stamps
+from blockfuse.array.defaults import default_float
 from blockfuse.array.eager import EAGER, from_sequence
 from blockfuse.array.functions.assigning import written_at
 from blockfuse.array.functions.creation import asarray
@@ -151,7 +152,7 @@ def _stacked(operand: Any) -> Any:
     if not isinstance(operand, list | tuple) or not any(map(_is_ours, operand)):
         return operand
     found = numpy.asarray(_data(operand)).dtype
-    return asarray(operand).astype("float32" if found == numpy.float64 else str(found), copy=False)
+    return asarray(operand).astype(default_float() if found == numpy.float64 else str(found), copy=False)
 
 
 def _is_ours(value: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy
 
 from blockfuse.array.arguments import ArrayLike, checked_dtype, one_axis, shape_tuple
+from blockfuse.array.defaults import default_float
 from blockfuse.array.devices import Device, check_device
 from blockfuse.array.functions.creation import array, asarray, full, zeros
 from blockfuse.array.functions.shaping import moveaxis
@@ -40,7 +41,7 @@ def eye(
            [0., 1.]])
     """
     check_device(ctx, device)
-    name = "float32" if dtype is None else str(checked_dtype(dtype))
+    name = default_float() if dtype is None else str(checked_dtype(dtype))
     rows, columns = operator.index(N), operator.index(N if M is None else M)
     return filling.eye(rows=rows, columns=columns, k=operator.index(k), dtype=name)
 
@@ -72,7 +73,7 @@ def tri(N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> ndarray:
     array([[1., 0., 0.],
            [1., 1., 0.]])
     """
-    name = "float32" if dtype is None else str(checked_dtype(dtype))
+    name = default_float() if dtype is None else str(checked_dtype(dtype))
     return pointwise.cast(filling.on_or_below(N, N if M is None else M, k), dtype=name)
 
 

@@ -13,6 +13,7 @@ import numpy
 
 from blockfuse.array import stamps
 from blockfuse.array.arguments import ArrayLike, checked_dtype, shape_tuple
+from blockfuse.array.defaults import default_float, default_range
 from blockfuse.array.devices import Device, check_device
 from blockfuse.array.eager import EAGER, numbers_of
 from blockfuse.array.ndarray import ndarray
@@ -141,7 +142,7 @@ def _source(values: Any, wanted: numpy.dtype | None) -> Any:
     numbers = numbers_of(values)
     if wanted is not None:
         return numpy.array(values, wanted)
-    return numbers if numbers.dtype == bool else numbers.astype(numpy.float32)
+    return numbers if numbers.dtype == bool else numbers.astype(default_float())
 
 
 def _holds_array(values: Any) -> bool:
@@ -173,7 +174,7 @@ def copy(a: ArrayLike) -> ndarray:
 
 def _filled(shape: Any, value: Any, dtype: Any, ctx: Device | None, device: Device | None) -> ndarray:
     check_device(ctx, device)
-    name = "float32" if dtype is None else name_of(checked_dtype(dtype))
+    name = default_float() if dtype is None else name_of(checked_dtype(dtype))
     return filling.full(shape=shape_tuple(shape), value=value, dtype=name)
 
 
@@ -345,8 +346,9 @@ def arange(
     first, last = (0, start) if stop is None else (start, stop)
     if step == 0:
         raise ValueError("arange needs a step that is not 0")
-    name = "float32" if dtype is None else name_of(checked_dtype(dtype))
-    return filling.arange(start=_number(first), stop=_number(last), step=_number(step), dtype=name)
+    bounds = _number(first), _number(last), _number(step)
+    name = default_range(*bounds) if dtype is None else name_of(checked_dtype(dtype))
+    return filling.arange(start=bounds[0], stop=bounds[1], step=bounds[2], dtype=name)
 
 
 def _number(value: Any) -> float:
@@ -391,7 +393,7 @@ def linspace(
     if axis != 0:
         raise ValueError("linspace takes numbers, so that axis can only be 0")
     first, last, count = _number(start), _number(stop), operator.index(num)
-    name = "float32" if dtype is None else name_of(checked_dtype(dtype))
+    name = default_float() if dtype is None else name_of(checked_dtype(dtype))
     points = filling.linspace(start=first, stop=last, num=count, endpoint=bool(endpoint), dtype=name)
     return (points, (last - first) / max(count - bool(endpoint), 1)) if retstep else points
 
@@ -411,4 +413,4 @@ def logspace(
     array([  1.,  10., 100.])
     """
     exponents = linspace(start, stop, num, endpoint, dtype="float64")
-    return array(pointwise.power(base, exponents), "float32" if dtype is None else dtype)
+    return array(pointwise.power(base, exponents), default_float() if dtype is None else dtype)

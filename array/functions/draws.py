@@ -7,6 +7,7 @@ from typing import Any
 import numpy
 
 from blockfuse.array.arguments import ArrayLike, checked_dtype, shape_tuple
+from blockfuse.array.defaults import default_float
 from blockfuse.array.functions.creation import array, asarray
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.operator import Operator
@@ -54,4 +55,4 @@ def typed(result: ndarray, drawn: ndarray) -> ndarray:
 
 
 def dtype_name(dtype: Any) -> str:
-    return "float32" if dtype is None else str(checked_dtype(dtype))
+    return default_float() if dtype is None else str(checked_dtype(dtype))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from blockfuse.array.arguments import ArrayLike
+from blockfuse.array.defaults import is_numpys, set_numpys
 from blockfuse.array.functions.creation import array, asarray
 from blockfuse.array.functions.selecting import argwhere
 from blockfuse.array.functions.shaping import broadcast_to, reshape
@@ -15,28 +16,39 @@ from blockfuse.ir.operators.windows import added
 
 
 def set_np(shape: bool = True, array: bool = True, dtype: bool = False) -> None:
-    """Do nothing: arrays follow NumPy always, but for float32 as the default. Raises UsageError for other wishes.
+    """Choose the default dtype; all else follows NumPy always. For the whole process, before hybridized calls.
 
-    shape, array: True, as there is nothing else. dtype: False; True would have float64 as the default.
+    shape, array: True, as there is nothing else.
+    dtype: True for NumPy's dtypes where an array is made of numbers without one: float64, and int64 of ``np.arange`` over
+        whole numbers. Parameters of nets stay float32: ``net.cast("float64")``.
+
+    Raises UsageError for False as ``shape`` or ``array``, and where the dtype would change after a call was recorded.
 
     >>> from blockfuse import npx
     >>> npx.set_np()
     """
-    if dtype:
-        raise UsageError(
-            "set_np(dtype=True) asks for float64 as the default dtype; here it is float32 always, "
-            "so write dtype='float64' where arrays are made, and net.cast('float64')"
-        )
     if not (shape and array):
         raise UsageError(f"set_np(shape={shape}, array={array}): arrays follow NumPy always; write set_np()")
+    set_numpys(bool(dtype))
 
 
 def reset_np() -> None:
-    """Do nothing: arrays follow NumPy always.
+    """Have float32 as the default dtype again (``npx.set_np``); raises UsageError where a call was recorded meanwhile.
 
     >>> from blockfuse import npx
     >>> npx.reset_np()
     """
+    set_numpys(False)
+
+
+def is_np_default_dtype() -> bool:
+    """Whether arrays made without a dtype have NumPy's (``npx.set_np``).
+
+    >>> from blockfuse import npx
+    >>> npx.is_np_default_dtype()
+    False
+    """
+    return is_numpys()
 
 
 def is_np_array() -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy
 
+from blockfuse.array.defaults import default_float
 from blockfuse.array.docstrings import as_numpys
 from blockfuse.array.functions.creation import array, asarray
 from blockfuse.array.ndarray import ndarray
@@ -53,7 +54,9 @@ def _of_arrays(value: Any) -> bool:
 def _as_by_default(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return type(value)(map(_as_by_default, value))
-    return asarray(value, "float32") if isinstance(value, ndarray) and value.dtype == "float64" else value
+    return (
+        asarray(value, default_float()) if isinstance(value, ndarray) and value.dtype == "float64" else value
+    )
 
 
 # -- counting and places -------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import numpy
 
 from blockfuse.array import devices
 from blockfuse.array.arguments import ArrayLike, checked_dtype
+from blockfuse.array.defaults import default_float
 from blockfuse.array.devices import Device, check_device
 from blockfuse.array.functions.creation import array, asarray, zeros_like
 from blockfuse.array.ndarray import ndarray
@@ -196,7 +197,7 @@ class NamespaceInfo:
     def default_dtypes(self, *, device: Device | None = None) -> dict[str, numpy.dtype]:
         """What is made of numbers; there is no complex dtype."""
         check_device(device)
-        real, whole = numpy.dtype("float32"), numpy.dtype("int64")
+        real, whole = numpy.dtype(default_float()), numpy.dtype("int64")
         return {"real floating": real, "integral": whole, "indexing": whole}
 
     def dtypes(self, *, device: Device | None = None, kind: Any = None) -> dict[str, numpy.dtype]:

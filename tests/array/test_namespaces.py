@@ -888,7 +888,7 @@ def test_the_places_of_npx_are_one_array() -> None:
 
 def test_switches_and_devices_of_gluon() -> None:
     assert npx.set_np(shape=True, array=True, dtype=False) is None  # type: ignore[func-returns-value]
-    for options in ({"dtype": True}, {"shape": False}, {"array": False}):
+    for options in ({"shape": False}, {"array": False}, {"shape": False, "dtype": True}):
         with pytest.raises(UsageError, match="set_np"):
             npx.set_np(**options)
     assert npx.reset_np() is None  # type: ignore[func-returns-value]

@@ -25,7 +25,7 @@ SWITCHES = {
     f"npx.{name}"
     for name in (
         *("cpu", "gpu", "current_device", "num_gpus"),
-        *("set_np", "reset_np", "is_np_array", "waitall", "seed"),
+        *("set_np", "reset_np", "is_np_array", "is_np_default_dtype", "waitall", "seed"),
     )
 }
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy
 
 from blockfuse.array import modes, stamps
+from blockfuse.array.defaults import settle
 from blockfuse.array.history import is_followed
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.pytree import Structure, Unstructured, containers, flatten_result, leaves
@@ -113,6 +114,7 @@ def record(
     """
     # Finalizers of other objects would be taken for the call's doing, from the picture of the state to the end of the call.
     stop_collector()
+    settle()
     failure: Exception | None = None
     try:
         try:
