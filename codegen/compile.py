@@ -5,7 +5,7 @@ flow -> optimize -> prologue and main graph of each block -> schedule
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -17,7 +17,7 @@ from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.codegen.scheduling.scheduler import schedule
 from blockfuse.ir.errors import TraceError
 from blockfuse.ir.flow import Flow, straight
-from blockfuse.ir.graph import Graph, Node, captured, evaluate, hoisted
+from blockfuse.ir.graph import Graph, Node, captured, evaluated_in_turn, hoisted
 from blockfuse.ir.passes.narrow import narrow_weights
 from blockfuse.ir.passes.pipeline import Optimized, before_packing, optimize, with_draws_in_front
 from blockfuse.ir.placement import side_by_side
@@ -49,41 +49,65 @@ class Compiled:
 
     def with_hoisted(self, known: Mapping[str, numpy.ndarray]) -> Values:
         """The values of all leaves of the main graphs: those of the recorded leaves, and what the prologues make of them."""
-        values = dict(known)
+        with numpy.errstate(all="ignore"):
+            return {**known, **dict(self._hoisted(known))}
+
+    def _hoisted(self, known: Mapping[str, numpy.ndarray]) -> Iterator[tuple[str, numpy.ndarray]]:
+        """What the prologues make, by name, each as soon as it is made."""
         for number, optimized in enumerate(self.optimized):
-            prologue = optimized.prologue
-            with numpy.errstate(all="ignore"):
-                results = evaluate(prologue, [values[i.attrs["name"]] for i in prologue.inputs])
-            values |= {f"{_prefix(number)}{n}": value for n, value in enumerate(results)}
-        return values
+            given = [known[i.attrs["name"]] for i in optimized.prologue.inputs]
+            for n, value in evaluated_in_turn(optimized.prologue, given):
+                yield f"{_prefix(number)}{n}", value
 
     def parameters(self, known: Mapping[str, numpy.ndarray]) -> list[numpy.ndarray]:
         """What the schedule reads besides arguments, in C order; on cache lines where they may be copies.
 
         known: as ``with_hoisted`` takes it.
         """
-        values = self.with_hoisted(known)
-        behind = (
-            n.attrs["value"] if "value" in n.attrs else values[n.attrs["name"]]
-            for n in self.schedule.parameters
-        )
-        arrays = [numpy.ascontiguousarray(v).reshape(v.shape) for v in behind]
-        moved = [n for n, array in enumerate(arrays) if self._may_be_copy(n, array, known)]
-        for number, copy in zip(moved, side_by_side([arrays[n] for n in moved]), strict=True):
-            arrays[number] = copy
-        return arrays
+        leaves = self.schedule.parameters
+        placed = [n for n in range(len(leaves)) if self._may_be_copied(n)]
+        # Where nothing is copied to, nothing is touched, and takes no memory.
+        rooms = dict(zip(placed, side_by_side([leaves[n].type for n in placed]), strict=True))
+        arrays: dict[int, numpy.ndarray] = {}
+        numbers = _numbers_by_name(leaves)
+        for number, leaf in enumerate(leaves):
+            if "value" in leaf.attrs or leaf.attrs["name"] in known:
+                value = leaf.attrs["value"] if "value" in leaf.attrs else known[leaf.attrs["name"]]
+                arrays[number] = _in_place(value, rooms.get(number))
+        with numpy.errstate(all="ignore"):
+            for name, value in self._hoisted(known):
+                for number in numbers.get(name, ()):
+                    small = value.nbytes <= _SMALL_BYTES
+                    own = small or not any(numpy.may_share_memory(value, k) for k in known.values())
+                    arrays[number] = _in_place(value, rooms.get(number) if own else None)
+        return [arrays[n] for n in range(len(leaves))]
 
-    def _may_be_copy(self, number: int, array: numpy.ndarray, known: Mapping[str, numpy.ndarray]) -> bool:
+    def _may_be_copied(self, number: int) -> bool:
         """Not what is read as it is at each call, or written, and nothing large of which there would be two."""
         leaf = self.schedule.parameters[number]
         if leaf.operator is captured or any(
             self.schedule.buffers[u].number == number for u in self.schedule.updates
         ):
             return False
-        is_own = leaf.operator is hoisted and not any(
-            numpy.may_share_memory(array, k) for k in known.values()
-        )
-        return is_own or array.nbytes <= _SMALL_BYTES
+        return leaf.operator is hoisted or leaf.type.nbytes <= _SMALL_BYTES
+
+
+def _numbers_by_name(leaves: Sequence[Node]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for number, leaf in enumerate(leaves):
+        if "name" in leaf.attrs:
+            found.setdefault(leaf.attrs["name"], []).append(number)
+    return found
+
+
+def _in_place(value: numpy.ndarray, room: numpy.ndarray | None) -> numpy.ndarray:
+    """The value in C order: in ``room``, or where it lies if there is none."""
+    if room is None:
+        return numpy.ascontiguousarray(value).reshape(value.shape)
+    assert value.shape == room.shape
+    assert value.dtype == room.dtype
+    room[...] = value
+    return room
 
 
 def compile_flow(

@@ -6,7 +6,8 @@ Every node gives one value; operands come before their users.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Container, Iterable
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -253,8 +254,28 @@ def users(graph: Graph) -> dict[Node, list[Node]]:
 
 def evaluate(graph: Graph, values: Iterable[numpy.ndarray]) -> list[numpy.ndarray]:
     """The outputs by the NumPy meaning of every node: the reference that kernels are held against."""
+    found = dict(evaluated_in_turn(graph, values))
+    return [found[n] for n in range(len(graph.outputs))]
+
+
+def evaluated_in_turn(
+    graph: Graph, values: Iterable[numpy.ndarray]
+) -> Iterator[tuple[int, numpy.ndarray]]:
+    """The outputs by their numbers, each as soon as it is known; values go with the last node that reads them."""
     known: dict[Node, numpy.ndarray] = dict(zip(graph.inputs, values, strict=True))
+    readers = Counter(o for n in graph.nodes for o in n.operands)
+    numbers: dict[Node, list[int]] = {}  # an output -> its places
+    for number, output in enumerate(graph.outputs):
+        numbers.setdefault(output, []).append(number)
+    for given in graph.inputs:
+        yield from ((number, known[given]) for number in numbers.get(given, ()))
     for node in graph.nodes:
         result = node.operator.meaning(*(known[o] for o in node.operands), **node.attrs)
         known[node] = numpy.asarray(result)
-    return [known[o] for o in graph.outputs]
+        del result
+        yield from ((number, known[node]) for number in numbers.get(node, ()))
+        for operand in node.operands:
+            readers[operand] -= 1
+        for done in {node, *node.operands}:
+            if not readers[done]:
+                known.pop(done, None)

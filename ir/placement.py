@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy
 
+from blockfuse.ir.types import TensorType
+
 LINE_BYTES = 64
 _PAGE_BYTES = 4096
 # How far into their pages large arrays begin, in turn: where a store and a load of another array have one place in their
@@ -47,15 +49,12 @@ def owns_memory(array: numpy.ndarray) -> bool:
     return base is None or type(base) is _Lines
 
 
-def side_by_side(arrays: Sequence[numpy.ndarray]) -> list[numpy.ndarray]:
-    """Copies in C order, in one piece of memory, each from the start of a line."""
-    starts = list(accumulate((-(-a.nbytes // LINE_BYTES) * LINE_BYTES for a in arrays), initial=0))
+def side_by_side(types: Sequence[TensorType]) -> list[numpy.ndarray]:
+    """Arrays of whatever is there, in C order, in one piece of memory, each from the start of a line."""
+    starts = list(accumulate((-(-t.nbytes // LINE_BYTES) * LINE_BYTES for t in types), initial=0))
     memory = numpy.empty(starts[-1] + LINE_BYTES - 1, numpy.uint8)
     memory = memory[-memory.ctypes.data % LINE_BYTES :]
-    copies = [
-        memory[start:][: a.nbytes].view(a.dtype).reshape(a.shape)
-        for a, start in zip(arrays, starts, strict=False)
+    return [
+        memory[start:][: t.nbytes].view(t.dtype).reshape(t.shape)
+        for t, start in zip(types, starts, strict=False)
     ]
-    for copy, array in zip(copies, arrays, strict=True):
-        copy[...] = array
-    return copies

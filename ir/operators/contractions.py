@@ -119,9 +119,11 @@ def _pack(weight: numpy.ndarray, panel: int, transposed: bool) -> numpy.ndarray:
     columns = weight if transposed else numpy.swapaxes(weight, -1, -2)
     *batch, units, inner = columns.shape
     panels = -(-units // panel)
-    padded = numpy.zeros((*batch, panels * panel, inner), weight.dtype)
-    padded[..., :units, :] = columns
-    return numpy.ascontiguousarray(numpy.swapaxes(padded.reshape(*batch, panels, panel, inner), -1, -2))
+    if units % panel:
+        padded = numpy.zeros((*batch, panels * panel, inner), weight.dtype)
+        padded[..., :units, :] = columns
+        columns = padded
+    return numpy.ascontiguousarray(numpy.swapaxes(columns.reshape(*batch, panels, panel, inner), -1, -2))
 
 
 def _pack_type(weight: TensorType, panel: int, transposed: bool) -> TensorType:

@@ -13,6 +13,7 @@ from blockfuse import gluon, nn, np
 from blockfuse.array import stamps
 from blockfuse.ir import placement
 from blockfuse.ir.placement import LINE_BYTES
+from blockfuse.ir.types import tensor
 
 SHAPES = [(), (0,), (3,), (5, 7), (64, 40)]
 
@@ -51,14 +52,16 @@ def test_copies_keep_values_and_cast_as_numpy_does() -> None:
         numpy.testing.assert_array_equal(again, made)
 
 
-def test_arrays_side_by_side_begin_lines_and_are_copies() -> None:
-    arrays = [numpy.random.default_rng(n).normal(size=s).astype("float32") for n, s in enumerate(SHAPES)]
-    placed = placement.side_by_side([*arrays, arrays[3].T])
-    for one, array in zip(placed, [*arrays, arrays[3].T], strict=True):
+def test_arrays_side_by_side_begin_lines_and_share_no_byte() -> None:
+    types = [tensor(shape, dtype) for shape in SHAPES for dtype in ("float32", "bool")]
+    placed = placement.side_by_side(types)
+    for number, (one, type) in enumerate(zip(placed, types, strict=True)):
         assert begins_a_line(one)
         assert one.flags.c_contiguous
-        assert not numpy.may_share_memory(one, array)
-        numpy.testing.assert_array_equal(one, array)
+        assert (one.shape, one.dtype) == (type.shape, type.dtype)
+        one[...] = number % 2
+    for number, one in enumerate(placed):
+        numpy.testing.assert_array_equal(one, number % 2)
     assert placement.side_by_side([]) == []
 
 
