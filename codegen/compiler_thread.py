@@ -3,9 +3,9 @@
 NOTE [the compiler thread]
 Numba and LLVM hold locks and tables that must not be left in the middle of a change, and they know nothing of calls that
 interrupt them. Python runs signal handlers in the main thread only, so compilers, loaders, and what starts threads run in
-another one, one piece of work at a time. Whoever waits for it can be interrupted, and holds nothing: the work goes on to
-its end, and what it made is in the store. A finalizer that the collector runs in the thread of the work may call nets:
-those that would compile run in Python (``is_interrupted``).
+another one, one piece of work at a time, of which a further thread may do a part (``beside``). Whoever waits for it can be
+interrupted, and holds nothing: the work goes on to its end, and what it made is in the store. A finalizer that the
+collector runs in the thread of the work may call nets: those that would compile run in Python (``is_interrupted``).
 
 A fork waits until the work is done, so that a child never finds Numba, LLVM or an import in the middle of something; locks
 that others hold nevertheless are new in the child (``at_fork``).
@@ -20,7 +20,7 @@ import sys
 import threading
 import types
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -39,10 +39,10 @@ _forks = [0]  # that led to this process
 
 
 class _Work:
-    """One piece of work and what became of it."""
+    """One piece of work and what became of it. alone: no other work goes on meanwhile."""
 
-    def __init__(self, work: Callable[[], Any]) -> None:
-        self._work, self._forks = work, _forks[0]
+    def __init__(self, work: Callable[[], Any], alone: bool = True) -> None:
+        self._work, self._alone, self._forks = work, alone, _forks[0]
         self._unclaimed = [self]  # until a thread has begun
         self._over = threading.Lock()
         self._over.acquire()
@@ -62,22 +62,25 @@ class _Work:
 
     def _run(self) -> None:
         here = threading.get_ident()
+        is_part = here in _workers  # of other work, which goes on behind it
         try:
             # What Numba imports brings it. A fork that waits for the work would call the hooks that the module registers
             # meanwhile, which give back a lock, only when it is over.
             import_module("concurrent.futures.thread")
 
-            with _work_lock:
-                _workers.add(here)
-                stop_collector()
-                for prepare in _preparations:
+            with _work_lock if self._alone else nullcontext():
+                if not is_part:
+                    _workers.add(here)
+                    stop_collector()
+                for prepare in _preparations if self._alone else ():
                     prepare()
                 self.result = self._work()
         except BaseException as error:
             self.error = error
         finally:
-            resume_collector()
-            _workers.discard(here)
+            if not is_part:
+                resume_collector()
+                _workers.discard(here)
             self._over.release()
 
     def wait(self) -> bool:
@@ -131,6 +134,27 @@ def in_compiler_thread(work: Callable[[], T]) -> T:
         if task.wait():
             result: T = task.outcome()
             return result
+
+
+def beside(work: Callable[[], None]) -> Callable[[], None]:
+    """Begin ``work`` in a further thread, beside the work that this one does for ``in_compiler_thread``.
+
+    It is part of that work, which must call what this gives before it ends: it waits, and raises what ``work`` raised. Where
+    no thread is to be had, it does the work then; in a child of a fork, where the thread does not exist, nothing.
+    """
+    task = _Work(work, alone=False)
+    begun = False
+    with suppress(RuntimeError, MemoryError):
+        _start(task)
+        begun = True
+
+    def end() -> None:
+        if not begun:
+            task.run()
+        if task.wait():
+            task.outcome()
+
+    return end
 
 
 def _start(task: _Work) -> None:

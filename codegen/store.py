@@ -21,12 +21,17 @@ class Store(Protocol):
 
 def kept(store: Store, parts: Iterable[str], make: Callable[[], bytes]) -> bytes:
     """The code that depends on nothing but ``parts``: from the store, or made and put there."""
-    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    key = key_of(parts)
     code = store.get(key)
     if code is None:
         code = make()
         store.put(key, code)
     return code
+
+
+def key_of(parts: Iterable[str]) -> str:
+    """Under which code is kept that depends on nothing but ``parts``."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 @lru_cache

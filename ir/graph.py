@@ -258,9 +258,7 @@ def evaluate(graph: Graph, values: Iterable[numpy.ndarray]) -> list[numpy.ndarra
     return [found[n] for n in range(len(graph.outputs))]
 
 
-def evaluated_in_turn(
-    graph: Graph, values: Iterable[numpy.ndarray]
-) -> Iterator[tuple[int, numpy.ndarray]]:
+def evaluated_in_turn(graph: Graph, values: Iterable[numpy.ndarray]) -> Iterator[tuple[int, numpy.ndarray]]:
     """The outputs by their numbers, each as soon as it is known; values go with the last node that reads them."""
     known: dict[Node, numpy.ndarray] = dict(zip(graph.inputs, values, strict=True))
     readers = Counter(o for n in graph.nodes for o in n.operands)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy
 
 from blockfuse.codegen.cpu.native import engine
-from blockfuse.codegen.cpu.native.object_code import kernel_code, object_code
+from blockfuse.codegen.cpu.native.object_code import Wanted, kernel_ir, object_code, object_codes
 from blockfuse.codegen.cpu.process import cpython, type_call_slot
 from blockfuse.codegen.cpu.process.allocator import caching_allocator
 from blockfuse.codegen.cpu.process.allocator_ir import allocator_ir
@@ -114,8 +114,7 @@ class Executable:
         self.plan = plan(schedule, machine)
         self._with_entry = with_entry and native_entry(self.plan) and cpython.layout_is_known(wrapper)
         self._store, self._wrapper = store, wrapper
-        kernels = [self._kernel(n, source) for n, source in enumerate(self.plan.sources)]
-        self._program = self._load_program()
+        self._program, *kernels = self._loaded()
         self._frame = new_frame(self.plan, kernels, wrapper, unusual, store)
         self._proven = Proven(self.plan, self._frame)
         self._runner = StepRunner(self.plan, self._program, self._frame)
@@ -128,19 +127,20 @@ class Executable:
 
     # -- loading ---------------------------------------------------------------------------------------------
 
-    def _kernel(self, number: int, source: str) -> engine.Loaded:
-        return engine.load(self._kernel_code(number, source), self.plan.machine)
+    def _loaded(self) -> list[engine.Loaded]:
+        """The program and its kernels in memory. The program's IR is there while Numba is imported for the others."""
+        wanted = [self._program_wanted(), *map(self._kernel_wanted, range(len(self.plan.sources)))]
+        codes = object_codes(wanted, self.plan.machine, self._store)
+        return [engine.load(code, self.plan.machine) for code in codes]
 
-    def _kernel_code(self, number: int, source: str) -> bytes:
+    def _kernel_wanted(self, number: int) -> Wanted:
         kernel = next(k for k, n in self.plan.kernel_of.items() if n == number)
-        return kernel_code(kernel, source, self.plan.machine, self._store)
+        source = self.plan.sources[number]
+        return source, partial(kernel_ir, kernel, source, self.plan.machine)
 
-    def _load_program(self) -> engine.Loaded:
-        return engine.load(self._program_code(), self.plan.machine)
-
-    def _program_code(self) -> bytes:
+    def _program_wanted(self) -> Wanted:
         key_text = f"{self.plan.key_text()}\nentry={self._with_entry}"
-        return self._code(key_text, lambda: program_ir(self.plan, self._with_entry))
+        return key_text, partial(program_ir, self.plan, self._with_entry)
 
     def _code(self, key_text: str, make: Callable[[], str]) -> bytes:
         return object_code(key_text, make, self.plan.machine, self._store)
@@ -188,8 +188,8 @@ class Executable:
         """The object code that it runs, by what it is: ``kernel0``, ..., ``program``, and of the process ``pool`` and
         ``allocator`` where it needs them.
         """
-        codes = {f"kernel{n}": self._kernel_code(n, source) for n, source in enumerate(self.plan.sources)}
-        codes["program"] = self._program_code()
+        codes = {f"kernel{n}": self._code(*self._kernel_wanted(n)) for n in range(len(self.plan.sources))}
+        codes["program"] = self._code(*self._program_wanted())
         if self.plan.is_parallel:
             codes["pool"] = self._code("pool", pool_ir)
         if self._frame[header_index("allocator")]:
