@@ -174,8 +174,12 @@ class Emitter:
         end: ir.Value | int,
         step: int,
         body: Callable[[list[ir.Value], ir.Value], list[ir.Value]],
+        may_unroll: bool = True,
     ) -> list[ir.Value]:
-        """``values``, which ``body`` makes new for each number from ``first`` to ``end``; there is at least one."""
+        """``values``, which ``body`` makes new for each number from ``first`` to ``end``; there is at least one.
+
+        may_unroll: whether LLVM may write the body more than once.
+        """
         builder, before = self.builder, self.builder.block
         inside, after = self.block("inner"), self.block("inner.end")
         self.go_to(inside)
@@ -185,9 +189,19 @@ class Emitter:
         following = builder.add(number, constant(step))
         for phi, value in ((number, following), *zip(carried, results, strict=True)):
             phi.add_incoming(value, builder.block)
-        builder.cbranch(self.is_("<", following, end), inside, after)
+        jump = builder.cbranch(self.is_("<", following, end), inside, after)
+        if not may_unroll:
+            jump.set_metadata("llvm.loop", _without_unrolling(builder.module))
         builder.position_at_end(after)
         return results
+
+
+def _without_unrolling(module: ir.Module) -> ir.MDValue:
+    """What LLVM knows loops by that must stay as they are: it names itself first, as LLVM wants it."""
+    wish = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
+    loop = module.add_metadata([wish])
+    loop.operands = (loop, wish)
+    return loop
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from typing import Any
 
 import numpy
@@ -13,6 +14,8 @@ from test_meaning import MACHINE, TWO
 
 from blockfuse.codegen.compile import compile_flow
 from blockfuse.codegen.cpu.native import isa
+from blockfuse.codegen.cpu.native.object_code import kernel_ir
+from blockfuse.codegen.cpu.source.render import render
 from blockfuse.codegen.kernels.window_kernel import WindowKernel
 from blockfuse.codegen.kernels.windows import _tile
 from blockfuse.ir.graph import Graph
@@ -90,6 +93,19 @@ def test_taps_that_are_neighbours_are_one_axis() -> None:
 def test_lines_that_are_neighbours_are_one() -> None:
     (kernel,) = held(plain, [drawn(2, 6, 6, 3), drawn(5, 1, 1, 3)])
     assert (kernel.inner, kernel.extents, kernel.height) == ((3,), (), 36)
+
+
+@pytest.mark.parametrize(("channels", "wanted"), [(3, False), (64, True)])
+def test_loops_over_taps_stay_loops_where_channels_are_many(channels: int, wanted: bool) -> None:
+    operands = [drawn(1, 9, 9, channels), drawn(32, 3, 3, channels)]
+    (kernel,) = held(plain, operands)
+    text = kernel_ir(kernel, render(kernel), isa.machine())
+    loops = re.findall(r"br i1 .*!llvm\.loop !(\d+)", text)
+    assert bool(loops) is wanted
+    for number in loops:  # a loop names itself and its wish
+        found = re.search(rf"^!{number} = !{{ !{number}, !(\d+) }}$", text, re.MULTILINE)
+        assert found is not None
+        assert f'!{found[1]} = !{{ !"llvm.loop.unroll.disable" }}' in text
 
 
 def test_one_image_is_shared_by_its_lines() -> None:

@@ -70,6 +70,11 @@ def _group_size(spec: TileSpec) -> int:
     return -(-spec.units // spec.panel) * spec.inner * spec.panel
 
 
+# Steps of the loops within one from which on it gains nothing to be written out. LLVM would write the body of three by three
+# taps nine times, each with its own rounds over channels: two thirds of its time for such a kernel.
+LONG_STEPS = 64
+
+
 class WindowTile(RegisterTile):
     """A register tile whose inner axis is several loops. along: from one step of each to the next."""
 
@@ -95,7 +100,9 @@ class WindowTile(RegisterTile):
             )
 
         if level < len(self.inner) - 1:
-            return self.emit.carried(sums, 0, extent, 1, lambda now, k: self._nest(now, moved(k), level + 1))
+            return self.emit.carried(
+                sums, 0, extent, 1, lambda now, k: self._nest(now, moved(k), level + 1), below < LONG_STEPS
+            )
         if level == 0 or prod(self.inner) <= MAX_SUM_STEPS:
             return self.emit.carried(sums, 0, extent, 1, lambda now, k: self.step(now, bases, k))
         zeros = [ir.Constant(self.vector, None)] * len(sums)
