@@ -229,6 +229,22 @@ def test_arrays_swapped_every_round_are_carried() -> None:
     agrees(swapped, scaled(scales=(1, 10, 3, 40, 0.01)))
 
 
+def test_equal_numbers_and_tuples_of_which_is_tells_one_are_not_mixed_up() -> None:
+    def told(x: Any) -> Any:
+        one, other = float("1.5"), float("1.5")
+        this, that = tuple(x.shape), tuple(iter(x.shape))
+        first, begun = one, this
+        while x[0] < 0:
+            x = x + 1
+            if x[1] == 0:
+                x = x + (100 if one is first and this is begun else 10)
+            one, other = other, one
+            this, that = that, this
+        return x
+
+    agrees(told, [(np.array([-6.0, -rounds]),) for rounds in (9, 2, 3)])
+
+
 def test_a_caller_that_waits_with_an_array_keeps_it() -> None:
     def shrunk(x: Any) -> Any:
         while x.sum() > 1:

@@ -5,8 +5,8 @@ Two points are the same position if from there on Python must do the same, up to
 back to the earlier one is a loop, and two paths that come to it join. That is so if every frame on the stack
 - either shows all it has (it is *plain*): it stands at the same instruction, with nothing on its evaluation stack but
   the operands of that instruction, iterators whose position is known and scopes of ``autograd``, and with equal immutable
-  values, the same known objects, lists of such, and arrays of the same types, shared in the same way, in the variables
-  that it still needs;
+  values, the same known objects, lists of such, and arrays of the same types, in the variables that it still needs, and
+  where two of them hold one object, the same two do;
 - or has not moved since a moment that both paths share (``Waiting``).
 - and attributes that the call has assigned are the same ones, and hold what variables would have to hold.
 What else Python could read is part of the certified state and has not changed. A frame that waits in C code which calls

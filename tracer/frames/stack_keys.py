@@ -32,6 +32,8 @@ from blockfuse.tracer.frames.program_points import InductionValue, Key, Point, S
 
 Names = tuple[Any, ...]  # frame number, variable, and the way into its containers
 _IMMUTABLE = (*ATOMS, range)
+# Equal ones may be several objects, which ``is`` tells apart (and a search in a list, if they are nan).
+_TOLD_APART = (float, complex, str, bytes, int, range, tuple, list, dict)
 _RESUMED = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
@@ -140,7 +142,7 @@ class _Variables:
     def __init__(self, known: Arrays, induction: Induction, marks: dict[int, tuple[Any, object]]) -> None:
         self.known, self.induction, self.marks = known, induction, marks
         self.arrays: dict[int, tuple[list[Names], ndarray]] = {}  # id -> the variables that hold it
-        self._lists: dict[int, Names] = {}  # id of a list or dict -> its first variable
+        self._first: dict[int, tuple[Any, Names]] = {}  # id -> a value, its first variable
         self._induction_slots: list[Slot] = []
 
     def plain(self, number: int, frame: types.FrameType, operands: int | None) -> Hashable | None:
@@ -223,7 +225,10 @@ class _Variables:
         return tuple(values)
 
     def _key(self, value: Any, names: Names) -> Hashable:
-        """What stands for a value: the text of an immutable value, the identity of an object; arrays are slots."""
+        """What stands for a value: the text of an immutable value, the identity of an object; arrays are slots.
+
+        What an earlier variable holds is that: two objects with one text are two.
+        """
         value = standing_for(value)
         kind = type(value)
         if kind is ndarray:
@@ -231,14 +236,15 @@ class _Variables:
             return "array"
         if is_traced(value):
             return "number", text_of(value)
-        if kind in _IMMUTABLE or isinstance(value, numpy.generic | numpy.dtype):
-            return kind, repr(value)
-        if id(value) in self.known.known:
+        is_plain = kind in _IMMUTABLE or isinstance(value, numpy.generic | numpy.dtype)
+        if not is_plain and id(value) in self.known.known:
             return Same(value)
-        if kind is list or kind is dict:
-            if id(value) in self._lists:
-                return self._lists[id(value)]
-            self._lists[id(value)] = names
+        if kind in _TOLD_APART or isinstance(value, numpy.generic):
+            _, first = self._first.setdefault(id(value), (value, names))
+            if first != names:
+                return "is", first
+        if is_plain:
+            return kind, repr(value)
         if kind is tuple or kind is list:
             return kind, tuple(self._key(v, (*names, n)) for n, v in enumerate(value))
         if kind is dict:
