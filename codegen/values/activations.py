@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 from blockfuse.codegen.values.basic import fabs, multiply_add, polynomial, select
-from blockfuse.codegen.values.exponential import decaying, log_of_one_plus, normal_exponential_plus_one
+from blockfuse.codegen.values.exponential import decaying, log_of_one_plus, one_minus_decaying
 from blockfuse.codegen.values.value import Value
-
-# tanh(x) = x + x**3 P(x**2) for |x| < 0.625, coefficients of Cephes (Moshier 1989): tanhf.c and tanh.c.
-_TANH = {  # bits -> numerator and denominator of P
-    32: (
-        (-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1),
-        (),
-    ),
-    64: (
-        (-9.64399179425052238628e-1, -9.92877231001918586564e1, -1.61468768441708447952e3),
-        (1.0, 1.12811678491632931402e2, 2.23548839060100448583e3, 4.84406305325125486048e3),
-    ),
-}
-
 
 _TANH_IS_ONE = 20.0  # from there on, to rounding
 
 
 def tanh(x: Value) -> Value:
+    """e / (2 - e) with e = 1 - exp(-2 |x|), which near zero is as good as far from it."""
     size = fabs(x)
-    z = x * x
-    above, below = _TANH[x.bits]
-    series = polynomial(z, above) / polynomial(z, below) if below else polynomial(z, above)
-    near_zero = multiply_add(size * z, series, size)
     bounded = select(size > _TANH_IS_ONE, x.constant(_TANH_IS_ONE), size)
-    far = 1.0 - 2.0 / normal_exponential_plus_one(bounded * 2.0)
-    return _with_sign(select(size < 0.625, near_zero, far), x, size)
+    e = one_minus_decaying(bounded * 2.0)
+    return _with_sign(e / (2.0 - e), x, size)
 
 
 def _with_sign(result: Value, x: Value, size: Value) -> Value:

@@ -39,10 +39,16 @@ def decaying(x: Value) -> Value:
     return _exp_of_remainder(r) * _scale(x, first) * _scale(x, second)
 
 
-def normal_exponential_plus_one(x: Value) -> Value:
-    """exp(x) + 1 where x is known to be such that exp(x) is a normal number, or nan: scaled in one step."""
-    r, whole = _remainder(x, _bias(x))
-    return multiply_add(_exp_of_remainder(r), _scale(x, whole), 1.0)
+def one_minus_decaying(x: Value) -> Value:
+    """1 - exp(-x) = (1 - 2**n) - p 2**n with p = exp(r) - 1, where x is at least 0 and exp(-x) is normal, or nan.
+
+    What r lost by one rounded ln 2 is n parts of its last bit, of which 2**n counts.
+    """
+    magic, lifted = _lifted(-x, _bias(x))
+    r = multiply_add(lifted - magic, x.constant(-math.log(2)), -x)
+    series = multiply_add(r * r, polynomial(r, _EXP[x.bits]), r)
+    scale = _scale(x, lifted.bitcast(x.integer))
+    return multiply_add(-series, scale, 1.0 - scale)
 
 
 def _exp_of_remainder(r: Value) -> Value:
@@ -77,12 +83,17 @@ def _remainder(x: Value, bias: int) -> tuple[Value, Value]:
 
     n is rounded by adding 1.5 * 2**mantissa bits, which leaves it in the last bits of the sum: no conversion of a nan.
     """
-    magic = 1.5 * 2.0 ** _mantissa(x) + bias
-    lifted = multiply_add(x, x.constant(math.log2(math.e)), magic)
+    magic, lifted = _lifted(x, bias)
     n = lifted - magic
     ln2_high, ln2_low = LN2[x.bits]
     r = multiply_add(n, x.constant(-ln2_low), multiply_add(n, x.constant(-ln2_high), x))
     return r, lifted.bitcast(x.integer)
+
+
+def _lifted(x: Value, bias: int) -> tuple[float, Value]:
+    """A number, and a value that is n more than it, whose last bits are n + bias: see ``_remainder``."""
+    magic = 1.5 * 2.0 ** _mantissa(x) + bias
+    return magic, multiply_add(x, x.constant(math.log2(math.e)), magic)
 
 
 def _scale(x: Value, exponent: Value) -> Value:
