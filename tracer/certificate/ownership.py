@@ -71,15 +71,26 @@ def user_source() -> Source | None:
     """The innermost line of user code on the stack; the layer, where no user code ran in the call of the net."""
     frame: types.FrameType | None = sys._getframe(1)
     layers: list[types.FrameType] = []
-    while frame is not None and is_trusted(frame):
-        if runs_block(frame):
+    while frame is not None and (frame.f_code.co_filename in QUIET or is_trusted(frame)):
+        if frame.f_code.co_name == "_run" and runs_block(frame):
             layers.append(frame)
         frame = frame.f_back
     if layers and (frame is None or not is_within_call(frame)):
         return layer_of(layers)
     if frame is None:
         return None
-    return Source(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+    return source_of(frame)
+
+
+def source_of(frame: types.FrameType) -> Source:
+    """The line on which a frame stands."""
+    return _line(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+
+
+@lru_cache(maxsize=4096)
+def _line(file: str, line: int, function: str) -> Source:
+    """One object for each line: rounds of loops come to it again and again."""
+    return Source(file, line, function)
 
 
 def user_frame(frame: types.FrameType) -> types.FrameType:

@@ -209,7 +209,7 @@ class Witness:
 
     def _follow(self, frame: types.FrameType, event: str, _: Any) -> Any:  # noqa: ARG002 - Python passes it
         """See the lines of functions that would have effects, whether they come to it; and let others see steps."""
-        if self.problem or self._import is not None or is_trusted(frame):
+        if self.problem or frame.f_code.co_filename in QUIET or self._import is not None or is_trusted(frame):
             return None
         seen = self._effects_of(frame.f_code) or self._loads_of(frame.f_code)
         line = self._see_line if seen else None
@@ -260,21 +260,22 @@ class unwatched:  # noqa: N801 - read as a word after ``with``; a generator woul
     __slots__ = ("_follower", "_seer")
 
     def __enter__(self) -> None:
-        self._seer, self._follower = sys.getprofile(), sys.gettrace()
-        if _is_of_witness(self._seer):
+        # The profile function first, and no calls before it is off: each of them would be shown to it.
+        seer = sys.getprofile()
+        self._seer = seer if type(seer) is types.MethodType and type(seer.__self__) is Witness else None
+        if self._seer is not None:
             sys.setprofile(None)
-        if _is_of_witness(self._follower):
+        follower = sys.gettrace()
+        found = type(follower) is types.MethodType and type(follower.__self__) is Witness
+        self._follower = follower if found else None
+        if found:
             sys.settrace(None)
 
     def __exit__(self, *_: object) -> None:
-        if _is_of_witness(self._follower):
+        if self._follower is not None:
             sys.settrace(self._follower)
-        if _is_of_witness(self._seer):
+        if self._seer is not None:
             sys.setprofile(self._seer)
-
-
-def _is_of_witness(function: Any) -> bool:
-    return type(getattr(function, "__self__", None)) is Witness
 
 
 def _numpy_stream() -> Any:

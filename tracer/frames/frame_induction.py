@@ -21,6 +21,7 @@ from blockfuse.tracer.frames.induction_sites import (
     Next,
     Operand,
     Plan,
+    Site,
     Store,
     Test,
     Truth,
@@ -113,6 +114,8 @@ class FrameInduction:
         self._values: dict[str, InductionValue] = {}
         self._iterations: dict[int, _Iteration] = {}  # index of the GET_ITER -> iteration
         self._last = -1  # the instruction of the last event
+        # offset of an event -> its instruction, whether it is no prefix of that, and the sites there with their indices
+        self._steps: dict[int, tuple[int, bool, tuple[tuple[int, Site], ...]]] = {}
 
     # -- what a point shows ----------------------------------------------------------------------------------
 
@@ -133,7 +136,7 @@ class FrameInduction:
     def return_to(self, now: dict[Node, Node], gone: frozenset[Node]) -> None:
         """See NOTE [forgotten rounds]. What no point shows is not read before it is set."""
         self._values = {
-            name: replace(known, node=now.get(known.node, known.node))
+            name: replace(known, node=now[known.node]) if known.node in now else known
             for name, known in self._values.items()
             if known.node in now or known.node not in gone
         }
@@ -148,14 +151,20 @@ class FrameInduction:
 
     def step(self) -> None:
         """The frame is about to run its next instruction."""
-        form = self._form
-        index = form.index(self._frame)
-        after_prefix = self._last == index and form.instructions[index].offset == self._frame.f_lasti
+        at = self._frame.f_lasti
+        index, is_whole, sites = self._steps.get(at) or self._sites_at(at)
+        after_prefix = is_whole and self._last == index
         self._last = index
-        for one in () if after_prefix else form.together(index):
-            site = self._plan.sites.get(one)
-            if site is not None:
-                _AT[type(site)](self, one, site)
+        for one, site in () if after_prefix else sites:
+            _AT[type(site)](self, one, site)
+
+    def _sites_at(self, at: int) -> tuple[int, bool, tuple[tuple[int, Site], ...]]:
+        """Loops come to the same instructions again."""
+        form, known = self._form, self._plan.sites
+        index = form.index(self._frame)
+        sites = tuple((one, known[one]) for one in form.together(index) if one in known)
+        found = self._steps[at] = index, form.instructions[index].offset == at, sites
+        return found
 
     def _test(self, _: int, site: Test) -> None:
         left, right = (self._operand(o) for o in site.operands)

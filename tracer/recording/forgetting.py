@@ -183,9 +183,13 @@ class _Same:
         alike = (
             one.operator is other.operator
             and not one.operator.random
-            and one.type == other.type
-            and one.source == other.source
-            and (one.attrs is other.attrs or frozen_attrs(one) == frozen_attrs(other))
+            and (one.type is other.type or one.type == other.type)
+            and (one.source is other.source or one.source == other.source)
+            and (
+                one.attrs is other.attrs
+                or not (one.attrs or other.attrs)
+                or frozen_attrs(one) == frozen_attrs(other)
+            )
             and len(one.operands) == len(other.operands)
             and all(map(self._is, one.operands, other.operands))
         )
@@ -209,8 +213,9 @@ class _Same:
         now = self._nodes.get(one, one)
         if now is other:
             return True
-        constants = now.operator is constant and other.operator is constant
-        return constants and bool(frozen(now.attrs["value"]) == frozen(other.attrs["value"]))
+        if now.operator is not constant or other.operator is not constant:
+            return False
+        return now.attrs is other.attrs or bool(frozen(now.attrs["value"]) == frozen(other.attrs["value"]))
 
 
 def _counted(kept: Decision, last: Decision) -> frozenset[int]:

@@ -44,6 +44,7 @@ from blockfuse.tracer.frames.induction import InductionTracker
 from blockfuse.tracer.frames.program_points import Point
 from blockfuse.tracer.frames.stack_keys import StackKeys
 from blockfuse.tracer.recording.forgetting import Rounds
+from blockfuse.tracer.recording.literals import Literals
 from blockfuse.tracer.recording.memory import Memory
 from blockfuse.tracer.recording.retracing import Crossings
 from blockfuse.tracer.state.assignments import Assignments
@@ -108,6 +109,7 @@ class Recorder(Eager):
         # values that left and do not depend on the inputs
         self.escaped: list[tuple[Node, Source | None]] = []
         self._fixed: set[Node] = set()  # values that depend on constants only
+        self._literals = Literals()
         self._stack = StackKeys(self.memory, self.induction)
         self._crossings = Crossings(self.memory, self.events)
         self._closes = False  # loops over numbers alone, for which every round has a decision
@@ -205,8 +207,10 @@ class Recorder(Eager):
 
     def escape(self, kind: str, array: ndarray) -> None:
         if self._is_recording():
-            with self._writing:
-                self._escape(kind, array)
+            # Watched still: who asks for the truth of an array sees its size. One without axes has but one.
+            decides = kind == DECISION and (not (array._pending or array._data).shape or array.size == 1)
+            with unwatched(), self._writing:
+                self._escape(kind, array, decides)
 
     def _is_recording(self) -> bool:
         """Whether what happens now becomes part of the graph."""
@@ -215,12 +219,12 @@ class Recorder(Eager):
             self.problem = "a signal was handled while it was recorded"  # NOTE [handlers of signals]
         return not self.problem
 
-    def _escape(self, kind: str, array: ndarray) -> None:
+    def _escape(self, kind: str, array: ndarray, decides: bool) -> None:
         node = self.memory.node_of(array)
         if node in self._fixed:
             self.escaped.append((node, user_source()))
             self.use(node, "a constant array")
-        elif kind != DECISION or array.size != 1:
+        elif not decides:
             self._stop(f"uses values in Python ({kind})")
         elif self.decisions - self.rounds.decisions >= _MAX_DECISIONS:
             self._stop(f"takes more than {_MAX_DECISIONS} decisions in a call that is recorded")
@@ -363,8 +367,15 @@ class Recorder(Eager):
         """Nodes of what ``_operand`` gave: numbers become constants, traced numbers inputs, of their promoted dtype."""
         if operator is pointwise.power and is_traced(operands[1]):
             raise Escaped("an exponent: some of them have a quicker operator", indices_of(operands[1]))
+        if all(type(o) is Node for o in operands):
+            return tuple(operands)
+        known = self._literals.among(operator, operands)
+        if known is not None:
+            return known
         nodes = operands_as_nodes(operator, _plain(operands))
-        return tuple(self._number(o, n) for o, n in zip(operands, nodes, strict=True))
+        nodes = tuple(self._number(o, n) for o, n in zip(operands, nodes, strict=True))
+        self._literals.keep(operator, operands, nodes)
+        return nodes
 
     def _number(self, operand: Any, node: Node) -> Node:
         """``node``, the constant for an operand; the leaf of a traced number instead."""
@@ -407,8 +418,9 @@ class Recorder(Eager):
             self._stop(f"computes what no graph can: {error}")
             return
         node = self._node(operator, nodes, attrs)
-        if node.type != type_of(result._data):
-            self._stop(f"{operator.name} gave {type_of(result._data)} where its rule says {node.type}")
+        data = result._data
+        if node.type.shape != data.shape or node.type.dtype != data.dtype:
+            self._stop(f"{operator.name} gave {type_of(data)} where its rule says {node.type}")
         self.memory.know(result, node)
 
     def _node(self, operator: Operator, operands: tuple[Node, ...], attrs: dict[str, Any]) -> Node:
