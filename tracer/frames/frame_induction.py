@@ -8,12 +8,14 @@ from __future__ import annotations
 import types
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Protocol
 
 from blockfuse.ir.graph import Node, Source, literal
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.operators import pointwise
 from blockfuse.ir.types import TensorType, tensor
+from blockfuse.tracer.certificate.ownership import source_of
 from blockfuse.tracer.code.bytecode import anatomy
 from blockfuse.tracer.frames.induction_sites import (
     Copy,
@@ -183,7 +185,7 @@ class FrameInduction:
     ) -> None:
         """rounds: how often that will be decided."""
         compare, meaning = _COMPARISONS[operator]
-        source = _source(self._frame)
+        source = source_of(self._frame)
         predicate = self._writer.induction_step(compare, (left[1], right[1]), _TRUTH, source)
         self._writer.decide(predicate, meaning(left[0], right[0]), True, source, rounds >= _LONG)
 
@@ -196,7 +198,7 @@ class FrameInduction:
             self._set(site.target, None)
             return
         change, meaning = _CHANGES[site.operator]
-        node = self._writer.induction_step(change, (left[1], right[1]), _NUMBER, _source(self._frame))
+        node = self._writer.induction_step(change, (left[1], right[1]), _NUMBER, source_of(self._frame))
         self._set(site.target, (meaning(left[0], right[0]), node))
 
     def _copy(self, _: int, site: Copy) -> None:
@@ -306,7 +308,7 @@ class FrameInduction:
 
     def _change(self, operator: str, node: Node, step: int) -> Node:
         operands = (node, _number(step))
-        return self._writer.induction_step(_CHANGES[operator][0], operands, _NUMBER, _source(self._frame))
+        return self._writer.induction_step(_CHANGES[operator][0], operands, _NUMBER, source_of(self._frame))
 
     def _use(self, *operands: Operand) -> None:
         for operand in operands:
@@ -329,11 +331,14 @@ _AT: dict[type, Callable[[FrameInduction, int, Any], None]] = {
 
 
 def _number(value: int) -> Node:
+    """A node of its own; rounds of loops share the array that it holds."""
+    known = _literal_of(value)
+    return Node(known.operator, (), known.attrs, known.type)
+
+
+@lru_cache(maxsize=4096)
+def _literal_of(value: int) -> Node:
     return literal(value, _NUMBER.dtype)
-
-
-def _source(frame: types.FrameType) -> Source:
-    return Source(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
 
 
 def _end(values: range) -> int:
