@@ -47,19 +47,26 @@ from blockfuse.tracer.state.stored import MISSING, attribute_of, data_descriptor
 _IMPORTING = frozenset(
     getattr(importlib._bootstrap, name).__code__ for name in ("_find_and_load", "_handle_fromlist")
 )
+# methods of arrays that give a number of Python
+_GIVING = frozenset((ndarray.__float__.__code__, ndarray.item.__code__))
 
 
 class Witness:
     """Watches one call. ``problem`` is the first thing that a graph could not repeat, or empty."""
 
     def __init__(
-        self, follow: Callable[[types.FrameType], Any], state: State, assignments: Assignments
+        self,
+        follow: Callable[[types.FrameType], Any],
+        give: Callable[[types.FrameType | None, Any], None],
+        state: State,
+        assignments: Assignments,
     ) -> None:
-        """follow: gives the function that sees the steps of a frame which starts, or None. state: before the call.
+        """follow: gives the function that sees the steps of a frame which starts, or None. give: is told to which frame an
+        array has given which number. state: before the call.
         assignments: is told what may read attributes, and says which assignments it is told of.
         """
         self.problem = ""
-        self._follow_steps = follow
+        self._follow_steps, self._give = follow, give
         self._state, self._assignments = state, assignments
         left_out = (name for _, name in state.left_out)
         self._assignable = frozenset[str](left_out).union(*map(assigned_names, state.codes))
@@ -96,6 +103,8 @@ class Witness:
                 )
 
     def _see(self, frame: types.FrameType, event: str, function: Any) -> None:
+        if event == "return" and frame.f_code in _GIVING:
+            self._give(frame.f_back, function)
         if frame.f_code.co_filename in QUIET:
             return
         if self._import is not None:

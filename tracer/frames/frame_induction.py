@@ -16,7 +16,6 @@ from blockfuse.ir.operator import Operator
 from blockfuse.ir.operators import pointwise
 from blockfuse.ir.types import TensorType, tensor
 from blockfuse.tracer.certificate.ownership import source_of
-from blockfuse.tracer.code.bytecode import anatomy
 from blockfuse.tracer.frames.induction_sites import (
     Copy,
     Iterate,
@@ -112,12 +111,8 @@ class FrameInduction:
 
     def __init__(self, frame: types.FrameType, plan: Plan, writer: Writer) -> None:
         self._frame, self._plan, self._writer = frame, plan, writer
-        self._form = anatomy(frame.f_code)
         self._values: dict[str, InductionValue] = {}
         self._iterations: dict[int, _Iteration] = {}  # index of the GET_ITER -> iteration
-        self._last = -1  # the instruction of the last event
-        # offset of an event -> its instruction, whether it is no prefix of that, and the sites there with their indices
-        self._steps: dict[int, tuple[int, bool, tuple[tuple[int, Site], ...]]] = {}
 
     # -- what a point shows ----------------------------------------------------------------------------------
 
@@ -151,22 +146,11 @@ class FrameInduction:
 
     # -- sites -----------------------------------------------------------------------------------------------
 
-    def step(self) -> None:
-        """The frame is about to run its next instruction."""
-        at = self._frame.f_lasti
-        index, is_whole, sites = self._steps.get(at) or self._sites_at(at)
-        after_prefix = is_whole and self._last == index
-        self._last = index
-        for one, site in () if after_prefix else sites:
-            _AT[type(site)](self, one, site)
-
-    def _sites_at(self, at: int) -> tuple[int, bool, tuple[tuple[int, Site], ...]]:
-        """Loops come to the same instructions again."""
-        form, known = self._form, self._plan.sites
-        index = form.index(self._frame)
-        sites = tuple((one, known[one]) for one in form.together(index) if one in known)
-        found = self._steps[at] = index, form.instructions[index].offset == at, sites
-        return found
+    def step(self, index: int) -> None:
+        """The frame is about to run an instruction."""
+        site = self._plan.sites.get(index)
+        if site is not None:
+            _AT[type(site)](self, index, site)
 
     def _test(self, _: int, site: Test) -> None:
         left, right = (self._operand(o) for o in site.operands)

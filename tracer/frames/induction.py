@@ -13,45 +13,90 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
+from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.graph import Node
-from blockfuse.tracer.frames.frame_induction import FrameInduction, Writer
+from blockfuse.tracer.code.bytecode import anatomy
+from blockfuse.tracer.frames import frame_induction, measures
+from blockfuse.tracer.frames.frame_induction import FrameInduction
 from blockfuse.tracer.frames.induction_sites import plan
+from blockfuse.tracer.frames.measures import FrameMeasures, taking_frame
 from blockfuse.tracer.frames.program_points import InductionValue
 
 
+class Writer(frame_induction.Writer, measures.Writer, Protocol):
+    """What is told of both (the recorder)."""
+
+
 class InductionTracker:
-    """Follows the induction variables of one call."""
+    """Follows the induction variables and measured numbers of one call."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
         self._frames: dict[types.FrameType, FrameInduction] = {}
+        self._measures: dict[types.FrameType, FrameMeasures] = {}
+        self._last: dict[types.FrameType, int] = {}  # the instruction of the last event
 
     def enter(self, frame: types.FrameType) -> Callable[[types.FrameType, str], None] | None:
         """What follows a function that starts; None where there is nothing to follow."""
-        found = plan(frame.f_code)
-        if not found.sites:
-            return None
-        self._frames[frame] = FrameInduction(frame, found, self._writer)
-        return self._step
+        found, measured = plan(frame.f_code), measures.measures(frame.f_code)
+        if found.sites:
+            self._frames[frame] = FrameInduction(frame, found, self._writer)
+        if measured.sites:
+            self._measures[frame] = FrameMeasures(frame, measured, self._writer)
+        return self._step if found.sites or measured.sites else None
 
     def _step(self, frame: types.FrameType, event: str) -> None:
         if event == "return":
-            self._frames.pop(frame, None)
+            for known in (self._frames, self._measures, self._last):
+                known.pop(frame, None)
         elif event == "opcode" and not self._writer.problem:
-            self._frames[frame].step()
+            for index in self._next(frame):
+                for follower in (self._frames.get(frame), self._measures.get(frame)):
+                    if follower is not None:
+                        follower.step(index)
+
+    def _next(self, frame: types.FrameType) -> list[int]:
+        """The instructions that a frame is about to run as one; none where it told of them before, at their prefix."""
+        form = anatomy(frame.f_code)
+        index = form.index(frame)
+        after_prefix = self._last.get(frame) == index and form.instructions[index].offset == frame.f_lasti
+        self._last[frame] = index
+        return [] if after_prefix else form.together(index)
+
+    def take(self, array: ndarray, node: Callable[[], Node]) -> bool:
+        """An array is asked for its number. Whether that is followed from here on: NOTE [measured numbers]."""
+        found = taking_frame()
+        frame = None if found is None else self._measures.get(found[0])
+        if frame is None or found is None or not frame.is_taking(found[1], array):
+            return False
+        frame.take(measures.Measured(array._data.item(), node()))
+        return True
+
+    def given(self, frame: types.FrameType | None, value: Any) -> None:
+        """A method of arrays has returned a number to ``frame``."""
+        found = None if frame is None else self._measures.get(frame)
+        if found is not None:
+            found.given(value)
 
     def return_to(self, now: dict[Node, Node], gone: frozenset[Node]) -> None:
         """See NOTE [forgotten rounds]. now: node -> which one a variable holds now. gone: all that were forgotten."""
         for frame in self._frames.values():
             frame.return_to(now, gone)
+        for measured in self._measures.values():
+            measured.return_to(now, gone)
 
     # -- what a point shows ----------------------------------------------------------------------------------
 
     def values_in(self, frame: types.FrameType) -> dict[str, InductionValue]:
         """The induction variables of ``frame``, by name."""
         found = self._frames.get(frame)
+        return found.values() if found is not None else {}
+
+    def measured_in(self, frame: types.FrameType) -> dict[str, Node]:
+        """The measured numbers of ``frame``, by name."""
+        found = self._measures.get(frame)
         return found.values() if found is not None else {}
 
     def iteration(self, frame: types.FrameType, index: int) -> tuple[Any, InductionValue | None] | None:

@@ -42,6 +42,8 @@ class Induction(Protocol):
 
     def values_in(self, frame: types.FrameType) -> dict[str, InductionValue]: ...
 
+    def measured_in(self, frame: types.FrameType) -> dict[str, Node]: ...
+
     def iteration(self, frame: types.FrameType, index: int) -> tuple[Any, InductionValue | None] | None: ...
 
 
@@ -212,7 +214,7 @@ class _Variables:
     # -- values --------------------------------------------------------------------------------------------
 
     def _values(self, number: int, frame: types.FrameType, variables: dict[str, Any]) -> Hashable:
-        inductions = self.induction.values_in(frame)
+        inductions, measured = self.induction.values_in(frame), self.induction.measured_in(frame)
         values: list[tuple[str, Hashable]] = []
         for name, value in variables.items():
             if name in inductions:
@@ -220,6 +222,9 @@ class _Variables:
                     Slot((number, name), inductions[name].node, induction=inductions[name])
                 )
                 values.append((name, "induction"))
+            elif name in measured:
+                self._induction_slots.append(Slot((number, name, "measured"), measured[name]))
+                values.append((name, "measured"))
             else:
                 values.append((name, self._key(value, (number, name))))
         return tuple(values)

@@ -145,8 +145,9 @@ class _Rehearser(Recorder):
         on_induction: bool = False,
         source: Source | None = None,
         closes: bool = False,
+        compares: bool = False,
     ) -> None:
-        super().decide(predicate, outcome, on_induction, source, closes)
+        super().decide(predicate, outcome, on_induction, source, closes, compares)
         self._compare_events()
 
     def use(self, node: Node, what: str) -> None:

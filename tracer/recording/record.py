@@ -142,7 +142,7 @@ def _recorded(
     left_out: Attributes,
 ) -> Recording:
     recorder.assignments.begin(state.watched, left_out)
-    witness = Witness(recorder.induction.enter, state, recorder.assignments)
+    witness = Witness(recorder.induction.enter, recorder.induction.given, state, recorder.assignments)
     waiting = [value for value in state.watched if getattr(value, "_data", value) is None]
     recorder.outermost = sys._getframe()
     recorder.memory.known |= state.known.keys()

@@ -51,6 +51,7 @@ from blockfuse.tracer.state.assignments import Assignments
 from blockfuse.tracer.state.facts import Setting
 from blockfuse.tracer.state.stored import MISSING, own_dict
 
+TAKING = ("float()", "item()")  # the escapes that give a number which may be followed
 DECISION = "bool()"  # the escape that says which way a path goes
 _MAX_DECISIONS = 2048  # on one path; more are not worth a program
 _MAX_EVENTS = 16384  # on one path, with those about induction variables
@@ -224,13 +225,41 @@ class Recorder(Eager):
         if node in self._fixed:
             self.escaped.append((node, user_source()))
             self.use(node, "a constant array")
+        elif kind in TAKING and self._takes(array, node):
+            return
         elif not decides:
             self._stop(f"uses values in Python ({kind})")
-        elif self.decisions - self.rounds.decisions >= _MAX_DECISIONS:
-            self._stop(f"takes more than {_MAX_DECISIONS} decisions in a call that is recorded")
-        else:
-            self.decisions += 1
+        elif self._may_decide():
             self.decide(node, bool(array._data))
+
+    def _may_decide(self) -> bool:
+        """Whether one more decision about arrays may be taken; it is counted."""
+        if self.decisions - self.rounds.decisions >= _MAX_DECISIONS:
+            self._stop(f"takes more than {_MAX_DECISIONS} decisions in a call that is recorded")
+            return False
+        self.decisions += 1
+        return True
+
+    def _takes(self, array: ndarray, node: Node) -> bool:
+        """Whether the number of an array is followed: NOTE [measured numbers]."""
+        followed = self._stack.follows or is_taping()
+        if followed or array.shape or array.dtype.name not in ("float32", "float64"):
+            return False
+        return self.induction.take(array, lambda: self._node(pointwise.cast, (node,), {"dtype": "float64"}))
+
+    def decide_measured(self, predicate: Node, outcome: bool, source: Source) -> None:
+        """A path goes one way, by a measured number; by one that is the same in every call, if only such were compared."""
+        if all(operand.operator is constant for operand in predicate.operands):
+            self.decide(predicate, outcome, True, source)
+        elif self._may_decide():
+            self.decide(predicate, outcome, source=source, compares=True)
+
+    def use_measured(self, node: Node, what: str) -> None:
+        """A number that was taken of an array goes elsewhere."""
+        if node.operator is constant:
+            self.use(node, what)
+        else:
+            self._stop(f"uses values in Python ({what}, a number that was taken of an array)")
 
     def decide(
         self,
@@ -239,8 +268,11 @@ class Recorder(Eager):
         on_induction: bool = False,
         source: Source | None = None,
         closes: bool = False,
+        compares: bool = False,
     ) -> None:
-        """A path goes one way. on_induction: by an induction variable. closes: of a loop that is too long to write out."""
+        """A path goes one way. on_induction: by an induction variable. closes: of a loop that is too long to write out.
+        compares: before the instruction where the innermost frame stands, as for induction variables.
+        """
         closes = closes and not (self._unclosed or self.outlived or self._stack.follows or is_taping())
         self._closes |= closes
         if not self.may_join:
@@ -256,7 +288,7 @@ class Recorder(Eager):
         if len(self.events) >= _MAX_EVENTS:
             self._stop("counts too many rounds")
             return
-        here = self._here(on_induction)
+        here = self._here(on_induction or compares)
         position, source = len(self.sequence), source or user_source()
         follows = self._stack.follows
         self.events.append(
