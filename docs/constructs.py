@@ -76,6 +76,10 @@ CONSTRUCTS = (
         "self.layers = nn.Sequential()\nfor _ in range(3):\n    self.layers.add(nn.Dense(8))",
     ),
     Construct(
+        "`float(x)`, `x.item()` that is only compared",
+        "error = 1e9\nwhile error > 100:\n    x = x / 2\n    error = float(np.abs(x).sum())\nreturn x",
+    ),
+    Construct(
         "`float(x)`, `int(x)`, `x.item()`", "return np.tanh(x / float(np.abs(x).max())) * 2 + np.exp(-x * x)"
     ),
     Construct(
