@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import blockfuse
-from blockfuse import np
+from blockfuse import autograd, np
 
 SCALES = (1, 3, 1e-6, 0.0, -0.0, 1e4, 1e30, math.inf, math.nan, -5)
 kept: list[float] = []
@@ -96,6 +96,7 @@ def same(function: Callable[..., Any], hybrid: Any, x: Any) -> None:
         assert hybrid(x).asnumpy().tobytes() == function(x).asnumpy().tobytes()
 
 
+@pytest.mark.spread(1)
 @pytest.mark.parametrize("function", NATIVE, ids=lambda f: f.__name__)
 def test_a_number_that_is_only_compared_stays_native(function: Callable[..., Any]) -> None:
     hybrid = blockfuse.hybridize(function)
@@ -116,6 +117,45 @@ def test_an_outer_loop_may_begin_again() -> None:
     for scale in (1, 5, 1e3, 0.1, 77, 1e6):
         for x in arrays(scale):
             same(alternating, hybrid, x)
+
+
+def begun_in_branches(x: Any) -> Any:
+    error = 0.5
+    if x.sum() > 3:
+        error = float(x.max())
+    while error > 0.1:
+        x = x * 0.5
+        error = 0.05
+        if 0.2 < x.min() < 1e9:  # infinity never ends
+            error = float(x.min())
+    return x + 1
+
+
+def stale(x: Any) -> Any:
+    error = 0.0
+    for _ in range(3):
+        if error > 0.5:
+            x = x * 0.25
+        try:
+            error = float(x.max())
+            if error > 1:
+                raise KeyError
+        except KeyError:
+            x = x - 1
+            continue
+        x = x + 0.1
+    return x
+
+
+def written_over(x: Any) -> Any:
+    x = x * 1
+    high = x.max()
+    error = float(high)
+    high += 10
+    x += 1
+    if error > 1:
+        return x * 2
+    return x * 3 if float(high) > 10.5 else x * 4
 
 
 def returned(x: Any) -> Any:
@@ -224,10 +264,21 @@ def by_map(x: Any) -> Any:
 
 OTHERS = (
     *(returned, listed, enclosed, defaulted, by_locals, computed, chosen, caught, generated, comprehended),
-    *(by_object, by_c_code, by_c_method, by_map, sorted_out, both_sides),
+    *(
+        begun_in_branches,
+        stale,
+        written_over,
+        by_object,
+        by_c_code,
+        by_c_method,
+        by_map,
+        sorted_out,
+        both_sides,
+    ),
 )
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("function", OTHERS, ids=lambda f: f.__name__)
 def test_a_number_that_goes_elsewhere_is_never_stale(function: Callable[..., Any]) -> None:
     hybrid = blockfuse.hybridize(function)
@@ -256,6 +307,22 @@ def test_an_error_on_the_way_is_that_of_eager() -> None:
             hybrid(np.array([1.0, 2.0]))
 
 
+def test_gradients_are_those_of_eager() -> None:
+    def scaled(x: Any) -> Any:
+        error = float(x.max())
+        return x * 2 if error > 1 else x * 3
+
+    hybrid = blockfuse.hybridize(scaled)
+    for value in (0.5, 2.0, 0.5, 2.0, math.nan) * 2:
+        x = np.array([0.1, value])
+        x.attach_grad()
+        with autograd.record():
+            y = hybrid(x)
+        y.backward()
+        assert x.grad.asnumpy().tolist() == [2 if value > 1 else 3] * 2
+
+
+@pytest.mark.long
 def test_two_threads_compare_their_own_numbers() -> None:
     hybrid = blockfuse.hybridize(settled)
     inputs = [x for scale in (1, 2, 3, 50, 1e3, 1e-2) for x in arrays(scale)] * 4
@@ -267,6 +334,7 @@ def test_two_threads_compare_their_own_numbers() -> None:
 numbers = st.floats(width=32, allow_nan=True, allow_infinity=True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("function", [halved, two, compared], ids=lambda f: f.__name__)
 def test_results_are_those_of_eager_bit_for_bit(function: Callable[..., Any]) -> None:
     hybrid = blockfuse.hybridize(function)

@@ -286,7 +286,8 @@ class FrameMeasures:
         if isinstance(operand, str):
             number = self._values.get(operand)
         if number is not None:
-            self._writer.use_measured(number.node, str(operand) if isinstance(operand, str) else "a number")
+            name = f"{operand}, " if isinstance(operand, str) else ""
+            self._writer.use_measured(number.node, f"{name}a number that was taken of an array")
 
     def _number(self, operand: Operand) -> Measured | None:
         if isinstance(operand, int):

@@ -259,7 +259,7 @@ class Recorder(Eager):
         if node.operator is constant:
             self.use(node, what)
         else:
-            self._stop(f"uses values in Python ({what}, a number that was taken of an array)")
+            self._stop(f"uses values in Python ({what})")
 
     def decide(
         self,
