@@ -6,7 +6,7 @@ See NOTE [induction variables] in ``induction.py``.
 from __future__ import annotations
 
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Protocol
@@ -22,7 +22,6 @@ from blockfuse.tracer.frames.induction_sites import (
     Next,
     Operand,
     Plan,
-    Site,
     Store,
     Test,
     Truth,
@@ -145,6 +144,11 @@ class FrameInduction:
                 del self._iterations[index]
 
     # -- sites -----------------------------------------------------------------------------------------------
+
+    @property
+    def sites(self) -> Container[int]:
+        """The instructions before which ``step`` has something to do."""
+        return self._plan.sites
 
     def step(self, index: int) -> None:
         """The frame is about to run an instruction."""

@@ -29,6 +29,12 @@ class Writer(frame_induction.Writer, measures.Writer, Protocol):
     """What is told of both (the recorder)."""
 
 
+_Step = tuple[FrameInduction | FrameMeasures, int]  # who is told of an instruction, and its index
+_Place = tuple[
+    int, bool, tuple[_Step, ...]
+]  # an instruction, whether no prefix of it comes first, and who is told
+
+
 class InductionTracker:
     """Follows the induction variables and measured numbers of one call."""
 
@@ -37,6 +43,7 @@ class InductionTracker:
         self._frames: dict[types.FrameType, FrameInduction] = {}
         self._measures: dict[types.FrameType, FrameMeasures] = {}
         self._last: dict[types.FrameType, int] = {}  # the instruction of the last event
+        self._steps: dict[types.FrameType, dict[int, _Place]] = {}  # by the offset of an event
 
     def enter(self, frame: types.FrameType) -> Callable[[types.FrameType, str], None] | None:
         """What follows a function that starts; None where there is nothing to follow."""
@@ -45,25 +52,34 @@ class InductionTracker:
             self._frames[frame] = FrameInduction(frame, found, self._writer)
         if measured.sites:
             self._measures[frame] = FrameMeasures(frame, measured, self._writer)
-        return self._step if found.sites or measured.sites else None
+        if not (found.sites or measured.sites):
+            return None
+        self._steps[frame] = {}
+        return self._step
 
     def _step(self, frame: types.FrameType, event: str) -> None:
         if event == "return":
-            for known in (self._frames, self._measures, self._last):
+            for known in (self._frames, self._measures, self._last, self._steps):
                 known.pop(frame, None)
         elif event == "opcode" and not self._writer.problem:
-            for index in self._next(frame):
-                for follower in (self._frames.get(frame), self._measures.get(frame)):
-                    if follower is not None:
-                        follower.step(index)
+            for follower, index in self._next(frame):
+                follower.step(index)
 
-    def _next(self, frame: types.FrameType) -> list[int]:
-        """The instructions that a frame is about to run as one; none where it told of them before, at their prefix."""
+    def _next(self, frame: types.FrameType) -> tuple[_Step, ...]:
+        """What follows the instructions that a frame is about to run as one; nothing where that was told at their prefix."""
+        at, known = frame.f_lasti, self._steps.setdefault(frame, {})
+        index, is_whole, steps = known.get(at) or known.setdefault(at, self._steps_at(frame))
+        after_prefix = is_whole and self._last.get(frame) == index
+        self._last[frame] = index
+        return () if after_prefix else steps
+
+    def _steps_at(self, frame: types.FrameType) -> _Place:
+        """Where a frame stands, which loops come to again."""
         form = anatomy(frame.f_code)
         index = form.index(frame)
-        after_prefix = self._last.get(frame) == index and form.instructions[index].offset == frame.f_lasti
-        self._last[frame] = index
-        return [] if after_prefix else form.together(index)
+        followers = [f for f in (self._frames.get(frame), self._measures.get(frame)) if f is not None]
+        steps = tuple((f, one) for one in form.together(index) for f in followers if one in f.sites)
+        return index, form.instructions[index].offset == frame.f_lasti, steps
 
     def take(self, array: ndarray, node: Callable[[], Node]) -> bool:
         """An array is asked for its number. Whether that is followed from here on: NOTE [measured numbers]."""

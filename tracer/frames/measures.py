@@ -15,7 +15,7 @@ from __future__ import annotations
 import inspect
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -220,6 +220,11 @@ class FrameMeasures:
         self._form = anatomy(frame.f_code)
         self._values: dict[str, Measured] = {}
         self._taken: dict[int, Measured] = {}  # call -> the number that is on the evaluation stack since
+
+    @property
+    def sites(self) -> Container[int]:
+        """The instructions before which ``step`` has something to do."""
+        return self._plan.sites
 
     def step(self, index: int) -> None:
         """The frame is about to run an instruction."""
