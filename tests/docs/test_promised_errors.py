@@ -385,6 +385,31 @@ PROMISED: dict[str, Calls] = {
         "ShapeError": lambda: transforms.Resize(2)(ones(4, 4)),
         "UsageError": lambda: transforms.Resize(2, interpolation=9),
     },
+    "gluon.data.vision.transforms.CropResize": {
+        "ShapeError": lambda: transforms.CropResize(3, 0, 2, 2)(ones(4, 4, 3)),
+        "UsageError": lambda: transforms.CropResize(-1, 0, 2, 2),
+    },
+    "gluon.data.vision.transforms.RandomCrop": {
+        "OverflowError": lambda: transforms.RandomCrop(2, 1, 300)(ones(4, 4, 3, dtype="uint8")),
+        "ShapeError": lambda: transforms.RandomCrop(5)(ones(4, 4, 3)),
+        "UsageError": lambda: transforms.RandomCrop(2, pad=-1),
+    },
+    "gluon.data.vision.transforms.RandomApply": {"UsageError": lambda: transforms.RandomApply([], p=2)},
+    "gluon.data.vision.transforms.RandomBrightness": {
+        "DTypeError": lambda: transforms.RandomBrightness(1)(ones(4, 4, 3, dtype="int64")),
+        "ShapeError": lambda: transforms.RandomBrightness(1)(ones(3, 4, 4)),
+        "UsageError": lambda: transforms.RandomBrightness(-1),
+    },
+    "gluon.data.vision.transforms.RandomGray": {"UsageError": lambda: transforms.RandomGray(2)},
+    "gluon.data.vision.transforms.RandomLighting": {
+        "ShapeError": lambda: transforms.RandomLighting(1)(ones(4, 4, 1))
+    },
+    "gluon.data.vision.transforms.Rotate": {
+        "DTypeError": lambda: transforms.Rotate(5)(ones(4, 4, 3, dtype="uint8")),
+        "ShapeError": lambda: transforms.Rotate(5)(ones(4, 4)),
+        "UsageError": lambda: transforms.Rotate(float("nan")),
+    },
+    "gluon.data.vision.transforms.RandomRotation": {"UsageError": lambda: transforms.RandomRotation((5, -5))},
     "gluon.data.vision.transforms.RandomResizedCrop": {
         "UsageError": lambda: transforms.RandomResizedCrop(2, scale=(2, 1))
     },

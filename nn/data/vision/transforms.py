@@ -18,6 +18,16 @@ from blockfuse.array.functions import random
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.errors import ShapeError, UsageError
 from blockfuse.nn.block import Block
+from blockfuse.nn.data.vision.colours import (
+    RandomBrightness,
+    RandomColorJitter,
+    RandomContrast,
+    RandomGray,
+    RandomHue,
+    RandomLighting,
+    RandomSaturation,
+)
+from blockfuse.nn.data.vision.draws import checked_probability, happens
 from blockfuse.nn.data.vision.resampling import (
     checked_interpolation,
     checked_size,
@@ -25,6 +35,7 @@ from blockfuse.nn.data.vision.resampling import (
     image_of,
     resized,
 )
+from blockfuse.nn.data.vision.rotation import RandomRotation, Rotate
 from blockfuse.nn.layers.basic import Lambda
 from blockfuse.nn.layers.containers import Sequential
 
@@ -32,11 +43,25 @@ __all__ = [
     "Cast",
     "CenterCrop",
     "Compose",
+    "CropResize",
+    "HybridCompose",
+    "HybridRandomApply",
     "Normalize",
+    "RandomApply",
+    "RandomBrightness",
+    "RandomColorJitter",
+    "RandomContrast",
+    "RandomCrop",
     "RandomFlipLeftRight",
     "RandomFlipTopBottom",
+    "RandomGray",
+    "RandomHue",
+    "RandomLighting",
     "RandomResizedCrop",
+    "RandomRotation",
+    "RandomSaturation",
     "Resize",
+    "Rotate",
     "ToTensor",
 ]
 
@@ -53,6 +78,49 @@ class Compose(Sequential):
 
     def __init__(self, transforms: Iterable[Block | Callable[[Any], Any]]) -> None:
         super().__init__([step if isinstance(step, Block) else Lambda(step) for step in transforms])
+
+
+class HybridCompose(Compose):
+    """``Compose``, whose argument it takes; in Gluon only this one is compiled.
+
+    >>> from blockfuse import gluon, np
+    >>> transforms = gluon.data.vision.transforms
+    >>> transforms.HybridCompose([transforms.Resize(8), transforms.ToTensor()])(np.zeros((4, 4, 3))).shape
+    (3, 8, 8)
+    """
+
+
+class RandomApply(Block):
+    """What ``transforms`` gives, with probability ``p``; otherwise the array as it came.
+
+    transforms: a block, a function, or a list of such, which are applied all or none.
+
+    Draws are ``np.random``'s. Raises UsageError for a ``p`` that is not from 0 to 1, and for what is no block or function.
+
+    >>> from blockfuse import gluon, np
+    >>> transforms = gluon.data.vision.transforms
+    >>> transforms.RandomApply(transforms.Resize(8), p=1)(np.zeros((4, 4, 3))).shape
+    (8, 8, 3)
+    """
+
+    def __init__(self, transforms: Any, p: float = 0.5) -> None:
+        super().__init__()
+        steps = transforms if isinstance(transforms, list | tuple) else [transforms]
+        self.transforms = Compose(steps)
+        self._p = checked_probability(p)
+
+    def forward(self, x: Any) -> Any:
+        return self.transforms(x) if happens(self._p) else x
+
+
+class HybridRandomApply(RandomApply):
+    """``RandomApply``, whose arguments it takes; in Gluon only this one is compiled.
+
+    >>> from blockfuse import gluon, np
+    >>> transforms = gluon.data.vision.transforms
+    >>> transforms.HybridRandomApply(transforms.Resize(8), p=0)(np.zeros((4, 4, 3))).shape
+    (4, 4, 3)
+    """
 
 
 class Cast(Block):
@@ -180,6 +248,99 @@ def _middle(image: ndarray, width: int, height: int) -> ndarray:
     return cropped(image, (columns - width) // 2, (rows - height) // 2, width, height)
 
 
+class CropResize(Block):
+    """The part of the image ``(..., height, width, channels)`` from column ``x`` and row ``y`` on, in its dtype.
+
+    width, height: of the part.
+    size, interpolation: those of ``Resize``, for the part; None leaves its size as it is, and interpolates bilinearly.
+
+    Raises UsageError for a place below 0, a width or height below 1, and as ``Resize``; a call raises ShapeError for fewer
+    than three axes and where the image ends before the part does.
+
+    >>> from blockfuse import gluon, np
+    >>> gluon.data.vision.transforms.CropResize(1, 0, 4, 2, size=8)(np.zeros((6, 8, 3), dtype="uint8")).shape
+    (8, 8, 3)
+    """
+
+    def __init__(
+        self, x: int, y: int, width: int, height: int, size: Any = None, interpolation: int | None = None
+    ) -> None:
+        super().__init__()
+        self._left, self._top = _checked_distance(x, "x"), _checked_distance(y, "y")
+        self._width, self._height = checked_size((width, height))
+        self._size = (self._width, self._height) if size is None else checked_size(size)
+        self._interpolation = checked_interpolation(1 if interpolation is None else interpolation)
+
+    def forward(self, x: Any) -> ndarray:
+        image = image_of(x, "CropResize")
+        rows, columns = image.shape[-3:-1]
+        right, bottom = self._left + self._width, self._top + self._height
+        if right > columns or bottom > rows:
+            raise ShapeError(
+                f"CropResize takes columns {self._left} to {right} and rows {self._top} to {bottom} of "
+                f"(height, width, channels); found {image.shape}"
+            )
+        part = cropped(image, self._left, self._top, self._width, self._height)
+        return resized(part, *self._size, self._interpolation)
+
+
+def _checked_distance(pixels: Any, name: str) -> int:
+    if not isinstance(pixels, int | numpy.integer) or pixels < 0:
+        raise UsageError(f"{name}={pixels!r}: write a whole number of pixels, from 0 up")
+    return int(pixels)
+
+
+class RandomCrop(Block):
+    """A part of the image ``(..., height, width, channels)`` at a place that is drawn, in its dtype.
+
+    size: of the part, an int for both sides, or ``(width, height)``.
+    pad: how many pixels are added on all four sides before, or four numbers: above, below, left, right.
+    pad_value: their value; OverflowError where the image's integers cannot have it.
+    interpolation: taken for Gluon's sake, as nothing is resized.
+
+    Draws are ``np.random``'s, one place for a batch. Raises UsageError for a pad that is not one or four whole numbers from
+    0 up, and for no size; a call raises ShapeError for fewer than three axes, and where the part is larger than the image
+    with what is added.
+
+    >>> from blockfuse import gluon, np
+    >>> gluon.data.vision.transforms.RandomCrop(32, pad=4)(np.zeros((32, 32, 3), dtype="uint8")).shape
+    (32, 32, 3)
+    """
+
+    def __init__(self, size: Any, pad: Any = None, pad_value: float = 0, interpolation: int = 1) -> None:
+        super().__init__()
+        checked_interpolation(interpolation)
+        self._size, self._pad, self._pad_value = checked_size(size), _checked_pad(pad), pad_value
+
+    def forward(self, x: Any) -> ndarray:
+        image = self._padded(image_of(x, "RandomCrop"))
+        width, height = self._size
+        rows, columns = image.shape[-3:-1]
+        if width > columns or height > rows:
+            raise ShapeError(
+                f"RandomCrop takes {width} columns and {height} rows of (height, width, channels); found {image.shape}"
+                f"{' with what pad adds' if any(self._pad) else ''}. Use Resize before it, or a larger pad"
+            )
+        # By index, not by slice, so that a compiled call has one program for all places.
+        left, top = (random.randint(0, room + 1) for room in (columns - width, rows - height))
+        return np.take(np.take(image, top + numpy.arange(height), -3), left + numpy.arange(width), -2)
+
+    def _padded(self, image: ndarray) -> ndarray:
+        if not any(self._pad):
+            return image
+        above, below, left, right = self._pad
+        widths = (*((0, 0),) * (image.ndim - 3), (above, below), (left, right), (0, 0))
+        return np.pad(image, widths, constant_values=self._pad_value)
+
+
+def _checked_pad(pad: Any) -> tuple[int, ...]:
+    """What is added above, below, left and right."""
+    sides = (0,) * 4 if pad is None else tuple(pad) if isinstance(pad, tuple | list) else (pad,) * 4
+    if len(sides) != 4:
+        raise UsageError(f"pad={pad!r}: write one number of pixels, or four: above, below, left, right")
+    return tuple(_checked_distance(side, "pad") for side in sides)
+
+
 class RandomResizedCrop(Block):
     """A part of the image ``(..., height, width, channels)``, resized, in its dtype (Szegedy et al. 2015).
 
@@ -237,13 +398,11 @@ class _RandomFlip(Block):
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
-        if not 0 <= p <= 1:
-            raise UsageError(f"p={p}: a probability lies between 0 and 1")
-        self._p = p
+        self._p = checked_probability(p)
 
     def forward(self, x: Any) -> ndarray:
         image = image_of(x, type(self).__name__)
-        return np.flip(image, self._axis) if random.uniform() < self._p else image
+        return np.flip(image, self._axis) if happens(self._p) else image
 
 
 class RandomFlipLeftRight(_RandomFlip):
