@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from typing import TYPE_CHECKING, Any
+
 from blockfuse.array.devices import Device, cpu, current_device, gpu, num_gpus
 from blockfuse.array.docstrings import before_example
 from blockfuse.array.files import load, save, savez
@@ -78,6 +81,7 @@ from blockfuse.array.functions.softmax import (
 )
 from blockfuse.array.functions.updating import index_add, index_update
 from blockfuse.array.functions.windows import adaptive_avg_pooling, convolution, deconvolution, pooling
+from blockfuse.ir import hints
 
 __all__ = [
     "Device",
@@ -170,3 +174,8 @@ sequence_reverse slice slice_axis slice_channel slice_like softmax stop_gradient
 for _name in _GLUONS.split():
     _function = globals()[_name]
     _function.__doc__ = before_example(_function.__doc__, "Source: Gluon's function of this name.")
+
+if not TYPE_CHECKING:  # which else would take every name for one that is there
+
+    def __getattr__(name: str) -> Any:
+        raise hints.no_attribute(sys.modules[__name__], name, hints.GLUONS_FUNCTIONS)

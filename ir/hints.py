@@ -85,7 +85,7 @@ PACKAGE: Mapping[str, str] = {
     "seed": "np.random.seed(number)",
     "set_default_device": _PLACE,
     "set_grad_enabled": "with autograd.record():",
-    "set_np": "nothing: blockfuse.np has NumPy's words",
+    "set_np": "npx.set_np()",
     "sigmoid": "npx.sigmoid(x)",
     "softmax": "npx.softmax(x, axis=-1)",
     "stack": "np.stack(arrays)",
@@ -138,6 +138,38 @@ NUMPY: Mapping[str, str] = {
     "trapz": "np.trapezoid(y, x)",
     "vectorize": "operators on whole arrays",
 }
+_NUMPYS = "nothing: arrays follow NumPy always"
+_DTYPE = "npx.set_np(dtype=True), once, when the process starts"
+_BOXES = "formulas of np over the corners of boxes"
+_WINDOWS = "npx.convolution(data, weight): windows lie where strides and dilation say"
+# Names of Gluon's that ``npx`` has not.
+GLUONS_FUNCTIONS: Mapping[str, str] = {
+    "ROIAlign": "npx.roi_align(data, rois, pooled_size, spatial_scale)",
+    "allclose": "np.allclose(a, b)",
+    "bipartite_matching": _BOXES,
+    "boolean_mask": "x[mask]",
+    "box_decode": _BOXES,
+    "box_encode": _BOXES,
+    "constraint_check": "if not condition: raise ValueError(text)",
+    "ctc_loss": "gluon.loss.CTCLoss()(pred, label)",
+    "deformable_convolution": _WINDOWS,
+    "hard_sigmoid": "np.clip(0.2 * x + 0.5, 0, 1)",
+    "index_array": "np.stack(np.indices(x.shape), axis=-1)",
+    "is_np_shape": _NUMPYS,
+    "l2_normalization": "x / np.linalg.norm(x, axis=-1, keepdims=True)",
+    "modulated_deformable_convolution": _WINDOWS,
+    "multibox_detection": _BOXES,
+    "multibox_target": _BOXES,
+    "np_array": _NUMPYS,
+    "np_default_dtype": _DTYPE,
+    "np_shape": _NUMPYS,
+    "scatter_nd": "npx.index_update(np.zeros(shape), indices, data)",
+    "sync_batch_norm": "npx.batch_norm, or nn.SyncBatchNorm()",
+    "use_np": _NUMPYS,
+    "use_np_array": _NUMPYS,
+    "use_np_default_dtype": _DTYPE,
+    "use_np_shape": _NUMPYS,
+}
 LAYERS: Mapping[str, str] = {
     "AdaptiveAvgPool2d": "nn.GlobalAvgPool2D(), or npx.adaptive_avg_pooling(x, output_size)",
     "AdaptiveMaxPool2d": "nn.GlobalMaxPool2D()",
@@ -161,6 +193,7 @@ LAYERS: Mapping[str, str] = {
     "ConvTranspose3d": "nn.Conv3DTranspose(channels, kernel_size)",
     "CosineEmbeddingLoss": "gluon.loss.CosineEmbeddingLoss()",
     "CrossEntropyLoss": "gluon.loss.SoftmaxCrossEntropyLoss()",
+    "DeformableConvolution": "nn.Conv2D(channels, kernel_size): windows lie where strides and dilation say",
     "Dropout1d": "nn.Dropout(rate, axes=(2,))",
     "Dropout2d": "nn.Dropout(rate, axes=(2, 3))",
     "Dropout3d": "nn.Dropout(rate, axes=(2, 3, 4))",
@@ -188,6 +221,7 @@ LAYERS: Mapping[str, str] = {
     "MaxPooling2D": "nn.MaxPool2D(pool_size)",
     "Mish": "nn.Activation('mish')",
     "Model": "nn.Block: layers in __init__, the computation in forward",
+    "ModulatedDeformableConvolution": "nn.Conv2D(channels, kernel_size): windows lie where strides and dilation say",
     "Module": "nn.Block: layers in __init__, the computation in forward",
     "ModuleDict": "attributes, or self.register_child(block, name) for each",
     "ModuleList": "nn.Sequential, which can be indexed and iterated",

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import blockfuse
-from blockfuse import gluon, nn, np
+from blockfuse import gluon, nn, np, npx
 from blockfuse.ir import hints
 
 TABLES: list[tuple[Any, Mapping[str, str]]] = [
@@ -19,6 +19,7 @@ TABLES: list[tuple[Any, Mapping[str, str]]] = [
     (gluon, hints.LAYERS),
     (gluon, hints.GLUON),
     (np, hints.NUMPY),
+    (npx, hints.GLUONS_FUNCTIONS),
     (np.ones((2,)), hints.ARRAY),
     (nn.Dense(2), hints.BLOCK),
 ]
