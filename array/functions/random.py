@@ -42,6 +42,7 @@ __all__ = [
     "lognormal",
     "multinomial",
     "normal",
+    "normal_n",
     "permutation",
     "poisson",
     "rand",
@@ -54,6 +55,7 @@ __all__ = [
     "shuffle",
     "standard_normal",
     "uniform",
+    "uniform_n",
 ]
 
 
@@ -173,6 +175,60 @@ def normal(
     """
     check_device(ctx, device)
     return shifted_and_scaled(drawing.normal, loc, scale, size, dtype)
+
+
+def uniform_n(
+    low: ArrayLike = 0.0,
+    high: ArrayLike = 1.0,
+    batch_shape: Any = None,
+    dtype: Any = None,
+    ctx: Device | None = None,
+    device: Device | None = None,
+) -> ndarray:
+    """Draws as of ``uniform``, a batch of them for each parameter.
+
+    low, high: numbers or arrays that broadcast.
+    batch_shape: how many draws each parameter has, an int or a tuple; by default one.
+    dtype: of the result, float32 by default.
+    ctx, device: taken for Gluon's sake; UsageError for what is no device.
+
+    Returns the shape ``batch_shape`` and behind it that to which the parameters broadcast. Raises what ``uniform`` does.
+
+    >>> from blockfuse import np, npx
+    >>> npx.random.uniform_n(np.zeros(2), np.ones((3, 1)), batch_shape=(4,)).shape
+    (4, 3, 2)
+    """
+    return uniform(low, high, _batched(batch_shape, low, high), dtype, ctx, device)
+
+
+def normal_n(
+    loc: ArrayLike = 0.0,
+    scale: ArrayLike = 1.0,
+    batch_shape: Any = None,
+    dtype: Any = None,
+    ctx: Device | None = None,
+    device: Device | None = None,
+) -> ndarray:
+    """Draws as of ``normal``, a batch of them for each parameter.
+
+    loc, scale: numbers or arrays that broadcast.
+    batch_shape: how many draws each parameter has, an int or a tuple; by default one.
+    dtype: of the result, float32 by default.
+    ctx, device: taken for Gluon's sake; UsageError for what is no device.
+
+    Returns the shape ``batch_shape`` and behind it that to which the parameters broadcast. Raises what ``normal`` does.
+
+    >>> from blockfuse import np, npx
+    >>> npx.random.normal_n(np.zeros(2), 1, batch_shape=5).shape
+    (5, 2)
+    """
+    return normal(loc, scale, _batched(batch_shape, loc, scale), dtype, ctx, device)
+
+
+def _batched(batch_shape: Any, *parameters: ArrayLike) -> tuple[int, ...]:
+    """The shape of a batch, and behind it that of the parameters together."""
+    shapes = (() if isinstance(p, int | float) else asarray(p).shape for p in parameters)
+    return (*(() if batch_shape is None else shape_tuple(batch_shape)), *numpy.broadcast_shapes(*shapes))
 
 
 def exponential(scale: ArrayLike = 1.0, size: Any = None, dtype: Any = None) -> ndarray:

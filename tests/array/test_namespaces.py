@@ -901,6 +901,22 @@ def test_switches_and_devices_of_gluon() -> None:
 
 # -- random --------------------------------------------------------------------------------------------------
 
+
+@pytest.mark.parametrize("shape", [None, 4, (4, 5), ()])
+def test_a_batch_of_draws_stands_before_the_parameters(shape: Any) -> None:
+    batch = () if shape is None else (shape,) if isinstance(shape, int) else shape
+    low, high = np.array([0.0, 10.0]), np.array([[1.0], [20.0]])
+    with pytest.raises(ValueError, match="high - low"):
+        npx.random.uniform_n(low, high, shape)
+    drawn = npx.random.uniform_n(low, high + 10, batch_shape=shape)
+    assert drawn.shape == (*batch, 2, 2)
+    assert bool(((drawn >= low) & (drawn < high + 10)).all())
+    around = npx.random.normal_n(low * 100, 1, shape, dtype="float64")
+    assert (around.shape, str(around.dtype)) == ((*batch, 2), "float64")
+    assert bool((abs(around - low * 100) < 10).all())
+    assert npx.random.normal_n(batch_shape=shape).shape == batch
+
+
 DRAWS: dict[str, Any] = {
     "uniform": lambda: np.random.uniform(-1, 3, (50, 40)),
     "normal": lambda: np.random.normal(1, 2, (50, 40)),

@@ -228,6 +228,8 @@ PROMISED: dict[str, Calls] = {
     # draws and gradients
     "np.random.seed": {"TypeError": lambda: RANDOM.seed(UNKNOWN), "ValueError": lambda: RANDOM.seed(-1)},  # type: ignore[arg-type]
     "np.random.set_state": {"UsageError": lambda: RANDOM.set_state([1, 2])},
+    "np.random.normal_n": {"UsageError": lambda: RANDOM.normal_n(ctx=UNKNOWN)},
+    "np.random.uniform_n": {"UsageError": lambda: RANDOM.uniform_n(ctx=UNKNOWN)},
     "np.random.uniform": {
         "OverflowError": lambda: RANDOM.uniform(0, float("inf")),
         "UsageError": lambda: RANDOM.uniform(ctx=UNKNOWN),
