@@ -35,6 +35,7 @@ from blockfuse.nn.layers.convolution import (
 )
 from blockfuse.nn.layers.normalization import (
     BatchNorm,
+    BatchNormReLU,
     GroupNorm,
     InstanceNorm,
     LayerNorm,
@@ -75,6 +76,7 @@ __all__ = [
     "AvgPool2D",
     "AvgPool3D",
     "BatchNorm",
+    "BatchNormReLU",
     "Block",
     "Concatenate",
     "Constant",

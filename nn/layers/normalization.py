@@ -169,6 +169,23 @@ class BatchNorm(Affine):
         }
 
 
+class BatchNormReLU(BatchNorm):
+    """``BatchNorm``, and ``relu`` of its result: Gluon's layer for the two. Arguments and errors are those of ``BatchNorm``.
+
+    >>> from blockfuse import autograd, nn, np
+    >>> net = nn.BatchNormReLU()
+    >>> net.initialize()
+    >>> with autograd.train_mode():
+    ...     net(np.array([[1, 10], [3, 30]])).round(2)
+    array([[0., 0.],
+           [1., 1.]])
+    """
+
+    @size_agnostic
+    def forward(self, x: Any) -> Any:
+        return npx.relu(super().forward(x))
+
+
 class SyncBatchNorm(BatchNorm):
     """``BatchNorm`` with axis 1, which Gluon has for the statistics of several devices: on one machine they are the same.
 

@@ -13,6 +13,7 @@ LEARNED = {
     "lenet": 61_706,
     "alexnet": 61_100_840,
     "nin": 7_439_608,
+    "squeezenet1_0": 1_248_424,
     "squeezenet1_1": 1_235_496,
     "googlenet": 6_998_552,
     "inception_v3": 23_834_568,
@@ -62,7 +63,7 @@ OPTIONS = {
 # option -> a small value, with which the example takes milliseconds
 SMALL = {"classes": 10, "units": 8, "width": 4, "share": 16}
 # name -> the least side of pictures that its windows fit into, rounded up, where 32 is too small
-SIDES = {"lenet": 28, "alexnet": 64, "nin": 68, "squeezenet1_1": 36, "inception_v3": 76}
+SIDES = {"lenet": 28, "alexnet": 64, "nin": 68, "squeezenet1_0": 36, "squeezenet1_1": 36, "inception_v3": 76}
 
 
 def made_for(name: str) -> tuple[int, int, int]:

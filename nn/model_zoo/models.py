@@ -19,7 +19,7 @@ MODELS: dict[str, Callable[..., VisionNet]] = {
     "lenet": plain.lenet,
     "alexnet": plain.alexnet,
     "nin": plain.nin,
-    "squeezenet1_1": plain.squeezenet,
+    **{f"squeezenet{v}".replace(".", "_"): partial(plain.squeezenet, v) for v in plain.SQUEEZENET_STAGES},
     "googlenet": joined.googlenet,
     "inception_v3": inception.inception_v3,
     "resnet20": residual.resnet20,

@@ -12,6 +12,12 @@ from blockfuse.nn.model_zoo.vision_net import VisionNet, branches, chain
 
 # depth -> convolutions of each of the five stages (table 1 of the paper)
 VGG_STAGES = {11: (1, 1, 2, 2, 2), 13: (2,) * 5, 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+# version -> channels and kernel of the first convolution, half the channels of the fire modules behind each pooling (1.0 is
+# table 1 of the paper, 1.1 the authors' later one, which pools sooner)
+SQUEEZENET_STAGES = {
+    "1.0": (96, 7, ((64, 64, 128), (128, 192, 192, 256), (256,))),
+    "1.1": (64, 3, ((64, 64), (128, 128), (192, 192, 256, 256))),
+}
 
 
 def lenet(classes: int = 10) -> VisionNet:
@@ -75,13 +81,12 @@ def nin(classes: int = 1000, width: int = 96) -> VisionNet:
     )
 
 
-def squeezenet(classes: int = 1000) -> VisionNet:
-    """SqueezeNet 1.1: fire modules, whose squeeze layer has an eighth of their channels (Iandola et al. 2016, section 3)."""
-    features = chain(Conv2D(64, 3, 2, activation="relu"), MaxPool2D(3, 2, ceil_mode=True))
-    for stage in ((64, 64), (128, 128), (192, 192, 256, 256)):
-        features.add(_fire(channels) for channels in stage)
-        if stage[-1] != 256:
-            features.add(MaxPool2D(3, 2, ceil_mode=True))
+def squeezenet(version: str, classes: int = 1000) -> VisionNet:
+    """SqueezeNet: fire modules, whose squeeze layer has an eighth of their channels (Iandola et al. 2016, section 3)."""
+    channels, kernel, stages = SQUEEZENET_STAGES[version]
+    features = chain(Conv2D(channels, kernel, 2, activation="relu"))
+    for stage in stages:
+        features.add(MaxPool2D(3, 2, ceil_mode=True), *map(_fire, stage))
     features.add(Dropout(0.5))
     return VisionNet(features, chain(Conv2D(classes, 1, activation="relu"), *_averaged()))
 

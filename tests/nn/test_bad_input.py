@@ -42,6 +42,7 @@ LAYERS: list[tuple[Callable[[], Any], tuple[int, ...], set[int], set[int]]] = [
         for k in ("Max", "Avg", "GlobalMax", "GlobalAvg")
     ),
     (lambda: nn.BatchNorm(in_channels=3), (2, 3, 8), {0}, {1}),
+    (lambda: nn.BatchNormReLU(in_channels=3), (2, 3, 8), {0}, {1}),
     (lambda: nn.LayerNorm(in_channels=3), (2, 3), {0}, {1}),
     (lambda: nn.GroupNorm(3, in_channels=3), (2, 3, 8), {0, 1}, {1}),
     (lambda: nn.InstanceNorm(in_channels=3), (2, 3, 8), {0, 2}, {1}),

@@ -119,6 +119,7 @@ def _images_and_states(axes: int, states: int) -> Arguments:
 LAYERS: dict[str, Case] = {
     "AvgPool2D of what is there": (partial(nn.AvgPool2D, 3, 2, 1, count_include_pad=False), images(2)),
     "BatchNorm": (partial(nn.BatchNorm, in_channels=4), images(2)),
+    "BatchNormReLU": (partial(nn.BatchNormReLU, in_channels=4), images(2)),
     "Concatenate": (
         lambda: together(nn.Concatenate(axis=1), nn.Dense(3, in_units=6), nn.Identity()),
         rows,

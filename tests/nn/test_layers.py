@@ -459,6 +459,7 @@ LAYERS = [
     nn.Identity(),
     nn.LayerNorm(),
     nn.BatchNorm(),
+    nn.BatchNormReLU(),
     nn.SyncBatchNorm(),
     nn.GroupNorm(),
     nn.RMSNorm(),

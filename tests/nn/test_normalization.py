@@ -29,6 +29,13 @@ def torch_of_last(module: Any) -> Callable[[Any], Any]:
     return lambda x: module(x.transpose(1, -1)).transpose(1, -1)
 
 
+def in_front_of_relu(channels: int) -> Any:
+    """Torch's batch norm, as one module with a ReLU behind it."""
+    module = torch.nn.BatchNorm2d(channels)
+    module.register_forward_hook(lambda _, x, result: torch.relu(result))
+    return module
+
+
 # layer, torch's, whether channels are last, shape of the input
 PAIRS: dict[str, tuple[Callable[[], nn.Block], Callable[[int], Any], bool, tuple[int, ...]]] = {
     "batch 2-D": (nn.BatchNorm, torch.nn.BatchNorm1d, False, (5, 4)),
@@ -36,6 +43,7 @@ PAIRS: dict[str, tuple[Callable[[], nn.Block], Callable[[int], Any], bool, tuple
     "batch 4-D": (nn.BatchNorm, torch.nn.BatchNorm2d, False, (3, 4, 2, 3)),
     "batch 5-D": (nn.BatchNorm, torch.nn.BatchNorm3d, False, (3, 4, 2, 3, 2)),
     "batch, last axis": (lambda: nn.BatchNorm(axis=-1), torch.nn.BatchNorm2d, True, (3, 2, 3, 4)),
+    "batch and relu": (nn.BatchNormReLU, in_front_of_relu, False, (3, 4, 2, 3)),
     "batch of several devices": (nn.SyncBatchNorm, torch.nn.BatchNorm2d, False, (3, 4, 2, 3)),
     "layer": (nn.LayerNorm, lambda n: torch.nn.LayerNorm(n), None, (3, 2, 4)),
     "groups of one": (nn.GroupNorm, lambda n: torch.nn.GroupNorm(1, n), False, (3, 4, 2, 3)),
