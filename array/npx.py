@@ -21,7 +21,16 @@ from blockfuse.array.functions.activations import (
 )
 from blockfuse.array.functions.control import cond, foreach, while_loop
 from blockfuse.array.functions.detection import multibox_prior, roi_align, roi_pooling
-from blockfuse.array.functions.elementwise import erf, relu, sigmoid, softplus
+from blockfuse.array.functions.elementwise import (
+    digamma,
+    erf,
+    erfinv,
+    gamma,
+    gammaln,
+    relu,
+    sigmoid,
+    softplus,
+)
 from blockfuse.array.functions.gluon import (
     add_n,
     arange_like,
@@ -99,12 +108,16 @@ __all__ = [
     "cpu",
     "current_device",
     "deconvolution",
+    "digamma",
     "dropout",
     "embedding",
     "erf",
+    "erfinv",
     "foreach",
     "from_numpy",
     "fully_connected",
+    "gamma",
+    "gammaln",
     "gather_nd",
     "gelu",
     "gpu",

@@ -37,7 +37,7 @@ from blockfuse.array.functions.creation import array, asarray
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.interpreter import current
 from blockfuse.ir.operator import Operator
-from blockfuse.ir.operators import neural, pointwise
+from blockfuse.ir.operators import neural, pointwise, special
 
 
 class Unary(Protocol):
@@ -790,6 +790,34 @@ softplus = unary(
     REAL,
     "npx.softplus(np.array([-1, 0, 100])).round(4)",
     "array([  0.3133,   0.6931, 100.    ])",
+)
+gamma = unary(
+    special.gamma,
+    "The gamma function, ``(x - 1)!`` of whole numbers; nan at -inf and negative whole numbers, an infinity at 0.",
+    REAL,
+    "npx.gamma(np.array([5, 0.5])).round(4)",
+    "array([24.    ,  1.7725])",
+)
+gammaln = unary(
+    special.gammaln,
+    "The logarithm of the gamma function's size, ``log(abs(gamma(x)))``; inf at 0 and negative whole numbers.",
+    REAL,
+    "npx.gammaln(np.array([5, 0.5])).round(4)",
+    "array([3.1781, 0.5724])",
+)
+digamma = unary(
+    special.digamma,
+    "The slope of ``gammaln``, ``gamma'(x) / gamma(x)``; nan at -inf and negative whole numbers, an infinity at 0.",
+    REAL,
+    "npx.digamma(np.array([1, 0.5])).round(4)",
+    "array([-0.5772, -1.9635])",
+)
+erfinv = unary(
+    special.erfinv,
+    "The number whose ``erf`` is ``x``, by Wichura's algorithm (1988); infinities at -1 and 1, nan beyond.",
+    REAL,
+    "npx.erfinv(np.array([0, 0.5])).round(4)",
+    "array([0.    , 0.4769])",
 )
 
 # -- choice --------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import numpy
 from blockfuse.codegen.kernels.expression import Term
 from blockfuse.codegen.kernels.kernel import Statement
 from blockfuse.codegen.meaning.memory import MeaningError
+from blockfuse.ir.operators.special import gamma_of, gammaln_of
 
 Values = dict[str, numpy.ndarray]  # name -> what it stands for, side by side
 
@@ -106,6 +107,8 @@ FUNCTIONS: dict[str, Any] = {
     "sigmoid": _sigmoid,
     "softplus": lambda x: numpy.logaddexp(x, _literal(x, 0)),
     "erf": partial(_number_by_number, math.erf),
+    "lgamma": partial(_number_by_number, gammaln_of),
+    "tgamma": partial(_number_by_number, gamma_of),
     "literal": _literal,
     "one": lambda x: _literal(x, 1),
     "infinity": lambda x: _literal(x, math.inf),

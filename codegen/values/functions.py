@@ -54,7 +54,7 @@ ROUNDED_TWICE = {**ULP, "log": 1.1, "erf": 1.8}
 
 LIBRARY = (
     *("pow", "hypot", "exp2", "cbrt", "log2", "log10", "log1p", "sin", "cos", "tan", "asin", "acos", "atan"),
-    *("atan2", "sinh", "cosh", "asinh", "acosh", "atanh"),
+    *("atan2", "sinh", "cosh", "asinh", "acosh", "atanh", "lgamma", "tgamma"),
 )
 
 FUNCTIONS: dict[str, Callable[..., Value]] = {

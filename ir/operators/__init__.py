@@ -17,6 +17,7 @@ from blockfuse.ir.operators import (
     pooling,
     reductions,
     sorting,
+    special,
     windows,
 )
 
@@ -37,5 +38,6 @@ __all__ = [
     "pooling",
     "reductions",
     "sorting",
+    "special",
     "windows",
 ]

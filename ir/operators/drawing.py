@@ -219,7 +219,7 @@ uniform = drawing(  # in [0, 1)
 )
 normal = drawing("normal", _normal, Example((), _FLOATS))  # mean 0, deviation 1
 exponential = drawing("exponential", _exponential, Example((), _FLOATS))  # mean 1
-gamma = drawing("gamma", _gamma, Example(((4,),), _FLOATS, low=0.5), raises=True)  # scale 1
+gamma = drawing("standard_gamma", _gamma, Example(((4,),), _FLOATS, low=0.5), raises=True)  # scale 1
 integers = drawing("integers", _integers, Example((), {"low": -3, "high": 9, **_INTEGERS}))
 permutation = drawing("permutation", _permutation, Example((), {"shape": (5,), "dtype": "int64"}))
 choice = drawing(  # places below n, equally likely or weighted

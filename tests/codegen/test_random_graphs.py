@@ -25,7 +25,7 @@ from blockfuse.codegen.meaning import kernels
 from blockfuse.ir.operator import TABLE
 
 # Rows that no recorded call has: a gradient's, draws whose parameters are arrays, and what looks at such parameters.
-NEVER_RECORDED = {"add_at", "binomial", "checked", "gamma", "multinomial", "poisson"}
+NEVER_RECORDED = {"add_at", "binomial", "checked", "multinomial", "poisson", "standard_gamma"}
 # What slides windows, which no form draws: ``test_windows.py`` holds it against torch.
 WINDOWS = {"window_product"} | rows_of("convolution", "pooling", "windows")
 # What a pass writes where weights of fewer bits are asked for: ``test_precision.py``.

@@ -50,6 +50,8 @@ REFUSED = {  # in all calls or some
         "cumprod",
         "eigh",
         "eigvalsh",
+        "gamma",
+        "gammaln",
         "hypot",
         "inverse",
     ),

@@ -97,6 +97,8 @@ UNARY: dict[str, Callable[..., Any]] = {
     "radians": torch.deg2rad,
     "softplus": lambda x: F.softplus(x, threshold=800),
     "silu": F.silu,
+    "gammaln": torch.lgamma,
+    "erfinv": torch.erfinv,
 }
 BINARY: dict[str, Callable[..., Any]] = {
     "add": torch.add,
@@ -444,7 +446,7 @@ def test_rows_with_attributes(name: str) -> None:
         held(name, lambda *x, theirs=theirs, attrs=attrs: theirs(*x, **attrs), operands, attrs)
 
 
-ELSEWHERE = frozenset(("checked", "drawn"))  # which torch does not have
+ELSEWHERE = frozenset(("checked", "drawn", "gamma"))  # which torch does not have
 WINDOWS = rows_of("convolution", "pooling")  # ``test_windows.py`` holds them against torch
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy
 
 from blockfuse.codegen.values.exponential import exponential
+from blockfuse.ir.operators.special import gamma_of, gammaln_of
 
 
 class Number:
@@ -155,6 +156,8 @@ LIBRARY: dict[str, Callable[..., Any]] = {
     "atan2": numpy.arctan2,
     "pow": numpy.power,
     "erf": numpy.vectorize(math.erf),
+    "lgamma": numpy.vectorize(gammaln_of),
+    "tgamma": numpy.vectorize(gamma_of),
     "fmuladd": _multiply_add,
     "fold_add": numpy.add,
     "fold_multiply": numpy.multiply,
