@@ -37,7 +37,7 @@ STAGES = {
     "loading": ("codegen.cpu.native.engine", "load"),
     "the frame": ("codegen.cpu.program.executable", "new_frame"),
     "the entry": ("codegen.cpu.program.executable", "Executable._new_entry"),
-    "the prologue": ("codegen.compile", "evaluate"),
+    "the prologue": ("codegen.compile", "evaluated_in_turn"),
     "binding": ("codegen.cpu.program.executable", "Executable.bind"),
     "guards": ("runtime.programs.program", "guarded"),
     "the form of the call": ("runtime.programs.program", "has_only_positional_arrays"),
@@ -206,7 +206,7 @@ def test_a_program_that_breaks_later_is_dropped(monkeypatch: pytest.MonkeyPatch)
     for one in (block, twin):
         one.dense.bias.set_data(numbers(5, seed=3))
     with monkeypatch.context() as context:
-        broken(context, "codegen.compile", "evaluate", ValueError("packing"))
+        broken(context, "codegen.compile", "evaluated_in_turn", ValueError("packing"))
         with pytest.warns(CompilerWarning, match="ValueError: packing"):
             agrees(block, twin, x)
         agrees(block, twin, x)
