@@ -32,7 +32,7 @@ STAGES = {
     "the source": ("codegen.cpu.program.plan", "render"),
     "Numba": ("codegen.cpu.native.frontend", "lowered"),
     "LLVM": ("codegen.cpu.native.engine", "object_code"),
-    "the program": ("codegen.cpu.program.executable", "program_ir"),
+    "the program": ("codegen.cpu.program.executable", "Executable._program_wanted"),
     "the store": ("runtime.programs.disk_cache", "DiskCache.get"),
     "loading": ("codegen.cpu.native.engine", "load"),
     "the frame": ("codegen.cpu.program.executable", "new_frame"),
