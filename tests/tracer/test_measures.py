@@ -96,7 +96,7 @@ def same(function: Callable[..., Any], hybrid: Any, x: Any) -> None:
         assert hybrid(x).asnumpy().tobytes() == function(x).asnumpy().tobytes()
 
 
-@pytest.mark.spread(1)
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("function", NATIVE, ids=lambda f: f.__name__)
 def test_a_number_that_is_only_compared_stays_native(function: Callable[..., Any]) -> None:
     hybrid = blockfuse.hybridize(function)
