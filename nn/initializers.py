@@ -7,12 +7,15 @@ subclasses ``Initializer``, overrides ``_init_weight``, and is found by its name
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 import numpy
 
+from blockfuse.array.files import load
 from blockfuse.array.functions import creation, random
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.errors import ShapeError, UsageError
@@ -250,6 +253,116 @@ class MSRAPrelu(Xavier):
         super().__init__("gaussian", factor_type, 2.0 / (1 + slope**2))
 
 
+@dataclass(frozen=True)
+class LSTMBias(Initializer):
+    """Zeros, and another number for the forget gate: the bias of an LSTM, whose gates are input, forget, cell and output.
+
+    forget_bias: what keeps the state in the beginning (Gers, Schmidhuber and Cummins 2000; Jozefowicz, Zaremba and
+        Sutskever 2015, section 2.1).
+
+    Raises ShapeError for a parameter that is not a vector of four equal parts.
+
+    >>> from blockfuse import gluon, init
+    >>> cell = gluon.rnn.LSTMCell(1, input_size=1, i2h_bias_initializer=init.LSTMBias())
+    >>> cell.initialize()
+    >>> cell.i2h_bias.data()
+    array([0., 1., 0., 0.])
+    """
+
+    forget_bias: float = 1.0
+
+    def _init_weight(self, name: str, arr: ndarray) -> None:
+        if arr.ndim != 1 or arr.shape[0] % 4:
+            raise ShapeError(
+                f"LSTMBias cannot initialise {name} of shape {arr.shape}: the bias of an LSTM has four equal parts"
+            )
+        units = arr.shape[0] // 4
+        arr[...] = 0
+        arr[units : 2 * units] = self.forget_bias
+
+
+class Mixed(Initializer):
+    """One of several initializers, by the name of the parameter.
+
+    patterns: regular expressions, the first of which that is found in a name counts.
+    initializers: for each pattern one, in any form that ``initialize`` takes.
+
+    Raises UsageError where there are more of one than of the other, and for a name in which no pattern is found, when the
+    parameter is initialized. Parameters with an init of their own, such as biases, do not ask.
+
+    >>> from blockfuse import init, nn
+    >>> net = nn.Sequential(nn.Dense(1, in_units=1), nn.Dense(1, in_units=1))
+    >>> net.initialize(init.Mixed([r"^1\\.", ".*"], ["ones", init.Constant(7)]))
+    >>> net[0].weight.data(), net[1].weight.data()
+    (array([[7.]]), array([[1.]]))
+    """
+
+    def __init__(self, patterns: Sequence[str], initializers: Sequence[Init]) -> None:
+        if len(patterns) != len(initializers):
+            raise UsageError(
+                f"Mixed has {len(patterns)} patterns and {len(initializers)} initializers; give as many of each"
+            )
+        self.patterns, self.initializers = tuple(patterns), tuple(map(create, initializers))
+
+    def _init_weight(self, name: str, arr: ndarray) -> None:
+        for pattern, initializer in zip(self.patterns, self.initializers, strict=True):
+            if re.search(pattern, name):
+                initializer(name, arr)
+                return
+        raise UsageError(
+            f"Mixed has no pattern for {name!r}: {', '.join(map(repr, self.patterns))}; add '.*' with what shall be the rest"
+        )
+
+
+class Load(Initializer):
+    """Given arrays, by the name of the parameter.
+
+    param: a dict of names and arrays, or the path of a file that ``npx.save`` wrote; ``arg:`` and ``aux:`` before a name do
+        not count.
+    default_init: for parameters that have none, in any form that ``initialize`` takes.
+
+    Raises ShapeError for an array of another shape, and UsageError for a name without an array where there is no
+    ``default_init``, when the parameter is initialized.
+
+    >>> from blockfuse import init, nn, np
+    >>> net = nn.Dense(1, in_units=2)
+    >>> net.initialize(init.Load({"weight": np.array([[3, 4]])}))
+    >>> net.weight.data()
+    array([[3., 4.]])
+    """
+
+    def __init__(
+        self, param: Mapping[str, Any] | str | PathLike[str], default_init: Init | None = None
+    ) -> None:
+        found = param if isinstance(param, Mapping) else load(param)
+        if not isinstance(found, Mapping):
+            raise UsageError(f"Load needs arrays with names; {param!r} holds a {type(found).__name__}")
+        arrays = {name.removeprefix("arg:").removeprefix("aux:"): array for name, array in found.items()}
+        self.param = arrays
+        self.default_init = None if default_init is None else create(default_init)
+
+    def _init_weight(self, name: str, arr: ndarray) -> None:
+        if name in self.param:
+            given = creation.asarray(self.param[name])
+            if given.shape != arr.shape:
+                raise ShapeError(f"Load has an array of shape {given.shape} for {name} of shape {arr.shape}")
+            arr[...] = given
+        elif self.default_init is None:
+            raise UsageError(
+                f"Load has no array for {name!r}, but for {', '.join(self.param) or 'nothing'}; give a default_init"
+            )
+        else:
+            self.default_init(name, arr)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = Initializer.__hash__
+
+    def __repr__(self) -> str:
+        return f"Load({', '.join(self.param)})"
+
+
 _DRAWS: dict[str, Callable[..., ndarray]] = {
     "uniform": lambda scale, shape, dtype: random.uniform(-scale, scale, shape, dtype),
     "gaussian": lambda scale, shape, dtype: random.normal(0.0, scale, shape, dtype),
@@ -285,7 +398,7 @@ REGISTRY: dict[str, Callable[[], Initializer]] = {
     "he": lambda: MSRAPrelu("in", slope=0.0),
     **{
         kind.__name__.lower(): kind
-        for kind in (Zero, One, Uniform, Normal, Orthogonal, Bilinear, Xavier, MSRAPrelu)
+        for kind in (Zero, One, Uniform, Normal, Orthogonal, Bilinear, Xavier, MSRAPrelu, LSTMBias)
     },
 }
 

@@ -314,6 +314,12 @@ PROMISED: dict[str, Calls] = {
         "ShapeError": lambda: init.Xavier()("weight", ones(3)),
         "UsageError": lambda: init.Xavier(factor_type=UNKNOWN)("weight", ones(3, 3)),
     },
+    "init.LSTMBias": {"ShapeError": lambda: init.LSTMBias()("bias", ones(3))},
+    "init.Load": {
+        "ShapeError": lambda: init.Load({"weight": ones(3)})("weight", ones(2)),
+        "UsageError": lambda: init.Load({})("weight", ones(2)),
+    },
+    "init.Mixed": {"UsageError": lambda: init.Mixed(["bias"], [])},
     "init.Bilinear": {"ShapeError": lambda: init.Bilinear()("weight", ones(3))},
     "init.create": {"UsageError": lambda: init.create(UNKNOWN)},
     # recurrence

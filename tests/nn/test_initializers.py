@@ -7,7 +7,7 @@ import numpy
 import pytest
 
 from blockfuse import nn
-from blockfuse.array import ndarray, np
+from blockfuse.array import ndarray, np, npx
 from blockfuse.ir.errors import ShapeError, UsageError
 from blockfuse.nn import initializers as init
 
@@ -162,3 +162,57 @@ def test_initializers_are_equal_by_type_and_settings() -> None:
     assert Mine(1) == Mine(1) != Mine(2)
     assert repr(Mine(1)) == "Mine(scale=1)"
     assert len({init.Zero(), init.Zero(), init.One()}) == 2
+
+
+# -- by name -------------------------------------------------------------------------------------------------
+
+
+def test_lstm_bias_lifts_the_forget_gate_alone() -> None:
+    assert filled(init.LSTMBias(2.5), (12,)).tolist() == [0] * 3 + [2.5] * 3 + [0] * 6
+    assert filled("lstmbias", (4,)).tolist() == [0, 1, 0, 0]
+    for shape in ((3,), (4, 4), ()):
+        with pytest.raises(ShapeError, match="four equal parts"):
+            filled(init.LSTMBias(), shape)
+
+
+def test_the_first_pattern_that_is_found_in_a_name_counts() -> None:
+    net = nn.Sequential(nn.Dense(2, bias_initializer=None), nn.Dense(3, bias_initializer=None))
+    net.initialize(
+        init.Mixed(
+            ["bias$", r"^1\.", ".*"], ["ones", init.Constant(2), lambda _, arr: arr.__setitem__(..., 3)]
+        )
+    )
+    net(np.ones((1, 4)))
+    values = {name: set(p.data().asnumpy().ravel()) for name, p in net.collect_params().items()}
+    assert values == {"0.weight": {3}, "0.bias": {1}, "1.weight": {2}, "1.bias": {1}}
+
+
+def test_mixed_refuses_what_it_cannot_know() -> None:
+    with pytest.raises(UsageError, match="2 patterns and 1 initializers"):
+        init.Mixed(["a", "b"], ["ones"])
+    with pytest.raises(UsageError, match="nothing"):
+        init.Mixed(["a"], ["nothing"])
+    with pytest.raises(UsageError, match=r"no pattern for 'weight': 'bias'; add '\.\*'"):
+        filled(init.Mixed(["bias"], ["ones"]), (2,))
+
+
+def test_arrays_are_loaded_by_name_and_the_rest_is_the_defaults(tmp_path: Any) -> None:
+    file = str(tmp_path / "arrays.npz")
+    npx.savez(file, **{"arg:0.weight": np.array([[1.5, 2.5]]), "aux:other": np.ones(3)})
+    for given in (file, {"0.weight": numpy.array([[1.5, 2.5]])}):
+        net = nn.Sequential(nn.Dense(1, in_units=2), nn.Dense(1, in_units=1))
+        net.initialize(init.Load(given, default_init="ones"))
+        assert net[0].weight.data().tolist() == [[1.5, 2.5]]
+        assert net[1].weight.data().tolist() == [[1.0]]
+    with pytest.raises(ShapeError, match=r"an array of shape \(1, 2\) for 0\.weight of shape \(1, 3\)"):
+        init.Load(given)("0.weight", np.zeros((1, 3)))
+    with pytest.raises(UsageError, match=r"no array for 'weight', but for 0\.weight; give"):
+        filled(init.Load(given), (2,))
+
+
+def test_loaded_arrays_can_be_told_apart_and_shown() -> None:
+    loaded = init.Load({"weight": np.ones(2)})
+    assert loaded == loaded
+    assert loaded != init.Load({"weight": np.ones(2)})
+    assert repr(loaded) == "Load(weight)"
+    assert init.Mixed([".*"], ["ones"]) == init.Mixed([".*"], ["ones"])
