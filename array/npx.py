@@ -20,7 +20,7 @@ from blockfuse.array.functions.activations import (
     softsign,
 )
 from blockfuse.array.functions.control import cond, foreach, while_loop
-from blockfuse.array.functions.detection import multibox_prior, roi_align, roi_pooling
+from blockfuse.array.functions.detection import box_iou, multibox_prior, roi_align, roi_pooling
 from blockfuse.array.functions.elementwise import (
     digamma,
     erf,
@@ -101,6 +101,7 @@ __all__ = [
     "batch_dot",
     "batch_flatten",
     "batch_norm",
+    "box_iou",
     "broadcast_like",
     "cast",
     "cond",

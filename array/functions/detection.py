@@ -233,3 +233,51 @@ def multibox_prior(
     corners += [c + half for c, half in zip(centres, (across, down), strict=True)]
     boxes = reshape(stack([broadcast_to(c, grid) for c in corners], axis=-1), (1, -1, 4))
     return pointwise.minimum(pointwise.maximum(boxes, 0), 1) if clip else boxes
+
+
+def box_iou(lhs: ArrayLike, rhs: ArrayLike, format: str = "corner") -> ndarray:
+    """The intersection of each box of ``lhs`` with each of ``rhs``, over their union (Everingham et al. 2010, The Pascal
+    Visual Object Classes Challenge, section 4.2).
+
+    lhs, rhs: boxes (..., 4), each with axes of its own.
+    format: ``"corner"`` for (x1, y1, x2, y2), ``"center"`` for (x, y, width, height) with the centre first. A box that ends
+    before it begins has no area.
+
+    Returns the axes of ``lhs`` and behind them those of ``rhs``, without the last ones; floats keep their dtype, others give
+    float64; 0 where the union has no area. Raises ShapeError for a last axis other than 4, UsageError for another format.
+
+    >>> from blockfuse import np, npx
+    >>> npx.box_iou(np.array([[0, 0, 2, 2], [1, 0, 3, 2]]), np.array([[0, 0, 2, 1]]))
+    array([[0.5],
+           [0.2]])
+    """
+    one, other = asarray(lhs), asarray(rhs)
+    for boxes in (one, other):
+        if boxes.shape[-1:] != (4,):
+            raise ShapeError(
+                f"box_iou takes boxes of four numbers along the last axis; found the shape {boxes.shape}"
+            )
+    if format not in ("corner", "center"):
+        raise UsageError(f"box_iou: {format!r} is not one of corner, center")
+    here = [reshape(c, (*c.shape, *(1,) * (other.ndim - 1))) for c in _corners(one, format)]
+    there = _corners(other, format)
+    shared = _area(
+        [*map(pointwise.maximum, here[:2], there[:2]), *map(pointwise.minimum, here[2:], there[2:])]
+    )
+    union = _area(here) + _area(there) - shared
+    is_something = pointwise.greater(union, 0)
+    return pointwise.where(is_something, shared / pointwise.where(is_something, union, 1), 0)
+
+
+def _corners(boxes: ndarray, format: str) -> list[ndarray]:
+    """x1, y1, x2 and y2 of boxes."""
+    first, second, third, fourth = (boxes[..., n] for n in range(4))
+    if format == "corner":
+        return [first, second, third, fourth]
+    half_width, half_height = third / 2, fourth / 2
+    return [first - half_width, second - half_height, first + half_width, second + half_height]
+
+
+def _area(corners: Sequence[ndarray]) -> ndarray:
+    x1, y1, x2, y2 = corners
+    return pointwise.maximum(x2 - x1, 0) * pointwise.maximum(y2 - y1, 0)

@@ -225,3 +225,52 @@ def test_changes_that_do_not_fit_are_refused() -> None:
             function(a, np.zeros((3, 1), dtype="int64"), 1)
         with pytest.raises(IndexError):
             function(a, np.array([3]), 1)
+
+
+# -- boxes against boxes -------------------------------------------------------------------------------------
+
+
+def overlap(one: Any, other: Any) -> float:
+    """Of two boxes given by corners, in float64."""
+    (a1, b1, a2, b2), (c1, d1, c2, d2) = one, other
+    shared = max(min(a2, c2) - max(a1, c1), 0) * max(min(b2, d2) - max(b1, d1), 0)
+    union = max(a2 - a1, 0) * max(b2 - b1, 0) + max(c2 - c1, 0) * max(d2 - d1, 0) - shared
+    return shared / union if union > 0 else 0.0
+
+
+BOXES = numpy.array(
+    [[0, 0, 2, 2], [1, 0.5, 3, 2], [5, 5, 6, 7], [1, 1, 1, 1], [3, 3, 2, 2], [0, 0, 2, 2]], "float32"
+)
+
+
+def test_boxes_are_compared_each_with_each_eager_and_compiled() -> None:
+    one, other = numpy.stack([BOXES, BOXES + 0.25]), BOXES[:4]
+    wanted = [[[overlap(a, b) for b in other.tolist()] for a in row] for row in one.tolist()]
+    compiled = blockfuse.hybridize(npx.box_iou)
+    for function in (npx.box_iou, compiled, compiled, compiled):
+        numpy.testing.assert_allclose(function(np.array(one), np.array(other)).asnumpy(), wanted, rtol=1e-6)
+    assert ": compiled" in compiled.explain()
+
+
+def test_boxes_by_their_centre_are_the_same_boxes() -> None:
+    centre = numpy.concatenate([(BOXES[:, :2] + BOXES[:, 2:]) / 2, BOXES[:, 2:] - BOXES[:, :2]], axis=1)
+    found = npx.box_iou(np.array(centre), np.array(centre[0]), format="center")
+    numpy.testing.assert_allclose(found.asnumpy(), [overlap(b, BOXES[0]) for b in BOXES.tolist()], rtol=1e-6)
+
+
+def test_boxes_have_gradients_and_may_be_none() -> None:
+    one = np.array([[0.0, 0.0, 2.0, 2.0]])
+    one.attach_grad()
+    with autograd.record():
+        found = npx.box_iou(one, np.array([[1, -1, 3, 3]]))
+    found.backward()
+    numpy.testing.assert_allclose(one.grad.asnumpy(), [[0.04, -0.08, 0.2, 0.08]], atol=1e-6)
+    assert npx.box_iou(np.zeros((0, 4)), np.zeros((3, 4))).shape == (0, 3)
+    assert npx.box_iou(np.zeros(4), np.zeros((3, 4))).tolist() == [0, 0, 0]
+
+
+def test_what_is_no_box_is_refused() -> None:
+    with pytest.raises(ShapeError, match=r"four numbers along the last axis; found the shape \(2, 5\)"):
+        npx.box_iou(np.ones((2, 5)), np.ones((2, 4)))
+    with pytest.raises(UsageError, match="'corners' is not one of corner, center"):
+        npx.box_iou(np.ones((2, 4)), np.ones((2, 4)), format="corners")
