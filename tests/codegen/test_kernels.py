@@ -29,6 +29,7 @@ pytestmark = pytest.mark.spread(3)
 CARRIED = [d for d in DTYPES if d != "float16"]  # NumPy computes float16
 TRIED = ("float32", "float64", "int8", "int32", "int64", "uint8", "uint64", "bool")
 SIZES = (0, 1, 3, 17, 1000)
+ULP_OF_ONE = {"gammaln": 8}  # Python's lgamma is that far off beside its zeros, 1 and 2
 ULP = 8  # how far NumPy's own float functions and ours may be apart; test_functions.py is about accuracy
 
 
@@ -46,8 +47,8 @@ def random(
     return rng.integers(bounds.min, bounds.max, shape, dtype, endpoint=True)
 
 
-def assert_same(found: numpy.ndarray, wanted: numpy.ndarray, ulp: float = ULP) -> None:
-    """Equal types and elements; floats may differ by a few units in the last place."""
+def assert_same(found: numpy.ndarray, wanted: numpy.ndarray, ulp: float = ULP, ulp_of_one: float = 0) -> None:
+    """Equal types and elements; floats may differ by a few units in the last place, or in that of 1."""
     assert (found.shape, found.dtype) == (wanted.shape, wanted.dtype)
     if wanted.dtype == bool:  # NumPy takes every byte but 0 for true, and counts on 1
         found, wanted = found.view("uint8"), wanted.view("uint8")
@@ -55,13 +56,15 @@ def assert_same(found: numpy.ndarray, wanted: numpy.ndarray, ulp: float = ULP) -
         numpy.testing.assert_array_equal(found, wanted)
         return
     eps = float(numpy.finfo(wanted.dtype).eps)
-    numpy.testing.assert_allclose(found, wanted, rtol=ulp * eps, atol=0)
+    numpy.testing.assert_allclose(found, wanted, rtol=ulp * eps, atol=ulp_of_one * eps)
 
 
-def assert_native(recorded: Graph, values: list[numpy.ndarray], ulp: float = ULP) -> None:
+def assert_native(
+    recorded: Graph, values: list[numpy.ndarray], ulp: float = ULP, ulp_of_one: float = 0
+) -> None:
     """The native program of a graph gives what its nodes mean."""
     for found, wanted in zip(Native(recorded)(*values), meant(recorded, values), strict=True):
-        assert_same(found, wanted, ulp)
+        assert_same(found, wanted, ulp, ulp_of_one)
 
 
 # -- one operator ----------------------------------------------------------------------------------------------
@@ -105,7 +108,7 @@ def assert_rows(row: Operator, operands: list[list[numpy.ndarray]]) -> None:
     def each(*xs: Any) -> tuple[Any, ...]:
         return tuple(row(*xs[n : n + arity], **row.examples[0].attrs) for n in range(0, len(xs), arity))
 
-    assert_native(graph_for(each, values), values)
+    assert_native(graph_for(each, values), values, ulp_of_one=ULP_OF_ONE.get(row.name, 0))
 
 
 @pytest.mark.spread(32)
@@ -144,7 +147,7 @@ def test_kernels_read_views_in_place(row: Operator, turn: int) -> None:
 
     program = Native(graph_for(of_views, values))
     for found, wanted in zip(program(*values), meant(program.graph, values), strict=True):
-        assert_same(found, wanted)
+        assert_same(found, wanted, ulp_of_one=ULP_OF_ONE.get(row.name, 0))
     assert len(program.schedule.steps) == 1  # no copies
 
 
