@@ -552,6 +552,7 @@ _OTHERWISE = {
     "remainder": "{0} % (np.abs({1}) + 1)",
     "fmod": "np.fmod({0}, np.abs({1}) + 1)",
     "cast": "{0}.astype('{dtype}')",
+    "gammaln": "npx.gammaln(np.clip({0}, 2.5, 9.0))",  # beside a zero, rounding would decide
     "reciprocal": "np.reciprocal(np.abs({0}) + 0.5)",
     "relu": "npx.relu({0})",
 }
