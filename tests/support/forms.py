@@ -146,6 +146,8 @@ activations any
     npx.gelu({0}, approximation='tanh')
     npx.silu({0})
     npx.mish({0})
+    npx.digamma(np.abs({0}) + 2.5)
+    npx.erfinv(np.clip({0}, -0.75, 0.5))
     npx.softsign({0})
     npx.leaky_relu({0})
     npx.leaky_relu({0}, act_type='elu', slope=1.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Callable
+from statistics import NormalDist
 from typing import Any
 
 import numpy
@@ -40,6 +41,31 @@ def softplus(x: Array) -> Array:
 
 def silu(x: Array) -> Array:
     return x * sigmoid(x)
+
+
+def each(function: Callable[[float], float]) -> Callable[[Array], Array]:
+    """A function of one number, element by element."""
+
+    def of(x: Array) -> Array:
+        x = numpy.asarray(x)
+        found = numpy.array([function(float(v)) for v in x.ravel()], "float64").reshape(x.shape)
+        return found.astype(x.dtype if x.dtype.kind == "f" else "float64")
+
+    return of
+
+
+def digamma(x: float) -> float:
+    """Of a positive number, by its recurrence and its expansion."""
+    below = 0.0
+    while x < 12:
+        below, x = below - 1 / x, x + 1
+    series = 1 / 12 - (1 / 120 - (1 / 252 - (1 / 240 - 1 / 132 / x**2) / x**2) / x**2) / x**2
+    return below + math.log(x) - 0.5 / x - series / x**2
+
+
+def erfinv(x: float) -> float:
+    """By the quantiles of the normal distribution."""
+    return NormalDist().inv_cdf((x + 1) / 2) / math.sqrt(2)
 
 
 def gelu(x: Array, approximation: str = "erf") -> Array:
@@ -230,6 +256,10 @@ npx = types.SimpleNamespace(
     erf=erf,
     softplus=softplus,
     silu=silu,
+    digamma=each(digamma),
+    erfinv=each(erfinv),
+    gamma=each(math.gamma),
+    gammaln=each(math.lgamma),
     gelu=gelu,
     mish=lambda x: x * numpy.tanh(softplus(x)),
     softsign=lambda x: x / (1 + abs(x)),
