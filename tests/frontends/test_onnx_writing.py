@@ -51,6 +51,7 @@ REFUSED = {  # in all calls or some
         "eigh",
         "eigvalsh",
         "gamma",
+        "digamma",
         "gammaln",
         "hypot",
         "inverse",
