@@ -15,8 +15,6 @@ from blockfuse import npx as our_npx
 
 Array = Any  # numpy.ndarray, or a number of NumPy's
 
-_ERF = numpy.vectorize(math.erf, otypes=["float64"])
-
 
 def _floats(x: Array) -> Array:
     """Whole numbers become float64, as where NumPy divides."""
@@ -31,8 +29,18 @@ def sigmoid(x: Array) -> Array:
     return (1 / (1 + numpy.exp(-_floats(x).astype("float64")))).astype(_floats(x).dtype)
 
 
-def erf(x: Array) -> Array:
-    return _ERF(x).reshape(x.shape).astype(_floats(x).dtype)
+def each(function: Callable[[float], float]) -> Callable[[Array], Array]:
+    """A function of one number, element by element."""
+
+    def of(x: Array) -> Array:
+        x = numpy.asarray(x)
+        found = numpy.array([function(float(v)) for v in x.ravel()], "float64").reshape(x.shape)
+        return found.astype(_floats(x).dtype)
+
+    return of
+
+
+erf = each(math.erf)
 
 
 def softplus(x: Array) -> Array:
@@ -41,17 +49,6 @@ def softplus(x: Array) -> Array:
 
 def silu(x: Array) -> Array:
     return x * sigmoid(x)
-
-
-def each(function: Callable[[float], float]) -> Callable[[Array], Array]:
-    """A function of one number, element by element."""
-
-    def of(x: Array) -> Array:
-        x = numpy.asarray(x)
-        found = numpy.array([function(float(v)) for v in x.ravel()], "float64").reshape(x.shape)
-        return found.astype(x.dtype if x.dtype.kind == "f" else "float64")
-
-    return of
 
 
 def digamma(x: float) -> float:

@@ -28,7 +28,7 @@ from blockfuse.tracer.frames.induction_sites import (
     Update,
     Use,
 )
-from blockfuse.tracer.frames.operand_stack import Unknown, View, evaluate
+from blockfuse.tracer.frames.operand_stack import Unknown, View, evaluate, value_of
 from blockfuse.tracer.frames.program_points import InductionValue, InductionVariable
 
 _NUMBER, _TRUTH = tensor((), "int64"), tensor((), "bool")
@@ -280,11 +280,7 @@ class FrameInduction:
             induction = self._induction(operand)
             return None if induction is None else (induction.value, induction.node)
         try:
-            value = (
-                self._frame.f_locals.get(operand)
-                if isinstance(operand, str)
-                else evaluate(self._frame, *operand)[0]
-            )
+            value = value_of(self._frame, operand)
         except Unknown:
             return None
         return (value, _number(value)) if type(value) is int and abs(value) <= _MAX_MAGNITUDE else None

@@ -30,9 +30,7 @@ class Writer(frame_induction.Writer, measures.Writer, Protocol):
 
 
 _Step = tuple[FrameInduction | FrameMeasures, int]  # who is told of an instruction, and its index
-_Place = tuple[
-    int, bool, tuple[_Step, ...]
-]  # an instruction, whether no prefix of it comes first, and who is told
+_Place = tuple[int, bool, tuple[_Step, ...]]  # an instruction, whether it has no prefix, who is told
 
 
 class InductionTracker:
@@ -52,10 +50,7 @@ class InductionTracker:
             self._frames[frame] = FrameInduction(frame, found, self._writer)
         if measured.sites:
             self._measures[frame] = FrameMeasures(frame, measured, self._writer)
-        if not (found.sites or measured.sites):
-            return None
-        self._steps[frame] = {}
-        return self._step
+        return self._step if found.sites or measured.sites else None
 
     def _step(self, frame: types.FrameType, event: str) -> None:
         if event == "return":

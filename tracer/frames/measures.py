@@ -24,9 +24,9 @@ from blockfuse.ir.graph import Node, Source, literal
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.operators import pointwise
 from blockfuse.ir.types import TensorType, tensor
-from blockfuse.tracer.certificate.ownership import is_interior
+from blockfuse.tracer.certificate.ownership import is_interior, source_of
 from blockfuse.tracer.code.bytecode import Anatomy, anatomy, once_per_code
-from blockfuse.tracer.frames.operand_stack import Unknown, call_base, called, evaluate, understood
+from blockfuse.tracer.frames.operand_stack import Unknown, call_base, called, understood, value_of
 
 _NUMBER, _TRUTH = tensor((), "float64"), tensor((), "bool")
 _MAX_WHOLE = 1 << 53  # whole numbers that are the same in float64
@@ -282,7 +282,7 @@ class FrameMeasures:
                 self._use(operand)
             return
         compare, meaning = _COMPARISONS[site.operator]
-        source = Source(self._frame.f_code.co_filename, self._frame.f_lineno, self._frame.f_code.co_name)
+        source = source_of(self._frame)
         predicate = self._writer.induction_step(compare, (left.node, right.node), _TRUTH, source)
         self._writer.decide_measured(predicate, meaning(left.value, right.value), source)
 
@@ -300,11 +300,7 @@ class FrameMeasures:
         if isinstance(operand, str) and operand in self._plan.variables:
             return self._held(operand)
         try:
-            value = (
-                self._frame.f_locals.get(operand)
-                if isinstance(operand, str)
-                else evaluate(self._frame, *operand)[0]
-            )
+            value = value_of(self._frame, operand)
         except Unknown:
             return None
         return _constant(value)

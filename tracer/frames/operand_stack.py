@@ -61,6 +61,11 @@ def evaluate(frame: types.FrameType, first: int, end: int) -> list[Any]:
     return stack
 
 
+def value_of(frame: types.FrameType, operand: str | tuple[int, int]) -> Any:
+    """What a variable holds (None if there is none), or what a stretch of instructions leaves. Raises Unknown."""
+    return frame.f_locals.get(operand) if isinstance(operand, str) else evaluate(frame, *operand)[0]
+
+
 def understood(instruction: dis.Instruction) -> bool:
     """Whether ``evaluate`` may know what the instruction does."""
     return instruction.opname in _STEPS

@@ -14,7 +14,7 @@ import mmap
 from collections import deque
 from collections.abc import Callable
 
-from blockfuse.codegen.cpu.linking.layout import PAGE, Layout, rounded
+from blockfuse.codegen.cpu.linking.layout import PAGE, Layout, put, rounded
 from blockfuse.codegen.cpu.linking.relocatable import LinkError, relocatable
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -38,18 +38,17 @@ class MappedCode:
         self._memory = _mapped(max(size, PAGE))
         base = ctypes.addressof(self._memory)
         for place, address in layout.moved:
-            _put_word(content, place, base + address)
+            put(content, place, _word(base + address))
         for name, place in layout.imports().items():
-            _put_word(content, place, _found(name, resolve))
+            put(content, place, _word(_found(name, resolve)))
         ctypes.memmove(base, bytes(content), size)
         _protect(base, layout.code.start, _READ)
         _protect(base + layout.code.start, rounded(layout.code.size, PAGE), _READ | _RUN)
         named = (*object.functions, *object.variables)
         self._addresses = {symbol.name: base + layout.address(_OBJECT, symbol) for symbol in named}
 
-    def __del__(
-        self, keep: Callable[[object], None] = _gone.append
-    ) -> None:  # names of the module may be gone by then
+    def __del__(self, keep: Callable[[object], None] = _gone.append) -> None:
+        # Names of the module may be gone by then.
         memory = self.__dict__.pop("_memory", None)
         if memory is not None:
             keep(memory)
@@ -72,8 +71,8 @@ def _found(name: str, resolve: Callable[[str], int]) -> int:
     return address
 
 
-def _put_word(content: bytearray, place: int, value: int) -> None:
-    content[place : place + 8] = value.to_bytes(8, "little")
+def _word(value: int) -> bytes:
+    return value.to_bytes(8, "little")
 
 
 def _protect(start: int, size: int, allowed: int) -> None:
