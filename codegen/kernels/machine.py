@@ -29,6 +29,7 @@ class Machine:
     features: str  # the instruction sets, as LLVM names them, for the cache key
     threads: int = 1  # that a launch may use
     name: str = ""
+    second_level_bytes: int = 1 << 20  # of the cache that each core has to itself
     min_nontemporal_bytes: int = 0  # from what size on a result is written past the caches; 0: never
     # whether programs write updates to parameters themselves; else their values are results, for the caller to write
     writes_updates: bool = True

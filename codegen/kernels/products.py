@@ -27,8 +27,8 @@ from blockfuse.ir.passes.products import has_few_columns
 
 _PAGE_BYTES = 4096  # lines so far apart share one set of a first-level cache
 _NEAR_PAGES = 64  # whose addresses a processor finds without a delay
-_NEAR_BYTES = 160 << 10  # of a second-level cache, beside a panel and what is written
-_DEEP_BYTES = 1024 * 4  # of a row that is longer, too few pass a panel that stays near
+_NEAR_ROWS = 5 / 16  # of a second-level cache for rows that stay there, beside two panels and what is written
+_LONGEST_PANEL = 1 / 8  # of it for a panel that stays there, beside the next one: NOTE [long inner axes]
 _FEW_PANELS = 4  # for which turning an operand costs as much as reading it across
 _LATENCY = 4  # cycles of a multiply-add
 _CACHE_WAYS = 8  # lines that a set holds, or 12; 1024^3 takes 5% longer with tiles of more rows
@@ -149,10 +149,11 @@ def _cut(
         return _block(product, height, machine)
     tiles = _register_tiles(product, height, left, machine, work)
     stacked = product.operands[0].type.ndim == 3
-    block = _block_rows(tiles[0], product.operands[0].shape[-1] * product.dtype.itemsize)
+    near = int(_NEAR_ROWS * machine.second_level_bytes)
+    block = _block_rows(tiles[0], near // (product.operands[0].shape[-1] * product.dtype.itemsize))
     block = block if not height or height > block else 0
     by_panels = not stacked and height == tiles[0].rows
-    sliced = 0 if stacked or by_panels else _sliced_rows(product, tiles[0])
+    sliced = 0 if stacked or by_panels else _sliced_rows(product, tiles[0], machine)
     weight = product.operands[1]
     if prod(weight.shape[-3:]) * weight.dtype.itemsize > NEAR_WEIGHT_BYTES:
         threads = machine.threads if work > AWAKE_WORK and not (by_panels or stacked) else 1
@@ -169,21 +170,24 @@ def _fetching(tile: ProductTile, passing: int) -> ProductTile:
     return replace(tile, fetch=1 << (min(max(passing, 1), MAX_FETCH).bit_length() - 1))
 
 
-def _block_rows(tile: ProductTile, row_bytes: int) -> int:
-    """How many rows of the left operand pass all panels at a time, in whole tiles, so that they stay near.
+def _block_rows(tile: ProductTile, near: int) -> int:
+    """How many rows of the left operand pass all panels at a time, in whole tiles; ``near`` of them stay near.
 
     0 where so many are no more than the columns of a panel: then panels that stay near are passed by all rows.
     """
-    rows = _NEAR_BYTES // row_bytes // tile.rows * tile.rows
+    rows = near // tile.rows * tile.rows
     return rows if rows > tile.panel else 0
 
 
-def _sliced_rows(product: Node, tile: ProductTile) -> int:
+def _sliced_rows(product: Node, tile: ProductTile, machine: Machine) -> int:
     """How many rows pass all panels with the steps of one sum: see NOTE [long inner axes]; 0: tiles take all steps."""
     inner, itemsize = product.operands[0].shape[-1], product.dtype.itemsize
-    if inner * itemsize <= _DEEP_BYTES or tile.panel == 1 or tile.panels > 1 or tile.unroll > 1:
+    if tile.panel == 1 or tile.panels > 1 or tile.unroll > 1:
         return 0
-    return _NEAR_BYTES // (steps_of_sums(inner) * itemsize) // tile.rows * tile.rows
+    if inner * tile.panel * itemsize <= _LONGEST_PANEL * machine.second_level_bytes:
+        return 0
+    near = int(_NEAR_ROWS * machine.second_level_bytes)
+    return near // (steps_of_sums(inner) * itemsize) // tile.rows * tile.rows
 
 
 def _block(product: Node, height: int, machine: Machine) -> BlockTile:

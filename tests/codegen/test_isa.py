@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import llvmlite.binding as llvm
 import numpy
@@ -10,6 +11,7 @@ from graphs import LEVELS, natively
 
 from blockfuse.codegen.cpu.native import isa
 from blockfuse.codegen.cpu.native.engine import object_code
+from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.ir.operators import contractions
 
 # What a tile is made of: sixteen float32 multiply-adds, on the widest vectors that there are.
@@ -84,3 +86,24 @@ def test_levels_agree() -> None:
     found = [natively(contractions.dense, *values, level=level)[0] for level in LEVELS]
     for other in found[1:]:
         numpy.testing.assert_array_equal(other, found[0])
+
+
+@pytest.mark.parametrize(
+    ("caches", "expected"),
+    [
+        ([("1", "48K"), ("1", "32K"), ("2", "2048K"), ("3", "480M")], 1 << 21),
+        ([("1", "32K"), ("2", "?")], Machine.second_level_bytes),
+        ([], Machine.second_level_bytes),
+    ],
+)
+def test_the_second_level_cache_is_as_large_as_the_system_says(
+    caches: list[tuple[str, str]], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, words in enumerate(caches):
+        cache = tmp_path / f"index{number}"
+        cache.mkdir()
+        for name, word in zip(("level", "size"), words, strict=True):
+            (cache / name).write_text(word + "\n", encoding="ascii")
+    (tmp_path / "index9").mkdir()  # of which nothing is told
+    monkeypatch.setattr(isa, "_CACHES", tmp_path)
+    assert isa.second_level_bytes.__wrapped__() == expected

@@ -2,9 +2,10 @@
 
 NOTE [long inner axes]
 Rows that pass a panel stay in the second-level cache only while few steps of the inner axis make them short: of 2048 steps
-18 rows do, so that the weight is read once for every 18 rows. So where the inner axis is long, a block of rows passes all
-panels with the steps of one sum, then with those of the next one. Until the last of them, a result's own memory holds the
-totals: what is added up, and in which order, is what a tile of all steps adds up (NOTE [the tile]), to the bit.
+one of 512 KB holds 18 rows, so that the weight is read once for every 18 rows. So where a panel takes much of the cache, a
+block of rows passes all panels with the steps of one sum, then with those of the next one. Until the last of them, a
+result's own memory holds the totals: what is added up, and in which order, is what a tile of all steps adds up (NOTE
+[the tile]), to the bit.
 """
 
 from __future__ import annotations

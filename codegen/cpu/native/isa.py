@@ -1,9 +1,10 @@
-"""What the processor can do, read from its features; never from its name."""
+"""What the processor can do, read from its features and caches; never from its name."""
 
 from __future__ import annotations
 
 import platform
 from functools import lru_cache
+from pathlib import Path
 
 import llvmlite.binding as llvm
 
@@ -18,6 +19,7 @@ LEVELS: dict[str, tuple[str, int, int]] = {
     "avx2": ("avx2", 32, 12),
     "baseline": ("", 16, _BASELINE_ACCUMULATORS.get(platform.machine(), 8)),
 }
+_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 MIN_NONTEMPORAL_BYTES = 1 << 24  # half of a usual last-level cache; see NOTE [nontemporal stores]
 # level -> how the names of features begin that need more than it; one left on would bring back all that it rests on
 _ABOVE: dict[str, tuple[str, ...]] = {
@@ -34,6 +36,19 @@ def host_features() -> dict[str, bool]:
 
 
 @lru_cache
+def second_level_bytes() -> int:
+    """Of the second-level cache of a core, as Linux tells it."""
+    for cache in sorted(_CACHES.glob("index*")):
+        try:
+            level, size = ((cache / name).read_text(encoding="ascii").strip() for name in ("level", "size"))
+        except OSError:
+            continue
+        if level == "2" and size.endswith("K") and size[:-1].isdecimal():
+            return int(size[:-1]) << 10
+    return Machine.second_level_bytes
+
+
+@lru_cache
 def machine(level: str = "", threads: int = 1) -> Machine:
     """The best level that the processor has, or the best below the named one."""
     features = host_features()
@@ -43,4 +58,6 @@ def machine(level: str = "", threads: int = 1) -> Machine:
     _, vector_bytes, accumulators = LEVELS[level]
     flags = {name: on and not name.startswith(_ABOVE[level]) for name, on in features.items()}
     text = ",".join(("+" if on else "-") + name for name, on in sorted(flags.items()))
-    return Machine(vector_bytes, accumulators, text, threads, level, MIN_NONTEMPORAL_BYTES)
+    return Machine(
+        vector_bytes, accumulators, text, threads, level, second_level_bytes(), MIN_NONTEMPORAL_BYTES
+    )
