@@ -16,6 +16,7 @@ import numpy
 from blockfuse.array.functions.creation import asarray
 from blockfuse.array.ndarray import ndarray
 from blockfuse.ir.errors import CompilerWarning, DTypeError, GradientError, UsageError
+from blockfuse.ir.signal_handlers import came_from_handler
 from blockfuse.ir.types import DTYPES
 
 # What a call may do to its arguments, not what it gives.
@@ -68,7 +69,9 @@ def or_numpys(
             result = outside(function, arguments, options)
         except GradientError:
             raise
-        except Exception:
+        except Exception as error:
+            if came_from_handler(error):
+                raise
             raise refusal from None
     if not _is_meant(refusal):
         name = getattr(function, "__name__", function)

@@ -11,6 +11,7 @@ from blockfuse.codegen.scheduling.schedule import Schedule
 from blockfuse.codegen.scheduling.steps import HostCall
 from blockfuse.ir.errors import FaultError
 from blockfuse.ir.layout import Layout
+from blockfuse.ir.signal_handlers import came_from_handler
 from blockfuse.ir.stream import STREAM
 
 
@@ -21,6 +22,8 @@ def host_result(call: HostCall, arrays: dict[int, numpy.ndarray]) -> numpy.ndarr
         with numpy.errstate(all="ignore"):
             return numpy.array(call.operator.meaning(*operands, **call.attrs), order="C")
     except Exception as error:  # which Python raises where the user can catch it
+        if came_from_handler(error):
+            raise
         raise FaultError(f"{call.operator.name} raised {error!r}") from error
 
 

@@ -38,6 +38,7 @@ from blockfuse.frontends.keras.making import MAKERS
 from blockfuse.frontends.keras.rules.table import CONTROL_RULES, LAYER_RULES, RULES, NoRule
 from blockfuse.frontends.nested import flat, replaced
 from blockfuse.ir import interpreter
+from blockfuse.ir.signal_handlers import came_from_handler
 from blockfuse.ir.types import DTYPES
 
 
@@ -73,6 +74,8 @@ class Following:
             with numpy.errstate(all="ignore"):
                 found = rule(operation, *operands[0], **operands[1])
         except Exception as reason:  # a form of call that no rule covers
+            if came_from_handler(reason):
+                raise
             said = str(reason) if isinstance(reason, NoRule) else f"{type(reason).__name__}: {reason}"
             return self._in_keras(operation, args, kwargs, f"has no rule for this ({said})")
         return self._learned(operands, self._as_keras_says(operation, args, kwargs, found))
@@ -143,6 +146,8 @@ class Following:
         try:
             return self.tensor(ndarray(MAKERS[function.__name__](*args, **kwargs)).copy())
         except Exception as reason:  # a form of call that is not known here
+            if came_from_handler(reason):
+                raise
             return self.outside(
                 f"keras.ops.{function.__name__}", function, args, kwargs, "Keras", f"gives {reason}"
             )
@@ -297,7 +302,9 @@ class Following:
     def _followed(self, tensor: Any) -> Any:
         try:
             return self.tensor(ndarray(numpy.array(as_numpy(tensor))))
-        except Exception:  # of a kind that our arrays do not have
+        except Exception as error:  # of a kind that our arrays do not have
+            if came_from_handler(error):
+                raise
             return tensor
 
     def plain(self, value: Any) -> Any:

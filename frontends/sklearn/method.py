@@ -14,6 +14,7 @@ from blockfuse.frontends.sklearn.plan import Plan
 from blockfuse.frontends.sklearn.reading import read
 from blockfuse.frontends.sklearn.rules.table import Estimator, Node, NoRuleError
 from blockfuse.ir.errors import CompilerWarning
+from blockfuse.ir.signal_handlers import came_from_handler
 from blockfuse.runtime.explanation import Explanation
 
 PLANS = 16  # kept of one method: what it was called with in turn
@@ -42,6 +43,8 @@ class CompiledMethod:
         except NoRuleError as refusal:
             self._refusals[str(refusal)] += 1
         except Exception as error:  # most often scikit-learn refuses the call as well: it has the word
+            if came_from_handler(error):
+                raise
             return self._after(error, X)
         return self._in_sklearn(X, args, params)
 

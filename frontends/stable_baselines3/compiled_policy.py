@@ -23,6 +23,7 @@ from blockfuse.frontends.stable_baselines3.observations import NoRuleError, batc
 from blockfuse.frontends.torch.torch_block import TorchBlock
 from blockfuse.frontends.torch.torch_net import unusual
 from blockfuse.ir.errors import CompilerWarning
+from blockfuse.ir.signal_handlers import came_from_handler
 from blockfuse.runtime.calls.options import OPTIONS
 from blockfuse.runtime.explanation import Explanation
 
@@ -155,6 +156,8 @@ class CompiledPolicy(_Wrapper):
                 observation, state, episode_start, deterministic, **more
             )
         except Exception as error:  # most often stable-baselines3 refuses the call as well: it has the word
+            if came_from_handler(error):
+                raise
             result = self._model.predict(observation, state, episode_start, deterministic)
             self._note_failure(f"{type(error).__name__}: {error}")
         return result

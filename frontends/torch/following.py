@@ -32,6 +32,7 @@ from blockfuse.frontends.torch.rules.table import RULES, WRITING, NoRule
 from blockfuse.frontends.torch.rules.values import index_of
 from blockfuse.frontends.torch.tensors import tensors_in
 from blockfuse.ir import interpreter
+from blockfuse.ir.signal_handlers import came_from_handler
 
 FOLLOWED: ContextVar[Following | None] = ContextVar(
     "blockfuse_followed", default=None
@@ -146,6 +147,8 @@ class Following(TorchFunctionMode):
         try:
             pairs = list(_paired(result, _by_rule(func, result, operands)))
         except Exception as reason:  # a form of call that no rule has, or does not cover
+            if came_from_handler(reason):
+                raise
             return self._not_covered(func, given, result, _said(reason))
         for tensor, array in pairs:
             if id(tensor) not in self.arrays:  # else torch gives an operand back
@@ -192,6 +195,8 @@ class Following(TorchFunctionMode):
             else:
                 array[...] = _by_rule(plain, target, operands)
         except Exception as reason:
+            if came_from_handler(reason):
+                raise
             self._lacking(func, _said(reason))
             self._stop(f"{name_of(func)} has no rule for this: {_said(reason)}")
             self._know(target, self._copied(target))

@@ -16,6 +16,7 @@ from blockfuse.array.ndarray import ndarray
 from blockfuse.array.pytree import flatten
 from blockfuse.ir import interpreter
 from blockfuse.ir.errors import AuditError, CheckError, UsageError
+from blockfuse.ir.signal_handlers import came_from_handler
 from blockfuse.runtime.audit.comparison import Outcome, Repetition, stream_state
 from blockfuse.runtime.audit.divergence import report
 from blockfuse.runtime.audit.standard import standard_of
@@ -96,6 +97,8 @@ class Audit:
         try:
             wanted = repetition.outcome()
         except Exception as error:
+            if came_from_handler(error):
+                raise
             if not repetition.sometimes_works() and program.is_current(version):
                 raise AuditError(
                     f"{self._name}: the compiled call gave a result, the eager call raised"

@@ -24,6 +24,7 @@ from blockfuse.array.pytree import Unstructured, flatten_result
 from blockfuse.ir import interpreter
 from blockfuse.ir.flow import Flow
 from blockfuse.ir.lowering import Composite, Contraction, Reduction
+from blockfuse.ir.signal_handlers import came_from_handler
 from blockfuse.ir.stream import STREAM
 from blockfuse.runtime.audit.rounding import NOISES, SPREADS, Noisy, Repeating, distance, largest
 from blockfuse.runtime.programs.updates import NO_STATES, States, Updated
@@ -112,7 +113,9 @@ class Repetition:
         for seed in range(NOISES):
             try:
                 self.outcome(Noisy(seed))
-            except Exception:
+            except Exception as error:
+                if came_from_handler(error):
+                    raise
                 continue
             return True
         return False
@@ -127,7 +130,9 @@ class Repetition:
         for seed in range(NOISES):
             try:
                 noisy = self.outcome(Noisy(seed))
-            except Exception:  # rounding decides whether it fails
+            except Exception as error:  # rounding decides whether it fails
+                if came_from_handler(error):
+                    raise
                 return True
             if noisy.kinds != wanted.kinds or not _equal_but_floats(noisy, wanted):
                 return True

@@ -19,7 +19,6 @@ everything unseen.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NoReturn
@@ -27,6 +26,7 @@ from typing import Any, NoReturn
 from blockfuse.array.ndarray import ndarray
 from blockfuse.codegen.variants import ExecutionPolicy, Variant
 from blockfuse.ir.errors import CheckError, TraceError
+from blockfuse.ir.signal_handlers import came_from_handler
 from blockfuse.runtime.audit.comparison import Difference, Outcome, Repetition, stream_state
 from blockfuse.runtime.audit.divergence import report, sentence
 from blockfuse.runtime.audit.standard import Standard, standard_of
@@ -84,6 +84,8 @@ class SelfCheck:
         try:
             wanted = repetition.outcome()
         except Exception as error:
+            if came_from_handler(error):
+                raise
             if repetition.sometimes_works() or not program.is_current(version):
                 return
             raise CheckError(
@@ -173,9 +175,12 @@ class SelfCheck:
 
     def _report(self, trial: _Trial, error: _Differs) -> str:
         text = sentence(self._name, error.standard, error.difference)
-        with suppress(Exception):  # what looks for the fault runs the compiler again
+        try:
             given = [*trial.arrays, *trial.numbers]
             text = report(self._name, error.standard, self._backend(), given, error.difference)
+        except Exception as failure:  # what looks for the fault runs the compiler again
+            if came_from_handler(failure):
+                raise
         return text
 
 

@@ -15,6 +15,7 @@ from blockfuse.array.saved_calls import SavedCall, Sizes
 from blockfuse.ir.errors import UsageError
 from blockfuse.ir.exchange import Data, data_of_flow, for_every_size
 from blockfuse.ir.graph import captured, parameter
+from blockfuse.ir.signal_handlers import came_from_handler
 from blockfuse.runtime.calls.call import Signature
 from blockfuse.runtime.calls.case import Case
 from blockfuse.runtime.calls.dispatch import Hybrid
@@ -116,7 +117,9 @@ def _for_every_size(hybrid: Hybrid, form: Structure, program: Program) -> EveryS
         if again is None or again.problem:
             return known
         return with_another_size(hybrid, form, again) or known
-    except Exception:  # the net does not take zeros
+    except Exception as error:  # the net does not take zeros
+        if came_from_handler(error):
+            raise
         return known
 
 
@@ -132,8 +135,9 @@ def with_another_size(hybrid: Hybrid, form: Structure, recording: Recording) -> 
             other = hybrid.recorded(*zeros)
             if other is not None and not other.problem:
                 return EverySize(other, recording)
-        except Exception:  # the net takes no such batch
-            continue
+        except Exception as error:  # the net takes no such batch
+            if came_from_handler(error):
+                raise
     return None
 
 

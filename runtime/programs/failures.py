@@ -14,6 +14,7 @@ from blockfuse.ir.errors import CheckError, CompilerWarning, MixedDtypesWarning
 from blockfuse.ir.flow import Flow
 from blockfuse.ir.graph import Node
 from blockfuse.ir.lowering import Contraction
+from blockfuse.ir.signal_handlers import came_from_handler
 from blockfuse.runtime.reasons import DTYPES, cure_lines
 from blockfuse.tracer.certificate.ownership import user_source
 from blockfuse.tracer.recording.turn import is_cut_off
@@ -35,8 +36,11 @@ class CompilerFailures:
     def tell(self, error: Exception, keep: Callable[[str], Any] | None = None) -> None:
         """Give ``keep`` the reason why calls run in Python, then warn of it, if it is new, at the user's line.
 
-        In this order, as warnings may be errors. An operator that is wrong for one size or line is told once.
+        In this order, as warnings may be errors. An operator that is wrong for one size or line is told once. What a
+        handler of signals raised is raised again: NOTE [handlers of signals].
         """
+        if came_from_handler(error):
+            raise error
         reason = str(error) if isinstance(error, CheckError) else f"compiling it failed: {_text(error)}"
         if keep is not None:
             keep(reason)

@@ -21,6 +21,7 @@ from blockfuse.array.history import TapeNode
 from blockfuse.array.memory import what_is_written
 from blockfuse.array.ndarray import ndarray
 from blockfuse.codegen.validity import Validity
+from blockfuse.ir.signal_handlers import came_from_handler
 from blockfuse.runtime.programs.assigned_attributes import Assignment
 from blockfuse.runtime.programs.backend import WritingEntry
 from blockfuse.tracer.flow.origins import Origin, Place
@@ -186,17 +187,16 @@ class States:
 
 @contextmanager
 def taken_back(recorder: Recorder) -> Iterator[None]:
-    """Where Ctrl-C ends a call that is recorded, arrays that a program would write hold again what they held before it.
+    """Where Ctrl-C or a signal ends a call that is recorded, arrays that a program would write hold again what they held.
 
     Not where the call cannot have a program: then other writes were not noted. An error of the user's leaves what was
     written so far, as everywhere in Python.
     """
     try:
         yield
-    except Exception:
-        raise
-    except BaseException:
-        if not recorder.problem:
+    except BaseException as error:
+        is_users = isinstance(error, Exception) and not came_from_handler(error)
+        if not is_users and not recorder.problem:
             memory = recorder.memory
             arrays = [(array._data, before) for array, before in memory.updated.values()]
             pairs = [*arrays, *((variable.flag, before) for variable, before in memory.flags.values())]

@@ -30,6 +30,7 @@ import numpy
 from blockfuse.array.ndarray import ndarray
 from blockfuse.array.sizes import AGNOSTIC, TELLING
 from blockfuse.ir.graph import Source
+from blockfuse.ir.signal_handlers import came_from_handler
 from blockfuse.tracer.certificate.ownership import QUIET, is_ours, is_trusted, user_frame, user_source
 from blockfuse.tracer.certificate.sizes import handles_exceptions
 from blockfuse.tracer.code.attributes import Loads, Way, assigned_names, loads_of
@@ -133,7 +134,9 @@ class Witness:
         if found.asks is not None:
             try:
                 self._ask(found.asks(frame))
-            except Exception:  # the function itself is about to say so
+            except Exception as error:  # the function itself is about to say so
+                if came_from_handler(error):
+                    raise
                 self._object("cannot be asked again", frame, frame.f_lineno)
 
     def _see_given(self, frame: types.FrameType) -> None:

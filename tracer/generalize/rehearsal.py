@@ -26,6 +26,7 @@ from blockfuse.array.pytree import Structure, rebuild
 from blockfuse.ir.graph import Node, Source, constant
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.passes.dedupe import frozen
+from blockfuse.ir.signal_handlers import came_from_handler
 from blockfuse.ir.types import TensorType
 from blockfuse.tracer.certificate.traced_numbers import Escaped, Operand, TracedNumber
 from blockfuse.tracer.code.identity import asks_identity
@@ -81,6 +82,8 @@ def rehearse(
     except _Departed:
         return Refusal(indices, "forward does something else with an object that acts as a number")
     except Exception as error:  # whatever user code makes of an object that only acts as a number
+        if came_from_handler(error):
+            raise
         return Refusal(indices, f"forward fails with an object that acts as a number: {error}")
     if second.problem:
         return Refusal(indices, second.problem)

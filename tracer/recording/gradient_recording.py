@@ -24,6 +24,7 @@ from blockfuse.ir import interpreter
 from blockfuse.ir.errors import TraceError
 from blockfuse.ir.graph import Graph, Node, graph_of, leaf
 from blockfuse.ir.operators.movement import stop_gradient
+from blockfuse.ir.signal_handlers import came_from_handler
 from blockfuse.tracer.flow.origins import Origin, Place
 from blockfuse.tracer.flow.path import Path
 from blockfuse.tracer.recording.recorder import Recorder
@@ -88,6 +89,8 @@ class GradientRecording:
         except TraceError as error:
             self.problem = str(error)
         except Exception as error:
+            if came_from_handler(error):
+                raise
             self._recorder.failed(error)
 
     def _pull(self, result: Any) -> None:

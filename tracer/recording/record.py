@@ -19,6 +19,7 @@ from blockfuse.array.pytree import Structure, Unstructured, containers, flatten_
 from blockfuse.ir import interpreter
 from blockfuse.ir.collector import resume_collector, stop_collector
 from blockfuse.ir.graph import Node, Source, ordered
+from blockfuse.ir.signal_handlers import came_from_handler
 from blockfuse.tracer.certificate.witness import Witness
 from blockfuse.tracer.code.identity import asks_identity
 from blockfuse.tracer.flow.origins import Origin
@@ -121,6 +122,8 @@ def record(
             state = state_of(roots, code, left_out)
             changes = Changes(state.watched, state.arrays.values(), recorder.is_writing)
         except Exception as error:
+            if came_from_handler(error):
+                raise
             failure, problem = error, "its state cannot be read"
         else:
             asked = sorted(_CHANGED & {strange.what for strange in state.strange.values()})
@@ -168,6 +171,8 @@ def _recorded(
     try:
         _judge(recording, recorder, witness)
     except Exception as error:
+        if came_from_handler(error):
+            raise
         recording.problem, recording.failure = "what it did cannot be judged", error
     return recording
 

@@ -27,9 +27,9 @@ from blockfuse.ir.graph import Node, Source, argument, constant, leaf, literal, 
 from blockfuse.ir.interpreter import Retracing
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.operators import movement, pointwise
+from blockfuse.ir.signal_handlers import is_running, signal_handlers
 from blockfuse.ir.types import TensorType, type_of
 from blockfuse.tracer.certificate.ownership import user_source
-from blockfuse.tracer.certificate.signal_handlers import is_running, signal_handlers
 from blockfuse.tracer.certificate.traced_numbers import (
     Escaped,
     Operand,

@@ -1,9 +1,12 @@
-"""Functions that handle signals: they may run between any two instructions of a recorded call, and are no part of it.
+"""Functions that handle signals: they may run between any two instructions of a call, and are no part of it.
 
 NOTE [handlers of signals]
 What a handler does is not done by the next call. Most of a recording is spent in code of ours that nobody watches, so it is
 not seen to begin; but whatever it computes or writes comes to the recorder, which looks for it on the stack. Handlers
 that are C functions, such as that of Ctrl-C, call no operators.
+
+What a handler raises (a time limit, say) is for the user, wherever in our code it came: whoever would take an error for one
+of the compiler, or of a rule, and answer in Python, asks ``came_from_handler`` before.
 """
 
 from __future__ import annotations
@@ -36,4 +39,14 @@ def is_running(codes: frozenset[types.CodeType], outermost: types.FrameType | No
         if frame.f_code in codes:
             return True
         frame = frame.f_back
+    return False
+
+
+def came_from_handler(error: BaseException) -> bool:
+    """Whether one of these functions raised it."""
+    codes, trace = signal_handlers(), error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code in codes:
+            return True
+        trace = trace.tb_next
     return False
