@@ -154,6 +154,11 @@ def test_an_element_in_place_is_cut_to_the_dtype_of_its_array(dtype: str, other:
         found, wanted = (_changed(change, kind(X.astype(dtype)), other) for kind in (mine, numpy.copy))
         if isinstance(wanted, Exception):
             assert isinstance(found, type(wanted))
+        elif (
+            change is operator.ipow and dtype == "float32"
+        ):  # NumPy's scalars may have another last bit than its arrays
+            assert found.dtype == wanted.dtype
+            numpy.testing.assert_allclose(found.asnumpy(), wanted, rtol=1e-6)
         else:
             same(found, wanted)
 

@@ -92,7 +92,7 @@ def test_a_weight_that_the_product_sums_over_is_written_behind_it() -> None:
         moved = matmul(g, weight)
         return [moved], [weight - moved * 2]
 
-    step = step_of(function, {"g": (48, 48)}, {"w": (48, 48)})
+    step = step_of(function, {"g": (64, 64)}, {"w": (64, 64)})  # whole panels, which are read where they lie
     assert [results for _, results in kernels_of(step.schedule)] == [1, 1]
     check(step)
 
@@ -163,8 +163,8 @@ def test_numbers_of_the_step_do_not_hold_a_product_back() -> None:
         number = count + 1
         return [], [first - a * number, second - b * number, number]
 
-    shapes = {"x": (9, 48), "g": (9, 20), "h": (9, 20)}
-    step = step_of(function, shapes, {"first": (20, 48), "second": (20, 48), "count": ()})
+    shapes = {"x": (9, 64), "g": (9, 20), "h": (9, 20)}
+    step = step_of(function, shapes, {"first": (20, 64), "second": (20, 64), "count": ()})
     assert [name for name, _ in kernels_of(step.schedule)] == ["add", *["dense_multiply_subtract"] * 2]
     check(step)
 
