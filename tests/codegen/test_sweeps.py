@@ -129,6 +129,66 @@ ODD = {
 }
 
 
+DIVISORS = {
+    "float32": (
+        3.0,
+        -11.3,
+        1e-30,
+        1e-40,
+        -1e-45,
+        1e-38,
+        2.0**126,
+        -3e38,
+        0.0,
+        -0.0,
+        numpy.inf,
+        -numpy.inf,
+        numpy.nan,
+        1.9999999,
+    ),
+    "float64": (
+        3.0,
+        -11.3,
+        1e-300,
+        1e-310,
+        -5e-324,
+        2.0**1022,
+        -1.7e308,
+        0.0,
+        -0.0,
+        numpy.inf,
+        -numpy.inf,
+        numpy.nan,
+    ),
+}
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_quotients_by_one_divisor_are_those_of_numpy(dtype: str, level: str) -> None:
+    """Signs of zeros and what is not finite included; to the last place where what is left of a number is subnormal."""
+    info = numpy.finfo(dtype)
+    rng = numpy.random.default_rng(6)
+    drawn = rng.uniform(1, 2, 4000) * 2.0 ** rng.integers(info.minexp, info.maxexp, 4000)
+    special = [0.5, 0.0, info.tiny, info.smallest_subnormal, info.max, numpy.inf, numpy.nan, 1.0, 3.0]
+    x = numpy.array([7.0, *drawn, *special, *(-v for v in special)], dtype)
+    divisors = numpy.array(DIVISORS[dtype], dtype)
+    values = [numpy.tile(x, (len(divisors), 1)), divisors[:, None]]
+    found = Native(graph_for(pointwise.divide, values), level)(*values)[0]
+    with numpy.errstate(all="ignore"):
+        wanted = values[0] / values[1]
+    numpy.testing.assert_array_equal(numpy.isnan(found), numpy.isnan(wanted))
+    is_number = ~numpy.isnan(wanted)
+    numpy.testing.assert_array_equal(numpy.signbit(found)[is_number], numpy.signbit(wanted)[is_number])
+    rest = 2.0 * info.tiny / info.eps
+    is_exact = (
+        (abs(values[0]) >= rest) & (abs(wanted) >= info.tiny) | ~numpy.isfinite(wanted) | (values[0] == 0)
+    )
+    numpy.testing.assert_array_equal(found[is_exact], wanted[is_exact])
+    near = {"rtol": info.eps, "atol": info.smallest_subnormal}
+    numpy.testing.assert_allclose(found[~is_exact], wanted[~is_exact], **near)
+
+
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("name", ["softmax", "maximum", "minimum", "sum", "masked", "above mean"])
 def test_rows_that_hold_what_is_not_a_number(name: str, level: str) -> None:
