@@ -25,8 +25,8 @@ from blockfuse.ir.operators.convolution import convolution, convolution_weights
 pytestmark = pytest.mark.spread(3)
 
 
-def kernels_of(recorded: Graph) -> list[WindowKernel]:
-    found = [step.kernel for step in compile_flow(recorded, MACHINE).schedule.launches]
+def kernels_of(recorded: Graph, machine: Any = MACHINE) -> list[WindowKernel]:
+    found = [step.kernel for step in compile_flow(recorded, machine).schedule.launches]
     return [kernel for kernel in found if isinstance(kernel, WindowKernel)]
 
 
@@ -35,7 +35,7 @@ def held(
 ) -> list[WindowKernel]:
     recorded = graph_for(function, operands)
     hold_together(recorded, operands, [], machine, source=source)
-    return kernels_of(recorded)
+    return kernels_of(recorded, machine)
 
 
 @pytest.mark.spread(30)
