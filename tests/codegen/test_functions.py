@@ -2,14 +2,11 @@
 
 import math
 import re
-from dataclasses import replace
 
 import numpy
 import pytest
 from graphs import LEVELS, natively
 
-from blockfuse.codegen.cpu.native import isa
-from blockfuse.codegen.cpu.native.frontend import lowered
 from blockfuse.codegen.cuda.device.numpy_values import Number
 from blockfuse.codegen.values.functions import FUNCTIONS, ROUNDED_TWICE, ULP
 from blockfuse.ir.lowering import Pointwise, Reduction
@@ -239,28 +236,6 @@ def test_limits(name: str, x: float, wanted: float) -> None:
 def test_small_results_of_sigmoid_are_subnormal_not_zero() -> None:
     x = numpy.array([-100.0], "float32")  # 1 / (1 + exp(100)) would be 1 / inf
     assert natively(TABLE["sigmoid"], x)[0] == numpy.float32(math.exp(-100))
-
-
-# -- loops -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("body", "registers", "wanted"),
-    [
-        ("out[i] = exp(x[i])", 12, True),
-        ("out[i] = exp(x[i])", 28, False),  # its instructions take a constant from memory for all lanes
-        ("out[i] = sqrt(x[i])", 12, False),
-        ("out[0] = fold_add(out[0], exp(x[i]))", 12, False),
-        ("for j in range(3): out[i] = exp(x[j])", 12, False),
-    ],
-)
-def test_flat_loops_of_functions_load_constants_for_several_vectors(
-    body: str, registers: int, wanted: bool
-) -> None:
-    source = f"def f(x, out, begin, end):\n    for i in range(begin, end):\n        {body}\n"
-    text = lowered(source, "f", ("float32", "float32"), replace(isa.machine(), accumulators=registers))
-    assert ("llvm.loop.interleave.count" in text) is wanted
-    assert bool(re.search(r"br label .*!llvm\.loop", text)) is wanted
 
 
 # -- the table of functions ------------------------------------------------------------------------------------

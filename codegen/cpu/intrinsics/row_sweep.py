@@ -7,6 +7,11 @@ constant mask: nothing beyond the row is read or written, and lanes beyond it do
 step have accumulators of their own, which hide the latency of a fold; they are joined pair by pair, then so are their
 lanes. The order follows from the extent alone, so a row gives the same bits wherever it lies. What a sweep keeps for a later
 one is in near memory, which has room for whole vectors: a short row never leaves the registers.
+
+A sweep without folds may be told its extent when it is called: a flat map of functions. A step of it is one wide value,
+which LLVM takes apart, so that all its vectors use a constant before the next one is loaded: a function has up to twenty,
+more than there are registers without AVX-512, and there no instruction takes one number for all its lanes from memory.
+What is left behind the steps are vectors under masks that are computed.
 """
 
 from __future__ import annotations
@@ -38,7 +43,7 @@ Access = tuple[str, str, tuple[int, ...]]
 class SweepSpec:
     """What ``codegen.kernels.kernel.Sweep`` says, as it stands in the source of a kernel."""
 
-    extent: int  # elements of a row
+    extent: int  # elements of a row; 0: as many as a call says
     indices: tuple[str, ...]  # names of those of the loops around the row
     loads: tuple[Access, ...]
     store: Access | None
@@ -58,7 +63,8 @@ class SweepSpec:
 
 
 def _native(machine: Machine, **columns: Any) -> Callable[[FunctionType], Any]:
-    """Makes what is done with an element the intrinsic ``sweep(*pointers, *indices, *values of the row, *starts of folds)``.
+    """Makes what is done with an element the intrinsic
+    ``sweep(*pointers, *indices[, extent], *values of the row, *starts of folds)``.
 
     It gives the folds: nothing, one number, or a tuple.
     """
@@ -90,9 +96,12 @@ class RowSweep:
 
     def __init__(self, spec: SweepSpec, machine: Machine, emit: Emitter, operands: list[Value]) -> None:
         pointers, indices = len(spec.pointers), len(spec.pointers) + len(spec.indices)
-        scalars = operands[indices:]
+        scalars = operands[indices if spec.extent else indices + 1 :]
         self.spec, self.emit = spec, emit
-        self.lanes = min(machine.lanes(_itemsize(spec, scalars)), 1 << (spec.extent - 1).bit_length())
+        self.count = operands[indices].ir if not spec.extent else None
+        self.lanes = machine.lanes(_itemsize(spec, scalars))
+        if spec.extent:
+            self.lanes = min(self.lanes, 1 << (spec.extent - 1).bit_length())
         addresses = {n: v.ir for n, v in zip(spec.pointers, operands, strict=False)}
         self.memory = Vectors(emit, self.lanes, addresses)
         self.indices = [value.ir for value in operands[pointers:indices]]
@@ -101,11 +110,15 @@ class RowSweep:
         ]
         self.starts = self.scalars[len(scalars) - len(spec.joins) :]
         self.rest = spec.extent % self.lanes  # lanes of the last vector, where it is no whole one
-        self.together = min(_vectors_a_step(spec, machine), -(-spec.extent // self.lanes))
+        self.together = _vectors_a_step(spec, machine)
+        if spec.extent:
+            self.together = min(self.together, -(-spec.extent // self.lanes))
 
     def build(self) -> list[ir.Value]:
         """The folds of the row."""
         extent, step = self.spec.extent, self.lanes * self.together
+        if self.count is not None:
+            return self._of_any_extent(self.count, step)
         whole = extent - extent % step
         folds = [value.ir for value in self.starts] * self.together
         if whole > step:
@@ -117,6 +130,19 @@ class RowSweep:
         count = len(self.starts)
         return [self._joined(folds[n::count], join) for n, join in enumerate(self.spec.joins)]
 
+    def _of_any_extent(self, count: ir.Value, step: int) -> list[ir.Value]:
+        builder, memory, lanes = self.emit.builder, self.memory, self.lanes
+        whole = builder.and_(count, constant(-step))
+        self.memory = Vectors(self.emit, step, memory.pointers)
+        with self.emit.counted(0, whole, step) as first:
+            self._vector([], first, None)
+        self.memory = memory
+        numbers = ir.Constant(memory.of(I32), list(range(lanes)))
+        with self.emit.counted(whole, count, lanes) as first:
+            left = builder.trunc(self.emit.smaller(builder.sub(count, first), constant(lanes)), I32)
+            self._vector([], first, builder.icmp_signed("<", numbers, memory.splat(left, numbers.type)))
+        return []
+
     def _step(self, folds: list[ir.Value], first: ir.Value, size: int) -> list[ir.Value]:
         """``size`` elements from ``first`` on; the first vector takes the first of the folds, and so on."""
         count = len(self.starts)
@@ -124,14 +150,16 @@ class RowSweep:
         for start in range(0, size, self.lanes):
             column = self.emit.builder.add(first, constant(start))
             taken = folds[len(found) : len(found) + count]
-            found += self._vector(taken, column, min(size - start, self.lanes))
+            mask = None
+            if size - start < self.lanes:
+                mask = ir.Constant(
+                    self.memory.of(I1), [int(lane < size - start) for lane in range(self.lanes)]
+                )
+            found += self._vector(taken, column, mask)
         return found + folds[len(found) :]
 
-    def _vector(self, folds: list[ir.Value], column: ir.Value, size: int) -> list[ir.Value]:
-        """The first ``size`` lanes of the vector at ``column``."""
-        mask = None
-        if size < self.lanes:
-            mask = ir.Constant(self.memory.of(I1), [int(lane < size) for lane in range(self.lanes)])
+    def _vector(self, folds: list[ir.Value], column: ir.Value, mask: ir.Value | None) -> list[ir.Value]:
+        """The lanes of the vector at ``column`` that the mask names; None: all."""
         loads = [
             self.memory.loaded(
                 name, dtype, self._index(strides, column), bool(strides[-1]), _mask_of(name, mask)
@@ -158,7 +186,7 @@ class RowSweep:
 
         LLVM 22 dies of an assertion where it combines some vectors of one element (the last column of 17).
         """
-        if mask is None or self.rest & (self.rest - 1):
+        if mask is None or self.count is not None or self.rest & (self.rest - 1):
             self.memory.store(value, address, mask)
         elif self.rest == 1:
             lane = self.emit.builder.extract_element(value, constant(0, I32))
@@ -197,7 +225,10 @@ class RowSweep:
 
 def _vectors_a_step(spec: SweepSpec, machine: Machine) -> int:
     """How many vectors make one step: eight additions hide each other's latency, an exp fills several registers."""
-    if any(name in ULP for name in spec.element.__code__.co_names):
+    functions = sum(name in ULP for name in spec.element.__code__.co_names)
+    if not spec.extent:
+        return 4 if functions < 2 else 2
+    if functions:
         return 4 if machine.accumulators > 16 else 2
     return 8 if spec.joins else 2
 
@@ -231,11 +262,12 @@ def _sweep_meaning(spec: SweepSpec, operands: tuple[Any, ...]) -> Any:
 
     pointers, indices = len(spec.pointers), len(spec.pointers) + len(spec.indices)
     addresses = dict(zip(spec.pointers, operands, strict=False))
-    around, scalars = operands[pointers:indices], operands[indices:]
+    around, scalars = operands[pointers:indices], operands[indices if spec.extent else indices + 1 :]
+    extent = spec.extent or operands[indices]
     if len(scalars) != len(spec.scalars):
         raise memory.MeaningError(f"{len(scalars)} scalars are given for {', '.join(spec.scalars)}")
     row_values = scalars[: len(scalars) - len(spec.joins)]
-    starts = [numpy.full((1, folding.width(spec.extent)), x) for x in scalars[len(row_values) :]]
+    starts = [numpy.full((1, folding.width(extent)), x) for x in scalars[len(row_values) :]]
 
     def step(totals: list[Any], first: int, end: int) -> list[Any]:
         taken = [_along_meaning(access, addresses, around, first, end) for access in spec.loads]
@@ -247,7 +279,7 @@ def _sweep_meaning(spec: SweepSpec, operands: tuple[Any, ...]) -> Any:
             addresses[name].write(dtype, strides[-1:], value, _start_meaning(strides, around, first))
         return results
 
-    found = folding.folded_by(step, lambda n, a, b: spec.joins[n](a, b), starts, spec.extent)
+    found = folding.folded_by(step, lambda n, a, b: spec.joins[n](a, b), starts, extent)
     folds = tuple(total[0, 0] for total in found)
     return folds[0] if len(folds) == 1 else folds or None
 

@@ -16,7 +16,7 @@ from blockfuse.codegen.cpu.intrinsics.table import INTRINSICS
 from blockfuse.codegen.cpu.intrinsics.values import Value
 from blockfuse.codegen.cpu.native import numba_passes
 from blockfuse.codegen.kernels.machine import Machine
-from blockfuse.codegen.values.functions import BOOLEAN, FUNCTIONS, ULP
+from blockfuse.codegen.values.functions import BOOLEAN, FUNCTIONS
 from blockfuse.codegen.values.llvm import element_type
 from blockfuse.codegen.values.wrapping import wrapping_integers
 
@@ -38,8 +38,7 @@ def lowered(source: str, name: str, dtypes: tuple[str, ...], machine: Machine) -
     pointers = tuple(types.CPointer(_storage(d)) for d in dtypes)
     with global_compiler_lock, wrapping_integers(numbers):
         text, symbol = numba_passes.lowered(function, (*pointers, types.int64, types.int64))
-    text = _renamed(text, symbol)
-    return _interleaved(text) if _shares_constants(source, machine) else text
+    return _renamed(text, symbol)
 
 
 def _storage(dtype: str) -> Any:
@@ -95,34 +94,3 @@ def _renamed(text: str, mangled: str) -> str:
     head = re.search(rf"^define .*@{SYMBOL}\(.*$", text, flags=re.MULTILINE)
     assert head is not None, text
     return text.replace(head[0], re.sub(r'\* (?=%"arg)', "* noalias ", head[0]))
-
-
-# NOTE [constants of functions]
-# A function of ours has up to twenty constants, more than there are registers without AVX-512, and there no instruction
-# takes one number for all its lanes from memory: LLVM loads most of them anew for every vector and, as it counts registers,
-# makes one vector at a time. With four, a constant is loaded once for all: softplus of 4000 elements took 3.0 us instead of
-# 4.3 (Zen 3), log 2.7 instead of 3.1. Only the flat loops of maps are told so: rows may be short, and the order of a fold is
-# not for us to change.
-_VECTORS = 4
-_REGISTERS = 16  # of processors without AVX-512
-
-
-def _shares_constants(source: str, machine: Machine) -> bool:
-    """See NOTE [constants of functions]."""
-    called = set(re.findall(r"(\w+)\(", source))
-    is_flat = source.count("for ") == 1 and not any(name.startswith("fold_") for name in called)
-    return is_flat and not called.isdisjoint(ULP) and machine.accumulators <= _REGISTERS
-
-
-def _interleaved(text: str) -> str:
-    """The module with the wish, at each jump to a block above, that a loop takes several vectors at a time; where such a
-    jump enters the loop, nobody reads it.
-    """
-    lines, known = text.split("\n"), set[str]()
-    for number, line in enumerate(lines):
-        if label := re.match(r"([\w.]+):", line):
-            known.add(label[1])
-        elif (jump := re.fullmatch(r'  br label %"([\w.]+)"', line)) and jump[1] in known:
-            lines[number] += ", !llvm.loop !1000"
-    wish = f'!1001 = !{{!"llvm.loop.interleave.count", i32 {_VECTORS}}}'
-    return "\n".join([*lines, "!1000 = distinct !{!1000, !1001}", wish, ""])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from blockfuse.codegen.kernels.expression import Term, called, words
 from blockfuse.codegen.kernels.kernel import Access, Statement
 from blockfuse.codegen.kernels.loop_kernels import NEAR_ELEMENTS, Fold, MapKernel, RowKernel
 from blockfuse.codegen.kernels.source_lines import assignment, indented, text, variable
-from blockfuse.codegen.values.functions import FUNCTIONS, LIBRARY
+from blockfuse.codegen.values.functions import FUNCTIONS, LIBRARY, ULP
 
 STRETCH_ELEMENTS = 1024  # elements: a longer float sum is added up stretch by stretch, in float64
 # elements: LLVM takes several rows of so few at a time, and no row by itself is as fast
@@ -25,7 +25,7 @@ class Walk:
     """A ``Sweep`` with its memory."""
 
     name: str
-    extent: int
+    extent: int  # 0: from ``begin`` to ``end``
     indices: tuple[str, ...]  # of the loops around it
     loads: tuple[tuple[str, Access], ...]  # the variable of the element, and where it is from
     body: tuple[Statement, ...]
@@ -60,7 +60,7 @@ class Walk:
     def is_vector(self) -> bool:
         """Whether a sweep is vector code, see NOTE [sweeps]: accesses are dense, everything is floats and flags."""
         return (
-            self.extent > self.unrolled
+            (self.extent > self.unrolled or not self.extent)
             and not self.sums
             and all(a.strides[-1] in (0, 1) for a in self.accesses)
             and {*(a.dtype for a in self.accesses), *(s.dtype for s in self.body)} <= {*_FLOATS, "bool"}
@@ -117,12 +117,22 @@ def _load(access: Access, kept: Access) -> tuple[str, Access]:
 
 
 def walk_of_map(kernel: MapKernel, indices: tuple[str, ...], store: Access) -> Walk | None:
-    """The innermost loop of a map, where LLVM's loop would leave an end to scalars. store: where the results go."""
-    if not kernel.extents or kernel.extents[-1] % _WHOLE_ELEMENTS == 0 or kernel.indices:
+    """The innermost loop of a map, where LLVM's loop would leave an end to scalars, or has functions of ours, of which wide
+    vectors have forms of their own. store: where the results go.
+    """
+    extent = kernel.extents[-1] if kernel.extents else 0
+    has_functions = any(not ULP.keys().isdisjoint(_called(s.expression)) for s in kernel.body)
+    if kernel.indices or (not has_functions and extent % _WHOLE_ELEMENTS == 0):
         return None
-    loads = tuple((variable(access.value), access) for access in kernel.loads)
-    extent, result = kernel.extents[-1], variable(kernel.result)
-    walk = Walk("sweep", extent, indices, loads, kernel.body, (), store, result, _UNROLLED_MAP_ELEMENTS)
+    accesses = [*kernel.loads, store]
+    if not kernel.extents:
+        indices = ("begin",)
+        accesses = [replace(access, strides=access.strides * 2) for access in accesses]
+    loads = tuple((variable(access.value), access) for access in accesses[:-1])
+    result = variable(kernel.result)
+    walk = Walk(
+        "sweep", extent, indices, loads, kernel.body, (), accesses[-1], result, _UNROLLED_MAP_ELEMENTS
+    )
     return walk if walk.is_vector else None
 
 
@@ -162,6 +172,7 @@ def _joins(folds: tuple[Fold, ...]) -> str:
 def call(walk: Walk) -> str:
     """The sweep of the row at the indices."""
     pointers = dict.fromkeys(access.name for access in walk.accesses)
-    operands = [*pointers, *walk.indices, *walk.row_values, *(text(f.start) for f in walk.folds)]
+    extent = [] if walk.extent else ["end - begin"]
+    operands = [*pointers, *walk.indices, *extent, *walk.row_values, *(text(f.start) for f in walk.folds)]
     called = f"{walk.name}({', '.join(operands)})"
     return f"{', '.join(f.name for f in walk.folds)} = {called}" if walk.folds else called
