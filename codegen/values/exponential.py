@@ -35,8 +35,21 @@ def exponential(x: Value) -> Value:
 
 def decaying(x: Value) -> Value:
     """The same where x is known not to be so large that the result overflows, or nan."""
+    if x.is_wide:
+        return _by_roots(x)
     r, first, second = _reduced(x)
     return _exp_of_remainder(r) * _scale(x, first) * _scale(x, second)
+
+
+def _by_roots(x: Value) -> Value:
+    """With n in sixteenths: 2**floor(n), the root 2**(j / 16) for the rest, and a series for |r| <= ln 2 / 32."""
+    bounded = _not_below_range(x)
+    magic, lifted = _lifted(bounded, 0, 16)
+    n = lifted - magic
+    r = _without(n, bounded)
+    root = lifted.call("root")
+    series = multiply_add(r * r, multiply_add(r, r.constant(1 / 6), 0.5), r)
+    return multiply_add(root, series, root).call("scalef", n)
 
 
 def one_minus_decaying(x: Value) -> Value:
@@ -72,10 +85,14 @@ def _reduced(x: Value) -> tuple[Value, Value, Value]:
     """x = n ln 2 + r, |r| <= ln 2 / 2, where x is not above the range of ``exp``: r and the biased exponents of two factors,
     nearly the same, of 2**n.
     """
-    low = x.constant(_LOWEST[x.bits])
-    r, whole = _remainder(select(x < low, low, x), 2 * _bias(x))
+    r, whole = _remainder(_not_below_range(x), 2 * _bias(x))
     half = whole >> 1
     return r, half, whole - half
+
+
+def _not_below_range(x: Value) -> Value:
+    low = x.constant(_LOWEST[x.bits])
+    return select(x < low, low, x)
 
 
 def _remainder(x: Value, bias: int) -> tuple[Value, Value]:
@@ -84,15 +101,18 @@ def _remainder(x: Value, bias: int) -> tuple[Value, Value]:
     n is rounded by adding 1.5 * 2**mantissa bits, which leaves it in the last bits of the sum: no conversion of a nan.
     """
     magic, lifted = _lifted(x, bias)
-    n = lifted - magic
+    return _without(lifted - magic, x), lifted.bitcast(x.integer)
+
+
+def _without(n: Value, x: Value) -> Value:
+    """What n ln 2 leaves of x."""
     ln2_high, ln2_low = LN2[x.bits]
-    r = multiply_add(n, x.constant(-ln2_low), multiply_add(n, x.constant(-ln2_high), x))
-    return r, lifted.bitcast(x.integer)
+    return multiply_add(n, x.constant(-ln2_low), multiply_add(n, x.constant(-ln2_high), x))
 
 
-def _lifted(x: Value, bias: int) -> tuple[float, Value]:
-    """A number, and a value that is n more than it, whose last bits are n + bias: see ``_remainder``."""
-    magic = 1.5 * 2.0 ** _mantissa(x) + bias
+def _lifted(x: Value, bias: int, parts: int = 1) -> tuple[float, Value]:
+    """A number, and a value that is n more than it, whose last bits are n + bias in ``parts`` of 1: see ``_remainder``."""
+    magic = (1.5 * 2.0 ** _mantissa(x) + bias) / parts
     return magic, multiply_add(x, x.constant(math.log2(math.e)), magic)
 
 

@@ -18,6 +18,7 @@ class Value:
 
     __slots__ = ("builder", "ir", "signed")
     hides_latency = False
+    is_wide = False
 
     def __init__(self, builder: ir.IRBuilder, value: ir.Value, signed: bool = True) -> None:
         self.builder, self.ir, self.signed = builder, value, signed

@@ -22,6 +22,9 @@ class Value(Protocol):
     @property
     def hides_latency(self) -> bool: ...  # whether a processor has many of them under way at a time
 
+    @property
+    def is_wide(self) -> bool: ...  # float32 on vectors of 64 bytes: NOTE [wide values]
+
     def constant(self, number: Any) -> Value: ...
     def to(self, element: Any) -> Value: ...
     def bitcast(self, element: Any) -> Value: ...

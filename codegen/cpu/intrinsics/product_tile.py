@@ -16,6 +16,7 @@ from blockfuse.codegen.cpu.intrinsics.numba_intrinsic import Intrinsic
 from blockfuse.codegen.cpu.intrinsics.register_tile import RegisterTile
 from blockfuse.codegen.cpu.intrinsics.sliced_tile import SlicedTile
 from blockfuse.codegen.cpu.intrinsics.tile_edges import Load, TileEdges, TileSpec
+from blockfuse.codegen.cpu.intrinsics.wide_values import values_of
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.kernels.product_cuts import SUM_STEPS
 from blockfuse.codegen.values.emitter import Emitter
@@ -33,7 +34,7 @@ def _native(machine: Machine, **columns: Any) -> Any:
 
     def typed(context: Any, *arguments: Any) -> Any:
         def generate(_: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
-            kind(TileEdges(spec, lanes, Emitter(builder), values)).build()
+            kind(TileEdges(spec, lanes, Emitter(builder), values, values_of(machine))).build()
             return ir.Constant(ir.IntType(8).as_pointer(), None)
 
         return types.void(*arguments), generate

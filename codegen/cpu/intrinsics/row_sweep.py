@@ -30,6 +30,7 @@ from blockfuse.codegen.cpu.intrinsics.kernel_function import KernelFunction
 from blockfuse.codegen.cpu.intrinsics.numba_intrinsic import Intrinsic
 from blockfuse.codegen.cpu.intrinsics.values import Value, evaluated
 from blockfuse.codegen.cpu.intrinsics.vectors import Vectors, as_stored, element_bytes
+from blockfuse.codegen.cpu.intrinsics.wide_values import values_of
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.values.emitter import I1, I32, Emitter, constant
 from blockfuse.codegen.values.functions import ULP
@@ -78,7 +79,8 @@ def _native(machine: Machine, **columns: Any) -> Callable[[FunctionType], Any]:
 
             def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
                 signs = [getattr(t, "signed", True) for t in signature.args]
-                operands = [Value(builder, *pair) for pair in zip(values, signs, strict=True)]
+                kind = values_of(machine)
+                operands = [kind(builder, *pair) for pair in zip(values, signs, strict=True)]
                 made = RowSweep(spec, machine, Emitter(builder), operands).build()
                 if len(made) > 1:
                     return context.make_tuple(builder, result, made)
@@ -103,7 +105,8 @@ class RowSweep:
         if spec.extent:
             self.lanes = min(self.lanes, 1 << (spec.extent - 1).bit_length())
         addresses = {n: v.ir for n, v in zip(spec.pointers, operands, strict=False)}
-        self.memory = Vectors(emit, self.lanes, addresses)
+        self.kind = values_of(machine)
+        self.memory = Vectors(emit, self.lanes, addresses, self.kind)
         self.indices = [value.ir for value in operands[pointers:indices]]
         self.scalars = [
             value.new(self.memory.splat(value.ir, self.memory.of(value.type))) for value in scalars
@@ -133,7 +136,7 @@ class RowSweep:
     def _of_any_extent(self, count: ir.Value, step: int) -> list[ir.Value]:
         builder, memory, lanes = self.emit.builder, self.memory, self.lanes
         whole = builder.and_(count, constant(-step))
-        self.memory = Vectors(self.emit, step, memory.pointers)
+        self.memory = Vectors(self.emit, step, memory.pointers, self.kind)
         with self.emit.counted(0, whole, step) as first:
             self._vector([], first, None)
         self.memory = memory
@@ -167,8 +170,8 @@ class RowSweep:
             for name, dtype, strides in self.spec.loads
         ]
         values = self.scalars[: len(self.scalars) - len(folds)]
-        before = [Value(self.emit.builder, fold) for fold in folds]
-        like = Value(self.emit.builder, ir.Constant(self.memory.of(ir.FloatType()), None))
+        before = [self.kind(self.emit.builder, fold) for fold in folds]
+        like = self.kind(self.emit.builder, ir.Constant(self.memory.of(ir.FloatType()), None))
         made = evaluated(self.spec.element, like, *loads, *values, *before)
         results = list(made) if isinstance(made, tuple) else [made]
         if self.spec.store is not None:

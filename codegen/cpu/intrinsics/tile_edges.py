@@ -86,9 +86,12 @@ class TileSpec:
 class TileEdges:
     """Where the operands of a tile lie, with what its sums begin, and what becomes of them."""
 
-    def __init__(self, spec: TileSpec, lanes: int, emit: Emitter, values: list[ir.Value]) -> None:
+    def __init__(
+        self, spec: TileSpec, lanes: int, emit: Emitter, values: list[ir.Value], kind: type[Value] = Value
+    ) -> None:
+        """kind: of what an epilogue computes."""
         self.spec, self.lanes, self.emit, self._values = spec, lanes, emit, values
-        self.memory = Vectors(emit, lanes, dict(zip(spec.arguments, values, strict=False)))
+        self.memory = Vectors(emit, lanes, dict(zip(spec.arguments, values, strict=False)), kind)
         where = values[len(spec.arguments) :]
         where, self.first_step = (where[:-1], where[-1]) if spec.totals else (where, constant(0))
         where, self.passed = (where[:-1], where[-1]) if spec.has_turn else (where, constant(0))
@@ -99,7 +102,7 @@ class TileEdges:
 
     def of_lanes(self, lanes: int) -> TileEdges:
         """The same for vectors of so many lanes."""
-        return TileEdges(self.spec, lanes, self.emit, self._values)
+        return TileEdges(self.spec, lanes, self.emit, self._values, self.memory.kind)
 
     # -- indices and addresses ---------------------------------------------------------------------------------
 
@@ -178,7 +181,9 @@ class TileEdges:
 
     def finish(self, total: ir.Value, row: int, column: ir.Value, mask: ir.Value | None) -> None:
         """Run the epilogue on a vector of sums, and store what it gives."""
-        value: Any = Value(self.emit.builder, total)  # an epilogue of several results gives a tuple
+        value: Any = self.memory.kind(
+            self.emit.builder, total
+        )  # an epilogue of several results gives a tuple
         if self.spec.epilogue is not None:
             loads = [self._epilogue_load(load, row, column, mask) for load in self.spec.loads]
             value = evaluated(self.spec.epilogue, value, value, *loads)

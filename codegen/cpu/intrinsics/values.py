@@ -9,7 +9,6 @@ from typing import Any, Self
 from llvmlite import ir
 
 from blockfuse.codegen.values import llvm
-from blockfuse.codegen.values.division import divided_by_one
 from blockfuse.codegen.values.exponential import exponential
 from blockfuse.codegen.values.functions import FUNCTIONS
 from blockfuse.codegen.values.llvm import conversion, declared, each_lane
@@ -19,12 +18,6 @@ class Value(llvm.Value):
     """A value that the C library and LLVM's intrinsics take."""
 
     __slots__ = ()
-
-    def __truediv__(self, other: Any) -> Self:
-        divisor = self.with_(other)
-        if _is_wide(self.type) and _is_same_in_all_lanes(divisor.ir) and not _is_same_in_all_lanes(self.ir):
-            return divided_by_one(self, divisor)  # type: ignore[return-value]
-        return super().__truediv__(divisor)
 
     def call(self, name: str, *others: Self) -> Self:
         if name in _FREE:
@@ -43,20 +36,6 @@ class Value(llvm.Value):
         )
         flags = ("nsz",) if name in _EITHER_ZERO else ()
         return self.new(self.builder.call(function, [self.ir, *(o.ir for o in others)], fastmath=flags))
-
-
-def _is_wide(type: ir.Type) -> bool:
-    """Whether these are vectors that divide slowly: NOTE [many quotients by one divisor]."""
-    return (
-        isinstance(type, ir.VectorType) and type.count * (32 if type.element == ir.FloatType() else 64) >= 512
-    )
-
-
-def _is_same_in_all_lanes(vector: ir.Value) -> bool:
-    """Whether a number was put into all lanes: a constant, a value of a row."""
-    chosen = vector.operands[2] if isinstance(vector, ir.instructions.ShuffleVector) else vector
-    lanes = chosen.constant if isinstance(chosen, ir.Constant) else ()
-    return isinstance(lanes, list | tuple) and len(set(map(str, lanes))) == 1
 
 
 # The order of additions in a fold is free, and LLVM may choose it in loops; code over vectors has chosen.

@@ -12,8 +12,11 @@ from blockfuse.codegen.values.llvm import element_type
 class Vectors:
     """Vectors of ``lanes`` elements behind pointers by their names."""
 
-    def __init__(self, emit: Emitter, lanes: int, pointers: dict[str, ir.Value]) -> None:
-        self.emit, self.lanes, self.pointers = emit, lanes, pointers
+    def __init__(
+        self, emit: Emitter, lanes: int, pointers: dict[str, ir.Value], kind: type[Value] = Value
+    ) -> None:
+        """kind: of what is loaded."""
+        self.emit, self.lanes, self.pointers, self.kind = emit, lanes, pointers, kind
 
     def of(self, element: ir.Type) -> ir.VectorType:
         return ir.VectorType(element, self.lanes)
@@ -69,7 +72,7 @@ class Vectors:
         else:
             scalar = self.emit.builder.load(address, typ=element)
             found = self.splat(scalar, self.of(element))
-        value = Value(self.emit.builder, found, signed=not dtype.startswith("u"))
+        value = self.kind(self.emit.builder, found, signed=not dtype.startswith("u"))
         return value != 0 if dtype == "bool" else value
 
 

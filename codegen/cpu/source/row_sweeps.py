@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from blockfuse.codegen.kernels.expression import Term, called, words
+from blockfuse.codegen.kernels.expression import Expression, Name, Term, called, words
 from blockfuse.codegen.kernels.kernel import Access, Statement
 from blockfuse.codegen.kernels.loop_kernels import NEAR_ELEMENTS, Fold, MapKernel, RowKernel
 from blockfuse.codegen.kernels.source_lines import assignment, indented, text, variable
@@ -16,6 +16,7 @@ _UNROLLED_ELEMENTS = 10
 _UNROLLED_MAP_ELEMENTS = 8  # the same where nothing is folded
 _WHOLE_ELEMENTS = 16  # elements: maps of a multiple of so many are whole vectors, which LLVM makes itself
 _FLOATS = ("float32", "float64")
+_QUOTIENT = "{0} / {1}"
 _PYTHON_OPERATORS = ("//", "%", "**")  # which values of LLVM do not have
 _KNOWN = {*FUNCTIONS, *_FLOATS, "inf", "nan"} - {*LIBRARY}
 
@@ -117,12 +118,12 @@ def _load(access: Access, kept: Access) -> tuple[str, Access]:
 
 
 def walk_of_map(kernel: MapKernel, indices: tuple[str, ...], store: Access) -> Walk | None:
-    """The innermost loop of a map, where LLVM's loop would leave an end to scalars, or has functions of ours, of which wide
-    vectors have forms of their own. store: where the results go.
+    """The innermost loop of a map, where LLVM's loop would leave an end to scalars, or has what wide vectors have forms
+    of their own for. store: where the results go.
     """
     extent = kernel.extents[-1] if kernel.extents else 0
-    has_functions = any(not ULP.keys().isdisjoint(_called(s.expression)) for s in kernel.body)
-    if kernel.indices or (not has_functions and extent % _WHOLE_ELEMENTS == 0):
+    has_forms = any(_has_forms(s.expression, kernel) for s in kernel.body)
+    if kernel.indices or (not has_forms and extent % _WHOLE_ELEMENTS == 0):
         return None
     accesses = [*kernel.loads, store]
     if not kernel.extents:
@@ -134,6 +135,17 @@ def walk_of_map(kernel: MapKernel, indices: tuple[str, ...], store: Access) -> W
         "sweep", extent, indices, loads, kernel.body, (), accesses[-1], result, _UNROLLED_MAP_ELEMENTS
     )
     return walk if walk.is_vector else None
+
+
+def _has_forms(expression: Term, kernel: MapKernel) -> bool:
+    """Whether these are functions, or quotients by one number."""
+    if not ULP.keys().isdisjoint(_called(expression)):
+        return True
+    if not isinstance(expression, Expression) or expression.template != _QUOTIENT:
+        return False
+    divisor = expression.operands[1]
+    same = {access.value for access in kernel.loads if not access.strides[-1]}
+    return not divisor.names or (isinstance(divisor, Name) and divisor.name in same)
 
 
 # -- vector code ---------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ class Number:
     """A number, or an array of them."""
 
     hides_latency = True
+    is_wide = False
 
     def __init__(self, number: Any) -> None:
         self.number = number
