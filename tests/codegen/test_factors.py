@@ -42,9 +42,8 @@ def test_triangles_are_solved_in_every_form(trans: Any, lower: bool, unit_diagon
         numpy.fill_diagonal(triangle, 1)
     for b in (SQUARE[0], SQUARE[:, :2]):
         found = npx.solve_triangular(np.array(SQUARE), np.array(b), **options)
-        numpy.testing.assert_allclose(
-            found.asnumpy(), numpy.linalg.solve(triangle.T if trans else triangle, b)
-        )
+        wanted = numpy.linalg.solve(triangle.T if trans else triangle, b)
+        numpy.testing.assert_allclose(found.asnumpy(), wanted, atol=1e-14)  # zeros may be rounding there
 
 
 @pytest.mark.spread(3)

@@ -149,8 +149,11 @@ def test_slices_of_a_long_inner_axis_give_the_same_bits_as_tiles_of_all_steps(
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_few_rows_of_a_long_inner_axis_pass_a_weight_that_is_near_in_slices_too(level: str) -> None:
+def test_few_rows_of_a_long_inner_axis_pass_a_weight_that_is_near_in_slices_too(
+    level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """More rows than a tile has, and at most twice as many."""
+    monkeypatch.setattr(products, "_LONGEST_PANEL", 1 / 64)
     found = []
     for rows in (7, 17, 29):
         types = {"x": f"float32[{rows}, 1031]", "w": "float32[15, 1031]"}
