@@ -18,6 +18,8 @@ from blockfuse.ir.layout import Layout, row_major
 from blockfuse.ir.lowering import WindowContraction
 
 _CROSSING = 15 / 16  # of the cycles: what addresses of rows on two lines take is not worth less
+_NEAR_PANELS = 1 / 4  # of a second-level cache, for the panels of a tile
+_MANY = 64  # panels: more than the registers of any processor hold
 _MIN_SUMS = 8  # that a processor needs at a time: two a cycle, each of four cycles
 
 
@@ -45,8 +47,15 @@ def window_kernel(
     columns, panel = product.shape[-1], right.shape[-1]
     vectors = panel // machine.lanes(product.dtype.itemsize)
     store = Access("out", str(node.dtype), (height * columns, columns, 1))
+    panel_bytes = right.shape[-2] * panel * product.dtype.itemsize
+    most_panels = max(1, int(_NEAR_PANELS * machine.second_level_bytes) // panel_bytes)
     tile = partial(
-        _tile, panels=right.shape[-3], vectors=vectors, panel=panel, accumulators=machine.accumulators
+        _tile,
+        panels=right.shape[-3],
+        vectors=vectors,
+        panel=panel,
+        accumulators=machine.accumulators,
+        most_panels=most_panels,
     )
     (by_lines, cycles), crosses = tile(height), False
     chosen = by_lines
@@ -89,7 +98,13 @@ def _work(product: Node, machine: Machine) -> float:
 
 
 def _tile(
-    height: int, panels: int, vectors: int, panel: int, accumulators: int, most: int = 0
+    height: int,
+    panels: int,
+    vectors: int,
+    panel: int,
+    accumulators: int,
+    most_panels: int = _MANY,
+    most: int = 0,
 ) -> tuple[ProductTile, int]:
     """Rows and panels of a tile that takes the fewest cycles for a line, and how many: two multiply-adds or two loads in
     each, and no fewer than hide the latency of a multiply-add. most: rows of a tile, where it may not have ``height``.
@@ -101,7 +116,7 @@ def _tile(
         return -(-height // rows) * -(-panels // across) * step, -rows
 
     def across_of(rows: int) -> int:
-        return min(panels, max(1, accumulators // (rows * vectors)))
+        return min(panels, most_panels, max(1, accumulators // (rows * vectors)))
 
     rows = min(range(1, min(most or height, max(1, accumulators // vectors)) + 1), key=cycles)
     return ProductTile(rows, across_of(rows), panel, 1), cycles(rows)[0]
