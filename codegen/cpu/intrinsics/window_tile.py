@@ -16,6 +16,8 @@ from blockfuse.codegen.cpu.intrinsics.numba_intrinsic import Intrinsic
 from blockfuse.codegen.cpu.intrinsics.product_tile import TileMeaning
 from blockfuse.codegen.cpu.intrinsics.register_tile import RegisterTile
 from blockfuse.codegen.cpu.intrinsics.tile_edges import TileEdges, TileSpec
+from blockfuse.codegen.cpu.intrinsics.values import Value
+from blockfuse.codegen.cpu.intrinsics.wide_values import values_of
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.kernels.product_cuts import MAX_SUM_STEPS
 from blockfuse.codegen.values.emitter import Emitter, constant
@@ -28,9 +30,17 @@ Line = tuple[int, int] | None  # windows of a line, and from one to the next, wh
 class WindowEdges(TileEdges):
     """Where the operands lie, whose left one begins at an offset of the line, and the others with those of the group."""
 
-    def __init__(self, spec: TileSpec, line: Line, lanes: int, emit: Emitter, values: list[ir.Value]) -> None:
+    def __init__(
+        self,
+        spec: TileSpec,
+        line: Line,
+        lanes: int,
+        emit: Emitter,
+        values: list[ir.Value],
+        kind: type[Value] = Value,
+    ) -> None:
         pointers = len(spec.arguments)
-        super().__init__(spec, lanes, emit, [*values[:pointers], *values[pointers + 1 : -1]])
+        super().__init__(spec, lanes, emit, [*values[:pointers], *values[pointers + 1 : -1]], kind)
         self.line, self.offset, self.group = line, values[pointers], values[-1]
 
     def left_rows(self) -> list[ir.Value]:
@@ -123,7 +133,7 @@ def _native(machine: Machine, inner: Axes, along: Axes, line: Line = None, **col
 
     def typed(_: Any, *arguments: Any) -> Any:
         def generate(_: Any, builder: ir.IRBuilder, _signature: Any, values: Any) -> ir.Value:
-            edges = WindowEdges(spec, line, lanes, Emitter(builder), values)
+            edges = WindowEdges(spec, line, lanes, Emitter(builder), values, values_of(machine))
             WindowTile(edges, inner, along).build()
             return ir.Constant(ir.IntType(8).as_pointer(), None)
 
