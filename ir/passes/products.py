@@ -226,6 +226,8 @@ def _windows_in_groups(node: Node) -> Node | None:
     rows, matrices = node.operands[:2]
     if node.operator is not matmul or rows.operator is not reshape or matrices.type.ndim != 3:
         return None
+    if rows.type.ndim < 3:  # a row for all matrices
+        return None
     (windows,) = (origin,) = rows.operands
     while origin.operator is not sliding_windows and isinstance(origin.operator.lowering, Movement):
         origin = origin.operands[0]

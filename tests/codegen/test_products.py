@@ -179,6 +179,11 @@ def test_totals_between_slices_need_memory_of_their_own_dtype(function: Callable
     assert (kernel.totals is None) == (kernel.store.dtype == "bool")
 
 
+def test_a_row_of_another_shape_times_a_stack_of_matrices() -> None:
+    values = [whole(1, 7), whole(3, 7, 9)]
+    assert_equal(graph_for(lambda x, y: matmul(movement.reshape(x, shape=(7,)), y), values), values)
+
+
 MATMULS = [
     ((3, 4), (4, 5)),
     ((40, 33), (33, 17)),
