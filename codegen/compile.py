@@ -128,7 +128,9 @@ def compile_flow(
         flow = _rolled(flow, machine)
     weights = form_of_weights(flow, machine, draws)
     optimized = [
-        optimize(block.graph, machine.vector_bytes, check, _prefix(number), batch, weights)
+        optimize(
+            block.graph, machine.vector_bytes, check, _prefix(number), batch, weights, machine.matrix_tiles
+        )
         for number, block in enumerate(flow.blocks)
     ]
     if draws:

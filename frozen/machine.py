@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy
 
+from blockfuse.codegen.cpu.native import tile_permission
 from blockfuse.codegen.cpu.process import allocator, cpython, frame_words, thread_pool_layout
 from blockfuse.codegen.scheduling import strip_memory
 from blockfuse.ir.errors import OtherMachineError
@@ -37,6 +38,7 @@ _OTHER_NAMES = {
     "sha": "shani",
     "sse3": "pni",
 }
+_MATRIX_TILES = "amxtile"  # their name among instructions
 
 
 def described(features: str, level: str) -> Data:
@@ -59,6 +61,11 @@ def require_fits(made_for: Data) -> None:
         raise OtherMachineError(
             f"it needs instructions that this processor lacks ({', '.join(missing)}): freeze the net again here, or "
             f"for older processors under BLOCKFUSE_ISA=avx2 or BLOCKFUSE_ISA=baseline; it was made for {made_for['level']}"
+        )
+    if _MATRIX_TILES in made_for["instructions"] and not tile_permission.granted():
+        raise OtherMachineError(
+            "it needs the processor's registers of matrices (AMX), which the system does not let this process use: freeze "
+            "the net again here, or under BLOCKFUSE_ISA=avx2"
         )
 
 

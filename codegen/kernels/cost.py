@@ -15,6 +15,7 @@ from blockfuse.ir.graph import Graph, Node
 
 CACHE_BANDWIDTH = 64  # bytes of a weight a nanosecond
 FAR_BANDWIDTH = CACHE_BANDWIDTH / 6  # the same where no near cache holds it
+MATRIX_SPEED = 2.5  # of registers of matrices, as a multiple of that of vectors
 DEVICE_FLOPS = 20_000.0  # multiplications and additions a nanosecond of a device
 PARALLEL_WORK = 20_000.0  # below this, waking a thread costs more than it saves
 AWAKE_WORK = 5_000.0  # above this, threads that are awake may share the work
@@ -37,13 +38,14 @@ def cost_of_picking(kernel: MapKernel) -> float:
 
 
 def work_of_product(product: Node, machine: Machine) -> float:
-    """4 operations a cycle and lane, or the weight from a cache; or what a device does at once."""
+    """4 operations a cycle and lane, more in matrices, or the weight from a cache; or what a device does at once."""
     left, right, *_ = product.operands
     flops = 2.0 * prod(product.shape) * left.shape[-1]
     if machine.block_tile:
         return flops / DEVICE_FLOPS
+    speed = MATRIX_SPEED if right.dtype.name == "uint32" else 1.0
     lanes = machine.lanes(product.dtype.itemsize)
-    return max(flops / (16 * lanes), right.type.nbytes / CACHE_BANDWIDTH)
+    return max(flops / (16 * lanes * speed), right.type.nbytes / CACHE_BANDWIDTH)
 
 
 def time_of_tiles(rows: int, height: int, threads: int) -> float:

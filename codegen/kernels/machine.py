@@ -35,6 +35,8 @@ class Machine:
     writes_updates: bool = True
     # the form to which weights of products are narrowed that are known before a call: NOTE [narrow weights]
     weights: str = "float32"
+    # whether it has registers of matrices, for products of bfloat16: NOTE [matrix tiles]
+    matrix_tiles: bool = False
     # how a device cuts a product for blocks of threads
     block_tile: Callable[[ProductShape], BlockTile] | None = None
 

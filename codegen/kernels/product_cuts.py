@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 MAX_FETCH = 4  # tiles that share a panel, a power of two: NOTE [fetching ahead]
 NEAR_WEIGHT_BYTES = 1 << 17  # of a weight that stays in the second-level cache beside what passes
+MATRIX_ROWS = 32  # of a tile of two by two registers of matrices: NOTE [matrix tiles]
 MAX_SUM_STEPS = 400  # of the inner axis in one sum: see NOTE [the tile]
 SUM_STEPS = 8  # what the steps of one of several sums are a multiple of, and so of every stride: the same sums for all
 

@@ -9,6 +9,7 @@ import numpy
 
 from blockfuse.codegen.kernels.kernel import Access, Kernel, Reach, Scope, Statement
 from blockfuse.codegen.kernels.product_cuts import BlockTile, ProductTile, RegisterTiles
+from blockfuse.ir.operators.narrow import lines_of_panel
 
 BETWEEN = "here"  # the left operand of a product of a chain that is not the first
 
@@ -102,6 +103,16 @@ class ProductKernel(Kernel):
         return self.lies or OperandSteps.packed(self.inner, self.cut.panel)
 
     @property
+    def in_matrix_tiles(self) -> bool:
+        """Whether registers of matrices compute it: NOTE [matrix tiles]."""
+        return self.right.dtype == "uint32"
+
+    @property
+    def lines(self) -> int:
+        """Of columns, that a panel has in memory."""
+        return lines_of_panel(self.inner, self.right.dtype)
+
+    @property
     def batched(self) -> bool:
         """Whether the operands are stacks of matrices."""
         return len(self.store.strides) == 3
@@ -151,7 +162,7 @@ class ProductKernel(Kernel):
         if self.by_panels:
             return None
         steps = self.steps
-        panels = (steps.panel, steps.right, 1), (self.panels, self.inner, self.cut.panel)
+        panels = (steps.panel, steps.right, 1), (self.panels, self.lines, self.cut.panel)
         rows = (self.height,) if self.batched else ()
         found: dict[str, list[Reach]] = {name: [] for name, _ in self.pointers}
         found[self.left.name].append(Reach.of_walk((*self.left.strides, steps.left), (*rows, self.inner)))
@@ -169,7 +180,7 @@ class ProductKernel(Kernel):
     @property
     def weight_bytes(self) -> int:
         """Of the right operand, or of one of its matrices."""
-        return self.inner * self.units * numpy.dtype(self.right.dtype).itemsize
+        return self.lines * self.units * numpy.dtype(self.right.dtype).itemsize
 
 
 @dataclass(frozen=True)

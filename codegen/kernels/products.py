@@ -10,6 +10,7 @@ from blockfuse.codegen.kernels.kernel import Access
 from blockfuse.codegen.kernels.kernel_call import CopyFirst, KernelCall, names_of_body
 from blockfuse.codegen.kernels.machine import Machine, ProductShape
 from blockfuse.codegen.kernels.product_cuts import (
+    MATRIX_ROWS,
     MAX_FETCH,
     NEAR_WEIGHT_BYTES,
     BlockTile,
@@ -148,6 +149,8 @@ def _cut(
     if machine.block_tile:
         return _block(product, height, machine)
     tiles = _register_tiles(product, height, left, machine, work)
+    if _is_paired(product):
+        return RegisterTiles(tiles)
     stacked = product.operands[0].type.ndim == 3
     near = int(_NEAR_ROWS * machine.second_level_bytes)
     block = _block_rows(tiles[0], near // (product.operands[0].shape[-1] * product.dtype.itemsize))
@@ -206,6 +209,8 @@ def _register_tiles(
 ) -> tuple[ProductTile, ...]:
     """One tile, or several for any number of rows (``height`` 0)."""
     panels, panel = product.operands[1].shape[-3], product.operands[1].shape[-1]
+    if _is_paired(product):
+        return (ProductTile(min(height, MATRIX_ROWS), 1, panel, 1),)
     lanes = machine.lanes(product.dtype.itemsize)
     if panel == 1 and has_few_columns(panels, lanes):
         return few_columns_tiles(height, panels, machine.accumulators)
@@ -218,6 +223,11 @@ def _register_tiles(
     conflicts = left.strides[-1] * product.dtype.itemsize % _PAGE_BYTES == 0
     tile = choose_tile(height, panels, vectors, panel, machine.accumulators, machine.threads, work, conflicts)
     return (tile,)
+
+
+def _is_paired(product: Node) -> bool:
+    """Whether registers of matrices compute it: NOTE [matrix tiles]."""
+    return product.operands[1].dtype.name == "uint32"
 
 
 # -- what it reads -----------------------------------------------------------------------------------------------
@@ -262,7 +272,7 @@ def _reads_across(where: Layout, product: Node, machine: Machine) -> bool:
     all of them.
     """
     panels, inner, panel = product.operands[1].shape[-3:]
-    if machine.block_tile or panel == 1:
+    if machine.block_tile or panel == 1 or _is_paired(product):
         return False
     return (
         panels <= _FEW_PANELS

@@ -82,11 +82,11 @@ def _sums(kernel: ProductKernel, addresses: Mapping[str, Address], domain: _Doma
     )
     right = addresses[kernel.right.name].read(
         kernel.right.dtype,
-        (*rows[:-1], panels, inner, panel),
+        (*rows[:-1], panels, kernel.lines, panel),
         (*kernel.right.strides, steps.panel, steps.right, 1),
         _dot(domain.starts[:-2], kernel.right.strides) + first * steps.panel,
     )
-    return times_panels(left, widened(right))
+    return times_panels(left, widened(right)[..., :inner, :])
 
 
 def _dot(starts: tuple[int, ...], strides: tuple[int, ...]) -> int:

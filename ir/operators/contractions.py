@@ -152,7 +152,7 @@ def _packed_product(
     x: numpy.ndarray, packed: numpy.ndarray, *bias: numpy.ndarray, units: int
 ) -> numpy.ndarray:
     panels = numpy.swapaxes(widened(packed), -1, -2)
-    columns = panels.reshape(*panels.shape[:-3], -1, panels.shape[-1])[..., :units, :]
+    columns = panels.reshape(*panels.shape[:-3], -1, panels.shape[-1])[..., :units, : x.shape[-1]]
     product = numpy.matmul(x, numpy.swapaxes(columns, -1, -2))
     return product + bias[0] if bias else product
 

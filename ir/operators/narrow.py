@@ -14,7 +14,8 @@ multiplied by the scale. A column of zeros is exact. One that holds an infinity 
 all that it gives.
 
 Panels of bfloat16 of more than one column have their two halves interleaved, as ``interleaved`` says: a processor then
-needs one load for two vectors, and moves nothing between lanes.
+needs one load for two vectors, and moves nothing between lanes. Where it multiplies matrices (NOTE [matrix tiles]) two steps
+of the inner axis are one word instead, as ``paired`` says.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from blockfuse.ir.lowering import Host
 from blockfuse.ir.operator import Example, row
 from blockfuse.ir.types import TensorType
 
+PAIRED_STEPS = 32  # of the inner axis that a processor's matrix registers take at a time
 _PREPARED = Host("prepares a weight, once for each version of it")
 _QUIET = 0x40  # the bit of the upper half that keeps a nan from looking like an infinity
 _STEPS = 127  # of int8 on either side of 0
@@ -58,6 +60,37 @@ interleave = row(
 # -- bfloat16 --------------------------------------------------------------------------------------------------
 
 
+def paired(panels: numpy.ndarray) -> numpy.ndarray:
+    """Panels (..., inner, panel) of bfloat16 as words: the lower half is an even step, the upper half the next one.
+
+    Steps beyond the inner axis, up to a multiple of ``PAIRED_STEPS``, are zeros.
+    """
+    *rest, inner, panel = panels.shape
+    whole = numpy.zeros((*rest, 2 * paired_words(inner), panel), "uint32")
+    whole[..., :inner, :] = panels
+    words: numpy.ndarray = whole[..., ::2, :] | whole[..., 1::2, :] << 16
+    return words
+
+
+def paired_words(inner: int) -> int:
+    """Words of one column of ``paired``."""
+    return -(-inner // PAIRED_STEPS) * (PAIRED_STEPS // 2)
+
+
+def _paired_type(panels: TensorType) -> TensorType:
+    *rest, inner, panel = panels.shape
+    return TensorType((*rest, paired_words(inner), panel), numpy.dtype("uint32"))
+
+
+pair_steps = row(
+    "pair_steps",
+    paired,
+    _PREPARED,
+    type_rule=_paired_type,
+    examples=tuple(Example(((2, inner, 4),), high=1 << 16, integers=(0,)) for inner in (3, 33)),
+)
+
+
 def _bits(weight: numpy.ndarray) -> numpy.ndarray:
     value = numpy.ascontiguousarray(weight, "float32").reshape(weight.shape)
     bits = value.view("uint32")
@@ -79,7 +112,11 @@ def _from_bits(bits: numpy.ndarray) -> numpy.ndarray:
 
 
 def widened(panels: numpy.ndarray) -> numpy.ndarray:
-    """The numbers that panels stand for, in the order of columns."""
+    """The numbers that panels stand for, in the order of columns. Those in pairs may have more steps, of zeros."""
+    if panels.dtype == numpy.uint32:
+        *rest, words, panel = panels.shape
+        halves = numpy.stack((panels & 0xFFFF, panels >> 16), axis=-2)
+        return _from_bits(halves.reshape(*rest, 2 * words, panel))
     if panels.dtype != numpy.uint16:
         return panels
     return _from_bits(_halves_exchanged(panels, max(1, panels.shape[-1] // 2)))
@@ -87,7 +124,12 @@ def widened(panels: numpy.ndarray) -> numpy.ndarray:
 
 def widened_dtype(dtype: numpy.dtype) -> numpy.dtype:
     """Of ``widened``."""
-    return numpy.dtype("float32") if dtype == numpy.uint16 else dtype
+    return numpy.dtype("float32") if dtype in (numpy.uint16, numpy.uint32) else dtype
+
+
+def lines_of_panel(inner: int, dtype: str) -> int:
+    """How many rows of columns a panel has in memory."""
+    return paired_words(inner) if dtype == "uint32" else inner
 
 
 # -- int8 ------------------------------------------------------------------------------------------------------

@@ -48,14 +48,17 @@ def before_packing(graph: Graph) -> Graph:
 
 
 def passes_before_hoisting(
-    vector_bytes: int, batch: int = 0, weights: str = "float32"
+    vector_bytes: int, batch: int = 0, weights: str = "float32", pairs: bool = False
 ) -> tuple[tuple[str, Pass], ...]:
-    """Name and pass, in order. weights: the form of those of products; see NOTE [narrow weights]."""
+    """Name and pass, in order.
+
+    weights: the form of those of products; see NOTE [narrow weights]. pairs: see ``pack_products``.
+    """
     narrow = (("narrow_weights", partial(narrow_weights, form=weights, batch=batch)),)
     return (
         *PASSES_BEFORE_PACKING,
         *(narrow if weights != "float32" else ()),
-        ("pack_products", partial(pack_products, vector_bytes=vector_bytes, batch=batch)),
+        ("pack_products", partial(pack_products, vector_bytes=vector_bytes, batch=batch, pairs=pairs)),
         ("split_reductions", split_reductions),
         ("fold_constants", fold_constants),
         ("simplify_again", simplify),
@@ -84,14 +87,15 @@ def optimize(
     prefix: str = "hoisted",
     batch: int = 0,
     weights: str = "float32",
+    pairs: bool = False,
 ) -> Optimized:
     """Run every pass; ``check`` (the verifier, in tests) sees each graph in between.
 
-    prefix: of the names of hoisted values, which must differ between the blocks of a flow. batch: see ``hoist``. weights:
-    see ``passes_before_hoisting``.
+    prefix: of the names of hoisted values, which must differ between the blocks of a flow. batch: see ``hoist``. weights
+    and pairs: see ``passes_before_hoisting``.
     """
     stages = {"recorded": graph}
-    for name, transform in passes_before_hoisting(vector_bytes, batch, weights):
+    for name, transform in passes_before_hoisting(vector_bytes, batch, weights, pairs):
         graph = transform(graph)
         stages[name] = check(graph) if check else graph
     prologue, main = hoist(graph, prefix, batch)

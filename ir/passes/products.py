@@ -16,16 +16,25 @@ from blockfuse.ir.lowering import Movement
 from blockfuse.ir.operator import Operator
 from blockfuse.ir.operators.contractions import dense, matmul, pack, packed_product, window_product
 from blockfuse.ir.operators.movement import broadcast_to, expand_dims, reshape, transpose
-from blockfuse.ir.operators.narrow import bfloat16_bits, int8_codes, int8_scales, interleave, rounded
+from blockfuse.ir.operators.narrow import (
+    bfloat16_bits,
+    int8_codes,
+    int8_scales,
+    interleave,
+    pair_steps,
+    rounded,
+)
 from blockfuse.ir.operators.pointwise import broadcast_shapes, cast
 from blockfuse.ir.operators.reductions import sum_
 from blockfuse.ir.operators.windows import sliding_windows
 from blockfuse.ir.types import name_of
 
 LINE = 4  # elements that a device fetches at once
+# From what size on matrix registers pay: NOTE [matrix tiles].
+_MIN_PAIRED_ROWS, _MIN_PAIRED_INNER, _MIN_PAIRED_UNITS = 8, 64, 32
 
 
-def pack_products(graph: Graph, vector_bytes: int, batch: int = 0) -> Graph:
+def pack_products(graph: Graph, vector_bytes: int, batch: int = 0, pairs: bool = False) -> Graph:
     """Every float ``dense`` and ``matmul`` is a ``packed_product`` of one dtype, its weight in panels of two vectors, or a
     sum.
 
@@ -36,7 +45,7 @@ def pack_products(graph: Graph, vector_bytes: int, batch: int = 0) -> Graph:
     vector_bytes: width of the machine's vectors; a weight with fewer columns gets panels of one vector, one with few columns
     and a long inner axis panels of one column, so that vectors run along the inner axis. 0: a device, which
     reads whole lines: a weight is one panel, as libraries want it, its lines padded to ``LINE`` elements. batch: not 0 where
-    nobody knows how many rows there are.
+    nobody knows how many rows there are. pairs: whether matrix registers multiply bfloat16, see NOTE [narrow weights].
     """
     changing: set[Node] = set()  # what is computed and can be another value at the next call
 
@@ -68,16 +77,21 @@ def pack_products(graph: Graph, vector_bytes: int, batch: int = 0) -> Graph:
             is_hoisted=not changes(weight),
             is_open=bool(batch),
             narrow=narrow,
+            pairs=pairs and narrow == "bf16" and not batch,
         )
         if (turned := _of_rows_seen_turned(node, form)) is not None:
             return expanded(partial(_promoted_product, form=replace(form, transposed=True)), turned)
         if form.lanes and all(o.dtype == dtype for o in node.operands):
             if (windows := _windows_of(node)) is not None:
-                return expanded(partial(_of_windows, form=form), node.over((windows, *node.operands[1:])))
+                return expanded(
+                    partial(_of_windows, form=form.of_windows()), node.over((windows, *node.operands[1:]))
+                )
             if (windows := _turned_windows_of(node)) is not None:
-                return expanded(partial(_over_items, form=form), node.over((windows, node.operands[1])))
+                return expanded(
+                    partial(_over_items, form=form.of_windows()), node.over((windows, node.operands[1]))
+                )
             if (windows := _windows_in_groups(node)) is not None:
-                of_groups = partial(_of_groups, places=node.type.ndim - 3, form=form)
+                of_groups = partial(_of_groups, places=node.type.ndim - 3, form=form.of_windows())
                 return expanded(of_groups, node.over((windows, node.operands[1])))
         return expanded(lambda *operands: _promoted_product(*operands, form=form), node)
 
@@ -128,6 +142,16 @@ class _Form:
     is_hoisted: bool  # whether the panels of the weight are made in a prologue
     is_open: bool  # whether the number of rows may become another one
     narrow: str  # in which form the panels are kept; "": in that of the product
+    pairs: bool = False  # whether steps of the inner axis are kept in pairs where there are enough rows
+
+    def of_windows(self) -> _Form:
+        """The same for products whose rows are only seen."""
+        return replace(self, pairs=False)
+
+    def reads_pairs(self, rows: int, inner: int, units: int) -> bool:
+        """Whether matrix registers compute a product."""
+        enough = rows >= _MIN_PAIRED_ROWS and inner >= _MIN_PAIRED_INNER and units >= _MIN_PAIRED_UNITS
+        return self.pairs and enough
 
     @property
     def adds_up_rows(self) -> bool:
@@ -167,7 +191,8 @@ def _product(x: Any, weight: Any, *bias: Any, form: _Form) -> Any:
     rows_of_weight = x.shape[-2] if weight.ndim > 2 else prod(x.shape[:-1])
     reads_columns = form.reads_columns(rows_of_weight, x.shape[-1])
     panel = 1 if reads_columns else _panel(units, x.shape[-1], form)
-    packed = _packed(weight, units, panel, form)
+    pairs = weight.ndim == 2 and form.reads_pairs(rows_of_weight, x.shape[-1], units)
+    packed = _packed(weight, units, panel, replace(form, pairs=pairs))
     if weight.ndim > 2:
         if not form.is_open and _are_rows_of_matrices(x, weight):
             return _each_matrix(x, weight, form)
@@ -293,7 +318,8 @@ def _packed(weight: Any, units: int, panel: int, form: _Form) -> _Packed:
     if not form.narrow:
         return _Packed(_panels(weight, units, panel, form))
     if form.narrow == "bf16":
-        return _Packed(interleave(_panels(bfloat16_bits(weight), units, panel, form)))
+        in_memory = pair_steps if form.pairs else interleave
+        return _Packed(in_memory(_panels(bfloat16_bits(weight), units, panel, form)))
     inner = weight.ndim - (1 if form.transposed else 2)
     scales = int8_scales(weight, axis=inner)
     of_stack = expand_dims(scales, axis=(scales.ndim - 1,)) if weight.ndim > 2 else scales

@@ -103,7 +103,7 @@ def _form_text(kernel: Kernel, program: Any) -> str:
     return f", all in {kernel.dtype}{may_change}"
 
 
-_FORMS = {"uint16": "bf16", "int8": "int8"}  # dtype of a packed weight -> the precision
+_FORMS = {"uint16": "bf16", "uint32": "bf16", "int8": "int8"}  # dtype of a packed weight -> the precision
 
 
 def _sharing(step: Launch | Strip, program: Any) -> str:

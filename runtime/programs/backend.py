@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -366,16 +366,15 @@ def backend(name: str = "auto", threads: int | None = None, precision: str = "fl
 def _host(
     store: DiskCache, threads: int | None = None, moves: bool = False, weights: str = "float32"
 ) -> CpuBackend:
-    machine = _processor(config.isa_level(), config.threads(threads))
-    return CpuBackend(replace(machine, weights=weights), store, moves)
+    return CpuBackend(_processor(config.isa_level(), config.threads(threads), weights), store, moves)
 
 
 @lru_cache
-def _processor(level: str, threads: int) -> Machine:
+def _processor(level: str, threads: int, weights: str) -> Machine:
     def found() -> Machine:
         from blockfuse.codegen.cpu.native import isa
 
-        return isa.machine(level, threads)
+        return isa.machine(level, threads, weights)
 
     return in_compiler_thread(found)
 

@@ -131,6 +131,9 @@ def test_kernels_above_call_every_function_of_the_table() -> None:
     for function, shapes in STREAMED.values():
         recorded = graph_for(function, [numpy.zeros(shape, "float32") for shape in shapes])
         plans.append(compile_flow(recorded, replace(MACHINE, min_nontemporal_bytes=1)).schedule)
+    tiled = replace(MACHINE, vector_bytes=64, weights="bf16", matrix_tiles=True)  # see test_matrix_tiles.py
+    product = graph(contractions.dense, "w", x="float32[8, 64]", w="float32[32, 64]")
+    plans.append(compile_flow(product, tiled).schedule)
     sources = "".join({render(launch.kernel) for plan in plans for launch in plan.launches})
     assert [row.name for row in INTRINSICS if f"{row.name}(" not in sources] == []
 

@@ -39,7 +39,7 @@ INNER = {
         "int8_scales",
         "rounded",
     ),
-    *("bfloat16_bits", "interleave"),
+    *("bfloat16_bits", "interleave", "pair_steps"),
 }
 REFUSED = {  # in all calls or some
     *(

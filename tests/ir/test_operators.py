@@ -190,7 +190,14 @@ def differences(
 # Rows between the passes and the kernels: nobody asks for their gradient. The others cut it off on purpose.
 WITHOUT_GRADIENT = {
     *(contractions.pack, contractions.packed_product, contractions.window_product),
-    *(narrow.bfloat16_bits, narrow.int8_codes, narrow.int8_scales, narrow.interleave, narrow.rounded),
+    *(
+        narrow.bfloat16_bits,
+        narrow.int8_codes,
+        narrow.int8_scales,
+        narrow.interleave,
+        narrow.pair_steps,
+        narrow.rounded,
+    ),
     windows.sliding_windows,
 }
 CUT = {movement.stop_gradient}

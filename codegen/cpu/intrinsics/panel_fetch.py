@@ -84,6 +84,11 @@ def _fetch_row(edges: TileEdges, row: int, operand: Load, access: int) -> None:
         _prefetch(emit, address, access, _FIRST_LEVEL)
 
 
+def fetch_line(emit: Emitter, address: ir.Value) -> None:
+    """A line that is read soon."""
+    _prefetch(emit, address, _READ, _FIRST_LEVEL)
+
+
 def _prefetch(emit: Emitter, address: ir.Value, access: int, level: int) -> None:
     module, name = emit.builder.module, "llvm.prefetch.p0"
     kind = ir.FunctionType(VOID, [POINTER, I32, I32, I32])

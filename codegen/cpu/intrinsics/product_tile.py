@@ -20,7 +20,7 @@ from blockfuse.codegen.cpu.intrinsics.wide_values import values_of
 from blockfuse.codegen.kernels.machine import Machine
 from blockfuse.codegen.kernels.product_cuts import SUM_STEPS
 from blockfuse.codegen.values.emitter import Emitter
-from blockfuse.ir.operators.narrow import widened
+from blockfuse.ir.operators.narrow import lines_of_panel, widened
 
 
 def _native(machine: Machine, **columns: Any) -> Any:
@@ -116,11 +116,11 @@ class TileMeaning:
         *matrix, stride, step = right
         panels = self.addresses[spec.right[0]].read(
             spec.right_dtype,
-            (spec.panels, len(self.steps), spec.panel),
+            (spec.panels, lines_of_panel(len(self.steps), spec.right_dtype), spec.panel),
             (stride, step, 1),
             self._index(tuple(matrix), self.matrix) + self.panel * stride + self.steps.start * step,
         )
-        return times_panels(left, widened(panels))
+        return times_panels(left, widened(panels)[..., : len(self.steps), :])
 
     def _load(self, name: str, dtype: str, strides: tuple[int, ...]) -> Any:
         shape = (self.spec.rows, self.columns)

@@ -21,6 +21,8 @@ from blockfuse.codegen.kernels.source_lines import INDENT, assignment, indented,
 
 
 def product_source(kernel: ProductKernel) -> str:
+    if kernel.in_matrix_tiles:
+        return _of_matrix_tiles(kernel)
     tile = kernel.tiles[0]
     lines = [*_epilogue(kernel), *_tile_calls(kernel), head(kernel)]
     if not kernel.height:
@@ -41,6 +43,13 @@ def product_source(kernel: ProductKernel) -> str:
         *_, rows = loops = _blocks(kernel, begin, end, groups, partial(_row_blocks, tile))
     walk = _nested(*loops, body=[_call(kernel, tile, rows, groups)])
     return "\n".join(lines + indented(depth, walk)) + "\n"
+
+
+def _of_matrix_tiles(kernel: ProductKernel) -> str:
+    """All rows of a launch at once: the tile walks blocks, steps and panels itself."""
+    pointers = ", ".join(name for name, _ in kernel.pointers)
+    lines = [*_epilogue(kernel), *_tile_calls(kernel), head(kernel), INDENT + f"tile({pointers}, begin, end)"]
+    return "\n".join(lines) + "\n"
 
 
 def _blocks(
@@ -193,8 +202,9 @@ def _tile_call(kernel: ProductKernel, tile: ProductTile) -> list[str]:
         "epilogue": "epilogue" if kernel.body else None,
         **({} if kernel.right.dtype == kernel.dtype else {"stored": repr(kernel.right.dtype)}),
         **({"fetch": tile.fetch} if tile.fetch else {}),
-        **({"fetches_end": True} if _ends_far_away(kernel) else {}),
+        **({"fetches_end": True} if not kernel.in_matrix_tiles and _ends_far_away(kernel) else {}),
         **({"totals": repr(kernel.totals.name)} if kernel.totals and tile is kernel.tiles[0] else {}),
     }
-    head = f"{_tile_name(kernel, tile)} = product_tile("
+    kind = "matrix_tile" if kernel.in_matrix_tiles else "product_tile"
+    head = f"{_tile_name(kernel, tile)} = {kind}("
     return [head, *(f"    {k}={v}," for k, v in columns.items()), ")", ""]
