@@ -24,7 +24,7 @@ from blockfuse.ir import layout as layouts
 from blockfuse.ir.graph import Graph, Node, constant
 from blockfuse.ir.layout import Layout
 from blockfuse.ir.lowering import Contraction
-from blockfuse.ir.passes.products import has_few_columns
+from blockfuse.ir.passes.products import MIN_PAIRED_ROWS, has_few_columns
 
 _PAGE_BYTES = 4096  # lines so far apart share one set of a first-level cache
 _NEAR_PAGES = 64  # whose addresses a processor finds without a delay
@@ -210,7 +210,7 @@ def _register_tiles(
     """One tile, or several for any number of rows (``height`` 0)."""
     panels, panel = product.operands[1].shape[-3], product.operands[1].shape[-1]
     if _is_paired(product):
-        return (ProductTile(min(height, MATRIX_ROWS), 1, panel, 1),)
+        return _matrix_tiles(height, panels, panel, machine)
     lanes = machine.lanes(product.dtype.itemsize)
     if panel == 1 and has_few_columns(panels, lanes):
         return few_columns_tiles(height, panels, machine.accumulators)
@@ -223,6 +223,15 @@ def _register_tiles(
     conflicts = left.strides[-1] * product.dtype.itemsize % _PAGE_BYTES == 0
     tile = choose_tile(height, panels, vectors, panel, machine.accumulators, machine.threads, work, conflicts)
     return (tile,)
+
+
+def _matrix_tiles(height: int, panels: int, panel: int, machine: Machine) -> tuple[ProductTile, ...]:
+    """One of registers of matrices, and for a few of any number of rows some of vectors, which read two steps at once."""
+    if height:
+        return (ProductTile(min(height, MATRIX_ROWS), 1, panel, 1),)
+    _, *lower = open_tiles(panels, 2, panel, machine.accumulators // 2)
+    few = (replace(tile, unroll=max(2, tile.unroll)) for tile in lower)
+    return ProductTile(MIN_PAIRED_ROWS, 1, panel, 1), *few
 
 
 def _is_paired(product: Node) -> bool:

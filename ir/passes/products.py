@@ -31,7 +31,7 @@ from blockfuse.ir.types import name_of
 
 LINE = 4  # elements that a device fetches at once
 # From what size on matrix registers pay: NOTE [matrix tiles].
-_MIN_PAIRED_ROWS, _MIN_PAIRED_INNER, _MIN_PAIRED_UNITS = 8, 64, 32
+MIN_PAIRED_ROWS, _MIN_PAIRED_INNER, _MIN_PAIRED_UNITS = 8, 64, 32
 
 
 def pack_products(graph: Graph, vector_bytes: int, batch: int = 0, pairs: bool = False) -> Graph:
@@ -77,7 +77,7 @@ def pack_products(graph: Graph, vector_bytes: int, batch: int = 0, pairs: bool =
             is_hoisted=not changes(weight),
             is_open=bool(batch),
             narrow=narrow,
-            pairs=pairs and narrow == "bf16" and not batch,
+            pairs=pairs and narrow == "bf16",
         )
         if (turned := _of_rows_seen_turned(node, form)) is not None:
             return expanded(partial(_promoted_product, form=replace(form, transposed=True)), turned)
@@ -142,15 +142,19 @@ class _Form:
     is_hoisted: bool  # whether the panels of the weight are made in a prologue
     is_open: bool  # whether the number of rows may become another one
     narrow: str  # in which form the panels are kept; "": in that of the product
-    pairs: bool = False  # whether steps of the inner axis are kept in pairs where there are enough rows
+    pairs: bool = False  # whether steps of the inner axis are kept in pairs where that pays
 
     def of_windows(self) -> _Form:
         """The same for products whose rows are only seen."""
         return replace(self, pairs=False)
 
     def reads_pairs(self, rows: int, inner: int, units: int) -> bool:
-        """Whether matrix registers compute a product."""
-        enough = rows >= _MIN_PAIRED_ROWS and inner >= _MIN_PAIRED_INNER and units >= _MIN_PAIRED_UNITS
+        """Whether matrix registers compute a product, where there are enough rows."""
+        enough = (
+            (rows >= MIN_PAIRED_ROWS or self.is_open)
+            and inner >= _MIN_PAIRED_INNER
+            and units >= _MIN_PAIRED_UNITS
+        )
         return self.pairs and enough
 
     @property

@@ -16,7 +16,7 @@ from graphs import graph, whole
 from hypothesis import given
 from hypothesis import strategies as st
 from sampling import sampled
-from stages import hold_together
+from stages import hold_program, hold_together
 
 import blockfuse
 from blockfuse import frozen, nn
@@ -28,6 +28,7 @@ from blockfuse.ir.errors import OtherMachineError
 from blockfuse.ir.graph import Graph
 from blockfuse.ir.operators import movement, narrow, neural, pointwise
 from blockfuse.ir.operators.contractions import dense, matmul
+from blockfuse.ir.passes import products
 
 HERE = isa.machine("", 1, "bf16")
 # One whose kernels have such tiles, whatever this one has.
@@ -230,6 +231,25 @@ def test_small_rows_are_as_near_as_large_ones(exponent: int, weights: int) -> No
     assert (numpy.abs(found - exact) <= 2.0**-20 * size + 70 * 2.0**-149).all()
 
 
+@native
+def test_a_program_for_every_batch_size_takes_vectors_for_few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both kinds of tiles read the same panels."""
+    net = layer(whole(70, 99, seed=2), whole(70, seed=3))
+    for rows in (5, 9, 11, 13):
+        net(np.array(whole(rows, 99)))
+    for rows in (*range(1, 20), 33, 70):
+        x = whole(rows, 99)
+        found = net(np.array(x)).asnumpy()
+        numpy.testing.assert_array_equal(found, x @ whole(70, 99, seed=2).T + whole(70, seed=3))
+    (program,) = {case.program for case in net._hybrid.cases.values() if case.program.schedule.batch}
+    (launch,) = program.schedule.launches
+    assert launch.kernel.in_matrix_tiles
+    assert [tile.rows for tile in launch.kernel.tiles] == [8, 4, 2, 1]
+    monkeypatch.setattr(products, "MIN_PAIRED_ROWS", 1)  # graphs for these sizes read such panels, too
+    for rows in (1, 3, 7, 8, 31):
+        hold_program(program, [whole(rows, 99)], source=True)
+
+
 # -- threads, processes, machines ------------------------------------------------------------------------------
 
 
@@ -255,6 +275,21 @@ def test_threads_and_a_child_have_registers_of_their_own() -> None:
     if not child:
         os._exit(0 if (nets[1](np.array(x)).asnumpy() == wanted).all() else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@native
+def test_a_thread_with_a_small_stack_has_room_for_sums() -> None:
+    x, w = random(1, 70, 200), random(2, 2000, 200)
+    net = layer(w)
+    wanted, found = compiled(net, x), []
+    before = threading.stack_size(256 << 10)
+    try:
+        thread = threading.Thread(target=lambda: found.append(net(np.array(x)).asnumpy()))
+        thread.start()
+        thread.join()
+    finally:
+        threading.stack_size(before)
+    numpy.testing.assert_array_equal(found[0], wanted)
 
 
 def test_fewer_instructions_another_precision_or_no_permission_have_none(

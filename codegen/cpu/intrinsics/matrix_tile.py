@@ -1,20 +1,21 @@
 """Products of float32 with weights of bfloat16 by a processor's registers of matrices (AMX).
 
 NOTE [matrix tiles]
-Such a register holds 16 rows of 32 numbers of bfloat16, and one instruction multiplies two of them and adds the products to
-16 x 16 sums of float32. Weights are bfloat16 where that was asked for, the left operand is not. So each of its numbers is
-cut into three of 8 bits, whose sum it is: nothing is rounded but sums, as in every other tile, and what a program gives is
-compared as closely as anywhere (NOTE [checks of narrow weights]). *Chosen over two parts*, which lose 2^-16 of a number: a
-sum of few products is then further off than float32 allows.
+Such a register holds 16 rows of 32 numbers of bfloat16, and one instruction multiplies two of them and adds the
+products to 16 x 16 sums of float32. Weights are bfloat16 where that was asked for, the left operand is not. So each of
+its numbers is cut into three of 8 bits, whose sum it is: nothing is rounded but sums, as in every other tile, and what
+a program gives is compared as closely as anywhere (NOTE [checks of narrow weights]). *Chosen over two parts*, which
+lose up to 2^-15 of a number: a sum of few products is then further off than float32 allows.
 
 The instruction takes what is below 2^-126 for zero, and a part of an infinity is nan. So a sum is taken again, with
-vectors, where its row holds such a number, or none that is large enough for its parts, or where it came out tiny, infinite
-or nan itself. What stays different: numbers below 2^-126 beside larger ones of a row, which are zeros; weights and products
-below 2^-126, too, where a sum of them is.
+vectors, where its row holds such a number, or none that is large enough for its parts, or where it came out tiny,
+infinite or nan itself. What stays different: numbers below 2^-126 beside larger ones of a row, and weights and products
+below it, are zeros in sums that are larger, or all of such summands.
 
-A block of rows passes all panels for a few steps at a time: the parts of a tile's rows fit in a first-level cache then, the
-weight's steps of all panels in the second one, beside the sums. Widths are those of one loop's group of panels at most, so
-that the stack holds them. Panels have pairs of steps as words (``ir.operators.narrow.paired``), as the instruction wants it.
+A block of rows passes all panels for a few steps at a time: the parts of a tile's rows fit in a first-level cache then,
+the weight's steps of a group of panels in the second one, beside the sums. Groups are so small that the stack of any
+thread holds their sums. A few rows of any number are left to vectors (``RegisterTile``). Panels have pairs of steps as
+words (``ir.operators.narrow.paired``), as the instruction wants it.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ _REGISTER = _ROWS * LINE_BYTES  # bytes
 _PARTS = 3  # of 8 bits, of a float32
 _SLICE = 4  # registers along the inner axis that one pass over the panels takes
 _BLOCK = 2 * MATRIX_ROWS  # rows of a block
-_GROUP = 32  # panels of which the stack holds sums
+_GROUP = 8  # panels of which the stack holds sums: 64 KiB. With 32 of them 1024^3 takes 5 to 13% less
 _SUMS = 4 * _REGISTER // 4  # of a tile, in elements
 _INFINITY = 0x7F800000
 # of rows, as bits of float32: 2^-64, far enough above what is taken for zero

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
-from blockfuse.codegen.values.emitter import I32
+from blockfuse.codegen.values.emitter import I32, constant
 
 
 def _bfloat16(builder: ir.IRBuilder, bits: ir.Value, vector: ir.VectorType) -> ir.Value:
@@ -25,6 +25,13 @@ def bfloat16_halves(builder: ir.IRBuilder, bits: ir.Value, vector: ir.VectorType
     words = builder.bitcast(bits, ir.VectorType(I32, vector.count))
     upper = builder.and_(words, _every(words, 0xFFFF0000))
     return [_lower(builder, words, vector), builder.bitcast(upper, vector)]
+
+
+def bfloat16_step(builder: ir.IRBuilder, words: ir.Value, step: ir.Value, vector: ir.VectorType) -> ir.Value:
+    """One of the two steps that words hold, by its number: LLVM knows which where it knows whether that is even."""
+    is_odd = builder.icmp_signed("!=", builder.and_(step, constant(1)), constant(0))
+    upper = builder.bitcast(builder.and_(words, _every(words, 0xFFFF0000)), vector)
+    return builder.select(is_odd, upper, _lower(builder, words, vector))
 
 
 def _lower(builder: ir.IRBuilder, words: ir.Value, vector: ir.VectorType) -> ir.Value:

@@ -145,8 +145,8 @@ class RegisterTile:
         """One element of every row times one step of every panel."""
         rows, panels = bases
         builder, element = self.emit.builder, self.vector.element
-        first, along = (self.emit.times(k, strides[-1]) for _, strides in (self.spec.right, self.spec.left))
-        right = [vector for base in panels for vector in self.edges.right_panel(base, first)]
+        along = self.emit.times(k, self.spec.left[1][-1])
+        right = [vector for base in panels for vector in self.edges.right_panel(base, k)]
         result = []
         for row, base in enumerate(rows):
             scalar = builder.load(self.emit.at(base, along, element), typ=element)

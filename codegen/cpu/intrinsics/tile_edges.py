@@ -10,7 +10,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from blockfuse.codegen.cpu.intrinsics.narrow_vectors import NEIGHBOURS, bfloat16_halves
+from blockfuse.codegen.cpu.intrinsics.narrow_vectors import NEIGHBOURS, bfloat16_halves, bfloat16_step
 from blockfuse.codegen.cpu.intrinsics.values import Value, evaluated
 from blockfuse.codegen.cpu.intrinsics.vectors import Vectors, as_stored
 from blockfuse.codegen.kernels.product_cuts import steps_of_sums
@@ -133,14 +133,25 @@ class TileEdges:
         found = self.memory.load(self.right_at(base, index), element, mask)
         return NEIGHBOURS[self.spec.stored](self.emit.builder, found, self.vector)
 
-    def right_panel(self, base: ir.Value, index: ir.Value) -> list[ir.Value]:
+    def right_panel(self, base: ir.Value, step: ir.Value) -> list[ir.Value]:
         """The vectors of one step of a panel, as numbers of the dtype of the sums."""
+        builder, (_, strides) = self.emit.builder, self.spec.right
+        if self.spec.stored == "uint32":
+            line = self.emit.times(builder.lshr(step, constant(1)), strides[-1])
+            return [self._paired(base, line, step, at) for at in range(0, self.spec.panel, self.lanes)]
+        index = self.emit.times(step, strides[-1])
         if self.spec.stored == "uint16":
             whole = Vectors(self.emit, self.spec.panel, {})
             bits = whole.load(self.right_at(base, index), element_type(self.spec.stored))
-            return bfloat16_halves(self.emit.builder, bits, self.vector)
+            return bfloat16_halves(builder, bits, self.vector)
         starts = range(0, self.spec.panel, self.lanes)
-        return [self.right_vector(base, self.emit.builder.add(index, constant(start))) for start in starts]
+        return [self.right_vector(base, builder.add(index, constant(start))) for start in starts]
+
+    def _paired(self, base: ir.Value, line: ir.Value, step: ir.Value, at: int) -> ir.Value:
+        """A vector of columns of panels in pairs of steps."""
+        address = self.right_at(base, self.emit.builder.add(line, constant(at)))
+        words = self.memory.load(address, element_type(self.spec.stored))
+        return bfloat16_step(self.emit.builder, words, step, self.vector)
 
     def row_index(self, strides: tuple[int, ...], row: int) -> ir.Value:
         """Where row ``row`` of the tile starts; strides are ([matrix,] row)."""

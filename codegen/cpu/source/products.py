@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -47,9 +47,13 @@ def product_source(kernel: ProductKernel) -> str:
 
 def _of_matrix_tiles(kernel: ProductKernel) -> str:
     """All rows of a launch at once: the tile walks blocks, steps and panels itself."""
-    pointers = ", ".join(name for name, _ in kernel.pointers)
-    lines = [*_epilogue(kernel), *_tile_calls(kernel), head(kernel), INDENT + f"tile({pointers}, begin, end)"]
-    return "\n".join(lines) + "\n"
+    lines = [*_epilogue(kernel), *_tile_calls(kernel), head(kernel)]
+    call = f"tile({', '.join(name for name, _ in kernel.pointers)}, begin, end)"
+    if kernel.height:
+        return "\n".join([*lines, INDENT + call]) + "\n"
+    tallest, *rest = kernel.tiles
+    walk = [f"if end - begin >= {tallest.rows}:", INDENT + call, INDENT + "return"]
+    return "\n".join([*lines, *indented(1, [*walk, *_of_few_rows(kernel, rest, "begin")])]) + "\n"
 
 
 def _blocks(
@@ -116,9 +120,15 @@ def _open_walk(kernel: ProductKernel) -> list[str]:
     lines = [f"whole = end - (end - begin) % {tallest.rows}"]
     *_, rows = loops = _blocks(kernel, "begin", "whole", groups, whole)
     lines += _nested(*loops, body=[_call(kernel, tallest, rows, groups)])
+    return [*lines, *_of_few_rows(kernel, rest, "whole")]
+
+
+def _of_few_rows(kernel: ProductKernel, rest: Sequence[ProductTile], begin: str) -> list[str]:
+    """The rows from ``begin`` on, fewer than those of the tallest tile."""
+    lines = []
     for tile in rest:
         groups = _panel_groups(kernel.panels, tile, whole=True)
-        rows = _row_blocks(tile, "whole", "end")
+        rows = _row_blocks(tile, begin, "end")
         walk = _nested(groups, rows, body=[_call(kernel, tile, rows, groups)])
         if tile is not rest[-1]:
             lines.append(f"if end - begin >= {tile.rows}:")
@@ -205,6 +215,7 @@ def _tile_call(kernel: ProductKernel, tile: ProductTile) -> list[str]:
         **({"fetches_end": True} if not kernel.in_matrix_tiles and _ends_far_away(kernel) else {}),
         **({"totals": repr(kernel.totals.name)} if kernel.totals and tile is kernel.tiles[0] else {}),
     }
-    kind = "matrix_tile" if kernel.in_matrix_tiles else "product_tile"
+    is_matrix = kernel.in_matrix_tiles and tile is kernel.tiles[0]
+    kind = "matrix_tile" if is_matrix else "product_tile"
     head = f"{_tile_name(kernel, tile)} = {kind}("
     return [head, *(f"    {k}={v}," for k, v in columns.items()), ")", ""]
