@@ -22,7 +22,7 @@ LEVELS: dict[str, tuple[str, int, int]] = {
 }
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 MIN_NONTEMPORAL_BYTES = 1 << 24  # half of a usual last-level cache; see NOTE [nontemporal stores]
-MATRIX_TILES = ("amx-tile", "amx-bf16", "avx512bf16")  # the features that NOTE [matrix tiles] needs
+MATRIX_TILES = ("amx-tile", "amx-bf16")  # the features that NOTE [matrix tiles] needs
 # level -> how the names of features begin that need more than it; one left on would bring back all that it rests on
 _ABOVE: dict[str, tuple[str, ...]] = {
     "avx512": (),
