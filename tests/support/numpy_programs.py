@@ -61,8 +61,8 @@ def digamma(x: float) -> float:
 
 
 def erfinv(x: float) -> float:
-    """By the quantiles of the normal distribution."""
-    return NormalDist().inv_cdf((x + 1) / 2) / math.sqrt(2)
+    """By the quantiles of the normal distribution; of zero with its sign."""
+    return x and NormalDist().inv_cdf((x + 1) / 2) / math.sqrt(2)
 
 
 def gelu(x: Array, approximation: str = "erf") -> Array:

@@ -216,7 +216,8 @@ def training_program(pick: random.Random) -> Program:
         lines=_indented(after),
         returned=pick.choice(RETURNED),
     )
-    return replace(made, source=made.source + text, stateful=True)
+    draws = made.random or "dropout" in text  # from one stream, whose numbers two threads take as they come
+    return replace(made, source=made.source + text, stateful=True, random=draws)
 
 
 def _indented(lines: list[str]) -> str:
