@@ -17,7 +17,7 @@ import numpy
 from blockfuse.ir.errors import ShapeError
 from blockfuse.ir.lowering import Composite
 from blockfuse.ir.operator import Example, Operator, row
-from blockfuse.ir.operators.contractions import dense, matmul, swapped
+from blockfuse.ir.operators.contractions import dense, matmul, pack, swapped
 from blockfuse.ir.operators.movement import concatenate, filled, flip, get_item, reshape, set_item, transpose
 from blockfuse.ir.operators.neural import in_float32
 from blockfuse.ir.operators.pointwise import cast
@@ -265,9 +265,12 @@ def _tap_counts(x: Any, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Sizes:
 
 
 def _tap_rows(weight: Any) -> Any:
-    """A weight of one channel a group as (taps, units), units neighbours in memory."""
+    """A weight of one channel a group as (taps, units), units neighbours in memory, which only ``pack`` makes them."""
     units, n = weight.shape[0], prod(weight.shape[1:-1])
-    return reshape(swapped(reshape(weight, shape=(units, n))), shape=(n, units))
+    rows = reshape(weight, shape=(units, n))
+    if weight.dtype.kind != "f":
+        return swapped(rows)
+    return reshape(pack(rows, panel=units, transposed=True), shape=(n, units))
 
 
 def _scaled(tap: Sizes, by: Sizes) -> Sizes:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy
 import pytest
-from graphs import LEVELS, graph_for
+from graphs import LEVELS, graph, graph_for
 from stages import hold_together
 from test_meaning import MACHINE, TWO
 
@@ -16,6 +16,7 @@ from blockfuse.codegen.compile import compile_flow
 from blockfuse.codegen.cpu.native import isa
 from blockfuse.codegen.cpu.native.object_code import kernel_ir
 from blockfuse.codegen.cpu.source.render import render
+from blockfuse.codegen.kernels.loop_kernels import MapKernel
 from blockfuse.codegen.kernels.window_kernel import WindowKernel
 from blockfuse.codegen.kernels.windows import _tile
 from blockfuse.ir.graph import Graph
@@ -206,3 +207,16 @@ def test_tiles_go_on_from_a_line_to_the_next_where_lines_leave_rows_over(batch: 
     (kernel,) = held(lambda x, w: neural.relu(plain(x, w, pad=1, stride=stride)), operands, machine)
     assert kernel.crosses
     assert kernel.height % kernel.tile.rows
+
+
+def test_a_depthwise_convolution_reads_neighbours_of_its_weight() -> None:
+    """Of each tap, whose elements lie taps apart in the parameter: a vector of them would be gathered."""
+    recorded = graph(
+        lambda x, w: plain(x, w, groups=24),
+        parameters="w",
+        x="float32[1, 6, 6, 24]",
+        w="float32[24, 3, 3, 1]",
+    )
+    (launch,) = compile_flow(recorded, MACHINE).schedule.launches
+    assert isinstance(launch.kernel, MapKernel)
+    assert [access.strides[-1] for access in launch.kernel.loads] == [1] * 18
