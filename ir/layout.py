@@ -42,6 +42,36 @@ def row_major(shape: tuple[int, ...]) -> Layout:
     return Layout(shape, tuple(reversed(strides)))
 
 
+def index_at(offset: int, shape: tuple[int, ...]) -> list[int]:
+    """The index of an element of an array of this shape in C order."""
+    index = []
+    for step in row_major(shape).strides:
+        place, offset = divmod(offset, step)
+        index.append(place)
+    return index
+
+
+def beside(part: Layout, shape: tuple[int, ...]) -> list[Layout] | None:
+    """The rest of an array of this shape in C order, where ``part`` is a box in it: boxes that do not overlap.
+
+    None where it is no box. They are seen as the whole array is, and each begins at its own offset.
+    """
+    whole = row_major(shape)
+    if len(part.shape) != len(shape) or not prod(part.shape):
+        return None
+    if any(n > 1 and s != w for n, s, w in zip(part.shape, part.strides, whole.strides, strict=True)):
+        return None
+    starts, found = index_at(part.offset, shape), []
+    for axis, (start, size) in enumerate(zip(starts, part.shape, strict=True)):
+        for first, end in ((0, start), (start + size, shape[axis])):
+            box = (*part.shape[:axis], end - first, *shape[axis + 1 :])
+            places = (*starts[:axis], first, *(0 for _ in shape[axis + 1 :]))
+            offset = sum(n * step for n, step in zip(places, whole.strides, strict=True))
+            if prod(box):
+                found.append(Layout(box, whole.strides, offset))
+    return found
+
+
 def broadcast(layout: Layout, shape: tuple[int, ...]) -> Layout:
     """``layout`` seen with NumPy's broadcasting as ``shape``."""
     lead = len(shape) - len(layout.shape)

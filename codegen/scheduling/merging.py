@@ -22,7 +22,7 @@ from blockfuse.codegen.scheduling.steps import Launch, Plain, Pointer
 
 MAX_POINTERS = 12  # of a kernel: what a processor prefetches, and has registers for
 MAX_STATEMENTS = 64
-_NEAR_BYTES = 1 << 12  # a tenth of a first-level cache
+_LITTLE_BYTES = 1 << 9
 _MAX_NAME_LETTERS = 48
 
 
@@ -63,10 +63,10 @@ def conflicts(launch: Plain, step: Plain | _Merger) -> bool:
 
 
 def _fills_much(launch: Launch) -> bool:
-    """Whether it writes one value into more memory than is near: another such buffer would only live longer for it."""
+    """Whether it writes one value into more than a little memory: another such buffer would only live longer for it."""
     kernel = launch.kernel
     is_one = isinstance(kernel, MapKernel) and not any(s for load in kernel.loads for s in load.strides)
-    return is_one and launch.rows * numpy.dtype(kernel.store.dtype).itemsize > _NEAR_BYTES
+    return is_one and launch.rows * numpy.dtype(kernel.store.dtype).itemsize > _LITTLE_BYTES
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 
 import numpy
 
@@ -23,7 +24,7 @@ from blockfuse.codegen.scheduling.updates import Update, with_updates
 from blockfuse.codegen.scheduling.values import Location, Values
 from blockfuse.ir.flow import Block, Flow, straight
 from blockfuse.ir.graph import Graph, Node, constant
-from blockfuse.ir.layout import Layout, broadcast, row_major, transpose
+from blockfuse.ir.layout import Layout, beside, broadcast, index_at, row_major, transpose
 from blockfuse.ir.lowering import Fused, Joining, Movement, Packing, Scatter, Writing
 from blockfuse.ir.types import TensorType
 
@@ -168,12 +169,21 @@ class _Scheduler:
             start += operand.shape[axis]
 
     def _write(self, node: Node) -> None:
-        """A copy of the first operand, then the second, broadcast, into a part of it."""
+        """A copy of the first operand, but for a large part that is written over, and of the second, broadcast, there."""
         lowering, (whole, part) = node.operator.lowering, node.operands
         assert isinstance(lowering, Writing)
         target = Location(self.values.add_computed(node), row_major(node.shape))
         written = lowering.relayout(target.layout, **node.attrs)
-        self._copy(self.values[whole], whole.type, target, node.dtype)
+        rest = beside(written, node.shape)
+        if rest is None or sum(prod(box.shape) for box in rest) > node.type.size // 2:
+            rest = [target.layout]
+        for box in rest:
+            self._copy(
+                self._part(whole, box),
+                replace(whole.type, shape=box.shape),
+                replace(target, layout=box),
+                node.dtype,
+            )
         source = self.values[part]
         extra = max(part.type.ndim - len(written.shape), 0)  # NumPy lets leading axes of size 1 go
         layout = replace(
@@ -182,6 +192,13 @@ class _Scheduler:
         spread = Location(source.buffer, broadcast(layout, written.shape))
         type = replace(part.type, shape=written.shape)
         self._copy(spread, type, Location(target.buffer, written), node.dtype)
+
+    def _part(self, node: Node, box: Layout) -> Location:
+        """Where the part of a value lies that is ``box`` in an array in C order."""
+        buffer, layout = self.values[node].buffer, self.values[node].layout
+        index = index_at(box.offset, node.shape)
+        offset = layout.offset + sum(n * step for n, step in zip(index, layout.strides, strict=True))
+        return Location(buffer, Layout(box.shape, layout.strides, offset))
 
     def _scatter(self, node: Node) -> None:
         """A copy of the first operand, or it itself, to which a kernel adds the second, or writes it."""

@@ -161,3 +161,29 @@ def test_elements_that_index_arrays_pick_are_those_of_numpy(case: Picked) -> Non
             index = array.reshape(-1)[axis.index.offset + int(numpy.dot(element, axis.index.strides))]
             at += int(index) % axis.size * axis.stride
         assert case.table.reshape(-1)[int(at)] == wanted[element]
+
+
+@sampled(20, 200)
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=4), st.data())
+def test_boxes_beside_a_box_are_all_that_it_is_not(sizes: list[int], data: Any) -> None:
+    places = [sorted(data.draw(st.tuples(st.integers(0, n - 1), st.integers(1, n)))) for n in sizes]
+    inside = tuple(slice(a, max(b, a + 1)) for a, b in places)
+    memory = numpy.zeros(sizes, int)
+    memory[inside] += 1
+    whole = row_major(tuple(sizes))
+    shape = tuple(s.stop - s.start for s in inside)
+    offset = sum(s.start * step for s, step in zip(inside, whole.strides, strict=True))
+    found = layouts.beside(Layout(shape, whole.strides, offset), tuple(sizes))
+    assert found is not None
+    for box in found:
+        part = as_strided(memory.ravel()[box.offset :], box.shape, [8 * s for s in box.strides])
+        assert part.size
+        part += 1
+    assert (memory == 1).all()
+
+
+@pytest.mark.parametrize(
+    "part", [Layout((2, 3), (4, -1), 3), Layout((3,), (1,), 4), Layout((0, 4), (4, 1))], ids=str
+)
+def test_what_is_no_box_has_nothing_beside_it(part: Layout) -> None:
+    assert layouts.beside(part, (3, 4)) is None
