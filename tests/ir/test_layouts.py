@@ -183,7 +183,9 @@ def test_boxes_beside_a_box_are_all_that_it_is_not(sizes: list[int], data: Any) 
 
 
 @pytest.mark.parametrize(
-    "part", [Layout((2, 3), (4, -1), 3), Layout((3,), (1,), 4), Layout((0, 4), (4, 1))], ids=str
+    "part",
+    [Layout((2, 3), (4, -1), 3), Layout((2, 4), (8, 1)), Layout((3,), (1,), 4), Layout((0, 4), (4, 1))],
+    ids=str,
 )
 def test_what_is_no_box_has_nothing_beside_it(part: Layout) -> None:
     assert layouts.beside(part, (3, 4)) is None
