@@ -29,8 +29,9 @@ from blockfuse.ir.graph import Graph
 from blockfuse.ir.operators import movement, narrow, neural, pointwise
 from blockfuse.ir.operators.contractions import dense, matmul
 from blockfuse.ir.passes import products
+from blockfuse.runtime import config
 
-HERE = isa.machine("", 1, "bf16")
+HERE = isa.machine(config.isa_level(), 1, "bf16")
 # One whose kernels have such tiles, whatever this one has.
 ANY = replace(HERE, vector_bytes=64, accumulators=28, weights="bf16", matrix_tiles=True)
 
